@@ -1,0 +1,57 @@
+"""`python -m dev.simulator`: a PBX on this machine; prints its URL first."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+
+from dev.simulator.day import DAYS
+from dev.simulator.simulator import Simulator
+
+
+def main() -> int:
+    """Serves until it is interrupted; 1 where the port is taken."""
+    parser = argparse.ArgumentParser(prog="python -m dev.simulator", description=__doc__)
+    parser.add_argument("--port", type=int, default=8090, help="0 takes a free one")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--api-key", default="demo-key")
+    parser.add_argument("--seed", type=int, default=0, help="of faults with a probability")
+    parser.add_argument("--day", choices=sorted(DAYS), default="empty")
+    parser.add_argument("--pace", type=float, default=0.0, help="play the day, a step each so many real seconds")
+    parser.add_argument("--webhooks", type=int, default=0, help="begin the day when this many are subscribed")
+    chosen = parser.parse_args()
+    try:
+        pbx = Simulator(chosen.api_key, port=chosen.port, host=chosen.host, seed=chosen.seed)
+    except OSError as error:
+        print(f"port {chosen.port} is not free ({error.strerror}); choose another with --port", file=sys.stderr)
+        return 1
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with pbx:
+        print(pbx.url, flush=True)
+        if chosen.pace > 0:
+            threading.Thread(
+                target=_play, args=(pbx, chosen.day, chosen.pace, chosen.webhooks, stop), daemon=True
+            ).start()
+        else:
+            DAYS[chosen.day](pbx)
+            pbx.clock.release()
+        stop.wait()
+    return 0
+
+
+def _play(pbx: Simulator, day: str, pace: float, webhooks: int, stop: threading.Event) -> None:
+    while len(pbx.webhooks) < webhooks:
+        if stop.wait(0.1):
+            return
+    DAYS[day](pbx)
+    pbx.clock.play(pace, stop.wait)
+    pbx.settle()
+    pbx.clock.release()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

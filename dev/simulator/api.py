@@ -1,0 +1,222 @@
+"""The PBX's HTTP face: the key check, the operations of the table, and the faults laid over them."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from dev.simulator.calls import place_dial
+from dev.simulator.http import Answer, Request
+from dev.simulator.pbx import Pbx, Seen
+from dev.simulator.resources import BASE_PATH, LOST_CALL_FILTERS, OPERATIONS, RESOURCES, Operation, Resource
+from dev.simulator.store import RefusedError, conditions, number_of
+from dev.simulator.wire import encode, envelope
+
+if TYPE_CHECKING:
+    from dev.simulator.faults import Fault
+
+Handler = Callable[[Request, str], Answer]
+
+_RATE_WINDOW = 60.0  # seconds
+_LIMIT_MAX = 1_000_000_000
+
+
+def _answer(status: int, message: str, data: Any = None) -> Answer:
+    return Answer(status, encode(envelope(status, message, data)))
+
+
+def _route(operation: Operation) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\{\w+\}", "([^/]+)", BASE_PATH + operation.path))
+
+
+class Api:
+    """Answers requests below `/api/v2/`."""
+
+    def __init__(self, pbx: Pbx) -> None:
+        self.pbx = pbx
+        self._handlers: dict[str, Handler] = {
+            "GetLostCalls": self._lost_calls,
+            "Dial": self._dial,
+            "DeleteWebhookByID": self._unsubscribe,
+        }
+        for row in RESOURCES:
+            self._handlers[row.list_operation] = self._lister(row)
+            self._handlers[row.item_operation] = self._reader(row)
+        self._routes = [(row.method, _route(row), row) for row in OPERATIONS]
+
+    def respond(self, request: Request) -> Answer:
+        """The answer to one request, recorded under its operationId."""
+        operation, part, known = None, "", False
+        for method, pattern, row in self._routes:
+            if match := pattern.fullmatch(request.path.rstrip("/")):
+                known = True
+                if method == request.method:
+                    operation, part = row, match[1] if match.groups() else ""
+                    break
+        if operation is None:
+            answer = _answer(405 if known else 404, "Method not allowed" if known else "Not found")
+        else:
+            answer = self._faulty(request, operation, part)
+        self._record(request, operation.id if operation else "unknown", answer)
+        return answer
+
+    def _record(self, request: Request, operation: str, answer: Answer) -> None:
+        status = 0 if answer.reset else answer.status
+        authorized = "authorization" in request.headers
+        self.pbx.requests.append(
+            Seen(time.monotonic(), request.method, request.path, request.query, operation, status, authorized)
+        )
+
+    def _faulty(self, request: Request, operation: Operation, part: str) -> Answer:
+        fault = self.pbx.faults.pick(operation.id, request.path)
+        if fault is None:
+            return self._checked(request, operation, part)
+        if fault.before and fault.kind in ("status", "html", "reset", "oversize", "empty", "not-json", "redirect"):
+            return spoiled(fault, Answer())
+        return spoiled(fault, self._checked(request, operation, part))
+
+    def _checked(self, request: Request, operation: Operation, part: str) -> Answer:
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or key.strip() != self.pbx.api_key:
+            return _answer(403, "Forbidden: wrong API key")
+        if operation.id in self.pbx.options.refused:
+            return _answer(403, "Forbidden: API method is not granted to this key")
+        if self._over_rate():
+            refusal = _answer(429, "Too many requests")
+            refusal.headers["Retry-After"] = "5"
+            return refusal
+        handler = self._handlers.get(operation.id, self._subscribe)
+        try:
+            return handler(request, part or operation.id)
+        except RefusedError as error:
+            return _answer(422, str(error))
+
+    def _over_rate(self) -> bool:
+        limit = self.pbx.options.rate_limit
+        if limit is None or len(self.pbx.requests) < limit:
+            return False
+        since = time.monotonic() - _RATE_WINDOW
+        return sum(row.at > since and row.status != 429 for row in self.pbx.calls_seen()) >= limit
+
+    def _lister(self, row: Resource) -> Handler:
+        def answer(request: Request, _: str) -> Answer:
+            query, options = request.arguments, self.pbx.options
+            above = number_of(query, f"initial_{row.id_parameter}", 0)
+            tests = conditions(row.filters, query)
+            if query.get(row.id_parameter):
+                wanted = number_of(query, row.id_parameter, 0)
+                found = self.pbx.rows[row.path].get(wanted)
+                items = [found] if found and wanted > above and all(test(found) for test in tests) else []
+                items = items[number_of(query, "offset", 0) :]
+            else:
+                offset, limit = self._span(query)
+                items = self.pbx.rows[row.path].page(above, tests, options.order, offset, limit)
+            if options.order == "shuffled-page":
+                items.sort(key=lambda item: item[row.id_field] * 2654435761 % 4294967291)
+            return self._items([self.pbx.view(row.path, item) for item in items])
+
+        return answer
+
+    def _span(self, query: Mapping[str, str]) -> tuple[int, int]:
+        options = self.pbx.options
+        limit = min(number_of(query, "limit", options.default_limit), _LIMIT_MAX)
+        return number_of(query, "offset", 0), min(limit or options.default_limit, options.page_cap)
+
+    def _items(self, shown: list[dict[str, Any]]) -> Answer:
+        if not shown and self.pbx.options.empty == "404":
+            return _answer(404, "No items found")
+        return _answer(200, "OK", shown)
+
+    def _reader(self, row: Resource) -> Handler:
+        def answer(_: Request, part: str) -> Answer:
+            item = self.pbx.rows[row.path].get(number_of({"id": part}, "id", 0))
+            return _answer(404, "Not found") if item is None else _answer(200, "OK", self.pbx.view(row.path, item))
+
+        return answer
+
+    def _lost_calls(self, request: Request, _: str) -> Answer:
+        tests = conditions(LOST_CALL_FILTERS, request.arguments)
+        offset, limit = self._span(request.arguments)
+        found = sorted(self.pbx.lost.values(), key=lambda item: item["last_contact"], reverse=True)
+        fits = [item for item in found if all(test(item) for test in tests)]
+        return self._items([self.pbx.writer.item(item) for item in fits[offset : offset + limit]])
+
+    def _dial(self, request: Request, _: str) -> Answer:
+        body = _object(request.body)
+        destination, contact_id = body.get("destination"), body.get("contactID")
+        if not isinstance(destination, str) or not re.fullmatch(r"\+?\d{3,15}", destination):
+            raise RefusedError("destination must be a phone number")
+        if not isinstance(contact_id, int) or isinstance(contact_id, bool):
+            raise RefusedError("contactID must be an integer")
+        if contact_id not in self.pbx.rows["contacts"]:
+            return _answer(404, "No such contact")
+        place_dial(self.pbx, destination, contact_id)
+        return _answer(200, "OK", {})
+
+    def _subscribe(self, request: Request, event: str) -> Answer:
+        endpoint = _object(request.body).get("endpoint")
+        address = urlsplit(endpoint) if isinstance(endpoint, str) else None
+        if address is None or address.scheme not in ("http", "https") or not address.netloc:
+            raise RefusedError("endpoint must be a URL")
+        new = self.pbx.hooks.subscribe(event, str(endpoint))
+        if new is None:
+            raise RefusedError(f"There can be no more than {self.pbx.options.webhook_cap} webhooks")
+        options = self.pbx.options
+        data = {"number": new.id, "string": str(new.id), "object": {"webhook_id": new.id}}.get(options.webhook_data)
+        answer = _answer(options.webhook_status, "OK", data)
+        if options.webhook_location != "none":
+            base = self.pbx.url if options.webhook_location == "absolute" else ""
+            answer.headers["Location"] = f"{base}{BASE_PATH}/webhooks/{new.id}"
+        return answer
+
+    def _unsubscribe(self, _: Request, part: str) -> Answer:
+        if self.pbx.hooks.unsubscribe(number_of({"webhook_id": part}, "webhook_id", 0)):
+            return _answer(200, "OK", {})
+        return _answer(404, "No such webhook")
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body or b"{}")
+    except ValueError:
+        raise RefusedError("body must be JSON") from None
+    if not isinstance(value, dict):
+        raise RefusedError("body must be an object")
+    return value
+
+
+_PAGE = b"<!doctype html><html><head><title>Service</title></head><body><h1>Please sign in</h1></body></html>"
+
+
+def spoiled(fault: Fault, answer: Answer) -> Answer:
+    """The answer as the fault leaves it."""
+    body = answer.body if isinstance(answer.body, bytes) else b""
+    headers = {"Retry-After": fault.retry_after} if fault.retry_after is not None else {}
+    match fault.kind:
+        case "status":
+            spoilt = _answer(fault.status, "Fault")
+        case "body-status":
+            spoilt = Answer(200, encode(envelope(fault.status, "Fault", [])))
+        case "html":
+            spoilt = Answer(fault.status, _PAGE, "text/html; charset=utf-8")
+        case "cut":
+            spoilt = Answer(answer.status, body[: len(body) // 2])
+        case "truncated":
+            spoilt = Answer(answer.status, body, cut=len(body) // 2)
+        case "oversize":
+            spoilt = Answer(200, encode(envelope(200, "OK", [{"name": "x" * fault.size}])))
+        case "empty" | "not-json":
+            spoilt = Answer(200, b"" if fault.kind == "empty" else b"[1, 2]")
+        case "redirect":
+            spoilt, headers = Answer(302), {"Location": fault.location}
+        case "reset":
+            spoilt = Answer(reset=True)
+        case _:
+            answer.delay = fault.delay
+            return answer
+    spoilt.headers |= headers
+    return spoilt

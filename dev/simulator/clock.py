@@ -1,0 +1,122 @@
+"""The simulator's time: real by default, and a scripted one that tests set and advance."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Clock:
+    """
+    Tells the time and runs scheduled steps when they fall due.
+
+    Real time until `set` freezes it; a frozen clock moves only by `advance`, `set` and `play`. Each step runs once,
+    in order of due time, and sees its own due time as the present.
+    """
+
+    def __init__(self) -> None:
+        self._frozen: datetime | None = None
+        self._offset = timedelta()
+        self._running: datetime | None = None
+        self._steps: list[tuple[datetime, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._state = threading.Condition(threading.RLock())
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def now(self) -> datetime:
+        """The present moment in UTC: the due time of the step that runs, else the clock's own time."""
+        return self._running or self._frozen or datetime.now(UTC) + self._offset
+
+    def at(self, moment: datetime, step: Callable[[], None]) -> None:
+        """Runs the step when the moment comes; at once for a moment that has passed."""
+        with self._state:
+            heapq.heappush(self._steps, (moment, next(self._order), step))
+            if self._thread is None and not self._closed:
+                self._thread = threading.Thread(target=self._tick, name="simulator-clock", daemon=True)
+                self._thread.start()
+            self._state.notify_all()
+        self.run_due()
+
+    def advance(self, seconds: float) -> None:
+        """Moves time on and runs what falls due on the way, in the calling thread."""
+        with self._state:
+            if self._frozen is None:
+                self._offset += timedelta(seconds=seconds)
+            else:
+                self._frozen += timedelta(seconds=seconds)
+        self.run_due()
+
+    def set(self, moment: datetime) -> None:
+        """Freezes the clock at the moment."""
+        with self._state:
+            self._frozen = moment.astimezone(UTC)
+        self.run_due()
+
+    def release(self) -> None:
+        """Goes back to real time."""
+        with self._state:
+            self._frozen, self._offset = None, timedelta()
+            self._state.notify_all()
+
+    def run_due(self) -> int:
+        """Runs every step that is due and returns how many there were."""
+        done = 0
+        with self._state:
+            if self._running is not None:
+                return 0
+            while self._steps and self._steps[0][0] <= self.now():
+                moment, _, step = heapq.heappop(self._steps)
+                self._running = moment
+                try:
+                    step()
+                finally:
+                    self._running = None
+                done += 1
+        return done
+
+    def next_due(self) -> datetime | None:
+        """When the next step falls due, or None where none waits."""
+        with self._state:
+            return self._steps[0][0] if self._steps else None
+
+    def play(self, pace: float, pause: Callable[[float], object] = time.sleep) -> None:
+        """Jumps a frozen clock from one step to the next, `pace` real seconds apart, until none is left."""
+        while (due := self.next_due()) is not None and not self._closed:
+            pause(pace)
+            self.set(max(due, self.now()))
+
+    def clear(self) -> None:
+        """Forgets all steps and goes back to real time."""
+        with self._state:
+            self._steps.clear()
+        self.release()
+
+    def close(self) -> None:
+        """Stops the thread that watches real time."""
+        with self._state:
+            self._closed = True
+            self._steps.clear()
+            self._state.notify_all()
+            thread = self._thread
+        if thread is not None:
+            thread.join(timeout=5)
+
+    def _tick(self) -> None:
+        while True:
+            with self._state:
+                if self._closed:
+                    return
+                due = self.next_due()
+                wait = None if due is None or self._frozen else (due - self.now()).total_seconds()
+                if wait is None or wait > 0:
+                    self._state.wait(wait)
+                    continue
+            self.run_due()

@@ -1,0 +1,76 @@
+"""The simulator in one piece: the account, its HTTP server, and the scenario calls that tests and the demo use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from dev.simulator.api import Api
+from dev.simulator.calls import Call, delete_voicemail, place
+from dev.simulator.control import Control
+from dev.simulator.files import Files
+from dev.simulator.http import Answer, Request, Server
+from dev.simulator.pbx import Pbx
+from dev.simulator.wire import encode, envelope
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class Simulator(Pbx):
+    """
+    A PBX on `url`, from `start` to `close` or as a context manager.
+
+    Port 0 takes a free one. `workers` 1 posts webhooks strictly one after the other.
+    """
+
+    def __init__(
+        self, api_key: str = "demo-key", *, port: int = 0, host: str = "127.0.0.1", seed: int = 0, workers: int = 4
+    ) -> None:
+        super().__init__(api_key, seed, workers)
+        self._api, self._files, self._control = Api(self), Files(self), Control(self)
+        self._server = Server(host, port, self._respond, lambda: self.options.gzip)
+        self.url = self._server.url
+
+    @property
+    def base_url(self) -> str:
+        """What belongs into PBX_BASE_URL."""
+        return f"{self.url}/api/v2/"
+
+    def start(self) -> Self:
+        """Begins to answer."""
+        self._server.start()
+        return self
+
+    def close(self) -> None:
+        """Stops the server and every thread."""
+        self._server.close()
+        super().close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def call(self, caller: str = "", destination: str = "67021234", **plan: Any) -> Call:
+        """Plans a call; `plan` as in `dev.simulator.calls.place`."""
+        return place(self, caller, destination, **plan)
+
+    def delete_voicemail(self, voicemail_id: int, *, keep_file: bool = False) -> None:
+        """A user deletes a message; VoicemailDeleted goes out."""
+        delete_voicemail(self, voicemail_id, keep_file=keep_file)
+
+    def emit(self, event: str, **data: Any) -> None:
+        """Posts one event with this data as it stands, whatever the lists hold."""
+        self.hooks.emit(event, data)
+
+    def _respond(self, request: Request) -> Answer:
+        if request.path.startswith("/api/v2/"):
+            return self._api.respond(request)
+        if request.path.startswith("/files/"):
+            return self._files.respond(request)
+        if request.path.startswith("/sim/"):
+            return self._control.respond(request)
+        return Answer(404, encode(envelope(404, "Not found")))
