@@ -21,6 +21,7 @@ def main() -> int:
     parser.add_argument("--day", choices=sorted(DAYS), default="empty")
     parser.add_argument("--pace", type=float, default=0.0, help="play the day, a step each so many real seconds")
     parser.add_argument("--webhooks", type=int, default=0, help="begin the day when this many are subscribed")
+    parser.add_argument("--attached", action="store_true", help="end when standard input is closed")
     chosen = parser.parse_args()
     try:
         pbx = Simulator(chosen.api_key, port=chosen.port, host=chosen.host, seed=chosen.seed)
@@ -32,25 +33,16 @@ def main() -> int:
         signal.signal(number, lambda *_: stop.set())
     with pbx:
         print(pbx.url, flush=True)
-        if chosen.pace > 0:
-            threading.Thread(
-                target=_play, args=(pbx, chosen.day, chosen.pace, chosen.webhooks, stop), daemon=True
-            ).start()
-        else:
-            DAYS[chosen.day](pbx)
-            pbx.clock.release()
+        pbx.start_day(chosen.day, chosen.pace, chosen.webhooks)
+        if chosen.attached:
+            threading.Thread(target=_watch_stdin, args=(stop,), daemon=True).start()
         stop.wait()
     return 0
 
 
-def _play(pbx: Simulator, day: str, pace: float, webhooks: int, stop: threading.Event) -> None:
-    while len(pbx.webhooks) < webhooks:
-        if stop.wait(0.1):
-            return
-    DAYS[day](pbx)
-    pbx.clock.play(pace, stop.wait)
-    pbx.settle()
-    pbx.clock.release()
+def _watch_stdin(stop: threading.Event) -> None:
+    sys.stdin.read()
+    stop.set()
 
 
 if __name__ == "__main__":

@@ -50,17 +50,12 @@ class Api:
 
     def respond(self, request: Request) -> Answer:
         """The answer to one request, recorded under its operationId."""
-        operation, part, known = None, "", False
+        operation, part = None, ""
         for method, pattern, row in self._routes:
-            if match := pattern.fullmatch(request.path.rstrip("/")):
-                known = True
-                if method == request.method:
-                    operation, part = row, match[1] if match.groups() else ""
-                    break
-        if operation is None:
-            answer = _answer(405 if known else 404, "Method not allowed" if known else "Not found")
-        else:
-            answer = self._faulty(request, operation, part)
+            if method == request.method and (match := pattern.fullmatch(request.path.rstrip("/"))):
+                operation, part = row, match[1] if match.groups() else ""
+                break
+        answer = self._faulty(request, operation, part) if operation else _answer(404, "Not found")
         self._record(request, operation.id if operation else "unknown", answer)
         return answer
 
@@ -107,6 +102,7 @@ class Api:
             query, options = request.arguments, self.pbx.options
             above = number_of(query, f"initial_{row.id_parameter}", 0)
             tests = conditions(row.filters, query)
+            kept = tuple(query.get(rule.parameter, "") for rule in row.filters)
             if query.get(row.id_parameter):
                 wanted = number_of(query, row.id_parameter, 0)
                 found = self.pbx.rows[row.path].get(wanted)
@@ -114,7 +110,9 @@ class Api:
                 items = items[number_of(query, "offset", 0) :]
             else:
                 offset, limit = self._span(query)
-                items = self.pbx.rows[row.path].page(above, tests, options.order, offset, limit)
+                items = self.pbx.rows[row.path].page(
+                    above, tests, order=options.order, offset=offset, limit=limit, wanted=kept
+                )
             if options.order == "shuffled-page":
                 items.sort(key=lambda item: item[row.id_field] * 2654435761 % 4294967291)
             return self._items([self.pbx.view(row.path, item) for item in items])

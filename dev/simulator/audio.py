@@ -67,7 +67,7 @@ class AudioFile:
 
     It is late until `ready_tries` requests were refused and the clock has passed `ready_at` (seconds since 1970);
     a late answer has `late_status` (200 is an empty body). `fault`: `html`, `empty`, `truncated`, `longer`,
-    `no-length`, `drip`, `reset` or `redirect` (to `location`).
+    `no-length`, `drip`, `reset` or `redirect` (to `location`; by default to the audio itself, with a query `signed=1`).
     """
 
     token: str

@@ -65,6 +65,7 @@ class Clock:
         with self._state:
             self._frozen, self._offset = None, timedelta()
             self._state.notify_all()
+        self.run_due()
 
     def run_due(self) -> int:
         """Runs every step that is due and returns how many there were."""
@@ -88,9 +89,14 @@ class Clock:
             return self._steps[0][0] if self._steps else None
 
     def play(self, pace: float, pause: Callable[[float], object] = time.sleep) -> None:
-        """Jumps a frozen clock from one step to the next, `pace` real seconds apart, until none is left."""
+        """
+        Jumps from one step to the next, `pace` real seconds apart, until none is left, and leaves the clock frozen.
+
+        A `pause` that returns true ends it early.
+        """
         while (due := self.next_due()) is not None and not self._closed:
-            pause(pace)
+            if pause(pace):
+                return
             self.set(max(due, self.now()))
 
     def clear(self) -> None:

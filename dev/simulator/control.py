@@ -14,7 +14,7 @@ from dev.simulator.wire import Options, read_time
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dev.simulator.pbx import Pbx
+    from dev.simulator.simulator import Simulator
 
 Body = dict[str, Any]
 
@@ -34,7 +34,7 @@ def _json(status: int, value: Any) -> Answer:
 class Control:
     """Answers `METHOD /sim/{name}`: reads what happened, and changes what will."""
 
-    def __init__(self, pbx: Pbx) -> None:
+    def __init__(self, pbx: Simulator) -> None:
         self.pbx = pbx
         self._routes: dict[tuple[str, str], Callable[[Body], Any]] = {
             ("GET", "health"): lambda _: {"url": pbx.url},
@@ -61,6 +61,10 @@ class Control:
             ("POST", "files"): self._change_file,
             ("POST", "clock"): self._move_clock,
             ("POST", "options"): self._change_options,
+            ("POST", "day"): lambda body: pbx.start_day(
+                body["name"], float(body.get("pace", 0)), int(body.get("webhooks", 0))
+            ),
+            ("GET", "day"): lambda _: {"done": pbx.day_done.is_set()},
             ("POST", "settle"): lambda body: {"settled": pbx.settle(float(body.get("timeout", 10)))},
             ("DELETE", "requests"): lambda _: pbx.requests.clear(),
             ("POST", "reset"): lambda _: pbx.reset(),

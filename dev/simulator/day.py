@@ -7,11 +7,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Mapping
 
     from dev.simulator.simulator import Simulator
 
 _MAIN_LINE = "67021234"
+_WATCH_SECONDS = 0.1
 _CLIENTS = ("+37129411870", "26188902", "+37122004716", "29330145", "+37120177453", "27771153")
 
 
@@ -34,7 +36,7 @@ def demo(pbx: Simulator) -> None:
     box = pbx.add_voicemail_box("Klientu centrs")
     pbx.add_audio_prompt("Sveiciens darba laikā")
     pbx.add_voip_endpoint("Birojs 2. stāvs", employee_id=liga)
-    late = {"ready_tries": 2}
+    late = {"ready_tries": 1}
     minute = 60
     long_call: dict[str, Any] = {"contact_id": liga, "rings": 8, "talks": 118 * minute}
     pbx.call(_CLIENTS[0], _MAIN_LINE, at=0, **long_call)
@@ -77,3 +79,15 @@ def long_calls(pbx: Simulator, count: int = 60, seed: int = 7) -> list[int]:
 
 
 DAYS: Mapping[str, Callable[[Simulator], object]] = {"demo": demo, "empty": empty, "long-calls": long_calls}
+
+
+def play(pbx: Simulator, name: str, pace: float, webhooks: int, stop: threading.Event) -> None:
+    """Waits for so many subscriptions, plays the day a step each `pace` real seconds, and goes back to real time."""
+    while len(pbx.webhooks) < webhooks:
+        if stop.wait(_WATCH_SECONDS):
+            return
+    DAYS[name](pbx)
+    if pace > 0:
+        pbx.clock.play(pace, stop.wait)
+    pbx.settle()
+    pbx.clock.release()

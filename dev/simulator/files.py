@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 OPERATION = "File"  # the name that fault rules match
 _DRIP_BLOCK = 16_384  # bytes
 _DRIP_PAUSE = 0.05  # seconds
+_SIGNED = "signed=1"  # the query of a link that redirects no further
 
 
 def _html(_: AudioFile) -> Answer:
@@ -56,7 +57,7 @@ FAULTS: Mapping[str, Callable[[AudioFile], Answer]] = {
     "no-length": lambda audio: Answer(200, audio.blocks(), audio.media_type),
     "drip": _drip,
     "reset": lambda _: Answer(reset=True),
-    "redirect": lambda audio: Answer(302, headers={"Location": audio.location}),
+    "redirect": lambda audio: Answer(302, headers={"Location": audio.location or f"/files/{audio.token}?{_SIGNED}"}),
 }
 
 
@@ -93,4 +94,6 @@ class Files:
         if audio.asked <= audio.ready_tries or self.pbx.clock.now().timestamp() < audio.ready_at:
             late = audio.late_status
             return Answer(200, b"", audio.media_type) if late == 200 else _refusal(late, "Not ready")
+        if audio.fault == "redirect" and request.query == _SIGNED:
+            return _whole(audio)
         return FAULTS[audio.fault](audio)

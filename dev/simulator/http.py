@@ -154,7 +154,7 @@ class Server(socketserver.ThreadingTCPServer):
         super().__init__((host, port), _Connection)
         self.respond = respond
         self._compress = compress
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), name="simulator", daemon=True)
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.01,), name="simulator", daemon=True)
         self._open: set[socket.socket] = set()
 
     @property

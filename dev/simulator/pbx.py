@@ -221,9 +221,9 @@ class Pbx:
         """Requests to the API (files and control left out), or those of one operationId."""
         return [row for row in list(self.requests) if row.operation and operation in ("", row.operation)]
 
-    def max_calls_in_window(self, seconds: float = 60.0) -> int:
-        """The most API calls that ever fell into a window of this length."""
-        times = sorted(row.at for row in self.calls_seen())
+    def max_calls_in_window(self, seconds: float = 60.0, *, files: bool = False) -> int:
+        """The most API calls (with `files`: and downloads) that ever fell into a window of this length."""
+        times = sorted(row.at for row in list(self.requests) if row.operation or files)
         most = first = 0
         for last, moment in enumerate(times):
             while moment - times[first] >= seconds:

@@ -22,7 +22,7 @@ class SimulatorProcess:
     def __init__(self, api_key: str = "demo-key", *arguments: str, day: str = "empty") -> None:
         self.api_key = api_key
         self.url = ""
-        self._arguments = ("--port", "0", "--api-key", api_key, "--day", day, *arguments)
+        self._arguments = ("--attached", "--port", "0", "--api-key", api_key, "--day", day, *arguments)
         self._process: subprocess.Popen[str] | None = None
         self._session = requests.Session()
         self._session.trust_env = False
@@ -35,7 +35,11 @@ class SimulatorProcess:
     def start(self) -> Self:
         """Starts the process and waits until it listens; RuntimeError where it ends instead."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "dev.simulator", *self._arguments], cwd=_ROOT, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "dev.simulator", *self._arguments],
+            cwd=_ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line.startswith("http"):
@@ -44,7 +48,7 @@ class SimulatorProcess:
         self.url = line.strip()
         return self
 
-    def control(self, method: str, name: str, **body: Any) -> Any:
+    def control(self, method: str, name: str, /, **body: Any) -> Any:
         """One `/sim/{name}` request with this JSON body; its JSON answer. requests.HTTPError where it is refused."""
         answer = self._session.request(method, f"{self.url}/sim/{name}", json=body, timeout=60)
         answer.raise_for_status()
@@ -61,8 +65,9 @@ class SimulatorProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        if self._process.stdout:
-            self._process.stdout.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                pipe.close()
 
     def __enter__(self) -> Self:
         return self.start()

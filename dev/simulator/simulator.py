@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any, Self
 
 from dev.simulator.api import Api
 from dev.simulator.calls import Call, delete_voicemail, place
 from dev.simulator.control import Control
+from dev.simulator.day import DAYS, play
 from dev.simulator.files import Files
 from dev.simulator.http import Answer, Request, Server
 from dev.simulator.pbx import Pbx
@@ -30,6 +32,9 @@ class Simulator(Pbx):
         self._api, self._files, self._control = Api(self), Files(self), Control(self)
         self._server = Server(host, port, self._respond, lambda: self.options.gzip)
         self.url = self._server.url
+        self.day_done = threading.Event()
+        self._stopping = threading.Event()
+        self._day: threading.Thread | None = None
 
     @property
     def base_url(self) -> str:
@@ -41,8 +46,28 @@ class Simulator(Pbx):
         self._server.start()
         return self
 
+    def start_day(self, name: str, pace: float = 0.0, webhooks: int = 0) -> None:
+        """
+        Begins a day of `dev.simulator.day` in the background, once so many webhooks are subscribed.
+
+        With a pace, its steps come so many real seconds apart; without one, what lies in the past comes at once and
+        the rest in real time. `day_done` is set at its end. KeyError for an unknown day.
+        """
+        if name not in DAYS:
+            raise KeyError(name)
+        self.day_done.clear()
+        self._day = threading.Thread(target=self._play, args=(name, pace, webhooks), name="simulator-day", daemon=True)
+        self._day.start()
+
+    def _play(self, name: str, pace: float, webhooks: int) -> None:
+        play(self, name, pace, webhooks, self._stopping)
+        self.day_done.set()
+
     def close(self) -> None:
         """Stops the server and every thread."""
+        self._stopping.set()
+        if self._day:
+            self._day.join(timeout=5)
         self._server.close()
         super().close()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left, bisect_right, insort
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from dev.simulator.wire import read_time
@@ -82,6 +81,7 @@ class Rows:
         self._ids: list[int] = []
         self._items: dict[int, Item] = {}
         self._shuffle: tuple[tuple[int, int], list[int]] = ((-1, -1), [])
+        self._found: tuple[tuple[object, ...], list[int]] = ((), [])
         self._version = 0
         self._lock = threading.RLock()
 
@@ -141,23 +141,44 @@ class Rows:
             return self._ids[-1] if self._ids else None
 
     def page(
-        self, above: int, tests: Sequence[Callable[[Item], bool]], order: str, offset: int, limit: int
+        self,
+        above: int,
+        tests: Sequence[Callable[[Item], bool]],
+        *,
+        order: str,
+        offset: int,
+        limit: int,
+        wanted: tuple[str, ...] = (),
     ) -> list[Item]:
-        """One page of the items with a greater id than `above` that pass all tests."""
+        """
+        One page of the items with a greater id than `above` that pass all tests.
+
+        `wanted` names what the tests look for, so that the next page need not run them again.
+        """
         with self._lock:
             first = bisect_right(self._ids, above)
-            if not tests and order not in ("oldest", "random"):
+            if tests:
+                walk = self._fitting((self._version, first, order, wanted), first, tests, order)
+            elif order not in ("oldest", "random"):
                 stop = len(self._ids) - offset
                 ids = self._ids[max(first, stop - limit) : max(first, stop)][::-1]
                 return [item for item in map(self.get, ids) if item is not None]
-            if order == "random":
-                walk = self._shuffled(first)
             else:
-                walk = self._ids[first:] if order == "oldest" else self._ids[first:][::-1]
-        if not tests:
+                walk = self._walk(first, order)
             return [item for item in map(self.get, walk[offset : offset + limit]) if item is not None]
-        fits = (item for item in map(self.get, walk) if item is not None and all(test(item) for test in tests))
-        return list(islice(fits, offset, offset + limit))
+
+    def _walk(self, first: int, order: str) -> list[int]:
+        if order == "random":
+            return self._shuffled(first)
+        return self._ids[first:] if order == "oldest" else self._ids[first:][::-1]
+
+    def _fitting(
+        self, key: tuple[object, ...], first: int, tests: Sequence[Callable[[Item], bool]], order: str
+    ) -> list[int]:
+        if self._found[0] != key:
+            items = ((item_id, self.get(item_id)) for item_id in self._walk(first, order))
+            self._found = (key, [item_id for item_id, item in items if item and all(test(item) for test in tests)])
+        return self._found[1]
 
     def _shuffled(self, first: int) -> list[int]:
         key = (self._version, first)

@@ -72,6 +72,7 @@ class Webhooks:
         self._open = 0
         self._held: list[tuple[Subscription, Mapping[str, Any]]] = []
         self._local = threading.local()
+        self._sessions: list[requests.Session] = []
         self._pool = ThreadPoolExecutor(self.workers, "simulator-webhook")
 
     def subscribe(self, event: str, endpoint: str) -> Subscription | None:
@@ -120,6 +121,8 @@ class Webhooks:
     def close(self) -> None:
         """Ends the pool; what was not posted yet is dropped."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+        for session in self._sessions:
+            session.close()
 
     def _deliver(self, target: Subscription, body: dict[str, Any]) -> None:
         fault = self.faults.pick(target.event)
@@ -171,6 +174,7 @@ class Webhooks:
         if session is None:
             session = self._local.session = requests.Session()
             session.trust_env = False
+            self._sessions.append(session)
         began, status = time.monotonic(), None
         try:
             answer = session.post(

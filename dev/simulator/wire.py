@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 _RIGA = ZoneInfo("Europe/Riga")
 
 
-def _fraction(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%dT%H:%M:%S.%f}"
+def _clipped(moment: datetime, unit: str) -> str:
+    return moment.isoformat(timespec=unit)[:-6]
 
 
 TIME_FORMATS: Mapping[str, Callable[[datetime], str]] = {
-    "offset": lambda moment: f"{moment:%Y-%m-%dT%H:%M:%S}+0000",
-    "z": lambda moment: f"{moment:%Y-%m-%dT%H:%M:%S}Z",
-    "colon": lambda moment: f"{moment:%Y-%m-%dT%H:%M:%S}+00:00",
-    "fraction": lambda moment: f"{_fraction(moment)[:-3]}+0000",
-    "fraction-z": lambda moment: f"{_fraction(moment)}Z",
+    "offset": lambda moment: f"{_clipped(moment, 'seconds')}+0000",
+    "z": lambda moment: f"{_clipped(moment, 'seconds')}Z",
+    "colon": lambda moment: f"{_clipped(moment, 'seconds')}+00:00",
+    "fraction": lambda moment: f"{_clipped(moment, 'milliseconds')}+0000",
+    "fraction-z": lambda moment: f"{_clipped(moment, 'microseconds')}Z",
     "riga": lambda moment: f"{moment.astimezone(_RIGA):%Y-%m-%dT%H:%M:%S%z}",
 }
 

@@ -1,0 +1,209 @@
+"""Lists, single items, the key, dial and the faults laid over them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import requests
+
+from dev.simulator.resources import OPERATIONS, RESOURCES
+
+RESOURCE_IDS = [row.path for row in RESOURCES]
+TOP = 2**63 - 1
+
+
+@pytest.mark.parametrize("key", ["", "wrong", "test-key-and-more"])
+def test_a_wrong_key_is_403_in_the_envelope(pbx: Any, key: str) -> None:
+    answer = requests.get(pbx.base_url + "trigger/contacts", headers={"Authorization": f"Bearer {key}"}, timeout=5)
+    assert answer.status_code == 403
+    assert answer.json()["statusCode"] == 403
+    assert set(answer.json()) == {"version", "status", "statusCode", "message", "data"}
+
+
+def test_a_method_that_was_not_granted_is_403_and_the_others_go_on(pbx: Any, client: Any) -> None:
+    pbx.options.refused = {"GetContacts"}
+    assert client.get("trigger/contacts").status_code == 403
+    assert client.get("trigger/groups").status_code == 200
+
+
+@pytest.mark.parametrize("row", RESOURCES, ids=RESOURCE_IDS)
+def test_a_list_gives_greater_ids_only_newest_first_and_in_pages(pbx: Any, client: Any, row: Any) -> None:
+    ids = list(pbx.bulk(row.path, 25))
+    initial = {f"initial_{row.id_parameter}": ids[9]}
+    assert client.ids(row.path, row.id_field, **initial) == ids[:9:-1]
+    pages = (client.ids(row.path, row.id_field, limit=4, offset=start, **initial) for start in range(0, 20, 4))
+    assert [item for page in pages for item in page] == ids[:9:-1]
+
+
+@pytest.mark.parametrize("row", RESOURCES, ids=RESOURCE_IDS)
+def test_an_item_is_read_by_its_id_however_large(pbx: Any, client: Any, row: Any) -> None:
+    pbx.add(row.path, TOP)
+    assert client.data(f"{row.path}/{TOP}")[row.id_field] == TOP
+    assert client.ids(row.path, row.id_field, **{row.id_parameter: TOP}) == [TOP]
+    assert client.ids(row.path, row.id_field, **{f"initial_{row.id_parameter}": TOP - 1}) == [TOP]
+    assert client.get(f"{row.path}/{TOP - 1}").status_code == 404
+    assert client.get(f"{row.path}/abc").status_code == 422
+
+
+def test_the_servers_own_page_cap_shortens_a_page(pbx: Any, client: Any) -> None:
+    pbx.bulk("contacts", 30)
+    pbx.options.page_cap = 10
+    assert len(client.data("trigger/contacts", limit=1000)) == 10
+
+
+@pytest.mark.parametrize("order", ["oldest", "random", "shuffled-page"])
+def test_pages_in_any_order_bring_every_item_once(pbx: Any, client: Any, order: str) -> None:
+    ids = list(pbx.bulk("contacts", 40))
+    pbx.options.order = order
+    got = [item for start in range(0, 40, 10) for item in client.ids("contacts", "contactID", limit=10, offset=start)]
+    assert sorted(got) == ids
+    assert got != ids[::-1]
+
+
+@pytest.mark.parametrize(("empty", "status"), [("data", 200), ("404", 404)])
+def test_no_match_is_empty_data_or_404(pbx: Any, client: Any, empty: str, status: int) -> None:
+    pbx.options.empty = empty
+    assert client.get("trigger/voicemails").status_code == status
+
+
+def test_each_filter_of_calls_narrows_the_list(pbx: Any, client: Any) -> None:
+    start = datetime(2026, 3, 2, 8, tzinfo=UTC)
+    for number in range(4):
+        pbx.add(
+            "call_history",
+            number + 1,
+            caller=f"+3712000000{number}",
+            destination=f"6702123{number % 2}",
+            direction="in" if number < 3 else "out",
+            contactID=900 + number,
+            callStarted=start + timedelta(hours=number),
+        )
+    wanted = {
+        "source": ("20000001", [2]),
+        "destination": ("67021231", [4, 2]),
+        "direction": ("out", [4]),
+        "contact_id": ("902", [3]),
+        "date_from": ("2026-03-02T10:00:00Z", [4, 3]),
+        "date_to": ("2026-03-02T09:00:00+0000", [2, 1]),
+    }
+    for name, (value, ids) in wanted.items():
+        assert client.ids("call_history", "callID", **{name: value}) == ids, name
+
+
+def test_groups_are_filtered_by_a_member_and_voicemails_by_contact_and_box(pbx: Any, client: Any) -> None:
+    anna, janis = pbx.add_contact("Anna"), pbx.add_contact("Jānis")
+    sales, _ = pbx.add_group("Sales", [anna]), pbx.add_group("Care", [janis])
+    assert client.ids("groups", "groupID", contact_id=anna) == [sales]
+    assert client.data(f"contacts/{anna}")["group_membership"][0]["groupID"] == sales
+    message = pbx.call("27771153", at=-60, contact_id=janis, talks=0, voicemail=True)
+    assert client.ids("voicemails", "voicemailID", contact_id=janis) == [message.voicemail_id]
+    assert client.ids("voicemails", "voicemailID", contact_id=anna) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("trigger/contacts", {"limit": "many"}),
+        ("trigger/contacts", {"offset": -1}),
+        ("trigger/call_history", {"direction": "sideways"}),
+        ("trigger/call_history", {"date_from": "yesterday"}),
+        ("lost_calls", {"date_to": "soon"}),
+    ],
+    ids=["limit", "offset", "direction", "date_from", "date_to"],
+)
+def test_a_wrong_parameter_is_422(client: Any, path: str, query: dict[str, Any]) -> None:
+    assert client.get(path, **query).status_code == 422
+
+
+def test_answers_are_compressed_for_those_who_ask(pbx: Any, client: Any) -> None:
+    pbx.bulk("contacts", 50)
+    assert client.get("trigger/contacts").headers["Content-Encoding"] == "gzip"
+    pbx.options.gzip = False
+    assert "Content-Encoding" not in client.get("trigger/contacts").headers
+
+
+def test_a_dial_rings_and_becomes_a_call(pbx: Any, client: Any) -> None:
+    pbx.clock.set(datetime(2026, 3, 2, 8, tzinfo=UTC))
+    anna = pbx.add_contact("Anna", number="26550101")
+    assert client.post("dial", {"destination": "27771153", "contactID": anna}).status_code == 200
+    assert [(row.destination, row.contact_id) for row in pbx.rang] == [("27771153", anna)]
+    pbx.clock.advance(60)
+    assert client.ids("call_history", "callID", direction="out") == [pbx.rang[0].call_id]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"contactID": 966}, 422),
+        ({"destination": "27771153"}, 422),
+        ({"destination": "abc", "contactID": 966}, 422),
+        ({"destination": "27771153", "contactID": 1}, 404),
+        ([], 422),
+    ],
+    ids=["no destination", "no contact", "no number", "unknown contact", "no object"],
+)
+def test_a_dial_that_makes_no_sense_rings_nobody(pbx: Any, client: Any, body: Any, status: int) -> None:
+    assert client.post("dial", body).status_code == status
+    assert pbx.rang == []
+
+
+def test_requests_are_recorded_with_their_operation(pbx: Any, client: Any) -> None:
+    client.get("trigger/contacts")
+    client.get("contacts/1")
+    client.get("no/such")
+    assert [(row.operation, row.status) for row in pbx.requests] == [
+        ("GetContacts", 200),
+        ("GetContactsByID", 404),
+        ("unknown", 404),
+    ]
+    assert pbx.max_calls_in_window(60) == 3
+
+
+def test_over_the_rate_limit_is_429_with_a_time_to_wait(pbx: Any, client: Any) -> None:
+    pbx.options.rate_limit = 3
+    answers = [client.get("trigger/contacts") for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert answers[3].headers["Retry-After"] == "5"
+
+
+@pytest.mark.parametrize(
+    ("variant", "text"),
+    [
+        ("offset", "2018-04-25T13:54:19+0000"),
+        ("z", "2018-04-25T13:54:19Z"),
+        ("colon", "2018-04-25T13:54:19+00:00"),
+        ("fraction", "2018-04-25T13:54:19.097+0000"),
+        ("fraction-z", "2018-04-25T13:54:19.097344Z"),
+        ("riga", "2018-04-25T16:54:19+0300"),
+    ],
+)
+def test_times_are_written_in_the_format_chosen(pbx: Any, client: Any, variant: str, text: str) -> None:
+    pbx.options.times = variant
+    pbx.add("call_history", 1, callStarted=datetime(2018, 4, 25, 13, 54, 19, 97344, UTC))
+    assert client.data("call_history/1")["callStarted"] == text
+
+
+@pytest.mark.parametrize(
+    ("absent", "shown"), [("null", {"callConnected": None}), ("empty", {"callConnected": ""}), ("omit", {})]
+)
+def test_what_is_absent_is_written_as_chosen(pbx: Any, client: Any, absent: str, shown: dict[str, Any]) -> None:
+    pbx.options.absent = absent
+    pbx.add("call_history", 1)
+    assert {name: value for name, value in client.data("call_history/1").items() if name == "callConnected"} == shown
+
+
+def test_small_and_huge_ids_can_be_chosen(pbx: Any) -> None:
+    pbx.options.ids = "small"
+    assert pbx.add_contact("Anna") == 1
+    pbx.options.ids = "huge"
+    assert 2**62 < pbx.add_contact("Jānis") < 2**63
+    assert pbx.call("27771153").id > 2**62
+
+
+def test_every_operation_answers(client: Any) -> None:
+    for row in OPERATIONS:
+        path = row.path.lstrip("/").replace("{", "").replace("}", "")
+        answer = client.session.request(row.method, client.pbx.base_url + path, json={}, timeout=5)
+        assert answer.status_code in (200, 422), row.id

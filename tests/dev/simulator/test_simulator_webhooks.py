@@ -1,0 +1,110 @@
+"""Subscriptions within the cap, and deliveries as the PBX posts them or spoilt on purpose."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dev.simulator.resources import EVENTS
+
+URL = "https://bridge.example/api/events/CallStarted?code=1"
+
+
+@pytest.mark.parametrize(
+    ("form", "read"),
+    [("number", int), ("string", str), ("object", lambda text: {"webhook_id": int(text)}), ("none", lambda _: None)],
+    ids=["number", "string", "object", "none"],
+)
+def test_the_id_comes_in_location_and_in_data_as_chosen(pbx: Any, client: Any, form: str, read: Any) -> None:
+    pbx.options.webhook_data = form
+    answer = client.post("webhooks/CallStarted", {"endpoint": URL})
+    number = answer.headers["Location"].rsplit("/", 1)[1]
+    assert answer.json()["data"] == read(number)
+    assert client.delete(f"webhooks/{number}").status_code == 200
+    assert client.delete(f"webhooks/{number}").status_code == 404
+
+
+def test_location_can_be_missing(pbx: Any, client: Any) -> None:
+    pbx.options.webhook_location = "none"
+    assert "Location" not in client.post("webhooks/CallStarted", {"endpoint": URL}).headers
+
+
+def test_the_twenty_first_webhook_is_422(pbx: Any, client: Any) -> None:
+    statuses = [client.post(f"webhooks/{EVENTS[n % 10].name}", {"endpoint": URL}).status_code for n in range(21)]
+    assert statuses == [200] * 20 + [422]
+    assert len(pbx.webhooks) == 20
+
+
+@pytest.mark.parametrize("body", [{}, {"endpoint": ""}, {"endpoint": "ftp://x"}, {"endpoint": 5}, []])
+def test_an_endpoint_that_is_no_url_is_422(client: Any, body: Any) -> None:
+    assert client.post("webhooks/CallStarted", body).status_code == 422
+
+
+def test_an_unknown_event_is_404(client: Any) -> None:
+    assert client.post("webhooks/CallDreamt", {"endpoint": URL}).status_code == 404
+
+
+def test_an_event_reaches_its_subscriber_in_the_envelope(pbx: Any, inbox: Any) -> None:
+    pbx.emit("LostCallerRemoved", callerid="27771153", destination="67021234")
+    assert pbx.settle()
+    assert inbox.bodies == [
+        {
+            "type": "Event",
+            "eventType": "LostCallerRemoved",
+            "version": "v1",
+            "data": {"destination": "67021234", "callerid": "27771153"},
+        }
+    ]
+    assert [(row.event, row.status) for row in pbx.posted] == [("LostCallerRemoved", 202)]
+
+
+def test_an_endpoint_that_is_gone_is_tried_once(pbx: Any) -> None:
+    pbx.hooks.subscribe("CallStarted", "http://127.0.0.1:9/nobody")
+    pbx.call("27771153")
+    assert pbx.settle()
+    assert [row.status for row in pbx.posted] == [None]
+
+
+@pytest.mark.parametrize(
+    ("spelling", "name"),
+    [
+        ("subscription", "LostCallerAdded"),
+        ("event", "LostCallerAddedEvent"),
+        ("reference", "LostCallerCreated"),
+        ("lower", "lostcalleradded"),
+        ("upper", "LOSTCALLERADDED"),
+    ],
+)
+def test_event_types_are_spelt_as_chosen(pbx: Any, inbox: Any, spelling: str, name: str) -> None:
+    pbx.options.spelling = spelling
+    pbx.emit("LostCallerAdded", callerid="27771153")
+    pbx.settle()
+    assert inbox.names == [name]
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("drop", ["VoicemailDeleted"]),
+        ("duplicate", ["CallStarted", "CallStarted", "VoicemailDeleted"]),
+        ("disorder", ["VoicemailDeleted", "CallStarted"]),
+        ("delay", ["VoicemailDeleted", "CallStarted"]),
+    ],
+)
+def test_deliveries_can_be_spoilt(pbx: Any, inbox: Any, kind: str, names: list[str]) -> None:
+    pbx.hooks.faults.add(kind, "CallStarted", delay=0.2)
+    pbx.emit("CallStarted", callID=1)
+    pbx.emit("VoicemailDeleted", voicemailID=2)
+    pbx.settle()
+    assert inbox.names == names
+
+
+def test_fields_can_be_added_and_blanked(pbx: Any, inbox: Any) -> None:
+    pbx.hooks.faults.add("extra", "VoicemailDeleted", value={"mood": "good"})
+    pbx.hooks.faults.add("blank", "CallStarted", value=["caller"])
+    pbx.emit("VoicemailDeleted", voicemailID=2**63 - 1)
+    pbx.emit("CallStarted", callID=1, caller="27771153")
+    pbx.settle()
+    assert inbox.bodies[0]["data"] == {"sender": None, "voicemailID": 2**63 - 1, "mood": "good"}
+    assert inbox.bodies[1]["data"]["caller"] == ""
