@@ -1,0 +1,59 @@
+# What a developer does with this project; `make` alone lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Enough to keep two cores busy; the tests share nothing.
+WORKERS ?= 4
+
+.DEFAULT_GOAL := help
+.PHONY: help install start test lint format bench infra fuzz connector lock clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/.installed node_modules/.installed ## packages for Python and the storage emulator
+
+$(VENV)/.installed: requirements-dev.txt dev/host/requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt \
+		|| { echo "pip could not install requirements-dev.txt: see the lines above"; exit 1; }
+	@# Microsoft's worker library asks for 3.13 but runs on 3.11; Azure itself brings it, so the app does not list it.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python \
+		-r dev/host/requirements.txt \
+		|| { echo "pip could not install dev/host/requirements.txt: see the lines above"; exit 1; }
+	@touch $@
+
+node_modules/.installed: package-lock.json
+	@command -v npm >/dev/null || { echo "Node.js 20 or newer with npm is needed for the storage emulator"; exit 1; }
+	@npm ci --no-audit --no-fund --loglevel=error \
+		|| { echo "npm could not install the storage emulator: see the lines above"; exit 1; }
+	@touch $@
+
+start: install ## everything on this machine, with a live demonstration; Ctrl-C ends it
+	@$(BIN)/python -m dev.start
+
+test: install ## all tests, on the storage emulator and the PBX simulator
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup
+
+lint: install ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: install ## let ruff mend what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: install ## speed, as ratios against a limit measured in the same run; writes docs/benchmarks.md
+	@$(BIN)/python -m dev.bench
+
+lock: install ## write requirements.txt and requirements-dev.txt anew from dev/requirements
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
+		dev/requirements/app.in -o requirements.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
+		dev/requirements/dev.in -o requirements-dev.txt
+
+clean: ## remove what was installed and made here
+	@rm -rf $(VENV) node_modules .azurite .pytest_cache .mypy_cache .ruff_cache
