@@ -1,0 +1,170 @@
+"""
+Every error the app raises on purpose; the type says what to do next.
+
+BridgeError
+  x ConfigError              the app is set up wrongly: stop and say which settings
+  x Refused                  a caller sent what we cannot use: keep it, answer 4xx
+    - TooLarge               413
+    - NotJson                400
+    - Invalid                422, with the paths and reasons of the fields
+  x NotFound                 404, what was asked for is not here
+  x StorageUnavailable       our storage is out of reach: answer 503, the sender tries again
+  x Conflict                 others kept changing the same row: let the queue try again
+  x Unprocessable            a message that can never succeed: dead letter at once
+  x BudgetExhausted          no PBX call left within two seconds: answer 429
+  x PbxError                 the PBX answered badly, or not at all
+    - PbxFatal               asking again will not help
+      - PbxForbidden         403: wrong key, address not allowed, or method not granted
+      - PbxNotFound          404: no such item; on a list it means empty
+      - PbxRefused           422: the PBX's own words say why
+      - PbxNotUnderstood     HTML, cut JSON or an oversize body
+    - PbxRetriable           asking again later may help
+      - PbxThrottled         429
+      - PbxUnavailable       5xx, timeouts, connection errors
+  x MediaError               a recording or voicemail could not be copied
+    - MediaNotReady          try again on the schedule
+    - MediaRefused           never fetch this: dead letter at once
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+RETRY_AFTER_SECONDS = 5
+
+
+class BridgeError(Exception):
+    """The root of every error this app raises on purpose."""
+
+
+class ConfigError(BridgeError):
+    """The app is set up wrongly; the text names every wrong setting and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One field that does not fit: its dotted path and a fixed reason, never the value."""
+
+    path: str
+    reason: str
+
+
+class Refused(BridgeError):
+    """A caller sent what we cannot use."""
+
+    status = 400
+    title = "The request cannot be used"
+
+
+class TooLarge(Refused):
+    """The body is over the limit."""
+
+    status = 413
+    title = "The body is too large"
+
+
+class NotJson(Refused):
+    """The body is not JSON."""
+
+    status = 400
+    title = "The body is not JSON"
+
+
+class Invalid(Refused):
+    """The body or a parameter does not fit; `fields` says where."""
+
+    status = 422
+    title = "The request does not fit"
+
+    def __init__(self, fields: tuple[FieldError, ...]) -> None:
+        super().__init__("; ".join(f"{field.path}: {field.reason}" for field in fields))
+        self.fields = fields
+
+
+class NotFound(BridgeError):
+    """What was asked for is not here."""
+
+
+class StorageUnavailable(BridgeError):
+    """Our storage is out of reach; nothing was taken."""
+
+    retry_after = RETRY_AFTER_SECONDS
+
+
+class Conflict(BridgeError):
+    """Others kept changing the same row."""
+
+    retry_after = 1
+
+
+class Unprocessable(BridgeError):
+    """A message that can never succeed."""
+
+
+class BudgetExhausted(BridgeError):
+    """No PBX call is left in this minute's budget; `retry_after` is in seconds."""
+
+    def __init__(self, retry_after: int = RETRY_AFTER_SECONDS) -> None:
+        super().__init__("the PBX's budget of calls is used up for now")
+        self.retry_after = retry_after
+
+
+class PbxError(BridgeError):
+    """The PBX answered badly or not at all; `operation` is the operationId that was asked."""
+
+    def __init__(self, operation: str, remedy: str) -> None:
+        super().__init__(f"{operation}: {remedy}")
+        self.operation = operation
+        self.remedy = remedy
+
+
+class PbxFatal(PbxError):
+    """Asking again will not help."""
+
+
+class PbxForbidden(PbxFatal):
+    """Wrong key, an address outside the key's IP list, or an API method that is not granted to it."""
+
+
+class PbxNotFound(PbxFatal):
+    """No such item; on a list it means that nothing matches."""
+
+
+class PbxRefused(PbxFatal):
+    """The PBX did not accept a parameter; `remedy` holds its words with numbers masked."""
+
+
+class PbxNotUnderstood(PbxFatal):
+    """The answer was HTML, cut JSON, or larger than any real answer."""
+
+
+class PbxRetriable(PbxError):
+    """Asking again later may help; `retry_after` is in seconds where the PBX said."""
+
+    def __init__(self, operation: str, remedy: str, retry_after: int | None = None) -> None:
+        super().__init__(operation, remedy)
+        self.retry_after = retry_after
+
+
+class PbxThrottled(PbxRetriable):
+    """The PBX answered 429."""
+
+
+class PbxUnavailable(PbxRetriable):
+    """The PBX is out of reach, slow, or answers 5xx."""
+
+
+class MediaError(BridgeError):
+    """A recording or voicemail could not be copied; `reason` is a fixed word or two."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class MediaNotReady(MediaError):
+    """The file is not there yet, or came incomplete: try again on the schedule."""
+
+
+class MediaRefused(MediaError):
+    """The file must not be fetched from there, or is no audio: dead letter at once."""

@@ -1,0 +1,78 @@
+"""How the text of a setting is read; each reader raises ValueError with what to write instead."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import urlsplit
+
+from shared.times import iso, parse_time
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a host name or address is this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def flag(text: str) -> bool:
+    """true or false."""
+    if text.lower() not in ("true", "false"):
+        raise ValueError("write true or false")
+    return text.lower() == "true"
+
+
+def url(text: str) -> str:
+    """A base URL, ending in a slash: https, or http for this machine only."""
+    parts = urlsplit(text)
+    if not parts.hostname or parts.username or parts.query:
+        raise ValueError("write an https URL without user, password or query")
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):
+        raise ValueError("write an https URL (plain http only for this machine)")
+    return text.rstrip("/") + "/"
+
+
+def key(text: str) -> str:
+    """An API key without the word Bearer."""
+    key = re.sub(r"^bearer(\s+|$)", "", text.strip(), flags=re.IGNORECASE)
+    if not key or not key.isprintable() or not key.isascii():
+        raise ValueError("paste the key as the PBX's panel shows it")
+    return key
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Names separated by commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def hosts(text: str) -> tuple[str, ...]:
+    """Host names separated by commas, in lower case."""
+    return tuple(host.lower() for host in names(text))
+
+
+def region(text: str) -> str:
+    """A country code of two letters."""
+    if len(text) != 2 or not text.isalpha():
+        raise ValueError("write a country code of two letters, such as LV")
+    return text.upper()
+
+
+def hours(text: str) -> int:
+    """Whole hours, at most a month."""
+    if not text.isdecimal() or not 1 <= int(text) <= 24 * 31:
+        raise ValueError("write whole hours from 1 to 744")
+    return int(text)
+
+
+def start(text: str) -> str:
+    """Where the first poll begins: now, all, or an ISO time."""
+    if text in ("now", "all"):
+        return text
+    try:
+        return iso(parse_time(text))
+    except ValueError as error:
+        raise ValueError("write now, all, or an ISO date") from error

@@ -1,0 +1,225 @@
+"""Settings: one table of rows, read once from the environment into one frozen object."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from shared import setting_values
+from shared.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+DATA_STORAGE = "DataStorage"
+_UNRESOLVED = "@Microsoft.KeyVault("
+# Azure sets this on every instance; nothing else does.
+_AZURE_MARK = "WEBSITE_INSTANCE_ID"
+
+
+@dataclass(frozen=True, slots=True)
+class StorageAccount:
+    """Where events and media live: a connection string, or the three endpoints and an identity's client id."""
+
+    connection_string: str | None = field(default=None, repr=False)
+    blob: str | None = None
+    queue: str | None = None
+    table: str | None = None
+    client_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """A row: the name in the environment, how its text is read, its default, and what it is for."""
+
+    name: str
+    description: str
+    parse: Callable[[str], Any] = str
+    default: str | None = None
+    required: bool = False
+    secret: bool = False
+    read_by_host: bool = False
+
+    @property
+    def attribute(self) -> str:
+        """The name of the value in Settings."""
+        return self.name.lower()
+
+
+def _schedule(name: str, default: str, what: str) -> Setting:
+    description = f"NCRONTAB schedule (six fields, UTC): {what}."
+    return Setting(name=name, default=default, description=description, read_by_host=True)
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        name="PBX_BASE_URL",
+        parse=setting_values.url,
+        default="https://zvanuparvaldnieks.lmt.lv/api/v2/",
+        description="The PBX's API. Tele2's Mobili stotele is https://mobili-stotele.tele2.lt/api/v2/.",
+    ),
+    Setting(
+        name="PBX_API_KEY",
+        parse=setting_values.key,
+        required=True,
+        secret=True,
+        description="The key from the PBX's panel, with or without the word Bearer.",
+    ),
+    Setting(
+        name="MEDIA_HOSTS",
+        parse=setting_values.hosts,
+        default="",
+        description="Hosts that recordings may be fetched from, comma separated. Empty: the PBX's host.",
+    ),
+    Setting(
+        name="DEFAULT_REGION",
+        parse=setting_values.region,
+        default="LV",
+        description="Country that national numbers belong to.",
+    ),
+    Setting(
+        name="MIRROR_VOICEMAIL_DELETES",
+        parse=setting_values.flag,
+        default="false",
+        description="true deletes our copy when a voicemail is deleted at the PBX; false marks it and keeps it.",
+    ),
+    Setting(
+        name="PUBLIC_BASE_URL",
+        parse=setting_values.url,
+        default="",
+        description="This app's own address, where the PBX and subscribers reach it.",
+    ),
+    Setting(
+        name="PBX_WEBHOOK_KEY",
+        default="",
+        secret=True,
+        description="The function key that the PBX sends as ?code= to the ten receivers, and that opens nothing else.",
+    ),
+    Setting(
+        name="PBX_EVENTS",
+        parse=setting_values.names,
+        default="",
+        description="Events to register webhooks for, comma separated. Empty: all ten.",
+    ),
+    Setting(
+        name="POLL_START",
+        parse=setting_values.start,
+        default="now",
+        description="What the first poll brings: now (only what is new), all, or an ISO date.",
+    ),
+    Setting(
+        name="SWEEP_LOOKBACK_HOURS",
+        parse=setting_values.hours,
+        default="24",
+        description="How far back the hourly sweep compares the PBX's lists with ours.",
+    ),
+    Setting(
+        name="ALLOW_LOOPBACK_CALLBACKS",
+        parse=setting_values.flag,
+        default="false",
+        description="For a laptop: subscribers may live at 127.0.0.0/8. Refused in Azure.",
+    ),
+    _schedule("POLL_CALL_HISTORY_SCHEDULE", "0 * * * * *", "poll calls"),
+    _schedule("POLL_CALL_RECORDS_SCHEDULE", "15 * * * * *", "poll recordings"),
+    _schedule("POLL_VOICEMAILS_SCHEDULE", "30 * * * * *", "poll voicemails"),
+    _schedule("POLL_CONTACTS_SCHEDULE", "5 0/5 * * * *", "poll contacts"),
+    _schedule("POLL_GROUPS_SCHEDULE", "5 1/5 * * * *", "poll groups"),
+    _schedule("POLL_VOICEMAIL_BOXES_SCHEDULE", "5 2/5 * * * *", "poll voicemail boxes"),
+    _schedule("POLL_AUDIO_PROMPTS_SCHEDULE", "5 3/5 * * * *", "poll audio prompts"),
+    _schedule("POLL_VOIP_ENDPOINTS_SCHEDULE", "5 4/5 * * * *", "poll VoIP endpoints"),
+    _schedule("SWEEP_SCHEDULE", "45 20 * * * *", "compare a day of the PBX's lists with ours"),
+    _schedule("RECONCILE_SCHEDULE", "40 * * * * *", "make good webhooks that never came"),
+    _schedule("SYNC_WEBHOOKS_SCHEDULE", "20 10 * * * *", "keep our webhooks registered"),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """All settings, read and checked; one attribute a row of SETTINGS, and the storage account."""
+
+    storage: StorageAccount
+    in_azure: bool
+    pbx_base_url: str
+    pbx_api_key: str = field(repr=False)
+    media_hosts: tuple[str, ...]
+    default_region: str
+    mirror_voicemail_deletes: bool
+    public_base_url: str
+    pbx_webhook_key: str = field(repr=False)
+    pbx_events: tuple[str, ...]
+    poll_start: str
+    sweep_lookback_hours: int
+    allow_loopback_callbacks: bool
+
+    @property
+    def pbx_host(self) -> str:
+        """The PBX's host name, without a port."""
+        return urlsplit(self.pbx_base_url).hostname or ""
+
+    @property
+    def allowed_media_hosts(self) -> tuple[str, ...]:
+        """Hosts that media may be fetched from."""
+        return self.media_hosts or (self.pbx_host,)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """
+        Read and check all settings.
+
+        Raises one ConfigError that names every missing or wrong setting and never a value.
+        """
+        problems: list[str] = []
+        values: dict[str, Any] = {}
+        for row in SETTINGS:
+            if not row.read_by_host:
+                values[row.attribute] = _read(row, environ, problems)
+        in_azure = bool(environ.get(_AZURE_MARK))
+        storage = _storage(environ, problems)
+        if in_azure and values["allow_loopback_callbacks"]:
+            problems.append("ALLOW_LOOPBACK_CALLBACKS: only for a laptop, remove it in Azure")
+        if in_azure and str(values["pbx_base_url"]).startswith("http://"):
+            problems.append("PBX_BASE_URL: write an https URL")
+        if problems:
+            raise ConfigError("Settings to mend: " + "; ".join(problems))
+        return cls(storage=storage, in_azure=in_azure, **values)
+
+
+def _read(row: Setting, environ: Mapping[str, str], problems: list[str]) -> Any:
+    text = environ.get(row.name, "").strip()
+    if text.startswith(_UNRESOLVED):
+        problems.append(f"{row.name}: its Key Vault reference does not resolve; check the secret and the app's role")
+        return None
+    if not text and row.required:
+        problems.append(f"{row.name}: missing. {row.description}")
+        return None
+    text = text or row.default or ""
+    if not text and row.parse in (str, setting_values.url):
+        return ""
+    try:
+        return row.parse(text)
+    except ValueError as error:
+        problems.append(f"{row.name}: {error}")
+        return None
+
+
+def _storage(environ: Mapping[str, str], problems: list[str]) -> StorageAccount:
+    text = environ.get(DATA_STORAGE, "").strip()
+    if text:
+        return StorageAccount(connection_string=text)
+    names = {service: f"{DATA_STORAGE}__{service}ServiceUri" for service in ("blob", "queue", "table")}
+    endpoints = {service: environ.get(name, "").strip() for service, name in names.items()}
+    missing = [names[service] for service, uri in endpoints.items() if not uri]
+    if missing:
+        wanted = DATA_STORAGE if len(missing) == len(endpoints) else ", ".join(missing)
+        problems.append(f"{wanted}: missing. A connection string, or the three endpoints {DATA_STORAGE}__…ServiceUri")
+    client_id = environ.get(f"{DATA_STORAGE}__clientId", "").strip() or None
+    return StorageAccount(**endpoints, client_id=client_id)
+
+
+@cache
+def settings() -> Settings:
+    """This process's settings, read on first use."""
+    return Settings.from_env(os.environ)
