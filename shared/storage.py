@@ -1,0 +1,221 @@
+"""The data account: its tables, queues and containers by name, and clients for them made on first use."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from functools import cached_property
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from shared.errors import StorageUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import requests
+    from azure.data.tables import TableClient
+    from azure.storage.blob import ContainerClient
+    from azure.storage.queue import QueueClient
+
+    from shared.settings import StorageAccount
+
+logger = logging.getLogger(__name__)
+
+TABLES = (
+    "events",
+    "calls",
+    "windows",
+    "deadletters",
+    "feed",
+    "checkpoints",
+    "resources",
+    "health",
+    "webhooks",
+    "budget",
+    "subscriptions",
+    "deliveries",
+    "dials",
+)
+QUEUES = ("events", "media", "deliveries")
+POISON = "-poison"
+CONTAINERS = ("recordings", "voicemails", "payloads")
+
+# Sized for the host's HTTP and queue concurrency on one instance, so that no call waits for a connection.
+_CONNECTIONS = 64
+_CONNECT_SECONDS = 3
+_READ_SECONDS = 20
+_RETRIES = 2
+_BACKOFF_SECONDS = 1
+# A block of a blob: large enough to be fast, small enough that a copier's memory stays flat.
+BLOCK_BYTES = 4 * 1024 * 1024
+_MISSING = ("TableNotFound", "QueueNotFound", "ContainerNotFound")
+_OVERLOADED = (403, 408, 429)
+_EMULATOR = "UseDevelopmentStorage=true"
+_EMULATOR_EXPANDED = (
+    "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;"
+    "AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;"
+    "BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;"
+    "QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1;"
+    "TableEndpoint=http://127.0.0.1:10002/devstoreaccount1;"
+)
+
+
+@contextmanager
+def reaching_storage() -> Iterator[None]:
+    """Turn the SDK's ways of saying that storage is out of reach or overloaded into StorageUnavailable."""
+    from azure.core.exceptions import (
+        ClientAuthenticationError,
+        HttpResponseError,
+        ServiceRequestError,
+        ServiceResponseError,
+    )
+
+    try:
+        yield
+    except (ServiceRequestError, ServiceResponseError) as error:
+        raise StorageUnavailable("storage is out of reach") from error
+    except ClientAuthenticationError as error:
+        raise StorageUnavailable("storage does not let this app in; roles take some minutes to work") from error
+    except HttpResponseError as error:
+        if error.status_code in _OVERLOADED or (error.status_code or 0) >= 500:
+            raise StorageUnavailable("storage is overloaded, or does not let this app in") from error
+        raise
+
+
+def _says_missing(response: Any) -> bool:
+    code = response.headers.get("x-ms-error-code")
+    if code:
+        return code in _MISSING
+    # The Table service may name the error in the body only.
+    return any(name in response.text() for name in _MISSING)
+
+
+def _transport(session: requests.Session, create: Callable[[], Any] | None) -> Any:
+    """A transport that makes the table, queue or container when the service says it is not there, and asks again."""
+    from azure.core.exceptions import ResourceExistsError
+    from azure.core.pipeline.transport import RequestsTransport
+
+    class Creating(RequestsTransport):  # type: ignore[misc]
+        def send(self, request: Any, **options: Any) -> Any:
+            response = super().send(request, **options)
+            if create is None or response.status_code != 404 or not _says_missing(response):
+                return response
+            try:
+                create()
+            except ResourceExistsError:
+                logger.debug("another instance made it first")
+            return super().send(request, **options)
+
+    return Creating(session=session, session_owner=False)
+
+
+class Storage:
+    """Clients of the data account, one a table, queue or container, shared by all threads of the process."""
+
+    def __init__(self, account: StorageAccount) -> None:
+        self._account = account
+        self._clients: dict[tuple[str, str], Any] = {}
+        self._lock = Lock()
+
+    def table(self, name: str) -> TableClient:
+        """The client of a table of TABLES."""
+        return self._client("table", name, self._table)  # type: ignore[no-any-return]
+
+    def queue(self, name: str) -> QueueClient:
+        """The client of a queue; messages are text, base64 on the wire as the Functions host expects."""
+        return self._client("queue", name, self._queue)  # type: ignore[no-any-return]
+
+    def container(self, name: str) -> ContainerClient:
+        """The client of a container of CONTAINERS."""
+        return self._client("blob", name, self._container)  # type: ignore[no-any-return]
+
+    def create_all(self) -> None:
+        """Make every table, queue and container that is not there; Bicep does this in Azure."""
+        from azure.core.exceptions import ResourceExistsError
+
+        makers: list[Callable[[], Any]] = [self.table(name).create_table for name in TABLES]
+        makers += [self.queue(name + suffix).create_queue for name in QUEUES for suffix in ("", POISON)]
+        makers += [self.container(name).create_container for name in CONTAINERS]
+        for make in makers:
+            try:
+                make()
+            except ResourceExistsError:
+                continue
+
+    def _client(self, service: str, name: str, make: Callable[..., Any]) -> Any:
+        client = self._clients.get((service, name))
+        if client is None:
+            bare = make(name, self._options())
+            create = {"table": "create_table", "queue": "create_queue", "blob": "create_container"}[service]
+            client = make(name, self._options(getattr(bare, create)))
+            with self._lock:
+                client = self._clients.setdefault((service, name), client)
+        return client
+
+    @cached_property
+    def _session(self) -> requests.Session:
+        import requests
+        from requests.adapters import HTTPAdapter
+
+        # The SDK logs every request's URL at INFO.
+        logging.getLogger("azure").setLevel(logging.WARNING)
+        session = requests.Session()
+        # Proxies and .netrc of the machine are no business of storage, and looking for them costs each request.
+        session.trust_env = False
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, HTTPAdapter(pool_connections=8, pool_maxsize=_CONNECTIONS))
+        return session
+
+    def _options(self, create: Callable[[], Any] | None = None) -> dict[str, Any]:
+        return {
+            "transport": _transport(self._session, create),
+            "connection_timeout": _CONNECT_SECONDS,
+            "read_timeout": _READ_SECONDS,
+        }
+
+    @cached_property
+    def _credential(self) -> Any:
+        from azure.identity import DefaultAzureCredential
+
+        return DefaultAzureCredential(managed_identity_client_id=self._account.client_id)
+
+    @property
+    def _connection_string(self) -> str | None:
+        text = self._account.connection_string
+        return _EMULATOR_EXPANDED if text and _EMULATOR.lower() in text.lower() else text
+
+    def _table(self, name: str, options: dict[str, Any]) -> TableClient:
+        from azure.data.tables import TableClient
+
+        options |= {
+            "retry_total": _RETRIES,
+            "retry_backoff_factor": 0.2,
+        }
+        if self._connection_string:
+            return TableClient.from_connection_string(self._connection_string, name, **options)
+        return TableClient(self._account.table or "", name, credential=self._credential, **options)
+
+    def _queue(self, name: str, options: dict[str, Any]) -> QueueClient:
+        from azure.storage.queue import LinearRetry, QueueClient, TextBase64DecodePolicy, TextBase64EncodePolicy
+
+        options |= {
+            "retry_policy": LinearRetry(backoff=_BACKOFF_SECONDS, retry_total=_RETRIES, random_jitter_range=0),
+            "message_encode_policy": TextBase64EncodePolicy(),
+            "message_decode_policy": TextBase64DecodePolicy(),
+        }
+        if self._connection_string:
+            return QueueClient.from_connection_string(self._connection_string, name, **options)
+        return QueueClient(self._account.queue or "", name, credential=self._credential, **options)
+
+    def _container(self, name: str, options: dict[str, Any]) -> ContainerClient:
+        from azure.storage.blob import ContainerClient, LinearRetry
+
+        options |= {
+            "retry_policy": LinearRetry(backoff=_BACKOFF_SECONDS, retry_total=_RETRIES, random_jitter_range=0),
+            "max_single_put_size": BLOCK_BYTES,
+            "max_block_size": BLOCK_BYTES,
+        }
+        if self._connection_string:
+            return ContainerClient.from_connection_string(self._connection_string, name, **options)
+        return ContainerClient(self._account.blob or "", name, credential=self._credential, **options)

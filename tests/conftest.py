@@ -1,0 +1,72 @@
+"""What all tests share: one storage emulator a worker, and an empty account of it for each test."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from dev.azurite import AzuriteProcess
+
+from shared.bridge import Bridge
+from shared.calls import Calls
+from shared.settings import Settings
+from shared.storage import Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_ACCOUNTS = 600
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[AzuriteProcess]:
+    with AzuriteProcess(accounts=_ACCOUNTS) as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def _accounts() -> Iterator[int]:
+    return itertools.count()
+
+
+@pytest.fixture
+def connection_string(azurite: AzuriteProcess, _accounts: Iterator[int]) -> str:
+    """An account that nobody has used before."""
+    return azurite.account(next(_accounts))
+
+
+@pytest.fixture
+def environment(connection_string: str) -> dict[str, str]:
+    """The settings of a bridge on the test's own account; the PBX is nowhere."""
+    return {
+        "DataStorage": connection_string,
+        "PBX_BASE_URL": "http://127.0.0.1:9/api/v2/",
+        "PBX_API_KEY": "Bearer test-key",
+    }
+
+
+@pytest.fixture
+def settings(environment: dict[str, str]) -> Settings:
+    return Settings.from_env(environment)
+
+
+@pytest.fixture
+def storage(settings: Settings) -> Storage:
+    return Storage(settings.storage)
+
+
+@pytest.fixture
+def start_bridge(settings: Settings) -> Callable[..., Bridge]:
+    """Start what a new process would have: nothing remembered, the same storage."""
+
+    def start(pbx: Any = None) -> Bridge:
+        storage = Storage(settings.storage)
+        return Bridge(settings=settings, storage=storage, calls=Calls(storage, settings.default_region), pbx=pbx)
+
+    return start
+
+
+@pytest.fixture
+def bridge(start_bridge: Callable[..., Bridge]) -> Bridge:
+    return start_bridge()

@@ -1,0 +1,40 @@
+"""A storage session that dies at a chosen request, as a killed process does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from requests.adapters import HTTPAdapter
+
+if TYPE_CHECKING:
+    import requests
+
+    from shared.storage import Storage
+
+
+class Killed(BaseException):
+    """Nothing in the app may catch this: the process is gone."""
+
+
+class DyingAdapter(HTTPAdapter):
+    """Counts requests; at number `at` it dies, before the request is sent or after it took effect."""
+
+    def __init__(self, at: int, *, after: bool) -> None:
+        super().__init__(pool_maxsize=8)
+        self.at, self.after, self.count = at, after, 0
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        self.count += 1
+        if self.count == self.at and not self.after:
+            raise Killed
+        response = super().send(request, *args, **options)
+        if self.count == self.at:
+            raise Killed
+        return response
+
+
+def die_at(storage: Storage, at: int, *, after: bool) -> DyingAdapter:
+    """Have this storage die at its request number `at` (0: never); returns the adapter, which counts."""
+    adapter = DyingAdapter(at, after=after)
+    storage._session.mount("http://", adapter)
+    return adapter
