@@ -1,0 +1,181 @@
+"""What each event carries, field by field, as the PBX's reference names it; unknown fields are kept."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from shared.times import parse_time
+
+# The definition says int32, the wire says otherwise: identifiers go far past 32 bits.
+_LARGEST = 2**63 - 1
+
+
+def _integer(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a whole number is expected")
+    return value
+
+
+def _moment(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise ValueError("a time is expected")
+    return parse_time(value)
+
+
+Integer = Annotated[int, BeforeValidator(_integer), Field(ge=-(2**63), le=_LARGEST)]
+Identifier = Annotated[int, BeforeValidator(_integer), Field(ge=0, le=_LARGEST)]
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+
+
+class Data(BaseModel):
+    """The base of all events' data: `""` and null mean absent, and unknown fields ride along."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, coerce_numbers_to_str=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_absent(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {
+            name: value
+            for name, value in values.items()
+            if value is not None and not (isinstance(value, str) and not value.strip())
+        }
+
+    @property
+    def moment(self) -> datetime | None:
+        """When it happened, as far as the event tells."""
+        return None
+
+
+class Call(Data):
+    """A call as CallStarted tells it."""
+
+    callID: Identifier
+    caller: str | None = None
+    destination: str | None = None
+    direction: str | None = None
+    status: Integer | None = None
+    callStarted: Moment | None = None
+    contactID: Identifier | None = None
+
+    @property
+    def moment(self) -> datetime | None:
+        return self.callStarted
+
+
+class ConnectedCall(Call):
+    """A call that somebody answered."""
+
+    callConnected: Moment | None = None
+
+    @property
+    def moment(self) -> datetime | None:
+        return self.callConnected
+
+
+class CompletedCall(ConnectedCall):
+    """A call that has ended; `connectionTime` is in seconds, `previous_contactID` stands only on transferred calls."""
+
+    connectionTime: Integer | None = None
+    previous_contactID: Identifier | None = None
+    # Only history tells the end; a reconciled event carries it.
+    callEnded: Moment | None = None
+
+    @property
+    def moment(self) -> datetime | None:
+        if self.callEnded or self.callConnected is None or self.connectionTime is None:
+            return self.callEnded
+        return self.callConnected + timedelta(seconds=self.connectionTime)
+
+
+class Recording(Data):
+    """A recording that has been made; its file may come later."""
+
+    recordingID: Identifier
+    callID: Identifier | None = None
+    callStarted: Moment | None = None
+    recordingURL: str | None = None
+    direction: str | None = None
+    connectionTime: Integer | None = None
+
+
+class LostCaller(Data):
+    """Who could not be reached by whom; both are on every such event, though a withheld number is empty."""
+
+    destination: str | None = None
+    callerid: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_both(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not {"destination", "callerid"} <= values.keys():
+            raise ValueError("destination and callerid are expected, empty where withheld")
+        return values
+
+
+class LostCall(LostCaller):
+    """A caller waiting to be called back, after so many attempts."""
+
+    contact_name: str | None = None
+    attempts: Integer | None = None
+    last_contact: Moment | None = None
+
+    @property
+    def moment(self) -> datetime | None:
+        return self.last_contact
+
+
+class DeletedVoicemail(Data):
+    """A voicemail that was deleted at the PBX."""
+
+    voicemailID: Identifier
+    sender: str | None = None
+
+
+class Voicemail(DeletedVoicemail):
+    """A voicemail that was left; `length` is in seconds."""
+
+    length: Integer | None = None
+    callStarted: Moment | None = None
+    voicemailBoxID: Identifier | None = None
+    voicemailBoxName: str | None = None
+    messageURL: str | None = None
+
+    @property
+    def moment(self) -> datetime | None:
+        return self.callStarted
+
+
+class StoredRecording(Recording):
+    """A recording whose audio is in Blob Storage."""
+
+    caller: str | None = None
+    destination: str | None = None
+    contactID: Identifier | None = None
+    blobUrl: str
+    sha256: str
+
+
+class StoredVoicemail(Voicemail):
+    """A voicemail whose audio is in Blob Storage."""
+
+    callID: Identifier | None = None
+    contactID: Identifier | None = None
+    blobUrl: str
+    sha256: str
+
+
+class Envelope(BaseModel):
+    """What the PBX posts around an event's data."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, coerce_numbers_to_str=True)
+
+    type: str | None = None
+    eventType: str | None = None
+    version: str | None = None
+    data: dict[str, Any]
