@@ -1,0 +1,1 @@
+"""Triggers: the only part of the app that knows Azure Functions."""

@@ -1,0 +1,28 @@
+"""HTTP triggers that take the PBX's webhooks, one a row of the events table."""
+
+from __future__ import annotations
+
+import azure.functions as func
+
+from functions.replies import answer, as_json
+from shared.bridge import bridge
+from shared.events import EVENTS, Event
+from shared.receiving import accept
+
+blueprint = func.Blueprint()
+
+
+def _register(event: Event) -> None:
+    @blueprint.function_name(event.function)
+    @blueprint.route(f"events/{event.name}", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
+    def receive(req: func.HttpRequest) -> func.HttpResponse:
+        def work() -> func.HttpResponse:
+            here = bridge()
+            return as_json({"id": accept(here.storage, here.settings, event, req.get_body())}, status=202)
+
+        return answer(work)
+
+
+for _event in EVENTS:
+    if _event.source == "pbx":
+        _register(_event)
