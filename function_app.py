@@ -1,0 +1,9 @@
+"""The function app: one blueprint a kind of trigger."""
+
+import azure.functions as func
+
+from functions import queues, receivers
+
+app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
+for module in (receivers, queues):
+    app.register_functions(module.blueprint)

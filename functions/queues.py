@@ -1,0 +1,28 @@
+"""Queue triggers: one for each consumer, and one for its poison queue."""
+
+from __future__ import annotations
+
+import azure.functions as func
+
+from shared.bridge import bridge
+from shared.consumers import CONSUMERS, Consumer, consume, drain
+from shared.settings import DATA_STORAGE
+from shared.storage import POISON
+
+blueprint = func.Blueprint()
+
+
+def _register(consumer: Consumer) -> None:
+    @blueprint.function_name(consumer.function)
+    @blueprint.queue_trigger("msg", consumer.queue, DATA_STORAGE)
+    def run(msg: func.QueueMessage) -> None:
+        consume(bridge(), consumer, msg.get_body(), id=msg.id or "", attempt=msg.dequeue_count or 1)
+
+    @blueprint.function_name(consumer.drain)
+    @blueprint.queue_trigger("msg", consumer.queue + POISON, DATA_STORAGE)
+    def bury(msg: func.QueueMessage) -> None:
+        drain(bridge(), consumer, msg.get_body(), id=msg.id or "", attempts=5)
+
+
+for _consumer in CONSUMERS:
+    _register(_consumer)
