@@ -7,7 +7,6 @@ import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 from dev.simulator.audio import AudioFile
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
     from dev.simulator.resources import Item
 
-_RIGA = ZoneInfo("Europe/Riga")
+_LOCAL = timezone(timedelta(hours=3))  # Latvia in summer
 
 
 def _clipped(moment: datetime, unit: str) -> str:
@@ -29,7 +28,7 @@ TIME_FORMATS: Mapping[str, Callable[[datetime], str]] = {
     "colon": lambda moment: f"{_clipped(moment, 'seconds')}+00:00",
     "fraction": lambda moment: f"{_clipped(moment, 'milliseconds')}+0000",
     "fraction-z": lambda moment: f"{_clipped(moment, 'microseconds')}Z",
-    "riga": lambda moment: f"{moment.astimezone(_RIGA):%Y-%m-%dT%H:%M:%S%z}",
+    "local": lambda moment: f"{moment.astimezone(_LOCAL):%Y-%m-%dT%H:%M:%S%z}",
 }
 
 
@@ -134,4 +133,4 @@ def envelope(status: int, message: str, data: Any = None) -> dict[str, Any]:
 def read_time(text: str) -> datetime:
     """A time that a caller sent, in UTC; ValueError where it is none."""
     moment = datetime.fromisoformat(text.replace(" ", "+"))
-    return moment.replace(tzinfo=timezone(timedelta())) if moment.tzinfo is None else moment
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

@@ -176,7 +176,7 @@ def test_over_the_rate_limit_is_429_with_a_time_to_wait(pbx: Any, client: Any) -
         ("colon", "2018-04-25T13:54:19+00:00"),
         ("fraction", "2018-04-25T13:54:19.097+0000"),
         ("fraction-z", "2018-04-25T13:54:19.097344Z"),
-        ("riga", "2018-04-25T16:54:19+0300"),
+        ("local", "2018-04-25T16:54:19+0300"),
     ],
 )
 def test_times_are_written_in_the_format_chosen(pbx: Any, client: Any, variant: str, text: str) -> None:
