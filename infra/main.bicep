@@ -1,0 +1,398 @@
+metadata name = 'PBX bridge'
+metadata description = 'Everything the bridge needs in one resource group.'
+
+@description('Optional. Region of all resources.')
+param location string = resourceGroup().location
+
+@description('Optional. Short name that resource names are made of: lower-case letters and digits. A second bridge in the same group takes another one.')
+@minLength(2)
+@maxLength(6)
+param name string = 'pbx'
+
+@description('Optional. Tags of all resources.')
+param tags object = {}
+
+@description('Optional. Address of the PBX\'s API, with a slash at the end.')
+param pbxBaseUrl string = 'https://zvanuparvaldnieks.lmt.lv/api/v2/'
+
+@description('Optional. Events that webhooks are registered for. Empty: all ten.')
+param pbxEvents string[] = []
+
+@description('Optional. Hosts that audio may be fetched from. Empty: the PBX\'s own host.')
+param mediaHosts string[] = []
+
+@description('Optional. Country that numbers without a prefix belong to.')
+@minLength(2)
+@maxLength(2)
+param defaultRegion string = 'LV'
+
+@description('Optional. Whether a voicemail deleted at the PBX is deleted here too.')
+param mirrorVoicemailDeletes bool = false
+
+@description('Optional. What the first poll brings: now, all, or an ISO date.')
+param pollStart string = 'now'
+
+@description('Optional. Hours that the hourly sweep looks back.')
+@minValue(1)
+@maxValue(744)
+param sweepLookbackHours int = 24
+
+@description('Optional. Schedules that differ from the defaults: name of the setting to NCRONTAB text in UTC.')
+param scheduleOverrides object = {}
+
+@description('Optional. Python version of the function app.')
+@allowed([
+  '3.11'
+  '3.12'
+  '3.13'
+])
+param pythonVersion string = '3.12'
+
+@description('Optional. Memory of an instance in megabytes.')
+@allowed([
+  512
+  2048
+  4096
+])
+param instanceMemoryMB int = 2048
+
+@description('Optional. Most instances that each scale group (HTTP together, each queue and each timer function alone) may have.')
+@minValue(1)
+@maxValue(1000)
+param maximumInstanceCount int = 40
+
+@description('Optional. Instances kept warm for HTTP, paid for by the hour.')
+@minValue(0)
+param alwaysReadyInstanceCount int = 0
+
+@description('Optional. HTTP requests that an instance works on at once; its worker gets as many threads.')
+@minValue(1)
+@maxValue(1000)
+param httpConcurrency int = 16
+
+@description('Optional. Redundancy of the data account.')
+@allowed([
+  'Standard_LRS'
+  'Standard_ZRS'
+  'Standard_GRS'
+  'Standard_GZRS'
+])
+param dataStorageSku string = 'Standard_LRS'
+
+@description('Optional. Days that deleted blobs and containers can be brought back.')
+@minValue(1)
+@maxValue(365)
+param softDeleteDays int = 30
+
+@description('Optional. Days after which audio moves to the cool tier. Null: never.')
+param mediaCoolAfterDays int?
+
+@description('Optional. Days after which audio and its old versions are deleted. Null: never.')
+param mediaRetentionDays int?
+
+@description('Optional. Days in which a recording can be neither changed nor deleted. Null: no such policy.')
+param recordingImmutabilityDays int?
+
+@description('Optional. Days that logs are kept.')
+@minValue(30)
+@maxValue(730)
+param logRetentionDays int = 30
+
+@description('Optional. Gigabytes of logs a day at which taking them stops until the next day.')
+@minValue(1)
+param logDailyQuotaGb int = 1
+
+@description('Optional. Address that alerts are mailed to. Empty: alerts fire without a mail.')
+param alertEmail string = ''
+
+@description('Optional. Object id of whoever deploys and writes the secrets; deploy.sh fills it in. Empty: the role is given by other means.')
+param deployerPrincipalId string = ''
+
+@description('Optional. Kind of the principal that deploys.')
+@allowed([
+  'User'
+  'ServicePrincipal'
+])
+param deployerPrincipalType string = 'User'
+
+@description('Optional. Deploy a network: one address towards the PBX, private endpoints for the data account.')
+param deployNetwork bool = false
+
+@description('Optional. Address range of the network, /24 or larger.')
+param networkAddressPrefix string = '10.71.0.0/24'
+
+@description('Optional. Deploy the chosen Logic Apps workflows. The app must run and its key must be in the vault: deploy.sh turns this on last.')
+param deployLogicApps bool = false
+
+@description('Optional. Workflow: a missed call becomes a mail with a call-back link.')
+param missedCallMail bool = false
+
+@description('Optional. Workflow: a missed call becomes a Teams message with a call-back link.')
+param missedCallTeams bool = false
+
+@description('Optional. Workflow: an answered call becomes a row of an Excel table.')
+param callLogExcel bool = false
+
+@description('Optional. Workflow: a stored voicemail becomes a mail with a link.')
+param voicemailMail bool = false
+
+@description('Optional. Workflow: a new contact is posted to a CRM.')
+param newContactCrm bool = false
+
+@description('Optional. Address that workflows mail to.')
+param workflowMailTo string = ''
+
+@description('Optional. Team that gets the Teams message: its group id.')
+param teamsGroupId string = ''
+
+@description('Optional. Channel that gets the Teams message: its id.')
+param teamsChannelId string = ''
+
+@description('Optional. Drive that holds the Excel file: its id.')
+param excelDriveId string = ''
+
+@description('Optional. Excel file: its id.')
+param excelFileId string = ''
+
+@description('Optional. Table in the Excel file, with the columns CallID, Started, Caller, Destination, Direction, Seconds and AnsweredBy.')
+param excelTable string = 'Calls'
+
+@description('Optional. Address that the CRM takes new contacts at.')
+param crmUrl string = ''
+
+@description('Optional. Text of the Authorization header for the CRM.')
+@secure()
+param crmAuthorization string = ''
+
+var token = uniqueString(resourceGroup().id, name)
+var suffix = '${name}-${token}'
+var hostStorageName = 'st${name}h${token}'
+var dataStorageName = 'st${name}d${token}'
+var keyVaultName = 'kv-${name}-${token}'
+
+var tableNames = [
+  'budget'
+  'calls'
+  'checkpoints'
+  'deadletters'
+  'deliveries'
+  'dials'
+  'events'
+  'feed'
+  'health'
+  'resources'
+  'subscriptions'
+  'webhooks'
+  'windows'
+]
+
+var queueNames = [
+  'deliveries'
+  'events'
+  'media'
+]
+
+var recordingContainerName = 'recordings'
+var mediaContainerNames = [recordingContainerName, 'voicemails']
+var payloadContainerName = 'payloads'
+var packageContainerName = 'packages'
+
+var defaultSchedules = {
+  POLL_AUDIO_PROMPTS_SCHEDULE: '5 3/5 * * * *'
+  POLL_CALL_HISTORY_SCHEDULE: '0 * * * * *'
+  POLL_CALL_RECORDS_SCHEDULE: '15 * * * * *'
+  POLL_CONTACTS_SCHEDULE: '5 0/5 * * * *'
+  POLL_GROUPS_SCHEDULE: '5 1/5 * * * *'
+  POLL_VOICEMAILS_SCHEDULE: '30 * * * * *'
+  POLL_VOICEMAIL_BOXES_SCHEDULE: '5 2/5 * * * *'
+  POLL_VOIP_ENDPOINTS_SCHEDULE: '5 4/5 * * * *'
+  RECONCILE_SCHEDULE: '40 * * * * *'
+  SWEEP_SCHEDULE: '45 20 * * * *'
+  SYNC_WEBHOOKS_SCHEDULE: '20 10 * * * *'
+}
+
+var bridgeSettings = {
+  DEFAULT_REGION: defaultRegion
+  MEDIA_HOSTS: join(mediaHosts, ',')
+  MIRROR_VOICEMAIL_DELETES: mirrorVoicemailDeletes ? 'true' : 'false'
+  PBX_BASE_URL: pbxBaseUrl
+  PBX_EVENTS: join(pbxEvents, ',')
+  POLL_START: pollStart
+  SWEEP_LOOKBACK_HOURS: string(sweepLookbackHours)
+}
+
+resource vault 'Microsoft.KeyVault/vaults@2025-05-01' existing = {
+  name: keyVaultName
+}
+
+module identity 'modules/identity.bicep' = {
+  name: 'identity-${name}'
+  params: {
+    name: 'id-${suffix}'
+    location: location
+    tags: tags
+  }
+}
+
+module monitoring 'modules/monitoring.bicep' = {
+  name: 'monitoring-${name}'
+  params: {
+    workspaceName: 'log-${suffix}'
+    componentName: 'appi-${suffix}'
+    location: location
+    tags: tags
+    retentionDays: logRetentionDays
+    dailyQuotaGb: logDailyQuotaGb
+  }
+}
+
+module hostStorage 'modules/hostStorage.bicep' = {
+  name: 'hostStorage-${name}'
+  params: {
+    name: hostStorageName
+    location: location
+    tags: tags
+    packageContainerName: packageContainerName
+  }
+}
+
+module dataStorage 'modules/dataStorage.bicep' = {
+  name: 'dataStorage-${name}'
+  params: {
+    name: dataStorageName
+    location: location
+    tags: tags
+    skuName: dataStorageSku
+    tableNames: tableNames
+    queueNames: queueNames
+    mediaContainerNames: mediaContainerNames
+    payloadContainerName: payloadContainerName
+    recordingContainerName: recordingContainerName
+    softDeleteDays: softDeleteDays
+    mediaCoolAfterDays: mediaCoolAfterDays
+    mediaRetentionDays: mediaRetentionDays
+    recordingImmutabilityDays: recordingImmutabilityDays
+    publicAccess: !deployNetwork
+    workspaceId: monitoring.outputs.workspaceId
+  }
+}
+
+module keyVault 'modules/keyVault.bicep' = {
+  name: 'keyVault-${name}'
+  params: {
+    name: keyVaultName
+    location: location
+    tags: tags
+    workspaceId: monitoring.outputs.workspaceId
+  }
+}
+
+module network 'modules/network.bicep' = if (deployNetwork) {
+  name: 'network-${name}'
+  params: {
+    suffix: suffix
+    location: location
+    tags: tags
+    addressPrefix: networkAddressPrefix
+    dataStorageId: dataStorage.outputs.resourceId
+  }
+}
+
+module access 'modules/access.bicep' = {
+  name: 'access-${name}'
+  params: {
+    principalId: identity.outputs.principalId
+    deployerPrincipalId: deployerPrincipalId
+    deployerPrincipalType: deployerPrincipalType
+    hostStorageName: hostStorage.outputs.name
+    dataStorageName: dataStorage.outputs.name
+    mediaContainerNames: mediaContainerNames
+    payloadContainerName: payloadContainerName
+    keyVaultName: keyVault.outputs.name
+    componentName: monitoring.outputs.componentName
+  }
+}
+
+module functionApp 'modules/functionApp.bicep' = {
+  name: 'functionApp-${name}'
+  params: {
+    planName: 'plan-${suffix}'
+    name: 'func-${suffix}'
+    location: location
+    tags: tags
+    identityName: identity.outputs.name
+    hostStorageName: hostStorage.outputs.name
+    packageContainerName: hostStorage.outputs.packageContainerName
+    dataStorageName: dataStorage.outputs.name
+    componentName: monitoring.outputs.componentName
+    keyVaultUri: keyVault.outputs.uri
+    pythonVersion: pythonVersion
+    instanceMemoryMB: instanceMemoryMB
+    maximumInstanceCount: maximumInstanceCount
+    alwaysReadyInstanceCount: alwaysReadyInstanceCount
+    httpConcurrency: httpConcurrency
+    subnetId: deployNetwork ? network!.outputs.functionsSubnetId : ''
+    appSettings: union(bridgeSettings, defaultSchedules, scheduleOverrides)
+  }
+  // The app starts as soon as it exists, and does not start without its roles.
+  dependsOn: [
+    access
+  ]
+}
+
+module alerts 'modules/alerts.bicep' = {
+  name: 'alerts-${name}'
+  params: {
+    suffix: suffix
+    location: location
+    tags: tags
+    workspaceId: monitoring.outputs.workspaceId
+    email: alertEmail
+  }
+}
+
+module logicApps 'modules/logicApps.bicep' = if (deployLogicApps) {
+  name: 'logicApps-${name}'
+  params: {
+    suffix: suffix
+    location: location
+    tags: tags
+    workspaceId: monitoring.outputs.workspaceId
+    apiUrl: '${functionApp.outputs.baseUrl}/api/v2'
+    apiKey: vault.getSecret('logicapps-key')
+    missedCallMail: missedCallMail
+    missedCallTeams: missedCallTeams
+    callLogExcel: callLogExcel
+    voicemailMail: voicemailMail
+    newContactCrm: newContactCrm
+    mailTo: workflowMailTo
+    teamsGroupId: teamsGroupId
+    teamsChannelId: teamsChannelId
+    excelDriveId: excelDriveId
+    excelFileId: excelFileId
+    excelTable: excelTable
+    crmUrl: crmUrl
+    crmAuthorization: crmAuthorization
+  }
+}
+
+@description('Name of the function app.')
+output functionAppName string = functionApp.outputs.name
+
+@description('Resource id of the function app.')
+output functionAppId string = functionApp.outputs.resourceId
+
+@description('Address of the function app, without a slash at the end.')
+output baseUrl string = functionApp.outputs.baseUrl
+
+@description('Name of the vault that holds the keys.')
+output keyVaultName string = keyVault.outputs.name
+
+@description('Name of the account of events and media.')
+output dataStorageName string = dataStorage.outputs.name
+
+@description('The one address that the app calls the PBX from. Empty: any address of the region.')
+output outboundIpAddress string = deployNetwork ? network!.outputs.ipAddress : ''
+
+@description('Names of the deployed workflows.')
+output workflowNames array = deployLogicApps ? logicApps!.outputs.workflowNames : []

@@ -1,0 +1,168 @@
+metadata name = 'Access'
+metadata description = 'Roles: what the app, and whoever deploys it, may do with each resource and no other.'
+
+@description('Required. Object id of the app\'s identity.')
+param principalId string
+
+@description('Required. Object id of whoever deploys and writes the secrets. Empty: the role is given by other means.')
+param deployerPrincipalId string
+
+@description('Required. Kind of the principal that deploys.')
+@allowed([
+  'User'
+  'ServicePrincipal'
+])
+param deployerPrincipalType string
+
+@description('Required. Name of the account of the Functions host.')
+param hostStorageName string
+
+@description('Required. Name of the account of events and media.')
+param dataStorageName string
+
+@description('Required. Names of the containers that hold audio.')
+param mediaContainerNames string[]
+
+@description('Required. Name of the container that holds bodies too large for a queue message.')
+param payloadContainerName string
+
+@description('Required. Name of the vault.')
+param keyVaultName string
+
+@description('Required. Name of the Application Insights component.')
+param componentName string
+
+var roles = {
+  'Key Vault Secrets Officer': 'b86a8fe4-44ce-4948-aee5-eccb2c155cd7'
+  'Key Vault Secrets User': '4633458b-17de-408a-b874-0445c86b69e6'
+  'Monitoring Metrics Publisher': '3913510d-42f4-4e42-8a64-420c390055eb'
+  'Storage Blob Data Contributor': 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'
+  'Storage Blob Data Owner': 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b'
+  'Storage Queue Data Contributor': '974c5e8b-45b9-4653-ba55-5f855dd0fb88'
+  'Storage Table Data Contributor': '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'
+}
+
+// Index tags of a blob can be written by its owner only, so the containers of audio are the app's own.
+var mediaRole = 'Storage Blob Data Owner'
+
+var accountGrants = [
+  {
+    account: hostStorageName
+    role: 'Storage Blob Data Owner'
+  }
+  {
+    account: hostStorageName
+    role: 'Storage Queue Data Contributor'
+  }
+  {
+    account: hostStorageName
+    role: 'Storage Table Data Contributor'
+  }
+  {
+    account: dataStorageName
+    role: 'Storage Queue Data Contributor'
+  }
+  {
+    account: dataStorageName
+    role: 'Storage Table Data Contributor'
+  }
+]
+
+var mediaGrants = map(mediaContainerNames, containerName => { container: containerName, role: mediaRole })
+
+var containerGrants = concat(mediaGrants, [
+  {
+    container: payloadContainerName
+    role: 'Storage Blob Data Contributor'
+  }
+])
+
+var appVaultGrant = {
+  principalId: principalId
+  principalType: 'ServicePrincipal'
+  role: 'Key Vault Secrets User'
+}
+
+var deployerVaultGrant = {
+  principalId: deployerPrincipalId
+  principalType: deployerPrincipalType
+  role: 'Key Vault Secrets Officer'
+}
+
+var vaultGrants = concat([appVaultGrant], empty(deployerPrincipalId) ? [] : [deployerVaultGrant])
+
+resource accounts 'Microsoft.Storage/storageAccounts@2025-06-01' existing = [
+  for grant in accountGrants: {
+    name: grant.account
+  }
+]
+
+resource dataStorage 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
+  name: dataStorageName
+}
+
+resource blobServices 'Microsoft.Storage/storageAccounts/blobServices@2025-06-01' existing = {
+  parent: dataStorage
+  name: 'default'
+}
+
+resource containers 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' existing = [
+  for grant in containerGrants: {
+    parent: blobServices
+    name: grant.container
+  }
+]
+
+resource vault 'Microsoft.KeyVault/vaults@2025-05-01' existing = {
+  name: keyVaultName
+}
+
+resource component 'Microsoft.Insights/components@2020-02-02' existing = {
+  name: componentName
+}
+
+resource account_roleAssignments 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for (grant, i) in accountGrants: {
+    name: guid(accounts[i].id, principalId, roles[grant.role])
+    scope: accounts[i]
+    properties: {
+      principalId: principalId
+      principalType: 'ServicePrincipal'
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles[grant.role])
+    }
+  }
+]
+
+resource container_roleAssignments 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for (grant, i) in containerGrants: {
+    name: guid(containers[i].id, principalId, roles[grant.role])
+    scope: containers[i]
+    properties: {
+      principalId: principalId
+      principalType: 'ServicePrincipal'
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles[grant.role])
+    }
+  }
+]
+
+resource vault_roleAssignments 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for grant in vaultGrants: {
+    name: guid(vault.id, grant.principalId, roles[grant.role])
+    scope: vault
+    properties: {
+      principalId: grant.principalId
+      principalType: grant.principalType
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles[grant.role])
+    }
+  }
+]
+
+resource component_roleAssignment 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(component.id, principalId, roles['Monitoring Metrics Publisher'])
+  scope: component
+  properties: {
+    principalId: principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles['Monitoring Metrics Publisher'])
+  }
+}

@@ -1,0 +1,190 @@
+metadata name = 'Function app'
+metadata description = 'The Flex Consumption plan, the function app on it, and every setting the app reads.'
+
+@description('Required. Name of the plan.')
+param planName string
+
+@description('Required. Name of the function app.')
+param name string
+
+@description('Required. Region.')
+param location string
+
+@description('Required. Tags of the resources.')
+param tags object
+
+@description('Required. Name of the identity that the app runs as.')
+param identityName string
+
+@description('Required. Name of the account of the Functions host.')
+param hostStorageName string
+
+@description('Required. Name of the container that code packages are put into.')
+param packageContainerName string
+
+@description('Required. Name of the account of events and media.')
+param dataStorageName string
+
+@description('Required. Name of the Application Insights component.')
+param componentName string
+
+@description('Required. Address of the Key Vault, with a slash at the end.')
+param keyVaultUri string
+
+@description('Required. Python version.')
+param pythonVersion string
+
+@description('Required. Memory of an instance in megabytes.')
+param instanceMemoryMB int
+
+@description('Required. Most instances that each scale group may have.')
+@minValue(1)
+@maxValue(1000)
+param maximumInstanceCount int
+
+@description('Required. Instances kept warm for HTTP.')
+@minValue(0)
+param alwaysReadyInstanceCount int
+
+@description('Required. HTTP requests that an instance works on at once, and threads that its worker has for them.')
+@minValue(1)
+@maxValue(1000)
+param httpConcurrency int
+
+@description('Required. Resource id of the subnet that the app calls out from. Empty: none.')
+param subnetId string
+
+@description('Required. Settings of the bridge: name to text.')
+param appSettings object
+
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = {
+  name: identityName
+}
+
+resource hostStorage 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
+  name: hostStorageName
+}
+
+resource dataStorage 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
+  name: dataStorageName
+}
+
+resource component 'Microsoft.Insights/components@2020-02-02' existing = {
+  name: componentName
+}
+
+resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
+  // checkov:skip=CKV_AZURE_225: a cold start in another zone is soon enough, and messages wait in queues
+  name: planName
+  location: location
+  tags: tags
+  kind: 'functionapp'
+  sku: {
+    name: 'FC1'
+    tier: 'FlexConsumption'
+  }
+  properties: {
+    reserved: true
+  }
+}
+
+resource app 'Microsoft.Web/sites@2025-03-01' = {
+  // checkov:skip=CKV_AZURE_17: the PBX posts its webhooks without a client certificate
+  // checkov:skip=CKV_AZURE_78: Flex Consumption has no FTP and refuses the setting
+  // checkov:skip=CKV_AZURE_212: instances follow the load; warm ones are a parameter
+  // checkov:skip=CKV_AZURE_213: Flex Consumption replaces instances that do not answer by itself
+  // checkov:skip=CKV_AZURE_222: the PBX and Logic Apps reach the app from the internet
+  name: name
+  location: location
+  tags: tags
+  kind: 'functionapp,linux'
+  identity: {
+    type: 'UserAssigned'
+    userAssignedIdentities: {
+      '${identity.id}': {}
+    }
+  }
+  properties: {
+    serverFarmId: plan.id
+    httpsOnly: true
+    keyVaultReferenceIdentity: identity.id
+    publicNetworkAccess: 'Enabled'
+    virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
+    functionAppConfig: {
+      deployment: {
+        storage: {
+          type: 'blobContainer'
+          value: '${hostStorage.properties.primaryEndpoints.blob}${packageContainerName}'
+          authentication: {
+            type: 'UserAssignedIdentity'
+            userAssignedIdentityResourceId: identity.id
+          }
+        }
+      }
+      runtime: {
+        name: 'python'
+        version: pythonVersion
+      }
+      scaleAndConcurrency: {
+        alwaysReady: alwaysReadyInstanceCount > 0 ? [
+          {
+            name: 'http'
+            instanceCount: alwaysReadyInstanceCount
+          }
+        ] : []
+        instanceMemoryMB: instanceMemoryMB
+        maximumInstanceCount: maximumInstanceCount
+        triggers: {
+          http: {
+            perInstanceConcurrency: httpConcurrency
+          }
+        }
+      }
+    }
+    siteConfig: {
+      http20Enabled: true
+      minTlsVersion: '1.2'
+    }
+  }
+}
+
+// The whole collection is replaced on each deployment: a setting that is not here is removed.
+resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
+  // checkov:skip=CKV_AZURE_13: these are app settings, not the site's configuration
+  // checkov:skip=CKV_AZURE_63: as above
+  // checkov:skip=CKV_AZURE_65: as above
+  // checkov:skip=CKV_AZURE_66: as above
+  // checkov:skip=CKV_AZURE_80: as above
+  // checkov:skip=CKV_AZURE_88: as above
+  // checkov:skip=CKV_AZURE_222: as above
+  parent: app
+  name: 'appsettings'
+  properties: union(appSettings, {
+    APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.properties.clientId};Authorization=AAD'
+    APPLICATIONINSIGHTS_CONNECTION_STRING: component.properties.ConnectionString
+    AZURE_CLIENT_ID: identity.properties.clientId
+    AzureWebJobsStorage__blobServiceUri: hostStorage.properties.primaryEndpoints.blob
+    AzureWebJobsStorage__clientId: identity.properties.clientId
+    AzureWebJobsStorage__credential: 'managedidentity'
+    AzureWebJobsStorage__queueServiceUri: hostStorage.properties.primaryEndpoints.queue
+    AzureWebJobsStorage__tableServiceUri: hostStorage.properties.primaryEndpoints.table
+    DataStorage__blobServiceUri: dataStorage.properties.primaryEndpoints.blob
+    DataStorage__clientId: identity.properties.clientId
+    DataStorage__credential: 'managedidentity'
+    DataStorage__queueServiceUri: dataStorage.properties.primaryEndpoints.queue
+    DataStorage__tableServiceUri: dataStorage.properties.primaryEndpoints.table
+    PBX_API_KEY: '@Microsoft.KeyVault(SecretUri=${keyVaultUri}secrets/pbx-api-key)'
+    PBX_WEBHOOK_KEY: '@Microsoft.KeyVault(SecretUri=${keyVaultUri}secrets/pbx-webhook-key)'
+    PUBLIC_BASE_URL: 'https://${app.properties.defaultHostName}'
+    PYTHON_THREADPOOL_THREAD_COUNT: string(httpConcurrency)
+  })
+}
+
+@description('Name of the function app.')
+output name string = app.name
+
+@description('Resource id of the function app.')
+output resourceId string = app.id
+
+@description('Address of the function app, without a slash at the end.')
+output baseUrl string = 'https://${app.properties.defaultHostName}'

@@ -1,0 +1,69 @@
+metadata name = 'Host storage'
+metadata description = 'The account of the Functions host itself: code packages, function keys, locks and timer state.'
+
+@description('Required. Name of the storage account.')
+@minLength(3)
+@maxLength(24)
+param name string
+
+@description('Required. Region.')
+param location string
+
+@description('Required. Tags of the resource.')
+param tags object
+
+@description('Required. Name of the container that code packages are put into.')
+param packageContainerName string
+
+resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
+  // checkov:skip=CKV_AZURE_35: the platform puts code packages here from outside any network; only Entra tokens open it
+  // checkov:skip=CKV_AZURE_59: as above; blobs are private and shared keys are off
+  // checkov:skip=CKV_AZURE_206: everything in it can be deployed again
+  name: name
+  location: location
+  tags: tags
+  kind: 'StorageV2'
+  sku: {
+    name: 'Standard_LRS'
+  }
+  properties: {
+    accessTier: 'Hot'
+    allowBlobPublicAccess: false
+    allowCrossTenantReplication: false
+    allowSharedKeyAccess: false
+    defaultToOAuthAuthentication: true
+    isLocalUserEnabled: false
+    minimumTlsVersion: 'TLS1_2'
+    publicNetworkAccess: 'Enabled'
+    supportsHttpsTrafficOnly: true
+  }
+}
+
+resource blobServices 'Microsoft.Storage/storageAccounts/blobServices@2025-06-01' = {
+  parent: account
+  name: 'default'
+  properties: {
+    deleteRetentionPolicy: {
+      enabled: true
+      days: 7
+    }
+    containerDeleteRetentionPolicy: {
+      enabled: true
+      days: 7
+    }
+  }
+}
+
+resource packageContainer 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' = {
+  parent: blobServices
+  name: packageContainerName
+  properties: {
+    publicAccess: 'None'
+  }
+}
+
+@description('Name of the storage account.')
+output name string = account.name
+
+@description('Name of the container that code packages are put into.')
+output packageContainerName string = packageContainer.name

@@ -1,0 +1,58 @@
+metadata name = 'Key Vault'
+metadata description = 'The vault of the PBX key, the webhook key and the key of the API; who may read is a matter of roles.'
+
+@description('Required. Name of the vault.')
+@minLength(3)
+@maxLength(24)
+param name string
+
+@description('Required. Region.')
+param location string
+
+@description('Required. Tags of the resource.')
+param tags object
+
+@description('Required. Resource id of the workspace that takes the audit log.')
+param workspaceId string
+
+resource vault 'Microsoft.KeyVault/vaults@2025-05-01' = {
+  // checkov:skip=CKV_AZURE_109: the app reads its references from outside any network; roles decide who may read
+  // checkov:skip=CKV_AZURE_189: as above
+  name: name
+  location: location
+  tags: tags
+  properties: {
+    tenantId: tenant().tenantId
+    sku: {
+      family: 'A'
+      name: 'standard'
+    }
+    enableRbacAuthorization: true
+    enableSoftDelete: true
+    enablePurgeProtection: true
+    softDeleteRetentionInDays: 90
+    // Lets workflow deployments read the key of the API by getSecret.
+    enabledForTemplateDeployment: true
+    publicNetworkAccess: 'Enabled'
+  }
+}
+
+resource auditLog 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  name: 'audit-log'
+  scope: vault
+  properties: {
+    workspaceId: workspaceId
+    logs: [
+      {
+        categoryGroup: 'audit'
+        enabled: true
+      }
+    ]
+  }
+}
+
+@description('Name of the vault.')
+output name string = vault.name
+
+@description('Address of the vault, with a slash at the end.')
+output uri string = vault.properties.vaultUri

@@ -1,0 +1,198 @@
+metadata name = 'Logic Apps'
+metadata description = 'Workflows from JSON files, each deployed by its flag, and the connections they share.'
+
+@description('Required. Name that the resources\' names end with.')
+param suffix string
+
+@description('Required. Region.')
+param location string
+
+@description('Required. Tags of the resources.')
+param tags object
+
+@description('Required. Resource id of the workspace that takes the runs\' log.')
+param workspaceId string
+
+@description('Required. Address of our API, without a slash at the end.')
+param apiUrl string
+
+@description('Required. Key of our API.')
+@secure()
+param apiKey string
+
+@description('Required. A missed call becomes a mail.')
+param missedCallMail bool
+
+@description('Required. A missed call becomes a Teams message.')
+param missedCallTeams bool
+
+@description('Required. An answered call becomes a row of an Excel table.')
+param callLogExcel bool
+
+@description('Required. A stored voicemail becomes a mail.')
+param voicemailMail bool
+
+@description('Required. A new contact is posted to a CRM.')
+param newContactCrm bool
+
+@description('Required. Address that workflows mail to.')
+param mailTo string
+
+@description('Required. Team that gets the Teams message: its group id.')
+param teamsGroupId string
+
+@description('Required. Channel that gets the Teams message: its id.')
+param teamsChannelId string
+
+@description('Required. Drive that holds the Excel file: its id.')
+param excelDriveId string
+
+@description('Required. Excel file: its id.')
+param excelFileId string
+
+@description('Required. Table in the Excel file.')
+param excelTable string
+
+@description('Required. Address that the CRM takes new contacts at.')
+param crmUrl string
+
+@description('Required. Text of the Authorization header for the CRM.')
+@secure()
+param crmAuthorization string
+
+var workflows = [
+  {
+    name: 'missedCallMail'
+    enabled: missedCallMail
+    definition: loadJsonContent('../workflows/missedCallMail.json')
+    connectors: ['office365']
+    parameters: {
+      mailTo: {
+        value: mailTo
+      }
+    }
+  }
+  {
+    name: 'missedCallTeams'
+    enabled: missedCallTeams
+    definition: loadJsonContent('../workflows/missedCallTeams.json')
+    connectors: ['teams']
+    parameters: {
+      teamsGroupId: {
+        value: teamsGroupId
+      }
+      teamsChannelId: {
+        value: teamsChannelId
+      }
+    }
+  }
+  {
+    name: 'callLogExcel'
+    enabled: callLogExcel
+    definition: loadJsonContent('../workflows/callLogExcel.json')
+    connectors: ['excelonlinebusiness']
+    parameters: {
+      excelDriveId: {
+        value: excelDriveId
+      }
+      excelFileId: {
+        value: excelFileId
+      }
+      excelTable: {
+        value: excelTable
+      }
+    }
+  }
+  {
+    name: 'voicemailMail'
+    enabled: voicemailMail
+    definition: loadJsonContent('../workflows/voicemailMail.json')
+    connectors: ['office365']
+    parameters: {
+      mailTo: {
+        value: mailTo
+      }
+    }
+  }
+  {
+    name: 'newContactCrm'
+    enabled: newContactCrm
+    definition: loadJsonContent('../workflows/newContactCrm.json')
+    connectors: []
+    parameters: {
+      crmUrl: {
+        value: crmUrl
+      }
+      crmAuthorization: {
+        value: crmAuthorization
+      }
+    }
+  }
+]
+
+var chosen = filter(workflows, workflow => workflow.enabled)
+var connectors = union(flatten(map(chosen, workflow => workflow.connectors)), [])
+
+// A connection works once somebody has signed in to it in the portal.
+resource connections 'Microsoft.Web/connections@2016-06-01' = [
+  for connector in connectors: {
+    name: '${connector}-${suffix}'
+    location: location
+    tags: tags
+    properties: {
+      displayName: connector
+      api: {
+        id: subscriptionResourceId('Microsoft.Web/locations/managedApis', location, connector)
+      }
+    }
+  }
+]
+
+resource logicApps 'Microsoft.Logic/workflows@2019-05-01' = [
+  for workflow in chosen: {
+    name: 'logic-${workflow.name}-${suffix}'
+    location: location
+    tags: tags
+    properties: {
+      state: 'Enabled'
+      definition: workflow.definition
+      parameters: union(workflow.parameters, {
+        apiUrl: {
+          value: apiUrl
+        }
+        apiKey: {
+          value: apiKey
+        }
+        '$connections': {
+          value: toObject(workflow.connectors, connector => connector, connector => {
+            id: subscriptionResourceId('Microsoft.Web/locations/managedApis', location, connector)
+            connectionId: resourceId('Microsoft.Web/connections', '${connector}-${suffix}')
+            connectionName: '${connector}-${suffix}'
+          })
+        }
+      })
+    }
+    dependsOn: [
+      connections
+    ]
+  }
+]
+
+resource runLogs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = [
+  for (workflow, i) in chosen: {
+    name: 'run-log'
+    scope: logicApps[i]
+    properties: {
+      workspaceId: workspaceId
+      logs: [
+        {
+          categoryGroup: 'allLogs'
+          enabled: true
+        }
+      ]
+    }
+  }
+]
+
+@description('Names of the deployed workflows.')
+output workflowNames array = [for (workflow, i) in chosen: logicApps[i].name]
