@@ -87,10 +87,9 @@ def place(
     `at`: seconds from now, or a moment. `talks` 0: nobody answers. `group`: all who ring; `contact_id` answers.
     `transferred_to`: one contact or several in turn, spread over the talk. `audio`: fields of the AudioFile.
     """
-    now = pbx.clock.now()
-    start = at if isinstance(at, datetime) else now + timedelta(seconds=at)
+    start = at if isinstance(at, datetime) else pbx.clock.now() + timedelta(seconds=at)
     connected = start + timedelta(seconds=rings) if talks > 0 else None
-    contacts = tuple(dict.fromkeys(([contact_id] if contact_id is not None else []) + list(group)))
+    contacts = tuple(dict.fromkeys((*(() if contact_id is None else (contact_id,)), *group)))
     call = Call(
         pbx.new_id("call_history", start) if call_id is None else call_id,
         caller,
@@ -101,11 +100,9 @@ def place(
         connected,
         start + timedelta(seconds=rings + max(talks, 0)),
         (transferred_to,) if isinstance(transferred_to, int) else tuple(transferred_to),
+        pbx.new_id("call_records") if recorded and connected else None,
+        pbx.new_id("voicemails") if voicemail and not connected else None,
     )
-    if recorded and connected:
-        call.recording_id = pbx.new_id("call_records")
-    if voicemail and not connected:
-        call.voicemail_id = pbx.new_id("voicemails")
     _schedule(pbx, call, box_id, recording_delay, audio or {})
     return call
 

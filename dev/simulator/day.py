@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +18,44 @@ _WATCH_SECONDS = 0.1
 _CLIENTS = ("+37129411870", "26188902", "+37122004716", "29330145", "+37120177453", "27771153")
 
 
+@dataclass(frozen=True)
+class Planned:
+    """One call of a scripted day; contacts by first name, times in seconds unless named otherwise."""
+
+    minute: float
+    caller: str
+    contact: str = ""
+    rings: float = 7
+    talks: float = 0
+    destination: str = _MAIN_LINE
+    group: tuple[str, ...] = ()
+    transferred_to: tuple[str, ...] = ()
+    plan: Mapping[str, Any] = field(default_factory=dict)  # further arguments of the call
+    drops: str = ""  # an event of this call that is never delivered
+    message_deleted_after: float = 0  # minutes
+
+
+_DEMO_CONTACTS = (("Anna", "Bērziņa", "26550101"), ("Jānis", "Kalniņš", "26550102"), ("Līga", "Ozola", "26550103"))
+_DEMO_CALLS = (
+    Planned(0, _CLIENTS[0], "Līga", talks=118 * 60),
+    Planned(4, _CLIENTS[1], "Anna", talks=95, plan={"recorded": True}),
+    Planned(12, _CLIENTS[2], rings=20, group=("Anna", "Jānis")),
+    Planned(21, _CLIENTS[2], "Jānis", rings=25, plan={"voicemail": True}, message_deleted_after=80),
+    Planned(
+        34,
+        _CLIENTS[3],
+        "Anna",
+        talks=240,
+        transferred_to=("Jānis",),
+        plan={"recorded": True, "audio": {"ready_tries": 1}},
+    ),
+    Planned(47, "26550102", "Jānis", talks=64, destination=_CLIENTS[2], plan={"direction": "out"}),
+    Planned(63, "", "Anna", talks=31),
+    Planned(80, _CLIENTS[4], "Jānis", talks=42, plan={"recorded": True}, drops="CallCompleted"),
+)
+_DEMO_MINUTES = 125
+
+
 def empty(_: Simulator) -> None:
     """Nobody calls."""
 
@@ -27,35 +66,40 @@ def demo(pbx: Simulator) -> None:
 
     The last call ends about now, so that no time lies in the future.
     """
-    now = pbx.clock.now()
-    pbx.clock.set(now - timedelta(minutes=125))
-    anna = pbx.add_contact("Anna", "Bērziņa", "26550101", current_callerid=_MAIN_LINE)
-    janis = pbx.add_contact("Jānis", "Kalniņš", "26550102", current_callerid=_MAIN_LINE)
-    liga = pbx.add_contact("Līga", "Ozola", "26550103", current_callerid=_MAIN_LINE)
-    pbx.add_group("Pārdošana", [anna, janis])
-    box = pbx.add_voicemail_box("Klientu centrs")
+    pbx.clock.set(pbx.clock.now() - timedelta(minutes=_DEMO_MINUTES))
+    contacts = {
+        first: pbx.add_contact(first, last, number, current_callerid=_MAIN_LINE)
+        for first, last, number in _DEMO_CONTACTS
+    }
+    pbx.add_group("Pārdošana", [contacts["Anna"], contacts["Jānis"]])
+    pbx.add_voicemail_box("Klientu centrs")
     pbx.add_audio_prompt("Sveiciens darba laikā")
-    pbx.add_voip_endpoint("Birojs 2. stāvs", employee_id=liga)
-    late = {"ready_tries": 1}
-    minute = 60
-    long_call: dict[str, Any] = {"contact_id": liga, "rings": 8, "talks": 118 * minute}
-    pbx.call(_CLIENTS[0], _MAIN_LINE, at=0, **long_call)
-    pbx.call(_CLIENTS[1], _MAIN_LINE, at=4 * minute, contact_id=anna, rings=6, talks=95, recorded=True)
-    pbx.call(_CLIENTS[2], _MAIN_LINE, at=12 * minute, group=[anna, janis], rings=20, talks=0)
-    message = pbx.call(
-        _CLIENTS[2], _MAIN_LINE, at=21 * minute, contact_id=janis, rings=25, talks=0, voicemail=True, box_id=box
+    pbx.add_voip_endpoint("Birojs 2. stāvs", employee_id=contacts["Līga"])
+    begin = pbx.clock.now()
+    for row in _DEMO_CALLS:
+        _plan(pbx, row, begin, contacts)
+
+
+def _plan(pbx: Simulator, row: Planned, begin: datetime, contacts: Mapping[str, int]) -> None:
+    call = pbx.call(
+        row.caller,
+        row.destination,
+        at=begin + timedelta(minutes=row.minute),
+        contact_id=contacts.get(row.contact),
+        rings=row.rings,
+        talks=row.talks,
+        group=[contacts[name] for name in row.group],
+        transferred_to=[contacts[name] for name in row.transferred_to],
+        **row.plan,
     )
-    pbx.call(
-        _CLIENTS[3], _MAIN_LINE, at=34 * minute, contact_id=anna, transferred_to=janis, rings=7, talks=240,
-        recorded=True, audio=late,
-    )  # fmt: skip
-    pbx.call("26550102", _CLIENTS[2], at=47 * minute, contact_id=janis, direction="out", rings=11, talks=64)
-    pbx.call("", _MAIN_LINE, at=63 * minute, contact_id=anna, rings=9, talks=31)
-    lost_webhook = pbx.call(_CLIENTS[4], _MAIN_LINE, at=80 * minute, contact_id=janis, rings=5, talks=42, recorded=True)
-    pbx.clock.at(lost_webhook.ended - timedelta(seconds=1), lambda: _drop_next(pbx, "CallCompleted"))
-    pbx.clock.at(
-        message.ended + timedelta(minutes=80), lambda: pbx.delete_voicemail(message.voicemail_id or 0, keep_file=True)
-    )
+    if row.drops:
+        pbx.clock.at(call.ended - timedelta(seconds=1), lambda: _drop_next(pbx, row.drops))
+    if row.message_deleted_after and call.voicemail_id is not None:
+        number = call.voicemail_id
+        pbx.clock.at(
+            call.ended + timedelta(minutes=row.message_deleted_after),
+            lambda: pbx.delete_voicemail(number, keep_file=True),
+        )
 
 
 def _drop_next(pbx: Simulator, event: str) -> None:
