@@ -92,17 +92,12 @@ def place(
     contacts = tuple(dict.fromkeys((*(() if contact_id is None else (contact_id,)), *group)))
     call = Call(
         pbx.new_id("call_history", start) if call_id is None else call_id,
-        caller,
-        destination,
-        direction,
-        contacts,
-        start,
-        connected,
-        start + timedelta(seconds=rings + max(talks, 0)),
+        caller, destination, direction, contacts,
+        start, connected, start + timedelta(seconds=rings + max(talks, 0)),
         (transferred_to,) if isinstance(transferred_to, int) else tuple(transferred_to),
         pbx.new_id("call_records") if recorded and connected else None,
         pbx.new_id("voicemails") if voicemail and not connected else None,
-    )
+    )  # fmt: skip
     _schedule(pbx, call, box_id, recording_delay, audio or {})
     return call
 
