@@ -1,0 +1,130 @@
+"""The ledger of the PBX's call budget: which blocks of calls were handed out, and when they free up again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """
+    A row: a kind of caller, the calls it must leave to those above it, and how long a block of it may be spent.
+
+    Actions come one by one and hold theirs longer, so that storage is not asked for each; so that no process sits
+    on the last ones, a block of a lane that `shares` is at most half of what is left.
+    """
+
+    name: str
+    floor: int
+    hold: float  # seconds
+    shares: bool = False
+
+
+LANE_ROWS: tuple[Lane, ...] = (
+    Lane("action", floor=0, hold=20.0, shares=True),
+    Lane("media", floor=10, hold=2.0),
+    Lane("poll", floor=20, hold=2.0),
+    Lane("backfill", floor=40, hold=2.0),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Terms:
+    """
+    What the PBX allows and how we stay below it; times in seconds, all of them stretched by `scale`.
+
+    `margin` is kept clear after the window: 2 s for clocks that differ by that much between processes, and 1 s
+    for a call that reaches the PBX later than its token was taken.
+    """
+
+    limit: int = 100
+    window: float = 60.0
+    margin: float = 3.0
+    patience: float = 2.0
+    largest_block: int = 20
+    scale: float = 1.0
+
+    @property
+    def memory(self) -> float:
+        """Seconds for which a call counts once its block can no longer be spent."""
+        return (self.window + self.margin) * self.scale
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Calls that one process may make until `end`, in seconds since 1970 by its own clock."""
+
+    id: str
+    end: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """
+    The blocks that count.
+
+    A call of a block is made before the block's end at the latest, and counts until `memory` after that. As the
+    counts of all blocks never add up to more than the limit, no window of 60 s ever holds more calls than that.
+    """
+
+    blocks: tuple[Block, ...] = ()
+
+    def at(self, now: float, terms: Terms) -> Ledger:
+        """The ledger without blocks that no longer count."""
+        return Ledger(tuple(block for block in self.blocks if block.end + terms.memory > now))
+
+    @property
+    def used(self) -> int:
+        """Calls that count."""
+        return sum(block.count for block in self.blocks)
+
+    def room(self, lane: Lane, now: float, terms: Terms) -> int:
+        """How many calls the lane may still be given."""
+        return max(0, terms.limit - lane.floor - self.at(now, terms).used)
+
+    def free_at(self, lane: Lane, wanted: int, now: float, terms: Terms) -> float:
+        """The first moment at which the lane may be given `wanted` calls, if nobody takes any before."""
+        left = self.at(now, terms).used - max(0, terms.limit - lane.floor - wanted)
+        moment = now
+        for block in sorted(self.at(now, terms).blocks, key=lambda block: block.end):
+            if left <= 0:
+                break
+            left -= block.count
+            moment = block.end + terms.memory
+        return moment
+
+    def plus(self, block: Block) -> Ledger:
+        """The ledger with one block more."""
+        return Ledger((*self.blocks, block))
+
+    def less(self, unspent: Mapping[str, int]) -> Ledger:
+        """The ledger without calls that were never made, given by the ids of their blocks."""
+        kept = (replace(block, count=block.count - unspent.get(block.id, 0)) for block in self.blocks)
+        return Ledger(tuple(block for block in kept if block.count > 0))
+
+
+def write(ledger: Ledger) -> str:
+    """The ledger as text: `[[id, end in milliseconds, count], …]`."""
+    return json.dumps([[block.id, round(block.end * 1000), block.count] for block in ledger.blocks])
+
+
+def read(text: object, now: float, terms: Terms) -> Ledger:
+    """
+    The ledger in a row's text.
+
+    Blocks that end later than any clock explains are taken to end as late as they can; text that means nothing
+    counts as a whole limit spent just now. Both only ever ask for more patience.
+    """
+    latest = now + (max(lane.hold for lane in LANE_ROWS) + terms.margin) * terms.scale
+    try:
+        rows = json.loads(text if isinstance(text, str) else "")
+        blocks = tuple(Block(str(id), min(int(end) / 1000, latest), max(0, int(count))) for id, end, count in rows)
+    except (ValueError, TypeError, OverflowError):
+        return Ledger((Block("unread", now, terms.limit),))
+    return Ledger(blocks)
