@@ -1,0 +1,84 @@
+"""Azurite, the storage emulator, as a child process."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from dev.host.child import ChildProcess, NotReady
+
+_INSTALLED = Path(__file__).resolve().parents[1] / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
+_SCRIPT_SETTING = "AZURITE_JS"
+_ACCOUNT = "devstoreaccount1"
+# The emulator's well-known key, the same on every machine.
+_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+_LISTENING = re.compile(r"Azurite (Blob|Queue|Table) service (?:is )?successfully listen\w* (?:on|at) (\S+)")
+_SERVICES = ("Blob", "Queue", "Table")
+
+
+class Ports(NamedTuple):
+    """A port for each service; 0 takes a free one."""
+
+    blob: int = 0
+    queue: int = 0
+    table: int = 0
+
+
+DEFAULT_PORTS = Ports(10000, 10001, 10002)
+
+
+def azurite_script() -> Path | None:
+    """Azurite's program: the repository's own installation, else the one that AZURITE_JS names; None without one."""
+    if _INSTALLED.exists():
+        return _INSTALLED
+    named = os.environ.get(_SCRIPT_SETTING)
+    return Path(named) if named and Path(named).exists() else None
+
+
+class AzuriteProcess(ChildProcess):
+    """Runs Azurite in memory, or with its data in `location`; ready when the constructor returns, else NotReady."""
+
+    def __init__(self, *, location: Path | None = None, ports: Ports | None = None, seconds: float = 30) -> None:
+        script, node = azurite_script(), shutil.which("node")
+        if node is None:
+            raise NotReady("Node is missing: install Node 20 or later")
+        if script is None:
+            raise NotReady("Azurite is missing: run `npm install` in the repository")
+        ports = ports or Ports()
+        data = ("--location", str(location)) if location else ("--inMemoryPersistence",)
+        super().__init__(
+            (
+                node, str(script), *data, "--silent", "--disableTelemetry", "--skipApiVersionCheck",
+                "--blobPort", str(ports.blob), "--queuePort", str(ports.queue), "--tablePort", str(ports.table),
+            )
+        )  # fmt: skip
+        try:
+            output = self.wait_for(lambda text: len(_LISTENING.findall(text)) == len(_SERVICES), seconds)
+        except NotReady:
+            self.kill()
+            raise
+        self._urls = {name: f"{url.rstrip('/')}/{_ACCOUNT}" for name, url in _LISTENING.findall(output)}
+
+    @property
+    def connection_string(self) -> str:
+        """For every SDK and for app settings."""
+        endpoints = "".join(f"{name}Endpoint={self._urls[name]};" for name in _SERVICES)
+        return f"DefaultEndpointsProtocol=http;AccountName={_ACCOUNT};AccountKey={_KEY};{endpoints}"
+
+    @property
+    def blob_url(self) -> str:
+        """The blob service's endpoint, with the account."""
+        return self._urls["Blob"]
+
+    @property
+    def queue_url(self) -> str:
+        """The queue service's endpoint, with the account."""
+        return self._urls["Queue"]
+
+    @property
+    def table_url(self) -> str:
+        """The table service's endpoint, with the account."""
+        return self._urls["Table"]

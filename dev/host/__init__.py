@@ -1,0 +1,1 @@
+"""A local Azure Functions host on Microsoft's own Python worker library."""

@@ -1,0 +1,147 @@
+"""The functions of an app: indexed and invoked by Microsoft's worker library."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+import uuid
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import azure_functions_runtime as library
+
+from dev.host import protos
+from dev.host.errors import HostError
+from dev.host.settings import disabled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+_THREADS = "PYTHON_THREADPOOL_THREAD_COUNT"
+_LOCAL_THREADS = 16
+TRIGGERS = ("httpTrigger", "queueTrigger", "timerTrigger")
+_current: ContextVar[str] = ContextVar("function", default="")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Function:
+    """An indexed function and its trigger's binding, as the worker gave them."""
+
+    name: str
+    id: str
+    kind: str
+    parameter: str
+    trigger: Mapping[str, Any]
+    bindings: tuple[Mapping[str, Any], ...]
+    disabled: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """How an invocation ended, and what the function returned."""
+
+    succeeded: bool
+    returned: protos.TypedData | None = None
+
+
+class Worker:
+    """Runs the functions of one app directory; sync functions in the library's thread pool."""
+
+    def __init__(self) -> None:
+        self.functions: tuple[Function, ...] = ()
+        self._running: dict[str, str] = {}
+
+    async def load(self, directory: Path, only: Iterable[str] = ()) -> None:
+        """Import and index the app; HostError with the real error's text when that fails."""
+        os.environ.setdefault(_THREADS, str(_LOCAL_THREADS))
+        sys.path.insert(0, str(directory))
+        os.chdir(directory)
+        library.start_threadpool_executor()
+        init = protos.Message(capabilities={}, function_app_directory=str(directory))
+        request = protos.Message(
+            request=protos.Message(worker_init_request=init), properties={"host": "127.0.0.1", "protos": protos}
+        )
+        response = await library.worker_init_request(request)
+        if response.result.status != protos.StatusResult.Success:
+            problem = response.result.exception
+            raise HostError(f"the app cannot be indexed: {problem.message}\n{problem.stack_trace}".rstrip())
+        indexed = (await library.functions_metadata_request(request)).function_metadata_results
+        if indexed is None:
+            raise HostError(f"no functions found in {directory}")
+        wanted = {name.lower() for name in only}
+        self.functions = tuple(_function(row) for row in indexed if not wanted or row.name.lower() in wanted)
+        if unknown := wanted - {function.name.lower() for function in self.functions}:
+            raise HostError(f"the app has no function {', '.join(sorted(unknown))}")
+
+    @property
+    def running(self) -> int:
+        """How many invocations have not ended."""
+        return len(self._running)
+
+    def function_of(self) -> str:
+        """The name of the function that the caller's thread or task runs, or an empty text."""
+        name = _current.get()
+        return name or self._running.get(library.invocation_id_cv.get() or "", "")
+
+    async def invoke(
+        self, function: Function, data: protos.TypedData, metadata: Mapping[str, protos.TypedData]
+    ) -> Outcome:
+        """Call the function once with `data` for its trigger's parameter; its exception is logged, never raised."""
+        invocation = str(uuid.uuid4())
+        call = protos.InvocationRequest(
+            invocation_id=invocation,
+            function_id=function.id,
+            input_data=(protos.ParameterBinding(name=function.parameter, data=data),),
+            trigger_metadata=metadata,
+        )
+        self._running[invocation] = function.name
+        token = _current.set(function.name)
+        started = time.perf_counter()
+        try:
+            response = await library.invocation_request(
+                protos.Message(request=protos.Message(invocation_request=call), properties={})
+            )
+        finally:
+            _current.reset(token)
+            del self._running[invocation]
+        succeeded = response.result.status == protos.StatusResult.Success
+        logger.debug(
+            "Executed %s (%s, id=%s, %d ms)",
+            function.name,
+            "succeeded" if succeeded else "failed",
+            invocation,
+            (time.perf_counter() - started) * 1000,
+        )
+        if not succeeded:
+            problem = response.result.exception
+            logger.error("Executed %s (failed): %s\n%s", function.name, problem.message, problem.stack_trace.rstrip())
+            return Outcome(succeeded=False)
+        return Outcome(succeeded=True, returned=response.return_value)
+
+
+def _function(row: protos.Message) -> Function:
+    bindings = tuple(json.loads(text) for text in row.raw_bindings)
+    trigger = next((binding for binding in bindings if binding["type"].lower().endswith("trigger")), None)
+    if trigger is None:
+        raise HostError(f"function {row.name} has no trigger")
+    if trigger["type"] not in TRIGGERS:
+        raise HostError(f"function {row.name}: this host has no {trigger['type']}")
+    other = [binding["type"] for binding in bindings if binding is not trigger and binding["type"] != "http"]
+    if other:
+        raise HostError(f"function {row.name}: this host has no binding {other[0]}")
+    return Function(
+        name=row.name,
+        id=row.function_id,
+        kind=trigger["type"],
+        parameter=trigger["name"],
+        trigger=trigger,
+        bindings=bindings,
+        disabled=disabled(row.name),
+    )
