@@ -38,10 +38,25 @@ def azurite_script() -> Path | None:
     return Path(named) if named and Path(named).exists() else None
 
 
-class AzuriteProcess(ChildProcess):
-    """Runs Azurite in memory, or with its data in `location`; ready when the constructor returns, else NotReady."""
+def _numbered(number: int) -> str:
+    return f"account{number}"
 
-    def __init__(self, *, location: Path | None = None, ports: Ports | None = None, seconds: float = 30) -> None:
+
+def _accounts(count: int) -> dict[str, str]:
+    """What makes Azurite hold so many accounts; nothing for the well-known one."""
+    return {"AZURITE_ACCOUNTS": ";".join(f"{_numbered(number)}:{_KEY}" for number in range(count))} if count else {}
+
+
+class AzuriteProcess(ChildProcess):
+    """
+    Runs Azurite in memory, or with its data in `location`; ready when the constructor returns, else NotReady.
+
+    With `accounts`, it has so many empty accounts in place of the well-known one, so that tests need not share.
+    """
+
+    def __init__(
+        self, *, location: Path | None = None, ports: Ports | None = None, accounts: int = 0, seconds: float = 30
+    ) -> None:
         script, node = azurite_script(), shutil.which("node")
         if node is None:
             raise NotReady("Node is missing: install Node 20 or later")
@@ -53,20 +68,29 @@ class AzuriteProcess(ChildProcess):
             (
                 node, str(script), *data, "--silent", "--disableTelemetry", "--skipApiVersionCheck",
                 "--blobPort", str(ports.blob), "--queuePort", str(ports.queue), "--tablePort", str(ports.table),
-            )
+            ),
+            env={**os.environ, **_accounts(accounts)},
         )  # fmt: skip
         try:
             output = self.wait_for(lambda text: len(_LISTENING.findall(text)) == len(_SERVICES), seconds)
         except NotReady:
             self.kill()
             raise
-        self._urls = {name: f"{url.rstrip('/')}/{_ACCOUNT}" for name, url in _LISTENING.findall(output)}
+        self._services = {name: url.rstrip("/") for name, url in _LISTENING.findall(output)}
+        self._urls = {name: f"{url}/{_ACCOUNT}" for name, url in self._services.items()}
 
     @property
     def connection_string(self) -> str:
         """For every SDK and for app settings."""
-        endpoints = "".join(f"{name}Endpoint={self._urls[name]};" for name in _SERVICES)
-        return f"DefaultEndpointsProtocol=http;AccountName={_ACCOUNT};AccountKey={_KEY};{endpoints}"
+        return self._connection_string(_ACCOUNT)
+
+    def account(self, number: int) -> str:
+        """The connection string of one of `accounts`, from 0 on."""
+        return self._connection_string(_numbered(number))
+
+    def _connection_string(self, account: str) -> str:
+        endpoints = "".join(f"{name}Endpoint={self._services[name]}/{account};" for name in _SERVICES)
+        return f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={_KEY};{endpoints}"
 
     @property
     def blob_url(self) -> str:
