@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import threading
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -17,14 +18,20 @@ class NotReady(Exception):
 
 
 class ChildProcess:
-    """Starts a command and keeps what it prints, stdout and stderr together; use it as a context manager or stop it."""
+    """Starts a command and keeps what it prints (in `log` as well); use it as a context manager or stop it."""
 
     def __init__(
-        self, command: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        log: Path | None = None,
     ) -> None:
         self._lines: list[str] = []
         self._changed = threading.Condition()
         self._ended = False
+        self._log = log
         # Its own session: a Ctrl-C at the terminal reaches the parent alone, which then stops its children in order.
         self._process = subprocess.Popen(
             command,
@@ -101,10 +108,14 @@ class ChildProcess:
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            with self._changed:
-                self._lines.append(line)
-                self._changed.notify_all()
+        with self._log.open("w") if self._log else nullcontext() as log:
+            for line in self._process.stdout:
+                if log is not None:
+                    log.write(line)
+                    log.flush()
+                with self._changed:
+                    self._lines.append(line)
+                    self._changed.notify_all()
         with self._changed:
             self._ended = True
             self._changed.notify_all()

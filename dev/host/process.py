@@ -29,6 +29,7 @@ class HostProcess(ChildProcess):
         *,
         env: Mapping[str, str] | None = None,
         arguments: Sequence[str] = (),
+        log: Path | None = None,
         seconds: float = 30,
     ) -> None:
         port = () if "--port" in arguments else ("--port", "0")
@@ -36,6 +37,7 @@ class HostProcess(ChildProcess):
             (sys.executable, "-m", "dev.host", "--app-dir", str(app_dir), *port, *arguments),
             cwd=_REPOSITORY,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
+            log=log,
         )
         try:
             output = self.wait_for(lambda text: _READY.search(text) is not None, seconds)

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 import uuid
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from dev.host.errors import HostError
 from dev.host.settings import disabled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,16 @@ class Outcome:
     returned: protos.TypedData | None = None
 
 
+@contextmanager
+def _silenced(log: logging.Logger) -> Iterator[None]:
+    # What it says about a failure is in the answer, which is printed once.
+    log.disabled = True
+    try:
+        yield
+    finally:
+        log.disabled = False
+
+
 class Worker:
     """Runs the functions of one app directory; sync functions in the library's thread pool."""
 
@@ -68,10 +79,10 @@ class Worker:
         request = protos.Message(
             request=protos.Message(worker_init_request=init), properties={"host": "127.0.0.1", "protos": protos}
         )
-        response = await library.worker_init_request(request)
+        with _silenced(logging.getLogger("azure.functions")):
+            response = await library.worker_init_request(request)
         if response.result.status != protos.StatusResult.Success:
-            problem = response.result.exception
-            raise HostError(f"the app cannot be indexed: {problem.message}\n{problem.stack_trace}".rstrip())
+            raise HostError(_indexing_failure(response.result.exception))
         indexed = (await library.functions_metadata_request(request)).function_metadata_results
         if indexed is None:
             raise HostError(f"no functions found in {directory}")
@@ -124,6 +135,13 @@ class Worker:
             logger.error("Executed %s (failed): %s\n%s", function.name, problem.message, problem.stack_trace.rstrip())
             return Outcome(succeeded=False)
         return Outcome(succeeded=True, returned=response.return_value)
+
+
+def _indexing_failure(problem: protos.RpcException) -> str:
+    # The library wraps an import error in a second one that has only advice to add.
+    trace = problem.stack_trace.split("\n\nDuring handling of the above")[0].rstrip()
+    reason = trace.rsplit("\n", 1)[-1] if trace else problem.message
+    return f"the app cannot be indexed: {reason}\n{trace}".rstrip()
 
 
 def _function(row: protos.Message) -> Function:

@@ -1,5 +1,7 @@
 """A small app with one function for each thing the host promises."""
 
+import asyncio
+import base64
 import json
 import logging
 import os
@@ -17,15 +19,116 @@ def _note(name: str, entry: object) -> None:
         notes.write(json.dumps(entry) + "\n")
 
 
-@app.route("echo/{id:int}/{rest?}", methods=["GET", "POST"])
-def echo(req: func.HttpRequest) -> func.HttpResponse:
-    logging.getLogger("sample").info("echoing")
+def _seen(req: func.HttpRequest) -> func.HttpResponse:
     seen = {
         "method": req.method,
         "url": req.url,
         "params": dict(req.route_params),
         "query": dict(req.params),
         "headers": dict(req.headers),
-        "body": req.get_body().decode("latin-1"),
+        "body": base64.b64encode(req.get_body()).decode(),
     }
     return func.HttpResponse(json.dumps(seen), mimetype="application/json")
+
+
+@app.route("echo/{id:int}/{rest?}", methods=["GET", "POST"])
+def echo(req: func.HttpRequest) -> func.HttpResponse:
+    logging.getLogger("sample").info("echoing")
+    return _seen(req)
+
+
+@app.route("echo/fixed", methods=["GET"])
+def fixed(req: func.HttpRequest) -> func.HttpResponse:
+    return func.HttpResponse("fixed")
+
+
+@app.route("things/{thing:guid}", methods=["GET"])
+def thing(req: func.HttpRequest) -> func.HttpResponse:
+    return _seen(req)
+
+
+@app.route("files/{*path}", methods=["GET", "PUT"])
+def files(req: func.HttpRequest) -> func.HttpResponse:
+    return _seen(req)
+
+
+@app.route()
+def anything(req: func.HttpRequest) -> func.HttpResponse:
+    return _seen(req)
+
+
+@app.route("size", methods=["POST"])
+def size(req: func.HttpRequest) -> func.HttpResponse:
+    return func.HttpResponse(str(len(req.get_body())))
+
+
+@app.route("reply", methods=["GET"])
+def reply(req: func.HttpRequest) -> func.HttpResponse:
+    answer = func.HttpResponse(bytes(range(256)), status_code=201, mimetype="audio/mpeg", headers={"X-One": "1"})
+    answer.headers.add("Set-Cookie", "a=1; Path=/; HttpOnly")
+    answer.headers.add("Set-Cookie", "b=2; Max-Age=60; SameSite=Lax; Secure")
+    return answer
+
+
+@app.route("empty", methods=["GET"])
+def empty(req: func.HttpRequest) -> func.HttpResponse:
+    return func.HttpResponse(status_code=204)
+
+
+@app.route("text", methods=["GET"])
+def text(req: func.HttpRequest) -> str:
+    return "plain"
+
+
+@app.route("boom", methods=["GET"])
+def boom(req: func.HttpRequest) -> func.HttpResponse:
+    raise ValueError("a secret reason")
+
+
+@app.route("slow/{seconds}", methods=["GET"])
+def slow(req: func.HttpRequest) -> func.HttpResponse:
+    time.sleep(float(req.route_params["seconds"]))
+    return func.HttpResponse("done")
+
+
+@app.route("later", methods=["GET"])
+async def later(req: func.HttpRequest) -> func.HttpResponse:
+    logging.getLogger("sample").warning("from a coroutine")
+    await asyncio.sleep(0)
+    return func.HttpResponse("later")
+
+
+@app.route("guarded", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
+def guarded(req: func.HttpRequest) -> func.HttpResponse:
+    return func.HttpResponse("guarded")
+
+
+@app.route("locked", methods=["GET"], auth_level=func.AuthLevel.ADMIN)
+def locked(req: func.HttpRequest) -> func.HttpResponse:
+    return func.HttpResponse("locked")
+
+
+@app.queue_trigger("msg", "%JOBS%", "Queues")
+def work(msg: func.QueueMessage) -> None:
+    """Fail as often, and take as long, as the message says."""
+    job = msg.get_json()
+    times = {name: getattr(msg, name).isoformat() for name in ("insertion_time", "expiration_time") if msg.pop_receipt}
+    _note("started", {"job": job, "id": msg.id, "tries": msg.dequeue_count, **times})
+    time.sleep(job.get("seconds", 0))
+    if msg.dequeue_count <= job.get("fails", 0):
+        raise RuntimeError("as told")
+    _note("ended", {"job": job})
+
+
+@app.queue_trigger("msg", "%JOBS%-poison", "Queues")
+def bury(msg: func.QueueMessage) -> None:
+    _note("buried", {"body": msg.get_body().decode(), "tries": msg.dequeue_count})
+    if b"again" in msg.get_body():
+        raise RuntimeError("as told")
+
+
+@app.timer_trigger("timer", "%TICKS%")
+def tick(timer: func.TimerRequest) -> None:
+    _note("ticks", {"at": time.time(), "past_due": timer.past_due, "next": timer.schedule_status["Next"]})
+    time.sleep(float(os.environ.get("TICK_SECONDS", "0")))
+    _note("ticks", {"ended": time.time()})

@@ -1,0 +1,93 @@
+"""The sample app on a running host, and queues of its own for each test."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from azure.storage.queue import QueueServiceClient, TextBase64EncodePolicy
+
+from dev.azurite import AzuriteProcess
+from dev.host.process import HostProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from azure.storage.queue import QueueClient
+
+APP = Path(__file__).parent / "sample_app"
+NEVER = "0 0 0 1 1 *"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A running sample app: its host, what its functions noted, and its queues."""
+
+    host: HostProcess
+    notes_dir: Path
+
+    def notes(self, name: str) -> list[dict[str, Any]]:
+        file = self.notes_dir / name
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def noted(self, name: str, count: int = 1, seconds: float = 10) -> list[dict[str, Any]]:
+        """The notes as soon as there are so many."""
+        return until(lambda: len(notes := self.notes(name)) >= count and notes, seconds)
+
+
+def until(condition: Callable[[], Any], seconds: float = 10) -> Any:
+    """What the condition gives as soon as it gives something true."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.02)
+    return value
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[AzuriteProcess]:
+    with AzuriteProcess() as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def plain() -> Iterator[HostProcess]:
+    """The sample app with its HTTP functions alone."""
+    env = {"AzureWebJobs.work.Disabled": "true", "AzureWebJobs__bury__Disabled": "true", "TICKS": NEVER}
+    with HostProcess(APP, env=env) as host:
+        yield host
+
+
+@pytest.fixture
+def queue(azurite: AzuriteProcess) -> Iterator[QueueClient]:
+    """A queue of the test's own; its poison queue has its name and `-poison`."""
+    with QueueServiceClient.from_connection_string(azurite.connection_string) as service:
+        client = service.get_queue_client(
+            f"jobs-{uuid.uuid4().hex[:12]}", message_encode_policy=TextBase64EncodePolicy()
+        )
+        client.create_queue()
+        yield client
+
+
+@pytest.fixture
+def sample(azurite: AzuriteProcess, queue: QueueClient, tmp_path: Path) -> Iterator[Callable[..., Sample]]:
+    """Starts the sample app on the test's queue, with settings and arguments as given."""
+    with ExitStack() as running:
+
+        def start(*arguments: str, **settings: str) -> Sample:
+            env = {
+                "Queues": azurite.connection_string,
+                "JOBS": queue.queue_name,
+                "NOTES": str(tmp_path),
+                "TICKS": NEVER,
+                **settings,
+            }
+            return Sample(running.enter_context(HostProcess(APP, env=env, arguments=arguments)), tmp_path)
+
+        yield start
