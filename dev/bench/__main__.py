@@ -1,0 +1,63 @@
+"""`make bench`: run every figure, print the table, and write docs/benchmarks.md with machine and versions."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import platform
+import re
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dev.bench.figures import Figure
+
+PARTS = ("coldstart", "receiving", "processing", "media", "polling", "face", "deliveries")
+REPORT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
+_BEGIN, _END = "<!-- figures -->", "<!-- /figures -->"
+_PACKAGES = ("azure-functions", "azure-functions-runtime", "azure-data-tables", "azure-storage-blob", "pydantic")
+
+
+def _row(figure: Figure) -> str:
+    met = "yes" if figure.ok else "**no**"
+    return f"| {figure.name} | {figure.against} | {figure.value:.3g} | {figure.goal} | {met} |"
+
+
+def _machine() -> str:
+    node = REPORT.parents[1] / "node_modules" / "azurite" / "package.json"
+    azurite = re.search(r'"version": "([^"]+)"', node.read_text()) if node.exists() else None
+    packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
+    return (
+        f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}, "
+        f"Azurite {azurite[1] if azurite else '?'}, {packages}."
+    )
+
+
+def _write(rows: list[str]) -> None:
+    table = ["| Figure | Against | Measured | Goal | Met |", "|---|---|---|---|---|", *rows]
+    text = "\n".join([_BEGIN, _machine(), "", *table, _END])
+    before = REPORT.read_text() if REPORT.exists() else f"# Benchmarks\n\n{_BEGIN}{_END}\n"
+    REPORT.write_text(re.sub(f"{_BEGIN}.*{_END}", lambda _: text, before, flags=re.DOTALL))
+
+
+def main() -> int:
+    """0 when every goal is met, 1 otherwise."""
+    parser = argparse.ArgumentParser(prog="python -m dev.bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all of them if none is named")
+    chosen = parser.parse_args().parts or PARTS
+    figures: list[Figure] = []
+    for part in chosen:
+        print(f"{part} …", file=sys.stderr, flush=True)
+        for figure in importlib.import_module(f"dev.bench.{part}").figures():
+            figures.append(figure)
+            print(_row(figure), flush=True)
+    if set(chosen) == set(PARTS):
+        _write([_row(figure) for figure in figures])
+    return 0 if all(figure.ok for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""From queue to merged story, against the bare storage calls that it takes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from dev.azurite import AzuriteProcess
+from dev.bench.counting import CountingProxy
+from dev.bench.figures import at_least, at_most, median_ratio, seconds
+from shared.bridge import Bridge, assemble
+from shared.events import event_named
+from shared.processing import process
+from shared.receiving import accept
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dev.bench.figures import Figure
+
+_CALLS = 100
+_EVENTS = ("CallStarted", "CallConnected", "CallCompleted")
+_WORKERS = 16
+_ids: Iterator[int] = itertools.count(1524664459097344)
+
+
+def _bridge(connection_string: str) -> Bridge:
+    environment = {"DataStorage": connection_string, "PBX_BASE_URL": "http://127.0.0.1:9/", "PBX_API_KEY": "bench"}
+    bridge = assemble(Settings.from_env(environment))
+    bridge.storage.create_all()
+    return bridge
+
+
+def _send(bridge: Bridge, calls: int, ids: Iterator[int]) -> None:
+    times = {"callStarted": "2018-04-25T13:54:19+0000", "callConnected": "2018-04-25T13:54:31+0000"}
+    for _ in range(calls):
+        call = next(ids)
+        for event in _EVENTS:
+            data = {"callID": call, "caller": "27771153", "destination": "67000123", "contactID": 966, **times}
+            body = json.dumps({"type": "Event", "eventType": event, "version": "v1", "data": data}).encode()
+            accept(bridge.storage, bridge.settings, event_named(event), body)
+
+
+def _drain(bridge: Bridge, handle: Callable[[bytes], Any]) -> None:
+    queue = bridge.storage.queue("events")
+
+    def work(message: Any) -> None:
+        handle(message.content.encode())
+        queue.delete_message(message)
+
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        while batch := list(next(queue.receive_messages(messages_per_page=32).by_page(), [])):
+            list(pool.map(work, batch))
+
+
+def _bare(bridge: Bridge) -> Callable[[bytes], None]:
+    """What an event takes at least: a new row in two tables, and a call read and written."""
+    numbers = itertools.count()
+
+    def handle(body: bytes) -> None:
+        message = json.loads(body)
+        key = f"{message['id']}-{next(numbers)}"
+        row = {"body": json.dumps(message["body"]), "type": message["event"], "id": key}
+        bridge.storage.table("events").create_entity({"PartitionKey": "bare", "RowKey": key, **row})
+        call = {"PartitionKey": "bare", "RowKey": str(message["body"]["data"]["callID"]), **row}
+        bridge.storage.table("calls").upsert_entity(call)
+        bridge.storage.table("feed").upsert_entity({"PartitionKey": "bare", "RowKey": key, **row})
+
+    return handle
+
+
+def _ratio(bridge: Bridge) -> float:
+    def ours() -> float:
+        _send(bridge, _CALLS, _ids)
+        return seconds(lambda: _drain(bridge, lambda body: process(bridge, body, 1)))
+
+    def limit() -> float:
+        _send(bridge, _CALLS, _ids)
+        return seconds(lambda: _drain(bridge, _bare(bridge)))
+
+    return 1 / median_ratio(ours, limit)
+
+
+def _operations(bridge: Bridge, proxy: CountingProxy) -> list[float]:
+    """Storage requests an event, first for new ones and then for their repeats."""
+    counts = []
+    first = next(_ids)
+    for _ in ("new", "repeat"):
+        before = proxy.count
+        _send(bridge, _CALLS, itertools.count(first))
+        _drain(bridge, lambda body: process(bridge, body, 1))
+        counts.append((proxy.count - before) / (_CALLS * len(_EVENTS)))
+    return counts
+
+
+def figures() -> list[Figure]:
+    """Throughput of the processor, and its storage operations."""
+    with AzuriteProcess() as azurite:
+        ratio = _ratio(_bridge(azurite.connection_string))
+        services = tuple(url.rpartition("/")[0] for url in azurite.urls)
+        with CountingProxy(services) as proxy:
+            counted = azurite.connection_string
+            for real, ours in zip(services, proxy.urls, strict=True):
+                counted = counted.replace(real, ours)
+            new, repeat = _operations(_bridge(counted), proxy)
+    return [
+        at_least("Processing: events from queue to merged story", "the bare storage calls it needs", ratio, 0.7),
+        at_most("Storage operations an event, queue included", "counted by a proxy", new, 6),
+        at_most("Storage operations a repeat", "counted by a proxy", repeat, 4),
+    ]

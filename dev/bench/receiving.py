@@ -1,0 +1,97 @@
+"""The receivers' throughput and latency, against a bare function in the same kind of host."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import statistics
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from dev.azurite import AzuriteProcess
+from dev.bench.figures import ROUNDS, at_least, at_most
+from dev.host.process import HostProcess
+from shared.settings import Settings
+from shared.storage import Storage
+
+if TYPE_CHECKING:
+    from dev.bench.figures import Figure
+
+_ROOT = Path(__file__).resolve().parents[2]
+_CONNECTIONS = 16
+_REQUESTS = 1600
+_ids = itertools.count(1524664459097344)
+
+
+def _body() -> bytes:
+    data = {
+        "callID": next(_ids),
+        "caller": "27771153",
+        "destination": "+37167000123",
+        "direction": "in",
+        "status": 1,
+        "callStarted": "2018-04-25T13:54:19+0000",
+        "contactID": 966,
+    }
+    return json.dumps({"type": "Event", "eventType": "CallStarted", "version": "v1", "data": data}).encode()
+
+
+async def _load(url: str) -> tuple[float, float]:
+    """Requests a second and the 99th percentile in seconds, over so many connections."""
+    loop, took = asyncio.get_running_loop(), []
+    bodies = iter([_body() for _ in range(_REQUESTS)])
+    connector = aiohttp.TCPConnector(limit=_CONNECTIONS)
+    async with aiohttp.ClientSession(connector=connector, headers={"Content-Type": "application/json"}) as session:
+
+        async def connection() -> None:
+            for body in bodies:
+                start = loop.time()
+                async with session.post(url, data=body) as answer:
+                    await answer.read()
+                    if answer.status != 202:
+                        raise RuntimeError(f"{url} answered {answer.status}")
+                took.append(loop.time() - start)
+
+        start = loop.time()
+        await asyncio.gather(*(connection() for _ in range(_CONNECTIONS)))
+        elapsed = loop.time() - start
+    return _REQUESTS / elapsed, statistics.quantiles(took, n=100)[98]
+
+
+def figures() -> list[Figure]:
+    """Throughput and p99, each the median of the rounds' ratios."""
+    with AzuriteProcess() as azurite:
+        environment = {
+            "DataStorage": azurite.connection_string,
+            "PBX_BASE_URL": "http://127.0.0.1:9/",
+            "PBX_API_KEY": "bench",
+        }
+        settings = Settings.from_env(environment)
+        Storage(settings.storage).create_all()
+        Storage(settings.storage).queue("bare").create_queue()
+        with (
+            # The consumer works on instances of its own in Azure; here it would take the receiver's cores.
+            HostProcess(_ROOT, env=environment, arguments=("--functions", "OnCallStarted")) as ours,
+            HostProcess(_ROOT / "dev" / "bench" / "bare_app", env=environment) as bare,
+        ):
+            rates, tails = _rounds(f"{ours.url}/api/events/CallStarted", f"{bare.url}/api/bare")
+    limit = "a bare function that only queues the body"
+    return [
+        at_least("Receiver throughput, 16 connections", limit, rates, 0.85),
+        at_most("Receiver p99 latency", limit, tails, 1.3),
+    ]
+
+
+def _rounds(ours: str, bare: str) -> tuple[float, float]:
+    for url in (bare, ours):
+        asyncio.run(_load(url))
+    rates, tails = [], []
+    for _ in range(ROUNDS):
+        bare_rate, bare_tail = asyncio.run(_load(bare))
+        our_rate, our_tail = asyncio.run(_load(ours))
+        rates.append(our_rate / bare_rate)
+        tails.append(our_tail / bare_tail)
+    return statistics.median(rates), statistics.median(tails)
