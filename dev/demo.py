@@ -1,0 +1,123 @@
+"""The demonstration: what arrives in storage, printed as it happens, each with the URL to look at it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from shared.phones import masked
+from shared.settings import Settings
+from shared.storage import CONTAINERS, Storage
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterator, Mapping
+
+    from dev.simulator import SimulatorProcess
+
+_LOOK_SECONDS = 0.5
+_QUIET_SECONDS = 45
+_MEDIA = CONTAINERS[:2]
+
+
+class Demonstration:
+    """Watches the data account from now on, and prints what is new until the simulated day is over and quiet."""
+
+    def __init__(
+        self,
+        url: str,
+        environment: Mapping[str, str],
+        simulator: SimulatorProcess | None,
+        stop: threading.Event,
+    ) -> None:
+        self._url = url
+        self._simulator = simulator
+        self._stop = stop
+        self._storage = Storage(Settings.from_env(environment).storage)
+        self._began = datetime.now(UTC)
+        self._seen: set[str] = set()
+        self._revisions: dict[str, int] = {}
+
+    def run(self) -> None:
+        """Register our webhooks at the PBX, then show what happens."""
+        self._storage.create_all()
+        self._revisions = {row["RowKey"]: row["revision"] for row in self._storage.table("calls").list_entities()}
+        self._seen = {blob for _, blob, _ in self._blobs()}
+        self._sync()
+        if self._simulator is None:
+            print("Webhooks, polls and recordings of your PBX are printed as they come.")
+        quiet = 0.0
+        while quiet < _QUIET_SECONDS and not self._stop.wait(_LOOK_SECONDS):
+            fresh = [*self._events(), *self._stories(), *self._media()]
+            for line in fresh:
+                print(line, flush=True)
+            quiet = 0.0 if fresh or self._simulator is None else quiet + _LOOK_SECONDS
+
+    def _sync(self) -> None:
+        answer = requests.post(f"{self._url}/api/ops/webhooks/sync", timeout=60)
+        body = answer.json()
+        if answer.ok:
+            print(f"Webhooks          {len(body.get('held', []))} registered at the PBX\n", flush=True)
+        else:
+            print(f"Webhooks          not registered: {body.get('title')}\n", flush=True)
+
+    def _events(self) -> Iterator[str]:
+        since = self._began.isoformat().replace("+00:00", "Z")
+        rows = self._storage.table("feed").query_entities(f"PartitionKey eq 'feed' and received ge datetime'{since}'")
+        for row in sorted(rows, key=lambda row: row["received"]):
+            if row["id"] in self._seen:
+                continue
+            self._seen.add(row["id"])
+            who = f"{masked(row.get('caller'))} → {masked(row.get('destination'))}" if row.get("caller") else ""
+            origin = "" if row["origin"] == "webhook" else f"[{row['origin']}]"
+            yield _line(row["received"], "event", row["type"], who, origin, self._event_url(row))
+
+    def _event_url(self, row: Mapping[str, Any]) -> str:
+        call = row.get("callID")
+        return f"{self._url}/api/v2/events?" + (f"call_id={call.value}" if call else f"type={row['type']}")
+
+    def _stories(self) -> Iterator[str]:
+        for row in self._storage.table("calls").list_entities():
+            if self._revisions.get(row["RowKey"]) == row["revision"]:
+                continue
+            self._revisions[row["RowKey"]] = row["revision"]
+            if row["outcome"] in ("ringing", "talking"):
+                continue
+            talked = f"{row['talkSeconds']} s" if row.get("talkSeconds") else ""
+            call = row["callID"].value
+            yield _line(None, "call", row["outcome"], talked, "", f"call {call}, {row['revision']} events")
+
+    def _media(self) -> Iterator[str]:
+        for container, blob, size in self._blobs():
+            if blob in self._seen:
+                continue
+            self._seen.add(blob)
+            url = self._storage.container(container).get_blob_client(blob).url
+            yield _line(None, "audio", container, f"{size // 1024} KiB", "", f"{url}?{self._sas(container)}")
+
+    def _blobs(self) -> Iterator[tuple[str, str, int]]:
+        for container in _MEDIA:
+            for blob in self._storage.container(container).list_blobs():
+                if not blob.name.startswith("."):
+                    yield container, blob.name, blob.size
+
+    def _sas(self, container: str) -> str:
+        """A day's leave to listen, so that the printed URL can be opened; the emulator's key is public anyway."""
+        from azure.storage.blob import ContainerSasPermissions, generate_container_sas
+
+        client = self._storage.container(container)
+        sas: str = generate_container_sas(
+            client.account_name or "",
+            container,
+            account_key=client.credential.account_key,
+            permission=ContainerSasPermissions(read=True),
+            expiry=self._began + timedelta(days=1),
+        )
+        return sas
+
+
+def _line(moment: datetime | None, *columns: str) -> str:
+    clock = (moment or datetime.now(UTC)).astimezone().strftime("%H:%M:%S")
+    return "{}  {:<5}  {:<18} {:<11} {:<12} {}".format(clock, *columns)

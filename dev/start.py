@@ -1,0 +1,136 @@
+"""`make start`: storage emulator, PBX simulator, function host and a live demonstration, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dev.azurite import DEFAULT_PORTS, AzuriteProcess
+from dev.demo import Demonstration
+from dev.host.child import ChildProcess, NotReady
+from dev.host.process import HostProcess
+from dev.simulator import SimulatorProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ROOT = Path(__file__).resolve().parents[1]
+STATE = ROOT / ".azurite"
+LOG = STATE / "host.log"
+HOST_PORT = 7071
+SIMULATOR_KEY = "demo-key"
+# So that polling, sweeping and reconciling show themselves within a minute or two.
+DEMO_SCHEDULES = {
+    "POLL_CALL_HISTORY_SCHEDULE": "*/15 * * * * *",
+    "POLL_CALL_RECORDS_SCHEDULE": "5/15 * * * * *",
+    "POLL_VOICEMAILS_SCHEDULE": "10/15 * * * * *",
+    "POLL_CONTACTS_SCHEDULE": "2/20 * * * * *",
+    "POLL_GROUPS_SCHEDULE": "4/20 * * * * *",
+    "POLL_VOICEMAIL_BOXES_SCHEDULE": "6/20 * * * * *",
+    "POLL_AUDIO_PROMPTS_SCHEDULE": "8/20 * * * * *",
+    "POLL_VOIP_ENDPOINTS_SCHEDULE": "12/20 * * * * *",
+    "SWEEP_SCHEDULE": "30 * * * * *",
+    "RECONCILE_SCHEDULE": "*/20 * * * * *",
+}
+
+
+class CannotStart(Exception):
+    """Something on this machine is in the way; the text says what and how to mend it."""
+
+
+def values() -> dict[str, str]:
+    """The Values of local.settings.json, which is made from its example where it is missing."""
+    path = ROOT / "local.settings.json"
+    if not path.exists():
+        shutil.copy(ROOT / "local.settings.json.example", path)
+    try:
+        found: Mapping[str, Any] = json.loads(path.read_text())["Values"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CannotStart("local.settings.json is not JSON with Values; delete it to start from the example") from error
+    return {name: str(value) for name, value in found.items()}
+
+
+def check_machine(ports: tuple[int, ...]) -> None:
+    """Raises CannotStart for a missing Node.js or a busy port."""
+    if shutil.which("node") is None:
+        raise CannotStart("Node.js is missing: install Node.js 20 or newer for the storage emulator")
+    for port in ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                raise CannotStart(
+                    f"port {port} is busy: end what listens there (is another `make start` running?)"
+                ) from None
+
+
+def start_host(port: int, environment: Mapping[str, str]) -> tuple[ChildProcess, str]:
+    """The function host and what it is: Core Tools where they are installed, else our own."""
+    func = shutil.which("func") or shutil.which("func", path=str(ROOT / "node_modules" / ".bin"))
+    if func is None:
+        return HostProcess(ROOT, env=environment, arguments=("--port", str(port)), log=LOG), "dev/host"
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    core_tools = ChildProcess(
+        (func, "start", "--port", str(port)), cwd=ROOT, env={**os.environ, **environment, "PATH": path}, log=LOG
+    )
+    core_tools.wait_for(lambda output: "Host lock lease acquired" in output or "Worker process started" in output, 120)
+    return core_tools, "Core Tools"
+
+
+def run(stack: ExitStack, arguments: argparse.Namespace, stop: threading.Event) -> None:
+    """Start everything, show the demonstration, and wait for the end."""
+    check_machine((arguments.port, *DEFAULT_PORTS))
+    environment = values() | {name: os.environ[name] for name in ("PBX_API_KEY", "PBX_BASE_URL") if name in os.environ}
+    url = f"http://127.0.0.1:{arguments.port}"
+    storage = stack.enter_context(AzuriteProcess(location=STATE, ports=DEFAULT_PORTS))
+    print(f"Storage emulator  {storage.urls[0]}  (kept in .azurite)")
+    simulator = None
+    if not environment.get("PBX_API_KEY"):
+        day = ("--pace", str(arguments.pace), "--webhooks", "10")
+        simulator = stack.enter_context(SimulatorProcess(SIMULATOR_KEY, *day, day="demo"))
+        environment |= {"PBX_BASE_URL": simulator.base_url, "PBX_API_KEY": SIMULATOR_KEY} | DEMO_SCHEDULES
+        environment["PUBLIC_BASE_URL"] = f"{url}/"
+    print(f"PBX               {simulator.url + '  (simulator)' if simulator else environment['PBX_BASE_URL']}")
+    host, kind = start_host(arguments.port, environment)
+    stack.enter_context(host)
+    print(f"Function host     {url}  ({kind}; its log is .azurite/host.log)", flush=True)
+    Demonstration(url, environment, simulator, stop).run()
+    if not stop.is_set():
+        print("\nEverything goes on running. Ctrl-C ends it.", flush=True)
+    while not stop.wait(1):
+        if host.exit_code is not None:
+            raise CannotStart("the function host ended by itself; see .azurite/host.log")
+
+
+def main() -> int:
+    """0 after Ctrl-C, 1 with one clear line where it cannot start."""
+    parser = argparse.ArgumentParser(prog="python -m dev.start", description=__doc__)
+    parser.add_argument("--port", type=int, default=HOST_PORT, help="of the function host")
+    parser.add_argument("--pace", type=float, default=0.4, help="seconds between the steps of the simulated day")
+    arguments = parser.parse_args()
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        with ExitStack() as stack:
+            run(stack, arguments, stop)
+            print("\nStopping …", flush=True)
+    except (CannotStart, NotReady, RuntimeError) as error:
+        print(f"Cannot start: {error}", file=sys.stderr)
+        return 1
+    print("Stopped.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
