@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from shared.deadletters import bury
 from shared.errors import Unprocessable
-from shared.media import copy
 from shared.messages import read
 from shared.processing import process
 
@@ -36,6 +35,8 @@ class Consumer:
 
 
 def _copy_media(bridge: Bridge, body: bytes, attempt: int) -> None:
+    from shared.media import copy
+
     copy(bridge, read(bridge.storage, body))
 
 

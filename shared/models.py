@@ -33,7 +33,7 @@ Moment = Annotated[datetime, BeforeValidator(_moment)]
 class Data(BaseModel):
     """The base of all events' data: `""` and null mean absent, and unknown fields ride along."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, coerce_numbers_to_str=True)
+    model_config = ConfigDict(extra="allow", frozen=True, coerce_numbers_to_str=True, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -173,7 +173,7 @@ class StoredVoicemail(Voicemail):
 class Envelope(BaseModel):
     """What the PBX posts around an event's data."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, coerce_numbers_to_str=True)
+    model_config = ConfigDict(extra="allow", frozen=True, coerce_numbers_to_str=True, defer_build=True)
 
     type: str | None = None
     eventType: str | None = None

@@ -1,0 +1,180 @@
+"""The whole way in, over HTTP through a real host: webhooks, their repeats, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+
+from dev.host.process import HostProcess
+from dev.simulator import Simulator
+from shared.calls import row_key
+from shared.events import EVENTS, Event
+from shared.settings import Settings
+from shared.storage import Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dev.azurite import AzuriteProcess
+
+ROOT = pathlib.Path(__file__).parents[2]
+FIXTURES = ROOT / "tests" / "fixtures" / "events"
+WEBHOOKS = [event for event in EVENTS if event.source == "pbx"]
+IDS = [event.name for event in WEBHOOKS]
+KEYS = {"master": "master-key", "host": {"logicapps": "host-key"}, "functions": {"OnCallStarted": {"pbx": "pbx-key"}}}
+RECORDING = 150818921852
+VOICEMAIL = 171118926552
+CALL = 1524664459097344
+ONE_FUNCTION = ("--functions", "OnCallStarted")
+
+pytestmark = pytest.mark.xdist_group("receivers")
+
+
+class Running:
+    """A host with the app, a simulated PBX and an account of its own."""
+
+    def __init__(self, host: HostProcess, storage: Storage, pbx: Simulator) -> None:
+        self.host, self.storage, self.pbx = host, storage, pbx
+        self.session = requests.Session()
+
+    def post(self, event: str, body: bytes | dict[str, Any]) -> requests.Response:
+        data = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
+        return self.session.post(f"{self.host.url}/api/events/{event}", data=data, timeout=10)
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        return [dict(row) for row in self.storage.table(table).list_entities()]
+
+    def blobs(self, container: str) -> list[Any]:
+        found = self.storage.container(container).list_blobs(include=["metadata"])
+        return [blob for blob in found if not blob.name.startswith(".")]
+
+
+@pytest.fixture(scope="module")
+def running(azurite: AzuriteProcess, _accounts: Iterator[int]) -> Iterator[Running]:
+    with Simulator(api_key="k") as pbx:
+        environment = {
+            "DataStorage": azurite.account(next(_accounts)),
+            "PBX_BASE_URL": pbx.base_url,
+            "PBX_API_KEY": "k",
+        }
+        storage = Storage(Settings.from_env(environment).storage)
+        storage.create_all()
+        contact = pbx.add_contact("Anna", "Bērziņa", contact_id=966)
+        pbx.add("call_records", RECORDING, callID=CALL, contactID=contact, callStarted="2018-04-25T13:54:19+0000")
+        pbx.add("voicemails", VOICEMAIL, sender="+37129998877", callStarted="2018-04-25T15:03:08+0000")
+        with HostProcess(ROOT, env=environment) as host:
+            yield Running(host, storage, pbx)
+
+
+def fixture(event: Event) -> dict[str, Any]:
+    payload: dict[str, Any] = json.loads((FIXTURES / f"{event.name}.json").read_text())
+    return payload
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait until the condition holds; the assertion fails when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.05)
+
+
+def test_each_fixture_posted_twice_leaves_one_row_one_story_and_one_blob(running: Running) -> None:
+    first = [running.post(event.name, fixture(event)) for event in WEBHOOKS]
+    assert [answer.status_code for answer in first] == [202] * len(WEBHOOKS)
+    again = [running.post(event.name, fixture(event)) for event in WEBHOOKS]
+    assert [answer.json() for answer in again] == [answer.json() for answer in first]
+    stored = {"RecordingStored", "VoicemailStored"}
+    eventually(lambda: {row["type"] for row in running.rows("events")} == {event.name for event in WEBHOOKS} | stored)
+    eventually(lambda: "recordingUrls" in running.rows("calls")[0] and running.rows("calls")[0]["revision"] == 6)
+    told = [row["RowKey"] for row in running.rows("events") if row["type"] not in stored]
+    assert sorted(told) == sorted(answer.json()["id"] for answer in first)
+    (story,) = running.rows("calls")
+    assert story["RowKey"] == row_key(CALL)
+    assert (story["outcome"], story["talkSeconds"]) == ("answered", 185)
+    (recording,) = running.blobs("recordings")
+    assert recording.name == f"2018/04/25/{RECORDING}.mp3"
+    assert json.loads(story["recordingUrls"])[0].endswith(f"/recordings/{recording.name}")
+    (voicemail,) = running.blobs("voicemails")
+    assert voicemail.name == f"2018/04/25/{VOICEMAIL}.mp3"
+    eventually(lambda: "deletedAtPbx" in (running.blobs("voicemails")[0].metadata or {}))
+
+
+@pytest.mark.parametrize("event", WEBHOOKS, ids=IDS)
+def test_an_event_under_any_spelling_and_with_unknown_fields_is_the_same_event(event: Event, running: Running) -> None:
+    payload = fixture(event)
+    first = running.post(event.name, payload).json()
+    for name in (*event.aliases, f"{event.name}Event", event.name.lower()):
+        other = {**payload, "eventType": name, "data": {**payload["data"], "queue": "Birojs"}, "node": 7}
+        assert running.post(event.name, other).json() == first
+
+
+@pytest.mark.parametrize("event", WEBHOOKS, ids=IDS)
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(b"{", 400), (b"[]", 422), (b'{"data": {}}', 422), (b"x" * 65_537, 413)],
+    ids=["no JSON", "a list", "no fields", "too large"],
+)
+def test_what_does_not_fit_is_answered_as_a_problem_and_kept(
+    event: Event, body: bytes, status: int, running: Running
+) -> None:
+    answer = running.post(event.name, body)
+    assert answer.status_code == status
+    assert answer.headers["Content-Type"].startswith("application/problem+json")
+    assert answer.json()["status"] == status
+    assert any(row["id"].startswith(f"{event.name}-") for row in running.rows("deadletters"))
+
+
+def test_a_refusal_names_the_fields(running: Running) -> None:
+    answer = running.post("CallStarted", {"eventType": "CallStarted", "data": {"callID": "27771153x", "status": []}})
+    assert {error["path"] for error in answer.json()["errors"]} == {"data.callID", "data.status"}
+    assert "27771153" not in answer.text
+
+
+def test_a_message_that_keeps_failing_ends_as_a_dead_letter(running: Running) -> None:
+    running.storage.queue("events").send_message("this is no event")
+    eventually(lambda: any(row["kind"] == "event" for row in running.rows("deadletters")))
+
+
+def test_the_receivers_open_to_their_own_key_and_to_nobody_elses(
+    azurite: AzuriteProcess, _accounts: Iterator[int], tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "keys.json").write_text(json.dumps(KEYS))
+    environment = {"DataStorage": azurite.account(next(_accounts)), "PBX_API_KEY": "k"}
+    body = (FIXTURES / "CallStarted.json").read_bytes()
+    with HostProcess(ROOT, env=environment, arguments=("--enable-auth", "--keys", str(tmp_path / "keys.json"))) as host:
+
+        def status(event: str, **options: Any) -> int:
+            url = f"{host.url}/api/events/{event}"
+            return requests.post(url, data=body, timeout=10, **options).status_code
+
+        assert status("CallStarted") == 401
+        assert status("CallStarted", params={"code": "wrong"}) == 401
+        assert status("CallStarted", params={"code": "pbx-key"}) == 202
+        assert status("CallStarted", headers={"x-functions-key": "pbx-key"}) == 202
+        assert status("CallConnected", params={"code": "pbx-key"}) == 401
+
+
+def test_with_the_storage_stopped_the_sender_is_asked_to_come_again(tmp_path: pathlib.Path) -> None:
+    nowhere = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=aaaa;" + "".join(
+        f"{service}Endpoint=http://127.0.0.1:9/a;" for service in ("Blob", "Queue", "Table")
+    )
+    environment = {"DataStorage": nowhere, "PBX_API_KEY": "k"}
+    with HostProcess(ROOT, env=environment, arguments=ONE_FUNCTION) as host:
+        body = (FIXTURES / "CallStarted.json").read_bytes()
+        answer = requests.post(f"{host.url}/api/events/CallStarted", data=body, timeout=15)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    assert answer.json()["title"]
+
+
+def test_without_settings_the_app_says_so_and_takes_nothing() -> None:
+    with HostProcess(ROOT, env={"DataStorage": "", "PBX_API_KEY": ""}, arguments=ONE_FUNCTION) as host:
+        answer = requests.post(f"{host.url}/api/events/CallStarted", data=b"{}", timeout=10)
+        assert answer.status_code == 500
+        assert "settings" in answer.json()["title"]
+        assert "PBX_API_KEY: missing" in host.output

@@ -1,0 +1,76 @@
+"""The tables, the functions, the fixtures and the README tell of the same things."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+
+import pytest
+
+import function_app
+from shared.consumers import CONSUMERS
+from shared.events import EVENTS
+from shared.resources import RESOURCES
+from shared.settings import SETTINGS
+
+ROOT = pathlib.Path(__file__).parents[1]
+WEBHOOKS = [event for event in EVENTS if event.source == "pbx"]
+
+
+@pytest.fixture(scope="session")
+def functions() -> set[str]:
+    # The app lets itself be indexed once.
+    return {function.get_function_name() for function in function_app.app.get_functions()}
+
+
+def test_every_row_has_its_function(functions: set[str]) -> None:
+    assert {event.function for event in WEBHOOKS} == {name for name in functions if name.startswith("On")}
+    assert {consumer.function for consumer in CONSUMERS} <= functions
+    assert {consumer.drain for consumer in CONSUMERS} == {name for name in functions if name.startswith("Drain")}
+    assert {resource.function for resource in RESOURCES} == {name for name in functions if name.startswith("Poll")}
+
+
+def test_every_webhook_has_a_fixture_and_no_fixture_is_left_over() -> None:
+    fixtures = {path.stem: json.loads(path.read_text()) for path in (ROOT / "tests/fixtures/events").glob("*.json")}
+    assert fixtures.keys() == {event.name for event in WEBHOOKS}
+    assert all(payload["eventType"] == name for name, payload in fixtures.items())
+
+
+def test_every_webhook_has_a_row_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for event in WEBHOOKS:
+        assert re.search(rf"^\| `{event.name}` \|.*\|$", readme, re.MULTILINE), event.name
+
+
+def test_every_setting_stands_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for row in SETTINGS:
+        assert f"`{row.name}`" in readme, row.name
+
+
+def test_the_example_of_local_settings_has_every_schedule() -> None:
+    example = json.loads((ROOT / "local.settings.json.example").read_text())["Values"]
+    assert {row.name: row.default for row in SETTINGS if row.read_by_host} == {
+        name: value for name, value in example.items() if name.endswith("_SCHEDULE")
+    }
+
+
+def test_shared_never_imports_the_functions_library() -> None:
+    for path in (ROOT / "shared").glob("*.py"):
+        assert "azure.functions" not in path.read_text().replace("never imports azure.functions", ""), path.name
+
+
+def test_no_event_and_no_resource_is_named_in_functions() -> None:
+    names = [event.name for event in EVENTS] + [resource.name for resource in RESOURCES if "_" in resource.name]
+    for path in (ROOT / "functions").glob("*.py"):
+        text = path.read_text()
+        assert not [name for name in names if name in text], path.name
+
+
+@pytest.mark.parametrize(
+    ("pattern", "limit"), [("function_app.py", 20), ("functions/*.py", 120), ("shared/*.py", 250), ("dev/**/*.py", 250)]
+)
+def test_files_keep_their_size(pattern: str, limit: int) -> None:
+    long = {path.name: lines for path in ROOT.glob(pattern) if (lines := len(path.read_text().splitlines())) > limit}
+    assert not long
