@@ -93,16 +93,6 @@ class AzuriteProcess(ChildProcess):
         return f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={_KEY};{endpoints}"
 
     @property
-    def blob_url(self) -> str:
-        """The blob service's endpoint, with the account."""
-        return self._urls["Blob"]
-
-    @property
-    def queue_url(self) -> str:
-        """The queue service's endpoint, with the account."""
-        return self._urls["Queue"]
-
-    @property
-    def table_url(self) -> str:
-        """The table service's endpoint, with the account."""
-        return self._urls["Table"]
+    def urls(self) -> tuple[str, str, str]:
+        """The endpoints of the blob, queue and table service, with the account."""
+        return self._urls["Blob"], self._urls["Queue"], self._urls["Table"]

@@ -89,22 +89,23 @@ async def _run(options: argparse.Namespace, worker: Worker) -> None:
         loop.add_signal_handler(number, stop.set)
     serving = asyncio.create_task(server.serve([listening]))
     polling = [asyncio.create_task(listener.run()) for listener in listeners.queues.values()]
-    polling += [asyncio.create_task(timer.run()) for timer in listeners.timers.values()]
+    ticking = [asyncio.create_task(timer.run()) for timer in listeners.timers.values()]
     await stop.wait()
-    for task in polling:
-        task.cancel()
     server.should_exit = True
-    await _drain(worker, listeners, serving, options.grace_seconds)
+    for task in ticking:
+        task.cancel()
+    for listener in listeners.queues.values():
+        listener.stop()
+    await _drain(worker, [serving, *polling], options.grace_seconds)
 
 
-async def _drain(worker: Worker, listeners: Listeners, serving: asyncio.Task[None], grace: float) -> None:
+async def _drain(worker: Worker, ending: Sequence[asyncio.Task[None]], grace: float) -> None:
     """Let running invocations end, for as long as the grace lasts."""
-    ending = [serving, *(asyncio.create_task(listener.drained()) for listener in listeners.queues.values())]
     deadline = asyncio.get_running_loop().time() + grace
-    await asyncio.wait(ending, timeout=grace)
+    _ended, cut_off = await asyncio.wait(ending, timeout=grace)
     while worker.running and asyncio.get_running_loop().time() < deadline:
         await asyncio.sleep(0.05)
-    if worker.running:
+    if worker.running or cut_off:
         logging.getLogger(__name__).warning("%d invocations were cut off", worker.running)
         sys.stdout.flush()
         sys.stderr.flush()

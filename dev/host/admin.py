@@ -72,6 +72,7 @@ class Admin:
             "version": "4.0.0-local",
             "processUptime": int((time.monotonic() - self._started) * 1000),
             "functionCount": len(self._worker.functions),
+            "running": self._worker.running,
         }
 
     def _described(self, function: Function) -> dict[str, Any]:

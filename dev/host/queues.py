@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import logging
 import random
 from concurrent.futures import ThreadPoolExecutor
@@ -71,12 +72,13 @@ class QueueListener:
         self._lease = lease.total_seconds()
         self._running: set[asyncio.Task[None]] = set()
         self._ended = asyncio.Event()
+        self._stopping = asyncio.Event()
 
     async def run(self) -> None:
-        """Poll until cancelled; messages already taken go on."""
+        """Poll until stopped, then wait for the messages that were taken."""
         pause, down = _SHORTEST_PAUSE, False
         longest = max(self._options.max_polling_interval.total_seconds(), _SHORTEST_PAUSE)
-        while True:
+        while not self._stopping.is_set():
             try:
                 messages = await self._fetch()
             except AzureError as error:
@@ -84,24 +86,30 @@ class QueueListener:
                     logger.error("%s cannot read queue %s: %s", self._function.name, self.queue, _brief(error))
                 down = True
                 pause = min(pause * 2, _LONGEST_OUTAGE_PAUSE)
-                await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+                await self._pause(pause)
                 continue
             if down:
                 logger.warning("%s reads queue %s again", self._function.name, self.queue)
                 pause, down = _SHORTEST_PAUSE, False
             if not messages:
-                await asyncio.sleep(pause * random.uniform(0.8, 1))  # noqa: S311 - jitter
+                await self._pause(pause)
                 pause = min(pause * 2, longest)
                 continue
             pause = _SHORTEST_PAUSE
             for message in messages:
                 self._start(message)
             await self._room()
-
-    async def drained(self) -> None:
-        """Wait for the messages that were taken."""
         if self._running:
             await asyncio.wait(self._running)
+
+    def stop(self) -> None:
+        """Take no more messages; what a fetch under way still brings is handed back."""
+        self._stopping.set()
+        self._ended.set()
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
 
     def _start(self, message: Message) -> None:
         task = asyncio.create_task(self._process(Delivery(message, message.pop_receipt or "")))
@@ -115,7 +123,7 @@ class QueueListener:
             logger.error("%s: a message of queue %s was left", self._function.name, self.queue, exc_info=error)
 
     async def _room(self) -> None:
-        while len(self._running) > self._options.new_batch_threshold:
+        while len(self._running) > self._options.new_batch_threshold and not self._stopping.is_set():
             self._ended.clear()
             await self._ended.wait()
 
@@ -131,6 +139,9 @@ class QueueListener:
 
     async def _process(self, delivery: Delivery) -> None:
         message = delivery.message
+        if self._stopping.is_set():
+            await self._hide(delivery, 0)
+            return
         tries = message.dequeue_count or 1
         body = self._decoded(message)
         if body is None:

@@ -9,15 +9,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 from azure.storage.queue import QueueServiceClient, TextBase64EncodePolicy
 
-from dev.azurite import AzuriteProcess
+from dev.azurite import AzuriteProcess, Ports
 from dev.host.process import HostProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from azure.storage.queue import QueueClient
 
@@ -38,10 +39,10 @@ class Sample:
 
     def noted(self, name: str, count: int = 1, seconds: float = 10) -> list[dict[str, Any]]:
         """The notes as soon as there are so many."""
-        return until(lambda: len(notes := self.notes(name)) >= count and notes, seconds)
+        return poll(lambda: len(notes := self.notes(name)) >= count and notes, seconds)
 
 
-def until(condition: Callable[[], Any], seconds: float = 10) -> Any:
+def poll(condition: Callable[[], Any], seconds: float = 10) -> Any:
     """What the condition gives as soon as it gives something true."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
@@ -56,11 +57,42 @@ def azurite() -> Iterator[AzuriteProcess]:
         yield process
 
 
+@pytest.fixture
+def own_azurite() -> Iterator[Callable[[], AzuriteProcess]]:
+    """Starts an emulator that the test may end; every one on the same ports."""
+    with ExitStack() as running:
+        ports: list[Ports] = []
+
+        def start() -> AzuriteProcess:
+            process = running.enter_context(AzuriteProcess(ports=ports[0] if ports else None))
+            ports.append(Ports(*(urlsplit(url).port or 0 for url in process.urls)))
+            return process
+
+        yield start
+
+
 @pytest.fixture(scope="session")
-def plain() -> Iterator[HostProcess]:
+def until() -> Callable[..., Any]:
+    """Polls a condition, and gives what it gives once that is true."""
+    return poll
+
+
+@pytest.fixture(scope="session")
+def app_dir() -> Path:
+    """The sample app."""
+    return APP
+
+
+@pytest.fixture(scope="session")
+def quiet() -> Mapping[str, str]:
+    """Settings that leave the sample app's HTTP functions alone."""
+    return {"AzureWebJobs.work.Disabled": "true", "AzureWebJobs__bury__Disabled": "true", "TICKS": NEVER}
+
+
+@pytest.fixture(scope="session")
+def plain(quiet: Mapping[str, str]) -> Iterator[HostProcess]:
     """The sample app with its HTTP functions alone."""
-    env = {"AzureWebJobs.work.Disabled": "true", "AzureWebJobs__bury__Disabled": "true", "TICKS": NEVER}
-    with HostProcess(APP, env=env) as host:
+    with HostProcess(APP, env=quiet) as host:
         yield host
 
 

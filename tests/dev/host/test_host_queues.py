@@ -1,0 +1,183 @@
+"""Queue triggers against the storage emulator."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import requests
+from azure.core.exceptions import ResourceNotFoundError
+from azure.storage.queue import QueueServiceClient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from azure.storage.queue import QueueClient
+    from conftest import Sample
+
+    from dev.azurite import AzuriteProcess
+
+    Start = Callable[..., Sample]
+
+
+def put(queue: QueueClient, **job: object) -> None:
+    queue.send_message(json.dumps(job))
+
+
+def left(queue: QueueClient) -> int:
+    """How many messages the queue holds, visible or not."""
+    return queue.get_queue_properties().approximate_message_count or 0
+
+
+def test_a_message_is_handed_over_once_and_deleted(
+    sample: Start, queue: QueueClient, until: Callable[..., Any]
+) -> None:
+    app = sample()
+    sent = queue.send_message(json.dumps({"name": "ž"}))
+    (started,) = app.noted("started")
+    assert started["job"] == {"name": "ž"}
+    assert started["id"] == sent.id
+    assert started["tries"] == 1
+    assert started["insertion_time"][:16] == sent.inserted_on.isoformat()[:16]
+    assert started["expiration_time"] > started["insertion_time"]
+    until(lambda: left(queue) == 0)
+    assert len(app.notes("started")) == 1
+
+
+def test_a_failed_message_comes_back_and_then_goes_to_the_poison_queue(
+    sample: Start, queue: QueueClient, until: Callable[..., Any]
+) -> None:
+    app = sample()
+    put(queue, name="twice", fails=2)
+    put(queue, name="always", fails=99)
+    app.noted("buried")
+    tries = [(note["job"]["name"], note["tries"]) for note in app.notes("started")]
+    assert sorted(tries) == sorted((name, count) for name in ("twice", "always") for count in (1, 2, 3))
+    assert [note["job"]["name"] for note in app.noted("ended")] == ["twice"]
+    assert [json.loads(note["body"])["name"] for note in app.notes("buried")] == ["always"]
+    until(lambda: left(queue) == 0)
+
+
+def test_a_retry_waits_for_the_visibility_timeout(sample: Start, queue: QueueClient) -> None:
+    app = sample(AzureFunctionsJobHost__extensions__queues__visibilityTimeout="00:00:02")
+    put(queue, fails=1)
+    app.noted("started")
+    first = time.monotonic()
+    app.noted("started", 2)
+    assert time.monotonic() - first > 1
+
+
+def test_a_queue_of_poison_has_none_of_its_own(sample: Start, queue: QueueClient, azurite: AzuriteProcess) -> None:
+    app = sample("--lease-seconds", "1", AzureFunctionsJobHost__extensions__queues__maxDequeueCount="1")
+    put(queue, fails=99, name="again")
+    notes = app.noted("buried", 3)
+    assert [note["tries"] for note in notes[:3]] == [1, 2, 3]
+    names = {each.name for each in _service(azurite).list_queues(name_starts_with=queue.queue_name)}
+    assert names == {queue.queue_name, f"{queue.queue_name}-poison"}
+
+
+def test_a_message_that_is_not_base64_goes_to_poison_unseen(
+    sample: Start, queue: QueueClient, azurite: AzuriteProcess
+) -> None:
+    app = sample()
+    _service(azurite).get_queue_client(queue.queue_name).send_message("not base64!")
+    (buried,) = app.noted("buried")
+    assert buried["body"] == "not base64!"
+    assert app.notes("started") == []
+
+
+def test_a_long_run_keeps_its_message(sample: Start, queue: QueueClient, until: Callable[..., Any]) -> None:
+    app = sample("--lease-seconds", "1")
+    put(queue, seconds=2.5)
+    app.noted("ended", seconds=15)
+    until(lambda: left(queue) == 0)
+    assert len(app.notes("started")) == 1
+
+
+def test_a_crash_gives_the_message_back_after_the_lease(sample: Start, queue: QueueClient) -> None:
+    crashing = sample("--lease-seconds", "1")
+    put(queue, seconds=1)
+    crashing.noted("started")
+    crashing.host.kill()
+    app = sample()
+    assert [note["tries"] for note in app.noted("started", 2)] == [1, 2]
+    app.noted("ended")
+
+
+def test_batches_go_on_while_a_message_runs_up_to_the_limit(sample: Start, queue: QueueClient) -> None:
+    for number in range(9):
+        put(queue, number=number, seconds=0.2 if number < 2 else 2)
+    app = sample()
+    # A batch of four; as soon as two of them have ended, four more; and then no room until one of the six ends.
+    app.noted("started", 8)
+    assert len(app.notes("ended")) == 2
+    time.sleep(0.7)
+    assert len(app.notes("started")) == 8
+    app.noted("ended", 9)
+
+
+def test_a_slow_message_does_not_hold_up_the_others(sample: Start, queue: QueueClient) -> None:
+    app = sample()
+    put(queue, seconds=3)
+    app.noted("started")
+    for number in range(10):
+        put(queue, number=number)
+    assert all(note["job"]["number"] < 10 for note in app.noted("ended", 10, seconds=2.5))
+
+
+def test_a_missing_queue_is_made(
+    sample: Start, queue: QueueClient, azurite: AzuriteProcess, until: Callable[..., Any]
+) -> None:
+    queue.delete_queue()
+    app = sample()
+
+    until(lambda: _sent(azurite, queue.queue_name))
+    app.noted("ended")
+
+
+def test_storage_that_goes_away_is_told_once_and_waited_for(
+    sample: Start, queue: QueueClient, own_azurite: Callable[[], AzuriteProcess], until: Callable[..., Any]
+) -> None:
+    first = own_azurite()
+    app = sample(Queues=first.connection_string)
+    until(lambda: _sent(first, queue.queue_name))
+    app.noted("ended")
+    first.kill()
+    app.host.wait_for(lambda output: output.count("cannot read queue") == 2, 15)
+    time.sleep(2)
+    assert app.host.output.count("cannot read queue") == 2
+    assert requests.get(f"{app.host.url}/api/text").text == "plain"
+    again = own_azurite()
+    app.host.wait_for(lambda output: output.count(f"reads queue {queue.queue_name} again") == 1, 15)
+    until(lambda: _sent(again, queue.queue_name))
+    app.noted("ended", 2)
+
+
+def test_a_message_of_the_admin_endpoint_runs_without_a_queue(sample: Start, queue: QueueClient) -> None:
+    app = sample()
+    answer = requests.post(f"{app.host.url}/admin/functions/WORK", json={"input": '{"name": "by hand"}'})
+    assert answer.status_code == 202
+    assert app.noted("ended") == [{"job": {"name": "by hand"}}]
+
+
+def test_a_stop_lets_a_message_finish(sample: Start, queue: QueueClient) -> None:
+    app = sample()
+    put(queue, seconds=1.5)
+    app.noted("started")
+    assert app.host.stop() == 0
+    assert len(app.notes("ended")) == 1
+    assert left(queue) == 0
+
+
+def _sent(azurite: AzuriteProcess, name: str) -> bool:
+    """Whether the queue is there; if so, it now has a message."""
+    try:
+        _service(azurite).get_queue_client(name).send_message("e30=")
+    except ResourceNotFoundError:
+        return False
+    return True
+
+
+def _service(azurite: AzuriteProcess) -> QueueServiceClient:
+    return QueueServiceClient.from_connection_string(azurite.connection_string)
