@@ -10,6 +10,8 @@ BridgeError
   x NotFound                 404, what was asked for is not here
   x StorageUnavailable       our storage is out of reach: answer 503, the sender tries again
   x Conflict                 others kept changing the same row: let the queue try again
+    - DialInProgress         somebody else is asking for the same call: answer 503, the sender tries again
+  x DialUncertain            nobody knows whether the call rang: answer 409, it is not rung again
   x Unprocessable            a message that can never succeed: dead letter at once
   x BudgetExhausted          no PBX call left within two seconds: answer 429
   x PbxError                 the PBX answered badly, or not at all
@@ -95,6 +97,16 @@ class Conflict(BridgeError):
     """Others kept changing the same row."""
 
     retry_after = 1
+
+
+class DialInProgress(Conflict):
+    """Somebody else is asking the PBX for the same call at this moment."""
+
+    retry_after = 2
+
+
+class DialUncertain(BridgeError):
+    """The PBX was asked for this call and never said whether it rang; it is not asked again."""
 
 
 class Unprocessable(BridgeError):

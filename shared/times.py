@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 MICROSECONDS_PER_SECOND = 1_000_000
 # callIDs outside this range are plain counters, not the call's start in microseconds.
-_FIRST_CLOCK_ID = 946_684_800 * MICROSECONDS_PER_SECOND  # 2000-01-01
-_LAST_CLOCK_ID = 4_102_444_800 * MICROSECONDS_PER_SECOND  # 2100-01-01
+FIRST_CLOCK_ID = 946_684_800 * MICROSECONDS_PER_SECOND  # 2000-01-01
+LAST_CLOCK_ID = 4_102_444_800 * MICROSECONDS_PER_SECOND  # 2100-01-01
 
 
 def now() -> datetime:
@@ -36,6 +36,6 @@ def iso(moment: datetime) -> str:
 
 def call_start(call_id: int) -> datetime | None:
     """The start that a callID spells in microseconds since 1970, or None where the id is a plain counter."""
-    if not _FIRST_CLOCK_ID <= call_id <= _LAST_CLOCK_ID:
+    if not FIRST_CLOCK_ID <= call_id <= LAST_CLOCK_ID:
         return None
     return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=call_id)
