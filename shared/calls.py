@@ -26,6 +26,7 @@ PARTITION = "call"
 # As many workers may well ring one call's contacts at once; each lost race is one more read and write.
 _TRIES = 32
 _REMEMBERED = 4096
+_TURNS = 64
 
 Parts = dict[str, Part]
 
@@ -43,6 +44,7 @@ class Calls:
         self._region = region
         self._known: OrderedDict[int, tuple[Parts, str | None]] = OrderedDict()
         self._lock = Lock()
+        self._turns = [Lock() for _ in range(_TURNS)]
 
     def merge(self, call_id: int, fact: Fact) -> None:
         """
@@ -50,6 +52,11 @@ class Calls:
 
         Raises Conflict when others kept changing the same call.
         """
+        # Threads of this process take turns at a call; other instances meet at the ETag.
+        with self._turns[call_id % len(self._turns)]:
+            self._merge(call_id, fact)
+
+    def _merge(self, call_id: int, fact: Fact) -> None:
         # A call we know nothing of is most often new: writing first finds out in one request.
         parts, etag = self._remembered(call_id) or ({}, None)
         for _ in range(_TRIES):

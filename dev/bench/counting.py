@@ -77,7 +77,13 @@ class CountingProxy:
             headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
             url = URL(target + request.raw_path, encoded=True)
             async with self._session.request(
-                request.method, url, headers=headers, data=await request.read(), allow_redirects=False
+                request.method,
+                url,
+                headers=headers,
+                data=await request.read() or None,
+                allow_redirects=False,
+                # The signature covers the headers: none may be added.
+                skip_auto_headers=("Content-Type", "Accept", "Accept-Encoding", "User-Agent"),
             ) as answer:
                 kept = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP}
                 return web.Response(status=answer.status, headers=kept, body=await answer.read())
