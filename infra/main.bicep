@@ -164,6 +164,9 @@ param crmUrl string = ''
 @secure()
 param crmAuthorization string = ''
 
+// destroy.sh finds what belongs to a bridge by this tag.
+var allTags = union(tags, { bridge: name })
+
 var token = uniqueString(resourceGroup().id, name)
 var suffix = '${name}-${token}'
 var hostStorageName = 'st${name}h${token}'
@@ -230,7 +233,7 @@ module identity 'modules/identity.bicep' = {
   params: {
     name: 'id-${suffix}'
     location: location
-    tags: tags
+    tags: allTags
   }
 }
 
@@ -240,7 +243,7 @@ module monitoring 'modules/monitoring.bicep' = {
     workspaceName: 'log-${suffix}'
     componentName: 'appi-${suffix}'
     location: location
-    tags: tags
+    tags: allTags
     retentionDays: logRetentionDays
     dailyQuotaGb: logDailyQuotaGb
   }
@@ -251,7 +254,7 @@ module hostStorage 'modules/hostStorage.bicep' = {
   params: {
     name: hostStorageName
     location: location
-    tags: tags
+    tags: allTags
     packageContainerName: packageContainerName
   }
 }
@@ -261,7 +264,7 @@ module dataStorage 'modules/dataStorage.bicep' = {
   params: {
     name: dataStorageName
     location: location
-    tags: tags
+    tags: allTags
     skuName: dataStorageSku
     tableNames: tableNames
     queueNames: queueNames
@@ -282,7 +285,7 @@ module keyVault 'modules/keyVault.bicep' = {
   params: {
     name: keyVaultName
     location: location
-    tags: tags
+    tags: allTags
     workspaceId: monitoring.outputs.workspaceId
   }
 }
@@ -292,7 +295,7 @@ module network 'modules/network.bicep' = if (deployNetwork) {
   params: {
     suffix: suffix
     location: location
-    tags: tags
+    tags: allTags
     addressPrefix: networkAddressPrefix
     dataStorageId: dataStorage.outputs.resourceId
   }
@@ -319,7 +322,7 @@ module functionApp 'modules/functionApp.bicep' = {
     planName: 'plan-${suffix}'
     name: 'func-${suffix}'
     location: location
-    tags: tags
+    tags: allTags
     identityName: identity.outputs.name
     hostStorageName: hostStorage.outputs.name
     packageContainerName: hostStorage.outputs.packageContainerName
@@ -345,7 +348,7 @@ module alerts 'modules/alerts.bicep' = {
   params: {
     suffix: suffix
     location: location
-    tags: tags
+    tags: allTags
     workspaceId: monitoring.outputs.workspaceId
     email: alertEmail
   }
@@ -356,7 +359,7 @@ module logicApps 'modules/logicApps.bicep' = if (deployLogicApps) {
   params: {
     suffix: suffix
     location: location
-    tags: tags
+    tags: allTags
     workspaceId: monitoring.outputs.workspaceId
     apiUrl: '${functionApp.outputs.baseUrl}/api/v2'
     apiKey: vault.getSecret('logicapps-key')

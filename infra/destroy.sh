@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# Takes the bridge down: its webhooks out of the PBX first, then the resources, keeping the media unless told otherwise.
+set -euo pipefail
+
+# shellcheck source=azure.sh
+source "$(dirname "${BASH_SOURCE[0]}")/azure.sh"
+
+delete_media=no
+skip_webhooks=no
+confirmed=no
+
+# Users before what they use.
+types=(
+  Microsoft.Logic/workflows
+  Microsoft.Web/connections
+  Microsoft.Insights/scheduledQueryRules
+  Microsoft.Insights/workbooks
+  Microsoft.Insights/actionGroups
+  Microsoft.Web/sites
+  Microsoft.Web/serverFarms
+  Microsoft.Network/privateEndpoints
+  Microsoft.Network/privateDnsZones/virtualNetworkLinks
+  Microsoft.Network/privateDnsZones
+  Microsoft.Network/virtualNetworks
+  Microsoft.Network/natGateways
+  Microsoft.Network/publicIPAddresses
+  Microsoft.Network/networkSecurityGroups
+  Microsoft.KeyVault/vaults
+  Microsoft.Insights/components
+  Microsoft.OperationalInsights/workspaces
+  Microsoft.Storage/storageAccounts
+  Microsoft.ManagedIdentity/userAssignedIdentities
+)
+
+usage() {
+  cat <<'USAGE'
+Usage: infra/destroy.sh -g GROUP [options]
+
+  -g, --group NAME        resource group of the bridge
+  -p, --parameters FILE   parameter file it was deployed with (infra/main.bicepparam)
+      --delete-media      delete events, recordings and voicemails too
+      --skip-webhooks     go on without asking the app to take its webhooks out of the PBX
+  -y, --yes               do not ask
+      --dry-run           print every call in order, make none
+  -h, --help              this text
+
+Kept without --delete-media: the data account, and the identity that has its roles. The group itself stays.
+USAGE
+}
+
+own_option() {
+  case $1 in
+    --delete-media) delete_media=yes ;;
+    --skip-webhooks) skip_webhooks=yes ;;
+    -y | --yes) confirmed=yes ;;
+    *) unknown_option "$1" ;;
+  esac
+}
+
+confirm() {
+  local answer
+  [[ $confirmed == no && $dry_run == no ]] || return 0
+  [[ -t 0 ]] || die "not confirmed: give --yes"
+  if [[ $delete_media == yes ]]; then
+    say "This deletes the bridge and all its recordings. Type $data_storage to go on."
+  else
+    say "This deletes the bridge and keeps $data_storage. Type $data_storage to go on."
+  fi
+  read -r answer
+  [[ $answer == "$data_storage" ]] || die "not confirmed"
+}
+
+kept() {
+  [[ $delete_media == no ]] || return 1
+  case $1 in
+    */storageAccounts/"$data_storage" | */userAssignedIdentities/*) return 0 ;;
+  esac
+  return 1
+}
+
+delete_resources() {
+  local type id listed
+  listed=$(az resource list --resource-group "$group" --query "[?tags.bridge=='$name'].[type, id]" --output tsv)
+  [[ $dry_run == no ]] || listed=$(for type in "${types[@]}"; do printf '%s\t%s\n' "$type" "$type/<name>"; done)
+  for type in "${types[@]}"; do
+    while IFS=$'\t' read -r _ id; do
+      [[ -z $id ]] || kept "$id" || az resource delete --ids "$id" --output none
+    done < <(grep --ignore-case "^$type"$'\t' <<<"$listed" || true)
+  done
+}
+
+main() {
+  read_arguments "$@"
+  check_tools
+  check_az
+  read_outputs
+  confirm
+  if [[ $skip_webhooks == no ]]; then
+    api DELETE /api/ops/webhooks ||
+      die "the webhooks are still at the PBX: mend the app, or give --skip-webhooks and delete them in its panel (API, WEB HOOKS)"
+  fi
+  delete_resources
+  say "Gone. The vault can be recovered for 90 days; infra/deploy.sh does so by itself."
+  [[ $delete_media == yes ]] || say "Kept: $data_storage"
+}
+
+main "$@"

@@ -1,0 +1,69 @@
+"""A project with the scripts in it, and stand-ins for az and curl that they run against."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.infra.template import INFRA
+
+PBX_KEY = "key-from-the-panel"
+_STAND_IN = Path(__file__).parent / "stand_in"
+_CODE = ("function_app.py", "host.json", "requirements.txt", "functions/receivers.py", "shared/events.py")
+_LEFT_OUT = ("local.settings.json", "tests/test_events.py", "shared/__pycache__/events.pyc", "dev/host.py")
+
+
+@dataclass(frozen=True)
+class Azure:
+    """The stand-in's state, and the scripts run against it."""
+
+    project: Path
+    state: Path
+
+    def run(self, script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a script of infra/ and wait for it; environment adds to what it sees."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AZ", "PBX_"))}
+        own = {"PATH": f"{_STAND_IN}:{os.environ['PATH']}", "AZ_STATE": str(self.state), "RETRY_SECONDS": "0"}
+        return subprocess.run(
+            [self.project / "infra" / script, *arguments],
+            env=inherited | own | environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    def deploy(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run deploy.sh on group rg in westeurope."""
+        return self.run("deploy.sh", "-g", "rg", "-l", "westeurope", *arguments, **environment)
+
+    def calls(self) -> list[str]:
+        """Calls of az and curl since the last time this was asked."""
+        file = self.state / "calls"
+        lines = file.read_text().splitlines() if file.exists() else []
+        file.unlink(missing_ok=True)
+        return lines
+
+    def files(self, folder: str) -> dict[str, str]:
+        """What a folder of the state holds, by name."""
+        return {file.name: file.read_text() for file in sorted((self.state / folder).glob("*"))}
+
+
+@pytest.fixture
+def azure(tmp_path: Path) -> Azure:
+    """A fresh Azure without anything in it."""
+    project, state = tmp_path / "project", tmp_path / "state"
+    for folder in ("secrets", "keys"):
+        (state / folder).mkdir(parents=True)
+    shutil.copytree(INFRA, project / "infra")
+    for name in (*_CODE, *_LEFT_OUT):
+        file = project / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{name}\n")
+    return Azure(project=project, state=state)
