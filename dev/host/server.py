@@ -22,9 +22,15 @@ _KEEP_ALIVE = 130
 def listen(address: str, port: int) -> socket.socket:
     """Listen on an address; port 0 takes a free one. HostError when the port is taken."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    # asyncio turns Nagle's delay off only where the protocol is named, which socket.create_server does not do.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((address, port), family=family, backlog=_BACKLOG)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((address, port))
+        listening.listen(_BACKLOG)
+        return listening
     except OSError as error:
+        listening.close()
         if error.errno == errno.EADDRINUSE:
             raise HostError(f"port {port} is in use; choose another with --port") from error
         raise HostError(f"cannot listen on {address}:{port}: {error.strerror}") from error

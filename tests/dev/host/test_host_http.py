@@ -109,6 +109,13 @@ def test_a_connection_carries_many_requests(plain: HostProcess) -> None:
     connection.close()
 
 
+def test_small_answers_do_not_wait_for_an_acknowledgement(plain: HostProcess) -> None:
+    session = requests.Session()
+    # With Nagle's delay every one of them would take 40 ms.
+    assert min(session.get(f"{plain.url}/api/text").elapsed.total_seconds() for _ in range(20)) < 0.03
+    session.close()
+
+
 def test_requests_run_side_by_side(plain: HostProcess) -> None:
     started = time.monotonic()
     with ThreadPoolExecutor(8) as pool:
