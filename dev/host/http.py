@@ -54,6 +54,10 @@ class Request:
         return next((value for name, value in self.query.items() if name.lower() == "code"), None)
 
 
+class _Gone(Exception):
+    """The caller hung up before the whole request was here."""
+
+
 class HttpApp:
     """Answers every request of the host; `keys` None leaves auth levels unenforced, as `func start` does."""
 
@@ -77,7 +81,10 @@ class HttpApp:
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """One request."""
         request = _request(scope)
-        answer = _preflight(request, self._local) or await self._answer(request, receive)
+        try:
+            answer = _preflight(request, self._local) or await self._answer(request, receive)
+        except _Gone:
+            return
         headers = [*answer.headers, *self._custom]
         if self._local.cors and "origin" in request.headers:
             headers += _cors(request, self._local)
@@ -155,13 +162,15 @@ def _query(raw: str) -> dict[str, str]:
 
 
 async def _body(request: Request, receive: Receive) -> bytes | None:
-    """The whole body, or None when it is larger than Azure takes."""
+    """The whole body, or None when it is larger than Azure takes; half a body is never one."""
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > MAX_BODY:
         return None
     parts, size, more = [], 0, True
     while more:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _Gone
         part = message.get("body", b"")
         size += len(part)
         if size > MAX_BODY:

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"(?!host\Z)[a-z][a-z0-9_\-]{0,127}\Z", re.IGNORECASE)
 _RESERVED = ("admin", "runtime")
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT")
+# Braces inside a rule's regular expression are doubled.
 _PARAMETER = re.compile(
-    r"\{(?P<rest>\*{0,2})(?P<name>[^{}:=?]+)(?P<rules>(?::[^{}=?]+(?:\{[^{}]*\}[^{}=?]*)*)?)"
-    r"(?:=(?P<default>[^{}?]*))?(?P<optional>\??)\}"
+    r"\{(?P<rest>\*{0,2})(?P<name>[^{}:=?]+)(?P<rules>(?::(?:[^{}=?]|\{\{|\}\})+)?)"
+    r"(?:=(?P<default>[^{}?]*))?(?P<optional>\??)\}(?!\})"
 )
 _RULE = re.compile(r"(?P<name>\w+)(?:\((?P<argument>.*)\))?\Z")
 _NUMBER = r"[+-]?\d+\Z"
@@ -177,7 +178,7 @@ def _precedence(whole: re.Match[str] | None, matches: list[re.Match[str]]) -> in
 
 def _rules(text: str) -> Iterable[tuple[str, str]]:
     # A colon inside brackets belongs to a regular expression.
-    for rule in filter(None, re.split(r":(?![^(]*\))", text)):
+    for rule in filter(None, re.split(r":(?![^(]*\))", text.replace("{{", "{").replace("}}", "}"))):
         match = _RULE.match(rule)
         name = match["name"].lower() if match else ""
         if not match or name not in {*_SHAPES, *_RANGES, *_LENGTHS, *_BITS, "regex", "datetime"}:

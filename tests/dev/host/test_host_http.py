@@ -94,7 +94,7 @@ def test_what_a_function_returns_or_raises_is_the_answer(plain: HostProcess, pat
 def test_lines_of_the_log_name_their_function(plain: HostProcess) -> None:
     for path in ("echo/1", "later", "boom"):
         requests.get(f"{plain.url}/api/{path}")
-    for line in ("INFO [echo] echoing", "WARNING [later] from a coroutine", "ValueError: a secret reason"):
+    for line in ("INFO [echo] echoing 1", "WARNING [later] from a coroutine", "ValueError: a secret reason"):
         plain.wait_for(lambda output, line=line: line in output, 5)
 
 
@@ -137,6 +137,17 @@ def test_a_body_over_azures_limit_is_refused_unread(plain: HostProcess) -> None:
     connection.endheaders()
     assert connection.getresponse().status == 413
     connection.close()
+
+
+def test_half_a_body_is_no_request(plain: HostProcess) -> None:
+    connection = http.client.HTTPConnection(urlsplit(plain.url).netloc)
+    connection.putrequest("POST", "/api/echo/777")
+    connection.putheader("Content-Length", "1000")
+    connection.endheaders(b"half")
+    connection.close()
+    requests.get(f"{plain.url}/api/echo/778")
+    output = plain.wait_for(lambda output: "echoing 778" in output, 5)
+    assert "echoing 777" not in output
 
 
 def test_admin_lists_the_functions(plain: HostProcess) -> None:

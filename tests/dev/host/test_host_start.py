@@ -95,6 +95,14 @@ def test_a_trigger_that_cannot_run_is_named_and_the_others_go_on(tmp_path: Path,
         assert requests.get(f"{host.url}/api/one").status_code == 200
 
 
+def test_functions_can_be_loaded_one_by_one(tmp_path: Path) -> None:
+    with HostProcess(
+        app(tmp_path, ONE + TWO.format(route="two", name="two")), arguments=("--functions", "TWO")
+    ) as host:
+        assert requests.post(f"{host.url}/api/two").status_code == 200
+        assert requests.get(f"{host.url}/api/one").status_code == 404
+
+
 def test_settings_come_from_the_file_unless_the_environment_has_them(tmp_path: Path) -> None:
     values = {"FUNCTIONS_WORKER_RUNTIME": "python", "GREETING": "from the file"}
     directory = app(tmp_path, ONE, local_settings={"Values": values})

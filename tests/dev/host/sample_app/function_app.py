@@ -33,7 +33,7 @@ def _seen(req: func.HttpRequest) -> func.HttpResponse:
 
 @app.route("echo/{id:int}/{rest?}", methods=["GET", "POST"])
 def echo(req: func.HttpRequest) -> func.HttpResponse:
-    logging.getLogger("sample").info("echoing")
+    logging.getLogger("sample").info("echoing %s", req.route_params["id"])
     return _seen(req)
 
 
