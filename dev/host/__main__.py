@@ -106,7 +106,8 @@ async def _drain(worker: Worker, ending: Sequence[asyncio.Task[None]], grace: fl
     while worker.running and asyncio.get_running_loop().time() < deadline:
         await asyncio.sleep(0.05)
     if worker.running or cut_off:
-        logging.getLogger(__name__).warning("%d invocations were cut off", worker.running)
+        if worker.running:
+            logging.getLogger(__name__).warning("%d invocations were cut off", worker.running)
         sys.stdout.flush()
         sys.stderr.flush()
         # A sync function's thread cannot be stopped, and the interpreter would wait for it.

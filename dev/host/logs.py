@@ -36,3 +36,5 @@ def start_log(worker: Worker, level: str) -> None:
     if level.upper() != "DEBUG":
         for name in _QUIET:
             logging.getLogger(name).setLevel(logging.WARNING)
+        # A missing sign-in is a page of advice at every poll; the listener says once that it cannot read.
+        logging.getLogger("azure.identity").setLevel(logging.ERROR)
