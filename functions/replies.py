@@ -19,6 +19,7 @@ from shared.errors import (
     DialInProgress,
     DialUncertain,
     Invalid,
+    KeyReused,
     NotFound,
     PbxForbidden,
     PbxNotFound,
@@ -46,6 +47,7 @@ _UNKNOWN = "Something went wrong here; the log has the details"
 _ANSWERS: tuple[tuple[type[BridgeError], HTTPStatus, str], ...] = (
     (NotFound, HTTPStatus.NOT_FOUND, "There is no such thing here"),
     (DialUncertain, HTTPStatus.CONFLICT, "It is not known whether this call rang; it is not rung again"),
+    (KeyReused, HTTPStatus.CONFLICT, "This Idempotency-Key was used for another call; take a new one"),
     (DialInProgress, HTTPStatus.SERVICE_UNAVAILABLE, "This call is being asked for already; send it again"),
     (StorageUnavailable, HTTPStatus.SERVICE_UNAVAILABLE, "Storage is out of reach; send it again"),
     (Conflict, HTTPStatus.SERVICE_UNAVAILABLE, "Too many changes at once; send it again"),

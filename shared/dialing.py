@@ -19,6 +19,7 @@ from shared.errors import (
     DialUncertain,
     FieldError,
     Invalid,
+    KeyReused,
     PbxNotUnderstood,
     PbxUnavailable,
     StorageUnavailable,
@@ -100,7 +101,7 @@ def dial(bridge: Bridge, values: Mapping[str, Any], headers: Mapping[str, str]) 
     The request is claimed in table `dials` before the PBX is asked, so it rings at most once: a repeat gets the
     first one's answer. A PBX that said no did not ring, and may be asked again. Raises DialUncertain where it is
     not known whether it rang (the PBX did not answer, or the process died), DialInProgress while another process
-    is asking, Invalid for a key that was used for another call, and what the PBX's client raises.
+    is asking, KeyReused for a key that was used for another call, and what the PBX's client raises.
     """
     region = bridge.settings.default_region
     request = request_of(headers, values["destination"], values["contactID"], region)
@@ -168,7 +169,7 @@ def _claim(table: TableClient, request: Request) -> Answer | None:
 
 def _outcome(row: Mapping[str, Any], request: Request) -> Answer:
     if row["call"] != request.call:
-        raise Invalid((FieldError(KEY_HEADER, "the key was used for another call; take a new one"),))
+        raise KeyReused("the key was used for another call")
     if row["state"] == "rang":
         answer: Answer = json.loads(row["answer"])
         return answer

@@ -11,7 +11,9 @@ BridgeError
   x StorageUnavailable       our storage is out of reach: answer 503, the sender tries again
   x Conflict                 others kept changing the same row: let the queue try again
     - DialInProgress         somebody else is asking for the same call: answer 503, the sender tries again
-  x DialUncertain            nobody knows whether the call rang: answer 409, it is not rung again
+  x DialRefused              answer 409, this call is not rung for this request
+    - DialUncertain          nobody knows whether it rang already
+    - KeyReused              the request's key belongs to another call
   x Unprocessable            a message that can never succeed: dead letter at once
   x BudgetExhausted          no PBX call left within two seconds: answer 429
   x PbxError                 the PBX answered badly, or not at all
@@ -105,8 +107,16 @@ class DialInProgress(Conflict):
     retry_after = 2
 
 
-class DialUncertain(BridgeError):
+class DialRefused(BridgeError):
+    """The call is not rung for this request."""
+
+
+class DialUncertain(DialRefused):
     """The PBX was asked for this call and never said whether it rang; it is not asked again."""
+
+
+class KeyReused(DialRefused):
+    """The request's Idempotency-Key was used for another call."""
 
 
 class Unprocessable(BridgeError):

@@ -93,10 +93,11 @@ def rule(parameter: Parameter) -> Rule:
 
 def check(operation: Operation, given: Given) -> dict[str, Any]:
     """
-    The operation's values by name; those that were not given, or given empty, are left out.
+    The operation's values by name; those that were not given are left out.
 
     Numbers come back exact, phone numbers as digits with or without a plus, times in UTC. Parameters that the
-    operation does not know are ignored. Raises TooLarge, NotJson, or Invalid with each field that does not fit and why.
+    operation does not know are ignored, but an empty value is wrong: a filter whose variable is empty would let all
+    through. Raises TooLarge, NotJson, or Invalid with each field that does not fit and why.
     """
     values: dict[str, Any] = {}
     wrong: list[FieldError] = []
@@ -105,7 +106,7 @@ def check(operation: Operation, given: Given) -> dict[str, Any]:
     for parameter in operation.parameters:
         raw = parts[parameter.where].get(parameter.name)
         try:
-            if raw is None or raw == "":
+            if raw is None:
                 if parameter.required and parameter.default is None:
                     raise ValueError("it is required")
                 continue
@@ -129,6 +130,8 @@ def _body(operation: Operation, given: Given) -> Mapping[str, Any]:
 
 
 def _read(parameter: Parameter, raw: Any) -> Any:
+    if raw == "":
+        raise ValueError("it is empty")
     row = rule(parameter)
     value = row.read(_text(parameter, raw))
     if parameter.choices and value not in parameter.choices:

@@ -19,6 +19,7 @@ from shared.errors import (
     DialInProgress,
     DialUncertain,
     Invalid,
+    KeyReused,
     PbxForbidden,
     PbxNotFound,
     PbxThrottled,
@@ -152,7 +153,7 @@ def test_a_ring_is_remembered_for_its_window(
 
 def test_a_key_is_for_one_call(bridge: Bridge, pbx: Simulator) -> None:
     dial(bridge, KEY)
-    with pytest.raises(Invalid, match="another call"):
+    with pytest.raises(KeyReused):
         dial(bridge, KEY, destination="27771154")
     assert rings(pbx) == 1
 
