@@ -139,7 +139,7 @@ var workbookItems = [
 
 resource actionGroup 'Microsoft.Insights/actionGroups@2023-01-01' = {
   name: 'ag-${suffix}'
-  location: 'Global'
+  location: 'global'
   tags: tags
   properties: {
     groupShortName: 'pbx-bridge'

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from shared.events import EVENTS
 from tests.infra.conftest import PBX_KEY
+from tests.infra.template import INFRA
 
 if TYPE_CHECKING:
     from tests.infra.conftest import Azure
@@ -68,6 +70,12 @@ def same_keys(azure: Azure) -> bool:
         and secrets["pbx-api-key"] == PBX_KEY
         and (azure.state / "pbx").read_text() == secrets["pbx-webhook-key"]
     )
+
+
+def test_the_receivers_are_those_of_the_pbx_s_events() -> None:
+    listed = re.search(r"^receivers=\(\n(.*?)^\)", (INFRA / "azure.sh").read_text(), re.DOTALL | re.MULTILINE)
+    assert listed is not None
+    assert listed[1].split() == [f"On{event.name}" for event in EVENTS if event.source == "pbx"]
 
 
 def test_first_run_ends_with_a_registered_bridge(azure: Azure) -> None:
