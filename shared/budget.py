@@ -1,4 +1,4 @@
-"""One budget of PBX calls for all functions and instances, kept in a single row of table `budget`."""
+"""One budget of PBX calls for all functions and instances: at most 100 in any 60 seconds."""
 
 from __future__ import annotations
 
@@ -8,32 +8,31 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from shared import ledger as ledgers
 from shared.errors import BudgetExhausted, StorageUnavailable
-from shared.ledger import LANE_ROWS, Block, Lane, Ledger, Terms
-from shared.storage import reaching_storage
+from shared.ledger import LANE_ROWS, Block, Ledger, Terms
+from shared.ledger_row import LedgerRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Sequence
 
     from shared.storage import Storage
 
-TABLE = "budget"
 LANES = tuple(lane.name for lane in LANE_ROWS)
 
-_ROW = "calls"
 _RANK = {lane.name: rank for rank, lane in enumerate(LANE_ROWS)}
 _TRIES = 8
-# A budget that waits for storage longer than its callers wait is no use to them.
-_STORAGE_OPTIONS: Mapping[str, Any] = {"connection_timeout": 1, "read_timeout": 2, "retry_total": 0}
+_GOOD_BLOCK = 10
+_CRUMB = 5
+_FIRST_REST_SECONDS = 0.5
+_LONGEST_REST_SECONDS = 8.0
 
 
 @dataclass(slots=True)
 class _Held:
-    """A block in this process's hands: how much of it is left, and when it was taken, by the process's own time."""
+    """A block in this process's hands: whose it is, what is left of it, and when by the process's own time."""
 
     rank: int
     block: Block
@@ -42,40 +41,46 @@ class _Held:
     until: float
     dry: float | None = None
 
+    def pace(self, hold: float) -> int:
+        """Calls that its lane would spend in so many seconds."""
+        spent_for = max(min(self.dry or self.until, self.until) - self.taken, 0.001)
+        return math.ceil((self.block.count - self.left) * hold / spent_for)
+
+
+@dataclass(frozen=True, slots=True)
+class _Demand:
+    """What a lane could use now, and how many of its callers wait."""
+
+    rank: int
+    wanted: int
+    waiting: int
+
 
 class Budget:
     """
-    Hands out at most 100 calls in any 60 s among all processes that share the account; safe for many threads.
+    Hands out the calls that all processes with the same account may make together; safe for many threads.
 
-    Calls are reserved in blocks that live in memory for seconds; a block grows with the pace at which the process
+    Calls are reserved in blocks that live in memory for seconds. A block grows with the pace at which the process
     spends, so that under load storage is asked once for many calls. What a process takes and does not spend ages
-    out by itself, also when the process dies, and is given back with the next block when it lives. With storage out
-    of reach no call is handed out.
+    out by itself, also when the process dies, and is given back with the next block while it lives. With storage
+    out of reach no call is handed out.
     """
 
     def __init__(
-        self,
-        storage: Storage,
-        account: str,
-        *,
-        terms: Terms | None = None,
-        clock: Callable[[], float] = time.time,
+        self, storage: Storage, account: str, *, terms: Terms | None = None, clock: Callable[[], float] = time.time
     ) -> None:
-        self._storage = storage
-        self._account = account
         self._terms = terms or Terms()
         self._clock = clock
+        self._row = LedgerRow(storage, account, self._terms, clock)
         self._state = threading.Condition()
+        self._reserving = False
         self._waiting = [0] * len(LANE_ROWS)
+        self._misses = [0] * len(LANE_ROWS)
+        self._not_before = [0.0] * len(LANE_ROWS)
         self._held: list[_Held] = []
         self._last: dict[int, _Held] = {}
-        self._not_before = [0.0] * len(LANE_ROWS)
         self._unspent: Counter[str] = Counter()
-        self._reserving = False
-        # What the row held when this process saw it last; the row can only have grown since, give-backs aside.
-        self._seen: Ledger | None = None
-        self._etag: str | None = None
-        self._contended = False
+        self._own: set[str] = set()
 
     def take(self, lane: str) -> None:
         """
@@ -91,15 +96,15 @@ class Budget:
             try:
                 while not self._spend(rank):
                     left = deadline - time.monotonic()
+                    rest = self._not_before[rank] - time.monotonic()
                     if left <= 0:
-                        raise BudgetExhausted(self._retry_after(rank))
-                    pause = self._not_before[rank] - time.monotonic()
+                        raise BudgetExhausted(max(1, math.ceil(rest)))
                     if self._reserving:
                         self._state.wait(left)
-                    elif pause > 0:
-                        self._state.wait(min(left, pause))
+                    elif rest > 0:
+                        self._state.wait(min(left, rest))
                     else:
-                        self._reserve(rank)
+                        self._reserve()
             finally:
                 self._waiting[rank] -= 1
 
@@ -124,108 +129,104 @@ class Budget:
             self._held.remove(held)
             self._unspent[held.block.id] += held.left
 
-    def _retry_after(self, rank: int) -> int:
-        wait = self._not_before[rank] - time.monotonic()
-        return max(1, math.ceil(wait))
-
-    def _reserve(self, rank: int) -> None:
-        lane, wanted, waiting = LANE_ROWS[rank], self._wanted(rank), sum(self._waiting[: rank + 1])
-        unspent = Counter(self._unspent)
+    def _reserve(self) -> None:
+        """Ask for blocks, with the lock given up meanwhile; whoever waits is woken after that."""
+        demands, unspent = self._demands(), Counter(self._unspent)
         self._reserving = True
         self._state.release()
-        held = None
+        got: list[_Held] = []
         try:
-            held = self._draw(lane, wanted, waiting, unspent)
+            got = self._draw(demands, unspent)
         finally:
             self._state.acquire()
             self._reserving = False
             self._state.notify_all()
-            if held:
-                self._held.append(held)
-                self._last[rank] = held
-        self._not_before[rank] = 0.0 if held else time.monotonic() + self._wait_for_room(lane, wanted)
+        self._held += got
+        self._last |= {held.rank: held for held in got}
+        served = {held.rank: held.left for held in got}
+        for demand in demands:
+            if served.get(demand.rank, 0) < min(demand.wanted, _CRUMB):
+                self._not_before[demand.rank] = time.monotonic() + self._rest(demand)
+            else:
+                self._misses[demand.rank], self._not_before[demand.rank] = 0, 0.0
 
-    def _wanted(self, rank: int) -> int:
-        """The calls that this process spends in one hold of the lane, going by the lane's last block."""
-        last, hold = self._last.get(rank), LANE_ROWS[rank].hold * self._terms.scale
-        pace = 1.0
-        if last:
-            spent_for = max(min(last.dry or last.until, last.until) - last.taken, 0.001)
-            pace = (last.block.count - last.left) * hold / spent_for
-        return max(1, min(self._terms.largest_block, max(math.ceil(pace), sum(self._waiting[: rank + 1]))))
+    def _demands(self) -> list[_Demand]:
+        """One for each lane that waits or keeps spending, last lane first: one write serves them all."""
+        stocked, now = {held.rank for held in self._held}, time.monotonic()
+        demands = []
+        for rank in reversed(range(len(LANE_ROWS))):
+            last, hold = self._last.get(rank), LANE_ROWS[rank].hold * self._terms.scale
+            busy = last is not None and last.left < last.block.count and now < last.until + hold
+            if rank not in stocked and (self._waiting[rank] or busy):
+                pace = last.pace(hold) if last else 1 if LANE_ROWS[rank].shares else _GOOD_BLOCK
+                wanted = min(self._terms.largest_block, max(1, pace, self._waiting[rank]))
+                demands.append(_Demand(rank, wanted, self._waiting[rank]))
+        return demands
 
-    def _wait_for_room(self, lane: Lane, wanted: int) -> float:
-        """Seconds until asking again is worth a storage call; later lanes wait for a whole block of room."""
-        if self._seen is None:
-            return 0.0
-        now, scale = self._clock(), self._terms.scale
-        first = self._seen.free_at(lane, 1, now, self._terms) - now
+    def _rest(self, demand: _Demand) -> float:
+        """
+        Seconds until asking again is worth a storage call, for a lane that got nothing.
+
+        All processes know the same moments, so that most of them would come in vain: later lanes wait for a good
+        part of a block, and for room that this process made itself, and everyone longer after each time in vain.
+        """
+        lane, terms, now = LANE_ROWS[demand.rank], self._terms, self._clock()
+        seen = (self._row.seen or Ledger()).at(now, terms)
         if lane.shares:
-            return max(first, 0.05 * scale)
-        whole = self._seen.free_at(lane, wanted, now, self._terms) - now
-        # Every process knows the same moment: they must not all come at once.
-        return min(whole, first + 3 * scale) + random.uniform(0.05, 1) * scale  # noqa: S311 - no secret
+            moment = seen.free_at(lane, 1, now, terms)
+        else:
+            moment = seen.free_at(lane, min(demand.wanted, _GOOD_BLOCK), now, terms)
+            moment = max(
+                moment, min((block.end + terms.memory for block in seen.blocks if block.id in self._own), default=now)
+            )
+        self._misses[demand.rank] += 1
+        rest = min(_FIRST_REST_SECONDS * 2.0 ** (self._misses[demand.rank] - 1), _LONGEST_REST_SECONDS)
+        return moment - now + rest * random.uniform(0.2, 1) * terms.scale  # noqa: S311 - no secret
 
-    def _draw(self, lane: Lane, wanted: int, waiting: int, unspent: Counter[str]) -> _Held | None:
-        """Reserve a block in the row by compare-and-swap; None when there is no room, or others kept coming first."""
-        fresh = False
+    def _draw(self, demands: Sequence[_Demand], unspent: Counter[str]) -> list[_Held]:
+        """Reserve blocks in the row; nothing when there is no room, or when others kept coming first."""
+        row, looked = self._row, False
         for _ in range(_TRIES):
-            if self._seen is None or (self._contended and not fresh):
-                self._look()
             own, now = time.monotonic(), self._clock()
-            seen = (self._seen or Ledger()).at(now, self._terms)
-            base = seen.less(unspent)
-            room = base.room(lane, now, self._terms)
-            count = min(wanted, max(waiting, math.ceil(room / 2)) if lane.shares else wanted, room)
-            if count < 1:
-                return None
-            hold = lane.hold * self._terms.scale
-            block = Block(uuid4().hex[:8], now + hold, count)
-            if self._swap(base.plus(block), unspent):
-                return _Held(_RANK[lane.name], block, count, own, own + hold)
-            self._contended = True
-            threading.Event().wait(random.uniform(0.002, 0.02))  # noqa: S311 - no secret
-            self._look()
-            fresh = True
-        return None
+            if row.seen is not None and not self._portions(row.seen.at(now, self._terms), demands, now):
+                return []
+            if row.seen is None or (row.contended and not looked):
+                row.look()
+                looked = True
+                continue
+            base = row.seen.at(now, self._terms).less(unspent)
+            blocks = self._portions(base, demands, now)
+            try:
+                done = row.swap(Ledger((*base.blocks, *blocks.values())))
+            except StorageUnavailable:
+                # It may have worked: giving the same calls back again would hand them out twice.
+                self._forget(unspent)
+                raise
+            if done:
+                self._forget(unspent)
+                self._own = {block.id for block in base.blocks if block.id in self._own}
+                self._own |= {block.id for block in blocks.values()}
+                until = {rank: own + block.end - now for rank, block in blocks.items()}
+                return [_Held(rank, block, block.count, own, until[rank]) for rank, block in blocks.items()]
+            looked = False
+            threading.Event().wait(random.uniform(0.01, 0.06))  # noqa: S311 - no secret
+        return []
 
-    def _look(self) -> None:
-        from azure.core.exceptions import ResourceNotFoundError
-
-        try:
-            with reaching_storage():
-                row = self._storage.table(TABLE).get_entity(self._account, _ROW, **_STORAGE_OPTIONS)
-        except ResourceNotFoundError:
-            self._seen, self._etag = Ledger(), None
-            return
-        etag = row.metadata["etag"]
-        self._contended = self._etag is not None and etag != self._etag
-        self._seen, self._etag = ledgers.read(row.get("blocks"), self._clock(), self._terms), etag
-
-    def _swap(self, new: Ledger, unspent: Counter[str]) -> bool:
-        """Replace the row by `new` if nobody has changed it; whether that worked."""
-        from azure.core import MatchConditions
-        from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
-        from azure.data.tables import UpdateMode
-
-        table = self._storage.table(TABLE)
-        row = {"PartitionKey": self._account, "RowKey": _ROW, "blocks": ledgers.write(new)}
-        etag, self._seen = self._etag, None
-        options = dict(_STORAGE_OPTIONS)
-        if etag:
-            options |= {"mode": UpdateMode.REPLACE, "etag": etag, "match_condition": MatchConditions.IfNotModified}
-        try:
-            with reaching_storage():
-                answer = (table.update_entity if etag else table.create_entity)(row, **options)
-        except (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError):
-            return False
-        except StorageUnavailable:
-            # It may have been written: giving the same calls back again would hand them out twice.
-            self._forget(unspent)
-            raise
-        self._forget(unspent)
-        self._seen, self._etag = new, answer["etag"]
-        return True
+    def _portions(self, base: Ledger, demands: Sequence[_Demand], now: float) -> dict[int, Block]:
+        """A block for each lane that there is room for, by its rank."""
+        blocks: dict[int, Block] = {}
+        for demand in demands:
+            lane = LANE_ROWS[demand.rank]
+            room = Ledger((*base.blocks, *blocks.values())).room(lane, now, self._terms)
+            share = room
+            if lane.shares:
+                share = max(demand.waiting, math.ceil(room / 2), _CRUMB)
+            elif demand.rank not in self._last:
+                share = max(demand.waiting, room // 8, _CRUMB)
+            count = min(demand.wanted, share, room)
+            if count > 0:
+                blocks[demand.rank] = Block(uuid4().hex[:8], now + lane.hold * self._terms.scale, count)
+        return blocks
 
     def _forget(self, unspent: Counter[str]) -> None:
         with self._state:

@@ -98,22 +98,25 @@ class Pbx:
     ) -> tuple[dict[str, Any], Mapping[str, str]]:
         request = _request(row, self._base, parameters)
         read_seconds, patience = _PATIENCE.get(lane, _USUAL_PATIENCE)
-        deadline = time.monotonic() + patience
         attempt = 0
         while True:
             attempt += 1
+            began = time.monotonic()
             self._budget.take(lane)
             try:
                 return self._attempt(row, request, read_seconds, (self._key, *parameters.values()))
             except PbxRetriable as error:
                 failure: PbxError = error
                 wait = _wait(attempt, error.retry_after)
-                again = row.repeatable and attempt <= _RETRIES and time.monotonic() + wait < deadline
+                patience -= time.monotonic() - began + wait
+                again = row.repeatable and attempt <= _RETRIES and wait <= LONGEST_RETRY_AFTER and patience > 0
             except PbxError as error:
-                failure, again, wait = error, False, 0.0
+                failure, again = error, False
+            if row.lists and isinstance(failure, PbxNotFound):
+                raise failure  # nothing matches, which is no failure
             logger.info("PBX %s failed: %s, attempt %d", row.id, type(failure).__name__, attempt)
-            if not again or wait > LONGEST_RETRY_AFTER:
-                raise failure from None
+            if not again:
+                raise failure
             self._pause(wait)
 
     def _attempt(
@@ -168,8 +171,8 @@ def _silence(row: Operation) -> str:
 
 
 def _wait(attempt: int, asked: int | None) -> float:
-    jittered = _FIRST_WAIT_SECONDS * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
-    return max(jittered, asked or 0.0) if (asked or 0) <= LONGEST_RETRY_AFTER else float(asked or 0)
+    jittered = _FIRST_WAIT_SECONDS * 2.0 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+    return max(jittered, asked or 0.0)
 
 
 def _request(row: Operation, base: str, parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,78 @@
+"""The one row of table `budget` that holds an account's ledger, read and replaced by compare-and-swap."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from shared import ledger as ledgers
+from shared.ledger import Ledger
+from shared.storage import reaching_storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from shared.ledger import Terms
+    from shared.storage import Storage
+
+TABLE = "budget"
+_ROW = "calls"
+# Callers wait two seconds for a call: asking storage must not take longer.
+_OPTIONS: Mapping[str, Any] = {"connection_timeout": 1, "read_timeout": 2, "retry_total": 0}
+
+
+class LedgerRow:
+    """
+    What the row holds, as this process saw it last; for one thread at a time.
+
+    `seen` is None before the first look and after a swap that failed. `contended` says that others write too, so
+    that a swap without a look before it would probably fail.
+    """
+
+    def __init__(self, storage: Storage, account: str, terms: Terms, clock: Callable[[], float]) -> None:
+        self._storage = storage
+        self._account = account
+        self._terms = terms
+        self._clock = clock
+        self._etag: str | None = None
+        self.seen: Ledger | None = None
+        self.contended = False
+
+    def look(self) -> Ledger:
+        """Read the row; a row that is not there yet is an empty ledger. Raises StorageUnavailable."""
+        from azure.core.exceptions import ResourceNotFoundError
+
+        try:
+            with reaching_storage():
+                row = self._storage.table(TABLE).get_entity(self._account, _ROW, **_OPTIONS)
+        except ResourceNotFoundError:
+            self.seen, self._etag = Ledger(), None
+            return self.seen
+        etag = row.metadata["etag"]
+        self.contended = self._etag is not None and etag != self._etag
+        self.seen, self._etag = ledgers.read(row.get("blocks"), self._clock(), self._terms), etag
+        return self.seen
+
+    def swap(self, new: Ledger) -> bool:
+        """
+        Replace the ledger if nobody has since it was seen; whether that worked.
+
+        Raises StorageUnavailable when it may have worked.
+        """
+        from azure.core import MatchConditions
+        from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
+        from azure.data.tables import UpdateMode
+
+        table = self._storage.table(TABLE)
+        row = {"PartitionKey": self._account, "RowKey": _ROW, "blocks": ledgers.write(new)}
+        etag, self.seen = self._etag, None
+        options = dict(_OPTIONS)
+        if etag:
+            options |= {"mode": UpdateMode.REPLACE, "etag": etag, "match_condition": MatchConditions.IfNotModified}
+        try:
+            with reaching_storage():
+                answer = (table.update_entity if etag else table.create_entity)(row, **options)
+        except (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError):
+            self.contended = True
+            return False
+        self.seen, self._etag = new, answer["etag"]
+        return True
