@@ -81,6 +81,7 @@ retry() {
   shift 2
   until "$@"; do
     ((attempt < attempts)) || die "$what still fails after $attempt attempts; run this again to go on from here"
+    say "$what: not yet, attempt $attempt of $attempts"
     attempt=$((attempt + 1))
     sleep "$retry_seconds"
   done
@@ -118,7 +119,7 @@ check_az() {
   version=$(az version --query '"azure-cli"' --output tsv)
   unless_dry test "$(printf '%s\n' "$minimum_az" "$version" | sort -V | head -n 1)" = "$minimum_az" ||
     die "az $version is too old: run az upgrade to get $minimum_az or newer"
-  subscription=$(az account show --query id --output tsv) || die "not signed in: run az login"
+  subscription=$(az account show --query id --output tsv 2>/dev/null) || die "not signed in: run az login"
   [[ $dry_run == no ]] || subscription='<subscription>'
 }
 

@@ -9,15 +9,15 @@ delete_media=no
 skip_webhooks=no
 confirmed=no
 
-# Users before what they use.
+# Users before what they use. Workflows unsubscribe at the app, which goes next, before it registers webhooks again.
 types=(
   Microsoft.Logic/workflows
+  Microsoft.Web/sites
+  Microsoft.Web/serverFarms
   Microsoft.Web/connections
   Microsoft.Insights/scheduledQueryRules
   Microsoft.Insights/workbooks
   Microsoft.Insights/actionGroups
-  Microsoft.Web/sites
-  Microsoft.Web/serverFarms
   Microsoft.Network/privateEndpoints
   Microsoft.Network/privateDnsZones/virtualNetworkLinks
   Microsoft.Network/privateDnsZones
@@ -78,14 +78,29 @@ kept() {
   return 1
 }
 
+list_resources() {
+  local type
+  resources=$(az resource list --resource-group "$group" --query "[?tags.bridge=='$name'].[type, id]" --output tsv)
+  [[ $dry_run == no ]] || resources=$(for type in "${types[@]}"; do printf '%s\t%s\n' "$type" "$type/<name>"; done)
+}
+
+of_type() {
+  grep --ignore-case "^$1"$'\t' <<<"$resources"
+}
+
+# An app that an earlier run has deleted took its webhooks out before.
+delete_webhooks() {
+  [[ $skip_webhooks == no ]] && of_type Microsoft.Web/sites >/dev/null || return 0
+  api DELETE /api/ops/webhooks ||
+    die "the webhooks are still at the PBX: mend the app, or give --skip-webhooks and delete them in its panel (API, WEB HOOKS)"
+}
+
 delete_resources() {
-  local type id listed
-  listed=$(az resource list --resource-group "$group" --query "[?tags.bridge=='$name'].[type, id]" --output tsv)
-  [[ $dry_run == no ]] || listed=$(for type in "${types[@]}"; do printf '%s\t%s\n' "$type" "$type/<name>"; done)
+  local type id
   for type in "${types[@]}"; do
     while IFS=$'\t' read -r _ id; do
       [[ -z $id ]] || kept "$id" || az resource delete --ids "$id" --output none
-    done < <(grep --ignore-case "^$type"$'\t' <<<"$listed" || true)
+    done < <(of_type "$type" || true)
   done
 }
 
@@ -95,10 +110,8 @@ main() {
   check_az
   read_outputs
   confirm
-  if [[ $skip_webhooks == no ]]; then
-    api DELETE /api/ops/webhooks ||
-      die "the webhooks are still at the PBX: mend the app, or give --skip-webhooks and delete them in its panel (API, WEB HOOKS)"
-  fi
+  list_resources
+  delete_webhooks
   delete_resources
   say "Gone. The vault can be recovered for 90 days; infra/deploy.sh does so by itself."
   [[ $delete_media == yes ]] || say "Kept: $data_storage"

@@ -79,6 +79,15 @@ def test_nothing_is_deleted_while_webhooks_are_left_at_the_pbx(bridge: Azure) ->
     assert deleted(bridge)
 
 
+@pytest.mark.parametrize("step", [f"resource delete --ids /providers/{name}" for name in TYPES[:-1]])
+def test_a_destroy_that_failed_in_a_step_is_finished_by_the_next(bridge: Azure, step: str) -> None:
+    assert bridge.run("destroy.sh", "-g", "rg", "--yes", AZ_FAIL=step).returncode != 0
+    done = bridge.run("destroy.sh", "-g", "rg", "--yes")
+    assert done.returncode == 0, done.stderr
+    gone = deleted(bridge)
+    assert len(gone) == len(set(gone)) == len(TYPES) - 1
+
+
 def test_nothing_is_deleted_unless_confirmed(bridge: Azure) -> None:
     assert "--yes" in bridge.run("destroy.sh", "-g", "rg").stderr
     assert deleted(bridge) == []
