@@ -26,7 +26,6 @@ _RANK = {lane.name: rank for rank, lane in enumerate(LANE_ROWS)}
 _TRIES = 8
 _GOOD_BLOCK = 10
 _CRUMB = 5
-_FIRST_REST_SECONDS = 0.5
 _LONGEST_REST_SECONDS = 8.0
 
 
@@ -104,7 +103,7 @@ class Budget:
                     elif rest > 0:
                         self._state.wait(min(left, rest))
                     else:
-                        self._reserve()
+                        self._reserve(rank)
             finally:
                 self._waiting[rank] -= 1
 
@@ -129,9 +128,9 @@ class Budget:
             self._held.remove(held)
             self._unspent[held.block.id] += held.left
 
-    def _reserve(self) -> None:
+    def _reserve(self, asking: int) -> None:
         """Ask for blocks, with the lock given up meanwhile; whoever waits is woken after that."""
-        demands, unspent = self._demands(), Counter(self._unspent)
+        demands, unspent = self._demands(asking), Counter(self._unspent)
         self._reserving = True
         self._state.release()
         got: list[_Held] = []
@@ -146,18 +145,21 @@ class Budget:
         served = {held.rank: held.left for held in got}
         for demand in demands:
             if served.get(demand.rank, 0) < min(demand.wanted, _CRUMB):
-                self._not_before[demand.rank] = time.monotonic() + self._rest(demand)
+                rest = self._rest(demand)
             else:
-                self._misses[demand.rank], self._not_before[demand.rank] = 0, 0.0
+                self._misses[demand.rank] = 0
+                # Where others take too, they get their turn.
+                rest = self._jitter(0.2, 0.6) if self._row.contended and not LANE_ROWS[demand.rank].shares else 0.0
+            self._not_before[demand.rank] = time.monotonic() + rest
 
-    def _demands(self) -> list[_Demand]:
-        """One for each lane that waits or keeps spending, last lane first: one write serves them all."""
+    def _demands(self, asking: int) -> list[_Demand]:
+        """For the lane that asks, and each that waits or keeps spending: one write serves them all. Last lane first."""
         stocked, now = {held.rank for held in self._held}, time.monotonic()
         demands = []
         for rank in reversed(range(len(LANE_ROWS))):
             last, hold = self._last.get(rank), LANE_ROWS[rank].hold * self._terms.scale
             busy = last is not None and last.left < last.block.count and now < last.until + hold
-            if rank not in stocked and (self._waiting[rank] or busy):
+            if rank == asking or (rank not in stocked and (self._waiting[rank] or busy)):
                 pace = last.pace(hold) if last else 1 if LANE_ROWS[rank].shares else _GOOD_BLOCK
                 wanted = min(self._terms.largest_block, max(1, pace, self._waiting[rank]))
                 demands.append(_Demand(rank, wanted, self._waiting[rank]))
@@ -167,35 +169,37 @@ class Budget:
         """
         Seconds until asking again is worth a storage call, for a lane that got nothing.
 
-        All processes know the same moments, so that most of them would come in vain: later lanes wait for a good
-        part of a block, and for room that this process made itself, and everyone longer after each time in vain.
+        All processes know the same moments, so that most of them would come in vain. Later lanes wait for a good
+        part of a block and for room that this process made itself; who has made none comes first.
         """
         lane, terms, now = LANE_ROWS[demand.rank], self._terms, self._clock()
         seen = (self._row.seen or Ledger()).at(now, terms)
-        if lane.shares:
-            moment = seen.free_at(lane, 1, now, terms)
-        else:
-            moment = seen.free_at(lane, min(demand.wanted, _GOOD_BLOCK), now, terms)
-            moment = max(
-                moment, min((block.end + terms.memory for block in seen.blocks if block.id in self._own), default=now)
-            )
+        worth = max(1, demand.wanted // 4) if lane.shares else min(demand.wanted, _GOOD_BLOCK)
+        moment = seen.free_at(lane, worth, now, terms)
+        own = [block.end + terms.memory for block in seen.blocks if block.id in self._own]
+        if not own:
+            return moment - now + self._jitter(0.05, 0.4)
+        if not lane.shares and moment > now:
+            moment = max(moment, min(own))
         self._misses[demand.rank] += 1
-        rest = min(_FIRST_REST_SECONDS * 2.0 ** (self._misses[demand.rank] - 1), _LONGEST_REST_SECONDS)
-        return moment - now + rest * random.uniform(0.2, 1) * terms.scale  # noqa: S311 - no secret
+        return moment - now + self._jitter(0.4, min(2.0 ** self._misses[demand.rank], _LONGEST_REST_SECONDS))
+
+    def _jitter(self, least: float, most: float) -> float:
+        return random.uniform(least, most) * self._terms.scale  # noqa: S311 - no secret
 
     def _draw(self, demands: Sequence[_Demand], unspent: Counter[str]) -> list[_Held]:
         """Reserve blocks in the row; nothing when there is no room, or when others kept coming first."""
         row, looked = self._row, False
         for _ in range(_TRIES):
             own, now = time.monotonic(), self._clock()
-            if row.seen is not None and not self._portions(row.seen.at(now, self._terms), demands, now):
+            base = row.seen.at(now, self._terms).less(unspent) if row.seen else Ledger()
+            blocks = self._portions(base, demands, now)
+            if row.seen is not None and not blocks:
                 return []
             if row.seen is None or (row.contended and not looked):
                 row.look()
                 looked = True
                 continue
-            base = row.seen.at(now, self._terms).less(unspent)
-            blocks = self._portions(base, demands, now)
             try:
                 done = row.swap(Ledger((*base.blocks, *blocks.values())))
             except StorageUnavailable:
@@ -215,16 +219,20 @@ class Budget:
     def _portions(self, base: Ledger, demands: Sequence[_Demand], now: float) -> dict[int, Block]:
         """A block for each lane that there is room for, by its rank."""
         blocks: dict[int, Block] = {}
+        left = self._terms.largest_block
         for demand in demands:
             lane = LANE_ROWS[demand.rank]
             room = Ledger((*base.blocks, *blocks.values())).room(lane, now, self._terms)
-            share = room
             if lane.shares:
-                share = max(demand.waiting, math.ceil(room / 2), _CRUMB)
-            elif demand.rank not in self._last:
-                share = max(demand.waiting, room // 8, _CRUMB)
+                # It may use the other lanes' blocks as well.
+                share = max(demand.waiting, _CRUMB, 0 if blocks else math.ceil(room / 2))
+            elif demand.rank in self._last:
+                share = left
+            else:
+                share = max(demand.waiting, _CRUMB, room // 8)
             count = min(demand.wanted, share, room)
             if count > 0:
+                left = max(0, left - count)
                 blocks[demand.rank] = Block(uuid4().hex[:8], now + lane.hold * self._terms.scale, count)
         return blocks
 
