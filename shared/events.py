@@ -5,18 +5,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from shared import models
+from shared.operations import operation
 from shared.phones import e164
+from shared.resources import RESOURCES
 from shared.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _NUMBERS = ("callerid", "destination")
+_WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +51,13 @@ class Event:
 
 _CALL = ("callID", "contactID")
 _LOST = ("callerid", "destination", "attempts", "last_contact")
+
+
+def _fields(read_operation: str) -> list[str]:
+    return [field.name for field in operation(read_operation).item]
+
+
+_POLLED = (("Created", "added to"), ("Updated", "changed in"), ("Removed", "removed from"))
 
 EVENTS: tuple[Event, ...] = (
     Event(name="CallStarted", model=models.Call, key=_CALL, description="A call starts to ring."),
@@ -114,6 +125,20 @@ EVENTS: tuple[Event, ...] = (
         key=("voicemailID", "sha256"),
         source="bridge",
         description="A voicemail's audio is in Blob Storage.",
+    ),
+    *(
+        Event(
+            name=f"{resource.noun}{happening}",
+            model=models.polled(
+                resource.noun, resource.id_field, [field.name for field in operation(resource.read_operation).item]
+            ),
+            key=(resource.id_field,),
+            source="poll",
+            description=f"{_WORDS.sub(' ', resource.noun).capitalize()} {words} the PBX.",
+        )
+        for resource in RESOURCES
+        if resource.editable
+        for happening, words in _POLLED
     ),
 )
 

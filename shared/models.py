@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 
 from shared.times import parse_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # The definition says int32, the wire says otherwise: identifiers go far past 32 bits.
 _LARGEST = 2**63 - 1
@@ -168,6 +171,12 @@ class StoredVoicemail(Voicemail):
     contactID: Identifier | None = None
     blobUrl: str
     sha256: str
+
+
+def polled(name: str, identifier: str, known: Iterable[str]) -> type[Data]:
+    """The model of an item that our pollers tell of: its id is checked, the rest is as the PBX's list has it."""
+    fields: dict[str, Any] = dict.fromkeys(known, (Any, None)) | {identifier: (Identifier, ...)}
+    return create_model(name, __base__=Data, **fields)
 
 
 class Envelope(BaseModel):

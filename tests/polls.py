@@ -1,0 +1,85 @@
+"""A bridge on a simulated PBX, and what a test asks of the pipeline behind the pollers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from shared.bridge import Bridge
+from shared.budget import Budget
+from shared.calls import Calls
+from shared.items import TABLE
+from shared.ledger import Terms
+from shared.messages import read
+from shared.pbx import Pbx
+from shared.processing import process
+from shared.resources import resource
+from shared.storage import Storage
+
+if TYPE_CHECKING:
+    from dev.simulator import Simulator
+    from shared.settings import Settings
+
+CALLS = resource("call_history")
+RECORDINGS = resource("call_records")
+VOICEMAILS = resource("voicemails")
+CONTACTS = resource("contacts")
+
+
+class NoBudget(Budget):
+    """Hands out calls without end and without storage, so that a test counts only what it asks about."""
+
+    def take(self, lane: str) -> None:
+        """Returns at once."""
+
+
+def bridge_to(simulator: Simulator, settings: Settings, **changes: Any) -> Bridge:
+    """What a new process would have: nothing remembered, the same storage, a PBX that waits for nobody."""
+    settings = replace(settings, pbx_base_url=simulator.base_url, pbx_api_key=simulator.api_key, **changes)
+    storage = Storage(settings.storage)
+    budget = NoBudget(storage, "unlimited", terms=Terms())
+    pbx = Pbx(settings, budget, pause=lambda seconds: None)
+    return Bridge(settings=settings, storage=storage, calls=Calls(storage, settings.default_region), pbx=pbx)
+
+
+def queued(storage: Storage) -> list[dict[str, Any]]:
+    """The messages on queue `events`, taken off it."""
+    client, found = storage.queue("events"), []
+    for message in client.receive_messages(messages_per_page=32):
+        found.append(read(storage, message.content.encode()))
+        client.delete_message(message)
+    return found
+
+
+def run_pipeline(bridge: Bridge) -> list[dict[str, Any]]:
+    """Process what is queued; the messages."""
+    found = queued(bridge.storage)
+    for message in found:
+        process(bridge, json.dumps(message).encode(), 1)
+    return found
+
+
+def told(storage: Storage) -> list[tuple[str, int]]:
+    """What was submitted: the event's name and the item's id, each message once for each event id."""
+    messages = {message["id"]: message for message in queued(storage)}
+    return sorted((message["event"], _id(message["body"]["data"])) for message in messages.values())
+
+
+def _id(data: dict[str, Any]) -> int:
+    return next(int(data[name]) for name in data if name in _IDS)
+
+
+_IDS = ("recordingID", "voicemailID", "callID", "contactID", "groupID", "voicemailBoxID", "id")
+
+
+def stored_ids(storage: Storage, name: str) -> list[int]:
+    """The ids of the stored rows."""
+    rows = storage.table(TABLE).query_entities(f"PartitionKey eq '{name}' and RowKey ge '0' and RowKey lt ':'")
+    return sorted(int(row["RowKey"]) for row in rows if not row.get("removed"))
+
+
+def arrived_ids(storage: Storage, name: str) -> list[int]:
+    """The ids in the arrival rows: one that stands there twice was stored twice."""
+    rows = storage.table(TABLE).query_entities(f"PartitionKey eq '{name}' and RowKey ge 'a' and RowKey lt 'b'")
+    return sorted(number for row in rows for number in json.loads(row["ids"]))
