@@ -99,12 +99,12 @@ api() {
     curl --silent --show-error --fail --max-time 200 --config - --request "$1" --output /dev/null "$base_url$2"
 }
 
-# parameter NAME: what the parameter file, or else the template, gives to a parameter that is a plain text.
+# parameter NAME: what the parameter file, or else the template, gives to a parameter that is a plain word.
 parameter() {
   local value
-  value=$(sed -n "s/^param $1 = '\{0,1\}\([^']*\)'\{0,1\}\$/\1/p" "$parameters")
-  [[ -n $value ]] || value=$(sed -n "s/^param $1 [a-z]* = '\{0,1\}\([^']*\)'\{0,1\}\$/\1/p" "$infra/main.bicep")
-  printf '%s' "$value"
+  value=$(sed -n "s/^param $1 *= *//p" "$parameters")
+  [[ -n $value ]] || value=$(sed -n "s/^param $1 [a-z]* *= *//p" "$infra/main.bicep")
+  printf '%s' "$value" | sed "s, *//.*,,; s/'//g"
 }
 
 check_tools() {

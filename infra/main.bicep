@@ -183,6 +183,7 @@ var tableNames = [
   'events'
   'feed'
   'health'
+  'media'
   'resources'
   'subscriptions'
   'webhooks'

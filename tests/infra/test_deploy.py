@@ -219,6 +219,16 @@ def test_workflows_come_last_and_only_where_the_parameters_ask_for_them(azure: A
     assert calls[-1] == deployments[-1]
 
 
+@pytest.mark.parametrize(
+    "line", ["param name = 'tele2'", "param name = 'tele2' // the other one", "param name='tele2'"]
+)
+def test_another_name_is_another_bridge(azure: Azure, line: str) -> None:
+    parameters = azure.project / "infra" / "other.bicepparam"
+    parameters.write_text(f"using 'main.bicep'\n\n{line}\n")
+    azure.deploy("-p", str(parameters), PBX_API_KEY=PBX_KEY)
+    assert any("deployment group create --resource-group rg --name bridge-tele2" in call for call in azure.calls())
+
+
 def test_the_one_address_is_printed_for_the_key_s_ip_list(azure: Azure) -> None:
     assert "203.0.113.7/32" in azure.deploy(PBX_API_KEY=PBX_KEY, AZ_ADDRESS="203.0.113.7").stdout
 
