@@ -8,8 +8,8 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from shared.errors import BudgetExhausted, StorageUnavailable
 from shared.ledger import LANE_ROWS, Block, Ledger, Terms
@@ -233,7 +233,7 @@ class Budget:
             count = min(demand.wanted, share, room)
             if count > 0:
                 left = max(0, left - count)
-                blocks[demand.rank] = Block(uuid4().hex[:8], now + lane.hold * self._terms.scale, count)
+                blocks[demand.rank] = Block(token_hex(4), now + lane.hold * self._terms.scale, count)
         return blocks
 
     def _forget(self, unspent: Counter[str]) -> None:

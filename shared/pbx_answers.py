@@ -6,7 +6,6 @@ import json
 import re
 import time
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -134,6 +133,8 @@ def _id_in_text(text: str) -> str | None:
 
 def retry_after(headers: Mapping[str, str]) -> int | None:
     """Seconds that `Retry-After` asks for, as a number or a date; None where it is missing or means nothing."""
+    from email.utils import parsedate_to_datetime
+
     text = (headers.get("Retry-After") or "").strip()
     if text.isdecimal() and text.isascii():
         return min(int(text[:9]), 86400)
