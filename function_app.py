@@ -2,8 +2,8 @@
 
 import azure.functions as func
 
-from functions import queues, receivers
+from functions import actions, lists, queues, receivers, swagger
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
-for module in (receivers, queues):
+for module in (receivers, queues, actions, lists, swagger):
     app.register_functions(module.blueprint)

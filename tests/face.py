@@ -1,0 +1,54 @@
+"""The Logic Apps face in a real host, with a simulated PBX and an account of its own."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from dev.host.process import HostProcess
+from dev.simulator import Simulator
+from shared.settings import Settings
+from shared.storage import Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = pathlib.Path(__file__).parents[1]
+KEY = "flows-key"
+
+
+class Face:
+    """A running app as a flow sees it."""
+
+    def __init__(self, url: str, storage: Storage, pbx: Simulator) -> None:
+        self.url, self.storage, self.pbx = url, storage, pbx
+        self.session = requests.Session()
+        self.session.trust_env = False
+        self.session.headers["x-functions-key"] = KEY
+
+    def ask(self, method: str, path: str, **options: Any) -> requests.Response:
+        """A request below the app's address; nothing is followed, nothing is retried."""
+        return self.session.request(method, f"{self.url}{path}", timeout=30, allow_redirects=False, **options)
+
+    def rings(self) -> int:
+        """How often the PBX has been asked to dial."""
+        return sum(seen.operation == "Dial" for seen in self.pbx.requests)
+
+
+@contextmanager
+def face(connection_string: str, directory: pathlib.Path, *functions: str) -> Iterator[Face]:
+    """The app with these functions, keys enforced as in Azure."""
+    keys = directory / "keys.json"
+    keys.write_text(json.dumps({"master": "master-key", "host": {"flows": KEY}}))
+    with Simulator() as pbx:
+        environment = {"DataStorage": connection_string, "PBX_BASE_URL": pbx.base_url, "PBX_API_KEY": pbx.api_key}
+        storage = Storage(Settings.from_env(environment).storage)
+        arguments = ["--enable-auth", "--keys", str(keys), *(("--functions", *functions) if functions else ())]
+        with HostProcess(ROOT, env=environment, arguments=arguments) as host:
+            running = Face(host.url, storage, pbx)
+            yield running
+            running.session.close()

@@ -1,0 +1,85 @@
+"""The eight lists over HTTP, with the PBX up and with the PBX down."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from shared.intake import Intake, row_of
+from shared.listing import LISTS
+from shared.parameters import LARGEST
+from shared.resources import RESOURCES, Resource
+from shared.times import now
+from tests.face import KEY, Face, face
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dev.azurite import AzuriteProcess
+
+pytestmark = pytest.mark.xdist_group("lists")
+
+
+@pytest.fixture(scope="module")
+def running(
+    azurite: AzuriteProcess, _accounts: Iterator[int], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Face]:
+    account = azurite.account(next(_accounts))
+    with face(account, tmp_path_factory.mktemp("lists"), *(row.id for row in LISTS)) as running:
+        for row in RESOURCES:
+            store(running, row, *(LARGEST - number for number in range(60)))
+        yield running
+
+
+def store(running: Face, row: Resource, *ids: int) -> None:
+    intake = Intake(running.storage, row.name)
+    intake.add(
+        [row_of(number, {row.id_field: number, "contactID": 1} | {row.id_field: number}) for number in ids], now()
+    )
+
+
+def ids(answer: Any, row: Resource) -> list[int]:
+    return [item[row.id_field] for item in answer.json()["data"]]
+
+
+@pytest.mark.parametrize("row", RESOURCES, ids=lambda row: row.name)
+def test_a_list_answers_from_storage_while_the_pbx_is_down(row: Resource, running: Face) -> None:
+    running.pbx.faults.add("reset")
+    answer = running.ask("GET", f"/api/v2/trigger/{row.name}?{row.cursor_parameter}=0")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
+    assert ids(answer, row) == [LARGEST - number for number in range(50)]
+    newer = running.ask("GET", f"/api/v2/trigger/{row.name}?{row.cursor_parameter}={LARGEST - 2}&limit=5")
+    assert ids(newer, row) == [LARGEST, LARGEST - 1]
+    assert not running.pbx.requests
+
+
+@pytest.mark.parametrize("row", RESOURCES, ids=lambda row: row.name)
+def test_a_list_wants_a_key_and_sound_values(row: Resource, running: Face) -> None:
+    path = f"/api/v2/trigger/{row.name}"
+    assert running.ask("GET", path, headers={"x-functions-key": "wrong"}).status_code == 401
+    refused = running.ask("GET", f"{path}?limit=0&{row.cursor_parameter}=x")
+    assert refused.status_code == 422
+    assert {error["path"] for error in refused.json()["errors"]} == {"limit", row.cursor_parameter}
+
+
+@pytest.mark.parametrize("row", RESOURCES, ids=lambda row: row.name)
+def test_a_poll_follows_its_location_until_there_is_nothing_new(row: Resource, running: Face) -> None:
+    answer = running.ask("GET", f"/api/v2/trigger/{row.name}?triggerState=now&limit=10&code={KEY}")
+    assert answer.status_code == 202
+    assert answer.headers["Location"].startswith(f"{running.url}/api/v2/trigger/{row.name}?")
+    assert KEY not in answer.headers["Location"]
+    store(running, row, 7, 5)
+    store(running, row, 3)
+    told = []
+    for expected in (200, 200, 200, 202, 202):
+        answer = running.ask("GET", answer.headers["Location"].removeprefix(running.url))
+        assert (answer.status_code, answer.headers["Retry-After"] == "0") == (expected, expected == 200)
+        told += ids(answer, row)
+    assert sorted(told) == [3, 5, 7]
+    assert told[-1] == 3
+
+
+def test_the_location_has_the_scheme_that_the_caller_used(running: Face) -> None:
+    answer = running.ask("GET", "/api/v2/trigger/groups?triggerState=", headers={"X-Forwarded-Proto": "https"})
+    assert answer.headers["Location"].startswith("https://127.0.0.1")
