@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from shared.envelopes import passed_on
 from shared.errors import (
@@ -148,7 +149,7 @@ def _claim(table: TableClient, request: Request) -> Answer | None:
     from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
 
     # A claim outlives its window: whoever dies while ringing leaves it behind.
-    fresh = _row(request, "ringing", max(request.keep, UNCERTAIN_WINDOW))
+    fresh = _row(request, "ringing", max(request.keep, UNCERTAIN_WINDOW)) | {"owner": uuid4().hex}
     for _ in range(_TRIES):
         try:
             table.create_entity(fresh)
@@ -157,6 +158,9 @@ def _claim(table: TableClient, request: Request) -> Answer | None:
             logger.debug("this dial was asked for before")
         try:
             row = table.get_entity(request.row[:2], request.row)
+            # The SDK may have sent the claim twice, and the first one got through.
+            if row.get("owner") == fresh["owner"]:
+                return None
             if row["until"] > now():
                 return _outcome(row, request)
             etag = row.metadata["etag"]
