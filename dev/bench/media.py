@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import requests
-from shared.media import copy
+from azure.storage.blob import ContainerClient
+from requests.adapters import HTTPAdapter
 
 from dev.azurite import AzuriteProcess
 from dev.bench.figures import at_least, at_most, median_ratio, seconds
 from dev.simulator import SimulatorProcess
 from shared.bridge import Bridge, assemble
+from shared.media import copy
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -65,17 +67,19 @@ def _add(pbx: SimulatorProcess, ids: Iterable[int], size: int) -> None:
         pbx.control("POST", "files", resource="call_records", id=id, size=size)
 
 
-def _plain(bridge: Bridge, pbx: SimulatorProcess, session: requests.Session, id: int) -> None:
+def _plain(container: ContainerClient, pbx: SimulatorProcess, session: requests.Session, id: int) -> None:
     headers = {"Authorization": f"Bearer {_KEY}"}
     record = session.get(f"{pbx.base_url}call_records/{id}", headers=headers, timeout=30).json()["data"]
     with session.get(record["recordingURL"], headers=headers, stream=True, timeout=30) as answer:
-        bridge.storage.container("payloads").upload_blob(f"bare/{id}", answer.raw, overwrite=True)
+        container.upload_blob(f"bare/{id}", answer.raw, overwrite=True)
 
 
 def _ratio(bridge: Bridge, pbx: SimulatorProcess, size: int, many: int, rounds: int) -> float:
     numbers = itertools.count(10**9 if many == 1 else 10**6)
     session = requests.Session()
     session.trust_env = False
+    session.mount("http://", HTTPAdapter(pool_maxsize=_WORKERS))
+    container = ContainerClient.from_connection_string(bridge.settings.storage.connection_string or "", "payloads")
 
     def ours() -> float:
         ids = list(itertools.islice(numbers, many))
@@ -87,7 +91,7 @@ def _ratio(bridge: Bridge, pbx: SimulatorProcess, size: int, many: int, rounds: 
         ids = list(itertools.islice(numbers, many))
         _add(pbx, ids, size)
         with ThreadPoolExecutor(_WORKERS) as pool:
-            return seconds(lambda: list(pool.map(lambda id: _plain(bridge, pbx, session, id), ids)))
+            return seconds(lambda: list(pool.map(lambda id: _plain(container, pbx, session, id), ids)))
 
     return 1 / median_ratio(ours, limit, rounds)
 

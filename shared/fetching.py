@@ -1,0 +1,127 @@
+"""Fetching audio from the PBX: only from hosts that are allowed, whole or not at all, within bounded memory."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from functools import cache
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
+
+from shared.addresses import AddressRefused, guarded_session
+from shared.errors import MediaNotReady, MediaRefused
+from shared.setting_values import is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import requests
+
+    from shared.settings import Settings
+
+_TIMEOUTS = (5, 30)  # seconds to connect, and between two reads
+_LONGEST_SECONDS = 25 * 60  # below the host's functionTimeout
+_REDIRECTS = 3
+_READ_BYTES = 256 * 1024
+
+
+class Download:
+    """An answer being read: `read` gives the next block, and raises MediaNotReady where it turns out cut short."""
+
+    def __init__(self, response: requests.Response) -> None:
+        self._raw = response.raw
+        self._deadline = time.monotonic() + _LONGEST_SECONDS
+        length = response.headers.get("Content-Length", "")
+        self._expected = int(length) if length.isascii() and length.isdecimal() else None
+        self.size = 0
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes: fewer only at the end, none after it."""
+        import urllib3
+
+        parts: list[bytes] = []
+        left = size
+        try:
+            # One read of the socket at a time, so that a drip is noticed.
+            while left and (part := self._raw.read1(min(left, _READ_BYTES))):
+                parts.append(part)
+                left -= len(part)
+                if time.monotonic() > self._deadline:
+                    raise MediaNotReady("too slow")
+        except (urllib3.exceptions.HTTPError, OSError):
+            raise MediaNotReady("cut short") from None
+        self.size += size - left
+        if left and self._expected not in (None, self.size):
+            raise MediaNotReady("cut short")
+        return b"".join(parts)
+
+
+def may_be_local(settings: Settings) -> bool:
+    """Whether media may come from this machine: only where the PBX itself is a simulator on it."""
+    return not settings.in_azure and is_loopback(settings.pbx_host)
+
+
+def check_url(url: str, settings: Settings) -> None:
+    """Raises MediaRefused unless audio may be fetched from this URL; its host's address is checked when connecting."""
+    try:
+        parts = urlsplit(url)
+        host, user = (parts.hostname or "").lower(), parts.username or parts.password
+        _ = parts.port
+    except ValueError:
+        raise MediaRefused("not a URL") from None
+    if user is not None:
+        raise MediaRefused("a user in the URL")
+    if host not in settings.allowed_media_hosts:
+        raise MediaRefused("a host outside MEDIA_HOSTS")
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host) and may_be_local(settings)):
+        raise MediaRefused("not https")
+
+
+@contextmanager
+def download(url: str, settings: Settings, key: Mapping[str, str]) -> Iterator[Download]:
+    """
+    The audio at a URL of the PBX; `key` is the header that opens the PBX's host, and reaches no other.
+
+    Raises MediaRefused for a host or address that is not allowed, after any redirect too, and MediaNotReady when
+    the file is not there yet, or its server is out of reach. No error's text holds the URL.
+    """
+    for _ in range(_REDIRECTS + 1):
+        response = _ask(url, settings, key)
+        try:
+            if not response.is_redirect:
+                if response.status_code != HTTPStatus.OK:
+                    raise MediaNotReady(f"answered {response.status_code}")
+                yield Download(response)
+                return
+            url = urljoin(url, response.headers["Location"])
+        finally:
+            response.close()
+    raise MediaRefused("too many redirects")
+
+
+def _ask(url: str, settings: Settings, key: Mapping[str, str]) -> requests.Response:
+    import requests
+
+    check_url(url, settings)
+    headers = {"Accept-Encoding": "identity", **(key if _is_pbx(url, settings) else {})}
+    session: requests.Session = _session(may_be_local(settings))
+    try:
+        return session.get(url, headers=headers, timeout=_TIMEOUTS, stream=True, allow_redirects=False)
+    except AddressRefused:
+        raise MediaRefused("a private address") from None
+    except (requests.RequestException, OSError, ValueError):
+        raise MediaNotReady("out of reach") from None
+
+
+def _is_pbx(url: str, settings: Settings) -> bool:
+    def origin(text: str) -> tuple[str, str | None, int | None]:
+        parts = urlsplit(text)
+        return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+    return origin(url) == origin(settings.pbx_base_url)
+
+
+@cache
+def _session(allow_loopback: bool) -> Any:
+    return guarded_session(allow_loopback=allow_loopback)
