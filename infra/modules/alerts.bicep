@@ -26,6 +26,7 @@ var figures = [
     measure: 'Value'
     threshold: 0
     window: 'PT15M'
+    frequency: 'PT5M'
     periods: 1
     severity: 1
     chart: 'timechart'
@@ -39,6 +40,7 @@ var figures = [
     threshold: 0
     // Two evaluations of ten minutes, five minutes apart, are fifteen minutes.
     window: 'PT10M'
+    frequency: 'PT5M'
     periods: 2
     severity: 1
     chart: 'table'
@@ -50,7 +52,21 @@ var figures = [
     aggregation: 'Maximum'
     measure: 'Value'
     threshold: 5
-    window: 'PT1H'
+    window: 'P1D'
+    frequency: 'PT1H'
+    periods: 1
+    severity: 2
+    chart: 'timechart'
+  }
+  {
+    name: 'webhooksSilent'
+    title: 'Event types that have gone silent and were registered again'
+    query: loadTextContent('../queries/webhooksSilent.kql')
+    aggregation: 'Total'
+    measure: 'Value'
+    threshold: 0
+    window: 'PT15M'
+    frequency: 'PT5M'
     periods: 1
     severity: 2
     chart: 'timechart'
@@ -63,6 +79,7 @@ var figures = [
     measure: 'Value'
     threshold: 0
     window: 'PT15M'
+    frequency: 'PT5M'
     periods: 1
     severity: 2
     chart: 'timechart'
@@ -75,6 +92,7 @@ var figures = [
     measure: 'Value'
     threshold: 0
     window: 'PT15M'
+    frequency: 'PT5M'
     periods: 1
     severity: 3
     chart: 'timechart'
@@ -87,8 +105,22 @@ var figures = [
     measure: 'Value'
     threshold: 0
     window: 'PT1H'
+    frequency: 'PT5M'
     periods: 1
     severity: 2
+    chart: 'timechart'
+  }
+  {
+    name: 'mediaConflicts'
+    title: 'Recordings and voicemails that came twice with different bytes'
+    query: loadTextContent('../queries/mediaConflicts.kql')
+    aggregation: 'Total'
+    measure: 'Value'
+    threshold: 0
+    window: 'PT15M'
+    frequency: 'PT5M'
+    periods: 1
+    severity: 3
     chart: 'timechart'
   }
   {
@@ -99,6 +131,7 @@ var figures = [
     measure: 'Value'
     threshold: 0
     window: 'PT15M'
+    frequency: 'PT5M'
     periods: 1
     severity: 1
     chart: 'timechart'
@@ -111,6 +144,7 @@ var figures = [
     measure: 'Value'
     threshold: 1000
     window: 'PT15M'
+    frequency: 'PT5M'
     periods: 1
     severity: 3
     chart: 'timechart'
@@ -166,7 +200,7 @@ resource rules 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
       severity: figure.severity
       enabled: true
       scopes: [workspaceId]
-      evaluationFrequency: 'PT5M'
+      evaluationFrequency: figure.frequency
       windowSize: figure.window
       criteria: {
         allOf: [

@@ -376,6 +376,12 @@ def test_alerts_watch_polls_that_exist() -> None:
     assert named == functions
 
 
+def test_every_signal_that_the_code_logs_is_watched() -> None:
+    logged = set(re.findall(r"[\"']signal (\w+) \w+=%", python_sources()))
+    watched = re.findall(r'"signal (\w+) "', "".join(file.read_text() for file in INFRA.glob("queries/*.kql")))
+    assert logged <= set(watched)
+
+
 def test_every_query_belongs_to_a_figure_and_gives_what_is_measured() -> None:
     figures = read(INFRA / "modules" / "alerts.bicep").value("figures")
     loaded = {re.search(r"queries/(\w+)\.kql", figure["query"])[1]: figure for figure in figures}  # type: ignore[index]

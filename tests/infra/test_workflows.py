@@ -1,0 +1,137 @@
+"""The Logic Apps workflows: their shape, their parameters, and that what they call is in our Swagger."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from shared.events import event_named
+from shared.swagger import BASE_PATH, definition
+from tests.infra.template import INFRA, literal, read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FILES = {file.stem: json.loads(file.read_text()) for file in sorted(INFRA.glob("workflows/*.json"))}
+MODULE = read(INFRA / "modules" / "logicApps.bicep")
+ROWS = {row["name"]: row for row in MODULE.value("workflows")}
+SWAGGER = definition("https", "func.test")
+
+SCHEMA = "https://schema.management.azure.com/providers/Microsoft.Logic/schemas/2016-06-01/workflowdefinition.json#"
+PARAMETER_TYPES = {"String", "SecureString", "Int", "Float", "Bool", "Array", "Object", "SecureObject"}
+STATUSES = {"Succeeded", "Failed", "Skipped", "TimedOut"}
+INPUTS = {
+    "ApiConnection": {"host", "method", "path", "queries", "body", "headers", "retryPolicy"},
+    "Http": {"method", "uri", "headers", "queries", "body", "authentication", "retryPolicy"},
+}
+CALL_KEYS = {"method", "uri", "headers", "body", "authentication", "retryPolicy"}
+OURS = "@{parameters('apiUrl')}"
+
+workflows = pytest.mark.parametrize("name", FILES)
+
+
+def actions(scope: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """All scopes of actions: the outer one, and those in conditions."""
+    yield scope
+    for action in scope.values():
+        if action["type"] == "If":
+            yield from actions(action["actions"])
+            yield from actions(action.get("else", {}).get("actions", {}))
+
+
+def calls(workflow: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What the workflow sends over HTTP by itself."""
+    for trigger in workflow["triggers"].values():
+        yield from (trigger["inputs"]["subscribe"], trigger["inputs"]["unsubscribe"])
+    for scope in actions(workflow["actions"]):
+        yield from (action["inputs"] for action in scope.values() if action["type"] == "Http")
+
+
+@workflows
+def test_the_definition_has_the_published_shape(name: str) -> None:
+    workflow = FILES[name]
+    assert list(workflow) == ["$schema", "contentVersion", "parameters", "triggers", "actions", "outputs"]
+    assert workflow["$schema"] == SCHEMA
+    assert re.fullmatch(r"\d+\.\d+\.\d+\.\d+", workflow["contentVersion"])
+    assert {parameter["type"] for parameter in workflow["parameters"].values()} <= PARAMETER_TYPES
+    assert len(workflow["triggers"]) == 1
+    for trigger in workflow["triggers"].values():
+        assert trigger["type"] == "HttpWebhook"
+        assert set(trigger["inputs"]) == {"subscribe", "unsubscribe"}
+        for call in trigger["inputs"].values():
+            assert {"method", "uri"} <= set(call) <= CALL_KEYS
+            assert call["body"]["endpoint"] == "@{listCallbackUrl()}"
+
+
+@workflows
+def test_actions_have_the_published_shape_and_run_after_actions_that_exist(name: str) -> None:
+    for scope in actions(FILES[name]["actions"]):
+        for title, action in scope.items():
+            assert re.fullmatch(r"[A-Za-z_]+", title)
+            assert set(action["runAfter"]) <= set(scope) - {title}
+            assert all(set(statuses) <= STATUSES for statuses in action["runAfter"].values())
+            if action["type"] == "If":
+                assert set(action) <= {"type", "runAfter", "expression", "actions", "else"}
+            else:
+                assert set(action["inputs"]) <= INPUTS[action["type"]]
+
+
+@workflows
+def test_parameters_are_declared_used_and_given(name: str) -> None:
+    workflow = FILES[name]
+    used = set(
+        re.findall(r"parameters\('([^']+)'\)", json.dumps(workflow["triggers"]) + json.dumps(workflow["actions"]))
+    )
+    declared = set(workflow["parameters"])
+    assert used - {"$connections"} == declared - {"$connections"}
+    assert declared == {"apiUrl", "apiKey", "$connections", *ROWS[name]["parameters"]}
+    connections = set(re.findall(r"\['(\w+)'\]\['connectionId'\]", json.dumps(workflow)))
+    assert connections == set(ROWS[name]["connectors"])
+
+
+@workflows
+def test_keys_are_secure_and_never_shown(name: str) -> None:
+    workflow = FILES[name]
+    secret = {key for key, value in workflow["parameters"].items() if value["type"] == "SecureString"}
+    assert "apiKey" in secret
+    assert {key for key in workflow["parameters"] if re.search("key|authorization", key, re.IGNORECASE)} == secret
+    secured = [*workflow["triggers"].values()]
+    for scope in actions(workflow["actions"]):
+        secured += [action for action in scope.values() if action["type"] != "If"]
+    for part in secured:
+        assert "inputs" in part["runtimeConfiguration"]["secureData"]["properties"]
+
+
+@workflows
+def test_everything_called_is_in_our_swagger(name: str) -> None:
+    assert SWAGGER["basePath"] == BASE_PATH == "/api/v2"
+    paths = {re.sub(r"\{\w+\}", "[^/]+", path): methods for path, methods in SWAGGER["paths"].items()}
+    found = 0
+    for call in calls(FILES[name]):
+        if not call["uri"].startswith(OURS):
+            continue
+        path = re.sub(r"@\{[^}]*\}", "1", call["uri"].removeprefix(OURS))
+        methods = {method for pattern, known in paths.items() if re.fullmatch(pattern, path) for method in known}
+        assert call["method"].lower() in methods, f"{call['method']} {path}"
+        assert call["headers"]["x-functions-key"] == "@parameters('apiKey')"
+        found += 1
+    assert found >= 2
+
+
+@workflows
+def test_fields_of_the_event_exist(name: str) -> None:
+    (event,) = FILES[name]["triggers"]
+    fields = set(re.findall(r"triggerBody\(\)\?\['data'\]\?\['(\w+)'\]", json.dumps(FILES[name])))
+    assert fields <= set(event_named(event).model.model_fields)
+
+
+def test_every_file_is_deployed_by_a_flag_that_is_off_by_default() -> None:
+    assert set(ROWS) == set(FILES)
+    main = read(INFRA / "main.bicep")
+    for name, row in ROWS.items():
+        assert row["enabled"] == name
+        assert literal(main.of("param")[name].value) is False
+        assert f"../workflows/{name}.json" in row["definition"]
