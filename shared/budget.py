@@ -225,7 +225,7 @@ class Budget:
             room = Ledger((*base.blocks, *blocks.values())).room(lane, now, self._terms)
             if lane.shares:
                 # It may use the other lanes' blocks as well.
-                share = max(demand.waiting, _CRUMB, 0 if blocks else math.ceil(room / 2))
+                share = max(demand.waiting, _CRUMB, min(math.ceil(room / 2), _GOOD_BLOCK if blocks else room))
             elif demand.rank in self._last:
                 share = left
             else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from typing import TYPE_CHECKING, Any
 
 from shared import ledger as ledgers
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 TABLE = "budget"
 _ROW = "calls"
+_ALONE_AFTER_SECONDS = 120.0
 # Callers wait two seconds for a call: asking storage must not take longer.
 _OPTIONS: Mapping[str, Any] = {"connection_timeout": 1, "read_timeout": 2, "retry_total": 0}
 
@@ -24,8 +27,7 @@ class LedgerRow:
     """
     What the row holds, as this process saw it last; for one thread at a time.
 
-    `seen` is None before the first look and after a swap that failed. `contended` says that others write too, so
-    that a swap without a look before it would probably fail.
+    `seen` is None before the first look and after a swap that failed.
     """
 
     def __init__(self, storage: Storage, account: str, terms: Terms, clock: Callable[[], float]) -> None:
@@ -35,7 +37,15 @@ class LedgerRow:
         self._clock = clock
         self._etag: str | None = None
         self.seen: Ledger | None = None
-        self.contended = False
+        self._met = -math.inf
+
+    @property
+    def contended(self) -> bool:
+        """Whether others wrote lately, so that a swap without a look before it would probably fail."""
+        return time.monotonic() < self._met + _ALONE_AFTER_SECONDS * self._terms.scale
+
+    def _meet(self) -> None:
+        self._met = time.monotonic()
 
     def look(self) -> Ledger:
         """Read the row; a row that is not there yet is an empty ledger. Raises StorageUnavailable."""
@@ -48,7 +58,8 @@ class LedgerRow:
             self.seen, self._etag = Ledger(), None
             return self.seen
         etag = row.metadata["etag"]
-        self.contended = self._etag is not None and etag != self._etag
+        if self._etag is not None and etag != self._etag:
+            self._meet()
         self.seen, self._etag = ledgers.read(row.get("blocks"), self._clock(), self._terms), etag
         return self.seen
 
@@ -72,7 +83,7 @@ class LedgerRow:
             with reaching_storage():
                 answer = (table.update_entity if etag else table.create_entity)(row, **options)
         except (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError):
-            self.contended = True
+            self._meet()
             return False
         self.seen, self._etag = new, answer["etag"]
         return True
