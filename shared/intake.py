@@ -95,6 +95,16 @@ class Intake:
                 rows = [row for row in rows if row.id not in there]
         raise Conflict(f"{self._resource} kept changing")
 
+    def overwrite(self, rows: Sequence[Row], moment: datetime) -> None:
+        """Store a batch of items that are stored already and say more now; the last one to come wins."""
+        for _ in range(_TRIES):
+            try:
+                self.write(rows, moment)
+                return
+            except Moved:
+                self.head = read_head(self._storage, self._resource)
+        raise Conflict(f"{self._resource} kept changing")
+
     def write(
         self, rows: Sequence[Row], moment: datetime, *, due: datetime | None = None, backfill: bool = False
     ) -> None:

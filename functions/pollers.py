@@ -1,0 +1,40 @@
+"""Timer triggers: a poller for each row of the resources table, and what looks after what they miss."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import azure.functions as func
+
+from shared.bridge import bridge
+from shared.polling import poll
+from shared.reconciling import reconcile
+from shared.registrations import keep
+from shared.resources import RESOURCES
+from shared.sweeping import sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shared.bridge import Bridge
+
+blueprint = func.Blueprint()
+
+TIMERS: tuple[tuple[str, str, Callable[[Bridge], object]], ...] = (
+    *((row.function, row.schedule, partial(poll, resource=row)) for row in RESOURCES),
+    ("SweepCalls", "SWEEP_SCHEDULE", sweep),
+    ("ReconcileEvents", "RECONCILE_SCHEDULE", reconcile),
+    ("SyncWebhooks", "SYNC_WEBHOOKS_SCHEDULE", keep),
+)
+
+
+def _register(name: str, schedule: str, work: Callable[[Bridge], object]) -> None:
+    @blueprint.function_name(name)
+    @blueprint.timer_trigger("timer", schedule=f"%{schedule}%")
+    def run(timer: func.TimerRequest) -> None:
+        work(bridge())
+
+
+for _timer in TIMERS:
+    _register(*_timer)

@@ -1,0 +1,230 @@
+"""Table `health`: one row a day that counts what came by webhook, what was made good, and how late things were."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from bisect import bisect_left
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from shared.errors import BridgeError, Conflict
+from shared.storage import reaching_storage
+from shared.times import iso, now, parse_time
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from shared.facts import Fact
+    from shared.storage import Storage
+
+logger = logging.getLogger(__name__)
+
+TABLE = "health"
+PARTITION = "day"
+FLUSH_SECONDS = 10.0
+COUNTS = ("webhooks", "reconciled", "duplicates", "drift")
+
+# Upper edges in seconds; a fixed histogram can be added up across processes and days.
+_EDGES = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 21600, 86400)
+_TRIES = 20
+
+
+@dataclass(slots=True)
+class Silence:
+    """What is known of an event type: how many came, when, the longest gap, and how many were made good since."""
+
+    count: int = 0
+    first: str = ""
+    last: str = ""
+    longest: float = 0.0
+    lost: int = 0
+
+    def came(self, moment: str) -> None:
+        """A webhook of the type came."""
+        self.add(Silence(count=1, first=moment, last=moment))
+
+    def add(self, later: Silence) -> None:
+        """Put what is known of a later time after this."""
+        if later.count:
+            gap = _seconds(self.last, later.first) if self.last else 0.0
+            self.longest = max(self.longest, later.longest, gap)
+            self.count, self.lost = self.count + later.count, 0
+            self.first, self.last = self.first or later.first, max(self.last, later.last)
+        self.lost += later.lost
+
+    def told(self) -> list[Any]:
+        """As JSON."""
+        return [self.count, self.first, self.last, round(self.longest, 1), self.lost]
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of one day that are not in the table yet."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    lateness: list[int] = field(default_factory=lambda: [0] * (len(_EDGES) + 1))
+    types: dict[str, Silence] = field(default_factory=dict)
+
+    def note(self, fact: Fact, *, repeat: bool) -> None:
+        """Count one event."""
+        kind = self.types.setdefault(fact.event.name, Silence())
+        if fact.origin == "webhook":
+            self.counts["webhooks"] += 1
+            self.counts["duplicates"] += repeat
+            kind.came(iso(fact.received))
+            if fact.data.moment and not repeat:
+                late = max(0.0, (fact.received - fact.data.moment).total_seconds())
+                self.lateness[bisect_left(_EDGES, late)] += 1
+        elif fact.origin == "reconciled" and not repeat:
+            self.counts["reconciled"] += 1
+            kind.lost += 1
+        self.counts["drift"] += bool(fact.drift) and not repeat
+
+    def add(self, later: Tally) -> None:
+        """Put another tally of the same day after this."""
+        self.counts += later.counts
+        self.lateness = [one + other for one, other in zip(self.lateness, later.lateness, strict=True)]
+        for name, kind in later.types.items():
+            self.types.setdefault(name, Silence()).add(kind)
+
+    def row(self) -> dict[str, Any]:
+        """Its columns."""
+        return {
+            **{name: self.counts[name] for name in COUNTS},
+            "lateness": json.dumps(self.lateness),
+            "p50": percentile(self.lateness, 50),
+            "p99": percentile(self.lateness, 99),
+            "types": json.dumps({name: kind.told() for name, kind in self.types.items()}),
+        }
+
+
+class _Pending:
+    """What one process has counted for one storage account and not written."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.days: dict[str, Tally] = {}
+        self.timer: threading.Timer | None = None
+
+
+_pending: WeakKeyDictionary[Storage, _Pending] = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def note(storage: Storage, fact: Fact, repeat: bool) -> None:
+    """Count an event that was processed, in memory; the row is written in the background, ten seconds later."""
+    pending = _of(storage)
+    with pending.lock:
+        pending.days.setdefault(iso(fact.received)[:10], Tally()).note(fact, repeat=repeat)
+        if pending.timer is None:
+            pending.timer = threading.Timer(FLUSH_SECONDS, _flush_later, (storage,))
+            pending.timer.daemon = True
+            pending.timer.start()
+
+
+def flush(storage: Storage) -> None:
+    """Write what was counted; on failure it stays counted, and StorageUnavailable or Conflict is raised."""
+    pending = _of(storage)
+    with pending.lock:
+        days, pending.days = pending.days, {}
+        if pending.timer:
+            pending.timer.cancel()
+            pending.timer = None
+    while days:
+        day, tally = days.popitem()
+        try:
+            with reaching_storage():
+                _merge(storage, day, tally)
+        except BridgeError:
+            with pending.lock:
+                for name, left in {day: tally, **days}.items():
+                    left.add(pending.days.get(name, Tally()))
+                    pending.days[name] = left
+            raise
+
+
+def _flush_later(storage: Storage) -> None:
+    try:
+        flush(storage)
+    except BridgeError as error:
+        # The counts stay; the next event starts the next try.
+        logger.info("counts were not written: %s", error)
+
+
+def _of(storage: Storage) -> _Pending:
+    with _lock:
+        return _pending.setdefault(storage, _Pending())
+
+
+def _merge(storage: Storage, day: str, tally: Tally) -> None:
+    from azure.core import MatchConditions
+    from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+    from azure.data.tables import UpdateMode
+
+    table, keys = storage.table(TABLE), {"PartitionKey": PARTITION, "RowKey": day}
+    for _ in range(_TRIES):
+        try:
+            row = table.get_entity(PARTITION, day)
+        except ResourceNotFoundError:
+            row = None
+        merged = _tally(row) if row else Tally()
+        merged.add(tally)
+        try:
+            if row is None:
+                table.create_entity({**keys, **merged.row()})
+            else:
+                guard: dict[str, Any] = {"etag": row.metadata["etag"], "match_condition": MatchConditions.IfNotModified}
+                table.update_entity({**keys, **merged.row()}, mode=UpdateMode.MERGE, **guard)
+            return
+        except HttpResponseError as error:
+            if error.status_code not in (409, 412):
+                raise
+    raise Conflict("the day's health kept changing")
+
+
+def _tally(row: Mapping[str, Any]) -> Tally:
+    return Tally(
+        counts=Counter({name: row[name] for name in COUNTS}),
+        lateness=json.loads(row["lateness"]),
+        types={name: Silence(*told) for name, told in json.loads(row["types"]).items()},
+    )
+
+
+def percentile(histogram: list[int], part: int) -> float | None:
+    """The upper edge, in seconds, of the bucket in which that part of a hundred is reached; None while empty."""
+    total = sum(histogram)
+    for place, edge in enumerate((*_EDGES, float(_EDGES[-1]))):
+        if total and sum(histogram[: place + 1]) * 100 >= total * part:
+            return float(edge)
+    return None
+
+
+def today(storage: Storage, moment: datetime | None = None) -> dict[str, Any]:
+    """The day's row for people to read."""
+    day = iso(moment or now())[:10]
+    row = next((row for row in _days(storage, day) if row["RowKey"] == day), Tally().row())
+    late = {name: row.get(name) for name in ("p50", "p99")}
+    return {"day": day, **{name: row[name] for name in COUNTS}, "latenessSeconds": late}
+
+
+def silences(storage: Storage, moment: datetime, days: int = 14) -> dict[str, Silence]:
+    """What the last days tell of each event type."""
+    known: dict[str, Silence] = {}
+    for row in _days(storage, iso(moment - timedelta(days=days))[:10]):
+        for name, kind in _tally(row).types.items():
+            known.setdefault(name, Silence()).add(kind)
+    return known
+
+
+def _days(storage: Storage, first: str) -> list[Mapping[str, Any]]:
+    return list(storage.table(TABLE).query_entities(f"PartitionKey eq '{PARTITION}' and RowKey ge '{first}'"))
+
+
+def _seconds(earlier: str, later: str) -> float:
+    return max(0.0, (parse_time(later) - parse_time(earlier)).total_seconds())

@@ -1,0 +1,154 @@
+"""Webhooks that never came, made good from what was polled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from shared import calls, items, processing
+from shared.deadletters import bury
+from shared.errors import Invalid
+from shared.events import event_id, event_named
+from shared.intake import PENDING
+from shared.messages import encode
+from shared.operations import operation
+from shared.receiving import submit
+from shared.resources import resource
+from shared.storage import reaching_storage
+from shared.times import MICROSECONDS_PER_SECOND, now
+from shared.webhooks import wanted_events
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from shared.bridge import Bridge
+    from shared.items import Item
+    from shared.resources import Resource
+    from shared.stories import Part
+
+    Told = tuple[str, dict[str, Any]]
+    Missing = Callable[[Bridge, int, Item], list[Told]]
+
+logger = logging.getLogger(__name__)
+
+# What one run takes on for each resource; the next goes on.
+_MOST_MARKS = 200
+_WORKERS = 8
+
+
+def reconcile(bridge: Bridge, *, at: datetime | None = None) -> int:
+    """
+    Submit the events of polled calls, recordings and voicemails whose webhook has not come within the grace.
+
+    What is missing goes through the pipeline as that webhook's event, under the id that the webhook would have
+    had: a late one changes nothing. Returns how many events were submitted. Raises StorageUnavailable; the next
+    run goes on.
+    """
+    moment = at or now()
+    with reaching_storage():
+        return sum(_reconcile(bridge, resource(name), missing, moment) for name, missing in _MISSING.items())
+
+
+def _reconcile(bridge: Bridge, row: Resource, missing: Missing, moment: datetime) -> int:
+    wanted = {event.name for event in wanted_events(bridge.settings)}
+    submitted = restored = 0
+    for mark in _due(bridge, row, moment):
+        origin = "backfill" if mark.get("backfill") else "reconciled"
+        ids = json.loads(mark["ids"])
+
+        def settle(number: int, origin: str = origin) -> int:
+            item = items.stored(bridge.storage, row.name, number) or {}
+            told = [(name, data) for name, data in missing(bridge, number, item) if name in wanted]
+            for name, data in told:
+                _submit(bridge, name, data, origin)
+            return len(told)
+
+        with ThreadPoolExecutor(_WORKERS if len(ids) > _WORKERS else 1) as pool:
+            count = sum(pool.map(settle, ids))
+        submitted += count
+        restored += count if origin == "reconciled" else 0
+        bridge.storage.table(items.TABLE).delete_entity(row.name, mark["RowKey"])
+    # Without an address for them there are no webhooks to lose.
+    if restored and bridge.settings.public_base_url:
+        logger.warning("signal webhook_loss resource=%s events=%d", row.name, restored)
+    return submitted
+
+
+def _due(bridge: Bridge, row: Resource, moment: datetime) -> list[Mapping[str, Any]]:
+    last = f"{PENDING}{int(moment.timestamp() * MICROSECONDS_PER_SECOND):020d}~"
+    query = f"PartitionKey eq '{row.name}' and RowKey ge '{PENDING}' and RowKey lt '{last}'"
+    return list(islice(bridge.storage.table(items.TABLE).query_entities(query), _MOST_MARKS))
+
+
+def _submit(bridge: Bridge, name: str, data: Mapping[str, Any], origin: str) -> None:
+    try:
+        submit(bridge.storage, bridge.settings, name, data, origin=origin)
+    except Invalid as error:
+        body = encode({"eventType": name, "data": dict(data)})
+        key = f"{name}-{hashlib.sha256(body).hexdigest()[:32]}"
+        bury(bridge.storage, kind="polled", id=key, reason=str(error), body=body)
+
+
+def _missing_of_call(bridge: Bridge, number: int, item: Item) -> list[Told]:
+    """
+    What the call's story lacks: nothing where any CallCompleted came, else that and whatever led to it.
+
+    A call that nobody answered ends for each one it rang. Ids alone would not do: history may name another
+    employee than the webhook did.
+    """
+    parts = _story(bridge, number)
+    names = {part["event"] for part in parts}
+    if "CallCompleted" in names:
+        return []
+    answered = bool(item.get("callConnected"))
+    led = [name for name in ("CallStarted", "CallConnected") if name == "CallStarted" or answered]
+    told = [(name, _as_event(item, "call_history", name)) for name in led if name not in names]
+    rung = {part["contactID"] for part in parts if part["event"] == "CallStarted" and "contactID" in part}
+    own = {item["contactID"]} if item.get("contactID") else set()
+    ended = _as_event(item, "call_history", "CallCompleted")
+    contacts = sorted(own if answered else rung | own) or [None]
+    return told + [("CallCompleted", {**ended, "contactID": contact}) for contact in contacts]
+
+
+def _story(bridge: Bridge, number: int) -> list[Part]:
+    from azure.core.exceptions import ResourceNotFoundError
+
+    try:
+        entity = bridge.storage.table(calls.TABLE).get_entity(calls.PARTITION, calls.row_key(number))
+    except ResourceNotFoundError:
+        return []
+    return list(json.loads(zlib.decompress(entity["parts"])).values())
+
+
+def _missing_event(bridge: Bridge, number: int, item: Item, *, name: str, source: str) -> list[Told]:
+    """The event of an item that is announced once, unless it is there."""
+    from azure.core.exceptions import ResourceNotFoundError
+
+    event, data = event_named(name), _as_event(item, source, name)
+    identifier = event_id(event, event.model.model_construct(None, **{event.key[0]: number}), "")
+    try:
+        bridge.storage.table(processing.TABLE).get_entity(processing.PARTITION, identifier, select=["RowKey"])
+    except ResourceNotFoundError:
+        return [(name, data)]
+    return []
+
+
+def _as_event(item: Item, source: str, name: str) -> dict[str, Any]:
+    """The item as the webhook tells it: without what only lists have, and with what nobody knows."""
+    told = event_named(name).model.model_fields
+    listed = {field.name for field in operation(resource(source).read_operation).item}
+    return {field: value for field, value in item.items() if field in told or field not in listed}
+
+
+_MISSING: Mapping[str, Missing] = {
+    "call_history": _missing_of_call,
+    "call_records": partial(_missing_event, name="CallRecorded", source="call_records"),
+    "voicemails": partial(_missing_event, name="VoicemailCreated", source="voicemails"),
+}
