@@ -55,15 +55,37 @@ class Azure:
         return {file.name: file.read_text() for file in sorted((self.state / folder).glob("*"))}
 
 
-@pytest.fixture
-def azure(tmp_path: Path) -> Azure:
-    """A fresh Azure without anything in it."""
-    project, state = tmp_path / "project", tmp_path / "state"
-    for folder in ("secrets", "keys"):
-        (state / folder).mkdir(parents=True)
+def fresh(folder: Path) -> Azure:
+    """An Azure without anything in it, and a project to deploy there."""
+    project, state = folder / "project", folder / "state"
+    for name in ("secrets", "keys"):
+        (state / name).mkdir(parents=True)
     shutil.copytree(INFRA, project / "infra")
     for name in (*_CODE, *_LEFT_OUT):
         file = project / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{name}\n")
     return Azure(project=project, state=state)
+
+
+@pytest.fixture
+def azure(tmp_path: Path) -> Azure:
+    """A fresh Azure."""
+    return fresh(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Azure:
+    """An Azure with a bridge in it, to copy and not to change."""
+    azure = fresh(tmp_path_factory.mktemp("deployed"))
+    done = azure.deploy(PBX_API_KEY=PBX_KEY)
+    assert done.returncode == 0, done.stderr
+    azure.calls()
+    return azure
+
+
+@pytest.fixture
+def bridge(deployed: Azure, tmp_path: Path) -> Azure:
+    """A deployed bridge of the test's own."""
+    shutil.copytree(deployed.project.parent, tmp_path, dirs_exist_ok=True)
+    return Azure(project=tmp_path / "project", state=tmp_path / "state")

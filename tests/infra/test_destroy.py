@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.infra.conftest import PBX_KEY
 from tests.infra.template import BICEP_FILES, INFRA, read
 
 if TYPE_CHECKING:
@@ -22,13 +21,10 @@ ROTATION = ("keys set", "OnVoicemailDeleted --key-name", "secret set", "--method
 
 
 @pytest.fixture
-def bridge(azure: Azure) -> Azure:
-    """A deployed bridge."""
-    done = azure.deploy(PBX_API_KEY=PBX_KEY)
-    assert done.returncode == 0, done.stderr
-    (azure.state / "types").write_text("\n".join(TYPES) + "\n")
-    azure.calls()
-    return azure
+def bridge(bridge: Azure) -> Azure:
+    """A deployed bridge, of which every type of resource is listed."""
+    (bridge.state / "types").write_text("\n".join(TYPES) + "\n")
+    return bridge
 
 
 def deleted(azure: Azure) -> list[str]:
@@ -79,7 +75,9 @@ def test_nothing_is_deleted_while_webhooks_are_left_at_the_pbx(bridge: Azure) ->
     assert deleted(bridge)
 
 
-@pytest.mark.parametrize("step", [f"resource delete --ids /providers/{name}" for name in TYPES[:-1]])
+@pytest.mark.parametrize(
+    "step", [f"resource delete --ids /providers/{name}" for name in (TYPES[0], TYPES[1], TYPES[2], TYPES[-2])]
+)
 def test_a_destroy_that_failed_in_a_step_is_finished_by_the_next(bridge: Azure, step: str) -> None:
     assert bridge.run("destroy.sh", "-g", "rg", "--yes", AZ_FAIL=step).returncode != 0
     done = bridge.run("destroy.sh", "-g", "rg", "--yes")
