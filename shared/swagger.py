@@ -7,6 +7,7 @@ import json
 from functools import lru_cache
 from typing import Any
 
+from shared import swagger_events
 from shared import swagger_paths as paths_of
 from shared.acting import ACTIONS
 from shared.listing import LISTS
@@ -44,6 +45,7 @@ def definition(scheme: str, host: str) -> dict[str, Any]:
         paths_of.put(paths, row.path, row.method, paths_of.action(row))
     for row in LISTS:
         paths_of.put(paths, row.path, row.method, paths_of.listing(row))
+    swagger_events.add(paths)
     return {
         "swagger": "2.0",
         "info": _INFO,

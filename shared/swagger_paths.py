@@ -43,8 +43,14 @@ class Refusal:
 # The certified connector's definition names 403, 404 and 422 for its lists as well.
 REFUSALS: tuple[Refusal, ...] = (
     Refusal(status=400, description="The body is not JSON.", kinds=_WITH_BODY),
-    Refusal(status=403, description="The PBX does not allow it to this app's key.", kinds=(*_ASKING, "list")),
-    Refusal(status=404, description="There are no items found based on the request.", kinds=(*_ASKING, "list")),
+    Refusal(
+        status=403, description="The PBX does not allow it to this app's key.", kinds=(*_ASKING, "list", "unsubscribe")
+    ),
+    Refusal(
+        status=404,
+        description="There are no items found based on the request.",
+        kinds=(*_ASKING, "list", "unsubscribe"),
+    ),
     Refusal(status=409, description="It may have rung already, or the key is another call's.", kinds=("dial",)),
     Refusal(status=413, description="The body is too large.", kinds=_WITH_BODY),
     Refusal(status=422, description="A value does not fit; the answer says which and why.", kinds=_ALL),

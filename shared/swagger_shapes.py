@@ -6,6 +6,9 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from shared.operations import OPERATIONS, operation
+from shared.parameters import rule
+from shared.resources import RESOURCES
 from shared.shapes import ENVELOPE, LOST_CALL, Field, Shape
 
 if TYPE_CHECKING:
@@ -49,6 +52,11 @@ def title(name: str) -> str:
         return _TITLES[name]
     words = _WORDS.findall(name.replace("_", " "))
     return " ".join(word.upper() if word.lower() in _UPPER else word[0].upper() + word[1:] for word in words)
+
+
+def sentence(name: str) -> str:
+    """The name of an event in sentence case: `CallCompleted` is Call completed."""
+    return " ".join(_WORDS.findall(name)).capitalize()
 
 
 def field_schema(field: Field, *, nullable: bool = True) -> Schema:
@@ -102,8 +110,6 @@ def refusal() -> Schema:
 
 def body(parameters: tuple[Parameter, ...]) -> Schema:
     """The object that an operation takes in its body."""
-    from shared.parameters import rule
-
     properties: dict[str, Schema] = {}
     for parameter in parameters:
         properties[parameter.name] = {
@@ -125,14 +131,15 @@ def bounds(row: Any) -> Schema:
 
 @cache
 def _descriptions() -> Mapping[str, str]:
-    from shared.operations import OPERATIONS
-
     fields = (*(field for row in OPERATIONS for field in row.item), *LOST_CALL)
     return {field.name: field.description for field in fields} | dict(_EVENT_FIELDS)
 
 
 def event_shape(event: Event) -> Shape:
-    """The fields of an event's `data`, from its model."""
+    """The fields of an event's `data`: an item's for what the pollers tell, else its model's."""
+    if event.source == "poll":
+        nouns = {row.noun: row for row in RESOURCES if event.name.startswith(row.noun)}
+        return operation(nouns[max(nouns, key=len)].read_operation).item
     known = _descriptions()
     properties: Mapping[str, Any] = event.model.model_json_schema().get("properties", {})
     return tuple(
@@ -144,7 +151,7 @@ def event_shape(event: Event) -> Shape:
 def _type_of(facts: Mapping[str, Any]) -> Any:
     kinds = facts.get("anyOf", [facts])
     first = next(kind for kind in kinds if kind.get("type") != "null")
-    return first.get("format") if first.get("format") == "date-time" else first["type"]
+    return first["format"] if first.get("format") == "date-time" else first.get("type", "string")
 
 
 def notification(event: Event) -> Schema:
