@@ -49,6 +49,14 @@ format: install ## let ruff mend what it can
 bench: install ## speed, as ratios against a limit measured in the same run; writes docs/benchmarks.md
 	@$(BIN)/python -m dev.bench
 
+infra: install ## templates, scripts and workflows: parsed, linted, run against a stand-in; the real bicep where installed
+	@$(BIN)/python -m pytest -q -n $(WORKERS) tests/infra
+	@$(BIN)/shellcheck infra/*.sh tests/infra/stand_in/*
+	@$(BIN)/python tests/infra/checkov.py
+	@if command -v bicep >/dev/null; then bicep build infra/main.bicep --stdout >/dev/null && bicep lint infra/main.bicep \
+		&& bicep build-params infra/main.bicepparam --stdout >/dev/null \
+		&& bicep build-params infra/production.bicepparam --stdout >/dev/null; fi
+
 lock: install ## write requirements.txt and requirements-dev.txt anew from dev/requirements
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
 		dev/requirements/app.in -o requirements.txt

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _TIMEOUTS = (5, 30)  # seconds to connect, and between two reads
 _LONGEST_SECONDS = 25 * 60  # below the host's functionTimeout
 _REDIRECTS = 3
-_READ_BYTES = 256 * 1024
+_READ_BYTES = 512 * 1024
 
 
 class Download:
@@ -94,10 +94,17 @@ def download(url: str, settings: Settings, key: Mapping[str, str]) -> Iterator[D
                     raise MediaNotReady(f"answered {response.status_code}")
                 yield Download(response)
                 return
-            url = urljoin(url, response.headers["Location"])
+            url = _joined(url, response.headers["Location"])
         finally:
             response.close()
     raise MediaRefused("too many redirects")
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise MediaRefused("not a URL") from None
 
 
 def _ask(url: str, settings: Settings, key: Mapping[str, str]) -> requests.Response:

@@ -49,7 +49,7 @@ _READ_SECONDS = 20
 _RETRIES = 2
 _BACKOFF_SECONDS = 1
 # A block of a blob: large enough to be fast, small enough that a copier's memory stays flat.
-BLOCK_BYTES = 2 * 1024 * 1024
+BLOCK_BYTES = 3 * 1024 * 1024
 _MISSING = ("TableNotFound", "QueueNotFound", "ContainerNotFound")
 _OVERLOADED = (403, 408, 429)
 _EMULATOR = "UseDevelopmentStorage=true"

@@ -93,6 +93,8 @@ def test_a_calls_events_merge_into_one_story_in_any_order(start_bridge: Callable
     assert stories[0]["revision"] == len(names)
 
 
+# Who is killed closes nothing.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
 @pytest.mark.parametrize("event", ["CallStarted", "CallRecorded", "VoicemailCreated", "LostCallerAdded"])
 def test_a_processor_killed_at_any_step_is_finished_by_the_next_delivery(
