@@ -94,17 +94,10 @@ def download(url: str, settings: Settings, key: Mapping[str, str]) -> Iterator[D
                     raise MediaNotReady(f"answered {response.status_code}")
                 yield Download(response)
                 return
-            url = _joined(url, response.headers["Location"])
+            url = urljoin(url, response.headers["Location"])
         finally:
             response.close()
     raise MediaRefused("too many redirects")
-
-
-def _joined(url: str, location: str) -> str:
-    try:
-        return urljoin(url, location)
-    except ValueError:
-        raise MediaRefused("not a URL") from None
 
 
 def _ask(url: str, settings: Settings, key: Mapping[str, str]) -> requests.Response:
@@ -117,7 +110,10 @@ def _ask(url: str, settings: Settings, key: Mapping[str, str]) -> requests.Respo
         return session.get(url, headers=headers, timeout=_TIMEOUTS, stream=True, allow_redirects=False)
     except AddressRefused:
         raise MediaRefused("a private address") from None
-    except (requests.RequestException, OSError, ValueError):
+    except ValueError:
+        # requests looks at where a redirect leads even where it does not follow.
+        raise MediaRefused("not a URL") from None
+    except (requests.RequestException, OSError):
         raise MediaNotReady("out of reach") from None
 
 
