@@ -15,8 +15,8 @@ from shared.receiving import accept
 from shared.reconciling import reconcile
 from shared.resources import RESOURCES
 from shared.times import iso, now
-from tests.dying import Killed, die_at
-from tests.polls import CALLS, CONTACTS, RECORDINGS, VOICEMAILS, bridge_to, run_pipeline, told
+from tests.dying import Killed
+from tests.polls import CALLS, CONTACTS, RECORDINGS, VOICEMAILS, bridge_to, die_at, run_pipeline, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

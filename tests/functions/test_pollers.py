@@ -1,0 +1,140 @@
+"""Timers through a real host: what the PBX lists and what it never announced arrives in storage."""
+
+from __future__ import annotations
+
+import pathlib
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+
+from dev.host.process import HostProcess
+from dev.simulator import Simulator
+from functions.pollers import TIMERS
+from shared.items import TABLE
+from shared.settings import SETTINGS, Settings
+from shared.storage import Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dev.azurite import AzuriteProcess
+
+ROOT = pathlib.Path(__file__).parents[2]
+NEVER = "0 0 0 1 1 *"
+KEY = "webhook key"
+
+pytestmark = pytest.mark.xdist_group("pollers")
+
+
+class Running:
+    """A host with the app, a simulated PBX and an account of its own."""
+
+    def __init__(self, host: HostProcess, storage: Storage, pbx: Simulator) -> None:
+        self.host, self.storage, self.pbx = host, storage, pbx
+
+    def run(self, function: str) -> None:
+        """Start a function by hand, as the portal does."""
+        answer = requests.post(f"{self.host.url}/admin/functions/{function}", json={}, timeout=10)
+        assert answer.status_code == 202
+
+    def types(self) -> list[tuple[str, str]]:
+        rows = self.storage.table("events").list_entities()
+        return sorted((row["type"], row["origin"]) for row in rows)
+
+    def checkpoint(self, resource: str) -> dict[str, Any]:
+        rows = self.storage.table("checkpoints").query_entities(f"RowKey eq '{resource}'")
+        return next((dict(row) for row in rows), {})
+
+    def items(self, resource: str) -> int:
+        rows = self.storage.table(TABLE).query_entities(f"PartitionKey eq '{resource}' and RowKey lt ':'")
+        return len(list(rows))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def eventually(condition: Callable[[], Any], seconds: float = 20) -> None:
+    """Wait until the condition holds; the assertion fails when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def running(azurite: AzuriteProcess, _accounts: Iterator[int]) -> Iterator[Running]:
+    port = free_port()
+    schedules = {row.name: NEVER for row in SETTINGS if row.read_by_host}
+    with Simulator(api_key="k") as pbx:
+        environment = {
+            "DataStorage": azurite.account(next(_accounts)),
+            "PBX_BASE_URL": pbx.base_url,
+            "PBX_API_KEY": "k",
+            "PUBLIC_BASE_URL": f"http://127.0.0.1:{port}/",
+            "PBX_WEBHOOK_KEY": KEY,
+            **schedules,
+            "POLL_CONTACTS_SCHEDULE": "* * * * * *",
+        }
+        storage = Storage(Settings.from_env(environment).storage)
+        storage.create_all()
+        with HostProcess(ROOT, env=environment, arguments=("--port", str(port))) as host:
+            yield Running(host, storage, pbx)
+
+
+def test_every_timer_has_its_schedule_in_the_settings() -> None:
+    assert {schedule for _, schedule, _ in TIMERS} == {row.name for row in SETTINGS if row.read_by_host}
+
+
+def test_a_timer_brings_a_new_contact_by_itself(running: Running) -> None:
+    eventually(lambda: running.pbx.calls_seen("GetContacts"))
+    eventually(lambda: list(running.storage.table("checkpoints").list_entities()))
+    running.pbx.add_contact("Jauna", "Kolēģe", "26550109")
+    eventually(lambda: ("ContactCreated", "poll") in running.types())
+
+
+def test_a_call_that_was_never_announced_is_polled_and_made_good(running: Running) -> None:
+    for function in ("PollCallHistory", "SyncWebhooks"):
+        running.run(function)
+    eventually(lambda: len(running.pbx.webhooks) == 10)
+    eventually(lambda: running.checkpoint("call_history").get("started"))
+    running.pbx.hooks.faults.add("drop", "CallCompleted", times=1)
+    heard = running.pbx.call("27771153", contact_id=966, rings=0.1, talks=0.1)
+    eventually(lambda: heard.id in running.pbx.rows["call_history"])
+    running.run("PollCallHistory")
+    eventually(lambda: running.items("call_history") == 1)
+    eventually(lambda: ("CallConnected", "webhook") in running.types())
+    make_due(running.storage)
+    running.run("ReconcileEvents")
+    eventually(lambda: ("CallCompleted", "reconciled") in running.types())
+    call = [(name, origin) for name, origin in running.types() if name.startswith("Call")]
+    assert call == [("CallCompleted", "reconciled"), ("CallConnected", "webhook"), ("CallStarted", "webhook")]
+
+
+def make_due(storage: Storage) -> None:
+    """Have the grace of what was polled pass."""
+    table = storage.table(TABLE)
+    for row in list(table.query_entities("RowKey ge 'p' and RowKey lt 'q'")):
+        table.create_entity({**row, "RowKey": f"p{1:020d}-{row['RowKey'][-8:]}"})
+        table.delete_entity(row)
+
+
+def test_the_sweep_runs_by_hand(running: Running) -> None:
+    running.run("PollCallHistory")
+    eventually(lambda: running.checkpoint("call_history").get("started"))
+    running.run("SweepCalls")
+    eventually(lambda: any("date_from" in seen.query for seen in running.pbx.calls_seen("GetCallHistory")))
+
+
+def test_a_timer_that_fails_says_so_and_the_next_one_goes_on(running: Running) -> None:
+    fault = running.pbx.faults.add("status", match="GetGroups", status=422)
+    running.run("PollGroups")
+    eventually(lambda: fault.hits and "PbxRefused" in running.host.output)
+    running.pbx.faults.clear()
+    running.run("PollGroups")
+    eventually(lambda: running.checkpoint("groups").get("lastError") == "")

@@ -1,0 +1,133 @@
+"""A day's counts: added up across processes, written rarely, and never in an event's way."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from shared import health
+from shared.errors import StorageUnavailable
+from shared.events import event_named
+from shared.facts import Fact, check_envelope
+from shared.settings import Settings
+from shared.storage import Storage
+from tests.spending import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+def fact(
+    late: float = 0.2, *, event: str = "CallStarted", origin: str = "webhook", at: datetime = NOON, **extra: Any
+) -> Fact:
+    started = (at - timedelta(seconds=late)).isoformat()
+    data = {"callID": 1, "recordingID": 2, "callStarted": started} | extra
+    data = {name: value for name, value in data.items() if name != "recordingID" or event == "CallRecorded"}
+    envelope, checked = check_envelope(event_named(event), {"eventType": event, "data": data})
+    return Fact(event=event_named(event), id="x", data=checked, envelope=envelope, origin=origin, received=at)
+
+
+@pytest.fixture
+def processes(settings: Settings) -> Callable[[int], list[Storage]]:
+    def start(count: int) -> list[Storage]:
+        storages = [Storage(settings.storage) for _ in range(count)]
+        storages[0].create_all()
+        return storages
+
+    return start
+
+
+def test_counts_of_all_processes_add_up(processes: Callable[[int], list[Storage]]) -> None:
+    storages = processes(4)
+
+    def work(storage: Storage) -> None:
+        for _ in range(3):
+            for number in range(10):
+                health.note(storage, fact(number), repeat=False)
+            health.note(storage, fact(), repeat=True)
+            health.note(storage, fact(origin="reconciled"), repeat=False)
+            health.note(storage, fact(origin="poll", pets=2), repeat=False)
+            health.flush(storage)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, storages))
+    day = health.today(storages[0], NOON)
+    assert day == {
+        "day": "2026-11-23",
+        "webhooks": 132,
+        "reconciled": 12,
+        "duplicates": 12,
+        "drift": 12,
+        "latenessSeconds": {"p50": 5.0, "p99": 10.0},
+    }
+
+
+def test_noting_an_event_asks_nothing_of_storage(processes: Callable[[int], list[Storage]]) -> None:
+    (storage,) = processes(1)
+    adapter = counted(storage)
+    for _ in range(500):
+        health.note(storage, fact(), repeat=False)
+    assert adapter.count == 0
+    health.flush(storage)
+    assert adapter.count == 2
+    health.flush(storage)
+    assert adapter.count == 2
+
+
+def test_events_around_midnight_count_for_their_own_day(processes: Callable[[int], list[Storage]]) -> None:
+    (storage,) = processes(1)
+    midnight = NOON.replace(hour=0)
+    for seconds in (-2, -1, 1):
+        health.note(storage, fact(at=midnight + timedelta(seconds=seconds)), repeat=False)
+    health.flush(storage)
+    assert health.today(storage, midnight)["webhooks"] == 1
+    assert health.today(storage, midnight - timedelta(hours=1))["webhooks"] == 2
+    assert health.today(storage, midnight + timedelta(days=3))["webhooks"] == 0
+
+
+def test_what_could_not_be_written_stays_counted() -> None:
+    nowhere = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=aaaa;TableEndpoint=http://127.0.0.1:9/a;"
+    storage = Storage(Settings.from_env({"DataStorage": nowhere, "PBX_API_KEY": "k"}).storage)
+    health.note(storage, fact(), repeat=False)
+    for _ in range(2):
+        with pytest.raises(StorageUnavailable):
+            health.flush(storage)
+
+
+@pytest.mark.parametrize(
+    ("histogram", "part", "expected"),
+    [([0] * 17, 50, None), ([1] + [0] * 16, 99, 0.1), ([50, 50] + [0] * 15, 50, 0.1), ([0] * 16 + [1], 50, 86400.0)],
+    ids=["empty", "one", "half", "later than a day"],
+)
+def test_a_percentile_is_the_edge_of_its_bucket(histogram: list[int], part: int, expected: float | None) -> None:
+    assert health.percentile(histogram, part) == expected
+
+
+def test_what_is_known_of_silence_joins_across_days_and_processes(processes: Callable[[int], list[Storage]]) -> None:
+    one, other = processes(2)
+    for storage, hours in ((one, 0), (other, 1), (one, 30)):
+        for minute in (0, 1):
+            moment = NOON + timedelta(hours=hours, minutes=minute)
+            health.note(storage, fact(event="CallRecorded", at=moment), repeat=False)
+        health.flush(storage)
+    for _ in range(2):
+        reconciled = fact(event="CallRecorded", origin="reconciled", at=NOON + timedelta(hours=31))
+        health.note(other, reconciled, repeat=False)
+    health.flush(other)
+    silence = health.silences(one, NOON + timedelta(hours=32))["CallRecorded"]
+    assert (silence.count, silence.longest, silence.lost) == (6, (29 * 60 - 1) * 60.0, 2)
+    assert silence.last == "2026-11-24T18:01:00Z"
+
+
+def test_rows_are_readable_by_others(processes: Callable[[int], list[Storage]]) -> None:
+    (storage,) = processes(1)
+    health.note(storage, fact(), repeat=False)
+    health.flush(storage)
+    row = storage.table("health").get_entity("day", "2026-11-23")
+    assert (row["webhooks"], row["p50"], json.loads(row["types"])["CallStarted"][0]) == (1, 0.25, 1)
