@@ -11,7 +11,6 @@ import uuid
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -308,7 +307,7 @@ def test_what_acts_is_never_repeated(
         ("0", 4, 0),
         ("soon", 4, None),
         ("-5", 4, None),
-        (format_datetime(datetime.now(UTC) + timedelta(hours=2), usegmt=True), 1, 7200),
+        ("Fri, 01 Jan 2100 00:00:00 GMT", 1, 86400),
         ("Mon, 01 Jan 2001 00:00:00 GMT", 4, 0),
     ],
     ids=["30", "31", "0", "words", "negative", "date", "past-date"],
@@ -320,7 +319,7 @@ def test_retry_after_is_honoured_up_to_half_a_minute(
     simulator.faults.add("status", status=429, retry_after=asked)
     with pytest.raises(PbxThrottled) as caught:
         pbx.call("GetContacts", lane="poll")
-    assert caught.value.retry_after == (told if told is None else pytest.approx(told, abs=60 if told > 60 else 0))
+    assert caught.value.retry_after == told
     assert len(simulator.calls_seen()) == attempts
     assert all(wait >= (told or 0) for wait in waits)
 
