@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING, Any
+import socket
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import requests
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+_INTERNET = ipaddress.IPv6Network("2000::/3")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# The ipaddress module takes these for addresses of the internet.
+_INSIDE = (
+    ipaddress.IPv4Network("168.63.129.16/32"),  # Azure's own host, reachable from inside it only
+    ipaddress.IPv4Network("192.0.0.0/24"),
+    ipaddress.IPv4Network("192.88.99.0/24"),
+)
 
-class AddressRefused(Exception):
+
+class AddressRefused(ValueError):
     """The other side is a private, loopback, link-local or otherwise special address."""
 
 
@@ -21,14 +31,12 @@ def is_public(address: Address) -> bool:
         wrapped = address.ipv4_mapped or address.sixtofour or _translated(address)
         if wrapped is not None:
             return is_public(wrapped)
-        if address.teredo is not None:
-            return False
-    return address.is_global and not address.is_multicast
+        return address.is_global and address in _INTERNET and address.teredo is None
+    return address.is_global and not address.is_multicast and not any(address in network for network in _INSIDE)
 
 
 def _translated(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    in_nat64 = address in ipaddress.IPv6Network("64:ff9b::/96")
-    return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if in_nat64 else None
+    return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None
 
 
 def is_allowed(address: Address, *, allow_loopback: bool) -> bool:
@@ -36,11 +44,26 @@ def is_allowed(address: Address, *, allow_loopback: bool) -> bool:
     return is_public(address) or (allow_loopback and address.is_loopback)
 
 
+def check_host(host: str, *, allow_loopback: bool) -> None:
+    """
+    Raises AddressRefused when a host's name leads nowhere, or to any address that we do not talk to.
+
+    It answers early, to whoever names a host; a name can lead elsewhere later, so connect through guarded_session.
+    """
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise AddressRefused("the host's name leads nowhere") from None
+    for *_, sockaddr in found:
+        _check(str(sockaddr[0]), allow_loopback=allow_loopback)
+
+
 def guarded_session(*, allow_loopback: bool, connections: int = 32) -> requests.Session:
     """
     A session that refuses a connection by the address it really has, so that no name can point it inside.
 
-    AddressRefused is raised before a byte is sent. Proxies and .netrc of the machine are not used, no cookie is kept.
+    AddressRefused is raised before a byte is sent. Proxies and .netrc of the machine are not used, no cookie is kept,
+    and no redirect is followed: where it leads has to be judged first.
     """
     from http.cookiejar import DefaultCookiePolicy
 
@@ -50,11 +73,11 @@ def guarded_session(*, allow_loopback: bool, connections: int = 32) -> requests.
     from urllib3.connection import HTTPConnection, HTTPSConnection
 
     class Guarded(HTTPConnection):
-        def _new_conn(self) -> Any:
+        def _new_conn(self) -> socket.socket:
             return _checked(super()._new_conn(), allow_loopback=allow_loopback)
 
     class GuardedTls(HTTPSConnection):
-        def _new_conn(self) -> Any:
+        def _new_conn(self) -> socket.socket:
             return _checked(super()._new_conn(), allow_loopback=allow_loopback)
 
     class Pool(HTTPConnectionPool):
@@ -63,7 +86,12 @@ def guarded_session(*, allow_loopback: bool, connections: int = 32) -> requests.
     class TlsPool(HTTPSConnectionPool):
         ConnectionCls = GuardedTls
 
-    session = requests.Session()
+    class Session(requests.Session):
+        def get_redirect_target(self, resp: requests.Response) -> None:
+            # Even where it does not follow, requests reads the whole body of an answer with a target.
+            return None
+
+    session = Session()
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     for scheme in ("http://", "https://"):
@@ -73,9 +101,15 @@ def guarded_session(*, allow_loopback: bool, connections: int = 32) -> requests.
     return session
 
 
-def _checked(socket: Any, *, allow_loopback: bool) -> Any:
-    address = ipaddress.ip_address(socket.getpeername()[0].partition("%")[0])
-    if not is_allowed(address, allow_loopback=allow_loopback):
-        socket.close()
+def _check(address: str, *, allow_loopback: bool) -> None:
+    if not is_allowed(ipaddress.ip_address(address.partition("%")[0]), allow_loopback=allow_loopback):
         raise AddressRefused("not a public address")
-    return socket
+
+
+def _checked(connection: socket.socket, *, allow_loopback: bool) -> socket.socket:
+    try:
+        _check(connection.getpeername()[0], allow_loopback=allow_loopback)
+    except AddressRefused:
+        connection.close()
+        raise
+    return connection
