@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -21,17 +22,28 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 _TIMEOUTS = (5, 30)  # seconds to connect, and between two reads
-_LONGEST_SECONDS = 25 * 60  # below the host's functionTimeout
+_LONGEST_SECONDS = 25 * 60.0  # below the host's functionTimeout
 _REDIRECTS = 3
 _READ_BYTES = 512 * 1024
 
 
-class Download:
-    """An answer being read: `read` gives the next block, and raises MediaNotReady where it turns out cut short."""
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a server may take: until when, in monotonic seconds, and at least how many bytes in so many seconds."""
 
-    def __init__(self, response: requests.Response) -> None:
+    until: float = field(default_factory=lambda: time.monotonic() + _LONGEST_SECONDS)
+    seconds: float = 60.0
+    least: int = 64 * 1024
+
+
+class Download:
+    """An answer being read: `read` gives the next block; MediaNotReady where it turns out cut short, or too slow."""
+
+    def __init__(self, response: requests.Response, patience: Patience) -> None:
         self._raw = response.raw
-        self._deadline = time.monotonic() + _LONGEST_SECONDS
+        self._patience = patience
+        # What was waited for lately, and what came in that time.
+        self._waited, self._came = 0.0, 0
         length = response.headers.get("Content-Length", "")
         self._expected = int(length) if length.isascii() and length.isdecimal() else None
         self.size = 0
@@ -44,17 +56,28 @@ class Download:
         left = size
         try:
             # One read of the socket at a time, so that a drip is noticed.
-            while left and (part := self._raw.read1(min(left, _READ_BYTES))):
+            while left and (part := self._part(min(left, _READ_BYTES))):
                 parts.append(part)
                 left -= len(part)
-                if time.monotonic() > self._deadline:
-                    raise MediaNotReady("too slow")
         except (urllib3.exceptions.HTTPError, OSError):
             raise MediaNotReady("cut short") from None
         self.size += size - left
         if left and self._expected not in (None, self.size):
             raise MediaNotReady("cut short")
         return b"".join(parts)
+
+    def _part(self, size: int) -> bytes:
+        began = time.monotonic()
+        part: bytes = self._raw.read1(size)
+        ended, patience = time.monotonic(), self._patience
+        self._waited, self._came = self._waited + ended - began, self._came + len(part)
+        if ended > patience.until:
+            raise MediaNotReady("too slow")
+        if part and self._waited > patience.seconds:
+            if self._came < patience.least:
+                raise MediaNotReady("too slow")
+            self._waited, self._came = 0.0, 0
+        return part
 
 
 def may_be_local(settings: Settings) -> bool:
@@ -66,11 +89,10 @@ def check_url(url: str, settings: Settings) -> None:
     """Raises MediaRefused unless audio may be fetched from this URL; its host's address is checked when connecting."""
     try:
         parts = urlsplit(url)
-        host, user = (parts.hostname or "").lower(), parts.username or parts.password
-        _ = parts.port
+        host, _ = (parts.hostname or "").lower(), parts.port
     except ValueError:
         raise MediaRefused("not a URL") from None
-    if user is not None:
+    if "@" in parts.netloc:
         raise MediaRefused("a user in the URL")
     if host not in settings.allowed_media_hosts:
         raise MediaRefused("a host outside MEDIA_HOSTS")
@@ -79,25 +101,35 @@ def check_url(url: str, settings: Settings) -> None:
 
 
 @contextmanager
-def download(url: str, settings: Settings, key: Mapping[str, str]) -> Iterator[Download]:
+def download(
+    url: str, settings: Settings, key: Mapping[str, str], patience: Patience | None = None
+) -> Iterator[Download]:
     """
     The audio at a URL of the PBX; `key` is the header that opens the PBX's host, and reaches no other.
 
     Raises MediaRefused for a host or address that is not allowed, after any redirect too, and MediaNotReady when
     the file is not there yet, or its server is out of reach. No error's text holds the URL.
     """
+    patience = patience or Patience()
     for _ in range(_REDIRECTS + 1):
         response = _ask(url, settings, key)
         try:
             if not response.is_redirect:
                 if response.status_code != HTTPStatus.OK:
                     raise MediaNotReady(f"answered {response.status_code}")
-                yield Download(response)
+                yield Download(response, patience)
                 return
-            url = urljoin(url, response.headers["Location"])
+            url = _target(url, response.headers["Location"])
         finally:
             response.close()
     raise MediaRefused("too many redirects")
+
+
+def _target(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise MediaRefused("not a URL") from None
 
 
 def _ask(url: str, settings: Settings, key: Mapping[str, str]) -> requests.Response:
@@ -111,7 +143,6 @@ def _ask(url: str, settings: Settings, key: Mapping[str, str]) -> requests.Respo
     except AddressRefused:
         raise MediaRefused("a private address") from None
     except ValueError:
-        # requests looks at where a redirect leads even where it does not follow.
         raise MediaRefused("not a URL") from None
     except (requests.RequestException, OSError):
         raise MediaNotReady("out of reach") from None
