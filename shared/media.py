@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared import deadletters, media_blobs, withdrawals
 from shared.errors import (
     BudgetExhausted,
+    Invalid,
     MediaError,
     MediaNotReady,
     MediaRefused,
@@ -16,7 +18,7 @@ from shared.errors import (
     PbxThrottled,
     Unprocessable,
 )
-from shared.fetching import download
+from shared.fetching import Patience, download
 from shared.media_blobs import Description
 from shared.messages import encode, send
 from shared.receiving import submit
@@ -36,6 +38,8 @@ DELAYS = (5, 30, 120, 600, 3600, 21600, 86400)
 _LONGEST_WAIT = 300
 _WAITS = 500
 _LATE_SECONDS = 3600
+# What may stand in a blob's metadata and tags, whatever the PBX says.
+_WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,6 +104,9 @@ def copy(bridge: Bridge, message: Mapping[str, Any]) -> None:
         action(bridge, media, id, message)
     except (MediaRefused, Unprocessable) as error:
         _bury(bridge, message, str(error))
+    except Invalid as error:
+        # The file is kept, but the event that tells it would carry what no reader expects.
+        _bury(bridge, message, f"does not fit: {', '.join(field.path for field in error.fields)}")
     except (BudgetExhausted, PbxThrottled) as error:
         _wait(bridge, message, error.retry_after)
     except (MediaError, PbxError) as error:
@@ -115,12 +122,16 @@ def _copy(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any]) -> 
         return
     record = bridge.pbx.call(media.operation, lane="media", **{media.parameter: id})
     url = record.get(media.url)
+    if str(record.get(media.id) or id) != str(id):
+        raise MediaNotReady("another record")
     if not url:
         raise MediaNotReady("no address yet")
     description = _describe(media, id, record, message)
     stored = _fetch(bridge, media, description, str(url))
     if media.deletable and (when := withdrawals.deleted_at(storage, media.name, id)):
         withdrawals.withdraw(storage, media.name, media.container, id, when=when, delete=mirror)
+        if mirror:
+            return
     told = {name: value for name, value in record.items() if name != media.url}
     told |= {media.id: id, "callID": description.call_id, **stored}
     submit(storage, bridge.settings, media.stored, told, origin="bridge")
@@ -131,33 +142,41 @@ def _fetch(bridge: Bridge, media: Media, description: Description, url: str) -> 
         if media.deletable:
             withdrawals.note_copy(bridge.storage, media.name, description.id, blob)
 
-    key = bridge.pbx.headers()
+    key, patience = bridge.pbx.headers(), Patience()
     try:
-        with download(url, bridge.settings, key) as file:
+        with download(url, bridge.settings, key, patience) as file:
             return media_blobs.store(bridge.storage, description, file, before=note)
     except media_blobs.OtherBytes as other:
         logger.warning("signal media_conflict kind=%s id=%d: both are kept", description.kind, description.id)
-        with download(url, bridge.settings, key) as file:
+        with download(url, bridge.settings, key, patience) as file:
             return media_blobs.store_beside(bridge.storage, description, file, other.sha256)
 
 
 def _describe(media: Media, id: int, record: Mapping[str, Any], message: Mapping[str, Any]) -> Description:
-    call_id = record.get("callID") or message.get("callID")
+    call_id = _number(record.get("callID")) or _number(message.get("callID"))
     try:
         started = parse_time(str(record.get("callStarted") or ""))
     except ValueError:
-        started = (call_start(int(call_id)) if call_id else None) or parse_time(message["received"])
+        started = (call_start(call_id) if call_id else None) or parse_time(message["received"])
+    direction = str(record.get("direction") or "")
     return Description(
         kind=media.name,
         container=media.container,
         id=id,
-        call_id=int(call_id) if call_id else None,
-        contact_id=record.get("contactID"),
-        direction=record.get("direction"),
+        call_id=call_id,
+        contact_id=_number(record.get("contactID")),
+        direction=direction if _WORD.fullmatch(direction) else None,
         started=started,
         attempts=int(message.get("attempt", 0)) + 1,
         event=str(message.get("event", "")),
     )
+
+
+def _number(value: Any) -> int | None:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return None
 
 
 def _withdraw(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any]) -> None:

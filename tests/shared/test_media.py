@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import logging
 import tracemalloc
+import xml.etree.ElementTree as ET
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from requests.adapters import HTTPAdapter
 
 from dev.simulator import AudioFile, Simulator
 from shared import deadletters, media_blobs
 from shared.bridge import Bridge
 from shared.calls import Calls
-from shared.errors import Unprocessable
+from shared.errors import BudgetExhausted, Unprocessable
 from shared.media import DELAYS, copy
+from shared.messages import encode
 from shared.pbx import Pbx
 from shared.settings import Settings
 from shared.storage import BLOCK_BYTES, Storage
@@ -24,6 +29,8 @@ from tests.dying import Killed, die_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import requests
 
     from shared.budget import Budget
 
@@ -449,3 +456,217 @@ def test_memory_stays_flat_for_a_large_file(bridge: Bridge, pbx: Simulator) -> N
 def test_a_message_that_asks_for_no_media_can_never_succeed(message: dict[str, Any], bridge: Bridge) -> None:
     with pytest.raises(Unprocessable):
         copy(bridge, message)
+
+
+class Watch(HTTPAdapter):
+    """Notes the requests to storage; `meanwhile` runs right before each, and is told its number from 0 on."""
+
+    def __init__(self, meanwhile: Callable[[int], None] = lambda number: None) -> None:
+        super().__init__(pool_maxsize=8)
+        self.requests: list[requests.PreparedRequest] = []
+        self._meanwhile = meanwhile
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        self._meanwhile(len(self.requests))
+        self.requests.append(request)
+        return super().send(request, *args, **options)
+
+    def put_back(self) -> list[tuple[int, dict[str, Any]]]:
+        """The messages put on queue `media`, each with its delay in seconds."""
+        found = []
+        for request in self.requests:
+            parts = urlsplit(str(request.url))
+            if request.method == "POST" and parts.path.endswith("/media/messages"):
+                text = request.body.decode() if isinstance(request.body, bytes) else str(request.body)
+                content = base64.b64decode(ET.fromstring(text).findtext("MessageText") or "")
+                delay = int(parse_qs(parts.query).get("visibilitytimeout", ["0"])[0])
+                found.append((delay, json.loads(content)))
+        return found
+
+
+def watch(bridge: Bridge, meanwhile: Callable[[int], None] = lambda number: None) -> Watch:
+    adapter = Watch(meanwhile)
+    bridge.storage._session.mount("http://", adapter)
+    return adapter
+
+
+def test_each_try_hides_its_message_for_its_delay_and_carries_all_it_came_with(bridge: Bridge, pbx: Simulator) -> None:
+    audio(pbx).gone = True
+    seen, message = watch(bridge), asked(callID=CALL)
+    for _ in DELAYS:
+        copy(bridge, message)
+        message = seen.put_back()[-1][1]
+    assert tuple(delay for delay, _ in seen.put_back()) == DELAYS
+    assert message.items() >= {**asked(callID=CALL), "attempt": len(DELAYS)}.items()
+
+
+class Exhausted:
+    """A budget with no call left."""
+
+    def take(self, lane: str) -> None:
+        raise BudgetExhausted(17)
+
+
+def test_waiting_for_the_budget_is_no_try_of_the_file_and_ends(bridge: Bridge) -> None:
+    bridge.pbx._budget = cast("Budget", Exhausted())
+    seen = watch(bridge)
+    copy(bridge, asked(attempt=3))
+    ((delay, again),) = seen.put_back()
+    assert (delay, again["attempt"], again["waits"]) == (17, 3, 1)
+    copy(bridge, {**again, "waits": 10**6})
+    assert [row["reason"] for row in dead(bridge)] == ["the PBX's budget of calls stays used up"]
+
+
+def test_a_throttled_try_is_no_try_of_the_file(bridge: Bridge, pbx: Simulator) -> None:
+    pbx.faults.add("status", "GetCallRecordingByID", status=429, retry_after="200")
+    seen = watch(bridge)
+    copy(bridge, asked())
+    ((delay, again),) = seen.put_back()
+    assert (delay, again["attempt"]) == (200, 0)
+
+
+def test_a_late_file_is_reported_only_after_an_hour(
+    bridge: Bridge, pbx: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    audio(pbx).gone = True
+    copy(bridge, asked(received="2999-01-01T00:00:00Z"))
+    assert "signal" not in caplog.text
+    copy(bridge, asked())
+    assert f"signal media_waiting kind=recording id={RECORDING}" in caplog.text
+
+
+def test_a_dead_letter_holds_the_message_and_no_address(bridge: Bridge, pbx: Simulator) -> None:
+    pbx.edit("call_records", RECORDING, recordingURL="https://elsewhere.example/files/x")
+    copy(bridge, asked())
+    (row,) = dead(bridge)
+    assert row["body"].encode() == encode(asked())
+    assert "elsewhere" not in json.dumps(row, default=str)
+
+
+@pytest.mark.parametrize("url", ["https://@127.0.0.1/files/x", "https://127.0.0.1.elsewhere.example/x", "/files/x"])
+def test_an_address_that_only_looks_allowed_is_refused(url: str, bridge: Bridge, pbx: Simulator) -> None:
+    pbx.edit("call_records", RECORDING, recordingURL=url)
+    copy(bridge, asked())
+    assert not blobs(bridge)
+    assert len(dead(bridge)) == 1
+
+
+def test_no_word_of_the_pbx_becomes_a_header_or_a_number_in_metadata(bridge: Bridge, pbx: Simulator) -> None:
+    pbx.edit("call_records", RECORDING, direction="ienākošs\r\nx-ms-meta-evil: 1", contactID="")
+    copy(bridge, asked())
+    (blob,) = blobs(bridge).values()
+    assert not {"direction", "contactID", "evil"} & blob.metadata.keys()
+    assert not [number for number in ("27771153", "67000123") if number in f"{blob.name}{blob.metadata}{blob.tags}"]
+
+
+def test_a_record_of_another_id_is_not_taken_for_this_one(bridge: Bridge, pbx: Simulator) -> None:
+    pbx.edit("call_records", RECORDING, recordingID=RECORDING + 1)
+    copy(bridge, asked())
+    assert not blobs(bridge)
+    assert waiting(bridge) == 1
+
+
+def test_a_record_that_fits_no_event_keeps_its_file_and_is_a_dead_letter(bridge: Bridge, pbx: Simulator) -> None:
+    pbx.edit("call_records", RECORDING, connectionTime="long")
+    copy(bridge, asked())
+    assert list(blobs(bridge)) == [NAME]
+    assert [row["reason"] for row in dead(bridge)] == ["does not fit: data.connectionTime"]
+
+
+MIRROR = pytest.mark.parametrize("mirror", ["true", "false"], ids=["mirrored", "marked"])
+
+
+def marks(bridge: Bridge) -> dict[str, str | None]:
+    """Each voicemail's blob, and when it was deleted at the PBX."""
+    return {name: (blob.metadata or {}).get("deletedAtPbx") for name, blob in blobs(bridge, "voicemails").items()}
+
+
+def withdrawn(name: str, mirror: str) -> dict[str, str | None]:
+    return {} if mirror == "true" else {name: "2018-04-26T02:57:24Z"}
+
+
+@MIRROR
+def test_a_deletion_at_any_moment_of_a_copy_is_honoured(
+    mirror: str, open_bridge: Callable[..., Bridge], bridge: Bridge, pbx: Simulator
+) -> None:
+    pbx.voicemail_file(VOICEMAIL).size = BLOCK_BYTES + 5000
+    moment, last = 0, False
+    while not last:
+        id = VOICEMAIL + moment
+        pbx.add("voicemails", id, sender="27771153", callStarted=STARTED)
+        pbx.voicemail_file(id).size = BLOCK_BYTES + 5000
+
+        def delete(number: int, at: int = moment, id: int = id) -> None:
+            if number == at:
+                copy(open_bridge(MIRROR_VOICEMAIL_DELETES=mirror), asked("voicemail", "withdraw", id=id))
+
+        copier = open_bridge(MIRROR_VOICEMAIL_DELETES=mirror)
+        seen = watch(copier, delete)
+        copy(copier, asked("voicemail", id=id))
+        last = len(seen.requests) <= moment
+        if last:
+            delete(moment)
+        name = f"2018/04/26/{id}.mp3"
+        assert marks(bridge) == withdrawn(name, mirror), f"before request {moment}"
+        for left in marks(bridge):
+            bridge.storage.container("voicemails").delete_blob(left)
+        moment += 1
+    assert moment > 5
+
+
+@MIRROR
+@pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
+def test_a_deletion_killed_at_any_step_is_finished_by_the_next_delivery(
+    after: bool, mirror: str, open_bridge: Callable[..., Bridge], bridge: Bridge, pbx: Simulator
+) -> None:
+    name, steps, killed = f"2018/04/26/{VOICEMAIL}.mp3", 0, True
+    while killed:
+        bridge.storage.table("media").delete_table()
+        copy(bridge, asked("voicemail"))
+        assert marks(bridge) == {name: None}
+        doomed = open_bridge(MIRROR_VOICEMAIL_DELETES=mirror)
+        die_at(doomed.storage, steps + 1, after=after)
+        try:
+            copy(doomed, asked("voicemail", "withdraw"))
+            killed = False
+        except Killed:
+            steps += 1
+            copy(open_bridge(MIRROR_VOICEMAIL_DELETES=mirror), asked("voicemail", "withdraw"))
+        assert marks(bridge) == withdrawn(name, mirror)
+        for left in marks(bridge):
+            bridge.storage.container("voicemails").delete_blob(left)
+    assert steps >= 3
+
+
+@MIRROR
+def test_a_deletion_reaches_every_version_and_no_other_voicemail(
+    mirror: str, open_bridge: Callable[..., Bridge], bridge: Bridge, pbx: Simulator
+) -> None:
+    others = (VOICEMAIL * 10, VOICEMAIL // 10, VOICEMAIL + 1)
+    for id in others:
+        pbx.add("voicemails", id, sender="27771153", callStarted=STARTED)
+        copy(bridge, asked("voicemail", id=id))
+    copy(bridge, asked("voicemail"))
+    pbx.voicemail_file(VOICEMAIL).tone += 1
+    copy(bridge, asked("voicemail"))
+    pbx.remove("voicemails", VOICEMAIL)
+    copy(open_bridge(MIRROR_VOICEMAIL_DELETES=mirror), asked("voicemail", "withdraw"))
+    found = marks(bridge)
+    untouched = {f"2018/04/26/{id}.mp3" for id in others}
+    assert {name for name, mark in found.items() if mark is None} == untouched
+    assert len(found) == len(untouched) + (0 if mirror == "true" else 2)
+
+
+def test_what_a_mirrored_deletion_took_away_is_not_told_as_stored(
+    open_bridge: Callable[..., Bridge], bridge: Bridge, pbx: Simulator
+) -> None:
+    mirroring = open_bridge(MIRROR_VOICEMAIL_DELETES="true")
+
+    def delete(number: int) -> None:
+        if number == 1:
+            copy(open_bridge(MIRROR_VOICEMAIL_DELETES="true"), asked("voicemail", "withdraw"))
+
+    watch(mirroring, delete)
+    copy(mirroring, asked("voicemail"))
+    assert not blobs(bridge, "voicemails")
+    assert not told(bridge)
