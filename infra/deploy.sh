@@ -248,7 +248,7 @@ main() {
   set_keys
   say "Webhooks"
   retry 20 "registering the webhooks" api POST /api/ops/webhooks/sync
-  retry 20 "the health check" api GET /api/ops/health
+  retry 20 "the health check" api GET /api/ops/status
   if [[ $(parameter deployLogicApps) == true ]]; then
     say "Workflows"
     deployment create true --output none

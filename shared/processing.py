@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from shared import health
 from shared.calls import call_of
 from shared.facts import Fact, fact_of
 from shared.messages import read, send
@@ -105,11 +106,14 @@ def process(bridge: Bridge, body: bytes, attempt: int) -> None:
     message = read(bridge.storage, body)
     fact = fact_of(message)
     row = fact.row(bridge.storage, bridge.settings.default_region)
-    if not _insert(bridge, fact, row):
-        if attempt <= 1 and not message.get("resume"):
-            logger.info("repeat of %s %s", fact.event.name, fact.id)
-            return
+    if _insert(bridge, fact, row):
+        health.note(bridge.storage, fact, repeat=False)
+    elif attempt > 1 or message.get("resume"):
         row = _stored(bridge, fact)
+    else:
+        health.note(bridge.storage, fact, repeat=True)
+        logger.info("repeat of %s %s", fact.event.name, fact.id)
+        return
     _follow_up(bridge, fact, row, message)
 
 

@@ -44,7 +44,7 @@ STEPS = (
     "az functionapp keys set",
     "az functionapp keys list --resource-group rg --name func-pbx --query masterKey",
     "/api/ops/webhooks/sync",
-    "/api/ops/health",
+    "/api/ops/status",
 )
 CHANGES = re.compile(r" (create|set|update|delete|recover|config-zip) |--method post|--request (POST|DELETE)")
 CHECKS = (
