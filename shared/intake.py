@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import zlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -27,6 +28,8 @@ PENDING = "p"
 _IN_BATCH = 97
 _BYTES_IN_BATCH = 2 * 1024 * 1024
 _LONGEST_TEXT = 30 * 1024
+_LONGEST_PACKED = 60 * 1024
+_LONGEST_ON_THE_WIRE = 80 * 1024
 _IN_HEAD = 200
 _LONGEST_HEAD = 48 * 1024
 _TRIES = 20
@@ -121,7 +124,9 @@ class Intake:
             mark = self._mark(f"{PENDING}{stamp:020d}-{uuid4().hex[:8]}", arrived)
             operations.append(("create", mark | {"backfill": backfill}))
         entity: dict[str, Any] = {"PartitionKey": self._resource, "RowKey": HEAD}
-        for name in ("sequence", "count", "smallest", "largest", "floor"):
+        # One above the largest id does not fit a number's column.
+        entity["floor"] = str(after.floor)
+        for name in ("sequence", "count", "smallest", "largest"):
             entity[name] = EntityProperty(getattr(after, name), "Edm.Int64")
         if after.newest is not self.head.newest or self.head.etag is None:
             entity["newest"] = pack(after.newest)
@@ -151,13 +156,22 @@ class Intake:
         from azure.data.tables import UpdateMode
 
         entity: dict[str, Any] = {"PartitionKey": self._resource, "RowKey": row_key(row.id), "hash": row.hash}
-        entity |= {"lastSeen": moment, "revision": row.revision, "item": row.text}
-        if len(row.text.encode()) > _LONGEST_TEXT:
-            name = f"{TABLE}/{self._resource}/{row.id}-{row.hash}"
-            entity |= {"item": "", "payload": put_payload(self._storage, name, row.text.encode())}
+        entity |= {"lastSeen": moment, "revision": row.revision} | self._content(row)
         if row.before is None:
             return "create", entity | {"firstSeen": moment}
         return "update", entity | {"removed": row.removed}, {"mode": UpdateMode.MERGE}
+
+    def _content(self, row: Row) -> dict[str, Any]:
+        """The item in a column that holds it; those of before are emptied."""
+        text = row.text.encode()
+        empty: dict[str, Any] = {} if row.before is None else {"item": "", "packed": b"", "payload": ""}
+        if len(text) <= _LONGEST_TEXT:
+            return empty | {"item": row.text}
+        packed = zlib.compress(text)
+        if len(packed) <= _LONGEST_PACKED:
+            return empty | {"packed": packed}
+        name = f"{TABLE}/{self._resource}/{row.id}-{row.hash}"
+        return empty | {"payload": put_payload(self._storage, name, text)}
 
     def _head_operation(self, entity: Mapping[str, Any]) -> Any:
         from azure.core import MatchConditions
@@ -174,7 +188,7 @@ def batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
     batch: list[Row] = []
     size = 0
     for row in rows:
-        long = min(len(row.text), _LONGEST_TEXT)
+        long = len(row.text) if len(row.text) <= _LONGEST_TEXT else _LONGEST_ON_THE_WIRE
         if batch and (len(batch) == _IN_BATCH or size + long > _BYTES_IN_BATCH):
             yield batch
             batch, size = [], 0

@@ -96,8 +96,8 @@ def read_head(storage: Storage, resource: str) -> Head:
         row = storage.table(TABLE).get_entity(resource, HEAD)
     except ResourceNotFoundError:
         return Head(newest={})
-    numbers = {name: row[name].value for name in ("sequence", "count", "smallest", "largest", "floor")}
-    return Head(etag=row.metadata["etag"], newest=_unpack(row["newest"]), **numbers)
+    numbers = {name: row[name].value for name in ("sequence", "count", "smallest", "largest")}
+    return Head(etag=row.metadata["etag"], newest=_unpack(row["newest"]), floor=int(row["floor"]), **numbers)
 
 
 def pack(newest: Mapping[int, str]) -> bytes:
@@ -239,6 +239,7 @@ def _rows(
 
 
 def _item(storage: Storage, row: Mapping[str, Any]) -> Item:
-    text = row.get("item") or get_payload(storage, row["payload"])
+    packed = row.get("packed")
+    text = row.get("item") or (zlib.decompress(packed) if packed else get_payload(storage, row["payload"]))
     item: Item = json.loads(text)
     return item

@@ -101,8 +101,9 @@ def moment_of(item: Mapping[str, Any]) -> datetime | None:
 
 def alarm_if_stale(checkpoint: Checkpoint, moment: datetime) -> None:
     """Log the signal of a poll that has not succeeded for long."""
-    last = checkpoint.last_success or checkpoint.last_error_at
-    if last and moment - last > STALE and not (checkpoint.paused_until and moment < checkpoint.paused_until):
+    last = checkpoint.last_success or checkpoint.begin or moment - 2 * STALE
+    paused = checkpoint.paused_until is not None and moment < checkpoint.paused_until
+    if moment - last > STALE and not paused:
         seconds = int((moment - last).total_seconds())
         logger.warning("signal poll_stale resource=%s seconds=%d", checkpoint.resource, seconds)
 
@@ -121,7 +122,8 @@ def _note(reading: Reading, error: Exception, **changes: Any) -> None:
         **changes,
     }
     checkpoint = checkpoints.change(reading.bridge.storage, reading.checkpoint, lambda now: replace(now, **told))
-    alarm_if_stale(checkpoint, reading.moment)
+    if checkpoint.last_success:
+        alarm_if_stale(checkpoint, reading.moment)
 
 
 def _advance(reading: Reading, **changes: Any) -> None:

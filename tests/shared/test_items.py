@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,10 +50,14 @@ def test_every_resource_has_its_fixture() -> None:
 
 @pytest.mark.parametrize("size", [100, 29_000, 31_000, 400_000])
 def test_an_item_of_any_size_is_kept_whole(size: int, storage: Storage) -> None:
-    big = {"callID": LARGEST, "notes": "ā" * (size // 2), "nested": [{"id": LARGEST}]}
+    noise = random.Random(1).randbytes(size // 2).hex()
+    big = {"callID": LARGEST, "notes": noise, "title": "ā", "nested": [{"id": LARGEST}]}
     Intake(storage, NAME).add([row_of(number, {**big, "callID": number}) for number in (1, 2, LARGEST)], now())
     assert items.get(storage, NAME, LARGEST) == big
     assert items.query(storage, NAME, limit=5) == [{**big, "callID": number} for number in (LARGEST, 2, 1)]
+    known = items.known(storage, NAME, [1])
+    Intake(storage, NAME).overwrite([row_of(1, {"callID": 1, "small": True}, known[1])], now())
+    assert items.get(storage, NAME, 1) == {"callID": 1, "small": True}
 
 
 SPREADS = {

@@ -58,9 +58,7 @@ def start(pbx: Simulator, settings: Settings) -> Callable[..., Bridge]:
 
 @pytest.fixture
 def bridge(start: Callable[..., Bridge]) -> Bridge:
-    bridge = start()
-    bridge.storage.create_all()
-    return bridge
+    return start()
 
 
 def seen(pbx: Simulator, work: Callable[[], Any]) -> int:
@@ -88,7 +86,7 @@ def test_after_a_first_silent_reading_each_new_item_is_stored_once(
 
 
 @pytest.mark.parametrize("resource", RESOURCES, ids=IDS)
-@pytest.mark.parametrize("count", [0, 1, 40], ids=["nothing", "one", "forty"])
+@pytest.mark.parametrize("count", [0, 40], ids=["nothing", "forty"])
 def test_an_idle_poll_costs_one_call_one_read_and_no_write(
     resource: Resource, count: int, pbx: Simulator, bridge: Bridge
 ) -> None:
@@ -112,7 +110,7 @@ def test_a_heartbeat_shows_at_most_every_ten_minutes_that_the_poll_runs(pbx: Sim
 
 
 @pytest.mark.parametrize("order", ["newest", "oldest", "random", "shuffled-page"])
-@pytest.mark.parametrize("cap", [1, 3, 7, 1000])
+@pytest.mark.parametrize("cap", [1, 4, 1000])
 @pytest.mark.parametrize("resource", [CALLS, CONTACTS], ids=lambda resource: resource.name)
 def test_order_and_size_of_pages_do_not_matter(
     order: str, cap: int, resource: Resource, pbx: Simulator, bridge: Bridge

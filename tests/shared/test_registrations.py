@@ -46,9 +46,7 @@ def start(pbx: Simulator, settings: Settings) -> Callable[..., Bridge]:
 
 @pytest.fixture
 def bridge(start: Callable[..., Bridge]) -> Bridge:
-    bridge = start()
-    bridge.storage.create_all()
-    return bridge
+    return start()
 
 
 def registered(pbx: Simulator) -> list[str]:

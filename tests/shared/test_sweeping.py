@@ -38,9 +38,7 @@ def pbx() -> Iterator[Simulator]:
 
 @pytest.fixture
 def bridge(pbx: Simulator, settings: Settings) -> Bridge:
-    bridge = bridge_to(pbx, settings)
-    bridge.storage.create_all()
-    return bridge
+    return bridge_to(pbx, settings)
 
 
 def connectors_way(pbx: Simulator) -> Callable[[], list[int]]:
@@ -65,12 +63,12 @@ def test_a_day_of_calls_from_seconds_to_hours_ends_with_each_call_once(
     calls = long_calls(pbx, 40)
     theirs, read = list[int](), connectors_way(pbx)
     moment = begin
-    while moment < begin + timedelta(hours=25):
+    while moment < begin + timedelta(hours=26):
         moment += STEP
         pbx.clock.set(moment)
         poll(bridge, CALLS, at=moment)
         theirs += read()
-        if not (moment - begin) % timedelta(hours=1):
+        if not (moment - begin) % timedelta(hours=2):
             sweep(bridge, at=moment)
         if not (moment - begin) % timedelta(hours=6):
             reconcile(bridge, at=moment)
