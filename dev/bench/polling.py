@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from shared.budget import Budget
 
 _CALLS = resource("call_history")
-_MANY, _FEW = 20_000, 2_000
+_MANY, _FEW = 10_000, 1_000
 _ROUNDS = 3
 _PAGE = 1000
 _BATCH = 100
