@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from dev.demo import Demonstration
 from dev.host.child import ChildProcess, NotReady
 from dev.host.process import HostProcess
 from dev.simulator import SimulatorProcess
+from shared.times import iso, now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,9 +29,12 @@ ROOT = Path(__file__).resolve().parents[1]
 STATE = ROOT / ".azurite"
 LOG = STATE / "host.log"
 HOST_PORT = 7071
+# The simulated day lies in the two hours before now.
+DEMO_DAY = timedelta(hours=3)
 SIMULATOR_KEY = "demo-key"
 # So that polling, sweeping and reconciling show themselves within a minute or two.
-DEMO_SCHEDULES = {
+DEMO_SETTINGS = {
+    "RECONCILE_GRACE_SECONDS": "15",
     "POLL_CALL_HISTORY_SCHEDULE": "*/15 * * * * *",
     "POLL_CALL_RECORDS_SCHEDULE": "5/15 * * * * *",
     "POLL_VOICEMAILS_SCHEDULE": "10/15 * * * * *",
@@ -98,8 +103,9 @@ def run(stack: ExitStack, arguments: argparse.Namespace, stop: threading.Event) 
     if not environment.get("PBX_API_KEY"):
         day = ("--pace", str(arguments.pace), "--webhooks", "10")
         simulator = stack.enter_context(SimulatorProcess(SIMULATOR_KEY, *day, day="demo"))
-        environment |= {"PBX_BASE_URL": simulator.base_url, "PBX_API_KEY": SIMULATOR_KEY} | DEMO_SCHEDULES
+        environment |= {"PBX_BASE_URL": simulator.base_url, "PBX_API_KEY": SIMULATOR_KEY} | DEMO_SETTINGS
         environment["PUBLIC_BASE_URL"] = f"{url}/"
+        environment["POLL_START"] = iso(now() - DEMO_DAY)
     print(f"PBX               {simulator.url + '  (simulator)' if simulator else environment['PBX_BASE_URL']}")
     host, kind = start_host(arguments.port, environment)
     stack.enter_context(host)

@@ -37,6 +37,11 @@ param pollStart string = 'now'
 @maxValue(744)
 param sweepLookbackHours int = 24
 
+@description('Optional. Seconds that a webhook may be late before what was polled is told in its place.')
+@minValue(1)
+@maxValue(86400)
+param reconcileGraceSeconds int = 300
+
 @description('Optional. Schedules that differ from the defaults: name of the setting to NCRONTAB text in UTC.')
 param scheduleOverrides object = {}
 
@@ -222,6 +227,7 @@ var bridgeSettings = {
   PBX_BASE_URL: pbxBaseUrl
   PBX_EVENTS: join(pbxEvents, ',')
   POLL_START: pollStart
+  RECONCILE_GRACE_SECONDS: string(reconcileGraceSeconds)
   SWEEP_LOOKBACK_HOURS: string(sweepLookbackHours)
 }
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from shared.deadletters import bury
 from shared.errors import Unprocessable
-from shared.messages import read
+from shared.messages import encode, read
 from shared.processing import process
 
 if TYPE_CHECKING:
@@ -40,9 +40,16 @@ def _copy_media(bridge: Bridge, body: bytes, attempt: int) -> None:
     copy(bridge, read(bridge.storage, body))
 
 
+def _deliver(bridge: Bridge, body: bytes, attempt: int) -> None:
+    from shared.deliveries import run
+
+    run(bridge, body, attempt)
+
+
 CONSUMERS: tuple[Consumer, ...] = (
     Consumer(queue="events", function="ProcessEvent", kind="event", run=process),
     Consumer(queue="media", function="CopyMedia", kind="media", run=_copy_media),
+    Consumer(queue="deliveries", function="Deliver", kind="delivery", run=_deliver),
 )
 
 
@@ -61,4 +68,6 @@ def drain(bridge: Bridge, consumer: Consumer, body: bytes, *, id: str, attempts:
     except Unprocessable:
         message = {}
     name = f"{message['kind']}-{message['id']}" if "kind" in message else str(message.get("id", id))
-    bury(bridge.storage, kind=consumer.kind, id=name, reason="failed too often", body=body, attempts=attempts)
+    # The message itself, not its pointer: what a pointer leads to is cleared away in time.
+    whole = encode(message) if message else body
+    bury(bridge.storage, kind=consumer.kind, id=name, reason="failed too often", body=whole, attempts=attempts)

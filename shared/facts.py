@@ -87,7 +87,7 @@ class Fact:
             columns[name] = None if value is None else EntityProperty(value, EdmType.INT64)
         body = encode(self.envelope)
         if len(body) > LONGEST_IN_ROW:
-            columns["payload"] = put_payload(storage, f"events/{self.id}-body", body)
+            columns["payload"] = put_payload(storage, f"bodies/{self.id}", body)
         else:
             columns["body"] = body.decode()
         return {name: value for name, value in columns.items() if value is not None}

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# A webhook may be late: only after this time is one that did not come taken for lost.
-GRACE = timedelta(minutes=5)
 # An idle poll writes nothing but this rarely, to show that it runs.
 HEARTBEAT = timedelta(minutes=10)
 # Later than any heartbeat by some missed runs.
@@ -86,6 +84,11 @@ def poll(bridge: Bridge, resource: Resource, *, at: datetime | None = None, whol
         except PbxError as error:
             _note(reading, error)
             raise
+
+
+def grace(bridge: Bridge) -> timedelta:
+    """How late a webhook may be: only after this time is one that did not come taken for lost."""
+    return timedelta(seconds=bridge.settings.reconcile_grace_seconds)
 
 
 def moment_of(item: Mapping[str, Any]) -> datetime | None:
@@ -165,7 +168,9 @@ def _take(reading: Reading, intake: Intake, page: Page) -> None:
     baseline: list[Row] = []
     for number, item in page.items.items():
         (wanted if reading.wanted(item) else baseline).append(row_of(number, item))
-    intake.add(wanted, reading.moment, due=reading.moment + GRACE, backfill=not reading.checkpoint.started)
+    intake.add(
+        wanted, reading.moment, due=reading.moment + grace(reading.bridge), backfill=not reading.checkpoint.started
+    )
     intake.add(baseline, reading.moment)
 
 

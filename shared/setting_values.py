@@ -68,6 +68,13 @@ def hours(text: str) -> int:
     return int(text)
 
 
+def seconds(text: str) -> int:
+    """Whole seconds, at most a day."""
+    if not text.isdecimal() or not 1 <= int(text) <= 86400:
+        raise ValueError("write whole seconds from 1 to 86400")
+    return int(text)
+
+
 def start(text: str) -> str:
     """Where the first poll begins: now, all, or an ISO time."""
     if text in ("now", "all"):

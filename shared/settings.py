@@ -117,6 +117,12 @@ SETTINGS: tuple[Setting, ...] = (
         description="How far back the hourly sweep compares the PBX's lists with ours.",
     ),
     Setting(
+        name="RECONCILE_GRACE_SECONDS",
+        parse=setting_values.seconds,
+        default="300",
+        description="How long a webhook may be late before what was polled is told in its place.",
+    ),
+    Setting(
         name="ALLOW_LOOPBACK_CALLBACKS",
         parse=setting_values.flag,
         default="false",
@@ -152,6 +158,7 @@ class Settings:
     pbx_events: tuple[str, ...]
     poll_start: str
     sweep_lookback_hours: int
+    reconcile_grace_seconds: int
     allow_loopback_callbacks: bool
 
     @property

@@ -12,7 +12,7 @@ from shared.calls import PARTITION, TABLE, row_key
 from shared.errors import BudgetExhausted, PbxError, PbxForbidden, PbxNotFound
 from shared.intake import Intake, batches, row_of
 from shared.paging import id_of, pages
-from shared.polling import GRACE, alarm_if_stale, poll
+from shared.polling import alarm_if_stale, grace, poll
 from shared.resources import RESOURCES
 from shared.storage import reaching_storage
 from shared.times import FIRST_CLOCK_ID, MICROSECONDS_PER_SECOND, iso, now
@@ -90,7 +90,7 @@ def _take(bridge: Bridge, resource: Resource, found: Mapping[int, Item], moment:
     if not fresh and not changed:
         return 0
     intake = Intake(bridge.storage, resource.name)
-    added = intake.add(fresh, moment, due=moment + GRACE)
+    added = intake.add(fresh, moment, due=moment + grace(bridge))
     for batch in batches(changed):
         intake.overwrite(batch, moment)
     return added

@@ -36,6 +36,7 @@ class DyingAdapter(HTTPAdapter):
             raise Killed
         response = super().send(request, *args, **options)
         if self.count == self.at:
+            response.close()
             raise Killed
         return response
 

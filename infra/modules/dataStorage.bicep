@@ -61,6 +61,7 @@ var coolVersion = mediaCoolAfterDays == null ? {} : { tierToCool: { daysAfterCre
 var deleteBlob = mediaRetentionDays == null ? {} : { delete: { daysAfterModificationGreaterThan: mediaRetentionDays! } }
 var deleteVersion = mediaRetentionDays == null ? {} : { delete: { daysAfterCreationGreaterThan: mediaRetentionDays! } }
 
+// Messages that were too long for a queue; bodies that rows point to stay.
 var payloadRule = {
   name: 'payloads'
   enabled: true
@@ -68,7 +69,7 @@ var payloadRule = {
   definition: {
     filters: {
       blobTypes: ['blockBlob']
-      prefixMatch: ['${payloadContainerName}/']
+      prefixMatch: map(queueNames, queueName => '${payloadContainerName}/${queueName}/')
     }
     actions: {
       baseBlob: {

@@ -10,7 +10,7 @@ import pytest
 
 from dev.simulator import Simulator
 from shared.events import event_named
-from shared.polling import GRACE, poll
+from shared.polling import poll
 from shared.receiving import accept
 from shared.reconciling import reconcile
 from shared.resources import RESOURCES
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 POLLED = [resource for resource in RESOURCES if not resource.editable]
 ANNOUNCED = {"call_history": "CallCompleted", "call_records": "CallRecorded", "voicemails": "VoicemailCreated"}
+GRACE = timedelta(minutes=5)
 LATER = GRACE + timedelta(seconds=1)
 
 
