@@ -15,10 +15,10 @@ from shared.storage import BLOCK_BYTES
 from shared.times import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
-    from azure.storage.blob import BlobClient, BlobProperties
+    from azure.storage.blob import BlobClient, BlobProperties, ContainerClient
 
     from shared.fetching import Download
     from shared.storage import Storage
@@ -38,9 +38,14 @@ class Description:
     attempts: int
     event: str
 
+    @property
+    def stem(self) -> str:
+        """What the names of all its blobs begin with: the call's UTC date, then the PBX's id."""
+        return f"{self.started:%Y/%m/%d}/{self.id}"
+
     def name(self, audio: Audio, mark: str = "") -> str:
-        """The blob's name: by the call's UTC date, then the PBX's id."""
-        return f"{self.started:%Y/%m/%d}/{self.id}{mark}.{audio.extension}"
+        """The blob's name: its stem, and what kind of audio it is."""
+        return f"{self.stem}{mark}.{audio.extension}"
 
     def metadata(self, sha256: str, size: int) -> dict[str, str]:
         """What stands in the blob's metadata: never a phone number."""
@@ -103,17 +108,33 @@ def _store(
     audio = sniff(first[:HEAD_BYTES])
     if audio is None:
         raise MediaNotReady("no audio" if first else "empty")
-    blob = storage.container(description.container).get_blob_client(description.name(audio, mark))
+    container = storage.container(description.container)
+    blob = container.get_blob_client(description.name(audio, mark))
     if before:
         before(blob.blob_name)
     digest, long = hashlib.sha256(first), len(first) == BLOCK_BYTES
-    if long and (properties := _properties(blob)) is not None:
-        # A long file that is there already is compared, not staged; a short one finds out when it is put.
-        while block := file.read(BLOCK_BYTES):
+    # All that is kept of this id, as whatever kind of audio.
+    kept = list(container.list_blobs(name_starts_with=description.stem + ".", include=["metadata"]))
+    if kept and not mark:
+        # What is there already is compared, not staged.
+        while long and (block := file.read(BLOCK_BYTES)):
             digest.update(block)
-        return _compared(blob, properties, digest.hexdigest())
-    content = _stage(blob, first, file, digest) if long else first
+        return _among(container, kept, digest.hexdigest())
+    content: bytes | list[Any] = first
+    if long:
+        # Handed over, not lent: kept here, it would stay in memory until the end.
+        head = [first]
+        del first, content
+        content = _stage(blob, head, file, digest)
     return _write(blob, content, audio, description.metadata(digest.hexdigest(), file.size), description.tags())
+
+
+def _among(container: ContainerClient, kept: Iterable[BlobProperties], sha256: str) -> dict[str, Any]:
+    """The one of these bytes; raises OtherBytes where none of them is."""
+    for properties in kept:
+        if (properties.metadata or {}).get("sha256") == sha256:
+            return _compared(container.get_blob_client(properties.name), properties, sha256)
+    raise OtherBytes(sha256)
 
 
 def _write(
@@ -136,12 +157,14 @@ def _write(
     return _stored(blob, metadata["sha256"], int(metadata["size"]), audio.content_type, written["last_modified"])
 
 
-def _stage(blob: BlobClient, block: bytes, file: Download, digest: Any) -> list[Any]:
-    """Stage all blocks, each while the next one is read; block ids are our own, whoever else is copying."""
+def _stage(blob: BlobClient, head: list[bytes], file: Download, digest: Any) -> list[Any]:
+    """Stage the block in `head`, which is taken out of it, and all others, each while the next one is read."""
     from azure.storage.blob import BlobBlock
 
+    # Block ids are our own, whoever else is copying.
     nonce = uuid.uuid4().hex[:8]
     ids: list[str] = []
+    block = head.pop()
     with ThreadPoolExecutor(1) as pool:
         while block:
             ids.append(base64.b64encode(f"{nonce}-{len(ids):06d}".encode()).decode())
@@ -169,12 +192,3 @@ def _stored(blob: BlobClient, sha256: str, size: int, content_type: str, at: dat
         "contentType": content_type,
         "storedAt": iso(at),
     }
-
-
-def _properties(blob: BlobClient) -> BlobProperties | None:
-    from azure.core.exceptions import ResourceNotFoundError
-
-    try:
-        return blob.get_blob_properties()
-    except ResourceNotFoundError:
-        return None

@@ -350,6 +350,17 @@ def test_other_bytes_of_the_same_id_are_kept_beside_the_first_and_reported(
     assert len({event["id"] for event in told(bridge)}) == 2
 
 
+def test_the_same_id_as_another_kind_of_audio_is_kept_beside_and_reported_once(
+    bridge: Bridge, pbx: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy(bridge, asked())
+    audio(pbx).kind = "wav"
+    for _ in range(2):
+        copy(bridge, asked())
+    assert blobs(bridge).keys() == {NAME, f"2018/04/26/{RECORDING}.{audio(pbx).sha256()[:12]}.wav"}
+    assert caplog.text.count("signal media_conflict") == 1
+
+
 # Who is killed closes nothing.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
