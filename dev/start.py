@@ -97,10 +97,15 @@ def run(stack: ExitStack, arguments: argparse.Namespace, stop: threading.Event) 
     check_machine((arguments.port, *DEFAULT_PORTS))
     environment = values() | {name: os.environ[name] for name in ("PBX_API_KEY", "PBX_BASE_URL") if name in os.environ}
     url = f"http://127.0.0.1:{arguments.port}"
-    storage = stack.enter_context(AzuriteProcess(location=STATE, ports=DEFAULT_PORTS))
-    print(f"Storage emulator  {storage.urls[0]}  (kept in .azurite)")
+    simulated = not environment.get("PBX_API_KEY")
+    STATE.mkdir(exist_ok=True)
+    # Each simulated PBX begins anew, and so does what is stored of it.
+    storage = AzuriteProcess(location=None if simulated else STATE, ports=DEFAULT_PORTS)
+    stack.enter_context(storage)
+    kept = "in memory, gone when this ends" if simulated else "kept in .azurite"
+    print(f"Storage emulator  {storage.urls[0]}  ({kept})")
     simulator = None
-    if not environment.get("PBX_API_KEY"):
+    if simulated:
         day = ("--pace", str(arguments.pace), "--webhooks", "10")
         simulator = stack.enter_context(SimulatorProcess(SIMULATOR_KEY, *day, day="demo"))
         environment |= {"PBX_BASE_URL": simulator.base_url, "PBX_API_KEY": SIMULATOR_KEY} | DEMO_SETTINGS
