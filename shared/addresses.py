@@ -58,10 +58,11 @@ def check_host(host: str, *, allow_loopback: bool) -> None:
         _check(str(sockaddr[0]), allow_loopback=allow_loopback)
 
 
-def guarded_session(*, allow_loopback: bool, connections: int = 32) -> requests.Session:
+def guarded_session(*, allow_loopback: bool, connections: int = 32, hosts: int = 8) -> requests.Session:
     """
     A session that refuses a connection by the address it really has, so that no name can point it inside.
 
+    It keeps connections to so many `hosts`, and so many `connections` to each.
     AddressRefused is raised before a byte is sent. Proxies and .netrc of the machine are not used, no cookie is kept,
     and no redirect is followed: where it leads has to be judged first.
     """
@@ -95,7 +96,7 @@ def guarded_session(*, allow_loopback: bool, connections: int = 32) -> requests.
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     for scheme in ("http://", "https://"):
-        adapter = HTTPAdapter(pool_connections=8, pool_maxsize=connections)
+        adapter = HTTPAdapter(pool_connections=hosts, pool_maxsize=connections)
         adapter.poolmanager.pool_classes_by_scheme = {"http": Pool, "https": TlsPool}
         session.mount(scheme, adapter)
     return session

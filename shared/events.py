@@ -126,6 +126,20 @@ EVENTS: tuple[Event, ...] = (
         source="bridge",
         description="A voicemail's audio is in Blob Storage.",
     ),
+    Event(
+        name="SubscriptionDisabled",
+        model=models.SubscriptionState,
+        key=("subscriptionID", "since"),
+        source="bridge",
+        description="A subscription had nothing but failures for five days, and is told of nothing more.",
+    ),
+    Event(
+        name="SubscriptionRecovered",
+        model=models.SubscriptionState,
+        key=("subscriptionID", "since"),
+        source="bridge",
+        description="A disabled subscription works again.",
+    ),
     *(
         Event(
             name=f"{resource.noun}{happening}",

@@ -173,6 +173,19 @@ class StoredVoicemail(Voicemail):
     sha256: str
 
 
+class SubscriptionState(Data):
+    """What became of a subscription; `event` is what it is for, `host` where it is told, `since` when it changed."""
+
+    subscriptionID: str
+    event: str
+    host: str | None = None
+    since: Moment
+
+    @property
+    def moment(self) -> datetime | None:
+        return self.since
+
+
 def polled(name: str, identifier: str, known: Iterable[str]) -> type[Data]:
     """The model of an item that our pollers tell of: its id is checked, the rest is as the PBX's list has it."""
     fields: dict[str, Any] = dict.fromkeys(known, (Any, None)) | {identifier: (Identifier, ...)}

@@ -14,6 +14,7 @@ from shared.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from shared.bridge import Bridge
 
@@ -34,13 +35,13 @@ class FollowUp:
     """
     A row: something that an event sets off.
 
-    `run` returns False when it has to be tried again later. What it does must be harmless when done twice;
-    where that costs the next in line work, `recorded` has the event's row remember that it is done. The others
-    leave their own mark, under a key made of the event's id.
+    `run` returns False when it has to be tried again later, and None when there was nothing to do. What it does
+    must be harmless when done twice; where that costs the next in line work, `recorded` has the event's row
+    remember that it is done. The others leave their own mark, under a key made of the event's id.
     """
 
     name: str
-    run: Callable[[Bridge, Fact, Row], bool]
+    run: Callable[[Bridge, Fact, Row], bool | None]
     applies: Callable[[Fact], bool] = lambda fact: True
     recorded: bool = False
 
@@ -75,10 +76,20 @@ def _ask_for_media(bridge: Bridge, fact: Fact, row: Row) -> bool:
     return True
 
 
+def _fan_out(bridge: Bridge, fact: Fact, row: Row) -> bool | None:
+    from shared.fanout import fan_out
+
+    return fan_out(bridge, fact) or None
+
+
+def feed_position(moment: datetime) -> str:
+    """How the keys of what came in at a time begin in table `feed`: the newer, the smaller."""
+    return f"{_LAST_MICROSECOND - int(moment.timestamp() * 1_000_000):016d}"
+
+
 def _feed(bridge: Bridge, fact: Fact, row: Row) -> bool:
     # Newest first: a table's rows come in the order of their keys.
-    newest_first = _LAST_MICROSECOND - int(row["received"].timestamp() * 1_000_000)
-    keys = {"PartitionKey": FEED, "RowKey": f"{newest_first:016d}-{fact.id}"}
+    keys = {"PartitionKey": FEED, "RowKey": f"{feed_position(row['received'])}-{fact.id}"}
     bridge.storage.table(FEED).upsert_entity({**row, **keys})
     return True
 
@@ -91,6 +102,7 @@ FOLLOW_UPS: tuple[FollowUp, ...] = (
         applies=lambda fact: bool(fact.event.announces or fact.event.withdraws),
         recorded=True,
     ),
+    FollowUp(name="deliveries", run=_fan_out, recorded=True),
     FollowUp(name="feed", run=_feed),
 )
 
@@ -144,9 +156,10 @@ def _follow_up(bridge: Bridge, fact: Fact, row: Row, message: Mapping[str, Any])
     for step in FOLLOW_UPS:
         if step.name in done or not step.applies(fact):
             continue
-        if not step.run(bridge, fact, row):
+        outcome = step.run(bridge, fact, row)
+        if outcome is False:
             later.append(step.name)
-        elif step.recorded:
+        elif outcome and step.recorded:
             done.add(step.name)
     if later:
         _resume_later(bridge, fact, message, later)

@@ -1,0 +1,39 @@
+"""Bodies of requests, read into the model that says what they may hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from shared.errors import FieldError, Invalid, TooLarge
+from shared.facts import parse_body
+from shared.parameters import LONGEST_BODY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_body(model: type[Model], body: bytes, context: Mapping[str, Any] | None = None) -> Model:
+    """
+    The model that a body of JSON spells; `context` is for the model's validators.
+
+    Raises TooLarge over 64 KiB, NotJson, or Invalid with the paths of the fields that do not fit, and why.
+    """
+    if len(body) > LONGEST_BODY:
+        raise TooLarge("the body is over 64 KiB")
+    try:
+        return model.model_validate(parse_body(body), context=dict(context or {}))
+    except ValidationError as error:
+        raise Invalid(_fields(error)) from None
+
+
+def _fields(error: ValidationError) -> tuple[FieldError, ...]:
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    return tuple(
+        FieldError(".".join(map(str, detail["loc"])) or "body", detail["msg"].removeprefix("Value error, "))
+        for detail in details
+    )

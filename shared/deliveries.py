@@ -1,0 +1,212 @@
+"""Deliveries: each event to each subscriber once, signed, and tried again over days without keeping others waiting."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from datetime import timedelta
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any
+
+from shared import delivery_log, signatures
+from shared.deadletters import bury
+from shared.errors import Unprocessable
+from shared.facts import row_envelope
+from shared.fanout import QUEUE, run_range
+from shared.gates import Busy, Gates
+from shared.messages import encode, read, send
+from shared.posting import Outcome, post
+from shared.processing import PARTITION, TABLE
+from shared.subscriptions import subscriptions
+from shared.times import iso, now, parse_time
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from shared.bridge import Bridge
+    from shared.storage import Storage
+    from shared.subscription import Subscription
+
+logger = logging.getLogger(__name__)
+
+KIND = "delivery"
+# Seconds before each attempt; after the last one the delivery is a dead letter.
+SCHEDULE = (0, 5, 60, 300, 1800, 7200, 18_000, 36_000, 86_400)
+JITTER = 0.1
+# A message that waits for its subscriber without an attempt comes back ever later, and not for ever.
+_LONGEST_DEFERRAL = 600
+_OLDEST = timedelta(days=5)
+# What was on its way when the subscription was disabled finds out each hour whether it works again.
+PROBE_SECONDS = 3600
+_PROBES = 24 * 30
+_BODIES = 128
+
+Row = dict[str, Any]
+
+
+def run(bridge: Bridge, body: bytes, attempt: int) -> None:
+    """
+    Do what a message of queue `deliveries` asks; `attempt` is the queue's dequeue count.
+
+    A delivery that fails is put back with the delay of its next attempt. Raises Unprocessable for a message that
+    is none, and StorageUnavailable and the like for the queue to try again.
+    """
+    message = read(bridge.storage, body)
+    kind = message.get("kind")
+    if kind == "deliver":
+        _deliver(bridge, message, attempt > 1)
+    elif kind == "range":
+        run_range(bridge, message)
+    else:
+        raise Unprocessable("the message asks for no delivery")
+
+
+def _deliver(bridge: Bridge, message: Mapping[str, Any], seen: bool) -> None:
+    try:
+        event, token, tries = str(message["event"]), str(message["token"]), int(message["attempt"])
+        parse_time(message["first"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Unprocessable("the message names no delivery") from error
+    one = subscriptions(bridge.storage).get(str(message["subscription"]))
+    if one is None:
+        return
+    if not one.active and "probes" not in message:
+        _bury(bridge, message, "the subscription is disabled")
+        return
+    try:
+        with gates(bridge.storage).passing(one.id):
+            if not _claim(bridge.storage, message, one.id, event, token, known=bool(tries or seen)):
+                return
+            outcome = _send(bridge, one, event)
+            failures = gates(bridge.storage).note(
+                one.id, delivered=outcome.verdict == "delivered", seconds=outcome.seconds
+            )
+    except Busy as busy:
+        _defer(bridge, message, busy.seconds)
+        return
+    logger.info("delivery of %s to %s: %s, %d failed in a row", event, one.id, outcome.result, failures)
+    _conclude(bridge, one, message, outcome)
+
+
+def _send(bridge: Bridge, one: Subscription, event: str) -> Outcome:
+    from shared.shaping import shaped
+
+    content_type, body = shaped(bridge.settings, one.shape, *_event(bridge.storage, event))
+    stamp = int(time.time())
+    headers = signatures.headers(one.signing(stamp), event, stamp, body)
+    headers |= {"Content-Type": content_type, "User-Agent": "pbx-azure-bridge"}
+    return post(one.endpoint, body, headers, allow_loopback=bridge.settings.allow_loopback_callbacks)
+
+
+def _conclude(bridge: Bridge, one: Subscription, message: Mapping[str, Any], outcome: Outcome) -> None:
+    event, tries = str(message["event"]), int(message["attempt"])
+    if outcome.verdict == "gone":
+        logger.warning("subscription %s ended: its subscriber answered %s", one.id, outcome.result)
+        end(bridge.storage, one.id)
+        return
+    if outcome.verdict == "delivered":
+        _close(bridge.storage, one.id, event, outcome.result, tries + 1)
+    delivery_log.note(bridge, one, outcome, tries)
+    if outcome.verdict == "failed":
+        _again(bridge, one, message, outcome)
+
+
+def _again(bridge: Bridge, one: Subscription, message: Mapping[str, Any], outcome: Outcome) -> None:
+    tries, probes = int(message["attempt"]) + 1, message.get("probes")
+    known = subscriptions(bridge.storage).get(one.id)
+    if known is not None and not known.active:
+        # The delivery that found out goes on as the probe; there is one a subscription.
+        if probes is None and one.active:
+            probes = 0
+        if probes is not None and probes < _PROBES:
+            _put_back(bridge, {**message, "attempt": tries, "probes": probes + 1}, PROBE_SECONDS)
+            return
+        _bury(bridge, {**message, "attempt": tries}, "the subscription is disabled")
+    elif tries >= len(SCHEDULE):
+        _bury(bridge, {**message, "attempt": tries}, f"the last attempt: {outcome.result}")
+    else:
+        delay = max(SCHEDULE[tries] * random.uniform(1 - JITTER, 1 + JITTER), outcome.wait)  # noqa: S311 - jitter
+        _put_back(bridge, {**message, "attempt": tries, "deferred": 0}, delay)
+
+
+def _defer(bridge: Bridge, message: Mapping[str, Any], seconds: float) -> None:
+    """Put a message back without an attempt: each time later, so that a long backlog costs others little."""
+    if "probes" not in message and now() - parse_time(message["first"]) > _OLDEST:
+        _bury(bridge, message, "the subscriber stayed busy or out of reach")
+        return
+    deferred = int(message.get("deferred", 0))
+    delay = min(max(seconds, 2**deferred), _LONGEST_DEFERRAL)
+    _put_back(bridge, {**message, "deferred": min(deferred + 1, 10)}, delay)
+
+
+def _put_back(bridge: Bridge, message: Mapping[str, Any], delay: float) -> None:
+    # Before the host deletes the old one: dying in between leaves two, never none.
+    send(bridge.storage, QUEUE, message, name=str(message["id"]), delay=max(1, round(delay)))
+
+
+def _bury(bridge: Bridge, message: Mapping[str, Any], reason: str) -> None:
+    id, event, tries = str(message["subscription"]), str(message["event"]), int(message["attempt"])
+    bury(bridge.storage, kind=KIND, id=str(message["id"]), reason=reason, body=encode(message), attempts=tries)
+    _close(bridge.storage, id, event, "dead letter", tries)
+    logger.warning("signal delivery_failed subscription=%s event=%s attempts=%d", id, event, tries)
+
+
+def end(storage: Storage, id: str) -> bool:
+    """End a subscription; False when there was none. What is on its way to it is dropped."""
+    ended = subscriptions(storage).end(id)
+    if ended:
+        delivery_log.delivery_log(storage).drop(id)
+    return ended
+
+
+def _claim(
+    storage: Storage, message: Mapping[str, Any], subscription: str, event: str, token: str, *, known: bool
+) -> bool:
+    """
+    Make an event's delivery to a subscription this message's own; False when it is done, or another message's.
+
+    The row is inserted once. Only a message that was on the queue before has to read it.
+    """
+    from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+
+    table = storage.table("deliveries")
+    row = {"PartitionKey": subscription, "RowKey": event, "token": token, "since": iso(now())}
+    if message.get("again") and not known:
+        table.upsert_entity(row | {"result": ""})
+        return True
+    if not known:
+        try:
+            table.create_entity(row)
+            return True
+        except ResourceExistsError:
+            logger.debug("claimed before")
+    try:
+        found = table.get_entity(subscription, event)
+    except ResourceNotFoundError:
+        table.upsert_entity(row)
+        return True
+    return found["token"] == token and not found.get("result")
+
+
+def _close(storage: Storage, subscription: str, event: str, result: str, attempts: int) -> None:
+    row = {"PartitionKey": subscription, "RowKey": event, "result": result, "attempts": attempts, "closed": iso(now())}
+    storage.table("deliveries").upsert_entity(row)
+
+
+@lru_cache(maxsize=_BODIES)
+def _event(storage: Storage, id: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The row of an event, and its envelope; raises Unprocessable when it is gone."""
+    from azure.core.exceptions import ResourceNotFoundError
+
+    try:
+        row = storage.table(TABLE).get_entity(PARTITION, id)
+    except ResourceNotFoundError as error:
+        raise Unprocessable("the event is gone") from error
+    return row, row_envelope(storage, row)
+
+
+@cache
+def gates(storage: Storage) -> Gates:
+    """This process's gates to the subscribers in a storage account."""
+    return Gates()

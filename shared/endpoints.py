@@ -1,0 +1,99 @@
+"""The addresses that subscribers give: which are taken, and what kind of host stands behind them."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from shared.addresses import is_public
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
+
+    from shared.addresses import Address
+
+# Logic Apps' callback addresses carry a signature and grow long.
+LONGEST = 4096
+_LOCAL_NAME = "localhost"
+_LOOPBACK = ipaddress.ip_network("127.0.0.0/8")
+_PRINTABLE = re.compile(r"[!-~]+")
+# Behind these a 404 means that the workflow, or its run, is gone for good.
+WORKFLOW_HOSTS = (
+    ".logic.azure.com",
+    ".logic.azure.us",
+    ".logic.azure.cn",
+    ".azure-apihub.net",
+    ".azure-apim.net",
+    ".api.powerplatform.com",
+    ".powerautomate.com",
+    ".flow.microsoft.com",
+)
+
+
+def is_workflow_host(url: str) -> bool:
+    """Whether Logic Apps or Power Automate listens there."""
+    return (urlsplit(url).hostname or "").endswith(WORKFLOW_HOSTS)
+
+
+def host_of(url: str) -> str:
+    """The host, with its port where one is named: all of a callback address that may be shown."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def check_endpoint(url: str, *, allow_loopback: bool) -> None:
+    """
+    Raises ValueError, with what is wrong, unless events may be posted to this address.
+
+    It is https, without user and fragment, at most 4,096 characters, and its host is public as far as its name can be
+    resolved now; the connection is checked again at each delivery. `allow_loopback` takes 127.0.0.0/8 beside that,
+    with plain http too.
+    """
+    if len(url) > LONGEST:
+        raise ValueError(f"at most {LONGEST} characters are taken")
+    parts = _split(url)
+    host = parts.hostname or ""
+    local = host == _LOCAL_NAME or _is_loopback(host)
+    if parts.scheme not in ("https", "http") or (parts.scheme == "http" and not (local and allow_loopback)):
+        raise ValueError("an https address is expected")
+    if any(not _allowed(address, allow_loopback=allow_loopback) for address in _addresses(host)):
+        raise ValueError("its host is not on the internet")
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        port, host = parts.port, parts.hostname
+    except ValueError:
+        raise ValueError("an https address is expected") from None
+    if not _PRINTABLE.fullmatch(url) or not host or port == 0 or "\\" in url:
+        raise ValueError("an https address is expected")
+    if "@" in parts.netloc:
+        raise ValueError("an address without user and password is expected")
+    if parts.fragment:
+        raise ValueError("an address without a fragment is expected")
+    return parts
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host) in _LOOPBACK
+    except ValueError:
+        return False
+
+
+def _allowed(address: Address, *, allow_loopback: bool) -> bool:
+    return is_public(address) or (allow_loopback and address in _LOOPBACK)
+
+
+def _addresses(host: str) -> set[Address]:
+    """What the host stands for; nothing where its name cannot be resolved now."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return set()
+    # A name may stand for ::1 beside 127.0.0.1.
+    told = {ipaddress.ip_address(str(row[4][0]).partition("%")[0]) for row in found}
+    return {address for address in told if not (host == _LOCAL_NAME and address.is_loopback and address.version == 6)}

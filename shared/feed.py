@@ -1,0 +1,172 @@
+"""The feed: what happened, newest first, for those who would rather read than be called."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from shared.envelopes import succeeded
+from shared.errors import FieldError, Invalid
+from shared.events import EVENTS
+from shared.facts import row_envelope
+from shared.operations import Operation, Parameter
+from shared.parameters import Given, check
+from shared.phones import e164
+from shared.processing import FEED, feed_position
+from shared.shapes import Field, Shape
+from shared.storage import reaching_storage
+from shared.times import iso
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from shared.bridge import Bridge
+    from shared.storage import Storage
+
+CONTINUATION = "continuation"
+DEFAULT_LIMIT = 50
+# A request looks at so many pages of the table at most; the rest is for the next one.
+_PAGES, _PAGE = 4, 1000
+_NEXT = re.compile(r"[0-9]{16}(?:-[a-z2-7]{52})?", re.ASCII)
+_IDENTIFIERS = ("callID", "contactID", "previous_contactID", "recordingID", "voicemailID")
+
+ITEM: Shape = (
+    Field("id", "string", "ID of the event, the same as webhook-id in deliveries."),
+    Field("type", "string", "Name of the event."),
+    Field("version", "string", "Version of the event's form."),
+    Field("origin", "string", "How the app learnt of it: webhook, poll, or the app itself."),
+    Field("received", "date-time", "When the app learnt of it."),
+    Field("happened", "date-time", "When it happened, as far as the event tells."),
+    Field("callID", "integer", "Unique ID of the call, where it concerns one."),
+    Field("contactID", "integer", "Unique ID of the employee, where it concerns one."),
+    Field("recordingID", "integer", "Unique ID of the recording, where it concerns one."),
+    Field("voicemailID", "integer", "Unique ID of the voicemail, where it concerns one."),
+    Field("data", "object", "What the event carries."),
+)
+OPERATION = Operation(
+    id="GetEvents",
+    path="events",
+    parameters=(
+        Parameter(
+            name="type",
+            title="Event Type",
+            type="string",
+            choices=tuple(event.name for event in EVENTS),
+            description="Only events of this name.",
+        ),
+        Parameter(name="call_id", title="Call ID", description="Only what concerns this call."),
+        Parameter(name="number", title="Number", type="string", description="Only calls from or to this number."),
+        Parameter(
+            name="date_from",
+            title="Date From",
+            type="date-time",
+            description="Only what the app learnt of from this time on.",
+        ),
+        Parameter(
+            name="date_to",
+            title="Date To",
+            type="date-time",
+            description="Only what the app learnt of up to this time.",
+        ),
+        Parameter(name="limit", title="Limit", description="How many events to bring at most."),
+    ),
+    summary="List events",
+    description="Brings what happened, newest first, a part at a time.",
+    lists=True,
+    item=ITEM,
+)
+
+
+def read(bridge: Bridge, given: Given) -> dict[str, Any]:
+    """
+    A part of the feed, newest first, as an envelope with `continuation` beside `data`: null at the end.
+
+    A part may come short, or empty, with a continuation: then there is more to look at. The same filters have to
+    come with it. Raises Invalid, or StorageUnavailable.
+    """
+    values = check(OPERATION, given)
+    limit = values.pop("limit", DEFAULT_LIMIT)
+    mark = _mark(values)
+    start = _position(given.query.get(CONTINUATION), mark)
+    with reaching_storage():
+        rows, next_key = _scan(bridge, values, start, limit)
+        items = [_item(bridge.storage, row) for row in rows]
+    told = base64.urlsafe_b64encode(f"{mark}{next_key}".encode()).decode().rstrip("=") if next_key else None
+    return succeeded(items) | {CONTINUATION: told}
+
+
+def between(
+    storage: Storage, since: datetime, until: datetime, *, after: str | None, limit: int
+) -> tuple[list[Mapping[str, Any]], str | None]:
+    """Rows that came in between two times, newest first, from a key on; and the key of the next part, if any."""
+    return _query(storage, [*_bounds(since, until), *([f"RowKey ge '{after}'"] if after else [])], limit)
+
+
+def _scan(
+    bridge: Bridge, values: Mapping[str, Any], start: str | None, limit: int
+) -> tuple[list[Mapping[str, Any]], str | None]:
+    conditions = _bounds(values.get("date_from"), values.get("date_to"))
+    conditions += [f"RowKey ge '{start}'"] if start else []
+    conditions += [f"type eq '{values['type']}'"] if "type" in values else []
+    conditions += [f"callID eq {values['call_id']}L"] if "call_id" in values else []
+    if "number" in values:
+        number = values["number"]
+        full = e164(number, bridge.settings.default_region)
+        columns = ("callerE164", "destinationE164") if full else ("caller", "destination")
+        conditions.append("(" + " or ".join(f"{column} eq '{full or number}'" for column in columns) + ")")
+    return _query(bridge.storage, conditions, limit)
+
+
+def _bounds(since: datetime | None, until: datetime | None) -> list[str]:
+    told = [f"PartitionKey eq '{FEED}'"]
+    told += [f"RowKey ge '{feed_position(until)}'"] if until else []
+    # The hyphen and the id after a position sort below this.
+    return told + ([f"RowKey lt '{feed_position(since)}~'"] if since else [])
+
+
+def _query(storage: Storage, conditions: list[str], limit: int) -> tuple[list[Mapping[str, Any]], str | None]:
+    query = storage.table(FEED).query_entities(" and ".join(conditions), results_per_page=min(limit + 1, _PAGE))
+    pages = query.by_page()
+    rows: list[Mapping[str, Any]] = []
+    for _ in range(_PAGES):
+        rows += next(pages, ())
+        if len(rows) > limit:
+            return rows[:limit], str(rows[limit]["RowKey"])
+        token: Any = pages.continuation_token  # type: ignore[attr-defined]
+        if not token:
+            return rows, None
+    return rows, str(token["RowKey"])
+
+
+def _mark(values: Mapping[str, Any]) -> str:
+    """What the filters of a continuation have to be."""
+    told = json.dumps({name: str(value) for name, value in values.items()}, sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _position(text: str | None, mark: str) -> str | None:
+    if text is None:
+        return None
+    wrong = Invalid((FieldError(CONTINUATION, "what the last answer gave is expected, with the same filters"),))
+    try:
+        told = base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)).decode()
+    except (binascii.Error, ValueError):
+        raise wrong from None
+    if not told.startswith(mark) or not _NEXT.fullmatch(told[len(mark) :]):
+        raise wrong
+    return told[len(mark) :]
+
+
+def _item(storage: Storage, row: Mapping[str, Any]) -> dict[str, Any]:
+    envelope = row_envelope(storage, row)
+    told: dict[str, Any] = {"id": row["id"], "type": row["type"], "version": envelope.get("version")}
+    told |= {"origin": row["origin"], "received": iso(row["received"]), "happened": iso(row["happened"])}
+    for name in _IDENTIFIERS:
+        if name in row:
+            told[name] = getattr(row[name], "value", row[name])
+    return told | {"data": envelope["data"]}

@@ -1,0 +1,156 @@
+"""One post to a subscriber: where it may go, how long it may take, and what its answer means."""
+
+from __future__ import annotations
+
+import io
+import math
+import time
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from functools import cache
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Literal
+
+from shared.addresses import AddressRefused, guarded_session
+from shared.endpoints import is_workflow_host
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CONNECT_SECONDS = 5
+TOTAL_SECONDS = 20
+LONGEST_ANSWER = 4096
+LONGEST_WAIT = 24 * 3600
+_HOSTS = 256
+_THROTTLED = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+
+Verdict = Literal["delivered", "failed", "gone"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a post: a status or a word, how long it took, and the seconds that the subscriber asks to wait."""
+
+    verdict: Verdict
+    result: str
+    seconds: float
+    wait: int = 0
+
+
+def post(url: str, body: bytes, headers: Mapping[str, str], *, allow_loopback: bool) -> Outcome:
+    """
+    Post a body; nothing is followed, and 20 seconds are all it gets, answer included.
+
+    Nothing is raised for what the other side does. No text of the outcome holds the address.
+    """
+    import requests
+
+    start = time.monotonic()
+    deadline = start + TOTAL_SECONDS
+    try:
+        session: requests.Session = _session(allow_loopback)
+        request = session.prepare_request(requests.Request("POST", url, data=body, headers=dict(headers)))
+        timeout = (CONNECT_SECONDS, TOTAL_SECONDS)
+        with session.send(request, timeout=timeout, stream=True, allow_redirects=False) as response:
+            _finish(response, deadline)
+            return _judged(url, response, time.monotonic() - start)
+    except AddressRefused:
+        word = "address refused"
+    except requests.exceptions.SSLError:
+        word = "no trusted TLS"
+    except (requests.exceptions.Timeout, TimeoutError):
+        word = "timeout"
+    except (requests.RequestException, OSError):
+        word = "out of reach"
+    except ValueError:
+        word = "not an answer"
+    return Outcome("failed", word, time.monotonic() - start)
+
+
+def _finish(response: Any, deadline: float) -> None:
+    """Read a short answer to its end, so that the connection can serve again; one that is longer is cut off."""
+    import urllib3
+
+    left = LONGEST_ANSWER
+    try:
+        while left and (part := response.raw.read1(left)):
+            left -= len(part)
+            if time.monotonic() > deadline:
+                response.raw.close()
+                return
+        if not left:
+            response.raw.close()
+    except (urllib3.exceptions.HTTPError, OSError):
+        # The status tells what became of the delivery.
+        response.raw.close()
+
+
+def _judged(url: str, response: Any, seconds: float) -> Outcome:
+    status = int(response.status_code)
+    result = str(status)
+    if 200 <= status < 300:
+        return Outcome("delivered", result, seconds)
+    if status == HTTPStatus.GONE or (status == HTTPStatus.NOT_FOUND and is_workflow_host(url)):
+        return Outcome("gone", result, seconds)
+    wait = retry_after(response.headers.get("Retry-After"), time.time()) if status in _THROTTLED else 0
+    return Outcome("failed", result, seconds, wait)
+
+
+def retry_after(text: str | None, now: float) -> int:
+    """The seconds that a Retry-After header asks for, at most a day; 0 without one that can be read."""
+    if not text:
+        return 0
+    text = text.strip()
+    if text.isascii() and text.isdecimal():
+        return min(int(text[:12]), LONGEST_WAIT)
+    try:
+        seconds = parsedate_to_datetime(text).timestamp() - now
+    except (ValueError, TypeError, OverflowError):
+        return 0
+    return min(max(math.ceil(seconds), 0), LONGEST_WAIT)
+
+
+@cache
+def _session(allow_loopback: bool) -> Any:
+    """A guarded session whose answers end by a deadline, also where they come byte by byte."""
+    from http.client import HTTPResponse
+
+    class Timely(HTTPResponse):
+        def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
+            super().__init__(sock, *args, **options)
+            self.fp = io.BufferedReader(_Timed(self.fp.detach(), sock, time.monotonic() + TOTAL_SECONDS))
+
+    session = guarded_session(allow_loopback=allow_loopback, hosts=_HOSTS)
+    for adapter in session.adapters.values():
+        manager: Any = vars(adapter)["poolmanager"]
+        manager.pool_classes_by_scheme = {
+            scheme: _timely(pool, Timely) for scheme, pool in manager.pool_classes_by_scheme.items()
+        }
+    return session
+
+
+def _timely(pool: Any, response: Any) -> Any:
+    connection = type("Connection", (pool.ConnectionCls,), {"response_class": response})
+    return type("Pool", (pool,), {"ConnectionCls": connection})
+
+
+class _Timed(io.RawIOBase):
+    """A socket's stream that waits for no byte longer than until the deadline."""
+
+    def __init__(self, raw: Any, sock: Any, deadline: float) -> None:
+        self._raw, self._sock, self._deadline = raw, sock, deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer takes too long")
+        self._sock.settimeout(left)
+        count: int | None = self._raw.readinto(buffer)
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
