@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import requests
 
 from shared.phones import masked
+from shared.resources import RESOURCES
 from shared.settings import Settings
 from shared.storage import CONTAINERS, Storage
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from dev.simulator import SimulatorProcess
 
@@ -29,31 +32,46 @@ class Demonstration:
         self,
         url: str,
         environment: Mapping[str, str],
+        log: Path,
         simulator: SimulatorProcess | None,
         stop: threading.Event,
     ) -> None:
         self._url = url
+        self._log = log
         self._simulator = simulator
         self._stop = stop
         self._storage = Storage(Settings.from_env(environment).storage)
         self._began = datetime.now(UTC)
         self._seen: set[str] = set()
         self._revisions: dict[str, int] = {}
+        self._log_lines = 0
 
     def run(self) -> None:
         """Register our webhooks at the PBX, then show what happens."""
         self._storage.create_all()
         self._revisions = {row["RowKey"]: row["revision"] for row in self._storage.table("calls").list_entities()}
         self._seen = {blob for _, blob, _ in self._blobs()}
+        if self._simulator is not None:
+            # So that what the day brings is new, and not what was there at the first look.
+            self._first_look()
         self._sync()
         if self._simulator is None:
             print("Webhooks, polls and recordings of your PBX are printed as they come.")
         quiet = 0.0
         while quiet < _QUIET_SECONDS and not self._stop.wait(_LOOK_SECONDS):
-            fresh = [*self._events(), *self._stories(), *self._media()]
+            fresh = [*self._events(), *self._stories(), *self._media(), *self._sweeps()]
             for line in fresh:
                 print(line, flush=True)
             quiet = 0.0 if fresh or self._simulator is None else quiet + _LOOK_SECONDS
+
+    def _first_look(self) -> None:
+        dated = [resource for resource in RESOURCES if resource.dated]
+        for resource in dated:
+            requests.post(f"{self._url}/admin/functions/{resource.function}", json={"input": ""}, timeout=30)
+        rows = self._storage.table("checkpoints")
+        while len([row for row in rows.list_entities() if row.get("started")]) < len(dated):
+            if self._stop.wait(_LOOK_SECONDS):
+                return
 
     def _sync(self) -> None:
         answer = requests.post(f"{self._url}/api/ops/webhooks/sync", timeout=60)
@@ -96,6 +114,13 @@ class Demonstration:
             self._seen.add(blob)
             url = self._storage.container(container).get_blob_client(blob).url
             yield _line(None, "audio", container, f"{size // 1024} KiB", "", f"{url}?{self._sas(container)}")
+
+    def _sweeps(self) -> Iterator[str]:
+        lines = self._log.read_text(errors="replace").splitlines()
+        for line in lines[self._log_lines :]:
+            if found := re.search(r"the sweep found (\d+) of (\w+)", line):
+                yield _line(None, "sweep", found[2], f"{found[1]} found", "", "by comparing the whole day")
+        self._log_lines = len(lines)
 
     def _blobs(self) -> Iterator[tuple[str, str, int]]:
         for container in _MEDIA:

@@ -11,7 +11,6 @@ import socket
 import sys
 import threading
 from contextlib import ExitStack
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,6 @@ from dev.demo import Demonstration
 from dev.host.child import ChildProcess, NotReady
 from dev.host.process import HostProcess
 from dev.simulator import SimulatorProcess
-from shared.times import iso, now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,8 +27,6 @@ ROOT = Path(__file__).resolve().parents[1]
 STATE = ROOT / ".azurite"
 LOG = STATE / "host.log"
 HOST_PORT = 7071
-# The simulated day lies in the two hours before now.
-DEMO_DAY = timedelta(hours=3)
 SIMULATOR_KEY = "demo-key"
 # So that polling, sweeping and reconciling show themselves within a minute or two.
 DEMO_SETTINGS = {
@@ -43,7 +39,7 @@ DEMO_SETTINGS = {
     "POLL_VOICEMAIL_BOXES_SCHEDULE": "6/20 * * * * *",
     "POLL_AUDIO_PROMPTS_SCHEDULE": "8/20 * * * * *",
     "POLL_VOIP_ENDPOINTS_SCHEDULE": "12/20 * * * * *",
-    "SWEEP_SCHEDULE": "30 * * * * *",
+    "SWEEP_SCHEDULE": "12/20 * * * * *",
     "RECONCILE_SCHEDULE": "*/20 * * * * *",
 }
 
@@ -110,12 +106,11 @@ def run(stack: ExitStack, arguments: argparse.Namespace, stop: threading.Event) 
         simulator = stack.enter_context(SimulatorProcess(SIMULATOR_KEY, *day, day="demo"))
         environment |= {"PBX_BASE_URL": simulator.base_url, "PBX_API_KEY": SIMULATOR_KEY} | DEMO_SETTINGS
         environment["PUBLIC_BASE_URL"] = f"{url}/"
-        environment["POLL_START"] = iso(now() - DEMO_DAY)
     print(f"PBX               {simulator.url + '  (simulator)' if simulator else environment['PBX_BASE_URL']}")
     host, kind = start_host(arguments.port, environment)
     stack.enter_context(host)
     print(f"Function host     {url}  ({kind}; its log is .azurite/host.log)", flush=True)
-    Demonstration(url, environment, simulator, stop).run()
+    Demonstration(url, environment, LOG, simulator, stop).run()
     if not stop.is_set():
         print("\nEverything goes on running. Ctrl-C ends it.", flush=True)
     while not stop.wait(1):
@@ -127,7 +122,7 @@ def main() -> int:
     """0 after Ctrl-C, 1 with one clear line where it cannot start."""
     parser = argparse.ArgumentParser(prog="python -m dev.start", description=__doc__)
     parser.add_argument("--port", type=int, default=HOST_PORT, help="of the function host")
-    parser.add_argument("--pace", type=float, default=0.4, help="seconds between the steps of the simulated day")
+    parser.add_argument("--pace", type=float, default=0.6, help="seconds between the steps of the simulated day")
     arguments = parser.parse_args()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
