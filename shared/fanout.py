@@ -25,8 +25,6 @@ QUEUE = "deliveries"
 # Instances may not know of a new subscription before this: what it missed is looked for then.
 CATCH_UP_SECONDS = 10
 _WINDOW = timedelta(seconds=STALE_SECONDS + 3)
-# An event that waited for longer before somebody subscribed is not meant for them.
-_BEFORE = timedelta(seconds=60)
 _CHUNK = 500
 
 
@@ -55,8 +53,8 @@ def send_delivery(bridge: Bridge, subscription: str, event: str, **more: Any) ->
 
 def catch_up(bridge: Bridge, subscription: Subscription) -> None:
     """Have what happens in a new subscription's first seconds looked for, once all instances know of it."""
-    since = subscription.created - timedelta(seconds=1)
-    send_range(bridge, subscription.id, since, subscription.created + _WINDOW, delay=CATCH_UP_SECONDS)
+    until = subscription.created + _WINDOW
+    send_range(bridge, subscription.id, subscription.created, until, delay=CATCH_UP_SECONDS)
 
 
 def send_range(
@@ -86,8 +84,11 @@ def run_range(bridge: Bridge, message: Mapping[str, Any]) -> None:
     rows, after = between(bridge.storage, since, until, after=message.get("after"), limit=_CHUNK)
     for row in rows:
         fact = fact_of_row(bridge, row)
-        if fact is not None and _wants(bridge, subscription, fact):
-            send_delivery(bridge, subscription.id, fact.id, **({"again": True} if message.get("again") else {}))
+        if fact is None:
+            continue
+        again = bool(message.get("again"))
+        if _is_for(bridge, subscription, fact) if again else _wants(bridge, subscription, fact):
+            send_delivery(bridge, subscription.id, fact.id, **({"again": True} if again else {}))
     if after:
         send(bridge.storage, QUEUE, {**message, "after": after}, name=str(message["id"]))
 
@@ -103,6 +104,8 @@ def fact_of_row(bridge: Bridge, row: Mapping[str, Any]) -> Fact | None:
 
 
 def _wants(bridge: Bridge, one: Subscription, fact: Fact) -> bool:
-    if one.event != fact.event.name or not one.active or fact.received < one.created - _BEFORE:
-        return False
-    return meets(fact, one.wanted, bridge.settings.default_region)
+    return one.active and fact.received >= one.created and _is_for(bridge, one, fact)
+
+
+def _is_for(bridge: Bridge, one: Subscription, fact: Fact) -> bool:
+    return one.event == fact.event.name and meets(fact, one.wanted, bridge.settings.default_region)

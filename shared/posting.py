@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import threading
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -22,6 +23,8 @@ TOTAL_SECONDS = 20
 LONGEST_ANSWER = 4096
 LONGEST_WAIT = 24 * 3600
 _HOSTS = 256
+# The deadline of this thread's post, for the connection that it happens to use.
+_posting = threading.local()
 _THROTTLED = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 Verdict = Literal["delivered", "failed", "gone"]
@@ -37,22 +40,24 @@ class Outcome:
     wait: int = 0
 
 
-def post(url: str, body: bytes, headers: Mapping[str, str], *, allow_loopback: bool) -> Outcome:
+def post(
+    url: str, body: bytes, headers: Mapping[str, str], *, allow_loopback: bool, seconds: float = TOTAL_SECONDS
+) -> Outcome:
     """
-    Post a body; nothing is followed, and 20 seconds are all it gets, answer included.
+    Post a body; nothing is followed, and `seconds` are all it gets, answer included.
 
     Nothing is raised for what the other side does. No text of the outcome holds the address.
     """
     import requests
 
     start = time.monotonic()
-    deadline = start + TOTAL_SECONDS
+    _posting.deadline = start + seconds
     try:
         session: requests.Session = _session(allow_loopback)
         request = session.prepare_request(requests.Request("POST", url, data=body, headers=dict(headers)))
-        timeout = (CONNECT_SECONDS, TOTAL_SECONDS)
+        timeout = (min(CONNECT_SECONDS, seconds), seconds)
         with session.send(request, timeout=timeout, stream=True, allow_redirects=False) as response:
-            _finish(response, deadline)
+            _finish(response)
             return _judged(url, response, time.monotonic() - start)
     except AddressRefused:
         word = "address refused"
@@ -67,17 +72,14 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, allow_loopback: b
     return Outcome("failed", word, time.monotonic() - start)
 
 
-def _finish(response: Any, deadline: float) -> None:
-    """Read a short answer to its end, so that the connection can serve again; one that is longer is cut off."""
+def _finish(response: Any) -> None:
+    """Read a short answer to its end, so that the connection can serve again; one that is long or slow is cut off."""
     import urllib3
 
     left = LONGEST_ANSWER
     try:
         while left and (part := response.raw.read1(left)):
             left -= len(part)
-            if time.monotonic() > deadline:
-                response.raw.close()
-                return
         if not left:
             response.raw.close()
     except (urllib3.exceptions.HTTPError, OSError):
@@ -118,7 +120,7 @@ def _session(allow_loopback: bool) -> Any:
     class Timely(HTTPResponse):
         def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
             super().__init__(sock, *args, **options)
-            self.fp = io.BufferedReader(_Timed(self.fp.detach(), sock, time.monotonic() + TOTAL_SECONDS))
+            self.fp = io.BufferedReader(_Timed(self.fp.detach(), sock, _posting.deadline))
 
     session = guarded_session(allow_loopback=allow_loopback, hosts=_HOSTS)
     for adapter in session.adapters.values():

@@ -17,12 +17,13 @@ Answer = tuple[int, dict[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One request: its path, its headers in lower case, its body, and when it came (monotonic seconds)."""
+    """One request: its path, its headers in lower case, its body, when it came (monotonic seconds), from which port."""
 
     path: str
     headers: Mapping[str, str]
     body: bytes
     time: float
+    port: int
 
     @property
     def id(self) -> str:
@@ -88,7 +89,9 @@ class Listener:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                status, more = listener._take(Received(self.path, headers, body, time.monotonic()))
+                status, more = listener._take(
+                    Received(self.path, headers, body, time.monotonic(), self.client_address[1])
+                )
                 self.send_response(status)
                 for name, value in more.items():
                     self.send_header(name, value)

@@ -1,0 +1,63 @@
+"""What a storage sends to a queue, seen on its way: with its delay, which nobody can read from the queue."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from requests.adapters import HTTPAdapter
+
+if TYPE_CHECKING:
+    import requests
+
+    from shared.storage import Storage
+
+_TEXT = re.compile(rb"<MessageText>([^<]*)</MessageText>")
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One message: its queue, what it says, and the seconds until it is seen."""
+
+    queue: str
+    message: dict[str, Any]
+    delay: int
+
+    @property
+    def body(self) -> bytes:
+        return json.dumps(self.message).encode()
+
+
+class Outbox(HTTPAdapter):
+    """Notes what is put on queues."""
+
+    def __init__(self) -> None:
+        super().__init__(pool_maxsize=32)
+        self.sent: list[Sent] = []
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        response = super().send(request, *args, **options)
+        parts = urlsplit(request.url or "")
+        found = _TEXT.search(request.body) if isinstance(request.body, bytes) else None
+        if request.method == "POST" and parts.path.endswith("/messages") and found and response.status_code == 201:
+            delay = int(parse_qs(parts.query).get("visibilitytimeout", ["0"])[0])
+            message = json.loads(base64.b64decode(found[1]))
+            self.sent.append(Sent(parts.path.split("/")[-2], message, delay))
+        return response
+
+    def take(self, queue: str = "deliveries") -> list[Sent]:
+        """What was put on a queue since it was asked last."""
+        taken = [one for one in self.sent if one.queue == queue]
+        self.sent = [one for one in self.sent if one.queue != queue]
+        return taken
+
+
+def outbox(storage: Storage) -> Outbox:
+    """Watch what this storage sends from now on."""
+    adapter = Outbox()
+    storage._session.mount("http://", adapter)
+    return adapter
