@@ -6,8 +6,8 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from dev.azurite import AzuriteProcess
 
+from dev.azurite import AzuriteProcess
 from shared.bridge import Bridge
 from shared.calls import Calls
 from shared.settings import Settings
