@@ -49,9 +49,9 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal(
         status=404,
         description="There are no items found based on the request.",
-        kinds=(*_ASKING, "list", "unsubscribe"),
+        kinds=(*_ASKING, "list", "unsubscribe", "feed"),
     ),
-    Refusal(status=409, description="It may have rung already, or the key is another call's.", kinds=("dial",)),
+    Refusal(status=409, description="What is there already stands against it.", kinds=_WITH_BODY),
     Refusal(status=413, description="The body is too large.", kinds=_WITH_BODY),
     Refusal(status=422, description="A value does not fit; the answer says which and why.", kinds=_ALL),
     Refusal(status=429, description="The PBX's calls for this minute are used up.", kinds=_ASKING, later=True),

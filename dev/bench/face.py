@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 _ROOT = Path(__file__).resolve().parents[2]
 _MANY, _FEW = 200_000, 1_000
-_CHUNK = 9_700
+# The emulator takes rows faster in the order of their keys.
+_CHUNK = 97
 _LISTS_IN_ROUND = 40
 # Five rounds and a warm-up stay below the budget of 100 calls a minute.
 _ACTIONS_IN_ROUND = 15
@@ -59,9 +60,9 @@ def figures() -> list[Figure]:
 
 def _fill(storage: Storage, count: int) -> None:
     intake, moment = Intake(storage, "call_history"), datetime.now(UTC)
-    # From the newest down, so that the head row is written in full once.
-    for top in range(count, 0, -_CHUNK):
-        intake.add([row_of(number, _call(number)) for number in range(max(0, top - _CHUNK) + 1, top + 1)], moment)
+    for start in range(0, count, _CHUNK):
+        rows = [row_of(number, _call(number)) for number in range(start + 1, min(start + _CHUNK, count) + 1)]
+        intake.add(rows, moment)
 
 
 def _call(number: int) -> dict[str, object]:
