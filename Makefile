@@ -57,6 +57,12 @@ infra: install ## templates, scripts and workflows: parsed, linted, run against 
 		&& bicep build-params infra/main.bicepparam --stdout >/dev/null \
 		&& bicep build-params infra/production.bicepparam --stdout >/dev/null; fi
 
+fuzz: install ## thousands of requests to /api/v2 made from its own definition, over HTTP
+	@$(BIN)/python -m dev.fuzz
+
+connector: install ## write the custom connector's files anew from the tables
+	@$(BIN)/python -m dev.connector
+
 lock: install ## write requirements.txt and requirements-dev.txt anew from dev/requirements
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
 		dev/requirements/app.in -o requirements.txt
