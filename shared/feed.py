@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import json
 import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from shared.envelopes import succeeded
@@ -32,8 +33,11 @@ CONTINUATION = "continuation"
 DEFAULT_LIMIT = 50
 # A request looks at so many pages of the table at most; the rest is for the next one.
 _PAGES, _PAGE = 4, 1000
-_NEXT = re.compile(r"[0-9]{16}(?:-[a-z2-7]{52})?", re.ASCII)
+# Where a part begins: at the key of its first row, or where the table service says that it stopped looking.
+_KEY = re.compile(r"[0-9]{16}-[a-z2-7]{52}", re.ASCII)
+_STOPPED = re.compile(r'\{"PartitionKey": "[!-~]{1,200}", "RowKey": (?:null|"[!-~]{1,400}")\}')
 _IDENTIFIERS = ("callID", "contactID", "previous_contactID", "recordingID", "voicemailID")
+_WRONG = Invalid((FieldError(CONTINUATION, "what the last answer gave is expected, with the same filters"),))
 
 ITEM: Shape = (
     Field("id", "string", "ID of the event, the same as webhook-id in deliveries."),
@@ -103,15 +107,16 @@ def read(bridge: Bridge, given: Given) -> dict[str, Any]:
 def between(
     storage: Storage, since: datetime, until: datetime, *, after: str | None, limit: int
 ) -> tuple[list[Mapping[str, Any]], str | None]:
-    """Rows that came in between two times, newest first, from a key on; and the key of the next part, if any."""
-    return _query(storage, [*_bounds(since, until), *([f"RowKey ge '{after}'"] if after else [])], limit)
+    """Rows that came in between two times, newest first; and what `after` has to be for the next part, if any."""
+    return _query(storage, _bounds(since, until), after, limit)
 
 
 def _scan(
     bridge: Bridge, values: Mapping[str, Any], start: str | None, limit: int
 ) -> tuple[list[Mapping[str, Any]], str | None]:
+    from azure.core.exceptions import HttpResponseError
+
     conditions = _bounds(values.get("date_from"), values.get("date_to"))
-    conditions += [f"RowKey ge '{start}'"] if start else []
     conditions += [f"type eq '{values['type']}'"] if "type" in values else []
     conditions += [f"callID eq {values['call_id']}L"] if "call_id" in values else []
     if "number" in values:
@@ -119,7 +124,12 @@ def _scan(
         full = e164(number, bridge.settings.default_region)
         columns = ("callerE164", "destinationE164") if full else ("caller", "destination")
         conditions.append("(" + " or ".join(f"{column} eq '{full or number}'" for column in columns) + ")")
-    return _query(bridge.storage, conditions, limit)
+    try:
+        return _query(bridge.storage, conditions, start, limit)
+    except HttpResponseError as error:
+        if start and error.status_code == HTTPStatus.BAD_REQUEST:
+            raise _WRONG from None
+        raise
 
 
 def _bounds(since: datetime | None, until: datetime | None) -> list[str]:
@@ -129,18 +139,22 @@ def _bounds(since: datetime | None, until: datetime | None) -> list[str]:
     return told + ([f"RowKey lt '{feed_position(since)}~'"] if since else [])
 
 
-def _query(storage: Storage, conditions: list[str], limit: int) -> tuple[list[Mapping[str, Any]], str | None]:
+def _query(
+    storage: Storage, conditions: list[str], start: str | None, limit: int
+) -> tuple[list[Mapping[str, Any]], str | None]:
+    stopped = start if start and _STOPPED.fullmatch(start) else None
+    if start and not stopped:
+        conditions = [*conditions, f"RowKey ge '{start}'"]
     query = storage.table(FEED).query_entities(" and ".join(conditions), results_per_page=min(limit + 1, _PAGE))
-    pages = query.by_page()
+    pages: Any = query.by_page(json.loads(stopped) if stopped else None)
     rows: list[Mapping[str, Any]] = []
     for _ in range(_PAGES):
         rows += next(pages, ())
         if len(rows) > limit:
             return rows[:limit], str(rows[limit]["RowKey"])
-        token: Any = pages.continuation_token  # type: ignore[attr-defined]
-        if not token:
+        if not pages.continuation_token:
             return rows, None
-    return rows, str(token["RowKey"])
+    return rows, json.dumps(pages.continuation_token)
 
 
 def _mark(values: Mapping[str, Any]) -> str:
@@ -152,14 +166,14 @@ def _mark(values: Mapping[str, Any]) -> str:
 def _position(text: str | None, mark: str) -> str | None:
     if text is None:
         return None
-    wrong = Invalid((FieldError(CONTINUATION, "what the last answer gave is expected, with the same filters"),))
     try:
         told = base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)).decode()
     except (binascii.Error, ValueError):
-        raise wrong from None
-    if not told.startswith(mark) or not _NEXT.fullmatch(told[len(mark) :]):
-        raise wrong
-    return told[len(mark) :]
+        raise _WRONG from None
+    start = told.removeprefix(mark)
+    if start == told or not (_KEY.fullmatch(start) or _STOPPED.fullmatch(start)):
+        raise _WRONG
+    return start
 
 
 def _item(storage: Storage, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from typing import TYPE_CHECKING
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from shared import signatures
-from tests.bridges import RunningBridge, running_bridge
-from tests.listener import Listener
+from shared.deadletters import bury
+from shared.events import EVENTS
+from shared.receiving import submit
+from shared.settings import Settings
+from tests.bridges import MASTER, RunningBridge, running_bridge, until
+from tests.listener import Listener, Received
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +24,7 @@ if TYPE_CHECKING:
     from dev.azurite import AzuriteProcess
 
 pytestmark = pytest.mark.xdist_group("subscriptions")
+_calls = itertools.count(1524664459097344)
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +42,31 @@ def listener() -> Iterator[Listener]:
         yield listener
 
 
+def listed(running: RunningBridge) -> list[dict[str, Any]]:
+    data: list[dict[str, Any]] = running.ask("GET", "/api/v2/subscriptions").json()["data"]
+    return data
+
+
+def feed(running: RunningBridge, **query: Any) -> list[dict[str, Any]]:
+    data: list[dict[str, Any]] = running.ask("GET", "/api/v2/events", params=query).json()["data"]
+    return data
+
+
+@pytest.fixture(autouse=True)
+def alone(running: RunningBridge) -> Iterator[None]:
+    """Who subscribed in one test is gone in the next."""
+    yield
+    for one in listed(running):
+        running.ask("DELETE", f"/api/v2/webhooks/{one['id']}")
+
+
 def test_an_event_reaches_its_subscriber_signed_and_as_the_pbx_said_it(
     running: RunningBridge, listener: Listener
 ) -> None:
     made = running.ask("POST", "/api/v2/webhooks/CallCompleted", json={"endpoint": listener.url})
     assert made.status_code == 201
     told = made.json()
+    assert told.keys() == {"version", "status", "statusCode", "message", "data", "secret"}
     assert (told["statusCode"], told["status"]) == (201, "success")
     assert made.headers["Location"] == f"{running.url}/api/v2/webhooks/{told['data']}"
     id = running.happen("CallCompleted", remark="kept")
@@ -50,3 +77,218 @@ def test_an_event_reaches_its_subscriber_signed_and_as_the_pbx_said_it(
     body = delivery.json()
     assert body.keys() == {"type", "eventType", "version", "data"}
     assert (body["eventType"], body["data"]["remark"]) == ("CallCompleted", "kept")
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.name)
+def test_every_event_can_be_subscribed_to_and_left_without_a_key(event: Any, running: RunningBridge) -> None:
+    made = running.ask("POST", f"/api/v2/webhooks/{event.name}", json={"endpoint": "http://127.0.0.1:9/"})
+    assert made.status_code == 201
+    for _ in range(2):
+        left = running.ask("DELETE", made.headers["Location"], key="")
+        assert (left.status_code, left.json()["data"]) == (200, None)
+    assert listed(running) == []
+
+
+@pytest.mark.parametrize("spelling", ["callcompleted", "CALLCOMPLETED", "CallCompletedEvent", "call_completed"])
+def test_other_spellings_of_an_event_are_taken(spelling: str, running: RunningBridge) -> None:
+    running.subscribe(spelling, "http://127.0.0.1:9/")
+    (one,) = listed(running)
+    assert one["event"] == "CallCompleted"
+
+
+def test_an_event_that_nobody_knows_is_not_found(running: RunningBridge) -> None:
+    answer = running.ask("POST", "/api/v2/webhooks/CallParked", json={"endpoint": "http://127.0.0.1:9/"})
+    assert (answer.status_code, answer.json()["statusCode"]) == (404, 404)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "path"),
+    [
+        (b"", 400, None),
+        (b"garbage", 400, None),
+        (b"[]", 422, "body"),
+        (b"{}", 422, "endpoint"),
+        (b'{"endpoint": 5}', 422, "endpoint"),
+        (b'{"endpoint": "http://8.8.8.8/"}', 422, "endpoint"),
+        (b'{"endpoint": "https://10.0.0.1/"}', 422, "endpoint"),
+        (b'{"endpoint": "https://user@8.8.8.8/"}', 422, "endpoint"),
+        (b'{"endpoint": "https://8.8.8.8/", "filter": {"direction": "up"}}', 422, "filter.direction"),
+        (b'{"endpoint": "https://8.8.8.8/", "direction": "up"}', 422, "filter.direction"),
+        (b'{"endpoint": "https://8.8.8.8/", "filter": {"contact": 5}}', 422, "filter.contact"),
+        (b'{"endpoint": "https://8.8.8.8/", "filter": []}', 422, "filter"),
+        (b'{"endpoint": "https://8.8.8.8/", "shape": "xml"}', 422, "shape"),
+        (b'{"endpoint": "https://8.8.8.8/", "secret": "whsec_c2hvcnQ="}', 422, "secret"),
+        (b'{"endpoint": "https://8.8.8.8/' + b"a" * 70_000 + b'"}', 413, None),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_the_field(
+    body: bytes, status: int, path: str | None, running: RunningBridge
+) -> None:
+    answer = running.ask("POST", "/api/v2/webhooks/CallStarted", data=body)
+    assert answer.status_code == status
+    told = answer.json()
+    assert (told["status"], told["statusCode"]) == ("error", status)
+    assert [error["path"] for error in told.get("errors", [])] == ([path] if path else [])
+    assert "8.8.8.8" not in answer.text
+
+
+def test_keys_are_asked_for_except_where_the_id_is_the_key(running: RunningBridge) -> None:
+    for method, path in (
+        ("POST", "/api/v2/webhooks/CallStarted"),
+        ("POST", "/api/v2/webhooks/CallParked"),
+        ("POST", "/api/v2/webhooks/unsubscribe"),
+        ("DELETE", "/api/v2/webhooks/CallStarted"),
+        ("POST", "/api/v2/webhooks/0123/rotate"),
+        ("GET", "/api/v2/subscriptions"),
+        ("GET", "/api/v2/events"),
+        ("POST", "/api/ops/deadletters/replay"),
+        ("POST", "/api/ops/subscriptions/0123/replay"),
+    ):
+        assert running.ask(method, path, key="").status_code == 401, path
+        assert path.startswith("/api/v2") or running.ask(method, path).status_code == 401, path
+    answers = [running.ask("DELETE", f"/api/v2/webhooks/{id}", key="") for id in ("0" * 32, "x", "'%20or%20'")]
+    assert {(answer.status_code, answer.text) for answer in answers} == {(200, answers[0].text)}
+
+
+def test_the_same_wish_is_the_same_subscription_and_shows_no_secret_again(running: RunningBridge) -> None:
+    url = "http://127.0.0.1:9/hook"
+    first = running.subscribe("CallStarted", url, filter={"direction": "in"})
+    assert first["secret"].startswith("whsec_")
+    again = running.subscribe("CallStarted", url, direction="in")
+    assert (again["data"], "secret" in again) == (first["data"], False)
+    assert running.subscribe("CallStarted", url)["data"] != first["data"]
+
+
+def test_a_callback_address_is_enough_to_leave(running: RunningBridge) -> None:
+    one, other = "http://127.0.0.1:9/one", "http://127.0.0.1:9/other"
+    for event, url in (("CallStarted", one), ("CallCompleted", one), ("CallStarted", other)):
+        running.subscribe(event, url)
+    for _ in range(2):
+        left = running.ask("DELETE", "/api/v2/webhooks/CallStarted", json={"endpoint": one})
+        assert left.status_code == 200
+        assert len(listed(running)) == 2
+    assert running.ask("POST", "/api/v2/webhooks/unsubscribe", json={"endpoint": one}).status_code == 200
+    (left_over,) = listed(running)
+    assert left_over["event"] == "CallStarted"
+    assert running.ask("DELETE", "/api/v2/webhooks/CallStarted", data=b"").status_code == 400
+    assert running.ask("DELETE", "/api/v2/webhooks/CallStarted", json={}).status_code == 422
+
+
+def test_nothing_comes_after_leaving(running: RunningBridge, listener: Listener) -> None:
+    gone = running.subscribe("CallStarted", listener.url + "/gone")
+    running.subscribe("CallStarted", listener.url + "/here")
+    running.happen("CallStarted")
+    listener.wait(2)
+    running.ask("DELETE", f"/api/v2/webhooks/{gone['data']}", key="")
+    running.happen("CallStarted")
+    listener.wait(3)
+    assert Counter(one.path for one in listener.received) == {"/hook/gone": 1, "/hook/here": 2}
+
+
+def test_a_secret_of_one_s_own_signs_and_both_do_after_a_rotation(running: RunningBridge, listener: Listener) -> None:
+    own = signatures.new_secret()
+    made = running.subscribe("CallStarted", listener.url, secret=own)
+    assert made["secret"] == own
+    rotated = running.ask("POST", f"/api/v2/webhooks/{made['data']}/rotate")
+    assert (rotated.status_code, rotated.json()["data"]) == (200, made["data"])
+    running.happen("CallStarted")
+    (delivery,) = listener.wait(1)
+    for secret in (own, rotated.json()["secret"]):
+        signatures.verify(delivery.headers, delivery.body, [secret], time.time())
+    assert running.ask("POST", f"/api/v2/webhooks/{'0' * 32}/rotate").status_code == 404
+
+
+def test_the_list_shows_results_and_no_address(running: RunningBridge, listener: Listener) -> None:
+    listener.answer = lambda received: (500 if "bad" in received.path else 200, {})
+    good = running.subscribe("CallStarted", listener.url + "/good?sig=s3cret", filter={"contact_id": 966})
+    bad = running.subscribe("CallStarted", listener.url + "/bad?sig=s3cret", shape="cloudevents")
+    running.happen("CallStarted", contactID=966)
+    listener.wait(2)
+    until(lambda: all(row["lastResult"] for row in listed(running)))
+    answer = running.ask("GET", "/api/v2/subscriptions")
+    rows = {row["id"]: row for row in answer.json()["data"]}
+    assert (rows[good["data"]]["state"], rows[good["data"]]["lastResult"]) == ("active", "200")
+    assert rows[good["data"]]["filter"] == {"contact_id": 966}
+    failing = rows[bad["data"]]
+    assert (failing["state"], failing["lastResult"], failing["failures"]) == ("failing", "500", 1)
+    assert failing["host"] == listener.url.split("/")[2]
+    assert "s3cret" not in answer.text
+    assert "/hook" not in answer.text
+
+
+def test_a_failed_delivery_comes_again_by_itself(running: RunningBridge, listener: Listener) -> None:
+    listener.answer = lambda received: (503 if len(listener.received) < 2 else 200, {"Retry-After": "1"})
+    running.subscribe("VoicemailCreated", listener.url)
+    id = running.happen("VoicemailCreated", voicemailID=next(_calls))
+    received = listener.wait(2, seconds=15)
+    assert {one.id for one in received} == {id}
+    assert received[0].body == received[1].body
+    assert 3 < received[1].time - received[0].time < 12
+
+
+def test_what_the_app_tells_itself_is_delivered_too(running: RunningBridge, listener: Listener) -> None:
+    settings = Settings.from_env({"DataStorage": "UseDevelopmentStorage=true", "PBX_API_KEY": "key"})
+    for event in ("RecordingStored", "ContactCreated"):
+        running.subscribe(event, f"{listener.url}/{event}")
+    number = next(_calls)
+    stored = {"recordingID": number, "callID": number, "contactID": 966, "caller": "27771153", "direction": "in"}
+    stored |= {"blobUrl": "https://account.blob.example/recordings/1.mp3", "sha256": "ab", "size": 5}
+    submit(running.storage, settings, "RecordingStored", stored, origin="bridge")
+    submit(running.storage, settings, "ContactCreated", {"contactID": number, "firstname": "Anna"}, origin="poll")
+    bodies = {one.path.rpartition("/")[2]: one.json() for one in listener.wait(2)}
+    assert bodies["RecordingStored"]["data"] == stored
+    assert bodies["ContactCreated"]["data"]["firstname"] == "Anna"
+
+
+def test_the_feed_is_read_in_parts(running: RunningBridge) -> None:
+    call = next(_calls)
+    ids = [running.happen(event, callID=call) for event in ("CallStarted", "CallConnected", "CallCompleted")]
+    query = f"/api/v2/events?call_id={call}&limit=2"
+    until(lambda: len(feed(running, call_id=call)) == 3)
+    first = running.ask("GET", query).json()
+    second = running.ask("GET", f"{query}&continuation={first['continuation']}").json()
+    assert [item["id"] for item in first["data"] + second["data"]] == ids[::-1]
+    assert second["continuation"] is None
+    wrong = running.ask("GET", f"{query}&continuation=garbage")
+    assert (wrong.status_code, wrong.json()["errors"][0]["path"]) == (422, "continuation")
+
+
+def test_dead_letters_and_past_events_are_replayed_by_the_operator(running: RunningBridge, listener: Listener) -> None:
+    id = running.happen("LostCallerAdded", attempts=next(_calls))
+    bury(running.storage, kind="refused", id="CallStarted-1", reason="did not fit", body=b'{"data": {}}')
+    told = running.ask("POST", "/api/ops/deadletters/replay", key=MASTER, json={"kind": "refused"})
+    assert (told.status_code, told.json()) == (200, {"replayed": 0, "kept": ["CallStarted-1"]})
+    until(lambda: id in {item["id"] for item in feed(running, type="LostCallerAdded")})
+    made = running.subscribe("LostCallerAdded", listener.url)
+    path = f"/api/ops/subscriptions/{made['data']}/replay"
+    replayed = running.ask("POST", path, key=MASTER, json={"date_from": "2020-01-01T00:00:00Z"})
+    assert replayed.status_code == 202
+    listener.wait_for(lambda received: id in {one.id for one in received})
+    assert running.ask("POST", path, key=MASTER, json={}).status_code == 422
+    elsewhere = path.replace(made["data"], "0" * 32)
+    assert running.ask("POST", elsewhere, key=MASTER, json={"date_from": "2020-01-01"}).status_code == 404
+
+
+def test_a_dead_and_a_slow_subscriber_keep_nobody_waiting(running: RunningBridge, listener: Listener) -> None:
+    events, subscribers = 40, 20
+
+    def answer(received: Received) -> tuple[int, dict[str, str]]:
+        if received.path.endswith("/slow"):
+            time.sleep(3)
+        return 200, {}
+
+    listener.answer = answer
+    running.subscribe("CallTransfered", "http://127.0.0.1:9/dead")
+    running.subscribe("CallTransfered", listener.url + "/slow")
+    healthy = [f"/hook/{number}" for number in range(subscribers - 2)]
+    for path in healthy:
+        running.subscribe("CallTransfered", listener.url.removesuffix("/hook") + path)
+    with ThreadPoolExecutor(8) as pool:
+        ids = set(pool.map(lambda number: running.happen("CallTransfered", callID=next(_calls)), range(events)))
+    start = time.monotonic()
+    told = len(healthy) * events
+    listener.wait_for(lambda received: sum(one.path in healthy for one in received) >= told, 40)
+    seconds = time.monotonic() - start
+    counts = Counter((one.path, one.id) for one in listener.received if one.path in healthy)
+    assert counts == {(path, id): 1 for path in healthy for id in ids}
+    assert len(listener.on("/hook/slow")) <= 2 * (seconds / 3 + 3)

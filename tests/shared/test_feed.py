@@ -156,5 +156,24 @@ def test_a_continuation_belongs_to_its_filters(bridge: Bridge, ids: list[str]) -
         read(bridge, limit=2, type="CallConnected", continuation=mark)
 
 
+def test_a_search_that_finds_little_goes_on_where_it_stopped(
+    bridge: Bridge, ids: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "_PAGES", 1)
+    monkeypatch.setattr(feed, "_PAGE", 2)
+    for start in (None, ids[7]):
+        found: list[str] = []
+        mark: dict[str, str] = {} if start is None else {"continuation": read(bridge, limit=7)["continuation"]}
+        for _ in range(30):
+            answer = read(bridge, limit=7, **mark)
+            assert len(answer["data"]) <= 2
+            found += [item["id"] for item in answer["data"]]
+            if answer["continuation"] is None:
+                break
+            mark = {"continuation": answer["continuation"]}
+        assert set(found) <= set(ids)
+        assert found == ids[-len(found) :]
+
+
 def test_nothing_has_happened_yet(bridge: Bridge) -> None:
     assert read(bridge)["data"] == []
