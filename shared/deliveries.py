@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 KIND = "delivery"
+CLAIMS = "deliveries"
 # Seconds before each attempt; after the last one the delivery is a dead letter.
 SCHEDULE = (0, 5, 60, 300, 1800, 7200, 18_000, 36_000, 86_400)
 JITTER = 0.1
@@ -64,7 +65,7 @@ def run(bridge: Bridge, body: bytes, attempt: int) -> None:
 
 def _deliver(bridge: Bridge, message: Mapping[str, Any], seen: bool) -> None:
     try:
-        event, token, tries = str(message["event"]), str(message["token"]), int(message["attempt"])
+        event, _, tries = str(message["event"]), message["token"], int(message["attempt"])
         parse_time(message["first"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Unprocessable("the message names no delivery") from error
@@ -76,7 +77,7 @@ def _deliver(bridge: Bridge, message: Mapping[str, Any], seen: bool) -> None:
         return
     try:
         with gates(bridge.storage).passing(one.id):
-            if not _claim(bridge.storage, message, one.id, event, token, known=bool(tries or seen)):
+            if not _claim(bridge.storage, message, known=bool(tries or seen)):
                 return
             outcome = _send(bridge, one, event)
             failures = gates(bridge.storage).note(
@@ -100,13 +101,13 @@ def _send(bridge: Bridge, one: Subscription, event: str) -> Outcome:
 
 
 def _conclude(bridge: Bridge, one: Subscription, message: Mapping[str, Any], outcome: Outcome) -> None:
-    event, tries = str(message["event"]), int(message["attempt"])
+    tries = int(message["attempt"])
     if outcome.verdict == "gone":
         logger.warning("subscription %s ended: its subscriber answered %s", one.id, outcome.result)
         end(bridge.storage, one.id)
         return
     if outcome.verdict == "delivered":
-        _close(bridge.storage, one.id, event, outcome.result, tries + 1)
+        _close(bridge.storage, message, outcome.result, tries + 1)
     delivery_log.note(bridge, one, outcome, tries)
     if outcome.verdict == "failed":
         _again(bridge, one, message, outcome)
@@ -148,7 +149,7 @@ def _put_back(bridge: Bridge, message: Mapping[str, Any], delay: float) -> None:
 def _bury(bridge: Bridge, message: Mapping[str, Any], reason: str) -> None:
     id, event, tries = str(message["subscription"]), str(message["event"]), int(message["attempt"])
     bury(bridge.storage, kind=KIND, id=str(message["id"]), reason=reason, body=encode(message), attempts=tries)
-    _close(bridge.storage, id, event, "dead letter", tries)
+    _close(bridge.storage, message, "dead letter", tries)
     logger.warning("signal delivery_failed subscription=%s event=%s attempts=%d", id, event, tries)
 
 
@@ -160,38 +161,51 @@ def end(storage: Storage, id: str) -> bool:
     return ended
 
 
-def _claim(
-    storage: Storage, message: Mapping[str, Any], subscription: str, event: str, token: str, *, known: bool
-) -> bool:
+def _claim(storage: Storage, message: Mapping[str, Any], *, known: bool) -> bool:
     """
     Make an event's delivery to a subscription this message's own; False when it is done, or another message's.
 
-    The row is inserted once. Only a message that was on the queue before has to read it.
+    The row is inserted once. Only a message that was on the queue before, or whose insert got no answer, reads it.
     """
-    from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+    from azure.core.exceptions import (
+        ResourceExistsError,
+        ResourceNotFoundError,
+        ServiceRequestError,
+        ServiceResponseError,
+    )
 
-    table = storage.table("deliveries")
-    row = {"PartitionKey": subscription, "RowKey": event, "token": token, "since": iso(now())}
+    table, row = storage.table(CLAIMS), _claimed(message)
     if message.get("again") and not known:
-        table.upsert_entity(row | {"result": ""})
+        _write(storage, row)
         return True
     if not known:
         try:
             table.create_entity(row)
             return True
-        except ResourceExistsError:
-            logger.debug("claimed before")
+        except (ResourceExistsError, ServiceRequestError, ServiceResponseError):
+            logger.debug("claimed before, or perhaps just now")
     try:
-        found = table.get_entity(subscription, event)
+        found = table.get_entity(row["PartitionKey"], row["RowKey"])
     except ResourceNotFoundError:
-        table.upsert_entity(row)
+        _write(storage, row)
         return True
-    return found["token"] == token and not found.get("result")
+    return found["token"] == message["token"] and not found.get("result")
 
 
-def _close(storage: Storage, subscription: str, event: str, result: str, attempts: int) -> None:
-    row = {"PartitionKey": subscription, "RowKey": event, "result": result, "attempts": attempts, "closed": iso(now())}
-    storage.table("deliveries").upsert_entity(row)
+def _close(storage: Storage, message: Mapping[str, Any], result: str, attempts: int) -> None:
+    _write(storage, _claimed(message) | {"result": result, "attempts": attempts})
+
+
+def _write(storage: Storage, row: Row) -> None:
+    from azure.data.tables import UpdateMode
+
+    # Replacing is sent again where a connection breaks, merging is not; and a post that is not noted is made twice.
+    storage.table(CLAIMS).upsert_entity(row, mode=UpdateMode.REPLACE)
+
+
+def _claimed(message: Mapping[str, Any]) -> Row:
+    keys = {"PartitionKey": str(message["subscription"]), "RowKey": str(message["event"])}
+    return {**keys, "token": str(message["token"]), "at": iso(now())}
 
 
 @lru_cache(maxsize=_BODIES)

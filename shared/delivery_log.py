@@ -50,6 +50,8 @@ class DeliveryLog:
 
     def note(self, id: str, outcome: Outcome, attempt: int, moment: datetime) -> Mapping[str, Any]:
         """Write down what came of an attempt; the row as it is then, empty where nothing was written."""
+        from azure.data.tables import UpdateMode
+
         delivered = outcome.verdict == "delivered"
         with self._lock:
             before = self._written.setdefault(id, _Written())
@@ -65,7 +67,7 @@ class DeliveryLog:
             row["failures"] = int(known.get("failures", 0)) + 1
             row["failing"] = known.get("failing") or iso(moment)
             row["delivered"] = known.get("delivered", "")
-        self._storage.table(TABLE).upsert_entity(row)
+        self._storage.table(TABLE).upsert_entity(row, mode=UpdateMode.REPLACE)
         return row
 
     def read(self, id: str) -> Mapping[str, Any]:

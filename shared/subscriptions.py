@@ -108,6 +108,7 @@ class Subscriptions:
         """
         from azure.core import MatchConditions
         from azure.core.exceptions import HttpResponseError
+        from azure.data.tables import UpdateMode
 
         for _ in range(_TRIES):
             row = self._row(id)
@@ -115,8 +116,12 @@ class Subscriptions:
             if row is None or new is None:
                 return None
             try:
-                etag = row.metadata["etag"]
-                self._table.update_entity(new.row(), etag=etag, match_condition=MatchConditions.IfNotModified)
+                self._table.update_entity(
+                    new.row(),
+                    mode=UpdateMode.REPLACE,
+                    etag=row.metadata["etag"],
+                    match_condition=MatchConditions.IfNotModified,
+                )
             except HttpResponseError as error:
                 if error.status_code not in (404, 412):
                     raise

@@ -1,0 +1,162 @@
+"""Deliveries to many subscribers, against bare posts; and all of them with one subscriber dead and one slow."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from dev.azurite import AzuriteProcess
+from dev.bench.figures import at_least, at_most, median_ratio, seconds
+from dev.bench.subscriber import SLOW, Subscriber
+from shared.bridge import Bridge, assemble
+from shared.deliveries import run
+from shared.processing import process
+from shared.receiving import submit
+from shared.settings import Settings
+from shared.signatures import new_secret
+from shared.subscription import Subscription, new_id
+from shared.subscriptions import subscriptions
+from shared.times import now
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dev.bench.figures import Figure
+
+_SUBSCRIBERS = 20
+_EVENTS, _ALL_EVENTS = 50, 1000
+_WORKERS = 16
+# A workflow's trigger takes about so long to answer.
+_ANSWER_SECONDS = 0.1
+_DEAD = "http://127.0.0.1:9/dead"
+_ids: Iterator[int] = itertools.count(1524664459097344)
+
+
+def _bridge(connection_string: str) -> Bridge:
+    environment = {"DataStorage": connection_string, "PBX_BASE_URL": "http://127.0.0.1:9/", "PBX_API_KEY": "bench"}
+    bridge = assemble(Settings.from_env(environment | {"ALLOW_LOOPBACK_CALLBACKS": "true"}))
+    bridge.storage.create_all()
+    return bridge
+
+
+def _subscribe(bridge: Bridge, urls: list[str]) -> None:
+    for url in urls:
+        wish = Subscription(
+            id=new_id(),
+            event="CallCompleted",
+            endpoint=url,
+            wanted={},
+            shape="native",
+            created=now(),
+            secrets=((new_secret(), None),),
+        )
+        subscriptions(bridge.storage).make(wish)
+
+
+def _happen(bridge: Bridge, count: int) -> None:
+    """Have events on their way to everybody."""
+    times = {"callStarted": "2018-04-25T13:54:19+0000", "callConnected": "2018-04-25T13:54:31+0000"}
+
+    def one(number: int) -> None:
+        data = {"callID": number, "caller": "27771153", "destination": "67000123", "contactID": 966, **times}
+        submit(bridge.storage, bridge.settings, "CallCompleted", data, origin="webhook")
+
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        list(pool.map(one, itertools.islice(_ids, count)))
+    _work(bridge, "events", lambda body, seen: process(bridge, body, seen))
+
+
+def _work(bridge: Bridge, name: str, handle: Any, until: Any = None) -> None:
+    """Take messages off a queue and handle so many at once, until there is none that can be seen."""
+    queue = bridge.storage.queue(name)
+
+    def work(message: Any) -> None:
+        handle(message.content.encode(), message.dequeue_count)
+        queue.delete_message(message)
+
+    def take() -> None:
+        while True:
+            batch = list(next(queue.receive_messages(messages_per_page=8, visibility_timeout=120).by_page(), []))
+            for message in batch:
+                work(message)
+            if not batch and (until is None or until()):
+                return
+
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        for worker in [pool.submit(take) for _ in range(_WORKERS)]:
+            worker.result()
+
+
+def _deliver(bridge: Bridge) -> None:
+    _work(bridge, "deliveries", lambda body, seen: run(bridge, body, seen))
+
+
+def _bare(urls: list[str], count: int) -> None:
+    session = requests.Session()
+    session.trust_env = False
+    session.mount("http://", HTTPAdapter(pool_maxsize=_WORKERS))
+    body = json.dumps({"type": "Event", "eventType": "CallCompleted", "version": "v1", "data": {"callID": 1}})
+
+    def post(url: str) -> None:
+        session.post(url, data=body, timeout=20).raise_for_status()
+
+    with session, ThreadPoolExecutor(_WORKERS) as pool:
+        list(pool.map(post, urls * count))
+
+
+def _ratio(connection_string: str, subscriber: Subscriber) -> float:
+    bridge = _bridge(connection_string)
+    urls = [f"{subscriber.url}/{number}" for number in range(_SUBSCRIBERS)]
+    _subscribe(bridge, urls)
+
+    def ours() -> float:
+        _happen(bridge, _EVENTS)
+        taken = seconds(lambda: _deliver(bridge))
+        counts = subscriber.counts()
+        if set(counts.values()) != {1} or len(counts) != _EVENTS * _SUBSCRIBERS:
+            raise RuntimeError("not everybody was told once")
+        return taken
+
+    def limit() -> float:
+        taken = seconds(lambda: _bare(urls, _EVENTS))
+        subscriber.counts()
+        return taken
+
+    return 1 / median_ratio(ours, limit)
+
+
+def _astray(connection_string: str, subscriber: Subscriber) -> int:
+    """How many deliveries were missing or doubled while one subscriber was dead and one slow."""
+    bridge = _bridge(connection_string)
+    healthy = [f"{subscriber.url}/{number}" for number in range(_SUBSCRIBERS - 2)]
+    _subscribe(bridge, [_DEAD, subscriber.url + SLOW, *healthy])
+    _happen(bridge, _ALL_EVENTS)
+    start = time.monotonic()
+    _deliver(bridge)
+    counts = subscriber.counts()
+    told = [count for (path, _), count in counts.items() if path != SLOW]
+    print(f"{len(told)} in {time.monotonic() - start:.0f} s", flush=True)
+    return _ALL_EVENTS * len(healthy) - len(told) + sum(count - 1 for count in told)
+
+
+def figures() -> list[Figure]:
+    """Deliveries in the time of bare posts, and deliveries that went astray."""
+    with AzuriteProcess(accounts=2) as azurite, Subscriber(_ANSWER_SECONDS) as subscriber:
+        ratio = _ratio(azurite.account(0), subscriber)
+        astray = _astray(azurite.account(1), subscriber)
+    name = f"Deliveries: {_EVENTS} events × {_SUBSCRIBERS} subscribers, answered in {_ANSWER_SECONDS * 1000:.0f} ms"
+    return [
+        at_least(name, "bare posts with the same concurrency", ratio, 0.7),
+        at_most(
+            f"Missing or doubled of {_ALL_EVENTS:,} events × {_SUBSCRIBERS}, one dead, one slow",
+            f"{_ALL_EVENTS * (_SUBSCRIBERS - 2):,} deliveries to the others",
+            astray,
+            0,
+        ),
+    ]
