@@ -23,6 +23,7 @@ from shared.errors import (
     KeyReused,
     PbxNotUnderstood,
     PbxUnavailable,
+    PbxUnreachable,
     StorageUnavailable,
 )
 from shared.operations import operation
@@ -100,7 +101,8 @@ def dial(bridge: Bridge, values: Mapping[str, Any], headers: Mapping[str, str]) 
     Have the PBX ring the employee `contactID` and connect `destination`; returns the PBX's envelope.
 
     The request is claimed in table `dials` before the PBX is asked, so it rings at most once: a repeat gets the
-    first one's answer. A PBX that said no did not ring, and may be asked again. Raises DialUncertain where it is
+    first one's answer. A PBX that said no, or that no
+    connection was made to, did not ring and may be asked again. Raises DialUncertain where it is
     not known whether it rang (the PBX did not answer, or the process died), DialInProgress while another process
     is asking, KeyReused for a key that was used for another call, and what the PBX's client raises.
     """
@@ -118,11 +120,11 @@ def _ring(table: TableClient, request: Request, ask: Callable[[], Mapping[str, A
     try:
         wrapper = ask()
         answer = passed_on(operation(OPERATION), wrapper, wrapper.get("data"))
-    except (PbxUnavailable, PbxNotUnderstood):
-        _note(lambda: table.upsert_entity(_row(request, "uncertain", max(request.keep, UNCERTAIN_WINDOW))))
-        raise
-    except BridgeError:
-        _note(lambda: table.delete_entity(request.row[:2], request.row))
+    except BridgeError as error:
+        if isinstance(error, (PbxUnavailable, PbxNotUnderstood)) and not isinstance(error, PbxUnreachable):
+            _note(lambda: table.upsert_entity(_row(request, "uncertain", max(request.keep, UNCERTAIN_WINDOW))))
+        else:
+            _note(lambda: table.delete_entity(request.row[:2], request.row))
         raise
     _note(lambda: table.upsert_entity(_row(request, "rang", request.keep) | {"answer": json.dumps(answer)}))
     return answer

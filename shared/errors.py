@@ -25,6 +25,7 @@ BridgeError
     - PbxRetriable           asking again later may help
       - PbxThrottled         429
       - PbxUnavailable       5xx, timeouts, connection errors
+        - PbxUnreachable     no connection was made: it cannot have acted
   x MediaError               a recording or voicemail could not be copied
     - MediaNotReady          try again on the schedule
     - MediaRefused           never fetch this: dead letter at once
@@ -174,6 +175,10 @@ class PbxThrottled(PbxRetriable):
 
 class PbxUnavailable(PbxRetriable):
     """The PBX is out of reach, slow, or answers 5xx."""
+
+
+class PbxUnreachable(PbxUnavailable):
+    """No connection was made: the PBX cannot have acted."""
 
 
 class MediaError(BridgeError):

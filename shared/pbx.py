@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from shared import pbx_answers as answers
-from shared.errors import PbxError, PbxNotFound, PbxNotUnderstood, PbxRetriable, PbxUnavailable
+from shared.errors import PbxError, PbxNotFound, PbxNotUnderstood, PbxRetriable, PbxUnavailable, PbxUnreachable
 from shared.operations import operation
 from shared.times import iso
 
@@ -33,6 +33,7 @@ _RETRIES = 3
 _FIRST_WAIT_SECONDS = 0.5
 LONGEST_RETRY_AFTER = 30
 # Seconds for one read, and for a call with all its retries: a caller of an action is waiting.
+_UNREACHABLE = "no connection; check the network and PBX_BASE_URL"
 _PATIENCE = {"action": (10.0, 45.0)}
 _USUAL_PATIENCE = (30.0, 240.0)
 
@@ -139,6 +140,10 @@ class Pbx:
         except urllib3.exceptions.DecodeError:
             raise PbxNotUnderstood(row.id, "the answer is packed in an unknown way") from None
         # The texts of these errors hold URLs, and URLs hold phone numbers.
+        except requests.ConnectionError as error:
+            if _never_connected(error):
+                raise PbxUnreachable(row.id, _UNREACHABLE) from None
+            raise PbxUnavailable(row.id, _silence(row)) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError):
             raise PbxUnavailable(row.id, _silence(row)) from None
         return answers.parse(row, response.status_code, response.headers, body, sent), response.headers
@@ -162,6 +167,14 @@ class Pbx:
 
 # The parameter of Pbx.call has the name that this function has elsewhere.
 _row = operation
+
+
+def _never_connected(error: requests.ConnectionError) -> bool:
+    import requests
+    from urllib3.exceptions import NewConnectionError
+
+    cause = error.args[0] if error.args else None
+    return isinstance(error, requests.ConnectTimeout) or isinstance(getattr(cause, "reason", None), NewConnectionError)
 
 
 def _silence(row: Operation) -> str:

@@ -24,6 +24,7 @@ from shared.errors import (
     PbxNotFound,
     PbxThrottled,
     PbxUnavailable,
+    PbxUnreachable,
     StorageUnavailable,
 )
 from shared.ledger import Terms
@@ -255,6 +256,15 @@ def test_a_silent_pbx_is_unavailable_first(bridge: Bridge, pbx: Simulator) -> No
     pbx.faults.add("reset", "Dial", times=1)
     with pytest.raises(PbxUnavailable):
         dial(bridge, KEY)
+
+
+def test_a_pbx_that_was_never_reached_may_be_asked_again(bridge: Bridge, settings: Settings, pbx: Simulator) -> None:
+    nowhere = replace(settings, pbx_base_url="http://127.0.0.1:9/api/v2/")
+    away = replace(bridge, pbx=Pbx(nowhere, Budget(bridge.storage, "nowhere"), pause=lambda seconds: None))
+    with pytest.raises(PbxUnreachable):
+        dial(away, KEY)
+    dial(bridge, KEY)
+    assert rings(pbx) == 1
 
 
 def test_no_number_and_no_key_stand_in_the_table(bridge: Bridge) -> None:

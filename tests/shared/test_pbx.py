@@ -26,6 +26,7 @@ from shared.errors import (
     PbxRefused,
     PbxThrottled,
     PbxUnavailable,
+    PbxUnreachable,
 )
 from shared.ledger import Terms
 from shared.operations import OPERATIONS
@@ -337,11 +338,11 @@ def test_each_attempt_draws_on_the_budget(settings: Settings, storage: Storage, 
     assert len(simulator.calls_seen()) == 8
 
 
-def test_an_address_where_nobody_listens_is_unavailable(connect: Callable[..., Pbx]) -> None:
+def test_an_address_where_nobody_listens_is_unreachable(connect: Callable[..., Pbx]) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/api/v2/"
-        with pytest.raises(PbxUnavailable):
+        with pytest.raises(PbxUnreachable):
             connect(url).call("GetContacts", lane="poll")
 
 
