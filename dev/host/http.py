@@ -87,7 +87,10 @@ class HttpApp:
             return
         headers = [*answer.headers, *self._custom]
         if self._local.cors and "origin" in request.headers:
-            headers += _cors(request, self._local)
+            # What the host says of origins takes the place of what the function said.
+            ours = _cors(request, self._local)
+            names = {name.lower() for name, _ in ours}
+            headers = [(name, value) for name, value in headers if name.lower() not in names] + [*ours]
         if answer.status >= 200 and answer.status not in (204, 304):
             headers.append((b"content-length", str(len(answer.body)).encode()))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
