@@ -8,36 +8,40 @@ from typing import TYPE_CHECKING
 import azure.functions as func
 
 from functions.replies import answer, as_json
-from shared.bodies import read_body
 from shared.bridge import bridge
-from shared.replaying import Choice, Span, replay_letters, replay_span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import ModuleType
+
+    Work = Callable[[ModuleType, func.HttpRequest], func.HttpResponse]
 
 blueprint = func.Blueprint()
 
 
-def _letters(req: func.HttpRequest) -> func.HttpResponse:
-    return as_json(replay_letters(bridge(), read_body(Choice, req.get_body() or b"{}")))
+def _letters(replaying: ModuleType, req: func.HttpRequest) -> func.HttpResponse:
+    return as_json(replaying.replay_letters(bridge(), req.get_body()))
 
 
-def _span(req: func.HttpRequest) -> func.HttpResponse:
-    told = replay_span(bridge(), req.route_params["subscription"], read_body(Span, req.get_body() or b"{}"))
+def _span(replaying: ModuleType, req: func.HttpRequest) -> func.HttpResponse:
+    told = replaying.replay_span(bridge(), req.route_params["subscription"], req.get_body())
     return as_json(told, status=HTTPStatus.ACCEPTED)
 
 
-ROUTES: tuple[tuple[str, str, Callable[[func.HttpRequest], func.HttpResponse]], ...] = (
+ROUTES: tuple[tuple[str, str, Work], ...] = (
     ("ReplayDeadLetters", "ops/deadletters/replay", _letters),
     ("ReplayEvents", "ops/subscriptions/{subscription}/replay", _span),
 )
 
 
-def _register(name: str, route: str, work: Callable[[func.HttpRequest], func.HttpResponse]) -> None:
+def _register(name: str, route: str, work: Work) -> None:
     @blueprint.function_name(name)
     @blueprint.route(route, methods=["POST"], auth_level=func.AuthLevel.ADMIN)
     def run(req: func.HttpRequest) -> func.HttpResponse:
-        return answer(lambda: work(req))
+        # Asked for so rarely that no other function should wait for it at a cold start.
+        from shared import replaying
+
+        return answer(lambda: work(replaying, req))
 
 
 for _route in ROUTES:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.bodies import read_body
 from shared.deadletters import TABLE
 from shared.errors import NotFound, Refused, Unprocessable
 from shared.events import event_named
@@ -86,13 +87,14 @@ RETURNS: tuple[Return, ...] = (
 )
 
 
-def replay_letters(bridge: Bridge, choice: Choice) -> dict[str, Any]:
+def replay_letters(bridge: Bridge, body: bytes) -> dict[str, Any]:
     """
     Put dead letters back and delete them: how many went, and the ids of those that stay because they cannot.
 
-    Each is on its queue before it is deleted, so that none is lost; one that comes twice has its effect once.
+    `body` is a Choice, or empty for the first hundred of any kind. Each letter is on its queue before it is deleted,
+    so that none is lost; one that comes twice has its effect once.
     """
-    known = {row.kind: row for row in RETURNS}
+    choice, known = read_body(Choice, body or b"{}"), {row.kind: row for row in RETURNS}
     condition = " and ".join(
         f"{column} eq '{value.replace(chr(39), chr(39) * 2)}'"
         for column, value in (("PartitionKey", choice.kind), ("RowKey", choice.id))
@@ -120,8 +122,9 @@ def _returned(bridge: Bridge, row: Return, letter: Mapping[str, Any]) -> bool:
     return True
 
 
-def replay_span(bridge: Bridge, id: str, span: Span) -> dict[str, Any]:
-    """Tell a subscriber again what came in during a range of time; raises NotFound."""
+def replay_span(bridge: Bridge, id: str, body: bytes) -> dict[str, Any]:
+    """Tell a subscriber again what came in during a range of time, a Span; raises NotFound, or Invalid."""
+    span = read_body(Span, body or b"{}")
     until = span.date_to or now()
     with reaching_storage():
         if subscriptions(bridge.storage).get(id) is None:
