@@ -36,7 +36,7 @@ CLAIMS = "deliveries"
 SCHEDULE = (0, 5, 60, 300, 1800, 7200, 18_000, 36_000, 86_400)
 JITTER = 0.1
 # A message that waits for its subscriber without an attempt comes back ever later, and not for ever.
-_LONGEST_DEFERRAL = 600
+_LONGEST_DEFERRAL = 64
 _OLDEST = timedelta(days=5)
 # What was on its way when the subscription was disabled finds out each hour whether it works again.
 PROBE_SECONDS = 3600
@@ -137,7 +137,7 @@ def _defer(bridge: Bridge, message: Mapping[str, Any], seconds: float) -> None:
         _bury(bridge, message, "the subscriber stayed busy or out of reach")
         return
     deferred = int(message.get("deferred", 0))
-    delay = min(max(seconds, 2**deferred), _LONGEST_DEFERRAL)
+    delay = max(seconds, min(2**deferred, _LONGEST_DEFERRAL) * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
     _put_back(bridge, {**message, "deferred": min(deferred + 1, 10)}, delay)
 
 
