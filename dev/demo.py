@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dev.simulator import SimulatorProcess
+    from dev.subscribers import Subscribers
 
 _LOOK_SECONDS = 0.5
 _QUIET_SECONDS = 45
@@ -32,22 +33,27 @@ class Demonstration:
         self,
         url: str,
         environment: Mapping[str, str],
+        *,
         log: Path,
         simulator: SimulatorProcess | None,
+        subscribers: Subscribers | None,
         stop: threading.Event,
     ) -> None:
         self._url = url
         self._log = log
         self._simulator = simulator
+        self._subscribers = subscribers
         self._stop = stop
         self._storage = Storage(Settings.from_env(environment).storage)
         self._began = datetime.now(UTC)
         self._seen: set[str] = set()
         self._revisions: dict[str, int] = {}
+        self._polled: dict[str, int] = {}
+        self._sources = (self._polls, self._events, self._stories, self._media, self._sweeps, self._deliveries)
         self._log_lines = 0
 
     def run(self) -> None:
-        """Register our webhooks at the PBX, then show what happens."""
+        """Register our webhooks at the PBX and the subscribers at the app, then show what happens."""
         self._storage.create_all()
         self._revisions = {row["RowKey"]: row["revision"] for row in self._storage.table("calls").list_entities()}
         self._seen = {blob for _, blob, _ in self._blobs()}
@@ -55,21 +61,21 @@ class Demonstration:
             # So that what the day brings is new, and not what was there at the first look.
             self._first_look()
         self._sync()
+        self._subscribe()
         if self._simulator is None:
             print("Webhooks, polls and recordings of your PBX are printed as they come.")
         quiet = 0.0
         while quiet < _QUIET_SECONDS and not self._stop.wait(_LOOK_SECONDS):
-            fresh = [*self._events(), *self._stories(), *self._media(), *self._sweeps()]
+            fresh = [line for source in self._sources for line in source()]
             for line in fresh:
                 print(line, flush=True)
             quiet = 0.0 if fresh or self._simulator is None else quiet + _LOOK_SECONDS
 
     def _first_look(self) -> None:
-        dated = [resource for resource in RESOURCES if resource.dated]
-        for resource in dated:
+        for resource in RESOURCES:
             requests.post(f"{self._url}/admin/functions/{resource.function}", json={"input": ""}, timeout=30)
         rows = self._storage.table("checkpoints")
-        while len([row for row in rows.list_entities() if row.get("started")]) < len(dated):
+        while len([row for row in rows.list_entities() if row.get("started")]) < len(RESOURCES):
             if self._stop.wait(_LOOK_SECONDS):
                 return
 
@@ -77,9 +83,21 @@ class Demonstration:
         answer = requests.post(f"{self._url}/api/ops/webhooks/sync", timeout=60)
         body = answer.json()
         if answer.ok:
-            print(f"Webhooks          {len(body.get('held', []))} registered at the PBX\n", flush=True)
+            print(f"Webhooks          {len(body.get('held', []))} registered at the PBX", flush=True)
         else:
-            print(f"Webhooks          not registered: {body.get('title')}\n", flush=True)
+            print(f"Webhooks          not registered: {body.get('title')}", flush=True)
+
+    def _subscribe(self) -> None:
+        for line in self._subscribers.subscribe(self._url) if self._subscribers else ():
+            print(line)
+        print(flush=True)
+
+    def _polls(self) -> Iterator[str]:
+        for row in self._storage.table("checkpoints").list_entities():
+            resource, count = row["RowKey"], row["items"].value
+            if count != self._polled.get(resource, 0):
+                self._polled[resource] = count
+                yield _line(None, "poll", resource, f"{count} stored", "", f"{self._url}/api/v2/trigger/{resource}")
 
     def _events(self) -> Iterator[str]:
         since = self._began.isoformat().replace("+00:00", "Z")
@@ -122,6 +140,10 @@ class Demonstration:
                 yield _line(None, "sweep", found[2], f"{found[1]} found", "", "by comparing the whole day")
         self._log_lines = len(lines)
 
+    def _deliveries(self) -> Iterator[str]:
+        for event, verdict, url in self._subscribers.lines() if self._subscribers else ():
+            yield f"{_line(None, 'post', event, '', '', url)}  {verdict}"
+
     def _blobs(self) -> Iterator[tuple[str, str, int]]:
         for container in _MEDIA:
             for blob in self._storage.container(container).list_blobs():
@@ -145,4 +167,4 @@ class Demonstration:
 
 def _line(moment: datetime | None, *columns: str) -> str:
     clock = (moment or datetime.now(UTC)).astimezone().strftime("%H:%M:%S")
-    return "{}  {:<5}  {:<18} {:<11} {:<12} {}".format(clock, *columns)
+    return "{}  {:<5}  {:<20} {:<11} {:<12} {}".format(clock, *columns)

@@ -19,6 +19,7 @@ from dev.demo import Demonstration
 from dev.host.child import ChildProcess, NotReady
 from dev.host.process import HostProcess
 from dev.simulator import SimulatorProcess
+from dev.subscribers import Subscribers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,18 +29,14 @@ STATE = ROOT / ".azurite"
 LOG = STATE / "host.log"
 HOST_PORT = 7071
 SIMULATOR_KEY = "demo-key"
-# So that polling, sweeping and reconciling show themselves within a minute or two.
+# So that polling, sweeping and reconciling show themselves within a minute or two, and subscribers may be local.
 DEMO_SETTINGS = {
     "RECONCILE_GRACE_SECONDS": "15",
     "POLL_CALL_HISTORY_SCHEDULE": "*/15 * * * * *",
-    "POLL_CALL_RECORDS_SCHEDULE": "5/15 * * * * *",
-    "POLL_VOICEMAILS_SCHEDULE": "10/15 * * * * *",
-    "POLL_CONTACTS_SCHEDULE": "2/20 * * * * *",
-    "POLL_GROUPS_SCHEDULE": "4/20 * * * * *",
-    "POLL_VOICEMAIL_BOXES_SCHEDULE": "6/20 * * * * *",
-    "POLL_AUDIO_PROMPTS_SCHEDULE": "8/20 * * * * *",
-    "POLL_VOIP_ENDPOINTS_SCHEDULE": "12/20 * * * * *",
-    "SWEEP_SCHEDULE": "12/20 * * * * *",
+    "POLL_CALL_RECORDS_SCHEDULE": "*/15 * * * * *",
+    "POLL_VOICEMAILS_SCHEDULE": "*/15 * * * * *",
+    "ALLOW_LOOPBACK_CALLBACKS": "true",
+    "SWEEP_SCHEDULE": "3/30 * * * * *",
     "RECONCILE_SCHEDULE": "*/20 * * * * *",
 }
 
@@ -100,8 +97,9 @@ def run(stack: ExitStack, arguments: argparse.Namespace, stop: threading.Event) 
     stack.enter_context(storage)
     kept = "in memory, gone when this ends" if simulated else "kept in .azurite"
     print(f"Storage emulator  {storage.urls[0]}  ({kept})")
-    simulator = None
+    simulator = subscribers = None
     if simulated:
+        subscribers = stack.enter_context(Subscribers())
         day = ("--pace", str(arguments.pace), "--webhooks", "10")
         simulator = stack.enter_context(SimulatorProcess(SIMULATOR_KEY, *day, day="demo"))
         environment |= {"PBX_BASE_URL": simulator.base_url, "PBX_API_KEY": SIMULATOR_KEY} | DEMO_SETTINGS
@@ -110,7 +108,8 @@ def run(stack: ExitStack, arguments: argparse.Namespace, stop: threading.Event) 
     host, kind = start_host(arguments.port, environment)
     stack.enter_context(host)
     print(f"Function host     {url}  ({kind}; its log is .azurite/host.log)", flush=True)
-    Demonstration(url, environment, LOG, simulator, stop).run()
+    shown = Demonstration(url, environment, log=LOG, simulator=simulator, subscribers=subscribers, stop=stop)
+    shown.run()
     if not stop.is_set():
         print("\nEverything goes on running. Ctrl-C ends it.", flush=True)
     while not stop.wait(1):

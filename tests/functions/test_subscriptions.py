@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dev.listener import Listener, Received
 from shared import signatures
 from shared.deadletters import bury
 from shared.events import EVENTS
 from shared.receiving import submit
 from shared.settings import Settings
 from tests.bridges import MASTER, RunningBridge, running_bridge, until
-from tests.listener import Listener, Received
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dev.listener import Listener, Received
 from shared import deliveries, fanout, signatures
 from shared.delivery_log import DISABLED_AFTER, delivery_log
 from shared.errors import Unprocessable
@@ -22,7 +23,6 @@ from shared.subscription import Subscription, new_id
 from shared.subscriptions import subscriptions
 from shared.times import iso, now
 from tests.dying import Killed, die_at
-from tests.listener import Listener, Received
 from tests.outbox import Outbox, Sent, outbox
 
 if TYPE_CHECKING:

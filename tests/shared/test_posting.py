@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dev.listener import Listener
 from shared.posting import LONGEST_WAIT, Outcome, post, retry_after
-from tests.listener import Listener
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

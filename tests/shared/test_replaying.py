@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dev.listener import Listener
 from shared import consumers, deliveries
 from shared.bodies import read_body
 from shared.deadletters import bury
@@ -18,7 +19,6 @@ from shared.receiving import accept, submit
 from shared.replaying import RETURNS, Choice, replay_letters, replay_span
 from shared.subscription import new_id
 from shared.times import now
-from tests.listener import Listener
 from tests.outbox import Outbox, outbox
 from tests.shared.test_deliveries import FIXTURES, environment, happen, letters, run, subscription
 

@@ -46,8 +46,14 @@ class Listener:
         self._thread.start()
 
     @property
+    def origin(self) -> str:
+        """Scheme, host and port."""
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}/hook"
+        """Where it may be called."""
+        return f"{self.origin}/hook"
 
     def wait_for(self, condition: Callable[[list[Received]], bool], seconds: float = 10) -> list[Received]:
         """What was received as soon as the condition holds for it; fails when the time is over."""
