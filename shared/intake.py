@@ -11,7 +11,8 @@ from uuid import uuid4
 
 from shared.calls import row_key
 from shared.errors import Conflict
-from shared.items import ARRIVAL, HEAD, TABLE, Head, content_hash, item_text, known, pack, read_head
+from shared.heads import HEAD, TABLE, Head, heads, pack
+from shared.items import ARRIVAL, content_hash, item_text, known
 from shared.messages import put_payload
 from shared.times import MICROSECONDS_PER_SECOND
 
@@ -76,7 +77,7 @@ class Intake:
     def __init__(self, storage: Storage, resource: str) -> None:
         self._storage = storage
         self._resource = resource
-        self.head = read_head(storage, resource)
+        self.head = heads(storage).read(resource)
 
     def add(self, rows: Sequence[Row], moment: datetime, *, due: datetime | None = None, backfill: bool = False) -> int:
         """Store items that are not stored yet; returns how many that were. Raises Conflict when others kept coming."""
@@ -93,7 +94,7 @@ class Intake:
                 self.write(rows, moment, due=due, backfill=backfill)
                 return len(rows)
             except Moved:
-                self.head = read_head(self._storage, self._resource)
+                self.head = heads(self._storage).read(self._resource)
                 there = known(self._storage, self._resource, [row.id for row in rows])
                 rows = [row for row in rows if row.id not in there]
         raise Conflict(f"{self._resource} kept changing")
@@ -105,7 +106,7 @@ class Intake:
                 self.write(rows, moment)
                 return
             except Moved:
-                self.head = read_head(self._storage, self._resource)
+                self.head = heads(self._storage).read(self._resource)
         raise Conflict(f"{self._resource} kept changing")
 
     def write(
@@ -138,6 +139,7 @@ class Intake:
                 raise
             raise Moved from error
         self.head = replace(after, etag=answers[-1]["etag"])
+        heads(self._storage).written(self._resource, self.head)
 
     def see(self, ids: Sequence[int], moment: datetime) -> None:
         """Note that items were seen again."""

@@ -10,20 +10,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared.calls import row_key
+from shared.heads import LARGEST_ID, TABLE, heads
 from shared.messages import encode, get_payload
 from shared.times import iso, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
+    from shared.heads import Head
     from shared.storage import Storage
 
-TABLE = "resources"
-HEAD = "head"
 ARRIVAL = "a"
 # An arrival row holds at most so many items: the last two digits of a state count them.
 ARRIVALS_IN_ROW = 100
-LARGEST_ID = 2**63 - 1
 
 _PAGE = 1000
 # Rows of a window that are read before it is taken to be too wide.
@@ -42,24 +41,6 @@ class Known:
     revision: int = 0
     removed: bool = False
     seen: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Head:
-    """
-    The row that every write to a resource's partition replaces, so that writes come one after the other.
-
-    `newest` maps ids to the items' texts and is complete from `floor` upwards; `sequence` is the last arrival,
-    `count` the items that are not gone, `smallest` and `largest` the ids ever stored.
-    """
-
-    etag: str | None = None
-    sequence: int = 0
-    count: int = 0
-    smallest: int = LARGEST_ID
-    largest: int = 0
-    floor: int = 0
-    newest: Mapping[int, str]
 
 
 def canonical(value: Any) -> Any:
@@ -88,28 +69,6 @@ def item_text(item: Mapping[str, Any]) -> str:
     return encode(item).decode()
 
 
-def read_head(storage: Storage, resource: str) -> Head:
-    """The resource's head row; an empty one where nothing was stored yet."""
-    from azure.core.exceptions import ResourceNotFoundError
-
-    try:
-        row = storage.table(TABLE).get_entity(resource, HEAD)
-    except ResourceNotFoundError:
-        return Head(newest={})
-    numbers = {name: row[name].value for name in ("sequence", "count", "smallest", "largest")}
-    return Head(etag=row.metadata["etag"], newest=_unpack(row["newest"]), floor=int(row["floor"]), **numbers)
-
-
-def pack(newest: Mapping[int, str]) -> bytes:
-    """Items by id as bytes for a column."""
-    return zlib.compress("\n".join(f"{number} {text}" for number, text in newest.items()).encode(), 1)
-
-
-def _unpack(packed: bytes) -> dict[int, str]:
-    lines = zlib.decompress(packed).decode().split("\n")
-    return {int(number): text for number, _, text in (line.partition(" ") for line in lines if line)}
-
-
 def get(storage: Storage, resource: str, item_id: int) -> Item | None:
     """The item as the PBX sent it last, or None where it is unknown or gone."""
     from azure.core.exceptions import ResourceNotFoundError
@@ -125,12 +84,6 @@ def stored(storage: Storage, resource: str, item_id: int) -> Item | None:
     """The item as it was seen last, also when it is gone."""
     rows = dict(_rows(storage, resource, item_id, item_id + 1, ()))
     return _item(storage, rows[item_id]) if rows else None
-
-
-def head(storage: Storage, resource: str) -> list[Item]:
-    """The newest items by id, at most 200, newest first: one read, however many are stored."""
-    newest = read_head(storage, resource).newest
-    return [json.loads(newest[number]) for number in sorted(newest, reverse=True)]
 
 
 def known(storage: Storage, resource: str, ids: Collection[int] | None = None) -> dict[int, Known]:
@@ -162,7 +115,7 @@ def query(
     The first 200 or so come from the head row. A table cannot be read backwards: further ones come from windows
     of ids that go down from `below`, as wide as the spread of the stored ids suggests.
     """
-    start = read_head(storage, resource)
+    start = heads(storage).recent(resource)
     top = start.largest + 1 if below is None else min(below, start.largest + 1)
     numbers = sorted((number for number in start.newest if above < number < top), reverse=True)
     found = [json.loads(start.newest[number]) for number in numbers[:limit]]
@@ -192,7 +145,7 @@ def _downwards(storage: Storage, resource: str, span: range, limit: int, start: 
 
 def present(storage: Storage, resource: str) -> str:
     """The state after which everything counts as arriving from now on."""
-    return str(read_head(storage, resource).sequence * ARRIVALS_IN_ROW + ARRIVALS_IN_ROW - 1)
+    return str(heads(storage).read(resource).sequence * ARRIVALS_IN_ROW + ARRIVALS_IN_ROW - 1)
 
 
 def arrived_after(storage: Storage, resource: str, state: str, limit: int) -> list[tuple[str, Item]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import PbxNotUnderstood, PbxRefused
-from shared.items import LARGEST_ID
+from shared.heads import LARGEST_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -15,6 +15,7 @@ from shared import calls, items, processing
 from shared.deadletters import bury
 from shared.errors import Invalid
 from shared.events import event_id, event_named
+from shared.heads import TABLE
 from shared.intake import PENDING
 from shared.messages import encode
 from shared.operations import operation
@@ -74,7 +75,7 @@ def _reconcile(bridge: Bridge, row: Resource, missing: Missing, moment: datetime
             count = sum(pool.map(settle, ids))
         submitted += count
         restored += count if origin == "reconciled" else 0
-        bridge.storage.table(items.TABLE).delete_entity(row.name, mark["RowKey"])
+        bridge.storage.table(TABLE).delete_entity(row.name, mark["RowKey"])
     # Without an address for them there are no webhooks to lose.
     if restored and bridge.settings.public_base_url:
         logger.warning("signal webhook_loss resource=%s events=%d", row.name, restored)
@@ -84,7 +85,7 @@ def _reconcile(bridge: Bridge, row: Resource, missing: Missing, moment: datetime
 def _due(bridge: Bridge, row: Resource, moment: datetime) -> list[Mapping[str, Any]]:
     last = f"{PENDING}{int(moment.timestamp() * MICROSECONDS_PER_SECOND):020d}~"
     query = f"PartitionKey eq '{row.name}' and RowKey ge '{PENDING}' and RowKey lt '{last}'"
-    return list(islice(bridge.storage.table(items.TABLE).query_entities(query), _MOST_MARKS))
+    return list(islice(bridge.storage.table(TABLE).query_entities(query), _MOST_MARKS))
 
 
 def _submit(bridge: Bridge, name: str, data: Mapping[str, Any], origin: str) -> None:

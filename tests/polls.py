@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from shared.bridge import Bridge
 from shared.budget import Budget
 from shared.calls import Calls
-from shared.items import TABLE
+from shared.heads import TABLE
 from shared.ledger import Terms
 from shared.messages import read
 from shared.pbx import Pbx

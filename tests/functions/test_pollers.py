@@ -13,7 +13,7 @@ import requests
 from dev.host.process import HostProcess
 from dev.simulator import Simulator
 from functions.pollers import TIMERS
-from shared.items import TABLE
+from shared.heads import TABLE
 from shared.settings import SETTINGS, Settings
 from shared.storage import Storage
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared import items
+from shared.heads import heads
 from shared.intake import Intake, Moved, row_of
 from shared.resources import RESOURCES
 from shared.storage import Storage
@@ -41,7 +42,7 @@ def test_an_item_comes_back_as_it_was_sent(resource: Any, storage: Storage) -> N
         number = item[resource.id_field]
         Intake(storage, resource.name).add([row_of(number, item)], now())
         assert items.get(storage, resource.name, number) == item
-        assert item in items.head(storage, resource.name)
+        assert item in items.query(storage, resource.name)
 
 
 def test_every_resource_has_its_fixture() -> None:
@@ -72,7 +73,6 @@ SPREADS = {
 def test_the_newest_come_first_however_the_ids_are_spread(spread: list[int], storage: Storage) -> None:
     add(storage, spread)
     newest = spread[::-1]
-    assert ids(items.head(storage, NAME)) == newest[:200]
     assert ids(items.query(storage, NAME, limit=50)) == newest[:50]
     assert ids(items.query(storage, NAME)) == newest
     assert ids(items.query(storage, NAME, below=newest[20], limit=300)) == newest[21:321]
@@ -82,14 +82,15 @@ def test_the_newest_come_first_however_the_ids_are_spread(spread: list[int], sto
 
 def test_the_newest_cost_one_read(storage: Storage) -> None:
     add(storage, list(range(1, 301)))
+    heads.cache_clear()
     adapter = counted(storage)
-    assert len(items.head(storage, NAME)) == 200
     assert len(items.query(storage, NAME, limit=50)) == 50
-    assert adapter.count == 2
+    assert len(items.query(storage, NAME, limit=200)) == 200
+    assert adapter.count == 1
 
 
 def test_nothing_stored_is_an_empty_list(storage: Storage) -> None:
-    assert items.head(storage, NAME) == items.query(storage, NAME) == []
+    assert items.query(storage, NAME) == []
     assert items.arrived_after(storage, NAME, items.present(storage, NAME), 10) == []
     assert items.get(storage, NAME, 1) is None
 
@@ -116,7 +117,7 @@ def test_an_item_is_added_once(storage: Storage) -> None:
     assert add(storage, [1, 2]) == 2
     assert add(storage, [1, 2, 3]) == 1
     assert [number for _, number in _arrived(storage)] == [1, 2, 3]
-    assert items.read_head(storage, NAME).count == 3
+    assert heads(storage).read(NAME).count == 3
 
 
 def _arrived(storage: Storage) -> list[tuple[str, int]]:
@@ -132,7 +133,7 @@ def test_writers_at_the_same_time_take_turns(settings: Settings) -> None:
     arrivals = items.arrived_after(storages[0], NAME, "", 1000)
     assert sorted(ids([item for _, item in arrivals])) == list(range(1, 250))
     assert len({arrival for arrival, _ in arrivals}) == 249
-    head = items.read_head(storages[0], NAME)
+    head = heads(storages[0]).read(NAME)
     assert (head.count, head.smallest, head.largest) == (249, 1, 249)
 
 
@@ -152,12 +153,12 @@ def test_what_is_gone_is_listed_nowhere_and_still_known(storage: Storage) -> Non
     Intake(storage, NAME).write(rows, now())
     left = [number for number in range(300, 0, -1) if number not in gone]
     assert ids(items.query(storage, NAME)) == left
-    assert ids(items.head(storage, NAME)) == left[:197]
+    assert list(heads(storage).read(NAME).newest) == left[:197]
     assert items.get(storage, NAME, 299) is None
     assert items.stored(storage, NAME, 299) == {"callID": 299}
     assert not set(gone) & {number for _, number in _arrived(storage)}
     assert items.known(storage, NAME, gone)[2].removed
-    assert items.read_head(storage, NAME).count == 296
+    assert heads(storage).read(NAME).count == 296
 
 
 @pytest.mark.parametrize(

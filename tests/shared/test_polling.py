@@ -137,7 +137,7 @@ def test_ids_are_exact_and_sort_as_numbers(ids: str, pbx: Simulator, bridge: Bri
     poll(bridge, CALLS)
     assert stored_ids(bridge.storage, CALLS.name) == wanted
     assert [item["callID"] for item in items.query(bridge.storage, CALLS.name)] == wanted[::-1]
-    newest = items.head(bridge.storage, CALLS.name)[0]
+    newest = items.query(bridge.storage, CALLS.name, limit=1)[0]
     assert (newest["callID"], newest["contactID"]) == (LARGEST, LARGEST)
     checkpoint = checkpoints.read(bridge.storage, CALLS.name)
     assert checkpoint is not None
