@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dev.bench.figures import Figure
 
 _ROOT = Path(__file__).resolve().parents[2]
-_MANY, _FEW = 200_000, 1_000
+_MANY, _FEW = 20_000, 1_000
 # The emulator takes rows faster in the order of their keys.
 _CHUNK = 97
 _LISTS_IN_ROUND = 40
