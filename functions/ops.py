@@ -15,7 +15,10 @@ from shared.status import status
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from shared.registrations import Report
+    from shared.registrar import Report
+
+# A timer's sync takes a second or two.
+_PATIENCE_SECONDS = 20.0
 
 blueprint = func.Blueprint()
 
@@ -25,8 +28,8 @@ def _reported(report: Report) -> func.HttpResponse:
 
 
 ROUTES: tuple[tuple[str, str, str, Callable[[], func.HttpResponse]], ...] = (
-    ("SyncWebhooksNow", "POST", "ops/webhooks/sync", lambda: _reported(sync(bridge()))),
-    ("DeleteWebhooks", "DELETE", "ops/webhooks", lambda: _reported(delete_all(bridge()))),
+    ("SyncWebhooksNow", "POST", "ops/webhooks/sync", lambda: _reported(sync(bridge(), patience=_PATIENCE_SECONDS))),
+    ("DeleteWebhooks", "DELETE", "ops/webhooks", lambda: _reported(delete_all(bridge(), patience=_PATIENCE_SECONDS))),
     ("GetStatus", "GET", "ops/status", lambda: as_json(status(bridge()))),
 )
 

@@ -29,9 +29,13 @@ TIMERS: tuple[tuple[str, str, Callable[[Bridge], object]], ...] = (
 )
 
 
+# These run when the app starts, too: its address or key may have changed meanwhile.
+_AT_START = ("SyncWebhooks",)
+
+
 def _register(name: str, schedule: str, work: Callable[[Bridge], object]) -> None:
     @blueprint.function_name(name)
-    @blueprint.timer_trigger("timer", schedule=f"%{schedule}%")
+    @blueprint.timer_trigger("timer", schedule=f"%{schedule}%", run_on_startup=name in _AT_START)
     def run(timer: func.TimerRequest) -> None:
         work(bridge())
 

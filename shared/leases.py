@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 PARTITION = "lease"
 # Longer than any single step between two renewals takes.
 _LENGTH = timedelta(minutes=3)
+_LOOK_SECONDS = 0.2
 
 
 class Lease:
@@ -75,11 +78,26 @@ class Lease:
 
 
 @contextmanager
-def leased(storage: Storage, table: str, name: str) -> Iterator[Lease]:
-    """Hold the lease within; what takes long calls `take` again in between."""
+def leased(storage: Storage, table: str, name: str, *, patience: float = 0) -> Iterator[Lease]:
+    """
+    Hold the lease within; what takes long calls `take` again in between.
+
+    Raises Conflict when somebody else still holds it after `patience` seconds.
+    """
     lease = Lease(storage, table, name)
-    lease.take()
+    _take(lease, time.monotonic() + patience)
     try:
         yield lease
     finally:
         lease.free()
+
+
+def _take(lease: Lease, deadline: float) -> None:
+    while True:
+        try:
+            lease.take()
+            return
+        except Conflict:
+            if time.monotonic() >= deadline:
+                raise
+            threading.Event().wait(_LOOK_SECONDS)

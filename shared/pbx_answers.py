@@ -34,8 +34,9 @@ _SHORTEST_SECRET = 5
 # Other statuses say by themselves what to do; these leave it to the PBX's words.
 _REFUSED = frozenset(range(400, 500)) - {401, 403, 404, 408, 429}
 _ID_NAMES = ("id", "webhookid", "webhook", "hookid")
-_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_ID_IN_PATH = re.compile(r"(?:^|/)webhooks/([A-Za-z0-9_-]{1,64})/?$", re.IGNORECASE)
+_ID = re.compile(r"([A-Za-z0-9_-]{1,64})")
+# Some name the event between the two.
+_ID_IN_PATH = re.compile(r"(?:^|/)webhooks/(?:[A-Za-z]+/)?([A-Za-z0-9_-]{1,64})/?$", re.IGNORECASE)
 
 
 def read_body(row: Operation, response: requests.Response, deadline: float) -> bytes:
@@ -103,12 +104,7 @@ def webhook_id(location: str | None, data: Any) -> str | None:
 
     Words are never taken for an id: deleting by a wrong one would end somebody else's webhook.
     """
-    if location:
-        match = _ID_IN_PATH.search(urlsplit(location).path)
-        found = match[1] if match else _id_in_text(location)
-        if found:
-            return found
-    return _id_in(data)
+    return (_id_in_text(location) if location else None) or _id_in(data)
 
 
 def _id_in(data: Any) -> str | None:
@@ -125,10 +121,8 @@ def _id_in(data: Any) -> str | None:
 
 def _id_in_text(text: str) -> str | None:
     text = text.strip()
-    if _ID.fullmatch(text) and any(character.isdigit() for character in text):
-        return text
-    match = _ID_IN_PATH.search(urlsplit(text).path) if "/" in text else None
-    return match[1] if match else None
+    match = _ID_IN_PATH.search(urlsplit(text).path) if "/" in text else _ID.fullmatch(text)
+    return match[1] if match and any(character.isdigit() for character in match[1]) else None
 
 
 def retry_after(headers: Mapping[str, str]) -> int | None:

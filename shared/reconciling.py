@@ -23,7 +23,7 @@ from shared.receiving import submit
 from shared.resources import resource
 from shared.storage import reaching_storage
 from shared.times import MICROSECONDS_PER_SECOND, now
-from shared.webhooks import wanted_events
+from shared.webhooks import ended_since, wanted_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -76,8 +76,8 @@ def _reconcile(bridge: Bridge, row: Resource, missing: Missing, moment: datetime
         submitted += count
         restored += count if origin == "reconciled" else 0
         bridge.storage.table(TABLE).delete_entity(row.name, mark["RowKey"])
-    # Without an address for them there are no webhooks to lose.
-    if restored and bridge.settings.public_base_url:
+    # Without an address for them, or after their end, there are no webhooks to lose.
+    if restored and bridge.settings.public_base_url and not ended_since(bridge.storage):
         logger.warning("signal webhook_loss resource=%s events=%d", row.name, restored)
     return submitted
 

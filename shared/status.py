@@ -11,7 +11,7 @@ from shared import checkpoints, deadletters, health, ledger, ledger_row
 from shared.polling import describe
 from shared.storage import reaching_storage
 from shared.times import now
-from shared.webhooks import read_webhooks
+from shared.webhooks import ended_since, read_webhooks
 
 if TYPE_CHECKING:
     from shared.bridge import Bridge
@@ -27,6 +27,7 @@ def status(bridge: Bridge) -> dict[str, Any]:
             "checkpoints": [describe(checkpoint, moment) for checkpoint in checkpoints.read_all(storage)],
             "health": health.today(storage, moment),
             "webhooks": [row.told() for row in read_webhooks(storage)],
+            "webhooksEndedSince": ended_since(storage),
             "deadLetters": _dead_letters(bridge),
             "budget": _budget(bridge),
         }

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 TABLE = "webhooks"
 PARTITION = "webhook"
+_ENDED = "ended"
 INTENDED, HELD, ORPHANED = "intended", "held", "maybe orphaned"
 _KEYS = ("PartitionKey", "RowKey")
 _SETTINGS = {
@@ -60,6 +61,27 @@ def read_webhooks(storage: Storage) -> list[Webhook]:
     return [
         Webhook(key=row["RowKey"], **{name: value for name, value in row.items() if name not in _KEYS}) for row in rows
     ]
+
+
+def ended_since(storage: Storage) -> str | None:
+    """When all webhooks were deleted for good, as ISO 8601; None while they are kept registered."""
+    from azure.core.exceptions import ResourceNotFoundError
+
+    try:
+        row = storage.table(TABLE).get_entity(_ENDED, _ENDED)
+    except ResourceNotFoundError:
+        return None
+    return str(row["since"])
+
+
+def end(storage: Storage, since: str) -> None:
+    """Keep none registered from now on, until `resume`."""
+    storage.table(TABLE).upsert_entity({"PartitionKey": _ENDED, "RowKey": _ENDED, "since": since})
+
+
+def resume(storage: Storage) -> None:
+    """Keep them registered again."""
+    storage.table(TABLE).delete_entity(_ENDED, _ENDED)
 
 
 def wanted_events(settings: Settings) -> tuple[Event, ...]:

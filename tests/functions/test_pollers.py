@@ -91,6 +91,10 @@ def test_every_timer_has_its_schedule_in_the_settings() -> None:
     assert {schedule for _, schedule, _ in TIMERS} == {row.name for row in SETTINGS if row.read_by_host}
 
 
+def test_webhooks_are_registered_as_the_app_starts(running: Running) -> None:
+    eventually(lambda: len(running.pbx.webhooks) == 10)
+
+
 def test_a_timer_brings_a_new_contact_by_itself(running: Running) -> None:
     eventually(lambda: running.pbx.calls_seen("GetContacts"))
     eventually(lambda: list(running.storage.table("checkpoints").list_entities()))
@@ -99,8 +103,7 @@ def test_a_timer_brings_a_new_contact_by_itself(running: Running) -> None:
 
 
 def test_a_call_that_was_never_announced_is_polled_and_made_good(running: Running) -> None:
-    for function in ("PollCallHistory", "SyncWebhooks"):
-        running.run(function)
+    running.run("PollCallHistory")
     eventually(lambda: len(running.pbx.webhooks) == 10)
     eventually(lambda: running.checkpoint("call_history").get("started"))
     running.pbx.hooks.faults.add("drop", "CallCompleted", times=1)

@@ -16,8 +16,9 @@ from shared.errors import ConfigError, Conflict, PbxRefused, StorageUnavailable
 from shared.events import EVENTS
 from shared.leases import leased
 from shared.registrations import delete_all, keep, sync
+from shared.status import status
 from shared.times import now
-from shared.webhooks import HELD, ORPHANED, TABLE, read_webhooks
+from shared.webhooks import HELD, ORPHANED, TABLE, ended_since, read_webhooks
 from tests.dying import Killed
 from tests.polls import bridge_to, die_at
 from tests.shared.test_health import fact
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 NAMES = sorted(event.name for event in EVENTS if event.source == "pbx")
 ADDRESS = {"public_base_url": "https://bridge.example/", "pbx_webhook_key": "key/1=="}
 FOREIGN = "https://somebody.example/hook"
+OTHERS = [HELD] * 9
 
 
 @pytest.fixture
@@ -157,12 +159,12 @@ def test_an_id_that_nobody_told_is_kept_as_unknown_and_never_guessed(
 @pytest.mark.parametrize(
     ("fault", "left"),
     [
-        ({"kind": "status", "status": 503}, [ORPHANED]),
-        ({"kind": "reset", "before": False}, [ORPHANED]),
-        ({"kind": "html", "status": 200}, [ORPHANED]),
+        ({"kind": "status", "status": 503}, [*OTHERS, ORPHANED]),
+        ({"kind": "reset", "before": False}, [*OTHERS, ORPHANED]),
+        ({"kind": "html", "status": 200}, [*OTHERS, ORPHANED]),
         ({"kind": "status", "status": 429}, []),
         ({"kind": "status", "status": 403}, []),
-        ({"kind": "status", "status": 422}, []),
+        ({"kind": "status", "status": 422}, OTHERS),
     ],
     ids=["503", "reset", "html", "429", "403", "422"],
 )
@@ -174,6 +176,82 @@ def test_what_the_pbx_may_have_made_without_saying_so_is_shown_as_maybe_orphaned
     assert report.problem
     assert states(bridge) == left
     assert len(sync(bridge).held) == len(NAMES)
+
+
+def test_a_pbx_that_fails_at_each_webhook_is_not_asked_for_all_of_them(pbx: Simulator, bridge: Bridge) -> None:
+    pbx.faults.add("status", status=500)
+    assert sync(bridge).problem
+    assert states(bridge) == [ORPHANED] * 2
+
+
+def test_a_pbx_that_was_never_reached_has_made_nothing(start: Callable[..., Bridge]) -> None:
+    with Simulator("test-key") as gone:
+        pass
+    bridge = start()
+    bridge = replace(bridge, pbx=bridge_to(gone, bridge.settings).pbx)
+    assert "no connection" in (sync(bridge).problem or "")
+    assert not states(bridge)
+
+
+@pytest.mark.parametrize("status", [422, 500])
+def test_one_webhook_that_the_pbx_will_not_delete_keeps_none_of_the_others(
+    status: int, pbx: Simulator, bridge: Bridge
+) -> None:
+    sync(bridge)
+    pbx.faults.add("status", match="DeleteWebhookByID", status=status, times=1)
+    report = delete_all(bridge)
+    assert (len(report.held), len(pbx.webhooks)) == (1, 1)
+    assert report.problem
+    keep(bridge)
+    assert not pbx.webhooks
+
+
+def test_once_deleted_they_stay_away_until_somebody_asks_for_them(pbx: Simulator, start: Callable[..., Bridge]) -> None:
+    sync(start())
+    ended = delete_all(start()).ended_since
+    assert ended
+    for bridge in (start(), start(pbx_webhook_key="other"), start(public_base_url="")):
+        keep(bridge)
+        assert status(bridge)["webhooksEndedSince"] == ended
+    assert not pbx.webhooks
+    assert delete_all(start()).ended_since == ended
+    assert sync(start()).told()["endedSince"] is None
+    assert registered(pbx) == NAMES
+    assert status(start())["webhooksEndedSince"] is None
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
+def test_deleting_that_was_killed_at_any_step_is_finished_by_the_timer(
+    after: bool, pbx: Simulator, start: Callable[..., Bridge]
+) -> None:
+    sync(start(pbx_events=("CallStarted",)))
+    doomed, steps = start(), 0
+    while True:
+        adapter = die_at(doomed.storage, steps + 1, after=after)
+        try:
+            delete_all(doomed)
+        except Killed:
+            steps += 1
+        else:
+            break
+        expire(doomed)
+        if ended_since(start().storage):
+            keep(start())
+            assert not pbx.webhooks
+            sync(start(pbx_events=("CallStarted",)))
+        assert registered(pbx) == ["CallStarted"]
+    assert adapter.count == steps >= 5
+
+
+def test_an_explicit_sync_waits_for_one_that_runs(pbx: Simulator, start: Callable[..., Bridge]) -> None:
+    bridge = start()
+    bridge.storage.create_all()
+    with ThreadPoolExecutor(1) as pool:
+        with leased(bridge.storage, TABLE, "sync"):
+            waiting = pool.submit(sync, start(), patience=10)
+            keep(start())
+            assert not pbx.requests
+        assert len(waiting.result().held) == len(NAMES)
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
