@@ -27,11 +27,8 @@ _ROOT = Path(__file__).resolve().parents[1]
 _KEY = "fuzz-key"
 _EXAMPLES = 100
 # All checks, with two exceptions. The Functions host has no 405: a method that a route does not have is 404 there, in
-# Azure as here. No schema can tell which continuation the last answer gave. And no id is malformed for a DELETE that
-# is idempotent, so there is little to generate for it.
+# Azure as here. And no schema can tell which continuation the last answer gave: any other one is refused with 422.
 _CONFIGURATION = """
-suppress-health-check = ["filter_too_much"]
-
 [checks]
 unsupported_method.enabled = false
 

@@ -30,6 +30,7 @@ from shared.errors import (
     PbxUnavailable,
     Refused,
     StorageUnavailable,
+    TooManySubscriptions,
 )
 
 if TYPE_CHECKING:
@@ -43,11 +44,12 @@ _NO_ITEMS = (
     "There are no items found based on the request. "
     "Please make sure that items exist and check the filter fields if they're filled correctly."
 )
-_UNKNOWN = "Something went wrong here; the log has the details"
+_UNKNOWN = HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here; the log has the details"
 _ANSWERS: tuple[tuple[type[BridgeError], HTTPStatus, str], ...] = (
     (NotFound, HTTPStatus.NOT_FOUND, "There is no such thing here"),
     (DialUncertain, HTTPStatus.CONFLICT, "It is not known whether this call rang; it is not rung again"),
     (KeyReused, HTTPStatus.CONFLICT, "This Idempotency-Key was used for another call; take a new one"),
+    (TooManySubscriptions, HTTPStatus.CONFLICT, "There are 200 subscriptions already; end one first"),
     (DialInProgress, HTTPStatus.SERVICE_UNAVAILABLE, "This call is being asked for already; send it again"),
     (StorageUnavailable, HTTPStatus.SERVICE_UNAVAILABLE, "Storage is out of reach; send it again"),
     (Conflict, HTTPStatus.SERVICE_UNAVAILABLE, "Too many changes at once; send it again"),
@@ -101,9 +103,7 @@ def _of(error: BridgeError, render: Callable[..., func.HttpResponse]) -> func.Ht
     fields = {field.path: field.reason for field in error.fields} if isinstance(error, Invalid) else None
     if isinstance(error, Refused):
         return render(error.status, error.title, fields=fields)
-    status, title = next(
-        (row[1:] for row in _ANSWERS if isinstance(error, row[0])), (HTTPStatus.INTERNAL_SERVER_ERROR, _UNKNOWN)
-    )
+    status, title = next((row[1:] for row in _ANSWERS if isinstance(error, row[0])), _UNKNOWN)
     if isinstance(error, (PbxForbidden, PbxRefused)):
         title = f"{title}: {error.remedy}"
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:

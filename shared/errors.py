@@ -14,6 +14,7 @@ BridgeError
   x DialRefused              answer 409, this call is not rung for this request
     - DialUncertain          nobody knows whether it rang already
     - KeyReused              the request's key belongs to another call
+  x TooManySubscriptions     answer 409, one has to be ended before another is made
   x Unprocessable            a message that can never succeed: dead letter at once
   x BudgetExhausted          no PBX call left within two seconds: answer 429
   x PbxError                 the PBX answered badly, or not at all
@@ -118,6 +119,10 @@ class DialUncertain(DialRefused):
 
 class KeyReused(DialRefused):
     """The request's Idempotency-Key was used for another call."""
+
+
+class TooManySubscriptions(BridgeError):
+    """There are as many subscriptions as there may be."""
 
 
 class Unprocessable(BridgeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from shared.bridge import Bridge
 
 LOOPBACK = "allow_loopback"
+ID_PATTERN = r"[0-9A-Fa-f]{32}|[0-9]{1,20}"
 
 # What GetSubscriptions lists.
 LISTED: Shape = (
@@ -105,7 +107,7 @@ def subscribe(bridge: Bridge, event: Event, body: bytes, base: str) -> tuple[dic
     Subscribe to an event: the envelope to answer with, and the address that ends the subscription.
 
     `data` is the id. A new subscription's envelope has its `secret` beside it, and no other ever has. The same wish
-    again answers the same id. Raises TooLarge, NotJson, Invalid, or StorageUnavailable.
+    again answers the same id. Raises TooLarge, NotJson, Invalid, TooManySubscriptions, or StorageUnavailable.
     """
     wish = read_body(Wish, body, {LOOPBACK: bridge.settings.allow_loopback_callbacks})
     secret = wish.secret or new_secret()
@@ -127,10 +129,16 @@ def subscribe(bridge: Bridge, event: Event, body: bytes, base: str) -> tuple[dic
 
 
 def unsubscribe(bridge: Bridge, id: str) -> dict[str, Any]:
-    """End the subscription with this id; the answer is the same whether there was one or not."""
-    if id.isascii() and id.isalnum():
-        with reaching_storage():
-            deliveries.end(bridge.storage, id.lower())
+    """
+    End the subscription with this id; the answer is the same whether there was one or not.
+
+    Ours have 32 hexadecimal digits. The PBX's own are numbers: a flow that comes from there may still send one, and
+    must be able to end. Raises NotFound for what is neither.
+    """
+    if not re.fullmatch(ID_PATTERN, id):
+        raise NotFound("no id of a subscription")
+    with reaching_storage():
+        deliveries.end(bridge.storage, id.lower())
     return succeeded(None)
 
 

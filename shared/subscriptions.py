@@ -9,7 +9,7 @@ from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import Conflict, FieldError, Invalid, NotFound
+from shared.errors import Conflict, NotFound, TooManySubscriptions
 from shared.signatures import new_secret
 from shared.subscription import KEY, PARTITION, Subscription, subscription_of
 
@@ -55,7 +55,7 @@ class Subscriptions:
         The subscription that is wished for, and whether it is new: a wish like an earlier one finds that again.
 
         An earlier one that was disabled works again, and one that comes with another `secret` takes that beside its
-        own for a day. Raises Invalid when there are too many, and Conflict when others kept changing them.
+        own for a day. Raises TooManySubscriptions, and Conflict when others kept changing them.
         """
         for _ in range(_TRIES):
             census, rows = self._rows()
@@ -63,7 +63,7 @@ class Subscriptions:
             if twin is not None:
                 return self._again(twin["id"], secret) or wish, False
             if sum(key.startswith(KEY) for key in rows) >= MOST:
-                raise Invalid((FieldError("endpoint", f"there are {MOST} subscriptions already; end one first"),))
+                raise TooManySubscriptions(f"there are {MOST} subscriptions")
             marker = {"PartitionKey": PARTITION, "RowKey": _TWIN + wish.twin, "id": wish.id}
             if self._commit(census, [("create", wish.row()), ("create", marker)]):
                 return wish, True

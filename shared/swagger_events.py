@@ -11,7 +11,7 @@ from shared.events import EVENTS, Event
 from shared.operations import Operation, operation
 from shared.parameters import LARGEST, NUMBER_PATTERN
 from shared.shapes import Field
-from shared.subscribing import LISTED
+from shared.subscribing import ID_PATTERN, LISTED
 from shared.swagger_paths import described, parameter, put
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _BARE = "webhooks"
 # What certainly is a public host; the app takes numeric addresses and, on a laptop, loopback too.
 _ENDPOINT = r"^https://(?:[a-z](?:[a-z0-9-]{0,60}[a-z0-9])?\.)+[a-z]{2,20}(?::[1-9][0-9]{0,3})?(?:/[!$-;=?-Z_a-z~]*)?$"
 _WHSEC = r"^whsec_(?:[A-Za-z0-9+/]{4}){8,21}$"
-_MARK = r"^[A-Za-z0-9_-]{1,200}$"
+_MARK = r"^[A-Za-z0-9_-]{1,1000}$"
 
 _SUBSCRIPTIONS = Operation(
     id="GetSubscriptions",
@@ -95,6 +95,9 @@ def _told(*fields: Field) -> Schema:
     return wrapped
 
 
+_ENDED: Schema = {"description": "Ended, or not there.", "schema": _told()}
+
+
 def _subscribe(event: Event) -> Schema:
     row = Operation(
         id=event.name,
@@ -114,10 +117,25 @@ def _subscribe(event: Event) -> Schema:
 
 
 def _unsubscribe() -> Schema:
-    ended = {"200": {"description": "Ended, or not there.", "schema": _told()}}
     # Who removes a trigger knows the Location, but sends no key: its id cannot be guessed.
-    anything = {name: value for name, value in _ID.items() if name != "pattern"}
-    return described(operation("DeleteWebhookByID"), "unsubscribe", [anything], ended) | {"security": []}
+    taken = _ID | {"pattern": f"^(?:{ID_PATTERN})$"}
+    return described(operation("DeleteWebhookByID"), "unsubscribe", [taken], {"200": _ENDED}) | {"security": []}
+
+
+def _leave() -> Schema:
+    row = Operation(
+        id="Unsubscribe",
+        method="POST",
+        path="webhooks/unsubscribe",
+        parameters=(),
+        summary="End subscriptions by address",
+        description="Ends all that this address is subscribed to.",
+        visibility="internal",
+    )
+    endpoint = {"type": "string", "x-ms-summary": "Endpoint", "description": "Address that events were posted to."}
+    schema = {"type": "object", "properties": {"endpoint": endpoint}, "required": ["endpoint"]}
+    body = {"name": "body", "in": "body", "required": True, "schema": schema}
+    return described(row, "leave", [body], {"200": _ENDED})
 
 
 def _rotate() -> Schema:
@@ -158,6 +176,7 @@ def add(paths: dict[str, Any]) -> None:
         paths[f"/{path}"]["x-ms-notification-content"] = content
     paths[f"/{_BARE}"] = {"x-ms-notification-content": paths[f"/{_BARE}/{EVENTS[0].name}"]["x-ms-notification-content"]}
     put(paths, operation("DeleteWebhookByID").path, "delete", _unsubscribe())
+    put(paths, "webhooks/unsubscribe", "post", _leave())
     put(paths, "webhooks/{webhook_id}/rotate", "post", _rotate())
     put(paths, feed.OPERATION.path, "get", _events())
     put(paths, _SUBSCRIPTIONS.path, "get", _subscriptions())

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from shared.operations import Operation, Parameter
     from shared.swagger_shapes import Schema
 
-Kind = Literal["action", "dial", "list", "subscribe", "unsubscribe", "feed"]
+Kind = Literal["action", "dial", "list", "subscribe", "unsubscribe", "leave", "feed"]
 
 _TYPES: dict[str, Schema] = {
     "integer": {"type": "integer", "format": "int64"},
     "string": {"type": "string"},
     "date-time": {"type": "string", "format": "date-time"},
 }
-_KEYED: tuple[Kind, ...] = ("action", "dial", "list", "subscribe", "feed")
+_KEYED: tuple[Kind, ...] = ("action", "dial", "list", "subscribe", "leave", "feed")
 _ASKING: tuple[Kind, ...] = ("action", "dial")
-_WITH_BODY: tuple[Kind, ...] = ("dial", "subscribe")
+_WITH_BODY: tuple[Kind, ...] = ("dial", "subscribe", "leave")
 _ALL: tuple[Kind, ...] = (*_KEYED, "unsubscribe")
 
 
@@ -51,7 +51,7 @@ REFUSALS: tuple[Refusal, ...] = (
         description="There are no items found based on the request.",
         kinds=(*_ASKING, "list", "unsubscribe", "feed"),
     ),
-    Refusal(status=409, description="What is there already stands against it.", kinds=_WITH_BODY),
+    Refusal(status=409, description="What is there already stands against it.", kinds=("dial", "subscribe")),
     Refusal(status=413, description="The body is too large.", kinds=_WITH_BODY),
     Refusal(status=422, description="A value does not fit; the answer says which and why.", kinds=_ALL),
     Refusal(status=429, description="The PBX's calls for this minute are used up.", kinds=_ASKING, later=True),

@@ -16,6 +16,9 @@ from shared.deadletters import bury
 from shared.events import EVENTS
 from shared.receiving import submit
 from shared.settings import Settings
+from shared.subscription import Subscription, new_id
+from shared.subscriptions import MOST, TABLE
+from shared.times import now
 from tests.bridges import MASTER, RunningBridge, running_bridge, until
 
 if TYPE_CHECKING:
@@ -146,8 +149,34 @@ def test_keys_are_asked_for_except_where_the_id_is_the_key(running: RunningBridg
     ):
         assert running.ask(method, path, key="").status_code == 401, path
         assert path.startswith("/api/v2") or running.ask(method, path).status_code == 401, path
-    answers = [running.ask("DELETE", f"/api/v2/webhooks/{id}", key="") for id in ("0" * 32, "x", "'%20or%20'")]
+    # The PBX's own ids are numbers: a flow that comes from there has to be able to end.
+    answers = [running.ask("DELETE", f"/api/v2/webhooks/{id}", key="") for id in ("0" * 32, "AB" * 16, "17", "9" * 20)]
     assert {(answer.status_code, answer.text) for answer in answers} == {(200, answers[0].text)}
+
+
+@pytest.mark.parametrize("id", ["x", "0" * 31, "g" * 32, "9" * 33, "'%20or%20'", "%D9%A3", "CallEnded", "1%0A"])
+def test_what_cannot_be_an_id_is_not_found(id: str, running: RunningBridge) -> None:
+    answer = running.ask("DELETE", f"/api/v2/webhooks/{id}", key="")
+    assert (answer.status_code, answer.json()["statusCode"]) == (404, 404)
+
+
+def test_one_too_many_is_told_what_to_do(running: RunningBridge) -> None:
+    rows = [
+        Subscription(
+            id=new_id(), event="CallStarted", endpoint=f"https://8.8.8.8/{number}", wanted={}, shape="native",
+            created=now(), secrets=(),
+        ).row()
+        for number in range(MOST)
+    ]  # fmt: skip
+    table = running.storage.table(TABLE)
+    for start in range(0, MOST, 100):
+        table.submit_transaction([("create", row) for row in rows[start : start + 100]])
+    answer = running.ask("POST", "/api/v2/webhooks/CallStarted", json={"endpoint": "http://127.0.0.1:9/"})
+    for start in range(0, MOST, 100):
+        table.submit_transaction([("delete", row) for row in rows[start : start + 100]])
+    told = answer.json()
+    assert (answer.status_code, told["status"], told["statusCode"]) == (409, "error", 409)
+    assert told["message"] == f"There are {MOST} subscriptions already; end one first"
 
 
 def test_the_same_wish_is_the_same_subscription_and_shows_no_secret_again(running: RunningBridge) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared import subscriptions as module
-from shared.errors import Invalid, NotFound
+from shared.errors import NotFound, TooManySubscriptions
 from shared.signatures import new_secret
 from shared.storage import Storage
 from shared.subscription import Subscription, new_id
@@ -93,12 +93,12 @@ def test_there_are_never_more_than_the_most(settings: Settings, known: Subscript
     def make(number: int) -> bool:
         try:
             return instances[number].make(wish(f"https://8.8.8.8/new{number}"))[1]
-        except Invalid:
+        except TooManySubscriptions:
             return False
 
     with ThreadPoolExecutor(6) as pool:
         assert sum(pool.map(make, range(6))) == 3
-    with pytest.raises(Invalid, match="200 subscriptions"):
+    with pytest.raises(TooManySubscriptions):
         known.make(wish("https://8.8.8.8/more"))
     assert len(tuple(known.all())) == MOST
 
