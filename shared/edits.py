@@ -30,10 +30,10 @@ _MOST_LOOKUPS = 25
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """How many items are there now, and whether everything that the listing shows has been dealt with."""
+    """How many items there are now, and how many missing ones were asked about and found, 0 when all were."""
 
     items: int
-    complete: bool
+    asked: int
 
 
 def digest(listed: Mapping[int, Item]) -> str:
@@ -42,12 +42,13 @@ def digest(listed: Mapping[int, Item]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def compare(reading: Reading, listed: Mapping[int, Item], *, since: int, look: bool) -> Outcome:
+def compare(reading: Reading, listed: Mapping[int, Item], *, since: int, look: bool, skip: int = 0) -> Outcome:
     """
     Tell and store how a complete listing differs from what is stored; `look` also notes what was seen again.
 
-    An item is gone only when the PBX, asked for it by id, does not know it either. Raises Moved when anything was
-    written since the listing began (microseconds since 1970): an older listing must not undo what a newer one told.
+    Of the items that are missing, `skip` were asked about before. An item is gone only when the PBX, asked for it by
+    id, does not know it either. Raises Moved when anything was written since the listing began (microseconds since
+    1970): an older listing must not undo what a newer one told.
     """
     storage, resource = reading.bridge.storage, reading.resource
     intake = Intake(storage, resource.name)
@@ -57,12 +58,12 @@ def compare(reading: Reading, listed: Mapping[int, Item], *, since: int, look: b
     rows = [row_of(number, item, known.get(number)) for number, item in listed.items()]
     changed = [row for row in rows if row.before is None or row.before.removed or row.before.hash != row.hash]
     _hand_on(reading, intake, changed, listed)
-    complete = _remove(reading, intake, known, listed)
+    asked = _remove(reading, intake, known, listed, skip)
     if look:
         settled, today = {row.id for row in changed}, iso(reading.moment)[:10]
         same = [row.id for row in rows if row.id not in settled and row.before and row.before.seen[:10] != today]
         intake.see(same, reading.moment)
-    return Outcome(items=intake.head.count, complete=complete)
+    return Outcome(items=intake.head.count, asked=asked)
 
 
 def _hand_on(reading: Reading, intake: Intake, rows: Iterable[Row], listed: Mapping[int, Item]) -> None:
@@ -94,14 +95,15 @@ def _tell(reading: Reading, row: Row, item: Item) -> None:
         logger.warning("%s %d is stored without an event: %s", reading.resource.name, row.id, error)
 
 
-def _remove(reading: Reading, intake: Intake, known: Mapping[int, Known], listed: Mapping[int, Item]) -> bool:
-    """Tell and store which items are gone; False when there were more to ask about than one run may."""
+def _remove(reading: Reading, intake: Intake, known: Mapping[int, Known], listed: Mapping[int, Item], skip: int) -> int:
+    """Tell and store which items are gone; how many that are not the PBX was asked about, 0 when none is left."""
     missing = sorted(number for number, row in known.items() if not row.removed and number not in listed)
-    gone = [number for number in missing[:_MOST_LOOKUPS] if _is_gone(reading, number)]
+    chosen = missing[skip : skip + _MOST_LOOKUPS]
+    gone = [number for number in chosen if _is_gone(reading, number)]
     last = {number: _last(reading, number) for number in gone}
     rows = [row_of(number, last[number], known[number], removed=True) for number in gone]
     _hand_on(reading, intake, rows, last)
-    return len(missing) <= _MOST_LOOKUPS
+    return 0 if skip + len(chosen) >= len(missing) else skip + len(chosen) - len(gone)
 
 
 def _is_gone(reading: Reading, number: int) -> bool:

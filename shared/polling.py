@@ -32,6 +32,8 @@ HEARTBEAT = timedelta(minutes=10)
 STALE = timedelta(minutes=25)
 _PAUSE = timedelta(hours=1)
 _TRIES = 5
+# Between a listing's digest and how many of the items missing from it the PBX was asked about.
+_ASKED = ":"
 _TIMES = ("callEnded", "callStarted", "created")
 
 
@@ -147,9 +149,10 @@ def _read_facts(reading: Reading, whole: bool) -> None:
     The cursor moves only after a whole reading: pages come in any order.
     """
     seen, intake, cursor, lag = reading.checkpoint, None, reading.checkpoint.cursor, None
-    cursor_filter = {reading.resource.cursor_parameter: seen.cursor if seen.started else 0}
-    offset = 0 if seen.started else seen.offset
-    for page in pages(reading.bridge.pbx, reading.resource, lane=reading.lane, offset=offset, **cursor_filter):
+    # Some lists bring the cursor's own item again.
+    known = cursor if seen.started and cursor else None
+    filters = {"offset": 0 if seen.started else seen.offset, reading.resource.cursor_parameter: known or 0}
+    for page in pages(reading.bridge.pbx, reading.resource, lane=reading.lane, known=known, **filters):
         intake = intake or Intake(reading.bridge.storage, reading.resource.name)
         _take(reading, intake, page)
         cursor = max(cursor, *page.items)
@@ -201,12 +204,15 @@ def _read_edits(reading: Reading, whole: bool) -> None:
         if seen.started and digest == seen.digest and not whole:
             _advance(reading)
             return
+        before, _, asked = seen.digest.partition(_ASKED)
+        skip = int(asked) if asked and before == digest else 0
         try:
-            outcome = edits.compare(reading, listed, since=began, look=whole)
+            outcome = edits.compare(reading, listed, since=began, look=whole, skip=skip)
         except Moved:
             continue
-        told = {"cursor": max(listed, default=0), "items": outcome.items}
-        _advance(reading, digest=digest if outcome.complete else "", **told)
+        if outcome.asked:
+            digest = f"{digest}{_ASKED}{outcome.asked}"
+        _advance(reading, digest=digest, cursor=max(listed, default=0), items=outcome.items)
         return
     raise Conflict(f"{reading.resource.name} kept changing")
 

@@ -104,7 +104,8 @@ def _look_for_ends(bridge: Bridge, resource: Resource, moment: datetime) -> int:
             item = bridge.pbx.call(resource.read_operation, lane=_LANE, **{resource.id_parameter: call_id})
         except PbxNotFound:
             continue
-        if id_of(resource, item) == call_id:
+        # Some tell of a call that still goes on.
+        if id_of(resource, item) == call_id and item.get("callEnded"):
             found[call_id] = item
     return _take(bridge, resource, found, moment)
 

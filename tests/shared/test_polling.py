@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dev.simulator import Simulator
+from dev.simulator.store import RefusedError
 from shared import checkpoints, items
 from shared.errors import BudgetExhausted, PbxError, PbxUnavailable
 from shared.events import EVENTS
@@ -289,6 +290,65 @@ def test_a_large_page_that_is_refused_is_asked_for_smaller(fault: str, pbx: Simu
     pbx.faults.add(fault, status=422, times=1)
     poll(bridge, CALLS)
     assert stored_ids(bridge.storage, CALLS.name) == list(new)
+
+
+@pytest.mark.parametrize("largest", [100, 50])
+def test_what_the_pbx_refuses_as_too_large_is_not_asked_for_again(largest: int, pbx: Simulator, bridge: Bridge) -> None:
+    lister = pbx._api._handlers["GetCallHistory"]
+
+    def strict(request: Any, part: str) -> Any:
+        if int(request.arguments.get("limit", 0)) > largest:
+            raise RefusedError("limit is too large")
+        return lister(request, part)
+
+    pbx._api._handlers["GetCallHistory"] = strict
+    new = pbx.bulk("call_history", 150)
+    poll(bridge, CALLS)
+    assert stored_ids(bridge.storage, CALLS.name) == list(new)
+    assert seen(pbx, lambda: poll(bridge, CALLS)) == 1
+
+
+def test_a_list_that_brings_the_cursors_own_item_again_is_idle(pbx: Simulator, bridge: Bridge) -> None:
+    lister = pbx._api._handlers["GetCallHistory"]
+
+    def inclusive(request: Any, part: str) -> Any:
+        request.arguments["initial_call_id"] = str(int(request.arguments["initial_call_id"]) - 1)
+        return lister(request, part)
+
+    old = pbx.bulk("call_history", 5)
+    poll(bridge, CALLS)
+    pbx._api._handlers["GetCallHistory"] = inclusive
+    adapter = counted(bridge.storage)
+    assert seen(pbx, lambda: poll(bridge, CALLS)) == 1
+    assert adapter.count == 1
+    new = pbx.bulk("call_history", 2)
+    poll(bridge, CALLS)
+    assert arrived_ids(bridge.storage, CALLS.name) == [*old, *new]
+
+
+def test_a_page_that_is_missing_once_does_not_end_the_list(pbx: Simulator, start: Callable[..., Bridge]) -> None:
+    pbx.options.page_cap = 10
+    old = pbx.bulk("call_history", 40)
+    pbx.faults.add("status", match="GetCallHistory", status=404, after=2, times=1)
+    bridge = start(poll_start="all")
+    poll(bridge, CALLS)
+    assert stored_ids(bridge.storage, CALLS.name) == list(old)
+
+
+def test_many_that_left_the_list_and_are_still_known_hide_none_that_is_gone(pbx: Simulator, bridge: Bridge) -> None:
+    *archived, gone = pbx.bulk("contacts", 61)
+    stays = pbx.add_contact("Anna")
+    poll(bridge, CONTACTS)
+    reader = pbx._api._handlers["GetContactsByID"]
+    request: Any = None
+    kept = {str(number): reader(request, str(number)) for number in archived}
+    pbx._api._handlers["GetContactsByID"] = lambda request, part: kept.get(part) or reader(request, part)
+    for number in (*archived, gone):
+        pbx.remove("contacts", number)
+    calls = [seen(pbx, lambda: poll(bridge, CONTACTS)) for _ in range(4)]
+    assert told(bridge.storage) == [("ContactRemoved", gone)]
+    assert stored_ids(bridge.storage, CONTACTS.name) == [*archived, stays]
+    assert calls == [27, 27, 13, 1]
 
 
 def test_a_resource_that_the_key_may_not_read_is_paused_for_an_hour_and_said_once(

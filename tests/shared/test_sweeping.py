@@ -135,6 +135,18 @@ def test_a_call_that_began_and_never_ended_is_looked_up_by_id(
     assert ("CallCompleted", call) in told(bridge.storage)
 
 
+def test_a_call_that_still_goes_on_is_not_taken_for_one_that_ended(pbx: Simulator, bridge: Bridge) -> None:
+    poll(bridge, CALLS)
+    began = now() - timedelta(days=2)
+    call = int(began.timestamp()) * 1_000_000
+    data = {"callID": call, "callStarted": iso(began), "contactID": 966}
+    submit(bridge.storage, bridge.settings, "CallStarted", data, origin="webhook")
+    run_pipeline(bridge)
+    pbx.add("call_history", call, callStarted=began, callEnded=None, contactID=966)
+    sweep(bridge)
+    assert not stored_ids(bridge.storage, CALLS.name)
+
+
 def test_a_sweep_asks_for_a_bounded_number_of_calls(pbx: Simulator, bridge: Bridge) -> None:
     poll(bridge, CALLS)
     began = now() - timedelta(hours=2)
