@@ -20,6 +20,8 @@ LONGEST = 4096
 _LOCAL_NAME = "localhost"
 _LOOPBACK = ipaddress.ip_network("127.0.0.0/8")
 _PRINTABLE = re.compile(r"[!-~]+")
+# A name or an address; whatever else may stand for a host is understood differently from library to library.
+_HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?|[0-9a-f:.]+")
 # Behind these a 404 means that the workflow, or its run, is gone for good.
 WORKFLOW_HOSTS = (
     ".logic.azure.com",
@@ -58,7 +60,7 @@ def check_endpoint(url: str, *, allow_loopback: bool) -> None:
     local = host == _LOCAL_NAME or _is_loopback(host)
     if parts.scheme not in ("https", "http") or (parts.scheme == "http" and not (local and allow_loopback)):
         raise ValueError("an https address is expected")
-    if any(not _allowed(address, allow_loopback=allow_loopback) for address in _addresses(host)):
+    if any(not _allowed(address, allow_loopback=allow_loopback) for address in _addresses(host.rstrip("."))):
         raise ValueError("its host is not on the internet")
 
 
@@ -68,7 +70,7 @@ def _split(url: str) -> SplitResult:
         port, host = parts.port, parts.hostname
     except ValueError:
         raise ValueError("an https address is expected") from None
-    if not _PRINTABLE.fullmatch(url) or not host or port == 0 or "\\" in url:
+    if not _PRINTABLE.fullmatch(url) or not host or not _HOST.fullmatch(host) or port == 0 or "\\" in url:
         raise ValueError("an https address is expected")
     if "@" in parts.netloc:
         raise ValueError("an address without user and password is expected")

@@ -25,7 +25,6 @@ LONGEST_WAIT = 24 * 3600
 _HOSTS = 256
 # The deadline of this thread's post, for the connection that it happens to use.
 _posting = threading.local()
-_THROTTLED = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 Verdict = Literal["delivered", "failed", "gone"]
 
@@ -94,8 +93,7 @@ def _judged(url: str, response: Any, seconds: float) -> Outcome:
         return Outcome("delivered", result, seconds)
     if status == HTTPStatus.GONE or (status == HTTPStatus.NOT_FOUND and is_workflow_host(url)):
         return Outcome("gone", result, seconds)
-    wait = retry_after(response.headers.get("Retry-After"), time.time()) if status in _THROTTLED else 0
-    return Outcome("failed", result, seconds, wait)
+    return Outcome("failed", result, seconds, retry_after(response.headers.get("Retry-After"), time.time()))
 
 
 def retry_after(text: str | None, now: float) -> int:

@@ -63,6 +63,10 @@ def test_this_machine_is_taken_where_that_is_allowed_only(url: str) -> None:
         "https://10.1/hook",
         "https://0x0a000001/hook",
         "https://167772161/hook",
+        "https://10.0.0.1./hook",
+        "https://%31%30.0.0.1/hook",
+        "https://[::1%25eth0]/hook",
+        "https://(10.0.0.1)/hook",
         "https://8.8.8.8/" + "a" * LONGEST,
     ],
 )
