@@ -14,7 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from pydantic_core import ErrorDetails
+
 Model = TypeVar("Model", bound=BaseModel)
+
+# In the words that parameters are refused with, where pydantic's own would name our classes.
+_WORDS: Mapping[str, str] = {
+    "missing": "it is required",
+    "model_type": "an object is expected",
+    "string_type": "a text is expected",
+    "string_too_short": "it is empty",
+}
 
 
 def read_body(model: type[Model], body: bytes, context: Mapping[str, Any] | None = None) -> Model:
@@ -31,9 +41,10 @@ def read_body(model: type[Model], body: bytes, context: Mapping[str, Any] | None
         raise Invalid(_fields(error)) from None
 
 
+def _reason(detail: ErrorDetails) -> str:
+    return _WORDS.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
+
+
 def _fields(error: ValidationError) -> tuple[FieldError, ...]:
     details = error.errors(include_url=False, include_context=False, include_input=False)
-    return tuple(
-        FieldError(".".join(map(str, detail["loc"])) or "body", detail["msg"].removeprefix("Value error, "))
-        for detail in details
-    )
+    return tuple(FieldError(".".join(map(str, detail["loc"])) or "body", _reason(detail)) for detail in details)

@@ -20,7 +20,7 @@ def succeeded(data: Any, status: int = 200) -> dict[str, Any]:
 
 def refused(status: int, message: str, fields: Mapping[str, str] | None = None) -> dict[str, Any]:
     """A refusal in words; `fields` gives the reason for each field that does not fit."""
-    wrapped = {"version": VERSION, "status": "error", "statusCode": status, "message": message}
+    wrapped = {"version": VERSION, "status": "error", "statusCode": status, "message": message, "data": None}
     if fields:
         return wrapped | {"errors": [{"path": path, "reason": reason} for path, reason in fields.items()]}
     return wrapped

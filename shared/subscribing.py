@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationInfo, field_validator, model_validator
 
 from shared import deliveries
 from shared.bodies import read_body
@@ -91,7 +91,7 @@ class Leaving(BaseModel):
 
     model_config = ConfigDict(frozen=True, defer_build=True)
 
-    endpoint: str
+    endpoint: Annotated[str, StringConstraints(min_length=1)]
 
 
 def event_of(name: str) -> Event:

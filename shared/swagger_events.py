@@ -132,7 +132,8 @@ def _leave() -> Schema:
         description="Ends all that this address is subscribed to.",
         visibility="internal",
     )
-    endpoint = {"type": "string", "x-ms-summary": "Endpoint", "description": "Address that events were posted to."}
+    endpoint = {"type": "string", "minLength": 1, "x-ms-summary": "Endpoint"}
+    endpoint |= {"description": "Address that events were posted to."}
     schema = {"type": "object", "properties": {"endpoint": endpoint}, "required": ["endpoint"]}
     body = {"name": "body", "in": "body", "required": True, "schema": schema}
     return described(row, "leave", [body], {"200": _ENDED})

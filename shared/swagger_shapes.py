@@ -98,6 +98,8 @@ def refusal() -> Schema:
         Field("reason", "string", "What is expected of it."),
     )
     schema = object_schema(ENVELOPE, nullable=False)
+    nothing = {"type": "object", "x-nullable": True, "x-ms-summary": "Data", "description": "Nothing."}
+    schema["properties"]["data"] = nothing
     schema["properties"]["errors"] = {
         "type": "array",
         "items": object_schema(errors, nullable=False),

@@ -84,7 +84,8 @@ def test_what_the_pbx_says_is_passed_on(
     answer = ask(running, row)
     assert answer.status_code == status
     told = answer.json()
-    assert (told["version"], told["status"], told["statusCode"]) == ("v2", "error", status)
+    assert told.keys() == {"version", "status", "statusCode", "message", "data"}
+    assert (told["version"], told["status"], told["statusCode"], told["data"]) == ("v2", "error", status, None)
     assert words in told["message"]
     assert answer.headers.get("Retry-After") == ("40" if status == 429 else None)
 

@@ -200,7 +200,13 @@ def test_a_callback_address_is_enough_to_leave(running: RunningBridge) -> None:
     (left_over,) = listed(running)
     assert left_over["event"] == "CallStarted"
     assert running.ask("DELETE", "/api/v2/webhooks/CallStarted", data=b"").status_code == 400
-    assert running.ask("DELETE", "/api/v2/webhooks/CallStarted", json={}).status_code == 422
+    for body, told in (
+        ({}, "endpoint: it is required"),
+        ([], "body: an object"),
+        ({"endpoint": ""}, "endpoint: it is"),
+    ):
+        refused = running.ask("POST", "/api/v2/webhooks/unsubscribe", json=body)
+        assert (refused.status_code, told in refused.json()["message"]) == (422, True), refused.text
 
 
 def test_nothing_comes_after_leaving(running: RunningBridge, listener: Listener) -> None:
