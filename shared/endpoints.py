@@ -37,7 +37,7 @@ WORKFLOW_HOSTS = (
 
 def is_workflow_host(url: str) -> bool:
     """Whether Logic Apps or Power Automate listens there."""
-    return (urlsplit(url).hostname or "").endswith(WORKFLOW_HOSTS)
+    return (urlsplit(url).hostname or "").rstrip(".").endswith(WORKFLOW_HOSTS)
 
 
 def host_of(url: str) -> str:
@@ -51,16 +51,16 @@ def check_endpoint(url: str, *, allow_loopback: bool) -> None:
 
     It is https, without user and fragment, at most 4,096 characters, and its host is public as far as its name can be
     resolved now; the connection is checked again at each delivery. `allow_loopback` takes 127.0.0.0/8 beside that,
-    with plain http too.
+    and plain http there and nowhere else.
     """
     if len(url) > LONGEST:
         raise ValueError(f"at most {LONGEST} characters are taken")
     parts = _split(url)
-    host = parts.hostname or ""
-    local = host == _LOCAL_NAME or _is_loopback(host)
-    if parts.scheme not in ("https", "http") or (parts.scheme == "http" and not (local and allow_loopback)):
+    addresses = _addresses((parts.hostname or "").rstrip("."))
+    local = allow_loopback and bool(addresses) and all(address in _LOOPBACK for address in addresses)
+    if parts.scheme not in ("https", "http") or (parts.scheme == "http" and not local):
         raise ValueError("an https address is expected")
-    if any(not _allowed(address, allow_loopback=allow_loopback) for address in _addresses(host.rstrip("."))):
+    if any(not _allowed(address, allow_loopback=allow_loopback) for address in addresses):
         raise ValueError("its host is not on the internet")
 
 
@@ -77,13 +77,6 @@ def _split(url: str) -> SplitResult:
     if parts.fragment:
         raise ValueError("an address without a fragment is expected")
     return parts
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host) in _LOOPBACK
-    except ValueError:
-        return False
 
 
 def _allowed(address: Address, *, allow_loopback: bool) -> bool:

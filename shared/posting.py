@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 
 from shared.addresses import AddressRefused, guarded_session
-from shared.endpoints import is_workflow_host
+from shared.endpoints import check_endpoint, is_workflow_host
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +52,7 @@ def post(
     start = time.monotonic()
     _posting.deadline = start + seconds
     try:
+        _check_plain(url, allow_loopback=allow_loopback)
         session: requests.Session = _session(allow_loopback)
         request = session.prepare_request(requests.Request("POST", url, data=body, headers=dict(headers)))
         timeout = (min(CONNECT_SECONDS, seconds), seconds)
@@ -69,6 +70,15 @@ def post(
     except ValueError:
         word = "not an answer"
     return Outcome("failed", word, time.monotonic() - start)
+
+
+def _check_plain(url: str, *, allow_loopback: bool) -> None:
+    """Raises AddressRefused for plain http that leads anywhere but to this machine, whatever it led to before."""
+    if url.lower().startswith("http:"):
+        try:
+            check_endpoint(url, allow_loopback=allow_loopback)
+        except ValueError:
+            raise AddressRefused("plain http") from None
 
 
 def _finish(response: Any) -> None:

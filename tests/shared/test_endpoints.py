@@ -97,6 +97,15 @@ def test_every_address_behind_a_name_has_to_be_public(
             check_endpoint("https://hooks.example.com/a", allow_loopback=False)
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_name_for_this_machine_is_as_good_as_its_address(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: Any = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: rows)
+    check_endpoint(f"{scheme}://hooks.example.com:8080/a", allow_loopback=True)
+    with pytest.raises(ValueError, match=r"internet|https"):
+        check_endpoint(f"{scheme}://hooks.example.com:8080/a", allow_loopback=False)
+
+
 def test_a_name_that_nobody_knows_now_is_checked_when_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_: Any, **__: Any) -> Any:
         raise socket.gaierror(socket.EAI_AGAIN, "later")
@@ -112,6 +121,7 @@ def test_a_name_that_nobody_knows_now_is_checked_when_it_is_called(monkeypatch: 
         ("https://prod-2.usgovtexas.logic.azure.us/x", True),
         ("https://europe.azure-apihub.net/x", True),
         ("https://PROD-1.LOGIC.AZURE.COM/x", True),
+        ("https://prod-1.logic.azure.com./x", True),
         ("https://logic.azure.com.example.com/x", False),
         ("https://example.com/logic.azure.com", False),
         ("https://example.com/x?.logic.azure.com", False),
