@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import Conflict
+from shared.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,6 +118,21 @@ def change(storage: Storage, seen: Checkpoint, by: Callable[[Checkpoint], Checkp
             continue
         return replace(wanted, etag=str(answer["etag"]))
     raise Conflict(f"the checkpoint of {seen.resource} kept changing")
+
+
+def describe(checkpoint: Checkpoint, moment: datetime) -> dict[str, Any]:
+    """The checkpoint for people to read."""
+    paused = checkpoint.paused_until and moment < checkpoint.paused_until
+    return {
+        "resource": checkpoint.resource,
+        "state": "paused" if paused else "following" if checkpoint.started else "first reading",
+        "cursor": checkpoint.cursor,
+        "items": checkpoint.items,
+        "lagSeconds": checkpoint.lag,
+        "lastSuccess": iso(checkpoint.last_success) if checkpoint.last_success else None,
+        "lastError": checkpoint.last_error or None,
+        "pausedUntil": iso(checkpoint.paused_until) if checkpoint.paused_until and paused else None,
+    }
 
 
 def _row(checkpoint: Checkpoint) -> dict[str, Any]:

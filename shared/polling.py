@@ -14,7 +14,7 @@ from shared.errors import BudgetExhausted, Conflict, PbxError, PbxForbidden
 from shared.intake import Intake, Moved, Row, row_of
 from shared.paging import pages
 from shared.storage import reaching_storage
-from shared.times import iso, now, parse_time
+from shared.times import now, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -57,6 +57,11 @@ class Reading:
             return True
         told = moment_of(item)
         return told is not None and told >= self.checkpoint.begin
+
+    def caught_up(self) -> Reading:
+        """With the checkpoint of now: what somebody else's first reading, complete meanwhile, did not list is new."""
+        stored = checkpoints.read(self.bridge.storage, self.resource.name)
+        return replace(self, checkpoint=stored or self.checkpoint)
 
 
 def poll(bridge: Bridge, resource: Resource, *, at: datetime | None = None, whole: bool = False) -> None:
@@ -153,7 +158,9 @@ def _read_facts(reading: Reading, whole: bool) -> None:
     known = cursor if seen.started and cursor else None
     filters = {"offset": 0 if seen.started else seen.offset, reading.resource.cursor_parameter: known or 0}
     for page in pages(reading.bridge.pbx, reading.resource, lane=reading.lane, known=known, **filters):
-        intake = intake or Intake(reading.bridge.storage, reading.resource.name)
+        if intake is None:
+            intake = Intake(reading.bridge.storage, reading.resource.name)
+            reading = reading if seen.started else reading.caught_up()
         _take(reading, intake, page)
         cursor = max(cursor, *page.items)
         if seen.started:
@@ -200,6 +207,9 @@ def _read_edits(reading: Reading, whole: bool) -> None:
     for _ in range(_TRIES):
         began = time.time_ns() // 1000
         listed = _listed(reading, whole)
+        if not seen.started:
+            reading = reading.caught_up()
+            seen = reading.checkpoint
         digest = edits.digest(listed)
         if seen.started and digest == seen.digest and not whole:
             _advance(reading)
@@ -227,18 +237,3 @@ def _listed(reading: Reading, whole: bool) -> dict[int, Item]:
         if first and alive and not whole and page.newest_first and edits.digest(listed) == seen.digest:
             break
     return listed
-
-
-def describe(checkpoint: Checkpoint, moment: datetime) -> dict[str, Any]:
-    """The checkpoint for people to read."""
-    paused = checkpoint.paused_until and moment < checkpoint.paused_until
-    return {
-        "resource": checkpoint.resource,
-        "state": "paused" if paused else "following" if checkpoint.started else "first reading",
-        "cursor": checkpoint.cursor,
-        "items": checkpoint.items,
-        "lagSeconds": checkpoint.lag,
-        "lastSuccess": iso(checkpoint.last_success) if checkpoint.last_success else None,
-        "lastError": checkpoint.last_error or None,
-        "pausedUntil": iso(checkpoint.paused_until) if checkpoint.paused_until and paused else None,
-    }

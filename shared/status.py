@@ -8,7 +8,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from shared import checkpoints, deadletters, health, ledger, ledger_row
-from shared.polling import describe
 from shared.storage import reaching_storage
 from shared.times import now
 from shared.webhooks import ended_since, read_webhooks
@@ -24,7 +23,7 @@ def status(bridge: Bridge) -> dict[str, Any]:
     moment, storage = now(), bridge.storage
     with reaching_storage():
         return {
-            "checkpoints": [describe(checkpoint, moment) for checkpoint in checkpoints.read_all(storage)],
+            "checkpoints": [checkpoints.describe(checkpoint, moment) for checkpoint in checkpoints.read_all(storage)],
             "health": health.today(storage, moment),
             "webhooks": [row.told() for row in read_webhooks(storage)],
             "webhooksEndedSince": ended_since(storage),

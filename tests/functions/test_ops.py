@@ -81,9 +81,6 @@ def test_webhooks_are_made_shown_and_deleted_on_demand(running: Running) -> None
     gone = running.ask("DELETE", "webhooks")
     assert (gone.status_code, gone.json()["held"], running.pbx.webhooks) == (200, [], [])
     assert running.ask("GET", "status").json()["webhooksEndedSince"] == gone.json()["endedSince"]
-    assert running.ask("POST", "webhooks/sync").json()["endedSince"] is None
-    assert len(running.pbx.webhooks) == 10
-    running.ask("DELETE", "webhooks")
 
 
 def test_at_the_limit_the_answer_says_what_to_do(running: Running) -> None:
@@ -91,6 +88,7 @@ def test_at_the_limit_the_answer_says_what_to_do(running: Running) -> None:
     answer = running.ask("POST", "webhooks/sync")
     assert answer.status_code == 409
     assert "WEB HOOKS" in answer.json()["problem"]
+    assert answer.json()["endedSince"] is None
     for other in others:
         assert other is not None
         running.pbx.hooks.unsubscribe(other.id)

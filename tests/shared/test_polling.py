@@ -17,6 +17,7 @@ from shared import checkpoints, items
 from shared.errors import BudgetExhausted, PbxError, PbxUnavailable
 from shared.events import EVENTS
 from shared.polling import HEARTBEAT, poll
+from shared.reconciling import reconcile
 from shared.resources import RESOURCES, Resource
 from shared.times import now
 from tests.dying import Killed
@@ -306,6 +307,27 @@ def test_what_the_pbx_refuses_as_too_large_is_not_asked_for_again(largest: int, 
     poll(bridge, CALLS)
     assert stored_ids(bridge.storage, CALLS.name) == list(new)
     assert seen(pbx, lambda: poll(bridge, CALLS)) == 1
+
+
+@pytest.mark.parametrize("resource", [CALLS, CONTACTS], ids=lambda resource: resource.name)
+def test_what_comes_between_two_first_readings_at_once_is_new(
+    resource: Resource, pbx: Simulator, start: Callable[..., Bridge]
+) -> None:
+    old = pbx.add(resource.name, callEnded=now() - timedelta(hours=1))
+    lister, new = pbx._api._handlers[resource.list_operation], list[int]()
+
+    def overtaken(request: Any, part: str) -> Any:
+        if not new:
+            new.append(old)
+            poll(start(), resource)
+            new.append(pbx.add(resource.name, callEnded=None))
+        return lister(request, part)
+
+    pbx._api._handlers[resource.list_operation] = overtaken
+    bridge = start()
+    poll(bridge, resource)
+    reconcile(bridge, at=now() + timedelta(minutes=6))
+    assert {number for _, number in told(bridge.storage)} == {new[1]}
 
 
 def test_a_list_that_brings_the_cursors_own_item_again_is_idle(pbx: Simulator, bridge: Bridge) -> None:
