@@ -52,8 +52,8 @@ class Demonstration:
         self._sources = (self._polls, self._events, self._stories, self._media, self._sweeps, self._deliveries)
         self._log_lines = 0
 
-    def run(self) -> None:
-        """Register our webhooks at the PBX and the subscribers at the app, then show what happens."""
+    def run(self, pace: float) -> None:
+        """Register our webhooks and the subscribers, then show a day with so many real seconds between its steps."""
         self._storage.create_all()
         self._revisions = {row["RowKey"]: row["revision"] for row in self._storage.table("calls").list_entities()}
         self._seen = {blob for _, blob, _ in self._blobs()}
@@ -62,7 +62,9 @@ class Demonstration:
             self._first_look()
         self._sync()
         self._subscribe()
-        if self._simulator is None:
+        if self._simulator is not None:
+            self._simulator.control("POST", "day", name="demo", pace=pace)
+        else:
             print("Webhooks, polls and recordings of your PBX are printed as they come.")
         quiet = 0.0
         while quiet < _QUIET_SECONDS and not self._stop.wait(_LOOK_SECONDS):

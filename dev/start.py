@@ -100,8 +100,7 @@ def run(stack: ExitStack, arguments: argparse.Namespace, stop: threading.Event) 
     simulator = subscribers = None
     if simulated:
         subscribers = stack.enter_context(Subscribers())
-        day = ("--pace", str(arguments.pace), "--webhooks", "10")
-        simulator = stack.enter_context(SimulatorProcess(SIMULATOR_KEY, *day, day="demo"))
+        simulator = stack.enter_context(SimulatorProcess(SIMULATOR_KEY))
         environment |= {"PBX_BASE_URL": simulator.base_url, "PBX_API_KEY": SIMULATOR_KEY} | DEMO_SETTINGS
         environment["PUBLIC_BASE_URL"] = f"{url}/"
     print(f"PBX               {simulator.url + '  (simulator)' if simulator else environment['PBX_BASE_URL']}")
@@ -109,7 +108,7 @@ def run(stack: ExitStack, arguments: argparse.Namespace, stop: threading.Event) 
     stack.enter_context(host)
     print(f"Function host     {url}  ({kind}; its log is .azurite/host.log)", flush=True)
     shown = Demonstration(url, environment, log=LOG, simulator=simulator, subscribers=subscribers, stop=stop)
-    shown.run()
+    shown.run(arguments.pace)
     if not stop.is_set():
         print("\nEverything goes on running. Ctrl-C ends it.", flush=True)
     while not stop.wait(1):
