@@ -27,7 +27,6 @@ var figures = [
     threshold: 0
     window: 'PT15M'
     frequency: 'PT5M'
-    periods: 1
     severity: 1
     chart: 'timechart'
   }
@@ -38,10 +37,8 @@ var figures = [
     aggregation: 'Count'
     measure: ''
     threshold: 0
-    // Two evaluations of ten minutes, five minutes apart, are fifteen minutes.
-    window: 'PT10M'
+    window: 'PT15M'
     frequency: 'PT5M'
-    periods: 2
     severity: 1
     chart: 'table'
   }
@@ -54,7 +51,6 @@ var figures = [
     threshold: 5
     window: 'P1D'
     frequency: 'PT1H'
-    periods: 1
     severity: 2
     chart: 'timechart'
   }
@@ -67,7 +63,6 @@ var figures = [
     threshold: 0
     window: 'PT15M'
     frequency: 'PT5M'
-    periods: 1
     severity: 2
     chart: 'timechart'
   }
@@ -80,7 +75,6 @@ var figures = [
     threshold: 0
     window: 'PT15M'
     frequency: 'PT5M'
-    periods: 1
     severity: 2
     chart: 'timechart'
   }
@@ -93,7 +87,6 @@ var figures = [
     threshold: 0
     window: 'PT15M'
     frequency: 'PT5M'
-    periods: 1
     severity: 3
     chart: 'timechart'
   }
@@ -106,7 +99,6 @@ var figures = [
     threshold: 0
     window: 'PT1H'
     frequency: 'PT5M'
-    periods: 1
     severity: 2
     chart: 'timechart'
   }
@@ -119,7 +111,6 @@ var figures = [
     threshold: 0
     window: 'PT15M'
     frequency: 'PT5M'
-    periods: 1
     severity: 3
     chart: 'timechart'
   }
@@ -132,7 +123,6 @@ var figures = [
     threshold: 0
     window: 'PT15M'
     frequency: 'PT5M'
-    periods: 1
     severity: 1
     chart: 'timechart'
   }
@@ -145,7 +135,6 @@ var figures = [
     threshold: 1000
     window: 'PT15M'
     frequency: 'PT5M'
-    periods: 1
     severity: 3
     chart: 'timechart'
   }
@@ -210,9 +199,10 @@ resource rules 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
             metricMeasureColumn: empty(figure.measure) ? null : figure.measure
             operator: 'GreaterThan'
             threshold: figure.threshold
+            // More periods than one would widen what the query sees, which then is no longer the window.
             failingPeriods: {
-              numberOfEvaluationPeriods: figure.periods
-              minFailingPeriodsToAlert: figure.periods
+              numberOfEvaluationPeriods: 1
+              minFailingPeriodsToAlert: 1
             }
           }
         ]

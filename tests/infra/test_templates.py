@@ -94,6 +94,14 @@ NOT_ON_FLEX = [
     "isReserved",
 ]
 
+# Windows that a log alert may have.
+ALERT_WINDOWS = {
+    *(f"PT{minutes}M" for minutes in (1, 5, 10, 15, 30, 45)),
+    *(f"PT{hours}H" for hours in (1, 2, 3, 4, 5, 6)),
+    "P1D",
+    "P2D",
+}
+
 # Set for the Functions host, the worker and the identity library; the bridge's own code does not read them.
 PLATFORM_SETTINGS = {
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
@@ -391,6 +399,23 @@ def test_every_query_belongs_to_a_figure_and_gives_what_is_measured() -> None:
         assert figure["name"] == name
         assert (figure["aggregation"] == "Count") == (figure["measure"] == "")
         assert not figure["measure"] or f"summarize {figure['measure']} = " in query
+
+
+@pytest.mark.parametrize("query", sorted(INFRA.glob("queries/*.kql")), ids=lambda file: file.stem)
+def test_columns_that_a_union_brings_together_are_of_one_type(query: Path) -> None:
+    # Columns of one name and two types come out as two columns of other names.
+    types: dict[str, set[str]] = {}
+    for projection in re.findall(r"\| project (.*)", query.read_text()):
+        for name, conversion in re.findall(r"(\w+) = (to\w+\()?", projection):
+            types.setdefault(name, set()).add(conversion)
+    assert all(len(found) == 1 and "" not in found for found in types.values())
+
+
+def test_a_rule_looks_at_its_window_and_no_further() -> None:
+    rules = read(INFRA / "modules" / "alerts.bicep").of("resource")["rules"]
+    periods = next(node for node in walk(rules.body) if node.type == "object_property" and key(node) == "failingPeriods")
+    assert set(literal(periods.named_children[1]).values()) == {1}
+    assert {figure["window"] for figure in read(INFRA / "modules" / "alerts.bicep").value("figures")} <= ALERT_WINDOWS
 
 
 def test_the_linter_s_rules_are_on() -> None:
