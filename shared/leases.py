@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from shared.storage import Storage
 
 PARTITION = "lease"
-# Longer than any single step between two renewals takes.
-_LENGTH = timedelta(minutes=3)
+# Longer than any single step between two renewals takes, and how long a process that died keeps others waiting.
+LENGTH = timedelta(seconds=45)
 _LOOK_SECONDS = 0.2
 
 
@@ -40,7 +40,7 @@ class Lease:
 
         etag = self._etag or self._expired()
         row: dict[str, Any] = {"PartitionKey": PARTITION, "RowKey": self._name, "owner": self._owner}
-        row["until"] = now() + _LENGTH
+        row["until"] = now() + LENGTH
         try:
             if etag is None:
                 answer = self._table.create_entity(row)
