@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # Posts at once to one that answers fast, and to one that does not or is not known yet.
 FAST, SLOW = 8, 2
+# Posts at once to all together who do not answer fast: the other threads of a process are for those who do.
+ALL_SLOW = 8
 # An answer that takes longer, or is waited for longer, is slow.
 SLOW_SECONDS = 1.0
 # Who answers fast is waited for rather than put back: a place is free in a moment.
@@ -56,7 +58,7 @@ class Gates:
             deadline = self._clock() + WAIT_SECONDS
             while (refused := self._refused(state)) is not None:
                 left = deadline - self._clock()
-                if left <= 0 or self._is_slow(state) or self._clock() < state.resting_until:
+                if left <= 0 or self._is_hopeless(state):
                     raise Busy(refused * random.uniform(1, 1.25))  # noqa: S311 - jitter
                 self._changed.wait(left)
             began = self._clock()
@@ -82,11 +84,26 @@ class Gates:
         resting = state.resting_until - self._clock()
         if resting > 0:
             return resting + _SHORT_DELAY
-        if state.failures >= FAILURES:
+        if state.failures >= FAILURES and state.open:
             # After a rest one post finds out; the others need not look again before the next.
-            return _rest(state.failures) if state.open else None
-        most = FAST if state.fast and not self._is_slow(state) else SLOW
-        return None if len(state.open) < most else _SHORT_DELAY
+            return _rest(state.failures)
+        if self._is_fast(state):
+            return None if len(state.open) < FAST else _SHORT_DELAY
+        return None if len(state.open) < SLOW and len(self._slow_posts()) < ALL_SLOW else _SHORT_DELAY
+
+    def _is_hopeless(self, state: _State) -> bool:
+        """Whether a place will not be free in a moment."""
+        if self._is_fast(state):
+            return False
+        waited = self._clock() - min(self._slow_posts(), default=self._clock())
+        return self._is_slow(state) or waited > SLOW_SECONDS or self._clock() < state.resting_until
+
+    def _slow_posts(self) -> list[float]:
+        """When the posts began that are open to those who are slow, or not known yet."""
+        return [began for state in self._states.values() if not self._is_fast(state) for began in state.open]
+
+    def _is_fast(self, state: _State) -> bool:
+        return bool(state.fast) and not self._is_slow(state)
 
     def _is_slow(self, state: _State) -> bool:
         waited = self._clock() - min(state.open) if state.open else 0.0

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from shared.gates import FAILURES, FAST, FIRST_REST, LONGEST_REST, SLOW, Busy, Gates
+from shared.gates import ALL_SLOW, FAILURES, FAST, FIRST_REST, LONGEST_REST, SLOW, Busy, Gates
 
 
 class Clock:
@@ -49,6 +49,37 @@ def test_a_slow_subscriber_has_few_posts_open(gates: Gates, clock: Clock) -> Non
         assert opened(gates, stack, clock) == SLOW
     with ExitStack() as stack:
         assert opened(gates, stack, clock) == SLOW
+
+
+def test_many_slow_ones_leave_room_for_the_others(gates: Gates, clock: Clock) -> None:
+    gates.note("fast", delivered=True, seconds=0.1)
+    with ExitStack() as stack:
+        for number in range(ALL_SLOW):
+            stack.enter_context(gates.passing(f"silent {number}"))
+        clock.seconds += 1.5
+        for name in ("silent 0", "silent 99"):
+            with pytest.raises(Busy), gates.passing(name):
+                pytest.fail("it was let through")
+        for _ in range(FAST):
+            stack.enter_context(gates.passing("fast"))
+    with gates.passing("silent 99"):
+        pass
+
+
+def test_who_failed_often_takes_no_more_room_than_the_rest(gates: Gates, clock: Clock) -> None:
+    names = [f"dead {number}" for number in range(ALL_SLOW + 4)]
+    for name in names * FAILURES:
+        gates.note(name, delivered=False, seconds=20)
+    clock.seconds += FIRST_REST + 0.1
+    count = 0
+    with ExitStack() as stack:
+        for name in names:
+            try:
+                stack.enter_context(gates.passing(name))
+            except Busy:
+                continue
+            count += 1
+    assert count == ALL_SLOW
 
 
 def test_a_fast_one_has_more_until_an_answer_is_late(gates: Gates, clock: Clock) -> None:
