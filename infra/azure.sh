@@ -40,6 +40,8 @@ read_arguments() {
   [[ -n $group ]] || die "no resource group: give -g NAME"
   [[ -f $parameters ]] || die "no parameter file $parameters: give -p FILE"
   name=$(parameter name)
+  [[ $name =~ ^[a-z0-9]{2,6}$ ]] ||
+    die "name in $parameters is no name of a bridge: write two to six lower-case letters and digits, in quotes"
 }
 
 needs_value() {
@@ -87,16 +89,21 @@ retry() {
   done
 }
 
-# api METHOD PATH: asks the app, with its master key on curl's standard input and so on no command line.
+# api METHOD PATH: asks the app, with its master key on curl's standard input and so on no command line, and says
+# what the app finds wrong.
 api() {
   if [[ $dry_run == yes ]]; then
     print_call curl --request "$1" "$base_url$2"
     return
   fi
-  local key
+  local key answer problem
   key=$(az functionapp keys list --resource-group "$group" --name "$app" --query masterKey --output tsv) || return 1
-  printf 'header = "x-functions-key: %s"\n' "$key" |
-    curl --silent --show-error --fail --max-time 200 --config - --request "$1" --output /dev/null "$base_url$2"
+  answer=$(printf 'header = "x-functions-key: %s"\n' "$key" |
+    curl --silent --show-error --fail-with-body --max-time 200 --config - --request "$1" "$base_url$2") || {
+    problem=$(sed -n -e 's/.*"problem": *"\([^"]*\)".*/\1/p' -e 's/.*"title": *"\([^"]*\)".*/\1/p' <<<"$answer")
+    [[ -z $problem ]] || say "$app: $problem"
+    return 1
+  }
 }
 
 # parameter NAME: what the parameter file, or else the template, gives to a parameter that is a plain word.
@@ -104,7 +111,7 @@ parameter() {
   local value
   value=$(sed -n "s/^param $1 *= *//p" "$parameters")
   [[ -n $value ]] || value=$(sed -n "s/^param $1 [a-z]* *= *//p" "$infra/main.bicep")
-  printf '%s' "$value" | sed "s, *//.*,,; s/'//g"
+  printf '%s' "$value" | sed "s, *//.*,,; s/'//g; s/[[:space:]]*\$//"
 }
 
 check_tools() {
@@ -153,19 +160,20 @@ put_function_key() {
 read_outputs() {
   if [[ $dry_run == yes ]]; then
     app='<functionAppName>' app_id='<functionAppId>' base_url='<baseUrl>' vault='<keyVaultName>'
-    data_storage='<dataStorageName>' outbound_ip=
+    outbound_ip=
   fi
   local outputs
   outputs=$(az deployment group show --resource-group "$group" --name "bridge-$name" --output tsv --query \
-    'properties.outputs.[functionAppName.value, outboundIpAddress.value, functionAppId.value, baseUrl.value, keyVaultName.value, dataStorageName.value]') ||
+    'properties.outputs.[functionAppName.value, outboundIpAddress.value, functionAppId.value, baseUrl.value, keyVaultName.value]') ||
     die "no deployment bridge-$name in $group: run infra/deploy.sh first"
+  [[ $dry_run == yes || -n $outputs ]] ||
+    die "the last deployment bridge-$name in $group failed: run infra/deploy.sh again, it says why"
   [[ $dry_run == yes ]] || {
     read -r app
     read -r outbound_ip
     read -r app_id
     read -r base_url
     read -r vault
-    read -r data_storage
   } <<<"$outputs"
 }
 

@@ -52,7 +52,7 @@ check_providers() {
 check_python() {
   local versions
   versions=$(az functionapp list-flexconsumption-runtimes --location "$location" --runtime python \
-    --query '[].version' --output tsv)
+    --query '[].version' --output tsv) || versions=
   unless_dry grep --quiet --line-regexp --fixed-strings "$python_version" <<<"$versions" ||
     die "$location does not offer Python $python_version on Flex Consumption: choose another region or pythonVersion"
 }
@@ -166,7 +166,8 @@ deploy_code() {
   trap "rm -rf '$folder'" EXIT
   hash=$(pack "$folder/app.zip")
   running=$(az tag list --resource-id "$group_id" --query "properties.tags.\"code-$name\"" --output tsv)
-  if [[ $running == "$hash" ]]; then
+  # A tag outlives an app that was deleted, by whatever hand.
+  if [[ $running == "$hash" ]] && all_listed; then
     say "Code: unchanged"
     return
   fi
@@ -183,23 +184,25 @@ all_listed() {
   done
 }
 
+# The host that keeps the keys may be starting still; each step tells of its failure, for retry to see.
 set_keys() {
   local key current receiver
-  key=$(secret_value pbx-webhook-key)
+  key=$(secret_value pbx-webhook-key) || return 1
   for receiver in "${receivers[@]}"; do
     current=$(az functionapp function keys list --resource-group "$group" --name "$app" \
-      --function-name "$receiver" --query pbx --output tsv)
+      --function-name "$receiver" --query pbx --output tsv) || return 1
     if [[ -z $current ]]; then
-      printf '%s' "$key" | put_function_key "$receiver" pbx
+      printf '%s' "$key" | put_function_key "$receiver" pbx || return 1
     elif [[ $current != "$key" ]]; then
       say "$receiver keeps its key until the rotation is finished: run infra/rotateWebhookKey.sh --finish"
     fi
   done
-  key=$(secret_value logicapps-key)
-  current=$(az functionapp keys list --resource-group "$group" --name "$app" --query functionKeys.logicapps --output tsv)
+  key=$(secret_value logicapps-key) || return 1
+  current=$(az functionapp keys list --resource-group "$group" --name "$app" --query functionKeys.logicapps \
+    --output tsv) || return 1
   [[ $dry_run == no && $current == "$key" ]] || printf '%s' "$key" |
     az functionapp keys set --resource-group "$group" --name "$app" --key-type functionKeys \
-      --key-name logicapps --key-value @- --output none
+      --key-name logicapps --key-value @- --output none || return 1
 }
 
 report() {
@@ -245,7 +248,7 @@ main() {
   deploy_code
   retry 20 "listing the functions" all_listed
   say "Keys"
-  set_keys
+  retry 8 "setting the keys" set_keys
   say "Webhooks"
   retry 20 "registering the webhooks" api POST /api/ops/webhooks/sync
   retry 20 "the health check" api GET /api/ops/status

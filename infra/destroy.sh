@@ -58,30 +58,31 @@ own_option() {
 }
 
 confirm() {
-  local answer
+  local answer word=${data_storage:-$name}
   [[ $confirmed == no && $dry_run == no ]] || return 0
   [[ -t 0 ]] || die "not confirmed: give --yes"
   if [[ $delete_media == yes ]]; then
-    say "This deletes the bridge and all its recordings. Type $data_storage to go on."
+    say "This deletes the bridge and all its recordings. Type $word to go on."
   else
-    say "This deletes the bridge and keeps $data_storage. Type $data_storage to go on."
+    say "This deletes the bridge and keeps $data_storage. Type $word to go on."
   fi
   read -r answer
-  [[ $answer == "$data_storage" ]] || die "not confirmed"
+  [[ $answer == "$word" ]] || die "not confirmed"
 }
 
+# kept TYPE ID: the data account and the identity, unless the media go too.
 kept() {
   [[ $delete_media == no ]] || return 1
-  case $1 in
-    */storageAccounts/"$data_storage" | */userAssignedIdentities/*) return 0 ;;
-  esac
-  return 1
+  [[ $1 == Microsoft.ManagedIdentity/* || ($1 == Microsoft.Storage/* && ${2##*/} == "st${name}d"*) ]]
 }
 
+# Found by their tag, since a deployment that failed has no outputs.
 list_resources() {
   local type
   resources=$(az resource list --resource-group "$group" --query "[?tags.bridge=='$name'].[type, id]" --output tsv)
   [[ $dry_run == no ]] || resources=$(for type in "${types[@]}"; do printf '%s\t%s\n' "$type" "$type/<name>"; done)
+  [[ -n $resources ]] || die "nothing of the bridge $name is in $group"
+  data_storage=$(of_type Microsoft.Storage/storageAccounts | sed -n "s,.*/\(st${name}d[a-z0-9]*\)\$,\1,p") || data_storage=
 }
 
 of_type() {
@@ -90,16 +91,22 @@ of_type() {
 
 # An app that an earlier run has deleted took its webhooks out before.
 delete_webhooks() {
-  [[ $skip_webhooks == no ]] && of_type Microsoft.Web/sites >/dev/null || return 0
-  api DELETE /api/ops/webhooks ||
-    die "the webhooks are still at the PBX: mend the app, or give --skip-webhooks and delete them in its panel (API, WEB HOOKS)"
+  local app_id
+  local stuck="the webhooks are still at the PBX: mend the app, or give --skip-webhooks and delete them in its panel"
+  [[ $skip_webhooks == no ]] && app_id=$(of_type Microsoft.Web/sites | cut -f 2) || return 0
+  app=${app_id##*/}
+  base_url=https://$(az resource show --ids "$app_id" --query properties.defaultHostName --output tsv) ||
+    die "$stuck (API, WEB HOOKS)"
+  [[ $dry_run == no ]] || base_url='<baseUrl>'
+  api DELETE /api/ops/webhooks || die "$stuck (API, WEB HOOKS)"
 }
 
 delete_resources() {
   local type id
   for type in "${types[@]}"; do
     while IFS=$'\t' read -r _ id; do
-      [[ -z $id ]] || kept "$id" || az resource delete --ids "$id" --output none
+      [[ -z $id ]] || kept "$type" "$id" || az resource delete --ids "$id" --output none ||
+        die "${id##*/} is left: run this again to go on from here; a network waits some hours for its app to let go"
     done < <(of_type "$type" || true)
   done
 }
@@ -108,13 +115,12 @@ main() {
   read_arguments "$@"
   check_tools
   check_az
-  read_outputs
-  confirm
   list_resources
+  confirm
   delete_webhooks
   delete_resources
   say "Gone. The vault can be recovered for 90 days; infra/deploy.sh does so by itself."
-  [[ $delete_media == yes ]] || say "Kept: $data_storage"
+  [[ $delete_media == yes ]] || say "Kept: ${data_storage:-the data account}"
 }
 
 main "$@"

@@ -54,6 +54,7 @@ CHECKS = (
         {"AZ_PROVIDERS": "Web Storage"}, "az provider register --wait --namespace Microsoft.App", id="provider"
     ),
     pytest.param({"AZ_PYTHONS": "3.10 3.11"}, "choose another region", id="no such Python in the region"),
+    pytest.param({"AZ_FAIL": "list-flexconsumption-runtimes"}, "choose another region", id="no such region"),
     pytest.param({"AZ_MAY_ASSIGN": "0"}, "ask for Owner", id="may not assign roles"),
     pytest.param({"AZ_FAIL": "ad signed-in-user"}, "--deployer-id", id="directory may not be read"),
 )
@@ -227,6 +228,29 @@ def test_another_name_is_another_bridge(azure: Azure, line: str) -> None:
     parameters.write_text(f"using 'main.bicep'\n\n{line}\n")
     azure.deploy("-p", str(parameters), PBX_API_KEY=PBX_KEY)
     assert any("deployment group create --resource-group rg --name bridge-tele2" in call for call in azure.calls())
+
+
+@pytest.mark.parametrize("value", ["'Tele2'", "'tele-2'", "'telephony'", "readEnvironmentVariable('NAME')"])
+def test_a_name_that_no_resource_could_have_is_refused_at_once(azure: Azure, value: str) -> None:
+    parameters = azure.project / "infra" / "other.bicepparam"
+    parameters.write_text(f"using 'main.bicep'\n\nparam name = {value}\n")
+    failed = azure.deploy("-p", str(parameters), PBX_API_KEY=PBX_KEY)
+    assert failed.returncode == 1
+    assert "two to six lower-case letters" in failed.stderr
+    assert azure.calls() == []
+
+
+def test_what_the_app_finds_wrong_is_said(azure: Azure) -> None:
+    answer = '{"created":[],"problem":"the PBX holds 20 webhooks already","endedSince":null}'
+    failed = azure.deploy(PBX_API_KEY=PBX_KEY, AZ_FAIL="webhooks/sync", AZ_SAYS=answer)
+    assert "func-pbx: the PBX holds 20 webhooks already\n" in failed.stdout
+    assert "registering the webhooks still fails after" in failed.stderr
+
+
+def test_keys_wait_for_a_host_that_starts(azure: Azure) -> None:
+    failed = azure.deploy(PBX_API_KEY=PBX_KEY, AZ_FAIL="function keys list")
+    assert "setting the keys: not yet, attempt 2" in failed.stdout
+    assert azure.files("keys") == {}
 
 
 def test_the_one_address_is_printed_for_the_key_s_ip_list(azure: Azure) -> None:

@@ -105,6 +105,25 @@ def test_a_destroyed_bridge_can_be_deployed_again(bridge: Azure) -> None:
     assert reachable(bridge)
 
 
+def test_a_bridge_whose_last_deployment_failed_can_be_destroyed(bridge: Azure) -> None:
+    done = bridge.run("destroy.sh", "-g", "rg", "--yes", AZ_NO_OUTPUTS="1")
+    assert done.returncode == 0, done.stderr
+    assert not (bridge.state / "pbx").exists()
+    assert len(deleted(bridge)) == len(TYPES) - 1
+    assert "Kept: stpbxd" in done.stdout
+
+
+def test_what_could_not_be_deleted_is_named_with_what_to_do(bridge: Azure) -> None:
+    failed = bridge.run("destroy.sh", "-g", "rg", "--yes", AZ_FAIL="resource delete --ids /providers/Microsoft.Network")
+    assert "run this again" in failed.stderr
+
+
+def test_a_key_is_not_rotated_where_the_last_deployment_failed(bridge: Azure) -> None:
+    failed = bridge.run("rotateWebhookKey.sh", "-g", "rg", AZ_NO_OUTPUTS="1")
+    assert failed.stderr.startswith("error: the last deployment")
+    assert reachable(bridge)
+
+
 def test_a_rotated_key_replaces_the_old_one(bridge: Azure) -> None:
     old = (bridge.state / "pbx").read_text()
     assert bridge.run("rotateWebhookKey.sh", "-g", "rg").returncode == 0
