@@ -25,10 +25,11 @@ ASSUMED = {
     "busy hours a day, calls spread evenly over them": 10,
     "table and queue operations an event": 6,
     "table and queue operations an audio file or a delivery": 5,
+    "table operations a timer run (its checkpoint, its calls to the PBX)": 2,
     "blob operations an audio file": 4,
     "blob operations a timer run (its lock and its state)": 4,
     "queues that idle instances look at, once in two seconds each": 6,
-    "kilobytes of logs an execution": 2,
+    "kilobytes of logs an execution (a request, and the host's lines about it)": 4,
 }
 # List prices in US dollars, pay as you go, western Europe, locally redundant storage.
 PRICES = {
@@ -88,18 +89,19 @@ def _figures(calls: int) -> dict[str, float]:
     idle = seconds / 2 * ASSUMED["queues that idle instances look at, once in two seconds each"]
     other = ASSUMED["table and queue operations an audio file or a delivery"] * (audio + sent)
     entities = (events * ASSUMED["table and queue operations an event"] + other) * DAYS
+    tables = timer_runs() * ASSUMED["table operations a timer run (its checkpoint, its calls to the PBX)"]
     blobs = files * ASSUMED["blob operations an audio file"]
     blobs += timer_runs() * ASSUMED["blob operations a timer run (its lock and its state)"]
     gigabytes = audio * ASSUMED["megabytes an audio file"] / 1000
     return {
         "executions": executions,
         "gb_seconds": (seconds * DAYS + timer_runs()) * memory,
-        "entities": entities / 2,
+        "entities": entities / 2 + tables,
         "messages": entities / 2 + idle * DAYS,
         "blobs": blobs,
         "hot": gigabytes * 30,
         "cool": gigabytes * 335,
-        "logs": executions * ASSUMED["kilobytes of logs an execution"] / 1e6,
+        "logs": executions * ASSUMED["kilobytes of logs an execution (a request, and the host's lines about it)"] / 1e6,
     }
 
 
@@ -129,6 +131,7 @@ def costs() -> Iterator[str]:
         ("Audio kept after a year, GB", ("hot", "cool")),
     ):
         yield _row(title, *(f"{sum(column[name] for name in names):,.0f}" for column in figures))
+    yield _row("Logs a day, GB", *(f"{column['logs'] / DAYS:,.1f}" for column in figures))
     dollars = [_dollars(column) for column in figures]
     for title, name in (
         ("Executions and memory", "compute"),
