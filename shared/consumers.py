@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from shared.deadletters import bury
 from shared.errors import Unprocessable
-from shared.messages import encode, read
+from shared.messages import encode, is_name, read
 from shared.processing import process
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ def drain(bridge: Bridge, consumer: Consumer, body: bytes, *, id: str, attempts:
         message = read(bridge.storage, body)
     except Unprocessable:
         message = {}
-    name = f"{message['kind']}-{message['id']}" if "kind" in message else str(message.get("id", id))
+    name = f"{message['kind']}-{message.get('id')}" if "kind" in message else message.get("id")
     # The message itself, not its pointer: what a pointer leads to is cleared away in time.
     whole = encode(message) if message else body
-    bury(bridge.storage, kind=consumer.kind, id=name, reason="failed too often", body=whole, attempts=attempts)
+    known = str(name) if is_name(name) else id
+    bury(bridge.storage, kind=consumer.kind, id=known, reason="failed too often", body=whole, attempts=attempts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import Unprocessable
@@ -18,11 +19,17 @@ LONGEST_MESSAGE = 48 * 1024
 LONGEST_IN_ROW = 32 * 1024
 PAYLOADS = "payloads"
 _POINTER = "payload"
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
 
 
 def encode(value: Any) -> bytes:
     """Compact JSON in UTF-8, with whole numbers exact."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def is_name(value: Any) -> bool:
+    """Whether a value from a message can name a row or a blob."""
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 
 def put_payload(storage: Storage, name: str, body: bytes) -> str:
@@ -32,9 +39,11 @@ def put_payload(storage: Storage, name: str, body: bytes) -> str:
 
 
 def get_payload(storage: Storage, name: str) -> bytes:
-    """The body that put_payload kept; raises Unprocessable when it is gone."""
+    """The body that put_payload kept; raises Unprocessable when it is gone, or was never there."""
     from azure.core.exceptions import ResourceNotFoundError
 
+    if not all(map(is_name, name.split("/"))):
+        raise Unprocessable("the message points to no payload")
     try:
         return storage.container(PAYLOADS).download_blob(name).readall()
     except ResourceNotFoundError as error:
