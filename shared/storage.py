@@ -45,7 +45,7 @@ CONTAINERS = ("recordings", "voicemails", "payloads")
 # Sized for the host's HTTP and queue concurrency on one instance, so that no call waits for a connection.
 _CONNECTIONS = 64
 _CONNECT_SECONDS = 3
-_READ_SECONDS = 20
+_READ_SECONDS = 8.0
 _RETRIES = 2
 _BACKOFF_SECONDS = 1
 # A block of a blob: large enough to be fast, small enough that a copier's memory stays flat.
@@ -92,7 +92,7 @@ def _says_missing(response: Any) -> bool:
     return any(name in response.text() for name in _MISSING)
 
 
-def _transport(session: requests.Session, create: Callable[[], Any] | None) -> Any:
+def _transport(session: requests.Session, create: Callable[[], Any] | None, read_seconds: float) -> Any:
     """A transport that makes the table, queue or container when the service says it is not there, and asks again."""
     from azure.core.exceptions import ResourceExistsError
     from azure.core.pipeline.transport import RequestsTransport
@@ -108,14 +108,22 @@ def _transport(session: requests.Session, create: Callable[[], Any] | None) -> A
                 logger.debug("another instance made it first")
             return super().send(request, **options)
 
-    return Creating(session=session, session_owner=False)
+    # A transport of one's own keeps its own time; the clients' options do not reach it.
+    return Creating(
+        session=session, session_owner=False, connection_timeout=_CONNECT_SECONDS, read_timeout=read_seconds
+    )
 
 
 class Storage:
-    """Clients of the data account, one a table, queue or container, shared by all threads of the process."""
+    """
+    Clients of the data account, one a table, queue or container, shared by all threads of the process.
 
-    def __init__(self, account: StorageAccount) -> None:
+    A service that says nothing for `read_seconds` counts as out of reach.
+    """
+
+    def __init__(self, account: StorageAccount, *, read_seconds: float = _READ_SECONDS) -> None:
         self._account = account
+        self._read_seconds = read_seconds
         self._clients: dict[tuple[str, str], Any] = {}
         self._lock = Lock()
 
@@ -169,11 +177,7 @@ class Storage:
         return session
 
     def _options(self, create: Callable[[], Any] | None = None) -> dict[str, Any]:
-        return {
-            "transport": _transport(self._session, create),
-            "connection_timeout": _CONNECT_SECONDS,
-            "read_timeout": _READ_SECONDS,
-        }
+        return {"transport": _transport(self._session, create, self._read_seconds)}
 
     @cached_property
     def _credential(self) -> Any:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import pathlib
+import socket
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -57,8 +59,9 @@ def test_an_event_is_queued_whole_under_the_id_that_is_answered(event: Event, br
         (b'{"data": {}}', Invalid),
         (b'{"data": 1}', Invalid),
         (b'{"data": "' + b"x" * LONGEST_BODY + b'"}', TooLarge),
+        (gzip.compress(b'{"data": {}}'), NotJson),
     ],
-    ids=["no JSON", "no fields", "no object", "too large"],
+    ids=["no JSON", "no fields", "no object", "too large", "no text"],
 )
 def test_what_is_refused_is_kept_as_a_dead_letter(
     event: Event, sent: bytes, refusal: type[Refused], bridge: Bridge
@@ -118,3 +121,16 @@ def test_without_storage_nothing_is_taken_and_the_sender_is_told(sent: bytes, en
     settings = Settings.from_env({**environment, "DataStorage": nowhere})
     with pytest.raises(StorageUnavailable):
         accept(Storage(settings.storage), settings, event_named("CallStarted"), sent)
+
+
+def test_storage_that_says_nothing_is_out_of_reach(environment: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/a"
+        nowhere = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=aaaa;" + "".join(
+            f"{service}Endpoint={address};" for service in ("Blob", "Queue", "Table")
+        )
+        settings = Settings.from_env({**environment, "DataStorage": nowhere})
+        with pytest.raises(StorageUnavailable):
+            accept(
+                Storage(settings.storage, read_seconds=0.1), settings, event_named("CallStarted"), body("CallStarted")
+            )
