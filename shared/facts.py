@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from shared.errors import FieldError, Invalid, NotJson, Unprocessable
 from shared.events import Event, event_named, find_event
-from shared.messages import LONGEST_IN_ROW, encode, get_payload, put_payload
-from shared.models import Data, Envelope
+from shared.messages import LONGEST_IN_ROW, encode, get_payload, is_name, put_payload
+from shared.models import Data, Envelope, present
 from shared.phones import e164
 from shared.times import iso, parse_time
 
@@ -26,6 +26,7 @@ Model = TypeVar("Model", Envelope, Data)
 _IDENTIFIERS = ("callID", "contactID", "previous_contactID", "recordingID", "voicemailID")
 # One name for who called and who was called, whatever the event calls them.
 _CALLERS = ("caller", "callerid", "sender")
+_LONGEST_DRIFT = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +53,8 @@ class Fact:
     @property
     def drift(self) -> list[str]:
         """Names of fields that the PBX's reference does not know."""
-        return sorted({*(self.data.model_extra or {}), *(self.envelope.keys() - Envelope.model_fields.keys())})
+        told = present(self.envelope["data"]).keys() - type(self.data).model_fields.keys()
+        return sorted(told | (self.envelope.keys() - Envelope.model_fields.keys()))
 
     def message(self) -> dict[str, Any]:
         """The message that carries it on queue `events`."""
@@ -80,7 +82,7 @@ class Fact:
             "callerE164": e164(self.caller, region),
             "destination": destination,
             "destinationE164": e164(destination, region),
-            "drift": ",".join(self.drift) or None,
+            "drift": ",".join(self.drift)[:_LONGEST_DRIFT] or None,
         }
         for name in _IDENTIFIERS:
             value = getattr(self.data, name, None)
@@ -101,11 +103,26 @@ def row_envelope(storage: Storage, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse_body(body: bytes) -> Any:
-    """The JSON of a request's body; raises NotJson for anything else, NaN and bottomless nesting included."""
+    """
+    The JSON of a request's body, of which half characters are replaced.
+
+    Raises NotJson for anything else: NaN, numbers beyond all bounds and bottomless nesting included.
+    """
     try:
-        return json.loads(body, parse_constant=_no_constant)
+        value = json.loads(body, parse_constant=_no_constant)
+        try:
+            encode(value)
+        except UnicodeEncodeError:
+            text = _well_formed(json.dumps(value, ensure_ascii=False))
+            value = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise NotJson("the body is not JSON") from error
+    return value
+
+
+def _well_formed(text: str) -> str:
+    """The text without half of a pair of surrogates, which JSON can spell and UTF-8 cannot."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _no_constant(name: str) -> None:
@@ -149,6 +166,8 @@ def fact_of(message: Mapping[str, Any]) -> Fact:
         event = event_named(message["event"])
         envelope, data = check_envelope(event, message["body"])
         received = parse_time(message["received"])
+        if not is_name(message["id"]):
+            raise ValueError("no id of ours")
         return Fact(
             event=event, id=message["id"], data=data, envelope=envelope, origin=message["origin"], received=received
         )

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
-from shared.times import parse_time
+from shared.times import after, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 # The definition says int32, the wire says otherwise: identifiers go far past 32 bits.
 _LARGEST = 2**63 - 1
+# No number is as long, and a table's column takes no more than 64 KiB.
+_LONGEST_NUMBER = 1000
 
 
 def _integer(value: Any) -> Any:
@@ -31,23 +43,41 @@ def _moment(value: Any) -> Any:
 Integer = Annotated[int, BeforeValidator(_integer), Field(ge=-(2**63), le=_LARGEST)]
 Identifier = Annotated[int, BeforeValidator(_integer), Field(ge=0, le=_LARGEST)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]
+Short = Annotated[str, Field(max_length=_LONGEST_NUMBER)]
+
+
+def present(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that say something: `""` and null mean absent."""
+    return {
+        name: value
+        for name, value in values.items()
+        if value is not None and not (isinstance(value, str) and not value.strip())
+    }
 
 
 class Data(BaseModel):
-    """The base of all events' data: `""` and null mean absent, and unknown fields ride along."""
+    """
+    The base of all events' data: `""` and null mean absent, and unknown fields ride along.
+
+    A field that the reference knows from other events only counts as one where it fits what they say of it.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True, coerce_numbers_to_str=True, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod
-    def _drop_absent(cls, values: Any) -> Any:
+    def _read(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        return {
-            name: value
-            for name, value in values.items()
-            if value is not None and not (isinstance(value, str) and not value.strip())
-        }
+        told = present(values)
+        for name in told.keys() - cls.model_fields.keys():
+            reader = _readers().get(name)
+            if reader:
+                try:
+                    told[name] = reader.validate_python(told[name])
+                except ValidationError:
+                    del told[name]
+        return told
 
     @property
     def moment(self) -> datetime | None:
@@ -59,9 +89,9 @@ class Call(Data):
     """A call as CallStarted tells it."""
 
     callID: Identifier
-    caller: str | None = None
-    destination: str | None = None
-    direction: str | None = None
+    caller: Short | None = None
+    destination: Short | None = None
+    direction: Short | None = None
     status: Integer | None = None
     callStarted: Moment | None = None
     contactID: Identifier | None = None
@@ -93,7 +123,7 @@ class CompletedCall(ConnectedCall):
     def moment(self) -> datetime | None:
         if self.callEnded or self.callConnected is None or self.connectionTime is None:
             return self.callEnded
-        return self.callConnected + timedelta(seconds=self.connectionTime)
+        return after(self.callConnected, self.connectionTime)
 
 
 class Recording(Data):
@@ -103,15 +133,15 @@ class Recording(Data):
     callID: Identifier | None = None
     callStarted: Moment | None = None
     recordingURL: str | None = None
-    direction: str | None = None
+    direction: Short | None = None
     connectionTime: Integer | None = None
 
 
 class LostCaller(Data):
     """Who could not be reached by whom; both are on every such event, though a withheld number is empty."""
 
-    destination: str | None = None
-    callerid: str | None = None
+    destination: Short | None = None
+    callerid: Short | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -137,7 +167,7 @@ class DeletedVoicemail(Data):
     """A voicemail that was deleted at the PBX."""
 
     voicemailID: Identifier
-    sender: str | None = None
+    sender: Short | None = None
 
 
 class Voicemail(DeletedVoicemail):
@@ -157,8 +187,8 @@ class Voicemail(DeletedVoicemail):
 class StoredRecording(Recording):
     """A recording whose audio is in Blob Storage."""
 
-    caller: str | None = None
-    destination: str | None = None
+    caller: Short | None = None
+    destination: Short | None = None
     contactID: Identifier | None = None
     blobUrl: str
     sha256: str
@@ -171,6 +201,15 @@ class StoredVoicemail(Voicemail):
     contactID: Identifier | None = None
     blobUrl: str
     sha256: str
+
+
+@cache
+def _readers() -> Mapping[str, TypeAdapter[Any]]:
+    """How each field is read that any event of a call, a lost caller or a voicemail knows."""
+    config = ConfigDict(coerce_numbers_to_str=True)
+    rows: tuple[type[Data], ...] = (CompletedCall, LostCall, StoredRecording, StoredVoicemail)
+    fields = {name: field for row in rows for name, field in row.model_fields.items()}
+    return {name: TypeAdapter(field.rebuild_annotation(), config=config) for name, field in fields.items()}
 
 
 class SubscriptionState(Data):

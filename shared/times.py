@@ -8,6 +8,7 @@ MICROSECONDS_PER_SECOND = 1_000_000
 # callIDs outside this range are plain counters, not the call's start in microseconds.
 FIRST_CLOCK_ID = 946_684_800 * MICROSECONDS_PER_SECOND  # 2000-01-01
 LAST_CLOCK_ID = 4_102_444_800 * MICROSECONDS_PER_SECOND  # 2100-01-01
+_FIRST_YEAR = 1601  # Table Storage knows no earlier one
 
 
 def now() -> datetime:
@@ -20,13 +21,24 @@ def parse_time(text: str) -> datetime:
     A time of the PBX's wire format in UTC.
 
     ISO 8601 with an offset written as `+0000`, `+00:00` or `Z`, with or without a fraction; one without an
-    offset is taken as UTC. Raises ValueError for anything else.
+    offset is taken as UTC. Raises ValueError for anything else, and for a year before 1601.
     """
     try:
-        moment = datetime.fromisoformat(text.strip())
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        moment = datetime.fromisoformat(text.strip().upper())
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        if moment.year < _FIRST_YEAR:
+            raise ValueError("no real call")
     except (ValueError, OverflowError) as error:
         raise ValueError("a time such as 2018-04-25T13:54:19+0000 is expected") from error
+    return moment
+
+
+def after(moment: datetime, seconds: int) -> datetime | None:
+    """The moment so many seconds later; None where the calendar ends before it."""
+    try:
+        return moment + timedelta(seconds=seconds)
+    except OverflowError:
+        return None
 
 
 def iso(moment: datetime) -> str:
