@@ -9,6 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import Conflict
+from shared.phones import e164
 from shared.stories import Part, part_of, tell
 from shared.times import MICROSECONDS_PER_SECOND, iso
 
@@ -77,6 +78,7 @@ class Calls:
         None while there is no such call, or more than one. A callID that spells its start is found by key, any
         other by its `started` column.
         """
+        told = {caller, e164(caller, self._region)} - {None}
         second = started.replace(microsecond=0)
         first = int(second.timestamp()) * MICROSECONDS_PER_SECOND
         by_key = f"RowKey ge '{row_key(first)}' and RowKey lt '{row_key(first + MICROSECONDS_PER_SECOND)}'"
@@ -86,7 +88,7 @@ class Calls:
         for condition in (by_key, by_column):
             query = f"PartitionKey eq '{PARTITION}' and {condition}"
             rows = list(self._table.query_entities(query, select=["RowKey", "caller", "callerE164"]))
-            same = [row for row in rows if caller and caller in (row.get("caller"), row.get("callerE164"))]
+            same = [row for row in rows if told & {row.get("caller"), row.get("callerE164")}]
             candidates = same or [row for row in rows if not caller or not row.get("caller")]
             if len(candidates) == 1:
                 return int(candidates[0]["RowKey"])

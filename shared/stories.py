@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from shared.events import EVENTS
 from shared.phones import e164
-from shared.times import call_start, iso, parse_time
+from shared.times import after, call_start, iso, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -72,6 +72,7 @@ def part_of(fact: Fact) -> Part:
 def tell(call_id: int, parts: Mapping[str, Part], region: str) -> Story:
     """The story that a call's events tell together; `parts` maps event ids to what part_of made of them."""
     told = [part for _, part in sorted(parts.items(), key=lambda item: (_RANK[item[1]["event"]], item[0]))]
+    told = [_connected(part, told) for part in told]
     started = _earliest(told, "callStarted") or call_start(call_id)
     connected = _earliest(told, "callConnected")
     ended = max(_ends(told), default=None)
@@ -99,6 +100,19 @@ def tell(call_id: int, parts: Mapping[str, Part], region: str) -> Story:
     )
 
 
+def _connected(part: Part, told: Iterable[Part]) -> Part:
+    """An end that does not tell when somebody answered, with what that contact's other events tell."""
+    if part["event"] != "CallCompleted" or "callConnected" in part:
+        return part
+    contact = part.get("contactID")
+    answers = [
+        other["callConnected"]
+        for other in told
+        if "callConnected" in other and (contact is None or other.get("contactID") == contact)
+    ]
+    return {**part, "callConnected": min(answers, key=parse_time)} if answers else part
+
+
 def _first(told: Iterable[Part], name: str) -> Any:
     return next((part[name] for part in told if name in part), None)
 
@@ -121,7 +135,9 @@ def _ends(told: Iterable[Part]) -> Iterable[datetime]:
         if "callEnded" in part:
             yield parse_time(part["callEnded"])
         elif part["event"] == "CallCompleted" and "callConnected" in part and "connectionTime" in part:
-            yield parse_time(part["callConnected"]) + timedelta(seconds=part["connectionTime"])
+            ended = after(parse_time(part["callConnected"]), part["connectionTime"])
+            if ended:
+                yield ended
 
 
 def _completed(told: Iterable[Part]) -> list[Part]:
@@ -151,7 +167,7 @@ def _outcome(told: list[Part], direction: str | None) -> str:
         return "ringing"
     if any("voicemailID" in part for part in told):
         return "voicemail"
-    return "unanswered" if direction == "out" else "missed"
+    return "unanswered" if (direction or "").lower() == "out" else "missed"
 
 
 def _transfers(told: Iterable[Part]) -> list[list[int]]:

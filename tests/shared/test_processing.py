@@ -162,10 +162,11 @@ def test_many_workers_on_one_call_lose_nothing(start_bridge: Callable[..., Bridg
     assert json.loads(told["contacts"]) == list(range(24))
 
 
+@pytest.mark.parametrize(("caller", "sender"), [("29998877", "+37129998877"), ("+37129998877", "29998877")])
 @pytest.mark.parametrize("first", ["VoicemailCreated", "CallStarted"])
-def test_a_voicemail_finds_its_call_whichever_comes_first(bridge: Bridge, first: str) -> None:
-    call = {"callID": 1524668588123456, "callStarted": "2018-04-25T15:03:08+0000", "caller": "29998877"}
-    sends = {"CallStarted": call, "VoicemailCreated": {"callStarted": "2018-04-25T15:03:08Z"}}
+def test_a_voicemail_finds_its_call_whichever_comes_first(bridge: Bridge, first: str, caller: str, sender: str) -> None:
+    call = {"callID": 1524668588123456, "callStarted": "2018-04-25T15:03:08+0000", "caller": caller}
+    sends = {"CallStarted": call, "VoicemailCreated": {"callStarted": "2018-04-25T15:03:08Z", "sender": sender}}
     for name in sorted(sends, key=lambda name: name != first):
         send(bridge, name, **sends[name])
         for body in take(bridge.storage, "events"):
@@ -214,6 +215,40 @@ def test_identifiers_up_to_the_largest_stay_exact(bridge: Bridge) -> None:
     assert rows(bridge.storage, "events")[0]["callID"].value == largest
 
 
+_STRAY = {
+    "a number": {"callID": "1524664459097344", "contactID": "971", "caller": 27771153, "destination": 112},
+    "a word": {"callID": "none", "contactID": "Anna", "previous_contactID": "-", "callConnected": "n/a"},
+    "an object": {"callID": {"id": 1}, "caller": {"number": 1}, "destination": [1], "direction": {"in": True}},
+    "too long": {"caller": "9" * 40_000, "k" * 2_000: 1},
+}
+
+
+@pytest.mark.parametrize("sent", _STRAY.values(), ids=_STRAY.keys())
+@pytest.mark.parametrize("event", ["LostCallerAdded", "CallRecorded", "VoicemailCreated", "VoicemailDeleted"])
+def test_a_field_of_other_events_breaks_nothing_and_is_kept(bridge: Bridge, event: str, sent: dict[str, Any]) -> None:
+    known = json.loads((FIXTURES / f"{event}.json").read_text())["data"]
+    strays = {name: value for name, value in sent.items() if name not in known}
+    send(bridge, event, **strays)
+    run(bridge)
+    (row,) = rows(bridge.storage, "feed")
+    body = row["body"] if "body" in row else messages.get_payload(bridge.storage, row["payload"])
+    assert json.loads(body)["data"].items() >= strays.items()
+    assert row["drift"] == ",".join(sorted(strays))[:1000]
+
+
+def test_a_field_of_other_events_counts_where_it_fits(bridge: Bridge) -> None:
+    send(bridge, "VoicemailCreated", callID=str(CALL), contactID="971")
+    run(bridge)
+    told = story(bridge.storage)
+    assert (json.loads(told["voicemails"]), json.loads(told["contacts"])) == ([171118926552], [971])
+
+
+def test_a_call_that_outlasts_the_calendar_is_stored(bridge: Bridge) -> None:
+    send(bridge, "CallCompleted", connectionTime=2**50)
+    run(bridge)
+    assert story(bridge.storage)["outcome"] == "answered"
+
+
 @pytest.mark.parametrize(
     "message",
     [
@@ -223,6 +258,9 @@ def test_identifiers_up_to_the_largest_stay_exact(bridge: Bridge) -> None:
         b"{}",
         b'{"event": "CallParked"}',
         b'{"payload": "events/gone"}',
+        b'{"payload": ""}',
+        b'{"payload": "../x?y#z"}',
+        b'{"id": "a/b", "event": "CallStarted", "origin": "x","received": "2018-04-25","body":{"data": {"callID": 1}}}',
         b'{"id": 1, "event": 2}',
     ],
 )

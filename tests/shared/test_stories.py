@@ -118,6 +118,18 @@ def test_a_group_call_answered_by_one_is_answered_whatever_the_others_tell() -> 
     assert (story["outcome"], story["answeredBy"], story["talkSeconds"]) == ("answered", 2, 30)
 
 
+@pytest.mark.parametrize("contact", [{"contactID": 2}, {}], ids=["of the contact", "of the call"])
+def test_an_end_that_does_not_tell_the_answer_ends_the_call_all_the_same(contact: dict[str, int]) -> None:
+    facts = [
+        told("CallStarted", **NUMBERS, contactID=2),
+        told("CallConnected", **NUMBERS, contactID=2, callConnected=moment(ANSWER)),
+        told("CallCompleted", **NUMBERS, **contact, connectionTime=30),
+    ]
+    story = story_of(facts)
+    assert (story["outcome"], story["talkSeconds"]) == ("answered", 30)
+    assert story["ended"] == ANSWER + timedelta(seconds=30)
+
+
 @pytest.mark.parametrize(
     ("steps", "chain"),
     [
