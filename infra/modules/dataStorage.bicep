@@ -211,6 +211,8 @@ resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2025-06
   ]
 }
 
+// Its stable versions are older and know no category groups.
+#disable-next-line use-recent-api-versions
 resource blobAccessLog 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: 'access-log'
   scope: blobServices

@@ -178,6 +178,8 @@ resource logicApps 'Microsoft.Logic/workflows@2019-05-01' = [
   }
 ]
 
+// Its stable versions are older and know no category groups.
+#disable-next-line use-recent-api-versions
 resource runLogs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = [
   for (workflow, i) in chosen: {
     name: 'run-log'

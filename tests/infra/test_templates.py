@@ -250,6 +250,8 @@ def test_every_resource_type_is_of_a_recent_version(template: Template) -> None:
         name, version = resource.target.split("@")
         newest = NEWEST_VERSIONS["/".join(name.split("/")[:2])]
         if newest is None:
+            # The linter counts any stable version as better than a preview that is two years old.
+            assert f"\n#disable-next-line use-recent-api-versions\n{resource.text[:40]}" in template.path.read_text()
             continue
         two_years_before = f"{int(VERSIONS_CHECKED[:4]) - 2}{VERSIONS_CHECKED[4:]}"
         assert not version.endswith("-preview"), name
