@@ -27,6 +27,13 @@ def test_options_in_the_page_exist(script: str) -> None:
             assert option in usage[1], option
 
 
+def test_the_github_workflow_only_checks_where_nothing_is_set_up_and_the_page_names_what_it_needs() -> None:
+    source = (INFRA.parent / ".github" / "workflows" / "deploy.yml").read_text()
+    assert source.count("vars.AZURE_GROUP != ''") == source.count("uses: azure/login@") == 2
+    needed = set(re.findall(r"(?:vars|secrets)\.(\w+)", source))
+    assert needed <= set(re.findall(r"`(\w+)`", PAGE.read_text()))
+
+
 def test_parameters_in_the_page_exist() -> None:
     params = read(INFRA / "main.bicep").of("param")
     for name in re.findall(r"^param (\w+)", PAGE.read_text(), re.MULTILINE):
