@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import re
 from urllib.parse import urlsplit
 
 from shared.times import iso, parse_time
+
+_HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 
 
 def is_loopback(host: str | None) -> bool:
@@ -28,8 +31,12 @@ def flag(text: str) -> bool:
 
 def url(text: str) -> str:
     """A base URL, ending in a slash: https, or http for this machine only."""
-    parts = urlsplit(text)
-    if not parts.hostname or parts.username or parts.query:
+    try:
+        parts = urlsplit(text)
+        known = parts.hostname and (parts.port is None or parts.port)
+    except ValueError:
+        raise ValueError("write an https URL") from None
+    if not known or parts.username or parts.query or parts.fragment:
         raise ValueError("write an https URL without user, password or query")
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):
         raise ValueError("write an https URL (plain http only for this machine)")
@@ -39,7 +46,7 @@ def url(text: str) -> str:
 def key(text: str) -> str:
     """An API key without the word Bearer."""
     key = re.sub(r"^bearer(\s+|$)", "", text.strip(), flags=re.IGNORECASE)
-    if not key or not key.isprintable() or not key.isascii():
+    if not key or not key.isprintable() or not key.isascii() or " " in key:
         raise ValueError("paste the key as the PBX's panel shows it")
     return key
 
@@ -50,13 +57,37 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def hosts(text: str) -> tuple[str, ...]:
-    """Host names separated by commas, in lower case."""
-    return tuple(host.lower() for host in names(text))
+    """Host names separated by commas, in lower case; neither URLs nor ports."""
+    found = tuple(host.lower() for host in names(text))
+    if not all(_HOST.fullmatch(host) for host in found):
+        raise ValueError("write host names only, such as files.example.com")
+    return found
+
+
+def connection_string(text: str) -> str:
+    """A storage account's connection string with a key or a signature, or the emulator's short one."""
+    parts = {name.strip().lower(): value for name, _, value in (part.partition("=") for part in text.split(";"))}
+    if parts.get("usedevelopmentstorage", "").lower() == "true":
+        return text
+    try:
+        signed = base64.b64decode(parts.get("accountkey", ""), validate=True) or parts.get("sharedaccesssignature")
+    except ValueError:
+        signed = None
+    if not signed or not (parts.get("accountname") or parts.get("queueendpoint")):
+        raise ValueError("copy the connection string from the storage account's access keys")
+    return text
+
+
+def endpoint(text: str) -> str:
+    """The https address of a storage service."""
+    if not url(text).startswith("https://"):
+        raise ValueError("write an https URL: an identity is never shown over plain http")
+    return text
 
 
 def region(text: str) -> str:
     """A country code of two letters."""
-    if len(text) != 2 or not text.isalpha():
+    if len(text) != 2 or not (text.isalpha() and text.isascii()):
         raise ValueError("write a country code of two letters, such as LV")
     return text.upper()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -213,15 +213,18 @@ def _read(row: Setting, environ: Mapping[str, str], problems: list[str]) -> Any:
 
 
 def _storage(environ: Mapping[str, str], problems: list[str]) -> StorageAccount:
-    text = environ.get(DATA_STORAGE, "").strip()
-    if text:
-        return StorageAccount(connection_string=text)
+    whole = Setting(name=DATA_STORAGE, parse=setting_values.connection_string, default="", description="")
+    if environ.get(DATA_STORAGE, "").strip():
+        return StorageAccount(connection_string=_read(whole, environ, problems))
     names = {service: f"{DATA_STORAGE}__{service}ServiceUri" for service in ("blob", "queue", "table")}
-    endpoints = {service: environ.get(name, "").strip() for service, name in names.items()}
-    missing = [names[service] for service, uri in endpoints.items() if not uri]
+    missing = [name for name in names.values() if not environ.get(name, "").strip()]
     if missing:
-        wanted = DATA_STORAGE if len(missing) == len(endpoints) else ", ".join(missing)
+        wanted = DATA_STORAGE if len(missing) == len(names) else ", ".join(missing)
         problems.append(f"{wanted}: missing. A connection string, or the three endpoints {DATA_STORAGE}__…ServiceUri")
+    rows = {service: replace(whole, name=name, parse=setting_values.endpoint) for service, name in names.items()}
+    endpoints = {
+        service: None if row.name in missing else _read(row, environ, problems) for service, row in rows.items()
+    }
     client_id = environ.get(f"{DATA_STORAGE}__clientId", "").strip() or None
     return StorageAccount(**endpoints, client_id=client_id)
 

@@ -38,7 +38,18 @@ def test_everything_wrong_is_named_in_one_error() -> None:
     [
         ("PBX_BASE_URL", "ftp://pbx.example/"),
         ("PBX_BASE_URL", "https://user:pass@pbx.example/"),
+        ("PBX_BASE_URL", "https://[::1"),
+        ("PBX_BASE_URL", "https://pbx.example:99999/"),
+        ("PBX_BASE_URL", "https://pbx.example/#api"),
         ("PBX_API_KEY", "Bearer "),
+        ("PBX_API_KEY", "Authorization: Bearer abc"),
+        ("MEDIA_HOSTS", "https://files.example/"),
+        ("MEDIA_HOSTS", "files.example:8443"),
+        ("MEDIA_HOSTS", "*.example"),
+        ("DataStorage", "garbage"),
+        ("DataStorage", "@Microsoft.KeyVault(SecretUri=https://v/secrets/s)"),
+        ("DataStorage", "DefaultEndpointsProtocol=https;AccountName=a"),
+        ("DataStorage", "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=no key;EndpointSuffix=core.example"),
         ("PBX_API_KEY", "kļūda"),
         ("PBX_API_KEY", "@Microsoft.KeyVault(SecretUri=https://v/secrets/k)"),
         ("MIRROR_VOICEMAIL_DELETES", "yes"),
@@ -78,6 +89,9 @@ def test_the_storage_account_is_named_by_three_endpoints_and_an_identity() -> No
     }
     storage = Settings.from_env(identity).storage
     assert (storage.blob, storage.client_id, storage.connection_string) == ("https://a.blob.example/", "id", None)
+    for plain in ("http://a.queue.example/", "a.queue.example"):
+        with pytest.raises(ConfigError, match="DataStorage__queueServiceUri"):
+            Settings.from_env({**identity, "DataStorage__queueServiceUri": plain})
     del identity["DataStorage__queueServiceUri"]
     with pytest.raises(ConfigError, match="DataStorage__queueServiceUri"):
         Settings.from_env(identity)
