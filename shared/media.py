@@ -127,7 +127,7 @@ def _copy(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any]) -> 
     if not url:
         raise MediaNotReady("no address yet")
     description = _describe(media, id, record, message)
-    stored = _fetch(bridge, media, description, str(url))
+    stored = _fetch(bridge, media, description, str(url).strip())
     if media.deletable and (when := withdrawals.deleted_at(storage, media.name, id)):
         withdrawals.withdraw(storage, media.name, media.container, id, when=when, delete=mirror)
         if mirror:

@@ -562,6 +562,13 @@ def test_an_address_that_only_looks_allowed_is_refused(url: str, bridge: Bridge,
     assert len(dead(bridge)) == 1
 
 
+def test_an_address_is_read_without_the_blanks_around_it(bridge: Bridge, pbx: Simulator) -> None:
+    url = bridge.pbx.call("GetCallRecordingByID", lane="media", record_id=RECORDING)["recordingURL"]
+    pbx.edit("call_records", RECORDING, recordingURL=f" {url}\n")
+    copy(bridge, asked())
+    assert list(blobs(bridge)) == [NAME]
+
+
 def test_no_word_of_the_pbx_becomes_a_header_or_a_number_in_metadata(bridge: Bridge, pbx: Simulator) -> None:
     pbx.edit("call_records", RECORDING, direction="ienākošs\r\nx-ms-meta-evil: 1", contactID="")
     copy(bridge, asked())
