@@ -117,7 +117,8 @@ parameter() {
 check_tools() {
   local tool
   for tool in az curl openssl zip; do
-    command -v "$tool" >/dev/null || die "$tool is not installed: install it and run this again"
+    # az is a function here too; what counts is the program.
+    unless_dry type -P "$tool" >/dev/null || die "$tool is not installed: install it and run this again"
   done
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from tests.infra.conftest import PBX_KEY
 from tests.infra.template import INFRA
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.infra.conftest import Azure
 
 STEPS = (
@@ -144,6 +147,20 @@ def test_a_failed_check_is_one_line_with_the_fix_and_changes_nothing(
     assert errors[0].startswith("error: ")
     assert fix in errors[0]
     assert not [call for call in azure.calls() if CHANGES.search(call)]
+
+
+@pytest.mark.parametrize("missing", ["az", "curl", "openssl", "zip"])
+def test_a_missing_tool_is_named(azure: Azure, tmp_path: Path, missing: str) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for tool in ("bash", "cat", "curl", "dirname", "openssl", "sed"):
+        (tools / tool).symlink_to(shutil.which(tool) or tool)
+    for tool in ("az", "zip"):
+        (tools / tool).symlink_to("/bin/true")
+    (tools / missing).unlink()
+    failed = azure.deploy(PATH=str(tools))
+    assert failed.returncode == 1
+    assert failed.stderr == f"error: {missing} is not installed: install it and run this again\n"
 
 
 def test_a_dry_run_prints_what_a_first_run_does_and_calls_nothing(azure: Azure) -> None:
