@@ -564,9 +564,9 @@ def test_an_address_that_only_looks_allowed_is_refused(url: str, bridge: Bridge,
 
 def test_an_address_is_read_without_the_blanks_around_it(bridge: Bridge, pbx: Simulator) -> None:
     url = bridge.pbx.call("GetCallRecordingByID", lane="media", record_id=RECORDING)["recordingURL"]
-    pbx.edit("call_records", RECORDING, recordingURL=f" {url}\n")
-    copy(bridge, asked())
-    assert list(blobs(bridge)) == [NAME]
+    pbx.add("call_records", 5, callStarted=STARTED, recordingURL=f" {url}\n")
+    copy(bridge, asked(id=5))
+    assert list(blobs(bridge)) == ["2018/04/26/5.mp3"]
 
 
 def test_no_word_of_the_pbx_becomes_a_header_or_a_number_in_metadata(bridge: Bridge, pbx: Simulator) -> None:
