@@ -27,6 +27,7 @@ _IDENTIFIERS = ("callID", "contactID", "previous_contactID", "recordingID", "voi
 # One name for who called and who was called, whatever the event calls them.
 _CALLERS = ("caller", "callerid", "sender")
 _LONGEST_DRIFT = 1000
+_NO_OBJECT = ("model_type", "dict_type")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,7 +156,10 @@ def _validated(model: type[Model], value: Any, at: tuple[str, ...]) -> Model:
 def _fields(error: ValidationError, at: tuple[str, ...]) -> tuple[FieldError, ...]:
     details = error.errors(include_url=False, include_context=False, include_input=False)
     return tuple(
-        FieldError(".".join([*at, *map(str, detail["loc"])]) or "body", detail["msg"].removeprefix("Value error, "))
+        FieldError(
+            ".".join([*at, *map(str, detail["loc"])]) or "body",
+            "an object is expected" if detail["type"] in _NO_OBJECT else detail["msg"].removeprefix("Value error, "),
+        )
         for detail in details
     )
 

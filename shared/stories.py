@@ -29,6 +29,8 @@ _TOLD = (
     "voicemailID",
     "blobUrl",
 )
+# What a table's integer column holds.
+_LONGEST_TALK = 2**31 - 1
 _RANK = {event.name: rank for rank, event in enumerate(EVENTS)}
 
 Part = dict[str, Any]
@@ -147,7 +149,7 @@ def _completed(told: Iterable[Part]) -> list[Part]:
 def _talk_seconds(told: list[Part], connected: datetime | None, ended: datetime | None) -> int | None:
     if connected is None:
         return 0 if _completed(told) else None
-    return max(0, round((ended - connected).total_seconds())) if ended else None
+    return min(max(0, round((ended - connected).total_seconds())), _LONGEST_TALK) if ended else None
 
 
 def _answered_by(told: Iterable[Part]) -> int | None:

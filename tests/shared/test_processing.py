@@ -243,8 +243,9 @@ def test_a_field_of_other_events_counts_where_it_fits(bridge: Bridge) -> None:
     assert (json.loads(told["voicemails"]), json.loads(told["contacts"])) == ([171118926552], [971])
 
 
-def test_a_call_that_outlasts_the_calendar_is_stored(bridge: Bridge) -> None:
-    send(bridge, "CallCompleted", connectionTime=2**50)
+@pytest.mark.parametrize("seconds", [2**37, 2**50], ids=["a column", "the calendar"])
+def test_a_call_that_outlasts_what_can_be_told_is_stored(bridge: Bridge, seconds: int) -> None:
+    send(bridge, "CallCompleted", connectionTime=seconds)
     run(bridge)
     assert story(bridge.storage)["outcome"] == "answered"
 
