@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _ROOT = Path(__file__).resolve().parents[1]
 _KEY = "fuzz-key"
-_EXAMPLES = 30
+_EXAMPLES = 10
 # All checks, with two exceptions. The Functions host has no 405: a method that a route does not have is 404 there, in
 # Azure as here. And no schema can tell which continuation the last answer gave: any other one is refused with 422.
 _CONFIGURATION = """

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 # Posts at once to one that answers fast, and to one that does not or is not known yet.
 FAST, SLOW = 8, 2
-# Posts at once to all together who do not answer fast: the other threads of a process are for those who do.
-ALL_SLOW = 8
+# Posts at once to all together who do not answer fast: the other threads of a process are for those who do. Fewer
+# than host.json's newBatchThreshold, for the host takes no more messages while it has more than that under way.
+ALL_SLOW = 6
 # An answer that takes longer, or is waited for longer, is slow.
 SLOW_SECONDS = 1.0
 # Who answers fast is waited for rather than put back: a place is free in a moment.

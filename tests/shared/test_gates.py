@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import pathlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -64,6 +66,11 @@ def test_many_slow_ones_leave_room_for_the_others(gates: Gates, clock: Clock) ->
             stack.enter_context(gates.passing("fast"))
     with gates.passing("silent 99"):
         pass
+
+
+def test_the_host_takes_messages_while_the_slow_ones_are_posted_to() -> None:
+    queues = json.loads((pathlib.Path(__file__).parents[2] / "host.json").read_text())["extensions"]["queues"]
+    assert queues["newBatchThreshold"] > ALL_SLOW
 
 
 def test_who_failed_often_takes_no_more_room_than_the_rest(gates: Gates, clock: Clock) -> None:
