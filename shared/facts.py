@@ -53,7 +53,9 @@ class Fact:
 
     @property
     def drift(self) -> list[str]:
-        """Names of fields that the PBX's reference does not know."""
+        """Names of fields that the PBX's reference does not know; none where the bridge itself speaks."""
+        if self.event.source == "bridge":
+            return []
         told = present(self.envelope["data"]).keys() - type(self.data).model_fields.keys()
         return sorted(told | (self.envelope.keys() - Envelope.model_fields.keys()))
 

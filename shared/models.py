@@ -70,13 +70,11 @@ class Data(BaseModel):
         if not isinstance(values, dict):
             return values
         told = present(values)
-        for name in told.keys() - cls.model_fields.keys():
-            reader = _readers().get(name)
-            if reader:
-                try:
-                    told[name] = reader.validate_python(told[name])
-                except ValidationError:
-                    del told[name]
+        for name in (told.keys() - cls.model_fields.keys()) & _readers().keys():
+            try:
+                told[name] = _readers()[name].validate_python(told[name])
+            except ValidationError:
+                del told[name]
         return told
 
     @property

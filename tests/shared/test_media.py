@@ -20,6 +20,7 @@ from shared import deadletters, media_blobs
 from shared.bridge import Bridge
 from shared.calls import Calls
 from shared.errors import BudgetExhausted, Unprocessable
+from shared.facts import fact_of
 from shared.media import DELAYS, copy
 from shared.messages import encode
 from shared.pbx import Pbx
@@ -146,6 +147,7 @@ def test_that_it_is_stored_is_told_with_everything_but_the_pbxs_address(bridge: 
     assert (data["contentType"], len(data["sha256"])) == ("audio/mpeg", 64)
     assert "recordingURL" not in data
     assert "/files/" not in json.dumps(event)
+    assert fact_of(event).drift == []
 
 
 @pytest.mark.parametrize("size", [BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 3 * BLOCK_BYTES + 5])
