@@ -5,7 +5,8 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-from typing import TYPE_CHECKING
+from threading import Thread
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from shared.addresses import is_public
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 # Logic Apps' callback addresses carry a signature and grow long.
 LONGEST = 4096
+# A name server may say nothing for longer than anybody waits for an answer.
+LOOKUP_SECONDS = 3.0
 _LOCAL_NAME = "localhost"
 _LOOPBACK = ipaddress.ip_network("127.0.0.0/8")
 _PRINTABLE = re.compile(r"[!-~]+")
@@ -85,10 +88,18 @@ def _allowed(address: Address, *, allow_loopback: bool) -> bool:
 
 def _addresses(host: str) -> set[Address]:
     """What the host stands for; nothing where its name cannot be resolved now."""
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        return set()
+    found: list[Any] = []
+
+    def look() -> None:
+        try:
+            found.extend(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError):
+            return
+
+    # No look-up can be told when to end.
+    looking = Thread(target=look, daemon=True)
+    looking.start()
+    looking.join(LOOKUP_SECONDS)
     # A name may stand for ::1 beside 127.0.0.1.
-    told = {ipaddress.ip_address(str(row[4][0]).partition("%")[0]) for row in found}
+    told = {ipaddress.ip_address(str(row[4][0]).partition("%")[0]) for row in tuple(found)}
     return {address for address in told if not (host == _LOCAL_NAME and address.is_loopback and address.version == 6)}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import socket
+import threading
+import time
 from typing import Any
 
 import pytest
 
+from shared import endpoints
 from shared.endpoints import LONGEST, check_endpoint, host_of, is_workflow_host
 
 WORKFLOW = "https://prod-01.westeurope.logic.azure.com:443/workflows/ab/triggers/t/paths/invoke?sp=%2Ft&sig=s-e_c"
@@ -104,6 +107,16 @@ def test_a_name_for_this_machine_is_as_good_as_its_address(scheme: str, monkeypa
     check_endpoint(f"{scheme}://hooks.example.com:8080/a", allow_loopback=True)
     with pytest.raises(ValueError, match=r"internet|https"):
         check_endpoint(f"{scheme}://hooks.example.com:8080/a", allow_loopback=False)
+
+
+def test_a_silent_name_server_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answered.wait(10) and [])
+    monkeypatch.setattr(endpoints, "LOOKUP_SECONDS", 0.1)
+    start = time.monotonic()
+    check_endpoint(WORKFLOW, allow_loopback=False)
+    answered.set()
+    assert time.monotonic() - start < 2
 
 
 def test_a_name_that_nobody_knows_now_is_checked_when_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:

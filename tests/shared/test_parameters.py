@@ -104,6 +104,11 @@ def test_a_time_comes_in_every_format_of_the_wire(text: str) -> None:
     assert check(CALLS, Given(query={"date_from": text})) == {"date_from": NOON}
 
 
+@pytest.mark.parametrize("text", ["0424-06-19T06:37:15Z", "0001-01-01T00:00:00Z", "1600-02-29", "1601-01-01"])
+def test_a_bound_of_long_ago_lets_all_through(text: str) -> None:
+    assert check(CALLS, Given(query={"date_from": text}))["date_from"].year in range(1601, 1605)
+
+
 @pytest.mark.parametrize("text", ["yesterday", "2018-13-01T00:00:00Z", "25.04.2018", "1524664459"])
 def test_what_is_no_time_is_refused(text: str) -> None:
     assert "date" in reasons(CALLS, Given(query={"date_to": text}))["date_to"]
