@@ -182,23 +182,31 @@ class Voicemail(DeletedVoicemail):
         return self.callStarted
 
 
-class StoredRecording(Recording):
+class StoredAudio(Data):
+    """Audio that is in Blob Storage: where, how many bytes, since when; `sha256` in hexadecimal digits."""
+
+    blobUrl: str
+    container: str
+    blobName: str
+    sha256: str
+    size: Identifier
+    contentType: str
+    storedAt: Moment
+
+
+class StoredRecording(StoredAudio, Recording):
     """A recording whose audio is in Blob Storage."""
 
     caller: Short | None = None
     destination: Short | None = None
     contactID: Identifier | None = None
-    blobUrl: str
-    sha256: str
 
 
-class StoredVoicemail(Voicemail):
+class StoredVoicemail(StoredAudio, Voicemail):
     """A voicemail whose audio is in Blob Storage."""
 
     callID: Identifier | None = None
     contactID: Identifier | None = None
-    blobUrl: str
-    sha256: str
 
 
 @cache

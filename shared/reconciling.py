@@ -8,8 +8,8 @@ import logging
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from shared import calls, items, processing
 from shared.deadletters import bury
@@ -36,6 +36,15 @@ if TYPE_CHECKING:
 
     Told = tuple[str, dict[str, Any]]
     Missing = Callable[[Bridge, int, Item], list[Told]]
+
+    class DeadLetter(TypedDict):
+        """What `bury` takes."""
+
+        kind: str
+        id: str
+        reason: str
+        body: bytes
+
 
 logger = logging.getLogger(__name__)
 
@@ -64,15 +73,17 @@ def _reconcile(bridge: Bridge, row: Resource, missing: Missing, moment: datetime
         origin = "backfill" if mark.get("backfill") else "reconciled"
         ids = json.loads(mark["ids"])
 
-        def settle(number: int, origin: str = origin) -> int:
+        def settle(number: int, origin: str = origin) -> list[DeadLetter | None]:
             item = items.stored(bridge.storage, row.name, number) or {}
             told = [(name, data) for name, data in missing(bridge, number, item) if name in wanted]
-            for name, data in told:
-                _submit(bridge, name, data, origin)
-            return len(told)
+            return [_submit(bridge, name, data, origin) for name, data in told]
 
         with ThreadPoolExecutor(_WORKERS if len(ids) > _WORKERS else 1) as pool:
-            count = sum(pool.map(settle, ids))
+            settled = list(chain.from_iterable(pool.map(settle, ids)))
+        for letter in filter(None, settled):
+            # Here: the host drops what threads log that it does not know.
+            bury(bridge.storage, **letter)
+        count = len(settled)
         submitted += count
         restored += count if origin == "reconciled" else 0
         bridge.storage.table(TABLE).delete_entity(row.name, mark["RowKey"])
@@ -88,13 +99,14 @@ def _due(bridge: Bridge, row: Resource, moment: datetime) -> list[Mapping[str, A
     return list(islice(bridge.storage.table(TABLE).query_entities(query), _MOST_MARKS))
 
 
-def _submit(bridge: Bridge, name: str, data: Mapping[str, Any], origin: str) -> None:
+def _submit(bridge: Bridge, name: str, data: Mapping[str, Any], origin: str) -> DeadLetter | None:
     try:
         submit(bridge.storage, bridge.settings, name, data, origin=origin)
     except Invalid as error:
         body = encode({"eventType": name, "data": dict(data)})
         key = f"{name}-{hashlib.sha256(body).hexdigest()[:32]}"
-        bury(bridge.storage, kind="polled", id=key, reason=str(error), body=body)
+        return {"kind": "polled", "id": key, "reason": str(error), "body": body}
+    return None
 
 
 def _missing_of_call(bridge: Bridge, number: int, item: Item) -> list[Told]:
