@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import threading
 import time
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
-from shared.errors import BudgetExhausted, StorageUnavailable
+from shared.errors import BudgetExhausted
 from shared.ledger import LANE_ROWS, Block, Ledger, Terms
 from shared.ledger_row import LedgerRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping
 
     from shared.storage import Storage
 
@@ -24,9 +24,8 @@ LANES = tuple(lane.name for lane in LANE_ROWS)
 
 _RANK = {lane.name: rank for rank, lane in enumerate(LANE_ROWS)}
 _TRIES = 8
-_GOOD_BLOCK = 10
-_CRUMB = 5
-_LONGEST_REST_SECONDS = 8.0
+# Less is not worth two requests to storage to a lane that can use more.
+_GOOD_BLOCK = 15
 
 
 @dataclass(slots=True)
@@ -38,21 +37,12 @@ class _Held:
     left: int
     taken: float
     until: float
-    dry: float | None = None
+    missed: float | None = None
 
     def pace(self, hold: float) -> int:
         """Calls that its lane would spend in so many seconds."""
-        spent_for = max(min(self.dry or self.until, self.until) - self.taken, 0.001)
+        spent_for = max(min(self.missed or time.monotonic(), self.until) - self.taken, 0.001)
         return math.ceil((self.block.count - self.left) * hold / spent_for)
-
-
-@dataclass(frozen=True, slots=True)
-class _Demand:
-    """What a lane could use now, and how many of its callers wait."""
-
-    rank: int
-    wanted: int
-    waiting: int
 
 
 class Budget:
@@ -61,8 +51,8 @@ class Budget:
 
     Calls are reserved in blocks that live in memory for seconds. A block grows with the pace at which the process
     spends, so that under load storage is asked once for many calls. What a process takes and does not spend ages
-    out by itself, also when the process dies, and is given back with the next block while it lives. With storage
-    out of reach no call is handed out.
+    out by itself, also when the process dies; while it lives it gives that back with the next block, and tells by
+    when the rest was spent. With storage out of reach no call is handed out.
     """
 
     def __init__(
@@ -74,12 +64,12 @@ class Budget:
         self._state = threading.Condition()
         self._reserving = False
         self._waiting = [0] * len(LANE_ROWS)
-        self._misses = [0] * len(LANE_ROWS)
         self._not_before = [0.0] * len(LANE_ROWS)
         self._held: list[_Held] = []
         self._last: dict[int, _Held] = {}
-        self._unspent: Counter[str] = Counter()
-        self._own: set[str] = set()
+        self._done: dict[str, Block] = {}
+        self._name = token_hex(4)
+        self._numbers = itertools.count(1)
 
     def take(self, lane: str) -> None:
         """
@@ -112,87 +102,88 @@ class Budget:
         usable = [held for held in self._held if held.rank >= rank]
         if sum(held.left for held in usable) <= sum(self._waiting[:rank]):
             last = self._last.get(rank)
-            if last and last.dry is None:
-                last.dry = time.monotonic()
+            if last and last.missed is None:
+                last.missed = time.monotonic()
             return False
         held = min(usable, key=lambda held: held.rank)
         held.left -= 1
         if not held.left:
-            self._held.remove(held)
+            # The machine's clock may jump and the process's own may stand still in its sleep: the later one counts.
+            now = max(self._clock(), held.block.end - (held.until - time.monotonic()))
+            self._settle(held, min(now, held.block.end))
         return True
 
     def _drop_expired(self) -> None:
-        # The machine's clock may jump and the process's own may stand still in its sleep: the stricter one counts.
+        # Of the two clocks the stricter one counts.
         wall, own = self._clock(), time.monotonic()
         for held in [held for held in self._held if own >= held.until or wall >= held.block.end]:
-            self._held.remove(held)
-            self._unspent[held.block.id] += held.left
+            self._settle(held, held.block.end)
+
+    def _settle(self, held: _Held, end: float) -> None:
+        """Note how many calls of a block were made, and by when: the next write tells it."""
+        self._held.remove(held)
+        self._done[held.block.id] = replace(held.block, end=end, count=held.block.count - held.left)
 
     def _reserve(self, asking: int) -> None:
         """Ask for blocks, with the lock given up meanwhile; whoever waits is woken after that."""
-        demands, unspent = self._demands(asking), Counter(self._unspent)
+        demands, done = self._demands(asking), dict(self._done)
         self._reserving = True
         self._state.release()
         got: list[_Held] = []
         try:
-            got = self._draw(demands, unspent)
+            got = self._draw(demands, done)
         finally:
             self._state.acquire()
             self._reserving = False
             self._state.notify_all()
         self._held += got
         self._last |= {held.rank: held for held in got}
-        served = {held.rank: held.left for held in got}
-        for demand in demands:
-            if served.get(demand.rank, 0) < min(demand.wanted, _CRUMB):
-                rest = self._rest(demand)
-            else:
-                self._misses[demand.rank] = 0
-                # Where others take too, they get their turn.
-                rest = self._jitter(0.2, 0.6) if self._row.contended and not LANE_ROWS[demand.rank].shares else 0.0
-            self._not_before[demand.rank] = time.monotonic() + rest
+        served = {held.rank for held in got}
+        for rank, wanted in demands.items():
+            # Where others take too, they get their turn.
+            turn = self._jitter(0.2, 0.6) if self._row.contended else 0.0
+            self._not_before[rank] = time.monotonic() + (turn if rank in served else self._rest(rank, wanted))
 
-    def _demands(self, asking: int) -> list[_Demand]:
-        """For the lane that asks, and each that waits or keeps spending: one write serves them all. Last lane first."""
-        stocked, now = {held.rank for held in self._held}, time.monotonic()
-        demands = []
-        for rank in reversed(range(len(LANE_ROWS))):
-            last, hold = self._last.get(rank), LANE_ROWS[rank].hold * self._terms.scale
+    def _demands(self, asking: int) -> dict[int, int]:
+        """Calls wanted by the lane that asks, and each that waits or keeps spending: one write serves them all."""
+        now, demands = time.monotonic(), {}
+        for rank, lane in enumerate(LANE_ROWS):
+            last, hold = self._last.get(rank), lane.hold * self._terms.scale
+            stock = sum(held.left for held in self._held if held.rank == rank)
             busy = last is not None and last.left < last.block.count and now < last.until + hold
-            if rank == asking or (rank not in stocked and (self._waiting[rank] or busy)):
-                pace = last.pace(hold) if last else 1 if LANE_ROWS[rank].shares else _GOOD_BLOCK
-                wanted = min(self._terms.largest_block, max(1, pace, self._waiting[rank]))
-                demands.append(_Demand(rank, wanted, self._waiting[rank]))
+            if rank == asking or self._waiting[rank] or busy:
+                pace = last.pace(hold) if last else 0
+                wanted = min(self._terms.largest_block, max(lane.first, pace, self._waiting[rank]))
+                if rank == asking or wanted > 2 * stock:
+                    demands[rank] = max(1, wanted - stock)
         return demands
 
-    def _rest(self, demand: _Demand) -> float:
+    def _rest(self, rank: int, wanted: int) -> float:
         """
         Seconds until asking again is worth a storage call, for a lane that got nothing.
 
-        All processes know the same moments, so that most of them would come in vain. Later lanes wait for a good
-        part of a block and for room that this process made itself; who has made none comes first.
+        All processes know the same moments, so that most of them would come in vain: who can use much waits for
+        room that this process made itself, and who has made none comes first.
         """
-        lane, terms, now = LANE_ROWS[demand.rank], self._terms, self._clock()
-        seen = (self._row.seen or Ledger()).at(now, terms)
-        worth = max(1, demand.wanted // 4) if lane.shares else min(demand.wanted, _GOOD_BLOCK)
-        moment = seen.free_at(lane, worth, now, terms)
-        own = [block.end + terms.memory for block in seen.blocks if block.id in self._own]
-        if not own:
-            return moment - now + self._jitter(0.05, 0.4)
-        if not lane.shares and moment > now:
+        terms, now = self._terms, self._clock()
+        seen = (self._row.seen or Ledger()).settled(self._done).at(now, terms)
+        worth = min(wanted, _GOOD_BLOCK)
+        moment = seen.free_at(LANE_ROWS[rank], worth, now, terms)
+        own = [block.end + terms.memory for block in seen.blocks if block.id.startswith(self._name)]
+        if own and worth == _GOOD_BLOCK:
             moment = max(moment, min(own))
-        self._misses[demand.rank] += 1
-        return moment - now + self._jitter(0.4, min(2.0 ** self._misses[demand.rank], _LONGEST_REST_SECONDS))
+        # Blocks that others still hold may free up sooner than the row says.
+        return min(moment - now, terms.memory) + (self._jitter(0.3, 0.8) if own else self._jitter(0.05, 0.3))
 
     def _jitter(self, least: float, most: float) -> float:
         return random.uniform(least, most) * self._terms.scale  # noqa: S311 - no secret
 
-    def _draw(self, demands: Sequence[_Demand], unspent: Counter[str]) -> list[_Held]:
+    def _draw(self, demands: Mapping[int, int], done: Mapping[str, Block]) -> list[_Held]:
         """Reserve blocks in the row; nothing when there is no room, or when others kept coming first."""
         row, looked = self._row, False
         for _ in range(_TRIES):
             own, now = time.monotonic(), self._clock()
-            base = row.seen.at(now, self._terms).less(unspent) if row.seen else Ledger()
+            base = row.seen.settled(done).at(now, self._terms) if row.seen else Ledger()
             blocks = self._portions(base, demands, now)
             if row.seen is not None and not blocks:
                 return []
@@ -200,42 +191,21 @@ class Budget:
                 row.look()
                 looked = True
                 continue
-            try:
-                done = row.swap(Ledger((*base.blocks, *blocks.values())))
-            except StorageUnavailable:
-                # It may have worked: giving the same calls back again would hand them out twice.
-                self._forget(unspent)
-                raise
-            if done:
-                self._forget(unspent)
-                self._own = {block.id for block in base.blocks if block.id in self._own}
-                self._own |= {block.id for block in blocks.values()}
-                until = {rank: own + block.end - now for rank, block in blocks.items()}
-                return [_Held(rank, block, block.count, own, until[rank]) for rank, block in blocks.items()]
+            if row.swap(Ledger((*base.blocks, *blocks.values()))):
+                with self._state:
+                    self._done = {id: made for id, made in self._done.items() if id not in done}
+                return [_Held(rank, block, block.count, own, own + block.end - now) for rank, block in blocks.items()]
             looked = False
             threading.Event().wait(random.uniform(0.01, 0.06))  # noqa: S311 - no secret
         return []
 
-    def _portions(self, base: Ledger, demands: Sequence[_Demand], now: float) -> dict[int, Block]:
+    def _portions(self, base: Ledger, demands: Mapping[int, int], now: float) -> dict[int, Block]:
         """A block for each lane that there is room for, by its rank."""
         blocks: dict[int, Block] = {}
-        left = self._terms.largest_block
-        for demand in demands:
-            lane = LANE_ROWS[demand.rank]
-            room = Ledger((*base.blocks, *blocks.values())).room(lane, now, self._terms)
-            if lane.shares:
-                # It may use the other lanes' blocks as well.
-                share = max(demand.waiting, _CRUMB, min(math.ceil(room / 2), _GOOD_BLOCK if blocks else room))
-            elif demand.rank in self._last:
-                share = left
-            else:
-                share = max(demand.waiting, _CRUMB, room // 8)
-            count = min(demand.wanted, share, room)
+        for rank, wanted in demands.items():
+            lane = LANE_ROWS[rank]
+            count = min(wanted, Ledger((*base.blocks, *blocks.values())).room(lane, now, self._terms))
             if count > 0:
-                left = max(0, left - count)
-                blocks[demand.rank] = Block(token_hex(4), now + lane.hold * self._terms.scale, count)
+                end = now + lane.hold * self._terms.scale
+                blocks[rank] = Block(f"{self._name}-{next(self._numbers)}", end, count)
         return blocks
-
-    def _forget(self, unspent: Counter[str]) -> None:
-        with self._state:
-            self._unspent -= unspent

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,23 +13,23 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Lane:
     """
-    A row: a kind of caller, the calls it must leave to those above it, and how long a block of it may be spent.
+    A row: a kind of caller, the calls it must leave to those above it, for how long a block of it may be spent,
+    and the block that it takes before its pace is known.
 
-    Actions come one by one and hold theirs longer, so that storage is not asked for each; so that no process sits
-    on the last ones, a block of a lane that `shares` is at most half of what is left.
+    Actions come one by one and hold theirs longer, so that storage is not asked for each.
     """
 
     name: str
     floor: int
     hold: float  # seconds
-    shares: bool = False
+    first: int
 
 
 LANE_ROWS: tuple[Lane, ...] = (
-    Lane("action", floor=0, hold=20.0, shares=True),
-    Lane("media", floor=10, hold=2.0),
-    Lane("poll", floor=20, hold=2.0),
-    Lane("backfill", floor=40, hold=2.0),
+    Lane("action", floor=0, hold=40.0, first=5),
+    Lane("media", floor=10, hold=5.0, first=10),
+    Lane("poll", floor=20, hold=5.0, first=10),
+    Lane("backfill", floor=40, hold=5.0, first=10),
 )
 
 
@@ -46,7 +46,7 @@ class Terms:
     window: float = 60.0
     margin: float = 3.0
     patience: float = 2.0
-    largest_block: int = 20
+    largest_block: int = 30
     scale: float = 1.0
 
     @property
@@ -103,9 +103,9 @@ class Ledger:
         """The ledger with one block more."""
         return Ledger((*self.blocks, block))
 
-    def less(self, unspent: Mapping[str, int]) -> Ledger:
-        """The ledger without calls that were never made, given by the ids of their blocks."""
-        kept = (replace(block, count=block.count - unspent.get(block.id, 0)) for block in self.blocks)
+    def settled(self, done: Mapping[str, Block]) -> Ledger:
+        """The ledger with these in place of blocks of the same ids; those without calls are gone."""
+        kept = (done.get(block.id, block) for block in self.blocks)
         return Ledger(tuple(block for block in kept if block.count > 0))
 
 

@@ -1,0 +1,77 @@
+"""A process that draws on the PBX's budget as told, and prints what it was given and what that cost."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from requests.adapters import HTTPAdapter
+
+from shared.budget import Budget
+from shared.errors import BudgetExhausted
+from shared.ledger import Terms
+from shared.settings import StorageAccount
+from shared.storage import Storage
+
+if TYPE_CHECKING:
+    import requests
+
+
+class Counting(HTTPAdapter):
+    """Counts the requests to storage."""
+
+    count = 0
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        self.count += 1
+        return super().send(request, *args, **options)
+
+
+def counted(storage: Storage) -> Counting:
+    """An adapter that counts what this storage asks from now on."""
+    adapter = Counting(pool_maxsize=8)
+    storage._session.mount("http://", adapter)
+    return adapter
+
+
+def spend(plan: dict[str, Any]) -> dict[str, Any]:
+    """
+    Take tokens in the plan's lanes for so many seconds; returns each grant as [lane, monotonic time, wait].
+
+    A plan: connection, account, seconds, scale, skew (seconds that this process's clock is off), and lanes as
+    {lane: [threads, seconds between takes]}.
+    """
+    storage = Storage(StorageAccount(connection_string=plan["connection"]))
+    adapter = counted(storage)
+    terms, skew = Terms(scale=plan["scale"]), plan.get("skew", 0)
+    budget = Budget(storage, plan["account"], terms=terms, clock=lambda: time.time() + skew)
+    stop = time.monotonic() + plan["seconds"]
+    grants: list[tuple[str, float, float]] = []
+    denied: list[tuple[str, float]] = []
+
+    def draw(lane: str, pause: float) -> None:
+        while (began := time.monotonic()) < stop:
+            try:
+                budget.take(lane)
+                grants.append((lane, time.monotonic(), time.monotonic() - began))
+            except BudgetExhausted:
+                denied.append((lane, time.monotonic() - began))
+            threading.Event().wait(pause)
+
+    crew = [
+        threading.Thread(target=draw, args=(lane, pause))
+        for lane, (threads, pause) in plan["lanes"].items()
+        for _ in range(threads)
+    ]
+    for thread in crew:
+        thread.start()
+    for thread in crew:
+        thread.join()
+    return {"grants": grants, "denied": denied, "operations": adapter.count}
+
+
+if __name__ == "__main__":
+    json.dump(spend(json.loads(sys.argv[1])), sys.stdout)
