@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dev.bench.spending import counted
 from shared import health
 from shared.errors import StorageUnavailable
 from shared.events import event_named
 from shared.facts import Fact, check_envelope
 from shared.settings import Settings
 from shared.storage import Storage
-from tests.spending import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dev.bench.spending import counted
 from shared import items
 from shared.heads import heads
 from shared.intake import Intake, Moved, row_of
 from shared.resources import RESOURCES
 from shared.storage import Storage
 from shared.times import now
-from tests.spending import counted
 
 if TYPE_CHECKING:
     from shared.items import Item

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dev.bench.spending import counted
 from dev.simulator import Simulator
 from dev.simulator.store import RefusedError
 from shared import checkpoints, items
@@ -33,7 +34,6 @@ from tests.polls import (
     stored_ids,
     told,
 )
-from tests.spending import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

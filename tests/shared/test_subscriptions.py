@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dev.bench.spending import counted
 from shared import subscriptions as module
 from shared.errors import NotFound, TooManySubscriptions
 from shared.signatures import new_secret
@@ -16,7 +17,6 @@ from shared.storage import Storage
 from shared.subscription import Subscription, new_id
 from shared.subscriptions import MOST, STALE_SECONDS, Subscriptions
 from shared.times import now
-from tests.spending import counted
 
 if TYPE_CHECKING:
     from shared.settings import Settings
