@@ -15,19 +15,11 @@ from shared.settings import Settings
 from shared.storage import Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 ROOT = pathlib.Path(__file__).parents[1]
 FIXTURES = ROOT / "tests" / "fixtures" / "events"
 KEY, MASTER = "flows-key", "master-key"
-
-
-def until(condition: Callable[[], bool], seconds: float = 15) -> None:
-    """Look until the condition holds; fails when the time is over."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 class RunningBridge:

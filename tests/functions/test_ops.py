@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pathlib
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,9 +15,10 @@ from shared.deadletters import bury
 from shared.resources import RESOURCES
 from shared.settings import Settings
 from shared.storage import Storage
+from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from dev.azurite import AzuriteProcess
 
@@ -104,7 +104,7 @@ def test_the_status_shows_checkpoints_health_dead_letters_and_budget(running: Ru
         found: list[dict[str, Any]] = running.ask("GET", "status").json()["checkpoints"]
         return [row for row in found if row["state"] == "following"]
 
-    eventually(checkpoints)
+    until(checkpoints)
     (contacts,) = checkpoints()
     assert (contacts["resource"], contacts["items"], contacts["lastError"]) == ("contacts", 1, None)
     status = running.ask("GET", "status").json()
@@ -123,14 +123,6 @@ def test_without_an_address_the_answer_names_the_setting_and_the_rest_goes_on(
             answer = running.ask("POST", "webhooks/sync")
             assert answer.status_code == 500
             assert "settings" in answer.json()["title"]
-            eventually(lambda: "PUBLIC_BASE_URL: missing" in host.output)
+            until(lambda: "PUBLIC_BASE_URL: missing" in host.output)
             assert "PBX_WEBHOOK_KEY: missing" in host.output
             assert running.ask("GET", "status").status_code == 200
-
-
-def eventually(condition: Callable[[], Any], seconds: float = 20) -> None:
-    """Wait until the condition holds; the assertion fails when it does not in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.05)

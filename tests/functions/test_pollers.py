@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pathlib
 import socket
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,9 +15,10 @@ from functions.pollers import TIMERS
 from shared.heads import TABLE
 from shared.settings import SETTINGS, Settings
 from shared.storage import Storage
+from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from dev.azurite import AzuriteProcess
 
@@ -59,14 +59,6 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 20) -> None:
-    """Wait until the condition holds; the assertion fails when it does not in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.05)
-
-
 @pytest.fixture(scope="module")
 def running(azurite: AzuriteProcess, _accounts: Iterator[int]) -> Iterator[Running]:
     port = free_port()
@@ -92,29 +84,29 @@ def test_every_timer_has_its_schedule_in_the_settings() -> None:
 
 
 def test_webhooks_are_registered_as_the_app_starts(running: Running) -> None:
-    eventually(lambda: len(running.pbx.webhooks) == 10)
+    until(lambda: len(running.pbx.webhooks) == 10)
 
 
 def test_a_timer_brings_a_new_contact_by_itself(running: Running) -> None:
-    eventually(lambda: running.pbx.calls_seen("GetContacts"))
-    eventually(lambda: list(running.storage.table("checkpoints").list_entities()))
+    until(lambda: running.pbx.calls_seen("GetContacts"))
+    until(lambda: list(running.storage.table("checkpoints").list_entities()))
     running.pbx.add_contact("Jauna", "Kolēģe", "26550109")
-    eventually(lambda: ("ContactCreated", "poll") in running.types())
+    until(lambda: ("ContactCreated", "poll") in running.types())
 
 
 def test_a_call_that_was_never_announced_is_polled_and_made_good(running: Running) -> None:
     running.run("PollCallHistory")
-    eventually(lambda: len(running.pbx.webhooks) == 10)
-    eventually(lambda: running.checkpoint("call_history").get("started"))
+    until(lambda: len(running.pbx.webhooks) == 10)
+    until(lambda: running.checkpoint("call_history").get("started"))
     running.pbx.hooks.faults.add("drop", "CallCompleted", times=1)
     heard = running.pbx.call("27771153", contact_id=966, rings=0.1, talks=0.1)
-    eventually(lambda: heard.id in running.pbx.rows["call_history"])
+    until(lambda: heard.id in running.pbx.rows["call_history"])
     running.run("PollCallHistory")
-    eventually(lambda: running.items("call_history") == 1)
-    eventually(lambda: ("CallConnected", "webhook") in running.types())
+    until(lambda: running.items("call_history") == 1)
+    until(lambda: ("CallConnected", "webhook") in running.types())
     make_due(running.storage)
     running.run("ReconcileEvents")
-    eventually(lambda: ("CallCompleted", "reconciled") in running.types())
+    until(lambda: ("CallCompleted", "reconciled") in running.types())
     call = [(name, origin) for name, origin in running.types() if name.startswith("Call")]
     assert call == [("CallCompleted", "reconciled"), ("CallConnected", "webhook"), ("CallStarted", "webhook")]
 
@@ -129,15 +121,15 @@ def make_due(storage: Storage) -> None:
 
 def test_the_sweep_runs_by_hand(running: Running) -> None:
     running.run("PollCallHistory")
-    eventually(lambda: running.checkpoint("call_history").get("started"))
+    until(lambda: running.checkpoint("call_history").get("started"))
     running.run("SweepCalls")
-    eventually(lambda: any("date_from" in seen.query for seen in running.pbx.calls_seen("GetCallHistory")))
+    until(lambda: any("date_from" in seen.query for seen in running.pbx.calls_seen("GetCallHistory")))
 
 
 def test_a_timer_that_fails_says_so_and_the_next_one_goes_on(running: Running) -> None:
     fault = running.pbx.faults.add("status", match="GetGroups", status=422)
     running.run("PollGroups")
-    eventually(lambda: fault.hits and "PbxRefused" in running.host.output)
+    until(lambda: fault.hits and "PbxRefused" in running.host.output)
     running.pbx.faults.clear()
     running.run("PollGroups")
-    eventually(lambda: running.checkpoint("groups").get("lastError") == "")
+    until(lambda: running.checkpoint("groups").get("lastError") == "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pathlib
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,9 +15,10 @@ from shared.calls import row_key
 from shared.events import EVENTS, Event
 from shared.settings import Settings
 from shared.storage import Storage
+from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from dev.azurite import AzuriteProcess
 
@@ -76,22 +76,14 @@ def fixture(event: Event) -> dict[str, Any]:
     return payload
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait until the condition holds; the assertion fails when it does not in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.05)
-
-
 def test_each_fixture_posted_twice_leaves_one_row_one_story_and_one_blob(running: Running) -> None:
     first = [running.post(event.name, fixture(event)) for event in WEBHOOKS]
     assert [answer.status_code for answer in first] == [202] * len(WEBHOOKS)
     again = [running.post(event.name, fixture(event)) for event in WEBHOOKS]
     assert [answer.json() for answer in again] == [answer.json() for answer in first]
     stored = {"RecordingStored", "VoicemailStored"}
-    eventually(lambda: {row["type"] for row in running.rows("events")} == {event.name for event in WEBHOOKS} | stored)
-    eventually(lambda: "recordingUrls" in running.rows("calls")[0] and running.rows("calls")[0]["revision"] == 6)
+    until(lambda: {row["type"] for row in running.rows("events")} == {event.name for event in WEBHOOKS} | stored)
+    until(lambda: "recordingUrls" in running.rows("calls")[0] and running.rows("calls")[0]["revision"] == 6)
     told = [row["RowKey"] for row in running.rows("events") if row["type"] not in stored]
     assert sorted(told) == sorted(answer.json()["id"] for answer in first)
     (story,) = running.rows("calls")
@@ -102,7 +94,7 @@ def test_each_fixture_posted_twice_leaves_one_row_one_story_and_one_blob(running
     assert json.loads(story["recordingUrls"])[0].endswith(f"/recordings/{recording.name}")
     (voicemail,) = running.blobs("voicemails")
     assert voicemail.name == f"2018/04/25/{VOICEMAIL}.mp3"
-    eventually(lambda: "deletedAtPbx" in (running.blobs("voicemails")[0].metadata or {}))
+    until(lambda: "deletedAtPbx" in (running.blobs("voicemails")[0].metadata or {}))
 
 
 @pytest.mark.parametrize("event", WEBHOOKS, ids=IDS)
@@ -138,7 +130,7 @@ def test_a_refusal_names_the_fields(running: Running) -> None:
 
 def test_a_message_that_keeps_failing_ends_as_a_dead_letter(running: Running) -> None:
     running.storage.queue("events").send_message("this is no event")
-    eventually(lambda: any(row["kind"] == "event" for row in running.rows("deadletters")))
+    until(lambda: any(row["kind"] == "event" for row in running.rows("deadletters")))
 
 
 def test_the_receivers_open_to_their_own_key_and_to_nobody_elses(

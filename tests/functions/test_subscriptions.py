@@ -19,7 +19,9 @@ from shared.settings import Settings
 from shared.subscription import Subscription, new_id
 from shared.subscriptions import MOST, TABLE
 from shared.times import now
-from tests.bridges import MASTER, RunningBridge, running_bridge, until
+from tests.bridges import MASTER, RunningBridge, running_bridge
+from tests.stored import stored_audio
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -267,7 +269,7 @@ def test_what_the_app_tells_itself_is_delivered_too(running: RunningBridge, list
         running.subscribe(event, f"{listener.url}/{event}")
     number = next(_calls)
     stored = {"recordingID": number, "callID": number, "contactID": 966, "caller": "27771153", "direction": "in"}
-    stored |= {"blobUrl": "https://account.blob.example/recordings/1.mp3", "sha256": "ab", "size": 5}
+    stored |= stored_audio("https://account.blob.example/recordings/1.mp3")
     submit(running.storage, settings, "RecordingStored", stored, origin="bridge")
     submit(running.storage, settings, "ContactCreated", {"contactID": number, "firstname": "Anna"}, origin="poll")
     bodies = {one.path.rpartition("/")[2]: one.json() for one in listener.wait(2)}

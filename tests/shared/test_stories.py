@@ -12,6 +12,7 @@ import pytest
 from shared.events import EVENTS, event_id, event_named
 from shared.facts import Fact, check_envelope
 from shared.stories import Story, part_of, tell
+from tests.stored import stored_audio
 
 CALL = 1524664459097344
 START = datetime(2018, 4, 25, 13, 54, 19, tzinfo=UTC)
@@ -64,8 +65,7 @@ def answered_and_transferred() -> list[Fact]:
             "RecordingStored",
             recordingID=150818921852,
             callID=CALL,
-            blobUrl="https://store/recordings/2018/04/25/150818921852.mp3",
-            sha256="0" * 64,
+            **stored_audio("https://store/recordings/2018/04/25/150818921852.mp3"),
         ),
     ]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from azure.storage.queue import QueueServiceClient, TextBase64EncodePolicy
 
 from dev.azurite import AzuriteProcess, Ports
 from dev.host.process import HostProcess
+from tests import waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -39,16 +39,7 @@ class Sample:
 
     def noted(self, name: str, count: int = 1, seconds: float = 10) -> list[dict[str, Any]]:
         """The notes as soon as there are so many."""
-        return poll(lambda: len(notes := self.notes(name)) >= count and notes, seconds)
-
-
-def poll(condition: Callable[[], Any], seconds: float = 10) -> Any:
-    """What the condition gives as soon as it gives something true."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.02)
-    return value
+        return waiting.until(lambda: len(notes := self.notes(name)) >= count and notes, seconds)
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +65,7 @@ def own_azurite() -> Iterator[Callable[[], AzuriteProcess]]:
 @pytest.fixture(scope="session")
 def until() -> Callable[..., Any]:
     """Polls a condition, and gives what it gives once that is true."""
-    return poll
+    return waiting.until
 
 
 @pytest.fixture(scope="session")
