@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING
 
 from shared import settings as configuration
+from shared.once import once
 from shared.storage import Storage
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def assemble(settings: Settings) -> Bridge:
     return Bridge(settings=settings, storage=storage, calls=calls, pbx=Pbx(settings, budget))
 
 
-@cache
+@once
 def bridge() -> Bridge:
     """This process's bridge, made on first use; raises ConfigError while settings are wrong."""
     return assemble(configuration.settings())

@@ -16,7 +16,7 @@ from shared.ledger import LANE_ROWS, Block, Ledger, Terms
 from shared.ledger_row import LedgerRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Set
 
     from shared.storage import Storage
 
@@ -24,7 +24,7 @@ LANES = tuple(lane.name for lane in LANE_ROWS)
 
 _RANK = {lane.name: rank for rank, lane in enumerate(LANE_ROWS)}
 _TRIES = 8
-# Less is not worth two requests to storage to a lane that can use more.
+# Less is not worth a look at the row and a write to it, to a lane that can use more.
 _GOOD_BLOCK = 15
 
 
@@ -37,11 +37,12 @@ class _Held:
     left: int
     taken: float
     until: float
+    spent: float  # when the last call of it was made, by the clock that all processes share
     missed: float | None = None
 
     def pace(self, hold: float) -> int:
         """Calls that its lane would spend in so many seconds."""
-        spent_for = max(min(self.missed or time.monotonic(), self.until) - self.taken, 0.001)
+        spent_for = max(min(self.missed or self.until, self.until) - self.taken, 0.001)
         return math.ceil((self.block.count - self.left) * hold / spent_for)
 
 
@@ -76,7 +77,8 @@ class Budget:
         Return once one call of this lane may be made, within the next second.
 
         Lanes come in the order of LANES: whoever waits in an earlier one is served first, and later ones leave the
-        last calls to them. Raises BudgetExhausted when none came within 2 s, and StorageUnavailable.
+        last calls to them. Raises BudgetExhausted when none came within 2 s, or for all but actions at once when it is
+        known that none will, so that they hold up no thread; and StorageUnavailable.
         """
         rank = _RANK[lane]
         deadline = time.monotonic() + self._terms.patience * self._terms.scale
@@ -86,7 +88,7 @@ class Budget:
                 while not self._spend(rank):
                     left = deadline - time.monotonic()
                     rest = self._not_before[rank] - time.monotonic()
-                    if left <= 0:
+                    if left <= 0 or (rank and rest > left and not self._reserving):
                         raise BudgetExhausted(max(1, math.ceil(rest)))
                     if self._reserving:
                         self._state.wait(left)
@@ -107,31 +109,32 @@ class Budget:
             return False
         held = min(usable, key=lambda held: held.rank)
         held.left -= 1
+        # The machine's clock may jump and the process's own may stand still in its sleep: the later one counts.
+        held.spent = min(max(self._clock(), held.block.end - (held.until - time.monotonic())), held.block.end)
         if not held.left:
-            # The machine's clock may jump and the process's own may stand still in its sleep: the later one counts.
-            now = max(self._clock(), held.block.end - (held.until - time.monotonic()))
-            self._settle(held, min(now, held.block.end))
+            self._settle(held)
         return True
 
     def _drop_expired(self) -> None:
         # Of the two clocks the stricter one counts.
         wall, own = self._clock(), time.monotonic()
         for held in [held for held in self._held if own >= held.until or wall >= held.block.end]:
-            self._settle(held, held.block.end)
+            self._settle(held)
 
-    def _settle(self, held: _Held, end: float) -> None:
+    def _settle(self, held: _Held) -> None:
         """Note how many calls of a block were made, and by when: the next write tells it."""
         self._held.remove(held)
-        self._done[held.block.id] = replace(held.block, end=end, count=held.block.count - held.left)
+        self._done[held.block.id] = replace(held.block, end=held.spent, count=held.block.count - held.left)
 
     def _reserve(self, asking: int) -> None:
         """Ask for blocks, with the lock given up meanwhile; whoever waits is woken after that."""
         demands, done = self._demands(asking), dict(self._done)
+        needed = {rank for rank in demands if rank == asking or self._waiting[rank]}
         self._reserving = True
         self._state.release()
         got: list[_Held] = []
         try:
-            got = self._draw(demands, done)
+            got = self._draw(demands, needed, done)
         finally:
             self._state.acquire()
             self._reserving = False
@@ -153,8 +156,8 @@ class Budget:
             busy = last is not None and last.left < last.block.count and now < last.until + hold
             if rank == asking or self._waiting[rank] or busy:
                 pace = last.pace(hold) if last else 0
-                wanted = min(self._terms.largest_block, max(lane.first, pace, self._waiting[rank]))
-                if rank == asking or wanted > 2 * stock:
+                wanted = min(lane.most, max(lane.first, pace, self._waiting[rank]))
+                if rank == asking or wanted > (2 * stock if rank else stock):
                     demands[rank] = max(1, wanted - stock)
         return demands
 
@@ -167,25 +170,32 @@ class Budget:
         """
         terms, now = self._terms, self._clock()
         seen = (self._row.seen or Ledger()).settled(self._done).at(now, terms)
-        worth = min(wanted, _GOOD_BLOCK)
-        moment = seen.free_at(LANE_ROWS[rank], worth, now, terms)
+        moment = seen.free_at(LANE_ROWS[rank], self._worth(rank, wanted) or 1, now, terms)
         own = [block.end + terms.memory for block in seen.blocks if block.id.startswith(self._name)]
-        if own and worth == _GOOD_BLOCK:
+        if own and self._worth(rank, wanted):
             moment = max(moment, min(own))
         # Blocks that others still hold may free up sooner than the row says.
-        return min(moment - now, terms.memory) + (self._jitter(0.3, 0.8) if own else self._jitter(0.05, 0.3))
+        return min(moment - now, terms.memory) + (self._jitter(0.8, 2.5) if own and rank else self._jitter(0.05, 0.4))
+
+    def _worth(self, rank: int, wanted: int) -> int:
+        """The least that a lane asks for while others draw too; actions take what there is."""
+        return _GOOD_BLOCK if rank and wanted >= _GOOD_BLOCK and self._row.contended else 0
 
     def _jitter(self, least: float, most: float) -> float:
         return random.uniform(least, most) * self._terms.scale  # noqa: S311 - no secret
 
-    def _draw(self, demands: Mapping[int, int], done: Mapping[str, Block]) -> list[_Held]:
-        """Reserve blocks in the row; nothing when there is no room, or when others kept coming first."""
+    def _draw(self, demands: Mapping[int, int], needed: Set[int], done: Mapping[str, Block]) -> list[_Held]:
+        """
+        Reserve blocks in the row; nothing when there is no room, or when others kept coming first.
+
+        Lanes that nobody waits in are served only beside one of those `needed`.
+        """
         row, looked = self._row, False
         for _ in range(_TRIES):
             own, now = time.monotonic(), self._clock()
             base = row.seen.settled(done).at(now, self._terms) if row.seen else Ledger()
             blocks = self._portions(base, demands, now)
-            if row.seen is not None and not blocks:
+            if row.seen is not None and not blocks.keys() & needed:
                 return []
             if row.seen is None or (row.contended and not looked):
                 row.look()
@@ -194,7 +204,9 @@ class Budget:
             if row.swap(Ledger((*base.blocks, *blocks.values()))):
                 with self._state:
                     self._done = {id: made for id, made in self._done.items() if id not in done}
-                return [_Held(rank, block, block.count, own, own + block.end - now) for rank, block in blocks.items()]
+                return [
+                    _Held(rank, block, block.count, own, own + block.end - now, now) for rank, block in blocks.items()
+                ]
             looked = False
             threading.Event().wait(random.uniform(0.01, 0.06))  # noqa: S311 - no secret
         return []
@@ -205,7 +217,8 @@ class Budget:
         for rank, wanted in demands.items():
             lane = LANE_ROWS[rank]
             count = min(wanted, Ledger((*base.blocks, *blocks.values())).room(lane, now, self._terms))
-            if count > 0:
-                end = now + lane.hold * self._terms.scale
+            if count > 0 and count >= self._worth(rank, wanted):
+                hold = lane.hold if count <= 2 * lane.first else min(lane.hold, self._terms.burst)
+                end = now + hold * self._terms.scale
                 blocks[rank] = Block(f"{self._name}-{next(self._numbers)}", end, count)
         return blocks

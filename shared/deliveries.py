@@ -6,7 +6,7 @@ import logging
 import random
 import time
 from datetime import timedelta
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from shared import delivery_log, signatures
@@ -16,6 +16,7 @@ from shared.facts import row_envelope
 from shared.fanout import QUEUE, run_range
 from shared.gates import Busy, Gates
 from shared.messages import encode, read, send
+from shared.once import once
 from shared.posting import Outcome, post
 from shared.processing import PARTITION, TABLE
 from shared.subscriptions import subscriptions
@@ -220,7 +221,7 @@ def _event(storage: Storage, id: str) -> tuple[Mapping[str, Any], Mapping[str, A
     return row, row_envelope(storage, row)
 
 
-@cache
+@once
 def gates(storage: Storage) -> Gates:
     """This process's gates to the subscribers in a storage account."""
     return Gates()

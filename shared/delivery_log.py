@@ -6,11 +6,11 @@ import logging
 import time
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from shared.endpoints import host_of
+from shared.once import once
 from shared.receiving import submit
 from shared.subscriptions import TABLE, subscriptions
 from shared.times import iso, now, parse_time
@@ -90,7 +90,7 @@ class DeliveryLog:
         self._storage.table(TABLE).delete_entity(PARTITION, id)
 
 
-@cache
+@once
 def delivery_log(storage: Storage) -> DeliveryLog:
     """This process's log of deliveries in a storage account."""
     return DeliveryLog(storage)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from shared.addresses import AddressRefused, guarded_session
 from shared.errors import MediaNotReady, MediaRefused
+from shared.once import once
 from shared.setting_values import is_loopback
 
 if TYPE_CHECKING:
@@ -156,6 +156,6 @@ def _is_pbx(url: str, settings: Settings) -> bool:
     return origin(url) == origin(settings.pbx_base_url)
 
 
-@cache
+@once
 def _session(allow_loopback: bool) -> Any:
     return guarded_session(allow_loopback=allow_loopback)

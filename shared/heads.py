@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 import zlib
 from dataclasses import dataclass
-from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING
+
+from shared.once import once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -78,7 +79,7 @@ class Heads:
                 self._known[resource] = as_of, head
 
 
-@cache
+@once
 def heads(storage: Storage) -> Heads:
     """This process's view of the heads in a storage account."""
     return Heads(storage)

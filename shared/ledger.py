@@ -14,22 +14,24 @@ if TYPE_CHECKING:
 class Lane:
     """
     A row: a kind of caller, the calls it must leave to those above it, for how long a block of it may be spent,
-    and the block that it takes before its pace is known.
+    the block that it takes before its pace is known, and the most that it takes at once.
 
-    Actions come one by one and hold theirs longer, so that storage is not asked for each.
+    Actions come one by one: they hold few calls, and for longer than the window, so that what they take beside
+    another lane's block lasts until that lane comes again. A block above twice `first` is for a burst and held briefly.
     """
 
     name: str
     floor: int
     hold: float  # seconds
     first: int
+    most: int
 
 
 LANE_ROWS: tuple[Lane, ...] = (
-    Lane("action", floor=0, hold=40.0, first=5),
-    Lane("media", floor=10, hold=5.0, first=10),
-    Lane("poll", floor=20, hold=5.0, first=10),
-    Lane("backfill", floor=40, hold=5.0, first=10),
+    Lane("action", floor=0, hold=66.0, first=4, most=20),
+    Lane("media", floor=20, hold=5.0, first=15, most=30),
+    Lane("poll", floor=25, hold=5.0, first=15, most=30),
+    Lane("backfill", floor=45, hold=5.0, first=15, most=30),
 )
 
 
@@ -39,14 +41,14 @@ class Terms:
     What the PBX allows and how we stay below it; times in seconds, all of them stretched by `scale`.
 
     `margin` is kept clear after the window: 2 s for clocks that differ by that much between processes, and 1 s
-    for a call that reaches the PBX later than its token was taken.
+    for a call that reaches the PBX later than its token was taken. `burst` is for how long a large block is held.
     """
 
     limit: int = 100
     window: float = 60.0
     margin: float = 3.0
     patience: float = 2.0
-    largest_block: int = 30
+    burst: float = 5.0
     scale: float = 1.0
 
     @property

@@ -31,6 +31,8 @@ HEARTBEAT = timedelta(minutes=10)
 # Later than any heartbeat by some missed runs.
 STALE = timedelta(minutes=25)
 _PAUSE = timedelta(hours=1)
+# An error that goes on is written down once in this time.
+_SAME_ERROR = timedelta(seconds=30)
 _TRIES = 5
 # Between a listing's digest and how many of the items missing from it the PBX was asked about.
 _ASKED = ":"
@@ -131,7 +133,10 @@ def _note(reading: Reading, error: Exception, **changes: Any) -> None:
         "last_error_at": reading.moment,
         **changes,
     }
-    checkpoint = checkpoints.change(reading.bridge.storage, reading.checkpoint, lambda now: replace(now, **told))
+    checkpoint, since = reading.checkpoint, reading.checkpoint.last_error_at
+    same = not changes and checkpoint.last_error == told["last_error"]
+    if not (same and since and reading.moment - since < _SAME_ERROR):
+        checkpoint = checkpoints.change(reading.bridge.storage, checkpoint, lambda now: replace(now, **told))
     if checkpoint.last_success:
         alarm_if_stale(checkpoint, reading.moment)
 

@@ -8,12 +8,12 @@ import threading
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 
 from shared.addresses import AddressRefused, guarded_session
 from shared.endpoints import check_endpoint, is_workflow_host
+from shared.once import once
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -120,7 +120,7 @@ def retry_after(text: str | None, now: float) -> int:
     return min(max(math.ceil(seconds), 0), LONGEST_WAIT)
 
 
-@cache
+@once
 def _session(allow_loopback: bool) -> Any:
     """A guarded session whose answers end by a deadline, also where they come byte by byte."""
     from http.client import HTTPResponse

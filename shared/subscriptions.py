@@ -5,11 +5,11 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import replace
-from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import Conflict, NotFound, TooManySubscriptions
+from shared.once import once
 from shared.signatures import new_secret
 from shared.subscription import KEY, PARTITION, Subscription, subscription_of
 
@@ -195,7 +195,7 @@ class Subscriptions:
         return True
 
 
-@cache
+@once
 def subscriptions(storage: Storage) -> Subscriptions:
     """This process's view of the subscriptions in a storage account."""
     return Subscriptions(storage)

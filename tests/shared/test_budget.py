@@ -68,7 +68,7 @@ def spend_in_processes(connection: str, *changes: dict[str, Any], **plan: Any) -
     return [json.loads(process.communicate(timeout=60)[0]) for process in crew]
 
 
-@pytest.mark.parametrize(("lane", "room"), [("action", 100), ("media", 90), ("poll", 80), ("backfill", 60)])
+@pytest.mark.parametrize(("lane", "room"), [("action", 100), ("media", 80), ("poll", 75), ("backfill", 55)])
 def test_a_lane_leaves_the_last_calls_to_those_above_it(lane: str, room: int, start: Callable[..., Budget]) -> None:
     assert taken(start(), lane) == room
 
@@ -76,10 +76,10 @@ def test_a_lane_leaves_the_last_calls_to_those_above_it(lane: str, room: int, st
 def test_lanes_come_in_the_order_of_their_urgency(start: Callable[..., Budget]) -> None:
     budget = start()
     assert {lane: taken(budget, lane) for lane in reversed(LANES)} == {
-        "backfill": 60,
+        "backfill": 55,
         "poll": 20,
-        "media": 10,
-        "action": 10,
+        "media": 5,
+        "action": 20,
     }
 
 
@@ -95,7 +95,7 @@ def test_who_gets_no_call_in_two_seconds_is_told_when_to_come_back(start: Callab
 
 def test_calls_come_back_when_the_window_has_passed(start: Callable[..., Budget]) -> None:
     budget = start(Terms(scale=0.03, patience=100))
-    assert taken(budget, "poll", 80) == 80
+    assert taken(budget, "poll", 75) == 75
     began = time.monotonic()
     budget.take("poll")
     assert time.monotonic() - began > 60 * 0.03
@@ -114,29 +114,29 @@ def test_calls_made_at_once_do_not_count_for_as_long_as_their_block_might_have_l
 def test_what_a_dead_process_held_comes_back_by_itself(start: Callable[..., Budget]) -> None:
     terms = Terms(scale=0.03, patience=100)
     dead = start(terms)
-    taken(dead, "poll", 15)
+    taken(dead, "poll", 10)
     held = sum(block.left for block in dead._held)
     assert held > 0
     del dead
     alive = start(Terms(scale=0.03))
-    assert taken(alive, "poll") == 80 - 15 - held
-    assert taken(start(terms), "poll", 80) == 80
+    assert taken(alive, "poll") == 75 - 10 - held
+    assert taken(start(terms), "poll", 75) == 75
 
 
 def test_what_a_living_process_did_not_spend_is_given_back(start: Callable[..., Budget]) -> None:
     hoarder = start()
-    taken(hoarder, "poll", 15)
+    taken(hoarder, "poll", 10)
     assert sum(block.left for block in hoarder._held) > 0
     expired = max(block.until for block in hoarder._held)
     threading.Event().wait(expired - time.monotonic() + 0.01)
     hoarder.take("poll")
-    assert taken(start(), "poll") + sum(block.left for block in hoarder._held) == 80 - 16
+    assert taken(start(), "poll") + sum(block.left for block in hoarder._held) == 75 - 11
 
 
 def test_an_unspent_block_is_not_spent_late(start: Callable[..., Budget]) -> None:
     skew = [0.0]
     budget = start(clock=lambda: time.time() + skew[0])
-    taken(budget, "poll", 15)
+    taken(budget, "poll", 10)
     [held] = budget._held
     skew[0] = 3.0  # the machine slept
     assert not budget._spend(2)

@@ -82,7 +82,7 @@ def test_the_newest_come_first_however_the_ids_are_spread(spread: list[int], sto
 
 def test_the_newest_cost_one_read(storage: Storage) -> None:
     add(storage, list(range(1, 301)))
-    heads.cache_clear()
+    heads.forget()
     adapter = counted(storage)
     assert len(items.query(storage, NAME, limit=50)) == 50
     assert len(items.query(storage, NAME, limit=200)) == 200
