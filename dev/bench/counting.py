@@ -50,7 +50,8 @@ class CountingProxy:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         runners = []
         self._session = ClientSession(
-            connector=TCPConnector(limit=64),
+            # The emulator closes idle connections after five seconds.
+            connector=TCPConnector(limit=64, keepalive_timeout=3),
             timeout=ClientTimeout(total=60),
             cookie_jar=DummyCookieJar(),
             auto_decompress=False,
