@@ -327,7 +327,7 @@ def test_retry_after_is_honoured_up_to_half_a_minute(
 
 def test_each_attempt_draws_on_the_budget(settings: Settings, storage: Storage, simulator: Simulator) -> None:
     account = uuid.uuid4().hex
-    budget = Budget(storage, account, terms=Terms(limit=24, patience=0.1))
+    budget = Budget(storage, account, terms=Terms(limit=29, patience=0.1))
     client = Pbx(replace(settings, pbx_base_url=simulator.base_url, pbx_api_key=KEY), budget, pause=lambda _: None)
     simulator.faults.add("status", status=503)
     with pytest.raises(PbxUnavailable):
