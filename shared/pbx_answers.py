@@ -81,12 +81,13 @@ def parse(
 
 
 def items(row: Operation, data: Any) -> list[dict[str, Any]]:
-    """The items in a list's `data`; empty where there are none."""
+    """The items in a list's `data`, without gaps; empty where there are none."""
     if data is None or data in ("", {}):
         return []
-    if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
+    found = [item for item in data if item is not None] if isinstance(data, list) else None
+    if found is None or not all(isinstance(item, dict) for item in found):
         raise PbxNotUnderstood(row.id, "data is not a list of items")
-    return data
+    return found
 
 
 def item(row: Operation, data: Any) -> dict[str, Any]:

@@ -224,6 +224,11 @@ def test_what_the_pbx_never_sends_is_not_understood(
     assert waits == []
 
 
+def test_a_gap_in_a_list_hides_nothing_else(connect: Callable[..., Pbx]) -> None:
+    with answering(200, envelope(data=[{"contactID": 1}, None, {"contactID": 2}])) as url:
+        assert connect(url).call("GetContacts", lane="poll") == [{"contactID": 1}, {"contactID": 2}]
+
+
 def test_a_bomb_is_not_unpacked(connect: Callable[..., Pbx]) -> None:
     body = gzip.compress(b" " * (64 * 2**20))
     with answering(200, body, Content_Encoding="gzip") as url, pytest.raises(PbxNotUnderstood, match="larger"):
