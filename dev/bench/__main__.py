@@ -54,8 +54,8 @@ def main() -> int:
         for figure in importlib.import_module(f"dev.bench.{part}").figures():
             figures.append(figure)
             print(_row(figure), flush=True)
-    if set(chosen) == set(PARTS):
-        _write([_row(figure) for figure in figures])
+        if set(chosen) == set(PARTS):
+            _write([_row(figure) for figure in figures])
     return 0 if all(figure.ok for figure in figures) else 1
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _ROOT = Path(__file__).resolve().parents[2]
 SLOW = "/slow"
-_SLOW_SECONDS = 15.0
+_SLOW_SECONDS = 5.0
 
 
 class Subscriber:
