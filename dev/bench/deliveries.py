@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
@@ -170,16 +171,18 @@ def _astray(connection_string: str, subscriber: Subscriber) -> int:
     return _ALL_EVENTS * len(healthy) - len(told) + sum(count - 1 for count in told.values())
 
 
+@contextmanager
+def _emulator() -> Iterator[AzuriteProcess]:
+    """The emulator on disk: in memory it stops for half a minute now and then, to tidy up after so many messages."""
+    with TemporaryDirectory() as data, AzuriteProcess(location=Path(data)) as azurite:
+        yield azurite
+
+
 def figures() -> list[Figure]:
     """Deliveries in the time of bare posts, and deliveries that went astray."""
-    with AzuriteProcess() as azurite, Subscriber(_ANSWER_SECONDS) as subscriber:
+    with _emulator() as azurite, Subscriber(_ANSWER_SECONDS) as subscriber:
         ratio = _ratio(azurite.connection_string, subscriber)
-    # In memory the emulator stops for half a minute now and then to tidy up after so many messages.
-    with (
-        TemporaryDirectory() as data,
-        AzuriteProcess(location=Path(data)) as azurite,
-        Subscriber(_QUICK_SECONDS) as subscriber,
-    ):
+    with _emulator() as azurite, Subscriber(_QUICK_SECONDS) as subscriber:
         astray = _astray(azurite.connection_string, subscriber)
     name = f"Deliveries: {_EVENTS} events × {_SUBSCRIBERS} subscribers, answered in {_ANSWER_SECONDS * 1000:.0f} ms"
     return [
