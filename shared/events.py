@@ -8,9 +8,9 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from shared import models
 from shared.operations import operation
 from shared.phones import e164
 from shared.resources import RESOURCES
@@ -19,6 +19,8 @@ from shared.times import iso
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from shared.models import Data
+
 _NUMBERS = ("callerid", "destination")
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
@@ -26,7 +28,7 @@ _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
     """
-    A row: an event's name on the wire, its model, and the fields that make it the same fact when told twice.
+    A row: an event's name on the wire, what it carries, and the fields that make it the same fact when told twice.
 
     `window` is for a fact that carries neither a time nor an id: repeats within it are one event.
     `announces` and `withdraws` name the media row that the event is about. `source` tells who speaks of it
@@ -34,7 +36,7 @@ class Event:
     """
 
     name: str
-    model: type[models.Data]
+    carries: str
     key: tuple[str, ...]
     description: str
     aliases: tuple[str, ...] = ()
@@ -44,55 +46,69 @@ class Event:
     source: Literal["pbx", "poll", "bridge"] = "pbx"
 
     @property
+    def model(self) -> type[Data]:
+        """The model of what it carries."""
+        return _model(self.carries)
+
+    @property
     def function(self) -> str:
         """The name of the function that receives it."""
         return f"On{self.name}"
+
+
+@cache
+def _model(name: str) -> type[Data]:
+    # Loaded where the first event is read: pydantic is a third of a cold start.
+    from shared import models
+
+    for resource in RESOURCES:
+        if resource.editable and resource.noun == name:
+            known = [field.name for field in operation(resource.read_operation).item]
+            return models.polled(name, resource.id_field, known)
+    model: type[Data] = getattr(models, name)
+    return model
 
 
 _CALL = ("callID", "contactID")
 _LOST = ("callerid", "destination", "attempts", "last_contact")
 
 
-def _fields(read_operation: str) -> list[str]:
-    return [field.name for field in operation(read_operation).item]
-
-
 _POLLED = (("Created", "added to"), ("Updated", "changed in"), ("Removed", "removed from"))
 
 EVENTS: tuple[Event, ...] = (
-    Event(name="CallStarted", model=models.Call, key=_CALL, description="A call starts to ring."),
-    Event(name="CallConnected", model=models.ConnectedCall, key=_CALL, description="Somebody answers the call."),
-    Event(name="CallCompleted", model=models.CompletedCall, key=_CALL, description="The call has ended."),
+    Event(name="CallStarted", carries="Call", key=_CALL, description="A call starts to ring."),
+    Event(name="CallConnected", carries="ConnectedCall", key=_CALL, description="Somebody answers the call."),
+    Event(name="CallCompleted", carries="CompletedCall", key=_CALL, description="The call has ended."),
     Event(
         name="CallRecorded",
-        model=models.Recording,
+        carries="Recording",
         key=("recordingID",),
         announces="recording",
         description="A recording of the call has been made.",
     ),
     Event(
         name="CallTransfered",
-        model=models.CompletedCall,
+        carries="CompletedCall",
         key=(*_CALL, "previous_contactID"),
         aliases=("CallTransferred",),
         description="The call is handed to somebody else.",
     ),
     Event(
         name="LostCallerAdded",
-        model=models.LostCall,
+        carries="LostCall",
         key=_LOST,
         aliases=("LostCallerCreated",),
         description="A caller reached nobody and waits to be called back.",
     ),
     Event(
         name="LostCallerUpdated",
-        model=models.LostCall,
+        carries="LostCall",
         key=_LOST,
         description="A lost caller has tried again in vain.",
     ),
     Event(
         name="LostCallerRemoved",
-        model=models.LostCaller,
+        carries="LostCaller",
         key=("callerid", "destination"),
         aliases=("LostCallerDeleted",),
         window=timedelta(minutes=10),
@@ -100,42 +116,42 @@ EVENTS: tuple[Event, ...] = (
     ),
     Event(
         name="VoicemailCreated",
-        model=models.Voicemail,
+        carries="Voicemail",
         key=("voicemailID",),
         announces="voicemail",
         description="A caller has left a voicemail.",
     ),
     Event(
         name="VoicemailDeleted",
-        model=models.DeletedVoicemail,
+        carries="DeletedVoicemail",
         key=("voicemailID",),
         withdraws="voicemail",
         description="A voicemail was deleted at the PBX.",
     ),
     Event(
         name="RecordingStored",
-        model=models.StoredRecording,
+        carries="StoredRecording",
         key=("recordingID", "sha256"),
         source="bridge",
         description="A recording's audio is in Blob Storage.",
     ),
     Event(
         name="VoicemailStored",
-        model=models.StoredVoicemail,
+        carries="StoredVoicemail",
         key=("voicemailID", "sha256"),
         source="bridge",
         description="A voicemail's audio is in Blob Storage.",
     ),
     Event(
         name="SubscriptionDisabled",
-        model=models.SubscriptionState,
+        carries="SubscriptionState",
         key=("subscriptionID", "since"),
         source="bridge",
         description="A subscription had nothing but failures for five days, and is told of nothing more.",
     ),
     Event(
         name="SubscriptionRecovered",
-        model=models.SubscriptionState,
+        carries="SubscriptionState",
         key=("subscriptionID", "since"),
         source="bridge",
         description="A disabled subscription works again.",
@@ -143,9 +159,7 @@ EVENTS: tuple[Event, ...] = (
     *(
         Event(
             name=f"{resource.noun}{happening}",
-            model=models.polled(
-                resource.noun, resource.id_field, [field.name for field in operation(resource.read_operation).item]
-            ),
+            carries=resource.noun,
             key=(resource.id_field,),
             source="poll",
             description=f"{_WORDS.sub(' ', resource.noun).capitalize()} {words} the PBX.",
@@ -193,7 +207,7 @@ def _part(field: str, value: Any, region: str) -> str:
     return (e164(value, region) or value) if field in _NUMBERS else str(value)
 
 
-def event_id(event: Event, data: models.Data, region: str, occurrence: str = "") -> str:
+def event_id(event: Event, data: Data, region: str, occurrence: str = "") -> str:
     """
     The id of the fact: base32 of the SHA-256 of the event's name and natural key, in lower case.
 

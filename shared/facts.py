@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from shared.errors import FieldError, Invalid, NotJson, Unprocessable
 from shared.events import Event, event_named, find_event
 from shared.messages import LONGEST_IN_ROW, encode, get_payload, is_name, put_payload
-from shared.models import Data, Envelope, present
 from shared.phones import e164
 from shared.times import iso, parse_time
 
@@ -17,11 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from pydantic import ValidationError
+    from pydantic import BaseModel, ValidationError
 
+    from shared.models import Data
     from shared.storage import Storage
 
-Model = TypeVar("Model", Envelope, Data)
+Model = TypeVar("Model", bound="BaseModel")
 
 _IDENTIFIERS = ("callID", "contactID", "previous_contactID", "recordingID", "voicemailID")
 # One name for who called and who was called, whatever the event calls them.
@@ -56,6 +56,8 @@ class Fact:
         """Names of fields that the PBX's reference does not know; none where the bridge itself speaks."""
         if self.event.source == "bridge":
             return []
+        from shared.models import Envelope, present
+
         told = present(self.envelope["data"]).keys() - type(self.data).model_fields.keys()
         return sorted(told | (self.envelope.keys() - Envelope.model_fields.keys()))
 
@@ -138,6 +140,8 @@ def check_envelope(event: Event, value: Any) -> tuple[dict[str, Any], Data]:
 
     Raises Invalid with the paths of the fields that do not fit, or when `eventType` names another event.
     """
+    from shared.models import Envelope
+
     envelope = _validated(Envelope, value, ())
     named = envelope.eventType
     if named and find_event(named) is not event:
