@@ -25,7 +25,7 @@ LANES = tuple(lane.name for lane in LANE_ROWS)
 _RANK = {lane.name: rank for rank, lane in enumerate(LANE_ROWS)}
 _TRIES = 8
 # Less is not worth a look at the row and a write to it, to a lane that can use more.
-_GOOD_BLOCK = 15
+_GOOD_BLOCK = 12
 
 
 @dataclass(slots=True)
@@ -171,11 +171,12 @@ class Budget:
         terms, now = self._terms, self._clock()
         seen = (self._row.seen or Ledger()).settled(self._done).at(now, terms)
         moment = seen.free_at(LANE_ROWS[rank], self._worth(rank, wanted) or 1, now, terms)
-        own = [block.end + terms.memory for block in seen.blocks if block.id.startswith(self._name)]
-        if own and self._worth(rank, wanted):
-            moment = max(moment, min(own))
+        own = Ledger(tuple(block for block in seen.blocks if block.id.startswith(self._name)))
+        if own.blocks and (worth := self._worth(rank, wanted)):
+            moment = max(moment, own.freed_at(worth, terms))
         # Blocks that others still hold may free up sooner than the row says.
-        return min(moment - now, terms.memory) + (self._jitter(0.8, 2.5) if own and rank else self._jitter(0.05, 0.4))
+        bounds = (0.8, 2.5) if own.blocks and rank else (0.05, 0.4)
+        return min(moment - now, terms.memory) + self._jitter(*bounds)
 
     def _worth(self, rank: int, wanted: int) -> int:
         """The least that a lane asks for while others draw too; actions take what there is."""

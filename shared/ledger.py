@@ -92,13 +92,18 @@ class Ledger:
 
     def free_at(self, lane: Lane, wanted: int, now: float, terms: Terms) -> float:
         """The first moment at which the lane may be given `wanted` calls, if nobody takes any before."""
-        left = self.at(now, terms).used - max(0, terms.limit - lane.floor - wanted)
-        moment = now
-        for block in sorted(self.at(now, terms).blocks, key=lambda block: block.end):
-            if left <= 0:
-                break
-            left -= block.count
+        counted = self.at(now, terms)
+        missing = counted.used - max(0, terms.limit - lane.floor - wanted)
+        return counted.freed_at(missing, terms) if missing > 0 else now
+
+    def freed_at(self, wanted: int, terms: Terms) -> float:
+        """The moment at which so many of these calls no longer count, or all of them where they are fewer."""
+        moment = 0.0
+        for block in sorted(self.blocks, key=lambda block: block.end):
             moment = block.end + terms.memory
+            wanted -= block.count
+            if wanted <= 0:
+                break
         return moment
 
     def plus(self, block: Block) -> Ledger:
