@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from shared.errors import FieldError, Invalid, TooLarge
-from shared.facts import parse_body
 from shared.parameters import LONGEST_BODY
+from shared.parsing import parse_body
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

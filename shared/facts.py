@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from shared.errors import FieldError, Invalid, NotJson, Unprocessable
+from shared.errors import FieldError, Invalid, Unprocessable
 from shared.events import Event, event_named, find_event
 from shared.messages import LONGEST_IN_ROW, encode, get_payload, is_name, put_payload
 from shared.phones import e164
@@ -105,33 +105,6 @@ def row_envelope(storage: Storage, row: Mapping[str, Any]) -> dict[str, Any]:
     body = row["body"] if "body" in row else get_payload(storage, row["payload"])
     envelope: dict[str, Any] = json.loads(body)
     return envelope
-
-
-def parse_body(body: bytes) -> Any:
-    """
-    The JSON of a request's body, of which half characters are replaced.
-
-    Raises NotJson for anything else: NaN, numbers beyond all bounds and bottomless nesting included.
-    """
-    try:
-        value = json.loads(body, parse_constant=_no_constant)
-        try:
-            encode(value)
-        except UnicodeEncodeError:
-            text = _well_formed(json.dumps(value, ensure_ascii=False))
-            value = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise NotJson("the body is not JSON") from error
-    return value
-
-
-def _well_formed(text: str) -> str:
-    """The text without half of a pair of surrogates, which JSON can spell and UTF-8 cannot."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
 
 
 def check_envelope(event: Event, value: Any) -> tuple[dict[str, Any], Data]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import FieldError, Invalid, TooLarge
-from shared.facts import parse_body
+from shared.parsing import parse_body
 from shared.times import parse_time
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from shared.deadletters import bury_refused
 from shared.errors import Conflict, Refused, TooLarge
 from shared.events import Event, event_id, event_named
-from shared.facts import Fact, check_envelope, parse_body
+from shared.facts import Fact, check_envelope
 from shared.messages import send
+from shared.parsing import parse_body
 from shared.storage import reaching_storage
 from shared.times import iso, now, parse_time
 

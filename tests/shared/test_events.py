@@ -10,7 +10,8 @@ import pytest
 
 from shared.errors import Invalid, NotJson
 from shared.events import EVENTS, Event, event_id, find_event
-from shared.facts import check_envelope, parse_body
+from shared.facts import check_envelope
+from shared.parsing import parse_body
 
 FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures" / "events"
 WEBHOOKS = [event for event in EVENTS if event.source == "pbx"]

@@ -224,9 +224,40 @@ def test_what_the_pbx_never_sends_is_not_understood(
     assert waits == []
 
 
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"OK", {"Location": "/api/v2/webhooks/171"}),
+        (b"[]", {"Location": "/api/v2/webhooks/171"}),
+        (b"171", {}),
+        (b'{"id": 171}', {}),
+        (b'"171"', {}),
+    ],
+    ids=["a word", "an empty list", "a number", "an object", "a text"],
+)
+def test_a_new_webhook_is_known_by_its_id_whatever_stands_around_it(
+    body: bytes, headers: dict[str, str], connect: Callable[..., Pbx]
+) -> None:
+    with answering(201, body, **headers) as url:
+        assert connect(url).subscribe("CallStarted", "https://bridge.example/") == "171"
+
+
 def test_a_gap_in_a_list_hides_nothing_else(connect: Callable[..., Pbx]) -> None:
     with answering(200, envelope(data=[{"contactID": 1}, None, {"contactID": 2}])) as url:
         assert connect(url).call("GetContacts", lane="poll") == [{"contactID": 1}, {"contactID": 2}]
+
+
+def test_half_a_character_in_a_name_is_replaced(connect: Callable[..., Pbx]) -> None:
+    body = envelope(data=[{"contactID": 1, "firstname": "A\ud83d"}])
+    assert b"\\ud83d" in body
+    with answering(200, body) as url:
+        assert connect(url).call("GetContacts", lane="poll") == [{"contactID": 1, "firstname": "A\ufffd"}]
+
+
+def test_a_number_beyond_all_bounds_is_not_understood(connect: Callable[..., Pbx]) -> None:
+    body = envelope(data=[{"contactID": 1}]).replace(b": 1}", b": 1e999}")
+    with answering(200, body) as url, pytest.raises(PbxNotUnderstood):
+        connect(url).call("GetContacts", lane="poll")
 
 
 def test_a_bomb_is_not_unpacked(connect: Callable[..., Pbx]) -> None:
