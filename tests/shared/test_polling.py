@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,12 @@ import pytest
 from dev.bench.spending import counted
 from dev.simulator import Simulator
 from dev.simulator.store import RefusedError
-from shared import checkpoints, items
+from shared import checkpoints, items, paging
+from shared.budget import Budget
 from shared.errors import BudgetExhausted, PbxError, PbxUnavailable
 from shared.events import EVENTS
+from shared.ledger import Terms
+from shared.pbx import Pbx
 from shared.polling import HEARTBEAT, poll
 from shared.reconciling import reconcile
 from shared.resources import RESOURCES, Resource
@@ -427,6 +431,39 @@ def test_the_first_reading_hands_on_what_poll_start_says_and_stores_everything(
     assert told(bridge.storage) == [("ContactCreated", number) for number in wanted]
     pending = bridge.storage.table("resources").query_entities("RowKey ge 'p' and RowKey lt 'q'")
     assert sum(len(json.loads(row["ids"])) for row in pending) == handed_on
+
+
+def limited(bridge: Bridge, scale: float = 0.05) -> Bridge:
+    """With a budget as it is in earnest, in a part of its time."""
+    budget = Budget(bridge.storage, "limited", terms=Terms(scale=scale))
+    return replace(bridge, pbx=Pbx(bridge.settings, budget, pause=lambda seconds: None))
+
+
+@pytest.mark.parametrize(
+    ("resource", "begun", "count"), [(CALLS, True, 700), (CONTACTS, False, 500)], ids=["calls", "first contacts"]
+)
+def test_a_list_that_needs_more_calls_than_there_are_is_read_to_its_end(
+    resource: Resource, begun: bool, count: int, pbx: Simulator, bridge: Bridge
+) -> None:
+    pbx.options.page_cap = 10
+    if begun:
+        poll(bridge, resource)
+    numbers = pbx.bulk(resource.name, count)
+    poll(limited(bridge), resource)
+    assert stored_ids(bridge.storage, resource.name) == list(numbers)
+
+
+def test_one_list_at_a_time_waits_for_calls(pbx: Simulator, bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    pbx.options.page_cap = 10
+    poll(bridge, CALLS)
+    pbx.bulk("call_history", 700)
+    bridge = limited(bridge, scale=1)
+    with paging._patient, pytest.raises(BudgetExhausted):
+        poll(bridge, CALLS)
+    monkeypatch.setattr(paging, "_LONGEST_WAIT", 0.0)
+    with pytest.raises(BudgetExhausted):
+        poll(bridge, CALLS)
+    assert not paging._patient.locked()
 
 
 def test_a_first_reading_goes_on_where_it_ended(pbx: Simulator, start: Callable[..., Bridge]) -> None:
