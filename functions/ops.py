@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -28,18 +29,27 @@ def _reported(report: Report) -> func.HttpResponse:
     return as_json(report.told(), status=HTTPStatus.CONFLICT if report.problem else HTTPStatus.OK)
 
 
-ROUTES: tuple[tuple[str, str, str, Callable[[], func.HttpResponse]], ...] = (
-    ("SyncWebhooksNow", "POST", "ops/webhooks/sync", lambda: _reported(sync(bridge(), patience=_PATIENCE_SECONDS))),
-    ("DeleteWebhooks", "DELETE", "ops/webhooks", lambda: _reported(delete_all(bridge(), patience=_PATIENCE_SECONDS))),
-    ("GetStatus", "GET", "ops/status", lambda: as_json(status(bridge()))),
+def _sync(req: func.HttpRequest) -> func.HttpResponse:
+    forget = req.params.get("forget_orphans", "").lower() == "true"
+    return _reported(sync(bridge(), patience=_PATIENCE_SECONDS, forget_orphans=forget))
+
+
+def _delete_all(_: func.HttpRequest) -> func.HttpResponse:
+    return _reported(delete_all(bridge(), patience=_PATIENCE_SECONDS))
+
+
+ROUTES: tuple[tuple[str, str, str, Callable[[func.HttpRequest], func.HttpResponse]], ...] = (
+    ("SyncWebhooksNow", "POST", "ops/webhooks/sync", _sync),
+    ("DeleteWebhooks", "DELETE", "ops/webhooks", _delete_all),
+    ("GetStatus", "GET", "ops/status", lambda _: as_json(status(bridge()))),
 )
 
 
-def _register(name: str, method: str, route: str, work: Callable[[], func.HttpResponse]) -> None:
+def _register(name: str, method: str, route: str, work: Callable[[func.HttpRequest], func.HttpResponse]) -> None:
     @blueprint.function_name(name)
     @blueprint.route(route, methods=[method], auth_level=func.AuthLevel.ADMIN)
     def run(req: func.HttpRequest) -> func.HttpResponse:
-        return answer(work)
+        return answer(partial(work, req))
 
 
 for _route in ROUTES:

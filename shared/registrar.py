@@ -61,6 +61,13 @@ _USUAL = 10
 _MADE_GOOD = 3
 _SHORTEST_SILENCE = timedelta(minutes=15)
 _PATIENCE = 1.5
+# So many that nobody knows to be made or not are enough for a while: each may hold one of the PBX's places.
+_MOST_UNCLEAR = 4
+_UNCLEAR_FOR = timedelta(days=7)
+_CLEAN_UP = (
+    "it is not known whether the PBX made some of ours. Delete there, in its panel under API, WEB HOOKS, what "
+    "GET /api/ops/status does not show as held, and then POST /api/ops/webhooks/sync?forget_orphans=true"
+)
 
 
 @dataclass(slots=True)
@@ -99,19 +106,25 @@ class Registrar:
         self._unclear = 0
         self.report = Report(ended_since=ended)
 
-    def run(self, targets: Mapping[str, str]) -> Report:
-        """Bring what is held to what is wanted, as far as the PBX lets us."""
+    def run(self, targets: Mapping[str, str], *, forget_orphans: bool = False) -> Report:
+        """
+        Bring what is held to what is wanted, as far as the PBX lets us.
+
+        `forget_orphans` is said by somebody who has cleaned them up in the panel.
+        """
         try:
-            self._run(targets)
+            self._run(targets, forget_orphans)
         except (PbxError, BudgetExhausted) as error:
             self._note(error)
         return self._finish()
 
-    def _run(self, targets: Mapping[str, str]) -> None:
+    def _run(self, targets: Mapping[str, str], forget_orphans: bool) -> None:
         rows = read_webhooks(self._bridge.storage)
         for row in rows:
+            if forget_orphans and row.state != HELD:
+                self._table.delete_entity(PARTITION, row.key)
             # Nobody else creates under our lease: whoever wrote the intent is gone.
-            if row.state == INTENDED:
+            elif row.state == INTENDED:
                 self._change(row, state=ORPHANED)
         held = [row for row in rows if row.state == HELD]
         for row in held:
@@ -128,7 +141,12 @@ class Registrar:
             work()
         except (PbxRefused, PbxNotFound) as error:
             self._note(error)
-        except (PbxUnreachable, PbxThrottled, PbxForbidden):
+        except PbxForbidden as error:
+            # A key that may make webhooks and not delete them still gets the new ones made.
+            if error.operation != "DeleteWebhookByID":
+                raise
+            self._note(error)
+        except (PbxUnreachable, PbxThrottled):
             raise
         except PbxError as error:
             self._unclear += 1
@@ -143,17 +161,28 @@ class Registrar:
 
     def _keep(self, event: str, target: str, held: list[Webhook], silence: Silence | None) -> None:
         right = [row for row in held if row.endpoint == endpoint_hash(target)]
+        # Of two, the older one was being replaced.
+        right.sort(key=lambda row: row.created, reverse=True)
         renew = bool(right) and self._is_silent(right[0], silence)
         if renew and silence:
             seconds = int((self._moment - parse_time(silence.last)).total_seconds())
             logger.warning("signal webhook_silent event=%s seconds=%d", event, seconds)
             self.report.renewed.append(event)
         if not right or renew:
+            self._check_unclear(event)
             self._create(event, target, renewed_for=silence.last if renew and silence else "")
             right = []
         for row in held:
             if row not in right[:1]:
                 self._drop(row)
+
+    def _check_unclear(self, event: str) -> None:
+        since = iso(self._moment - _UNCLEAR_FOR)
+        if (
+            sum(row.state != HELD and row.created >= since for row in read_webhooks(self._bridge.storage))
+            >= _MOST_UNCLEAR
+        ):
+            raise PbxRefused("Subscribe", f"No webhook is made for {event}: {_CLEAN_UP}")
 
     def _is_silent(self, row: Webhook, silence: Silence | None) -> bool:
         if not silence or silence.count < _USUAL or silence.lost < _MADE_GOOD or row.renewed_for == silence.last:
@@ -211,5 +240,5 @@ class Registrar:
         self.report.held = [row.told() for row in rows if row.state == HELD]
         self.report.maybe_orphaned = [row.told() for row in rows if row.state != HELD]
         if self.report.maybe_orphaned:
-            logger.warning("%d webhooks are maybe orphaned at the PBX", len(self.report.maybe_orphaned))
+            logger.warning("%d webhooks are maybe orphaned: %s", len(self.report.maybe_orphaned), _CLEAN_UP)
         return self.report

@@ -38,18 +38,19 @@ def keep(bridge: Bridge) -> None:
         raise PbxRefused("SyncWebhooks", report.problem)
 
 
-def sync(bridge: Bridge, *, at: datetime | None = None, patience: float = 0) -> Report:
+def sync(bridge: Bridge, *, at: datetime | None = None, patience: float = 0, forget_orphans: bool = False) -> Report:
     """
     Make the PBX post every wanted event to us, at the address and with the key of today's settings.
 
     A replacement is made before the old one is deleted, and an event type that has gone silent is replaced once.
-    Ends what `delete_all` began. Raises ConfigError, StorageUnavailable, or Conflict when another sync still runs
-    after `patience` seconds; what the PBX refuses is told in the report's `problem`.
+    Ends what `delete_all` began. `forget_orphans` drops what was maybe orphaned, once the panel is clean. Raises
+    ConfigError, StorageUnavailable, or Conflict when another sync still runs after `patience` seconds; what the PBX
+    refuses is told in the report's `problem`.
     """
     targets = _targets(bridge)
     with reaching_storage(), leased(bridge.storage, TABLE, "sync", patience=patience) as lease:
         resume(bridge.storage)
-        return Registrar(bridge, lease, at or now()).run(targets)
+        return Registrar(bridge, lease, at or now()).run(targets, forget_orphans=forget_orphans)
 
 
 def delete_all(bridge: Bridge, *, patience: float = 0) -> Report:

@@ -94,6 +94,18 @@ def test_at_the_limit_the_answer_says_what_to_do(running: Running) -> None:
         running.pbx.hooks.unsubscribe(other.id)
 
 
+def test_orphans_are_shown_with_what_to_do_and_forgotten_on_request(running: Running) -> None:
+    running.pbx.faults.add("reset", match="CallStarted", before=False, times=1)
+    answer = running.ask("POST", "webhooks/sync")
+    assert [row["event"] for row in answer.json()["maybeOrphaned"]] == ["CallStarted"]
+    until(lambda: "forget_orphans=true" in running.host.output)
+    forgotten = running.ask("POST", "webhooks/sync?forget_orphans=true").json()
+    assert (forgotten["maybeOrphaned"], len(forgotten["held"])) == ([], 10)
+    running.ask("DELETE", "webhooks")
+    for row in running.pbx.webhooks:
+        running.pbx.hooks.unsubscribe(row.id)
+
+
 def test_the_status_shows_checkpoints_health_dead_letters_and_budget(running: Running) -> None:
     running.pbx.add_contact("Anna")
     answer = requests.post(f"{running.host.url}/admin/functions/PollContacts", json={}, headers=MASTER, timeout=10)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 
@@ -17,7 +18,7 @@ from shared.events import EVENTS
 from shared.leases import leased
 from shared.registrations import delete_all, keep, sync
 from shared.status import status
-from shared.times import now
+from shared.times import iso, now
 from shared.webhooks import HELD, ORPHANED, TABLE, ended_since, read_webhooks
 from tests.dying import Killed
 from tests.polls import bridge_to, die_at
@@ -176,6 +177,51 @@ def test_what_the_pbx_may_have_made_without_saying_so_is_shown_as_maybe_orphaned
     assert report.problem
     assert states(bridge) == left
     assert len(sync(bridge).held) == len(NAMES)
+
+
+def test_what_nobody_knows_to_be_made_is_not_made_again_for_ever(
+    pbx: Simulator, bridge: Bridge, caplog: pytest.LogCaptureFixture
+) -> None:
+    pbx.faults.add("reset", match="CallStarted", before=False)
+    for _ in range(8):
+        report = sync(bridge)
+    assert len(pbx.webhooks) == len(NAMES) - 1 + 4
+    assert "forget_orphans=true" in (report.problem or "")
+    assert "forget_orphans=true" in caplog.text
+    pbx.faults.clear()
+    for row in [row for row in pbx.webhooks if row.event == "CallStarted"]:
+        pbx.hooks.unsubscribe(row.id)
+    report = sync(bridge, forget_orphans=True)
+    assert (len(report.held), report.maybe_orphaned, report.problem) == (len(NAMES), [], None)
+    assert registered(pbx) == NAMES
+
+
+@pytest.mark.parametrize("after", ["pbx_webhook_key", "pbx_events"])
+def test_a_key_that_may_not_delete_webhooks_still_gets_the_new_ones_made(
+    after: str, pbx: Simulator, start: Callable[..., Bridge]
+) -> None:
+    sync(start(pbx_events=("CallStarted", "CallConnected")))
+    pbx.faults.add("status", match="DeleteWebhookByID", status=403)
+    changes = {"pbx_webhook_key": "other"} if after == "pbx_webhook_key" else {"pbx_events": ("CallCompleted",)}
+    report = sync(start(**changes))
+    assert "DELETE webhooks/{webhook_id}" in (report.problem or "")
+    made = NAMES if after == "pbx_webhook_key" else ["CallCompleted"]
+    assert sorted(report.created) == made
+
+
+def test_of_two_for_the_same_address_the_newer_one_stays(pbx: Simulator, start: Callable[..., Bridge]) -> None:
+    for _ in range(6):
+        bridge = start(pbx_events=("CallStarted",))
+        sync(bridge, at=now() - timedelta(hours=1))
+        (old,) = [row for row in read_webhooks(bridge.storage) if row.state == HELD]
+        newer = pbx.hooks.subscribe("CallStarted", "https://bridge.example/newer")
+        assert newer is not None
+        bridge.storage.table(TABLE).create_entity(
+            replace(old, key=uuid4().hex, id=str(newer.id), created=iso(now())).row()
+        )
+        sync(bridge)
+        assert [row.id for row in pbx.webhooks] == [newer.id]
+        delete_all(bridge)
 
 
 def test_a_pbx_that_fails_at_each_webhook_is_not_asked_for_all_of_them(pbx: Simulator, bridge: Bridge) -> None:
