@@ -17,7 +17,7 @@ from shared.storage import reaching_storage
 from shared.times import iso, now, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from shared.facts import Fact
@@ -37,7 +37,7 @@ _TRIES = 20
 
 @dataclass(slots=True)
 class Silence:
-    """What is known of an event type: how many came, when, the longest gap, and how many were made good since."""
+    """What is known of an event type: how many came, when, the longest gap, and how many never came since."""
 
     count: int = 0
     first: str = ""
@@ -86,6 +86,10 @@ class Tally:
             kind.lost += 1
         self.counts["drift"] += bool(fact.drift) and not repeat
 
+    def miss(self, event: str) -> None:
+        """Count a webhook that never came."""
+        self.types.setdefault(event, Silence()).lost += 1
+
     def add(self, later: Tally) -> None:
         """Put another tally of the same day after this."""
         self.counts += later.counts
@@ -119,9 +123,18 @@ _lock = threading.Lock()
 
 def note(storage: Storage, fact: Fact, repeat: bool) -> None:
     """Count an event that was processed, in memory; the row is written in the background, ten seconds later."""
+    _count(storage, fact.received, lambda tally: tally.note(fact, repeat=repeat))
+
+
+def missed(storage: Storage, event: str) -> None:
+    """Count a webhook that never came and that nothing needs any more: its type may have fallen silent."""
+    _count(storage, now(), lambda tally: tally.miss(event))
+
+
+def _count(storage: Storage, moment: datetime, count: Callable[[Tally], None]) -> None:
     pending = _of(storage)
     with pending.lock:
-        pending.days.setdefault(iso(fact.received)[:10], Tally()).note(fact, repeat=repeat)
+        count(pending.days.setdefault(iso(moment)[:10], Tally()))
         if pending.timer is None:
             pending.timer = threading.Timer(FLUSH_SECONDS, _flush_later, (storage,))
             pending.timer.daemon = True

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from shared import calls, items, processing
+from shared import calls, health, items, processing
 from shared.deadletters import bury
 from shared.errors import Invalid
 from shared.events import event_id, event_named
@@ -26,7 +26,7 @@ from shared.times import MICROSECONDS_PER_SECOND, now
 from shared.webhooks import ended_since, wanted_events
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
     from shared.bridge import Bridge
@@ -111,23 +111,33 @@ def _submit(bridge: Bridge, name: str, data: Mapping[str, Any], origin: str) -> 
 
 def _missing_of_call(bridge: Bridge, number: int, item: Item) -> list[Told]:
     """
-    What the call's story lacks: nothing where any CallCompleted came, else that and whatever led to it.
+    What the call's story lacks: its end, and whatever led to it; once that has come, only the losses are counted.
 
-    A call that nobody answered ends for each one it rang. Ids alone would not do: history may name another
-    employee than the webhook did.
+    A call that was answered ends once, and one that nobody answered for each one it rang. Ids alone would not do:
+    history may name another employee than the webhook did.
     """
-    parts = _story(bridge, number)
+    parts, answered = _story(bridge, number), bool(item.get("callConnected"))
     names = {part["event"] for part in parts}
-    if "CallCompleted" in names:
-        return []
-    answered = bool(item.get("callConnected"))
     led = [name for name in ("CallStarted", "CallConnected") if name == "CallStarted" or answered]
+    rung, ended = _contacts(parts, "CallStarted"), _contacts(parts, "CallCompleted")
+    end = _as_event(item, "call_history", "CallCompleted")
+    if "CallCompleted" in names:
+        for name in led:
+            if name not in names:
+                health.missed(bridge.storage, name)
+        return [("CallCompleted", {**end, "contactID": one}) for one in sorted(rung - ended) if ended and not answered]
     told = [(name, _as_event(item, "call_history", name)) for name in led if name not in names]
-    rung = {part["contactID"] for part in parts if part["event"] == "CallStarted" and "contactID" in part}
-    own = {item["contactID"]} if item.get("contactID") else set()
-    ended = _as_event(item, "call_history", "CallCompleted")
-    contacts = sorted(own if answered else rung | own) or [None]
-    return told + [("CallCompleted", {**ended, "contactID": contact}) for contact in contacts]
+    own = {_number(item["contactID"])} if item.get("contactID") else set()
+    contacts = sorted(own if answered else rung | own, key=str) or [None]
+    return told + [("CallCompleted", {**end, "contactID": contact}) for contact in contacts]
+
+
+def _contacts(parts: Iterable[Part], event: str) -> set[Any]:
+    return {part["contactID"] for part in parts if part["event"] == event and "contactID" in part}
+
+
+def _number(value: Any) -> Any:
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() else value
 
 
 def _story(bridge: Bridge, number: int) -> list[Part]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dev.simulator import Simulator
+from shared import health
 from shared.events import event_named
 from shared.polling import poll
 from shared.receiving import accept
@@ -138,6 +139,38 @@ def test_a_group_call_that_nobody_answered_ends_for_each_one_it_rang(pbx: Simula
     assert reconcile(bridge, at=now() + LATER) == 3
     run_pipeline(bridge)
     assert outcome(bridge)["outcome"] == "missed"
+
+
+def test_a_group_call_that_ended_for_one_of_those_it_rang_ends_for_the_others(pbx: Simulator, bridge: Bridge) -> None:
+    call = add_call(pbx, callConnected=None, connectionTime=0)
+    for contact in (966, 967):
+        post(bridge, "CallStarted", callID=call, contactID=contact, direction="in")
+    post(bridge, "CallCompleted", callID=call, contactID=966)
+    run_pipeline(bridge)
+    poll(bridge, CALLS)
+    assert reconcile(bridge, at=now() + LATER) == 1
+    run_pipeline(bridge)
+    assert outcome(bridge)["outcome"] == "missed"
+    assert events(bridge).count(("CallCompleted", "reconciled")) == 1
+
+
+def test_a_contact_told_as_text_is_the_same_contact(pbx: Simulator, bridge: Bridge) -> None:
+    call = add_call(pbx, callConnected=None, connectionTime=0, contactID="966")
+    for contact in (966, 967):
+        post(bridge, "CallStarted", callID=call, contactID=contact, direction="in")
+    run_pipeline(bridge)
+    poll(bridge, CALLS)
+    assert reconcile(bridge, at=now() + LATER) == 2
+
+
+def test_what_led_to_a_call_that_ended_is_counted_as_lost_and_not_told(pbx: Simulator, bridge: Bridge) -> None:
+    post(bridge, "CallCompleted", callID=add_call(pbx), contactID=966)
+    run_pipeline(bridge)
+    poll(bridge, CALLS)
+    assert reconcile(bridge, at=now() + LATER) == 0
+    health.flush(bridge.storage)
+    lost = {name: kind.lost for name, kind in health.silences(bridge.storage, now()).items()}
+    assert lost == {"CallCompleted": 0, "CallStarted": 1, "CallConnected": 1}
 
 
 def test_events_that_nobody_wants_webhooks_for_are_not_restored(
