@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shared import items
-from shared.errors import Invalid, PbxForbidden, PbxNotFound
+from shared.errors import Invalid, PbxForbidden, PbxNotFound, PbxNotUnderstood, PbxRefused
 from shared.intake import Intake, Moved, Row, batches, row_of
 from shared.receiving import submit
 from shared.times import iso
@@ -83,7 +83,7 @@ def _tell(reading: Reading, row: Row, item: Item) -> None:
     """
     bridge, noun = reading.bridge, reading.resource.noun
     if row.removed:
-        event, occurrence = f"{noun}Removed", f"{row.revision}.{iso(reading.moment)[:10]}"
+        event, occurrence = f"{noun}Removed", f"{row.revision}.{row.hash}"
     elif row.arrives:
         event, occurrence = f"{noun}Created", str(row.revision) if row.before else ""
     else:
@@ -115,6 +115,10 @@ def _is_gone(reading: Reading, number: int) -> bool:
     except PbxForbidden:
         # The key may list them and not read one: then the list has the last word.
         return True
+    except (PbxRefused, PbxNotUnderstood) as error:
+        # Nobody knows; the others that are missing are asked about all the same.
+        logger.warning("%s %d left the list: %s", resource.name, number, error)
+        return False
     logger.info("%s %d left the list, but the PBX still knows it", resource.name, number)
     return False
 

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 from shared import checkpoints, items
 from shared.calls import PARTITION, TABLE, row_key
-from shared.errors import BudgetExhausted, PbxError, PbxForbidden, PbxNotFound
+from shared.errors import (
+    BudgetExhausted,
+    Conflict,
+    PbxError,
+    PbxForbidden,
+    PbxNotFound,
+    PbxThrottled,
+    PbxUnreachable,
+)
 from shared.intake import Intake, batches, row_of
 from shared.paging import id_of, pages
 from shared.polling import alarm_if_stale, grace, poll
@@ -21,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shared.bridge import Bridge
+    from shared.errors import BridgeError
     from shared.items import Item
     from shared.resources import Resource
 
@@ -50,7 +59,7 @@ def sweep(bridge: Bridge, *, at: datetime | None = None) -> None:
                     poll(bridge, resource, at=moment, whole=True)
                 else:
                     _sweep(bridge, resource, moment)
-            except (PbxError, BudgetExhausted) as error:
+            except (PbxError, BudgetExhausted, Conflict) as error:
                 logger.warning("the sweep of %s ended early: %s", resource.name, error)
                 failures.append(error)
         for checkpoint in checkpoints.read_all(bridge.storage):
@@ -97,17 +106,31 @@ def _take(bridge: Bridge, resource: Resource, found: Mapping[int, Item], moment:
 
 
 def _look_for_ends(bridge: Bridge, resource: Resource, moment: datetime) -> int:
-    """Ask by id for calls that began and never ended: history may have them outside of the swept days."""
+    """
+    Ask by id for calls that began and never ended: history may have them outside of the swept days.
+
+    One that the PBX has no good answer for keeps the others from nothing; such a failure is raised at the end.
+    """
     found: dict[int, Item] = {}
+    failure: BridgeError | None = None
     for call_id in _endless(bridge, moment):
         try:
             item = bridge.pbx.call(resource.read_operation, lane=_LANE, **{resource.id_parameter: call_id})
         except PbxNotFound:
             continue
+        except (PbxForbidden, PbxThrottled, PbxUnreachable, BudgetExhausted) as error:
+            failure = error
+            break
+        except PbxError as error:
+            failure = error
+            continue
         # Some tell of a call that still goes on.
         if id_of(resource, item) == call_id and item.get("callEnded"):
             found[call_id] = item
-    return _take(bridge, resource, found, moment)
+    added = _take(bridge, resource, found, moment)
+    if failure:
+        raise failure
+    return added
 
 
 def _endless(bridge: Bridge, moment: datetime) -> list[int]:

@@ -11,7 +11,7 @@ import pytest
 from dev.simulator import Simulator
 from dev.simulator.day import long_calls
 from shared import items
-from shared.errors import PbxUnavailable
+from shared.errors import PbxRefused, PbxUnavailable
 from shared.events import event_named
 from shared.polling import poll
 from shared.receiving import accept, submit
@@ -145,6 +145,20 @@ def test_a_call_that_still_goes_on_is_not_taken_for_one_that_ended(pbx: Simulato
     pbx.add("call_history", call, callStarted=began, callEnded=None, contactID=966)
     sweep(bridge)
     assert not stored_ids(bridge.storage, CALLS.name)
+
+
+def test_a_call_that_the_pbx_has_no_good_answer_for_hides_no_other(pbx: Simulator, bridge: Bridge) -> None:
+    poll(bridge, CALLS)
+    began = now() - timedelta(hours=30)
+    first = int(began.timestamp()) * 1_000_000
+    for number in (first, first + 1):
+        data = {"callID": number, "callStarted": iso(began), "contactID": 1}
+        bridge.calls.merge(number, _fact(bridge, data))
+    pbx.add("call_history", first + 1, callStarted=began, callEnded=began + timedelta(minutes=1), contactID=1)
+    pbx.faults.add("status", path=f"*/call_history/{first}", status=422)
+    with pytest.raises(PbxRefused):
+        sweep(bridge)
+    assert first + 1 in stored_ids(bridge.storage, CALLS.name)
 
 
 def test_a_sweep_asks_for_a_bounded_number_of_calls(pbx: Simulator, bridge: Bridge) -> None:
