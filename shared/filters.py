@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared.calls import PARTITION, TABLE, row_key
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 Item = dict[str, Any]
 
 # callStarted may differ from the start that a callID spells.
-_SLACK = timedelta(days=1)
+_SLACK = 86_400 * MICROSECONDS_PER_SECOND
 _TAIL = 7
 
 
@@ -149,8 +148,8 @@ def spans(resource: Resource, values: Mapping[str, Any]) -> list[tuple[int, int]
     start, end = values.get("date_from"), values.get("date_to")
     if resource.id_field != "callID" or (start is None and end is None):
         return [(above, below)]
-    first = FIRST_CLOCK_ID if start is None else _clock(start - _SLACK)
-    last = LAST_CLOCK_ID if end is None else _clock(end + _SLACK)
+    first = FIRST_CLOCK_ID if start is None else max(_clock(start) - _SLACK, FIRST_CLOCK_ID)
+    last = LAST_CLOCK_ID if end is None else min(_clock(end) + _SLACK, LAST_CLOCK_ID)
     parts = ((LAST_CLOCK_ID, below), (first - 1, last + 1), (-1, FIRST_CLOCK_ID))
     return [(max(above, low), high) for low, high in parts if max(above, low) + 1 < high]
 

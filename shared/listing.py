@@ -13,7 +13,7 @@ from shared.envelopes import succeeded, tidy
 from shared.errors import FieldError, Invalid
 from shared.filters import spans, tests
 from shared.operations import Operation, operation
-from shared.parameters import Given, check
+from shared.parameters import LARGEST_LIMIT, Given, check
 from shared.resources import RESOURCES, Resource
 from shared.storage import reaching_storage
 
@@ -51,7 +51,8 @@ def brought(bridge: Bridge, row: Operation, given: Given, base: str) -> Page:
     """
     What a list brings, from our storage alone.
 
-    Newest first by default: `limit` items (50) after `offset`, all with a greater id than `initial_…` says. With
+    Newest first by default: `limit` items after `offset`, all with a greater id than `initial_…` says: 50, or 1,000
+    where that is a state, as the greatest id of an answer is the next one. With
     `triggerState` in the query, the next item in the order of arrival, by the polling contract of Logic Apps:
     `base` is what the `Location` begins with. Raises Invalid, or StorageUnavailable.
     """
@@ -60,7 +61,7 @@ def brought(bridge: Bridge, row: Operation, given: Given, base: str) -> Page:
         if STATE in given.query:
             return _arrived(bridge, row, resource, values, _Place(given, f"{base}/api/v2/{row.path}"))
         found = islice(_newest(bridge, resource, values), values.get("offset", 0), None)
-        wanted = islice(found, values.get("limit", DEFAULT_LIMIT))
+        wanted = islice(found, _limit(resource, values))
         return Page(body=succeeded([tidy(item, row.item) for item in wanted]))
 
 
@@ -79,12 +80,17 @@ def _stored(storage: Storage, resource: Resource, values: Mapping[str, Any]) -> 
             yield item
         return
     # Without filters one page is enough; with them, who knows.
-    size = values.get("offset", 0) + values.get("limit", DEFAULT_LIMIT)
+    size = values.get("offset", 0) + _limit(resource, values)
     for above, below in spans(resource, values):
         page = items.query(storage, resource.name, below=below, above=above, limit=min(size, _PAGE))
         while page:
             yield from page
             page = items.query(storage, resource.name, below=_id(resource, page[-1]), above=above, limit=_PAGE)
+
+
+def _limit(resource: Resource, values: Mapping[str, Any]) -> int:
+    limit: int = values.get("limit") or (LARGEST_LIMIT if values.get(resource.cursor_parameter) else DEFAULT_LIMIT)
+    return limit
 
 
 def _id(resource: Resource, item: Item) -> int:

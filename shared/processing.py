@@ -83,8 +83,9 @@ def _fan_out(bridge: Bridge, fact: Fact, row: Row) -> bool | None:
 
 
 def feed_position(moment: datetime) -> str:
-    """How the keys of what came in at a time begin in table `feed`: the newer, the smaller."""
-    return f"{_LAST_MICROSECOND - int(moment.timestamp() * 1_000_000):016d}"
+    """How the keys of what came in at a time begin in table `feed`: the newer, the smaller, and all as long."""
+    microseconds = int(moment.timestamp() * 1_000_000)
+    return f"{_LAST_MICROSECOND - min(max(microseconds, 1), _LAST_MICROSECOND):016d}"
 
 
 def _feed(bridge: Bridge, fact: Fact, row: Row) -> bool:

@@ -175,5 +175,19 @@ def test_a_search_that_finds_little_goes_on_where_it_stopped(
         assert found == ids[-len(found) :]
 
 
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ({"date_from": "1970-01-01T00:00:00Z"}, 30),
+        ({"date_from": "0001-01-02"}, 30),
+        ({"date_to": "1969-12-31"}, 0),
+        ({"date_to": "9999-12-31"}, 30),
+        ({"date_from": "9999-12-31"}, 0),
+    ],
+)
+def test_any_date_will_do(query: dict[str, str], count: int, bridge: Bridge, ids: list[str]) -> None:
+    assert len(read(bridge, **query)["data"]) == count
+
+
 def test_nothing_has_happened_yet(bridge: Bridge) -> None:
     assert read(bridge)["data"] == []

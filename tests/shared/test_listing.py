@@ -196,6 +196,18 @@ def test_a_call_with_a_plain_counter_is_found_by_its_date(bridge: Bridge) -> Non
     assert ids(ask(bridge, CALLS, **query)) == [LARGEST, call_id(0), 150818921852]
 
 
+def test_any_date_will_do(bridge: Bridge) -> None:
+    store(bridge, CALLS, call(0))
+    assert ids(ask(bridge, CALLS, date_from="0001-01-02", date_to="9999-12-31T23:59:59Z")) == [call_id(0)]
+
+
+def test_a_state_brings_everything_after_it(bridge: Bridge) -> None:
+    store(bridge, CALLS, *(call(minute) for minute in range(90)))
+    assert len(ids(ask(bridge, CALLS, initial_call_id=str(call_id(9))))) == 80
+    assert len(ids(ask(bridge, CALLS, initial_call_id=str(call_id(9)), limit="3"))) == 3
+    assert len(ids(ask(bridge, CALLS, initial_call_id="0"))) == 50
+
+
 @pytest.mark.parametrize("state", ["now", ""])
 def test_a_poll_begins_with_the_present(state: str, bridge: Bridge) -> None:
     store(bridge, CALLS, call(0))
