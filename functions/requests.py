@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import azure.functions as func
 
@@ -14,7 +14,10 @@ _HOST = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 def given(req: func.HttpRequest) -> Given:
     """The parts of its path, its query and its body."""
-    return Given(path=req.route_params, query=req.params, body=req.get_body() or b"")
+    # The host keeps parameters without a value from the worker: only the address still has them.
+    pairs = parse_qsl(urlsplit(req.url).query, keep_blank_values=True)
+    blank = {name: "" for name, value in pairs if not value}
+    return Given(path=req.route_params, query={**blank, **req.params}, body=req.get_body() or b"")
 
 
 def origin(req: func.HttpRequest) -> tuple[str, str]:

@@ -156,9 +156,10 @@ def _text(value: bytes) -> str:
 
 
 def _query(raw: str) -> dict[str, str]:
+    """The query as the host hands it to the worker: without parameters that have no value."""
     query: dict[str, str] = {}
     names: dict[str, str] = {}
-    for name, value in parse_qsl(raw, keep_blank_values=True):
+    for name, value in parse_qsl(raw):
         known = names.setdefault(name.lower(), name)
         query[known] = f"{query[known]},{value}" if known in query else value
     return query

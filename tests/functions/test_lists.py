@@ -63,6 +63,14 @@ def test_a_list_wants_a_key_and_sound_values(row: Resource, running: Face) -> No
     assert {error["path"] for error in refused.json()["errors"]} == {"limit", row.cursor_parameter}
 
 
+def test_a_value_that_is_empty_is_no_value_that_is_missing(running: Face) -> None:
+    path = "/api/v2/trigger/call_history"
+    begun = running.ask("GET", f"{path}?triggerState=")
+    assert (begun.status_code, "Location" in begun.headers) == (202, True)
+    refused = running.ask("GET", f"{path}?source=")
+    assert [error["path"] for error in refused.json()["errors"]] == ["source"]
+
+
 @pytest.mark.parametrize("row", RESOURCES, ids=lambda row: row.name)
 def test_a_poll_follows_its_location_until_there_is_nothing_new(row: Resource, running: Face) -> None:
     answer = running.ask("GET", f"/api/v2/trigger/{row.name}?triggerState=now&limit=10&code={KEY}")
