@@ -85,6 +85,17 @@ class DeliveryLog:
         rows = self._storage.table(TABLE).query_entities(f"PartitionKey eq '{PARTITION}'")
         return {row["RowKey"]: row for row in rows}
 
+    def begin_anew(self, id: str) -> None:
+        """Count the days of failures from the next one on."""
+        from azure.core.exceptions import ResourceNotFoundError
+        from azure.data.tables import UpdateMode
+
+        row = {"PartitionKey": PARTITION, "RowKey": id, "failures": 0, "failing": ""}
+        try:
+            self._storage.table(TABLE).update_entity(row, mode=UpdateMode.MERGE)
+        except ResourceNotFoundError:
+            logger.debug("nothing was sent to it yet")
+
     def drop(self, id: str) -> None:
         """Forget a subscription that has ended."""
         self._storage.table(TABLE).delete_entity(PARTITION, id)

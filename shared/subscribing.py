@@ -124,6 +124,8 @@ def subscribe(bridge: Bridge, event: Event, body: bytes, base: str) -> tuple[dic
         # Asked for first: who dies in between leaves a look that finds nobody, never a subscriber who missed something.
         catch_up(bridge, asked)
         made, new = subscriptions(bridge.storage).make(asked, wish.secret)
+        if made.disabled:
+            delivery_log(bridge.storage).begin_anew(made.id)
     told = succeeded(made.id, 201) | ({"secret": secret} if new else {})
     return told, f"{bridge.settings.public_base_url.rstrip('/') or base}/api/v2/webhooks/{made.id}"
 

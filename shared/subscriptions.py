@@ -61,7 +61,10 @@ class Subscriptions:
             census, rows = self._rows()
             twin = rows.get(_TWIN + wish.twin)
             if twin is not None:
-                return self._again(twin["id"], secret) or wish, False
+                found = self._again(twin["id"], secret)
+                if found is None:
+                    continue  # it was ended meanwhile
+                return found, False
             if sum(key.startswith(KEY) for key in rows) >= MOST:
                 raise TooManySubscriptions(f"there are {MOST} subscriptions")
             marker = {"PartitionKey": PARTITION, "RowKey": _TWIN + wish.twin, "id": wish.id}

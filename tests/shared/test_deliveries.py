@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dev.listener import Listener, Received
-from shared import deliveries, fanout, signatures
+from shared import deliveries, fanout, signatures, subscribing
 from shared.delivery_log import DISABLED_AFTER, delivery_log
 from shared.errors import Unprocessable
+from shared.events import event_named
 from shared.messages import encode
 from shared.processing import process
 from shared.receiving import submit
@@ -339,6 +340,20 @@ def test_subscribing_again_tries_a_disabled_one_at_once(bridge: Bridge, sent: Ou
     (message,) = happen(bridge, sent)
     run(bridge, sent, message)
     assert told(bridge, sent) == [("SubscriptionRecovered", one.id)]
+
+
+def test_subscribing_again_begins_the_five_days_anew(bridge: Bridge, sent: Outbox, listener: Listener) -> None:
+    listener.answer = 500
+    one = subscription(bridge, listener.url)
+    fail_since(bridge, one, DISABLED_AFTER + timedelta(minutes=1))
+    subscriptions(bridge.storage).change(one.id, lambda known: replace(known, disabled=now()))
+    body = json.dumps({"endpoint": listener.url}).encode()
+    subscribing.subscribe(bridge, event_named(one.event), body, "https://bridge.example")
+    message = next(row for row in happen(bridge, sent) if row.message["kind"] == "deliver")
+    assert message.message["subscription"] == one.id
+    (later,) = run(bridge, sent, message)
+    assert later.delay < 10
+    assert told(bridge, sent) == []
 
 
 def test_the_log_holds_the_last_result_and_is_written_seldom(bridge: Bridge, sent: Outbox, listener: Listener) -> None:

@@ -66,6 +66,21 @@ def test_the_same_wish_finds_the_same_subscription(known: Subscriptions) -> None
     assert len(ids | {first.id}) == 5
 
 
+def test_a_wish_whose_twin_is_ended_meanwhile_is_made(known: Subscriptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _ = known.make(wish())
+    look = known._look
+
+    def ended(id: str) -> Subscription | None:
+        monkeypatch.setattr(known, "_look", look)
+        known.end(first.id)
+        return look(id)
+
+    monkeypatch.setattr(known, "_look", ended)
+    made, new = known.make(wish())
+    assert new
+    assert known.get(made.id) == made
+
+
 def test_an_end_is_an_end_however_often(known: Subscriptions) -> None:
     made, _ = known.make(wish())
     assert known.end(made.id)
