@@ -1,4 +1,4 @@
-"""`make bench`: run every figure, print the table, and write docs/benchmarks.md with machine and versions."""
+"""`make bench`: run every figure, or those of some parts, and write docs/benchmarks.md with machine and versions."""
 
 from __future__ import annotations
 
@@ -36,10 +36,15 @@ def _machine() -> str:
     )
 
 
-def _write(rows: list[str]) -> None:
-    table = ["| Figure | Against | Measured | Goal | Met |", "|---|---|---|---|---|", *rows]
-    text = "\n".join([_BEGIN, _machine(), "", *table, _END])
+def _write(rows: list[str], *, whole: bool) -> None:
+    """Put the rows into the report, beside those of the parts that were not measured now on the same machine."""
     before = REPORT.read_text() if REPORT.exists() else f"# Benchmarks\n\n{_BEGIN}{_END}\n"
+    if not whole and _machine() not in before:
+        return
+    head, rule = "| Figure | Against | Measured | Goal | Met |", "|---|---|---|---|---|"
+    told = [] if whole else [line for line in before.splitlines() if line.startswith("| ") and line != head]
+    table = {line.split(" | ")[0]: line for line in (*told, *rows)}
+    text = "\n".join([_BEGIN, _machine(), "", head, rule, *table.values(), _END])
     REPORT.write_text(re.sub(f"{_BEGIN}.*{_END}", lambda _: text, before, flags=re.DOTALL))
 
 
@@ -54,8 +59,7 @@ def main() -> int:
         for figure in importlib.import_module(f"dev.bench.{part}").figures():
             figures.append(figure)
             print(_row(figure), flush=True)
-        if set(chosen) == set(PARTS):
-            _write([_row(figure) for figure in figures])
+        _write([_row(figure) for figure in figures], whole=set(chosen) == set(PARTS))
     return 0 if all(figure.ok for figure in figures) else 1
 
 
