@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
+from shared.errors import StorageUnavailable
 from shared.phones import masked
 from shared.resources import RESOURCES
 from shared.settings import Settings
-from shared.storage import CONTAINERS, Storage
+from shared.storage import CONTAINERS, Storage, reaching_storage
 
 if TYPE_CHECKING:
     import threading
@@ -51,6 +52,7 @@ class Demonstration:
         self._polled: dict[str, int] = {}
         self._sources = (self._polls, self._events, self._stories, self._media, self._sweeps, self._deliveries)
         self._log_lines = 0
+        self._reached = True
 
     def run(self, pace: float) -> None:
         """Register our webhooks and the subscribers, then show a day with so many real seconds between its steps."""
@@ -68,10 +70,24 @@ class Demonstration:
             print("Webhooks, polls and recordings of your PBX are printed as they come.")
         quiet = 0.0
         while quiet < _QUIET_SECONDS and not self._stop.wait(_LOOK_SECONDS):
-            fresh = [line for source in self._sources for line in source()]
-            for line in fresh:
-                print(line, flush=True)
+            fresh = self._look()
             quiet = 0.0 if fresh or self._simulator is None else quiet + _LOOK_SECONDS
+
+    def _look(self) -> bool:
+        """Print what is new; whether anything is, or whether nobody can tell."""
+        fresh = False
+        try:
+            with reaching_storage():
+                for line in (line for source in self._sources for line in source()):
+                    print(line, flush=True)
+                    fresh = True
+        except StorageUnavailable:
+            if self._reached:
+                print("The storage emulator does not answer; looking again until it does.", flush=True)
+            self._reached = False
+            return True
+        self._reached = True
+        return fresh
 
     def _first_look(self) -> None:
         for resource in RESOURCES:
