@@ -62,9 +62,9 @@ def guarded_session(*, allow_loopback: bool, connections: int = 32, hosts: int =
     """
     A session that refuses a connection by the address it really has, so that no name can point it inside.
 
-    It keeps connections to so many `hosts`, and so many `connections` to each.
-    AddressRefused is raised before a byte is sent. Proxies and .netrc of the machine are not used, no cookie is kept,
-    and no redirect is followed: where it leads has to be judged first.
+    It keeps connections to so many `hosts`, and so many `connections` to each. AddressRefused is raised
+    before a byte is sent. Proxies and .netrc of the machine are not used, no cookie is kept, and no redirect is
+    followed: where it leads has to be judged first.
     """
     from http.cookiejar import DefaultCookiePolicy
 
@@ -81,11 +81,8 @@ def guarded_session(*, allow_loopback: bool, connections: int = 32, hosts: int =
         def _new_conn(self) -> socket.socket:
             return _checked(super()._new_conn(), allow_loopback=allow_loopback)
 
-    class Pool(HTTPConnectionPool):
-        ConnectionCls = Guarded
-
-    class TlsPool(HTTPSConnectionPool):
-        ConnectionCls = GuardedTls
+    plain = type("Pool", (HTTPConnectionPool,), {"ConnectionCls": Guarded})
+    tls = type("TlsPool", (HTTPSConnectionPool,), {"ConnectionCls": GuardedTls})
 
     class Session(requests.Session):
         def get_redirect_target(self, resp: requests.Response) -> None:
@@ -97,7 +94,7 @@ def guarded_session(*, allow_loopback: bool, connections: int = 32, hosts: int =
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     for scheme in ("http://", "https://"):
         adapter = HTTPAdapter(pool_connections=hosts, pool_maxsize=connections)
-        adapter.poolmanager.pool_classes_by_scheme = {"http": Pool, "https": TlsPool}
+        adapter.poolmanager.pool_classes_by_scheme = {"http": plain, "https": tls}
         session.mount(scheme, adapter)
     return session
 
