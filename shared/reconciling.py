@@ -116,8 +116,9 @@ def _missing_of_call(bridge: Bridge, number: int, item: Item) -> list[Told]:
     A call that was answered ends once, and one that nobody answered for each one it rang. Ids alone would not do:
     history may name another employee than the webhook did.
     """
-    parts, answered = _story(bridge, number), bool(item.get("callConnected"))
+    parts = _story(bridge, number)
     names = {part["event"] for part in parts}
+    answered = bool(item.get("callConnected")) or "CallConnected" in names
     led = [name for name in ("CallStarted", "CallConnected") if name == "CallStarted" or answered]
     rung, ended = _contacts(parts, "CallStarted"), _contacts(parts, "CallCompleted")
     end = _as_event(item, "call_history", "CallCompleted")

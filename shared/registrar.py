@@ -104,6 +104,7 @@ class Registrar:
         self._moment = moment
         self._table = bridge.storage.table(TABLE)
         self._unclear = 0
+        self._addresses: set[str] = set()
         self.report = Report(ended_since=ended)
 
     def run(self, targets: Mapping[str, str], *, forget_orphans: bool = False) -> Report:
@@ -119,6 +120,7 @@ class Registrar:
         return self._finish()
 
     def _run(self, targets: Mapping[str, str], forget_orphans: bool) -> None:
+        self._addresses = {endpoint_hash(target) for target in targets.values()}
         rows = read_webhooks(self._bridge.storage)
         for row in rows:
             if forget_orphans and row.state != HELD:
@@ -178,10 +180,9 @@ class Registrar:
 
     def _check_unclear(self, event: str) -> None:
         since = iso(self._moment - _UNCLEAR_FOR)
-        if (
-            sum(row.state != HELD and row.created >= since for row in read_webhooks(self._bridge.storage))
-            >= _MOST_UNCLEAR
-        ):
+        # Those for another address have been replaced, and are not made again.
+        rows = [row for row in read_webhooks(self._bridge.storage) if row.state != HELD and row.created >= since]
+        if sum(row.endpoint in self._addresses for row in rows) >= _MOST_UNCLEAR:
             raise PbxRefused("Subscribe", f"No webhook is made for {event}: {_CLEAN_UP}")
 
     def _is_silent(self, row: Webhook, silence: Silence | None) -> bool:

@@ -196,6 +196,16 @@ def test_what_nobody_knows_to_be_made_is_not_made_again_for_ever(
     assert registered(pbx) == NAMES
 
 
+def test_webhooks_without_known_ids_are_all_replaced_for_another_key(
+    pbx: Simulator, start: Callable[..., Bridge]
+) -> None:
+    pbx.options.webhook_location = pbx.options.webhook_data = "none"
+    sync(start())
+    report = sync(start(pbx_webhook_key="other"))
+    assert (sorted(report.created), report.problem) == (NAMES, None)
+    assert len(report.maybe_orphaned) == len(NAMES)
+
+
 @pytest.mark.parametrize("after", ["pbx_webhook_key", "pbx_events"])
 def test_a_key_that_may_not_delete_webhooks_still_gets_the_new_ones_made(
     after: str, pbx: Simulator, start: Callable[..., Bridge]
