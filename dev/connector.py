@@ -10,8 +10,8 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from shared.resources import RESOURCES
-from shared.swagger import KEY, definition
+from shared.api.openapi.definition import KEY, definition
+from shared.pbx.resources import RESOURCES
 
 DIRECTORY = Path(__file__).resolve().parents[1] / "connector"
 HOST = "your-function-app.azurewebsites.net"

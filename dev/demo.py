@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from shared.errors import StorageUnavailable
+from shared.pbx.resources import RESOURCES
 from shared.phones import masked
-from shared.resources import RESOURCES
 from shared.settings import Settings
-from shared.storage import CONTAINERS, Storage, reaching_storage
+from shared.storage.account import CONTAINERS, Storage, reaching_storage
 
 if TYPE_CHECKING:
     import threading

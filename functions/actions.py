@@ -8,11 +8,11 @@ import azure.functions as func
 
 from functions.replies import answer, as_json, refusal
 from functions.requests import given
-from shared.acting import ACTIONS, act
+from shared.api.actions import ACTIONS, act
 from shared.bridge import bridge
 
 if TYPE_CHECKING:
-    from shared.operations import Operation
+    from shared.pbx.operations import Operation
 
 blueprint = func.Blueprint()
 

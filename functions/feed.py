@@ -6,8 +6,8 @@ import azure.functions as func
 
 from functions.replies import answer, as_json, refusal
 from functions.requests import given
+from shared.api.feed import OPERATION, read
 from shared.bridge import bridge
-from shared.feed import OPERATION, read
 
 blueprint = func.Blueprint()
 

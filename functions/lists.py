@@ -8,11 +8,11 @@ import azure.functions as func
 
 from functions.replies import answer, as_json, refusal
 from functions.requests import given, origin
+from shared.api.lists import LISTS, brought
 from shared.bridge import bridge
-from shared.listing import LISTS, brought
 
 if TYPE_CHECKING:
-    from shared.operations import Operation
+    from shared.pbx.operations import Operation
 
 blueprint = func.Blueprint()
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import azure.functions as func
 
 from functions.replies import answer, as_json
+from shared.api.status import status
 from shared.bridge import bridge
-from shared.leases import LENGTH
-from shared.registrations import delete_all, sync
-from shared.status import status
+from shared.storage.leases import LENGTH
+from shared.webhooks.registrations import delete_all, sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from shared.registrar import Report
+    from shared.webhooks.sync import Report
 
 # A timer's sync takes a second or two, but one whose process died holds its lease to the end.
 _PATIENCE_SECONDS = LENGTH.total_seconds() + 5

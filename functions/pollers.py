@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import azure.functions as func
 
 from shared.bridge import bridge
-from shared.polling import poll
-from shared.reconciling import reconcile
-from shared.registrations import keep
-from shared.resources import RESOURCES
-from shared.sweeping import sweep
+from shared.pbx.resources import RESOURCES
+from shared.polling.poll import poll
+from shared.polling.reconcile import reconcile
+from shared.polling.sweep import sweep
+from shared.webhooks.registrations import keep
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,9 +5,9 @@ from __future__ import annotations
 import azure.functions as func
 
 from shared.bridge import bridge
-from shared.consumers import CONSUMERS, Consumer, consume, drain
+from shared.pipeline.queues import CONSUMERS, Consumer, consume, drain
 from shared.settings import DATA_STORAGE
-from shared.storage import POISON
+from shared.storage.account import POISON
 
 blueprint = func.Blueprint()
 

@@ -6,8 +6,8 @@ import azure.functions as func
 
 from functions.replies import answer, as_json
 from shared.bridge import bridge
-from shared.events import EVENTS, Event
-from shared.receiving import accept
+from shared.events.receive import accept
+from shared.events.table import EVENTS, Event
 
 blueprint = func.Blueprint()
 

@@ -39,7 +39,7 @@ def _register(name: str, route: str, work: Work) -> None:
     @blueprint.route(route, methods=["POST"], auth_level=func.AuthLevel.ADMIN)
     def run(req: func.HttpRequest) -> func.HttpResponse:
         # Asked for so rarely that no other function should wait for it at a cold start.
-        from shared import replaying
+        from shared.pipeline import replay as replaying
 
         return answer(lambda: work(replaying, req))
 

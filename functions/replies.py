@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import azure.functions as func
 
-from shared.envelopes import refused
+from shared.api.envelopes import refused
 from shared.errors import (
     RETRY_AFTER_SECONDS,
     BridgeError,

@@ -9,13 +9,13 @@ import azure.functions as func
 from functions.replies import answer, as_json, refusal
 from functions.requests import origin
 from shared.bridge import bridge
-from shared.events import EVENTS
+from shared.events.table import EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-    from shared.events import Event
+    from shared.events.table import Event
 
     Work = Callable[[ModuleType, func.HttpRequest], func.HttpResponse]
 
@@ -75,7 +75,7 @@ def _register(name: str, methods: tuple[str, ...], route: str, level: func.AuthL
     @blueprint.route(route, methods=list(methods), auth_level=level)
     def run(req: func.HttpRequest) -> func.HttpResponse:
         # Asked for so rarely that no other function should wait for it at a cold start.
-        from shared import subscribing
+        from shared.api import subscribe as subscribing
 
         return answer(lambda: work(subscribing, req), refusal)
 

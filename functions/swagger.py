@@ -16,7 +16,7 @@ _OPEN = {"Access-Control-Allow-Origin": "*", "Cache-Control": "public, max-age=3
 @blueprint.route("swagger.json", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 def get_swagger(req: func.HttpRequest) -> func.HttpResponse:
     # Asked for so rarely that no other function should wait for it at a cold start.
-    from shared.swagger import served
+    from shared.api.openapi.definition import served
 
     body, etag = served(*origin(req))
     headers = {**_OPEN, "ETag": etag}

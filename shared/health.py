@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from shared.errors import BridgeError, Conflict
-from shared.storage import reaching_storage
+from shared.storage.account import reaching_storage
 from shared.times import iso, now, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from shared.facts import Fact
-    from shared.storage import Storage
+    from shared.events.event import Fact
+    from shared.storage.account import Storage
 
 logger = logging.getLogger(__name__)
 

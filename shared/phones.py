@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
+
+# Three to fifteen digits; people write them with spaces, dashes, dots and brackets.
+NUMBER_PATTERN = r"^(?: *\+)?[ .()-]*[0-9](?:[ .()-]*[0-9]){2,14}[ .()-]*$"
+_NUMBER = re.compile(NUMBER_PATTERN[:-1] + r"\Z")
 
 
 @lru_cache(maxsize=4096)
@@ -24,3 +29,11 @@ def e164(number: str | None, region: str) -> str | None:
 def masked(number: str | None) -> str:
     """The number with all but its last two digits hidden, for logs and screens."""
     return f"…{number[-2:]}" if number and len(number) > 4 else "…"
+
+
+def dialled(text: str) -> str:
+    """The digits of a number that somebody wrote, with the plus where there is one; raises ValueError for any other."""
+    if not _NUMBER.match(text):
+        raise ValueError("a phone number is expected: 3 to 15 digits, with or without a plus")
+    digits = re.sub(r"[^0-9]", "", text)
+    return f"+{digits}" if "+" in text else digits

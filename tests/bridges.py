@@ -12,7 +12,7 @@ import requests
 
 from dev.host.process import HostProcess
 from shared.settings import Settings
-from shared.storage import Storage
+from shared.storage.account import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,9 +9,8 @@ import pytest
 
 from dev.azurite import AzuriteProcess
 from shared.bridge import Bridge
-from shared.calls import Calls
 from shared.settings import Settings
-from shared.storage import Storage
+from shared.storage.account import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,7 +61,7 @@ def start_bridge(settings: Settings) -> Callable[..., Bridge]:
 
     def start(pbx: Any = None) -> Bridge:
         storage = Storage(settings.storage)
-        return Bridge(settings=settings, storage=storage, calls=Calls(storage, settings.default_region), pbx=pbx)
+        return Bridge(settings=settings, storage=storage, pbx=pbx)
 
     return start
 

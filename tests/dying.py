@@ -10,7 +10,7 @@ from requests.adapters import HTTPAdapter
 if TYPE_CHECKING:
     import requests
 
-    from shared.storage import Storage
+    from shared.storage.account import Storage
 
 
 class Killed(BaseException):

@@ -14,7 +14,7 @@ from requests.adapters import HTTPAdapter
 if TYPE_CHECKING:
     import requests
 
-    from shared.storage import Storage
+    from shared.storage.account import Storage
 
 _TEXT = re.compile(rb"<MessageText>([^<]*)</MessageText>")
 

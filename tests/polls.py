@@ -7,15 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from shared.bridge import Bridge
-from shared.budget import Budget
-from shared.calls import Calls
-from shared.heads import TABLE
-from shared.ledger import Terms
-from shared.messages import read
-from shared.pbx import Pbx
-from shared.processing import process
-from shared.resources import resource
-from shared.storage import Storage
+from shared.items.head import TABLE
+from shared.pbx.budget.budget import Budget
+from shared.pbx.budget.ledger import Terms
+from shared.pbx.client import Pbx
+from shared.pbx.resources import resource
+from shared.pipeline.process import process
+from shared.storage.account import Storage
+from shared.storage.messages import read
 from tests.dying import DyingAdapter, Killed
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def bridge_to(simulator: Simulator, settings: Settings, **changes: Any) -> Bridg
     storage = Storage(settings.storage)
     budget = NoBudget(storage, "unlimited", terms=Terms())
     pbx = Pbx(settings, budget, pause=lambda seconds: None)
-    return Bridge(settings=settings, storage=storage, calls=Calls(storage, settings.default_region), pbx=pbx)
+    return Bridge(settings=settings, storage=storage, pbx=pbx)
 
 
 def queued(storage: Storage) -> list[dict[str, Any]]:

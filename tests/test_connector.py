@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dev.connector import BRAND, DIRECTORY, HOST, icon, properties_text, write
-from shared.listing import LISTS
-from shared.operations import operation
-from shared.resources import RESOURCES
-from shared.swagger import KEY, definition, served
+from shared.api.lists import LISTS
+from shared.api.openapi.definition import KEY, definition, served
+from shared.pbx.operations import operation
+from shared.pbx.resources import RESOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

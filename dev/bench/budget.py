@@ -20,10 +20,10 @@ from dev.bench.counting import CountingProxy
 from dev.bench.figures import Figure, at_most
 from dev.host.process import HostProcess
 from dev.simulator import SimulatorProcess
-from shared.messages import send
-from shared.resources import RESOURCES
+from shared.pbx.resources import RESOURCES
 from shared.settings import StorageAccount
-from shared.storage import Storage
+from shared.storage.account import Storage
+from shared.storage.messages import send
 from shared.times import iso, now
 
 if TYPE_CHECKING:

@@ -21,13 +21,13 @@ from dev.azurite import AzuriteProcess
 from dev.bench.figures import at_least, at_most, median_ratio, seconds
 from dev.bench.subscriber import SLOW, Subscriber
 from shared.bridge import Bridge, assemble
-from shared.deliveries import run
-from shared.processing import process
-from shared.receiving import submit
+from shared.deliveries.drain import run
+from shared.events.receive import submit
+from shared.pipeline.process import process
 from shared.settings import Settings
-from shared.signatures import new_secret
-from shared.subscription import Subscription, new_id
-from shared.subscriptions import subscriptions
+from shared.subscriptions.signatures import new_secret
+from shared.subscriptions.store import subscriptions
+from shared.subscriptions.subscription import Subscription, new_id
 from shared.times import now
 
 if TYPE_CHECKING:

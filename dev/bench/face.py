@@ -14,9 +14,9 @@ from dev.azurite import AzuriteProcess
 from dev.bench.figures import ROUNDS, at_most, median_ratio, seconds
 from dev.host.process import HostProcess
 from dev.simulator import SimulatorProcess
-from shared.intake import Intake, row_of
+from shared.items.intake import Intake, row_of
 from shared.settings import Settings
-from shared.storage import Storage
+from shared.storage.account import Storage
 
 if TYPE_CHECKING:
     from dev.bench.figures import Figure

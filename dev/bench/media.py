@@ -17,7 +17,7 @@ from dev.azurite import AzuriteProcess
 from dev.bench.figures import at_least, at_most, median_ratio, seconds
 from dev.simulator import SimulatorProcess
 from shared.bridge import Bridge, assemble
-from shared.media import copy
+from shared.media.copy import copy
 from shared.settings import Settings
 
 if TYPE_CHECKING:

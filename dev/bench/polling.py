@@ -11,14 +11,14 @@ from dev.bench.counting import CountingProxy
 from dev.bench.figures import Figure, at_least, at_most, seconds
 from dev.simulator import SimulatorProcess
 from shared.bridge import Bridge, assemble
-from shared.messages import encode
-from shared.pbx import Pbx
-from shared.polling import poll
-from shared.resources import resource
+from shared.json_bodies import encode
+from shared.pbx.client import Pbx
+from shared.pbx.resources import resource
+from shared.polling.poll import poll
 from shared.settings import Settings
 
 if TYPE_CHECKING:
-    from shared.budget import Budget
+    from shared.pbx.budget.budget import Budget
 
 _CALLS = resource("call_history")
 _MANY, _FEW = 10_000, 1_000
@@ -49,7 +49,7 @@ def _bridge(connection_string: str, simulator: SimulatorProcess) -> Bridge:
     }
     bridge = assemble(Settings.from_env(environment))
     bridge.storage.create_all()
-    return Bridge(bridge.settings, bridge.storage, bridge.calls, Pbx(bridge.settings, _budget()))
+    return Bridge(bridge.settings, bridge.storage, Pbx(bridge.settings, _budget()))
 
 
 def _bare(bridge: Bridge, above: int) -> None:

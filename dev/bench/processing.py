@@ -11,9 +11,9 @@ from dev.azurite import AzuriteProcess
 from dev.bench.counting import CountingProxy
 from dev.bench.figures import at_least, at_most, median_ratio, seconds
 from shared.bridge import Bridge, assemble
-from shared.events import event_named
-from shared.processing import process
-from shared.receiving import accept
+from shared.events.receive import accept
+from shared.events.table import event_named
+from shared.pipeline.process import process
 from shared.settings import Settings
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from dev.azurite import AzuriteProcess
 from dev.bench.figures import ROUNDS, at_least, at_most
 from dev.host.process import HostProcess
 from shared.settings import Settings
-from shared.storage import Storage
+from shared.storage.account import Storage
 
 if TYPE_CHECKING:
     from dev.bench.figures import Figure

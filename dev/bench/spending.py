@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from requests.adapters import HTTPAdapter
 
-from shared.budget import Budget
 from shared.errors import BudgetExhausted
-from shared.ledger import Terms
+from shared.pbx.budget.budget import Budget
+from shared.pbx.budget.ledger import Terms
 from shared.settings import StorageAccount
-from shared.storage import Storage
+from shared.storage.account import Storage
 
 if TYPE_CHECKING:
     import requests

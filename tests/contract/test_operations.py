@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shared.events import EVENTS
-from shared.operations import OPERATIONS, Operation, operation
-from shared.shapes import ENVELOPE, Field
+from shared.events.table import EVENTS
+from shared.pbx.fields import ENVELOPE, Field
+from shared.pbx.operations import OPERATIONS, Operation, operation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shared.swagger import definition
+from shared.api.openapi.definition import definition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dev.fuzz import run
-from shared.events import EVENTS
-from shared.intake import Intake, row_of
-from shared.resources import RESOURCES
+from shared.events.table import EVENTS
+from shared.items.intake import Intake, row_of
+from shared.pbx.resources import RESOURCES
 from shared.times import now
 from tests.face import KEY, Face, face
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shared.acting import ACTIONS
-from shared.operations import Operation, operation
-from shared.parameters import LARGEST
-from shared.resources import RESOURCES, Resource
+from shared.api.actions import ACTIONS
+from shared.pbx.operations import Operation, operation
+from shared.pbx.resources import RESOURCES, Resource
+from shared.storage.rows import LARGEST_ID
 from tests.face import Face, face
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def running(
     account = azurite.account(next(_accounts))
     with face(account, tmp_path_factory.mktemp("actions"), *(row.id for row in ACTIONS)) as running:
         for row in RESOURCES:
-            running.pbx.add(row.name, LARGEST)
+            running.pbx.add(row.name, LARGEST_ID)
         yield running
 
 
@@ -38,10 +38,10 @@ def _quiet(running: Face) -> None:
     running.pbx.faults.clear()
 
 
-def ask(running: Face, row: Operation, item: Any = LARGEST, **options: Any) -> Any:
+def ask(running: Face, row: Operation, item: Any = LARGEST_ID, **options: Any) -> Any:
     path = row.path.format(**{parameter.name: item for parameter in row.parameters if parameter.where == "path"})
     if row.id == "Dial":
-        options = {"json": {"destination": "+37127771153", "contactID": LARGEST}} | options
+        options = {"json": {"destination": "+37127771153", "contactID": LARGEST_ID}} | options
     return running.ask(row.method, f"/api/v2/{path}", **options)
 
 
@@ -57,7 +57,7 @@ def test_every_action_answers_in_the_pbx_s_envelope(row: Operation, running: Fac
 @pytest.mark.parametrize("row", RESOURCES, ids=lambda row: row.name)
 def test_an_id_of_63_bits_comes_back_exact(row: Resource, running: Face) -> None:
     answer = ask(running, operation(row.read_operation))
-    assert f'"{row.id_field}":{LARGEST}' in answer.text
+    assert f'"{row.id_field}":{LARGEST_ID}' in answer.text
 
 
 @pytest.mark.parametrize("row", ACTIONS, ids=lambda row: row.id)
@@ -104,7 +104,7 @@ def test_a_pbx_that_is_away_is_unavailable(running: Face) -> None:
     [
         ("contacts/0", "contact_id"),
         ("contacts/-1", "contact_id"),
-        (f"contacts/{LARGEST + 1}", "contact_id"),
+        (f"contacts/{LARGEST_ID + 1}", "contact_id"),
         ("contacts/abc", "contact_id"),
         ("contacts/1%2F2", "contact_id"),
         ("contacts/%00", "contact_id"),
@@ -138,7 +138,7 @@ def test_a_body_that_does_not_fit_is_refused(body: bytes, status: int, running: 
 @pytest.mark.parametrize("headers", [{"Idempotency-Key": "once"}, {"x-ms-workflow-run-id": "08586734240477CU46"}])
 def test_many_requests_at_once_for_one_call_ring_once(headers: dict[str, str], running: Face) -> None:
     before = running.rings()
-    body = {"destination": "27771199", "contactID": LARGEST}
+    body = {"destination": "27771199", "contactID": LARGEST_ID}
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: running.ask("POST", "/api/v2/dial", json=body, headers=headers), range(16)))
     assert {answer.status_code for answer in answers} == {200}

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shared.intake import Intake, row_of
-from shared.listing import LISTS
-from shared.parameters import LARGEST
-from shared.resources import RESOURCES, Resource
+from shared.api.lists import LISTS
+from shared.items.intake import Intake, row_of
+from shared.pbx.resources import RESOURCES, Resource
+from shared.storage.rows import LARGEST_ID
 from shared.times import now
 from tests.face import KEY, Face, face
 
@@ -28,7 +28,7 @@ def running(
     account = azurite.account(next(_accounts))
     with face(account, tmp_path_factory.mktemp("lists"), *(row.id for row in LISTS)) as running:
         for row in RESOURCES:
-            store(running, row, *(LARGEST - number for number in range(60)))
+            store(running, row, *(LARGEST_ID - number for number in range(60)))
         yield running
 
 
@@ -48,9 +48,9 @@ def test_a_list_answers_from_storage_while_the_pbx_is_down(row: Resource, runnin
     running.pbx.faults.add("reset")
     answer = running.ask("GET", f"/api/v2/trigger/{row.name}?{row.cursor_parameter}=0")
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
-    assert ids(answer, row) == [LARGEST - number for number in range(50)]
-    newer = running.ask("GET", f"/api/v2/trigger/{row.name}?{row.cursor_parameter}={LARGEST - 2}&limit=5")
-    assert ids(newer, row) == [LARGEST, LARGEST - 1]
+    assert ids(answer, row) == [LARGEST_ID - number for number in range(50)]
+    newer = running.ask("GET", f"/api/v2/trigger/{row.name}?{row.cursor_parameter}={LARGEST_ID - 2}&limit=5")
+    assert ids(newer, row) == [LARGEST_ID, LARGEST_ID - 1]
     assert not running.pbx.requests
 
 

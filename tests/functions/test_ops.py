@@ -11,10 +11,10 @@ import requests
 
 from dev.host.process import HostProcess
 from dev.simulator import Simulator
-from shared.deadletters import bury
-from shared.resources import RESOURCES
+from shared.pbx.resources import RESOURCES
 from shared.settings import Settings
-from shared.storage import Storage
+from shared.storage.account import Storage
+from shared.storage.dead_letters import bury
 from tests.waiting import until
 
 if TYPE_CHECKING:

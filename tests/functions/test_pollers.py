@@ -12,9 +12,9 @@ import requests
 from dev.host.process import HostProcess
 from dev.simulator import Simulator
 from functions.pollers import TIMERS
-from shared.heads import TABLE
+from shared.items.head import TABLE
 from shared.settings import SETTINGS, Settings
-from shared.storage import Storage
+from shared.storage.account import Storage
 from tests.waiting import until
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ import requests
 
 from dev.host.process import HostProcess
 from dev.simulator import Simulator
-from shared.calls import row_key
-from shared.events import EVENTS, Event
+from shared.events.table import EVENTS, Event
 from shared.settings import Settings
-from shared.storage import Storage
+from shared.storage.account import Storage
+from shared.storage.rows import row_key
 from tests.waiting import until
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dev.listener import Listener, Received
-from shared import signatures
-from shared.deadletters import bury
-from shared.events import EVENTS
-from shared.receiving import submit
+from shared.events.receive import submit
+from shared.events.table import EVENTS
 from shared.settings import Settings
-from shared.subscription import Subscription, new_id
-from shared.subscriptions import MOST, TABLE
+from shared.storage.dead_letters import bury
+from shared.subscriptions import signatures
+from shared.subscriptions.store import MOST, TABLE
+from shared.subscriptions.subscription import Subscription, new_id
 from shared.times import now
 from tests.bridges import MASTER, RunningBridge, running_bridge
 from tests.stored import stored_audio

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.events import EVENTS
+from shared.events.table import EVENTS
 from tests.infra.conftest import PBX_KEY
 from tests.infra.template import INFRA
 

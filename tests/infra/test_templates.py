@@ -10,7 +10,7 @@ import pytest
 from pycep import BicepParser
 
 from shared.settings import SETTINGS
-from shared.storage import CONTAINERS, POISON, QUEUES, TABLES
+from shared.storage.account import CONTAINERS, POISON, QUEUES, TABLES
 from tests.infra.template import (
     BICEP_FILES,
     INFRA,
@@ -143,7 +143,7 @@ def provided_settings() -> set[str]:
 
 def python_sources() -> str:
     """The text of what runs in Azure."""
-    sources = [ROOT / "function_app.py", *ROOT.glob("functions/*.py"), *ROOT.glob("shared/*.py")]
+    sources = [ROOT / "function_app.py", *ROOT.glob("functions/*.py"), *ROOT.glob("shared/**/*.py")]
     return "\n".join(source.read_text() for source in sources if source.exists())
 
 

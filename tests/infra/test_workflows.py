@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shared.events import event_named
-from shared.swagger import BASE_PATH, definition
+from shared.api.openapi.definition import BASE_PATH, definition
+from shared.events.table import event_named
 from tests.infra.template import INFRA, literal, read
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ import pytest
 from dev.bench.spending import counted
 from shared import health
 from shared.errors import StorageUnavailable
-from shared.events import event_named
-from shared.facts import Fact, check_envelope
+from shared.events.event import Fact, check_envelope
+from shared.events.table import event_named
 from shared.settings import Settings
-from shared.storage import Storage
+from shared.storage.account import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable

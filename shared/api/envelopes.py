@@ -1,0 +1,48 @@
+"""The wrapping of every answer under /api/v2, as the PBX writes it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from shared.pbx.fields import Shape
+    from shared.pbx.operations import Operation
+
+VERSION = "v2"
+
+
+def succeeded(data: Any, status: int = 200) -> dict[str, Any]:
+    """An answer of our own around `data`."""
+    return {"version": VERSION, "status": "success", "statusCode": status, "message": "OK", "data": data}
+
+
+def refused(status: int, message: str, fields: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """A refusal in words; `fields` gives the reason for each field that does not fit."""
+    wrapped = {"version": VERSION, "status": "error", "statusCode": status, "message": message, "data": None}
+    if fields:
+        return wrapped | {"errors": [{"path": path, "reason": reason} for path, reason in fields.items()]}
+    return wrapped
+
+
+def passed_on(operation: Operation, wrapper: Mapping[str, Any], data: Any) -> dict[str, Any]:
+    """The PBX's own wrapping around `data`, with what it left out filled in and all that it added."""
+    told = {name: value for name, value in wrapper.items() if value is not None}
+    texts = {name: str(told[name]) for name in ("version", "status", "message") if name in told}
+    tidied = [tidy(item, operation.item) for item in data] if operation.lists else tidy(data, operation.item)
+    return succeeded(None) | told | texts | {"statusCode": 200, "data": tidied}
+
+
+def tidy(item: Any, shape: Shape) -> Any:
+    """The item with an empty text in place of a number, list or object told as null: absent in one way."""
+    if not isinstance(item, dict):
+        return item
+    tidied = dict(item)
+    for field in shape:
+        value = tidied.get(field.name)
+        if value == "" and field.type not in ("string", "date-time"):
+            tidied[field.name] = None
+        elif isinstance(value, list):
+            tidied[field.name] = [tidy(part, field.fields) for part in value]
+    return tidied

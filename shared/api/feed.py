@@ -1,0 +1,150 @@
+"""The feed: what happened, newest first, for those who would rather read than be called."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from shared.api.envelopes import succeeded
+from shared.api.parameters import Given, check
+from shared.errors import FieldError, Invalid
+from shared.events.event import row_envelope
+from shared.events.store import STOPPED, feed_bounds, feed_page
+from shared.events.table import EVENTS
+from shared.pbx.fields import Field, Shape
+from shared.pbx.operations import Operation, Parameter
+from shared.phones import e164
+from shared.storage.account import reaching_storage
+from shared.times import iso
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from shared.bridge import Bridge
+    from shared.storage.account import Storage
+
+CONTINUATION = "continuation"
+DEFAULT_LIMIT = 50
+# Where a part begins when not where the table service stopped looking: at the key of its first row.
+_KEY = re.compile(r"[0-9]{16}-[a-z2-7]{52}", re.ASCII)
+_IDENTIFIERS = ("callID", "contactID", "previous_contactID", "recordingID", "voicemailID")
+_WRONG = Invalid((FieldError(CONTINUATION, "what the last answer gave is expected, with the same filters"),))
+
+ITEM: Shape = (
+    Field("id", "string", "ID of the event, the same as webhook-id in deliveries."),
+    Field("type", "string", "Name of the event."),
+    Field("version", "string", "Version of the event's form."),
+    Field("origin", "string", "How the app learnt of it: webhook, poll, or the app itself."),
+    Field("received", "date-time", "When the app learnt of it."),
+    Field("happened", "date-time", "When it happened, as far as the event tells."),
+    Field("callID", "integer", "Unique ID of the call, where it concerns one."),
+    Field("contactID", "integer", "Unique ID of the employee, where it concerns one."),
+    Field("recordingID", "integer", "Unique ID of the recording, where it concerns one."),
+    Field("voicemailID", "integer", "Unique ID of the voicemail, where it concerns one."),
+    Field("data", "object", "What the event carries."),
+)
+OPERATION = Operation(
+    id="GetEvents",
+    path="events",
+    parameters=(
+        Parameter(
+            name="type",
+            title="Event Type",
+            type="string",
+            choices=tuple(event.name for event in EVENTS),
+            description="Only events of this name.",
+        ),
+        Parameter(name="call_id", title="Call ID", description="Only what concerns this call."),
+        Parameter(name="number", title="Number", type="string", description="Only calls from or to this number."),
+        Parameter(
+            name="date_from",
+            title="Date From",
+            type="date-time",
+            description="Only what the app learnt of from this time on.",
+        ),
+        Parameter(
+            name="date_to",
+            title="Date To",
+            type="date-time",
+            description="Only what the app learnt of up to this time.",
+        ),
+        Parameter(name="limit", title="Limit", description="How many events to bring at most."),
+    ),
+    summary="List events",
+    description="Brings what happened, newest first, a part at a time.",
+    lists=True,
+    item=ITEM,
+)
+
+
+def read(bridge: Bridge, given: Given) -> dict[str, Any]:
+    """
+    A part of the feed, newest first, as an envelope with `continuation` beside `data`: null at the end.
+
+    A part may come short, or empty, with a continuation: then there is more to look at. The same filters have to
+    come with it. Raises Invalid, or StorageUnavailable.
+    """
+    values = check(OPERATION, given)
+    limit = values.pop("limit", DEFAULT_LIMIT)
+    mark = _mark(values)
+    start = _position(given.query.get(CONTINUATION), mark)
+    with reaching_storage():
+        rows, next_key = _scan(bridge, values, start, limit)
+        items = [_item(bridge.storage, row) for row in rows]
+    told = base64.urlsafe_b64encode(f"{mark}{next_key}".encode()).decode().rstrip("=") if next_key else None
+    return succeeded(items) | {CONTINUATION: told}
+
+
+def _scan(
+    bridge: Bridge, values: Mapping[str, Any], start: str | None, limit: int
+) -> tuple[list[Mapping[str, Any]], str | None]:
+    from azure.core.exceptions import HttpResponseError
+
+    conditions = feed_bounds(values.get("date_from"), values.get("date_to"))
+    conditions += [f"type eq '{values['type']}'"] if "type" in values else []
+    conditions += [f"callID eq {values['call_id']}L"] if "call_id" in values else []
+    if "number" in values:
+        number = values["number"]
+        full = e164(number, bridge.settings.default_region)
+        columns = ("callerE164", "destinationE164") if full else ("caller", "destination")
+        conditions.append("(" + " or ".join(f"{column} eq '{full or number}'" for column in columns) + ")")
+    try:
+        return feed_page(bridge.storage, conditions, start, limit)
+    except HttpResponseError as error:
+        if start and error.status_code == HTTPStatus.BAD_REQUEST:
+            raise _WRONG from None
+        raise
+
+
+def _mark(values: Mapping[str, Any]) -> str:
+    """What the filters of a continuation have to be."""
+    told = json.dumps({name: str(value) for name, value in values.items()}, sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _position(text: str | None, mark: str) -> str | None:
+    if text is None:
+        return None
+    try:
+        told = base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)).decode()
+    except (binascii.Error, ValueError):
+        raise _WRONG from None
+    start = told.removeprefix(mark)
+    if start == told or not (_KEY.fullmatch(start) or STOPPED.fullmatch(start)):
+        raise _WRONG
+    return start
+
+
+def _item(storage: Storage, row: Mapping[str, Any]) -> dict[str, Any]:
+    envelope = row_envelope(storage, row)
+    told: dict[str, Any] = {"id": row["id"], "type": row["type"], "version": envelope.get("version")}
+    told |= {"origin": row["origin"], "received": iso(row["received"]), "happened": iso(row["happened"])}
+    for name in _IDENTIFIERS:
+        if name in row:
+            told[name] = getattr(row[name], "value", row[name])
+    return told | {"data": envelope["data"]}

@@ -1,0 +1,150 @@
+"""Which stored items a list's filters let through: one table of filters for eight lists."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from shared.calls.store import calls
+from shared.phones import e164
+from shared.storage.rows import LARGEST_ID
+from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, MICROSECONDS_PER_SECOND, parse_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from shared.bridge import Bridge
+    from shared.pbx.resources import Resource
+
+    Test = Callable[[Bridge, dict[str, Any]], bool]
+
+Item = dict[str, Any]
+
+# callStarted may differ from the start that a callID spells.
+_SLACK = 86_400 * MICROSECONDS_PER_SECOND
+_TAIL = 7
+
+
+def _same_number(bridge: Bridge, told: Any, wanted: str) -> bool:
+    text = str(told)
+    ours, theirs = _digits(text), _digits(wanted)
+    size = min(len(ours), len(theirs), _TAIL)
+    # Most numbers differ in their last digits, and that is quickly seen.
+    if not size or ours[-size:] != theirs[-size:]:
+        return False
+    region = bridge.settings.default_region
+    return text == wanted or (e164(text, region) or ours) == (e164(wanted, region) or theirs)
+
+
+def _digits(text: str) -> str:
+    return "".join(character for character in text if character.isdecimal())
+
+
+def _equal(bridge: Bridge, told: Any, wanted: Any) -> bool:
+    return bool(told == wanted) or str(told) == str(wanted)
+
+
+def _member(bridge: Bridge, told: Any, wanted: int) -> bool:
+    return isinstance(told, list) and any(isinstance(one, dict) and one.get("contactID") == wanted for one in told)
+
+
+def _since(bridge: Bridge, told: Any, wanted: datetime) -> bool:
+    moment = _moment(told)
+    return moment is not None and moment >= wanted
+
+
+def _until(bridge: Bridge, told: Any, wanted: datetime) -> bool:
+    moment = _moment(told)
+    return moment is not None and moment <= wanted
+
+
+def _moment(told: Any) -> datetime | None:
+    try:
+        return parse_time(told) if isinstance(told, str) else None
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Filter:
+    """A row: a parameter, the field of the item that it reads, and how the two are compared."""
+
+    parameter: str
+    field: str
+    matches: Callable[[Bridge, Any, Any], bool] = _equal
+
+
+# Of the rows for one parameter, that one counts whose field the item has.
+FILTERS: tuple[Filter, ...] = (
+    Filter(parameter="destination", field="destination", matches=_same_number),
+    Filter(parameter="source", field="caller", matches=_same_number),
+    Filter(parameter="source", field="sender", matches=_same_number),
+    Filter(parameter="direction", field="direction"),
+    Filter(parameter="contact_id", field="contactID"),
+    Filter(parameter="contact_id", field="members", matches=_member),
+    Filter(parameter="box_id", field="voicemailBoxID"),
+    Filter(parameter="date_from", field="callStarted", matches=_since),
+    Filter(parameter="date_to", field="callStarted", matches=_until),
+)
+
+
+def tests(resource: Resource, values: Mapping[str, Any]) -> list[Test]:
+    """The tests that an item of the resource has to pass for these values; what is no filter is left aside."""
+    found = [_identity(resource.id_field, values[resource.id_parameter])] if resource.id_parameter in values else []
+    cursor = values.get(resource.cursor_parameter)
+    found += [_above(resource.id_field, cursor)] if cursor else []
+    parameters = dict.fromkeys(row.parameter for row in FILTERS if row.parameter != resource.id_parameter)
+    return found + [_filter(name, values[name]) for name in parameters if name in values]
+
+
+def _identity(field: str, wanted: int) -> Test:
+    return lambda bridge, item: item.get(field) == wanted
+
+
+def _above(field: str, cursor: int) -> Test:
+    return lambda bridge, item: isinstance(item.get(field), int) and item[field] > cursor
+
+
+def _filter(parameter: str, wanted: Any) -> Test:
+    rows = [row for row in FILTERS if row.parameter == parameter]
+
+    def test(bridge: Bridge, item: Item) -> bool:
+        row = next((row for row in rows if item.get(row.field) is not None), None)
+        if row is not None:
+            return row.matches(bridge, item[row.field], wanted)
+        return parameter == "contact_id" and wanted in _rung(bridge, item)
+
+    return test
+
+
+def _rung(bridge: Bridge, item: Item) -> list[int]:
+    """The employees that a voicemail's call rang: a voicemail does not name them, its call's story does."""
+    started = _moment(item.get("callStarted"))
+    if "voicemailID" not in item or started is None:
+        return []
+    stories = calls(bridge.storage, bridge.settings.default_region)
+    call_id = stories.find(started, item.get("sender"))
+    return [] if call_id is None else stories.contacts(call_id)
+
+
+def spans(resource: Resource, values: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """
+    The ranges of ids, newest first, that hold every wanted item: greater than the first, less than the second.
+
+    A callID that spells the call's start need not be read when its start is out of the range of dates; one that is
+    a plain counter tells nothing.
+    """
+    above, below = values.get(resource.cursor_parameter, -1), LARGEST_ID + 1
+    start, end = values.get("date_from"), values.get("date_to")
+    if resource.id_field != "callID" or (start is None and end is None):
+        return [(above, below)]
+    first = FIRST_CLOCK_ID if start is None else max(_clock(start) - _SLACK, FIRST_CLOCK_ID)
+    last = LAST_CLOCK_ID if end is None else min(_clock(end) + _SLACK, LAST_CLOCK_ID)
+    parts = ((LAST_CLOCK_ID, below), (first - 1, last + 1), (-1, FIRST_CLOCK_ID))
+    return [(max(above, low), high) for low, high in parts if max(above, low) + 1 < high]
+
+
+def _clock(moment: datetime) -> int:
+    microseconds = int(moment.timestamp()) * MICROSECONDS_PER_SECOND
+    return min(max(microseconds, FIRST_CLOCK_ID), LAST_CLOCK_ID)

@@ -1,0 +1,68 @@
+"""The OpenAPI 2.0 definition of the Logic Apps face, built from the tables that it is served from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from typing import Any
+
+from shared.api.actions import ACTIONS
+from shared.api.lists import LISTS
+from shared.api.openapi import paths as paths_of
+from shared.api.openapi import triggers as swagger_events
+from shared.api.openapi.schemas import REFUSAL, Schema, refusal
+
+BASE_PATH = "/api/v2"
+VERSION = "2.0.0"
+KEY = "api_key"
+_INFO: Schema = {
+    "title": "PBX bridge",
+    "description": (
+        "Calls, recordings, voicemails and contacts of a mobile virtual PBX (LMT Zvanu parvaldnieks, Tele2 Mobili "
+        "stotele) for flows: any number of triggers for each event, lists that miss nothing, and actions."
+    ),
+    "version": VERSION,
+    "contact": {"name": "The owner of this function app", "url": "https://zvanuparvaldnieks.lmt.lv"},
+}
+_METADATA = (
+    ("Website", "https://zvanuparvaldnieks.lmt.lv"),
+    ("Privacy policy", "https://www.lmt.lv/en/data-processing"),
+    ("Categories", "Communication;IT Operations"),
+)
+_SECURITY: Schema = {
+    "type": "apiKey",
+    "in": "header",
+    "name": "x-functions-key",
+    "description": "A function key of the app.",
+}
+
+
+def definition(scheme: str, host: str) -> dict[str, Any]:
+    """The definition for an app that is reached at `scheme://host`; it holds no secrets and needs no settings."""
+    paths: dict[str, Any] = {}
+    for row in ACTIONS:
+        paths_of.put(paths, row.path, row.method, paths_of.action(row))
+    for row in LISTS:
+        paths_of.put(paths, row.path, row.method, paths_of.listing(row))
+    swagger_events.add(paths)
+    return {
+        "swagger": "2.0",
+        "info": _INFO,
+        "host": host,
+        "basePath": BASE_PATH,
+        "schemes": [scheme],
+        "consumes": ["application/json"],
+        "paths": paths,
+        "definitions": {REFUSAL: refusal()},
+        "securityDefinitions": {KEY: _SECURITY},
+        "security": [{KEY: []}],
+        "x-ms-connector-metadata": [{"propertyName": name, "propertyValue": value} for name, value in _METADATA],
+    }
+
+
+@lru_cache(maxsize=16)
+def served(scheme: str, host: str) -> tuple[bytes, str]:
+    """The definition as JSON, and its ETag."""
+    body = json.dumps(definition(scheme, host), ensure_ascii=False, separators=(",", ":")).encode()
+    return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'

@@ -1,0 +1,169 @@
+"""Operations as OpenAPI 2.0 paths: parameters, answers for every status, and what connectors want to know beside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from shared.api.dial import KEY_HEADER, KEY_PATTERN
+from shared.api.dial import OPERATION as DIAL
+from shared.api.lists import STATE, STATE_PATTERN
+from shared.api.openapi import schemas
+from shared.api.parameters import rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from shared.api.openapi.schemas import Schema
+    from shared.pbx.operations import Operation, Parameter
+
+Kind = Literal["action", "dial", "list", "subscribe", "unsubscribe", "leave", "feed"]
+
+_TYPES: dict[str, Schema] = {
+    "integer": {"type": "integer", "format": "int64"},
+    "string": {"type": "string"},
+    "date-time": {"type": "string", "format": "date-time"},
+}
+_KEYED: tuple[Kind, ...] = ("action", "dial", "list", "subscribe", "leave", "feed")
+_ASKING: tuple[Kind, ...] = ("action", "dial")
+_WITH_BODY: tuple[Kind, ...] = ("dial", "subscribe", "leave")
+_ALL: tuple[Kind, ...] = (*_KEYED, "unsubscribe")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refusal:
+    """A row: a status that is no success, what it means, and the kinds of operation that answer it."""
+
+    status: int
+    description: str
+    kinds: tuple[Kind, ...]
+    later: bool = False
+
+
+# The certified connector's definition names 403, 404 and 422 for its lists as well.
+REFUSALS: tuple[Refusal, ...] = (
+    Refusal(status=400, description="The body is not JSON.", kinds=_WITH_BODY),
+    Refusal(
+        status=403, description="The PBX does not allow it to this app's key.", kinds=(*_ASKING, "list", "unsubscribe")
+    ),
+    Refusal(
+        status=404,
+        description="There are no items found based on the request.",
+        kinds=(*_ASKING, "list", "unsubscribe", "feed"),
+    ),
+    Refusal(status=409, description="What is there already stands against it.", kinds=("dial", "subscribe")),
+    Refusal(status=413, description="The body is too large.", kinds=_WITH_BODY),
+    Refusal(status=422, description="A value does not fit; the answer says which and why.", kinds=_ALL),
+    Refusal(status=429, description="The PBX's calls for this minute are used up.", kinds=_ASKING, later=True),
+    Refusal(status=502, description="The PBX's answer could not be understood.", kinds=_ASKING),
+    Refusal(status=503, description="The PBX or the app's storage is out of reach.", kinds=_ALL, later=True),
+)
+_RETRY_AFTER: Schema = {"Retry-After": {"type": "integer", "description": "Seconds to wait before asking again."}}
+_LOCATION: Schema = {"Location": {"type": "string", "description": "Address to ask next."}}
+_UNAUTHORIZED: Schema = {"description": "The function key is missing or wrong."}
+
+
+def parameter(row: Parameter) -> Schema:
+    """A parameter of the path or query. What has a default can be left out."""
+    schema: Schema = {
+        "name": row.name,
+        "in": row.where,
+        "required": row.required and row.default is None,
+        **_TYPES[row.type],
+        **schemas.bounds(rule(row)),
+        "x-ms-summary": row.title,
+        "description": row.description,
+    }
+    if row.choices:
+        schema["enum"] = list(row.choices)
+    if row.default is not None:
+        schema["default"] = row.default
+    if row.visibility:
+        schema["x-ms-visibility"] = row.visibility
+    return schema | ({"x-ms-url-encoding": "single"} if row.where == "path" else {})
+
+
+def _body(rows: tuple[Parameter, ...]) -> Schema:
+    return {"name": "body", "in": "body", "required": True, "schema": schemas.body(rows)}
+
+
+def refusals(kind: Kind) -> Schema:
+    """The answers of a kind of operation that are no success, by status."""
+    told: Schema = {}
+    for row in REFUSALS:
+        if kind in row.kinds:
+            schema = {"$ref": f"#/definitions/{schemas.REFUSAL}"}
+            told[str(row.status)] = {"description": row.description, "schema": schema}
+            if row.later:
+                told[str(row.status)]["headers"] = _RETRY_AFTER
+    return told | ({"401": _UNAUTHORIZED} if kind in _KEYED else {})
+
+
+def described(row: Operation, kind: Kind, parameters: Iterable[Schema], successes: Schema) -> Schema:
+    """An operation with all that it takes and answers."""
+    schema: Schema = {
+        "operationId": row.id,
+        "summary": row.summary,
+        "description": row.description,
+        "x-ms-visibility": row.visibility,
+        "parameters": list(parameters),
+        "responses": dict(sorted((successes | refusals(kind)).items())),
+    }
+    if not row.visibility:
+        del schema["x-ms-visibility"]
+    return schema | ({"consumes": ["application/json"]} if kind in _WITH_BODY else {})
+
+
+_KEY: Schema = {
+    "name": KEY_HEADER,
+    "in": "header",
+    "required": False,
+    "type": "string",
+    "pattern": f"^{KEY_PATTERN}$",
+    "x-ms-summary": "Idempotency Key",
+    "description": "Text of your own that names this call; the same one within an hour does not ring twice.",
+    "x-ms-visibility": "advanced",
+}
+_STATE: Schema = {
+    "name": STATE,
+    "in": "query",
+    "required": False,
+    "type": "string",
+    "pattern": STATE_PATTERN,
+    "allowEmptyValue": True,
+    "x-ms-summary": "Trigger State",
+    "description": "For polling by Location: now at first, then whatever the last answer's Location says.",
+    "x-ms-visibility": "advanced",
+}
+
+
+def action(row: Operation) -> Schema:
+    """An action."""
+    in_body = tuple(given for given in row.parameters if given.where == "body")
+    taken = [parameter(given) for given in row.parameters if given.where != "body"]
+    taken += [_body(in_body)] if in_body else []
+    kind: Kind = "dial" if row.id == DIAL else "action"
+    taken += [_KEY] if kind == "dial" else []
+    return described(row, kind, taken, {"200": {"description": "OK", "schema": schemas.answer(row)}})
+
+
+def listing(row: Operation) -> Schema:
+    """A list, which is a polling trigger in two ways: by the newest item's id, and by Location."""
+    nothing = {
+        "description": "Nothing new.",
+        "schema": schemas.envelope({"type": "array", "items": {"type": "object"}}),
+    }
+    successes: Schema = {
+        "200": {"description": "OK", "schema": schemas.answer(row), "headers": _LOCATION | _RETRY_AFTER},
+        "202": nothing | {"headers": _LOCATION | _RETRY_AFTER},
+    }
+    return described(row, "list", (*map(parameter, row.parameters), _STATE), successes) | {
+        "x-ms-trigger": "batch",
+        "x-ms-trigger-metadata": {"mode": "polling", "kind": "query"},
+        "x-ms-trigger-hint": "To see it work now, make something new of its kind at the PBX.",
+    }
+
+
+def put(paths: dict[str, Any], path: str, method: str, schema: Schema) -> None:
+    """Add an operation to the paths, beside what its path has already."""
+    paths.setdefault(f"/{path}", {})[method.lower()] = schema

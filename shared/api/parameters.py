@@ -1,0 +1,148 @@
+"""Inputs of operations, checked against the rows of the table before anybody else is asked."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from shared.errors import FieldError, Invalid, TooLarge
+from shared.json_bodies import LONGEST_BODY, parse_body
+from shared.phones import NUMBER_PATTERN, dialled
+from shared.storage.rows import LARGEST_ID
+from shared.times import parse_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from shared.pbx.operations import Operation, Parameter
+
+LARGEST_LIMIT = 1000
+_INTEGER = re.compile(r"-?[0-9]{1,20}", re.ASCII)
+# A plus that was not encoded arrives as a space.
+_LOST_PLUS = re.compile(r" (?=[0-9]{2}:?[0-9]{2}\Z)")
+_LONG_AGO = re.compile(r"\A(?:0[0-9]|1[0-5])[0-9]{2}(?=-)|\A1600(?=-)", re.ASCII)
+_LARGEST_EXACT_FLOAT = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a request brought: the parts of its path, its query, and its body."""
+
+    path: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rule:
+    """How a value is read, and what is told about it: bounds for a number, a pattern for a text."""
+
+    read: Callable[[str], Any]
+    minimum: int | None = None
+    maximum: int | None = None
+    pattern: str | None = None
+
+
+def _whole(text: str) -> int:
+    if not _INTEGER.fullmatch(text):
+        raise ValueError("a whole number is expected")
+    return int(text)
+
+
+def _moment(text: str) -> datetime:
+    # As a bound, any time long before the first call is as good as another.
+    text = _LONG_AGO.sub("1604", text.strip())
+    try:
+        return parse_time(_LOST_PLUS.sub("+", text))
+    except ValueError:
+        raise ValueError("a date and time is expected, such as 2024-05-31T12:00:00Z") from None
+
+
+_LIMIT = Rule(read=_whole, minimum=1, maximum=LARGEST_LIMIT)
+_COUNT = Rule(read=_whole, minimum=0, maximum=LARGEST_ID)
+_ID = Rule(read=_whole, minimum=1, maximum=LARGEST_ID)
+_PHONE = Rule(read=dialled, pattern=NUMBER_PATTERN)
+_CHOICE = Rule(read=str)
+_TIME = Rule(read=_moment)
+
+
+def rule(parameter: Parameter) -> Rule:
+    """
+    The rule that a parameter's values follow.
+
+    Identifiers are 1 to 2^63 - 1. `limit` is 1 to 1000. `offset`, and whatever has a default, may be 0. A text
+    without choices is a phone number.
+    """
+    if parameter.type == "integer":
+        if parameter.name == "limit":
+            return _LIMIT
+        return _COUNT if parameter.name == "offset" or parameter.default is not None else _ID
+    if parameter.type == "date-time":
+        return _TIME
+    return _CHOICE if parameter.choices else _PHONE
+
+
+def check(operation: Operation, given: Given) -> dict[str, Any]:
+    """
+    The operation's values by name; those that were not given are left out.
+
+    Numbers come back exact, phone numbers as digits with or without a plus, times in UTC. Parameters that the
+    operation does not know are ignored, but an empty value is wrong: a filter whose variable is empty would let all
+    through. Raises TooLarge, NotJson, or Invalid with each field that does not fit and why.
+    """
+    values: dict[str, Any] = {}
+    wrong: list[FieldError] = []
+    body = _body(operation, given)
+    parts: Mapping[str, Mapping[str, Any]] = {"path": given.path, "query": given.query, "body": body}
+    for parameter in operation.parameters:
+        raw = parts[parameter.where].get(parameter.name)
+        try:
+            if raw is None:
+                if parameter.required and parameter.default is None:
+                    raise ValueError("it is required")
+                continue
+            values[parameter.name] = _read(parameter, raw)
+        except ValueError as error:
+            wrong.append(FieldError(parameter.name, str(error)))
+    if wrong:
+        raise Invalid(tuple(wrong))
+    return values
+
+
+def _body(operation: Operation, given: Given) -> Mapping[str, Any]:
+    if not any(parameter.where == "body" for parameter in operation.parameters):
+        return {}
+    if len(given.body) > LONGEST_BODY:
+        raise TooLarge("the body is over 64 KiB")
+    body = parse_body(given.body)
+    if not isinstance(body, dict):
+        raise Invalid((FieldError("body", "an object is expected"),))
+    return body
+
+
+def _read(parameter: Parameter, raw: Any) -> Any:
+    if raw == "":
+        raise ValueError("it is empty")
+    row = rule(parameter)
+    value = row.read(_text(parameter, raw))
+    if parameter.choices and value not in parameter.choices:
+        raise ValueError(f"one of {', '.join(parameter.choices)} is expected")
+    if row.minimum is not None and row.maximum is not None and not row.minimum <= value <= row.maximum:
+        raise ValueError(f"{row.minimum} to {row.maximum} is expected")
+    return value
+
+
+def _text(parameter: Parameter, raw: Any) -> str:
+    """What came as JSON, in the form that a query has; a number where a text is expected is not one."""
+    if parameter.where != "body":
+        return str(raw)
+    if parameter.type != "integer":
+        if not isinstance(raw, str):
+            raise ValueError("a text is expected")
+        return raw
+    whole = isinstance(raw, float) and raw.is_integer() and abs(raw) <= _LARGEST_EXACT_FLOAT
+    if isinstance(raw, bool) or not (isinstance(raw, int) or whole):
+        raise ValueError("a whole number is expected")
+    return str(int(raw))

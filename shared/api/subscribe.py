@@ -1,0 +1,187 @@
+"""Subscribing over HTTP: what a request may hold, and what it is answered."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationInfo, field_validator, model_validator
+
+from shared.api.envelopes import succeeded
+from shared.deliveries.fanout import catch_up
+from shared.errors import NotFound
+from shared.events.table import Event, find_event
+from shared.json_bodies import read_body
+from shared.pbx.fields import Field, Shape
+from shared.storage.account import reaching_storage
+from shared.subscriptions.endpoints import check_endpoint, host_of
+from shared.subscriptions.filter import NAMES, Criteria
+from shared.subscriptions.log import delivery_log, end
+from shared.subscriptions.signatures import key_of, new_secret
+from shared.subscriptions.store import subscriptions
+from shared.subscriptions.subscription import Subscription, new_id
+from shared.times import iso, now
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from shared.bridge import Bridge
+
+LOOPBACK = "allow_loopback"
+ID_PATTERN = r"[0-9A-Fa-f]{32}|[0-9]{1,20}"
+
+# What GetSubscriptions lists.
+LISTED: Shape = (
+    Field("id", "string", "ID of the subscription."),
+    Field("event", "string", "Name of the event."),
+    Field("host", "string", "Host that the event is posted to; the rest of the address is a secret."),
+    Field("filter", "object", "Which events are posted."),
+    Field("shape", "string", "native or cloudevents."),
+    Field("state", "string", "new, active, failing or disabled."),
+    Field("created", "date-time", "When it was made."),
+    Field("disabled", "date-time", "When it was disabled, after five days of failures alone."),
+    Field("lastResult", "string", "Status or word that came of the last attempt."),
+    Field("lastAttempt", "integer", "Which attempt at its event that was."),
+    Field("lastTime", "date-time", "When that was."),
+    Field("lastDelivered", "date-time", "When a delivery succeeded last, to within a minute."),
+    Field("milliseconds", "integer", "How long the last answer took."),
+    Field("failures", "integer", "Attempts that failed since the last success."),
+)
+
+
+class Wish(BaseModel):
+    """The body of a subscription; parts of the filter may stand beside `endpoint` as well."""
+
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+    endpoint: str
+    filter: Criteria = Criteria.model_construct()
+    shape: Literal["native", "cloudevents"] = "native"
+    secret: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise ValueError("an object is expected")
+        told = {name: part for name, part in value.items() if part is not None}
+        beside = {name: told.pop(name) for name in NAMES if name in told}
+        inside = told.get("filter", {})
+        if beside and isinstance(inside, dict):
+            told["filter"] = {**inside, **beside}
+        return told
+
+    @field_validator("endpoint")
+    @classmethod
+    def _reachable(cls, url: str, info: ValidationInfo) -> str:
+        check_endpoint(url, allow_loopback=bool((info.context or {}).get(LOOPBACK)))
+        return url
+
+    @field_validator("secret")
+    @classmethod
+    def _long_enough(cls, secret: str | None) -> str | None:
+        if secret is not None:
+            key_of(secret)
+        return secret
+
+
+class Leaving(BaseModel):
+    """The body of an unsubscription by callback address."""
+
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+    endpoint: Annotated[str, StringConstraints(min_length=1)]
+
+
+def event_of(name: str) -> Event:
+    """The event that a path names, in any spelling; raises NotFound."""
+    found = find_event(name)
+    if found is None:
+        raise NotFound("no such event")
+    return found
+
+
+def subscribe(bridge: Bridge, event: Event, body: bytes, base: str) -> tuple[dict[str, Any], str]:
+    """
+    Subscribe to an event: the envelope to answer with, and the address that ends the subscription.
+
+    `data` is the id. A new subscription's envelope has its `secret` beside it, and no other ever has. The same wish
+    again answers the same id. Raises TooLarge, NotJson, Invalid, TooManySubscriptions, or StorageUnavailable.
+    """
+    wish = read_body(Wish, body, {LOOPBACK: bridge.settings.allow_loopback_callbacks})
+    secret = wish.secret or new_secret()
+    asked = Subscription(
+        id=new_id(),
+        event=event.name,
+        endpoint=wish.endpoint,
+        wanted=wish.filter.told(),
+        shape=wish.shape,
+        created=now(),
+        secrets=((secret, None),),
+    )
+    with reaching_storage():
+        # Asked for first: who dies in between leaves a look that finds nobody, never a subscriber who missed something.
+        catch_up(bridge, asked)
+        made, new = subscriptions(bridge.storage).make(asked, wish.secret)
+        if made.disabled:
+            delivery_log(bridge.storage).begin_anew(made.id)
+    told = succeeded(made.id, 201) | ({"secret": secret} if new else {})
+    return told, f"{bridge.settings.public_base_url.rstrip('/') or base}/api/v2/webhooks/{made.id}"
+
+
+def unsubscribe(bridge: Bridge, id: str) -> dict[str, Any]:
+    """
+    End the subscription with this id; the answer is the same whether there was one or not.
+
+    Ours have 32 hexadecimal digits. The PBX's own are numbers: a flow that comes from there may still send one, and
+    must be able to end. Raises NotFound for what is neither.
+    """
+    if not re.fullmatch(ID_PATTERN, id):
+        raise NotFound("no id of a subscription")
+    with reaching_storage():
+        end(bridge.storage, id.lower())
+    return succeeded(None)
+
+
+def unsubscribe_address(bridge: Bridge, body: bytes, event: Event | None = None) -> dict[str, Any]:
+    """End what a callback address is subscribed to, or of that one event; the same answer if that is nothing."""
+    leaving = read_body(Leaving, body, {})
+    with reaching_storage():
+        for one in subscriptions(bridge.storage).of_address(leaving.endpoint):
+            if event is None or one.event == event.name:
+                end(bridge.storage, one.id)
+    return succeeded(None)
+
+
+def rotate(bridge: Bridge, id: str) -> dict[str, Any]:
+    """Give a subscription a new secret, which is in the answer; the old one signs too for a day. Raises NotFound."""
+    with reaching_storage():
+        return succeeded(id) | {"secret": subscriptions(bridge.storage).rotate(id)}
+
+
+def listed(bridge: Bridge) -> dict[str, Any]:
+    """Every subscription with what became of its deliveries; of its callback address the host alone."""
+    with reaching_storage():
+        logs = delivery_log(bridge.storage).read_all()
+        everybody = sorted(subscriptions(bridge.storage).all(), key=lambda one: (one.created, one.id))
+        return succeeded([_listed(one, logs.get(one.id, {})) for one in everybody])
+
+
+def _listed(one: Subscription, log: Mapping[str, Any]) -> dict[str, Any]:
+    state = "failing" if log.get("failing") else "active" if log else "new"
+    return {
+        "id": one.id,
+        "event": one.event,
+        "host": host_of(one.endpoint),
+        "filter": dict(one.wanted),
+        "shape": one.shape,
+        "state": state if one.active else "disabled",
+        "created": iso(one.created),
+        "disabled": iso(one.disabled) if one.disabled else None,
+        "lastResult": log.get("result"),
+        "lastAttempt": log.get("attempt"),
+        "lastTime": log.get("at"),
+        "lastDelivered": log.get("delivered") or None,
+        "milliseconds": log.get("milliseconds"),
+        "failures": log.get("failures", 0),
+    }

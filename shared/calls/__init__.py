@@ -1,0 +1,1 @@
+"""Table `calls`: one row a call, merged from its events."""

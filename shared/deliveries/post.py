@@ -1,0 +1,166 @@
+"""One post to a subscriber: where it may go, how long it may take, and what its answer means."""
+
+from __future__ import annotations
+
+import io
+import math
+import threading
+import time
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Literal
+
+from shared.addresses import AddressRefused, guarded_session
+from shared.once import once
+from shared.subscriptions.endpoints import check_endpoint, is_workflow_host
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CONNECT_SECONDS = 5
+TOTAL_SECONDS = 20
+LONGEST_ANSWER = 4096
+LONGEST_WAIT = 24 * 3600
+_HOSTS = 256
+# The deadline of this thread's post, for the connection that it happens to use.
+_posting = threading.local()
+
+Verdict = Literal["delivered", "failed", "gone"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a post: a status or a word, how long it took, and the seconds that the subscriber asks to wait."""
+
+    verdict: Verdict
+    result: str
+    seconds: float
+    wait: int = 0
+
+
+def post(
+    url: str, body: bytes, headers: Mapping[str, str], *, allow_loopback: bool, seconds: float = TOTAL_SECONDS
+) -> Outcome:
+    """
+    Post a body; nothing is followed, and `seconds` are all it gets, answer included.
+
+    Nothing is raised for what the other side does. No text of the outcome holds the address.
+    """
+    import requests
+
+    start = time.monotonic()
+    _posting.deadline = start + seconds
+    try:
+        _check_plain(url, allow_loopback=allow_loopback)
+        session: requests.Session = _session(allow_loopback)
+        request = session.prepare_request(requests.Request("POST", url, data=body, headers=dict(headers)))
+        timeout = (min(CONNECT_SECONDS, seconds), seconds)
+        with session.send(request, timeout=timeout, stream=True, allow_redirects=False) as response:
+            _finish(response)
+            return _judged(url, response, time.monotonic() - start)
+    except AddressRefused:
+        word = "address refused"
+    except requests.exceptions.SSLError:
+        word = "no trusted TLS"
+    except (requests.exceptions.Timeout, TimeoutError):
+        word = "timeout"
+    except (requests.RequestException, OSError):
+        word = "out of reach"
+    except ValueError:
+        word = "not an answer"
+    return Outcome("failed", word, time.monotonic() - start)
+
+
+def _check_plain(url: str, *, allow_loopback: bool) -> None:
+    """Raises AddressRefused for plain http that leads anywhere but to this machine, whatever it led to before."""
+    if url.lower().startswith("http:"):
+        try:
+            check_endpoint(url, allow_loopback=allow_loopback)
+        except ValueError:
+            raise AddressRefused("plain http") from None
+
+
+def _finish(response: Any) -> None:
+    """Read a short answer to its end, so that the connection can serve again; one that is long or slow is cut off."""
+    import urllib3
+
+    left = LONGEST_ANSWER
+    try:
+        while left and (part := response.raw.read1(left)):
+            left -= len(part)
+        if not left:
+            response.raw.close()
+    except (urllib3.exceptions.HTTPError, OSError):
+        # The status tells what became of the delivery.
+        response.raw.close()
+
+
+def _judged(url: str, response: Any, seconds: float) -> Outcome:
+    status = int(response.status_code)
+    result = str(status)
+    if 200 <= status < 300:
+        return Outcome("delivered", result, seconds)
+    if status == HTTPStatus.GONE or (status == HTTPStatus.NOT_FOUND and is_workflow_host(url)):
+        return Outcome("gone", result, seconds)
+    return Outcome("failed", result, seconds, retry_after(response.headers.get("Retry-After"), time.time()))
+
+
+def retry_after(text: str | None, now: float) -> int:
+    """The seconds that a Retry-After header asks for, at most a day; 0 without one that can be read."""
+    if not text:
+        return 0
+    text = text.strip()
+    if text.isascii() and text.isdecimal():
+        return min(int(text[:12]), LONGEST_WAIT)
+    try:
+        seconds = parsedate_to_datetime(text).timestamp() - now
+    except (ValueError, TypeError, OverflowError):
+        return 0
+    return min(max(math.ceil(seconds), 0), LONGEST_WAIT)
+
+
+@once
+def _session(allow_loopback: bool) -> Any:
+    """A guarded session whose answers end by a deadline, also where they come byte by byte."""
+    from http.client import HTTPResponse
+
+    class Timely(HTTPResponse):
+        def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
+            super().__init__(sock, *args, **options)
+            self.fp = io.BufferedReader(_Timed(self.fp.detach(), sock, _posting.deadline))
+
+    session = guarded_session(allow_loopback=allow_loopback, hosts=_HOSTS)
+    for adapter in session.adapters.values():
+        manager: Any = vars(adapter)["poolmanager"]
+        manager.pool_classes_by_scheme = {
+            scheme: _timely(pool, Timely) for scheme, pool in manager.pool_classes_by_scheme.items()
+        }
+    return session
+
+
+def _timely(pool: Any, response: Any) -> Any:
+    connection = type("Connection", (pool.ConnectionCls,), {"response_class": response})
+    return type("Pool", (pool,), {"ConnectionCls": connection})
+
+
+class _Timed(io.RawIOBase):
+    """A socket's stream that waits for no byte longer than until the deadline."""
+
+    def __init__(self, raw: Any, sock: Any, deadline: float) -> None:
+        self._raw, self._sock, self._deadline = raw, sock, deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer takes too long")
+        self._sock.settimeout(left)
+        count: int | None = self._raw.readinto(buffer)
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()

@@ -1,0 +1,159 @@
+"""An event on its way through the pipeline: read from what was sent, carried by a message, kept as a row."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from shared.errors import FieldError, Invalid, Unprocessable
+from shared.events.table import Event, event_named, find_event
+from shared.json_bodies import encode
+from shared.phones import e164
+from shared.storage.messages import LONGEST_IN_ROW, get_payload, is_name, put_payload
+from shared.times import iso, parse_time
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from pydantic import BaseModel, ValidationError
+
+    from shared.events.model import Data
+    from shared.storage.account import Storage
+
+Model = TypeVar("Model", bound="BaseModel")
+
+_IDENTIFIERS = ("callID", "contactID", "previous_contactID", "recordingID", "voicemailID")
+# One name for who called and who was called, whatever the event calls them.
+_CALLERS = ("caller", "callerid", "sender")
+_LONGEST_DRIFT = 1000
+_NO_OBJECT = ("model_type", "dict_type")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fact:
+    """One event with its id, its checked data, and the envelope as it was sent but for the event's name."""
+
+    event: Event
+    id: str
+    data: Data
+    envelope: Mapping[str, Any]
+    origin: str
+    received: datetime
+
+    @property
+    def caller(self) -> str | None:
+        """The calling number as sent."""
+        return next((value for name in _CALLERS if (value := getattr(self.data, name, None))), None)
+
+    @property
+    def moment(self) -> datetime:
+        """When it happened, or when we heard of it."""
+        return self.data.moment or self.received
+
+    @property
+    def drift(self) -> list[str]:
+        """Names of fields that the PBX's reference does not know; none where the bridge itself speaks."""
+        if self.event.source == "bridge":
+            return []
+        from shared.events.model import Envelope, present
+
+        told = present(self.envelope["data"]).keys() - type(self.data).model_fields.keys()
+        return sorted(told | (self.envelope.keys() - Envelope.model_fields.keys()))
+
+    def message(self) -> dict[str, Any]:
+        """The message that carries it on queue `events`."""
+        return {
+            "id": self.id,
+            "event": self.event.name,
+            "origin": self.origin,
+            "received": iso(self.received),
+            "body": self.envelope,
+        }
+
+    def row(self, storage: Storage, region: str) -> dict[str, Any]:
+        """Its columns in tables `events` and `feed`; a long body goes to a blob."""
+        from azure.data.tables import EdmType, EntityProperty
+
+        destination = getattr(self.data, "destination", None)
+        columns: dict[str, Any] = {
+            "id": self.id,
+            "type": self.event.name,
+            "origin": self.origin,
+            "received": self.received,
+            "happened": self.moment,
+            "direction": getattr(self.data, "direction", None),
+            "caller": self.caller,
+            "callerE164": e164(self.caller, region),
+            "destination": destination,
+            "destinationE164": e164(destination, region),
+            "drift": ",".join(self.drift)[:_LONGEST_DRIFT] or None,
+        }
+        for name in _IDENTIFIERS:
+            value = getattr(self.data, name, None)
+            columns[name] = None if value is None else EntityProperty(value, EdmType.INT64)
+        body = encode(self.envelope)
+        if len(body) > LONGEST_IN_ROW:
+            columns["payload"] = put_payload(storage, f"bodies/{self.id}", body)
+        else:
+            columns["body"] = body.decode()
+        return {name: value for name, value in columns.items() if value is not None}
+
+
+def row_envelope(storage: Storage, row: Mapping[str, Any]) -> dict[str, Any]:
+    """The envelope that a row of `events` or `feed` keeps."""
+    body = row["body"] if "body" in row else get_payload(storage, row["payload"])
+    envelope: dict[str, Any] = json.loads(body)
+    return envelope
+
+
+def check_envelope(event: Event, value: Any) -> tuple[dict[str, Any], Data]:
+    """
+    The envelope with the event's own name, and its checked data.
+
+    Raises Invalid with the paths of the fields that do not fit, or when `eventType` names another event.
+    """
+    from shared.events.model import Envelope
+
+    envelope = _validated(Envelope, value, ())
+    named = envelope.eventType
+    if named and find_event(named) is not event:
+        raise Invalid((FieldError("eventType", f"this address takes {event.name}"),))
+    data = _validated(event.model, envelope.data, ("data",))
+    return {**value, "eventType": event.name}, data
+
+
+def _validated(model: type[Model], value: Any, at: tuple[str, ...]) -> Model:
+    from pydantic import ValidationError
+
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise Invalid(_fields(error, at)) from None
+
+
+def _fields(error: ValidationError, at: tuple[str, ...]) -> tuple[FieldError, ...]:
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    return tuple(
+        FieldError(
+            ".".join([*at, *map(str, detail["loc"])]) or "body",
+            "an object is expected" if detail["type"] in _NO_OBJECT else detail["msg"].removeprefix("Value error, "),
+        )
+        for detail in details
+    )
+
+
+def fact_of(message: Mapping[str, Any]) -> Fact:
+    """The fact that a message on queue `events` carries; raises Unprocessable when it is none of ours."""
+    try:
+        event = event_named(message["event"])
+        envelope, data = check_envelope(event, message["body"])
+        received = parse_time(message["received"])
+        if not is_name(message["id"]):
+            raise ValueError("no id of ours")
+        return Fact(
+            event=event, id=message["id"], data=data, envelope=envelope, origin=message["origin"], received=received
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, Invalid) as error:
+        raise Unprocessable("the message carries no event") from error

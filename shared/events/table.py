@@ -1,0 +1,219 @@
+"""The events: one table that every other part reads."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from shared.pbx.operations import operation
+from shared.pbx.resources import RESOURCES
+from shared.phones import e164
+from shared.times import iso
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from shared.events.model import Data
+
+_NUMBERS = ("callerid", "destination")
+_WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """
+    A row: an event's name on the wire, what it carries, and the fields that make it the same fact when told twice.
+
+    `window` is for a fact that carries neither a time nor an id: repeats within it are one event.
+    `announces` and `withdraws` name the media row that the event is about. `source` tells who speaks of it
+    first: the PBX by webhook, our pollers, or the bridge itself.
+    """
+
+    name: str
+    carries: str
+    key: tuple[str, ...]
+    description: str
+    aliases: tuple[str, ...] = ()
+    window: timedelta | None = None
+    announces: str | None = None
+    withdraws: str | None = None
+    source: Literal["pbx", "poll", "bridge"] = "pbx"
+
+    @property
+    def model(self) -> type[Data]:
+        """The model of what it carries."""
+        return _model(self.carries)
+
+    @property
+    def function(self) -> str:
+        """The name of the function that receives it."""
+        return f"On{self.name}"
+
+
+@cache
+def _model(name: str) -> type[Data]:
+    # Loaded where the first event is read: pydantic is a third of a cold start.
+    from shared.events import model as models
+
+    for resource in RESOURCES:
+        if resource.editable and resource.noun == name:
+            known = [field.name for field in operation(resource.read_operation).item]
+            return models.polled(name, resource.id_field, known)
+    model: type[Data] = getattr(models, name)
+    return model
+
+
+_CALL = ("callID", "contactID")
+_LOST = ("callerid", "destination", "attempts", "last_contact")
+
+
+_POLLED = (("Created", "added to"), ("Updated", "changed in"), ("Removed", "removed from"))
+
+EVENTS: tuple[Event, ...] = (
+    Event(name="CallStarted", carries="Call", key=_CALL, description="A call starts to ring."),
+    Event(name="CallConnected", carries="ConnectedCall", key=_CALL, description="Somebody answers the call."),
+    Event(name="CallCompleted", carries="CompletedCall", key=_CALL, description="The call has ended."),
+    Event(
+        name="CallRecorded",
+        carries="Recording",
+        key=("recordingID",),
+        announces="recording",
+        description="A recording of the call has been made.",
+    ),
+    Event(
+        name="CallTransfered",
+        carries="CompletedCall",
+        key=(*_CALL, "previous_contactID"),
+        aliases=("CallTransferred",),
+        description="The call is handed to somebody else.",
+    ),
+    Event(
+        name="LostCallerAdded",
+        carries="LostCall",
+        key=_LOST,
+        aliases=("LostCallerCreated",),
+        description="A caller reached nobody and waits to be called back.",
+    ),
+    Event(
+        name="LostCallerUpdated",
+        carries="LostCall",
+        key=_LOST,
+        description="A lost caller has tried again in vain.",
+    ),
+    Event(
+        name="LostCallerRemoved",
+        carries="LostCaller",
+        key=("callerid", "destination"),
+        aliases=("LostCallerDeleted",),
+        window=timedelta(minutes=10),
+        description="A lost caller was called back, or got through.",
+    ),
+    Event(
+        name="VoicemailCreated",
+        carries="Voicemail",
+        key=("voicemailID",),
+        announces="voicemail",
+        description="A caller has left a voicemail.",
+    ),
+    Event(
+        name="VoicemailDeleted",
+        carries="DeletedVoicemail",
+        key=("voicemailID",),
+        withdraws="voicemail",
+        description="A voicemail was deleted at the PBX.",
+    ),
+    Event(
+        name="RecordingStored",
+        carries="StoredRecording",
+        key=("recordingID", "sha256"),
+        source="bridge",
+        description="A recording's audio is in Blob Storage.",
+    ),
+    Event(
+        name="VoicemailStored",
+        carries="StoredVoicemail",
+        key=("voicemailID", "sha256"),
+        source="bridge",
+        description="A voicemail's audio is in Blob Storage.",
+    ),
+    Event(
+        name="SubscriptionDisabled",
+        carries="SubscriptionState",
+        key=("subscriptionID", "since"),
+        source="bridge",
+        description="A subscription had nothing but failures for five days, and is told of nothing more.",
+    ),
+    Event(
+        name="SubscriptionRecovered",
+        carries="SubscriptionState",
+        key=("subscriptionID", "since"),
+        source="bridge",
+        description="A disabled subscription works again.",
+    ),
+    *(
+        Event(
+            name=f"{resource.noun}{happening}",
+            carries=resource.noun,
+            key=(resource.id_field,),
+            source="poll",
+            description=f"{_WORDS.sub(' ', resource.noun).capitalize()} {words} the PBX.",
+        )
+        for resource in RESOURCES
+        if resource.editable
+        for happening, words in _POLLED
+    ),
+)
+
+
+def _spellings(rows: Iterable[Event]) -> dict[str, Event]:
+    known: dict[str, Event] = {}
+    for row in rows:
+        for name in (row.name, *row.aliases):
+            for spelling in (name.lower(), f"{name.lower()}event"):
+                if known.setdefault(spelling, row) is not row:
+                    raise ValueError(f"two events are spelled {spelling}")
+    return known
+
+
+_SPELLINGS = _spellings(EVENTS)
+_SEPARATORS = str.maketrans("", "", " _-")
+
+
+def find_event(spelling: str) -> Event | None:
+    """The event that a name means, in any letter case, with or without a trailing `Event`; None if unknown."""
+    return _SPELLINGS.get(spelling.strip().translate(_SEPARATORS).lower())
+
+
+def event_named(name: str) -> Event:
+    """The event of this name; raises KeyError with the known names for any other."""
+    row = find_event(name)
+    if row is None:
+        raise KeyError(f"{name} is not one of {', '.join(event.name for event in EVENTS)}")
+    return row
+
+
+def _part(field: str, value: Any, region: str) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return iso(value)
+    # The same number comes as national digits or as E.164, depending on where it is asked for.
+    return (e164(value, region) or value) if field in _NUMBERS else str(value)
+
+
+def event_id(event: Event, data: Data, region: str, occurrence: str = "") -> str:
+    """
+    The id of the fact: base32 of the SHA-256 of the event's name and natural key, in lower case.
+
+    It is the same whether the fact came by webhook, by poll or by replay. `occurrence` tells apart facts that
+    can happen again under the same key, such as LostCallerRemoved.
+    """
+    values = [_part(field, getattr(data, field, None), region) for field in event.key]
+    text = json.dumps([event.name, *values, *([occurrence] if occurrence else [])], ensure_ascii=False)
+    return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=").lower()

@@ -1,0 +1,95 @@
+"""The head of a resource in table `resources`: its newest items in one row, read once a second however many ask."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from shared.once import once
+from shared.storage.rows import LARGEST_ID
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from shared.storage.account import Storage
+
+TABLE = "resources"
+HEAD = "head"
+# How long a process may go on without looking what others have stored meanwhile.
+STALE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Head:
+    """
+    The row that every write to a resource's partition replaces, so that writes come one after the other.
+
+    `newest` maps ids to the items' texts and is complete from `floor` upwards; `sequence` is the last arrival,
+    `count` the items that are not gone, `smallest` and `largest` the ids ever stored.
+    """
+
+    etag: str | None = None
+    sequence: int = 0
+    count: int = 0
+    smallest: int = LARGEST_ID
+    largest: int = 0
+    floor: int = 0
+    newest: Mapping[int, str]
+
+
+class Heads:
+    """The heads of all resources in a storage account, as this process knows them."""
+
+    def __init__(self, storage: Storage, clock: Callable[[], float] = time.monotonic) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._known: dict[str, tuple[float, Head]] = {}
+        self._lock = Lock()
+
+    def read(self, resource: str) -> Head:
+        """The head as it is now; an empty one where nothing was stored yet."""
+        from azure.core.exceptions import ResourceNotFoundError
+
+        began = self._clock()
+        try:
+            row = self._storage.table(TABLE).get_entity(resource, HEAD)
+        except ResourceNotFoundError:
+            head = Head(newest={})
+        else:
+            numbers = {name: row[name].value for name in ("sequence", "count", "smallest", "largest")}
+            head = Head(etag=row.metadata["etag"], newest=_unpack(row["newest"]), floor=int(row["floor"]), **numbers)
+        self._keep(resource, began, head)
+        return head
+
+    def recent(self, resource: str) -> Head:
+        """The head as it was at most a second ago, with everything that this process has stored."""
+        as_of, head = self._known.get(resource, (0.0, None))
+        return head if head and self._clock() < as_of + STALE_SECONDS else self.read(resource)
+
+    def written(self, resource: str, head: Head) -> None:
+        """Tell what this process has just made of a head."""
+        self._keep(resource, self._clock(), head)
+
+    def _keep(self, resource: str, as_of: float, head: Head) -> None:
+        with self._lock:
+            if resource not in self._known or self._known[resource][0] <= as_of:
+                self._known[resource] = as_of, head
+
+
+@once
+def heads(storage: Storage) -> Heads:
+    """This process's view of the heads in a storage account."""
+    return Heads(storage)
+
+
+def pack(newest: Mapping[int, str]) -> bytes:
+    """Items by id as bytes for a column."""
+    return zlib.compress("\n".join(f"{number} {text}" for number, text in newest.items()).encode(), 1)
+
+
+def _unpack(packed: bytes) -> dict[int, str]:
+    lines = zlib.decompress(packed).decode().split("\n")
+    return {int(number): text for number, _, text in (line.partition(" ") for line in lines if line)}

@@ -1,0 +1,233 @@
+"""How items get into table `resources`: in batches that come strictly one after the other for each resource."""
+
+from __future__ import annotations
+
+import json
+import time
+import zlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from shared.errors import Conflict
+from shared.items.head import HEAD, TABLE, Head, heads, pack
+from shared.items.reader import ARRIVAL, content_hash, item_text, known
+from shared.storage.messages import put_payload
+from shared.storage.rows import row_key
+from shared.times import MICROSECONDS_PER_SECOND
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from shared.items.reader import Item, Known
+    from shared.storage.account import Storage
+
+PENDING = "p"
+
+# A transaction takes 100 operations and 4 MiB; three are the head, the arrival and what is still to be reconciled.
+_IN_BATCH = 97
+_BYTES_IN_BATCH = 2 * 1024 * 1024
+_LONGEST_TEXT = 30 * 1024
+_LONGEST_PACKED = 60 * 1024
+_LONGEST_ON_THE_WIRE = 80 * 1024
+_IN_HEAD = 200
+_LONGEST_HEAD = 48 * 1024
+_TRIES = 20
+
+
+class Moved(Exception):
+    """Somebody else wrote to the same resource in between: look again before writing."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """An item on its way in: its id, text and content hash, and what is stored of it so far."""
+
+    id: int
+    text: str
+    hash: str
+    before: Known | None = None
+    removed: bool = False
+
+    @property
+    def revision(self) -> int:
+        """How often the item has changed, come or gone since it was first seen, this time included."""
+        return self.before.revision + 1 if self.before else 0
+
+    @property
+    def arrives(self) -> bool:
+        """Whether the item was not there before."""
+        return not self.removed and (self.before is None or self.before.removed)
+
+
+def row_of(item_id: int, item: Item, before: Known | None = None, *, removed: bool = False) -> Row:
+    """A row for an item; hashing is done here, once."""
+    return Row(id=item_id, text=item_text(item), hash=content_hash(item), before=before, removed=removed)
+
+
+class Intake:
+    """
+    Writes one resource's items.
+
+    Each batch is one transaction with the items, their arrival, the new head, and where `due` is given a mark that
+    they are to be reconciled then. The head's ETag lets writers at the same time take turns.
+    """
+
+    def __init__(self, storage: Storage, resource: str) -> None:
+        self._storage = storage
+        self._resource = resource
+        self.head = heads(storage).read(resource)
+
+    def add(self, rows: Sequence[Row], moment: datetime, *, due: datetime | None = None, backfill: bool = False) -> int:
+        """Store items that are not stored yet; returns how many that were. Raises Conflict when others kept coming."""
+        added = 0
+        for batch in batches(sorted(rows, key=lambda row: row.id, reverse=True)):
+            added += self._add(batch, moment, due, backfill)
+        return added
+
+    def _add(self, rows: Sequence[Row], moment: datetime, due: datetime | None, backfill: bool) -> int:
+        for _ in range(_TRIES):
+            if not rows:
+                return 0
+            try:
+                self.write(rows, moment, due=due, backfill=backfill)
+                return len(rows)
+            except Moved:
+                self.head = heads(self._storage).read(self._resource)
+                there = known(self._storage, self._resource, [row.id for row in rows])
+                rows = [row for row in rows if row.id not in there]
+        raise Conflict(f"{self._resource} kept changing")
+
+    def overwrite(self, rows: Sequence[Row], moment: datetime) -> None:
+        """Store a batch of items that are stored already and say more now; the last one to come wins."""
+        for _ in range(_TRIES):
+            try:
+                self.write(rows, moment)
+                return
+            except Moved:
+                self.head = heads(self._storage).read(self._resource)
+        raise Conflict(f"{self._resource} kept changing")
+
+    def write(
+        self, rows: Sequence[Row], moment: datetime, *, due: datetime | None = None, backfill: bool = False
+    ) -> None:
+        """Write one batch as it is; raises Moved when anything of the resource has changed since `head` was read."""
+        from azure.data.tables import EntityProperty, TableTransactionError
+
+        after = _head_after(self.head, rows)
+        operations: list[Any] = [self._operation(row, moment) for row in rows]
+        arrived = sorted(row.id for row in rows if row.arrives)
+        if arrived:
+            operations.append(("create", self._mark(f"{ARRIVAL}{after.sequence:020d}", arrived)))
+        if arrived and due:
+            stamp = int(due.timestamp() * MICROSECONDS_PER_SECOND)
+            mark = self._mark(f"{PENDING}{stamp:020d}-{uuid4().hex[:8]}", arrived)
+            operations.append(("create", mark | {"backfill": backfill}))
+        entity: dict[str, Any] = {"PartitionKey": self._resource, "RowKey": HEAD}
+        # One above the largest id does not fit a number's column.
+        entity["floor"] = str(after.floor)
+        for name in ("sequence", "count", "smallest", "largest"):
+            entity[name] = EntityProperty(getattr(after, name), "Edm.Int64")
+        if after.newest is not self.head.newest or self.head.etag is None:
+            entity["newest"] = pack(after.newest)
+        operations.append(self._head_operation(entity))
+        try:
+            answers = self._storage.table(TABLE).submit_transaction(operations)
+        except TableTransactionError as error:
+            if error.status_code not in (404, 409, 412):
+                raise
+            raise Moved from error
+        self.head = replace(after, etag=answers[-1]["etag"])
+        heads(self._storage).written(self._resource, self.head)
+
+    def see(self, ids: Sequence[int], moment: datetime) -> None:
+        """Note that items were seen again."""
+        from azure.data.tables import UpdateMode
+
+        for start in range(0, len(ids), _IN_BATCH):
+            chosen = ids[start : start + _IN_BATCH]
+            rows = [{"PartitionKey": self._resource, "RowKey": row_key(one), "lastSeen": moment} for one in chosen]
+            operations = [("update", row, {"mode": UpdateMode.MERGE}) for row in rows]
+            self._storage.table(TABLE).submit_transaction(operations)
+
+    def _mark(self, key: str, ids: Iterable[int]) -> dict[str, Any]:
+        return {"PartitionKey": self._resource, "RowKey": key, "ids": json.dumps(list(ids))}
+
+    def _operation(self, row: Row, moment: datetime) -> Any:
+        from azure.data.tables import UpdateMode
+
+        entity: dict[str, Any] = {"PartitionKey": self._resource, "RowKey": row_key(row.id), "hash": row.hash}
+        entity |= {"lastSeen": moment, "revision": row.revision} | self._content(row)
+        if row.before is None:
+            return "create", entity | {"firstSeen": moment}
+        return "update", entity | {"removed": row.removed}, {"mode": UpdateMode.MERGE}
+
+    def _content(self, row: Row) -> dict[str, Any]:
+        """The item in a column that holds it; those of before are emptied."""
+        text = row.text.encode()
+        empty: dict[str, Any] = {} if row.before is None else {"item": "", "packed": b"", "payload": ""}
+        if len(text) <= _LONGEST_TEXT:
+            return empty | {"item": row.text}
+        packed = zlib.compress(text)
+        if len(packed) <= _LONGEST_PACKED:
+            return empty | {"packed": packed}
+        name = f"{TABLE}/{self._resource}/{row.id}-{row.hash}"
+        return empty | {"payload": put_payload(self._storage, name, text)}
+
+    def _head_operation(self, entity: Mapping[str, Any]) -> Any:
+        from azure.core import MatchConditions
+        from azure.data.tables import UpdateMode
+
+        if self.head.etag is None:
+            return "create", entity
+        guard = {"etag": self.head.etag, "match_condition": MatchConditions.IfNotModified}
+        return "update", entity, {"mode": UpdateMode.MERGE, **guard}
+
+
+def batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """The rows in groups that fit one transaction."""
+    batch: list[Row] = []
+    size = 0
+    for row in rows:
+        long = len(row.text) if len(row.text) <= _LONGEST_TEXT else _LONGEST_ON_THE_WIRE
+        if batch and (len(batch) == _IN_BATCH or size + long > _BYTES_IN_BATCH):
+            yield batch
+            batch, size = [], 0
+        batch.append(row)
+        size += long
+    if batch:
+        yield batch
+
+
+def _head_after(head: Head, rows: Sequence[Row]) -> Head:
+    """The head once these rows are written; its clock never goes back, whatever the machine's does."""
+    ids = [row.id for row in rows]
+    gone = sum(row.removed for row in rows)
+    newest, floor = head.newest, head.floor
+    if any(row.id >= floor for row in rows):
+        newest, floor = _newest(head, rows)
+    return replace(
+        head,
+        sequence=max(time.time_ns() // 1000, head.sequence + 1),
+        count=head.count + sum(row.arrives for row in rows) - gone,
+        smallest=min(head.smallest, *ids),
+        largest=max(head.largest, *ids),
+        floor=floor,
+        newest=newest,
+    )
+
+
+def _newest(head: Head, rows: Sequence[Row]) -> tuple[Mapping[int, str], int]:
+    merged = dict(head.newest) | {row.id: row.text for row in rows if row.id >= head.floor}
+    for row in rows:
+        if row.removed:
+            merged.pop(row.id, None)
+    kept, floor = sorted(merged, reverse=True), head.floor
+    size = _IN_HEAD
+    while len(kept) > size or len(pack({number: merged[number] for number in kept})) > _LONGEST_HEAD:
+        size = size if len(kept) > size else len(kept) // 2
+        # What falls out was the smallest: the head says nothing of it and of anything below the ones that stay.
+        floor = kept[size] + 1
+        kept = kept[:size]
+    return {number: merged[number] for number in kept}, floor

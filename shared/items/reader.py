@@ -1,0 +1,199 @@
+"""Table `resources`: every item that was polled, the newest of each resource, and the order in which they arrived."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from shared.items.head import TABLE, heads
+from shared.json_bodies import encode
+from shared.storage.messages import get_payload
+from shared.storage.rows import LARGEST_ID, row_key
+from shared.times import iso, parse_time
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    from shared.items.head import Head
+    from shared.storage.account import Storage
+
+ARRIVAL = "a"
+# An arrival row holds at most so many items: the last two digits of a state count them.
+ARRIVALS_IN_ROW = 100
+
+_PAGE = 1000
+# Rows of a window that are read before it is taken to be too wide.
+_TOO_MANY = 4 * _PAGE
+_FEW = 3
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:")
+
+Item = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Known:
+    """What a stored row says of its item: content hash, changes so far, whether it is gone, and when it was seen."""
+
+    hash: str
+    revision: int = 0
+    removed: bool = False
+    seen: str = ""
+
+
+def canonical(value: Any) -> Any:
+    """The value without what may differ between two answers that mean the same: absence, time formats, order."""
+    if isinstance(value, dict):
+        told = ((name, canonical(part)) for name, part in value.items())
+        return {name: part for name, part in told if part is not None and part != ""}
+    if isinstance(value, list):
+        return sorted((canonical(part) for part in value), key=lambda part: json.dumps(part, sort_keys=True))
+    if isinstance(value, str) and _TIME.match(value):
+        try:
+            return iso(parse_time(value).replace(microsecond=0))
+        except ValueError:
+            return value
+    return value
+
+
+def content_hash(item: Mapping[str, Any]) -> str:
+    """SHA-256 of the item's canonical JSON, in hex."""
+    text = json.dumps(canonical(item), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def item_text(item: Mapping[str, Any]) -> str:
+    """The whole item as compact JSON, with whole numbers exact."""
+    return encode(item).decode()
+
+
+def get(storage: Storage, resource: str, item_id: int) -> Item | None:
+    """The item as the PBX sent it last, or None where it is unknown or gone."""
+    from azure.core.exceptions import ResourceNotFoundError
+
+    try:
+        row = storage.table(TABLE).get_entity(resource, row_key(item_id))
+    except ResourceNotFoundError:
+        return None
+    return None if row.get("removed") else _item(storage, row)
+
+
+def stored(storage: Storage, resource: str, item_id: int) -> Item | None:
+    """The item as it was seen last, also when it is gone."""
+    rows = dict(_rows(storage, resource, item_id, item_id + 1, ()))
+    return _item(storage, rows[item_id]) if rows else None
+
+
+def known(storage: Storage, resource: str, ids: Collection[int] | None = None) -> dict[int, Known]:
+    """What is stored of these items, or of all of the resource's; ids that are not stored are left out."""
+    if ids is not None and not ids:
+        return {}
+    low, high = (0, LARGEST_ID) if ids is None else (min(ids), max(ids))
+    found = _rows(storage, resource, low, high + 1, ("hash", "revision", "removed", "lastSeen"))
+    wanted = None if ids is None else set(ids)
+    return {number: _known(row) for number, row in found if wanted is None or number in wanted}
+
+
+def _known(row: Mapping[str, Any]) -> Known:
+    seen = row.get("lastSeen")
+    return Known(
+        hash=row["hash"],
+        revision=row.get("revision", 0),
+        removed=bool(row.get("removed")),
+        seen=iso(seen) if seen else "",
+    )
+
+
+def query(
+    storage: Storage, resource: str, *, below: int | None = None, above: int = -1, limit: int = _PAGE
+) -> list[Item]:
+    """
+    The newest items, newest first, with ids less than `below` and greater than `above`.
+
+    The first 200 or so come from the head row. A table cannot be read backwards: further ones come from windows
+    of ids that go down from `below`, as wide as the spread of the stored ids suggests.
+    """
+    start = heads(storage).recent(resource)
+    top = start.largest + 1 if below is None else min(below, start.largest + 1)
+    numbers = sorted((number for number in start.newest if above < number < top), reverse=True)
+    found = [json.loads(start.newest[number]) for number in numbers[:limit]]
+    bottom = max(above + 1, start.smallest)
+    rest = _downwards(storage, resource, range(bottom, min(top, start.floor)), limit - len(found), start)
+    return found + rest
+
+
+def _downwards(storage: Storage, resource: str, span: range, limit: int, start: Head) -> list[Item]:
+    bottom, top, found = span.start, span.stop, list[Item]()
+    width = max(1, 2 * (start.largest - start.smallest + 1) * max(limit, 1) // max(start.count, 1))
+    while len(found) < limit and top > bottom:
+        low = max(bottom, top - width)
+        rows = []
+        for pair in _rows(storage, resource, low, top, ()):
+            rows.append(pair)
+            if len(rows) > _TOO_MANY + limit and width > 1:
+                break
+        else:
+            live = [row for _, row in reversed(rows) if not row.get("removed")]
+            found += [_item(storage, row) for row in live[: limit - len(found)]]
+            top, width = low, width * 4
+            continue
+        width = max(1, min(width, top - low) // 8)
+    return found
+
+
+def present(storage: Storage, resource: str) -> str:
+    """The state after which everything counts as arriving from now on."""
+    return str(heads(storage).read(resource).sequence * ARRIVALS_IN_ROW + ARRIVALS_IN_ROW - 1)
+
+
+def arrived_after(storage: Storage, resource: str, state: str, limit: int) -> list[tuple[str, Item]]:
+    """
+    The items that were stored after a state, in the order of their arrival, each with the state after it.
+
+    Arrival is ours: a long call counts as new when history gets it, however small its id. States are numbers of
+    at most 18 digits; `0` or an empty one begins with the first item ever stored.
+    """
+    after, found = int(state or 0), list[tuple[str, Item]]()
+    for sequence, ids in _arrivals(storage, resource, after // ARRIVALS_IN_ROW):
+        numbered = ((sequence * ARRIVALS_IN_ROW + place, number) for place, number in enumerate(ids))
+        fresh = {number: arrival for arrival, number in numbered if arrival > after}
+        live = _several(storage, resource, fresh)
+        found += [(str(fresh[number]), live[number]) for number in fresh if number in live]
+        if len(found) >= limit:
+            break
+    return found[:limit]
+
+
+def _arrivals(storage: Storage, resource: str, first: int) -> Iterator[tuple[int, list[int]]]:
+    condition = f"RowKey ge '{ARRIVAL}{first:020d}' and RowKey lt '{ARRIVAL}~'"
+    for row in storage.table(TABLE).query_entities(f"PartitionKey eq '{resource}' and {condition}"):
+        yield int(row["RowKey"][len(ARRIVAL) :]), json.loads(row["ids"])
+
+
+def _several(storage: Storage, resource: str, ids: Collection[int]) -> dict[int, Item]:
+    if len(ids) <= _FEW:
+        found = ((number, get(storage, resource, number)) for number in ids)
+        return {number: item for number, item in found if item is not None}
+    rows = _rows(storage, resource, min(ids), max(ids) + 1, ())
+    return {number: _item(storage, row) for number, row in rows if number in ids and not row.get("removed")}
+
+
+def _rows(
+    storage: Storage, resource: str, low: int, high: int, columns: Iterable[str]
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The rows with ids from `low` to less than `high`, smallest first."""
+    condition = f"RowKey ge '{row_key(max(low, 0))}' and RowKey lt '{row_key(high)}'"
+    select = ["RowKey", *columns] if columns else None
+    found = storage.table(TABLE).query_entities(f"PartitionKey eq '{resource}' and {condition}", select=select)
+    for row in found:
+        yield int(row["RowKey"]), row
+
+
+def _item(storage: Storage, row: Mapping[str, Any]) -> Item:
+    packed = row.get("packed")
+    text = row.get("item") or (zlib.decompress(packed) if packed else get_payload(storage, row["payload"]))
+    item: Item = json.loads(text)
+    return item

@@ -1,0 +1,1 @@
+"""Recordings and voicemails, from the PBX into Blob Storage; nothing else downloads."""

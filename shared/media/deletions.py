@@ -1,0 +1,57 @@
+"""Media that the PBX has deleted: our copies are marked or deleted, whichever of copy and deletion comes first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from shared.storage.account import Storage
+
+# One row a voicemail: the name of its blob, and when we heard that the PBX has deleted it.
+TABLE = "media"
+_DELETED = "deletedAtPbx"
+
+
+def note_copy(storage: Storage, kind: str, id: int, blob: str) -> None:
+    """Note where a copy is going to be: once it is deleted at the PBX, nobody there can tell its date any more."""
+    _add(storage, kind, id, {"blob": blob})
+
+
+def deleted_at(storage: Storage, kind: str, id: int) -> str | None:
+    """When we heard that the PBX has deleted this one, as ISO 8601; None if it has not."""
+    return _row(storage, kind, id).get(_DELETED)
+
+
+def withdraw(storage: Storage, kind: str, container: str, id: int, *, when: str, delete: bool) -> None:
+    """
+    Note that the PBX has deleted this one, then mark our copies in their metadata, or delete them.
+
+    The note comes first: whoever is copying it looks for the note once the blob is there.
+    """
+    _add(storage, kind, id, {_DELETED: when})
+    blob = _row(storage, kind, id).get("blob")
+    if not blob:
+        return
+    client = storage.container(container)
+    for found in client.list_blobs(name_starts_with=str(blob).rpartition(".")[0] + ".", include=["metadata"]):
+        metadata = found.metadata or {}
+        if delete:
+            client.delete_blob(found.name, delete_snapshots="include")
+        elif _DELETED not in metadata:
+            client.get_blob_client(found.name).set_blob_metadata({**metadata, _DELETED: when})
+
+
+def _row(storage: Storage, kind: str, id: int) -> Mapping[str, Any]:
+    from azure.core.exceptions import ResourceNotFoundError
+
+    try:
+        return storage.table(TABLE).get_entity(kind, f"{id:020d}")
+    except ResourceNotFoundError:
+        return {}
+
+
+def _add(storage: Storage, kind: str, id: int, fact: Mapping[str, Any]) -> None:
+    # Merged by the service: copy and deletion add to the same row without overwriting each other.
+    storage.table(TABLE).upsert_entity({"PartitionKey": kind, "RowKey": f"{id:020d}", **fact})

@@ -1,0 +1,1 @@
+"""One budget of PBX calls for all instances, kept in table `budget`."""

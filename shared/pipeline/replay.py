@@ -1,0 +1,133 @@
+"""Second chances: dead letters put back where they came from, and what happened told again to a subscriber."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.deliveries.fanout import send_delivery, send_range
+from shared.errors import NotFound, Refused, Unprocessable
+from shared.events.model import Moment
+from shared.events.receive import accept
+from shared.events.table import event_named
+from shared.json_bodies import read_body
+from shared.storage.account import reaching_storage
+from shared.storage.dead_letters import TABLE
+from shared.storage.messages import get_payload, read, send
+from shared.subscriptions.store import subscriptions
+from shared.times import iso, now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from shared.bridge import Bridge
+
+LARGEST_LIMIT = 1000
+
+
+class Choice(BaseModel):
+    """Which dead letters to put back: of a kind, one by its id, at most so many."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    kind: str | None = None
+    id: str | None = None
+    limit: int = Field(default=100, ge=1, le=LARGEST_LIMIT, strict=True)
+
+
+class Span(BaseModel):
+    """A range of time, by when the app learnt of events."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    date_from: Moment
+    date_to: Moment | None = None
+
+
+def _event(bridge: Bridge, letter: Mapping[str, Any], body: bytes) -> None:
+    # Its row may be there already: what is left of its follow-ups is done then.
+    message = {**read(bridge.storage, body), "resume": 1}
+    send(bridge.storage, "events", message, name=str(message.get("id", letter["RowKey"])))
+
+
+def _media(bridge: Bridge, letter: Mapping[str, Any], body: bytes) -> None:
+    message = {**read(bridge.storage, body), "attempt": 0, "waits": 0, "received": iso(now())}
+    send(bridge.storage, "media", message, name=str(letter["RowKey"]))
+
+
+def _delivery(bridge: Bridge, letter: Mapping[str, Any], body: bytes) -> None:
+    message = read(bridge.storage, body)
+    if message.get("kind") == "deliver":
+        send_delivery(bridge, str(message["subscription"]), str(message["event"]), again=True)
+    else:
+        send(bridge.storage, "deliveries", message, name=str(letter["RowKey"]))
+
+
+def _refused(bridge: Bridge, letter: Mapping[str, Any], body: bytes) -> None:
+    event = event_named(str(letter["RowKey"]).partition("-")[0])
+    accept(bridge.storage, bridge.settings, event, body)
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """A row: a kind of dead letter, and how one goes back."""
+
+    kind: str
+    send: Callable[[Bridge, Mapping[str, Any], bytes], None]
+
+
+RETURNS: tuple[Return, ...] = (
+    Return("event", _event),
+    Return("media", _media),
+    Return("delivery", _delivery),
+    Return("refused", _refused),
+)
+
+
+def replay_letters(bridge: Bridge, body: bytes) -> dict[str, Any]:
+    """
+    Put dead letters back and delete them: how many went, and the ids of those that stay because they cannot.
+
+    `body` is a Choice, or empty for the first hundred of any kind. Each letter is on its queue before it is deleted,
+    so that none is lost; one that comes twice has its effect once.
+    """
+    choice, known = read_body(Choice, body or b"{}"), {row.kind: row for row in RETURNS}
+    condition = " and ".join(
+        f"{column} eq '{value.replace(chr(39), chr(39) * 2)}'"
+        for column, value in (("PartitionKey", choice.kind), ("RowKey", choice.id))
+        if value is not None
+    )
+    with reaching_storage():
+        table = bridge.storage.table(TABLE)
+        letters = list(islice(table.query_entities(condition) if condition else table.list_entities(), choice.limit))
+        stay: list[str] = []
+        for letter in letters:
+            row = known.get(letter["PartitionKey"])
+            if row is None or not _returned(bridge, row, letter):
+                stay.append(letter["RowKey"])
+                continue
+            table.delete_entity(letter["PartitionKey"], letter["RowKey"])
+    return {"replayed": len(letters) - len(stay), "kept": stay}
+
+
+def _returned(bridge: Bridge, row: Return, letter: Mapping[str, Any]) -> bool:
+    try:
+        body = get_payload(bridge.storage, letter["payload"]) if "payload" in letter else letter["body"].encode()
+        row.send(bridge, letter, body)
+    except (Refused, Unprocessable, KeyError):
+        return False
+    return True
+
+
+def replay_span(bridge: Bridge, id: str, body: bytes) -> dict[str, Any]:
+    """Tell a subscriber again what came in during a range of time, a Span; raises NotFound, or Invalid."""
+    span = read_body(Span, body or b"{}")
+    until = span.date_to or now()
+    with reaching_storage():
+        if subscriptions(bridge.storage).get(id) is None:
+            raise NotFound("no such subscription")
+        send_range(bridge, id, span.date_from, until, again=True)
+    return {"subscription": id, "date_from": iso(span.date_from), "date_to": iso(until)}

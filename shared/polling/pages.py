@@ -1,0 +1,144 @@
+"""Reading a list of the PBX to its end, whatever its order and however small its pages."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakKeyDictionary
+
+from shared.errors import BudgetExhausted, PbxNotUnderstood, PbxRefused
+from shared.storage.rows import LARGEST_ID
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from types import TracebackType
+
+    from shared.items.reader import Item
+    from shared.pbx.client import Pbx
+    from shared.pbx.resources import Resource
+
+logger = logging.getLogger(__name__)
+
+# The largest page of the PBX is not documented; a smaller one, or its own, is asked for when this is refused.
+_LIMITS: tuple[int | None, ...] = (1000, 100, None)
+_accepted: WeakKeyDictionary[Pbx, dict[str, tuple[int | None, ...]]] = WeakKeyDictionary()
+# Items that leave a list while it is paged move the others forward.
+_OVERLAP = 5
+_MOST_PAGES = 20_000
+# Seconds for which a list that has begun waits for calls in all: to begin again would never get to its end. One list
+# at a time in a process, so that the others' threads stay free.
+_LONGEST_WAIT = 1200.0
+_patient = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The items of a page that no page before it had, by id, and the offset at which the next one begins."""
+
+    items: Mapping[int, Item]
+    next_offset: int
+    newest_first: bool
+
+
+def id_of(resource: Resource, item: Mapping[str, Any]) -> int | None:
+    """The item's id; None where it has none that can be one."""
+    value = item.get(resource.id_field)
+    if isinstance(value, str) and value.isascii() and value.isdecimal():
+        value = int(value[:20])
+    return value if type(value) is int and 0 <= value <= LARGEST_ID else None
+
+
+def pages(
+    pbx: Pbx, resource: Resource, *, lane: str, offset: int = 0, known: int | None = None, **filters: Any
+) -> Iterator[Page]:
+    """
+    The pages of a list from `offset` on, until one brings nothing new; `known` is the id of an item that is not.
+
+    Each is asked for when it is needed. Pages overlap a little, so that what leaves the list meanwhile hides
+    nothing, and an empty answer where they do is asked for once more. A list that has begun waits for more calls
+    where the budget is used up. Raises what Pbx.call raises, and PbxNotUnderstood for a list without an end.
+    """
+    seen = set() if known is None else {known}
+    barren, overlap, paged = 0, len(seen), False
+    with _Patience() as patience:
+        for _ in range(_MOST_PAGES):
+            found = patience.call(partial(_ask, pbx, resource, lane=lane, offset=offset or None, **filters))
+            ids = [id_of(resource, item) for item in found]
+            if None in ids:
+                logger.warning("%s: %d items without an id are left out", resource.name, ids.count(None))
+            pairs = zip(ids, found, strict=True)
+            fresh = {number: item for number, item in pairs if number is not None and number not in seen}
+            if not fresh:
+                barren += 1
+                if barren > 1 or (len(found) <= overlap and (found or not paged)):
+                    return
+                offset += len(found)
+                continue
+            barren, overlap = 0, min(_OVERLAP, len(found) // 4)
+            paged = overlap > 0
+            offset += len(found) - overlap
+            seen |= fresh.keys()
+            yield Page(fresh, offset, ids == sorted(fresh, reverse=True))
+    raise PbxNotUnderstood(resource.list_operation, "the list has no end")
+
+
+class _Patience:
+    """Has a list that has begun wait where the budget is used up, unless another one of this process waits already."""
+
+    def __init__(self) -> None:
+        self._begun = False
+        self._until: float | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._until is not None:
+            _patient.release()
+
+    def call(self, ask: Callable[[], list[Item]]) -> list[Item]:
+        """What is asked for; raises BudgetExhausted where there is no waiting, or no end of it."""
+        while True:
+            try:
+                found = ask()
+            except BudgetExhausted as error:
+                if not self._may_wait():
+                    raise
+                threading.Event().wait(error.retry_after)
+            else:
+                self._begun = True
+                return found
+
+    def _may_wait(self) -> bool:
+        if self._until is None:
+            if not self._begun or not _patient.acquire(blocking=False):
+                return False
+            self._until = time.monotonic() + _LONGEST_WAIT
+        return time.monotonic() < self._until
+
+
+def _ask(pbx: Pbx, resource: Resource, **parameters: Any) -> list[Item]:
+    accepted = _accepted.setdefault(pbx, {})
+    limits, refused = list(accepted.get(resource.name, _LIMITS)), False
+    while True:
+        try:
+            found: list[Item] = pbx.call(resource.list_operation, limit=limits[0], **parameters)
+        except PbxRefused:
+            refused = True
+            if len(limits) == 1:
+                raise
+        except PbxNotUnderstood:
+            # The page may have been too long.
+            if len(limits) < len(_LIMITS):
+                raise
+        else:
+            if refused:
+                accepted[resource.name] = tuple(limits)
+            return found
+        limits.pop(0)

@@ -1,0 +1,103 @@
+"""A lease in table storage: one process at a time does what must not be done twice."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from shared.errors import Conflict
+from shared.times import now
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from shared.storage.account import Storage
+
+PARTITION = "lease"
+# Longer than any single step between two renewals takes, and how long a process that died keeps others waiting.
+LENGTH = timedelta(seconds=45)
+_LOOK_SECONDS = 0.2
+
+
+class Lease:
+    """A row that names its holder until a moment; whoever finds that moment passed may take it over."""
+
+    def __init__(self, storage: Storage, table: str, name: str) -> None:
+        self._table = storage.table(table)
+        self._name = name
+        self._owner = uuid4().hex
+        self._etag: str | None = None
+
+    def take(self) -> None:
+        """Take the lease, or prolong it; raises Conflict when somebody else holds it."""
+        from azure.core import MatchConditions
+        from azure.core.exceptions import HttpResponseError
+        from azure.data.tables import UpdateMode
+
+        etag = self._etag or self._expired()
+        row: dict[str, Any] = {"PartitionKey": PARTITION, "RowKey": self._name, "owner": self._owner}
+        row["until"] = now() + LENGTH
+        try:
+            if etag is None:
+                answer = self._table.create_entity(row)
+            else:
+                guard: dict[str, Any] = {"etag": etag, "match_condition": MatchConditions.IfNotModified}
+                answer = self._table.update_entity(row, mode=UpdateMode.REPLACE, **guard)
+        except HttpResponseError as error:
+            if error.status_code not in (404, 409, 412):
+                raise
+            raise Conflict(f"{self._name} is being worked on elsewhere") from error
+        self._etag = str(answer["etag"])
+
+    def free(self) -> None:
+        """Let the next one have it."""
+        from azure.core import MatchConditions
+        from azure.core.exceptions import HttpResponseError
+
+        guard: dict[str, Any] = {"etag": self._etag, "match_condition": MatchConditions.IfNotModified}
+        try:
+            self._table.delete_entity(PARTITION, self._name, **guard)
+        except HttpResponseError as error:
+            if error.status_code not in (404, 412):
+                raise
+
+    def _expired(self) -> str | None:
+        from azure.core.exceptions import ResourceNotFoundError
+
+        try:
+            row = self._table.get_entity(PARTITION, self._name)
+        except ResourceNotFoundError:
+            return None
+        if row["until"] > now():
+            raise Conflict(f"{self._name} is being worked on elsewhere")
+        return str(row.metadata["etag"])
+
+
+@contextmanager
+def leased(storage: Storage, table: str, name: str, *, patience: float = 0) -> Iterator[Lease]:
+    """
+    Hold the lease within; what takes long calls `take` again in between.
+
+    Raises Conflict when somebody else still holds it after `patience` seconds.
+    """
+    lease = Lease(storage, table, name)
+    _take(lease, time.monotonic() + patience)
+    try:
+        yield lease
+    finally:
+        lease.free()
+
+
+def _take(lease: Lease, deadline: float) -> None:
+    while True:
+        try:
+            lease.take()
+            return
+        except Conflict:
+            if time.monotonic() >= deadline:
+                raise
+            threading.Event().wait(_LOOK_SECONDS)

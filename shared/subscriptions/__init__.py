@@ -1,0 +1,1 @@
+"""Who wants which events, where and signed how; nothing here posts."""

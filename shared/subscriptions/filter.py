@@ -1,0 +1,119 @@
+"""Which events a subscriber wants: the filter of a subscription, checked when it is made and asked for each event."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+
+from shared.phones import dialled, e164
+from shared.storage.rows import LARGEST_ID
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from shared.events.event import Fact
+
+PREFIX_PATTERN = r"^(?:\+|00)?[0-9]{1,15}$"
+
+
+Number = Annotated[str, AfterValidator(dialled)]
+
+
+class Criteria(BaseModel):
+    """A filter: an event has to meet every part of it that is there."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    direction: Literal["in", "out"] | None = None
+    contact_id: int | None = Field(default=None, ge=1, le=LARGEST_ID, strict=True)
+    caller: Number | None = None
+    destination: Number | None = None
+    prefix: str | None = None
+
+    @field_validator("prefix")
+    @classmethod
+    def _digits(cls, text: str | None) -> str | None:
+        if text is None:
+            return None
+        plain = re.sub(r"[ .()-]", "", text)
+        if not re.fullmatch(PREFIX_PATTERN[:-1] + r"\Z", plain):
+            raise ValueError("how a phone number begins is expected, such as +371")
+        return f"+{plain[2:]}" if plain.startswith("00") else plain
+
+    def told(self) -> dict[str, Any]:
+        """The parts that are there, as JSON."""
+        return self.model_dump(exclude_none=True)
+
+
+NAMES = tuple(Criteria.model_fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """A phone number in the ways that one can ask for it."""
+
+    sent: str | None
+    full: str | None
+    national: str | None
+
+    @classmethod
+    def of(cls, number: str | None, region: str) -> Numbers:
+        """The number as it was sent, in E.164, and as it is dialled in its own country."""
+        full = e164(number, region)
+        code = _country(region)
+        national = full.removeprefix(code) if full and full.startswith(code) else None
+        return cls(number, full, national)
+
+    def is_same(self, wanted: str, region: str) -> bool:
+        """Whether it is the wanted one, however the two are written."""
+        full = e164(wanted, region)
+        return self.sent is not None and (self.sent == wanted or (full is not None and self.full == full))
+
+    def begins(self, prefix: str) -> bool:
+        """Whether it begins so: from the plus on, or without one as it is dialled at home."""
+        ways = (self.full, self.full and self.full[1:], self.national)
+        return any(way is not None and way.startswith(prefix) for way in ways)
+
+
+def _country(region: str) -> str:
+    import phonenumbers
+
+    return f"+{phonenumbers.country_code_for_region(region)}"
+
+
+def _direction(fact: Fact, wanted: str, region: str) -> bool:
+    return bool(getattr(fact.data, "direction", None) == wanted)
+
+
+def _contact(fact: Fact, wanted: int, region: str) -> bool:
+    return bool(getattr(fact.data, "contactID", None) == wanted)
+
+
+def _caller(fact: Fact, wanted: str, region: str) -> bool:
+    return Numbers.of(fact.caller, region).is_same(wanted, region)
+
+
+def _destination(fact: Fact, wanted: str, region: str) -> bool:
+    return Numbers.of(getattr(fact.data, "destination", None), region).is_same(wanted, region)
+
+
+def _begins(fact: Fact, wanted: str, region: str) -> bool:
+    told = (fact.caller, getattr(fact.data, "destination", None))
+    return any(Numbers.of(number, region).begins(wanted) for number in told)
+
+
+TESTS: Mapping[str, Callable[[Fact, Any, str], bool]] = {
+    "direction": _direction,
+    "contact_id": _contact,
+    "caller": _caller,
+    "destination": _destination,
+    "prefix": _begins,
+}
+
+
+def meets(fact: Fact, wanted: Mapping[str, Any], region: str) -> bool:
+    """Whether an event is wanted; one that lacks a field that is asked for is not."""
+    return all(TESTS[name](fact, value, region) for name, value in wanted.items())

@@ -1,0 +1,204 @@
+"""Table `subscriptions`: who is told of events, changed in step by all instances and remembered for seconds."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import replace
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from shared.errors import Conflict, NotFound, TooManySubscriptions
+from shared.once import once
+from shared.subscriptions.signatures import new_secret
+from shared.subscriptions.subscription import KEY, PARTITION, Subscription, subscription_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from azure.data.tables import TableClient
+
+    from shared.storage.account import Storage
+
+TABLE = "subscriptions"
+MOST = 200
+# How long a process may go on without looking who has subscribed meanwhile.
+STALE_SECONDS = 2.0
+# Both secrets sign for so long after a new one was made.
+OVERLAP_SECONDS = 24 * 3600
+_CENSUS = "census"
+_TWIN = "of-"
+_TRIES = 16
+
+
+class Subscriptions:
+    """All subscriptions; a process reads them again every two seconds while it asks, and at once when it made one."""
+
+    def __init__(self, storage: Storage, clock: Callable[[], float] = time.monotonic) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._known: dict[str, Subscription] = {}
+        self._fresh_until = -1.0
+        self._changes = 0
+        self._lock = Lock()
+
+    def all(self) -> Iterable[Subscription]:
+        """Everyone, as of at most two seconds ago."""
+        return tuple(self._all().values())
+
+    def get(self, id: str) -> Subscription | None:
+        """The subscription with this id, as of at most two seconds ago; None when there is none, or no longer."""
+        return self._all().get(id) or self._look(id)
+
+    def make(self, wish: Subscription, secret: str | None = None) -> tuple[Subscription, bool]:
+        """
+        The subscription that is wished for, and whether it is new: a wish like an earlier one finds that again.
+
+        An earlier one that was disabled works again, and one that comes with another `secret` takes that beside its
+        own for a day. Raises TooManySubscriptions, and Conflict when others kept changing them.
+        """
+        for _ in range(_TRIES):
+            census, rows = self._rows()
+            twin = rows.get(_TWIN + wish.twin)
+            if twin is not None:
+                found = self._again(twin["id"], secret)
+                if found is None:
+                    continue  # it was ended meanwhile
+                return found, False
+            if sum(key.startswith(KEY) for key in rows) >= MOST:
+                raise TooManySubscriptions(f"there are {MOST} subscriptions")
+            marker = {"PartitionKey": PARTITION, "RowKey": _TWIN + wish.twin, "id": wish.id}
+            if self._commit(census, [("create", wish.row()), ("create", marker)]):
+                return wish, True
+        raise Conflict("subscriptions kept changing")
+
+    def end(self, id: str) -> bool:
+        """End a subscription; False when there was none."""
+        for _ in range(_TRIES):
+            found = self._look(id)
+            if found is None:
+                return False
+            census, rows = self._rows()
+            keys = [key for key in (KEY + id, _TWIN + found.twin) if key in rows]
+            gone: list[Any] = [("delete", {"PartitionKey": PARTITION, "RowKey": key}) for key in keys]
+            if gone and self._commit(census, gone):
+                return True
+        raise Conflict("subscriptions kept changing")
+
+    def of_address(self, endpoint: str) -> Iterable[Subscription]:
+        """Those of a callback address, as of now."""
+        self.forget()
+        return [one for one in self.all() if one.endpoint == endpoint]
+
+    def rotate(self, id: str, secret: str | None = None) -> str:
+        """Give a subscription a new secret; the old one signs beside it for a day. Raises NotFound."""
+        fresh = secret or new_secret()
+        limit = time.time() + OVERLAP_SECONDS
+
+        def renewed(one: Subscription) -> Subscription:
+            kept = tuple((old, min(until or limit, limit)) for old, until in one.secrets if old != fresh)
+            return replace(one, secrets=((fresh, None), *kept[:1]))
+
+        if self.change(id, renewed) is None:
+            raise NotFound("no such subscription")
+        return fresh
+
+    def change(self, id: str, changed: Callable[[Subscription], Subscription | None]) -> Subscription | None:
+        """
+        Change a subscription under its ETag; the changed one, or None when it is gone or `changed` left it alone.
+
+        Raises Conflict when others kept changing it.
+        """
+        from azure.core import MatchConditions
+        from azure.core.exceptions import HttpResponseError
+        from azure.data.tables import UpdateMode
+
+        for _ in range(_TRIES):
+            row = self._row(id)
+            new = changed(subscription_of(row)) if row is not None else None
+            if row is None or new is None:
+                return None
+            try:
+                self._table.update_entity(
+                    new.row(),
+                    mode=UpdateMode.REPLACE,
+                    etag=row.metadata["etag"],
+                    match_condition=MatchConditions.IfNotModified,
+                )
+            except HttpResponseError as error:
+                if error.status_code not in (404, 412):
+                    raise
+                continue
+            self.forget()
+            return new
+        raise Conflict("the subscription kept changing")
+
+    def forget(self) -> None:
+        """Read anew when asked next."""
+        self._changes += 1
+        self._fresh_until = -1.0
+
+    def _again(self, id: str, secret: str | None) -> Subscription | None:
+        found = self._look(id)
+        if found is not None and secret and secret != found.secrets[0][0]:
+            self.rotate(id, secret)
+        if found is not None and found.disabled:
+            self.change(id, lambda one: replace(one, trying=True) if one.disabled else None)
+        return found
+
+    @property
+    def _table(self) -> TableClient:
+        return self._storage.table(TABLE)
+
+    def _all(self) -> dict[str, Subscription]:
+        with self._lock:
+            if self._clock() >= self._fresh_until:
+                # What is read now is as old as the beginning of the reading.
+                began, changes = self._clock(), self._changes
+                condition = f"PartitionKey eq '{PARTITION}' and RowKey ge '{KEY}' and RowKey lt '{KEY}~'"
+                rows = self._table.query_entities(condition)
+                self._known = {(one := subscription_of(row)).id: one for row in rows}
+                self._fresh_until = began + STALE_SECONDS if changes == self._changes else -1.0
+            return self._known
+
+    def _row(self, id: str) -> Any:
+        from azure.core.exceptions import ResourceNotFoundError
+
+        try:
+            return self._table.get_entity(PARTITION, KEY + id)
+        except ResourceNotFoundError:
+            return None
+
+    def _look(self, id: str) -> Subscription | None:
+        row = self._row(id)
+        return subscription_of(row) if row is not None else None
+
+    def _rows(self) -> tuple[Any, dict[str, Any]]:
+        """The row that every change of their number passes, and all others."""
+        rows = {row["RowKey"]: row for row in self._table.query_entities(f"PartitionKey eq '{PARTITION}'")}
+        return rows.pop(_CENSUS, None), rows
+
+    def _commit(self, census: Any, changes: list[Any]) -> bool:
+        """Make these changes together if nobody has made others since the census was read."""
+        from azure.core import MatchConditions
+        from azure.core.exceptions import HttpResponseError
+
+        passed = {"PartitionKey": PARTITION, "RowKey": _CENSUS, "turn": secrets.token_hex(8)}
+        unchanged = (
+            {"etag": census.metadata["etag"], "match_condition": MatchConditions.IfNotModified} if census else {}
+        )
+        turn = ("update", passed, unchanged) if census else ("create", passed)
+        try:
+            self._table.submit_transaction([turn, *changes])
+        except HttpResponseError as error:
+            if error.status_code not in (404, 409, 412):
+                raise
+            return False
+        self.forget()
+        return True
+
+
+@once
+def subscriptions(storage: Storage) -> Subscriptions:
+    """This process's view of the subscriptions in a storage account."""
+    return Subscriptions(storage)

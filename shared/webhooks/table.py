@@ -1,0 +1,110 @@
+"""Table `webhooks`: what we made at the PBX, and what is wanted there."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from shared.errors import ConfigError
+from shared.events.table import EVENTS, find_event
+
+if TYPE_CHECKING:
+    from shared.events.table import Event
+    from shared.settings import Settings
+    from shared.storage.account import Storage
+
+TABLE = "webhooks"
+PARTITION = "webhook"
+_ENDED = "ended"
+INTENDED, HELD, ORPHANED = "intended", "held", "maybe orphaned"
+_KEYS = ("PartitionKey", "RowKey")
+_SETTINGS = {
+    "PUBLIC_BASE_URL": "this app's own address, such as https://<app>.azurewebsites.net",
+    "PBX_WEBHOOK_KEY": "the function key of the receivers",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Webhook:
+    """
+    A row: one webhook that we made, or may have made; `endpoint` is a hash of its URL, which holds a key.
+
+    It is `intended` before the PBX is asked, `held` afterwards, and `maybe orphaned` where nobody knows whether
+    the PBX made it, or under which id.
+    """
+
+    key: str
+    event: str
+    state: str
+    endpoint: str
+    host: str
+    id: str = ""
+    created: str = ""
+    renewed_for: str = ""
+
+    def row(self) -> dict[str, Any]:
+        """Its columns."""
+        columns = {name: value for name, value in asdict(self).items() if name != "key"}
+        return {"PartitionKey": PARTITION, "RowKey": self.key, **columns}
+
+    def told(self) -> dict[str, Any]:
+        """For people to read."""
+        known = self.id or (None if self.state == INTENDED else "unknown")
+        return {"event": self.event, "id": known, "state": self.state, "host": self.host, "created": self.created}
+
+
+def read_webhooks(storage: Storage) -> list[Webhook]:
+    """All that we made and still know of."""
+    rows = storage.table(TABLE).query_entities(f"PartitionKey eq '{PARTITION}'")
+    return [
+        Webhook(key=row["RowKey"], **{name: value for name, value in row.items() if name not in _KEYS}) for row in rows
+    ]
+
+
+def ended_since(storage: Storage) -> str | None:
+    """When all webhooks were deleted for good, as ISO 8601; None while they are kept registered."""
+    from azure.core.exceptions import ResourceNotFoundError
+
+    try:
+        row = storage.table(TABLE).get_entity(_ENDED, _ENDED)
+    except ResourceNotFoundError:
+        return None
+    return str(row["since"])
+
+
+def end(storage: Storage, since: str) -> None:
+    """Keep none registered from now on, until `resume`."""
+    storage.table(TABLE).upsert_entity({"PartitionKey": _ENDED, "RowKey": _ENDED, "since": since})
+
+
+def resume(storage: Storage) -> None:
+    """Keep them registered again."""
+    storage.table(TABLE).delete_entity(_ENDED, _ENDED)
+
+
+def wanted_events(settings: Settings) -> tuple[Event, ...]:
+    """The events that webhooks are wanted for; raises ConfigError for a name that is none of the PBX's."""
+    offered = tuple(event for event in EVENTS if event.source == "pbx")
+    named = [(name, find_event(name)) for name in settings.pbx_events]
+    if unknown := [name for name, event in named if event not in offered]:
+        names = ", ".join(event.name for event in offered)
+        raise ConfigError(f"PBX_EVENTS: {', '.join(unknown)} is not one of {names}")
+    chosen = [event for _, event in named]
+    return tuple(event for event in offered if event in chosen) or offered
+
+
+def endpoint(settings: Settings, event: Event) -> str:
+    """The URL that the PBX posts an event to; a secret. Raises ConfigError while a setting for it is missing."""
+    empty = [
+        f"{name}: missing. Set it to {what}" for name, what in _SETTINGS.items() if not getattr(settings, name.lower())
+    ]
+    if empty:
+        raise ConfigError("Settings to mend before webhooks can be registered: " + "; ".join(empty))
+    return f"{settings.public_base_url}api/events/{event.name}?code={quote(settings.pbx_webhook_key, safe='')}"
+
+
+def endpoint_hash(url: str) -> str:
+    """What is kept of an endpoint, to see whether it has changed."""
+    return hashlib.sha256(url.encode()).hexdigest()

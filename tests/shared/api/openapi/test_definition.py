@@ -1,0 +1,173 @@
+"""The definition keeps every rule that Logic Apps, custom connectors and OpenAPI 2.0 make."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from openapi_spec_validator import OpenAPIV2SpecValidator, validate
+
+from shared.api.actions import ACTIONS
+from shared.api.lists import LISTS
+from shared.api.openapi.definition import definition, served
+from shared.api.openapi.schemas import title
+from shared.api.openapi.triggers import SUBSCRIBABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEFINITION = definition("https", "func-pbx.azurewebsites.net")
+METHODS = ("get", "post", "put", "delete")
+OPERATIONS = [
+    (path, method, operation)
+    for path, methods in DEFINITION["paths"].items()
+    for method, operation in methods.items()
+    if method in METHODS
+]
+IDS = [operation["operationId"] for _, _, operation in OPERATIONS]
+every_operation = pytest.mark.parametrize(("path", "method", "operation"), OPERATIONS, ids=IDS)
+
+
+def schemas(value: Any) -> Iterator[dict[str, Any]]:
+    """Every schema inside, with its own."""
+    if isinstance(value, dict):
+        if "type" in value and isinstance(value["type"], str):
+            yield value
+        for part in value.values():
+            yield from schemas(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from schemas(part)
+
+
+def properties(value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    for schema in schemas(value):
+        yield from schema.get("properties", {}).items()
+
+
+def test_it_is_openapi_2() -> None:
+    assert DEFINITION["swagger"] == "2.0"
+    validate(json.loads(served("https", "localhost:7071")[0]), cls=OpenAPIV2SpecValidator)
+
+
+def test_it_says_where_it_was_asked_for() -> None:
+    told = json.loads(served("http", "127.0.0.1:7071")[0])
+    assert (told["schemes"], told["host"], told["basePath"]) == (["http"], "127.0.0.1:7071", "/api/v2")
+
+
+def test_its_etag_changes_with_its_content_only() -> None:
+    assert served("https", "a")[1] == served("https", "a")[1] != served("https", "b")[1]
+
+
+def test_every_row_of_the_tables_is_there_once() -> None:
+    rows = {row.id for row in (*ACTIONS, *LISTS)} | {event.name for event in SUBSCRIBABLE}
+    assert rows <= set(IDS)
+    assert len(IDS) == len(set(IDS))
+
+
+def test_a_connector_can_be_made_of_it() -> None:
+    info = DEFINITION["info"]
+    assert len(info["title"]) <= 30
+    assert 30 <= len(info["description"]) <= 500
+    assert not re.search(r"(?i)\b(api|connector|power|logic)\b", info["title"])
+    assert DEFINITION["securityDefinitions"]["api_key"]["name"] == "x-functions-key"
+    names = [row["propertyName"] for row in DEFINITION["x-ms-connector-metadata"]]
+    assert names == ["Website", "Privacy policy", "Categories"]
+
+
+@every_operation
+def test_an_operation_is_described(path: str, method: str, operation: dict[str, Any]) -> None:
+    assert re.fullmatch(r"([A-Z][a-z0-9]*|ID)+", operation["operationId"])
+    summary, description = operation["summary"], operation["description"]
+    assert summary[0].isupper() and not summary.endswith(".")
+    assert description[0].isupper() and description.endswith(".")
+    assert summary.rstrip(".").lower() != description.rstrip(".").lower()
+    assert operation.get("x-ms-visibility", "important") in ("important", "advanced", "internal")
+
+
+@every_operation
+def test_every_parameter_is_described(path: str, method: str, operation: dict[str, Any]) -> None:
+    for parameter in operation["parameters"]:
+        if parameter["in"] == "body":
+            assert operation["consumes"] == ["application/json"]
+            continue
+        assert parameter["x-ms-summary"] == parameter["x-ms-summary"].strip()
+        assert parameter["x-ms-summary"][0].isupper()
+        assert parameter["description"].endswith(".")
+        if parameter["in"] == "path":
+            assert parameter["required"] and parameter["x-ms-url-encoding"] == "single"
+        if parameter["required"] and parameter.get("x-ms-visibility") == "internal":
+            assert "default" in parameter
+    named = set(re.findall(r"{(\w+)}", path))
+    assert named == {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "path"}
+
+
+@every_operation
+def test_every_property_is_described(path: str, method: str, operation: dict[str, Any]) -> None:
+    for name, schema in properties(operation):
+        assert schema["x-ms-summary"][0].isupper(), name
+        assert schema["description"].endswith("."), name
+
+
+@every_operation
+def test_every_status_has_an_answer(path: str, method: str, operation: dict[str, Any]) -> None:
+    responses = operation["responses"]
+    assert any(status.startswith("2") for status in responses)
+    assert any(status.startswith("4") for status in responses)
+    for status, response in responses.items():
+        assert response["description"].strip()
+        assert status in ("204", "401") or "schema" in response
+        if status in ("202", "429", "503"):
+            assert response["headers"]["Retry-After"]["type"] == "integer"
+    keyed = operation.get("security") != []
+    assert keyed == ("401" in responses)
+
+
+def test_integers_have_64_bits_and_arrays_say_what_they_hold() -> None:
+    for schema in schemas(DEFINITION["paths"]):
+        if schema["type"] == "integer" and "description" in schema and "x-ms-summary" in schema:
+            assert schema["format"] == "int64"
+        if schema["type"] == "array":
+            assert "items" in schema
+
+
+@pytest.mark.parametrize("row", LISTS, ids=lambda row: row.id)
+def test_a_list_is_a_polling_trigger(row: Any) -> None:
+    schema = DEFINITION["paths"][f"/{row.path}"]["get"]
+    assert schema["x-ms-trigger"] == "batch"
+    assert schema["x-ms-trigger-metadata"] == {"mode": "polling", "kind": "query"}
+    assert schema["responses"]["202"]["headers"].keys() == {"Location", "Retry-After"}
+    cursor = next(given for given in schema["parameters"] if given["name"].startswith("initial_"))
+    assert (cursor["default"], cursor["x-ms-visibility"]) == (0, "internal")
+
+
+@pytest.mark.parametrize("event", SUBSCRIBABLE, ids=lambda event: event.name)
+def test_an_event_is_a_webhook_trigger(event: Any) -> None:
+    path = DEFINITION["paths"][f"/webhooks/{event.name}"]
+    assert path["post"]["x-ms-trigger"] == "single"
+    content = path["x-ms-notification-content"]
+    assert content["description"].endswith(".")
+    assert {"type", "eventType", "version", "data"} <= content["schema"]["properties"].keys()
+    assert content["schema"]["properties"]["data"]["properties"]
+    (body,) = (given for given in path["post"]["parameters"] if given["in"] == "body")
+    urls = [name for name, schema in properties(body["schema"]) if schema.get("x-ms-notification-url")]
+    assert urls == ["endpoint"]
+    assert "Location" in path["post"]["responses"]["201"]["headers"]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("callID", "Call ID"),
+        ("callStarted", "Call Started"),
+        ("recordingURL", "Recording URL"),
+        ("previous_contactID", "Previous Contact ID"),
+        ("voicemailBoxName", "Voicemail Box Name"),
+        ("callerid", "Caller ID"),
+        ("eventType", "Event Type"),
+    ],
+)
+def test_a_field_s_title_is_its_name_in_words(name: str, told: str) -> None:
+    assert title(name) == told

@@ -1,0 +1,194 @@
+"""The feed tells what happened, newest first, and loses nothing between its parts."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from shared.api import feed
+from shared.api.parameters import Given
+from shared.errors import Invalid
+from shared.events import store
+from shared.events.event import Fact, check_envelope
+from shared.events.store import FEED, feed_position
+from shared.events.table import event_named
+from shared.times import iso
+
+if TYPE_CHECKING:
+    from shared.bridge import Bridge
+
+START = datetime(2026, 5, 31, 12, tzinfo=UTC)
+NAMES = ("CallStarted", "CallConnected", "CallCompleted")
+
+
+def happening(bridge: Bridge, number: int, event: str, **data: Any) -> dict[str, Any]:
+    """The feed's row of an event that came in so many seconds after the start."""
+    row = event_named(event)
+    envelope, checked = check_envelope(row, {"type": "Event", "version": "v1", "data": data})
+    id = f"{number:052d}".translate(str.maketrans("0123456789", "abcdefghij"))
+    received = START + timedelta(seconds=number)
+    fact = Fact(event=row, id=id, data=checked, envelope=envelope, origin="webhook", received=received)
+    keys = {"PartitionKey": FEED, "RowKey": f"{feed_position(received)}-{id}"}
+    return fact.row(bridge.storage, "LV") | keys
+
+
+@pytest.fixture
+def ids(bridge: Bridge) -> list[str]:
+    """Thirty events of ten calls, newest first."""
+    rows = []
+    for number in range(30):
+        call = {"callID": 100 + number // 3, "contactID": 7, "caller": f"2777115{number % 10}", "remark": number}
+        rows.append(happening(bridge, number, NAMES[number % 3], **call, destination="+37167000123"))
+    table = bridge.storage.table(FEED)
+    table.create_table()
+    table.submit_transaction([("create", row) for row in rows])
+    return [row["id"] for row in rows][::-1]
+
+
+def read(bridge: Bridge, **query: Any) -> dict[str, Any]:
+    return feed.read(bridge, Given(query={name: str(value) for name, value in query.items()}))
+
+
+def told(bridge: Bridge, **query: Any) -> list[str]:
+    return [item["id"] for item in read(bridge, **query)["data"]]
+
+
+def test_an_item_tells_what_came_and_how(bridge: Bridge, ids: list[str]) -> None:
+    answer = read(bridge, limit=1)
+    assert (answer["statusCode"], answer["status"]) == (200, "success")
+    (item,) = answer["data"]
+    assert item == {
+        "id": ids[0],
+        "type": "CallCompleted",
+        "version": "v1",
+        "origin": "webhook",
+        "received": iso(START + timedelta(seconds=29)),
+        "happened": iso(START + timedelta(seconds=29)),
+        "callID": 109,
+        "contactID": 7,
+        "data": {"callID": 109, "contactID": 7, "caller": "27771159", "remark": 29, "destination": "+37167000123"},
+    }
+    assert item.keys() <= {field.name for field in feed.ITEM}
+
+
+def test_it_is_newest_first_and_ends(bridge: Bridge, ids: list[str]) -> None:
+    answer = read(bridge)
+    assert [item["id"] for item in answer["data"]] == ids
+    assert answer["continuation"] is None
+
+
+@pytest.mark.parametrize("limit", [1, 7, 10, 29, 30, 31])
+def test_its_parts_make_the_whole_while_more_comes_in(limit: int, bridge: Bridge, ids: list[str]) -> None:
+    found: list[str] = []
+    mark: dict[str, str] = {}
+    for part in range(40):
+        answer = read(bridge, limit=limit, **mark)
+        assert len(answer["data"]) <= limit
+        found += [item["id"] for item in answer["data"]]
+        if answer["continuation"] is None:
+            break
+        mark = {"continuation": answer["continuation"]}
+        bridge.storage.table(FEED).create_entity(happening(bridge, 100 + part, "CallStarted", callID=1))
+    assert found == ids
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ({"type": "CallConnected"}, lambda number: number % 3 == 1),
+        ({"call_id": 104}, lambda number: number // 3 == 4),
+        ({"number": "27771153"}, lambda number: number % 10 == 3),
+        ({"number": "+371 27771153"}, lambda number: number % 10 == 3),
+        ({"number": "67000123"}, lambda number: True),
+        ({"number": "67000124"}, lambda number: False),
+        ({"date_from": iso(START + timedelta(seconds=20))}, lambda number: number >= 20),
+        ({"date_to": iso(START + timedelta(seconds=20))}, lambda number: number <= 20),
+        ({"type": "CallStarted", "number": "27771150", "call_id": 103}, lambda number: False),
+        ({"type": "CallConnected", "date_from": iso(START + timedelta(seconds=9.5))}, lambda n: n > 9 and n % 3 == 1),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "wanted",
+)
+def test_filters_let_through_what_is_asked_for(query: Any, wanted: Any, bridge: Bridge, ids: list[str]) -> None:
+    expected = [id for id, number in zip(ids, range(29, -1, -1), strict=True) if wanted(number)]
+    assert told(bridge, **query) == expected
+    parts: list[str] = []
+    mark: dict[str, str] = {}
+    while True:
+        answer = read(bridge, limit=2, **query, **mark)
+        parts += [item["id"] for item in answer["data"]]
+        if answer["continuation"] is None:
+            break
+        mark = {"continuation": answer["continuation"]}
+    assert parts == expected
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"type": "CallParked"},
+        {"type": ""},
+        {"call_id": "0"},
+        {"call_id": "1 or 1 eq 1"},
+        {"number": "' or 1 eq 1"},
+        {"date_from": "yesterday"},
+        {"limit": "0"},
+        {"limit": "1001"},
+        {"continuation": ""},
+        {"continuation": "garbage"},
+        {"continuation": "é"},
+        {"continuation": base64.urlsafe_b64encode(b"0" * 32).decode()},
+        {"continuation": base64.urlsafe_b64encode(b"\xff" * 32).decode()},
+    ],
+    ids=str,
+)
+def test_what_does_not_fit_is_refused(query: dict[str, str], bridge: Bridge) -> None:
+    with pytest.raises(Invalid) as refused:
+        read(bridge, **query)
+    assert {field.path for field in refused.value.fields} == query.keys()
+
+
+def test_a_continuation_belongs_to_its_filters(bridge: Bridge, ids: list[str]) -> None:
+    mark = read(bridge, limit=2, type="CallStarted")["continuation"]
+    assert len(told(bridge, limit=3, type="CallStarted", continuation=mark)) == 3
+    with pytest.raises(Invalid):
+        read(bridge, limit=2, type="CallConnected", continuation=mark)
+
+
+def test_a_search_that_finds_little_goes_on_where_it_stopped(
+    bridge: Bridge, ids: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "_PAGES", 1)
+    monkeypatch.setattr(store, "_PAGE", 2)
+    for start in (None, ids[7]):
+        found: list[str] = []
+        mark: dict[str, str] = {} if start is None else {"continuation": read(bridge, limit=7)["continuation"]}
+        for _ in range(30):
+            answer = read(bridge, limit=7, **mark)
+            assert len(answer["data"]) <= 2
+            found += [item["id"] for item in answer["data"]]
+            if answer["continuation"] is None:
+                break
+            mark = {"continuation": answer["continuation"]}
+        assert set(found) <= set(ids)
+        assert found == ids[-len(found) :]
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ({"date_from": "1970-01-01T00:00:00Z"}, 30),
+        ({"date_from": "0001-01-02"}, 30),
+        ({"date_to": "1969-12-31"}, 0),
+        ({"date_to": "9999-12-31"}, 30),
+        ({"date_from": "9999-12-31"}, 0),
+    ],
+)
+def test_any_date_will_do(query: dict[str, str], count: int, bridge: Bridge, ids: list[str]) -> None:
+    assert len(read(bridge, **query)["data"]) == count
+
+
+def test_nothing_has_happened_yet(bridge: Bridge) -> None:
+    assert read(bridge)["data"] == []

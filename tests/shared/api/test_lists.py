@@ -1,0 +1,259 @@
+"""Lists bring what is stored: newest first, filtered, paged; and in the order of arrival for who polls by Location."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from shared.api.list_filters import spans
+from shared.api.lists import IDLE_SECONDS, LISTS, STATE, Page, brought
+from shared.api.parameters import Given
+from shared.calls.store import calls
+from shared.errors import Invalid
+from shared.events.event import Fact
+from shared.events.table import event_named
+from shared.items.intake import Intake, row_of
+from shared.pbx.operations import operation
+from shared.pbx.resources import RESOURCES, Resource, resource
+from shared.storage.rows import LARGEST_ID
+from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, now
+
+if TYPE_CHECKING:
+    from shared.bridge import Bridge
+
+START = datetime(2018, 4, 25, 13, 54, 19, tzinfo=UTC)
+BASE = "https://func-pbx.azurewebsites.net"
+CALLS = resource("call_history")
+
+
+def call_id(minutes: int) -> int:
+    return int((START + timedelta(minutes=minutes)).timestamp()) * 1_000_000 + 97344
+
+
+def call(minutes: int, **fields: Any) -> dict[str, Any]:
+    moment = START + timedelta(minutes=minutes)
+    return {
+        "callID": call_id(minutes),
+        "caller": "27771153",
+        "destination": "+37167000123",
+        "direction": "in",
+        "callStarted": f"{moment:%Y-%m-%dT%H:%M:%S}+0000",
+        "callConnected": None,
+        "contactID": 966,
+    } | fields
+
+
+def store(bridge: Bridge, row: Resource, *items: dict[str, Any]) -> None:
+    intake = Intake(bridge.storage, row.name)
+    intake.add([row_of(int(item[row.id_field]), item) for item in items], now())
+
+
+def ask(bridge: Bridge, row: Resource, **query: Any) -> Page:
+    texts = {name: str(value) for name, value in query.items()}
+    return brought(bridge, operation(row.list_operation), Given(query=texts), BASE)
+
+
+def ids(page: Page, row: Resource = CALLS) -> list[int]:
+    return [item[row.id_field] for item in page.body["data"]]
+
+
+def follow(bridge: Bridge, page: Page, row: Resource = CALLS) -> Page:
+    """Ask where the last answer says."""
+    location = urlsplit(page.headers["Location"])
+    assert f"{location.scheme}://{location.netloc}" == BASE
+    assert location.path == f"/api/v2/trigger/{row.name}"
+    query = {name: values[0] for name, values in parse_qs(location.query).items()}
+    return brought(bridge, operation(row.list_operation), Given(query=query), BASE)
+
+
+def test_there_are_eight_lists() -> None:
+    assert [row.id for row in LISTS] == [row.list_operation for row in RESOURCES]
+
+
+@pytest.mark.parametrize("row", RESOURCES, ids=lambda row: row.name)
+def test_nothing_stored_is_an_empty_list(row: Resource, bridge: Bridge) -> None:
+    page = ask(bridge, row)
+    assert page.status == 200
+    assert page.body == {"version": "v2", "status": "success", "statusCode": 200, "message": "OK", "data": []}
+
+
+@pytest.mark.parametrize("row", RESOURCES, ids=lambda row: row.name)
+def test_a_list_is_newest_first_with_exact_ids(row: Resource, bridge: Bridge) -> None:
+    numbers = [5, 1524664459097344, 150818921852, LARGEST_ID, LARGEST_ID - 1]
+    store(bridge, row, *({row.id_field: number, "extra": "kept"} for number in numbers))
+    page = ask(bridge, row)
+    assert ids(page, row) == sorted(numbers, reverse=True)
+    assert all(item["extra"] == "kept" for item in page.body["data"])
+    assert ids(ask(bridge, row, **{row.cursor_parameter: LARGEST_ID - 1}), row) == [LARGEST_ID]
+    assert ids(ask(bridge, row, **{row.cursor_parameter: LARGEST_ID}), row) == []
+    assert ids(ask(bridge, row, **{row.cursor_parameter: 0}), row) == sorted(numbers, reverse=True)
+    assert ids(ask(bridge, row, **{row.id_parameter: LARGEST_ID}), row) == [LARGEST_ID]
+    assert ids(ask(bridge, row, **{row.id_parameter: 6}), row) == []
+
+
+def test_limit_and_offset_page_through_everything_once(bridge: Bridge) -> None:
+    numbers = random.Random(7).sample(range(1, 10**12), 450)
+    store(bridge, CALLS, *({"callID": number} for number in numbers))
+    assert len(ids(ask(bridge, CALLS))) == 50
+    assert len(ids(ask(bridge, CALLS, limit=1000))) == 450
+    pages = [ids(ask(bridge, CALLS, limit=70, offset=offset)) for offset in range(0, 490, 70)]
+    assert [number for page in pages for number in page] == sorted(numbers, reverse=True)
+    assert ids(ask(bridge, CALLS, offset=450)) == []
+    assert ids(ask(bridge, CALLS, offset=LARGEST_ID)) == []
+
+
+SOME = (
+    call(0),
+    call(1, caller="+37129998877", direction="out", contactID=967),
+    call(2, caller="", destination="27771153"),
+    call(3, caller="anonymous", contactID=None),
+    call(4, caller="29998877", destination="67000123", callStarted=""),
+    call(5, callStarted=None, contactID=967),
+)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({"source": "27771153"}, [5, 0]),
+        ({"source": "+371 2777-1153"}, [5, 0]),
+        ({"source": " 37127771153"}, [5, 0]),
+        ({"source": "29998877"}, [4, 1]),
+        ({"source": "7771153"}, []),
+        ({"destination": "67000123"}, [5, 4, 3, 1, 0]),
+        ({"destination": "+37127771153"}, [2]),
+        ({"direction": "out"}, [1]),
+        ({"contact_id": 967}, [5, 1]),
+        ({"contact_id": 967, "direction": "in"}, [5]),
+        ({"date_from": "2018-04-25T13:56:19+0000"}, [3, 2]),
+        ({"date_from": "2018-04-25T16:56:19+03:00", "date_to": "2018-04-25T13:56:19Z"}, [2]),
+        ({"date_to": "2018-04-25 13:55:19"}, [1, 0]),
+        ({"date_from": "2018-05-25T00:00:00Z"}, []),
+        ({"direction": "in", "limit": 2, "offset": 1}, [4, 3]),
+        ({"initial_call_id": call_id(3)}, [5, 4]),
+        ({"call_id": call_id(1), "direction": "in"}, []),
+        ({"call_id": call_id(1), "direction": "out"}, [1]),
+        ({"unknown": "ignored", "code": "k", "contact_id": 967}, [5, 1]),
+    ],
+    ids=str,
+)
+def test_a_filter_lets_through_what_it_names(query: dict[str, Any], expected: list[int], bridge: Bridge) -> None:
+    store(bridge, CALLS, *SOME)
+    assert ids(ask(bridge, CALLS, **query)) == [call_id(minutes) for minutes in expected]
+
+
+def test_groups_are_found_by_their_members(bridge: Bridge) -> None:
+    groups = resource("groups")
+    store(
+        bridge,
+        groups,
+        {"groupID": 1, "members": [{"contactID": 966}, {"contactID": 967}]},
+        {"groupID": 2, "members": []},
+        {"groupID": 3, "members": None},
+        {"groupID": 4, "members": [{"contactID": 967}]},
+    )
+    assert ids(ask(bridge, groups, contact_id=967), groups) == [4, 1]
+    assert ids(ask(bridge, groups, contact_id=968), groups) == []
+
+
+def test_voicemails_are_found_by_box_sender_time_and_the_employee_whose_call_it_was(bridge: Bridge) -> None:
+    voicemails = resource("voicemails")
+    first = {"voicemailID": 1, "sender": "27771153", "callStarted": "2018-04-25T13:54:19+0000", "voicemailBoxID": 5120}
+    second = {"voicemailID": 2, "sender": "", "callStarted": "2018-04-25T13:55:19+0000", "voicemailBoxID": 5121}
+    store(bridge, voicemails, first, second)
+    event = event_named("CallStarted")
+    envelope = {"type": "Event", "eventType": "CallStarted", "version": "v1", "data": call(0)}
+    told = {"id": "started", "data": event.model.model_validate(call(0)), "envelope": envelope}
+    calls(bridge.storage, bridge.settings.default_region).merge(
+        call_id(0), Fact(event=event, origin="webhook", received=now(), **told)
+    )
+    assert ids(ask(bridge, voicemails, contact_id=966), voicemails) == [1]
+    assert ids(ask(bridge, voicemails, contact_id=967), voicemails) == []
+    assert ids(ask(bridge, voicemails, box_id=5121), voicemails) == [2]
+    assert ids(ask(bridge, voicemails, source="+37127771153"), voicemails) == [1]
+    assert ids(ask(bridge, voicemails, date_from="2018-04-25T13:54:20Z"), voicemails) == [2]
+
+
+@pytest.mark.parametrize("query", [{"limit": "0"}, {"direction": "up"}, {"date_from": "soon"}, {STATE: "x"}], ids=str)
+def test_a_value_that_does_not_fit_is_refused(query: dict[str, Any], bridge: Bridge) -> None:
+    with pytest.raises(Invalid):
+        ask(bridge, CALLS, **query)
+
+
+def test_calls_out_of_the_range_of_dates_are_not_read_but_plain_counters_are() -> None:
+    (above, below), (counters_above, counters_below) = spans(CALLS, {"date_from": START, "date_to": START})[1:]
+    assert above < call_id(0) < below
+    assert below - above < timedelta(days=3).total_seconds() * 1_000_000
+    assert counters_above < 0 and counters_below == FIRST_CLOCK_ID
+    assert spans(CALLS, {"date_from": START})[0] == (LAST_CLOCK_ID, LARGEST_ID + 1)
+    assert spans(CALLS, {"date_from": START, "initial_call_id": LARGEST_ID - 1}) == [(LARGEST_ID - 1, LARGEST_ID + 1)]
+    assert spans(resource("voicemails"), {"date_from": START}) == [(-1, LARGEST_ID + 1)]
+
+
+def test_a_call_with_a_plain_counter_is_found_by_its_date(bridge: Bridge) -> None:
+    store(bridge, CALLS, call(0), call(1, callID=150818921852), call(2, callID=LARGEST_ID), call(90 * 24 * 60))
+    query = {"date_from": "2018-04-25T00:00:00Z", "date_to": "2018-04-26T00:00:00Z"}
+    assert ids(ask(bridge, CALLS, **query)) == [LARGEST_ID, call_id(0), 150818921852]
+
+
+def test_any_date_will_do(bridge: Bridge) -> None:
+    store(bridge, CALLS, call(0))
+    assert ids(ask(bridge, CALLS, date_from="0001-01-02", date_to="9999-12-31T23:59:59Z")) == [call_id(0)]
+
+
+def test_a_state_brings_everything_after_it(bridge: Bridge) -> None:
+    store(bridge, CALLS, *(call(minute) for minute in range(90)))
+    assert len(ids(ask(bridge, CALLS, initial_call_id=str(call_id(9))))) == 80
+    assert len(ids(ask(bridge, CALLS, initial_call_id=str(call_id(9)), limit="3"))) == 3
+    assert len(ids(ask(bridge, CALLS, initial_call_id="0"))) == 50
+
+
+@pytest.mark.parametrize("state", ["now", ""])
+def test_a_poll_begins_with_the_present(state: str, bridge: Bridge) -> None:
+    store(bridge, CALLS, call(0))
+    page = ask(bridge, CALLS, **{STATE: state})
+    assert (page.status, page.headers["Retry-After"]) == (202, str(IDLE_SECONDS))
+    again = follow(bridge, page)
+    assert (again.status, again.headers) == (202, page.headers)
+    assert again.body["data"] == []
+
+
+def test_a_poll_brings_one_item_at_a_time_until_drained_and_late_ones_too(bridge: Bridge) -> None:
+    store(bridge, CALLS, call(10))
+    page = ask(bridge, CALLS, **{STATE: "now"})
+    store(bridge, CALLS, call(12), call(11))
+    store(bridge, CALLS, call(2))
+    told = []
+    while (page := follow(bridge, page)).status == 200:
+        assert page.headers["Retry-After"] == "0"
+        told += ids(page)
+    assert sorted(told[:2]) == [call_id(11), call_id(12)]
+    assert told[2:] == [call_id(2)]
+    assert page.headers["Retry-After"] == str(IDLE_SECONDS)
+    assert follow(bridge, page).headers == page.headers
+
+
+def test_a_poll_from_zero_brings_all_there_is(bridge: Bridge) -> None:
+    store(bridge, CALLS, *(call(minutes) for minutes in range(20)))
+    page, told = ask(bridge, CALLS, **{STATE: "0"}), []
+    while page.status == 200:
+        told += ids(page)
+        page = follow(bridge, page)
+    assert sorted(told) == [call_id(minutes) for minutes in range(20)]
+
+
+def test_a_poll_keeps_its_filters_and_passes_over_the_rest(bridge: Bridge) -> None:
+    page = ask(bridge, CALLS, **{STATE: "now"}, direction="out", destination="+371 67000123", code="secret")
+    assert "secret" not in page.headers["Location"]
+    store(bridge, CALLS, *(call(minutes, direction="out" if minutes == 130 else "in") for minutes in range(260)))
+    page = follow(bridge, page)
+    assert (page.status, ids(page)) == (200, [call_id(130)])
+    page = follow(bridge, page)
+    assert (page.status, page.headers["Retry-After"]) == (202, str(IDLE_SECONDS))
+    assert "direction=out" in page.headers["Location"]
+    store(bridge, CALLS, call(300, direction="out"))
+    assert ids(follow(bridge, page)) == [call_id(300)]

@@ -1,0 +1,202 @@
+"""A post ends in time, goes nowhere else, and its answer is read in one way."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dev.listener import Listener
+from shared.deliveries.post import LONGEST_WAIT, Outcome, post, retry_after
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SECONDS = 0.6
+
+
+@contextmanager
+def raw(talk: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A server that reads a request and then does what it likes with the connection."""
+    server = socket.create_server(("127.0.0.1", 0))
+    stop = threading.Event()
+
+    def serve() -> None:
+        while not stop.is_set():
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            with connection:
+                try:
+                    connection.recv(65536)
+                    talk(connection)
+                except OSError:
+                    continue
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.getsockname()[1]}/hook"
+    stop.set()
+    server.shutdown(socket.SHUT_RDWR)
+    server.close()
+    thread.join(5)
+
+
+def send(url: str, **options: Any) -> Outcome:
+    return post(url, b"{}", {"X": "y"}, **({"allow_loopback": True} | options))
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [
+        (200, "delivered"),
+        (202, "delivered"),
+        (204, "delivered"),
+        (299, "delivered"),
+        (301, "failed"),
+        (304, "failed"),
+        (400, "failed"),
+        (401, "failed"),
+        (404, "failed"),
+        (410, "gone"),
+        (429, "failed"),
+        (500, "failed"),
+        (503, "failed"),
+    ],
+)
+def test_the_status_tells_what_became_of_it(status: int, verdict: str) -> None:
+    with Listener(status) as listener:
+        outcome = send(listener.url)
+    assert (outcome.verdict, outcome.result) == (verdict, str(status))
+
+
+@pytest.mark.parametrize(("status", "verdict"), [(404, "gone"), (410, "gone"), (400, "failed"), (202, "delivered")])
+def test_where_workflows_listen_a_404_is_the_end(status: int, verdict: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda host, port, *_, **__: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))],
+    )
+    with Listener(status) as listener:
+        url = listener.url.replace("127.0.0.1", "prod-1.westeurope.logic.azure.com")
+        assert send(url).verdict == verdict
+
+
+def test_a_private_address_is_refused_when_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Listener() as listener:
+        assert send(listener.url, allow_loopback=False).result == "address refused"
+        assert listener.received == []
+
+
+@pytest.mark.parametrize("address", ["93.184.216.34", "10.0.0.1"])
+def test_plain_http_leads_nowhere_but_here(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 9))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    assert send("http://hook.example/").result == "address refused"
+
+
+def test_redirects_and_proxies_are_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Listener() as proxy, Listener(lambda received: (307, {"Location": proxy.url})) as listener:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        assert send(listener.url).result == "307"
+        assert (len(listener.received), proxy.received) == (1, [])
+
+
+def test_a_connection_serves_again() -> None:
+    with Listener() as listener:
+        assert [send(listener.url).verdict for _ in range(3)] == ["delivered"] * 3
+        assert len({received.port for received in listener.received}) == 1
+
+
+def _silent(connection: socket.socket) -> None:
+    connection.settimeout(5)
+    while connection.recv(65536):
+        continue
+
+
+def _drip(head: bytes) -> Callable[[socket.socket], None]:
+    def talk(connection: socket.socket) -> None:
+        connection.sendall(head)
+        for _ in range(100):
+            connection.sendall(b"a")
+            time.sleep(0.05)
+
+    return talk
+
+
+@pytest.mark.parametrize(
+    ("talk", "result"),
+    [
+        (_silent, "timeout"),
+        (_drip(b"HTTP/1.1 200 OK\r\nX-Long: "), "timeout"),
+        (_drip(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"), "200"),
+        (_drip(b"HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\n"), "500"),
+    ],
+    ids=["silent", "headers byte by byte", "body byte by byte", "a chunk's size byte by byte"],
+)
+def test_nobody_takes_longer_than_is_given(talk: Callable[[socket.socket], None], result: str) -> None:
+    with raw(talk) as url:
+        start = time.monotonic()
+        assert send(url, seconds=SECONDS).result == result
+        assert time.monotonic() - start < 2 * SECONDS
+
+
+def test_an_endless_answer_is_cut_off() -> None:
+    taken: list[int] = []
+
+    def talk(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        try:
+            while True:
+                taken.append(connection.send(b"a" * 65536))
+        except OSError:
+            return
+
+    with raw(talk) as url:
+        start = time.monotonic()
+        assert send(url).result == "200"
+        assert time.monotonic() - start < 2
+
+
+@pytest.mark.parametrize("answer", [b"", b"garbage\r\n\r\n", b"HTTP/1.1 abc\r\n\r\n", b"\x16\x03\x01\x00"], ids=str)
+def test_what_is_no_answer_is_a_failure(answer: bytes) -> None:
+    with raw(lambda connection: connection.sendall(answer)) as url:
+        assert send(url).verdict == "failed"
+
+
+def test_tls_has_to_be_trusted() -> None:
+    with raw(lambda connection: connection.sendall(b"no TLS here")) as url:
+        assert send(url.replace("http", "https", 1)).result == "no trusted TLS"
+
+
+def test_nobody_there_is_out_of_reach() -> None:
+    assert send("http://127.0.0.1:9/hook").result == "out of reach"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        (None, 0),
+        ("", 0),
+        ("0", 0),
+        ("7", 7),
+        (" 7 ", 7),
+        ("9" * 40, LONGEST_WAIT),
+        ("-1", 0),
+        ("1.5", 0),
+        ("soon", 0),
+        ("٧", 0),
+        ("Thu, 01 Jan 1970 00:01:10 GMT", 10),
+        ("Thu, 01 Jan 1970 00:00:10 GMT", 0),
+        ("Thu, 01 Jan 2970 00:00:10 GMT", LONGEST_WAIT),
+        ("Thu, 99 Jan 1970 00:00:10 GMT", 0),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(text: str | None, seconds: int) -> None:
+    assert retry_after(text, 60.0) == seconds

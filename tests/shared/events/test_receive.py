@@ -1,0 +1,137 @@
+"""Taking events in: what is answered is what was kept."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import pathlib
+import socket
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from shared.errors import Invalid, NotJson, Refused, StorageUnavailable, TooLarge
+from shared.events.receive import accept, submit
+from shared.events.table import EVENTS, Event, event_named
+from shared.json_bodies import LONGEST_BODY
+from shared.settings import Settings
+from shared.storage import messages
+from shared.storage.account import Storage
+from shared.times import now
+
+if TYPE_CHECKING:
+    from shared.bridge import Bridge
+
+FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures" / "events"
+WEBHOOKS = [event for event in EVENTS if event.source == "pbx"]
+IDS = [event.name for event in WEBHOOKS]
+REMOVED = {"destination": "67000123", "callerid": "26123456"}
+
+
+def body(event: str) -> bytes:
+    return (FIXTURES / f"{event}.json").read_bytes()
+
+
+def queued(bridge: Bridge) -> list[dict[str, Any]]:
+    pages = bridge.storage.queue("events").receive_messages(messages_per_page=32)
+    return [messages.read(bridge.storage, message.content.encode()) for message in pages]
+
+
+def dead(bridge: Bridge) -> list[dict[str, Any]]:
+    return [dict(row) for row in bridge.storage.table("deadletters").list_entities()]
+
+
+@pytest.mark.parametrize("event", WEBHOOKS, ids=IDS)
+def test_an_event_is_queued_whole_under_the_id_that_is_answered(event: Event, bridge: Bridge) -> None:
+    sent = body(event.name)
+    id = accept(bridge.storage, bridge.settings, event, sent)
+    (message,) = queued(bridge)
+    assert message["id"] == id
+    assert message["body"] == json.loads(sent)
+    assert accept(bridge.storage, bridge.settings, event, sent) == id
+
+
+@pytest.mark.parametrize("event", WEBHOOKS, ids=IDS)
+@pytest.mark.parametrize(
+    ("sent", "refusal"),
+    [
+        (b"not json", NotJson),
+        (b'{"data": {}}', Invalid),
+        (b'{"data": 1}', Invalid),
+        (b'{"data": "' + b"x" * LONGEST_BODY + b'"}', TooLarge),
+        (gzip.compress(b'{"data": {}}'), NotJson),
+    ],
+    ids=["no JSON", "no fields", "no object", "too large", "no text"],
+)
+def test_what_is_refused_is_kept_as_a_dead_letter(
+    event: Event, sent: bytes, refusal: type[Refused], bridge: Bridge
+) -> None:
+    for attempts in (1, 2):
+        with pytest.raises(refusal):
+            accept(bridge.storage, bridge.settings, event, sent)
+        (row,) = dead(bridge)
+        assert row["attempts"] == attempts
+        assert (row["kind"], row["reason"]) == ("refused", refusal.title)
+    kept = messages.get_payload(bridge.storage, row["payload"]) if "payload" in row else row["body"].encode()
+    assert kept == sent
+    assert not queued(bridge)
+
+
+def test_a_body_of_exactly_the_limit_is_taken(bridge: Bridge) -> None:
+    sent = json.loads(body("CallStarted"))
+    sent["data"]["notes"] = ""
+    sent["data"]["notes"] = "x" * (LONGEST_BODY - len(json.dumps(sent)))
+    text = json.dumps(sent).encode()
+    assert len(text) == LONGEST_BODY
+    accept(bridge.storage, bridge.settings, event_named("CallStarted"), text)
+    (message,) = queued(bridge)
+    assert message["body"] == sent
+
+
+def test_a_lost_callers_removal_is_one_event_for_ten_minutes_and_a_new_one_later(bridge: Bridge) -> None:
+    start = now()
+
+    def told(minutes: float, **changes: str) -> str:
+        received = start + timedelta(minutes=minutes)
+        data = {**REMOVED, **changes}
+        return submit(bridge.storage, bridge.settings, "LostCallerRemoved", data, origin="webhook", received=received)
+
+    first = told(0)
+    assert told(9.9) == first
+    assert told(1, callerid="+37126123456") == first
+    assert told(0, callerid="26999999") != first
+    second = told(10.1)
+    assert second != first
+    assert told(20) == second
+    assert told(25) not in (first, second)
+
+
+def test_an_event_under_another_spelling_is_stored_under_one_name(bridge: Bridge) -> None:
+    sent = json.loads(body("LostCallerAdded")) | {"eventType": "lostcallercreatedEVENT"}
+    accept(bridge.storage, bridge.settings, event_named("LostCallerAdded"), json.dumps(sent).encode())
+    (message,) = queued(bridge)
+    assert message["body"]["eventType"] == "LostCallerAdded"
+
+
+@pytest.mark.parametrize("sent", [body("CallStarted"), b"not json"], ids=["good", "refused"])
+def test_without_storage_nothing_is_taken_and_the_sender_is_told(sent: bytes, environment: dict[str, str]) -> None:
+    nowhere = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=aaaa;" + "".join(
+        f"{service}Endpoint=http://127.0.0.1:9/a;" for service in ("Blob", "Queue", "Table")
+    )
+    settings = Settings.from_env({**environment, "DataStorage": nowhere})
+    with pytest.raises(StorageUnavailable):
+        accept(Storage(settings.storage), settings, event_named("CallStarted"), sent)
+
+
+def test_storage_that_says_nothing_is_out_of_reach(environment: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/a"
+        nowhere = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=aaaa;" + "".join(
+            f"{service}Endpoint={address};" for service in ("Blob", "Queue", "Table")
+        )
+        settings = Settings.from_env({**environment, "DataStorage": nowhere})
+        with pytest.raises(StorageUnavailable):
+            accept(
+                Storage(settings.storage, read_seconds=0.1), settings, event_named("CallStarted"), body("CallStarted")
+            )

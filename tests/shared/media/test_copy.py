@@ -1,0 +1,692 @@
+"""The media copier: whole or not at all, once, and never from anywhere else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import logging
+import tracemalloc
+import xml.etree.ElementTree as ET
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from requests.adapters import HTTPAdapter
+
+from dev.simulator import AudioFile, Simulator
+from shared.bridge import Bridge
+from shared.errors import BudgetExhausted, Unprocessable
+from shared.events.event import fact_of
+from shared.json_bodies import encode
+from shared.media import blobs as media_blobs
+from shared.media.copy import DELAYS, copy
+from shared.pbx.client import Pbx
+from shared.settings import Settings
+from shared.storage import dead_letters
+from shared.storage.account import BLOCK_BYTES, Storage
+from tests.dying import Killed, die_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import requests
+
+    from shared.pbx.budget.budget import Budget
+
+CALL = 1524664459097344
+RECORDING = 2**62 + 7
+VOICEMAIL = 171118926552
+STARTED = "2018-04-25T23:54:19-0300"
+NAME = f"2018/04/26/{RECORDING}.mp3"
+
+
+class _Unlimited:
+    def take(self, lane: str) -> None:
+        """Always: the budget has tests of its own."""
+
+
+@pytest.fixture(scope="module")
+def pbx() -> Iterator[Simulator]:
+    with Simulator(api_key="secret-key") as simulator:
+        yield simulator
+
+
+@pytest.fixture(autouse=True)
+def _fresh(pbx: Simulator) -> None:
+    pbx.reset()
+    pbx.options.file_needs_key = True
+    call = {"callID": CALL, "caller": "27771153", "destination": "67000123", "contactID": 966, "direction": "in"}
+    pbx.add("call_records", RECORDING, **call, callStarted=STARTED)
+    pbx.add("voicemails", VOICEMAIL, sender="27771153", callStarted=STARTED)
+
+
+@pytest.fixture
+def open_bridge(pbx: Simulator, connection_string: str) -> Callable[..., Bridge]:
+    """A bridge as a new process has it; `changes` are settings."""
+
+    def start(**changes: str) -> Bridge:
+        environment = {"DataStorage": connection_string, "PBX_BASE_URL": pbx.base_url, "PBX_API_KEY": "secret-key"}
+        settings = Settings.from_env({**environment, **changes})
+        storage = Storage(settings.storage)
+        client = Pbx(settings, cast("Budget", _Unlimited()), pause=lambda seconds: None)
+        return Bridge(settings=settings, storage=storage, pbx=client)
+
+    return start
+
+
+@pytest.fixture
+def bridge(open_bridge: Callable[..., Bridge]) -> Bridge:
+    bridge = open_bridge()
+    bridge.storage.create_all()
+    return bridge
+
+
+def asked(kind: str = "recording", action: str = "copy", **changes: Any) -> dict[str, Any]:
+    id = RECORDING if kind == "recording" else VOICEMAIL
+    times = {"received": "2018-04-26T02:57:24Z", "first": "2018-04-26T02:57:24Z"}
+    return {"kind": kind, "id": id, "action": action, "event": "e1", "callID": None, **times, "attempt": 0, **changes}
+
+
+def audio(pbx: Simulator) -> AudioFile:
+    return pbx.recording_file(RECORDING)
+
+
+def blobs(bridge: Bridge, container: str = "recordings") -> dict[str, Any]:
+    return {blob.name: blob for blob in bridge.storage.container(container).list_blobs(include=["metadata", "tags"])}
+
+
+def waiting(bridge: Bridge, queue: str = "media") -> int:
+    return bridge.storage.queue(queue).get_queue_properties().approximate_message_count or 0
+
+
+def told(bridge: Bridge) -> list[dict[str, Any]]:
+    return [json.loads(message.content) for message in bridge.storage.queue("events").receive_messages()]
+
+
+def dead(bridge: Bridge) -> list[dict[str, Any]]:
+    return [dict(row) for row in bridge.storage.table(dead_letters.TABLE).list_entities()]
+
+
+def test_a_recording_is_kept_whole_with_what_is_known_of_it(bridge: Bridge, pbx: Simulator) -> None:
+    copy(bridge, asked())
+    (blob,) = blobs(bridge).values()
+    assert blob.name == NAME
+    assert blob.size == audio(pbx).length
+    assert blob.metadata == {
+        "sha256": audio(pbx).sha256(),
+        "size": str(audio(pbx).length),
+        "sourceId": str(RECORDING),
+        "callID": str(CALL),
+        "contactID": "966",
+        "direction": "in",
+        "callStarted": "2018-04-26T02:54:19Z",
+        "attempts": "1",
+        "event": "e1",
+    }
+    assert blob.tags == {
+        "kind": "recording",
+        "sourceId": str(RECORDING),
+        "callID": str(CALL),
+        "contactID": "966",
+        "direction": "in",
+        "date": "2018-04-26",
+    }
+    content = bridge.storage.container("recordings").download_blob(NAME).readall()
+    assert hashlib.sha256(content).hexdigest() == audio(pbx).sha256()
+
+
+def test_that_it_is_stored_is_told_with_everything_but_the_pbxs_address(bridge: Bridge) -> None:
+    copy(bridge, asked())
+    (event,) = told(bridge)
+    data = event["body"]["data"]
+    assert (event["event"], event["origin"]) == ("RecordingStored", "bridge")
+    assert (data["recordingID"], data["callID"], data["caller"]) == (RECORDING, CALL, "27771153")
+    assert data["blobUrl"].endswith(f"/recordings/{NAME}")
+    assert (data["contentType"], len(data["sha256"])) == ("audio/mpeg", 64)
+    assert "recordingURL" not in data
+    assert "/files/" not in json.dumps(event)
+    assert fact_of(event).drift == []
+
+
+@pytest.mark.parametrize("size", [BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 3 * BLOCK_BYTES + 5])
+def test_any_size_is_copied_to_the_byte(size: int, bridge: Bridge, pbx: Simulator) -> None:
+    audio(pbx).size = size
+    copy(bridge, asked())
+    assert blobs(bridge)[NAME].size == size
+    assert blobs(bridge)[NAME].metadata["sha256"] == audio(pbx).sha256()
+
+
+@pytest.mark.parametrize(
+    ("content", "type", "extension"),
+    [
+        (b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(32), "audio/wav", "wav"),
+        (b"OggS" + bytes(60), "audio/ogg", "ogg"),
+        (b"\xff\xfb\x90\x00" + bytes(60), "audio/mpeg", "mp3"),
+        (b"ID3\x04" + bytes(60), "audio/mpeg", "mp3"),
+    ],
+    ids=["WAV", "OGG", "MP3 frame", "MP3 tag"],
+)
+def test_the_type_comes_from_the_bytes(
+    content: bytes, type: str, extension: str, bridge: Bridge, pbx: Simulator
+) -> None:
+    audio(pbx).kind, audio(pbx).body, audio(pbx).content_type = "raw", content, "application/octet-stream"
+    copy(bridge, asked())
+    (blob,) = blobs(bridge).values()
+    assert blob.name == f"2018/04/26/{RECORDING}.{extension}"
+    assert blob.content_settings.content_type == type
+
+
+def late(status: int) -> Callable[[AudioFile], None]:
+    def spoil(file: AudioFile) -> None:
+        file.ready_tries, file.late_status = 1, status
+
+    return spoil
+
+
+def faulty(fault: str) -> Callable[[AudioFile], None]:
+    def spoil(file: AudioFile) -> None:
+        file.fault = fault
+
+    return spoil
+
+
+def text(file: AudioFile) -> None:
+    file.kind, file.body = "raw", b'{"statusCode": 404}'
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        *map(late, (404, 403, 409, 425, 429, 500, 200)),
+        *map(faulty, ("html", "empty", "truncated", "longer", "reset")),
+        text,
+    ],
+    ids=[
+        "404",
+        "403",
+        "409",
+        "425",
+        "429",
+        "500",
+        "empty at first",
+        "page",
+        "empty",
+        "cut",
+        "too short",
+        "reset",
+        "JSON",
+    ],
+)
+def test_what_is_not_ready_is_asked_for_again_and_nothing_of_it_shows(
+    spoil: Callable[[AudioFile], None], bridge: Bridge, pbx: Simulator
+) -> None:
+    spoil(audio(pbx))
+    copy(bridge, asked())
+    assert not blobs(bridge)
+    assert waiting(bridge) == 1
+    assert not told(bridge)
+
+
+def test_a_long_file_that_breaks_off_leaves_nothing_visible(bridge: Bridge, pbx: Simulator) -> None:
+    audio(pbx).size, audio(pbx).fault = 4 * BLOCK_BYTES, "truncated"
+    copy(bridge, asked())
+    assert not blobs(bridge)
+    audio(pbx).fault = ""
+    copy(bridge, asked(attempt=1))
+    assert blobs(bridge)[NAME].metadata["attempts"] == "2"
+
+
+def test_a_file_that_never_comes_is_tried_seven_times_and_then_a_dead_letter(bridge: Bridge, pbx: Simulator) -> None:
+    audio(pbx).gone = True
+    for attempt in range(len(DELAYS)):
+        copy(bridge, asked(attempt=attempt))
+        assert waiting(bridge) == attempt + 1
+        assert not dead(bridge)
+    copy(bridge, asked(attempt=len(DELAYS)))
+    assert waiting(bridge) == len(DELAYS)
+    (row,) = dead(bridge)
+    assert (row["kind"], row["id"], row["reason"]) == ("media", f"recording-{RECORDING}", "answered 404")
+    assert row["attempts"] == len(DELAYS) + 1
+
+
+def test_each_delay_is_longer_than_the_one_before() -> None:
+    assert DELAYS == (5, 30, 120, 600, 3600, 21600, 86400)
+
+
+@pytest.mark.parametrize("fault", ["status", "html", "cut", "reset"])
+def test_a_pbx_that_does_not_tell_the_address_is_asked_again_later(fault: str, bridge: Bridge, pbx: Simulator) -> None:
+    pbx.faults.add(fault, "GetCallRecordingByID")
+    copy(bridge, asked())
+    assert waiting(bridge) == 1
+    pbx.faults.clear()
+    pbx.remove("call_records", RECORDING)
+    copy(bridge, asked())
+    assert waiting(bridge) == 2
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("https://elsewhere.example/files/x", "a host outside MEDIA_HOSTS"),
+        ("http://elsewhere.example/files/x", "a host outside MEDIA_HOSTS"),
+        ("https://user:word@127.0.0.1/files/x", "a user in the URL"),
+        ("ftp://127.0.0.1/files/x", "not https"),
+        ("file:///etc/passwd", "a host outside MEDIA_HOSTS"),
+        ("http://[::1", "not a URL"),
+        ("http://169.254.169.254/metadata", "a host outside MEDIA_HOSTS"),
+    ],
+)
+@pytest.mark.parametrize("redirected", [False, True], ids=["told by the PBX", "redirected"])
+def test_what_must_not_be_fetched_is_a_dead_letter_at_once(  # noqa: PLR0917 - two parameters and four fixtures
+    url: str, reason: str, redirected: bool, bridge: Bridge, pbx: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    if redirected:
+        audio(pbx).fault, audio(pbx).location = "redirect", url
+    else:
+        pbx.edit("call_records", RECORDING, recordingURL=url)
+    with caplog.at_level(logging.DEBUG):
+        copy(bridge, asked())
+    assert not blobs(bridge)
+    assert not waiting(bridge)
+    assert [row["reason"] for row in dead(bridge)] == [reason]
+    assert "/files/" not in "".join(record.getMessage() for record in caplog.records if record.name[:6] == "shared")
+    assert "secret-key" not in caplog.text
+
+
+def test_a_private_address_behind_an_allowed_name_is_refused_when_connecting(
+    open_bridge: Callable[..., Bridge], pbx: Simulator, bridge: Bridge
+) -> None:
+    # A PBX that is no simulator on this machine: then this machine is a private address like any other.
+    url = f"https://localhost:{pbx.url.rpartition(':')[2]}/files/x"
+    pbx.edit("call_records", RECORDING, recordingURL=url)
+    remote = open_bridge(PBX_BASE_URL="https://pbx.example/api/v2/", MEDIA_HOSTS="localhost")
+    copy(Bridge(settings=remote.settings, storage=bridge.storage, pbx=bridge.pbx), asked())
+    assert [row["reason"] for row in dead(bridge)] == ["a private address"]
+
+
+def test_the_key_goes_to_the_pbx_and_to_no_other_origin(bridge: Bridge, open_bridge: Callable[..., Bridge]) -> None:
+    with Simulator(api_key="other") as other, Simulator(api_key="secret-key") as pbx:
+        # The same host on another port is another origin.
+        pbx.add("call_records", RECORDING, callID=CALL, callStarted=STARTED)
+        other.add("call_records", RECORDING, callID=CALL, callStarted=STARTED)
+        pbx.recording_file(RECORDING).fault = "redirect"
+        pbx.recording_file(RECORDING).location = f"{other.url}/files/{other.recording_file(RECORDING).token}"
+        copy(open_bridge(PBX_BASE_URL=pbx.base_url), asked())
+        assert [seen.authorized for seen in pbx.requests if seen.path.startswith("/files/")] == [True]
+        assert [seen.authorized for seen in other.requests if seen.path.startswith("/files/")] == [False]
+    assert NAME in blobs(bridge)
+
+
+def test_an_endless_chain_of_redirects_ends(bridge: Bridge, pbx: Simulator) -> None:
+    audio(pbx).fault, audio(pbx).location = "redirect", f"/files/{audio(pbx).token}"
+    copy(bridge, asked())
+    assert [row["reason"] for row in dead(bridge)] == ["too many redirects"]
+
+
+@pytest.mark.parametrize("size", [36_000, 2 * BLOCK_BYTES], ids=["short", "long"])
+def test_the_same_bytes_again_write_nothing(size: int, bridge: Bridge, pbx: Simulator) -> None:
+    audio(pbx).size = size
+    copy(bridge, asked())
+    (before,) = blobs(bridge).values()
+    copy(bridge, asked(attempt=3))
+    (after,) = blobs(bridge).values()
+    assert after.etag == before.etag
+    first, again = told(bridge)
+    assert first["id"] == again["id"]
+
+
+@pytest.mark.parametrize("size", [36_000, 2 * BLOCK_BYTES], ids=["short", "long"])
+def test_other_bytes_of_the_same_id_are_kept_beside_the_first_and_reported(
+    size: int, bridge: Bridge, pbx: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    audio(pbx).size = size
+    copy(bridge, asked())
+    audio(pbx).tone = 5
+    for _ in range(2):
+        copy(bridge, asked())
+    kept = blobs(bridge)
+    assert kept.keys() == {NAME, f"2018/04/26/{RECORDING}.{audio(pbx).sha256()[:12]}.mp3"}
+    assert "signal media_conflict kind=recording" in caplog.text
+    assert len({event["id"] for event in told(bridge)}) == 2
+
+
+def test_the_same_id_as_another_kind_of_audio_is_kept_beside_and_reported_once(
+    bridge: Bridge, pbx: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy(bridge, asked())
+    audio(pbx).kind = "wav"
+    for _ in range(2):
+        copy(bridge, asked())
+    assert blobs(bridge).keys() == {NAME, f"2018/04/26/{RECORDING}.{audio(pbx).sha256()[:12]}.wav"}
+    assert caplog.text.count("signal media_conflict") == 1
+
+
+# Who is killed closes nothing.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
+@pytest.mark.parametrize("kind", ["recording", "voicemail", "long recording"])
+def test_a_copier_killed_at_any_step_is_finished_by_the_next_delivery(
+    kind: str, after: bool, open_bridge: Callable[..., Bridge], bridge: Bridge, pbx: Simulator
+) -> None:
+    audio(pbx).size = 2 * BLOCK_BYTES if kind == "long recording" else 36_000
+    message = asked(kind.rpartition(" ")[2])
+    container = f"{message['kind']}s"
+    steps = 0
+    while True:
+        doomed = open_bridge()
+        adapter = die_at(doomed.storage, steps + 1, after=after)
+        try:
+            copy(doomed, message)
+        except Killed:
+            steps += 1
+        else:
+            assert adapter.count == steps
+            break
+        copy(open_bridge(), message)
+        (name,) = blobs(bridge, container)
+        assert len({event["id"] for event in told(bridge)}) == 1
+        bridge.storage.container(container).delete_blob(name)
+        bridge.storage.queue("events").clear_messages()
+    assert steps >= 2
+
+
+def test_two_copiers_at_once_leave_one_file(open_bridge: Callable[..., Bridge], bridge: Bridge, pbx: Simulator) -> None:
+    audio(pbx).size = 3 * BLOCK_BYTES
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: copy(open_bridge(), asked()), range(4)))
+    (blob,) = blobs(bridge).values()
+    assert blob.metadata["sha256"] == audio(pbx).sha256()
+    content = bridge.storage.container("recordings").download_blob(NAME).readall()
+    assert hashlib.sha256(content).hexdigest() == audio(pbx).sha256()
+    assert len({event["id"] for event in told(bridge)}) == 1
+
+
+@pytest.mark.parametrize("mirror", ["true", "false"], ids=["mirrored", "marked"])
+@pytest.mark.parametrize("order", ["copy first", "deletion first"])
+def test_a_deleted_voicemail_is_marked_or_deleted_whichever_comes_first(
+    order: str, mirror: str, open_bridge: Callable[..., Bridge], bridge: Bridge
+) -> None:
+    bridge = open_bridge(MIRROR_VOICEMAIL_DELETES=mirror)
+    actions = ["copy", "withdraw"] if order == "copy first" else ["withdraw", "copy"]
+    for _ in range(2):
+        for action in actions:
+            copy(bridge, asked("voicemail", action))
+    kept = blobs(bridge, "voicemails")
+    if mirror == "true":
+        assert not kept
+    else:
+        (blob,) = kept.values()
+        assert blob.metadata["deletedAtPbx"] == "2018-04-26T02:57:24Z"
+        assert blob.metadata["sourceId"] == str(VOICEMAIL)
+
+
+def test_a_deletion_in_the_middle_of_a_copy_is_seen(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = media_blobs.store
+
+    def deleted_meanwhile(*given: Any, **options: Any) -> dict[str, Any]:
+        copy(bridge, asked("voicemail", "withdraw"))
+        return store(*given, **options)
+
+    monkeypatch.setattr(media_blobs, "store", deleted_meanwhile)
+    copy(bridge, asked("voicemail"))
+    assert "deletedAtPbx" in blobs(bridge, "voicemails")[f"2018/04/26/{VOICEMAIL}.mp3"].metadata
+
+
+@pytest.mark.parametrize(
+    ("record", "call_id", "date"),
+    [
+        ({"callStarted": ""}, CALL, "2018/04/25"),
+        ({"callStarted": None, "callID": None}, CALL, "2018/04/25"),
+        ({"callStarted": None, "callID": None}, None, "2018/04/26"),
+    ],
+    ids=["by the callID", "by the event's callID", "by the day it was told"],
+)
+def test_without_a_start_the_date_comes_from_what_is_known(
+    record: dict[str, Any], call_id: int | None, date: str, bridge: Bridge, pbx: Simulator
+) -> None:
+    pbx.edit("call_records", RECORDING, **record)
+    copy(bridge, asked(callID=call_id))
+    assert list(blobs(bridge)) == [f"{date}/{RECORDING}.mp3"]
+
+
+def test_memory_stays_flat_for_a_large_file(bridge: Bridge, pbx: Simulator) -> None:
+    copy(bridge, asked())
+    bridge.storage.container("recordings").delete_blob(NAME)
+    audio(pbx).size = 64 * 1024 * 1024
+    tracemalloc.start()
+    try:
+        copy(bridge, asked())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert blobs(bridge)[NAME].size == 64 * 1024 * 1024
+    assert peak < 16 * 1024 * 1024
+
+
+@pytest.mark.parametrize("message", [{}, {"kind": "fax"}, asked(id="x"), asked(action="burn"), asked(received=None)])
+def test_a_message_that_asks_for_no_media_can_never_succeed(message: dict[str, Any], bridge: Bridge) -> None:
+    with pytest.raises(Unprocessable):
+        copy(bridge, message)
+
+
+class Watch(HTTPAdapter):
+    """Notes the requests to storage; `meanwhile` runs right before each, and is told its number from 0 on."""
+
+    def __init__(self, meanwhile: Callable[[int], None] = lambda number: None) -> None:
+        super().__init__(pool_maxsize=8)
+        self.requests: list[requests.PreparedRequest] = []
+        self._meanwhile = meanwhile
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        self._meanwhile(len(self.requests))
+        self.requests.append(request)
+        return super().send(request, *args, **options)
+
+    def put_back(self) -> list[tuple[int, dict[str, Any]]]:
+        """The messages put on queue `media`, each with its delay in seconds."""
+        found = []
+        for request in self.requests:
+            parts = urlsplit(str(request.url))
+            if request.method == "POST" and parts.path.endswith("/media/messages"):
+                text = request.body.decode() if isinstance(request.body, bytes) else str(request.body)
+                content = base64.b64decode(ET.fromstring(text).findtext("MessageText") or "")
+                delay = int(parse_qs(parts.query).get("visibilitytimeout", ["0"])[0])
+                found.append((delay, json.loads(content)))
+        return found
+
+
+def watch(bridge: Bridge, meanwhile: Callable[[int], None] = lambda number: None) -> Watch:
+    adapter = Watch(meanwhile)
+    bridge.storage._session.mount("http://", adapter)
+    return adapter
+
+
+def test_each_try_hides_its_message_for_its_delay_and_carries_all_it_came_with(bridge: Bridge, pbx: Simulator) -> None:
+    audio(pbx).gone = True
+    seen, message = watch(bridge), asked(callID=CALL)
+    for _ in DELAYS:
+        copy(bridge, message)
+        message = seen.put_back()[-1][1]
+    assert tuple(delay for delay, _ in seen.put_back()) == DELAYS
+    assert message.items() >= {**asked(callID=CALL), "attempt": len(DELAYS)}.items()
+
+
+class Exhausted:
+    """A budget with no call left."""
+
+    def take(self, lane: str) -> None:
+        raise BudgetExhausted(17)
+
+
+def test_waiting_for_the_budget_is_no_try_of_the_file_and_ends(bridge: Bridge) -> None:
+    bridge.pbx._budget = cast("Budget", Exhausted())
+    seen = watch(bridge)
+    copy(bridge, asked(attempt=3))
+    ((delay, again),) = seen.put_back()
+    assert (delay, again["attempt"], again["waits"]) == (17, 3, 1)
+    copy(bridge, {**again, "waits": 10**6})
+    assert [row["reason"] for row in dead(bridge)] == ["the PBX's budget of calls stays used up"]
+
+
+def test_a_throttled_try_is_no_try_of_the_file(bridge: Bridge, pbx: Simulator) -> None:
+    pbx.faults.add("status", "GetCallRecordingByID", status=429, retry_after="200")
+    seen = watch(bridge)
+    copy(bridge, asked())
+    ((delay, again),) = seen.put_back()
+    assert (delay, again["attempt"]) == (200, 0)
+
+
+def test_a_late_file_is_reported_only_after_an_hour(
+    bridge: Bridge, pbx: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    audio(pbx).gone = True
+    copy(bridge, asked(received="2999-01-01T00:00:00Z"))
+    assert "signal" not in caplog.text
+    copy(bridge, asked())
+    assert f"signal media_waiting kind=recording id={RECORDING}" in caplog.text
+
+
+def test_a_dead_letter_holds_the_message_and_no_address(bridge: Bridge, pbx: Simulator) -> None:
+    pbx.edit("call_records", RECORDING, recordingURL="https://elsewhere.example/files/x")
+    copy(bridge, asked())
+    (row,) = dead(bridge)
+    assert row["body"].encode() == encode(asked())
+    assert "elsewhere" not in json.dumps(row, default=str)
+
+
+@pytest.mark.parametrize("url", ["https://@127.0.0.1/files/x", "https://127.0.0.1.elsewhere.example/x", "/files/x"])
+def test_an_address_that_only_looks_allowed_is_refused(url: str, bridge: Bridge, pbx: Simulator) -> None:
+    pbx.edit("call_records", RECORDING, recordingURL=url)
+    copy(bridge, asked())
+    assert not blobs(bridge)
+    assert len(dead(bridge)) == 1
+
+
+def test_an_address_is_read_without_the_blanks_around_it(bridge: Bridge, pbx: Simulator) -> None:
+    url = bridge.pbx.call("GetCallRecordingByID", lane="media", record_id=RECORDING)["recordingURL"]
+    pbx.add("call_records", 5, callStarted=STARTED, recordingURL=f" {url}\n")
+    copy(bridge, asked(id=5))
+    assert list(blobs(bridge)) == ["2018/04/26/5.mp3"]
+
+
+def test_no_word_of_the_pbx_becomes_a_header_or_a_number_in_metadata(bridge: Bridge, pbx: Simulator) -> None:
+    pbx.edit("call_records", RECORDING, direction="ienākošs\r\nx-ms-meta-evil: 1", contactID="")
+    copy(bridge, asked())
+    (blob,) = blobs(bridge).values()
+    assert not {"direction", "contactID", "evil"} & blob.metadata.keys()
+    assert not [number for number in ("27771153", "67000123") if number in f"{blob.name}{blob.metadata}{blob.tags}"]
+
+
+def test_a_record_of_another_id_is_not_taken_for_this_one(bridge: Bridge, pbx: Simulator) -> None:
+    pbx.edit("call_records", RECORDING, recordingID=RECORDING + 1)
+    copy(bridge, asked())
+    assert not blobs(bridge)
+    assert waiting(bridge) == 1
+
+
+def test_a_record_that_fits_no_event_keeps_its_file_and_is_a_dead_letter(bridge: Bridge, pbx: Simulator) -> None:
+    pbx.edit("call_records", RECORDING, connectionTime="long")
+    copy(bridge, asked())
+    assert list(blobs(bridge)) == [NAME]
+    assert [row["reason"] for row in dead(bridge)] == ["does not fit: data.connectionTime"]
+
+
+MIRROR = pytest.mark.parametrize("mirror", ["true", "false"], ids=["mirrored", "marked"])
+
+
+def marks(bridge: Bridge) -> dict[str, str | None]:
+    """Each voicemail's blob, and when it was deleted at the PBX."""
+    return {name: (blob.metadata or {}).get("deletedAtPbx") for name, blob in blobs(bridge, "voicemails").items()}
+
+
+def withdrawn(name: str, mirror: str) -> dict[str, str | None]:
+    return {} if mirror == "true" else {name: "2018-04-26T02:57:24Z"}
+
+
+@MIRROR
+def test_a_deletion_at_any_moment_of_a_copy_is_honoured(
+    mirror: str, open_bridge: Callable[..., Bridge], bridge: Bridge, pbx: Simulator
+) -> None:
+    pbx.voicemail_file(VOICEMAIL).size = BLOCK_BYTES + 5000
+    moment, last = 0, False
+    while not last:
+        id = VOICEMAIL + moment
+        pbx.add("voicemails", id, sender="27771153", callStarted=STARTED)
+        pbx.voicemail_file(id).size = BLOCK_BYTES + 5000
+
+        def delete(number: int, at: int = moment, id: int = id) -> None:
+            if number == at:
+                copy(open_bridge(MIRROR_VOICEMAIL_DELETES=mirror), asked("voicemail", "withdraw", id=id))
+
+        copier = open_bridge(MIRROR_VOICEMAIL_DELETES=mirror)
+        seen = watch(copier, delete)
+        copy(copier, asked("voicemail", id=id))
+        last = len(seen.requests) <= moment
+        if last:
+            delete(moment)
+        name = f"2018/04/26/{id}.mp3"
+        assert marks(bridge) == withdrawn(name, mirror), f"before request {moment}"
+        for left in marks(bridge):
+            bridge.storage.container("voicemails").delete_blob(left)
+        moment += 1
+    assert moment > 5
+
+
+@MIRROR
+@pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
+def test_a_deletion_killed_at_any_step_is_finished_by_the_next_delivery(
+    after: bool, mirror: str, open_bridge: Callable[..., Bridge], bridge: Bridge, pbx: Simulator
+) -> None:
+    name, steps, killed = f"2018/04/26/{VOICEMAIL}.mp3", 0, True
+    while killed:
+        bridge.storage.table("media").delete_table()
+        copy(bridge, asked("voicemail"))
+        assert marks(bridge) == {name: None}
+        doomed = open_bridge(MIRROR_VOICEMAIL_DELETES=mirror)
+        die_at(doomed.storage, steps + 1, after=after)
+        try:
+            copy(doomed, asked("voicemail", "withdraw"))
+            killed = False
+        except Killed:
+            steps += 1
+            copy(open_bridge(MIRROR_VOICEMAIL_DELETES=mirror), asked("voicemail", "withdraw"))
+        assert marks(bridge) == withdrawn(name, mirror)
+        for left in marks(bridge):
+            bridge.storage.container("voicemails").delete_blob(left)
+    assert steps >= 3
+
+
+@MIRROR
+def test_a_deletion_reaches_every_version_and_no_other_voicemail(
+    mirror: str, open_bridge: Callable[..., Bridge], bridge: Bridge, pbx: Simulator
+) -> None:
+    others = (VOICEMAIL * 10, VOICEMAIL // 10, VOICEMAIL + 1)
+    for id in others:
+        pbx.add("voicemails", id, sender="27771153", callStarted=STARTED)
+        copy(bridge, asked("voicemail", id=id))
+    copy(bridge, asked("voicemail"))
+    pbx.voicemail_file(VOICEMAIL).tone += 1
+    copy(bridge, asked("voicemail"))
+    pbx.remove("voicemails", VOICEMAIL)
+    copy(open_bridge(MIRROR_VOICEMAIL_DELETES=mirror), asked("voicemail", "withdraw"))
+    found = marks(bridge)
+    untouched = {f"2018/04/26/{id}.mp3" for id in others}
+    assert {name for name, mark in found.items() if mark is None} == untouched
+    assert len(found) == len(untouched) + (0 if mirror == "true" else 2)
+
+
+def test_what_a_mirrored_deletion_took_away_is_not_told_as_stored(
+    open_bridge: Callable[..., Bridge], bridge: Bridge, pbx: Simulator
+) -> None:
+    mirroring = open_bridge(MIRROR_VOICEMAIL_DELETES="true")
+
+    def delete(number: int) -> None:
+        if number == 1:
+            copy(open_bridge(MIRROR_VOICEMAIL_DELETES="true"), asked("voicemail", "withdraw"))
+
+    watch(mirroring, delete)
+    copy(mirroring, asked("voicemail"))
+    assert not blobs(bridge, "voicemails")
+    assert not told(bridge)

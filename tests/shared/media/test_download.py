@@ -1,0 +1,321 @@
+"""Fetching audio: whole or not at all, from allowed places only, and no longer than a server deserves."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import socket
+import threading
+import time
+import traceback
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from shared.errors import MediaNotReady, MediaRefused
+from shared.media.download import Patience, check_url, download
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from shared.settings import Settings
+
+AUDIO = b"ID3\x04" + bytes(range(256)) * 400
+KEY = {"Authorization": "Bearer the-key"}
+
+
+class RawServer:
+    """Answers each request with whatever `answer` writes, byte for byte, and notes what was asked."""
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        self.answers: list[Callable[[Callable[[bytes], None]], None]] = []
+        self.asked: list[bytes] = []
+        self.sent = 0
+        self.stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/files/c2VjcmV0"
+
+    def _run(self) -> None:
+        while not self.stopping.is_set():
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            with connection:
+                connection.settimeout(10)
+                self._serve(connection)
+
+    def _serve(self, connection: socket.socket) -> None:
+        self.asked.append(connection.recv(65536))
+
+        def send(part: bytes) -> None:
+            connection.sendall(part)
+            self.sent += len(part)
+
+        try:
+            self.answers.pop(0)(send)
+        except OSError:
+            return  # the other side has had enough
+
+    def close(self) -> None:
+        if self.stopping.is_set():
+            return
+        self.stopping.set()
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self._thread.join(5)
+
+
+@pytest.fixture
+def server() -> Iterator[RawServer]:
+    server = RawServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def settings(settings: Settings, server: RawServer) -> Settings:
+    return replace(settings, pbx_base_url=f"http://127.0.0.1:{server.port}/api/v2/")
+
+
+def head(*lines: str, status: str = "200 OK") -> bytes:
+    return "\r\n".join([f"HTTP/1.1 {status}", *lines, "Connection: close", "", ""]).encode()
+
+
+def fixed(*parts: bytes) -> Callable[[Callable[[bytes], None]], None]:
+    def answer(send: Callable[[bytes], None]) -> None:
+        for part in parts:
+            send(part)
+
+    return answer
+
+
+def chunk(body: bytes) -> bytes:
+    return f"{len(body):x}\r\n".encode() + body + b"\r\n"
+
+
+def fetch(server: RawServer, settings: Settings, patience: Patience | None = None, size: int = 70_000) -> bytes:
+    with download(server.url, settings, KEY, patience) as file:
+        parts = []
+        while part := file.read(size):
+            parts.append(part)
+        assert file.size == sum(map(len, parts))
+        return b"".join(parts)
+
+
+CHUNKED = "Transfer-Encoding: chunked"
+LENGTH = f"Content-Length: {len(AUDIO)}"
+WHOLE = {
+    "with its length": fixed(head(LENGTH), AUDIO),
+    "byte by byte at first": fixed(head(LENGTH), *(AUDIO[i : i + 1] for i in range(30)), AUDIO[30:]),
+    "in chunks": fixed(head(CHUNKED), chunk(AUDIO[:5]), chunk(AUDIO[5:]), b"0\r\n\r\n"),
+    "until the connection closes": fixed(head(), AUDIO),
+    "with a length that is no number": fixed(head("Content-Length: many"), AUDIO),
+}
+
+
+@pytest.mark.parametrize("size", [1000, 70_000, 10**6], ids=["small blocks", "blocks", "one block"])
+@pytest.mark.parametrize("answer", WHOLE.values(), ids=WHOLE.keys())
+def test_a_whole_file_comes_to_the_byte(
+    answer: Callable[[Callable[[bytes], None]], None], size: int, server: RawServer, settings: Settings
+) -> None:
+    server.answers.append(answer)
+    assert fetch(server, settings, size=size) == AUDIO
+    (asked,) = server.asked
+    assert b"Accept-Encoding: identity" in asked
+    assert b"Bearer the-key" in asked
+
+
+CUT = {
+    "shorter than its length": fixed(head(LENGTH), AUDIO[:-1]),
+    "a length and no body": fixed(head(LENGTH)),
+    "in chunks, without the last": fixed(head(CHUNKED), chunk(AUDIO)),
+    "in the middle of a chunk": fixed(head(CHUNKED), chunk(AUDIO)[:500]),
+    "a chunk of no size": fixed(head(CHUNKED), b"zz\r\n", AUDIO),
+}
+
+
+@pytest.mark.parametrize("answer", CUT.values(), ids=CUT.keys())
+def test_a_file_cut_short_is_not_ready(
+    answer: Callable[[Callable[[bytes], None]], None], server: RawServer, settings: Settings
+) -> None:
+    server.answers.append(answer)
+    with pytest.raises(MediaNotReady, match="cut short"):
+        fetch(server, settings)
+
+
+NO_ANSWER = {
+    "nothing": fixed(),
+    "no HTTP": fixed(b"220 ready\r\n\r\n"),
+    "a status only we could mean": fixed(head(status="206 Partial Content"), AUDIO),
+    "a redirect to nowhere": fixed(head("Content-Length: 0", status="302 Found")),
+}
+
+
+@pytest.mark.parametrize("answer", NO_ANSWER.values(), ids=NO_ANSWER.keys())
+def test_what_is_no_file_yet_is_not_ready(
+    answer: Callable[[Callable[[bytes], None]], None], server: RawServer, settings: Settings
+) -> None:
+    server.answers.append(answer)
+    with pytest.raises(MediaNotReady):
+        fetch(server, settings)
+
+
+def test_a_host_that_is_gone_is_not_ready(server: RawServer, settings: Settings) -> None:
+    server.close()
+    with pytest.raises(MediaNotReady, match="out of reach"):
+        fetch(server, settings)
+
+
+def test_a_packed_file_is_handed_on_as_it_is(server: RawServer, settings: Settings) -> None:
+    packed = gzip.compress(AUDIO)
+    server.answers.append(fixed(head("Content-Encoding: gzip", f"Content-Length: {len(packed)}"), packed))
+    assert fetch(server, settings) == packed
+
+
+@pytest.mark.parametrize("location", ["http://[", "http://a:b/"], ids=["half an address", "no port"])
+def test_a_redirect_to_what_is_no_url_is_refused(location: str, server: RawServer, settings: Settings) -> None:
+    server.answers.append(fixed(head(f"Location: {location}", "Content-Length: 0", status="302 Found")))
+    with pytest.raises(MediaRefused):
+        fetch(server, settings)
+
+
+def test_the_body_of_a_redirect_is_not_read(server: RawServer, settings: Settings) -> None:
+    def endless(send: Callable[[bytes], None]) -> None:
+        send(head(f"Location: {server.url}", status="302 Found"))
+        while not server.stopping.is_set():
+            send(bytes(1 << 20))
+
+    server.answers += [endless, fixed(head(LENGTH), AUDIO)]
+    assert fetch(server, settings) == AUDIO
+    # What the kernel took into its buffers, and no more.
+    assert server.sent < 64 << 20
+
+
+def test_a_drip_ends_long_before_the_file_would(server: RawServer, settings: Settings) -> None:
+    def drip(send: Callable[[bytes], None]) -> None:
+        send(head(LENGTH))
+        while not server.stopping.wait(0.02):
+            send(b"x")
+
+    server.answers.append(drip)
+    began = time.monotonic()
+    with pytest.raises(MediaNotReady, match="too slow"):
+        fetch(server, settings, Patience(seconds=0.2))
+    assert time.monotonic() - began < 5
+
+
+def test_a_file_that_takes_too_long_in_all_ends(server: RawServer, settings: Settings) -> None:
+    def steady(send: Callable[[bytes], None]) -> None:
+        send(head())
+        while not server.stopping.wait(0.01):
+            send(bytes(4096))
+
+    server.answers.append(steady)
+    began = time.monotonic()
+    with pytest.raises(MediaNotReady, match="too slow"):
+        fetch(server, settings, Patience(until=began + 0.3, seconds=0.1, least=1))
+    assert time.monotonic() - began < 5
+
+
+def test_only_the_servers_own_slowness_counts_against_it(server: RawServer, settings: Settings) -> None:
+    server.answers.append(fixed(head(LENGTH), AUDIO))
+    with download(server.url, settings, KEY, Patience(seconds=0.3)) as file:
+        parts = []
+        while part := file.read(10_000):
+            parts.append(part)
+            # Storage takes its time to take a block.
+            server.stopping.wait(0.05)
+    assert b"".join(parts) == AUDIO
+
+
+ALLOWED = ("https://pbx.example/files/x", "https://PBX.example:8443/files/x", "https://media.example/a?b=c#d")
+REFUSED = {
+    "plain http": ("http://pbx.example/files/x", "not https"),
+    "plain http to this machine": ("http://127.0.0.1/files/x", "a host outside MEDIA_HOSTS"),
+    "another scheme": ("ftp://pbx.example/files/x", "not https"),
+    "another host": ("https://other.example/files/x", "a host outside MEDIA_HOSTS"),
+    "a longer host": ("https://pbx.example.other.example/x", "a host outside MEDIA_HOSTS"),
+    "a host below": ("https://evil.pbx.example/x", "a host outside MEDIA_HOSTS"),
+    "a final dot": ("https://pbx.example./x", "a host outside MEDIA_HOSTS"),
+    "a user": ("https://user@pbx.example/x", "a user in the URL"),
+    "an empty user": ("https://@pbx.example/x", "a user in the URL"),
+    "an empty user and word": ("https://:@pbx.example/x", "a user in the URL"),
+    "the host as a user": ("https://pbx.example@other.example/x", "a user in the URL"),
+    "a backslash": ("https://other.example\\.pbx.example/x", "a host outside MEDIA_HOSTS"),
+    "an address": ("https://10.0.0.1/x", "a host outside MEDIA_HOSTS"),
+    "a number for an address": ("https://2130706433/x", "a host outside MEDIA_HOSTS"),
+    "no host": ("https:///x", "a host outside MEDIA_HOSTS"),
+    "a path": ("/files/x", "a host outside MEDIA_HOSTS"),
+    "nothing": ("", "a host outside MEDIA_HOSTS"),
+    "half an address": ("https://[::1", "not a URL"),
+    "a port that is none": ("https://pbx.example:port/x", "not a URL"),
+    "a port too high": ("https://pbx.example:70000/x", "not a URL"),
+}
+
+
+@pytest.fixture
+def remote(settings: Settings) -> Settings:
+    hosts = ("pbx.example", "media.example")
+    return replace(settings, pbx_base_url="https://pbx.example/api/v2/", media_hosts=hosts)
+
+
+@pytest.mark.parametrize("url", ALLOWED)
+def test_a_url_of_an_allowed_host_may_be_fetched(url: str, remote: Settings) -> None:
+    check_url(url, remote)
+
+
+@pytest.mark.parametrize(("url", "reason"), REFUSED.values(), ids=REFUSED.keys())
+def test_any_other_url_is_refused_with_a_reason_that_does_not_repeat_it(
+    url: str, reason: str, remote: Settings
+) -> None:
+    with pytest.raises(MediaRefused) as caught:
+        check_url(url, remote)
+    assert str(caught.value) == reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "allowed"),
+    [
+        ({}, True),
+        ({"in_azure": True}, False),
+        ({"pbx_base_url": "https://pbx.example/api/v2/", "media_hosts": ("127.0.0.1",)}, False),
+    ],
+    ids=["a simulator on a laptop", "in Azure", "a PBX elsewhere"],
+)
+def test_plain_http_is_for_a_simulator_on_this_machine_only(
+    changes: dict[str, object], allowed: bool, settings: Settings
+) -> None:
+    here = replace(settings, pbx_base_url="http://127.0.0.1:7000/api/v2/")
+    here = replace(here, **changes)  # type: ignore[arg-type]
+    if allowed:
+        check_url("http://127.0.0.1:7000/files/x", here)
+        return
+    with pytest.raises(MediaRefused, match="not https"):
+        check_url("http://127.0.0.1:7000/files/x", here)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [fixed(), *CUT.values(), fixed(head("Location: https://other.example/c2VjcmV0", status="302 Found"))],
+    ids=["no answer", *CUT.keys(), "refused after a redirect"],
+)
+def test_neither_an_error_nor_a_log_repeats_the_url_or_the_key(
+    answer: Callable[[Callable[[bytes], None]], None],
+    server: RawServer,
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    server.answers.append(answer)
+    with pytest.raises((MediaNotReady, MediaRefused)) as caught:
+        fetch(server, settings)
+    said = "".join(traceback.format_exception(caught.value)) + caplog.text
+    assert not [secret for secret in ("c2VjcmV0", "the-key") if secret in said]

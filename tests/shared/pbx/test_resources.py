@@ -1,0 +1,51 @@
+"""The table of resources: eight rows that agree with operations and settings."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.pbx.resources import RESOURCES, Resource, resource
+
+FUNCTIONS = {
+    "PollAudioPrompts",
+    "PollCallHistory",
+    "PollCallRecords",
+    "PollContacts",
+    "PollGroups",
+    "PollVoicemailBoxes",
+    "PollVoicemails",
+    "PollVoipEndpoints",
+}
+
+
+def test_each_resource_has_its_own_function_and_schedule() -> None:
+    assert {row.function for row in RESOURCES} == FUNCTIONS
+    assert len({row.schedule for row in RESOURCES}) == len(RESOURCES)
+
+
+@pytest.mark.parametrize(
+    ("name", "id_field", "cursor"),
+    [
+        ("audio_prompts", "id", "initial_prompt_id"),
+        ("call_history", "callID", "initial_call_id"),
+        ("call_records", "recordingID", "initial_record_id"),
+        ("contacts", "contactID", "initial_contact_id"),
+        ("groups", "groupID", "initial_group_id"),
+        ("voicemail_boxes", "voicemailBoxID", "initial_box_id"),
+        ("voicemails", "voicemailID", "initial_voicemail_id"),
+        ("voip_endpoints", "id", "initial_endpoint_id"),
+    ],
+)
+def test_items_are_told_apart_by_id_and_asked_for_by_cursor(name: str, id_field: str, cursor: str) -> None:
+    row = resource(name)
+    assert (row.id_field, row.cursor_parameter) == (id_field, cursor)
+
+
+@pytest.mark.parametrize("row", RESOURCES, ids=lambda row: row.name)
+def test_facts_are_dated_and_things_are_editable(row: Resource) -> None:
+    assert row.dated != row.editable
+
+
+def test_unknown_resource_names_the_known_ones() -> None:
+    with pytest.raises(KeyError, match="voip_endpoints"):
+        resource("faxes")

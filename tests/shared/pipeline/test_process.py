@@ -1,0 +1,270 @@
+"""The processor: one effect for each event, whatever dies, repeats or races."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import pathlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from shared.errors import Unprocessable
+from shared.events.receive import accept
+from shared.events.table import EVENTS, event_named
+from shared.pipeline.process import process
+from shared.storage import messages
+from shared.storage.rows import row_key
+from tests.dying import Killed, die_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shared.bridge import Bridge
+    from shared.storage.account import Storage
+
+FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures" / "events"
+CALL = 1524664459097344
+Start = "Callable[..., Bridge]"
+
+
+def send(bridge: Bridge, event: str, **changes: Any) -> str:
+    payload = json.loads((FIXTURES / f"{event}.json").read_text())
+    payload["data"].update(changes)
+    return accept(bridge.storage, bridge.settings, event_named(event), json.dumps(payload, ensure_ascii=False).encode())
+
+
+def take(storage: Storage, queue: str) -> list[bytes]:
+    """Everything on a queue, taken off it."""
+    client, bodies = storage.queue(queue), []
+    for message in client.receive_messages(messages_per_page=32):
+        bodies.append(message.content.encode())
+        client.delete_message(message)
+    return bodies
+
+
+def run(bridge: Bridge) -> None:
+    for body in take(bridge.storage, "events"):
+        process(bridge, body, 1)
+
+
+def rows(storage: Storage, table: str) -> list[dict[str, Any]]:
+    return [
+        {name: value for name, value in row.items() if name != "received"}
+        for row in storage.table(table).list_entities()
+    ]
+
+
+def story(storage: Storage, call_id: int = CALL) -> dict[str, Any]:
+    entity = storage.table("calls").get_entity("call", row_key(call_id))
+    return {name: value for name, value in entity.items() if name != "parts"}
+
+
+def test_each_event_sent_twice_leaves_one_row_one_story_and_one_request_for_media(bridge: Bridge) -> None:
+    webhooks = [event for event in EVENTS if event.source == "pbx"]
+    first = [send(bridge, event.name) for event in webhooks]
+    run(bridge)
+    assert [send(bridge, event.name) for event in webhooks] == first
+    run(bridge)
+    assert sorted(row["RowKey"] for row in rows(bridge.storage, "events")) == sorted(first)
+    assert len(rows(bridge.storage, "feed")) == len(first)
+    assert len(rows(bridge.storage, "calls")) == 1
+    asked = [json.loads(body) for body in take(bridge.storage, "media")]
+    assert [(ask["kind"], ask["action"]) for ask in asked] == [
+        ("recording", "copy"),
+        ("voicemail", "copy"),
+        ("voicemail", "withdraw"),
+    ]
+
+
+def test_a_calls_events_merge_into_one_story_in_any_order(start_bridge: Callable[..., Bridge]) -> None:
+    names = ["CallStarted", "CallConnected", "CallTransfered", "CallCompleted", "CallRecorded"]
+    stories = []
+    for call, order in enumerate(itertools.islice(itertools.permutations(names), 0, 120, 13)):
+        bridge = start_bridge()
+        for name in order:
+            send(bridge, name, callID=CALL + call, **({"recordingID": 7 + call} if name == "CallRecorded" else {}))
+        run(bridge)
+        told = story(bridge.storage, CALL + call)
+        stories.append({name: told[name] for name in ("outcome", "talkSeconds", "transfers", "answeredBy", "revision")})
+    assert stories == [stories[0]] * len(stories)
+    assert stories[0]["outcome"] == "answered"
+    assert stories[0]["revision"] == len(names)
+
+
+# Who is killed closes nothing.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
+@pytest.mark.parametrize("event", ["CallStarted", "CallRecorded", "VoicemailCreated", "LostCallerAdded"])
+def test_a_processor_killed_at_any_step_is_finished_by_the_next_delivery(
+    event: str, after: bool, start_bridge: Callable[..., Bridge]
+) -> None:
+    calm = start_bridge()
+    # The tables are there already, as in Azure, so that each request is a step of the processor.
+    calm.storage.create_all()
+    send(calm, event)
+    (body,) = take(calm.storage, "events")
+    steps = 0
+    while True:
+        doomed = start_bridge()
+        adapter = die_at(doomed.storage, steps + 1, after=after)
+        try:
+            process(doomed, body, 1)
+        except Killed:
+            steps += 1
+        else:
+            assert adapter.count == steps
+            break
+        process(start_bridge(), body, 2)
+        assert_one_effect(calm.storage, event)
+        for table in ("events", "feed", "calls"):
+            client = calm.storage.table(table)
+            for row in client.list_entities():
+                client.delete_entity(row)
+        take(calm.storage, "events")
+    assert steps >= 2
+
+
+def assert_one_effect(storage: Storage, event: str) -> None:
+    (row,) = rows(storage, "events")
+    (entry,) = rows(storage, "feed")
+    assert (row["type"], entry["id"]) == (event, row["id"])
+    asked = take(storage, "media")
+    if event_named(event).announces:
+        assert len(set(asked)) == 1
+        assert row["done"] == "media"
+    else:
+        assert not asked
+    if "callID" in row:
+        assert story(storage)["revision"] == 1
+
+
+def test_a_finished_event_delivered_again_asks_for_nothing_again(bridge: Bridge) -> None:
+    send(bridge, "CallRecorded")
+    (body,) = take(bridge.storage, "events")
+    process(bridge, body, 1)
+    assert len(take(bridge.storage, "media")) == 1
+    process(bridge, body, 2)
+    assert not take(bridge.storage, "media")
+    assert story(bridge.storage)["revision"] == 1
+
+
+def test_many_workers_on_one_call_lose_nothing(start_bridge: Callable[..., Bridge]) -> None:
+    bridges = [start_bridge() for _ in range(4)]
+    for contact in range(24):
+        send(bridges[0], "CallStarted", contactID=contact)
+    bodies = take(bridges[0].storage, "events")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda work: process(bridges[work[0] % 4], work[1], 1), enumerate(bodies)))
+    told = story(bridges[0].storage)
+    assert told["revision"] == 24
+    assert json.loads(told["contacts"]) == list(range(24))
+
+
+@pytest.mark.parametrize(("caller", "sender"), [("29998877", "+37129998877"), ("+37129998877", "29998877")])
+@pytest.mark.parametrize("first", ["VoicemailCreated", "CallStarted"])
+def test_a_voicemail_finds_its_call_whichever_comes_first(bridge: Bridge, first: str, caller: str, sender: str) -> None:
+    call = {"callID": 1524668588123456, "callStarted": "2018-04-25T15:03:08+0000", "caller": caller}
+    sends = {"CallStarted": call, "VoicemailCreated": {"callStarted": "2018-04-25T15:03:08Z", "sender": sender}}
+    for name in sorted(sends, key=lambda name: name != first):
+        send(bridge, name, **sends[name])
+        for body in take(bridge.storage, "events"):
+            process(bridge, body, 1)
+    # What waits for its call is put back with a delay of seconds: look at it before it is due.
+    waiting = bridge.storage.queue("events").get_queue_properties().approximate_message_count
+    assert waiting == (1 if first == "VoicemailCreated" else 0)
+    if waiting:
+        body = messages.encode({**resumed(bridge), "resume": 1})
+        process(bridge, body, 1)
+    told = story(bridge.storage, call["callID"])
+    assert json.loads(told["voicemails"]) == [171118926552]
+    assert told["revision"] == 2
+
+
+def resumed(bridge: Bridge) -> dict[str, Any]:
+    """The voicemail's message as it will come back."""
+    (row,) = [row for row in bridge.storage.table("events").list_entities() if row["type"] == "VoicemailCreated"]
+    return {
+        "id": row["id"],
+        "event": row["type"],
+        "origin": row["origin"],
+        "received": row["received"].isoformat(),
+        "body": json.loads(row["body"]),
+    }
+
+
+def test_a_long_event_travels_as_a_pointer_and_keeps_every_field(bridge: Bridge) -> None:
+    send(bridge, "CallStarted", notes="ā" * 30_000)
+    (pointer,) = take(bridge.storage, "events")
+    assert len(pointer) < 200
+    process(bridge, pointer, 1)
+    (row,) = rows(bridge.storage, "events")
+    envelope = json.loads(messages.get_payload(bridge.storage, row["payload"]))
+    assert envelope["data"]["notes"] == "ā" * 30_000
+    assert row["drift"] == "notes"
+
+
+def test_identifiers_up_to_the_largest_stay_exact(bridge: Bridge) -> None:
+    largest = 2**63 - 1
+    send(bridge, "CallStarted", callID=largest, contactID=largest)
+    run(bridge)
+    told = story(bridge.storage, largest)
+    assert told["callID"].value == largest
+    assert json.loads(told["contacts"]) == [largest]
+    assert rows(bridge.storage, "events")[0]["callID"].value == largest
+
+
+_STRAY = {
+    "a number": {"callID": "1524664459097344", "contactID": "971", "caller": 27771153, "destination": 112},
+    "a word": {"callID": "none", "contactID": "Anna", "previous_contactID": "-", "callConnected": "n/a"},
+    "an object": {"callID": {"id": 1}, "caller": {"number": 1}, "destination": [1], "direction": {"in": True}},
+    "too long": {"caller": "9" * 40_000, "k" * 2_000: 1},
+}
+
+
+@pytest.mark.parametrize("sent", _STRAY.values(), ids=_STRAY.keys())
+@pytest.mark.parametrize("event", ["LostCallerAdded", "CallRecorded", "VoicemailCreated", "VoicemailDeleted"])
+def test_a_field_of_other_events_breaks_nothing_and_is_kept(bridge: Bridge, event: str, sent: dict[str, Any]) -> None:
+    known = json.loads((FIXTURES / f"{event}.json").read_text())["data"]
+    strays = {name: value for name, value in sent.items() if name not in known}
+    send(bridge, event, **strays)
+    run(bridge)
+    (row,) = rows(bridge.storage, "feed")
+    body = row["body"] if "body" in row else messages.get_payload(bridge.storage, row["payload"])
+    assert json.loads(body)["data"].items() >= strays.items()
+    assert row["drift"] == ",".join(sorted(strays))[:1000]
+
+
+def test_a_field_of_other_events_counts_where_it_fits(bridge: Bridge) -> None:
+    send(bridge, "VoicemailCreated", callID=str(CALL), contactID="971")
+    run(bridge)
+    told = story(bridge.storage)
+    assert (json.loads(told["voicemails"]), json.loads(told["contacts"])) == ([171118926552], [971])
+
+
+@pytest.mark.parametrize("seconds", [2**37, 2**50], ids=["a column", "the calendar"])
+def test_a_call_that_outlasts_what_can_be_told_is_stored(bridge: Bridge, seconds: int) -> None:
+    send(bridge, "CallCompleted", connectionTime=seconds)
+    run(bridge)
+    assert story(bridge.storage)["outcome"] == "answered"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"garbage",
+        b"[]",
+        b"{}",
+        b'{"event": "CallParked"}',
+        b'{"payload": "events/gone"}',
+        b'{"payload": ""}',
+        b'{"payload": "../x?y#z"}',
+        b'{"id": "a/b", "event": "CallStarted", "origin": "x","received": "2018-04-25","body":{"data": {"callID": 1}}}',
+        b'{"id": 1, "event": 2}',
+    ],
+)
+def test_a_message_that_is_no_event_can_never_succeed(bridge: Bridge, message: bytes) -> None:
+    with pytest.raises(Unprocessable):
+        process(bridge, message, 1)

@@ -1,0 +1,145 @@
+"""Dead letters go back where they came from, and events are told again to who asks."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dev.listener import Listener
+from shared.deliveries import drain as deliveries
+from shared.errors import Invalid, NotFound
+from shared.events.receive import accept, submit
+from shared.events.table import event_named
+from shared.json_bodies import encode, read_body
+from shared.pipeline import queues as consumers
+from shared.pipeline.process import process
+from shared.pipeline.replay import RETURNS, Choice, replay_letters, replay_span
+from shared.storage.dead_letters import bury
+from shared.subscriptions.subscription import new_id
+from shared.times import now
+from tests.outbox import Outbox, outbox
+from tests.shared.deliveries.test_drain import FIXTURES, environment, happen, letters, run, subscription
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from shared.bridge import Bridge
+
+__all__ = ["environment"]
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    with Listener() as listener:
+        yield listener
+
+
+@pytest.fixture
+def sent(bridge: Bridge) -> Outbox:
+    bridge.storage.create_all()
+    return outbox(bridge.storage)
+
+
+def replay(bridge: Bridge, **choice: Any) -> dict[str, Any]:
+    return replay_letters(bridge, encode(choice))
+
+
+def test_every_consumer_s_letters_can_go_back() -> None:
+    assert {row.kind for row in RETURNS} == {row.kind for row in consumers.CONSUMERS} | {"refused"}
+
+
+def test_a_delivery_that_was_given_up_is_tried_again(bridge: Bridge, sent: Outbox, listener: Listener) -> None:
+    listener.answer = 500
+    one = subscription(bridge, listener.url)
+    (message,) = happen(bridge, sent)
+    deliveries._bury(bridge, message.message | {"attempt": 9}, "the last attempt: 500")
+    listener.answer = 200
+    assert replay(bridge, kind="delivery") == {"replayed": 1, "kept": []}
+    assert letters(bridge) == []
+    (again,) = sent.take()
+    assert (again.message["attempt"], again.message["subscription"]) == (0, one.id)
+    assert run(bridge, sent, again) == []
+    assert run(bridge, sent, again, attempt=2) == []
+    assert len(listener.received) == 1
+
+
+def test_an_event_that_failed_too_often_has_its_effect(bridge: Bridge, sent: Outbox) -> None:
+    body = (FIXTURES / "CallRecorded.json").read_bytes()
+    accept(bridge.storage, bridge.settings, event_named("CallRecorded"), body)
+    (event,) = sent.take("events")
+    bury(bridge.storage, kind="event", id=event.message["id"], reason="failed too often", body=event.body, attempts=5)
+    process(bridge, event.body, 1)
+    assert len(sent.take("media")) == 1
+    assert replay(bridge, kind="event", id=event.message["id"])["replayed"] == 1
+    (again,) = sent.take("events")
+    process(bridge, again.body, 1)
+    assert sent.take("media") == []
+    assert len(list(bridge.storage.table("feed").list_entities())) == 1
+
+
+def test_media_that_never_came_is_asked_for_from_the_start(bridge: Bridge, sent: Outbox) -> None:
+    told = {"kind": "recording", "id": 5, "action": "copy", "event": "e", "received": "2018-04-25T13:54:19Z"}
+    message = told | {"attempt": 7, "waits": 3}
+    bury(bridge.storage, kind="media", id="recording-5", reason="not there", body=encode(message))
+    assert replay(bridge, kind="media")["replayed"] == 1
+    (again,) = sent.take("media")
+    assert (again.message["attempt"], again.message["waits"], again.message["id"]) == (0, 0, 5)
+
+
+def test_what_was_refused_is_taken_once_it_fits_and_kept_while_it_does_not(bridge: Bridge, sent: Outbox) -> None:
+    good = (FIXTURES / "CallStarted.json").read_bytes()
+    for number, body in enumerate((good, b'{"data": {}}')):
+        bury(bridge.storage, kind="refused", id=f"CallStarted-{number}", reason="did not fit", body=body)
+    told = replay(bridge)
+    assert told == {"replayed": 1, "kept": ["CallStarted-1"]}
+    assert len(sent.take("events")) == 1
+    assert {letter["RowKey"] for letter in letters(bridge)} >= {"CallStarted-1"}
+
+
+def test_a_letter_of_a_kind_that_nobody_knows_stays(bridge: Bridge, sent: Outbox) -> None:
+    bury(bridge.storage, kind="other", id="it's", reason="why", body=b"?")
+    assert replay(bridge, kind="other", id="it's") == {"replayed": 0, "kept": ["it's"]}
+    assert replay(bridge, kind="' or '1' eq '1") == {"replayed": 0, "kept": []}
+    assert len(letters(bridge)) == 1
+
+
+def test_no_more_go_back_than_are_asked_for(bridge: Bridge, sent: Outbox) -> None:
+    for number in range(5):
+        bury(bridge.storage, kind="media", id=f"recording-{number}", reason="not there", body=b'{"id": 1}')
+    assert replay(bridge, limit=3)["replayed"] == 3
+    assert len(letters(bridge)) == 2
+
+
+def test_a_subscriber_is_told_again_what_came_in_meanwhile(bridge: Bridge, sent: Outbox, listener: Listener) -> None:
+    submit(bridge.storage, bridge.settings, "CallCompleted", {"callID": 1}, origin="webhook")
+    submit(bridge.storage, bridge.settings, "CallStarted", {"callID": 1}, origin="webhook")
+    for message in sent.take("events"):
+        process(bridge, message.body, 1)
+    one = subscription(bridge, listener.url)
+    (second,) = happen(bridge, sent)
+    run(bridge, sent, second)
+    assert len(listener.received) == 1
+    told = replay_span(bridge, one.id, encode({"date_from": str(now() - timedelta(minutes=1))}))
+    assert told["subscription"] == one.id
+    (look,) = sent.take()
+    for message in run(bridge, sent, look):
+        run(bridge, sent, message)
+    assert len(listener.received) == 3
+    assert len({delivery.id for delivery in listener.received}) == 2
+
+
+def test_nobody_can_be_told_who_is_not_subscribed(bridge: Bridge, sent: Outbox) -> None:
+    with pytest.raises(NotFound):
+        replay_span(bridge, new_id(), encode({"date_from": "2018-04-25T13:54:19Z"}))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"[]", b'{"limit": 0}', b'{"limit": 1001}', b'{"limit": "5"}', b'{"kid": "event"}', b'{"kind": 5}'],
+    ids=str,
+)
+def test_a_choice_that_says_nothing_clear_is_refused(body: bytes) -> None:
+    with pytest.raises(Invalid):
+        read_body(Choice, body)

@@ -1,0 +1,592 @@
+"""Polls against a simulated PBX over HTTP: nothing lost, nothing told twice, and next to nothing spent on silence."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dev.bench.spending import counted
+from dev.simulator import Simulator
+from dev.simulator.store import RefusedError
+from shared.errors import BudgetExhausted, PbxError, PbxUnavailable
+from shared.events.table import EVENTS
+from shared.items import reader as items
+from shared.pbx.budget.budget import Budget
+from shared.pbx.budget.ledger import Terms
+from shared.pbx.client import Pbx
+from shared.pbx.resources import RESOURCES, Resource
+from shared.polling import checkpoints
+from shared.polling import pages as paging
+from shared.polling.poll import HEARTBEAT, poll
+from shared.polling.reconcile import reconcile
+from shared.times import now
+from tests.dying import Killed
+from tests.polls import (
+    CALLS,
+    CONTACTS,
+    RECORDINGS,
+    arrived_ids,
+    bridge_to,
+    die_at,
+    queued,
+    run_pipeline,
+    stored_ids,
+    told,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from shared.bridge import Bridge
+    from shared.settings import Settings
+
+IDS = [resource.name for resource in RESOURCES]
+EDITABLE = [resource for resource in RESOURCES if resource.editable]
+FACTS = [resource for resource in RESOURCES if not resource.editable]
+LARGEST = 2**63 - 1
+
+
+@pytest.fixture
+def pbx() -> Iterator[Simulator]:
+    with Simulator("test-key") as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def start(pbx: Simulator, settings: Settings) -> Callable[..., Bridge]:
+    return lambda **changes: bridge_to(pbx, settings, **changes)
+
+
+@pytest.fixture
+def bridge(start: Callable[..., Bridge]) -> Bridge:
+    return start()
+
+
+def seen(pbx: Simulator, work: Callable[[], Any]) -> int:
+    """How many requests the PBX gets from this."""
+    before = len(pbx.requests)
+    work()
+    return len(pbx.requests) - before
+
+
+@pytest.mark.parametrize("resource", RESOURCES, ids=IDS)
+def test_after_a_first_silent_reading_each_new_item_is_stored_once(
+    resource: Resource, pbx: Simulator, bridge: Bridge
+) -> None:
+    old = pbx.bulk(resource.name, 7)
+    poll(bridge, resource)
+    assert stored_ids(bridge.storage, resource.name) == list(old)
+    assert not told(bridge.storage)
+    new = pbx.bulk(resource.name, 3)
+    for _ in range(3):
+        poll(bridge, resource)
+    assert arrived_ids(bridge.storage, resource.name) == [*old, *new]
+    assert told(bridge.storage) == (
+        [(f"{resource.noun}Created", number) for number in new] if resource.editable else []
+    )
+
+
+@pytest.mark.parametrize("resource", RESOURCES, ids=IDS)
+@pytest.mark.parametrize("count", [0, 40], ids=["nothing", "forty"])
+def test_an_idle_poll_costs_one_call_one_read_and_no_write(
+    resource: Resource, count: int, pbx: Simulator, bridge: Bridge
+) -> None:
+    pbx.bulk(resource.name, count)
+    poll(bridge, resource)
+    adapter = counted(bridge.storage)
+    assert seen(pbx, lambda: poll(bridge, resource)) == 1
+    assert adapter.count == 1
+
+
+def test_a_heartbeat_shows_at_most_every_ten_minutes_that_the_poll_runs(pbx: Simulator, bridge: Bridge) -> None:
+    begin = now()
+    poll(bridge, CALLS, at=begin)
+    adapter = counted(bridge.storage)
+    for minute in range(1, 31):
+        poll(bridge, CALLS, at=begin + timedelta(minutes=minute))
+    assert adapter.count == 30 + 3
+    checkpoint = checkpoints.read(bridge.storage, CALLS.name)
+    assert checkpoint is not None
+    assert checkpoint.last_success == begin + timedelta(minutes=30)
+
+
+@pytest.mark.parametrize("order", ["newest", "oldest", "random", "shuffled-page"])
+@pytest.mark.parametrize("cap", [1, 4, 1000])
+@pytest.mark.parametrize("resource", [CALLS, CONTACTS], ids=lambda resource: resource.name)
+def test_order_and_size_of_pages_do_not_matter(
+    order: str, cap: int, resource: Resource, pbx: Simulator, bridge: Bridge
+) -> None:
+    pbx.options.order, pbx.options.page_cap, pbx.options.empty = order, cap, "404"
+    old = pbx.bulk(resource.name, 20)
+    poll(bridge, resource)
+    assert stored_ids(bridge.storage, resource.name) == list(old)
+    new = pbx.bulk(resource.name, 11)
+    later = now() + HEARTBEAT
+    poll(bridge, resource, at=later)
+    assert arrived_ids(bridge.storage, resource.name) == [*old, *new]
+    if resource.editable:
+        assert [number for _, number in told(bridge.storage)] == list(new)
+
+
+@pytest.mark.parametrize("ids", ["clock", "small", "huge"])
+def test_ids_are_exact_and_sort_as_numbers(ids: str, pbx: Simulator, bridge: Bridge) -> None:
+    pbx.options.ids = ids
+    poll(bridge, CALLS)
+    wanted = sorted({*pbx.bulk("call_history", 5), 9, 10, LARGEST - 1, LARGEST})
+    for number in (9, 10, LARGEST - 1, LARGEST):
+        pbx.add("call_history", number, contactID=LARGEST)
+    poll(bridge, CALLS)
+    assert stored_ids(bridge.storage, CALLS.name) == wanted
+    assert [item["callID"] for item in items.query(bridge.storage, CALLS.name)] == wanted[::-1]
+    newest = items.query(bridge.storage, CALLS.name, limit=1)[0]
+    assert (newest["callID"], newest["contactID"]) == (LARGEST, LARGEST)
+    checkpoint = checkpoints.read(bridge.storage, CALLS.name)
+    assert checkpoint is not None
+    assert checkpoint.cursor == LARGEST
+    assert seen(pbx, lambda: poll(bridge, CALLS)) == 1
+
+
+@pytest.mark.parametrize("resource", EDITABLE, ids=lambda resource: resource.name)
+def test_each_edit_and_removal_is_told_once_and_a_change_back_is_a_change(
+    resource: Resource, pbx: Simulator, bridge: Bridge
+) -> None:
+    field = "boxName" if resource.name == "voicemail_boxes" else "firstname" if resource is CONTACTS else "name"
+    first, second = pbx.add(resource.name, **{field: "A"}), pbx.add(resource.name, **{field: "B"})
+    poll(bridge, resource)
+    happened = []
+    for value in ("C", "A", "C"):
+        pbx.edit(resource.name, first, **{field: value})
+        poll(bridge, resource)
+        poll(bridge, resource)
+        happened.append(told(bridge.storage))
+    assert happened == [[(f"{resource.noun}Updated", first)]] * 3
+    for _ in range(2):
+        item = pbx.item(resource.name, second)
+        pbx.remove(resource.name, second)
+        poll(bridge, resource)
+        assert items.get(bridge.storage, resource.name, second) is None
+        pbx.add(resource.name, second, **{name: value for name, value in item.items() if name != resource.id_field})
+        poll(bridge, resource)
+        poll(bridge, resource)
+        happened.append(told(bridge.storage))
+    assert happened[3:] == [[(f"{resource.noun}Created", second), (f"{resource.noun}Removed", second)]] * 2
+
+
+def test_changes_reach_the_table_of_events_as_the_pbx_has_them(pbx: Simulator, bridge: Bridge) -> None:
+    poll(bridge, CONTACTS)
+    contact = pbx.add_contact("Līga", "Ozola", "26550103", pets=2)
+    poll(bridge, CONTACTS)
+    pbx.edit("contacts", contact, lastname="Kalniņa")
+    poll(bridge, CONTACTS)
+    pbx.remove("contacts", contact)
+    poll(bridge, CONTACTS)
+    run_pipeline(bridge)
+    rows = {row["type"]: row for row in bridge.storage.table("events").list_entities()}
+    assert rows.keys() == {"ContactCreated", "ContactUpdated", "ContactRemoved"}
+    data = {name: json.loads(row["body"])["data"] for name, row in rows.items()}
+    assert [data[name]["lastname"] for name in sorted(data)] == ["Ozola", "Kalniņa", "Kalniņa"]
+    assert {row["contactID"].value for row in rows.values()} == {contact}
+    assert {(row["origin"], row["drift"]) for row in rows.values()} == {("poll", "pets")}
+
+
+def test_another_format_or_order_of_the_same_content_is_no_edit(pbx: Simulator, bridge: Bridge) -> None:
+    people = [pbx.add_contact(name) for name in ("Anna", "Ieva", "Zane")]
+    pbx.add_group("Birojs", people)
+    groups = next(resource for resource in RESOURCES if resource.name == "groups")
+    for times, absent, order in (("offset", "null", "newest"), ("mixed", "empty", "oldest"), ("z", "omit", "random")):
+        pbx.options.times, pbx.options.absent, pbx.options.order = times, absent, order
+        pbx.edit("groups", pbx.rows["groups"].largest() or 0, members=[{"contactID": one} for one in people])
+        people.reverse()
+        for resource in (CONTACTS, groups):
+            poll(bridge, resource, whole=True)
+    assert not told(bridge.storage)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "status", "status": 503, "after": 1},
+        {"kind": "body-status", "status": 500, "after": 1},
+        {"kind": "html", "after": 1},
+        {"kind": "cut", "after": 1},
+        {"kind": "truncated", "after": 1},
+        {"kind": "status", "status": 429, "after": 1},
+        {"kind": "reset", "after": 1},
+        {"kind": "status", "status": 404, "after": 1},
+        {"kind": "body-status", "status": 404, "after": 2},
+    ],
+    ids=lambda fault: f"{fault['kind']} {fault.get('status', '')}",
+)
+def test_a_failed_or_partial_listing_removes_nothing_and_loses_nothing(
+    fault: dict[str, Any], pbx: Simulator, bridge: Bridge
+) -> None:
+    pbx.options.page_cap = 4
+    old = pbx.bulk("contacts", 10)
+    poll(bridge, CONTACTS)
+    new = pbx.add_contact("Jauna")
+    pbx.faults.add(**fault, match="GetContacts")
+    try:
+        poll(bridge, CONTACTS, whole=True)
+    except PbxError:
+        checkpoint = checkpoints.read(bridge.storage, CONTACTS.name)
+        assert checkpoint is not None
+        assert checkpoint.last_error
+    pbx.faults.clear()
+    poll(bridge, CONTACTS)
+    assert told(bridge.storage) == [("ContactCreated", new)]
+    assert stored_ids(bridge.storage, CONTACTS.name) == [*old, new]
+
+
+@pytest.mark.parametrize("status", [429, 500, 502])
+def test_a_storm_that_passes_within_the_retries_is_not_noticed(status: int, pbx: Simulator, bridge: Bridge) -> None:
+    poll(bridge, CALLS)
+    new = pbx.bulk("call_history", 5)
+    pbx.faults.add("status", status=status, times=3, retry_after="1")
+    poll(bridge, CALLS)
+    assert arrived_ids(bridge.storage, CALLS.name) == list(new)
+
+
+def test_a_list_that_grows_and_shrinks_while_it_is_paged_loses_nothing(pbx: Simulator, bridge: Bridge) -> None:
+    pbx.options.page_cap = 10
+    old = pbx.bulk("call_history", 60)
+    lister = pbx._api._handlers["GetCallHistory"]
+    added: list[int] = []
+
+    def moving(request: Any, part: str) -> Any:
+        answer = lister(request, part)
+        if len(added) < 15:
+            added.extend(pbx.bulk("call_history", 3))
+            pbx.remove("call_history", added.pop(0))
+        return answer
+
+    pbx._api._handlers["GetCallHistory"] = moving
+    for _ in range(2):
+        poll(bridge, CALLS)
+    assert set(old) | set(added) <= set(arrived_ids(bridge.storage, CALLS.name))
+    assert len(set(arrived_ids(bridge.storage, CALLS.name))) == len(arrived_ids(bridge.storage, CALLS.name))
+
+
+def test_a_server_that_knows_neither_offset_nor_cursor_ends_the_poll(pbx: Simulator, bridge: Bridge) -> None:
+    poll(bridge, CALLS)
+    lister = pbx._api._handlers["GetCallHistory"]
+
+    def stubborn(request: Any, part: str) -> Any:
+        query = request.arguments
+        for name in ("offset", "initial_call_id"):
+            query.pop(name, None)
+        return lister(request, part)
+
+    pbx._api._handlers["GetCallHistory"] = stubborn
+    old = pbx.bulk("call_history", 30)
+    for _ in range(2):
+        assert seen(pbx, lambda: poll(bridge, CALLS)) <= 3
+    assert arrived_ids(bridge.storage, CALLS.name) == list(old)
+
+
+@pytest.mark.parametrize("fault", ["status", "oversize"])
+def test_a_large_page_that_is_refused_is_asked_for_smaller(fault: str, pbx: Simulator, bridge: Bridge) -> None:
+    new = pbx.bulk("call_history", 150)
+    pbx.options.page_cap = 100
+    pbx.faults.add(fault, status=422, times=1)
+    poll(bridge, CALLS)
+    assert stored_ids(bridge.storage, CALLS.name) == list(new)
+
+
+@pytest.mark.parametrize("largest", [100, 50])
+def test_what_the_pbx_refuses_as_too_large_is_not_asked_for_again(largest: int, pbx: Simulator, bridge: Bridge) -> None:
+    lister = pbx._api._handlers["GetCallHistory"]
+
+    def strict(request: Any, part: str) -> Any:
+        if int(request.arguments.get("limit", 0)) > largest:
+            raise RefusedError("limit is too large")
+        return lister(request, part)
+
+    pbx._api._handlers["GetCallHistory"] = strict
+    new = pbx.bulk("call_history", 150)
+    poll(bridge, CALLS)
+    assert stored_ids(bridge.storage, CALLS.name) == list(new)
+    assert seen(pbx, lambda: poll(bridge, CALLS)) == 1
+
+
+@pytest.mark.parametrize("resource", [CALLS, CONTACTS], ids=lambda resource: resource.name)
+def test_what_comes_between_two_first_readings_at_once_is_new(
+    resource: Resource, pbx: Simulator, start: Callable[..., Bridge]
+) -> None:
+    old = pbx.add(resource.name, callEnded=now() - timedelta(hours=1))
+    lister, new = pbx._api._handlers[resource.list_operation], list[int]()
+
+    def overtaken(request: Any, part: str) -> Any:
+        if not new:
+            new.append(old)
+            poll(start(), resource)
+            new.append(pbx.add(resource.name, callEnded=None))
+        return lister(request, part)
+
+    pbx._api._handlers[resource.list_operation] = overtaken
+    bridge = start()
+    poll(bridge, resource)
+    reconcile(bridge, at=now() + timedelta(minutes=6))
+    assert {number for _, number in told(bridge.storage)} == {new[1]}
+
+
+def test_a_list_that_brings_the_cursors_own_item_again_is_idle(pbx: Simulator, bridge: Bridge) -> None:
+    lister = pbx._api._handlers["GetCallHistory"]
+
+    def inclusive(request: Any, part: str) -> Any:
+        request.arguments["initial_call_id"] = str(int(request.arguments["initial_call_id"]) - 1)
+        return lister(request, part)
+
+    old = pbx.bulk("call_history", 5)
+    poll(bridge, CALLS)
+    pbx._api._handlers["GetCallHistory"] = inclusive
+    adapter = counted(bridge.storage)
+    assert seen(pbx, lambda: poll(bridge, CALLS)) == 1
+    assert adapter.count == 1
+    new = pbx.bulk("call_history", 2)
+    poll(bridge, CALLS)
+    assert arrived_ids(bridge.storage, CALLS.name) == [*old, *new]
+
+
+def test_a_page_that_is_missing_once_does_not_end_the_list(pbx: Simulator, start: Callable[..., Bridge]) -> None:
+    pbx.options.page_cap = 10
+    old = pbx.bulk("call_history", 40)
+    pbx.faults.add("status", match="GetCallHistory", status=404, after=2, times=1)
+    bridge = start(poll_start="all")
+    poll(bridge, CALLS)
+    assert stored_ids(bridge.storage, CALLS.name) == list(old)
+
+
+def test_many_that_left_the_list_and_are_still_known_hide_none_that_is_gone(pbx: Simulator, bridge: Bridge) -> None:
+    *archived, gone = pbx.bulk("contacts", 61)
+    stays = pbx.add_contact("Anna")
+    poll(bridge, CONTACTS)
+    reader = pbx._api._handlers["GetContactsByID"]
+    request: Any = None
+    kept = {str(number): reader(request, str(number)) for number in archived}
+    pbx._api._handlers["GetContactsByID"] = lambda request, part: kept.get(part) or reader(request, part)
+    for number in (*archived, gone):
+        pbx.remove("contacts", number)
+    calls = [seen(pbx, lambda: poll(bridge, CONTACTS)) for _ in range(4)]
+    assert told(bridge.storage) == [("ContactRemoved", gone)]
+    assert stored_ids(bridge.storage, CONTACTS.name) == [*archived, stays]
+    assert calls == [27, 27, 13, 1]
+
+
+def test_a_resource_that_the_key_may_not_read_is_paused_for_an_hour_and_said_once(
+    pbx: Simulator, bridge: Bridge, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    pbx.options.refused = {"GetCallRecordings"}
+    begin = now()
+    calls = seen(pbx, lambda: [poll(bridge, RECORDINGS, at=begin + timedelta(minutes=one)) for one in range(50)])
+    assert calls == 1
+    (line,) = caplog.messages
+    assert "call_records is paused for an hour" in line
+    assert "trigger/call_records" in line
+    checkpoint = checkpoints.read(bridge.storage, RECORDINGS.name)
+    assert checkpoint is not None
+    assert checkpoint.paused_until == begin + timedelta(hours=1)
+    poll(bridge, CALLS)
+    pbx.options.refused = set()
+    new = pbx.bulk("call_records", 2)
+    poll(bridge, RECORDINGS, at=begin + timedelta(hours=1))
+    assert stored_ids(bridge.storage, RECORDINGS.name) == list(new)
+
+
+def test_a_poll_that_keeps_failing_is_signalled_as_stale(
+    pbx: Simulator, bridge: Bridge, caplog: pytest.LogCaptureFixture
+) -> None:
+    begin = now()
+    poll(bridge, CALLS, at=begin)
+    pbx.faults.add("status", status=500)
+    for minute in (10, 30):
+        with pytest.raises(PbxUnavailable):
+            poll(bridge, CALLS, at=begin + timedelta(minutes=minute))
+    assert [line for line in caplog.messages if "signal" in line] == [
+        "signal poll_stale resource=call_history seconds=1800"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("poll_start", "handed_on"), [("now", 0), ("all", 3), ("2026-01-02T00:00:00Z", 2)], ids=["now", "all", "a date"]
+)
+def test_the_first_reading_hands_on_what_poll_start_says_and_stores_everything(
+    poll_start: str, handed_on: int, pbx: Simulator, start: Callable[..., Bridge]
+) -> None:
+    days = ["2026-01-01T10:00:00+0000", "2026-01-02T10:00:00+0000", "2026-01-03T10:00:00+0000"]
+    people = [pbx.add("contacts", created=day) for day in days]
+    calls = [pbx.add("call_history", callStarted=day, callEnded=day) for day in days]
+    bridge = start(poll_start=poll_start)
+    for resource in (CONTACTS, CALLS):
+        poll(bridge, resource)
+        poll(bridge, resource)
+    assert stored_ids(bridge.storage, CALLS.name) == sorted(calls)
+    assert stored_ids(bridge.storage, CONTACTS.name) == people
+    wanted = people[3 - handed_on :]
+    assert told(bridge.storage) == [("ContactCreated", number) for number in wanted]
+    pending = bridge.storage.table("resources").query_entities("RowKey ge 'p' and RowKey lt 'q'")
+    assert sum(len(json.loads(row["ids"])) for row in pending) == handed_on
+
+
+def limited(bridge: Bridge, scale: float = 0.05) -> Bridge:
+    """With a budget as it is in earnest, in a part of its time."""
+    budget = Budget(bridge.storage, "limited", terms=Terms(scale=scale))
+    return replace(bridge, pbx=Pbx(bridge.settings, budget, pause=lambda seconds: None))
+
+
+@pytest.mark.parametrize(
+    ("resource", "begun", "count"), [(CALLS, True, 700), (CONTACTS, False, 500)], ids=["calls", "first contacts"]
+)
+def test_a_list_that_needs_more_calls_than_there_are_is_read_to_its_end(
+    resource: Resource, begun: bool, count: int, pbx: Simulator, bridge: Bridge
+) -> None:
+    pbx.options.page_cap = 10
+    if begun:
+        poll(bridge, resource)
+    numbers = pbx.bulk(resource.name, count)
+    poll(limited(bridge), resource)
+    assert stored_ids(bridge.storage, resource.name) == list(numbers)
+
+
+def test_one_list_at_a_time_waits_for_calls(pbx: Simulator, bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    pbx.options.page_cap = 10
+    poll(bridge, CALLS)
+    pbx.bulk("call_history", 700)
+    bridge = limited(bridge, scale=1)
+    with paging._patient, pytest.raises(BudgetExhausted):
+        poll(bridge, CALLS)
+    monkeypatch.setattr(paging, "_LONGEST_WAIT", 0.0)
+    with pytest.raises(BudgetExhausted):
+        poll(bridge, CALLS)
+    assert not paging._patient.locked()
+
+
+def test_a_first_reading_goes_on_where_it_ended(pbx: Simulator, start: Callable[..., Bridge]) -> None:
+    pbx.options.page_cap = 20
+    old = pbx.bulk("call_history", 100)
+    bridge = start()
+    pbx.faults.add("status", status=503, after=3)
+    with pytest.raises(PbxUnavailable):
+        poll(bridge, CALLS)
+    checkpoint = checkpoints.read(bridge.storage, CALLS.name)
+    assert checkpoint is not None
+    assert (checkpoint.started, checkpoint.offset, checkpoint.items) == (False, 45, 50)
+    pbx.faults.clear()
+    new = pbx.bulk("call_history", 2)
+    assert seen(pbx, lambda: poll(start(), CALLS)) <= 5
+    poll(bridge, CALLS)
+    assert arrived_ids(bridge.storage, CALLS.name) == [*old, *new]
+
+
+def test_a_first_reading_without_budget_goes_on_later_and_a_poll_says_so(
+    pbx: Simulator, bridge: Bridge, caplog: pytest.LogCaptureFixture
+) -> None:
+    pbx.bulk("call_history", 3)
+    ask = bridge.pbx.call
+
+    def broke(*args: Any, **options: Any) -> Any:
+        raise BudgetExhausted
+
+    bridge.pbx.call = broke  # type: ignore[method-assign]
+    poll(bridge, CALLS)
+    bridge.pbx.call = ask  # type: ignore[method-assign]
+    poll(bridge, CALLS)
+    bridge.pbx.call = broke  # type: ignore[method-assign]
+    with pytest.raises(BudgetExhausted):
+        poll(bridge, CALLS)
+    lanes = [line.rpartition("=")[2] for line in caplog.messages if "budget_exhausted" in line]
+    assert lanes == ["backfill", "poll"]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
+@pytest.mark.parametrize("side", ["storage", "pbx"])
+@pytest.mark.parametrize("resource", [CALLS, CONTACTS], ids=lambda resource: resource.name)
+def test_a_poll_killed_at_any_step_loses_nothing_and_tells_nothing_twice(
+    resource: Resource, side: str, after: bool, pbx: Simulator, start: Callable[..., Bridge]
+) -> None:
+    calm = start()
+    calm.storage.create_all()
+    poll(calm, resource)
+    expected: list[tuple[str, int]] = []
+    arrived: list[int] = []
+    steps = 0
+    while True:
+        new = pbx.bulk(resource.name, 2)
+        arrived += new
+        expected = [(f"{resource.noun}Created", number) for number in new]
+        if resource.editable and len(arrived) > 4:
+            pbx.edit(resource.name, arrived[0], firstname=f"Anna {steps}")
+            pbx.remove(resource.name, arrived[1])
+            expected += [("ContactRemoved", arrived.pop(1)), ("ContactUpdated", arrived[0])]
+        doomed = start()
+        adapter = die_at(getattr(doomed, side), steps + 1, after=after)
+        try:
+            poll(doomed, resource)
+        except Killed:
+            steps += 1
+        else:
+            break
+        poll(start(), resource)
+        poll(start(), resource)
+        assert stored_ids(calm.storage, resource.name) == arrived
+        assert told(calm.storage) == (sorted(expected) if resource.editable else [])
+    assert adapter.count == steps
+    assert steps >= (4 if side == "storage" else 2)
+    everything = arrived_ids(calm.storage, resource.name)
+    assert len(everything) == len(set(everything))
+
+
+@pytest.mark.parametrize("resource", [CALLS, CONTACTS], ids=lambda resource: resource.name)
+def test_polls_at_the_same_time_store_and_tell_everything_once(
+    resource: Resource, pbx: Simulator, start: Callable[..., Bridge]
+) -> None:
+    bridges = [start() for _ in range(4)]
+    poll(bridges[0], resource)
+    pbx.options.page_cap = 50
+    new = pbx.bulk(resource.name, 130)
+    gate = threading.Barrier(4)
+
+    def run(bridge: Bridge) -> None:
+        gate.wait()
+        poll(bridge, resource)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(run, bridges))
+    storage = bridges[0].storage
+    assert arrived_ids(storage, resource.name) == list(new)
+    assert told(storage) == ([("ContactCreated", number) for number in new] if resource.editable else [])
+
+
+def test_an_older_listing_does_not_undo_what_a_newer_one_told(pbx: Simulator, start: Callable[..., Bridge]) -> None:
+    contact = pbx.add_contact("Anna")
+    slow, quick = start(), start()
+    poll(slow, CONTACTS)
+    pbx.edit("contacts", contact, firstname="Ieva")
+    ask = slow.pbx.call
+
+    def dawdle(*args: Any, **options: Any) -> Any:
+        found = ask(*args, **options)
+        slow.pbx.call = ask  # type: ignore[method-assign]
+        pbx.edit("contacts", contact, firstname="Zane")
+        poll(quick, CONTACTS)
+        return found
+
+    slow.pbx.call = dawdle  # type: ignore[method-assign]
+    poll(slow, CONTACTS)
+    names = [message["body"]["data"]["firstname"] for message in queued(slow.storage)]
+    assert names == ["Zane"]
+    stored = items.get(slow.storage, "contacts", contact)
+    assert stored is not None
+    assert stored["firstname"] == "Zane"
+
+
+def test_every_editable_resource_has_its_three_events() -> None:
+    names = {event.name for event in EVENTS if event.source == "poll"}
+    assert names == {f"{row.noun}{what}" for row in EDITABLE for what in ("Created", "Updated", "Removed")}

@@ -1,0 +1,251 @@
+"""What was polled and never announced enters the pipeline once, as the webhook's event and under its id."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dev.simulator import Simulator
+from shared import health
+from shared.events.receive import accept
+from shared.events.table import event_named
+from shared.pbx.resources import RESOURCES
+from shared.polling.poll import poll
+from shared.polling.reconcile import reconcile
+from shared.times import iso, now
+from tests.dying import Killed
+from tests.polls import CALLS, CONTACTS, RECORDINGS, VOICEMAILS, bridge_to, die_at, run_pipeline, told
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from shared.bridge import Bridge
+    from shared.settings import Settings
+
+POLLED = [resource for resource in RESOURCES if not resource.editable]
+ANNOUNCED = {"call_history": "CallCompleted", "call_records": "CallRecorded", "voicemails": "VoicemailCreated"}
+GRACE = timedelta(minutes=5)
+LATER = GRACE + timedelta(seconds=1)
+
+
+@pytest.fixture
+def pbx() -> Iterator[Simulator]:
+    with Simulator("test-key") as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def start(pbx: Simulator, settings: Settings) -> Callable[..., Bridge]:
+    return lambda **changes: bridge_to(pbx, settings, **changes)
+
+
+@pytest.fixture
+def bridge(start: Callable[..., Bridge]) -> Bridge:
+    bridge = start()
+    bridge.storage.create_all()
+    for resource in POLLED:
+        poll(bridge, resource)
+    return bridge
+
+
+def add_call(pbx: Simulator, **fields: Any) -> int:
+    start = now() - timedelta(minutes=3)
+    told = {"caller": "27771153", "destination": "67021234", "direction": "in", "status": 3, "contactID": 966}
+    told |= {"callStarted": start, "callConnected": start + timedelta(seconds=9), "connectionTime": 40}
+    return pbx.add("call_history", **{**told, "callEnded": start + timedelta(seconds=49), **fields})
+
+
+def post(bridge: Bridge, event: str, **data: Any) -> str:
+    return accept(bridge.storage, bridge.settings, event_named(event), json.dumps({"data": data}).encode())
+
+
+def outcome(bridge: Bridge) -> dict[str, Any]:
+    (row,) = bridge.storage.table("calls").list_entities()
+    return dict(row)
+
+
+def events(bridge: Bridge) -> list[tuple[str, str]]:
+    return sorted((row["type"], row["origin"]) for row in bridge.storage.table("events").list_entities())
+
+
+def test_a_call_without_any_webhook_is_restored_after_the_grace_and_not_before(pbx: Simulator, bridge: Bridge) -> None:
+    add_call(pbx)
+    begin = now()
+    poll(bridge, CALLS, at=begin)
+    assert reconcile(bridge, at=begin + GRACE - timedelta(seconds=1)) == 0
+    assert reconcile(bridge, at=begin + LATER) == 3
+    assert reconcile(bridge, at=begin + 2 * LATER) == 0
+    run_pipeline(bridge)
+    assert events(bridge) == [(name, "reconciled") for name in ("CallCompleted", "CallConnected", "CallStarted")]
+    story = outcome(bridge)
+    assert (story["outcome"], story["talkSeconds"], story["answeredBy"].value) == ("answered", 40, 966)
+    assert all("drift" not in row for row in bridge.storage.table("events").list_entities())
+
+
+@pytest.mark.parametrize(
+    ("resource", "fields"),
+    [
+        (RECORDINGS, {"callID": 7, "direction": "in", "callStarted": "2026-01-05T08:00:00+0000"}),
+        (VOICEMAILS, {"sender": "27771153", "length": 9, "callStarted": "2026-01-05T08:00:00+0000"}),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+@pytest.mark.parametrize("came", [True, False], ids=["announced", "not announced"])
+def test_recordings_and_voicemails_are_restored_unless_they_were_announced(
+    resource: Any, fields: dict[str, Any], came: bool, pbx: Simulator, bridge: Bridge
+) -> None:
+    number, event = pbx.add(resource.name, **fields), ANNOUNCED[resource.name]
+    if came:
+        post(bridge, event, **{resource.id_field: number})
+        run_pipeline(bridge)
+    poll(bridge, resource)
+    assert reconcile(bridge, at=now() + LATER) == (0 if came else 1)
+    run_pipeline(bridge)
+    assert events(bridge) == [(event, "webhook" if came else "reconciled")]
+    asked = bridge.storage.queue("media").receive_messages()
+    assert len({message.content for message in asked}) == 1
+
+
+@pytest.mark.parametrize("resource", POLLED, ids=lambda resource: resource.name)
+def test_a_webhook_that_comes_after_all_changes_nothing(resource: Any, pbx: Simulator, bridge: Bridge) -> None:
+    fields = {"contactID": 966} if resource is not VOICEMAILS else {}
+    number, event = pbx.add(resource.name, **fields), ANNOUNCED[resource.name]
+    poll(bridge, resource)
+    reconcile(bridge, at=now() + LATER)
+    before = {message["id"] for message in run_pipeline(bridge)}
+    assert post(bridge, event, **{resource.id_field: number}, **fields) in before
+    run_pipeline(bridge)
+    assert {origin for _, origin in events(bridge)} == {"reconciled"}
+    assert len(events(bridge)) == len(before)
+
+
+def test_a_completed_webhook_that_names_another_employee_is_enough(pbx: Simulator, bridge: Bridge) -> None:
+    call = add_call(pbx, contactID=970)
+    post(bridge, "CallCompleted", callID=call, contactID=966)
+    run_pipeline(bridge)
+    poll(bridge, CALLS)
+    assert reconcile(bridge, at=now() + LATER) == 0
+
+
+def test_a_group_call_that_nobody_answered_ends_for_each_one_it_rang(pbx: Simulator, bridge: Bridge) -> None:
+    call = add_call(pbx, callConnected=None, connectionTime=0)
+    for contact in (966, 967, 968):
+        post(bridge, "CallStarted", callID=call, contactID=contact, direction="in")
+    run_pipeline(bridge)
+    poll(bridge, CALLS)
+    assert reconcile(bridge, at=now() + LATER) == 3
+    run_pipeline(bridge)
+    assert outcome(bridge)["outcome"] == "missed"
+
+
+def test_a_group_call_that_ended_for_one_of_those_it_rang_ends_for_the_others(pbx: Simulator, bridge: Bridge) -> None:
+    call = add_call(pbx, callConnected=None, connectionTime=0)
+    for contact in (966, 967):
+        post(bridge, "CallStarted", callID=call, contactID=contact, direction="in")
+    post(bridge, "CallCompleted", callID=call, contactID=966)
+    run_pipeline(bridge)
+    poll(bridge, CALLS)
+    assert reconcile(bridge, at=now() + LATER) == 1
+    run_pipeline(bridge)
+    assert outcome(bridge)["outcome"] == "missed"
+    assert events(bridge).count(("CallCompleted", "reconciled")) == 1
+
+
+def test_a_contact_told_as_text_is_the_same_contact(pbx: Simulator, bridge: Bridge) -> None:
+    call = add_call(pbx, callConnected=None, connectionTime=0, contactID="966")
+    for contact in (966, 967):
+        post(bridge, "CallStarted", callID=call, contactID=contact, direction="in")
+    run_pipeline(bridge)
+    poll(bridge, CALLS)
+    assert reconcile(bridge, at=now() + LATER) == 2
+
+
+def test_what_led_to_a_call_that_ended_is_counted_as_lost_and_not_told(pbx: Simulator, bridge: Bridge) -> None:
+    post(bridge, "CallCompleted", callID=add_call(pbx), contactID=966)
+    run_pipeline(bridge)
+    poll(bridge, CALLS)
+    assert reconcile(bridge, at=now() + LATER) == 0
+    health.flush(bridge.storage)
+    lost = {name: kind.lost for name, kind in health.silences(bridge.storage, now()).items()}
+    assert lost == {"CallCompleted": 0, "CallStarted": 1, "CallConnected": 1}
+
+
+def test_events_that_nobody_wants_webhooks_for_are_not_restored(
+    pbx: Simulator, bridge: Bridge, start: Callable[..., Bridge]
+) -> None:
+    add_call(pbx)
+    poll(bridge, CALLS)
+    choosy = start(pbx_events=("CallCompleted",))
+    assert reconcile(choosy, at=now() + LATER) == 1
+
+
+def test_losses_are_signalled_where_webhooks_are_expected(
+    pbx: Simulator, bridge: Bridge, start: Callable[..., Bridge], caplog: pytest.LogCaptureFixture
+) -> None:
+    reachable = start(public_base_url="https://bridge.example/")
+    for one in (bridge, reachable):
+        add_call(pbx)
+        poll(one, CALLS)
+        reconcile(one, at=now() + LATER)
+    assert [line for line in caplog.messages if "signal" in line] == [
+        "signal webhook_loss resource=call_history events=3"
+    ]
+
+
+def test_an_item_that_fits_no_event_is_kept_as_a_dead_letter(pbx: Simulator, bridge: Bridge) -> None:
+    add_call(pbx, contactID="nobody")
+    good = add_call(pbx)
+    poll(bridge, CALLS)
+    reconcile(bridge, at=now() + LATER)
+    assert ("CallCompleted", good) in told(bridge.storage)
+    letters = list(bridge.storage.table("deadletters").list_entities())
+    assert {letter["kind"] for letter in letters} == {"polled"}
+    assert reconcile(bridge, at=now() + 2 * LATER) == 0
+
+
+def test_a_first_reading_of_everything_hands_calls_on_as_a_backfill(
+    pbx: Simulator, start: Callable[..., Bridge], caplog: pytest.LogCaptureFixture
+) -> None:
+    bridge = start(poll_start="all", public_base_url="https://bridge.example/")
+    calls = pbx.bulk("call_history", 30)
+    poll(bridge, CALLS)
+    assert reconcile(bridge, at=now() + LATER) == 90
+    messages = run_pipeline(bridge)
+    assert {message["origin"] for message in messages} == {"backfill"}
+    assert {message["body"]["data"]["callID"] for message in messages} == set(calls)
+    assert not [line for line in caplog.messages if "signal" in line]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
+def test_a_reconciliation_killed_at_any_step_restores_everything_once(
+    after: bool, pbx: Simulator, bridge: Bridge, start: Callable[..., Bridge]
+) -> None:
+    steps = 0
+    while True:
+        call = add_call(pbx)
+        poll(bridge, CALLS)
+        doomed = start()
+        adapter = die_at(doomed.storage, steps + 1, after=after)
+        try:
+            reconcile(doomed, at=now() + LATER)
+        except Killed:
+            steps += 1
+        else:
+            break
+        reconcile(start(), at=now() + LATER)
+        assert told(bridge.storage) == [(name, call) for name in ("CallCompleted", "CallConnected", "CallStarted")]
+    assert adapter.count == steps >= 6
+
+
+def test_polled_events_are_dated_by_what_they_tell(pbx: Simulator, bridge: Bridge) -> None:
+    call = add_call(pbx)
+    poll(bridge, CALLS)
+    reconcile(bridge, at=now() + LATER)
+    run_pipeline(bridge)
+    ended = pbx.item("call_history", call)["callEnded"].replace(microsecond=0)
+    rows = {row["type"]: row for row in bridge.storage.table("events").list_entities()}
+    assert iso(rows["CallCompleted"]["happened"]) == iso(ended)
+    poll(bridge, CONTACTS)

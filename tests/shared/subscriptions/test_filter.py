@@ -1,0 +1,113 @@
+"""Filters let through what was asked for, however numbers are written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from shared.events.event import Fact, check_envelope
+from shared.events.table import event_named
+from shared.subscriptions.filter import NAMES, TESTS, Criteria, meets
+from shared.times import now
+
+CALL = {"callID": 1, "contactID": 966, "direction": "in", "caller": "27771153", "destination": "+37167000123"}
+LOST = {"callerid": "+37127771153", "destination": "67000123", "attempts": 2}
+VOICEMAIL = {"voicemailID": 5, "sender": "27771153"}
+
+
+def fact(event: str, data: dict[str, Any]) -> Fact:
+    row = event_named(event)
+    envelope, checked = check_envelope(row, {"data": data})
+    return Fact(event=row, id="id", data=checked, envelope=envelope, origin="webhook", received=now())
+
+
+def wants(wanted: dict[str, Any], event: str = "CallStarted", data: dict[str, Any] | None = None) -> bool:
+    return meets(fact(event, data or CALL), Criteria.model_validate(wanted).told(), "LV")
+
+
+def test_every_part_of_a_filter_has_its_test() -> None:
+    assert set(NAMES) == TESTS.keys()
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {},
+        {"direction": "in"},
+        {"contact_id": 966},
+        {"caller": "27771153"},
+        {"caller": "+371 27-771-153"},
+        {"destination": "67000123"},
+        {"destination": "+37167000123"},
+        {"prefix": "+371277"},
+        {"prefix": "00371277"},
+        {"prefix": "371277"},
+        {"prefix": "277"},
+        {"prefix": "+3716700"},
+        {"direction": "in", "caller": "27771153", "prefix": "+371"},
+        {"direction": None, "caller": None},
+    ],
+    ids=str,
+)
+def test_what_is_asked_for_passes(wanted: dict[str, Any]) -> None:
+    assert wants(wanted)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"direction": "out"},
+        {"contact_id": 967},
+        {"caller": "67000123"},
+        {"caller": "+37027771153"},
+        {"destination": "27771153"},
+        {"prefix": "+370"},
+        {"prefix": "+277"},
+        {"direction": "in", "contact_id": 967},
+    ],
+    ids=str,
+)
+def test_everything_else_does_not(wanted: dict[str, Any]) -> None:
+    assert not wants(wanted)
+
+
+@pytest.mark.parametrize(("event", "data"), [("LostCallerAdded", LOST), ("VoicemailCreated", VOICEMAIL)])
+def test_who_called_has_one_name_in_all_events(event: str, data: dict[str, Any]) -> None:
+    assert wants({"caller": "27771153"}, event, data)
+    assert not wants({"caller": "27771154"}, event, data)
+
+
+@pytest.mark.parametrize("wanted", [{"direction": "in"}, {"contact_id": 966}], ids=str)
+def test_an_event_without_the_field_is_not_wanted(wanted: dict[str, Any]) -> None:
+    assert not wants(wanted, "VoicemailCreated", VOICEMAIL)
+
+
+def test_a_withheld_number_begins_with_nothing() -> None:
+    assert not wants({"prefix": "+371"}, data={"callID": 1, "caller": "anonymous"})
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"direction": "sideways"},
+        {"direction": ""},
+        {"contact_id": 0},
+        {"contact_id": "966"},
+        {"contact_id": True},
+        {"contact_id": 2**63},
+        {"caller": ""},
+        {"caller": "somebody"},
+        {"caller": 27771153},
+        {"prefix": ""},
+        {"prefix": "+"},
+        {"prefix": "abc"},
+        {"prefix": "+1234567890123456"},
+        {"contact": 966},
+    ],
+    ids=str,
+)
+def test_a_filter_that_says_nothing_clear_is_refused(wanted: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Criteria.model_validate(wanted)

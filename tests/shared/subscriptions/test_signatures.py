@@ -1,0 +1,110 @@
+"""Signatures are those of Standard Webhooks, and nothing else passes for one."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from typing import Any
+
+import pytest
+
+from shared.subscriptions.signatures import SignatureRefused, headers, key_of, new_secret, sign, verify
+
+NOW = 1614265330.0
+BODY = b'{"test": 2432232314}'
+# The vector that the standard's own libraries are tested with.
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+ID = "msg_p5jXN8AQM9LWM0D4loKWxJek"
+SIGNATURE = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+GIVEN = {"webhook-id": ID, "webhook-timestamp": "1614265330", "webhook-signature": SIGNATURE}
+OTHER = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
+
+
+def test_the_standard_s_own_vector_fits() -> None:
+    assert sign(SECRET, ID, int(NOW), BODY) == SIGNATURE
+    verify(GIVEN, BODY, [SECRET], NOW)
+
+
+def test_a_signature_is_the_hmac_of_id_time_and_body() -> None:
+    key = base64.b64decode(OTHER.removeprefix("whsec_"))
+    digest = hmac.new(key, b"evt.17." + b"\x00\xff", hashlib.sha256).digest()
+    assert sign(OTHER, "evt", 17, b"\x00\xff") == f"v1,{base64.b64encode(digest).decode()}"
+
+
+def test_while_rotating_either_secret_verifies() -> None:
+    made = headers([OTHER, SECRET], ID, int(NOW), BODY)
+    assert made["webhook-signature"].endswith(SIGNATURE)
+    for held in ([SECRET], [OTHER], [new_secret(), SECRET]):
+        verify(made, BODY, held, NOW)
+    with pytest.raises(SignatureRefused):
+        verify(made, BODY, [new_secret()], NOW)
+
+
+def test_header_names_come_in_any_letter_case() -> None:
+    verify({name.title(): value for name, value in GIVEN.items()}, BODY, [SECRET], NOW)
+
+
+@pytest.mark.parametrize("seconds", [-300, 0, 300])
+def test_five_minutes_either_way_are_tolerated(seconds: int) -> None:
+    verify(GIVEN, BODY, [SECRET], NOW + seconds)
+
+
+@pytest.mark.parametrize(
+    ("change", "body", "held", "now"),
+    [
+        ({}, BODY + b" ", [SECRET], NOW),
+        ({}, BODY, [OTHER], NOW),
+        ({}, BODY, [], NOW),
+        ({}, BODY, ["whsec_short"], NOW),
+        ({}, BODY, [SECRET], NOW + 301),
+        ({}, BODY, [SECRET], NOW - 301),
+        ({"webhook-id": "other"}, BODY, [SECRET], NOW),
+        ({"webhook-id": ""}, BODY, [SECRET], NOW),
+        ({"webhook-id": "\ud800"}, BODY, [SECRET], NOW),
+        ({"webhook-timestamp": "1614265331"}, BODY, [SECRET], NOW),
+        ({"webhook-timestamp": "soon"}, BODY, [SECRET], NOW),
+        ({"webhook-timestamp": "1614265330.0"}, BODY, [SECRET], NOW),
+        ({"webhook-timestamp": "١٦١٤٢٦٥٣٣٠"}, BODY, [SECRET], NOW),
+        ({"webhook-timestamp": "9" * 5000}, BODY, [SECRET], NOW),
+        ({"webhook-signature": ""}, BODY, [SECRET], NOW),
+        ({"webhook-signature": "v1,"}, BODY, [SECRET], NOW),
+        ({"webhook-signature": SIGNATURE.removeprefix("v1,")}, BODY, [SECRET], NOW),
+        ({"webhook-signature": SIGNATURE.replace("v1", "v1a")}, BODY, [SECRET], NOW),
+        ({"webhook-signature": SIGNATURE[:-1]}, BODY, [SECRET], NOW),
+        ({"webhook-signature": "é \ud800 v1,é"}, BODY, [SECRET], NOW),
+    ],
+    ids=str,
+)
+def test_whatever_else_comes_is_refused_in_one_way(change: Any, body: bytes, held: list[str], now: float) -> None:
+    with pytest.raises(SignatureRefused):
+        verify(GIVEN | change, body, held, now)
+
+
+@pytest.mark.parametrize("name", list(GIVEN))
+def test_a_missing_header_is_refused(name: str) -> None:
+    with pytest.raises(SignatureRefused):
+        verify({key: value for key, value in GIVEN.items() if key != name}, BODY, [SECRET], NOW)
+
+
+@pytest.mark.parametrize(("size", "fits"), [(23, False), (24, True), (64, True), (65, False), (0, False)])
+def test_a_secret_has_24_to_64_bytes(size: int, fits: bool) -> None:
+    secret = "whsec_" + base64.b64encode(b"k" * size).decode()
+    if fits:
+        assert key_of(secret) == b"k" * size
+    else:
+        with pytest.raises(ValueError, match="24 to 64"):
+            key_of(secret)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "secret", base64.b64encode(b"k" * 32).decode(), "whsec_" + "?" * 40, "whsec_é" * 9]
+)
+def test_what_is_no_secret_is_told(text: str) -> None:
+    with pytest.raises(ValueError, match="whsec_"):
+        key_of(text)
+
+
+def test_new_secrets_differ() -> None:
+    assert len({new_secret() for _ in range(20)}) == 20
+    assert len(key_of(new_secret())) == 32

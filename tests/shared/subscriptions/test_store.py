@@ -1,0 +1,174 @@
+"""Subscriptions are made once, ended once, and never too many, whoever does it at the same time."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dev.bench.spending import counted
+from shared.errors import NotFound, TooManySubscriptions
+from shared.storage.account import Storage
+from shared.subscriptions import store as module
+from shared.subscriptions.signatures import new_secret
+from shared.subscriptions.store import MOST, STALE_SECONDS, Subscriptions
+from shared.subscriptions.subscription import Subscription, new_id
+from shared.times import now
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
+
+
+class Clock:
+    """Time that passes when told."""
+
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def known(storage: Storage) -> Subscriptions:
+    storage.create_all()
+    return Subscriptions(storage)
+
+
+def wish(endpoint: str = "https://8.8.8.8/hook", **changes: Any) -> Subscription:
+    made = Subscription(
+        id=new_id(),
+        event="CallStarted",
+        endpoint=endpoint,
+        wanted={},
+        shape="native",
+        created=now(),
+        secrets=((new_secret(), None),),
+    )
+    return replace(made, **changes)
+
+
+def test_a_subscription_comes_back_as_it_was_made(known: Subscriptions) -> None:
+    asked = wish(wanted={"direction": "in", "contact_id": 2**62}, shape="cloudevents")
+    assert known.make(asked) == (asked, True)
+    assert known.get(asked.id) == asked
+    assert asked.endpoint not in repr(asked)
+    assert asked.secrets[0][0] not in repr(asked)
+
+
+def test_the_same_wish_finds_the_same_subscription(known: Subscriptions) -> None:
+    first, _ = known.make(wish())
+    assert known.make(wish()) == (first, False)
+    others = [{"event": "CallCompleted"}, {"shape": "cloudevents"}, {"wanted": {"direction": "in"}}]
+    ids = {known.make(wish(**change))[0].id for change in others} | {known.make(wish("https://8.8.8.8/b"))[0].id}
+    assert len(ids | {first.id}) == 5
+
+
+def test_a_wish_whose_twin_is_ended_meanwhile_is_made(known: Subscriptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _ = known.make(wish())
+    look = known._look
+
+    def ended(id: str) -> Subscription | None:
+        monkeypatch.setattr(known, "_look", look)
+        known.end(first.id)
+        return look(id)
+
+    monkeypatch.setattr(known, "_look", ended)
+    made, new = known.make(wish())
+    assert new
+    assert known.get(made.id) == made
+
+
+def test_an_end_is_an_end_however_often(known: Subscriptions) -> None:
+    made, _ = known.make(wish())
+    assert known.end(made.id)
+    assert not known.end(made.id)
+    assert known.get(made.id) is None
+    again, new = known.make(wish())
+    assert new
+    assert again.id != made.id
+
+
+def test_many_instances_at_once_make_one_subscription_of_one_wish(settings: Settings, known: Subscriptions) -> None:
+    instances = [Subscriptions(Storage(settings.storage)) for _ in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        made = list(pool.map(lambda one: one.make(wish())[0].id, instances))
+    assert len(set(made)) == 1
+    assert len(tuple(known.all())) == 1
+
+
+def test_there_are_never_more_than_the_most(settings: Settings, known: Subscriptions) -> None:
+    rows = [wish(f"https://8.8.8.8/{number}").row() for number in range(MOST - 3)]
+    for start in range(0, len(rows), 100):
+        known._table.submit_transaction([("create", row) for row in rows[start : start + 100]])
+    instances = [Subscriptions(Storage(settings.storage)) for _ in range(6)]
+
+    def make(number: int) -> bool:
+        try:
+            return instances[number].make(wish(f"https://8.8.8.8/new{number}"))[1]
+        except TooManySubscriptions:
+            return False
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(make, range(6))) == 3
+    with pytest.raises(TooManySubscriptions):
+        known.make(wish("https://8.8.8.8/more"))
+    assert len(tuple(known.all())) == MOST
+
+
+def test_others_changes_are_seen_after_two_seconds_and_own_at_once(settings: Settings, known: Subscriptions) -> None:
+    clock = Clock()
+    storage = Storage(settings.storage)
+    other = Subscriptions(storage, clock)
+    assert tuple(other.all()) == ()
+    requests = counted(storage)
+    made, _ = known.make(wish())
+    for _ in range(50):
+        assert tuple(other.all()) == ()
+    assert requests.count == 0
+    assert other.get(made.id) == made
+    clock.seconds = STALE_SECONDS
+    assert tuple(other.all()) == (made,)
+    other.end(made.id)
+    assert tuple(other.all()) == ()
+
+
+def test_a_change_while_the_list_is_read_is_not_missed(known: Subscriptions) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        reading = [pool.submit(known.all) for _ in range(20)]
+        made = list(pool.map(lambda number: known.make(wish(f"https://8.8.8.8/{number}"))[0].id, range(8)))
+        assert all(future.result() is not None for future in reading)
+    assert {one.id for one in known.all()} == set(made)
+
+
+def test_two_secrets_sign_for_a_day_after_a_rotation(known: Subscriptions) -> None:
+    made, _ = known.make(wish())
+    old, fresh = made.secrets[0][0], known.rotate(made.id)
+    rotated, moment = known.get(made.id), time.time()
+    assert rotated is not None
+    assert rotated.signing(moment) == (fresh, old)
+    assert rotated.signing(moment + module.OVERLAP_SECONDS + 1) == (fresh,)
+    newest = known.rotate(made.id)
+    again = known.get(made.id)
+    assert again is not None
+    assert again.signing(moment) == (newest, fresh)
+    with pytest.raises(NotFound):
+        known.rotate(new_id())
+
+
+def test_the_same_wish_with_another_secret_takes_it_beside_the_old(known: Subscriptions) -> None:
+    made, _ = known.make(wish())
+    brought = new_secret()
+    assert known.make(wish(), brought)[0].id == made.id
+    assert known.make(wish(), brought)[0].id == made.id
+    changed = known.get(made.id)
+    assert changed is not None
+    assert changed.signing(time.time()) == (brought, made.secrets[0][0])
+
+
+def test_the_id_is_128_random_bits() -> None:
+    ids = {new_id() for _ in range(50)}
+    assert len(ids) == 50
+    assert all(len(bytes.fromhex(id)) == 16 for id in ids)

@@ -1,0 +1,400 @@
+"""Our webhooks at a simulated PBX with its limit of 20: made once, replaced in order, and nobody else's touched."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from dev.simulator import Simulator
+from shared import health
+from shared.api.status import status
+from shared.errors import ConfigError, Conflict, PbxRefused, StorageUnavailable
+from shared.events.table import EVENTS
+from shared.storage.leases import leased
+from shared.times import iso, now
+from shared.webhooks.registrations import delete_all, keep, sync
+from shared.webhooks.table import HELD, ORPHANED, TABLE, ended_since, read_webhooks
+from tests.dying import Killed
+from tests.polls import bridge_to, die_at
+from tests.shared.test_health import fact
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from shared.bridge import Bridge
+    from shared.settings import Settings
+
+NAMES = sorted(event.name for event in EVENTS if event.source == "pbx")
+ADDRESS = {"public_base_url": "https://bridge.example/", "pbx_webhook_key": "key/1=="}
+FOREIGN = "https://somebody.example/hook"
+OTHERS = [HELD] * 9
+
+
+@pytest.fixture
+def pbx() -> Iterator[Simulator]:
+    with Simulator("test-key") as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def start(pbx: Simulator, settings: Settings) -> Callable[..., Bridge]:
+    return lambda **changes: bridge_to(pbx, settings, **{**ADDRESS, **changes})
+
+
+@pytest.fixture
+def bridge(start: Callable[..., Bridge]) -> Bridge:
+    return start()
+
+
+def registered(pbx: Simulator) -> list[str]:
+    return sorted(row.event for row in pbx.webhooks if row.endpoint != FOREIGN)
+
+
+def states(bridge: Bridge) -> list[str]:
+    return sorted(row.state for row in read_webhooks(bridge.storage))
+
+
+@pytest.mark.parametrize("told", [("absolute", "none"), ("relative", "none"), ("none", "number"), ("none", "object")])
+def test_ten_webhooks_are_made_once_and_found_again(told: tuple[str, str], pbx: Simulator, bridge: Bridge) -> None:
+    pbx.options.webhook_location, pbx.options.webhook_data = told
+    assert sync(bridge).created == [event.name for event in EVENTS if event.source == "pbx"]
+    report = sync(bridge)
+    assert (report.created, report.deleted, report.problem) == ([], [], None)
+    assert registered(pbx) == NAMES
+    assert sorted(row["id"] for row in report.held) == sorted(str(row.id) for row in pbx.webhooks)
+    (target,) = [row.endpoint for row in pbx.webhooks if row.event == "CallStarted"]
+    assert target == "https://bridge.example/api/events/CallStarted?code=key%2F1%3D%3D"
+
+
+def test_no_key_is_kept_told_or_logged(bridge: Bridge, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="shared")
+    report = sync(bridge)
+    rows = [dict(row) for row in bridge.storage.table(TABLE).list_entities()]
+    for text in (str(rows), str(report.told()), caplog.text):
+        assert "key/1" not in text
+        assert "key%2F1" not in text
+
+
+@pytest.mark.parametrize(
+    "changes", [{"public_base_url": "https://new.example/"}, {"pbx_webhook_key": "other"}], ids=["address", "key"]
+)
+def test_a_changed_address_or_key_makes_the_new_ones_before_the_old_ones_go(
+    changes: dict[str, str], pbx: Simulator, bridge: Bridge, start: Callable[..., Bridge]
+) -> None:
+    sync(bridge)
+    old = {row.id for row in pbx.webhooks}
+    pbx.requests.clear()
+    report = sync(start(**changes))
+    assert registered(pbx) == NAMES
+    assert not old & {row.id for row in pbx.webhooks}
+    assert [seen.method for seen in pbx.requests] == ["POST", "DELETE"] * 10
+    assert (sorted(report.created), sorted(report.deleted)) == (NAMES, NAMES)
+
+
+def test_events_no_longer_wanted_are_deleted_and_others_webhooks_never(
+    pbx: Simulator, bridge: Bridge, start: Callable[..., Bridge]
+) -> None:
+    pbx.hooks.subscribe("CallStarted", FOREIGN)
+    sync(bridge)
+    sync(start(pbx_events=("callcompletedevent", "CallRecorded")))
+    assert registered(pbx) == ["CallCompleted", "CallRecorded"]
+    report = delete_all(bridge)
+    assert registered(pbx) == []
+    assert [row.endpoint for row in pbx.webhooks] == [FOREIGN]
+    assert (report.held, states(bridge)) == ([], [])
+
+
+def test_a_webhook_that_is_gone_at_the_pbx_is_no_trouble_to_delete(pbx: Simulator, bridge: Bridge) -> None:
+    sync(bridge)
+    pbx.hooks.unsubscribe(pbx.webhooks[0].id)
+    assert delete_all(bridge).problem is None
+    assert not pbx.webhooks
+
+
+def test_at_the_limit_one_clear_error_says_where_to_look_and_what_we_hold(
+    pbx: Simulator, bridge: Bridge, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(17):
+        pbx.hooks.subscribe("CallStarted", FOREIGN)
+    report = sync(bridge)
+    held = sorted(row["event"] for row in report.held)
+    assert registered(pbx) == held
+    assert len(held) == 3
+    assert report.problem is not None
+    assert "API, WEB HOOKS" in report.problem
+    assert all(name in report.problem for name in held)
+    assert len([line for line in caplog.records if line.levelno == logging.ERROR]) == 1
+    assert not report.maybe_orphaned
+    with pytest.raises(PbxRefused, match="WEB HOOKS"):
+        keep(bridge)
+
+
+def test_a_replacement_that_does_not_fit_leaves_the_old_one_working(
+    pbx: Simulator, bridge: Bridge, start: Callable[..., Bridge]
+) -> None:
+    sync(bridge)
+    for _ in range(10):
+        pbx.hooks.subscribe("CallStarted", FOREIGN)
+    report = sync(start(pbx_webhook_key="other"))
+    assert report.problem is not None
+    assert registered(pbx) == NAMES
+
+
+def test_an_id_that_nobody_told_is_kept_as_unknown_and_never_guessed(
+    pbx: Simulator, bridge: Bridge, start: Callable[..., Bridge]
+) -> None:
+    pbx.options.webhook_location = pbx.options.webhook_data = "none"
+    assert {row["id"] for row in sync(bridge).held} == {"unknown"}
+    assert not sync(bridge).created
+    report = delete_all(bridge)
+    assert registered(pbx) == NAMES
+    assert sorted(row["event"] for row in report.maybe_orphaned) == NAMES
+
+
+@pytest.mark.parametrize(
+    ("fault", "left"),
+    [
+        ({"kind": "status", "status": 503}, [*OTHERS, ORPHANED]),
+        ({"kind": "reset", "before": False}, [*OTHERS, ORPHANED]),
+        ({"kind": "html", "status": 200}, [*OTHERS, ORPHANED]),
+        ({"kind": "status", "status": 429}, []),
+        ({"kind": "status", "status": 403}, []),
+        ({"kind": "status", "status": 422}, OTHERS),
+    ],
+    ids=["503", "reset", "html", "429", "403", "422"],
+)
+def test_what_the_pbx_may_have_made_without_saying_so_is_shown_as_maybe_orphaned(
+    fault: dict[str, Any], left: list[str], pbx: Simulator, bridge: Bridge
+) -> None:
+    pbx.faults.add(**fault, match="CallStarted", times=1)
+    report = sync(bridge)
+    assert report.problem
+    assert states(bridge) == left
+    assert len(sync(bridge).held) == len(NAMES)
+
+
+def test_what_nobody_knows_to_be_made_is_not_made_again_for_ever(
+    pbx: Simulator, bridge: Bridge, caplog: pytest.LogCaptureFixture
+) -> None:
+    pbx.faults.add("reset", match="CallStarted", before=False)
+    for _ in range(8):
+        report = sync(bridge)
+    assert len(pbx.webhooks) == len(NAMES) - 1 + 4
+    assert "forget_orphans=true" in (report.problem or "")
+    assert "forget_orphans=true" in caplog.text
+    pbx.faults.clear()
+    for row in [row for row in pbx.webhooks if row.event == "CallStarted"]:
+        pbx.hooks.unsubscribe(row.id)
+    report = sync(bridge, forget_orphans=True)
+    assert (len(report.held), report.maybe_orphaned, report.problem) == (len(NAMES), [], None)
+    assert registered(pbx) == NAMES
+
+
+def test_webhooks_without_known_ids_are_all_replaced_for_another_key(
+    pbx: Simulator, start: Callable[..., Bridge]
+) -> None:
+    pbx.options.webhook_location = pbx.options.webhook_data = "none"
+    sync(start())
+    report = sync(start(pbx_webhook_key="other"))
+    assert (sorted(report.created), report.problem) == (NAMES, None)
+    assert len(report.maybe_orphaned) == len(NAMES)
+
+
+@pytest.mark.parametrize("after", ["pbx_webhook_key", "pbx_events"])
+def test_a_key_that_may_not_delete_webhooks_still_gets_the_new_ones_made(
+    after: str, pbx: Simulator, start: Callable[..., Bridge]
+) -> None:
+    sync(start(pbx_events=("CallStarted", "CallConnected")))
+    pbx.faults.add("status", match="DeleteWebhookByID", status=403)
+    changes = {"pbx_webhook_key": "other"} if after == "pbx_webhook_key" else {"pbx_events": ("CallCompleted",)}
+    report = sync(start(**changes))
+    assert "DELETE webhooks/{webhook_id}" in (report.problem or "")
+    made = NAMES if after == "pbx_webhook_key" else ["CallCompleted"]
+    assert sorted(report.created) == made
+
+
+def test_of_two_for_the_same_address_the_newer_one_stays(pbx: Simulator, start: Callable[..., Bridge]) -> None:
+    for _ in range(6):
+        bridge = start(pbx_events=("CallStarted",))
+        sync(bridge, at=now() - timedelta(hours=1))
+        (old,) = [row for row in read_webhooks(bridge.storage) if row.state == HELD]
+        newer = pbx.hooks.subscribe("CallStarted", "https://bridge.example/newer")
+        assert newer is not None
+        bridge.storage.table(TABLE).create_entity(
+            replace(old, key=uuid4().hex, id=str(newer.id), created=iso(now())).row()
+        )
+        sync(bridge)
+        assert [row.id for row in pbx.webhooks] == [newer.id]
+        delete_all(bridge)
+
+
+def test_a_pbx_that_fails_at_each_webhook_is_not_asked_for_all_of_them(pbx: Simulator, bridge: Bridge) -> None:
+    pbx.faults.add("status", status=500)
+    assert sync(bridge).problem
+    assert states(bridge) == [ORPHANED] * 2
+
+
+def test_a_pbx_that_was_never_reached_has_made_nothing(start: Callable[..., Bridge]) -> None:
+    with Simulator("test-key") as gone:
+        pass
+    bridge = start()
+    bridge = replace(bridge, pbx=bridge_to(gone, bridge.settings).pbx)
+    assert "no connection" in (sync(bridge).problem or "")
+    assert not states(bridge)
+
+
+@pytest.mark.parametrize("status", [422, 500])
+def test_one_webhook_that_the_pbx_will_not_delete_keeps_none_of_the_others(
+    status: int, pbx: Simulator, bridge: Bridge
+) -> None:
+    sync(bridge)
+    pbx.faults.add("status", match="DeleteWebhookByID", status=status, times=1)
+    report = delete_all(bridge)
+    assert (len(report.held), len(pbx.webhooks)) == (1, 1)
+    assert report.problem
+    keep(bridge)
+    assert not pbx.webhooks
+
+
+def test_once_deleted_they_stay_away_until_somebody_asks_for_them(pbx: Simulator, start: Callable[..., Bridge]) -> None:
+    sync(start())
+    ended = delete_all(start()).ended_since
+    assert ended
+    for bridge in (start(), start(pbx_webhook_key="other"), start(public_base_url="")):
+        keep(bridge)
+        assert status(bridge)["webhooksEndedSince"] == ended
+    assert not pbx.webhooks
+    assert delete_all(start()).ended_since == ended
+    assert sync(start()).told()["endedSince"] is None
+    assert registered(pbx) == NAMES
+    assert status(start())["webhooksEndedSince"] is None
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
+def test_deleting_that_was_killed_at_any_step_is_finished_by_the_timer(
+    after: bool, pbx: Simulator, start: Callable[..., Bridge]
+) -> None:
+    sync(start(pbx_events=("CallStarted",)))
+    doomed, steps = start(), 0
+    while True:
+        adapter = die_at(doomed.storage, steps + 1, after=after)
+        try:
+            delete_all(doomed)
+        except Killed:
+            steps += 1
+        else:
+            break
+        expire(doomed)
+        if ended_since(start().storage):
+            keep(start())
+            assert not pbx.webhooks
+            sync(start(pbx_events=("CallStarted",)))
+        assert registered(pbx) == ["CallStarted"]
+    assert adapter.count == steps >= 5
+
+
+def test_an_explicit_sync_waits_for_one_that_runs(pbx: Simulator, start: Callable[..., Bridge]) -> None:
+    bridge = start()
+    bridge.storage.create_all()
+    with ThreadPoolExecutor(1) as pool:
+        with leased(bridge.storage, TABLE, "sync"):
+            waiting = pool.submit(sync, start(), patience=10)
+            keep(start())
+            assert not pbx.requests
+        assert len(waiting.result().held) == len(NAMES)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
+def test_a_sync_killed_at_any_step_eats_no_slot_in_silence(
+    after: bool, pbx: Simulator, start: Callable[..., Bridge]
+) -> None:
+    calm = start(pbx_events=("CallStarted",))
+    calm.storage.create_all()
+    steps = 0
+    while True:
+        doomed = start(pbx_events=("CallStarted",), pbx_webhook_key=f"key {steps}")
+        adapter = die_at(doomed.storage, steps + 1, after=after)
+        try:
+            sync(doomed)
+        except Killed:
+            steps += 1
+        else:
+            break
+        expire(calm)
+        sync(calm, at=now() + timedelta(hours=1))
+        known = {row.id for row in read_webhooks(calm.storage) if row.state == HELD}
+        unknown = [row for row in pbx.webhooks if str(row.id) not in known]
+        assert len(unknown) <= states(calm).count(ORPHANED)
+        delete_all(calm)
+        for row in pbx.webhooks:
+            pbx.hooks.unsubscribe(row.id)
+        for row in read_webhooks(calm.storage):
+            calm.storage.table(TABLE).delete_entity("webhook", row.key)
+    assert adapter.count == steps >= 5
+
+
+def expire(bridge: Bridge) -> None:
+    """The lease of a process that died is free after some minutes: have them pass."""
+    table = bridge.storage.table(TABLE)
+    for row in table.query_entities("PartitionKey eq 'lease'"):
+        table.update_entity({**row, "until": now() - timedelta(seconds=1)})
+
+
+def test_syncs_at_the_same_time_do_not_double_the_slots(pbx: Simulator, start: Callable[..., Bridge]) -> None:
+    bridges = [start() for _ in range(4)]
+    bridges[0].storage.create_all()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(keep, bridges))
+    assert registered(pbx) == NAMES
+    with leased(bridges[0].storage, TABLE, "sync"), pytest.raises(Conflict):
+        sync(bridges[1])
+
+
+@pytest.mark.parametrize("name", ["public_base_url", "pbx_webhook_key"])
+def test_a_missing_setting_is_named_with_what_to_set(name: str, pbx: Simulator, start: Callable[..., Bridge]) -> None:
+    with pytest.raises(ConfigError, match=f"{name.upper()}: missing. Set it to"):
+        sync(start(**{name: ""}))
+    assert not pbx.requests
+
+
+def test_an_unknown_event_is_named_with_the_known_ones(start: Callable[..., Bridge]) -> None:
+    with pytest.raises(ConfigError, match="CallParked is not one of CallStarted"):
+        sync(start(pbx_events=("CallParked",)))
+
+
+def test_a_type_that_falls_silent_while_polls_bring_it_is_registered_anew_once(
+    pbx: Simulator, bridge: Bridge, caplog: pytest.LogCaptureFixture
+) -> None:
+    sync(bridge)
+    before = {row.event: row.id for row in pbx.webhooks}
+    begin = now() - timedelta(hours=10)
+    for minute in range(60):
+        health.note(bridge.storage, fact(event="CallRecorded", at=begin + timedelta(minutes=minute)), repeat=False)
+        health.note(bridge.storage, fact(event="CallConnected", at=begin + timedelta(minutes=minute)), repeat=False)
+    for minute in range(5):
+        moment = begin + timedelta(hours=2, minutes=minute)
+        health.note(bridge.storage, fact(event="CallRecorded", origin="reconciled", at=moment), repeat=False)
+    health.flush(bridge.storage)
+    report = sync(bridge)
+    assert (report.renewed, report.created, report.deleted) == (["CallRecorded"],) * 3
+    after = {row.event: row.id for row in pbx.webhooks}
+    assert [event for event, number in after.items() if before[event] != number] == ["CallRecorded"]
+    assert "signal webhook_silent event=CallRecorded" in caplog.text
+    assert not sync(bridge).renewed
+
+
+def test_storage_out_of_reach_asks_the_pbx_for_nothing(pbx: Simulator, start: Callable[..., Bridge]) -> None:
+    from shared.storage.account import Storage
+
+    bridge = start()
+    nowhere = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=aaaa;TableEndpoint=http://127.0.0.1:9/a;"
+    gone = replace(bridge.settings.storage, connection_string=nowhere)
+    with pytest.raises(StorageUnavailable):
+        sync(replace(bridge, storage=Storage(gone)))
+    assert not pbx.requests
