@@ -37,10 +37,11 @@ start: install ## everything on this machine, with a live demonstration; Ctrl-C 
 test: install ## all tests, on the storage emulator and the PBX simulator
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup
 
-lint: install ## ruff and mypy
+lint: install ## ruff, mypy, and the directions of imports
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo --no-cache
 
 format: install ## let ruff mend what it can
 	@$(BIN)/ruff check --fix .
