@@ -24,7 +24,7 @@ def _letters(replaying: ModuleType, req: func.HttpRequest) -> func.HttpResponse:
 
 
 def _span(replaying: ModuleType, req: func.HttpRequest) -> func.HttpResponse:
-    told = replaying.replay_span(bridge(), req.route_params["subscription"], req.get_body())
+    told = replaying.replay_events(bridge(), req.route_params["subscription"], req.get_body())
     return as_json(told, status=HTTPStatus.ACCEPTED)
 
 

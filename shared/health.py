@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from shared.events.event import Fact
+    from shared.events.event import ReceivedEvent
     from shared.storage.account import Storage
 
 logger = logging.getLogger(__name__)
@@ -71,20 +71,20 @@ class Tally:
     lateness: list[int] = field(default_factory=lambda: [0] * (len(_EDGES) + 1))
     types: dict[str, Silence] = field(default_factory=dict)
 
-    def note(self, fact: Fact, *, repeat: bool) -> None:
+    def note(self, event: ReceivedEvent, *, repeat: bool) -> None:
         """Count one event."""
-        kind = self.types.setdefault(fact.event.name, Silence())
-        if fact.origin == "webhook":
+        kind = self.types.setdefault(event.type.name, Silence())
+        if event.origin == "webhook":
             self.counts["webhooks"] += 1
             self.counts["duplicates"] += repeat
-            kind.came(iso(fact.received))
-            if fact.data.moment and not repeat:
-                late = max(0.0, (fact.received - fact.data.moment).total_seconds())
+            kind.came(iso(event.received))
+            if event.data.moment and not repeat:
+                late = max(0.0, (event.received - event.data.moment).total_seconds())
                 self.lateness[bisect_left(_EDGES, late)] += 1
-        elif fact.origin == "reconciled" and not repeat:
+        elif event.origin == "reconciled" and not repeat:
             self.counts["reconciled"] += 1
             kind.lost += 1
-        self.counts["drift"] += bool(fact.drift) and not repeat
+        self.counts["drift"] += bool(event.drift) and not repeat
 
     def miss(self, event: str) -> None:
         """Count a webhook that never came."""
@@ -121,9 +121,9 @@ _pending: WeakKeyDictionary[Storage, _Pending] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
-def note(storage: Storage, fact: Fact, repeat: bool) -> None:
+def note(storage: Storage, event: ReceivedEvent, repeat: bool) -> None:
     """Count an event that was processed, in memory; the row is written in the background, ten seconds later."""
-    _count(storage, fact.received, lambda tally: tally.note(fact, repeat=repeat))
+    _count(storage, event.received, lambda tally: tally.note(event, repeat=repeat))
 
 
 def missed(storage: Storage, event: str) -> None:

@@ -190,7 +190,7 @@ class Settings:
         if in_azure and str(values["pbx_base_url"]).startswith("http://"):
             problems.append("PBX_BASE_URL: write an https URL")
         if problems:
-            raise ConfigError("Settings to mend: " + "; ".join(problems))
+            raise ConfigError("Invalid settings: " + "; ".join(problems))
         return cls(storage=storage, in_azure=in_azure, **values)
 
 

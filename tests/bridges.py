@@ -44,7 +44,7 @@ class RunningBridge:
         return told
 
     def happen(self, event: str, **changes: Any) -> str:
-        """Post a fixture as the PBX does, as a fact of its own; the event's id."""
+        """Post a fixture as the PBX does, as a event of its own; the event's id."""
         payload = json.loads((FIXTURES / f"{event}.json").read_text())
         payload["data"] |= {"callID": time.time_ns() // 1000} | changes
         answer = self.ask("POST", f"/api/events/{event}", json=payload)

@@ -147,7 +147,7 @@ class QueueListener:
         if body is None:
             logger.error("%s: message %s of queue %s is not base64", self._function.name, message.id, self.queue)
         if body is None or (self._poison and tries > self._options.max_dequeue_count):
-            await self._bury(delivery)
+            await self._dead_letter(delivery)
             return
         renewal = asyncio.create_task(self._renew(delivery))
         outcome = await self._worker.invoke(self._function, _data(self._function, body), _metadata(message))
@@ -157,7 +157,7 @@ class QueueListener:
             if outcome.succeeded:
                 await _threaded(lambda: self._client.delete_message(message.id, delivery.pop_receipt))
             elif tries >= self._options.max_dequeue_count:
-                await self._bury(delivery)
+                await self._dead_letter(delivery)
             elif self._poison:
                 # A queue without a poison queue keeps its failed message until the lease ends, so that it cannot spin.
                 await self._hide(delivery, self._options.visibility_timeout.total_seconds())
@@ -180,7 +180,7 @@ class QueueListener:
         )
         delivery.pop_receipt = updated.pop_receipt or delivery.pop_receipt
 
-    async def _bury(self, delivery: Delivery) -> None:
+    async def _dead_letter(self, delivery: Delivery) -> None:
         poison, message = self._poison, delivery.message
         if poison is None:
             return

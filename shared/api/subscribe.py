@@ -49,7 +49,7 @@ LISTED: Shape = (
 )
 
 
-class Wish(BaseModel):
+class SubscribeRequest(BaseModel):
     """The body of a subscription; parts of the filter may stand beside `endpoint` as well."""
 
     model_config = ConfigDict(frozen=True, defer_build=True)
@@ -85,7 +85,7 @@ class Wish(BaseModel):
         return secret
 
 
-class Leaving(BaseModel):
+class UnsubscribeRequest(BaseModel):
     """The body of an unsubscription by callback address."""
 
     model_config = ConfigDict(frozen=True, defer_build=True)
@@ -108,7 +108,7 @@ def subscribe(bridge: Bridge, event: Event, body: bytes, base: str) -> tuple[dic
     `data` is the id. A new subscription's envelope has its `secret` beside it, and no other ever has. The same wish
     again answers the same id. Raises TooLarge, NotJson, Invalid, TooManySubscriptions, or StorageUnavailable.
     """
-    wish = read_body(Wish, body, {LOOPBACK: bridge.settings.allow_loopback_callbacks})
+    wish = read_body(SubscribeRequest, body, {LOOPBACK: bridge.settings.allow_loopback_callbacks})
     secret = wish.secret or new_secret()
     asked = Subscription(
         id=new_id(),
@@ -145,7 +145,7 @@ def unsubscribe(bridge: Bridge, id: str) -> dict[str, Any]:
 
 def unsubscribe_address(bridge: Bridge, body: bytes, event: Event | None = None) -> dict[str, Any]:
     """End what a callback address is subscribed to, or of that one event; the same answer if that is nothing."""
-    leaving = read_body(Leaving, body, {})
+    leaving = read_body(UnsubscribeRequest, body, {})
     with reaching_storage():
         for one in subscriptions(bridge.storage).of_address(leaving.endpoint):
             if event is None or one.event == event.name:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from azure.data.tables import TableClient
 
-    from shared.events.event import Fact
+    from shared.events.event import ReceivedEvent
     from shared.storage.account import Storage
 
 TABLE = "calls"
@@ -45,7 +45,7 @@ class Calls:
         self._lock = Lock()
         self._turns = [Lock() for _ in range(_TURNS)]
 
-    def merge(self, call_id: int, fact: Fact) -> None:
+    def merge(self, call_id: int, event: ReceivedEvent) -> None:
         """
         Add an event to its call's story; adding it again changes nothing.
 
@@ -53,15 +53,15 @@ class Calls:
         """
         # Threads of this process take turns at a call; other instances meet at the ETag.
         with self._turns[call_id % len(self._turns)]:
-            self._merge(call_id, fact)
+            self._merge(call_id, event)
 
-    def _merge(self, call_id: int, fact: Fact) -> None:
+    def _merge(self, call_id: int, event: ReceivedEvent) -> None:
         # A call we know nothing of is most often new: writing first finds out in one request.
         parts, etag = self._remembered(call_id) or ({}, None)
         for _ in range(_TRIES):
-            if fact.id in parts:
+            if event.id in parts:
                 return
-            merged = {**parts, fact.id: part_of(fact)}
+            merged = {**parts, event.id: part_of(event)}
             written = _write(self._table, self._entity(call_id, merged), etag)
             if written is not None:
                 self._remember(call_id, merged, written)
@@ -194,9 +194,9 @@ def calls(storage: Storage, region: str) -> Calls:
     return Calls(storage, region)
 
 
-def call_of(fact: Fact, calls: Calls) -> int | None:
+def call_of(event: ReceivedEvent, calls: Calls) -> int | None:
     """The call that an event belongs to: by its callID, or for a voicemail by its start and caller."""
-    call_id: int | None = getattr(fact.data, "callID", None)
-    if call_id is None and fact.data.moment and hasattr(fact.data, "voicemailID"):
-        return calls.find(fact.data.moment, fact.caller)
+    call_id: int | None = getattr(event.data, "callID", None)
+    if call_id is None and event.data.moment and hasattr(event.data, "voicemailID"):
+        return calls.find(event.data.moment, event.caller)
     return call_id

@@ -12,7 +12,7 @@ from shared.times import after, call_start, iso, parse_time
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from shared.events.event import Fact
+    from shared.events.event import ReceivedEvent
 
 # What a story needs of an event; the whole event stands in table `events`.
 _TOLD = (
@@ -59,15 +59,15 @@ class Story(TypedDict):
     revision: int
 
 
-def part_of(fact: Fact) -> Part:
+def part_of(event: ReceivedEvent) -> Part:
     """What an event adds to its call's story, as JSON."""
-    part: Part = {"event": fact.event.name}
+    part: Part = {"event": event.type.name}
     for name in _TOLD:
-        value = getattr(fact.data, name, None)
+        value = getattr(event.data, name, None)
         if value is not None:
             part[name] = iso(value) if isinstance(value, datetime) else value
-    if fact.caller:
-        part["caller"] = fact.caller
+    if event.caller:
+        part["caller"] = event.caller
     return part
 
 

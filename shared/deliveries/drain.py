@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from shared.deliveries.fanout import QUEUE, run_range
 from shared.deliveries.post import Outcome, post
-from shared.deliveries.throttle import Busy, Gates
+from shared.deliveries.throttle import Busy, Throttle
 from shared.errors import Unprocessable
 from shared.events.event import row_envelope
 from shared.events.store import PARTITION, TABLE
 from shared.json_bodies import encode
 from shared.once import once
-from shared.storage.dead_letters import bury
+from shared.storage.dead_letters import dead_letter
 from shared.storage.messages import read, send
 from shared.subscriptions import log as delivery_log
 from shared.subscriptions import signatures
@@ -76,7 +76,7 @@ def _deliver(bridge: Bridge, message: Mapping[str, Any], seen: bool) -> None:
     if one is None:
         return
     if not one.active and "probes" not in message:
-        _bury(bridge, message, "the subscription is disabled")
+        _dead_letter(bridge, message, "the subscription is disabled")
         return
     try:
         with gates(bridge.storage).passing(one.id):
@@ -126,9 +126,9 @@ def _again(bridge: Bridge, one: Subscription, message: Mapping[str, Any], outcom
         if probes is not None and probes < _PROBES:
             _put_back(bridge, {**message, "attempt": tries, "probes": probes + 1}, PROBE_SECONDS)
             return
-        _bury(bridge, {**message, "attempt": tries}, "the subscription is disabled")
+        _dead_letter(bridge, {**message, "attempt": tries}, "the subscription is disabled")
     elif tries >= len(SCHEDULE):
-        _bury(bridge, {**message, "attempt": tries}, f"the last attempt: {outcome.result}")
+        _dead_letter(bridge, {**message, "attempt": tries}, f"the last attempt: {outcome.result}")
     else:
         delay = max(SCHEDULE[tries] * random.uniform(1 - JITTER, 1 + JITTER), outcome.wait)  # noqa: S311 - jitter
         _put_back(bridge, {**message, "attempt": tries, "deferred": 0}, delay)
@@ -137,7 +137,7 @@ def _again(bridge: Bridge, one: Subscription, message: Mapping[str, Any], outcom
 def _defer(bridge: Bridge, message: Mapping[str, Any], seconds: float) -> None:
     """Put a message back without an attempt: each time later, so that a long backlog costs others little."""
     if "probes" not in message and now() - parse_time(message["first"]) > _OLDEST:
-        _bury(bridge, message, "the subscriber stayed busy or out of reach")
+        _dead_letter(bridge, message, "the subscriber stayed busy or out of reach")
         return
     deferred = int(message.get("deferred", 0))
     delay = max(seconds, min(2**deferred, _LONGEST_DEFERRAL) * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
@@ -149,9 +149,9 @@ def _put_back(bridge: Bridge, message: Mapping[str, Any], delay: float) -> None:
     send(bridge.storage, QUEUE, message, name=str(message["id"]), delay=max(1, round(delay)))
 
 
-def _bury(bridge: Bridge, message: Mapping[str, Any], reason: str) -> None:
+def _dead_letter(bridge: Bridge, message: Mapping[str, Any], reason: str) -> None:
     id, event, tries = str(message["subscription"]), str(message["event"]), int(message["attempt"])
-    bury(bridge.storage, kind=KIND, id=str(message["id"]), reason=reason, body=encode(message), attempts=tries)
+    dead_letter(bridge.storage, kind=KIND, id=str(message["id"]), reason=reason, body=encode(message), attempts=tries)
     _close(bridge.storage, message, "dead letter", tries)
     logger.warning("signal delivery_failed subscription=%s event=%s attempts=%d", id, event, tries)
 
@@ -216,6 +216,6 @@ def _event(storage: Storage, id: str) -> tuple[Mapping[str, Any], Mapping[str, A
 
 
 @once
-def gates(storage: Storage) -> Gates:
+def gates(storage: Storage) -> Throttle:
     """This process's gates to the subscribers in a storage account."""
-    return Gates()
+    return Throttle()

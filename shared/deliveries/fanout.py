@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import Invalid, Unprocessable
-from shared.events.event import Fact, check_envelope, row_envelope
+from shared.events.event import ReceivedEvent, check_envelope, row_envelope
 from shared.events.table import event_named
 from shared.storage.messages import send
 from shared.subscriptions.filter import meets
@@ -28,11 +28,11 @@ _WINDOW = timedelta(seconds=STALE_SECONDS + 3)
 _CHUNK = 500
 
 
-def fan_out(bridge: Bridge, fact: Fact) -> bool:
+def fan_out(bridge: Bridge, event: ReceivedEvent) -> bool:
     """Queue the event for everybody who wants it; whether there was anybody."""
-    found = [one for one in subscriptions(bridge.storage).all() if _wants(bridge, one, fact)]
+    found = [one for one in subscriptions(bridge.storage).all() if _wants(bridge, one, event)]
     for one in found:
-        send_delivery(bridge, one.id, fact.id)
+        send_delivery(bridge, one.id, event.id)
     return bool(found)
 
 
@@ -83,29 +83,31 @@ def run_range(bridge: Bridge, message: Mapping[str, Any]) -> None:
         return
     rows, after = between(bridge.storage, since, until, after=message.get("after"), limit=_CHUNK)
     for row in rows:
-        fact = fact_of_row(bridge, row)
-        if fact is None:
+        event = event_of_row(bridge, row)
+        if event is None:
             continue
         again = bool(message.get("again"))
-        if _is_for(bridge, subscription, fact) if again else _wants(bridge, subscription, fact):
-            send_delivery(bridge, subscription.id, fact.id, **({"again": True} if again else {}))
+        if _is_for(bridge, subscription, event) if again else _wants(bridge, subscription, event):
+            send_delivery(bridge, subscription.id, event.id, **({"again": True} if again else {}))
     if after:
         send(bridge.storage, QUEUE, {**message, "after": after}, name=str(message["id"]))
 
 
-def fact_of_row(bridge: Bridge, row: Mapping[str, Any]) -> Fact | None:
+def event_of_row(bridge: Bridge, row: Mapping[str, Any]) -> ReceivedEvent | None:
     """The event in a row of `events` or `feed`; None where today's tables do not know it any more."""
     try:
         event = event_named(row["type"])
         envelope, data = check_envelope(event, row_envelope(bridge.storage, row))
     except (KeyError, Invalid, Unprocessable):
         return None
-    return Fact(event=event, id=row["id"], data=data, envelope=envelope, origin=row["origin"], received=row["received"])
+    return ReceivedEvent(
+        type=event, id=row["id"], data=data, envelope=envelope, origin=row["origin"], received=row["received"]
+    )
 
 
-def _wants(bridge: Bridge, one: Subscription, fact: Fact) -> bool:
-    return one.active and fact.received >= one.created and _is_for(bridge, one, fact)
+def _wants(bridge: Bridge, one: Subscription, event: ReceivedEvent) -> bool:
+    return one.active and event.received >= one.created and _is_for(bridge, one, event)
 
 
-def _is_for(bridge: Bridge, one: Subscription, fact: Fact) -> bool:
-    return one.event == fact.event.name and meets(fact, one.wanted, bridge.settings.default_region)
+def _is_for(bridge: Bridge, one: Subscription, event: ReceivedEvent) -> bool:
+    return one.event == event.type.name and meets(event, one.wanted, bridge.settings.default_region)

@@ -43,7 +43,7 @@ class Busy(Exception):
         self.seconds = seconds
 
 
-class Gates:
+class Throttle:
     """One gate a subscription; what is known of them is this process's own."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -32,10 +32,10 @@ _NO_OBJECT = ("model_type", "dict_type")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Fact:
+class ReceivedEvent:
     """One event with its id, its checked data, and the envelope as it was sent but for the event's name."""
 
-    event: Event
+    type: Event
     id: str
     data: Data
     envelope: Mapping[str, Any]
@@ -55,7 +55,7 @@ class Fact:
     @property
     def drift(self) -> list[str]:
         """Names of fields that the PBX's reference does not know; none where the bridge itself speaks."""
-        if self.event.source == "bridge":
+        if self.type.source == "bridge":
             return []
         from shared.events.model import Envelope, present
 
@@ -66,7 +66,7 @@ class Fact:
         """The message that carries it on queue `events`."""
         return {
             "id": self.id,
-            "event": self.event.name,
+            "event": self.type.name,
             "origin": self.origin,
             "received": iso(self.received),
             "body": self.envelope,
@@ -79,7 +79,7 @@ class Fact:
         destination = getattr(self.data, "destination", None)
         columns: dict[str, Any] = {
             "id": self.id,
-            "type": self.event.name,
+            "type": self.type.name,
             "origin": self.origin,
             "received": self.received,
             "happened": self.moment,
@@ -144,16 +144,16 @@ def _fields(error: ValidationError, at: tuple[str, ...]) -> tuple[FieldError, ..
     )
 
 
-def fact_of(message: Mapping[str, Any]) -> Fact:
-    """The fact that a message on queue `events` carries; raises Unprocessable when it is none of ours."""
+def event_of(message: Mapping[str, Any]) -> ReceivedEvent:
+    """The event that a message on queue `events` carries; raises Unprocessable when it is none of ours."""
     try:
         event = event_named(message["event"])
         envelope, data = check_envelope(event, message["body"])
         received = parse_time(message["received"])
         if not is_name(message["id"]):
             raise ValueError("no id of ours")
-        return Fact(
-            event=event, id=message["id"], data=data, envelope=envelope, origin=message["origin"], received=received
+        return ReceivedEvent(
+            type=event, id=message["id"], data=data, envelope=envelope, origin=message["origin"], received=received
         )
     except (KeyError, TypeError, ValueError, AttributeError, Invalid) as error:
         raise Unprocessable("the message carries no event") from error

@@ -1,15 +1,15 @@
-"""Taking events in: checked, named by the fact they tell, and durably queued before anybody is answered."""
+"""Taking events in: checked, each under its id, and durably queued before anybody is answered."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import Conflict, Refused, TooLarge
-from shared.events.event import Fact, check_envelope
+from shared.events.event import ReceivedEvent, check_envelope
 from shared.events.table import Event, event_id, event_named
 from shared.json_bodies import LONGEST_BODY, parse_body
 from shared.storage.account import reaching_storage
-from shared.storage.dead_letters import bury_refused
+from shared.storage.dead_letters import dead_letter_refused
 from shared.storage.messages import send
 from shared.times import iso, now, parse_time
 
@@ -38,10 +38,10 @@ def accept(storage: Storage, settings: Settings, event: Event, body: bytes) -> s
                 raise TooLarge("the body is over 64 KiB")
             envelope, data = check_envelope(event, parse_body(body))
         except Refused as refusal:
-            bury_refused(storage, event.name, refusal.title, body)
+            dead_letter_refused(storage, event.name, refusal.title, body)
             raise
-        told = {"event": event, "data": data, "envelope": envelope, "origin": "webhook", "received": now()}
-        return _queue(storage, settings, None, **told)
+        checked = {"type": event, "data": data, "envelope": envelope, "origin": "webhook", "received": now()}
+        return _queue(storage, settings, None, **checked)
 
 
 def submit(
@@ -62,22 +62,22 @@ def submit(
     row = event_named(event)
     value = {"type": "Event", "eventType": row.name, "version": "v1", "data": dict(data)}
     envelope, checked = check_envelope(row, value)
-    told = {"event": row, "data": checked, "envelope": envelope, "origin": origin, "received": received or now()}
-    return _queue(storage, settings, occurrence, **told)
+    fields = {"type": row, "data": checked, "envelope": envelope, "origin": origin, "received": received or now()}
+    return _queue(storage, settings, occurrence, **fields)
 
 
-def _queue(storage: Storage, settings: Settings, occurrence: str | None, **told: Any) -> str:
-    region, event, data = settings.default_region, told["event"], told["data"]
+def _queue(storage: Storage, settings: Settings, occurrence: str | None, **fields: Any) -> str:
+    region, kind, data = settings.default_region, fields["type"], fields["data"]
     if occurrence is None:
-        occurrence = _occurrence(storage, event, data, region, told["received"]) if event.window else ""
-    fact = Fact(id=event_id(event, data, region, occurrence), **told)
-    send(storage, QUEUE, fact.message(), name=fact.id)
-    return fact.id
+        occurrence = _occurrence(storage, kind, data, region, fields["received"]) if kind.window else ""
+    event = ReceivedEvent(id=event_id(kind, data, region, occurrence), **fields)
+    send(storage, QUEUE, event.message(), name=event.id)
+    return event.id
 
 
 def _occurrence(storage: Storage, event: Event, data: Data, region: str, received: datetime) -> str:
     """
-    Which happening of a fact without time and id this is: the time of the first telling within the window.
+    Which occurrence of an event without time and id this is: the time of the first one within the window.
 
     The row is compared and swapped, so that two tellings at once agree.
     """

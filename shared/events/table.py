@@ -28,9 +28,9 @@ _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
     """
-    A row: an event's name on the wire, what it carries, and the fields that make it the same fact when told twice.
+    A row: an event's name on the wire, what it carries, and the fields that make it the same event when told twice.
 
-    `window` is for a fact that carries neither a time nor an id: repeats within it are one event.
+    `window` is for a event that carries neither a time nor an id: repeats within it are one event.
     `announces` and `withdraws` name the media row that the event is about. `source` tells who speaks of it
     first: the PBX by webhook, our pollers, or the bridge itself.
     """
@@ -209,9 +209,9 @@ def _part(field: str, value: Any, region: str) -> str:
 
 def event_id(event: Event, data: Data, region: str, occurrence: str = "") -> str:
     """
-    The id of the fact: base32 of the SHA-256 of the event's name and natural key, in lower case.
+    The id of the event: base32 of the SHA-256 of the event's name and natural key, in lower case.
 
-    It is the same whether the fact came by webhook, by poll or by replay. `occurrence` tells apart facts that
+    It is the same whether the event came by webhook, by poll or by replay. `occurrence` tells apart facts that
     can happen again under the same key, such as LostCallerRemoved.
     """
     values = [_part(field, getattr(data, field, None), region) for field in event.key]

@@ -36,7 +36,7 @@ _LONGEST_HEAD = 48 * 1024
 _TRIES = 20
 
 
-class Moved(Exception):
+class Stale(Exception):
     """Somebody else wrote to the same resource in between: look again before writing."""
 
 
@@ -93,7 +93,7 @@ class Intake:
             try:
                 self.write(rows, moment, due=due, backfill=backfill)
                 return len(rows)
-            except Moved:
+            except Stale:
                 self.head = heads(self._storage).read(self._resource)
                 there = known(self._storage, self._resource, [row.id for row in rows])
                 rows = [row for row in rows if row.id not in there]
@@ -105,14 +105,14 @@ class Intake:
             try:
                 self.write(rows, moment)
                 return
-            except Moved:
+            except Stale:
                 self.head = heads(self._storage).read(self._resource)
         raise Conflict(f"{self._resource} kept changing")
 
     def write(
         self, rows: Sequence[Row], moment: datetime, *, due: datetime | None = None, backfill: bool = False
     ) -> None:
-        """Write one batch as it is; raises Moved when anything of the resource has changed since `head` was read."""
+        """Write one batch as it is; raises Stale when anything of the resource has changed since `head` was read."""
         from azure.data.tables import EntityProperty, TableTransactionError
 
         after = _head_after(self.head, rows)
@@ -137,7 +137,7 @@ class Intake:
         except TableTransactionError as error:
             if error.status_code not in (404, 409, 412):
                 raise
-            raise Moved from error
+            raise Stale from error
         self.head = replace(after, etag=answers[-1]["etag"])
         heads(self._storage).written(self._resource, self.head)
 

@@ -105,10 +105,10 @@ def copy(bridge: Bridge, message: Mapping[str, Any]) -> None:
     try:
         action(bridge, media, id, message)
     except (MediaRefused, Unprocessable) as error:
-        _bury(bridge, message, str(error))
+        _dead_letter(bridge, message, str(error))
     except Invalid as error:
         # The file is kept, but the event that tells it would carry what no reader expects.
-        _bury(bridge, message, f"does not fit: {', '.join(field.path for field in error.fields)}")
+        _dead_letter(bridge, message, f"does not fit: {', '.join(field.path for field in error.fields)}")
     except (BudgetExhausted, PbxThrottled) as error:
         _wait(bridge, message, error.retry_after)
     except (MediaError, PbxError) as error:
@@ -191,7 +191,7 @@ def _try_later(bridge: Bridge, message: Mapping[str, Any], error: MediaError | P
     attempt = int(message.get("attempt", 0))
     reason = error.reason if isinstance(error, MediaError) else type(error).__name__
     if attempt >= len(DELAYS):
-        _bury(bridge, message, reason)
+        _dead_letter(bridge, message, reason)
         return
     # Put back before the host deletes this one: dying in between leaves two, never none.
     again = {**message, "attempt": attempt + 1, "reason": reason, "last": iso(now())}
@@ -201,16 +201,18 @@ def _try_later(bridge: Bridge, message: Mapping[str, Any], error: MediaError | P
 def _wait(bridge: Bridge, message: Mapping[str, Any], seconds: int | None) -> None:
     waits = int(message.get("waits", 0))
     if waits >= _WAITS:
-        _bury(bridge, message, "the PBX's budget of calls stays used up")
+        _dead_letter(bridge, message, "the PBX's budget of calls stays used up")
         return
     delay = min(max(seconds or DELAYS[0], 1), _LONGEST_WAIT)
     send(bridge.storage, QUEUE, {**message, "waits": waits + 1}, name=_name(message), delay=delay)
 
 
-def _bury(bridge: Bridge, message: Mapping[str, Any], reason: str) -> None:
+def _dead_letter(bridge: Bridge, message: Mapping[str, Any], reason: str) -> None:
     attempts = int(message.get("attempt", 0)) + 1
     name = _name(message)
-    dead_letters.bury(bridge.storage, kind="media", id=name, reason=reason, body=encode(message), attempts=attempts)
+    dead_letters.dead_letter(
+        bridge.storage, kind="media", id=name, reason=reason, body=encode(message), attempts=attempts
+    )
 
 
 def _name(message: Mapping[str, Any]) -> str:

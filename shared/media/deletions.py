@@ -52,6 +52,6 @@ def _row(storage: Storage, kind: str, id: int) -> Mapping[str, Any]:
         return {}
 
 
-def _add(storage: Storage, kind: str, id: int, fact: Mapping[str, Any]) -> None:
+def _add(storage: Storage, kind: str, id: int, event: Mapping[str, Any]) -> None:
     # Merged by the service: copy and deletion add to the same row without overwriting each other.
-    storage.table(TABLE).upsert_entity({"PartitionKey": kind, "RowKey": f"{id:020d}", **fact})
+    storage.table(TABLE).upsert_entity({"PartitionKey": kind, "RowKey": f"{id:020d}", **event})

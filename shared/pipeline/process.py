@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared import health
 from shared.calls.store import call_of, calls
-from shared.events.event import Fact, fact_of
+from shared.events.event import ReceivedEvent, event_of
 from shared.events.store import FEED, PARTITION, TABLE, feed_position
 from shared.storage.messages import read, send
 from shared.times import iso
@@ -37,51 +37,51 @@ class FollowUp:
     """
 
     name: str
-    run: Callable[[Bridge, Fact, Row], bool | None]
-    applies: Callable[[Fact], bool] = lambda fact: True
+    run: Callable[[Bridge, ReceivedEvent, Row], bool | None]
+    applies: Callable[[ReceivedEvent], bool] = lambda event: True
     recorded: bool = False
 
 
-def _tell_story(bridge: Bridge, fact: Fact, row: Row) -> bool:
+def _tell_story(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool:
     stories = calls(bridge.storage, bridge.settings.default_region)
-    call_id = call_of(fact, stories)
+    call_id = call_of(event, stories)
     if call_id is None:
         return False
-    stories.merge(call_id, fact)
+    stories.merge(call_id, event)
     return True
 
 
-def _belongs_to_a_call(fact: Fact) -> bool:
-    if getattr(fact.data, "callID", None) is not None:
+def _belongs_to_a_call(event: ReceivedEvent) -> bool:
+    if getattr(event.data, "callID", None) is not None:
         return True
-    return hasattr(fact.data, "voicemailID") and fact.data.moment is not None
+    return hasattr(event.data, "voicemailID") and event.data.moment is not None
 
 
-def _ask_for_media(bridge: Bridge, fact: Fact, row: Row) -> bool:
-    kind = fact.event.announces or fact.event.withdraws
+def _ask_for_media(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool:
+    kind = event.type.announces or event.type.withdraws
     message = {
         "kind": kind,
-        "id": getattr(fact.data, f"{kind}ID"),
-        "action": "copy" if fact.event.announces else "withdraw",
-        "event": fact.id,
-        "callID": getattr(fact.data, "callID", None),
-        "received": iso(fact.received),
-        "first": iso(fact.received),
+        "id": getattr(event.data, f"{kind}ID"),
+        "action": "copy" if event.type.announces else "withdraw",
+        "event": event.id,
+        "callID": getattr(event.data, "callID", None),
+        "received": iso(event.received),
+        "first": iso(event.received),
         "attempt": 0,
     }
-    send(bridge.storage, "media", message, name=fact.id)
+    send(bridge.storage, "media", message, name=event.id)
     return True
 
 
-def _fan_out(bridge: Bridge, fact: Fact, row: Row) -> bool | None:
+def _fan_out(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool | None:
     from shared.deliveries.fanout import fan_out
 
-    return fan_out(bridge, fact) or None
+    return fan_out(bridge, event) or None
 
 
-def _feed(bridge: Bridge, fact: Fact, row: Row) -> bool:
+def _feed(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool:
     # Newest first: a table's rows come in the order of their keys.
-    keys = {"PartitionKey": FEED, "RowKey": f"{feed_position(row['received'])}-{fact.id}"}
+    keys = {"PartitionKey": FEED, "RowKey": f"{feed_position(row['received'])}-{event.id}"}
     bridge.storage.table(FEED).upsert_entity({**row, **keys})
     return True
 
@@ -91,7 +91,7 @@ FOLLOW_UPS: tuple[FollowUp, ...] = (
     FollowUp(
         name="media",
         run=_ask_for_media,
-        applies=lambda fact: bool(fact.event.announces or fact.event.withdraws),
+        applies=lambda event: bool(event.type.announces or event.type.withdraws),
         recorded=True,
     ),
     FollowUp(name="deliveries", run=_fan_out, recorded=True),
@@ -108,24 +108,24 @@ def process(bridge: Bridge, body: bytes, attempt: int) -> None:
     delivered before, or that says `resume`, finishes what is left.
     """
     message = read(bridge.storage, body)
-    fact = fact_of(message)
-    row = fact.row(bridge.storage, bridge.settings.default_region)
-    if _insert(bridge, fact, row):
-        health.note(bridge.storage, fact, repeat=False)
+    event = event_of(message)
+    row = event.row(bridge.storage, bridge.settings.default_region)
+    if _insert(bridge, event, row):
+        health.note(bridge.storage, event, repeat=False)
     elif attempt > 1 or message.get("resume"):
-        row = _stored(bridge, fact)
+        row = _stored(bridge, event)
     else:
-        health.note(bridge.storage, fact, repeat=True)
-        logger.info("repeat of %s %s", fact.event.name, fact.id)
+        health.note(bridge.storage, event, repeat=True)
+        logger.info("repeat of %s %s", event.type.name, event.id)
         return
-    _follow_up(bridge, fact, row, message)
+    _follow_up(bridge, event, row, message)
 
 
-def _insert(bridge: Bridge, fact: Fact, row: Row) -> bool:
+def _insert(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool:
     """Insert the event's row; False when another message did, and its follow-ups are not ours to do."""
     from azure.core.exceptions import ResourceExistsError, ServiceRequestError, ServiceResponseError
 
-    table, entity = bridge.storage.table(TABLE), {"PartitionKey": PARTITION, "RowKey": fact.id, **row}
+    table, entity = bridge.storage.table(TABLE), {"PartitionKey": PARTITION, "RowKey": event.id, **row}
     try:
         # A silent retry whose first try went through would read as a repeat, and the event's effect would be lost.
         table.create_entity(entity, retry_total=0)
@@ -137,33 +137,33 @@ def _insert(bridge: Bridge, fact: Fact, row: Row) -> bool:
     return True
 
 
-def _stored(bridge: Bridge, fact: Fact) -> Row:
-    row = dict(bridge.storage.table(TABLE).get_entity(PARTITION, fact.id))
+def _stored(bridge: Bridge, event: ReceivedEvent) -> Row:
+    row = dict(bridge.storage.table(TABLE).get_entity(PARTITION, event.id))
     return {name: value for name, value in row.items() if name not in ("PartitionKey", "RowKey")}
 
 
-def _follow_up(bridge: Bridge, fact: Fact, row: Row, message: Mapping[str, Any]) -> None:
+def _follow_up(bridge: Bridge, event: ReceivedEvent, row: Row, message: Mapping[str, Any]) -> None:
     done = set(filter(None, str(row.get("done", "")).split(",")))
     before, later = set(done), []
     for step in FOLLOW_UPS:
-        if step.name in done or not step.applies(fact):
+        if step.name in done or not step.applies(event):
             continue
-        outcome = step.run(bridge, fact, row)
+        outcome = step.run(bridge, event, row)
         if outcome is False:
             later.append(step.name)
         elif outcome and step.recorded:
             done.add(step.name)
     if later:
-        _resume_later(bridge, fact, message, later)
+        _resume_later(bridge, event, message, later)
     if done != before:
-        mark = {"PartitionKey": PARTITION, "RowKey": fact.id, "done": ",".join(sorted(done))}
+        mark = {"PartitionKey": PARTITION, "RowKey": event.id, "done": ",".join(sorted(done))}
         bridge.storage.table(TABLE).update_entity(mark)
 
 
-def _resume_later(bridge: Bridge, fact: Fact, message: Mapping[str, Any], steps: list[str]) -> None:
+def _resume_later(bridge: Bridge, event: ReceivedEvent, message: Mapping[str, Any], steps: list[str]) -> None:
     resumed = int(message.get("resume", 0))
     if resumed >= len(_LINK_DELAYS):
-        logger.info("%s %s stays without %s", fact.event.name, fact.id, ", ".join(steps))
+        logger.info("%s %s stays without %s", event.type.name, event.id, ", ".join(steps))
         return
     again = {**message, "resume": resumed + 1}
-    send(bridge.storage, "events", again, name=fact.id, delay=_LINK_DELAYS[resumed])
+    send(bridge.storage, "events", again, name=event.id, delay=_LINK_DELAYS[resumed])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from shared.errors import Unprocessable
 from shared.json_bodies import encode
 from shared.pipeline.process import process
-from shared.storage.dead_letters import bury
+from shared.storage.dead_letters import dead_letter
 from shared.storage.messages import is_name, read
 
 if TYPE_CHECKING:
@@ -59,11 +59,11 @@ def consume(bridge: Bridge, consumer: Consumer, body: bytes, *, id: str, attempt
     try:
         consumer.run(bridge, body, attempt)
     except Unprocessable as error:
-        bury(bridge.storage, kind=consumer.kind, id=id, reason=str(error), body=body, attempts=attempt)
+        dead_letter(bridge.storage, kind=consumer.kind, id=id, reason=str(error), body=body, attempts=attempt)
 
 
 def drain(bridge: Bridge, consumer: Consumer, body: bytes, *, id: str, attempts: int) -> None:
-    """Make a dead letter of a message that failed too often, under the id of its fact where it tells one."""
+    """Make a dead letter of a message that failed too often, under the id of its event where it tells one."""
     try:
         message = read(bridge.storage, body)
     except Unprocessable:
@@ -72,4 +72,4 @@ def drain(bridge: Bridge, consumer: Consumer, body: bytes, *, id: str, attempts:
     # The message itself, not its pointer: what a pointer leads to is cleared away in time.
     whole = encode(message) if message else body
     known = str(name) if is_name(name) else id
-    bury(bridge.storage, kind=consumer.kind, id=known, reason="failed too often", body=whole, attempts=attempts)
+    dead_letter(bridge.storage, kind=consumer.kind, id=known, reason="failed too often", body=whole, attempts=attempts)

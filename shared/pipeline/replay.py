@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LARGEST_LIMIT = 1000
 
 
-class Choice(BaseModel):
+class ReplayFilter(BaseModel):
     """Which dead letters to put back: of a kind, one by its id, at most so many."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
@@ -38,7 +38,7 @@ class Choice(BaseModel):
     limit: int = Field(default=100, ge=1, le=LARGEST_LIMIT, strict=True)
 
 
-class Span(BaseModel):
+class TimeRange(BaseModel):
     """A range of time, by when the app learnt of events."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
@@ -91,10 +91,10 @@ def replay_letters(bridge: Bridge, body: bytes) -> dict[str, Any]:
     """
     Put dead letters back and delete them: how many went, and the ids of those that stay because they cannot.
 
-    `body` is a Choice, or empty for the first hundred of any kind. Each letter is on its queue before it is deleted,
-    so that none is lost; one that comes twice has its effect once.
+    `body` is a ReplayFilter, or empty for the first hundred of any kind. Each is on its queue before it is
+    deleted, so that none is lost; one that comes twice has its effect once.
     """
-    choice, known = read_body(Choice, body or b"{}"), {row.kind: row for row in RETURNS}
+    choice, known = read_body(ReplayFilter, body or b"{}"), {row.kind: row for row in RETURNS}
     condition = " and ".join(
         f"{column} eq '{value.replace(chr(39), chr(39) * 2)}'"
         for column, value in (("PartitionKey", choice.kind), ("RowKey", choice.id))
@@ -122,9 +122,9 @@ def _returned(bridge: Bridge, row: Return, letter: Mapping[str, Any]) -> bool:
     return True
 
 
-def replay_span(bridge: Bridge, id: str, body: bytes) -> dict[str, Any]:
-    """Tell a subscriber again what came in during a range of time, a Span; raises NotFound, or Invalid."""
-    span = read_body(Span, body or b"{}")
+def replay_events(bridge: Bridge, id: str, body: bytes) -> dict[str, Any]:
+    """Tell a subscriber again what came in during a range of time, a TimeRange; raises NotFound, or Invalid."""
+    span = read_body(TimeRange, body or b"{}")
     until = span.date_to or now()
     with reaching_storage():
         if subscriptions(bridge.storage).get(id) is None:

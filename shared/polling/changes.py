@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from shared.errors import Invalid, PbxForbidden, PbxNotFound, PbxNotUnderstood, PbxRefused
 from shared.events.receive import submit
 from shared.items import reader as items
-from shared.items.intake import Intake, Moved, Row, batches, row_of
+from shared.items.intake import Intake, Row, Stale, batches, row_of
 from shared.times import iso
 
 if TYPE_CHECKING:
@@ -47,13 +47,13 @@ def compare(reading: Reading, listed: Mapping[int, Item], *, since: int, look: b
     Tell and store how a complete listing differs from what is stored; `look` also notes what was seen again.
 
     Of the items that are missing, `skip` were asked about before. An item is gone only when the PBX, asked for it by
-    id, does not know it either. Raises Moved when anything was written since the listing began (microseconds since
+    id, does not know it either. Raises Stale when anything was written since the listing began (microseconds since
     1970): an older listing must not undo what a newer one told.
     """
     storage, resource = reading.bridge.storage, reading.resource
     intake = Intake(storage, resource.name)
     if intake.head.sequence >= since:
-        raise Moved
+        raise Stale
     known = items.known(storage, resource.name)
     rows = [row_of(number, item, known.get(number)) for number, item in listed.items()]
     changed = [row for row in rows if row.before is None or row.before.removed or row.before.hash != row.hash]

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import BudgetExhausted, Conflict, PbxError, PbxForbidden
-from shared.items.intake import Intake, Moved, Row, row_of
+from shared.items.intake import Intake, Row, Stale, row_of
 from shared.polling import changes as edits
 from shared.polling import checkpoints
 from shared.polling.checkpoints import Checkpoint
@@ -181,7 +181,7 @@ def _read_edits(reading: Reading, whole: bool) -> None:
         skip = int(asked) if asked and before == digest else 0
         try:
             outcome = edits.compare(reading, listed, since=began, look=whole, skip=skip)
-        except Moved:
+        except Stale:
             continue
         if outcome.asked:
             digest = f"{digest}{_ASKED}{outcome.asked}"

@@ -23,7 +23,7 @@ from shared.json_bodies import encode
 from shared.pbx.operations import operation
 from shared.pbx.resources import resource
 from shared.storage.account import reaching_storage
-from shared.storage.dead_letters import bury
+from shared.storage.dead_letters import dead_letter
 from shared.times import MICROSECONDS_PER_SECOND, now
 from shared.webhooks.table import ended_since, wanted_events
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     Missing = Callable[[Bridge, int, Item], list[Told]]
 
     class DeadLetter(TypedDict):
-        """What `bury` takes."""
+        """What `dead_letter` takes."""
 
         kind: str
         id: str
@@ -84,7 +84,7 @@ def _reconcile(bridge: Bridge, row: Resource, missing: Missing, moment: datetime
             settled = list(chain.from_iterable(pool.map(settle, ids)))
         for letter in filter(None, settled):
             # Here: the host drops what threads log that it does not know.
-            bury(bridge.storage, **letter)
+            dead_letter(bridge.storage, **letter)
         count = len(settled)
         submitted += count
         restored += count if origin == "reconciled" else 0

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 TABLE = "deadletters"
 
 
-def bury(storage: Storage, *, kind: str, id: str, reason: str, body: bytes, attempts: int = 1) -> None:
+def dead_letter(storage: Storage, *, kind: str, id: str, reason: str, body: bytes, attempts: int = 1) -> None:
     """
     Keep a body that could not be used: one row for each (kind, id), with reason, attempts, first and last time.
 
@@ -50,6 +50,8 @@ def _text(body: bytes) -> str | None:
         return None
 
 
-def bury_refused(storage: Storage, event: str, reason: str, body: bytes) -> None:
+def dead_letter_refused(storage: Storage, event: str, reason: str, body: bytes) -> None:
     """Keep what an authenticated caller sent and we refused; the same body sent again is the same row."""
-    bury(storage, kind="refused", id=f"{event}-{hashlib.sha256(body).hexdigest()[:32]}", reason=reason, body=body)
+    dead_letter(
+        storage, kind="refused", id=f"{event}-{hashlib.sha256(body).hexdigest()[:32]}", reason=reason, body=body
+    )

@@ -14,7 +14,7 @@ from shared.storage.rows import LARGEST_ID
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from shared.events.event import Fact
+    from shared.events.event import ReceivedEvent
 
 PREFIX_PATTERN = r"^(?:\+|00)?[0-9]{1,15}$"
 
@@ -84,28 +84,28 @@ def _country(region: str) -> str:
     return f"+{phonenumbers.country_code_for_region(region)}"
 
 
-def _direction(fact: Fact, wanted: str, region: str) -> bool:
-    return bool(getattr(fact.data, "direction", None) == wanted)
+def _direction(event: ReceivedEvent, wanted: str, region: str) -> bool:
+    return bool(getattr(event.data, "direction", None) == wanted)
 
 
-def _contact(fact: Fact, wanted: int, region: str) -> bool:
-    return bool(getattr(fact.data, "contactID", None) == wanted)
+def _contact(event: ReceivedEvent, wanted: int, region: str) -> bool:
+    return bool(getattr(event.data, "contactID", None) == wanted)
 
 
-def _caller(fact: Fact, wanted: str, region: str) -> bool:
-    return Numbers.of(fact.caller, region).is_same(wanted, region)
+def _caller(event: ReceivedEvent, wanted: str, region: str) -> bool:
+    return Numbers.of(event.caller, region).is_same(wanted, region)
 
 
-def _destination(fact: Fact, wanted: str, region: str) -> bool:
-    return Numbers.of(getattr(fact.data, "destination", None), region).is_same(wanted, region)
+def _destination(event: ReceivedEvent, wanted: str, region: str) -> bool:
+    return Numbers.of(getattr(event.data, "destination", None), region).is_same(wanted, region)
 
 
-def _begins(fact: Fact, wanted: str, region: str) -> bool:
-    told = (fact.caller, getattr(fact.data, "destination", None))
+def _begins(event: ReceivedEvent, wanted: str, region: str) -> bool:
+    told = (event.caller, getattr(event.data, "destination", None))
     return any(Numbers.of(number, region).begins(wanted) for number in told)
 
 
-TESTS: Mapping[str, Callable[[Fact, Any, str], bool]] = {
+TESTS: Mapping[str, Callable[[ReceivedEvent, Any, str], bool]] = {
     "direction": _direction,
     "contact_id": _contact,
     "caller": _caller,
@@ -114,6 +114,6 @@ TESTS: Mapping[str, Callable[[Fact, Any, str], bool]] = {
 }
 
 
-def meets(fact: Fact, wanted: Mapping[str, Any], region: str) -> bool:
+def meets(event: ReceivedEvent, wanted: Mapping[str, Any], region: str) -> bool:
     """Whether an event is wanted; one that lacks a field that is asked for is not."""
-    return all(TESTS[name](fact, value, region) for name, value in wanted.items())
+    return all(TESTS[name](event, value, region) for name, value in wanted.items())

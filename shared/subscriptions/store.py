@@ -26,8 +26,8 @@ MOST = 200
 STALE_SECONDS = 2.0
 # Both secrets sign for so long after a new one was made.
 OVERLAP_SECONDS = 24 * 3600
-_CENSUS = "census"
-_TWIN = "of-"
+_VERSION = "version"
+_FINGERPRINT = "of-"
 _TRIES = 16
 
 
@@ -58,17 +58,17 @@ class Subscriptions:
         own for a day. Raises TooManySubscriptions, and Conflict when others kept changing them.
         """
         for _ in range(_TRIES):
-            census, rows = self._rows()
-            twin = rows.get(_TWIN + wish.twin)
-            if twin is not None:
-                found = self._again(twin["id"], secret)
+            version, rows = self._rows()
+            fingerprint = rows.get(_FINGERPRINT + wish.fingerprint)
+            if fingerprint is not None:
+                found = self._again(fingerprint["id"], secret)
                 if found is None:
                     continue  # it was ended meanwhile
                 return found, False
             if sum(key.startswith(KEY) for key in rows) >= MOST:
                 raise TooManySubscriptions(f"there are {MOST} subscriptions")
-            marker = {"PartitionKey": PARTITION, "RowKey": _TWIN + wish.twin, "id": wish.id}
-            if self._commit(census, [("create", wish.row()), ("create", marker)]):
+            marker = {"PartitionKey": PARTITION, "RowKey": _FINGERPRINT + wish.fingerprint, "id": wish.id}
+            if self._commit(version, [("create", wish.row()), ("create", marker)]):
                 return wish, True
         raise Conflict("subscriptions kept changing")
 
@@ -78,10 +78,10 @@ class Subscriptions:
             found = self._look(id)
             if found is None:
                 return False
-            census, rows = self._rows()
-            keys = [key for key in (KEY + id, _TWIN + found.twin) if key in rows]
+            version, rows = self._rows()
+            keys = [key for key in (KEY + id, _FINGERPRINT + found.fingerprint) if key in rows]
             gone: list[Any] = [("delete", {"PartitionKey": PARTITION, "RowKey": key}) for key in keys]
-            if gone and self._commit(census, gone):
+            if gone and self._commit(version, gone):
                 return True
         raise Conflict("subscriptions kept changing")
 
@@ -176,18 +176,18 @@ class Subscriptions:
     def _rows(self) -> tuple[Any, dict[str, Any]]:
         """The row that every change of their number passes, and all others."""
         rows = {row["RowKey"]: row for row in self._table.query_entities(f"PartitionKey eq '{PARTITION}'")}
-        return rows.pop(_CENSUS, None), rows
+        return rows.pop(_VERSION, None), rows
 
-    def _commit(self, census: Any, changes: list[Any]) -> bool:
-        """Make these changes together if nobody has made others since the census was read."""
+    def _commit(self, version: Any, changes: list[Any]) -> bool:
+        """Make these changes together if nobody has made others since the version was read."""
         from azure.core import MatchConditions
         from azure.core.exceptions import HttpResponseError
 
-        passed = {"PartitionKey": PARTITION, "RowKey": _CENSUS, "turn": secrets.token_hex(8)}
+        passed = {"PartitionKey": PARTITION, "RowKey": _VERSION, "turn": secrets.token_hex(8)}
         unchanged = (
-            {"etag": census.metadata["etag"], "match_condition": MatchConditions.IfNotModified} if census else {}
+            {"etag": version.metadata["etag"], "match_condition": MatchConditions.IfNotModified} if version else {}
         )
-        turn = ("update", passed, unchanged) if census else ("create", passed)
+        turn = ("update", passed, unchanged) if version else ("create", passed)
         try:
             self._table.submit_transaction([turn, *changes])
         except HttpResponseError as error:

@@ -47,7 +47,7 @@ class Subscription:
         return tuple(secret for secret, until in self.secrets if until is None or until > moment)
 
     @property
-    def twin(self) -> str:
+    def fingerprint(self) -> str:
         """What two subscriptions that are the same share: a hash of address, event, filter and shape."""
         told = json.dumps([self.endpoint, self.event, dict(self.wanted), self.shape], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()

@@ -58,7 +58,7 @@ _NOT_CREATED = (
 )
 # An event type is silent when so many came before, so many were made good since, and no earlier gap was as long.
 _USUAL = 10
-_MADE_GOOD = 3
+_RECONCILED = 3
 _SHORTEST_SILENCE = timedelta(minutes=15)
 _PATIENCE = 1.5
 # So many that nobody knows to be made or not are enough for a while: each may hold one of the PBX's places.
@@ -186,7 +186,7 @@ class Registrar:
             raise PbxRefused("Subscribe", f"No webhook is made for {event}: {_CLEAN_UP}")
 
     def _is_silent(self, row: Webhook, silence: Silence | None) -> bool:
-        if not silence or silence.count < _USUAL or silence.lost < _MADE_GOOD or row.renewed_for == silence.last:
+        if not silence or silence.count < _USUAL or silence.lost < _RECONCILED or row.renewed_for == silence.last:
             return False
         longest = max(timedelta(seconds=silence.longest * _PATIENCE), _SHORTEST_SILENCE)
         return self._moment - parse_time(silence.last) > longest

@@ -101,7 +101,7 @@ def endpoint(settings: Settings, event: Event) -> str:
         f"{name}: missing. Set it to {what}" for name, what in _SETTINGS.items() if not getattr(settings, name.lower())
     ]
     if empty:
-        raise ConfigError("Settings to mend before webhooks can be registered: " + "; ".join(empty))
+        raise ConfigError("Settings missing for registering webhooks: " + "; ".join(empty))
     return f"{settings.public_base_url}api/events/{event.name}?code={quote(settings.pbx_webhook_key, safe='')}"
 
 

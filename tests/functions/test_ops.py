@@ -14,7 +14,7 @@ from dev.simulator import Simulator
 from shared.pbx.resources import RESOURCES
 from shared.settings import Settings
 from shared.storage.account import Storage
-from shared.storage.dead_letters import bury
+from shared.storage.dead_letters import dead_letter
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def test_the_status_shows_checkpoints_health_dead_letters_and_budget(running: Ru
     running.pbx.add_contact("Anna")
     answer = requests.post(f"{running.host.url}/admin/functions/PollContacts", json={}, headers=MASTER, timeout=10)
     assert answer.status_code == 202
-    bury(running.storage, kind="event", id="x", reason="a test", body=b"{}")
+    dead_letter(running.storage, kind="event", id="x", reason="a test", body=b"{}")
 
     def checkpoints() -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = running.ask("GET", "status").json()["checkpoints"]

@@ -14,7 +14,7 @@ from dev.listener import Listener, Received
 from shared.events.receive import submit
 from shared.events.table import EVENTS
 from shared.settings import Settings
-from shared.storage.dead_letters import bury
+from shared.storage.dead_letters import dead_letter
 from shared.subscriptions import signatures
 from shared.subscriptions.store import MOST, TABLE
 from shared.subscriptions.subscription import Subscription, new_id
@@ -292,7 +292,7 @@ def test_the_feed_is_read_in_parts(running: RunningBridge) -> None:
 
 def test_dead_letters_and_past_events_are_replayed_by_the_operator(running: RunningBridge, listener: Listener) -> None:
     id = running.happen("LostCallerAdded", attempts=next(_calls))
-    bury(running.storage, kind="refused", id="CallStarted-1", reason="did not fit", body=b'{"data": {}}')
+    dead_letter(running.storage, kind="refused", id="CallStarted-1", reason="did not fit", body=b'{"data": {}}')
     told = running.ask("POST", "/api/ops/deadletters/replay", key=MASTER, json={"kind": "refused"})
     assert (told.status_code, told.json()) == (200, {"replayed": 0, "kept": ["CallStarted-1"]})
     until(lambda: id in {item["id"] for item in feed(running, type="LostCallerAdded")})

@@ -12,7 +12,7 @@ import pytest
 from dev.bench.spending import counted
 from shared import health
 from shared.errors import StorageUnavailable
-from shared.events.event import Fact, check_envelope
+from shared.events.event import ReceivedEvent, check_envelope
 from shared.events.table import event_named
 from shared.settings import Settings
 from shared.storage.account import Storage
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
-def fact(
+def event(
     late: float = 0.2, *, event: str = "CallStarted", origin: str = "webhook", at: datetime = NOON, **extra: Any
-) -> Fact:
+) -> ReceivedEvent:
     started = (at - timedelta(seconds=late)).isoformat()
     data = {"callID": 1, "recordingID": 2, "callStarted": started} | extra
     data = {name: value for name, value in data.items() if name != "recordingID" or event == "CallRecorded"}
     envelope, checked = check_envelope(event_named(event), {"eventType": event, "data": data})
-    return Fact(event=event_named(event), id="x", data=checked, envelope=envelope, origin=origin, received=at)
+    return ReceivedEvent(type=event_named(event), id="x", data=checked, envelope=envelope, origin=origin, received=at)
 
 
 @pytest.fixture
@@ -49,10 +49,10 @@ def test_counts_of_all_processes_add_up(processes: Callable[[int], list[Storage]
     def work(storage: Storage) -> None:
         for _ in range(3):
             for number in range(10):
-                health.note(storage, fact(number), repeat=False)
-            health.note(storage, fact(), repeat=True)
-            health.note(storage, fact(origin="reconciled"), repeat=False)
-            health.note(storage, fact(origin="poll", pets=2), repeat=False)
+                health.note(storage, event(number), repeat=False)
+            health.note(storage, event(), repeat=True)
+            health.note(storage, event(origin="reconciled"), repeat=False)
+            health.note(storage, event(origin="poll", pets=2), repeat=False)
             health.flush(storage)
 
     with ThreadPoolExecutor(4) as pool:
@@ -72,7 +72,7 @@ def test_noting_an_event_asks_nothing_of_storage(processes: Callable[[int], list
     (storage,) = processes(1)
     adapter = counted(storage)
     for _ in range(500):
-        health.note(storage, fact(), repeat=False)
+        health.note(storage, event(), repeat=False)
     assert adapter.count == 0
     health.flush(storage)
     assert adapter.count == 2
@@ -84,7 +84,7 @@ def test_events_around_midnight_count_for_their_own_day(processes: Callable[[int
     (storage,) = processes(1)
     midnight = NOON.replace(hour=0)
     for seconds in (-2, -1, 1):
-        health.note(storage, fact(at=midnight + timedelta(seconds=seconds)), repeat=False)
+        health.note(storage, event(at=midnight + timedelta(seconds=seconds)), repeat=False)
     health.flush(storage)
     assert health.today(storage, midnight)["webhooks"] == 1
     assert health.today(storage, midnight - timedelta(hours=1))["webhooks"] == 2
@@ -94,7 +94,7 @@ def test_events_around_midnight_count_for_their_own_day(processes: Callable[[int
 def test_what_could_not_be_written_stays_counted() -> None:
     nowhere = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=aaaa;TableEndpoint=http://127.0.0.1:9/a;"
     storage = Storage(Settings.from_env({"DataStorage": nowhere, "PBX_API_KEY": "k"}).storage)
-    health.note(storage, fact(), repeat=False)
+    health.note(storage, event(), repeat=False)
     for _ in range(2):
         with pytest.raises(StorageUnavailable):
             health.flush(storage)
@@ -114,10 +114,10 @@ def test_what_is_known_of_silence_joins_across_days_and_processes(processes: Cal
     for storage, hours in ((one, 0), (other, 1), (one, 30)):
         for minute in (0, 1):
             moment = NOON + timedelta(hours=hours, minutes=minute)
-            health.note(storage, fact(event="CallRecorded", at=moment), repeat=False)
+            health.note(storage, event(event="CallRecorded", at=moment), repeat=False)
         health.flush(storage)
     for _ in range(2):
-        reconciled = fact(event="CallRecorded", origin="reconciled", at=NOON + timedelta(hours=31))
+        reconciled = event(event="CallRecorded", origin="reconciled", at=NOON + timedelta(hours=31))
         health.note(other, reconciled, repeat=False)
     health.flush(other)
     silence = health.silences(one, NOON + timedelta(hours=32))["CallRecorded"]
@@ -127,7 +127,7 @@ def test_what_is_known_of_silence_joins_across_days_and_processes(processes: Cal
 
 def test_rows_are_readable_by_others(processes: Callable[[int], list[Storage]]) -> None:
     (storage,) = processes(1)
-    health.note(storage, fact(), repeat=False)
+    health.note(storage, event(), repeat=False)
     health.flush(storage)
     row = storage.table("health").get_entity("day", "2026-11-23")
     assert (row["webhooks"], row["p50"], json.loads(row["types"])["CallStarted"][0]) == (1, 0.25, 1)

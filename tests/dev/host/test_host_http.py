@@ -167,6 +167,6 @@ def test_admin_refuses_what_it_cannot_run(plain: HostProcess, path: str, body: s
 
 
 def test_the_start_tells_every_function(plain: HostProcess) -> None:
-    for line in ("echo: [GET,POST] http", "work: disabled", "bury: disabled", "tick: timer 0 0 0 1 1 *"):
+    for line in ("echo: [GET,POST] http", "work: disabled", "dead_letter: disabled", "tick: timer 0 0 0 1 1 *"):
         assert line in plain.output
     assert json.dumps(plain.output).count("Host is ready on") == 1

@@ -12,7 +12,7 @@ from shared.api import feed
 from shared.api.parameters import Given
 from shared.errors import Invalid
 from shared.events import store
-from shared.events.event import Fact, check_envelope
+from shared.events.event import ReceivedEvent, check_envelope
 from shared.events.store import FEED, feed_position
 from shared.events.table import event_named
 from shared.times import iso
@@ -30,9 +30,9 @@ def happening(bridge: Bridge, number: int, event: str, **data: Any) -> dict[str,
     envelope, checked = check_envelope(row, {"type": "Event", "version": "v1", "data": data})
     id = f"{number:052d}".translate(str.maketrans("0123456789", "abcdefghij"))
     received = START + timedelta(seconds=number)
-    fact = Fact(event=row, id=id, data=checked, envelope=envelope, origin="webhook", received=received)
+    event = ReceivedEvent(type=row, id=id, data=checked, envelope=envelope, origin="webhook", received=received)
     keys = {"PartitionKey": FEED, "RowKey": f"{feed_position(received)}-{id}"}
-    return fact.row(bridge.storage, "LV") | keys
+    return event.row(bridge.storage, "LV") | keys
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from shared.api.lists import IDLE_SECONDS, LISTS, STATE, Page, brought
 from shared.api.parameters import Given
 from shared.calls.store import calls
 from shared.errors import Invalid
-from shared.events.event import Fact
+from shared.events.event import ReceivedEvent
 from shared.events.table import event_named
 from shared.items.intake import Intake, row_of
 from shared.pbx.operations import operation
@@ -169,7 +169,7 @@ def test_voicemails_are_found_by_box_sender_time_and_the_employee_whose_call_it_
     envelope = {"type": "Event", "eventType": "CallStarted", "version": "v1", "data": call(0)}
     told = {"id": "started", "data": event.model.model_validate(call(0)), "envelope": envelope}
     calls(bridge.storage, bridge.settings.default_region).merge(
-        call_id(0), Fact(event=event, origin="webhook", received=now(), **told)
+        call_id(0), ReceivedEvent(type=event, origin="webhook", received=now(), **told)
     )
     assert ids(ask(bridge, voicemails, contact_id=966), voicemails) == [1]
     assert ids(ask(bridge, voicemails, contact_id=967), voicemails) == []

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from shared.calls.stories import Story, part_of, tell
-from shared.events.event import Fact, check_envelope
+from shared.events.event import ReceivedEvent, check_envelope
 from shared.events.table import EVENTS, event_id, event_named
 from tests.stored import stored_audio
 
@@ -24,21 +24,21 @@ def moment(at: datetime) -> str:
     return at.strftime("%Y-%m-%dT%H:%M:%S+0000")
 
 
-def told(event: str, **data: Any) -> Fact:
+def told(event: str, **data: Any) -> ReceivedEvent:
     row = event_named(event)
     envelope, checked = check_envelope(row, {"eventType": event, "data": {**data}})
     id = event_id(row, checked, "LV")
-    return Fact(event=row, id=id, data=checked, envelope=envelope, origin="webhook", received=START)
+    return ReceivedEvent(type=row, id=id, data=checked, envelope=envelope, origin="webhook", received=START)
 
 
-def story_of(facts: list[Fact]) -> Story:
+def story_of(facts: list[ReceivedEvent]) -> Story:
     parts: dict[str, Any] = {}
-    for fact in facts:
-        parts[fact.id] = part_of(fact)
+    for event in facts:
+        parts[event.id] = part_of(event)
     return tell(CALL, parts, "LV")
 
 
-def answered_and_transferred() -> list[Fact]:
+def answered_and_transferred() -> list[ReceivedEvent]:
     start = {**NUMBERS, "callStarted": moment(START)}
     handed_over = moment(ANSWER + timedelta(seconds=60))
     return [

@@ -195,8 +195,8 @@ def test_a_message_that_comes_twice_is_posted_once(bridge: Bridge, sent: Outbox,
     run(bridge, sent, message)
     run(bridge, sent, message, attempt=2)
     fanout.send_delivery(bridge, one.id, message.message["event"])
-    (twin,) = sent.take()
-    run(bridge, sent, twin)
+    (fingerprint,) = sent.take()
+    run(bridge, sent, fingerprint)
     assert len(listener.received) == 1
 
 
@@ -208,9 +208,9 @@ def test_while_one_message_is_tried_another_for_the_same_event_leaves_it_alone(
     (message,) = happen(bridge, sent)
     (again,) = run(bridge, sent, message)
     fanout.send_delivery(bridge, one.id, message.message["event"])
-    (twin,) = sent.take()
+    (fingerprint,) = sent.take()
     listener.answer = 200
-    assert run(bridge, sent, twin) == []
+    assert run(bridge, sent, fingerprint) == []
     assert len(listener.received) == 1
     assert run(bridge, sent, again) == []
     assert len(listener.received) == 2

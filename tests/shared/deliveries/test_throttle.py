@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from shared.deliveries.throttle import ALL_SLOW, FAILURES, FAST, FIRST_REST, LONGEST_REST, SLOW, Busy, Gates
+from shared.deliveries.throttle import ALL_SLOW, FAILURES, FAST, FIRST_REST, LONGEST_REST, SLOW, Busy, Throttle
 
 
 class Clock:
@@ -28,11 +28,11 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def gates(clock: Clock) -> Gates:
-    return Gates(clock)
+def gates(clock: Clock) -> Throttle:
+    return Throttle(clock)
 
 
-def opened(gates: Gates, stack: ExitStack, clock: Clock) -> int:
+def opened(gates: Throttle, stack: ExitStack, clock: Clock) -> int:
     """How many posts are let through at once; time is far on, so that nobody is waited for."""
     count = 0
     while count < 50:
@@ -45,7 +45,7 @@ def opened(gates: Gates, stack: ExitStack, clock: Clock) -> int:
     return count
 
 
-def test_a_slow_subscriber_has_few_posts_open(gates: Gates, clock: Clock) -> None:
+def test_a_slow_subscriber_has_few_posts_open(gates: Throttle, clock: Clock) -> None:
     gates.note("a", delivered=True, seconds=3)
     with ExitStack() as stack:
         assert opened(gates, stack, clock) == SLOW
@@ -53,7 +53,7 @@ def test_a_slow_subscriber_has_few_posts_open(gates: Gates, clock: Clock) -> Non
         assert opened(gates, stack, clock) == SLOW
 
 
-def test_many_slow_ones_leave_room_for_the_others(gates: Gates, clock: Clock) -> None:
+def test_many_slow_ones_leave_room_for_the_others(gates: Throttle, clock: Clock) -> None:
     gates.note("fast", delivered=True, seconds=0.1)
     with ExitStack() as stack:
         for number in range(ALL_SLOW):
@@ -73,7 +73,7 @@ def test_the_host_takes_messages_while_the_slow_ones_are_posted_to() -> None:
     assert queues["newBatchThreshold"] > ALL_SLOW
 
 
-def test_who_failed_often_takes_no_more_room_than_the_rest(gates: Gates, clock: Clock) -> None:
+def test_who_failed_often_takes_no_more_room_than_the_rest(gates: Throttle, clock: Clock) -> None:
     names = [f"dead {number}" for number in range(ALL_SLOW + 4)]
     for name in names * FAILURES:
         gates.note(name, delivered=False, seconds=20)
@@ -89,7 +89,7 @@ def test_who_failed_often_takes_no_more_room_than_the_rest(gates: Gates, clock: 
     assert count == ALL_SLOW
 
 
-def test_a_fast_one_has_more_until_an_answer_is_late(gates: Gates, clock: Clock) -> None:
+def test_a_fast_one_has_more_until_an_answer_is_late(gates: Throttle, clock: Clock) -> None:
     gates.note("a", delivered=True, seconds=0.1)
     with ExitStack() as stack:
         for _ in range(SLOW + 1):
@@ -100,7 +100,7 @@ def test_a_fast_one_has_more_until_an_answer_is_late(gates: Gates, clock: Clock)
 
 
 def test_who_finds_a_fast_subscriber_s_places_taken_waits_for_one() -> None:
-    gates, leave, done = Gates(), threading.Event(), []
+    gates, leave, done = Throttle(), threading.Event(), []
 
     def pass_through(wait: bool) -> None:
         with gates.passing("a"):
@@ -118,7 +118,7 @@ def test_who_finds_a_fast_subscriber_s_places_taken_waits_for_one() -> None:
     assert len(done) == FAST + 1
 
 
-def test_one_s_places_are_not_another_s(gates: Gates) -> None:
+def test_one_s_places_are_not_another_s(gates: Throttle) -> None:
     gates.note("a", delivered=False, seconds=20)
     with ExitStack() as stack:
         for _ in range(SLOW):
@@ -127,7 +127,7 @@ def test_one_s_places_are_not_another_s(gates: Gates) -> None:
             pass
 
 
-def test_failures_in_a_row_end_the_trying_for_ever_longer(gates: Gates, clock: Clock) -> None:
+def test_failures_in_a_row_end_the_trying_for_ever_longer(gates: Throttle, clock: Clock) -> None:
     for count in range(1, FAILURES):
         assert gates.note("a", delivered=False, seconds=0) == count
         with gates.passing("a"):
@@ -142,7 +142,7 @@ def test_failures_in_a_row_end_the_trying_for_ever_longer(gates: Gates, clock: C
         rest = min(2 * rest, LONGEST_REST)
 
 
-def test_after_a_rest_one_finds_out_and_a_success_opens_again(gates: Gates, clock: Clock) -> None:
+def test_after_a_rest_one_finds_out_and_a_success_opens_again(gates: Throttle, clock: Clock) -> None:
     for _ in range(FAILURES):
         gates.note("a", delivered=False, seconds=0)
     clock.seconds += FIRST_REST

@@ -13,7 +13,7 @@ import pytest
 from dev.bench.spending import counted
 from shared.items import reader as items
 from shared.items.head import heads
-from shared.items.intake import Intake, Moved, row_of
+from shared.items.intake import Intake, Stale, row_of
 from shared.pbx.resources import RESOURCES
 from shared.storage.account import Storage
 from shared.times import now
@@ -141,7 +141,7 @@ def test_a_write_on_an_old_view_is_refused(storage: Storage) -> None:
     add(storage, [1])
     stale = Intake(storage, NAME)
     add(storage, [2])
-    with pytest.raises(Moved):
+    with pytest.raises(Stale):
         stale.write([row_of(3, {"callID": 3})], now())
 
 

@@ -18,7 +18,7 @@ from requests.adapters import HTTPAdapter
 from dev.simulator import AudioFile, Simulator
 from shared.bridge import Bridge
 from shared.errors import BudgetExhausted, Unprocessable
-from shared.events.event import fact_of
+from shared.events.event import event_of
 from shared.json_bodies import encode
 from shared.media import blobs as media_blobs
 from shared.media.copy import DELAYS, copy
@@ -147,7 +147,7 @@ def test_that_it_is_stored_is_told_with_everything_but_the_pbxs_address(bridge: 
     assert (data["contentType"], len(data["sha256"])) == ("audio/mpeg", 64)
     assert "recordingURL" not in data
     assert "/files/" not in json.dumps(event)
-    assert fact_of(event).drift == []
+    assert event_of(event).drift == []
 
 
 @pytest.mark.parametrize("size", [BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 3 * BLOCK_BYTES + 5])

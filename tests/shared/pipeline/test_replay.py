@@ -15,8 +15,8 @@ from shared.events.table import event_named
 from shared.json_bodies import encode, read_body
 from shared.pipeline import queues as consumers
 from shared.pipeline.process import process
-from shared.pipeline.replay import RETURNS, Choice, replay_letters, replay_span
-from shared.storage.dead_letters import bury
+from shared.pipeline.replay import RETURNS, ReplayFilter, replay_events, replay_letters
+from shared.storage.dead_letters import dead_letter
 from shared.subscriptions.subscription import new_id
 from shared.times import now
 from tests.outbox import Outbox, outbox
@@ -54,7 +54,7 @@ def test_a_delivery_that_was_given_up_is_tried_again(bridge: Bridge, sent: Outbo
     listener.answer = 500
     one = subscription(bridge, listener.url)
     (message,) = happen(bridge, sent)
-    deliveries._bury(bridge, message.message | {"attempt": 9}, "the last attempt: 500")
+    deliveries._dead_letter(bridge, message.message | {"attempt": 9}, "the last attempt: 500")
     listener.answer = 200
     assert replay(bridge, kind="delivery") == {"replayed": 1, "kept": []}
     assert letters(bridge) == []
@@ -69,7 +69,9 @@ def test_an_event_that_failed_too_often_has_its_effect(bridge: Bridge, sent: Out
     body = (FIXTURES / "CallRecorded.json").read_bytes()
     accept(bridge.storage, bridge.settings, event_named("CallRecorded"), body)
     (event,) = sent.take("events")
-    bury(bridge.storage, kind="event", id=event.message["id"], reason="failed too often", body=event.body, attempts=5)
+    dead_letter(
+        bridge.storage, kind="event", id=event.message["id"], reason="failed too often", body=event.body, attempts=5
+    )
     process(bridge, event.body, 1)
     assert len(sent.take("media")) == 1
     assert replay(bridge, kind="event", id=event.message["id"])["replayed"] == 1
@@ -82,7 +84,7 @@ def test_an_event_that_failed_too_often_has_its_effect(bridge: Bridge, sent: Out
 def test_media_that_never_came_is_asked_for_from_the_start(bridge: Bridge, sent: Outbox) -> None:
     told = {"kind": "recording", "id": 5, "action": "copy", "event": "e", "received": "2018-04-25T13:54:19Z"}
     message = told | {"attempt": 7, "waits": 3}
-    bury(bridge.storage, kind="media", id="recording-5", reason="not there", body=encode(message))
+    dead_letter(bridge.storage, kind="media", id="recording-5", reason="not there", body=encode(message))
     assert replay(bridge, kind="media")["replayed"] == 1
     (again,) = sent.take("media")
     assert (again.message["attempt"], again.message["waits"], again.message["id"]) == (0, 0, 5)
@@ -91,7 +93,7 @@ def test_media_that_never_came_is_asked_for_from_the_start(bridge: Bridge, sent:
 def test_what_was_refused_is_taken_once_it_fits_and_kept_while_it_does_not(bridge: Bridge, sent: Outbox) -> None:
     good = (FIXTURES / "CallStarted.json").read_bytes()
     for number, body in enumerate((good, b'{"data": {}}')):
-        bury(bridge.storage, kind="refused", id=f"CallStarted-{number}", reason="did not fit", body=body)
+        dead_letter(bridge.storage, kind="refused", id=f"CallStarted-{number}", reason="did not fit", body=body)
     told = replay(bridge)
     assert told == {"replayed": 1, "kept": ["CallStarted-1"]}
     assert len(sent.take("events")) == 1
@@ -99,7 +101,7 @@ def test_what_was_refused_is_taken_once_it_fits_and_kept_while_it_does_not(bridg
 
 
 def test_a_letter_of_a_kind_that_nobody_knows_stays(bridge: Bridge, sent: Outbox) -> None:
-    bury(bridge.storage, kind="other", id="it's", reason="why", body=b"?")
+    dead_letter(bridge.storage, kind="other", id="it's", reason="why", body=b"?")
     assert replay(bridge, kind="other", id="it's") == {"replayed": 0, "kept": ["it's"]}
     assert replay(bridge, kind="' or '1' eq '1") == {"replayed": 0, "kept": []}
     assert len(letters(bridge)) == 1
@@ -107,7 +109,7 @@ def test_a_letter_of_a_kind_that_nobody_knows_stays(bridge: Bridge, sent: Outbox
 
 def test_no_more_go_back_than_are_asked_for(bridge: Bridge, sent: Outbox) -> None:
     for number in range(5):
-        bury(bridge.storage, kind="media", id=f"recording-{number}", reason="not there", body=b'{"id": 1}')
+        dead_letter(bridge.storage, kind="media", id=f"recording-{number}", reason="not there", body=b'{"id": 1}')
     assert replay(bridge, limit=3)["replayed"] == 3
     assert len(letters(bridge)) == 2
 
@@ -121,7 +123,7 @@ def test_a_subscriber_is_told_again_what_came_in_meanwhile(bridge: Bridge, sent:
     (second,) = happen(bridge, sent)
     run(bridge, sent, second)
     assert len(listener.received) == 1
-    told = replay_span(bridge, one.id, encode({"date_from": str(now() - timedelta(minutes=1))}))
+    told = replay_events(bridge, one.id, encode({"date_from": str(now() - timedelta(minutes=1))}))
     assert told["subscription"] == one.id
     (look,) = sent.take()
     for message in run(bridge, sent, look):
@@ -132,7 +134,7 @@ def test_a_subscriber_is_told_again_what_came_in_meanwhile(bridge: Bridge, sent:
 
 def test_nobody_can_be_told_who_is_not_subscribed(bridge: Bridge, sent: Outbox) -> None:
     with pytest.raises(NotFound):
-        replay_span(bridge, new_id(), encode({"date_from": "2018-04-25T13:54:19Z"}))
+        replay_events(bridge, new_id(), encode({"date_from": "2018-04-25T13:54:19Z"}))
 
 
 @pytest.mark.parametrize(
@@ -142,4 +144,4 @@ def test_nobody_can_be_told_who_is_not_subscribed(bridge: Bridge, sent: Outbox) 
 )
 def test_a_choice_that_says_nothing_clear_is_refused(body: bytes) -> None:
     with pytest.raises(Invalid):
-        read_body(Choice, body)
+        read_body(ReplayFilter, body)

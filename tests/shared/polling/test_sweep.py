@@ -179,11 +179,11 @@ def test_a_sweep_asks_for_a_bounded_number_of_calls(pbx: Simulator, bridge: Brid
 
 
 def _fact(bridge: Bridge, data: dict[str, Any]) -> Any:
-    from shared.events.event import Fact, check_envelope
+    from shared.events.event import ReceivedEvent, check_envelope
 
     envelope, checked = check_envelope(event_named("CallStarted"), {"eventType": "CallStarted", "data": data})
-    return Fact(
-        event=event_named("CallStarted"), id=str(data["callID"]), data=checked, envelope=envelope, origin="webhook",
+    return ReceivedEvent(
+        type=event_named("CallStarted"), id=str(data["callID"]), data=checked, envelope=envelope, origin="webhook",
         received=now(),
     )  # fmt: skip
 

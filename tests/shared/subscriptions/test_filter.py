@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from shared.events.event import Fact, check_envelope
+from shared.events.event import ReceivedEvent, check_envelope
 from shared.events.table import event_named
 from shared.subscriptions.filter import NAMES, TESTS, Criteria, meets
 from shared.times import now
@@ -17,14 +17,14 @@ LOST = {"callerid": "+37127771153", "destination": "67000123", "attempts": 2}
 VOICEMAIL = {"voicemailID": 5, "sender": "27771153"}
 
 
-def fact(event: str, data: dict[str, Any]) -> Fact:
+def received(event: str, data: dict[str, Any]) -> ReceivedEvent:
     row = event_named(event)
     envelope, checked = check_envelope(row, {"data": data})
-    return Fact(event=row, id="id", data=checked, envelope=envelope, origin="webhook", received=now())
+    return ReceivedEvent(type=row, id="id", data=checked, envelope=envelope, origin="webhook", received=now())
 
 
 def wants(wanted: dict[str, Any], event: str = "CallStarted", data: dict[str, Any] | None = None) -> bool:
-    return meets(fact(event, data or CALL), Criteria.model_validate(wanted).told(), "LV")
+    return meets(received(event, data or CALL), Criteria.model_validate(wanted).told(), "LV")
 
 
 def test_every_part_of_a_filter_has_its_test() -> None:

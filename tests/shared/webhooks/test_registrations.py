@@ -22,7 +22,7 @@ from shared.webhooks.registrations import delete_all, keep, sync
 from shared.webhooks.table import HELD, ORPHANED, TABLE, ended_since, read_webhooks
 from tests.dying import Killed
 from tests.polls import bridge_to, die_at
-from tests.shared.test_health import fact
+from tests.shared.test_health import event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -375,11 +375,11 @@ def test_a_type_that_falls_silent_while_polls_bring_it_is_registered_anew_once(
     before = {row.event: row.id for row in pbx.webhooks}
     begin = now() - timedelta(hours=10)
     for minute in range(60):
-        health.note(bridge.storage, fact(event="CallRecorded", at=begin + timedelta(minutes=minute)), repeat=False)
-        health.note(bridge.storage, fact(event="CallConnected", at=begin + timedelta(minutes=minute)), repeat=False)
+        health.note(bridge.storage, event(event="CallRecorded", at=begin + timedelta(minutes=minute)), repeat=False)
+        health.note(bridge.storage, event(event="CallConnected", at=begin + timedelta(minutes=minute)), repeat=False)
     for minute in range(5):
         moment = begin + timedelta(hours=2, minutes=minute)
-        health.note(bridge.storage, fact(event="CallRecorded", origin="reconciled", at=moment), repeat=False)
+        health.note(bridge.storage, event(event="CallRecorded", origin="reconciled", at=moment), repeat=False)
     health.flush(bridge.storage)
     report = sync(bridge)
     assert (report.renewed, report.created, report.deleted) == (["CallRecorded"],) * 3

@@ -121,7 +121,7 @@ def work(msg: func.QueueMessage) -> None:
 
 
 @app.queue_trigger("msg", "%JOBS%-poison", "Queues")
-def bury(msg: func.QueueMessage) -> None:
+def dead_letter(msg: func.QueueMessage) -> None:
     _note("buried", {"body": msg.get_body().decode(), "tries": msg.dequeue_count})
     if b"again" in msg.get_body():
         raise RuntimeError("as told")
