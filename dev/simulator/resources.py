@@ -1,16 +1,51 @@
-"""The PBX API as rows: resources, filters, events and the operations that follow from them."""
+"""What the simulator offers, derived from the bridge's tables; only what those do not know stands here as rows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from shared.events import table as events
+from shared.pbx import operations
+from shared.pbx import resources as polled
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+    from shared.pbx.fields import Field
 
 Item = dict[str, Any]
 
 BASE_PATH = "/api/v2"
+
+_FIRST_ID = 1
+_FIRST_IDS: Mapping[str, int] = {
+    "audio_prompts": 310,
+    "call_history": 150818921852,
+    "call_records": 161204400117,
+    "contacts": 966,
+    "groups": 77,
+    "voicemail_boxes": 5120,
+    "voicemails": 171118926552,
+    "voip_endpoints": 2204,
+}
+# An item's fields before anything is known of it, where absence is not what one sees.
+_ABSENT: Mapping[str, Any] = {"integer": 0, "string": "", "date-time": None, "array": (), "object": None}
+_DEFAULTS: Mapping[str, Any] = {
+    "direction": "in",
+    "type": 1,
+    "clientID": 40017,
+    "contactID": None,
+    "recordingID": None,
+    "voicemailBoxID": None,
+    "employee_id": None,
+    "recordingURL": None,
+    "messageURL": None,
+}
+# Only history knows the end of a call, and the employee of a voicemail is not shown.
+_NEVER_POSTED = frozenset({"callEnded"})
+_HIDDEN_CONTACT = "_contactID"
 
 
 @dataclass(frozen=True)
@@ -22,143 +57,134 @@ class Filter:
     kind: str = "integer"  # a key of store.MATCHES
 
 
-@dataclass(frozen=True)
-class Resource:
-    """One kind of item: where it is read, what identifies it, and the fields that every item has."""
-
-    path: str
-    id_field: str
-    id_parameter: str
-    list_operation: str
-    item_operation: str
-    first_id: int
-    fields: Mapping[str, Any]
-    filters: tuple[Filter, ...] = ()
-    clocked: bool = False  # ids are the call's start in microseconds
-
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        """The query parameters of the list."""
-        own = (self.id_parameter, f"initial_{self.id_parameter}", "limit", "offset")
-        return tuple(dict.fromkeys((*own, *(row.parameter for row in self.filters))))
-
-
-def _date_range(name: str) -> tuple[Filter, ...]:
-    return (Filter("date_from", name, "from"), Filter("date_to", name, "to"))
-
-
-_CALL_FILTERS = (
+# Of the rows for one parameter, the first counts whose field the item has; others filter by the field of their name.
+_FILTERS: tuple[Filter, ...] = (
     Filter("destination", "destination", "number"),
     Filter("source", "caller", "number"),
+    Filter("source", "sender", "number"),
     Filter("direction", "direction", "direction"),
     Filter("contact_id", "contactID"),
-    *_date_range("callStarted"),
+    Filter("contact_id", "members", "member"),
+    Filter("contact_id", _HIDDEN_CONTACT),
+    Filter("box_id", "voicemailBoxID"),
+    Filter("date_from", "callStarted", "from"),
+    Filter("date_from", "last_contact", "from"),
+    Filter("date_to", "callStarted", "to"),
+    Filter("date_to", "last_contact", "to"),
 )
-_CALL = {
-    "callID": 0,
-    "caller": "",
-    "destination": "",
-    "direction": "in",
-    "status": 0,
-    "callStarted": None,
-    "callConnected": None,
-    "callEnded": None,
-}
 
-RESOURCES = (
-    Resource(
-        "audio_prompts", "id", "prompt_id", "GetAudioPrompts", "GetAudioPromptByID", 310,
-        {"name": "", "type": 1},
-    ),
-    Resource(
-        "call_history", "callID", "call_id", "GetCallHistory", "GetCallHistoryItemByID", 150818921852,
-        _CALL | {"connectionTime": 0, "contactID": None, "recordingID": None}, _CALL_FILTERS, clocked=True,
-    ),
-    Resource(
-        "call_records", "recordingID", "record_id", "GetCallRecordings", "GetCallRecordingByID", 161204400117,
-        _CALL | {"contactID": None, "recordingURL": None}, _CALL_FILTERS,
-    ),
-    Resource(
-        "contacts", "contactID", "contact_id", "GetContacts", "GetContactsByID", 966,
-        {"current_callerid": "", "archived": 0, "firstname": "", "lastname": "", "created": None, "number": "",
-         "group_membership": (), "avatar": ""},
-    ),
-    Resource(
-        "groups", "groupID", "group_id", "GetGroups", "GetGroupByID", 77,
-        {"created": None, "type": 1, "name": "", "members": ()}, (Filter("contact_id", "members", "member"),),
-    ),
-    Resource(
-        "voicemail_boxes", "voicemailBoxID", "box_id", "GetVoicemailBoxes", "GetVoicemailBoxByID", 5120,
-        {"clientID": 40017, "boxName": "", "created": None},
-    ),
-    Resource(
-        "voicemails", "voicemailID", "voicemail_id", "GetVoicemails", "GetVoicemailByID", 171118926552,
-        {"sender": "", "length": 0, "callStarted": None, "voicemailBoxID": None, "voicemailBoxName": "",
-         "messageURL": None},
-        (Filter("source", "sender", "number"), Filter("contact_id", "_contactID"), Filter("box_id", "voicemailBoxID"),
-         *_date_range("callStarted")),
-    ),
-    Resource(
-        "voip_endpoints", "id", "endpoint_id", "GetVoipEndpoints", "GetVoipEndpointByID", 2204,
-        {"name": "", "employee_id": None},
-    ),
-)  # fmt: skip
+
+def _filters(operation: operations.Operation, fields: Iterable[str]) -> tuple[Filter, ...]:
+    known = {*fields, _HIDDEN_CONTACT}
+    parameters = [parameter.name for parameter in operation.parameters]
+    rows = ([row for row in _FILTERS if row.parameter == name and row.field in known] for name in parameters)
+    return tuple(fits[0] for fits in rows if fits)
+
+
+def _default(field: Field) -> Any:
+    return _DEFAULTS.get(field.name, _ABSENT[field.type])
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One kind of item: where it is read, what identifies it, the fields that every item has, and its filters."""
+
+    row: polled.Resource
+
+    @property
+    def path(self) -> str:
+        """Its name in the API's paths."""
+        return self.row.name
+
+    @property
+    def id_field(self) -> str:
+        """The field of its id."""
+        return self.row.id_field
+
+    @property
+    def id_parameter(self) -> str:
+        """The parameter of its id."""
+        return self.row.id_parameter
+
+    @property
+    def first_id(self) -> int:
+        """The id of the first item."""
+        return _FIRST_IDS.get(self.path, _FIRST_ID)
+
+    @property
+    def clocked(self) -> bool:
+        """Whether ids are the call's start in microseconds."""
+        return self.id_field == "callID"
+
+    @cached_property
+    def fields(self) -> Mapping[str, Any]:
+        """The fields of an item of which only the id is known."""
+        shape = operations.operation(self.row.read_operation).item
+        return {field.name: 0 if field.name == self.id_field else _default(field) for field in shape}
+
+    @cached_property
+    def filters(self) -> tuple[Filter, ...]:
+        """What the list can be narrowed by, beside its id."""
+        listing = operations.operation(self.row.list_operation)
+        own = (self.id_parameter, self.row.cursor_parameter)
+        return tuple(row for row in _filters(listing, self.fields) if row.parameter not in own)
+
+
+RESOURCES = tuple(Resource(row) for row in polled.RESOURCES)
 RESOURCE = {row.path: row for row in RESOURCES}
-
-LOST_CALL_FILTERS = (Filter("destination", "destination", "number"), *_date_range("last_contact"))
-
-_CALL_EVENT = ("callID", "caller", "destination", "direction", "status", "callStarted")
-_LOST_EVENT = ("contact_name", "destination", "attempts", "callerid", "last_contact")
-_VOICEMAIL_EVENT = (
-    "sender", "voicemailID", "length", "callStarted", "voicemailBoxID", "voicemailBoxName", "messageURL",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Event:
-    """One webhook: the fields of its `data` and the reference page's other name for it."""
+    """One webhook: the fields of its `data`, those left out where they are absent, and the reference page's name."""
 
-    name: str
-    fields: tuple[str, ...]
-    reference_name: str = ""
-    optional: tuple[str, ...] = field(default=())
+    row: events.Event
+
+    @property
+    def name(self) -> str:
+        """Its name on the wire."""
+        return self.row.name
+
+    @cached_property
+    def fields(self) -> tuple[str, ...]:
+        """The fields that it always has."""
+        return tuple(name for name in self.row.model.model_fields if name not in {*_NEVER_POSTED, *self.optional})
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """Fields that stand only where there is something to say: who handed over a call that was not."""
+        known = "previous_contactID" in self.row.model.model_fields
+        return ("previous_contactID",) if known and "previous_contactID" not in self.row.key else ()
+
+    @property
+    def reference_name(self) -> str:
+        """What the reference page calls it."""
+        return self.row.aliases[0] if self.row.aliases else f"{self.name}Event"
 
 
-EVENTS = (
-    Event("CallStarted", (*_CALL_EVENT, "contactID")),
-    Event("CallConnected", (*_CALL_EVENT, "callConnected", "contactID"), "CallConnectedEvent"),
-    Event(
-        "CallCompleted",
-        (*_CALL_EVENT, "callConnected", "connectionTime", "contactID"),
-        "CallCompletedEvent",
-        ("previous_contactID",),
-    ),
-    Event("CallRecorded", ("recordingID", "callID", "callStarted", "recordingURL", "direction", "connectionTime")),
-    Event("CallTransfered", (*_CALL_EVENT, "callConnected", "connectionTime", "contactID", "previous_contactID")),
-    Event("LostCallerAdded", _LOST_EVENT, "LostCallerCreated"),
-    Event("LostCallerUpdated", _LOST_EVENT),
-    Event("LostCallerRemoved", ("destination", "callerid"), "LostCallerDeleted"),
-    Event("VoicemailCreated", _VOICEMAIL_EVENT),
-    Event("VoicemailDeleted", ("sender", "voicemailID")),
-)
+EVENTS = tuple(Event(row) for row in events.EVENTS if row.source == "pbx")
 EVENT = {row.name: row for row in EVENTS}
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation of the API by its operationId."""
+    """One operation of the API by its operationId; webhooks have one for each event."""
 
     id: str
     method: str
     path: str  # below BASE_PATH; a `{name}` part takes any value
     parameters: tuple[str, ...] = ()
+    row: operations.Operation | None = None
 
 
-OPERATIONS = (
-    *(Operation(row.list_operation, "GET", f"/trigger/{row.path}", row.parameters) for row in RESOURCES),
-    *(Operation(row.item_operation, "GET", f"/{row.path}/{{{row.id_parameter}}}") for row in RESOURCES),
-    Operation("GetLostCalls", "GET", "/lost_calls", ("limit", "offset", *(row.parameter for row in LOST_CALL_FILTERS))),
-    Operation("Dial", "POST", "/dial"),
-    *(Operation(row.name, "POST", f"/webhooks/{row.name}") for row in EVENTS),
-    Operation("DeleteWebhookByID", "DELETE", "/webhooks/{webhook_id}"),
+def _operations(row: operations.Operation) -> tuple[Operation, ...]:
+    if "{event}" in row.path:
+        return tuple(Operation(event.name, row.method, f"/{row.path.format(event=event.name)}") for event in EVENTS)
+    query = tuple(parameter.name for parameter in row.parameters if parameter.where == "query")
+    return (Operation(row.id, row.method, f"/{row.path}", query, row),)
+
+
+OPERATIONS = tuple(operation for row in operations.OPERATIONS for operation in _operations(row))
+LOST_CALL_FILTERS = _filters(
+    operations.operation("GetLostCalls"), (field.name for field in operations.operation("GetLostCalls").item)
 )

@@ -70,10 +70,11 @@ def fill(pbx: Any) -> dict[str, int]:
 
 def test_every_answer_has_the_properties_of_its_schema(pbx: Any, client: Any) -> None:
     ids = fill(pbx)
-    for row in RESOURCES:
+    for resource in RESOURCES:
+        row = resource.row
         for name, path in (
-            (row.list_operation, f"trigger/{row.path}"),
-            (row.item_operation, f"{row.path}/{ids[row.path]}"),
+            (row.list_operation, f"trigger/{row.name}"),
+            (row.read_operation, f"{row.name}/{ids[row.name]}"),
         ):
             schema = operations()[name][2]["responses"]["200"]["schema"]
             assert_shape(client.get(path).json(), schema, name)
