@@ -96,13 +96,13 @@ SETTINGS: tuple[Setting, ...] = (
         name="PBX_WEBHOOK_KEY",
         default="",
         secret=True,
-        description="The function key that the PBX sends as ?code= to the ten receivers, and that opens nothing else.",
+        description="The function key that the PBX sends as ?code= to the receivers, and that opens nothing else.",
     ),
     Setting(
         name="PBX_EVENTS",
         parse=setting_values.names,
         default="",
-        description="Events to register webhooks for, comma separated. Empty: all ten.",
+        description="Events to register webhooks for, comma separated. Empty: all of them.",
     ),
     Setting(
         name="POLL_START",

@@ -133,7 +133,7 @@ def _session() -> requests.Session:
 
 
 def _run_hosts(proxy: CountingProxy, connection: str) -> _Hosts:
-    """Real time from a cold start: all eight polls triggered without pause, recordings copied, actions asked for."""
+    """Real time from a cold start: all polls triggered without pause, recordings copied, actions asked for."""
     with SimulatorProcess() as pbx, ExitStack() as running:
         pbx.control("POST", "items", resource="contacts", id=_CONTACT, firstname="Anna")
         environment = {"DataStorage": connection, "PBX_BASE_URL": pbx.base_url, "PBX_API_KEY": pbx.api_key}

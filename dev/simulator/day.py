@@ -62,7 +62,7 @@ def empty(_: Simulator) -> None:
 
 def demo(pbx: Simulator) -> None:
     """
-    Two hours that bring each of the ten events, a long call that only a sweep finds, and one lost webhook.
+    Two hours that bring each event, a long call that only a sweep finds, and one lost webhook.
 
     The last call ends about now, so that no time lies in the future.
     """

@@ -1,4 +1,4 @@
-"""The ten actions: what a maker asks of the PBX through us, checked first and answered in the PBX's words."""
+"""Actions: what a maker asks of the PBX through us, checked first and answered in the PBX's words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which stored items a list's filters let through: one table of filters for eight lists."""
+"""Which stored items a list's filters let through: one table of filters for all lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The eight lists: what the pollers have stored, newest first or in the order of arrival, filtered as the PBX does."""
+"""Lists: what the pollers have stored, newest first or in the order of arrival, filtered as the PBX does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The resources that are polled: one table for eight pollers."""
+"""The resources that are polled: one table for all pollers."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def client(pbx: Simulator) -> Iterator[Client]:
 
 @pytest.fixture
 def inbox(pbx: Simulator) -> Iterator[Inbox]:
-    """Subscribed to all ten events."""
+    """Subscribed to all events."""
     box = Inbox()
     for row in EVENTS:
         pbx.hooks.subscribe(row.name, f"{box.server.url}/{row.name}")

@@ -1,4 +1,4 @@
-"""The table of resources: eight rows that agree with operations and settings."""
+"""The table of resources agrees with operations and settings."""
 
 from __future__ import annotations
 
