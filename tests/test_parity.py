@@ -8,23 +8,18 @@ import re
 
 import pytest
 
-import function_app
 from shared.events.table import EVENTS
 from shared.pbx.resources import RESOURCES
 from shared.pipeline.queues import CONSUMERS
 from shared.settings import SETTINGS
+from tests import indexed
 
 ROOT = pathlib.Path(__file__).parents[1]
 WEBHOOKS = [event for event in EVENTS if event.source == "pbx"]
 
 
-@pytest.fixture(scope="session")
-def functions() -> set[str]:
-    # The app lets itself be indexed once.
-    return {function.get_function_name() for function in function_app.app.get_functions()}
-
-
-def test_every_row_has_its_function(functions: set[str]) -> None:
+def test_every_row_has_its_function() -> None:
+    functions = {function.name for function in indexed.functions()}
     assert {event.function for event in WEBHOOKS} == {name for name in functions if name.startswith("On")}
     assert {consumer.function for consumer in CONSUMERS} <= functions
     assert {consumer.drain for consumer in CONSUMERS} == {name for name in functions if name.startswith("Drain")}

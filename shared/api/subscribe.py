@@ -143,13 +143,12 @@ def unsubscribe(bridge: Bridge, id: str) -> dict[str, Any]:
     return succeeded(None)
 
 
-def unsubscribe_address(bridge: Bridge, body: bytes, event: Event | None = None) -> dict[str, Any]:
-    """End what a callback address is subscribed to, or of that one event; the same answer if that is nothing."""
+def unsubscribe_address(bridge: Bridge, body: bytes) -> dict[str, Any]:
+    """End all that a callback address is subscribed to; the same answer if that is nothing."""
     leaving = read_body(UnsubscribeRequest, body, {})
     with reaching_storage():
         for one in subscriptions(bridge.storage).of_address(leaving.endpoint):
-            if event is None or one.event == event.name:
-                end(bridge.storage, one.id)
+            end(bridge.storage, one.id)
     return succeeded(None)
 
 

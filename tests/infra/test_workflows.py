@@ -64,6 +64,8 @@ def test_the_definition_has_the_published_shape(name: str) -> None:
         for call in trigger["inputs"].values():
             assert {"method", "uri"} <= set(call) <= CALL_KEYS
             assert call["body"]["endpoint"] == "@{listCallbackUrl()}"
+        leave = trigger["inputs"]["unsubscribe"]
+        assert (leave["method"], leave["uri"]) == ("POST", f"{OURS}/webhooks/unsubscribe")
 
 
 @workflows

@@ -1,0 +1,97 @@
+"""Routes by the host's own rule: the first function in order of names whose route fits takes the request."""
+
+from __future__ import annotations
+
+import re
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import pytest
+
+from shared.events.table import EVENTS, find_event
+from shared.storage.rows import LARGEST_ID
+from tests.indexed import Indexed, functions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_NUMBERS = ("1", str(LARGEST_ID))
+_IDS = ("0" * 32, "ab" * 16, *_NUMBERS)
+# What each parameter of a route is for. A parameter of another name stands for a number.
+_FOR: dict[str, tuple[str, ...]] = {
+    "event": (*(event.name for event in EVENTS), *(event.name.lower() for event in EVENTS), "unsubscribe"),
+    "webhook_id": _IDS,
+    "subscription": _IDS,
+}
+
+
+def http_functions() -> list[Indexed]:
+    return [one for one in functions() if one.methods]
+
+
+def examples(one: Indexed) -> Iterator[str]:
+    """Paths that a function is there for."""
+    names = _PLACEHOLDER.findall(one.route)
+    for values in zip(*(_FOR.get(name, _NUMBERS) for name in names), strict=True) if names else [()]:
+        yield _PLACEHOLDER.sub("{}", one.route).format(*values)
+
+
+def fits(one: Indexed, path: str) -> bool:
+    pattern = "[^/]+".join(map(re.escape, _PLACEHOLDER.split(one.route)[::2]))
+    return re.fullmatch(pattern, path, re.IGNORECASE) is not None
+
+
+def taken(those: list[Indexed]) -> list[str]:
+    """What an earlier function takes although a later one is there for it."""
+    ordered = sorted(those, key=lambda one: one.name.lower())
+    return [
+        f"{method} {path} is for {later.name}, {earlier.name} takes it"
+        for earlier, later in combinations(ordered, 2)
+        for method in sorted(earlier.methods & later.methods)
+        for path in examples(later)
+        if fits(earlier, path)
+    ]
+
+
+def overlap(one: Indexed, other: Indexed) -> bool:
+    """Whether any path and method at all fits both."""
+    here, there = one.route.lower().split("/"), other.route.lower().split("/")
+    if not one.methods & other.methods or len(here) != len(there):
+        return False
+    return all(left == right or "{" in left or "{" in right for left, right in zip(here, there, strict=True))
+
+
+def test_no_function_takes_what_a_later_one_is_for() -> None:
+    assert taken(http_functions()) == []
+
+
+def test_no_path_fits_two_functions() -> None:
+    both = [(one.name, other.name) for one, other in combinations(http_functions(), 2) if overlap(one, other)]
+    assert both == []
+
+
+def test_routes_are_plain_enough_for_the_rule_above() -> None:
+    for one in http_functions():
+        assert re.fullmatch(r"(?:[\w.]+|\{\w+\})(?:/(?:\w+|\{\w+\}))*", one.route), one.name
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "found"),
+    [
+        (("Subscribe", "POST", "v2/webhooks/{event}"), ("Unsubscribe", "POST", "v2/webhooks/unsubscribe"), True),
+        (("DeleteWebhookByID", "DELETE", "v2/webhooks/{id}"), ("GroupCreated", "DELETE", "v2/webhooks/Group"), True),
+        (("getAll", "GET", "v2/{kind}"), ("GetOne", "GET", "V2/one"), True),
+        (("Subscribe", "POST", "v2/webhooks/{event}"), ("Alone", "POST", "v2/webhooks/other"), False),
+        (("Subscribe", "POST", "v2/webhooks/{event}"), ("Unsubscribe", "DELETE", "v2/webhooks/unsubscribe"), False),
+        (("Subscribe", "POST", "v2/webhooks/{event}"), ("Swap", "POST", "v2/webhooks/{webhook_id}/rotate"), False),
+    ],
+)
+def test_a_pair_is_found_by_its_names(first: tuple[str, ...], second: tuple[str, ...], found: bool) -> None:
+    those = [Indexed(name, frozenset({method}), route) for name, method, route in (first, second)]
+    assert bool(taken(those)) == found
+
+
+def test_no_event_is_spelled_like_the_word_that_ends_subscriptions() -> None:
+    for word in ("unsubscribe", "Unsubscribe", "UNSUBSCRIBE"):
+        assert find_event(word) is None
