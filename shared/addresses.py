@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 if TYPE_CHECKING:
+    import socket
+
     import requests
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -19,6 +22,10 @@ _INSIDE = (
     ipaddress.IPv4Network("192.0.0.0/24"),
     ipaddress.IPv4Network("192.88.99.0/24"),
 )
+# What cannot stand in a request line.
+_UNSENDABLE = re.compile(r"[^!-~]+")
+# Carries the target to the connection, which takes it off again.
+_TARGET = "x-request-target"
 
 
 class AddressRefused(ValueError):
@@ -44,18 +51,17 @@ def is_allowed(address: Address, *, allow_loopback: bool) -> bool:
     return is_public(address) or (allow_loopback and address.is_loopback)
 
 
-def check_host(host: str, *, allow_loopback: bool) -> None:
+def request_target(url: str) -> str:
     """
-    Raises AddressRefused when a host's name leads nowhere, or to any address that we do not talk to.
+    Path and query of a URL as they were given: signatures cover them byte by byte.
 
-    It answers early, to whoever names a host; a name can lead elsewhere later, so connect through guarded_session.
+    Only what cannot stand in a request line (blanks, control characters, other than ASCII) is percent-encoded.
     """
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        raise AddressRefused("the host's name leads nowhere") from None
-    for *_, sockaddr in found:
-        _check(str(sockaddr[0]), allow_loopback=allow_loopback)
+    rest = url.partition("://")[2].partition("#")[0]
+    host = re.match(r"[^/?]*", rest)
+    target = rest[host.end() :] if host else rest
+    target = target if target.startswith("/") else f"/{target}"
+    return _UNSENDABLE.sub(lambda unsendable: quote(unsendable[0]), target)
 
 
 def guarded_session(*, allow_loopback: bool, connections: int = 32, hosts: int = 8) -> requests.Session:
@@ -63,8 +69,8 @@ def guarded_session(*, allow_loopback: bool, connections: int = 32, hosts: int =
     A session that refuses a connection by the address it really has, so that no name can point it inside.
 
     It keeps connections to so many `hosts`, and so many `connections` to each. AddressRefused is raised
-    before a byte is sent. Proxies and .netrc of the machine are not used, no cookie is kept, and no redirect is
-    followed: where it leads has to be judged first.
+    before a byte is sent. Addresses are asked for as `request_target` has them. Proxies and .netrc of the machine are
+    not used, no cookie is kept, and no redirect is followed: where it leads has to be judged first.
     """
     from http.cookiejar import DefaultCookiePolicy
 
@@ -77,14 +83,22 @@ def guarded_session(*, allow_loopback: bool, connections: int = 32, hosts: int =
         def _new_conn(self) -> socket.socket:
             return _checked(super()._new_conn(), allow_loopback=allow_loopback)
 
-    class GuardedTls(HTTPSConnection):
-        def _new_conn(self) -> socket.socket:
-            return _checked(super()._new_conn(), allow_loopback=allow_loopback)
+        def request(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> None:
+            given = dict(headers or {})
+            super().request(method, given.pop(_TARGET, url), body, given, **options)
+
+    class GuardedTls(Guarded, HTTPSConnection):
+        pass
 
     plain = type("Pool", (HTTPConnectionPool,), {"ConnectionCls": Guarded})
     tls = type("TlsPool", (HTTPSConnectionPool,), {"ConnectionCls": GuardedTls})
 
     class Session(requests.Session):
+        def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+            prepared = super().prepare_request(request)
+            prepared.headers[_TARGET] = request_target(str(request.url))
+            return prepared
+
         def get_redirect_target(self, resp: requests.Response) -> None:
             # Even where it does not follow, requests reads the whole body of an answer with a target.
             return None

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shared.addresses import AddressRefused, check_host, guarded_session, is_public
+from shared.addresses import AddressRefused, guarded_session, is_public, request_target
+from shared.subscriptions.endpoints import check_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,26 +61,16 @@ def test_special_addresses_are_not_public_in_any_wrapping(address: str) -> None:
     assert not is_public(ipaddress.ip_address(address))
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "10.0.0.1", "::1"])
-def test_a_host_that_leads_inside_is_refused_however_it_is_written(host: str) -> None:
-    with pytest.raises(AddressRefused):
-        check_host(host, allow_loopback=False)
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "10.0.0.1", "[::1]"])
+def test_an_endpoint_that_leads_inside_is_refused_however_it_is_written(host: str) -> None:
+    with pytest.raises(ValueError, match="internet"):
+        check_endpoint(f"https://{host}/hook", allow_loopback=False)
 
 
 def test_this_machine_is_let_in_only_where_allowed_and_nothing_else_with_it() -> None:
-    check_host("127.0.0.1", allow_loopback=True)
-    with pytest.raises(AddressRefused):
-        check_host("10.0.0.1", allow_loopback=True)
-
-
-@pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 70 + ".lv", ""])
-def test_a_name_that_leads_nowhere_is_refused(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unknown(*_: Any, **__: Any) -> None:
-        raise socket.gaierror
-
-    monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    with pytest.raises(AddressRefused):
-        check_host(host, allow_loopback=True)
+    check_endpoint("http://127.0.0.1/hook", allow_loopback=True)
+    with pytest.raises(ValueError, match="internet"):
+        check_endpoint("https://10.0.0.1/hook", allow_loopback=True)
 
 
 def test_a_name_with_one_address_inside_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,8 +78,8 @@ def test_a_name_with_one_address_inside_is_refused(monkeypatch: pytest.MonkeyPat
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, 0)) for ip in ("8.8.8.8", "192.168.1.1")]
 
     monkeypatch.setattr(socket, "getaddrinfo", both)
-    with pytest.raises(AddressRefused):
-        check_host("mixed.example", allow_loopback=False)
+    with pytest.raises(ValueError, match="internet"):
+        check_endpoint("https://mixed.example/hook", allow_loopback=False)
 
 
 class Listener:
@@ -143,7 +134,7 @@ def test_a_session_judges_the_address_it_is_connected_to_whatever_the_name_said(
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (next(answers), listener.port))]
 
     monkeypatch.setattr(socket, "getaddrinfo", rebinding)
-    check_host("rebinding.example", allow_loopback=False)
+    check_endpoint(f"https://rebinding.example:{listener.port}/", allow_loopback=False)
     with guarded_session(allow_loopback=False) as session, pytest.raises(AddressRefused):
         session.get(f"http://rebinding.example:{listener.port}/", timeout=5)
     assert listener.received == b""
@@ -155,3 +146,38 @@ def test_a_session_reaches_this_machine_where_allowed_and_past_any_proxy(
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     with guarded_session(allow_loopback=True) as session:
         assert session.get(f"http://127.0.0.1:{listener.port}/", timeout=5).status_code == 204
+
+
+AS_GIVEN = [
+    "/%7Efiles/a%2fb//c|d[1]?sig=a%2Fb+c%20d&x=~!$'()*,;:@",
+    "/a/../b/./c?q=..",
+    "/%zz?%",
+    "/x?",
+    '/{a}^`"<>\\?a={b}|c',
+    "//double",
+]
+
+
+@pytest.mark.parametrize("target", AS_GIVEN)
+def test_an_address_is_asked_for_byte_by_byte_as_it_was_given(target: str, listener: Listener) -> None:
+    with guarded_session(allow_loopback=True) as session:
+        session.post(f"http://127.0.0.1:{listener.port}{target}", data=b"x", timeout=5)
+    line, _, headers = listener.received.partition(b"\r\n")
+    assert line == f"POST {target} HTTP/1.1".encode()
+    assert b"x-request-target" not in headers.lower()
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("https://h", "/"),
+        ("https://h?a=b", "/?a=b"),
+        ("https://h/a b", "/a%20b"),
+        ("https://h/ž?n=ā", "/%C5%BE?n=%C4%81"),
+        ("https://h/a\r\nX: y", "/a%0D%0AX:%20y"),
+        ("https://h/a#part", "/a"),
+        ("https://h:8443/p", "/p"),
+    ],
+)
+def test_only_what_cannot_stand_in_a_request_line_is_encoded(url: str, target: str) -> None:
+    assert request_target(url) == target
