@@ -1,11 +1,248 @@
-"""Rows of tables: their keys, and every read and write that depends on what is there already."""
+"""
+Single rows of tables: the one place that knows ETags, "not found", and what to do when a write gets no answer.
+
+| Call | Gives |
+|---|---|
+| `get(table, partition, key, select=None)` | a `Row` (a dict of columns with `.etag`), or None |
+| `insert(table, row)` | `CREATED` or `EXISTS`; the row that is there stays as it is |
+| `swap(table, row, etag)` | the new ETag, or None where the row has changed since (`etag=None`: where one is there) |
+| `change(table, partition, key, by)` | the `Row` that was written; None where `by` left it alone |
+| `put(table, row)` | replaces the row, whatever is there |
+| `merge(table, row)` | adds columns to the row, or makes it |
+| `update(table, row)` | adds columns to a row that is there; False where none is |
+| `delete(table, partition, key, etag=None)` | whether the row is gone; False where it has changed since `etag` |
+
+`table` is `storage.table(NAME)`; a row to write has `PartitionKey` and `RowKey`. Every call raises StorageUnavailable
+when storage is out of reach, and `change` raises Conflict when others kept changing the row.
+
+A write whose connection breaks may have been done. `insert`, `swap` and `change` never leave that open: each write
+puts a token of its own before those of the last writers in column `writer`, and a second try that finds a row in its
+way looks whether its token is there. So the SDK's silent retries are off for them. `get` and `change` leave the column
+out; queries of one's own see it.
+
+Several rows that belong together are a transaction, and stay with the table's owner.
+"""
 
 from __future__ import annotations
 
+import random
+import secrets
+import threading
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Literal
+
+from shared.errors import Conflict, StorageUnavailable
+from shared.storage.account import reaching_storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from azure.data.tables import TableClient
+
 # Identifiers go far past 32 bits; a table's column and a row key hold as much.
 LARGEST_ID = 2**63 - 1
+WRITER = "writer"
+# As many may write between a write whose answer gets lost and its second try.
+_WRITERS = 16
+# Tries of a write that gets no answer: the second one at once, the third after these seconds.
+_TRIES = 3
+_PAUSE_SECONDS = 0.5
+# As many workers may well change one row at once; each lost race is one more read and write.
+_RACES = 32
+_RACE_SECONDS = 0.02
+
+
+class Inserted(Enum):
+    """What came of an insert."""
+
+    CREATED = "created"
+    EXISTS = "exists"
+
+
+CREATED, EXISTS = Inserted.CREATED, Inserted.EXISTS
+
+
+class Row(dict[str, Any]):
+    """The columns of a row with its keys, as the table knew them at `etag`."""
+
+    def __init__(self, columns: Mapping[str, Any], etag: str) -> None:
+        super().__init__(columns)
+        self.writers = str(self.pop(WRITER, "")).split()
+        self.etag = etag
 
 
 def row_key(number: int) -> str:
     """An identifier as a row key that sorts as the number does, up to LARGEST_ID."""
     return f"{number:020d}"
+
+
+def get(
+    table: TableClient, partition: str, key: str, select: Sequence[str] | None = None, **options: Any
+) -> Row | None:
+    """The row, or None where there is none; `options` are the SDK's, such as `read_timeout`."""
+    from azure.core.exceptions import ResourceNotFoundError
+
+    chosen = {"select": [*select]} if select else {}
+    try:
+        with reaching_storage():
+            found = table.get_entity(partition, key, **chosen, **options)
+    except ResourceNotFoundError:
+        return None
+    return Row(found, str(found.metadata["etag"]))
+
+
+def insert(table: TableClient, row: Mapping[str, Any]) -> Inserted:
+    """Make the row where there is none; exactly one of several at once gets CREATED, also where answers get lost."""
+    return EXISTS if _swap(table, row, _token(), None) is None else CREATED
+
+
+def swap(
+    table: TableClient, row: Mapping[str, Any], etag: str | None, *, tries: int = _TRIES, **options: Any
+) -> str | None:
+    """
+    Replace the row if it is still as it was at `etag`, or make it for None; the new ETag, or None if it is another's.
+
+    For those who remember a row's ETag; `change` reads it.
+    """
+    token = _token()
+    written = _swap(table, row, token, etag, tries=tries, **options)
+    # Others may have written after us.
+    return written.etag if written is not None and written.writers[0] == token else None
+
+
+def change(
+    table: TableClient,
+    partition: str,
+    key: str,
+    by: Callable[[Row | None], Mapping[str, Any] | None],
+    known: Row | Literal["read"] | None = "read",
+) -> Row | None:
+    """
+    Replace the row with the columns that `by` makes of it, under its ETag; None where `by` gives None.
+
+    `by` gets None where there is no row, and is called again with the newer row after each lost race, so it has no
+    effects of its own. `known` is the row as the caller remembers it, which saves a read; keys need not be given back.
+    Raises Conflict after 32 lost races.
+    """
+    row = get(table, partition, key) if known == "read" else known
+    for number in range(_RACES):
+        wanted = by(row)
+        if wanted is None:
+            return None
+        entity = {**wanted, "PartitionKey": partition, "RowKey": key}
+        etag, writers = (row.etag, row.writers) if row is not None else (None, [])
+        written = _swap(table, entity, _token(), etag, writers=writers)
+        if written is not None:
+            return written
+        threading.Event().wait(random.uniform(0, _RACE_SECONDS * min(number, 5)))  # noqa: S311 - jitter
+        row = get(table, partition, key)
+    raise Conflict(f"a row of {table.table_name} kept changing")
+
+
+def put(table: TableClient, row: Mapping[str, Any]) -> None:
+    """Replace the row, or make it."""
+    from azure.data.tables import UpdateMode
+
+    with reaching_storage():
+        table.upsert_entity(row, mode=UpdateMode.REPLACE)
+
+
+def merge(table: TableClient, row: Mapping[str, Any]) -> None:
+    """Set these columns of the row and keep its others, or make it."""
+    _again(lambda: table.upsert_entity(row, retry_total=0))
+
+
+def update(table: TableClient, row: Mapping[str, Any]) -> bool:
+    """Set these columns of a row that is there and keep its others; False where there is none."""
+    from azure.core.exceptions import ResourceNotFoundError
+
+    try:
+        _again(lambda: table.update_entity(row, retry_total=0))
+    except ResourceNotFoundError:
+        return False
+    return True
+
+
+def delete(table: TableClient, partition: str, key: str, etag: str | None = None) -> bool:
+    """Delete the row, with `etag` only if it is still as it was then; whether it is gone now, whoever did it."""
+    from azure.core import MatchConditions
+    from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
+
+    guard: dict[str, Any] = {"etag": etag, "match_condition": MatchConditions.IfNotModified} if etag else {}
+    try:
+        with reaching_storage():
+            table.delete_entity(partition, key, **guard)
+    except ResourceNotFoundError:
+        return True
+    except ResourceModifiedError:
+        return False
+    return True
+
+
+def _token() -> str:
+    return secrets.token_hex(6)
+
+
+def _swap(
+    table: TableClient,
+    row: Mapping[str, Any],
+    token: str,
+    etag: str | None,
+    *,
+    writers: Sequence[str] = (),
+    tries: int = _TRIES,
+    **options: Any,
+) -> Row | None:
+    """The row as it stands once this write is done, with what others have made of it since; None if it was not done."""
+    entity = {**row, WRITER: " ".join([token, *writers[: _WRITERS - 1]])}
+    unanswered: StorageUnavailable | None = None
+    for number in range(tries):
+        _pause(number)
+        try:
+            written = _write_once(table, entity, etag, options)
+        except StorageUnavailable as error:
+            unanswered = error
+            continue
+        if written is not None:
+            return Row(entity, written)
+        found = get(table, entity["PartitionKey"], entity["RowKey"], **options) if unanswered else None
+        return found if found is not None and token in found.writers else None
+    raise unanswered or ValueError("tries is at least one")
+
+
+def _write_once(table: TableClient, entity: Mapping[str, Any], etag: str | None, options: Any) -> str | None:
+    from azure.core import MatchConditions
+    from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
+    from azure.data.tables import UpdateMode
+
+    guard: dict[str, Any] = {"retry_total": 0, **options}
+    if etag is not None:
+        guard |= {"mode": UpdateMode.REPLACE, "etag": etag, "match_condition": MatchConditions.IfNotModified}
+    try:
+        with reaching_storage():
+            answer = (table.create_entity if etag is None else table.update_entity)(entity, **guard)
+    except ResourceNotFoundError:
+        if etag is None:
+            raise
+        return None
+    except (ResourceExistsError, ResourceModifiedError):
+        return None
+    return str(answer["etag"])
+
+
+def _again(write: Callable[[], object]) -> None:
+    """Do a write that may be done twice, and that the SDK does not send again by itself."""
+    for number in range(_TRIES):
+        _pause(number)
+        try:
+            with reaching_storage():
+                write()
+            return
+        except StorageUnavailable:
+            if number + 1 == _TRIES:
+                raise
+
+
+def _pause(number: int) -> None:
+    if number > 1:
+        threading.Event().wait(_PAUSE_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311 - jitter

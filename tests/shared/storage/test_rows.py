@@ -1,0 +1,187 @@
+"""Single rows: one winner, nothing done twice and nothing lost, also where a write's answer never comes."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from shared.errors import Conflict, StorageUnavailable
+from shared.storage import rows
+from shared.storage.rows import CREATED, EXISTS, Row
+from tests.breaking import break_connections
+
+if TYPE_CHECKING:
+    from azure.data.tables import TableClient
+
+    from shared.storage.account import Storage
+
+KEYS = {"PartitionKey": "p", "RowKey": "r"}
+
+
+@pytest.fixture
+def table(storage: Storage) -> TableClient:
+    table = storage.table("events")
+    table.create_table()
+    return table
+
+
+def read(table: TableClient) -> dict[str, Any]:
+    row = rows.get(table, "p", "r")
+    assert row is not None
+    return {name: value for name, value in row.items() if name not in KEYS}
+
+
+def count(row: Row | None) -> dict[str, Any]:
+    return {"n": (row["n"] if row else 0) + 1}
+
+
+def test_a_row_that_is_not_there_is_none(table: TableClient) -> None:
+    assert rows.get(table, "p", "r") is None
+    assert rows.update(table, KEYS | {"n": 1}) is False
+    assert rows.delete(table, "p", "r")
+    assert rows.delete(table, "p", "r", etag='W/"1"')
+
+
+def test_a_row_comes_back_as_it_was_written_with_chosen_columns_only(table: TableClient) -> None:
+    assert rows.insert(table, KEYS | {"n": 1, "m": "x"}) is CREATED
+    assert read(table) == {"n": 1, "m": "x"}
+    chosen = rows.get(table, "p", "r", ["m"])
+    assert chosen is not None and chosen["m"] == "x" and "n" not in chosen and chosen.etag
+
+
+def test_an_insert_leaves_the_row_that_is_there(table: TableClient) -> None:
+    assert rows.insert(table, KEYS | {"n": 1}) is CREATED
+    assert rows.insert(table, KEYS | {"n": 2}) is EXISTS
+    assert read(table) == {"n": 1}
+
+
+def test_one_of_many_inserts_at_once_is_created(table: TableClient) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda n: rows.insert(table, KEYS | {"n": n}), range(8)))
+    assert found.count(CREATED) == 1
+
+
+def test_an_insert_whose_answer_is_lost_is_created_and_not_a_repeat(storage: Storage, table: TableClient) -> None:
+    broken = break_connections(storage, "POST", "events")
+    assert rows.insert(table, KEYS | {"n": 1}) is CREATED
+    assert [one.split()[0] for one in broken.sent] == ["POST", "POST", "GET"]
+
+
+def test_an_insert_that_never_arrived_is_made_by_the_second_try(storage: Storage, table: TableClient) -> None:
+    break_connections(storage, "POST", "events", after=False)
+    assert rows.insert(table, KEYS | {"n": 1}) is CREATED
+    assert read(table) == {"n": 1}
+
+
+def test_a_lost_answer_of_a_repeat_is_a_repeat_and_leaves_the_row(storage: Storage, table: TableClient) -> None:
+    rows.insert(table, KEYS | {"n": 1})
+    break_connections(storage, "POST", "events")
+    assert rows.insert(table, KEYS | {"n": 2}) is EXISTS
+    assert read(table) == {"n": 1}
+
+
+def test_an_insert_that_broke_while_another_was_made_is_a_repeat(storage: Storage, table: TableClient) -> None:
+    broken = break_connections(storage, "POST", "events", after=False)
+    broken.then = lambda: rows.insert(table, KEYS | {"n": 2})
+    assert rows.insert(table, KEYS | {"n": 1}) is EXISTS
+    assert read(table) == {"n": 2}
+
+
+def test_a_swap_wins_only_over_the_row_it_knew(table: TableClient) -> None:
+    first = rows.swap(table, KEYS | {"n": 1}, None)
+    second = rows.swap(table, KEYS | {"n": 2}, first)
+    assert first and second and second != first
+    assert rows.swap(table, KEYS | {"n": 3}, first) is None
+    assert rows.swap(table, KEYS | {"n": 3}, None) is None
+    assert read(table) == {"n": 2}
+    rows.delete(table, "p", "r")
+    assert rows.swap(table, KEYS | {"n": 4}, second) is None
+
+
+def test_a_swap_whose_answer_is_lost_has_won_and_its_etag_goes_on(storage: Storage, table: TableClient) -> None:
+    first = rows.swap(table, KEYS | {"n": 1}, None)
+    break_connections(storage, "PUT", "events")
+    second = rows.swap(table, KEYS | {"n": 2}, first)
+    assert second and rows.swap(table, KEYS | {"n": 3}, second)
+
+
+def test_a_swap_is_not_sent_again_where_one_try_is_asked_for(storage: Storage, table: TableClient) -> None:
+    broken = break_connections(storage, "POST", "events")
+    with pytest.raises(StorageUnavailable):
+        rows.swap(table, KEYS | {"n": 1}, None, tries=1)
+    assert len(broken.sent) == 1
+
+
+@pytest.mark.parametrize("after", [True, False], ids=["answer lost", "request lost"])
+def test_changes_by_many_at_once_all_count_once(storage: Storage, table: TableClient, after: bool) -> None:
+    for done in range(3):
+        broken = break_connections(storage, "PUT", "events", after=after)
+        with ThreadPoolExecutor(5) as pool:
+            list(pool.map(lambda _: [rows.change(table, "p", "r", count) for _ in range(2)], range(5)))
+        assert broken.left == 0
+        assert read(table) == {"n": 10 * (done + 1)}
+
+
+def test_a_change_that_leaves_the_row_alone_writes_nothing(table: TableClient) -> None:
+    assert rows.change(table, "p", "r", lambda row: None) is None
+    assert rows.get(table, "p", "r") is None
+
+
+def test_a_known_row_saves_the_read_and_an_outdated_one_costs_one(storage: Storage, table: TableClient) -> None:
+    known = rows.change(table, "p", "r", count, known=None)
+    watched = break_connections(storage, "none")
+    known = rows.change(table, "p", "r", count, known=known)
+    assert [one.split()[0] for one in watched.sent] == ["PUT"]
+    rows.change(table, "p", "r", count)
+    changed = rows.change(table, "p", "r", count, known=known)
+    assert changed is not None and changed["n"] == 4 and read(table) == {"n": 4}
+
+
+def test_a_change_that_loses_every_race_is_a_conflict(table: TableClient) -> None:
+    def beaten(row: Row | None) -> dict[str, Any]:
+        rows.put(table, KEYS | {"n": 0})
+        return {"n": 1}
+
+    with pytest.raises(Conflict, match="events"):
+        rows.change(table, "p", "r", beaten)
+
+
+def test_merged_columns_stand_beside_the_others_also_where_the_answer_is_lost(
+    storage: Storage, table: TableClient
+) -> None:
+    break_connections(storage, "PATCH", "events", times=2)
+    rows.merge(table, KEYS | {"n": 1})
+    rows.merge(table, KEYS | {"m": 2})
+    assert rows.update(table, KEYS | {"o": 3})
+    assert read(table) == {"n": 1, "m": 2, "o": 3}
+
+
+def test_a_row_is_deleted_only_as_it_was_known(table: TableClient) -> None:
+    rows.insert(table, KEYS | {"n": 1})
+    known = rows.get(table, "p", "r")
+    rows.put(table, KEYS | {"n": 2})
+    assert known is not None and not rows.delete(table, "p", "r", etag=known.etag)
+    assert read(table) == {"n": 2}
+    assert rows.delete(table, "p", "r") and rows.get(table, "p", "r") is None
+
+
+@pytest.mark.parametrize(
+    ("method", "call"),
+    [
+        ("GET", lambda table: rows.get(table, "p", "r")),
+        ("POST", lambda table: rows.insert(table, KEYS)),
+        ("PUT", lambda table: rows.put(table, KEYS)),
+        ("PATCH", lambda table: rows.merge(table, KEYS)),
+        ("PATCH", lambda table: rows.update(table, KEYS)),
+        ("DELETE", lambda table: rows.delete(table, "p", "r")),
+    ],
+    ids=["get", "insert", "put", "merge", "update", "delete"],
+)
+def test_storage_out_of_reach_is_said_in_our_own_words(
+    storage: Storage, table: TableClient, method: str, call: Any
+) -> None:
+    break_connections(storage, method, times=99, after=False)
+    with pytest.raises(StorageUnavailable):
+        call(table)
