@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 from dev.azurite import AzuriteProcess
@@ -16,6 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _ACCOUNTS = 600
+
+# The same examples each time; CI tries 500 of each property, a laptop fewer.
+hypothesis.settings.register_profile("ci", max_examples=500, derandomize=True, deadline=None)
+hypothesis.settings.register_profile("laptop", max_examples=50, derandomize=True, deadline=None)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "laptop")
 
 
 @pytest.fixture(scope="session")

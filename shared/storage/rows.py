@@ -32,6 +32,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal
 
 from shared.errors import Conflict, StorageUnavailable
+from shared.identifiers import LARGEST_ID as LARGEST_ID  # noqa: PLC0414 - for the tables that ask here
 from shared.storage.account import reaching_storage
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
     from azure.data.tables import TableClient
 
-# Identifiers go far past 32 bits; a table's column and a row key hold as much.
-LARGEST_ID = 2**63 - 1
 WRITER = "writer"
 # As many may write between a write whose answer gets lost and its second try.
 _WRITERS = 16
