@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from dev.azurite import DEFAULT_PORTS, AzuriteProcess
 from dev.demo import Demonstration
 from dev.host.child import ChildProcess, NotReady
-from dev.host.process import HostProcess
+from dev.host.process import CoreToolsProcess, HostProcess, core_tools
 from dev.simulator import SimulatorProcess
 from dev.subscribers import Subscribers
 
@@ -74,15 +74,10 @@ def check_machine(ports: tuple[int, ...]) -> None:
 
 def start_host(port: int, environment: Mapping[str, str]) -> tuple[ChildProcess, str]:
     """The function host and what it is: Core Tools where they are installed, else our own."""
-    func = shutil.which("func") or shutil.which("func", path=str(ROOT / "node_modules" / ".bin"))
+    func = core_tools()
     if func is None:
         return HostProcess(ROOT, env=environment, arguments=("--port", str(port)), log=LOG), "dev/host"
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    core_tools = ChildProcess(
-        (func, "start", "--port", str(port)), cwd=ROOT, env={**os.environ, **environment, "PATH": path}, log=LOG
-    )
-    core_tools.wait_for(lambda output: "Host lock lease acquired" in output or "Worker process started" in output, 120)
-    return core_tools, "Core Tools"
+    return CoreToolsProcess(func, ROOT, env=environment, port=port, log=LOG), "Core Tools"
 
 
 def run(stack: ExitStack, arguments: argparse.Namespace, stop: threading.Event) -> None:

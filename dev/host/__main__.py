@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import os
 import signal
 import sys
@@ -18,12 +17,13 @@ from dev.host.errors import HostError
 from dev.host.http import HttpApp
 from dev.host.keys import load_keys
 from dev.host.logs import start_log
+from dev.host.monitor import monitor
 from dev.host.queues import LEASE, QueueListener
 from dev.host.routes import Routes
 from dev.host.server import Server, listen, url_of
 from dev.host.settings import HostConfig, load_host_config, load_local_settings
 from dev.host.timers import Timer
-from dev.host.worker import Function, Worker
+from dev.host.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,11 +34,15 @@ _LEVELS = ("debug", "info", "warning", "error")
 
 @dataclass(kw_only=True, slots=True)
 class Listeners:
-    """What feeds the functions that are not HTTP, and why some of them cannot run."""
+    """What feeds the functions that are not HTTP (a disabled timer runs by hand only), and why some cannot run."""
 
     queues: dict[str, QueueListener] = field(default_factory=dict)
     timers: dict[str, Timer] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
+
+    def enabled(self) -> list[QueueListener | Timer]:
+        """Those that run by themselves."""
+        return [*self.queues.values(), *(timer for timer in self.timers.values() if not timer.disabled)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,9 +73,8 @@ async def _run(options: argparse.Namespace, worker: Worker) -> None:
     listening = listen(options.address or local.address or "127.0.0.1", port)
     url = url_of(listening)
     await worker.load(directory, options.functions or ())
-    enabled = [function for function in worker.functions if not function.disabled]
-    routes = Routes((function for function in enabled if function.kind == "httpTrigger"), config.route_prefix)
-    listeners = _listeners(worker, enabled, config, timedelta(seconds=options.lease_seconds))
+    routes = Routes((function for function in worker.functions if function.kind == "httpTrigger"), config.route_prefix)
+    listeners = _listeners(worker, config, timedelta(seconds=options.lease_seconds))
     urls = {route.function.name: f"{url}/{route.template}" for route in routes.all}
     app = HttpApp(
         worker=worker,
@@ -82,48 +85,49 @@ async def _run(options: argparse.Namespace, worker: Worker) -> None:
         custom_headers=config.custom_headers,
     )
     _print_functions(worker, routes, listeners, urls)
-    server = Server(app, lambda: print(f"Host is ready on {url}", flush=True), options.grace_seconds)
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    server = Server(app, lambda: print(f"Host is ready on {url}", flush=True))
+    stop = _stopped_by_signal()
     serving = asyncio.create_task(server.serve([listening]))
-    polling = [asyncio.create_task(listener.run()) for listener in listeners.queues.values()]
-    ticking = [asyncio.create_task(timer.run()) for timer in listeners.timers.values()]
+    running = listeners.enabled()
+    listening_on = [asyncio.create_task(listener.run()) for listener in running]
     await stop.wait()
     server.should_exit = True
-    for task in ticking:
-        task.cancel()
-    for listener in listeners.queues.values():
+    for listener in running:
         listener.stop()
-    await _drain(worker, [serving, *polling], options.grace_seconds)
-
-
-async def _drain(worker: Worker, ending: Sequence[asyncio.Task[None]], grace: float) -> None:
-    """Let running invocations end, for as long as the grace lasts."""
-    deadline = asyncio.get_running_loop().time() + grace
-    _ended, cut_off = await asyncio.wait(ending, timeout=grace)
-    while worker.running and asyncio.get_running_loop().time() < deadline:
+    await asyncio.wait([serving], timeout=options.grace_seconds)
+    server.cut_off()
+    # Functions run to their end, so that messages are deleted and timers' status is kept; a second signal ends them.
+    await asyncio.gather(serving, *listening_on)
+    while worker.running:
         await asyncio.sleep(0.05)
-    if worker.running or cut_off:
-        if worker.running:
-            logging.getLogger(__name__).warning("%d invocations were cut off", worker.running)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # A sync function's thread cannot be stopped, and the interpreter would wait for it.
-        os._exit(0)
 
 
-def _listeners(worker: Worker, functions: Sequence[Function], config: HostConfig, lease: timedelta) -> Listeners:
-    found = Listeners()
-    for function in functions:
+def _stopped_by_signal() -> asyncio.Event:
+    stop = asyncio.Event()
+
+    def signalled() -> None:
+        if stop.is_set():
+            sys.stdout.flush()
+            # A sync function's thread cannot be stopped, and the interpreter would wait for it.
+            os._exit(0)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, signalled)
+    return stop
+
+
+def _listeners(worker: Worker, config: HostConfig, lease: timedelta) -> Listeners:
+    found, status = Listeners(), monitor()
+    for function in worker.functions:
         try:
-            if function.kind == "queueTrigger":
+            if function.kind == "queueTrigger" and not function.disabled:
                 found.queues[function.name] = QueueListener(worker, function, config.queues, lease)
             elif function.kind == "timerTrigger":
-                found.timers[function.name] = Timer(worker, function)
+                found.timers[function.name] = Timer(worker, function, status)
         except HostError as error:
-            found.errors.append(f"function {function.name} is in error: {error}")
+            if not function.disabled:
+                found.errors.append(f"function {function.name} is in error: {error}")
     return found
 
 
@@ -131,9 +135,10 @@ def _print_functions(worker: Worker, routes: Routes, listeners: Listeners, urls:
     lines = [
         f"{route.function.name}: [{','.join(sorted(route.methods))}] {urls[route.function.name]}"
         for route in routes.all
+        if not route.function.disabled
     ]
     lines += [f"{name}: queue {listener.queue}" for name, listener in listeners.queues.items()]
-    lines += [f"{name}: timer {timer.schedule.text}" for name, timer in listeners.timers.items()]
+    lines += [f"{name}: timer {timer.schedule.text}" for name, timer in listeners.timers.items() if not timer.disabled]
     lines += [f"{function.name}: disabled" for function in worker.functions if function.disabled]
     print("Functions:", *(f"  {line}" for line in lines or ["none"]), sep="\n", flush=True)
     for line in listeners.errors:
@@ -151,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--keys", metavar="FILE", help="the keys, as JSON")
     parser.add_argument("--log-level", choices=_LEVELS, default="info")
     parser.add_argument("--lease-seconds", type=float, default=LEASE.total_seconds(), help="of a dequeued message")
-    parser.add_argument("--grace-seconds", type=float, default=5, help="for running invocations at the end")
+    parser.add_argument("--grace-seconds", type=float, default=5, help="for running HTTP requests at the end")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The host's admin endpoints: what runs here, and running a function by hand."""
+"""The host's admin routes: what runs here, and running a function by hand."""
 
 from __future__ import annotations
 
@@ -6,18 +6,29 @@ import asyncio
 import json
 import re
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dev.host.answers import Answer
-from dev.host.queues import run_by_hand
+from dev.host.queues import by_hand
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from dev.host.timers import Timer
     from dev.host.worker import Function, Worker
 
 _FUNCTION = re.compile(r"/admin/functions/([^/]+)\Z", re.IGNORECASE)
+_JSON = re.compile(r"(?:application/(?:[\w.+-]+\+)?|text/)json\s*(?:;|\Z)", re.IGNORECASE)
+_PING = Answer(status=200, headers=((b"cache-control", b"no-store,no-cache"), (b"pragma", b"no-cache")))
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One admin route: what answers to a request's content type and body, and whether it needs no key."""
+
+    answer: Callable[[str, bytes], Answer]
+    anonymous: bool = False
 
 
 class Admin:
@@ -29,38 +40,38 @@ class Admin:
         self._started = time.monotonic()
         self._runs: set[asyncio.Task[Any]] = set()
 
-    def answer(self, method: str, path: str, body: bytes) -> Answer:
-        """The answer to a request whose key was already checked."""
-        path = path.rstrip("/")
+    def action(self, method: str, path: str) -> Action | None:
+        """What answers a request; None where there is no such route."""
+        path = path.removesuffix("/")
         match (method, path.lower()):
-            case "GET", "/admin/host/status":
-                return _json(self._status())
             case (("GET" | "POST"), "/admin/host/ping"):
-                return Answer(status=200)
+                return Action(lambda *_: _PING, anonymous=True)
+            case "GET", "/admin/host/status":
+                return Action(lambda *_: _json(self._status()))
             case "GET", "/admin/functions":
-                return _json([self._described(function) for function in self._worker.functions])
+                return Action(lambda *_: _json([self._described(function) for function in self._worker.functions]))
         named = _FUNCTION.match(path)
-        function = self._by_name.get(named[1].lower()) if named else None
-        if function is None:
-            return Answer(status=404)
-        if method == "GET":
-            return _json(self._described(function))
-        return self._run(function, body) if method == "POST" else Answer(status=404)
+        if named is None or method not in ("GET", "POST"):
+            return None
+        function = self._by_name.get(named[1].lower())
+        if method == "POST":
+            return Action(lambda content_type, body: self._run(function, content_type, body))
+        return Action(lambda *_: _json(self._described(function)) if function else Answer(status=404))
 
-    def _run(self, function: Function, body: bytes) -> Answer:
+    def _run(self, function: Function | None, content_type: str, body: bytes) -> Answer:
+        if not _JSON.match(content_type):
+            return Answer(status=415)
         try:
-            given = json.loads(body)
-            text = given.get("input") or ""
+            text = json.loads(body).get("input")
         except (ValueError, AttributeError):
             return Answer(status=400)
-        if not isinstance(text, str):
-            text = json.dumps(text)
-        if function.kind == "queueTrigger":
-            task = run_by_hand(self._worker, function, text)
-        elif timer := self._timers.get(function.name):
-            task = asyncio.create_task(timer.fire())
-        else:
+        if isinstance(text, dict | list):
             return Answer(status=400)
+        if function is None:
+            return Answer(status=404)
+        timer = self._timers.get(function.name)
+        data = timer.by_hand() if timer else by_hand(function, "" if text is None else str(text))
+        task = asyncio.create_task(self._worker.invoke(function, *data))
         self._runs.add(task)
         task.add_done_callback(self._runs.discard)
         return Answer(status=202)

@@ -18,7 +18,7 @@ _OURS = ("content-length", "transfer-encoding", "connection")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """A status, headers in the order they are sent, and a body; `content-length` is added later."""
+    """A status, headers in the order they are sent, and a body, which the server frames."""
 
     status: int
     headers: tuple[tuple[bytes, bytes], ...] = ()

@@ -1,10 +1,10 @@
-"""Storage queues by the name of the setting that a trigger's `connection` gives."""
+"""Storage clients by the name of the setting that a trigger's `connection` gives."""
 
 from __future__ import annotations
 
 import os
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 from azure.core.pipeline.transport import RequestsTransport
@@ -13,6 +13,9 @@ from requests.adapters import HTTPAdapter
 
 from dev.host.errors import HostError
 
+if TYPE_CHECKING:
+    from azure.storage.blob import BlobServiceClient
+
 # Batches of several queues run at once; a call must never wait for a connection.
 _POOL = 64
 _STORAGE = "AzureWebJobsStorage"
@@ -20,7 +23,24 @@ _STORAGE = "AzureWebJobsStorage"
 
 @cache
 def queue_service(connection: str) -> QueueServiceClient:
-    """A client for the connection: a connection string, or the identity form `NAME__queueServiceUri`.
+    """A client for the queues of a connection; HostError where its setting is missing or cannot be read."""
+    service: QueueServiceClient = _service(QueueServiceClient, "queue", connection)
+    return service
+
+
+def blob_service() -> BlobServiceClient | None:
+    """A client for the blobs of the host's own storage, or None where the settings name none."""
+    names = (_STORAGE, f"{_STORAGE}__accountName", f"{_STORAGE}__blobServiceUri")
+    if not any(os.environ.get(name) for name in names):
+        return None
+    from azure.storage.blob import BlobServiceClient
+
+    service: BlobServiceClient = _service(BlobServiceClient, "blob", "")
+    return service
+
+
+def _service(client: Any, kind: str, connection: str) -> Any:
+    """From a connection string, or from the identity form `NAME__queueServiceUri`.
 
     As in Azure, `AzureWebJobs<NAME>` is looked at before `NAME`, and no name means AzureWebJobsStorage.
     """
@@ -28,14 +48,14 @@ def queue_service(connection: str) -> QueueServiceClient:
     for name in names:
         if text := os.environ.get(name):
             try:
-                return QueueServiceClient.from_connection_string(text, **_options())
+                return client.from_connection_string(text, **_options())
             except ValueError as error:
                 raise HostError(f"the setting {name} is not a connection string") from error
         account = os.environ.get(f"{name}__accountName")
-        url = os.environ.get(f"{name}__queueServiceUri") or (account and f"https://{account}.queue.core.windows.net")
+        url = os.environ.get(f"{name}__{kind}ServiceUri") or (account and f"https://{account}.{kind}.core.windows.net")
         if url:
-            return QueueServiceClient(url, credential=_credential(name), **_options())
-    raise HostError(f"the setting {names[-1]} (or {names[-1]}__queueServiceUri) is missing")
+            return client(url, credential=_credential(name), **_options())
+    raise HostError(f"the setting {names[-1]} (or {names[-1]}__{kind}ServiceUri) is missing")
 
 
 def _credential(name: str) -> Any:

@@ -7,14 +7,16 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dev.host.answers import Answer
 from dev.host.errors import HostError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-ANONYMOUS, FUNCTION, ADMIN = "ANONYMOUS", "FUNCTION", "ADMIN"
-HEADER = "x-functions-key"
+ANONYMOUS, FUNCTION = "ANONYMOUS", "FUNCTION"
+_NO_KEY = Answer(status=401, headers=((b"www-authenticate", b"Bearer"),))
+_WRONG_LEVEL = Answer(status=403)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,11 +33,17 @@ class Keys:
             return True
         if level == FUNCTION:
             return _any_equal(given, (self.master, *self.host, *self.functions.get(function.lower(), ())))
-        return self.opens_admin(given)
+        return self.is_master(given)
 
-    def opens_admin(self, given: str | None) -> bool:
+    def is_master(self, given: str | None) -> bool:
         """Whether the key is the master key."""
         return _any_equal(given, (self.master,))
+
+    def refused_admin(self, given: str | None) -> Answer | None:
+        """The answer to a request below /admin with that key, or None where it may pass."""
+        if self.is_master(given):
+            return None
+        return _WRONG_LEVEL if _any_equal(given, self.host) else _NO_KEY
 
 
 def load_keys(path: Path) -> Keys:

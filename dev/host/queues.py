@@ -8,33 +8,30 @@ import binascii
 import contextlib
 import logging
 import random
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Protocol
 
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
 
 from dev.host import protos
 from dev.host.connections import queue_service
 from dev.host.settings import resolve
+from dev.host.threads import threaded
+from dev.host.worker import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from datetime import datetime
 
     from dev.host.settings import QueueOptions
     from dev.host.worker import Function, Worker
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 LEASE = timedelta(minutes=10)
 _POISON = "-poison"
 _LONGEST_NAME = 63
 _SHORTEST_PAUSE = 0.1
-_LONGEST_OUTAGE_PAUSE = 5.0
-# The SDK's calls block; none of them may wait for a thread that runs a function.
-_threads = ThreadPoolExecutor(max_workers=32, thread_name_prefix="queues")
 
 
 class Message(Protocol):
@@ -85,7 +82,7 @@ class QueueListener:
                 if not down:
                     logger.error("%s cannot read queue %s: %s", self._function.name, self.queue, _brief(error))
                 down = True
-                pause = min(pause * 2, _LONGEST_OUTAGE_PAUSE)
+                pause = min(pause * 2, longest)
                 await self._pause(pause)
                 continue
             if down:
@@ -103,7 +100,7 @@ class QueueListener:
             await asyncio.wait(self._running)
 
     def stop(self) -> None:
-        """Take no more messages; what a fetch under way still brings is handed back."""
+        """Ask for no more messages; what a fetch under way still brings is run."""
         self._stopping.set()
         self._ended.set()
 
@@ -132,37 +129,42 @@ class QueueListener:
             messages_per_page=self._options.batch_size, visibility_timeout=max(1, round(self._lease))
         ).by_page()
         try:
-            return await _threaded(lambda: list(next(pages, ())))
+            return await threaded(lambda: list(next(pages, ())))
         except ResourceNotFoundError:
             await self._create(self._client)
             return []
 
     async def _process(self, delivery: Delivery) -> None:
         message = delivery.message
-        if self._stopping.is_set():
-            await self._hide(delivery, 0)
-            return
         tries = message.dequeue_count or 1
         body = self._decoded(message)
         if body is None:
             logger.error("%s: message %s of queue %s is not base64", self._function.name, message.id, self.queue)
-        if body is None or (self._poison and tries > self._options.max_dequeue_count):
-            await self._dead_letter(delivery)
+        if body is None or tries > self._options.max_dequeue_count:
+            await self._to_poison(delivery)
             return
         renewal = asyncio.create_task(self._renew(delivery))
-        outcome = await self._worker.invoke(self._function, _data(self._function, body), _metadata(message))
+        outcome = await self._invoke(message, body)
         async with delivery.lock:
             renewal.cancel()
         try:
             if outcome.succeeded:
-                await _threaded(lambda: self._client.delete_message(message.id, delivery.pop_receipt))
+                await threaded(lambda: self._client.delete_message(message.id, delivery.pop_receipt))
             elif tries >= self._options.max_dequeue_count:
-                await self._dead_letter(delivery)
+                await self._to_poison(delivery)
             elif self._poison:
                 # A queue without a poison queue keeps its failed message until the lease ends, so that it cannot spin.
                 await self._hide(delivery, self._options.visibility_timeout.total_seconds())
         except AzureError as error:
             logger.warning("Message %s of queue %s comes back: %s", message.id, self.queue, _brief(error))
+
+    async def _invoke(self, message: Message, body: bytes) -> Outcome:
+        try:
+            data = _data(self._function, body)
+        except UnicodeDecodeError:
+            logger.error("%s: message %s cannot be bound: it is not UTF-8", self._function.name, message.id)
+            return Outcome(succeeded=False)
+        return await self._worker.invoke(self._function, data, _metadata(message))
 
     async def _renew(self, delivery: Delivery) -> None:
         while True:
@@ -175,28 +177,30 @@ class QueueListener:
 
     async def _hide(self, delivery: Delivery, seconds: float) -> None:
         message = delivery.message
-        updated = await _threaded(
+        updated = await threaded(
             lambda: self._client.update_message(message.id, delivery.pop_receipt, visibility_timeout=round(seconds))
         )
         delivery.pop_receipt = updated.pop_receipt or delivery.pop_receipt
 
-    async def _dead_letter(self, delivery: Delivery) -> None:
+    async def _to_poison(self, delivery: Delivery) -> None:
+        """Copy the message as it stands on the wire, for the service's own 7 days, and delete it.
+
+        Where there is no poison queue it stays hidden until its lease ends.
+        """
         poison, message = self._poison, delivery.message
         if poison is None:
             return
-        raw = str(message.content)
-        content = raw if self._decoded(message) is not None else base64.b64encode(raw.encode()).decode()
         try:
-            await _threaded(lambda: poison.send_message(content))
+            await threaded(lambda: poison.send_message(message.content))
         except ResourceNotFoundError:
             await self._create(poison)
-            await _threaded(lambda: poison.send_message(content))
+            await threaded(lambda: poison.send_message(message.content))
         logger.warning("Message %s went to queue %s", message.id, poison.queue_name)
-        await _threaded(lambda: self._client.delete_message(message.id, delivery.pop_receipt))
+        await threaded(lambda: self._client.delete_message(message.id, delivery.pop_receipt))
 
     async def _create(self, client: Any) -> None:
         try:
-            await _threaded(client.create_queue)
+            await threaded(client.create_queue)
         except ResourceExistsError:
             logger.debug("Queue %s was made by someone else", client.queue_name)
 
@@ -205,26 +209,21 @@ class QueueListener:
         if not self._options.base64:
             return text.encode()
         try:
-            return base64.b64decode(text, validate=True)
+            # .NET's decoder skips white space and takes nothing else that is not base64.
+            return base64.b64decode("".join(text.split()), validate=True)
         except (binascii.Error, ValueError):
             return None
 
 
-def run_by_hand(worker: Worker, function: Function, text: str) -> asyncio.Task[Any]:
-    """Run a queue function with `text` for its message, as the admin endpoint does."""
-    now = datetime.now(UTC).isoformat()
-    metadata = {
-        "Id": protos.TypedData(string=f"manual-{now}"),
-        "DequeueCount": protos.TypedData(json="1"),
-        "InsertionTime": protos.TypedData(string=now),
-    }
-    return asyncio.create_task(worker.invoke(function, _data(function, text.encode()), metadata))
+def by_hand(function: Function, text: str) -> tuple[protos.TypedData, dict[str, protos.TypedData]]:
+    """What an invocation by the admin route gets: `text` for its trigger, and no message id."""
+    return _data(function, text.encode()), {"Id": protos.TypedData(string="")}
 
 
 def _data(function: Function, body: bytes) -> protos.TypedData:
     if str(function.trigger.get("dataType") or "").lower() == "binary":
         return protos.TypedData(bytes=body)
-    return protos.TypedData(string=body.decode("utf-8", "replace"))
+    return protos.TypedData(string=body.decode())
 
 
 def _metadata(message: Message) -> dict[str, protos.TypedData]:
@@ -239,10 +238,6 @@ def _metadata(message: Message) -> dict[str, protos.TypedData]:
         "DequeueCount": protos.TypedData(json=str(message.dequeue_count or 1)),
         **{name: protos.TypedData(string=time.isoformat()) for name, time in times.items() if time},
     }
-
-
-async def _threaded(call: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(_threads, call)
 
 
 def _brief(error: AzureError) -> str:

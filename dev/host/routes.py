@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 from dev.host.errors import HostError
+from dev.host.request import decoded_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -27,7 +27,7 @@ _NUMBER = r"[+-]?\d+\Z"
 _REAL = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\Z"
 _SHAPES: Mapping[str, str] = {
     "bool": r"(?i:true|false)\Z",
-    "guid": r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\Z",
+    "guid": r"(?:[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})\Z",
     "alpha": r"[A-Za-z]*\Z",
     "decimal": _REAL,
     "double": _REAL,
@@ -69,10 +69,9 @@ class Route:
     function: Function
     pattern: re.Pattern[str]
     parameters: tuple[Parameter, ...]
-    precedence: tuple[int, ...]
 
     def match(self, path: str) -> dict[str, str] | None:
-        """The route's parameters when the path (no outer slashes, decoded) fits, without the absent ones."""
+        """The route's parameters when the decoded path fits, without the absent ones."""
         found = self.pattern.match(path)
         if not found:
             return None
@@ -86,42 +85,32 @@ class Route:
 
 
 class Routes:
-    """Every route of an app; literal ones are found at once, the others in the order of their precedence."""
+    """Every route of an app in the order in which the host tries them: that of the functions' names."""
 
     def __init__(self, functions: Iterable[Function], prefix: str) -> None:
-        routes = sorted((_route(function, prefix) for function in functions), key=lambda route: route.precedence)
-        self.all = tuple(routes)
-        self._literal: dict[tuple[str, str], Route] = {}
-        self._others = tuple(route for route in routes if route.parameters)
+        # .NET's OrdinalIgnoreCase compares upper-case letters: an underscore comes after all of them.
+        in_order = sorted(functions, key=lambda function: function.name.upper())
+        self.all = tuple(_route(function, prefix) for function in in_order)
         taken: dict[tuple[str, str], str] = {}
-        for route in routes:
+        for route in self.all:
             for method in route.methods:
-                key = (method, route.template.lower())
-                if key in taken:
-                    raise HostError(
-                        f"functions {taken[key]} and {route.function.name} share {method} /{route.template}"
-                    )
-                taken[key] = route.function.name
-                if not route.parameters:
-                    self._literal[key] = route
+                other = taken.setdefault((method, route.template.lower()), route.function.name)
+                if other != route.function.name:
+                    raise HostError(f"functions {other} and {route.function.name} share {method} /{route.template}")
 
-    def find(self, method: str, raw_path: str) -> tuple[Route, dict[str, str]] | None:
-        """The route for a request's method and still percent-encoded path, and its parameters."""
-        path = decoded(raw_path).strip("/")
-        literal = self._literal.get((method, path.lower()))
-        if literal:
-            return literal, {}
-        for route in self._others:
+    def find(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
+        """The first route that takes a request's method and decoded path, and its parameters."""
+        for route in self.all:
             if method in route.methods and (values := route.match(path)) is not None:
                 return route, values
         return None
 
 
-def decoded(raw_path: str) -> str:
-    """The path decoded as the real host does it: an encoded slash stays encoded."""
-    if "%" not in raw_path:
-        return raw_path
-    return re.sub(r"(?i)%2f", "%2F", "%2F".join(unquote(part) for part in re.split(r"(?i)%2f", raw_path)))
+def first_match(functions: Iterable[Function], method: str, path: str, prefix: str = "api") -> str | None:
+    """The name of the HTTP function that the host runs for a path as a caller writes it; None for the bare 404."""
+    http = (function for function in functions if function.kind == "httpTrigger")
+    found = Routes(http, prefix).find(method, decoded_path(path))
+    return found[0].function.name if found else None
 
 
 def _route(function: Function, prefix: str) -> Route:
@@ -133,47 +122,35 @@ def _route(function: Function, prefix: str) -> Route:
     template = f"{prefix}/{route}" if prefix else route
     methods = frozenset(method.upper() for method in function.trigger.get("methods") or _METHODS)
     try:
-        pattern, parameters, precedence = _compiled(template)
+        pattern, parameters = _compiled(template)
     except (ValueError, re.error) as error:
         raise HostError(f"function {function.name}: the route {route} cannot be read: {error}") from error
-    return Route(
-        template=template,
-        methods=methods,
-        function=function,
-        pattern=pattern,
-        parameters=parameters,
-        precedence=precedence,
-    )
+    return Route(template=template, methods=methods, function=function, pattern=pattern, parameters=parameters)
 
 
-def _compiled(template: str) -> tuple[re.Pattern[str], tuple[Parameter, ...], tuple[int, ...]]:
-    pattern, parameters, precedence = "", [], []
-    for index, segment in enumerate(template.split("/")):
-        slash = "/" if index else ""
+def _compiled(template: str) -> tuple[re.Pattern[str], tuple[Parameter, ...]]:
+    # One slash at the end is as good as none; an empty segment fits nothing but the rest of a catch-all.
+    pattern, parameters, end = "", [], r"/?\Z"
+    for segment in template.split("/"):
         matches = list(_PARAMETER.finditer(segment))
         if segment.count("{") and not matches:
             raise ValueError(f"{segment} is not a segment of a route template")
+        parameters += [
+            Parameter(name=match["name"], rules=tuple(_rules(match["rules"])), default=match["default"])
+            for match in matches
+        ]
+        if matches and matches[0]["rest"]:
+            end = r"(?:/([^/].*)?)?\Z"
+            break
         inner, at = "", 0
         for match in matches:
-            inner += re.escape(segment[at : match.start()]) + ("(.*)" if match["rest"] else "([^/]+?)")
+            inner += re.escape(segment[at : match.start()]) + "([^/]+)"
             at = match.end()
-            parameters.append(
-                Parameter(name=match["name"], rules=tuple(_rules(match["rules"])), default=match["default"])
-            )
         inner += re.escape(segment[at:])
         whole = matches[0] if len(matches) == 1 and matches[0][0] == segment else None
-        optional = whole and (whole["rest"] or whole["optional"] or whole["default"] is not None)
-        pattern += f"(?:{slash}{inner})?" if optional else slash + inner
-        precedence.append(_precedence(whole, matches))
-    return re.compile(pattern + r"\Z", re.IGNORECASE), tuple(parameters), tuple(precedence)
-
-
-def _precedence(whole: re.Match[str] | None, matches: list[re.Match[str]]) -> int:
-    if not matches:
-        return 1
-    if whole is None:
-        return 2
-    return (5 if whole["rest"] else 3) - (1 if whole["rules"] and whole["rest"] else 0) + (0 if whole["rules"] else 1)
+        optional = whole and (whole["optional"] or whole["default"] is not None)
+        pattern += f"(?:/{inner})?" if optional else f"/{inner}"
+    return re.compile(pattern + end, re.IGNORECASE | re.DOTALL), tuple(parameters)
 
 
 def _rules(text: str) -> Iterable[tuple[str, str]]:

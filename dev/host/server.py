@@ -45,7 +45,7 @@ def url_of(listening: socket.socket) -> str:
 class Server(uvicorn.Server):
     """Uvicorn without its signal handlers: the host decides when it ends."""
 
-    def __init__(self, app: Any, ready: Callable[[], None], grace: float) -> None:
+    def __init__(self, app: Any, ready: Callable[[], None]) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -58,7 +58,6 @@ class Server(uvicorn.Server):
                 proxy_headers=False,
                 backlog=_BACKLOG,
                 timeout_keep_alive=_KEEP_ALIVE,
-                timeout_graceful_shutdown=max(1, round(grace)),
             )
         )
         self._ready = ready
@@ -68,6 +67,11 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._ready()
+
+    def cut_off(self) -> None:
+        """Hang up on the callers that still wait; their functions go on."""
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

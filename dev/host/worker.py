@@ -87,7 +87,11 @@ class Worker:
         if indexed is None:
             raise HostError(f"no functions found in {directory}")
         wanted = {name.lower() for name in only}
-        self.functions = tuple(_function(row) for row in indexed if not wanted or row.name.lower() in wanted)
+        self.functions = tuple(
+            _function(row.name, row.function_id, row.raw_bindings)
+            for row in indexed
+            if not wanted or row.name.lower() in wanted
+        )
         if unknown := wanted - {function.name.lower() for function in self.functions}:
             raise HostError(f"the app has no function {', '.join(sorted(unknown))}")
 
@@ -144,22 +148,30 @@ def _indexing_failure(problem: protos.RpcException) -> str:
     return f"the app cannot be indexed: {reason}\n{trace}".rstrip()
 
 
-def _function(row: protos.Message) -> Function:
-    bindings = tuple(json.loads(text) for text in row.raw_bindings)
+def functions_of(app: Any) -> tuple[Function, ...]:
+    """The functions of an `azure.functions.FunctionApp` that is not run; it can be asked once only."""
+    return tuple(
+        _function(function.get_function_name(), function.get_function_name(), function.get_raw_bindings())
+        for function in app.get_functions()
+    )
+
+
+def _function(name: str, id: str, raw_bindings: Iterable[str]) -> Function:
+    bindings = tuple(json.loads(text) for text in raw_bindings)
     trigger = next((binding for binding in bindings if binding["type"].lower().endswith("trigger")), None)
     if trigger is None:
-        raise HostError(f"function {row.name} has no trigger")
+        raise HostError(f"function {name} has no trigger")
     if trigger["type"] not in TRIGGERS:
-        raise HostError(f"function {row.name}: this host has no {trigger['type']}")
+        raise HostError(f"function {name}: this host has no {trigger['type']}")
     other = [binding["type"] for binding in bindings if binding is not trigger and binding["type"] != "http"]
     if other:
-        raise HostError(f"function {row.name}: this host has no binding {other[0]}")
+        raise HostError(f"function {name}: this host has no binding {other[0]}")
     return Function(
-        name=row.name,
-        id=row.function_id,
+        name=name,
+        id=id,
         kind=trigger["type"],
         parameter=trigger["name"],
         trigger=trigger,
         bindings=bindings,
-        disabled=disabled(row.name),
+        disabled=disabled(name),
     )

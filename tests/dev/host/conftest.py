@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import pytest
 from azure.storage.queue import QueueServiceClient, TextBase64EncodePolicy
 
 from dev.azurite import AzuriteProcess, Ports
-from dev.host.process import HostProcess
+from dev.host.process import CoreToolsProcess, HostProcess, core_tools
 from tests import waiting
 
 if TYPE_CHECKING:
@@ -77,14 +78,22 @@ def app_dir() -> Path:
 @pytest.fixture(scope="session")
 def quiet() -> Mapping[str, str]:
     """Settings that leave the sample app's HTTP functions alone."""
-    return {"AzureWebJobs.work.Disabled": "true", "AzureWebJobs__bury__Disabled": "true", "TICKS": NEVER}
+    disabled = {f"AzureWebJobs.{name}.Disabled": "true" for name in ("work", "asleep", "tick", "untracked")}
+    return disabled | {"AzureWebJobs__poisoned__Disabled": "true", "TICKS": NEVER, "UNMONITORED": NEVER}
 
 
 @pytest.fixture(scope="session")
-def plain(quiet: Mapping[str, str]) -> Iterator[HostProcess]:
-    """The sample app with its HTTP functions alone."""
-    with HostProcess(APP, env=quiet) as host:
-        yield host
+def plain(quiet: Mapping[str, str], azurite: AzuriteProcess) -> Iterator[HostProcess | CoreToolsProcess]:
+    """The sample app with its HTTP functions alone; on Core Tools where HOST says `func`."""
+    env = {**quiet, "AzureWebJobsStorage": azurite.connection_string, "JOBS": "jobs", "Queues": ""}
+    if os.environ.get("HOST") == "func":
+        func = core_tools()
+        assert func, "HOST=func needs Core Tools' func on the PATH"
+        with CoreToolsProcess(func, APP, env=env) as host:
+            yield host
+    else:
+        with HostProcess(APP, env=env) as host:
+            yield host
 
 
 @pytest.fixture
@@ -109,6 +118,7 @@ def sample(azurite: AzuriteProcess, queue: QueueClient, tmp_path: Path) -> Itera
                 "JOBS": queue.queue_name,
                 "NOTES": str(tmp_path),
                 "TICKS": NEVER,
+                "UNMONITORED": NEVER,
                 **settings,
             }
             return Sample(running.enter_context(HostProcess(APP, env=env, arguments=arguments)), tmp_path)

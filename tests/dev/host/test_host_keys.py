@@ -41,8 +41,17 @@ def guarded(app_dir: Path, quiet: Mapping[str, str], tmp_path_factory: pytest.Te
         ("/api/locked", "h", 401),
         ("/api/locked", "m", 200),
         ("/admin/host/status", None, 401),
-        ("/admin/functions", "h", 401),
+        ("/admin/host/status", "wrong", 401),
+        ("/admin/host/status", "g", 401),
+        ("/admin/host/status", "h", 403),
+        ("/admin/functions", "h", 403),
         ("/admin/functions", "m", 200),
+        ("/admin/functions/text", "h", 403),
+        ("/admin/host/ping", None, 200),
+        ("/admin/nowhere", None, 404),
+        ("/api/asleep", None, 401),
+        ("/api/asleep", "h", 404),
+        ("/api/asleep", "m", 200),
         ("/api/nowhere", None, 404),
         ("/", None, 200),
     ],
@@ -52,7 +61,22 @@ def test_a_key_opens_what_it_is_for(guarded: HostProcess, path: str, key: str | 
     given = {} if key is None else {"x-functions-key": key} if place == "header" else {"code": key}
     answer = requests.get(guarded.url + path, **{"headers" if place == "header" else "params": given})
     assert answer.status_code == status
-    assert status != 401 or answer.content == b""
+    assert status not in (401, 403) or answer.content == b""
+    assert answer.headers.get("WWW-Authenticate") == ("Bearer" if status == 401 and "/admin" in path else None)
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [("code=g&code=wrong", 200), ("code=wrong&code=g", 401), ("CODE=g&code=wrong", 200), ("code=&code=g", 401)],
+)
+def test_of_two_codes_the_first_counts(guarded: HostProcess, query: str, status: int) -> None:
+    assert requests.get(f"{guarded.url}/api/guarded?{query}").status_code == status
+
+
+def test_a_run_by_hand_needs_the_master_key(guarded: HostProcess) -> None:
+    url = f"{guarded.url}/admin/functions/text"
+    given = [requests.post(url, json={}, headers={"x-functions-key": key}).status_code for key in ("h", "wrong", "m")]
+    assert given == [403, 401, 202]
 
 
 @pytest.mark.parametrize(("header", "status"), [("wrong", 401), ("g", 200)])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import requests
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue import QueueServiceClient
@@ -51,11 +54,11 @@ def test_a_failed_message_comes_back_and_then_goes_to_the_poison_queue(
     app = sample()
     put(queue, name="twice", fails=2)
     put(queue, name="always", fails=99)
-    app.noted("buried")
+    app.noted("poisoned")
     tries = [(note["job"]["name"], note["tries"]) for note in app.notes("started")]
     assert sorted(tries) == sorted((name, count) for name in ("twice", "always") for count in (1, 2, 3))
     assert [note["job"]["name"] for note in app.noted("ended")] == ["twice"]
-    assert [json.loads(note["body"])["name"] for note in app.notes("buried")] == ["always"]
+    assert [json.loads(note["body"])["name"] for note in app.notes("poisoned")] == ["always"]
     until(lambda: left(queue) == 0)
 
 
@@ -69,22 +72,68 @@ def test_a_retry_waits_for_the_visibility_timeout(sample: Start, queue: QueueCli
 
 
 def test_a_queue_of_poison_has_none_of_its_own(sample: Start, queue: QueueClient, azurite: AzuriteProcess) -> None:
-    app = sample("--lease-seconds", "1", AzureFunctionsJobHost__extensions__queues__maxDequeueCount="1")
+    app = sample("--lease-seconds", "1", AzureFunctionsJobHost__extensions__queues__maxDequeueCount="2")
     put(queue, fails=99, name="again")
-    notes = app.noted("buried", 3)
-    assert [note["tries"] for note in notes[:3]] == [1, 2, 3]
+    # It fails there as well: it is hidden for a lease each time, and no longer run after its tries.
+    app.noted("poisoned", 2)
+    time.sleep(2.5)
+    assert [note["tries"] for note in app.notes("poisoned")] == [1, 2]
     names = {each.name for each in _service(azurite).list_queues(name_starts_with=queue.queue_name)}
     assert names == {queue.queue_name, f"{queue.queue_name}-poison"}
 
 
-def test_a_message_that_is_not_base64_goes_to_poison_unseen(
-    sample: Start, queue: QueueClient, azurite: AzuriteProcess
+def poison_of(azurite: AzuriteProcess, queue: QueueClient) -> QueueClient:
+    return _service(azurite).get_queue_client(f"{queue.queue_name}-poison")
+
+
+@pytest.mark.parametrize("text", ["not base64!", '{"a": 1}', "e30", "ž"])
+def test_a_message_that_is_not_base64_goes_to_poison_as_it_is(
+    sample: Start, queue: QueueClient, azurite: AzuriteProcess, until: Callable[..., Any], text: str
 ) -> None:
     app = sample()
-    _service(azurite).get_queue_client(queue.queue_name).send_message("not base64!")
-    (buried,) = app.noted("buried")
-    assert buried["body"] == "not base64!"
-    assert app.notes("started") == []
+    _service(azurite).get_queue_client(queue.queue_name).send_message(text)
+    until(lambda: left(queue) == 0)
+    poison = poison_of(azurite, queue)
+    until(lambda: "is not base64" in app.host.output and left(poison) == 1)
+    app.host.wait_for(lambda output: output.count("is not base64") == 2, 5)
+    # The function of the poison queue does not see it either; it stays there until it expires.
+    app.host.stop()
+    assert left(poison) == 1
+    assert app.notes("started") == app.notes("poisoned") == []
+
+
+def test_a_body_that_is_not_utf_8_fails_without_running(
+    sample: Start, queue: QueueClient, azurite: AzuriteProcess, until: Callable[..., Any]
+) -> None:
+    app = sample()
+    _service(azurite).get_queue_client(queue.queue_name).send_message(base64.b64encode(b'"\xff"').decode())
+    until(lambda: left(queue) == 0)
+    # Three tries, and one in the poison queue, which hides it for a lease.
+    app.host.wait_for(lambda output: output.count("cannot be bound") == 4, 10)
+    assert app.notes("started") == app.notes("poisoned") == []
+    assert left(poison_of(azurite, queue)) == 1
+
+
+def test_poison_lives_seven_days_whatever_the_original(
+    sample: Start, queue: QueueClient, azurite: AzuriteProcess, until: Callable[..., Any]
+) -> None:
+    sample(**{"AzureWebJobs.poisoned.Disabled": "true"})
+    queue.send_message(json.dumps({"fails": 99}), time_to_live=-1)
+    poison = poison_of(azurite, queue)
+    until(lambda: left(queue) == 0)
+    (message,) = poison.receive_messages()
+    assert message.expires_on - message.inserted_on == timedelta(days=7)
+    assert message.content == base64.b64encode(b'{"fails": 99}').decode()
+
+
+def test_a_disabled_function_leaves_its_queue_alone_but_runs_by_hand(sample: Start, queue: QueueClient) -> None:
+    app = sample(**{"AzureWebJobs.work.Disabled": "true"})
+    put(queue, name="left")
+    requests.post(f"{app.host.url}/admin/functions/work", json={"input": '{"name": "by hand"}'})
+    app.noted("ended")
+    time.sleep(0.7)
+    assert [note["job"]["name"] for note in app.notes("ended")] == ["by hand"]
+    assert left(queue) == 1
 
 
 def test_a_long_run_keeps_its_message(sample: Start, queue: QueueClient, until: Callable[..., Any]) -> None:
@@ -159,14 +208,28 @@ def test_a_message_of_the_admin_endpoint_runs_without_a_queue(sample: Start, que
     answer = requests.post(f"{app.host.url}/admin/functions/WORK", json={"input": '{"name": "by hand"}'})
     assert answer.status_code == 202
     assert app.noted("ended") == [{"job": {"name": "by hand"}}]
+    (started,) = app.notes("started")
+    assert not started["id"]
+    assert left(queue) == 0
 
 
-def test_a_stop_lets_a_message_finish(sample: Start, queue: QueueClient) -> None:
+def test_a_run_by_hand_is_answered_at_once(sample: Start) -> None:
     app = sample()
-    put(queue, seconds=1.5)
-    app.noted("started")
+    began = time.monotonic()
+    answer = requests.post(f"{app.host.url}/admin/functions/work", json={"input": '{"seconds": 2}'})
+    assert (answer.status_code, answer.content) == (202, b"")
+    assert time.monotonic() - began < 1
+    assert app.notes("ended") == []
+    app.noted("ended")
+
+
+def test_a_stop_lets_messages_finish_however_long(sample: Start, queue: QueueClient) -> None:
+    app = sample("--grace-seconds", "0.3")
+    put(queue, seconds=2)
+    put(queue, seconds=2)
+    app.noted("started", 2)
     assert app.host.stop() == 0
-    assert len(app.notes("ended")) == 1
+    assert len(app.notes("ended")) == 2
     assert left(queue) == 0
 
 

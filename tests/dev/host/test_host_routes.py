@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import azure.functions as func
 import pytest
 
 from dev.host.errors import HostError
-from dev.host.routes import Routes, decoded
-from dev.host.worker import Function
+from dev.host.request import decoded_path
+from dev.host.routes import Routes, first_match
+from dev.host.worker import Function, functions_of
 
 
 def function(name: str, route: str, methods: list[str] | None = None) -> Function:
@@ -26,6 +28,17 @@ def function(name: str, route: str, methods: list[str] | None = None) -> Functio
         ("a/{x:int?}", "a", {}),
         ("a/{x:int?}", "a/b", None),
         ("a/{*rest}", "a/b/c", {"rest": "b/c"}),
+        ("a/{*rest}", "a/b//c/", {"rest": "b//c/"}),
+        ("a/{*rest}", "a//b", None),
+        ("a/{x}/b", "a//b", None),
+        ("a/{x}", "a/1/", {"x": "1"}),
+        ("a/{x}", "a/1//", None),
+        ("{x}", "1", {"x": "1"}),
+        ("a/{x}.{kind}", "a/b.c.mp3", {"x": "b.c", "kind": "mp3"}),
+        ("a/{x:guid}", "a/0f8fad5bd9cb469fa16570867728950e", {"x": "0f8fad5bd9cb469fa16570867728950e"}),
+        ("a/{x:guid}", "a/0f8fad5bd9cb-469fa16570867728950e", None),
+        ("a/{x:regex(^(in|out)$)}", "a/IN", {"x": "IN"}),
+        ("a/{x:regex(^(in|out)$)}", "a/inner", None),
         ("a/{**rest}", "a", {}),
         ("a/{x}.{kind}", "a/b.mp3", {"x": "b", "kind": "mp3"}),
         ("a/{x}-{y:int}/z", "a/b-7/z", {"x": "b", "y": "7"}),
@@ -52,12 +65,38 @@ def test_a_template_matches_as_in_asp_net(template: str, path: str, expected: di
     assert (found[1] if found else None) == expected
 
 
-def test_the_most_precise_route_wins_whatever_the_order() -> None:
-    templates = ["{*all}", "x/{any}", "x/{id:int}", "x/{a}.{b}", "x/y", "x/{*rest}"]
-    routes = Routes([function(f"f{number}", template) for number, template in enumerate(templates)], "")
-    answers = {"x/y": "f4", "x/a.b": "f3", "x/1": "f2", "x/z": "f1", "x/y/z": "f5", "q": "f0"}
-    found = {path: match[0].function.name for path in answers if (match := routes.find("GET", f"/{path}"))}
-    assert found == answers
+@pytest.mark.parametrize(
+    ("routes", "path", "name"),
+    [
+        ({"b": "x/y", "a": "x/{any}"}, "x/y", "a"),
+        ({"a": "x/y", "b": "x/{any}"}, "x/y", "a"),
+        ({"a": "x/y", "b": "x/{any}"}, "x/z", "b"),
+        ({"a": "{*all}", "b": "x/y"}, "x/y", "a"),
+        # Letters count in upper case: B goes before c, and an underscore after every letter.
+        ({"c": "x/{any}", "B": "x/y"}, "x/y", "B"),
+        ({"a_": "x/{any}", "ab": "x/y"}, "x/y", "ab"),
+        ({"a_": "x/{any}", "aB": "x/y"}, "x/y", "aB"),
+        ({"a1": "x/{any}", "aa": "x/y"}, "x/y", "a1"),
+        ({"a-": "x/{any}", "a1": "x/y"}, "x/y", "a-"),
+        ({"a": "x/{any:length(32)}", "b": "x/y"}, "x/y", "b"),
+        ({"a": "x/{any:int}", "b": "x/{any:guid}"}, "x/y", None),
+        ({"a": "x/{any}", "b": "x/y"}, "X/%79", "a"),
+    ],
+)
+def test_the_first_name_wins_and_nothing_else_counts(routes: dict[str, str], path: str, name: str | None) -> None:
+    functions = [function(each, route) for each, route in routes.items()]
+    assert first_match(functions, "GET", f"/api/{path}") == name
+
+
+def test_the_functions_of_an_app_are_read_without_running_it() -> None:
+    app = func.FunctionApp()
+    for name, route, method in (("a", "x/{any}", "POST"), ("b", "x/{any}", "GET"), ("c", "x/y", "GET")):
+        app.function_name(name)(app.route(route, methods=[method])(_nothing))
+    assert first_match(functions_of(app), "GET", "/api/x/y") == "b"
+
+
+def _nothing(req: func.HttpRequest) -> str:
+    return ""
 
 
 def test_one_path_can_belong_to_two_functions_with_different_methods() -> None:
@@ -76,7 +115,21 @@ def test_a_route_that_cannot_be_is_refused(route: str) -> None:
 
 @pytest.mark.parametrize(
     ("raw", "path"),
-    [("/a%20b", "/a b"), ("/a%2fb", "/a%2Fb"), ("/%C4%81", "/ā"), ("/a+b", "/a+b"), ("/a%2525", "/a%25")],
+    [
+        ("/a%20b", "/a b"),
+        ("/a%2fb%2F", "/a%2fb%2F"),
+        ("/%C4%81", "/ā"),
+        ("/a+b", "/a+b"),
+        ("/a%2525", "/a%25"),
+        ("/%ff%41%C4", "/%ffA%C4"),
+        ("/%C4%ff%C4%81", "/%C4%ffā"),
+        ("/a/./b/../c", "/a/c"),
+        ("/a/..", "/"),
+        ("/..", "/"),
+        ("/a/.", "/a/"),
+        ("/.a/b..", "/.a/b.."),
+        ("//a/../b", "//b"),
+    ],
 )
-def test_a_path_is_decoded_once_and_keeps_encoded_slashes(raw: str, path: str) -> None:
-    assert decoded(raw) == path
+def test_a_path_is_decoded_once_and_has_no_dots(raw: str, path: str) -> None:
+    assert decoded_path(raw) == path

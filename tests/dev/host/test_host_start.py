@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
+import subprocess
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 
 from dev.host.child import NotReady
-from dev.host.process import HostProcess
+from dev.host.process import CoreToolsProcess, HostProcess
+from tests import waiting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 ONE = """
 import os
@@ -142,24 +148,82 @@ def test_cors_lets_in_the_origins_of_the_settings(tmp_path: Path, origin: str, a
     assert plain.headers.get("Access-Control-Allow-Origin") == allowed
 
 
+def test_lines_of_the_log_name_their_function(plain: HostProcess) -> None:
+    for path in ("echo/1", "later", "boom"):
+        requests.get(f"{plain.url}/api/{path}")
+    for line in ("INFO [echo] echoing 1", "WARNING [later] from a coroutine", "ValueError: a secret reason"):
+        plain.wait_for(lambda output, line=line: line in output, 5)
+
+
+def test_half_a_body_is_no_request(plain: HostProcess) -> None:
+    connection = http.client.HTTPConnection(urlsplit(plain.url).netloc)
+    connection.putrequest("POST", "/api/echo/777")
+    connection.putheader("Content-Length", "1000")
+    connection.endheaders(b"half")
+    connection.close()
+    requests.get(f"{plain.url}/api/echo/778")
+    output = plain.wait_for(lambda output: "echoing 778" in output, 5)
+    assert "echoing 777" not in output
+
+
+def test_the_start_names_every_function(plain: HostProcess) -> None:
+    for line in ("echo: [GET,POST] http", "work: disabled", "asleep: disabled", "tick: disabled"):
+        assert line in plain.output
+    assert plain.output.count("Host is ready on") == 1
+
+
+@pytest.mark.parametrize(("limit", "size", "status"), [("10", 10, 200), ("10", 11, 413), ("nonsense", 11, 200)])
+def test_a_setting_limits_bodies(app_dir: Path, quiet: Mapping[str, str], limit: str, size: int, status: int) -> None:
+    with HostProcess(app_dir, env={**quiet, "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT": limit}) as host:
+        assert requests.post(f"{host.url}/api/size", data=b"x" * size).status_code == status
+
+
 @pytest.mark.parametrize("end", ["stop", "interrupt"])
 def test_it_ends_in_order_and_lets_a_running_request_finish(app_dir: Path, quiet: Mapping[str, str], end: str) -> None:
     with HostProcess(app_dir, env=quiet) as host:
         answers: list[str] = []
         asking = threading.Thread(target=lambda: answers.append(requests.get(f"{host.url}/api/slow/1").text))
         asking.start()
-        while not answers and "slow" not in host.output:
-            if requests.get(f"{host.url}/admin/host/status").json()["running"]:
-                break
+        waiting.until(lambda: requests.get(f"{host.url}/admin/host/status").json()["running"])
         getattr(host, end)()
         assert host.wait(10) == 0
         asking.join(5)
         assert answers == ["done"]
 
 
-def test_it_does_not_wait_for_ever(app_dir: Path, quiet: Mapping[str, str]) -> None:
-    with HostProcess(app_dir, env=quiet, arguments=("--grace-seconds", "1")) as host:
+def test_a_caller_is_cut_off_after_the_grace_and_the_function_ends(app_dir: Path, quiet: Mapping[str, str]) -> None:
+    with HostProcess(app_dir, env=quiet, arguments=("--grace-seconds", "0.5")) as host, ThreadPoolExecutor() as pool:
+        asking = pool.submit(requests.get, f"{host.url}/api/slow/3")
+        waiting.until(lambda: requests.get(f"{host.url}/admin/host/status").json()["running"])
+        host.interrupt()
+        with pytest.raises(requests.ConnectionError):
+            asking.result(2.5)
+        assert host.wait(5) == 0
+        assert "slow has ended" in host.output
+
+
+def test_a_second_signal_ends_it_at_once(app_dir: Path, quiet: Mapping[str, str]) -> None:
+    with HostProcess(app_dir, env=quiet) as host:
         with pytest.raises(requests.Timeout):
-            requests.get(f"{host.url}/api/slow/60", timeout=0.3)
+            requests.get(f"{host.url}/api/slow/60", timeout=0.5)
+        host.interrupt()
+        with pytest.raises(subprocess.TimeoutExpired):
+            host.wait(0.5)
         host.interrupt()
         assert host.wait(5) == 0
+
+
+def test_core_tools_run_an_app_and_are_ready_when_it_runs(
+    app_dir: Path, quiet: Mapping[str, str], tmp_path: Path
+) -> None:
+    func = tmp_path / "func"
+    # A stand-in that takes func's arguments: `start --port N` in the app's directory.
+    func.write_text(
+        f'#!/bin/sh\nsleep 1\nPYTHONPATH={Path.cwd()} exec {sys.executable} -m dev.host --app-dir "$PWD" "$2" "$3"\n'
+    )
+    func.chmod(0o755)
+    with CoreToolsProcess(str(func), app_dir, env=quiet) as host:
+        assert requests.get(f"{host.url}/api/text").text == "plain"
+    func.write_text("#!/bin/sh\necho no worker\n")
+    with pytest.raises(NotReady, match="no worker"):
+        CoreToolsProcess(str(func), app_dir)

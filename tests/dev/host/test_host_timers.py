@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import re
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+import time
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+from azure.storage.blob import BlobServiceClient
 
 from dev.host.errors import HostError
-from dev.host.timers import Schedule
+from dev.host.schedule import NEVER, Schedule, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from azure.storage.blob import ContainerClient
     from conftest import Sample
+
+    from dev.azurite import AzuriteProcess
 
     Start = Callable[..., Sample]
 
@@ -45,6 +52,44 @@ def test_what_is_not_a_schedule_is_refused(text: str) -> None:
         Schedule(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "often"),
+    [
+        ("* * * * * *", True),
+        ("*/15 * * * * *", True),
+        ("0,30 * * * * *", True),
+        ("7 * * * * *", False),
+        ("*/15 * 3 * * *", False),
+        ("0 */5 * * * *", False),
+    ],
+)
+def test_a_schedule_oftener_than_a_minute_is_known(text: str, often: bool) -> None:
+    assert Schedule(text).oftener_than_a_minute(MOMENT) is often
+
+
+HOURLY, DAILY = Schedule("0 0 * * * *"), Schedule("0 0 12 * * *")
+
+
+@pytest.mark.parametrize("status", [Status.new(HOURLY, MOMENT), Status.ran(HOURLY, MOMENT)], ids=["new", "ran"])
+def test_a_status_is_read_as_it_was_written(status: Status) -> None:
+    assert Status.from_json(json.dumps(status.to_dict())) == status
+    assert status.under(HOURLY, MOMENT + timedelta(days=9)) == status
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"Last": 1, "Next": 2, "LastUpdated": 3}'])
+def test_what_is_not_a_status_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        Status.from_json(text)
+
+
+def test_a_changed_schedule_makes_no_run_late() -> None:
+    ran = Status.ran(DAILY, MOMENT)
+    soon = ran.under(HOURLY, MOMENT + timedelta(minutes=1))
+    assert (soon.last, soon.next, soon.updated) == (NEVER, HOURLY.after(MOMENT + timedelta(minutes=1)), soon.updated)
+    much_later = MOMENT + timedelta(days=3)
+    assert ran.under(HOURLY, much_later).next == HOURLY.after(much_later)
+
+
 def test_a_timer_runs_by_its_schedule(sample: Start) -> None:
     app = sample(TICKS="* * * * * *")
     notes = [note for note in app.noted("ticks", 6) if "at" in note]
@@ -53,14 +98,114 @@ def test_a_timer_runs_by_its_schedule(sample: Start) -> None:
     assert not any(note["past_due"] for note in notes)
 
 
-def test_a_timer_never_overlaps_itself(sample: Start) -> None:
+def test_a_timer_never_overlaps_itself_and_is_late_once(sample: Start) -> None:
     app = sample(TICKS="* * * * * *", TICK_SECONDS="1.4")
-    requests.post(f"{app.host.url}/admin/functions/tick", json={"input": ""})
-    order = ["at" in note for note in app.noted("ticks", 5, seconds=15)]
-    assert order[:5] == [True, False, True, False, True]
+    notes = app.noted("ticks", 5, seconds=15)
+    assert ["at" in note for note in notes[:5]] == [True, False, True, False, True]
+    # The occurrence that passed meanwhile is run right after.
+    assert notes[2]["at"] - notes[1]["ended"] < 0.3
 
 
-def test_a_timer_runs_by_hand(sample: Start) -> None:
-    app = sample()
-    assert requests.post(f"{app.host.url}/admin/functions/tick", json={"input": ""}).status_code == 202
+def test_a_timer_runs_by_hand_beside_its_schedule(sample: Start) -> None:
+    app = sample(TICK_SECONDS="0.7")
+    for _ in range(2):
+        assert requests.post(f"{app.host.url}/admin/functions/tick", json={"input": ""}).status_code == 202
+    assert ["at" in note for note in app.noted("ticks", 4)] == [True, True, False, False]
+
+
+def test_a_disabled_timer_runs_by_hand_only(sample: Start) -> None:
+    app = sample(TICKS="* * * * * *", **{"AzureWebJobs.tick.Disabled": "true"})
+    time.sleep(1.5)
+    assert app.notes("ticks") == []
+    requests.post(f"{app.host.url}/admin/functions/tick", json={})
     app.noted("ticks", 2)
+
+
+@pytest.fixture
+def hosts(azurite: AzuriteProcess) -> Iterator[ContainerClient]:
+    """The container of timers' statuses; a test gives its host an id of its own there."""
+    with BlobServiceClient.from_connection_string(azurite.connection_string) as service:
+        yield service.get_container_client("azure-webjobs-hosts")
+
+
+@pytest.fixture
+def host_id() -> str:
+    return uuid.uuid4().hex
+
+
+@pytest.fixture
+def monitored(sample: Start, azurite: AzuriteProcess, host_id: str) -> Callable[..., Sample]:
+    """Starts the sample app on a host that keeps its timers' status."""
+    settings = {"AzureWebJobsStorage": azurite.connection_string, "AzureFunctionsWebHost__hostid": host_id}
+    return lambda *arguments, **more: sample(*arguments, **settings, **more)
+
+
+def kept(hosts: ContainerClient, host_id: str) -> dict[str, Status]:
+    """The statuses of a host's timers by the names of their functions."""
+    names = hosts.list_blob_names(name_starts_with=f"timers/{host_id}/")
+    return {name.split("/")[2]: Status.from_json(hosts.download_blob(name).readall()) for name in names}
+
+
+def test_a_timer_without_a_status_runs_at_the_start_and_then_has_one(
+    monitored: Start, hosts: ContainerClient, host_id: str, until: Callable[..., Any]
+) -> None:
+    app = monitored()
+    began, _ = app.noted("ticks", 2)
+    assert began["past_due"]
+    assert began["status"]["Next"][:4] > "2026"
+    until(lambda: kept(hosts, host_id)["Host.Functions.tick"].last != NEVER)
+    status = kept(hosts, host_id)["Host.Functions.tick"]
+    assert abs(status.last.timestamp() - began["at"]) < 1
+    assert status.next == Schedule("0 0 0 1 1 *").after(status.last)
+    # Nothing is kept of a timer with `use_monitor=False`, and it is never late.
+    assert set(kept(hosts, host_id)) == {"Host.Functions.tick"}
+    assert app.notes("untracked") == []
+
+
+def test_a_late_timer_runs_once_at_the_start_and_one_in_time_does_not(
+    monitored: Start, hosts: ContainerClient, host_id: str, until: Callable[..., Any]
+) -> None:
+    first = monitored()
+    first.noted("ticks", 2)
+    until(lambda: kept(hosts, host_id)["Host.Functions.tick"].last != NEVER)
+    first.host.stop()
+    again = monitored()
+    again.host.wait_for(lambda output: "Host is ready" in output, 5)
+    time.sleep(1)
+    again.host.stop()
+    assert len(first.notes("ticks")) == 2
+    yearly = Schedule("0 0 0 1 1 *")
+    late = Status.ran(yearly, datetime.now(UTC) - timedelta(days=800))
+    name = f"timers/{host_id}/Host.Functions.tick/status"
+    hosts.upload_blob(name, json.dumps(late.to_dict()), overwrite=True)
+    third = monitored()
+    began = third.noted("ticks", 4)[2]
+    assert began["past_due"]
+    assert began["status"]["Next"] == late.next.isoformat()
+    time.sleep(0.5)
+    assert len(third.notes("ticks")) == 4
+
+
+def test_a_timer_that_runs_often_is_never_late(monitored: Start, hosts: ContainerClient, host_id: str) -> None:
+    app = monitored(TICKS="* * * * * *")
+    notes = [note for note in app.noted("ticks", 4) if "at" in note]
+    assert not any(note["past_due"] or note["status"] for note in notes)
+    assert kept(hosts, host_id) == {}
+
+
+def test_a_timer_waits_for_storage_that_is_out_of_reach(sample: Start) -> None:
+    settings = {"AzureWebJobsStorage": "UseDevelopmentStorage=true;DevelopmentStorageProxyUri=http://127.0.0.1:9"}
+    app = sample(**settings)
+    app.host.wait_for(lambda output: "Timer tick waits for its storage" in output, 20)
+    assert app.notes("ticks") == []
+    assert app.host.stop() == 0
+
+
+def test_a_stop_lets_a_timer_finish_and_keeps_its_status(
+    monitored: Start, hosts: ContainerClient, host_id: str
+) -> None:
+    app = monitored("--grace-seconds", "0.3", TICK_SECONDS="2")
+    app.noted("ticks")
+    assert app.host.stop() == 0
+    assert len(app.notes("ticks")) == 2
+    assert kept(hosts, host_id)["Host.Functions.tick"].last != NEVER

@@ -42,6 +42,31 @@ def fixed(req: func.HttpRequest) -> func.HttpResponse:
     return func.HttpResponse("fixed")
 
 
+@app.route("asleep", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
+def asleep(req: func.HttpRequest) -> func.HttpResponse:
+    return func.HttpResponse("awake")
+
+
+@app.route("code/{code:length(4)}", methods=["GET"])
+def code(req: func.HttpRequest) -> func.HttpResponse:
+    return func.HttpResponse("code")
+
+
+@app.route("code/{word:regex(^(begin|end)$)}", methods=["GET"])
+def word(req: func.HttpRequest) -> func.HttpResponse:
+    return func.HttpResponse("word")
+
+
+@app.route("order/{any}", methods=["GET"])
+def first(req: func.HttpRequest) -> func.HttpResponse:
+    return func.HttpResponse("first")
+
+
+@app.route("order/literal", methods=["GET"])
+def second(req: func.HttpRequest) -> func.HttpResponse:
+    return func.HttpResponse("second")
+
+
 @app.route("things/{thing:guid}", methods=["GET"])
 def thing(req: func.HttpRequest) -> func.HttpResponse:
     return _seen(req)
@@ -88,6 +113,7 @@ def boom(req: func.HttpRequest) -> func.HttpResponse:
 @app.route("slow/{seconds}", methods=["GET"])
 def slow(req: func.HttpRequest) -> func.HttpResponse:
     time.sleep(float(req.route_params["seconds"]))
+    logging.getLogger("sample").info("slow has ended")
     return func.HttpResponse("done")
 
 
@@ -115,20 +141,25 @@ def work(msg: func.QueueMessage) -> None:
     times = {name: getattr(msg, name).isoformat() for name in ("insertion_time", "expiration_time") if msg.pop_receipt}
     _note("started", {"job": job, "id": msg.id, "tries": msg.dequeue_count, **times})
     time.sleep(job.get("seconds", 0))
-    if msg.dequeue_count <= job.get("fails", 0):
-        raise RuntimeError("as told")
+    if (msg.dequeue_count or 0) <= job.get("fails", -1):
+        raise RuntimeError("as asked")
     _note("ended", {"job": job})
 
 
 @app.queue_trigger("msg", "%JOBS%-poison", "Queues")
-def dead_letter(msg: func.QueueMessage) -> None:
-    _note("buried", {"body": msg.get_body().decode(), "tries": msg.dequeue_count})
+def poisoned(msg: func.QueueMessage) -> None:
+    _note("poisoned", {"body": msg.get_body().decode(), "tries": msg.dequeue_count})
     if b"again" in msg.get_body():
-        raise RuntimeError("as told")
+        raise RuntimeError("as asked")
 
 
 @app.timer_trigger("timer", "%TICKS%")
 def tick(timer: func.TimerRequest) -> None:
-    _note("ticks", {"at": time.time(), "past_due": timer.past_due, "next": timer.schedule_status["Next"]})
+    _note("ticks", {"at": time.time(), "past_due": timer.past_due, "status": timer.schedule_status})
     time.sleep(float(os.environ.get("TICK_SECONDS", "0")))
     _note("ticks", {"ended": time.time()})
+
+
+@app.timer_trigger("timer", "%UNMONITORED%", use_monitor=False)
+def untracked(timer: func.TimerRequest) -> None:
+    _note("untracked", {"past_due": timer.past_due, "status": timer.schedule_status})
