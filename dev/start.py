@@ -42,7 +42,7 @@ DEMO_SETTINGS = {
 
 
 class CannotStart(Exception):
-    """Something on this machine is in the way; the text says what and how to mend it."""
+    """Something on this machine is in the way; the text says what to do."""
 
 
 def values() -> dict[str, str]:
@@ -87,7 +87,7 @@ def run(stack: ExitStack, arguments: argparse.Namespace, stop: threading.Event) 
     url = f"http://127.0.0.1:{arguments.port}"
     simulated = not environment.get("PBX_API_KEY")
     STATE.mkdir(exist_ok=True)
-    # Each simulated PBX begins anew, and so does what is stored of it.
+    # Each simulated PBX starts empty, and so does what is stored of it.
     storage = AzuriteProcess(location=None if simulated else STATE, ports=DEFAULT_PORTS)
     stack.enter_context(storage)
     kept = "in memory, gone when this ends" if simulated else "kept in .azurite"

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _ACCOUNTS = 600
 # A host that a test starts keeps no timer's status unless the test says where: not where local.settings.json does.
-os.environ["AzureWebJobsStorage"] = ""
+_HOST_STORAGE = "AzureWebJobsStorage"
+os.environ[_HOST_STORAGE] = ""
 
 # The same examples each time; CI tries 500 of each property, a laptop fewer.
 hypothesis.settings.register_profile("ci", max_examples=500, derandomize=True, deadline=None)

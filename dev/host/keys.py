@@ -62,6 +62,6 @@ def load_keys(path: Path) -> Keys:
 def _any_equal(given: str | None, keys: Iterable[str]) -> bool:
     if not given:
         return False
-    # Every key is compared, so that the time taken tells nothing.
+    # Every key is compared, so that the time taken says nothing.
     equal = [hmac.compare_digest(given.encode(), key.encode()) for key in keys if key]
     return any(equal)

@@ -146,7 +146,7 @@ class BindingInfo(_Binding):
 
 
 class Message(SimpleNamespace):
-    """A message that is only carried: its fields are whatever it is made with."""
+    """A message that is only carried: its fields are those it is made with."""
 
 
 RpcFunctionMetadata = RpcRetryOptions = WorkerMetadata = Message

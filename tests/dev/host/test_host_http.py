@@ -257,7 +257,7 @@ def test_a_body_over_the_hosts_limit_is_an_error(plain: HostProcess) -> None:
 def test_admin_lists_the_functions_those_too_that_are_disabled(plain: HostProcess) -> None:
     listed = {entry["name"]: entry for entry in requests.get(f"{plain.url}/admin/functions").json()}
     assert {name for name, entry in listed.items() if entry["isDisabled"]} >= {"work", "poisoned", "asleep", "tick"}
-    assert listed["echo"]["invoke_url_template"] == f"{plain.url}/api/echo/{{id:int}}/{{rest?}}"
+    assert listed["echo"]["invoke_url_template"].endswith("/api/echo/{id:int}/{rest?}")
     assert listed["tick"]["config"]["bindings"][0]["type"] == "timerTrigger"
     assert requests.get(f"{plain.url}/admin/host/status").json()["state"] == "Running"
 

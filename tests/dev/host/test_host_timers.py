@@ -142,6 +142,8 @@ def monitored(sample: Start, azurite: AzuriteProcess, host_id: str) -> Callable[
 
 def kept(hosts: ContainerClient, host_id: str) -> dict[str, Status]:
     """The statuses of a host's timers by the names of their functions."""
+    if not hosts.exists():
+        return {}
     names = hosts.list_blob_names(name_starts_with=f"timers/{host_id}/")
     return {name.split("/")[2]: Status.from_json(hosts.download_blob(name).readall()) for name in names}
 
