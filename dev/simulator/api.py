@@ -70,7 +70,16 @@ class Api:
         fault = self.pbx.faults.pick(operation.id, request.path)
         if fault is None:
             return self._checked(request, operation, part)
-        if fault.before and fault.kind in ("status", "html", "reset", "oversize", "empty", "not-json", "redirect"):
+        if fault.before and fault.kind in (
+            "status",
+            "html",
+            "reset",
+            "oversize",
+            "empty",
+            "not-json",
+            "redirect",
+            "wrapper",
+        ):
             return spoiled(fault, Answer())
         return spoiled(fault, self._checked(request, operation, part))
 
@@ -204,6 +213,8 @@ def spoiled(fault: Fault, answer: Answer) -> Answer:
             spoilt = _answer(fault.status, "Fault")
         case "body-status":
             spoilt = Answer(200, encode(envelope(fault.status, "Fault", [])))
+        case "wrapper":
+            spoilt = Answer(200, encode({**json.loads(body or encode(envelope(200, "OK", []))), **fault.value}))
         case "html":
             spoilt = Answer(fault.status, _PAGE, "text/html; charset=utf-8")
         case "cut":

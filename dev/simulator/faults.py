@@ -10,6 +10,7 @@ from typing import Any
 
 API_KINDS = (
     "status", "body-status", "html", "cut", "truncated", "oversize", "empty", "not-json", "slow", "reset", "redirect",
+    "wrapper",
 )  # fmt: skip
 DELIVERY_KINDS = ("drop", "duplicate", "disorder", "delay", "spelling", "extra", "blank", "rewrite")
 
@@ -22,6 +23,7 @@ class Fault:
 
     `status`: answer with that HTTP status (`retry_after` becomes the header). `body-status`: HTTP 200 with `status`
     in the body. `cut`: half of the JSON. `truncated`: half of the announced length, then the connection closes.
+    `wrapper`: HTTP 200 with the fields in `value` in place of the true answer's (without `before`, after its effect).
     `slow`: `delay` seconds before the true answer. `redirect`: to `location`. `oversize`: `size` bytes of JSON.
     Deliveries: `delay` by `delay` seconds, `spelling` sends `value` as eventType, `extra` and `rewrite` merge `value`
     into `data`, `blank` sets the fields named in `value` to "" (or to null with `status` 0).

@@ -30,6 +30,14 @@ _PAGE = 1000
 _TOO_MANY = 4 * _PAGE
 _FEW = 3
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:")
+_ADDRESS = re.compile(r"(?:https?:/)?/\S*\?\S+", re.IGNORECASE)
+# Parameters that sign an address, or say until when it works: another value leads to the same thing.
+_SIGNING = re.compile(
+    r"(?:x-(?:amz|goog|oss|ms|cos|obs)-.*|.*(?:signature|signed|expires|expiry|expiration|token).*"
+    r"|awsaccesskeyid|ossaccesskeyid|googleaccessid|key-pair-id|policy|hmac|hash|digest|md5|sign|auth|authorization|nonce"
+    r"|sig|se|st|sp|spr|sv|sr|sip|si|sdd|ss|srt|skoid|sktid|skt|ske|sks|skv|saoid|suoid|scid|exp|ts|timestamp|hdnea|hdnts)",
+    re.IGNORECASE,
+)
 
 Item = dict[str, Any]
 
@@ -45,7 +53,7 @@ class Known:
 
 
 def canonical(value: Any) -> Any:
-    """The value without what may differ between two answers that mean the same: absence, time formats, order."""
+    """The value without what differs between answers that mean the same: absence, time formats, order, signatures."""
     if isinstance(value, dict):
         told = ((name, canonical(part)) for name, part in value.items())
         return {name: part for name, part in told if part is not None and part != ""}
@@ -56,7 +64,16 @@ def canonical(value: Any) -> Any:
             return iso(parse_time(value).replace(microsecond=0))
         except ValueError:
             return value
+    if isinstance(value, str) and _ADDRESS.fullmatch(value):
+        return _unsigned(value)
     return value
+
+
+def _unsigned(address: str) -> str:
+    """The address without the parameters that sign it; what is left comes in one order."""
+    place, _, query = address.partition("?")
+    kept = sorted(part for part in query.split("&") if part and not _SIGNING.fullmatch(part.partition("=")[0]))
+    return "?".join((place, "&".join(kept)))
 
 
 def content_hash(item: Mapping[str, Any]) -> str:

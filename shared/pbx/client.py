@@ -32,10 +32,13 @@ _CONNECT_SECONDS = 5
 _RETRIES = 3
 _FIRST_WAIT_SECONDS = 0.5
 LONGEST_RETRY_AFTER = 30
-# Seconds for one read, and for a call with all its retries: a caller of an action is waiting.
 _UNREACHABLE = "no connection; check the network and PBX_BASE_URL"
-_PATIENCE = {"action": (10.0, 45.0)}
+# Seconds for one read, and for a call with its retries and all waiting: whoever asked for an action waits for it.
+_PATIENCE = {"action": (10.0, 20.0)}
 _USUAL_PATIENCE = (30.0, 240.0)
+# What an attempt may need for itself, after it has waited for the budget.
+_SHORTEST_ATTEMPT = 1.0
+_LONGEST_BUDGET_WAIT = 2.0
 
 
 def _pause(seconds: float) -> None:
@@ -99,18 +102,19 @@ class Pbx:
     ) -> tuple[dict[str, Any], Mapping[str, str]]:
         request = _request(row, self._base, parameters)
         read_seconds, patience = _PATIENCE.get(lane, _USUAL_PATIENCE)
+        deadline = time.monotonic() + patience
         attempt = 0
         while True:
             attempt += 1
-            began = time.monotonic()
             self._budget.take(lane)
             try:
-                return self._attempt(row, request, read_seconds, (self._key, *parameters.values()))
+                until = min(deadline, time.monotonic() + 2 * read_seconds)
+                return self._attempt(row, request, (read_seconds, until), (self._key, *parameters.values()))
             except PbxRetriable as error:
                 failure: PbxError = error
                 wait = _wait(attempt, error.retry_after)
-                patience -= time.monotonic() - began + wait
-                again = row.repeatable and attempt <= _RETRIES and wait <= LONGEST_RETRY_AFTER and patience > 0
+                in_time = time.monotonic() + wait + _LONGEST_BUDGET_WAIT + _SHORTEST_ATTEMPT < deadline
+                again = row.repeatable and attempt <= _RETRIES and wait <= LONGEST_RETRY_AFTER and in_time
             except PbxError as error:
                 failure, again = error, False
             if row.lists and isinstance(failure, PbxNotFound):
@@ -121,18 +125,20 @@ class Pbx:
             self._pause(wait)
 
     def _attempt(
-        self, row: Operation, request: Mapping[str, Any], read_seconds: float, sent: Iterable[Any]
+        self, row: Operation, request: Mapping[str, Any], patience: tuple[float, float], sent: Iterable[Any]
     ) -> tuple[dict[str, Any], Mapping[str, str]]:
+        """One request; `patience` is the seconds for a read, and until when all of it may take in monotonic seconds."""
         import requests
         import urllib3
 
-        deadline = time.monotonic() + 2 * read_seconds
+        read_seconds, deadline = patience
+        left = max(deadline - time.monotonic(), _SHORTEST_ATTEMPT)
         try:
             with self._session.request(
                 row.method,
                 **request,
                 headers={**self.headers(), "Accept": "application/json", "Accept-Encoding": "gzip"},
-                timeout=(_CONNECT_SECONDS, read_seconds),
+                timeout=(min(_CONNECT_SECONDS, left), min(read_seconds, left)),
                 allow_redirects=False,
                 stream=True,
             ) as response:

@@ -17,8 +17,8 @@ class Resource:
     """
     A row: the resource's name in the PBX's paths, its two operations, and what identifies an item.
 
-    `noun` begins the names of its events. `dated` lists can be narrowed by date. `editable` items change and go,
-    so that a daily full listing compares them; the others are facts that stay as they are.
+    `noun` begins the names of its events. `editable` items change and go, so that a full listing compares them; the
+    others stay as they are once they have happened.
     """
 
     name: str
@@ -27,8 +27,12 @@ class Resource:
     read_operation: str
     id_field: str
     id_parameter: str
-    dated: bool = False
     editable: bool = False
+
+    @property
+    def dated(self) -> bool:
+        """Whether its list can be narrowed by date."""
+        return {"date_from", "date_to"} <= _names(operation(self.list_operation), "query")
 
     @property
     def function(self) -> str:
@@ -63,7 +67,6 @@ RESOURCES: tuple[Resource, ...] = (
         read_operation="GetCallHistoryItemByID",
         id_field="callID",
         id_parameter="call_id",
-        dated=True,
     ),
     Resource(
         name="call_records",
@@ -72,7 +75,6 @@ RESOURCES: tuple[Resource, ...] = (
         read_operation="GetCallRecordingByID",
         id_field="recordingID",
         id_parameter="record_id",
-        dated=True,
     ),
     Resource(
         name="contacts",
@@ -108,7 +110,6 @@ RESOURCES: tuple[Resource, ...] = (
         read_operation="GetVoicemailByID",
         id_field="voicemailID",
         id_parameter="voicemail_id",
-        dated=True,
     ),
     Resource(
         name="voip_endpoints",
@@ -138,7 +139,6 @@ def _check(rows: tuple[Resource, ...]) -> dict[str, Resource]:
             and {row.id_parameter, row.cursor_parameter} <= query
             and _names(reading, "path") == {row.id_parameter}
             and row.id_field in {field.name for field in reading.item}
-            and ("date_from" in query) == row.dated
             and row.schedule in settings
         )
         if not right:

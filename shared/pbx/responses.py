@@ -1,4 +1,4 @@
-"""How the PBX's answers are read: their size, their wrapping, the result told in two places, and webhook ids."""
+"""How the PBX's answers are read: their size, their wrapping, what they say of the result, and webhook ids."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from shared.errors import (
     PbxUnavailable,
 )
 from shared.json_bodies import parse_body
+from shared.pbx.failures import bare_message, code_of, failure_code, words_of
 from shared.redaction import HIDDEN, redact
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ _LONGEST_WORDS = 300
 _SHORTEST_SECRET = 5
 # Other statuses say by themselves what to do; these leave it to the PBX's words.
 _REFUSED = frozenset(range(400, 500)) - {401, 403, 404, 408, 429}
+# A code beyond those of HTTP is the PBX's own way of saying no.
+_HIGHEST_STATUS = 600
 _ID_NAMES = ("id", "webhookid", "webhook", "hookid")
 _ID = re.compile(r"([A-Za-z0-9_-]{1,64})")
 # Some name the event between the two.
@@ -61,33 +64,39 @@ def parse(
     row: Operation, http_status: int, headers: Mapping[str, str], body: bytes, sent: Iterable[Any] = ()
 ) -> dict[str, Any]:
     """
-    The wrapper of a successful answer, checked in both places: HTTP status and `statusCode`, the worse of the two.
+    The wrapper of a successful answer: the worst of its HTTP status, its `statusCode` and its words counts.
 
-    Raises the PbxError that says what to do. `data` is there for every operation that brings items; other
-    operations may answer with nothing at all, which is an empty mapping. Texts that we `sent`, such as numbers,
-    addresses and the key, are hidden in the PBX's words.
+    Raises the PbxError that says what to do; what failed and does not say with which status is a PbxRefused. `data`
+    is there for every operation that brings items; other operations may answer with nothing at all, which is an empty
+    mapping. Texts that we `sent`, such as numbers, addresses and the key, are hidden in the PBX's words.
     """
     wrapper = _json(body)
-    told = wrapper.get("statusCode") if isinstance(wrapper, dict) else None
-    status = max(http_status, _whole(told) or 0)
-    if status >= 300:
-        if status in _REFUSED:
-            raise PbxRefused(row.id, _words(wrapper, sent) or f"the PBX refused the request ({status})")
-        _fail(row, status, headers, body)
+    status = max(http_status, failure_code(wrapper) or 0)
+    made = row.id == "Subscribe" and http_status < 300 and webhook_id(headers.get("Location"), None)
+    if status >= 300 and not made:
+        _fail(row, status, headers, body, _words(wrapper, sent))
     if not body.strip() and not row.repeatable:
         return {}
     if row.id == "Subscribe" and webhook_id(headers.get("Location"), wrapper):
         # It was made, whatever stands around its id.
         return wrapper if isinstance(wrapper, dict) and "data" in wrapper else {"data": wrapper}
-    if not isinstance(wrapper, dict) or (row.item and "data" not in wrapper):
+    if not isinstance(wrapper, dict) or (row.item and "data" not in wrapper) or bare_message(wrapper):
         raise PbxNotUnderstood(row.id, "the answer is not what the PBX sends; check PBX_BASE_URL")
+    if not row.item and (inside := failure_code(wrapper.get("data"), inner=True)):
+        _fail(row, inside, headers, body, _words(wrapper["data"], sent) or _words(wrapper, sent))
     return wrapper
 
 
 def items(row: Operation, data: Any) -> list[dict[str, Any]]:
-    """The items in a list's `data`, without gaps; empty where there are none."""
+    """
+    The items in a list's `data`, without gaps; empty where there are none.
+
+    A list that was written as an object with the places as names, `{"0": …, "1": …}`, is a list.
+    """
     if data is None or data in ("", {}):
         return []
+    if isinstance(data, dict) and all(name.isdecimal() and name.isascii() for name in data):
+        data = [data[name] for name in sorted(data, key=int)]
     found = [item for item in data if item is not None] if isinstance(data, list) else None
     if found is None or not all(isinstance(item, dict) for item in found):
         raise PbxNotUnderstood(row.id, "data is not a list of items")
@@ -95,10 +104,10 @@ def items(row: Operation, data: Any) -> list[dict[str, Any]]:
 
 
 def item(row: Operation, data: Any) -> dict[str, Any]:
-    """The item in `data`; PbxNotFound where it is empty."""
+    """The item in `data`; PbxNotFound where it is empty, PbxNotUnderstood where it has none of the item's fields."""
     if data is None or data in ("", {}, []):
         raise PbxNotFound(row.id, "there is no such item")
-    if not isinstance(data, dict):
+    if not isinstance(data, dict) or not data.keys() & {field.name for field in row.item}:
         raise PbxNotUnderstood(row.id, "data is not an item")
     return data
 
@@ -120,7 +129,7 @@ def _id_in(data: Any) -> str | None:
         return next((found for name in _ID_NAMES if (found := _id_in(named.get(name)))), None)
     if isinstance(data, str):
         return _id_in_text(data)
-    number = _whole(data)
+    number = code_of(data)
     return None if number is None else str(number)
 
 
@@ -152,17 +161,9 @@ def _json(body: bytes) -> Any:
         return None
 
 
-def _whole(value: Any) -> int | None:
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= 20:
-        return int(value)
-    return value if isinstance(value, int) and value >= 0 else None
-
-
-def _fail(row: Operation, status: int, headers: Mapping[str, str], body: bytes) -> NoReturn:
+def _fail(row: Operation, status: int, headers: Mapping[str, str], body: bytes, words: str) -> NoReturn:
+    if status in _REFUSED or status >= _HIGHEST_STATUS:
+        raise PbxRefused(row.id, words or f"the PBX refused the request ({status})")
     if status == 429:
         raise PbxThrottled(row.id, "too many calls; try again later", retry_after(headers))
     if status >= 500 or status == 408:
@@ -180,8 +181,7 @@ def _fail(row: Operation, status: int, headers: Mapping[str, str], body: bytes) 
 
 
 def _words(wrapper: Any, sent: Iterable[Any]) -> str:
-    message = wrapper.get("message") if isinstance(wrapper, dict) else None
-    words = " ".join(message[:_LONGEST_MESSAGE].split()) if isinstance(message, str) else ""
+    words = " ".join(words_of(wrapper)[:_LONGEST_MESSAGE].split())
     for value in sent:
         if isinstance(value, str) and len(value) >= _SHORTEST_SECRET:
             words = words.replace(value, HIDDEN)

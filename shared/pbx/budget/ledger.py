@@ -106,10 +106,6 @@ class Ledger:
                 break
         return moment
 
-    def plus(self, block: Block) -> Ledger:
-        """The ledger with one block more."""
-        return Ledger((*self.blocks, block))
-
     def settled(self, done: Mapping[str, Block]) -> Ledger:
         """The ledger with these in place of blocks of the same ids; those without calls are gone."""
         kept = (done.get(block.id, block) for block in self.blocks)

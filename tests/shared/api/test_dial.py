@@ -22,6 +22,7 @@ from shared.errors import (
     KeyReused,
     PbxForbidden,
     PbxNotFound,
+    PbxRefused,
     PbxThrottled,
     PbxUnavailable,
     PbxUnreachable,
@@ -274,3 +275,25 @@ def test_no_number_and_no_key_stand_in_the_table(bridge: Bridge) -> None:
     assert NUMBER not in told
     assert KEY["Idempotency-Key"] not in told
     assert RUN["x-ms-workflow-run-id"] not in told
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"status": "error", "message": "Employee is busy"},
+        {"status": "FAIL"},
+        {"status": False},
+        {"success": False},
+        {"errors": [{"message": "Employee is busy"}]},
+        {"statusCode": "422"},
+        {"data": {"error": "Employee is busy"}},
+    ],
+    ids=str,
+)
+def test_an_error_in_a_good_looking_answer_is_no_ring(told: dict[str, Any], bridge: Bridge, pbx: Simulator) -> None:
+    pbx.faults.add("wrapper", match="Dial", value=told, times=1)
+    with pytest.raises(PbxRefused):
+        dial(bridge, {"Idempotency-Key": "one"})
+    assert not pbx.rang
+    dial(bridge, {"Idempotency-Key": "one"})
+    assert len(pbx.rang) == 1

@@ -175,3 +175,36 @@ def test_what_is_gone_is_listed_nowhere_and_still_known(storage: Storage) -> Non
 )
 def test_the_same_content_has_the_same_hash(one: Item, other: Item, same: bool) -> None:
     assert (items.content_hash(one) == items.content_hash(other)) is same
+
+
+AVATAR = "https://files.example/avatars/5.png"
+SIGNATURES = [
+    ("Expires=1&Signature=a&Key-Pair-Id=k", "Expires=2&Signature=b&Key-Pair-Id=k"),
+    ("X-Amz-Date=1&X-Amz-Expires=60&X-Amz-Signature=a", "X-Amz-Date=2&X-Amz-Expires=60&X-Amz-Signature=b"),
+    ("X-Goog-Algorithm=x&X-Goog-Signature=a", "X-Goog-Algorithm=x&X-Goog-Signature=b"),
+    ("sv=2024-11-04&st=1&se=2&sr=b&sp=r&sig=a", "sv=2024-11-04&st=3&se=4&sr=b&sp=r&sig=b"),
+    ("token=a", "token=b"),
+    ("access_token=a&size=2", "size=2&access_token=b"),
+    ("exp=1&hmac=a", "exp=2&hmac=b"),
+    ("size=2&v=1", "v=1&size=2&expires=5"),
+]
+EDITS = [
+    (AVATAR + "?Expires=1", "https://files.example/avatars/6.png?Expires=1"),
+    (AVATAR + "?size=1&token=a", AVATAR + "?size=2&token=a"),
+    (AVATAR + "?token=a", "https://other.example/avatars/5.png?token=a"),
+    (AVATAR, AVATAR.upper()),
+    ("is it ?token=a", "is it ?token=b"),
+    ("?token=a", "?token=b"),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SIGNATURES)
+@pytest.mark.parametrize("place", [AVATAR, "/avatars/5.png"], ids=["whole", "relative"])
+def test_another_signature_is_no_edit(place: str, one: str, other: str) -> None:
+    before, after = ({"avatar": f"{place}?{query}", "group": [{"logo": f"{place}?{query}"}]} for query in (one, other))
+    assert items.content_hash(before) == items.content_hash(after)
+
+
+@pytest.mark.parametrize(("one", "other"), EDITS)
+def test_another_place_is_an_edit(one: str, other: str) -> None:
+    assert items.content_hash({"avatar": one}) != items.content_hash({"avatar": other})

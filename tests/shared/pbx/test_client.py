@@ -7,6 +7,7 @@ import json
 import logging
 import socket
 import threading
+import time
 import uuid
 from contextlib import contextmanager
 from dataclasses import replace
@@ -27,6 +28,7 @@ from shared.errors import (
     PbxUnavailable,
     PbxUnreachable,
 )
+from shared.pbx import client as clients
 from shared.pbx.budget.budget import Budget
 from shared.pbx.budget.ledger import Terms
 from shared.pbx.client import Pbx
@@ -150,6 +152,44 @@ def test_a_wrong_parameter_never_leaves_the_house(parameters: dict[str, Any], pb
     with pytest.raises(TypeError, match="Dial"):
         pbx.call("Dial", lane="action", **parameters)
     assert simulator.calls_seen() == []
+
+
+@contextmanager
+def dripping(delay: float) -> Iterator[tuple[str, list[Any]]]:
+    """A server that sends a byte of its answer's body every so many seconds; yields its base URL and who came."""
+    asked, ended = list[Any](), threading.Event()
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def drip(connection: socket.socket) -> None:
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            while not ended.wait(delay):
+                try:
+                    connection.sendall(b" ")
+                except OSError:
+                    return
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, peer = listener.accept()
+            except OSError:
+                return
+            asked.append(peer)
+            threads.append(threading.Thread(target=drip, args=(connection,)))
+            threads[-1].start()
+
+    threads = [threading.Thread(target=serve)]
+    threads[0].start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/api/v2/", asked
+    finally:
+        ended.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        for thread in threads:
+            thread.join(5)
 
 
 FAILURES = [
@@ -508,9 +548,28 @@ def test_connections_are_reused(connect: Callable[..., Pbx]) -> None:
     assert len(peers) == 1
 
 
-@pytest.mark.parametrize(("lane", "attempts"), [("action", 2), ("poll", 4)])
+@pytest.mark.parametrize(("lane", "attempts"), [("action", 1), ("poll", 4)])
 def test_who_waits_for_an_action_is_not_kept_for_long(lane: str, attempts: int, pbx: Pbx, simulator: Simulator) -> None:
     simulator.faults.add("status", status=503, retry_after="25")
     with pytest.raises(PbxUnavailable):
         pbx.call("GetContacts", lane=lane)
     assert len(simulator.calls_seen()) == attempts
+
+
+@pytest.mark.parametrize("delay", [30.0, 0.3], ids=["a PBX that hangs", "a PBX that drips"])
+def test_an_action_ends_at_its_deadline_whatever_the_pbx_does(
+    delay: float, connect: Callable[..., Pbx], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "_PATIENCE", {"action": (1.0, 3.0)})
+    monkeypatch.setattr(clients, "_LONGEST_BUDGET_WAIT", 0.2)
+    monkeypatch.setattr(clients, "_SHORTEST_ATTEMPT", 0.1)
+    with dripping(delay) as (url, asked):
+        began = time.monotonic()
+        with pytest.raises(PbxUnavailable):
+            connect(url).call("GetLostCalls", lane="action")
+        assert time.monotonic() - began < 3.5
+        assert 1 <= len(asked) <= 3
+
+
+def test_an_action_has_twenty_seconds() -> None:
+    assert clients._PATIENCE["action"][1] == 20

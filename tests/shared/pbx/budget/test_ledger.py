@@ -96,7 +96,7 @@ def test_no_window_of_sixty_seconds_holds_more_than_the_limit(seed: int) -> None
         ledger = ledger.at(own, TERMS)
         count = min(ledger.room(lane, own, TERMS), chance.randint(1, 20))
         if count:
-            ledger = ledger.plus(Block(str(moment), own + lane.hold, count))
+            ledger = Ledger((*ledger.blocks, Block(str(moment), own + lane.hold, count)))
             process.left, process.until = count, own + lane.hold
     arrivals.sort()
     assert len(arrivals) > 300
