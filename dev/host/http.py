@@ -80,7 +80,7 @@ class HttpApp:
         if action := self._admin.action(request.method, request.path):
             if not action.anonymous and self._keys and (refused := self._keys.refused_admin(request.key)):
                 return refused
-            return action.answer(request.headers.get("content-type", ""), await _body(request, receive))
+            return action.answer(request.headers.get("content-type", ""), await _body(receive))
         if found := self._routes.find(request.method, request.path):
             return await self._invoke(request, receive, *found)
         if request.path == "/":
@@ -96,7 +96,8 @@ class HttpApp:
             return _NOT_FOUND
         if request.length > self._limit:
             return self._too_large
-        body = await _body(request, receive)
+        # Of a body without an announced length the function sees nothing.
+        body = await _body(receive) if request.length else b""
         call = protos.RpcHttp(
             method=request.method,
             url=request.url,
@@ -109,9 +110,9 @@ class HttpApp:
         return from_returned(outcome.returned) if outcome.succeeded else Answer(status=500)
 
 
-async def _body(request: Request, receive: Receive) -> bytes:
-    """The whole body, empty where its length was not announced; half a body is never one."""
-    parts, more = [], request.length > 0
+async def _body(receive: Receive) -> bytes:
+    """The whole body; half a body is never one."""
+    parts, more = [], True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":

@@ -53,7 +53,7 @@ class Request:
 
     @property
     def length(self) -> int:
-        """The length of the body that was announced; 0 for one that comes in chunks, which is never read."""
+        """The length of the body that was announced; 0 for none and for one that comes in chunks."""
         announced = self.headers.get("content-length", "")
         return int(announced) if announced.isdecimal() else 0
 

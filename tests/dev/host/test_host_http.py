@@ -288,3 +288,9 @@ def test_a_run_by_hand_wants_json(
 ) -> None:
     headers = {"Content-Type": content_type} if content_type else {}
     assert requests.post(f"{plain.url}/admin/functions/{path}", data=body, headers=headers).status_code == status
+
+
+def test_a_run_by_hand_may_come_in_chunks(plain: HostProcess) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = requests.post(f"{plain.url}/admin/functions/echo", data=iter([b"{}"]), headers=headers)
+    assert (answer.status_code, answer.content) == (202, b"")
