@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from dev.simulator import SimulatorProcess
     from dev.subscribers import Subscribers
 
+_PATIENCE_SECONDS = 2
 _LOOK_SECONDS = 0.5
 _QUIET_SECONDS = 45
 _MEDIA = CONTAINERS[:2]
@@ -90,12 +92,21 @@ class Demonstration:
         return fresh
 
     def _first_look(self) -> None:
-        for resource in RESOURCES:
-            requests.post(f"{self._url}/admin/functions/{resource.function}", json={"input": ""}, timeout=30)
-        rows = self._storage.table("checkpoints")
-        while len([row for row in rows.list_entities() if row.get("started")]) < len(RESOURCES):
+        """Wait until each resource was read once; ask for those that the host does not run by itself at its start."""
+        patience = time.monotonic() + _PATIENCE_SECONDS
+        asked: set[str] = set()
+        while missing := self._unread():
+            if time.monotonic() > patience:
+                for function in missing - asked:
+                    requests.post(f"{self._url}/admin/functions/{function}", json={"input": ""}, timeout=30)
+                asked |= missing
             if self._stop.wait(_LOOK_SECONDS):
                 return
+
+    def _unread(self) -> set[str]:
+        rows = self._storage.table("checkpoints").list_entities()
+        read = {row["RowKey"] for row in rows if row.get("started")}
+        return {resource.function for resource in RESOURCES if resource.name not in read}
 
     def _sync(self) -> None:
         answer = requests.post(f"{self._url}/api/ops/webhooks/sync", timeout=60)
