@@ -63,7 +63,7 @@ class Admin:
             return Answer(status=415)
         try:
             text = json.loads(body).get("input")
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             return Answer(status=400)
         if isinstance(text, dict | list):
             return Answer(status=400)

@@ -217,7 +217,7 @@ class QueueListener:
 
 def by_hand(function: Function, text: str) -> tuple[protos.TypedData, dict[str, protos.TypedData]]:
     """What an invocation by the admin route gets: `text` for its trigger, and no message id."""
-    return _data(function, text.encode()), {"Id": protos.TypedData(string="")}
+    return _data(function, text.encode("utf-8", "replace")), {"Id": protos.TypedData(string="")}
 
 
 def _data(function: Function, body: bytes) -> protos.TypedData:

@@ -281,6 +281,9 @@ def test_a_ping_is_answered_and_never_cached(plain: HostProcess, method: str) ->
         ("tick", "", "application/json", 400),
         ("tick", "[]", "application/json", 400),
         ("tick", '{"input": {}}', "application/json", 400),
+        ("tick", "[" * 100_000, "application/json", 400),
+        ("work", '{"input": "\\ud800"}', "application/json; charset=utf-8", 202),
+        ("work", '{"input": null}', "text/json", 202),
     ],
 )
 def test_a_run_by_hand_wants_json(
