@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import function_app
+from dev.host.worker import Function, functions_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +19,14 @@ class Indexed:
 
 
 @cache
+def hosted() -> tuple[Function, ...]:
+    """Every function of the app with its bindings."""
+    return functions_of(function_app.app)
+
+
+@cache
 def functions() -> tuple[Indexed, ...]:
     """Every function of the app."""
-    found = []
-    for function in function_app.app.get_functions():
-        trigger = function.get_trigger().get_dict_repr()
-        methods = frozenset(method.value for method in trigger.get("methods", ()))
-        found.append(Indexed(function.get_function_name(), methods, trigger.get("route", "")))
-    return tuple(found)
+    return tuple(
+        Indexed(one.name, frozenset(one.trigger.get("methods", ())), one.trigger.get("route", "")) for one in hosted()
+    )

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dev.host.routes import first_match
 from shared.events.table import EVENTS, find_event
 from shared.storage.rows import LARGEST_ID
-from tests.indexed import Indexed, functions
+from tests.indexed import Indexed, functions, hosted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +65,13 @@ def overlap(one: Indexed, other: Indexed) -> bool:
 
 def test_no_function_takes_what_a_later_one_is_for() -> None:
     assert taken(http_functions()) == []
+
+
+def test_the_host_runs_each_function_for_its_own_paths() -> None:
+    for one in http_functions():
+        for path in examples(one):
+            runs = {first_match(hosted(), method, f"/api/{path}") for method in one.methods}
+            assert runs == {one.name}, path
 
 
 def test_no_path_fits_two_functions() -> None:
