@@ -90,7 +90,8 @@ def check(operation: Operation, given: Given) -> dict[str, Any]:
 
     Numbers come back exact, phone numbers as digits with or without a plus, times in UTC. Parameters that the
     operation does not know are ignored, but an empty value is wrong: a filter whose variable is empty would let all
-    through. Raises TooLarge, NotJson, or Invalid with each field that does not fit and why.
+    through. A value with a default is no filter, and empty means that there is none. Raises TooLarge, NotJson, or
+    Invalid with each field that does not fit and why.
     """
     values: dict[str, Any] = {}
     wrong: list[FieldError] = []
@@ -99,7 +100,7 @@ def check(operation: Operation, given: Given) -> dict[str, Any]:
     for parameter in operation.parameters:
         raw = parts[parameter.where].get(parameter.name)
         try:
-            if raw is None:
+            if raw is None or (raw == "" and parameter.default is not None):
                 if parameter.required and parameter.default is None:
                     raise ValueError("it is required")
                 continue
@@ -135,13 +136,20 @@ def _read(parameter: Parameter, raw: Any) -> Any:
 
 
 def _text(parameter: Parameter, raw: Any) -> str:
-    """What came as JSON, in the form that a query has; a number where a text is expected is not one."""
+    """
+    What came as JSON, in the form that a query has.
+
+    A whole number may be a text too, which is what an expression between other words yields; a number where a text is
+    expected is not one.
+    """
     if parameter.where != "body":
         return str(raw)
     if parameter.type != "integer":
         if not isinstance(raw, str):
             raise ValueError("a text is expected")
         return raw
+    if isinstance(raw, str):
+        return raw.strip()
     whole = isinstance(raw, float) and raw.is_integer() and abs(raw) <= _LARGEST_EXACT_FLOAT
     if isinstance(raw, bool) or not (isinstance(raw, int) or whole):
         raise ValueError("a whole number is expected")

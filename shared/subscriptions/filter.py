@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
-from shared.phones import dialled, e164
+from shared.phones import cleaned, dialled, e164
 from shared.storage.rows import LARGEST_ID
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Criteria(BaseModel):
     def _digits(cls, text: str | None) -> str | None:
         if text is None:
             return None
-        plain = re.sub(r"[ .()-]", "", text)
+        plain = re.sub(r"[ .()-]", "", cleaned(text))
         if not re.fullmatch(PREFIX_PATTERN[:-1] + r"\Z", plain):
             raise ValueError("how a phone number begins is expected, such as +371")
         return f"+{plain[2:]}" if plain.startswith("00") else plain

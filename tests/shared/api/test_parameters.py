@@ -37,6 +37,9 @@ def reasons(row: Operation, given: Given) -> dict[str, str]:
         (" 37127771153", "37127771153"),
         ("+371 27 77-11.53", "+37127771153"),
         ("(+371) 27771153", None),
+        ("\u202a+371\u00a027771153\u202c", "+37127771153"),
+        ("tel:+371-2777-1153", "+37127771153"),
+        ("\u200b2777\u200b1153", "27771153"),
         ("112", "112"),
         ("12", None),
         ("1234567890123456", None),
@@ -125,9 +128,16 @@ def test_unknown_parameters_are_left_out() -> None:
     assert check(CALLS, Given(query={"code": "k", "page": "2", "direction": "in"})) == {"direction": "in"}
 
 
-@pytest.mark.parametrize("name", [parameter.name for parameter in CALLS.parameters])
+@pytest.mark.parametrize("name", [parameter.name for parameter in CALLS.parameters if parameter.default is None])
 def test_an_empty_filter_is_not_no_filter(name: str) -> None:
     assert reasons(CALLS, Given(query={name: ""})) == {name: "it is empty"}
+
+
+@pytest.mark.parametrize("row", [row for row in OPERATIONS if row.path.startswith("trigger/")], ids=lambda row: row.id)
+def test_an_empty_state_is_none(row: Operation) -> None:
+    (state,) = [parameter.name for parameter in row.parameters if parameter.default is not None]
+    assert check(row, Given(query={state: ""})) == {}
+    assert state in reasons(row, Given(query={state: " "}))
 
 
 @pytest.mark.parametrize("row", [row for row in OPERATIONS if row.path.endswith("_id}")], ids=lambda row: row.id)
@@ -145,7 +155,13 @@ def test_every_id_in_a_path_is_checked(row: Operation, text: str) -> None:
         ({"destination": 27771153}, "destination"),
         ({"destination": ["27771153"]}, "destination"),
         ({"contactID": None}, "contactID"),
-        ({"contactID": "966"}, "contactID"),
+        ({"contactID": "anna"}, "contactID"),
+        ({"contactID": "9 66"}, "contactID"),
+        ({"contactID": "966,967"}, "contactID"),
+        ({"contactID": "0"}, "contactID"),
+        ({"contactID": " "}, "contactID"),
+        ({"contactID": ""}, "contactID"),
+        ({"contactID": ["966"]}, "contactID"),
         ({"contactID": True}, "contactID"),
         ({"contactID": 1.5}, "contactID"),
         ({"contactID": 1e300}, "contactID"),
@@ -161,6 +177,11 @@ def test_a_body_is_checked_field_by_field(body: dict[str, Any], field: str) -> N
 
 def test_a_body_keeps_large_ids_exact() -> None:
     assert check(DIAL, dial(contactID=LARGEST_ID)) == {"destination": "27771153", "contactID": LARGEST_ID}
+
+
+@pytest.mark.parametrize("written", [966, "966", " 966 ", 966.0, "00966"], ids=repr)
+def test_an_id_in_a_body_may_be_a_text(written: Any) -> None:
+    assert check(DIAL, dial(contactID=written)) == {"destination": "27771153", "contactID": 966}
 
 
 @pytest.mark.parametrize(
