@@ -191,6 +191,7 @@ class StoredAudio(Data):
     size: Identifier
     contentType: str
     storedAt: Moment
+    incomplete: bool | None = None
 
 
 class StoredRecording(StoredAudio, Recording):

@@ -1,4 +1,4 @@
-"""Media in Blob Storage: staged in blocks, and visible under its name only when it is whole."""
+"""Media in Blob Storage: staged in blocks, and visible under its name only when it is all there."""
 
 from __future__ import annotations
 
@@ -6,73 +6,31 @@ import base64
 import hashlib
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import MediaNotReady
-from shared.media.audio import HEAD_BYTES, Audio, sniff
+from shared.media.audio import HEAD_BYTES, kind_of
+from shared.media.containers import TAIL_BYTES, extent, is_whole
+from shared.media.description import INCOMPLETE
 from shared.storage.account import BLOCK_BYTES
 from shared.times import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
     from azure.storage.blob import BlobClient, BlobProperties, ContainerClient
 
+    from shared.media.audio import Audio
+    from shared.media.description import Description
     from shared.media.download import Download
     from shared.storage.account import Storage
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Description:
-    """What is known of a file besides its bytes; `started` is the call's start in UTC."""
-
-    kind: str
-    container: str
-    id: int
-    call_id: int | None
-    contact_id: int | None
-    direction: str | None
-    started: datetime
-    attempts: int
-    event: str
-
-    @property
-    def stem(self) -> str:
-        """What the names of all its blobs begin with: the call's UTC date, then the PBX's id."""
-        return f"{self.started:%Y/%m/%d}/{self.id}"
-
-    def name(self, audio: Audio, mark: str = "") -> str:
-        """The blob's name: its stem, and what kind of audio it is."""
-        return f"{self.stem}{mark}.{audio.extension}"
-
-    def metadata(self, sha256: str, size: int) -> dict[str, str]:
-        """What stands in the blob's metadata: never a phone number."""
-        known: dict[str, Any] = {
-            "sha256": sha256,
-            "size": size,
-            "sourceId": self.id,
-            "callID": self.call_id,
-            "contactID": self.contact_id,
-            "direction": self.direction,
-            "callStarted": iso(self.started),
-            "attempts": self.attempts,
-            "event": self.event,
-        }
-        return {name: str(value) for name, value in known.items() if value not in (None, "")}
-
-    def tags(self) -> dict[str, str]:
-        """What blobs can be searched by."""
-        known: dict[str, Any] = {
-            "kind": self.kind,
-            "sourceId": self.id,
-            "callID": self.call_id,
-            "contactID": self.contact_id,
-            "direction": self.direction,
-            "date": f"{self.started:%Y-%m-%d}",
-        }
-        return {name: str(value) for name, value in known.items() if value not in (None, "")}
+# What is looked at of a file's begin: where its container says how long it is.
+_HEAD = 256 * 1024
+# A file is far shorter than its call where more than half of it, and more than so many seconds, are missing.
+_MISSING_SECONDS = 5
 
 
 class OtherBytes(Exception):
@@ -84,111 +42,171 @@ class OtherBytes(Exception):
 
 
 def store(
-    storage: Storage, description: Description, file: Download, *, before: Callable[[str], None] | None = None
+    storage: Storage,
+    description: Description,
+    file: Download,
+    *,
+    final: bool = False,
+    before: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """
     Keep a file under its name; returns where it is and what it is.
 
-    `before` is told the name before the blob is there. The same bytes again write nothing; raises OtherBytes when
-    others stand there. Raises MediaNotReady when the file is empty, no audio or cut short; then nothing of it is
-    visible.
+    `before` is given the name before the blob is there. The same bytes again write nothing; raises OtherBytes when
+    others stand there. Raises MediaNotReady when the file is empty, no audio, cut short, or holds less than its
+    container declares; then nothing of it is visible. A `final` look keeps such a container as it is. What is kept so,
+    or plays far shorter than its call, is marked `incomplete`, and more bytes that come later take its place.
     """
-    return _store(storage, description, file, "", before)
+    return _store(storage, description, file, "", final, before)
 
 
 def store_beside(storage: Storage, description: Description, file: Download, sha256: str) -> dict[str, Any]:
     """Keep other bytes of the same id under a name of their own, beside the first; raises as `store` does."""
-    return _store(storage, description, file, f".{sha256[:12]}", None)
+    return _store(storage, description, file, f".{sha256[:12]}", True, None)
 
 
-def _store(
-    storage: Storage, description: Description, file: Download, mark: str, before: Callable[[str], None] | None
+@dataclass(slots=True)
+class _Read:
+    """A file as it is read: its first block, digest, and what is looked at of its begin and end."""
+
+    first: bytes | None
+    digest: Any
+    head: bytes
+    tail: bytes
+    ids: list[str] = field(default_factory=list)
+
+    @classmethod
+    def begin(cls, first: bytes) -> _Read:
+        return cls(first, hashlib.sha256(first), first[:_HEAD], first[-TAIL_BYTES:])
+
+    def add(self, block: bytes) -> None:
+        self.digest.update(block)
+        self.tail = (self.tail + block)[-TAIL_BYTES:] if len(block) < TAIL_BYTES else block[-TAIL_BYTES:]
+
+    @property
+    def sha256(self) -> str:
+        return str(self.digest.hexdigest())
+
+
+def _store(  # noqa: PLR0917 - what both ways of storing differ in
+    storage: Storage,
+    description: Description,
+    file: Download,
+    mark: str,
+    final: bool,
+    before: Callable[[str], None] | None,
 ) -> dict[str, Any]:
     first = file.read(BLOCK_BYTES)
-    audio = sniff(first[:HEAD_BYTES])
-    if audio is None:
-        raise MediaNotReady("no audio" if first else "empty")
+    if not first:
+        raise MediaNotReady("empty")
+    audio = kind_of(first[:HEAD_BYTES], file.content_type)
     container = storage.container(description.container)
     blob = container.get_blob_client(description.name(audio, mark))
     if before:
         before(blob.blob_name)
-    digest, long = hashlib.sha256(first), len(first) == BLOCK_BYTES
+    read = _Read.begin(first)
     # All that is kept of this id, as whatever kind of audio.
     kept = list(container.list_blobs(name_starts_with=description.stem + ".", include=["metadata"]))
-    if kept and not mark:
+    replaced = next((one for one in kept if one.name == blob.blob_name and INCOMPLETE in (one.metadata or {})), None)
+    if kept and not mark and replaced is None:
         # What is there already is compared, not staged.
-        while long and (block := file.read(BLOCK_BYTES)):
-            digest.update(block)
-        return _among(container, kept, digest.hexdigest())
-    content: bytes | list[Any] = first
-    if long:
+        while len(first) == BLOCK_BYTES and (block := file.read(BLOCK_BYTES)):
+            read.add(block)
+        return _among(container, kept, read.sha256)
+    if len(first) == BLOCK_BYTES:
         # Handed over, not lent: kept here, it would stay in memory until the end.
-        head = [first]
-        del first, content
-        content = _stage(blob, head, file, digest)
-    return _write(blob, content, audio, description.metadata(digest.hexdigest(), file.size), description.tags())
+        del first
+        _stage(blob, read, file)
+    incomplete = _lacking(description, audio, read, file.size, final)
+    if replaced is not None and (replaced.size or 0) >= file.size:
+        return _stored(blob, replaced)
+    return _write(
+        blob, read, audio, description.metadata(read.sha256, file.size, incomplete), description.tags(), replaced
+    )
+
+
+def _lacking(description: Description, audio: Audio, read: _Read, size: int, final: bool) -> str:
+    """What a file lacks, in a word for its metadata; raises MediaNotReady where it may still come."""
+    found = extent(audio.content_type, read.head, size, read.tail)
+    if not is_whole(found, size):
+        if not final:
+            raise MediaNotReady("no audio in it yet" if size <= found.start else "less than its container declares")
+        return "container"
+    wanted, there = description.seconds or 0, found.seconds
+    if there is not None and there < wanted / 2 and wanted - there > _MISSING_SECONDS:
+        return "short"
+    return ""
 
 
 def _among(container: ContainerClient, kept: Iterable[BlobProperties], sha256: str) -> dict[str, Any]:
     """The one of these bytes; raises OtherBytes where none of them is."""
     for properties in kept:
         if (properties.metadata or {}).get("sha256") == sha256:
-            return _compared(container.get_blob_client(properties.name), properties, sha256)
+            return _stored(container.get_blob_client(properties.name), properties)
     raise OtherBytes(sha256)
 
 
-def _write(
-    blob: BlobClient, content: bytes | list[Any], audio: Audio, metadata: dict[str, str], tags: dict[str, str]
+def _write(  # noqa: PLR0917 - all that goes into one request
+    blob: BlobClient,
+    read: _Read,
+    audio: Audio,
+    metadata: dict[str, str],
+    tags: dict[str, str],
+    replaced: BlobProperties | None,
 ) -> dict[str, Any]:
-    """Put or commit it all at once, unless something is there already."""
+    """Put or commit it all at once, unless something else is there by now."""
     from azure.core import MatchConditions
-    from azure.core.exceptions import ResourceExistsError
-    from azure.storage.blob import ContentSettings
+    from azure.core.exceptions import ResourceExistsError, ResourceModifiedError
+    from azure.storage.blob import BlobBlock, ContentSettings
 
     settings = ContentSettings(content_type=audio.content_type)
     options: dict[str, Any] = {"metadata": metadata, "tags": tags, "content_settings": settings}
+    if replaced is None:
+        options["match_condition"] = MatchConditions.IfMissing
+    else:
+        options |= {"etag": replaced.etag, "match_condition": MatchConditions.IfNotModified}
     try:
-        if isinstance(content, bytes):
-            written = blob.upload_blob(content, overwrite=False, **options)
+        if read.first is not None:
+            written = blob.upload_blob(read.first, overwrite=True, **options)
         else:
-            written = blob.commit_block_list(content, match_condition=MatchConditions.IfMissing, **options)
-    except ResourceExistsError:
-        return _compared(blob, blob.get_blob_properties(), metadata["sha256"])
-    return _stored(blob, metadata["sha256"], int(metadata["size"]), audio.content_type, written["last_modified"])
+            written = blob.commit_block_list([BlobBlock(block_id=id) for id in read.ids], **options)
+    except (ResourceExistsError, ResourceModifiedError):
+        # Somebody else's copy came first, or a policy lets nothing take its place.
+        there = blob.get_blob_properties()
+        if there.metadata.get("sha256") != read.sha256:
+            raise OtherBytes(read.sha256) from None
+        return _stored(blob, there)
+    return _place(blob, metadata, audio.content_type, written["last_modified"])
 
 
-def _stage(blob: BlobClient, head: list[bytes], file: Download, digest: Any) -> list[Any]:
-    """Stage the block in `head`, which is taken out of it, and all others, each while the next one is read."""
-    from azure.storage.blob import BlobBlock
-
+def _stage(blob: BlobClient, read: _Read, file: Download) -> None:
+    """Stage the first block, which is taken out of `read`, and all others, each while the next one is read."""
     # Block ids are our own, whoever else is copying.
     nonce = uuid.uuid4().hex[:8]
-    ids: list[str] = []
-    block = head.pop()
+    block, read.first = read.first or b"", None
     with ThreadPoolExecutor(1) as pool:
         while block:
-            ids.append(base64.b64encode(f"{nonce}-{len(ids):06d}".encode()).decode())
-            staging = pool.submit(blob.stage_block, ids[-1], block, length=len(block))
+            read.ids.append(base64.b64encode(f"{nonce}-{len(read.ids):06d}".encode()).decode())
+            staging = pool.submit(blob.stage_block, read.ids[-1], block, length=len(block))
             block = file.read(BLOCK_BYTES)
-            digest.update(block)
+            if block:
+                read.add(block)
             staging.result()
-    return [BlobBlock(block_id=id) for id in ids]
 
 
-def _compared(blob: BlobClient, properties: BlobProperties, sha256: str) -> dict[str, Any]:
-    if properties.metadata.get("sha256") != sha256:
-        raise OtherBytes(sha256)
-    kind, at = properties.content_settings.content_type, properties.creation_time
-    return _stored(blob, sha256, properties.size, kind or "", at)
+def _stored(blob: BlobClient, properties: BlobProperties) -> dict[str, Any]:
+    kind = properties.content_settings.content_type or ""
+    return _place(blob, properties.metadata or {}, kind, properties.creation_time)
 
 
-def _stored(blob: BlobClient, sha256: str, size: int, content_type: str, at: datetime) -> dict[str, Any]:
-    return {
+def _place(blob: BlobClient, metadata: Mapping[str, str], content_type: str, at: datetime) -> dict[str, Any]:
+    place: dict[str, Any] = {
         "blobUrl": blob.url,
         "container": blob.container_name,
         "blobName": blob.blob_name,
-        "sha256": sha256,
-        "size": size,
+        "sha256": metadata["sha256"],
+        "size": int(metadata["size"]),
         "contentType": content_type,
         "storedAt": iso(at),
     }
+    return place | ({INCOMPLETE: True} if metadata.get(INCOMPLETE) else {})

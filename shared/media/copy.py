@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import (
@@ -14,14 +13,17 @@ from shared.errors import (
     MediaNotReady,
     MediaRefused,
     PbxError,
-    PbxThrottled,
+    PbxNotFound,
+    PbxRetriable,
     Unprocessable,
 )
 from shared.events.receive import submit
+from shared.identifiers import identifier
 from shared.json_bodies import encode
-from shared.media import blobs, deletions
-from shared.media.blobs import Description
+from shared.media import blobs, deletions, records
+from shared.media.description import INCOMPLETE, Description
 from shared.media.download import Patience, download
+from shared.media.table import media_named
 from shared.storage import dead_letters
 from shared.storage.messages import send
 from shared.times import call_start, iso, now, parse_time
@@ -30,132 +32,125 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shared.bridge import Bridge
+    from shared.media.records import Record
+    from shared.media.table import Media
 
 logger = logging.getLogger(__name__)
 
 QUEUE = "media"
-# Seconds until each next try of a file that is not ready; after the last one it is a dead letter.
+# Seconds until each next look at a file that is not ready, or that seems too short; after the last one it is kept as it
+# is, or becomes a dead letter where there is no audio to keep.
 DELAYS = (5, 30, 120, 600, 3600, 21600, 86400)
-# Waiting for the PBX's budget is no try of the file, but it ends too.
-_LONGEST_WAIT = 300
-_WAITS = 500
+# So many tries use the address that came with the event; addresses expire, so later ones ask for the one of now.
+_OWN_ADDRESS = 2
+# What the event lacks is polled within a minute or two; then it is said without.
+_LOOK_SECONDS, _LOOKS = 20, 8
 _LATE_SECONDS = 3600
 # What may stand in a blob's metadata and tags, whatever the PBX says.
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Media:
-    """
-    A row: a kind of media, where it is kept, how the PBX is asked for it, and the event that tells it is stored.
-
-    `deletable` is what the PBX tells us of when a user deletes it there.
-    """
-
-    name: str
-    container: str
-    operation: str
-    parameter: str
-    url: str
-    stored: str
-    deletable: bool = False
-
-    @property
-    def id(self) -> str:
-        """The PBX's name of its id."""
-        return f"{self.name}ID"
-
-
-MEDIA: tuple[Media, ...] = (
-    Media(
-        name="recording",
-        container="recordings",
-        operation="GetCallRecordingByID",
-        parameter="record_id",
-        url="recordingURL",
-        stored="RecordingStored",
-    ),
-    Media(
-        name="voicemail",
-        container="voicemails",
-        operation="GetVoicemailByID",
-        parameter="voicemail_id",
-        url="messageURL",
-        stored="VoicemailStored",
-        deletable=True,
-    ),
-)
-_BY_NAME = {row.name: row for row in MEDIA}
 
 
 def copy(bridge: Bridge, message: Mapping[str, Any]) -> None:
     """
     Do what a message of queue `media` asks: copy a file (`action` copy), or mark or delete our copy (withdraw).
 
-    A file that is not ready is asked for again by a delayed message, seven times over a day and more; then, or at
-    once where it must not be fetched, the message becomes a dead letter. Doing it twice changes nothing. Raises
-    Unprocessable for a message that is none, and StorageUnavailable and the like for the queue to try again.
+    A file that is not all there is looked at again by a delayed message, seven times over a day and more. Then what
+    there is of it is kept and marked; without any audio, or at once where it must not be fetched, the message becomes
+    a dead letter. Doing it twice changes nothing. Raises Unprocessable for a message that is none, and what can be
+    waited for: StorageUnavailable, BudgetExhausted, PbxRetriable.
     """
     try:
-        media, id, received = _BY_NAME[message["kind"]], int(message["id"]), parse_time(message["received"])
+        media, id, received = media_named(message["kind"]), int(message["id"]), parse_time(message["received"])
         action = {"copy": _copy, "withdraw": _withdraw}[message["action"]]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Unprocessable("the message asks for no media") from error
-    age = (now() - received).total_seconds()
     try:
         action(bridge, media, id, message)
     except (MediaRefused, Unprocessable) as error:
-        _dead_letter(bridge, message, str(error))
+        _dead_letter(bridge, media, message, str(error))
     except Invalid as error:
-        # The file is kept, but the event that tells it would carry what no reader expects.
-        _dead_letter(bridge, message, f"does not fit: {', '.join(field.path for field in error.fields)}")
-    except (BudgetExhausted, PbxThrottled) as error:
-        _wait(bridge, message, error.retry_after)
+        # The file is kept, but the event that announces it would carry what no reader expects.
+        _dead_letter(bridge, media, message, f"does not fit: {', '.join(field.path for field in error.fields)}")
+    except (BudgetExhausted, PbxRetriable):
+        raise
     except (MediaError, PbxError) as error:
-        logger.info("%s %d is not ready, try %d", media.name, id, int(message.get("attempt", 0)) + 1)
-        if age > _LATE_SECONDS:
+        reason = error.reason if isinstance(error, MediaError) else type(error).__name__
+        logger.info("%s %d is not ready, try %d: %s", media.name, id, _attempt(message) + 1, reason)
+        age = (now() - received).total_seconds()
+        if age > _LATE_SECONDS and not message.get("kept"):
             logger.warning("signal media_waiting kind=%s id=%d seconds=%d", media.name, id, age)
-        _try_later(bridge, message, error)
+        if not _look_again(bridge, message, reason):
+            _give_up(bridge, media, id, message, reason)
 
 
 def _copy(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any]) -> None:
-    storage, mirror = bridge.storage, bridge.settings.mirror_voicemail_deletes
-    if media.deletable and mirror and deletions.deleted_at(storage, media.name, id):
-        return
-    record = bridge.pbx.call(media.operation, lane="media", **{media.parameter: id})
-    url = record.get(media.url)
-    if str(record.get(media.id) or id) != str(id):
-        raise MediaNotReady("another record")
-    if not url:
-        raise MediaNotReady("no address yet")
-    description = _describe(media, id, record, message)
-    stored = _fetch(bridge, media, description, str(url).strip())
-    if media.deletable and (when := deletions.deleted_at(storage, media.name, id)):
-        deletions.withdraw(storage, media.name, media.container, id, when=when, delete=mirror)
-        if mirror:
+    record, stored = records.known(message.get("record") or {}), message.get("stored")
+    if stored is None:
+        if media.deletable and bridge.settings.mirror_voicemail_deletes and _deleted_at(bridge, media, id):
             return
-    told = {name: value for name, value in record.items() if name != media.url}
-    told |= {media.id: id, "callID": description.call_id, **stored}
-    submit(storage, bridge.settings, media.stored, told, origin="bridge")
+        try:
+            record, stored = _stored(bridge, media, id, message, record)
+        except (MediaNotReady, PbxNotFound):
+            if media.deletable and _deleted_at(bridge, media, id):
+                logger.info("%s %d was deleted before it was copied", media.name, id)
+                return
+            raise
+        if _is_withdrawn(bridge, media, id):
+            return
+    _announce(bridge, media, id, {**message, "record": record}, stored)
 
 
-def _fetch(bridge: Bridge, media: Media, description: Description, url: str) -> dict[str, Any]:
+def _stored(
+    bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], record: Record
+) -> tuple[Record, dict[str, Any]]:
+    """The record that the file came by, and where it is now; a file that seems too short is looked at again."""
+    if media.url in record and _attempt(message) < _OWN_ADDRESS:
+        try:
+            return record, _fetch(bridge, media, id, message, record)
+        except MediaRefused as error:
+            # Anybody can post an event; the PBX's own word is the last one.
+            logger.warning("%s %d came with an address that is not used: %s", media.name, id, error)
+    record = record | records.asked(bridge, media, id)
+    if media.url not in record:
+        raise MediaNotReady("no address yet")
+    return record, _fetch(bridge, media, id, message, record)
+
+
+def _fetch(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], record: Record) -> dict[str, Any]:
     def note(blob: str) -> None:
         if media.deletable:
-            deletions.note_copy(bridge.storage, media.name, description.id, blob)
+            deletions.note_copy(bridge.storage, media.name, id, blob)
 
-    key, patience = bridge.pbx.headers(), Patience()
+    description = _describe(media, id, record, message)
+    url, key, patience = str(record[media.url]).strip(), bridge.pbx.headers(), Patience()
     try:
         with download(url, bridge.settings, key, patience) as file:
-            return blobs.store(bridge.storage, description, file, before=note)
+            stored = blobs.store(bridge.storage, description, file, final=_is_last(message), before=note)
     except blobs.OtherBytes as other:
-        logger.warning("signal media_conflict kind=%s id=%d: both are kept", description.kind, description.id)
+        logger.warning("signal media_conflict kind=%s id=%d: both are kept", media.name, id)
         with download(url, bridge.settings, key, patience) as file:
             return blobs.store_beside(bridge.storage, description, file, other.sha256)
+    if stored.get(INCOMPLETE):
+        again = {**message, "kept": True}
+        if not _look_again(bridge, again, "incomplete"):
+            _give_up(bridge, media, id, again, "incomplete")
+    return stored
 
 
-def _describe(media: Media, id: int, record: Mapping[str, Any], message: Mapping[str, Any]) -> Description:
-    call_id = _number(record.get("callID")) or _number(message.get("callID"))
+def _announce(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+    looks = int(message.get("looks", 0))
+    record, found = records.completed(bridge, media, id, message["record"])
+    if not found and looks < _LOOKS:
+        again = {**message, "stored": stored, "looks": looks + 1}
+        send(bridge.storage, QUEUE, again, name=name_of(message), delay=_LOOK_SECONDS)
+        return
+    fields = {name: value for name, value in record.items() if name != media.url}
+    fields |= {media.id: id, "callID": _call_id(record, message), **stored}
+    submit(bridge.storage, bridge.settings, media.stored, fields, origin="bridge")
+
+
+def _describe(media: Media, id: int, record: Record, message: Mapping[str, Any]) -> Description:
+    call_id = _call_id(record, message)
     try:
         started = parse_time(str(record.get("callStarted") or ""))
     except ValueError:
@@ -166,19 +161,29 @@ def _describe(media: Media, id: int, record: Mapping[str, Any], message: Mapping
         container=media.container,
         id=id,
         call_id=call_id,
-        contact_id=_number(record.get("contactID")),
+        contact_id=identifier(record.get("contactID")),
         direction=direction if _WORD.fullmatch(direction) else None,
         started=started,
-        attempts=int(message.get("attempt", 0)) + 1,
+        attempts=_attempt(message) + 1,
         event=str(message.get("event", "")),
+        seconds=identifier(record.get(media.seconds)),
     )
 
 
-def _number(value: Any) -> int | None:
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        return None
+def _call_id(record: Mapping[str, Any], message: Mapping[str, Any]) -> int | None:
+    return identifier(record.get("callID")) or identifier(message.get("callID"))
+
+
+def _deleted_at(bridge: Bridge, media: Media, id: int) -> str | None:
+    return deletions.deleted_at(bridge.storage, media.name, id)
+
+
+def _is_withdrawn(bridge: Bridge, media: Media, id: int) -> bool:
+    """Whether the copy that was just made is deleted again; one that is only marked is announced all the same."""
+    when, delete = _deleted_at(bridge, media, id) if media.deletable else None, bridge.settings.mirror_voicemail_deletes
+    if when:
+        deletions.withdraw(bridge.storage, media.name, media.container, id, when=when, delete=delete)
+    return bool(when) and delete
 
 
 def _withdraw(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any]) -> None:
@@ -187,33 +192,41 @@ def _withdraw(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any])
     deletions.withdraw(bridge.storage, media.name, media.container, id, when=when, delete=delete)
 
 
-def _try_later(bridge: Bridge, message: Mapping[str, Any], error: MediaError | PbxError) -> None:
-    attempt = int(message.get("attempt", 0))
-    reason = error.reason if isinstance(error, MediaError) else type(error).__name__
-    if attempt >= len(DELAYS):
-        _dead_letter(bridge, message, reason)
-        return
+def _attempt(message: Mapping[str, Any]) -> int:
+    return int(message.get("attempt", 0))
+
+
+def _is_last(message: Mapping[str, Any]) -> bool:
+    return _attempt(message) >= len(DELAYS)
+
+
+def _look_again(bridge: Bridge, message: Mapping[str, Any], reason: str) -> bool:
+    """Have the file looked at again later; False where this was the last time."""
+    if _is_last(message):
+        return False
     # Put back before the host deletes this one: dying in between leaves two, never none.
-    again = {**message, "attempt": attempt + 1, "reason": reason, "last": iso(now())}
-    send(bridge.storage, QUEUE, again, name=_name(message), delay=DELAYS[attempt])
+    again = {**message, "attempt": _attempt(message) + 1, "reason": reason, "last": iso(now())}
+    send(bridge.storage, QUEUE, again, name=name_of(message), delay=DELAYS[_attempt(message)])
+    return True
 
 
-def _wait(bridge: Bridge, message: Mapping[str, Any], seconds: int | None) -> None:
-    waits = int(message.get("waits", 0))
-    if waits >= _WAITS:
-        _dead_letter(bridge, message, "the PBX's budget of calls stays used up")
-        return
-    delay = min(max(seconds or DELAYS[0], 1), _LONGEST_WAIT)
-    send(bridge.storage, QUEUE, {**message, "waits": waits + 1}, name=_name(message), delay=delay)
+def _give_up(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], reason: str) -> None:
+    if message.get("kept"):
+        logger.warning("signal media_incomplete kind=%s id=%d: what there is of it is kept", media.name, id)
+    else:
+        _dead_letter(bridge, media, message, reason)
 
 
-def _dead_letter(bridge: Bridge, message: Mapping[str, Any], reason: str) -> None:
-    attempts = int(message.get("attempt", 0)) + 1
-    name = _name(message)
+def _dead_letter(bridge: Bridge, media: Media, message: Mapping[str, Any], reason: str) -> None:
+    # Without the address, which is a secret and will have expired: a replay asks for the one of then.
+    record = {name: value for name, value in (message.get("record") or {}).items() if name != media.url}
+    body = encode({**message, **({"record": record} if "record" in message else {})})
+    attempts = _attempt(message) + 1
     dead_letters.dead_letter(
-        bridge.storage, kind="media", id=name, reason=reason, body=encode(message), attempts=attempts
+        bridge.storage, kind="media", id=name_of(message), reason=reason, body=body, attempts=attempts
     )
 
 
-def _name(message: Mapping[str, Any]) -> str:
-    return f"{message['kind']}-{message['id']}"
+def name_of(message: Mapping[str, Any]) -> str:
+    """The work that a message asks for, as the name of its dead letter and payload."""
+    return f"{message['kind']}-{message['id']}-{message['action']}"

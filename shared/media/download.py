@@ -45,7 +45,10 @@ class Download:
         # What was waited for lately, and what came in that time.
         self._waited, self._came = 0.0, 0
         length = response.headers.get("Content-Length", "")
-        self._expected = int(length) if length.isascii() and length.isdecimal() else None
+        # The length of what is packed says nothing of what comes out of it.
+        counts = length.isascii() and length.isdecimal() and not response.headers.get("Content-Encoding")
+        self._expected = int(length) if counts else None
+        self.content_type = response.headers.get("Content-Type", "")
         self.size = 0
 
     def read(self, size: int) -> bytes:
@@ -59,6 +62,8 @@ class Download:
             while left and (part := self._part(min(left, _READ_BYTES))):
                 parts.append(part)
                 left -= len(part)
+        except urllib3.exceptions.DecodeError:
+            raise MediaNotReady("packed in an unknown way") from None
         except (urllib3.exceptions.HTTPError, OSError):
             raise MediaNotReady("cut short") from None
         self.size += size - left
@@ -68,7 +73,7 @@ class Download:
 
     def _part(self, size: int) -> bytes:
         began = time.monotonic()
-        part: bytes = self._raw.read1(size)
+        part: bytes = self._raw.read1(size, decode_content=True)
         ended, patience = time.monotonic(), self._patience
         self._waited, self._came = self._waited + ended - began, self._came + len(part)
         if ended > patience.until:

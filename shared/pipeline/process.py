@@ -65,6 +65,7 @@ def _ask_for_media(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool:
         "action": "copy" if event.type.announces else "withdraw",
         "event": event.id,
         "callID": getattr(event.data, "callID", None),
+        "record": event.envelope["data"],
         "received": iso(event.received),
         "first": iso(event.received),
         "attempt": 0,

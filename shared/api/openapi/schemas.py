@@ -45,6 +45,7 @@ _EVENT_FIELDS: Mapping[str, str] = {
     "sha256": "SHA-256 of the audio in hexadecimal digits.",
     "size": "Size of the audio in bytes.",
     "contentType": "Kind of audio, such as audio/mpeg.",
+    "incomplete": "True where less audio came than there should be; more may come later.",
     "callID": "Unique ID of the call.",
 }
 

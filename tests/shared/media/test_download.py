@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 import traceback
+import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -174,10 +175,30 @@ def test_a_host_that_is_gone_is_not_ready(server: RawServer, settings: Settings)
         fetch(server, settings)
 
 
-def test_a_packed_file_is_handed_on_as_it_is(server: RawServer, settings: Settings) -> None:
-    packed = gzip.compress(AUDIO)
-    server.answers.append(fixed(head("Content-Encoding: gzip", f"Content-Length: {len(packed)}"), packed))
-    assert fetch(server, settings) == packed
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_packing_for_the_way_is_undone(encoding: str, server: RawServer, settings: Settings) -> None:
+    packed = gzip.compress(AUDIO) if encoding == "gzip" else zlib.compress(AUDIO)
+    server.answers.append(fixed(head(f"Content-Encoding: {encoding}", f"Content-Length: {len(packed)}"), packed))
+    assert fetch(server, settings) == AUDIO
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [(gzip.compress(AUDIO)[:-400], "cut short"), (AUDIO, "packed in an unknown way")],
+    ids=["cut", "not packed"],
+)
+def test_what_does_not_unpack_is_not_ready(body: bytes, reason: str, server: RawServer, settings: Settings) -> None:
+    whole = len(gzip.compress(AUDIO)) if reason == "cut short" else len(body)
+    server.answers.append(fixed(head("Content-Encoding: gzip", f"Content-Length: {whole}"), body))
+    with pytest.raises(MediaNotReady, match=reason):
+        fetch(server, settings)
+
+
+def test_an_address_is_asked_for_as_it_was_given(server: RawServer, settings: Settings) -> None:
+    server.answers.append(fixed(head("Content-Length: 3"), b"ID3"))
+    with download(f"{server.url}%2F%7Ea//b|c[1]?sig=a%2Fb+c", settings, KEY) as file:
+        file.read(3)
+    assert server.asked[0].split(b" ")[1] == b"/files/c2VjcmV0%2F%7Ea//b|c[1]?sig=a%2Fb+c"
 
 
 @pytest.mark.parametrize("location", ["http://[", "http://a:b/"], ids=["half an address", "no port"])

@@ -1,0 +1,84 @@
+"""What is known of a recording or voicemail beside its bytes: from its event, from the polled row, or asked by id."""
+
+from __future__ import annotations
+
+import time
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from shared.errors import BudgetExhausted, MediaNotReady, PbxError
+from shared.items import reader
+from shared.once import once
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from shared.bridge import Bridge
+    from shared.media.table import Media
+    from shared.storage.account import Storage
+
+Record = dict[str, Any]
+
+# A call of the PBX a recording would use up the budget: a list brings a thousand, so one by id is asked for seldom,
+# and only where polls leave room for it.
+_LANE = "backfill"
+_EVERY_SECONDS = 5.0
+
+
+def known(record: Mapping[str, Any]) -> Record:
+    """The fields that say something."""
+    return {name: value for name, value in record.items() if value not in (None, "")}
+
+
+def asked(bridge: Bridge, media: Media, id: int, *, lane: str = "media") -> Record:
+    """The record as the PBX has it now; raises MediaNotReady for another one's, and what the PBX's client raises."""
+    record: Record = bridge.pbx.call(media.operation, lane=lane, **{media.parameter: id})
+    if str(record.get(media.id) or id) != str(id):
+        raise MediaNotReady("another record")
+    return known(record)
+
+
+def completed(bridge: Bridge, media: Media, id: int, record: Mapping[str, Any]) -> tuple[Record, bool]:
+    """
+    The record with what its event lacks, and whether that was found.
+
+    The polled row is looked at first. Where it is not there yet the PBX is asked, seldom; a record that is not found
+    now may be polled in a minute.
+    """
+    whole = known(record)
+    if not _lacks(media, whole):
+        return whole, True
+    polled = reader.get(bridge.storage, media.resource, id)
+    if polled is None and _pace(bridge.storage).comes_now():
+        try:
+            polled = asked(bridge, media, id, lane=_LANE)
+        except (PbxError, BudgetExhausted, MediaNotReady):
+            return whole, False
+    return known(polled or {}) | whole, polled is not None
+
+
+def _lacks(media: Media, record: Mapping[str, Any]) -> bool:
+    return any(name not in record for name in media.lacking)
+
+
+class Pace:
+    """Lets one through in a while."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._next = 0.0
+        self._lock = Lock()
+
+    def comes_now(self) -> bool:
+        """Whether it is one's turn; the next one's comes later."""
+        with self._lock:
+            now = time.monotonic()
+            if now < self._next:
+                return False
+            self._next = now + self._seconds
+            return True
+
+
+@once
+def _pace(storage: Storage) -> Pace:
+    return Pace(_EVERY_SECONDS)

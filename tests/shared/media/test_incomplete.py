@@ -1,0 +1,150 @@
+"""Audio is stored when it is all there; what stays short is kept, marked, and looked at again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from shared.media.copy import DELAYS, copy
+from shared.storage.account import BLOCK_BYTES
+from tests.copying import NAME, RECORDING, asked, audio, blobs, dead, told
+from tests.outbox import Outbox, outbox
+
+if TYPE_CHECKING:
+    from dev.simulator import AudioFile, Simulator
+    from shared.bridge import Bridge
+
+FILES = Path(__file__).parents[2] / "fixtures" / "audio"
+WAV = (FILES / "tone.wav").read_bytes()
+WAV_NAME = NAME.replace(".mp3", ".wav")
+
+
+@pytest.fixture
+def sent(bridge: Bridge) -> Outbox:
+    return outbox(bridge.storage)
+
+
+def raw(pbx: Simulator, body: bytes) -> AudioFile:
+    file = audio(pbx)
+    file.kind, file.body, file.content_type = "raw", body, "audio/wav"
+    return file
+
+
+@pytest.mark.parametrize(
+    "body",
+    [WAV[:58], WAV[:44], WAV[:5000], (FILES / "opus.ogg").read_bytes()[:500], (FILES / "tone.webm").read_bytes()[:900]],
+    ids=["header", "half a header", "part", "part of OGG", "part of WebM"],
+)
+def test_what_is_not_all_there_is_asked_for_again_until_it_is(
+    body: bytes, bridge: Bridge, pbx: Simulator, sent: Outbox
+) -> None:
+    file = raw(pbx, body)
+    copy(bridge, asked())
+    assert not blobs(bridge)
+    assert not sent.take("events")
+    (again,) = sent.take("media")
+    assert again.delay == DELAYS[0]
+    file.body = WAV
+    copy(bridge, again.message)
+    (blob,) = blobs(bridge).values()
+    assert blob.size == len(WAV)
+    assert "incomplete" not in blob.metadata
+
+
+@pytest.mark.parametrize("body", [WAV[:58], WAV[:5000]], ids=["header", "part"])
+def test_what_never_is_is_kept_as_it_is_marked_and_signalled(
+    body: bytes, bridge: Bridge, pbx: Simulator, sent: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    raw(pbx, body)
+    copy(bridge, asked(attempt=len(DELAYS)))
+    blob = blobs(bridge)[WAV_NAME]
+    assert (blob.size, blob.metadata["incomplete"]) == (len(body), "container")
+    assert f"signal media_incomplete kind=recording id={RECORDING}" in caplog.text
+    assert not sent.take("media")
+    assert not dead(bridge)
+    (event,) = sent.take("events")
+    assert event.message["body"]["data"]["incomplete"] is True
+
+
+def short(pbx: Simulator, seconds: Any = 300) -> AudioFile:
+    # 36,000 bytes at 32 kbit/s play nine seconds.
+    file = audio(pbx)
+    pbx.edit("call_records", RECORDING, connectionTime=seconds)
+    return file
+
+
+def test_audio_far_shorter_than_its_call_is_announced_at_once_and_looked_at_again(
+    bridge: Bridge, pbx: Simulator, sent: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = short(pbx)
+    copy(bridge, asked())
+    assert blobs(bridge)[NAME].metadata["incomplete"] == "short"
+    assert sent.take("events")[0].message["body"]["data"]["incomplete"] is True
+    (again,) = sent.take("media")
+    assert again.delay == DELAYS[0]
+    copy(bridge, again.message)
+    (again,) = sent.take("media")
+    file.size = 1_200_000 if again.message["attempt"] % 2 == 0 else 36_000
+    copy(bridge, again.message)
+    blob = blobs(bridge)[NAME]
+    assert (blob.size, "incomplete" in blob.metadata) == (1_200_000, False)
+    assert blob.metadata["sha256"] == file.sha256()
+    assert not sent.take("media")
+    data = sent.take("events")[-1].message["body"]["data"]
+    assert (data["size"], data.get("incomplete")) == (1_200_000, None)
+    assert list(blobs(bridge)) == [NAME]
+    assert "media_conflict" not in caplog.text
+
+
+def test_more_bytes_in_many_blocks_take_the_place_of_fewer(bridge: Bridge, pbx: Simulator, sent: Outbox) -> None:
+    file = short(pbx, 3600)
+    copy(bridge, asked())
+    file.size = 2 * BLOCK_BYTES
+    copy(bridge, sent.take("media")[0].message)
+    assert blobs(bridge)[NAME].size == 2 * BLOCK_BYTES
+    assert list(blobs(bridge)) == [NAME]
+
+
+def test_a_short_file_that_stays_short_or_goes_away_is_kept_and_signalled_at_the_end(
+    bridge: Bridge, pbx: Simulator, sent: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, message = short(pbx), asked()
+    looks = 0
+    while True:
+        copy(bridge, message)
+        found = sent.take("media")
+        if not found:
+            break
+        looks, message = looks + 1, found[0].message
+        file.gone = looks > 3
+    assert looks == len(DELAYS)
+    assert blobs(bridge)[NAME].metadata["incomplete"] == "short"
+    assert caplog.text.count("signal media_incomplete") == 1
+    assert "media_waiting" not in caplog.text
+    assert not dead(bridge)
+
+
+@pytest.mark.parametrize("seconds", [None, "", "long", 0, 9, 12, 14, -5, [3]])
+def test_a_short_but_real_recording_is_whole(seconds: Any, bridge: Bridge, pbx: Simulator) -> None:
+    short(pbx, seconds)
+    copy(bridge, asked())
+    assert "incomplete" not in blobs(bridge)[NAME].metadata
+
+
+def test_a_streamed_recording_of_unknown_length_is_whole(bridge: Bridge, pbx: Simulator) -> None:
+    raw(pbx, (FILES / "streamed.wav").read_bytes())
+    copy(bridge, asked())
+    assert "incomplete" not in blobs(bridge)[WAV_NAME].metadata
+    assert len(told(bridge)) == 1
+
+
+def test_fewer_bytes_later_change_nothing(bridge: Bridge, pbx: Simulator, sent: Outbox) -> None:
+    file = short(pbx)
+    copy(bridge, asked())
+    before = blobs(bridge)[NAME]
+    file.size = 20_000
+    copy(bridge, sent.take("media")[0].message)
+    after = blobs(bridge)[NAME]
+    assert (after.size, after.etag) == (before.size, before.etag)

@@ -1,0 +1,143 @@
+"""A recording costs no call of the PBX: its event brings the address, and the polled list what the event lacks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from shared.items.intake import Intake, row_of
+from shared.media.copy import copy
+from shared.media.records import Pace
+from shared.times import now
+from tests.copying import CALL, NAME, RECORDING, STARTED, VOICEMAIL, asked, audio, blobs, dead, told, waiting
+from tests.outbox import Outbox, outbox
+
+if TYPE_CHECKING:
+    from dev.simulator import Simulator
+    from shared.bridge import Bridge
+
+
+@pytest.fixture
+def sent(bridge: Bridge) -> Outbox:
+    return outbox(bridge.storage)
+
+
+def event(pbx: Simulator, **changes: Any) -> dict[str, Any]:
+    """A message with what the PBX's event said."""
+    url = f"{pbx.url}/files/{audio(pbx).token}"
+    record = {"recordingID": RECORDING, "callID": CALL, "callStarted": STARTED, "recordingURL": url, "direction": "in"}
+    return asked(record=record | changes)
+
+
+def poll(bridge: Bridge) -> None:
+    item = {"recordingID": RECORDING, "caller": "27771153", "destination": "67000123", "contactID": 966}
+    Intake(bridge.storage, "call_records").add([row_of(RECORDING, item)], now())
+
+
+def asks(pbx: Simulator) -> int:
+    return len(pbx.calls_seen("GetCallRecordingByID"))
+
+
+def test_a_polled_recording_is_stored_and_announced_without_a_call_of_the_pbx(bridge: Bridge, pbx: Simulator) -> None:
+    poll(bridge)
+    copy(bridge, event(pbx))
+    assert list(blobs(bridge)) == [NAME]
+    (announced,) = told(bridge)
+    data = announced["body"]["data"]
+    assert (data["caller"], data["destination"], data["contactID"]) == ("27771153", "67000123", 966)
+    assert "recordingURL" not in data
+    assert not pbx.calls_seen()
+
+
+def test_of_many_that_are_not_polled_yet_few_are_asked_for_and_none_is_lost(
+    bridge: Bridge, pbx: Simulator, sent: Outbox
+) -> None:
+    for number in range(10):
+        copy(bridge, event(pbx) | {"id": RECORDING - number})
+    assert asks(pbx) <= 1
+    assert len(blobs(bridge)) == 10
+    waits = sent.take("media")
+    assert len(waits) + len(sent.take("events")) == 10
+    assert all(one.delay > 0 for one in waits)
+    before = len(pbx.requests)
+    poll(bridge)
+    mine = next((one for one in waits if one.message["id"] == RECORDING), None)
+    if mine is not None:
+        copy(bridge, mine.message)
+        assert sent.take("events")[0].message["body"]["data"]["contactID"] == 966
+    assert len(pbx.requests) == before
+
+
+def test_what_nobody_knows_is_announced_without_after_a_while(
+    bridge: Bridge, pbx: Simulator, sent: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pace, "comes_now", lambda self: False)
+    message, looks = event(pbx), 0
+    while True:
+        copy(bridge, message)
+        found = sent.take("media")
+        if not found:
+            break
+        looks += 1
+        message = found[0].message
+    (announced,) = sent.take("events")
+    assert 3 <= looks <= 20
+    assert announced.message["body"]["data"]["callID"] == CALL
+    assert "caller" not in announced.message["body"]["data"]
+
+
+def test_an_address_that_has_expired_is_asked_for_at_the_third_try(bridge: Bridge, pbx: Simulator) -> None:
+    expired = f"{pbx.url}/files/expired"
+    for attempt in range(2):
+        copy(bridge, {**event(pbx, recordingURL=expired), "attempt": attempt})
+        assert waiting(bridge) == attempt + 1
+    assert asks(pbx) == 0
+    copy(bridge, {**event(pbx, recordingURL=expired), "attempt": 2})
+    assert list(blobs(bridge)) == [NAME]
+    assert asks(pbx) >= 1
+
+
+@pytest.mark.parametrize("url", ["https://elsewhere.example/x", "http://169.254.169.254/x", "http://[", "words"])
+def test_an_event_with_an_address_that_is_not_used_brings_the_audio_that_the_pbx_knows(
+    url: str, bridge: Bridge, pbx: Simulator
+) -> None:
+    copy(bridge, event(pbx, recordingURL=url))
+    assert list(blobs(bridge)) == [NAME]
+    assert not dead(bridge)
+
+
+def test_a_dead_letter_keeps_the_record_without_the_address(bridge: Bridge, pbx: Simulator) -> None:
+    message = event(pbx, recordingURL="https://elsewhere.example/y")
+    pbx.edit("call_records", RECORDING, recordingURL="https://elsewhere.example/x")
+    copy(bridge, message)
+    (row,) = dead(bridge)
+    assert str(CALL) in row["body"]
+    assert "elsewhere" not in row["body"]
+
+
+@pytest.mark.parametrize("record", ["known by id", "gone"])
+def test_a_voicemail_that_was_deleted_is_not_asked_for_again(
+    record: str, bridge: Bridge, pbx: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    pbx.voicemail_file(VOICEMAIL).gone = True
+    if record == "gone":
+        pbx.remove("voicemails", VOICEMAIL)
+    copy(bridge, asked("voicemail", "withdraw"))
+    copy(bridge, asked("voicemail", attempt=1))
+    assert not waiting(bridge)
+    assert not dead(bridge)
+    assert "signal" not in caplog.text
+
+
+def test_a_pace_lets_one_through_in_a_while() -> None:
+    pace = Pace(3600)
+    assert [pace.comes_now() for _ in range(3)] == [True, False, False]
+    assert Pace(0).comes_now()
+
+
+def test_copy_and_withdrawal_of_one_voicemail_have_dead_letters_of_their_own(bridge: Bridge, pbx: Simulator) -> None:
+    pbx.edit("voicemails", VOICEMAIL, messageURL="https://elsewhere.example/x")
+    copy(bridge, asked("voicemail"))
+    (row,) = dead(bridge)
+    assert row["id"] == f"voicemail-{VOICEMAIL}-copy"
