@@ -1,9 +1,14 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034 # most names here are for the scripts that source this file
-# Shared by the scripts beside it: options, one line a failure, a dry run, trying again, and the app's own API.
+# Shared by the scripts beside it: options, one line a failure, a dry run, trying again, secrets, keys, the app's API.
 
 readonly minimum_az=2.87.0
 readonly retry_seconds=${RETRY_SECONDS:-15}
+readonly web_api=api-version=2024-11-01
+
+# Waiting cures none of these: a sign-in that has ended, a call that az does not know, a rule of a network or a
+# policy, a package that cannot be built.
+readonly hopeless='AADSTS[0-9]+|az login|unrecognized arguments|not recognized by the system|ForbiddenBy(Firewall|Connection|Policy)|RequestDisallowedByPolicy|No matching distribution|Could not find a version'
 
 infra=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 dry_run=no
@@ -13,6 +18,9 @@ parameters=$infra/main.bicepparam
 
 # What a function prints while its output is being read still reaches the terminal.
 exec 3>&1
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
 
 say() {
   printf '%s\n' "$*" >&3
@@ -77,29 +85,66 @@ unless_dry() {
   [[ $dry_run == yes ]] || "$@"
 }
 
-# retry ATTEMPTS WHAT COMMAND...: one command, until it works. Roles take minutes to reach every service.
+# retry ATTEMPTS WHAT COMMAND...: one command, until it works. Roles take minutes to reach every service; what no
+# waiting cures ends at once.
 retry() {
-  local attempts=$1 what=$2 attempt=1
+  local attempts=$1 what=$2 attempt=1 errors=$scratch/errors
   shift 2
-  until "$@"; do
+  until "$@" 2>"$errors"; do
+    cat "$errors" >&2
+    if grep -E "$hopeless" "$errors" | grep --quiet --invert-match --ignore-case -E 'transient|temporar'; then
+      die "$what failed, and waiting does not help: see above; where it is the sign-in, run az login, then this again"
+    fi
     ((attempt < attempts)) || die "$what still fails after $attempt attempts; run this again to go on from here"
     say "$what: not yet, attempt $attempt of $attempts"
     attempt=$((attempt + 1))
     sleep "$retry_seconds"
   done
+  cat "$errors" >&2
+}
+
+lower() {
+  tr '[:upper:]' '[:lower:]' <<<"$1"
+}
+
+# read_host_keys: the master key, and the host key logicapps. Some versions of az answer az functionapp keys list with
+# nulls, so the service itself is asked, here and for the keys of functions.
+read_host_keys() {
+  local answer
+  answer=$(az rest --method post --url "$app_id/host/default/listkeys?$web_api" --output tsv \
+    --query "[not_null(masterKey, ''), not_null(functionKeys.logicapps, '')]") || return 1
+  { read -r master_key && read -r logicapps_key; } <<<"$answer" || true
+  unless_dry test -n "$master_key" || {
+    printf 'error: %s gave no master key\n' "$app" >&2
+    return 1
+  }
+}
+
+# put_host_key NAME: gives the host the key on standard input.
+put_host_key() {
+  key_body "$1" | az rest --method put --url "$app_id/host/default/functionKeys/$1?$web_api" --body @- --output none
+}
+
+# key_body NAME: what the service takes for the key on standard input.
+key_body() {
+  printf '{"properties":{"name":"%s","value":"%s"}}' "$1" "$(cat)"
 }
 
 # api METHOD PATH: asks the app, with its master key on curl's standard input and so on no command line, and says
-# what the app finds wrong.
+# what the app finds wrong. What it answers is in answer.
 api() {
+  local problem length=()
+  # A POST without a length is 411 at some front ends.
+  [[ $1 != POST ]] || length=(--header 'Content-Length: 0')
+  set -- --request "$1" ${length[@]+"${length[@]}"} "$base_url$2"
+  answer=
+  read_host_keys || return 1
   if [[ $dry_run == yes ]]; then
-    print_call curl --request "$1" "$base_url$2"
+    print_call curl "$@"
     return
   fi
-  local key answer problem
-  key=$(az functionapp keys list --resource-group "$group" --name "$app" --query masterKey --output tsv) || return 1
-  answer=$(printf 'header = "x-functions-key: %s"\n' "$key" |
-    curl --silent --show-error --fail-with-body --max-time 200 --config - --request "$1" "$base_url$2") || {
+  answer=$(printf 'header = "x-functions-key: %s"\n' "$master_key" |
+    curl --silent --show-error --fail-with-body --max-time 200 --config - "$@") || {
     problem=$(sed -n -e 's/.*"problem": *"\([^"]*\)".*/\1/p' -e 's/.*"title": *"\([^"]*\)".*/\1/p' <<<"$answer")
     [[ -z $problem ]] || say "$app: $problem"
     return 1
@@ -109,9 +154,18 @@ api() {
 # parameter NAME: what the parameter file, or else the template, gives to a parameter that is a plain word.
 parameter() {
   local value
-  value=$(sed -n "s/^param $1 *= *//p" "$parameters")
-  [[ -n $value ]] || value=$(sed -n "s/^param $1 [a-z]* *= *//p" "$infra/main.bicep")
-  printf '%s' "$value" | sed "s, *//.*,,; s/'//g; s/[[:space:]]*\$//"
+  value=$(given "$1")
+  [[ -n $value ]] || value=$(sed -n "s/^param $1 [a-z]* *= *//p" "$infra/main.bicep" | plain)
+  printf '%s' "$value"
+}
+
+# given NAME: what the parameter file gives to it.
+given() {
+  sed -n "s/^param $1 *= *//p" "$parameters" | plain
+}
+
+plain() {
+  sed "s, *//.*,,; s/'//g; s/[[:space:]]*\$//"
 }
 
 check_tools() {
@@ -136,9 +190,13 @@ secret_value() {
   az keyvault secret show --vault-name "$vault" --name "$1" --query value --output tsv
 }
 
-# put_secret NAME: stores what stands on standard input.
+# put_secret NAME VALUE: stores a secret; the value is on no command line.
 put_secret() {
-  az keyvault secret set --vault-name "$vault" --name "$1" --value @- --output none
+  printf '%s' "$2" | az keyvault secret set --vault-name "$vault" --name "$1" --value @- --output none
+}
+
+store_secret() {
+  retry 20 "storing $1" put_secret "$@"
 }
 
 new_key() {
@@ -151,10 +209,87 @@ refresh_secrets() {
     --url "$app_id/config/configreferences/appsettings/refresh?api-version=2022-03-01"
 }
 
-# put_function_key FUNCTION NAME: gives a function the key on standard input.
+# code_receivers: the functions that the PBX posts to, as the code beside this folder has them: On and the event's
+# name for each row of EVENTS with no other source than the PBX.
+code_receivers() {
+  find "$infra/../shared" -name '*.py' -exec awk '
+    /^ *Event\(/ { row = "" }
+    { row = row $0 }
+    /^    \),$|^    Event\(.*\),$/ {
+      if (row ~ /^ *Event\(/ && row !~ /source=/ && match(row, /name="[A-Za-z]+"/))
+        print "On" substr(row, RSTART + 6, RLENGTH - 7)
+      row = ""
+    }' {} +
+}
+
+# list_receivers: the same, as the app has them.
+list_receivers() {
+  receivers=$(az functionapp function list --resource-group "$group" --name "$app" --query '[].name' --output tsv |
+    sed -n 's,^[^/]*/\(On[A-Z].*\)$,\1,p')
+  [[ $dry_run == no ]] || receivers=$(code_receivers)
+}
+
+# read_webhook_keys: the key that the PBX is to use, and the one before it; the same but for a rotation.
+read_webhook_keys() {
+  current=$(secret_value pbx-webhook-key) && previous=$(secret_value pbx-webhook-key-previous) || return 1
+  [[ $dry_run == no ]] || current='<key>' previous='<key>'
+}
+
+# read_function_keys FUNCTION: its keys of the names pbx and pbx-next. No key at all, not even the host's own, is the
+# answer of a host that starts, and never "there is none".
+read_function_keys() {
+  local answer number
+  first='' second=''
+  answer=$(az rest --method post --url "$app_id/functions/$1/listkeys?$web_api" --output tsv --query \
+    "not_null(properties, @) | [length(values(@)[?@]), not_null(pbx, ''), not_null(\"pbx-next\", '')]") || return 1
+  { read -r number && read -r first && read -r second; } <<<"$answer" || true
+  [[ $dry_run == yes || $number =~ ^[1-9] ]] || {
+    printf 'error: %s gave no key of %s\n' "$app" "$1" >&2
+    return 1
+  }
+}
+
+# put_function_key FUNCTION NAME KEY
 put_function_key() {
-  az functionapp function keys set --resource-group "$group" --name "$app" --function-name "$1" \
-    --key-name "$2" --key-value @- --output none
+  printf '%s' "$3" | key_body "$2" |
+    az rest --method put --url "$app_id/functions/$1/keys/$2?$web_api" --body @- --output none
+}
+
+delete_function_key() {
+  az rest --method delete --url "$app_id/functions/$1/keys/$2?$web_api" --output none
+}
+
+# open_receiver FUNCTION KEY KEY: makes these, which may be the same, its keys pbx and pbx-next, in either order. A key
+# that is there stays under its name, so that no moment is without it.
+open_receiver() {
+  local key
+  read_function_keys "$1" || return 1
+  for key in "$2" "$3"; do
+    [[ $key != "$first" && $key != "$second" ]] || continue
+    if [[ $first == "$2" || $first == "$3" ]]; then
+      second=$key
+      put_function_key "$1" pbx-next "$key" || return 1
+    else
+      first=$key
+      put_function_key "$1" pbx "$key" || return 1
+    fi
+  done
+  [[ -z $first || $first == "$2" || $first == "$3" ]] || delete_function_key "$1" pbx || return 1
+  [[ -z $second || ($second != "$first" && ($second == "$2" || $second == "$3")) ]] ||
+    delete_function_key "$1" pbx-next || return 1
+}
+
+# open_receivers KEY KEY
+open_receivers() {
+  local receiver
+  list_receivers || return 1
+  [[ -n $receivers ]] || {
+    printf 'error: %s has no receivers\n' "$app" >&2
+    return 1
+  }
+  for receiver in $receivers; do
+    open_receiver "$receiver" "$@" || return 1
+  done
 }
 
 # read_outputs: what the last deployment made.
@@ -177,17 +312,3 @@ read_outputs() {
     read -r vault
   } <<<"$outputs"
 }
-
-# The ten functions that the PBX posts to, and the only ones its key opens.
-receivers=(
-  OnCallStarted
-  OnCallConnected
-  OnCallCompleted
-  OnCallRecorded
-  OnCallTransfered
-  OnLostCallerAdded
-  OnLostCallerUpdated
-  OnLostCallerRemoved
-  OnVoicemailCreated
-  OnVoicemailDeleted
-)

@@ -4,9 +4,17 @@ set -euo pipefail
 
 # shellcheck source=azure.sh
 source "$(dirname "${BASH_SOURCE[0]}")/azure.sh"
+# shellcheck source=checks.sh
+source "$infra/checks.sh"
 
 location=
 what_if=no
+infrastructure=yes
+application=yes
+replace_keys=no
+no_alerts=no
+alert_email=
+months=
 deployer_id=
 
 usage() {
@@ -16,133 +24,151 @@ Usage: infra/deploy.sh -g GROUP -l REGION [options]
   -g, --group NAME        resource group, made when it does not exist
   -l, --location REGION   region of all resources
   -p, --parameters FILE   parameter file (infra/main.bicepparam)
+      --alert-email MAIL  address that alerts are mailed to, where the parameter file has none
+      --no-alerts         run unwatched
+      --retention-months N  delete history after so many months; 0 keeps everything
+      --replace-keys      put PBX_API_KEY and CRM_AUTHORIZATION into the vault in place of what it has
       --deployer-id ID    object id of who is signed in, where the directory may not be read
+      --infrastructure-only, --skip-infrastructure
+                          the first half and the second, for a sign-in that does not last for both
       --what-if           show what would change in Azure, change nothing
       --dry-run           print every call in order, make none
   -h, --help              this text
 
-PBX_API_KEY in the environment is the key from the PBX's panel. Without it the key that is in the vault stays,
-and where there is none it is asked for.
+PBX_API_KEY in the environment is the key from the PBX's panel, CRM_AUTHORIZATION the Authorization header for the
+CRM. What the vault has stays; what it lacks is taken from there, or asked for.
 USAGE
 }
 
 own_option() {
   case $1 in
     -l | --location) needs_value "$@" && location=$2 && used=2 ;;
+    --alert-email) needs_value "$@" && alert_email=$2 && used=2 ;;
+    --no-alerts) no_alerts=yes ;;
+    --retention-months) needs_value "$@" && months=$2 && used=2 ;;
+    --replace-keys) replace_keys=yes ;;
     --deployer-id) needs_value "$@" && deployer_id=$2 && used=2 ;;
+    --infrastructure-only) application=no ;;
+    --skip-infrastructure) infrastructure=no ;;
     --what-if) what_if=yes ;;
     *) unknown_option "$1" ;;
   esac
 }
 
-check_providers() {
-  local provider registered needed=(
-    Microsoft.App Microsoft.Insights Microsoft.KeyVault Microsoft.ManagedIdentity
-    Microsoft.OperationalInsights Microsoft.Storage Microsoft.Web
-  )
-  [[ $(parameter deployNetwork) != true ]] || needed+=(Microsoft.Network)
-  [[ $(parameter deployLogicApps) != true ]] || needed+=(Microsoft.Logic)
-  registered=$(az provider list --query "[?registrationState=='Registered'].namespace" --output tsv)
-  for provider in "${needed[@]}"; do
-    unless_dry grep --quiet --ignore-case --line-regexp --fixed-strings "$provider" <<<"$registered" ||
-      die "$provider is not registered: run az provider register --wait --namespace $provider"
-  done
-}
-
-check_python() {
-  local versions
-  versions=$(az functionapp list-flexconsumption-runtimes --location "$location" --runtime python \
-    --query '[].version' --output tsv) || versions=
-  unless_dry grep --quiet --line-regexp --fixed-strings "$python_version" <<<"$versions" ||
-    die "$location does not offer Python $python_version on Flex Consumption: choose another region or pythonVersion"
-}
-
-# Roles that may write role assignments say so in one of these ways; Contributor may do all but that.
-readonly may_assign="length(value[?(contains(actions, '*') || contains(actions, 'Microsoft.Authorization/*') || \
-contains(actions, 'Microsoft.Authorization/roleAssignments/*') || \
-contains(actions, 'Microsoft.Authorization/roleAssignments/write')) && \
-!contains(notActions, 'Microsoft.Authorization/*/Write')])"
-
-check_permissions() {
-  local scope=/subscriptions/$subscription may
-  [[ $group_exists != true ]] || scope+=/resourceGroups/$group
-  may=$(az rest --method get --output tsv --query "$may_assign" \
-    --url "$scope/providers/Microsoft.Authorization/permissions?api-version=2022-04-01")
-  unless_dry test "${may:-0}" -gt 0 ||
-    die "you may not assign roles in $scope: ask for Owner, or Role Based Access Control Administrator beside Contributor"
-}
-
-find_deployer() {
-  local type user
-  type=$(az account show --query user.type --output tsv)
-  deployer_type=User
-  [[ $type != servicePrincipal ]] || deployer_type=ServicePrincipal
-  [[ -z $deployer_id ]] || return 0
-  if [[ $deployer_type == User ]]; then
-    deployer_id=$(az ad signed-in-user show --query id --output tsv) ||
-      die "your object id cannot be read: give --deployer-id"
-  else
-    user=$(az account show --query user.name --output tsv)
-    deployer_id=$(az ad sp show --id "$user" --query id --output tsv) ||
-      die "the object id of $user cannot be read: give --deployer-id"
-  fi
-  [[ $dry_run == no ]] || deployer_id='<deployerPrincipalId>'
-}
-
-# deployment VERB WORKFLOWS: creates, or asks what would change; workflows need a running app.
+# deployment VERB OPTIONS...: creates, or asks what would change. Workflows come last: they need a running app.
 deployment() {
-  az deployment group "$1" --resource-group "$group" --name "bridge-$name" --parameters "$parameters" \
-    --parameters "location=$location" --parameters "deployerPrincipalId=$deployer_id" \
-    --parameters "deployerPrincipalType=$deployer_type" --parameters "deployLogicApps=$2" "${@:3}"
+  local verb=$1 values=() value
+  shift
+  for value in location="$location" deployerPrincipalId="$deployer_id" deployerPrincipalType="$deployer_type" \
+    alertEmail="$alert_email" webhooksReady="$webhooks_ready" closeDataAccount="$data_closed" \
+    recordingPolicyLocked="$policy_locked" deployLogicApps="$workflows_ready" ${months:+retentionMonths="$months"}; do
+    # An older template has not all of them.
+    ! has_parameter "${value%%=*}" || values+=(--parameters "$value")
+  done
+  az deployment group "$verb" --resource-group "$group" --name "bridge-$name" --parameters "$parameters" \
+    "${values[@]}" "$@"
+}
+
+# create: a deployment that still runs, after Ctrl-C or on another machine, is waited for, up to an hour and a half.
+create() {
+  local attempt errors=$scratch/deployment
+  for ((attempt = 1; attempt <= 360; attempt++)); do
+    if deployment create --output none 2>"$errors"; then
+      cat "$errors" >&2
+      return
+    fi
+    grep --quiet -E 'DeploymentActive|AnotherOperationInProgress' "$errors" || break
+    ((attempt > 1)) || say "A deployment still runs: waiting for it"
+    sleep "$retry_seconds"
+  done
+  cat "$errors" >&2
+  die "the deployment bridge-$name failed: see above"
 }
 
 make_group() {
   [[ $group_exists == true ]] || az group create --name "$group" --location "$location" --output none
 }
 
-# A vault outlives its resource group by ninety days, and its name with it.
+# A vault outlives its resource group by ninety days, and its name with it. Ids spell a group as it was made.
 recover_vault() {
-  local deleted
+  local deleted id
   # Who may not list deleted vaults has none to recover; the deployment says so otherwise.
   deleted=$(az keyvault list-deleted --resource-type vault --output tsv --query \
-    "[?properties.tags.bridge=='$name' && contains(properties.vaultId, '/resourceGroups/$group/')].name") || deleted=
-  [[ -z $deleted ]] || az keyvault recover --name "$deleted" --output none
+    "[?properties.tags.bridge=='$name'].[name, properties.vaultId]") || deleted=
+  while IFS=$'\t' read -r deleted id; do
+    [[ $(lower "$id") != *"/resourcegroups/$(lower "$group")/"* ]] || az keyvault recover --name "$deleted" --output none
+  done <<<"$deleted"
+}
+
+# end_roles: whoever deployed before keeps no right to the vault's secrets. Roles given by hand have no such description.
+end_roles() {
+  local id former
+  id=${app_id%/Microsoft.Web/*}/Microsoft.KeyVault/vaults/$vault
+  former=$(az rest --method get --output tsv \
+    --url "$id/providers/Microsoft.Authorization/roleAssignments?api-version=2022-04-01&\$filter=atScope()" \
+    --query "value[?properties.description=='Deploys the bridge' && properties.principalId!='$deployer_id'].id") || return 1
+  for id in $former; do
+    az rest --method delete --url "$id?api-version=2022-04-01" --output none || return 1
+  done
 }
 
 list_secrets() {
-  secrets=$(az keyvault secret list --vault-name "$vault" --query '[].name' --output tsv)
+  secrets=$(az keyvault secret list --vault-name "$vault" --query '[].[name, attributes.updated]' --output tsv)
 }
 
 has_secret() {
-  [[ $dry_run == no ]] && grep --quiet --line-regexp --fixed-strings "$1" <<<"$secrets"
+  [[ $dry_run == no ]] && grep --quiet "^$1"$'\t' <<<"$secrets"
 }
 
-store_pbx_key() {
-  local key=${PBX_API_KEY:-}
-  if has_secret pbx-api-key; then
-    [[ -n $key && $key != "$(secret_value pbx-api-key)" ]] || return 0
-  elif [[ -z $key && $dry_run == no ]]; then
-    [[ -t 0 ]] || die "no PBX key: put it into PBX_API_KEY and run this again"
-    read -rsp 'Key from the PBX panel (API): ' key
-    say
-    [[ -n $key ]] || die "no PBX key: put it into PBX_API_KEY and run this again"
+# store_given SECRET VARIABLE WHAT: what somebody has to bring.
+store_given() {
+  local value=${!2:-} old
+  if has_secret "$1"; then
+    [[ -n $value ]] || return 0
+    old=$(secret_value "$1") || die "$1 cannot be read from $vault"
+    [[ $value != "$old" ]] || return 0
+    if [[ $replace_keys == no ]]; then
+      say "$1 of the vault stays and $2 is not used: --replace-keys puts it there"
+      return
+    fi
+  elif [[ -z $value && $dry_run == no ]]; then
+    [[ ! -t 0 ]] || { read -rsp "$3: " value && say; }
+    [[ -n $value ]] || die "no $3: put it into $2 and run this again"
   fi
-  printf '%s' "$key" | put_secret pbx-api-key
-  secrets_changed=yes
+  store_secret "$1" "$value"
+}
+
+# store_made SECRET COMMAND...: what is made up here.
+store_made() {
+  local value
+  ! has_secret "$1" || return 0
+  value=$("${@:2}") || die "no value for $1: see above"
+  store_secret "$1" "$value"
+}
+
+# The key before the webhook key is the same one, but for a rotation, and but for one that an older version began: then
+# the receivers have it.
+former_webhook_key() {
+  first=
+  [[ $webhooks_ready == false ]] || read_function_keys "$(code_receivers | sed -n 1p)" || return 1
+  [[ -n $first ]] || first=$(secret_value pbx-webhook-key) || return 1
+  printf '%s' "$first"
+}
+
+new_fernet_key() {
+  openssl rand -base64 32 | tr '+/' '-_' | tr -d '\n'
 }
 
 store_secrets() {
-  local secret
-  secrets_changed=no
   retry 40 "reading $vault" list_secrets
-  store_pbx_key
-  for secret in pbx-webhook-key logicapps-key; do
-    has_secret "$secret" || {
-      new_key | put_secret "$secret"
-      secrets_changed=yes
-    }
-  done
-  [[ $secrets_changed == no ]] || refresh_secrets
+  store_given pbx-api-key PBX_API_KEY 'key from the PBX panel (API)'
+  store_made pbx-webhook-key new_key
+  store_made pbx-webhook-key-previous former_webhook_key
+  store_made logicapps-key new_key
+  store_made subscription-keys new_fernet_key
+  [[ $(parameter deployLogicApps) != true || $(parameter newContactCrm) != true ]] ||
+    store_given crm-authorization CRM_AUTHORIZATION 'Authorization header for the CRM'
+  retry 20 "having the app read its secrets" refresh_secrets
 }
 
 # pack ZIP: what Azure needs of the tree, which is what .funcignore leaves of it. Prints a hash of it.
@@ -153,56 +179,103 @@ pack() {
     find function_app.py host.json requirements.txt functions shared -type f \
       ! -path '*/__pycache__/*' | LC_ALL=C sort >"$list"
     zip -q -X -@ "$1" <"$list"
-    { printf '%s\n' "$python_version" && cat "$list" && tr '\n' '\0' <"$list" | xargs -0 cat; } |
-      openssl dgst -sha256 -r | cut -c 1-64
+    { printf '%s\n' "$python_version" && cat "$list" && tr '\n' '\0' <"$list" | xargs -0 cat; } | digest
   )
 }
 
-# The hash of the running code is a tag of the group, so that the same code is not deployed twice.
+digest() {
+  openssl dgst -sha256 -r | cut -c 1-64
+}
+
+# The hash of what runs is a tag of the group, so that the same is not deployed twice.
+read_tag() {
+  az tag list --resource-id "/subscriptions/$subscription/resourceGroups/$group" --output tsv \
+    --query "properties.tags.\"$1-$name\""
+}
+
+put_tag() {
+  az tag update --resource-id "/subscriptions/$subscription/resourceGroups/$group" --operation merge \
+    --tags "$1-$name=$2" --output none
+}
+
 deploy_code() {
-  local folder hash group_id=/subscriptions/$subscription/resourceGroups/$group running
-  folder=$(mktemp -d)
-  # shellcheck disable=SC2064 # the folder of now
-  trap "rm -rf '$folder'" EXIT
-  hash=$(pack "$folder/app.zip")
-  running=$(az tag list --resource-id "$group_id" --query "properties.tags.\"code-$name\"" --output tsv)
+  local hash running
+  hash=$(pack "$scratch/app.zip")
+  running=$(read_tag code)
   # A tag outlives an app that was deleted, by whatever hand.
   if [[ $running == "$hash" ]] && all_listed; then
     say "Code: unchanged"
     return
   fi
-  retry 5 "deploying the code" az functionapp deployment source config-zip --resource-group "$group" --name "$app" \
-    --src "$folder/app.zip" --build-remote true --timeout 900 --output none
-  az tag update --resource-id "$group_id" --operation merge --tags "code-$name=$hash" --output none
+  # The app's own roles may take minutes to reach the container that the code goes to.
+  retry 20 "deploying the code" az functionapp deployment source config-zip --resource-group "$group" --name "$app" \
+    --src "$scratch/app.zip" --build-remote true --timeout 900 --output none
+  retry 5 "noting the code" put_tag code "$hash"
 }
 
 all_listed() {
-  local listed receiver
-  listed=$(az functionapp function list --resource-group "$group" --name "$app" --query '[].name' --output tsv)
-  for receiver in "${receivers[@]}"; do
-    unless_dry grep --quiet --line-regexp --fixed-strings "$app/$receiver" <<<"$listed" || return 1
+  local receiver
+  list_receivers || return 1
+  for receiver in $(code_receivers); do
+    grep --quiet --line-regexp --fixed-strings "$receiver" <<<"$receivers" || return 1
   done
 }
 
 # The host that keeps the keys may be starting still; each step tells of its failure, for retry to see.
 set_keys() {
-  local key current receiver
-  key=$(secret_value pbx-webhook-key) || return 1
-  for receiver in "${receivers[@]}"; do
-    current=$(az functionapp function keys list --resource-group "$group" --name "$app" \
-      --function-name "$receiver" --query pbx --output tsv) || return 1
-    if [[ -z $current ]]; then
-      printf '%s' "$key" | put_function_key "$receiver" pbx || return 1
-    elif [[ $current != "$key" ]]; then
-      say "$receiver keeps its key until the rotation is finished: run infra/rotateWebhookKey.sh --finish"
-    fi
-  done
+  local key
+  read_webhook_keys || return 1
+  open_receivers "$current" "$previous" || return 1
   key=$(secret_value logicapps-key) || return 1
-  current=$(az functionapp keys list --resource-group "$group" --name "$app" --query functionKeys.logicapps \
-    --output tsv) || return 1
-  [[ $dry_run == no && $current == "$key" ]] || printf '%s' "$key" |
-    az functionapp keys set --resource-group "$group" --name "$app" --key-type functionKeys \
-      --key-name logicapps --key-value @- --output none || return 1
+  read_host_keys || return 1
+  [[ $dry_run == no && $logicapps_key == "$key" ]] || printf '%s' "$key" | put_host_key logicapps
+}
+
+# What waited for the app: it registers webhooks as soon as their keys exist, and its data account leaves the internet
+# once the app reaches it from the network.
+finish_infrastructure() {
+  local closed=$data_closed
+  [[ $(parameter deployNetwork) != true ]] || closed=true
+  [[ $webhooks_ready != true || $closed != "$data_closed" ]] || return 0
+  [[ $closed == "$data_closed" ]] || retry 20 "the health check" api GET /api/ops/status
+  webhooks_ready=true data_closed=$closed
+  create
+}
+
+# A deployed workflow is one that unsubscribes and subscribes: where nothing has changed it is left alone.
+deploy_workflows() {
+  local hash
+  [[ $(parameter deployLogicApps) == true ]] || return 0
+  hash=$(workflows_state | digest)
+  if [[ $(read_tag workflows) == "$hash" ]] && workflows_listed; then
+    say "Workflows: unchanged"
+    return
+  fi
+  workflows_ready=true
+  create
+  retry 5 "noting the workflows" put_tag workflows "$hash"
+}
+
+# workflows_state: all that workflows are made of; of secrets only when they were written.
+workflows_state() {
+  local variable
+  retry 5 "reading $vault" list_secrets
+  grep -E '^(logicapps-key|crm-authorization)' <<<"$secrets" || true
+  printf '%s\n' "$location" "$base_url"
+  cat "$parameters" "$infra/main.bicep" "$infra/modules/logicApps.bicep" "$infra"/workflows/*.json
+  while read -r variable; do
+    printf '%s\n' "${!variable:-}"
+  done < <(sed -n "s/.*readEnvironmentVariable('\([A-Za-z0-9_]*\)'.*/\1/p" "$parameters")
+}
+
+workflows_listed() {
+  local listed file workflow
+  listed=$(az resource list --resource-group "$group" --resource-type Microsoft.Logic/workflows --output tsv \
+    --query "[?tags.bridge=='$name'].name") || return 1
+  for file in "$infra"/workflows/*.json; do
+    workflow=$(basename "$file" .json)
+    [[ $(parameter "$workflow") != true ]] || grep --quiet "^logic-$workflow-" <<<"$listed" || return 1
+  done
 }
 
 report() {
@@ -216,47 +289,69 @@ report() {
   else
     say "IP list    0.0.0.0/0 for the API key in the PBX's panel; deployNetwork = true makes it one address"
   fi
+  [[ $no_alerts == no ]] || say "Alerts     none: nobody is told when something fails"
 }
 
-main() {
-  read_arguments "$@"
+check() {
   [[ -n $location ]] || die "no region: give -l REGION"
+  # West Europe is westeurope.
+  location=$(lower "${location// /}")
   python_version=$(parameter pythonVersion)
+  workflows_ready=false
   check_tools
   check_az
-  group_exists=$(az group exists --name "$group")
+  check_vault_token
+  check_group
   check_providers
+  check_data_account
+  check_policy
   check_python
   check_permissions
   find_deployer
+  read_choices
+  check_alerts
+  check_retention
+  check_keys
+}
 
-  if [[ $what_if == yes ]]; then
-    [[ $dry_run == yes || $group_exists == true ]] ||
-      die "there is no group $group to compare with: run az group create --name $group --location $location"
-    deployment what-if false
-    return
-  fi
-
+deploy_infrastructure() {
   say "Infrastructure"
   make_group
   recover_vault
-  deployment create false --output none
-  read_outputs
+  create
+}
+
+deploy_application() {
   say "Secrets"
   store_secrets
   say "Code"
   deploy_code
   retry 20 "listing the functions" all_listed
   say "Keys"
-  retry 8 "setting the keys" set_keys
+  retry 20 "setting the keys" set_keys
+  finish_infrastructure
   say "Webhooks"
   retry 20 "registering the webhooks" api POST /api/ops/webhooks/sync
   retry 20 "the health check" api GET /api/ops/status
-  if [[ $(parameter deployLogicApps) == true ]]; then
-    say "Workflows"
-    deployment create true --output none
-  fi
+  deploy_workflows
+  retry 5 "ending the roles of who deployed before" end_roles
   report
+}
+
+main() {
+  read_arguments "$@"
+  check
+  if [[ $what_if == yes ]]; then
+    if [[ $dry_run == no && $group_exists != true ]]; then
+      say "There is no group $group: everything would be made."
+    else
+      deployment what-if
+    fi
+    return
+  fi
+  [[ $infrastructure == no ]] || deploy_infrastructure
+  read_outputs
+  [[ $application == no ]] || deploy_application
 }
 
 main "$@"

@@ -13,11 +13,11 @@ Usage: infra/rotateWebhookKey.sh -g GROUP [options]
 
   -g, --group NAME        resource group of the bridge
   -p, --parameters FILE   parameter file it was deployed with (infra/main.bicepparam)
-      --finish            take the old key away: a day later, when every instance has read the new one
+      --finish            take the old key away: a day later, once the PBX uses the new one
       --dry-run           print every call in order, make none
   -h, --help              this text
 
-Each of the two steps can be run again when it stopped half-way.
+Each of the two steps can be run again when it stopped half-way, and infra/deploy.sh may be run between them.
 USAGE
 }
 
@@ -28,39 +28,53 @@ own_option() {
   esac
 }
 
-# put_on_all NAME: gives the ten receivers the key of the vault under a name.
-put_on_all() {
-  local key receiver
-  key=$(secret_value pbx-webhook-key)
-  for receiver in "${receivers[@]}"; do
-    printf '%s' "$key" | put_function_key "$receiver" "$1"
-  done
-}
-
-# The vault gets a new key only when the receivers have the one it holds: a second run goes on with the first one's.
+# The vault holds the key that the PBX is to use and the one before it, and is the only memory of a rotation: while the
+# two differ, one is going on. Everything else follows from them, however often a run is repeated.
 start() {
-  local current
-  current=$(az functionapp function keys list --resource-group "$group" --name "$app" \
-    --function-name "${receivers[0]}" --query pbx --output tsv)
-  if [[ $dry_run == yes || $current == "$(secret_value pbx-webhook-key)" ]]; then
-    new_key | put_secret pbx-webhook-key
+  local new
+  retry 5 "reading $vault" read_webhook_keys
+  if [[ $dry_run == yes || $current == "$previous" ]]; then
+    new=$(new_key)
+    # Before anybody can learn of it, it opens the receivers.
+    retry 5 "giving the receivers the new key" open_receivers "$current" "$new"
+    store_secret pbx-webhook-key "$new"
+    current=$new
   fi
-  put_on_all pbx-next
-  refresh_secrets
-  retry 20 "registering the webhooks" api POST /api/ops/webhooks/sync
-  say "Both keys work. The PBX gets the new one now, at the latest with the hourly sync after the app has read it."
+  # Once more: what stopped, or deployed, between the two lines above may have taken it away.
+  retry 5 "giving the receivers both keys" open_receivers "$current" "$previous"
+  register
+  if all_renewed; then
+    say "Both keys work, and the PBX uses the new one."
+  else
+    say "Both keys work. The PBX gets the new one with an hourly sync, once the app has read it."
+  fi
   say "Run infra/rotateWebhookKey.sh -g $group --finish tomorrow."
 }
 
 finish() {
-  local receiver
-  retry 20 "registering the webhooks" api POST /api/ops/webhooks/sync
-  put_on_all pbx
-  for receiver in "${receivers[@]}"; do
-    az functionapp function keys delete --resource-group "$group" --name "$app" --function-name "$receiver" \
-      --key-name pbx-next --output none
-  done
+  retry 5 "reading $vault" read_webhook_keys
+  if [[ $dry_run == yes || $current != "$previous" ]]; then
+    register
+    all_renewed || die "the PBX still uses the old key for some events, so both stay: run this again in an hour"
+    store_secret pbx-webhook-key-previous "$current"
+  fi
+  retry 5 "taking the old key away" open_receivers "$current" "$current"
+  retry 5 "having the app read its secrets" refresh_secrets
   say "Only the new key works."
+}
+
+register() {
+  retry 5 "having the app read its secrets" refresh_secrets
+  retry 20 "registering the webhooks" api POST /api/ops/webhooks/sync
+}
+
+# all_renewed: whether every webhook that the app holds was made after the key was stored. Both times are UTC.
+all_renewed() {
+  local stored made
+  stored=$(az keyvault secret show --vault-name "$vault" --name pbx-webhook-key --query attributes.updated --output tsv)
+  [[ $dry_run == no ]] || return 0
+  made=$(tr -d '\n' <<<"$answer" | grep -o '"state": *"held"[^}]*' | sed -n 's/.*"created": *"\([^"]*\)".*/\1/p' | sort | sed -n 1p)
+  [[ -n $made && ! ${made:0:19} < ${stored:0:19} ]]
 }
 
 main() {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -13,8 +14,23 @@ import pytest
 from tests.infra.template import INFRA
 
 PBX_KEY = "key-from-the-panel"
+# Listing keys is a POST that changes nothing.
+CHANGES = re.compile(
+    r" (create|set|update|recover|config-zip) |resource delete|--method (put|delete)|/refresh|--request (POST|DELETE)"
+)
 _STAND_IN = Path(__file__).parent / "stand_in"
-_CODE = ("function_app.py", "host.json", "requirements.txt", "functions/receivers.py", "shared/events.py")
+_CODE = ("function_app.py", "host.json", "requirements.txt", "functions/receivers.py", "shared/phones.py")
+_EVENTS = Path("shared", "events", "table.py")
+# Such as the template has them, or is to have.
+_PARAMETERS = "".join(
+    f"param {line}\n"
+    for line in (
+        "webhooksReady bool = true",
+        "closeDataAccount bool = true",
+        "recordingPolicyLocked bool = false",
+        "retentionMonths int = 0",
+    )
+)
 _LEFT_OUT = ("local.settings.json", "tests/test_events.py", "shared/__pycache__/events.pyc", "dev/host.py")
 
 
@@ -27,7 +43,7 @@ class Azure:
 
     def run(self, script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a script of infra/ and wait for it; environment adds to what it sees."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AZ", "PBX_"))}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AZ", "PBX_", "CRM_"))}
         own = {"PATH": f"{_STAND_IN}:{os.environ['PATH']}", "AZ_STATE": str(self.state), "RETRY_SECONDS": "0"}
         return subprocess.run(
             [self.project / "infra" / script, *arguments],
@@ -50,6 +66,15 @@ class Azure:
         file.unlink(missing_ok=True)
         return lines
 
+    def add_parameters(self, *lines: str) -> None:
+        """Write lines at the end of the parameter file."""
+        file = self.project / "infra" / "main.bicepparam"
+        file.write_text("\n".join([file.read_text(), *lines, ""]))
+
+    def changes(self) -> list[str]:
+        """Calls that change something, since the last time calls were asked for."""
+        return [call for call in self.calls() if CHANGES.search(call)]
+
     def files(self, folder: str) -> dict[str, str]:
         """What a folder of the state holds, by name."""
         return {file.name: file.read_text() for file in sorted((self.state / folder).glob("*"))}
@@ -61,11 +86,17 @@ def fresh(folder: Path) -> Azure:
     for name in ("secrets", "keys"):
         (state / name).mkdir(parents=True)
     shutil.copytree(INFRA, project / "infra")
+    azure = Azure(project=project, state=state)
+    azure.add_parameters("param alertEmail = 'operations@contoso.com'")
+    template = project / "infra" / "main.bicep"
+    template.write_text(template.read_text() + _PARAMETERS)
     for name in (*_CODE, *_LEFT_OUT):
         file = project / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{name}\n")
-    return Azure(project=project, state=state)
+    (project / _EVENTS).parent.mkdir(parents=True)
+    shutil.copy(INFRA.parent / _EVENTS, project / _EVENTS)
+    return azure
 
 
 @pytest.fixture
