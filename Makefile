@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install start test lint format bench infra fuzz connector lock clean
+.PHONY: help install start test lint format bench infra infra-az fuzz connector lock clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 install: $(VENV)/.installed node_modules/.installed ## packages for Python and the storage emulator
 
@@ -63,6 +63,9 @@ infra: install ## templates, scripts and workflows: parsed, linted, run against 
 		&& bicep build-params infra/main.bicepparam --stdout >/dev/null \
 		&& bicep build-params infra/production.bicepparam --stdout >/dev/null; fi
 
+infra-az: install ## every call of az in the scripts, against the real az's parser; installs it beside the project
+	@$(BIN)/python -m tests.infra.az
+
 fuzz: install ## thousands of requests to /api/v2 made from its own definition, over HTTP
 	@$(BIN)/python -m dev.fuzz
 
@@ -76,4 +79,4 @@ lock: install ## write requirements.txt and requirements-dev.txt anew from dev/r
 		dev/requirements/dev.in -o requirements-dev.txt
 
 clean: ## remove what was installed and made here
-	@rm -rf $(VENV) node_modules .azurite .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf $(VENV) .venv-az node_modules .azurite .pytest_cache .mypy_cache .ruff_cache
