@@ -27,11 +27,49 @@ def test_options_in_the_page_exist(script: str) -> None:
             assert option in usage[1], option
 
 
-def test_the_github_workflow_only_checks_where_nothing_is_set_up_and_the_page_names_what_it_needs() -> None:
-    source = (INFRA.parent / ".github" / "workflows" / "deploy.yml").read_text()
-    assert source.count("vars.AZURE_GROUP != ''") == source.count("uses: azure/login@") == 2
-    needed = set(re.findall(r"(?:vars|secrets)\.(\w+)", source))
+WORKFLOW = (INFRA.parent / ".github" / "workflows" / "deploy.yml").read_text()
+JOBS = dict(re.findall(r"^  ([\w-]+):\n((?:    .*\n|\n)+)", WORKFLOW.partition("\njobs:\n")[2], re.MULTILINE))
+
+
+def test_the_page_names_what_the_github_workflow_needs() -> None:
+    needed = set(re.findall(r"(?:vars|secrets)\.(\w+)", WORKFLOW))
     assert needed <= set(re.findall(r"`(\w+)`", PAGE.read_text()))
+
+
+def test_a_pull_request_is_checked_without_a_sign_in_and_without_a_secret() -> None:
+    assert set(JOBS) == {"check", "snapshot", "what-if", "deploy"}
+    for name, job in JOBS.items():
+        pushed = "github.event_name == 'push' && vars.AZURE_GROUP != ''" in job
+        trusted = "id-token" in job or "azure/login" in job or "secrets." in job
+        assert pushed == trusted, name
+    assert "pull_request_target" not in WORKFLOW
+
+
+def test_actions_are_pinned_by_commit() -> None:
+    used = re.findall(r"uses: (.*)", WORKFLOW)
+    assert used
+    assert [use for use in used if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", use)] == []
+
+
+def test_the_workflow_has_the_compiler_and_signs_in_again_before_secrets() -> None:
+    assert [name for name, job in JOBS.items() if "az bicep install" not in job] == []
+    assert "skip" not in WORKFLOW.replace("--skip-infrastructure", "")
+    halves = re.findall(r"azure/login@|--infrastructure-only|--skip-infrastructure", JOBS["deploy"])
+    assert halves == ["azure/login@", "--infrastructure-only", "azure/login@", "--skip-infrastructure"]
+    assert JOBS["deploy"].index("--skip-infrastructure") < JOBS["deploy"].index("secrets.")
+
+
+def test_the_subjects_of_the_page_are_those_of_the_jobs() -> None:
+    for name, subject in (("what-if", "ref:refs/heads/main"), ("deploy", "environment:production")):
+        environment = re.search(r"^    environment: (\w+)$", JOBS[name], re.MULTILINE)
+        assert subject == (f"environment:{environment[1]}" if environment else "ref:refs/heads/main")
+        assert f"| {name} | `repo:OWNER/REPOSITORY:{subject}` |" in PAGE.read_text()
+
+
+def test_no_post_without_a_length_is_shown() -> None:
+    for page in (*PAGE.parent.rglob("*.md"), INFRA.parent / "README.md"):
+        posts = re.findall(r"curl[^\n`]*(?:-X|--request) POST[^\n`]*", page.read_text())
+        assert [post for post in posts if not re.search(r"Content-Length|--data|-d |--json|-F ", post)] == []
 
 
 def test_parameters_in_the_page_exist() -> None:

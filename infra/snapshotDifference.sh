@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Prints, as Markdown, what deploying one folder of templates instead of another changes, without asking Azure.
+set -euo pipefail
+
+if (($# != 2)); then
+  echo 'Usage: infra/snapshotDifference.sh FOLDER-BEFORE FOLDER-NOW' >&2
+  exit 1
+fi
+
+bicep=${BICEP:-bicep}
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+# snapshot FOLDER FILE: every resource as Azure would be given it, one value a line; nothing for a file that is not there.
+snapshot() {
+  local copy=$scratch/copy
+  rm -rf "$copy"
+  cp -R "$1" "$copy"
+  [[ -f $copy/$2 ]] || return 0
+  # The folder is the same for both, since the compiler writes beside the file.
+  "$bicep" snapshot "$copy/$2" --mode overwrite --resource-group bridge --location westeurope \
+    --subscription-id 00000000-0000-0000-0000-000000000000 --deployment-name bridge >&2
+  cat "${copy}/${2%.bicepparam}.snapshot.json"
+}
+
+for file in "$2"/*.bicepparam; do
+  file=${file##*/}
+  snapshot "$2" "$file" >"$scratch/now"
+  # What does not compile any more, or did not yet, is no reason to stop.
+  snapshot "$1" "$file" >"$scratch/before" || : >"$scratch/before"
+  printf '### %s\n\n' "$file"
+  if difference=$(diff -u -L before -L now "$scratch/before" "$scratch/now"); then
+    printf 'Nothing changes.\n\n'
+  else
+    # A summary holds a megabyte.
+    # shellcheck disable=SC2016 # Markdown's fences
+    printf '```diff\n%s\n```\n\n' "$(head -c 300000 <<<"$difference")"
+  fi
+done
