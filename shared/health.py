@@ -1,9 +1,10 @@
-"""Table `health`: one row a day that counts what came by webhook, what was made good, and how late things were."""
+"""Table `health`: one row a day that counts what came by webhook, what was reconciled, and how late things were."""
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import threading
 from bisect import bisect_left
 from collections import Counter
@@ -12,12 +13,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from shared.errors import BridgeError, Conflict
+from shared.errors import BridgeError
+from shared.storage import rows
 from shared.storage.account import reaching_storage
 from shared.times import iso, now, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from datetime import datetime
 
     from shared.events.event import ReceivedEvent
@@ -32,7 +34,10 @@ COUNTS = ("webhooks", "reconciled", "duplicates", "drift")
 
 # Upper edges in seconds; a fixed histogram can be added up across processes and days.
 _EDGES = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 21600, 86400)
-_TRIES = 20
+# Names of fields that are counted one by one; whoever sends numbers as names is not to see them in the status.
+_MOST_FIELDS = 100
+_FIELD = re.compile(r"[A-Za-z_](?!.*[0-9]{5})[A-Za-z0-9_.-]{0,63}", re.ASCII)
+_OTHER = "(other)"
 
 
 @dataclass(slots=True)
@@ -44,10 +49,6 @@ class Silence:
     last: str = ""
     longest: float = 0.0
     lost: int = 0
-
-    def came(self, moment: str) -> None:
-        """A webhook of the type came."""
-        self.add(Silence(count=1, first=moment, last=moment))
 
     def add(self, later: Silence) -> None:
         """Put what is known of a later time after this."""
@@ -70,6 +71,7 @@ class Tally:
     counts: Counter[str] = field(default_factory=Counter)
     lateness: list[int] = field(default_factory=lambda: [0] * (len(_EDGES) + 1))
     types: dict[str, Silence] = field(default_factory=dict)
+    fields: Counter[str] = field(default_factory=Counter)
 
     def note(self, event: ReceivedEvent, *, repeat: bool) -> None:
         """Count one event."""
@@ -77,14 +79,20 @@ class Tally:
         if event.origin == "webhook":
             self.counts["webhooks"] += 1
             self.counts["duplicates"] += repeat
-            kind.came(iso(event.received))
+            kind.add(Silence(1, iso(event.received), iso(event.received)))
             if event.data.moment and not repeat:
                 late = max(0.0, (event.received - event.data.moment).total_seconds())
                 self.lateness[bisect_left(_EDGES, late)] += 1
         elif event.origin == "reconciled" and not repeat:
             self.counts["reconciled"] += 1
             kind.lost += 1
-        self.counts["drift"] += bool(event.drift) and not repeat
+        if not repeat:
+            self.drift(event.drift)
+
+    def drift(self, names: Collection[str]) -> None:
+        """Count what was sent with fields that are unknown or do not fit."""
+        self.counts["drift"] += bool(names)
+        self.fields.update(name if _FIELD.fullmatch(name) else _OTHER for name in names)
 
     def miss(self, event: str) -> None:
         """Count a webhook that never came."""
@@ -93,6 +101,7 @@ class Tally:
     def add(self, later: Tally) -> None:
         """Put another tally of the same day after this."""
         self.counts += later.counts
+        self.fields += later.fields
         self.lateness = [one + other for one, other in zip(self.lateness, later.lateness, strict=True)]
         for name, kind in later.types.items():
             self.types.setdefault(name, Silence()).add(kind)
@@ -105,6 +114,7 @@ class Tally:
             "p50": percentile(self.lateness, 50),
             "p99": percentile(self.lateness, 99),
             "types": json.dumps({name: kind.told() for name, kind in self.types.items()}),
+            "driftFields": json.dumps(_frequent(self.fields)),
         }
 
 
@@ -124,6 +134,11 @@ _lock = threading.Lock()
 def note(storage: Storage, event: ReceivedEvent, repeat: bool) -> None:
     """Count an event that was processed, in memory; the row is written in the background, ten seconds later."""
     _count(storage, event.received, lambda tally: tally.note(event, repeat=repeat))
+
+
+def drifted(storage: Storage, names: Collection[str]) -> None:
+    """Count the fields of an item that was polled which are unknown or do not fit; in memory, as `note` does."""
+    _count(storage, now(), lambda tally: tally.drift(names))
 
 
 def missed(storage: Storage, event: str) -> None:
@@ -176,29 +191,12 @@ def _of(storage: Storage) -> _Pending:
 
 
 def _merge(storage: Storage, day: str, tally: Tally) -> None:
-    from azure.core import MatchConditions
-    from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
-    from azure.data.tables import UpdateMode
-
-    table, keys = storage.table(TABLE), {"PartitionKey": PARTITION, "RowKey": day}
-    for _ in range(_TRIES):
-        try:
-            row = table.get_entity(PARTITION, day)
-        except ResourceNotFoundError:
-            row = None
+    def add(row: Mapping[str, Any] | None) -> dict[str, Any]:
         merged = _tally(row) if row else Tally()
         merged.add(tally)
-        try:
-            if row is None:
-                table.create_entity({**keys, **merged.row()})
-            else:
-                guard: dict[str, Any] = {"etag": row.metadata["etag"], "match_condition": MatchConditions.IfNotModified}
-                table.update_entity({**keys, **merged.row()}, mode=UpdateMode.MERGE, **guard)
-            return
-        except HttpResponseError as error:
-            if error.status_code not in (409, 412):
-                raise
-    raise Conflict("the day's health kept changing")
+        return {**(row or {}), **merged.row()}
+
+    rows.change(storage.table(TABLE), PARTITION, day, add)
 
 
 def _tally(row: Mapping[str, Any]) -> Tally:
@@ -206,7 +204,15 @@ def _tally(row: Mapping[str, Any]) -> Tally:
         counts=Counter({name: row[name] for name in COUNTS}),
         lateness=json.loads(row["lateness"]),
         types={name: Silence(*told) for name, told in json.loads(row["types"]).items()},
+        fields=Counter(json.loads(row.get("driftFields") or "{}")),
     )
+
+
+def _frequent(fields: Counter[str]) -> dict[str, int]:
+    """The most frequent names by themselves, the others together."""
+    kept = Counter(dict(fields.most_common(_MOST_FIELDS)))
+    kept[_OTHER] += fields.total() - kept.total()
+    return +kept
 
 
 def percentile(histogram: list[int], part: int) -> float | None:
@@ -223,7 +229,8 @@ def today(storage: Storage, moment: datetime | None = None) -> dict[str, Any]:
     day = iso(moment or now())[:10]
     row = next((row for row in _days(storage, day) if row["RowKey"] == day), Tally().row())
     late = {name: row.get(name) for name in ("p50", "p99")}
-    return {"day": day, **{name: row[name] for name in COUNTS}, "latenessSeconds": late}
+    counts = {name: row[name] for name in COUNTS}
+    return {"day": day, **counts, "driftFields": json.loads(row.get("driftFields", "{}")), "latenessSeconds": late}
 
 
 def silences(storage: Storage, moment: datetime, days: int = 14) -> dict[str, Silence]:

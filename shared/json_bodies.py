@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import re
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from shared.errors import FieldError, Invalid, NotJson, TooLarge
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
 Model = TypeVar("Model", bound="BaseModel")
 
 LONGEST_BODY = 64 * 1024
+# What stands for a character that cannot be read.
+SPOILT = "\ufffd"
+_ERRORS = "spoilt"
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 # In the words that parameters are refused with, where pydantic's own would name our classes.
 _WORDS: Mapping[str, str] = {
     "missing": "it is required",
@@ -32,25 +38,43 @@ def encode(value: Any) -> bytes:
 
 def parse_body(body: bytes) -> Any:
     """
-    The JSON of a request's or an answer's body, of which half characters are replaced.
+    The JSON of a request's or an answer's body, of which each character that cannot be read is SPOILT (U+FFFD).
 
-    Raises NotJson for anything else: NaN, numbers beyond all bounds and bottomless nesting included.
+    Those are bytes that are not of the text's encoding (UTF-8, or UTF-16 or 32, with or without a byte order mark),
+    half characters, and bare control characters but for tabs and line ends. Raises NotJson for anything else: NaN,
+    numbers beyond all bounds and bottomless nesting included.
     """
     try:
-        value = json.loads(body, parse_constant=_no_constant)
-        try:
-            encode(value)
-        except UnicodeEncodeError:
-            text = _well_formed(json.dumps(value, ensure_ascii=False))
-            value = json.loads(text, parse_constant=_no_constant)
+        text = body.decode(json.detect_encoding(body), _ERRORS).strip("\0\ufeff")
+        return _value(_CONTROLS.sub(SPOILT, text))
     except (ValueError, RecursionError) as error:
         raise NotJson("the body is not JSON") from error
+
+
+def is_spoilt(value: Any) -> bool:
+    """Whether a character of a value could not be read, here or on the way to us."""
+    return SPOILT in json.dumps(value, ensure_ascii=False)
+
+
+def _value(text: str) -> Any:
+    value = json.loads(text, parse_constant=_no_constant, strict=False)
+    try:
+        encode(value)
+    except UnicodeEncodeError:
+        # Half of a pair of surrogates, which JSON can spell and UTF-8 cannot.
+        whole = json.dumps(value, ensure_ascii=False).encode("utf-16-le", "surrogatepass")
+        value = json.loads(whole.decode("utf-16-le", "replace"), parse_constant=_no_constant)
     return value
 
 
-def _well_formed(text: str) -> str:
-    """The text without half of a pair of surrogates, which JSON can spell and UTF-8 cannot."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+def _unreadable(error: UnicodeError) -> tuple[str | bytes, int]:
+    try:
+        return codecs.lookup_error("surrogatepass")(error)
+    except UnicodeError:
+        return codecs.lookup_error("replace")(error)
+
+
+codecs.register_error(_ERRORS, _unreadable)
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 MICROSECONDS_PER_SECOND = 1_000_000
 # callIDs outside this range are plain counters, not the call's start in microseconds.
 FIRST_CLOCK_ID = 946_684_800 * MICROSECONDS_PER_SECOND  # 2000-01-01
 LAST_CLOCK_ID = 4_102_444_800 * MICROSECONDS_PER_SECOND  # 2100-01-01
 _FIRST_YEAR = 1601  # Table Storage knows no earlier one
+_FIRST, _LAST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+_LAST_OF_32_BITS = datetime(2038, 1, 19, 3, 14, 7, tzinfo=UTC)
+LONGEST_CALL = timedelta(days=7)
+_CLOCKS_DIFFER = timedelta(minutes=5)
 
 
 def now() -> datetime:
@@ -31,6 +36,39 @@ def parse_time(text: str) -> datetime:
     except (ValueError, OverflowError) as error:
         raise ValueError("a time such as 2018-04-25T13:54:19+0000 is expected") from error
     return moment
+
+
+def event_time(value: Any) -> datetime | None:
+    """
+    A time as an event or an item carries it, in UTC; None where it says nothing.
+
+    That is all that parse_time does not read, and the times that stand for "none": zero dates, those of a clock that
+    was never set (before 2000, among them 1970 and 1999-11-30), and the ends of clocks (2038-01-19T03:14:07Z, from 2100
+    on).
+    """
+    try:
+        moment = parse_time(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    if moment is None or not _FIRST < moment < _LAST or moment.replace(microsecond=0) == _LAST_OF_32_BITS:
+        return None
+    return moment
+
+
+def belongs_to_call(moment: datetime, started: datetime, *, zoned: bool = True) -> bool:
+    """
+    Whether something that happened at a time can have happened in a call that began at `started`.
+
+    Clocks differ by seconds, local times without a zone (`zoned`) by the hour that is put back in autumn, and no call
+    lasts LONGEST_CALL.
+    """
+    early = _CLOCKS_DIFFER if zoned else _CLOCKS_DIFFER + timedelta(hours=1)
+    return started - early <= moment <= started + LONGEST_CALL
+
+
+def has_zone(text: str) -> bool:
+    """Whether a time that parse_time reads says what it is relative to."""
+    return datetime.fromisoformat(text.strip().upper()).tzinfo is not None
 
 
 def after(moment: datetime, seconds: int) -> datetime | None:

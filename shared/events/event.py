@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from shared.errors import FieldError, Invalid, Unprocessable
+from shared.events.envelopes import envelope_drift, read_envelope
 from shared.events.table import Event, event_named, find_event
-from shared.json_bodies import encode
+from shared.json_bodies import encode, is_spoilt
 from shared.phones import e164
 from shared.storage.messages import LONGEST_IN_ROW, get_payload, is_name, put_payload
 from shared.times import iso, parse_time
@@ -54,13 +55,18 @@ class ReceivedEvent:
 
     @property
     def drift(self) -> list[str]:
-        """Names of fields that the PBX's reference does not know; none where the bridge itself speaks."""
+        """
+        Names of the fields that the PBX's reference does not know, or that do not fit what it says of them.
+
+        `encoding` is among them where characters could not be read; none where the bridge itself speaks.
+        """
         if self.type.source == "bridge":
             return []
-        from shared.events.model import Envelope, present
+        from shared.events.model import present
 
-        told = present(self.envelope["data"]).keys() - type(self.data).model_fields.keys()
-        return sorted(told | (self.envelope.keys() - Envelope.model_fields.keys()))
+        unknown = present(self.envelope["data"]).keys() - type(self.data).model_fields.keys()
+        spoilt = {"encoding"} if is_spoilt(self.envelope) else set()
+        return sorted(unknown | self.data.misfits.keys() | envelope_drift(self.envelope) | spoilt)
 
     def message(self) -> dict[str, Any]:
         """The message that carries it on queue `events`."""
@@ -110,18 +116,19 @@ def row_envelope(storage: Storage, row: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_envelope(event: Event, value: Any) -> tuple[dict[str, Any], Data]:
     """
-    The envelope with the event's own name, and its checked data.
+    The envelope with the event's own name, an object as `data` and numbers as identifiers; and its checked data.
 
-    Raises Invalid with the paths of the fields that do not fit, or when `eventType` names another event.
+    Raises Invalid with the paths of the fields that are missing: what identifies the event, and nothing else; or when
+    `eventType` names another event.
     """
-    from shared.events.model import Envelope
-
-    envelope = _validated(Envelope, value, ())
-    named = envelope.eventType
-    if named and find_event(named) is not event:
+    envelope = read_envelope(value, event.model)
+    named = envelope.get("eventType")
+    if isinstance(named, str) and named.strip() and find_event(named) is not event:
         raise Invalid((FieldError("eventType", f"this address takes {event.name}"),))
-    data = _validated(event.model, envelope.data, ("data",))
-    return {**value, "eventType": event.name}, data
+    data = _validated(event.model, envelope["data"], ("data",))
+    own = {*_IDENTIFIERS, event.key[0]} & event.model.model_fields.keys() & envelope["data"].keys()
+    ids = {name: number for name in own if type(number := getattr(data, name)) is int}
+    return {**envelope, "eventType": event.name, "data": {**envelope["data"], **ids}}, data
 
 
 def _validated(model: type[Model], value: Any, at: tuple[str, ...]) -> Model:

@@ -11,20 +11,27 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
     TypeAdapter,
     ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     create_model,
     model_validator,
 )
 
-from shared.storage.rows import LARGEST_ID
-from shared.times import after, parse_time
+from shared.identifiers import LARGEST_ID, identifier
+from shared.times import LONGEST_CALL, after, belongs_to_call, call_start, event_time, has_zone, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 # No number is as long, and a table's column takes no more than 64 KiB.
 _LONGEST_NUMBER = 1000
+_LONGEST_SECONDS = int(LONGEST_CALL.total_seconds())
+# What happens in a call, after its start.
+_IN_A_CALL = ("callConnected", "callEnded")
 
 
 def _integer(value: Any) -> Any:
@@ -33,16 +40,43 @@ def _integer(value: Any) -> Any:
     return value
 
 
-def _moment(value: Any) -> Any:
+def _identifier(value: Any) -> int:
+    number = identifier(value)
+    if number is None:
+        raise ValueError(f"a whole number from 0 to {LARGEST_ID} is expected")
+    return number
+
+
+def _moment(value: Any) -> datetime:
+    moment = event_time(value)
+    if moment is None:
+        raise ValueError("a time is expected")
+    return moment
+
+
+def _time(value: Any) -> datetime:
     if not isinstance(value, str):
         raise ValueError("a time is expected")
     return parse_time(value)
 
 
-Integer = Annotated[int, BeforeValidator(_integer), Field(ge=-(2**63), le=LARGEST_ID)]
-Identifier = Annotated[int, BeforeValidator(_integer), Field(ge=0, le=LARGEST_ID)]
-Moment = Annotated[datetime, BeforeValidator(_moment)]
-Short = Annotated[str, Field(max_length=_LONGEST_NUMBER)]
+def _or_absent(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return read(value)
+    except ValidationError:
+        return None
+
+
+# What is required is refused where it does not fit; what may be absent is absent then.
+_ABSENT = WrapValidator(_or_absent)
+Identifier = Annotated[int, BeforeValidator(_identifier)]
+Moment = Annotated[datetime, BeforeValidator(_time)]
+AnyIdentifier = Annotated[int | None, BeforeValidator(_identifier), _ABSENT]
+AnyInteger = Annotated[int | None, BeforeValidator(_integer), Field(ge=-(2**63), le=LARGEST_ID), _ABSENT]
+AnySeconds = Annotated[int | None, BeforeValidator(_integer), Field(ge=0, le=_LONGEST_SECONDS), _ABSENT]
+AnyMoment = Annotated[datetime | None, BeforeValidator(_moment), _ABSENT]
+AnyText = Annotated[str | None, Field(max_length=_LONGEST_NUMBER), _ABSENT]
+AnyString = Annotated[str | None, _ABSENT]
 
 
 def present(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,40 +92,78 @@ class Data(BaseModel):
     """
     The base of all events' data: `""` and null mean absent, and unknown fields ride along.
 
-    A field that the reference knows from other events only counts as one where it fits what they say of it.
+    Only identifiers are required. Any other field that does not fit counts as absent, and stands in `misfits` as it
+    was sent. A field that the reference knows from other events only counts as one where it fits what they say of it.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, coerce_numbers_to_str=True, defer_build=True)
 
-    @model_validator(mode="before")
+    _misfits: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="wrap")
     @classmethod
-    def _read(cls, values: Any) -> Any:
+    def _read(cls, values: Any, read: ModelWrapValidatorHandler[Data]) -> Data:
         if not isinstance(values, dict):
-            return values
-        told = present(values)
-        for name in (told.keys() - cls.model_fields.keys()) & _readers().keys():
-            try:
-                told[name] = _readers()[name].validate_python(told[name])
-            except ValidationError:
-                del told[name]
-        return told
+            return read(values)
+        sent = present(values)
+        empty = {name: None for name, field in cls.model_fields.items() if field.is_required() and name in values}
+        fitting = empty | _only_fitting(sent, cls.model_fields.keys())
+        data = read(fitting)
+        implausible = data._implausible(sent)
+        if implausible:
+            data = read(fitting | dict.fromkeys(implausible))
+        known = cls.model_fields.keys() | _readers().keys()
+        data._misfits = {name: sent[name] for name in sent.keys() & known if getattr(data, name, None) is None}
+        return data
+
+    @property
+    def misfits(self) -> Mapping[str, Any]:
+        """The fields that count as absent because they do not fit, as they were sent."""
+        return self._misfits
 
     @property
     def moment(self) -> datetime | None:
         """When it happened, as far as the event tells."""
         return None
 
+    def _implausible(self, sent: Mapping[str, Any]) -> list[str]:
+        """Names of times that the call's own start, or the one in its id, leaves no room for."""
+        call_id = getattr(self, "callID", None)
+        known = (getattr(self, "callStarted", None), None if call_id is None else call_start(call_id))
+        starts = [start for start in known if start is not None]
+        found = []
+        for name in _IN_A_CALL:
+            moment = getattr(self, name, None)
+            if moment is None or not starts:
+                continue
+            zoned = has_zone(sent[name])
+            if not any(belongs_to_call(moment, start, zoned=zoned) for start in starts):
+                found.append(name)
+        return found
+
+
+def _only_fitting(values: Mapping[str, Any], own: Collection[str]) -> dict[str, Any]:
+    """The values, of which those that other events know are read as they say, and left out where they do not fit."""
+    read = dict(values)
+    for name in (read.keys() - own) & _readers().keys():
+        value = _readers()[name].validate_python(read[name])
+        if value is None:
+            del read[name]
+        else:
+            read[name] = value
+    return read
+
 
 class Call(Data):
     """A call as CallStarted tells it."""
 
     callID: Identifier
-    caller: Short | None = None
-    destination: Short | None = None
-    direction: Short | None = None
-    status: Integer | None = None
-    callStarted: Moment | None = None
-    contactID: Identifier | None = None
+    caller: AnyText = None
+    destination: AnyText = None
+    direction: AnyText = None
+    status: AnyInteger = None
+    callStarted: AnyMoment = None
+    contactID: AnyIdentifier = None
 
     @property
     def moment(self) -> datetime | None:
@@ -101,7 +173,7 @@ class Call(Data):
 class ConnectedCall(Call):
     """A call that somebody answered."""
 
-    callConnected: Moment | None = None
+    callConnected: AnyMoment = None
 
     @property
     def moment(self) -> datetime | None:
@@ -111,10 +183,10 @@ class ConnectedCall(Call):
 class CompletedCall(ConnectedCall):
     """A call that has ended; `connectionTime` is in seconds, `previous_contactID` stands only on transferred calls."""
 
-    connectionTime: Integer | None = None
-    previous_contactID: Identifier | None = None
+    connectionTime: AnySeconds = None
+    previous_contactID: AnyIdentifier = None
     # Only history tells the end; a reconciled event carries it.
-    callEnded: Moment | None = None
+    callEnded: AnyMoment = None
 
     @property
     def moment(self) -> datetime | None:
@@ -127,33 +199,26 @@ class Recording(Data):
     """A recording that has been made; its file may come later."""
 
     recordingID: Identifier
-    callID: Identifier | None = None
-    callStarted: Moment | None = None
-    recordingURL: str | None = None
-    direction: Short | None = None
-    connectionTime: Integer | None = None
+    callID: AnyIdentifier = None
+    callStarted: AnyMoment = None
+    recordingURL: AnyString = None
+    direction: AnyText = None
+    connectionTime: AnySeconds = None
 
 
 class LostCaller(Data):
     """Who could not be reached by whom; both are on every such event, though a withheld number is empty."""
 
-    destination: Short | None = None
-    callerid: Short | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _name_both(cls, values: Any) -> Any:
-        if isinstance(values, dict) and not {"destination", "callerid"} <= values.keys():
-            raise ValueError("destination and callerid are expected, empty where withheld")
-        return values
+    destination: AnyText
+    callerid: AnyText
 
 
 class LostCall(LostCaller):
     """A caller waiting to be called back, after so many attempts."""
 
-    contact_name: str | None = None
-    attempts: Integer | None = None
-    last_contact: Moment | None = None
+    contact_name: AnyString = None
+    attempts: AnyInteger = None
+    last_contact: AnyMoment = None
 
     @property
     def moment(self) -> datetime | None:
@@ -164,17 +229,17 @@ class DeletedVoicemail(Data):
     """A voicemail that was deleted at the PBX."""
 
     voicemailID: Identifier
-    sender: Short | None = None
+    sender: AnyText = None
 
 
 class Voicemail(DeletedVoicemail):
     """A voicemail that was left; `length` is in seconds."""
 
-    length: Integer | None = None
-    callStarted: Moment | None = None
-    voicemailBoxID: Identifier | None = None
-    voicemailBoxName: str | None = None
-    messageURL: str | None = None
+    length: AnySeconds = None
+    callStarted: AnyMoment = None
+    voicemailBoxID: AnyIdentifier = None
+    voicemailBoxName: AnyString = None
+    messageURL: AnyString = None
 
     @property
     def moment(self) -> datetime | None:
@@ -197,25 +262,28 @@ class StoredAudio(Data):
 class StoredRecording(StoredAudio, Recording):
     """A recording whose audio is in Blob Storage."""
 
-    caller: Short | None = None
-    destination: Short | None = None
-    contactID: Identifier | None = None
+    caller: AnyText = None
+    destination: AnyText = None
+    contactID: AnyIdentifier = None
 
 
 class StoredVoicemail(StoredAudio, Voicemail):
     """A voicemail whose audio is in Blob Storage."""
 
-    callID: Identifier | None = None
-    contactID: Identifier | None = None
+    callID: AnyIdentifier = None
+    contactID: AnyIdentifier = None
 
 
 @cache
 def _readers() -> Mapping[str, TypeAdapter[Any]]:
-    """How each field is read that any event of a call, a lost caller or a voicemail knows."""
+    """How each field is read that an event of a call, a lost caller or a voicemail knows; None where it misfits."""
     config = ConfigDict(coerce_numbers_to_str=True)
     rows: tuple[type[Data], ...] = (CompletedCall, LostCall, StoredRecording, StoredVoicemail)
     fields = {name: field for row in rows for name, field in row.model_fields.items()}
-    return {name: TypeAdapter(field.rebuild_annotation(), config=config) for name, field in fields.items()}
+    lenient: dict[str, Any] = {
+        name: Annotated[field.rebuild_annotation() | None, _ABSENT] for name, field in fields.items()
+    }
+    return {name: TypeAdapter(annotation, config=config) for name, annotation in lenient.items()}
 
 
 class SubscriptionState(Data):
@@ -235,14 +303,3 @@ def polled(name: str, identifier: str, known: Iterable[str]) -> type[Data]:
     """The model of an item that our pollers tell of: its id is checked, the rest is as the PBX's list has it."""
     fields: dict[str, Any] = dict.fromkeys(known, (Any, None)) | {identifier: (Identifier, ...)}
     return create_model(name, __base__=Data, **fields)
-
-
-class Envelope(BaseModel):
-    """What the PBX posts around an event's data."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, coerce_numbers_to_str=True, defer_build=True)
-
-    type: str | None = None
-    eventType: str | None = None
-    version: str | None = None
-    data: dict[str, Any]

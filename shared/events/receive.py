@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import Conflict, Refused, TooLarge
+from shared.errors import Conflict, Invalid, Refused, TooLarge
 from shared.events.event import ReceivedEvent, check_envelope
 from shared.events.table import Event, event_id, event_named
 from shared.json_bodies import LONGEST_BODY, parse_body
@@ -38,7 +38,8 @@ def accept(storage: Storage, settings: Settings, event: Event, body: bytes) -> s
                 raise TooLarge("the body is over 64 KiB")
             envelope, data = check_envelope(event, parse_body(body))
         except Refused as refusal:
-            dead_letter_refused(storage, event.name, refusal.title, body)
+            reason = f"{refusal.title}: {refusal}" if isinstance(refusal, Invalid) else refusal.title
+            dead_letter_refused(storage, event.name, reason, body)
             raise
         checked = {"type": event, "data": data, "envelope": envelope, "origin": "webhook", "received": now()}
         return _queue(storage, settings, None, **checked)

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES
@@ -198,9 +198,11 @@ def event_named(name: str) -> Event:
     return row
 
 
-def _part(field: str, value: Any, region: str) -> str:
+def _part(data: Data, field: str, region: str) -> str:
+    value = getattr(data, field, None)
     if value is None:
-        return ""
+        raw = data.misfits.get(field, "")
+        return raw.strip() if isinstance(raw, str) else json.dumps(raw, ensure_ascii=False, sort_keys=True)
     if isinstance(value, datetime):
         return iso(value)
     # The same number comes as national digits or as E.164, depending on where it is asked for.
@@ -211,9 +213,10 @@ def event_id(event: Event, data: Data, region: str, occurrence: str = "") -> str
     """
     The id of the event: base32 of the SHA-256 of the event's name and natural key, in lower case.
 
-    It is the same whether the event came by webhook, by poll or by replay. `occurrence` tells apart facts that
-    can happen again under the same key, such as LostCallerRemoved.
+    It is the same whether the event came by webhook, by poll or by replay. A part of the key that cannot be read
+    enters as it was sent. `occurrence` tells apart events that can happen again under the same key, such as
+    LostCallerRemoved.
     """
-    values = [_part(field, getattr(data, field, None), region) for field in event.key]
+    values = [_part(data, field, region) for field in event.key]
     text = json.dumps([event.name, *values, *([occurrence] if occurrence else [])], ensure_ascii=False)
     return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=").lower()

@@ -64,6 +64,7 @@ def test_counts_of_all_processes_add_up(processes: Callable[[int], list[Storage]
         "reconciled": 12,
         "duplicates": 12,
         "drift": 12,
+        "driftFields": {"pets": 12},
         "latenessSeconds": {"p50": 5.0, "p99": 10.0},
     }
 

@@ -72,7 +72,8 @@ def test_what_is_refused_is_kept_as_a_dead_letter(
             accept(bridge.storage, bridge.settings, event, sent)
         (row,) = dead(bridge)
         assert row["attempts"] == attempts
-        assert (row["kind"], row["reason"]) == ("refused", refusal.title)
+        assert row["kind"] == "refused"
+        assert row["reason"].startswith(refusal.title)
     kept = messages.get_payload(bridge.storage, row["payload"]) if "payload" in row else row["body"].encode()
     assert kept == sent
     assert not queued(bridge)

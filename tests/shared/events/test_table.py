@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from shared.errors import Invalid, NotJson
+from shared.errors import Invalid
 from shared.events.event import check_envelope
 from shared.events.table import EVENTS, Event, event_id, find_event
-from shared.json_bodies import parse_body
 
 FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures" / "events"
 WEBHOOKS = [event for event in EVENTS if event.source == "pbx"]
@@ -151,56 +150,11 @@ def test_every_way_to_write_a_time_is_read_as_utc(text: str) -> None:
     assert data.moment.isoformat() == "2018-04-25T13:54:19+00:00"
 
 
-@pytest.mark.parametrize(
-    "text", ["yesterday", "0001-01-01T00:00:00+1400", "0001-01-01T00:00:00Z", "2018-13-01T00:00:00Z", 5, ["2018"]]
-)
-def test_a_time_that_is_none_is_refused_with_its_path(text: Any) -> None:
-    with pytest.raises(Invalid) as refused:
-        check_envelope(WEBHOOKS[0], {"data": {"callID": 1, "callStarted": text}})
-    assert paths(refused) == {"data.callStarted"}
-
-
 @pytest.mark.parametrize("value", [None, [], "x", 1, {}, {"data": None}, {"data": []}, {"data": {}}, {"data": "{}"}])
 def test_an_envelope_without_usable_data_is_refused(value: Any) -> None:
     with pytest.raises(Invalid) as refused:
         check_envelope(WEBHOOKS[0], value)
     assert {field.reason for field in refused.value.fields} <= {"an object is expected", "Field required"}
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        *(b"", b"x", b'{"a":', b"\xff\xfe", b'{"a": NaN}', b'{"a": Infinity}', b'{"a": 1e999}', b'{"\\ud83d": -1e999}'),
-        *(b"[" * 60_000, b"1" * 5_000),
-    ],
-    ids=[
-        "empty",
-        "word",
-        "cut",
-        "not utf-8",
-        "NaN",
-        "Infinity",
-        "no bound",
-        "no bound by half",
-        "bottomless",
-        "endless",
-    ],
-)
-def test_what_is_not_json_is_said_so(body: bytes) -> None:
-    with pytest.raises(NotJson):
-        parse_body(body)
-
-
-@pytest.mark.parametrize("body", [b'["\\ud83d", "\\ud83d\\ude00"]', b'["\xed\xa0\xbd", "\xf0\x9f\x98\x80"]'])
-def test_half_a_character_is_replaced_and_a_whole_one_kept(body: bytes) -> None:
-    assert parse_body(body) == ["\ufffd", "\U0001f600"]
-
-
-@pytest.mark.parametrize("field", ["caller", "destination", "direction"])
-def test_a_text_that_no_column_holds_is_refused(field: str) -> None:
-    with pytest.raises(Invalid) as refused:
-        check_envelope(WEBHOOKS[0], {"data": {"callID": 1, field: "9" * 40_000}})
-    assert paths(refused) == {f"data.{field}"}
 
 
 def test_reasons_never_hold_the_value_that_was_sent() -> None:

@@ -1,0 +1,174 @@
+"""Only the key makes an event: all else that does not fit is kept, counts as absent, and is named as drift."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.errors import Invalid
+from shared.events.event import ReceivedEvent, check_envelope
+from shared.events.table import EVENTS, Event, event_id, event_named
+from shared.identifiers import LARGEST_ID, identifier
+from shared.times import now
+
+FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures" / "events"
+WEBHOOKS = [event for event in EVENTS if event.source == "pbx"]
+POLLED = [event for event in EVENTS if event.source == "poll"]
+IDS = [event.name for event in WEBHOOKS]
+IDENTIFIERS = {"callID", "contactID", "previous_contactID"}
+CALL = 1717149600000000  # 2024-05-31T10:00:00Z
+_ODD = [[], {}, [5], {"id": 5}, True, False, "\u0000", "x" * 40_000, 1e300, -(2**70), float("1e20")]
+ODDITIES = st.sampled_from(_ODD) | st.recursive(
+    st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+def fixture(event: Event) -> dict[str, Any]:
+    payload: dict[str, Any] = json.loads((FIXTURES / f"{event.name}.json").read_text())
+    return payload
+
+
+def received(event: Event, payload: Any) -> ReceivedEvent:
+    envelope, data = check_envelope(event, payload)
+    return ReceivedEvent(
+        type=event, id=event_id(event, data, "LV"), data=data, envelope=envelope, origin="webhook", received=now()
+    )
+
+
+def required(event: Event) -> set[str]:
+    return {name for name, field in event.model.model_fields.items() if field.is_required()}
+
+
+def optional(event: Event) -> list[str]:
+    return sorted(event.model.model_fields.keys() - required(event))
+
+
+def test_only_identifiers_are_required_of_the_pbx() -> None:
+    lost = {"callerid", "destination"}
+    assert {event.name: required(event) for event in WEBHOOKS} == {
+        event.name: lost if "callerid" in event.key else {event.key[0]} for event in WEBHOOKS
+    }
+
+
+@pytest.mark.parametrize("event", [event for event in WEBHOOKS if optional(event)], ids=lambda event: event.name)
+@given(data=st.data())
+def test_any_oddity_beside_the_key_leaves_the_event_as_it_is_without_it(event: Event, data: st.DataObject) -> None:
+    payload = fixture(event)
+    names = data.draw(st.lists(st.sampled_from(optional(event)), min_size=1, unique=True))
+    odd = {name: data.draw(ODDITIES) for name in names}
+    told = received(event, {**payload, "data": {**payload["data"], **odd}})
+    for name, value in odd.items():
+        read = getattr(told.data, name)
+        assert told.envelope["data"][name] == (read if name in IDENTIFIERS and read is not None else value)
+        blank = isinstance(value, str) and not value.strip()
+        assert (name in told.drift) == (read is None and not blank)
+    same = received(event, {**payload, "data": {**payload["data"], **dict.fromkeys(names)}})
+    for name in optional(event):
+        if name not in odd:
+            kept, plain = getattr(told.data, name), getattr(same.data, name)
+            # Another start may leave less room for what else the call tells.
+            assert kept == plain or (kept is None and name in told.drift) or plain is None
+
+
+@pytest.mark.parametrize("event", WEBHOOKS, ids=IDS)
+@given(value=ODDITIES)
+def test_an_identifier_that_is_none_is_refused_and_named(event: Event, value: Any) -> None:
+    for name in required(event) - {"callerid", "destination"}:
+        payload = fixture(event)
+        payload["data"][name] = value
+        if identifier(value) is not None:
+            assert received(event, payload).envelope["data"][name] == identifier(value)
+            continue
+        with pytest.raises(Invalid) as refused:
+            check_envelope(event, payload)
+        assert [field.path for field in refused.value.fields] == [f"data.{name}"]
+
+
+@pytest.mark.parametrize("value", ["1717149600000000", " 01717149600000000 ", 1717149600000000.0, "1717149600000000.0"])
+def test_an_identifier_is_its_number_however_it_is_written(value: Any) -> None:
+    event = event_named("CallStarted")
+    plain = received(event, {"data": {"callID": CALL, "contactID": 5}})
+    told = received(event, {"data": {"callID": value, "contactID": "005"}})
+    assert (told.id, told.envelope, told.drift) == (plain.id, plain.envelope, [])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("abc", "abd"), ([5], {"id": 5}), (-1, -2), ("5a", 5), (2**64, 2**65), (True, None)]
+)
+def test_a_part_of_the_key_that_cannot_be_read_enters_the_id_as_it_was_sent(one: Any, other: Any) -> None:
+    for name in ("CallStarted", "CallConnected", "CallCompleted", "CallTransfered"):
+        ids = [received(event_named(name), {"data": {"callID": CALL, "contactID": value}}).id for value in (one, other)]
+        assert ids[0] != ids[1]
+        assert received(event_named(name), {"data": {"callID": CALL, "contactID": one}}).id == ids[0]
+
+
+@pytest.mark.parametrize("event", POLLED, ids=lambda event: event.name)
+@pytest.mark.parametrize("value", [[], {"a": 1}, "abc", True, -5])
+def test_a_polled_item_with_an_odd_field_is_its_event(event: Event, value: Any) -> None:
+    odd = {"name": value, "created": value, "contactID": value, "callConnected": value} | {event.key[0]: " 7 "}
+    assert received(event, {"data": odd}).envelope["data"][event.key[0]] == 7
+
+
+@pytest.mark.parametrize(
+    "sentinel",
+    [
+        *("1970-01-01T00:00:00+0000", "-0001-11-30T00:00:00+0000", "0000-00-00 00:00:00", "2024-05-30T10:00:00+0000"),
+        *("9999-12-31T00:00:00Z", "2025-06-30T10:00:00Z", "2024-05-31T09:30:00+0000", 0, False, []),
+    ],
+)
+@pytest.mark.parametrize(
+    "started", [{"callStarted": "2024-05-31T10:00:00+0000"}, {}], ids=["by its event", "by its id"]
+)
+def test_a_time_outside_of_its_call_says_nothing(sentinel: Any, started: dict[str, str]) -> None:
+    sent = {"callID": CALL, "contactID": 5, "callConnected": sentinel, **started}
+    told = received(event_named("CallCompleted"), {"data": sent})
+    assert told.data.callConnected is None  # type: ignore[attr-defined]
+    assert told.drift == ["callConnected"]
+    assert told.envelope["data"] == sent
+
+
+@pytest.mark.parametrize(
+    ("started", "connected", "call_id"),
+    [
+        ("2024-05-31T10:00:00Z", "2024-05-31T09:59:58Z", CALL),
+        ("2024-05-31T10:00:00Z", "2024-05-31T22:30:00Z", CALL),
+        ("2024-10-27T03:59:50+0300", "2024-10-27T03:00:05+0200", 1729990790000000),
+        ("2024-10-27T03:59:50", "2024-10-27T03:00:05", 77),
+        ("2024-05-31T13:00:00", "2024-05-31T13:00:12", CALL),
+        ("2018-04-25T13:54:19Z", "2018-04-25T13:54:31Z", CALL),
+        ("1970-01-01T00:00:00Z", "2024-05-31T10:00:12Z", CALL),
+        ("2024-05-31T10:00:00Z", "2024-05-31T10:00:12Z", 77),
+    ],
+    ids=["clocks", "hours later", "a zone changed", "the hour back", "local times", "old", "no start", "a counter"],
+)
+def test_an_odd_time_that_may_be_so_is_taken(started: str, connected: str, call_id: int) -> None:
+    data = {"callID": call_id, "callStarted": started, "callConnected": connected, "connectionTime": 0}
+    told = received(event_named("CallCompleted"), {"data": data})
+    assert told.data.callConnected is not None  # type: ignore[attr-defined]
+    assert told.drift == (["callStarted"] if started.startswith("1970") else [])
+
+
+def test_a_length_that_no_call_has_says_nothing() -> None:
+    for value in (-1, 10**9, "2:05", 1.5, None):
+        told = received(event_named("VoicemailCreated"), {"data": {"voicemailID": 7, "length": value}})
+        assert told.data.length is None  # type: ignore[attr-defined]
+    told = received(event_named("VoicemailCreated"), {"data": {"voicemailID": 7, "length": "23"}})
+    assert told.data.length == 23  # type: ignore[attr-defined]
+
+
+def test_a_spoilt_character_is_drift_by_the_name_of_encoding() -> None:
+    told = received(event_named("CallStarted"), {"data": {"callID": CALL, "caller": "Gon\ufffdalves"}})
+    assert told.drift == ["encoding"]
+
+
+@given(st.integers(0, LARGEST_ID))
+def test_every_identifier_stays_exact(number: int) -> None:
+    told = received(event_named("CallStarted"), {"data": {"callID": number, "contactID": str(number)}})
+    assert told.envelope["data"] == {"callID": number, "contactID": number}

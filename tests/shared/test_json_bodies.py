@@ -1,0 +1,113 @@
+"""JSON bodies: one character that cannot be read spoils itself, and nothing beside it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.errors import NotJson
+from shared.json_bodies import SPOILT, encode, is_spoilt, parse_body
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"x", b'{"a":', b"\xff\xfe", b'{"a": NaN}', b'{"a": Infinity}', b'{"a": 1e999}', b'{"\\ud83d": -1e999}'),
+        *(b"[" * 60_000, b"1" * 5_000, b'{"a": \xe71}', b'\xe7{"a": 1}', b'{"a" \x0b: 1}'),
+    ],
+    ids=[
+        "empty",
+        "word",
+        "cut",
+        "a mark alone",
+        "NaN",
+        "Infinity",
+        "no bound",
+        "no bound by half",
+        "bottomless",
+        "endless",
+        "a bad byte in a number",
+        "a bad byte before it",
+        "a control character between",
+    ],
+)
+def test_what_is_not_json_is_said_so(body: bytes) -> None:
+    with pytest.raises(NotJson):
+        parse_body(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (b'["\\ud83d", "\\ud83d\\ude00"]', [SPOILT, "\U0001f600"]),
+        (b'["\xed\xa0\xbd", "\xf0\x9f\x98\x80"]', [SPOILT, "\U0001f600"]),
+        (b'{"a": "Gon\xe7alves", "b": 1}', {"a": f"Gon{SPOILT}alves", "b": 1}),
+        (b'{"a": "\xe7", "b": "\xc3"}', {"a": SPOILT, "b": SPOILT}),
+        (b'{"\xff\xfe": "B\xc4\x93rzi\xc5\x86a"}', {SPOILT * 2: "B\u0113rzi\u0146a"}),
+        (b'{"a": "\x00b\x1bc"}', {"a": f"{SPOILT}b{SPOILT}c"}),
+    ],
+    ids=["half a pair", "half a pair as bytes", "latin-1", "at the end", "two in a name", "control characters"],
+)
+def test_a_character_that_cannot_be_read_spoils_itself(body: bytes, value: Any) -> None:
+    assert parse_body(body) == value
+    assert is_spoilt(value)
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (b'{"a": "\xc4\x81\\u0000"}', {"a": "\u0101\0"}),
+        (b'{"a": "one\ttwo\r\nthree"}', {"a": "one\ttwo\r\nthree"}),
+        (b'{"a": 1}\x00\x00', {"a": 1}),
+        *(
+            (json.dumps({"a": "ā😀"}, ensure_ascii=False).encode(name), {"a": "ā😀"})
+            for name in ("utf-8-sig", "utf-16")
+        ),
+        (json.dumps({"a": "ā"}, ensure_ascii=False).encode("utf-16-be"), {"a": "ā"}),
+        (json.dumps({"a": "ā"}, ensure_ascii=False).encode("utf-32"), {"a": "ā"}),
+    ],
+    ids=[
+        "escaped",
+        "bare tabs and line ends",
+        "zeros behind it",
+        "a mark",
+        "UTF-16",
+        "UTF-16 without a mark",
+        "UTF-32",
+    ],
+)
+def test_what_can_be_read_is_kept_whole(body: bytes, value: Any) -> None:
+    assert parse_body(body) == value
+    assert not is_spoilt(value)
+
+
+@given(VALUES)
+def test_what_was_written_is_read_as_it_was(value: Any) -> None:
+    assert parse_body(encode(value)) == value
+
+
+@given(text=st.text(st.characters(codec="utf-8"), min_size=1), byte=st.integers(0x80, 0xFF), place=st.integers(0))
+def test_one_bad_byte_leaves_the_other_fields_as_they_were(text: str, byte: int, place: int) -> None:
+    sent = json.dumps({"name": "NAME", "text": text}, ensure_ascii=False).encode()
+    at = place % 5
+    name = b"NAME"[:at] + bytes([byte]) + b"NAME"[at:]
+    assert parse_body(sent.replace(b"NAME", name, 1)) == {"name": f"{'NAME'[:at]}{SPOILT}{'NAME'[at:]}", "text": text}
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_a_value_that_can_be_sent_on_or_no_json(body: bytes) -> None:
+    try:
+        value = parse_body(body)
+    except NotJson:
+        return
+    assert parse_body(encode(value)) == value

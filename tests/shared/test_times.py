@@ -1,0 +1,64 @@
+"""Times: read as they are written, and as nothing where they say nothing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.times import belongs_to_call, event_time, has_zone, iso
+
+START = datetime(2024, 5, 31, 10, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("1970-01-01T00:00:00+0000", "1970-01-01T02:00:00+0200", "0001-01-01T00:00:00", "-0001-11-30T00:00:00+0000"),
+        *("0000-00-00 00:00:00", "0000-00-00T00:00:00Z", "1899-12-30T00:00:00Z", "1999-11-30T00:00:00Z", "2000-01-01"),
+        *("2038-01-19T03:14:07Z", "2038-01-19T05:14:07+0200", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59-1200"),
+        *("2106-02-07T06:28:15Z", "2018-13-01T00:00:00Z", "yesterday", "null", "", " ", "1717149600"),
+        *(None, 0, 1717149600, 1.5, True, [], ["2018-04-25"], {}, {"date": "2018-04-25"}),
+    ],
+)
+def test_what_stands_for_no_time_says_nothing(value: Any) -> None:
+    assert event_time(value) is None
+
+
+@given(st.datetimes(datetime(2000, 1, 2), datetime(2099, 12, 30), timezones=st.just(UTC)))  # noqa: DTZ001
+def test_any_time_of_these_times_is_read(moment: datetime) -> None:
+    if moment.year != 2038:
+        assert event_time(iso(moment)) == moment
+
+
+@given(st.from_type(object) | st.text())
+def test_anything_is_a_time_or_none(value: Any) -> None:
+    found = event_time(value)
+    assert found is None or found.tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    ("after", "zoned", "fits"),
+    [
+        (timedelta(0), True, True),
+        (timedelta(seconds=-90), True, True),
+        (timedelta(hours=14), True, True),
+        (timedelta(days=6), True, True),
+        (timedelta(minutes=-55), True, False),
+        (timedelta(minutes=-55), False, True),
+        (timedelta(days=-1), False, False),
+        (timedelta(days=8), True, False),
+        (timedelta(days=365), True, False),
+    ],
+)
+def test_a_call_has_room_for_what_happens_from_its_start_on(after: timedelta, zoned: bool, fits: bool) -> None:
+    assert belongs_to_call(START + after, START, zoned=zoned) is fits
+
+
+def test_the_zone_of_a_time_is_seen() -> None:
+    assert has_zone("2024-10-27T03:00:05+0200")
+    assert has_zone("2024-10-27t03:00:05z")
+    assert not has_zone(" 2024-10-27 03:00:05 ")
