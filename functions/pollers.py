@@ -21,11 +21,19 @@ if TYPE_CHECKING:
 
 blueprint = func.Blueprint()
 
+
+def _wake(bridge: Bridge) -> None:
+    from shared.deliveries.standing import wake_waiting
+
+    wake_waiting(bridge)
+
+
 TIMERS: tuple[tuple[str, str, Callable[[Bridge], object]], ...] = (
     *((row.function, row.schedule, partial(poll, resource=row)) for row in RESOURCES),
     ("SweepCalls", "SWEEP_SCHEDULE", sweep),
     ("ReconcileEvents", "RECONCILE_SCHEDULE", reconcile),
     ("SyncWebhooks", "SYNC_WEBHOOKS_SCHEDULE", keep),
+    ("WakeDrainers", "WAKE_DRAINERS_SCHEDULE", _wake),
 )
 
 

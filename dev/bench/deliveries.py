@@ -101,9 +101,9 @@ def _work(bridge: Bridge, name: str, handle: Any, finished: Event | None = None)
                 pages = queue.receive_messages(messages_per_page=_BATCH, visibility_timeout=120).by_page()
                 under_way |= {pool.submit(work, message) for message in next(pages, ())}
             if not under_way:
-                if finished is None:
+                if finished is None and not queue.get_queue_properties().approximate_message_count:
                     return
-                finished.wait(_LOOK_SECONDS)
+                (finished or Event()).wait(_LOOK_SECONDS)
             done, under_way = wait(under_way, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED)
             for one in done:
                 one.result()

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationInfo, f
 
 from shared.api.envelopes import succeeded
 from shared.deliveries.fanout import catch_up
+from shared.deliveries.outbox import Outbox
+from shared.deliveries.standing import end, restore
 from shared.errors import NotFound
 from shared.events.table import Event, find_event
 from shared.json_bodies import read_body
@@ -16,16 +18,14 @@ from shared.pbx.fields import Field, Shape
 from shared.storage.account import reaching_storage
 from shared.subscriptions.endpoints import check_endpoint, host_of
 from shared.subscriptions.filter import NAMES, Criteria
-from shared.subscriptions.log import delivery_log, end
 from shared.subscriptions.signatures import key_of, new_secret
 from shared.subscriptions.store import subscriptions
 from shared.subscriptions.subscription import Subscription, new_id
 from shared.times import iso, now
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from shared.bridge import Bridge
+    from shared.deliveries.state import State
 
 LOOPBACK = "allow_loopback"
 ID_PATTERN = r"[0-9A-Fa-f]{32}|[0-9]{1,20}"
@@ -124,7 +124,7 @@ def subscribe(bridge: Bridge, event: Event, body: bytes, base: str) -> tuple[dic
         catch_up(bridge, asked)
         made, new = subscriptions(bridge.storage).make(asked, wish.secret)
         if made.disabled:
-            delivery_log(bridge.storage).begin_anew(made.id)
+            restore(bridge, made)
     told = succeeded(made.id, 201) | ({"secret": secret} if new else {})
     return told, f"{bridge.settings.public_base_url.rstrip('/') or base}/api/v2/webhooks/{made.id}"
 
@@ -139,7 +139,7 @@ def unsubscribe(bridge: Bridge, id: str) -> dict[str, Any]:
     if not re.fullmatch(ID_PATTERN, id):
         raise NotFound("no id of a subscription")
     with reaching_storage():
-        end(bridge.storage, id.lower())
+        end(bridge, id.lower())
     return succeeded(None)
 
 
@@ -148,7 +148,7 @@ def unsubscribe_address(bridge: Bridge, body: bytes) -> dict[str, Any]:
     leaving = read_body(UnsubscribeRequest, body, {})
     with reaching_storage():
         for one in subscriptions(bridge.storage).of_address(leaving.endpoint):
-            end(bridge.storage, one.id)
+            end(bridge, one.id)
     return succeeded(None)
 
 
@@ -161,26 +161,25 @@ def rotate(bridge: Bridge, id: str) -> dict[str, Any]:
 def listed(bridge: Bridge) -> dict[str, Any]:
     """Every subscription with what became of its deliveries; of its callback address the host alone."""
     with reaching_storage():
-        logs = delivery_log(bridge.storage).read_all()
         everybody = sorted(subscriptions(bridge.storage).all(), key=lambda one: (one.created, one.id))
-        return succeeded([_listed(one, logs.get(one.id, {})) for one in everybody])
+        return succeeded([_listed(one, Outbox(bridge.storage, one.id).state()) for one in everybody])
 
 
-def _listed(one: Subscription, log: Mapping[str, Any]) -> dict[str, Any]:
-    state = "failing" if log.get("failing") else "active" if log else "new"
+def _listed(one: Subscription, state: State) -> dict[str, Any]:
+    word = "failing" if state.failing else "active" if state.at else "new"
     return {
         "id": one.id,
         "event": one.event,
         "host": host_of(one.endpoint),
         "filter": dict(one.wanted),
         "shape": one.shape,
-        "state": state if one.active else "disabled",
+        "state": word if one.active else "disabled",
         "created": iso(one.created),
         "disabled": iso(one.disabled) if one.disabled else None,
-        "lastResult": log.get("result"),
-        "lastAttempt": log.get("attempt"),
-        "lastTime": log.get("at"),
-        "lastDelivered": log.get("delivered") or None,
-        "milliseconds": log.get("milliseconds"),
-        "failures": log.get("failures", 0),
+        "lastResult": state.result or None,
+        "lastAttempt": state.attempt or None,
+        "lastTime": iso(state.at) if state.at else None,
+        "lastDelivered": iso(state.delivered) if state.delivered else None,
+        "milliseconds": state.milliseconds if state.at else None,
+        "failures": state.failures,
     }

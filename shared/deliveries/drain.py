@@ -1,221 +1,216 @@
-"""Deliveries: each event to each subscriber once, signed, and tried again over days without keeping others waiting."""
+"""Draining an outbox: one at a time, from its head, several posts at once, and no longer than a while."""
 
 from __future__ import annotations
 
 import logging
-import random
+import secrets
 import time
+from collections import deque
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from datetime import timedelta
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from threading import BoundedSemaphore
+from typing import TYPE_CHECKING
 
-from shared.deliveries.fanout import QUEUE, run_range
-from shared.deliveries.post import Outcome, post
-from shared.deliveries.throttle import Busy, Throttle
-from shared.errors import Unprocessable
-from shared.events.event import row_envelope
-from shared.events.store import PARTITION, TABLE
-from shared.json_bodies import encode
-from shared.once import once
-from shared.storage.dead_letters import dead_letter
-from shared.storage.messages import read, send
-from shared.subscriptions import log as delivery_log
-from shared.subscriptions import signatures
+from shared.deliveries import standing
+from shared.deliveries.fanout import RANGE, run_range
+from shared.deliveries.outbox import Fenced, Outbox
+from shared.deliveries.sending import send_event
+from shared.deliveries.verdicts import Verdicts
+from shared.deliveries.wakes import KIND, wakes
+from shared.errors import BridgeError, StorageUnavailable, Unprocessable
+from shared.storage.messages import read
 from shared.subscriptions.store import subscriptions
-from shared.times import iso, now, parse_time
+from shared.times import now
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from shared.bridge import Bridge
-    from shared.storage.account import Storage
+    from shared.deliveries.outbox import Head
+    from shared.deliveries.places import Change, Place
+    from shared.deliveries.post import Outcome
+    from shared.deliveries.state import State
     from shared.subscriptions.subscription import Subscription
 
 logger = logging.getLogger(__name__)
 
-KIND = "delivery"
-CLAIMS = "deliveries"
-# Seconds before each attempt; after the last one the delivery is a dead letter.
-SCHEDULE = (0, 5, 60, 300, 1800, 7200, 18_000, 36_000, 86_400)
-JITTER = 0.1
-# A message that waits for its subscriber without an attempt comes back ever later, and not for ever.
-_LONGEST_DEFERRAL = 64
-_OLDEST = timedelta(days=5)
-# What was on its way when the subscription was disabled finds out each hour whether it works again.
-PROBE_SECONDS = 3600
-_PROBES = 24 * 30
-_BODIES = 128
-
-Row = dict[str, Any]
+# Posts at once to a subscriber that answers soon, and to one that does not.
+QUICK, SLOW = 8, 2
+# No post is begun later: a function that runs for long is in the way of others, and of a deployment.
+RUN_SECONDS = 20.0
+# Slow, failing and unknown subscribers have so many of a process's threads at once; who finds none comes again.
+SLOW_RUNS = 4
+_SLOT_SECONDS, _NO_SLOT = 0.5, timedelta(seconds=10)
+# What is put off may be seen a little early by another instance's clock.
+_SKEW = timedelta(seconds=2)
+_RACES = 16
+_slow_runs = BoundedSemaphore(SLOW_RUNS)
 
 
-def run(bridge: Bridge, body: bytes, attempt: int) -> None:
-    """
-    Do what a message of queue `deliveries` asks; `attempt` is the queue's dequeue count.
-
-    A delivery that fails is put back with the delay of its next attempt. Raises Unprocessable for a message that
-    is none, and StorageUnavailable and the like for the queue to try again.
-    """
+def run(bridge: Bridge, body: bytes, attempt: int = 1) -> None:
+    """Do what a message of queue `deliveries` asks; raises Unprocessable for one that is none."""
     message = read(bridge.storage, body)
-    kind = message.get("kind")
-    if kind == "deliver":
-        _deliver(bridge, message, attempt > 1)
-    elif kind == "range":
+    kind, id = message.get("kind"), message.get("subscription")
+    if not isinstance(id, str) or kind not in (KIND, RANGE):
+        raise Unprocessable("the message asks for no delivery")
+    if kind == RANGE:
         run_range(bridge, message)
     else:
-        raise Unprocessable("the message asks for no delivery")
+        drain(bridge, id)
 
 
-def _deliver(bridge: Bridge, message: Mapping[str, Any], seen: bool) -> None:
-    try:
-        event, _, tries = str(message["event"]), message["token"], int(message["attempt"])
-        parse_time(message["first"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise Unprocessable("the message names no delivery") from error
-    one = subscriptions(bridge.storage).get(str(message["subscription"]))
+def drain(bridge: Bridge, id: str) -> None:
+    """Post what is due in a subscriber's outbox, unless somebody does or its time has not come."""
+    outbox, one = Outbox(bridge.storage, id), subscriptions(bridge.storage).get(id)
     if one is None:
+        if not outbox.drop(RUN_SECONDS):
+            wakes(bridge.storage).wake_at(id, now())
         return
-    if not one.active and "probes" not in message:
-        _dead_letter(bridge, message, "the subscription is disabled")
-        return
-    try:
-        with gates(bridge.storage).passing(one.id):
-            if not _claim(bridge.storage, message, known=bool(tries or seen)):
+    for _ in range(_RACES):
+        moment = now()
+        head = outbox.read(moment)
+        state = head.state
+        if state.is_held(moment):
+            if outbox.mark(state):
                 return
-            outcome = _send(bridge, one, event)
-            failures = gates(bridge.storage).note(
-                one.id, delivered=outcome.verdict == "delivered", seconds=outcome.seconds
-            )
-    except Busy as busy:
-        _defer(bridge, message, busy.seconds)
-        return
-    logger.info("delivery of %s to %s: %s, %d failed in a row", event, one.id, outcome.result, failures)
-    _conclude(bridge, one, message, outcome)
-
-
-def _send(bridge: Bridge, one: Subscription, event: str) -> Outcome:
-    from shared.deliveries.formats import shaped
-
-    content_type, body = shaped(bridge.settings, one.shape, *_event(bridge.storage, event))
-    stamp = int(time.time())
-    headers = signatures.headers(one.signing(stamp), event, stamp, body)
-    headers |= {"Content-Type": content_type, "User-Agent": "pbx-azure-bridge"}
-    return post(one.endpoint, body, headers, allow_loopback=bridge.settings.allow_loopback_callbacks)
-
-
-def _conclude(bridge: Bridge, one: Subscription, message: Mapping[str, Any], outcome: Outcome) -> None:
-    tries = int(message["attempt"])
-    if outcome.verdict == "gone":
-        logger.warning("subscription %s ended: its subscriber answered %s", one.id, outcome.result)
-        delivery_log.end(bridge.storage, one.id)
-        return
-    if outcome.verdict == "delivered":
-        _close(bridge.storage, message, outcome.result, tries + 1)
-    delivery_log.note(bridge, one, outcome, tries)
-    if outcome.verdict == "failed":
-        _again(bridge, one, message, outcome)
-
-
-def _again(bridge: Bridge, one: Subscription, message: Mapping[str, Any], outcome: Outcome) -> None:
-    tries, probes = int(message["attempt"]) + 1, message.get("probes")
-    known = subscriptions(bridge.storage).get(one.id)
-    if known is not None and not known.active:
-        # The delivery that found out goes on as the probe; there is one a subscription.
-        if probes is None and one.active:
-            probes = 0
-        if probes is not None and probes < _PROBES:
-            _put_back(bridge, {**message, "attempt": tries, "probes": probes + 1}, PROBE_SECONDS)
+        elif not head.places or state.resume > moment:
+            if moment < state.wake < moment + _SKEW:
+                wakes(bridge.storage).wake_at(id, state.wake + _SKEW / 2)
             return
-        _dead_letter(bridge, {**message, "attempt": tries}, "the subscription is disabled")
-    elif tries >= len(SCHEDULE):
-        _dead_letter(bridge, {**message, "attempt": tries}, f"the last attempt: {outcome.result}")
-    else:
-        delay = max(SCHEDULE[tries] * random.uniform(1 - JITTER, 1 + JITTER), outcome.wait)  # noqa: S311 - jitter
-        _put_back(bridge, {**message, "attempt": tries, "deferred": 0}, delay)
+        elif _drained(bridge, one, outbox, head):
+            return
 
 
-def _defer(bridge: Bridge, message: Mapping[str, Any], seconds: float) -> None:
-    """Put a message back without an attempt: each time later, so that a long backlog costs others little."""
-    if "probes" not in message and now() - parse_time(message["first"]) > _OLDEST:
-        _dead_letter(bridge, message, "the subscriber stayed busy or out of reach")
-        return
-    deferred = int(message.get("deferred", 0))
-    delay = max(seconds, min(2**deferred, _LONGEST_DEFERRAL) * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
-    _put_back(bridge, {**message, "deferred": min(deferred + 1, 10)}, delay)
-
-
-def _put_back(bridge: Bridge, message: Mapping[str, Any], delay: float) -> None:
-    # Before the host deletes the old one: dying in between leaves two, never none.
-    send(bridge.storage, QUEUE, message, name=str(message["id"]), delay=max(1, round(delay)))
-
-
-def _dead_letter(bridge: Bridge, message: Mapping[str, Any], reason: str) -> None:
-    id, event, tries = str(message["subscription"]), str(message["event"]), int(message["attempt"])
-    dead_letter(bridge.storage, kind=KIND, id=str(message["id"]), reason=reason, body=encode(message), attempts=tries)
-    _close(bridge.storage, message, "dead letter", tries)
-    logger.warning("signal delivery_failed subscription=%s event=%s attempts=%d", id, event, tries)
-
-
-def _claim(storage: Storage, message: Mapping[str, Any], *, known: bool) -> bool:
-    """
-    Make an event's delivery to a subscription this message's own; False when it is done, or another message's.
-
-    The row is inserted once. Only a message that was on the queue before, or whose insert got no answer, reads it.
-    """
-    from azure.core.exceptions import (
-        ResourceExistsError,
-        ResourceNotFoundError,
-        ServiceRequestError,
-        ServiceResponseError,
-    )
-
-    table, row = storage.table(CLAIMS), _claimed(message)
-    if message.get("again") and not known:
-        _write(storage, row)
+def _drained(bridge: Bridge, one: Subscription, outbox: Outbox, head: Head) -> bool:
+    """Whether there is no more to do; False where somebody else was faster."""
+    state = head.state
+    known = state.is_quick and state.delivered is not None
+    if not known and not _slow_runs.acquire(timeout=_SLOT_SECONDS):
+        _later(bridge, one.id, outbox, state)
         return True
-    if not known:
-        try:
-            table.create_entity(row)
-            return True
-        except (ResourceExistsError, ServiceRequestError, ServiceResponseError):
-            logger.debug("claimed before, or perhaps just now")
+    holder = secrets.token_hex(8)
     try:
-        found = table.get_entity(row["PartitionKey"], row["RowKey"])
-    except ResourceNotFoundError:
-        _write(storage, row)
-        return True
-    return found["token"] == message["token"] and not found.get("result")
+        if not outbox.take(state, holder):
+            return False
+        Drain(bridge, one, outbox, state).work(head)
+    except Fenced:
+        logger.info("the outbox of %s was taken over", one.id)
+    except Exception:
+        with suppress(StorageUnavailable):
+            outbox.abandon(holder)
+        raise
+    finally:
+        if not known:
+            _slow_runs.release()
+    return True
 
 
-def _close(storage: Storage, message: Mapping[str, Any], result: str, attempts: int) -> None:
-    _write(storage, _claimed(message) | {"result": result, "attempts": attempts})
+def _later(bridge: Bridge, id: str, outbox: Outbox, state: State) -> None:
+    """Come again when there may be a place for slow ones, unless somebody does so anyway."""
+    moment = now()
+    if not moment < state.wake <= moment + _NO_SLOT:
+        state.wake = moment + _NO_SLOT
+        wakes(bridge.storage).wake_at(id, state.wake)
+        outbox.note(state)
 
 
-def _write(storage: Storage, row: Row) -> None:
-    from azure.data.tables import UpdateMode
+class Drain:
+    """One run over an outbox that is held."""
 
-    # Replacing is sent again where a connection breaks, merging is not; and a post that is not noted is made twice.
-    storage.table(CLAIMS).upsert_entity(row, mode=UpdateMode.REPLACE)
+    def __init__(self, bridge: Bridge, one: Subscription, outbox: Outbox, state: State) -> None:
+        self._bridge, self._one, self._outbox, self._state = bridge, one, outbox, state
+        self._verdicts = Verdicts(bridge, one, state)
+        self._width = QUICK if state.is_quick else SLOW
+        self._until = time.monotonic() + RUN_SECONDS
+        self._trouble: BridgeError | None = None
+        self._queue: deque[Place] = deque()
+        self._more, self._last = False, ""
+        self._marked = False
 
+    def work(self, head: Head) -> None:
+        """Post until nothing is due, nothing gets through or the time is over, and give the outbox back."""
+        self._line_up(head)
+        open: dict[Future[Outcome], Place] = {}
+        with ThreadPoolExecutor(QUICK) as pool:
+            while True:
+                self._read_on()
+                while self._queue and len(open) < (1 if self._state.rounds else self._width) and self._may_post():
+                    place = self._queue.popleft()
+                    open[pool.submit(send_event, self._bridge, self._one, place.event)] = place
+                changes = self._judge(open) if open else []
+                if self._verdicts.ended or (self._settle(changes, leave=not open and self._is_done())):
+                    break
+        if self._verdicts.ended:
+            standing.end(self._bridge, self._one.id)
+        if self._trouble is not None:
+            raise self._trouble
 
-def _claimed(message: Mapping[str, Any]) -> Row:
-    keys = {"PartitionKey": str(message["subscription"]), "RowKey": str(message["event"])}
-    return {**keys, "token": str(message["token"]), "at": iso(now())}
+    def _line_up(self, head: Head) -> None:
+        """Begin at the head; a subscriber that is down gets its oldest event and one that it has not refused yet."""
+        places, more = head.places, head.more
+        self._last = places[-1].key if places else ""
+        if self._state.rounds:
+            fresh = [place for place in places[1:] if not place.tries and not place.probes]
+            places, more = [*places[:1], *fresh[:1]], False
+            # Silence may be the event's fault, too, and leaves no time for a second one.
+            if self._state.result == "timeout" and self._state.rounds % 2 == 0:
+                places.reverse()
+        self._queue, self._more = deque(places), more
 
+    def _read_on(self) -> None:
+        while self._more and not self._queue and self._may_post():
+            head = self._outbox.read(now(), after=self._last)
+            self._queue.extend(head.places)
+            self._more = head.more
+            self._last = head.places[-1].key if head.places else self._last
 
-@lru_cache(maxsize=_BODIES)
-def _event(storage: Storage, id: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """The row of an event, and its envelope; raises Unprocessable when it is gone."""
-    from azure.core.exceptions import ResourceNotFoundError
+    def _may_post(self) -> bool:
+        return not self._verdicts.stopped and self._trouble is None and time.monotonic() < self._until
 
-    try:
-        row = storage.table(TABLE).get_entity(PARTITION, id)
-    except ResourceNotFoundError as error:
-        raise Unprocessable("the event is gone") from error
-    return row, row_envelope(storage, row)
+    def _is_done(self) -> bool:
+        return not self._may_post() or not (self._queue or self._more)
 
+    def _judge(self, open: dict[Future[Outcome], Place]) -> list[Change]:
+        """Wait for an answer, and say what becomes of each event that was answered."""
+        done, _ = wait(open, return_when=FIRST_COMPLETED)
+        changes, down = [], bool(self._state.rounds)
+        for future in done:
+            place = open.pop(future)
+            try:
+                outcome = future.result()
+            except BridgeError as error:
+                self._trouble = error
+                continue
+            quick = outcome.verdict == "delivered" and outcome.seconds < 1
+            self._width = QUICK if quick else SLOW
+            changes += self._verdicts.of(place, outcome)
+        if down and not self._state.rounds:
+            # It answers again: from the head, in order.
+            self._line_up(self._outbox.read(now()))
+            under_way = {place.key for place in (*open.values(), *(change.place for change in changes))}
+            self._queue = deque(place for place in self._queue if place.key not in under_way)
+        return changes
 
-@once
-def gates(storage: Storage) -> Throttle:
-    """This process's gates to the subscribers in a storage account."""
-    return Throttle()
+    def _settle(self, changes: list[Change], *, leave: bool) -> bool:
+        """Write down what came of it; whether the outbox was given back. Who found a mark looks once more before."""
+        look = leave and self._marked and self._may_post()
+        if leave and not look:
+            self._wake_later()
+        undisturbed = self._outbox.save(self._state, changes, leave=leave and not look)
+        self._marked = not undisturbed or (self._marked and not look)
+        if look:
+            self._line_up(self._outbox.read(now()))
+        return leave and not look and undisturbed
+
+    def _wake_later(self) -> None:
+        """Before one leaves, for who dies in between must leave a message rather than none."""
+        state, sender, moment = self._state, wakes(self._bridge.storage), now()
+        if not self._verdicts.waits and self._trouble is None and (self._queue or self._more or self._marked):
+            sender.wake_at(self._one.id, moment)
+            return
+        at = self._verdicts.leave(moment)
+        if at is None and state.waiting and state.wake <= moment:
+            at = self._outbox.next_due(moment)
+            state.waiting = state.waiting if at else 0
+        if at is not None and not moment < state.wake <= at:
+            sender.wake_at(self._one.id, at)
+            state.wake = at

@@ -1,14 +1,19 @@
-"""From an event to those who want it: one message on queue `deliveries` for each event and subscription."""
+"""From an event to those who want it: a place in the outbox of each."""
 
 from __future__ import annotations
 
+import math
 import secrets
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from shared.deliveries.outbox import Outbox
+from shared.deliveries.wakes import QUEUE, wakes
 from shared.errors import Invalid, Unprocessable
 from shared.events.event import ReceivedEvent, check_envelope, row_envelope
+from shared.events.store import PARTITION, TABLE, between
 from shared.events.table import event_named
+from shared.storage import rows
 from shared.storage.messages import send
 from shared.subscriptions.filter import meets
 from shared.subscriptions.store import STALE_SECONDS, subscriptions
@@ -21,76 +26,92 @@ if TYPE_CHECKING:
     from shared.bridge import Bridge
     from shared.subscriptions.subscription import Subscription
 
-QUEUE = "deliveries"
-# Instances may not know of a new subscription before this: what it missed is looked for then.
-CATCH_UP_SECONDS = 10
-_WINDOW = timedelta(seconds=STALE_SECONDS + 3)
+RANGE = "range"
+# A new subscription may be read, or not be there yet, for so long after it was asked for.
+_LOOK_SECONDS, _LOOKS = 5, 60
+# Instances may not know of one that is there for so long, and what they do then takes a moment to stand in the feed.
+_UNKNOWN_SECONDS = STALE_SECONDS + 3
+_FEED_SECONDS = 3
 _CHUNK = 500
 
 
 def fan_out(bridge: Bridge, event: ReceivedEvent) -> bool:
-    """Queue the event for everybody who wants it; whether there was anybody."""
+    """Put the event into the outbox of everybody who wants it; whether there was anybody."""
     found = [one for one in subscriptions(bridge.storage).all() if _wants(bridge, one, event)]
     for one in found:
-        send_delivery(bridge, one.id, event.id)
+        # Woken also where the event has its place already: who put it there may have died before.
+        _put(bridge, one.id, [(event.received, event.id)])
     return bool(found)
 
 
-def send_delivery(bridge: Bridge, subscription: str, event: str, **more: Any) -> None:
-    """Queue one event for one subscription; `more` goes into the message."""
-    message = {
-        "kind": "deliver",
-        "id": f"{subscription}-{event}",
-        "subscription": subscription,
-        "event": event,
-        "token": secrets.token_hex(8),
-        "attempt": 0,
-        "first": iso(now()),
-        **more,
-    }
-    send(bridge.storage, QUEUE, message, name=message["id"])
+def _put(bridge: Bridge, subscription: str, events: list[tuple[datetime, str]], token: str = "") -> None:
+    Outbox(bridge.storage, subscription).put(events, token)
+    wakes(bridge.storage).wake(subscription)
+
+
+def send_delivery(bridge: Bridge, subscription: str, event: str) -> None:
+    """Put one event into an outbox again; raises Unprocessable where the event, or who wants it, is gone."""
+    row = rows.get(bridge.storage.table(TABLE), PARTITION, event, select=["received"])
+    if row is None or subscriptions(bridge.storage).get(subscription) is None:
+        raise Unprocessable("the event, or the subscription, is gone")
+    _put(bridge, subscription, [(row["received"], event)], _token())
 
 
 def catch_up(bridge: Bridge, subscription: Subscription) -> None:
-    """Have what happens in a new subscription's first seconds looked for, once all instances know of it."""
-    until = subscription.created + _WINDOW
-    send_range(bridge, subscription.id, subscription.created, until, delay=CATCH_UP_SECONDS)
+    """
+    Have what happens before all instances know of a new subscription looked for; called before it is written.
+
+    Writing it may take long, or get no answer.
+    """
+    message: dict[str, Any] = {"kind": RANGE, "id": f"{subscription.id}-range", "subscription": subscription.id}
+    message |= {"since": iso(subscription.created), "looks": _LOOKS}
+    send(bridge.storage, QUEUE, message, name=message["id"], delay=_LOOK_SECONDS)
 
 
 def send_range(
     bridge: Bridge, subscription: str, since: datetime, until: datetime, *, again: bool = False, delay: int = 0
 ) -> None:
     """
-    Queue a look at the feed: what came in between two times is queued for a subscription.
+    Have what came in between two times put into an outbox, from the feed.
 
-    `again` delivers what was delivered before as well.
+    `again` puts there what was delivered before as well, once for each call.
     """
-    message = {"kind": "range", "id": f"{subscription}-range", "subscription": subscription, "again": again}
-    message |= {"since": iso(since), "until": iso(until)}
-    send(bridge.storage, QUEUE, message, name=str(message["id"]), delay=delay)
+    message: dict[str, Any] = {"kind": RANGE, "id": f"{subscription}-range", "subscription": subscription}
+    message |= {"since": iso(since), "until": iso(until), "token": _token() if again else ""}
+    send(bridge.storage, QUEUE, message, name=message["id"], delay=delay)
 
 
 def run_range(bridge: Bridge, message: Mapping[str, Any]) -> None:
-    """Do what a message of send_range asks, a part of the feed at a time."""
-    from shared.events.store import between
-
+    """Do what a message of send_range or catch_up asks, a part of the feed at a time."""
     try:
-        id, since, until = str(message["subscription"]), parse_time(message["since"]), parse_time(message["until"])
+        id, since, token = str(message["subscription"]), parse_time(message["since"]), str(message.get("token", ""))
+        until = parse_time(message["until"]) if "until" in message else None
     except (KeyError, ValueError, AttributeError) as error:
         raise Unprocessable("the message names no range of time") from error
     subscription = subscriptions(bridge.storage).get(id)
+    if until is None:
+        _look(bridge, message, subscription)
+        return
     if subscription is None:
         return
-    rows, after = between(bridge.storage, since, until, after=message.get("after"), limit=_CHUNK)
-    for row in rows:
-        event = event_of_row(bridge, row)
-        if event is None:
-            continue
-        again = bool(message.get("again"))
-        if _is_for(bridge, subscription, event) if again else _wants(bridge, subscription, event):
-            send_delivery(bridge, subscription.id, event.id, **({"again": True} if again else {}))
+    found, after = between(bridge.storage, since, until, after=message.get("after"), limit=_CHUNK)
+    events = [event for row in found if (event := event_of_row(bridge, row)) is not None]
+    wanted = _is_for if token else _wants
+    chosen = [(event.received, event.id) for event in events if wanted(bridge, subscription, event)]
+    if chosen:
+        _put(bridge, id, chosen, token)
     if after:
         send(bridge.storage, QUEUE, {**message, "after": after}, name=str(message["id"]))
+
+
+def _look(bridge: Bridge, message: Mapping[str, Any], subscription: Subscription | None) -> None:
+    """Whether a new subscription is there by now: then all instances soon know of it."""
+    if subscription is not None:
+        until = now() + timedelta(seconds=_UNKNOWN_SECONDS)
+        delay = math.ceil(_UNKNOWN_SECONDS + _FEED_SECONDS)
+        send_range(bridge, subscription.id, parse_time(message["since"]), until, delay=delay)
+    elif (looks := int(message.get("looks", 0))) > 1:
+        send(bridge.storage, QUEUE, {**message, "looks": looks - 1}, name=str(message["id"]), delay=_LOOK_SECONDS)
 
 
 def event_of_row(bridge: Bridge, row: Mapping[str, Any]) -> ReceivedEvent | None:
@@ -103,6 +124,10 @@ def event_of_row(bridge: Bridge, row: Mapping[str, Any]) -> ReceivedEvent | None
     return ReceivedEvent(
         type=event, id=row["id"], data=data, envelope=envelope, origin=row["origin"], received=row["received"]
     )
+
+
+def _token() -> str:
+    return secrets.token_hex(8)
 
 
 def _wants(bridge: Bridge, one: Subscription, event: ReceivedEvent) -> bool:

@@ -26,7 +26,7 @@ _HOSTS = 256
 # The deadline of this thread's post, for the connection that it happens to use.
 _posting = threading.local()
 
-Verdict = Literal["delivered", "failed", "gone"]
+Verdict = Literal["delivered", "failed", "gone", "lost"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ def _media(bridge: Bridge, letter: Mapping[str, Any], body: bytes) -> None:
 def _delivery(bridge: Bridge, letter: Mapping[str, Any], body: bytes) -> None:
     message = read(bridge.storage, body)
     if message.get("kind") == "deliver":
-        send_delivery(bridge, str(message["subscription"]), str(message["event"]), again=True)
+        send_delivery(bridge, str(message["subscription"]), str(message["event"]))
     else:
         send(bridge.storage, "deliveries", message, name=str(letter["RowKey"]))
 

@@ -1,423 +1,566 @@
-"""Deliveries: once each, tried again on the schedule, given up in the end, and never at others' cost."""
+"""Deliveries: once each, tried again, given up in the end, and never at others' cost."""
 
 from __future__ import annotations
 
 import json
-import pathlib
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dev.listener import Listener, Received
+from dev.bench.spending import counted
 from shared.api import subscribe as subscribing
-from shared.deliveries import drain as deliveries
-from shared.deliveries import fanout
+from shared.deliveries import drain as module
+from shared.deliveries.drain import SLOW_RUNS, drain, run
+from shared.deliveries.fanout import send_delivery
+from shared.deliveries.outbox import TABLE, Outbox
+from shared.deliveries.schedule import DISABLED_AFTER, DOWN_AFTER, SCHEDULE, TRIED_FOR
+from shared.deliveries.standing import end, wake_waiting
+from shared.deliveries.state import EPOCH
 from shared.errors import Unprocessable
-from shared.events.receive import submit
 from shared.events.table import event_named
 from shared.json_bodies import encode
-from shared.pipeline.process import process
 from shared.subscriptions import signatures
-from shared.subscriptions.log import DISABLED_AFTER, delivery_log
 from shared.subscriptions.store import subscriptions
-from shared.subscriptions.subscription import Subscription, new_id
-from shared.times import iso, now
+from shared.times import now
+from tests.breaking import break_connections
 from tests.dying import Killed, die_at
-from tests.outbox import Outbox, Sent, outbox
+from tests.outbox import outbox
+from tests.shared.deliveries.subscriber import (
+    FIXTURES,
+    drained,
+    fail_since,
+    happen,
+    later,
+    let_time_pass,
+    letters,
+    markers,
+    places,
+    set_state,
+    state,
+    subscription,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
+    from dev.listener import Listener, Received
     from shared.bridge import Bridge
-
-FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures" / "events"
-
-
-@pytest.fixture
-def environment(environment: dict[str, str]) -> dict[str, str]:
-    return environment | {"ALLOW_LOOPBACK_CALLBACKS": "true"}
+    from tests.outbox import Outbox as Sent
 
 
-@pytest.fixture
-def listener() -> Iterator[Listener]:
-    with Listener() as listener:
-        yield listener
-
-
-@pytest.fixture
-def sent(bridge: Bridge) -> Outbox:
-    bridge.storage.create_all()
-    return outbox(bridge.storage)
-
-
-def subscription(bridge: Bridge, endpoint: str, **changes: Any) -> Subscription:
-    wish = Subscription(
-        id=new_id(),
-        event="CallCompleted",
-        endpoint=endpoint,
-        wanted={},
-        shape="native",
-        created=now(),
-        secrets=((signatures.new_secret(), None),),
-    )
-    return subscriptions(bridge.storage).make(replace(wish, **changes))[0]
-
-
-def happen(bridge: Bridge, sent: Outbox, event: str = "CallCompleted", **changes: Any) -> list[Sent]:
-    """Process an event; the messages that it puts on the queue."""
-    data = json.loads((FIXTURES / f"{event}.json").read_text())["data"]
-    submit(bridge.storage, bridge.settings, event, data | {"callID": time.time_ns()} | changes, origin="webhook")
-    for message in sent.take("events"):
-        process(bridge, message.body, 1)
-    return sent.take()
-
-
-def run(bridge: Bridge, sent: Outbox, message: Sent, attempt: int = 1) -> list[Sent]:
-    """Run a message; what is put on the queue by that."""
-    deliveries.run(bridge, message.body, attempt)
-    return sent.take()
-
-
-def letters(bridge: Bridge) -> list[Any]:
-    return list(bridge.storage.table("deadletters").list_entities())
-
-
-def test_an_event_is_posted_once_to_each_who_wants_it(bridge: Bridge, sent: Outbox, listener: Listener) -> None:
+def test_an_event_is_posted_once_to_each_who_wants_it(bridge: Bridge, sent: Sent, listener: Listener) -> None:
     base = listener.url
     for path, wanted in (("/a", {}), ("/b", {"direction": "in"}), ("/c", {"direction": "out"}), ("/d", {})):
         subscription(bridge, base + path, wanted=wanted, event="CallStarted" if path == "/d" else "CallCompleted")
     messages = happen(bridge, sent, direction="in")
     assert [message.delay for message in messages] == [0, 0]
-    for message in messages:
-        assert run(bridge, sent, message) == []
+    for message in messages * 2:
+        run(bridge, message.body)
+        assert sent.take() == []
     assert sorted(one.path for one in listener.received) == ["/hook/a", "/hook/b"]
 
 
-def test_native_bodies_are_the_pbx_s_own(bridge: Bridge, sent: Outbox, listener: Listener) -> None:
+def test_native_bodies_are_the_pbx_s_own(bridge: Bridge, sent: Sent, listener: Listener) -> None:
     one = subscription(bridge, listener.url)
-    (message,) = happen(bridge, sent, remark="ā")
-    run(bridge, sent, message)
+    happen(bridge, sent, remark="ā")
+    drain(bridge, one.id)
     (delivery,) = listener.received
-    told = json.loads((FIXTURES / "CallCompleted.json").read_text())
-    assert delivery.json() == told | {
-        "data": told["data"] | {"callID": delivery.json()["data"]["callID"], "remark": "ā"}
-    }
+    known = json.loads((FIXTURES / "CallCompleted.json").read_text())
+    call = delivery.json()["data"]["callID"]
+    assert delivery.json() == known | {"data": known["data"] | {"callID": call, "remark": "ā"}}
     signatures.verify(delivery.headers, delivery.body, one.signing(time.time()), time.time())
-    assert delivery.id == message.message["event"]
+    (marker,) = markers(bridge, one)
+    assert (marker["RowKey"], marker["result"], marker["attempts"]) == (f"sent-{delivery.id}", "200", 1)
 
 
-def test_cloud_events_are_structured_and_name_no_number(bridge: Bridge, sent: Outbox, listener: Listener) -> None:
+def test_cloud_events_are_structured_and_name_no_number(bridge: Bridge, sent: Sent, listener: Listener) -> None:
     one = subscription(bridge, listener.url, shape="cloudevents")
-    (message,) = happen(bridge, sent)
-    run(bridge, sent, message)
+    happen(bridge, sent)
+    drain(bridge, one.id)
     (delivery,) = listener.received
     assert delivery.headers["content-type"] == "application/cloudevents+json"
-    told = delivery.json()
-    assert told.keys() == {"specversion", "id", "source", "type", "subject", "time", "datacontenttype", "data"}
-    assert (told["specversion"], told["id"], told["type"]) == ("1.0", delivery.id, "pbx.CallCompleted")
-    assert told["subject"] == f"callID/{told['data']['callID']}"
+    body = delivery.json()
+    assert body.keys() == {"specversion", "id", "source", "type", "subject", "time", "datacontenttype", "data"}
+    assert (body["specversion"], body["id"], body["type"]) == ("1.0", delivery.id, "pbx.CallCompleted")
+    assert body["subject"] == f"callID/{body['data']['callID']}"
     signatures.verify(delivery.headers, delivery.body, one.signing(time.time()), time.time())
-    number = told["data"]["caller"].lstrip("+")
+    number = body["data"]["caller"].lstrip("+")
     assert not any(number in value for value in delivery.headers.values())
 
 
-def test_a_failure_is_tried_again_on_the_schedule_and_then_a_dead_letter(
-    bridge: Bridge, sent: Outbox, listener: Listener, caplog: pytest.LogCaptureFixture
+def test_an_event_that_is_refused_while_others_succeed_has_nine_tries_and_holds_nobody_up(
+    bridge: Bridge, sent: Sent, listener: Listener, caplog: pytest.LogCaptureFixture
 ) -> None:
-    listener.answer = 500
     one = subscription(bridge, listener.url + "?sig=secret")
-    (message,) = happen(bridge, sent)
-    for tries, delay in enumerate(deliveries.SCHEDULE[1:], 1):
-        deliveries.gates.forget()
-        (message,) = run(bridge, sent, message)
-        assert message.message["attempt"] == tries
+    listener.answer = lambda received: (500 if received.json()["data"]["direction"] == "out" else 200, {})
+    happen(bridge, sent, direction="out")
+    for tries, delay in enumerate(SCHEDULE[1:], 1):
+        (message,) = later(bridge, sent, one)
+        (place,) = places(bridge, one)
+        assert place["tries"] == tries
         assert delay * 0.9 - 1 <= message.delay <= delay * 1.1 + 1
-    deliveries.gates.forget()
-    assert run(bridge, sent, message) == []
-    assert len(listener.received) == len(deliveries.SCHEDULE)
-    assert len({one.id for one in listener.received}) == 1
+        before = len(listener.received)
+        happen(bridge, sent)
+        drained(bridge, sent, one)
+        assert [other.json()["data"]["direction"] for other in listener.received[before:]] == ["in"]
+    assert later(bridge, sent, one) == []
+    refused = [other for other in listener.received if other.json()["data"]["direction"] == "out"]
+    assert (len(refused), len({other.id for other in refused})) == (len(SCHEDULE), 1)
     (letter,) = letters(bridge)
-    assert (letter["kind"], letter["attempts"]) == ("delivery", 9)
-    assert letter["reason"] == "the last attempt: 500"
-    signal = f"signal delivery_failed subscription={one.id} event={message.message['event']} attempts=9"
-    assert signal in caplog.messages
-    assert "sig=secret" not in caplog.text
-    assert "sig=secret" not in str(letter)
+    assert (letter["kind"], letter["attempts"], letter["reason"]) == ("delivery", 9, "the last attempt: 500")
+    assert f"signal delivery_failed subscription={one.id} event={refused[0].id} attempts=9" in caplog.messages
+    assert "sig=secret" not in caplog.text + str(letter)
+    assert places(bridge, one) == []
+    assert state(bridge, one).waiting == 0
+
+
+def test_while_nothing_succeeds_an_event_is_never_given_up(bridge: Bridge, sent: Sent, listener: Listener) -> None:
+    listener.answer = 500
+    one = subscription(bridge, listener.url)
+    happen(bridge, sent)
+    for _ in range(len(SCHEDULE) + 3):
+        (message,) = later(bridge, sent, one)
+        assert message.delay <= 3600 * 1.1 + 1
+    assert letters(bridge) == []
+    listener.answer = 200
+    assert later(bridge, sent, one) == []
+    assert places(bridge, one) == []
 
 
 @pytest.mark.parametrize(
     ("status", "header", "delays"),
     [
-        (429, "120", [120]),
-        (503, "40", [40]),
-        (503, "1", [4, 5, 6]),
-        (429, "999999999", [86_400]),
-        (429, "soon", [4, 5, 6]),
-        (429, "-5", [4, 5, 6]),
-        (500, "120", [120]),
-        (502, "120", [120]),
-        (404, "120", [120]),
-        (302, "120", [120]),
-        (500, "soon", [4, 5, 6]),
+        (429, "120", range(120, 122)),
+        (503, "40", range(40, 42)),
+        (503, "1", range(4, 8)),
+        (429, "999999999", range(86_400, 86_402)),
+        (429, "soon", range(4, 8)),
+        (429, "-5", range(4, 8)),
+        (500, "120", range(120, 122)),
+        (502, "120", range(120, 122)),
+        (404, "120", range(120, 122)),
+        (302, "120", range(120, 122)),
+        (500, "soon", range(4, 8)),
     ],
     ids=str,
 )
 def test_retry_after_is_obeyed_within_limits(  # noqa: PLR0917 - fixtures
-    status: int, header: str, delays: list[int], bridge: Bridge, sent: Outbox, listener: Listener
+    status: int, header: str, delays: range, bridge: Bridge, sent: Sent, listener: Listener
 ) -> None:
     listener.answer = lambda received: (status, {"Retry-After": header, "Location": "/elsewhere"})
-    subscription(bridge, listener.url)
-    (message,) = happen(bridge, sent)
-    (again,) = run(bridge, sent, message)
+    one = subscription(bridge, listener.url)
+    happen(bridge, sent)
+    (again,) = drained(bridge, sent, one)
     assert again.delay in delays
-    assert [one.path for one in listener.received] == ["/hook"]
+    assert drained(bridge, sent, one) == []
+    assert [other.path for other in listener.received] == ["/hook"]
 
 
-def test_gone_ends_the_subscription(bridge: Bridge, sent: Outbox, listener: Listener) -> None:
+def test_who_has_too_much_is_left_alone_as_a_whole(bridge: Bridge, sent: Sent, listener: Listener) -> None:
+    listener.answer = lambda received: (429, {"Retry-After": "60"})
+    one = subscription(bridge, listener.url)
+    happen(bridge, sent)
+    drained(bridge, sent, one)
+    happen(bridge, sent)
+    assert drained(bridge, sent, one) == []
+    assert len(listener.received) == 1
+    listener.answer = 200
+    later(bridge, sent, one)
+    assert [other.id for other in listener.received[1:]] == [place["event"] for place in sorted_events(bridge, one)]
+
+
+def sorted_events(bridge: Bridge, one: Any) -> list[dict[str, Any]]:
+    """All that was delivered, in the order in which it came in."""
+    received = {row["RowKey"]: row["received"] for row in bridge.storage.table("events").list_entities()}
+    events = [{"event": row["RowKey"].removeprefix("sent-")} for row in markers(bridge, one)]
+    return sorted(events, key=lambda row: received[row["event"]])
+
+
+def test_gone_ends_the_subscription_and_drops_its_outbox(bridge: Bridge, sent: Sent, listener: Listener) -> None:
     listener.answer = 410
     one = subscription(bridge, listener.url)
-    first, second = happen(bridge, sent), happen(bridge, sent)
-    assert run(bridge, sent, first[0]) == []
+    happen(bridge, sent)
+    (message,) = drained(bridge, sent, one)
     assert subscriptions(bridge.storage).get(one.id) is None
-    assert run(bridge, sent, second[0]) == []
+    run(bridge, message.body)
     assert happen(bridge, sent) == []
     assert len(listener.received) == 1
+    assert list(bridge.storage.table(TABLE).list_entities()) == []
     assert letters(bridge) == []
 
 
-def test_a_message_that_comes_twice_is_posted_once(bridge: Bridge, sent: Outbox, listener: Listener) -> None:
-    one = subscription(bridge, listener.url)
-    (message,) = happen(bridge, sent)
-    run(bridge, sent, message)
-    run(bridge, sent, message, attempt=2)
-    fanout.send_delivery(bridge, one.id, message.message["event"])
-    (fingerprint,) = sent.take()
-    run(bridge, sent, fingerprint)
-    assert len(listener.received) == 1
+def test_ending_drops_thousands_in_parts(bridge: Bridge, sent: Sent, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = subscription(bridge, "http://127.0.0.1:9/")
+    Outbox(bridge.storage, one.id).put([(now(), f"event{number}") for number in range(120)])
+    monkeypatch.setattr(module, "RUN_SECONDS", 0)
+    assert end(bridge, one.id)
+    (message,) = sent.take()
+    rounds = 0
+    while message:
+        run(bridge, message.body)
+        rounds += 1
+        message = next(iter(sent.take()), None)
+    assert rounds >= 2
+    assert list(bridge.storage.table(TABLE).list_entities()) == []
 
 
-def test_while_one_message_is_tried_another_for_the_same_event_leaves_it_alone(
-    bridge: Bridge, sent: Outbox, listener: Listener
+def test_a_dead_subscriber_waits_as_a_whole_and_catches_up_in_order(
+    bridge: Bridge, sent: Sent, listener: Listener
 ) -> None:
     listener.answer = 500
     one = subscription(bridge, listener.url)
-    (message,) = happen(bridge, sent)
-    (again,) = run(bridge, sent, message)
-    fanout.send_delivery(bridge, one.id, message.message["event"])
-    (fingerprint,) = sent.take()
+    for _ in range(20):
+        happen(bridge, sent)
+    (message,) = drained(bridge, sent, one)
+    assert 8 <= message.delay <= 12
+    first = len(listener.received)
+    assert DOWN_AFTER <= first <= DOWN_AFTER + module.QUICK
+    for rounds in range(2, 12):
+        assert drained(bridge, sent, one) == []
+        (message,) = later(bridge, sent, one)
+        wait = min(10 * 2 ** (rounds - 1), 3600)
+        assert wait * 0.9 - 1 <= message.delay <= wait * 1.1 + 1
+        assert len(listener.received) <= first + 2 * (rounds - 1)
+    assert len(places(bridge, one)) == 20
     listener.answer = 200
-    assert run(bridge, sent, fingerprint) == []
+    before = len(listener.received)
+    assert later(bridge, sent, one) == []
+    assert places(bridge, one) == []
+    got = [other.id for other in listener.received[before:]]
+    assert len(got) == len(set(got)) == 20
+    wanted = [row["event"] for row in sorted_events(bridge, one)]
+    assert all(abs(got.index(id) - wanted.index(id)) <= 2 * module.QUICK for id in wanted)
+    assert letters(bridge) == []
+
+
+def test_one_bad_event_at_the_head_does_not_make_a_subscriber_look_dead(
+    bridge: Bridge, sent: Sent, listener: Listener
+) -> None:
+    listener.answer = 500
+    one = subscription(bridge, listener.url)
+    for number in range(10):
+        happen(bridge, sent, direction="out" if number < 6 else "in")
+    drained(bridge, sent, one)
+    assert state(bridge, one).rounds == 1
+    listener.answer = lambda received: (500 if received.json()["data"]["direction"] == "out" else 200, {})
+    for _ in range(6):
+        later(bridge, sent, one)
+    assert {row["tries"] > 0 for row in places(bridge, one)} == {True}
+    assert len(places(bridge, one)) == 6
+
+
+def test_a_message_that_comes_twice_is_posted_once(bridge: Bridge, sent: Sent, listener: Listener) -> None:
+    one = subscription(bridge, listener.url)
+    (message,) = happen(bridge, sent)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: run(bridge, message.body), range(8)))
     assert len(listener.received) == 1
-    assert run(bridge, sent, again) == []
+    event = listener.received[0].id
+    Outbox(bridge.storage, one.id).put([(now(), event)])
+    drain(bridge, one.id)
+    assert len(listener.received) == 1
+    send_delivery(bridge, one.id, event)
+    drain(bridge, one.id)
+    assert [other.id for other in listener.received] == [event, event]
+
+
+def test_a_wake_that_finds_a_drainer_at_work_has_it_look_once_more(
+    start_bridge: Callable[..., Bridge], listener: Listener
+) -> None:
+    here, there = start_bridge(), start_bridge()
+    here.storage.create_all()
+    ours, theirs = outbox(here.storage), outbox(there.storage)
+    one = subscription(here, listener.url)
+
+    def answer(received: Received) -> tuple[int, dict[str, str]]:
+        if len(listener.received) == 1:
+            (message,) = happen(there, theirs)
+            run(there, message.body)
+        return 200, {}
+
+    listener.answer = answer
+    happen(here, ours)
+    drain(here, one.id)
     assert len(listener.received) == 2
+    assert not state(here, one).holder
+
+
+def test_who_was_taken_for_dead_changes_nothing(start_bridge: Callable[..., Bridge], listener: Listener) -> None:
+    here, there = start_bridge(), start_bridge()
+    here.storage.create_all()
+    ours = outbox(here.storage)
+    one = subscription(here, listener.url)
+
+    def answer(received: Received) -> tuple[int, dict[str, str]]:
+        if len(listener.received) == 1:
+            let_time_pass(there, one)
+            drain(there, one.id)
+            return 500, {}
+        return 200, {}
+
+    listener.answer = answer
+    happen(here, ours)
+    drain(here, one.id)
+    assert len(listener.received) == 2
+    assert places(here, one) == []
+    assert [row["result"] for row in markers(here, one)] == ["200"]
+    assert state(here, one).result == "200"
 
 
 # Who is killed closes nothing.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
 @pytest.mark.parametrize("status", [200, 500], ids=["delivered", "failed"])
-def test_a_delivery_killed_at_any_step_is_finished_by_the_next(
+def test_a_drainer_killed_at_any_step_is_followed_by_the_next(
     status: int, after: bool, start_bridge: Callable[..., Bridge], listener: Listener
 ) -> None:
     calm = start_bridge()
     calm.storage.create_all()
     box = outbox(calm.storage)
-    listener.answer = status
-    subscription(calm, listener.url)
+    one = subscription(calm, listener.url)
     step = 0
     while True:
         step += 1
-        (message,) = happen(calm, box)
+        listener.answer = status
+        happen(calm, box)
         listener.received.clear()
         doomed = start_bridge()
         adapter = die_at(doomed.storage, step, after=after)
         try:
-            deliveries.run(doomed, message.body, 1)
+            drain(doomed, one.id)
         except Killed:
             listener.answer = 200
-            deliveries.run(calm, message.body, 2)
-            for left in box.take():
-                deliveries.run(calm, left.body, 1)
-            listener.answer = status
+            later(calm, box, one)
         else:
             break
-        posts = len(listener.received)
+        finally:
+            listener.answer = 200
+        assert places(calm, one) == []
         # Between a post and the note of it there is no way to know: the subscriber has the id to tell.
-        assert posts == 1 or (posts == 2 and len({one.id for one in listener.received}) == 1)
-        assert list(calm.storage.table("deliveries").query_entities("result eq '200'"))
+        assert len({other.id for other in listener.received}) == 1
+        assert len(listener.received) <= 2
+        assert {row["result"] for row in markers(calm, one)} == {"200"}
+        set_state(calm, one, streak=0)
     assert adapter.count < step
 
 
-def test_a_dead_subscriber_costs_no_attempts_while_it_rests(bridge: Bridge, sent: Outbox, listener: Listener) -> None:
-    listener.answer = 500
-    subscription(bridge, listener.url)
-    messages = [happen(bridge, sent)[0] for _ in range(8)]
-    answers = [run(bridge, sent, message)[0] for message in messages]
-    assert len(listener.received) == 5
-    assert [one.message["attempt"] for one in answers] == [1] * 5 + [0] * 3
-    assert all(one.delay >= 10 for one in answers[5:])
-    (later,) = run(bridge, sent, answers[-1])
-    assert later.message["deferred"] == 2
-
-
-def test_a_slow_subscriber_has_two_posts_open_and_a_fast_one_is_not_kept_waiting(
-    bridge: Bridge, sent: Outbox, listener: Listener
+def test_a_slow_subscriber_has_few_posts_open_and_a_fast_one_is_not_kept_waiting(
+    bridge: Bridge, sent: Sent, listener: Listener
 ) -> None:
     def answer(received: Received) -> tuple[int, dict[str, str]]:
         if received.path.endswith("slow"):
-            time.sleep(2)
+            time.sleep(1.5)
         return 200, {}
 
     listener.answer = answer
-    subscription(bridge, listener.url + "/slow")
-    subscription(bridge, listener.url + "/fast")
-    messages = [message for _ in range(12) for message in happen(bridge, sent)]
+    slow, fast = subscription(bridge, listener.url + "/slow"), subscription(bridge, listener.url + "/fast")
+    set_state(bridge, slow, milliseconds=1500)
+    for _ in range(6):
+        happen(bridge, sent)
     start = time.monotonic()
-    with ThreadPoolExecutor(16) as pool:
-        list(pool.map(lambda message: deliveries.run(bridge, message.body, 1), messages))
-    fast, slow = listener.on("/hook/fast"), listener.on("/hook/slow")
-    put_back = sent.take()
-    assert len(slow) == 2
-    assert len(slow) + len(fast) + len(put_back) == 24
-    assert all(one.message["attempt"] == 0 for one in put_back)
-    assert max(one.time for one in fast) - start < 1.9
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda one: drain(bridge, one.id), (slow, fast)))
+    assert max(one.time for one in listener.on("/hook/fast")) - start < 1.4
+    times = sorted(one.time for one in listener.on("/hook/slow"))
+    assert len(times) == 6
+    assert times[2] - times[0] > 1.4
 
 
-def test_a_message_that_waited_for_days_is_a_dead_letter(bridge: Bridge, sent: Outbox, listener: Listener) -> None:
-    listener.answer = 500
-    subscription(bridge, listener.url)
-    for _ in range(5):
-        run(bridge, sent, happen(bridge, sent)[0])
-    (message,) = happen(bridge, sent)
-    old = replace(message, message=message.message | {"first": iso(now() - timedelta(days=6))})
-    assert run(bridge, sent, old) == []
-    assert letters(bridge)[0]["reason"] == "the subscriber stayed busy or out of reach"
+def test_many_slow_ones_leave_threads_for_others(bridge: Bridge, sent: Sent, listener: Listener) -> None:
+    one = subscription(bridge, listener.url)
+    happen(bridge, sent)
+    for _ in range(SLOW_RUNS):
+        assert module._slow_runs.acquire(blocking=False)
+    try:
+        (message,) = drained(bridge, sent, one)
+        assert message.delay in (10, 11)
+        assert drained(bridge, sent, one) == []
+        assert listener.received == []
+        set_state(bridge, one, delivered=now(), milliseconds=20)
+        assert drained(bridge, sent, one) == []
+        assert len(listener.received) == 1
+    finally:
+        for _ in range(SLOW_RUNS):
+            module._slow_runs.release()
 
 
-def fail_since(bridge: Bridge, one: Subscription, since: timedelta) -> None:
-    """Have the log say that nothing got through for so long."""
-    row = {"PartitionKey": "log", "RowKey": one.id, "failures": 9, "failing": iso(now() - since), "delivered": ""}
-    bridge.storage.table("subscriptions").upsert_entity(row)
+def test_a_run_ends_after_a_while_and_the_next_goes_on(
+    bridge: Bridge, sent: Sent, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = subscription(bridge, listener.url)
+    for _ in range(30):
+        happen(bridge, sent)
+    monkeypatch.setattr(module, "RUN_SECONDS", 0.05)
+    listener.answer = lambda received: (time.sleep(0.06), (200, {}))[1]
+    (message,) = drained(bridge, sent, one)
+    assert message.delay == 1
+    assert 0 < len(places(bridge, one)) < 30
+    monkeypatch.undo()
+    run(bridge, message.body)
+    assert len({other.id for other in listener.received}) == len(listener.received) == 30
 
 
-def told(bridge: Bridge, sent: Outbox) -> list[tuple[str, str]]:
+def test_a_wake_before_its_time_costs_one_read(bridge: Bridge, sent: Sent, listener: Listener) -> None:
+    one = subscription(bridge, listener.url)
+    happen(bridge, sent)
+    set_state(bridge, one, resume=now() + timedelta(hours=1), wake=now() + timedelta(hours=1))
+    subscriptions(bridge.storage).get(one.id)
+    spent = counted(bridge.storage)
+    drain(bridge, one.id)
+    assert spent.count == 1
+    assert listener.received == []
+
+
+def test_what_lost_its_message_is_found(bridge: Bridge, sent: Sent, listener: Listener) -> None:
+    one, idle = subscription(bridge, listener.url), subscription(bridge, listener.url, event="CallStarted")
+    assert happen(bridge, sent)
+    time.sleep(2.1)
+    wake_waiting(bridge)
+    (message,) = sent.take()
+    assert message.message["subscription"] == one.id != idle.id
+    run(bridge, message.body)
+    time.sleep(2.1)
+    wake_waiting(bridge)
+    assert sent.take() == []
+    happen(bridge, sent)
+    set_state(bridge, one, resume=now() + timedelta(hours=1))
+    time.sleep(2.1)
+    wake_waiting(bridge)
+    assert sent.take() == []
+
+
+def told(sent: Sent) -> list[tuple[str, str]]:
     messages = [one.message for one in sent.take("events")]
     return [(message["event"], message["body"]["data"]["subscriptionID"]) for message in messages]
 
 
 def test_five_days_of_failures_disable_and_a_success_brings_back(
-    bridge: Bridge, sent: Outbox, listener: Listener
+    bridge: Bridge, sent: Sent, listener: Listener
 ) -> None:
     listener.answer = 500
     one = subscription(bridge, listener.url)
     fail_since(bridge, one, DISABLED_AFTER - timedelta(minutes=1))
-    (early,) = happen(bridge, sent)
-    run(bridge, sent, early)
-    assert told(bridge, sent) == []
+    happen(bridge, sent)
+    later(bridge, sent, one)
+    assert told(sent) == []
     fail_since(bridge, one, DISABLED_AFTER + timedelta(minutes=1))
-    (message,), (waiting,) = happen(bridge, sent), happen(bridge, sent)
-    (probe,) = run(bridge, sent, message)
-    assert told(bridge, sent) == [("SubscriptionDisabled", one.id)]
-    assert probe.delay == deliveries.PROBE_SECONDS
+    happen(bridge, sent)
+    later(bridge, sent, one)
+    assert told(sent) == [("SubscriptionDisabled", one.id)]
     assert happen(bridge, sent) == []
-    assert run(bridge, sent, waiting) == []
-    assert [letter["reason"] for letter in letters(bridge)] == ["the subscription is disabled"]
-    (probe,) = run(bridge, sent, probe)
-    assert (probe.delay, probe.message["probes"]) == (deliveries.PROBE_SECONDS, 2)
-    assert told(bridge, sent) == []
+    assert len(places(bridge, one)) == 2
+    for _ in range(12):
+        (message,) = later(bridge, sent, one)
+    assert 3200 < message.delay < 4000
+    assert told(sent) == []
+    fail_since(bridge, one, TRIED_FOR + timedelta(minutes=1))
+    assert later(bridge, sent, one) == []
     listener.answer = 200
-    assert run(bridge, sent, probe) == []
-    assert told(bridge, sent) == [("SubscriptionRecovered", one.id)]
-    assert len(happen(bridge, sent)) == 1
+    assert later(bridge, sent, one) == []
+    assert told(sent) == [("SubscriptionRecovered", one.id)]
+    assert places(bridge, one) == []
+    happen(bridge, sent)
+    assert len(places(bridge, one)) == 1
 
 
-def test_subscribing_again_tries_a_disabled_one_at_once(bridge: Bridge, sent: Outbox, listener: Listener) -> None:
-    one = subscription(bridge, listener.url)
-    subscriptions(bridge.storage).change(one.id, lambda known: replace(known, disabled=now()))
-    assert happen(bridge, sent) == []
-    assert subscription(bridge, listener.url).id == one.id
-    (message,) = happen(bridge, sent)
-    run(bridge, sent, message)
-    assert told(bridge, sent) == [("SubscriptionRecovered", one.id)]
-
-
-def test_subscribing_again_begins_the_five_days_anew(bridge: Bridge, sent: Outbox, listener: Listener) -> None:
+def test_subscribing_again_tries_a_disabled_one_at_once_and_begins_the_five_days_anew(
+    bridge: Bridge, sent: Sent, listener: Listener
+) -> None:
     listener.answer = 500
     one = subscription(bridge, listener.url)
+    happen(bridge, sent)
     fail_since(bridge, one, DISABLED_AFTER + timedelta(minutes=1))
-    subscriptions(bridge.storage).change(one.id, lambda known: replace(known, disabled=now()))
+    later(bridge, sent, one)
+    assert told(sent) == [("SubscriptionDisabled", one.id)]
     body = json.dumps({"endpoint": listener.url}).encode()
     subscribing.subscribe(bridge, event_named(one.event), body, "https://bridge.example")
-    message = next(row for row in happen(bridge, sent) if row.message["kind"] == "deliver")
-    assert message.message["subscription"] == one.id
-    (later,) = run(bridge, sent, message)
-    assert later.delay < 10
-    assert told(bridge, sent) == []
-
-
-def test_the_log_holds_the_last_result_and_is_written_seldom(bridge: Bridge, sent: Outbox, listener: Listener) -> None:
-    one = subscription(bridge, listener.url)
-    log = delivery_log(bridge.storage)
-    run(bridge, sent, happen(bridge, sent)[0])
-    first = log.read(one.id)
-    assert (first["result"], first["attempt"], first["failures"]) == ("200", 1, 0)
-    assert 0 <= first["milliseconds"] < 5000
-    run(bridge, sent, happen(bridge, sent)[0])
-    assert log.read(one.id).metadata["etag"] == first.metadata["etag"]
-    listener.answer = 500
-    run(bridge, sent, happen(bridge, sent)[0])
-    run(bridge, sent, happen(bridge, sent)[0])
-    failed = log.read(one.id)
-    assert (failed["result"], failed["failures"], failed["delivered"]) == ("500", 2, first["delivered"])
+    assert {message.message["subscription"] for message in sent.take()} >= {one.id}
+    happen(bridge, sent)
+    drained(bridge, sent, one)
+    assert told(sent) == []
+    assert state(bridge, one).failing > now() - timedelta(minutes=1)
     listener.answer = 200
-    run(bridge, sent, happen(bridge, sent)[0])
-    assert (log.read(one.id)["failures"], log.read(one.id)["failing"]) == (0, "")
+    later(bridge, sent, one)
+    assert told(sent) == [("SubscriptionRecovered", one.id)]
+    assert places(bridge, one) == []
 
 
-def test_what_happens_before_other_instances_know_of_a_subscriber_is_caught_up(
-    start_bridge: Callable[..., Bridge], listener: Listener
-) -> None:
-    here, there = start_bridge(), start_bridge()
-    here.storage.create_all()
-    ours, theirs = outbox(here.storage), outbox(there.storage)
-    assert happen(there, theirs) == []
-    one = subscription(here, listener.url)
-    fanout.catch_up(here, one)
-    (look,) = ours.take()
-    assert look.delay > 2
-    assert happen(there, theirs) == []
-    known = happen(here, ours)
-    other = happen(here, ours, "CallStarted")
-    assert (len(known), other) == (1, [])
-    run(here, ours, known[0])
-    for message in run(here, ours, look):
-        run(here, ours, message)
-    assert len(listener.received) == 2
-    assert len({delivery.id for delivery in listener.received}) == 2
+def test_the_state_holds_the_last_result(bridge: Bridge, sent: Sent, listener: Listener) -> None:
+    one = subscription(bridge, listener.url)
+    happen(bridge, sent)
+    drain(bridge, one.id)
+    first = state(bridge, one)
+    assert (first.result, first.attempt, first.failures) == ("200", 1, 0)
+    assert 0 <= first.milliseconds < 5000
+    listener.answer = 500
+    for _ in range(2):
+        happen(bridge, sent)
+        drain(bridge, one.id)
+    failed = state(bridge, one)
+    assert (failed.result, failed.failures, failed.delivered) == ("500", 2, first.delivered)
+    listener.answer = 200
+    later(bridge, sent, one)
+    assert (state(bridge, one).failures, state(bridge, one).failing) == (0, None)
+
+
+def test_an_event_that_is_gone_is_a_dead_letter(bridge: Bridge, sent: Sent, listener: Listener) -> None:
+    one = subscription(bridge, listener.url)
+    Outbox(bridge.storage, one.id).put([(now(), "nothing")])
+    assert drained(bridge, sent, one) == []
+    assert [letter["reason"] for letter in letters(bridge)] == ["the event is gone"]
+    assert places(bridge, one) == []
+    assert state(bridge, one).resume == EPOCH
+
+
+def test_deliveries_cost_no_more_storage_than_they_must(bridge: Bridge, sent: Sent, listener: Listener) -> None:
+    one = subscription(bridge, listener.url)
+    happen(bridge, sent)
+    drain(bridge, one.id)
+    for _ in range(50):
+        happen(bridge, sent)
+    spent = counted(bridge.storage)
+    drain(bridge, one.id)
+    assert len(listener.received) == 51
+    # The event, and a part of a transaction; a look at the head, the lease and the end for all.
+    assert spent.count <= 50 * 2 + 4
 
 
 @pytest.mark.parametrize(
     "message",
     [
         {},
-        {"kind": "deliver"},
-        {"kind": "deliver", "subscription": "a", "event": "b", "token": "c", "attempt": "soon", "first": "x"},
+        {"kind": "wake"},
+        {"kind": "wake", "subscription": 5},
         {"kind": "range", "subscription": "a", "since": "soon", "until": "later"},
-        {"kind": "other"},
+        {"kind": "other", "subscription": "a"},
     ],
     ids=str,
 )
 def test_a_message_that_is_no_delivery_can_never_succeed(bridge: Bridge, message: dict[str, Any]) -> None:
     with pytest.raises(Unprocessable):
-        deliveries.run(bridge, encode(message), 1)
+        run(bridge, encode(message))
 
 
-def test_what_is_for_nobody_any_more_is_dropped(bridge: Bridge, sent: Outbox) -> None:
-    fanout.send_delivery(bridge, new_id(), "event")
-    (message,) = sent.take()
-    assert run(bridge, sent, message) == []
-    assert letters(bridge) == []
+def test_what_is_for_nobody_any_more_is_dropped(bridge: Bridge, sent: Sent) -> None:
+    run(bridge, encode({"kind": "wake", "subscription": "nobody"}))
+    assert sent.take() == []
+    with pytest.raises(Unprocessable):
+        send_delivery(bridge, "nobody", "event")
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "GET"])
+def test_a_connection_that_breaks_repeats_no_post(
+    method: str, after: bool, bridge: Bridge, sent: Sent, listener: Listener
+) -> None:
+    one = subscription(bridge, listener.url)
+    for _ in range(3):
+        happen(bridge, sent)
+    break_connections(bridge.storage, method, TABLE, after=after)
+    drain(bridge, one.id)
+    assert len(listener.received) == 3
+    assert places(bridge, one) == []
+    assert not state(bridge, one).holder

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dev.listener import Listener
-from shared.deliveries import drain as deliveries
+from shared.deliveries.drain import drain, run
 from shared.errors import Invalid, NotFound
 from shared.events.receive import accept, submit
 from shared.events.table import event_named
@@ -20,7 +20,8 @@ from shared.storage.dead_letters import dead_letter
 from shared.subscriptions.subscription import new_id
 from shared.times import now
 from tests.outbox import Outbox, outbox
-from tests.shared.deliveries.test_drain import FIXTURES, environment, happen, letters, run, subscription
+from tests.shared.deliveries.conftest import environment
+from tests.shared.deliveries.subscriber import FIXTURES, happen, letters, subscription
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,18 +52,23 @@ def test_every_consumer_s_letters_can_go_back() -> None:
 
 
 def test_a_delivery_that_was_given_up_is_tried_again(bridge: Bridge, sent: Outbox, listener: Listener) -> None:
-    listener.answer = 500
     one = subscription(bridge, listener.url)
-    (message,) = happen(bridge, sent)
-    deliveries._dead_letter(bridge, message.message | {"attempt": 9}, "the last attempt: 500")
-    listener.answer = 200
+    happen(bridge, sent)
+    drain(bridge, one.id)
+    event = listener.received[0].id
+    body = encode({"kind": "deliver", "subscription": one.id, "event": event})
+    dead_letter(bridge.storage, kind="delivery", id=f"{one.id}-{event}", reason="the last attempt: 500", body=body)
     assert replay(bridge, kind="delivery") == {"replayed": 1, "kept": []}
     assert letters(bridge) == []
-    (again,) = sent.take()
-    assert (again.message["attempt"], again.message["subscription"]) == (0, one.id)
-    assert run(bridge, sent, again) == []
-    assert run(bridge, sent, again, attempt=2) == []
-    assert len(listener.received) == 1
+    for _ in range(2):
+        drain(bridge, one.id)
+    assert [delivery.id for delivery in listener.received] == [event, event]
+
+
+def test_a_delivery_for_nobody_any_more_stays(bridge: Bridge, sent: Outbox) -> None:
+    body = encode({"kind": "deliver", "subscription": "nobody", "event": "event"})
+    dead_letter(bridge.storage, kind="delivery", id="nobody-event", reason="the last attempt: 500", body=body)
+    assert replay(bridge, kind="delivery") == {"replayed": 0, "kept": ["nobody-event"]}
 
 
 def test_an_event_that_failed_too_often_has_its_effect(bridge: Bridge, sent: Outbox) -> None:
@@ -120,14 +126,14 @@ def test_a_subscriber_is_told_again_what_came_in_meanwhile(bridge: Bridge, sent:
     for message in sent.take("events"):
         process(bridge, message.body, 1)
     one = subscription(bridge, listener.url)
-    (second,) = happen(bridge, sent)
-    run(bridge, sent, second)
+    happen(bridge, sent)
+    drain(bridge, one.id)
     assert len(listener.received) == 1
     told = replay_events(bridge, one.id, encode({"date_from": str(now() - timedelta(minutes=1))}))
     assert told["subscription"] == one.id
-    (look,) = sent.take()
-    for message in run(bridge, sent, look):
-        run(bridge, sent, message)
+    (look,) = [message for message in sent.take() if message.message["kind"] == "range"]
+    run(bridge, look.body)
+    drain(bridge, one.id)
     assert len(listener.received) == 3
     assert len({delivery.id for delivery in listener.received}) == 2
 

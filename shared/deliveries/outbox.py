@@ -1,0 +1,224 @@
+"""Table `deliveries`: for each subscriber a partition with its outbox, what it has had, and its state."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from shared.deliveries.places import PLACE, PLACES_END, Change, Place, change_at, place_of
+from shared.deliveries.state import KEY, LEASE, RESTORED, WOKEN, State, state_of
+from shared.errors import StorageUnavailable
+from shared.storage import rows
+from shared.storage.account import reaching_storage
+from shared.times import now
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from shared.storage.account import Storage
+
+TABLE = "deliveries"
+PAGE = 200
+# A transaction takes a hundred rows; a place and its marker are two.
+_PAIRS, _ROWS = 50, 100
+_RACES = 32
+_TRIES, _PAUSE_SECONDS = 3, 0.3
+_LOST = (404, 409, 412)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A part of an outbox: the state, places that are due, the oldest first, and whether there may be more."""
+
+    state: State
+    places: Sequence[Place]
+    more: bool
+
+
+class Fenced(Exception):
+    """Somebody else has the outbox now."""
+
+
+class Outbox:
+    """The outbox of one subscriber."""
+
+    def __init__(self, storage: Storage, subscription: str) -> None:
+        self._table = storage.table(TABLE)
+        self._id = subscription
+
+    def put(self, events: Sequence[tuple[datetime, str]], token: str = "") -> None:
+        """
+        Give events a place each, by the time they were received and their id, once for all time.
+
+        An event that has its marker or its place is left alone. Another `token` is another time.
+        """
+        for start in range(0, len(events), _PAIRS):
+            part = events[start : start + _PAIRS]
+            if not self._create(part, token) and len(part) > 1:
+                for event in part:
+                    self._create([event], token)
+
+    def _create(self, events: Sequence[tuple[datetime, str]], token: str) -> bool:
+        from azure.core.exceptions import HttpResponseError
+
+        made: list[Any] = []
+        for received, event in events:
+            place = Place.of(received, event, token)
+            made += [("create", place.marked(self._id)), ("create", place.row(self._id))]
+        try:
+            self._submit(made)
+        except HttpResponseError as error:
+            if error.status_code != 409:
+                raise
+            return False
+        return True
+
+    def read(self, moment: datetime, after: str = "", most: int = PAGE) -> Head:
+        """What is due; `after` the key of a place, the state is not read."""
+        condition = f"PartitionKey eq @id and RowKey gt @after and RowKey lt '{PLACES_END}' and due le @moment"
+        values = {"id": self._id, "after": after, "moment": moment}
+        with reaching_storage():
+            pages: Any = self._table.query_entities(condition, parameters=values, results_per_page=most).by_page()
+            found = list(next(pages, ()))
+            while not found and pages.continuation_token:
+                found = list(next(pages, ()))
+        state = State()
+        if found and found[0]["RowKey"] == KEY:
+            state = state_of(found[0], str(found[0].metadata["etag"]))
+            del found[0]
+        return Head(state, [place_of(row) for row in found], bool(pages.continuation_token))
+
+    def state(self) -> State:
+        """The state alone."""
+        row = rows.get(self._table, self._id, KEY)
+        return state_of(row, row.etag) if row is not None else State()
+
+    def next_due(self, moment: datetime) -> datetime | None:
+        """When the first of the places is due that wait for their time."""
+        condition = f"PartitionKey eq @id and RowKey gt '{PLACE}' and RowKey lt '{PLACES_END}' and due gt @moment"
+        with reaching_storage():
+            found = self._table.query_entities(
+                condition, parameters={"id": self._id, "moment": moment}, select=["due"], results_per_page=1000
+            )
+            return min((row["due"] for row in found), default=None)
+
+    def take(self, state: State, holder: str) -> bool:
+        """Become the one who drains; False where somebody was faster."""
+        state.holder, state.until, state.mark = holder, now() + LEASE, ""
+        etag = rows.swap(self._table, state.row(self._id), state.etag)
+        state.etag = etag or state.etag
+        return etag is not None
+
+    def mark(self, state: State) -> bool:
+        """Have the one who drains look once more before it leaves; False where that was not the state any more."""
+        if state.mark:
+            return True
+        state.mark = WOKEN
+        return rows.swap(self._table, state.row(self._id), state.etag) is not None
+
+    def note(self, state: State) -> None:
+        """Write the state of an outbox that nobody holds, unless it is another one by now."""
+        state.etag = rows.swap(self._table, state.row(self._id), state.etag)
+
+    def save(self, state: State, changes: Sequence[Change], *, leave: bool = False) -> bool:
+        """
+        Write state and changes in one transaction, and give the outbox back where one leaves.
+
+        False where somebody left a mark meanwhile: all is written, but the outbox is still held. Raises Fenced, with
+        nothing written, where it is another's.
+        """
+        from azure.data.tables import TableTransactionError
+
+        holder, undisturbed, changes = state.holder, True, list(changes)
+        while True:
+            released = leave and undisturbed
+            state.holder, state.until, state.mark = "" if released else holder, now() + LEASE, ""
+            try:
+                self._write(state, changes)
+                return undisturbed
+            except TableTransactionError as error:
+                if error.status_code not in _LOST:
+                    raise
+                known = self.state()
+                if known.holder != holder:
+                    raise Fenced from None
+                if known.etag == state.etag:
+                    # A place that is not there any more, or a row that nobody can write: never again the same.
+                    if not changes:
+                        raise
+                    del changes[change_at(error.index, changes)]
+                    continue
+                undisturbed, state.etag = False, known.etag
+                if known.mark == RESTORED:
+                    state.restore()
+
+    def restore(self) -> None:
+        """Begin again, whoever drains: what has waited for the subscriber to answer is tried at once."""
+        for _ in range(_RACES):
+            state = self.state()
+            if state.etag is None:
+                return
+            if state.is_held(now()):
+                state.mark = RESTORED
+            else:
+                state.restore()
+            if rows.swap(self._table, state.row(self._id), state.etag):
+                return
+
+    def abandon(self, holder: str) -> None:
+        """Give the outbox back as it is, if it can be reached."""
+        known = self.state()
+        if known.holder == holder:
+            known.holder = ""
+            rows.swap(self._table, known.row(self._id), known.etag)
+
+    def drop(self, seconds: float) -> bool:
+        """Delete all of it; False where there is more than can be deleted in that time."""
+        deadline = time.monotonic() + seconds
+        with reaching_storage():
+            query = self._table.query_entities("PartitionKey eq @id", parameters={"id": self._id}, select=["RowKey"])
+            for page in query.by_page():
+                found = list(page)
+                for start in range(0, len(found), _ROWS):
+                    self._delete(found[start : start + _ROWS])
+                    if time.monotonic() > deadline:
+                        return False
+        return True
+
+    def _delete(self, found: Iterable[Any]) -> None:
+        from azure.core.exceptions import HttpResponseError
+
+        keys = [{"PartitionKey": self._id, "RowKey": row["RowKey"]} for row in found]
+        try:
+            self._table.submit_transaction([("delete", row) for row in keys])
+        except HttpResponseError as error:
+            if error.status_code not in _LOST:
+                raise
+            # Somebody else does the same.
+            for row in keys:
+                rows.delete(self._table, self._id, row["RowKey"])
+
+    def _write(self, state: State, changes: Sequence[Change]) -> None:
+        from azure.core import MatchConditions
+        from azure.data.tables import UpdateMode
+
+        guard: dict[str, Any] = {"etag": state.etag, "match_condition": MatchConditions.IfNotModified}
+        made: list[Any] = [("update", state.row(self._id), {"mode": UpdateMode.REPLACE, **guard})]
+        for change in changes:
+            made += change.operations(self._id)
+        state.etag = str(self._submit(made)[0]["etag"])
+
+    def _submit(self, operations: list[Any]) -> Any:
+        """Ask again where there is no answer, which the SDK does not: what was done the first time is found then."""
+        for number in range(_TRIES):
+            threading.Event().wait(number * _PAUSE_SECONDS)
+            try:
+                with reaching_storage():
+                    return self._table.submit_transaction(operations)
+            except StorageUnavailable:
+                if number + 1 == _TRIES:
+                    raise
+        return None

@@ -1,0 +1,45 @@
+"""One event to one subscriber: read, put into its form, signed and posted."""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from shared.deliveries.formats import shaped
+from shared.deliveries.post import Outcome, post
+from shared.errors import Unprocessable
+from shared.events.event import row_envelope
+from shared.events.store import PARTITION, TABLE
+from shared.storage import rows
+from shared.subscriptions import signatures
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from shared.bridge import Bridge
+    from shared.storage.account import Storage
+    from shared.subscriptions.subscription import Subscription
+
+_BODIES = 128
+
+
+def send_event(bridge: Bridge, one: Subscription, event: str) -> Outcome:
+    """What came of posting an event; `lost` where it is not there any more. Raises StorageUnavailable."""
+    try:
+        content_type, body = shaped(bridge.settings, one.shape, *_event(bridge.storage, event))
+    except Unprocessable as error:
+        return Outcome("lost", str(error), 0.0)
+    stamp = int(time.time())
+    headers = signatures.headers(one.signing(stamp), event, stamp, body)
+    headers |= {"Content-Type": content_type, "User-Agent": "pbx-azure-bridge"}
+    return post(one.endpoint, body, headers, allow_loopback=bridge.settings.allow_loopback_callbacks)
+
+
+@lru_cache(maxsize=_BODIES)
+def _event(storage: Storage, id: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The row of an event, and its envelope; raises Unprocessable when it is gone."""
+    row = rows.get(storage.table(TABLE), PARTITION, id)
+    if row is None:
+        raise Unprocessable("the event is gone")
+    return row, row_envelope(storage, row)

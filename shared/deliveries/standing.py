@@ -1,0 +1,75 @@
+"""How a subscription stands: ended, disabled after days of failures alone, working again."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from shared.deliveries.outbox import Outbox
+from shared.deliveries.wakes import wakes
+from shared.events.receive import submit
+from shared.subscriptions.endpoints import host_of
+from shared.subscriptions.store import subscriptions
+from shared.times import iso, now
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from shared.bridge import Bridge
+    from shared.subscriptions.subscription import Subscription
+
+logger = logging.getLogger(__name__)
+
+DISABLED, RECOVERED = "SubscriptionDisabled", "SubscriptionRecovered"
+
+
+def end(bridge: Bridge, id: str) -> bool:
+    """End a subscription; False when there was none. What is in its outbox is dropped."""
+    ended = subscriptions(bridge.storage).end(id)
+    if ended:
+        wakes(bridge.storage).wake(id)
+    return ended
+
+
+def restore(bridge: Bridge, one: Subscription) -> None:
+    """Try a subscription that was asked for again at once, and count the days of failures from now on."""
+    Outbox(bridge.storage, one.id).restore()
+    wakes(bridge.storage).wake(one.id)
+
+
+def disable(bridge: Bridge, one: Subscription, moment: datetime) -> None:
+    """Let a subscription have no more events, and say so."""
+
+    def disabled(known: Subscription) -> Subscription | None:
+        return replace(known, disabled=moment, trying=False) if known.active else None
+
+    if subscriptions(bridge.storage).change(one.id, disabled):
+        logger.warning("signal subscription_disabled subscription=%s event=%s", one.id, one.event)
+        _submit(bridge, DISABLED, one, moment)
+
+
+def recover(bridge: Bridge, one: Subscription) -> None:
+    """Let a disabled subscription have events again, and say so."""
+
+    def enabled(known: Subscription) -> Subscription | None:
+        return replace(known, disabled=None, trying=False) if known.disabled else None
+
+    if subscriptions(bridge.storage).change(one.id, enabled):
+        logger.info("subscription %s works again", one.id)
+        _submit(bridge, RECOVERED, one, now())
+
+
+def wake_waiting(bridge: Bridge) -> None:
+    """Wake the drainers of outboxes whose time has come, for those whose message got lost."""
+    for one in subscriptions(bridge.storage).all():
+        moment = now()
+        # The state itself is one of the two.
+        head = Outbox(bridge.storage, one.id).read(moment, most=2)
+        if head.places and head.state.resume <= moment and not head.state.is_held(moment):
+            wakes(bridge.storage).wake(one.id)
+
+
+def _submit(bridge: Bridge, event: str, one: Subscription, moment: datetime) -> None:
+    data = {"subscriptionID": one.id, "event": one.event, "host": host_of(one.endpoint), "since": iso(moment)}
+    submit(bridge.storage, bridge.settings, event, data, origin="bridge", received=moment)

@@ -1,0 +1,32 @@
+"""A bridge whose subscribers live on this machine, and one such subscriber."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dev.listener import Listener
+from tests.outbox import Outbox, outbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from shared.bridge import Bridge
+
+
+@pytest.fixture
+def environment(environment: dict[str, str]) -> dict[str, str]:
+    return environment | {"ALLOW_LOOPBACK_CALLBACKS": "true"}
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    with Listener() as listener:
+        yield listener
+
+
+@pytest.fixture
+def sent(bridge: Bridge) -> Outbox:
+    bridge.storage.create_all()
+    return outbox(bridge.storage)

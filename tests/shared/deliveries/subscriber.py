@@ -1,0 +1,102 @@
+"""What tests of deliveries share: subscriptions, events that happen, and an outbox whose time passes when told."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from shared.deliveries.drain import drain
+from shared.deliveries.outbox import TABLE, Outbox
+from shared.deliveries.state import EPOCH, KEY
+from shared.events.receive import submit
+from shared.pipeline.process import process
+from shared.subscriptions import signatures
+from shared.subscriptions.store import subscriptions
+from shared.subscriptions.subscription import Subscription, new_id
+from shared.times import now
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from shared.bridge import Bridge
+    from shared.deliveries.state import State
+    from tests.outbox import Outbox as Sent
+    from tests.outbox import Sent as Message
+
+FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures" / "events"
+
+
+def subscription(bridge: Bridge, endpoint: str, **changes: Any) -> Subscription:
+    wish = Subscription(
+        id=new_id(),
+        event="CallCompleted",
+        endpoint=endpoint,
+        wanted={},
+        shape="native",
+        created=now(),
+        secrets=((signatures.new_secret(), None),),
+    )
+    return subscriptions(bridge.storage).make(replace(wish, **changes))[0]
+
+
+def happen(bridge: Bridge, sent: Sent, event: str = "CallCompleted", **changes: Any) -> list[Message]:
+    """Process an event; the messages that it puts on queue `deliveries`."""
+    data = json.loads((FIXTURES / f"{event}.json").read_text())["data"]
+    submit(bridge.storage, bridge.settings, event, data | {"callID": time.time_ns()} | changes, origin="webhook")
+    for message in sent.take("events"):
+        process(bridge, message.body, 1)
+    return sent.take()
+
+
+def state(bridge: Bridge, one: Subscription) -> State:
+    return Outbox(bridge.storage, one.id).state()
+
+
+def places(bridge: Bridge, one: Subscription) -> list[dict[str, Any]]:
+    """What waits in the outbox, due or not."""
+    condition = f"PartitionKey eq '{one.id}' and RowKey ge 'place-' and RowKey lt 'place~'"
+    return [dict(row) for row in bridge.storage.table(TABLE).query_entities(condition)]
+
+
+def markers(bridge: Bridge, one: Subscription) -> list[dict[str, Any]]:
+    condition = f"PartitionKey eq '{one.id}' and RowKey ge 'sent-'"
+    return [dict(row) for row in bridge.storage.table(TABLE).query_entities(condition)]
+
+
+def set_state(bridge: Bridge, one: Subscription, **columns: Any) -> None:
+    row = state(bridge, one).row(one.id) | columns
+    bridge.storage.table(TABLE).upsert_entity(row, mode="replace")
+
+
+def let_time_pass(bridge: Bridge, one: Subscription) -> None:
+    """Have everything be due that waits for its time, and every lease be over."""
+    table = bridge.storage.table(TABLE)
+    for row in places(bridge, one):
+        table.update_entity(row | {"due": EPOCH})
+    if state(bridge, one).etag:
+        keys = {"PartitionKey": one.id, "RowKey": KEY}
+        table.update_entity(keys | {"resume": EPOCH, "wake": EPOCH, "until": EPOCH})
+
+
+def later(bridge: Bridge, sent: Sent, one: Subscription) -> list[Message]:
+    """Drain when everything is due; the messages that are put on the queue by that."""
+    let_time_pass(bridge, one)
+    return drained(bridge, sent, one)
+
+
+def drained(bridge: Bridge, sent: Sent, one: Subscription) -> list[Message]:
+    """Drain now; the messages that are put on the queue by that."""
+    drain(bridge, one.id)
+    return sent.take()
+
+
+def fail_since(bridge: Bridge, one: Subscription, since: timedelta) -> None:
+    """Have nothing got through for so long."""
+    set_state(bridge, one, failures=9, failing=now() - since)
+
+
+def letters(bridge: Bridge) -> list[Any]:
+    return list(bridge.storage.table("deadletters").list_entities())

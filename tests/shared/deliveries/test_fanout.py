@@ -1,0 +1,189 @@
+"""From an event to outboxes: once each, also for those of whom not everybody knows yet."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from shared.api import subscribe as subscribing
+from shared.deliveries import fanout
+from shared.deliveries.drain import drain, run
+from shared.deliveries.fanout import catch_up, send_range
+from shared.deliveries.wakes import GATHER_SECONDS, Wakes
+from shared.events.receive import submit
+from shared.events.table import event_named
+from shared.pipeline.process import process
+from shared.subscriptions.store import Subscriptions, subscriptions
+from shared.times import now
+from tests.breaking import break_connections
+from tests.outbox import outbox
+from tests.shared.deliveries.subscriber import happen, markers, places, subscription
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
+    from dev.listener import Listener
+    from shared.bridge import Bridge
+    from shared.subscriptions.subscription import Subscription
+    from tests.outbox import Outbox as Sent
+
+
+class Clock:
+    """Time that passes when told."""
+
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_an_event_that_comes_twice_has_one_place_and_wakes_twice(bridge: Bridge, sent: Sent) -> None:
+    one = subscription(bridge, "http://127.0.0.1:9/")
+    submit(bridge.storage, bridge.settings, "CallCompleted", {"callID": 5}, origin="webhook")
+    (message,) = sent.take("events")
+    process(bridge, message.body, 1)
+    with ThreadPoolExecutor(4) as pool:
+        # Who was killed between the outbox and the message has left nobody who would look.
+        list(pool.map(lambda _: process(bridge, message.body, 2), range(4)))
+    assert len(places(bridge, one)) == len(markers(bridge, one)) == 1
+    assert sent.take()
+
+
+def test_a_place_whose_answer_got_lost_is_there_once_and_looked_at(bridge: Bridge, sent: Sent) -> None:
+    one = subscription(bridge, "http://127.0.0.1:9/")
+    submit(bridge.storage, bridge.settings, "CallCompleted", {"callID": 5}, origin="webhook")
+    (message,) = sent.take("events")
+    break_connections(bridge.storage, "POST", "$batch")
+    process(bridge, message.body, 1)
+    assert len(places(bridge, one)) == 1
+    sent = outbox(bridge.storage)
+    process(bridge, message.body, 1)
+    assert len(places(bridge, one)) == 1
+
+
+def test_messages_are_gathered_and_none_is_missing(bridge: Bridge, sent: Sent) -> None:
+    clock = Clock()
+    wakes = Wakes(bridge.storage, clock)
+    written, seen = [], []
+    for step in range(100):
+        clock.seconds = step * 0.05
+        wakes.wake("one")
+        written.append(clock.seconds)
+        seen += [clock.seconds + message.delay for message in sent.take()]
+    assert seen[0] == 0
+    assert len(seen) <= 100 * 0.05 / GATHER_SECONDS + 2
+    assert all(any(moment <= one <= moment + 2 * GATHER_SECONDS for one in seen) for moment in written)
+    wakes.wake("other")
+    assert [message.delay for message in sent.take()] == [0]
+
+
+def test_what_happens_before_other_instances_know_of_a_subscriber_is_caught_up(
+    start_bridge: Callable[..., Bridge], listener: Listener
+) -> None:
+    here, there = start_bridge(), start_bridge()
+    here.storage.create_all()
+    ours, theirs = outbox(here.storage), outbox(there.storage)
+    assert happen(there, theirs) == []
+    one = subscription(here, listener.url)
+    catch_up(here, one)
+    (look,) = ours.take()
+    assert look.delay > 2
+    assert happen(there, theirs) == []
+    happen(here, ours)
+    assert happen(here, ours, "CallStarted") == []
+    run(here, look.body)
+    (part,) = [message for message in ours.take() if message.message["kind"] == "range"]
+    assert part.delay > 5
+    for _ in range(2):
+        run(here, part.body)
+        drain(here, one.id)
+    assert len(listener.received) == 2
+    assert len({delivery.id for delivery in listener.received}) == 2
+
+
+def test_a_subscriber_whose_commit_takes_long_misses_nothing(
+    bridge: Bridge, start_bridge: Callable[..., Bridge], sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = start_bridge()
+    theirs, make = outbox(other.storage), Subscriptions.make
+    looks: list[object] = []
+
+    def slow(self: Subscriptions, wish: Subscription, secret: str | None = None) -> tuple[Subscription, bool]:
+        # Six seconds pass, and the first looks find nothing.
+        (look,) = [message for message in sent.take() if message.message["kind"] == "range"]
+        assert happen(other, theirs) == []
+        for _ in range(2):
+            run(bridge, look.body)
+            (look,) = [message for message in sent.take() if message.message["kind"] == "range"]
+        looks.append(look)
+        return make(self, replace(wish, created=wish.created - timedelta(seconds=6)), secret)
+
+    monkeypatch.setattr(Subscriptions, "make", slow)
+    body = json.dumps({"endpoint": "http://127.0.0.1:9/"}).encode()
+    subscribing.subscribe(bridge, event_named("CallCompleted"), body, "https://bridge.example")
+    run(bridge, looks[0].body)  # type: ignore[attr-defined]
+    (part,) = [message for message in sent.take() if message.message["kind"] == "range"]
+    run(bridge, part.body)
+    (one,) = subscriptions(bridge.storage).all()
+    assert len(places(bridge, one)) == 1
+
+
+def test_looking_for_a_subscriber_that_never_came_ends(bridge: Bridge, sent: Sent) -> None:
+    one = subscription(bridge, "http://127.0.0.1:9/")
+    subscriptions(bridge.storage).end(one.id)
+    catch_up(bridge, one)
+    rounds, messages = 0, sent.take()
+    while messages:
+        (look,) = messages
+        run(bridge, look.body)
+        messages = sent.take()
+        rounds += 1
+    assert rounds == fanout._LOOKS
+
+
+def test_a_replay_that_comes_twice_is_posted_once_more(bridge: Bridge, sent: Sent, listener: Listener) -> None:
+    one = subscription(bridge, listener.url)
+    for _ in range(3):
+        happen(bridge, sent)
+    drain(bridge, one.id)
+    send_range(bridge, one.id, now() - timedelta(minutes=1), now(), again=True)
+    (message,) = [message for message in sent.take() if message.message["kind"] == "range"]
+    for _ in range(2):
+        run(bridge, message.body)
+        drain(bridge, one.id)
+    assert len(listener.received) == 6
+    assert len({delivery.id for delivery in listener.received}) == 3
+
+
+def test_a_replay_of_what_waits_anyway_posts_it_once(bridge: Bridge, sent: Sent, listener: Listener) -> None:
+    one = subscription(bridge, listener.url)
+    for _ in range(3):
+        happen(bridge, sent)
+    send_range(bridge, one.id, now() - timedelta(minutes=1), now(), again=True)
+    (message,) = [message for message in sent.take() if message.message["kind"] == "range"]
+    run(bridge, message.body)
+    drain(bridge, one.id)
+    assert len(listener.received) == 3
+
+
+def test_a_long_range_is_put_there_in_parts(
+    bridge: Bridge, sent: Sent, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fanout, "_CHUNK", 2)
+    for _ in range(5):
+        happen(bridge, sent)
+    one = subscription(bridge, listener.url)
+    send_range(bridge, one.id, now() - timedelta(minutes=1), now(), again=True)
+    parts, messages = 0, [message for message in sent.take() if message.message["kind"] == "range"]
+    while messages:
+        run(bridge, messages[0].body)
+        messages = [message for message in sent.take() if message.message["kind"] == "range"]
+        parts += 1
+    assert parts == 3
+    drain(bridge, one.id)
+    assert len(listener.received) == 5
