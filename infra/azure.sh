@@ -282,14 +282,14 @@ open_receiver() {
 # open_receivers KEY KEY
 open_receivers() {
   local receiver
-  list_receivers || return 1
-  [[ -n $receivers ]] || {
-    printf 'error: %s has no receivers\n' "$app" >&2
-    return 1
-  }
+  retry 20 "listing the receivers" list_some_receivers
   for receiver in $receivers; do
-    open_receiver "$receiver" "$@" || return 1
+    retry 20 "the keys of $receiver" open_receiver "$receiver" "$@"
   done
+}
+
+list_some_receivers() {
+  list_receivers && [[ -n $receivers ]]
 }
 
 # read_outputs: what the last deployment made.

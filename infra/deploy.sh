@@ -221,11 +221,15 @@ all_listed() {
   done
 }
 
-# The host that keeps the keys may be starting still; each step tells of its failure, for retry to see.
+# The host that keeps the keys may be starting still.
 set_keys() {
+  retry 20 "reading $vault" read_webhook_keys
+  open_receivers "$current" "$previous"
+  retry 20 "the key of the API" set_api_key
+}
+
+set_api_key() {
   local key
-  read_webhook_keys || return 1
-  open_receivers "$current" "$previous" || return 1
   key=$(secret_value logicapps-key) || return 1
   read_host_keys || return 1
   [[ $dry_run == no && $logicapps_key == "$key" ]] || printf '%s' "$key" | put_host_key logicapps
@@ -328,7 +332,7 @@ deploy_application() {
   deploy_code
   retry 20 "listing the functions" all_listed
   say "Keys"
-  retry 20 "setting the keys" set_keys
+  set_keys
   finish_infrastructure
   say "Webhooks"
   retry 20 "registering the webhooks" api POST /api/ops/webhooks/sync

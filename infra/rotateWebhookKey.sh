@@ -36,12 +36,12 @@ start() {
   if [[ $dry_run == yes || $current == "$previous" ]]; then
     new=$(new_key)
     # Before anybody can learn of it, it opens the receivers.
-    retry 5 "giving the receivers the new key" open_receivers "$current" "$new"
+    open_receivers "$current" "$new"
     store_secret pbx-webhook-key "$new"
     current=$new
   fi
   # Once more: what stopped, or deployed, between the two lines above may have taken it away.
-  retry 5 "giving the receivers both keys" open_receivers "$current" "$previous"
+  open_receivers "$current" "$previous"
   register
   if all_renewed; then
     say "Both keys work, and the PBX uses the new one."
@@ -58,7 +58,7 @@ finish() {
     all_renewed || die "the PBX still uses the old key for some events, so both stay: run this again in an hour"
     store_secret pbx-webhook-key-previous "$current"
   fi
-  retry 5 "taking the old key away" open_receivers "$current" "$current"
+  open_receivers "$current" "$current"
   retry 5 "having the app read its secrets" refresh_secrets
   say "Only the new key works."
 }

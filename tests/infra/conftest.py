@@ -20,7 +20,25 @@ CHANGES = re.compile(
 )
 _STAND_IN = Path(__file__).parent / "stand_in"
 _CODE = ("function_app.py", "host.json", "requirements.txt", "functions/receivers.py", "shared/phones.py")
-_EVENTS = Path("shared", "events", "table.py")
+# Fewer than there are, written as the real ones are, so that the scripts make fewer calls.
+RECEIVERS = ("OnCallStarted", "OnCallRecorded", "OnLostCallerAdded", "OnVoicemailDeleted")
+_EVENTS = """EVENTS: tuple[Event, ...] = (
+    Event(name="CallStarted", carries="Call", key=_CALL),
+    Event(
+        name="CallRecorded",
+        key=("recordingID",),
+    ),
+    Event(
+        name="LostCallerAdded",
+        window=timedelta(minutes=10),
+    ),
+    Event(name="VoicemailDeleted", carries="DeletedVoicemail"),
+    Event(
+        name="RecordingStored",
+        source="bridge",
+    ),
+)
+"""
 # Such as the template has them, or is to have.
 _PARAMETERS = "".join(
     f"param {line}\n"
@@ -94,8 +112,9 @@ def fresh(folder: Path) -> Azure:
         file = project / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{name}\n")
-    (project / _EVENTS).parent.mkdir(parents=True)
-    shutil.copy(INFRA.parent / _EVENTS, project / _EVENTS)
+    (project / "shared" / "events").mkdir()
+    (project / "shared" / "events" / "table.py").write_text(_EVENTS)
+    (state / "receivers").write_text("\n".join(RECEIVERS))
     return azure
 
 

@@ -12,6 +12,7 @@ import pytest
 from functions.replies import as_json
 from shared.webhooks.sync import Report
 from shared.webhooks.table import HELD, Webhook
+from tests.infra.conftest import RECEIVERS
 from tests.infra.template import BICEP_FILES, INFRA, read
 
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ def reachable(azure: Azure) -> bool:
     """Whether every receiver opens for the key that the PBX sends."""
     key, keys = (azure.state / "pbx").read_text(), azure.files("keys")
     receivers = {name.split(".")[0] for name in keys if name.startswith("On")}
-    return len(receivers) == 10 and all(key in (keys.get(f"{r}.pbx"), keys.get(f"{r}.pbx-next")) for r in receivers)
+    return receivers == set(RECEIVERS) and all(
+        key in (keys.get(f"{r}.pbx"), keys.get(f"{r}.pbx-next")) for r in receivers
+    )
 
 
 def rotate(azure: Azure, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -179,7 +182,7 @@ def test_keys_are_rotated_again_and_again(bridge: Azure) -> None:
         assert rotate(bridge, "--finish").returncode == 0
         seen |= receiver_keys(bridge)
     assert len(seen) == 3
-    assert len([name for name in bridge.files("keys") if name.startswith("On")]) == 10
+    assert len([name for name in bridge.files("keys") if name.startswith("On")]) == len(RECEIVERS)
 
 
 @pytest.mark.parametrize("step", ROTATION)
