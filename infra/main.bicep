@@ -59,7 +59,7 @@ param pythonVersion string = '3.12'
   2048
   4096
 ])
-param instanceMemoryMB int = 2048
+param instanceMemoryMB int = 512
 
 @description('Optional. Most instances that each scale group (HTTP together, each queue and each timer function alone) may have.')
 @minValue(1)
@@ -70,10 +70,10 @@ param maximumInstanceCount int = 40
 @minValue(0)
 param alwaysReadyInstanceCount int = 0
 
-@description('Optional. HTTP requests that an instance works on at once; its worker gets as many threads.')
+@description('Optional. HTTP requests, or queue messages, that an instance works on at once; its worker gets as many threads. Null: what fits the memory.')
 @minValue(1)
 @maxValue(1000)
-param httpConcurrency int = 16
+param httpConcurrency int?
 
 @description('Optional. Redundancy of the data account.')
 @allowed([
@@ -98,6 +98,9 @@ param mediaRetentionDays int?
 @description('Optional. Days in which a recording can be neither changed nor deleted. Null: no such policy.')
 param recordingImmutabilityDays int?
 
+@description('Optional. Whether the policy of recordings is locked: Azure refuses to write a locked one again, so it is left alone. deploy.sh finds out.')
+param recordingPolicyLocked bool = false
+
 @description('Optional. Days that logs are kept.')
 @minValue(30)
 @maxValue(730)
@@ -107,8 +110,15 @@ param logRetentionDays int = 30
 @minValue(1)
 param logDailyQuotaGb int = 1
 
-@description('Optional. Address that alerts are mailed to. Empty: alerts fire without a mail.')
+@description('Optional. Address that alerts are mailed to. Empty: no alert rules, only the workbook.')
 param alertEmail string = ''
+
+@description('Optional. Amount a month, in the currency of the bill, at whose half and whole alertEmail is mailed. Null: no budget.')
+@minValue(1)
+param monthlyBudget int?
+
+@description('Optional. First day of the budget, the first of a month; it counts when the budget is made and never again.')
+param budgetStart string = utcNow('yyyy-MM-01')
 
 @description('Optional. Object id of whoever deploys and writes the secrets; deploy.sh fills it in. Empty: the role is given by other means.')
 param deployerPrincipalId string = ''
@@ -122,6 +132,12 @@ param deployerPrincipalType string = 'User'
 
 @description('Optional. Deploy a network: one address towards the PBX, private endpoints for the data account.')
 param deployNetwork bool = false
+
+@description('Optional. Whether a data account that has a network leaves the internet. False while an app that runs is only being moved into the network; deploy.sh closes it in a last step.')
+param closeDataAccount bool = true
+
+@description('Optional. Whether the app keeps its webhooks registered at the PBX. False until the keys of the receivers exist; deploy.sh turns it on.')
+param webhooksReady bool = true
 
 @description('Optional. Address range of the network, /24 or larger.')
 param networkAddressPrefix string = '10.71.0.0/24'
@@ -138,20 +154,26 @@ param missedCallTeams bool = false
 @description('Optional. Workflow: an answered call becomes a row of an Excel table.')
 param callLogExcel bool = false
 
-@description('Optional. Workflow: a stored voicemail becomes a mail with a link.')
+@description('Optional. Workflow: a stored voicemail becomes a mail with the audio.')
 param voicemailMail bool = false
 
-@description('Optional. Workflow: a new contact is posted to a CRM.')
+@description('Optional. Workflow: a new contact is posted to a CRM. The text of its Authorization header is the secret crm-authorization of the vault.')
 param newContactCrm bool = false
 
 @description('Optional. Address that workflows mail to.')
 param workflowMailTo string = ''
+
+@description('Optional. Time zone of the times in mails, messages and tables: a name that Logic Apps knows.')
+param workflowTimeZone string = 'FLE Standard Time'
 
 @description('Optional. Team that gets the Teams message: its group id.')
 param teamsGroupId string = ''
 
 @description('Optional. Channel that gets the Teams message: its id.')
 param teamsChannelId string = ''
+
+@description('Optional. Where the Excel file is: me for OneDrive, groups/ID for a group, sites/ID for a SharePoint site.')
+param excelSource string = 'me'
 
 @description('Optional. Drive that holds the Excel file: its id.')
 param excelDriveId string = ''
@@ -164,10 +186,6 @@ param excelTable string = 'Calls'
 
 @description('Optional. Address that the CRM takes new contacts at.')
 param crmUrl string = ''
-
-@description('Optional. Text of the Authorization header for the CRM.')
-@secure()
-param crmAuthorization string = ''
 
 // destroy.sh finds what belongs to a bridge by this tag.
 var allTags = union(tags, { bridge: name })
@@ -205,6 +223,17 @@ var recordingContainerName = 'recordings'
 var mediaContainerNames = [recordingContainerName, 'voicemails']
 var payloadContainerName = 'payloads'
 var packageContainerName = 'packages'
+
+// The secrets that the app itself reads; logicapps-key and crm-authorization are none of them.
+var appSecretNames = ['pbx-api-key', 'pbx-webhook-key']
+
+// Half a gigabyte has room for the host, the worker and this many copies of audio at once.
+var concurrencyOfMemory = {
+  '512': 8
+  '2048': 16
+  '4096': 32
+}
+var concurrency = httpConcurrency ?? concurrencyOfMemory[string(instanceMemoryMB)]
 
 var defaultSchedules = {
   POLL_AUDIO_PROMPTS_SCHEDULE: '5 3/5 * * * *'
@@ -283,7 +312,8 @@ module dataStorage 'modules/dataStorage.bicep' = {
     mediaCoolAfterDays: mediaCoolAfterDays
     mediaRetentionDays: mediaRetentionDays
     recordingImmutabilityDays: recordingImmutabilityDays
-    publicAccess: !deployNetwork
+    recordingPolicyLocked: recordingPolicyLocked
+    publicAccess: !(deployNetwork && closeDataAccount)
     workspaceId: monitoring.outputs.workspaceId
   }
 }
@@ -320,6 +350,8 @@ module access 'modules/access.bicep' = {
     mediaContainerNames: mediaContainerNames
     payloadContainerName: payloadContainerName
     keyVaultName: keyVault.outputs.name
+    appSecretNames: appSecretNames
+    suffix: suffix
     componentName: monitoring.outputs.componentName
   }
 }
@@ -341,7 +373,8 @@ module functionApp 'modules/functionApp.bicep' = {
     instanceMemoryMB: instanceMemoryMB
     maximumInstanceCount: maximumInstanceCount
     alwaysReadyInstanceCount: alwaysReadyInstanceCount
-    httpConcurrency: httpConcurrency
+    concurrency: concurrency
+    webhooksReady: webhooksReady
     subnetId: deployNetwork ? network!.outputs.functionsSubnetId : ''
     appSettings: union(bridgeSettings, defaultSchedules, scheduleOverrides)
   }
@@ -359,6 +392,9 @@ module alerts 'modules/alerts.bicep' = {
     tags: allTags
     workspaceId: monitoring.outputs.workspaceId
     email: alertEmail
+    schedules: union(defaultSchedules, scheduleOverrides)
+    monthlyBudget: monthlyBudget
+    budgetStart: budgetStart
   }
 }
 
@@ -379,11 +415,13 @@ module logicApps 'modules/logicApps.bicep' = if (deployLogicApps) {
     mailTo: workflowMailTo
     teamsGroupId: teamsGroupId
     teamsChannelId: teamsChannelId
+    timeZone: workflowTimeZone
+    excelSource: excelSource
     excelDriveId: excelDriveId
     excelFileId: excelFileId
     excelTable: excelTable
     crmUrl: crmUrl
-    crmAuthorization: crmAuthorization
+    crmAuthorization: newContactCrm ? vault.getSecret('crm-authorization') : ''
   }
 }
 

@@ -16,10 +16,12 @@ param mediaCoolAfterDays = 60
 param mediaRetentionDays = 1095
 param recordingImmutabilityDays = 365
 
-// No cold start for the PBX's webhooks; a cap on what a storm can cost.
+// No cold start for the PBX's webhooks, a core for each instance, and a cap on what a storm can cost.
 param alwaysReadyInstanceCount = 1
+param instanceMemoryMB = 2048
 param maximumInstanceCount = 40
 
 param logRetentionDays = 90
 param logDailyQuotaGb = 5
 param alertEmail = 'operations@example.com'
+param monthlyBudget = 200

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 DATA_STORAGE = "DataStorage"
 _UNRESOLVED = "@Microsoft.KeyVault("
-# Azure sets this on every instance; nothing else does.
-_AZURE_MARK = "WEBSITE_INSTANCE_ID"
+# The templates set this to true; what the platform sets differs from plan to plan.
+IN_AZURE = "RUNS_IN_AZURE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,7 @@ class Settings:
         for row in SETTINGS:
             if not row.read_by_host:
                 values[row.attribute] = _read(row, environ, problems)
-        in_azure = bool(environ.get(_AZURE_MARK))
+        in_azure = environ.get(IN_AZURE, "").strip().lower() == "true"
         storage = _storage(environ, problems)
         if in_azure and values["allow_loopback_callbacks"]:
             problems.append("ALLOW_LOOPBACK_CALLBACKS: only for a laptop, remove it in Azure")

@@ -29,6 +29,12 @@ param payloadContainerName string
 @description('Required. Name of the vault.')
 param keyVaultName string
 
+@description('Required. Names of the secrets that the app reads, and of no other.')
+param appSecretNames string[]
+
+@description('Required. Name that the resources\' names end with.')
+param suffix string
+
 @description('Required. Name of the Application Insights component.')
 param componentName string
 
@@ -42,17 +48,15 @@ var roles = {
   'Storage Table Data Contributor': '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'
 }
 
-// Index tags of a blob can be written by its owner only, so the containers of audio are the app's own.
-var mediaRole = 'Storage Blob Data Owner'
+// Of the built-in roles only the owner's may write index tags, and it may also take away the policy that protects
+// recordings. This one has blobs alone.
+var audioRoleName = guid(resourceGroup().id, suffix, 'audio')
+var blobs = 'Microsoft.Storage/storageAccounts/blobServices/containers/blobs'
 
 var accountGrants = [
   {
     account: hostStorageName
     role: 'Storage Blob Data Owner'
-  }
-  {
-    account: hostStorageName
-    role: 'Storage Queue Data Contributor'
   }
   {
     account: hostStorageName
@@ -68,28 +72,14 @@ var accountGrants = [
   }
 ]
 
-var mediaGrants = map(mediaContainerNames, containerName => { container: containerName, role: mediaRole })
+var mediaGrants = map(mediaContainerNames, containerName => { container: containerName, role: audioRoleName })
 
 var containerGrants = concat(mediaGrants, [
   {
     container: payloadContainerName
-    role: 'Storage Blob Data Contributor'
+    role: roles['Storage Blob Data Contributor']
   }
 ])
-
-var appVaultGrant = {
-  principalId: principalId
-  principalType: 'ServicePrincipal'
-  role: 'Key Vault Secrets User'
-}
-
-var deployerVaultGrant = {
-  principalId: deployerPrincipalId
-  principalType: deployerPrincipalType
-  role: 'Key Vault Secrets Officer'
-}
-
-var vaultGrants = concat([appVaultGrant], empty(deployerPrincipalId) ? [] : [deployerVaultGrant])
 
 resource accounts 'Microsoft.Storage/storageAccounts@2025-06-01' existing = [
   for grant in accountGrants: {
@@ -117,8 +107,41 @@ resource vault 'Microsoft.KeyVault/vaults@2025-05-01' existing = {
   name: keyVaultName
 }
 
+resource secrets 'Microsoft.KeyVault/vaults/secrets@2025-05-01' existing = [
+  for secretName in appSecretNames: {
+    parent: vault
+    name: secretName
+  }
+]
+
 resource component 'Microsoft.Insights/components@2020-02-02' existing = {
   name: componentName
+}
+
+resource audioRole 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
+  name: audioRoleName
+  properties: {
+    roleName: 'PBX bridge audio ${suffix}'
+    description: 'Blobs of recordings and voicemails with their tags and versions, and nothing of their containers.'
+    type: 'CustomRole'
+    assignableScopes: [resourceGroup().id]
+    permissions: [
+      {
+        actions: []
+        notActions: []
+        dataActions: [
+          '${blobs}/read'
+          '${blobs}/write'
+          '${blobs}/add/action'
+          '${blobs}/delete'
+          '${blobs}/deleteBlobVersion/action'
+          '${blobs}/tags/read'
+          '${blobs}/tags/write'
+        ]
+        notDataActions: []
+      }
+    ]
+  }
 }
 
 resource account_roleAssignments 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
@@ -135,27 +158,41 @@ resource account_roleAssignments 'Microsoft.Authorization/roleAssignments@2022-0
 
 resource container_roleAssignments 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   for (grant, i) in containerGrants: {
-    name: guid(containers[i].id, principalId, roles[grant.role])
+    name: guid(containers[i].id, principalId, grant.role)
     scope: containers[i]
     properties: {
       principalId: principalId
       principalType: 'ServicePrincipal'
-      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles[grant.role])
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', grant.role)
+    }
+    dependsOn: [
+      audioRole
+    ]
+  }
+]
+
+// A role may be given on a secret that deploy.sh only writes afterwards.
+resource secret_roleAssignments 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for (secretName, i) in appSecretNames: {
+    name: guid(secrets[i].id, principalId, roles['Key Vault Secrets User'])
+    scope: secrets[i]
+    properties: {
+      principalId: principalId
+      principalType: 'ServicePrincipal'
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles['Key Vault Secrets User'])
     }
   }
 ]
 
-resource vault_roleAssignments 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
-  for grant in vaultGrants: {
-    name: guid(vault.id, grant.principalId, roles[grant.role])
-    scope: vault
-    properties: {
-      principalId: grant.principalId
-      principalType: grant.principalType
-      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles[grant.role])
-    }
+resource vault_roleAssignment 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(deployerPrincipalId)) {
+  name: guid(vault.id, deployerPrincipalId, roles['Key Vault Secrets Officer'])
+  scope: vault
+  properties: {
+    principalId: deployerPrincipalId
+    principalType: deployerPrincipalType
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles['Key Vault Secrets Officer'])
   }
-]
+}
 
 resource component_roleAssignment 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(component.id, principalId, roles['Monitoring Metrics Publisher'])

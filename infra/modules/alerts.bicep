@@ -13,8 +13,49 @@ param tags object
 @description('Required. Resource id of the workspace that is watched.')
 param workspaceId string
 
-@description('Required. Address that alerts are mailed to. Empty: alerts fire without a mail.')
+@description('Required. Address that alerts are mailed to. Empty: no alert rules, only the workbook.')
 param email string
+
+@description('Required. Schedules of the timers: name of the setting to NCRONTAB text.')
+param schedules object
+
+@description('Optional. Amount a month at whose half and whole the address is mailed. Null: no budget.')
+param monthlyBudget int?
+
+@description('Required. First day of the budget.')
+param budgetStart string
+
+// The longest pause between two runs in minutes, read from the minute and the hour of a schedule.
+func step(field string, all int, otherwise int) int =>
+  field == '*' ? all : contains(field, '/') && !contains(field, '-') ? all * int(last(split(field, '/'))) : otherwise
+
+func minutesBetween(schedule string) int =>
+  split(schedule, ' ')[2] == '*' ? step(split(schedule, ' ')[1], 1, 60) : step(split(schedule, ' ')[2], 60, 1440)
+
+// Two runs may fail before anybody is called; no rule sees further back than two days.
+func limitOf(schedule string) int => max(15, min(2880, 2 * minutesBetween(schedule) + 5))
+
+func titled(word string) string => '${toUpper(substring(word, 0, 1))}${toLower(substring(word, 1))}'
+
+// What runs less than daily is longer silent than a rule can see.
+var watched = filter(items(schedules), row => endsWith(row.value, ' * * *') && length(split(row.value, ' ')) == 6)
+var polls = map(filter(watched, row => startsWith(row.key, 'POLL_')), row => {
+  name: 'Poll${join(map(split(replace(substring(row.key, 5), '_SCHEDULE', ''), '_'), word => titled(word)), '')}'
+  resource: toLower(replace(substring(row.key, 5), '_SCHEDULE', ''))
+  minutes: limitOf(row.value)
+})
+
+// Windows that a rule may have.
+var windows = concat(
+  map([15, 30, 45], minutes => { minutes: minutes, text: 'PT${minutes}M' }),
+  map(range(1, 6), hours => { minutes: 60 * hours, text: 'PT${hours}H' }),
+  map([1, 2], days => { minutes: 1440 * days, text: 'P${days}D' })
+)
+var slowest = max(concat([15], map(polls, poll => poll.minutes)))
+var quickest = min(concat([2880], map(watched, row => limitOf(row.value))))
+var slowestWindow = filter(windows, window => window.minutes >= slowest)[0].text
+var quickestWindow = filter(windows, window => window.minutes >= quickest)[0].text
+var pollsExample = '[{"name": "PollContacts", "resource": "contacts", "minutes": 15}]'
 
 // A figure with a measure sums (Total) or takes the highest (Maximum) of that column; one without counts rows.
 var figures = [
@@ -32,12 +73,12 @@ var figures = [
   }
   {
     name: 'pollsStale'
-    title: 'Resources without a successful poll for 15 minutes'
-    query: loadTextContent('../queries/pollsStale.kql')
+    title: 'Polls without success for longer than two of their schedules, and 15 minutes'
+    query: replace(loadTextContent('../queries/pollsStale.kql'), pollsExample, string(polls))
     aggregation: 'Count'
     measure: ''
     threshold: 0
-    window: 'PT15M'
+    window: slowestWindow
     frequency: 'PT5M'
     severity: 1
     chart: 'table'
@@ -52,7 +93,7 @@ var figures = [
     window: 'P1D'
     frequency: 'PT1H'
     severity: 2
-    chart: 'timechart'
+    chart: 'table'
   }
   {
     name: 'webhooksSilent'
@@ -138,6 +179,54 @@ var figures = [
     severity: 3
     chart: 'timechart'
   }
+  {
+    name: 'appSilent'
+    title: 'Nothing has run at all'
+    query: loadTextContent('../queries/appSilent.kql')
+    aggregation: 'Count'
+    measure: ''
+    threshold: 0
+    window: quickestWindow
+    frequency: 'PT5M'
+    severity: 1
+    chart: 'table'
+  }
+  {
+    name: 'timersFailing'
+    title: 'Runs of SyncWebhooks, SweepCalls and ReconcileEvents that failed'
+    query: loadTextContent('../queries/timersFailing.kql')
+    aggregation: 'Total'
+    measure: 'Value'
+    threshold: 0
+    window: 'PT15M'
+    frequency: 'PT5M'
+    severity: 2
+    chart: 'timechart'
+  }
+  {
+    name: 'pbxForbids'
+    title: 'Methods that the PBX does not grant to the key'
+    query: loadTextContent('../queries/pbxForbids.kql')
+    aggregation: 'Total'
+    measure: 'Value'
+    threshold: 0
+    window: 'PT15M'
+    frequency: 'PT5M'
+    severity: 2
+    chart: 'timechart'
+  }
+  {
+    name: 'dialLimits'
+    title: 'Calls that were not rung because the limit of an hour was reached'
+    query: loadTextContent('../queries/dialLimits.kql')
+    aggregation: 'Total'
+    measure: 'Value'
+    threshold: 0
+    window: 'PT15M'
+    frequency: 'PT5M'
+    severity: 2
+    chart: 'timechart'
+  }
 ]
 
 var workbookItems = [
@@ -160,14 +249,14 @@ var workbookItems = [
   }
 ]
 
-resource actionGroup 'Microsoft.Insights/actionGroups@2023-01-01' = {
+resource actionGroup 'Microsoft.Insights/actionGroups@2023-01-01' = if (!empty(email)) {
   name: 'ag-${suffix}'
   location: 'global'
   tags: tags
   properties: {
     groupShortName: 'pbx-bridge'
     enabled: true
-    emailReceivers: empty(email) ? [] : [
+    emailReceivers: [
       {
         name: 'mail'
         emailAddress: email
@@ -177,8 +266,10 @@ resource actionGroup 'Microsoft.Insights/actionGroups@2023-01-01' = {
   }
 }
 
-resource rules 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
-  for figure in figures: {
+// Newer stable versions are some months old, and not yet in every region.
+#disable-next-line use-recent-api-versions
+resource rules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
+  for figure in empty(email) ? [] : figures: {
     name: '${figure.name}-${suffix}'
     location: location
     tags: tags
@@ -216,6 +307,39 @@ resource rules 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
     }
   }
 ]
+
+// Azure refuses to change the start of a budget, so one that exists is left alone; another amount or address is
+// another budget, and the old one goes on until it is deleted.
+// Newer stable versions are some months old, and not yet in every region.
+@onlyIfNotExists()
+#disable-next-line use-recent-api-versions
+resource budget 'Microsoft.Consumption/budgets@2024-08-01' = if (monthlyBudget != null && !empty(email)) {
+  name: 'budget-${suffix}-${uniqueString(string(monthlyBudget), email)}'
+  properties: {
+    amount: monthlyBudget!
+    category: 'Cost'
+    timeGrain: 'Monthly'
+    timePeriod: {
+      startDate: budgetStart
+    }
+    notifications: {
+      half: {
+        enabled: true
+        operator: 'GreaterThanOrEqualTo'
+        threshold: 50
+        thresholdType: 'Actual'
+        contactEmails: [email]
+      }
+      whole: {
+        enabled: true
+        operator: 'GreaterThanOrEqualTo'
+        threshold: 100
+        thresholdType: 'Actual'
+        contactEmails: [email]
+      }
+    }
+  }
+}
 
 resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
   name: guid(resourceGroup().id, suffix, 'workbook')

@@ -44,6 +44,9 @@ param mediaRetentionDays int?
 @description('Optional. Days in which a recording can be neither changed nor deleted. Null: no such policy.')
 param recordingImmutabilityDays int?
 
+@description('Required. Whether the policy is locked: then it is left alone.')
+param recordingPolicyLocked bool
+
 @description('Required. Whether the account is reached from the internet.')
 param publicAccess bool
 
@@ -105,8 +108,6 @@ var mediaRule = {
 var lifecycleRules = concat([payloadRule], mediaCoolAfterDays == null && mediaRetentionDays == null ? [] : [mediaRule])
 
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
-  // checkov:skip=CKV_AZURE_35: denied as soon as the network is deployed
-  // checkov:skip=CKV_AZURE_206: the redundancy is a parameter; production takes three zones
   name: name
   location: location
   tags: tags
@@ -162,7 +163,7 @@ resource recordingContainer 'Microsoft.Storage/storageAccounts/blobServices/cont
   name: recordingContainerName
 }
 
-resource recordingImmutability 'Microsoft.Storage/storageAccounts/blobServices/containers/immutabilityPolicies@2025-06-01' = if (recordingImmutabilityDays != null) {
+resource recordingImmutability 'Microsoft.Storage/storageAccounts/blobServices/containers/immutabilityPolicies@2025-06-01' = if (recordingImmutabilityDays != null && !recordingPolicyLocked) {
   parent: recordingContainer
   name: 'default'
   properties: {

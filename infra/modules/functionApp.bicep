@@ -46,16 +46,23 @@ param maximumInstanceCount int
 @minValue(0)
 param alwaysReadyInstanceCount int
 
-@description('Required. HTTP requests that an instance works on at once, and threads that its worker has for them.')
+@description('Required. HTTP requests, or queue messages, that an instance works on at once, and threads of its worker.')
 @minValue(1)
 @maxValue(1000)
-param httpConcurrency int
+param concurrency int
+
+@description('Required. Whether the app keeps its webhooks registered at the PBX.')
+param webhooksReady bool
 
 @description('Required. Resource id of the subnet that the app calls out from. Empty: none.')
 param subnetId string
 
 @description('Required. Settings of the bridge: name to text.')
 param appSettings object
+
+// A queue function works on a batch and on what is fetched beside it: together as many as there are threads.
+// A batch is at most 32 messages.
+var queueBatch = min(32, (concurrency + 1) / 2)
 
 resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = {
   name: identityName
@@ -74,7 +81,6 @@ resource component 'Microsoft.Insights/components@2020-02-02' existing = {
 }
 
 resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
-  // checkov:skip=CKV_AZURE_225: a cold start in another zone is soon enough, and messages wait in queues
   name: planName
   location: location
   tags: tags
@@ -89,11 +95,6 @@ resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
 }
 
 resource app 'Microsoft.Web/sites@2025-03-01' = {
-  // checkov:skip=CKV_AZURE_17: the PBX posts its webhooks without a client certificate
-  // checkov:skip=CKV_AZURE_78: Flex Consumption has no FTP and refuses the setting
-  // checkov:skip=CKV_AZURE_212: instances follow the load; warm ones are a parameter
-  // checkov:skip=CKV_AZURE_213: Flex Consumption replaces instances that do not answer by itself
-  // checkov:skip=CKV_AZURE_222: the PBX and Logic Apps reach the app from the internet
   name: name
   location: location
   tags: tags
@@ -110,6 +111,10 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
     keyVaultReferenceIdentity: identity.id
     publicNetworkAccess: 'Enabled'
     virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
+    // Without it only calls to private addresses take the subnet, and the PBX sees any address of the region.
+    outboundVnetRouting: empty(subnetId) ? null : {
+      allTraffic: true
+    }
     functionAppConfig: {
       deployment: {
         storage: {
@@ -136,7 +141,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
         maximumInstanceCount: maximumInstanceCount
         triggers: {
           http: {
-            perInstanceConcurrency: httpConcurrency
+            perInstanceConcurrency: concurrency
           }
         }
       }
@@ -150,19 +155,15 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
 
 // The whole collection is replaced on each deployment: a setting that is not here is removed.
 resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
-  // checkov:skip=CKV_AZURE_13: these are app settings, not the site's configuration
-  // checkov:skip=CKV_AZURE_63: as above
-  // checkov:skip=CKV_AZURE_65: as above
-  // checkov:skip=CKV_AZURE_66: as above
-  // checkov:skip=CKV_AZURE_80: as above
-  // checkov:skip=CKV_AZURE_88: as above
-  // checkov:skip=CKV_AZURE_222: as above
   parent: app
   name: 'appsettings'
   properties: union(appSettings, {
     APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.properties.clientId};Authorization=AAD'
     APPLICATIONINSIGHTS_CONNECTION_STRING: component.properties.ConnectionString
     AZURE_CLIENT_ID: identity.properties.clientId
+    'AzureWebJobs.SyncWebhooks.Disabled': webhooksReady ? 'false' : 'true'
+    AzureFunctionsJobHost__extensions__queues__batchSize: string(queueBatch)
+    AzureFunctionsJobHost__extensions__queues__newBatchThreshold: string(min(concurrency - queueBatch, queueBatch))
     AzureWebJobsStorage__blobServiceUri: hostStorage.properties.primaryEndpoints.blob
     AzureWebJobsStorage__clientId: identity.properties.clientId
     AzureWebJobsStorage__credential: 'managedidentity'
@@ -173,10 +174,12 @@ resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
     DataStorage__credential: 'managedidentity'
     DataStorage__queueServiceUri: dataStorage.properties.primaryEndpoints.queue
     DataStorage__tableServiceUri: dataStorage.properties.primaryEndpoints.table
+    FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: '1048576'
     PBX_API_KEY: '@Microsoft.KeyVault(SecretUri=${keyVaultUri}secrets/pbx-api-key)'
     PBX_WEBHOOK_KEY: '@Microsoft.KeyVault(SecretUri=${keyVaultUri}secrets/pbx-webhook-key)'
     PUBLIC_BASE_URL: 'https://${app.properties.defaultHostName}'
-    PYTHON_THREADPOOL_THREAD_COUNT: string(httpConcurrency)
+    PYTHON_THREADPOOL_THREAD_COUNT: string(concurrency)
+    RUNS_IN_AZURE: 'true'
   })
 }
 

@@ -16,9 +16,6 @@ param tags object
 param packageContainerName string
 
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
-  // checkov:skip=CKV_AZURE_35: the platform puts code packages here from outside any network; only Entra tokens open it
-  // checkov:skip=CKV_AZURE_59: as above; blobs are private and shared keys are off
-  // checkov:skip=CKV_AZURE_206: everything in it can be deployed again
   name: name
   location: location
   tags: tags

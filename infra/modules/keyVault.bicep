@@ -16,8 +16,6 @@ param tags object
 param workspaceId string
 
 resource vault 'Microsoft.KeyVault/vaults@2025-05-01' = {
-  // checkov:skip=CKV_AZURE_109: the app reads its references from outside any network; roles decide who may read
-  // checkov:skip=CKV_AZURE_189: as above
   name: name
   location: location
   tags: tags

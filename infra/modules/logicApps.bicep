@@ -44,6 +44,12 @@ param teamsGroupId string
 @description('Required. Channel that gets the Teams message: its id.')
 param teamsChannelId string
 
+@description('Required. Time zone of the times that people read.')
+param timeZone string
+
+@description('Required. Where the Excel file is: me, groups/ID or sites/ID.')
+param excelSource string
+
 @description('Required. Drive that holds the Excel file: its id.')
 param excelDriveId string
 
@@ -60,13 +66,23 @@ param crmUrl string
 @secure()
 param crmAuthorization string
 
+// Apart from the rows below, so that nothing secret flows into what is put out.
+var secureValues = {
+  apiKey: apiKey
+  crmAuthorization: crmAuthorization
+}
+
 var workflows = [
   {
     name: 'missedCallMail'
     enabled: missedCallMail
     definition: loadJsonContent('../workflows/missedCallMail.json')
     connectors: ['office365']
+    secrets: ['apiKey']
     parameters: {
+      timeZone: {
+        value: timeZone
+      }
       mailTo: {
         value: mailTo
       }
@@ -77,7 +93,11 @@ var workflows = [
     enabled: missedCallTeams
     definition: loadJsonContent('../workflows/missedCallTeams.json')
     connectors: ['teams']
+    secrets: ['apiKey']
     parameters: {
+      timeZone: {
+        value: timeZone
+      }
       teamsGroupId: {
         value: teamsGroupId
       }
@@ -91,7 +111,14 @@ var workflows = [
     enabled: callLogExcel
     definition: loadJsonContent('../workflows/callLogExcel.json')
     connectors: ['excelonlinebusiness']
+    secrets: ['apiKey']
     parameters: {
+      timeZone: {
+        value: timeZone
+      }
+      excelSource: {
+        value: excelSource
+      }
       excelDriveId: {
         value: excelDriveId
       }
@@ -108,7 +135,11 @@ var workflows = [
     enabled: voicemailMail
     definition: loadJsonContent('../workflows/voicemailMail.json')
     connectors: ['office365']
+    secrets: ['apiKey']
     parameters: {
+      timeZone: {
+        value: timeZone
+      }
       mailTo: {
         value: mailTo
       }
@@ -119,12 +150,10 @@ var workflows = [
     enabled: newContactCrm
     definition: loadJsonContent('../workflows/newContactCrm.json')
     connectors: []
+    secrets: ['apiKey', 'crmAuthorization']
     parameters: {
       crmUrl: {
         value: crmUrl
-      }
-      crmAuthorization: {
-        value: crmAuthorization
       }
     }
   }
@@ -156,12 +185,9 @@ resource logicApps 'Microsoft.Logic/workflows@2019-05-01' = [
     properties: {
       state: 'Enabled'
       definition: workflow.definition
-      parameters: union(workflow.parameters, {
+      parameters: union(workflow.parameters, toObject(workflow.secrets, name => name, name => { value: secureValues[name] }), {
         apiUrl: {
           value: apiUrl
-        }
-        apiKey: {
-          value: apiKey
         }
         '$connections': {
           value: toObject(workflow.connectors, connector => connector, connector => {
@@ -197,4 +223,4 @@ resource runLogs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = [
 ]
 
 @description('Names of the deployed workflows.')
-output workflowNames array = [for (workflow, i) in chosen: logicApps[i].name]
+output workflowNames array = [for workflow in chosen: 'logic-${workflow.name}-${suffix}']

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tests.infra.template import INFRA, read, text
+from tests.infra.template import EVERYTHING, INFRA, built, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,15 +53,20 @@ def parameters() -> Iterator[str]:
     """Every parameter of main.bicep."""
     yield _row("Parameter", "Type", "Default", "What it is")
     yield "|---|---|---|---|"
-    for name, param in read(INFRA / "main.bicep").of("param").items():
-        default = "null" if param.value is None else text(param.value)
-        allowed = param.decorators.get("allowed")
-        kind = (
-            " or ".join(f"`{json.dumps(value).replace(chr(34), chr(39))}`" for value in allowed)
-            if allowed
-            else f"`{param.type}`"
-        )
-        yield _row(f"`{name}`", kind, f"`{default}`", param.decorators["description"].removeprefix("Optional. "))
+    for name, param in built(INFRA / "main.bicep")["parameters"].items():
+        kind = param["type"] if "items" not in param else f"{param['items']['type']}[]"
+        kind = f"`{kind}{'?' if param.get('nullable') else ''}`"
+        if "allowedValues" in param:
+            kind = " or ".join(f"`{_bicep(value)}`" for value in param["allowedValues"])
+        description = param["metadata"]["description"].removeprefix("Optional. ")
+        yield _row(f"`{name}`", kind, f"`{_bicep(param.get('defaultValue'))}`", description)
+
+
+def _bicep(value: Any) -> str:
+    """A value as it stands in a Bicep file; an expression without its brackets."""
+    if isinstance(value, str):
+        return value[1:-1] if value.startswith("[") else "'{}'".format(value.replace("'", "\\'"))
+    return json.dumps(value)
 
 
 def _runs_a_day(schedule: str) -> int:
@@ -72,9 +77,14 @@ def _runs_a_day(schedule: str) -> int:
     return 24 * 60 // int(step[1]) if step else 24
 
 
+def _schedules() -> list[str]:
+    settings = snapshot(INFRA / "main.bicepparam").settings()
+    return [value for name, value in settings.items() if name.endswith("_SCHEDULE")]
+
+
 def timer_runs() -> int:
     """Runs of all timers in a month."""
-    return sum(_runs_a_day(text) for text in read(INFRA / "main.bicep").value("defaultSchedules").values()) * DAYS
+    return sum(_runs_a_day(text) for text in _schedules()) * DAYS
 
 
 def _figures(calls: int) -> dict[str, float]:
@@ -107,7 +117,7 @@ def _figures(calls: int) -> dict[str, float]:
 
 def _dollars(figures: dict[str, float]) -> dict[str, float]:
     price = list(PRICES.values())
-    alerts = len(read(INFRA / "modules" / "alerts.bicep").value("figures"))
+    alerts = len(snapshot(EVERYTHING).of("Microsoft.Insights/scheduledQueryRules"))
     return {
         "compute": max(figures["executions"] - 250_000, 0) / 1e6 * price[0]
         + max(figures["gb_seconds"] - 100_000, 0) / 1e6 * price[1],

@@ -13,7 +13,7 @@ from functions.replies import as_json
 from shared.webhooks.sync import Report
 from shared.webhooks.table import HELD, Webhook
 from tests.infra.conftest import RECEIVERS
-from tests.infra.template import BICEP_FILES, INFRA, read
+from tests.infra.template import EVERYTHING, INFRA, snapshot
 
 if TYPE_CHECKING:
     import subprocess
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 TYPES = re.search(r"^types=\(\n(.*?)^\)", (INFRA / "destroy.sh").read_text(), re.S | re.M)[1].split()  # type: ignore[index]
 # Parts of a resource, gone with it.
 PARTS = re.compile(
-    r"^Microsoft\.(Authorization/|Insights/diagnosticSettings|Web/sites/|Storage/storageAccounts/|Network/privateEndpoints/)"
+    r"^Microsoft\.(Authorization/|Consumption/|Insights/diagnosticSettings|Web/sites/|Storage/storageAccounts/|Network/privateEndpoints/)"
 )
 ROTATION = (
     "/functions/OnCallStarted/listkeys",
@@ -74,12 +74,8 @@ def receiver_keys(azure: Azure) -> set[str]:
 
 
 def test_every_type_of_the_templates_is_deleted_in_an_order() -> None:
-    made = {
-        resource.target.split("@")[0].lower()
-        for file in BICEP_FILES
-        for resource in read(file).of("resource").values()
-        if not resource.existing and not PARTS.match(resource.target)
-    }
+    types = {resource["type"] for resource in snapshot(EVERYTHING).resources}
+    made = {name.lower() for name in types if not PARTS.match(name)}
     assert {name.lower() for name in TYPES} == made
 
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.infra.docs import BLOCKS, PAGE, rendered
-from tests.infra.template import INFRA, read
+from tests.infra.template import INFRA, built
 
 
 def test_tables_are_made_from_the_templates() -> None:
@@ -73,6 +73,6 @@ def test_no_post_without_a_length_is_shown() -> None:
 
 
 def test_parameters_in_the_page_exist() -> None:
-    params = read(INFRA / "main.bicep").of("param")
+    params = built(INFRA / "main.bicep")["parameters"]
     for name in re.findall(r"^param (\w+)", PAGE.read_text(), re.MULTILINE):
         assert name in params

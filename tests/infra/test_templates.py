@@ -1,4 +1,4 @@
-"""The templates: what a compiler would say about them, and that the code and they name the same things."""
+"""The templates: the compiler finds nothing to say, and a deployment makes what the code and Azure ask for."""
 
 from __future__ import annotations
 
@@ -7,61 +7,20 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pycep import BicepParser
 
-from shared.settings import SETTINGS
+from shared.pbx.resources import RESOURCES
+from shared.settings import IN_AZURE, SETTINGS
 from shared.storage.account import CONTAINERS, POISON, QUEUES, TABLES
-from tests.infra.template import (
-    BICEP_FILES,
-    INFRA,
-    PARAMETER_FILES,
-    Declaration,
-    Template,
-    get,
-    key,
-    literal,
-    locals_of,
-    properties,
-    read,
-    references,
-    text,
-    walk,
-)
+from tests.infra.template import BICEP_FILES, EVERYTHING, GROUP, INFRA, PARAMETER_FILES, Snapshot, built, run, snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 ROOT = INFRA.parent
-MAIN = read(INFRA / "main.bicep")
-FUNCTION_APP = read(INFRA / "modules" / "functionApp.bicep")
-ACCESS = read(INFRA / "modules" / "access.bicep")
+MAIN, PRODUCTION = INFRA / "main.bicepparam", INFRA / "production.bicepparam"
+ALL_PARAMETERS = (*PARAMETER_FILES, EVERYTHING)
 
-# The newest stable version of each type; None where a preview is the only usable one.
-NEWEST_VERSIONS = {
-    "Microsoft.Authorization/roleAssignments": "2022-04-01",
-    "Microsoft.Insights/actionGroups": "2023-01-01",
-    "Microsoft.Insights/components": "2020-02-02",
-    "Microsoft.Insights/diagnosticSettings": None,
-    "Microsoft.Insights/scheduledQueryRules": "2026-03-01",
-    "Microsoft.Insights/workbooks": "2023-06-01",
-    "Microsoft.KeyVault/vaults": "2026-02-01",
-    "Microsoft.Logic/workflows": "2019-05-01",
-    "Microsoft.ManagedIdentity/userAssignedIdentities": "2024-11-30",
-    "Microsoft.Network/natGateways": "2025-09-01",
-    "Microsoft.Network/networkSecurityGroups": "2025-09-01",
-    "Microsoft.Network/privateDnsZones": "2024-06-01",
-    "Microsoft.Network/privateEndpoints": "2025-09-01",
-    "Microsoft.Network/publicIPAddresses": "2025-09-01",
-    "Microsoft.Network/virtualNetworks": "2025-09-01",
-    "Microsoft.OperationalInsights/workspaces": "2026-03-01",
-    "Microsoft.Storage/storageAccounts": "2026-04-01",
-    "Microsoft.Web/connections": "2016-06-01",
-    "Microsoft.Web/serverfarms": "2025-03-01",
-    "Microsoft.Web/sites": "2025-03-01",
-}
-VERSIONS_CHECKED = "2026-09-27"
-
-NOT_ON_FLEX = [
+NOT_ON_FLEX = {
     "FUNCTIONS_WORKER_RUNTIME",
     "FUNCTIONS_WORKER_RUNTIME_VERSION",
     "FUNCTIONS_EXTENSION_VERSION",
@@ -92,14 +51,6 @@ NOT_ON_FLEX = [
     "containerSize",
     "ftpsState",
     "isReserved",
-]
-
-# Windows that a log alert may have.
-ALERT_WINDOWS = {
-    *(f"PT{minutes}M" for minutes in (1, 5, 10, 15, 30, 45)),
-    *(f"PT{hours}H" for hours in (1, 2, 3, 4, 5, 6)),
-    "P1D",
-    "P2D",
 }
 
 # Set for the Functions host, the worker and the identity library; the bridge's own code does not read them.
@@ -107,320 +58,429 @@ PLATFORM_SETTINGS = {
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
     "APPLICATIONINSIGHTS_CONNECTION_STRING",
     "AZURE_CLIENT_ID",
-    "PYTHON_THREADPOOL_THREAD_COUNT",
+    "AzureFunctionsJobHost__extensions__queues__batchSize",
+    "AzureFunctionsJobHost__extensions__queues__newBatchThreshold",
+    "AzureWebJobs.SyncWebhooks.Disabled",
     "AzureWebJobsStorage__blobServiceUri",
     "AzureWebJobsStorage__clientId",
     "AzureWebJobsStorage__credential",
     "AzureWebJobsStorage__queueServiceUri",
     "AzureWebJobsStorage__tableServiceUri",
     "DataStorage__credential",
+    "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT",
+    "PYTHON_THREADPOOL_THREAD_COUNT",
 }
 DATA_STORAGE_SETTINGS = {
     f"DataStorage__{part}" for part in ("blobServiceUri", "queueServiceUri", "tableServiceUri", "clientId")
 }
 LAPTOP_SETTINGS = {"ALLOW_LOOPBACK_CALLBACKS"}
-
 PLACEHOLDER = re.compile(r"%([A-Z][A-Z0-9_]+)%")
-PLAIN_TYPES = {"string": str, "int": int, "bool": bool}
 
-files = pytest.mark.parametrize(
-    "template", [read(file) for file in BICEP_FILES], ids=[file.stem for file in BICEP_FILES]
+# What names of a type may be, from Azure's rules for names.
+NAMES = {
+    "Microsoft.KeyVault/vaults": r"[a-z](?!.*--)[a-z0-9-]{1,22}[a-z0-9]",
+    "Microsoft.Storage/storageAccounts": r"[a-z0-9]{3,24}",
+    "Microsoft.Storage/storageAccounts/blobServices/containers": r"(?!.*--)[a-z0-9][a-z0-9-]{2,62}",
+    "Microsoft.Storage/storageAccounts/queueServices/queues": r"(?!.*--)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]",
+    "Microsoft.Storage/storageAccounts/tableServices/tables": r"[A-Za-z][A-Za-z0-9]{2,62}",
+    "Microsoft.Web/sites": r"[a-z0-9][a-z0-9-]{0,41}[a-z0-9]",
+    "Microsoft.Web/serverfarms": r"[A-Za-z0-9-]{1,60}",
+    "Microsoft.Web/connections": r"[A-Za-z0-9._()-]{1,80}",
+    "Microsoft.Logic/workflows": r"[A-Za-z0-9._()-]{1,43}",
+    "Microsoft.ManagedIdentity/userAssignedIdentities": r"[A-Za-z0-9][A-Za-z0-9_-]{2,127}",
+    "Microsoft.OperationalInsights/workspaces": r"[A-Za-z0-9][A-Za-z0-9-]{2,61}[A-Za-z0-9]",
+    "Microsoft.Insights/components": r"[^%&\\?/]{1,260}",
+    "Microsoft.Insights/actionGroups": r"[^:<>+/&%\\?|]{1,260}",
+    "Microsoft.Insights/scheduledQueryRules": r"[^*<>%{}&:\\?/#|]{1,260}",
+    "Microsoft.Consumption/budgets": r"[A-Za-z0-9_-]{1,63}",
+}
+# Roles by the last part of their id.
+OFFICER = "b86a8fe4-44ce-4948-aee5-eccb2c155cd7"
+ROLES = {
+    "4633458b-17de-408a-b874-0445c86b69e6": "Key Vault Secrets User",
+    OFFICER: "Key Vault Secrets Officer",
+    "3913510d-42f4-4e42-8a64-420c390055eb": "Monitoring Metrics Publisher",
+    "ba92f5b4-2d11-453d-a403-e96b0029c9fe": "Storage Blob Data Contributor",
+    "b7e6dc6d-f1e8-4753-8033-0f276bb0955b": "Storage Blob Data Owner",
+    "974c5e8b-45b9-4653-ba55-5f855dd0fb88": "Storage Queue Data Contributor",
+    "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3": "Storage Table Data Contributor",
+}
+READER = "Key Vault Secrets User"
+ROLE_DEFINITION = "Microsoft.Authorization/roleDefinitions"
+BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
+
+# A bridge on its way into the network, with a locked policy and a schedule of its own.
+MOVING = (
+    ("closeDataAccount", "false"),
+    ("webhooksReady", "false"),
+    ("recordingPolicyLocked", "true"),
+    ("scheduleOverrides", "{ SWEEP_SCHEDULE: '0 0 3 * * *' }"),
 )
 
-
-def platform_settings() -> dict[str, Any]:
-    """Settings that the function app's module adds to what it is given."""
-    body = get(FUNCTION_APP.of("resource")["settings"].body, "properties")
-    assert body is not None
-    added = next(node for node in walk(body) if node.type == "object")
-    return literal(added)  # type: ignore[no-any-return]
-
-
-def provided_settings() -> set[str]:
-    """Names of all app settings."""
-    return set(MAIN.value("bridgeSettings")) | set(MAIN.value("defaultSchedules")) | set(platform_settings())
+parameter_files = pytest.mark.parametrize("file", ALL_PARAMETERS, ids=lambda file: file.stem)
+modules = pytest.mark.parametrize("file", BICEP_FILES, ids=lambda file: file.stem)
 
 
 def python_sources() -> str:
     """The text of what runs in Azure."""
     sources = [ROOT / "function_app.py", *ROOT.glob("functions/*.py"), *ROOT.glob("shared/**/*.py")]
-    return "\n".join(source.read_text() for source in sources if source.exists())
-
-
-# What a compiler would say
-
-
-@files
-def test_checkov_can_read_the_file(template: Template) -> None:
-    assert BicepParser().parse(text=template.path.read_text())
-
-
-@files
-def test_every_name_that_is_used_is_declared(template: Template) -> None:
-    declared = {declaration.name for declaration in template.declarations}
-    for declaration in template.declarations:
-        assert set(references(declaration.node)) - locals_of(declaration.node) <= declared, declaration.name
-
-
-@files
-def test_every_param_var_and_existing_resource_is_used(template: Template) -> None:
-    used: set[str] = set()
-    for declaration in template.declarations:
-        used |= set(references(declaration.node)) - locals_of(declaration.node)
-    declared = {
-        d.name for d in template.declarations if d.kind in ("param", "var") or (d.kind == "resource" and d.existing)
-    }
-    assert declared <= used
-
-
-@files
-def test_every_param_and_output_is_described(template: Template) -> None:
-    for declaration in (template.of("param") | template.of("output")).values():
-        assert declaration.decorators.get("description", "").endswith("."), declaration.name
-    for param in template.of("param").values():
-        optional = param.value is not None or param.type.endswith("?")
-        assert param.decorators["description"].startswith("Optional. " if optional else "Required. "), param.name
-
-
-@files
-def test_the_file_says_what_it_is(template: Template) -> None:
-    assert re.match(r"metadata name = '.+'\nmetadata description = '.+\.'\n", template.path.read_text())
-
-
-@files
-def test_params_vars_resources_and_outputs_come_in_this_order(template: Template) -> None:
-    order = {"param": 0, "var": 1, "resource": 2, "module": 2, "output": 3}
-    found = [order[declaration.kind] for declaration in template.declarations]
-    assert found == sorted(found)
-
-
-def _modules() -> list[Any]:
-    return [pytest.param(module, id=name) for name, module in MAIN.of("module").items()]
-
-
-@pytest.mark.parametrize("module", _modules())
-def test_a_module_is_given_what_it_takes(module: Declaration) -> None:
-    template = read(INFRA / module.target)
-    given = get(module.body, "params")
-    assert given is not None
-    values = {key(node): node.named_children[1] for node in properties(given)}
-    params = template.of("param")
-    assert values.keys() <= params.keys()
-    required = {name for name, param in params.items() if param.value is None and not param.type.endswith("?")}
-    assert required <= values.keys()
-    for name, node in values.items():
-        passed = MAIN.of("param").get(text(node))
-        if passed is not None:
-            assert passed.type.rstrip("?") == params[name].type.rstrip("?"), name
-            assert params[name].type.endswith("?") or not passed.type.endswith("?"), name
-            assert ("secure" in passed.decorators) == ("secure" in params[name].decorators), name
-        else:
-            wanted = PLAIN_TYPES.get(params[name].type)
-            value = literal(node)
-            assert wanted is None or isinstance(value, (wanted, str)), name
-
-
-def test_every_module_is_part_of_the_whole() -> None:
-    assert {module.target for module in MAIN.of("module").values()} == {
-        str(file.relative_to(INFRA)) for file in BICEP_FILES if file.parent.name == "modules"
-    }
-
-
-def test_outputs_of_modules_exist() -> None:
-    modules = {name: read(INFRA / module.target) for name, module in MAIN.of("module").items()}
-    for module, output in re.findall(r"(\w+)!?\.outputs\.(\w+)", MAIN.path.read_text()):
-        assert output in modules[module].of("output"), f"{module}.outputs.{output}"
-
-
-@pytest.mark.parametrize("file", PARAMETER_FILES, ids=lambda file: file.stem)
-def test_parameter_files_give_params_that_exist_and_values_that_are_allowed(file: Path) -> None:
-    assert file.read_text().startswith("using 'main.bicep'\n")
-    for name, given in read(file).of("var").items():
-        param, value = MAIN.of("param")[name], literal(given.value)
-        wanted = PLAIN_TYPES.get(param.type.rstrip("?"))
-        assert wanted is None or type(value) is wanted, name
-        assert value in param.decorators.get("allowed", [value]), name
-        if isinstance(value, int):
-            assert param.decorators.get("minValue", value) <= value <= param.decorators.get("maxValue", value), name
-
-
-@files
-def test_every_resource_type_is_of_a_recent_version(template: Template) -> None:
-    for resource in template.of("resource").values():
-        name, version = resource.target.split("@")
-        newest = NEWEST_VERSIONS["/".join(name.split("/")[:2])]
-        if newest is None:
-            # The linter counts any stable version as better than a preview that is two years old.
-            assert f"\n#disable-next-line use-recent-api-versions\n{resource.text[:40]}" in template.path.read_text()
-            continue
-        two_years_before = f"{int(VERSIONS_CHECKED[:4]) - 2}{VERSIONS_CHECKED[4:]}"
-        assert not version.endswith("-preview"), name
-        assert version == newest or version >= two_years_before, name
-
-
-@files
-def test_addresses_of_clouds_come_from_the_environment(template: Template) -> None:
-    code = re.sub(r"//.*", "", template.path.read_text())
-    assert not re.search(r"core\.windows\.net|vault\.azure\.net|management\.azure\.com|microsoftonline", code)
-
-
-@files
-def test_nothing_secret_is_an_output_or_has_a_default(template: Template) -> None:
-    secure = {name for name, param in template.of("param").items() if "secure" in param.decorators}
-    for output in template.of("output").values():
-        assert not secure & set(references(output.node))
-        assert not re.search(r"list\w*\(|ConnectionString|getSecret", output.text)
-    for name in secure:
-        assert literal(template.of("param")[name].value) in (None, "")
-
-
-# What the code reads, and what it is given
-
-
-def test_every_setting_that_the_code_reads_is_provided() -> None:
-    assert {row.name for row in SETTINGS} - LAPTOP_SETTINGS | DATA_STORAGE_SETTINGS <= provided_settings()
-
-
-def test_every_provided_setting_is_read() -> None:
-    read_by_code = {row.name for row in SETTINGS} | DATA_STORAGE_SETTINGS
-    assert provided_settings() - PLATFORM_SETTINGS <= read_by_code
-
-
-def test_settings_of_a_laptop_are_not_provided() -> None:
-    assert not LAPTOP_SETTINGS & provided_settings()
-
-
-def test_every_schedule_that_a_timer_names_is_provided() -> None:
-    named = set(PLACEHOLDER.findall(python_sources())) | {row.name for row in SETTINGS if row.read_by_host}
-    assert named == set(MAIN.value("defaultSchedules"))
-
-
-def test_defaults_are_those_of_the_code() -> None:
-    defaults = {row.name: row.default for row in SETTINGS}
-    for name, value in MAIN.value("defaultSchedules").items():
-        assert value == defaults[name]
-    for param, setting in (
-        ("pbxBaseUrl", "PBX_BASE_URL"),
-        ("defaultRegion", "DEFAULT_REGION"),
-        ("pollStart", "POLL_START"),
-        ("sweepLookbackHours", "SWEEP_LOOKBACK_HOURS"),
-        ("mirrorVoicemailDeletes", "MIRROR_VOICEMAIL_DELETES"),
-    ):
-        assert str(literal(MAIN.of("param")[param].value)).lower() == str(defaults[setting]).lower()
-
-
-def test_secrets_come_from_the_vault() -> None:
-    for row in SETTINGS:
-        if row.secret:
-            value = platform_settings()[row.name]
-            assert re.fullmatch(r"'@Microsoft\.KeyVault\(SecretUri=\$\{keyVaultUri\}secrets/[a-z-]+\)'", value)
-
-
-def test_tables_queues_and_containers_are_those_of_the_code() -> None:
-    assert set(MAIN.value("tableNames")) == set(TABLES)
-    assert set(MAIN.value("queueNames")) == set(QUEUES)
-    assert f"'${{queueName}}{POISON}'" in read(INFRA / "modules" / "dataStorage.bicep").path.read_text()
-    media = {MAIN.value("recordingContainerName"), "voicemails"}
-    assert text(MAIN.of("var")["mediaContainerNames"].value) == "[recordingContainerName, 'voicemails']"  # type: ignore[arg-type]
-    assert media | {MAIN.value("payloadContainerName")} == set(CONTAINERS)
-
-
-def test_queue_triggers_wait_at_queues_that_exist_of_the_data_account() -> None:
-    decorated = re.findall(r"connection=[\"'](\w+)[\"']", python_sources())
-    assert set(decorated) <= {"DataStorage"}
-
-
-def test_the_app_may_do_what_it_does() -> None:
-    grants = {(grant["account"], grant["role"]) for grant in ACCESS.value("accountGrants")}
-    for part in ("Queue Data Contributor", "Table Data Contributor"):
-        assert ("hostStorageName", f"Storage {part}") in grants
-        assert ("dataStorageName", f"Storage {part}") in grants
-    assert ("hostStorageName", "Storage Blob Data Owner") in grants
-    # Index tags of blobs need the owner's role.
-    assert ACCESS.value("mediaRole") == "Storage Blob Data Owner"
-    assert ACCESS.value("appVaultGrant")["role"] == "Key Vault Secrets User"
-    assert "Monitoring Metrics Publisher" in ACCESS.of("resource")["component_roleAssignment"].text
-
-
-def test_roles_are_named_from_the_map_and_given_on_resources_only() -> None:
-    roles = ACCESS.value("roles")
-    assert len(set(roles.values())) == len(roles)
-    named = set(re.findall(r"'((?:Storage|Key Vault|Monitoring) [A-Z][\w ]+)'", ACCESS.path.read_text()))
-    assert named == set(roles)
-    for file in BICEP_FILES:
-        for resource in read(file).of("resource").values():
-            if resource.target.startswith("Microsoft.Authorization/"):
-                assert get(resource.body, "scope") is not None
-
-
-def test_nothing_that_flex_consumption_refuses_is_set() -> None:
-    for file in BICEP_FILES:
-        keys = {key(node) for node in walk(read(file).root) if node.type == "object_property"}
-        assert not keys & set(NOT_ON_FLEX), file.name
-    assert not any("basicPublishingCredentialsPolicies" in file.read_text() for file in BICEP_FILES)
-
-
-def test_http_concurrency_and_threads_are_one_number() -> None:
-    assert platform_settings()["PYTHON_THREADPOOL_THREAD_COUNT"] == "string(httpConcurrency)"
-    assert "perInstanceConcurrency: httpConcurrency\n" in FUNCTION_APP.path.read_text()
-
-
-def test_both_accounts_are_closed_to_keys_and_strangers() -> None:
-    for module in ("hostStorage", "dataStorage"):
-        account = get(read(INFRA / "modules" / f"{module}.bicep").of("resource")["account"].body, "properties")
-        assert literal(account) | {
-            "allowSharedKeyAccess": False,
-            "allowBlobPublicAccess": False,
-            "allowCrossTenantReplication": False,
-            "supportsHttpsTrafficOnly": True,
-            "minimumTlsVersion": "TLS1_2",
-        } == literal(account)
-
-
-def test_alerts_watch_polls_that_exist() -> None:
-    named = set(re.findall(r'"(Poll\w+)"', (INFRA / "queries" / "pollsStale.kql").read_text()))
-    schedules = {name for name in MAIN.value("defaultSchedules") if name.startswith("POLL_")}
-    functions = {
-        "Poll" + "".join(part.title() for part in name.removesuffix("_SCHEDULE").split("_")[1:]) for name in schedules
-    }
-    assert named == functions
-
-
-def test_every_signal_that_the_code_logs_is_watched() -> None:
-    logged = set(re.findall(r"[\"']signal (\w+) \w+=%", python_sources()))
-    watched = re.findall(r'"signal (\w+) "', "".join(file.read_text() for file in INFRA.glob("queries/*.kql")))
-    assert logged <= set(watched)
-
-
-def test_every_query_belongs_to_a_figure_and_gives_what_is_measured() -> None:
-    figures = read(INFRA / "modules" / "alerts.bicep").value("figures")
-    loaded = {re.search(r"queries/(\w+)\.kql", figure["query"])[1]: figure for figure in figures}  # type: ignore[index]
-    assert set(loaded) == {file.stem for file in INFRA.glob("queries/*.kql")}
-    for name, figure in loaded.items():
-        query = (INFRA / "queries" / f"{name}.kql").read_text()
-        assert figure["name"] == name
-        assert (figure["aggregation"] == "Count") == (figure["measure"] == "")
-        assert not figure["measure"] or f"summarize {figure['measure']} = " in query
-
-
-@pytest.mark.parametrize("query", sorted(INFRA.glob("queries/*.kql")), ids=lambda file: file.stem)
-def test_columns_that_a_union_brings_together_are_of_one_type(query: Path) -> None:
-    # Columns of one name and two types come out as two columns of other names.
-    types: dict[str, set[str]] = {}
-    for projection in re.findall(r"\| project (.*)", query.read_text()):
-        for name, conversion in re.findall(r"(\w+) = (to\w+\()?", projection):
-            types.setdefault(name, set()).add(conversion)
-    assert all(len(found) == 1 and "" not in found for found in types.values())
-
-
-def test_a_rule_looks_at_its_window_and_no_further() -> None:
-    rules = read(INFRA / "modules" / "alerts.bicep").of("resource")["rules"]
-    found = {key(node): node for node in walk(rules.body) if node.type == "object_property"}
-    assert set(literal(found["failingPeriods"].named_children[1]).values()) == {1}
-    assert {figure["window"] for figure in read(INFRA / "modules" / "alerts.bicep").value("figures")} <= ALERT_WINDOWS
+    return "\n".join(source.read_text() for source in sources)
+
+
+def keys_of(value: Any) -> set[str]:
+    """Every key in a value, at any depth."""
+    if isinstance(value, dict):
+        return set(value).union(*map(keys_of, value.values()))
+    return set().union(*map(keys_of, value)) if isinstance(value, list) else set()
+
+
+def roles(made: Snapshot) -> set[tuple[str, str, str]]:
+    """Who may do what where: (identity, role, scope without the group)."""
+    custom = {role["name"]: role["properties"]["roleName"].split(" pbx-")[0] for role in made.of(ROLE_DEFINITION)}
+    found = set()
+    for assignment in made.of("Microsoft.Authorization/roleAssignments"):
+        properties = assignment["properties"]
+        identity = re.search(r"userAssignedIdentities/(\w+)-", properties["principalId"])
+        role = properties["roleDefinitionId"].rsplit("/", maxsplit=1)[-1]
+        scope = re.search(rf"{GROUP}/providers/([^']+?)(?:'|/providers/Microsoft.Authorization)", assignment["id"])
+        assert scope is not None
+        who = identity[1] if identity else properties["principalId"]
+        where = re.sub(r"^Microsoft\.\w+/\w+/([a-z]+?)-?pbx([dh]?)-?[a-z0-9]{13}", r"\1\2", scope[1])
+        found.add((who, (ROLES | custom)[role], where.replace("/blobServices/default", "")))
+    return found
+
+
+# What the compiler says
+
+
+def template_of(file: Path) -> dict[str, Any]:
+    """The built template of main.bicep, or of a module in it, with its name in place of a file's."""
+    whole = built(INFRA / "main.bicep")
+    name = re.search(r"^metadata name = '(.+)'$", file.read_text(), re.MULTILINE)
+    assert name is not None
+    nested = (
+        resource["properties"].get("template") for resource in whole["resources"].values() if "properties" in resource
+    )
+    named = {template["metadata"]["name"]: template for template in (whole, *filter(None, nested))}
+    found: dict[str, Any] = named[name[1]]
+    return found
+
+
+@pytest.mark.parametrize("call", [("build", "--stdout"), ("lint",)], ids=lambda call: call[0])
+def test_the_compiler_has_nothing_to_say(call: tuple[str, ...]) -> None:
+    done = run(call[0], INFRA / "main.bicep", *call[1:])
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@parameter_files
+def test_parameter_files_fit_the_template(file: Path) -> None:
+    done = run("build-params", file, "--stdout")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_compiler_finds_a_secret_in_an_output(tmp_path: Path) -> None:
+    leak = tmp_path / "leak.bicep"
+    leak.write_text("@secure()\nparam key string\nvar rows = [{ name: 'a', key: key }]\noutput names array = rows\n")
+    (tmp_path / "bicepconfig.json").write_text((INFRA / "bicepconfig.json").read_text())
+    done = run("build", leak, "--stdout")
+    assert done.returncode != 0
+    assert "outputs-should-not-contain-secrets" in done.stderr
 
 
 def test_the_linter_s_rules_are_on() -> None:
     core = json.loads((INFRA / "bicepconfig.json").read_text())["analyzers"]["core"]
     assert core["enabled"]
     assert {rule["level"] for rule in core["rules"].values()} <= {"warning", "error"}
+
+
+@modules
+def test_everything_is_described(file: Path) -> None:
+    template = template_of(file)
+    assert template["metadata"]["name"]
+    assert template["metadata"]["description"].endswith(".")
+    for name, declared in (template.get("parameters", {}) | template.get("outputs", {})).items():
+        assert declared["metadata"]["description"].endswith("."), name
+    for name, param in template.get("parameters", {}).items():
+        optional = "defaultValue" in param or param.get("nullable")
+        assert param["metadata"]["description"].startswith("Optional. " if optional else "Required. "), name
+
+
+@modules
+def test_a_secure_parameter_has_no_default_and_no_output_takes_from_one(file: Path) -> None:
+    template = template_of(file)
+    secure = {name for name, param in template.get("parameters", {}).items() if param["type"].startswith("secure")}
+    assert all(template["parameters"][name].get("defaultValue", "") == "" for name in secure)
+    reached, before = set(secure), 0
+    while len(reached) != before:
+        before = len(reached)
+        for name, value in template.get("variables", {}).items():
+            loaded = name.startswith("$fxv")
+            if not loaded and set(re.findall(r"(?:parameters|variables)\('([^']+)'\)", json.dumps(value))) & reached:
+                reached.add(name)
+    for output in template.get("outputs", {}).values():
+        taken = re.findall(r"(?:parameters|variables)\('([^']+)'\)", json.dumps(output))
+        assert not set(taken) & reached
+        assert not re.search(r"list\w*\(|ConnectionString|getSecret", json.dumps(output))
+
+
+# Names
+
+
+@pytest.mark.parametrize("name", ["ab", "abcdef"])
+def test_names_fit_azure_at_the_longest_and_the_shortest(name: str) -> None:
+    made = snapshot(EVERYTHING, ("name", f"'{name}'"))
+    for resource in made.resources:
+        allowed = NAMES.get(resource["type"])
+        if allowed:
+            assert re.fullmatch(allowed, resource["name"].rsplit("/", maxsplit=1)[-1]), resource["name"]
+    assert {resource["type"] for resource in made.resources} >= NAMES.keys()
+
+
+def test_a_second_bridge_in_a_group_is_apart() -> None:
+    one, other = snapshot(EVERYTHING), snapshot(EVERYTHING, ("name", "'ab'"))
+    shared = {resource["id"] for resource in one.resources} & {resource["id"] for resource in other.resources}
+    # Private zones are one of each name in a group, whoever made them first.
+    assert all("privateDnsZones'" in one for one in shared), shared
+    for made in (one, other):
+        ids = [resource["id"] for resource in made.resources]
+        assert len(ids) == len(set(ids))
+
+
+# What the code reads, and what it is given
+
+
+@parameter_files
+def test_settings_are_those_that_the_code_reads(file: Path) -> None:
+    provided = set(snapshot(file).settings())
+    read = {row.name for row in SETTINGS} | DATA_STORAGE_SETTINGS | {IN_AZURE}
+    assert read - LAPTOP_SETTINGS - provided == set()
+    assert provided - read - PLATFORM_SETTINGS == set()
+    assert not provided & (LAPTOP_SETTINGS | NOT_ON_FLEX)
+
+
+def test_the_app_learns_from_the_template_that_it_is_in_azure() -> None:
+    settings = snapshot(MAIN).settings()
+    assert settings[IN_AZURE] == "true"
+    read_elsewhere = re.findall(r"WEBSITE_\w+", python_sources())
+    assert read_elsewhere == []
+
+
+def test_every_schedule_that_a_timer_names_is_provided() -> None:
+    named = set(PLACEHOLDER.findall(python_sources())) | {row.name for row in SETTINGS if row.read_by_host}
+    assert named | {row.schedule for row in RESOURCES} <= set(snapshot(MAIN).settings())
+
+
+def test_defaults_are_those_of_the_code() -> None:
+    settings = snapshot(MAIN).settings()
+    for row in SETTINGS:
+        if not row.secret and row.name in settings and row.name != "PUBLIC_BASE_URL":
+            assert settings[row.name] == row.default, row.name
+
+
+def test_a_schedule_can_be_another() -> None:
+    made = snapshot(PRODUCTION, *MOVING)
+    assert made.settings()["SWEEP_SCHEDULE"] == "0 0 3 * * *"
+    assert made.settings()["RECONCILE_SCHEDULE"] == "40 * * * * *"
+
+
+def test_secrets_come_from_the_vault_and_the_app_may_read_each() -> None:
+    made = snapshot(EVERYTHING)
+    secrets = {row.name: made.settings()[row.name] for row in SETTINGS if row.secret}
+    named = set()
+    for value in secrets.values():
+        found = re.fullmatch(r"\[format\('@Microsoft\.KeyVault\(SecretUri=\{0\}secrets/([a-z-]+)\)', .*\]", value)
+        assert found is not None
+        named.add(found[1])
+    readable = {where.split("/")[-1] for who, role, where in roles(made) if (who, role) == ("id", READER)}
+    assert readable == named
+    assert not readable & {"logicapps-key", "crm-authorization"}
+
+
+def test_tables_queues_and_containers_are_those_of_the_code() -> None:
+    made, storage = snapshot(MAIN), "Microsoft.Storage/storageAccounts"
+    assert made.last_names(f"{storage}/tableServices/tables") == set(TABLES)
+    queues = {name + suffix for name in QUEUES for suffix in ("", POISON)}
+    assert made.last_names(f"{storage}/queueServices/queues") == queues
+    assert made.last_names(f"{storage}/blobServices/containers") == {*CONTAINERS, "packages"}
+
+
+def test_queue_triggers_wait_at_queues_of_the_data_account() -> None:
+    decorated = re.findall(r"connection=[\"'](\w+)[\"']", python_sources())
+    assert set(decorated) <= {"DataStorage"}
+
+
+def test_webhooks_can_be_held_back() -> None:
+    switch = "AzureWebJobs.SyncWebhooks.Disabled"
+    assert snapshot(MAIN).settings()[switch] == "false"
+    assert snapshot(PRODUCTION, *MOVING).settings()[switch] == "true"
+
+
+@pytest.mark.parametrize(("memory", "expected"), [("512", 8), ("2048", 16), ("4096", 32)])
+def test_requests_messages_and_threads_of_an_instance_follow_its_memory(memory: str, expected: int) -> None:
+    made = {"512": snapshot(MAIN), "2048": snapshot(PRODUCTION)}.get(memory) or snapshot(
+        MAIN, ("instanceMemoryMB", memory)
+    )
+    assert concurrency(made) == (expected, expected, expected)
+
+
+@pytest.mark.parametrize(("asked", "messages"), [("1", 1), ("5", 5), ("100", 64)])
+def test_requests_of_an_instance_can_be_chosen(asked: str, messages: int) -> None:
+    made = snapshot(MAIN, ("httpConcurrency", asked))
+    assert concurrency(made) == (int(asked), int(asked), messages)
+
+
+def concurrency(made: Snapshot) -> tuple[int, int, int]:
+    """Requests and threads of an instance, and messages that it works on at once."""
+    settings = made.settings()
+    scale = made.one("Microsoft.Web/sites")["properties"]["functionAppConfig"]["scaleAndConcurrency"]
+    queues = "AzureFunctionsJobHost__extensions__queues__"
+    assert 1 <= int(settings[f"{queues}batchSize"]) <= 32
+    messages = int(settings[f"{queues}batchSize"]) + int(settings[f"{queues}newBatchThreshold"])
+    requests = scale["triggers"]["http"]["perInstanceConcurrency"]
+    return requests, int(settings["PYTHON_THREADPOOL_THREAD_COUNT"]), messages
+
+
+def test_an_idle_bridge_is_small_and_production_is_not() -> None:
+    for file, memory, warm in ((MAIN, 512, []), (PRODUCTION, 2048, [{"name": "http", "instanceCount": 1}])):
+        scale = snapshot(file).one("Microsoft.Web/sites")["properties"]["functionAppConfig"]["scaleAndConcurrency"]
+        assert (scale["instanceMemoryMB"], scale["alwaysReady"]) == (memory, warm)
+
+
+# Who may do what
+
+
+def test_the_app_may_do_what_it_does_and_no_more() -> None:
+    everything = roles(snapshot(EVERYTHING))
+    officer = {("00000000-0000-0000-0000-000000000003", "Key Vault Secrets Officer", "kv")}
+    app = {
+        ("id", "Storage Blob Data Owner", "sth"),
+        ("id", "Storage Table Data Contributor", "sth"),
+        ("id", "Storage Queue Data Contributor", "std"),
+        ("id", "Storage Table Data Contributor", "std"),
+        ("id", "PBX bridge audio", "std/containers/recordings"),
+        ("id", "PBX bridge audio", "std/containers/voicemails"),
+        ("id", "Storage Blob Data Contributor", "std/containers/payloads"),
+        ("id", READER, "kv/secrets/pbx-api-key"),
+        ("id", READER, "kv/secrets/pbx-webhook-key"),
+        ("id", "Monitoring Metrics Publisher", "appi"),
+    }
+    assert everything == app | officer
+    assert roles(snapshot(MAIN)) == app
+
+
+def test_the_app_s_role_on_audio_leaves_containers_and_their_policies_alone() -> None:
+    role = snapshot(EVERYTHING).one(ROLE_DEFINITION)["properties"]
+    (permissions,) = role["permissions"]
+    assert role["assignableScopes"] == [GROUP]
+    assert permissions["actions"] == []
+    assert all(action.startswith(f"{BLOBS}/") for action in permissions["dataActions"])
+    wanted = ("read", "write", "add/action", "delete", "tags/read", "tags/write", "deleteBlobVersion/action")
+    assert set(permissions["dataActions"]) == {f"{BLOBS}/{action}" for action in wanted}
+
+
+def test_a_locked_policy_is_left_alone() -> None:
+    policy = "Microsoft.Storage/storageAccounts/blobServices/containers/immutabilityPolicies"
+    assert snapshot(PRODUCTION).one(policy)["properties"]["immutabilityPeriodSinceCreationInDays"] == 365
+    assert not snapshot(PRODUCTION, *MOVING).of(policy)
+    assert not snapshot(MAIN).of(policy)
+
+
+# Closed to strangers
+
+
+@parameter_files
+def test_no_shared_keys_no_old_tls_nothing_public(file: Path) -> None:
+    made = snapshot(file)
+    accounts = made.of("Microsoft.Storage/storageAccounts")
+    assert len(accounts) == 2
+    for account in accounts:
+        assert (
+            account["properties"]
+            | {
+                "allowSharedKeyAccess": False,
+                "allowBlobPublicAccess": False,
+                "allowCrossTenantReplication": False,
+                "isLocalUserEnabled": False,
+                "supportsHttpsTrafficOnly": True,
+                "minimumTlsVersion": "TLS1_2",
+            }
+            == account["properties"]
+        )
+    for container in made.of("Microsoft.Storage/storageAccounts/blobServices/containers"):
+        assert container["properties"]["publicAccess"] == "None"
+    app = made.one("Microsoft.Web/sites")["properties"]
+    assert app["httpsOnly"] is True
+    assert app["siteConfig"]["minTlsVersion"] == "1.2"
+    assert made.one("Microsoft.KeyVault/vaults")["properties"]["enableRbacAuthorization"] is True
+    assert made.one("Microsoft.Insights/components")["properties"]["DisableLocalAuth"] is True
+    assert not keys_of(list(made.resources)) & NOT_ON_FLEX
+
+
+def test_the_network_closes_the_data_account_and_all_calls_take_it() -> None:
+    made = snapshot(PRODUCTION)
+    data = data_account(made)
+    assert (data["publicNetworkAccess"], data["networkAcls"]["defaultAction"]) == ("Disabled", "Deny")
+    reached = {
+        (connection["groupIds"][0], connection["privateLinkServiceId"].rsplit("/", maxsplit=1)[-1])
+        for endpoint in made.of("Microsoft.Network/privateEndpoints")
+        for connection in (each["properties"] for each in endpoint["properties"]["privateLinkServiceConnections"])
+    }
+    account = next(name for name in made.last_names("Microsoft.Storage/storageAccounts") if name.startswith("stpbxd"))
+    assert reached == {(service, account) for service in ("blob", "queue", "table")}
+    app = made.one("Microsoft.Web/sites")["properties"]
+    assert app["virtualNetworkSubnetId"].endswith("/subnets/functions")
+    assert app["outboundVnetRouting"] == {"allTraffic": True}
+
+
+def test_without_a_network_nothing_is_routed_or_closed() -> None:
+    made = snapshot(MAIN)
+    app = made.one("Microsoft.Web/sites")["properties"]
+    assert not app.get("virtualNetworkSubnetId")
+    assert not app.get("outboundVnetRouting")
+    assert data_account(made)["publicNetworkAccess"] == "Enabled"
+
+
+def test_a_bridge_that_moves_into_its_network_stays_reachable_until_the_last_step() -> None:
+    data = data_account(snapshot(PRODUCTION, *MOVING))
+    assert (data["publicNetworkAccess"], data["networkAcls"]["defaultAction"]) == ("Enabled", "Allow")
+
+
+def data_account(made: Snapshot) -> dict[str, Any]:
+    """Properties of the account of events and media."""
+    accounts = made.of("Microsoft.Storage/storageAccounts")
+    properties: dict[str, Any] = next(one["properties"] for one in accounts if one["name"].startswith("stpbxd"))
+    return properties
+
+
+def test_a_body_is_turned_away_at_a_mebibyte() -> None:
+    assert snapshot(MAIN).settings()["FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"] == str(1024 * 1024)
+
+
+# What costs money without being asked for
+
+
+def test_nobody_pays_for_alerts_that_nobody_gets() -> None:
+    kinds = (
+        "Microsoft.Insights/scheduledQueryRules",
+        "Microsoft.Insights/actionGroups",
+        "Microsoft.Consumption/budgets",
+    )
+    quiet, loud = snapshot(MAIN), snapshot(EVERYTHING)
+    assert all(not quiet.of(kind) and loud.of(kind) for kind in kinds)
+    assert quiet.of("Microsoft.Insights/workbooks")
+    assert not snapshot(EVERYTHING, ("monthlyBudget", "null")).of("Microsoft.Consumption/budgets")
+    assert not snapshot(EVERYTHING, ("alertEmail", "''")).of("Microsoft.Consumption/budgets")
+
+
+def test_a_budget_tells_at_half_and_at_the_whole() -> None:
+    budget = snapshot(PRODUCTION).one("Microsoft.Consumption/budgets")["properties"]
+    assert budget["amount"] == 200
+    assert {notice["threshold"] for notice in budget["notifications"].values()} == {50, 100}
+    assert all(notice["contactEmails"] for notice in budget["notifications"].values())
+
+
+@parameter_files
+def test_what_main_puts_out_is_what_the_scripts_read(file: Path) -> None:
+    script = (INFRA / "azure.sh").read_text()
+    assert set(re.findall(r"(\w+)\.value\b", script)) <= set(snapshot(file).outputs)
+    assert len(snapshot(file).outputs["workflowNames"]) == len(snapshot(file).of("Microsoft.Logic/workflows"))

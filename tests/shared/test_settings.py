@@ -69,14 +69,14 @@ def test_plain_http_is_for_this_machine_and_never_in_azure() -> None:
     local = {**GOOD, "PBX_BASE_URL": "http://127.0.0.1:8090/api/v2"}
     assert Settings.from_env(local).pbx_base_url == "http://127.0.0.1:8090/api/v2/"
     with pytest.raises(ConfigError):
-        Settings.from_env({**local, "WEBSITE_INSTANCE_ID": "1"})
+        Settings.from_env({**local, "RUNS_IN_AZURE": "true"})
 
 
 def test_loopback_callbacks_are_refused_in_azure() -> None:
     laptop = {**GOOD, "ALLOW_LOOPBACK_CALLBACKS": "true"}
     assert Settings.from_env(laptop).allow_loopback_callbacks
     with pytest.raises(ConfigError, match="ALLOW_LOOPBACK_CALLBACKS"):
-        Settings.from_env({**laptop, "WEBSITE_INSTANCE_ID": "1"})
+        Settings.from_env({**laptop, "RUNS_IN_AZURE": "true"})
 
 
 def test_the_storage_account_is_named_by_three_endpoints_and_an_identity() -> None:

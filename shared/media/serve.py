@@ -1,0 +1,56 @@
+"""Audio handed out again: one stored recording or voicemail, by the container and name that its event told."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from shared.errors import NotFound, Refused
+from shared.media.copy import MEDIA
+from shared.storage.account import reaching_storage
+
+if TYPE_CHECKING:
+    from shared.storage.account import Storage
+
+# An answer is held in memory as a whole; a voicemail has a tenth of it, and no mail takes more.
+LARGEST = 32 * 1024 * 1024
+_NAME = re.compile(r"[0-9]{4}/[0-9]{2}/[0-9]{2}/[A-Za-z0-9-]{1,200}\.[a-z0-9]{1,8}")
+
+
+class AudioTooLarge(Refused):
+    """The audio is there, and too long to be answered in one piece."""
+
+    status = 413
+    title = "The audio is over 32 MiB; read it from Blob Storage"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAudio:
+    """The bytes of one file and what kind of audio they are."""
+
+    content: bytes = field(repr=False)
+    content_type: str
+
+
+def read(storage: Storage, container: str, name: str) -> StoredAudio:
+    """
+    Read one stored file.
+
+    Raises NotFound for a container without audio, a name that no audio has, and a blob that is not there;
+    AudioTooLarge over LARGEST bytes; StorageUnavailable.
+    """
+    from azure.core.exceptions import ResourceNotFoundError
+
+    if container not in {row.container for row in MEDIA} or not _NAME.fullmatch(name):
+        raise NotFound("no audio has this name")
+    with reaching_storage():
+        try:
+            blob = storage.container(container).get_blob_client(name)
+            properties = blob.get_blob_properties()
+            if properties.size > LARGEST:
+                raise AudioTooLarge
+            content = blob.download_blob().readall()
+        except ResourceNotFoundError as error:
+            raise NotFound("no such audio") from error
+    return StoredAudio(content, properties.content_settings.content_type or "application/octet-stream")

@@ -1,0 +1,239 @@
+"""Each alert's query, run on rows that should fire it and on rows that should not, as its rule would take them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import duckdb_kql
+import pytest
+
+from shared.pbx.resources import RESOURCES
+from tests.infra.template import EVERYTHING, INFRA, Snapshot, snapshot
+from tests.infra.test_templates import python_sources
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+RULE = "Microsoft.Insights/scheduledQueryRules"
+QUERIES = {file.stem for file in INFRA.glob("queries/*.kql")}
+# An hourly poll of contacts, and one of groups that no rule can see.
+SLOW = (("scheduleOverrides", "{ POLL_CONTACTS_SCHEDULE: '0 7 * * * *', POLL_GROUPS_SCHEDULE: '0 0 3 * * 1' }"),)
+DAY = 24 * 60
+AGGREGATIONS = {
+    "Total": sum,
+    "Maximum": lambda values: max(values, default=0),
+    "Count": len,
+}
+
+
+def request(
+    minutes: float, name: str, *, status: int = 200, raised: bool = False, ms: float = 20, count: int = 1
+) -> Any:
+    """A row of AppRequests from some minutes ago: what the function answered, and whether it raised."""
+    return ("AppRequests", minutes, (name, not raised, str(status), ms, count))
+
+
+def trace(minutes: float, message: str, count: int = 1) -> Any:
+    """A row of AppTraces from some minutes ago."""
+    return ("AppTraces", minutes, (message, count))
+
+
+def polled(minutes: float = 3, *, without: str = "") -> list[Any]:
+    """A successful run of every poll."""
+    return [request(minutes, row.function) for row in RESOURCES if row.function != without]
+
+
+def rule(name: str, made: Snapshot) -> dict[str, Any]:
+    """The properties of a rule."""
+    found = [one["properties"] for one in made.of(RULE) if one["name"].startswith(f"{name}-")]
+    properties: dict[str, Any] = found[0]
+    return properties
+
+
+def minutes_of(window: str) -> int:
+    """The length of a window in minutes."""
+    number, unit = int(window.lstrip("PT")[:-1]), window[-1]
+    return number * {"M": 1, "H": 60, "D": DAY}[unit]
+
+
+def found_by(name: str, rows: Sequence[Any], made: Snapshot | None = None) -> list[tuple[Any, ...]]:
+    """What the query of a rule gives for those of the rows that are in its window."""
+    properties = rule(name, made or snapshot(EVERYTHING))
+    connection: Any = duckdb_kql.connect()
+    connection.sql(
+        "CREATE TABLE AppRequests (TimeGenerated TIMESTAMP, Name VARCHAR, Success BOOLEAN, ResultCode VARCHAR,"
+        " DurationMs DOUBLE, ItemCount INTEGER)"
+    )
+    connection.sql("CREATE TABLE AppTraces (TimeGenerated TIMESTAMP, Message VARCHAR, ItemCount INTEGER)")
+    now = datetime.now(UTC).replace(tzinfo=None)
+    for table, minutes, row in rows:
+        if minutes <= minutes_of(properties["windowSize"]):
+            places = ", ".join("?" * (len(row) + 1))
+            connection.execute(f"INSERT INTO {table} VALUES ({places})", [now - timedelta(minutes=minutes), *row])
+    (criterion,) = properties["criteria"]["allOf"]
+    result = duckdb_kql.query(connection, criterion["query"])
+    columns = list(result.columns)
+    measure = criterion["metricMeasureColumn"]
+    # A rule that counts rows has no column.
+    assert (measure is None) == (criterion["timeAggregation"] == "Count")
+    return [row if measure is None else (row[columns.index(measure)],) for row in result.fetchall()]
+
+
+def fires(name: str, rows: Sequence[Any], made: Snapshot | None = None) -> bool:
+    """Whether a rule would fire."""
+    (criterion,) = rule(name, made or snapshot(EVERYTHING))["criteria"]["allOf"]
+    values = [row[0] for row in found_by(name, rows, made)]
+    assert criterion["operator"] == "GreaterThan"
+    return bool(AGGREGATIONS[criterion["timeAggregation"]](values) > criterion["threshold"])
+
+
+SIGNALS = {
+    "deadLetters": "dead_letter kind=event reason=x",
+    "webhooksSilent": "webhook_silent event=CallStarted",
+    "budgetExhausted": "budget_exhausted resource=contacts",
+    "mediaWaiting": "media_waiting kind=recording",
+    "mediaConflicts": "media_conflict kind=recording",
+    "dialLimits": "dial_limit limit=200",
+    "pbxForbids": "pbx_forbidden method=GetContacts",
+}
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_a_signal_fires_its_rule_and_no_other_line_does(name: str) -> None:
+    assert fires(name, [trace(2, f"signal {SIGNALS[name]}")])
+    assert not fires(name, [])
+    others = [trace(2, f"signal {line}") for other, line in SIGNALS.items() if other != name]
+    quoted = trace(2, f"an answer said: signal {SIGNALS[name]}")
+    assert not fires(name, [*others, quoted, trace(3 * DAY, f"signal {SIGNALS[name]}")])
+
+
+def test_a_delivery_given_up_and_a_subscription_switched_off_fire() -> None:
+    assert fires("deliveryFailures", [trace(2, "signal delivery_failed subscription=s attempts=9")])
+    assert fires("deliveryFailures", [trace(2, "signal subscription_disabled subscription=s")])
+    assert not fires("deliveryFailures", [trace(2, "signal dead_letter kind=delivery")])
+
+
+def test_answers_of_500_fire_and_refusals_do_not() -> None:
+    assert fires("serverErrors", [request(2, "Dial", status=503)])
+    assert not fires("serverErrors", [request(2, "Dial", status=status) for status in (200, 202, 404, 422, 429)])
+    # A timer has no status.
+    assert not fires("serverErrors", [request(2, "SweepCalls", status=0)])
+
+
+def test_slow_receivers_fire_when_there_are_twenty_of_them() -> None:
+    assert fires("receiverLatency", [request(2, "OnCallStarted", ms=1500, count=20)])
+    assert not fires("receiverLatency", [request(2, "OnCallStarted", ms=1500, count=19)])
+    assert not fires("receiverLatency", [request(2, "OnCallStarted", ms=90, count=500)])
+    assert not fires("receiverLatency", [request(2, "Dial", ms=9000, count=100)])
+
+
+@pytest.mark.parametrize("name", ["SyncWebhooks", "SweepCalls", "ReconcileEvents"])
+def test_a_timer_that_fails_fires(name: str) -> None:
+    assert fires("timersFailing", [request(2, name, raised=True)])
+    assert not fires("timersFailing", [request(2, name), request(2, "PollContacts", raised=True)])
+
+
+def test_silence_fires_and_one_run_is_no_silence() -> None:
+    assert fires("appSilent", [])
+    assert fires("appSilent", [request(20, "ReconcileEvents")])
+    assert not fires("appSilent", [request(14, "ReconcileEvents")])
+
+
+# Webhooks lost
+
+
+def lost(minutes: float, events: int) -> Any:
+    """Webhooks that never came."""
+    return trace(minutes, f"signal webhook_loss resource=call_history events={events}")
+
+
+def test_loss_is_of_a_rolling_day_and_not_of_a_calendar_one() -> None:
+    # A thousand before, and twenty with two lost after any midnight: 0.2 % of a day, wherever midnight is.
+    for minutes in (1, 7 * 60, 23 * 60):
+        rows = [request(minutes + 5, "OnCallStarted", count=1000), request(minutes, "OnCallStarted", count=20)]
+        ((share,),) = found_by("webhookLoss", [*rows, lost(minutes, 2)])
+        assert share == pytest.approx(100 * 2 / 1022)
+    assert not fires("webhookLoss", [*rows, lost(1, 2)])
+
+
+def test_a_refused_webhook_did_not_come() -> None:
+    refused = [request(3, "OnCallStarted", status=status, count=100) for status in (400, 401, 411, 413, 503)]
+    assert fires("webhookLoss", [*refused, request(3, "OnCallStarted", status=202, count=19), lost(3, 1 + 1)])
+    ((share,),) = found_by("webhookLoss", [*refused, request(3, "OnCallStarted", count=18), lost(3, 2)])
+    assert share == pytest.approx(10)
+
+
+def test_loss_needs_twenty_events_and_more_than_five_percent() -> None:
+    assert not fires("webhookLoss", [request(3, "OnCallStarted", count=10), lost(3, 9)])
+    assert not fires("webhookLoss", [request(3, "OnCallStarted", count=95), lost(3, 5)])
+    assert fires("webhookLoss", [request(3, "OnCallStarted", count=94), lost(3, 6)])
+    assert fires("webhookLoss", [lost(3, 20)])
+    assert not fires("webhookLoss", [])
+    # Other functions are no webhooks.
+    assert fires("webhookLoss", [request(3, "Dial", count=1000), lost(3, 20)])
+
+
+# Polls
+
+
+def test_all_polls_that_ran_are_well() -> None:
+    assert not fires("pollsStale", polled())
+
+
+@pytest.mark.parametrize("row", RESOURCES, ids=lambda row: row.name)
+def test_a_stale_poll_is_named_once(row: Any) -> None:
+    rows = [*polled(without=row.function), request(2, row.function, raised=True)]
+    assert found_by("pollsStale", rows) == [(row.function,)]
+    reported = trace(2, f"signal poll_stale resource={row.name} seconds=3000")
+    assert found_by("pollsStale", [*rows, reported]) == [(row.function,)]
+    assert found_by("pollsStale", [*polled(), reported]) == [(row.function,)]
+
+
+def test_a_slow_schedule_has_as_long_as_it_takes() -> None:
+    made = snapshot(EVERYTHING, *SLOW)
+    assert minutes_of(rule("pollsStale", made)["windowSize"]) >= 125
+    others = polled(without="PollContacts")
+    assert not fires("pollsStale", [*others, request(100, "PollContacts")], made)
+    # The app says so from 25 minutes on, at each run.
+    report = trace(2, "signal poll_stale resource=contacts seconds=3700")
+    assert not fires("pollsStale", [*others, request(2, "PollContacts"), report], made)
+    assert found_by("pollsStale", [*others, request(130, "PollContacts")], made) == [("PollContacts",)]
+    assert found_by("pollsStale", [*others, trace(2, report[2][0].replace("3700", "8000"))], made) == [
+        ("PollContacts",)
+    ]
+
+
+def test_a_poll_that_runs_less_than_daily_is_not_watched() -> None:
+    made = snapshot(EVERYTHING, *SLOW)
+    assert not fires("pollsStale", polled(without="PollGroups"), made)
+    assert fires("pollsStale", polled(without="PollVoicemails"), made)
+
+
+# All of them
+
+
+def test_every_query_has_a_rule_with_a_window_that_azure_knows() -> None:
+    windows = {*(f"PT{minutes}M" for minutes in (5, 10, 15, 30, 45)), *(f"PT{hours}H" for hours in range(1, 7))}
+    made = snapshot(EVERYTHING)
+    assert {one["name"].split("-")[0] for one in made.of(RULE)} == QUERIES
+    for one in made.of(RULE):
+        properties = one["properties"]
+        assert properties["windowSize"] in windows | {"P1D", "P2D"}
+        (criterion,) = properties["criteria"]["allOf"]
+        # More periods than one would widen what the query sees, which then is no longer the window.
+        assert set(criterion["failingPeriods"].values()) == {1}
+        assert properties["actions"]["actionGroups"]
+
+
+def test_every_signal_that_the_code_logs_is_watched() -> None:
+    logged = set(re.findall(r"[\"']signal (\w+) \w+=%", python_sources()))
+    watched = re.findall(r'"signal (\w+) "', "".join(file.read_text() for file in INFRA.glob("queries/*.kql")))
+    assert logged <= set(watched)
+
+
+def test_the_workbook_draws_what_the_rules_watch() -> None:
+    made = snapshot(EVERYTHING)
+    drawn = made.one("Microsoft.Insights/workbooks")["properties"]["serializedData"]
+    assert all(f'"name":"{name}"' in drawn for name in QUERIES)

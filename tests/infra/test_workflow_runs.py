@@ -1,0 +1,325 @@
+"""Each workflow, run on deliveries as the app posts them: what it sends, whatever the event lacks or says."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from shared.events.event import check_envelope
+from shared.events.table import event_named
+from tests.infra.expressions import ExpressionError, evaluate
+from tests.infra.template import INFRA
+from tests.infra.workflow_run import FAILED, SKIPPED, SUCCEEDED, Answer, Run
+
+FIXTURES = INFRA.parent / "tests" / "fixtures" / "events"
+PARAMETERS = {
+    "apiUrl": "https://func.example/api/v2",
+    "apiKey": "key",
+    "timeZone": "FLE Standard Time",
+    "mailTo": "reception@example.com",
+    "teamsGroupId": "team",
+    "teamsChannelId": "channel",
+    "excelSource": "sites/example",
+    "excelDriveId": "b!drive/1",
+    "excelFileId": "file",
+    "excelTable": "Calls",
+    "crmUrl": "https://crm.example.com/contacts",
+    "crmAuthorization": "Bearer crm",
+    "$connections": {name: {"connectionId": f"/{name}"} for name in ("office365", "teams", "excelonlinebusiness")},
+}
+# What the app has stored of a voicemail; its other fields are as the PBX has them.
+VOICEMAIL = {
+    "voicemailID": 171118926552,
+    "sender": "+37127771153",
+    "callStarted": "2018-01-25T13:54:19+0000",
+    "blobUrl": "https://account.blob.example/voicemails/2018/01/25/171118926552.mp3",
+    "container": "voicemails",
+    "blobName": "2018/01/25/171118926552.mp3",
+    "sha256": "0" * 64,
+    "size": 3,
+    "contentType": "audio/mpeg",
+    "storedAt": "2018-01-25T13:55:00Z",
+}
+CONTACT = {"contactID": 966, "firstname": "Anna", "lastname": "Bērziņa"}
+OURS = {"ContactCreated": CONTACT, "VoicemailStored": VOICEMAIL}
+HTML = "<html><body>502 Bad Gateway</body></html>"
+AUDIO = {"$content-type": "audio/mpeg", "$content": "SUQz"}
+HOSTILE = '<a href="https://evil.example">Bank</a> & co'
+ABSENT = object()
+
+
+def delivery(event: str, **changes: Any) -> dict[str, Any]:
+    """A delivery of an event that the app takes and posts; ABSENT takes a field away."""
+    file = FIXTURES / f"{event}.json"
+    body = json.loads(file.read_text()) if file.exists() else {"eventType": event, "data": OURS[event]}
+    data = {name: value for name, value in (body["data"] | changes).items() if value is not ABSENT}
+    envelope, _ = check_envelope(event_named(event), {**body, "data": data})
+    posted: dict[str, Any] = json.loads(json.dumps(envelope))
+    return posted
+
+
+def run(name: str, event: str, answers: dict[str, Answer] | None = None, **changes: Any) -> Run:
+    """A run of a workflow; answers are by action."""
+    definition = json.loads((INFRA / "workflows" / f"{name}.json").read_text())
+    told = answers or {}
+    return Run(
+        definition,
+        {each: PARAMETERS[each] for each in definition["parameters"]},
+        delivery(event, **changes),
+        headers={"webhook-id": "msg_1"},
+        answers=lambda action, _: told.get(action, (200, {})),
+    ).go()
+
+
+def message(name: str, **changes: Any) -> str:
+    """The text that a workflow about missed calls sends."""
+    done = run(name, "LostCallerAdded", **changes)
+    assert FAILED not in done.statuses.values()
+    (sent,) = done.calls.values()
+    text: str = sent["body"].get("Body") or sent["body"]["messageBody"]
+    return text
+
+
+# Missed calls
+
+missed = pytest.mark.parametrize("name", ["missedCallMail", "missedCallTeams"])
+
+
+@missed
+def test_a_missed_call_tells_who_rang_whom_and_when_at_local_time(name: str) -> None:
+    text = message(name, callerid="+37127771153", attempts=2, last_contact="2018-04-25T14:10:02+0000")
+    assert "+37127771153 rang +37167000123 2 time(s), last at 2018-04-25 17:10." in text
+    assert '<a href="tel:+37127771153">Call back</a>' in text
+    assert "26123456" in message(name)
+
+
+@missed
+@pytest.mark.parametrize(
+    ("told", "local"),
+    [
+        ("2018-01-25T14:10:02+0000", "2018-01-25 16:10"),
+        ("2018-01-25T14:10:02Z", "2018-01-25 16:10"),
+        ("2018-01-25T14:10:02.123+00:00", "2018-01-25 16:10"),
+        ("2018-01-25T23:10:02-0300", "2018-01-26 04:10"),
+    ],
+)
+def test_times_of_every_form_are_read(name: str, told: str, local: str) -> None:
+    assert f"last at {local}." in message(name, last_contact=told)
+
+
+@missed
+@pytest.mark.parametrize("caller", ["", None, "anonymous", "+", "+371x", '27771153";x="', "*67", "112;phone-context=x"])
+def test_only_digits_become_a_link(name: str, caller: str | None) -> None:
+    text = message(name, callerid=caller)
+    assert "tel:" not in text
+    assert ("A withheld number rang" in text) == (not caller)
+
+
+@missed
+@pytest.mark.parametrize("caller", ["+37127771153", "27771153", 27771153, "112"])
+def test_digits_become_a_link(name: str, caller: Any) -> None:
+    assert f'<a href="tel:{caller}">' in message(name, callerid=caller)
+
+
+@missed
+def test_markup_of_a_caller_stays_text(name: str) -> None:
+    text = message(name, callerid=HOSTILE, destination=HOSTILE)
+    escaped = "&lt;a href=&quot;https://evil.example&quot;&gt;Bank&lt;/a&gt; &amp; co"
+    assert text == f"<p>{escaped} rang {escaped} 1 time(s), last at 2018-04-25 17:10.</p>"
+
+
+@missed
+@pytest.mark.parametrize("nothing", [ABSENT, None, ""])
+def test_what_a_missed_call_does_not_tell_is_left_out(name: str, nothing: Any) -> None:
+    attempts = ABSENT if nothing == "" else nothing
+    text = message(name, destination="", attempts=attempts, last_contact=nothing, contact_name=nothing)
+    assert text.startswith("<p>26123456 rang you 1 time(s).</p>")
+
+
+# The log of calls
+
+
+def row(answers: dict[str, Answer] | None = None, **changes: Any) -> dict[str, Any]:
+    """The row that an answered call becomes."""
+    done = run("callLogExcel", "CallCompleted", answers, **changes)
+    assert done.statuses["Add_row"] == SUCCEEDED
+    body: dict[str, Any] = done.calls["Add_row"]["body"]
+    return body
+
+
+def named(first: Any, last: Any) -> dict[str, Answer]:
+    """A contact's answer."""
+    return {"Get_contact": (200, {"status": "OK", "data": {"firstname": first, "lastname": last}})}
+
+
+CALL = {
+    "callID": 1524664459097344,
+    "caller": "+37127771153",
+    "destination": "67000123",
+    "direction": "in",
+    "callStarted": "2018-04-25T13:54:19+0000",
+    "callConnected": "2018-04-25T13:54:25+0000",
+    "connectionTime": 61,
+    "contactID": 966,
+}
+
+
+def test_an_answered_call_becomes_a_row() -> None:
+    assert row(named("Anna", "Bērziņa"), **CALL) == {
+        "CallID": "'1524664459097344",
+        "Started": "2018-04-25 16:54:19",
+        "Caller": "'+37127771153",
+        "Destination": "'67000123",
+        "Direction": "in",
+        "Seconds": 61,
+        "AnsweredBy": "Anna Bērziņa",
+    }
+
+
+@pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_cell_begins_a_formula(begin: str) -> None:
+    formula = f'{begin}HYPERLINK("https://evil.example")'
+    made = row(named(formula, ""), **CALL | {"caller": formula, "destination": formula, "direction": formula})
+    for column in ("Caller", "Destination", "Direction"):
+        assert made[column] == f"'{formula}"
+    assert made["AnsweredBy"][0] not in "=+-@\t\r"
+
+
+def test_words_stay_as_they_are() -> None:
+    made = row(named("O'Neil", "=x"), **CALL | {"caller": "anonymous", "destination": ""})
+    assert (made["Caller"], made["Destination"], made["AnsweredBy"]) == ("anonymous", "", "O'Neil =x")
+
+
+@pytest.mark.parametrize("nothing", [ABSENT, None, ""])
+def test_a_call_that_nobody_answered_is_no_row(nothing: Any) -> None:
+    done = run("callLogExcel", "CallCompleted", **CALL | {"callConnected": nothing})
+    assert not done.calls
+    assert done.statuses["Add_row"] == SKIPPED
+
+
+@pytest.mark.parametrize("nothing", [ABSENT, None, ""])
+def test_no_contact_is_asked_for_a_call_without_one(nothing: Any) -> None:
+    done = run("callLogExcel", "CallCompleted", **CALL | {"contactID": nothing})
+    assert list(done.calls) == ["Add_row"]
+    assert done.calls["Add_row"]["body"]["AnsweredBy"] == ""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (404, {"status": "Not Found", "statusCode": 404, "data": None}),
+        (502, HTML),
+        (503, ""),
+        (200, HTML),
+        (202, {"data": {"firstname": "Nobody"}}),
+        None,
+    ],
+)
+def test_a_name_comes_from_a_good_answer_only_and_the_row_comes_anyway(answer: Answer) -> None:
+    made = row({"Get_contact": answer}, **CALL)
+    assert (made["AnsweredBy"], made["CallID"]) == ("", "'1524664459097344")
+
+
+@pytest.mark.parametrize("contact", [{}, {"firstname": None, "lastname": "Bērziņa"}, {"firstname": "Anna"}])
+def test_half_a_name_is_a_name(contact: dict[str, Any]) -> None:
+    made = row({"Get_contact": (200, {"data": contact})}, **CALL)
+    assert made["AnsweredBy"] == " ".join(filter(None, contact.values()))
+
+
+@pytest.mark.parametrize("nothing", [ABSENT, None, ""])
+def test_a_call_that_tells_little_is_a_row(nothing: Any) -> None:
+    silent = dict.fromkeys(("caller", "destination", "direction", "callStarted"), nothing)
+    seconds = ABSENT if nothing == "" else nothing
+    made = row(**CALL | silent | {"connectionTime": seconds})
+    assert {made[name] for name in ("Started", "Caller", "Destination", "Direction", "Seconds")} == {""}
+
+
+def test_calls_are_written_one_at_a_time_once_and_where_one_says() -> None:
+    done = run("callLogExcel", "CallCompleted", **CALL)
+    inputs = done.calls["Add_row"]
+    assert inputs["retryPolicy"] == {"type": "none"}
+    assert inputs["queries"]["source"] == "sites/example"
+    assert "/drives/b!drive%2F1/" in inputs["path"]
+    trigger = done.definition["triggers"]["CallCompleted"]
+    assert trigger["runtimeConfiguration"]["concurrency"]["runs"] == 1
+
+
+def test_a_row_that_is_not_written_fails_the_run() -> None:
+    assert run("callLogExcel", "CallCompleted", {"Add_row": (500, "")}, **CALL).statuses["When_answered"] == FAILED
+
+
+# Voicemails
+
+
+def test_a_voicemail_is_mailed_with_its_audio() -> None:
+    done = run("voicemailMail", "VoicemailStored", {"Get_audio": (200, AUDIO)})
+    assert done.calls["Get_audio"]["uri"] == "https://func.example/api/v2/media/voicemails/2018/01/25/171118926552.mp3"
+    assert done.calls["Get_audio"]["headers"] == {"x-functions-key": "key"}
+    mail = done.calls["Send_mail"]["body"]
+    assert mail["Attachments"] == [{"Name": "voicemail-171118926552.mp3", "ContentBytes": "SUQz"}]
+    assert "+37127771153 left a voicemail at 2018-01-25 15:54." in mail["Body"]
+    assert "blob" not in mail["Body"]
+    assert "Send_mail_without_audio" not in done.calls
+
+
+@pytest.mark.parametrize("answer", [(404, {"data": None}), (413, {"data": None}), (502, HTML), None])
+def test_a_voicemail_without_audio_is_mailed_all_the_same(answer: Answer) -> None:
+    done = run("voicemailMail", "VoicemailStored", {"Get_audio": answer})
+    assert "Send_mail" not in done.calls
+    assert "it is voicemail 171118926552" in done.calls["Send_mail_without_audio"]["body"]["Body"]
+
+
+@pytest.mark.parametrize("sender", [ABSENT, None, "", HOSTILE, "anonymous"])
+def test_a_voicemail_of_anybody_is_mailed(sender: Any) -> None:
+    done = run("voicemailMail", "VoicemailStored", {"Get_audio": (200, AUDIO)}, sender=sender, callStarted=ABSENT)
+    body = done.calls["Send_mail"]["body"]["Body"]
+    assert "tel:" not in body
+    assert "<a" not in body
+    assert re.match("<p>(A withheld number|anonymous|&lt;a .*&gt; &amp; co) left a voicemail[.]</p>", body)
+
+
+# Contacts
+
+
+def test_a_new_contact_is_posted_once() -> None:
+    done = run("newContactCrm", "ContactCreated")
+    inputs = done.calls["Post_contact"]
+    assert (inputs["uri"], inputs["body"]) == (PARAMETERS["crmUrl"], CONTACT)
+    assert inputs["headers"]["Idempotency-Key"] == "msg_1"
+    assert inputs["headers"]["Authorization"] == "Bearer crm"
+
+
+# The evaluator is as strict as the service
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "@substring('ab', 1, 2)",
+        "@substring('ab', -1, 1)",
+        "@empty(5)",
+        "@if(true, 1, substring('', 0, 1))",
+        "@convertFromUtc('2018-04-25T14:10:02+0000', 'UTC')",
+        "@convertFromUtc('', 'UTC')",
+        "@replace(null, 'a', 'b')",
+        "@body('x')",
+        "@unknown()",
+        "@concat('a'",
+        "@{concat('a')",
+    ],
+)
+def test_what_the_service_refuses_fails(expression: str) -> None:
+    with pytest.raises(ExpressionError):
+        evaluate(expression, {})
+
+
+def test_members_of_text_fail_and_of_nothing_are_nothing() -> None:
+    scope = {"text": lambda: HTML, "nothing": lambda: None, "some": lambda: {"a": {"b": 1}}}
+    with pytest.raises(ExpressionError):
+        evaluate("@text()?['data']", scope)
+    assert evaluate("@nothing()?['a']?['b']", scope) is None
+    assert evaluate("b is @{some()['a']['b']}, c is @{some()?['c']}.", scope) == "b is 1, c is ."
+    assert evaluate("@@text", scope) == "@text"
