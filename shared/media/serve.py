@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from shared.errors import NotFound, Refused
-from shared.media.copy import MEDIA
+from shared.media.table import MEDIA
 from shared.storage.account import reaching_storage
 
 if TYPE_CHECKING:
