@@ -21,7 +21,7 @@ def _register(consumer: Consumer) -> None:
     @blueprint.function_name(consumer.drain)
     @blueprint.queue_trigger("msg", consumer.queue + POISON, DATA_STORAGE)
     def dead_letter(msg: func.QueueMessage) -> None:
-        drain(bridge(), consumer, msg.get_body(), id=msg.id or "", attempts=5)
+        drain(bridge(), consumer, msg.get_body(), id=msg.id or "")
 
 
 for _consumer in CONSUMERS:

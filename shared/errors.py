@@ -5,10 +5,12 @@ BridgeError
   x ConfigError              the app is set up wrongly: stop and say which settings
   x Refused                  a caller sent what we cannot use: keep it, answer 4xx
     - TooLarge               413
+    - LengthRequired         411, nothing of the body reached us
     - NotJson                400
     - Invalid                422, with the paths and reasons of the fields
   x NotFound                 404, what was asked for is not here
   x StorageUnavailable       our storage is out of reach: answer 503, the sender tries again
+    - NewerRelease           a newer release wrote this: leave it to one of its instances
   x Conflict                 others kept changing the same row: let the queue try again
     - DialInProgress         somebody else is asking for the same call: answer 503, the sender tries again
   x DialRefused              answer 409, this call is not rung for this request
@@ -29,6 +31,7 @@ BridgeError
         - PbxUnreachable     no connection was made: it cannot have acted
   x MediaError               a recording or voicemail could not be copied
     - MediaNotReady          try again on the schedule
+    - MediaUnreachable       the file's server is out of reach: try again for as long as it takes
     - MediaRefused           never fetch this: dead letter at once
 """
 
@@ -69,6 +72,13 @@ class TooLarge(Refused):
     title = "The body is too large"
 
 
+class LengthRequired(Refused):
+    """The body came without its length, which the host does not pass on."""
+
+    status = 411
+    title = "Send the body with Content-Length, not with Transfer-Encoding"
+
+
 class NotJson(Refused):
     """The body is not JSON."""
 
@@ -95,6 +105,10 @@ class StorageUnavailable(BridgeError):
     """Our storage is out of reach; nothing was taken."""
 
     retry_after = RETRY_AFTER_SECONDS
+
+
+class NewerRelease(StorageUnavailable):
+    """A message or row that a newer release of this app wrote; nothing was done with it."""
 
 
 class Conflict(BridgeError):
@@ -196,6 +210,10 @@ class MediaError(BridgeError):
 
 class MediaNotReady(MediaError):
     """The file is not there yet, or came incomplete: try again on the schedule."""
+
+
+class MediaUnreachable(MediaError):
+    """The file's server is out of reach."""
 
 
 class MediaRefused(MediaError):

@@ -79,7 +79,7 @@ def run_pipeline(bridge: Bridge) -> list[dict[str, Any]]:
     """Process what is queued; the messages."""
     found = queued(bridge.storage)
     for message in found:
-        process(bridge, json.dumps(message).encode(), 1)
+        process(bridge, message)
     return found
 
 

@@ -25,6 +25,7 @@ from shared.deliveries.drain import run
 from shared.events.receive import submit
 from shared.pipeline.process import process
 from shared.settings import Settings
+from shared.storage.messages import read
 from shared.subscriptions.signatures import new_secret
 from shared.subscriptions.store import subscriptions
 from shared.subscriptions.subscription import Subscription, new_id
@@ -83,7 +84,7 @@ def _happen(bridge: Bridge, count: int) -> None:
 
     with ThreadPoolExecutor(_WORKERS) as pool:
         list(pool.map(one, itertools.islice(_ids, count)))
-    _work(bridge, "events", lambda body, seen: process(bridge, body, seen))
+    _work(bridge, "events", lambda body, _: process(bridge, read(bridge.storage, body)))
 
 
 def _work(bridge: Bridge, name: str, handle: Any, finished: Event | None = None) -> None:

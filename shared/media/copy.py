@@ -12,7 +12,9 @@ from shared.errors import (
     MediaError,
     MediaNotReady,
     MediaRefused,
+    MediaUnreachable,
     PbxError,
+    PbxForbidden,
     PbxNotFound,
     PbxRetriable,
     Unprocessable,
@@ -57,7 +59,7 @@ def copy(bridge: Bridge, message: Mapping[str, Any]) -> None:
     A file that is not all there is looked at again by a delayed message, seven times over a day and more. Then what
     there is of it is kept and marked; without any audio, or at once where it must not be fetched, the message becomes
     a dead letter. Doing it twice changes nothing. Raises Unprocessable for a message that is none, and what can be
-    waited for: StorageUnavailable, BudgetExhausted, PbxRetriable.
+    waited for: StorageUnavailable, BudgetExhausted, PbxRetriable, PbxForbidden, MediaUnreachable.
     """
     try:
         media, id, received = media_named(message["kind"]), int(message["id"]), parse_time(message["received"])
@@ -71,7 +73,7 @@ def copy(bridge: Bridge, message: Mapping[str, Any]) -> None:
     except Invalid as error:
         # The file is kept, but the event that announces it would carry what no reader expects.
         _dead_letter(bridge, media, message, f"does not fit: {', '.join(field.path for field in error.fields)}")
-    except (BudgetExhausted, PbxRetriable):
+    except (BudgetExhausted, PbxRetriable, PbxForbidden, MediaUnreachable):
         raise
     except (MediaError, PbxError) as error:
         reason = error.reason if isinstance(error, MediaError) else type(error).__name__
@@ -104,7 +106,8 @@ def _stored(
     bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], record: Record
 ) -> tuple[Record, dict[str, Any]]:
     """The record that the file came by, and where it is now; a file that seems too short is looked at again."""
-    if media.url in record and _attempt(message) < _OWN_ADDRESS:
+    tries = _attempt(message) + sum((message.get("tries") or {}).values())
+    if media.url in record and tries < _OWN_ADDRESS:
         try:
             return record, _fetch(bridge, media, id, message, record)
         except MediaRefused as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from shared.addresses import AddressRefused, guarded_session
-from shared.errors import MediaNotReady, MediaRefused
+from shared.errors import MediaNotReady, MediaRefused, MediaUnreachable
 from shared.once import once
 from shared.setting_values import is_loopback
 
@@ -112,8 +112,8 @@ def download(
     """
     The audio at a URL of the PBX; `key` is the header that opens the PBX's host, and reaches no other.
 
-    Raises MediaRefused for a host or address that is not allowed, after any redirect too, and MediaNotReady when
-    the file is not there yet, or its server is out of reach. No error's text holds the URL.
+    Raises MediaRefused for a host or address that is not allowed, after any redirect too, MediaNotReady when
+    the file is not there yet, and MediaUnreachable when its server is out of reach. No error's text holds the URL.
     """
     patience = patience or Patience()
     for _ in range(_REDIRECTS + 1):
@@ -150,7 +150,7 @@ def _ask(url: str, settings: Settings, key: Mapping[str, str]) -> requests.Respo
     except ValueError:
         raise MediaRefused("not a URL") from None
     except (requests.RequestException, OSError):
-        raise MediaNotReady("out of reach") from None
+        raise MediaUnreachable("out of reach") from None
 
 
 def _is_pbx(url: str, settings: Settings) -> bool:

@@ -10,7 +10,9 @@ from shared import health
 from shared.calls.store import call_of, calls
 from shared.events.event import ReceivedEvent, event_of
 from shared.events.store import FEED, PARTITION, TABLE, feed_position
-from shared.storage.messages import read, send
+from shared.storage import rows
+from shared.storage.messages import send
+from shared.storage.rows import CREATED
 from shared.times import iso
 
 if TYPE_CHECKING:
@@ -22,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 # A voicemail names no call: it waits for the call that began in the same second, seconds each time.
 _LINK_DELAYS = (5, 30, 120, 600, 3600)
+
+# Columns that table `events` has for the processor alone.
+_OF_EVENTS = ("message", "done")
 
 Row = dict[str, Any]
 
@@ -83,82 +88,77 @@ def _fan_out(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool | None:
 def _feed(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool:
     # Newest first: a table's rows come in the order of their keys.
     keys = {"PartitionKey": FEED, "RowKey": f"{feed_position(row['received'])}-{event.id}"}
-    bridge.storage.table(FEED).upsert_entity({**row, **keys})
+    columns = {name: value for name, value in row.items() if name not in _OF_EVENTS}
+    rows.put(bridge.storage.table(FEED), {**columns, **keys})
     return True
 
 
+# What others wait for comes first; the story, which many may be changing at once, holds up none of it.
 FOLLOW_UPS: tuple[FollowUp, ...] = (
-    FollowUp(name="story", run=_tell_story, applies=_belongs_to_a_call),
+    FollowUp(name="feed", run=_feed),
+    FollowUp(name="deliveries", run=_fan_out, recorded=True),
     FollowUp(
         name="media",
         run=_ask_for_media,
         applies=lambda event: bool(event.type.announces or event.type.withdraws),
         recorded=True,
     ),
-    FollowUp(name="deliveries", run=_fan_out, recorded=True),
-    FollowUp(name="feed", run=_feed),
+    FollowUp(name="story", run=_tell_story, applies=_belongs_to_a_call),
 )
 
 
-def process(bridge: Bridge, body: bytes, attempt: int) -> None:
+def process(bridge: Bridge, message: Mapping[str, Any]) -> None:
     """
-    Give the event in a message of queue `events` its effect; `attempt` is the queue's dequeue count.
+    Give the event in a message of queue `events` its effect.
 
-    Whoever inserts the row does the follow-ups. A message that finds the row there on its first delivery is a
-    repeat, and does nothing: the first one is still in the queue if it did not finish. A message that was
-    delivered before, or that says `resume`, finishes what is left.
+    Whoever inserts the row does the follow-ups, and the row keeps its message's mark. A message that finds the row of
+    another one is a repeat, and does nothing: that other one is still in the queue if it did not finish. A message that
+    finds its own mark there, or was worked on before, finishes what is left. Raises what failed, for the message
+    to be put back, once all that could be done is done.
     """
-    message = read(bridge.storage, body)
     event = event_of(message)
     row = event.row(bridge.storage, bridge.settings.default_region)
-    if _insert(bridge, event, row):
+    table, keys = bridge.storage.table(TABLE), {"PartitionKey": PARTITION, "RowKey": event.id}
+    mark = str(message.get("mark", ""))
+    if rows.insert(table, {**keys, **row, "message": mark}) is CREATED:
         health.note(bridge.storage, event, repeat=False)
-    elif attempt > 1 or message.get("resume"):
-        row = _stored(bridge, event)
     else:
-        health.note(bridge.storage, event, repeat=True)
-        logger.info("repeat of %s %s", event.type.name, event.id)
-        return
+        stored = rows.get(table, PARTITION, event.id)
+        if not message.get("begun") and (stored is None or stored.get("message") != mark):
+            health.note(bridge.storage, event, repeat=True)
+            logger.info("repeat of %s %s", event.type.name, event.id)
+            return
+        row = row if stored is None else stored
     _follow_up(bridge, event, row, message)
 
 
-def _insert(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool:
-    """Insert the event's row; False when another message did, and its follow-ups are not ours to do."""
-    from azure.core.exceptions import ResourceExistsError, ServiceRequestError, ServiceResponseError
-
-    table, entity = bridge.storage.table(TABLE), {"PartitionKey": PARTITION, "RowKey": event.id, **row}
-    try:
-        # A silent retry whose first try went through would read as a repeat, and the event's effect would be lost.
-        table.create_entity(entity, retry_total=0)
-    except ResourceExistsError:
-        return False
-    except (ServiceRequestError, ServiceResponseError):
-        # Perhaps it is written: writing it again and following up twice is harmless.
-        table.upsert_entity(entity)
-    return True
-
-
-def _stored(bridge: Bridge, event: ReceivedEvent) -> Row:
-    row = dict(bridge.storage.table(TABLE).get_entity(PARTITION, event.id))
-    return {name: value for name, value in row.items() if name not in ("PartitionKey", "RowKey")}
-
-
 def _follow_up(bridge: Bridge, event: ReceivedEvent, row: Row, message: Mapping[str, Any]) -> None:
-    done = set(filter(None, str(row.get("done", "")).split(",")))
-    before, later = set(done), []
+    """Do each step that is not done; one that fails keeps no other from being done, and none is done again for it."""
+    before = set(filter(None, str(row.get("done", "")).split(",")))
+    done, recorded, later, errors = set(before), set(before), [], []
     for step in FOLLOW_UPS:
-        if step.name in done or not step.applies(event):
+        if step.name in before or not step.applies(event):
             continue
-        outcome = step.run(bridge, event, row)
+        try:
+            outcome = step.run(bridge, event, row)
+        except Exception as error:  # noqa: BLE001 - raised below, once the other steps are done
+            errors.append(error)
+            continue
         if outcome is False:
             later.append(step.name)
-        elif outcome and step.recorded:
-            done.add(step.name)
+            continue
+        done.add(step.name)
+        if outcome and step.recorded:
+            recorded.add(step.name)
+    if errors or later:
+        recorded = done
+    if recorded != before:
+        columns = {"PartitionKey": PARTITION, "RowKey": event.id, "done": ",".join(sorted(recorded))}
+        rows.update(bridge.storage.table(TABLE), columns)
+    if errors:
+        raise ExceptionGroup("follow-ups failed", errors)
     if later:
         _resume_later(bridge, event, message, later)
-    if done != before:
-        mark = {"PartitionKey": PARTITION, "RowKey": event.id, "done": ",".join(sorted(done))}
-        bridge.storage.table(TABLE).update_entity(mark)
 
 
 def _resume_later(bridge: Bridge, event: ReceivedEvent, message: Mapping[str, Any], steps: list[str]) -> None:
@@ -166,5 +166,5 @@ def _resume_later(bridge: Bridge, event: ReceivedEvent, message: Mapping[str, An
     if resumed >= len(_LINK_DELAYS):
         logger.info("%s %s stays without %s", event.type.name, event.id, ", ".join(steps))
         return
-    again = {**message, "resume": resumed + 1}
+    again = {**message, "begun": True, "resume": resumed + 1}
     send(bridge.storage, "events", again, name=event.id, delay=_LINK_DELAYS[resumed])

@@ -1,75 +1,116 @@
-"""The queues' consumers: one table, and what happens to a message that nobody could use."""
+"""The queues' consumers: one table, and what happens to a message that failed."""
 
 from __future__ import annotations
 
-import logging
+import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shared.errors import Unprocessable
 from shared.json_bodies import encode
 from shared.pipeline.process import process
 from shared.storage.dead_letters import dead_letter
 from shared.storage.messages import is_name, read
+from shared.storage.retries import Crashed, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from shared.bridge import Bridge
 
-logger = logging.getLogger(__name__)
+    Message = Mapping[str, Any]
+
+# A failure makes a new message: one that the queue brings so often has ended its process each time.
+_CRASHES = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Consumer:
-    """A row: a queue, the function that its messages start, and the kind its dead letters are of."""
+    """
+    A row: a queue, the function that its messages start, and the kind its dead letters are of.
+
+    `run` raises for a message that failed; what that means is for `storage/retries` to say. `work` names a message's
+    work among the dead letters of its kind.
+    """
 
     queue: str
     function: str
     kind: str
-    run: Callable[[Bridge, bytes, int], None]
+    run: Callable[[Bridge, Message], None]
+    work: tuple[str, ...] = ("id",)
 
     @property
     def drain(self) -> str:
         """The name of the function that empties the queue's poison queue."""
         return f"Drain{self.queue.capitalize()}Poison"
 
+    def work_of(self, message: Message) -> str | None:
+        """What a message is about; None where it does not say."""
+        name = "-".join(str(message[part]) for part in self.work if message.get(part) not in (None, ""))
+        name = name.replace(":", "")
+        return name if is_name(name) else None
 
-def _copy_media(bridge: Bridge, body: bytes, attempt: int) -> None:
+
+def _copy_media(bridge: Bridge, message: Message) -> None:
     from shared.media.copy import copy
 
-    copy(bridge, read(bridge.storage, body))
+    copy(bridge, message)
 
 
-def _deliver(bridge: Bridge, body: bytes, attempt: int) -> None:
+def _deliver(bridge: Bridge, message: Message) -> None:
     from shared.deliveries.drain import run
 
-    run(bridge, body, attempt)
+    run(bridge, encode(message))
 
 
 CONSUMERS: tuple[Consumer, ...] = (
     Consumer(queue="events", function="ProcessEvent", kind="event", run=process),
-    Consumer(queue="media", function="CopyMedia", kind="media", run=_copy_media),
-    Consumer(queue="deliveries", function="Deliver", kind="delivery", run=_deliver),
+    Consumer(queue="media", function="CopyMedia", kind="media", run=_copy_media, work=("kind", "id", "action")),
+    Consumer(
+        queue="deliveries",
+        function="Deliver",
+        kind="delivery",
+        run=_deliver,
+        work=("id", "since", "until", "token", "after"),
+    ),
 )
 
 
 def consume(bridge: Bridge, consumer: Consumer, body: bytes, *, id: str, attempt: int) -> None:
-    """Run a message; one that can never succeed becomes a dead letter at once, other failures go back to the queue."""
-    try:
-        consumer.run(bridge, body, attempt)
-    except Unprocessable as error:
-        dead_letter(bridge.storage, kind=consumer.kind, id=id, reason=str(error), body=body, attempts=attempt)
+    """
+    Run a message; one that fails is put back, or becomes a dead letter.
 
-
-def drain(bridge: Bridge, consumer: Consumer, body: bytes, *, id: str, attempts: int) -> None:
-    """Make a dead letter of a message that failed too often, under the id of its event where it tells one."""
+    `id` is the queue's own name for the message, empty where somebody runs the function by hand, and `attempt` how
+    often the queue has brought it. Raises only where the message can be neither put back nor kept.
+    """
     try:
+        if attempt > _CRASHES:
+            raise Crashed
         message = read(bridge.storage, body)
-    except Unprocessable:
-        message = {}
-    name = f"{message['kind']}-{message.get('id')}" if "kind" in message else message.get("id")
-    # The message itself, not its pointer: what a pointer leads to is cleared away in time.
-    whole = encode(message) if message else body
-    known = str(name) if is_name(name) else id
-    dead_letter(bridge.storage, kind=consumer.kind, id=known, reason="failed too often", body=whole, attempts=attempts)
+        consumer.run(bridge, {**message, "begun": True} if attempt > 1 else message)
+    except Exception as error:  # noqa: BLE001 - every failure ends here, and one of a message is none of the function
+        _settle(bridge, consumer, body, error, id)
+
+
+def drain(bridge: Bridge, consumer: Consumer, body: bytes, *, id: str) -> None:
+    """
+    Bring a message back from the poison queue, which takes it where it could not be put back for hours.
+
+    It counts as a failure that nobody foresaw: after five it is a dead letter. Raises where storage is out of reach,
+    and leaves it in the poison queue, which keeps it for seven days.
+    """
+    _settle(bridge, consumer, body, Crashed(), id)
+
+
+def _settle(bridge: Bridge, consumer: Consumer, body: bytes, error: Exception, id: str) -> None:
+    def keep(reason: str, attempts: int) -> None:
+        try:
+            message = read(bridge.storage, body)
+        except Unprocessable:
+            message = {}
+        # The message itself, not its pointer: what a pointer leads to is cleared away in time.
+        whole = encode(message) if message else body
+        known = consumer.work_of(message) or (id if is_name(id) else f"body-{hashlib.sha256(body).hexdigest()[:32]}")
+        dead_letter(bridge.storage, kind=consumer.kind, id=known, reason=reason, body=whole, attempts=attempts)
+
+    settle(bridge.storage, consumer.queue, body, error, keep)

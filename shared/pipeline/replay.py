@@ -14,6 +14,7 @@ from shared.events.model import Moment
 from shared.events.receive import accept
 from shared.events.table import event_named
 from shared.json_bodies import read_body
+from shared.storage import rows
 from shared.storage.account import reaching_storage
 from shared.storage.dead_letters import TABLE
 from shared.storage.messages import get_payload, read, send
@@ -47,19 +48,26 @@ class TimeRange(BaseModel):
     date_to: Moment | None = None
 
 
+def _fresh(bridge: Bridge, body: bytes) -> dict[str, Any]:
+    """The message in a dead letter without what it went through."""
+    return {
+        name: value for name, value in read(bridge.storage, body).items() if name not in ("tries", "sent", "resume")
+    }
+
+
 def _event(bridge: Bridge, letter: Mapping[str, Any], body: bytes) -> None:
     # Its row may be there already: what is left of its follow-ups is done then.
-    message = {**read(bridge.storage, body), "resume": 1}
+    message = _fresh(bridge, body) | {"begun": True}
     send(bridge.storage, "events", message, name=str(message.get("id", letter["RowKey"])))
 
 
 def _media(bridge: Bridge, letter: Mapping[str, Any], body: bytes) -> None:
-    message = {**read(bridge.storage, body), "attempt": 0, "waits": 0, "received": iso(now())}
+    message = _fresh(bridge, body) | {"attempt": 0, "received": iso(now())}
     send(bridge.storage, "media", message, name=str(letter["RowKey"]))
 
 
 def _delivery(bridge: Bridge, letter: Mapping[str, Any], body: bytes) -> None:
-    message = read(bridge.storage, body)
+    message = _fresh(bridge, body)
     if message.get("kind") == "deliver":
         send_delivery(bridge, str(message["subscription"]), str(message["event"]))
     else:
@@ -92,7 +100,8 @@ def replay_letters(bridge: Bridge, body: bytes) -> dict[str, Any]:
     Put dead letters back and delete them: how many went, and the ids of those that stay because they cannot.
 
     `body` is a ReplayFilter, or empty for the first hundred of any kind. Each is on its queue before it is
-    deleted, so that none is lost; one that comes twice has its effect once.
+    deleted, so that none is lost; one that comes twice has its effect once. One that became a dead letter again
+    meanwhile is left there.
     """
     choice, known = read_body(ReplayFilter, body or b"{}"), {row.kind: row for row in RETURNS}
     condition = " and ".join(
@@ -109,7 +118,7 @@ def replay_letters(bridge: Bridge, body: bytes) -> dict[str, Any]:
             if row is None or not _returned(bridge, row, letter):
                 stay.append(letter["RowKey"])
                 continue
-            table.delete_entity(letter["PartitionKey"], letter["RowKey"])
+            rows.delete(table, letter["PartitionKey"], letter["RowKey"], etag=letter.metadata["etag"])
     return {"replayed": len(letters) - len(stay), "kept": stay}
 
 

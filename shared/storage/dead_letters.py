@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import secrets
 from typing import TYPE_CHECKING, Any
 
+from shared.storage import rows
+from shared.storage.account import reaching_storage
 from shared.storage.messages import LONGEST_IN_ROW, put_payload
 from shared.times import now
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from shared.storage.account import Storage
+    from shared.storage.rows import Row
 
 logger = logging.getLogger(__name__)
 
@@ -21,26 +27,26 @@ def dead_letter(storage: Storage, *, kind: str, id: str, reason: str, body: byte
     """
     Keep a body that could not be used: one row for each (kind, id), with reason, attempts, first and last time.
 
-    The body stands in the row, or in a blob of container `payloads` where it is over 32 KiB or no UTF-8. Burying
-    it again adds up the attempts and keeps the first time.
+    `id` names the work, so that two pieces of work never share a row. The body stands in the row, or in a blob of
+    container `payloads` where it is over 32 KiB or no UTF-8. Another dead letter of the same work adds up the attempts
+    and keeps the first time. Raises StorageUnavailable.
     """
-    from azure.core.exceptions import ResourceNotFoundError
-
-    table, moment = storage.table(TABLE), now()
-    row: dict[str, Any] = {"PartitionKey": kind, "RowKey": id, "kind": kind, "id": id, "reason": reason}
-    row |= {"attempts": attempts, "first": moment, "last": moment, "size": len(body)}
+    moment = now()
+    columns: dict[str, Any] = {"kind": kind, "id": id, "reason": reason, "last": moment, "size": len(body)}
     text = _text(body)
     if text is None or len(body) > LONGEST_IN_ROW:
-        row["payload"] = put_payload(storage, f"{TABLE}/{kind}/{id}", body)
+        with reaching_storage():
+            columns["payload"] = put_payload(storage, f"{TABLE}/{kind}/{id}", body)
     else:
-        row["body"] = text
-    try:
-        before = table.get_entity(kind, id)
-        row |= {"first": before["first"], "attempts": before["attempts"] + attempts}
-    except ResourceNotFoundError:
-        logger.debug("first dead letter of its kind and id")
-    table.upsert_entity(row)
-    logger.warning("signal dead_letter kind=%s id=%s reason=%s attempts=%d", kind, id, reason, row["attempts"])
+        columns["body"] = text
+
+    def added(before: Row | None) -> Mapping[str, Any]:
+        if before is None:
+            return {**columns, "first": moment, "attempts": attempts}
+        return {**columns, "first": before["first"], "attempts": before["attempts"] + attempts}
+
+    rows.change(storage.table(TABLE), kind, id, added)
+    logger.warning("signal dead_letter kind=%s id=%s reason=%s attempts=%d", kind, id, reason, attempts)
 
 
 def _text(body: bytes) -> str | None:
@@ -51,7 +57,10 @@ def _text(body: bytes) -> str | None:
 
 
 def dead_letter_refused(storage: Storage, event: str, reason: str, body: bytes) -> None:
-    """Keep what an authenticated caller sent and we refused; the same body sent again is the same row."""
-    dead_letter(
-        storage, kind="refused", id=f"{event}-{hashlib.sha256(body).hexdigest()[:32]}", reason=reason, body=body
-    )
+    """
+    Keep what an authenticated caller sent and we refused; the same body sent again is the same row.
+
+    Empty bodies tell nothing of each other: each has a row of its own.
+    """
+    name = hashlib.sha256(body).hexdigest()[:32] if body else f"empty-{secrets.token_hex(8)}"
+    dead_letter(storage, kind="refused", id=f"{event}-{name}", reason=reason, body=body)

@@ -1,25 +1,41 @@
-"""Messages on our queues: JSON, and a pointer to a blob where they are too long to travel."""
+"""
+Messages on our queues: JSON objects, and a pointer to a blob where they are too long to travel.
+
+| Field | Says |
+|---|---|
+| `v` | the version of this app that wrote it |
+| `sent` | when it was first sent, as ISO 8601 |
+| `mark` | its own, which it keeps however often it comes back: a row that has it is this message's work |
+| `begun` | true once it has been worked on: the work may be half done |
+| `tries` | how often it was put back, by the reason (see `storage/retries`) |
+| `payload` | the blob that holds the rest, in place of all other fields |
+"""
 
 from __future__ import annotations
 
 import json
 import re
+import secrets
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import Unprocessable
 from shared.json_bodies import encode
+from shared.storage import versions
+from shared.storage.account import reaching_storage
+from shared.times import iso, now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shared.storage.account import Storage
 
-# A queue takes 64 KiB, and base64 makes four bytes of three.
-LONGEST_MESSAGE = 48 * 1024
+# A queue takes 64 KiB, base64 makes four bytes of three, and what is put back needs a little more room.
+LONGEST_MESSAGE = 47 * 1024
 # Longer bodies do not fit a table's row beside its other columns.
 LONGEST_IN_ROW = 32 * 1024
 PAYLOADS = "payloads"
 _POINTER = "payload"
+_OUTSIDE = (versions.FIELD, "sent", "mark", "begun", "tries")
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
 
 
@@ -46,27 +62,52 @@ def get_payload(storage: Storage, name: str) -> bytes:
         raise Unprocessable("the message points to a payload that is gone") from error
 
 
+def new_message(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A message with these fields and what every message says of itself."""
+    return {versions.FIELD: versions.VERSION, "sent": iso(now()), "mark": secrets.token_hex(8), **fields}
+
+
 def send(storage: Storage, queue: str, message: Mapping[str, Any], *, name: str, delay: int = 0) -> None:
     """
-    Put a message on a queue, to be seen after `delay` seconds; it never expires.
+    Put a message on a queue, to be seen after `delay` seconds; it never expires. Raises StorageUnavailable.
 
-    A message over 48 KiB travels as a pointer to the blob `{queue}/{name}`.
+    A message over 47 KiB travels as a pointer to the blob `{queue}/{name}`. Where the queue's answer is lost the
+    message may be there twice, with one mark.
     """
-    body = encode(message)
-    if len(body) > LONGEST_MESSAGE:
-        body = encode({_POINTER: put_payload(storage, f"{queue}/{name}", body)})
-    storage.queue(queue).send_message(body.decode(), visibility_timeout=delay or None, time_to_live=-1)
+    whole = new_message(message)
+    body = encode(whole)
+    with reaching_storage():
+        if len(body) > LONGEST_MESSAGE:
+            pointer = {_POINTER: put_payload(storage, f"{queue}/{name}", body)}
+            body = encode({field: whole[field] for field in _OUTSIDE if field in whole} | pointer)
+        storage.queue(queue).send_message(body.decode(), visibility_timeout=delay or None, time_to_live=-1)
+
+
+def send_again(storage: Storage, queue: str, body: bytes, changes: Mapping[str, Any], *, delay: int) -> None:
+    """Put the message in a queue's body back as a new one, with some fields changed; a pointer stays one."""
+    again = encode({**parse(body), **changes})
+    with reaching_storage():
+        storage.queue(queue).send_message(again.decode(), visibility_timeout=delay or None, time_to_live=-1)
 
 
 def read(storage: Storage, body: bytes) -> dict[str, Any]:
-    """The message in a queue's body, fetched where it is a pointer; raises Unprocessable for anything else."""
-    message = _parse(body)
-    if message.keys() == {_POINTER}:
-        message = _parse(get_payload(storage, str(message[_POINTER])))
+    """
+    The message in a queue's body, fetched where it is a pointer.
+
+    Raises Unprocessable for anything else, and NewerRelease for one that a newer release wrote.
+    """
+    message = parse(body)
+    versions.check(message)
+    if _POINTER in message:
+        with reaching_storage():
+            inner = parse(get_payload(storage, str(message.pop(_POINTER))))
+        message = {**inner, **message}
+        versions.check(message)
     return message
 
 
-def _parse(body: bytes) -> dict[str, Any]:
+def parse(body: bytes) -> dict[str, Any]:
+    """The object that a body spells, a pointer as it is; raises Unprocessable for anything else."""
     try:
         message = json.loads(body)
     except (ValueError, RecursionError) as error:

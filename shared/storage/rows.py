@@ -17,8 +17,8 @@ when storage is out of reach, and `change` raises Conflict when others kept chan
 
 A write whose connection breaks may have been done. `insert`, `swap` and `change` never leave that open: each write
 puts a token of its own before those of the last writers in column `writer`, and a second try that finds a row in its
-way looks whether its token is there. So the SDK's silent retries are off for them. `get` and `change` leave the column
-out; queries of one's own see it.
+way looks whether its token is there. So the SDK's silent retries are off for them. Column `v` says which version wrote
+the row; a newer one's raises NewerRelease when read. A `Row` is without these columns; queries of one's own see them.
 
 Several rows that belong together are a transaction, and stay with the table's owner.
 """
@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from shared.errors import Conflict, StorageUnavailable
 from shared.identifiers import LARGEST_ID as LARGEST_ID  # noqa: PLC0414 - for the tables that ask here
+from shared.storage import versions
 from shared.storage.account import reaching_storage
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class Row(dict[str, Any]):
 
     def __init__(self, columns: Mapping[str, Any], etag: str) -> None:
         super().__init__(columns)
+        versions.check(self)
+        self.pop(versions.FIELD, None)
         self.writers = str(self.pop(WRITER, "")).split()
         self.etag = etag
 
@@ -81,7 +84,7 @@ def get(
     """The row, or None where there is none; `options` are the SDK's, such as `read_timeout`."""
     from azure.core.exceptions import ResourceNotFoundError
 
-    chosen = {"select": [*select]} if select else {}
+    chosen = {"select": [*select, versions.FIELD]} if select else {}
     try:
         with reaching_storage():
             found = table.get_entity(partition, key, **chosen, **options)
@@ -143,7 +146,7 @@ def put(table: TableClient, row: Mapping[str, Any]) -> None:
     from azure.data.tables import UpdateMode
 
     with reaching_storage():
-        table.upsert_entity(row, mode=UpdateMode.REPLACE)
+        table.upsert_entity({**row, versions.FIELD: versions.VERSION}, mode=UpdateMode.REPLACE)
 
 
 def merge(table: TableClient, row: Mapping[str, Any]) -> None:
@@ -193,7 +196,7 @@ def _swap(
     **options: Any,
 ) -> Row | None:
     """The row as it stands once this write is done, with what others have made of it since; None if it was not done."""
-    entity = {**row, WRITER: " ".join([token, *writers[: _WRITERS - 1]])}
+    entity = {**row, WRITER: " ".join([token, *writers[: _WRITERS - 1]]), versions.FIELD: versions.VERSION}
     unanswered: StorageUnavailable | None = None
     for number in range(tries):
         _pause(number)

@@ -47,7 +47,7 @@ def happen(bridge: Bridge, sent: Sent, event: str = "CallCompleted", **changes: 
     data = json.loads((FIXTURES / f"{event}.json").read_text())["data"]
     submit(bridge.storage, bridge.settings, event, data | {"callID": time.time_ns()} | changes, origin="webhook")
     for message in sent.take("events"):
-        process(bridge, message.body, 1)
+        process(bridge, message.message)
     return sent.take()
 
 

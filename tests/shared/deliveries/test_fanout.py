@@ -46,10 +46,10 @@ def test_an_event_that_comes_twice_has_one_place_and_wakes_twice(bridge: Bridge,
     one = subscription(bridge, "http://127.0.0.1:9/")
     submit(bridge.storage, bridge.settings, "CallCompleted", {"callID": 5}, origin="webhook")
     (message,) = sent.take("events")
-    process(bridge, message.body, 1)
+    process(bridge, message.message)
     with ThreadPoolExecutor(4) as pool:
         # Who was killed between the outbox and the message has left nobody who would look.
-        list(pool.map(lambda _: process(bridge, message.body, 2), range(4)))
+        list(pool.map(lambda _: process(bridge, message.message), range(4)))
     assert len(places(bridge, one)) == len(markers(bridge, one)) == 1
     assert sent.take()
 
@@ -59,10 +59,10 @@ def test_a_place_whose_answer_got_lost_is_there_once_and_looked_at(bridge: Bridg
     submit(bridge.storage, bridge.settings, "CallCompleted", {"callID": 5}, origin="webhook")
     (message,) = sent.take("events")
     break_connections(bridge.storage, "POST", "$batch")
-    process(bridge, message.body, 1)
+    process(bridge, message.message)
     assert len(places(bridge, one)) == 1
     sent = outbox(bridge.storage)
-    process(bridge, message.body, 1)
+    process(bridge, message.message)
     assert len(places(bridge, one)) == 1
 
 

@@ -18,7 +18,7 @@ from requests.adapters import HTTPAdapter
 
 from dev.simulator import AudioFile, Simulator
 from shared.bridge import Bridge
-from shared.errors import BudgetExhausted, PbxRetriable, Unprocessable
+from shared.errors import BudgetExhausted, MediaUnreachable, PbxRetriable, Unprocessable
 from shared.events.event import event_of
 from shared.json_bodies import encode
 from shared.media import blobs as media_blobs
@@ -128,7 +128,7 @@ def text(file: AudioFile) -> None:
     "spoil",
     [
         *map(late, (404, 403, 409, 425, 429, 500, 200)),
-        *map(faulty, ("html", "empty", "truncated", "longer", "reset")),
+        *map(faulty, ("html", "empty", "truncated", "longer")),
         text,
     ],
     ids=[
@@ -143,7 +143,6 @@ def text(file: AudioFile) -> None:
         "empty",
         "cut",
         "too short",
-        "reset",
         "JSON",
     ],
 )
@@ -155,6 +154,14 @@ def test_what_is_not_ready_is_asked_for_again_and_nothing_of_it_shows(
     assert not blobs(bridge)
     assert waiting(bridge) == 1
     assert not told(bridge)
+
+
+def test_a_file_whose_server_is_gone_is_no_try_of_it(bridge: Bridge, pbx: Simulator) -> None:
+    audio(pbx).fault = "reset"
+    with pytest.raises(MediaUnreachable):
+        copy(bridge, asked())
+    assert not waiting(bridge)
+    assert not blobs(bridge)
 
 
 def test_a_long_file_that_breaks_off_leaves_nothing_visible(bridge: Bridge, pbx: Simulator) -> None:

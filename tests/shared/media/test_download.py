@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.errors import MediaNotReady, MediaRefused
+from shared.errors import MediaNotReady, MediaRefused, MediaUnreachable
 from shared.media.download import Patience, check_url, download
 
 if TYPE_CHECKING:
@@ -161,17 +161,17 @@ NO_ANSWER = {
 
 
 @pytest.mark.parametrize("answer", NO_ANSWER.values(), ids=NO_ANSWER.keys())
-def test_what_is_no_file_yet_is_not_ready(
+def test_what_is_no_file_yet_is_asked_for_again(
     answer: Callable[[Callable[[bytes], None]], None], server: RawServer, settings: Settings
 ) -> None:
     server.answers.append(answer)
-    with pytest.raises(MediaNotReady):
+    with pytest.raises((MediaNotReady, MediaUnreachable)):
         fetch(server, settings)
 
 
-def test_a_host_that_is_gone_is_not_ready(server: RawServer, settings: Settings) -> None:
+def test_a_host_that_is_gone_is_out_of_reach(server: RawServer, settings: Settings) -> None:
     server.close()
-    with pytest.raises(MediaNotReady, match="out of reach"):
+    with pytest.raises(MediaUnreachable, match="out of reach"):
         fetch(server, settings)
 
 
@@ -336,7 +336,7 @@ def test_neither_an_error_nor_a_log_repeats_the_url_or_the_key(
 ) -> None:
     caplog.set_level(logging.INFO)
     server.answers.append(answer)
-    with pytest.raises((MediaNotReady, MediaRefused)) as caught:
+    with pytest.raises((MediaNotReady, MediaUnreachable, MediaRefused)) as caught:
         fetch(server, settings)
     said = "".join(traceback.format_exception(caught.value)) + caplog.text
     assert not [secret for secret in ("c2VjcmV0", "the-key") if secret in said]

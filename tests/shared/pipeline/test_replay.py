@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from shared.events.receive import accept, submit
 from shared.events.table import event_named
 from shared.json_bodies import encode, read_body
 from shared.pipeline import queues as consumers
+from shared.pipeline import replay as replaying
 from shared.pipeline.process import process
 from shared.pipeline.replay import RETURNS, ReplayFilter, replay_events, replay_letters
 from shared.storage.dead_letters import dead_letter
@@ -78,22 +80,23 @@ def test_an_event_that_failed_too_often_has_its_effect(bridge: Bridge, sent: Out
     dead_letter(
         bridge.storage, kind="event", id=event.message["id"], reason="failed too often", body=event.body, attempts=5
     )
-    process(bridge, event.body, 1)
+    process(bridge, event.message)
     assert len(sent.take("media")) == 1
     assert replay(bridge, kind="event", id=event.message["id"])["replayed"] == 1
     (again,) = sent.take("events")
-    process(bridge, again.body, 1)
+    process(bridge, again.message)
     assert sent.take("media") == []
     assert len(list(bridge.storage.table("feed").list_entities())) == 1
 
 
 def test_media_that_never_came_is_asked_for_from_the_start(bridge: Bridge, sent: Outbox) -> None:
     told = {"kind": "recording", "id": 5, "action": "copy", "event": "e", "received": "2018-04-25T13:54:19Z"}
-    message = told | {"attempt": 7, "waits": 3}
+    message = told | {"attempt": 7, "tries": {"others": 3}}
     dead_letter(bridge.storage, kind="media", id="recording-5", reason="not there", body=encode(message))
     assert replay(bridge, kind="media")["replayed"] == 1
     (again,) = sent.take("media")
-    assert (again.message["attempt"], again.message["waits"], again.message["id"]) == (0, 0, 5)
+    assert (again.message["attempt"], again.message["id"]) == (0, 5)
+    assert "tries" not in again.message
 
 
 def test_what_was_refused_is_taken_once_it_fits_and_kept_while_it_does_not(bridge: Bridge, sent: Outbox) -> None:
@@ -104,6 +107,23 @@ def test_what_was_refused_is_taken_once_it_fits_and_kept_while_it_does_not(bridg
     assert told == {"replayed": 1, "kept": ["CallStarted-1"]}
     assert len(sent.take("events")) == 1
     assert {letter["RowKey"] for letter in letters(bridge)} >= {"CallStarted-1"}
+
+
+def test_a_letter_that_came_again_meanwhile_stays(
+    bridge: Bridge, sent: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = encode({"kind": "recording", "id": 5, "action": "copy", "received": "2018-04-25T13:54:19Z"})
+    letter = {"kind": "media", "id": "recording-5-copy", "body": body}
+    dead_letter(bridge.storage, reason="once", **letter)
+    row = next(row for row in RETURNS if row.kind == "media")
+
+    def back_and_dead_again(bridge: Bridge, found: Any, body: bytes) -> None:
+        row.send(bridge, found, body)
+        dead_letter(bridge.storage, reason="again", **letter)
+
+    monkeypatch.setattr(replaying, "RETURNS", (replace(row, send=back_and_dead_again),))
+    assert replay(bridge) == {"replayed": 1, "kept": []}
+    assert [(one["reason"], one["attempts"]) for one in letters(bridge)] == [("again", 2)]
 
 
 def test_a_letter_of_a_kind_that_nobody_knows_stays(bridge: Bridge, sent: Outbox) -> None:
@@ -124,7 +144,7 @@ def test_a_subscriber_is_told_again_what_came_in_meanwhile(bridge: Bridge, sent:
     submit(bridge.storage, bridge.settings, "CallCompleted", {"callID": 1}, origin="webhook")
     submit(bridge.storage, bridge.settings, "CallStarted", {"callID": 1}, origin="webhook")
     for message in sent.take("events"):
-        process(bridge, message.body, 1)
+        process(bridge, message.message)
     one = subscription(bridge, listener.url)
     happen(bridge, sent)
     drain(bridge, one.id)

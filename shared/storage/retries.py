@@ -1,0 +1,201 @@
+"""
+What becomes of a message that failed, decided in one place.
+
+| What failed | What happens |
+|---|---|
+| our storage, a lost race, a newer release's message | put back for two weeks, waiting up to a minute |
+| the PBX, its budget, a host, a name, a certificate | put back for two weeks, waiting up to an hour |
+| the message itself: unreadable, unknown, refused by a rule | a dead letter at once |
+| anything that nobody foresaw | five tries over an hour, then a dead letter with the error's type and place |
+
+Putting back makes a new message that carries how often it came back and why, so that no decision rests on the queue's
+own count, which a killed process or a failed write adds to as well.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import socket
+import ssl
+from dataclasses import dataclass
+from datetime import timedelta
+from http.client import HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shared.errors import (
+    BudgetExhausted,
+    ConfigError,
+    Conflict,
+    MediaRefused,
+    MediaUnreachable,
+    PbxForbidden,
+    PbxNotUnderstood,
+    PbxRetriable,
+    Refused,
+    StorageUnavailable,
+    Unprocessable,
+)
+from shared.storage.messages import parse, send_again
+from shared.times import iso, now, parse_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from shared.storage.account import Storage
+
+logger = logging.getLogger(__name__)
+
+LONGEST = timedelta(days=14)
+JITTER = 0.2
+_ROOT = Path(__file__).resolve().parents[2]
+_RACES = (409, 412)
+_OVERLOADED = (403, 408, 429)
+_OTHERS = (
+    *(PbxRetriable, PbxForbidden, PbxNotUnderstood, BudgetExhausted, MediaUnreachable, ConfigError),
+    *(ConnectionError, TimeoutError, HTTPException, socket.gaierror, ssl.SSLError),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A row: a reason to put a message back, and the seconds to wait each time; after the last it is given up."""
+
+    name: str
+    waits: tuple[int, ...]
+    for_days: bool = True
+
+    def wait(self, tries: int) -> float:
+        """Seconds before the next try after so many."""
+        return self.waits[min(tries, len(self.waits) - 1)] * random.uniform(1 - JITTER, 1)  # noqa: S311 - jitter
+
+
+STORAGE = Policy("storage", (1, 2, 4, 8, 15, 30, 60))
+OTHERS = Policy("others", (5, 15, 60, 300, 900, 1800, 3600))
+UNFORESEEN = Policy("unforeseen", (60, 300, 900, 2340), for_days=False)
+
+
+class Crashed(Exception):
+    """The process ended while it worked on the message, again and again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an error means for its message: a policy to wait by, or None where trying again is of no use."""
+
+    policy: Policy | None
+    reason: str
+    least: float = 0.0
+
+
+def decide(error: BaseException) -> Verdict:
+    """
+    The verdict on an error; of a group, on the one that is worth waiting for most.
+
+    `reason` names no value: the error's own words where it is one of ours, else its type and place.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        order = (STORAGE, OTHERS, UNFORESEEN, None)
+        return min(map(decide, error.exceptions), key=lambda verdict: order.index(verdict.policy))
+    if isinstance(error, (Unprocessable, Refused, MediaRefused)):
+        return Verdict(None, str(error) or type(error).__name__)
+    asked = float(getattr(error, "retry_after", None) or 0)
+    if isinstance(error, (StorageUnavailable, Conflict)) or _is_of_storage(error):
+        return Verdict(STORAGE, type(error).__name__)
+    if isinstance(error, Crashed):
+        return Verdict(UNFORESEEN, "the process ended while it worked on it")
+    if _is_of_others(error):
+        return Verdict(OTHERS, type(error).__name__, min(asked, OTHERS.waits[-1]))
+    return Verdict(UNFORESEEN, f"{type(error).__name__} at {_place(error)}")
+
+
+def settle(
+    storage: Storage,
+    queue: str,
+    body: bytes,
+    error: BaseException,
+    dead_letter: Callable[[str, int], None],
+) -> None:
+    """
+    Put a failed message back, or have `dead_letter` keep it with a reason and its tries.
+
+    Where a dead letter cannot be kept the message is put back as well. Raises StorageUnavailable where even that
+    fails: then the queue itself brings it again.
+    """
+    verdict = decide(error)
+    policy, reason = verdict.policy, verdict.reason
+    try:
+        message = parse(body)
+    except Unprocessable:
+        dead_letter(reason, 1)
+        return
+    tries = _tries(message)
+    total = sum(tries.values()) + 1
+    if policy is None or _is_over(policy, tries.get(policy.name, 0), message):
+        try:
+            dead_letter(f"for {LONGEST.days} days: {reason}" if policy and policy.for_days else reason, total)
+            return
+        except StorageUnavailable:
+            policy = STORAGE
+    before = tries.get(policy.name, 0)
+    delay = max(1, round(max(policy.wait(before), verdict.least)))
+    again = {"begun": True, "tries": tries | {policy.name: before + 1}, "sent": message.get("sent") or iso(now())}
+    send_again(storage, queue, body, again, delay=delay)
+    logger.info("a message of queue %s comes again in %d s, try %d: %s", queue, delay, total, reason)
+
+
+def _tries(message: Mapping[str, Any]) -> dict[str, int]:
+    found = message.get("tries")
+    counts = found.items() if isinstance(found, dict) else ()
+    return {name: count for name, count in counts if isinstance(count, int)}
+
+
+def _is_over(policy: Policy, tries: int, message: Mapping[str, Any]) -> bool:
+    if not policy.for_days:
+        return tries >= len(policy.waits)
+    try:
+        return now() - parse_time(message["sent"]) > LONGEST
+    except (KeyError, ValueError, AttributeError):
+        return False
+
+
+def _is_of_storage(error: BaseException) -> bool:
+    from azure.core.exceptions import AzureError, ClientAuthenticationError, DecodeError, HttpResponseError
+
+    if not isinstance(error, HttpResponseError) or isinstance(error, (ClientAuthenticationError, DecodeError)):
+        return isinstance(error, AzureError)
+    status = error.status_code or 500
+    return status in (*_RACES, *_OVERLOADED) or status >= 500
+
+
+def _is_of_others(error: BaseException) -> bool:
+    if isinstance(error, _OTHERS):
+        return True
+    import requests
+    import urllib3
+
+    return isinstance(
+        error,
+        (
+            urllib3.exceptions.HTTPError,
+            requests.ConnectionError,
+            requests.Timeout,
+            requests.exceptions.ChunkedEncodingError,
+        ),
+    )
+
+
+def _place(error: BaseException) -> str:
+    """The file and line of ours that was the last to run."""
+    places = [f"{file}:{line}" for file, line in _lines(error)]
+    return places[-1] if places else "an unknown place"
+
+
+def _lines(error: BaseException) -> Iterator[tuple[str, int]]:
+    trace = error.__traceback__
+    while trace is not None:
+        file = Path(trace.tb_frame.f_code.co_filename)
+        if file.is_relative_to(_ROOT) and "site-packages" not in file.parts and ".venv" not in file.parts:
+            yield file.relative_to(_ROOT).as_posix(), trace.tb_lineno
+        trace = trace.tb_next

@@ -1,0 +1,204 @@
+"""What is transient waits, what is hopeless is set aside at once, and the unforeseen is tried five times."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+import urllib3
+from azure.core.exceptions import (
+    ClientAuthenticationError,
+    DecodeError,
+    HttpResponseError,
+    ResourceModifiedError,
+    ServiceRequestError,
+    ServiceResponseError,
+)
+
+from shared.errors import (
+    BudgetExhausted,
+    ConfigError,
+    Conflict,
+    FieldError,
+    Invalid,
+    MediaRefused,
+    MediaUnreachable,
+    NewerRelease,
+    PbxForbidden,
+    PbxNotUnderstood,
+    PbxThrottled,
+    PbxUnavailable,
+    PbxUnreachable,
+    StorageUnavailable,
+    Unprocessable,
+)
+from shared.json_bodies import encode
+from shared.storage import retries
+from shared.storage.retries import OTHERS, STORAGE, UNFORESEEN, decide, settle
+from shared.times import iso, now
+from tests.outbox import outbox
+
+if TYPE_CHECKING:
+    from shared.storage.account import Storage
+
+QUEUE = "events"
+
+
+def answered(status: int, kind: type[HttpResponseError] = HttpResponseError) -> HttpResponseError:
+    error = kind("no")
+    error.status_code = status
+    return error
+
+
+OURS = (
+    *(StorageUnavailable("x"), NewerRelease("x"), Conflict("x"), ServiceRequestError("x"), ServiceResponseError("x")),
+    *(ClientAuthenticationError("x"), DecodeError("cut"), answered(412, ResourceModifiedError)),
+    *(answered(status) for status in (403, 408, 409, 429, 500, 502, 503)),
+)
+THEIRS = (
+    *(PbxUnavailable("op", "x"), PbxUnreachable("op", "x"), PbxThrottled("op", "x"), PbxForbidden("op", "x")),
+    *(PbxNotUnderstood("op", "x"), BudgetExhausted(), MediaUnreachable("x"), ConfigError("x")),
+    *(ConnectionResetError(), TimeoutError(), socket.gaierror(-2, "unknown name"), ssl.SSLCertVerificationError("x")),
+    *(requests.exceptions.SSLError("x"), requests.ConnectionError("x"), requests.Timeout("x")),
+    *(requests.exceptions.ChunkedEncodingError("x"), urllib3.exceptions.ProtocolError("x")),
+)
+HOPELESS = (Unprocessable("x"), Invalid((FieldError("data.id", "wrong"),)), MediaRefused("not https"))
+BUGS = (KeyError("+37126123456"), TypeError("x"), RecursionError(), FileNotFoundError("x"), answered(400))
+
+
+@pytest.mark.parametrize(
+    ("error", "policy"),
+    [
+        *((error, STORAGE) for error in OURS),
+        *((error, OTHERS) for error in THEIRS),
+        *((error, None) for error in HOPELESS),
+        *((error, UNFORESEEN) for error in BUGS),
+    ],
+    ids=lambda value: f"{type(value).__name__} {getattr(value, 'status_code', '')}" if value else "hopeless",
+)
+def test_each_error_means_one_thing(error: Exception, policy: Any) -> None:
+    assert decide(error).policy is policy
+
+
+@pytest.mark.parametrize(
+    ("errors", "policy"),
+    [
+        ([Unprocessable("x"), KeyError("x"), StorageUnavailable("x")], STORAGE),
+        ([KeyError("x"), PbxUnavailable("op", "x")], OTHERS),
+        ([Unprocessable("x"), KeyError("x")], UNFORESEEN),
+        ([Unprocessable("x")], None),
+    ],
+)
+def test_of_several_errors_the_one_worth_waiting_for_counts(errors: list[Exception], policy: Any) -> None:
+    assert decide(ExceptionGroup("steps", errors)).policy is policy
+
+
+def test_a_reason_names_type_and_place_and_never_a_value() -> None:
+    def fail() -> None:
+        raise KeyError("+37126123456")
+
+    try:
+        fail()
+    except KeyError as error:
+        reason = decide(error).reason
+    line = fail.__code__.co_firstlineno + 1
+    assert reason == f"KeyError at tests/shared/storage/test_retries.py:{line}"
+
+
+@pytest.mark.parametrize(("policy", "longest"), [(STORAGE, 60), (OTHERS, 3600)], ids=["ours", "others"])
+def test_each_wait_is_longer_than_the_one_before_up_to_the_longest(policy: retries.Policy, longest: int) -> None:
+    assert list(policy.waits) == sorted(set(policy.waits))
+    assert policy.waits[-1] == longest
+    assert all(longest * (1 - retries.JITTER) <= policy.wait(tries) <= longest for tries in (50, 10_000))
+
+
+class Settled:
+    """Messages that failed one after another, and what became of them."""
+
+    def __init__(self, storage: Storage) -> None:
+        storage.create_all()
+        self.storage = storage
+        self.sent = outbox(storage)
+        self.letters: list[tuple[str, int]] = []
+
+    def fail(self, message: dict[str, Any], error: Exception) -> tuple[int, dict[str, Any]] | None:
+        """The delay and message that were put back, or None for a dead letter."""
+        settle(self.storage, QUEUE, encode(message), error, lambda reason, tries: self.letters.append((reason, tries)))
+        taken = self.sent.take(QUEUE)
+        return (taken[0].delay, taken[0].message) if taken else None
+
+
+@pytest.fixture
+def settled(storage: Storage) -> Settled:
+    return Settled(storage)
+
+
+def test_what_is_put_back_carries_its_tries_and_first_sending_and_keeps_its_mark(settled: Settled) -> None:
+    message: dict[str, Any] = {"id": "a", "mark": "t", "sent": iso(now())}
+    again = message
+    for tries in range(1, 30):
+        found = settled.fail(again, StorageUnavailable("x"))
+        assert found is not None
+        delay, again = found
+        assert 1 <= delay <= 60
+        assert again == message | {"begun": True, "tries": {"storage": tries}}
+    assert delay >= 48
+    assert not settled.letters
+
+
+def test_waits_of_one_kind_do_not_lengthen_those_of_another(settled: Settled) -> None:
+    found = settled.fail({"id": "a", "tries": {"others": 9}}, StorageUnavailable("x"))
+    assert found is not None and found[0] == 1 and found[1]["tries"] == {"others": 9, "storage": 1}
+
+
+def test_the_other_side_may_ask_for_a_longer_wait_up_to_an_hour(settled: Settled) -> None:
+    for asked, most in ((200, 200), (10**6, 3600)):
+        found = settled.fail({"id": "a"}, PbxThrottled("op", "x", retry_after=asked))
+        assert found is not None and found[0] == most
+
+
+def test_the_unforeseen_is_tried_five_times_over_an_hour(settled: Settled) -> None:
+    found, waited, tried = settled.fail({"id": "a"}, KeyError("x")), 0, 1
+    while found is not None:
+        waited, tried = waited + found[0], tried + 1
+        found = settled.fail(found[1], KeyError("x"))
+    assert (tried, settled.letters) == (5, [("KeyError at an unknown place", 5)])
+    assert 2400 < waited <= 3600
+
+
+@pytest.mark.parametrize("drift", [timedelta(minutes=-10), timedelta(), timedelta(minutes=10)], ids=str)
+def test_what_waits_is_given_up_after_two_weeks_whichever_clock_sent_it(settled: Settled, drift: timedelta) -> None:
+    def sent(age: timedelta) -> dict[str, Any]:
+        return {"id": "a", "sent": iso(now() - age + drift), "tries": {"storage": 20_000}}
+
+    assert settled.fail(sent(timedelta()), StorageUnavailable("x")) is not None
+    assert settled.fail(sent(timedelta(days=13)), StorageUnavailable("x")) is not None
+    assert settled.fail(sent(timedelta(days=15)), StorageUnavailable("x")) is None
+    assert settled.letters == [("for 14 days: StorageUnavailable", 20_001)]
+
+
+@pytest.mark.parametrize("tries", ["many", [1], {"storage": "x"}, None])
+def test_what_a_message_says_of_itself_is_not_trusted(settled: Settled, tries: Any) -> None:
+    found = settled.fail({"id": "a", "tries": tries, "sent": 5}, StorageUnavailable("x"))
+    assert found is not None and found[1]["tries"] == {"storage": 1}
+
+
+def test_a_dead_letter_that_cannot_be_kept_is_put_back(settled: Settled) -> None:
+    def gone(reason: str, tries: int) -> None:
+        raise StorageUnavailable("tables are gone")
+
+    settle(settled.storage, QUEUE, b'{"id": "a"}', Unprocessable("x"), gone)
+    (again,) = settled.sent.take(QUEUE)
+    assert again.message["tries"] == {"storage": 1}
+
+
+def test_where_it_cannot_even_be_put_back_the_queue_brings_it_again(settled: Settled) -> None:
+    from tests.breaking import break_connections
+
+    break_connections(settled.storage, "POST", "messages", times=99, after=False)
+    with pytest.raises(StorageUnavailable):
+        settle(settled.storage, QUEUE, b'{"id": "a"}', KeyError("x"), lambda reason, tries: None)
