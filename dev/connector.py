@@ -10,6 +10,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from shared.api.lists import STATE
 from shared.api.openapi.definition import KEY, definition
 from shared.pbx.resources import RESOURCES
 
@@ -49,16 +50,13 @@ def properties_text() -> str:
 
 
 def _policy(list_operation: str) -> dict[str, Any]:
-    """The next poll of a list asks for what is newer than the first item of the last answer."""
-    row = next(row for row in RESOURCES if row.list_operation == list_operation)
+    """The next poll of a list asks for what arrived after the state in the last answer."""
     return {
         "templateId": "pollingtrigger",
-        "title": f"{list_operation} polls by its newest item",
+        "title": f"{list_operation} polls by the state of the last answer",
         "type": "PollingTrigger",
         "parameters": {
-            "x-ms-apimTemplateParameter.triggerConfig": {
-                row.cursor_parameter: f"@{{triggerBody().data[0].{row.id_field}}}"
-            },
+            "x-ms-apimTemplateParameter.triggerConfig": {STATE: f"@{{triggerBody().{STATE}}}"},
             "x-ms-apimTemplateParameter.triggerDataPath": "@triggerBody().data",
             "x-ms-apimTemplate-operationName": [list_operation],
         },

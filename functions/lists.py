@@ -8,7 +8,7 @@ import azure.functions as func
 
 from functions.replies import answer, as_json, refusal
 from functions.requests import given, origin
-from shared.api.lists import LISTS, brought
+from shared.api.lists import LISTS, list_items
 from shared.bridge import bridge
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def _register(operation: Operation) -> None:
     @blueprint.route(f"v2/{operation.path}", methods=[operation.method], auth_level=func.AuthLevel.FUNCTION)
     def run(req: func.HttpRequest) -> func.HttpResponse:
         def work() -> func.HttpResponse:
-            page = brought(bridge(), operation, given(req), "://".join(origin(req)))
+            page = list_items(bridge(), operation, given(req), "://".join(origin(req)))
             return as_json(page.body, page.status, page.headers)
 
         return answer(work, refusal)

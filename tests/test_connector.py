@@ -38,7 +38,7 @@ def test_the_connector_s_definition_is_what_the_app_serves() -> None:
     assert committed == json.loads(served("https", HOST)[0]) == definition("https", HOST)
 
 
-def test_every_list_polls_by_its_newest_item() -> None:
+def test_every_list_polls_by_the_state_that_its_last_answer_gave() -> None:
     properties = json.loads(properties_text())["properties"]
     assert list(properties["connectionParameters"]) == [KEY]
     policies = {
@@ -48,8 +48,10 @@ def test_every_list_polls_by_its_newest_item() -> None:
     assert len({row["title"] for row in policies.values()}) == len(policies)
     for row in RESOURCES:
         config = policies[row.list_operation]["parameters"]["x-ms-apimTemplateParameter.triggerConfig"]
-        assert config == {row.cursor_parameter: f"@{{triggerBody().data[0].{row.id_field}}}"}
-        assert row.cursor_parameter in {parameter.name for parameter in operation(row.list_operation).parameters}
+        assert config == {"state": "@{triggerBody().state}"}
+        schema = definition("https", HOST)["paths"][f"/{operation(row.list_operation).path}"]["get"]
+        (given,) = (one for one in schema["parameters"] if one["name"] == "state")
+        assert (given["x-ms-visibility"], given["required"], given["default"]) == ("internal", False, "now")
 
 
 def test_the_icon_is_a_png_on_a_colour_of_its_own() -> None:

@@ -23,14 +23,16 @@ if TYPE_CHECKING:
     from shared.bridge import Bridge
     from shared.storage.account import Storage
 
-STATE = "triggerState"
+TRIGGER_STATE = "triggerState"
+STATE = "state"
 STATE_PATTERN = r"^(now|[0-9]{1,18})?$"
 DEFAULT_LIMIT = 50
 # The pollers bring calls, recordings and voicemails each minute.
 IDLE_SECONDS = 30
 _PAGE = 1000
-# Arrivals that one request looks at, a few first: most often the next one is wanted.
+# Arrivals that one request looks at: by Location a few first, as most often the next one is wanted.
 _GLANCES = (1, 100, 1000, 1000)
+_MOST_LOOKED_AT = 5 * _PAGE
 
 _RESOURCE: Mapping[str, Resource] = {row.list_operation: row for row in RESOURCES}
 LISTS: tuple[Operation, ...] = tuple(operation(id) for id in _RESOURCE)
@@ -47,32 +49,52 @@ class Page:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def brought(bridge: Bridge, row: Operation, given: Given, base: str) -> Page:
+def list_items(bridge: Bridge, row: Operation, given: Given, base: str) -> Page:
     """
     What a list brings, from our storage alone.
 
-    Newest first by default: `limit` items after `offset`, all with a greater id than `initial_…` says: 50, or 1,000
-    where that is a state, as the greatest id of an answer is the next one. With
-    `triggerState` in the query, the next item in the order of arrival, by the polling contract of Logic Apps:
-    `base` is what the `Location` begins with. Raises Invalid, or StorageUnavailable.
+    | The query has | The answer holds |
+    |---|---|
+    | none of these | `limit` items (50) after `offset`, newest first |
+    | `initial_…` | the `limit` (1,000) smallest ids above it, newest first: the first one of an answer asks for the rest |
+    | `state` | what arrived after it, in that order: up to `limit` (1,000) items; none where it is empty or `now` |
+    | `triggerState` | the next arrival, by the polling contract of Logic Apps: `base` is what its `Location` begins with |
+
+    All but the last have the state to ask by next beside `data`. Raises Invalid, or StorageUnavailable.
     """
     values, resource = check(row, given), _RESOURCE[row.id]
     with reaching_storage():
+        if TRIGGER_STATE in given.query:
+            return _next_arrival(bridge, row, resource, values, _Place(given, f"{base}/api/v2/{row.path}"))
         if STATE in given.query:
-            return _arrived(bridge, row, resource, values, _Place(given, f"{base}/api/v2/{row.path}"))
-        found = islice(_newest(bridge, resource, values), values.get("offset", 0), None)
-        wanted = islice(found, _limit(resource, values))
-        return Page(body=succeeded([tidy(item, row.item) for item in wanted]))
+            state = _state(given, STATE) or items.present(bridge.storage, resource.name)
+            found, state = _arrivals(bridge, resource, values, state)
+        else:
+            # What arrives from here on is asked for again rather than left out.
+            state = items.present(bridge.storage, resource.name, recent=True)
+            found = select(bridge, resource, values)
+        return Page(body=succeeded([tidy(item, row.item) for item in found]) | {STATE: state})
 
 
-def _newest(bridge: Bridge, resource: Resource, values: Mapping[str, Any]) -> Iterator[Item]:
-    passes = tests(resource, values)
-    for item in _stored(bridge.storage, resource, values):
-        if all(test(bridge, item) for test in passes):
-            yield item
+def select(bridge: Bridge, resource: Resource, values: Mapping[str, Any]) -> list[Item]:
+    """The stored items that fit an operation's values, newest first."""
+    cursor, offset = values.get(resource.cursor_parameter), values.get("offset", 0)
+    size: int = values.get("limit") or (LARGEST_LIMIT if cursor else DEFAULT_LIMIT)
+    rising = bool(cursor) and resource.id_parameter not in values
+    passes, storage = tests(resource, values), bridge.storage
+    stored = _upwards(storage, resource, values) if rising else _downwards(storage, resource, values, size)
+    fitting = (item for item in stored if all(test(bridge, item) for test in passes))
+    found = list(islice(islice(fitting, offset, None), size))
+    return found[::-1] if rising else found
 
 
-def _stored(storage: Storage, resource: Resource, values: Mapping[str, Any]) -> Iterator[Item]:
+def _upwards(storage: Storage, resource: Resource, values: Mapping[str, Any]) -> Iterator[Item]:
+    """Items that may be wanted, smallest id first."""
+    for above, below in reversed(spans(resource, values)):
+        yield from items.upwards(storage, resource.name, above=above, below=below)
+
+
+def _downwards(storage: Storage, resource: Resource, values: Mapping[str, Any], size: int) -> Iterator[Item]:
     """Items that may be wanted, greatest id first."""
     if resource.id_parameter in values:
         item = items.get(storage, resource.name, values[resource.id_parameter])
@@ -80,21 +102,36 @@ def _stored(storage: Storage, resource: Resource, values: Mapping[str, Any]) -> 
             yield item
         return
     # Without filters one page is enough; with them, who knows.
-    size = values.get("offset", 0) + _limit(resource, values)
+    size += values.get("offset", 0)
     for above, below in spans(resource, values):
         page = items.query(storage, resource.name, below=below, above=above, limit=min(size, _PAGE))
         while page:
             yield from page
-            page = items.query(storage, resource.name, below=_id(resource, page[-1]), above=above, limit=_PAGE)
+            last = int(page[-1][resource.id_field])
+            page = items.query(storage, resource.name, below=last, above=above, limit=_PAGE)
 
 
-def _limit(resource: Resource, values: Mapping[str, Any]) -> int:
-    limit: int = values.get("limit") or (LARGEST_LIMIT if values.get(resource.cursor_parameter) else DEFAULT_LIMIT)
-    return limit
+def _state(given: Given, name: str) -> str | None:
+    """The state in a request; None to begin with the present."""
+    text = given.query[name].strip()
+    if not re.fullmatch(STATE_PATTERN, text):
+        raise Invalid((FieldError(name, "now, or the state that the last answer gave, is expected"),))
+    return None if text in ("", "now") else text
 
 
-def _id(resource: Resource, item: Item) -> int:
-    return int(item[resource.id_field])
+def _arrivals(bridge: Bridge, resource: Resource, values: Mapping[str, Any], state: str) -> tuple[list[Item], str]:
+    """What arrived after a state and fits, oldest first, and the state after the last one that was looked at."""
+    passes, limit, found = tests(resource, values), values.get("limit", LARGEST_LIMIT), list[Item]()
+    for _ in range(_MOST_LOOKED_AT // _PAGE):
+        arrivals = items.arrived_after(bridge.storage, resource.name, state, _PAGE)
+        for state, item in arrivals:
+            if all(test(bridge, item) for test in passes):
+                found.append(item)
+            if len(found) == limit:
+                return found, state
+        if len(arrivals) < _PAGE:
+            break
+    return found, state
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,22 +141,15 @@ class _Place:
     given: Given
     url: str
 
-    def state(self) -> str | None:
-        """The state after the arrival that was told last; None to begin with."""
-        text = self.given.query[STATE].strip()
-        if not re.fullmatch(STATE_PATTERN, text):
-            raise Invalid((FieldError(STATE, "now, or the state in the last answer's Location, is expected"),))
-        return None if text in ("", "now") else text
-
     def next(self, row: Operation, state: str, wait: int) -> dict[str, str]:
         """The headers that say where to ask next, and when."""
         query = {parameter.name: self.given.query.get(parameter.name, "") for parameter in row.parameters}
         kept = {name: value for name, value in query.items() if value}
-        return {"Location": f"{self.url}?{urlencode(kept | {STATE: state})}", "Retry-After": str(wait)}
+        return {"Location": f"{self.url}?{urlencode(kept | {TRIGGER_STATE: state})}", "Retry-After": str(wait)}
 
 
-def _arrived(bridge: Bridge, row: Operation, resource: Resource, values: Mapping[str, Any], place: _Place) -> Page:
-    state, passes = place.state(), tests(resource, values)
+def _next_arrival(bridge: Bridge, row: Operation, resource: Resource, values: Mapping[str, Any], place: _Place) -> Page:
+    state, passes = _state(place.given, TRIGGER_STATE), tests(resource, values)
     if state is None:
         state = items.present(bridge.storage, resource.name)
         return _nothing(place.next(row, state, IDLE_SECONDS))

@@ -49,6 +49,8 @@ class Row:
     hash: str
     before: Known | None = None
     removed: bool = False
+    # Was there before anybody looked: it is stored, and arrives for nobody.
+    baseline: bool = False
 
     @property
     def revision(self) -> int:
@@ -61,9 +63,12 @@ class Row:
         return not self.removed and (self.before is None or self.before.removed)
 
 
-def row_of(item_id: int, item: Item, before: Known | None = None, *, removed: bool = False) -> Row:
+def row_of(
+    item_id: int, item: Item, before: Known | None = None, *, removed: bool = False, baseline: bool = False
+) -> Row:
     """A row for an item; hashing is done here, once."""
-    return Row(id=item_id, text=item_text(item), hash=content_hash(item), before=before, removed=removed)
+    text, sha256 = item_text(item), content_hash(item)
+    return Row(id=item_id, text=text, hash=sha256, before=before, removed=removed, baseline=baseline)
 
 
 class Intake:
@@ -82,7 +87,7 @@ class Intake:
     def add(self, rows: Sequence[Row], moment: datetime, *, due: datetime | None = None, backfill: bool = False) -> int:
         """Store items that are not stored yet; returns how many that were. Raises Conflict when others kept coming."""
         added = 0
-        for batch in batches(sorted(rows, key=lambda row: row.id, reverse=True)):
+        for batch in batches(sorted(rows, key=lambda row: row.id)):
             added += self._add(batch, moment, due, backfill)
         return added
 
@@ -117,7 +122,7 @@ class Intake:
 
         after = _head_after(self.head, rows)
         operations: list[Any] = [self._operation(row, moment) for row in rows]
-        arrived = sorted(row.id for row in rows if row.arrives)
+        arrived = sorted(row.id for row in rows if row.arrives and not row.baseline)
         if arrived:
             operations.append(("create", self._mark(f"{ARRIVAL}{after.sequence:020d}", arrived)))
         if arrived and due:

@@ -161,9 +161,21 @@ def _downwards(storage: Storage, resource: str, span: range, limit: int, start: 
     return found
 
 
-def present(storage: Storage, resource: str) -> str:
-    """The state after which everything counts as arriving from now on."""
-    return str(heads(storage).read(resource).sequence * ARRIVALS_IN_ROW + ARRIVALS_IN_ROW - 1)
+def upwards(storage: Storage, resource: str, *, below: int, above: int) -> Iterator[Item]:
+    """The items with ids less than `below` and greater than `above`, smallest first, read as they are asked for."""
+    start = heads(storage).recent(resource)
+    top = min(below, start.largest + 1)
+    for _, row in _rows(storage, resource, above + 1, min(top, start.floor), ()) if above + 1 < start.floor else ():
+        if not row.get("removed"):
+            yield _item(storage, row)
+    for number in sorted(number for number in start.newest if above < number < top):
+        yield json.loads(start.newest[number])
+
+
+def present(storage: Storage, resource: str, *, recent: bool = False) -> str:
+    """The state after which everything counts as arriving from now on, or from at most a second ago (`recent`)."""
+    head = heads(storage).recent(resource) if recent else heads(storage).read(resource)
+    return str(head.sequence * ARRIVALS_IN_ROW + ARRIVALS_IN_ROW - 1)
 
 
 def arrived_after(storage: Storage, resource: str, state: str, limit: int) -> list[tuple[str, Item]]:

@@ -55,7 +55,10 @@ def compare(reading: Reading, listed: Mapping[int, Item], *, since: int, look: b
     if intake.head.sequence >= since:
         raise Stale
     known = items.known(storage, resource.name)
-    rows = [row_of(number, item, known.get(number)) for number, item in listed.items()]
+    rows = [
+        row_of(number, item, known.get(number), baseline=number not in known and not reading.wanted(item))
+        for number, item in listed.items()
+    ]
     changed = [row for row in rows if row.before is None or row.before.removed or row.before.hash != row.hash]
     _hand_on(reading, intake, changed, listed)
     asked = _remove(reading, intake, known, listed, skip)
@@ -68,7 +71,7 @@ def compare(reading: Reading, listed: Mapping[int, Item], *, since: int, look: b
 
 def _hand_on(reading: Reading, intake: Intake, rows: Iterable[Row], listed: Mapping[int, Item]) -> None:
     for batch in batches(rows):
-        told = [row for row in batch if row.before or reading.wanted(listed[row.id])]
+        told = [row for row in batch if not row.baseline]
         with ThreadPoolExecutor(_SENDERS if len(told) > _FEW else 1) as pool:
             list(pool.map(lambda row: _tell(reading, row, listed[row.id]), told))
         intake.write(batch, reading.moment)

@@ -140,7 +140,8 @@ def _take(reading: Reading, intake: Intake, page: Page) -> None:
     wanted: list[Row] = []
     baseline: list[Row] = []
     for number, item in page.items.items():
-        (wanted if reading.wanted(item) else baseline).append(row_of(number, item))
+        fresh = reading.wanted(item)
+        (wanted if fresh else baseline).append(row_of(number, item, baseline=not fresh))
     intake.add(
         wanted, reading.moment, due=reading.moment + grace(reading.bridge), backfill=not reading.checkpoint.started
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from shared.api.dial import KEY_HEADER, KEY_PATTERN
 from shared.api.dial import OPERATION as DIAL
-from shared.api.lists import STATE, STATE_PATTERN
+from shared.api.lists import STATE, STATE_PATTERN, TRIGGER_STATE
 from shared.api.openapi import schemas
 from shared.api.parameters import rule
 
@@ -124,17 +124,26 @@ _KEY: Schema = {
     "description": "Text of your own that names this call; the same one within an hour does not ring twice.",
     "x-ms-visibility": "advanced",
 }
-_STATE: Schema = {
-    "name": STATE,
-    "in": "query",
-    "required": False,
-    "type": "string",
-    "pattern": STATE_PATTERN,
-    "allowEmptyValue": True,
-    "x-ms-summary": "Trigger State",
-    "description": "For polling by Location: now at first, then whatever the last answer's Location says.",
-    "x-ms-visibility": "advanced",
-}
+# Makers see neither: the connector's policy fills in the one, Logic Apps' HTTP trigger the other. A connector sends the
+# default of what is internal, so its first poll begins with the present.
+_STATES: tuple[Schema, ...] = tuple(
+    {
+        "name": name,
+        "in": "query",
+        "required": False,
+        "type": "string",
+        "pattern": STATE_PATTERN,
+        "allowEmptyValue": True,
+        "x-ms-summary": title,
+        "description": description,
+        "x-ms-visibility": "internal",
+        **default,
+    }
+    for name, title, default, description in (
+        (STATE, "State", {"default": "now"}, "Brings all that arrived after it: now, or what the last answer gave."),
+        (TRIGGER_STATE, "Trigger State", {}, "For polling by Location: now at first, then what the last one says."),
+    )
+)
 
 
 def action(row: Operation) -> Schema:
@@ -157,7 +166,7 @@ def listing(row: Operation) -> Schema:
         "200": {"description": "OK", "schema": schemas.answer(row), "headers": _LOCATION | _RETRY_AFTER},
         "202": nothing | {"headers": _LOCATION | _RETRY_AFTER},
     }
-    return described(row, "list", (*map(parameter, row.parameters), _STATE), successes) | {
+    return described(row, "list", (*map(parameter, row.parameters), *_STATES), successes) | {
         "x-ms-trigger": "batch",
         "x-ms-trigger-metadata": {"mode": "polling", "kind": "query"},
         "x-ms-trigger-hint": "To see it work now, make something new of its kind at the PBX.",

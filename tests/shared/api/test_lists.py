@@ -10,13 +10,14 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from shared.api.list_filters import spans
-from shared.api.lists import IDLE_SECONDS, LISTS, STATE, Page, brought
+from shared.api.lists import IDLE_SECONDS, LISTS, STATE, TRIGGER_STATE, Page, list_items
 from shared.api.parameters import Given
 from shared.calls.store import calls
 from shared.errors import Invalid
 from shared.events.event import ReceivedEvent
 from shared.events.table import event_named
 from shared.items.intake import Intake, row_of
+from shared.items.reader import present
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES, Resource, resource
 from shared.storage.rows import LARGEST_ID
@@ -54,7 +55,7 @@ def store(bridge: Bridge, row: Resource, *items: dict[str, Any]) -> None:
 
 def ask(bridge: Bridge, row: Resource, **query: Any) -> Page:
     texts = {name: str(value) for name, value in query.items()}
-    return brought(bridge, operation(row.list_operation), Given(query=texts), BASE)
+    return list_items(bridge, operation(row.list_operation), Given(query=texts), BASE)
 
 
 def ids(page: Page, row: Resource = CALLS) -> list[int]:
@@ -67,10 +68,10 @@ def follow(bridge: Bridge, page: Page, row: Resource = CALLS) -> Page:
     assert f"{location.scheme}://{location.netloc}" == BASE
     assert location.path == f"/api/v2/trigger/{row.name}"
     query = {name: values[0] for name, values in parse_qs(location.query).items()}
-    return brought(bridge, operation(row.list_operation), Given(query=query), BASE)
+    return list_items(bridge, operation(row.list_operation), Given(query=query), BASE)
 
 
-def test_there_are_eight_lists() -> None:
+def test_each_resource_has_its_list() -> None:
     assert [row.id for row in LISTS] == [row.list_operation for row in RESOURCES]
 
 
@@ -78,7 +79,8 @@ def test_there_are_eight_lists() -> None:
 def test_nothing_stored_is_an_empty_list(row: Resource, bridge: Bridge) -> None:
     page = ask(bridge, row)
     assert page.status == 200
-    assert page.body == {"version": "v2", "status": "success", "statusCode": 200, "message": "OK", "data": []}
+    told = {"version": "v2", "status": "success", "statusCode": 200, "message": "OK", "data": []}
+    assert page.body == told | {"state": present(bridge.storage, row.name)}
 
 
 @pytest.mark.parametrize("row", RESOURCES, ids=lambda row: row.name)
@@ -178,7 +180,9 @@ def test_voicemails_are_found_by_box_sender_time_and_the_employee_whose_call_it_
     assert ids(ask(bridge, voicemails, date_from="2018-04-25T13:54:20Z"), voicemails) == [2]
 
 
-@pytest.mark.parametrize("query", [{"limit": "0"}, {"direction": "up"}, {"date_from": "soon"}, {STATE: "x"}], ids=str)
+@pytest.mark.parametrize(
+    "query", [{"limit": "0"}, {"direction": "up"}, {"date_from": "soon"}, {TRIGGER_STATE: "x"}], ids=str
+)
 def test_a_value_that_does_not_fit_is_refused(query: dict[str, Any], bridge: Bridge) -> None:
     with pytest.raises(Invalid):
         ask(bridge, CALLS, **query)
@@ -208,14 +212,14 @@ def test_any_date_will_do(bridge: Bridge) -> None:
 def test_a_state_brings_everything_after_it(bridge: Bridge) -> None:
     store(bridge, CALLS, *(call(minute) for minute in range(90)))
     assert len(ids(ask(bridge, CALLS, initial_call_id=str(call_id(9))))) == 80
-    assert len(ids(ask(bridge, CALLS, initial_call_id=str(call_id(9)), limit="3"))) == 3
+    assert ids(ask(bridge, CALLS, initial_call_id=str(call_id(9)), limit="3")) == [call_id(n) for n in (12, 11, 10)]
     assert len(ids(ask(bridge, CALLS, initial_call_id="0"))) == 50
 
 
 @pytest.mark.parametrize("state", ["now", ""])
 def test_a_poll_begins_with_the_present(state: str, bridge: Bridge) -> None:
     store(bridge, CALLS, call(0))
-    page = ask(bridge, CALLS, **{STATE: state})
+    page = ask(bridge, CALLS, **{TRIGGER_STATE: state})
     assert (page.status, page.headers["Retry-After"]) == (202, str(IDLE_SECONDS))
     again = follow(bridge, page)
     assert (again.status, again.headers) == (202, page.headers)
@@ -224,7 +228,7 @@ def test_a_poll_begins_with_the_present(state: str, bridge: Bridge) -> None:
 
 def test_a_poll_brings_one_item_at_a_time_until_drained_and_late_ones_too(bridge: Bridge) -> None:
     store(bridge, CALLS, call(10))
-    page = ask(bridge, CALLS, **{STATE: "now"})
+    page = ask(bridge, CALLS, **{TRIGGER_STATE: "now"})
     store(bridge, CALLS, call(12), call(11))
     store(bridge, CALLS, call(2))
     told = []
@@ -239,7 +243,7 @@ def test_a_poll_brings_one_item_at_a_time_until_drained_and_late_ones_too(bridge
 
 def test_a_poll_from_zero_brings_all_there_is(bridge: Bridge) -> None:
     store(bridge, CALLS, *(call(minutes) for minutes in range(20)))
-    page, told = ask(bridge, CALLS, **{STATE: "0"}), []
+    page, told = ask(bridge, CALLS, **{TRIGGER_STATE: "0"}), []
     while page.status == 200:
         told += ids(page)
         page = follow(bridge, page)
@@ -247,7 +251,7 @@ def test_a_poll_from_zero_brings_all_there_is(bridge: Bridge) -> None:
 
 
 def test_a_poll_keeps_its_filters_and_passes_over_the_rest(bridge: Bridge) -> None:
-    page = ask(bridge, CALLS, **{STATE: "now"}, direction="out", destination="+371 67000123", code="secret")
+    page = ask(bridge, CALLS, **{TRIGGER_STATE: "now"}, direction="out", destination="+371 67000123", code="secret")
     assert "secret" not in page.headers["Location"]
     store(bridge, CALLS, *(call(minutes, direction="out" if minutes == 130 else "in") for minutes in range(260)))
     page = follow(bridge, page)
@@ -257,3 +261,86 @@ def test_a_poll_keeps_its_filters_and_passes_over_the_rest(bridge: Bridge) -> No
     assert "direction=out" in page.headers["Location"]
     store(bridge, CALLS, call(300, direction="out"))
     assert ids(follow(bridge, page)) == [call_id(300)]
+
+
+@pytest.mark.parametrize("stored_in", [1, 1300], ids=["each on its own", "all at once"])
+def test_who_asks_by_the_greatest_id_of_the_last_answer_gets_everything(stored_in: int, bridge: Bridge) -> None:
+    store(bridge, CALLS, call(0))
+    news = [call(minute) for minute in range(1, 1301)] if stored_in > 1 else [call(minute) for minute in range(1, 31)]
+    for start in range(0, len(news), stored_in):
+        store(bridge, CALLS, *news[start : start + stored_in])
+    limits = {} if stored_in > 1 else {"limit": 7}
+    cursor, seen, asks = call_id(0), list[int](), 0
+    while found := ids(ask(bridge, CALLS, initial_call_id=cursor, **limits)):
+        assert found == sorted(found, reverse=True)
+        cursor, asks = found[0], asks + 1
+        seen += reversed(found)
+    assert seen == [item["callID"] for item in news]
+    assert asks == (2 if stored_in > 1 else 5)
+
+
+def test_the_smallest_ids_above_are_those_that_fit_in_pages_too(bridge: Bridge) -> None:
+    store(bridge, CALLS, *(call(minute, direction="out" if minute % 10 else "in") for minute in range(500)))
+    query = {"initial_call_id": call_id(5), "direction": "in", "limit": 3}
+    assert ids(ask(bridge, CALLS, **query)) == [call_id(minute) for minute in (30, 20, 10)]
+    assert ids(ask(bridge, CALLS, **query, offset=3)) == [call_id(minute) for minute in (60, 50, 40)]
+    dates = {"date_from": "2018-04-25T15:00:00Z", "date_to": "2018-04-25T15:30:00Z"}
+    assert ids(ask(bridge, CALLS, **query, **dates)) == [call_id(minute) for minute in (90, 80, 70)]
+    assert ids(ask(bridge, CALLS, initial_call_id=call_id(5), call_id=call_id(490))) == [call_id(490)]
+
+
+def batches(bridge: Bridge, state: str, **query: Any) -> tuple[list[list[int]], str]:
+    """What a connector gets that asks by the state of the last answer until one is empty, and the last state."""
+    found = []
+    while True:
+        page = ask(bridge, CALLS, state=state, **query)
+        assert (page.status, page.headers) == (200, {})
+        if not page.body["data"] and page.body["state"] == state:
+            return found, state
+        found.append(ids(page))
+        state = page.body["state"]
+
+
+@pytest.mark.parametrize("state", ["now", ""])
+def test_a_batch_without_a_state_begins_with_the_present(state: str, bridge: Bridge) -> None:
+    store(bridge, CALLS, call(0))
+    page = ask(bridge, CALLS, state=state)
+    assert (page.status, page.body["data"]) == (200, [])
+    assert batches(bridge, page.body["state"]) == ([], page.body["state"])
+    store(bridge, CALLS, call(1))
+    assert batches(bridge, page.body["state"])[0] == [[call_id(1)]]
+
+
+def test_a_batch_holds_all_that_arrived_long_calls_too_oldest_first(bridge: Bridge) -> None:
+    store(bridge, CALLS, call(300))
+    _, state = batches(bridge, ask(bridge, CALLS, state="now").body["state"])
+    store(bridge, CALLS, *(call(minute) for minute in range(301, 1601)))
+    store(bridge, CALLS, call(1))
+    found, state = batches(bridge, state)
+    assert [len(one) for one in found] == [1000, 301]
+    assert sum(found, []) == [*(call_id(minute) for minute in range(301, 1601)), call_id(1)]
+    assert batches(bridge, state) == ([], state)
+
+
+def test_a_batch_keeps_to_filters_and_limit_and_loses_nothing(bridge: Bridge) -> None:
+    state = ask(bridge, CALLS, state="now").body["state"]
+    store(bridge, CALLS, *(call(minute, direction="in" if minute % 700 else "out") for minute in range(6000)))
+    found, _ = batches(bridge, state, direction="out", limit=4, offset=2)
+    assert [one for one in found if one] == [
+        [call_id(minute) for minute in (0, 700, 1400, 2100)],
+        [call_id(minute) for minute in (2800, 3500, 4200, 4900)],
+        [call_id(5600)],
+    ]
+
+
+def test_a_list_s_state_is_where_a_batch_goes_on(bridge: Bridge) -> None:
+    store(bridge, CALLS, call(5))
+    state = ask(bridge, CALLS).body["state"]
+    store(bridge, CALLS, call(1))
+    assert batches(bridge, state)[0] == [[call_id(1)]]
+
+
+@pytest.mark.parametrize("state", ["soon", "-1", "1" * 19, "1.0"])
+def test_a_state_that_is_none_of_ours_is_refused(state: str, bridge: Bridge) -> None:
+    with pytest.raises(Invalid, match=r"state"):
+        ask(bridge, CALLS, state=state)

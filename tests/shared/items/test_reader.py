@@ -95,6 +95,31 @@ def test_nothing_stored_is_an_empty_list(storage: Storage) -> None:
     assert items.get(storage, NAME, 1) is None
 
 
+def test_items_come_smallest_first_from_the_head_and_from_below_it(storage: Storage) -> None:
+    numbers = [3 * number for number in range(1, 451)]
+    add(storage, numbers[:50])
+    add(storage, numbers[50:])
+    everything = [item["callID"] for item in items.upwards(storage, NAME, above=-1, below=LARGEST + 1)]
+    assert everything == numbers
+    assert ids(list(items.upwards(storage, NAME, above=30, below=42))) == [33, 36, 39]
+    adapter = counted(storage)
+    assert ids(list(items.upwards(storage, NAME, above=numbers[-20], below=LARGEST + 1))) == numbers[-19:]
+    assert adapter.count <= 1
+    known = items.known(storage, NAME, [33])
+    gone = row_of(33, {"callID": 33}, known[33], removed=True)
+    Intake(storage, NAME).write([gone], now())
+    assert ids(list(items.upwards(storage, NAME, above=30, below=42))) == [36, 39]
+    assert list(items.upwards(storage, "contacts", above=-1, below=LARGEST)) == []
+
+
+def test_a_baseline_is_stored_and_does_not_arrive(storage: Storage) -> None:
+    state = items.present(storage, NAME)
+    rows = [row_of(number, {"callID": number}, baseline=number < 3) for number in (1, 2, 3)]
+    assert Intake(storage, NAME).add(rows, now()) == 3
+    assert ids(items.query(storage, NAME)) == [3, 2, 1]
+    assert ids([item for _, item in items.arrived_after(storage, NAME, state, 10)]) == [3]
+
+
 def test_arrivals_come_in_order_each_once_whatever_their_ids(storage: Storage) -> None:
     add(storage, [500, 600])
     state = items.present(storage, NAME)

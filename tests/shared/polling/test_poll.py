@@ -42,10 +42,11 @@ from tests.polls import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from shared.bridge import Bridge
     from shared.settings import Settings
+    from shared.storage.account import Storage
 
 IDS = [resource.name for resource in RESOURCES]
 EDITABLE = [resource for resource in RESOURCES if resource.editable]
@@ -69,6 +70,11 @@ def bridge(start: Callable[..., Bridge]) -> Bridge:
     return start()
 
 
+def new_arrivals(storage: Storage, name: str, old: Iterable[int]) -> list[int]:
+    """What arrived, each as often as it did, beside the old items that were recent enough to arrive."""
+    return [number for number in arrived_ids(storage, name) if number not in old]
+
+
 def seen(pbx: Simulator, work: Callable[[], Any]) -> int:
     """How many requests the PBX gets from this."""
     before = len(pbx.requests)
@@ -87,7 +93,8 @@ def test_after_a_first_silent_reading_each_new_item_is_stored_once(
     new = pbx.bulk(resource.name, 3)
     for _ in range(3):
         poll(bridge, resource)
-    assert arrived_ids(bridge.storage, resource.name) == [*old, *new]
+    assert stored_ids(bridge.storage, resource.name) == [*old, *new]
+    assert new_arrivals(bridge.storage, resource.name, old) == list(new)
     assert told(bridge.storage) == (
         [(f"{resource.noun}Created", number) for number in new] if resource.editable else []
     )
@@ -130,7 +137,8 @@ def test_order_and_size_of_pages_do_not_matter(
     new = pbx.bulk(resource.name, 11)
     later = now() + HEARTBEAT
     poll(bridge, resource, at=later)
-    assert arrived_ids(bridge.storage, resource.name) == [*old, *new]
+    assert stored_ids(bridge.storage, resource.name) == [*old, *new]
+    assert new_arrivals(bridge.storage, resource.name, old) == list(new)
     if resource.editable:
         assert [number for _, number in told(bridge.storage)] == list(new)
 
@@ -351,7 +359,8 @@ def test_a_list_that_brings_the_cursors_own_item_again_is_idle(pbx: Simulator, b
     assert adapter.count == 1
     new = pbx.bulk("call_history", 2)
     poll(bridge, CALLS)
-    assert arrived_ids(bridge.storage, CALLS.name) == [*old, *new]
+    assert stored_ids(bridge.storage, CALLS.name) == [*old, *new]
+    assert new_arrivals(bridge.storage, CALLS.name, old) == list(new)
 
 
 def test_a_page_that_is_missing_once_does_not_end_the_list(pbx: Simulator, start: Callable[..., Bridge]) -> None:
@@ -435,6 +444,45 @@ def test_the_first_reading_hands_on_what_poll_start_says_and_stores_everything(
     assert sum(len(json.loads(row["ids"])) for row in pending) == handed_on
 
 
+@pytest.mark.parametrize("resource", [CALLS, CONTACTS], ids=lambda resource: resource.name)
+def test_the_baseline_of_a_first_reading_arrives_for_nobody(
+    resource: Resource, pbx: Simulator, start: Callable[..., Bridge]
+) -> None:
+    pbx.options.page_cap = 10
+    day = "2026-01-01T10:00:00+0000"
+    old = [pbx.add(resource.name, callStarted=day, callEnded=day, created=day) for _ in range(45)]
+    bridge = start()
+    states = [items.present(bridge.storage, resource.name), "0"]
+    pbx.faults.add("status", status=503, after=2)
+    with pytest.raises(PbxUnavailable):
+        poll(bridge, resource)
+    states.append(items.present(bridge.storage, resource.name))
+    pbx.faults.clear()
+    poll(bridge, resource)
+    states.append(items.present(bridge.storage, resource.name))
+    assert stored_ids(bridge.storage, resource.name) == sorted(old)
+    for state in states:
+        assert items.arrived_after(bridge.storage, resource.name, state, 100) == []
+    new = pbx.add(resource.name, callStarted=day, callEnded=day, created=day)
+    poll(bridge, resource)
+    for state in states:
+        found = items.arrived_after(bridge.storage, resource.name, state, 100)
+        assert [item[resource.id_field] for _, item in found] == [new]
+
+
+@pytest.mark.parametrize("resource", [CALLS, CONTACTS], ids=lambda resource: resource.name)
+def test_what_is_wanted_of_a_first_reading_arrives(
+    resource: Resource, pbx: Simulator, start: Callable[..., Bridge]
+) -> None:
+    days = [f"2026-01-0{day}T10:00:00+0000" for day in range(1, 6)]
+    added = [pbx.add(resource.name, callStarted=day, callEnded=day, created=day) for day in days]
+    bridge = start(poll_start="2026-01-03T00:00:00Z")
+    state = items.present(bridge.storage, resource.name)
+    poll(bridge, resource)
+    found = items.arrived_after(bridge.storage, resource.name, state, 100)
+    assert sorted(item[resource.id_field] for _, item in found) == sorted(added[2:])
+
+
 def limited(bridge: Bridge, scale: float = 0.05) -> Bridge:
     """With a budget as it is in earnest, in a part of its time."""
     budget = Budget(bridge.storage, "limited", terms=Terms(scale=scale))
@@ -482,7 +530,8 @@ def test_a_first_reading_goes_on_where_it_ended(pbx: Simulator, start: Callable[
     new = pbx.bulk("call_history", 2)
     assert seen(pbx, lambda: poll(start(), CALLS)) <= 5
     poll(bridge, CALLS)
-    assert arrived_ids(bridge.storage, CALLS.name) == [*old, *new]
+    assert stored_ids(bridge.storage, CALLS.name) == [*old, *new]
+    assert new_arrivals(bridge.storage, CALLS.name, old) == list(new)
 
 
 def test_a_first_reading_without_budget_goes_on_later_and_a_poll_says_so(
