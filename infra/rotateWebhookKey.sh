@@ -33,14 +33,19 @@ own_option() {
 start() {
   local new
   retry 5 "reading $vault" read_webhook_keys
-  if [[ $dry_run == yes || $current == "$previous" ]]; then
+  if [[ $dry_run == yes ]] || ! under_way; then
     new=$(new_key)
-    # Before anybody can learn of it, it opens the receivers.
+    # Before anybody can learn of it, it opens the receivers; and before one instance of the app gives it to the PBX,
+    # all of them take it.
     open_receivers "$current" "$new"
+    store_secret pbx-webhook-key-previous "$new"
+    retry 5 "having the app read its secrets" refresh_secrets
+    retry 20 "the health check" api GET /api/ops/status
+    store_secret pbx-webhook-key-previous "$current"
     store_secret pbx-webhook-key "$new"
-    current=$new
+    previous=$current current=$new
   fi
-  # Once more: what stopped, or deployed, between the two lines above may have taken it away.
+  # Once more: what stopped, or deployed, between the lines above may have taken it away.
   open_receivers "$current" "$previous"
   register
   if all_renewed; then
@@ -51,9 +56,22 @@ start() {
   say "Run infra/rotateWebhookKey.sh -g $group --finish tomorrow."
 }
 
+# under_way: whether the PBX is to use a new key. One that is the later of the two, but stands as the former, is a new
+# one that nobody uses yet: a run stopped there, and the next one makes another.
+under_way() {
+  [[ $current != "$previous" && ! $(updated pbx-webhook-key) < $(updated pbx-webhook-key-previous) ]]
+}
+
+# updated SECRET: when it was stored, in UTC, to the second.
+updated() {
+  az keyvault secret show --vault-name "$vault" --name "$1" --query attributes.updated --output tsv | cut -c 1-19
+}
+
 finish() {
   retry 5 "reading $vault" read_webhook_keys
   if [[ $dry_run == yes || $current != "$previous" ]]; then
+    [[ $dry_run == yes ]] || under_way ||
+      die "the rotation stopped before the PBX had the new key: run this without --finish"
     register
     all_renewed || die "the PBX still uses the old key for some events, so both stay: run this again in an hour"
     store_secret pbx-webhook-key-previous "$current"
@@ -71,10 +89,11 @@ register() {
 # all_renewed: whether every webhook that the app holds was made after the key was stored. Both times are UTC.
 all_renewed() {
   local stored made
-  stored=$(az keyvault secret show --vault-name "$vault" --name pbx-webhook-key --query attributes.updated --output tsv)
+  stored=$(updated pbx-webhook-key)
   [[ $dry_run == no ]] || return 0
-  made=$(tr -d '\n' <<<"$answer" | grep -o '"state": *"held"[^}]*' | sed -n 's/.*"created": *"\([^"]*\)".*/\1/p' | sort | sed -n 1p)
-  [[ -n $made && ! ${made:0:19} < ${stored:0:19} ]]
+  made=$(tr -d '\n' <<<"$answer" | grep -o '"state": *"held"[^}]*' |
+    sed -n 's/.*"created": *"\([^"]*\)".*/\1/p' | sort | sed -n 1p)
+  [[ -n $made && ! ${made:0:19} < $stored ]]
 }
 
 main() {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ ROTATION = (
     "/functions/OnVoicemailDeleted/keys/pbx-next?",
     "secret set --vault-name kv-pbx --name pbx-webhook-key --",
     "/refresh",
+    "/api/ops/status",
     "webhooks/sync",
     "attributes.updated",
     "secret set --vault-name kv-pbx --name pbx-webhook-key-previous",
@@ -45,6 +47,7 @@ REPORT = '"state":"held","host":"func-pbx.test","created":"'
 def bridge(bridge: Azure) -> Azure:
     """A deployed bridge, of which every type of resource is listed."""
     (bridge.state / "types").write_text("\n".join(TYPES) + "\n")
+    shutil.copy(bridge.state / "accepted", bridge.state / "accepted-before")
     return bridge
 
 
@@ -55,11 +58,11 @@ def deleted(azure: Azure) -> list[str]:
 
 
 def reachable(azure: Azure) -> bool:
-    """Whether every receiver opens for the key that the PBX sends."""
+    """Whether every receiver opens for the key that the PBX sends: its own keys, and what instances of the app take."""
     key, keys = (azure.state / "pbx").read_text(), azure.files("keys")
-    receivers = {name.split(".")[0] for name in keys if name.startswith("On")}
-    return receivers == set(RECEIVERS) and all(
-        key in (keys.get(f"{r}.pbx"), keys.get(f"{r}.pbx-next")) for r in receivers
+    taken = [(azure.state / name).read_text() for name in ("accepted", "accepted-before")]
+    return all(key in (keys.get(f"{r}.pbx"), keys.get(f"{r}.pbx-next")) for r in RECEIVERS) and all(
+        key in instance for instance in taken
     )
 
 
@@ -233,6 +236,20 @@ def test_deploying_during_a_rotation_leaves_both_keys_alone(bridge: Azure) -> No
     done = bridge.deploy()
     assert done.returncode == 0, done.stderr
     assert (bridge.files("secrets"), bridge.files("keys")) == before
+
+
+def test_a_new_key_that_nobody_uses_yet_is_replaced_by_another(bridge: Azure) -> None:
+    for name in ("pbx-webhook-key", "pbx-webhook-key-previous"):
+        os.utime(bridge.state / "secrets" / name, (1, 1))
+    old = bridge.files("secrets")["pbx-webhook-key"]
+    rotate(bridge, AZ_FAIL="/api/ops/status")
+    secrets = bridge.files("secrets")
+    unused = secrets["pbx-webhook-key-previous"]
+    assert secrets["pbx-webhook-key"] == old != unused
+    assert "without --finish" in rotate(bridge, "--finish").stderr
+    assert rotate(bridge).returncode == 0
+    assert rotate(bridge, "--finish").returncode == 0
+    assert receiver_keys(bridge).isdisjoint({old, unused})
 
 
 def test_the_report_that_a_rotation_reads_is_the_app_s_own() -> None:
