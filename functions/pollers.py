@@ -12,6 +12,7 @@ from shared.pbx.resources import RESOURCES
 from shared.polling.poll import poll
 from shared.polling.reconcile import reconcile
 from shared.polling.sweep import sweep
+from shared.storage.waiting import queue_waiting
 from shared.webhooks.registrations import keep
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ TIMERS: tuple[tuple[str, str, Callable[[Bridge], object]], ...] = (
     ("ReconcileEvents", "RECONCILE_SCHEDULE", reconcile),
     ("SyncWebhooks", "SYNC_WEBHOOKS_SCHEDULE", keep),
     ("WakeDrainers", "WAKE_DRAINERS_SCHEDULE", _wake),
+    ("QueueWaiting", "QUEUE_WAITING_SCHEDULE", lambda bridge: queue_waiting(bridge.storage)),
 )
 
 

@@ -247,6 +247,7 @@ var defaultSchedules = {
   RECONCILE_SCHEDULE: '40 * * * * *'
   SWEEP_SCHEDULE: '45 20 * * * *'
   SYNC_WEBHOOKS_SCHEDULE: '20 10 * * * *'
+  QUEUE_WAITING_SCHEDULE: '55 * * * * *'
   WAKE_DRAINERS_SCHEDULE: '50 * * * * *'
 }
 

@@ -10,7 +10,9 @@ from shared.events.table import Event, event_id, event_named
 from shared.json_bodies import LONGEST_BODY, parse_body
 from shared.storage.account import reaching_storage
 from shared.storage.dead_letters import dead_letter_refused
+from shared.storage.deadline import within
 from shared.storage.messages import send
+from shared.storage.waiting import send_or_keep
 from shared.times import iso, now, parse_time
 
 if TYPE_CHECKING:
@@ -22,15 +24,18 @@ if TYPE_CHECKING:
     from shared.storage.account import Storage
 
 QUEUE = "events"
+# Whoever sends waits for an answer; a refusal is kept first.
+_REFUSAL_SECONDS = 3.5
 _TRIES = 5
 
 
 def accept(storage: Storage, settings: Settings, event: Event, body: bytes) -> str:
     """
-    Take one webhook's body; returns the event's id once the event is durably queued.
+    Take one webhook's body; returns the event's id once the event is durably queued, or kept until it can be.
 
     Raises TooLarge over 64 KiB, NotJson, or Invalid with the fields' paths, after the body was kept as a dead
-    letter, and StorageUnavailable when nothing could be kept: then the PBX has to send it again.
+    letter, and StorageUnavailable when nothing could be kept: then the PBX has to send it again. Answers within five
+    seconds, however storage fails.
     """
     with reaching_storage():
         try:
@@ -39,10 +44,13 @@ def accept(storage: Storage, settings: Settings, event: Event, body: bytes) -> s
             envelope, data = check_envelope(event, parse_body(body))
         except Refused as refusal:
             reason = f"{refusal.title}: {refusal}" if isinstance(refusal, Invalid) else refusal.title
-            dead_letter_refused(storage, event.name, reason, body)
+            with within(_REFUSAL_SECONDS):
+                dead_letter_refused(storage, event.name, reason, body)
             raise
         checked = {"type": event, "data": data, "envelope": envelope, "origin": "webhook", "received": now()}
-        return _queue(storage, settings, None, **checked)
+        received = _event(storage, settings, None, **checked)
+        send_or_keep(storage, QUEUE, received.message(), name=received.id)
+        return received.id
 
 
 def submit(
@@ -64,16 +72,16 @@ def submit(
     value = {"type": "Event", "eventType": row.name, "version": "v1", "data": dict(data)}
     envelope, checked = check_envelope(row, value)
     fields = {"type": row, "data": checked, "envelope": envelope, "origin": origin, "received": received or now()}
-    return _queue(storage, settings, occurrence, **fields)
+    ours = _event(storage, settings, occurrence, **fields)
+    send(storage, QUEUE, ours.message(), name=ours.id)
+    return ours.id
 
 
-def _queue(storage: Storage, settings: Settings, occurrence: str | None, **fields: Any) -> str:
+def _event(storage: Storage, settings: Settings, occurrence: str | None, **fields: Any) -> ReceivedEvent:
     region, kind, data = settings.default_region, fields["type"], fields["data"]
     if occurrence is None:
         occurrence = _occurrence(storage, kind, data, region, fields["received"]) if kind.window else ""
-    event = ReceivedEvent(id=event_id(kind, data, region, occurrence), **fields)
-    send(storage, QUEUE, event.message(), name=event.id)
-    return event.id
+    return ReceivedEvent(id=event_id(kind, data, region, occurrence), **fields)
 
 
 def _occurrence(storage: Storage, event: Event, data: Data, region: str, received: datetime) -> str:

@@ -9,6 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import StorageUnavailable
+from shared.storage import deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,7 +100,8 @@ def _transport(session: requests.Session, create: Callable[[], Any] | None, read
 
     class Creating(RequestsTransport):  # type: ignore[misc]
         def send(self, request: Any, **options: Any) -> Any:
-            response = super().send(request, **options)
+            with deadline.bounded(options, _CONNECT_SECONDS, read_seconds):
+                response = super().send(request, **options)
             if create is None or response.status_code != 404 or not _says_missing(response):
                 return response
             try:
