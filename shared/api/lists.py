@@ -56,9 +56,9 @@ def list_items(bridge: Bridge, row: Operation, given: Given, base: str) -> Page:
     | The query has | The answer holds |
     |---|---|
     | none of these | `limit` items (50) after `offset`, newest first |
-    | `initial_…` | the `limit` (1,000) smallest ids above it, newest first: the first one of an answer asks for the rest |
+    | `initial_…` | the `limit` (1,000) smallest ids above it, newest first: the first one asks for the rest |
     | `state` | what arrived after it, in that order: up to `limit` (1,000) items; none where it is empty or `now` |
-    | `triggerState` | the next arrival, by the polling contract of Logic Apps: `base` is what its `Location` begins with |
+    | `triggerState` | the next arrival, by Logic Apps' polling contract: `base` is what its `Location` begins with |
 
     All but the last have the state to ask by next beside `data`. Raises Invalid, or StorageUnavailable.
     """
@@ -119,19 +119,20 @@ def _state(given: Given, name: str) -> str | None:
     return None if text in ("", "now") else text
 
 
-def _arrivals(bridge: Bridge, resource: Resource, values: Mapping[str, Any], state: str) -> tuple[list[Item], str]:
+def _arrivals(bridge: Bridge, resource: Resource, values: Mapping[str, Any], after: str) -> tuple[list[Item], str]:
     """What arrived after a state and fits, oldest first, and the state after the last one that was looked at."""
     passes, limit, found = tests(resource, values), values.get("limit", LARGEST_LIMIT), list[Item]()
     for _ in range(_MOST_LOOKED_AT // _PAGE):
-        arrivals = items.arrived_after(bridge.storage, resource.name, state, _PAGE)
+        arrivals = items.arrived_after(bridge.storage, resource.name, after, _PAGE)
         for state, item in arrivals:
+            after = state
             if all(test(bridge, item) for test in passes):
                 found.append(item)
             if len(found) == limit:
-                return found, state
+                return found, after
         if len(arrivals) < _PAGE:
             break
-    return found, state
+    return found, after
 
 
 @dataclass(frozen=True, slots=True)
