@@ -111,6 +111,21 @@ delete_resources() {
   done
 }
 
+# What belongs to a group and is no resource of it. The role is used for as long as the media stay.
+delete_rules() {
+  local id
+  for id in $(az consumption budget list --resource-group "$group" --output tsv \
+    --query "[?starts_with(name, 'budget-$name-')].name"); do
+    az consumption budget delete --budget-name "$id" --resource-group "$group" --output none
+  done
+  [[ $delete_media == yes ]] || return 0
+  for id in $(az role definition list --resource-group "$group" --custom-role-only true --output tsv \
+    --query "[?starts_with(roleName, 'PBX bridge audio $name-')].name"); do
+    az role definition delete --name "$id" --resource-group "$group" --custom-role-only true --output none ||
+      say "The role PBX bridge audio $name is left: delete it in the portal (Access control, Roles)"
+  done
+}
+
 main() {
   read_arguments "$@"
   check_tools
@@ -119,6 +134,7 @@ main() {
   confirm
   delete_webhooks
   delete_resources
+  delete_rules
   say "Gone. The vault can be recovered for 90 days; infra/deploy.sh does so by itself."
   [[ $delete_media == yes ]] || say "Kept: ${data_storage:-the data account}"
 }

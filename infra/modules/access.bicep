@@ -188,6 +188,8 @@ resource vault_roleAssignment 'Microsoft.Authorization/roleAssignments@2022-04-0
   name: guid(vault.id, deployerPrincipalId, roles['Key Vault Secrets Officer'])
   scope: vault
   properties: {
+    // deploy.sh ends the roles of former deployers, and knows them by this.
+    description: 'Deploys the bridge'
     principalId: deployerPrincipalId
     principalType: deployerPrincipalType
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles['Key Vault Secrets Officer'])

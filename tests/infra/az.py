@@ -66,6 +66,8 @@ def recorded(folder: Path) -> Iterator[tuple[str, ...]]:
     ]
     (azure.state / "deleted-vault").write_text(f"kv-pbx\t{vault}\n")
     (azure.state / "former-roles").write_text(f"{vault}/providers/Microsoft.Authorization/roleAssignments/1\n")
+    (azure.state / "budgets").write_text("budget-pbx-1\n")
+    (azure.state / "roles").write_text("role-1\n")
     runs.append(azure.deploy())
     runs.append(azure.run("destroy.sh", "-g", "rg", "--yes", "--delete-media"))
     for run in runs:

@@ -39,16 +39,8 @@ _EVENTS = """EVENTS: tuple[Event, ...] = (
     ),
 )
 """
-# Such as the template has them, or is to have.
-_PARAMETERS = "".join(
-    f"param {line}\n"
-    for line in (
-        "webhooksReady bool = true",
-        "closeDataAccount bool = true",
-        "recordingPolicyLocked bool = false",
-        "retentionMonths int = 0",
-    )
-)
+# Such as the template may have.
+_PARAMETERS = "param retentionMonths int = 0\n"
 _LEFT_OUT = ("local.settings.json", "tests/test_events.py", "shared/__pycache__/events.pyc", "dev/host.py")
 
 

@@ -519,6 +519,12 @@ def test_former_deployers_lose_the_vault(bridge: Azure) -> None:
     assert [call for call in bridge.calls() if f"--method delete --url {former}" in call]
 
 
+def test_the_template_says_whose_role_ends() -> None:
+    described = re.search(r"description=='([^']+)'", (INFRA / "deploy.sh").read_text())
+    assert described is not None
+    assert f"description: '{described[1]}'" in (INFRA / "modules" / "access.bicep").read_text()
+
+
 def test_nobody_runs_unwatched_by_accident(azure: Azure) -> None:
     file = azure.project / "infra" / "main.bicepparam"
     watched = file.read_text()

@@ -99,6 +99,15 @@ def test_media_go_when_told(bridge: Azure) -> None:
     assert any("userAssignedIdentities" in name for name in deleted(bridge))
 
 
+@pytest.mark.parametrize(("arguments", "role"), [((), True), (("--delete-media",), False)])
+def test_the_budget_goes_and_the_role_with_the_media(bridge: Azure, arguments: tuple[str, ...], role: bool) -> None:
+    (bridge.state / "budgets").write_text("budget-pbx-1\n")
+    (bridge.state / "roles").write_text("role-1\n")
+    assert bridge.run("destroy.sh", "-g", "rg", "--yes", *arguments).returncode == 0
+    assert not (bridge.state / "budgets").exists()
+    assert (bridge.state / "roles").exists() == role
+
+
 def test_nothing_is_deleted_while_webhooks_are_left_at_the_pbx(bridge: Azure) -> None:
     failed = bridge.run("destroy.sh", "-g", "rg", "--yes", AZ_FAIL="api/ops/webhooks")
     assert "--skip-webhooks" in failed.stderr
