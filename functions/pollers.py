@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from shared.pbx.resources import RESOURCES
 from shared.polling.poll import poll
 from shared.polling.reconcile import reconcile
 from shared.polling.sweep import sweep
+from shared.settings import SETTINGS
 from shared.storage.waiting import queue_waiting
 from shared.webhooks.registrations import keep
 
@@ -41,11 +43,27 @@ TIMERS: tuple[tuple[str, str, Callable[[Bridge], object]], ...] = (
 
 # These run when the app starts, too: its address or key may have changed meanwhile.
 _AT_START = ("SyncWebhooks",)
+_DEFAULTS = {row.name: row.default or "" for row in SETTINGS if row.read_by_host}
+
+
+def runs_often(schedule: str) -> bool:
+    """
+    Whether an NCRONTAB schedule runs several times an hour, all the time.
+
+    Such a timer does without the host's schedule monitor, whose state costs some writes a run: a run that was missed is
+    made up by the next one, minutes later, from its checkpoint.
+    """
+    _, minute, *later = schedule.split()
+    return later == ["*"] * 4 and (minute == "*" or "/" in minute)
 
 
 def _register(name: str, schedule: str, work: Callable[[Bridge], object]) -> None:
+    text = os.environ.get(schedule, "").strip() or _DEFAULTS[schedule]
+
     @blueprint.function_name(name)
-    @blueprint.timer_trigger("timer", schedule=f"%{schedule}%", run_on_startup=name in _AT_START)
+    @blueprint.timer_trigger(
+        "timer", schedule=f"%{schedule}%", run_on_startup=name in _AT_START, use_monitor=not runs_often(text)
+    )
     def run(timer: func.TimerRequest) -> None:
         work(bridge())
 

@@ -247,8 +247,8 @@ var defaultSchedules = {
   RECONCILE_SCHEDULE: '40 * * * * *'
   SWEEP_SCHEDULE: '45 20 * * * *'
   SYNC_WEBHOOKS_SCHEDULE: '20 10 * * * *'
-  QUEUE_WAITING_SCHEDULE: '55 * * * * *'
-  WAKE_DRAINERS_SCHEDULE: '50 * * * * *'
+  QUEUE_WAITING_SCHEDULE: '55 0/2 * * * *'
+  WAKE_DRAINERS_SCHEDULE: '50 2/5 * * * *'
 }
 
 var bridgeSettings = {

@@ -139,8 +139,8 @@ SETTINGS: tuple[Setting, ...] = (
     _schedule("SWEEP_SCHEDULE", "45 20 * * * *", "compare a day of the PBX's lists with ours"),
     _schedule("RECONCILE_SCHEDULE", "40 * * * * *", "make good webhooks that never came"),
     _schedule("SYNC_WEBHOOKS_SCHEDULE", "20 10 * * * *", "keep our webhooks registered"),
-    _schedule("QUEUE_WAITING_SCHEDULE", "55 * * * * *", "queue what came while the queue was out of reach"),
-    _schedule("WAKE_DRAINERS_SCHEDULE", "50 * * * * *", "look for deliveries whose message got lost"),
+    _schedule("QUEUE_WAITING_SCHEDULE", "55 0/2 * * * *", "queue what came while the queue was out of reach"),
+    _schedule("WAKE_DRAINERS_SCHEDULE", "50 2/5 * * * *", "look for deliveries whose message got lost"),
 )
 
 

@@ -6,6 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from functions.pollers import TIMERS, runs_often
 from tests.infra.template import EVERYTHING, INFRA, built, snapshot
 
 if TYPE_CHECKING:
@@ -15,7 +16,8 @@ PAGE = INFRA.parent / "docs" / "deploy.md"
 _BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 
 DAYS = 30
-CALLS_A_DAY = (1_000, 10_000, 100_000)
+CALLS_A_DAY = (0, 1_000, 10_000, 100_000)
+MEMORY_MB = (512, 2048, 4096)
 # What is assumed of a bridge.
 ASSUMED = {
     "events a call": 4,
@@ -27,9 +29,11 @@ ASSUMED = {
     "table and queue operations an audio file or a delivery": 5,
     "table operations a timer run (its checkpoint, its calls to the PBX)": 2,
     "blob operations an audio file": 4,
-    "blob operations a timer run (its lock and its state)": 4,
+    "other blob operations a timer run (its lock)": 2,
+    "blob writes of a timer with a schedule monitor, a run (its state)": 2,
     "queues that idle instances look at, once in two seconds each": 6,
     "kilobytes of logs an execution (a request, and the host's lines about it)": 4,
+    "kilobytes of access log a blob operation on audio": 1,
 }
 # List prices in US dollars, pay as you go, western Europe, locally redundant storage.
 PRICES = {
@@ -38,10 +42,12 @@ PRICES = {
     "ten thousand table operations": 0.00036,
     "ten thousand queue operations": 0.004,
     "ten thousand blob writes": 0.054,
+    "ten thousand other blob operations": 0.0043,
     "a gigabyte of audio a month, hot, for its first 30 days": 0.0196,
     "a gigabyte of audio a month, cool, from then on": 0.01,
     "a gigabyte of logs, after 5": 2.76,
     "an alert rule a month": 1.50,
+    "a million GB-seconds of an always-ready instance": 4.00,
 }
 
 
@@ -70,25 +76,27 @@ def _bicep(value: Any) -> str:
 
 
 def _runs_a_day(schedule: str) -> int:
-    minute = schedule.split()[1]
-    if minute == "*":
-        return 24 * 60
-    step = re.fullmatch(r"\d+/(\d+)", minute)
-    return 24 * 60 // int(step[1]) if step else 24
+    minute, hour = schedule.split()[1:3]
+    step = re.fullmatch(r"\*|\d+/(\d+)", minute)
+    an_hour = 60 // int(step[1] or 1) if step else 1
+    return an_hour * (24 if hour == "*" else 1)
 
 
-def _schedules() -> list[str]:
+def timer_runs(*, monitored: bool | None = None) -> int:
+    """Runs of all timers in a month, or of those with or without a schedule monitor."""
     settings = snapshot(INFRA / "main.bicepparam").settings()
-    return [value for name, value in settings.items() if name.endswith("_SCHEDULE")]
+    schedules = {schedule: settings[schedule] for _, schedule, _ in TIMERS}
+    counted = [text for text in schedules.values() if monitored in (None, not runs_often(text))]
+    return sum(map(_runs_a_day, counted)) * DAYS
 
 
-def timer_runs() -> int:
-    """Runs of all timers in a month."""
-    return sum(_runs_a_day(text) for text in _schedules()) * DAYS
+def _memory() -> float:
+    app = snapshot(INFRA / "main.bicepparam").one("Microsoft.Web/sites")["properties"]
+    return float(app["functionAppConfig"]["scaleAndConcurrency"]["instanceMemoryMB"]) / 1024
 
 
 def _figures(calls: int) -> dict[str, float]:
-    hours, memory = ASSUMED["busy hours a day, calls spread evenly over them"], 2
+    hours = ASSUMED["busy hours a day, calls spread evenly over them"]
     events, audio, sent = (calls * ASSUMED[name] for name in [*list(ASSUMED)[:2], "deliveries to subscribers a call"])
     files = audio * DAYS
     # HTTP, processing, copying and delivering run on instances of their own. One that works is paid for by the
@@ -101,43 +109,63 @@ def _figures(calls: int) -> dict[str, float]:
     entities = (events * ASSUMED["table and queue operations an event"] + other) * DAYS
     tables = timer_runs() * ASSUMED["table operations a timer run (its checkpoint, its calls to the PBX)"]
     blobs = files * ASSUMED["blob operations an audio file"]
-    blobs += timer_runs() * ASSUMED["blob operations a timer run (its lock and its state)"]
+    state = ASSUMED["blob writes of a timer with a schedule monitor, a run (its state)"]
     gigabytes = audio * ASSUMED["megabytes an audio file"] / 1000
+    logs = executions * ASSUMED["kilobytes of logs an execution (a request, and the host's lines about it)"]
     return {
         "executions": executions,
-        "gb_seconds": (seconds * DAYS + timer_runs()) * memory,
+        "gb_seconds": (seconds * DAYS + timer_runs()) * _memory(),
         "entities": entities / 2 + tables,
         "messages": entities / 2 + idle * DAYS,
-        "blobs": blobs,
+        "blobs": blobs + timer_runs(monitored=True) * state,
+        "locks": timer_runs() * ASSUMED["other blob operations a timer run (its lock)"],
         "hot": gigabytes * 30,
         "cool": gigabytes * 335,
-        "logs": executions * ASSUMED["kilobytes of logs an execution (a request, and the host's lines about it)"] / 1e6,
+        "logs": (logs + blobs * ASSUMED["kilobytes of access log a blob operation on audio"]) / 1e6,
     }
 
 
 def _dollars(figures: dict[str, float]) -> dict[str, float]:
-    price = list(PRICES.values())
-    alerts = len(snapshot(EVERYTHING).of("Microsoft.Insights/scheduledQueryRules"))
     return {
-        "compute": max(figures["executions"] - 250_000, 0) / 1e6 * price[0]
-        + max(figures["gb_seconds"] - 100_000, 0) / 1e6 * price[1],
-        "operations": figures["entities"] / 1e4 * price[2]
-        + figures["messages"] / 1e4 * price[3]
-        + figures["blobs"] / 1e4 * price[4],
-        "audio": figures["hot"] * price[5] + figures["cool"] * price[6],
-        "logs": max(figures["logs"] - 5, 0) * price[7] + alerts * price[8],
+        "compute": max(figures["executions"] - 250_000, 0) / 1e6 * PRICES["a million executions, after 250,000"]
+        + max(figures["gb_seconds"] - 100_000, 0) / 1e6 * PRICES["a million GB-seconds, after 100,000"],
+        "operations": figures["entities"] / 1e4 * PRICES["ten thousand table operations"]
+        + figures["messages"] / 1e4 * PRICES["ten thousand queue operations"]
+        + figures["blobs"] / 1e4 * PRICES["ten thousand blob writes"]
+        + figures["locks"] / 1e4 * PRICES["ten thousand other blob operations"],
+        "audio": figures["hot"] * PRICES["a gigabyte of audio a month, hot, for its first 30 days"]
+        + figures["cool"] * PRICES["a gigabyte of audio a month, cool, from then on"],
+        "logs": max(figures["logs"] - 5, 0) * PRICES["a gigabyte of logs, after 5"],
     }
+
+
+def idle_dollars() -> float:
+    """What a bridge costs a month to which nobody rings."""
+    return sum(_dollars(_figures(0)).values())
+
+
+def extras() -> Iterator[str]:
+    """What one may add, and what it costs a month."""
+    rules = len(snapshot(EVERYTHING).of("Microsoft.Insights/scheduledQueryRules"))
+    yield _row("Added", "$ a month")
+    yield "|---|---:|"
+    yield _row(f"{rules} alert rules (`alertEmail`)", f"{rules * PRICES['an alert rule a month']:,.2f}")
+    price = PRICES["a million GB-seconds of an always-ready instance"]
+    for memory in MEMORY_MB:
+        cost = memory / 1024 * DAYS * 24 * 3600 / 1e6 * price
+        yield _row(f"{memory:,} MB always ready, while idle (`alwaysReadyInstanceCount`)", f"{cost:,.2f}")
+    yield _row("The network: gateway, address, three endpoints (`deployNetwork`)", "60")
 
 
 def costs() -> Iterator[str]:
     """What a month costs, worked out from the two tables above."""
-    yield _row("Calls a day", *(f"{calls:,}" for calls in CALLS_A_DAY))
+    yield _row("Calls a day", *(f"{calls:,}" if calls else "idle" for calls in CALLS_A_DAY))
     yield "|---|" + "---:|" * len(CALLS_A_DAY)
     figures = [_figures(calls) for calls in CALLS_A_DAY]
     for title, names in (
         ("Executions a month", ("executions",)),
         ("GB-seconds a month", ("gb_seconds",)),
-        ("Storage operations a month", ("entities", "messages", "blobs")),
+        ("Storage operations a month", ("entities", "messages", "blobs", "locks")),
         ("Audio kept after a year, GB", ("hot", "cool")),
     ):
         yield _row(title, *(f"{sum(column[name] for name in names):,.0f}" for column in figures))
@@ -147,10 +175,10 @@ def costs() -> Iterator[str]:
         ("Executions and memory", "compute"),
         ("Storage operations", "operations"),
         ("Audio of one year", "audio"),
-        ("Logs and alerts", "logs"),
+        ("Logs", "logs"),
     ):
         yield _row(f"{title}, $ a month", *(f"{column[name]:,.2f}" for column in dollars))
-    yield _row("**All, $ a month**", *(f"**{sum(column.values()):,.0f}**" for column in dollars))
+    yield _row("**All, $ a month**", *(f"**{sum(column.values()):,.2f}**" for column in dollars))
 
 
 def assumed() -> Iterator[str]:
@@ -172,6 +200,7 @@ BLOCKS: dict[str, Callable[[], Iterator[str]]] = {
     "assumed": assumed,
     "prices": prices,
     "costs": costs,
+    "extras": extras,
 }
 
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.infra.docs import BLOCKS, PAGE, rendered
+from tests.infra.docs import BLOCKS, PAGE, idle_dollars, rendered
 from tests.infra.template import INFRA, built
 
 
@@ -76,3 +76,7 @@ def test_parameters_in_the_page_exist() -> None:
     params = built(INFRA / "main.bicep")["parameters"]
     for name in re.findall(r"^param (\w+)", PAGE.read_text(), re.MULTILINE):
         assert name in params
+
+
+def test_an_idle_bridge_costs_less_than_a_dollar() -> None:
+    assert 0 < idle_dollars() < 1
