@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from shared.identifiers import LARGEST_ID
 from shared.once import once
-from shared.storage.rows import LARGEST_ID
+from shared.storage import rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,16 +52,12 @@ class Heads:
 
     def read(self, resource: str) -> Head:
         """The head as it is now; an empty one where nothing was stored yet."""
-        from azure.core.exceptions import ResourceNotFoundError
-
         began = self._clock()
-        try:
-            row = self._storage.table(TABLE).get_entity(resource, HEAD)
-        except ResourceNotFoundError:
-            head = Head(newest={})
-        else:
+        row = rows.get(self._storage.table(TABLE), resource, HEAD)
+        head = Head(newest={})
+        if row is not None:
             numbers = {name: row[name].value for name in ("sequence", "count", "smallest", "largest")}
-            head = Head(etag=row.metadata["etag"], newest=_unpack(row["newest"]), floor=int(row["floor"]), **numbers)
+            head = Head(etag=row.etag, newest=_unpack(row["newest"]), floor=int(row["floor"]), **numbers)
         self._keep(resource, began, head)
         return head
 
@@ -70,7 +67,7 @@ class Heads:
         return head if head and self._clock() < as_of + STALE_SECONDS else self.read(resource)
 
     def written(self, resource: str, head: Head) -> None:
-        """Tell what this process has just made of a head."""
+        """Note what this process has just made of a head."""
         self._keep(resource, self._clock(), head)
 
     def _keep(self, resource: str, as_of: float, head: Head) -> None:

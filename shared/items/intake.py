@@ -124,11 +124,9 @@ class Intake:
         operations: list[Any] = [self._operation(row, moment) for row in rows]
         arrived = sorted(row.id for row in rows if row.arrives and not row.baseline)
         if arrived:
-            operations.append(("create", self._mark(f"{ARRIVAL}{after.sequence:020d}", arrived)))
+            operations.append(("create", _mark(self._resource, f"{ARRIVAL}{after.sequence:020d}", arrived)))
         if arrived and due:
-            stamp = int(due.timestamp() * MICROSECONDS_PER_SECOND)
-            mark = self._mark(f"{PENDING}{stamp:020d}-{uuid4().hex[:8]}", arrived)
-            operations.append(("create", mark | {"backfill": backfill}))
+            operations.append(("create", _pending(self._resource, arrived, due, backfill)))
         entity: dict[str, Any] = {"PartitionKey": self._resource, "RowKey": HEAD}
         # One above the largest id does not fit a number's column.
         entity["floor"] = str(after.floor)
@@ -146,18 +144,18 @@ class Intake:
         self.head = replace(after, etag=answers[-1]["etag"])
         heads(self._storage).written(self._resource, self.head)
 
-    def see(self, ids: Sequence[int], moment: datetime) -> None:
-        """Note that items were seen again."""
+    def note(self, changes: Mapping[int, Mapping[str, Any]]) -> None:
+        """Set columns of stored rows that say nothing of their items' content, such as since when one is missing."""
         from azure.data.tables import UpdateMode
 
-        for start in range(0, len(ids), _IN_BATCH):
-            chosen = ids[start : start + _IN_BATCH]
-            rows = [{"PartitionKey": self._resource, "RowKey": row_key(one), "lastSeen": moment} for one in chosen]
-            operations = [("update", row, {"mode": UpdateMode.MERGE}) for row in rows]
+        rows = [
+            {"PartitionKey": self._resource, "RowKey": row_key(number), **columns}
+            for number, columns in changes.items()
+        ]
+        for start in range(0, len(rows), _IN_BATCH):
+            batch = rows[start : start + _IN_BATCH]
+            operations = [("update", row, {"mode": UpdateMode.MERGE}) for row in batch]
             self._storage.table(TABLE).submit_transaction(operations)
-
-    def _mark(self, key: str, ids: Iterable[int]) -> dict[str, Any]:
-        return {"PartitionKey": self._resource, "RowKey": key, "ids": json.dumps(list(ids))}
 
     def _operation(self, row: Row, moment: datetime) -> Any:
         from azure.data.tables import UpdateMode
@@ -166,7 +164,7 @@ class Intake:
         entity |= {"lastSeen": moment, "revision": row.revision} | self._content(row)
         if row.before is None:
             return "create", entity | {"firstSeen": moment}
-        return "update", entity | {"removed": row.removed}, {"mode": UpdateMode.MERGE}
+        return "update", entity | {"removed": row.removed, "missed": 0}, {"mode": UpdateMode.MERGE}
 
     def _content(self, row: Row) -> dict[str, Any]:
         """The item in a column that holds it; those of before are emptied."""
@@ -188,6 +186,22 @@ class Intake:
             return "create", entity
         guard = {"etag": self.head.etag, "match_condition": MatchConditions.IfNotModified}
         return "update", entity, {"mode": UpdateMode.MERGE, **guard}
+
+
+def mark_pending(
+    storage: Storage, resource: str, ids: Sequence[int], due: datetime, *, backfill: bool, since: str
+) -> None:
+    """Have items reconciled again then; `since` is when that was first tried."""
+    storage.table(TABLE).create_entity(_pending(resource, ids, due, backfill) | {"since": since})
+
+
+def _pending(resource: str, ids: Iterable[int], due: datetime, backfill: bool) -> dict[str, Any]:
+    stamp = int(due.timestamp() * MICROSECONDS_PER_SECOND)
+    return _mark(resource, f"{PENDING}{stamp:020d}-{uuid4().hex[:8]}", ids) | {"backfill": backfill}
+
+
+def _mark(resource: str, key: str, ids: Iterable[int]) -> dict[str, Any]:
+    return {"PartitionKey": resource, "RowKey": key, "ids": json.dumps(list(ids))}
 
 
 def batches(rows: Iterable[Row]) -> Iterator[list[Row]]:

@@ -9,14 +9,17 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from shared.identifiers import LARGEST_ID
 from shared.items.head import TABLE, heads
 from shared.json_bodies import encode
+from shared.storage import rows
 from shared.storage.messages import get_payload
-from shared.storage.rows import LARGEST_ID, row_key
+from shared.storage.rows import row_key
 from shared.times import iso, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
+    from datetime import datetime
 
     from shared.items.head import Head
     from shared.storage.account import Storage
@@ -29,6 +32,7 @@ _PAGE = 1000
 # Rows of a window that are read before it is taken to be too wide.
 _TOO_MANY = 4 * _PAGE
 _FEW = 3
+_KNOWN = ("hash", "revision", "removed", "lastSeen", "missed", "missing", "asked")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:")
 _ADDRESS = re.compile(r"(?:https?:/)?/\S*\?\S+", re.IGNORECASE)
 # Parameters that sign an address, or say until when it works: another value leads to the same thing.
@@ -44,12 +48,20 @@ Item = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Known:
-    """What a stored row says of its item: content hash, changes so far, whether it is gone, and when it was seen."""
+    """
+    What a stored row says of its item: content hash, changes so far, whether it is gone, and when it was seen.
+
+    `missed` counts the listings in a row that lacked it, from `missing` on; `asked` is when the PBX, asked for it by
+    id meanwhile, did not say that it is gone.
+    """
 
     hash: str
     revision: int = 0
     removed: bool = False
     seen: str = ""
+    missed: int = 0
+    missing: datetime | None = None
+    asked: datetime | None = None
 
 
 def canonical(value: Any) -> Any:
@@ -89,19 +101,14 @@ def item_text(item: Mapping[str, Any]) -> str:
 
 def get(storage: Storage, resource: str, item_id: int) -> Item | None:
     """The item as the PBX sent it last, or None where it is unknown or gone."""
-    from azure.core.exceptions import ResourceNotFoundError
-
-    try:
-        row = storage.table(TABLE).get_entity(resource, row_key(item_id))
-    except ResourceNotFoundError:
-        return None
-    return None if row.get("removed") else _item(storage, row)
+    row = rows.get(storage.table(TABLE), resource, row_key(item_id))
+    return None if row is None or row.get("removed") else _item(storage, row)
 
 
 def stored(storage: Storage, resource: str, item_id: int) -> Item | None:
     """The item as it was seen last, also when it is gone."""
-    rows = dict(_rows(storage, resource, item_id, item_id + 1, ()))
-    return _item(storage, rows[item_id]) if rows else None
+    row = rows.get(storage.table(TABLE), resource, row_key(item_id))
+    return None if row is None else _item(storage, row)
 
 
 def known(storage: Storage, resource: str, ids: Collection[int] | None = None) -> dict[int, Known]:
@@ -109,18 +116,22 @@ def known(storage: Storage, resource: str, ids: Collection[int] | None = None) -
     if ids is not None and not ids:
         return {}
     low, high = (0, LARGEST_ID) if ids is None else (min(ids), max(ids))
-    found = _rows(storage, resource, low, high + 1, ("hash", "revision", "removed", "lastSeen"))
+    found = _rows(storage, resource, low, high + 1, _KNOWN)
     wanted = None if ids is None else set(ids)
     return {number: _known(row) for number, row in found if wanted is None or number in wanted}
 
 
 def _known(row: Mapping[str, Any]) -> Known:
-    seen = row.get("lastSeen")
+    seen, missed, asked = row.get("lastSeen"), row.get("missed", 0), row.get("asked")
+    missing = row.get("missing") if missed else None
     return Known(
         hash=row["hash"],
         revision=row.get("revision", 0),
         removed=bool(row.get("removed")),
         seen=iso(seen) if seen else "",
+        missed=missed,
+        missing=missing,
+        asked=asked if missing and asked and asked >= missing else None,
     )
 
 
@@ -147,13 +158,13 @@ def _downwards(storage: Storage, resource: str, span: range, limit: int, start: 
     width = max(1, 2 * (start.largest - start.smallest + 1) * max(limit, 1) // max(start.count, 1))
     while len(found) < limit and top > bottom:
         low = max(bottom, top - width)
-        rows = []
+        pairs = []
         for pair in _rows(storage, resource, low, top, ()):
-            rows.append(pair)
-            if len(rows) > _TOO_MANY + limit and width > 1:
+            pairs.append(pair)
+            if len(pairs) > _TOO_MANY + limit and width > 1:
                 break
         else:
-            live = [row for _, row in reversed(rows) if not row.get("removed")]
+            live = [row for _, row in reversed(pairs) if not row.get("removed")]
             found += [_item(storage, row) for row in live[: limit - len(found)]]
             top, width = low, width * 4
             continue
@@ -206,8 +217,8 @@ def _several(storage: Storage, resource: str, ids: Collection[int]) -> dict[int,
     if len(ids) <= _FEW:
         found = ((number, get(storage, resource, number)) for number in ids)
         return {number: item for number, item in found if item is not None}
-    rows = _rows(storage, resource, min(ids), max(ids) + 1, ())
-    return {number: _item(storage, row) for number, row in rows if number in ids and not row.get("removed")}
+    found_rows = _rows(storage, resource, min(ids), max(ids) + 1, ())
+    return {number: _item(storage, row) for number, row in found_rows if number in ids and not row.get("removed")}
 
 
 def _rows(

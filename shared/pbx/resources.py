@@ -18,7 +18,8 @@ class Resource:
     A row: the resource's name in the PBX's paths, its two operations, and what identifies an item.
 
     `noun` begins the names of its events. `editable` items change and go, so that a full listing compares them; the
-    others stay as they are once they have happened.
+    others stay as they are once they have happened. `withdrawn` is the event that the PBX sends when one of them is
+    deleted.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Resource:
     id_field: str
     id_parameter: str
     editable: bool = False
+    withdrawn: str | None = None
 
     @property
     def dated(self) -> bool:
@@ -110,6 +112,7 @@ RESOURCES: tuple[Resource, ...] = (
         read_operation="GetVoicemailByID",
         id_field="voicemailID",
         id_parameter="voicemail_id",
+        withdrawn="VoicemailDeleted",
     ),
     Resource(
         name="voip_endpoints",

@@ -1,25 +1,29 @@
-"""Table `checkpoints`: how far each resource has been read, one row a resource, changed under an ETag only."""
+"""Table `checkpoints`: how far each resource has been read, one row for each list that is polled."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import Conflict
+from shared.storage import rows
 from shared.times import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
     from shared.storage.account import Storage
 
 TABLE = "checkpoints"
+FORBIDDEN = (
+    "the PBX answers 403 to everything. In its panel, under Integration, check the key's list of IP addresses (this "
+    "app's outbound addresses may have changed), the key itself, and the API methods that it may use; polling goes on "
+    "by itself within minutes once it is allowed"
+)
 PARTITION = "checkpoint"
-_TRIES = 20
 # 64-bit columns; everything else is text, a moment, or a small number.
-_LONG = ("cursor", "items")
+_LONG = ("cursor", "items", "sequence")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,97 +31,91 @@ class Checkpoint:
     """
     How far a resource has been read.
 
-    `started` is False until the first reading of the whole list is complete; `offset` is how far that has come.
-    `begin` is the moment from which items are handed on, None for all of them. `cursor` is the largest id that
-    every smaller listed one has been stored with, `items` how many are stored, `digest` the last whole listing of
-    what can be edited. `lag` is in seconds, from the newest item's own time to its storing. While `paused_until`
-    lies ahead the PBX is not asked.
+    `started` is False until the first reading of the whole list is complete. `begin` is the moment from which items
+    are handed on, None for all of them. `cursor` is the largest id of what was read as news. `left` is what is still
+    to be read of the first reading, and of bursts that were too long for one poll: Windows as JSON. `partial` says
+    that a list which knows no dates could not be read to its end. `items` is how many are stored, `unreadable` how
+    many had no readable id in the last listing, `digest` the last whole listing of what can be edited, and `sequence`
+    the head's when that was stored. `lag` is in seconds, from the newest item's own time to its storing. `swept` is
+    when the last complete sweep began. `forbidden_since` is when the PBX began to answer 403; while `paused_until`
+    lies ahead it is not asked.
     """
 
     resource: str
     begin: datetime | None = None
     started: bool = False
-    offset: int = 0
     cursor: int = 0
+    left: str = ""
+    partial: bool = False
     items: int = 0
+    unreadable: int = 0
     digest: str = ""
+    sequence: int = 0
     lag: float | None = None
     last_success: datetime | None = None
     last_error: str = ""
     last_error_at: datetime | None = None
+    swept: datetime | None = None
+    forbidden_since: datetime | None = None
     paused_until: datetime | None = None
-    etag: str | None = None
+    row: rows.Row | None = field(default=None, compare=False, repr=False)
 
 
 # Columns are written as the other tables write theirs.
 _NAMES = {
-    field.name: re.sub(r"_(\w)", lambda match: match[1].upper(), field.name)
-    for field in fields(Checkpoint)
-    if field.name not in ("resource", "etag")
+    part.name: re.sub(r"_(\w)", lambda match: match[1].upper(), part.name)
+    for part in fields(Checkpoint)
+    if part.name not in ("resource", "row")
 }
 
 
 def read(storage: Storage, resource: str) -> Checkpoint | None:
     """The resource's checkpoint, or None before its first poll."""
-    from azure.core.exceptions import ResourceNotFoundError
-
-    try:
-        row = storage.table(TABLE).get_entity(PARTITION, resource)
-    except ResourceNotFoundError:
-        return None
-    return _checkpoint(row)
+    row = rows.get(storage.table(TABLE), PARTITION, resource)
+    return None if row is None else _checkpoint(row)
 
 
 def read_all(storage: Storage) -> list[Checkpoint]:
-    """The checkpoints of all resources that were polled, by name."""
-    rows = storage.table(TABLE).query_entities(f"PartitionKey eq '{PARTITION}'")
-    return [_checkpoint(row) for row in rows]
+    """The checkpoints of all that was polled, by name."""
+    found = storage.table(TABLE).query_entities(f"PartitionKey eq '{PARTITION}'")
+    return [_checkpoint(rows.Row(row, str(row.metadata["etag"]))) for row in found]
 
 
 def create(storage: Storage, checkpoint: Checkpoint) -> Checkpoint:
     """The checkpoint as it is stored now: this one, or that of whoever came first."""
-    from azure.core.exceptions import ResourceExistsError
-
-    try:
-        answer = storage.table(TABLE).create_entity(_row(checkpoint))
-    except ResourceExistsError:
-        return read(storage, checkpoint.resource) or checkpoint
-    return replace(checkpoint, etag=str(answer["etag"]))
+    table, name = storage.table(TABLE), checkpoint.resource
+    made = rows.change(table, PARTITION, name, lambda row: None if row else _columns(checkpoint), known=None)
+    return _checkpoint(made) if made else read(storage, name) or checkpoint
 
 
 def change(storage: Storage, seen: Checkpoint, by: Callable[[Checkpoint], Checkpoint]) -> Checkpoint:
     """
     Store what `by` makes of the checkpoint, and of the newer one where somebody else changed it in between.
 
-    What has been read stays read: the cursor, the offset and the first reading's end never go back.
+    What has been read stays read: the cursor, the sequence and the first reading's end never go back.
     """
-    from azure.core import MatchConditions
-    from azure.core.exceptions import HttpResponseError
-    from azure.data.tables import UpdateMode
 
-    current = seen
-    for _ in range(_TRIES):
+    def columns(row: rows.Row | None) -> dict[str, Any]:
+        current = seen if row is None else _checkpoint(row)
         wanted = by(current)
-        wanted = replace(
-            wanted,
-            cursor=max(wanted.cursor, current.cursor),
-            offset=max(wanted.offset, current.offset),
-            started=wanted.started or current.started,
-        )
-        try:
-            answer = storage.table(TABLE).update_entity(
-                _row(wanted),
-                mode=UpdateMode.REPLACE,
-                etag=current.etag,
-                match_condition=MatchConditions.IfNotModified,
+        return _columns(
+            replace(
+                wanted,
+                cursor=max(wanted.cursor, current.cursor),
+                sequence=max(wanted.sequence, current.sequence),
+                started=wanted.started or current.started,
             )
-        except HttpResponseError as error:
-            if error.status_code != 412:
-                raise
-            current = read(storage, seen.resource) or current
-            continue
-        return replace(wanted, etag=str(answer["etag"]))
-    raise Conflict(f"the checkpoint of {seen.resource} kept changing")
+        )
+
+    table, key = storage.table(TABLE), (PARTITION, seen.resource)
+    written = rows.change(table, *key, columns, seen.row) if seen.row else rows.change(table, *key, columns)
+    return seen if written is None else _checkpoint(written)
+
+
+def forbidden_since(found: Iterable[Checkpoint]) -> datetime | None:
+    """Since when the PBX answers 403 to all that is asked of it; None where it lets something through."""
+    moments = [checkpoint.forbidden_since for checkpoint in found]
+    return max(moment for moment in moments if moment) if moments and all(moments) else None
 
 
 def describe(checkpoint: Checkpoint, moment: datetime) -> dict[str, Any]:
@@ -128,25 +126,32 @@ def describe(checkpoint: Checkpoint, moment: datetime) -> dict[str, Any]:
         "state": "paused" if paused else "following" if checkpoint.started else "first reading",
         "cursor": checkpoint.cursor,
         "items": checkpoint.items,
+        "unreadable": checkpoint.unreadable,
+        "complete": not checkpoint.partial and not checkpoint.left,
         "lagSeconds": checkpoint.lag,
-        "lastSuccess": iso(checkpoint.last_success) if checkpoint.last_success else None,
+        "lastSuccess": _iso(checkpoint.last_success),
         "lastError": checkpoint.last_error or None,
-        "pausedUntil": iso(checkpoint.paused_until) if checkpoint.paused_until and paused else None,
+        "lastSweep": _iso(checkpoint.swept),
+        "pausedUntil": _iso(checkpoint.paused_until) if paused else None,
     }
 
 
-def _row(checkpoint: Checkpoint) -> dict[str, Any]:
+def _iso(moment: datetime | None) -> str | None:
+    return iso(moment) if moment else None
+
+
+def _columns(checkpoint: Checkpoint) -> dict[str, Any]:
     from azure.data.tables import EdmType, EntityProperty
 
-    row: dict[str, Any] = {"PartitionKey": PARTITION, "RowKey": checkpoint.resource}
+    columns: dict[str, Any] = {}
     for name, column in _NAMES.items():
         value = getattr(checkpoint, name)
         if value is not None:
-            row[column] = EntityProperty(value, EdmType.INT64) if name in _LONG else value
-    return row
+            columns[column] = EntityProperty(value, EdmType.INT64) if name in _LONG else value
+    return columns
 
 
-def _checkpoint(row: Any) -> Checkpoint:
+def _checkpoint(row: rows.Row) -> Checkpoint:
     values = {name: row[column] for name, column in _NAMES.items() if column in row}
-    values |= {name: values[name].value for name in _LONG}
-    return Checkpoint(resource=row["RowKey"], etag=row.metadata["etag"], **values)
+    values |= {name: values[name].value for name in _LONG if name in values}
+    return Checkpoint(resource=row["RowKey"], row=row, **values)

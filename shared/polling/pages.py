@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary
 
 from shared.errors import BudgetExhausted, PbxNotUnderstood, PbxRefused
-from shared.storage.rows import LARGEST_ID
+from shared.identifiers import identifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from shared.items.reader import Item
     from shared.pbx.client import Pbx
     from shared.pbx.resources import Resource
-
-logger = logging.getLogger(__name__)
 
 # The largest page of the PBX is not documented; a smaller one, or its own, is asked for when this is refused.
 _LIMITS: tuple[int | None, ...] = (1000, 100, None)
@@ -44,20 +41,20 @@ class Page:
     newest_first: bool
 
 
-def id_of(resource: Resource, item: Mapping[str, Any]) -> int | None:
-    """The item's id; None where it has none that can be one."""
-    value = item.get(resource.id_field)
-    if isinstance(value, str) and value.isascii() and value.isdecimal():
-        value = int(value[:20])
-    return value if type(value) is int and 0 <= value <= LARGEST_ID else None
-
-
 def pages(
-    pbx: Pbx, resource: Resource, *, lane: str, offset: int = 0, known: int | None = None, **filters: Any
+    pbx: Pbx,
+    resource: Resource,
+    *,
+    lane: str,
+    offset: int = 0,
+    known: int | None = None,
+    unreadable: list[Item] | None = None,
+    **filters: Any,
 ) -> Iterator[Page]:
     """
     The pages of a list from `offset` on, until one brings nothing new; `known` is the id of an item that is not.
 
+    Ids are numbers in what it gives, however they were written; items without one are added to `unreadable`.
     Each is asked for when it is needed. Pages overlap a little, so that what leaves the list meanwhile hides
     nothing, and an empty answer where they do is asked for once more. A list that has begun waits for more calls
     where the budget is used up. Raises what Pbx.call raises, and PbxNotUnderstood for a list without an end.
@@ -67,11 +64,15 @@ def pages(
     with _Patience() as patience:
         for _ in range(_MOST_PAGES):
             found = patience.call(partial(_ask, pbx, resource, lane=lane, offset=offset or None, **filters))
-            ids = [id_of(resource, item) for item in found]
-            if None in ids:
-                logger.warning("%s: %d items without an id are left out", resource.name, ids.count(None))
-            pairs = zip(ids, found, strict=True)
-            fresh = {number: item for number, item in pairs if number is not None and number not in seen}
+            ids = [identifier(item.get(resource.id_field)) for item in found]
+            pairs = list(zip(ids, found, strict=True))
+            if unreadable is not None:
+                unreadable += [item for number, item in pairs if number is None and item not in unreadable]
+            fresh = {
+                number: item | {resource.id_field: number}
+                for number, item in pairs
+                if number is not None and number not in seen
+            }
             if not fresh:
                 barren += 1
                 if barren > 1 or (len(found) <= overlap and (found or not paged)):

@@ -6,6 +6,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from shared.errors import PbxNotFound
+from shared.events.table import event_named
+from shared.identifiers import identifier
+from shared.pbx.operations import operation
+from shared.pbx.resources import resource
 from shared.polling import checkpoints
 from shared.times import parse_time
 
@@ -13,10 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shared.bridge import Bridge
+    from shared.items.reader import Item
     from shared.pbx.resources import Resource
     from shared.polling.checkpoints import Checkpoint
 
 _TIMES = ("callEnded", "callStarted", "created")
+# Earlier times stand for none, such as 1970-01-01 and -0001-11-30.
+_FIRST_YEAR = 1990
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,12 +41,20 @@ class Reading:
         """The first reading of a whole list leaves more of the budget to others."""
         return "poll" if self.checkpoint.started else "backfill"
 
-    def wanted(self, item: Mapping[str, Any]) -> bool:
-        """Whether an item is handed on: after the first reading each one, during it those from `begin` on."""
-        if self.checkpoint.started or self.checkpoint.begin is None:
+    def wanted(self, number: int, item: Mapping[str, Any]) -> bool:
+        """
+        Whether an item is handed on: after the first reading each one, during it those from `begin` on.
+
+        Of a list that cannot be read to its end nobody knows what stands there: what has no date is new where its id
+        is above all that were listed before.
+        """
+        checkpoint = self.checkpoint
+        if (checkpoint.started and not checkpoint.partial) or checkpoint.begin is None:
             return True
-        told = moment_of(item)
-        return told is not None and told >= self.checkpoint.begin
+        moment = moment_of(item)
+        if moment is None:
+            return checkpoint.partial and number > checkpoint.cursor
+        return moment >= checkpoint.begin
 
     def caught_up(self) -> Reading:
         """With the checkpoint of now: what somebody else's first reading, complete meanwhile, did not list is new."""
@@ -53,10 +69,38 @@ def grace(bridge: Bridge) -> timedelta:
 
 def moment_of(item: Mapping[str, Any]) -> datetime | None:
     """When the item came to be, as far as it tells."""
-    for name in _TIMES:
-        try:
-            if item.get(name):
-                return parse_time(str(item[name]))
-        except ValueError:
-            continue
-    return None
+    return next((moment for name in _TIMES if (moment := time_in(item, name))), None)
+
+
+def time_in(item: Mapping[str, Any], name: str) -> datetime | None:
+    """The time in a field; None where it is absent, or no time at which the PBX can have been at work."""
+    value = item.get(name)
+    try:
+        moment = parse_time(value) if isinstance(value, str) and value else None
+    except ValueError:
+        return None
+    return moment if moment is not None and moment.year >= _FIRST_YEAR else None
+
+
+def call_from(bridge: Bridge, call_id: int) -> Item | None:
+    """The history item of a call as the PBX has it now; None where it has none. Raises what Pbx.call raises."""
+    row = resource("call_history")
+    try:
+        item: Item = bridge.pbx.call(row.read_operation, lane="poll", **{row.id_parameter: call_id})
+    except PbxNotFound:
+        return None
+    # Under another id it is another call.
+    return item | {row.id_field: call_id} if identifier(item.get(row.id_field)) == call_id else None
+
+
+def ended_at(item: Mapping[str, Any]) -> datetime | None:
+    """When the call of a history item ended; None while it goes on, as its item can still change then."""
+    ended, started = time_in(item, "callEnded"), time_in(item, "callStarted")
+    return ended if ended is not None and (started is None or ended >= started) else None
+
+
+def as_event(item: Mapping[str, Any], source: Resource, name: str) -> dict[str, Any]:
+    """The item as the webhook has it: without what only lists have, and with what nobody knows."""
+    known = event_named(name).model.model_fields
+    listed = {field.name for field in operation(source.read_operation).item}
+    return {field: value for field, value in item.items() if field in known or field not in listed}

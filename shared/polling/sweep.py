@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -12,17 +13,17 @@ from shared.errors import (
     Conflict,
     PbxError,
     PbxForbidden,
-    PbxNotFound,
     PbxThrottled,
     PbxUnreachable,
 )
 from shared.items import reader as items
 from shared.items.intake import Intake, batches, row_of
 from shared.pbx.resources import RESOURCES
-from shared.polling import checkpoints
-from shared.polling.pages import id_of, pages
-from shared.polling.poll import alarm_if_stale, poll
-from shared.polling.reading import grace
+from shared.polling import checkpoints, deletions
+from shared.polling.outcomes import alarm_if_stale, note_unreadable
+from shared.polling.poll import poll
+from shared.polling.reading import Reading, call_from, ended_at, grace
+from shared.polling.windows import Window, Windowed
 from shared.storage.account import reaching_storage
 from shared.times import now
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from shared.errors import BridgeError
     from shared.items.reader import Item
     from shared.pbx.resources import Resource
+    from shared.polling.checkpoints import Checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -48,9 +50,9 @@ def sweep(bridge: Bridge, *, at: datetime | None = None) -> None:
     """
     Store what the polls have missed, and find out what has changed or gone.
 
-    Dated lists are compared from `SWEEP_LOOKBACK_HOURS` ago on, editable ones as a whole, and calls that began
-    and never ended are asked for by id. A resource that fails does not keep the others from being swept; the first
-    failure is raised at the end.
+    Dated lists are compared from `SWEEP_LOOKBACK_HOURS` before the last complete sweep on, editable ones and those
+    whose items can be deleted as a whole, and calls that began and never ended are asked for by id. A resource that
+    fails does not keep the others from being swept; the first failure is raised at the end.
     """
     moment, failures = at or now(), list[Exception]()
     with reaching_storage():
@@ -71,42 +73,61 @@ def sweep(bridge: Bridge, *, at: datetime | None = None) -> None:
 
 def _sweep(bridge: Bridge, resource: Resource, moment: datetime) -> None:
     checkpoint = checkpoints.read(bridge.storage, resource.name)
-    if checkpoint is None or not checkpoint.started or _paused(checkpoint.paused_until, moment):
+    if checkpoint is None or _paused(checkpoint.paused_until, moment):
         return
-    since = moment - timedelta(hours=bridge.settings.sweep_lookback_hours)
-    found = 0
+    reading = Reading(bridge=bridge, resource=resource, checkpoint=checkpoint, moment=moment)
+    # What can be deleted is looked for wherever it stands; of the rest, as long ago as nobody has looked.
+    since = None if resource.withdrawn else _since(bridge, checkpoint, moment)
+    windowed = Windowed(bridge.pbx, resource, [Window(since=since)])
+    listed, found = dict[int, "Item"](), 0
     try:
-        for page in pages(bridge.pbx, resource, lane=_LANE, date_from=since, **{resource.cursor_parameter: 0}):
-            found += _take(bridge, resource, page.items, moment)
+        for page in windowed.pages(lane=_LANE):
+            found += _take(reading, page.items)
+            if resource.withdrawn:
+                listed |= page.items
+        if resource.withdrawn and checkpoint.started:
+            deletions.look_for(reading, listed, resource.withdrawn)
         if resource.id_field == "callID":
-            found += _look_for_ends(bridge, resource, moment)
+            found += _look_for_ends(reading)
     except PbxForbidden:
         # The poll says so, and pauses.
         logger.info("%s is not swept: the key may not read it", resource.name)
+        return
+    changes = {"swept": moment} | note_unreadable(reading, windowed.unreadable)
+    checkpoints.change(bridge.storage, checkpoint, lambda now: replace(now, **changes))
     if found:
         logger.info("the sweep found %d of %s", found, resource.name)
+
+
+def _since(bridge: Bridge, checkpoint: Checkpoint, moment: datetime) -> datetime:
+    """From when on to compare: so many hours ago, or as long before the last sweep as that had to reach."""
+    lookback = timedelta(hours=bridge.settings.sweep_lookback_hours)
+    return min(moment, checkpoint.swept or moment) - lookback
 
 
 def _paused(until: datetime | None, moment: datetime) -> bool:
     return until is not None and moment < until
 
 
-def _take(bridge: Bridge, resource: Resource, found: Mapping[int, Item], moment: datetime) -> int:
+def _take(reading: Reading, found: Mapping[int, Item]) -> int:
     """Store the items that are new, and those that say more than they did; how many were new."""
+    bridge, resource, moment = reading.bridge, reading.resource, reading.moment
     known = items.known(bridge.storage, resource.name, found)
     rows = [row_of(number, item, known.get(number)) for number, item in found.items()]
     fresh = [row for row in rows if row.before is None]
-    changed = [row for row in rows if row.before is not None and row.before.hash != row.hash]
+    changed = [row for row in rows if row.before and (row.before.hash != row.hash or row.before.removed)]
     if not fresh and not changed:
         return 0
     intake = Intake(bridge.storage, resource.name)
-    added = intake.add(fresh, moment, due=moment + grace(bridge))
+    wanted = [row for row in fresh if reading.wanted(row.id, found[row.id])]
+    added = intake.add(wanted, moment, due=moment + grace(bridge))
+    added += intake.add([row for row in fresh if row not in wanted], moment)
     for batch in batches(changed):
         intake.overwrite(batch, moment)
     return added
 
 
-def _look_for_ends(bridge: Bridge, resource: Resource, moment: datetime) -> int:
+def _look_for_ends(reading: Reading) -> int:
     """
     Ask by id for calls that began and never ended: history may have them outside of the swept days.
 
@@ -114,11 +135,9 @@ def _look_for_ends(bridge: Bridge, resource: Resource, moment: datetime) -> int:
     """
     found: dict[int, Item] = {}
     failure: BridgeError | None = None
-    for call_id in _endless(bridge, moment):
+    for call_id in _endless(reading.bridge, reading.moment):
         try:
-            item = bridge.pbx.call(resource.read_operation, lane=_LANE, **{resource.id_parameter: call_id})
-        except PbxNotFound:
-            continue
+            item = call_from(reading.bridge, call_id)
         except (PbxForbidden, PbxThrottled, PbxUnreachable, BudgetExhausted) as error:
             failure = error
             break
@@ -126,9 +145,9 @@ def _look_for_ends(bridge: Bridge, resource: Resource, moment: datetime) -> int:
             failure = error
             continue
         # Some tell of a call that still goes on.
-        if id_of(resource, item) == call_id and item.get("callEnded"):
+        if item and ended_at(item):
             found[call_id] = item
-    added = _take(bridge, resource, found, moment)
+    added = _take(reading, found)
     if failure:
         raise failure
     return added

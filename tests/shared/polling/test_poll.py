@@ -8,6 +8,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,7 +25,8 @@ from shared.pbx.client import Pbx
 from shared.pbx.resources import RESOURCES, Resource
 from shared.polling import checkpoints
 from shared.polling import pages as paging
-from shared.polling.poll import HEARTBEAT, poll
+from shared.polling.outcomes import HEARTBEAT, PAUSE
+from shared.polling.poll import poll
 from shared.polling.reconcile import reconcile
 from shared.times import now
 from tests.dying import Killed
@@ -175,14 +177,18 @@ def test_each_edit_and_removal_is_told_once_and_a_change_back_is_a_change(
         poll(bridge, resource)
         happened.append(told(bridge.storage))
     assert happened == [[(f"{resource.noun}Updated", first)]] * 3
+    moment = now()
     for _ in range(2):
         item = pbx.item(resource.name, second)
         pbx.remove(resource.name, second)
-        poll(bridge, resource)
+        for _ in range(3):
+            moment += timedelta(minutes=1)
+            poll(bridge, resource, at=moment)
         assert items.get(bridge.storage, resource.name, second) is None
         pbx.add(resource.name, second, **{name: value for name, value in item.items() if name != resource.id_field})
-        poll(bridge, resource)
-        poll(bridge, resource)
+        for _ in range(2):
+            moment += timedelta(minutes=1)
+            poll(bridge, resource, at=moment)
         happened.append(told(bridge.storage))
     assert happened[3:] == [[(f"{resource.noun}Created", second), (f"{resource.noun}Removed", second)]] * 2
 
@@ -194,7 +200,8 @@ def test_changes_reach_the_table_of_events_as_the_pbx_has_them(pbx: Simulator, b
     pbx.edit("contacts", contact, lastname="Kalniņa")
     poll(bridge, CONTACTS)
     pbx.remove("contacts", contact)
-    poll(bridge, CONTACTS)
+    for minutes in (1, 2, 62):
+        poll(bridge, CONTACTS, at=now() + timedelta(minutes=minutes))
     run_pipeline(bridge)
     rows = {row["type"]: row for row in bridge.storage.table("events").list_entities()}
     assert rows.keys() == {"ContactCreated", "ContactUpdated", "ContactRemoved"}
@@ -382,26 +389,29 @@ def test_many_that_left_the_list_and_are_still_known_hide_none_that_is_gone(pbx:
     pbx._api._handlers["GetContactsByID"] = lambda request, part: kept.get(part) or reader(request, part)
     for number in (*archived, gone):
         pbx.remove("contacts", number)
-    calls = [seen(pbx, lambda: poll(bridge, CONTACTS)) for _ in range(4)]
+    moments = [now() + timedelta(minutes=minutes) for minutes in (0, 1, 61, 62, 63, 64)]
+    calls = [seen(pbx, partial(poll, bridge, CONTACTS, at=moment)) for moment in moments]
     assert told(bridge.storage) == [("ContactRemoved", gone)]
     assert stored_ids(bridge.storage, CONTACTS.name) == [*archived, stays]
-    assert calls == [27, 27, 13, 1]
+    assert calls[:2] == [2, 2]
+    assert calls[2:] == [27, 27, 13, 1]
+    assert 1 < seen(pbx, lambda: poll(bridge, CONTACTS, at=moments[-1] + timedelta(hours=2), whole=True)) <= 27
 
 
-def test_a_resource_that_the_key_may_not_read_is_paused_for_an_hour_and_said_once(
+def test_a_resource_that_the_key_may_not_read_is_asked_for_each_five_minutes(
     pbx: Simulator, bridge: Bridge, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
     pbx.options.refused = {"GetCallRecordings"}
     begin = now()
     calls = seen(pbx, lambda: [poll(bridge, RECORDINGS, at=begin + timedelta(minutes=one)) for one in range(50)])
-    assert calls == 1
-    (line,) = caplog.messages
-    assert "call_records is paused for an hour" in line
+    assert calls == 10
+    line = caplog.messages[0]
+    assert "call_records is paused for 5 minutes" in line
     assert "trigger/call_records" in line
     checkpoint = checkpoints.read(bridge.storage, RECORDINGS.name)
     assert checkpoint is not None
-    assert checkpoint.paused_until == begin + timedelta(hours=1)
+    assert checkpoint.paused_until == begin + timedelta(minutes=45) + PAUSE
     poll(bridge, CALLS)
     pbx.options.refused = set()
     new = pbx.bulk("call_records", 2)
@@ -525,10 +535,10 @@ def test_a_first_reading_goes_on_where_it_ended(pbx: Simulator, start: Callable[
         poll(bridge, CALLS)
     checkpoint = checkpoints.read(bridge.storage, CALLS.name)
     assert checkpoint is not None
-    assert (checkpoint.started, checkpoint.offset, checkpoint.items) == (False, 45, 50)
+    assert (checkpoint.started, checkpoint.items) == (False, 50)
     pbx.faults.clear()
     new = pbx.bulk("call_history", 2)
-    assert seen(pbx, lambda: poll(start(), CALLS)) <= 5
+    assert seen(pbx, lambda: poll(start(), CALLS)) <= 14
     poll(bridge, CALLS)
     assert stored_ids(bridge.storage, CALLS.name) == [*old, *new]
     assert new_arrivals(bridge.storage, CALLS.name, old) == list(new)
@@ -565,25 +575,28 @@ def test_a_poll_killed_at_any_step_loses_nothing_and_tells_nothing_twice(
     poll(calm, resource)
     expected: list[tuple[str, int]] = []
     arrived: list[int] = []
-    steps = 0
+    steps, moment = 0, now()
     while True:
         new = pbx.bulk(resource.name, 2)
         arrived += new
         expected = [(f"{resource.noun}Created", number) for number in new]
+        moment += timedelta(minutes=5)
         if resource.editable and len(arrived) > 4:
-            pbx.edit(resource.name, arrived[0], firstname=f"Anna {steps}")
             pbx.remove(resource.name, arrived[1])
-            expected += [("ContactRemoved", arrived.pop(1)), ("ContactUpdated", arrived[0])]
+            poll(start(), resource, at=moment - timedelta(minutes=2))
+            told(calm.storage)
+            pbx.edit(resource.name, arrived[0], firstname=f"Anna {steps}")
+            expected = [("ContactRemoved", arrived.pop(1)), ("ContactUpdated", arrived[0])]
         doomed = start()
         adapter = die_at(getattr(doomed, side), steps + 1, after=after)
         try:
-            poll(doomed, resource)
+            poll(doomed, resource, at=moment)
         except Killed:
             steps += 1
         else:
             break
-        poll(start(), resource)
-        poll(start(), resource)
+        poll(start(), resource, at=moment)
+        poll(start(), resource, at=moment)
         assert stored_ids(calm.storage, resource.name) == arrived
         assert told(calm.storage) == (sorted(expected) if resource.editable else [])
     assert adapter.count == steps

@@ -112,7 +112,8 @@ def test_recordings_and_voicemails_are_restored_unless_they_were_announced(
 @pytest.mark.parametrize("resource", POLLED, ids=lambda resource: resource.name)
 def test_a_webhook_that_comes_after_all_changes_nothing(resource: Any, pbx: Simulator, bridge: Bridge) -> None:
     fields = {"contactID": 966} if resource is not VOICEMAILS else {}
-    number, event = pbx.add(resource.name, **fields), ANNOUNCED[resource.name]
+    ended = {"callEnded": now()} if resource is CALLS else {}
+    number, event = pbx.add(resource.name, **fields, **ended), ANNOUNCED[resource.name]
     poll(bridge, resource)
     reconcile(bridge, at=now() + LATER)
     before = {message["id"] for message in run_pipeline(bridge)}

@@ -1,0 +1,56 @@
+"""Voicemails that were deleted at the PBX without a webhook: found by listings that lack them, and only inferred."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shared.errors import Conflict
+from shared.events.receive import submit
+from shared.items import reader as items
+from shared.items.intake import Intake, Stale, batches, row_of
+from shared.polling import removals
+from shared.polling.reading import as_event
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from shared.items.reader import Item, Known
+    from shared.polling.reading import Reading
+
+_TRIES = 5
+
+
+def look_for(reading: Reading, listed: Mapping[int, Item], event: str) -> None:
+    """
+    Submit an event for each stored item that a complete listing lacks, once the proof of removals is there.
+
+    Its origin is `reconciled`: nobody said that it was deleted, so no audio is deleted for it.
+    """
+    bridge, resource, moment = reading.bridge, reading.resource, reading.moment
+    known = items.known(bridge.storage, resource.name)
+    verdict = removals.judge(known, listed, moment)
+    gone: list[int] = []
+    for number in verdict.due:
+        if removals.is_gone(bridge.pbx, resource, number, "poll"):
+            gone.append(number)
+        else:
+            verdict.changes[number] = removals.still_known(known[number], moment)
+    last = {number: items.stored(bridge.storage, resource.name, number) or {} for number in gone}
+    for number, item in last.items():
+        data = as_event(item, resource, event) | {resource.id_field: number}
+        submit(bridge.storage, bridge.settings, event, data, origin="reconciled")
+    Intake(bridge.storage, resource.name).note(verdict.changes)
+    _store(reading, known, last)
+
+
+def _store(reading: Reading, known: Mapping[int, Known], gone: Mapping[int, Item]) -> None:
+    rows = [row_of(number, item, known[number], removed=True) for number, item in gone.items()]
+    for batch in batches(rows):
+        for _ in range(_TRIES):
+            try:
+                Intake(reading.bridge.storage, reading.resource.name).write(batch, reading.moment)
+                break
+            except Stale:
+                continue
+        else:
+            raise Conflict(f"{reading.resource.name} kept changing")

@@ -1,0 +1,88 @@
+"""What comes of a poll, noted in its checkpoint: how far it came, what is wrong, and what an alert should say."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from shared.polling import checkpoints, odd_items
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from shared.errors import PbxForbidden
+    from shared.items.reader import Item
+    from shared.polling.checkpoints import Checkpoint
+    from shared.polling.reading import Reading
+
+logger = logging.getLogger(__name__)
+
+# An idle poll writes nothing but this rarely, to show that it runs.
+HEARTBEAT = timedelta(minutes=10)
+# Later than any heartbeat by some missed runs.
+STALE = timedelta(minutes=25)
+# A key that is allowed again is noticed after so long; meanwhile the resource costs one call each time.
+PAUSE = timedelta(minutes=5)
+# An error that goes on is written down once in this time.
+_SAME_ERROR = timedelta(seconds=30)
+
+
+def alarm_if_stale(checkpoint: Checkpoint, moment: datetime) -> None:
+    """Log the signal of a poll that has not succeeded for long."""
+    last = checkpoint.last_success or checkpoint.begin or moment - 2 * STALE
+    paused = checkpoint.paused_until is not None and moment < checkpoint.paused_until
+    if moment - last > STALE and not paused:
+        seconds = int((moment - last).total_seconds())
+        logger.warning("signal poll_stale resource=%s seconds=%d", checkpoint.resource, seconds)
+
+
+def note_forbidden(reading: Reading, error: PbxForbidden) -> None:
+    """Pause the resource, and say so where the PBX refuses all that is asked of it."""
+    since = reading.checkpoint.forbidden_since or reading.moment
+    logger.warning("%s is paused for %d minutes: %s", reading.resource.name, PAUSE.seconds // 60, error)
+    note_error(reading, error, paused_until=reading.moment + PAUSE, forbidden_since=since)
+    since_all = checkpoints.forbidden_since(checkpoints.read_all(reading.bridge.storage))
+    if since_all:
+        seconds = int((reading.moment - since_all).total_seconds())
+        logger.warning("signal pbx_forbidden seconds=%d: %s", seconds, checkpoints.FORBIDDEN)
+
+
+def note_error(reading: Reading, error: Exception, **changes: Any) -> None:
+    """Record what a poll ended with; the same again is written down rarely."""
+    fields: dict[str, Any] = {
+        "last_error": f"{type(error).__name__}: {error}",
+        "last_error_at": reading.moment,
+        **changes,
+    }
+    checkpoint, since = reading.checkpoint, reading.checkpoint.last_error_at
+    same = not changes and checkpoint.last_error == fields["last_error"]
+    if not (same and since and reading.moment - since < _SAME_ERROR):
+        checkpoint = checkpoints.change(reading.bridge.storage, checkpoint, lambda now: replace(now, **fields))
+    if checkpoint.last_success:
+        alarm_if_stale(checkpoint, reading.moment)
+
+
+def advance(reading: Reading, *, all_read: bool = True, **changes: Any) -> Reading:
+    """
+    Record success, at once when there is something to record, else as a heartbeat; the reading as it goes on.
+
+    While not `all_read`, what is wrong with the rest stays to be seen.
+    """
+    seen = reading.checkpoint
+    idle = not changes and not (seen.last_error and all_read)
+    if idle and seen.last_success and reading.moment - seen.last_success < HEARTBEAT:
+        return reading
+    fields: dict[str, Any] = {"last_success": reading.moment, "paused_until": None, "forbidden_since": None, **changes}
+    if all_read:
+        fields |= {"last_error": "", "last_error_at": None}
+    checkpoint = checkpoints.change(reading.bridge.storage, seen, lambda now: replace(now, **fields))
+    return replace(reading, checkpoint=checkpoint)
+
+
+def note_unreadable(reading: Reading, found: Sequence[Item]) -> dict[str, Any]:
+    """Keep the items of a list that have no id; what to record of how many there are."""
+    odd_items.keep_unreadable(reading.bridge.storage, reading.resource, found)
+    return {"unreadable": len(found)} if len(found) != reading.checkpoint.unreadable else {}

@@ -1,0 +1,110 @@
+"""What has left the PBX's lists: an item is gone when listings lack it for long enough and the PBX does not know it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from shared.errors import PbxForbidden, PbxNotFound, PbxNotUnderstood, PbxRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from datetime import datetime
+
+    from shared.items.reader import Known
+    from shared.pbx.client import Pbx
+    from shared.pbx.resources import Resource
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """So many complete listings, the first and the last of them this far apart."""
+
+    listings: int
+    spread: timedelta
+
+
+# One item may be missing for a moment; a list that lacks most of what it had is more likely a failure of the PBX.
+FEW = Proof(2, timedelta(minutes=1))
+MOST = Proof(3, timedelta(hours=1))
+_BETWEEN = timedelta(minutes=1)
+# What left the lists and is still known to the PBX is asked for again after this time.
+_AGAIN = timedelta(hours=1)
+# Items that one run asks the PBX for.
+_MOST_LOOKUPS = 25
+
+
+@dataclass(slots=True)
+class Missing:
+    """
+    What a complete listing says of the items that it lacks.
+
+    `changes` are columns for the stored rows, by id; `due` are the ids to ask the PBX for, those of which nothing is
+    known yet first; `open` says that another listing has to be waited for.
+    """
+
+    changes: dict[int, dict[str, Any]] = field(default_factory=dict)
+    due: list[int] = field(default_factory=list)
+    open: bool = False
+
+
+def proof_for(missing: int, all_known: int) -> Proof:
+    """What it takes to say that items are gone, where so many of all known ones are missing from a list."""
+    return MOST if missing * 2 > all_known else FEW
+
+
+def counts(known: Known, moment: datetime) -> int:
+    """How many listings in a row have lacked the item, the one of this moment included; a minute apart they count."""
+    again = known.missing is None or moment >= known.missing + _BETWEEN * known.missed
+    return known.missed + 1 if again else known.missed
+
+
+def judge(known: Mapping[int, Known], listed: Collection[int], moment: datetime) -> Missing:
+    """What follows from a complete listing; nothing is gone by that alone."""
+    live = {number: row for number, row in known.items() if not row.removed}
+    missing = {number: row for number, row in live.items() if number not in listed}
+    kept = {number: row for number, row in missing.items() if row.asked}
+    proof = proof_for(len(missing) - len(kept), len(live) - len(kept))
+    verdict = Missing({number: {"missed": 0} for number, row in live.items() if row.missed and number in listed})
+    for number in sorted(missing.keys() - kept.keys()):
+        row = missing[number]
+        count, since = counts(row, moment), row.missing or moment
+        if count >= proof.listings and moment - since >= proof.spread:
+            verdict.due.append(number)
+            continue
+        verdict.open = True
+        # Further listings are not counted: only the time can be missing.
+        if count > row.missed and count < MOST.listings:
+            verdict.changes[number] = {"missed": count, "missing": since}
+    again = [number for number, row in kept.items() if row.asked and moment - row.asked >= _AGAIN]
+    again.sort(key=lambda number: (kept[number].asked, number))
+    verdict.open = verdict.open or len(verdict.due) > _MOST_LOOKUPS
+    verdict.due = (verdict.due + again)[:_MOST_LOOKUPS]
+    return verdict
+
+
+def still_known(known: Known, moment: datetime) -> dict[str, Any]:
+    """Columns for an item that the lists lack and that the PBX, asked for it, does not call gone."""
+    return {"missed": max(known.missed, 1), "missing": known.missing or moment, "asked": moment}
+
+
+def is_gone(pbx: Pbx, resource: Resource, number: int, lane: str) -> bool:
+    """
+    Whether the PBX, asked by id, does not know an item that its lists lack.
+
+    Where the key may not ask, the lists have the last word. Raises PbxRetriable and BudgetExhausted.
+    """
+    try:
+        pbx.call(resource.read_operation, lane=lane, **{resource.id_parameter: number})
+    except (PbxNotFound, PbxForbidden):
+        return True
+    except (PbxRefused, PbxNotUnderstood) as error:
+        # Nobody knows; the others that are missing are asked about all the same.
+        logger.warning("%s %d left the list: %s", resource.name, number, error)
+        return False
+    logger.info("%s %d left the list, but the PBX still knows it", resource.name, number)
+    return False

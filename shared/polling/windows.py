@@ -1,0 +1,147 @@
+"""Lists that cannot be read in one go: parts of them by date, read one after the other and resumed where one ended."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from shared.errors import PbxError, PbxForbidden, PbxThrottled, PbxUnreachable
+from shared.polling.pages import pages
+from shared.polling.reading import time_in
+from shared.times import iso, parse_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    from shared.items.reader import Item
+    from shared.pbx.client import Pbx
+    from shared.pbx.resources import Resource
+    from shared.polling.pages import Page
+
+# Dates on the wire are whole seconds.
+_SECOND = timedelta(seconds=1)
+# Each call of a list is narrowed by this one of the item's times.
+_FIELD = "callStarted"
+_AGAIN = 5
+# With more parts than this they are read as one.
+_MOST = 60
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Window:
+    """
+    A part of a list: ids above one, calls that started within two times, from an offset on.
+
+    `stuck` is one that the PBX does not read on and that no date can narrow.
+    """
+
+    above: int = 0
+    since: datetime | None = None
+    until: datetime | None = None
+    offset: int = 0
+    stuck: bool = False
+
+    def filters(self, resource: Resource) -> dict[str, Any]:
+        """The list's parameters for it."""
+        bounds = {"date_from": self.since, "date_to": self.until} if resource.dated else {}
+        return {resource.cursor_parameter: self.above, **bounds}
+
+    def narrowed(self, moments: Sequence[datetime]) -> list[Window]:
+        """
+        The parts that hold what was not read yet, when these moments were, in the list's order; none where they tell
+        nothing.
+
+        Of a list in order that is one part, beyond the last moment; of any other list both halves.
+        """
+        if not moments:
+            return []
+        # A few at the end are read again: one wrong time there must not hide what lies between.
+        last = moments[-1 - min(_AGAIN, len(moments) // 4)]
+        parts: list[tuple[datetime | None, datetime | None]]
+        if list(moments) == sorted(moments, reverse=True):
+            parts = [(self.since, last + _SECOND)]
+        elif list(moments) == sorted(moments):
+            parts = [(last.replace(microsecond=0), self.until)]
+        else:
+            middle = sorted(moments)[len(moments) // 2]
+            parts = [(middle.replace(microsecond=0), self.until), (self.since, middle + _SECOND)]
+        found = [replace(self, since=since, until=until, offset=0) for since, until in parts]
+        return found if all(self._holds(part) for part in found) else []
+
+    def _holds(self, part: Window) -> bool:
+        """Whether the part is smaller than this."""
+        earlier = part.until is not None and (self.until is None or part.until < self.until)
+        later = part.since is not None and (self.since is None or part.since > self.since)
+        return earlier or later
+
+
+def dumps(windows: Iterable[Window]) -> str:
+    """The windows as text; empty for none."""
+    if len(found := list(windows)) > _MOST:
+        found = [Window(above=min(one.above for one in found))]
+    values = [
+        [one.above, one.since and iso(one.since), one.until and iso(one.until), one.offset, one.stuck] for one in found
+    ]
+    return json.dumps(values) if values else ""
+
+
+def loads(text: str) -> list[Window]:
+    """What `dumps` wrote."""
+    return [
+        Window(
+            above=above,
+            since=parse_time(since) if since else None,
+            until=parse_time(until) if until else None,
+            offset=offset,
+            stuck=stuck,
+        )
+        for above, since, until, offset, stuck in json.loads(text or "[]")
+    ]
+
+
+class Windowed:
+    """
+    Reads windows of a list; `left` is what is still to be read, whenever reading ends.
+
+    Where the PBX refuses to page on, the part that was not read is narrowed by date and read next. Raises what
+    Pbx.call raises, for a part that is refused from its beginning, or that cannot be narrowed; that one is stuck then.
+    """
+
+    def __init__(self, pbx: Pbx, resource: Resource, windows: Iterable[Window]) -> None:
+        self._pbx = pbx
+        self._resource = resource
+        self.left = list(windows)
+        self.unreadable: list[Item] = []
+
+    def pages(self, *, lane: str, known: int | None = None) -> Iterator[Page]:
+        """The pages of all windows; a page counts as read when the next one is asked for."""
+        while self.left:
+            window, moments, first = self.left[0], list["datetime"](), True
+            try:
+                for page in pages(
+                    self._pbx, self._resource, lane=lane, offset=window.offset, known=known,
+                    unreadable=self.unreadable, **window.filters(self._resource),
+                ):  # fmt: skip
+                    yield page
+                    first = False
+                    moments += filter(None, (time_in(item, _FIELD) for item in page.items.values()))
+                    self.left[0] = replace(window, offset=page.next_offset, stuck=False)
+            except (PbxForbidden, PbxThrottled, PbxUnreachable):
+                raise
+            except PbxError:
+                if first:
+                    if window.offset == 0 or window.stuck:
+                        raise
+                    # It ended here before: what is read from its beginning says how to go on.
+                    self.left[0] = replace(window, offset=0)
+                    continue
+                narrower = window.narrowed(moments) if self._resource.dated else []
+                if not narrower:
+                    self.left[0] = replace(self.left[0], stuck=True)
+                    raise
+                self.left[:1] = narrower
+                continue
+            self.left.pop(0)
