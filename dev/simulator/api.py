@@ -131,7 +131,10 @@ class Api:
     def _span(self, query: Mapping[str, str]) -> tuple[int, int]:
         options = self.pbx.options
         limit = min(number_of(query, "limit", options.default_limit), _LIMIT_MAX)
-        return number_of(query, "offset", 0), min(limit or options.default_limit, options.page_cap)
+        offset = number_of(query, "offset", 0)
+        if options.offset_cap is not None and offset > options.offset_cap:
+            raise RefusedError(f"offset must be at most {options.offset_cap}")
+        return offset, min(limit or options.default_limit, options.page_cap)
 
     def _items(self, shown: list[dict[str, Any]]) -> Answer:
         if not shown and self.pbx.options.empty == "404":

@@ -51,6 +51,7 @@ class Options:
     empty: str = "data"
     page_cap: int = 1000
     default_limit: int = 100
+    offset_cap: int | None = None  # a greater offset is refused with 422
     gzip: bool = True
     refused: set[str] = field(default_factory=set)  # operationIds that the key may not call
     rate_limit: int | None = None  # calls in 60 s, then 429

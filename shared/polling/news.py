@@ -85,10 +85,9 @@ def _catch_up(reading: Reading) -> None:
             if intake is None:
                 intake = Intake(reading.bridge.storage, reading.resource.name)
                 reading = reading.caught_up() if first else reading
-            elif windowed.left:
-                reading = _leave(reading, before, dumps(windowed.left), items=intake.head.count)
-                before = dumps(windowed.left)
             _take(reading, intake, page, backfill=first)
+            reading = _leave(reading, before, dumps(windowed.left), items=intake.head.count)
+            before = dumps(windowed.left)
             if time.monotonic() > until:
                 break
     except (PbxError, BudgetExhausted):

@@ -26,6 +26,8 @@ _SECOND = timedelta(seconds=1)
 # Each call of a list is narrowed by this one of the item's times.
 _FIELD = "callStarted"
 _AGAIN = 5
+# Fewer may be in order by chance.
+_ENOUGH = 10
 # With more parts than this they are read as one.
 _MOST = 60
 
@@ -60,14 +62,12 @@ class Window:
             return []
         # A few at the end are read again: one wrong time there must not hide what lies between.
         last = moments[-1 - min(_AGAIN, len(moments) // 4)]
-        parts: list[tuple[datetime | None, datetime | None]]
-        if list(moments) == sorted(moments, reverse=True):
-            parts = [(self.since, last + _SECOND)]
-        elif list(moments) == sorted(moments):
-            parts = [(last.replace(microsecond=0), self.until)]
-        else:
-            middle = sorted(moments)[len(moments) // 2]
-            parts = [(middle.replace(microsecond=0), self.until), (self.since, middle + _SECOND)]
+        falls, rises = list(moments) == sorted(moments, reverse=True), list(moments) == sorted(moments)
+        if falls == rises or len(moments) < _ENOUGH:
+            falls = rises = False
+            last = sorted(moments)[len(moments) // 2]
+        earlier, later = (self.since, last + _SECOND), (last.replace(microsecond=0), self.until)
+        parts = [earlier] if falls else [later] if rises else [later, earlier]
         found = [replace(self, since=since, until=until, offset=0) for since, until in parts]
         return found if all(self._holds(part) for part in found) else []
 
@@ -117,7 +117,7 @@ class Windowed:
         self.unreadable: list[Item] = []
 
     def pages(self, *, lane: str, known: int | None = None) -> Iterator[Page]:
-        """The pages of all windows; a page counts as read when the next one is asked for."""
+        """The pages of all windows; `left` is what is behind each one."""
         while self.left:
             window, moments, first = self.left[0], list["datetime"](), True
             try:
@@ -125,10 +125,10 @@ class Windowed:
                     self._pbx, self._resource, lane=lane, offset=window.offset, known=known,
                     unreadable=self.unreadable, **window.filters(self._resource),
                 ):  # fmt: skip
-                    yield page
                     first = False
                     moments += filter(None, (time_in(item, _FIELD) for item in page.items.values()))
                     self.left[0] = replace(window, offset=page.next_offset, stuck=False)
+                    yield page
             except (PbxForbidden, PbxThrottled, PbxUnreachable):
                 raise
             except PbxError:
