@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from shared.identifiers import identifier
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -35,7 +37,7 @@ def passed_on(operation: Operation, wrapper: Mapping[str, Any], data: Any) -> di
 
 
 def tidy(item: Any, shape: Shape) -> Any:
-    """The item with an empty text in place of a number, list or object told as null: absent in one way."""
+    """The item with one way of saying that something is absent, and of writing a whole number that came as text."""
     if not isinstance(item, dict):
         return item
     tidied = dict(item)
@@ -43,6 +45,9 @@ def tidy(item: Any, shape: Shape) -> Any:
         value = tidied.get(field.name)
         if value == "" and field.type not in ("string", "date-time"):
             tidied[field.name] = None
+        elif field.type == "integer" and isinstance(value, str | float):
+            number = identifier(value)
+            tidied[field.name] = value if number is None else number
         elif isinstance(value, list):
             tidied[field.name] = [tidy(part, field.fields) for part in value]
     return tidied

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared.calls.store import calls
+from shared.identifiers import LARGEST_ID, identifier
 from shared.phones import e164
-from shared.storage.rows import LARGEST_ID
 from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, MICROSECONDS_PER_SECOND, parse_time
 
 if TYPE_CHECKING:
@@ -45,8 +45,13 @@ def _equal(bridge: Bridge, told: Any, wanted: Any) -> bool:
     return bool(told == wanted) or str(told) == str(wanted)
 
 
+def _same_id(bridge: Bridge, told: Any, wanted: int) -> bool:
+    return identifier(told) == wanted
+
+
 def _member(bridge: Bridge, told: Any, wanted: int) -> bool:
-    return isinstance(told, list) and any(isinstance(one, dict) and one.get("contactID") == wanted for one in told)
+    members = told if isinstance(told, list) else []
+    return any(isinstance(one, dict) and identifier(one.get("contactID")) == wanted for one in members)
 
 
 def _since(bridge: Bridge, told: Any, wanted: datetime) -> bool:
@@ -81,9 +86,9 @@ FILTERS: tuple[Filter, ...] = (
     Filter(parameter="source", field="caller", matches=_same_number),
     Filter(parameter="source", field="sender", matches=_same_number),
     Filter(parameter="direction", field="direction"),
-    Filter(parameter="contact_id", field="contactID"),
+    Filter(parameter="contact_id", field="contactID", matches=_same_id),
     Filter(parameter="contact_id", field="members", matches=_member),
-    Filter(parameter="box_id", field="voicemailBoxID"),
+    Filter(parameter="box_id", field="voicemailBoxID", matches=_same_id),
     Filter(parameter="date_from", field="callStarted", matches=_since),
     Filter(parameter="date_to", field="callStarted", matches=_until),
 )
@@ -99,11 +104,11 @@ def tests(resource: Resource, values: Mapping[str, Any]) -> list[Test]:
 
 
 def _identity(field: str, wanted: int) -> Test:
-    return lambda bridge, item: item.get(field) == wanted
+    return lambda bridge, item: identifier(item.get(field)) == wanted
 
 
 def _above(field: str, cursor: int) -> Test:
-    return lambda bridge, item: isinstance(item.get(field), int) and item[field] > cursor
+    return lambda bridge, item: (identifier(item.get(field)) or 0) > cursor
 
 
 def _filter(parameter: str, wanted: Any) -> Test:

@@ -26,8 +26,10 @@ def status(bridge: Bridge) -> dict[str, Any]:
     """As JSON, without secrets and without people; raises StorageUnavailable."""
     moment, storage = now(), bridge.storage
     with reaching_storage():
+        polled = checkpoints.read_all(storage)
         return {
-            "checkpoints": [checkpoints.describe(checkpoint, moment) for checkpoint in checkpoints.read_all(storage)],
+            "checkpoints": [checkpoints.describe(checkpoint, moment) for checkpoint in polled],
+            "pbx": checkpoints.describe_pbx(polled),
             "health": health.today(storage, moment),
             "webhooks": [row.told() for row in read_webhooks(storage)],
             "webhooksEndedSince": ended_since(storage),

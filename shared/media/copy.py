@@ -88,7 +88,7 @@ def copy(bridge: Bridge, message: Mapping[str, Any]) -> None:
 def _copy(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any]) -> None:
     record, stored = records.known(message.get("record") or {}), message.get("stored")
     if stored is None:
-        if media.deletable and bridge.settings.mirror_voicemail_deletes and _deleted_at(bridge, media, id):
+        if media.deletable and _may_delete(bridge, media, id):
             return
         try:
             record, stored = _stored(bridge, media, id, message, record)
@@ -183,16 +183,22 @@ def _deleted_at(bridge: Bridge, media: Media, id: int) -> str | None:
 
 def _is_withdrawn(bridge: Bridge, media: Media, id: int) -> bool:
     """Whether the copy that was just made is deleted again; one that is only marked is announced all the same."""
-    when, delete = _deleted_at(bridge, media, id) if media.deletable else None, bridge.settings.mirror_voicemail_deletes
+    when = _deleted_at(bridge, media, id) if media.deletable else None
+    delete = bool(when) and _may_delete(bridge, media, id)
     if when:
         deletions.withdraw(bridge.storage, media.name, media.container, id, when=when, delete=delete)
-    return bool(when) and delete
+    return delete
+
+
+def _may_delete(bridge: Bridge, media: Media, id: int) -> bool:
+    return bridge.settings.mirror_voicemail_deletes and deletions.may_delete(bridge.storage, media.name, id)
 
 
 def _withdraw(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any]) -> None:
-    delete = bridge.settings.mirror_voicemail_deletes
-    when = str(message["received"])
-    deletions.withdraw(bridge.storage, media.name, media.container, id, when=when, delete=delete)
+    when, delete, inferred = str(message["received"]), bridge.settings.mirror_voicemail_deletes, message.get("inferred")
+    deletions.withdraw(
+        bridge.storage, media.name, media.container, id, when=when, delete=delete, inferred=bool(inferred)
+    )
 
 
 def _attempt(message: Mapping[str, Any]) -> int:

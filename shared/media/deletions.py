@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 # One row a voicemail: the name of its blob, and when we heard that the PBX has deleted it.
 TABLE = "media"
 _DELETED = "deletedAtPbx"
+_INFERRED = "inferred"
 
 
 def note_copy(storage: Storage, kind: str, id: int, blob: str) -> None:
@@ -24,13 +25,23 @@ def deleted_at(storage: Storage, kind: str, id: int) -> str | None:
     return _row(storage, kind, id).get(_DELETED)
 
 
-def withdraw(storage: Storage, kind: str, container: str, id: int, *, when: str, delete: bool) -> None:
+def may_delete(storage: Storage, kind: str, id: int) -> bool:
+    """Whether the PBX itself said that this one is deleted: what was only inferred never deletes audio."""
+    row = _row(storage, kind, id)
+    return _DELETED in row and not row.get(_INFERRED)
+
+
+def withdraw(
+    storage: Storage, kind: str, container: str, id: int, *, when: str, delete: bool, inferred: bool = False
+) -> None:
     """
     Note that the PBX has deleted this one, then mark our copies in their metadata, or delete them.
 
-    The note comes first: whoever is copying it looks for the note once the blob is there.
+    The note comes first: whoever is copying it looks for the note once the blob is there. What is `inferred` from
+    lists only marks.
     """
-    _add(storage, kind, id, {_DELETED: when})
+    _add(storage, kind, id, {_DELETED: when, **({_INFERRED: True} if inferred else {})})
+    delete = delete and not inferred
     blob = _row(storage, kind, id).get("blob")
     if not blob:
         return

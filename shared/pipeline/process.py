@@ -71,6 +71,7 @@ def _ask_for_media(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool:
         "event": event.id,
         "callID": getattr(event.data, "callID", None),
         "record": event.envelope["data"],
+        "inferred": event.origin != "webhook",
         "received": iso(event.received),
         "first": iso(event.received),
         "attempt": 0,

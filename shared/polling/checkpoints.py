@@ -118,6 +118,13 @@ def forbidden_since(found: Iterable[Checkpoint]) -> datetime | None:
     return max(moment for moment in moments if moment) if moments and all(moments) else None
 
 
+def describe_pbx(found: Iterable[Checkpoint]) -> dict[str, Any]:
+    """Whether the PBX lets this app in, for people to read."""
+    since = forbidden_since(found)
+    problem = f"{FORBIDDEN[0].upper()}{FORBIDDEN[1:]}." if since else None
+    return {"state": "forbidden" if since else "allowed", "since": _iso(since), "problem": problem}
+
+
 def describe(checkpoint: Checkpoint, moment: datetime) -> dict[str, Any]:
     """The checkpoint for people to read."""
     paused = checkpoint.paused_until and moment < checkpoint.paused_until

@@ -12,7 +12,7 @@ from shared.identifiers import identifier
 from shared.pbx.operations import operation
 from shared.pbx.resources import resource
 from shared.polling import checkpoints
-from shared.times import parse_time
+from shared.times import belongs_to_call, event_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from shared.polling.checkpoints import Checkpoint
 
 _TIMES = ("callEnded", "callStarted", "created")
-# Earlier times stand for none, such as 1970-01-01 and -0001-11-30.
-_FIRST_YEAR = 1990
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,13 +71,8 @@ def moment_of(item: Mapping[str, Any]) -> datetime | None:
 
 
 def time_in(item: Mapping[str, Any], name: str) -> datetime | None:
-    """The time in a field; None where it is absent, or no time at which the PBX can have been at work."""
-    value = item.get(name)
-    try:
-        moment = parse_time(value) if isinstance(value, str) and value else None
-    except ValueError:
-        return None
-    return moment if moment is not None and moment.year >= _FIRST_YEAR else None
+    """The time in a field; None where it is absent, or stands for none, such as 1970-01-01 and -0001-11-30."""
+    return event_time(item.get(name))
 
 
 def call_from(bridge: Bridge, call_id: int) -> Item | None:
@@ -96,7 +89,7 @@ def call_from(bridge: Bridge, call_id: int) -> Item | None:
 def ended_at(item: Mapping[str, Any]) -> datetime | None:
     """When the call of a history item ended; None while it goes on, as its item can still change then."""
     ended, started = time_in(item, "callEnded"), time_in(item, "callStarted")
-    return ended if ended is not None and (started is None or ended >= started) else None
+    return ended if ended is not None and (started is None or belongs_to_call(ended, started)) else None
 
 
 def as_event(item: Mapping[str, Any], source: Resource, name: str) -> dict[str, Any]:
