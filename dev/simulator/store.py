@@ -42,13 +42,17 @@ def _number(_name: str, text: str) -> str:
     return text.strip().removeprefix("+371")
 
 
+def _moment(value: Any) -> Any:
+    return read_time(value) if isinstance(value, str) else value
+
+
 MATCHES: Mapping[str, tuple[Callable[[str, str], Any], Callable[[Any, Any], bool]]] = {
     "integer": (_integer, lambda value, wanted: value == wanted),
     "number": (_number, lambda value, wanted: (value or "").removeprefix("+371") == wanted),
     "direction": (_direction, lambda value, wanted: value == wanted),
     "member": (_integer, lambda value, wanted: any(part["contactID"] == wanted for part in value)),
-    "from": (_time, lambda value, wanted: value is not None and value >= wanted),
-    "to": (_time, lambda value, wanted: value is not None and value <= wanted),
+    "from": (_time, lambda value, wanted: value is not None and _moment(value) >= wanted),
+    "to": (_time, lambda value, wanted: value is not None and _moment(value) <= wanted),
 }
 
 

@@ -148,13 +148,12 @@ class Intake:
         """Set columns of stored rows that say nothing of their items' content, such as since when one is missing."""
         from azure.data.tables import UpdateMode
 
-        rows = [
-            {"PartitionKey": self._resource, "RowKey": row_key(number), **columns}
-            for number, columns in changes.items()
+        keyed = [
+            {"PartitionKey": self._resource, "RowKey": row_key(one), **columns} for one, columns in changes.items()
         ]
-        for start in range(0, len(rows), _IN_BATCH):
-            batch = rows[start : start + _IN_BATCH]
-            operations = [("update", row, {"mode": UpdateMode.MERGE}) for row in batch]
+        for start in range(0, len(keyed), _IN_BATCH):
+            chosen = keyed[start : start + _IN_BATCH]
+            operations = [("update", row, {"mode": UpdateMode.MERGE}) for row in chosen]
             self._storage.table(TABLE).submit_transaction(operations)
 
     def _operation(self, row: Row, moment: datetime) -> Any:

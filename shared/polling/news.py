@@ -124,7 +124,8 @@ def _take(reading: Reading, intake: Intake, page: Page, *, backfill: bool) -> No
     wanted: list[Row] = []
     baseline: list[Row] = []
     for number, item in page.items.items():
-        (wanted if reading.wanted(number, item) else baseline).append(row_of(number, item))
+        fresh = reading.wanted(number, item)
+        (wanted if fresh else baseline).append(row_of(number, item, baseline=not fresh))
     intake.add(wanted, reading.moment, due=reading.moment + grace(reading.bridge), backfill=backfill)
     intake.add(baseline, reading.moment)
 

@@ -113,15 +113,17 @@ def _take(reading: Reading, found: Mapping[int, Item]) -> int:
     """Store the items that are new, and those that say more than they did; how many were new."""
     bridge, resource, moment = reading.bridge, reading.resource, reading.moment
     known = items.known(bridge.storage, resource.name, found)
-    rows = [row_of(number, item, known.get(number)) for number, item in found.items()]
+    rows = [
+        row_of(number, item, known.get(number), baseline=number not in known and not reading.wanted(number, item))
+        for number, item in found.items()
+    ]
     fresh = [row for row in rows if row.before is None]
     changed = [row for row in rows if row.before and (row.before.hash != row.hash or row.before.removed)]
     if not fresh and not changed:
         return 0
     intake = Intake(bridge.storage, resource.name)
-    wanted = [row for row in fresh if reading.wanted(row.id, found[row.id])]
-    added = intake.add(wanted, moment, due=moment + grace(bridge))
-    added += intake.add([row for row in fresh if row not in wanted], moment)
+    added = intake.add([row for row in fresh if not row.baseline], moment, due=moment + grace(bridge))
+    intake.add([row for row in fresh if row.baseline], moment)
     for batch in batches(changed):
         intake.overwrite(batch, moment)
     return added

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import PbxError, PbxForbidden, PbxThrottled, PbxUnreachable
+from shared.errors import PbxError, PbxForbidden, PbxRetriable, PbxThrottled, PbxUnreachable
 from shared.polling.pages import pages
 from shared.polling.reading import time_in
 from shared.times import iso, parse_time
@@ -68,7 +68,7 @@ class Window:
             last = sorted(moments)[len(moments) // 2]
         earlier, later = (self.since, last + _SECOND), (last.replace(microsecond=0), self.until)
         parts = [earlier] if falls else [later] if rises else [later, earlier]
-        found = [replace(self, since=since, until=until, offset=0) for since, until in parts]
+        found = [replace(self, since=since, until=until, offset=0, stuck=False) for since, until in parts]
         return found if all(self._holds(part) for part in found) else []
 
     def _holds(self, part: Window) -> bool:
@@ -106,8 +106,9 @@ class Windowed:
     """
     Reads windows of a list; `left` is what is still to be read, whenever reading ends.
 
-    Where the PBX refuses to page on, the part that was not read is narrowed by date and read next. Raises what
-    Pbx.call raises, for a part that is refused from its beginning, or that cannot be narrowed; that one is stuck then.
+    Where the PBX refuses to page on, or fails twice to, the part that was not read is narrowed by date and read next.
+    Raises what Pbx.call raises, for a part that is refused from its beginning, or that cannot be narrowed; that one is
+    stuck then.
     """
 
     def __init__(self, pbx: Pbx, resource: Resource, windows: Iterable[Window]) -> None:
@@ -118,6 +119,7 @@ class Windowed:
 
     def pages(self, *, lane: str, known: int | None = None) -> Iterator[Page]:
         """The pages of all windows; `left` is what is behind each one."""
+        restarted: Window | None = None
         while self.left:
             window, moments, first = self.left[0], list["datetime"](), True
             try:
@@ -129,19 +131,23 @@ class Windowed:
                     moments += filter(None, (time_in(item, _FIELD) for item in page.items.values()))
                     self.left[0] = replace(window, offset=page.next_offset, stuck=False)
                     yield page
+                self.left.pop(0)
             except (PbxForbidden, PbxThrottled, PbxUnreachable):
                 raise
-            except PbxError:
-                if first:
-                    if window.offset == 0 or window.stuck:
-                        raise
+            except PbxError as error:
+                if first and restarted is None and window.offset and not window.stuck:
                     # It ended here before: what is read from its beginning says how to go on.
-                    self.left[0] = replace(window, offset=0)
+                    restarted, self.left[0] = window, replace(window, offset=0)
                     continue
-                narrower = window.narrowed(moments) if self._resource.dated else []
-                if not narrower:
-                    self.left[0] = replace(self.left[0], stuck=True)
+                if first:
+                    self.left[0] = restarted or window
                     raise
-                self.left[:1] = narrower
-                continue
-            self.left.pop(0)
+                if isinstance(error, PbxRetriable) and restarted is None:
+                    raise
+                self.left[:1] = self._narrowed(window, moments) or [replace(self.left[0], stuck=True)]
+                if self.left[0].stuck:
+                    raise
+            restarted = None
+
+    def _narrowed(self, window: Window, moments: Sequence[datetime]) -> list[Window]:
+        return window.narrowed(moments) if self._resource.dated else []
