@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import zlib
 from collections import OrderedDict
+from dataclasses import replace
 from itertools import islice
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from shared.calls.stories import Part, part_of, tell
+from shared.calls.parts import Gathered, Part
+from shared.calls.stories import story_of
 from shared.errors import Conflict
 from shared.once import once
 from shared.phones import e164
+from shared.storage import rows
 from shared.storage.rows import row_key
 from shared.times import FIRST_CLOCK_ID, MICROSECONDS_PER_SECOND, iso
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
     from datetime import datetime
 
     from azure.data.tables import TableClient
@@ -31,8 +34,8 @@ PARTITION = "call"
 _TRIES = 32
 _REMEMBERED = 4096
 _TURNS = 64
-
-Parts = dict[str, Part]
+# A column takes 64 KiB.
+_LONGEST_PARTS = 60 * 1024
 
 
 class Calls:
@@ -41,70 +44,82 @@ class Calls:
     def __init__(self, storage: Storage, region: str) -> None:
         self._storage = storage
         self._region = region
-        self._known: OrderedDict[int, tuple[Parts, str | None]] = OrderedDict()
+        self._known: OrderedDict[int, tuple[Gathered, str | None]] = OrderedDict()
         self._lock = Lock()
         self._turns = [Lock() for _ in range(_TURNS)]
 
     def merge(self, call_id: int, event: ReceivedEvent) -> None:
         """
-        Add an event to its call's story; adding it again changes nothing.
+        Add what an event says to its call's story; what is known already changes nothing, and costs no write.
 
-        Raises Conflict when others kept changing the same call.
+        A story that grows past its bound is cut and says so, `truncated`. Raises Conflict when others kept changing
+        the same call.
         """
+        self._change(call_id, lambda gathered: gathered.with_event(event))
+
+    def give_up(self, first: datetime, last: datetime, limit: int) -> int:
+        """
+        Wait no longer for the ends of calls that began between two times: their outcome is `unknown` until one comes.
+
+        Returns how many, `limit` at most.
+        """
+        unended = self.without_end(first, last, limit)
+        for call_id in unended:
+            self._change(call_id, lambda gathered: replace(gathered, given_up=True))
+        return len(unended)
+
+    def _change(self, call_id: int, by: Callable[[Gathered], Gathered]) -> None:
         # Threads of this process take turns at a call; other instances meet at the ETag.
         with self._turns[call_id % len(self._turns)]:
-            self._merge(call_id, event)
-
-    def _merge(self, call_id: int, event: ReceivedEvent) -> None:
-        # A call we know nothing of is most often new: writing first finds out in one request.
-        parts, etag = self._remembered(call_id) or ({}, None)
-        for _ in range(_TRIES):
-            if event.id in parts:
-                return
-            merged = {**parts, event.id: part_of(event)}
-            written = _write(self._table, self._entity(call_id, merged), etag)
-            if written is not None:
-                self._remember(call_id, merged, written)
-                return
-            parts, etag = self._read(call_id)
+            # A call we know nothing of is most often new: writing first finds out in one request.
+            known, etag = self._remembered(call_id) or (Gathered(), None)
+            for _ in range(_TRIES):
+                gathered = by(known)
+                if gathered == known:
+                    return
+                entity, gathered = self._entity(call_id, gathered)
+                written = rows.swap(self._table, entity, etag)
+                if written is not None:
+                    self._remember(call_id, gathered, written)
+                    return
+                known, etag = self._read(call_id)
         raise Conflict(f"call {call_id} kept changing")
 
     def find(self, started: datetime, caller: str | None) -> int | None:
         """
-        The callID of the call that began in the same second, by the same caller where both are known.
+        The callID of the call that began in the same second by the same caller; without a number, one without a number.
 
         None while there is no such call, or more than one. A callID that spells its start is found by key, any
         other by its `started` column.
         """
-        told = {caller, e164(caller, self._region)} - {None}
         second = started.replace(microsecond=0)
         first = int(second.timestamp()) * MICROSECONDS_PER_SECOND
         by_key = f"RowKey ge '{row_key(first)}' and RowKey lt '{row_key(first + MICROSECONDS_PER_SECOND)}'"
         by_column = (
-            f"started ge datetime'{iso(second)}' and started le datetime'{iso(second.replace(microsecond=999999))}'"
+            f"RowKey lt '{row_key(FIRST_CLOCK_ID)}' and started ge datetime'{iso(second)}' "
+            f"and started le datetime'{iso(second.replace(microsecond=999999))}'"
         )
         for condition in (by_key, by_column):
             query = f"PartitionKey eq '{PARTITION}' and {condition}"
-            rows = list(self._table.query_entities(query, select=["RowKey", "caller", "callerE164"]))
-            same = [row for row in rows if told & {row.get("caller"), row.get("callerE164")}]
-            candidates = same or [row for row in rows if not caller or not row.get("caller")]
-            if len(candidates) == 1:
-                return int(candidates[0]["RowKey"])
+            found = list(self._table.query_entities(query, select=["RowKey", "caller"]))
+            same = [row for row in found if self._person(row.get("caller")) == self._person(caller)]
+            if len(same) == 1:
+                return int(same[0]["RowKey"])
         return None
+
+    def _person(self, caller: str | None) -> str:
+        """The same for a number however it is written, and for all that withhold theirs, by any word."""
+        number = e164(caller, self._region) or (caller or "").strip()
+        return number if any(character.isdigit() for character in number) else ""
 
     def parts(self, call_id: int) -> list[Part]:
         """What each event has added to a call's story; nothing where no event of it came."""
-        return list(self._read(call_id)[0].values())
+        return list(self._read(call_id)[0].events().values())
 
     def contacts(self, call_id: int) -> list[int]:
         """The employees that a call rang, by contactID."""
-        from azure.core.exceptions import ResourceNotFoundError
-
-        try:
-            row = self._table.get_entity(PARTITION, row_key(call_id), select=["contacts"])
-        except ResourceNotFoundError:
-            return []
-        found: list[int] = json.loads(row.get("contacts") or "[]")
+        row = rows.get(self._table, PARTITION, row_key(call_id), select=["contacts"])
+        found: list[int] = json.loads(row.get("contacts") or "[]") if row else []
         return found
 
     def without_end(self, first: datetime, last: datetime, limit: int) -> list[int]:
@@ -119,73 +134,58 @@ class Calls:
         found: list[int] = []
         for condition in (by_key, by_column):
             query = f"PartitionKey eq '{PARTITION}' and {condition} and (outcome eq 'ringing' or outcome eq 'talking')"
-            rows = self._table.query_entities(query, select=["RowKey"])
-            found += [int(row["RowKey"]) for row in islice(rows, limit)]
+            listed = self._table.query_entities(query, select=["RowKey"])
+            found += [int(row["RowKey"]) for row in islice(listed, limit - len(found))]
         return found
 
     @property
     def _table(self) -> TableClient:
         return self._storage.table(TABLE)
 
-    def _remembered(self, call_id: int) -> tuple[Parts, str | None] | None:
+    def _remembered(self, call_id: int) -> tuple[Gathered, str | None] | None:
         with self._lock:
             return self._known.get(call_id)
 
-    def _remember(self, call_id: int, parts: Parts, etag: str) -> None:
+    def _remember(self, call_id: int, gathered: Gathered, etag: str) -> None:
         with self._lock:
-            self._known[call_id] = (parts, etag)
+            self._known[call_id] = (gathered, etag)
             self._known.move_to_end(call_id)
             while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
 
-    def _read(self, call_id: int) -> tuple[Parts, str | None]:
-        from azure.core.exceptions import ResourceNotFoundError
+    def _read(self, call_id: int) -> tuple[Gathered, str | None]:
+        row = rows.get(self._table, PARTITION, row_key(call_id), select=["parts", "truncated", "givenUp"])
+        if row is None:
+            return Gathered(), None
+        parts = json.loads(zlib.decompress(row["parts"]))
+        return Gathered(parts, bool(row.get("truncated")), bool(row.get("givenUp"))), row.etag
 
-        try:
-            entity = self._table.get_entity(PARTITION, row_key(call_id))
-        except ResourceNotFoundError:
-            return {}, None
-        return json.loads(zlib.decompress(entity["parts"])), entity.metadata["etag"]
-
-    def _entity(self, call_id: int, parts: Parts) -> dict[str, Any]:
+    def _entity(self, call_id: int, gathered: Gathered) -> tuple[dict[str, Any], Gathered]:
+        """The row of a call, and what of its parts found room there."""
         from azure.data.tables import EdmType, EntityProperty
 
+        while len(packed := _pack(gathered)) > _LONGEST_PARTS:
+            gathered = gathered.shorter()
         entity: dict[str, Any] = {
             "PartitionKey": PARTITION,
             "RowKey": row_key(call_id),
             "callID": EntityProperty(call_id, EdmType.INT64),
-            "parts": zlib.compress(json.dumps(parts, ensure_ascii=False, sort_keys=True).encode()),
+            "parts": packed,
         }
-        for name, value in tell(call_id, parts, self._region).items():
+        if gathered.given_up:
+            entity["givenUp"] = True
+        for name, value in story_of(call_id, gathered, self._region).items():
             if isinstance(value, list):
                 entity[name] = json.dumps(value)
             elif name == "answeredBy" and value is not None:
                 entity[name] = EntityProperty(value, EdmType.INT64)
             elif value is not None:
                 entity[name] = value
-        return entity
+        return entity, gathered
 
 
-def _write(table: TableClient, entity: Mapping[str, Any], etag: str | None) -> str | None:
-    """Write the entity if it is still as we know it; its new ETag, or None when somebody else was first."""
-    from azure.core import MatchConditions
-    from azure.core.exceptions import HttpResponseError, ResourceExistsError
-    from azure.data.tables import UpdateMode
-
-    try:
-        if etag is None:
-            written = table.create_entity(entity)
-        else:
-            written = table.update_entity(
-                entity, mode=UpdateMode.REPLACE, etag=etag, match_condition=MatchConditions.IfNotModified
-            )
-    except ResourceExistsError:
-        return None
-    except HttpResponseError as error:
-        if error.status_code not in (404, 412):
-            raise
-        return None
-    return str(written["etag"])
+def _pack(gathered: Gathered) -> bytes:
+    return zlib.compress(json.dumps(gathered.parts, ensure_ascii=False, sort_keys=True).encode())
 
 
 @once

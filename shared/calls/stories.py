@@ -1,43 +1,25 @@
-"""The story of a call, told from the set of its events: the same whatever order they came in."""
+"""The story of a call, made of all that its events say: the same whatever order they came in."""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
-from shared.events.table import EVENTS
+from shared.calls.parts import Gathered, Part, best, came_by_webhook
 from shared.phones import e164
-from shared.times import after, call_start, iso, parse_time
+from shared.times import after, belongs_to_call, call_start, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable
+    from datetime import datetime
 
-    from shared.events.event import ReceivedEvent
-
-# What a story needs of an event; the whole event stands in table `events`.
-_TOLD = (
-    "caller",
-    "destination",
-    "direction",
-    "contactID",
-    "previous_contactID",
-    "callStarted",
-    "callConnected",
-    "callEnded",
-    "connectionTime",
-    "recordingID",
-    "voicemailID",
-    "blobUrl",
-)
 # What a table's integer column holds.
 _LONGEST_TALK = 2**31 - 1
-_RANK = {event.name: rank for rank, event in enumerate(EVENTS)}
-
-Part = dict[str, Any]
+# Lists stand in a text column, which holds 32 Ki characters.
+_LONGEST_LIST = 100
 
 
 class Story(TypedDict):
-    """A call as one entity; absent values are None, times are UTC, lists are in a fixed order."""
+    """A call as one entity; absent values are None, times are UTC, lists are in a fixed order and of 100 at most."""
 
     caller: str | None
     callerE164: str | None
@@ -57,29 +39,24 @@ class Story(TypedDict):
     voicemails: list[int]
     voicemailUrls: list[str]
     revision: int
+    truncated: bool
 
 
-def part_of(event: ReceivedEvent) -> Part:
-    """What an event adds to its call's story, as JSON."""
-    part: Part = {"event": event.type.name}
-    for name in _TOLD:
-        value = getattr(event.data, name, None)
-        if value is not None:
-            part[name] = iso(value) if isinstance(value, datetime) else value
-    if event.caller:
-        part["caller"] = event.caller
-    return part
+def story_of(call_id: int, gathered: Gathered, region: str) -> Story:
+    """
+    The story that a call's events make together.
 
-
-def tell(call_id: int, parts: Mapping[str, Part], region: str) -> Story:
-    """The story that a call's events tell together; `parts` maps event ids to what part_of made of them."""
-    told = [part for _, part in sorted(parts.items(), key=lambda item: (_RANK[item[1]["event"]], item[0]))]
-    told = [_connected(part, told) for part in told]
-    started = _earliest(told, "callStarted") or call_start(call_id)
-    connected = _earliest(told, "callConnected")
-    ended = max(_ends(told), default=None)
-    caller, destination = _first(told, "caller"), _first(told, "destination")
-    direction = _first(told, "direction")
+    Of what several events say of the whole call, history's word stands, else the smallest. `outcome` is `ringing` or
+    `talking` until the call has ended, and `unknown` where its end was given up.
+    """
+    events = gathered.events()
+    parts = _plausible(call_id, [events[id] for id in sorted(events)])
+    started = _time(parts, "callStarted") or call_start(call_id)
+    connected = _time(parts, "callConnected")
+    ended = _ended(parts)
+    caller, destination = best("caller", parts)[0], best("destination", parts)[0]
+    direction = best("direction", parts)[0]
+    outcome = _outcome(parts, direction)
     return Story(
         caller=caller,
         callerE164=e164(caller, region),
@@ -89,96 +66,158 @@ def tell(call_id: int, parts: Mapping[str, Part], region: str) -> Story:
         started=started,
         connected=connected,
         ended=ended,
-        talkSeconds=_talk_seconds(told, connected, ended),
-        outcome=_outcome(told, direction),
-        answeredBy=_answered_by(told),
-        contacts=_numbers(told, "contactID", "previous_contactID"),
-        transfers=_transfers(told),
-        recordings=_numbers(told, "recordingID"),
-        recordingUrls=_urls(told, "recordingID"),
-        voicemails=_numbers(told, "voicemailID"),
-        voicemailUrls=_urls(told, "voicemailID"),
-        revision=len(parts),
+        talkSeconds=_talk_seconds(parts, connected, ended),
+        outcome="unknown" if gathered.given_up and outcome in ("ringing", "talking") else outcome,
+        answeredBy=_answered_by(parts),
+        contacts=_numbers(parts, "contactID", "previous_contactID"),
+        transfers=_transfers(parts)[:_LONGEST_LIST],
+        recordings=_numbers(parts, "recordingID")[:_LONGEST_LIST],
+        recordingUrls=_urls(parts, "recordingID")[:_LONGEST_LIST],
+        voicemails=_numbers(parts, "voicemailID")[:_LONGEST_LIST],
+        voicemailUrls=_urls(parts, "voicemailID")[:_LONGEST_LIST],
+        revision=len(events),
+        truncated=gathered.truncated,
     )
 
 
-def _connected(part: Part, told: Iterable[Part]) -> Part:
-    """An end that does not tell when somebody answered, with what that contact's other events tell."""
-    if part["event"] != "CallCompleted" or "callConnected" in part:
-        return part
-    contact = part.get("contactID")
-    answers = [
-        other["callConnected"]
-        for other in told
-        if "callConnected" in other and (contact is None or other.get("contactID") == contact)
-    ]
-    return {**part, "callConnected": min(answers, key=parse_time)} if answers else part
+def _plausible(call_id: int, parts: list[Part]) -> list[Part]:
+    """The parts without answers and ends that the call's start, which another event may say, leaves no room for."""
+    known = {parse_time(part["callStarted"]) for part in parts if "callStarted" in part} | {call_start(call_id)}
+    starts = known - {None}
+    if not starts:
+        return parts
+
+    def fits(text: str) -> bool:
+        return any(start and belongs_to_call(parse_time(text), start, zoned=False) for start in starts)
+
+    odd = ("callConnected", "callEnded")
+    return [{name: value for name, value in part.items() if name not in odd or fits(value)} for part in parts]
 
 
-def _first(told: Iterable[Part], name: str) -> Any:
-    return next((part[name] for part in told if name in part), None)
+def _time(parts: Iterable[Part], name: str) -> datetime | None:
+    """When the first of several was, as history has it where it does."""
+    value, _ = best(name, parts)
+    return parse_time(value) if value else None
 
 
-def _earliest(told: Iterable[Part], name: str) -> datetime | None:
-    return min((parse_time(part[name]) for part in told if name in part), default=None)
+def _numbers(parts: Iterable[Part], *names: str) -> list[int]:
+    return sorted({part[name] for part in parts for name in names if name in part})
 
 
-def _numbers(told: Iterable[Part], *names: str) -> list[int]:
-    return sorted({part[name] for part in told for name in names if name in part})
-
-
-def _urls(told: Iterable[Part], name: str) -> list[str]:
-    stored = {(part[name], part["blobUrl"]) for part in told if name in part and "blobUrl" in part}
+def _urls(parts: Iterable[Part], name: str) -> list[str]:
+    stored = {(part[name], part["blobUrl"]) for part in parts if name in part and "blobUrl" in part}
     return [url for _, url in sorted(stored)]
 
 
-def _ends(told: Iterable[Part]) -> Iterable[datetime]:
-    for part in told:
-        if "callEnded" in part:
-            yield parse_time(part["callEnded"])
-        elif part["event"] == "CallCompleted" and "callConnected" in part and "connectionTime" in part:
-            ended = after(parse_time(part["callConnected"]), part["connectionTime"])
-            if ended:
-                yield ended
+def _contact(part: Part) -> int | str | None:
+    """Whose leg it is; a contactID that could not be read is as good a name as any."""
+    contact: int | str | None = part.get("contactID", part.get("contact"))
+    return contact
 
 
-def _completed(told: Iterable[Part]) -> list[Part]:
-    return [part for part in told if part["event"] == "CallCompleted"]
+def _ends(parts: Iterable[Part]) -> list[Part]:
+    """The ends of legs; what history says of a call that still goes on is none."""
+    completed = (part for part in parts if part["event"] == "CallCompleted")
+    return [part for part in completed if came_by_webhook(part) or "callEnded" in part]
 
 
-def _talk_seconds(told: list[Part], connected: datetime | None, ended: datetime | None) -> int | None:
+def _answers(parts: Iterable[Part]) -> dict[int | str | None, str]:
+    """When each contact answered first."""
+    answers: dict[int | str | None, str] = {}
+    for part in parts:
+        if "callConnected" in part:
+            contact = _contact(part)
+            answers[contact] = min(answers.get(contact, part["callConnected"]), part["callConnected"], key=parse_time)
+    return answers
+
+
+def _ended(parts: list[Part]) -> datetime | None:
+    said = [parse_time(part["callEnded"]) for part in parts if "callEnded" in part]
+    if said:
+        return max(said)
+    answers = _answers(parts)
+    first = min(answers.values(), key=parse_time, default=None)
+    found = []
+    for part in _ends(parts):
+        # An end that does not say when somebody answered has it from that contact's other events.
+        contact = _contact(part)
+        answer = part.get("callConnected") or answers.get(contact) or (first if contact is None else answers.get(None))
+        if answer and "connectionTime" in part:
+            found.append(after(parse_time(answer), part["connectionTime"]))
+    return max((one for one in found if one), default=None)
+
+
+def _talk_seconds(parts: list[Part], connected: datetime | None, ended: datetime | None) -> int | None:
     if connected is None:
-        return 0 if _completed(told) else None
+        return 0 if _ends(parts) and not _is_answered(parts) else None
     return min(max(0, round((ended - connected).total_seconds())), _LONGEST_TALK) if ended else None
 
 
-def _answered_by(told: Iterable[Part]) -> int | None:
-    answers = [part for part in told if "callConnected" in part and "contactID" in part]
+def _is_answered(parts: Iterable[Part]) -> bool:
+    return any("callConnected" in part or part["event"] == "CallConnected" for part in parts)
+
+
+def _answered_by(parts: Iterable[Part]) -> int | None:
+    answers = [part for part in parts if _is_answered([part]) and "contactID" in part]
     # A transferred leg may carry the connection of the one before it: who was handed the call did not answer it.
     own = [part for part in answers if "previous_contactID" not in part] or answers
-    ranked = sorted(own, key=lambda part: (parse_time(part["callConnected"]), part["contactID"]))
-    return ranked[0]["contactID"] if ranked else None
+    timed = [part for part in own if "callConnected" in part] or own
+    answered = [(part.get("callConnected", "").removesuffix("Z"), part["contactID"]) for part in timed]
+    return min(answered, default=(None, None))[1]
 
 
-def _outcome(told: list[Part], direction: str | None) -> str:
-    completed = _completed(told)
-    if any("callConnected" in part for part in told):
-        return "answered" if any("callConnected" in part for part in completed) else "talking"
-    rung = {part.get("contactID") for part in told if part["event"] == "CallStarted"}
-    if not completed or rung - {part.get("contactID") for part in completed}:
+def _outcome(parts: list[Part], direction: str | None) -> str:
+    ends = _ends(parts)
+    if _is_answered(parts):
+        return "answered" if _has_talk_ended(parts, ends) else "talking"
+    if not ends or not _has_everybody_ended(parts, ends):
         return "ringing"
-    if any("voicemailID" in part for part in told):
+    if any("voicemailID" in part for part in parts):
         return "voicemail"
     return "unanswered" if (direction or "").lower() == "out" else "missed"
 
 
-def _transfers(told: Iterable[Part]) -> list[list[int]]:
-    """Who handed the call to whom, [from, to] each, in the order of the chain."""
-    steps = {
-        (part["previous_contactID"], part["contactID"])
-        for part in told
-        if "previous_contactID" in part and "contactID" in part
-    }
+def _has_everybody_ended(parts: Iterable[Part], ends: Collection[Part]) -> bool:
+    # An end that names nobody, and one of history's, is the whole call's.
+    if any(_contact(part) is None or "callEnded" in part for part in ends):
+        return True
+    rung = {_contact(part) for part in parts if part["event"] == "CallStarted"} - {None}
+    return not rung - {_contact(part) for part in ends}
+
+
+def _has_talk_ended(parts: Iterable[Part], ends: Collection[Part]) -> bool:
+    """Whether somebody who talked has hung up; that others stopped ringing says nothing of it."""
+    talking = {_contact(part) for part in parts if _is_answered([part]) or "previous_contactID" in part}
+    if any("callConnected" in part or "callEnded" in part or _contact(part) in (None, *talking) for part in ends):
+        return True
+    return None in talking and bool(ends) and _has_everybody_ended(parts, ends)
+
+
+def _transfers(parts: Iterable[Part]) -> list[list[int]]:
+    """Who handed the call to whom, [from, to] each: in the order of their times, or in that of the chain."""
+    handed = [part for part in parts if "previous_contactID" in part and "contactID" in part]
+    events = [part for part in handed if part["event"] == "CallTransfered"]
+    steps = [(_handed_at(part), part["previous_contactID"], part["contactID"]) for part in events]
+    known = {step[1:] for step in steps}
+    # The end of a transferred leg repeats the step that led to it.
+    steps += [
+        ("", *pair) for pair in sorted({(part["previous_contactID"], part["contactID"]) for part in handed} - known)
+    ]
+    if all(time for time, _, _ in steps):
+        return [[giver, taker] for _, giver, taker in sorted(steps)]
+    return _chain(sorted((giver, taker) for _, giver, taker in steps))
+
+
+def _handed_at(part: Part) -> str:
+    moment = after(parse_time(part["callConnected"]), part["connectionTime"]) if _says_when(part) else None
+    return moment.isoformat() if moment else ""
+
+
+def _says_when(part: Part) -> bool:
+    return "callConnected" in part and "connectionTime" in part
+
+
+def _chain(steps: list[tuple[int, int]]) -> list[list[int]]:
     chain: list[list[int]] = []
     while steps:
         sources = {step[0] for step in steps} - {step[1] for step in steps}

@@ -29,6 +29,7 @@ _IDENTIFIERS = ("callID", "contactID", "previous_contactID", "recordingID", "voi
 # One name for who called and who was called, whatever the event calls them.
 _CALLERS = ("caller", "callerid", "sender")
 _LONGEST_DRIFT = 1000
+_HISTORY = frozenset(("poll", "reconciled", "backfill"))
 _NO_OBJECT = ("model_type", "dict_type")
 
 
@@ -52,6 +53,11 @@ class ReceivedEvent:
     def moment(self) -> datetime:
         """When it happened, or when we heard of it."""
         return self.data.moment or self.received
+
+    @property
+    def from_history(self) -> bool:
+        """Whether it was found in the PBX's lists, which know it better than its webhook did."""
+        return self.origin in _HISTORY
 
     @property
     def drift(self) -> list[str]:

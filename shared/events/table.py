@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
@@ -30,7 +30,8 @@ class Event:
     """
     A row: an event's name on the wire, what it carries, and the fields that make it the same event when told twice.
 
-    `window` is for a event that carries neither a time nor an id: repeats within it are one event.
+    `case` is for an event that can happen again under the same key, and may say neither when nor which one it is: the
+    kind of state that tells a repeat from a new one. `moment` in a key is the event's own time.
     `announces` and `withdraws` name the media row that the event is about. `source` tells who speaks of it
     first: the PBX by webhook, our pollers, or the bridge itself.
     """
@@ -40,7 +41,7 @@ class Event:
     key: tuple[str, ...]
     description: str
     aliases: tuple[str, ...] = ()
-    window: timedelta | None = None
+    case: Literal["lost", "transfer"] | None = None
     announces: str | None = None
     withdraws: str | None = None
     source: Literal["pbx", "poll", "bridge"] = "pbx"
@@ -54,6 +55,10 @@ class Event:
     def function(self) -> str:
         """The name of the function that receives it."""
         return f"On{self.name}"
+
+    def is_known_by_key(self, data: Data) -> bool:
+        """Whether the key alone tells a repeat of the event from the next one of its kind."""
+        return self.case is None or data.moment is not None
 
 
 @cache
@@ -89,7 +94,8 @@ EVENTS: tuple[Event, ...] = (
     Event(
         name="CallTransfered",
         carries="CompletedCall",
-        key=(*_CALL, "previous_contactID"),
+        key=(*_CALL, "previous_contactID", "moment"),
+        case="transfer",
         aliases=("CallTransferred",),
         description="The call is handed to somebody else.",
     ),
@@ -97,6 +103,7 @@ EVENTS: tuple[Event, ...] = (
         name="LostCallerAdded",
         carries="LostCall",
         key=_LOST,
+        case="lost",
         aliases=("LostCallerCreated",),
         description="A caller reached nobody and waits to be called back.",
     ),
@@ -104,6 +111,7 @@ EVENTS: tuple[Event, ...] = (
         name="LostCallerUpdated",
         carries="LostCall",
         key=_LOST,
+        case="lost",
         description="A lost caller has tried again in vain.",
     ),
     Event(
@@ -111,7 +119,7 @@ EVENTS: tuple[Event, ...] = (
         carries="LostCaller",
         key=("callerid", "destination"),
         aliases=("LostCallerDeleted",),
-        window=timedelta(minutes=10),
+        case="lost",
         description="A lost caller was called back, or got through.",
     ),
     Event(

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shared.bridge import Bridge
-    from shared.calls.stories import Part
+    from shared.calls.parts import Part
     from shared.items.reader import Item
     from shared.pbx.resources import Resource
 

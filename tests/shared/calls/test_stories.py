@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from shared.calls.stories import Story, part_of, tell
+from shared.calls import parts as call_parts
+from shared.calls.parts import MOST_PARTS, Gathered, join, part_of
+from shared.calls.stories import Story
+from shared.calls.stories import story_of as story_of_call
 from shared.events.event import ReceivedEvent, check_envelope
 from shared.events.table import EVENTS, event_id, event_named
 from tests.stored import stored_audio
@@ -24,18 +31,22 @@ def moment(at: datetime) -> str:
     return at.strftime("%Y-%m-%dT%H:%M:%S+0000")
 
 
-def told(event: str, **data: Any) -> ReceivedEvent:
+def told(event: str, origin: str = "webhook", **data: Any) -> ReceivedEvent:
     row = event_named(event)
     envelope, checked = check_envelope(row, {"eventType": event, "data": {**data}})
     id = event_id(row, checked, "LV")
-    return ReceivedEvent(type=row, id=id, data=checked, envelope=envelope, origin="webhook", received=START)
+    return ReceivedEvent(type=row, id=id, data=checked, envelope=envelope, origin=origin, received=START)
+
+
+def gathered(facts: list[ReceivedEvent]) -> Gathered:
+    found = Gathered()
+    for event in facts:
+        found = found.with_event(event)
+    return found
 
 
 def story_of(facts: list[ReceivedEvent]) -> Story:
-    parts: dict[str, Any] = {}
-    for event in facts:
-        parts[event.id] = part_of(event)
-    return tell(CALL, parts, "LV")
+    return story_of_call(CALL, gathered(facts), "LV")
 
 
 def answered_and_transferred() -> list[ReceivedEvent]:
@@ -96,6 +107,7 @@ def test_an_answered_and_transferred_call_tells_who_when_and_how_long() -> None:
         voicemails=[],
         voicemailUrls=[],
         revision=6,
+        truncated=False,
     )
 
 
@@ -171,4 +183,175 @@ def test_the_start_comes_from_the_callid_when_no_event_tells_it() -> None:
 
 def test_every_event_has_a_place_in_a_story() -> None:
     for event in EVENTS:
-        assert tell(CALL, {"x": {"event": event.name}}, "LV")["revision"] == 1
+        assert story_of_call(CALL, Gathered({"x": {"event": event.name}}), "LV")["revision"] == 1
+
+
+def test_an_end_that_names_nobody_ends_the_call() -> None:
+    ringing = [told("CallStarted", **NUMBERS, contactID=contact) for contact in (1, 2)]
+    assert story_of([*ringing, told("CallCompleted", **NUMBERS)])["outcome"] == "missed"
+    assert (
+        story_of([told("CallStarted", **NUMBERS), told("CallCompleted", **NUMBERS, contactID=1)])["outcome"] == "missed"
+    )
+
+
+def test_a_contact_that_cannot_be_read_is_one_contact() -> None:
+    ringing = [told("CallStarted", **NUMBERS, contactID=contact) for contact in (1, "anna", [2])]
+    ends = [told("CallCompleted", **NUMBERS, contactID=contact) for contact in ("anna", [2], 1)]
+    outcomes = [story_of([*ringing, *ends[:count]])["outcome"] for count in range(4)]
+    assert outcomes == ["ringing", "ringing", "ringing", "missed"]
+
+
+@pytest.mark.parametrize("connected", [None, "1970-01-01T00:00:00+0000", "soon"])
+def test_who_connected_has_answered_also_where_nobody_says_when(connected: Any) -> None:
+    facts = [
+        told("CallStarted", **NUMBERS, contactID=2),
+        told("CallConnected", **NUMBERS, contactID=2, callConnected=connected),
+    ]
+    assert (story_of(facts)["outcome"], story_of(facts)["answeredBy"]) == ("talking", 2)
+    story = story_of([*facts, told("CallCompleted", **NUMBERS, contactID=2)])
+    assert (story["outcome"], story["connected"], story["talkSeconds"]) == ("answered", None, None)
+
+
+def test_a_transferred_call_ends_with_whom_it_was_handed_to() -> None:
+    facts = [
+        told("CallConnected", **NUMBERS, contactID=966, callConnected=moment(ANSWER)),
+        told("CallTransfered", **NUMBERS, contactID=971, previous_contactID=966),
+    ]
+    assert story_of(facts)["outcome"] == "talking"
+    assert story_of([*facts, told("CallCompleted", **NUMBERS, contactID=970)])["outcome"] == "talking"
+    assert story_of([*facts, told("CallCompleted", **NUMBERS, contactID=971)])["outcome"] == "answered"
+
+
+def test_a_sentinel_of_one_event_is_seen_by_anothers_start() -> None:
+    start = {"callID": 77, "contactID": 2}
+    facts = [
+        told("CallStarted", **start, callStarted=moment(START)),
+        told("CallCompleted", **start, callConnected="2016-01-01T00:00:00Z", connectionTime=0),
+    ]
+    assert (story_of_call(77, gathered(facts), "LV")["outcome"]) == "missed"
+
+
+def test_history_knows_better_than_a_webhook_and_both_better_than_nobody() -> None:
+    bare = told("CallCompleted", callID=CALL, contactID=2, caller="27771153", connectionTime=5)
+    full = told(
+        "CallCompleted",
+        "reconciled",
+        **NUMBERS | {"caller": "+37126000000"},
+        contactID=2,
+        callStarted=moment(START),
+        callConnected=moment(ANSWER),
+        callEnded=moment(ANSWER + timedelta(seconds=30)),
+        connectionTime=30,
+    )
+    assert bare.id == full.id
+    for facts in ([bare, full], [full, bare], [bare, full, bare]):
+        story = story_of(facts)
+        assert (story["caller"], story["outcome"], story["talkSeconds"]) == ("+37126000000", "answered", 30)
+        assert (story["destination"], story["ended"], story["revision"]) == (
+            "67000123",
+            ANSWER + timedelta(seconds=30),
+            1,
+        )
+
+
+def test_a_repeat_that_brings_the_callers_number_completes_the_story() -> None:
+    facts = [told("CallStarted", callID=CALL, contactID=2), told("CallStarted", **NUMBERS, contactID=2)]
+    assert {story_of(list(order))["callerE164"] for order in itertools.permutations(facts)} == {"+37127771153"}
+
+
+def test_what_history_says_of_a_call_that_goes_on_is_no_end() -> None:
+    going_on = told("CallCompleted", "reconciled", **NUMBERS, contactID=2, callEnded=None)
+    ringing = told("CallStarted", **NUMBERS, contactID=2)
+    assert story_of([ringing, going_on])["outcome"] == "ringing"
+    ended = told("CallCompleted", "reconciled", **NUMBERS, contactID=2, callEnded=moment(ANSWER))
+    assert ended.id == going_on.id
+    assert story_of([ringing, going_on, ended])["outcome"] == "missed"
+    assert story_of([ringing, going_on, told("CallCompleted", **NUMBERS, contactID=2)])["outcome"] == "missed"
+
+
+@pytest.mark.parametrize("facts", [["CallStarted"], ["CallStarted", "CallConnected"]], ids=["ringing", "talking"])
+def test_an_end_that_was_given_up_is_unknown_until_it_comes(facts: list[str]) -> None:
+    events = [told(name, **NUMBERS, contactID=2, callConnected=moment(ANSWER)) for name in facts]
+    events = events if len(facts) > 1 else [told("CallStarted", **NUMBERS, contactID=2)]
+    given_up = replace(gathered(events), given_up=True)
+    assert story_of_call(CALL, given_up, "LV")["outcome"] == "unknown"
+    end = told("CallCompleted", **NUMBERS, contactID=2, connectionTime=3)
+    outcome = story_of_call(CALL, given_up.with_event(end), "LV")["outcome"]
+    assert outcome == ("answered" if len(facts) > 1 else "missed")
+
+
+def test_transfers_there_and_back_and_there_again_are_told_by_their_times() -> None:
+    def handed(giver: int, taker: int, minutes: int) -> ReceivedEvent:
+        return told(
+            "CallTransfered",
+            **NUMBERS,
+            contactID=taker,
+            previous_contactID=giver,
+            callConnected=moment(ANSWER),
+            connectionTime=minutes * 60,
+        )
+
+    facts = [handed(1, 2, 1), handed(2, 1, 2), handed(1, 2, 3)]
+    assert len({event.id for event in facts}) == 3
+    assert handed(1, 2, 1).id == facts[0].id
+    for order in itertools.permutations(facts):
+        assert story_of(list(order))["transfers"] == [[1, 2], [2, 1], [1, 2]]
+
+
+def test_a_call_that_rings_a_thousand_is_cut_and_says_so() -> None:
+    facts = [told("CallStarted", **NUMBERS, contactID=contact) for contact in range(900)]
+    facts += [told("CallConnected", **NUMBERS, contactID=700, callConnected=moment(ANSWER))]
+    facts += [told("CallCompleted", **NUMBERS, contactID=contact) for contact in range(900) if contact != 700]
+    facts += [told("CallCompleted", **NUMBERS, contactID=700, callConnected=moment(ANSWER), connectionTime=9)]
+    random.Random(7).shuffle(facts)
+    whole = gathered(facts)
+    assert len(whole.parts) == MOST_PARTS
+    story = story_of_call(CALL, whole, "LV")
+    assert story["truncated"]
+    assert (story["outcome"], story["answeredBy"], story["talkSeconds"]) == ("answered", 700, 9)
+    assert whole.with_event(facts[0]) == whole
+
+
+CONTACTS = st.sampled_from([None, 1, 2, 3, "anna"])
+TIMES = st.sampled_from([None, "1970-01-01T00:00:00Z", moment(START), moment(ANSWER), "2018-04-25T13:54:31.5Z"])
+FIELDS = st.fixed_dictionaries(
+    {},
+    optional={
+        "contactID": CONTACTS,
+        "previous_contactID": CONTACTS,
+        "caller": st.sampled_from([None, "27771153", "+37127771153", "anonymous", ["x"]]),
+        "destination": st.sampled_from([None, "67000123", "67000999"]),
+        "callStarted": TIMES,
+        "callConnected": TIMES,
+        "callEnded": TIMES,
+        "connectionTime": st.sampled_from([None, 0, 5, 60, -1]),
+    },
+)
+CALLS_EVENTS = st.builds(
+    lambda name, origin, data: told(name, origin, callID=CALL, **data),
+    st.sampled_from(["CallStarted", "CallConnected", "CallTransfered", "CallCompleted"]),
+    st.sampled_from(["webhook", "reconciled"]),
+    FIELDS,
+)
+
+
+@given(facts=st.lists(CALLS_EVENTS, min_size=1, max_size=12), bound=st.sampled_from([3, 6, 256]), chance=st.randoms())
+def test_any_events_in_any_order_any_number_of_times_make_one_story(
+    facts: list[ReceivedEvent], bound: int, chance: random.Random
+) -> None:
+    again = facts + chance.choices(facts, k=len(facts))
+    chance.shuffle(again)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(call_parts, "MOST_PARTS", bound)
+        one, other = gathered(facts), gathered(again)
+    assert one == other
+    assert story_of_call(CALL, one, "LV") == story_of_call(CALL, other, "LV")
+    assert json.loads(json.dumps(one.parts)) == one.parts
+
+
+@given(facts=st.lists(CALLS_EVENTS, min_size=3, max_size=3))
+def test_tellings_of_one_event_join_in_any_order(facts: list[ReceivedEvent]) -> None:
+    one, two, three = (part_of(event) | {"event": "CallCompleted"} for event in facts)
+    assert join(one, two) == join(two, one)
+    assert join(join(one, two), three) == join(one, join(two, three))
+    assert join(join(one, two), two) == join(one, two)

@@ -1,0 +1,147 @@
+"""What each event adds to its call's story: gathered in any order, any number of times, with the same result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from shared.times import iso
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from shared.events.event import ReceivedEvent
+
+# What a story needs of an event; the whole event stands in table `events`.
+_FIELDS = (
+    "caller",
+    "destination",
+    "direction",
+    "contactID",
+    "previous_contactID",
+    "callStarted",
+    "callConnected",
+    "callEnded",
+    "connectionTime",
+    "recordingID",
+    "voicemailID",
+    "blobUrl",
+)
+# No number, direction or address of ours is as long; a story of texts that long would not fit its row.
+_LONGEST = {"caller": 100, "destination": 100, "direction": 20, "contact": 100, "blobUrl": 1000}
+# A call that rings a hundred employees has two events each. Beyond it a story costs more than it says.
+MOST_PARTS = 256
+_MARKS = frozenset(("event", "history", "webhook"))
+# A leg that says no more than that it rang, or stopped ringing.
+_WEIGHTY = ("callConnected", "callEnded", "previous_contactID")
+_LEGS = ("CallCompleted", "CallStarted")
+# The same event keeps what it says of a leg apart from the rest, so that what is cut does not depend on the order.
+_LIGHT = "~"
+
+Part = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """
+    The parts of a call by event id.
+
+    `truncated` says that there were more than MOST_PARTS, `given_up` that its end was waited for in vain.
+    """
+
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    truncated: bool = False
+    given_up: bool = False
+
+    def with_event(self, event: ReceivedEvent) -> Gathered:
+        """With what an event adds; the same where that is nothing."""
+        part = part_of(event)
+        key = event.id if _weight(part) == 0 else event.id + _LIGHT
+        joined = join(self.parts[key], part) if key in self.parts else part
+        parts = {**self.parts, key: joined}
+        if len(parts) <= MOST_PARTS:
+            return replace(self, parts=parts)
+        kept = sorted(parts, key=lambda key: _place(key, parts[key]))[:MOST_PARTS]
+        return replace(self, parts={key: parts[key] for key in kept}, truncated=True)
+
+    def shorter(self) -> Gathered:
+        """Half as many parts, the weightier ones."""
+        kept = sorted(self.parts, key=lambda key: _place(key, self.parts[key]))[: len(self.parts) // 2]
+        return replace(self, parts={key: self.parts[key] for key in kept}, truncated=True)
+
+    def events(self) -> dict[str, Part]:
+        """The parts by event id, each whole."""
+        whole: dict[str, Part] = {}
+        for key, part in self.parts.items():
+            id = key.removesuffix(_LIGHT)
+            whole[id] = join(whole[id], part) if id in whole else part
+        return whole
+
+
+def part_of(event: ReceivedEvent) -> Part:
+    """What an event adds to its call's story, as JSON; `history` names the fields that the call history said."""
+    part: Part = {}
+    for name in _FIELDS:
+        value = getattr(event.data, name, None)
+        if value is not None:
+            part[name] = iso(value) if isinstance(value, datetime) else value
+    if event.caller:
+        part["caller"] = event.caller
+    if "contactID" in event.data.misfits:
+        part["contact"] = str(event.data.misfits["contactID"])
+    part = {name: value for name, value in part.items() if not _is_too_long(name, value)}
+    marks = {"history": sorted(part)} if event.from_history else {}
+    return {"event": event.type.name, **part, **marks}
+
+
+def join(one: Part, other: Part) -> Part:
+    """
+    What two tellings of the same event say together, whichever came first.
+
+    For each field: present beats absent, history beats a webhook, else the smaller value stands.
+    """
+    joined: Part = {"event": one["event"]}
+    history = set()
+    for name in (one.keys() | other.keys()) - _MARKS:
+        joined[name], is_history = best(name, (one, other))
+        if is_history:
+            history.add(name)
+    if "history" in one or "history" in other:
+        joined["history"] = sorted(history)
+        if came_by_webhook(one) or came_by_webhook(other):
+            joined["webhook"] = True
+    return joined
+
+
+def best(name: str, parts: Iterable[Part]) -> tuple[Any, bool]:
+    """The value of a field that stands among several, and whether history said it; None where nobody said any."""
+    said = [(name not in part.get("history", ()), _order(part[name]), part[name]) for part in parts if name in part]
+    if not said:
+        return None, False
+    webhook, _, value = min(said, key=lambda one: one[:2])
+    return value, not webhook
+
+
+def came_by_webhook(part: Part) -> bool:
+    """Whether the PBX itself posted the event, not only its history."""
+    return "history" not in part or "webhook" in part
+
+
+def _order(value: Any) -> tuple[int, str, str]:
+    # Without its zone, a time without a fraction sorts before one with it.
+    return (value, "", "") if isinstance(value, int) else (0, value.removesuffix("Z"), value)
+
+
+def _is_too_long(name: str, value: Any) -> bool:
+    return isinstance(value, str) and len(value) > _LONGEST.get(name, len(value))
+
+
+def _weight(part: Part) -> int:
+    return int(part["event"] in _LEGS and not any(name in part for name in _WEIGHTY))
+
+
+def _place(key: str, part: Part) -> tuple[int, int, str, str]:
+    """Where a part stands when there are too many: legs last, and both ends of the same leg together."""
+    weight = _weight(part)
+    return weight, part.get("contactID", -1) if weight else -1, part["event"], key
