@@ -210,7 +210,7 @@ var tableNames = [
   'resources'
   'subscriptions'
   'webhooks'
-  'windows'
+  'cases'
 ]
 
 var queueNames = [

@@ -84,6 +84,11 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+def stamp(moment: datetime) -> str:
+    """The moment in UTC, always with microseconds, so that stamps sort as their moments do."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
 def call_start(call_id: int) -> datetime | None:
     """The start that a callID spells in microseconds since 1970, or None where the id is a plain counter."""
     if not FIRST_CLOCK_ID <= call_id <= LAST_CLOCK_ID:

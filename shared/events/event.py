@@ -29,7 +29,8 @@ _IDENTIFIERS = ("callID", "contactID", "previous_contactID", "recordingID", "voi
 # One name for who called and who was called, whatever the event calls them.
 _CALLERS = ("caller", "callerid", "sender")
 _LONGEST_DRIFT = 1000
-_HISTORY = frozenset(("poll", "reconciled", "backfill"))
+# Where the PBX's own lists are what an event comes from.
+HISTORY = frozenset(("poll", "reconciled", "backfill"))
 _NO_OBJECT = ("model_type", "dict_type")
 
 
@@ -57,7 +58,7 @@ class ReceivedEvent:
     @property
     def from_history(self) -> bool:
         """Whether it was found in the PBX's lists, which know it better than its webhook did."""
-        return self.origin in _HISTORY
+        return self.origin in HISTORY
 
     @property
     def drift(self) -> list[str]:
@@ -85,7 +86,14 @@ class ReceivedEvent:
         }
 
     def row(self, storage: Storage, region: str) -> dict[str, Any]:
-        """Its columns in tables `events` and `feed`; a long body goes to a blob."""
+        """Its row in tables `events` and `feed`; a long body goes to a blob."""
+        columns, body = self.columns(region), encode(self.envelope)
+        if len(body) > LONGEST_IN_ROW:
+            return {**columns, "payload": put_payload(storage, f"bodies/{self.id}", body)}
+        return {**columns, "body": body.decode()}
+
+    def columns(self, region: str) -> dict[str, Any]:
+        """What its row says beside the body."""
         from azure.data.tables import EdmType, EntityProperty
 
         destination = getattr(self.data, "destination", None)
@@ -105,11 +113,6 @@ class ReceivedEvent:
         for name in _IDENTIFIERS:
             value = getattr(self.data, name, None)
             columns[name] = None if value is None else EntityProperty(value, EdmType.INT64)
-        body = encode(self.envelope)
-        if len(body) > LONGEST_IN_ROW:
-            columns["payload"] = put_payload(storage, f"bodies/{self.id}", body)
-        else:
-            columns["body"] = body.decode()
         return {name: value for name, value in columns.items() if value is not None}
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
-from shared.errors import Conflict, Invalid, Refused, TooLarge
+from shared.errors import Invalid, Refused, TooLarge
 from shared.events.event import ReceivedEvent, check_envelope
 from shared.events.table import Event, event_id, event_named
 from shared.json_bodies import LONGEST_BODY, parse_body
@@ -13,20 +14,18 @@ from shared.storage.dead_letters import dead_letter_refused
 from shared.storage.deadline import within
 from shared.storage.messages import send
 from shared.storage.waiting import send_or_keep
-from shared.times import iso, now, parse_time
+from shared.times import now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from shared.events.model import Data
     from shared.settings import Settings
     from shared.storage.account import Storage
 
 QUEUE = "events"
 # Whoever sends waits for an answer; a refusal is kept first.
 _REFUSAL_SECONDS = 3.5
-_TRIES = 5
 
 
 def accept(storage: Storage, settings: Settings, event: Event, body: bytes) -> str:
@@ -48,7 +47,7 @@ def accept(storage: Storage, settings: Settings, event: Event, body: bytes) -> s
                 dead_letter_refused(storage, event.name, reason, body)
             raise
         checked = {"type": event, "data": data, "envelope": envelope, "origin": "webhook", "received": now()}
-        received = _event(storage, settings, None, **checked)
+        received = _event(settings, None, **checked)
         send_or_keep(storage, QUEUE, received.message(), name=received.id)
         return received.id
 
@@ -72,42 +71,14 @@ def submit(
     value = {"type": "Event", "eventType": row.name, "version": "v1", "data": dict(data)}
     envelope, checked = check_envelope(row, value)
     fields = {"type": row, "data": checked, "envelope": envelope, "origin": origin, "received": received or now()}
-    ours = _event(storage, settings, occurrence, **fields)
+    ours = _event(settings, occurrence, **fields)
     send(storage, QUEUE, ours.message(), name=ours.id)
     return ours.id
 
 
-def _event(storage: Storage, settings: Settings, occurrence: str | None, **fields: Any) -> ReceivedEvent:
-    region, kind, data = settings.default_region, fields["type"], fields["data"]
+def _event(settings: Settings, occurrence: str | None, **fields: Any) -> ReceivedEvent:
+    event, data = fields["type"], fields["data"]
     if occurrence is None:
-        occurrence = _occurrence(storage, kind, data, region, fields["received"]) if kind.window else ""
-    return ReceivedEvent(id=event_id(kind, data, region, occurrence), **fields)
-
-
-def _occurrence(storage: Storage, event: Event, data: Data, region: str, received: datetime) -> str:
-    """
-    Which occurrence of an event without time and id this is: the time of the first one within the window.
-
-    The row is compared and swapped, so that two tellings at once agree.
-    """
-    from azure.core import MatchConditions
-    from azure.core.exceptions import HttpResponseError, ResourceExistsError
-
-    table, key = storage.table("windows"), event_id(event, data, region)
-    fresh = {"PartitionKey": event.name, "RowKey": key, "since": iso(received)}
-    for _ in range(_TRIES):
-        try:
-            table.create_entity(fresh)
-            return iso(received)
-        except ResourceExistsError:
-            row = table.get_entity(event.name, key)
-        since = parse_time(row["since"])
-        if event.window and abs(received - since) <= event.window:
-            return iso(since)
-        try:
-            table.update_entity(fresh, etag=row.metadata["etag"], match_condition=MatchConditions.IfNotModified)
-            return iso(received)
-        except HttpResponseError as error:
-            if error.status_code != 412:
-                raise
-    raise Conflict("the event's window kept changing")
+        # Whether it is a repeat is for its case to say, once it is safe on the queue.
+        occurrence = "" if event.is_known_by_key(data) else uuid4().hex
+    return ReceivedEvent(id=event_id(event, data, settings.default_region, occurrence), **fields)

@@ -6,10 +6,13 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from shared.storage import rows
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from shared.events.event import ReceivedEvent
     from shared.storage.account import Storage
 
 TABLE = "events"
@@ -20,6 +23,13 @@ _LAST_MICROSECOND = 10**16
 _PAGES, _PAGE = 4, 1000
 # Where the table service says that it stopped looking.
 STOPPED = re.compile(r'\{"PartitionKey": "[!-~]{1,200}", "RowKey": (?:null|"[!-~]{1,400}")\}')
+
+
+def add(storage: Storage, event: ReceivedEvent, row: Mapping[str, Any], columns: Mapping[str, Any]) -> None:
+    """Add columns to an event's row and to its entry of the feed."""
+    rows.update(storage.table(TABLE), {"PartitionKey": PARTITION, "RowKey": event.id, **columns})
+    entry = {"PartitionKey": FEED, "RowKey": f"{feed_position(row['received'])}-{event.id}"}
+    rows.update(storage.table(FEED), {**entry, **columns})
 
 
 def feed_position(moment: datetime) -> str:
@@ -51,11 +61,11 @@ def feed_page(
         conditions = [*conditions, f"RowKey ge '{start}'"]
     query = storage.table(FEED).query_entities(" and ".join(conditions), results_per_page=min(limit + 1, _PAGE))
     pages: Any = query.by_page(json.loads(stopped) if stopped else None)
-    rows: list[Mapping[str, Any]] = []
+    found: list[Mapping[str, Any]] = []
     for _ in range(_PAGES):
-        rows += next(pages, ())
-        if len(rows) > limit:
-            return rows[:limit], str(rows[limit]["RowKey"])
+        found += next(pages, ())
+        if len(found) > limit:
+            return found[:limit], str(found[limit]["RowKey"])
         if not pages.continuation_token:
-            return rows, None
-    return rows, json.dumps(pages.continuation_token)
+            return found, None
+    return found, json.dumps(pages.continuation_token)

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared import health
+from shared.calls.cases import settled
 from shared.calls.store import call_of, calls
 from shared.events.event import ReceivedEvent, event_of
 from shared.events.store import FEED, PARTITION, TABLE, feed_position
+from shared.pipeline.repeats import complete
 from shared.storage import rows
 from shared.storage.messages import send
 from shared.storage.rows import CREATED
@@ -113,11 +115,11 @@ def process(bridge: Bridge, message: Mapping[str, Any]) -> None:
     Give the event in a message of queue `events` its effect.
 
     Whoever inserts the row does the follow-ups, and the row keeps its message's mark. A message that finds the row of
-    another one is a repeat, and does nothing: that other one is still in the queue if it did not finish. A message that
-    finds its own mark there, or was worked on before, finishes what is left. Raises what failed, for the message
+    another one is a repeat, and only completes it: that other one is still in the queue if it did not finish. A message
+    that finds its own mark there, or was worked on before, finishes what is left. Raises what failed, for the message
     to be put back, once all that could be done is done.
     """
-    event = event_of(message)
+    event = settled(bridge.storage, event_of(message), bridge.settings.default_region)
     row = event.row(bridge.storage, bridge.settings.default_region)
     table, keys = bridge.storage.table(TABLE), {"PartitionKey": PARTITION, "RowKey": event.id}
     mark = str(message.get("mark", ""))
@@ -125,6 +127,8 @@ def process(bridge: Bridge, message: Mapping[str, Any]) -> None:
         health.note(bridge.storage, event, repeat=False)
     else:
         stored = rows.get(table, PARTITION, event.id)
+        if stored is not None and stored.get("message") != mark:
+            complete(bridge, event, stored)
         if not message.get("begun") and (stored is None or stored.get("message") != mark):
             health.note(bridge.storage, event, repeat=True)
             logger.info("repeat of %s %s", event.type.name, event.id)

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 TABLES = (
     "events",
     "calls",
-    "windows",
+    "cases",
     "deadletters",
     "feed",
     "media",

@@ -6,19 +6,17 @@ import gzip
 import json
 import pathlib
 import socket
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from shared.errors import Invalid, NotJson, Refused, StorageUnavailable, TooLarge
-from shared.events.receive import accept, submit
+from shared.events.receive import accept
 from shared.events.table import EVENTS, Event, event_named
 from shared.json_bodies import LONGEST_BODY
 from shared.settings import Settings
 from shared.storage import messages
 from shared.storage.account import Storage
-from shared.times import now
 
 if TYPE_CHECKING:
     from shared.bridge import Bridge
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
 FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures" / "events"
 WEBHOOKS = [event for event in EVENTS if event.source == "pbx"]
 IDS = [event.name for event in WEBHOOKS]
-REMOVED = {"destination": "67000123", "callerid": "26123456"}
 
 
 def body(event: str) -> bytes:
@@ -49,7 +46,8 @@ def test_an_event_is_queued_whole_under_the_id_that_is_answered(event: Event, br
     (message,) = queued(bridge)
     assert message["id"] == id
     assert message["body"] == json.loads(sent)
-    assert accept(bridge.storage, bridge.settings, event, sent) == id
+    # What says neither when nor which one it is has an id of its own each time; its case knows a repeat.
+    assert (accept(bridge.storage, bridge.settings, event, sent) == id) is (event.name != "LostCallerRemoved")
 
 
 @pytest.mark.parametrize("event", WEBHOOKS, ids=IDS)
@@ -88,24 +86,6 @@ def test_a_body_of_exactly_the_limit_is_taken(bridge: Bridge) -> None:
     accept(bridge.storage, bridge.settings, event_named("CallStarted"), text)
     (message,) = queued(bridge)
     assert message["body"] == sent
-
-
-def test_a_lost_callers_removal_is_one_event_for_ten_minutes_and_a_new_one_later(bridge: Bridge) -> None:
-    start = now()
-
-    def told(minutes: float, **changes: str) -> str:
-        received = start + timedelta(minutes=minutes)
-        data = {**REMOVED, **changes}
-        return submit(bridge.storage, bridge.settings, "LostCallerRemoved", data, origin="webhook", received=received)
-
-    first = told(0)
-    assert told(9.9) == first
-    assert told(1, callerid="+37126123456") == first
-    assert told(0, callerid="26999999") != first
-    second = told(10.1)
-    assert second != first
-    assert told(20) == second
-    assert told(25) not in (first, second)
 
 
 def test_an_event_under_another_spelling_is_stored_under_one_name(bridge: Bridge) -> None:

@@ -1,0 +1,112 @@
+"""Table `calls`: bounded rows, voicemails that find their own call, and ends that never come."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dev.bench.spending import counted
+from shared.calls import parts
+from shared.calls.store import Calls
+from shared.events.event import ReceivedEvent, check_envelope
+from shared.events.table import event_id, event_named
+from shared.storage.rows import row_key
+
+if TYPE_CHECKING:
+    from shared.storage.account import Storage
+
+CALL = 1717149600000000
+START = datetime(2024, 5, 31, 10, tzinfo=UTC)
+
+
+def received(name: str, **data: Any) -> ReceivedEvent:
+    row = event_named(name)
+    envelope, checked = check_envelope(row, {"data": {"callID": CALL} | data})
+    id = event_id(row, checked, "LV")
+    return ReceivedEvent(type=row, id=id, data=checked, envelope=envelope, origin="webhook", received=START)
+
+
+@pytest.fixture
+def calls(storage: Storage) -> Calls:
+    storage.create_all()
+    return Calls(storage, "LV")
+
+
+def row(storage: Storage, call_id: int = CALL) -> dict[str, Any]:
+    return dict(storage.table("calls").get_entity("call", row_key(call_id)))
+
+
+def test_beyond_its_bound_a_story_costs_no_more_writes(
+    storage: Storage, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "MOST_PARTS", 20)
+    requests = counted(storage)
+    for contact in range(200):
+        calls.merge(CALL, received("CallStarted", contactID=contact))
+    assert requests.count <= 22
+    assert row(storage)["truncated"]
+    again = Calls(storage, "LV")
+    again.merge(CALL, received("CallConnected", contactID=150, callConnected="2024-05-31T10:00:12Z"))
+    found = row(storage)
+    assert (found["outcome"], found["answeredBy"].value, found["truncated"]) == ("talking", 150, True)
+
+
+def test_a_story_of_the_longest_texts_fits_its_row(storage: Storage, calls: Calls) -> None:
+    for number in range(parts.MOST_PARTS):
+        calls._known.clear()
+        texts = {name: f"{name} {number} ".ljust(1000, chr(0x1F300 + number)) for name in ("caller", "destination")}
+        event = received("CallRecorded", recordingID=number, **texts)
+        calls._change(CALL, lambda gathered, event=event: gathered.with_event(event))  # type: ignore[misc]
+    assert row(storage)["revision"] > 10
+
+
+@pytest.mark.parametrize(
+    ("caller", "sender", "found"),
+    [
+        ("27771153", "+37127771153", True),
+        ("anonymous", "", True),
+        ("", "unavailable", True),
+        ("", "+37127771153", False),
+        ("anonymous", "+37127771153", False),
+        ("27771153", "", False),
+        ("27771153", "29999999", False),
+        ("112", "112", True),
+        ("112", "113", False),
+    ],
+)
+def test_a_voicemail_finds_a_call_of_the_same_caller_only(calls: Calls, caller: str, sender: str, found: bool) -> None:
+    calls.merge(CALL, received("CallStarted", caller=caller, callStarted="2024-05-31T10:00:00Z"))
+    assert calls.find(START, sender or None) == (CALL if found else None)
+
+
+def test_a_voicemail_that_may_belong_to_two_calls_belongs_to_none(calls: Calls) -> None:
+    for call_id in (CALL, CALL + 5, 77):
+        event = received("CallStarted", callID=call_id, caller="27771153", callStarted="2024-05-31T10:00:00Z")
+        calls.merge(call_id, event)
+    assert calls.find(START, "27771153") == 77
+
+
+def test_an_end_that_never_comes_is_given_up_until_it_does(storage: Storage, calls: Calls) -> None:
+    calls.merge(CALL, received("CallStarted", contactID=5))
+    week = (START - timedelta(days=1), START + timedelta(days=1))
+    assert calls.give_up(*week, 10) == 1
+    assert calls.give_up(*week, 10) == 0
+    assert row(storage)["outcome"] == "unknown"
+    assert calls.without_end(*week, 10) == []
+    Calls(storage, "LV").merge(CALL, received("CallStarted", contactID=6))
+    assert row(storage)["outcome"] == "unknown"
+    Calls(storage, "LV").merge(CALL, received("CallCompleted"))
+    assert row(storage)["outcome"] == "missed"
+
+
+def test_rows_of_before_are_read(storage: Storage, calls: Calls) -> None:
+    import json
+    import zlib
+
+    old = {"x": {"event": "CallStarted", "contactID": 5, "caller": "27771153"}}
+    entity = {"PartitionKey": "call", "RowKey": row_key(CALL), "parts": zlib.compress(json.dumps(old).encode())}
+    storage.table("calls").create_entity(entity)
+    calls.merge(CALL, received("CallCompleted", contactID=5))
+    assert (row(storage)["outcome"], row(storage)["revision"]) == ("missed", 2)

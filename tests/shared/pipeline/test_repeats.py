@@ -1,0 +1,153 @@
+"""A repeat has no effect of its own, and completes what is known of the event and its call."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dev.bench.spending import counted
+from shared.events.receive import accept, submit
+from shared.events.store import FEED, PARTITION
+from shared.events.table import event_named
+from shared.pipeline.process import process
+from shared.storage import messages
+from shared.storage.rows import row_key
+from tests.dying import Killed, die_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shared.bridge import Bridge
+    from shared.storage.account import Storage
+
+CALL = 1717149600000000
+NUMBERS = {"caller": "27771153", "destination": "67000123", "direction": "in"}
+STARTED = {"callStarted": "2024-05-31T10:00:00+0000", "callConnected": "2024-05-31T10:00:12+0000"}
+FULL = {**NUMBERS, **STARTED, "callEnded": "2024-05-31T10:00:42+0000", "connectionTime": 30}
+
+
+def take(storage: Storage, queue: str = "events") -> list[bytes]:
+    client, bodies = storage.queue(queue), []
+    for message in client.receive_messages(messages_per_page=32):
+        bodies.append(message.content.encode())
+        client.delete_message(message)
+    return bodies
+
+
+def run(bridge: Bridge, event: str, origin: str = "webhook", **data: Any) -> str:
+    sent = {"callID": CALL, "contactID": 5} | data
+    if origin == "webhook":
+        payload = {"type": "Event", "eventType": event, "version": "v1", "data": sent}
+        id = accept(bridge.storage, bridge.settings, event_named(event), json.dumps(payload).encode())
+    else:
+        id = submit(bridge.storage, bridge.settings, event, sent, origin=origin)
+    for body in take(bridge.storage):
+        process(bridge, messages.read(bridge.storage, body))
+    return id
+
+
+def row(bridge: Bridge, id: str) -> dict[str, Any]:
+    return dict(bridge.storage.table("events").get_entity(PARTITION, id))
+
+
+def entry(bridge: Bridge) -> dict[str, Any]:
+    (found,) = bridge.storage.table(FEED).list_entities()
+    return dict(found)
+
+
+def story(bridge: Bridge) -> dict[str, Any]:
+    return dict(bridge.storage.table("calls").get_entity("call", row_key(CALL)))
+
+
+def test_a_repeat_that_brings_the_callers_number_completes_row_feed_and_story(bridge: Bridge) -> None:
+    id = run(bridge, "CallStarted")
+    first = row(bridge, id)
+    assert run(bridge, "CallStarted", **NUMBERS) == id
+    after = row(bridge, id)
+    assert json.loads(after["added"]) == NUMBERS
+    assert after["body"] == first["body"]
+    assert {after["callerE164"], entry(bridge)["callerE164"], story(bridge)["callerE164"]} == {"+37127771153"}
+    assert entry(bridge)["destination"] == "67000123"
+
+
+def test_history_completes_a_bare_end_and_a_bare_end_takes_nothing_from_history(bridge: Bridge) -> None:
+    id = run(bridge, "CallCompleted", caller="26000000")
+    assert run(bridge, "CallCompleted", "reconciled", **FULL) == id
+    for _ in range(2):
+        assert (story(bridge)["outcome"], story(bridge)["talkSeconds"]) == ("answered", 30)
+        assert story(bridge)["callerE164"] == entry(bridge)["callerE164"] == "+37127771153"
+        assert run(bridge, "CallCompleted", caller="25000000") == id
+
+
+def test_an_end_that_comes_later_than_the_item_that_had_none_is_told(bridge: Bridge) -> None:
+    run(bridge, "CallStarted")
+    id = run(bridge, "CallCompleted", "reconciled", callEnded=None)
+    assert story(bridge)["outcome"] == "ringing"
+    assert run(bridge, "CallCompleted", "reconciled", callEnded="2024-05-31T10:00:42+0000") == id
+    assert story(bridge)["outcome"] == "missed"
+
+
+@pytest.mark.parametrize("more", [{}, {"caller": ""}, {"callConnected": "1970-01-01T00:00:00Z"}, {"status": "x"}])
+def test_a_repeat_that_says_no_more_changes_nothing_and_costs_little(bridge: Bridge, more: dict[str, Any]) -> None:
+    bridge.storage.create_all()
+    id = run(bridge, "CallCompleted", **FULL)
+    before = row(bridge, id), entry(bridge), story(bridge)
+    accept_id = accept(
+        bridge.storage,
+        bridge.settings,
+        event_named("CallCompleted"),
+        json.dumps({"data": {"callID": CALL, "contactID": 5, **FULL, **more}}).encode(),
+    )
+    assert accept_id == id
+    (body,) = take(bridge.storage)
+    requests = counted(bridge.storage)
+    process(bridge, messages.read(bridge.storage, body))
+    assert requests.count <= 4
+    assert (row(bridge, id), entry(bridge), story(bridge)) == before
+
+
+def test_nothing_is_asked_for_or_delivered_again(bridge: Bridge) -> None:
+    run(bridge, "CallRecorded", recordingID=7)
+    assert len(take(bridge.storage, "media")) == 1
+    run(bridge, "CallRecorded", recordingID=7, caller="27771153", recordingURL="https://pbx.example/files/7")
+    assert not take(bridge.storage, "media")
+    assert not take(bridge.storage, "deliveries")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
+def test_what_a_repeat_adds_is_there_whoever_dies(
+    bridge: Bridge, after: bool, start_bridge: Callable[..., Bridge]
+) -> None:
+    bridge.storage.create_all()
+    run(bridge, "CallStarted")
+    accept(
+        bridge.storage,
+        bridge.settings,
+        event_named("CallStarted"),
+        json.dumps({"data": {"callID": CALL, "contactID": 5, **NUMBERS}}).encode(),
+    )
+    (body,) = take(bridge.storage)
+    steps = 0
+    while True:
+        doomed = start_bridge()
+        die_at(doomed.storage, steps + 1, after=after)
+        try:
+            process(doomed, messages.read(bridge.storage, body))
+        except Killed:
+            steps += 1
+            process(start_bridge(), messages.read(bridge.storage, body))
+            assert story(bridge)["callerE164"] == "+37127771153"
+            continue
+        break
+    assert steps >= 2
+
+
+def test_a_removal_that_comes_twice_is_one_event(bridge: Bridge) -> None:
+    numbers = {"callerid": "26123456", "destination": "67000123", "callID": None, "contactID": None}
+    for event in ("LostCallerAdded", "LostCallerRemoved", "LostCallerRemoved", "LostCallerAdded", "LostCallerRemoved"):
+        run(bridge, event, **numbers)
+    found = sorted(row["type"] for row in bridge.storage.table(FEED).list_entities())
+    assert found == ["LostCallerAdded"] * 2 + ["LostCallerRemoved"] * 2
