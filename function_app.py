@@ -2,8 +2,8 @@
 
 import azure.functions as func
 
-from functions import actions, feed, lists, media, ops, pollers, queues, receivers, replays, subscriptions, swagger
+from functions import api, media, openapi, ops, pollers, queues, subscriptions, webhooks
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
-for module in (receivers, queues, actions, lists, subscriptions, feed, media, swagger, pollers, ops, replays):
+for module in (webhooks, queues, pollers, api, subscriptions, media, openapi, ops):
     app.register_functions(module.blueprint)

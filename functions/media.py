@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import azure.functions as func
 
-from functions.replies import answer, refusal
+from functions.responses import answer, refusal
 from shared.bridge import bridge
 from shared.media.serve import read
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import azure.functions as func
 
-from functions.replies import answer, as_json
+from functions.requests import body_of
+from functions.responses import answer, as_json
 from shared.api.status import status
 from shared.bridge import bridge
 from shared.storage.leases import LENGTH
@@ -38,10 +39,26 @@ def _delete_all(_: func.HttpRequest) -> func.HttpResponse:
     return _reported(delete_all(bridge(), patience=_PATIENCE_SECONDS))
 
 
+# Replays and rotations are asked for so rarely that no other function should wait for them at a cold start.
+def _replay_letters(req: func.HttpRequest) -> func.HttpResponse:
+    from shared.pipeline.replay import replay_letters
+
+    return as_json(replay_letters(bridge(), body_of(req)))
+
+
+def _replay_events(req: func.HttpRequest) -> func.HttpResponse:
+    from shared.pipeline.replay import replay_events
+
+    replayed = replay_events(bridge(), req.route_params["subscription"], body_of(req))
+    return as_json(replayed, status=HTTPStatus.ACCEPTED)
+
+
 ROUTES: tuple[tuple[str, str, str, Callable[[func.HttpRequest], func.HttpResponse]], ...] = (
     ("SyncWebhooksNow", "POST", "ops/webhooks/sync", _sync),
     ("DeleteWebhooks", "DELETE", "ops/webhooks", _delete_all),
     ("GetStatus", "GET", "ops/status", lambda _: as_json(status(bridge()))),
+    ("ReplayDeadLetters", "POST", "ops/deadletters/replay", _replay_letters),
+    ("ReplayEvents", "POST", "ops/subscriptions/{subscription}/replay", _replay_events),
 )
 
 

@@ -8,16 +8,30 @@ from urllib.parse import parse_qsl, urlsplit
 import azure.functions as func
 
 from shared.api.parameters import Given
+from shared.errors import LengthRequired
 
 _HOST = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_KEY_HEADER, _KEY_PARAMETER = "x-functions-key", "code"
 
 
-def given(req: func.HttpRequest) -> Given:
-    """The parts of its path, its query and its body."""
-    # The host keeps parameters without a value from the worker: only the address still has them.
-    pairs = parse_qsl(urlsplit(req.url).query, keep_blank_values=True)
-    blank = {name: "" for name, value in pairs if not value}
-    return Given(path=req.route_params, query={**blank, **req.params}, body=req.get_body() or b"")
+def body_of(req: func.HttpRequest) -> bytes:
+    """The body; raises LengthRequired for one that was sent in chunks, of which the host passes on nothing."""
+    body = req.get_body() or b""
+    if not body and req.headers.get("Transfer-Encoding"):
+        raise LengthRequired("the body came in chunks")
+    return body
+
+
+def given(req: func.HttpRequest, *, with_body: bool) -> Given:
+    """The parts of its path, its query and, where one is taken, its body."""
+    blank = {name: "" for name, value in _query(req) if not value}
+    return Given(path=req.route_params, query={**blank, **req.params}, body=body_of(req) if with_body else b"")
+
+
+def keys_of(req: func.HttpRequest) -> tuple[str, ...]:
+    """The keys that the caller sent: the first `?code=`, which counts for the host too, and the header."""
+    codes = [value for name, value in _query(req) if name.lower() == _KEY_PARAMETER]
+    return tuple(filter(None, (*codes[:1], req.headers.get(_KEY_HEADER))))
 
 
 def origin(req: func.HttpRequest) -> tuple[str, str]:
@@ -28,3 +42,8 @@ def origin(req: func.HttpRequest) -> tuple[str, str]:
     # The front end passes on whatever the caller wrote.
     host = parts.netloc if _HOST.fullmatch(parts.netloc) else "localhost"
     return scheme, host
+
+
+def _query(req: func.HttpRequest) -> list[tuple[str, str]]:
+    # The host keeps parameters without a value from the worker: only the address still has them.
+    return parse_qsl(urlsplit(req.url).query, keep_blank_values=True)

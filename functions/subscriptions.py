@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import azure.functions as func
 
-from functions.replies import answer, as_json, refusal
-from functions.requests import origin
+from functions.requests import body_of, origin
+from functions.responses import answer, as_json, refusal
 from shared.bridge import bridge
 
 if TYPE_CHECKING:
@@ -26,10 +26,8 @@ UNSUBSCRIBE = "unsubscribe"
 def _by_event(subscribing: ModuleType, req: func.HttpRequest) -> func.HttpResponse:
     name = req.route_params["event"]
     if name.lower() == UNSUBSCRIBE:
-        return as_json(subscribing.unsubscribe_address(bridge(), req.get_body()))
-    told, location = subscribing.subscribe(
-        bridge(), subscribing.event_of(name), req.get_body(), "://".join(origin(req))
-    )
+        return as_json(subscribing.unsubscribe_address(bridge(), body_of(req)))
+    told, location = subscribing.subscribe(bridge(), subscribing.event_of(name), body_of(req), "://".join(origin(req)))
     return as_json(told, status=201, headers={"Location": location})
 
 

@@ -26,6 +26,13 @@ param mediaHosts string[] = []
 @maxLength(2)
 param defaultRegion string = 'LV'
 
+@description('Optional. Countries that may be dialled through the API, such as LV. Empty: any.')
+param dialCountries string[] = []
+
+@description('Optional. Calls that may be dialled through the API in an hour.')
+@minValue(0)
+param dialPerHour int = 200
+
 @description('Optional. Whether a voicemail deleted at the PBX is deleted here too.')
 param mirrorVoicemailDeletes bool = false
 
@@ -225,7 +232,7 @@ var payloadContainerName = 'payloads'
 var packageContainerName = 'packages'
 
 // The secrets that the app itself reads; logicapps-key and crm-authorization are none of them.
-var appSecretNames = ['pbx-api-key', 'pbx-webhook-key']
+var appSecretNames = ['pbx-api-key', 'pbx-webhook-key', 'pbx-webhook-key-previous']
 
 // Half a gigabyte has room for the host, the worker and this many copies of audio at once.
 var concurrencyOfMemory = {
@@ -253,6 +260,8 @@ var defaultSchedules = {
 
 var bridgeSettings = {
   DEFAULT_REGION: defaultRegion
+  DIAL_COUNTRIES: join(dialCountries, ',')
+  DIAL_PER_HOUR: string(dialPerHour)
   MEDIA_HOSTS: join(mediaHosts, ',')
   MIRROR_VOICEMAIL_DELETES: mirrorVoicemailDeletes ? 'true' : 'false'
   PBX_BASE_URL: pbxBaseUrl

@@ -16,6 +16,9 @@ param mediaCoolAfterDays = 60
 param mediaRetentionDays = 1095
 param recordingImmutabilityDays = 365
 
+// Where flows may call to: a stolen key must not ring the world.
+param dialCountries = ['LV', 'LT', 'EE']
+
 // No cold start for the PBX's webhooks, a core for each instance, and a cap on what a storm can cost.
 param alwaysReadyInstanceCount = 1
 param instanceMemoryMB = 2048

@@ -1,49 +1,28 @@
 """
-Every error the app raises on purpose; the type says what to do next.
+Every error the app raises on purpose: the type says what to do next, and ANSWERS what to say over HTTP.
 
-BridgeError
-  x ConfigError              the app is set up wrongly: stop and say which settings
-  x Refused                  a caller sent what we cannot use: keep it, answer 4xx
-    - TooLarge               413
-    - LengthRequired         411, nothing of the body reached us
-    - NotJson                400
-    - Invalid                422, with the paths and reasons of the fields
-  x NotFound                 404, what was asked for is not here
-  x StorageUnavailable       our storage is out of reach: answer 503, the sender tries again
-    - NewerRelease           a newer release wrote this: leave it to one of its instances
-  x Conflict                 others kept changing the same row: let the queue try again
-    - DialInProgress         somebody else is asking for the same call: answer 503, the sender tries again
-  x DialRefused              answer 409, this call is not rung for this request
-    - DialUncertain          nobody knows whether it rang already
-    - KeyReused              the request's key belongs to another call
-  x TooManySubscriptions     answer 409, one has to be ended before another is made
-  x Unprocessable            a message that can never succeed: dead letter at once
-  x BudgetExhausted          no PBX call left within two seconds: answer 429
-  x PbxError                 the PBX answered badly, or not at all
-    - PbxFatal               asking again will not help
-      - PbxForbidden         403: wrong key, address not allowed, or method not granted
-      - PbxNotFound          404: no such item; on a list it means empty
-      - PbxRefused           422: the PBX's own words say why
-      - PbxNotUnderstood     HTML, cut JSON or an oversize body
-    - PbxRetriable           asking again later may help
-      - PbxThrottled         429
-      - PbxUnavailable       5xx, timeouts, connection errors
-        - PbxUnreachable     no connection was made: it cannot have acted
-  x MediaError               a recording or voicemail could not be copied
-    - MediaNotReady          try again on the schedule
-    - MediaUnreachable       the file's server is out of reach: try again for as long as it takes
-    - MediaRefused           never fetch this: dead letter at once
+A caller's fault is Refused, what passes is Conflict, BudgetExhausted, PbxRetriable or StorageUnavailable, and what a
+message can never get over is Unprocessable, PbxFatal or MediaRefused: a dead letter at once.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 RETRY_AFTER_SECONDS = 5
 
 
 class BridgeError(Exception):
     """The root of every error this app raises on purpose."""
+
+    @property
+    def title(self) -> str:
+        """What happened, in the fixed words of ANSWERS."""
+        return answer_to(type(self)).title
 
 
 class ConfigError(BridgeError):
@@ -61,40 +40,33 @@ class FieldError:
 class Refused(BridgeError):
     """A caller sent what we cannot use."""
 
-    status = 400
-    title = "The request cannot be used"
+
+class NotJson(Refused):
+    """The body is not JSON."""
+
+
+class LengthRequired(Refused):
+    """The body came in chunks, without its length: the host passes nothing of it on."""
 
 
 class TooLarge(Refused):
     """The body is over the limit."""
 
-    status = 413
-    title = "The body is too large"
-
-
-class LengthRequired(Refused):
-    """The body came without its length, which the host does not pass on."""
-
-    status = 411
-    title = "Send the body with Content-Length, not with Transfer-Encoding"
-
-
-class NotJson(Refused):
-    """The body is not JSON."""
-
-    status = 400
-    title = "The body is not JSON"
-
 
 class Invalid(Refused):
     """The body or a parameter does not fit; `fields` says where."""
 
-    status = 422
-    title = "The request does not fit"
-
     def __init__(self, fields: tuple[FieldError, ...]) -> None:
         super().__init__("; ".join(f"{field.path}: {field.reason}" for field in fields))
         self.fields = fields
+
+
+class WrongContinuation(Refused):
+    """The mark of a list's next part looks like one of ours, and is none."""
+
+
+class Unauthorized(Refused):
+    """The key that the route asks for is missing or wrong."""
 
 
 class NotFound(BridgeError):
@@ -133,6 +105,14 @@ class DialUncertain(DialRefused):
 
 class KeyReused(DialRefused):
     """The request's Idempotency-Key was used for another call."""
+
+
+class DialLimit(BridgeError):
+    """As many calls as an hour may have were made; `retry_after` is in seconds."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("this hour's calls have been made")
+        self.retry_after = retry_after
 
 
 class TooManySubscriptions(BridgeError):
@@ -218,3 +198,48 @@ class MediaUnreachable(MediaError):
 
 class MediaRefused(MediaError):
     """The file must not be fetched from there, or is no audio: dead letter at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A row: the HTTP status for an error, what happened, and what to do; without that, the error's own `remedy`."""
+
+    status: int
+    title: str
+    remedy: str = ""
+
+
+_LATER = "Send it again later"
+_NO_ITEMS = "Please make sure that items exist and check the filter fields if they're filled correctly"
+# The words for PbxNotFound, PbxForbidden and PbxRefused are those of the PBX's reference.
+ANSWERS: Mapping[type[BridgeError], Answer] = {
+    BridgeError: Answer(500, "Something went wrong here", "The app's log has the details"),
+    ConfigError: Answer(500, "Invalid settings", "The app's log says which ones to fix"),
+    Refused: Answer(400, "The request cannot be used", "Send what the definition describes"),
+    NotJson: Answer(400, "The body is not JSON", "Send a JSON object"),
+    LengthRequired: Answer(411, "The body came without its length", "Send Content-Length, not Transfer-Encoding"),
+    TooLarge: Answer(413, "The body is too large", "Send at most 64 KiB"),
+    Invalid: Answer(422, "The request does not fit", "Correct the fields that are named"),
+    WrongContinuation: Answer(400, "The continuation is none that was given", "Begin again without it"),
+    Unauthorized: Answer(401, "The key is missing or wrong", "Send the key that is made for this address"),
+    NotFound: Answer(404, "Not found", "Check the address and the id"),
+    DialUncertain: Answer(409, "The PBX did not say whether this call rang", "Ask the employee before you call again"),
+    KeyReused: Answer(409, "This Idempotency-Key was used for another call", "Send a new one"),
+    TooManySubscriptions: Answer(409, "There are 200 subscriptions already", "End one first"),
+    DialInProgress: Answer(503, "This call is being asked for already", "Send it again"),
+    DialLimit: Answer(429, "As many calls as an hour may have were made", _LATER),
+    StorageUnavailable: Answer(503, "Storage is out of reach", "Send it again"),
+    Conflict: Answer(503, "Too many changes came at once", "Send it again"),
+    BudgetExhausted: Answer(429, "The PBX's calls for this minute are used up", _LATER),
+    PbxNotFound: Answer(404, "There are no items found based on the request", _NO_ITEMS),
+    PbxForbidden: Answer(403, "Forbidden"),
+    PbxRefused: Answer(422, "Please check if the filter values are filled out correctly"),
+    PbxThrottled: Answer(429, "The PBX has had too many calls", _LATER),
+    PbxUnavailable: Answer(503, "The PBX is out of reach", _LATER),
+    PbxNotUnderstood: Answer(502, "The PBX's answer could not be understood", _LATER),
+}
+
+
+def answer_to(error: type[BridgeError]) -> Answer:
+    """The row for an error: its own, or that of the next class above it which has one."""
+    return next(ANSWERS[kind] for kind in error.__mro__ if kind in ANSWERS)

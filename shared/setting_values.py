@@ -5,11 +5,23 @@ from __future__ import annotations
 import base64
 import ipaddress
 import re
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from shared.times import iso, parse_time
 
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class StorageAccount:
+    """Where events and media live: a connection string, or the three endpoints and an identity's client id."""
+
+    connection_string: str | None = field(default=None, repr=False)
+    blob: str | None = None
+    queue: str | None = None
+    table: str | None = None
+    client_id: str | None = None
 
 
 def is_loopback(host: str | None) -> bool:
@@ -90,6 +102,18 @@ def region(text: str) -> str:
     if len(text) != 2 or not (text.isalpha() and text.isascii()):
         raise ValueError("write a country code of two letters, such as LV")
     return text.upper()
+
+
+def countries(text: str) -> tuple[str, ...]:
+    """Country codes of two letters, separated by commas."""
+    return tuple(region(name) for name in names(text))
+
+
+def count(text: str) -> int:
+    """A whole number from 0 on."""
+    if not text.isdecimal() or int(text) > 1_000_000:
+        raise ValueError("write a whole number from 0 to 1000000")
+    return int(text)
 
 
 def hours(text: str) -> int:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from shared import setting_values
 from shared.errors import ConfigError
+from shared.setting_values import StorageAccount as StorageAccount  # noqa: PLC0414 - for those who ask here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,17 +19,6 @@ DATA_STORAGE = "DataStorage"
 _UNRESOLVED = "@Microsoft.KeyVault("
 # The templates set this to true; what the platform sets differs from plan to plan.
 IN_AZURE = "RUNS_IN_AZURE"
-
-
-@dataclass(frozen=True, slots=True)
-class StorageAccount:
-    """Where events and media live: a connection string, or the three endpoints and an identity's client id."""
-
-    connection_string: str | None = field(default=None, repr=False)
-    blob: str | None = None
-    queue: str | None = None
-    table: str | None = None
-    client_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +86,13 @@ SETTINGS: tuple[Setting, ...] = (
         name="PBX_WEBHOOK_KEY",
         default="",
         secret=True,
-        description="The function key that the PBX sends as ?code= to the receivers, and that opens nothing else.",
+        description="The key that the PBX sends as ?code= with its webhooks; they take no other. Required in Azure.",
+    ),
+    Setting(
+        name="PBX_WEBHOOK_KEY_PREVIOUS",
+        default="",
+        secret=True,
+        description="The key before it, which webhooks may bring too while it is being rotated.",
     ),
     Setting(
         name="PBX_EVENTS",
@@ -121,6 +117,18 @@ SETTINGS: tuple[Setting, ...] = (
         parse=setting_values.seconds,
         default="300",
         description="How long a webhook may be late before what was polled is told in its place.",
+    ),
+    Setting(
+        name="DIAL_COUNTRIES",
+        parse=setting_values.countries,
+        default="",
+        description="Countries that may be dialled, comma separated, such as LV,LT,EE. Empty: any.",
+    ),
+    Setting(
+        name="DIAL_PER_HOUR",
+        parse=setting_values.count,
+        default="200",
+        description="How many calls an hour may have that are dialled through the API. 0: none.",
     ),
     Setting(
         name="ALLOW_LOOPBACK_CALLBACKS",
@@ -157,10 +165,13 @@ class Settings:
     mirror_voicemail_deletes: bool
     public_base_url: str
     pbx_webhook_key: str = field(repr=False)
+    pbx_webhook_key_previous: str = field(repr=False)
     pbx_events: tuple[str, ...]
     poll_start: str
     sweep_lookback_hours: int
     reconcile_grace_seconds: int
+    dial_countries: tuple[str, ...]
+    dial_per_hour: int
     allow_loopback_callbacks: bool
 
     @property
@@ -189,6 +200,8 @@ class Settings:
         storage = _storage(environ, problems)
         if in_azure and values["allow_loopback_callbacks"]:
             problems.append("ALLOW_LOOPBACK_CALLBACKS: only for a laptop, remove it in Azure")
+        if in_azure and values["pbx_webhook_key"] == "":
+            problems.append("PBX_WEBHOOK_KEY: missing. In Azure webhooks are taken with this key only")
         if in_azure and str(values["pbx_base_url"]).startswith("http://"):
             problems.append("PBX_BASE_URL: write an https URL")
         if problems:

@@ -177,6 +177,7 @@ resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
     FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: '1048576'
     PBX_API_KEY: '@Microsoft.KeyVault(SecretUri=${keyVaultUri}secrets/pbx-api-key)'
     PBX_WEBHOOK_KEY: '@Microsoft.KeyVault(SecretUri=${keyVaultUri}secrets/pbx-webhook-key)'
+    PBX_WEBHOOK_KEY_PREVIOUS: '@Microsoft.KeyVault(SecretUri=${keyVaultUri}secrets/pbx-webhook-key-previous)'
     PUBLIC_BASE_URL: 'https://${app.properties.defaultHostName}'
     PYTHON_THREADPOOL_THREAD_COUNT: string(concurrency)
     RUNS_IN_AZURE: 'true'

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from shared.api.dial import OPERATION as DIAL
 from shared.api.dial import dial
 from shared.api.envelopes import passed_on
 from shared.api.parameters import Given, check
@@ -30,11 +29,17 @@ def act(bridge: Bridge, operation: Operation, given: Given, headers: Mapping[str
     The PBX's envelope for an action.
 
     Raises Refused for input that does not fit, before the PBX is asked; the PbxError that says what went wrong
-    there; BudgetExhausted; StorageUnavailable; and for Dial what dial raises.
+    there; BudgetExhausted; StorageUnavailable; and for a command what dial raises.
     """
     values = check(operation, given)
-    if operation.id == DIAL:
-        return dial(bridge, values, headers)
+    if operation.command:
+        return dial(bridge, operation, values, headers)
     wrapper = bridge.pbx.envelope(operation.id, lane=_LANE, **values)
-    read = pbx_answers.items if operation.lists else pbx_answers.item
-    return passed_on(operation, wrapper, read(operation, wrapper.get("data")))
+    return passed_on(operation, wrapper, _data(operation, wrapper.get("data")))
+
+
+def _data(operation: Operation, data: Any) -> Any:
+    if operation.lists:
+        return pbx_answers.items(operation, data)
+    # What brings no item may well say nothing.
+    return pbx_answers.item(operation, data) if operation.item else data

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from shared.api.envelopes import passed_on
+from shared.api.tolls import TollRules
 from shared.errors import (
     BridgeError,
     DialInProgress,
@@ -26,8 +26,8 @@ from shared.errors import (
     PbxUnreachable,
     StorageUnavailable,
 )
-from shared.pbx.operations import operation
 from shared.phones import e164
+from shared.storage import rows
 from shared.storage.account import reaching_storage
 from shared.times import now
 
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     from azure.data.tables import TableClient
 
     from shared.bridge import Bridge
+    from shared.pbx.operations import Operation
 
 logger = logging.getLogger(__name__)
 
 TABLE = "dials"
-OPERATION = "Dial"
 KEY_HEADER = "Idempotency-Key"
 KEY_PATTERN = r"[!-~]{1,255}"
 KEEP = timedelta(hours=1)
@@ -53,7 +53,6 @@ UNCERTAIN_WINDOW = timedelta(minutes=15)
 # A claim this old without an outcome belongs to a process that is gone.
 _RINGING = timedelta(seconds=90)
 _TURN_SECONDS = 20
-_TRIES = 4
 
 # What Logic Apps sends alike with every retry of one action, and differently with every action, run and
 # repetition of a loop. Its x-ms-client-request-id is another one for each retry.
@@ -65,21 +64,23 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """One request for a call: the row it claims, how long a ring is remembered, and whom it is for (hashed)."""
+    """One request for a call: the row it claims, how long a ring is remembered, and what is asked for (hashed)."""
 
     row: str
     keep: timedelta
     call: str
 
 
-def request_of(headers: Mapping[str, str], destination: str, contact_id: int, region: str) -> Request:
+def request_of(row: Operation, values: Mapping[str, Any], headers: Mapping[str, str], region: str) -> Request:
     """
     What makes two requests the same one.
 
     The `Idempotency-Key`, for an hour; else the workflow's run and action that Logic Apps names, with the call,
     for an hour; else the call alone, for a minute. Raises Invalid for a key that is empty, too long or not ASCII.
     """
-    call = _hash("call", e164(destination, region) or destination, str(contact_id))
+    # A number is the same one however it is spelled.
+    asked = {name: e164(value, region) or value if isinstance(value, str) else value for name, value in values.items()}
+    call = _hash("call", row.id, json.dumps(asked, sort_keys=True))
     key = headers.get(KEY_HEADER)
     if key is not None:
         if not re.fullmatch(KEY_PATTERN, key):
@@ -96,37 +97,44 @@ def _hash(*parts: str) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def dial(bridge: Bridge, values: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
+def dial(bridge: Bridge, row: Operation, values: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
     """
-    Have the PBX ring the employee `contactID` and connect `destination`; returns the PBX's envelope.
+    Have the PBX make the call that a command asks for; returns the PBX's envelope.
 
-    The request is claimed in table `dials` before the PBX is asked, so it rings at most once: a repeat gets the
-    first one's answer. A PBX that said no, or that no
-    connection was made to, did not ring and may be asked again. Raises DialUncertain where it is
-    not known whether it rang (the PBX did not answer, or the process died), DialInProgress while another process
-    is asking, KeyReused for a key that was used for another call, and what the PBX's client raises.
+    The numbers have to be ones that may be called. The request is claimed in table `dials` before the PBX is asked, so
+    it rings at most once: a repeat gets the first one's answer. A PBX that said no, or that no connection was made to,
+    did not ring and may be asked again. Raises Invalid for a number that may not be called, DialLimit, DialUncertain
+    where the PBX did not say whether it rang (or the process died), DialInProgress while another process is asking,
+    KeyReused for a key that was used for another call, and what the PBX's client raises.
     """
-    region = bridge.settings.default_region
-    request = request_of(headers, values["destination"], values["contactID"], region)
+    rules = TollRules(bridge.storage.table(TABLE), bridge.settings, keep=KEEP)
+    request = request_of(row, values, headers, bridge.settings.default_region)
+    rules.check(row, values)
     with _turn(request.row), reaching_storage():
         table = bridge.storage.table(TABLE)
         before = _claim(table, request)
         if before is not None:
             return before
-        return _ring(table, request, lambda: bridge.pbx.envelope(OPERATION, lane="action", **values))
+        return _ring(table, request, rules, lambda: _asked(bridge, row, values))
 
 
-def _ring(table: TableClient, request: Request, ask: Callable[[], Mapping[str, Any]]) -> Answer:
+def _asked(bridge: Bridge, row: Operation, values: Mapping[str, Any]) -> Answer:
+    wrapper = bridge.pbx.envelope(row.id, lane="action", **values)
+    return passed_on(row, wrapper, wrapper.get("data"))
+
+
+def _ring(table: TableClient, request: Request, rules: TollRules, ask: Callable[[], Answer]) -> Answer:
     try:
-        wrapper = ask()
-        answer = passed_on(operation(OPERATION), wrapper, wrapper.get("data"))
+        rules.count()
+        answer = ask()
     except BridgeError as error:
         if isinstance(error, (PbxUnavailable, PbxNotUnderstood)) and not isinstance(error, PbxUnreachable):
-            _note(lambda: table.upsert_entity(_row(request, "uncertain", max(request.keep, UNCERTAIN_WINDOW))))
+            _note(lambda: rows.put(table, _row(request, "uncertain", max(request.keep, UNCERTAIN_WINDOW))))
         else:
-            _note(lambda: table.delete_entity(request.row[:2], request.row))
+            _note(rules.give_back)
+            _note(lambda: rows.delete(table, request.row[:2], request.row))
         raise
-    _note(lambda: table.upsert_entity(_row(request, "rang", request.keep) | {"answer": json.dumps(answer)}))
+    _note(lambda: rows.put(table, _row(request, "rang", request.keep) | {"answer": json.dumps(answer)}))
     return answer
 
 
@@ -147,30 +155,21 @@ def _row(request: Request, state: str, keep: timedelta) -> dict[str, Any]:
 
 def _claim(table: TableClient, request: Request) -> Answer | None:
     """Claim the request; None when it is ours to ring, or the answer that it got before."""
-    from azure.core import MatchConditions
-    from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
-
     # A claim outlives its window: whoever dies while ringing leaves it behind.
-    fresh = _row(request, "ringing", max(request.keep, UNCERTAIN_WINDOW)) | {"owner": uuid4().hex}
-    for _ in range(_TRIES):
-        try:
-            table.create_entity(fresh)
+    fresh = _row(request, "ringing", max(request.keep, UNCERTAIN_WINDOW))
+    if rows.insert(table, fresh) is rows.CREATED:
+        return None
+    found: list[Mapping[str, Any]] = []
+
+    def renew(row: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        if row is not None and row["until"] > now():
+            found.append(row)
             return None
-        except ResourceExistsError:
-            logger.debug("this dial was asked for before")
-        try:
-            row = table.get_entity(request.row[:2], request.row)
-            # The SDK may have sent the claim twice, and the first one got through.
-            if row.get("owner") == fresh["owner"]:
-                return None
-            if row["until"] > now():
-                return _outcome(row, request)
-            etag = row.metadata["etag"]
-            table.update_entity(fresh, etag=etag, match_condition=MatchConditions.IfNotModified)
-            return None
-        except (ResourceModifiedError, ResourceNotFoundError):
-            continue
-    raise DialInProgress("others are asking for this call")
+        return fresh
+
+    if rows.change(table, request.row[:2], request.row, renew) is not None:
+        return None
+    return _outcome(found[-1], request)
 
 
 def _outcome(row: Mapping[str, Any], request: Request) -> Answer:
@@ -182,7 +181,7 @@ def _outcome(row: Mapping[str, Any], request: Request) -> Answer:
     since: datetime = row["since"]
     if row["state"] == "ringing" and now() - since < _RINGING:
         raise DialInProgress("another process is asking for this call")
-    raise DialUncertain("it is not known whether the call rang")
+    raise DialUncertain("the PBX did not say whether the call rang")
 
 
 _turns: dict[str, tuple[Lock, int]] = {}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.api.envelopes import succeeded
 from shared.api.parameters import Given, check
-from shared.errors import FieldError, Invalid
+from shared.errors import FieldError, Invalid, WrongContinuation
 from shared.events.event import row_envelope
 from shared.events.store import STOPPED, feed_bounds, feed_page
 from shared.events.table import EVENTS
@@ -33,7 +33,7 @@ DEFAULT_LIMIT = 50
 # Where a part begins when not where the table service stopped looking: at the key of its first row.
 _KEY = re.compile(r"[0-9]{16}-[a-z2-7]{52}", re.ASCII)
 _IDENTIFIERS = ("callID", "contactID", "previous_contactID", "recordingID", "voicemailID")
-_WRONG = Invalid((FieldError(CONTINUATION, "what the last answer gave is expected, with the same filters"),))
+_OTHER = Invalid((FieldError(CONTINUATION, "what the last answer gave is expected, with the same filters"),))
 
 ITEM: Shape = (
     Field("id", "string", "ID of the event, the same as webhook-id in deliveries."),
@@ -117,7 +117,7 @@ def _scan(
         return feed_page(bridge.storage, conditions, start, limit)
     except HttpResponseError as error:
         if start and error.status_code == HTTPStatus.BAD_REQUEST:
-            raise _WRONG from None
+            raise WrongContinuation("not one of ours") from None
         raise
 
 
@@ -133,11 +133,26 @@ def _position(text: str | None, mark: str) -> str | None:
     try:
         told = base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)).decode()
     except (binascii.Error, ValueError):
-        raise _WRONG from None
+        raise _OTHER from None
     start = told.removeprefix(mark)
-    if start == told or not (_KEY.fullmatch(start) or STOPPED.fullmatch(start)):
-        raise _WRONG
+    if start == told:
+        raise _OTHER
+    if not (_KEY.fullmatch(start) or _is_stop(start)):
+        raise WrongContinuation("not one of ours")
     return start
+
+
+def _is_stop(text: str) -> bool:
+    """Whether the table service may have said that it stopped there: anybody can write what only looks so."""
+    if not STOPPED.fullmatch(text):
+        return False
+    try:
+        stop = json.loads(text)
+    except ValueError:
+        return False
+    return set(stop) == {"PartitionKey", "RowKey"} and all(
+        isinstance(value, str) or value is None for value in stop.values()
+    )
 
 
 def _item(storage: Storage, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -81,7 +81,17 @@ def rule(parameter: Parameter) -> Rule:
         return _COUNT if parameter.name == "offset" or parameter.default is not None else _ID
     if parameter.type == "date-time":
         return _TIME
-    return _CHOICE if parameter.choices else _PHONE
+    return _PHONE if is_number(parameter) else _CHOICE
+
+
+def is_number(parameter: Parameter) -> bool:
+    """Whether its values are phone numbers: a text without choices is one."""
+    return parameter.type == "string" and not parameter.choices
+
+
+def takes_body(operation: Operation) -> bool:
+    """Whether any of its parameters stands in the body."""
+    return any(parameter.where == "body" for parameter in operation.parameters)
 
 
 def check(operation: Operation, given: Given) -> dict[str, Any]:
@@ -113,7 +123,7 @@ def check(operation: Operation, given: Given) -> dict[str, Any]:
 
 
 def _body(operation: Operation, given: Given) -> Mapping[str, Any]:
-    if not any(parameter.where == "body" for parameter in operation.parameters):
+    if not takes_body(operation):
         return {}
     if len(given.body) > LONGEST_BODY:
         raise TooLarge("the body is over 64 KiB")

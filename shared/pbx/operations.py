@@ -33,7 +33,8 @@ class Operation:
     """
     A row: an operationId, its method, its path below the base URL, what it takes and what `data` holds.
 
-    `lists` means that `data` is an array of items. Only what is `repeatable` is ever asked twice.
+    `lists` means that `data` is an array of items. Only what is `repeatable` is ever asked twice. A `command` makes
+    calls to the numbers that it takes: the same request for it rings once.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Operation:
     summary: str
     description: str
     lists: bool = False
+    command: bool = False
     item: shapes.Shape = ()
     visibility: Visibility = "important"
 
@@ -150,6 +152,7 @@ OPERATIONS: tuple[Operation, ...] = (
         id="Dial",
         method="POST",
         path="dial",
+        command=True,
         parameters=(
             Parameter(
                 name="destination",
@@ -230,6 +233,8 @@ def _check(rows: tuple[Operation, ...]) -> dict[str, Operation]:
             raise ValueError(f"{row.id}: path and parameters disagree")
         if row.lists and not row.item:
             raise ValueError(f"{row.id} lists items of no shape")
+        if row.command and row.repeatable:
+            raise ValueError(f"{row.id} is a command and may be repeated")
     return known
 
 

@@ -201,7 +201,7 @@ def test_one_too_many_is_told_what_to_do(running: RunningBridge) -> None:
         table.submit_transaction([("delete", row) for row in rows[start : start + 100]])
     told = answer.json()
     assert (answer.status_code, told["status"], told["statusCode"]) == (409, "error", 409)
-    assert told["message"] == f"There are {MOST} subscriptions already; end one first"
+    assert told["message"] == f"There are {MOST} subscriptions already. End one first."
 
 
 def test_the_same_wish_is_the_same_subscription_and_shows_no_secret_again(running: RunningBridge) -> None:

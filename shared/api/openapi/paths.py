@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 
 from shared.api.dial import KEY_HEADER, KEY_PATTERN
-from shared.api.dial import OPERATION as DIAL
 from shared.api.lists import STATE, STATE_PATTERN, TRIGGER_STATE
 from shared.api.openapi import schemas
 from shared.api.parameters import rule
+from shared.errors import (
+    BridgeError,
+    BudgetExhausted,
+    DialLimit,
+    DialUncertain,
+    Invalid,
+    KeyReused,
+    LengthRequired,
+    NotFound,
+    NotJson,
+    PbxForbidden,
+    PbxNotFound,
+    PbxNotUnderstood,
+    PbxRefused,
+    PbxThrottled,
+    PbxUnavailable,
+    StorageUnavailable,
+    TooLarge,
+    TooManySubscriptions,
+    WrongContinuation,
+    answer_to,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from shared.api.openapi.schemas import Schema
     from shared.pbx.operations import Operation, Parameter
@@ -25,39 +46,23 @@ _TYPES: dict[str, Schema] = {
     "date-time": {"type": "string", "format": "date-time"},
 }
 _KEYED: tuple[Kind, ...] = ("action", "dial", "list", "subscribe", "leave", "feed")
-_ASKING: tuple[Kind, ...] = ("action", "dial")
 _WITH_BODY: tuple[Kind, ...] = ("dial", "subscribe", "leave")
-_ALL: tuple[Kind, ...] = (*_KEYED, "unsubscribe")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Refusal:
-    """A row: a status that is no success, what it means, and the kinds of operation that answer it."""
-
-    status: int
-    description: str
-    kinds: tuple[Kind, ...]
-    later: bool = False
-
-
-# The certified connector's definition names 403, 404 and 422 for its lists as well.
-REFUSALS: tuple[Refusal, ...] = (
-    Refusal(status=400, description="The body is not JSON.", kinds=_WITH_BODY),
-    Refusal(
-        status=403, description="The PBX does not allow it to this app's key.", kinds=(*_ASKING, "list", "unsubscribe")
-    ),
-    Refusal(
-        status=404,
-        description="There are no items found based on the request.",
-        kinds=(*_ASKING, "list", "unsubscribe", "feed"),
-    ),
-    Refusal(status=409, description="What is there already stands against it.", kinds=("dial", "subscribe")),
-    Refusal(status=413, description="The body is too large.", kinds=_WITH_BODY),
-    Refusal(status=422, description="A value does not fit; the answer says which and why.", kinds=_ALL),
-    Refusal(status=429, description="The PBX's calls for this minute are used up.", kinds=_ASKING, later=True),
-    Refusal(status=502, description="The PBX's answer could not be understood.", kinds=_ASKING),
-    Refusal(status=503, description="The PBX or the app's storage is out of reach.", kinds=_ALL, later=True),
-)
+_BODY: tuple[type[BridgeError], ...] = (NotJson, LengthRequired, TooLarge)
+_PBX = (PbxForbidden, PbxNotFound, PbxRefused, PbxThrottled, PbxUnavailable, PbxNotUnderstood, BudgetExhausted)
+# What each kind of operation answers when it does not succeed, beside the key's refusal. The certified connector's
+# definition names 403 and 404 for its lists and for the end of webhooks as well.
+RAISES: Mapping[Kind, tuple[type[BridgeError], ...]] = {
+    "action": (*_PBX, Invalid, StorageUnavailable),
+    "dial": (*_PBX, *_BODY, Invalid, StorageUnavailable, DialUncertain, KeyReused, DialLimit),
+    "list": (PbxForbidden, PbxNotFound, Invalid, StorageUnavailable),
+    "subscribe": (*_BODY, Invalid, TooManySubscriptions, StorageUnavailable),
+    "unsubscribe": (PbxForbidden, NotFound, Invalid, StorageUnavailable),
+    "leave": (*_BODY, Invalid, StorageUnavailable),
+    "feed": (WrongContinuation, NotFound, Invalid, StorageUnavailable),
+}
+_LATER = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 _RETRY_AFTER: Schema = {"Retry-After": {"type": "integer", "description": "Seconds to wait before asking again."}}
 _LOCATION: Schema = {"Location": {"type": "string", "description": "Address to ask next."}}
 _UNAUTHORIZED: Schema = {"description": "The function key is missing or wrong."}
@@ -89,14 +94,18 @@ def _body(rows: tuple[Parameter, ...]) -> Schema:
 
 def refusals(kind: Kind) -> Schema:
     """The answers of a kind of operation that are no success, by status."""
-    told: Schema = {}
-    for row in REFUSALS:
-        if kind in row.kinds:
-            schema = {"$ref": f"#/definitions/{schemas.REFUSAL}"}
-            told[str(row.status)] = {"description": row.description, "schema": schema}
-            if row.later:
-                told[str(row.status)]["headers"] = _RETRY_AFTER
-    return told | ({"401": _UNAUTHORIZED} if kind in _KEYED else {})
+    described: Schema = {}
+    for error in RAISES[kind]:
+        row = answer_to(error)
+        answer = described.setdefault(str(row.status), {"description": f"{row.title}."})
+        if row.title not in answer["description"]:
+            answer["description"] += f" {row.title}."
+        # This one is plain text.
+        if error is not LengthRequired:
+            answer["schema"] = {"$ref": f"#/definitions/{schemas.REFUSAL}"}
+        if row.status in _LATER:
+            answer["headers"] = _RETRY_AFTER
+    return described | ({"401": _UNAUTHORIZED} if kind in _KEYED else {})
 
 
 def described(row: Operation, kind: Kind, parameters: Iterable[Schema], successes: Schema) -> Schema:
@@ -151,7 +160,7 @@ def action(row: Operation) -> Schema:
     in_body = tuple(given for given in row.parameters if given.where == "body")
     taken = [parameter(given) for given in row.parameters if given.where != "body"]
     taken += [_body(in_body)] if in_body else []
-    kind: Kind = "dial" if row.id == DIAL else "action"
+    kind: Kind = "dial" if row.command else "action"
     taken += [_KEY] if kind == "dial" else []
     return described(row, kind, taken, {"200": {"description": "OK", "schema": schemas.answer(row)}})
 

@@ -140,3 +140,16 @@ def test_an_empty_text_for_a_number_is_null_and_one_for_a_text_stays() -> None:
         "firstname": "",
         "group_membership": [{"groupID": None, "members": None, "name": ""}],
     }
+
+
+@pytest.mark.parametrize("data", [None, "", [], {}, "ringing", 5], ids=repr)
+def test_what_brings_no_item_may_say_nothing(data: Any, bridge: Bridge) -> None:
+    row = Operation(id="HangUp", method="POST", path="hangup", parameters=(), summary="", description="")
+
+    class Silent:
+        def envelope(self, operation: str, *, lane: str, **values: Any) -> dict[str, Any]:
+            return {"status": "success", "data": data}
+
+    for one in (row, replace(row, command=True)):
+        answer = act(replace(bridge, pbx=Silent()), one, Given(), {"Idempotency-Key": str(one.command)})  # type: ignore[arg-type]
+        assert (answer["statusCode"], answer["data"]) == (200, data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from shared.api import feed
 from shared.api.parameters import Given
-from shared.errors import Invalid
+from shared.errors import Invalid, WrongContinuation
 from shared.events import store
 from shared.events.event import ReceivedEvent, check_envelope
 from shared.events.store import FEED, feed_position
@@ -139,6 +140,8 @@ def test_filters_let_through_what_is_asked_for(query: Any, wanted: Any, bridge: 
         {"continuation": ""},
         {"continuation": "garbage"},
         {"continuation": "é"},
+        {"continuation": "="},
+        {"continuation": "A" * 5000},
         {"continuation": base64.urlsafe_b64encode(b"0" * 32).decode()},
         {"continuation": base64.urlsafe_b64encode(b"\xff" * 32).decode()},
     ],
@@ -148,6 +151,52 @@ def test_what_does_not_fit_is_refused(query: dict[str, str], bridge: Bridge) -> 
     with pytest.raises(Invalid) as refused:
         read(bridge, **query)
     assert {field.path for field in refused.value.fields} == query.keys()
+
+
+def crafted(start: str | bytes) -> str:
+    """A continuation that has the mark of a request without filters, which anybody can work out."""
+    mark = hashlib.sha256(b"{}").hexdigest()[:16].encode()
+    return base64.urlsafe_b64encode(mark + (start if isinstance(start, bytes) else start.encode())).decode().rstrip("=")
+
+
+CRAFTED = (
+    crafted(""),
+    crafted("0" * 16),
+    crafted("0" * 16 + "-" + "A" * 52),
+    crafted('{"PartitionKey": "a\\", "RowKey": null}'),
+    crafted('{"PartitionKey": "a"b", "RowKey": "c"}'),
+    crafted('{"PartitionKey": "\\u12", "RowKey": "c"}'),
+    crafted('{"PartitionKey": "a", "RowKey": "b", "More": "c"}'),
+    crafted('{"PartitionKey": "a", "x": 1, "RowKey": "b"}'),
+    crafted('{"PartitionKey": "", "RowKey": null}'),
+    crafted('[1, 2]'),
+    crafted('null'),
+    crafted('{"PartitionKey": "' + "a" * 5000 + '", "RowKey": null}'),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("mark", CRAFTED, ids=lambda mark: ascii(mark)[:40])
+def test_a_crafted_continuation_is_refused(mark: str, bridge: Bridge, ids: list[str]) -> None:
+    with pytest.raises(WrongContinuation):
+        read(bridge, continuation=mark)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        '{"PartitionKey": "!!!", "RowKey": "%%%"}',
+        '{"PartitionKey": "1!4!YQ--", "RowKey": null}',
+        "0" * 16 + "-" + "a" * 52,
+    ],
+)
+def test_a_crafted_continuation_that_could_be_ours_brings_no_more_than_the_feed(
+    start: str, bridge: Bridge, ids: list[str]
+) -> None:
+    try:
+        found = read(bridge, limit=1000, continuation=crafted(start))["data"]
+    except WrongContinuation:
+        return
+    assert {item["id"] for item in found} <= set(ids)
 
 
 def test_a_continuation_belongs_to_its_filters(bridge: Bridge, ids: list[str]) -> None:

@@ -153,6 +153,33 @@ def test_the_receivers_open_to_their_own_key_and_to_nobody_elses(
         assert status("CallConnected", params={"code": "pbx-key"}) == 401
 
 
+def test_the_pbx_s_key_is_asked_for_whatever_the_host_lets_in(
+    azurite: AzuriteProcess, _accounts: Iterator[int], tmp_path: pathlib.Path
+) -> None:
+    keys = {**KEYS, "functions": {"OnCallStarted": {"pbx": "new-key", "former": "old-key", "other": "other-key"}}}
+    (tmp_path / "keys.json").write_text(json.dumps(keys))
+    account = azurite.account(next(_accounts))
+    environment = {"DataStorage": account, "PBX_API_KEY": "k"}
+    environment |= {"PBX_WEBHOOK_KEY": "new-key", "PBX_WEBHOOK_KEY_PREVIOUS": "old-key"}
+    storage = Storage(Settings.from_env(environment).storage)
+    storage.create_all()
+    arguments = ("--enable-auth", "--keys", str(tmp_path / "keys.json"), *ONE_FUNCTION)
+    with HostProcess(ROOT, env=environment, arguments=arguments) as host:
+
+        def post(body: bytes = (FIXTURES / "CallStarted.json").read_bytes(), **options: Any) -> requests.Response:
+            return requests.post(f"{host.url}/api/events/CallStarted", data=body, timeout=10, **options)
+
+        for key in ("new-key", "old-key"):
+            assert post(params={"code": key}).status_code == 202
+            assert post(headers={"x-functions-key": key}).status_code == 202
+        for key in ("host-key", "master-key", "other-key"):
+            answer = post(params={"code": key})
+            assert (answer.status_code, answer.json()["title"]) == (401, "The key is missing or wrong")
+            assert post(headers={"x-functions-key": key}, body=b"{").status_code == 401
+            assert post(headers={"x-functions-key": key}, body=iter([b"{}"])).status_code == 401
+        assert not list(storage.table("deadletters").list_entities())
+
+
 def test_with_the_storage_stopped_the_sender_is_asked_to_come_again(tmp_path: pathlib.Path) -> None:
     nowhere = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=aaaa;" + "".join(
         f"{service}Endpoint=http://127.0.0.1:9/a;" for service in ("Blob", "Queue", "Table")

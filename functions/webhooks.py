@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import azure.functions as func
 
-from functions.replies import answer, as_json
+from functions.requests import body_of, keys_of
+from functions.responses import answer, as_json
 from shared.bridge import bridge
 from shared.events.receive import accept
 from shared.events.table import EVENTS, Event
+from shared.webhooks.keys import check_key
 
 blueprint = func.Blueprint()
 
@@ -18,7 +20,8 @@ def _register(event: Event) -> None:
     def receive(req: func.HttpRequest) -> func.HttpResponse:
         def work() -> func.HttpResponse:
             here = bridge()
-            return as_json({"id": accept(here.storage, here.settings, event, req.get_body())}, status=202)
+            check_key(here.settings, keys_of(req))
+            return as_json({"id": accept(here.storage, here.settings, event, body_of(req))}, status=202)
 
         return answer(work)
 

@@ -1,0 +1,49 @@
+"""HTTP triggers under /api/v2 that ask for something: the actions, the lists and the feed, one a row of operations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import azure.functions as func
+
+from functions.requests import given, origin
+from functions.responses import answer, as_json, refusal
+from shared.api import feed
+from shared.api.actions import ACTIONS, act
+from shared.api.lists import LISTS, list_items
+from shared.api.parameters import takes_body
+from shared.bridge import bridge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shared.pbx.operations import Operation
+
+    Work = Callable[[Operation, func.HttpRequest], func.HttpResponse]
+
+blueprint = func.Blueprint()
+
+
+def _act(operation: Operation, req: func.HttpRequest) -> func.HttpResponse:
+    return as_json(act(bridge(), operation, given(req, with_body=takes_body(operation)), req.headers))
+
+
+def _list(operation: Operation, req: func.HttpRequest) -> func.HttpResponse:
+    page = list_items(bridge(), operation, given(req, with_body=False), "://".join(origin(req)))
+    return as_json(page.body, page.status, page.headers)
+
+
+def _feed(_: Operation, req: func.HttpRequest) -> func.HttpResponse:
+    return as_json(feed.read(bridge(), given(req, with_body=False)))
+
+
+def _register(operation: Operation, work: Work) -> None:
+    @blueprint.function_name(operation.id)
+    @blueprint.route(f"v2/{operation.path}", methods=[operation.method], auth_level=func.AuthLevel.FUNCTION)
+    def run(req: func.HttpRequest) -> func.HttpResponse:
+        return answer(lambda: work(operation, req), refusal)
+
+
+for _rows, _work in ((ACTIONS, _act), (LISTS, _list), ((feed.OPERATION,), _feed)):
+    for _row in _rows:
+        _register(_row, _work)

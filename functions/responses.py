@@ -1,0 +1,71 @@
+"""Errors and results as HTTP answers: the only place that turns one into the other."""
+
+from __future__ import annotations
+
+import json
+import logging
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import azure.functions as func
+
+from shared.api.envelopes import refused
+from shared.errors import RETRY_AFTER_SECONDS, BridgeError, Invalid, LengthRequired, PbxError, PbxRetriable, answer_to
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from shared.errors import Answer
+
+    Render = Callable[[Answer, Mapping[str, str], str], func.HttpResponse]
+
+logger = logging.getLogger(__name__)
+
+PROBLEM = "application/problem+json"
+
+
+def as_json(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> func.HttpResponse:
+    """A JSON answer."""
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return func.HttpResponse(text, status_code=status, headers=dict(headers or {}), mimetype="application/json")
+
+
+def problem(row: Answer, fields: Mapping[str, str], remedy: str) -> func.HttpResponse:
+    """An `application/problem+json` answer: what happened, what to do, and the reason for each field that is wrong."""
+    body: dict[str, Any] = {"type": "about:blank", "title": row.title, "status": row.status, "detail": remedy}
+    if fields:
+        body["errors"] = [{"path": path, "reason": reason} for path, reason in fields.items()]
+    return func.HttpResponse(json.dumps(body), status_code=row.status, mimetype=PROBLEM)
+
+
+def refusal(row: Answer, fields: Mapping[str, str], remedy: str) -> func.HttpResponse:
+    """The same in the PBX's envelope, all of it in `message`: flows show that."""
+    reasons = "; ".join(f"{path}: {reason}" for path, reason in fields.items())
+    message = f"{row.title}: {reasons}" if reasons else f"{row.title}. {remedy}."
+    return as_json(refused(row.status, message, fields), status=row.status)
+
+
+def answer(work: Callable[[], func.HttpResponse], render: Render = problem) -> func.HttpResponse:
+    """What `work` answers, or the answer that its error means; `render` is problem, or refusal under /api/v2."""
+    try:
+        return work()
+    except BridgeError as error:
+        return _of(error, render)
+
+
+def _of(error: BridgeError, render: Render) -> func.HttpResponse:
+    row = answer_to(type(error))
+    if isinstance(error, LengthRequired):
+        # Whoever sends in chunks may be no client of any API of ours: the front ends' own 411 is plain text, too.
+        return func.HttpResponse(f"{row.title}. {row.remedy}.", status_code=row.status, mimetype="text/plain")
+    if row.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        logger.error("%s", type(error).__name__, exc_info=error)
+    fields = {field.path: field.reason for field in error.fields} if isinstance(error, Invalid) else {}
+    remedy = row.remedy or (error.remedy if isinstance(error, PbxError) else "")
+    response = render(row, fields, remedy)
+    seconds = getattr(error, "retry_after", None)
+    if seconds is None and isinstance(error, PbxRetriable):
+        seconds = RETRY_AFTER_SECONDS
+    if seconds is not None:
+        response.headers["Retry-After"] = str(seconds)
+    return response

@@ -1,0 +1,108 @@
+"""What is read from a request, whatever the host leaves out of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import azure.functions as func
+import pytest
+
+from functions.requests import body_of, given, keys_of, origin
+from shared.errors import LengthRequired
+from tests.bridges import MASTER, RunningBridge, running_bridge
+from tests.indexed import functions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dev.azurite import AzuriteProcess
+
+pytestmark = pytest.mark.xdist_group("requests")
+WITH_BODY = (
+    "/api/events/CallStarted",
+    "/api/events/VoicemailDeleted",
+    "/api/v2/dial",
+    "/api/v2/webhooks/CallStarted",
+    "/api/v2/webhooks/unsubscribe",
+    "/api/ops/deadletters/replay",
+    "/api/ops/subscriptions/0123/replay",
+)
+# POST all of them, and none takes a body.
+WITHOUT_BODY = ("RotateSecret", "RotateSecretNow", "SyncWebhooksNow")
+
+
+def request(url: str = "https://app.example/api/x", body: bytes = b"", **headers: str) -> func.HttpRequest:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return func.HttpRequest("POST", url, headers=named, body=body)
+
+
+@pytest.mark.parametrize("encoding", ["chunked", "gzip, chunked", "Chunked"])
+def test_an_empty_body_in_chunks_has_lost_its_text(encoding: str) -> None:
+    with pytest.raises(LengthRequired):
+        body_of(request(transfer_encoding=encoding))
+    assert body_of(request(body=b"{}", transfer_encoding=encoding)) == b"{}"
+    assert body_of(request()) == b""
+    assert given(request(transfer_encoding=encoding), with_body=False).body == b""
+
+
+@pytest.mark.parametrize(
+    ("url", "header", "keys"),
+    [
+        ("https://a/b?code=x%2By", None, ("x+y",)),
+        ("https://a/b?Code=x&code=z", None, ("x",)),
+        ("https://a/b?code=x", "y", ("x", "y")),
+        ("https://a/b?code=", "y", ("y",)),
+        ("https://a/b?decode=x", None, ()),
+    ],
+)
+def test_a_key_comes_in_the_query_or_a_header(url: str, header: str | None, keys: tuple[str, ...]) -> None:
+    assert keys_of(request(url, **({"X_Functions_Key": header} if header else {}))) == keys
+
+
+def test_parameters_without_a_value_are_seen() -> None:
+    assert given(request("https://a/b?x=&y"), with_body=True).query == {"x": "", "y": ""}
+
+
+@pytest.mark.parametrize(
+    ("url", "forwarded", "expected"),
+    [
+        ("http://app.example/x", "https", ("https", "app.example")),
+        ("http://app.example:7071/x", "", ("http", "app.example:7071")),
+        ("http://[::1]:7071/x", "gopher", ("http", "[::1]:7071")),
+        ('http://a"b/x', "https, http", ("https", "localhost")),
+    ],
+)
+def test_the_origin_is_the_caller_s(url: str, forwarded: str, expected: tuple[str, str]) -> None:
+    assert origin(request(url, X_Forwarded_Proto=forwarded)) == expected
+
+
+@pytest.fixture(scope="module")
+def running(
+    azurite: AzuriteProcess, _accounts: Iterator[int], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningBridge]:
+    with running_bridge(azurite.account(next(_accounts)), tmp_path_factory.mktemp("requests")) as running:
+        yield running
+
+
+def test_every_route_that_takes_a_body_is_asked_below() -> None:
+    posts = [one for one in functions() if "POST" in one.methods and one.name not in WITHOUT_BODY]
+    asked = {one.name for one in posts if not one.route.startswith("events/")}
+    assert asked == {"Dial", "Subscribe", "ReplayDeadLetters", "ReplayEvents"}
+
+
+@pytest.mark.parametrize("path", WITH_BODY)
+def test_a_body_in_chunks_is_asked_for_with_its_length(path: str, running: RunningBridge) -> None:
+    answer = running.ask("POST", path, key=MASTER, data=iter([b'{"eventType": ', b'"CallStarted"}']))
+    assert (answer.status_code, answer.headers["Content-Type"].split(";")[0]) == (411, "text/plain")
+    assert "Content-Length" in answer.text
+    assert not list(running.storage.table("deadletters").list_entities())
+
+
+@pytest.mark.parametrize("path", [path for path in WITH_BODY if not path.startswith("/api/ops/")])
+def test_a_body_that_is_empty_is_no_json(path: str, running: RunningBridge) -> None:
+    answer = running.ask("POST", path, key=MASTER, data=b"")
+    assert answer.status_code == 400
+    kept = list(running.storage.table("deadletters").list_entities())
+    assert bool(kept) == path.startswith("/api/events/")
+    for row in kept:
+        running.storage.table("deadletters").delete_entity(row)

@@ -1,0 +1,44 @@
+"""Receivers open to the PBX's own key, the current or the previous one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from shared.errors import Unauthorized
+from shared.webhooks.keys import check_key
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("current", "previous", "sent", "opens"),
+    [
+        ("new", "old", ("new",), True),
+        ("new", "old", ("old",), True),
+        ("new", "old", ("other", "new"), True),
+        ("new", "", ("new",), True),
+        ("", "old", ("old",), True),
+        ("", "", (), True),
+        ("", "", ("any",), True),
+        ("new", "old", (), False),
+        ("new", "old", ("ne",), False),
+        ("new", "old", ("newold",), False),
+        ("new", "", ("",), False),
+        ("", "old", ("",), False),
+        ("", "old", ("new",), False),
+        ("new", "old", ("NEW", "nēw", "\udc80"), False),
+    ],
+)
+def test_either_key_opens_and_nothing_else(
+    current: str, previous: str, sent: tuple[str, ...], opens: bool, settings: Settings
+) -> None:
+    settings = replace(settings, pbx_webhook_key=current, pbx_webhook_key_previous=previous)
+    if opens:
+        check_key(settings, sent)
+    else:
+        with pytest.raises(Unauthorized):
+            check_key(settings, sent)
