@@ -20,6 +20,7 @@ from shared.api.lists import LISTS
 from shared.api.openapi.definition import KEY, definition, served
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES
+from tests.indexed import functions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,5 +124,8 @@ def test_every_block_of_json_in_the_documentation_is_json() -> None:
 
 def test_the_documentation_s_paths_are_the_app_s() -> None:
     paths = set(definition("https", HOST)["paths"])
+    # What a flow fills in is cut off here, and audio is for no definition.
+    others = [one.route.removeprefix("v2") for one in functions() if one.route.startswith("v2/")]
     for path in re.findall(r"https://<app>/api/v2(/[\w/]+)", DOCUMENT):
-        assert path in paths or re.sub(r"/\w+$", "/{webhook_id}", path) in paths, path
+        known = path in paths or re.sub(r"/\w+$", "/{webhook_id}", path) in paths
+        assert known or (path.endswith("/") and any(route.startswith(path) for route in others)), path

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from functions.responses import as_json
 
+from functions.responses import as_json
 from shared.webhooks.sync import Report
 from shared.webhooks.table import HELD, Webhook
 from tests.infra.conftest import RECEIVERS
