@@ -74,6 +74,9 @@ infra-az: install ## every call of az in the scripts, against the real az's pars
 fuzz: install ## thousands of requests to /api/v2 made from its own definition, over HTTP
 	@$(BIN)/python -m dev.fuzz
 
+drill: install ## outages of ten minutes with real processes: nothing is lost, and everything recovers by itself
+	@$(BIN)/python -m dev.drill
+
 connector: install ## write the custom connector's files anew from the tables
 	@$(BIN)/python -m dev.connector
 

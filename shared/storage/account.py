@@ -48,7 +48,6 @@ _CONNECTIONS = 64
 _CONNECT_SECONDS = 3
 _READ_SECONDS = 8.0
 _RETRIES = 2
-_BACKOFF_SECONDS = 1
 # A block of a blob: large enough to be fast, small enough that a copier's memory stays flat.
 BLOCK_BYTES = 3 * 1024 * 1024
 _MISSING = ("TableNotFound", "QueueNotFound", "ContainerNotFound")
@@ -207,7 +206,7 @@ class Storage:
         from azure.storage.queue import LinearRetry, QueueClient, TextBase64DecodePolicy, TextBase64EncodePolicy
 
         options |= {
-            "retry_policy": LinearRetry(backoff=_BACKOFF_SECONDS, retry_total=_RETRIES, random_jitter_range=0),
+            "retry_policy": LinearRetry(backoff=deadline.RETRY_SECONDS, retry_total=_RETRIES, random_jitter_range=0),
             "message_encode_policy": TextBase64EncodePolicy(),
             "message_decode_policy": TextBase64DecodePolicy(),
         }
@@ -219,7 +218,7 @@ class Storage:
         from azure.storage.blob import ContainerClient, LinearRetry
 
         options |= {
-            "retry_policy": LinearRetry(backoff=_BACKOFF_SECONDS, retry_total=_RETRIES, random_jitter_range=0),
+            "retry_policy": LinearRetry(backoff=deadline.RETRY_SECONDS, retry_total=_RETRIES, random_jitter_range=0),
             "max_single_put_size": BLOCK_BYTES,
             "max_block_size": BLOCK_BYTES,
         }

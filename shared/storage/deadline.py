@@ -13,6 +13,8 @@ from shared.errors import StorageUnavailable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# The SDK's pause before each of its own retries.
+RETRY_SECONDS = 1
 _end: ContextVar[float] = ContextVar("end", default=math.inf)
 
 
@@ -21,7 +23,7 @@ def within(seconds: float) -> Iterator[None]:
     """
     Give storage so many seconds for what this thread asks of it inside; then StorageUnavailable is raised.
 
-    The SDK may be waiting to try again when they are over: that is a second more at most.
+    It is raised sooner where the SDK would wait for its next try longer than that.
     """
     token = _end.set(min(_end.get(), time.monotonic() + seconds))
     try:
@@ -44,7 +46,7 @@ def bounded(options: dict[str, Any], connect: float, read: float) -> Iterator[No
     try:
         yield
     except (ServiceRequestError, ServiceResponseError) as error:
-        if time.monotonic() < _end.get():
+        if time.monotonic() + RETRY_SECONDS < _end.get():
             raise
         # No error that the SDK would try again.
         raise StorageUnavailable("storage took too long") from error

@@ -1,0 +1,109 @@
+"""The drills: one table, and what each of them does."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from dev.drill.proxy import FAULTS
+from dev.drill.world import SERVICES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dev.drill.world import World
+
+_SENDERS = 16
+_TIMES = {"callStarted": "2018-04-25T13:54:19+0000", "callConnected": "2018-04-25T13:54:31+0000"}
+_FIRST_CALL = 1_524_664_459_097_344
+# Longer than the longest wait of what is put back for want of storage, and the emulator's own slowness.
+_RECOVERY_SECONDS = 150.0
+
+
+@dataclass(frozen=True, slots=True)
+class Drill:
+    """A row: a drill's name, what is gone in it, and its run."""
+
+    name: str
+    description: str
+    run: Callable[[World], None]
+
+
+def _calls() -> Iterator[tuple[str, dict[str, Any]]]:
+    """The events of one call after another."""
+    for call in itertools.count(_FIRST_CALL):
+        data = {"callID": call, "caller": "27771153", "destination": "67000123", "contactID": 966, **_TIMES}
+        for event in ("CallStarted", "CallConnected", "CallCompleted"):
+            yield event, data
+
+
+def _send(world: World, events: list[tuple[str, dict[str, Any]]], seconds: float) -> None:
+    """Send events evenly over so many seconds, and wait until each is accepted."""
+    with ThreadPoolExecutor(_SENDERS) as pool:
+        sent = []
+        for event, data in events:
+            sent.append(pool.submit(partial(world.send, event, **data)))
+            time.sleep(seconds / len(events))
+        phase_over = time.monotonic()
+        for one in sent:
+            one.result()
+    world.say(f"      sent {len(events)} events; the last was accepted {time.monotonic() - phase_over:.1f} s later")
+
+
+def storage_outages(world: World) -> None:
+    """Each service alone and all together are gone for a while, in ways that the seed chooses, while events arrive."""
+    phases = [*((name,) for name in SERVICES), SERVICES]
+    events, part = _calls(), world.events // len(phases)
+    for gone in phases:
+        fault = world.random.choice(FAULTS)
+        world.say(f"{' and '.join(gone)} gone for {world.outage:g} s: {fault}")
+        with ThreadPoolExecutor(1) as pool:
+            with world.without(*gone, fault=fault):
+                sending = pool.submit(_send, world, list(itertools.islice(events, part)), world.outage)
+                time.sleep(world.outage)
+            sending.result()
+    _recover(world, lambda: len(world.ids("feed")) >= len(world.accepted))
+    world.say(f"      {world.refused} answers asked the sender to try again")
+    stories = list(world.storage.table("calls").query_entities("PartitionKey eq 'call'", select=["revision"]))
+    whole = sum(row["revision"] == 3 for row in stories)
+    world.check(f"each call has the story of its three events, {whole} of them", whole >= len(world.accepted) // 3)
+
+
+def pbx_outage(world: World) -> None:
+    """The PBX is gone while recordings are announced; the audio comes once it is back."""
+    count = max(2, min(world.events // 10, 40))
+    recordings = range(1, count + 1)
+    for id in recordings:
+        call = {"callID": _FIRST_CALL + id, "caller": "27771153", "destination": "67000123"}
+        world.pbx.control("POST", "items", resource="call_records", id=id, contactID=966, **call, **_TIMES)
+    fault = world.random.choice([fault for fault in FAULTS if fault != "hang"])
+    world.say(f"the PBX gone for {world.outage:g} s: {fault}")
+    with world.without("PBX", fault=fault):
+        began = time.monotonic()
+        for id in recordings:
+            world.send("CallRecorded", callID=_FIRST_CALL + id, recordingID=id)
+        time.sleep(max(0.0, began + world.outage - time.monotonic()))
+
+    def stored() -> bool:
+        return sum(1 for _ in world.storage.container("recordings").list_blob_names()) >= count
+
+    # Each recording is an event when it is there, too.
+    _recover(world, stored, more=count)
+    world.check(f"the audio of all {count} recordings is there", stored())
+
+
+def _recover(world: World, condition: Callable[[], bool], more: int = 0) -> None:
+    seconds = world.recovered(condition, _RECOVERY_SECONDS + world.outage)
+    after = "never" if seconds is None else f"after {seconds:.0f} s"
+    world.check(f"everything recovered by itself {after}", seconds is not None)
+    world.check_nothing_lost(more)
+
+
+DRILLS: tuple[Drill, ...] = (
+    Drill("storage", "Tables, Queues and Blobs gone one by one and together", storage_outages),
+    Drill("pbx", "the PBX gone while recordings are announced", pbx_outage),
+)

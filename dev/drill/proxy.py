@@ -1,0 +1,105 @@
+"""A TCP proxy that can take away what is behind it, in the ways in which networks do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+import threading
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+OPEN = "open"
+# Connections are closed at once, reset, never answered, or lose the answer to what took effect.
+FAULTS = ("close", "reset", "hang", "lose answers")
+_NO_LINGER = struct.pack("ii", 1, 0)
+
+
+class Proxy:
+    """Passes connections on to `host:port` of a URL while `mode` is open; a context manager with a `url` of its own."""
+
+    def __init__(self, target: str) -> None:
+        host, _, port = target.partition("://")[2].partition("/")[0].rpartition(":")
+        self._target = (host, int(port))
+        self._mode = OPEN
+        self._open: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._ready.wait(10)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join(10)
+
+    def become(self, mode: str) -> None:
+        """Open, or one of FAULTS from now on; connections of before end, or hang."""
+        self._loop.call_soon_threadsafe(self._become, mode)
+
+    def _become(self, mode: str) -> None:
+        self._mode = mode
+        if mode != "hang":
+            for writer in list(self._open):
+                _reset(writer)
+
+    async def _serve(self) -> None:
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        host, port = server.sockets[0].getsockname()[:2]
+        self.url = f"http://{host}:{port}"
+        self._ready.set()
+        await self._stopping.wait()
+        server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._mode == "close":
+            writer.close()
+            return
+        if self._mode == "reset":
+            _reset(writer)
+            return
+        try:
+            there, back = await asyncio.open_connection(*self._target)
+        except OSError:
+            _reset(writer)
+            return
+        self._open |= {writer, back}
+        for work in (self._pump(reader, back, answers=False), self._pump(there, writer, answers=True)):
+            task = asyncio.create_task(work)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                if self._mode == "hang":
+                    continue
+                if self._mode == "lose answers" and answers:
+                    _reset(writer)
+                    break
+                writer.write(data)
+                await writer.drain()
+        self._open.discard(writer)
+        with contextlib.suppress(OSError):
+            writer.close()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    plain = writer.get_extra_info("socket")
+    if plain is not None:
+        with contextlib.suppress(OSError):
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    writer.transport.abort()

@@ -1,0 +1,161 @@
+"""The app in a real host between a storage emulator and a simulated PBX, each behind a proxy that can take it away."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from dev.azurite import AzuriteProcess
+from dev.drill.proxy import OPEN, Proxy
+from dev.host.process import HostProcess
+from dev.simulator import SimulatorProcess
+from shared.settings import Settings
+from shared.storage.account import POISON, QUEUES, Storage
+from shared.storage.messages import PAYLOADS
+from shared.storage.waiting import PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_ROOT = Path(__file__).resolve().parents[2]
+_NEVER = "0 0 0 1 1 *"
+SERVICES = ("Table", "Queue", "Blob")
+# However storage fails, whoever sends an event has an answer by then.
+ANSWER_SECONDS = 5.0
+
+
+@dataclass(kw_only=True)
+class World:
+    """
+    What a drill works with: `send` an event, take things away with `without`, `check` what must be.
+
+    `storage` sees the truth, past the proxies. `outage` is in seconds, `events` how many to send.
+    """
+
+    url: str
+    storage: Storage
+    pbx: SimulatorProcess
+    proxies: dict[str, Proxy]
+    random: random.Random
+    outage: float
+    events: int
+    accepted: set[str] = field(default_factory=set)
+    refused: int = 0
+    slowest: float = 0.0
+    problems: list[str] = field(default_factory=list)
+
+    def say(self, text: str) -> None:
+        """A line of the report."""
+        print(f"  {text}", flush=True)
+
+    def check(self, what: str, met: bool) -> None:
+        """A line of the report; the drill fails where it is not met."""
+        self.say(f"{'ok  ' if met else 'FAIL'}  {what}")
+        if not met:
+            self.problems.append(what)
+
+    def send(self, event: str, **data: Any) -> None:
+        """Post an event as the PBX does, again every second while it is answered with 503."""
+        body = json.dumps({"type": "Event", "eventType": event, "version": "v1", "data": data}).encode()
+        while True:
+            began = time.monotonic()
+            answer = requests.post(f"{self.url}/api/events/{event}", data=body, timeout=60)
+            self.slowest = max(self.slowest, time.monotonic() - began)
+            if answer.status_code != 503:
+                break
+            self.refused += 1
+            time.sleep(1)
+        answer.raise_for_status()
+        self.accepted.add(answer.json()["id"])
+
+    @contextmanager
+    def without(self, *gone: str, fault: str) -> Iterator[None]:
+        """Take services away, or the PBX, inside."""
+        for name in gone:
+            self.proxies[name].become(fault)
+        try:
+            yield
+        finally:
+            for name in gone:
+                self.proxies[name].become(OPEN)
+
+    def recovered(self, condition: Callable[[], bool], seconds: float) -> float | None:
+        """The seconds until the condition holds and nothing is on its way any more; None where it never does."""
+        began = time.monotonic()
+        while not (condition() and not self.on_its_way()):
+            if time.monotonic() > began + seconds:
+                return None
+            time.sleep(0.5)
+        return time.monotonic() - began
+
+    def on_its_way(self) -> int:
+        """Messages on all queues, seen or not, and those that wait for one."""
+        counts = (self.storage.queue(name).get_queue_properties().approximate_message_count or 0 for name in QUEUES)
+        waiting = self.storage.container(PAYLOADS).list_blob_names(name_starts_with=f"{PREFIX}/")
+        return sum(counts) + sum(1 for _ in waiting)
+
+    def ids(self, table: str) -> list[str]:
+        """The event ids in table `events` or `feed`."""
+        return [str(row["id"]) for row in self.storage.table(table).query_entities("id ne ''", select=["id"])]
+
+    def check_nothing_lost(self, more: int = 0) -> None:
+        """
+        What was accepted has its one row and its one place in the feed; there is no dead letter and no poison.
+
+        `more` events came about beside those that were sent.
+        """
+        for table in ("events", "feed"):
+            ids = self.ids(table)
+            whole = self.accepted <= set(ids) and len(ids) == len(self.accepted) + more
+            self.check(f"all {len(self.accepted)} accepted events are in table {table}, once ({len(ids)} rows)", whole)
+        letters = [f"{row['kind']}: {row['reason']}" for row in self.storage.table("deadletters").list_entities()]
+        self.check(f"no dead letter {'; '.join(letters[:3])}", not letters)
+        poison = sum(len(self.storage.queue(name + POISON).peek_messages(max_messages=32)) for name in QUEUES)
+        self.check("no poison message", not poison)
+        slowest = f"the slowest in {self.slowest:.1f} s"
+        self.check(f"each answer within {ANSWER_SECONDS:g} s, {slowest}", self.slowest < ANSWER_SECONDS)
+
+
+@contextmanager
+def world(seed: int, outage: float, events: int, log: Path | None = None) -> Iterator[World]:
+    """Everything started, and ended afterwards."""
+    with ExitStack() as stack:
+        azurite = stack.enter_context(AzuriteProcess())
+        pbx = stack.enter_context(SimulatorProcess())
+        services = dict(zip(("Blob", "Queue", "Table"), azurite.urls, strict=True)) | {"PBX": pbx.url}
+        proxies = {name: stack.enter_context(Proxy(url)) for name, url in services.items()}
+        behind = azurite.connection_string
+        for name in SERVICES:
+            behind = behind.replace(services[name].rpartition("/")[0], proxies[name].url)
+        local = json.loads((_ROOT / "local.settings.json.example").read_text())["Values"]
+        environment = {name: _NEVER for name in local if name.endswith("_SCHEDULE")} | {
+            "DataStorage": behind,
+            "AzureWebJobsStorage": azurite.connection_string,
+            "PBX_BASE_URL": f"{proxies['PBX'].url}/api/v2/",
+            "PBX_API_KEY": pbx.api_key,
+            "PUBLIC_BASE_URL": "",
+            "ALLOW_LOOPBACK_CALLBACKS": "true",
+            "QUEUE_WAITING_SCHEDULE": "*/5 * * * * *",
+            "WAKE_DRAINERS_SCHEDULE": "*/5 * * * * *",
+        }
+        storage = Storage(Settings.from_env(environment | {"DataStorage": azurite.connection_string}).storage)
+        storage.create_all()
+        # A message whose end could not be said to the queue comes back after its lease.
+        lease = ("--lease-seconds", str(max(8, min(round(outage), 600))))
+        host = stack.enter_context(HostProcess(_ROOT, env=environment, arguments=lease, log=log))
+        yield World(
+            url=host.url,
+            storage=storage,
+            pbx=pbx,
+            proxies=proxies,
+            random=random.Random(seed),  # noqa: S311 - a drill is repeatable
+            outage=outage,
+            events=events,
+        )
