@@ -1,52 +1,147 @@
-"""The state of the bridge in one answer: checkpoints, today's health, webhooks, dead letters and the PBX's budget."""
+"""The state of the bridge in one answer: what is wrong first, in words, and then what each part looks like."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from shared import health
+from shared.errors import StorageUnavailable
 from shared.pbx.budget import ledger
 from shared.pbx.budget import row as ledger_row
 from shared.polling import checkpoints
+from shared.polling.outcomes import STALE
 from shared.storage import dead_letters
 from shared.storage.account import reaching_storage
-from shared.times import now
+from shared.times import now, parse_time
 from shared.webhooks.table import ended_since, read_webhooks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from datetime import datetime
+
     from shared.bridge import Bridge
 
+logger = logging.getLogger(__name__)
+
 _MOST_LETTERS = 1000
+# Of anything that is listed: nobody reads a longer page, and a part that went wrong may hold far more.
+_MOST = 100
+
+Parts = dict[str, Any]
 
 
 def status(bridge: Bridge) -> dict[str, Any]:
-    """As JSON, without secrets and without people; raises StorageUnavailable."""
-    moment, storage = now(), bridge.storage
-    with reaching_storage():
-        polled = checkpoints.read_all(storage)
-        return {
-            "checkpoints": [checkpoints.describe(checkpoint, moment) for checkpoint in polled],
-            "pbx": checkpoints.describe_pbx(polled),
-            "health": health.today(storage, moment),
-            "webhooks": [row.told() for row in read_webhooks(storage)],
-            "webhooksEndedSince": ended_since(storage),
-            "deadLetters": _dead_letters(bridge),
-            "budget": _budget(bridge),
-        }
+    """
+    As JSON, without secrets and without people; raises StorageUnavailable.
+
+    `problems` are sentences that say what is wrong and what to do, none where all is well. A part that cannot be shown
+    is null, and a problem.
+    """
+    moment, parts = now(), Parts()
+    broken: list[str] = []
+    for name, read in PARTS.items():
+        try:
+            with reaching_storage():
+                parts[name] = read(bridge, moment)
+        except StorageUnavailable:
+            raise
+        except Exception as error:
+            logger.exception("the state of %s cannot be shown", name)
+            parts[name] = None
+            broken.append(f"{name} cannot be shown ({type(error).__name__}): the app's log has the details.")
+    found = [problem for name, find in PROBLEMS if parts[name] is not None for problem in find(parts[name], moment)]
+    return {"problems": [*broken, *found][:_MOST], **parts}
 
 
-def _dead_letters(bridge: Bridge) -> dict[str, Any]:
+def _checkpoints(bridge: Bridge, moment: datetime) -> list[dict[str, Any]]:
+    found = islice(checkpoints.read_all(bridge.storage), _MOST)
+    return [checkpoints.describe(checkpoint, moment) for checkpoint in found]
+
+
+def _webhooks(bridge: Bridge, moment: datetime) -> list[dict[str, Any]]:
+    return [row.told() for row in islice(read_webhooks(bridge.storage), _MOST)]
+
+
+def _dead_letters(bridge: Bridge, moment: datetime) -> dict[str, Any]:
     rows = bridge.storage.table(dead_letters.TABLE).list_entities(select=["PartitionKey"])
     kinds = Counter(row["PartitionKey"] for row in islice(rows, _MOST_LETTERS + 1))
     return {"kinds": dict(kinds), "more": kinds.total() > _MOST_LETTERS}
 
 
-def _budget(bridge: Bridge) -> dict[str, int]:
+def _budget(bridge: Bridge, moment: datetime) -> dict[str, int]:
     """The calls that count now: those made in the last minute, and those that processes hold."""
     rows = list(bridge.storage.table(ledger_row.TABLE).query_entities(f"PartitionKey eq '{bridge.settings.pbx_host}'"))
-    terms, moment = ledger.Terms(), time.time()
-    used = sum(ledger.read(row.get("blocks"), moment, terms).at(moment, terms).used for row in rows)
+    terms, at = ledger.Terms(), time.time()
+    used = sum(ledger.read(row.get("blocks"), at, terms).at(at, terms).used for row in rows)
     return {"limit": terms.limit, "used": used}
+
+
+# What the page shows, in this order. One more is a row here, and one below where it can be wrong.
+PARTS: Mapping[str, Callable[[Bridge, datetime], Any]] = {
+    "checkpoints": _checkpoints,
+    "pbx": lambda bridge, moment: checkpoints.describe_pbx(checkpoints.read_all(bridge.storage)),
+    "health": lambda bridge, moment: health.today(bridge.storage, moment),
+    "webhooks": _webhooks,
+    "webhooksEndedSince": lambda bridge, moment: ended_since(bridge.storage),
+    "deadLetters": _dead_letters,
+    "budget": _budget,
+}
+
+
+def _refused(pbx: Mapping[str, Any], moment: datetime) -> Iterator[str]:
+    if pbx["problem"]:
+        yield pbx["problem"]
+
+
+def _stale(polls: list[Mapping[str, Any]], moment: datetime) -> Iterator[str]:
+    for poll in polls:
+        last = poll["lastSuccess"]
+        minutes = int((moment - parse_time(last)).total_seconds() / 60) if last else None
+        late = minutes is not None and minutes * 60 > STALE.total_seconds()
+        if late or poll["lastError"]:
+            when = f"last succeeded {minutes} minutes ago" if last else "has not succeeded yet"
+            yield f"Polling {poll['resource']} {when}: {poll['lastError'] or 'it has not run since'}."
+        if poll["unreadable"]:
+            yield f"{poll['unreadable']} items of {poll['resource']} cannot be read: see the dead letters."
+
+
+def _lost(webhooks: list[Mapping[str, Any]], moment: datetime) -> Iterator[str]:
+    orphans = [row["event"] for row in webhooks if row["state"] == "maybe orphaned"]
+    if orphans:
+        events = ", ".join(sorted(set(orphans)))
+        yield (
+            f"The PBX may have {len(orphans)} webhooks that the app does not know ({events}): delete them in the PBX's "
+            "panel, then POST /api/ops/webhooks/sync?forget_orphans=true."
+        )
+
+
+def _ended(since: str | None, moment: datetime) -> Iterator[str]:
+    if since:
+        yield f"No webhooks are registered since {since}: POST /api/ops/webhooks/sync registers them again."
+
+
+def _letters(found: Mapping[str, Any], moment: datetime) -> Iterator[str]:
+    if found["kinds"]:
+        kinds = ", ".join(f"{count} of {kind}" for kind, count in sorted(found["kinds"].items())[:_MOST])
+        total = f"Over {_MOST_LETTERS}" if found["more"] else f"{sum(found['kinds'].values())}"
+        yield f"Dead letters: {total} ({kinds}). POST /api/ops/deadletters/replay tries them again."
+
+
+def _spent(budget: Mapping[str, int], moment: datetime) -> Iterator[str]:
+    if budget["used"] >= budget["limit"]:
+        yield f"All {budget['limit']} PBX calls of this minute are used: polls and actions wait."
+
+
+# The worst first.
+PROBLEMS: tuple[tuple[str, Callable[[Any, datetime], Iterator[str]]], ...] = (
+    ("pbx", _refused),
+    ("webhooksEndedSince", _ended),
+    ("webhooks", _lost),
+    ("checkpoints", _stale),
+    ("deadLetters", _letters),
+    ("budget", _spent),
+)

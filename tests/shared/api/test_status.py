@@ -1,0 +1,80 @@
+"""The page for whoever runs the bridge says what is wrong first, and stays short."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from shared.api import status as page
+from shared.api.status import PARTS, PROBLEMS, status
+from shared.errors import StorageUnavailable
+from shared.polling import checkpoints
+from shared.polling.checkpoints import Checkpoint
+from shared.storage.dead_letters import dead_letter
+from shared.times import now
+from shared.webhooks.table import end
+
+if TYPE_CHECKING:
+    from shared.bridge import Bridge
+
+
+@pytest.fixture(autouse=True)
+def tables(bridge: Bridge) -> None:
+    bridge.storage.create_all()
+
+
+def test_all_is_well_where_nothing_is_wrong(bridge: Bridge) -> None:
+    shown = status(bridge)
+    assert shown["problems"] == []
+    assert list(shown) == ["problems", *PARTS]
+    assert {name for name, _ in PROBLEMS} <= PARTS.keys()
+
+
+def test_what_is_wrong_stands_first_in_words(bridge: Bridge) -> None:
+    old = now() - timedelta(hours=2)
+    checkpoints.create(bridge.storage, Checkpoint(resource="call_history", last_success=old, last_error="PbxThrottled"))
+    checkpoints.create(bridge.storage, Checkpoint(resource="contacts", last_success=old))
+    checkpoints.create(bridge.storage, Checkpoint(resource="groups", last_success=now()))
+    end(bridge.storage, "2026-01-01T00:00:00Z")
+    for kind in ("event", "media", "media"):
+        dead_letter(bridge.storage, kind=kind, id=f"{kind}-{now()}", reason="a test", body=b"{}")
+    problems = status(bridge)["problems"]
+    assert problems == [
+        "No webhooks are registered since 2026-01-01T00:00:00Z: POST /api/ops/webhooks/sync registers them again.",
+        "Polling call_history last succeeded 120 minutes ago: PbxThrottled.",
+        "Polling contacts last succeeded 120 minutes ago: it has not run since.",
+        "Dead letters: 3 (1 of event, 2 of media). POST /api/ops/deadletters/replay tries them again.",
+    ]
+
+
+def test_a_part_that_cannot_be_shown_hides_no_other(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise ValueError("+37127771153")
+
+    monkeypatch.setattr(page, "PARTS", {**PARTS, "webhooks": broken})
+    shown = status(bridge)
+    assert shown["webhooks"] is None
+    assert shown["problems"] == ["webhooks cannot be shown (ValueError): the app's log has the details."]
+    assert shown["budget"]["limit"] == 100
+
+
+def test_storage_that_is_away_is_no_page(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: Any) -> Any:
+        raise StorageUnavailable("away")
+
+    monkeypatch.setattr(page, "PARTS", {**PARTS, "health": away})
+    with pytest.raises(StorageUnavailable):
+        status(bridge)
+
+
+def test_the_page_stays_short(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [{"event": f"Event{number}", "state": "held"} for number in range(1000)]
+
+    class Row:
+        def __init__(self, shown: dict[str, str]) -> None:
+            self.told = lambda: shown
+
+    monkeypatch.setattr(page, "read_webhooks", lambda storage: [Row(shown) for shown in many])
+    assert len(status(bridge)["webhooks"]) == 100
