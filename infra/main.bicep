@@ -242,21 +242,13 @@ var concurrencyOfMemory = {
 }
 var concurrency = httpConcurrency ?? concurrencyOfMemory[string(instanceMemoryMB)]
 
-var defaultSchedules = {
-  POLL_AUDIO_PROMPTS_SCHEDULE: '5 3/5 * * * *'
-  POLL_CALL_HISTORY_SCHEDULE: '0 * * * * *'
-  POLL_CALL_RECORDS_SCHEDULE: '15 * * * * *'
-  POLL_CONTACTS_SCHEDULE: '5 0/5 * * * *'
-  POLL_GROUPS_SCHEDULE: '5 1/5 * * * *'
-  POLL_VOICEMAILS_SCHEDULE: '30 * * * * *'
-  POLL_VOICEMAIL_BOXES_SCHEDULE: '5 2/5 * * * *'
-  POLL_VOIP_ENDPOINTS_SCHEDULE: '5 4/5 * * * *'
-  RECONCILE_SCHEDULE: '40 * * * * *'
-  SWEEP_SCHEDULE: '45 20 * * * *'
-  SYNC_WEBHOOKS_SCHEDULE: '20 10 * * * *'
-  QUEUE_WAITING_SCHEDULE: '55 0/2 * * * *'
-  WAKE_DRAINERS_SCHEDULE: '50 2/5 * * * *'
-}
+// The tests hold the example against the code's own defaults.
+var exampleValues = loadJsonContent('../local.settings.json.example', 'Values')
+var defaultSchedules = toObject(
+  filter(items(exampleValues), row => endsWith(row.key, '_SCHEDULE')),
+  row => row.key,
+  row => string(row.value)
+)
 
 var bridgeSettings = {
   DEFAULT_REGION: defaultRegion

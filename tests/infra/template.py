@@ -90,6 +90,8 @@ def snapshot(file: Path, *changes: tuple[str, str]) -> Snapshot:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "infra")
         shutil.copytree(INFRA, copy)
+        # The template takes its schedules from there.
+        shutil.copy(INFRA.parent / "local.settings.json.example", folder)
         lines = file.read_text().replace("'../../infra/main.bicep'", "'main.bicep'").splitlines()
         changed = dict(changes)
         kept = [line for line in lines if not any(line.startswith(f"param {name} ") for name in changed)]
