@@ -44,6 +44,7 @@ _MOST_LOOKUPS = 50
 _MOST_CANDIDATES = 1000
 _QUIET = timedelta(minutes=15)
 _LONGEST = timedelta(days=7)
+_GIVEN_UP_WITHIN = timedelta(days=2)
 
 
 def sweep(bridge: Bridge, *, at: datetime | None = None) -> None:
@@ -51,11 +52,12 @@ def sweep(bridge: Bridge, *, at: datetime | None = None) -> None:
     Store what the polls have missed, and find out what has changed or gone.
 
     Dated lists are compared from `SWEEP_LOOKBACK_HOURS` before the last complete sweep on, editable ones and those
-    whose items can be deleted as a whole, and calls that began and never ended are asked for by id. A resource that
-    fails does not keep the others from being swept; the first failure is raised at the end.
+    whose items can be deleted as a whole, and calls that began and never ended are asked for by id, for a week. A
+    resource that fails does not keep the others from being swept; the first failure is raised at the end.
     """
     moment, failures = at or now(), list[Exception]()
     with reaching_storage():
+        _give_up(bridge, moment)
         for resource in RESOURCES:
             try:
                 if resource.editable:
@@ -69,6 +71,18 @@ def sweep(bridge: Bridge, *, at: datetime | None = None) -> None:
             alarm_if_stale(checkpoint, moment)
     if failures:
         raise failures[0]
+
+
+def _give_up(bridge: Bridge, moment: datetime) -> None:
+    """Wait no longer for the ends of calls that began a week ago, or since then as long as nobody has looked."""
+    checkpoint = checkpoints.read(bridge.storage, "call_history")
+    looked = checkpoint.swept if checkpoint and checkpoint.swept else moment
+    last = moment - _LONGEST
+    first = min(looked, moment) - _LONGEST - _GIVEN_UP_WITHIN
+    stories = calls(bridge.storage, bridge.settings.default_region)
+    count = stories.give_up(first, last, _MOST_CANDIDATES)
+    if count:
+        logger.info("%d calls have no end after a week", count)
 
 
 def _sweep(bridge: Bridge, resource: Resource, moment: datetime) -> None:

@@ -162,6 +162,20 @@ def test_a_call_that_the_pbx_has_no_good_answer_for_hides_no_other(pbx: Simulato
     assert first + 1 in stored_ids(bridge.storage, CALLS.name)
 
 
+def test_a_call_without_an_end_after_a_week_is_unknown_also_while_the_pbx_is_gone(
+    pbx: Simulator, bridge: Bridge
+) -> None:
+    stories = calls(bridge.storage, bridge.settings.default_region)
+    ids = [int((now() - timedelta(days=days)).timestamp()) * 1_000_000 for days in (6, 8)]
+    for call in ids:
+        stories.merge(call, _fact(bridge, {"callID": call, "contactID": 1}))
+    pbx.faults.add("status", match="GetAudioPrompts", status=500)
+    with pytest.raises(PbxUnavailable):
+        sweep(bridge)
+    outcomes = {row["callID"].value: row["outcome"] for row in bridge.storage.table("calls").list_entities()}
+    assert outcomes == {ids[0]: "ringing", ids[1]: "unknown"}
+
+
 def test_a_sweep_asks_for_a_bounded_number_of_calls(pbx: Simulator, bridge: Bridge) -> None:
     poll(bridge, CALLS)
     began = now() - timedelta(hours=2)
