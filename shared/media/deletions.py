@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from shared.storage import rows
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -55,14 +57,9 @@ def withdraw(
 
 
 def _row(storage: Storage, kind: str, id: int) -> Mapping[str, Any]:
-    from azure.core.exceptions import ResourceNotFoundError
-
-    try:
-        return storage.table(TABLE).get_entity(kind, f"{id:020d}")
-    except ResourceNotFoundError:
-        return {}
+    return rows.get(storage.table(TABLE), kind, rows.row_key(id)) or {}
 
 
-def _add(storage: Storage, kind: str, id: int, event: Mapping[str, Any]) -> None:
+def _add(storage: Storage, kind: str, id: int, columns: Mapping[str, Any]) -> None:
     # Merged by the service: copy and deletion add to the same row without overwriting each other.
-    storage.table(TABLE).upsert_entity({"PartitionKey": kind, "RowKey": f"{id:020d}", **event})
+    rows.merge(storage.table(TABLE), {"PartitionKey": kind, "RowKey": rows.row_key(id), **columns})

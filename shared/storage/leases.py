@@ -6,10 +6,11 @@ import threading
 import time
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from shared.errors import Conflict
+from shared.storage import rows
 from shared.times import now
 
 if TYPE_CHECKING:
@@ -34,47 +35,21 @@ class Lease:
 
     def take(self) -> None:
         """Take the lease, or prolong it; raises Conflict when somebody else holds it."""
-        from azure.core import MatchConditions
-        from azure.core.exceptions import HttpResponseError
-        from azure.data.tables import UpdateMode
-
-        etag = self._etag or self._expired()
-        row: dict[str, Any] = {"PartitionKey": PARTITION, "RowKey": self._name, "owner": self._owner}
-        row["until"] = now() + LENGTH
-        try:
-            if etag is None:
-                answer = self._table.create_entity(row)
-            else:
-                guard: dict[str, Any] = {"etag": etag, "match_condition": MatchConditions.IfNotModified}
-                answer = self._table.update_entity(row, mode=UpdateMode.REPLACE, **guard)
-        except HttpResponseError as error:
-            if error.status_code not in (404, 409, 412):
-                raise
-            raise Conflict(f"{self._name} is being worked on elsewhere") from error
-        self._etag = str(answer["etag"])
+        row = {"PartitionKey": PARTITION, "RowKey": self._name, "owner": self._owner, "until": now() + LENGTH}
+        self._etag = rows.swap(self._table, row, self._etag or self._expired())
+        if self._etag is None:
+            raise Conflict(f"{self._name} is being worked on elsewhere")
 
     def free(self) -> None:
         """Let the next one have it."""
-        from azure.core import MatchConditions
-        from azure.core.exceptions import HttpResponseError
-
-        guard: dict[str, Any] = {"etag": self._etag, "match_condition": MatchConditions.IfNotModified}
-        try:
-            self._table.delete_entity(PARTITION, self._name, **guard)
-        except HttpResponseError as error:
-            if error.status_code not in (404, 412):
-                raise
+        if self._etag is not None:
+            rows.delete(self._table, PARTITION, self._name, self._etag)
 
     def _expired(self) -> str | None:
-        from azure.core.exceptions import ResourceNotFoundError
-
-        try:
-            row = self._table.get_entity(PARTITION, self._name)
-        except ResourceNotFoundError:
-            return None
-        if row["until"] > now():
+        row = rows.get(self._table, PARTITION, self._name)
+        if row is not None and row["until"] > now():
             raise Conflict(f"{self._name} is being worked on elsewhere")
-        return str(row.metadata["etag"])
+        return None if row is None else row.etag
 
 
 @contextmanager

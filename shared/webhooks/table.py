@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from shared.errors import ConfigError
 from shared.events.table import EVENTS, find_event
+from shared.storage import rows
 
 if TYPE_CHECKING:
     from shared.events.table import Event
@@ -57,31 +58,26 @@ class Webhook:
 
 def read_webhooks(storage: Storage) -> list[Webhook]:
     """All that we made and still know of."""
-    rows = storage.table(TABLE).query_entities(f"PartitionKey eq '{PARTITION}'")
+    found = storage.table(TABLE).query_entities(f"PartitionKey eq '{PARTITION}'")
     return [
-        Webhook(key=row["RowKey"], **{name: value for name, value in row.items() if name not in _KEYS}) for row in rows
+        Webhook(key=row["RowKey"], **{name: value for name, value in row.items() if name not in _KEYS}) for row in found
     ]
 
 
 def ended_since(storage: Storage) -> str | None:
     """When all webhooks were deleted for good, as ISO 8601; None while they are kept registered."""
-    from azure.core.exceptions import ResourceNotFoundError
-
-    try:
-        row = storage.table(TABLE).get_entity(_ENDED, _ENDED)
-    except ResourceNotFoundError:
-        return None
-    return str(row["since"])
+    row = rows.get(storage.table(TABLE), _ENDED, _ENDED)
+    return None if row is None else str(row["since"])
 
 
 def end(storage: Storage, since: str) -> None:
     """Keep none registered from now on, until `resume`."""
-    storage.table(TABLE).upsert_entity({"PartitionKey": _ENDED, "RowKey": _ENDED, "since": since})
+    rows.put(storage.table(TABLE), {"PartitionKey": _ENDED, "RowKey": _ENDED, "since": since})
 
 
 def resume(storage: Storage) -> None:
     """Keep them registered again."""
-    storage.table(TABLE).delete_entity(_ENDED, _ENDED)
+    rows.delete(storage.table(TABLE), _ENDED, _ENDED)
 
 
 def wanted_events(settings: Settings) -> tuple[Event, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.pbx.budget import ledger as ledgers
 from shared.pbx.budget.ledger import Ledger
-from shared.storage.account import reaching_storage
+from shared.storage import rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,18 +49,13 @@ class LedgerRow:
 
     def look(self) -> Ledger:
         """Read the row; a row that is not there yet is an empty ledger. Raises StorageUnavailable."""
-        from azure.core.exceptions import ResourceNotFoundError
-
-        try:
-            with reaching_storage():
-                row = self._storage.table(TABLE).get_entity(self._account, _ROW, **_OPTIONS)
-        except ResourceNotFoundError:
+        row = rows.get(self._storage.table(TABLE), self._account, _ROW, **_OPTIONS)
+        if row is None:
             self.seen, self._etag = Ledger(), None
             return self.seen
-        etag = row.metadata["etag"]
-        if self._etag is not None and etag != self._etag:
+        if self._etag is not None and row.etag != self._etag:
             self._meet()
-        self.seen, self._etag = ledgers.read(row.get("blocks"), self._clock(), self._terms), etag
+        self.seen, self._etag = ledgers.read(row.get("blocks"), self._clock(), self._terms), row.etag
         return self.seen
 
     def swap(self, new: Ledger) -> bool:
@@ -69,21 +64,11 @@ class LedgerRow:
 
         Raises StorageUnavailable when it may have worked.
         """
-        from azure.core import MatchConditions
-        from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
-        from azure.data.tables import UpdateMode
-
-        table = self._storage.table(TABLE)
         row = {"PartitionKey": self._account, "RowKey": _ROW, "blocks": ledgers.write(new)}
         etag, self.seen = self._etag, None
-        options = dict(_OPTIONS)
-        if etag:
-            options |= {"mode": UpdateMode.REPLACE, "etag": etag, "match_condition": MatchConditions.IfNotModified}
-        try:
-            with reaching_storage():
-                answer = (table.update_entity if etag else table.create_entity)(row, **options)
-        except (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError):
+        written = rows.swap(self._storage.table(TABLE), row, etag, tries=1, **_OPTIONS)
+        if written is None:
             self._meet()
             return False
-        self.seen, self._etag = new, answer["etag"]
+        self.seen, self._etag = new, written
         return True
