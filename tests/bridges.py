@@ -62,7 +62,7 @@ def running_bridge(connection_string: str, directory: pathlib.Path, **settings: 
     keys = directory / "keys.json"
     keys.write_text(json.dumps({"master": MASTER, "host": {"flows": KEY}}))
     environment = {"DataStorage": connection_string, "PBX_BASE_URL": "http://127.0.0.1:9/", "PBX_API_KEY": "key"}
-    environment |= {"ALLOW_LOOPBACK_CALLBACKS": "true", "PUBLIC_BASE_URL": "", **settings}
+    environment |= {"ALLOW_LOOPBACK_CALLBACKS": "true", "PUBLIC_BASE_URL": "", "PBX_WEBHOOK_KEY": "", **settings}
     # Far-off schedules: nothing is polled, reconciled or registered meanwhile.
     local = json.loads((ROOT / "local.settings.json.example").read_text())["Values"]
     environment |= {name: "0 0 0 1 1 *" for name in local if name.endswith("_SCHEDULE")}

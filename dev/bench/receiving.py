@@ -68,6 +68,7 @@ def figures() -> list[Figure]:
             "DataStorage": azurite.connection_string,
             "PBX_BASE_URL": "http://127.0.0.1:9/",
             "PBX_API_KEY": "bench",
+            "PBX_WEBHOOK_KEY": "",
         }
         settings = Settings.from_env(environment)
         Storage(settings.storage).create_all()

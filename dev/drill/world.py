@@ -141,6 +141,7 @@ def world(seed: int, outage: float, events: int, log: Path | None = None) -> Ite
             "PBX_BASE_URL": f"{proxies['PBX'].url}/api/v2/",
             "PBX_API_KEY": pbx.api_key,
             "PUBLIC_BASE_URL": "",
+            "PBX_WEBHOOK_KEY": "",
             "ALLOW_LOOPBACK_CALLBACKS": "true",
             "QUEUE_WAITING_SCHEDULE": "*/5 * * * * *",
             "WAKE_DRAINERS_SCHEDULE": "*/5 * * * * *",

@@ -145,6 +145,24 @@ def test_many_requests_at_once_for_one_call_ring_once(headers: dict[str, str], r
     assert running.rings() == before + 1
 
 
+@pytest.mark.parametrize(
+    ("number", "words"), [("+37190000000", "premium-rate"), ("0037190000000", "premium-rate"), ("112", "emergency")]
+)
+def test_a_number_that_is_not_dialled_is_refused_with_the_reason(number: str, words: str, running: Face) -> None:
+    before = len(running.pbx.requests)
+    answer = ask(running, operation("Dial"), json={"destination": number, "contactID": LARGEST_ID})
+    assert (answer.status_code, answer.json()["errors"][0]["path"]) == (422, "destination")
+    assert words in answer.json()["message"]
+    assert len(running.pbx.requests) == before
+
+
+def test_an_employee_may_be_a_text_and_a_number_have_marks(running: Face) -> None:
+    before = running.rings()
+    body = {"destination": "\u202a+371\u00a027771188\u202c", "contactID": str(LARGEST_ID)}
+    answer = running.ask("POST", "/api/v2/dial", json=body, headers={"Idempotency-Key": "text"})
+    assert (answer.status_code, running.rings()) == (200, before + 1)
+
+
 def test_no_number_reaches_the_log_or_a_refusal(running: Face) -> None:
     running.pbx.faults.add("status", "Dial", status=422, times=1)
     answer = ask(running, operation("Dial"), json={"destination": "27770000", "contactID": 5})

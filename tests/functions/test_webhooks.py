@@ -61,6 +61,7 @@ def running(azurite: AzuriteProcess, _accounts: Iterator[int]) -> Iterator[Runni
             "DataStorage": azurite.account(next(_accounts)),
             "PBX_BASE_URL": pbx.base_url,
             "PBX_API_KEY": "k",
+            "PBX_WEBHOOK_KEY": "",
         }
         storage = Storage(Settings.from_env(environment).storage)
         storage.create_all()
@@ -138,7 +139,7 @@ def test_the_receivers_open_to_their_own_key_and_to_nobody_elses(
     azurite: AzuriteProcess, _accounts: Iterator[int], tmp_path: pathlib.Path
 ) -> None:
     (tmp_path / "keys.json").write_text(json.dumps(KEYS))
-    environment = {"DataStorage": azurite.account(next(_accounts)), "PBX_API_KEY": "k"}
+    environment = {"DataStorage": azurite.account(next(_accounts)), "PBX_API_KEY": "k", "PBX_WEBHOOK_KEY": ""}
     body = (FIXTURES / "CallStarted.json").read_bytes()
     with HostProcess(ROOT, env=environment, arguments=("--enable-auth", "--keys", str(tmp_path / "keys.json"))) as host:
 
@@ -184,7 +185,7 @@ def test_with_the_storage_stopped_the_sender_is_asked_to_come_again(tmp_path: pa
     nowhere = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=aaaa;" + "".join(
         f"{service}Endpoint=http://127.0.0.1:9/a;" for service in ("Blob", "Queue", "Table")
     )
-    environment = {"DataStorage": nowhere, "PBX_API_KEY": "k"}
+    environment = {"DataStorage": nowhere, "PBX_API_KEY": "k", "PBX_WEBHOOK_KEY": ""}
     with HostProcess(ROOT, env=environment, arguments=ONE_FUNCTION) as host:
         body = (FIXTURES / "CallStarted.json").read_bytes()
         answer = requests.post(f"{host.url}/api/events/CallStarted", data=body, timeout=15)

@@ -19,6 +19,7 @@ from shared.api.tolls import PARTITION
 from shared.errors import (
     BudgetExhausted,
     DialInProgress,
+    DialLimit,
     DialUncertain,
     Invalid,
     KeyReused,
@@ -268,6 +269,38 @@ def test_a_pbx_that_was_never_reached_may_be_asked_again(bridge: Bridge, setting
         dial(away, KEY)
     dial(bridge, KEY)
     assert rings(pbx) == 1
+
+
+def test_more_calls_than_an_hour_may_have_do_not_ring_and_leave_no_claim(bridge: Bridge, pbx: Simulator) -> None:
+    bridge = replace(bridge, settings=replace(bridge.settings, dial_per_hour=2))
+    first = dial(bridge, KEY)
+    dial(bridge, {}, destination="27771154")
+    for _ in range(2):
+        with pytest.raises(DialLimit):
+            dial(bridge, RUN)
+    assert dial(bridge, KEY) == first
+    dial(replace(bridge, settings=replace(bridge.settings, dial_per_hour=3)), RUN)
+    assert rings(pbx) == 3
+
+
+def test_what_did_not_ring_leaves_room_for_what_does(bridge: Bridge, settings: Settings, pbx: Simulator) -> None:
+    bridge = replace(bridge, settings=replace(bridge.settings, dial_per_hour=1))
+    nowhere = replace(settings, pbx_base_url="http://127.0.0.1:9/api/v2/")
+    away = replace(bridge, pbx=Pbx(nowhere, Budget(bridge.storage, "nowhere"), pause=lambda seconds: None))
+    for _ in range(3):
+        with pytest.raises(PbxUnreachable):
+            dial(away, KEY)
+    dial(bridge, KEY)
+    assert rings(pbx) == 1
+
+
+def test_what_may_have_rung_counts(bridge: Bridge, pbx: Simulator) -> None:
+    bridge = replace(bridge, settings=replace(bridge.settings, dial_per_hour=1))
+    pbx.faults.add("reset", "Dial", times=1, before=False)
+    with pytest.raises(PbxUnavailable):
+        dial(bridge, KEY)
+    with pytest.raises(DialLimit):
+        dial(bridge, {"Idempotency-Key": "another"})
 
 
 def test_no_number_and_no_key_stand_in_the_table(bridge: Bridge) -> None:
