@@ -157,7 +157,9 @@ def _is_stop(text: str) -> bool:
 
 def _item(storage: Storage, row: Mapping[str, Any]) -> dict[str, Any]:
     envelope = row_envelope(storage, row)
-    told: dict[str, Any] = {"id": row["id"], "type": row["type"], "version": envelope.get("version")}
+    version = envelope.get("version")
+    told: dict[str, Any] = {"id": row["id"], "type": row["type"]}
+    told["version"] = str(version) if isinstance(version, str | int | float) else None
     told |= {"origin": row["origin"], "received": iso(row["received"]), "happened": iso(row["happened"])}
     for name in _IDENTIFIERS:
         if name in row:

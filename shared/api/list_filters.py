@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from shared.calls.store import calls
 from shared.identifiers import LARGEST_ID, identifier
 from shared.phones import e164
-from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, MICROSECONDS_PER_SECOND, parse_time
+from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, MICROSECONDS_PER_SECOND, event_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -55,20 +55,13 @@ def _member(bridge: Bridge, told: Any, wanted: int) -> bool:
 
 
 def _since(bridge: Bridge, told: Any, wanted: datetime) -> bool:
-    moment = _moment(told)
+    moment = event_time(told)
     return moment is not None and moment >= wanted
 
 
 def _until(bridge: Bridge, told: Any, wanted: datetime) -> bool:
-    moment = _moment(told)
+    moment = event_time(told)
     return moment is not None and moment <= wanted
-
-
-def _moment(told: Any) -> datetime | None:
-    try:
-        return parse_time(told) if isinstance(told, str) else None
-    except ValueError:
-        return None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,7 +118,7 @@ def _filter(parameter: str, wanted: Any) -> Test:
 
 def _rung(bridge: Bridge, item: Item) -> list[int]:
     """The employees that a voicemail's call rang: a voicemail does not name them, its call's story does."""
-    started = _moment(item.get("callStarted"))
+    started = event_time(item.get("callStarted"))
     if "voicemailID" not in item or started is None:
         return []
     stories = calls(bridge.storage, bridge.settings.default_region)

@@ -28,7 +28,7 @@ from shared.media.download import Patience, download
 from shared.media.table import media_named
 from shared.storage import dead_letters
 from shared.storage.messages import send
-from shared.times import call_start, iso, now, parse_time
+from shared.times import call_start, event_time, iso, now, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -154,10 +154,8 @@ def _announce(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any],
 
 def _describe(media: Media, id: int, record: Record, message: Mapping[str, Any]) -> Description:
     call_id = _call_id(record, message)
-    try:
-        started = parse_time(str(record.get("callStarted") or ""))
-    except ValueError:
-        started = (call_start(call_id) if call_id else None) or parse_time(message["received"])
+    said = event_time(record.get("callStarted")) or (call_start(call_id) if call_id else None)
+    started = said or parse_time(message["received"])
     direction = str(record.get("direction") or "")
     return Description(
         kind=media.name,

@@ -241,3 +241,16 @@ def test_any_date_will_do(query: dict[str, str], count: int, bridge: Bridge, ids
 
 def test_nothing_has_happened_yet(bridge: Bridge) -> None:
     assert read(bridge)["data"] == []
+
+
+@pytest.mark.parametrize(("version", "shown"), [("v2", "v2"), (2, "2"), (["v1"], None), ({"a": 1}, None)])
+def test_an_odd_version_is_shown_as_text_or_not_at_all(bridge: Bridge, version: Any, shown: str | None) -> None:
+    row = event_named("CallStarted")
+    envelope, data = check_envelope(row, {"version": version, "data": {"callID": "0100"}})
+    received = ReceivedEvent(type=row, id="a" * 52, data=data, envelope=envelope, origin="webhook", received=START)
+    table = bridge.storage.table(FEED)
+    table.create_table()
+    keys = {"PartitionKey": FEED, "RowKey": f"{feed_position(START)}-{received.id}"}
+    table.create_entity(received.row(bridge.storage, "LV") | keys)
+    (item,) = read(bridge, call_id=100)["data"]
+    assert (item["version"], item["callID"], item["data"]["callID"]) == (shown, 100, 100)
