@@ -46,7 +46,7 @@ DELAYS = (5, 30, 120, 600, 3600, 21600, 86400)
 # So many tries use the address that came with the event; addresses expire, so later ones ask for the one of now.
 _OWN_ADDRESS = 2
 # What the event lacks is polled within a minute or two; then it is said without.
-_LOOK_SECONDS, _LOOKS = 20, 8
+LOOK_SECONDS, LOOKS = 20, 8
 _LATE_SECONDS = 3600
 # What may stand in a blob's metadata and tags, whatever the PBX says.
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -143,9 +143,9 @@ def _fetch(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], re
 def _announce(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
     looks = int(message.get("looks", 0))
     record, found = records.completed(bridge, media, id, message["record"])
-    if not found and looks < _LOOKS:
+    if not found and looks < LOOKS:
         again = {**message, "stored": stored, "looks": looks + 1}
-        send(bridge.storage, QUEUE, again, name=name_of(message), delay=_LOOK_SECONDS)
+        send(bridge.storage, QUEUE, again, name=name_of(message), delay=LOOK_SECONDS)
         return
     fields = {name: value for name, value in record.items() if name != media.url}
     fields |= {media.id: id, "callID": _call_id(record, message), **stored}

@@ -21,8 +21,8 @@ Record = dict[str, Any]
 
 # A call of the PBX a recording would use up the budget: a list brings a thousand, so one by id is asked for seldom,
 # and only where polls leave room for it.
-_LANE = "backfill"
-_EVERY_SECONDS = 5.0
+LANE = "backfill"
+EVERY_SECONDS = 5.0
 
 
 def known(record: Mapping[str, Any]) -> Record:
@@ -51,7 +51,7 @@ def completed(bridge: Bridge, media: Media, id: int, record: Mapping[str, Any]) 
     polled = reader.get(bridge.storage, media.resource, id)
     if polled is None and _pace(bridge.storage).comes_now():
         try:
-            polled = asked(bridge, media, id, lane=_LANE)
+            polled = asked(bridge, media, id, lane=LANE)
         except (PbxError, BudgetExhausted, MediaNotReady):
             return whole, False
     return known(polled or {}) | whole, polled is not None
@@ -81,4 +81,4 @@ class Pace:
 
 @once
 def _pace(storage: Storage) -> Pace:
-    return Pace(_EVERY_SECONDS)
+    return Pace(EVERY_SECONDS)
