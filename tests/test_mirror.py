@@ -1,0 +1,96 @@
+"""Tests stand where the code stands: each module has a test of its name, or a line that says which one has it."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ROOT = pathlib.Path(__file__).parents[1]
+MODULES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for room in ("shared", "functions")
+    for path in (ROOT / room).rglob("*.py")
+    if path.name != "__init__.py"
+)
+TESTS = {path.relative_to(ROOT / "tests").as_posix() for path in (ROOT / "tests").rglob("test_*.py")}
+# Modules that are parts of another one's work, and the test that goes through them.
+COVERED: Mapping[str, str] = {
+    "functions/queues.py": "functions/test_webhooks.py",
+    "shared/api/envelopes.py": "shared/api/test_actions.py",
+    "shared/api/list_filters.py": "shared/api/test_lists.py",
+    "shared/api/openapi/paths.py": "shared/api/openapi/test_definition.py",
+    "shared/api/openapi/schemas.py": "shared/api/openapi/test_definition.py",
+    "shared/api/openapi/triggers.py": "shared/api/openapi/test_definition.py",
+    "shared/api/subscribe.py": "functions/test_subscriptions.py",
+    "shared/bridge.py": "shared/polling/test_poll.py",
+    "shared/calls/lost_callers.py": "shared/calls/test_cases.py",
+    "shared/calls/parts.py": "shared/calls/test_stories.py",
+    "shared/calls/transfers.py": "shared/calls/test_cases.py",
+    "shared/deliveries/formats.py": "shared/deliveries/test_drain.py",
+    "shared/deliveries/outbox.py": "shared/deliveries/test_drain.py",
+    "shared/deliveries/places.py": "shared/deliveries/test_drain.py",
+    "shared/deliveries/schedule.py": "shared/deliveries/test_drain.py",
+    "shared/deliveries/sending.py": "shared/deliveries/test_drain.py",
+    "shared/deliveries/standing.py": "shared/deliveries/test_drain.py",
+    "shared/deliveries/state.py": "shared/deliveries/test_drain.py",
+    "shared/deliveries/verdicts.py": "shared/deliveries/test_drain.py",
+    "shared/deliveries/wakes.py": "shared/deliveries/test_fanout.py",
+    "shared/errors.py": "functions/test_responses.py",
+    "shared/events/additions.py": "shared/pipeline/test_repeats.py",
+    "shared/events/event.py": "shared/events/test_table.py",
+    "shared/events/store.py": "shared/api/test_feed.py",
+    "shared/items/intake.py": "shared/api/test_lists.py",
+    "shared/media/blobs.py": "shared/media/test_copy.py",
+    "shared/media/deletions.py": "shared/media/test_copy.py",
+    "shared/media/description.py": "shared/media/test_copy.py",
+    "shared/media/serve.py": "functions/test_media.py",
+    "shared/media/table.py": "shared/media/test_records.py",
+    "shared/pbx/budget/row.py": "shared/pbx/budget/test_budget.py",
+    "shared/pbx/fields.py": "contract/test_operations.py",
+    "shared/pbx/responses.py": "shared/pbx/test_client.py",
+    "shared/polling/changes.py": "shared/polling/test_poll.py",
+    "shared/polling/deletions.py": "shared/polling/test_sweep.py",
+    "shared/polling/odd_items.py": "shared/polling/test_poll.py",
+    "shared/polling/outcomes.py": "shared/polling/test_poll.py",
+    "shared/polling/pages.py": "shared/polling/test_poll.py",
+    "shared/polling/reading.py": "shared/polling/test_poll.py",
+    "shared/polling/whole_lists.py": "shared/polling/test_poll.py",
+    "shared/setting_values.py": "shared/test_settings.py",
+    "shared/storage/account.py": "functions/test_webhooks.py",
+    "shared/storage/deadline.py": "shared/storage/test_waiting.py",
+    "shared/storage/leases.py": "shared/webhooks/test_registrations.py",
+    "shared/storage/messages.py": "shared/storage/test_waiting.py",
+    "shared/storage/versions.py": "shared/pipeline/test_queues.py",
+    "shared/subscriptions/subscription.py": "shared/subscriptions/test_store.py",
+    "shared/webhooks/sync.py": "shared/webhooks/test_registrations.py",
+    "shared/webhooks/table.py": "shared/webhooks/test_registrations.py",
+}
+# Tests of a whole room rather than of a module.
+OF_ROOMS = {"functions/test_routes.py", "functions/test_timers.py"}
+
+
+def own(module: str) -> set[str]:
+    """The test modules that have a module's name, which may go on: `api` has `test_api_lists`."""
+    path = pathlib.PurePosixPath(module)
+    names = (f"test_{path.stem}.py", f"test_{path.stem}_")
+    return {test for test in TESTS if test.startswith(tuple(f"{path.parent}/{name}" for name in names))}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_has_its_test(module: str) -> None:
+    assert own(module) or COVERED.get(module) in TESTS, f"write tests/{module} or add a line to COVERED"
+
+
+def test_no_line_is_left_over() -> None:
+    assert not [module for module in COVERED if module not in MODULES]
+    assert not OF_ROOMS - TESTS
+
+
+def test_every_test_of_a_trigger_has_its_module() -> None:
+    mirrored = set[str]().union(*(own(module) for module in MODULES))
+    assert {test for test in TESTS if test.startswith("functions/")} - mirrored - OF_ROOMS == set()
