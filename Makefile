@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install start test lint format bench infra infra-az fuzz connector lock clean
+.PHONY: help install start test lint format bench infra infra-az fuzz drill connector lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
