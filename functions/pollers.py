@@ -10,8 +10,10 @@ import azure.functions as func
 
 from shared.bridge import bridge
 from shared.pbx.resources import RESOURCES
+from shared.polling import lost_calls
 from shared.polling.poll import poll
 from shared.polling.reconcile import reconcile
+from shared.polling.start import after_start
 from shared.polling.sweep import sweep
 from shared.settings import SETTINGS
 from shared.storage.waiting import queue_waiting
@@ -33,6 +35,7 @@ def _wake(bridge: Bridge) -> None:
 
 TIMERS: tuple[tuple[str, str, Callable[[Bridge], object]], ...] = (
     *((row.function, row.schedule, partial(poll, resource=row)) for row in RESOURCES),
+    (lost_calls.FUNCTION, lost_calls.SCHEDULE, lost_calls.poll_lost_calls),
     ("SweepCalls", "SWEEP_SCHEDULE", sweep),
     ("ReconcileEvents", "RECONCILE_SCHEDULE", reconcile),
     ("SyncWebhooks", "SYNC_WEBHOOKS_SCHEDULE", keep),
@@ -66,6 +69,7 @@ def _register(name: str, schedule: str, work: Callable[[Bridge], object]) -> Non
     )
     def run(timer: func.TimerRequest) -> None:
         work(bridge())
+        after_start(bridge())
 
 
 for _timer in TIMERS:

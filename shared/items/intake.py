@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
 import zlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from shared.errors import Conflict
 from shared.items.head import HEAD, TABLE, Head, heads, pack
+from shared.items.marks import mark, pending
 from shared.items.reader import ARRIVAL, content_hash, item_text, known
 from shared.storage.messages import put_payload
 from shared.storage.rows import row_key
-from shared.times import MICROSECONDS_PER_SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
 
     from shared.items.reader import Item, Known
     from shared.storage.account import Storage
-
-PENDING = "p"
 
 # A transaction takes 100 operations and 4 MiB; three are the head, the arrival and what is still to be reconciled.
 _IN_BATCH = 97
@@ -124,9 +120,9 @@ class Intake:
         operations: list[Any] = [self._operation(row, moment) for row in rows]
         arrived = sorted(row.id for row in rows if row.arrives and not row.baseline)
         if arrived:
-            operations.append(("create", _mark(self._resource, f"{ARRIVAL}{after.sequence:020d}", arrived)))
+            operations.append(("create", mark(self._resource, f"{ARRIVAL}{after.sequence:020d}", arrived)))
         if arrived and due:
-            operations.append(("create", _pending(self._resource, arrived, due, backfill)))
+            operations.append(("create", pending(self._resource, arrived, due, backfill)))
         entity: dict[str, Any] = {"PartitionKey": self._resource, "RowKey": HEAD}
         # One above the largest id does not fit a number's column.
         entity["floor"] = str(after.floor)
@@ -185,22 +181,6 @@ class Intake:
             return "create", entity
         guard = {"etag": self.head.etag, "match_condition": MatchConditions.IfNotModified}
         return "update", entity, {"mode": UpdateMode.MERGE, **guard}
-
-
-def mark_pending(
-    storage: Storage, resource: str, ids: Sequence[int], due: datetime, *, backfill: bool, since: str
-) -> None:
-    """Have items reconciled again then; `since` is when that was first tried."""
-    storage.table(TABLE).create_entity(_pending(resource, ids, due, backfill) | {"since": since})
-
-
-def _pending(resource: str, ids: Iterable[int], due: datetime, backfill: bool) -> dict[str, Any]:
-    stamp = int(due.timestamp() * MICROSECONDS_PER_SECOND)
-    return _mark(resource, f"{PENDING}{stamp:020d}-{uuid4().hex[:8]}", ids) | {"backfill": backfill}
-
-
-def _mark(resource: str, key: str, ids: Iterable[int]) -> dict[str, Any]:
-    return {"PartitionKey": resource, "RowKey": key, "ids": json.dumps(list(ids))}
 
 
 def batches(rows: Iterable[Row]) -> Iterator[list[Row]]:

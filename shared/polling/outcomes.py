@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from shared.errors import BudgetExhausted, PbxError, PbxForbidden
 from shared.polling import checkpoints, odd_items
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from shared.errors import PbxForbidden
     from shared.items.reader import Item
     from shared.polling.checkpoints import Checkpoint
     from shared.polling.reading import Reading
@@ -28,6 +29,27 @@ STALE = timedelta(minutes=25)
 PAUSE = timedelta(minutes=5)
 # An error that goes on is written down once in this time.
 _SAME_ERROR = timedelta(seconds=30)
+
+
+@contextmanager
+def noting(reading: Reading) -> Iterator[None]:
+    """
+    Note in the checkpoint what ends a poll early, and raise it; what the key may not read is paused instead.
+
+    A first reading that the budget has no calls for goes on later, and is no failure.
+    """
+    try:
+        yield
+    except PbxForbidden as error:
+        note_forbidden(reading, error)
+    except BudgetExhausted as error:
+        logger.warning("signal budget_exhausted resource=%s lane=%s", reading.resource.name, reading.lane)
+        note_error(reading, error)
+        if reading.checkpoint.started:
+            raise
+    except PbxError as error:
+        note_error(reading, error)
+        raise
 
 
 def alarm_if_stale(checkpoint: Checkpoint, moment: datetime) -> None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from shared.errors import BudgetExhausted, PbxError, PbxForbidden
 from shared.polling import checkpoints
 from shared.polling.checkpoints import Checkpoint
 from shared.polling.news import read_facts
-from shared.polling.outcomes import note_error, note_forbidden
-from shared.polling.reading import Reading
+from shared.polling.outcomes import noting
+from shared.polling.reading import Reading, first_moment
 from shared.polling.whole_lists import read_edits
 from shared.polling.windows import Window, dumps
 from shared.storage.account import reaching_storage
-from shared.times import now, parse_time
+from shared.times import now
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -39,26 +38,15 @@ def poll(bridge: Bridge, resource: Resource, *, at: datetime | None = None, whol
         if checkpoint.paused_until and moment < checkpoint.paused_until:
             return
         reading = Reading(bridge=bridge, resource=resource, checkpoint=checkpoint, moment=moment)
-        try:
+        with noting(reading):
             if resource.editable:
                 read_edits(reading, whole)
             else:
                 read_facts(reading)
-        except PbxForbidden as error:
-            note_forbidden(reading, error)
-        except BudgetExhausted as error:
-            logger.warning("signal budget_exhausted resource=%s lane=%s", resource.name, reading.lane)
-            note_error(reading, error)
-            if checkpoint.started:
-                raise
-        except PbxError as error:
-            note_error(reading, error)
-            raise
 
 
 def _first(bridge: Bridge, resource: Resource, moment: datetime) -> Checkpoint:
-    start = bridge.settings.poll_start
-    begin = None if start == "all" else moment if start == "now" else parse_time(start)
-    logger.info("%s is read for the first time; handed on is what came since %s", resource.name, start)
+    begin = first_moment(bridge, moment)
+    logger.info("%s is read for the first time; handed on is what came since %s", resource.name, begin or "ever")
     left = "" if resource.editable else dumps([Window()])
     return checkpoints.create(bridge.storage, Checkpoint(resource=resource.name, begin=begin, left=left))

@@ -12,7 +12,7 @@ from shared.identifiers import identifier
 from shared.pbx.operations import operation
 from shared.pbx.resources import resource
 from shared.polling import checkpoints
-from shared.times import belongs_to_call, event_time
+from shared.times import belongs_to_call, event_time, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,6 +58,12 @@ class Reading:
         """With the checkpoint of now: what somebody else's first reading, complete meanwhile, did not list is new."""
         stored = checkpoints.read(self.bridge.storage, self.resource.name)
         return replace(self, checkpoint=stored or self.checkpoint)
+
+
+def first_moment(bridge: Bridge, moment: datetime) -> datetime | None:
+    """From when on a list that is read for the first time at this moment is handed on; None for all of it."""
+    start = bridge.settings.poll_start
+    return None if start == "all" else moment if start == "now" else parse_time(start)
 
 
 def grace(bridge: Bridge) -> timedelta:

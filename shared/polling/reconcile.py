@@ -20,7 +20,8 @@ from shared.events.table import event_id, event_named
 from shared.identifiers import identifier
 from shared.items import reader as items
 from shared.items.head import TABLE
-from shared.items.intake import PENDING, Intake, mark_pending, row_of
+from shared.items.intake import Intake, row_of
+from shared.items.marks import PENDING, mark_pending
 from shared.pbx.resources import resource
 from shared.polling import odd_items
 from shared.polling.reading import as_event, call_from, ended_at, grace, time_in

@@ -1,0 +1,36 @@
+"""Rows of table `resources` that list items: in the order of arrival, and those that are still to be reconciled."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from shared.items.head import TABLE
+from shared.times import MICROSECONDS_PER_SECOND
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from shared.storage.account import Storage
+
+PENDING = "p"
+
+
+def markpending(
+    storage: Storage, resource: str, ids: Sequence[int], due: datetime, *, backfill: bool, since: str
+) -> None:
+    """Have items reconciled again then; `since` is when that was first tried."""
+    storage.table(TABLE).create_entity(pending(resource, ids, due, backfill) | {"since": since})
+
+
+def pending(resource: str, ids: Iterable[int], due: datetime, backfill: bool) -> dict[str, Any]:
+    """A row that has items reconciled from a moment on."""
+    stamp = int(due.timestamp() * MICROSECONDS_PER_SECOND)
+    return mark(resource, f"{PENDING}{stamp:020d}-{uuid4().hex[:8]}", ids) | {"backfill": backfill}
+
+
+def mark(resource: str, key: str, ids: Iterable[int]) -> dict[str, Any]:
+    """A row that lists items under a key of its own."""
+    return {"PartitionKey": resource, "RowKey": key, "ids": json.dumps(list(ids))}

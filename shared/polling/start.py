@@ -1,0 +1,86 @@
+"""What a start or a deployment calls for: one sweep soon, so that the minutes without anybody are not lost."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from shared.errors import BridgeError
+from shared.once import once
+from shared.polling.checkpoints import TABLE
+from shared.polling.reconcile import reconcile
+from shared.polling.sweep import sweep
+from shared.storage import rows
+from shared.times import now
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from shared.bridge import Bridge
+    from shared.storage.account import Storage
+
+logger = logging.getLogger(__name__)
+
+_PARTITION, _KEY = "start", "start"
+# Instances that begin soon after one another are one start.
+_SOON = timedelta(minutes=3)
+_CODE = Path(__file__).parents[2]
+
+
+class _Process:
+    """Whether this process has looked since it began."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.looked = False
+
+
+@once
+def _process(storage: Storage) -> _Process:
+    return _Process()
+
+
+@cache
+def release() -> str:
+    """What tells this release from others: a hash of its code."""
+    digest = hashlib.sha256()
+    for room in ("shared", "functions"):
+        for path in sorted((_CODE / room).rglob("*.py")):
+            digest.update(path.relative_to(_CODE).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def after_start(bridge: Bridge, *, at: datetime | None = None) -> bool:
+    """
+    Sweep and reconcile if this process has just begun and nobody did so for it; whether it did.
+
+    For whichever timer runs first: the row is claimed, so that of many instances one does it. What goes wrong is left
+    to the hourly sweep. Raises StorageUnavailable.
+    """
+    process = _process(bridge.storage)
+    with process.lock:
+        if process.looked:
+            return False
+        moment = at or now()
+        claimed = rows.change(bridge.storage.table(TABLE), _PARTITION, _KEY, lambda row: _claim(row, moment))
+        process.looked = True
+    if claimed is None:
+        return False
+    logger.info("release %s begins: what came meanwhile is looked for", release())
+    for work in (sweep, reconcile):
+        try:
+            work(bridge, at=at)
+        except BridgeError as error:
+            logger.warning("the first %s after a start ended early: %s", work.__name__, error)
+    return True
+
+
+def _claim(row: rows.Row | None, moment: datetime) -> dict[str, Any] | None:
+    if row is not None and row["release"] == release() and abs(moment - row["at"]) < _SOON:
+        return None
+    return {"release": release(), "at": moment}
