@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 DATA_STORAGE = "DataStorage"
+_SCHEDULE = "NCRONTAB schedule (six fields, UTC): {}."
 _UNRESOLVED = "@Microsoft.KeyVault("
 # The templates set this to true; what the platform sets differs from plan to plan.
 IN_AZURE = "RUNS_IN_AZURE"
@@ -40,8 +41,7 @@ class Setting:
 
 
 def _schedule(name: str, default: str, what: str) -> Setting:
-    description = f"NCRONTAB schedule (six fields, UTC): {what}."
-    return Setting(name=name, default=default, description=description, read_by_host=True)
+    return Setting(name=name, default=default, description=_SCHEDULE.format(what), read_by_host=True)
 
 
 SETTINGS: tuple[Setting, ...] = (
@@ -139,13 +139,14 @@ SETTINGS: tuple[Setting, ...] = (
     _schedule("POLL_CALL_HISTORY_SCHEDULE", "0 * * * * *", "poll calls"),
     _schedule("POLL_CALL_RECORDS_SCHEDULE", "15 * * * * *", "poll recordings"),
     _schedule("POLL_VOICEMAILS_SCHEDULE", "30 * * * * *", "poll voicemails"),
+    _schedule("POLL_LOST_CALLS_SCHEDULE", "35 2/5 * * * *", "poll callers who wait to be called back"),
     _schedule("POLL_CONTACTS_SCHEDULE", "5 0/5 * * * *", "poll contacts"),
     _schedule("POLL_GROUPS_SCHEDULE", "5 1/5 * * * *", "poll groups"),
     _schedule("POLL_VOICEMAIL_BOXES_SCHEDULE", "5 2/5 * * * *", "poll voicemail boxes"),
     _schedule("POLL_AUDIO_PROMPTS_SCHEDULE", "5 3/5 * * * *", "poll audio prompts"),
     _schedule("POLL_VOIP_ENDPOINTS_SCHEDULE", "5 4/5 * * * *", "poll VoIP endpoints"),
     _schedule("SWEEP_SCHEDULE", "45 20 * * * *", "compare a day of the PBX's lists with ours"),
-    _schedule("RECONCILE_SCHEDULE", "40 * * * * *", "make good webhooks that never came"),
+    _schedule("RECONCILE_SCHEDULE", "40 * * * * *", "restore webhooks that never came"),
     _schedule("SYNC_WEBHOOKS_SCHEDULE", "20 10 * * * *", "keep our webhooks registered"),
     _schedule("QUEUE_WAITING_SCHEDULE", "55 0/2 * * * *", "queue what came while the queue was out of reach"),
     _schedule("WAKE_DRAINERS_SCHEDULE", "50 2/5 * * * *", "look for deliveries whose message got lost"),
@@ -237,9 +238,8 @@ def _storage(environ: Mapping[str, str], problems: list[str]) -> StorageAccount:
         wanted = DATA_STORAGE if len(missing) == len(names) else ", ".join(missing)
         problems.append(f"{wanted}: missing. A connection string, or the three endpoints {DATA_STORAGE}__…ServiceUri")
     rows = {service: replace(whole, name=name, parse=setting_values.endpoint) for service, name in names.items()}
-    endpoints = {
-        service: None if row.name in missing else _read(row, environ, problems) for service, row in rows.items()
-    }
+    usable = {service: row for service, row in rows.items() if row.name not in missing}
+    endpoints = {service: _read(row, environ, problems) for service, row in usable.items()}
     client_id = environ.get(f"{DATA_STORAGE}__clientId", "").strip() or None
     return StorageAccount(**endpoints, client_id=client_id)
 

@@ -11,6 +11,7 @@ import pytest
 from shared.events.table import EVENTS
 from shared.pbx.resources import RESOURCES
 from shared.pipeline.queues import CONSUMERS
+from shared.polling import lost_calls
 from shared.settings import SETTINGS
 from tests import indexed
 
@@ -23,7 +24,8 @@ def test_every_row_has_its_function() -> None:
     assert {event.function for event in WEBHOOKS} == {name for name in functions if name.startswith("On")}
     assert {consumer.function for consumer in CONSUMERS} <= functions
     assert {consumer.drain for consumer in CONSUMERS} == {name for name in functions if name.startswith("Drain")}
-    assert {resource.function for resource in RESOURCES} == {name for name in functions if name.startswith("Poll")}
+    polled = {resource.function for resource in RESOURCES} | {lost_calls.FUNCTION}
+    assert polled == {name for name in functions if name.startswith("Poll")}
 
 
 def test_every_webhook_has_a_fixture_and_no_fixture_is_left_over() -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PENDING = "p"
 
 
-def markpending(
+def mark_pending(
     storage: Storage, resource: str, ids: Sequence[int], due: datetime, *, backfill: bool, since: str
 ) -> None:
     """Have items reconciled again then; `since` is when that was first tried."""

@@ -86,8 +86,13 @@ def _poll(reading: Reading) -> int:
         submit(bridge.storage, bridge.settings, name, data, origin="reconciled")
     if events and bridge.settings.public_base_url and not ended_since(bridge.storage):
         logger.warning("signal webhook_loss resource=%s events=%d", _ROW.name, len(events))
-    now_so = {"digest": json.dumps({"sent": sent, "missing": missing}), "items": len(listed), "unreadable": len(odd)}
-    advance(reading, **{name: value for name, value in now_so.items() if getattr(seen, name) != value})
+    values: dict[str, Any] = {
+        "digest": json.dumps({"sent": sent, "missing": missing}),
+        "items": len(listed),
+        "unreadable": len(odd),
+    }
+    changes: dict[str, Any] = {name: value for name, value in values.items() if getattr(seen, name) != value}
+    advance(reading, **changes)
     return len(events)
 
 

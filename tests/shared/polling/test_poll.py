@@ -652,3 +652,51 @@ def test_an_older_listing_does_not_undo_what_a_newer_one_told(pbx: Simulator, st
 def test_every_editable_resource_has_its_three_events() -> None:
     names = {event.name for event in EVENTS if event.source == "poll"}
     assert names == {f"{row.noun}{what}" for row in EDITABLE for what in ("Created", "Updated", "Removed")}
+
+
+def test_a_key_that_opens_nothing_is_signalled_shown_and_all_goes_on_by_itself(
+    pbx: Simulator, bridge: Bridge, caplog: pytest.LogCaptureFixture
+) -> None:
+    begin = now()
+    for resource in RESOURCES:
+        poll(bridge, resource, at=begin)
+    pbx.faults.add("status", status=403)
+    for minute in range(1, 12):
+        for resource in RESOURCES:
+            poll(bridge, resource, at=begin + timedelta(minutes=minute))
+    (line, *_) = [line for line in caplog.messages if "signal pbx_forbidden" in line]
+    assert "IP addresses" in line
+    assert "key" in line
+    assert "methods" in line
+    shown = checkpoints.describe_pbx(checkpoints.read_all(bridge.storage))
+    assert shown["state"] == "forbidden"
+    assert "IP addresses" in shown["problem"]
+    pbx.faults.clear()
+    new = pbx.add_contact("Jauna")
+    for resource in RESOURCES:
+        poll(bridge, resource, at=begin + timedelta(minutes=17))
+    assert told(bridge.storage) == [("ContactCreated", new)]
+    assert checkpoints.describe_pbx(checkpoints.read_all(bridge.storage))["state"] == "allowed"
+
+
+def test_one_method_that_is_not_granted_is_not_all_of_them(
+    pbx: Simulator, bridge: Bridge, caplog: pytest.LogCaptureFixture
+) -> None:
+    pbx.options.refused = {"GetGroups"}
+    for resource in RESOURCES:
+        poll(bridge, resource)
+    assert not [line for line in caplog.messages if "pbx_forbidden" in line]
+
+
+def test_a_picture_under_another_signature_is_no_edit_and_another_picture_is(pbx: Simulator, bridge: Bridge) -> None:
+    picture = "https://files.example/a.png?Expires={}&Signature={}&Key-Pair-Id=K"
+    people = [pbx.add_contact("Anna", avatar=picture.format(1, "x")) for _ in range(3)]
+    poll(bridge, CONTACTS)
+    for turn in range(2, 5):
+        for number in people:
+            pbx.edit("contacts", number, avatar=picture.format(turn, "y" * turn))
+        poll(bridge, CONTACTS, at=now() + timedelta(hours=turn), whole=turn == 4)
+    assert told(bridge.storage) == []
+    pbx.edit("contacts", people[0], avatar=picture.format(9, "z").replace("a.png", "b.png"))
+    poll(bridge, CONTACTS)
+    assert told(bridge.storage) == [("ContactUpdated", people[0])]

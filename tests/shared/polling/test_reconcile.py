@@ -248,3 +248,54 @@ def test_polled_events_are_dated_by_what_they_tell(pbx: Simulator, bridge: Bridg
     rows = {row["type"]: row for row in bridge.storage.table("events").list_entities()}
     assert iso(rows["CallCompleted"]["happened"]) == iso(ended)
     poll(bridge, CONTACTS)
+
+
+@pytest.mark.parametrize("end", [None, "", "1970-01-01T00:00:00+0000", "-0001-11-30T00:00:00+0000", "soon", 0])
+def test_a_call_that_goes_on_is_not_ended_and_its_real_end_is_told(end: Any, pbx: Simulator, bridge: Bridge) -> None:
+    call = add_call(pbx, callEnded=end, connectionTime=None)
+    begin = now()
+    poll(bridge, CALLS, at=begin)
+    moment = begin
+    for _ in range(4):
+        moment += LATER
+        reconcile(bridge, at=moment)
+    run_pipeline(bridge)
+    assert events(bridge) == [("CallConnected", "reconciled"), ("CallStarted", "reconciled")]
+    pbx.edit("call_history", call, callEnded=moment, connectionTime=1200)
+    asked = len(pbx.calls_seen("GetCallHistoryItemByID"))
+    for _ in range(6):
+        moment += timedelta(minutes=20)
+        reconcile(bridge, at=moment)
+    run_pipeline(bridge)
+    assert events(bridge).count(("CallCompleted", "reconciled")) == 1
+    rows = {row["type"]: row for row in bridge.storage.table("events").list_entities()}
+    assert json.loads(rows["CallCompleted"]["body"])["data"]["connectionTime"] == 1200
+    assert len(pbx.calls_seen("GetCallHistoryItemByID")) == asked + 1
+
+
+def test_a_call_that_never_ends_is_asked_for_at_growing_distances_for_a_week(pbx: Simulator, bridge: Bridge) -> None:
+    add_call(pbx, callEnded=None)
+    begin = now()
+    poll(bridge, CALLS, at=begin)
+    for hour in range(24 * 8):
+        reconcile(bridge, at=begin + timedelta(hours=hour, minutes=6))
+    assert 24 < len(pbx.calls_seen("GetCallHistoryItemByID")) <= 24 * 7 + 1
+    assert not list(bridge.storage.table("resources").query_entities("RowKey ge 'p' and RowKey lt 'q'"))
+    run_pipeline(bridge)
+    assert "CallCompleted" not in {name for name, _ in events(bridge)}
+
+
+def test_a_transfer_that_nobody_announced_is_counted(pbx: Simulator, bridge: Bridge) -> None:
+    for told_of in (False, True):
+        call = add_call(pbx, contactID=970)
+        for name in ("CallStarted", "CallConnected"):
+            post(bridge, name, callID=call, contactID=966)
+        if told_of:
+            post(bridge, "CallTransfered", callID=call, contactID=970, previous_contactID=966)
+        post(bridge, "CallCompleted", callID=call, contactID=970)
+        run_pipeline(bridge)
+        poll(bridge, CALLS)
+        assert reconcile(bridge, at=now() + LATER) == 0
+        health.flush(bridge.storage)
+        lost = health.silences(bridge.storage, now())["CallTransfered"].lost
+        assert lost == (0 if told_of else 1)

@@ -238,3 +238,24 @@ def test_a_webhook_posted_twice_still_counts_once_beside_a_sweep(pbx: Simulator,
     run_pipeline(bridge)
     sweep(bridge)
     assert not reconcile(bridge, at=now() + timedelta(minutes=6))
+
+
+@pytest.mark.parametrize("outage", [timedelta(hours=70), timedelta(days=9)], ids=["a weekend", "a holiday"])
+def test_a_sweep_looks_back_to_its_last_success(outage: timedelta, pbx: Simulator, bridge: Bridge) -> None:
+    begin = now() - timedelta(days=20)
+    poll(bridge, CALLS, at=begin)
+    sweep(bridge, at=begin)
+    later = begin + outage
+    pbx.add("call_history", callStarted=later)
+    poll(bridge, CALLS, at=later)
+    late = pbx.add("call_history", 4000, callStarted=begin - timedelta(hours=2), callEnded=begin, contactID=5)
+    pbx.faults.add("status", match="GetCallHistory", status=500, times=4)
+    with pytest.raises(PbxUnavailable):
+        sweep(bridge, at=later)
+    assert late not in stored_ids(bridge.storage, CALLS.name)
+    sweep(bridge, at=later + timedelta(hours=1))
+    assert late in stored_ids(bridge.storage, CALLS.name)
+    before = len(pbx.requests)
+    sweep(bridge, at=later + timedelta(hours=2))
+    query = next(seen.query for seen in pbx.requests[before:] if seen.operation == "GetCallHistory")
+    assert iso((later - timedelta(hours=23)).replace(microsecond=0))[:13] in query.replace("%3A", ":")

@@ -1,0 +1,154 @@
+"""Lost callers come back from the PBX's list where their webhooks did not come, and midnight removes nobody."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dev.simulator import Simulator
+from shared import health
+from shared.calls.cases import open_cases
+from shared.errors import PbxError
+from shared.events.receive import accept
+from shared.events.table import event_named
+from shared.polling import checkpoints
+from shared.polling.lost_calls import poll_lost_calls
+from shared.times import now
+from tests.polls import bridge_to, run_pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from shared.bridge import Bridge
+    from shared.settings import Settings
+
+NOON = now().replace(hour=12, minute=0, second=0, microsecond=0)
+LINE = "67021234"
+
+
+@pytest.fixture
+def pbx() -> Iterator[Simulator]:
+    with Simulator("test-key") as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def bridge(pbx: Simulator, settings: Settings) -> Bridge:
+    bridge = bridge_to(pbx, settings)
+    poll_lost_calls(bridge, at=NOON - timedelta(hours=6))
+    return bridge
+
+
+def lose(pbx: Simulator, caller: str, moment: datetime = NOON, attempts: int = 1, **fields: Any) -> dict[str, Any]:
+    item = {"callerid": caller, "destination": LINE, "attempts": attempts, "last_contact": moment, "contact_name": ""}
+    pbx.lost[caller, LINE] = item | fields
+    return pbx.lost[caller, LINE]
+
+
+def post(bridge: Bridge, event: str, **data: Any) -> None:
+    accept(bridge.storage, bridge.settings, event_named(event), json.dumps({"data": data}).encode())
+    run_pipeline(bridge)
+
+
+def polled(bridge: Bridge, *minutes: float, start: datetime = NOON) -> list[tuple[str, str]]:
+    """The events that polls at these minutes after the start bring about, with their callers."""
+    before = {row["RowKey"] for row in bridge.storage.table("events").list_entities()}
+    for minute in minutes:
+        poll_lost_calls(bridge, at=start + timedelta(minutes=minute))
+        run_pipeline(bridge)
+    rows = [row for row in bridge.storage.table("events").list_entities() if row["RowKey"] not in before]
+    return sorted((row["type"], row["caller"]) for row in rows)
+
+
+def test_a_caller_whose_webhooks_were_lost_is_added_updated_and_removed_once(pbx: Simulator, bridge: Bridge) -> None:
+    lose(pbx, "27771153")
+    others = [lose(pbx, f"2000000{number}") for number in range(4)]
+    assert polled(bridge, 1, 4) == []
+    assert len(polled(bridge, 6, 11, 16)) == 1 + len(others)
+    lose(pbx, "27771153", NOON + timedelta(minutes=20), attempts=2)
+    assert polled(bridge, 21) == []
+    assert polled(bridge, 26, 31, 36) == [("LostCallerUpdated", "27771153")]
+    pbx.lost.pop(("27771153", LINE))
+    assert polled(bridge, 41) == []
+    assert polled(bridge, 47, 52, 57) == [("LostCallerRemoved", "27771153")]
+    assert len(open_cases(bridge.storage)) == len(others)
+    health.flush(bridge.storage)
+    lost = {name: kind.lost for name, kind in health.silences(bridge.storage, now()).items()}
+    assert lost == {"LostCallerAdded": 5, "LostCallerUpdated": 1, "LostCallerRemoved": 1}
+
+
+def test_what_the_webhooks_said_is_not_said_again(pbx: Simulator, bridge: Bridge) -> None:
+    for number in range(3):
+        caller = f"2000000{number}"
+        moment = NOON + timedelta(seconds=number)
+        lose(pbx, caller, moment)
+        post(bridge, "LostCallerAdded", callerid=caller, destination=LINE, attempts=1, last_contact=moment.isoformat())
+    assert polled(bridge, 6, 11, 70) == []
+    pbx.lost.pop(("20000000", LINE))
+    post(bridge, "LostCallerRemoved", callerid="20000000", destination=LINE)
+    assert polled(bridge, 76, 81, 90) == []
+
+
+@pytest.mark.parametrize(
+    "lie", [{"kind": "status", "status": 404}, {"kind": "wrapper", "value": {"data": []}}], ids=str
+)
+def test_an_empty_list_removes_nobody_within_the_hour(lie: dict[str, Any], pbx: Simulator, bridge: Bridge) -> None:
+    for number in range(3):
+        lose(pbx, f"2000000{number}")
+    assert len(polled(bridge, 6)) == 3
+    pbx.faults.add(**lie)
+    assert polled(bridge, 10, 15, 30, 60) == []
+    pbx.faults.clear()
+    assert polled(bridge, 65, 70) == []
+    pbx.lost.clear()
+    assert polled(bridge, 75, 80, 100, 130) == []
+    assert {name for name, _ in polled(bridge, 136)} == {"LostCallerRemoved"}
+
+
+@pytest.mark.parametrize("hour", [23, 22, 21], ids=["UTC", "UTC+1", "UTC+2"])
+def test_a_midnight_that_empties_the_list_removes_nobody(hour: int, pbx: Simulator, settings: Settings) -> None:
+    bridge, evening = bridge_to(pbx, settings), NOON.replace(hour=hour)
+    poll_lost_calls(bridge, at=evening - timedelta(hours=3))
+    for number in range(3):
+        lose(pbx, f"2000000{number}", evening)
+    assert len(polled(bridge, 6, start=evening)) == 3
+    pbx.lost.clear()
+    assert polled(bridge, *range(61, 400, 20), start=evening) == []
+
+
+def test_those_who_waited_before_the_first_poll_are_left_alone(pbx: Simulator, settings: Settings) -> None:
+    lose(pbx, "27771153", NOON - timedelta(hours=1))
+    assert polled(bridge_to(pbx, settings), 0, 6, 12) == []
+
+
+def test_odd_rows_hide_no_other_and_are_shown(pbx: Simulator, bridge: Bridge) -> None:
+    lose(pbx, "27771153")
+    pbx.lost["odd", LINE] = {"callerid": [1], "destination": LINE, "last_contact": NOON}
+    assert polled(bridge, 6, 11) == [("LostCallerAdded", "27771153")]
+    (letter,) = bridge.storage.table("deadletters").list_entities()
+    assert letter["kind"] == "polled"
+    checkpoint = checkpoints.read(bridge.storage, "lost_calls")
+    assert checkpoint
+    assert checkpoint.unreadable == 1
+
+
+def test_a_failure_is_shown_and_the_next_poll_goes_on(pbx: Simulator, bridge: Bridge) -> None:
+    lose(pbx, "27771153")
+    pbx.faults.add("wrapper", value={"status": "error"})
+    with pytest.raises(PbxError):
+        poll_lost_calls(bridge, at=NOON + timedelta(minutes=6))
+    checkpoint = checkpoints.read(bridge.storage, "lost_calls")
+    assert checkpoint
+    assert "PbxRefused" in checkpoint.last_error
+    pbx.faults.clear()
+    assert polled(bridge, 7) == [("LostCallerAdded", "27771153")]
+
+
+def test_a_long_list_is_read_to_its_end(pbx: Simulator, bridge: Bridge) -> None:
+    pbx.options.page_cap = 3
+    for number in range(10):
+        lose(pbx, f"2000000{number}", NOON + timedelta(seconds=number))
+    assert len(polled(bridge, 6)) == 10
