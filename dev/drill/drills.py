@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from dev.drill.world import SERVICES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from dev.drill.world import World
 
@@ -75,16 +77,32 @@ def storage_outages(world: World) -> None:
 
 def pbx_outage(world: World) -> None:
     """The PBX is gone while recordings are announced; the audio comes once it is back."""
-    count = max(2, min(world.events // 10, 40))
-    recordings = range(1, count + 1)
-    for id in recordings:
-        call = {"callID": _FIRST_CALL + id, "caller": "27771153", "destination": "67000123"}
-        world.pbx.control("POST", "items", resource="call_records", id=id, contactID=966, **call, **_TIMES)
     fault = world.random.choice([fault for fault in FAULTS if fault != "hang"])
     world.say(f"the PBX gone for {world.outage:g} s: {fault}")
-    with world.without("PBX", fault=fault):
+    _record(world, world.without("PBX", fault=fault))
+
+
+def pbx_throttling(world: World) -> None:
+    """The PBX answers 429 to everything while recordings are announced."""
+
+    @contextmanager
+    def throttled() -> Iterator[None]:
+        world.pbx.control("POST", "faults", kind="status", status=429, retry_after="2", times=None)
+        yield
+        world.pbx.control("DELETE", "faults")
+
+    world.say(f"the PBX answers 429 for {world.outage:g} s")
+    _record(world, throttled())
+
+
+def _record(world: World, outage: AbstractContextManager[None]) -> None:
+    count = max(2, min(world.events // 10, 40))
+    for id in range(1, count + 1):
+        call = {"callID": _FIRST_CALL + id, "caller": "27771153", "destination": "67000123"}
+        world.pbx.control("POST", "items", resource="call_records", id=id, contactID=966, **call, **_TIMES)
+    with outage:
         began = time.monotonic()
-        for id in recordings:
+        for id in range(1, count + 1):
             world.send("CallRecorded", callID=_FIRST_CALL + id, recordingID=id)
         time.sleep(max(0.0, began + world.outage - time.monotonic()))
 
@@ -106,4 +124,5 @@ def _recover(world: World, condition: Callable[[], bool], more: int = 0) -> None
 DRILLS: tuple[Drill, ...] = (
     Drill("storage", "Tables, Queues and Blobs gone one by one and together", storage_outages),
     Drill("pbx", "the PBX gone while recordings are announced", pbx_outage),
+    Drill("throttling", "the PBX answers 429 to everything while recordings are announced", pbx_throttling),
 )
