@@ -4,7 +4,8 @@ What becomes of a message that failed, decided in one place.
 | What failed | What happens |
 |---|---|
 | our storage, a lost race, a newer release's message | put back for two weeks, waiting up to a minute |
-| the PBX, its budget, a host, a name, a certificate | put back for two weeks, waiting up to an hour |
+| the budget of PBX calls, which frees every minute | put back for two weeks, waiting up to five minutes |
+| the PBX, a host, a name, a certificate | put back for two weeks, waiting up to an hour, or as long as it asks |
 | the message itself: unreadable, unknown, refused by a rule | a dead letter at once |
 | anything that nobody foresaw | five tries over an hour, then a dead letter with the error's type and place |
 
@@ -52,10 +53,7 @@ JITTER = 0.2
 _ROOT = Path(__file__).resolve().parents[2]
 _RACES = (409, 412)
 _OVERLOADED = (403, 408, 429)
-_OTHERS = (
-    *(PbxRetriable, PbxForbidden, PbxNotUnderstood, BudgetExhausted, MediaUnreachable, ConfigError),
-    *(ConnectionError, TimeoutError, HTTPException, socket.gaierror, ssl.SSLError),
-)
+_CRASHED = "the process ended while it worked on it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +70,18 @@ class Policy:
 
 
 STORAGE = Policy("storage", (1, 2, 4, 8, 15, 30, 60))
+BUDGET = Policy("budget", (5, 15, 60, 120, 300))
 OTHERS = Policy("others", (5, 15, 60, 300, 900, 1800, 3600))
 UNFORESEEN = Policy("unforeseen", (60, 300, 900, 2340), for_days=False)
+
+
+_KINDS: tuple[tuple[tuple[type[Exception], ...], Policy | None], ...] = (
+    ((Unprocessable, Refused, MediaRefused), None),
+    ((StorageUnavailable, Conflict), STORAGE),
+    ((BudgetExhausted,), BUDGET),
+    ((PbxRetriable, PbxForbidden, PbxNotUnderstood, MediaUnreachable, ConfigError), OTHERS),
+    ((ConnectionError, TimeoutError, HTTPException, socket.gaierror, ssl.SSLError), OTHERS),
+)
 
 
 class Crashed(Exception):
@@ -96,18 +104,16 @@ def decide(error: BaseException) -> Verdict:
     `reason` names no value: the error's own words where it is one of ours, else its type and place.
     """
     if isinstance(error, BaseExceptionGroup):
-        order = (STORAGE, OTHERS, UNFORESEEN, None)
+        order = (STORAGE, BUDGET, OTHERS, UNFORESEEN, None)
         return min(map(decide, error.exceptions), key=lambda verdict: order.index(verdict.policy))
-    if isinstance(error, (Unprocessable, Refused, MediaRefused)):
+    policy = _policy(error)
+    if policy is None:
         return Verdict(None, str(error) or type(error).__name__)
-    asked = float(getattr(error, "retry_after", None) or 0)
-    if isinstance(error, (StorageUnavailable, Conflict)) or _is_of_storage(error):
-        return Verdict(STORAGE, type(error).__name__)
-    if isinstance(error, Crashed):
-        return Verdict(UNFORESEEN, "the process ended while it worked on it")
-    if _is_of_others(error):
-        return Verdict(OTHERS, type(error).__name__, min(asked, OTHERS.waits[-1]))
-    return Verdict(UNFORESEEN, f"{type(error).__name__} at {_place(error)}")
+    if policy is UNFORESEEN:
+        crashed = isinstance(error, Crashed)
+        return Verdict(UNFORESEEN, _CRASHED if crashed else f"{type(error).__name__} at {_place(error)}")
+    asked = 0 if policy is STORAGE else getattr(error, "retry_after", None) or 0
+    return Verdict(policy, type(error).__name__, float(min(asked, policy.waits[-1])))
 
 
 def settle(
@@ -160,30 +166,26 @@ def _is_over(policy: Policy, tries: int, message: Mapping[str, Any]) -> bool:
         return False
 
 
-def _is_of_storage(error: BaseException) -> bool:
+def _policy(error: BaseException) -> Policy | None:
     from azure.core.exceptions import AzureError, ClientAuthenticationError, DecodeError, HttpResponseError
 
-    if not isinstance(error, HttpResponseError) or isinstance(error, (ClientAuthenticationError, DecodeError)):
-        return isinstance(error, AzureError)
-    status = error.status_code or 500
-    return status in (*_RACES, *_OVERLOADED) or status >= 500
+    for kinds, policy in _KINDS:
+        if isinstance(error, kinds):
+            return policy
+    if isinstance(error, HttpResponseError) and not isinstance(error, (ClientAuthenticationError, DecodeError)):
+        status = error.status_code or 500
+        return STORAGE if status in (*_RACES, *_OVERLOADED) or status >= 500 else UNFORESEEN
+    if isinstance(error, AzureError):
+        return STORAGE
+    return OTHERS if _is_of_the_network(error) else UNFORESEEN
 
 
-def _is_of_others(error: BaseException) -> bool:
-    if isinstance(error, _OTHERS):
-        return True
+def _is_of_the_network(error: BaseException) -> bool:
     import requests
     import urllib3
 
-    return isinstance(
-        error,
-        (
-            urllib3.exceptions.HTTPError,
-            requests.ConnectionError,
-            requests.Timeout,
-            requests.exceptions.ChunkedEncodingError,
-        ),
-    )
+    kinds = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+    return isinstance(error, (*kinds, urllib3.exceptions.HTTPError))
 
 
 def _place(error: BaseException) -> str:

@@ -38,7 +38,7 @@ from shared.errors import (
 )
 from shared.json_bodies import encode
 from shared.storage import retries
-from shared.storage.retries import OTHERS, STORAGE, UNFORESEEN, decide, settle
+from shared.storage.retries import BUDGET, OTHERS, STORAGE, UNFORESEEN, decide, settle
 from shared.times import iso, now
 from tests.outbox import outbox
 
@@ -61,7 +61,7 @@ OURS = (
 )
 THEIRS = (
     *(PbxUnavailable("op", "x"), PbxUnreachable("op", "x"), PbxThrottled("op", "x"), PbxForbidden("op", "x")),
-    *(PbxNotUnderstood("op", "x"), BudgetExhausted(), MediaUnreachable("x"), ConfigError("x")),
+    *(PbxNotUnderstood("op", "x"), MediaUnreachable("x"), ConfigError("x")),
     *(ConnectionResetError(), TimeoutError(), socket.gaierror(-2, "unknown name"), ssl.SSLCertVerificationError("x")),
     *(requests.exceptions.SSLError("x"), requests.ConnectionError("x"), requests.Timeout("x")),
     *(requests.exceptions.ChunkedEncodingError("x"), urllib3.exceptions.ProtocolError("x")),
@@ -75,6 +75,7 @@ BUGS = (KeyError("+37126123456"), TypeError("x"), RecursionError(), FileNotFound
     [
         *((error, STORAGE) for error in OURS),
         *((error, OTHERS) for error in THEIRS),
+        (BudgetExhausted(), BUDGET),
         *((error, None) for error in HOPELESS),
         *((error, UNFORESEEN) for error in BUGS),
     ],
@@ -109,7 +110,9 @@ def test_a_reason_names_type_and_place_and_never_a_value() -> None:
     assert reason == f"KeyError at tests/shared/storage/test_retries.py:{line}"
 
 
-@pytest.mark.parametrize(("policy", "longest"), [(STORAGE, 60), (OTHERS, 3600)], ids=["ours", "others"])
+@pytest.mark.parametrize(
+    ("policy", "longest"), [(STORAGE, 60), (BUDGET, 300), (OTHERS, 3600)], ids=["ours", "budget", "others"]
+)
 def test_each_wait_is_longer_than_the_one_before_up_to_the_longest(policy: retries.Policy, longest: int) -> None:
     assert list(policy.waits) == sorted(set(policy.waits))
     assert policy.waits[-1] == longest
