@@ -10,6 +10,7 @@ from functions.requests import given, origin
 from functions.responses import answer, as_json, refusal
 from shared.api import feed
 from shared.api.actions import ACTIONS, act
+from shared.api.list_actions import LIST_ACTIONS, find_items
 from shared.api.lists import LISTS, list_items
 from shared.api.parameters import takes_body
 from shared.bridge import bridge
@@ -33,6 +34,10 @@ def _list(operation: Operation, req: func.HttpRequest) -> func.HttpResponse:
     return as_json(page.body, page.status, page.headers)
 
 
+def _find(operation: Operation, req: func.HttpRequest) -> func.HttpResponse:
+    return as_json(find_items(bridge(), operation, given(req, with_body=False)))
+
+
 def _feed(_: Operation, req: func.HttpRequest) -> func.HttpResponse:
     return as_json(feed.read(bridge(), given(req, with_body=False)))
 
@@ -44,6 +49,6 @@ def _register(operation: Operation, work: Work) -> None:
         return answer(lambda: work(operation, req), refusal)
 
 
-for _rows, _work in ((ACTIONS, _act), (LISTS, _list), ((feed.OPERATION,), _feed)):
+for _rows, _work in ((ACTIONS, _act), (LISTS, _list), (LIST_ACTIONS, _find), ((feed.OPERATION,), _feed)):
     for _row in _rows:
         _register(_row, _work)

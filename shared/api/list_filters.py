@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared.calls.store import calls
 from shared.identifiers import LARGEST_ID, identifier
-from shared.phones import e164
+from shared.pbx.resources import RESOURCES
+from shared.phones import cleaned, e164
 from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, MICROSECONDS_PER_SECOND, event_time
 
 if TYPE_CHECKING:
@@ -24,10 +26,15 @@ Item = dict[str, Any]
 # callStarted may differ from the start that a callID spells.
 _SLACK = 86_400 * MICROSECONDS_PER_SECOND
 _TAIL = 7
+# The fields that hold a number to be called at, and those that make up a name.
+NUMBERS = ("number", "caller", "destination", "sender")
+NAMES = tuple(dict.fromkeys(name for row in RESOURCES for name in row.title))
 
 
 def _same_number(bridge: Bridge, told: Any, wanted: str) -> bool:
     text = str(told)
+    if not (text.isascii() and text.isdecimal()):
+        text = cleaned(text)
     ours, theirs = _digits(text), _digits(wanted)
     size = min(len(ours), len(theirs), _TAIL)
     # Most numbers differ in their last digits, and that is quickly seen.
@@ -64,12 +71,26 @@ def _until(bridge: Bridge, told: Any, wanted: datetime) -> bool:
     return moment is not None and moment <= wanted
 
 
+def _any_number(bridge: Bridge, item: Item, wanted: str) -> bool:
+    return any(_same_number(bridge, item[name], wanted) for name in NUMBERS if item.get(name))
+
+
+def _named(bridge: Bridge, item: Item, wanted: str) -> bool:
+    return _folded(wanted) in _folded(" ".join(str(item[name]) for name in NAMES if item.get(name)))
+
+
+def _folded(text: str) -> str:
+    """The text without letter case and accents, and with single spaces."""
+    bare = (one for one in unicodedata.normalize("NFD", text.casefold()) if not unicodedata.combining(one))
+    return " ".join("".join(bare).split())
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Filter:
-    """A row: a parameter, the field of the item that it reads, and how the two are compared."""
+    """A row: a parameter, the field of the item that it reads (the item itself if none), and how they are compared."""
 
     parameter: str
-    field: str
+    field: str = ""
     matches: Callable[[Bridge, Any, Any], bool] = _equal
 
 
@@ -84,6 +105,8 @@ FILTERS: tuple[Filter, ...] = (
     Filter(parameter="box_id", field="voicemailBoxID", matches=_same_id),
     Filter(parameter="date_from", field="callStarted", matches=_since),
     Filter(parameter="date_to", field="callStarted", matches=_until),
+    Filter(parameter="number", matches=_any_number),
+    Filter(parameter="name", matches=_named),
 )
 
 
@@ -108,9 +131,9 @@ def _filter(parameter: str, wanted: Any) -> Test:
     rows = [row for row in FILTERS if row.parameter == parameter]
 
     def test(bridge: Bridge, item: Item) -> bool:
-        row = next((row for row in rows if item.get(row.field) is not None), None)
+        row = next((row for row in rows if not row.field or item.get(row.field) is not None), None)
         if row is not None:
-            return row.matches(bridge, item[row.field], wanted)
+            return row.matches(bridge, item[row.field] if row.field else item, wanted)
         return parameter == "contact_id" and wanted in _rung(bridge, item)
 
     return test

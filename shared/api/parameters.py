@@ -60,11 +60,18 @@ def _moment(text: str) -> datetime:
         raise ValueError("a date and time is expected, such as 2024-05-31T12:00:00Z") from None
 
 
+def _words(text: str) -> str:
+    if not text.strip():
+        raise ValueError("it is empty")
+    return text
+
+
 _LIMIT = Rule(read=_whole, minimum=1, maximum=LARGEST_LIMIT)
 _COUNT = Rule(read=_whole, minimum=0, maximum=LARGEST_ID)
 _ID = Rule(read=_whole, minimum=1, maximum=LARGEST_ID)
 _PHONE = Rule(read=dialled, pattern=NUMBER_PATTERN)
 _CHOICE = Rule(read=str)
+_WORDS = Rule(read=_words, pattern=r"\S")
 _TIME = Rule(read=_moment)
 
 
@@ -73,7 +80,7 @@ def rule(parameter: Parameter) -> Rule:
     The rule that a parameter's values follow.
 
     Identifiers are 1 to 2^63 - 1. `limit` is 1 to 1000. `offset`, and whatever has a default, may be 0. A text
-    without choices is a phone number.
+    without choices is a phone number, unless its type says that it is any `text`.
     """
     if parameter.type == "integer":
         if parameter.name == "limit":
@@ -81,6 +88,8 @@ def rule(parameter: Parameter) -> Rule:
         return _COUNT if parameter.name == "offset" or parameter.default is not None else _ID
     if parameter.type == "date-time":
         return _TIME
+    if parameter.type == "text":
+        return _WORDS
     return _PHONE if is_number(parameter) else _CHOICE
 
 

@@ -21,7 +21,7 @@ class Parameter:
     title: str
     description: str
     where: Where = "query"
-    type: Literal["integer", "string", "date-time"] = "integer"
+    type: Literal["integer", "string", "text", "date-time"] = "integer"
     required: bool = False
     default: int | None = None
     choices: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ class Resource:
 
     `noun` begins the names of its events. `editable` items change and go, so that a full listing compares them; the
     others stay as they are once they have happened. `withdrawn` is the event that the PBX sends when one of them is
-    deleted.
+    deleted. The `title` of an item is made of these fields, where it has one.
     """
 
     name: str
@@ -30,11 +30,17 @@ class Resource:
     id_parameter: str
     editable: bool = False
     withdrawn: str | None = None
+    title: tuple[str, ...] = ()
 
     @property
     def dated(self) -> bool:
         """Whether its list can be narrowed by date."""
         return {"date_from", "date_to"} <= _names(operation(self.list_operation), "query")
+
+    @property
+    def list_action(self) -> str:
+        """The operationId of the action that looks its items up."""
+        return f"List{self.list_operation.removeprefix('Get')}"
 
     @property
     def function(self) -> str:
@@ -61,6 +67,7 @@ RESOURCES: tuple[Resource, ...] = (
         id_field="id",
         id_parameter="prompt_id",
         editable=True,
+        title=("name",),
     ),
     Resource(
         name="call_history",
@@ -86,6 +93,7 @@ RESOURCES: tuple[Resource, ...] = (
         id_field="contactID",
         id_parameter="contact_id",
         editable=True,
+        title=("firstname", "lastname"),
     ),
     Resource(
         name="groups",
@@ -95,6 +103,7 @@ RESOURCES: tuple[Resource, ...] = (
         id_field="groupID",
         id_parameter="group_id",
         editable=True,
+        title=("name",),
     ),
     Resource(
         name="voicemail_boxes",
@@ -104,6 +113,7 @@ RESOURCES: tuple[Resource, ...] = (
         id_field="voicemailBoxID",
         id_parameter="box_id",
         editable=True,
+        title=("boxName",),
     ),
     Resource(
         name="voicemails",
@@ -122,6 +132,7 @@ RESOURCES: tuple[Resource, ...] = (
         id_field="id",
         id_parameter="endpoint_id",
         editable=True,
+        title=("name",),
     ),
 )
 

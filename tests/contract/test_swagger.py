@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared.api.openapi.definition import definition
+from tests.definitions import whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +18,7 @@ PATH = pathlib.Path(__file__).parents[3] / "shared" / "pbx-api" / "apiDefinition
 pytestmark = pytest.mark.skipif(not PATH.exists(), reason="the certified definition is not here")
 
 CERTIFIED: dict[str, Any] = json.loads(PATH.read_text()) if PATH.exists() else {"paths": {}}
-OURS = definition("https", "localhost")
+OURS = whole(definition("https", "localhost"))
 METHODS = ("get", "post", "delete")
 
 Row = tuple[str, str, dict[str, Any]]

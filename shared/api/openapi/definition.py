@@ -8,10 +8,11 @@ from functools import lru_cache
 from typing import Any
 
 from shared.api.actions import ACTIONS
+from shared.api.list_actions import LIST_ACTIONS
 from shared.api.lists import LISTS
 from shared.api.openapi import paths as paths_of
 from shared.api.openapi import triggers as swagger_events
-from shared.api.openapi.schemas import REFUSAL, Schema, refusal
+from shared.api.openapi.names import Schema, hoisted
 
 BASE_PATH = "/api/v2"
 VERSION = "2.0.0"
@@ -45,7 +46,11 @@ def definition(scheme: str, host: str) -> dict[str, Any]:
         paths_of.put(paths, row.path, row.method, paths_of.action(row))
     for row in LISTS:
         paths_of.put(paths, row.path, row.method, paths_of.listing(row))
+    for row in LIST_ACTIONS:
+        paths_of.put(paths, row.path, row.method, paths_of.list_action(row))
     swagger_events.add(paths)
+    definitions: Schema = {}
+    paths = hoisted(paths, definitions)
     return {
         "swagger": "2.0",
         "info": _INFO,
@@ -53,12 +58,21 @@ def definition(scheme: str, host: str) -> dict[str, Any]:
         "basePath": BASE_PATH,
         "schemes": [scheme],
         "consumes": ["application/json"],
+        "produces": ["application/json"],
+        "tags": _tags(paths),
         "paths": paths,
-        "definitions": {REFUSAL: refusal()},
+        "definitions": dict(sorted(definitions.items())),
         "securityDefinitions": {KEY: _SECURITY},
         "security": [{KEY: []}],
         "x-ms-connector-metadata": [{"propertyName": name, "propertyValue": value} for name, value in _METADATA],
     }
+
+
+def _tags(paths: Schema) -> list[Schema]:
+    """The tags of all operations, each with what it stands for."""
+    operations = (part for path in paths.values() for part in path.values())
+    names = sorted({name for part in operations for name in part.get("tags", ())})
+    return [{"name": name, "description": f"What has to do with {name.lower()}."} for name in names]
 
 
 @lru_cache(maxsize=16)

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 
 from shared.api.dial import KEY_HEADER, KEY_PATTERN
+from shared.api.list_actions import resource_of
 from shared.api.lists import STATE, STATE_PATTERN, TRIGGER_STATE
 from shared.api.openapi import schemas
 from shared.api.parameters import rule
@@ -31,21 +32,23 @@ from shared.errors import (
     WrongContinuation,
     answer_to,
 )
+from shared.pbx.resources import RESOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from shared.api.openapi.schemas import Schema
+    from shared.api.openapi.names import Schema
     from shared.pbx.operations import Operation, Parameter
 
-Kind = Literal["action", "dial", "list", "subscribe", "unsubscribe", "leave", "feed"]
+Kind = Literal["action", "dial", "list", "find", "subscribe", "unsubscribe", "leave", "feed"]
 
 _TYPES: dict[str, Schema] = {
     "integer": {"type": "integer", "format": "int64"},
     "string": {"type": "string"},
+    "text": {"type": "string"},
     "date-time": {"type": "string", "format": "date-time"},
 }
-_KEYED: tuple[Kind, ...] = ("action", "dial", "list", "subscribe", "leave", "feed")
+_KEYED: tuple[Kind, ...] = ("action", "dial", "list", "find", "subscribe", "leave", "feed")
 _WITH_BODY: tuple[Kind, ...] = ("dial", "subscribe", "leave")
 
 
@@ -57,6 +60,7 @@ RAISES: Mapping[Kind, tuple[type[BridgeError], ...]] = {
     "action": (*_PBX, Invalid, StorageUnavailable),
     "dial": (*_PBX, *_BODY, Invalid, StorageUnavailable, DialUncertain, KeyReused, DialLimit),
     "list": (PbxForbidden, PbxNotFound, Invalid, StorageUnavailable),
+    "find": (Invalid, StorageUnavailable),
     "subscribe": (*_BODY, Invalid, TooManySubscriptions, StorageUnavailable),
     "unsubscribe": (PbxForbidden, NotFound, Invalid, StorageUnavailable),
     "leave": (*_BODY, Invalid, StorageUnavailable),
@@ -82,14 +86,16 @@ def parameter(row: Parameter) -> Schema:
     if row.choices:
         schema["enum"] = list(row.choices)
     if row.default is not None:
-        schema["default"] = row.default
+        # Empty is none, too.
+        schema |= {"default": row.default} | ({"allowEmptyValue": True} if row.where == "query" else {})
     if row.visibility:
         schema["x-ms-visibility"] = row.visibility
-    return schema | ({"x-ms-url-encoding": "single"} if row.where == "path" else {})
+    return schema | schemas.choices(row.name) | ({"x-ms-url-encoding": "single"} if row.where == "path" else {})
 
 
-def _body(rows: tuple[Parameter, ...]) -> Schema:
-    return {"name": "body", "in": "body", "required": True, "schema": schemas.body(rows)}
+def body(schema: Schema) -> Schema:
+    """The parameter that takes a schema in the body."""
+    return {"name": "body", "in": "body", "required": True, "schema": schema}
 
 
 def refusals(kind: Kind) -> Schema:
@@ -102,15 +108,16 @@ def refusals(kind: Kind) -> Schema:
             answer["description"] += f" {row.title}."
         # This one is plain text.
         if error is not LengthRequired:
-            answer["schema"] = {"$ref": f"#/definitions/{schemas.REFUSAL}"}
+            answer["schema"] = schemas.refusal()
         if row.status in _LATER:
             answer["headers"] = _RETRY_AFTER
     return described | ({"401": _UNAUTHORIZED} if kind in _KEYED else {})
 
 
-def described(row: Operation, kind: Kind, parameters: Iterable[Schema], successes: Schema) -> Schema:
-    """An operation with all that it takes and answers."""
+def described(row: Operation, kind: Kind, parameters: Iterable[Schema], successes: Schema, tag: str) -> Schema:
+    """An operation with all that it takes and answers, among those of its tag."""
     schema: Schema = {
+        "tags": [tag],
         "operationId": row.id,
         "summary": row.summary,
         "description": row.description,
@@ -155,27 +162,39 @@ _STATES: tuple[Schema, ...] = tuple(
 )
 
 
+def _tag(row: Operation) -> str:
+    """What an operation is about: a resource, or calls."""
+    parts = row.path.removeprefix("trigger/").split("/")
+    names = [resource.name for resource in RESOURCES if resource.name == parts[0]]
+    return (names[0] if names else "calls").replace("_", " ").capitalize()
+
+
 def action(row: Operation) -> Schema:
     """An action."""
     in_body = tuple(given for given in row.parameters if given.where == "body")
     taken = [parameter(given) for given in row.parameters if given.where != "body"]
-    taken += [_body(in_body)] if in_body else []
+    taken += [body(schemas.body(f"{row.id}Request", in_body))] if in_body else []
     kind: Kind = "dial" if row.command else "action"
     taken += [_KEY] if kind == "dial" else []
-    return described(row, kind, taken, {"200": {"description": "OK", "schema": schemas.answer(row)}})
+    return described(row, kind, taken, {"200": {"description": "OK", "schema": schemas.answer(row)}}, _tag(row))
+
+
+def list_action(row: Operation) -> Schema:
+    """A list action, from the app's own storage."""
+    schema = schemas.found(row, resource_of(row))
+    return described(
+        row, "find", map(parameter, row.parameters), {"200": {"description": "OK", "schema": schema}}, _tag(row)
+    )
 
 
 def listing(row: Operation) -> Schema:
-    """A list, which is a polling trigger in two ways: by the newest item's id, and by Location."""
-    nothing = {
-        "description": "Nothing new.",
-        "schema": schemas.envelope({"type": "array", "items": {"type": "object"}}),
-    }
-    successes: Schema = {
-        "200": {"description": "OK", "schema": schemas.answer(row), "headers": _LOCATION | _RETRY_AFTER},
-        "202": nothing | {"headers": _LOCATION | _RETRY_AFTER},
-    }
-    return described(row, "list", (*map(parameter, row.parameters), *_STATES), successes) | {
+    """A list, which is a polling trigger in three ways: by the newest item's id, by state, and by Location."""
+    state = {"type": "string", "x-ms-summary": "State", "description": "What to ask by next, as the parameter state."}
+    state |= {"x-ms-visibility": "internal"}
+    answer = {"schema": schemas.batch(row, **{STATE: state}), "headers": _LOCATION | _RETRY_AFTER}
+    successes: Schema = {"200": {"description": "OK"} | answer, "202": {"description": "Nothing new."} | answer}
+    taken = (*map(parameter, row.parameters), *_STATES)
+    return described(row, "list", taken, successes, _tag(row)) | {
         "x-ms-trigger": "batch",
         "x-ms-trigger-metadata": {"mode": "polling", "kind": "query"},
         "x-ms-trigger-hint": "To see it work now, make something new of its kind at the PBX.",

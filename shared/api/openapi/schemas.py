@@ -1,25 +1,23 @@
-"""Shapes as OpenAPI 2.0 schemas: items, envelopes, events and refusals, each from the table that defines it."""
+"""Shapes as OpenAPI 2.0 schemas: items, envelopes, bodies and refusals, each from the table that defines it."""
 
 from __future__ import annotations
 
 import re
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from shared.api.list_actions import TITLE
+from shared.api.openapi.names import Schema, is_named, named
 from shared.api.parameters import rule
-from shared.pbx.fields import ENVELOPE, LOST_CALL, Field, Shape
-from shared.pbx.operations import OPERATIONS, operation
+from shared.pbx.fields import ENVELOPE, Field, Shape
+from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
-    from shared.events.table import Event
     from shared.pbx.operations import Operation, Parameter
+    from shared.pbx.resources import Resource
 
-Schema = dict[str, Any]
-
-REFUSAL = "Refusal"
 _TYPES: Mapping[str, Schema] = {
     "integer": {"type": "integer", "format": "int64"},
     "number": {"type": "number", "format": "double"},
@@ -31,23 +29,7 @@ _TYPES: Mapping[str, Schema] = {
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+")
 _TITLES: Mapping[str, str] = {"callerid": "Caller ID", "current_callerid": "Current Caller ID", "sha256": "SHA-256"}
 _UPPER = ("id", "url")
-
-# What events carry beyond the items' fields.
-_EVENT_FIELDS: Mapping[str, str] = {
-    "type": "Always Event.",
-    "eventType": "Name of the event.",
-    "version": "Version of the event's form.",
-    "previous_contactID": "Unique ID of the employee who handed the call over.",
-    "blobUrl": "Address of the audio in Blob Storage.",
-    "container": "Container that the audio is in.",
-    "blobName": "Name of the audio's blob in its container.",
-    "storedAt": "When the audio was stored.",
-    "sha256": "SHA-256 of the audio in hexadecimal digits.",
-    "size": "Size of the audio in bytes.",
-    "contentType": "Kind of audio, such as audio/mpeg.",
-    "incomplete": "True where less audio came than there should be; more may come later.",
-    "callID": "Unique ID of the call.",
-}
+_NOTHING: Schema = {"type": "object", "x-nullable": True, "x-ms-summary": "Data", "description": "Nothing."}
 
 
 def title(name: str) -> str:
@@ -63,36 +45,96 @@ def sentence(name: str) -> str:
     return " ".join(_WORDS.findall(name)).capitalize()
 
 
-def field_schema(field: Field, *, nullable: bool = True) -> Schema:
-    """A field as a property; what an item lacks may come as null."""
+def field_schema(field: Field, *, of: str, nullable: bool = True) -> Schema:
+    """A field of what is called `of` as a property; what an item lacks may come as null."""
+    if field.type == "object" and field.fields:
+        return object_schema(of + _pascal(field.name), field.fields)
     if field.type == "array":
-        schema: Schema = {"type": "array", "items": object_schema(field.fields)}
+        item = object_schema((of + _pascal(field.name)).removesuffix("s"), field.fields)
+        schema: Schema = {"type": "array", "items": item}
     elif field.type == "object":
-        schema = object_schema(field.fields)
+        schema = {"type": "object"}
     else:
         schema = dict(_TYPES[field.type])
     schema |= {"x-ms-summary": title(field.name), "description": field.description}
     return schema | ({"x-nullable": True} if nullable else {})
 
 
-def object_schema(shape: Shape, *, nullable: bool = True) -> Schema:
-    """An object with the shape's fields; others may come beside them."""
-    return {"type": "object", "properties": {field.name: field_schema(field, nullable=nullable) for field in shape}}
+def _pascal(name: str) -> str:
+    return "".join(part[0].upper() + part[1:] for part in name.split("_"))
 
 
-def envelope(data: Schema) -> Schema:
-    """The wrapping of every answer around `data`."""
-    wrapped = object_schema(ENVELOPE, nullable=False)
-    wrapped["properties"]["data"] = {"x-ms-summary": "Data", "description": "What was asked for."} | data
-    return wrapped
+def object_schema(
+    name: str,
+    shape: Shape,
+    *,
+    of: str = "",
+    required: Collection[str] = (),
+    nullable: bool = True,
+    more: Schema | None = None,
+) -> Schema:
+    """
+    An object with the shape's fields, and `more` properties; others may come beside them.
+
+    It is called `name` unless it is an item of a resource, which has the resource's; what is in it is called after
+    `of`, or that. What is required is not null.
+    """
+    items = {operation(row.read_operation).item: row for row in RESOURCES}
+    if shape in items:
+        name, required = items[shape].noun, (items[shape].id_field,)
+    of = of or name
+    properties = {
+        field.name: field_schema(field, of=of, nullable=nullable and field.name not in required) for field in shape
+    }
+    schema: Schema = {"type": "object", "properties": properties | (more or {})}
+    if required:
+        schema["required"] = [field for field in schema["properties"] if field in required]
+    return named(name, schema | {"x-ms-summary": title(name), "description": f"{sentence(name)}."})
 
 
-def answer(operation: Operation) -> Schema:
-    """What an operation of the table answers when it succeeds."""
-    item = object_schema(operation.item)
-    if operation.lists:
-        return envelope({"type": "array", "items": item})
-    return envelope(item if operation.item else item | {"x-nullable": True})
+def item_name(row: Operation) -> str:
+    """What an item of an operation is called: by its resource, or by the operation."""
+    nouns = {operation(resource.read_operation).item: resource.noun for resource in RESOURCES}
+    return nouns.get(row.item) or row.id.removeprefix("Get").removesuffix("s")
+
+
+def envelope(name: str, data: Schema, **more: Schema) -> Schema:
+    """The wrapping of every answer around `data`, with what stands beside that; it has all of its own fields."""
+    required = [field.name for field in ENVELOPE] + ["data"]
+    described = {"x-ms-summary": "Data", "description": "What was asked for."}
+    inside = {"data": data if is_named(data) else described | data, **more}
+    return object_schema(name, ENVELOPE, required=required, more=inside)
+
+
+def answer(row: Operation, **more: Schema) -> Schema:
+    """What an operation of the table answers when it succeeds, with what stands beside `data`."""
+    if not row.item:
+        return done()
+    name = item_name(row)
+    item = object_schema(name, row.item)
+    if row.lists:
+        return envelope(f"{name}ListAnswer", {"type": "array", "items": item}, **more)
+    return envelope(f"{name}Answer", item)
+
+
+def batch(row: Operation, **more: Schema) -> Schema:
+    """What a polling trigger answers: a list with the state to ask by next."""
+    items = {"type": "array", "items": object_schema(item_name(row), row.item)}
+    return envelope(f"{item_name(row)}BatchAnswer", items, **more)
+
+
+def found(row: Operation, resource: Resource) -> Schema:
+    """What a list action answers: for makers to pick from, items with a name to show."""
+    if not resource.title:
+        return answer(row)
+    name = f"Titled{resource.noun}"
+    item = object_schema(name, (*row.item, TITLE), of=resource.noun, required=(resource.id_field, TITLE.name))
+    return envelope(f"{name}ListAnswer", {"type": "array", "items": item})
+
+
+def done() -> Schema:
+    """What is answered where there is nothing to say but that it is done."""
+    return envelope("Answer", _NOTHING)
 
 
 def refusal() -> Schema:
@@ -101,20 +143,16 @@ def refusal() -> Schema:
         Field("path", "string", "Name of the field."),
         Field("reason", "string", "What is expected of it."),
     )
-    schema = object_schema(ENVELOPE, nullable=False)
-    nothing = {"type": "object", "x-nullable": True, "x-ms-summary": "Data", "description": "Nothing."}
-    schema["properties"]["data"] = nothing
-    schema["properties"]["errors"] = {
+    fields = {
         "type": "array",
-        "items": object_schema(errors, nullable=False),
+        "items": object_schema("RefusedField", errors, required=("path", "reason")),
         "x-ms-summary": "Errors",
         "description": "Each field that does not fit, and why.",
     }
-    schema["required"] = ["version", "status", "statusCode", "message"]
-    return schema
+    return envelope("Refusal", _NOTHING, errors=fields)
 
 
-def body(parameters: tuple[Parameter, ...]) -> Schema:
+def body(name: str, parameters: tuple[Parameter, ...]) -> Schema:
     """The object that an operation takes in its body."""
     properties: dict[str, Schema] = {}
     for parameter in parameters:
@@ -124,9 +162,10 @@ def body(parameters: tuple[Parameter, ...]) -> Schema:
             "x-ms-summary": parameter.title,
             "description": parameter.description,
             **({"x-ms-visibility": parameter.visibility} if parameter.visibility else {}),
+            **choices(parameter.name),
         }
     required = [parameter.name for parameter in parameters if parameter.required]
-    return {"type": "object", "properties": properties, "required": required}
+    return named(name, {"type": "object", "properties": properties, "required": required})
 
 
 def bounds(row: Any) -> Schema:
@@ -135,33 +174,17 @@ def bounds(row: Any) -> Schema:
     return {name: value for name, value in facts.items() if value is not None}
 
 
-@cache
-def _descriptions() -> Mapping[str, str]:
-    fields = (*(field for row in OPERATIONS for field in row.item), *LOST_CALL)
-    return {field.name: field.description for field in fields} | dict(_EVENT_FIELDS)
-
-
-def event_shape(event: Event) -> Shape:
-    """The fields of an event's `data`: an item's for what the pollers tell, else its model's."""
-    if event.source == "poll":
-        nouns = {row.noun: row for row in RESOURCES if event.name.startswith(row.noun)}
-        return operation(nouns[max(nouns, key=len)].read_operation).item
-    known = _descriptions()
-    properties: Mapping[str, Any] = event.model.model_json_schema().get("properties", {})
-    return tuple(
-        Field(name, _type_of(facts), known.get(name, f"{title(name)} of the event."))
-        for name, facts in properties.items()
-    )
-
-
-def _type_of(facts: Mapping[str, Any]) -> Any:
-    kinds = facts.get("anyOf", [facts])
-    first = next(kind for kind in kinds if kind.get("type") != "null")
-    return first["format"] if first.get("format") == "date-time" else first.get("type", "string")
-
-
-def notification(event: Event) -> Schema:
-    """What is posted to a subscriber: the PBX's own wrapping around the event's data."""
-    wrapping = tuple(Field(name, "string", _EVENT_FIELDS[name]) for name in ("type", "eventType", "version"))
-    data = Field("data", "object", event.description, event_shape(event))
-    return object_schema((*wrapping, data), nullable=False)
+def choices(parameter: str) -> Schema:
+    """Where a parameter's values come from when a maker picks one by its name: the resource that it identifies."""
+    for row in RESOURCES:
+        if row.title and parameter in (row.id_parameter, row.id_field):
+            return {
+                "x-ms-dynamic-values": {
+                    "operationId": row.list_action,
+                    "parameters": {"limit": 1000},
+                    "value-collection": "data",
+                    "value-path": row.id_field,
+                    "value-title": TITLE.name,
+                }
+            }
+    return {}

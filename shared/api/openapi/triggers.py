@@ -6,25 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 from shared.api import feed
 from shared.api.openapi import schemas
-from shared.api.openapi.paths import described, parameter, put
+from shared.api.openapi.deliveries import notification
+from shared.api.openapi.paths import body, described, parameter, put
+from shared.api.openapi.requests import subscribe_request, unsubscribe_request
 from shared.api.subscribe import ID_PATTERN, LISTED
 from shared.events.table import EVENTS, Event
 from shared.pbx.fields import Field
 from shared.pbx.operations import Operation, operation
-from shared.phones import NUMBER_PATTERN
-from shared.storage.rows import LARGEST_ID
-from shared.subscriptions.filter import PREFIX_PATTERN
 
 if TYPE_CHECKING:
-    from shared.api.openapi.schemas import Schema
+    from shared.api.openapi.names import Schema
 
 SUBSCRIBABLE: tuple[Event, ...] = EVENTS
 # The certified definition describes this path, which nothing is served at; a copy keeps ours a superset.
 _BARE = "webhooks"
-# What certainly is a public host; the app takes numeric addresses and, on a laptop, loopback too.
-_ENDPOINT = r"^https://(?:[a-z](?:[a-z0-9-]{0,60}[a-z0-9])?\.)+[a-z]{2,20}(?::[1-9][0-9]{0,3})?(?:/[!$-;=?-Z_a-z~]*)?$"
-_WHSEC = r"^whsec_(?:[A-Za-z0-9+/]{4}){8,21}$"
 _MARK = r"^[A-Za-z0-9_-]{1,1000}$"
+_EVENTS = "Events"
+_OWN = "Subscriptions"
 
 _SUBSCRIPTIONS = Operation(
     id="GetSubscriptions",
@@ -36,47 +34,8 @@ _SUBSCRIPTIONS = Operation(
     item=LISTED,
     visibility="advanced",
 )
-_MADE = (Field("data", "string", "ID of the subscription."), Field("secret", "string", "Signs what is posted."))
-
-
-def _optional(title: str, description: str, **more: Any) -> Schema:
-    told = {"type": "string", "x-nullable": True, "x-ms-summary": title, "description": description}
-    return told | {"x-ms-visibility": "advanced"} | more
-
-
-_CONTACT: Schema = {"type": "integer", "format": "int64", "minimum": 1, "maximum": LARGEST_ID}
-_FILTER: Schema = {
-    "direction": _optional("Direction", "Only incoming (in) or only outgoing (out) calls.", pattern="^(in|out)$"),
-    "contact_id": _optional("Contact ID", "Only what concerns this employee.", **_CONTACT),
-    "caller": _optional("Caller", "Only calls from this number.", pattern=NUMBER_PATTERN),
-    "destination": _optional("Destination", "Only calls to this number.", pattern=NUMBER_PATTERN),
-    "prefix": _optional("Prefix", "Only calls from or to numbers that begin so, as +371.", pattern=PREFIX_PATTERN),
-}
-_WISH: Schema = {
-    "type": "object",
-    "properties": {
-        "endpoint": {
-            "type": "string",
-            "pattern": _ENDPOINT,
-            "x-ms-summary": "Endpoint",
-            "description": "Address that the event is posted to.",
-            "x-ms-visibility": "internal",
-            "x-ms-notification-url": True,
-        },
-        "filter": _optional(
-            "Filter",
-            "Which events to post; all of them without one.",
-            type="object",
-            properties=_FILTER,
-            additionalProperties=False,
-        ),
-        "shape": _optional(
-            "Shape", "The PBX's own form (native), or CloudEvents 1.0.", pattern="^(native|cloudevents)$"
-        ),
-        "secret": _optional("Secret", "Signs what is posted; made for you if you bring none.", pattern=_WHSEC),
-    },
-    "required": ["endpoint"],
-}
+_ID_OF = Field("data", "string", "ID of the subscription.")
+_SECRET = Field("secret", "string", "Signs what is posted.")
 _ID: Schema = {
     "name": "webhook_id",
     "in": "path",
@@ -89,14 +48,10 @@ _ID: Schema = {
 }
 
 
-def _told(*fields: Field) -> Schema:
-    """An envelope with these fields, `data` among them."""
-    wrapped = schemas.envelope({"type": "object", "x-nullable": True})
-    wrapped["properties"] |= {field.name: schemas.field_schema(field, nullable=False) for field in fields}
-    return wrapped
-
-
-_ENDED: Schema = {"description": "Ended, or not there.", "schema": _told()}
+def _with_secret(name: str) -> Schema:
+    """An envelope with a subscription's id and, where there is a new one, its secret."""
+    data, secret = (schemas.field_schema(field, of=name, nullable=False) for field in (_ID_OF, _SECRET))
+    return schemas.envelope(name, data, secret=secret)
 
 
 def _subscribe(event: Event) -> Schema:
@@ -109,9 +64,8 @@ def _subscribe(event: Event) -> Schema:
         description=event.description,
     )
     location = {"Location": {"type": "string", "description": "Address that ends the subscription."}}
-    made = {"201": {"description": "Subscribed.", "schema": _told(*_MADE), "headers": location}}
-    body = {"name": "body", "in": "body", "required": True, "schema": _WISH}
-    return described(row, "subscribe", [body], made) | {
+    made = {"201": {"description": "Subscribed.", "schema": _with_secret("SubscribedAnswer"), "headers": location}}
+    return described(row, "subscribe", [body(subscribe_request())], made, _EVENTS) | {
         "x-ms-trigger": "single",
         "x-ms-trigger-hint": "To see it work now, make it happen at the PBX.",
     }
@@ -120,7 +74,11 @@ def _subscribe(event: Event) -> Schema:
 def _unsubscribe() -> Schema:
     # Who removes a trigger knows the Location, but sends no key: its id cannot be guessed.
     taken = _ID | {"pattern": f"^(?:{ID_PATTERN})$"}
-    return described(operation("DeleteWebhookByID"), "unsubscribe", [taken], {"200": _ENDED}) | {"security": []}
+    return described(operation("DeleteWebhookByID"), "unsubscribe", [taken], _ended(), _OWN) | {"security": []}
+
+
+def _ended() -> Schema:
+    return {"200": {"description": "Ended, or not there.", "schema": schemas.done()}}
 
 
 def _leave() -> Schema:
@@ -133,11 +91,7 @@ def _leave() -> Schema:
         description="Ends all that this address is subscribed to.",
         visibility="internal",
     )
-    endpoint = {"type": "string", "minLength": 1, "x-ms-summary": "Endpoint"}
-    endpoint |= {"description": "Address that events were posted to."}
-    schema = {"type": "object", "properties": {"endpoint": endpoint}, "required": ["endpoint"]}
-    body = {"name": "body", "in": "body", "required": True, "schema": schema}
-    return described(row, "leave", [body], {"200": _ENDED})
+    return described(row, "leave", [body(unsubscribe_request())], _ended(), _OWN)
 
 
 def _rotate() -> Schema:
@@ -150,23 +104,23 @@ def _rotate() -> Schema:
         description="Makes a new secret; the old one signs beside it for a day.",
         visibility="advanced",
     )
-    return described(row, "feed", [_ID], {"200": {"description": "OK", "schema": _told(*_MADE)}})
+    made = {"200": {"description": "OK", "schema": _with_secret("SubscribedAnswer")}}
+    return described(row, "feed", [_ID], made, _OWN)
 
 
 def _events() -> Schema:
     row = feed.OPERATION
-    told = schemas.answer(row)
-    told["properties"][feed.CONTINUATION] = _optional("Continuation", "Brings the next part; null at the end.")
+    following = Field(feed.CONTINUATION, "string", "Brings the next part; null at the end.")
+    answer = schemas.answer(row, **{feed.CONTINUATION: schemas.field_schema(following, of=row.id)})
     mark = {"name": feed.CONTINUATION, "in": "query", "required": False, "type": "string", "pattern": _MARK}
     mark |= {"x-ms-summary": "Continuation", "description": "What the last answer gave, with the same filters."}
-    return described(
-        row, "feed", [*map(parameter, row.parameters), mark], {"200": {"description": "OK", "schema": told}}
-    )
+    made = {"200": {"description": "OK", "schema": answer}}
+    return described(row, "feed", [*map(parameter, row.parameters), mark], made, _EVENTS)
 
 
 def _subscriptions() -> Schema:
-    told = schemas.answer(_SUBSCRIPTIONS)
-    return described(_SUBSCRIPTIONS, "feed", [], {"200": {"description": "OK", "schema": told}})
+    made = {"200": {"description": "OK", "schema": schemas.answer(_SUBSCRIPTIONS)}}
+    return described(_SUBSCRIPTIONS, "feed", [], made, _OWN)
 
 
 def add(paths: dict[str, Any]) -> None:
@@ -174,7 +128,7 @@ def add(paths: dict[str, Any]) -> None:
     for event in SUBSCRIBABLE:
         path = f"webhooks/{event.name}"
         put(paths, path, "post", _subscribe(event))
-        content = {"description": event.description, "schema": schemas.notification(event)}
+        content = {"description": event.description, "schema": notification(event)}
         paths[f"/{path}"]["x-ms-notification-content"] = content
     paths[f"/{_BARE}"] = {"x-ms-notification-content": paths[f"/{_BARE}/{EVENTS[0].name}"]["x-ms-notification-content"]}
     put(paths, operation("DeleteWebhookByID").path, "delete", _unsubscribe())

@@ -14,11 +14,13 @@ from shared.api.lists import LISTS
 from shared.api.openapi.definition import definition, served
 from shared.api.openapi.schemas import title
 from shared.api.openapi.triggers import SUBSCRIBABLE
+from tests.definitions import whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DEFINITION = definition("https", "func-pbx.azurewebsites.net")
+SERVED = definition("https", "func-pbx.azurewebsites.net")
+DEFINITION = whole(SERVED)
 METHODS = ("get", "post", "put", "delete")
 OPERATIONS = [
     (path, method, operation)

@@ -1,0 +1,106 @@
+"""What subscribers send as OpenAPI 2.0 schemas: the models' own fields, with words and patterns beside them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from shared.api.openapi.names import Schema, named
+from shared.api.openapi.schemas import choices, title
+from shared.phones import NUMBER_PATTERN
+from shared.subscriptions.endpoints import LONGEST
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic import BaseModel
+
+_GROUP = "[0-9A-Fa-f]{1,4}"
+_OCTET = r"(?:[0-9]|[1-9][0-9]|1[0-9]{2}|2[0-4][0-9]|25[0-5])"
+# What is not the internet's, of the addresses below 224.0.0.0; the last one is Azure's own.
+_INSIDE = (
+    r"10\.|127\.|100\.(?:6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7])\.|169\.254\.|172\.(?:1[6-9]|2[0-9]|3[01])\."
+    r"|192\.(?:0\.[02]|88\.99|168)\.|198\.(?:1[89]|51\.100)\.|203\.0\.113\.|168\.63\.129\.16(?![0-9])"
+)
+
+
+def _rest(groups: int) -> str:
+    """What follows so many groups of an IPv6 address: all of the others, or a gap somewhere."""
+    gaps = [f"(?::{_GROUP}){{{n}}}::(?:{_GROUP}(?::{_GROUP}){{0,{6 - groups - n}}})?" for n in range(7 - groups)]
+    return "(?:" + "|".join((f"(?::{_GROUP}){{{8 - groups}}}", *gaps, f"(?::{_GROUP}){{{7 - groups}}}::")) + ")"
+
+
+_HOSTS = (
+    r"(?:[0-9A-Za-z](?:[0-9A-Za-z-]{0,61}[0-9A-Za-z])?\.)+(?:[A-Za-z]{2,20}|xn--[0-9a-z]{2,40})\.?",
+    rf"(?!{_INSIDE})(?:[1-9][0-9]?|1[0-9]{{2}}|2[01][0-9]|22[0-3])(?:\.{_OCTET}){{3}}",
+    rf"\[2[4-9A-Fa-f][0-9A-Fa-f]{{2}}{_rest(1)}\]",
+    rf"\[2001:(?!0?[Dd][Bb]8:)(?:[1-9A-Fa-f][0-9A-Fa-f]{{3}}|[2-9A-Fa-f][0-9A-Fa-f]{{2}}){_rest(2)}\]",
+)
+_PORT = "(?::(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?"
+# Whatever else the app may take, loopback on a laptop for one, it certainly takes these.
+ENDPOINT_PATTERN = rf"^[Hh][Tt][Tt][Pp][Ss]://(?:{'|'.join(_HOSTS)}){_PORT}(?:[/?][!-\"$-\[\]-~]*)?$"
+_FOUR = "[A-Za-z0-9+/]{4}"
+_PADDED = "[A-Za-z0-9+/]{2}=="
+SECRET_PATTERN = f"^whsec_(?:(?:{_FOUR}){{8,20}}(?:{_PADDED}|[A-Za-z0-9+/]{{3}}=)?|(?:{_FOUR}){{21}}(?:{_PADDED})?)$"
+PREFIX_PATTERN = r"^[ .()-]*\+?[ .()-]*(?:[0-9][ .()-]*){1,15}$"
+
+# Beside what the models say: words, and what no type says.
+_WORDS: Mapping[str, tuple[str, Schema]] = {
+    "endpoint": ("Address that the event is posted to.", {"pattern": ENDPOINT_PATTERN, "maxLength": LONGEST}),
+    "filter": ("Which events to post; all of them without one.", {}),
+    "shape": ("The PBX's own form (native), or CloudEvents 1.0.", {}),
+    "secret": ("Signs what is posted; made for you if you bring none.", {"pattern": SECRET_PATTERN}),
+    "direction": ("Only incoming (in) or only outgoing (out) calls.", {}),
+    "contact_id": ("Only what concerns this employee.", {"format": "int64"}),
+    "caller": ("Only calls from this number.", {"pattern": NUMBER_PATTERN}),
+    "destination": ("Only calls to this number.", {"pattern": NUMBER_PATTERN}),
+    "prefix": ("Only calls from or to numbers that begin so, as +371.", {"pattern": PREFIX_PATTERN}),
+}
+_KEPT = ("type", "enum", "minimum", "maximum", "minLength")
+
+
+def subscribe_request() -> Schema:
+    """The body of a subscription."""
+    from shared.api.subscribe import SubscribeRequest
+
+    return _schema("SubscribeRequest", SubscribeRequest)
+
+
+def unsubscribe_request() -> Schema:
+    """The body that ends all that an address is subscribed to."""
+    from shared.api.subscribe import UnsubscribeRequest
+
+    given = UnsubscribeRequest.model_json_schema()["properties"]["endpoint"]
+    endpoint = {name: value for name, value in given.items() if name in _KEPT}
+    endpoint |= {"x-ms-summary": "Endpoint", "description": "Address that events were posted to."}
+    return named(
+        "UnsubscribeRequest", {"type": "object", "properties": {"endpoint": endpoint}, "required": ["endpoint"]}
+    )
+
+
+def _schema(name: str, model: type[BaseModel]) -> Schema:
+    whole = model.model_json_schema()
+    return _object(name, whole, whole.get("$defs", {}))
+
+
+def _object(name: str, facts: Mapping[str, Any], others: Mapping[str, Any]) -> Schema:
+    required = facts.get("required", [])
+    properties = {
+        field: _field(field, kind, others, required=field in required) for field, kind in facts["properties"].items()
+    }
+    schema: Schema = {"type": "object", "properties": properties}
+    schema |= {"required": required} if required else {}
+    schema |= {"additionalProperties": False} if facts.get("additionalProperties") is False else {}
+    return named(name, schema)
+
+
+def _field(name: str, facts: Mapping[str, Any], others: Mapping[str, Any], *, required: bool) -> Schema:
+    kind = next(one for one in facts.get("anyOf", [facts]) if one.get("type") != "null")
+    description, more = _WORDS[name]
+    words: Schema = {"x-ms-summary": title(name), "description": description}
+    if "$ref" in kind:
+        schema = _object(f"Subscription{title(name)}", others[kind["$ref"].rpartition("/")[2]], others)
+        return schema | words | {"x-nullable": True, "x-ms-visibility": "advanced"}
+    schema = {key: kind[key] for key in _KEPT if key in kind} | words | more | choices(name)
+    if name == "endpoint":
+        return schema | {"x-ms-visibility": "internal", "x-ms-notification-url": True}
+    return schema | {"x-ms-visibility": "advanced"} | ({} if required else {"x-nullable": True})

@@ -1,0 +1,22 @@
+"""A definition as one reads it: with every named schema in the place of the references to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def whole(definition: dict[str, Any]) -> dict[str, Any]:
+    """The definition without references."""
+    resolved: dict[str, Any] = _resolved(definition, definition["definitions"])
+    return resolved
+
+
+def _resolved(value: Any, names: dict[str, Any]) -> Any:
+    if isinstance(value, list):
+        return [_resolved(part, names) for part in value]
+    if not isinstance(value, dict):
+        return value
+    if "$ref" in value:
+        assert value.keys() == {"$ref"}, "what stands beside a reference counts for nothing"
+        return _resolved(names[value["$ref"].removeprefix("#/definitions/")], names)
+    return {key: _resolved(part, names) for key, part in value.items()}
