@@ -38,14 +38,13 @@ class Stale(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """An item on its way in: its id, text and content hash, and what is stored of it so far."""
+    """An item on its way in, with what is stored of it so far; a `baseline` was there before, and does not arrive."""
 
     id: int
     text: str
     hash: str
     before: Known | None = None
     removed: bool = False
-    # Was there before anybody looked: it is stored, and arrives for nobody.
     baseline: bool = False
 
     @property

@@ -29,7 +29,8 @@ def _rest(groups: int) -> str:
     return "(?:" + "|".join((f"(?::{_GROUP}){{{8 - groups}}}", *gaps, f"(?::{_GROUP}){{{7 - groups}}}::")) + ")"
 
 
-_HOSTS = (
+# A name, or an address of the internet: IPv4, IPv6.
+HOSTS = (
     r"(?:[0-9A-Za-z](?:[0-9A-Za-z-]{0,61}[0-9A-Za-z])?\.)+(?:[A-Za-z]{2,20}|xn--[0-9a-z]{2,40})\.?",
     rf"(?!{_INSIDE})(?:[1-9][0-9]?|1[0-9]{{2}}|2[01][0-9]|22[0-3])(?:\.{_OCTET}){{3}}",
     rf"\[2[4-9A-Fa-f][0-9A-Fa-f]{{2}}{_rest(1)}\]",
@@ -37,7 +38,7 @@ _HOSTS = (
 )
 _PORT = "(?::(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?"
 # Whatever else the app may take, loopback on a laptop for one, it certainly takes these.
-ENDPOINT_PATTERN = rf"^[Hh][Tt][Tt][Pp][Ss]://(?:{'|'.join(_HOSTS)}){_PORT}(?:[/?][!-\"$-\[\]-~]*)?$"
+ENDPOINT_PATTERN = rf"^[Hh][Tt][Tt][Pp][Ss]://(?:{'|'.join(HOSTS)}){_PORT}(?:[/?][!-\"$-\[\]-~]*)?$"
 _FOUR = "[A-Za-z0-9+/]{4}"
 _PADDED = "[A-Za-z0-9+/]{2}=="
 SECRET_PATTERN = f"^whsec_(?:(?:{_FOUR}){{8,20}}(?:{_PADDED}|[A-Za-z0-9+/]{{3}}=)?|(?:{_FOUR}){{21}}(?:{_PADDED})?)$"

@@ -14,6 +14,7 @@ from shared.api.lists import LISTS
 from shared.api.openapi.definition import definition, served
 from shared.api.openapi.schemas import title
 from shared.api.openapi.triggers import SUBSCRIBABLE
+from shared.pbx.resources import RESOURCES
 from tests.definitions import whole
 
 if TYPE_CHECKING:
@@ -173,3 +174,95 @@ def test_an_event_is_a_webhook_trigger(event: Any) -> None:
 )
 def test_a_field_s_title_is_its_name_in_words(name: str, told: str) -> None:
     assert title(name) == told
+
+
+def inline(value: Any, at: str = "") -> Iterator[str]:
+    """Where an object with properties of its own stands outside `definitions`."""
+    if isinstance(value, dict):
+        if "properties" in value:
+            yield at
+        for name, part in value.items():
+            yield from inline(part, f"{at}/{name}")
+    elif isinstance(value, list):
+        for place, part in enumerate(value):
+            yield from inline(part, f"{at}/{place}")
+
+
+def test_every_object_is_a_named_schema() -> None:
+    assert list(inline(SERVED["paths"])) == []
+    for name, schema in SERVED["definitions"].items():
+        assert re.fullmatch(r"([A-Z][a-z0-9]*)+", name)
+        assert list(inline(schema["properties"])) == []
+    used = set(re.findall(r"#/definitions/(\w+)", json.dumps(SERVED)))
+    assert used == SERVED["definitions"].keys()
+    for _, _, operation in OPERATIONS:
+        path, method = next((path, method) for path, method, one in OPERATIONS if one is operation)
+        for status, answer in SERVED["paths"][path][method]["responses"].items():
+            assert answer.get("schema", {"$ref": ""}).keys() == {"$ref"}, (operation["operationId"], status)
+
+
+def test_what_is_always_there_is_required_and_never_null() -> None:
+    for name, schema in SERVED["definitions"].items():
+        required = schema.get("required", [])
+        assert set(required) <= schema["properties"].keys()
+        if name.endswith("Answer") or name == "Refusal":
+            assert {"version", "status", "statusCode", "message", "data"} <= set(required)
+        for field in required:
+            assert not schema["properties"][field].get("x-nullable") or field == "data"
+    for row in RESOURCES:
+        assert SERVED["definitions"][row.noun]["required"] == [row.id_field]
+
+
+def test_it_says_what_it_produces_and_tags_every_operation() -> None:
+    assert SERVED["produces"] == ["application/json"]
+    tags = [tag["name"] for tag in SERVED["tags"]]
+    assert sorted(set(tags)) == tags
+    assert {tag for _, _, operation in OPERATIONS for tag in operation["tags"]} == set(tags)
+
+
+def choices(value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every parameter and property that is picked from a list, by its name."""
+    if isinstance(value, dict):
+        if "x-ms-dynamic-values" in value and "name" in value:
+            yield value["name"], value["x-ms-dynamic-values"]
+        for name, part in value.get("properties", {}).items():
+            if "x-ms-dynamic-values" in part:
+                yield name, part["x-ms-dynamic-values"]
+        for part in value.values():
+            yield from choices(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from choices(part)
+
+
+def test_makers_pick_employees_groups_boxes_prompts_and_endpoints() -> None:
+    found = dict(choices(DEFINITION["paths"]))
+    assert found.keys() == {"contact_id", "contactID", "group_id", "box_id", "prompt_id", "endpoint_id"}
+    for chosen in found.values():
+        action = OPERATIONS[IDS.index(chosen["operationId"])][2]
+        assert not any(parameter["required"] for parameter in action["parameters"])
+        assert chosen["parameters"].keys() <= {parameter["name"] for parameter in action["parameters"]}
+        data = action["responses"]["200"]["schema"]["properties"][chosen["value-collection"]]
+        assert {chosen["value-path"], chosen["value-title"]} <= set(data["items"]["required"])
+
+
+def test_direction_and_shape_are_chosen() -> None:
+    for _, _, operation in OPERATIONS:
+        for given in operation["parameters"]:
+            if given["name"] == "direction":
+                assert given["enum"] == ["in", "out"]
+    body = next(given for given in DEFINITION["paths"]["/webhooks/CallStarted"]["post"]["parameters"])["schema"]
+    assert body["properties"]["shape"]["enum"] == ["native", "cloudevents"]
+    assert body["properties"]["filter"]["properties"]["direction"]["enum"] == ["in", "out"]
+
+
+@pytest.mark.parametrize("row", LISTS, ids=lambda row: row.id)
+def test_an_empty_cursor_and_states_are_taken_and_states_are_internal(row: Any) -> None:
+    given = {one["name"]: one for one in DEFINITION["paths"][f"/{row.path}"]["get"]["parameters"]}
+    cursor = next(name for name in given if name.startswith("initial_"))
+    for name in (cursor, "state", "triggerState"):
+        assert (given[name]["allowEmptyValue"], given[name]["x-ms-visibility"]) == (True, "internal")
+        assert not given[name]["required"]
+    for status in ("200", "202"):
+        operation = DEFINITION["paths"][f"/{row.path}"]["get"]
+        assert operation["responses"][status]["schema"]["properties"]["state"]["type"] == "string"

@@ -1,0 +1,28 @@
+"""Named schemas end up in one place, each name for one shape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shared.api.openapi.names import hoisted, is_named, named
+
+
+def test_a_named_schema_is_put_aside_wherever_it_stands_and_what_is_in_it_too() -> None:
+    inner = named("Member", {"type": "object"})
+    outer = named("Group", {"type": "object", "properties": {"members": {"type": "array", "items": inner}}})
+    definitions: dict[str, Any] = {}
+    there = hoisted({"a": outer, "b": [inner, 1, None]}, definitions)
+    assert there == {"a": {"$ref": "#/definitions/Group"}, "b": [{"$ref": "#/definitions/Member"}, 1, None]}
+    items = {"$ref": "#/definitions/Member"}
+    assert definitions == {
+        "Member": {"type": "object"},
+        "Group": {"type": "object", "properties": {"members": {"type": "array", "items": items}}},
+    }
+    assert is_named(inner) and not is_named(definitions["Group"])
+
+
+def test_a_name_is_for_one_shape() -> None:
+    with pytest.raises(ValueError, match="Member"):
+        hoisted([named("Member", {"type": "object"}), named("Member", {"type": "string"})], {})
