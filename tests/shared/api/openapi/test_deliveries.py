@@ -59,7 +59,7 @@ def polled() -> Iterator[tuple[Event, str]]:
                 yield event_named(f"{row.noun}{happening}"), row.name
 
 
-@pytest.mark.parametrize(("event", "name"), polled(), ids=lambda value: getattr(value, "name", None))
+@pytest.mark.parametrize(("event", "name"), list(polled()), ids=lambda value: getattr(value, "name", None))
 def test_a_noticed_item_s_fields_are_there(event: Event, name: str) -> None:
     for item in listed(name):
         assert item.keys() <= names(event)
