@@ -53,12 +53,19 @@ def _replay_events(req: func.HttpRequest) -> func.HttpResponse:
     return as_json(replayed, status=HTTPStatus.ACCEPTED)
 
 
+def _rotate(req: func.HttpRequest) -> func.HttpResponse:
+    from shared.api.subscribe import rotate_by_id
+
+    return as_json(rotate_by_id(bridge(), req.route_params["subscription"]))
+
+
 ROUTES: tuple[tuple[str, str, str, Callable[[func.HttpRequest], func.HttpResponse]], ...] = (
     ("SyncWebhooksNow", "POST", "ops/webhooks/sync", _sync),
     ("DeleteWebhooks", "DELETE", "ops/webhooks", _delete_all),
     ("GetStatus", "GET", "ops/status", lambda _: as_json(status(bridge()))),
     ("ReplayDeadLetters", "POST", "ops/deadletters/replay", _replay_letters),
     ("ReplayEvents", "POST", "ops/subscriptions/{subscription}/replay", _replay_events),
+    ("RotateSecretByID", "POST", "ops/subscriptions/{subscription}/rotate", _rotate),
 )
 
 

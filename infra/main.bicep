@@ -232,7 +232,7 @@ var payloadContainerName = 'payloads'
 var packageContainerName = 'packages'
 
 // The secrets that the app itself reads; logicapps-key and crm-authorization are none of them.
-var appSecretNames = ['pbx-api-key', 'pbx-webhook-key', 'pbx-webhook-key-previous']
+var appSecretNames = ['pbx-api-key', 'pbx-webhook-key', 'pbx-webhook-key-previous', 'subscription-keys']
 
 // Half a gigabyte has room for the host, the worker and this many copies of audio at once.
 var concurrencyOfMemory = {

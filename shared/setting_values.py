@@ -68,6 +68,19 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def fernet_keys(text: str) -> tuple[str, ...]:
+    """Fernet keys separated by commas: URL-safe base64 of 32 bytes each."""
+    keys = names(text)
+    for key in keys:
+        try:
+            known = len(base64.b64decode(key.encode(), altchars=b"-_", validate=True)) == 32
+        except ValueError:
+            known = False
+        if not known:
+            raise ValueError("write keys of 44 characters, URL-safe base64 of 32 random bytes, with commas between")
+    return keys
+
+
 def hosts(text: str) -> tuple[str, ...]:
     """Host names separated by commas, in lower case; neither URLs nor ports."""
     found = tuple(host.lower() for host in names(text))

@@ -95,6 +95,16 @@ SETTINGS: tuple[Setting, ...] = (
         description="The key before it, which webhooks may bring too while it is being rotated.",
     ),
     Setting(
+        name="SUBSCRIPTION_KEYS",
+        parse=setting_values.fernet_keys,
+        default="",
+        secret=True,
+        description=(
+            "Fernet keys that seal subscribers' addresses and secrets, comma separated, the newest first. "
+            "Empty, outside Azure: one is made."
+        ),
+    ),
+    Setting(
         name="PBX_EVENTS",
         parse=setting_values.names,
         default="",
@@ -167,6 +177,7 @@ class Settings:
     public_base_url: str
     pbx_webhook_key: str = field(repr=False)
     pbx_webhook_key_previous: str = field(repr=False)
+    subscription_keys: tuple[str, ...] = field(repr=False)
     pbx_events: tuple[str, ...]
     poll_start: str
     sweep_lookback_hours: int
@@ -203,6 +214,8 @@ class Settings:
             problems.append("ALLOW_LOOPBACK_CALLBACKS: only for a laptop, remove it in Azure")
         if in_azure and values["pbx_webhook_key"] == "":
             problems.append("PBX_WEBHOOK_KEY: missing. In Azure webhooks are taken with this key only")
+        if in_azure and values["subscription_keys"] == ():
+            problems.append("SUBSCRIPTION_KEYS: missing. Write a Fernet key into Key Vault; deploy.sh does")
         if in_azure and str(values["pbx_base_url"]).startswith("http://"):
             problems.append("PBX_BASE_URL: write an https URL")
         if problems:

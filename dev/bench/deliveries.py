@@ -26,10 +26,8 @@ from shared.events.receive import submit
 from shared.pipeline.process import process
 from shared.settings import Settings
 from shared.storage.messages import read
-from shared.subscriptions.signatures import new_secret
 from shared.subscriptions.store import subscriptions
-from shared.subscriptions.subscription import Subscription, new_id
-from shared.times import now
+from shared.subscriptions.subscription import Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,16 +60,7 @@ def _bridge(connection_string: str) -> Bridge:
 
 def _subscribe(bridge: Bridge, urls: list[str]) -> None:
     for url in urls:
-        wish = Subscription(
-            id=new_id(),
-            event="CallCompleted",
-            endpoint=url,
-            wanted={},
-            shape="native",
-            created=now(),
-            secrets=((new_secret(), None),),
-        )
-        subscriptions(bridge.storage).make(wish)
+        subscriptions(bridge).make(Subscription.new(event="CallCompleted", endpoint=url))
 
 
 def _happen(bridge: Bridge, count: int) -> None:
@@ -84,7 +73,7 @@ def _happen(bridge: Bridge, count: int) -> None:
 
     with ThreadPoolExecutor(_WORKERS) as pool:
         list(pool.map(one, itertools.islice(_ids, count)))
-    _work(bridge, "events", lambda body, _: process(bridge, read(bridge.storage, body)))
+    _work(bridge, "events", lambda message: process(bridge, message))
 
 
 def _work(bridge: Bridge, name: str, handle: Any, finished: Event | None = None) -> None:
@@ -93,7 +82,7 @@ def _work(bridge: Bridge, name: str, handle: Any, finished: Event | None = None)
     under_way: set[Future[None]] = set()
 
     def work(message: Any) -> None:
-        handle(message.content.encode(), message.dequeue_count)
+        handle(read(bridge.storage, message.content.encode()))
         queue.delete_message(message)
 
     with ThreadPoolExecutor(_WORKERS) as pool:
@@ -113,7 +102,7 @@ def _work(bridge: Bridge, name: str, handle: Any, finished: Event | None = None)
 
 
 def _deliver(bridge: Bridge, finished: Event | None = None) -> None:
-    _work(bridge, "deliveries", lambda body, seen: run(bridge, body, seen), finished)
+    _work(bridge, "deliveries", lambda message: run(bridge, message), finished)
 
 
 def _bare(urls: list[str], count: int) -> None:

@@ -181,6 +181,7 @@ resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
     PUBLIC_BASE_URL: 'https://${app.properties.defaultHostName}'
     PYTHON_THREADPOOL_THREAD_COUNT: string(concurrency)
     RUNS_IN_AZURE: 'true'
+    SUBSCRIPTION_KEYS: '@Microsoft.KeyVault(SecretUri=${keyVaultUri}secrets/subscription-keys)'
   })
 }
 

@@ -16,6 +16,8 @@ from shared.polling import checkpoints
 from shared.polling.outcomes import STALE
 from shared.storage import dead_letters
 from shared.storage.account import reaching_storage
+from shared.subscriptions.resealing import described
+from shared.subscriptions.store import subscriptions
 from shared.times import now, parse_time
 from shared.webhooks.table import ended_since, read_webhooks
 
@@ -89,6 +91,7 @@ PARTS: Mapping[str, Callable[[Bridge, datetime], Any]] = {
     "webhooksEndedSince": lambda bridge, moment: ended_since(bridge.storage),
     "deadLetters": _dead_letters,
     "budget": _budget,
+    "subscriptionKeys": lambda bridge, moment: described(subscriptions(bridge), bridge.storage),
 }
 
 
@@ -136,10 +139,19 @@ def _spent(budget: Mapping[str, int], moment: datetime) -> Iterator[str]:
         yield f"All {budget['limit']} PBX calls of this minute are used: polls and actions wait."
 
 
+def _unreadable(keys: Mapping[str, Any], moment: datetime) -> Iterator[str]:
+    if keys["unreadable"]:
+        yield (
+            f"{len(keys['unreadable'])} rows of subscriptions cannot be read with SUBSCRIPTION_KEYS: put the key back that "
+            "was there before. What is due to them waits."
+        )
+
+
 # The worst first.
 PROBLEMS: tuple[tuple[str, Callable[[Any, datetime], Iterator[str]]], ...] = (
     ("pbx", _refused),
     ("webhooksEndedSince", _ended),
+    ("subscriptionKeys", _unreadable),
     ("webhooks", _lost),
     ("checkpoints", _stale),
     ("deadLetters", _letters),

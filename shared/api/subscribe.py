@@ -18,26 +18,27 @@ from shared.pbx.fields import Field, Shape
 from shared.storage.account import reaching_storage
 from shared.subscriptions.endpoints import check_endpoint, host_of
 from shared.subscriptions.filter import NAMES, Criteria
-from shared.subscriptions.signatures import key_of, new_secret
+from shared.subscriptions.signatures import key_of
 from shared.subscriptions.store import subscriptions
-from shared.subscriptions.subscription import Subscription, new_id
-from shared.times import iso, now
+from shared.subscriptions.subscription import Subscription, public_id
+from shared.times import iso
 
 if TYPE_CHECKING:
     from shared.bridge import Bridge
     from shared.deliveries.state import State
 
 LOOPBACK = "allow_loopback"
+ID_HEADER = "Subscription-Id"
 ID_PATTERN = r"[0-9A-Fa-f]{32}|[0-9]{1,20}"
 
 # What GetSubscriptions lists.
 LISTED: Shape = (
-    Field("id", "string", "ID of the subscription."),
+    Field("id", "string", "ID of the subscription; the one that its subscriber has is a secret."),
     Field("event", "string", "Name of the event."),
     Field("host", "string", "Host that the event is posted to; the rest of the address is a secret."),
     Field("filter", "object", "Which events are posted."),
     Field("shape", "string", "native or cloudevents."),
-    Field("state", "string", "new, active, failing or disabled."),
+    Field("state", "string", "new, active, failing, disabled or unreadable."),
     Field("created", "date-time", "When it was made."),
     Field("disabled", "date-time", "When it was disabled, after five days of failures alone."),
     Field("lastResult", "string", "Status or word that came of the last attempt."),
@@ -101,37 +102,43 @@ def event_of(name: str) -> Event:
     return found
 
 
-def subscribe(bridge: Bridge, event: Event, body: bytes, base: str) -> tuple[dict[str, Any], str]:
+def subscribe(bridge: Bridge, event: Event, body: bytes, base: str) -> tuple[dict[str, Any], dict[str, str]]:
     """
-    Subscribe to an event: the envelope to answer with, and the address that ends the subscription.
+    Subscribe to an event: the envelope and the headers to answer with.
 
-    `data` is the id. A new subscription's envelope has its `secret` beside it, and no other ever has. The same wish
-    again answers the same id. Raises TooLarge, NotJson, Invalid, TooManySubscriptions, or StorageUnavailable.
+    `Location` is the address that ends the subscription, `Subscription-Id` how it is called in lists and logs.
+
+    `data` is the right to end it. A new subscription's envelope has its `secret` beside it, and no other has, unless
+    none could be given yet: a request that ended in 503 may have been done. The same request again answers the same.
+    Raises TooLarge, NotJson, Invalid, TooManySubscriptions, or StorageUnavailable.
     """
     wish = read_body(SubscribeRequest, body, {LOOPBACK: bridge.settings.allow_loopback_callbacks})
-    secret = wish.secret or new_secret()
-    asked = Subscription(
-        id=new_id(),
+    asked = Subscription.new(
         event=event.name,
         endpoint=wish.endpoint,
         wanted=wish.filter.told(),
         shape=wish.shape,
-        created=now(),
-        secrets=((secret, None),),
+        secret=wish.secret,
     )
+    known = subscriptions(bridge)
     with reaching_storage():
         # Asked for first: who dies in between leaves a look that finds nobody, never a subscriber who missed something.
         catch_up(bridge, asked)
-        made, new = subscriptions(bridge.storage).make(asked, wish.secret)
+        made, _ = known.make(asked, wish.secret)
         if made.disabled:
             restore(bridge, made)
-    told = succeeded(made.id, 201) | ({"secret": secret} if new else {})
-    return told, f"{bridge.settings.public_base_url.rstrip('/') or base}/api/v2/webhooks/{made.id}"
+    secret = {}
+    if not made.shown:
+        secret = {"secret": made.secrets[0][0]}
+        known.note_shown(made.id)
+    base = bridge.settings.public_base_url.rstrip("/") or base
+    headers = {"Location": f"{base}/api/v2/webhooks/{made.capability}", ID_HEADER: made.id}
+    return succeeded(made.capability, 201) | secret, headers
 
 
 def unsubscribe(bridge: Bridge, id: str) -> dict[str, Any]:
     """
-    End the subscription with this id; the answer is the same whether there was one or not.
+    End the subscription that this is the right to; the answer is the same whether there was one or not.
 
     Ours have 32 hexadecimal digits. The PBX's own are numbers: a flow that comes from there may still send one, and
     must be able to end. Raises NotFound for what is neither.
@@ -139,7 +146,7 @@ def unsubscribe(bridge: Bridge, id: str) -> dict[str, Any]:
     if not re.fullmatch(ID_PATTERN, id):
         raise NotFound("no id of a subscription")
     with reaching_storage():
-        end(bridge, id.lower())
+        end(bridge, public_id(id.lower()))
     return succeeded(None)
 
 
@@ -147,26 +154,35 @@ def unsubscribe_address(bridge: Bridge, body: bytes) -> dict[str, Any]:
     """End all that a callback address is subscribed to; the same answer if that is nothing."""
     leaving = read_body(UnsubscribeRequest, body, {})
     with reaching_storage():
-        for one in subscriptions(bridge.storage).of_address(leaving.endpoint):
+        for one in subscriptions(bridge).of_address(leaving.endpoint):
             end(bridge, one.id)
     return succeeded(None)
 
 
-def rotate(bridge: Bridge, id: str) -> dict[str, Any]:
+def rotate(bridge: Bridge, capability: str) -> dict[str, Any]:
     """Give a subscription a new secret, which is in the answer; the old one signs too for a day. Raises NotFound."""
+    return succeeded(capability) | {"secret": _rotated(bridge, public_id(capability.lower()))}
+
+
+def rotate_by_id(bridge: Bridge, id: str) -> dict[str, Any]:
+    """The same by the subscription's public id, for whoever runs the bridge."""
+    return {"subscription": id, "secret": _rotated(bridge, id)}
+
+
+def _rotated(bridge: Bridge, id: str) -> str:
     with reaching_storage():
-        return succeeded(id) | {"secret": subscriptions(bridge.storage).rotate(id)}
+        return subscriptions(bridge).rotate(id)
 
 
 def listed(bridge: Bridge) -> dict[str, Any]:
     """Every subscription with what became of its deliveries; of its callback address the host alone."""
     with reaching_storage():
-        everybody = sorted(subscriptions(bridge.storage).all(), key=lambda one: (one.created, one.id))
+        everybody = sorted(subscriptions(bridge).all(), key=lambda one: (one.created, one.id))
         return succeeded([_listed(one, Outbox(bridge.storage, one.id).state()) for one in everybody])
 
 
 def _listed(one: Subscription, state: State) -> dict[str, Any]:
-    word = "failing" if state.failing else "active" if state.at else "new"
+    word = "unreadable" if not one.readable else "failing" if state.failing else "active" if state.at else "new"
     return {
         "id": one.id,
         "event": one.event,

@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from datetime import timedelta
 from threading import BoundedSemaphore
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shared.deliveries import standing
 from shared.deliveries.fanout import RANGE, run_range
@@ -19,11 +19,12 @@ from shared.deliveries.sending import send_event
 from shared.deliveries.verdicts import Verdicts
 from shared.deliveries.wakes import KIND, wakes
 from shared.errors import BridgeError, StorageUnavailable, Unprocessable
-from shared.storage.messages import read
 from shared.subscriptions.store import subscriptions
 from shared.times import now
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from shared.bridge import Bridge
     from shared.deliveries.outbox import Head
     from shared.deliveries.places import Change, Place
@@ -46,9 +47,8 @@ _RACES = 16
 _slow_runs = BoundedSemaphore(SLOW_RUNS)
 
 
-def run(bridge: Bridge, body: bytes, attempt: int = 1) -> None:
+def run(bridge: Bridge, message: Mapping[str, Any]) -> None:
     """Do what a message of queue `deliveries` asks; raises Unprocessable for one that is none."""
-    message = read(bridge.storage, body)
     kind, id = message.get("kind"), message.get("subscription")
     if not isinstance(id, str) or kind not in (KIND, RANGE):
         raise Unprocessable("the message asks for no delivery")
@@ -60,7 +60,7 @@ def run(bridge: Bridge, body: bytes, attempt: int = 1) -> None:
 
 def drain(bridge: Bridge, id: str) -> None:
     """Post what is due in a subscriber's outbox, unless somebody does or its time has not come."""
-    outbox, one = Outbox(bridge.storage, id), subscriptions(bridge.storage).get(id)
+    outbox, one = Outbox(bridge.storage, id), subscriptions(bridge).get(id)
     if one is None:
         if not outbox.drop(RUN_SECONDS):
             wakes(bridge.storage).wake_at(id, now())

@@ -37,7 +37,7 @@ _CHUNK = 500
 
 def fan_out(bridge: Bridge, event: ReceivedEvent) -> bool:
     """Put the event into the outbox of everybody who wants it; whether there was anybody."""
-    found = [one for one in subscriptions(bridge.storage).all() if _wants(bridge, one, event)]
+    found = [one for one in subscriptions(bridge).all() if _wants(bridge, one, event)]
     for one in found:
         # Woken also where the event has its place already: who put it there may have died before.
         _put(bridge, one.id, [(event.received, event.id)])
@@ -52,7 +52,7 @@ def _put(bridge: Bridge, subscription: str, events: list[tuple[datetime, str]], 
 def send_delivery(bridge: Bridge, subscription: str, event: str) -> None:
     """Put one event into an outbox again; raises Unprocessable where the event, or who wants it, is gone."""
     row = rows.get(bridge.storage.table(TABLE), PARTITION, event, select=["received"])
-    if row is None or subscriptions(bridge.storage).get(subscription) is None:
+    if row is None or subscriptions(bridge).get(subscription) is None:
         raise Unprocessable("the event, or the subscription, is gone")
     _put(bridge, subscription, [(row["received"], event)], _token())
 
@@ -88,7 +88,7 @@ def run_range(bridge: Bridge, message: Mapping[str, Any]) -> None:
         until = parse_time(message["until"]) if "until" in message else None
     except (KeyError, ValueError, AttributeError) as error:
         raise Unprocessable("the message names no range of time") from error
-    subscription = subscriptions(bridge.storage).get(id)
+    subscription = subscriptions(bridge).get(id)
     if until is None:
         _look(bridge, message, subscription)
         return

@@ -26,6 +26,8 @@ _BODIES = 128
 
 def send_event(bridge: Bridge, one: Subscription, event: str) -> Outcome:
     """What came of posting an event; `lost` where it is not there any more. Raises StorageUnavailable."""
+    if not one.readable:
+        return Outcome("failed", "unreadable", 0.0)
     try:
         content_type, body = shaped(bridge.settings, one.shape, *_event(bridge.storage, event))
     except Unprocessable as error:

@@ -10,6 +10,7 @@ from shared.deliveries.outbox import Outbox
 from shared.deliveries.wakes import wakes
 from shared.events.receive import submit
 from shared.subscriptions.endpoints import host_of
+from shared.subscriptions.resealing import reseal
 from shared.subscriptions.store import subscriptions
 from shared.times import iso, now
 
@@ -26,7 +27,7 @@ DISABLED, RECOVERED = "SubscriptionDisabled", "SubscriptionRecovered"
 
 def end(bridge: Bridge, id: str) -> bool:
     """End a subscription; False when there was none. What is in its outbox is dropped."""
-    ended = subscriptions(bridge.storage).end(id)
+    ended = subscriptions(bridge).end(id)
     if ended:
         wakes(bridge.storage).wake(id)
     return ended
@@ -44,7 +45,7 @@ def disable(bridge: Bridge, one: Subscription, moment: datetime) -> None:
     def disabled(known: Subscription) -> Subscription | None:
         return replace(known, disabled=moment, trying=False) if known.active else None
 
-    if subscriptions(bridge.storage).change(one.id, disabled):
+    if subscriptions(bridge).change(one.id, disabled):
         logger.warning("signal subscription_disabled subscription=%s event=%s", one.id, one.event)
         _submit(bridge, DISABLED, one, moment)
 
@@ -55,14 +56,22 @@ def recover(bridge: Bridge, one: Subscription) -> None:
     def enabled(known: Subscription) -> Subscription | None:
         return replace(known, disabled=None, trying=False) if known.disabled else None
 
-    if subscriptions(bridge.storage).change(one.id, enabled):
+    if subscriptions(bridge).change(one.id, enabled):
         logger.info("subscription %s works again", one.id)
         _submit(bridge, RECOVERED, one, now())
 
 
 def wake_waiting(bridge: Bridge) -> None:
-    """Wake the drainers of outboxes whose time has come, for those whose message got lost."""
-    for one in subscriptions(bridge.storage).all():
+    """
+    Wake the drainers of outboxes whose time has come, for those whose message got lost.
+
+    What is sealed by an older key is brought under the newest one on the way.
+    """
+    known = subscriptions(bridge)
+    everybody = known.all()
+    if known.stale:
+        reseal(known, bridge.storage)
+    for one in everybody:
         moment = now()
         # The state itself is one of the two.
         head = Outbox(bridge.storage, one.id).read(moment, most=2)

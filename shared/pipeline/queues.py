@@ -60,7 +60,7 @@ def _copy_media(bridge: Bridge, message: Message) -> None:
 def _deliver(bridge: Bridge, message: Message) -> None:
     from shared.deliveries.drain import run
 
-    run(bridge, encode(message))
+    run(bridge, message)
 
 
 CONSUMERS: tuple[Consumer, ...] = (

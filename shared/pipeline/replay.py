@@ -19,6 +19,7 @@ from shared.storage.account import reaching_storage
 from shared.storage.dead_letters import TABLE
 from shared.storage.messages import get_payload, read, send
 from shared.subscriptions.store import subscriptions
+from shared.subscriptions.subscription import public_id
 from shared.times import iso, now
 
 if TYPE_CHECKING:
@@ -132,11 +133,17 @@ def _returned(bridge: Bridge, row: Return, letter: Mapping[str, Any]) -> bool:
 
 
 def replay_events(bridge: Bridge, id: str, body: bytes) -> dict[str, Any]:
-    """Tell a subscriber again what came in during a range of time, a TimeRange; raises NotFound, or Invalid."""
+    """
+    Tell a subscriber again what came in during a range of time, a TimeRange; raises NotFound, or Invalid.
+
+    `id` is the public one; the one that only the subscriber has is understood, and not repeated.
+    """
     span = read_body(TimeRange, body or b"{}")
     until = span.date_to or now()
     with reaching_storage():
-        if subscriptions(bridge.storage).get(id) is None:
+        known = subscriptions(bridge)
+        one = known.get(id) or known.get(public_id(id.lower()))
+        if one is None:
             raise NotFound("no such subscription")
-        send_range(bridge, id, span.date_from, until, again=True)
-    return {"subscription": id, "date_from": iso(span.date_from), "date_to": iso(until)}
+        send_range(bridge, one.id, span.date_from, until, again=True)
+    return {"subscription": one.id, "date_from": iso(span.date_from), "date_to": iso(until)}

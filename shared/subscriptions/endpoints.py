@@ -5,11 +5,12 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from contextlib import suppress
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from shared.addresses import is_public
+from shared.addresses import is_public, request_target
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 LONGEST = 4096
 # A name server may say nothing for longer than anybody waits for an answer.
 LOOKUP_SECONDS = 3.0
+_PORTS = {"https": 443, "http": 80}
 _LOCAL_NAME = "localhost"
 _LOOPBACK = ipaddress.ip_network("127.0.0.0/8")
 _PRINTABLE = re.compile(r"[!-~]+")
@@ -46,6 +48,26 @@ def is_workflow_host(url: str) -> bool:
 def host_of(url: str) -> str:
     """The host, with its port where one is named: all of a callback address that may be shown."""
     return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def normalised(url: str) -> str:
+    """
+    The address as it is compared: scheme and host in small letters, no port where it says nothing, no dot at the end.
+
+    The rest is left as it is, byte by byte. What is no address is compared as it is.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").rstrip("."), parts.port
+    except ValueError:
+        return url
+    scheme, rest = parts.scheme.lower(), request_target(url)
+    if not host or not scheme:
+        return url
+    if ":" in host:
+        with suppress(ValueError):
+            host = f"[{ipaddress.ip_address(host).compressed}]"
+    return f"{scheme}://{host}{'' if port in (None, _PORTS.get(scheme)) else f':{port}'}{rest}"
 
 
 def check_endpoint(url: str, *, allow_loopback: bool) -> None:

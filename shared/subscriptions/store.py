@@ -1,24 +1,33 @@
-"""Table `subscriptions`: who is told of events, changed in step by all instances and remembered for seconds."""
+"""Table `subscriptions`: who gets events, changed in step by all instances and remembered for seconds."""
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import Conflict, NotFound, TooManySubscriptions
+from shared.errors import ConfigError, Conflict, NotFound, StorageUnavailable, TooManySubscriptions
 from shared.once import once
+from shared.storage import rows as single_rows
+from shared.subscriptions.endpoints import normalised
+from shared.subscriptions.former import is_former, upgraded
+from shared.subscriptions.keys import NO_KEY, Keys
 from shared.subscriptions.signatures import new_secret
-from shared.subscriptions.subscription import KEY, PARTITION, Subscription, subscription_of
+from shared.subscriptions.subscription import FINGERPRINT, KEY, PARTITION, Subscription, subscription_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from azure.data.tables import TableClient
 
+    from shared.bridge import Bridge
     from shared.storage.account import Storage
+
+logger = logging.getLogger(__name__)
 
 TABLE = "subscriptions"
 MOST = 200
@@ -27,17 +36,20 @@ STALE_SECONDS = 2.0
 # Both secrets sign for so long after a new one was made.
 OVERLAP_SECONDS = 24 * 3600
 _VERSION = "version"
-_FINGERPRINT = "of-"
 _TRIES = 16
 
 
 class Subscriptions:
     """All subscriptions; a process reads them again every two seconds while it asks, and at once when it made one."""
 
-    def __init__(self, storage: Storage, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, storage: Storage, keys: Sequence[str] = (), clock: Callable[[], float] = time.monotonic) -> None:
         self._storage = storage
+        self.keys = Keys(storage.table(TABLE), keys)
         self._clock = clock
         self._known: dict[str, Subscription] = {}
+        self._reported: set[str] = set()
+        # Whether a row was under an older key when they were read last.
+        self.stale = False
         self._fresh_until = -1.0
         self._changes = 0
         self._lock = Lock()
@@ -52,14 +64,18 @@ class Subscriptions:
 
     def make(self, wish: Subscription, secret: str | None = None) -> tuple[Subscription, bool]:
         """
-        The subscription that is wished for, and whether it is new: a wish like an earlier one finds that again.
+        The subscription that is asked for, and whether it is new: a request like an earlier one finds that again.
 
         An earlier one that was disabled works again, and one that comes with another `secret` takes that beside its
         own for a day. Raises TooManySubscriptions, and Conflict when others kept changing them.
         """
         for _ in range(_TRIES):
             version, rows = self._rows()
-            fingerprint = rows.get(_FINGERPRINT + wish.fingerprint)
+            if any(map(is_former, rows.values())):
+                self._upgrade()
+                continue
+            name = FINGERPRINT + wish.fingerprint(self.keys)
+            fingerprint = rows.get(name)
             if fingerprint is not None:
                 found = self._again(fingerprint["id"], secret)
                 if found is None:
@@ -67,28 +83,34 @@ class Subscriptions:
                 return found, False
             if sum(key.startswith(KEY) for key in rows) >= MOST:
                 raise TooManySubscriptions(f"there are {MOST} subscriptions")
-            marker = {"PartitionKey": PARTITION, "RowKey": _FINGERPRINT + wish.fingerprint, "id": wish.id}
-            if self._commit(version, [("create", wish.row()), ("create", marker)]):
+            marker = {"PartitionKey": PARTITION, "RowKey": name, "id": wish.id}
+            if self._commit(version, [("create", wish.row(self.keys)), ("create", marker)]):
                 return wish, True
         raise Conflict("subscriptions kept changing")
 
     def end(self, id: str) -> bool:
         """End a subscription; False when there was none."""
         for _ in range(_TRIES):
-            found = self._look(id)
-            if found is None:
-                return False
             version, rows = self._rows()
-            keys = [key for key in (KEY + id, _FINGERPRINT + found.fingerprint) if key in rows]
-            gone: list[Any] = [("delete", {"PartitionKey": PARTITION, "RowKey": key}) for key in keys]
-            if gone and self._commit(version, gone):
+            if KEY + id not in rows:
+                return False
+            # Also where its row cannot be read.
+            keys = [key for key, row in rows.items() if key == KEY + id or row.get("id") == id]
+            if self._commit(version, [("delete", {"PartitionKey": PARTITION, "RowKey": key}) for key in keys]):
                 return True
         raise Conflict("subscriptions kept changing")
 
     def of_address(self, endpoint: str) -> Iterable[Subscription]:
-        """Those of a callback address, as of now."""
+        """Those of a callback address in any spelling, as of now."""
         self.forget()
-        return [one for one in self.all() if one.endpoint == endpoint]
+        wanted = normalised(endpoint)
+        return [one for one in self.all() if one.readable and normalised(one.endpoint) == wanted]
+
+    def note_shown(self, id: str) -> None:
+        """An answer holds its secret now: no other will. Where that cannot be written, the next answer shows it too."""
+        with suppress(StorageUnavailable):
+            single_rows.update(self._table, {"PartitionKey": PARTITION, "RowKey": KEY + id, "shown": True})
+        self.forget()
 
     def rotate(self, id: str, secret: str | None = None) -> str:
         """Give a subscription a new secret; the old one signs beside it for a day. Raises NotFound."""
@@ -115,12 +137,13 @@ class Subscriptions:
 
         for _ in range(_TRIES):
             row = self._row(id)
-            new = changed(subscription_of(row)) if row is not None else None
+            new = changed(subscription_of(row, self.keys)) if row is not None else None
             if row is None or new is None:
                 return None
+            sealed = {} if new.readable else {name: row[name] for name in ("sealed", "key")}
             try:
                 self._table.update_entity(
-                    new.row(),
+                    new.row(self.keys) | sealed,
                     mode=UpdateMode.REPLACE,
                     etag=row.metadata["etag"],
                     match_condition=MatchConditions.IfNotModified,
@@ -140,6 +163,8 @@ class Subscriptions:
 
     def _again(self, id: str, secret: str | None) -> Subscription | None:
         found = self._look(id)
+        if found is not None and not found.readable:
+            raise ConfigError(NO_KEY)
         if found is not None and secret and secret != found.secrets[0][0]:
             self.rotate(id, secret)
         if found is not None and found.disabled:
@@ -156,8 +181,12 @@ class Subscriptions:
                 # What is read now is as old as the beginning of the reading.
                 began, changes = self._clock(), self._changes
                 condition = f"PartitionKey eq '{PARTITION}' and RowKey ge '{KEY}' and RowKey lt '{KEY}~'"
-                rows = self._table.query_entities(condition)
-                self._known = {(one := subscription_of(row)).id: one for row in rows}
+                rows = list(self._table.query_entities(condition))
+                if any(map(is_former, rows)):
+                    self._upgrade()
+                    changes, rows = self._changes, list(self._table.query_entities(condition))
+                self.stale = any(row["key"] != self.keys.newest for row in rows)
+                self._known = {(one := self._read(row)).id: one for row in rows}
                 self._fresh_until = began + STALE_SECONDS if changes == self._changes else -1.0
             return self._known
 
@@ -171,7 +200,20 @@ class Subscriptions:
 
     def _look(self, id: str) -> Subscription | None:
         row = self._row(id)
-        return subscription_of(row) if row is not None else None
+        return self._read(row) if row is not None else None
+
+    def _read(self, row: Any) -> Subscription:
+        one = subscription_of(row, self.keys)
+        if not one.readable and one.id not in self._reported:
+            self._reported.add(one.id)
+            logger.error("signal subscription_unreadable subscription=%s key=%s", one.id, row["key"])
+        return one
+
+    def _upgrade(self) -> None:
+        for key in [key for key, row in self._rows()[1].items() if is_former(row)]:
+            version, rows = self._rows()
+            if key in rows:
+                self._commit(version, upgraded(rows[key], rows, self.keys))
 
     def _rows(self) -> tuple[Any, dict[str, Any]]:
         """The row that every change of their number passes, and all others."""
@@ -198,7 +240,11 @@ class Subscriptions:
         return True
 
 
+def subscriptions(bridge: Bridge) -> Subscriptions:
+    """This process's view of the subscriptions in a bridge's storage account."""
+    return _kept(bridge.storage, bridge.settings.subscription_keys)
+
+
 @once
-def subscriptions(storage: Storage) -> Subscriptions:
-    """This process's view of the subscriptions in a storage account."""
-    return Subscriptions(storage)
+def _kept(storage: Storage, keys: tuple[str, ...]) -> Subscriptions:
+    return Subscriptions(storage, keys)

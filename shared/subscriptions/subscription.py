@@ -1,31 +1,42 @@
-"""One subscription: who is told of which event, how, and with which secrets it is signed."""
+"""One subscription: who gets which event, how, and with which secrets it is signed."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import secrets
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from shared.times import iso, parse_time
+from shared.subscriptions.endpoints import normalised
+from shared.subscriptions.keys import Keys, Unreadable
+from shared.subscriptions.signatures import new_secret
+from shared.times import now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
 PARTITION = "subscription"
-KEY = "id-"
-_ID_BYTES = 16
+KEY, FINGERPRINT = "id-", "of-"
+_ID_PREFIX, _ID_LENGTH = "sub-", 20
+_CAPABILITY_BYTES = 16
 
 Shape = Literal["native", "cloudevents"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Subscription:
-    """Who is told of an event: the callback address is a secret, and so are those that sign."""
+    """
+    Who gets an event.
+
+    `id` names it wherever it may be seen. `capability` is the right to end it and to change its secret; the callback
+    address is a secret, and so are those that sign. All three are empty where the keys do not open its row.
+    """
 
     id: str
+    capability: str = field(repr=False)
     event: str
     endpoint: str = field(repr=False)
     wanted: Mapping[str, Any]
@@ -36,53 +47,89 @@ class Subscription:
     disabled: datetime | None = None
     # Somebody asked for it again since it was disabled.
     trying: bool = False
+    # Whether an answer held its secret.
+    shown: bool = False
+
+    @classmethod
+    def new(
+        cls,
+        *,
+        event: str,
+        endpoint: str,
+        wanted: Mapping[str, Any] | None = None,
+        shape: Shape = "native",
+        secret: str | None = None,
+    ) -> Self:
+        """A subscription as of now, with a secret of its own where none is given."""
+        capability = secrets.token_hex(_CAPABILITY_BYTES)
+        return cls(
+            id=public_id(capability),
+            capability=capability,
+            event=event,
+            endpoint=endpoint,
+            wanted=wanted or {},
+            shape=shape,
+            created=now(),
+            secrets=((secret or new_secret(), None),),
+        )
 
     @property
     def active(self) -> bool:
         """Whether events are meant for it."""
         return self.disabled is None or self.trying
 
+    @property
+    def readable(self) -> bool:
+        """Whether its row could be opened."""
+        return bool(self.capability)
+
     def signing(self, moment: float) -> tuple[str, ...]:
         """The secrets that sign at a Unix time, the newest first."""
         return tuple(secret for secret, until in self.secrets if until is None or until > moment)
 
-    @property
-    def fingerprint(self) -> str:
-        """What two subscriptions that are the same share: a hash of address, event, filter and shape."""
-        told = json.dumps([self.endpoint, self.event, dict(self.wanted), self.shape], sort_keys=True)
-        return hashlib.sha256(told.encode()).hexdigest()
+    def fingerprint(self, keys: Keys) -> str:
+        """What two subscriptions that are the same share: a keyed hash of address, event, filter and shape."""
+        return keys.fingerprint([normalised(self.endpoint), self.event, dict(self.wanted), self.shape])
 
-    def row(self) -> dict[str, Any]:
-        """Its columns in the table."""
-        return {
+    def row(self, keys: Keys) -> dict[str, Any]:
+        """Its columns in the table; what is a secret is sealed."""
+        sealed = keys.seal({"capability": self.capability, "endpoint": self.endpoint, "secrets": self.secrets})
+        columns = {
             "PartitionKey": PARTITION,
             "RowKey": KEY + self.id,
             "event": self.event,
-            "endpoint": self.endpoint,
             "wanted": json.dumps(dict(self.wanted)),
             "shape": self.shape,
-            "created": iso(self.created),
-            "secrets": json.dumps(self.secrets),
-            "disabled": iso(self.disabled) if self.disabled else "",
+            "created": self.created,
             "trying": self.trying,
+            "shown": self.shown,
+            **sealed,
         }
+        return columns | ({"disabled": self.disabled} if self.disabled else {})
 
 
-def subscription_of(row: Mapping[str, Any]) -> Subscription:
+def subscription_of(row: Mapping[str, Any], keys: Keys) -> Subscription:
     """The subscription in a row of the table."""
+    try:
+        opened = keys.open(row["sealed"])
+    except Unreadable:
+        opened = {"capability": "", "endpoint": "", "secrets": ()}
     return Subscription(
         id=row["RowKey"].removeprefix(KEY),
+        capability=opened["capability"],
         event=row["event"],
-        endpoint=row["endpoint"],
+        endpoint=opened["endpoint"],
         wanted=json.loads(row["wanted"]),
         shape=row["shape"],
-        created=parse_time(row["created"]),
-        secrets=tuple((secret, until) for secret, until in json.loads(row["secrets"])),
-        disabled=parse_time(row["disabled"]) if row.get("disabled") else None,
+        created=row["created"],
+        secrets=tuple((secret, until) for secret, until in opened["secrets"]),
+        disabled=row.get("disabled"),
         trying=bool(row.get("trying")),
+        shown=bool(row.get("shown")),
     )
 
 
-def new_id() -> str:
-    """128 random bits, which are the right to end the subscription."""
-    return secrets.token_hex(_ID_BYTES)
+def public_id(capability: str) -> str:
+    """The id of the subscription that a capability belongs to; nobody gets from there to the capability."""
+    digest = hashlib.sha256(f"subscription {capability}".encode()).digest()
+    return _ID_PREFIX + base64.b32encode(digest).decode().lower()[:_ID_LENGTH]

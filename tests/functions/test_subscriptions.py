@@ -16,9 +16,8 @@ from shared.events.table import EVENTS
 from shared.settings import Settings
 from shared.storage.dead_letters import dead_letter
 from shared.subscriptions import signatures
-from shared.subscriptions.store import MOST, TABLE
-from shared.subscriptions.subscription import Subscription, new_id
-from shared.times import now
+from shared.subscriptions.store import MOST, TABLE, Subscriptions
+from shared.subscriptions.subscription import Subscription
 from tests.bridges import MASTER, RunningBridge, running_bridge
 from tests.stored import stored_audio
 from tests.waiting import until
@@ -61,8 +60,8 @@ def feed(running: RunningBridge, **query: Any) -> list[dict[str, Any]]:
 def alone(running: RunningBridge) -> Iterator[None]:
     """Who subscribed in one test is gone in the next."""
     yield
-    for one in listed(running):
-        running.ask("DELETE", f"/api/v2/webhooks/{one['id']}")
+    for one in Subscriptions(running.storage).all():
+        running.ask("DELETE", f"/api/v2/webhooks/{one.capability}")
 
 
 def test_an_event_reaches_its_subscriber_signed_and_as_the_pbx_said_it(
@@ -186,13 +185,9 @@ def test_what_cannot_be_an_id_is_not_found(id: str, running: RunningBridge) -> N
 
 
 def test_one_too_many_is_told_what_to_do(running: RunningBridge) -> None:
-    rows = [
-        Subscription(
-            id=new_id(), event="CallStarted", endpoint=f"https://8.8.8.8/{number}", wanted={}, shape="native",
-            created=now(), secrets=(),
-        ).row()
-        for number in range(MOST)
-    ]  # fmt: skip
+    keys = Subscriptions(running.storage).keys
+    others = [Subscription.new(event="CallStarted", endpoint=f"https://8.8.8.8/{number}") for number in range(MOST)]
+    rows = [one.row(keys) for one in others]
     table = running.storage.table(TABLE)
     for start in range(0, MOST, 100):
         table.submit_transaction([("create", row) for row in rows[start : start + 100]])
@@ -257,20 +252,48 @@ def test_a_secret_of_one_s_own_signs_and_both_do_after_a_rotation(running: Runni
 
 def test_the_list_shows_results_and_no_address(running: RunningBridge, listener: Listener) -> None:
     listener.answer = lambda received: (500 if "bad" in received.path else 200, {})
-    good = running.subscribe("CallStarted", listener.url + "/good?sig=s3cret", filter={"contact_id": 966})
-    bad = running.subscribe("CallStarted", listener.url + "/bad?sig=s3cret", shape="cloudevents")
+    made = [
+        running.ask("POST", "/api/v2/webhooks/CallStarted", json={"endpoint": listener.url + path, **more})
+        for path, more in (
+            ("/good?sig=s3cret", {"filter": {"contact_id": 966}}),
+            ("/bad?sig=s3cret", {"shape": "cloudevents"}),
+        )
+    ]
+    good, bad = (answer.headers["Subscription-Id"] for answer in made)
     running.happen("CallStarted", contactID=966)
     listener.wait(2)
     until(lambda: all(row["lastResult"] for row in listed(running)))
     answer = running.ask("GET", "/api/v2/subscriptions")
     rows = {row["id"]: row for row in answer.json()["data"]}
-    assert (rows[good["data"]]["state"], rows[good["data"]]["lastResult"]) == ("active", "200")
-    assert rows[good["data"]]["filter"] == {"contact_id": 966}
-    failing = rows[bad["data"]]
-    assert (failing["state"], failing["lastResult"], failing["failures"]) == ("failing", "500", 1)
-    assert failing["host"] == listener.url.split("/")[2]
-    assert "s3cret" not in answer.text
-    assert "/hook" not in answer.text
+    assert (rows[good]["state"], rows[good]["lastResult"]) == ("active", "200")
+    assert rows[good]["filter"] == {"contact_id": 966}
+    assert (rows[bad]["state"], rows[bad]["lastResult"], rows[bad]["failures"]) == ("failing", "500", 1)
+    assert rows[bad]["host"] == listener.url.split("/")[2]
+    for secret in ("s3cret", "/hook", *(one.json()["data"] for one in made)):
+        assert secret not in answer.text
+
+
+def test_an_id_that_may_be_seen_gives_no_rights(running: RunningBridge) -> None:
+    made = running.ask("POST", "/api/v2/webhooks/CallStarted", json={"endpoint": "http://127.0.0.1:9/"})
+    id = made.headers["Subscription-Id"]
+    assert running.ask("DELETE", f"/api/v2/webhooks/{id}").status_code == 404
+    assert running.ask("POST", f"/api/v2/webhooks/{id}/rotate").status_code == 404
+    assert running.ask("POST", f"/api/ops/subscriptions/{id}/rotate").status_code == 401
+    rotated = running.ask("POST", f"/api/ops/subscriptions/{id}/rotate", key=MASTER)
+    assert (rotated.status_code, rotated.json()["subscription"]) == (200, id)
+    assert rotated.json()["secret"] not in made.text
+    assert [one["id"] for one in listed(running)] == [id]
+    status = running.ask("GET", "/api/ops/status", key=MASTER).json()["subscriptionKeys"]
+    assert (status["keys"], status["unreadable"]) == ({status["newest"]: 2}, [])
+
+
+def test_a_subscription_ends_in_any_spelling_of_its_address(running: RunningBridge) -> None:
+    first = running.subscribe("CallStarted", "http://127.0.0.1:9/Hook?a=%7E")
+    assert running.subscribe("CallStarted", "HTTP://127.0.0.1.:9/Hook?a=%7E")["data"] == first["data"]
+    running.ask("POST", "/api/v2/webhooks/unsubscribe", json={"endpoint": "http://127.0.0.1:9/hook?a=%7E"})
+    assert len(listed(running)) == 1
+    running.ask("POST", "/api/v2/webhooks/unsubscribe", json={"endpoint": "HTTP://127.0.0.1.:9/Hook?a=%7E"})
+    assert listed(running) == []
 
 
 def test_a_failed_delivery_comes_again_by_itself(running: RunningBridge, listener: Listener) -> None:
@@ -316,13 +339,14 @@ def test_dead_letters_and_past_events_are_replayed_by_the_operator(running: Runn
     told = running.ask("POST", "/api/ops/deadletters/replay", key=MASTER, json={"kind": "refused"})
     assert (told.status_code, told.json()) == (200, {"replayed": 0, "kept": ["CallStarted-1"]})
     until(lambda: id in {item["id"] for item in feed(running, type="LostCallerAdded")})
-    made = running.subscribe("LostCallerAdded", listener.url)
-    path = f"/api/ops/subscriptions/{made['data']}/replay"
+    running.subscribe("LostCallerAdded", listener.url)
+    known = listed(running)[0]["id"]
+    path = f"/api/ops/subscriptions/{known}/replay"
     replayed = running.ask("POST", path, key=MASTER, json={"date_from": "2020-01-01T00:00:00Z"})
     assert replayed.status_code == 202
     listener.wait_for(lambda received: id in {one.id for one in received})
     assert running.ask("POST", path, key=MASTER, json={}).status_code == 422
-    elsewhere = path.replace(made["data"], "0" * 32)
+    elsewhere = path.replace(known, "0" * 32)
     assert running.ask("POST", elsewhere, key=MASTER, json={"date_from": "2020-01-01"}).status_code == 404
 
 

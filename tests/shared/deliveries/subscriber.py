@@ -13,9 +13,8 @@ from shared.deliveries.outbox import TABLE, Outbox
 from shared.deliveries.state import EPOCH, KEY
 from shared.events.receive import submit
 from shared.pipeline.process import process
-from shared.subscriptions import signatures
 from shared.subscriptions.store import subscriptions
-from shared.subscriptions.subscription import Subscription, new_id
+from shared.subscriptions.subscription import Subscription
 from shared.times import now
 
 if TYPE_CHECKING:
@@ -30,16 +29,8 @@ FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures" / "events"
 
 
 def subscription(bridge: Bridge, endpoint: str, **changes: Any) -> Subscription:
-    wish = Subscription(
-        id=new_id(),
-        event="CallCompleted",
-        endpoint=endpoint,
-        wanted={},
-        shape="native",
-        created=now(),
-        secrets=((signatures.new_secret(), None),),
-    )
-    return subscriptions(bridge.storage).make(replace(wish, **changes))[0]
+    one = Subscription.new(event="CallCompleted", endpoint=endpoint)
+    return subscriptions(bridge).make(replace(one, **changes))[0]
 
 
 def happen(bridge: Bridge, sent: Sent, event: str = "CallCompleted", **changes: Any) -> list[Message]:

@@ -21,7 +21,6 @@ from shared.deliveries.standing import end, wake_waiting
 from shared.deliveries.state import EPOCH
 from shared.errors import Unprocessable
 from shared.events.table import event_named
-from shared.json_bodies import encode
 from shared.subscriptions import signatures
 from shared.subscriptions.store import subscriptions
 from shared.times import now
@@ -58,7 +57,7 @@ def test_an_event_is_posted_once_to_each_who_wants_it(bridge: Bridge, sent: Sent
     messages = happen(bridge, sent, direction="in")
     assert [message.delay for message in messages] == [0, 0]
     for message in messages * 2:
-        run(bridge, message.body)
+        run(bridge, message.message)
         assert sent.take() == []
     assert sorted(one.path for one in listener.received) == ["/hook/a", "/hook/b"]
 
@@ -84,7 +83,7 @@ def test_cloud_events_are_structured_and_name_no_number(bridge: Bridge, sent: Se
     assert delivery.headers["content-type"] == "application/cloudevents+json"
     body = delivery.json()
     assert body.keys() == {"specversion", "id", "source", "type", "subject", "time", "datacontenttype", "data"}
-    assert (body["specversion"], body["id"], body["type"]) == ("1.0", delivery.id, "pbx.CallCompleted")
+    assert (body["specversion"], body["id"], body["type"]) == ("1.0", delivery.id, "lv.zvanuparvaldnieks.CallCompleted")
     assert body["subject"] == f"callID/{body['data']['callID']}"
     signatures.verify(delivery.headers, delivery.body, one.signing(time.time()), time.time())
     number = body["data"]["caller"].lstrip("+")
@@ -184,8 +183,8 @@ def test_gone_ends_the_subscription_and_drops_its_outbox(bridge: Bridge, sent: S
     one = subscription(bridge, listener.url)
     happen(bridge, sent)
     (message,) = drained(bridge, sent, one)
-    assert subscriptions(bridge.storage).get(one.id) is None
-    run(bridge, message.body)
+    assert subscriptions(bridge).get(one.id) is None
+    run(bridge, message.message)
     assert happen(bridge, sent) == []
     assert len(listener.received) == 1
     assert list(bridge.storage.table(TABLE).list_entities()) == []
@@ -200,7 +199,7 @@ def test_ending_drops_thousands_in_parts(bridge: Bridge, sent: Sent, monkeypatch
     (message,) = sent.take()
     rounds = 0
     while message:
-        run(bridge, message.body)
+        run(bridge, message.message)
         rounds += 1
         message = next(iter(sent.take()), None)
     assert rounds >= 2
@@ -256,7 +255,7 @@ def test_a_message_that_comes_twice_is_posted_once(bridge: Bridge, sent: Sent, l
     one = subscription(bridge, listener.url)
     (message,) = happen(bridge, sent)
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: run(bridge, message.body), range(8)))
+        list(pool.map(lambda _: run(bridge, message.message), range(8)))
     assert len(listener.received) == 1
     event = listener.received[0].id
     Outbox(bridge.storage, one.id).put([(now(), event)])
@@ -278,7 +277,7 @@ def test_a_wake_that_finds_a_drainer_at_work_has_it_look_once_more(
     def answer(received: Received) -> tuple[int, dict[str, str]]:
         if len(listener.received) == 1:
             (message,) = happen(there, theirs)
-            run(there, message.body)
+            run(there, message.message)
         return 200, {}
 
     listener.answer = answer
@@ -399,7 +398,7 @@ def test_a_run_ends_after_a_while_and_the_next_goes_on(
     assert message.delay == 1
     assert 0 < len(places(bridge, one)) < 30
     monkeypatch.undo()
-    run(bridge, message.body)
+    run(bridge, message.message)
     assert len({other.id for other in listener.received}) == len(listener.received) == 30
 
 
@@ -407,7 +406,7 @@ def test_a_wake_before_its_time_costs_one_read(bridge: Bridge, sent: Sent, liste
     one = subscription(bridge, listener.url)
     happen(bridge, sent)
     set_state(bridge, one, resume=now() + timedelta(hours=1), wake=now() + timedelta(hours=1))
-    subscriptions(bridge.storage).get(one.id)
+    subscriptions(bridge).get(one.id)
     spent = counted(bridge.storage)
     drain(bridge, one.id)
     assert spent.count == 1
@@ -421,7 +420,7 @@ def test_what_lost_its_message_is_found(bridge: Bridge, sent: Sent, listener: Li
     wake_waiting(bridge)
     (message,) = sent.take()
     assert message.message["subscription"] == one.id != idle.id
-    run(bridge, message.body)
+    run(bridge, message.message)
     time.sleep(2.1)
     wake_waiting(bridge)
     assert sent.take() == []
@@ -541,11 +540,11 @@ def test_deliveries_cost_no_more_storage_than_they_must(bridge: Bridge, sent: Se
 )
 def test_a_message_that_is_no_delivery_can_never_succeed(bridge: Bridge, message: dict[str, Any]) -> None:
     with pytest.raises(Unprocessable):
-        run(bridge, encode(message))
+        run(bridge, message)
 
 
 def test_what_is_for_nobody_any_more_is_dropped(bridge: Bridge, sent: Sent) -> None:
-    run(bridge, encode({"kind": "wake", "subscription": "nobody"}))
+    run(bridge, {"kind": "wake", "subscription": "nobody"})
     assert sent.take() == []
     with pytest.raises(Unprocessable):
         send_delivery(bridge, "nobody", "event")

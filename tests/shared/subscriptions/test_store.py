@@ -15,8 +15,7 @@ from shared.storage.account import Storage
 from shared.subscriptions import store as module
 from shared.subscriptions.signatures import new_secret
 from shared.subscriptions.store import MOST, STALE_SECONDS, Subscriptions
-from shared.subscriptions.subscription import Subscription, new_id
-from shared.times import now
+from shared.subscriptions.subscription import Subscription, public_id
 
 if TYPE_CHECKING:
     from shared.settings import Settings
@@ -38,16 +37,7 @@ def known(storage: Storage) -> Subscriptions:
 
 
 def wish(endpoint: str = "https://8.8.8.8/hook", **changes: Any) -> Subscription:
-    made = Subscription(
-        id=new_id(),
-        event="CallStarted",
-        endpoint=endpoint,
-        wanted={},
-        shape="native",
-        created=now(),
-        secrets=((new_secret(), None),),
-    )
-    return replace(made, **changes)
+    return replace(Subscription.new(event="CallStarted", endpoint=endpoint), **changes)
 
 
 def test_a_subscription_comes_back_as_it_was_made(known: Subscriptions) -> None:
@@ -100,7 +90,7 @@ def test_many_instances_at_once_make_one_subscription_of_one_wish(settings: Sett
 
 
 def test_there_are_never_more_than_the_most(settings: Settings, known: Subscriptions) -> None:
-    rows = [wish(f"https://8.8.8.8/{number}").row() for number in range(MOST - 3)]
+    rows = [wish(f"https://8.8.8.8/{number}").row(known.keys) for number in range(MOST - 3)]
     for start in range(0, len(rows), 100):
         known._table.submit_transaction([("create", row) for row in rows[start : start + 100]])
     instances = [Subscriptions(Storage(settings.storage)) for _ in range(6)]
@@ -121,7 +111,7 @@ def test_there_are_never_more_than_the_most(settings: Settings, known: Subscript
 def test_others_changes_are_seen_after_two_seconds_and_own_at_once(settings: Settings, known: Subscriptions) -> None:
     clock = Clock()
     storage = Storage(settings.storage)
-    other = Subscriptions(storage, clock)
+    other = Subscriptions(storage, clock=clock)
     assert tuple(other.all()) == ()
     requests = counted(storage)
     made, _ = known.make(wish())
@@ -155,7 +145,7 @@ def test_two_secrets_sign_for_a_day_after_a_rotation(known: Subscriptions) -> No
     assert again is not None
     assert again.signing(moment) == (newest, fresh)
     with pytest.raises(NotFound):
-        known.rotate(new_id())
+        known.rotate("sub-nobody")
 
 
 def test_the_same_wish_with_another_secret_takes_it_beside_the_old(known: Subscriptions) -> None:
@@ -168,7 +158,55 @@ def test_the_same_wish_with_another_secret_takes_it_beside_the_old(known: Subscr
     assert changed.signing(time.time()) == (brought, made.secrets[0][0])
 
 
-def test_the_id_is_128_random_bits() -> None:
-    ids = {new_id() for _ in range(50)}
-    assert len(ids) == 50
-    assert all(len(bytes.fromhex(id)) == 16 for id in ids)
+def test_the_right_to_end_it_is_128_random_bits_and_its_id_says_nothing_of_it() -> None:
+    made = [wish() for _ in range(50)]
+    assert len({one.capability for one in made}) == len({one.id for one in made}) == 50
+    assert all(len(bytes.fromhex(one.capability)) == 16 for one in made)
+    assert all(public_id(one.capability) == one.id and one.capability not in repr(one) for one in made)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("https://example.org/Hook?a=B", "HTTPS://EXAMPLE.org/Hook?a=B"),
+        ("https://example.org/h", "https://example.org:443/h"),
+        ("https://example.org/h", "https://Example.ORG.:443/h"),
+        ("https://example.org", "https://example.org/"),
+        ("https://example.org?a=1", "https://example.org/?a=1"),
+        ("https://[2001:4860:4860::8888]/h", "https://[2001:4860:4860:0:0:0:0:8888]:443/h"),
+    ],
+)
+def test_spellings_of_one_address_are_one_subscription(one: str, other: str, known: Subscriptions) -> None:
+    first, _ = known.make(wish(one))
+    assert known.make(wish(other)) == (first, False)
+    assert [found.endpoint for found in known.of_address(other)] == [one]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "https://example.org/hook",
+        "https://example.org:8443/Hook",
+        "https://example.org/Hook/",
+        "https://example.org/Hook?",
+        "https://example.org/%48ook",
+        "https://example.org/Hook%2f",
+        "https://example.com/Hook",
+        "http://example.org/Hook",
+        "garbage",
+        "https://[::1",
+    ],
+)
+def test_other_addresses_are_others(other: str, known: Subscriptions) -> None:
+    known.make(wish("https://example.org/Hook"))
+    assert known.of_address(other) == []
+    assert known.make(wish(other))[1]
+
+
+def test_a_secret_is_shown_until_it_was(known: Subscriptions) -> None:
+    made, _ = known.make(wish())
+    again, _ = known.make(wish())
+    assert (again.shown, again.secrets) == (False, made.secrets)
+    known.note_shown(made.id)
+    assert known.make(wish())[0].shown
+    assert known.make(wish(), made.secrets[0][0])[0].shown

@@ -1,0 +1,125 @@
+"""What is secret in a subscription: sealed under keys that can be changed, and found again by a keyed hash."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import secrets
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from shared.errors import ConfigError
+from shared.storage import rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from azure.data.tables import TableClient
+    from cryptography.fernet import MultiFernet
+
+PARTITION = "key"
+_LOCAL, _FINGERPRINTS = "local", "fingerprints"
+_BYTES = 32
+NO_KEY = "SUBSCRIPTION_KEYS: none of the keys opens what is stored; put the former one back"
+
+
+class Unreadable(Exception):
+    """None of the keys opens it."""
+
+
+def new_key() -> str:
+    """A Fernet key: URL-safe base64 of 32 random bytes."""
+    return base64.urlsafe_b64encode(secrets.token_bytes(_BYTES)).decode()
+
+
+def key_id(key: str) -> str:
+    """How a key is called where it may be seen."""
+    return hashlib.sha256(f"subscription key {key}".encode()).hexdigest()[:8]
+
+
+class Keys:
+    """
+    Fernet keys, the newest first: that one seals, all of them open.
+
+    Without any, as on a laptop, one is made and kept in the table itself, where it protects nothing.
+    """
+
+    def __init__(self, table: TableClient, given: Sequence[str]) -> None:
+        self._table = table
+        self._given = tuple(given)
+
+    @cached_property
+    def all(self) -> tuple[str, ...]:
+        """The keys."""
+        return self._given or (self._local(),)
+
+    @property
+    def newest(self) -> str:
+        """The id of the key that seals."""
+        return key_id(self.all[0])
+
+    def seal(self, value: Any) -> dict[str, str]:
+        """The columns that keep a JSON value: `sealed`, and the id of the key."""
+        return {"sealed": self._fernet.encrypt(json.dumps(value).encode()).decode(), "key": self.newest}
+
+    def open(self, sealed: str) -> Any:
+        """The value again; raises Unreadable."""
+        # Loaded where the first subscription is read: it is a part of a cold start that few functions need.
+        from cryptography.fernet import InvalidToken
+
+        try:
+            return json.loads(self._fernet.decrypt(sealed))
+        except InvalidToken:
+            raise Unreadable from None
+
+    def fingerprint(self, value: Any) -> str:
+        """A hash of a JSON value that says nothing without the key, which outlives those that seal."""
+        text = json.dumps(value, sort_keys=True)
+        return hmac.new(self._hashing, text.encode(), hashlib.sha256).hexdigest()
+
+    def opens(self, sealed: str) -> bool:
+        """Whether one of the keys opens it."""
+        try:
+            self.open(sealed)
+        except Unreadable:
+            return False
+        return True
+
+    def hashing_row(self) -> rows.Row | None:
+        """The row with the key of the hashes, sealed itself; None before the first hash."""
+        return rows.get(self._table, PARTITION, _FINGERPRINTS)
+
+    def reseal(self) -> None:
+        """Have the key of the hashes sealed by the newest key."""
+        row = self.hashing_row()
+        if row is not None and row["key"] != self.newest and self.opens(row["sealed"]):
+            rows.swap(self._table, {**row, **self.seal(self.open(row["sealed"]))}, row.etag)
+
+    @cached_property
+    def _fernet(self) -> MultiFernet:
+        from cryptography.fernet import Fernet, MultiFernet
+
+        return MultiFernet([Fernet(key) for key in self.all])
+
+    @cached_property
+    def _hashing(self) -> bytes:
+        key = base64.b64encode(secrets.token_bytes(_BYTES)).decode()
+        kept = self._kept(_FINGERPRINTS, self.seal(key))
+        try:
+            return base64.b64decode(self.open(kept["sealed"]))
+        except Unreadable:
+            raise ConfigError(NO_KEY) from None
+
+    def _local(self) -> str:
+        return str(self._kept(_LOCAL, {"sealed": new_key()})["sealed"])
+
+    def _kept(self, name: str, fresh: dict[str, str]) -> rows.Row:
+        """The row of this name: the one that is there, or else the fresh one, whoever is first."""
+        found = rows.get(self._table, PARTITION, name)
+        if found is None:
+            rows.insert(self._table, {"PartitionKey": PARTITION, "RowKey": name, **fresh})
+            found = rows.get(self._table, PARTITION, name)
+        assert found is not None
+        return found

@@ -1,0 +1,153 @@
+"""What is secret stands nowhere in clear, outlives the keys that seal it, and is never thrown away."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from shared.api import subscribe as subscribing
+from shared.bridge import Bridge
+from shared.deliveries.standing import wake_waiting
+from shared.errors import ConfigError
+from shared.events.table import event_named
+from shared.settings import Settings
+from shared.subscriptions.keys import Keys, key_id, new_key
+from shared.subscriptions.resealing import described, reseal
+from shared.subscriptions.store import TABLE, Subscriptions, subscriptions
+from shared.subscriptions.subscription import Subscription
+from shared.times import iso, now
+from tests.breaking import break_connections
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shared.storage.account import Storage
+
+ENDPOINT = "https://8.8.8.8/hook?sig=s3cret"
+FIRST, SECOND, THIRD = new_key(), new_key(), new_key()
+
+
+def under(storage: Storage, *keys: str) -> Subscriptions:
+    return Subscriptions(storage, keys)
+
+
+def make(known: Subscriptions, endpoint: str = ENDPOINT) -> Subscription:
+    return known.make(Subscription.new(event="CallStarted", endpoint=endpoint))[0]
+
+
+def stored(storage: Storage) -> str:
+    return json.dumps([dict(row) for row in storage.table(TABLE).list_entities()], default=str)
+
+
+def test_nothing_secret_stands_in_the_table(storage: Storage) -> None:
+    made = make(under(storage, FIRST))
+    text = stored(storage)
+    secret = made.secrets[0][0].removeprefix("whsec_")
+    assert not [part for part in ("s3cret", "8.8.8.8", secret, made.capability, FIRST) if part in text]
+    assert made.id in text
+    assert under(storage, FIRST).get(made.id) == made
+
+
+def test_a_rotation_ends_with_no_row_under_the_old_key(storage: Storage) -> None:
+    made = [make(under(storage, FIRST), f"https://8.8.8.8/{number}") for number in range(5)]
+    both = under(storage, SECOND, FIRST)
+    assert {one.id for one in both.all()} == {one.id for one in made}
+    assert both.stale
+    assert described(both, storage)["keys"] == {key_id(SECOND): 0, key_id(FIRST): 6}
+    for _ in range(2):
+        reseal(both, storage)
+    assert described(both, storage) == {
+        "newest": key_id(SECOND), "keys": {key_id(SECOND): 6, key_id(FIRST): 0}, "unreadable": []
+    }  # fmt: skip
+    alone = under(storage, SECOND)
+    assert list(alone.all()) == list(both.all())
+    assert not alone.stale
+    assert make(alone, "https://8.8.8.8/0") == made[0]
+    assert [one.id for one in alone.of_address("https://8.8.8.8/3")] == [made[3].id]
+
+
+def test_a_row_that_no_key_opens_is_reported_and_stays(storage: Storage, caplog: pytest.LogCaptureFixture) -> None:
+    made = make(under(storage, FIRST))
+    other = under(storage, SECOND)
+    (found,) = other.all()
+    assert (found.id, found.event, found.readable, found.endpoint) == (made.id, "CallStarted", False, "")
+    assert [text for text in caplog.messages if text.startswith("signal subscription_unreadable")] == [
+        f"signal subscription_unreadable subscription={made.id} key={key_id(FIRST)}"
+    ]
+    reseal(other, storage)
+    assert described(other, storage)["unreadable"] == [made.id, "fingerprints"]
+    with pytest.raises(ConfigError):
+        make(other)
+    assert other.change(made.id, lambda one: replace(one, disabled=now()))
+    assert other.of_address(ENDPOINT) == []
+    back = under(storage, SECOND, FIRST).get(made.id)
+    assert back is not None
+    assert (back.capability, back.endpoint, back.active) == (made.capability, ENDPOINT, False)
+    assert other.end(made.id)
+    assert "of-" not in stored(storage)
+
+
+def test_a_laptop_makes_one_key_and_keeps_it(storage: Storage) -> None:
+    made = make(Subscriptions(storage))
+    assert Subscriptions(storage).get(made.id) == made
+    assert Keys(storage.table(TABLE), ()).all == Keys(storage.table(TABLE), ()).all
+
+
+def test_the_timer_seals_again(environment: dict[str, str], storage: Storage) -> None:
+    make(under(storage, FIRST))
+    settings = Settings.from_env(environment | {"SUBSCRIPTION_KEYS": f"{SECOND},{FIRST}"})
+    wake_waiting(Bridge(settings=settings, storage=storage, pbx=None))  # type: ignore[arg-type]
+    assert not described(under(storage, SECOND), storage)["unreadable"]
+
+
+def test_rows_of_an_earlier_release_are_sealed_and_work(storage: Storage) -> None:
+    capability = "0123456789abcdef" * 2
+    row: dict[str, Any] = {"PartitionKey": "subscription", "RowKey": f"id-{capability}", "event": "CallStarted"}
+    row |= {"endpoint": ENDPOINT, "wanted": "{}", "shape": "native", "created": iso(now()), "disabled": ""}
+    row |= {"secrets": json.dumps([["whsec_" + "A" * 32, None]]), "trying": False}
+    marker = {"PartitionKey": "subscription", "RowKey": "of-0123", "id": capability}
+    storage.create_all()
+    for entity in (row, marker):
+        storage.table(TABLE).create_entity(entity)
+    (one,) = under(storage, FIRST).all()
+    assert (one.capability, one.endpoint, one.secrets[0][0]) == (capability, ENDPOINT, "whsec_" + "A" * 32)
+    assert make(under(storage, FIRST)) == one
+    assert not [part for part in ("s3cret", capability, "of-0123") if part in stored(storage)]
+
+
+def subscribe(bridge: Bridge) -> dict[str, Any]:
+    body = json.dumps({"endpoint": ENDPOINT}).encode()
+    return subscribing.subscribe(bridge, event_named("CallStarted"), body, "https://bridge.example")[0]
+
+
+def test_who_got_503_for_what_was_done_gets_the_secret_the_next_time(
+    start_bridge: Callable[..., Bridge], bridge: Bridge
+) -> None:
+    bridge.storage.create_all()
+    doomed = start_bridge()
+    break_connections(doomed.storage, "POST", "$batch", times=9)
+    with pytest.raises(Exception, match="out of reach"):
+        subscribe(doomed)
+    told = subscribe(bridge)
+    (one,) = subscriptions(bridge).all()
+    assert told["secret"] == one.secrets[0][0]
+    assert "secret" not in subscribe(bridge)
+
+
+def test_the_secret_is_told_also_where_that_cannot_be_noted(bridge: Bridge) -> None:
+    bridge.storage.create_all()
+    break_connections(bridge.storage, "PATCH", TABLE, times=9, after=False)
+    told = subscribe(bridge)
+    assert told["secret"].startswith("whsec_")
+    assert subscribe(bridge)["secret"] == told["secret"]
+
+
+def test_cryptography_waits_for_the_first_subscription() -> None:
+    code = "import sys, function_app; print('cryptography.fernet' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
