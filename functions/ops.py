@@ -65,7 +65,7 @@ ROUTES: tuple[tuple[str, str, str, Callable[[func.HttpRequest], func.HttpRespons
     ("GetStatus", "GET", "ops/status", lambda _: as_json(status(bridge()))),
     ("ReplayDeadLetters", "POST", "ops/deadletters/replay", _replay_letters),
     ("ReplayEvents", "POST", "ops/subscriptions/{subscription}/replay", _replay_events),
-    ("RotateSecretByID", "POST", "ops/subscriptions/{subscription}/rotate", _rotate),
+    ("RotateSecretNow", "POST", "ops/subscriptions/{subscription}/rotate", _rotate),
 )
 
 

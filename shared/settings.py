@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from shared import setting_values
 from shared.errors import ConfigError
+from shared.schedules import SCHEDULES
 from shared.setting_values import StorageAccount as StorageAccount  # noqa: PLC0414 - for those who ask here
 
 if TYPE_CHECKING:
@@ -99,10 +100,7 @@ SETTINGS: tuple[Setting, ...] = (
         parse=setting_values.fernet_keys,
         default="",
         secret=True,
-        description=(
-            "Fernet keys that seal subscribers' addresses and secrets, comma separated, the newest first. "
-            "Empty, outside Azure: one is made."
-        ),
+        description="Fernet keys that seal subscriptions, newest first, commas between. Required in Azure, else made.",
     ),
     Setting(
         name="PBX_EVENTS",
@@ -146,20 +144,7 @@ SETTINGS: tuple[Setting, ...] = (
         default="false",
         description="For a laptop: subscribers may live at 127.0.0.0/8. Refused in Azure.",
     ),
-    _schedule("POLL_CALL_HISTORY_SCHEDULE", "0 * * * * *", "poll calls"),
-    _schedule("POLL_CALL_RECORDS_SCHEDULE", "15 * * * * *", "poll recordings"),
-    _schedule("POLL_VOICEMAILS_SCHEDULE", "30 * * * * *", "poll voicemails"),
-    _schedule("POLL_LOST_CALLS_SCHEDULE", "35 2/5 * * * *", "poll callers who wait to be called back"),
-    _schedule("POLL_CONTACTS_SCHEDULE", "5 0/5 * * * *", "poll contacts"),
-    _schedule("POLL_GROUPS_SCHEDULE", "5 1/5 * * * *", "poll groups"),
-    _schedule("POLL_VOICEMAIL_BOXES_SCHEDULE", "5 2/5 * * * *", "poll voicemail boxes"),
-    _schedule("POLL_AUDIO_PROMPTS_SCHEDULE", "5 3/5 * * * *", "poll audio prompts"),
-    _schedule("POLL_VOIP_ENDPOINTS_SCHEDULE", "5 4/5 * * * *", "poll VoIP endpoints"),
-    _schedule("SWEEP_SCHEDULE", "45 20 * * * *", "compare a day of the PBX's lists with ours"),
-    _schedule("RECONCILE_SCHEDULE", "40 * * * * *", "restore webhooks that never came"),
-    _schedule("SYNC_WEBHOOKS_SCHEDULE", "20 10 * * * *", "keep our webhooks registered"),
-    _schedule("QUEUE_WAITING_SCHEDULE", "55 0/2 * * * *", "queue what came while the queue was out of reach"),
-    _schedule("WAKE_DRAINERS_SCHEDULE", "50 2/5 * * * *", "look for deliveries whose message got lost"),
+    *(_schedule(*row) for row in SCHEDULES),
 )
 
 

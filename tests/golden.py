@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import pathlib
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from shared.settings import Settings
 from shared.storage.dead_letters import dead_letter
 from shared.storage.versions import VERSION
 from shared.subscriptions.store import subscriptions
-from shared.subscriptions.subscription import Subscription, new_id
+from shared.subscriptions.subscription import Subscription
 from shared.times import now
 
 if TYPE_CHECKING:
@@ -77,16 +78,8 @@ def unpacked(value: Any) -> Any:
 def scene(bridge: Bridge) -> dict[str, list[str]]:
     """Have something in every table; the messages that went over the queues meanwhile."""
     storage, sent = bridge.storage, {}
-    wish = Subscription(
-        id=new_id(),
-        event="CallCompleted",
-        endpoint="http://127.0.0.1:9/",
-        wanted={},
-        shape="native",
-        created=now() - timedelta(hours=1),
-        secrets=(("whsec_" + "A" * 32, None),),
-    )
-    subscriptions(storage).make(wish)
+    one = Subscription.new(event="CallCompleted", endpoint="http://127.0.0.1:9/", secret="whsec_" + "A" * 32)
+    subscriptions(bridge).make(replace(one, created=now() - timedelta(hours=1)))
     checkpoints.create(storage, checkpoints.Checkpoint(resource="calls", cursor=7, items=3, started=True))
     dead_letter(storage, kind="event", id="a", reason="a reason", body=b"{}")
     for event in EVENTS:

@@ -88,7 +88,7 @@ def test_rows_are_read_and_added_to(bridge: Bridge, file: pathlib.Path) -> None:
     told = restore(bridge, file)
     rows, _ = between(bridge.storage, parse_time("2018-01-01"), now(), after=None, limit=100)
     assert len(rows) == len(told["rows"]["feed"])
-    assert [one.event for one in subscriptions(bridge.storage).all()] == ["CallCompleted"]
+    assert [one.event for one in subscriptions(bridge).all()] == ["CallCompleted"]
     assert [one.cursor for one in checkpoints.read_all(bridge.storage)] == [7]
     (day,) = told["rows"]["health"]
     assert health.today(bridge.storage, parse_time(day["RowKey"]))["webhooks"] == day["webhooks"]

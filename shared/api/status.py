@@ -142,8 +142,8 @@ def _spent(budget: Mapping[str, int], moment: datetime) -> Iterator[str]:
 def _unreadable(keys: Mapping[str, Any], moment: datetime) -> Iterator[str]:
     if keys["unreadable"]:
         yield (
-            f"{len(keys['unreadable'])} rows of subscriptions cannot be read with SUBSCRIPTION_KEYS: put the key back that "
-            "was there before. What is due to them waits."
+            f"{len(keys['unreadable'])} rows of subscriptions cannot be read with SUBSCRIPTION_KEYS: put the key back "
+            "that was there before. What is due to them waits."
         )
 
 

@@ -48,8 +48,7 @@ class Subscriptions:
         self._clock = clock
         self._known: dict[str, Subscription] = {}
         self._reported: set[str] = set()
-        # Whether a row was under an older key when they were read last.
-        self.stale = False
+        self.stale = False  # a row was under an older key when they were read last
         self._fresh_until = -1.0
         self._changes = 0
         self._lock = Lock()
@@ -118,6 +117,8 @@ class Subscriptions:
         limit = time.time() + OVERLAP_SECONDS
 
         def renewed(one: Subscription) -> Subscription:
+            if not one.readable:
+                raise ConfigError(NO_KEY)
             kept = tuple((old, min(until or limit, limit)) for old, until in one.secrets if old != fresh)
             return replace(one, secrets=((fresh, None), *kept[:1]))
 
@@ -199,8 +200,7 @@ class Subscriptions:
             return None
 
     def _look(self, id: str) -> Subscription | None:
-        row = self._row(id)
-        return self._read(row) if row is not None else None
+        return self._read(row) if (row := self._row(id)) is not None else None
 
     def _read(self, row: Any) -> Subscription:
         one = subscription_of(row, self.keys)

@@ -79,6 +79,17 @@ def test_loopback_callbacks_are_refused_in_azure() -> None:
         Settings.from_env({**laptop, "RUNS_IN_AZURE": "true"})
 
 
+def test_keys_of_subscriptions_are_keys_and_in_azure_there_is_one() -> None:
+    keys = ("A" * 43 + "=", "-_" * 21 + "8=")
+    assert Settings.from_env({**GOOD, "SUBSCRIPTION_KEYS": ", ".join(keys)}).subscription_keys == keys
+    assert Settings.from_env(GOOD).subscription_keys == ()
+    for wrong in ("A" * 44, "A" * 20, "key"):
+        with pytest.raises(ConfigError, match="SUBSCRIPTION_KEYS"):
+            Settings.from_env({**GOOD, "SUBSCRIPTION_KEYS": wrong})
+    with pytest.raises(ConfigError, match="SUBSCRIPTION_KEYS: missing"):
+        Settings.from_env({**GOOD, "RUNS_IN_AZURE": "true", "PBX_WEBHOOK_KEY": "k"})
+
+
 def test_the_storage_account_is_named_by_three_endpoints_and_an_identity() -> None:
     identity: dict[str, Any] = {
         "PBX_API_KEY": "k",

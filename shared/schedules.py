@@ -1,0 +1,20 @@
+"""When each timer runs: the name of the setting, its default in six fields (UTC), and what for."""
+
+from __future__ import annotations
+
+SCHEDULES: tuple[tuple[str, str, str], ...] = (
+    ("POLL_CALL_HISTORY_SCHEDULE", "0 * * * * *", "poll calls"),
+    ("POLL_CALL_RECORDS_SCHEDULE", "15 * * * * *", "poll recordings"),
+    ("POLL_VOICEMAILS_SCHEDULE", "30 * * * * *", "poll voicemails"),
+    ("POLL_LOST_CALLS_SCHEDULE", "35 2/5 * * * *", "poll callers who wait to be called back"),
+    ("POLL_CONTACTS_SCHEDULE", "5 0/5 * * * *", "poll contacts"),
+    ("POLL_GROUPS_SCHEDULE", "5 1/5 * * * *", "poll groups"),
+    ("POLL_VOICEMAIL_BOXES_SCHEDULE", "5 2/5 * * * *", "poll voicemail boxes"),
+    ("POLL_AUDIO_PROMPTS_SCHEDULE", "5 3/5 * * * *", "poll audio prompts"),
+    ("POLL_VOIP_ENDPOINTS_SCHEDULE", "5 4/5 * * * *", "poll VoIP endpoints"),
+    ("SWEEP_SCHEDULE", "45 20 * * * *", "compare a day of the PBX's lists with ours"),
+    ("RECONCILE_SCHEDULE", "40 * * * * *", "restore webhooks that never came"),
+    ("SYNC_WEBHOOKS_SCHEDULE", "20 10 * * * *", "keep our webhooks registered"),
+    ("QUEUE_WAITING_SCHEDULE", "55 0/2 * * * *", "queue what came while the queue was out of reach"),
+    ("WAKE_DRAINERS_SCHEDULE", "50 2/5 * * * *", "look for deliveries whose message got lost"),
+)
