@@ -69,7 +69,7 @@ class ReceivedEvent:
         """
         if self.type.source == "bridge":
             return []
-        from shared.events.model import present
+        from shared.events.field_types import present
 
         unknown = present(self.envelope["data"]).keys() - type(self.data).model_fields.keys()
         spoilt = {"encoding"} if is_spoilt(self.envelope) else set()

@@ -2,90 +2,39 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
-    Field,
     ModelWrapValidatorHandler,
     PrivateAttr,
     TypeAdapter,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
     create_model,
     model_validator,
 )
 
-from shared.identifiers import LARGEST_ID, identifier
-from shared.times import LONGEST_CALL, after, belongs_to_call, call_start, event_time, has_zone, parse_time
+from shared.events.field_types import (
+    ABSENT,
+    AnyIdentifier,
+    AnyInteger,
+    AnyMoment,
+    AnySeconds,
+    AnyString,
+    AnyText,
+    Identifier,
+    Moment,
+    present,
+)
+from shared.times import after, belongs_to_call, call_start, has_zone
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
+    from datetime import datetime
 
-# No number is as long, and a table's column takes no more than 64 KiB.
-_LONGEST_NUMBER = 1000
-_LONGEST_SECONDS = int(LONGEST_CALL.total_seconds())
 # What happens in a call, after its start.
 _IN_A_CALL = ("callConnected", "callEnded")
-
-
-def _integer(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("a whole number is expected")
-    return value
-
-
-def _identifier(value: Any) -> int:
-    number = identifier(value)
-    if number is None:
-        raise ValueError(f"a whole number from 0 to {LARGEST_ID} is expected")
-    return number
-
-
-def _moment(value: Any) -> datetime:
-    moment = event_time(value)
-    if moment is None:
-        raise ValueError("a time is expected")
-    return moment
-
-
-def _time(value: Any) -> datetime:
-    if not isinstance(value, str):
-        raise ValueError("a time is expected")
-    return parse_time(value)
-
-
-def _or_absent(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
-    try:
-        return read(value)
-    except ValidationError:
-        return None
-
-
-# What is required is refused where it does not fit; what may be absent is absent then.
-_ABSENT = WrapValidator(_or_absent)
-Identifier = Annotated[int, BeforeValidator(_identifier)]
-Moment = Annotated[datetime, BeforeValidator(_time)]
-AnyIdentifier = Annotated[int | None, BeforeValidator(_identifier), _ABSENT]
-AnyInteger = Annotated[int | None, BeforeValidator(_integer), Field(ge=-(2**63), le=LARGEST_ID), _ABSENT]
-AnySeconds = Annotated[int | None, BeforeValidator(_integer), Field(ge=0, le=_LONGEST_SECONDS), _ABSENT]
-AnyMoment = Annotated[datetime | None, BeforeValidator(_moment), _ABSENT]
-AnyText = Annotated[str | None, Field(max_length=_LONGEST_NUMBER), _ABSENT]
-AnyString = Annotated[str | None, _ABSENT]
-
-
-def present(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that say something: `""` and null mean absent."""
-    return {
-        name: value
-        for name, value in values.items()
-        if value is not None and not (isinstance(value, str) and not value.strip())
-    }
 
 
 class Data(BaseModel):
@@ -131,27 +80,19 @@ class Data(BaseModel):
         call_id = getattr(self, "callID", None)
         known = (getattr(self, "callStarted", None), None if call_id is None else call_start(call_id))
         starts = [start for start in known if start is not None]
-        found = []
-        for name in _IN_A_CALL:
-            moment = getattr(self, name, None)
-            if moment is None or not starts:
-                continue
-            zoned = has_zone(sent[name])
-            if not any(belongs_to_call(moment, start, zoned=zoned) for start in starts):
-                found.append(name)
-        return found
+        said = {name: getattr(self, name, None) for name in _IN_A_CALL} if starts else {}
+        return [
+            name
+            for name, moment in said.items()
+            if moment and not any(belongs_to_call(moment, start, zoned=has_zone(sent[name])) for start in starts)
+        ]
 
 
 def _only_fitting(values: Mapping[str, Any], own: Collection[str]) -> dict[str, Any]:
     """The values, of which those that other events know are read as they say, and left out where they do not fit."""
-    read = dict(values)
-    for name in (read.keys() - own) & _readers().keys():
-        value = _readers()[name].validate_python(read[name])
-        if value is None:
-            del read[name]
-        else:
-            read[name] = value
-    return read
+    foreign = (values.keys() - own) & _readers().keys()
+    read = {**values, **{name: _readers()[name].validate_python(values[name]) for name in foreign}}
+    return {name: value for name, value in read.items() if value is not None}
 
 
 class Call(Data):
@@ -281,7 +222,7 @@ def _readers() -> Mapping[str, TypeAdapter[Any]]:
     rows: tuple[type[Data], ...] = (CompletedCall, LostCall, StoredRecording, StoredVoicemail)
     fields = {name: field for row in rows for name, field in row.model_fields.items()}
     lenient: dict[str, Any] = {
-        name: Annotated[field.rebuild_annotation() | None, _ABSENT] for name, field in fields.items()
+        name: Annotated[field.rebuild_annotation() | None, ABSENT] for name, field in fields.items()
     }
     return {name: TypeAdapter(annotation, config=config) for name, annotation in lenient.items()}
 

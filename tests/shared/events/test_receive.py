@@ -66,12 +66,12 @@ def test_what_is_refused_is_kept_as_a_dead_letter(
     event: Event, sent: bytes, refusal: type[Refused], bridge: Bridge
 ) -> None:
     for attempts in (1, 2):
-        with pytest.raises(refusal):
+        with pytest.raises(refusal) as refused:
             accept(bridge.storage, bridge.settings, event, sent)
         (row,) = dead(bridge)
         assert row["attempts"] == attempts
         assert row["kind"] == "refused"
-        assert row["reason"].startswith(refusal.title)
+        assert row["reason"].startswith(refused.value.title)
     kept = messages.get_payload(bridge.storage, row["payload"]) if "payload" in row else row["body"].encode()
     assert kept == sent
     assert not queued(bridge)
