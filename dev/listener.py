@@ -1,4 +1,4 @@
-"""A subscriber on this machine that keeps what it is sent, and answers as it is told."""
+"""A subscriber on this machine that keeps what it is sent, and gives the answers it is made with."""
 
 from __future__ import annotations
 
@@ -106,6 +106,6 @@ class Listener:
                 self.wfile.write(b"ok")
 
             def log_message(self, *_arguments: Any) -> None:
-                """A test tells what went wrong by itself."""
+                """Silent: a test says by itself what went wrong."""
 
         return Handler

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-# The first is told of every completed call. The second is out of order when the first event comes.
+# The first gets every completed call. The second is down when its first event comes.
 STEADY, SHAKY = "/steady", "/shaky"
 SUBSCRIPTIONS = ((STEADY, "CallCompleted"), (SHAKY, "CallStarted"))
 
@@ -27,7 +27,7 @@ class Subscribers:
         self._listener = Listener(self._answer)
         self._secrets: dict[str, str] = {}
         self._broken = True
-        self._told = 0
+        self._shown = 0
         self._failed: str | None = None
 
     def __enter__(self) -> Self:
@@ -50,8 +50,8 @@ class Subscribers:
 
     def lines(self) -> Iterator[tuple[str, str, str]]:
         """What was delivered since the last time: the event, how it went, and where."""
-        fresh = self._listener.received[self._told :]
-        self._told += len(fresh)
+        fresh = self._listener.received[self._shown :]
+        self._shown += len(fresh)
         for one in fresh:
             yield one.json()["eventType"], self._verdict(one), self._listener.origin + one.path
 

@@ -27,7 +27,7 @@ blueprint = func.Blueprint()
 
 
 def _reported(report: Report) -> func.HttpResponse:
-    return as_json(report.told(), status=HTTPStatus.CONFLICT if report.problem else HTTPStatus.OK)
+    return as_json(report.to_dict(), status=HTTPStatus.CONFLICT if report.problem else HTTPStatus.OK)
 
 
 def _sync(req: func.HttpRequest) -> func.HttpResponse:

@@ -11,9 +11,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from shared.errors import BridgeError
+from shared.once import once
 from shared.storage import rows
 from shared.storage.account import reaching_storage
 from shared.times import iso, now, parse_time
@@ -59,8 +59,8 @@ class Silence:
             self.first, self.last = self.first or later.first, max(self.last, later.last)
         self.lost += later.lost
 
-    def told(self) -> list[Any]:
-        """As JSON."""
+    def as_list(self) -> list[Any]:
+        """Its fields as they stand in the row's JSON."""
         return [self.count, self.first, self.last, round(self.longest, 1), self.lost]
 
 
@@ -113,7 +113,7 @@ class Tally:
             "lateness": json.dumps(self.lateness),
             "p50": percentile(self.lateness, 50),
             "p99": percentile(self.lateness, 99),
-            "types": json.dumps({name: kind.told() for name, kind in self.types.items()}),
+            "types": json.dumps({name: kind.as_list() for name, kind in self.types.items()}),
             "driftFields": json.dumps(_frequent(self.fields)),
         }
 
@@ -127,8 +127,9 @@ class _Pending:
         self.timer: threading.Timer | None = None
 
 
-_pending: WeakKeyDictionary[Storage, _Pending] = WeakKeyDictionary()
-_lock = threading.Lock()
+@once
+def _pending(storage: Storage) -> _Pending:
+    return _Pending()
 
 
 def note(storage: Storage, event: ReceivedEvent, repeat: bool) -> None:
@@ -147,7 +148,7 @@ def missed(storage: Storage, event: str) -> None:
 
 
 def _count(storage: Storage, moment: datetime, count: Callable[[Tally], None]) -> None:
-    pending = _of(storage)
+    pending = _pending(storage)
     with pending.lock:
         count(pending.days.setdefault(iso(moment)[:10], Tally()))
         if pending.timer is None:
@@ -158,7 +159,7 @@ def _count(storage: Storage, moment: datetime, count: Callable[[Tally], None]) -
 
 def flush(storage: Storage) -> None:
     """Write what was counted; on failure it stays counted, and StorageUnavailable or Conflict is raised."""
-    pending = _of(storage)
+    pending = _pending(storage)
     with pending.lock:
         days, pending.days = pending.days, {}
         if pending.timer:
@@ -185,11 +186,6 @@ def _flush_later(storage: Storage) -> None:
         logger.info("counts were not written: %s", error)
 
 
-def _of(storage: Storage) -> _Pending:
-    with _lock:
-        return _pending.setdefault(storage, _Pending())
-
-
 def _merge(storage: Storage, day: str, tally: Tally) -> None:
     def add(row: Mapping[str, Any] | None) -> dict[str, Any]:
         merged = _tally(row) if row else Tally()
@@ -203,7 +199,7 @@ def _tally(row: Mapping[str, Any]) -> Tally:
     return Tally(
         counts=Counter({name: row[name] for name in COUNTS}),
         lateness=json.loads(row["lateness"]),
-        types={name: Silence(*told) for name, told in json.loads(row["types"]).items()},
+        types={name: Silence(*fields) for name, fields in json.loads(row["types"]).items()},
         fields=Counter(json.loads(row.get("driftFields") or "{}")),
     )
 
@@ -234,7 +230,7 @@ def today(storage: Storage, moment: datetime | None = None) -> dict[str, Any]:
 
 
 def silences(storage: Storage, moment: datetime, days: int = 14) -> dict[str, Silence]:
-    """What the last days tell of each event type."""
+    """What is known of each event type from the last days."""
     known: dict[str, Silence] = {}
     for row in _days(storage, iso(moment - timedelta(days=days))[:10]):
         for name, kind in _tally(row).types.items():

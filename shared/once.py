@@ -30,5 +30,5 @@ class once(Generic[P, Made]):  # noqa: N801 - a decorator
             return self._kept(*args, **options)  # type: ignore[arg-type]
 
     def forget(self) -> None:
-        """Make anew what is asked for next."""
+        """Drop all that is kept; what is asked for next is made again."""
         self._kept.cache_clear()

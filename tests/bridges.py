@@ -40,11 +40,11 @@ class RunningBridge:
         """The answer's body of a subscription that is taken."""
         answer = self.ask("POST", f"/api/v2/webhooks/{event}", json={"endpoint": endpoint, **more})
         assert answer.status_code == 201, answer.text
-        told: dict[str, Any] = answer.json()
-        return told
+        body: dict[str, Any] = answer.json()
+        return body
 
     def happen(self, event: str, **changes: Any) -> str:
-        """Post a fixture as the PBX does, as a event of its own; the event's id."""
+        """Post a fixture as the PBX does, as an event of its own; the event's id."""
         payload = json.loads((FIXTURES / f"{event}.json").read_text())
         payload["data"] |= {"callID": time.time_ns() // 1000} | changes
         answer = self.ask("POST", f"/api/events/{event}", json=payload)

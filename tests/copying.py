@@ -36,7 +36,7 @@ def waiting(bridge: Bridge, queue: str = "media") -> int:
     return bridge.storage.queue(queue).get_queue_properties().approximate_message_count or 0
 
 
-def told(bridge: Bridge) -> list[dict[str, Any]]:
+def announced(bridge: Bridge) -> list[dict[str, Any]]:
     return [json.loads(message.content) for message in bridge.storage.queue("events").receive_messages()]
 
 

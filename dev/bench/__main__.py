@@ -42,8 +42,8 @@ def _write(rows: list[str], *, whole: bool) -> None:
     if not whole and _machine() not in before:
         return
     head, rule = "| Figure | Against | Measured | Goal | Met |", "|---|---|---|---|---|"
-    told = [] if whole else [line for line in before.splitlines() if line.startswith("| ") and line != head]
-    table = {line.split(" | ")[0]: line for line in (*told, *rows)}
+    kept = [] if whole else [line for line in before.splitlines() if line.startswith("| ") and line != head]
+    table = {line.split(" | ")[0]: line for line in (*kept, *rows)}
     text = "\n".join([_BEGIN, _machine(), "", head, rule, *table.values(), _END])
     REPORT.write_text(re.sub(f"{_BEGIN}.*{_END}", lambda _: text, before, flags=re.DOTALL))
 

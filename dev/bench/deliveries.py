@@ -77,7 +77,7 @@ def _happen(bridge: Bridge, count: int) -> None:
 
 
 def _work(bridge: Bridge, name: str, handle: Any, finished: Event | None = None) -> None:
-    """Handle a queue's messages, many at once as the host does, until none can be seen, or until told to stop."""
+    """Handle a queue's messages, many at once as the host does, until none can be seen, or until `finished` is set."""
     queue = bridge.storage.queue(name)
     under_way: set[Future[None]] = set()
 
@@ -128,7 +128,7 @@ def _ratio(connection_string: str, subscriber: Subscriber) -> float:
         taken = seconds(lambda: _deliver(bridge))
         counts = subscriber.counts()
         if set(counts.values()) != {1} or len(counts) != _EVENTS * _SUBSCRIBERS:
-            raise RuntimeError("not everybody was told once")
+            raise RuntimeError("not every delivery came once")
         return taken
 
     def limit() -> float:
@@ -144,21 +144,23 @@ def _astray(connection_string: str, subscriber: Subscriber) -> int:
     bridge = _bridge(connection_string)
     healthy = [f"{subscriber.url}/{number}" for number in range(_SUBSCRIBERS - 2)]
     _subscribe(bridge, [_DEAD, subscriber.url + SLOW, *healthy])
-    told: Counter[tuple[str, str]] = Counter()
+    delivered: Counter[tuple[str, str]] = Counter()
     for chunk in range(1, _ALL_EVENTS // _AT_ONCE + 1):
         _happen(bridge, _AT_ONCE)
         finished, deadline = Event(), time.monotonic() + _LONGEST
         with ThreadPoolExecutor(1) as pool:
             working = pool.submit(_deliver, bridge, finished)
-            while len(told) < chunk * _AT_ONCE * len(healthy) and time.monotonic() < deadline and not working.done():
+            while (
+                len(delivered) < chunk * _AT_ONCE * len(healthy) and time.monotonic() < deadline and not working.done()
+            ):
                 finished.wait(0.5)
                 counts = subscriber.counts().items()
-                told.update({key: count for key, count in counts if key[0] != SLOW})
+                delivered.update({key: count for key, count in counts if key[0] != SLOW})
             finished.set()
             working.result()
-        print(f"{len(told):,} of {_ALL_EVENTS * len(healthy):,}", file=sys.stderr, flush=True)
-    told.update({key: count for key, count in subscriber.counts().items() if key[0] != SLOW})
-    return _ALL_EVENTS * len(healthy) - len(told) + sum(count - 1 for count in told.values())
+        print(f"{len(delivered):,} of {_ALL_EVENTS * len(healthy):,}", file=sys.stderr, flush=True)
+    delivered.update({key: count for key, count in subscriber.counts().items() if key[0] != SLOW})
+    return _ALL_EVENTS * len(healthy) - len(delivered) + sum(count - 1 for count in delivered.values())
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A process that draws on the PBX's budget as told, and prints what it was given and what that cost."""
+"""A process that takes calls from the PBX's budget as its arguments say, and prints what it got and what that cost."""
 
 from __future__ import annotations
 

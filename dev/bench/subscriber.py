@@ -58,9 +58,9 @@ async def _serve(seconds: float) -> None:
         return web.Response(text="ok")
 
     async def counts(_: web.Request) -> web.Response:
-        told = [(path, id, count) for (path, id), count in counted.items()]
+        rows = [(path, id, count) for (path, id), count in counted.items()]
         counted.clear()
-        return web.json_response(told)
+        return web.json_response(rows)
 
     app = web.Application()
     app.router.add_post("/{path:.*}", take)

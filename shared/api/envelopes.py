@@ -30,10 +30,10 @@ def refused(status: int, message: str, fields: Mapping[str, str] | None = None) 
 
 def passed_on(operation: Operation, wrapper: Mapping[str, Any], data: Any) -> dict[str, Any]:
     """The PBX's own wrapping around `data`, with what it left out filled in and all that it added."""
-    told = {name: value for name, value in wrapper.items() if value is not None}
-    texts = {name: str(told[name]) for name in ("version", "status", "message") if name in told}
+    sent = {name: value for name, value in wrapper.items() if value is not None}
+    texts = {name: str(sent[name]) for name in ("version", "status", "message") if name in sent}
     tidied = [tidy(item, operation.item) for item in data] if operation.lists else tidy(data, operation.item)
-    return succeeded(None) | told | texts | {"statusCode": 200, "data": tidied}
+    return succeeded(None) | sent | texts | {"statusCode": 200, "data": tidied}
 
 
 def tidy(item: Any, shape: Shape) -> Any:

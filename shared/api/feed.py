@@ -96,8 +96,8 @@ def read(bridge: Bridge, given: Given) -> dict[str, Any]:
     with reaching_storage():
         rows, next_key = _scan(bridge, values, start, limit)
         items = [_item(bridge.storage, row) for row in rows]
-    told = base64.urlsafe_b64encode(f"{mark}{next_key}".encode()).decode().rstrip("=") if next_key else None
-    return succeeded(items) | {CONTINUATION: told}
+    continuation = base64.urlsafe_b64encode(f"{mark}{next_key}".encode()).decode().rstrip("=") if next_key else None
+    return succeeded(items) | {CONTINUATION: continuation}
 
 
 def _scan(
@@ -123,19 +123,19 @@ def _scan(
 
 def _mark(values: Mapping[str, Any]) -> str:
     """What the filters of a continuation have to be."""
-    told = json.dumps({name: str(value) for name, value in values.items()}, sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    filters = json.dumps({name: str(value) for name, value in values.items()}, sort_keys=True)
+    return hashlib.sha256(filters.encode()).hexdigest()[:16]
 
 
 def _position(text: str | None, mark: str) -> str | None:
     if text is None:
         return None
     try:
-        told = base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)).decode()
+        decoded = base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)).decode()
     except (binascii.Error, ValueError):
         raise _OTHER from None
-    start = told.removeprefix(mark)
-    if start == told:
+    start = decoded.removeprefix(mark)
+    if start == decoded:
         raise _OTHER
     if not (_KEY.fullmatch(start) or _is_stop(start)):
         raise WrongContinuation("not one of ours")
@@ -158,10 +158,10 @@ def _is_stop(text: str) -> bool:
 def _item(storage: Storage, row: Mapping[str, Any]) -> dict[str, Any]:
     envelope = row_envelope(storage, row)
     version = envelope.get("version")
-    told: dict[str, Any] = {"id": row["id"], "type": row["type"]}
-    told["version"] = str(version) if isinstance(version, str | int | float) else None
-    told |= {"origin": row["origin"], "received": iso(row["received"]), "happened": iso(row["happened"])}
+    item: dict[str, Any] = {"id": row["id"], "type": row["type"]}
+    item["version"] = str(version) if isinstance(version, str | int | float) else None
+    item |= {"origin": row["origin"], "received": iso(row["received"]), "happened": iso(row["happened"])}
     for name in _IDENTIFIERS:
         if name in row:
-            told[name] = getattr(row[name], "value", row[name])
-    return told | {"data": envelope["data"]}
+            item[name] = getattr(row[name], "value", row[name])
+    return item | {"data": envelope["data"]}

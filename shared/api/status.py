@@ -65,7 +65,7 @@ def _checkpoints(bridge: Bridge, moment: datetime) -> list[dict[str, Any]]:
 
 
 def _webhooks(bridge: Bridge, moment: datetime) -> list[dict[str, Any]]:
-    return [row.told() for row in islice(read_webhooks(bridge.storage), _MOST)]
+    return [row.to_dict() for row in islice(read_webhooks(bridge.storage), _MOST)]
 
 
 def _dead_letters(bridge: Bridge, moment: datetime) -> dict[str, Any]:

@@ -82,7 +82,7 @@ class Report:
     problem: str | None = None
     ended_since: str | None = None
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As JSON."""
         return {
             "created": self.created,
@@ -238,8 +238,8 @@ class Registrar:
 
     def _finish(self) -> Report:
         rows = sorted(read_webhooks(self._bridge.storage), key=lambda row: (row.event, row.created))
-        self.report.held = [row.told() for row in rows if row.state == HELD]
-        self.report.maybe_orphaned = [row.told() for row in rows if row.state != HELD]
+        self.report.held = [row.to_dict() for row in rows if row.state == HELD]
+        self.report.maybe_orphaned = [row.to_dict() for row in rows if row.state != HELD]
         if self.report.maybe_orphaned:
             logger.warning("%d webhooks are maybe orphaned: %s", len(self.report.maybe_orphaned), _CLEAN_UP)
         return self.report

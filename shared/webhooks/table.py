@@ -50,7 +50,7 @@ class Webhook:
         columns = {name: value for name, value in asdict(self).items() if name != "key"}
         return {"PartitionKey": PARTITION, "RowKey": self.key, **columns}
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """For people to read."""
         known = self.id or (None if self.state == INTENDED else "unknown")
         return {"event": self.event, "id": known, "state": self.state, "host": self.host, "created": self.created}

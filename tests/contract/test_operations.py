@@ -25,26 +25,28 @@ def described() -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """Every (path, method, operation) of the definition."""
     if DEFINITION.exists():
         for path, methods in json.loads(DEFINITION.read_text())["paths"].items():
-            for method, told in methods.items():
-                if "operationId" in told:
-                    yield path.lstrip("/"), method.upper(), told
+            for method, definition in methods.items():
+                if "operationId" in definition:
+                    yield path.lstrip("/"), method.upper(), definition
 
 
-CASES = [pytest.param(path, method, told, id=told["operationId"]) for path, method, told in described()]
+CASES = [
+    pytest.param(path, method, definition, id=definition["operationId"]) for path, method, definition in described()
+]
 
 
-def ours(told: Mapping[str, Any]) -> Operation:
-    return operation("Subscribe" if told["operationId"] in WEBHOOKS else told["operationId"])
+def ours(definition: Mapping[str, Any]) -> Operation:
+    return operation("Subscribe" if definition["operationId"] in WEBHOOKS else definition["operationId"])
 
 
 def swagger_type(type: str) -> str:
     return "string" if type == "date-time" else type
 
 
-def parameters(told: Mapping[str, Any]) -> set[tuple[str, str, str, bool, Any]]:
+def parameters(definition: Mapping[str, Any]) -> set[tuple[str, str, str, bool, Any]]:
     """Name, place, type, whether required, and default of each; a body counts field by field."""
     rows = set()
-    for row in told["parameters"]:
+    for row in definition["parameters"]:
         if row["in"] == "body":
             schema = row["schema"]
             rows |= {
@@ -67,27 +69,27 @@ def tree(fields: Iterable[Field]) -> dict[str, Any]:
     return {field.name: (swagger_type(field.type), tree(field.fields)) for field in fields}
 
 
-@pytest.mark.parametrize(("path", "method", "told"), CASES)
-def test_method_and_path_are_the_definitions(path: str, method: str, told: Mapping[str, Any]) -> None:
-    row = ours(told)
-    assert (row.method, row.path.replace("{event}", told["operationId"])) == (method, path)
+@pytest.mark.parametrize(("path", "method", "definition"), CASES)
+def test_method_and_path_are_the_definitions(path: str, method: str, definition: Mapping[str, Any]) -> None:
+    row = ours(definition)
+    assert (row.method, row.path.replace("{event}", definition["operationId"])) == (method, path)
 
 
-@pytest.mark.parametrize(("path", "method", "told"), CASES)
-def test_parameters_are_the_definitions(path: str, method: str, told: Mapping[str, Any]) -> None:
-    row = ours(told)
+@pytest.mark.parametrize(("path", "method", "definition"), CASES)
+def test_parameters_are_the_definitions(path: str, method: str, definition: Mapping[str, Any]) -> None:
+    row = ours(definition)
     mine = {
         (parameter.name, parameter.where, parameter.type, parameter.required, parameter.default)
         for parameter in row.parameters
         if parameter.name != "event"
     }
-    assert mine == parameters(told)
+    assert mine == parameters(definition)
 
 
-@pytest.mark.parametrize(("path", "method", "told"), CASES)
-def test_answers_hold_the_definitions_properties(path: str, method: str, told: Mapping[str, Any]) -> None:
-    row = ours(told)
-    answer = properties(told["responses"]["200"]["schema"])
+@pytest.mark.parametrize(("path", "method", "definition"), CASES)
+def test_answers_hold_the_definitions_properties(path: str, method: str, definition: Mapping[str, Any]) -> None:
+    row = ours(definition)
+    answer = properties(definition["responses"]["200"]["schema"])
     kind, data = answer.pop("data")
     assert answer == tree(ENVELOPE)
     assert data == tree(row.item)
@@ -96,4 +98,4 @@ def test_answers_hold_the_definitions_properties(path: str, method: str, told: M
 
 
 def test_every_operation_is_in_the_definition() -> None:
-    assert {ours(told).id for _, _, told in described()} == {row.id for row in OPERATIONS}
+    assert {ours(definition).id for _, _, definition in described()} == {row.id for row in OPERATIONS}

@@ -42,10 +42,10 @@ def test_whatever_is_sent_the_answer_is_a_documented_one(running: Face) -> None:
 
 
 def test_every_operation_of_the_definition_is_served(running: Face) -> None:
-    told = running.ask("GET", "/api/swagger.json").json()
-    for path, methods in told["paths"].items():
+    definition = running.ask("GET", "/api/swagger.json").json()
+    for path, methods in definition["paths"].items():
         for method, operation in methods.items():
             if isinstance(operation, dict) and "operationId" in operation:
                 sent = path.replace("{", "").replace("}", "")
-                answer = running.ask(method, told["basePath"] + sent, data=b"{}")
+                answer = running.ask(method, definition["basePath"] + sent, data=b"{}")
                 assert answer.status_code != 404 or "message" in answer.json(), operation["operationId"]

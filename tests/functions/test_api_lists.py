@@ -79,13 +79,13 @@ def test_a_poll_follows_its_location_until_there_is_nothing_new(row: Resource, r
     assert KEY not in answer.headers["Location"]
     store(running, row, 7, 5)
     store(running, row, 3)
-    told = []
+    listed = []
     for expected in (200, 200, 200, 202, 202):
         answer = running.ask("GET", answer.headers["Location"].removeprefix(running.url))
         assert (answer.status_code, answer.headers["Retry-After"] == "0") == (expected, expected == 200)
-        told += ids(answer, row)
-    assert sorted(told) == [3, 5, 7]
-    assert told[-1] == 3
+        listed += ids(answer, row)
+    assert sorted(listed) == [3, 5, 7]
+    assert listed[-1] == 3
 
 
 def test_the_location_has_the_scheme_that_the_caller_used(running: Face) -> None:

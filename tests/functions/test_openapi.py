@@ -29,9 +29,9 @@ def test_anybody_may_read_the_definition_from_any_page(running: Face) -> None:
     answer = running.ask("GET", "/api/swagger.json", headers={"x-functions-key": ""})
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
-    told = answer.json()
-    validate(told, cls=OpenAPIV2SpecValidator)
-    assert f"{told['schemes'][0]}://{told['host']}" == running.url
+    definition = answer.json()
+    validate(definition, cls=OpenAPIV2SpecValidator)
+    assert f"{definition['schemes'][0]}://{definition['host']}" == running.url
     assert not any(secret in answer.text for secret in (KEY, running.pbx.api_key, running.pbx.base_url))
 
 
@@ -43,5 +43,5 @@ def test_the_definition_is_fetched_once(running: Face) -> None:
 
 def test_the_host_and_scheme_are_the_caller_s(running: Face) -> None:
     headers = {"Host": "func-pbx.azurewebsites.net", "X-Forwarded-Proto": "https"}
-    told = running.ask("GET", "/api/swagger.json", headers=headers).json()
-    assert (told["schemes"], told["host"]) == (["https"], "func-pbx.azurewebsites.net")
+    definition = running.ask("GET", "/api/swagger.json", headers=headers).json()
+    assert (definition["schemes"], definition["host"]) == (["https"], "func-pbx.azurewebsites.net")

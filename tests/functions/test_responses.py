@@ -42,12 +42,12 @@ def test_every_error_has_an_answer_in_both_forms(kind: type[BridgeError]) -> Non
         assert plain.mimetype == wrapped.mimetype == "text/plain"
         assert row.remedy in plain.get_body().decode()
         return
-    told, envelope = json.loads(plain.get_body()), json.loads(wrapped.get_body())
-    assert (plain.mimetype, told["title"], told["status"]) == (PROBLEM, row.title, row.status)
+    plainly, envelope = json.loads(plain.get_body()), json.loads(wrapped.get_body())
+    assert (plain.mimetype, plainly["title"], plainly["status"]) == (PROBLEM, row.title, row.status)
     assert (envelope["status"], envelope["statusCode"], envelope["data"]) == ("error", row.status, None)
     assert envelope["message"].startswith(row.title)
-    assert told["detail"]
-    assert told["detail"] in envelope["message"] or "errors" in told
+    assert plainly["detail"]
+    assert plainly["detail"] in envelope["message"] or "errors" in plainly
     assert "inside" not in plain.get_body().decode() + wrapped.get_body().decode()
 
 

@@ -69,10 +69,10 @@ def findings(program: Path) -> list[dict[str, Any]]:
             Path(folder, f"{file.stem}.json").write_text(json.dumps(template))
         command = [program, "--directory", folder, "--framework", "arm", "--output", "json", "--skip-download"]
         done = subprocess.run(command, check=False, capture_output=True, text=True)
-    told = json.loads(done.stdout)
-    if told["summary"]["parsing_errors"] or not told["summary"]["passed"]:
-        sys.exit(f"checkov could not read the templates: {told['summary']}\n{done.stderr}")
-    return list(told["results"]["failed_checks"])
+    report = json.loads(done.stdout)
+    if report["summary"]["parsing_errors"] or not report["summary"]["passed"]:
+        sys.exit(f"checkov could not read the templates: {report['summary']}\n{done.stderr}")
+    return list(report["results"]["failed_checks"])
 
 
 def main() -> int:

@@ -99,6 +99,6 @@ def snapshot(file: Path, *changes: tuple[str, str]) -> Snapshot:
         asked.write_text("\n".join(kept + [f"param {name} = {value}" for name, value in changed.items()]) + "\n")
         done = run("snapshot", asked, *_SCOPE)
         assert done.returncode == 0, done.stderr
-        told = json.loads(asked.with_suffix(".snapshot.json").read_text())
-    assert not told["diagnostics"]
-    return Snapshot(tuple(told["predictedResources"]), told["outputs"])
+        predicted = json.loads(asked.with_suffix(".snapshot.json").read_text())
+    assert not predicted["diagnostics"]
+    return Snapshot(tuple(predicted["predictedResources"]), predicted["outputs"])

@@ -157,7 +157,7 @@ def test_a_failed_check_is_one_line_with_the_fix_and_changes_nothing(
     azure: Azure, environment: dict[str, str], fix: str
 ) -> None:
     failed = azure.deploy(PBX_API_KEY=PBX_KEY, **environment)
-    errors = [line for line in failed.stderr.splitlines() if not line.startswith("ERROR: told")]
+    errors = [line for line in failed.stderr.splitlines() if not line.startswith("ERROR: made")]
     assert failed.returncode == 1
     assert len(errors) == 1
     assert errors[0].startswith("error: ")

@@ -263,8 +263,8 @@ def test_a_new_key_that_nobody_uses_yet_is_replaced_by_another(bridge: Azure) ->
 
 def test_the_report_that_a_rotation_reads_is_the_app_s_own() -> None:
     row = Webhook(key="k", event="CallStarted", state=HELD, endpoint="e", host="func-pbx.test", id="1", created="2026")
-    report = Report(held=[row.told()])
-    text = as_json(report.told()).get_body().decode()
+    report = Report(held=[row.to_dict()])
+    text = as_json(report.to_dict()).get_body().decode()
     assert REPORT in text
     assert REPORT in (Path(__file__).parent / "stand_in" / "curl").read_text().replace("\n", "")
 

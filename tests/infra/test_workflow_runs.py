@@ -64,13 +64,13 @@ def delivery(event: str, **changes: Any) -> dict[str, Any]:
 def run(name: str, event: str, answers: dict[str, Answer] | None = None, **changes: Any) -> Run:
     """A run of a workflow; answers are by action."""
     definition = json.loads((INFRA / "workflows" / f"{name}.json").read_text())
-    told = answers or {}
+    given = answers or {}
     return Run(
         definition,
         {each: PARAMETERS[each] for each in definition["parameters"]},
         delivery(event, **changes),
         headers={"webhook-id": "msg_1"},
-        answers=lambda action, _: told.get(action, (200, {})),
+        answers=lambda action, _: given.get(action, (200, {})),
     ).go()
 
 
@@ -89,7 +89,7 @@ missed = pytest.mark.parametrize("name", ["missedCallMail", "missedCallTeams"])
 
 
 @missed
-def test_a_missed_call_tells_who_rang_whom_and_when_at_local_time(name: str) -> None:
+def test_a_missed_call_says_who_rang_whom_and_when_at_local_time(name: str) -> None:
     text = message(name, callerid="+37127771153", attempts=2, last_contact="2018-04-25T14:10:02+0000")
     assert "+37127771153 rang +37167000123 2 time(s), last at 2018-04-25 17:10." in text
     assert '<a href="tel:+37127771153">Call back</a>' in text
@@ -98,7 +98,7 @@ def test_a_missed_call_tells_who_rang_whom_and_when_at_local_time(name: str) -> 
 
 @missed
 @pytest.mark.parametrize(
-    ("told", "local"),
+    ("sent", "local"),
     [
         ("2018-01-25T14:10:02+0000", "2018-01-25 16:10"),
         ("2018-01-25T14:10:02Z", "2018-01-25 16:10"),
@@ -106,8 +106,8 @@ def test_a_missed_call_tells_who_rang_whom_and_when_at_local_time(name: str) -> 
         ("2018-01-25T23:10:02-0300", "2018-01-26 04:10"),
     ],
 )
-def test_times_of_every_form_are_read(name: str, told: str, local: str) -> None:
-    assert f"last at {local}." in message(name, last_contact=told)
+def test_times_of_every_form_are_read(name: str, sent: str, local: str) -> None:
+    assert f"last at {local}." in message(name, last_contact=sent)
 
 
 @missed

@@ -28,7 +28,7 @@ def test_threads_that_ask_first_together_get_the_same_one() -> None:
     assert make("other") is not made[0]
 
 
-def test_an_error_is_not_kept_and_what_is_forgotten_is_made_anew() -> None:
+def test_an_error_is_not_kept_and_what_is_forgotten_is_made_again() -> None:
     results = iter([OSError(), 1, 2])
 
     @once

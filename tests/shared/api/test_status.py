@@ -74,7 +74,7 @@ def test_the_page_stays_short(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -
 
     class Row:
         def __init__(self, shown: dict[str, str]) -> None:
-            self.told = lambda: shown
+            self.to_dict = lambda: shown
 
     monkeypatch.setattr(page, "read_webhooks", lambda storage: [Row(shown) for shown in many])
     assert len(status(bridge)["webhooks"]) == 100

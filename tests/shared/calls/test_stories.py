@@ -31,31 +31,31 @@ def moment(at: datetime) -> str:
     return at.strftime("%Y-%m-%dT%H:%M:%S+0000")
 
 
-def told(event: str, origin: str = "webhook", **data: Any) -> ReceivedEvent:
-    row = event_named(event)
-    envelope, checked = check_envelope(row, {"eventType": event, "data": {**data}})
+def received(name: str, origin: str = "webhook", **data: Any) -> ReceivedEvent:
+    row = event_named(name)
+    envelope, checked = check_envelope(row, {"eventType": name, "data": {**data}})
     id = event_id(row, checked, "LV")
     return ReceivedEvent(type=row, id=id, data=checked, envelope=envelope, origin=origin, received=START)
 
 
-def gathered(facts: list[ReceivedEvent]) -> Gathered:
+def gathered(events: list[ReceivedEvent]) -> Gathered:
     found = Gathered()
-    for event in facts:
+    for event in events:
         found = found.with_event(event)
     return found
 
 
-def story_of(facts: list[ReceivedEvent]) -> Story:
-    return story_of_call(CALL, gathered(facts), "LV")
+def story_of(events: list[ReceivedEvent]) -> Story:
+    return story_of_call(CALL, gathered(events), "LV")
 
 
 def answered_and_transferred() -> list[ReceivedEvent]:
     start = {**NUMBERS, "callStarted": moment(START)}
     handed_over = moment(ANSWER + timedelta(seconds=60))
     return [
-        told("CallStarted", **start, contactID=966),
-        told("CallConnected", **start, contactID=966, callConnected=moment(ANSWER)),
-        told(
+        received("CallStarted", **start, contactID=966),
+        received("CallConnected", **start, contactID=966, callConnected=moment(ANSWER)),
+        received(
             "CallTransfered",
             **start,
             contactID=971,
@@ -63,7 +63,7 @@ def answered_and_transferred() -> list[ReceivedEvent]:
             callConnected=moment(ANSWER),
             connectionTime=60,
         ),
-        told(
+        received(
             "CallCompleted",
             **start,
             contactID=971,
@@ -71,8 +71,8 @@ def answered_and_transferred() -> list[ReceivedEvent]:
             callConnected=handed_over,
             connectionTime=125,
         ),
-        told("CallRecorded", recordingID=150818921852, callID=CALL, callStarted=moment(START), connectionTime=185),
-        told(
+        received("CallRecorded", recordingID=150818921852, callID=CALL, callStarted=moment(START), connectionTime=185),
+        received(
             "RecordingStored",
             recordingID=150818921852,
             callID=CALL,
@@ -82,9 +82,9 @@ def answered_and_transferred() -> list[ReceivedEvent]:
 
 
 def test_every_order_of_a_calls_events_tells_the_same_story() -> None:
-    facts = answered_and_transferred()
-    first = story_of(facts)
-    assert all(story_of(list(order)) == first for order in itertools.permutations(facts))
+    events = answered_and_transferred()
+    first = story_of(events)
+    assert all(story_of(list(order)) == first for order in itertools.permutations(events))
 
 
 def test_an_answered_and_transferred_call_tells_who_when_and_how_long() -> None:
@@ -112,8 +112,8 @@ def test_an_answered_and_transferred_call_tells_who_when_and_how_long() -> None:
 
 
 def test_a_group_call_is_missed_only_when_every_contact_stopped_ringing() -> None:
-    ringing = [told("CallStarted", **NUMBERS, contactID=contact) for contact in (1, 2)]
-    ended = [told("CallCompleted", **NUMBERS, contactID=contact, callConnected="") for contact in (1, 2)]
+    ringing = [received("CallStarted", **NUMBERS, contactID=contact) for contact in (1, 2)]
+    ended = [received("CallCompleted", **NUMBERS, contactID=contact, callConnected="") for contact in (1, 2)]
     assert story_of(ringing)["outcome"] == "ringing"
     assert story_of([*ringing, ended[0]])["outcome"] == "ringing"
     assert story_of([*ringing, *ended])["outcome"] == "missed"
@@ -121,23 +121,23 @@ def test_a_group_call_is_missed_only_when_every_contact_stopped_ringing() -> Non
 
 
 def test_a_group_call_answered_by_one_is_answered_whatever_the_others_tell() -> None:
-    facts = [told("CallStarted", **NUMBERS, contactID=contact) for contact in (1, 2, 3)]
-    facts.append(told("CallConnected", **NUMBERS, contactID=2, callConnected=moment(ANSWER)))
-    facts += [told("CallCompleted", **NUMBERS, contactID=contact) for contact in (1, 3)]
-    assert story_of(facts)["outcome"] == "talking"
-    facts.append(told("CallCompleted", **NUMBERS, contactID=2, callConnected=moment(ANSWER), connectionTime=30))
-    story = story_of(facts)
+    events = [received("CallStarted", **NUMBERS, contactID=contact) for contact in (1, 2, 3)]
+    events.append(received("CallConnected", **NUMBERS, contactID=2, callConnected=moment(ANSWER)))
+    events += [received("CallCompleted", **NUMBERS, contactID=contact) for contact in (1, 3)]
+    assert story_of(events)["outcome"] == "talking"
+    events.append(received("CallCompleted", **NUMBERS, contactID=2, callConnected=moment(ANSWER), connectionTime=30))
+    story = story_of(events)
     assert (story["outcome"], story["answeredBy"], story["talkSeconds"]) == ("answered", 2, 30)
 
 
 @pytest.mark.parametrize("contact", [{"contactID": 2}, {}], ids=["of the contact", "of the call"])
 def test_an_end_that_does_not_tell_the_answer_ends_the_call_all_the_same(contact: dict[str, int]) -> None:
-    facts = [
-        told("CallStarted", **NUMBERS, contactID=2),
-        told("CallConnected", **NUMBERS, contactID=2, callConnected=moment(ANSWER)),
-        told("CallCompleted", **NUMBERS, **contact, connectionTime=30),
+    events = [
+        received("CallStarted", **NUMBERS, contactID=2),
+        received("CallConnected", **NUMBERS, contactID=2, callConnected=moment(ANSWER)),
+        received("CallCompleted", **NUMBERS, **contact, connectionTime=30),
     ]
-    story = story_of(facts)
+    story = story_of(events)
     assert (story["outcome"], story["talkSeconds"]) == ("answered", 30)
     assert story["ended"] == ANSWER + timedelta(seconds=30)
 
@@ -152,32 +152,34 @@ def test_an_end_that_does_not_tell_the_answer_ends_the_call_all_the_same(contact
     ids=["in a row", "there and back", "two legs"],
 )
 def test_transfers_form_a_chain(steps: list[tuple[int, int]], chain: list[list[int]]) -> None:
-    facts = [told("CallTransfered", **NUMBERS, contactID=after, previous_contactID=before) for before, after in steps]
-    assert all(story_of(list(order))["transfers"] == chain for order in itertools.permutations(facts))
+    events = [
+        received("CallTransfered", **NUMBERS, contactID=after, previous_contactID=before) for before, after in steps
+    ]
+    assert all(story_of(list(order))["transfers"] == chain for order in itertools.permutations(events))
 
 
 def test_a_missed_call_with_a_voicemail_ends_in_voicemail() -> None:
-    facts = [
-        told("CallStarted", **NUMBERS, contactID=1, callStarted=moment(START)),
-        told("CallCompleted", **NUMBERS, contactID=1, callConnected=None),
-        told("VoicemailCreated", voicemailID=7, sender="27771153", callStarted=moment(START)),
+    events = [
+        received("CallStarted", **NUMBERS, contactID=1, callStarted=moment(START)),
+        received("CallCompleted", **NUMBERS, contactID=1, callConnected=None),
+        received("VoicemailCreated", voicemailID=7, sender="27771153", callStarted=moment(START)),
     ]
-    story = story_of(facts)
+    story = story_of(events)
     assert (story["outcome"], story["voicemails"]) == ("voicemail", [7])
 
 
 def test_random_subsets_in_random_order_never_depend_on_the_order() -> None:
     chance = random.Random(7)
-    facts = answered_and_transferred() + [
-        told("CallStarted", **NUMBERS, contactID=contact, status=contact % 4) for contact in range(1, 8)
+    events = answered_and_transferred() + [
+        received("CallStarted", **NUMBERS, contactID=contact, status=contact % 4) for contact in range(1, 8)
     ]
     for _ in range(200):
-        chosen = chance.sample(facts, chance.randint(1, len(facts)))
+        chosen = chance.sample(events, chance.randint(1, len(events)))
         assert story_of(chosen) == story_of(chance.sample(chosen, len(chosen)))
 
 
 def test_the_start_comes_from_the_callid_when_no_event_tells_it() -> None:
-    story = story_of([told("CallCompleted", callID=CALL, contactID=1)])
+    story = story_of([received("CallCompleted", callID=CALL, contactID=1)])
     assert story["started"] == START + timedelta(microseconds=97344)
 
 
@@ -187,53 +189,54 @@ def test_every_event_has_a_place_in_a_story() -> None:
 
 
 def test_an_end_that_names_nobody_ends_the_call() -> None:
-    ringing = [told("CallStarted", **NUMBERS, contactID=contact) for contact in (1, 2)]
-    assert story_of([*ringing, told("CallCompleted", **NUMBERS)])["outcome"] == "missed"
+    ringing = [received("CallStarted", **NUMBERS, contactID=contact) for contact in (1, 2)]
+    assert story_of([*ringing, received("CallCompleted", **NUMBERS)])["outcome"] == "missed"
     assert (
-        story_of([told("CallStarted", **NUMBERS), told("CallCompleted", **NUMBERS, contactID=1)])["outcome"] == "missed"
+        story_of([received("CallStarted", **NUMBERS), received("CallCompleted", **NUMBERS, contactID=1)])["outcome"]
+        == "missed"
     )
 
 
 def test_a_contact_that_cannot_be_read_is_one_contact() -> None:
-    ringing = [told("CallStarted", **NUMBERS, contactID=contact) for contact in (1, "anna", [2])]
-    ends = [told("CallCompleted", **NUMBERS, contactID=contact) for contact in ("anna", [2], 1)]
+    ringing = [received("CallStarted", **NUMBERS, contactID=contact) for contact in (1, "anna", [2])]
+    ends = [received("CallCompleted", **NUMBERS, contactID=contact) for contact in ("anna", [2], 1)]
     outcomes = [story_of([*ringing, *ends[:count]])["outcome"] for count in range(4)]
     assert outcomes == ["ringing", "ringing", "ringing", "missed"]
 
 
 @pytest.mark.parametrize("connected", [None, "1970-01-01T00:00:00+0000", "soon"])
 def test_who_connected_has_answered_also_where_nobody_says_when(connected: Any) -> None:
-    facts = [
-        told("CallStarted", **NUMBERS, contactID=2),
-        told("CallConnected", **NUMBERS, contactID=2, callConnected=connected),
+    events = [
+        received("CallStarted", **NUMBERS, contactID=2),
+        received("CallConnected", **NUMBERS, contactID=2, callConnected=connected),
     ]
-    assert (story_of(facts)["outcome"], story_of(facts)["answeredBy"]) == ("talking", 2)
-    story = story_of([*facts, told("CallCompleted", **NUMBERS, contactID=2)])
+    assert (story_of(events)["outcome"], story_of(events)["answeredBy"]) == ("talking", 2)
+    story = story_of([*events, received("CallCompleted", **NUMBERS, contactID=2)])
     assert (story["outcome"], story["connected"], story["talkSeconds"]) == ("answered", None, None)
 
 
 def test_a_transferred_call_ends_with_whom_it_was_handed_to() -> None:
-    facts = [
-        told("CallConnected", **NUMBERS, contactID=966, callConnected=moment(ANSWER)),
-        told("CallTransfered", **NUMBERS, contactID=971, previous_contactID=966),
+    events = [
+        received("CallConnected", **NUMBERS, contactID=966, callConnected=moment(ANSWER)),
+        received("CallTransfered", **NUMBERS, contactID=971, previous_contactID=966),
     ]
-    assert story_of(facts)["outcome"] == "talking"
-    assert story_of([*facts, told("CallCompleted", **NUMBERS, contactID=970)])["outcome"] == "talking"
-    assert story_of([*facts, told("CallCompleted", **NUMBERS, contactID=971)])["outcome"] == "answered"
+    assert story_of(events)["outcome"] == "talking"
+    assert story_of([*events, received("CallCompleted", **NUMBERS, contactID=970)])["outcome"] == "talking"
+    assert story_of([*events, received("CallCompleted", **NUMBERS, contactID=971)])["outcome"] == "answered"
 
 
 def test_a_sentinel_of_one_event_is_seen_by_anothers_start() -> None:
     start = {"callID": 77, "contactID": 2}
-    facts = [
-        told("CallStarted", **start, callStarted=moment(START)),
-        told("CallCompleted", **start, callConnected="2016-01-01T00:00:00Z", connectionTime=0),
+    events = [
+        received("CallStarted", **start, callStarted=moment(START)),
+        received("CallCompleted", **start, callConnected="2016-01-01T00:00:00Z", connectionTime=0),
     ]
-    assert (story_of_call(77, gathered(facts), "LV")["outcome"]) == "missed"
+    assert (story_of_call(77, gathered(events), "LV")["outcome"]) == "missed"
 
 
 def test_history_knows_better_than_a_webhook_and_both_better_than_nobody() -> None:
-    bare = told("CallCompleted", callID=CALL, contactID=2, caller="27771153", connectionTime=5)
-    full = told(
+    bare = received("CallCompleted", callID=CALL, contactID=2, caller="27771153", connectionTime=5)
+    full = received(
         "CallCompleted",
         "reconciled",
         **NUMBERS | {"caller": "+37126000000"},
@@ -244,8 +247,8 @@ def test_history_knows_better_than_a_webhook_and_both_better_than_nobody() -> No
         connectionTime=30,
     )
     assert bare.id == full.id
-    for facts in ([bare, full], [full, bare], [bare, full, bare]):
-        story = story_of(facts)
+    for events in ([bare, full], [full, bare], [bare, full, bare]):
+        story = story_of(events)
         assert (story["caller"], story["outcome"], story["talkSeconds"]) == ("+37126000000", "answered", 30)
         assert (story["destination"], story["ended"], story["revision"]) == (
             "67000123",
@@ -255,34 +258,34 @@ def test_history_knows_better_than_a_webhook_and_both_better_than_nobody() -> No
 
 
 def test_a_repeat_that_brings_the_callers_number_completes_the_story() -> None:
-    facts = [told("CallStarted", callID=CALL, contactID=2), told("CallStarted", **NUMBERS, contactID=2)]
-    assert {story_of(list(order))["callerE164"] for order in itertools.permutations(facts)} == {"+37127771153"}
+    events = [received("CallStarted", callID=CALL, contactID=2), received("CallStarted", **NUMBERS, contactID=2)]
+    assert {story_of(list(order))["callerE164"] for order in itertools.permutations(events)} == {"+37127771153"}
 
 
 def test_what_history_says_of_a_call_that_goes_on_is_no_end() -> None:
-    going_on = told("CallCompleted", "reconciled", **NUMBERS, contactID=2, callEnded=None)
-    ringing = told("CallStarted", **NUMBERS, contactID=2)
+    going_on = received("CallCompleted", "reconciled", **NUMBERS, contactID=2, callEnded=None)
+    ringing = received("CallStarted", **NUMBERS, contactID=2)
     assert story_of([ringing, going_on])["outcome"] == "ringing"
-    ended = told("CallCompleted", "reconciled", **NUMBERS, contactID=2, callEnded=moment(ANSWER))
+    ended = received("CallCompleted", "reconciled", **NUMBERS, contactID=2, callEnded=moment(ANSWER))
     assert ended.id == going_on.id
     assert story_of([ringing, going_on, ended])["outcome"] == "missed"
-    assert story_of([ringing, going_on, told("CallCompleted", **NUMBERS, contactID=2)])["outcome"] == "missed"
+    assert story_of([ringing, going_on, received("CallCompleted", **NUMBERS, contactID=2)])["outcome"] == "missed"
 
 
-@pytest.mark.parametrize("facts", [["CallStarted"], ["CallStarted", "CallConnected"]], ids=["ringing", "talking"])
-def test_an_end_that_was_given_up_is_unknown_until_it_comes(facts: list[str]) -> None:
-    events = [told(name, **NUMBERS, contactID=2, callConnected=moment(ANSWER)) for name in facts]
-    events = events if len(facts) > 1 else [told("CallStarted", **NUMBERS, contactID=2)]
+@pytest.mark.parametrize("names", [["CallStarted"], ["CallStarted", "CallConnected"]], ids=["ringing", "talking"])
+def test_an_end_that_was_given_up_is_unknown_until_it_comes(names: list[str]) -> None:
+    events = [received(name, **NUMBERS, contactID=2, callConnected=moment(ANSWER)) for name in names]
+    events = events if len(names) > 1 else [received("CallStarted", **NUMBERS, contactID=2)]
     given_up = replace(gathered(events), given_up=True)
     assert story_of_call(CALL, given_up, "LV")["outcome"] == "unknown"
-    end = told("CallCompleted", **NUMBERS, contactID=2, connectionTime=3)
+    end = received("CallCompleted", **NUMBERS, contactID=2, connectionTime=3)
     outcome = story_of_call(CALL, given_up.with_event(end), "LV")["outcome"]
-    assert outcome == ("answered" if len(facts) > 1 else "missed")
+    assert outcome == ("answered" if len(names) > 1 else "missed")
 
 
-def test_transfers_there_and_back_and_there_again_are_told_by_their_times() -> None:
+def test_transfers_there_and_back_and_there_again_are_told_apart_by_their_times() -> None:
     def handed(giver: int, taker: int, minutes: int) -> ReceivedEvent:
-        return told(
+        return received(
             "CallTransfered",
             **NUMBERS,
             contactID=taker,
@@ -291,25 +294,25 @@ def test_transfers_there_and_back_and_there_again_are_told_by_their_times() -> N
             connectionTime=minutes * 60,
         )
 
-    facts = [handed(1, 2, 1), handed(2, 1, 2), handed(1, 2, 3)]
-    assert len({event.id for event in facts}) == 3
-    assert handed(1, 2, 1).id == facts[0].id
-    for order in itertools.permutations(facts):
+    events = [handed(1, 2, 1), handed(2, 1, 2), handed(1, 2, 3)]
+    assert len({event.id for event in events}) == 3
+    assert handed(1, 2, 1).id == events[0].id
+    for order in itertools.permutations(events):
         assert story_of(list(order))["transfers"] == [[1, 2], [2, 1], [1, 2]]
 
 
 def test_a_call_that_rings_a_thousand_is_cut_and_says_so() -> None:
-    facts = [told("CallStarted", **NUMBERS, contactID=contact) for contact in range(900)]
-    facts += [told("CallConnected", **NUMBERS, contactID=700, callConnected=moment(ANSWER))]
-    facts += [told("CallCompleted", **NUMBERS, contactID=contact) for contact in range(900) if contact != 700]
-    facts += [told("CallCompleted", **NUMBERS, contactID=700, callConnected=moment(ANSWER), connectionTime=9)]
-    random.Random(7).shuffle(facts)
-    whole = gathered(facts)
+    events = [received("CallStarted", **NUMBERS, contactID=contact) for contact in range(900)]
+    events += [received("CallConnected", **NUMBERS, contactID=700, callConnected=moment(ANSWER))]
+    events += [received("CallCompleted", **NUMBERS, contactID=contact) for contact in range(900) if contact != 700]
+    events += [received("CallCompleted", **NUMBERS, contactID=700, callConnected=moment(ANSWER), connectionTime=9)]
+    random.Random(7).shuffle(events)
+    whole = gathered(events)
     assert len(whole.parts) == MOST_PARTS
     story = story_of_call(CALL, whole, "LV")
     assert story["truncated"]
     assert (story["outcome"], story["answeredBy"], story["talkSeconds"]) == ("answered", 700, 9)
-    assert whole.with_event(facts[0]) == whole
+    assert whole.with_event(events[0]) == whole
 
 
 CONTACTS = st.sampled_from([None, 1, 2, 3, "anna"])
@@ -328,30 +331,30 @@ FIELDS = st.fixed_dictionaries(
     },
 )
 CALLS_EVENTS = st.builds(
-    lambda name, origin, data: told(name, origin, callID=CALL, **data),
+    lambda name, origin, data: received(name, origin, callID=CALL, **data),
     st.sampled_from(["CallStarted", "CallConnected", "CallTransfered", "CallCompleted"]),
     st.sampled_from(["webhook", "reconciled"]),
     FIELDS,
 )
 
 
-@given(facts=st.lists(CALLS_EVENTS, min_size=1, max_size=12), bound=st.sampled_from([3, 6, 256]), chance=st.randoms())
+@given(events=st.lists(CALLS_EVENTS, min_size=1, max_size=12), bound=st.sampled_from([3, 6, 256]), chance=st.randoms())
 def test_any_events_in_any_order_any_number_of_times_make_one_story(
-    facts: list[ReceivedEvent], bound: int, chance: random.Random
+    events: list[ReceivedEvent], bound: int, chance: random.Random
 ) -> None:
-    again = facts + chance.choices(facts, k=len(facts))
+    again = events + chance.choices(events, k=len(events))
     chance.shuffle(again)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(call_parts, "MOST_PARTS", bound)
-        one, other = gathered(facts), gathered(again)
+        one, other = gathered(events), gathered(again)
     assert one == other
     assert story_of_call(CALL, one, "LV") == story_of_call(CALL, other, "LV")
     assert json.loads(json.dumps(one.parts)) == one.parts
 
 
-@given(facts=st.lists(CALLS_EVENTS, min_size=3, max_size=3))
-def test_tellings_of_one_event_join_in_any_order(facts: list[ReceivedEvent]) -> None:
-    one, two, three = (part_of(event) | {"event": "CallCompleted"} for event in facts)
+@given(events=st.lists(CALLS_EVENTS, min_size=3, max_size=3))
+def test_variants_of_one_event_join_in_any_order(events: list[ReceivedEvent]) -> None:
+    one, two, three = (part_of(event) | {"event": "CallCompleted"} for event in events)
     assert join(one, two) == join(two, one)
     assert join(join(one, two), three) == join(one, join(two, three))
     assert join(join(one, two), two) == join(one, two)

@@ -68,8 +68,8 @@ def test_the_same_event_is_read_however_it_is_wrapped(value: Any) -> None:
 def test_an_odd_word_around_the_data_says_nothing(field: str, odd: Any) -> None:
     envelope, data = check_envelope(EVENT, ENVELOPE | {field: odd})
     assert envelope == ENVELOPE | ({} if field == "eventType" else {field: odd})
-    told = ReceivedEvent(type=EVENT, id="x", data=data, envelope=envelope, origin="webhook", received=now())
-    assert told.drift == ([field] if isinstance(odd, list | dict) and field != "eventType" else [])
+    event = ReceivedEvent(type=EVENT, id="x", data=data, envelope=envelope, origin="webhook", received=now())
+    assert event.drift == ([field] if isinstance(odd, list | dict) and field != "eventType" else [])
 
 
 @pytest.mark.parametrize(

@@ -63,18 +63,18 @@ def test_any_oddity_beside_the_key_leaves_the_event_as_it_is_without_it(event: E
     payload = fixture(event)
     names = data.draw(st.lists(st.sampled_from(optional(event)), min_size=1, unique=True))
     odd = {name: data.draw(ODDITIES) for name in names}
-    told = received(event, {**payload, "data": {**payload["data"], **odd}})
+    taken = received(event, {**payload, "data": {**payload["data"], **odd}})
     for name, value in odd.items():
-        read = getattr(told.data, name)
-        assert told.envelope["data"][name] == (read if name in IDENTIFIERS and read is not None else value)
+        read = getattr(taken.data, name)
+        assert taken.envelope["data"][name] == (read if name in IDENTIFIERS and read is not None else value)
         blank = isinstance(value, str) and not value.strip()
-        assert (name in told.drift) == (read is None and not blank)
+        assert (name in taken.drift) == (read is None and not blank)
     same = received(event, {**payload, "data": {**payload["data"], **dict.fromkeys(names)}})
     for name in optional(event):
         if name not in odd:
-            kept, plain = getattr(told.data, name), getattr(same.data, name)
-            # Another start may leave less room for what else the call tells.
-            assert kept == plain or (kept is None and name in told.drift) or plain is None
+            kept, plain = getattr(taken.data, name), getattr(same.data, name)
+            # Another start may leave less room for the times of the call.
+            assert kept == plain or (kept is None and name in taken.drift) or plain is None
 
 
 @pytest.mark.parametrize("event", WEBHOOKS, ids=IDS)
@@ -95,8 +95,8 @@ def test_an_identifier_that_is_none_is_refused_and_named(event: Event, value: An
 def test_an_identifier_is_its_number_however_it_is_written(value: Any) -> None:
     event = event_named("CallStarted")
     plain = received(event, {"data": {"callID": CALL, "contactID": 5}})
-    told = received(event, {"data": {"callID": value, "contactID": "005"}})
-    assert (told.id, told.envelope, told.drift) == (plain.id, plain.envelope, [])
+    event = received(event, {"data": {"callID": value, "contactID": "005"}})
+    assert (event.id, event.envelope, event.drift) == (plain.id, plain.envelope, [])
 
 
 @pytest.mark.parametrize(
@@ -128,10 +128,10 @@ def test_a_polled_item_with_an_odd_field_is_its_event(event: Event, value: Any) 
 )
 def test_a_time_outside_of_its_call_says_nothing(sentinel: Any, started: dict[str, str]) -> None:
     sent = {"callID": CALL, "contactID": 5, "callConnected": sentinel, **started}
-    told = received(event_named("CallCompleted"), {"data": sent})
-    assert told.data.callConnected is None  # type: ignore[attr-defined]
-    assert told.drift == ["callConnected"]
-    assert told.envelope["data"] == sent
+    event = received(event_named("CallCompleted"), {"data": sent})
+    assert event.data.callConnected is None  # type: ignore[attr-defined]
+    assert event.drift == ["callConnected"]
+    assert event.envelope["data"] == sent
 
 
 @pytest.mark.parametrize(
@@ -150,25 +150,25 @@ def test_a_time_outside_of_its_call_says_nothing(sentinel: Any, started: dict[st
 )
 def test_an_odd_time_that_may_be_so_is_taken(started: str, connected: str, call_id: int) -> None:
     data = {"callID": call_id, "callStarted": started, "callConnected": connected, "connectionTime": 0}
-    told = received(event_named("CallCompleted"), {"data": data})
-    assert told.data.callConnected is not None  # type: ignore[attr-defined]
-    assert told.drift == (["callStarted"] if started.startswith("1970") else [])
+    event = received(event_named("CallCompleted"), {"data": data})
+    assert event.data.callConnected is not None  # type: ignore[attr-defined]
+    assert event.drift == (["callStarted"] if started.startswith("1970") else [])
 
 
 def test_a_length_that_no_call_has_says_nothing() -> None:
     for value in (-1, 10**9, "2:05", 1.5, None):
-        told = received(event_named("VoicemailCreated"), {"data": {"voicemailID": 7, "length": value}})
-        assert told.data.length is None  # type: ignore[attr-defined]
-    told = received(event_named("VoicemailCreated"), {"data": {"voicemailID": 7, "length": "23"}})
-    assert told.data.length == 23  # type: ignore[attr-defined]
+        event = received(event_named("VoicemailCreated"), {"data": {"voicemailID": 7, "length": value}})
+        assert event.data.length is None  # type: ignore[attr-defined]
+    event = received(event_named("VoicemailCreated"), {"data": {"voicemailID": 7, "length": "23"}})
+    assert event.data.length == 23  # type: ignore[attr-defined]
 
 
 def test_a_spoilt_character_is_drift_by_the_name_of_encoding() -> None:
-    told = received(event_named("CallStarted"), {"data": {"callID": CALL, "caller": "Gon\ufffdalves"}})
-    assert told.drift == ["encoding"]
+    event = received(event_named("CallStarted"), {"data": {"callID": CALL, "caller": "Gon\ufffdalves"}})
+    assert event.drift == ["encoding"]
 
 
 @given(st.integers(0, LARGEST_ID))
 def test_every_identifier_stays_exact(number: int) -> None:
-    told = received(event_named("CallStarted"), {"data": {"callID": number, "contactID": str(number)}})
-    assert told.envelope["data"] == {"callID": number, "contactID": number}
+    event = received(event_named("CallStarted"), {"data": {"callID": number, "contactID": str(number)}})
+    assert event.envelope["data"] == {"callID": number, "contactID": number}

@@ -24,7 +24,7 @@ from shared.json_bodies import encode
 from shared.media import blobs as media_blobs
 from shared.media.copy import DELAYS, copy
 from shared.storage.account import BLOCK_BYTES
-from tests.copying import CALL, NAME, RECORDING, STARTED, VOICEMAIL, asked, audio, blobs, dead, told, waiting
+from tests.copying import CALL, NAME, RECORDING, STARTED, VOICEMAIL, announced, asked, audio, blobs, dead, waiting
 from tests.dying import Killed, die_at
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def test_a_recording_is_kept_whole_with_what_is_known_of_it(bridge: Bridge, pbx:
 
 def test_that_it_is_stored_is_told_with_everything_but_the_pbxs_address(bridge: Bridge) -> None:
     copy(bridge, asked())
-    (event,) = told(bridge)
+    (event,) = announced(bridge)
     data = event["body"]["data"]
     assert (event["event"], event["origin"]) == ("RecordingStored", "bridge")
     assert (data["recordingID"], data["callID"], data["caller"]) == (RECORDING, CALL, "27771153")
@@ -153,7 +153,7 @@ def test_what_is_not_ready_is_asked_for_again_and_nothing_of_it_shows(
     copy(bridge, asked())
     assert not blobs(bridge)
     assert waiting(bridge) == 1
-    assert not told(bridge)
+    assert not announced(bridge)
 
 
 def test_a_file_whose_server_is_gone_is_no_try_of_it(bridge: Bridge, pbx: Simulator) -> None:
@@ -220,7 +220,7 @@ def test_a_pbx_that_does_not_know_the_recording_yet_is_asked_again_later(bridge:
         ("http://169.254.169.254/metadata", "a host outside MEDIA_HOSTS"),
     ],
 )
-@pytest.mark.parametrize("redirected", [False, True], ids=["told by the PBX", "redirected"])
+@pytest.mark.parametrize("redirected", [False, True], ids=["given by the PBX", "redirected"])
 def test_what_must_not_be_fetched_is_a_dead_letter_at_once(  # noqa: PLR0917 - two parameters and four fixtures
     url: str, reason: str, redirected: bool, bridge: Bridge, pbx: Simulator, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -275,7 +275,7 @@ def test_the_same_bytes_again_write_nothing(size: int, bridge: Bridge, pbx: Simu
     copy(bridge, asked(attempt=3))
     (after,) = blobs(bridge).values()
     assert after.etag == before.etag
-    first, again = told(bridge)
+    first, again = announced(bridge)
     assert first["id"] == again["id"]
 
 
@@ -291,7 +291,7 @@ def test_other_bytes_of_the_same_id_are_kept_beside_the_first_and_reported(
     kept = blobs(bridge)
     assert kept.keys() == {NAME, f"2018/04/26/{RECORDING}.{audio(pbx).sha256()[:12]}.mp3"}
     assert "signal media_conflict kind=recording" in caplog.text
-    assert len({event["id"] for event in told(bridge)}) == 2
+    assert len({event["id"] for event in announced(bridge)}) == 2
 
 
 def test_the_same_id_as_another_kind_of_audio_is_kept_beside_and_reported_once(
@@ -328,7 +328,7 @@ def test_a_copier_killed_at_any_step_is_finished_by_the_next_delivery(
             break
         copy(open_bridge(), message)
         (name,) = blobs(bridge, container)
-        assert len({event["id"] for event in told(bridge)}) == 1
+        assert len({event["id"] for event in announced(bridge)}) == 1
         bridge.storage.container(container).delete_blob(name)
         bridge.storage.queue("events").clear_messages()
     assert steps >= 2
@@ -342,7 +342,7 @@ def test_two_copiers_at_once_leave_one_file(open_bridge: Callable[..., Bridge], 
     assert blob.metadata["sha256"] == audio(pbx).sha256()
     content = bridge.storage.container("recordings").download_blob(NAME).readall()
     assert hashlib.sha256(content).hexdigest() == audio(pbx).sha256()
-    assert len({event["id"] for event in told(bridge)}) == 1
+    assert len({event["id"] for event in announced(bridge)}) == 1
 
 
 @pytest.mark.parametrize("mirror", ["true", "false"], ids=["mirrored", "marked"])
@@ -383,7 +383,7 @@ def test_a_deletion_in_the_middle_of_a_copy_is_seen(bridge: Bridge, monkeypatch:
         ({"callStarted": None, "callID": None}, CALL, "2018/04/25"),
         ({"callStarted": None, "callID": None}, None, "2018/04/26"),
     ],
-    ids=["by the callID", "by the event's callID", "by the day it was told"],
+    ids=["by the callID", "by the event's callID", "by the day of its event"],
 )
 def test_without_a_start_the_date_comes_from_what_is_known(
     record: dict[str, Any], call_id: int | None, date: str, bridge: Bridge, pbx: Simulator
@@ -414,7 +414,7 @@ def test_a_message_that_asks_for_no_media_can_never_succeed(message: dict[str, A
 
 
 class Watch(HTTPAdapter):
-    """Notes the requests to storage; `meanwhile` runs right before each, and is told its number from 0 on."""
+    """Notes the requests to storage; `meanwhile` runs right before each, with its number, from 0 on."""
 
     def __init__(self, meanwhile: Callable[[int], None] = lambda number: None) -> None:
         super().__init__(pool_maxsize=8)
@@ -620,4 +620,4 @@ def test_what_a_mirrored_deletion_took_away_is_not_told_as_stored(
     watch(mirroring, delete)
     copy(mirroring, asked("voicemail"))
     assert not blobs(bridge, "voicemails")
-    assert not told(bridge)
+    assert not announced(bridge)

@@ -9,7 +9,7 @@ import pytest
 
 from shared.media.copy import DELAYS, copy
 from shared.storage.account import BLOCK_BYTES
-from tests.copying import NAME, RECORDING, asked, audio, blobs, dead, told
+from tests.copying import NAME, RECORDING, announced, asked, audio, blobs, dead
 from tests.outbox import Outbox, outbox
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def test_a_streamed_recording_of_unknown_length_is_whole(bridge: Bridge, pbx: Si
     raw(pbx, (FILES / "streamed.wav").read_bytes())
     copy(bridge, asked())
     assert "incomplete" not in blobs(bridge)[WAV_NAME].metadata
-    assert len(told(bridge)) == 1
+    assert len(announced(bridge)) == 1
 
 
 def test_fewer_bytes_later_change_nothing(bridge: Bridge, pbx: Simulator, sent: Outbox) -> None:

@@ -10,7 +10,7 @@ from shared.items.intake import Intake, row_of
 from shared.media.copy import copy
 from shared.media.records import Pace
 from shared.times import now
-from tests.copying import CALL, NAME, RECORDING, STARTED, VOICEMAIL, asked, audio, blobs, dead, told, waiting
+from tests.copying import CALL, NAME, RECORDING, STARTED, VOICEMAIL, announced, asked, audio, blobs, dead, waiting
 from tests.outbox import Outbox, outbox
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ def test_a_polled_recording_is_stored_and_announced_without_a_call_of_the_pbx(br
     poll(bridge)
     copy(bridge, event(pbx))
     assert list(blobs(bridge)) == [NAME]
-    (announced,) = told(bridge)
-    data = announced["body"]["data"]
+    (message,) = announced(bridge)
+    data = message["body"]["data"]
     assert (data["caller"], data["destination"], data["contactID"]) == ("27771153", "67000123", 966)
     assert "recordingURL" not in data
     assert not pbx.calls_seen()
@@ -81,10 +81,10 @@ def test_what_nobody_knows_is_announced_without_after_a_while(
             break
         looks += 1
         message = found[0].message
-    (announced,) = sent.take("events")
+    (stored,) = sent.take("events")
     assert 3 <= looks <= 20
-    assert announced.message["body"]["data"]["callID"] == CALL
-    assert "caller" not in announced.message["body"]["data"]
+    assert stored.message["body"]["data"]["callID"] == CALL
+    assert "caller" not in stored.message["body"]["data"]
 
 
 def test_an_address_that_has_expired_is_asked_for_at_the_third_try(bridge: Bridge, pbx: Simulator) -> None:

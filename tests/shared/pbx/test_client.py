@@ -219,13 +219,13 @@ def test_a_status_means_the_same_on_http_and_in_the_body(
 
 
 @pytest.mark.parametrize(
-    ("http", "told", "error"),
+    ("http", "inside", "error"),
     [(404, 200, PbxNotFound), (200, "403", PbxForbidden), (404, 500, PbxUnavailable), (500, 404, PbxUnavailable)],
 )
 def test_the_worse_of_two_statuses_counts(
-    http: int, told: Any, error: type[PbxError], connect: Callable[..., Pbx]
+    http: int, inside: Any, error: type[PbxError], connect: Callable[..., Pbx]
 ) -> None:
-    with answering(http, envelope(told, {"contactID": 1})) as url, pytest.raises(error):
+    with answering(http, envelope(inside, {"contactID": 1})) as url, pytest.raises(error):
         connect(url).call("GetContactsByID", lane="poll", contact_id=1)
 
 
@@ -325,8 +325,8 @@ def test_an_item_that_is_empty_is_not_found(data: Any, connect: Callable[..., Pb
 
 
 def test_a_refusal_passes_the_words_on_without_numbers_and_secrets(connect: Callable[..., Pbx]) -> None:
-    told = f"limit must be at most 1000; {NUMBER} and 27 771 153 and {KEY} and call 1524664459097344 are wrong"
-    with answering(422, envelope(422, message=told)) as url, pytest.raises(PbxRefused) as caught:
+    message = f"limit must be at most 1000; {NUMBER} and 27 771 153 and {KEY} and call 1524664459097344 are wrong"
+    with answering(422, envelope(422, message=message)) as url, pytest.raises(PbxRefused) as caught:
         connect(url).call("GetCallHistory", lane="poll", source=NUMBER)
     assert caught.value.remedy == "limit must be at most 1000; … and … and … and call … are wrong"
 
@@ -392,13 +392,13 @@ def test_what_acts_is_never_repeated(
 def test_retry_after_is_honoured_up_to_half_a_minute(
     case: tuple[str, int, int | None], pbx: Pbx, simulator: Simulator, waits: Waits
 ) -> None:
-    asked, attempts, told = case
+    asked, attempts, expected = case
     simulator.faults.add("status", status=429, retry_after=asked)
     with pytest.raises(PbxThrottled) as caught:
         pbx.call("GetContacts", lane="poll")
-    assert caught.value.retry_after == told
+    assert caught.value.retry_after == expected
     assert len(simulator.calls_seen()) == attempts
-    assert all(wait >= (told or 0) for wait in waits)
+    assert all(wait >= (expected or 0) for wait in waits)
 
 
 def test_each_attempt_draws_on_the_budget(settings: Settings, storage: Storage, simulator: Simulator) -> None:

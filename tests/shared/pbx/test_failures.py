@@ -99,9 +99,9 @@ def bridge(simulator: Simulator, settings: Settings) -> Bridge:
 def test_what_says_that_it_failed_did(
     operation: str, values: dict[str, Any], simulator: Simulator, bridge: Bridge
 ) -> None:
-    for told, error in FAILED:
+    for wrapper, error in FAILED:
         simulator.faults.clear()
-        simulator.faults.add("wrapper", value={"data": GOOD.get(operation, {}), **told})
+        simulator.faults.add("wrapper", value={"data": GOOD.get(operation, {}), **wrapper})
         with pytest.raises(error):
             bridge.pbx.envelope(operation, lane="poll", **values)
 
@@ -110,9 +110,9 @@ def test_what_says_that_it_failed_did(
 def test_an_unknown_word_with_good_data_passes(
     operation: str, values: dict[str, Any], simulator: Simulator, bridge: Bridge
 ) -> None:
-    for told in WELL:
+    for wrapper in WELL:
         simulator.faults.clear()
-        simulator.faults.add("wrapper", value={"data": GOOD.get(operation, {}), **told})
+        simulator.faults.add("wrapper", value={"data": GOOD.get(operation, {}), **wrapper})
         assert bridge.pbx.call(operation, lane="poll", **values) == GOOD.get(operation, {})
 
 

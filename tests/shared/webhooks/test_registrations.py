@@ -76,7 +76,7 @@ def test_no_key_is_kept_told_or_logged(bridge: Bridge, caplog: pytest.LogCapture
     caplog.set_level(logging.DEBUG, logger="shared")
     report = sync(bridge)
     rows = [dict(row) for row in bridge.storage.table(TABLE).list_entities()]
-    for text in (str(rows), str(report.told()), caplog.text):
+    for text in (str(rows), str(report.to_dict()), caplog.text):
         assert "key/1" not in text
         assert "key%2F1" not in text
 
@@ -271,7 +271,7 @@ def test_once_deleted_they_stay_away_until_somebody_asks_for_them(pbx: Simulator
         assert status(bridge)["webhooksEndedSince"] == ended
     assert not pbx.webhooks
     assert delete_all(start()).ended_since == ended
-    assert sync(start()).told()["endedSince"] is None
+    assert sync(start()).to_dict()["endedSince"] is None
     assert registered(pbx) == NAMES
     assert status(start())["webhooksEndedSince"] is None
 

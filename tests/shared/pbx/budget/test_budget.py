@@ -83,7 +83,7 @@ def test_lanes_come_in_the_order_of_their_urgency(start: Callable[..., Budget]) 
     }
 
 
-def test_who_gets_no_call_in_two_seconds_is_told_when_to_come_back(start: Callable[..., Budget]) -> None:
+def test_who_gets_no_call_in_two_seconds_learns_when_to_come_back(start: Callable[..., Budget]) -> None:
     budget = start(Terms(limit=1, scale=0.5))
     budget.take("action")
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""The ledger's arithmetic: no window holds more than the limit, and what is told of the future is true."""
+"""The ledger's arithmetic: no window holds more than the limit, and what it says of the future is true."""
 
 from __future__ import annotations
 
