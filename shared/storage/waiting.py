@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 PREFIX = "waiting"
 # Whoever sends an event waits for the answer: the queue's share of five seconds, and that of the blob.
-_QUEUE_SECONDS, _BLOB_SECONDS = 1.6, 1.2
+_QUEUE_SECONDS, _BLOB_SECONDS = 2.2, 1.4
 # A run ends before the next one begins; many more than a queue takes in that time are not looked at.
 _RUN_SECONDS = 45.0
 _PART, _WORKERS = 64, 8

@@ -6,6 +6,7 @@ import gzip
 import json
 import pathlib
 import socket
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -116,3 +117,19 @@ def test_storage_that_says_nothing_is_out_of_reach(environment: dict[str, str]) 
             accept(
                 Storage(settings.storage, read_seconds=0.1), settings, event_named("CallStarted"), body("CallStarted")
             )
+
+
+@pytest.mark.parametrize("sent", [body("CallStarted"), b"not json"], ids=["good", "refused"])
+def test_silent_storage_keeps_no_sender_waiting_for_more_than_five_seconds(
+    sent: bytes, environment: dict[str, str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=16) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/a"
+        nowhere = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=aaaa;" + "".join(
+            f"{service}Endpoint={address};" for service in ("Blob", "Queue", "Table")
+        )
+        settings = Settings.from_env({**environment, "DataStorage": nowhere})
+        began = time.monotonic()
+        with pytest.raises(StorageUnavailable):
+            accept(Storage(settings.storage), settings, event_named("CallStarted"), sent)
+        assert time.monotonic() - began < 5

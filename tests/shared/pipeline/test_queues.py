@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import pathlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from shared.errors import PbxUnavailable, StorageUnavailable, Unprocessable
+from shared.events.receive import accept
+from shared.events.table import event_named
 from shared.json_bodies import encode
 from shared.pipeline.queues import CONSUMERS, consume, drain
 from shared.storage.messages import LONGEST_MESSAGE, read, send
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from shared.pipeline.queues import Consumer
 
 EVENTS, MEDIA, _ = CONSUMERS
+FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures" / "events"
 NUMBER = "4357a9bd-2086-40d5-b2a8-98eb830bd28e"
 
 
@@ -113,6 +117,21 @@ def test_what_a_newer_release_wrote_waits_for_an_instance_of_it(bridge: Bridge, 
     consume(bridge, EVENTS, encode({"v": VERSION + 1, "what": "we cannot know"}), id=NUMBER, attempt=1)
     (again,) = sent.take("events")
     assert again.message["v"] == VERSION + 1 and again.message["what"] == "we cannot know"
+    assert not letters(bridge)
+
+
+def test_a_row_that_a_newer_release_wrote_waits_for_an_instance_of_it(bridge: Bridge, sent: Outbox) -> None:
+    body = (FIXTURES / "CallStarted.json").read_bytes()
+    for _ in range(2):
+        accept(bridge.storage, bridge.settings, event_named("CallStarted"), body)
+    first, second = sent.take("events")
+    consume(bridge, EVENTS, first.body, id=NUMBER, attempt=1)
+    table = bridge.storage.table("events")
+    (row,) = table.list_entities()
+    table.update_entity({**row, "v": VERSION + 1})
+    consume(bridge, EVENTS, second.body, id=NUMBER, attempt=1)
+    (again,) = sent.take("events")
+    assert again.message["tries"] == {"storage": 1}
     assert not letters(bridge)
 
 
