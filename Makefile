@@ -53,7 +53,7 @@ lint: install ## ruff, mypy, and the directions of imports
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo --no-cache
 
-format: install ## let ruff mend what it can
+format: install ## let ruff fix what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
@@ -77,10 +77,10 @@ fuzz: install ## thousands of requests to /api/v2 made from its own definition, 
 drill: install ## outages of ten minutes with real processes: nothing is lost, and everything recovers by itself
 	@$(BIN)/python -m dev.drill
 
-connector: install ## write the custom connector's files anew from the tables
+connector: install ## write the custom connector's files again from the tables
 	@$(BIN)/python -m dev.connector
 
-lock: install ## write requirements.txt and requirements-dev.txt anew from dev/requirements
+lock: install ## write requirements.txt and requirements-dev.txt again from dev/requirements
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
 		dev/requirements/app.in -o requirements.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \

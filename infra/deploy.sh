@@ -202,7 +202,7 @@ deploy_code() {
   local hash running
   hash=$(pack "$scratch/app.zip")
   running=$(read_tag code)
-  # A tag outlives an app that was deleted, by whatever hand.
+  # A tag outlives an app, whoever deleted it.
   if [[ $running == "$hash" ]] && all_listed; then
     say "Code: unchanged"
     return
@@ -293,7 +293,7 @@ report() {
   else
     say "IP list    0.0.0.0/0 for the API key in the PBX's panel; deployNetwork = true makes it one address"
   fi
-  [[ $no_alerts == no ]] || say "Alerts     none: nobody is told when something fails"
+  [[ $no_alerts == no ]] || say "Alerts     none: nobody gets a message when something fails"
 }
 
 check() {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Takes the bridge down: its webhooks out of the PBX first, then the resources, keeping the media unless told otherwise.
+# Takes the bridge down: its webhooks out of the PBX first, then the resources, keeping the media unless --delete-media is given.
 set -euo pipefail
 
 # shellcheck source=azure.sh
@@ -92,7 +92,7 @@ of_type() {
 # An app that an earlier run has deleted took its webhooks out before.
 delete_webhooks() {
   local app_id
-  local stuck="the webhooks are still at the PBX: mend the app, or give --skip-webhooks and delete them in its panel"
+  local stuck="the webhooks are still at the PBX: fix the app, or give --skip-webhooks and delete them in its panel"
   [[ $skip_webhooks == no ]] && app_id=$(of_type Microsoft.Web/sites | cut -f 2) || return 0
   app=${app_id##*/}
   base_url=https://$(az resource show --ids "$app_id" --query properties.defaultHostName --output tsv) ||

@@ -44,7 +44,7 @@ param pollStart string = 'now'
 @maxValue(744)
 param sweepLookbackHours int = 24
 
-@description('Optional. Seconds that a webhook may be late before what was polled is told in its place.')
+@description('Optional. Seconds that a webhook may be late before what was polled takes its place.')
 @minValue(1)
 @maxValue(86400)
 param reconcileGraceSeconds int = 300
@@ -91,7 +91,7 @@ param httpConcurrency int?
 ])
 param dataStorageSku string = 'Standard_LRS'
 
-@description('Optional. Days that deleted blobs and containers can be brought back.')
+@description('Optional. Days that deleted blobs and containers can be restored.')
 @minValue(1)
 @maxValue(365)
 param softDeleteDays int = 30

@@ -124,7 +124,7 @@ SETTINGS: tuple[Setting, ...] = (
         name="RECONCILE_GRACE_SECONDS",
         parse=setting_values.seconds,
         default="300",
-        description="How long a webhook may be late before what was polled is told in its place.",
+        description="How long a webhook may be late before what was polled takes its place.",
     ),
     Setting(
         name="DIAL_COUNTRIES",

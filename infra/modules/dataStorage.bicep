@@ -30,7 +30,7 @@ param payloadContainerName string
 @description('Required. Name of the media container that the immutability policy is for.')
 param recordingContainerName string
 
-@description('Required. Days that deleted blobs and containers can be brought back.')
+@description('Required. Days that deleted blobs and containers can be restored.')
 @minValue(1)
 @maxValue(365)
 param softDeleteDays int

@@ -542,7 +542,7 @@ def test_nobody_runs_unwatched_by_accident(azure: Azure) -> None:
     assert [call for call in azure.calls() if "alertEmail=ops@contoso.com" in call]
     unwatched = azure.deploy("--no-alerts", AZ_LAST_EMAIL="ops@contoso.com")
     assert all("alertEmail= " in call for call in azure.calls() if "group create" in call)
-    assert "nobody is told" in unwatched.stdout
+    assert "nobody gets a message" in unwatched.stdout
 
 
 def test_retention_is_passed_on_where_the_template_has_it(azure: Azure) -> None:
