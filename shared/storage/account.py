@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.errors import StorageUnavailable
 from shared.storage import deadline
+from shared.storage.breaker import Breaker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,7 +47,7 @@ CONTAINERS = ("recordings", "voicemails", "payloads")
 # Sized for the host's HTTP and queue concurrency on one instance, so that no call waits for a connection.
 _CONNECTIONS = 64
 _CONNECT_SECONDS = 3
-_READ_SECONDS = 8.0
+_READ_SECONDS = 5.0
 _RETRIES = 2
 # A block of a blob: large enough to be fast, small enough that a copier's memory stays flat.
 BLOCK_BYTES = 3 * 1024 * 1024
@@ -92,14 +93,16 @@ def _says_missing(response: Any) -> bool:
     return any(name in response.text() for name in _MISSING)
 
 
-def _transport(session: requests.Session, create: Callable[[], Any] | None, read_seconds: float) -> Any:
+def _transport(
+    session: requests.Session, breaker: Breaker, create: Callable[[], Any] | None, read_seconds: float
+) -> Any:
     """A transport that makes the table, queue or container when the service says it is not there, and asks again."""
     from azure.core.exceptions import ResourceExistsError
     from azure.core.pipeline.transport import RequestsTransport
 
     class Creating(RequestsTransport):  # type: ignore[misc]
         def send(self, request: Any, **options: Any) -> Any:
-            with deadline.bounded(options, _CONNECT_SECONDS, read_seconds):
+            with deadline.bounded(options, _CONNECT_SECONDS, read_seconds), breaker.passing():
                 response = super().send(request, **options)
             if create is None or response.status_code != 404 or not _says_missing(response):
                 return response
@@ -119,13 +122,15 @@ class Storage:
     """
     Clients of the data account, one a table, queue or container, shared by all threads of the process.
 
-    A service that says nothing for `read_seconds` counts as out of reach.
+    A service that says nothing for `read_seconds` counts as out of reach; after three times it is asked by one
+    request at a time, and all others fail at once.
     """
 
     def __init__(self, account: StorageAccount, *, read_seconds: float = _READ_SECONDS) -> None:
         self._account = account
         self._read_seconds = read_seconds
         self._clients: dict[tuple[str, str], Any] = {}
+        self._breakers = {service: Breaker() for service in ("table", "queue", "blob")}
         self._lock = Lock()
 
     def table(self, name: str) -> TableClient:
@@ -156,9 +161,10 @@ class Storage:
     def _client(self, service: str, name: str, make: Callable[..., Any]) -> Any:
         client = self._clients.get((service, name))
         if client is None:
-            bare = make(name, self._options())
+            breaker = self._breakers[service]
+            bare = make(name, self._options(breaker))
             create = {"table": "create_table", "queue": "create_queue", "blob": "create_container"}[service]
-            client = make(name, self._options(getattr(bare, create)))
+            client = make(name, self._options(breaker, getattr(bare, create)))
             with self._lock:
                 client = self._clients.setdefault((service, name), client)
         return client
@@ -177,8 +183,8 @@ class Storage:
             session.mount(scheme, HTTPAdapter(pool_connections=8, pool_maxsize=_CONNECTIONS))
         return session
 
-    def _options(self, create: Callable[[], Any] | None = None) -> dict[str, Any]:
-        return {"transport": _transport(self._session, create, self._read_seconds)}
+    def _options(self, breaker: Breaker, create: Callable[[], Any] | None = None) -> dict[str, Any]:
+        return {"transport": _transport(self._session, breaker, create, self._read_seconds)}
 
     @cached_property
     def _credential(self) -> Any:

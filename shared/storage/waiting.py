@@ -39,6 +39,8 @@ def send_or_keep(storage: Storage, queue: str, message: Mapping[str, Any], *, na
     Takes five seconds at most, however storage fails. A message whose answer got lost is there twice.
     """
     whole = new_message(message)
+    # Loading the SDK may take as long on a cold start, and is no sign of an outage.
+    storage.queue(queue)
     try:
         with within(_QUEUE_SECONDS):
             send(storage, queue, whole, name=name)
