@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shared.errors import Invalid
+from shared.errors import Conflict, Invalid, StorageUnavailable
 from shared.events.receive import submit
 from shared.items import reader as items
 from shared.items.intake import Intake, Row, Stale, batches, row_of
 from shared.polling import odd_items, removals
+from shared.storage.account import reaching_storage
 from shared.times import iso
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from shared.items.reader import Item, Known
     from shared.polling.reading import Reading
-
-logger = logging.getLogger(__name__)
 
 _SENDERS = 8
 _FEW = 8
@@ -77,13 +75,16 @@ def _hand_on(reading: Reading, intake: Intake, rows: Iterable[Row], listed: Mapp
     for batch in batches(rows):
         wanted = [row for row in batch if not row.baseline]
         with ThreadPoolExecutor(_SENDERS if len(wanted) > _FEW else 1) as pool:
-            list(pool.map(lambda row: _submit(reading, row, listed[row.id]), wanted))
+            submitted = list(pool.map(lambda row: _submit(reading, row, listed[row.id]), wanted))
+        for odd in filter(None, submitted):
+            # Here: the host drops what threads log that it does not know.
+            odd_items.keep(reading.bridge.storage, reading.resource.name, *odd)
         intake.write(batch, reading.moment)
 
 
-def _submit(reading: Reading, row: Row, item: Item) -> None:
+def _submit(reading: Reading, row: Row, item: Item) -> tuple[str, Item] | None:
     """
-    Submit the event of a row.
+    Submit the event of a row; a reason and a body where that cannot be done, which keeps no other from its event.
 
     How often the item has changed tells apart what happens to it twice, such as an edit that is taken back; it is
     the same for whoever finds the same change, also after a crash.
@@ -97,10 +98,15 @@ def _submit(reading: Reading, row: Row, item: Item) -> None:
         event, occurrence = f"{noun}Updated", f"{row.revision}.{row.hash}"
     data = item | {reading.resource.id_field: row.id}
     try:
-        submit(bridge.storage, bridge.settings, event, data, origin="poll", occurrence=occurrence)
+        with reaching_storage():
+            submit(bridge.storage, bridge.settings, event, data, origin="poll", occurrence=occurrence)
+    except (StorageUnavailable, Conflict):
+        raise
     except Invalid as error:
-        logger.warning("%s %d is stored without an event: %s", reading.resource.name, row.id, error)
-        odd_items.keep(bridge.storage, reading.resource.name, str(error), data)
+        return str(error), data
+    except Exception as error:  # noqa: BLE001 - one item that nobody foresaw stops no other
+        return odd_items.place_of(error), data
+    return None
 
 
 def _remove(reading: Reading, intake: Intake, known: Mapping[int, Known], listed: Mapping[int, Item]) -> bool:

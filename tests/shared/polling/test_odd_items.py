@@ -13,7 +13,7 @@ from shared.api.parameters import Given
 from shared.items import reader as items
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES
-from shared.polling import checkpoints
+from shared.polling import changes, checkpoints
 from shared.polling.poll import poll
 from shared.polling.reconcile import reconcile
 from shared.polling.sweep import sweep
@@ -150,3 +150,23 @@ def test_an_error_that_nobody_foresaw_is_a_dead_letter_with_its_place(
     assert letter["reason"].startswith("ZeroDivisionError at test_odd_items.py")
     assert "signal dead_letter kind=polled" in caplog.text
     assert "27771153" not in caplog.text
+
+
+def test_an_event_that_nobody_can_make_keeps_no_other_from_being_submitted(
+    pbx: Simulator, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poll(bridge, CONTACTS)
+    bad, *good = pbx.bulk("contacts", 12)
+    submit = changes.submit
+
+    def broken(storage: Any, settings: Any, event: str, data: Any, **options: Any) -> str:
+        if data["contactID"] == bad:
+            raise ZeroDivisionError
+        return submit(storage, settings, event, data, **options)
+
+    monkeypatch.setattr(changes, "submit", broken)
+    poll(bridge, CONTACTS)
+    assert told(bridge.storage) == [("ContactCreated", number) for number in good]
+    assert stored_ids(bridge.storage, CONTACTS.name) == [bad, *good]
+    (letter,) = bridge.storage.table("deadletters").list_entities()
+    assert letter["reason"].startswith("ZeroDivisionError")
