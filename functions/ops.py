@@ -40,10 +40,10 @@ def _delete_all(_: func.HttpRequest) -> func.HttpResponse:
 
 
 # Replays and rotations are asked for so rarely that no other function should wait for them at a cold start.
-def _replay_letters(req: func.HttpRequest) -> func.HttpResponse:
-    from shared.pipeline.replay import replay_letters
+def _replay_dead_letters(req: func.HttpRequest) -> func.HttpResponse:
+    from shared.pipeline.replay import replay_dead_letters
 
-    return as_json(replay_letters(bridge(), body_of(req)))
+    return as_json(replay_dead_letters(bridge(), body_of(req)))
 
 
 def _replay_events(req: func.HttpRequest) -> func.HttpResponse:
@@ -63,7 +63,7 @@ ROUTES: tuple[tuple[str, str, str, Callable[[func.HttpRequest], func.HttpRespons
     ("SyncWebhooksNow", "POST", "ops/webhooks/sync", _sync),
     ("DeleteWebhooks", "DELETE", "ops/webhooks", _delete_all),
     ("GetStatus", "GET", "ops/status", lambda _: as_json(status(bridge()))),
-    ("ReplayDeadLetters", "POST", "ops/deadletters/replay", _replay_letters),
+    ("ReplayDeadLetters", "POST", "ops/deadletters/replay", _replay_dead_letters),
     ("ReplayEvents", "POST", "ops/subscriptions/{subscription}/replay", _replay_events),
     ("RotateSecretNow", "POST", "ops/subscriptions/{subscription}/rotate", _rotate),
 )

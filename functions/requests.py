@@ -35,11 +35,11 @@ def keys_of(req: func.HttpRequest) -> tuple[str, ...]:
 
 
 def origin(req: func.HttpRequest) -> tuple[str, str]:
-    """The scheme and host that the caller used, as far as they can be told; the host may carry a port."""
+    """The scheme and host that the caller used, as far as the request says; the host may carry a port."""
     parts = urlsplit(req.url)
     forwarded = (req.headers.get("X-Forwarded-Proto") or "").split(",")[0].strip().lower()
     scheme = forwarded if forwarded in ("http", "https") else parts.scheme
-    # The front end passes on whatever the caller wrote.
+    # The front end passes on anything that the caller wrote.
     host = parts.netloc if _HOST.fullmatch(parts.netloc) else "localhost"
     return scheme, host
 

@@ -27,8 +27,10 @@ def _by_event(subscribing: ModuleType, req: func.HttpRequest) -> func.HttpRespon
     name = req.route_params["event"]
     if name.lower() == UNSUBSCRIBE:
         return as_json(subscribing.unsubscribe_address(bridge(), body_of(req)))
-    told, headers = subscribing.subscribe(bridge(), subscribing.event_of(name), body_of(req), "://".join(origin(req)))
-    return as_json(told, status=201, headers=headers)
+    envelope, headers = subscribing.subscribe(
+        bridge(), subscribing.event_of(name), body_of(req), "://".join(origin(req))
+    )
+    return as_json(envelope, status=201, headers=headers)
 
 
 def _leave(subscribing: ModuleType, req: func.HttpRequest) -> func.HttpResponse:

@@ -8,7 +8,7 @@ from typing import Any
 # Identifiers go far past 32 bits; a table's column and a row key hold as much.
 LARGEST_ID = 2**63 - 1
 # Above it, a number with a fraction may stand for another whole number than the one that was meant.
-_LARGEST_EXACT_FLOAT = 2**53
+LARGEST_EXACT_FLOAT = 2**53
 _DIGITS = re.compile(r"0*([0-9]{1,19})(?:\.0+)?", re.ASCII)
 
 
@@ -23,7 +23,7 @@ def identifier(value: Any) -> int | None:
         digits = _DIGITS.fullmatch(value.strip())
         value = int(digits[1]) if digits else None
     elif isinstance(value, float):
-        value = int(value) if 0 <= value <= _LARGEST_EXACT_FLOAT and value.is_integer() else None
+        value = int(value) if 0 <= value <= LARGEST_EXACT_FLOAT and value.is_integer() else None
     if isinstance(value, bool) or not isinstance(value, int):
         return None
     return value if 0 <= value <= LARGEST_ID else None

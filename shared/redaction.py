@@ -6,7 +6,7 @@ import re
 
 HIDDEN = "…"
 
-# Whatever is sent ends here, so no rule may look at a run of text from each of its characters: where a name of any
+# Anything that is sent ends here, so no rule may look at a run of text from each of its characters: where a name of any
 # length is read, it begins where no such name can go on from before.
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     # An address keeps its host: path and query hold keys.

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import FieldError, Invalid, TooLarge
+from shared.identifiers import LARGEST_EXACT_FLOAT, LARGEST_ID
 from shared.json_bodies import LONGEST_BODY, parse_body
 from shared.phones import NUMBER_PATTERN, dialled
-from shared.storage.rows import LARGEST_ID
 from shared.times import parse_time
 
 if TYPE_CHECKING:
@@ -23,12 +23,11 @@ _INTEGER = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 # A plus that was not encoded arrives as a space.
 _LOST_PLUS = re.compile(r" (?=[0-9]{2}:?[0-9]{2}\Z)")
 _LONG_AGO = re.compile(r"\A(?:0[0-9]|1[0-5])[0-9]{2}(?=-)|\A1600(?=-)", re.ASCII)
-_LARGEST_EXACT_FLOAT = 2**53
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a request brought: the parts of its path, its query, and its body."""
+    """What came with a request: the parts of its path, its query, and its body."""
 
     path: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
@@ -37,7 +36,7 @@ class Given:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """How a value is read, and what is told about it: bounds for a number, a pattern for a text."""
+    """How a value is read, and what the definition says of it: bounds for a number, a pattern for a text."""
 
     read: Callable[[str], Any]
     minimum: int | None = None
@@ -79,7 +78,7 @@ def rule(parameter: Parameter) -> Rule:
     """
     The rule that a parameter's values follow.
 
-    Identifiers are 1 to 2^63 - 1. `limit` is 1 to 1000. `offset`, and whatever has a default, may be 0. A text
+    Identifiers are 1 to 2^63 - 1. `limit` is 1 to 1000. `offset`, and any that has a default, may be 0. A text
     without choices is a phone number, unless its type says that it is any `text`.
     """
     if parameter.type == "integer":
@@ -169,7 +168,7 @@ def _text(parameter: Parameter, raw: Any) -> str:
         return raw
     if isinstance(raw, str):
         return raw.strip()
-    whole = isinstance(raw, float) and raw.is_integer() and abs(raw) <= _LARGEST_EXACT_FLOAT
+    whole = isinstance(raw, float) and raw.is_integer() and abs(raw) <= LARGEST_EXACT_FLOAT
     if isinstance(raw, bool) or not (isinstance(raw, int) or whole):
         raise ValueError("a whole number is expected")
     return str(int(raw))

@@ -65,12 +65,12 @@ class SubscribeRequest(BaseModel):
     def _gather(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             raise ValueError("an object is expected")
-        told = {name: part for name, part in value.items() if part is not None}
-        beside = {name: told.pop(name) for name in NAMES if name in told}
-        inside = told.get("filter", {})
+        given = {name: part for name, part in value.items() if part is not None}
+        beside = {name: given.pop(name) for name in NAMES if name in given}
+        inside = given.get("filter", {})
         if beside and isinstance(inside, dict):
-            told["filter"] = {**inside, **beside}
-        return told
+            given["filter"] = {**inside, **beside}
+        return given
 
     @field_validator("endpoint")
     @classmethod
@@ -112,19 +112,19 @@ def subscribe(bridge: Bridge, event: Event, body: bytes, base: str) -> tuple[dic
     none could be given yet: a request that ended in 503 may have been done. The same request again answers the same.
     Raises TooLarge, NotJson, Invalid, TooManySubscriptions, or StorageUnavailable.
     """
-    wish = read_body(SubscribeRequest, body, {LOOPBACK: bridge.settings.allow_loopback_callbacks})
+    request = read_body(SubscribeRequest, body, {LOOPBACK: bridge.settings.allow_loopback_callbacks})
     asked = Subscription.new(
         event=event.name,
-        endpoint=wish.endpoint,
-        wanted=wish.filter.told(),
-        shape=wish.shape,
-        secret=wish.secret,
+        endpoint=request.endpoint,
+        wanted=request.filter.to_dict(),
+        shape=request.shape,
+        secret=request.secret,
     )
     known = subscriptions(bridge)
     with reaching_storage():
         # Asked for first: who dies in between leaves a look that finds nobody, never a subscriber who missed something.
         catch_up(bridge, asked)
-        made, _ = known.make(asked, wish.secret)
+        made, _ = known.make(asked, request.secret)
         if made.disabled:
             restore(bridge, made)
     secret = {}
@@ -152,9 +152,9 @@ def unsubscribe(bridge: Bridge, id: str) -> dict[str, Any]:
 
 def unsubscribe_address(bridge: Bridge, body: bytes) -> dict[str, Any]:
     """End all that a callback address is subscribed to; the same answer if that is nothing."""
-    leaving = read_body(UnsubscribeRequest, body, {})
+    request = read_body(UnsubscribeRequest, body, {})
     with reaching_storage():
-        for one in subscriptions(bridge).of_address(leaving.endpoint):
+        for one in subscriptions(bridge).of_address(request.endpoint):
             end(bridge, one.id)
     return succeeded(None)
 

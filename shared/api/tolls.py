@@ -33,7 +33,7 @@ _LONGEST_SHORT = 6
 PREMIUM = "premium-rate numbers are not dialled"
 EMERGENCY = "emergency numbers are not dialled: a person has to"
 ABROAD = "only numbers in the countries of DIAL_COUNTRIES are dialled"
-UNTOLD = "its country cannot be told, and only those of DIAL_COUNTRIES are dialled; write it with a plus"
+UNTOLD = "its country is not known, and only those of DIAL_COUNTRIES are dialled; write it with a plus"
 _ours = Lock()
 
 

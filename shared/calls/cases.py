@@ -1,8 +1,8 @@
 """
-Table `cases`: what tells a repeat from the next event of its kind, where the event itself does not.
+Table `cases`: how a repeat differs from the next event of its kind, where the event itself does not.
 
 A case is a caller whom nobody reached at a number, or the transfers of one call. Its row keeps its last events in the
-order in which they came in, whatever order they are processed in, each with the id that it stands under: its own, or
+order in which they came in, in any order they are processed, each with the id that it stands under: its own, or
 that of the event it repeats.
 """
 

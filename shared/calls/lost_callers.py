@@ -51,7 +51,7 @@ def key(event: ReceivedEvent, region: str) -> str:
 
 
 def entry(event: ReceivedEvent) -> Entry:
-    """What tells the event from others of its case."""
+    """What the event differs in from others of its case."""
     last_contact = getattr(event.data, "last_contact", None)
     return {
         "contact": stamp(last_contact) if last_contact else "",

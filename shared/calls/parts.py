@@ -97,7 +97,7 @@ def part_of(event: ReceivedEvent) -> Part:
 
 def join(one: Part, other: Part) -> Part:
     """
-    What two tellings of the same event say together, whichever came first.
+    What two variants of the same event say together, whichever came first.
 
     For each field: present beats absent, history beats a webhook, else the smaller value stands.
     """

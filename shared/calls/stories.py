@@ -1,4 +1,4 @@
-"""The story of a call, made of all that its events say: the same whatever order they came in."""
+"""The story of a call, made of all that its events say: the same in any order they come in."""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ def repeated(state: dict[str, Any], entry: dict[str, Any]) -> str | None:
     """The last transfer is repeated by one of the same two, unless both say when and differ."""
     if entry["pair"] != state.get("pair"):
         return None
-    told = {entry["moment"], state["moment"]} - {""}
-    return state["id"] if len(told) < 2 else None
+    times = {entry["moment"], state["moment"]} - {""}
+    return state["id"] if len(times) < 2 else None
 
 
 def after(state: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:

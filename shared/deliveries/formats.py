@@ -27,7 +27,7 @@ def shaped(settings: Settings, shape: str, row: Mapping[str, Any], envelope: Map
 
 
 def _cloud_event(settings: Settings, row: Mapping[str, Any], envelope: Mapping[str, Any]) -> dict[str, Any]:
-    # What the bridge itself does happens when it says so: the fields may tell of a call long before.
+    # What the bridge itself does happens when it says so: the fields may be of a call long before.
     moment = row["received"] if event_named(row["type"]).source == "bridge" else row["happened"]
     event = {
         "specversion": "1.0",

@@ -73,7 +73,7 @@ def post(
 
 
 def _check_plain(url: str, *, allow_loopback: bool) -> None:
-    """Raises AddressRefused for plain http that leads anywhere but to this machine, whatever it led to before."""
+    """Raises AddressRefused for plain http that leads anywhere but to this machine, also where it led here before."""
     if url.lower().startswith("http:"):
         try:
             check_endpoint(url, allow_loopback=allow_loopback)
@@ -92,7 +92,7 @@ def _finish(response: Any) -> None:
         if not left:
             response.raw.close()
     except (urllib3.exceptions.HTTPError, OSError):
-        # The status tells what became of the delivery.
+        # The status says what became of the delivery.
         response.raw.close()
 
 

@@ -20,7 +20,7 @@ def own_wait(tries: int, *, alone: bool) -> timedelta:
     """
     How long an event waits that has failed so many times.
 
-    `alone`: nothing else has succeeded since, and it is not known whose fault it is: an hour at most.
+    `alone`: nothing else has succeeded since, so the event may not be at fault: an hour at most.
     """
     seconds: float = SCHEDULE[min(tries, len(SCHEDULE) - 1)]
     return _about(min(seconds, LONGEST_WAIT) if alone else seconds)

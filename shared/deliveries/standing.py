@@ -65,7 +65,7 @@ def wake_waiting(bridge: Bridge) -> None:
     """
     Wake the drainers of outboxes whose time has come, for those whose message got lost.
 
-    What is sealed by an older key is brought under the newest one on the way.
+    What is sealed by an older key is sealed by the newest one on the way.
     """
     known = subscriptions(bridge)
     everybody = known.all()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Model = TypeVar("Model", bound="BaseModel")
 
 _IDENTIFIERS = ("callID", "contactID", "previous_contactID", "recordingID", "voicemailID")
-# One name for who called and who was called, whatever the event calls them.
+# One name for who called and who was called, under any name that the event has for them.
 _CALLERS = ("caller", "callerid", "sender")
 _LONGEST_DRIFT = 1000
 # Where the PBX's own lists are what an event comes from.

@@ -72,7 +72,7 @@ class Data(BaseModel):
 
     @property
     def moment(self) -> datetime | None:
-        """When it happened, as far as the event tells."""
+        """When it happened, as far as the event says."""
         return None
 
     def _implausible(self, sent: Mapping[str, Any]) -> list[str]:
@@ -96,7 +96,7 @@ def _only_fitting(values: Mapping[str, Any], own: Collection[str]) -> dict[str, 
 
 
 class Call(Data):
-    """A call as CallStarted tells it."""
+    """A call as CallStarted describes it."""
 
     callID: Identifier
     caller: AnyText = None
@@ -126,7 +126,7 @@ class CompletedCall(ConnectedCall):
 
     connectionTime: AnySeconds = None
     previous_contactID: AnyIdentifier = None
-    # Only history tells the end; a reconciled event carries it.
+    # Only the history has the end; a reconciled event carries it.
     callEnded: AnyMoment = None
 
     @property
@@ -228,7 +228,7 @@ def _readers() -> Mapping[str, TypeAdapter[Any]]:
 
 
 class SubscriptionState(Data):
-    """What became of a subscription; `event` is what it is for, `host` where it is told, `since` when it changed."""
+    """What became of a subscription; `event` is what it is for, `host` where it is posted, `since` when it changed."""
 
     subscriptionID: str
     event: str
@@ -241,6 +241,6 @@ class SubscriptionState(Data):
 
 
 def polled(name: str, identifier: str, known: Iterable[str]) -> type[Data]:
-    """The model of an item that our pollers tell of: its id is checked, the rest is as the PBX's list has it."""
+    """The model of an item that our pollers found: its id is checked, the rest is as the PBX's list has it."""
     fields: dict[str, Any] = dict.fromkeys(known, (Any, None)) | {identifier: (Identifier, ...)}
     return create_model(name, __base__=Data, **fields)

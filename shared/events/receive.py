@@ -63,7 +63,7 @@ def submit(
     occurrence: str | None = None,
 ) -> str:
     """
-    Queue an event that we tell ourselves (a poll, a reconciliation, a stored recording); returns its id.
+    Queue an event of our own (from a poll, a reconciliation, a stored recording); returns its id.
 
     `data` is what the PBX's webhook would carry. Raises Invalid when it does not fit the event's model.
     """

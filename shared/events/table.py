@@ -28,11 +28,11 @@ _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
     """
-    A row: an event's name on the wire, what it carries, and the fields that make it the same event when told twice.
+    A row: an event's name on the wire, what it carries, and the fields that make it the same event when sent twice.
 
     `case` is for an event that can happen again under the same key, and may say neither when nor which one it is: the
-    kind of state that tells a repeat from a new one. `moment` in a key is the event's own time.
-    `announces` and `withdraws` name the media row that the event is about. `source` tells who speaks of it
+    kind of state that shows whether it is a repeat. `moment` in a key is the event's own time.
+    `announces` and `withdraws` name the media row that the event is about. `source` is who sends it
     first: the PBX by webhook, our pollers, or the bridge itself.
     """
 
@@ -57,7 +57,7 @@ class Event:
         return f"On{self.name}"
 
     def is_known_by_key(self, data: Data) -> bool:
-        """Whether the key alone tells a repeat of the event from the next one of its kind."""
+        """Whether the key alone shows that an event is a repeat, and not the next one of its kind."""
         return self.case is None or data.moment is not None
 
 
@@ -155,7 +155,7 @@ EVENTS: tuple[Event, ...] = (
         carries="SubscriptionState",
         key=("subscriptionID", "since"),
         source="bridge",
-        description="A subscription had nothing but failures for five days, and is told of nothing more.",
+        description="A subscription had nothing but failures for five days, and gets nothing more.",
     ),
     Event(
         name="SubscriptionRecovered",
@@ -222,7 +222,7 @@ def event_id(event: Event, data: Data, region: str, occurrence: str = "") -> str
     The id of the event: base32 of the SHA-256 of the event's name and natural key, in lower case.
 
     It is the same whether the event came by webhook, by poll or by replay. A part of the key that cannot be read
-    enters as it was sent. `occurrence` tells apart events that can happen again under the same key, such as
+    enters as it was sent. `occurrence` makes events differ that can happen again under the same key, such as
     LostCallerRemoved.
     """
     values = [_part(data, field, region) for field in event.key]

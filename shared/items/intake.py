@@ -198,7 +198,7 @@ def batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 
 def _head_after(head: Head, rows: Sequence[Row]) -> Head:
-    """The head once these rows are written; its clock never goes back, whatever the machine's does."""
+    """The head once these rows are written; its clock never goes back, also where the machine's does."""
     ids = [row.id for row in rows]
     gone = sum(row.removed for row in rows)
     newest, floor = head.newest, head.floor

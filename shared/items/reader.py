@@ -67,8 +67,8 @@ class Known:
 def canonical(value: Any) -> Any:
     """The value without what differs between answers that mean the same: absence, time formats, order, signatures."""
     if isinstance(value, dict):
-        told = ((name, canonical(part)) for name, part in value.items())
-        return {name: part for name, part in told if part is not None and part != ""}
+        parts = ((name, canonical(part)) for name, part in value.items())
+        return {name: part for name, part in parts if part is not None and part != ""}
     if isinstance(value, list):
         return sorted((canonical(part) for part in value), key=lambda part: json.dumps(part, sort_keys=True))
     if isinstance(value, str) and _TIME.match(value):

@@ -11,7 +11,7 @@ from shared.errors import MediaNotReady
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Enough for every signature, and to tell a text from sound.
+# Enough for every signature, and to see that something is text.
 HEAD_BYTES = 1024
 _UNKNOWN = "application/octet-stream"
 # Names by the bytes that differ from what players and browsers expect.

@@ -105,7 +105,7 @@ def _store(  # noqa: PLR0917 - what both ways of storing differ in
     if before:
         before(blob.blob_name)
     read = _Read.begin(first)
-    # All that is kept of this id, as whatever kind of audio.
+    # All that is kept of this id, as any kind of audio.
     kept = list(container.list_blobs(name_starts_with=description.stem + ".", include=["metadata"]))
     replaced = next((one for one in kept if one.name == blob.blob_name and INCOMPLETE in (one.metadata or {})), None)
     if kept and not mark and replaced is None:

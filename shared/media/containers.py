@@ -48,7 +48,7 @@ def extent(content_type: str, head: bytes, size: int, tail: bytes) -> Extent:
     try:
         return examine(head, size, tail) if examine else Extent()
     except (struct.error, IndexError):
-        # A header that breaks off: whatever it would say, the audio behind it is not there.
+        # A header that breaks off: the audio behind it is not there.
         return Extent(start=size)
 
 

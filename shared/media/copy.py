@@ -48,7 +48,7 @@ _OWN_ADDRESS = 2
 # What the event lacks is polled within a minute or two; then it is said without.
 LOOK_SECONDS, LOOKS = 20, 8
 _LATE_SECONDS = 3600
-# What may stand in a blob's metadata and tags, whatever the PBX says.
+# What may stand in a blob's metadata and tags; the PBX may send more.
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 

@@ -18,7 +18,7 @@ _INFERRED = "inferred"
 
 
 def note_copy(storage: Storage, kind: str, id: int, blob: str) -> None:
-    """Note where a copy is going to be: once it is deleted at the PBX, nobody there can tell its date any more."""
+    """Note where a copy is going to be: once it is deleted at the PBX, its date is known nowhere else."""
     _add(storage, kind, id, {"blob": blob})
 
 

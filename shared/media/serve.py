@@ -1,4 +1,4 @@
-"""Audio handed out again: one stored recording or voicemail, by the container and name that its event told."""
+"""Audio handed out again: one stored recording or voicemail, by the container and name in its event."""
 
 from __future__ import annotations
 

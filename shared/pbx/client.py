@@ -65,7 +65,7 @@ class Pbx:
 
     def call(self, operation: str, *, lane: str, **parameters: Any) -> Any:
         """
-        What an operation's answer holds in `data`: a list of items, one item, or whatever the PBX says.
+        What an operation's answer holds in `data`: a list of items, one item, or anything that the PBX sends.
 
         A list is empty where nothing matches. Numbers are exact. Parameters that are None are left out; a moment
         is sent in UTC. Raises the PbxError that says what to do, BudgetExhausted, or StorageUnavailable.
@@ -86,7 +86,7 @@ class Pbx:
         return self._ask(_row(operation), lane, parameters)[0]
 
     def subscribe(self, event: str, endpoint: str) -> str | None:
-        """Make a webhook; returns its id, or None where the PBX did not tell it."""
+        """Make a webhook; returns its id, or None where the PBX did not say it."""
         wrapper, headers = self._ask(_row("Subscribe"), "action", {"event": event, "endpoint": endpoint})
         return answers.webhook_id(headers.get("Location"), wrapper.get("data"))
 
@@ -186,7 +186,7 @@ def _never_connected(error: requests.ConnectionError) -> bool:
 def _silence(row: Operation) -> str:
     if row.repeatable:
         return "no answer; check the network and PBX_BASE_URL"
-    return "no answer; it is not known whether the PBX acted"
+    return "no answer, and the PBX may have acted; look there before you ask again"
 
 
 def _wait(attempt: int, asked: int | None) -> float:

@@ -78,7 +78,7 @@ def parse(
     if not body.strip() and not row.repeatable:
         return {}
     if row.id == "Subscribe" and webhook_id(headers.get("Location"), wrapper):
-        # It was made, whatever stands around its id.
+        # It was made; anything may stand around its id.
         return wrapper if isinstance(wrapper, dict) and "data" in wrapper else {"data": wrapper}
     if not isinstance(wrapper, dict) or (row.item and "data" not in wrapper) or bare_message(wrapper):
         raise PbxNotUnderstood(row.id, "the answer is not what the PBX sends; check PBX_BASE_URL")
@@ -106,7 +106,7 @@ def items(row: Operation, data: Any) -> list[dict[str, Any]]:
 def item(row: Operation, data: Any) -> dict[str, Any]:
     """The item in `data`; PbxNotFound where it is empty, PbxNotUnderstood where it has none of the item's fields."""
     if data is None or data in ("", {}, []):
-        raise PbxNotFound(row.id, "there is no such item")
+        raise PbxNotFound(row.id, "the PBX does not have it; check the id")
     if not isinstance(data, dict) or not data.keys() & {field.name for field in row.item}:
         raise PbxNotUnderstood(row.id, "data is not an item")
     return data
@@ -114,7 +114,7 @@ def item(row: Operation, data: Any) -> dict[str, Any]:
 
 def webhook_id(location: str | None, data: Any) -> str | None:
     """
-    The id of a new webhook from the `Location` header, or else from `data` in any form; None where neither tells.
+    The id of a new webhook from the `Location` header, or else from `data` in any form; None where neither has one.
 
     Words are never taken for an id: deleting by a wrong one would end somebody else's webhook.
     """
@@ -177,7 +177,7 @@ def _fail(row: Operation, status: int, headers: Mapping[str, str], body: bytes, 
     # An error page would make every list look empty.
     if status < 400 or (status == 404 and body.lstrip()[:1] == b"<"):
         raise PbxNotUnderstood(row.id, f"the answer is not the PBX's ({status}); check PBX_BASE_URL")
-    raise PbxNotFound(row.id, "there is no such item")
+    raise PbxNotFound(row.id, "the PBX does not have it; check the id")
 
 
 def _words(wrapper: Any, sent: Iterable[Any]) -> str:

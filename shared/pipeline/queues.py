@@ -81,7 +81,7 @@ def consume(bridge: Bridge, consumer: Consumer, body: bytes, *, id: str, attempt
     Run a message; one that fails is put back, or becomes a dead letter.
 
     `id` is the queue's own name for the message, empty where somebody runs the function by hand, and `attempt` how
-    often the queue has brought it. Raises only where the message can be neither put back nor kept.
+    often the queue has delivered it. Raises only where the message can be neither put back nor kept.
     """
     try:
         if attempt > _CRASHES:

@@ -1,4 +1,4 @@
-"""Second chances: dead letters put back where they came from, and what happened told again to a subscriber."""
+"""Second chances: dead letters put back where they came from, and past events sent again to a subscriber."""
 
 from __future__ import annotations
 
@@ -56,27 +56,27 @@ def _fresh(bridge: Bridge, body: bytes) -> dict[str, Any]:
     }
 
 
-def _event(bridge: Bridge, letter: Mapping[str, Any], body: bytes) -> None:
+def _event(bridge: Bridge, dead: Mapping[str, Any], body: bytes) -> None:
     # Its row may be there already: what is left of its follow-ups is done then.
     message = _fresh(bridge, body) | {"begun": True}
-    send(bridge.storage, "events", message, name=str(message.get("id", letter["RowKey"])))
+    send(bridge.storage, "events", message, name=str(message.get("id", dead["RowKey"])))
 
 
-def _media(bridge: Bridge, letter: Mapping[str, Any], body: bytes) -> None:
+def _media(bridge: Bridge, dead: Mapping[str, Any], body: bytes) -> None:
     message = _fresh(bridge, body) | {"attempt": 0, "received": iso(now())}
-    send(bridge.storage, "media", message, name=str(letter["RowKey"]))
+    send(bridge.storage, "media", message, name=str(dead["RowKey"]))
 
 
-def _delivery(bridge: Bridge, letter: Mapping[str, Any], body: bytes) -> None:
+def _delivery(bridge: Bridge, dead: Mapping[str, Any], body: bytes) -> None:
     message = _fresh(bridge, body)
     if message.get("kind") == "deliver":
         send_delivery(bridge, str(message["subscription"]), str(message["event"]))
     else:
-        send(bridge.storage, "deliveries", message, name=str(letter["RowKey"]))
+        send(bridge.storage, "deliveries", message, name=str(dead["RowKey"]))
 
 
-def _refused(bridge: Bridge, letter: Mapping[str, Any], body: bytes) -> None:
-    event = event_named(str(letter["RowKey"]).partition("-")[0])
+def _refused(bridge: Bridge, dead: Mapping[str, Any], body: bytes) -> None:
+    event = event_named(str(dead["RowKey"]).partition("-")[0])
     accept(bridge.storage, bridge.settings, event, body)
 
 
@@ -96,7 +96,7 @@ RETURNS: tuple[Return, ...] = (
 )
 
 
-def replay_letters(bridge: Bridge, body: bytes) -> dict[str, Any]:
+def replay_dead_letters(bridge: Bridge, body: bytes) -> dict[str, Any]:
     """
     Put dead letters back and delete them: how many went, and the ids of those that stay because they cannot.
 
@@ -104,29 +104,29 @@ def replay_letters(bridge: Bridge, body: bytes) -> dict[str, Any]:
     deleted, so that none is lost; one that comes twice has its effect once. One that became a dead letter again
     meanwhile is left there.
     """
-    choice, known = read_body(ReplayFilter, body or b"{}"), {row.kind: row for row in RETURNS}
+    wanted, known = read_body(ReplayFilter, body or b"{}"), {row.kind: row for row in RETURNS}
     condition = " and ".join(
         f"{column} eq '{value.replace(chr(39), chr(39) * 2)}'"
-        for column, value in (("PartitionKey", choice.kind), ("RowKey", choice.id))
+        for column, value in (("PartitionKey", wanted.kind), ("RowKey", wanted.id))
         if value is not None
     )
     with reaching_storage():
         table = bridge.storage.table(TABLE)
-        letters = list(islice(table.query_entities(condition) if condition else table.list_entities(), choice.limit))
+        found = list(islice(table.query_entities(condition) if condition else table.list_entities(), wanted.limit))
         stay: list[str] = []
-        for letter in letters:
-            row = known.get(letter["PartitionKey"])
-            if row is None or not _returned(bridge, row, letter):
-                stay.append(letter["RowKey"])
+        for dead in found:
+            row = known.get(dead["PartitionKey"])
+            if row is None or not _returned(bridge, row, dead):
+                stay.append(dead["RowKey"])
                 continue
-            rows.delete(table, letter["PartitionKey"], letter["RowKey"], etag=letter.metadata["etag"])
-    return {"replayed": len(letters) - len(stay), "kept": stay}
+            rows.delete(table, dead["PartitionKey"], dead["RowKey"], etag=dead.metadata["etag"])
+    return {"replayed": len(found) - len(stay), "kept": stay}
 
 
-def _returned(bridge: Bridge, row: Return, letter: Mapping[str, Any]) -> bool:
+def _returned(bridge: Bridge, row: Return, dead: Mapping[str, Any]) -> bool:
     try:
-        body = get_payload(bridge.storage, letter["payload"]) if "payload" in letter else letter["body"].encode()
-        row.send(bridge, letter, body)
+        body = get_payload(bridge.storage, dead["payload"]) if "payload" in dead else dead["body"].encode()
+        row.send(bridge, dead, body)
     except (Refused, Unprocessable, KeyError):
         return False
     return True
@@ -134,16 +134,16 @@ def _returned(bridge: Bridge, row: Return, letter: Mapping[str, Any]) -> bool:
 
 def replay_events(bridge: Bridge, id: str, body: bytes) -> dict[str, Any]:
     """
-    Tell a subscriber again what came in during a range of time, a TimeRange; raises NotFound, or Invalid.
+    Send a subscriber again what came in during a range of time, a TimeRange; raises NotFound, or Invalid.
 
     `id` is the public one; the one that only the subscriber has is understood, and not repeated.
     """
-    span = read_body(TimeRange, body or b"{}")
-    until = span.date_to or now()
+    times = read_body(TimeRange, body or b"{}")
+    until = times.date_to or now()
     with reaching_storage():
         known = subscriptions(bridge)
         one = known.get(id) or known.get(public_id(id.lower()))
         if one is None:
             raise NotFound("no such subscription")
-        send_range(bridge, one.id, span.date_from, until, again=True)
-    return {"subscription": one.id, "date_from": iso(span.date_from), "date_to": iso(until)}
+        send_range(bridge, one.id, times.date_from, until, again=True)
+    return {"subscription": one.id, "date_from": iso(times.date_from), "date_to": iso(until)}

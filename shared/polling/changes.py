@@ -38,7 +38,7 @@ class Outcome:
 
 
 def digest(listed: Mapping[int, Item]) -> str:
-    """A hash of a whole listing, the same in whatever order it came."""
+    """A hash of a whole listing, the same in any order."""
     lines = (f"{number} {items.content_hash(item)}" for number, item in sorted(listed.items()))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -50,7 +50,7 @@ def compare(
     Submit and store how a listing differs from what is stored; `look` also notes what was seen again.
 
     Only a `complete` listing says something of what it lacks. Raises Stale unless the head's sequence is still
-    `since`, as it was before the listing began: an older listing must not undo what a newer one told.
+    `since`, as it was before the listing began: an older listing must not undo what a newer one showed.
     """
     storage, resource = reading.bridge.storage, reading.resource
     intake = Intake(storage, resource.name)
@@ -86,8 +86,8 @@ def _submit(reading: Reading, row: Row, item: Item) -> tuple[str, Item] | None:
     """
     Submit the event of a row; a reason and a body where that cannot be done, which keeps no other from its event.
 
-    How often the item has changed tells apart what happens to it twice, such as an edit that is taken back; it is
-    the same for whoever finds the same change, also after a crash.
+    How often the item has changed makes two events of what happens to it twice, such as an edit that is taken back; it
+    is the same for whoever finds the same change, also after a crash.
     """
     bridge, noun = reading.bridge, reading.resource.noun
     if row.removed:

@@ -1,4 +1,4 @@
-"""Reading a list of the PBX to its end, whatever its order and however small its pages."""
+"""Reading a list of the PBX to its end, in any order and with pages of any size."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def grace(bridge: Bridge) -> timedelta:
 
 
 def moment_of(item: Mapping[str, Any]) -> datetime | None:
-    """When the item came to be, as far as it tells."""
+    """When the item came to be, as far as it says."""
     return next((moment for name in _TIMES if (moment := time_in(item, name))), None)
 
 

@@ -47,7 +47,7 @@ def _process(storage: Storage) -> _Process:
 
 @cache
 def release() -> str:
-    """What tells this release from others: a hash of its code."""
+    """What this release differs in from others: a hash of its code."""
     digest = hashlib.sha256()
     for room in ("shared", "functions"):
         for path in sorted((_CODE / room).rglob("*.py")):

@@ -26,7 +26,7 @@ def read_edits(reading: Reading, whole: bool) -> None:
 
     A list of one page that looks as it did is done after one call. That nothing stands behind that page is sure
     when the newest come first; otherwise, and with each heartbeat, the list is read to its end. Of a list that
-    cannot be, what comes and changes is told all the same.
+    cannot be, what comes and changes is reported all the same.
     """
     since = reading.checkpoint.sequence
     for _ in range(_TRIES):

@@ -177,7 +177,7 @@ class Storage:
         # The SDK logs every request's URL at INFO.
         logging.getLogger("azure").setLevel(logging.WARNING)
         session = requests.Session()
-        # Proxies and .netrc of the machine are no business of storage, and looking for them costs each request.
+        # Proxies and .netrc of the machine are not used by storage, and looking for them costs each request.
         session.trust_env = False
         for scheme in ("http://", "https://"):
             session.mount(scheme, HTTPAdapter(pool_connections=8, pool_maxsize=_CONNECTIONS))

@@ -60,7 +60,7 @@ def dead_letter_refused(storage: Storage, event: str, reason: str, body: bytes) 
     """
     Keep what an authenticated caller sent and we refused; the same body sent again is the same row.
 
-    Empty bodies tell nothing of each other: each has a row of its own.
+    Empty bodies may be of different messages: each has a row of its own.
     """
     name = hashlib.sha256(body).hexdigest()[:32] if body else f"empty-{secrets.token_hex(8)}"
     dead_letter(storage, kind="refused", id=f"{event}-{name}", reason=reason, body=body)

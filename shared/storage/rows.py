@@ -7,7 +7,7 @@ Single rows of tables: the one place that knows ETags, "not found", and what to 
 | `insert(table, row)` | `CREATED` or `EXISTS`; the row that is there stays as it is |
 | `swap(table, row, etag)` | the new ETag, or None where the row has changed since (`etag=None`: where one is there) |
 | `change(table, partition, key, by)` | the `Row` that was written; None where `by` left it alone |
-| `put(table, row)` | replaces the row, whatever is there |
+| `put(table, row)` | replaces the row, or makes it |
 | `merge(table, row)` | adds columns to the row, or makes it |
 | `update(table, row)` | adds columns to a row that is there; False where none is |
 | `delete(table, partition, key, etag=None)` | whether the row is gone; False where it has changed since `etag` |
@@ -32,7 +32,6 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal
 
 from shared.errors import Conflict, StorageUnavailable
-from shared.identifiers import LARGEST_ID as LARGEST_ID  # noqa: PLC0414 - for the tables that ask here
 from shared.storage import versions
 from shared.storage.account import reaching_storage
 

@@ -80,7 +80,7 @@ def _queue(storage: Storage, blob: str) -> bool:
     name = blob.rpartition("/")[2]
     try:
         if queue not in QUEUES:
-            raise Unprocessable("there is no such queue")
+            raise Unprocessable("not a queue of the app")
         send(storage, queue, parse(body), name=name)
     except Unprocessable as error:
         dead_letter(storage, kind=PREFIX, id=name, reason=str(error), body=body)

@@ -25,7 +25,7 @@ _PORTS = {"https": 443, "http": 80}
 _LOCAL_NAME = "localhost"
 _LOOPBACK = ipaddress.ip_network("127.0.0.0/8")
 _PRINTABLE = re.compile(r"[!-~]+")
-# A name or an address; whatever else may stand for a host is understood differently from library to library.
+# A name or an address; anything else that may stand for a host is understood differently from library to library.
 _HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?|[0-9a-f:.]+")
 # Behind these a 404 means that the workflow, or its run, is gone for good.
 WORKFLOW_HOSTS = (
@@ -118,10 +118,11 @@ def _addresses(host: str) -> set[Address]:
         except (OSError, UnicodeError):
             return
 
-    # No look-up can be told when to end.
+    # No look-up can be given a time to end.
     looking = Thread(target=look, daemon=True)
     looking.start()
     looking.join(LOOKUP_SECONDS)
     # A name may stand for ::1 beside 127.0.0.1.
-    told = {ipaddress.ip_address(str(row[4][0]).partition("%")[0]) for row in tuple(found)}
-    return {address for address in told if not (host == _LOCAL_NAME and address.is_loopback and address.version == 6)}
+    addresses = {ipaddress.ip_address(str(row[4][0]).partition("%")[0]) for row in tuple(found)}
+    local = host == _LOCAL_NAME
+    return {address for address in addresses if not (local and address.is_loopback and address.version == 6)}

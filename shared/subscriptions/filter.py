@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
+from shared.identifiers import LARGEST_ID
 from shared.phones import cleaned, dialled, e164
-from shared.storage.rows import LARGEST_ID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,7 +43,7 @@ class Criteria(BaseModel):
             raise ValueError("how a phone number begins is expected, such as +371")
         return f"+{plain[2:]}" if plain.startswith("00") else plain
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The parts that are there, as JSON."""
         return self.model_dump(exclude_none=True)
 
@@ -101,8 +101,8 @@ def _destination(event: ReceivedEvent, wanted: str, region: str) -> bool:
 
 
 def _begins(event: ReceivedEvent, wanted: str, region: str) -> bool:
-    told = (event.caller, getattr(event.data, "destination", None))
-    return any(Numbers.of(number, region).begins(wanted) for number in told)
+    numbers = (event.caller, getattr(event.data, "destination", None))
+    return any(Numbers.of(number, region).begins(wanted) for number in numbers)
 
 
 TESTS: Mapping[str, Callable[[ReceivedEvent, Any, str], bool]] = {

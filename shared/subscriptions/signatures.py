@@ -69,8 +69,8 @@ def verify(given: Mapping[str, str], body: bytes, held: Iterable[str], now: floa
     Header names are taken in any letter case. Raises SignatureRefused unless one of the signatures was made with one
     of the secrets, no more than five minutes from now. Signatures are compared in constant time.
     """
-    told = {name.lower(): value for name, value in given.items()}
-    id, timestamp, signatures = (told.get(name, "") for name in (ID_HEADER, TIME_HEADER, SIGNATURE_HEADER))
+    headers = {name.lower(): value for name, value in given.items()}
+    id, timestamp, signatures = (headers.get(name, "") for name in (ID_HEADER, TIME_HEADER, SIGNATURE_HEADER))
     if not id or not _SECONDS.fullmatch(timestamp):
         raise SignatureRefused("the headers are missing or no headers of a webhook")
     if abs(now - int(timestamp)) > TOLERANCE_SECONDS:

@@ -61,7 +61,7 @@ class Subscriptions:
         """The subscription with this id, as of at most two seconds ago; None when there is none, or no longer."""
         return self._all().get(id) or self._look(id)
 
-    def make(self, wish: Subscription, secret: str | None = None) -> tuple[Subscription, bool]:
+    def make(self, wanted: Subscription, secret: str | None = None) -> tuple[Subscription, bool]:
         """
         The subscription that is asked for, and whether it is new: a request like an earlier one finds that again.
 
@@ -73,7 +73,7 @@ class Subscriptions:
             if any(map(is_former, rows.values())):
                 self._upgrade()
                 continue
-            name = FINGERPRINT + wish.fingerprint(self.keys)
+            name = FINGERPRINT + wanted.fingerprint(self.keys)
             fingerprint = rows.get(name)
             if fingerprint is not None:
                 found = self._again(fingerprint["id"], secret)
@@ -82,9 +82,9 @@ class Subscriptions:
                 return found, False
             if sum(key.startswith(KEY) for key in rows) >= MOST:
                 raise TooManySubscriptions(f"there are {MOST} subscriptions")
-            marker = {"PartitionKey": PARTITION, "RowKey": name, "id": wish.id}
-            if self._commit(version, [("create", wish.row(self.keys)), ("create", marker)]):
-                return wish, True
+            marker = {"PartitionKey": PARTITION, "RowKey": name, "id": wanted.id}
+            if self._commit(version, [("create", wanted.row(self.keys)), ("create", marker)]):
+                return wanted, True
         raise Conflict("subscriptions kept changing")
 
     def end(self, id: str) -> bool:
@@ -158,7 +158,7 @@ class Subscriptions:
         raise Conflict("the subscription kept changing")
 
     def forget(self) -> None:
-        """Read anew when asked next."""
+        """Read the table again when asked next."""
         self._changes += 1
         self._fresh_until = -1.0
 

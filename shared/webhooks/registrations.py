@@ -45,7 +45,7 @@ def sync(bridge: Bridge, *, at: datetime | None = None, patience: float = 0, for
     A replacement is made before the old one is deleted, and an event type that has gone silent is replaced once.
     Ends what `delete_all` began. `forget_orphans` drops what was maybe orphaned, once the panel is clean. Raises
     ConfigError, StorageUnavailable, or Conflict when another sync still runs after `patience` seconds; what the PBX
-    refuses is told in the report's `problem`.
+    refuses stands in the report's `problem`.
     """
     targets = _targets(bridge)
     with reaching_storage(), leased(bridge.storage, TABLE, "sync", patience=patience) as lease:

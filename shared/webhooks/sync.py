@@ -56,7 +56,7 @@ _NOT_CREATED = (
     BudgetExhausted,
     StorageUnavailable,
 )
-# An event type is silent when so many came before, so many were made good since, and no earlier gap was as long.
+# An event type is silent when so many came before, so many were reconciled since, and no earlier gap was as long.
 _USUAL = 10
 _RECONCILED = 3
 _SHORTEST_SILENCE = timedelta(minutes=15)
@@ -65,7 +65,7 @@ _PATIENCE = 1.5
 _MOST_UNCLEAR = 4
 _UNCLEAR_FOR = timedelta(days=7)
 _CLEAN_UP = (
-    "it is not known whether the PBX made some of ours. Delete there, in its panel under API, WEB HOOKS, what "
+    "the PBX may have made webhooks that the app does not know. Delete there, in its panel under API, WEB HOOKS, what "
     "GET /api/ops/status does not show as held, and then POST /api/ops/webhooks/sync?forget_orphans=true"
 )
 
@@ -215,7 +215,7 @@ class Registrar:
 
     def _drop(self, row: Webhook) -> None:
         if not row.id:
-            # It may still be there, and only the panel can tell.
+            # It may still be there, and only the panel shows it.
             self._change(row, state=ORPHANED)
             return
         self._lease.take()

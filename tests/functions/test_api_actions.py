@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared.api.actions import ACTIONS
+from shared.identifiers import LARGEST_ID
 from shared.pbx.operations import Operation, operation
 from shared.pbx.resources import RESOURCES, Resource
-from shared.storage.rows import LARGEST_ID
 from tests.face import Face, face
 
 if TYPE_CHECKING:

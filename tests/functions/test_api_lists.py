@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared.api.lists import LISTS
+from shared.identifiers import LARGEST_ID
 from shared.items.intake import Intake, row_of
 from shared.pbx.resources import RESOURCES, Resource
-from shared.storage.rows import LARGEST_ID
 from shared.times import now
 from tests.face import KEY, Face, face
 

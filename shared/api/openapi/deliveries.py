@@ -55,8 +55,8 @@ def event_shape(event: Event) -> Shape:
     known = _descriptions()
     properties: Mapping[str, Any] = event.model.model_json_schema().get("properties", {})
     fields = {
-        name: Field(name, _type_of(facts), known.get(name, f"{title(name)} of the event."))
-        for name, facts in properties.items()
+        name: Field(name, _type_of(schema), known.get(name, f"{title(name)} of the event."))
+        for name, schema in properties.items()
     }
     for media in MEDIA:
         if media.stored == event.name:
@@ -66,8 +66,8 @@ def event_shape(event: Event) -> Shape:
     return tuple(fields.values())
 
 
-def _type_of(facts: Mapping[str, Any]) -> Any:
-    kinds = facts.get("anyOf", [facts])
+def _type_of(schema: Mapping[str, Any]) -> Any:
+    kinds = schema.get("anyOf", [schema])
     first = next(kind for kind in kinds if kind.get("type") != "null")
     return first["format"] if first.get("format") == "date-time" else first.get("type", "string")
 

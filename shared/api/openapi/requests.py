@@ -37,7 +37,7 @@ HOSTS = (
     rf"\[2001:(?!0?[Dd][Bb]8:)(?:[1-9A-Fa-f][0-9A-Fa-f]{{3}}|[2-9A-Fa-f][0-9A-Fa-f]{{2}}){_rest(2)}\]",
 )
 _PORT = "(?::(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?"
-# Whatever else the app may take, loopback on a laptop for one, it certainly takes these.
+# The app may take more, such as loopback on a laptop, but it certainly takes these.
 ENDPOINT_PATTERN = rf"^[Hh][Tt][Tt][Pp][Ss]://(?:{'|'.join(HOSTS)}){_PORT}(?:[/?][!-\"$-\[\]-~]*)?$"
 _FOUR = "[A-Za-z0-9+/]{4}"
 _PADDED = "[A-Za-z0-9+/]{2}=="
@@ -83,19 +83,19 @@ def _schema(name: str, model: type[BaseModel]) -> Schema:
     return _object(name, whole, whole.get("$defs", {}))
 
 
-def _object(name: str, facts: Mapping[str, Any], others: Mapping[str, Any]) -> Schema:
-    required = facts.get("required", [])
+def _object(name: str, given: Mapping[str, Any], others: Mapping[str, Any]) -> Schema:
+    required = given.get("required", [])
     properties = {
-        field: _field(field, kind, others, required=field in required) for field, kind in facts["properties"].items()
+        field: _field(field, kind, others, required=field in required) for field, kind in given["properties"].items()
     }
     schema: Schema = {"type": "object", "properties": properties}
     schema |= {"required": required} if required else {}
-    schema |= {"additionalProperties": False} if facts.get("additionalProperties") is False else {}
+    schema |= {"additionalProperties": False} if given.get("additionalProperties") is False else {}
     return named(name, schema)
 
 
-def _field(name: str, facts: Mapping[str, Any], others: Mapping[str, Any], *, required: bool) -> Schema:
-    kind = next(one for one in facts.get("anyOf", [facts]) if one.get("type") != "null")
+def _field(name: str, given: Mapping[str, Any], others: Mapping[str, Any], *, required: bool) -> Schema:
+    kind = next(one for one in given.get("anyOf", [given]) if one.get("type") != "null")
     description, more = _WORDS[name]
     words: Schema = {"x-ms-summary": title(name), "description": description}
     if "$ref" in kind:

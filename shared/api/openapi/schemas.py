@@ -170,8 +170,8 @@ def body(name: str, parameters: tuple[Parameter, ...]) -> Schema:
 
 def bounds(row: Any) -> Schema:
     """A rule's bounds and pattern, as far as it has any."""
-    facts = {"minimum": row.minimum, "maximum": row.maximum, "pattern": row.pattern}
-    return {name: value for name, value in facts.items() if value is not None}
+    limits = {"minimum": row.minimum, "maximum": row.maximum, "pattern": row.pattern}
+    return {name: value for name, value in limits.items() if value is not None}
 
 
 def choices(parameter: str) -> Schema:

@@ -52,7 +52,7 @@ class Budget:
 
     Calls are reserved in blocks that live in memory for seconds. A block grows with the pace at which the process
     spends, so that under load storage is asked once for many calls. What a process takes and does not spend ages
-    out by itself, also when the process dies; while it lives it gives that back with the next block, and tells by
+    out by itself, also when the process dies; while it lives it gives that back with the next block, and says by
     when the rest was spent. With storage out of reach no call is handed out.
     """
 
@@ -122,7 +122,7 @@ class Budget:
             self._settle(held)
 
     def _settle(self, held: _Held) -> None:
-        """Note how many calls of a block were made, and by when: the next write tells it."""
+        """Note how many calls of a block were made, and by when: the next write says it."""
         self._held.remove(held)
         self._done[held.block.id] = replace(held.block, end=held.spent, count=held.block.count - held.left)
 

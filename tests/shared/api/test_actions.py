@@ -13,12 +13,12 @@ from shared.api.actions import ACTIONS, act
 from shared.api.envelopes import passed_on
 from shared.api.parameters import Given
 from shared.errors import Invalid, PbxForbidden, PbxNotFound, PbxNotUnderstood, PbxRefused, PbxUnavailable
+from shared.identifiers import LARGEST_ID
 from shared.pbx.budget.budget import Budget
 from shared.pbx.budget.ledger import Terms
 from shared.pbx.client import Pbx
 from shared.pbx.operations import Operation, operation
 from shared.pbx.resources import RESOURCES, Resource
-from shared.storage.rows import LARGEST_ID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,11 +16,11 @@ from shared.calls.store import calls
 from shared.errors import Invalid
 from shared.events.event import ReceivedEvent
 from shared.events.table import event_named
+from shared.identifiers import LARGEST_ID
 from shared.items.intake import Intake, row_of
 from shared.items.reader import present
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES, Resource, resource
-from shared.storage.rows import LARGEST_ID
 from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, now
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import pytest
 from shared.api.actions import ACTIONS
 from shared.api.parameters import Given, check, rule
 from shared.errors import Invalid, NotJson, TooLarge
+from shared.identifiers import LARGEST_ID
 from shared.pbx.operations import OPERATIONS, Operation, operation
-from shared.storage.rows import LARGEST_ID
 
 CALLS = operation("GetCallHistory")
 DIAL = operation("Dial")

@@ -17,7 +17,7 @@ from shared.json_bodies import encode, read_body
 from shared.pipeline import queues as consumers
 from shared.pipeline import replay as replaying
 from shared.pipeline.process import process
-from shared.pipeline.replay import RETURNS, ReplayFilter, replay_events, replay_letters
+from shared.pipeline.replay import RETURNS, ReplayFilter, replay_dead_letters, replay_events
 from shared.storage.dead_letters import dead_letter
 from shared.times import now
 from tests.outbox import Outbox, outbox
@@ -45,7 +45,7 @@ def sent(bridge: Bridge) -> Outbox:
 
 
 def replay(bridge: Bridge, **choice: Any) -> dict[str, Any]:
-    return replay_letters(bridge, encode(choice))
+    return replay_dead_letters(bridge, encode(choice))
 
 
 def test_every_consumer_s_letters_can_go_back() -> None:

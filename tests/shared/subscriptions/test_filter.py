@@ -24,7 +24,7 @@ def received(event: str, data: dict[str, Any]) -> ReceivedEvent:
 
 
 def wants(wanted: dict[str, Any], event: str = "CallStarted", data: dict[str, Any] | None = None) -> bool:
-    return meets(received(event, data or CALL), Criteria.model_validate(wanted).told(), "LV")
+    return meets(received(event, data or CALL), Criteria.model_validate(wanted).to_dict(), "LV")
 
 
 def test_every_part_of_a_filter_has_its_test() -> None:
