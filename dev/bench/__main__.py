@@ -15,7 +15,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dev.bench.figures import Figure
 
-PARTS = ("coldstart", "receiving", "processing", "media", "recordings", "polling", "budget", "face", "deliveries")
+PARTS = (
+    "coldstart",
+    "receiving",
+    "processing",
+    "media",
+    "recordings",
+    "polling",
+    "budget",
+    "face",
+    "deliveries",
+    "outboxes",
+)
 REPORT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 _BEGIN, _END = "<!-- figures -->", "<!-- /figures -->"
 _PACKAGES = ("azure-functions", "azure-functions-runtime", "azure-data-tables", "azure-storage-blob", "pydantic")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from dev.drill.outboxes import outboxes
 from dev.drill.proxy import FAULTS
 from dev.drill.world import SERVICES
 
@@ -125,4 +126,5 @@ DRILLS: tuple[Drill, ...] = (
     Drill("storage", "Tables, Queues and Blobs gone one by one and together", storage_outages),
     Drill("pbx", "the PBX gone while recordings are announced", pbx_outage),
     Drill("throttling", "the PBX answers 429 to everything while recordings are announced", pbx_throttling),
+    Drill("outboxes", "subscribers are dead, hang, refuse one event, and come back", outboxes),
 )

@@ -133,7 +133,7 @@ class Drain:
         with ThreadPoolExecutor(QUICK) as pool:
             while True:
                 self._read_on()
-                while self._queue and len(open) < (1 if self._state.rounds else self._width) and self._may_post():
+                while self._queue and len(open) < self._most_open() and self._may_post():
                     place = self._queue.popleft()
                     open[pool.submit(send_event, self._bridge, self._one, place.event)] = place
                 changes = self._judge(open) if open else []
@@ -145,12 +145,12 @@ class Drain:
             raise self._trouble
 
     def _line_up(self, head: Head) -> None:
-        """Begin at the head; a subscriber that is down gets its oldest event and one that it has not refused yet."""
+        """Begin at the head; a subscriber that is down gets its oldest event and the one it refused least."""
         places, more = head.places, head.more
         self._last = places[-1].key if places else ""
         if self._state.rounds:
-            fresh = [place for place in places[1:] if not place.tries and not place.probes]
-            places, more = [*places[:1], *fresh[:1]], False
+            other = min(places[1:], key=lambda place: place.tries + place.probes, default=None)
+            places, more = [*places[:1], *([other] if other else [])], False
             # Silence may be the event's fault, too, and leaves no time for a second one.
             if self._state.result == "timeout" and self._state.rounds % 2 == 0:
                 places.reverse()
@@ -162,6 +162,12 @@ class Drain:
             self._queue.extend(head.places)
             self._more = head.more
             self._last = head.places[-1].key if head.places else self._last
+
+    def _most_open(self) -> int:
+        """Posts at once; as many again wait for a thread, so that none is idle while the others are written down."""
+        if self._state.rounds:
+            return 1
+        return 2 * QUICK if self._width == QUICK else SLOW
 
     def _may_post(self) -> bool:
         return not self._verdicts.stopped and self._trouble is None and time.monotonic() < self._until
@@ -183,6 +189,12 @@ class Drain:
             quick = outcome.verdict == "delivered" and outcome.seconds < 1
             self._width = QUICK if quick else SLOW
             changes += self._verdicts.of(place, outcome)
+        if self._verdicts.stopped:
+            # What has not begun stays where it is.
+            waiting = [future for future in open if future.cancel()]
+            self._marked = self._marked or bool(waiting)
+            for future in waiting:
+                del open[future]
         if down and not self._state.rounds:
             # It answers again: from the head, in order.
             self._line_up(self._outbox.read(now()))

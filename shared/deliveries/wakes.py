@@ -20,19 +20,20 @@ if TYPE_CHECKING:
 
 QUEUE = "deliveries"
 KIND = "wake"
-# What comes within so long after a message waits for the next one together.
-GATHER_SECONDS = 1
+# After so many messages within a second, what comes in the next one is served by one message at its end.
+AT_ONCE, GATHER_SECONDS = 4, 1
 
 
 @dataclass(slots=True)
 class _Sent:
-    at: float
+    at: list[float]
     seen: float
+    late: bool
 
 
 class Wakes:
     """
-    What this process has put on the queue: one message at once, and then one a second while more comes.
+    What this process has put on the queue: a few messages at once, and then one a second while more comes.
 
     A message that is not seen yet serves everything that was written before it is.
     """
@@ -50,10 +51,12 @@ class Wakes:
             last = self._sent.get(subscription)
         if last is not None and began < last.seen:
             return
-        delay = GATHER_SECONDS if last is not None and began < last.seen + GATHER_SECONDS else 0
+        recent = [at for at in last.at if at > began - GATHER_SECONDS] if last is not None else []
+        flood = last is not None and last.late and began < last.seen + GATHER_SECONDS
+        delay = GATHER_SECONDS if flood or len(recent) >= AT_ONCE else 0
         self._send(subscription, delay)
         with self._lock:
-            self._sent[subscription] = _Sent(began, began + delay)
+            self._sent[subscription] = _Sent([*recent, began], began + delay, bool(delay))
 
     def wake_at(self, subscription: str, moment: datetime) -> None:
         """Have the outbox looked at then."""
