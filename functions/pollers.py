@@ -8,16 +8,10 @@ from typing import TYPE_CHECKING
 
 import azure.functions as func
 
+from functions.later import later
 from shared.bridge import bridge
 from shared.pbx.resources import RESOURCES
-from shared.polling import lost_calls
-from shared.polling.poll import poll
-from shared.polling.reconcile import reconcile
-from shared.polling.start import after_start
-from shared.polling.sweep import sweep
 from shared.settings import SETTINGS
-from shared.storage.waiting import queue_waiting
-from shared.webhooks.registrations import keep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,21 +21,16 @@ if TYPE_CHECKING:
 blueprint = func.Blueprint()
 
 
-def _wake(bridge: Bridge) -> None:
-    from shared.deliveries.standing import wake_waiting
-
-    wake_waiting(bridge)
-
-
 TIMERS: tuple[tuple[str, str, Callable[[Bridge], object]], ...] = (
-    *((row.function, row.schedule, partial(poll, resource=row)) for row in RESOURCES),
-    (lost_calls.FUNCTION, lost_calls.SCHEDULE, lost_calls.poll_lost_calls),
-    ("SweepCalls", "SWEEP_SCHEDULE", sweep),
-    ("ReconcileEvents", "RECONCILE_SCHEDULE", reconcile),
-    ("SyncWebhooks", "SYNC_WEBHOOKS_SCHEDULE", keep),
-    ("WakeDrainers", "WAKE_DRAINERS_SCHEDULE", _wake),
-    ("QueueWaiting", "QUEUE_WAITING_SCHEDULE", lambda bridge: queue_waiting(bridge.storage)),
+    *((row.function, row.schedule, partial(later("shared.polling.poll.poll"), resource=row)) for row in RESOURCES),
+    ("PollLostCalls", "POLL_LOST_CALLS_SCHEDULE", later("shared.polling.lost_calls.poll_lost_calls")),
+    ("SweepCalls", "SWEEP_SCHEDULE", later("shared.polling.sweep.sweep")),
+    ("ReconcileEvents", "RECONCILE_SCHEDULE", later("shared.polling.reconcile.reconcile")),
+    ("SyncWebhooks", "SYNC_WEBHOOKS_SCHEDULE", later("shared.webhooks.registrations.keep")),
+    ("WakeDrainers", "WAKE_DRAINERS_SCHEDULE", later("shared.deliveries.standing.wake_waiting")),
+    ("QueueWaiting", "QUEUE_WAITING_SCHEDULE", later("shared.pipeline.queues.queue_waiting")),
 )
+_after_start = later("shared.polling.start.after_start")
 
 
 # These run when the app starts, too: its address or key may have changed meanwhile.
@@ -69,7 +58,7 @@ def _register(name: str, schedule: str, work: Callable[[Bridge], object]) -> Non
     )
     def run(timer: func.TimerRequest) -> None:
         work(bridge())
-        after_start(bridge())
+        _after_start(bridge())
 
 
 for _timer in TIMERS:

@@ -11,7 +11,6 @@ import pytest
 from shared.events.table import EVENTS
 from shared.pbx.resources import RESOURCES
 from shared.pipeline.queues import CONSUMERS
-from shared.polling import lost_calls
 from shared.settings import SETTINGS
 from tests import indexed
 
@@ -24,7 +23,7 @@ def test_every_row_has_its_function() -> None:
     assert {event.function for event in WEBHOOKS} == {name for name in functions if name.startswith("On")}
     assert {consumer.function for consumer in CONSUMERS} <= functions
     assert {consumer.drain for consumer in CONSUMERS} == {name for name in functions if name.startswith("Drain")}
-    polled = {resource.function for resource in RESOURCES} | {lost_calls.FUNCTION}
+    polled = {resource.function for resource in RESOURCES} | {"PollLostCalls"}
     assert polled == {name for name in functions if name.startswith("Poll")}
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from shared.errors import Unprocessable
 from shared.json_bodies import encode
-from shared.pipeline.process import process
 from shared.storage.dead_letters import dead_letter
 from shared.storage.messages import is_name, read
 from shared.storage.retries import Crashed, settle
@@ -51,6 +50,12 @@ class Consumer:
         return name if is_name(name) else None
 
 
+def _process(bridge: Bridge, message: Message) -> None:
+    from shared.pipeline.process import process
+
+    process(bridge, message)
+
+
 def _copy_media(bridge: Bridge, message: Message) -> None:
     from shared.media.copy import copy
 
@@ -64,7 +69,7 @@ def _deliver(bridge: Bridge, message: Message) -> None:
 
 
 CONSUMERS: tuple[Consumer, ...] = (
-    Consumer(queue="events", function="ProcessEvent", kind="event", run=process),
+    Consumer(queue="events", function="ProcessEvent", kind="event", run=_process),
     Consumer(queue="media", function="CopyMedia", kind="media", run=_copy_media, work=("kind", "id", "action")),
     Consumer(
         queue="deliveries",
@@ -114,3 +119,10 @@ def _settle(bridge: Bridge, consumer: Consumer, body: bytes, error: Exception, i
         dead_letter(bridge.storage, kind=consumer.kind, id=known, reason=reason, body=whole, attempts=attempts)
 
     settle(bridge.storage, consumer.queue, body, error, keep)
+
+
+def queue_waiting(bridge: Bridge) -> int:
+    """Queue what came while the queues were gone; how many messages."""
+    from shared.storage import waiting
+
+    return waiting.queue_waiting(bridge.storage)

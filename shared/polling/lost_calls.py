@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FUNCTION, SCHEDULE = "PollLostCalls", "POLL_LOST_CALLS_SCHEDULE"
 # No row of RESOURCES: its items have no id, and are kept as the cases of their events.
 _ROW = Resource(
     name="lost_calls",
