@@ -110,5 +110,5 @@ def figures() -> list[Figure]:
     return [
         at_least("Processing: events from queue to merged story", "the bare storage calls it needs", ratio, 0.7),
         at_most("Storage operations an event, queue included", "counted by a proxy", new, 6),
-        at_most("Storage operations a repeat", "counted by a proxy", repeat, 5),
+        at_most("Storage operations a repeat", "counted by a proxy", repeat, 4),
     ]

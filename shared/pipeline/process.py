@@ -11,7 +11,7 @@ from shared.calls.cases import settled
 from shared.calls.store import call_of, calls
 from shared.events.event import ReceivedEvent, event_of
 from shared.events.store import FEED, PARTITION, TABLE, feed_position
-from shared.pipeline.repeats import complete
+from shared.pipeline.repeats import complete, finished
 from shared.storage import rows
 from shared.storage.messages import send
 from shared.storage.rows import CREATED
@@ -126,15 +126,28 @@ def process(bridge: Bridge, message: Mapping[str, Any]) -> None:
     if rows.insert(table, {**keys, **row, "message": mark}) is CREATED:
         health.note(bridge.storage, event, repeat=False)
     else:
-        stored = rows.get(table, PARTITION, event.id)
-        if stored is not None and stored.get("message") != mark:
-            complete(bridge, event, stored)
-        if not message.get("begun") and (stored is None or stored.get("message") != mark):
+        stored = _other(bridge, event, message)
+        if stored is None:
             health.note(bridge.storage, event, repeat=True)
             logger.info("repeat of %s %s", event.type.name, event.id)
             return
-        row = row if stored is None else stored
+        row = stored
     _follow_up(bridge, event, row, message)
+    finished(bridge.storage).add(event)
+
+
+def _other(bridge: Bridge, event: ReceivedEvent, message: Mapping[str, Any]) -> Row | None:
+    """The row of an event that is there already, where its follow-ups are this message's to do; None for a repeat."""
+    if not message.get("begun") and event in finished(bridge.storage):
+        return None
+    stored = rows.get(bridge.storage.table(TABLE), PARTITION, event.id)
+    own = stored is not None and stored.get("message") == str(message.get("mark", ""))
+    if stored is not None and not own:
+        complete(bridge, event, stored)
+    if not message.get("begun") and not own:
+        finished(bridge.storage).add(event)
+        return None
+    return stored or event.row(bridge.storage, bridge.settings.default_region)
 
 
 def _follow_up(bridge: Bridge, event: ReceivedEvent, row: Row, message: Mapping[str, Any]) -> None:

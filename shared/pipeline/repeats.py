@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import OrderedDict
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from shared.calls.store import call_of, calls
 from shared.events import store
 from shared.events.additions import additions
+from shared.json_bodies import encode
+from shared.once import once
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shared.bridge import Bridge
     from shared.events.event import ReceivedEvent
+    from shared.storage.account import Storage
+
+_REMEMBERED = 4096
 
 
 def complete(bridge: Bridge, event: ReceivedEvent, row: Mapping[str, Any]) -> None:
@@ -30,3 +38,30 @@ def complete(bridge: Bridge, event: ReceivedEvent, row: Mapping[str, Any]) -> No
     if call_id is not None:
         stories.merge(call_id, event)
     store.add(bridge.storage, event, row, columns)
+
+
+class Finished:
+    """Which events this process has given their effect: the very same body again has nothing to add, unread."""
+
+    def __init__(self) -> None:
+        self._digests: OrderedDict[tuple[str, bytes], None] = OrderedDict()
+        self._lock = Lock()
+
+    def add(self, event: ReceivedEvent) -> None:
+        """Remember an event that has had its effect."""
+        with self._lock:
+            self._digests[self._key(event)] = None
+            while len(self._digests) > _REMEMBERED:
+                self._digests.popitem(last=False)
+
+    def __contains__(self, event: ReceivedEvent) -> bool:
+        return self._key(event) in self._digests
+
+    def _key(self, event: ReceivedEvent) -> tuple[str, bytes]:
+        return event.id, hashlib.sha256(encode([event.origin, event.envelope])).digest()
+
+
+@once
+def finished(storage: Storage) -> Finished:
+    """What this process has finished of the events in a storage account."""
+    return Finished()

@@ -122,8 +122,8 @@ def test_what_a_newer_release_wrote_waits_for_an_instance_of_it(bridge: Bridge, 
 
 def test_a_row_that_a_newer_release_wrote_waits_for_an_instance_of_it(bridge: Bridge, sent: Outbox) -> None:
     body = (FIXTURES / "CallStarted.json").read_bytes()
-    for _ in range(2):
-        accept(bridge.storage, bridge.settings, event_named("CallStarted"), body)
+    for sent_body in (body, body.replace(b'"version": "v1"', b'"version": "v2"')):
+        accept(bridge.storage, bridge.settings, event_named("CallStarted"), sent_body)
     first, second = sent.take("events")
     consume(bridge, EVENTS, first.body, id=NUMBER, attempt=1)
     table = bridge.storage.table("events")

@@ -151,3 +151,13 @@ def test_a_removal_that_comes_twice_is_one_event(bridge: Bridge) -> None:
         run(bridge, event, **numbers)
     found = sorted(row["type"] for row in bridge.storage.table(FEED).list_entities())
     assert found == ["LostCallerAdded"] * 2 + ["LostCallerRemoved"] * 2
+
+
+def test_the_very_same_body_again_is_not_read(bridge: Bridge) -> None:
+    run(bridge, "CallCompleted", **NUMBERS)
+    adapter = counted(bridge.storage)
+    run(bridge, "CallCompleted", **NUMBERS)
+    same = adapter.count
+    run(bridge, "CallCompleted", **FULL)
+    assert adapter.count - same > same
+    assert story(bridge)["talkSeconds"] == 30
