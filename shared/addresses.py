@@ -7,6 +7,8 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from shared.http_clients import plain_session
+
 if TYPE_CHECKING:
     import socket
 
@@ -68,14 +70,10 @@ def guarded_session(*, allow_loopback: bool, connections: int = 32, hosts: int =
     """
     A session that refuses a connection by the address it really has, so that no name can point it inside.
 
-    It keeps connections to so many `hosts`, and so many `connections` to each. AddressRefused is raised
-    before a byte is sent. Addresses are asked for as `request_target` has them. Proxies and .netrc of the machine are
-    not used, no cookie is kept, and no redirect is followed: where it leads has to be judged first.
+    A `plain_session` otherwise. AddressRefused is raised before a byte is sent. Addresses are asked for as
+    `request_target` has them, and no redirect is followed: where it leads has to be judged first.
     """
-    from http.cookiejar import DefaultCookiePolicy
-
     import requests
-    from requests.adapters import HTTPAdapter
     from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
     from urllib3.connection import HTTPConnection, HTTPSConnection
 
@@ -103,13 +101,9 @@ def guarded_session(*, allow_loopback: bool, connections: int = 32, hosts: int =
             # Even where it does not follow, requests reads the whole body of an answer with a target.
             return None
 
-    session = Session()
-    session.trust_env = False
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    for scheme in ("http://", "https://"):
-        adapter = HTTPAdapter(pool_connections=hosts, pool_maxsize=connections)
-        adapter.poolmanager.pool_classes_by_scheme = {"http": plain, "https": tls}
-        session.mount(scheme, adapter)
+    session = plain_session(hosts=hosts, connections=connections, kind=Session)
+    for adapter in session.adapters.values():
+        vars(adapter)["poolmanager"].pool_classes_by_scheme = {"http": plain, "https": tls}
     return session
 
 

@@ -26,6 +26,7 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _WORDS: Mapping[str, str] = {
     "missing": "it is required",
     "model_type": "an object is expected",
+    "dict_type": "an object is expected",
     "string_type": "a text is expected",
     "string_too_short": "it is empty",
 }
@@ -87,20 +88,27 @@ def read_body(model: type[Model], body: bytes, context: Mapping[str, Any] | None
 
     Raises TooLarge over 64 KiB, NotJson, or Invalid with the paths of the fields that do not fit, and why.
     """
-    from pydantic import ValidationError
-
     if len(body) > LONGEST_BODY:
         raise TooLarge("the body is over 64 KiB")
+    return validated(model, parse_body(body), context=context)
+
+
+def validated(
+    model: type[Model], value: Any, *, at: tuple[str, ...] = (), context: Mapping[str, Any] | None = None
+) -> Model:
+    """The model of a value, which stands at a path; raises Invalid with the paths of the fields that do not fit."""
+    from pydantic import ValidationError
+
     try:
-        return model.model_validate(parse_body(body), context=dict(context or {}))
+        return model.model_validate(value, context=dict(context or {}))
     except ValidationError as error:
-        raise Invalid(_fields(error)) from None
+        raise Invalid(_fields(error, at)) from None
 
 
 def _reason(detail: ErrorDetails) -> str:
     return _WORDS.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
 
 
-def _fields(error: ValidationError) -> tuple[FieldError, ...]:
+def _fields(error: ValidationError, at: tuple[str, ...]) -> tuple[FieldError, ...]:
     details = error.errors(include_url=False, include_context=False, include_input=False)
-    return tuple(FieldError(".".join(map(str, detail["loc"])) or "body", _reason(detail)) for detail in details)
+    return tuple(FieldError(".".join([*at, *map(str, detail["loc"])]) or "body", _reason(detail)) for detail in details)

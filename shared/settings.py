@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from shared import setting_values
 from shared.errors import ConfigError
+from shared.once import once
 from shared.schedules import SCHEDULES
 from shared.setting_values import StorageAccount as StorageAccount  # noqa: PLC0414 - for those who ask here
 
@@ -242,7 +242,7 @@ def _storage(environ: Mapping[str, str], problems: list[str]) -> StorageAccount:
     return StorageAccount(**endpoints, client_id=client_id)
 
 
-@cache
+@once
 def settings() -> Settings:
     """This process's settings, read on first use."""
     return Settings.from_env(os.environ)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import io
-import math
 import threading
 import time
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 
 from shared.addresses import AddressRefused, guarded_session
+from shared.http_clients import retry_after
 from shared.once import once
 from shared.subscriptions.endpoints import check_endpoint, is_workflow_host
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 5
 TOTAL_SECONDS = 20
 LONGEST_ANSWER = 4096
-LONGEST_WAIT = 24 * 3600
 _HOSTS = 256
 # The deadline of this thread's post, for the connection that it happens to use.
 _posting = threading.local()
@@ -103,21 +101,7 @@ def _judged(url: str, response: Any, seconds: float) -> Outcome:
         return Outcome("delivered", result, seconds)
     if status == HTTPStatus.GONE or (status == HTTPStatus.NOT_FOUND and is_workflow_host(url)):
         return Outcome("gone", result, seconds)
-    return Outcome("failed", result, seconds, retry_after(response.headers.get("Retry-After"), time.time()))
-
-
-def retry_after(text: str | None, now: float) -> int:
-    """The seconds that a Retry-After header asks for, at most a day; 0 without one that can be read."""
-    if not text:
-        return 0
-    text = text.strip()
-    if text.isascii() and text.isdecimal():
-        return min(int(text[:12]), LONGEST_WAIT)
-    try:
-        seconds = parsedate_to_datetime(text).timestamp() - now
-    except (ValueError, TypeError, OverflowError):
-        return 0
-    return min(max(math.ceil(seconds), 0), LONGEST_WAIT)
+    return Outcome("failed", result, seconds, retry_after(response.headers.get("Retry-After")) or 0)
 
 
 @once

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from shared.errors import FieldError, Invalid, Unprocessable
 from shared.events.envelopes import envelope_drift, read_envelope
 from shared.events.table import Event, event_named, find_event
-from shared.json_bodies import encode, is_spoilt
+from shared.json_bodies import encode, is_spoilt, validated
 from shared.phones import e164
 from shared.storage.messages import LONGEST_IN_ROW, get_payload, is_name, put_payload
 from shared.times import iso, parse_time
@@ -18,12 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from pydantic import BaseModel, ValidationError
-
     from shared.events.model import Data
     from shared.storage.account import Storage
-
-Model = TypeVar("Model", bound="BaseModel")
 
 _IDENTIFIERS = ("callID", "contactID", "previous_contactID", "recordingID", "voicemailID")
 # One name for who called and who was called, under any name that the event has for them.
@@ -31,7 +27,6 @@ _CALLERS = ("caller", "callerid", "sender")
 _LONGEST_DRIFT = 1000
 # Where the PBX's own lists are what an event comes from.
 HISTORY = frozenset(("poll", "reconciled", "backfill"))
-_NO_OBJECT = ("model_type", "dict_type")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,30 +129,10 @@ def check_envelope(event: Event, value: Any) -> tuple[dict[str, Any], Data]:
     named = envelope.get("eventType")
     if isinstance(named, str) and named.strip() and find_event(named) is not event:
         raise Invalid((FieldError("eventType", f"this address takes {event.name}"),))
-    data = _validated(event.model, envelope["data"], ("data",))
+    data = validated(event.model, envelope["data"], at=("data",))
     own = {*_IDENTIFIERS, event.key[0]} & event.model.model_fields.keys() & envelope["data"].keys()
     ids = {name: number for name in own if type(number := getattr(data, name)) is int}
     return {**envelope, "eventType": event.name, "data": {**envelope["data"], **ids}}, data
-
-
-def _validated(model: type[Model], value: Any, at: tuple[str, ...]) -> Model:
-    from pydantic import ValidationError
-
-    try:
-        return model.model_validate(value)
-    except ValidationError as error:
-        raise Invalid(_fields(error, at)) from None
-
-
-def _fields(error: ValidationError, at: tuple[str, ...]) -> tuple[FieldError, ...]:
-    details = error.errors(include_url=False, include_context=False, include_input=False)
-    return tuple(
-        FieldError(
-            ".".join([*at, *map(str, detail["loc"])]) or "body",
-            "an object is expected" if detail["type"] in _NO_OBJECT else detail["msg"].removeprefix("Value error, "),
-        )
-        for detail in details
-    )
 
 
 def event_of(message: Mapping[str, Any]) -> ReceivedEvent:

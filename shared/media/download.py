@@ -11,6 +11,7 @@ from urllib.parse import urljoin, urlsplit
 
 from shared.addresses import AddressRefused, guarded_session
 from shared.errors import MediaNotReady, MediaRefused, MediaUnreachable
+from shared.http_clients import read_part
 from shared.once import once
 from shared.setting_values import is_loopback
 
@@ -73,11 +74,13 @@ class Download:
 
     def _part(self, size: int) -> bytes:
         began = time.monotonic()
-        part: bytes = self._raw.read1(size, decode_content=True)
-        ended, patience = time.monotonic(), self._patience
+        patience = self._patience
+        try:
+            part = read_part(self._raw, size, patience.until)
+        except TimeoutError:
+            raise MediaNotReady("too slow") from None
+        ended = time.monotonic()
         self._waited, self._came = self._waited + ended - began, self._came + len(part)
-        if ended > patience.until:
-            raise MediaNotReady("too slow")
         if part and self._waited > patience.seconds:
             if self._came < patience.least:
                 raise MediaNotReady("too slow")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from shared.errors import PbxError, PbxNotFound, PbxNotUnderstood, PbxRetriable, PbxUnavailable, PbxUnreachable
+from shared.http_clients import plain_session
 from shared.pbx import responses as answers
 from shared.pbx.operations import operation
 from shared.times import iso
@@ -156,19 +157,9 @@ class Pbx:
 
     @cached_property
     def _session(self) -> requests.Session:
-        from http.cookiejar import DefaultCookiePolicy
-
-        import requests
-        from requests.adapters import HTTPAdapter
-
         # At DEBUG it logs every request's query.
         logging.getLogger("urllib3").setLevel(logging.INFO)
-        session = requests.Session()
-        session.trust_env = False
-        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, HTTPAdapter(pool_connections=2, pool_maxsize=_CONNECTIONS))
-        return session
+        return plain_session(hosts=2, connections=_CONNECTIONS)
 
 
 # The parameter of Pbx.call has the name that this function has elsewhere.

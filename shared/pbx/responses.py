@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -17,6 +15,7 @@ from shared.errors import (
     PbxThrottled,
     PbxUnavailable,
 )
+from shared.http_clients import read_part, retry_after
 from shared.json_bodies import parse_body
 from shared.pbx.failures import bare_message, code_of, failure_code, words_of
 from shared.redaction import HIDDEN, redact
@@ -51,12 +50,13 @@ def read_body(row: Operation, response: requests.Response, deadline: float) -> b
     dripping in at `deadline` (monotonic seconds). Errors of the connection pass through.
     """
     body = bytearray()
-    while chunk := response.raw.read1(_CHUNK, decode_content=True):
-        body += chunk
-        if len(body) > LARGEST_BODY:
-            raise PbxNotUnderstood(row.id, "the answer is larger than any real one")
-        if time.monotonic() > deadline:
-            raise PbxUnavailable(row.id, "the answer came too slowly")
+    try:
+        while chunk := read_part(response.raw, _CHUNK, deadline):
+            body += chunk
+            if len(body) > LARGEST_BODY:
+                raise PbxNotUnderstood(row.id, "the answer is larger than any real one")
+    except TimeoutError as error:
+        raise PbxUnavailable(row.id, "the answer came too slowly") from error
     return bytes(body)
 
 
@@ -139,21 +139,6 @@ def _id_in_text(text: str) -> str | None:
     return match[1] if match and any(character.isdigit() for character in match[1]) else None
 
 
-def retry_after(headers: Mapping[str, str]) -> int | None:
-    """Seconds that `Retry-After` asks for, as a number or a date; None where it is missing or means nothing."""
-    from email.utils import parsedate_to_datetime
-
-    text = (headers.get("Retry-After") or "").strip()
-    if text.isdecimal() and text.isascii():
-        return min(int(text[:9]), 86400)
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return min(max(0, round((moment - datetime.now(UTC)).total_seconds())), 86400)
-
-
 def _json(body: bytes) -> Any:
     try:
         return parse_body(body)
@@ -164,10 +149,11 @@ def _json(body: bytes) -> Any:
 def _fail(row: Operation, status: int, headers: Mapping[str, str], body: bytes, words: str) -> NoReturn:
     if status in _REFUSED or status >= _HIGHEST_STATUS:
         raise PbxRefused(row.id, words or f"the PBX refused the request ({status})")
+    asked = retry_after(headers.get("Retry-After"))
     if status == 429:
-        raise PbxThrottled(row.id, "too many calls; try again later", retry_after(headers))
+        raise PbxThrottled(row.id, "too many calls; try again later", asked)
     if status >= 500 or status == 408:
-        raise PbxUnavailable(row.id, f"the PBX failed ({status}); try again later", retry_after(headers))
+        raise PbxUnavailable(row.id, f"the PBX failed ({status}); try again later", asked)
     if status in (401, 403):
         raise PbxForbidden(
             row.id,

@@ -7,10 +7,10 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
-from weakref import WeakKeyDictionary
 
 from shared.errors import BudgetExhausted, PbxNotUnderstood, PbxRefused
 from shared.identifiers import identifier
+from shared.once import once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 # The largest page of the PBX is not documented; a smaller one, or its own, is asked for when this is refused.
 _LIMITS: tuple[int | None, ...] = (1000, 100, None)
-_accepted: WeakKeyDictionary[Pbx, dict[str, tuple[int | None, ...]]] = WeakKeyDictionary()
 # Items that leave a list while it is paged move the others forward.
 _OVERLAP = 5
 _MOST_PAGES = 20_000
@@ -124,8 +123,14 @@ class _Patience:
         return time.monotonic() < self._until
 
 
+@once
+def _accepted(pbx: Pbx) -> dict[str, tuple[int | None, ...]]:
+    """The limits that are left to try, by resource, once one was refused."""
+    return {}
+
+
 def _ask(pbx: Pbx, resource: Resource, **parameters: Any) -> list[Item]:
-    accepted = _accepted.setdefault(pbx, {})
+    accepted = _accepted(pbx)
     limits, refused = list(accepted.get(resource.name, _LIMITS)), False
     while True:
         try:

@@ -9,6 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import StorageUnavailable
+from shared.http_clients import plain_session
 from shared.storage import deadline
 from shared.storage.breaker import Breaker
 
@@ -171,17 +172,9 @@ class Storage:
 
     @cached_property
     def _session(self) -> requests.Session:
-        import requests
-        from requests.adapters import HTTPAdapter
-
         # The SDK logs every request's URL at INFO.
         logging.getLogger("azure").setLevel(logging.WARNING)
-        session = requests.Session()
-        # Proxies and .netrc of the machine are not used by storage, and looking for them costs each request.
-        session.trust_env = False
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, HTTPAdapter(pool_connections=8, pool_maxsize=_CONNECTIONS))
-        return session
+        return plain_session(hosts=8, connections=_CONNECTIONS)
 
     def _options(self, breaker: Breaker, create: Callable[[], Any] | None = None) -> dict[str, Any]:
         return {"transport": _transport(self._session, breaker, create, self._read_seconds)}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dev.listener import Listener
-from shared.deliveries.post import LONGEST_WAIT, Outcome, post, retry_after
+from shared.deliveries.post import Outcome, post
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -177,26 +177,3 @@ def test_tls_has_to_be_trusted() -> None:
 
 def test_nobody_there_is_out_of_reach() -> None:
     assert send("http://127.0.0.1:9/hook").result == "out of reach"
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        (None, 0),
-        ("", 0),
-        ("0", 0),
-        ("7", 7),
-        (" 7 ", 7),
-        ("9" * 40, LONGEST_WAIT),
-        ("-1", 0),
-        ("1.5", 0),
-        ("soon", 0),
-        ("٧", 0),
-        ("Thu, 01 Jan 1970 00:01:10 GMT", 10),
-        ("Thu, 01 Jan 1970 00:00:10 GMT", 0),
-        ("Thu, 01 Jan 2970 00:00:10 GMT", LONGEST_WAIT),
-        ("Thu, 99 Jan 1970 00:00:10 GMT", 0),
-    ],
-)
-def test_retry_after_is_seconds_or_a_date(text: str | None, seconds: int) -> None:
-    assert retry_after(text, 60.0) == seconds
