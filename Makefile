@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install start test lint format bench infra infra-az fuzz drill connector lock clean
+.PHONY: help install start test lint format bench infra infra-az fuzz drill connector tables lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -79,6 +79,9 @@ drill: install ## outages of ten minutes with real processes: nothing is lost, a
 
 connector: install ## write the custom connector's files again from the tables
 	@$(BIN)/python -m dev.connector
+
+tables: install ## write docs/tables.md from the rows that are described in dev/columns.py
+	@$(BIN)/python -m dev.tables
 
 lock: install ## write requirements.txt and requirements-dev.txt again from dev/requirements
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared.phones import e164
-from shared.times import stamp
+from shared.times import event_time, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,7 +115,9 @@ def columns(state: State, event: ReceivedEvent) -> dict[str, Any]:
         return {}
     attempts = state.get("attempts")
     said: dict[str, Any] = {name: getattr(event.data, name, None) or "" for name in ("callerid", "destination")}
-    said |= {"open": bool(state.get("open")), "since": state.get("since", ""), "lastContact": state.get("last", "")}
+    said["open"] = bool(state.get("open"))
+    times = {"since": event_time(state.get("since")), "lastContact": event_time(state.get("last"))}
+    said |= {name: moment for name, moment in times.items() if moment is not None}
     return said if attempts is None or abs(attempts) > _MOST_ATTEMPTS else {**said, "attempts": attempts}
 
 
@@ -124,7 +126,7 @@ def open_case(row: Mapping[str, Any]) -> OpenCase:
     return OpenCase(
         callerid=row["callerid"],
         destination=row["destination"],
-        last_contact=row["lastContact"] or None,
+        last_contact=stamp(row["lastContact"]) if "lastContact" in row else None,
         attempts=row.get("attempts"),
-        since=row["since"],
+        since=stamp(row["since"]) if "since" in row else "",
     )

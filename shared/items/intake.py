@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import Conflict
-from shared.items.head import HEAD, TABLE, Head, heads, pack
-from shared.items.marks import mark, pending
-from shared.items.reader import ARRIVAL, content_hash, item_text, known
+from shared.items.head import HEAD, ITEM, TABLE, Head, heads, pack
+from shared.items.marks import arrival, pending
+from shared.items.reader import content_hash, item_text, known
 from shared.storage.messages import put_payload
 from shared.storage.rows import row_key
 
@@ -119,10 +119,10 @@ class Intake:
         operations: list[Any] = [self._operation(row, moment) for row in rows]
         arrived = sorted(row.id for row in rows if row.arrives and not row.baseline)
         if arrived:
-            operations.append(("create", mark(self._resource, f"{ARRIVAL}{after.sequence:020d}", arrived)))
+            operations.append(("create", arrival(self._resource, after.sequence, arrived)))
         if arrived and due:
             operations.append(("create", pending(self._resource, arrived, due, backfill)))
-        entity: dict[str, Any] = {"PartitionKey": self._resource, "RowKey": HEAD}
+        entity: dict[str, Any] = {"PartitionKey": self._resource, "RowKey": HEAD, "kind": HEAD}
         # One above the largest id does not fit a number's column.
         entity["floor"] = str(after.floor)
         for name in ("sequence", "count", "smallest", "largest"):
@@ -155,7 +155,7 @@ class Intake:
         from azure.data.tables import UpdateMode
 
         entity: dict[str, Any] = {"PartitionKey": self._resource, "RowKey": row_key(row.id), "hash": row.hash}
-        entity |= {"lastSeen": moment, "revision": row.revision} | self._content(row)
+        entity |= {"kind": ITEM, "lastSeen": moment, "revision": row.revision} | self._content(row)
         if row.before is None:
             return "create", entity | {"firstSeen": moment}
         return "update", entity | {"removed": row.removed, "missed": 0}, {"mode": UpdateMode.MERGE}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from shared.storage import rows
+from shared.times import iso, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +25,8 @@ def note_copy(storage: Storage, kind: str, id: int, blob: str) -> None:
 
 def deleted_at(storage: Storage, kind: str, id: int) -> str | None:
     """When we heard that the PBX has deleted this one, as ISO 8601; None if it has not."""
-    return _row(storage, kind, id).get(_DELETED)
+    when = _row(storage, kind, id).get(_DELETED)
+    return iso(when) if when else None
 
 
 def may_delete(storage: Storage, kind: str, id: int) -> bool:
@@ -42,7 +44,7 @@ def withdraw(
     The note comes first: whoever is copying it looks for the note once the blob is there. What is `inferred` from
     lists only marks.
     """
-    _add(storage, kind, id, {_DELETED: when, **({_INFERRED: True} if inferred else {})})
+    _add(storage, kind, id, {_DELETED: parse_time(when), **({_INFERRED: True} if inferred else {})})
     delete = delete and not inferred
     blob = _row(storage, kind, id).get("blob")
     if not blob:

@@ -10,8 +10,11 @@ from urllib.parse import quote
 from shared.errors import ConfigError
 from shared.events.table import EVENTS, find_event
 from shared.storage import rows
+from shared.times import iso, parse_time
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from shared.events.table import Event
     from shared.settings import Settings
     from shared.storage.account import Storage
@@ -47,7 +50,8 @@ class Webhook:
 
     def row(self) -> dict[str, Any]:
         """Its columns."""
-        columns = {name: value for name, value in asdict(self).items() if name != "key"}
+        columns = {name: value for name, value in asdict(self).items() if name not in ("key", "created")}
+        columns |= {"created": parse_time(self.created)} if self.created else {}
         return {"PartitionKey": PARTITION, "RowKey": self.key, **columns}
 
     def to_dict(self) -> dict[str, Any]:
@@ -59,20 +63,24 @@ class Webhook:
 def read_webhooks(storage: Storage) -> list[Webhook]:
     """All that we made and still know of."""
     found = storage.table(TABLE).query_entities(f"PartitionKey eq '{PARTITION}'")
-    return [
-        Webhook(key=row["RowKey"], **{name: value for name, value in row.items() if name not in _KEYS}) for row in found
-    ]
+    return [_webhook(row) for row in found]
+
+
+def _webhook(row: Mapping[str, Any]) -> Webhook:
+    columns = {name: value for name, value in row.items() if name not in _KEYS}
+    columns |= {"created": iso(row["created"])} if "created" in row else {}
+    return Webhook(key=row["RowKey"], **columns)
 
 
 def ended_since(storage: Storage) -> str | None:
     """When all webhooks were deleted for good, as ISO 8601; None while they are kept registered."""
     row = rows.get(storage.table(TABLE), _ENDED, _ENDED)
-    return None if row is None else str(row["since"])
+    return None if row is None else iso(row["since"])
 
 
 def end(storage: Storage, since: str) -> None:
     """Keep none registered from now on, until `resume`."""
-    rows.put(storage.table(TABLE), {"PartitionKey": _ENDED, "RowKey": _ENDED, "since": since})
+    rows.put(storage.table(TABLE), {"PartitionKey": _ENDED, "RowKey": _ENDED, "since": parse_time(since)})
 
 
 def resume(storage: Storage) -> None:

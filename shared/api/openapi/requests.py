@@ -104,4 +104,6 @@ def _field(name: str, given: Mapping[str, Any], others: Mapping[str, Any], *, re
     schema = {key: kind[key] for key in _KEPT if key in kind} | words | more | choices(name)
     if name == "endpoint":
         return schema | {"x-ms-visibility": "internal", "x-ms-notification-url": True}
-    return schema | {"x-ms-visibility": "advanced"} | ({} if required else {"x-nullable": True})
+    # A choice is one of those that are named: generators take what may be null beside them for a contradiction.
+    nullable = not required and "enum" not in schema
+    return schema | {"x-ms-visibility": "advanced"} | ({"x-nullable": True} if nullable else {})

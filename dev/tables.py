@@ -1,0 +1,47 @@
+"""`python -m dev.tables`: writes docs/tables.md, which says what stands in each storage table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dev.columns import PRIVATE, TABLES, Rows
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "tables.md"
+_INTRODUCTION = """# Tables
+
+What stands in the storage account's tables, for reports and queries of one's own. Read them; only the app writes them.
+In Power BI choose **Get data**, **Azure Table Storage**, enter the account, and filter the rows of a table by the
+condition given for each kind of row. A column that a row has nothing to say in is absent. Times are DateTime in UTC;
+every row has `Timestamp`, when it was written last. Columns `writer` and `v`, where they stand, are for the app alone.
+IDs are Int64: as text they keep all their digits in Excel.
+
+`make tables` writes this page.
+"""
+
+
+def page() -> str:
+    """The page."""
+    parts = [_INTRODUCTION]
+    for name, kinds in TABLES.items():
+        parts.append(f"## {name}\n")
+        parts += [_section(rows) for rows in kinds]
+    parts.append("## For the app alone\n")
+    parts.append("| Table | What it keeps |\n|---|---|")
+    parts += [f"| `{name}` | {what} |" for name, what in PRIVATE.items()]
+    return "\n".join(parts) + "\n"
+
+
+def _section(rows: Rows) -> str:
+    lines = [f"| `{name}` | {kind} | {what} |" for name, (kind, what) in rows.columns.items()]
+    table = "\n".join(("| Column | Type | What it says |", "|---|---|---|", *lines))
+    return f"{rows.what} Filter: `{rows.filter}`\n\n{table}\n"
+
+
+def main() -> None:
+    """Write the page."""
+    PAGE.write_text(page())
+    print(PAGE)
+
+
+if __name__ == "__main__":
+    main()
