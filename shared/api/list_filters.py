@@ -31,8 +31,8 @@ NUMBERS = ("number", "caller", "destination", "sender")
 NAMES = tuple(dict.fromkeys(name for row in RESOURCES for name in row.title))
 
 
-def _same_number(bridge: Bridge, told: Any, wanted: str) -> bool:
-    text = str(told)
+def _same_number(bridge: Bridge, value: Any, wanted: str) -> bool:
+    text = str(value)
     if not (text.isascii() and text.isdecimal()):
         text = cleaned(text)
     ours, theirs = _digits(text), _digits(wanted)
@@ -48,26 +48,26 @@ def _digits(text: str) -> str:
     return "".join(character for character in text if character.isdecimal())
 
 
-def _equal(bridge: Bridge, told: Any, wanted: Any) -> bool:
-    return bool(told == wanted) or str(told) == str(wanted)
+def _equal(bridge: Bridge, value: Any, wanted: Any) -> bool:
+    return bool(value == wanted) or str(value) == str(wanted)
 
 
-def _same_id(bridge: Bridge, told: Any, wanted: int) -> bool:
-    return identifier(told) == wanted
+def _same_id(bridge: Bridge, value: Any, wanted: int) -> bool:
+    return identifier(value) == wanted
 
 
-def _member(bridge: Bridge, told: Any, wanted: int) -> bool:
-    members = told if isinstance(told, list) else []
+def _member(bridge: Bridge, value: Any, wanted: int) -> bool:
+    members = value if isinstance(value, list) else []
     return any(isinstance(one, dict) and identifier(one.get("contactID")) == wanted for one in members)
 
 
-def _since(bridge: Bridge, told: Any, wanted: datetime) -> bool:
-    moment = event_time(told)
+def _since(bridge: Bridge, value: Any, wanted: datetime) -> bool:
+    moment = event_time(value)
     return moment is not None and moment >= wanted
 
 
-def _until(bridge: Bridge, told: Any, wanted: datetime) -> bool:
-    moment = event_time(told)
+def _until(bridge: Bridge, value: Any, wanted: datetime) -> bool:
+    moment = event_time(value)
     return moment is not None and moment <= wanted
 
 

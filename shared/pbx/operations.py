@@ -167,7 +167,7 @@ OPERATIONS: tuple[Operation, ...] = (
                 title="Contact ID",
                 where="body",
                 required=True,
-                description="Unique ID of the employee whose phone rings first.",
+                description="Unique ID of the employee whose phone rings first; its digits as text will do.",
             ),
         ),
         summary="Start a call",

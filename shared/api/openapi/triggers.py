@@ -9,7 +9,7 @@ from shared.api.openapi import schemas
 from shared.api.openapi.deliveries import notification
 from shared.api.openapi.paths import body, described, parameter, put
 from shared.api.openapi.requests import subscribe_request, unsubscribe_request
-from shared.api.subscribe import ID_PATTERN, LISTED
+from shared.api.subscribe import ID_HEADER, ID_PATTERN, LISTED
 from shared.events.table import EVENTS, Event
 from shared.pbx.fields import Field
 from shared.pbx.operations import Operation, operation
@@ -34,7 +34,7 @@ _SUBSCRIPTIONS = Operation(
     item=LISTED,
     visibility="advanced",
 )
-_ID_OF = Field("data", "string", "ID of the subscription.")
+_RIGHT = Field("data", "string", "The right to end the subscription, as in Location; a secret.")
 _SECRET = Field("secret", "string", "Signs what is posted.")
 _ID: Schema = {
     "name": "webhook_id",
@@ -43,14 +43,14 @@ _ID: Schema = {
     "type": "string",
     "pattern": "^[0-9a-f]{32}$",
     "x-ms-summary": "Webhook ID",
-    "description": "ID of the subscription.",
+    "description": "The right to end the subscription, which its Location ends with.",
     "x-ms-url-encoding": "single",
 }
 
 
 def _with_secret(name: str) -> Schema:
-    """An envelope with a subscription's id and, where there is a new one, its secret."""
-    data, secret = (schemas.field_schema(field, of=name, nullable=False) for field in (_ID_OF, _SECRET))
+    """An envelope with the right to end a subscription and, where there is a new one, its secret."""
+    data, secret = (schemas.field_schema(field, of=name, nullable=False) for field in (_RIGHT, _SECRET))
     return schemas.envelope(name, data, secret=secret)
 
 
@@ -63,8 +63,11 @@ def _subscribe(event: Event) -> Schema:
         summary=schemas.sentence(event.name),
         description=event.description,
     )
-    location = {"Location": {"type": "string", "description": "Address that ends the subscription."}}
-    made = {"201": {"description": "Subscribed.", "schema": _with_secret("SubscribedAnswer"), "headers": location}}
+    headers = {
+        "Location": {"type": "string", "description": "Address that ends the subscription; a secret."},
+        ID_HEADER: {"type": "string", "description": "What the subscription is called in lists and logs."},
+    }
+    made = {"201": {"description": "Subscribed.", "schema": _with_secret("SubscribedAnswer"), "headers": headers}}
     return described(row, "subscribe", [body(subscribe_request())], made, _EVENTS) | {
         "x-ms-trigger": "single",
         "x-ms-trigger-hint": "To see it work now, make it happen at the PBX.",

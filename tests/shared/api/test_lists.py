@@ -79,8 +79,8 @@ def test_each_resource_has_its_list() -> None:
 def test_nothing_stored_is_an_empty_list(row: Resource, bridge: Bridge) -> None:
     page = ask(bridge, row)
     assert page.status == 200
-    told = {"version": "v2", "status": "success", "statusCode": 200, "message": "OK", "data": []}
-    assert page.body == told | {"state": present(bridge.storage, row.name)}
+    found = {"version": "v2", "status": "success", "statusCode": 200, "message": "OK", "data": []}
+    assert page.body == found | {"state": present(bridge.storage, row.name)}
 
 
 @pytest.mark.parametrize("row", RESOURCES, ids=lambda row: row.name)
@@ -169,9 +169,9 @@ def test_voicemails_are_found_by_box_sender_time_and_the_employee_whose_call_it_
     store(bridge, voicemails, first, second)
     event = event_named("CallStarted")
     envelope = {"type": "Event", "eventType": "CallStarted", "version": "v1", "data": call(0)}
-    told = {"id": "started", "data": event.model.model_validate(call(0)), "envelope": envelope}
+    found = {"id": "started", "data": event.model.model_validate(call(0)), "envelope": envelope}
     calls(bridge.storage, bridge.settings.default_region).merge(
-        call_id(0), ReceivedEvent(type=event, origin="webhook", received=now(), **told)
+        call_id(0), ReceivedEvent(type=event, origin="webhook", received=now(), **found)
     )
     assert ids(ask(bridge, voicemails, contact_id=966), voicemails) == [1]
     assert ids(ask(bridge, voicemails, contact_id=967), voicemails) == []
@@ -231,23 +231,23 @@ def test_a_poll_brings_one_item_at_a_time_until_drained_and_late_ones_too(bridge
     page = ask(bridge, CALLS, **{TRIGGER_STATE: "now"})
     store(bridge, CALLS, call(12), call(11))
     store(bridge, CALLS, call(2))
-    told = []
+    found = []
     while (page := follow(bridge, page)).status == 200:
         assert page.headers["Retry-After"] == "0"
-        told += ids(page)
-    assert sorted(told[:2]) == [call_id(11), call_id(12)]
-    assert told[2:] == [call_id(2)]
+        found += ids(page)
+    assert sorted(found[:2]) == [call_id(11), call_id(12)]
+    assert found[2:] == [call_id(2)]
     assert page.headers["Retry-After"] == str(IDLE_SECONDS)
     assert follow(bridge, page).headers == page.headers
 
 
 def test_a_poll_from_zero_brings_all_there_is(bridge: Bridge) -> None:
     store(bridge, CALLS, *(call(minutes) for minutes in range(20)))
-    page, told = ask(bridge, CALLS, **{TRIGGER_STATE: "0"}), []
+    page, found = ask(bridge, CALLS, **{TRIGGER_STATE: "0"}), []
     while page.status == 200:
-        told += ids(page)
+        found += ids(page)
         page = follow(bridge, page)
-    assert sorted(told) == [call_id(minutes) for minutes in range(20)]
+    assert sorted(found) == [call_id(minutes) for minutes in range(20)]
 
 
 def test_a_poll_keeps_its_filters_and_passes_over_the_rest(bridge: Bridge) -> None:

@@ -56,8 +56,8 @@ def test_it_is_openapi_2() -> None:
 
 
 def test_it_says_where_it_was_asked_for() -> None:
-    told = json.loads(served("http", "127.0.0.1:7071")[0])
-    assert (told["schemes"], told["host"], told["basePath"]) == (["http"], "127.0.0.1:7071", "/api/v2")
+    described = json.loads(served("http", "127.0.0.1:7071")[0])
+    assert (described["schemes"], described["host"], described["basePath"]) == (["http"], "127.0.0.1:7071", "/api/v2")
 
 
 def test_its_etag_changes_with_its_content_only() -> None:
@@ -161,7 +161,7 @@ def test_an_event_is_a_webhook_trigger(event: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "described"),
     [
         ("callID", "Call ID"),
         ("callStarted", "Call Started"),
@@ -172,8 +172,8 @@ def test_an_event_is_a_webhook_trigger(event: Any) -> None:
         ("eventType", "Event Type"),
     ],
 )
-def test_a_field_s_title_is_its_name_in_words(name: str, told: str) -> None:
-    assert title(name) == told
+def test_a_field_s_title_is_its_name_in_words(name: str, described: str) -> None:
+    assert title(name) == described
 
 
 def inline(value: Any, at: str = "") -> Iterator[str]:
