@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from shared.storage import dead_letters
-
 if TYPE_CHECKING:
     from dev.simulator import AudioFile, Simulator
     from shared.bridge import Bridge
@@ -38,7 +36,3 @@ def waiting(bridge: Bridge, queue: str = "media") -> int:
 
 def announced(bridge: Bridge) -> list[dict[str, Any]]:
     return [json.loads(message.content) for message in bridge.storage.queue("events").receive_messages()]
-
-
-def dead(bridge: Bridge) -> list[dict[str, Any]]:
-    return [dict(row) for row in bridge.storage.table(dead_letters.TABLE).list_entities()]

@@ -28,7 +28,7 @@ CONTACTS = resource("contacts")
 
 
 class Dying(DyingAdapter):
-    """Dies as told, and hangs up: an open connection would be complained about in some later test."""
+    """Dies at its request, and hangs up: an open connection would be complained about in some later test."""
 
     def build_response(self, req: Any, resp: Any) -> Any:
         self.last = resp
@@ -83,7 +83,7 @@ def run_pipeline(bridge: Bridge) -> list[dict[str, Any]]:
     return found
 
 
-def told(storage: Storage) -> list[tuple[str, int]]:
+def submitted(storage: Storage) -> list[tuple[str, int]]:
     """What was submitted: the event's name and the item's id, each message once for each event id."""
     messages = {message["id"]: message for message in queued(storage)}
     return sorted((message["event"], _id(message["body"]["data"])) for message in messages.values())

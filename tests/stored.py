@@ -1,8 +1,18 @@
-"""What the app says of audio that it stored."""
+"""What tests expect in storage: the fields of stored audio, and dead letters."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from shared.storage.dead_letters import TABLE
+
+if TYPE_CHECKING:
+    from shared.storage.account import Storage
+
+
+def dead_letters(storage: Storage) -> list[dict[str, Any]]:
+    """All of them, as rows."""
+    return [dict(row) for row in storage.table(TABLE).list_entities()]
 
 
 def stored_audio(url: str) -> dict[str, Any]:

@@ -49,9 +49,9 @@ def ask(running: Face, row: Operation, item: Any = LARGEST_ID, **options: Any) -
 def test_every_action_answers_in_the_pbx_s_envelope(row: Operation, running: Face) -> None:
     answer = ask(running, row)
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
-    told = answer.json()
-    assert (told["version"], told["status"], told["statusCode"], told["message"]) == ("v2", "success", 200, "OK")
-    assert isinstance(told["data"], list if row.lists else dict)
+    body = answer.json()
+    assert (body["version"], body["status"], body["statusCode"], body["message"]) == ("v2", "success", 200, "OK")
+    assert isinstance(body["data"], list if row.lists else dict)
 
 
 @pytest.mark.parametrize("row", RESOURCES, ids=lambda row: row.name)
@@ -83,10 +83,10 @@ def test_what_the_pbx_says_is_passed_on(
     running.pbx.faults.add(match=row.id, **fault)
     answer = ask(running, row)
     assert answer.status_code == status
-    told = answer.json()
-    assert told.keys() == {"version", "status", "statusCode", "message", "data"}
-    assert (told["version"], told["status"], told["statusCode"], told["data"]) == ("v2", "error", status, None)
-    assert words in told["message"]
+    body = answer.json()
+    assert body.keys() == {"version", "status", "statusCode", "message", "data"}
+    assert (body["version"], body["status"], body["statusCode"], body["data"]) == ("v2", "error", status, None)
+    assert words in body["message"]
     assert answer.headers.get("Retry-After") == ("40" if status == 429 else None)
 
 

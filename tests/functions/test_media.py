@@ -1,4 +1,4 @@
-"""Stored audio over HTTP: for who has the key, by the name that its event told, and nothing else of the account."""
+"""Stored audio over HTTP: for who has the key, by the name in its event, and nothing else of the account."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Subscribing, being told and leaving, over HTTP through a real host."""
+"""Subscribing, receiving and unsubscribing, over HTTP through a real host."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ def test_an_event_reaches_its_subscriber_signed_and_as_the_pbx_said_it(
 ) -> None:
     made = running.ask("POST", "/api/v2/webhooks/CallCompleted", json={"endpoint": listener.url})
     assert made.status_code == 201
-    told = made.json()
-    assert told.keys() == {"version", "status", "statusCode", "message", "data", "secret"}
-    assert (told["statusCode"], told["status"]) == (201, "success")
-    assert made.headers["Location"] == f"{running.url}/api/v2/webhooks/{told['data']}"
+    body = made.json()
+    assert body.keys() == {"version", "status", "statusCode", "message", "data", "secret"}
+    assert (body["statusCode"], body["status"]) == (201, "success")
+    assert made.headers["Location"] == f"{running.url}/api/v2/webhooks/{body['data']}"
     id = running.happen("CallCompleted", remark="kept")
     (delivery,) = listener.wait(1)
-    signatures.verify(delivery.headers, delivery.body, [told["secret"]], time.time())
+    signatures.verify(delivery.headers, delivery.body, [body["secret"]], time.time())
     assert delivery.id == id
     assert delivery.headers["content-type"] == "application/json"
     body = delivery.json()
@@ -154,9 +154,9 @@ def test_what_does_not_fit_is_refused_with_the_field(
 ) -> None:
     answer = running.ask("POST", "/api/v2/webhooks/CallStarted", data=body)
     assert answer.status_code == status
-    told = answer.json()
-    assert (told["status"], told["statusCode"]) == ("error", status)
-    assert [error["path"] for error in told.get("errors", [])] == ([path] if path else [])
+    body = answer.json()
+    assert (body["status"], body["statusCode"]) == ("error", status)
+    assert [error["path"] for error in body.get("errors", [])] == ([path] if path else [])
     assert "8.8.8.8" not in answer.text
 
 
@@ -194,9 +194,9 @@ def test_one_too_many_is_told_what_to_do(running: RunningBridge) -> None:
     answer = running.ask("POST", "/api/v2/webhooks/CallStarted", json={"endpoint": "http://127.0.0.1:9/"})
     for start in range(0, MOST, 100):
         table.submit_transaction([("delete", row) for row in rows[start : start + 100]])
-    told = answer.json()
-    assert (answer.status_code, told["status"], told["statusCode"]) == (409, "error", 409)
-    assert told["message"] == f"There are {MOST} subscriptions already. End one first."
+    body = answer.json()
+    assert (answer.status_code, body["status"], body["statusCode"]) == (409, "error", 409)
+    assert body["message"] == f"There are {MOST} subscriptions already. End one first."
 
 
 def test_the_same_wish_is_the_same_subscription_and_shows_no_secret_again(running: RunningBridge) -> None:
@@ -217,13 +217,13 @@ def test_a_callback_address_is_enough_to_leave(running: RunningBridge) -> None:
         (left_over,) = listed(running)
         assert (left_over["event"], left_over["host"]) == ("CallStarted", "127.0.0.1:9")
     assert running.ask("POST", "/api/v2/webhooks/unsubscribe", data=b"").status_code == 400
-    for body, told in (
+    for body, words in (
         ({}, "endpoint: it is required"),
         ([], "body: an object"),
         ({"endpoint": ""}, "endpoint: it is"),
     ):
         refused = running.ask("POST", "/api/v2/webhooks/unsubscribe", json=body)
-        assert (refused.status_code, told in refused.json()["message"]) == (422, True), refused.text
+        assert (refused.status_code, words in refused.json()["message"]) == (422, True), refused.text
 
 
 def test_nothing_comes_after_leaving(running: RunningBridge, listener: Listener) -> None:
@@ -336,8 +336,8 @@ def test_the_feed_is_read_in_parts(running: RunningBridge) -> None:
 def test_dead_letters_and_past_events_are_replayed_by_the_operator(running: RunningBridge, listener: Listener) -> None:
     id = running.happen("LostCallerAdded", attempts=next(_calls))
     dead_letter(running.storage, kind="refused", id="CallStarted-1", reason="did not fit", body=b'{"data": {}}')
-    told = running.ask("POST", "/api/ops/deadletters/replay", key=MASTER, json={"kind": "refused"})
-    assert (told.status_code, told.json()) == (200, {"replayed": 0, "kept": ["CallStarted-1"]})
+    answer = running.ask("POST", "/api/ops/deadletters/replay", key=MASTER, json={"kind": "refused"})
+    assert (answer.status_code, answer.json()) == (200, {"replayed": 0, "kept": ["CallStarted-1"]})
     until(lambda: id in {item["id"] for item in feed(running, type="LostCallerAdded")})
     running.subscribe("LostCallerAdded", listener.url)
     known = listed(running)[0]["id"]
@@ -367,8 +367,8 @@ def test_a_dead_and_a_slow_subscriber_keep_nobody_waiting(running: RunningBridge
     with ThreadPoolExecutor(8) as pool:
         ids = set(pool.map(lambda number: running.happen("CallTransfered", callID=next(_calls)), range(events)))
     start = time.monotonic()
-    told = len(healthy) * events
-    listener.wait_for(lambda received: sum(one.path in healthy for one in received) >= told, 40)
+    wanted = len(healthy) * events
+    listener.wait_for(lambda received: sum(one.path in healthy for one in received) >= wanted, 40)
     seconds = time.monotonic() - start
     counts = Counter((one.path, one.id) for one in listener.received if one.path in healthy)
     assert counts == {(path, id): 1 for path in healthy for id in ids}

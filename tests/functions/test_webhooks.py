@@ -88,9 +88,9 @@ def test_each_fixture_posted_twice_leaves_one_row_one_story_and_one_blob(running
     stored = {"RecordingStored", "VoicemailStored"}
     until(lambda: {row["type"] for row in running.rows("events")} == {event.name for event in WEBHOOKS} | stored)
     until(lambda: "recordingUrls" in running.rows("calls")[0] and running.rows("calls")[0]["revision"] == 6)
-    told = [row["RowKey"] for row in running.rows("events") if row["type"] not in stored]
-    assert len(told) == len(WEBHOOKS)
-    assert set(told) <= {answer.json()["id"] for answer in (*first, *again)}
+    accepted = [row["RowKey"] for row in running.rows("events") if row["type"] not in stored]
+    assert len(accepted) == len(WEBHOOKS)
+    assert set(accepted) <= {answer.json()["id"] for answer in (*first, *again)}
     (story,) = running.rows("calls")
     assert story["RowKey"] == row_key(CALL)
     assert (story["outcome"], story["talkSeconds"]) == ("answered", 185)

@@ -121,8 +121,8 @@ def test_lost_calls_pass_their_filters_on(bridge: Bridge, pbx: Simulator) -> Non
 
 
 def test_what_the_pbx_left_out_of_its_wrapping_is_filled_in() -> None:
-    told = passed_on(operation("Dial"), {"message": None, "statusCode": "200", "trace": 7}, None)
-    assert told == {
+    passed = passed_on(operation("Dial"), {"message": None, "statusCode": "200", "trace": 7}, None)
+    assert passed == {
         "version": "v2",
         "status": "success",
         "statusCode": 200,
@@ -134,8 +134,8 @@ def test_what_the_pbx_left_out_of_its_wrapping_is_filled_in() -> None:
 
 def test_an_empty_text_for_a_number_is_null_and_one_for_a_text_stays() -> None:
     item = {"contactID": "", "firstname": "", "group_membership": [{"groupID": "", "members": "", "name": ""}]}
-    told = passed_on(operation("GetContactsByID"), {}, item)["data"]
-    assert told == {
+    passed = passed_on(operation("GetContactsByID"), {}, item)["data"]
+    assert passed == {
         "contactID": None,
         "firstname": "",
         "group_membership": [{"groupID": None, "members": None, "name": ""}],

@@ -307,14 +307,14 @@ def test_no_number_and_no_key_stand_in_the_table(bridge: Bridge) -> None:
     dial(bridge, KEY)
     dial(bridge, RUN)
     assert bridge.storage.table(TABLE).get_entity(PARTITION, COUNTED)
-    told = str(list(bridge.storage.table(TABLE).list_entities()))
-    assert NUMBER not in told
-    assert KEY["Idempotency-Key"] not in told
-    assert RUN["x-ms-workflow-run-id"] not in told
+    rows = str(list(bridge.storage.table(TABLE).list_entities()))
+    assert NUMBER not in rows
+    assert KEY["Idempotency-Key"] not in rows
+    assert RUN["x-ms-workflow-run-id"] not in rows
 
 
 @pytest.mark.parametrize(
-    "told",
+    "wrapper",
     [
         {"status": "error", "message": "Employee is busy"},
         {"status": "FAIL"},
@@ -326,8 +326,8 @@ def test_no_number_and_no_key_stand_in_the_table(bridge: Bridge) -> None:
     ],
     ids=str,
 )
-def test_an_error_in_a_good_looking_answer_is_no_ring(told: dict[str, Any], bridge: Bridge, pbx: Simulator) -> None:
-    pbx.faults.add("wrapper", match="Dial", value=told, times=1)
+def test_an_error_in_a_good_looking_answer_is_no_ring(wrapper: dict[str, Any], bridge: Bridge, pbx: Simulator) -> None:
+    pbx.faults.add("wrapper", match="Dial", value=wrapper, times=1)
     with pytest.raises(PbxRefused):
         dial(bridge, {"Idempotency-Key": "one"})
     assert not pbx.rang

@@ -53,7 +53,7 @@ def read(bridge: Bridge, **query: Any) -> dict[str, Any]:
     return feed.read(bridge, Given(query={name: str(value) for name, value in query.items()}))
 
 
-def told(bridge: Bridge, **query: Any) -> list[str]:
+def read_ids(bridge: Bridge, **query: Any) -> list[str]:
     return [item["id"] for item in read(bridge, **query)["data"]]
 
 
@@ -114,7 +114,7 @@ def test_its_parts_make_the_whole_while_more_comes_in(limit: int, bridge: Bridge
 )
 def test_filters_let_through_what_is_asked_for(query: Any, wanted: Any, bridge: Bridge, ids: list[str]) -> None:
     expected = [id for id, number in zip(ids, range(29, -1, -1), strict=True) if wanted(number)]
-    assert told(bridge, **query) == expected
+    assert read_ids(bridge, **query) == expected
     parts: list[str] = []
     mark: dict[str, str] = {}
     while True:
@@ -201,7 +201,7 @@ def test_a_crafted_continuation_that_could_be_ours_brings_no_more_than_the_feed(
 
 def test_a_continuation_belongs_to_its_filters(bridge: Bridge, ids: list[str]) -> None:
     mark = read(bridge, limit=2, type="CallStarted")["continuation"]
-    assert len(told(bridge, limit=3, type="CallStarted", continuation=mark)) == 3
+    assert len(read_ids(bridge, limit=3, type="CallStarted", continuation=mark)) == 3
     with pytest.raises(Invalid):
         read(bridge, limit=2, type="CallConnected", continuation=mark)
 

@@ -1,4 +1,4 @@
-"""What tests of deliveries share: subscriptions, events that happen, and an outbox whose time passes when told."""
+"""What tests of deliveries share: subscriptions, events that happen, and an outbox whose time is set by the test."""
 
 from __future__ import annotations
 
@@ -87,7 +87,3 @@ def drained(bridge: Bridge, sent: Sent, one: Subscription) -> list[Message]:
 def fail_since(bridge: Bridge, one: Subscription, since: timedelta) -> None:
     """Have nothing got through for so long."""
     set_state(bridge, one, failures=9, failing=now() - since)
-
-
-def letters(bridge: Bridge) -> list[Any]:
-    return list(bridge.storage.table("deadletters").list_entities())

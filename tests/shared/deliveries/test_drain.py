@@ -34,13 +34,13 @@ from tests.shared.deliveries.subscriber import (
     happen,
     later,
     let_time_pass,
-    letters,
     markers,
     places,
     set_state,
     state,
     subscription,
 )
+from tests.stored import dead_letters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,7 +108,7 @@ def test_an_event_that_is_refused_while_others_succeed_has_nine_tries_and_holds_
     assert later(bridge, sent, one) == []
     refused = [other for other in listener.received if other.json()["data"]["direction"] == "out"]
     assert (len(refused), len({other.id for other in refused})) == (len(SCHEDULE), 1)
-    (letter,) = letters(bridge)
+    (letter,) = dead_letters(bridge.storage)
     assert (letter["kind"], letter["attempts"], letter["reason"]) == ("delivery", 9, "the last attempt: 500")
     assert f"signal delivery_failed subscription={one.id} event={refused[0].id} attempts=9" in caplog.messages
     assert "sig=secret" not in caplog.text + str(letter)
@@ -123,7 +123,7 @@ def test_while_nothing_succeeds_an_event_is_never_given_up(bridge: Bridge, sent:
     for _ in range(len(SCHEDULE) + 3):
         (message,) = later(bridge, sent, one)
         assert message.delay <= 3600 * 1.1 + 1
-    assert letters(bridge) == []
+    assert dead_letters(bridge.storage) == []
     listener.answer = 200
     assert later(bridge, sent, one) == []
     assert places(bridge, one) == []
@@ -188,7 +188,7 @@ def test_gone_ends_the_subscription_and_drops_its_outbox(bridge: Bridge, sent: S
     assert happen(bridge, sent) == []
     assert len(listener.received) == 1
     assert list(bridge.storage.table(TABLE).list_entities()) == []
-    assert letters(bridge) == []
+    assert dead_letters(bridge.storage) == []
 
 
 def test_ending_drops_thousands_in_parts(bridge: Bridge, sent: Sent, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +232,7 @@ def test_a_dead_subscriber_waits_as_a_whole_and_catches_up_in_order(
     assert len(got) == len(set(got)) == 20
     wanted = [row["event"] for row in sorted_events(bridge, one)]
     assert all(abs(got.index(id) - wanted.index(id)) <= 2 * module.QUICK for id in wanted)
-    assert letters(bridge) == []
+    assert dead_letters(bridge.storage) == []
 
 
 def test_one_bad_event_at_the_head_does_not_make_a_subscriber_look_dead(
@@ -431,7 +431,7 @@ def test_what_lost_its_message_is_found(bridge: Bridge, sent: Sent, listener: Li
     assert sent.take() == []
 
 
-def told(sent: Sent) -> list[tuple[str, str]]:
+def state_events(sent: Sent) -> list[tuple[str, str]]:
     messages = [one.message for one in sent.take("events")]
     return [(message["event"], message["body"]["data"]["subscriptionID"]) for message in messages]
 
@@ -444,22 +444,22 @@ def test_five_days_of_failures_disable_and_a_success_brings_back(
     fail_since(bridge, one, DISABLED_AFTER - timedelta(minutes=1))
     happen(bridge, sent)
     later(bridge, sent, one)
-    assert told(sent) == []
+    assert state_events(sent) == []
     fail_since(bridge, one, DISABLED_AFTER + timedelta(minutes=1))
     happen(bridge, sent)
     later(bridge, sent, one)
-    assert told(sent) == [("SubscriptionDisabled", one.id)]
+    assert state_events(sent) == [("SubscriptionDisabled", one.id)]
     assert happen(bridge, sent) == []
     assert len(places(bridge, one)) == 2
     for _ in range(12):
         (message,) = later(bridge, sent, one)
     assert 3200 < message.delay < 4000
-    assert told(sent) == []
+    assert state_events(sent) == []
     fail_since(bridge, one, TRIED_FOR + timedelta(minutes=1))
     assert later(bridge, sent, one) == []
     listener.answer = 200
     assert later(bridge, sent, one) == []
-    assert told(sent) == [("SubscriptionRecovered", one.id)]
+    assert state_events(sent) == [("SubscriptionRecovered", one.id)]
     assert places(bridge, one) == []
     happen(bridge, sent)
     assert len(places(bridge, one)) == 1
@@ -473,17 +473,17 @@ def test_subscribing_again_tries_a_disabled_one_at_once_and_begins_the_five_days
     happen(bridge, sent)
     fail_since(bridge, one, DISABLED_AFTER + timedelta(minutes=1))
     later(bridge, sent, one)
-    assert told(sent) == [("SubscriptionDisabled", one.id)]
+    assert state_events(sent) == [("SubscriptionDisabled", one.id)]
     body = json.dumps({"endpoint": listener.url}).encode()
     subscribing.subscribe(bridge, event_named(one.event), body, "https://bridge.example")
     assert {message.message["subscription"] for message in sent.take()} >= {one.id}
     happen(bridge, sent)
     drained(bridge, sent, one)
-    assert told(sent) == []
+    assert state_events(sent) == []
     assert state(bridge, one).failing > now() - timedelta(minutes=1)
     listener.answer = 200
     later(bridge, sent, one)
-    assert told(sent) == [("SubscriptionRecovered", one.id)]
+    assert state_events(sent) == [("SubscriptionRecovered", one.id)]
     assert places(bridge, one) == []
 
 
@@ -509,7 +509,7 @@ def test_an_event_that_is_gone_is_a_dead_letter(bridge: Bridge, sent: Sent, list
     one = subscription(bridge, listener.url)
     Outbox(bridge.storage, one.id).put([(now(), "nothing")])
     assert drained(bridge, sent, one) == []
-    assert [letter["reason"] for letter in letters(bridge)] == ["the event is gone"]
+    assert [letter["reason"] for letter in dead_letters(bridge.storage)] == ["the event is gone"]
     assert places(bridge, one) == []
     assert state(bridge, one).resume == EPOCH
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Clock:
-    """Time that passes when told."""
+    """A clock that the test sets."""
 
     seconds = 0.0
 

@@ -18,6 +18,7 @@ from shared.json_bodies import LONGEST_BODY
 from shared.settings import Settings
 from shared.storage import messages
 from shared.storage.account import Storage
+from tests.stored import dead_letters
 
 if TYPE_CHECKING:
     from shared.bridge import Bridge
@@ -34,10 +35,6 @@ def body(event: str) -> bytes:
 def queued(bridge: Bridge) -> list[dict[str, Any]]:
     pages = bridge.storage.queue("events").receive_messages(messages_per_page=32)
     return [messages.read(bridge.storage, message.content.encode()) for message in pages]
-
-
-def dead(bridge: Bridge) -> list[dict[str, Any]]:
-    return [dict(row) for row in bridge.storage.table("deadletters").list_entities()]
 
 
 @pytest.mark.parametrize("event", WEBHOOKS, ids=IDS)
@@ -69,7 +66,7 @@ def test_what_is_refused_is_kept_as_a_dead_letter(
     for attempts in (1, 2):
         with pytest.raises(refusal) as refused:
             accept(bridge.storage, bridge.settings, event, sent)
-        (row,) = dead(bridge)
+        (row,) = dead_letters(bridge.storage)
         assert row["attempts"] == attempts
         assert row["kind"] == "refused"
         assert row["reason"].startswith(refused.value.title)

@@ -24,8 +24,9 @@ from shared.json_bodies import encode
 from shared.media import blobs as media_blobs
 from shared.media.copy import DELAYS, copy
 from shared.storage.account import BLOCK_BYTES
-from tests.copying import CALL, NAME, RECORDING, STARTED, VOICEMAIL, announced, asked, audio, blobs, dead, waiting
+from tests.copying import CALL, NAME, RECORDING, STARTED, VOICEMAIL, announced, asked, audio, blobs, waiting
 from tests.dying import Killed, die_at
+from tests.stored import dead_letters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -178,10 +179,10 @@ def test_a_file_that_never_comes_is_tried_seven_times_and_then_a_dead_letter(bri
     for attempt in range(len(DELAYS)):
         copy(bridge, asked(attempt=attempt))
         assert waiting(bridge) == attempt + 1
-        assert not dead(bridge)
+        assert not dead_letters(bridge.storage)
     copy(bridge, asked(attempt=len(DELAYS)))
     assert waiting(bridge) == len(DELAYS)
-    (row,) = dead(bridge)
+    (row,) = dead_letters(bridge.storage)
     assert (row["kind"], row["id"], row["reason"]) == ("media", f"recording-{RECORDING}-copy", "answered 404")
     assert row["attempts"] == len(DELAYS) + 1
 
@@ -232,7 +233,7 @@ def test_what_must_not_be_fetched_is_a_dead_letter_at_once(  # noqa: PLR0917 - t
         copy(bridge, asked())
     assert not blobs(bridge)
     assert not waiting(bridge)
-    assert [row["reason"] for row in dead(bridge)] == [reason]
+    assert [row["reason"] for row in dead_letters(bridge.storage)] == [reason]
     assert "/files/" not in "".join(record.getMessage() for record in caplog.records if record.name[:6] == "shared")
     assert "secret-key" not in caplog.text
 
@@ -245,7 +246,7 @@ def test_a_private_address_behind_an_allowed_name_is_refused_when_connecting(
     pbx.edit("call_records", RECORDING, recordingURL=url)
     remote = open_bridge(PBX_BASE_URL="https://pbx.example/api/v2/", MEDIA_HOSTS="localhost")
     copy(Bridge(settings=remote.settings, storage=bridge.storage, pbx=bridge.pbx), asked())
-    assert [row["reason"] for row in dead(bridge)] == ["a private address"]
+    assert [row["reason"] for row in dead_letters(bridge.storage)] == ["a private address"]
 
 
 def test_the_key_goes_to_the_pbx_and_to_no_other_origin(bridge: Bridge, open_bridge: Callable[..., Bridge]) -> None:
@@ -264,7 +265,7 @@ def test_the_key_goes_to_the_pbx_and_to_no_other_origin(bridge: Bridge, open_bri
 def test_an_endless_chain_of_redirects_ends(bridge: Bridge, pbx: Simulator) -> None:
     audio(pbx).fault, audio(pbx).location = "redirect", f"/files/{audio(pbx).token}"
     copy(bridge, asked())
-    assert [row["reason"] for row in dead(bridge)] == ["too many redirects"]
+    assert [row["reason"] for row in dead_letters(bridge.storage)] == ["too many redirects"]
 
 
 @pytest.mark.parametrize("size", [36_000, 2 * BLOCK_BYTES], ids=["short", "long"])
@@ -482,7 +483,7 @@ def test_a_late_file_is_reported_only_after_an_hour(
 def test_a_dead_letter_holds_the_message_and_no_address(bridge: Bridge, pbx: Simulator) -> None:
     pbx.edit("call_records", RECORDING, recordingURL="https://elsewhere.example/files/x")
     copy(bridge, asked())
-    (row,) = dead(bridge)
+    (row,) = dead_letters(bridge.storage)
     assert row["body"].encode() == encode(asked())
     assert "elsewhere" not in json.dumps(row, default=str)
 
@@ -492,7 +493,7 @@ def test_an_address_that_only_looks_allowed_is_refused(url: str, bridge: Bridge,
     pbx.edit("call_records", RECORDING, recordingURL=url)
     copy(bridge, asked())
     assert not blobs(bridge)
-    assert len(dead(bridge)) == 1
+    assert len(dead_letters(bridge.storage)) == 1
 
 
 def test_an_address_is_read_without_the_blanks_around_it(bridge: Bridge, pbx: Simulator) -> None:
@@ -521,7 +522,7 @@ def test_a_record_with_an_odd_field_is_stored_and_announced(bridge: Bridge, pbx:
     pbx.edit("call_records", RECORDING, connectionTime="long")
     copy(bridge, asked())
     assert list(blobs(bridge)) == [NAME]
-    assert not dead(bridge)
+    assert not dead_letters(bridge.storage)
 
 
 MIRROR = pytest.mark.parametrize("mirror", ["true", "false"], ids=["mirrored", "marked"])

@@ -9,8 +9,9 @@ import pytest
 
 from shared.media.copy import DELAYS, copy
 from shared.storage.account import BLOCK_BYTES
-from tests.copying import NAME, RECORDING, announced, asked, audio, blobs, dead
+from tests.copying import NAME, RECORDING, announced, asked, audio, blobs
 from tests.outbox import Outbox, outbox
+from tests.stored import dead_letters
 
 if TYPE_CHECKING:
     from dev.simulator import AudioFile, Simulator
@@ -63,7 +64,7 @@ def test_what_never_is_is_kept_as_it_is_marked_and_signalled(
     assert (blob.size, blob.metadata["incomplete"]) == (len(body), "container")
     assert f"signal media_incomplete kind=recording id={RECORDING}" in caplog.text
     assert not sent.take("media")
-    assert not dead(bridge)
+    assert not dead_letters(bridge.storage)
     (event,) = sent.take("events")
     assert event.message["body"]["data"]["incomplete"] is True
 
@@ -123,7 +124,7 @@ def test_a_short_file_that_stays_short_or_goes_away_is_kept_and_signalled_at_the
     assert blobs(bridge)[NAME].metadata["incomplete"] == "short"
     assert caplog.text.count("signal media_incomplete") == 1
     assert "media_waiting" not in caplog.text
-    assert not dead(bridge)
+    assert not dead_letters(bridge.storage)
 
 
 @pytest.mark.parametrize("seconds", [None, "", "long", 0, 9, 12, 14, -5, [3]])

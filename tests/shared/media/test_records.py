@@ -10,8 +10,9 @@ from shared.items.intake import Intake, row_of
 from shared.media.copy import copy
 from shared.media.records import Pace
 from shared.times import now
-from tests.copying import CALL, NAME, RECORDING, STARTED, VOICEMAIL, announced, asked, audio, blobs, dead, waiting
+from tests.copying import CALL, NAME, RECORDING, STARTED, VOICEMAIL, announced, asked, audio, blobs, waiting
 from tests.outbox import Outbox, outbox
+from tests.stored import dead_letters
 
 if TYPE_CHECKING:
     from dev.simulator import Simulator
@@ -104,14 +105,14 @@ def test_an_event_with_an_address_that_is_not_used_brings_the_audio_that_the_pbx
 ) -> None:
     copy(bridge, event(pbx, recordingURL=url))
     assert list(blobs(bridge)) == [NAME]
-    assert not dead(bridge)
+    assert not dead_letters(bridge.storage)
 
 
 def test_a_dead_letter_keeps_the_record_without_the_address(bridge: Bridge, pbx: Simulator) -> None:
     message = event(pbx, recordingURL="https://elsewhere.example/y")
     pbx.edit("call_records", RECORDING, recordingURL="https://elsewhere.example/x")
     copy(bridge, message)
-    (row,) = dead(bridge)
+    (row,) = dead_letters(bridge.storage)
     assert str(CALL) in row["body"]
     assert "elsewhere" not in row["body"]
 
@@ -126,7 +127,7 @@ def test_a_voicemail_that_was_deleted_is_not_asked_for_again(
     copy(bridge, asked("voicemail", "withdraw"))
     copy(bridge, asked("voicemail", attempt=1))
     assert not waiting(bridge)
-    assert not dead(bridge)
+    assert not dead_letters(bridge.storage)
     assert "signal" not in caplog.text
 
 
@@ -139,5 +140,5 @@ def test_a_pace_lets_one_through_in_a_while() -> None:
 def test_copy_and_withdrawal_of_one_voicemail_have_dead_letters_of_their_own(bridge: Bridge, pbx: Simulator) -> None:
     pbx.edit("voicemails", VOICEMAIL, messageURL="https://elsewhere.example/x")
     copy(bridge, asked("voicemail"))
-    (row,) = dead(bridge)
+    (row,) = dead_letters(bridge.storage)
     assert row["id"] == f"voicemail-{VOICEMAIL}-copy"

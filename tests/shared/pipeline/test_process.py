@@ -95,8 +95,10 @@ def test_a_calls_events_merge_into_one_story_in_any_order(start_bridge: Callable
         for name in order:
             send(bridge, name, callID=CALL + call, **({"recordingID": 7 + call} if name == "CallRecorded" else {}))
         run(bridge)
-        told = story(bridge.storage, CALL + call)
-        stories.append({name: told[name] for name in ("outcome", "talkSeconds", "transfers", "answeredBy", "revision")})
+        found = story(bridge.storage, CALL + call)
+        stories.append(
+            {name: found[name] for name in ("outcome", "talkSeconds", "transfers", "answeredBy", "revision")}
+        )
     assert stories == [stories[0]] * len(stories)
     assert stories[0]["outcome"] == "answered"
     assert stories[0]["revision"] == len(names)
@@ -274,9 +276,9 @@ def test_many_workers_on_one_call_lose_nothing(start_bridge: Callable[..., Bridg
     bodies = take(bridges[0].storage, "events")
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda work: process(bridges[work[0] % 4], work[1]), enumerate(bodies)))
-    told = story(bridges[0].storage)
-    assert told["revision"] == 24
-    assert json.loads(told["contacts"]) == list(range(24))
+    found = story(bridges[0].storage)
+    assert found["revision"] == 24
+    assert json.loads(found["contacts"]) == list(range(24))
 
 
 @pytest.mark.parametrize(("caller", "sender"), [("29998877", "+37129998877"), ("+37129998877", "29998877")])
@@ -293,9 +295,9 @@ def test_a_voicemail_finds_its_call_whichever_comes_first(bridge: Bridge, first:
     assert waiting == (1 if first == "VoicemailCreated" else 0)
     if waiting:
         process(bridge, messages.encode(resumed(bridge)), begun=True, resume=1)
-    told = story(bridge.storage, call["callID"])
-    assert json.loads(told["voicemails"]) == [171118926552]
-    assert told["revision"] == 2
+    found = story(bridge.storage, call["callID"])
+    assert json.loads(found["voicemails"]) == [171118926552]
+    assert found["revision"] == 2
 
 
 def resumed(bridge: Bridge) -> dict[str, Any]:
@@ -325,9 +327,9 @@ def test_identifiers_up_to_the_largest_stay_exact(bridge: Bridge) -> None:
     largest = 2**63 - 1
     send(bridge, "CallStarted", callID=largest, contactID=largest)
     run(bridge)
-    told = story(bridge.storage, largest)
-    assert told["callID"].value == largest
-    assert json.loads(told["contacts"]) == [largest]
+    found = story(bridge.storage, largest)
+    assert found["callID"].value == largest
+    assert json.loads(found["contacts"]) == [largest]
     assert rows(bridge.storage, "events")[0]["callID"].value == largest
 
 
@@ -355,8 +357,8 @@ def test_a_field_of_other_events_breaks_nothing_and_is_kept(bridge: Bridge, even
 def test_a_field_of_other_events_counts_where_it_fits(bridge: Bridge) -> None:
     send(bridge, "VoicemailCreated", callID=str(CALL), contactID="971")
     run(bridge)
-    told = story(bridge.storage)
-    assert (json.loads(told["voicemails"]), json.loads(told["contacts"])) == ([171118926552], [971])
+    found = story(bridge.storage)
+    assert (json.loads(found["voicemails"]), json.loads(found["contacts"])) == ([171118926552], [971])
 
 
 @pytest.mark.parametrize("seconds", [2**37, 2**50], ids=["a column", "the calendar"])

@@ -17,6 +17,7 @@ from shared.pipeline.queues import CONSUMERS, consume, drain
 from shared.storage.messages import LONGEST_MESSAGE, read, send
 from shared.storage.versions import VERSION
 from tests.outbox import Outbox, outbox
+from tests.stored import dead_letters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,10 +41,6 @@ def failing(error: Exception) -> Consumer:
         raise error
 
     return replace(EVENTS, run=run)
-
-
-def letters(bridge: Bridge) -> list[dict[str, Any]]:
-    return [dict(row) for row in bridge.storage.table("deadletters").list_entities()]
 
 
 def hashed(body: bytes) -> str:
@@ -73,7 +70,7 @@ def test_what_can_never_succeed_is_a_dead_letter_at_once_whatever_it_is(
     bridge: Bridge, consumer: Consumer, body: bytes, id: str
 ) -> None:
     consume(bridge, consumer, body, id=NUMBER, attempt=1)
-    (letter,) = letters(bridge)
+    (letter,) = dead_letters(bridge.storage)
     assert (letter["kind"], letter["id"], letter["attempts"]) == (consumer.kind, id, 1)
 
 
@@ -81,14 +78,14 @@ def test_what_can_never_succeed_is_a_dead_letter_at_once_whatever_it_is(
 def test_without_a_name_of_the_queues_the_body_names_the_dead_letter(bridge: Bridge, body: bytes) -> None:
     consume(bridge, EVENTS, body, id="", attempt=1)
     consume(bridge, EVENTS, body + b" ", id="", attempt=1)
-    assert {letter["id"] for letter in letters(bridge)} == {hashed(body), hashed(body + b" ")}
+    assert {letter["id"] for letter in dead_letters(bridge.storage)} == {hashed(body), hashed(body + b" ")}
 
 
 def test_a_dead_letter_holds_what_a_pointer_led_to(bridge: Bridge, sent: Outbox) -> None:
     send(bridge.storage, "events", {"id": "a", "text": "x" * LONGEST_MESSAGE}, name="a")
     (pointer,) = sent.take("events")
     consume(bridge, failing(Unprocessable("no")), pointer.body, id=NUMBER, attempt=1)
-    (letter,) = letters(bridge)
+    (letter,) = dead_letters(bridge.storage)
     assert (letter["id"], letter["payload"]) == ("a", "deadletters/event/a")
 
 
@@ -117,7 +114,7 @@ def test_what_a_newer_release_wrote_waits_for_an_instance_of_it(bridge: Bridge, 
     consume(bridge, EVENTS, encode({"v": VERSION + 1, "what": "we cannot know"}), id=NUMBER, attempt=1)
     (again,) = sent.take("events")
     assert again.message["v"] == VERSION + 1 and again.message["what"] == "we cannot know"
-    assert not letters(bridge)
+    assert not dead_letters(bridge.storage)
 
 
 def test_a_row_that_a_newer_release_wrote_waits_for_an_instance_of_it(bridge: Bridge, sent: Outbox) -> None:
@@ -132,7 +129,7 @@ def test_a_row_that_a_newer_release_wrote_waits_for_an_instance_of_it(bridge: Br
     consume(bridge, EVENTS, second.body, id=NUMBER, attempt=1)
     (again,) = sent.take("events")
     assert again.message["tries"] == {"storage": 1}
-    assert not letters(bridge)
+    assert not dead_letters(bridge.storage)
 
 
 def test_a_message_that_ends_its_process_each_time_is_set_aside_in_the_end(bridge: Bridge, sent: Outbox) -> None:
@@ -140,11 +137,11 @@ def test_a_message_that_ends_its_process_each_time_is_set_aside_in_the_end(bridg
         raise AssertionError("it must not be run again")
 
     body, rounds = encode({"id": "a"}), 0
-    while not letters(bridge):
+    while not dead_letters(bridge.storage):
         consume(bridge, replace(EVENTS, run=run), body, id=NUMBER, attempt=6)
         rounds += 1
         body = next((one.body for one in sent.take("events")), b"")
-    (letter,) = letters(bridge)
+    (letter,) = dead_letters(bridge.storage)
     assert (rounds, letter["attempts"], letter["reason"]) == (
         5,
         5,
@@ -169,7 +166,7 @@ def test_what_the_poison_queue_has_goes_back_and_only_in_the_end_to_the_dead_let
         (again,) = sent.take("events")
         assert again.message["begun"] and again.message["mark"] == "t"
         body = again.body
-    assert not letters(bridge)
+    assert not dead_letters(bridge.storage)
     drain(bridge, EVENTS, body, id=NUMBER)
-    (letter,) = letters(bridge)
+    (letter,) = dead_letters(bridge.storage)
     assert (letter["id"], letter["attempts"]) == ("a", 5)

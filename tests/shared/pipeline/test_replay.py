@@ -1,4 +1,4 @@
-"""Dead letters go back where they came from, and events are told again to who asks."""
+"""Dead letters go back where they came from, and events are sent again to who asks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from shared.storage.dead_letters import dead_letter
 from shared.times import now
 from tests.outbox import Outbox, outbox
 from tests.shared.deliveries.conftest import environment
-from tests.shared.deliveries.subscriber import FIXTURES, happen, letters, subscription
+from tests.shared.deliveries.subscriber import FIXTURES, happen, subscription
+from tests.stored import dead_letters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +61,7 @@ def test_a_delivery_that_was_given_up_is_tried_again(bridge: Bridge, sent: Outbo
     body = encode({"kind": "deliver", "subscription": one.id, "event": event})
     dead_letter(bridge.storage, kind="delivery", id=f"{one.id}-{event}", reason="the last attempt: 500", body=body)
     assert replay(bridge, kind="delivery") == {"replayed": 1, "kept": []}
-    assert letters(bridge) == []
+    assert dead_letters(bridge.storage) == []
     for _ in range(2):
         drain(bridge, one.id)
     assert [delivery.id for delivery in listener.received] == [event, event]
@@ -89,8 +90,8 @@ def test_an_event_that_failed_too_often_has_its_effect(bridge: Bridge, sent: Out
 
 
 def test_media_that_never_came_is_asked_for_from_the_start(bridge: Bridge, sent: Outbox) -> None:
-    told = {"kind": "recording", "id": 5, "action": "copy", "event": "e", "received": "2018-04-25T13:54:19Z"}
-    message = told | {"attempt": 7, "tries": {"others": 3}}
+    fields = {"kind": "recording", "id": 5, "action": "copy", "event": "e", "received": "2018-04-25T13:54:19Z"}
+    message = fields | {"attempt": 7, "tries": {"others": 3}}
     dead_letter(bridge.storage, kind="media", id="recording-5", reason="not there", body=encode(message))
     assert replay(bridge, kind="media")["replayed"] == 1
     (again,) = sent.take("media")
@@ -102,10 +103,10 @@ def test_what_was_refused_is_taken_once_it_fits_and_kept_while_it_does_not(bridg
     good = (FIXTURES / "CallStarted.json").read_bytes()
     for number, body in enumerate((good, b'{"data": {}}')):
         dead_letter(bridge.storage, kind="refused", id=f"CallStarted-{number}", reason="did not fit", body=body)
-    told = replay(bridge)
-    assert told == {"replayed": 1, "kept": ["CallStarted-1"]}
+    answer = replay(bridge)
+    assert answer == {"replayed": 1, "kept": ["CallStarted-1"]}
     assert len(sent.take("events")) == 1
-    assert {letter["RowKey"] for letter in letters(bridge)} >= {"CallStarted-1"}
+    assert {letter["RowKey"] for letter in dead_letters(bridge.storage)} >= {"CallStarted-1"}
 
 
 def test_a_letter_that_came_again_meanwhile_stays(
@@ -122,21 +123,21 @@ def test_a_letter_that_came_again_meanwhile_stays(
 
     monkeypatch.setattr(replaying, "RETURNS", (replace(row, send=back_and_dead_again),))
     assert replay(bridge) == {"replayed": 1, "kept": []}
-    assert [(one["reason"], one["attempts"]) for one in letters(bridge)] == [("again", 2)]
+    assert [(one["reason"], one["attempts"]) for one in dead_letters(bridge.storage)] == [("again", 2)]
 
 
 def test_a_letter_of_a_kind_that_nobody_knows_stays(bridge: Bridge, sent: Outbox) -> None:
     dead_letter(bridge.storage, kind="other", id="it's", reason="why", body=b"?")
     assert replay(bridge, kind="other", id="it's") == {"replayed": 0, "kept": ["it's"]}
     assert replay(bridge, kind="' or '1' eq '1") == {"replayed": 0, "kept": []}
-    assert len(letters(bridge)) == 1
+    assert len(dead_letters(bridge.storage)) == 1
 
 
 def test_no_more_go_back_than_are_asked_for(bridge: Bridge, sent: Outbox) -> None:
     for number in range(5):
         dead_letter(bridge.storage, kind="media", id=f"recording-{number}", reason="not there", body=b'{"id": 1}')
     assert replay(bridge, limit=3)["replayed"] == 3
-    assert len(letters(bridge)) == 2
+    assert len(dead_letters(bridge.storage)) == 2
 
 
 def test_a_subscriber_is_told_again_what_came_in_meanwhile(bridge: Bridge, sent: Outbox, listener: Listener) -> None:
@@ -148,8 +149,8 @@ def test_a_subscriber_is_told_again_what_came_in_meanwhile(bridge: Bridge, sent:
     happen(bridge, sent)
     drain(bridge, one.id)
     assert len(listener.received) == 1
-    told = replay_events(bridge, one.id, encode({"date_from": str(now() - timedelta(minutes=1))}))
-    assert told["subscription"] == one.id
+    answer = replay_events(bridge, one.id, encode({"date_from": str(now() - timedelta(minutes=1))}))
+    assert answer["subscription"] == one.id
     (look,) = [message for message in sent.take() if message.message["kind"] == "range"]
     run(bridge, look.message)
     drain(bridge, one.id)

@@ -14,7 +14,7 @@ from shared.polling.poll import poll
 from shared.polling.sweep import sweep
 from shared.storage.messages import read
 from shared.times import now
-from tests.polls import VOICEMAILS, bridge_to, run_pipeline, stored_ids, told
+from tests.polls import VOICEMAILS, bridge_to, run_pipeline, stored_ids, submitted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,7 +56,7 @@ def test_a_deletion_without_a_webhook_is_inferred_once_and_deletes_no_audio(
     bridge.storage.table("media").create_entity({**keys, "blob": "2026/01/01/1.mp3"})
     pbx.remove("voicemails", old[2])
     sweep(bridge)
-    assert told(bridge.storage) == []
+    assert submitted(bridge.storage) == []
     sweep(bridge, at=now() + timedelta(hours=1))
     messages = run_pipeline(bridge)
     assert [(message["event"], message["origin"]) for message in messages] == [("VoicemailDeleted", "reconciled")]
@@ -66,7 +66,7 @@ def test_a_deletion_without_a_webhook_is_inferred_once_and_deletes_no_audio(
     (blob,) = bridge.storage.container("voicemails").list_blobs(include=["metadata"])
     assert "deletedAtPbx" in blob.metadata
     sweep(bridge, at=now() + timedelta(hours=2))
-    assert told(bridge.storage) == []
+    assert submitted(bridge.storage) == []
     assert stored_ids(bridge.storage, VOICEMAILS.name) == [number for number in old if number != old[2]]
     health.flush(bridge.storage)
     assert health.silences(bridge.storage, now())["VoicemailDeleted"].lost == 1
@@ -84,7 +84,7 @@ def test_one_empty_answer_deletes_nothing(lie: dict[str, Any], pbx: Simulator, s
     sweep(bridge, at=now() + timedelta(minutes=30))
     pbx.faults.clear()
     sweep(bridge, at=now() + timedelta(hours=2))
-    assert told(bridge.storage) == []
+    assert submitted(bridge.storage) == []
 
 
 def test_a_list_that_cannot_be_read_to_its_end_deletes_nothing(pbx: Simulator, start: Callable[..., Bridge]) -> None:
@@ -96,7 +96,7 @@ def test_a_list_that_cannot_be_read_to_its_end_deletes_nothing(pbx: Simulator, s
     for hour in range(4):
         with pytest.raises(Exception, match="offset"):
             sweep(bridge, at=now() + timedelta(hours=hour))
-    assert told(bridge.storage) == []
+    assert submitted(bridge.storage) == []
 
 
 def test_one_that_comes_back_is_there_again(pbx: Simulator, start: Callable[..., Bridge]) -> None:

@@ -18,6 +18,7 @@ from shared.polling import checkpoints
 from shared.polling.lost_calls import poll_lost_calls
 from shared.times import now
 from tests.polls import bridge_to, run_pipeline
+from tests.stored import dead_letters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,7 +129,7 @@ def test_odd_rows_hide_no_other_and_are_shown(pbx: Simulator, bridge: Bridge) ->
     lose(pbx, "27771153")
     pbx.lost["odd", LINE] = {"callerid": [1], "destination": LINE, "last_contact": NOON}
     assert polled(bridge, 6, 11) == [("LostCallerAdded", "27771153")]
-    (letter,) = bridge.storage.table("deadletters").list_entities()
+    (letter,) = dead_letters(bridge.storage)
     assert letter["kind"] == "polled"
     checkpoint = checkpoints.read(bridge.storage, "lost_calls")
     assert checkpoint

@@ -15,7 +15,7 @@ from shared.polling.poll import poll
 from shared.polling.reconcile import reconcile
 from shared.polling.sweep import sweep
 from shared.times import now
-from tests.polls import CALLS, CONTACTS, arrived_ids, bridge_to, stored_ids, told
+from tests.polls import CALLS, CONTACTS, arrived_ids, bridge_to, stored_ids, submitted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -132,7 +132,7 @@ def test_history_that_no_date_narrows_stops_neither_news_nor_sweep_nor_reconcili
         sweep(bridge, at=begin + timedelta(minutes=6))
     assert late in stored_ids(bridge.storage, CALLS.name)
     reconcile(bridge, at=begin + timedelta(minutes=20))
-    assert ("CallCompleted", call) in told(bridge.storage)
+    assert ("CallCompleted", call) in submitted(bridge.storage)
 
 
 @pytest.mark.parametrize("order", ["newest", "oldest"])
@@ -151,13 +151,13 @@ def test_a_list_without_dates_and_end_tells_what_comes_and_changes_and_of_no_rem
         with pytest.raises(PbxRefused):
             poll(bridge, CONTACTS, at=now() + timedelta(minutes=minutes), whole=True)
     expected = [("ContactUpdated", old[20])] + ([("ContactCreated", new)] if new else [])
-    assert told(bridge.storage) == sorted(expected)
+    assert submitted(bridge.storage) == sorted(expected)
     seen = checkpoint(bridge, CONTACTS)
     assert (seen.partial, "PbxRefused" in seen.last_error) == (True, True)
     pbx.options.offset_cap = None
     for minutes in (200, 201):
         poll(bridge, CONTACTS, at=now() + timedelta(minutes=minutes), whole=True)
-    assert {name for name, _ in told(bridge.storage)} == {"ContactRemoved"}
+    assert {name for name, _ in submitted(bridge.storage)} == {"ContactRemoved"}
     assert not checkpoint(bridge, CONTACTS).partial
 
 
@@ -172,7 +172,7 @@ def test_old_items_that_come_into_view_of_a_list_without_end_are_not_new(pbx: Si
     new = pbx.add(prompts.name, old[-1] + 5, name="Jauns")
     with pytest.raises(PbxRefused):
         poll(bridge, prompts)
-    assert told(bridge.storage) == [("AudioPromptCreated", new)]
+    assert submitted(bridge.storage) == [("AudioPromptCreated", new)]
 
 
 def test_while_history_is_read_news_comes_each_minute(

@@ -18,7 +18,8 @@ from shared.polling.poll import poll
 from shared.polling.reconcile import reconcile
 from shared.polling.sweep import sweep
 from shared.times import now
-from tests.polls import CALLS, CONTACTS, RECORDINGS, VOICEMAILS, bridge_to, stored_ids, told
+from tests.polls import CALLS, CONTACTS, RECORDINGS, VOICEMAILS, bridge_to, stored_ids, submitted
+from tests.stored import dead_letters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +67,7 @@ def test_ids_are_read_alike_and_answered_as_numbers(way: Any, pbx: Simulator, br
         poll(bridge, resource)
         sweep(bridge)
     assert stored_ids(bridge.storage, CALLS.name) == calls
-    assert told(bridge.storage) == [("ContactCreated", contact)]
+    assert submitted(bridge.storage) == [("ContactCreated", contact)]
 
     def listed(id: str, **query: Any) -> list[dict[str, Any]]:
         given = Given(query={name: str(value) for name, value in query.items()})
@@ -91,7 +92,7 @@ def test_what_has_no_id_is_a_dead_letter_and_shows_while_the_others_are_stored(
     for _ in range(3):
         poll(bridge, resource)
     assert stored_ids(bridge.storage, resource.name) == [new[0], new[2]]
-    (letter,) = bridge.storage.table("deadletters").list_entities()
+    (letter,) = dead_letters(bridge.storage)
     assert (letter["kind"], letter["attempts"]) == ("polled", 1)
     assert resource.id_field in letter["reason"]
     checkpoint = checkpoints.read(bridge.storage, resource.name)
@@ -123,7 +124,7 @@ def test_an_odd_item_keeps_nothing_from_being_reconciled(
     for resource in (CALLS, RECORDINGS, VOICEMAILS):
         poll(bridge, resource)
     reconcile(bridge, at=now() + LATER)
-    found = told(bridge.storage)
+    found = submitted(bridge.storage)
     assert ("CallCompleted", good) in found
     assert ("CallRecorded", recording) in found
     assert "VoicemailCreated" in {name for name, _ in found}
@@ -145,8 +146,8 @@ def test_an_error_that_nobody_foresaw_is_a_dead_letter_with_its_place(
 
     monkeypatch.setattr(items, "stored", broken)
     reconcile(bridge, at=now() + LATER)
-    assert ("CallCompleted", good) in told(bridge.storage)
-    (letter,) = bridge.storage.table("deadletters").list_entities()
+    assert ("CallCompleted", good) in submitted(bridge.storage)
+    (letter,) = dead_letters(bridge.storage)
     assert letter["reason"].startswith("ZeroDivisionError at test_odd_items.py")
     assert "signal dead_letter kind=polled" in caplog.text
     assert "27771153" not in caplog.text
@@ -166,7 +167,7 @@ def test_an_event_that_nobody_can_make_keeps_no_other_from_being_submitted(
 
     monkeypatch.setattr(changes, "submit", broken)
     poll(bridge, CONTACTS)
-    assert told(bridge.storage) == [("ContactCreated", number) for number in good]
+    assert submitted(bridge.storage) == [("ContactCreated", number) for number in good]
     assert stored_ids(bridge.storage, CONTACTS.name) == [bad, *good]
-    (letter,) = bridge.storage.table("deadletters").list_entities()
+    (letter,) = dead_letters(bridge.storage)
     assert letter["reason"].startswith("ZeroDivisionError")

@@ -1,4 +1,4 @@
-"""Polls against a simulated PBX over HTTP: nothing lost, nothing told twice, and next to nothing spent on silence."""
+"""Polls against a simulated PBX over HTTP: nothing lost, nothing reported twice, next to nothing spent on silence."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from tests.polls import (
     queued,
     run_pipeline,
     stored_ids,
-    told,
+    submitted,
 )
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 IDS = [resource.name for resource in RESOURCES]
 EDITABLE = [resource for resource in RESOURCES if resource.editable]
-FACTS = [resource for resource in RESOURCES if not resource.editable]
+HISTORY = [resource for resource in RESOURCES if not resource.editable]
 LARGEST = 2**63 - 1
 
 
@@ -91,13 +91,13 @@ def test_after_a_first_silent_reading_each_new_item_is_stored_once(
     old = pbx.bulk(resource.name, 7)
     poll(bridge, resource)
     assert stored_ids(bridge.storage, resource.name) == list(old)
-    assert not told(bridge.storage)
+    assert not submitted(bridge.storage)
     new = pbx.bulk(resource.name, 3)
     for _ in range(3):
         poll(bridge, resource)
     assert stored_ids(bridge.storage, resource.name) == [*old, *new]
     assert new_arrivals(bridge.storage, resource.name, old) == list(new)
-    assert told(bridge.storage) == (
+    assert submitted(bridge.storage) == (
         [(f"{resource.noun}Created", number) for number in new] if resource.editable else []
     )
 
@@ -142,7 +142,7 @@ def test_order_and_size_of_pages_do_not_matter(
     assert stored_ids(bridge.storage, resource.name) == [*old, *new]
     assert new_arrivals(bridge.storage, resource.name, old) == list(new)
     if resource.editable:
-        assert [number for _, number in told(bridge.storage)] == list(new)
+        assert [number for _, number in submitted(bridge.storage)] == list(new)
 
 
 @pytest.mark.parametrize("ids", ["clock", "small", "huge"])
@@ -175,7 +175,7 @@ def test_each_edit_and_removal_is_told_once_and_a_change_back_is_a_change(
         pbx.edit(resource.name, first, **{field: value})
         poll(bridge, resource)
         poll(bridge, resource)
-        happened.append(told(bridge.storage))
+        happened.append(submitted(bridge.storage))
     assert happened == [[(f"{resource.noun}Updated", first)]] * 3
     moment = now()
     for _ in range(2):
@@ -189,7 +189,7 @@ def test_each_edit_and_removal_is_told_once_and_a_change_back_is_a_change(
         for _ in range(2):
             moment += timedelta(minutes=1)
             poll(bridge, resource, at=moment)
-        happened.append(told(bridge.storage))
+        happened.append(submitted(bridge.storage))
     assert happened[3:] == [[(f"{resource.noun}Created", second), (f"{resource.noun}Removed", second)]] * 2
 
 
@@ -221,7 +221,7 @@ def test_another_format_or_order_of_the_same_content_is_no_edit(pbx: Simulator, 
         people.reverse()
         for resource in (CONTACTS, groups):
             poll(bridge, resource, whole=True)
-    assert not told(bridge.storage)
+    assert not submitted(bridge.storage)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_a_failed_or_partial_listing_removes_nothing_and_loses_nothing(
         assert checkpoint.last_error
     pbx.faults.clear()
     poll(bridge, CONTACTS)
-    assert told(bridge.storage) == [("ContactCreated", new)]
+    assert submitted(bridge.storage) == [("ContactCreated", new)]
     assert stored_ids(bridge.storage, CONTACTS.name) == [*old, new]
 
 
@@ -348,7 +348,7 @@ def test_what_comes_between_two_first_readings_at_once_is_new(
     bridge = start()
     poll(bridge, resource)
     reconcile(bridge, at=now() + timedelta(minutes=6))
-    assert {number for _, number in told(bridge.storage)} == {new[1]}
+    assert {number for _, number in submitted(bridge.storage)} == {new[1]}
 
 
 def test_a_list_that_brings_the_cursors_own_item_again_is_idle(pbx: Simulator, bridge: Bridge) -> None:
@@ -391,7 +391,7 @@ def test_many_that_left_the_list_and_are_still_known_hide_none_that_is_gone(pbx:
         pbx.remove("contacts", number)
     moments = [now() + timedelta(minutes=minutes) for minutes in (0, 1, 61, 62, 63, 64)]
     calls = [seen(pbx, partial(poll, bridge, CONTACTS, at=moment)) for moment in moments]
-    assert told(bridge.storage) == [("ContactRemoved", gone)]
+    assert submitted(bridge.storage) == [("ContactRemoved", gone)]
     assert stored_ids(bridge.storage, CONTACTS.name) == [*archived, stays]
     assert calls[:2] == [2, 2]
     assert calls[2:] == [27, 27, 13, 1]
@@ -449,7 +449,7 @@ def test_the_first_reading_hands_on_what_poll_start_says_and_stores_everything(
     assert stored_ids(bridge.storage, CALLS.name) == sorted(calls)
     assert stored_ids(bridge.storage, CONTACTS.name) == people
     wanted = people[3 - handed_on :]
-    assert told(bridge.storage) == [("ContactCreated", number) for number in wanted]
+    assert submitted(bridge.storage) == [("ContactCreated", number) for number in wanted]
     pending = bridge.storage.table("resources").query_entities("RowKey ge 'p' and RowKey lt 'q'")
     assert sum(len(json.loads(row["ids"])) for row in pending) == handed_on
 
@@ -584,7 +584,7 @@ def test_a_poll_killed_at_any_step_loses_nothing_and_tells_nothing_twice(
         if resource.editable and len(arrived) > 4:
             pbx.remove(resource.name, arrived[1])
             poll(start(), resource, at=moment - timedelta(minutes=2))
-            told(calm.storage)
+            submitted(calm.storage)
             pbx.edit(resource.name, arrived[0], firstname=f"Anna {steps}")
             expected = [("ContactRemoved", arrived.pop(1)), ("ContactUpdated", arrived[0])]
         doomed = start()
@@ -598,7 +598,7 @@ def test_a_poll_killed_at_any_step_loses_nothing_and_tells_nothing_twice(
         poll(start(), resource, at=moment)
         poll(start(), resource, at=moment)
         assert stored_ids(calm.storage, resource.name) == arrived
-        assert told(calm.storage) == (sorted(expected) if resource.editable else [])
+        assert submitted(calm.storage) == (sorted(expected) if resource.editable else [])
     assert adapter.count == steps
     assert steps >= (4 if side == "storage" else 2)
     everything = arrived_ids(calm.storage, resource.name)
@@ -623,7 +623,7 @@ def test_polls_at_the_same_time_store_and_tell_everything_once(
         list(pool.map(run, bridges))
     storage = bridges[0].storage
     assert arrived_ids(storage, resource.name) == list(new)
-    assert told(storage) == ([("ContactCreated", number) for number in new] if resource.editable else [])
+    assert submitted(storage) == ([("ContactCreated", number) for number in new] if resource.editable else [])
 
 
 def test_an_older_listing_does_not_undo_what_a_newer_one_told(pbx: Simulator, start: Callable[..., Bridge]) -> None:
@@ -675,7 +675,7 @@ def test_a_key_that_opens_nothing_is_signalled_shown_and_all_goes_on_by_itself(
     new = pbx.add_contact("Jauna")
     for resource in RESOURCES:
         poll(bridge, resource, at=begin + timedelta(minutes=17))
-    assert told(bridge.storage) == [("ContactCreated", new)]
+    assert submitted(bridge.storage) == [("ContactCreated", new)]
     assert checkpoints.describe_pbx(checkpoints.read_all(bridge.storage))["state"] == "allowed"
 
 
@@ -696,7 +696,7 @@ def test_a_picture_under_another_signature_is_no_edit_and_another_picture_is(pbx
         for number in people:
             pbx.edit("contacts", number, avatar=picture.format(turn, "y" * turn))
         poll(bridge, CONTACTS, at=now() + timedelta(hours=turn), whole=turn == 4)
-    assert told(bridge.storage) == []
+    assert submitted(bridge.storage) == []
     pbx.edit("contacts", people[0], avatar=picture.format(9, "z").replace("a.png", "b.png"))
     poll(bridge, CONTACTS)
-    assert told(bridge.storage) == [("ContactUpdated", people[0])]
+    assert submitted(bridge.storage) == [("ContactUpdated", people[0])]

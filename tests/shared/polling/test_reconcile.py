@@ -17,7 +17,7 @@ from shared.polling.poll import poll
 from shared.polling.reconcile import reconcile
 from shared.times import iso, now
 from tests.dying import Killed
-from tests.polls import CALLS, CONTACTS, RECORDINGS, VOICEMAILS, bridge_to, die_at, run_pipeline, told
+from tests.polls import CALLS, CONTACTS, RECORDINGS, VOICEMAILS, bridge_to, die_at, run_pipeline, submitted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,9 +53,9 @@ def bridge(start: Callable[..., Bridge]) -> Bridge:
 
 def add_call(pbx: Simulator, **fields: Any) -> int:
     start = now() - timedelta(minutes=3)
-    told = {"caller": "27771153", "destination": "67021234", "direction": "in", "status": 3, "contactID": 966}
-    told |= {"callStarted": start, "callConnected": start + timedelta(seconds=9), "connectionTime": 40}
-    return pbx.add("call_history", **{**told, "callEnded": start + timedelta(seconds=49), **fields})
+    call = {"caller": "27771153", "destination": "67021234", "direction": "in", "status": 3, "contactID": 966}
+    call |= {"callStarted": start, "callConnected": start + timedelta(seconds=9), "connectionTime": 40}
+    return pbx.add("call_history", **{**call, "callEnded": start + timedelta(seconds=49), **fields})
 
 
 def post(bridge: Bridge, event: str, **data: Any) -> str:
@@ -200,7 +200,7 @@ def test_an_item_with_an_odd_field_is_reconciled_like_any_other(pbx: Simulator, 
     calls = {add_call(pbx, contactID="nobody"), add_call(pbx)}
     poll(bridge, CALLS)
     reconcile(bridge, at=now() + LATER)
-    assert {("CallCompleted", number) for number in calls} <= set(told(bridge.storage))
+    assert {("CallCompleted", number) for number in calls} <= set(submitted(bridge.storage))
     assert not list(bridge.storage.table("deadletters").list_entities())
     assert reconcile(bridge, at=now() + 2 * LATER) == 0
 
@@ -235,7 +235,7 @@ def test_a_reconciliation_killed_at_any_step_restores_everything_once(
         else:
             break
         reconcile(start(), at=now() + LATER)
-        assert told(bridge.storage) == [(name, call) for name in ("CallCompleted", "CallConnected", "CallStarted")]
+        assert submitted(bridge.storage) == [(name, call) for name in ("CallCompleted", "CallConnected", "CallStarted")]
     assert adapter.count == steps >= 6
 
 

@@ -15,7 +15,7 @@ from shared.items.reader import Known
 from shared.polling.poll import poll
 from shared.polling.removals import judge
 from shared.times import now
-from tests.polls import CONTACTS, bridge_to, stored_ids, told
+from tests.polls import CONTACTS, bridge_to, stored_ids, submitted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +46,7 @@ def polled(bridge: Bridge, *minutes: float) -> list[tuple[str, int]]:
             poll(bridge, CONTACTS, at=begin + timedelta(minutes=minute))
         except PbxError:
             continue
-    return told(bridge.storage)
+    return submitted(bridge.storage)
 
 
 LIES: list[dict[str, Any]] = [

@@ -12,7 +12,7 @@ from shared.polling import start as starts
 from shared.polling.poll import poll
 from shared.polling.start import after_start
 from shared.times import now
-from tests.polls import CALLS, bridge_to, stored_ids, told
+from tests.polls import CALLS, bridge_to, stored_ids, submitted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,7 +43,7 @@ def test_a_process_sweeps_and_reconciles_once_and_those_that_begin_with_it_do_no
     late = pbx.add("call_history", 7, callStarted=begin, callEnded=begin + timedelta(minutes=3), contactID=5)
     assert after_start(one, at=begin + timedelta(minutes=20))
     assert late in stored_ids(one.storage, CALLS.name)
-    assert {name for name, _ in told(one.storage)} == {"CallStarted", "CallCompleted"}
+    assert {name for name, _ in submitted(one.storage)} == {"CallStarted", "CallCompleted"}
     assert not after_start(one, at=begin + timedelta(minutes=50))
     assert not after_start(start(), at=begin + timedelta(minutes=21))
     assert after_start(start(), at=begin + timedelta(minutes=30))

@@ -20,7 +20,7 @@ from shared.polling.poll import poll
 from shared.polling.reconcile import reconcile
 from shared.polling.sweep import sweep
 from shared.times import iso, now
-from tests.polls import CALLS, CONTACTS, RECORDINGS, bridge_to, run_pipeline, stored_ids, told
+from tests.polls import CALLS, CONTACTS, RECORDINGS, bridge_to, run_pipeline, stored_ids, submitted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -113,7 +113,7 @@ def test_what_history_learns_later_is_stored_without_an_event(pbx: Simulator, br
     stored = items.get(bridge.storage, CALLS.name, call)
     assert stored is not None
     assert stored["recordingID"] == 77
-    assert not told(bridge.storage)
+    assert not submitted(bridge.storage)
 
 
 @pytest.mark.parametrize("call_id", [None, 4242], ids=["an id that is the start", "a plain counter"])
@@ -133,7 +133,7 @@ def test_a_call_that_began_and_never_ended_is_looked_up_by_id(
     sweep(bridge)
     assert call in stored_ids(bridge.storage, CALLS.name)
     reconcile(bridge, at=now() + timedelta(minutes=6))
-    assert ("CallCompleted", call) in told(bridge.storage)
+    assert ("CallCompleted", call) in submitted(bridge.storage)
 
 
 def test_a_call_that_still_goes_on_is_not_taken_for_one_that_ended(pbx: Simulator, bridge: Bridge) -> None:
@@ -210,9 +210,9 @@ def test_a_daily_listing_notes_that_items_are_still_there_and_tells_of_those_tha
     pbx.remove("contacts", goes)
     tomorrow = now() + timedelta(days=1)
     for minutes in (0, 0, 1):
-        assert told(bridge.storage) == []
+        assert submitted(bridge.storage) == []
         sweep(bridge, at=tomorrow + timedelta(minutes=minutes))
-    assert told(bridge.storage) == [("ContactRemoved", goes)]
+    assert submitted(bridge.storage) == [("ContactRemoved", goes)]
     seen = items.known(bridge.storage, CONTACTS.name)
     assert seen[stays].seen[:10] == iso(tomorrow)[:10]
 

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from shared.storage.dead_letters import dead_letter, dead_letter_refused
+from tests.stored import dead_letters
 
 if TYPE_CHECKING:
     from shared.storage.account import Storage
 
 
-def letters(storage: Storage) -> list[dict[str, Any]]:
-    return [dict(row) for row in storage.table("deadletters").list_entities()]
-
-
 def test_another_letter_of_the_same_work_adds_up_its_attempts_and_keeps_the_first_time(storage: Storage) -> None:
     dead_letter(storage, kind="k", id="a", reason="one", body=b"1", attempts=2)
-    (first,) = letters(storage)
+    (first,) = dead_letters(storage)
     dead_letter(storage, kind="k", id="a", reason="two", body=b"2")
-    (second,) = letters(storage)
+    (second,) = dead_letters(storage)
     assert (second["attempts"], second["reason"], second["body"]) == (3, "two", "2")
     assert second["first"] == first["first"] and second["last"] > first["last"]
 
@@ -30,7 +27,7 @@ def test_letters_of_one_work_at_once_all_count(storage: Storage) -> None:
     storage.create_all()
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(lambda _: dead_letter(storage, kind="k", id="a", reason="r", body=b""), range(6)))
-    (letter,) = letters(storage)
+    (letter,) = dead_letters(storage)
     assert letter["attempts"] == 6
 
 
@@ -38,6 +35,6 @@ def test_letters_of_one_work_at_once_all_count(storage: Storage) -> None:
 def test_refused_bodies_share_a_row_only_where_they_say_the_same(storage: Storage, body: bytes, rows: int) -> None:
     for _ in range(3):
         dead_letter_refused(storage, "CallStarted", "why", body)
-    found = letters(storage)
+    found = dead_letters(storage)
     assert len(found) == rows and sum(row["attempts"] for row in found) == 3
     assert {row["RowKey"].partition("-")[0] for row in found} == {"CallStarted"}

@@ -133,18 +133,18 @@ def test_who_got_503_for_what_was_done_gets_the_secret_the_next_time(
     break_connections(doomed.storage, "POST", "$batch", times=9)
     with pytest.raises(Exception, match="out of reach"):
         subscribe(doomed)
-    told = subscribe(bridge)
+    answer = subscribe(bridge)
     (one,) = subscriptions(bridge).all()
-    assert told["secret"] == one.secrets[0][0]
+    assert answer["secret"] == one.secrets[0][0]
     assert "secret" not in subscribe(bridge)
 
 
 def test_the_secret_is_told_also_where_that_cannot_be_noted(bridge: Bridge) -> None:
     bridge.storage.create_all()
     break_connections(bridge.storage, "PATCH", TABLE, times=9, after=False)
-    told = subscribe(bridge)
-    assert told["secret"].startswith("whsec_")
-    assert subscribe(bridge)["secret"] == told["secret"]
+    answer = subscribe(bridge)
+    assert answer["secret"].startswith("whsec_")
+    assert subscribe(bridge)["secret"] == answer["secret"]
 
 
 def test_cryptography_waits_for_the_first_subscription() -> None:

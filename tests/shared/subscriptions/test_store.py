@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Clock:
-    """Time that passes when told."""
+    """A clock that the test sets."""
 
     seconds = 0.0
 
@@ -36,28 +36,32 @@ def known(storage: Storage) -> Subscriptions:
     return Subscriptions(storage)
 
 
-def wish(endpoint: str = "https://8.8.8.8/hook", **changes: Any) -> Subscription:
+def requested(endpoint: str = "https://8.8.8.8/hook", **changes: Any) -> Subscription:
     return replace(Subscription.new(event="CallStarted", endpoint=endpoint), **changes)
 
 
 def test_a_subscription_comes_back_as_it_was_made(known: Subscriptions) -> None:
-    asked = wish(wanted={"direction": "in", "contact_id": 2**62}, shape="cloudevents")
+    asked = requested(wanted={"direction": "in", "contact_id": 2**62}, shape="cloudevents")
     assert known.make(asked) == (asked, True)
     assert known.get(asked.id) == asked
     assert asked.endpoint not in repr(asked)
     assert asked.secrets[0][0] not in repr(asked)
 
 
-def test_the_same_wish_finds_the_same_subscription(known: Subscriptions) -> None:
-    first, _ = known.make(wish())
-    assert known.make(wish()) == (first, False)
+def test_the_same_request_finds_the_same_subscription(known: Subscriptions) -> None:
+    first, _ = known.make(requested())
+    assert known.make(requested()) == (first, False)
     others = [{"event": "CallCompleted"}, {"shape": "cloudevents"}, {"wanted": {"direction": "in"}}]
-    ids = {known.make(wish(**change))[0].id for change in others} | {known.make(wish("https://8.8.8.8/b"))[0].id}
+    ids = {known.make(requested(**change))[0].id for change in others} | {
+        known.make(requested("https://8.8.8.8/b"))[0].id
+    }
     assert len(ids | {first.id}) == 5
 
 
-def test_a_wish_whose_twin_is_ended_meanwhile_is_made(known: Subscriptions, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, _ = known.make(wish())
+def test_a_request_like_one_that_is_ended_meanwhile_is_made(
+    known: Subscriptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = known.make(requested())
     look = known._look
 
     def ended(id: str) -> Subscription | None:
@@ -66,17 +70,17 @@ def test_a_wish_whose_twin_is_ended_meanwhile_is_made(known: Subscriptions, monk
         return look(id)
 
     monkeypatch.setattr(known, "_look", ended)
-    made, new = known.make(wish())
+    made, new = known.make(requested())
     assert new
     assert known.get(made.id) == made
 
 
 def test_an_end_is_an_end_however_often(known: Subscriptions) -> None:
-    made, _ = known.make(wish())
+    made, _ = known.make(requested())
     assert known.end(made.id)
     assert not known.end(made.id)
     assert known.get(made.id) is None
-    again, new = known.make(wish())
+    again, new = known.make(requested())
     assert new
     assert again.id != made.id
 
@@ -84,27 +88,27 @@ def test_an_end_is_an_end_however_often(known: Subscriptions) -> None:
 def test_many_instances_at_once_make_one_subscription_of_one_wish(settings: Settings, known: Subscriptions) -> None:
     instances = [Subscriptions(Storage(settings.storage)) for _ in range(6)]
     with ThreadPoolExecutor(6) as pool:
-        made = list(pool.map(lambda one: one.make(wish())[0].id, instances))
+        made = list(pool.map(lambda one: one.make(requested())[0].id, instances))
     assert len(set(made)) == 1
     assert len(tuple(known.all())) == 1
 
 
 def test_there_are_never_more_than_the_most(settings: Settings, known: Subscriptions) -> None:
-    rows = [wish(f"https://8.8.8.8/{number}").row(known.keys) for number in range(MOST - 3)]
+    rows = [requested(f"https://8.8.8.8/{number}").row(known.keys) for number in range(MOST - 3)]
     for start in range(0, len(rows), 100):
         known._table.submit_transaction([("create", row) for row in rows[start : start + 100]])
     instances = [Subscriptions(Storage(settings.storage)) for _ in range(6)]
 
     def make(number: int) -> bool:
         try:
-            return instances[number].make(wish(f"https://8.8.8.8/new{number}"))[1]
+            return instances[number].make(requested(f"https://8.8.8.8/new{number}"))[1]
         except TooManySubscriptions:
             return False
 
     with ThreadPoolExecutor(6) as pool:
         assert sum(pool.map(make, range(6))) == 3
     with pytest.raises(TooManySubscriptions):
-        known.make(wish("https://8.8.8.8/more"))
+        known.make(requested("https://8.8.8.8/more"))
     assert len(tuple(known.all())) == MOST
 
 
@@ -114,7 +118,7 @@ def test_others_changes_are_seen_after_two_seconds_and_own_at_once(settings: Set
     other = Subscriptions(storage, clock=clock)
     assert tuple(other.all()) == ()
     requests = counted(storage)
-    made, _ = known.make(wish())
+    made, _ = known.make(requested())
     for _ in range(50):
         assert tuple(other.all()) == ()
     assert requests.count == 0
@@ -128,13 +132,13 @@ def test_others_changes_are_seen_after_two_seconds_and_own_at_once(settings: Set
 def test_a_change_while_the_list_is_read_is_not_missed(known: Subscriptions) -> None:
     with ThreadPoolExecutor(8) as pool:
         reading = [pool.submit(known.all) for _ in range(20)]
-        made = list(pool.map(lambda number: known.make(wish(f"https://8.8.8.8/{number}"))[0].id, range(8)))
+        made = list(pool.map(lambda number: known.make(requested(f"https://8.8.8.8/{number}"))[0].id, range(8)))
         assert all(future.result() is not None for future in reading)
     assert {one.id for one in known.all()} == set(made)
 
 
 def test_two_secrets_sign_for_a_day_after_a_rotation(known: Subscriptions) -> None:
-    made, _ = known.make(wish())
+    made, _ = known.make(requested())
     old, fresh = made.secrets[0][0], known.rotate(made.id)
     rotated, moment = known.get(made.id), time.time()
     assert rotated is not None
@@ -149,17 +153,17 @@ def test_two_secrets_sign_for_a_day_after_a_rotation(known: Subscriptions) -> No
 
 
 def test_the_same_wish_with_another_secret_takes_it_beside_the_old(known: Subscriptions) -> None:
-    made, _ = known.make(wish())
-    brought = new_secret()
-    assert known.make(wish(), brought)[0].id == made.id
-    assert known.make(wish(), brought)[0].id == made.id
+    made, _ = known.make(requested())
+    fresh = new_secret()
+    assert known.make(requested(), fresh)[0].id == made.id
+    assert known.make(requested(), fresh)[0].id == made.id
     changed = known.get(made.id)
     assert changed is not None
-    assert changed.signing(time.time()) == (brought, made.secrets[0][0])
+    assert changed.signing(time.time()) == (fresh, made.secrets[0][0])
 
 
 def test_the_right_to_end_it_is_128_random_bits_and_its_id_says_nothing_of_it() -> None:
-    made = [wish() for _ in range(50)]
+    made = [requested() for _ in range(50)]
     assert len({one.capability for one in made}) == len({one.id for one in made}) == 50
     assert all(len(bytes.fromhex(one.capability)) == 16 for one in made)
     assert all(public_id(one.capability) == one.id and one.capability not in repr(one) for one in made)
@@ -177,8 +181,8 @@ def test_the_right_to_end_it_is_128_random_bits_and_its_id_says_nothing_of_it() 
     ],
 )
 def test_spellings_of_one_address_are_one_subscription(one: str, other: str, known: Subscriptions) -> None:
-    first, _ = known.make(wish(one))
-    assert known.make(wish(other)) == (first, False)
+    first, _ = known.make(requested(one))
+    assert known.make(requested(other)) == (first, False)
     assert [found.endpoint for found in known.of_address(other)] == [one]
 
 
@@ -198,15 +202,15 @@ def test_spellings_of_one_address_are_one_subscription(one: str, other: str, kno
     ],
 )
 def test_other_addresses_are_others(other: str, known: Subscriptions) -> None:
-    known.make(wish("https://example.org/Hook"))
+    known.make(requested("https://example.org/Hook"))
     assert known.of_address(other) == []
-    assert known.make(wish(other))[1]
+    assert known.make(requested(other))[1]
 
 
 def test_a_secret_is_shown_until_it_was(known: Subscriptions) -> None:
-    made, _ = known.make(wish())
-    again, _ = known.make(wish())
+    made, _ = known.make(requested())
+    again, _ = known.make(requested())
     assert (again.shown, again.secrets) == (False, made.secrets)
     known.note_shown(made.id)
-    assert known.make(wish())[0].shown
-    assert known.make(wish(), made.secrets[0][0])[0].shown
+    assert known.make(requested())[0].shown
+    assert known.make(requested(), made.secrets[0][0])[0].shown

@@ -60,9 +60,9 @@ def states(bridge: Bridge) -> list[str]:
     return sorted(row.state for row in read_webhooks(bridge.storage))
 
 
-@pytest.mark.parametrize("told", [("absolute", "none"), ("relative", "none"), ("none", "number"), ("none", "object")])
-def test_ten_webhooks_are_made_once_and_found_again(told: tuple[str, str], pbx: Simulator, bridge: Bridge) -> None:
-    pbx.options.webhook_location, pbx.options.webhook_data = told
+@pytest.mark.parametrize("ways", [("absolute", "none"), ("relative", "none"), ("none", "number"), ("none", "object")])
+def test_ten_webhooks_are_made_once_and_found_again(ways: tuple[str, str], pbx: Simulator, bridge: Bridge) -> None:
+    pbx.options.webhook_location, pbx.options.webhook_data = ways
     assert sync(bridge).created == [event.name for event in EVENTS if event.source == "pbx"]
     report = sync(bridge)
     assert (report.created, report.deleted, report.problem) == ([], [], None)
