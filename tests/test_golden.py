@@ -42,11 +42,11 @@ def kept(file: pathlib.Path) -> dict[str, Any]:
 
 def restore(bridge: Bridge, file: pathlib.Path) -> dict[str, Any]:
     bridge.storage.create_all()
-    told = kept(file)
-    for table, rows in told["rows"].items():
+    written = kept(file)
+    for table, rows in written["rows"].items():
         for row in rows:
             bridge.storage.table(table).upsert_entity({name: unpacked(value) for name, value in row.items()})
-    return told
+    return written
 
 
 def ids(bridge: Bridge, table: str) -> list[str]:
@@ -67,30 +67,30 @@ def test_messages_have_their_effect(bridge: Bridge, file: pathlib.Path) -> None:
 
 
 def test_messages_that_come_again_find_their_rows_and_change_nothing(bridge: Bridge, file: pathlib.Path) -> None:
-    told = restore(bridge, file)
+    written = restore(bridge, file)
     before = ids(bridge, "events"), ids(bridge, "feed"), ids(bridge, "deadletters")
-    for body in told["messages"]["events"]:
+    for body in written["messages"]["events"]:
         consume(bridge, CONSUMERS[0], body.encode(), id="", attempt=2)
     assert (ids(bridge, "events"), ids(bridge, "feed"), ids(bridge, "deadletters")) == before
     assert not take(bridge.storage, "media")
 
 
 def test_messages_of_every_queue_are_understood(bridge: Bridge, file: pathlib.Path) -> None:
-    told = restore(bridge, file)
+    written = restore(bridge, file)
     before = ids(bridge, "deadletters")
     for consumer in CONSUMERS:
-        for body in told["messages"][consumer.queue]:
+        for body in written["messages"][consumer.queue]:
             consume(bridge, consumer, body.encode(), id="", attempt=1)
     assert ids(bridge, "deadletters") == before
 
 
 def test_rows_are_read_and_added_to(bridge: Bridge, file: pathlib.Path) -> None:
-    told = restore(bridge, file)
+    written = restore(bridge, file)
     rows, _ = between(bridge.storage, parse_time("2018-01-01"), now(), after=None, limit=100)
-    assert len(rows) == len(told["rows"]["feed"])
+    assert len(rows) == len(written["rows"]["feed"])
     assert [one.event for one in subscriptions(bridge).all()] == ["CallCompleted"]
     assert [one.cursor for one in checkpoints.read_all(bridge.storage)] == [7]
-    (day,) = told["rows"]["health"]
+    (day,) = written["rows"]["health"]
     assert health.today(bridge.storage, parse_time(day["RowKey"]))["webhooks"] == day["webhooks"]
     call = bridge.storage.table("calls").get_entity("call", row_key(CALL))
     more = json.loads(fixtures()["CallStarted"])

@@ -46,10 +46,10 @@ def between(
 
 
 def feed_bounds(since: datetime | None, until: datetime | None) -> list[str]:
-    told = [f"PartitionKey eq '{FEED}'"]
-    told += [f"RowKey ge '{feed_position(until)}'"] if until else []
+    bounds = [f"PartitionKey eq '{FEED}'"]
+    bounds += [f"RowKey ge '{feed_position(until)}'"] if until else []
     # The hyphen and the id after a position sort below this.
-    return told + ([f"RowKey lt '{feed_position(since)}~'"] if since else [])
+    return bounds + ([f"RowKey lt '{feed_position(since)}~'"] if since else [])
 
 
 def feed_page(

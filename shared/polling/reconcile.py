@@ -190,7 +190,7 @@ def _missing_of_call(bridge: Bridge, number: int, item: Item) -> Found:
     What the call's story lacks: its end, and what led to it; once that has come, only the losses are counted.
 
     A call that was answered ends once, and one that nobody answered for each one it rang. Ids alone would not do:
-    history may name another employee than the webhook did. While the call goes on, its end is not told.
+    history may name another employee than the webhook did. While the call goes on, its end is not announced.
     """
     row = resource("call_history")
     parts = calls(bridge.storage, bridge.settings.default_region).parts(number)
