@@ -12,6 +12,7 @@ import requests
 from shared.errors import StorageUnavailable
 from shared.pbx.resources import RESOURCES
 from shared.phones import masked
+from shared.polling import checkpoints
 from shared.settings import Settings
 from shared.storage.account import CONTAINERS, Storage, reaching_storage
 
@@ -104,8 +105,7 @@ class Demonstration:
                 return
 
     def _unread(self) -> set[str]:
-        rows = self._storage.table("checkpoints").list_entities()
-        read = {row["RowKey"] for row in rows if row.get("started")}
+        read = {checkpoint.resource for checkpoint in checkpoints.read_all(self._storage) if checkpoint.started}
         return {resource.function for resource in RESOURCES if resource.name not in read}
 
     def _sync(self) -> None:
@@ -122,8 +122,8 @@ class Demonstration:
         print(flush=True)
 
     def _polls(self) -> Iterator[str]:
-        for row in self._storage.table("checkpoints").list_entities():
-            resource, count = row["RowKey"], row["items"].value
+        for checkpoint in checkpoints.read_all(self._storage):
+            resource, count = checkpoint.resource, checkpoint.items
             if count != self._polled.get(resource, 0):
                 self._polled[resource] = count
                 yield _line(None, "poll", resource, f"{count} stored", "", f"{self._url}/api/v2/trigger/{resource}")
