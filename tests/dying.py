@@ -1,4 +1,4 @@
-"""A storage session that dies at a chosen request, as a killed process does."""
+"""A session of storage or of the PBX's client that dies at a chosen request, as a killed process does."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 from requests.adapters import HTTPAdapter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import requests
 
+    from shared.pbx.client import Pbx
     from shared.storage.account import Storage
 
 
@@ -41,8 +44,21 @@ class DyingAdapter(HTTPAdapter):
         return response
 
 
-def die_at(storage: Storage, at: int, *, after: bool) -> DyingAdapter:
-    """Have this storage die at its request number `at` (0: never); returns the adapter, which counts."""
+def die_at(side: Storage | Pbx, at: int, *, after: bool) -> DyingAdapter:
+    """Have this side die at its request number `at` (0: never); returns the adapter, which counts."""
     adapter = DyingAdapter(at, after=after)
-    storage._session.mount("http://", adapter)
+    side._session.mount("http://", adapter)
     return adapter
+
+
+def is_killed(
+    side: Storage | Pbx, at: int, work: Callable[..., object], /, *args: Any, after: bool, **options: Any
+) -> bool:
+    """Whether work dies at its request number `at` to this side; where it makes fewer it is done."""
+    adapter = die_at(side, at, after=after)
+    try:
+        work(*args, **options)
+    except Killed:
+        return True
+    assert adapter.count < at
+    return False

@@ -15,7 +15,6 @@ from shared.pbx.resources import resource
 from shared.pipeline.process import process
 from shared.storage.account import Storage
 from shared.storage.messages import read
-from tests.dying import DyingAdapter, Killed
 
 if TYPE_CHECKING:
     from dev.simulator import Simulator
@@ -25,29 +24,6 @@ CALLS = resource("call_history")
 RECORDINGS = resource("call_records")
 VOICEMAILS = resource("voicemails")
 CONTACTS = resource("contacts")
-
-
-class Dying(DyingAdapter):
-    """Dies at its request, and hangs up: an open connection would be complained about in some later test."""
-
-    def build_response(self, req: Any, resp: Any) -> Any:
-        self.last = resp
-        return super().build_response(req, resp)
-
-    def send(self, *args: Any, **options: Any) -> Any:
-        try:
-            return super().send(*args, **options)
-        except Killed:
-            if self.after:
-                self.last.close()
-            raise
-
-
-def die_at(side: Storage | Pbx, at: int, *, after: bool) -> Dying:
-    """Have the process die at its request number `at` to this side; returns the adapter, which counts."""
-    adapter = Dying(at, after=after)
-    side._session.mount("http://", adapter)
-    return adapter
 
 
 class NoBudget(Budget):

@@ -45,7 +45,7 @@ TESTED_IN = {
     "shared/events/field_types": "shared/events/test_model",
     "shared/events/store": "shared/api/test_feed",
     "shared/items/intake": "shared/items/test_reader",
-    "shared/items/marks": "shared/polling/test_lost_calls",
+    "shared/items/marks": "shared/polling/test_reconcile",
     "shared/media/blobs": "shared/media/test_copy",
     "shared/media/deletions": "shared/media/test_copy",
     "shared/media/description": "shared/media/test_copy",

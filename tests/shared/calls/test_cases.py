@@ -21,7 +21,7 @@ from shared.events.table import event_id, event_named
 from shared.settings import Settings
 from shared.storage.account import Storage
 from shared.times import stamp
-from tests.dying import Killed, die_at
+from tests.dying import is_killed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -190,18 +190,14 @@ def test_whoever_is_killed_is_answered_the_same_again(
 ) -> None:
     events = [received(ADDED, 0), received(ADDED, 4), received(REMOVED, 6)]
     late = received(REMOVED, 2)
-    for steps in itertools.count(1):
+    for step in itertools.count(1):
         forget(fresh)
         process(fresh, events)
         doomed = start_bridge().storage
-        die_at(doomed, steps, after=after)
-        try:
-            settled(doomed, late, "LV")
-        except Killed:
-            assert count(fresh, [late, *events]) == 4
-            continue
-        break
-    assert steps > 2
+        if not is_killed(doomed, step, settled, doomed, late, "LV", after=after):
+            break
+        assert count(fresh, [late, *events]) == 4
+    assert step > 2
 
 
 def test_the_same_message_at_once_has_one_answer(fresh: Storage) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import logging
 import tracemalloc
@@ -25,7 +26,7 @@ from shared.media import blobs as media_blobs
 from shared.media.copy import DELAYS, copy
 from shared.storage.account import BLOCK_BYTES
 from tests.copying import CALL, NAME, RECORDING, STARTED, VOICEMAIL, announced, asked, audio, blobs, waiting
-from tests.dying import Killed, die_at
+from tests.dying import is_killed
 from tests.stored import dead_letters
 
 if TYPE_CHECKING:
@@ -316,23 +317,16 @@ def test_a_copier_killed_at_any_step_is_finished_by_the_next_delivery(
     audio(pbx).size = 2 * BLOCK_BYTES if kind == "long recording" else 36_000
     message = asked(kind.rpartition(" ")[2])
     container = f"{message['kind']}s"
-    steps = 0
-    while True:
+    for step in itertools.count(1):
         doomed = open_bridge()
-        adapter = die_at(doomed.storage, steps + 1, after=after)
-        try:
-            copy(doomed, message)
-        except Killed:
-            steps += 1
-        else:
-            assert adapter.count == steps
+        if not is_killed(doomed.storage, step, copy, doomed, message, after=after):
             break
         copy(open_bridge(), message)
         (name,) = blobs(bridge, container)
         assert len({event["id"] for event in announced(bridge)}) == 1
         bridge.storage.container(container).delete_blob(name)
         bridge.storage.queue("events").clear_messages()
-    assert steps >= 2
+    assert step > 2
 
 
 def test_two_copiers_at_once_leave_one_file(open_bridge: Callable[..., Bridge], bridge: Bridge, pbx: Simulator) -> None:
@@ -571,23 +565,21 @@ def test_a_deletion_at_any_moment_of_a_copy_is_honoured(
 def test_a_deletion_killed_at_any_step_is_finished_by_the_next_delivery(
     after: bool, mirror: str, open_bridge: Callable[..., Bridge], bridge: Bridge, pbx: Simulator
 ) -> None:
-    name, steps, killed = f"2018/04/26/{VOICEMAIL}.mp3", 0, True
-    while killed:
+    name, withdraw = f"2018/04/26/{VOICEMAIL}.mp3", asked("voicemail", "withdraw")
+    for step in itertools.count(1):
         bridge.storage.table("media").delete_table()
         copy(bridge, asked("voicemail"))
         assert marks(bridge) == {name: None}
         doomed = open_bridge(MIRROR_VOICEMAIL_DELETES=mirror)
-        die_at(doomed.storage, steps + 1, after=after)
-        try:
-            copy(doomed, asked("voicemail", "withdraw"))
-            killed = False
-        except Killed:
-            steps += 1
-            copy(open_bridge(MIRROR_VOICEMAIL_DELETES=mirror), asked("voicemail", "withdraw"))
+        killed = is_killed(doomed.storage, step, copy, doomed, withdraw, after=after)
+        if killed:
+            copy(open_bridge(MIRROR_VOICEMAIL_DELETES=mirror), withdraw)
         assert marks(bridge) == withdrawn(name, mirror)
         for left in marks(bridge):
             bridge.storage.container("voicemails").delete_blob(left)
-    assert steps >= 3
+        if not killed:
+            break
+    assert step > 3
 
 
 @MIRROR

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from shared.events.table import event_named
 from shared.pipeline.process import process
 from shared.storage import messages
 from shared.storage.rows import row_key
-from tests.dying import Killed, die_at
+from tests.dying import is_killed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,19 +131,14 @@ def test_what_a_repeat_adds_is_there_whoever_dies(
         json.dumps({"data": {"callID": CALL, "contactID": 5, **NUMBERS}}).encode(),
     )
     (body,) = take(bridge.storage)
-    steps = 0
-    while True:
+    message = messages.read(bridge.storage, body)
+    for step in itertools.count(1):
         doomed = start_bridge()
-        die_at(doomed.storage, steps + 1, after=after)
-        try:
-            process(doomed, messages.read(bridge.storage, body))
-        except Killed:
-            steps += 1
-            process(start_bridge(), messages.read(bridge.storage, body))
-            assert story(bridge)["callerE164"] == "+37127771153"
-            continue
-        break
-    assert steps >= 2
+        if not is_killed(doomed.storage, step, process, doomed, message, after=after):
+            break
+        process(start_bridge(), message)
+        assert story(bridge)["callerE164"] == "+37127771153"
+    assert step > 2
 
 
 def test_a_removal_that_comes_twice_is_one_event(bridge: Bridge) -> None:

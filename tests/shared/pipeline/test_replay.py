@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dev.listener import Listener
 from shared.deliveries.drain import drain, run
 from shared.errors import Invalid, NotFound
 from shared.events.receive import accept, submit
@@ -20,29 +19,16 @@ from shared.pipeline.process import process
 from shared.pipeline.replay import RETURNS, ReplayFilter, replay_dead_letters, replay_events
 from shared.storage.dead_letters import dead_letter
 from shared.times import now
-from tests.outbox import Outbox, outbox
-from tests.shared.deliveries.conftest import environment
+from tests.shared.deliveries.conftest import environment, listener, sent
 from tests.shared.deliveries.subscriber import FIXTURES, happen, subscription
 from tests.stored import dead_letters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from dev.listener import Listener
     from shared.bridge import Bridge
+    from tests.outbox import Outbox
 
-__all__ = ["environment"]
-
-
-@pytest.fixture
-def listener() -> Iterator[Listener]:
-    with Listener() as listener:
-        yield listener
-
-
-@pytest.fixture
-def sent(bridge: Bridge) -> Outbox:
-    bridge.storage.create_all()
-    return outbox(bridge.storage)
+__all__ = ["environment", "listener", "sent"]
 
 
 def replay(bridge: Bridge, **choice: Any) -> dict[str, Any]:

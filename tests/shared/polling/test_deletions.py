@@ -7,31 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dev.simulator import Simulator
 from shared import health
 from shared.media.copy import copy
 from shared.polling.poll import poll
 from shared.polling.sweep import sweep
 from shared.storage.messages import read
 from shared.times import now
-from tests.polls import VOICEMAILS, bridge_to, run_pipeline, stored_ids, submitted
+from tests.polls import VOICEMAILS, run_pipeline, stored_ids, submitted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
+    from dev.simulator import Simulator
     from shared.bridge import Bridge
-    from shared.settings import Settings
-
-
-@pytest.fixture
-def pbx() -> Iterator[Simulator]:
-    with Simulator("test-key") as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def start(pbx: Simulator, settings: Settings) -> Callable[..., Bridge]:
-    return lambda **changes: bridge_to(pbx, settings, **changes)
 
 
 def media(bridge: Bridge) -> list[dict[str, Any]]:

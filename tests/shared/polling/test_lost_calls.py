@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dev.simulator import Simulator
 from shared import health
 from shared.calls.cases import open_cases
 from shared.errors import PbxError
@@ -21,19 +20,12 @@ from tests.polls import bridge_to, run_pipeline
 from tests.stored import dead_letters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from dev.simulator import Simulator
     from shared.bridge import Bridge
     from shared.settings import Settings
 
 NOON = now().replace(hour=12, minute=0, second=0, microsecond=0)
 LINE = "67021234"
-
-
-@pytest.fixture
-def pbx() -> Iterator[Simulator]:
-    with Simulator("test-key") as simulator:
-        yield simulator
 
 
 @pytest.fixture

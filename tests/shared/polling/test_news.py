@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dev.simulator import Simulator
 from shared.errors import PbxError, PbxRefused
 from shared.pbx.resources import RESOURCES
 from shared.polling import checkpoints
@@ -15,34 +14,20 @@ from shared.polling.poll import poll
 from shared.polling.reconcile import reconcile
 from shared.polling.sweep import sweep
 from shared.times import now
-from tests.polls import CALLS, CONTACTS, arrived_ids, bridge_to, stored_ids, submitted
+from tests.polls import CALLS, CONTACTS, arrived_ids, stored_ids, submitted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
+    from dev.simulator import Simulator
     from shared.bridge import Bridge
     from shared.polling.checkpoints import Checkpoint
-    from shared.settings import Settings
 
 DATED = [resource for resource in RESOURCES if resource.dated]
 ORDERS = ["newest", "oldest", "random", "shuffled-page"]
 
 
-@pytest.fixture
-def pbx() -> Iterator[Simulator]:
-    with Simulator("test-key") as simulator:
-        simulator.options.page_cap = 10
-        yield simulator
-
-
-@pytest.fixture
-def start(pbx: Simulator, settings: Settings) -> Callable[..., Bridge]:
-    return lambda **changes: bridge_to(pbx, settings, **changes)
-
-
-@pytest.fixture
-def bridge(start: Callable[..., Bridge]) -> Bridge:
-    return start()
+@pytest.fixture(autouse=True)
+def _short_pages(pbx: Simulator) -> None:
+    pbx.options.page_cap = 10
 
 
 def checkpoint(bridge: Bridge, resource: Any = CALLS) -> Checkpoint:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dev.simulator import Simulator
 from shared.api.lists import list_items
 from shared.api.parameters import Given
 from shared.items import reader as items
@@ -18,27 +17,14 @@ from shared.polling.poll import poll
 from shared.polling.reconcile import reconcile
 from shared.polling.sweep import sweep
 from shared.times import now
-from tests.polls import CALLS, CONTACTS, RECORDINGS, VOICEMAILS, bridge_to, stored_ids, submitted
+from tests.polls import CALLS, CONTACTS, RECORDINGS, VOICEMAILS, stored_ids, submitted
 from tests.stored import dead_letters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from dev.simulator import Simulator
     from shared.bridge import Bridge
-    from shared.settings import Settings
 
 LATER = timedelta(minutes=6)
-
-
-@pytest.fixture
-def pbx() -> Iterator[Simulator]:
-    with Simulator("test-key") as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def bridge(pbx: Simulator, settings: Settings) -> Bridge:
-    return bridge_to(pbx, settings)
 
 
 def written(pbx: Simulator, **ways: Any) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dev.simulator import Simulator
 from shared import health
 from shared.events.receive import accept
 from shared.events.table import event_named
@@ -16,30 +16,19 @@ from shared.pbx.resources import RESOURCES
 from shared.polling.poll import poll
 from shared.polling.reconcile import reconcile
 from shared.times import iso, now
-from tests.dying import Killed
-from tests.polls import CALLS, CONTACTS, RECORDINGS, VOICEMAILS, bridge_to, die_at, run_pipeline, submitted
+from tests.dying import is_killed
+from tests.polls import CALLS, CONTACTS, RECORDINGS, VOICEMAILS, run_pipeline, submitted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
+    from dev.simulator import Simulator
     from shared.bridge import Bridge
-    from shared.settings import Settings
 
 POLLED = [resource for resource in RESOURCES if not resource.editable]
 ANNOUNCED = {"call_history": "CallCompleted", "call_records": "CallRecorded", "voicemails": "VoicemailCreated"}
 GRACE = timedelta(minutes=5)
 LATER = GRACE + timedelta(seconds=1)
-
-
-@pytest.fixture
-def pbx() -> Iterator[Simulator]:
-    with Simulator("test-key") as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def start(pbx: Simulator, settings: Settings) -> Callable[..., Bridge]:
-    return lambda **changes: bridge_to(pbx, settings, **changes)
 
 
 @pytest.fixture
@@ -222,21 +211,15 @@ def test_a_first_reading_of_everything_hands_calls_on_as_a_backfill(
 def test_a_reconciliation_killed_at_any_step_restores_everything_once(
     after: bool, pbx: Simulator, bridge: Bridge, start: Callable[..., Bridge]
 ) -> None:
-    steps = 0
-    while True:
+    for step in itertools.count(1):
         call = add_call(pbx)
         poll(bridge, CALLS)
         doomed = start()
-        adapter = die_at(doomed.storage, steps + 1, after=after)
-        try:
-            reconcile(doomed, at=now() + LATER)
-        except Killed:
-            steps += 1
-        else:
+        if not is_killed(doomed.storage, step, reconcile, doomed, at=now() + LATER, after=after):
             break
         reconcile(start(), at=now() + LATER)
         assert submitted(bridge.storage) == [(name, call) for name in ("CallCompleted", "CallConnected", "CallStarted")]
-    assert adapter.count == steps >= 6
+    assert step > 6
 
 
 def test_polled_events_are_dated_by_what_they_tell(pbx: Simulator, bridge: Bridge) -> None:

@@ -9,33 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dev.simulator import Simulator
 from shared.errors import PbxError
 from shared.items.reader import Known
 from shared.polling.poll import poll
 from shared.polling.removals import judge
 from shared.times import now
-from tests.polls import CONTACTS, bridge_to, stored_ids, submitted
+from tests.polls import CONTACTS, stored_ids, submitted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from dev.simulator import Simulator
     from shared.bridge import Bridge
-    from shared.settings import Settings
 
 MINUTES = (0, 1, 2, 5, 30, 59)
 BEGIN = datetime(2026, 6, 1, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def pbx() -> Iterator[Simulator]:
-    with Simulator("test-key") as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def bridge(pbx: Simulator, settings: Settings) -> Bridge:
-    return bridge_to(pbx, settings)
 
 
 def polled(bridge: Bridge, *minutes: float) -> list[tuple[str, int]]:

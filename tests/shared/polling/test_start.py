@@ -5,31 +5,19 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import pytest
-
-from dev.simulator import Simulator
 from shared.polling import start as starts
 from shared.polling.poll import poll
 from shared.polling.start import after_start
 from shared.times import now
-from tests.polls import CALLS, bridge_to, stored_ids, submitted
+from tests.polls import CALLS, stored_ids, submitted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
+    import pytest
+
+    from dev.simulator import Simulator
     from shared.bridge import Bridge
-    from shared.settings import Settings
-
-
-@pytest.fixture
-def pbx() -> Iterator[Simulator]:
-    with Simulator("test-key") as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def start(pbx: Simulator, settings: Settings) -> Callable[[], Bridge]:
-    return lambda: bridge_to(pbx, settings)
 
 
 def test_a_process_sweeps_and_reconciles_once_and_those_that_begin_with_it_do_not(

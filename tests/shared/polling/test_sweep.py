@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dev.simulator import Simulator
 from dev.simulator.day import long_calls
 from shared.calls.store import calls
 from shared.errors import PbxRefused, PbxUnavailable
@@ -20,26 +19,15 @@ from shared.polling.poll import poll
 from shared.polling.reconcile import reconcile
 from shared.polling.sweep import sweep
 from shared.times import iso, now
-from tests.polls import CALLS, CONTACTS, RECORDINGS, bridge_to, run_pipeline, stored_ids, submitted
+from tests.polls import CALLS, CONTACTS, RECORDINGS, run_pipeline, stored_ids, submitted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
+    from dev.simulator import Simulator
     from shared.bridge import Bridge
-    from shared.settings import Settings
 
 STEP = timedelta(minutes=20)
-
-
-@pytest.fixture
-def pbx() -> Iterator[Simulator]:
-    with Simulator("test-key") as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def bridge(pbx: Simulator, settings: Settings) -> Bridge:
-    return bridge_to(pbx, settings)
 
 
 def connectors_way(pbx: Simulator) -> Callable[[], list[int]]:
