@@ -6,29 +6,34 @@ import threading
 from typing import TYPE_CHECKING
 
 from dev.demo import Demonstration
-from shared.polling import checkpoints
+from dev.simulator import Simulator
+from shared.polling.poll import poll
 from shared.polling.start import after_start
+from tests.polls import CONTACTS, bridge_to
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
 
-    from shared.bridge import Bridge
+    from shared.settings import Settings
 
 
-def test_a_poll_is_shown_and_the_row_of_the_start_beside_it_is_none(
-    bridge: Bridge, environment: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_polls_are_shown_and_the_start_whose_row_stands_among_them_is_not(
+    settings: Settings, environment: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = tmp_path / "host.log"
     log.touch()
-    bridge.storage.create_all()
-    after_start(bridge)
-    checkpoints.create(bridge.storage, checkpoints.Checkpoint(resource="contacts", items=3))
+    with Simulator("test-key") as pbx:
+        pbx.add("contacts", firstname="Anna")
+        bridge = bridge_to(pbx, settings)
+        bridge.storage.create_all()
+        poll(bridge, CONTACTS)
+        after_start(bridge)
     shown = Demonstration(
         "http://127.0.0.1:1", environment, log=log, simulator=None, subscribers=None, stop=threading.Event()
     )
     assert shown._look()
-    (line,) = capsys.readouterr().out.splitlines()
-    assert "contacts" in line and "3 stored" in line
-    assert shown._unread() >= {"PollContacts"}
+    lines = [line for line in capsys.readouterr().out.splitlines() if "poll" in line.split()]
+    assert lines and all("stored" in line for line in lines)
+    assert not any("start" in line.split() for line in lines)
