@@ -55,9 +55,6 @@ COVERED: Mapping[str, str] = {
     "shared/pbx/budget/row.py": "shared/pbx/budget/test_budget.py",
     "shared/pbx/fields.py": "contract/test_operations.py",
     "shared/pbx/responses.py": "shared/pbx/test_client.py",
-    "shared/polling/changes.py": "shared/polling/test_poll.py",
-    "shared/polling/deletions.py": "shared/polling/test_sweep.py",
-    "shared/polling/odd_items.py": "shared/polling/test_poll.py",
     "shared/polling/outcomes.py": "shared/polling/test_poll.py",
     "shared/polling/pages.py": "shared/polling/test_poll.py",
     "shared/polling/reading.py": "shared/polling/test_poll.py",
@@ -66,8 +63,6 @@ COVERED: Mapping[str, str] = {
     "shared/setting_values.py": "shared/test_settings.py",
     "shared/storage/account.py": "functions/test_webhooks.py",
     "shared/storage/deadline.py": "shared/storage/test_waiting.py",
-    "shared/storage/leases.py": "shared/webhooks/test_registrations.py",
-    "shared/storage/messages.py": "shared/storage/test_waiting.py",
     "shared/storage/versions.py": "shared/pipeline/test_queues.py",
     "shared/subscriptions/former.py": "shared/subscriptions/test_keys.py",
     "shared/subscriptions/resealing.py": "shared/subscriptions/test_keys.py",
@@ -92,7 +87,7 @@ def test_every_module_has_its_test(module: str) -> None:
 
 
 def test_no_line_is_left_over() -> None:
-    assert not [module for module in COVERED if module not in MODULES]
+    assert not [module for module in COVERED if module not in MODULES or own(module)]
     assert not OF_ROOMS - TESTS
 
 

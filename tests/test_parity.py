@@ -16,59 +16,6 @@ from tests import indexed
 
 ROOT = pathlib.Path(__file__).parents[1]
 WEBHOOKS = [event for event in EVENTS if event.source == "pbx"]
-# Modules without a test module of their own name, and the one that tests them.
-TESTED_IN = {
-    "functions/api": "functions/test_api_actions",
-    "functions/queues": "shared/pipeline/test_queues",
-    "shared/api/envelopes": "shared/api/test_actions",
-    "shared/api/list_filters": "shared/api/test_lists",
-    "shared/api/openapi/paths": "shared/api/openapi/test_definition",
-    "shared/api/openapi/schemas": "shared/api/openapi/test_definition",
-    "shared/api/openapi/triggers": "shared/api/openapi/test_definition",
-    "shared/api/subscribe": "functions/test_subscriptions",
-    "shared/bridge": "functions/test_routes",
-    "shared/calls/lost_callers": "shared/calls/test_cases",
-    "shared/calls/parts": "shared/calls/test_stories",
-    "shared/calls/transfers": "shared/calls/test_cases",
-    "shared/deliveries/formats": "functions/test_subscriptions",
-    "shared/deliveries/outbox": "shared/deliveries/test_drain",
-    "shared/deliveries/places": "shared/deliveries/test_fanout",
-    "shared/deliveries/schedule": "shared/deliveries/test_drain",
-    "shared/deliveries/sending": "shared/deliveries/test_drain",
-    "shared/deliveries/standing": "shared/deliveries/test_drain",
-    "shared/deliveries/state": "shared/deliveries/test_drain",
-    "shared/deliveries/verdicts": "shared/deliveries/test_drain",
-    "shared/deliveries/wakes": "shared/deliveries/test_fanout",
-    "shared/errors": "functions/test_responses",
-    "shared/events/additions": "shared/pipeline/test_repeats",
-    "shared/events/event": "shared/events/test_model",
-    "shared/events/field_types": "shared/events/test_model",
-    "shared/events/store": "shared/api/test_feed",
-    "shared/items/intake": "shared/items/test_reader",
-    "shared/items/marks": "shared/polling/test_reconcile",
-    "shared/media/blobs": "shared/media/test_copy",
-    "shared/media/deletions": "shared/media/test_copy",
-    "shared/media/description": "shared/media/test_copy",
-    "shared/media/serve": "functions/test_media",
-    "shared/media/table": "shared/media/test_copy",
-    "shared/pbx/budget/row": "shared/pbx/budget/test_budget",
-    "shared/pbx/fields": "contract/test_operations",
-    "shared/pbx/responses": "shared/pbx/test_client",
-    "shared/polling/outcomes": "shared/polling/test_poll",
-    "shared/polling/pages": "shared/polling/test_poll",
-    "shared/polling/reading": "shared/polling/test_poll",
-    "shared/polling/whole_lists": "shared/polling/test_poll",
-    "shared/schedules": "functions/test_pollers",
-    "shared/setting_values": "shared/test_settings",
-    "shared/storage/account": "functions/test_webhooks",
-    "shared/storage/deadline": "shared/storage/test_waiting",
-    "shared/storage/versions": "shared/storage/test_rows",
-    "shared/subscriptions/former": "shared/subscriptions/test_keys",
-    "shared/subscriptions/resealing": "shared/subscriptions/test_keys",
-    "shared/subscriptions/subscription": "shared/subscriptions/test_store",
-    "shared/webhooks/sync": "shared/webhooks/test_registrations",
-    "shared/webhooks/table": "shared/webhooks/test_registrations",
-}
 
 
 def test_every_row_has_its_function() -> None:
@@ -115,18 +62,6 @@ def test_no_event_and_no_resource_is_named_in_functions() -> None:
     for path in (ROOT / "functions").glob("*.py"):
         text = path.read_text()
         assert not [name for name in names if name in text], path.name
-
-
-def test_every_module_has_its_test() -> None:
-    modules = {
-        str(path.relative_to(ROOT).with_suffix(""))
-        for room in ("shared", "functions")
-        for path in (ROOT / room).rglob("*.py")
-        if path.name != "__init__.py"
-    }
-    own = {name for name in modules if (ROOT / "tests" / name).with_name(f"test_{pathlib.Path(name).name}.py").exists()}
-    assert modules - own == TESTED_IN.keys()
-    assert all((ROOT / "tests" / f"{test}.py").exists() for test in TESTED_IN.values())
 
 
 @pytest.mark.parametrize(
