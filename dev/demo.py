@@ -180,7 +180,7 @@ class Demonstration:
                     yield container, blob.name, blob.size
 
     def _sas(self, container: str) -> str:
-        """A day's leave to listen, so that the printed URL can be opened; the emulator's key is public anyway."""
+        """Permission to listen for a day, so that the printed URL opens; the emulator's key is public anyway."""
         from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 
         client = self._storage.container(container)

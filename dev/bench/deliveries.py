@@ -139,7 +139,7 @@ def _ratio(connection_string: str, subscriber: Subscriber) -> float:
     return 1 / median_ratio(ours, limit)
 
 
-def _astray(connection_string: str, subscriber: Subscriber) -> int:
+def _lost_or_doubled(connection_string: str, subscriber: Subscriber) -> int:
     """How many deliveries were missing or doubled while one subscriber was dead and one slow."""
     bridge = _bridge(connection_string)
     healthy = [f"{subscriber.url}/{number}" for number in range(_SUBSCRIBERS - 2)]
@@ -171,18 +171,18 @@ def _emulator() -> Iterator[AzuriteProcess]:
 
 
 def figures() -> list[Figure]:
-    """Deliveries in the time of bare posts, and deliveries that went astray."""
+    """Deliveries in the time of bare posts, and deliveries that were lost or doubled."""
     with _emulator() as azurite, Subscriber(_ANSWER_SECONDS) as subscriber:
         ratio = _ratio(azurite.connection_string, subscriber)
     with _emulator() as azurite, Subscriber(_QUICK_SECONDS) as subscriber:
-        astray = _astray(azurite.connection_string, subscriber)
+        wrong = _lost_or_doubled(azurite.connection_string, subscriber)
     name = f"Deliveries: {_EVENTS} events × {_SUBSCRIBERS} subscribers, answered in {_ANSWER_SECONDS * 1000:.0f} ms"
     return [
         at_least(name, "bare posts with the same concurrency", ratio, 0.7),
         at_most(
             f"Missing or doubled of {_ALL_EVENTS:,} events × {_SUBSCRIBERS}, one dead, one slow",
             f"{_ALL_EVENTS * (_SUBSCRIBERS - 2):,} deliveries to the others",
-            astray,
+            wrong,
             0,
         ),
     ]

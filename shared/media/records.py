@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 
-# A call of the PBX a recording would use up the budget: a list brings a thousand, so one by id is asked for seldom,
+# A call of the PBX a recording would use up the budget: a list brings a thousand, so one by id is asked for rarely,
 # and only where polls leave room for it.
 LANE = "backfill"
 EVERY_SECONDS = 5.0
@@ -42,7 +42,7 @@ def completed(bridge: Bridge, media: Media, id: int, record: Mapping[str, Any]) 
     """
     The record with what its event lacks, and whether that was found.
 
-    The polled row is looked at first. Where it is not there yet the PBX is asked, seldom; a record that is not found
+    The polled row is looked at first. Where it is not there yet the PBX is asked, rarely; a record that is not found
     now may be polled in a minute.
     """
     whole = known(record)

@@ -42,7 +42,7 @@ class Breaker:
         with self._lock:
             if self._silences >= SILENCES:
                 if began < self._rest_until:
-                    raise StorageUnavailable("storage says nothing")
+                    raise StorageUnavailable("storage does not answer")
                 self._rest_until = began + _LOOK_SECONDS
         try:
             yield

@@ -72,17 +72,17 @@ def verify(given: Mapping[str, str], body: bytes, held: Iterable[str], now: floa
     headers = {name.lower(): value for name, value in given.items()}
     id, timestamp, signatures = (headers.get(name, "") for name in (ID_HEADER, TIME_HEADER, SIGNATURE_HEADER))
     if not id or not _SECONDS.fullmatch(timestamp):
-        raise SignatureRefused("the headers are missing or no headers of a webhook")
+        raise SignatureRefused("the headers of a webhook are missing or malformed")
     if abs(now - int(timestamp)) > TOLERANCE_SECONDS:
         raise SignatureRefused("the delivery is too old, or from the future")
     sent = [one.encode(errors="replace") for one in signatures.split(" ")]
     try:
         expected = [sign(secret, id, int(timestamp), body).encode() for secret in held]
     except ValueError:
-        raise SignatureRefused("a secret is none, or the id is no text") from None
+        raise SignatureRefused("a secret cannot be read, or the id is not text") from None
     genuine = False
     for ours in expected:
         for one in sent:
             genuine |= hmac.compare_digest(one, ours)
     if not genuine:
-        raise SignatureRefused("no signature fits")
+        raise SignatureRefused("no signature matches")
