@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
@@ -27,6 +26,7 @@ from shared.events.field_types import (
     Moment,
     present,
 )
+from shared.once import once
 from shared.times import after, belongs_to_call, call_start, has_zone
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ class StoredVoicemail(StoredAudio, Voicemail):
     contactID: AnyIdentifier = None
 
 
-@cache
+@once
 def _readers() -> Mapping[str, TypeAdapter[Any]]:
     """How each field is read that an event of a call, a lost caller or a voicemail knows; None where it misfits."""
     config = ConfigDict(coerce_numbers_to_str=True)

@@ -8,9 +8,9 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from typing import TYPE_CHECKING, Literal
 
+from shared.once import once
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES
 from shared.phones import e164
@@ -61,7 +61,7 @@ class Event:
         return self.case is None or data.moment is not None
 
 
-@cache
+@once
 def _model(name: str) -> type[Data]:
     # Loaded where the first event is read: pydantic is a third of a cold start.
     from shared.events import model as models

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from shared.bridge import Bridge
     from shared.storage.account import Storage
+    from shared.storage.rows import Row
 
 logger = logging.getLogger(__name__)
 
@@ -132,30 +133,19 @@ class Subscriptions:
 
         Raises Conflict when others kept changing it.
         """
-        from azure.core import MatchConditions
-        from azure.core.exceptions import HttpResponseError
-        from azure.data.tables import UpdateMode
+        new: Subscription | None = None
 
-        for _ in range(_TRIES):
-            row = self._row(id)
+        def columns(row: Row | None) -> dict[str, Any] | None:
+            nonlocal new
             new = changed(subscription_of(row, self.keys)) if row is not None else None
             if row is None or new is None:
                 return None
-            sealed = {} if new.readable else {name: row[name] for name in ("sealed", "key")}
-            try:
-                self._table.update_entity(
-                    new.row(self.keys) | sealed,
-                    mode=UpdateMode.REPLACE,
-                    etag=row.metadata["etag"],
-                    match_condition=MatchConditions.IfNotModified,
-                )
-            except HttpResponseError as error:
-                if error.status_code not in (404, 412):
-                    raise
-                continue
-            self.forget()
-            return new
-        raise Conflict("the subscription kept changing")
+            return new.row(self.keys) | ({} if new.readable else {name: row[name] for name in ("sealed", "key")})
+
+        if single_rows.change(self._table, PARTITION, KEY + id, columns) is None:
+            return None
+        self.forget()
+        return new
 
     def forget(self) -> None:
         """Read the table again when asked next."""
@@ -191,16 +181,9 @@ class Subscriptions:
                 self._fresh_until = began + STALE_SECONDS if changes == self._changes else -1.0
             return self._known
 
-    def _row(self, id: str) -> Any:
-        from azure.core.exceptions import ResourceNotFoundError
-
-        try:
-            return self._table.get_entity(PARTITION, KEY + id)
-        except ResourceNotFoundError:
-            return None
-
     def _look(self, id: str) -> Subscription | None:
-        return self._read(row) if (row := self._row(id)) is not None else None
+        row = single_rows.get(self._table, PARTITION, KEY + id)
+        return self._read(row) if row is not None else None
 
     def _read(self, row: Any) -> Subscription:
         one = subscription_of(row, self.keys)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from shared.api.openapi.schemas import object_schema, title
 from shared.media.table import MEDIA
+from shared.once import once
 from shared.pbx.fields import LOST_CALL, Field, Shape
 from shared.pbx.operations import OPERATIONS, operation
 from shared.pbx.resources import RESOURCES, resource
@@ -37,7 +37,7 @@ _EVENT_FIELDS: Mapping[str, str] = {
 }
 
 
-@cache
+@once
 def _descriptions() -> Mapping[str, str]:
     fields = (*(field for row in OPERATIONS for field in row.item), *LOST_CALL)
     return {field.name: field.description for field in fields} | dict(_EVENT_FIELDS)
