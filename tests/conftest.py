@@ -35,14 +35,15 @@ def azurite() -> Iterator[AzuriteProcess]:
 
 
 @pytest.fixture(scope="session")
-def _accounts() -> Iterator[int]:
-    return itertools.count()
+def new_account(azurite: AzuriteProcess) -> Callable[[], str]:
+    """Gives the connection string of an account that nobody has used before."""
+    numbers = itertools.count()
+    return lambda: azurite.account(next(numbers))
 
 
 @pytest.fixture
-def connection_string(azurite: AzuriteProcess, _accounts: Iterator[int]) -> str:
-    """An account that nobody has used before."""
-    return azurite.account(next(_accounts))
+def connection_string(new_account: Callable[[], str]) -> str:
+    return new_account()
 
 
 @pytest.fixture

@@ -17,9 +17,8 @@ from shared.times import now
 from tests.face import KEY, Face, face
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from dev.azurite import AzuriteProcess
 
 ROOT = pathlib.Path(__file__).parents[1]
 MODULES = ROOT / "node_modules"
@@ -52,10 +51,8 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def running(
-    azurite: AzuriteProcess, _accounts: Iterator[int], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Face]:
-    with face(azurite.account(next(_accounts)), tmp_path_factory.mktemp("client")) as running:
+def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Face]:
+    with face(new_account(), tmp_path_factory.mktemp("client")) as running:
         running.storage.create_all()
         running.pbx.add("contacts", 966, firstname="Anna")
         Intake(running.storage, "contacts").add([row_of(966, ANNA)], now())

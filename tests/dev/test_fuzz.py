@@ -14,18 +14,15 @@ from shared.times import now
 from tests.face import KEY, Face, face
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from dev.azurite import AzuriteProcess
 
 pytestmark = pytest.mark.xdist_group("fuzz")
 
 
 @pytest.fixture(scope="module")
-def running(
-    azurite: AzuriteProcess, _accounts: Iterator[int], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Face]:
-    with face(azurite.account(next(_accounts)), tmp_path_factory.mktemp("fuzz")) as running:
+def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Face]:
+    with face(new_account(), tmp_path_factory.mktemp("fuzz")) as running:
         running.storage.create_all()
         for row in RESOURCES:
             running.pbx.add(row.name, 1)

@@ -15,18 +15,15 @@ from shared.pbx.resources import RESOURCES, Resource
 from tests.face import Face, face
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from dev.azurite import AzuriteProcess
 
 pytestmark = pytest.mark.xdist_group("actions")
 
 
 @pytest.fixture(scope="module")
-def running(
-    azurite: AzuriteProcess, _accounts: Iterator[int], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Face]:
-    account = azurite.account(next(_accounts))
+def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Face]:
+    account = new_account()
     with face(account, tmp_path_factory.mktemp("actions"), *(row.id for row in ACTIONS)) as running:
         for row in RESOURCES:
             running.pbx.add(row.name, LARGEST_ID)

@@ -14,18 +14,15 @@ from shared.times import now
 from tests.face import KEY, Face, face
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from dev.azurite import AzuriteProcess
 
 pytestmark = pytest.mark.xdist_group("lists")
 
 
 @pytest.fixture(scope="module")
-def running(
-    azurite: AzuriteProcess, _accounts: Iterator[int], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Face]:
-    account = azurite.account(next(_accounts))
+def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Face]:
+    account = new_account()
     with face(account, tmp_path_factory.mktemp("lists"), *(row.id for row in LISTS)) as running:
         for row in RESOURCES:
             store(running, row, *(LARGEST_ID - number for number in range(60)))

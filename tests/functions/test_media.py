@@ -11,9 +11,8 @@ from shared.storage.account import CONTAINERS
 from tests.face import Face, face
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from dev.azurite import AzuriteProcess
 
 pytestmark = pytest.mark.xdist_group("stored_audio")
 
@@ -22,12 +21,10 @@ AUDIO = bytes(range(256)) * 20
 
 
 @pytest.fixture(scope="module")
-def running(
-    azurite: AzuriteProcess, _accounts: Iterator[int], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Face]:
+def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Face]:
     from azure.storage.blob import ContentSettings
 
-    with face(azurite.account(next(_accounts)), tmp_path_factory.mktemp("audio"), "GetStoredAudio") as running:
+    with face(new_account(), tmp_path_factory.mktemp("audio"), "GetStoredAudio") as running:
         running.storage.create_all()
         for container in CONTAINERS:
             blob = running.storage.container(container).get_blob_client(NAME)

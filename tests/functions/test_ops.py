@@ -18,9 +18,8 @@ from shared.storage.dead_letters import dead_letter
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    from dev.azurite import AzuriteProcess
 
 ROOT = pathlib.Path(__file__).parents[2]
 OPS = ("SyncWebhooksNow", "DeleteWebhooks", "GetStatus", "PollContacts")
@@ -52,12 +51,10 @@ def start(pbx: Simulator, account: str, tmp_path: pathlib.Path, **settings: str)
 
 
 @pytest.fixture(scope="module")
-def running(
-    azurite: AzuriteProcess, _accounts: Iterator[int], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Running]:
+def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with Simulator(api_key="k") as pbx:
         address = {"PUBLIC_BASE_URL": "https://bridge.example/", "PBX_WEBHOOK_KEY": "webhook-key"}
-        host, storage = start(pbx, azurite.account(next(_accounts)), tmp_path_factory.mktemp("keys"), **address)
+        host, storage = start(pbx, new_account(), tmp_path_factory.mktemp("keys"), **address)
         with host:
             yield Running(host, storage, pbx)
 
@@ -116,10 +113,10 @@ def test_the_status_shows_checkpoints_health_dead_letters_and_budget(running: Ru
 
 
 def test_without_an_address_the_answer_names_the_setting_and_the_rest_goes_on(
-    azurite: AzuriteProcess, _accounts: Iterator[int], tmp_path: pathlib.Path
+    new_account: Callable[[], str], tmp_path: pathlib.Path
 ) -> None:
     with Simulator(api_key="k") as pbx:
-        host, storage = start(pbx, azurite.account(next(_accounts)), tmp_path, PUBLIC_BASE_URL="", PBX_WEBHOOK_KEY="")
+        host, storage = start(pbx, new_account(), tmp_path, PUBLIC_BASE_URL="", PBX_WEBHOOK_KEY="")
         with host:
             running = Running(host, storage, pbx)
             answer = running.ask("POST", "webhooks/sync")
@@ -131,11 +128,11 @@ def test_without_an_address_the_answer_names_the_setting_and_the_rest_goes_on(
 
 
 def test_orphans_are_shown_with_what_to_do_and_forgotten_on_request(
-    azurite: AzuriteProcess, _accounts: Iterator[int], tmp_path: pathlib.Path
+    new_account: Callable[[], str], tmp_path: pathlib.Path
 ) -> None:
     settings = {"PUBLIC_BASE_URL": "https://bridge.example/", "PBX_WEBHOOK_KEY": "k", "PBX_EVENTS": "CallStarted"}
     with Simulator(api_key="k") as pbx:
-        host, storage = start(pbx, azurite.account(next(_accounts)), tmp_path, **settings)
+        host, storage = start(pbx, new_account(), tmp_path, **settings)
         with host:
             running = Running(host, storage, pbx)
             pbx.faults.add("reset", match="CallStarted", before=False, times=1)

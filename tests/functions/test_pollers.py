@@ -18,9 +18,8 @@ from shared.storage.account import Storage
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from dev.azurite import AzuriteProcess
 
 ROOT = pathlib.Path(__file__).parents[2]
 NEVER = "0 0 0 1 1 *"
@@ -60,12 +59,12 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def running(azurite: AzuriteProcess, _accounts: Iterator[int]) -> Iterator[Running]:
+def running(new_account: Callable[[], str]) -> Iterator[Running]:
     port = free_port()
     schedules = {row.name: NEVER for row in SETTINGS if row.read_by_host}
     with Simulator(api_key="k") as pbx:
         environment = {
-            "DataStorage": azurite.account(next(_accounts)),
+            "DataStorage": new_account(),
             "PBX_BASE_URL": pbx.base_url,
             "PBX_API_KEY": "k",
             "PUBLIC_BASE_URL": f"http://127.0.0.1:{port}/",

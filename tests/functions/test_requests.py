@@ -13,9 +13,8 @@ from tests.bridges import MASTER, RunningBridge, running_bridge
 from tests.indexed import functions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from dev.azurite import AzuriteProcess
 
 pytestmark = pytest.mark.xdist_group("requests")
 WITH_BODY = (
@@ -77,10 +76,8 @@ def test_the_origin_is_the_caller_s(url: str, forwarded: str, expected: tuple[st
 
 
 @pytest.fixture(scope="module")
-def running(
-    azurite: AzuriteProcess, _accounts: Iterator[int], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RunningBridge]:
-    with running_bridge(azurite.account(next(_accounts)), tmp_path_factory.mktemp("requests")) as running:
+def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBridge]:
+    with running_bridge(new_account(), tmp_path_factory.mktemp("requests")) as running:
         yield running
 
 

@@ -23,19 +23,16 @@ from tests.stored import stored_audio
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from dev.azurite import AzuriteProcess
 
 pytestmark = pytest.mark.xdist_group("subscriptions")
 _calls = itertools.count(1524664459097344)
 
 
 @pytest.fixture(scope="module")
-def running(
-    azurite: AzuriteProcess, _accounts: Iterator[int], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RunningBridge]:
-    account = azurite.account(next(_accounts))
+def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBridge]:
+    account = new_account()
     with running_bridge(account, tmp_path_factory.mktemp("subscriptions")) as running:
         yield running
 

@@ -18,9 +18,8 @@ from shared.storage.rows import row_key
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from dev.azurite import AzuriteProcess
 
 ROOT = pathlib.Path(__file__).parents[2]
 FIXTURES = ROOT / "tests" / "fixtures" / "events"
@@ -57,10 +56,10 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-def running(azurite: AzuriteProcess, _accounts: Iterator[int]) -> Iterator[Running]:
+def running(new_account: Callable[[], str]) -> Iterator[Running]:
     with Simulator(api_key="k") as pbx:
         environment = {
-            "DataStorage": azurite.account(next(_accounts)),
+            "DataStorage": new_account(),
             "PBX_BASE_URL": pbx.base_url,
             "PBX_API_KEY": "k",
             "PBX_WEBHOOK_KEY": "",
@@ -140,10 +139,10 @@ def test_a_message_that_keeps_failing_ends_as_a_dead_letter(running: Running) ->
 
 
 def test_the_receivers_open_to_their_own_key_and_to_nobody_elses(
-    azurite: AzuriteProcess, _accounts: Iterator[int], tmp_path: pathlib.Path
+    new_account: Callable[[], str], tmp_path: pathlib.Path
 ) -> None:
     (tmp_path / "keys.json").write_text(json.dumps(KEYS))
-    environment = {"DataStorage": azurite.account(next(_accounts)), "PBX_API_KEY": "k", "PBX_WEBHOOK_KEY": ""}
+    environment = {"DataStorage": new_account(), "PBX_API_KEY": "k", "PBX_WEBHOOK_KEY": ""}
     body = (FIXTURES / "CallStarted.json").read_bytes()
     with HostProcess(ROOT, env=environment, arguments=("--enable-auth", "--keys", str(tmp_path / "keys.json"))) as host:
 
@@ -159,11 +158,11 @@ def test_the_receivers_open_to_their_own_key_and_to_nobody_elses(
 
 
 def test_the_pbx_s_key_is_asked_for_whatever_the_host_lets_in(
-    azurite: AzuriteProcess, _accounts: Iterator[int], tmp_path: pathlib.Path
+    new_account: Callable[[], str], tmp_path: pathlib.Path
 ) -> None:
     keys = {**KEYS, "functions": {"OnCallStarted": {"pbx": "new-key", "former": "old-key", "other": "other-key"}}}
     (tmp_path / "keys.json").write_text(json.dumps(keys))
-    account = azurite.account(next(_accounts))
+    account = new_account()
     environment = {"DataStorage": account, "PBX_API_KEY": "k"}
     environment |= {"PBX_WEBHOOK_KEY": "new-key", "PBX_WEBHOOK_KEY_PREVIOUS": "old-key"}
     storage = Storage(Settings.from_env(environment).storage)
