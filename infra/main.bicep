@@ -15,7 +15,7 @@ param tags object = {}
 @description('Optional. Address of the PBX\'s API, with a slash at the end.')
 param pbxBaseUrl string = 'https://zvanuparvaldnieks.lmt.lv/api/v2/'
 
-@description('Optional. Events that webhooks are registered for. Empty: all ten.')
+@description('Optional. Events that webhooks are registered for. Empty: all of them.')
 param pbxEvents string[] = []
 
 @description('Optional. Hosts that audio may be fetched from. Empty: the PBX\'s own host.')

@@ -1,4 +1,4 @@
-"""The eight lists over HTTP, with the PBX up and with the PBX down."""
+"""The lists over HTTP, with the PBX up and with the PBX down."""
 
 from __future__ import annotations
 

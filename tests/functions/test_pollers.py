@@ -12,6 +12,7 @@ import requests
 from dev.host.process import HostProcess
 from dev.simulator import Simulator
 from functions.pollers import TIMERS
+from shared.events.table import EVENTS
 from shared.items.head import TABLE
 from shared.settings import SETTINGS, Settings
 from shared.storage.account import Storage
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 
 ROOT = pathlib.Path(__file__).parents[2]
+WEBHOOKS = [event for event in EVENTS if event.source == "pbx"]
 NEVER = "0 0 0 1 1 *"
 KEY = "webhook key"
 
@@ -83,7 +85,7 @@ def test_every_timer_has_its_schedule_in_the_settings() -> None:
 
 
 def test_webhooks_are_registered_as_the_app_starts(running: Running) -> None:
-    until(lambda: len(running.pbx.webhooks) == 10)
+    until(lambda: len(running.pbx.webhooks) == len(WEBHOOKS))
 
 
 def test_a_timer_brings_a_new_contact_by_itself(running: Running) -> None:
@@ -93,9 +95,9 @@ def test_a_timer_brings_a_new_contact_by_itself(running: Running) -> None:
     until(lambda: ("ContactCreated", "poll") in running.types())
 
 
-def test_a_call_that_was_never_announced_is_polled_and_made_good(running: Running) -> None:
+def test_a_call_that_was_never_announced_is_polled_and_reconciled(running: Running) -> None:
     running.run("PollCallHistory")
-    until(lambda: len(running.pbx.webhooks) == 10)
+    until(lambda: len(running.pbx.webhooks) == len(WEBHOOKS))
     until(lambda: running.checkpoint("call_history").get("started"))
     running.pbx.hooks.faults.add("drop", "CallCompleted", times=1)
     heard = running.pbx.call("27771153", contact_id=966, rings=0.1, talks=0.1)

@@ -109,7 +109,7 @@ def test_the_day_of_long_calls_ends_with_all_of_them(pbx: Any, client: Any) -> N
     assert sorted(client.ids("call_history", "callID")) == ids
 
 
-def test_the_demo_day_brings_all_ten_events(pbx: Any, client: Any, inbox: Any) -> None:
+def test_the_demo_day_brings_every_event(pbx: Any, client: Any, inbox: Any) -> None:
     demo(pbx)
     pbx.clock.play(0)
     pbx.settle()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dev.simulator import Simulator
 from shared.api.actions import ACTIONS, act
 from shared.api.envelopes import passed_on
 from shared.api.parameters import Given
@@ -21,19 +20,14 @@ from shared.pbx.operations import Operation, operation
 from shared.pbx.resources import RESOURCES, Resource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
+    from dev.simulator import Simulator
     from shared.bridge import Bridge
     from shared.settings import Settings
     from shared.storage.account import Storage
 
 READS = [row for row in ACTIONS if row.path.endswith("_id}")]
-
-
-@pytest.fixture
-def pbx() -> Iterator[Simulator]:
-    with Simulator() as simulator:
-        yield simulator
 
 
 @pytest.fixture
@@ -48,21 +42,6 @@ def run(bridge: Bridge, row: Operation, item_id: int = 1) -> dict[str, Any]:
     path = {parameter.name: str(item_id) for parameter in row.parameters if parameter.where == "path"}
     body = b'{"destination": "27771153", "contactID": 1}' if row.method == "POST" else b""
     return act(bridge, row, Given(path=path, body=body), {})
-
-
-def test_there_are_ten_actions() -> None:
-    assert sorted(row.id for row in ACTIONS) == [
-        "Dial",
-        "GetAudioPromptByID",
-        "GetCallHistoryItemByID",
-        "GetCallRecordingByID",
-        "GetContactsByID",
-        "GetGroupByID",
-        "GetLostCalls",
-        "GetVoicemailBoxByID",
-        "GetVoicemailByID",
-        "GetVoipEndpointByID",
-    ]
 
 
 @pytest.mark.parametrize("row", RESOURCES, ids=lambda row: row.name)

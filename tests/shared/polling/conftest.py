@@ -1,4 +1,4 @@
-"""A simulated PBX, and bridges to it."""
+"""Bridges to the simulated PBX."""
 
 from __future__ import annotations
 
@@ -6,20 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dev.simulator import Simulator
 from tests.polls import bridge_to
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
+    from dev.simulator import Simulator
     from shared.bridge import Bridge
     from shared.settings import Settings
-
-
-@pytest.fixture
-def pbx() -> Iterator[Simulator]:
-    with Simulator("test-key") as simulator:
-        yield simulator
 
 
 @pytest.fixture
