@@ -77,7 +77,7 @@ class Demonstration:
             quiet = 0.0 if fresh or self._simulator is None else quiet + _LOOK_SECONDS
 
     def _look(self) -> bool:
-        """Print what is new; whether anything is, or whether nobody can tell."""
+        """Print what is new; False where nothing is and storage could be asked."""
         fresh = False
         try:
             with reaching_storage():

@@ -27,7 +27,7 @@ _ROOT = Path(__file__).resolve().parents[1]
 _KEY = "fuzz-key"
 _EXAMPLES = 10
 # All checks, with three exceptions. The Functions host has no 405: a method that a route does not have is 404 there, in
-# Azure as here. No schema can tell which continuation the last answer gave: any other one is refused with 422. And null
+# Azure as here. No schema can say which continuation the last answer gave: any other one is refused with 422. And null
 # stands for a choice that was not made, which no enum can say.
 _CONFIGURATION = """
 [checks]

@@ -77,7 +77,7 @@ def _counted(azurite: AzuriteProcess) -> Iterator[tuple[CountingProxy, Callable[
 
 
 def _operations(proxy: CountingProxy) -> int:
-    """Requests to table `budget` so far, whatever their outcome."""
+    """Requests to table `budget` so far, with any outcome."""
     return sum(count for name, count in proxy.requests.items() if name.endswith("/budget"))
 
 

@@ -41,7 +41,7 @@ class Admin:
         self._runs: set[asyncio.Task[Any]] = set()
 
     def action(self, method: str, path: str) -> Action | None:
-        """What answers a request; None where there is no such route."""
+        """What answers a request; None where no route fits."""
         path = path.removesuffix("/")
         match (method, path.lower()):
             case (("GET" | "POST"), "/admin/host/ping"):

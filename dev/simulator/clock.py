@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 class Clock:
     """
-    Tells the time and runs scheduled steps when they fall due.
+    Gives the time and runs scheduled steps when they fall due.
 
     Real time until `set` freezes it; a frozen clock moves only by `advance`, `set` and `play`. Each step runs once,
     in order of due time, and sees its own due time as the present.

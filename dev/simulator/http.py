@@ -92,7 +92,7 @@ class _Connection(socketserver.StreamRequestHandler):
         return b"".join(parts)
 
     def _write(self, request: Request, answer: Answer) -> bool:
-        """Sends the answer and tells whether the connection lives on."""
+        """Sends the answer; whether the connection lives on."""
         if answer.delay:
             time.sleep(answer.delay)
         if answer.reset:

@@ -91,7 +91,7 @@ class Pbx:
             elif self.options.ids == "huge":
                 new = max(last + 1, _HUGE)
             elif row.clocked:
-                # Calls are numbered by their start, whatever was numbered before.
+                # Calls are numbered by their start alone.
                 new = ((started or self.clock.now()) - _EPOCH) // timedelta(microseconds=1)
                 while new in self._call_ids:
                     new += 1

@@ -88,7 +88,7 @@ class Simulator(Pbx):
         delete_voicemail(self, voicemail_id, keep_file=keep_file)
 
     def emit(self, event: str, **data: Any) -> None:
-        """Posts one event with this data as it stands, whatever the lists hold."""
+        """Posts one event with this data as it stands; the lists stay as they are."""
         self.hooks.emit(event, data)
 
     def _respond(self, request: Request) -> Answer:

@@ -41,7 +41,7 @@ ITEM: Shape = (
     Field("version", "string", "Version of the event's form."),
     Field("origin", "string", "How the app learnt of it: webhook, poll, or the app itself."),
     Field("received", "date-time", "When the app learnt of it."),
-    Field("happened", "date-time", "When it happened, as far as the event tells."),
+    Field("happened", "date-time", "When it happened, as far as the event says."),
     Field("callID", "integer", "Unique ID of the call, where it concerns one."),
     Field("contactID", "integer", "Unique ID of the employee, where it concerns one."),
     Field("recordingID", "integer", "Unique ID of the recording, where it concerns one."),

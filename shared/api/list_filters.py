@@ -154,7 +154,7 @@ def spans(resource: Resource, values: Mapping[str, Any]) -> list[tuple[int, int]
     The ranges of ids, newest first, that hold every wanted item: greater than the first, less than the second.
 
     A callID that spells the call's start need not be read when its start is out of the range of dates; one that is
-    a plain counter tells nothing.
+    a plain counter says nothing.
     """
     above, below = values.get(resource.cursor_parameter, -1), LARGEST_ID + 1
     start, end = values.get("date_from"), values.get("date_to")

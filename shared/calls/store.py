@@ -89,7 +89,7 @@ class Calls:
         """
         The callID of the call that began in the same second by the same caller; without a number, one without a number.
 
-        None while there is no such call, or more than one. A callID that spells its start is found by key, any
+        None while no call fits, or more than one does. A callID that spells its start is found by key, any
         other by its `started` column.
         """
         second = started.replace(microsecond=0)
@@ -126,7 +126,7 @@ class Calls:
         """CallIDs of calls that began between two times and are ringing or talking as far as we know."""
         keys = [row_key(int(one.timestamp()) * MICROSECONDS_PER_SECOND) for one in (first, last)]
         by_key = f"RowKey ge '{keys[0]}' and RowKey le '{keys[1]}'"
-        # An id that is a plain counter does not tell when the call began.
+        # An id that is a plain counter does not say when the call began.
         by_column = (
             f"RowKey lt '{row_key(FIRST_CLOCK_ID)}' and started ge datetime'{iso(first)}' "
             f"and started le datetime'{iso(last)}'"

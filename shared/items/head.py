@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 TABLE = "resources"
 HEAD = "head"
-# In column `kind`, which tells items from the rows that keep their order and state.
+# In column `kind`, which differs between items and the rows that keep their order and state.
 ITEM = "item"
 # How long a process may go on without looking what others have stored meanwhile.
 STALE_SECONDS = 1.0

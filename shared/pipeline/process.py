@@ -1,4 +1,4 @@
-"""The processor: each event has its effect once, however often and in whatever order its message comes."""
+"""The processor: each event has its effect once, however often and in any order its message comes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class FollowUp:
     recorded: bool = False
 
 
-def _tell_story(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool:
+def _add_to_story(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool:
     stories = calls(bridge.storage, bridge.settings.default_region)
     call_id = call_of(event, stories)
     if call_id is None:
@@ -106,7 +106,7 @@ FOLLOW_UPS: tuple[FollowUp, ...] = (
         applies=lambda event: bool(event.type.announces or event.type.withdraws),
         recorded=True,
     ),
-    FollowUp(name="story", run=_tell_story, applies=_belongs_to_a_call),
+    FollowUp(name="story", run=_add_to_story, applies=_belongs_to_a_call),
 )
 
 

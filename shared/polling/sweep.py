@@ -160,7 +160,7 @@ def _look_for_ends(reading: Reading) -> int:
         except PbxError as error:
             failure = error
             continue
-        # Some tell of a call that still goes on.
+        # Some are of a call that still goes on.
         if item and ended_at(item):
             found[call_id] = item
     added = _take(reading, found)

@@ -53,7 +53,7 @@ class Window:
 
     def narrowed(self, moments: Sequence[datetime]) -> list[Window]:
         """
-        The parts that hold what was not read yet, when these moments were, in the list's order; none where they tell
+        The parts that hold what was not read yet, when these moments were, in the list's order; none where they say
         nothing.
 
         Of a list in order that is one part, beyond the last moment; of any other list both halves.

@@ -1,4 +1,4 @@
-"""Whatever the certified connector's definition promises, ours promises too."""
+"""All that the certified connector's definition promises, ours promises too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The app under fire: whatever is sent, the answer is one that the definition names."""
+"""The app under fire: to anything that is sent, the answer is one that the definition names."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFac
         yield running
 
 
-def test_whatever_is_sent_the_answer_is_a_documented_one(running: Face) -> None:
+def test_the_answer_to_anything_is_a_documented_one(running: Face) -> None:
     # One registrar serves all events: a few of them stand for the rest, which python -m dev.fuzz takes too.
     others = [event.name for event in EVENTS if event.name not in ("CallStarted", "ContactCreated")]
     code, cases, report = run(running.url, KEY, "--phases", "coverage", processes=2, without=others)

@@ -1,4 +1,4 @@
-"""What is read from a request, whatever the host leaves out of it."""
+"""What is read from a request, also where the host leaves parts of it out."""
 
 from __future__ import annotations
 

@@ -181,7 +181,7 @@ def test_what_cannot_be_an_id_is_not_found(id: str, running: RunningBridge) -> N
     assert (answer.status_code, answer.json()["statusCode"]) == (404, 404)
 
 
-def test_one_too_many_is_told_what_to_do(running: RunningBridge) -> None:
+def test_one_too_many_is_refused_with_what_to_do(running: RunningBridge) -> None:
     keys = Subscriptions(running.storage).keys
     others = [Subscription.new(event="CallStarted", endpoint=f"https://8.8.8.8/{number}") for number in range(MOST)]
     rows = [one.row(keys) for one in others]
@@ -303,7 +303,7 @@ def test_a_failed_delivery_comes_again_by_itself(running: RunningBridge, listene
     assert 3 < received[1].time - received[0].time < 12
 
 
-def test_what_the_app_tells_itself_is_delivered_too(running: RunningBridge, listener: Listener) -> None:
+def test_the_app_s_own_events_are_delivered_too(running: RunningBridge, listener: Listener) -> None:
     settings = Settings.from_env({"DataStorage": "UseDevelopmentStorage=true", "PBX_API_KEY": "key"})
     for event in ("RecordingStored", "ContactCreated"):
         running.subscribe(event, f"{listener.url}/{event}")

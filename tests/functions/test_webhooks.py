@@ -25,7 +25,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 FIXTURES = ROOT / "tests" / "fixtures" / "events"
 WEBHOOKS = [event for event in EVENTS if event.source == "pbx"]
 IDS = [event.name for event in WEBHOOKS]
-# What its fields do not tell apart is a repeat or not by what came before, which is looked at after the answer.
+# What differs in no field is a repeat or not by what came before, which is looked at after the answer.
 UNNAMED = [event for event in WEBHOOKS if event.name == "LostCallerRemoved"]
 KEYS = {"master": "master-key", "host": {"logicapps": "host-key"}, "functions": {"OnCallStarted": {"pbx": "pbx-key"}}}
 RECORDING = 150818921852
@@ -157,7 +157,7 @@ def test_the_receivers_open_to_their_own_key_and_to_nobody_elses(
         assert status("CallConnected", params={"code": "pbx-key"}) == 401
 
 
-def test_the_pbx_s_key_is_asked_for_whatever_the_host_lets_in(
+def test_the_pbx_s_key_is_asked_for_beyond_what_the_host_lets_in(
     new_account: Callable[[], str], tmp_path: pathlib.Path
 ) -> None:
     keys = {**KEYS, "functions": {"OnCallStarted": {"pbx": "new-key", "former": "old-key", "other": "other-key"}}}

@@ -1,4 +1,4 @@
-"""The tables of docs/deploy.md that follow from the templates: `python -m tests.infra.docs` writes them anew."""
+"""The tables of docs/deploy.md that follow from the templates: `python -m tests.infra.docs` writes them again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/deploy.md against the files that it tells of."""
+"""docs/deploy.md against the files that it describes."""
 
 from __future__ import annotations
 

@@ -473,7 +473,7 @@ def test_nobody_pays_for_alerts_that_nobody_gets() -> None:
     assert not snapshot(EVERYTHING, ("alertEmail", "''")).of("Microsoft.Consumption/budgets")
 
 
-def test_a_budget_tells_at_half_and_at_the_whole() -> None:
+def test_a_budget_sends_mail_at_half_and_at_the_whole() -> None:
     budget = snapshot(PRODUCTION).one("Microsoft.Consumption/budgets")["properties"]
     assert budget["amount"] == 200
     assert {notice["threshold"] for notice in budget["notifications"].values()} == {50, 100}

@@ -1,4 +1,4 @@
-"""Each workflow, run on deliveries as the app posts them: what it sends, whatever the event lacks or says."""
+"""Each workflow, run on deliveries as the app posts them: what it sends, with any field missing or odd."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_markup_of_a_caller_stays_text(name: str) -> None:
 
 @missed
 @pytest.mark.parametrize("nothing", [ABSENT, None, ""])
-def test_what_a_missed_call_does_not_tell_is_left_out(name: str, nothing: Any) -> None:
+def test_what_a_missed_call_does_not_say_is_left_out(name: str, nothing: Any) -> None:
     attempts = ABSENT if nothing == "" else nothing
     text = message(name, destination="", attempts=attempts, last_contact=nothing, contact_name=nothing)
     assert text.startswith("<p>26123456 rang you 1 time(s).</p>")
@@ -230,7 +230,7 @@ def test_half_a_name_is_a_name(contact: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("nothing", [ABSENT, None, ""])
-def test_a_call_that_tells_little_is_a_row(nothing: Any) -> None:
+def test_a_call_that_says_little_is_a_row(nothing: Any) -> None:
     silent = dict.fromkeys(("caller", "destination", "direction", "callStarted"), nothing)
     seconds = ABSENT if nothing == "" else nothing
     made = row(**CALL | silent | {"connectionTime": seconds})

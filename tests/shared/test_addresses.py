@@ -125,7 +125,7 @@ def test_a_session_sends_nothing_to_an_address_inside(scheme: str, host: str, li
     assert listener.received == b""
 
 
-def test_a_session_judges_the_address_it_is_connected_to_whatever_the_name_said(
+def test_a_session_judges_the_address_it_is_connected_to_not_the_name(
     listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = iter(["8.8.8.8", "127.0.0.1"])

@@ -114,7 +114,7 @@ def test_a_body_that_is_not_utf_8_fails_without_running(
     assert left(poison_of(azurite, queue)) == 1
 
 
-def test_poison_lives_seven_days_whatever_the_original(
+def test_poison_lives_seven_days_however_long_the_original(
     sample: Start, queue: QueueClient, azurite: AzuriteProcess, until: Callable[..., Any]
 ) -> None:
     sample(**{"AzureWebJobs.poisoned.Disabled": "true"})
@@ -185,7 +185,7 @@ def test_a_missing_queue_is_made(
     app.noted("ended")
 
 
-def test_storage_that_goes_away_is_told_once_and_waited_for(
+def test_storage_that_goes_away_is_reported_once_and_waited_for(
     sample: Start, queue: QueueClient, own_azurite: Callable[[], AzuriteProcess], until: Callable[..., Any]
 ) -> None:
     first = own_azurite()

@@ -27,7 +27,7 @@ def test_a_rule_matches_by_operation_and_path(pbx: Any, client: Any) -> None:
     assert client.get("contacts/967").status_code == 200
 
 
-def test_the_body_can_tell_another_status_than_http(pbx: Any, client: Any) -> None:
+def test_the_body_can_have_another_status_than_http(pbx: Any, client: Any) -> None:
     pbx.faults.add("body-status", "GetContacts", status=403)
     answer = client.get("trigger/contacts")
     assert (answer.status_code, answer.json()["statusCode"]) == (200, 403)

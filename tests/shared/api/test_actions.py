@@ -82,7 +82,7 @@ def test_wrong_input_never_reaches_the_pbx(row: Operation, bridge: Bridge, pbx: 
     ],
     ids=lambda value: "-".join(str(part) for part in value.values()) if isinstance(value, dict) else value.__name__,
 )
-def test_a_failure_of_the_pbx_is_told_by_its_type(
+def test_a_failure_of_the_pbx_is_known_by_its_type(
     row: Operation, fault: dict[str, Any], error: type[Exception], bridge: Bridge, pbx: Simulator
 ) -> None:
     pbx.faults.add(match=row.id, **fault)

@@ -1,4 +1,4 @@
-"""A call rings once, whatever is repeated, raced, lost or killed on the way."""
+"""A call rings once, with anything repeated, raced, lost or killed on the way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The feed tells what happened, newest first, and loses nothing between its parts."""
+"""The feed says what happened, newest first, and loses nothing between its parts."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def read_ids(bridge: Bridge, **query: Any) -> list[str]:
     return [item["id"] for item in read(bridge, **query)["data"]]
 
 
-def test_an_item_tells_what_came_and_how(bridge: Bridge, ids: list[str]) -> None:
+def test_an_item_says_what_came_and_how(bridge: Bridge, ids: list[str]) -> None:
     answer = read(bridge, limit=1)
     assert (answer["statusCode"], answer["status"]) == (200, "success")
     (item,) = answer["data"]

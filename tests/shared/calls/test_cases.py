@@ -1,4 +1,4 @@
-"""Lost callers and transfers: which events are new and which are repeats, in whatever order they are processed."""
+"""Lost callers and transfers: which events are new and which are repeats, in any order they are processed."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_every_further_attempt_is_an_event(fresh: Storage) -> None:
     assert count(fresh, [received(ADDED, 0), *events]) == 4
 
 
-def test_a_late_update_after_a_removal_is_told_and_leaves_nobody_waiting(fresh: Storage) -> None:
+def test_a_late_update_after_a_removal_counts_and_leaves_nobody_waiting(fresh: Storage) -> None:
     events = [
         received(ADDED, 0, last_contact=contact(-1), attempts=1),
         received(REMOVED, 5),

@@ -81,13 +81,13 @@ def answered_and_transferred() -> list[ReceivedEvent]:
     ]
 
 
-def test_every_order_of_a_calls_events_tells_the_same_story() -> None:
+def test_every_order_of_a_calls_events_makes_the_same_story() -> None:
     events = answered_and_transferred()
     first = story_of(events)
     assert all(story_of(list(order)) == first for order in itertools.permutations(events))
 
 
-def test_an_answered_and_transferred_call_tells_who_when_and_how_long() -> None:
+def test_an_answered_and_transferred_call_says_who_when_and_how_long() -> None:
     assert story_of(answered_and_transferred()) == Story(
         caller="27771153",
         callerE164="+37127771153",
@@ -120,7 +120,7 @@ def test_a_group_call_is_missed_only_when_every_contact_stopped_ringing() -> Non
     assert story_of([*ringing, *ended])["talkSeconds"] == 0
 
 
-def test_a_group_call_answered_by_one_is_answered_whatever_the_others_tell() -> None:
+def test_a_group_call_answered_by_one_is_answered_for_all() -> None:
     events = [received("CallStarted", **NUMBERS, contactID=contact) for contact in (1, 2, 3)]
     events.append(received("CallConnected", **NUMBERS, contactID=2, callConnected=moment(ANSWER)))
     events += [received("CallCompleted", **NUMBERS, contactID=contact) for contact in (1, 3)]
@@ -131,7 +131,7 @@ def test_a_group_call_answered_by_one_is_answered_whatever_the_others_tell() -> 
 
 
 @pytest.mark.parametrize("contact", [{"contactID": 2}, {}], ids=["of the contact", "of the call"])
-def test_an_end_that_does_not_tell_the_answer_ends_the_call_all_the_same(contact: dict[str, int]) -> None:
+def test_an_end_without_the_answer_ends_the_call_all_the_same(contact: dict[str, int]) -> None:
     events = [
         received("CallStarted", **NUMBERS, contactID=2),
         received("CallConnected", **NUMBERS, contactID=2, callConnected=moment(ANSWER)),
@@ -178,7 +178,7 @@ def test_random_subsets_in_random_order_never_depend_on_the_order() -> None:
         assert story_of(chosen) == story_of(chance.sample(chosen, len(chosen)))
 
 
-def test_the_start_comes_from_the_callid_when_no_event_tells_it() -> None:
+def test_the_start_comes_from_the_callid_when_no_event_has_it() -> None:
     story = story_of([received("CallCompleted", callID=CALL, contactID=1)])
     assert story["started"] == START + timedelta(microseconds=97344)
 
@@ -283,7 +283,7 @@ def test_an_end_that_was_given_up_is_unknown_until_it_comes(names: list[str]) ->
     assert outcome == ("answered" if len(names) > 1 else "missed")
 
 
-def test_transfers_there_and_back_and_there_again_are_told_apart_by_their_times() -> None:
+def test_transfers_there_and_back_and_there_again_differ_by_their_times() -> None:
     def handed(giver: int, taker: int, minutes: int) -> ReceivedEvent:
         return received(
             "CallTransfered",

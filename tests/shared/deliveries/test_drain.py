@@ -338,7 +338,7 @@ def test_a_drainer_killed_at_any_step_is_followed_by_the_next(
         finally:
             listener.answer = 200
         assert places(calm, one) == []
-        # Between a post and the note of it there is no way to know: the subscriber has the id to tell.
+        # Between a post and the note of it there is no way to know: the subscriber recognises the id.
         assert len({other.id for other in listener.received}) == 1
         assert len(listener.received) <= 2
         assert {row["result"] for row in markers(calm, one)} == {"200"}
@@ -465,7 +465,7 @@ def test_five_days_of_failures_disable_and_a_success_brings_back(
     assert len(places(bridge, one)) == 1
 
 
-def test_subscribing_again_tries_a_disabled_one_at_once_and_begins_the_five_days_anew(
+def test_subscribing_again_tries_a_disabled_one_at_once_and_begins_the_five_days_again(
     bridge: Bridge, sent: Sent, listener: Listener
 ) -> None:
     listener.answer = 500

@@ -69,7 +69,7 @@ def send(url: str, **options: Any) -> Outcome:
         (503, "failed"),
     ],
 )
-def test_the_status_tells_what_became_of_it(status: int, verdict: str) -> None:
+def test_the_status_says_what_became_of_it(status: int, verdict: str) -> None:
     with Listener(status) as listener:
         outcome = send(listener.url)
     assert (outcome.verdict, outcome.result) == (verdict, str(status))

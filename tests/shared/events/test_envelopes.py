@@ -1,4 +1,4 @@
-"""An event is found in whatever its data is wrapped, and nowhere else."""
+"""An event is found in anything that wraps its data, and nowhere else."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def test_a_baseline_is_stored_and_does_not_arrive(storage: Storage) -> None:
     assert ids([item for _, item in items.arrived_after(storage, NAME, state, 10)]) == [3]
 
 
-def test_arrivals_come_in_order_each_once_whatever_their_ids(storage: Storage) -> None:
+def test_arrivals_come_in_order_each_once_with_any_ids(storage: Storage) -> None:
     add(storage, [500, 600])
     state = items.present(storage, NAME)
     add(storage, [1, 2, 3])

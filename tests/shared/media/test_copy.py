@@ -67,7 +67,7 @@ def test_a_recording_is_kept_whole_with_what_is_known_of_it(bridge: Bridge, pbx:
     assert hashlib.sha256(content).hexdigest() == audio(pbx).sha256()
 
 
-def test_that_it_is_stored_is_told_with_everything_but_the_pbxs_address(bridge: Bridge) -> None:
+def test_that_it_is_stored_is_announced_with_everything_but_the_pbxs_address(bridge: Bridge) -> None:
     copy(bridge, asked())
     (event,) = announced(bridge)
     data = event["body"]["data"]
@@ -601,7 +601,7 @@ def test_a_deletion_reaches_every_version_and_no_other_voicemail(
     assert len(found) == len(untouched) + (0 if mirror == "true" else 2)
 
 
-def test_what_a_mirrored_deletion_took_away_is_not_told_as_stored(
+def test_what_a_mirrored_deletion_took_away_is_not_announced(
     open_bridge: Callable[..., Bridge], bridge: Bridge, pbx: Simulator
 ) -> None:
     mirroring = open_bridge(MIRROR_VOICEMAIL_DELETES="true")

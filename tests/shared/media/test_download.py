@@ -27,7 +27,7 @@ KEY = {"Authorization": "Bearer the-key"}
 
 
 class RawServer:
-    """Answers each request with whatever `answer` writes, byte for byte, and notes what was asked."""
+    """Answers each request with what `answer` writes, byte for byte, and notes what was asked."""
 
     def __init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))

@@ -275,7 +275,7 @@ def test_what_the_pbx_never_sends_is_not_understood(
     ],
     ids=["a word", "an empty list", "a number", "an object", "a text"],
 )
-def test_a_new_webhook_is_known_by_its_id_whatever_stands_around_it(
+def test_a_new_webhook_is_known_by_its_id_in_any_wrapping(
     body: bytes, headers: dict[str, str], connect: Callable[..., Pbx]
 ) -> None:
     with answering(201, body, **headers) as url:
@@ -557,7 +557,7 @@ def test_who_waits_for_an_action_is_not_kept_for_long(lane: str, attempts: int, 
 
 
 @pytest.mark.parametrize("delay", [30.0, 0.3], ids=["a PBX that hangs", "a PBX that drips"])
-def test_an_action_ends_at_its_deadline_whatever_the_pbx_does(
+def test_an_action_ends_at_its_deadline_also_where_the_pbx_does_not(
     delay: float, connect: Callable[..., Pbx], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clients, "_PATIENCE", {"action": (1.0, 3.0)})

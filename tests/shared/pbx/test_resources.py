@@ -36,7 +36,7 @@ def test_each_resource_has_its_own_function_and_schedule() -> None:
         ("voip_endpoints", "id", "initial_endpoint_id"),
     ],
 )
-def test_items_are_told_apart_by_id_and_asked_for_by_cursor(name: str, id_field: str, cursor: str) -> None:
+def test_items_differ_by_id_and_are_asked_for_by_cursor(name: str, id_field: str, cursor: str) -> None:
     row = resource(name)
     assert (row.id_field, row.cursor_parameter) == (id_field, cursor)
 

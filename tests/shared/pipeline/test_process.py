@@ -1,4 +1,4 @@
-"""The processor: one effect for each event, whatever dies, repeats or races."""
+"""The processor: one effect for each event, also where something dies, repeats or races."""
 
 from __future__ import annotations
 
@@ -355,7 +355,7 @@ def test_a_field_of_other_events_counts_where_it_fits(bridge: Bridge) -> None:
 
 
 @pytest.mark.parametrize("seconds", [2**37, 2**50], ids=["a column", "the calendar"])
-def test_a_call_that_outlasts_what_can_be_told_is_stored(bridge: Bridge, seconds: int) -> None:
+def test_a_call_that_outlasts_what_can_be_dated_is_stored(bridge: Bridge, seconds: int) -> None:
     send(bridge, "CallCompleted", connectionTime=seconds)
     run(bridge)
     assert story(bridge.storage)["outcome"] == "answered"

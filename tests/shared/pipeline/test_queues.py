@@ -66,7 +66,7 @@ def hashed(body: bytes) -> str:
         (EVENTS, b"\xff\x00", NUMBER),
     ],
 )
-def test_what_can_never_succeed_is_a_dead_letter_at_once_whatever_it_is(
+def test_what_can_never_succeed_is_a_dead_letter_at_once(
     bridge: Bridge, consumer: Consumer, body: bytes, id: str
 ) -> None:
     consume(bridge, consumer, body, id=NUMBER, attempt=1)

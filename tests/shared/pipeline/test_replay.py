@@ -35,7 +35,7 @@ def replay(bridge: Bridge, **choice: Any) -> dict[str, Any]:
     return replay_dead_letters(bridge, encode(choice))
 
 
-def test_every_consumer_s_letters_can_go_back() -> None:
+def test_every_consumer_s_dead_letters_can_go_back() -> None:
     assert {row.kind for row in RETURNS} == {row.kind for row in consumers.CONSUMERS} | {"refused"}
 
 
@@ -95,7 +95,7 @@ def test_what_was_refused_is_taken_once_it_fits_and_kept_while_it_does_not(bridg
     assert {letter["RowKey"] for letter in dead_letters(bridge.storage)} >= {"CallStarted-1"}
 
 
-def test_a_letter_that_came_again_meanwhile_stays(
+def test_a_dead_letter_that_came_again_meanwhile_stays(
     bridge: Bridge, sent: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     body = encode({"kind": "recording", "id": 5, "action": "copy", "received": "2018-04-25T13:54:19Z"})
@@ -112,7 +112,7 @@ def test_a_letter_that_came_again_meanwhile_stays(
     assert [(one["reason"], one["attempts"]) for one in dead_letters(bridge.storage)] == [("again", 2)]
 
 
-def test_a_letter_of_a_kind_that_nobody_knows_stays(bridge: Bridge, sent: Outbox) -> None:
+def test_a_dead_letter_of_a_kind_that_nobody_knows_stays(bridge: Bridge, sent: Outbox) -> None:
     dead_letter(bridge.storage, kind="other", id="it's", reason="why", body=b"?")
     assert replay(bridge, kind="other", id="it's") == {"replayed": 0, "kept": ["it's"]}
     assert replay(bridge, kind="' or '1' eq '1") == {"replayed": 0, "kept": []}
@@ -126,7 +126,7 @@ def test_no_more_go_back_than_are_asked_for(bridge: Bridge, sent: Outbox) -> Non
     assert len(dead_letters(bridge.storage)) == 2
 
 
-def test_a_subscriber_is_told_again_what_came_in_meanwhile(bridge: Bridge, sent: Outbox, listener: Listener) -> None:
+def test_a_subscriber_is_sent_again_what_came_in_meanwhile(bridge: Bridge, sent: Outbox, listener: Listener) -> None:
     submit(bridge.storage, bridge.settings, "CallCompleted", {"callID": 1}, origin="webhook")
     submit(bridge.storage, bridge.settings, "CallStarted", {"callID": 1}, origin="webhook")
     for message in sent.take("events"):
@@ -144,7 +144,7 @@ def test_a_subscriber_is_told_again_what_came_in_meanwhile(bridge: Bridge, sent:
     assert len({delivery.id for delivery in listener.received}) == 2
 
 
-def test_nobody_can_be_told_who_is_not_subscribed(bridge: Bridge, sent: Outbox) -> None:
+def test_nothing_is_sent_to_who_is_not_subscribed(bridge: Bridge, sent: Outbox) -> None:
     with pytest.raises(NotFound):
         replay_events(bridge, "sub-nobody", encode({"date_from": "2018-04-25T13:54:19Z"}))
 

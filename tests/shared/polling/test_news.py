@@ -121,7 +121,7 @@ def test_history_that_no_date_narrows_stops_neither_news_nor_sweep_nor_reconcili
 
 
 @pytest.mark.parametrize("order", ["newest", "oldest"])
-def test_a_list_without_dates_and_end_tells_what_comes_and_changes_and_of_no_removal(
+def test_a_list_without_dates_and_end_shows_what_comes_and_changes_and_no_removal(
     order: str, pbx: Simulator, bridge: Bridge
 ) -> None:
     pbx.options.order = order

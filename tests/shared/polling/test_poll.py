@@ -146,7 +146,7 @@ def test_ids_are_exact_and_sort_as_numbers(ids: str, pbx: Simulator, bridge: Bri
 
 
 @pytest.mark.parametrize("resource", EDITABLE, ids=lambda resource: resource.name)
-def test_each_edit_and_removal_is_told_once_and_a_change_back_is_a_change(
+def test_each_edit_and_removal_is_reported_once_and_a_change_back_is_a_change(
     resource: Resource, pbx: Simulator, bridge: Bridge
 ) -> None:
     field = "boxName" if resource.name == "voicemail_boxes" else "firstname" if resource is CONTACTS else "name"
@@ -549,7 +549,7 @@ def test_a_first_reading_without_budget_goes_on_later_and_a_poll_says_so(
 @pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
 @pytest.mark.parametrize("side", ["storage", "pbx"])
 @pytest.mark.parametrize("resource", [CALLS, CONTACTS], ids=lambda resource: resource.name)
-def test_a_poll_killed_at_any_step_loses_nothing_and_tells_nothing_twice(
+def test_a_poll_killed_at_any_step_loses_nothing_and_reports_nothing_twice(
     resource: Resource, side: str, after: bool, pbx: Simulator, start: Callable[..., Bridge]
 ) -> None:
     calm = start()
@@ -582,7 +582,7 @@ def test_a_poll_killed_at_any_step_loses_nothing_and_tells_nothing_twice(
 
 
 @pytest.mark.parametrize("resource", [CALLS, CONTACTS], ids=lambda resource: resource.name)
-def test_polls_at_the_same_time_store_and_tell_everything_once(
+def test_polls_at_the_same_time_store_and_report_everything_once(
     resource: Resource, pbx: Simulator, start: Callable[..., Bridge]
 ) -> None:
     bridges = [start() for _ in range(4)]

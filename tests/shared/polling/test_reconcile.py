@@ -144,7 +144,7 @@ def test_a_group_call_that_ended_for_one_of_those_it_rang_ends_for_the_others(pb
     assert events(bridge).count(("CallCompleted", "reconciled")) == 1
 
 
-def test_a_contact_told_as_text_is_the_same_contact(pbx: Simulator, bridge: Bridge) -> None:
+def test_a_contact_sent_as_text_is_the_same_contact(pbx: Simulator, bridge: Bridge) -> None:
     call = add_call(pbx, callConnected=None, connectionTime=0, contactID="966")
     for contact in (966, 967):
         post(bridge, "CallStarted", callID=call, contactID=contact, direction="in")

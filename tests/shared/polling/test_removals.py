@@ -77,7 +77,7 @@ def test_one_that_is_missing_once_is_not_gone_and_one_of_two_listings_a_minute_a
 
 
 @pytest.mark.parametrize("left", [0, 1], ids=["all", "most"])
-def test_a_genuine_removal_of_many_is_told_after_an_hour(left: int, pbx: Simulator, bridge: Bridge) -> None:
+def test_a_genuine_removal_of_many_is_reported_after_an_hour(left: int, pbx: Simulator, bridge: Bridge) -> None:
     people = list(pbx.bulk("contacts", 25))
     poll(bridge, CONTACTS)
     for number in people[left:]:
@@ -145,7 +145,7 @@ def test_nothing_is_asked_for_that_is_listed_gone_or_missing_for_a_moment(
 
 
 @given(st.lists(st.sets(st.integers(0, 9)), min_size=1, max_size=12), st.integers(20, 600))
-def test_whatever_lists_come_only_what_stays_away_is_asked_for(lists: list[set[int]], seconds: int) -> None:
+def test_of_any_lists_only_what_stays_away_is_asked_for(lists: list[set[int]], seconds: int) -> None:
     known = {number: Known(hash="x") for number in range(10)}
     absent: dict[int, datetime] = {}
     for place, listed in enumerate(lists):

@@ -190,7 +190,7 @@ def _fact(bridge: Bridge, data: dict[str, Any]) -> Any:
     )  # fmt: skip
 
 
-def test_a_daily_listing_notes_that_items_are_still_there_and_tells_of_those_that_are_not(
+def test_a_daily_listing_notes_that_items_are_still_there_and_reports_those_that_are_not(
     pbx: Simulator, bridge: Bridge
 ) -> None:
     stays, goes = pbx.add_contact("Anna"), pbx.add_contact("Ieva")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from shared.storage.account import Storage
 
 
-def test_another_letter_of_the_same_work_adds_up_its_attempts_and_keeps_the_first_time(storage: Storage) -> None:
+def test_another_one_of_the_same_work_adds_up_its_attempts_and_keeps_the_first_time(storage: Storage) -> None:
     dead_letter(storage, kind="k", id="a", reason="one", body=b"1", attempts=2)
     (first,) = dead_letters(storage)
     dead_letter(storage, kind="k", id="a", reason="two", body=b"2")
@@ -23,7 +23,7 @@ def test_another_letter_of_the_same_work_adds_up_its_attempts_and_keeps_the_firs
     assert second["first"] == first["first"] and second["last"] > first["last"]
 
 
-def test_letters_of_one_work_at_once_all_count(storage: Storage) -> None:
+def test_dead_letters_of_one_work_at_once_all_count(storage: Storage) -> None:
     storage.create_all()
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(lambda _: dead_letter(storage, kind="k", id="a", reason="r", body=b""), range(6)))

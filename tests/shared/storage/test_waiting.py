@@ -77,7 +77,7 @@ def test_without_queues_messages_wait_and_come_oldest_first(
 
 
 @pytest.mark.parametrize("silent", [False, True], ids=["refused", "silent"])
-def test_without_queues_and_blobs_the_sender_is_told_within_five_seconds(
+def test_without_queues_and_blobs_the_sender_is_answered_within_five_seconds(
     whole: Storage, without: Callable[..., Storage], silent: bool
 ) -> None:
     began = time.monotonic()

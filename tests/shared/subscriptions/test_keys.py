@@ -139,7 +139,7 @@ def test_who_got_503_for_what_was_done_gets_the_secret_the_next_time(
     assert "secret" not in subscribe(bridge)
 
 
-def test_the_secret_is_told_also_where_that_cannot_be_noted(bridge: Bridge) -> None:
+def test_the_secret_is_shown_also_where_that_cannot_be_noted(bridge: Bridge) -> None:
     bridge.storage.create_all()
     break_connections(bridge.storage, "PATCH", TABLE, times=9, after=False)
     answer = subscribe(bridge)

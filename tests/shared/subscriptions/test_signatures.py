@@ -76,7 +76,7 @@ def test_five_minutes_either_way_are_tolerated(seconds: int) -> None:
     ],
     ids=str,
 )
-def test_whatever_else_comes_is_refused_in_one_way(change: Any, body: bytes, held: list[str], now: float) -> None:
+def test_anything_else_is_refused_in_one_way(change: Any, body: bytes, held: list[str], now: float) -> None:
     with pytest.raises(SignatureRefused):
         verify(GIVEN | change, body, held, now)
 

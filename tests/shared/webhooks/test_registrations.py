@@ -67,7 +67,7 @@ def test_webhooks_are_made_once_and_found_again(ways: tuple[str, str], pbx: Simu
     assert target == "https://bridge.example/api/events/CallStarted?code=key%2F1%3D%3D"
 
 
-def test_no_key_is_kept_told_or_logged(bridge: Bridge, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_key_is_kept_shown_or_logged(bridge: Bridge, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="shared")
     report = sync(bridge)
     rows = [dict(row) for row in bridge.storage.table(TABLE).list_entities()]
@@ -141,7 +141,7 @@ def test_a_replacement_that_does_not_fit_leaves_the_old_one_working(
     assert registered(pbx) == NAMES
 
 
-def test_an_id_that_nobody_told_is_kept_as_unknown_and_never_guessed(
+def test_an_id_that_the_pbx_left_out_is_kept_as_unknown_and_never_guessed(
     pbx: Simulator, bridge: Bridge, start: Callable[..., Bridge]
 ) -> None:
     pbx.options.webhook_location = pbx.options.webhook_data = "none"
@@ -352,7 +352,7 @@ def test_an_unknown_event_is_named_with_the_known_ones(start: Callable[..., Brid
         sync(start(pbx_events=("CallParked",)))
 
 
-def test_a_type_that_falls_silent_while_polls_bring_it_is_registered_anew_once(
+def test_a_type_that_falls_silent_while_polls_bring_it_is_registered_again_once(
     pbx: Simulator, bridge: Bridge, caplog: pytest.LogCaptureFixture
 ) -> None:
     sync(bridge)
