@@ -116,7 +116,7 @@ def subscribe(bridge: Bridge, event: Event, body: bytes, base: str) -> tuple[dic
     asked = Subscription.new(
         event=event.name,
         endpoint=request.endpoint,
-        wanted=request.filter.to_dict(),
+        wanted=request.filter.to_dict(bridge.settings.default_region),
         shape=request.shape,
         secret=request.secret,
     )

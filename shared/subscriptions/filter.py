@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-from shared.identifiers import LARGEST_ID
+from shared.identifiers import LARGEST_ID, identifier
 from shared.phones import cleaned, dialled, e164
 
 if TYPE_CHECKING:
@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 PREFIX_PATTERN = r"^(?:\+|00)?[0-9]{1,15}$"
 
 
+def _whole(value: Any) -> Any:
+    """A whole number also where a text spells it, which is what an expression between other words yields."""
+    number = identifier(value)
+    return value if number is None else number
+
+
 Number = Annotated[str, AfterValidator(dialled)]
+ContactId = Annotated[int, Field(ge=1, le=LARGEST_ID, strict=True), BeforeValidator(_whole)]
+_NUMBERS = ("caller", "destination")
 
 
 class Criteria(BaseModel):
@@ -28,7 +36,7 @@ class Criteria(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     direction: Literal["in", "out"] | None = None
-    contact_id: int | None = Field(default=None, ge=1, le=LARGEST_ID, strict=True)
+    contact_id: ContactId | None = None
     caller: Number | None = None
     destination: Number | None = None
     prefix: str | None = None
@@ -43,9 +51,10 @@ class Criteria(BaseModel):
             raise ValueError("how a phone number begins is expected, such as +371")
         return f"+{plain[2:]}" if plain.startswith("00") else plain
 
-    def to_dict(self) -> dict[str, Any]:
-        """The parts that are there, as JSON."""
-        return self.model_dump(exclude_none=True)
+    def to_dict(self, region: str) -> dict[str, Any]:
+        """The parts that are there, as JSON; numbers in E.164, as dialled in `region`: equal requests are equal."""
+        given = self.model_dump(exclude_none=True)
+        return given | {name: e164(given[name], region) or given[name] for name in _NUMBERS if name in given}
 
 
 NAMES = tuple(Criteria.model_fields)

@@ -90,6 +90,16 @@ def test_every_event_can_be_subscribed_to_and_left_without_a_key(event: Any, run
     assert listed(running) == []
 
 
+def test_a_request_whose_filter_is_written_otherwise_is_the_same_one(running: RunningBridge) -> None:
+    filters: tuple[dict[str, object], ...] = (
+        {"caller": "+37127771153", "contact_id": 966},
+        {"contact_id": "966", "caller": "2777 1153"},
+        {"caller": "tel:00371-27771153", "contact_id": 966.0},
+    )
+    found = {running.subscribe("CallStarted", "http://127.0.0.1:9/same", filter=given)["data"] for given in filters}
+    assert len(found) == 1
+
+
 @pytest.mark.parametrize("spelling", ["callcompleted", "CALLCOMPLETED", "CallCompletedEvent", "call_completed"])
 def test_other_spellings_of_an_event_are_taken(spelling: str, running: RunningBridge) -> None:
     running.subscribe(spelling, "http://127.0.0.1:9/")

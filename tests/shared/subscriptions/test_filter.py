@@ -24,7 +24,7 @@ def received(event: str, data: dict[str, Any]) -> ReceivedEvent:
 
 
 def wants(wanted: dict[str, Any], event: str = "CallStarted", data: dict[str, Any] | None = None) -> bool:
-    return meets(received(event, data or CALL), Criteria.model_validate(wanted).to_dict(), "LV")
+    return meets(received(event, data or CALL), Criteria.model_validate(wanted).to_dict("LV"), "LV")
 
 
 def test_every_part_of_a_filter_has_its_test() -> None:
@@ -37,6 +37,8 @@ def test_every_part_of_a_filter_has_its_test() -> None:
         {},
         {"direction": "in"},
         {"contact_id": 966},
+        {"contact_id": "966"},
+        {"contact_id": 966.0},
         {"caller": "27771153"},
         {"caller": "+371 27-771-153"},
         {"caller": "\u202a+371\u00a027771153\u202c"},
@@ -98,7 +100,10 @@ def test_a_withheld_number_begins_with_nothing() -> None:
         {"direction": "sideways"},
         {"direction": ""},
         {"contact_id": 0},
-        {"contact_id": "966"},
+        {"contact_id": "966a"},
+        {"contact_id": "0"},
+        {"contact_id": ""},
+        {"contact_id": 966.5},
         {"contact_id": True},
         {"contact_id": 2**63},
         {"caller": ""},
@@ -115,3 +120,24 @@ def test_a_withheld_number_begins_with_nothing() -> None:
 def test_a_filter_that_says_nothing_clear_is_refused(wanted: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Criteria.model_validate(wanted)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"caller": "27771153"}, {"caller": "+371 2777 1153"}),
+        ({"caller": "0037127771153"}, {"caller": "tel:+371-2777-1153"}),
+        ({"destination": "67000123"}, {"destination": "\u202a+37167000123\u202c"}),
+        ({"prefix": "00371"}, {"prefix": "+ 371"}),
+        ({"contact_id": "966"}, {"contact_id": 966}),
+    ],
+    ids=str,
+)
+def test_a_filter_is_the_same_however_it_is_written(one: dict[str, Any], other: dict[str, Any]) -> None:
+    ours, theirs = (Criteria.model_validate(given).to_dict("LV") for given in (one, other))
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("number", ["112", "1234", "+999"])
+def test_what_is_no_number_of_a_country_stays_as_it_is_asked_for(number: str) -> None:
+    assert Criteria.model_validate({"caller": number}).to_dict("LV") == {"caller": number}
