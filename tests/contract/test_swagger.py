@@ -94,7 +94,7 @@ def test_a_trigger_is_the_same_kind_of_trigger(name: str) -> None:
 
 
 @pytest.mark.parametrize("path", [path for path, methods in CERTIFIED["paths"].items() if "post" in methods])
-def test_an_event_brings_what_it_brought(path: str) -> None:
+def test_an_event_carries_what_it_carried(path: str) -> None:
     content = CERTIFIED["paths"][path].get("x-ms-notification-content")
     if content is None:
         assert path == "/dial"

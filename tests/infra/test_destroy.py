@@ -93,7 +93,7 @@ def test_webhooks_go_first_and_the_media_stay(bridge: Azure) -> None:
     assert not any("stpbxd" in name for name in gone)
 
 
-def test_media_go_when_told(bridge: Azure) -> None:
+def test_media_go_when_that_is_asked_for(bridge: Azure) -> None:
     bridge.run("destroy.sh", "-g", "rg", "--yes", "--delete-media")
     assert any("stpbxd" in name for name in deleted(bridge))
     assert any("userAssignedIdentities" in name for name in deleted(bridge))

@@ -118,7 +118,7 @@ def test_what_is_no_time_is_refused(text: str) -> None:
     assert "date" in reasons(CALLS, Given(query={"date_to": text}))["date_to"]
 
 
-def test_every_wrong_field_is_named_at_once_and_no_value_is_told() -> None:
+def test_every_wrong_field_is_named_at_once_and_no_value_is_repeated() -> None:
     wrong = reasons(CALLS, Given(query={"direction": "sideways", "limit": "many", "source": "secret", "offset": "1"}))
     assert wrong.keys() == {"direction", "limit", "source"}
     assert not any(value in reason for reason in wrong.values() for value in ("sideways", "many", "secret"))

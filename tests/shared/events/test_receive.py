@@ -94,7 +94,7 @@ def test_an_event_under_another_spelling_is_stored_under_one_name(bridge: Bridge
 
 
 @pytest.mark.parametrize("sent", [body("CallStarted"), b"not json"], ids=["good", "refused"])
-def test_without_storage_nothing_is_taken_and_the_sender_is_told(sent: bytes, environment: dict[str, str]) -> None:
+def test_without_storage_nothing_is_taken_and_the_sender_gets_503(sent: bytes, environment: dict[str, str]) -> None:
     nowhere = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=aaaa;" + "".join(
         f"{service}Endpoint=http://127.0.0.1:9/a;" for service in ("Blob", "Queue", "Table")
     )

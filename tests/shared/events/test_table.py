@@ -45,7 +45,7 @@ def test_an_unknown_name_finds_nothing() -> None:
 
 
 @pytest.mark.parametrize("event", WEBHOOKS, ids=IDS)
-def test_the_same_fact_has_the_same_id_however_it_is_told(event: Event) -> None:
+def test_the_same_event_has_the_same_id_however_it_is_sent(event: Event) -> None:
     payload = fixture(event)
     again = {**payload, "eventType": f"{event.name}Event", "version": "v2", "data": {**payload["data"], "new": [1]}}
     for name, value in payload["data"].items():

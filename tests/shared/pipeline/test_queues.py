@@ -149,7 +149,7 @@ def test_a_message_that_ends_its_process_each_time_is_set_aside_in_the_end(bridg
     ) or rounds == 5
 
 
-def test_a_message_that_was_brought_before_may_have_been_begun(bridge: Bridge) -> None:
+def test_a_message_that_was_delivered_before_may_have_been_begun(bridge: Bridge) -> None:
     seen: list[Any] = []
     consumer = replace(EVENTS, run=lambda bridge, message: seen.append(message.get("begun")))
     for attempt in (1, 2):

@@ -82,7 +82,7 @@ def test_history_completes_a_bare_end_and_a_bare_end_takes_nothing_from_history(
         assert run(bridge, "CallCompleted", caller="25000000") == id
 
 
-def test_an_end_that_comes_later_than_the_item_that_had_none_is_told(bridge: Bridge) -> None:
+def test_an_end_that_comes_later_than_the_item_that_had_none_is_reported(bridge: Bridge) -> None:
     run(bridge, "CallStarted")
     id = run(bridge, "CallCompleted", "reconciled", callEnded=None)
     assert story(bridge)["outcome"] == "ringing"

@@ -602,7 +602,7 @@ def test_polls_at_the_same_time_store_and_report_everything_once(
     assert submitted(storage) == ([("ContactCreated", number) for number in new] if resource.editable else [])
 
 
-def test_an_older_listing_does_not_undo_what_a_newer_one_told(pbx: Simulator, start: Callable[..., Bridge]) -> None:
+def test_an_older_listing_does_not_undo_what_a_newer_one_showed(pbx: Simulator, start: Callable[..., Bridge]) -> None:
     contact = pbx.add_contact("Anna")
     slow, quick = start(), start()
     poll(slow, CONTACTS)

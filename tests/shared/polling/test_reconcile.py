@@ -153,7 +153,7 @@ def test_a_contact_sent_as_text_is_the_same_contact(pbx: Simulator, bridge: Brid
     assert reconcile(bridge, at=now() + LATER) == 2
 
 
-def test_what_led_to_a_call_that_ended_is_counted_as_lost_and_not_told(pbx: Simulator, bridge: Bridge) -> None:
+def test_what_led_to_a_call_that_ended_is_counted_as_lost_and_not_reported(pbx: Simulator, bridge: Bridge) -> None:
     post(bridge, "CallCompleted", callID=add_call(pbx), contactID=966)
     run_pipeline(bridge)
     poll(bridge, CALLS)
@@ -234,7 +234,7 @@ def test_polled_events_are_dated_by_what_they_tell(pbx: Simulator, bridge: Bridg
 
 
 @pytest.mark.parametrize("end", [None, "", "1970-01-01T00:00:00+0000", "-0001-11-30T00:00:00+0000", "soon", 0])
-def test_a_call_that_goes_on_is_not_ended_and_its_real_end_is_told(end: Any, pbx: Simulator, bridge: Bridge) -> None:
+def test_a_call_that_goes_on_is_not_ended_and_its_real_end_is_sent(end: Any, pbx: Simulator, bridge: Bridge) -> None:
     call = add_call(pbx, callEnded=end, connectionTime=None)
     begin = now()
     poll(bridge, CALLS, at=begin)

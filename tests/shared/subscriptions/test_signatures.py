@@ -100,7 +100,7 @@ def test_a_secret_has_24_to_64_bytes(size: int, fits: bool) -> None:
 @pytest.mark.parametrize(
     "text", ["", "secret", base64.b64encode(b"k" * 32).decode(), "whsec_" + "?" * 40, "whsec_é" * 9]
 )
-def test_what_is_no_secret_is_told(text: str) -> None:
+def test_what_is_no_secret_is_refused_with_the_form(text: str) -> None:
     with pytest.raises(ValueError, match="whsec_"):
         key_of(text)
 
