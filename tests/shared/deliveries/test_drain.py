@@ -108,10 +108,10 @@ def test_an_event_that_is_refused_while_others_succeed_has_nine_tries_and_holds_
     assert later(bridge, sent, one) == []
     refused = [other for other in listener.received if other.json()["data"]["direction"] == "out"]
     assert (len(refused), len({other.id for other in refused})) == (len(SCHEDULE), 1)
-    (letter,) = dead_letters(bridge.storage)
-    assert (letter["kind"], letter["attempts"], letter["reason"]) == ("delivery", 9, "the last attempt: 500")
+    (dead,) = dead_letters(bridge.storage)
+    assert (dead["kind"], dead["attempts"], dead["reason"]) == ("delivery", 9, "the last attempt: 500")
     assert f"signal delivery_failed subscription={one.id} event={refused[0].id} attempts=9" in caplog.messages
-    assert "sig=secret" not in caplog.text + str(letter)
+    assert "sig=secret" not in caplog.text + str(dead)
     assert places(bridge, one) == []
     assert state(bridge, one).waiting == 0
 
@@ -509,7 +509,7 @@ def test_an_event_that_is_gone_is_a_dead_letter(bridge: Bridge, sent: Sent, list
     one = subscription(bridge, listener.url)
     Outbox(bridge.storage, one.id).put([(now(), "nothing")])
     assert drained(bridge, sent, one) == []
-    assert [letter["reason"] for letter in dead_letters(bridge.storage)] == ["the event is gone"]
+    assert [dead["reason"] for dead in dead_letters(bridge.storage)] == ["the event is gone"]
     assert places(bridge, one) == []
     assert state(bridge, one).resume == EPOCH
 

@@ -124,7 +124,7 @@ def test_a_subscriber_whose_commit_takes_long_misses_nothing(
     theirs, make = outbox(other.storage), Subscriptions.make
     looks: list[object] = []
 
-    def slow(self: Subscriptions, wish: Subscription, secret: str | None = None) -> tuple[Subscription, bool]:
+    def slow(self: Subscriptions, requested: Subscription, secret: str | None = None) -> tuple[Subscription, bool]:
         # Six seconds pass, and the first looks find nothing.
         (look,) = [message for message in sent.take() if message.message["kind"] == "range"]
         assert happen(other, theirs) == []
@@ -132,7 +132,7 @@ def test_a_subscriber_whose_commit_takes_long_misses_nothing(
             run(bridge, look.message)
             (look,) = [message for message in sent.take() if message.message["kind"] == "range"]
         looks.append(look)
-        return make(self, replace(wish, created=wish.created - timedelta(seconds=6)), secret)
+        return make(self, replace(requested, created=requested.created - timedelta(seconds=6)), secret)
 
     monkeypatch.setattr(Subscriptions, "make", slow)
     body = json.dumps({"endpoint": "http://127.0.0.1:9/"}).encode()

@@ -70,23 +70,23 @@ def test_what_can_never_succeed_is_a_dead_letter_at_once(
     bridge: Bridge, consumer: Consumer, body: bytes, id: str
 ) -> None:
     consume(bridge, consumer, body, id=NUMBER, attempt=1)
-    (letter,) = dead_letters(bridge.storage)
-    assert (letter["kind"], letter["id"], letter["attempts"]) == (consumer.kind, id, 1)
+    (dead,) = dead_letters(bridge.storage)
+    assert (dead["kind"], dead["id"], dead["attempts"]) == (consumer.kind, id, 1)
 
 
 @pytest.mark.parametrize("body", [b"{}", b"not json", b"\xff"])
 def test_without_a_name_of_the_queues_the_body_names_the_dead_letter(bridge: Bridge, body: bytes) -> None:
     consume(bridge, EVENTS, body, id="", attempt=1)
     consume(bridge, EVENTS, body + b" ", id="", attempt=1)
-    assert {letter["id"] for letter in dead_letters(bridge.storage)} == {hashed(body), hashed(body + b" ")}
+    assert {dead["id"] for dead in dead_letters(bridge.storage)} == {hashed(body), hashed(body + b" ")}
 
 
 def test_a_dead_letter_holds_what_a_pointer_led_to(bridge: Bridge, sent: Outbox) -> None:
     send(bridge.storage, "events", {"id": "a", "text": "x" * LONGEST_MESSAGE}, name="a")
     (pointer,) = sent.take("events")
     consume(bridge, failing(Unprocessable("no")), pointer.body, id=NUMBER, attempt=1)
-    (letter,) = dead_letters(bridge.storage)
-    assert (letter["id"], letter["payload"]) == ("a", "deadletters/event/a")
+    (dead,) = dead_letters(bridge.storage)
+    assert (dead["id"], dead["payload"]) == ("a", "deadletters/event/a")
 
 
 def test_a_long_message_is_put_back_as_the_pointer_it_came_as(bridge: Bridge, sent: Outbox) -> None:
@@ -141,8 +141,8 @@ def test_a_message_that_ends_its_process_each_time_is_set_aside_in_the_end(bridg
         consume(bridge, replace(EVENTS, run=run), body, id=NUMBER, attempt=6)
         rounds += 1
         body = next((one.body for one in sent.take("events")), b"")
-    (letter,) = dead_letters(bridge.storage)
-    assert (rounds, letter["attempts"], letter["reason"]) == (
+    (dead,) = dead_letters(bridge.storage)
+    assert (rounds, dead["attempts"], dead["reason"]) == (
         5,
         5,
         "Crashed at shared/pipeline/queues.py",
@@ -168,5 +168,5 @@ def test_what_the_poison_queue_has_goes_back_and_only_in_the_end_to_the_dead_let
         body = again.body
     assert not dead_letters(bridge.storage)
     drain(bridge, EVENTS, body, id=NUMBER)
-    (letter,) = dead_letters(bridge.storage)
-    assert (letter["id"], letter["attempts"]) == ("a", 5)
+    (dead,) = dead_letters(bridge.storage)
+    assert (dead["id"], dead["attempts"]) == ("a", 5)

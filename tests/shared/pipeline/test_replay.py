@@ -92,20 +92,20 @@ def test_what_was_refused_is_taken_once_it_fits_and_kept_while_it_does_not(bridg
     answer = replay(bridge)
     assert answer == {"replayed": 1, "kept": ["CallStarted-1"]}
     assert len(sent.take("events")) == 1
-    assert {letter["RowKey"] for letter in dead_letters(bridge.storage)} >= {"CallStarted-1"}
+    assert {dead["RowKey"] for dead in dead_letters(bridge.storage)} >= {"CallStarted-1"}
 
 
 def test_a_dead_letter_that_came_again_meanwhile_stays(
     bridge: Bridge, sent: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     body = encode({"kind": "recording", "id": 5, "action": "copy", "received": "2018-04-25T13:54:19Z"})
-    letter = {"kind": "media", "id": "recording-5-copy", "body": body}
-    dead_letter(bridge.storage, reason="once", **letter)
+    dead = {"kind": "media", "id": "recording-5-copy", "body": body}
+    dead_letter(bridge.storage, reason="once", **dead)
     row = next(row for row in RETURNS if row.kind == "media")
 
     def back_and_dead_again(bridge: Bridge, found: Any, body: bytes) -> None:
         row.send(bridge, found, body)
-        dead_letter(bridge.storage, reason="again", **letter)
+        dead_letter(bridge.storage, reason="again", **dead)
 
     monkeypatch.setattr(replaying, "RETURNS", (replace(row, send=back_and_dead_again),))
     assert replay(bridge) == {"replayed": 1, "kept": []}

@@ -121,8 +121,8 @@ def test_odd_rows_hide_no_other_and_are_shown(pbx: Simulator, bridge: Bridge) ->
     lose(pbx, "27771153")
     pbx.lost["odd", LINE] = {"callerid": [1], "destination": LINE, "last_contact": NOON}
     assert polled(bridge, 6, 11) == [("LostCallerAdded", "27771153")]
-    (letter,) = dead_letters(bridge.storage)
-    assert letter["kind"] == "polled"
+    (dead,) = dead_letters(bridge.storage)
+    assert dead["kind"] == "polled"
     checkpoint = checkpoints.read(bridge.storage, "lost_calls")
     assert checkpoint
     assert checkpoint.unreadable == 1

@@ -78,9 +78,9 @@ def test_what_has_no_id_is_a_dead_letter_and_shows_while_the_others_are_stored(
     for _ in range(3):
         poll(bridge, resource)
     assert stored_ids(bridge.storage, resource.name) == [new[0], new[2]]
-    (letter,) = dead_letters(bridge.storage)
-    assert (letter["kind"], letter["attempts"]) == ("polled", 1)
-    assert resource.id_field in letter["reason"]
+    (dead,) = dead_letters(bridge.storage)
+    assert (dead["kind"], dead["attempts"]) == ("polled", 1)
+    assert resource.id_field in dead["reason"]
     checkpoint = checkpoints.read(bridge.storage, resource.name)
     assert checkpoint
     assert checkpoints.describe(checkpoint, now())["unreadable"] == 1
@@ -133,8 +133,8 @@ def test_an_error_that_nobody_foresaw_is_a_dead_letter_with_its_place(
     monkeypatch.setattr(items, "stored", broken)
     reconcile(bridge, at=now() + LATER)
     assert ("CallCompleted", good) in submitted(bridge.storage)
-    (letter,) = dead_letters(bridge.storage)
-    assert letter["reason"].startswith("ZeroDivisionError at test_odd_items.py")
+    (dead,) = dead_letters(bridge.storage)
+    assert dead["reason"].startswith("ZeroDivisionError at test_odd_items.py")
     assert "signal dead_letter kind=polled" in caplog.text
     assert "27771153" not in caplog.text
 
@@ -155,5 +155,5 @@ def test_an_event_that_nobody_can_make_keeps_no_other_from_being_submitted(
     poll(bridge, CONTACTS)
     assert submitted(bridge.storage) == [("ContactCreated", number) for number in good]
     assert stored_ids(bridge.storage, CONTACTS.name) == [bad, *good]
-    (letter,) = dead_letters(bridge.storage)
-    assert letter["reason"].startswith("ZeroDivisionError")
+    (dead,) = dead_letters(bridge.storage)
+    assert dead["reason"].startswith("ZeroDivisionError")

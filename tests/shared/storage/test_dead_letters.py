@@ -27,8 +27,8 @@ def test_dead_letters_of_one_work_at_once_all_count(storage: Storage) -> None:
     storage.create_all()
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(lambda _: dead_letter(storage, kind="k", id="a", reason="r", body=b""), range(6)))
-    (letter,) = dead_letters(storage)
-    assert letter["attempts"] == 6
+    (dead,) = dead_letters(storage)
+    assert dead["attempts"] == 6
 
 
 @pytest.mark.parametrize(("body", "rows"), [(b"", 3), (b"{", 1)], ids=["empty", "the same"])

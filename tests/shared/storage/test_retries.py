@@ -126,11 +126,13 @@ class Settled:
         storage.create_all()
         self.storage = storage
         self.sent = outbox(storage)
-        self.letters: list[tuple[str, int]] = []
+        self.dead_letters: list[tuple[str, int]] = []
 
     def fail(self, message: dict[str, Any], error: Exception) -> tuple[int, dict[str, Any]] | None:
         """The delay and message that were put back, or None for a dead letter."""
-        settle(self.storage, QUEUE, encode(message), error, lambda reason, tries: self.letters.append((reason, tries)))
+        settle(
+            self.storage, QUEUE, encode(message), error, lambda reason, tries: self.dead_letters.append((reason, tries))
+        )
         taken = self.sent.take(QUEUE)
         return (taken[0].delay, taken[0].message) if taken else None
 
@@ -150,7 +152,7 @@ def test_what_is_put_back_carries_its_tries_and_first_sending_and_keeps_its_mark
         assert 1 <= delay <= 60
         assert again == message | {"begun": True, "tries": {"storage": tries}}
     assert delay >= 48
-    assert not settled.letters
+    assert not settled.dead_letters
 
 
 def test_waits_of_one_kind_do_not_lengthen_those_of_another(settled: Settled) -> None:
@@ -169,7 +171,7 @@ def test_the_unforeseen_is_tried_five_times_over_an_hour(settled: Settled) -> No
     while found is not None:
         waited, tried = waited + found[0], tried + 1
         found = settled.fail(found[1], KeyError("x"))
-    assert (tried, settled.letters) == (5, [("KeyError at an unknown place", 5)])
+    assert (tried, settled.dead_letters) == (5, [("KeyError at an unknown place", 5)])
     assert 2400 < waited <= 3600
 
 
@@ -181,7 +183,7 @@ def test_what_waits_is_given_up_after_two_weeks_whichever_clock_sent_it(settled:
     assert settled.fail(sent(timedelta()), StorageUnavailable("x")) is not None
     assert settled.fail(sent(timedelta(days=13)), StorageUnavailable("x")) is not None
     assert settled.fail(sent(timedelta(days=15)), StorageUnavailable("x")) is None
-    assert settled.letters == [("for 14 days: StorageUnavailable", 20_001)]
+    assert settled.dead_letters == [("for 14 days: StorageUnavailable", 20_001)]
 
 
 @pytest.mark.parametrize("tries", ["many", [1], {"storage": "x"}, None])

@@ -105,8 +105,8 @@ def test_what_cannot_be_queued_is_a_dead_letter_and_stops_nothing_else(whole: St
     put_payload(whole, f"{PREFIX}/events/2-a", encode({"id": "a"}))
     queue_waiting(whole)
     assert [message["id"] for message in queued(whole)] == ["a"]
-    (letter,) = whole.table("deadletters").list_entities()
-    assert (letter["kind"], letter["id"]) == (PREFIX, "1-x")
+    (dead,) = whole.table("deadletters").list_entities()
+    assert (dead["kind"], dead["id"]) == (PREFIX, "1-x")
     assert not waiting(whole)
 
 
