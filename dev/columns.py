@@ -50,6 +50,8 @@ body String The event as JSON
 payload String Name of the blob in container payloads that holds a long body
 """
 
+_FEED = "PartitionKey eq 'feed' and RowKey"
+
 TABLES: dict[str, tuple[Rows, ...]] = {
     "calls": (
         Rows(
@@ -91,7 +93,14 @@ done String Steps that are done, for the app alone
 """,
         ),
     ),
-    "feed": (Rows("An event in the order in which they came in, newest first.", "PartitionKey eq 'feed'", _EVENT),),
+    "feed": (
+        Rows("An event in the order in which they came in, newest first.", f"{_FEED} lt 'n'", _EVENT),
+        Rows(
+            "The same again for each number and its call, for who reads one; for the app alone.",
+            f"{_FEED} ge 'n'",
+            _EVENT,
+        ),
+    ),
     "resources": (
         Rows(
             "An item that was polled; PartitionKey is the resource, such as contacts, RowKey the item's ID.",
@@ -103,6 +112,7 @@ packed Binary A longer item, as zlib's JSON
 payload String Name of the blob in container payloads that holds one longer still
 hash String SHA-256 of what it says
 revision Int32 How often it changed, went or came again
+began DateTime When its call began, or when it was polled first
 firstSeen DateTime When it was polled first
 lastSeen DateTime When it was polled last, to within a day
 removed Boolean Whether it is gone from the PBX
@@ -138,6 +148,7 @@ open Boolean Whether the caller waits to be called back
 since DateTime Since when
 lastContact DateTime When the caller tried last
 attempts Int32 How many times
+at DateTime When its last event came in
 case Binary Its events, for the app alone
 """,
         ),
@@ -145,6 +156,7 @@ case Binary Its events, for the app alone
             "The handing over of a call; for the app alone.",
             "PartitionKey eq 'transfer'",
             """
+at DateTime When the last one came in
 case Binary Its events
 """,
         ),
@@ -155,6 +167,7 @@ case Binary Its events
             "PartitionKey eq 'voicemail'",
             """
 blob String Name of the blob
+at DateTime When this was noted
 deletedAtPbx DateTime When the app learnt that the PBX has deleted it
 inferred Boolean Whether that was concluded from lists
 """,
@@ -232,19 +245,6 @@ created DateTime When it was made
 renewed_for String Hash of the address that it is made again for
 """,
         ),
-        Rows(
-            "The end of all webhooks.",
-            "PartitionKey eq 'ended'",
-            """
-since DateTime Since when none is kept
-""",
-        ),
+        Rows("The end of all webhooks.", "PartitionKey eq 'ended'", "since DateTime Since when none is kept"),
     ),
-}
-# Nothing in these is for others: secrets, claims and places in line.
-PRIVATE = {
-    "subscriptions": "Who is posted which event; addresses and secrets are encrypted. Ask `GET /api/v2/subscriptions`.",
-    "deliveries": "What is still to be posted to whom.",
-    "budget": "Calls of the PBX's API in the last minute.",
-    "dials": "Calls that were asked for, so that none rings twice.",
 }

@@ -130,7 +130,8 @@ class Demonstration:
 
     def _events(self) -> Iterator[str]:
         since = self._began.isoformat().replace("+00:00", "Z")
-        rows = self._storage.table("feed").query_entities(f"PartitionKey eq 'feed' and received ge datetime'{since}'")
+        places = f"PartitionKey eq 'feed' and RowKey lt 'n' and received ge datetime'{since}'"
+        rows = self._storage.table("feed").query_entities(places)
         for row in sorted(rows, key=lambda row: row["received"]):
             if row["id"] in self._seen:
                 continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import azure.functions as func
 
@@ -55,12 +56,39 @@ def _rotate(req: func.HttpRequest) -> func.HttpResponse:
     return as_json(later("shared.api.subscribe.rotate_by_id")(bridge(), req.route_params["subscription"]))
 
 
+def _retain(req: func.HttpRequest) -> func.HttpResponse:
+    from shared.privacy.retention import ASKED_SECONDS, apply_retention
+
+    return as_json(apply_retention(bridge(), dry=_is_dry(req), seconds=ASKED_SECONDS).to_dict())
+
+
+def _export_month(req: func.HttpRequest) -> func.HttpResponse:
+    from shared.privacy.months import export
+
+    lines, follows = export(bridge().storage, req.route_params["month"], req.params.get("continuation", ""))
+    headers = {"Continuation": quote(follows)} if follows else {}
+    return func.HttpResponse(lines, headers=headers, mimetype="application/x-ndjson")
+
+
+def _drop_month(req: func.HttpRequest) -> func.HttpResponse:
+    from shared.privacy.months import drop
+
+    return as_json(drop(bridge(), req.route_params["month"], dry=_is_dry(req)).to_dict())
+
+
+def _is_dry(req: func.HttpRequest) -> bool:
+    return bool(req.params.get("dry_run", "").lower() == "true")
+
+
 ROUTES: tuple[tuple[str, str, str, Callable[[func.HttpRequest], func.HttpResponse]], ...] = (
     ("SyncWebhooksNow", "POST", "ops/webhooks/sync", _sync),
     ("DeleteWebhooks", "DELETE", "ops/webhooks", _delete_all),
     ("GetStatus", "GET", "ops/status", _status),
     ("ReplayDeadLetters", "POST", "ops/deadletters/replay", _replay_dead_letters),
     ("ReplayEvents", "POST", "ops/subscriptions/{subscription}/replay", _replay_events),
+    ("ApplyRetentionNow", "POST", "ops/retention", _retain),
+    ("ExportMonth", "GET", "ops/months/{month}", _export_month),
+    ("DropMonth", "DELETE", "ops/months/{month}", _drop_month),
     ("RotateSecretNow", "POST", "ops/subscriptions/{subscription}/rotate", _rotate),
 )
 

@@ -28,6 +28,7 @@ TIMERS: tuple[tuple[str, str, Callable[[Bridge], object]], ...] = (
     ("ReconcileEvents", "RECONCILE_SCHEDULE", later("shared.polling.reconcile.reconcile")),
     ("SyncWebhooks", "SYNC_WEBHOOKS_SCHEDULE", later("shared.webhooks.registrations.keep")),
     ("WakeDrainers", "WAKE_DRAINERS_SCHEDULE", later("shared.deliveries.standing.wake_waiting")),
+    ("ApplyRetention", "RETENTION_SCHEDULE", later("shared.privacy.retention.apply_retention")),
     ("QueueWaiting", "QUEUE_WAITING_SCHEDULE", later("shared.pipeline.queues.queue_waiting")),
 )
 _after_start = later("shared.polling.start.after_start")

@@ -130,13 +130,13 @@ key_body() {
   printf '{"properties":{"name":"%s","value":"%s"}}' "$1" "$(cat)"
 }
 
-# api METHOD PATH: asks the app, with its master key on curl's standard input and so on no command line, and says
+# api METHOD PATH OPTIONS...: asks the app, with its master key on curl's standard input and so on no command line, and says
 # what the app finds wrong. What it answers is in answer.
 api() {
   local problem length=()
   # A POST without a length is 411 at some front ends.
   [[ $1 != POST ]] || length=(--header 'Content-Length: 0')
-  set -- --request "$1" ${length[@]+"${length[@]}"} "$base_url$2"
+  set -- --request "$1" ${length[@]+"${length[@]}"} "${@:3}" "$base_url$2"
   answer=
   read_host_keys || return 1
   if [[ $dry_run == yes ]]; then

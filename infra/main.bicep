@@ -102,6 +102,11 @@ param mediaCoolAfterDays int?
 @description('Optional. Days after which audio and its old versions are deleted. Null: never.')
 param mediaRetentionDays int?
 
+@description('Optional. Months after which history is deleted: events, calls, what was polled of them, and their audio where mediaRetentionDays says nothing else. 0: nothing is.')
+@minValue(0)
+@maxValue(1200)
+param retentionMonths int = 0
+
 @description('Optional. Days in which a recording can be neither changed nor deleted. Null: no such policy.')
 param recordingImmutabilityDays int?
 
@@ -218,6 +223,8 @@ var tableNames = [
   'subscriptions'
   'webhooks'
   'cases'
+  'parties'
+  'retention'
 ]
 
 var queueNames = [
@@ -225,6 +232,9 @@ var queueNames = [
   'events'
   'media'
 ]
+
+// Rows go by the app's timer, blobs by rules of the account, a little later than any month is long.
+var historyDays = retentionMonths > 0 ? retentionMonths * 31 : null
 
 var recordingContainerName = 'recordings'
 var mediaContainerNames = [recordingContainerName, 'voicemails']
@@ -260,6 +270,7 @@ var bridgeSettings = {
   PBX_EVENTS: join(pbxEvents, ',')
   POLL_START: pollStart
   RECONCILE_GRACE_SECONDS: string(reconcileGraceSeconds)
+  RETENTION_MONTHS: string(retentionMonths)
   SWEEP_LOOKBACK_HOURS: string(sweepLookbackHours)
 }
 
@@ -312,7 +323,8 @@ module dataStorage 'modules/dataStorage.bicep' = {
     recordingContainerName: recordingContainerName
     softDeleteDays: softDeleteDays
     mediaCoolAfterDays: mediaCoolAfterDays
-    mediaRetentionDays: mediaRetentionDays
+    mediaRetentionDays: mediaRetentionDays ?? historyDays
+    historyRetentionDays: historyDays
     recordingImmutabilityDays: recordingImmutabilityDays
     recordingPolicyLocked: recordingPolicyLocked
     publicAccess: !(deployNetwork && closeDataAccount)

@@ -16,6 +16,9 @@ param mediaCoolAfterDays = 60
 param mediaRetentionDays = 1095
 param recordingImmutabilityDays = 365
 
+// History is deleted after as long as audio.
+param retentionMonths = 36
+
 // Where flows may call to: a stolen key must not ring the world.
 param dialCountries = ['LV', 'LT', 'EE']
 

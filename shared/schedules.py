@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SCHEDULES: tuple[tuple[str, str, str], ...] = (
+_TIMERS = (
     ("POLL_CALL_HISTORY_SCHEDULE", "0 * * * * *", "poll calls"),
     ("POLL_CALL_RECORDS_SCHEDULE", "15 * * * * *", "poll recordings"),
     ("POLL_VOICEMAILS_SCHEDULE", "30 * * * * *", "poll voicemails"),
@@ -15,6 +15,10 @@ SCHEDULES: tuple[tuple[str, str, str], ...] = (
     ("SWEEP_SCHEDULE", "45 20 * * * *", "compare a day of the PBX's lists with ours"),
     ("RECONCILE_SCHEDULE", "40 * * * * *", "restore webhooks that never came"),
     ("SYNC_WEBHOOKS_SCHEDULE", "20 10 * * * *", "keep our webhooks registered"),
+    ("RETENTION_SCHEDULE", "25 40 2 * * *", "delete history that is older than RETENTION_MONTHS"),
     ("QUEUE_WAITING_SCHEDULE", "55 0/2 * * * *", "queue what came while the queue was out of reach"),
     ("WAKE_DRAINERS_SCHEDULE", "50 2/5 * * * *", "look for deliveries whose message got lost"),
+)
+SCHEDULES: tuple[tuple[str, str, str], ...] = tuple(
+    (name, default, f"NCRONTAB schedule (six fields, UTC): {what}.") for name, default, what in _TIMERS
 )

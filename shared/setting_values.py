@@ -136,6 +136,13 @@ def hours(text: str) -> int:
     return int(text)
 
 
+def months(text: str) -> int:
+    """Whole months, at most a hundred years; 0 for ever."""
+    if not text.isdecimal() or int(text) > 1200:
+        raise ValueError("write whole months from 0 to 1200")
+    return int(text)
+
+
 def seconds(text: str) -> int:
     """Whole seconds, at most a day."""
     if not text.isdecimal() or not 1 <= int(text) <= 86400:

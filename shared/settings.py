@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 DATA_STORAGE = "DataStorage"
-_SCHEDULE = "NCRONTAB schedule (six fields, UTC): {}."
 _UNRESOLVED = "@Microsoft.KeyVault("
 # The templates set this to true; what the platform sets differs from plan to plan.
 IN_AZURE = "RUNS_IN_AZURE"
@@ -39,10 +38,6 @@ class Setting:
     def attribute(self) -> str:
         """The name of the value in Settings."""
         return self.name.lower()
-
-
-def _schedule(name: str, default: str, what: str) -> Setting:
-    return Setting(name=name, default=default, description=_SCHEDULE.format(what), read_by_host=True)
 
 
 SETTINGS: tuple[Setting, ...] = (
@@ -127,6 +122,12 @@ SETTINGS: tuple[Setting, ...] = (
         description="How long a webhook may be late before what was polled takes its place.",
     ),
     Setting(
+        name="RETENTION_MONTHS",
+        parse=setting_values.months,
+        default="0",
+        description="Months after which history is deleted: events, calls, what was polled of them. 0: nothing is.",
+    ),
+    Setting(
         name="DIAL_COUNTRIES",
         parse=setting_values.countries,
         default="",
@@ -144,7 +145,7 @@ SETTINGS: tuple[Setting, ...] = (
         default="false",
         description="For a laptop: subscribers may live at 127.0.0.0/8. Refused in Azure.",
     ),
-    *(_schedule(*row) for row in SCHEDULES),
+    *(Setting(name=one, default=text, description=what, read_by_host=True) for one, text, what in SCHEDULES),
 )
 
 
@@ -167,6 +168,7 @@ class Settings:
     poll_start: str
     sweep_lookback_hours: int
     reconcile_grace_seconds: int
+    retention_months: int
     dial_countries: tuple[str, ...]
     dial_per_hour: int
     allow_loopback_callbacks: bool

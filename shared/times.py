@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from calendar import monthrange
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -64,6 +65,13 @@ def belongs_to_call(moment: datetime, started: datetime, *, zoned: bool = True) 
     """
     early = _CLOCKS_DIFFER if zoned else _CLOCKS_DIFFER + timedelta(hours=1)
     return started - early <= moment <= started + LONGEST_CALL
+
+
+def months_before(moment: datetime, months: int) -> datetime:
+    """The beginning of the day so many months earlier, in UTC; the last day of a month that is too short for it."""
+    moment = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    year, month = divmod(moment.year * 12 + moment.month - 1 - months, 12)
+    return moment.replace(year=year, month=month + 1, day=min(moment.day, monthrange(year, month + 1)[1]))
 
 
 def has_zone(text: str) -> bool:

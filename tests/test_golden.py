@@ -50,7 +50,9 @@ def restore(bridge: Bridge, file: pathlib.Path) -> dict[str, Any]:
 
 
 def ids(bridge: Bridge, table: str) -> list[str]:
-    return sorted(str(row["RowKey"]) for row in bridge.storage.table(table).list_entities())
+    """The keys in a table; in the feed, those of the events' places without their copies."""
+    found = bridge.storage.table(table).query_entities("RowKey lt 'n0'" if table == "feed" else "RowKey ge ''")
+    return sorted(str(row["RowKey"]) for row in found)
 
 
 def test_there_is_a_file_for_this_version_and_none_for_a_later_one(file: pathlib.Path) -> None:
@@ -87,7 +89,7 @@ def test_messages_of_every_queue_are_understood(bridge: Bridge, file: pathlib.Pa
 def test_rows_are_read_and_added_to(bridge: Bridge, file: pathlib.Path) -> None:
     written = restore(bridge, file)
     rows, _ = between(bridge.storage, parse_time("2018-01-01"), now(), after=None, limit=100)
-    assert len(rows) == len(written["rows"]["feed"])
+    assert len(rows) == len([row for row in written["rows"]["feed"] if row["RowKey"] < "n0"])
     assert [one.event for one in subscriptions(bridge).all()] == ["CallCompleted"]
     assert [one.cursor for one in checkpoints.read_all(bridge.storage)] == [7]
     (day,) = written["rows"]["health"]

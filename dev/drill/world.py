@@ -103,7 +103,9 @@ class World:
 
     def ids(self, table: str) -> list[str]:
         """The event ids in table `events` or `feed`."""
-        return [str(row["id"]) for row in self.storage.table(table).query_entities("id ne ''", select=["id"])]
+        # Beside the feed itself its table has copies for those who read that of one number or call.
+        query = "RowKey lt 'n0'" if table == "feed" else "id ne ''"
+        return [str(row["id"]) for row in self.storage.table(table).query_entities(query, select=["id"])]
 
     def check_nothing_lost(self, more: int = 0) -> None:
         """

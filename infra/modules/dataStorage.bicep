@@ -41,6 +41,9 @@ param mediaCoolAfterDays int?
 @description('Optional. Days after which audio and its old versions are deleted. Null: never.')
 param mediaRetentionDays int?
 
+@description('Optional. Days after which the long bodies of history are deleted. Null: never.')
+param historyRetentionDays int?
+
 @description('Optional. Days in which a recording can be neither changed nor deleted. Null: no such policy.')
 param recordingImmutabilityDays int?
 
@@ -89,6 +92,32 @@ var payloadRule = {
   }
 }
 
+// Long bodies of events, dead letters and polled items that stay as they are once they have happened; contacts are current.
+var historyPrefixes = ['bodies', 'deadletters', 'resources/call_history', 'resources/call_records', 'resources/voicemails']
+var historyRule = {
+  name: 'history'
+  enabled: true
+  type: 'Lifecycle'
+  definition: {
+    filters: {
+      blobTypes: ['blockBlob']
+      prefixMatch: map(historyPrefixes, prefix => '${payloadContainerName}/${prefix}/')
+    }
+    actions: {
+      baseBlob: {
+        delete: {
+          daysAfterModificationGreaterThan: historyRetentionDays
+        }
+      }
+      version: {
+        delete: {
+          daysAfterCreationGreaterThan: historyRetentionDays
+        }
+      }
+    }
+  }
+}
+
 var mediaRule = {
   name: 'media'
   enabled: true
@@ -105,7 +134,11 @@ var mediaRule = {
   }
 }
 
-var lifecycleRules = concat([payloadRule], mediaCoolAfterDays == null && mediaRetentionDays == null ? [] : [mediaRule])
+var lifecycleRules = concat(
+  [payloadRule],
+  historyRetentionDays == null ? [] : [historyRule],
+  mediaCoolAfterDays == null && mediaRetentionDays == null ? [] : [mediaRule]
+)
 
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   name: name

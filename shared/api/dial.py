@@ -13,6 +13,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from shared.api.envelopes import passed_on
+from shared.api.tolls import PARTITION as LIMIT
 from shared.api.tolls import TollRules
 from shared.errors import (
     BridgeError,
@@ -29,6 +30,7 @@ from shared.errors import (
 from shared.phones import e164
 from shared.storage import rows
 from shared.storage.account import reaching_storage
+from shared.storage.expiry import expire_rows
 from shared.times import now
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 
     from shared.bridge import Bridge
     from shared.pbx.operations import Operation
+    from shared.storage.account import Storage
+    from shared.storage.expiry import Allowance, Expired, Period
 
 logger = logging.getLogger(__name__)
 
@@ -182,6 +186,12 @@ def _outcome(row: Mapping[str, Any], request: Request) -> Answer:
     if row["state"] == "ringing" and now() - since < _RINGING:
         raise DialInProgress("another process is asking for this call")
     raise DialUncertain("the PBX did not say whether the call rang")
+
+
+def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
+    """Delete the claims that no repeat needs any more and that were made for calls within a period."""
+    query = f"PartitionKey ne '{LIMIT}' and {period.condition('until')}"
+    return expire_rows(storage.table(TABLE), query, allowance)
 
 
 _turns: dict[str, tuple[Lock, int]] = {}

@@ -14,7 +14,8 @@ from shared.api.envelopes import succeeded
 from shared.api.parameters import Given, check
 from shared.errors import FieldError, Invalid, WrongContinuation
 from shared.events.event import row_envelope
-from shared.events.store import STOPPED, feed_bounds, feed_page
+from shared.events.parties import number_party
+from shared.events.store import STOPPED, call_party, copies_of, feed_bounds, feed_page
 from shared.events.table import EVENTS
 from shared.pbx.fields import Field, Shape
 from shared.pbx.operations import Operation, Parameter
@@ -95,7 +96,7 @@ def read(bridge: Bridge, given: Given) -> dict[str, Any]:
     start = _position(given.query.get(CONTINUATION), mark)
     with reaching_storage():
         rows, next_key = _scan(bridge, values, start, limit)
-        items = [_item(bridge.storage, row) for row in rows]
+        items = [as_item(bridge.storage, row) for row in rows]
     continuation = base64.urlsafe_b64encode(f"{mark}{next_key}".encode()).decode().rstrip("=") if next_key else None
     return succeeded(items) | {CONTINUATION: continuation}
 
@@ -105,7 +106,8 @@ def _scan(
 ) -> tuple[list[Mapping[str, Any]], str | None]:
     from azure.core.exceptions import HttpResponseError
 
-    conditions = feed_bounds(values.get("date_from"), values.get("date_to"))
+    begin = _begin(bridge, values)
+    conditions = feed_bounds(values.get("date_from"), values.get("date_to"), begin)
     conditions += [f"type eq '{values['type']}'"] if "type" in values else []
     conditions += [f"callID eq {values['call_id']}L"] if "call_id" in values else []
     if "number" in values:
@@ -114,11 +116,20 @@ def _scan(
         columns = ("callerE164", "destinationE164") if full else ("caller", "destination")
         conditions.append("(" + " or ".join(f"{column} eq '{full or number}'" for column in columns) + ")")
     try:
-        return feed_page(bridge.storage, conditions, start, limit)
+        return feed_page(bridge.storage, conditions, start, limit, begin)
     except HttpResponseError as error:
         if start and error.status_code == HTTPStatus.BAD_REQUEST:
             raise WrongContinuation("not one of ours") from None
         raise
+
+
+def _begin(bridge: Bridge, values: Mapping[str, Any]) -> str:
+    """Where in the feed to look: at what concerns a call or a number, as few or many as that are."""
+    if "call_id" in values:
+        return copies_of(bridge.storage, call_party(values["call_id"]))
+    if "number" in values:
+        return copies_of(bridge.storage, number_party(values["number"], bridge.settings.default_region))
+    return ""
 
 
 def _mark(values: Mapping[str, Any]) -> str:
@@ -155,7 +166,8 @@ def _is_stop(text: str) -> bool:
     )
 
 
-def _item(storage: Storage, row: Mapping[str, Any]) -> dict[str, Any]:
+def as_item(storage: Storage, row: Mapping[str, Any]) -> dict[str, Any]:
+    """An event of the feed as it is listed."""
     envelope = row_envelope(storage, row)
     version = envelope.get("version")
     item: dict[str, Any] = {"id": row["id"], "type": row["type"]}

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared.calls.store import calls
+from shared.events.parties import contact_party, number_party
 from shared.identifiers import LARGEST_ID, identifier
+from shared.items import index
+from shared.items.head import heads
 from shared.pbx.resources import RESOURCES
 from shared.phones import cleaned, e164
 from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, MICROSECONDS_PER_SECOND, event_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from datetime import datetime
 
     from shared.bridge import Bridge
@@ -29,6 +32,7 @@ _TAIL = 7
 # The fields that hold a number to be called at, and those that make up a name.
 NUMBERS = ("number", "caller", "destination", "sender")
 NAMES = tuple(dict.fromkeys(name for row in RESOURCES for name in row.title))
+_BY_NUMBER, _CONTACT = ("source", "destination", "number"), "contact_id"
 
 
 def _same_number(bridge: Bridge, value: Any, wanted: str) -> bool:
@@ -147,6 +151,35 @@ def _rung(bridge: Bridge, item: Item) -> list[int]:
     stories = calls(bridge.storage, bridge.settings.default_region)
     call_id = stories.find(started, item.get("sender"))
     return [] if call_id is None else stories.contacts(call_id)
+
+
+def by_party(
+    bridge: Bridge, resource: Resource, values: Mapping[str, Any]
+) -> tuple[list[int], Mapping[str, Any]] | None:
+    """
+    Ids of all items that may be wanted by number or employee, greatest first, and the values that are left to test.
+
+    None where neither is asked for, or all have to do with so many that looking through the newest is as good.
+    """
+    storage, region = bridge.storage, bridge.settings.default_region
+    people = [number_party(values[name], region) for name in _BY_NUMBER if name in values]
+    recent: Collection[int] = ()
+    by_story = resource.name == "voicemails" and not people
+    if _CONTACT in values and (by_story or resource.name != "voicemails"):
+        people.append(contact_party(values[_CONTACT]))
+    found = index.ids(storage, resource.name, people)
+    if found is None:
+        return None
+    if by_story:
+        # A voicemail does not say whom its call rang: the call's story does, and has noted it.
+        values = {name: value for name, value in values.items() if name != _CONTACT}
+    else:
+        # What came in the last minutes is not noted yet.
+        recent = heads(storage).recent(resource.name).newest.keys()
+    ranges = spans(resource, values)
+    return sorted(
+        (id for id in {*found, *recent} if any(low < id < high for low, high in ranges)), reverse=True
+    ), values
 
 
 def spans(resource: Resource, values: Mapping[str, Any]) -> list[tuple[int, int]]:

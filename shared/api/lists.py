@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from shared.api.envelopes import succeeded, tidy
-from shared.api.list_filters import spans, tests
+from shared.api.list_filters import by_party, spans, tests
 from shared.api.parameters import LARGEST_LIMIT, Given, check
 from shared.errors import FieldError, Invalid
+from shared.items import index
 from shared.items import reader as items
 from shared.pbx.operations import Operation, operation
 from shared.pbx.resources import RESOURCES, Resource
@@ -81,8 +82,14 @@ def select(bridge: Bridge, resource: Resource, values: Mapping[str, Any]) -> lis
     cursor, offset = values.get(resource.cursor_parameter), values.get("offset", 0)
     size: int = values.get("limit") or (LARGEST_LIMIT if cursor else DEFAULT_LIMIT)
     rising = bool(cursor) and resource.id_parameter not in values
-    passes, storage = tests(resource, values), bridge.storage
-    stored = _upwards(storage, resource, values) if rising else _downwards(storage, resource, values, size)
+    known = None if resource.id_parameter in values else by_party(bridge, resource, values)
+    storage = bridge.storage
+    if known is not None:
+        chosen, values = known
+        stored = index.pick(storage, resource.name, chosen[::-1] if rising else chosen)
+    else:
+        stored = _upwards(storage, resource, values) if rising else _downwards(storage, resource, values, size)
+    passes = tests(resource, values)
     fitting = (item for item in stored if all(test(bridge, item) for test in passes))
     found = list(islice(islice(fitting, offset, None), size))
     return found[::-1] if rising else found

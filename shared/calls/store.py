@@ -10,14 +10,15 @@ from itertools import islice
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from shared.calls.involved import involved
 from shared.calls.parts import Gathered, Part
 from shared.calls.stories import story_of
 from shared.errors import Conflict
+from shared.events import parties
 from shared.once import once
-from shared.phones import e164
 from shared.storage import rows
 from shared.storage.rows import row_key
-from shared.times import FIRST_CLOCK_ID, MICROSECONDS_PER_SECOND, iso
+from shared.times import FIRST_CLOCK_ID, MICROSECONDS_PER_SECOND, call_start, iso
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +35,8 @@ PARTITION = "call"
 _TRIES = 32
 _REMEMBERED = 4096
 _TURNS = 64
+# Calls of the same number in one second.
+_MOST_IN_SECOND = 20
 # A column takes 64 KiB.
 _LONGEST_PARTS = 60 * 1024
 
@@ -78,6 +81,9 @@ class Calls:
                 if gathered == known:
                     return
                 entity, gathered = self._entity(call_id, gathered)
+                # First: whoever dies in between finds that the story still lacks them.
+                gained = involved(call_id, gathered, self._region) - involved(call_id, known, self._region)
+                parties.add(self._storage, gained)
                 written = rows.swap(self._table, entity, etag)
                 if written is not None:
                     self._remember(call_id, gathered, written)
@@ -89,28 +95,21 @@ class Calls:
         """
         The callID of the call that began in the same second by the same caller; without a number, one without a number.
 
-        None while no call fits, or more than one does. A callID that spells its start is found by key, any
-        other by its `started` column.
+        None while no call fits, or more than one does. Calls whose callID spells their start come first.
         """
-        second = started.replace(microsecond=0)
-        first = int(second.timestamp()) * MICROSECONDS_PER_SECOND
-        by_key = f"RowKey ge '{row_key(first)}' and RowKey lt '{row_key(first + MICROSECONDS_PER_SECOND)}'"
-        by_column = (
-            f"RowKey lt '{row_key(FIRST_CLOCK_ID)}' and started ge datetime'{iso(second)}' "
-            f"and started le datetime'{iso(second.replace(microsecond=999999))}'"
-        )
-        for condition in (by_key, by_column):
-            query = f"PartitionKey eq '{PARTITION}' and {condition}"
-            found = list(self._table.query_entities(query, select=["RowKey", "caller"]))
-            same = [row for row in found if self._person(row.get("caller")) == self._person(caller)]
+        person = parties.number_party(caller, self._region)
+        noted = parties.entries(self._storage, person, "call", first=started, last=started, limit=_MOST_IN_SECOND)
+        found = sorted({int(entry.id) for entry in noted})
+        for ids in ([id for id in found if call_start(id)], [id for id in found if not call_start(id)]):
+            same = [id for id in ids if self._is_from(id, person)]
             if len(same) == 1:
-                return int(same[0]["RowKey"])
+                return same[0]
         return None
 
-    def _person(self, caller: str | None) -> str:
-        """The same for a number however it is written, and for all that withhold theirs, by any word."""
-        number = e164(caller, self._region) or (caller or "").strip()
-        return number if any(character.isdigit() for character in number) else ""
+    def _is_from(self, call_id: int, person: str) -> bool:
+        """Whether somebody made this call, rather than being called."""
+        row = rows.get(self._table, PARTITION, row_key(call_id), select=["caller"])
+        return row is not None and parties.number_party(row.get("caller"), self._region) == person
 
     def parts(self, call_id: int) -> list[Part]:
         """What each event has added to a call's story; nothing where no event of it came."""

@@ -39,8 +39,7 @@ class Place:
     @classmethod
     def of(cls, received: datetime, event: str, token: str) -> Place:
         """A new place; another token makes another marker."""
-        position = max(int(received.timestamp() * 1_000_000), 0)
-        return cls(f"{PLACE}{position:016d}-{event}", event, f"{MARKER}{event}" + (f"-{token}" if token else ""))
+        return cls(f"{PLACE}{position(received)}-{event}", event, f"{MARKER}{event}" + (f"-{token}" if token else ""))
 
     def row(self, subscription: str) -> dict[str, Any]:
         """Its columns in table `deliveries`."""
@@ -50,6 +49,11 @@ class Place:
     def marked(self, subscription: str, **more: Any) -> dict[str, Any]:
         """The columns of its marker."""
         return {"PartitionKey": subscription, "RowKey": self.marker, "at": now(), **more}
+
+
+def position(received: datetime) -> str:
+    """How the keys of places for what came in at a time go on after PLACE."""
+    return f"{max(int(received.timestamp() * 1_000_000), 0):016d}"
 
 
 def place_of(row: Any) -> Place:

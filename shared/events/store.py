@@ -1,4 +1,9 @@
-"""Tables `events`, one row an event by its id, and `feed`, the same rows newest first."""
+"""
+Tables `events`, one row an event by its id, and `feed`, the same rows newest first.
+
+Who reads the feed of one number or call does not read all of it: beside its place an event has a copy for each number
+and for its call, under a keyed hash of that, written in the same transaction.
+"""
 
 from __future__ import annotations
 
@@ -6,30 +11,90 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from shared.events import parties
+from shared.once import once
 from shared.storage import rows
+from shared.storage.account import reaching_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from shared.events.event import ReceivedEvent
     from shared.storage.account import Storage
 
 TABLE = "events"
 PARTITION = "event"
 FEED = "feed"
 _LAST_MICROSECOND = 10**16
+# Copies stand behind the feed itself, whose keys begin with digits.
+_COPY, _FEED_END = "n", ":"
 # A request looks at so many pages of the table at most; the rest is for the next one.
 _PAGES, _PAGE = 4, 1000
 # Where the table service says that it stopped looking.
 STOPPED = re.compile(r'\{"PartitionKey": "[!-~]{1,200}", "RowKey": (?:null|"[!-~]{1,400}")\}')
+# Columns that table `events` has for the processor alone.
+_OF_EVENTS = ("message", "done", "PartitionKey", "RowKey")
+
+Columns = dict[str, Any]
 
 
-def add(storage: Storage, event: ReceivedEvent, row: Mapping[str, Any], columns: Mapping[str, Any]) -> None:
-    """Add columns to an event's row and to its entry of the feed."""
-    rows.update(storage.table(TABLE), {"PartitionKey": PARTITION, "RowKey": event.id, **columns})
-    entry = {"PartitionKey": FEED, "RowKey": f"{feed_position(row['received'])}-{event.id}"}
-    rows.update(storage.table(FEED), {**entry, **columns})
+def publish(storage: Storage, row: Mapping[str, Any]) -> None:
+    """Give an event its place in the feed, by its row of table `events`: one storage operation, harmless twice."""
+    _begin(storage)
+    columns = {name: value for name, value in row.items() if name not in _OF_EVENTS}
+    _write(storage, [{**columns, **keys} for keys in places(storage, row)], [])
+
+
+def add(storage: Storage, row: Mapping[str, Any], columns: Mapping[str, Any]) -> None:
+    """Add columns to an event's row (`row`, as it is stored), to its place in the feed and to its copies there."""
+    rows.update(storage.table(TABLE), {"PartitionKey": PARTITION, "RowKey": row["id"], **columns})
+    whole = {name: value for name, value in {**row, **columns}.items() if name not in _OF_EVENTS}
+    now = places(storage, whole)
+    left = [keys for keys in places(storage, row) if keys not in now]
+    _write(storage, [{**whole, **keys} for keys in now], left)
+
+
+def call_party(call_id: int) -> str:
+    """A call as that which an event has to do with."""
+    return f"call {call_id}"
+
+
+def copies_of(storage: Storage, party: str) -> str:
+    """What the keys of a party's copies begin with; everything, where not all of the feed has copies."""
+    return f"{_COPY}{parties.party_hash(storage, party)}-" if parties.covers(storage, FEED) else ""
+
+
+def places(storage: Storage, row: Mapping[str, Any]) -> list[Columns]:
+    """The keys of an event in table `feed`: those of its place first, and of its copies."""
+    key = f"{feed_position(row['received'])}-{row['id']}"
+    # A number that is none of a telephone network is its own form; withheld ones are nobody's.
+    numbers = {row.get(f"{name}E164") or row.get(name) for name in ("caller", "destination")}
+    found = {parties.number_party(number, "") for number in numbers} - {parties.number_party("", "")}
+    if row.get("callID") is not None:
+        found.add(call_party(getattr(row["callID"], "value", row["callID"])))
+    copies = [f"{_COPY}{parties.party_hash(storage, party)}-{key}" for party in sorted(found)]
+    return [{"PartitionKey": FEED, "RowKey": one} for one in (key, *copies)]
+
+
+def _write(storage: Storage, entities: Sequence[Columns], left: Sequence[Columns]) -> None:
+    from azure.data.tables import UpdateMode
+
+    operations: list[Any] = [("upsert", entity, {"mode": UpdateMode.REPLACE}) for entity in entities]
+    with reaching_storage():
+        storage.table(FEED).submit_transaction(operations)
+    for keys in left:
+        rows.delete(storage.table(FEED), FEED, keys["RowKey"])
+
+
+@once
+def _begin(storage: Storage) -> None:
+    """Before the first event of all is published, note that all of them will have their copies."""
+    if not parties.covers(storage, FEED):
+        with reaching_storage():
+            found = storage.table(FEED).query_entities(f"PartitionKey eq '{FEED}'", results_per_page=1)
+            is_empty = next(iter(found), None) is None
+        if is_empty:
+            parties.cover(storage, FEED)
 
 
 def feed_position(moment: datetime) -> str:
@@ -45,27 +110,28 @@ def between(
     return feed_page(storage, feed_bounds(since, until), after, limit)
 
 
-def feed_bounds(since: datetime | None, until: datetime | None) -> list[str]:
-    bounds = [f"PartitionKey eq '{FEED}'"]
-    bounds += [f"RowKey ge '{feed_position(until)}'"] if until else []
+def feed_bounds(since: datetime | None, until: datetime | None, begin: str = "") -> list[str]:
+    """Conditions for what came in between two times; `begin` is what copies_of gives."""
+    low = f"{begin}{feed_position(until)}" if until else begin
     # The hyphen and the id after a position sort below this.
-    return bounds + ([f"RowKey lt '{feed_position(since)}~'"] if since else [])
+    high = f"{begin}{feed_position(since)}~" if since else f"{begin}~" if begin else _FEED_END
+    return [f"PartitionKey eq '{FEED}'", *([f"RowKey ge '{low}'"] if low else []), f"RowKey lt '{high}'"]
 
 
 def feed_page(
-    storage: Storage, conditions: list[str], start: str | None, limit: int
+    storage: Storage, conditions: list[str], start: str | None, limit: int, begin: str = ""
 ) -> tuple[list[Mapping[str, Any]], str | None]:
     """Rows of the feed that meet the conditions, newest first, and where the next part starts: None at the end."""
     stopped = start if start and STOPPED.fullmatch(start) else None
     if start and not stopped:
-        conditions = [*conditions, f"RowKey ge '{start}'"]
+        conditions = [*conditions, f"RowKey ge '{begin}{start}'"]
     query = storage.table(FEED).query_entities(" and ".join(conditions), results_per_page=min(limit + 1, _PAGE))
     pages: Any = query.by_page(json.loads(stopped) if stopped else None)
     found: list[Mapping[str, Any]] = []
     for _ in range(_PAGES):
         found += next(pages, ())
         if len(found) > limit:
-            return found[:limit], str(found[limit]["RowKey"])
+            return found[:limit], str(found[limit]["RowKey"]).removeprefix(begin)
         if not pages.continuation_token:
             return found, None
     return found, json.dumps(pages.continuation_token)

@@ -13,6 +13,7 @@ from shared.items.marks import arrival, pending
 from shared.items.reader import content_hash, item_text, known
 from shared.storage.messages import put_payload
 from shared.storage.rows import row_key
+from shared.times import event_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -46,6 +47,7 @@ class Row:
     before: Known | None = None
     removed: bool = False
     baseline: bool = False
+    began: datetime | None = None
 
     @property
     def revision(self) -> int:
@@ -63,7 +65,8 @@ def row_of(
 ) -> Row:
     """A row for an item; hashing is done here, once."""
     text, sha256 = item_text(item), content_hash(item)
-    return Row(id=item_id, text=text, hash=sha256, before=before, removed=removed, baseline=baseline)
+    began = event_time(item.get("callStarted"))
+    return Row(id=item_id, text=text, hash=sha256, before=before, removed=removed, baseline=baseline, began=began)
 
 
 class Intake:
@@ -113,8 +116,6 @@ class Intake:
         self, rows: Sequence[Row], moment: datetime, *, due: datetime | None = None, backfill: bool = False
     ) -> None:
         """Write one batch as it is; raises Stale when anything of the resource has changed since `head` was read."""
-        from azure.data.tables import EntityProperty, TableTransactionError
-
         after = _head_after(self.head, rows)
         operations: list[Any] = [self._operation(row, moment) for row in rows]
         arrived = sorted(row.id for row in rows if row.arrives and not row.baseline)
@@ -122,14 +123,21 @@ class Intake:
             operations.append(("create", arrival(self._resource, after.sequence, arrived)))
         if arrived and due:
             operations.append(("create", pending(self._resource, arrived, due, backfill)))
-        entity: dict[str, Any] = {"PartitionKey": self._resource, "RowKey": HEAD, "kind": HEAD}
-        # One above the largest id does not fit a number's column.
-        entity["floor"] = str(after.floor)
-        for name in ("sequence", "count", "smallest", "largest"):
-            entity[name] = EntityProperty(getattr(after, name), "Edm.Int64")
-        if after.newest is not self.head.newest or self.head.etag is None:
-            entity["newest"] = pack(after.newest)
-        operations.append(self._head_operation(entity))
+        operations.append(self._head_operation(after))
+        self._submit(operations, after)
+
+    def forget(self, ids: Mapping[int, bool]) -> None:
+        """Delete up to 99 items that are stored, each with whether it is listed; raises Stale as `write` does."""
+        newest = self.head.newest
+        if not newest.keys().isdisjoint(ids):
+            newest = {number: text for number, text in newest.items() if number not in ids}
+        after = replace(self.head, count=self.head.count - sum(ids.values()), newest=newest)
+        operations: list[Any] = [("delete", {"PartitionKey": self._resource, "RowKey": row_key(id)}) for id in ids]
+        self._submit([*operations, self._head_operation(after)], after)
+
+    def _submit(self, operations: list[Any], after: Head) -> None:
+        from azure.data.tables import TableTransactionError
+
         try:
             answers = self._storage.table(TABLE).submit_transaction(operations)
         except TableTransactionError as error:
@@ -157,7 +165,8 @@ class Intake:
         entity: dict[str, Any] = {"PartitionKey": self._resource, "RowKey": row_key(row.id), "hash": row.hash}
         entity |= {"kind": ITEM, "lastSeen": moment, "revision": row.revision} | self._content(row)
         if row.before is None:
-            return "create", entity | {"firstSeen": moment}
+            return "create", entity | {"firstSeen": moment, "began": row.began or moment}
+        entity |= {"began": row.began} if row.began else {}
         return "update", entity | {"removed": row.removed, "missed": 0}, {"mode": UpdateMode.MERGE}
 
     def _content(self, row: Row) -> dict[str, Any]:
@@ -172,10 +181,17 @@ class Intake:
         name = f"{TABLE}/{self._resource}/{row.id}-{row.hash}"
         return empty | {"payload": put_payload(self._storage, name, text)}
 
-    def _head_operation(self, entity: Mapping[str, Any]) -> Any:
+    def _head_operation(self, after: Head) -> Any:
         from azure.core import MatchConditions
-        from azure.data.tables import UpdateMode
+        from azure.data.tables import EntityProperty, UpdateMode
 
+        entity: dict[str, Any] = {"PartitionKey": self._resource, "RowKey": HEAD, "kind": HEAD}
+        # One above the largest id does not fit a number's column.
+        entity["floor"] = str(after.floor)
+        for name in ("sequence", "count", "smallest", "largest"):
+            entity[name] = EntityProperty(getattr(after, name), "Edm.Int64")
+        if after.newest is not self.head.newest or self.head.etag is None:
+            entity["newest"] = pack(after.newest)
         if self.head.etag is None:
             return "create", entity
         guard = {"etag": self.head.etag, "match_condition": MatchConditions.IfNotModified}

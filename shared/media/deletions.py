@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from shared.storage import rows
-from shared.times import iso, parse_time
+from shared.storage.expiry import expire_rows
+from shared.times import iso, now, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shared.storage.account import Storage
+    from shared.storage.expiry import Allowance, Expired, Period
 
 # One row a voicemail: the name of its blob, and when we heard that the PBX has deleted it.
 TABLE = "media"
@@ -58,10 +60,15 @@ def withdraw(
             client.get_blob_client(found.name).set_blob_metadata({**metadata, _DELETED: when})
 
 
+def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
+    """Delete what was noted of media within a period; the audio itself goes by the rules of its account."""
+    return expire_rows(storage.table(TABLE), period.condition("at"), allowance)
+
+
 def _row(storage: Storage, kind: str, id: int) -> Mapping[str, Any]:
     return rows.get(storage.table(TABLE), kind, rows.row_key(id)) or {}
 
 
 def _add(storage: Storage, kind: str, id: int, columns: Mapping[str, Any]) -> None:
     # Merged by the service: copy and deletion add to the same row without overwriting each other.
-    rows.merge(storage.table(TABLE), {"PartitionKey": kind, "RowKey": rows.row_key(id), **columns})
+    rows.merge(storage.table(TABLE), {"PartitionKey": kind, "RowKey": rows.row_key(id), "at": now(), **columns})

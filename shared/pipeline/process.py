@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from shared import health
 from shared.calls.cases import settled
+from shared.calls.involved import involved_alone
 from shared.calls.store import call_of, calls
+from shared.events import parties
 from shared.events.event import ReceivedEvent, event_of
-from shared.events.store import FEED, PARTITION, TABLE, feed_position
+from shared.events.store import PARTITION, TABLE, publish
 from shared.pipeline.repeats import complete, finished
 from shared.storage import rows
 from shared.storage.messages import send
@@ -26,9 +28,6 @@ logger = logging.getLogger(__name__)
 
 # A voicemail names no call: it waits for the call that began in the same second, seconds each time.
 _LINK_DELAYS = (5, 30, 120, 600, 3600)
-
-# Columns that table `events` has for the processor alone.
-_OF_EVENTS = ("message", "done")
 
 Row = dict[str, Any]
 
@@ -88,11 +87,14 @@ def _fan_out(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool | None:
     return fan_out(bridge, event) or None
 
 
+def _note_parties(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool:
+    """Note whom an event has to do with that belongs to no call, or not yet; a call's story does it for the others."""
+    parties.add(bridge.storage, involved_alone(event, bridge.settings.default_region))
+    return True
+
+
 def _feed(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool:
-    # Newest first: a table's rows come in the order of their keys.
-    keys = {"PartitionKey": FEED, "RowKey": f"{feed_position(row['received'])}-{event.id}"}
-    columns = {name: value for name, value in row.items() if name not in _OF_EVENTS}
-    rows.put(bridge.storage.table(FEED), {**columns, **keys})
+    publish(bridge.storage, row)
     return True
 
 
@@ -106,6 +108,7 @@ FOLLOW_UPS: tuple[FollowUp, ...] = (
         applies=lambda event: bool(event.type.announces or event.type.withdraws),
         recorded=True,
     ),
+    FollowUp(name="parties", run=_note_parties, applies=lambda event: getattr(event.data, "callID", None) is None),
     FollowUp(name="story", run=_add_to_story, applies=_belongs_to_a_call),
 )
 

@@ -37,7 +37,7 @@ def complete(bridge: Bridge, event: ReceivedEvent, row: Mapping[str, Any]) -> No
     call_id = call_of(event, stories)
     if call_id is not None:
         stories.merge(call_id, event)
-    store.add(bridge.storage, event, row, columns)
+    store.add(bridge.storage, row, columns)
 
 
 class Finished:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import BudgetExhausted, PbxError
+from shared.items import index
 from shared.items.head import heads
 from shared.items.intake import Intake, row_of
 from shared.polling import checkpoints
@@ -123,10 +124,13 @@ def _note_unreadable(reading: Reading, windowed: Windowed) -> dict[str, Any]:
 def _take(reading: Reading, intake: Intake, page: Page, *, backfill: bool) -> None:
     wanted: list[Row] = []
     baseline: list[Row] = []
-    for number, item in page.items.items():
+    for number, item in reading.kept(page.items).items():
         fresh = reading.wanted(number, item)
         (wanted if fresh else baseline).append(row_of(number, item, baseline=not fresh))
     intake.add(wanted, reading.moment, due=reading.moment + grace(reading.bridge), backfill=backfill)
+    # No event is made of these, which others are found by.
+    before = {row.id: page.items[row.id] for row in baseline}
+    index.add(reading.bridge.storage, reading.resource.name, before, reading.bridge.settings.default_region)
     intake.add(baseline, reading.moment)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from shared.events import parties
 from shared.polling import checkpoints
 from shared.polling.checkpoints import Checkpoint
 from shared.polling.news import read_facts
@@ -48,5 +49,6 @@ def poll(bridge: Bridge, resource: Resource, *, at: datetime | None = None, whol
 def _first(bridge: Bridge, resource: Resource, moment: datetime) -> Checkpoint:
     begin = first_moment(bridge, moment)
     logger.info("%s is read for the first time; handed on is what came since %s", resource.name, begin or "ever")
+    parties.cover(bridge.storage, resource.name)
     left = "" if resource.editable else dumps([Window()])
     return checkpoints.create(bridge.storage, Checkpoint(resource=resource.name, begin=begin, left=left))

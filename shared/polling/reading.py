@@ -12,7 +12,7 @@ from shared.identifiers import identifier
 from shared.pbx.operations import operation
 from shared.pbx.resources import resource
 from shared.polling import checkpoints
-from shared.times import belongs_to_call, event_time, parse_time
+from shared.times import belongs_to_call, event_time, months_before, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,6 +53,14 @@ class Reading:
         if moment is None:
             return checkpoint.partial and number > checkpoint.cursor
         return moment >= checkpoint.begin
+
+    def kept(self, found: Mapping[int, Item]) -> Mapping[int, Item]:
+        """Without the items that are so old that they would be deleted again."""
+        months = self.bridge.settings.retention_months
+        if not months:
+            return found
+        cut = months_before(self.moment, months)
+        return {number: item for number, item in found.items() if (moment_of(item) or self.moment) >= cut}
 
     def caught_up(self) -> Reading:
         """With the checkpoint of now: what somebody else's first reading, complete meanwhile, did not list is new."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from itertools import islice
@@ -18,6 +18,7 @@ from shared.events import store as events
 from shared.events.receive import submit
 from shared.events.table import event_id, event_named
 from shared.identifiers import identifier
+from shared.items import index
 from shared.items import reader as items
 from shared.items.head import TABLE
 from shared.items.intake import Intake, row_of
@@ -100,6 +101,8 @@ class _Run:
             if outcome.odd:
                 # Here: the host drops what threads log that it does not know.
                 odd_items.keep(self._bridge.storage, self._row.name, *outcome.odd)
+        listed = {number: outcome.item for number, outcome in zip(ids, settled, strict=True) if outcome.item}
+        index.add(self._bridge.storage, self._row.name, listed, self._bridge.settings.default_region)
         again = [number for number, outcome in zip(ids, settled, strict=True) if outcome.open]
         count = sum(outcome.events for outcome in settled)
         if again:
@@ -113,14 +116,14 @@ class _Run:
             with reaching_storage():
                 item = items.stored(self._bridge.storage, self._row.name, number) or {}
                 found, is_open = self._missing(self._bridge, number, item)
-                outcome = _Settled(open=is_open)
+                outcome = _Settled(item=item, open=is_open)
                 for name, data in found:
                     if name in self._wanted:
                         self._submit(outcome, name, data, origin)
         except (StorageUnavailable, Conflict):
             raise
         except Exception as error:  # noqa: BLE001 - one item that nobody foresaw stops no other
-            return _Settled(odd=(odd_items.place_of(error), item | {self._row.id_field: number}))
+            return _Settled(item=item, odd=(odd_items.place_of(error), item | {self._row.id_field: number}))
         return outcome
 
     def _submit(self, outcome: _Settled, name: str, data: Mapping[str, Any], origin: str) -> None:
@@ -174,6 +177,7 @@ class _Run:
 class _Settled:
     """What came of one item: events submitted, whether it can still change, and what was odd: a reason and a body."""
 
+    item: Item = field(default_factory=dict)
     events: int = 0
     open: bool = False
     odd: tuple[str, Mapping[str, Any]] | None = None

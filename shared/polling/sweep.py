@@ -16,6 +16,7 @@ from shared.errors import (
     PbxThrottled,
     PbxUnreachable,
 )
+from shared.items import index
 from shared.items import reader as items
 from shared.items.intake import Intake, batches, row_of
 from shared.pbx.resources import RESOURCES
@@ -126,6 +127,7 @@ def _paused(until: datetime | None, moment: datetime) -> bool:
 def _take(reading: Reading, found: Mapping[int, Item]) -> int:
     """Store the items that are new, and those that say more than they did; how many were new."""
     bridge, resource, moment = reading.bridge, reading.resource, reading.moment
+    found = reading.kept(found)
     known = items.known(bridge.storage, resource.name, found)
     rows = [
         row_of(number, item, known.get(number), baseline=number not in known and not reading.wanted(number, item))
@@ -137,7 +139,10 @@ def _take(reading: Reading, found: Mapping[int, Item]) -> int:
         return 0
     intake = Intake(bridge.storage, resource.name)
     added = intake.add([row for row in fresh if not row.baseline], moment, due=moment + grace(bridge))
-    intake.add([row for row in fresh if row.baseline], moment)
+    before = [row for row in fresh if row.baseline]
+    others = {row.id: found[row.id] for row in (*before, *changed)}
+    index.add(bridge.storage, resource.name, others, bridge.settings.default_region)
+    intake.add(before, moment)
     for batch in batches(changed):
         intake.overwrite(batch, moment)
     return added

@@ -40,6 +40,8 @@ TABLES = (
     "subscriptions",
     "deliveries",
     "dials",
+    "parties",
+    "retention",
 )
 QUEUES = ("events", "media", "deliveries")
 POISON = "-poison"

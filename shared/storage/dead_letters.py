@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.storage import rows
 from shared.storage.account import reaching_storage
+from shared.storage.expiry import expire_rows
 from shared.storage.messages import LONGEST_IN_ROW, put_payload
 from shared.times import now
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shared.storage.account import Storage
+    from shared.storage.expiry import Allowance, Expired, Period
     from shared.storage.rows import Row
 
 logger = logging.getLogger(__name__)
@@ -47,6 +49,11 @@ def dead_letter(storage: Storage, *, kind: str, id: str, reason: str, body: byte
 
     rows.change(storage.table(TABLE), kind, id, added)
     logger.warning("signal dead_letter kind=%s id=%s reason=%s attempts=%d", kind, id, reason, attempts)
+
+
+def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
+    """Delete the dead letters that were last added to within a period."""
+    return expire_rows(storage.table(TABLE), period.condition("last"), allowance)
 
 
 def _text(body: bytes) -> str | None:

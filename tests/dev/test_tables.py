@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dev.columns import KEYS, OWN, PRIVATE, TABLES
-from dev.tables import PAGE, page
+from dev.columns import KEYS, OWN, TABLES
+from dev.tables import PAGE, PRIVATE, page
 from shared.storage.account import TABLES as NAMES
 from shared.storage.account import Storage
 from tests.filled import fill

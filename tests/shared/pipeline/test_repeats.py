@@ -54,8 +54,11 @@ def row(bridge: Bridge, id: str) -> dict[str, Any]:
 
 
 def entry(bridge: Bridge) -> dict[str, Any]:
-    (found,) = bridge.storage.table(FEED).list_entities()
-    return dict(found)
+    """The event's place in the feed; its copies say the same."""
+    found = [dict(row) for row in bridge.storage.table(FEED).list_entities()]
+    place = found[0]
+    assert all({**row, "RowKey": place["RowKey"]} == place for row in found)
+    return place
 
 
 def story(bridge: Bridge) -> dict[str, Any]:
@@ -145,7 +148,8 @@ def test_a_removal_that_comes_twice_is_one_event(bridge: Bridge) -> None:
     numbers = {"callerid": "26123456", "destination": "67000123", "callID": None, "contactID": None}
     for event in ("LostCallerAdded", "LostCallerRemoved", "LostCallerRemoved", "LostCallerAdded", "LostCallerRemoved"):
         run(bridge, event, **numbers)
-    found = sorted(row["type"] for row in bridge.storage.table(FEED).list_entities())
+    places = [row for row in bridge.storage.table(FEED).list_entities() if row["RowKey"][0].isdigit()]
+    found = sorted(row["type"] for row in places)
     assert found == ["LostCallerAdded"] * 2 + ["LostCallerRemoved"] * 2
 
 

@@ -64,7 +64,8 @@ def test_a_day_of_calls_from_seconds_to_hours_ends_with_each_call_once(
             run_pipeline(bridge)
     reconcile(bridge, at=moment + STEP)
     run_pipeline(bridge)
-    rows = [row for row in bridge.storage.table("feed").list_entities() if row["type"] == "CallCompleted"]
+    found = bridge.storage.table("feed").query_entities("RowKey lt 'n0'")
+    rows = [row for row in found if row["type"] == "CallCompleted"]
     ours = Counter(row["callID"].value for row in rows)
     with capsys.disabled():
         print(f"\nof {len(calls)} calls: {len(ours)} here, {len(set(theirs))} the connector's way")  # noqa: T201 - the two numbers are what the test shows

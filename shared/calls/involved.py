@@ -1,0 +1,56 @@
+"""Who has to do with a call, its recordings and its voicemails, as far as its events say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shared.calls.parts import best
+from shared.events.parties import Entry, contact_party, number_party
+from shared.times import call_start, parse_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from shared.calls.parts import Gathered
+    from shared.events.event import ReceivedEvent
+    from shared.events.parties import Kind
+
+_NUMBERS = ("caller", "destination")
+_CONTACTS = ("contactID", "previous_contactID")
+_MEDIA: tuple[tuple[Kind, str], ...] = (("recording", "recordingID"), ("voicemail", "voicemailID"))
+
+
+def involved(call_id: int, gathered: Gathered, region: str) -> set[tuple[str, Entry]]:
+    """Each number and employee with the call and with what was recorded in it; nobody while its start is unknown."""
+    parts = list(gathered.parts.values())
+    said = best("callStarted", parts)[0]
+    started = call_start(call_id) or (parse_time(said) if said else None)
+    if started is None or not parts:
+        return set()
+    people = {number_party(part[name], region) for part in parts for name in _NUMBERS if name in part}
+    people |= {contact_party(part[name]) for part in parts for name in _CONTACTS if name in part}
+    if not any("caller" in part for part in parts):
+        people.add(number_party(None, region))
+    things = [_entry("call", call_id, started)]
+    for kind, name in _MEDIA:
+        things += [_entry(kind, id, started) for id in {part[name] for part in parts if name in part}]
+    return {(person, thing) for person in people for thing in things}
+
+
+def involved_alone(event: ReceivedEvent, region: str) -> set[tuple[str, Entry]]:
+    """The same of an event that names no call: a lost caller, or a voicemail whose call is not found yet."""
+    numbers = {event.caller, getattr(event.data, "destination", None)} - {None}
+    return {(number_party(number, region), thing) for number in numbers for thing in _alone(event)}
+
+
+def _alone(event: ReceivedEvent) -> Iterable[Entry]:
+    if event.type.case == "lost":
+        return [Entry("lost caller", event.id, event.moment)]
+    return [
+        _entry(kind, id, event.moment) for kind, name in _MEDIA if (id := getattr(event.data, name, None)) is not None
+    ]
+
+
+def _entry(kind: Kind, id: int, started: datetime) -> Entry:
+    return Entry(kind, str(id), started)

@@ -1,0 +1,37 @@
+"""Events that are old enough to go: out of tables `events` and `feed`, by the feed's old end."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from shared.events.store import FEED, PARTITION, TABLE, feed_bounds, feed_position, places
+from shared.storage.expiry import delete_keys, expire_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shared.storage.account import Storage
+    from shared.storage.expiry import Allowance, Expired, Period, Row
+
+# What the keys of an event's copies are made of.
+_COLUMNS = ("id", "received", "caller", "callerE164", "destination", "destinationE164", "callID")
+
+
+def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
+    """
+    Delete the events that came in within a period, oldest keys last in the feed and so cheap to find.
+
+    Every event has its place in the feed, which goes last: whoever dies in between finds it again.
+    """
+
+    def delete(found: Sequence[Row]) -> None:
+        delete_keys(storage.table(TABLE), [{"PartitionKey": PARTITION, "RowKey": row["id"]} for row in found])
+        copies = chain.from_iterable(places(storage, row)[1:] for row in found)
+        delete_keys(storage.table(FEED), list(copies))
+        delete_keys(storage.table(FEED), found)
+
+    # Less than the end: nothing that came in at that very microsecond.
+    conditions = [*feed_bounds(period.first, None), f"RowKey ge '{feed_position(period.last)}~'"]
+    query = " and ".join(conditions)
+    return expire_rows(storage.table(FEED), query, allowance, select=_COLUMNS, delete=delete)

@@ -1,0 +1,70 @@
+"""Polled calls, recordings and voicemails that are old enough to go; what can be edited is current and stays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shared.errors import Conflict
+from shared.items.head import TABLE
+from shared.items.index import KINDS
+from shared.items.intake import Intake, Stale
+from shared.items.reader import ARRIVAL, known
+from shared.pbx.resources import RESOURCES
+from shared.storage.expiry import Expired, expire_rows
+from shared.storage.rows import row_key
+from shared.times import MICROSECONDS_PER_SECOND
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from shared.storage.account import Storage
+    from shared.storage.expiry import Allowance, Period, Row
+
+_TRIES = 20
+# A transaction takes a hundred operations, one of which is the head.
+_IN_BATCH = 99
+
+
+def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
+    """Delete the items that began within a period, and the marks of what arrived in it."""
+    found = Expired()
+    for row in RESOURCES:
+        if row.name in KINDS:
+            found += _expire_items(storage, row.name, period, allowance)
+        low = f"{ARRIVAL}{_sequence(period.first):020d}" if period.first else ARRIVAL
+        marks = (
+            f"PartitionKey eq '{row.name}' and RowKey ge '{low}' and RowKey lt '{ARRIVAL}{_sequence(period.last):020d}'"
+        )
+        found += expire_rows(storage.table(TABLE), marks, allowance, name=f"arrivals of {row.name}")
+    return found
+
+
+def _expire_items(storage: Storage, resource: str, period: Period, allowance: Allowance) -> Expired:
+    def delete(found: Sequence[Row]) -> None:
+        ids = {int(row["RowKey"]): not row.get("removed") for row in found}
+        for start in range(0, len(ids), _IN_BATCH):
+            _forget(storage, resource, dict(list(ids.items())[start : start + _IN_BATCH]))
+
+    old = period.condition("began") + ("" if period.first else f" or {period.condition('firstSeen')}")
+    query = f"PartitionKey eq '{resource}' and RowKey ge '{row_key(0)}' and RowKey lt ':' and ({old})"
+    name = f"items of {resource}"
+    return expire_rows(storage.table(TABLE), query, allowance, name=name, select=("removed",), delete=delete)
+
+
+def _forget(storage: Storage, resource: str, ids: dict[int, bool]) -> None:
+    """Delete items by id (to whether they are listed), out of the head too: writers of a resource take turns there."""
+    for _ in range(_TRIES):
+        try:
+            Intake(storage, resource).forget(ids)
+            return
+        except Stale:
+            there = known(storage, resource, list(ids))
+            ids = {id: not there[id].removed for id in ids if id in there}
+            if not ids:
+                return
+    raise Conflict(f"{resource} kept changing")
+
+
+def _sequence(moment: datetime) -> int:
+    return max(int(moment.timestamp()) * MICROSECONDS_PER_SECOND, 0)

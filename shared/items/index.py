@@ -1,0 +1,76 @@
+"""Which items of the dated lists a number or an employee has to do with, so that no list has to be looked through."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from shared.events import parties
+from shared.events.parties import Entry, contact_party, number_party
+from shared.identifiers import identifier
+from shared.items import reader
+from shared.items.head import heads
+from shared.times import call_start, event_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from shared.events.parties import Kind
+    from shared.items.reader import Item
+    from shared.storage.account import Storage
+
+KINDS: Mapping[str, Kind] = {"call_history": "call", "call_records": "recording", "voicemails": "voicemail"}
+# Somebody who has to do with more is found soon enough by looking through the newest.
+MOST = 200
+# As many items are read at once, and no more than are asked for.
+_AT_ONCE = 4
+_NUMBERS = ("caller", "destination", "sender")
+_NEVER = datetime.fromtimestamp(0, UTC)
+
+
+def add(storage: Storage, resource: str, found: Mapping[int, Item], region: str) -> None:
+    """Note who has to do with these items; a hundred notes cost one storage operation, and twice does no harm."""
+    if resource in KINDS:
+        parties.add(storage, [note for id, item in found.items() for note in notes(resource, id, item, region)])
+
+
+def notes(resource: str, id: int, item: Item, region: str) -> set[tuple[str, Entry]]:
+    """What is noted of an item."""
+    kind = KINDS[resource]
+    spelt = call_start(id) if kind == "call" else None
+    entry = Entry(kind, str(id), spelt or event_time(item.get("callStarted")) or _NEVER)
+    numbers = {str(item[name]) for name in _NUMBERS if isinstance(item.get(name), str | int) and item[name] != ""}
+    people = {number_party(number, region) for number in numbers}
+    contact = identifier(item.get("contactID"))
+    return {(person, entry) for person in (people | {contact_party(contact)} if contact is not None else people)}
+
+
+def ids(storage: Storage, resource: str, people: Sequence[str]) -> set[int] | None:
+    """
+    Ids that hold all items which all of these parties have to do with; None where each of them has to do with many.
+
+    Items that were stored a few minutes ago may be missing: those stand in the head.
+    """
+    if resource not in KINDS or not people or not parties.covers(storage, resource):
+        return None
+    found = [parties.entries(storage, party, KINDS[resource], limit=MOST + 1) for party in people]
+    few = [{int(entry.id) for entry in entries} for entries in found if len(entries) <= MOST]
+    return set.intersection(*few) if few else None
+
+
+def pick(storage: Storage, resource: str, chosen: Sequence[int]) -> Iterator[Item]:
+    """The stored items of these ids, in this order; read as they are asked for, a few at once."""
+    newest = heads(storage).recent(resource).newest
+    get = partial(_item, storage, resource, newest)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for start in range(0, len(chosen), _AT_ONCE):
+            for item in pool.map(get, chosen[start : start + _AT_ONCE]):
+                if item is not None:
+                    yield item
+
+
+def _item(storage: Storage, resource: str, newest: Mapping[int, str], id: int) -> Item | None:
+    return json.loads(newest[id]) if id in newest else reader.get(storage, resource, id)

@@ -1,0 +1,115 @@
+"""Deleting many rows at an age: a page at a time in transactions, within a bound of time, going on where one ended."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from shared.storage import rows
+from shared.times import iso
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from azure.data.tables import TableClient
+
+_IN_BATCH = 100
+_PAGE = 1000
+_LOST = (404, 409, 412)
+
+Row = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """From `first` (None: ever) to less than `last`."""
+
+    first: datetime | None
+    last: datetime
+
+    def condition(self, column: str) -> str:
+        """The condition on a column with a time."""
+        since = f"{column} ge datetime'{iso(self.first)}' and " if self.first else ""
+        return f"({since}{column} lt datetime'{iso(self.last)}')"
+
+
+@dataclass(slots=True)
+class Allowance:
+    """How a run may work: until when by time.monotonic(), and whether it only counts."""
+
+    until: float
+    dry: bool = False
+    # Where the last run ended and where this one does, by name: tokens of the table service.
+    after: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def spent(self) -> bool:
+        """Whether the time is over."""
+        return time.monotonic() > self.until
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """How many rows were deleted, or would be, and whether that is all of them."""
+
+    rows: int = 0
+    complete: bool = True
+
+    def __add__(self, other: Expired) -> Expired:
+        return Expired(self.rows + other.rows, self.complete and other.complete)
+
+
+def expire_rows(
+    table: TableClient,
+    condition: str,
+    allowance: Allowance,
+    *,
+    name: str = "",
+    select: Iterable[str] = (),
+    delete: Callable[[Sequence[Row]], None] | None = None,
+) -> Expired:
+    """
+    Delete the rows that meet a condition, up to a hundred of a partition at a time; `delete` does that in another way.
+
+    A search that ends early because the time is over goes on there the next time, by its `name`.
+    """
+    name = name or table.table_name
+    query = table.query_entities(condition, select=["PartitionKey", "RowKey", *select], results_per_page=_PAGE)
+    token = None if allowance.dry else allowance.after.pop(name, None)
+    pages: Any = query.by_page(token)
+    count = 0
+    for page in pages:
+        for _, group in groupby(page, lambda row: row["PartitionKey"]):
+            found = list(group)
+            for start in range(0, len(found), _IN_BATCH):
+                if allowance.spent:
+                    allowance.after[name] = token
+                    return Expired(count, complete=False)
+                batch = found[start : start + _IN_BATCH]
+                if not allowance.dry:
+                    (delete or (lambda chosen: delete_keys(table, chosen)))(batch)
+                count += len(batch)
+        token = pages.continuation_token
+        if token and allowance.spent:
+            allowance.after[name] = token
+            return Expired(count, complete=False)
+    return Expired(count)
+
+
+def delete_keys(table: TableClient, found: Sequence[Mapping[str, Any]]) -> None:
+    """Delete rows of one partition, a hundred at a time; those that somebody else has deleted are gone all the same."""
+    from azure.core.exceptions import HttpResponseError
+
+    keys = [{"PartitionKey": row["PartitionKey"], "RowKey": row["RowKey"]} for row in found]
+    for start in range(0, len(keys), _IN_BATCH):
+        batch = keys[start : start + _IN_BATCH]
+        try:
+            table.submit_transaction([("delete", row) for row in batch])
+        except HttpResponseError as error:
+            if error.status_code not in _LOST:
+                raise
+            for row in batch:
+                rows.delete(table, row["PartitionKey"], row["RowKey"])

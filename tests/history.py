@@ -1,0 +1,122 @@
+"""Ten years of history in all tables, written with their old times, for tests of what goes and what stays."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from shared.calls.store import Calls
+from shared.deliveries.outbox import TABLE as DELIVERIES
+from shared.deliveries.places import MARKER, Place
+from shared.events import parties, store
+from shared.events.event import ReceivedEvent, check_envelope
+from shared.events.table import event_id, event_named
+from shared.items import index
+from shared.items.intake import Intake, row_of
+from shared.items.reader import ARRIVAL
+from shared.times import iso
+
+if TYPE_CHECKING:
+    from shared.storage.account import Storage
+
+FIRST = datetime(2016, 1, 15, 12, tzinfo=UTC)
+NOW = datetime(2026, 1, 1, 3, tzinfo=UTC)
+TEN_YEARS = 120
+ITEMS = (("call_history", "callID"), ("call_records", "recordingID"), ("voicemails", "voicemailID"))
+# What is not history, and what the tables hold for themselves.
+CURRENT = {"checkpoints", "webhooks", "budget", "subscriptions", "retention"}
+
+
+def month(number: int) -> datetime:
+    years, months = divmod(number, 12)
+    return FIRST.replace(year=FIRST.year + years, month=months + 1)
+
+
+def call_id(number: int) -> int:
+    return int(month(number).timestamp()) * 1_000_000
+
+
+def item(number: int) -> dict[str, Any]:
+    numbers = {"caller": f"2777{number:04d}", "sender": f"2777{number:04d}", "destination": "67000123"}
+    ids = {"callID": call_id(number), "recordingID": 1000 + number, "voicemailID": 5000 + number, "contactID": 966}
+    return numbers | ids | {"callStarted": iso(month(number))}
+
+
+def happened(number: int) -> ReceivedEvent:
+    row = event_named("CallStarted")
+    envelope, checked = check_envelope(row, {"type": "Event", "version": "v1", "data": item(number)})
+    id = event_id(row, checked, "LV")
+    return ReceivedEvent(type=row, id=id, data=checked, envelope=envelope, origin="webhook", received=month(number))
+
+
+def fill(storage: Storage, numbers: range) -> None:
+    """A row or more a month in every table of history, written with its old time, and what is current beside it."""
+    storage.create_all()
+    made: dict[tuple[str, str], list[dict[str, Any]]] = {}
+
+    def put(table: str, partition: str, key: str, **columns: Any) -> None:
+        row = {"PartitionKey": partition, "RowKey": key, **columns}
+        made.setdefault((table, partition), []).append(row)
+
+    for number in numbers:
+        moment, event = month(number), happened(number)
+        row = event.row(storage, "LV")
+        put("events", "event", event.id, **row)
+        for keys in store.places(storage, row):
+            put("feed", "feed", keys["RowKey"], **row)
+        place = Place.of(moment, event.id, "")
+        put(DELIVERIES, "subscriber", f"{MARKER}{event.id}", at=moment)
+        put(DELIVERIES, "subscriber", place.key, **place.row("subscriber"))
+        put("dials", "ab", f"ab{number}", until=moment)
+        put("media", "voicemail", f"{number:020d}", at=moment)
+        put("deadletters", "event", f"e{number}", last=moment)
+        put("health", "day", iso(moment)[:10])
+        put("cases", "lost", f"closed{number}", open=False, at=moment)
+        put("cases", "lost", f"open{number}", open=True, at=moment)
+        put("cases", "transfer", f"t{number}", at=moment)
+        for name, _ in ITEMS:
+            put("resources", name, f"{ARRIVAL}{int(moment.timestamp()) * 1_000_000:020d}", ids="[1]")
+    put("dials", "limit", "rings", until=FIRST)
+    for (table, _), found in made.items():
+        for start in range(0, len(found), 100):
+            storage.table(table).submit_transaction([("upsert", row) for row in found[start : start + 100]])
+    for name, field in (*ITEMS, ("contacts", "contactID")):
+        listed = {item(n)[field]: item(n) for n in numbers}
+        Intake(storage, name).add([row_of(id, one, baseline=True) for id, one in listed.items()], NOW)
+        index.add(storage, name, listed, "LV")
+    stories = Calls(storage, "LV")
+    for number in numbers:
+        stories.merge(call_id(number), happened(number))
+
+
+def months_of(storage: Storage) -> dict[str, set[str]]:
+    """Which months have rows of which kind of history."""
+    found: dict[str, set[str]] = {}
+
+    def add(name: str, text: str) -> None:
+        found.setdefault(name, set()).add(text[:7])
+
+    ids = {happened(n).id: iso(month(n)) for n in range(TEN_YEARS)}
+    for table in ("events", "feed"):
+        for row in storage.table(table).list_entities():
+            add(table, iso(row["received"]))
+    for row in storage.table("calls").list_entities():
+        add("calls", iso(row["started"]))
+    for row in storage.table("parties").query_entities(f"PartitionKey eq '{parties.PARTITION}'"):
+        add("parties", iso(row["began"]))
+    for row in storage.table("resources").list_entities():
+        key, partition = row["RowKey"], row["PartitionKey"]
+        if key.startswith(ARRIVAL):
+            add("arrivals", iso(datetime.fromtimestamp(int(key[1:]) / 1_000_000, UTC)))
+        elif key.isdecimal() and partition != "contacts":
+            add(partition, iso(row["began"]))
+    for row in storage.table(DELIVERIES).list_entities():
+        add(row["RowKey"][:5], ids[row["RowKey"].rpartition("-")[2]])
+    for name, column in (("dials", "until"), ("media", "at"), ("deadletters", "last")):
+        for row in storage.table(name).query_entities("PartitionKey ne 'limit'"):
+            add(name, iso(row[column]))
+    for row in storage.table("health").list_entities():
+        add("health", row["RowKey"])
+    for row in storage.table("cases").query_entities("not (open eq true)"):
+        add("cases", iso(row["at"]))
+    return found

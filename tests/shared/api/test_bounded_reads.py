@@ -1,0 +1,166 @@
+"""Reads cost what their answer holds: as many storage requests in a long history as in a short one."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dev.bench.spending import counted
+from shared.api import feed
+from shared.api.lists import list_items
+from shared.api.parameters import Given
+from shared.bridge import Bridge
+from shared.calls.store import calls
+from shared.events import parties, store
+from shared.events.event import ReceivedEvent, check_envelope
+from shared.events.table import event_id, event_named
+from shared.items import index
+from shared.items.intake import Intake, row_of
+from shared.pbx.operations import operation
+from shared.pbx.resources import resource
+from shared.storage.account import Storage
+from shared.times import iso
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
+
+START = datetime(2026, 5, 31, 12, tzinfo=UTC)
+OURS, RARE, EMPLOYEE = "+37167000123", "+37129998877", 4711
+# Where in the history the rare caller stands: old, and in two places.
+PLACES = (3, 40)
+MOST = 8
+MOST_FEW = index.MOST + 10
+
+
+def call_id(number: int) -> int:
+    return int((START + timedelta(minutes=number)).timestamp()) * 1_000_000
+
+
+def item(number: int) -> dict[str, Any]:
+    rare = number in PLACES
+    moment = iso(START + timedelta(minutes=number))
+    return {
+        "callID": call_id(number),
+        "recordingID": 1000 + number,
+        "voicemailID": 5000 + number,
+        "caller": RARE if rare else f"2777{number:04d}",
+        "sender": RARE if rare else f"2777{number:04d}",
+        "destination": OURS,
+        "contactID": EMPLOYEE if rare else 966,
+        "callStarted": moment,
+    }
+
+
+def happened(number: int, name: str, *, only: tuple[str, ...] = ()) -> ReceivedEvent:
+    data = {key: value for key, value in item(number).items() if not only or key in only}
+    row = event_named(name)
+    envelope, checked = check_envelope(row, {"type": "Event", "version": "v1", "data": data})
+    received = START + timedelta(minutes=number)
+    id = event_id(row, checked, "LV")
+    return ReceivedEvent(type=row, id=id, data=checked, envelope=envelope, origin="webhook", received=received)
+
+
+def fill(bridge: Bridge, count: int) -> None:
+    """A history of so many calls, each with a recording, a voicemail and an event, written a hundred rows at once."""
+    storage, made = bridge.storage, []
+    store._begin(storage)
+    for name, field in (("call_history", "callID"), ("call_records", "recordingID"), ("voicemails", "voicemailID")):
+        parties.cover(storage, name)
+        # The emulator takes long: the calls are many, of the rest only the newest do not fit their head.
+        wanted = range(count if name == "call_history" else 250)
+        Intake(storage, name).add([row_of(item(n)[field], item(n)) for n in wanted], START)
+        noted = [*range(MOST_FEW if name == "call_history" else 0), *PLACES]
+        index.add(storage, name, {item(n)[field]: item(n) for n in noted}, "LV")
+    for number in range(count):
+        row = happened(number, "CallStarted").row(storage, "LV")
+        # The rare ones in all their places, of the others the feed's alone.
+        keys = store.places(storage, row) if number in PLACES else store.places(storage, row)[:1]
+        made += [("upsert", {**row, **one}) for one in keys]
+    for start in range(0, len(made), 100):
+        storage.table("feed").submit_transaction(made[start : start + 100])
+    for number in PLACES:
+        calls(storage, "LV").merge(call_id(number), happened(number, "CallStarted"))
+        heard = ("voicemailID", "sender", "callStarted")
+        calls(storage, "LV").merge(call_id(number), happened(number, "VoicemailCreated", only=heard))
+
+
+LISTS = [
+    ("call_history", {"source": RARE}, "callID"),
+    ("call_history", {"source": "29998877", "destination": OURS}, "callID"),
+    ("call_history", {"contact_id": EMPLOYEE}, "callID"),
+    ("call_records", {"source": RARE}, "recordingID"),
+    ("call_records", {"contact_id": EMPLOYEE}, "recordingID"),
+    ("voicemails", {"source": RARE}, "voicemailID"),
+    ("voicemails", {"contact_id": EMPLOYEE}, "voicemailID"),
+    ("call_history", {"source": RARE, "initial_call_id": call_id(0)}, "callID"),
+    ("call_history", {"source": RARE, "date_to": iso(START + timedelta(hours=8))}, "callID"),
+]
+
+
+def fresh(settings: Settings) -> Bridge:
+    return Bridge(settings=settings, storage=Storage(settings.storage), pbx=None)  # type: ignore[arg-type]
+
+
+def ask(bridge: Bridge, name: str, query: dict[str, Any]) -> list[dict[str, Any]]:
+    row = operation(resource(name).list_operation)
+    given = Given(query={key: str(value) for key, value in query.items()})
+    found: list[dict[str, Any]] = list_items(bridge, row, given, "https://func").body["data"]
+    return found
+
+
+@pytest.fixture(params=[300, 6000])
+def history(request: pytest.FixtureRequest, bridge: Bridge) -> Bridge:
+    bridge.storage.create_all()
+    fill(bridge, request.param)
+    return bridge
+
+
+def test_a_rare_number_or_employee_costs_the_same_in_any_history(history: Bridge) -> None:
+    costs = {}
+    for name, query, field in LISTS:
+        bridge = fresh(history.settings)
+        requests = counted(bridge.storage)
+        found = [one[field] for one in ask(bridge, name, query)]
+        assert found == [item(number)[field] for number in reversed(PLACES)], (name, query)
+        costs[name, json.dumps(query)] = requests.count
+    for query in ({"number": RARE}, {"call_id": call_id(3)}):
+        bridge = fresh(history.settings)
+        requests = counted(bridge.storage)
+        found = feed.read(bridge, Given(query={key: str(value) for key, value in query.items()}))["data"]
+        assert [one["callID"] for one in found] == [call_id(n) for n in reversed(PLACES)][-len(found) :]
+        costs["feed", json.dumps(query)] = requests.count
+    bridge = fresh(history.settings)
+    requests = counted(bridge.storage)
+    assert calls(bridge.storage, "LV").find(START + timedelta(minutes=3), RARE) == call_id(3)
+    costs["find", ""] = requests.count
+    assert max(costs.values()) <= MOST, costs
+    assert costs == EXPECTED or not EXPECTED.update(costs)
+
+
+EXPECTED: dict[tuple[str, str], int] = {}
+
+
+def test_a_number_of_many_calls_is_listed_from_the_newest(history: Bridge) -> None:
+    bridge = fresh(history.settings)
+    requests = counted(bridge.storage)
+    assert len(ask(bridge, "call_history", {"destination": OURS})) == 50
+    assert requests.count <= MOST
+    pairs = ask(bridge, "call_history", {"destination": OURS, "source": RARE})
+    assert [one["callID"] for one in pairs] == [call_id(number) for number in reversed(PLACES)]
+
+
+def test_what_came_a_minute_ago_is_listed_before_it_is_noted(history: Bridge) -> None:
+    Intake(history.storage, "call_history").add([row_of(call_id(9000), item(9000) | {"caller": RARE})], START)
+    found = ask(fresh(history.settings), "call_history", {"source": RARE})
+    assert [one["callID"] for one in found] == [call_id(number) for number in (9000, *reversed(PLACES))]
+
+
+def test_a_history_of_before_is_looked_through(bridge: Bridge) -> None:
+    bridge.storage.create_all()
+    Intake(bridge.storage, "call_history").add([row_of(call_id(n), item(n)) for n in range(300)], START)
+    assert [one["callID"] for one in ask(bridge, "call_history", {"source": RARE})] == [
+        call_id(number) for number in reversed(PLACES)
+    ]

@@ -1,0 +1,173 @@
+"""Retention over ten years of months: exactly what is old goes, in any number of runs, and nothing that is current."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from shared.bridge import Bridge
+from shared.items.head import heads
+from shared.items.intake import Intake
+from shared.items.reader import query
+from shared.pbx.resources import resource
+from shared.polling import checkpoints, news
+from shared.polling.checkpoints import Checkpoint
+from shared.polling.pages import Page
+from shared.polling.reading import Reading
+from shared.privacy.retention import HISTORY, apply_retention, cut
+from shared.storage import expiry
+from shared.storage.account import TABLES, Storage
+from shared.times import iso, months_before
+from tests.dying import Killed, die_at
+from tests.history import CURRENT, FIRST, NOW, TEN_YEARS, call_id, fill, item, month, months_of
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
+
+
+def kept(numbers: range, since: datetime) -> set[str]:
+    return {iso(month(n))[:7] for n in numbers if month(n) >= since}
+
+
+def fresh(settings: Settings, months: int) -> Bridge:
+    chosen = replace(settings, retention_months=months)
+    return Bridge(settings=chosen, storage=Storage(chosen.storage), pbx=None)  # type: ignore[arg-type]
+
+
+def assert_kept(storage: Storage, numbers: range, since: datetime) -> None:
+    there = months_of(storage)
+    assert len(there) == 15
+    assert {name: months for name, months in there.items() if months != kept(numbers, since)} == {}
+    open_cases = list(storage.table("cases").query_entities("open eq true"))
+    contacts = list(storage.table("resources").query_entities("PartitionKey eq 'contacts' and RowKey lt 'a'"))
+    assert (len(open_cases), len(contacts)) == (len(numbers), 1)
+    assert len(list(storage.table("dials").query_entities("PartitionKey eq 'limit'"))) == 1
+
+
+def test_every_table_is_history_or_current() -> None:
+    names = {row.name for row in HISTORY}
+    covered = {
+        "events",
+        "feed",
+        "calls",
+        "parties",
+        "cases",
+        "resources",
+        "deliveries",
+        "dials",
+        "media",
+        "deadletters",
+    }
+    assert set(TABLES) == CURRENT | covered | {"health"}
+    assert len(names) == len(HISTORY)
+
+
+def test_nothing_goes_by_default(settings: Settings) -> None:
+    assert settings.retention_months == 0
+    assert cut(0, NOW) is None
+    report = apply_retention(fresh(settings, 0), at=NOW)
+    assert (report.found, report.complete) == ({}, True)
+
+
+@pytest.mark.parametrize(
+    ("moment", "months", "expected"),
+    [
+        (datetime(2026, 3, 31, 23, 59, tzinfo=UTC), 1, datetime(2026, 2, 28, tzinfo=UTC)),
+        (datetime(2024, 3, 30, tzinfo=UTC), 1, datetime(2024, 2, 29, tzinfo=UTC)),
+        (datetime(2026, 1, 1, 5, tzinfo=UTC), 13, datetime(2024, 12, 1, tzinfo=UTC)),
+        (datetime(2026, 12, 5, tzinfo=UTC), 12, datetime(2025, 12, 5, tzinfo=UTC)),
+    ],
+)
+def test_months_are_those_of_the_calendar(moment: datetime, months: int, expected: datetime) -> None:
+    assert months_before(moment, months) == expected
+
+
+def test_of_ten_years_exactly_the_last_months_stay(settings: Settings, storage: Storage) -> None:
+    numbers = range(TEN_YEARS)
+    fill(storage, numbers)
+    before = sum(len(list(storage.table(name).list_entities())) for name in TABLES)
+    counted = apply_retention(fresh(settings, 36), dry=True, at=NOW)
+    assert counted.complete
+    assert sum(len(list(storage.table(name).list_entities())) for name in TABLES) == before
+    assert_kept(storage, numbers, FIRST)
+    done = apply_retention(fresh(settings, 36), at=NOW)
+    assert done.to_dict() == counted.to_dict() | {"dryRun": False}
+    assert_kept(storage, numbers, datetime(2023, 1, 1, tzinfo=UTC))
+    assert heads(Storage(settings.storage)).read("call_records").count == 36
+    assert len(query(Storage(settings.storage), "call_records")) == 36
+    again = apply_retention(fresh(settings, 36), at=NOW)
+    assert set(again.to_dict()["rows"].values()) == {0}
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before a request", "after one"])
+def test_a_run_that_dies_anywhere_is_finished_by_the_next(after: bool, settings: Settings, storage: Storage) -> None:
+    numbers, since = range(114, TEN_YEARS), datetime(2025, 10, 1, tzinfo=UTC)
+    fill(storage, numbers)
+    counting = fresh(settings, 3)
+    whole = die_at(counting.storage, 0, after=False)
+    apply_retention(counting, at=NOW)
+    assert_kept(storage, numbers, since)
+    for at in range(3, whole.count, max(whole.count // 8, 1)):
+        fill(storage, numbers)
+        doomed = fresh(settings, 3)
+        die_at(doomed.storage, at, after=after)
+        with pytest.raises(Killed):
+            apply_retention(doomed, at=NOW)
+        assert apply_retention(fresh(settings, 3), at=NOW).complete
+        assert_kept(storage, numbers, since)
+
+
+def test_runs_of_no_length_get_to_the_end(
+    settings: Settings, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = range(96, TEN_YEARS)
+    fill(storage, numbers)
+    monkeypatch.setattr(expiry, "_IN_BATCH", 3)
+    monkeypatch.setattr(expiry, "_PAGE", 5)
+    turns = [0]
+
+    class Twice(expiry.Allowance):
+        @property
+        def spent(self) -> bool:
+            turns[0] += 1
+            return turns[0] % 40 == 0
+
+    monkeypatch.setattr("shared.privacy.retention.Allowance", Twice)
+    runs = 1
+    while not apply_retention(fresh(settings, 6), at=NOW).complete:
+        runs += 1
+        assert runs < 100
+    assert runs > 2
+    assert_kept(storage, numbers, datetime(2025, 7, 1, tzinfo=UTC))
+
+
+def test_two_at_once_do_no_harm(settings: Settings, storage: Storage) -> None:
+    numbers = range(96, TEN_YEARS)
+    fill(storage, numbers)
+    both = threading.Barrier(2)
+
+    def run(_: int) -> bool:
+        both.wait()
+        return apply_retention(fresh(settings, 6), at=NOW).complete
+
+    with ThreadPoolExecutor(2) as pool:
+        assert all(pool.map(run, range(2)))
+    assert_kept(storage, numbers, datetime(2025, 7, 1, tzinfo=UTC))
+
+
+def test_what_is_older_is_not_taken_in_again(settings: Settings, storage: Storage) -> None:
+    storage.create_all()
+    bridge = fresh(settings, 6)
+    row = resource("call_history")
+    checkpoint = checkpoints.create(storage, Checkpoint(resource=row.name, started=True))
+    reading = Reading(bridge=bridge, resource=row, checkpoint=checkpoint, moment=NOW)
+    listed = {call_id(n): item(n) for n in range(100, TEN_YEARS)}
+    news._take(reading, Intake(bridge.storage, row.name), Page(listed, 0, True), backfill=False)
+    assert {one["callID"] for one in query(storage, row.name)} == {
+        call_id(n) for n in range(100, TEN_YEARS) if month(n) >= datetime(2025, 7, 1, tzinfo=UTC)
+    }
