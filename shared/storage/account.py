@@ -14,7 +14,7 @@ from shared.storage import deadline
 from shared.storage.breaker import Breaker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     import requests
     from azure.data.tables import TableClient
@@ -52,6 +52,7 @@ _CONNECTIONS = 64
 _CONNECT_SECONDS = 3
 _READ_SECONDS = 5.0
 _RETRIES = 2
+_LINEAR: Any = {"backoff": deadline.RETRY_SECONDS, "retry_total": _RETRIES, "random_jitter_range": 0}
 # A block of a blob: large enough to be fast, small enough that a copier's memory stays flat.
 BLOCK_BYTES = 3 * 1024 * 1024
 _MISSING = ("TableNotFound", "QueueNotFound", "ContainerNotFound")
@@ -192,37 +193,30 @@ class Storage:
         text = self._account.connection_string
         return _EMULATOR_EXPANDED if text and _EMULATOR.lower() in text.lower() else text
 
-    def _table(self, name: str, options: dict[str, Any]) -> TableClient:
+    def _connected(self, kind: Any, url: str | None, name: str, options: Mapping[str, Any]) -> Any:
+        if self._connection_string:
+            return kind.from_connection_string(self._connection_string, name, **options)
+        return kind(url or "", name, credential=self._credential, **options)
+
+    def _table(self, name: str, options: Mapping[str, Any]) -> Any:
         from azure.data.tables import TableClient
 
-        options |= {
-            "retry_total": _RETRIES,
-            "retry_backoff_factor": 0.2,
-        }
-        if self._connection_string:
-            return TableClient.from_connection_string(self._connection_string, name, **options)
-        return TableClient(self._account.table or "", name, credential=self._credential, **options)
+        retries = {"retry_total": _RETRIES, "retry_backoff_factor": 0.2}
+        return self._connected(TableClient, self._account.table, name, {**options, **retries})
 
-    def _queue(self, name: str, options: dict[str, Any]) -> QueueClient:
+    def _queue(self, name: str, options: Mapping[str, Any]) -> Any:
         from azure.storage.queue import LinearRetry, QueueClient, TextBase64DecodePolicy, TextBase64EncodePolicy
 
-        options |= {
-            "retry_policy": LinearRetry(backoff=deadline.RETRY_SECONDS, retry_total=_RETRIES, random_jitter_range=0),
+        policies = {
+            "retry_policy": LinearRetry(**_LINEAR),
             "message_encode_policy": TextBase64EncodePolicy(),
             "message_decode_policy": TextBase64DecodePolicy(),
         }
-        if self._connection_string:
-            return QueueClient.from_connection_string(self._connection_string, name, **options)
-        return QueueClient(self._account.queue or "", name, credential=self._credential, **options)
+        return self._connected(QueueClient, self._account.queue, name, {**options, **policies})
 
-    def _container(self, name: str, options: dict[str, Any]) -> ContainerClient:
+    def _container(self, name: str, options: Mapping[str, Any]) -> Any:
         from azure.storage.blob import ContainerClient, LinearRetry
 
-        options |= {
-            "retry_policy": LinearRetry(backoff=deadline.RETRY_SECONDS, retry_total=_RETRIES, random_jitter_range=0),
-            "max_single_put_size": BLOCK_BYTES,
-            "max_block_size": BLOCK_BYTES,
-        }
-        if self._connection_string:
-            return ContainerClient.from_connection_string(self._connection_string, name, **options)
-        return ContainerClient(self._account.blob or "", name, credential=self._credential, **options)
+        blocks = {"max_single_put_size": BLOCK_BYTES, "max_block_size": BLOCK_BYTES}
+        policies = {"retry_policy": LinearRetry(**_LINEAR), **blocks}
+        return self._connected(ContainerClient, self._account.blob, name, {**options, **policies})
