@@ -65,6 +65,10 @@ class WrongContinuation(Refused):
     """The mark of a list's next part looks like one of ours, and is none."""
 
 
+class AudioTooLarge(Refused):
+    """The audio is there, and too long to be answered in one piece."""
+
+
 class Unauthorized(Refused):
     """The key that the route asks for is missing or wrong."""
 
@@ -221,6 +225,7 @@ ANSWERS: Mapping[type[BridgeError], Answer] = {
     TooLarge: Answer(413, "The body is too large", "Send at most 64 KiB"),
     Invalid: Answer(422, "The request does not fit", "Correct the fields that are named"),
     WrongContinuation: Answer(400, "The continuation is none that was given", "Begin again without it"),
+    AudioTooLarge: Answer(413, "The audio is over 32 MiB", "Read it from Blob Storage"),
     Unauthorized: Answer(401, "The key is missing or wrong", "Send the key that is made for this address"),
     NotFound: Answer(404, "Not found", "Check the address and the id"),
     DialUncertain: Answer(409, "The PBX did not say whether this call rang", "Ask the employee before you call again"),

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from shared.errors import NotFound, Refused
+from shared.errors import AudioTooLarge, NotFound
 from shared.media.table import MEDIA
 from shared.storage.account import reaching_storage
 
@@ -15,14 +15,7 @@ if TYPE_CHECKING:
 
 # An answer is held in memory as a whole; a voicemail has a tenth of it, and no mail takes more.
 LARGEST = 32 * 1024 * 1024
-_NAME = re.compile(r"[0-9]{4}/[0-9]{2}/[0-9]{2}/[A-Za-z0-9-]{1,200}\.[a-z0-9]{1,8}")
-
-
-class AudioTooLarge(Refused):
-    """The audio is there, and too long to be answered in one piece."""
-
-    status = 413
-    title = "The audio is over 32 MiB; read it from Blob Storage"
+NAME_PATTERN = r"[0-9]{4}/[0-9]{2}/[0-9]{2}/[A-Za-z0-9-]{1,200}\.[a-z0-9]{1,8}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +35,14 @@ def read(storage: Storage, container: str, name: str) -> StoredAudio:
     """
     from azure.core.exceptions import ResourceNotFoundError
 
-    if container not in {row.container for row in MEDIA} or not _NAME.fullmatch(name):
+    if container not in {row.container for row in MEDIA} or not re.fullmatch(NAME_PATTERN, name):
         raise NotFound("no audio has this name")
     with reaching_storage():
         try:
             blob = storage.container(container).get_blob_client(name)
             properties = blob.get_blob_properties()
             if properties.size > LARGEST:
-                raise AudioTooLarge
+                raise AudioTooLarge("it is read as a whole")
             content = blob.download_blob().readall()
         except ResourceNotFoundError as error:
             raise NotFound("no such audio") from error

@@ -24,7 +24,7 @@ AUDIO = bytes(range(256)) * 20
 def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Face]:
     from azure.storage.blob import ContentSettings
 
-    with face(new_account(), tmp_path_factory.mktemp("audio"), "GetStoredAudio") as running:
+    with face(new_account(), tmp_path_factory.mktemp("audio"), "GetStoredAudio", "GetAudio") as running:
         running.storage.create_all()
         for container in CONTAINERS:
             blob = running.storage.container(container).get_blob_client(NAME)
@@ -55,14 +55,40 @@ def test_nothing_else_is_handed_out(running: Face, path: str) -> None:
     assert running.ask("GET", f"/api/v2/media/{path}").status_code == 404
 
 
+@pytest.mark.parametrize("container", ["recordings", "voicemails"])
+def test_audio_comes_by_the_two_fields_of_its_event(running: Face, container: str) -> None:
+    answer = running.ask("GET", f"/api/v2/media/{container}", params={"blobName": NAME})
+    assert (answer.status_code, answer.content) == (200, AUDIO)
+
+
+@pytest.mark.parametrize(
+    ("container", "name"),
+    [
+        ("payloads", NAME),
+        ("recordings", ""),
+        ("recordings", f"../payloads/{NAME}"),
+        ("recordings", f"/{NAME}"),
+        ("recordings", f"{NAME}\n"),
+        ("recordings", f"{NAME}?snapshot=1"),
+        ("$logs", NAME),
+    ],
+)
+def test_no_field_leads_anywhere_else(running: Face, container: str, name: str) -> None:
+    assert running.ask("GET", f"/api/v2/media/{container}", params={"blobName": name}).status_code == 404
+    assert running.ask("GET", f"/api/v2/media/{container}").status_code == 404
+
+
 def test_audio_takes_a_key(running: Face) -> None:
     answer = running.ask("GET", f"/api/v2/media/recordings/{NAME}", headers={"x-functions-key": ""})
     assert (answer.status_code, answer.content) == (401, b"")
 
 
-def test_audio_too_long_for_one_answer_is_refused(running: Face, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "LARGEST", len(AUDIO))
-    assert serve.read(running.storage, "recordings", NAME).content == AUDIO
-    monkeypatch.setattr(serve, "LARGEST", len(AUDIO) - 1)
-    with pytest.raises(serve.AudioTooLarge):
-        serve.read(running.storage, "recordings", NAME)
+def test_audio_too_long_for_one_answer_is_refused(running: Face) -> None:
+    name = "2018/04/25/1799.mp3"
+    blob = running.storage.container("recordings").get_blob_client(name)
+    blob.upload_blob(bytes(serve.LARGEST))
+    assert running.ask("GET", f"/api/v2/media/recordings/{name}").status_code == 200
+    blob.upload_blob(bytes(serve.LARGEST + 1), overwrite=True)
+    answer = running.ask("GET", f"/api/v2/media/recordings/{name}")
+    assert answer.status_code == 413
+    assert answer.json()["message"] == "The audio is over 32 MiB. Read it from Blob Storage."

@@ -10,6 +10,7 @@ from typing import Any
 from shared.api.actions import ACTIONS
 from shared.api.list_actions import LIST_ACTIONS
 from shared.api.lists import LISTS
+from shared.api.openapi import audio
 from shared.api.openapi import paths as paths_of
 from shared.api.openapi import triggers as swagger_events
 from shared.api.openapi.names import Schema, hoisted
@@ -49,6 +50,7 @@ def definition(scheme: str, host: str) -> dict[str, Any]:
     for row in LIST_ACTIONS:
         paths_of.put(paths, row.path, row.method, paths_of.list_action(row))
     swagger_events.add(paths)
+    audio.add(paths)
     definitions: Schema = {}
     paths = hoisted(paths, definitions)
     return {

@@ -11,6 +11,7 @@ from shared.api.lists import STATE, STATE_PATTERN, TRIGGER_STATE
 from shared.api.openapi import schemas
 from shared.api.parameters import rule
 from shared.errors import (
+    AudioTooLarge,
     BridgeError,
     BudgetExhausted,
     DialLimit,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from shared.api.openapi.names import Schema
     from shared.pbx.operations import Operation, Parameter
 
-Kind = Literal["action", "dial", "list", "find", "subscribe", "unsubscribe", "leave", "feed"]
+Kind = Literal["action", "dial", "list", "find", "subscribe", "unsubscribe", "leave", "feed", "audio"]
 
 _TYPES: dict[str, Schema] = {
     "integer": {"type": "integer", "format": "int64"},
@@ -48,7 +49,7 @@ _TYPES: dict[str, Schema] = {
     "text": {"type": "string"},
     "date-time": {"type": "string", "format": "date-time"},
 }
-_KEYED: tuple[Kind, ...] = ("action", "dial", "list", "find", "subscribe", "leave", "feed")
+_KEYED: tuple[Kind, ...] = ("action", "dial", "list", "find", "subscribe", "leave", "feed", "audio")
 _WITH_BODY: tuple[Kind, ...] = ("dial", "subscribe", "leave")
 
 
@@ -65,6 +66,7 @@ RAISES: Mapping[Kind, tuple[type[BridgeError], ...]] = {
     "unsubscribe": (PbxForbidden, NotFound, Invalid, StorageUnavailable),
     "leave": (*_BODY, Invalid, StorageUnavailable),
     "feed": (WrongContinuation, NotFound, Invalid, StorageUnavailable),
+    "audio": (NotFound, AudioTooLarge, StorageUnavailable),
 }
 _LATER = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 _RETRY_AFTER: Schema = {"Retry-After": {"type": "integer", "description": "Seconds to wait before asking again."}}
