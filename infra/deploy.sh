@@ -25,7 +25,7 @@ Usage: infra/deploy.sh -g GROUP -l REGION [options]
   -l, --location REGION   region of all resources
   -p, --parameters FILE   parameter file (infra/main.bicepparam)
       --alert-email MAIL  address that alerts are mailed to, where the parameter file has none
-      --no-alerts         run unwatched
+      --no-alerts         send no alerts: nobody is mailed when something fails
       --retention-months N  delete history after so many months; 0 keeps everything
       --replace-keys      put PBX_API_KEY and CRM_AUTHORIZATION into the vault in place of what it has
       --deployer-id ID    object id of who is signed in, where the directory may not be read
