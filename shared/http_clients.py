@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import math
+import threading
 import time
+from contextlib import contextmanager
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import requests
 
 LONGEST_WAIT = 24 * 3600
+# Until when this thread's answer may take, for the connection that it happens to use.
+_thread = threading.local()
 
 
 def plain_session(*, hosts: int, connections: int, kind: type[requests.Session] | None = None) -> requests.Session:
@@ -30,6 +37,70 @@ def plain_session(*, hosts: int, connections: int, kind: type[requests.Session] 
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(pool_connections=hosts, pool_maxsize=connections))
     return session
+
+
+@contextmanager
+def ending_by(until: float) -> Iterator[None]:
+    """Have answers of a `timely` session that this thread asks for inside end by then (monotonic seconds)."""
+    before = getattr(_thread, "until", None)
+    _thread.until = until
+    try:
+        yield
+    finally:
+        _thread.until = before
+
+
+def timely(session: requests.Session) -> requests.Session:
+    """
+    The session, whose answers end by the time of `ending_by`, headers included, also where they come byte by byte.
+
+    A read that waits for longer ends as one that its own timeout ends.
+    """
+    from http.client import HTTPResponse
+
+    class Timely(HTTPResponse):
+        def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
+            super().__init__(sock, *args, **options)
+            until = getattr(_thread, "until", None)
+            if until is not None:
+                self.fp = io.BufferedReader(_Timed(self.fp.detach(), sock, until))
+
+    for adapter in session.adapters.values():
+        manager: Any = vars(adapter)["poolmanager"]
+        manager.pool_classes_by_scheme = {
+            scheme: _pool(pool, Timely) for scheme, pool in manager.pool_classes_by_scheme.items()
+        }
+    return session
+
+
+def _pool(pool: Any, response: Any) -> Any:
+    connection = type("Connection", (pool.ConnectionCls,), {"response_class": response})
+    return type("Pool", (pool,), {"ConnectionCls": connection})
+
+
+class _Timed(io.RawIOBase):
+    """A socket's stream that waits for no byte beyond a moment."""
+
+    def __init__(self, raw: Any, sock: Any, until: float) -> None:
+        self._raw, self._sock, self._until = raw, sock, until
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left, usual = self._until - time.monotonic(), self._sock.gettimeout()
+        if left <= 0:
+            raise TimeoutError("the answer takes too long")
+        self._sock.settimeout(left if usual is None else min(left, usual))
+        try:
+            count: int | None = self._raw.readinto(buffer)
+        finally:
+            self._sock.settimeout(usual)
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
 
 
 def read_part(raw: Any, size: int, until: float) -> bytes:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import threading
 import time
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 
 from shared.addresses import AddressRefused, guarded_session
-from shared.http_clients import retry_after
+from shared.http_clients import ending_by, retry_after, timely
 from shared.once import once
 from shared.subscriptions.endpoints import check_endpoint, is_workflow_host
 
@@ -21,8 +19,6 @@ CONNECT_SECONDS = 5
 TOTAL_SECONDS = 20
 LONGEST_ANSWER = 4096
 _HOSTS = 256
-# The deadline of this thread's post, for the connection that it happens to use.
-_posting = threading.local()
 
 Verdict = Literal["delivered", "failed", "gone", "lost"]
 
@@ -48,13 +44,15 @@ def post(
     import requests
 
     start = time.monotonic()
-    _posting.deadline = start + seconds
     try:
         _check_plain(url, allow_loopback=allow_loopback)
         session: requests.Session = _session(allow_loopback)
         request = session.prepare_request(requests.Request("POST", url, data=body, headers=dict(headers)))
         timeout = (min(CONNECT_SECONDS, seconds), seconds)
-        with session.send(request, timeout=timeout, stream=True, allow_redirects=False) as response:
+        with (
+            ending_by(start + seconds),
+            session.send(request, timeout=timeout, stream=True, allow_redirects=False) as response,
+        ):
             _finish(response)
             return _judged(url, response, time.monotonic() - start)
     except AddressRefused:
@@ -106,45 +104,4 @@ def _judged(url: str, response: Any, seconds: float) -> Outcome:
 
 @once
 def _session(allow_loopback: bool) -> Any:
-    """A guarded session whose answers end by a deadline, also where they come byte by byte."""
-    from http.client import HTTPResponse
-
-    class Timely(HTTPResponse):
-        def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
-            super().__init__(sock, *args, **options)
-            self.fp = io.BufferedReader(_Timed(self.fp.detach(), sock, _posting.deadline))
-
-    session = guarded_session(allow_loopback=allow_loopback, hosts=_HOSTS)
-    for adapter in session.adapters.values():
-        manager: Any = vars(adapter)["poolmanager"]
-        manager.pool_classes_by_scheme = {
-            scheme: _timely(pool, Timely) for scheme, pool in manager.pool_classes_by_scheme.items()
-        }
-    return session
-
-
-def _timely(pool: Any, response: Any) -> Any:
-    connection = type("Connection", (pool.ConnectionCls,), {"response_class": response})
-    return type("Pool", (pool,), {"ConnectionCls": connection})
-
-
-class _Timed(io.RawIOBase):
-    """A socket's stream that waits for no byte longer than until the deadline."""
-
-    def __init__(self, raw: Any, sock: Any, deadline: float) -> None:
-        self._raw, self._sock, self._deadline = raw, sock, deadline
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the answer takes too long")
-        self._sock.settimeout(left)
-        count: int | None = self._raw.readinto(buffer)
-        return count
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
+    return timely(guarded_session(allow_loopback=allow_loopback, hosts=_HOSTS))

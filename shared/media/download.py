@@ -11,7 +11,7 @@ from urllib.parse import urljoin, urlsplit
 
 from shared.addresses import AddressRefused, guarded_session
 from shared.errors import MediaNotReady, MediaRefused, MediaUnreachable
-from shared.http_clients import read_part
+from shared.http_clients import ending_by, read_part, timely
 from shared.once import once
 from shared.setting_values import is_loopback
 
@@ -66,7 +66,8 @@ class Download:
         except urllib3.exceptions.DecodeError:
             raise MediaNotReady("packed in an unknown way") from None
         except (urllib3.exceptions.HTTPError, OSError):
-            raise MediaNotReady("cut short") from None
+            late = time.monotonic() >= self._patience.until
+            raise MediaNotReady("too slow" if late else "cut short") from None
         self.size += size - left
         if left and self._expected not in (None, self.size):
             raise MediaNotReady("cut short")
@@ -120,7 +121,8 @@ def download(
     """
     patience = patience or Patience()
     for _ in range(_REDIRECTS + 1):
-        response = _ask(url, settings, key)
+        with ending_by(patience.until):
+            response = _ask(url, settings, key)
         try:
             if not response.is_redirect:
                 if response.status_code != HTTPStatus.OK:
@@ -166,4 +168,4 @@ def _is_pbx(url: str, settings: Settings) -> bool:
 
 @once
 def _session(allow_loopback: bool) -> Any:
-    return guarded_session(allow_loopback=allow_loopback)
+    return timely(guarded_session(allow_loopback=allow_loopback))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from shared.errors import PbxError, PbxNotFound, PbxNotUnderstood, PbxRetriable, PbxUnavailable, PbxUnreachable
-from shared.http_clients import plain_session
+from shared.http_clients import ending_by, plain_session, timely
 from shared.pbx import responses as answers
 from shared.pbx.operations import operation
 from shared.times import iso
@@ -135,14 +135,17 @@ class Pbx:
         read_seconds, deadline = patience
         left = max(deadline - time.monotonic(), _SHORTEST_ATTEMPT)
         try:
-            with self._session.request(
-                row.method,
-                **request,
-                headers={**self.headers(), "Accept": "application/json", "Accept-Encoding": "gzip"},
-                timeout=(min(_CONNECT_SECONDS, left), min(read_seconds, left)),
-                allow_redirects=False,
-                stream=True,
-            ) as response:
+            with (
+                ending_by(deadline),
+                self._session.request(
+                    row.method,
+                    **request,
+                    headers={**self.headers(), "Accept": "application/json", "Accept-Encoding": "gzip"},
+                    timeout=(min(_CONNECT_SECONDS, left), min(read_seconds, left)),
+                    allow_redirects=False,
+                    stream=True,
+                ) as response,
+            ):
                 body = answers.read_body(row, response, deadline)
         except urllib3.exceptions.DecodeError:
             raise PbxNotUnderstood(row.id, "the answer is packed in an unknown way") from None
@@ -159,7 +162,7 @@ class Pbx:
     def _session(self) -> requests.Session:
         # At DEBUG it logs every request's query.
         logging.getLogger("urllib3").setLevel(logging.INFO)
-        return plain_session(hosts=2, connections=_CONNECTIONS)
+        return timely(plain_session(hosts=2, connections=_CONNECTIONS))
 
 
 # The parameter of Pbx.call has the name that this function has elsewhere.

@@ -155,15 +155,17 @@ def test_a_wrong_parameter_never_leaves_the_house(parameters: dict[str, Any], pb
 
 
 @contextmanager
-def dripping(delay: float) -> Iterator[tuple[str, list[Any]]]:
-    """A server that sends a byte of its answer's body every so many seconds; yields its base URL and who came."""
+def dripping(
+    delay: float, begin: bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
+) -> Iterator[tuple[str, list[Any]]]:
+    """A server that begins an answer and adds a byte every so many seconds; yields its base URL and who came."""
     asked, ended = list[Any](), threading.Event()
     listener = socket.create_server(("127.0.0.1", 0))
 
     def drip(connection: socket.socket) -> None:
         with connection:
             connection.recv(65536)
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            connection.sendall(begin)
             while not ended.wait(delay):
                 try:
                     connection.sendall(b" ")
@@ -557,13 +559,18 @@ def test_who_waits_for_an_action_is_not_kept_for_long(lane: str, attempts: int, 
 
 
 @pytest.mark.parametrize("delay", [30.0, 0.3], ids=["a PBX that hangs", "a PBX that drips"])
+@pytest.mark.parametrize(
+    "begin",
+    [b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Slow: ", b"HTTP/1.1 200 "],
+    ids=["in the body", "in a header", "in the status"],
+)
 def test_an_action_ends_at_its_deadline_also_where_the_pbx_does_not(
-    delay: float, connect: Callable[..., Pbx], monkeypatch: pytest.MonkeyPatch
+    delay: float, begin: bytes, connect: Callable[..., Pbx], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clients, "_PATIENCE", {"action": (1.0, 3.0)})
     monkeypatch.setattr(clients, "_LONGEST_BUDGET_WAIT", 0.2)
     monkeypatch.setattr(clients, "_SHORTEST_ATTEMPT", 0.1)
-    with dripping(delay) as (url, asked):
+    with dripping(delay, begin) as (url, asked):
         began = time.monotonic()
         with pytest.raises(PbxUnavailable):
             connect(url).call("GetLostCalls", lane="action")
