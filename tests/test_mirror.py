@@ -62,6 +62,7 @@ COVERED: Mapping[str, str] = {
     "shared/pbx/budget/row.py": "shared/pbx/budget/test_budget.py",
     "shared/pbx/fields.py": "contract/test_operations.py",
     "shared/pbx/responses.py": "shared/pbx/test_client.py",
+    "shared/polling/missing.py": "shared/polling/test_reconcile.py",
     "shared/polling/outcomes.py": "shared/polling/test_poll.py",
     "shared/polling/pages.py": "shared/polling/test_poll.py",
     "shared/polling/reading.py": "shared/polling/test_poll.py",

@@ -11,7 +11,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from shared.calls.involved import involved
-from shared.calls.parts import Gathered, Part
+from shared.calls.parts import Gathered
 from shared.calls.stories import story_of
 from shared.errors import Conflict
 from shared.events import parties
@@ -111,9 +111,9 @@ class Calls:
         row = rows.get(self._table, PARTITION, row_key(call_id), select=["caller"])
         return row is not None and parties.number_party(row.get("caller"), self._region) == person
 
-    def parts(self, call_id: int) -> list[Part]:
-        """What each event has added to a call's story; nothing where no event of it came."""
-        return list(self._read(call_id)[0].events().values())
+    def gathered(self, call_id: int) -> Gathered:
+        """What the call's events have added to its story; nothing where none came."""
+        return self._read(call_id)[0]
 
     def contacts(self, call_id: int) -> list[int]:
         """The employees that a call rang, by contactID."""

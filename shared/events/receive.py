@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -61,17 +62,20 @@ def submit(
     origin: str,
     received: datetime | None = None,
     occurrence: str | None = None,
+    id: str | None = None,
 ) -> str:
     """
     Queue an event of our own (from a poll, a reconciliation, a stored recording); returns its id.
 
-    `data` is what the PBX's webhook would carry. Raises Invalid when it does not fit the event's model.
+    `data` is what the PBX's webhook would carry; `id` is that of an event which this one repeats, where its own fields
+    do not show it. Raises Invalid when it does not fit the event's model.
     """
     row = event_named(event)
     value = {"type": "Event", "eventType": row.name, "version": "v1", "data": dict(data)}
     envelope, checked = check_envelope(row, value)
     fields = {"type": row, "data": checked, "envelope": envelope, "origin": origin, "received": received or now()}
     ours = _event(settings, occurrence, **fields)
+    ours = replace(ours, id=id) if id else ours
     send(storage, QUEUE, ours.message(), name=ours.id)
     return ours.id
 

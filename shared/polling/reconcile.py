@@ -11,13 +11,8 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from shared import health
-from shared.calls.store import calls
 from shared.errors import BudgetExhausted, Conflict, Invalid, PbxError, StorageUnavailable
-from shared.events import store as events
 from shared.events.receive import submit
-from shared.events.table import event_id, event_named
-from shared.identifiers import identifier
 from shared.items import index
 from shared.items import reader as items
 from shared.items.head import TABLE
@@ -25,24 +20,22 @@ from shared.items.intake import Intake, row_of
 from shared.items.marks import PENDING, mark_pending
 from shared.pbx.resources import resource
 from shared.polling import odd_items
-from shared.polling.reading import as_event, call_from, ended_at, grace, time_in
+from shared.polling.missing import MISSING
+from shared.polling.reading import call_from, ended_at, grace
 from shared.storage import rows
 from shared.storage.account import reaching_storage
 from shared.times import MICROSECONDS_PER_SECOND, iso, now, parse_time
 from shared.webhooks.table import ended_since, wanted_events
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Set
+    from collections.abc import Mapping, Set
     from datetime import datetime
 
     from shared.bridge import Bridge
-    from shared.calls.parts import Part
     from shared.items.reader import Item
     from shared.pbx.resources import Resource
+    from shared.polling.missing import Missing
 
-    # Events that are missing, each with its data, and whether the item can still change.
-    Found = tuple[list[tuple[str, dict[str, Any]]], bool]
-    Missing = Callable[[Bridge, int, Item], Found]
 
 logger = logging.getLogger(__name__)
 
@@ -60,12 +53,13 @@ def reconcile(bridge: Bridge, *, at: datetime | None = None) -> int:
     Submit the events of polled calls, recordings and voicemails whose webhook has not come within the grace.
 
     What is missing goes through the pipeline as that webhook's event, under the id that the webhook would have
-    had: a late one changes nothing. A call that goes on is looked at again until it has ended. Returns how many events
-    were submitted. Raises StorageUnavailable; the next run goes on.
+    had: a late one changes nothing. What a list knows beyond an event that came completes it, as a repeat. A call that
+    goes on is looked at again until it has ended. Returns how many missing events were submitted. Raises
+    StorageUnavailable; the next run goes on.
     """
     moment = at or now()
     with reaching_storage():
-        return sum(_reconcile(bridge, resource(name), missing, moment) for name, missing in _MISSING.items())
+        return sum(_reconcile(bridge, resource(name), missing, moment) for name, missing in MISSING.items())
 
 
 def _reconcile(bridge: Bridge, row: Resource, missing: Missing, moment: datetime) -> int:
@@ -115,21 +109,25 @@ class _Run:
         try:
             with reaching_storage():
                 item = items.stored(self._bridge.storage, self._row.name, number) or {}
-                found, is_open = self._missing(self._bridge, number, item)
-                outcome = _Settled(item=item, open=is_open)
-                for name, data in found:
+                found = self._missing(self._bridge, number, item)
+                outcome = _Settled(item=item, open=found.open)
+                for name, data in found.events:
                     if name in self._wanted:
+                        outcome.events += 1
                         self._submit(outcome, name, data, origin)
+                for name, data, id in found.more:
+                    self._submit(outcome, name, data, origin, id=id)
         except (StorageUnavailable, Conflict):
             raise
         except Exception as error:  # noqa: BLE001 - one item that nobody foresaw stops no other
             return _Settled(item=item, odd=(odd_items.place_of(error), item | {self._row.id_field: number}))
         return outcome
 
-    def _submit(self, outcome: _Settled, name: str, data: Mapping[str, Any], origin: str) -> None:
-        outcome.events += 1
+    def _submit(
+        self, outcome: _Settled, name: str, data: Mapping[str, Any], origin: str, *, id: str | None = None
+    ) -> None:
         try:
-            submit(self._bridge.storage, self._bridge.settings, name, data, origin=origin)
+            submit(self._bridge.storage, self._bridge.settings, name, data, origin=origin, id=id)
         except Invalid as error:
             outcome.odd = (str(error), {"eventType": name, "data": dict(data)})
 
@@ -187,62 +185,3 @@ def _due(bridge: Bridge, row: Resource, moment: datetime) -> list[Mapping[str, A
     last = f"{PENDING}{int(moment.timestamp() * MICROSECONDS_PER_SECOND):020d}~"
     query = f"PartitionKey eq '{row.name}' and RowKey ge '{PENDING}' and RowKey lt '{last}'"
     return list(islice(bridge.storage.table(TABLE).query_entities(query), _MOST_MARKS))
-
-
-def _missing_of_call(bridge: Bridge, number: int, item: Item) -> Found:
-    """
-    What the call's story lacks: its end, and what led to it; once that has come, only the losses are counted.
-
-    A call that was answered ends once, and one that nobody answered for each one it rang. Ids alone would not do:
-    history may name another employee than the webhook did. While the call goes on, its end is not announced.
-    """
-    row = resource("call_history")
-    parts = calls(bridge.storage, bridge.settings.default_region).parts(number)
-    names = {part["event"] for part in parts}
-    answered = time_in(item, "callConnected") is not None or "CallConnected" in names
-    led = [name for name in ("CallStarted", "CallConnected") if name == "CallStarted" or answered]
-    rung, ended = _contacts(parts, "CallStarted"), _contacts(parts, "CallCompleted")
-    end = as_event(item, row, "CallCompleted")
-    if "CallCompleted" in names:
-        _count_losses(bridge, item, parts, [name for name in led if name not in names])
-        if ended and not answered:
-            return [("CallCompleted", {**end, "contactID": one}) for one in sorted(rung - ended)], False
-        return [], False
-    found = [(name, as_event(item, row, name)) for name in led if name not in names]
-    if ended_at(item) is None:
-        return found, True
-    own = identifier(item.get("contactID"))
-    contacts = sorted(({own} if answered else rung | {own}) - {None}, key=str)
-    # An employee that cannot be read stands in the event as it is.
-    ends = [{**end, "contactID": contact} for contact in contacts] or [end]
-    return found + [("CallCompleted", data) for data in ends], False
-
-
-def _count_losses(bridge: Bridge, item: Item, parts: Iterable[Part], lost: Iterable[str]) -> None:
-    """Count webhooks that led to an end which came; a transfer shows as an end with another employee only."""
-    for name in lost:
-        health.missed(bridge.storage, name)
-    connected, moved = _contacts(parts, "CallConnected"), {part["event"] for part in parts} & {"CallTransfered"}
-    own = identifier(item.get("contactID"))
-    if connected and own is not None and own not in connected and not moved:
-        health.missed(bridge.storage, "CallTransfered")
-
-
-def _contacts(parts: Iterable[Part], event: str) -> set[Any]:
-    found = (identifier(part["contactID"]) for part in parts if part["event"] == event and "contactID" in part)
-    return {contact for contact in found if contact is not None}
-
-
-def _missing_event(bridge: Bridge, number: int, item: Item, *, name: str, source: str) -> Found:
-    """The event of an item that is announced once, unless it is there."""
-    event, data = event_named(name), as_event(item, resource(source), name)
-    identity = event_id(event, event.model.model_construct(None, **{event.key[0]: number}), "")
-    there = rows.get(bridge.storage.table(events.TABLE), events.PARTITION, identity, select=["RowKey"])
-    return ([] if there else [(name, data)]), False
-
-
-_MISSING: Mapping[str, Missing] = {
-    "call_history": _missing_of_call,
-    "call_records": partial(_missing_event, name="CallRecorded", source="call_records"),
-    "voicemails": partial(_missing_event, name="VoicemailCreated", source="voicemails"),
-}

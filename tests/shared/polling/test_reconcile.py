@@ -15,6 +15,7 @@ from shared.events.table import event_named
 from shared.pbx.resources import RESOURCES
 from shared.polling.poll import poll
 from shared.polling.reconcile import reconcile
+from shared.storage.rows import row_key
 from shared.times import iso, now
 from tests.dying import is_killed
 from tests.polls import CALLS, CONTACTS, RECORDINGS, VOICEMAILS, run_pipeline, submitted
@@ -282,3 +283,118 @@ def test_a_transfer_that_nobody_announced_is_counted(pbx: Simulator, bridge: Bri
         health.flush(bridge.storage)
         lost = health.silences(bridge.storage, now())["CallTransfered"].lost
         assert lost == (0 if told_of else 1)
+
+
+def story(bridge: Bridge, call: int) -> dict[str, Any]:
+    row = bridge.storage.table("calls").get_entity("call", row_key(call))
+    names = ("caller", "destination", "direction", "started", "connected", "ended", "outcome", "talkSeconds")
+    return {name: row.get(name) for name in names}
+
+
+def look(bridge: Bridge, moment: Any = None) -> int:
+    poll(bridge, CALLS)
+    count = reconcile(bridge, at=(moment or now()) + LATER)
+    run_pipeline(bridge)
+    return count
+
+
+BARE: list[list[tuple[str, dict[str, Any]]]] = [
+    [("CallCompleted", {"contactID": 966})],
+    [("CallCompleted", {})],
+    [("CallCompleted", {"contactID": "nobody"})],
+    [("CallCompleted", {"contactID": ["nobody"]})],
+    [("CallStarted", {"contactID": 966}), ("CallCompleted", {})],
+    [("CallCompleted", {"contactID": 966, "caller": "20000000", "direction": "out"})],
+    [("CallCompleted", {"contactID": 970})],
+    [("CallConnected", {"contactID": 966}), ("CallCompleted", {"contactID": 966, "connectionTime": 3})],
+]
+
+
+@pytest.mark.parametrize("sent", BARE, ids=str)
+def test_history_completes_an_end_that_said_less(
+    sent: list[tuple[str, dict[str, Any]]], pbx: Simulator, bridge: Bridge
+) -> None:
+    alone, call = add_call(pbx), add_call(pbx)
+    for name, data in sent:
+        post(bridge, name, callID=call, **data)
+    run_pipeline(bridge)
+    before = sorted(row["RowKey"] for row in bridge.storage.table("events").query_entities(f"callID eq {call}L"))
+    assert look(bridge) == 3  # those of the other call
+    known, whole = story(bridge, call), story(bridge, alone)
+    assert {**known, "started": None, "connected": None, "ended": None} == {
+        **whole, "started": None, "connected": None, "ended": None
+    }  # fmt: skip
+    assert known["outcome"] == "answered"
+    assert known["talkSeconds"] == 40
+    after = sorted(row["RowKey"] for row in bridge.storage.table("events").query_entities(f"callID eq {call}L"))
+    assert after == before
+
+
+def test_what_webhooks_said_in_full_is_not_said_again(pbx: Simulator, bridge: Bridge) -> None:
+    call = add_call(pbx)
+    item = {
+        name: value
+        for name, value in pbx.view("call_history", pbx.item("call_history", call)).items()
+        if name != "callEnded"
+    }
+    for name in ("CallStarted", "CallConnected", "CallCompleted"):
+        post(bridge, name, **item)
+    run_pipeline(bridge)
+    poll(bridge, CALLS)
+    assert reconcile(bridge, at=now() + LATER) == 0
+    assert run_pipeline(bridge) == []
+
+
+def test_an_employee_who_declines_ends_nothing_while_the_call_goes_on(pbx: Simulator, bridge: Bridge) -> None:
+    call = add_call(pbx, contactID=966, callConnected=None, callEnded=None, connectionTime=None)
+    for contact in (966, 970, 971):
+        post(bridge, "CallStarted", callID=call, contactID=contact)
+    post(bridge, "CallCompleted", callID=call, contactID=966)
+    run_pipeline(bridge)
+    assert look(bridge) == 0
+    assert story(bridge, call)["outcome"] == "ringing"
+    ended = pbx.item("call_history", call)["callStarted"] + timedelta(seconds=49)
+    pbx.edit("call_history", call, callEnded=ended)
+    moment = now()
+    for _ in range(3):
+        moment += timedelta(minutes=20)
+        reconcile(bridge, at=moment)
+    run_pipeline(bridge)
+    assert events(bridge).count(("CallCompleted", "reconciled")) == 2
+    assert story(bridge, call)["outcome"] == "missed"
+
+
+def test_the_lost_end_of_who_answered_is_found_beside_the_end_of_who_did_not(pbx: Simulator, bridge: Bridge) -> None:
+    call = add_call(pbx, contactID=966)
+    for contact in (966, 970):
+        post(bridge, "CallStarted", callID=call, contactID=contact)
+    post(bridge, "CallCompleted", callID=call, contactID=970)
+    post(bridge, "CallConnected", callID=call, contactID=966)
+    run_pipeline(bridge)
+    assert look(bridge) == 1
+    assert (story(bridge, call)["outcome"], story(bridge, call)["talkSeconds"]) == ("answered", 40)
+
+
+def test_a_bare_announcement_gets_what_the_list_knows(pbx: Simulator, bridge: Bridge) -> None:
+    call = add_call(pbx)
+    post(bridge, "CallStarted", callID=call, contactID=966, caller="27771153")
+    recording = pbx.add("call_records", callID=call, recordingURL="http://127.0.0.1:9/x", callStarted=now())
+    started = pbx.item("call_history", call)["callStarted"]
+    voicemail = pbx.add(
+        "voicemails", sender="27771153", callStarted=started, length=3, messageURL="http://127.0.0.1:9/x"
+    )
+    post(bridge, "CallRecorded", recordingID=recording)
+    post(bridge, "VoicemailCreated", voicemailID=voicemail)
+    run_pipeline(bridge)
+    for resource in (RECORDINGS, VOICEMAILS):
+        poll(bridge, resource)
+    reconcile(bridge, at=now() + LATER)
+    run_pipeline(bridge)
+    row = bridge.storage.table("calls").get_entity("call", row_key(call))
+    assert json.loads(row["recordings"]) == [recording]
+    rows = {row["type"]: row for row in bridge.storage.table("events").list_entities()}
+    assert json.loads(rows["CallRecorded"]["body"])["data"] == {"recordingID": recording}
+    assert json.loads(rows["CallRecorded"]["added"])["callID"] == call
+    assert json.loads(rows["VoicemailCreated"]["added"])["sender"] == "27771153"
+    reconcile(bridge, at=now() + 2 * LATER)
+    assert run_pipeline(bridge) == []

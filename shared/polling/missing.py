@@ -1,0 +1,163 @@
+"""What the events of a polled item lack: those that never came, and what the PBX's lists know beyond those that did."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from shared import health
+from shared.calls.store import calls
+from shared.calls.stories import story_of
+from shared.events import store as events
+from shared.events.event import check_envelope, row_envelope
+from shared.events.table import event_id, event_named
+from shared.identifiers import identifier
+from shared.pbx.resources import resource
+from shared.phones import e164
+from shared.polling.reading import as_event, ended_at, time_in
+from shared.storage import rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from shared.bridge import Bridge
+    from shared.calls.parts import Part
+    from shared.calls.stories import Story
+    from shared.events.table import Event
+    from shared.items.reader import Item
+
+    Missing = Callable[[Bridge, int, Item], "Found"]
+
+# Webhooks say how many seconds somebody talked, the history when it ended: they differ by one.
+_ROUNDING = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """
+    What comes of a polled item.
+
+    `events` are the missing ones, each with its data. `more` are repeats of events that came, each with its data and
+    that event's id: they say what it lacks. `open` says that the item can still change.
+    """
+
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    more: list[tuple[str, dict[str, Any], str]] = field(default_factory=list)
+    open: bool = False
+
+
+def _of_call(bridge: Bridge, number: int, item: Item) -> Found:
+    """
+    What the call's story lacks: its end, what led to it, and what history knows of an end that came and says less.
+
+    A call that was answered ends once, and one that nobody answered for each one it rang. Ids alone would not do:
+    history may name another employee than the webhook did. While the call goes on, its end is not announced; after an
+    end has come, what should have led to it is only counted.
+    """
+    row, region = resource("call_history"), bridge.settings.default_region
+    gathered = calls(bridge.storage, region).gathered(number)
+    parts, story = list(gathered.events().values()), story_of(number, gathered, region)
+    names = {part["event"] for part in parts}
+    completed, goes_on = "CallCompleted" in names, story["outcome"] in ("ringing", "talking")
+    answered = time_in(item, "callConnected") is not None or "CallConnected" in names
+    led = [name for name in ("CallStarted", "CallConnected") if name == "CallStarted" or answered]
+    lost = [name for name in led if name not in names]
+    found = [] if completed else [(name, as_event(item, row, name)) for name in lost]
+    if ended_at(item) is None and goes_on:
+        return Found(events=found, open=True)
+    if completed:
+        _count_losses(bridge, item, parts, lost)
+    if ended_at(item) is None:
+        return Found(events=found)
+    end = as_event(item, row, "CallCompleted")
+    ends = _ends(item, parts, end, answered=answered) if goes_on or not completed else []
+    more = completed and not ends and _says_more(item, story, region)
+    return Found(events=found + ends, more=[_completion(gathered.events(), item, end)] if more else [])
+
+
+def _ends(
+    item: Item, parts: Iterable[Part], end: dict[str, Any], *, answered: bool
+) -> list[tuple[str, dict[str, Any]]]:
+    """The ends that are missing, for each contact one; of an employee that cannot be read, as it is."""
+    parts = list(parts)
+    rung, ended = _contacts(parts, "CallStarted"), _contacts(parts, "CallCompleted")
+    own, first = identifier(item.get("contactID")), all(part["event"] != "CallCompleted" for part in parts)
+    contacts = {own} if answered else rung | ({own} if first else set())
+    missing = sorted(contacts - ended - {None}, key=str)
+    ends = [{**end, "contactID": contact} for contact in missing] or ([end] if first else [])
+    return [("CallCompleted", data) for data in ends]
+
+
+def _completion(known: Mapping[str, Part], item: Item, end: Mapping[str, Any]) -> tuple[str, dict[str, Any], str]:
+    """What history says of the call, as a repeat of an end that came: of its own employee's, where that is there."""
+    own = identifier(item.get("contactID"))
+    ids = sorted(id for id, part in known.items() if part["event"] == "CallCompleted")
+    id = next((id for id in ids if own is not None and known[id].get("contactID") == own), ids[0])
+    kept = {name: value for name, value in end.items() if name != "contactID"}
+    same = {"contactID": known[id]["contactID"]} if "contactID" in known[id] else {}
+    return "CallCompleted", kept | same, id
+
+
+def _says_more(item: Item, story: Story, region: str) -> bool:
+    """Whether history knows something of the call that its story lacks, or has otherwise."""
+    texts = (
+        (_number(item.get("caller"), region), story["callerE164"] or story["caller"]),
+        (_number(item.get("destination"), region), story["destinationE164"] or story["destination"]),
+        (str(item.get("direction") or "").lower(), (story["direction"] or "").lower()),
+    )
+    if any(said and said != had for said, had in texts):
+        return True
+    times = (
+        (time_in(item, "callStarted"), story["started"]),
+        (time_in(item, "callConnected"), story["connected"]),
+        (ended_at(item), story["ended"]),
+    )
+    return any(said and (had is None or abs(said - had) > _ROUNDING) for said, had in times)
+
+
+def _number(value: Any, region: str) -> str | None:
+    text = str(value or "")
+    return e164(text, region) or text
+
+
+def _count_losses(bridge: Bridge, item: Item, parts: Iterable[Part], lost: Iterable[str]) -> None:
+    """Count webhooks that led to an end which came; a transfer shows as an end with another employee only."""
+    parts = list(parts)
+    for name in lost:
+        health.missed(bridge.storage, name)
+    connected, moved = _contacts(parts, "CallConnected"), {part["event"] for part in parts} & {"CallTransfered"}
+    own = identifier(item.get("contactID"))
+    if connected and own is not None and own not in connected and not moved:
+        health.missed(bridge.storage, "CallTransfered")
+
+
+def _contacts(parts: Iterable[Part], event: str) -> set[Any]:
+    found = (identifier(part["contactID"]) for part in parts if part["event"] == event and "contactID" in part)
+    return {contact for contact in found if contact is not None}
+
+
+def _announced(bridge: Bridge, number: int, item: Item, *, name: str, source: str) -> Found:
+    """The event of an item that is announced once, unless it is there and has all that the list says."""
+    event, data = event_named(name), as_event(item, resource(source), name)
+    identity = event_id(event, event.model.model_construct(None, **{event.key[0]: number}), "")
+    there = rows.get(bridge.storage.table(events.TABLE), events.PARTITION, identity)
+    if there is None:
+        return Found(events=[(name, data)])
+    envelope = row_envelope(bridge.storage, there)
+    known = {**envelope["data"], **json.loads(there.get("added") or "{}")}
+    return Found(more=[(name, data, identity)] if _lacks(event, known, data) else [])
+
+
+def _lacks(event: Event, known: Mapping[str, Any], listed: Mapping[str, Any]) -> bool:
+    had, said = (check_envelope(event, {"data": dict(data)})[1] for data in (known, listed))
+    return any(getattr(had, name) is None and getattr(said, name) is not None for name in event.model.model_fields)
+
+
+MISSING: Mapping[str, Missing] = {
+    "call_history": _of_call,
+    "call_records": partial(_announced, name="CallRecorded", source="call_records"),
+    "voicemails": partial(_announced, name="VoicemailCreated", source="voicemails"),
+}
