@@ -69,6 +69,8 @@ def wake_waiting(bridge: Bridge) -> None:
     """
     known = subscriptions(bridge)
     everybody = known.all()
+    # The key of the hashes may be the only thing left under an older one.
+    known.keys.reseal()
     if known.stale:
         reseal(known, bridge.storage)
     for one in everybody:

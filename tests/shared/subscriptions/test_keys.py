@@ -105,6 +105,18 @@ def test_the_timer_seals_again(environment: dict[str, str], storage: Storage) ->
     assert not described(under(storage, SECOND), storage)["unreadable"]
 
 
+def test_the_timer_seals_the_key_of_the_hashes_again_where_no_subscription_is_left(
+    environment: dict[str, str], storage: Storage
+) -> None:
+    known = under(storage, FIRST)
+    assert known.end(make(known).id)
+    settings = Settings.from_env(environment | {"SUBSCRIPTION_KEYS": f"{SECOND},{FIRST}"})
+    wake_waiting(Bridge(settings=settings, storage=storage, pbx=None))  # type: ignore[arg-type]
+    assert described(under(storage, SECOND), storage) == {
+        "newest": key_id(SECOND), "keys": {key_id(SECOND): 1}, "unreadable": []
+    }  # fmt: skip
+
+
 def test_rows_of_an_earlier_release_are_sealed_and_work(storage: Storage) -> None:
     capability = "0123456789abcdef" * 2
     row: dict[str, Any] = {"PartitionKey": "subscription", "RowKey": f"id-{capability}", "event": "CallStarted"}
