@@ -190,9 +190,9 @@ secret_value() {
   az keyvault secret show --vault-name "$vault" --name "$1" --query value --output tsv
 }
 
-# put_secret NAME VALUE: stores a secret; the value is on no command line.
+# put_secret NAME VALUE [OPTIONS...]: stores a secret; the value is on no command line.
 put_secret() {
-  printf '%s' "$2" | az keyvault secret set --vault-name "$vault" --name "$1" --value @- --output none
+  printf '%s' "$2" | az keyvault secret set --vault-name "$vault" --name "$1" --value @- --output none "${@:3}"
 }
 
 store_secret() {
@@ -201,6 +201,11 @@ store_secret() {
 
 new_key() {
   openssl rand -hex 32 | tr -d '\n'
+}
+
+# new_fernet_key: what subscriptions are sealed under.
+new_fernet_key() {
+  openssl rand -base64 32 | tr '+/' '-_' | tr -d '\n'
 }
 
 # The app reads a changed secret within a day by itself; this makes it read now.

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Deploys the bridge: infrastructure, secrets, code, keys, webhooks. Run again, it goes on where it stopped.
 set -euo pipefail
+shopt -s extglob
 
 # shellcheck source=azure.sh
 source "$(dirname "${BASH_SOURCE[0]}")/azure.sh"
@@ -112,6 +113,35 @@ end_roles() {
   done
 }
 
+# former_grant ROLE SCOPE: whether a former template gave the app this role there, and the present one gives less.
+former_grant() {
+  case ${1##*/}$(lower "$2") in
+    # Storage Blob Data Owner, who may take the policy of recordings away.
+    b7e6dc6d-f1e8-4753-8033-0f276bb0955b*/containers/recordings) ;;
+    b7e6dc6d-f1e8-4753-8033-0f276bb0955b*/containers/voicemails) ;;
+    # Key Vault Secrets User, of every secret.
+    4633458b-17de-408a-b874-0445c86b69e6*/vaults/"$vault") ;;
+    # Storage Queue Data Contributor, where no queue is.
+    974c5e8b-45b9-4653-ba55-5f855dd0fb88*/storageaccounts/"st${name}h"*([^/])) ;;
+    *) return 1 ;;
+  esac
+}
+
+# end_former_grants: the app keeps none of these. Other roles that somebody gave it stay.
+end_former_grants() {
+  local principal granted id role scope
+  principal=$(az rest --method get --url "$app_id?$web_api" --output tsv \
+    --query 'values(identity.userAssignedIdentities)[0].principalId') || return 1
+  unless_dry test -n "$principal" || return 1
+  granted=$(az rest --method get --output tsv --url "/subscriptions/$subscription/resourceGroups/$group/providers\
+/Microsoft.Authorization/roleAssignments?api-version=2022-04-01&\$filter=principalId%20eq%20'$principal'" \
+    --query 'value[].[id, properties.roleDefinitionId, properties.scope]') || return 1
+  while IFS=$'\t' read -r id role scope; do
+    former_grant "$role" "$scope" || continue
+    az rest --method delete --url "$id?api-version=2022-04-01" --output none || return 1
+  done <<<"$granted"
+}
+
 list_secrets() {
   secrets=$(az keyvault secret list --vault-name "$vault" --query '[].[name, attributes.updated]' --output tsv)
 }
@@ -153,10 +183,6 @@ former_webhook_key() {
   [[ $webhooks_ready == false ]] || read_function_keys "$(code_receivers | sed -n 1p)" || return 1
   [[ -n $first ]] || first=$(secret_value pbx-webhook-key) || return 1
   printf '%s' "$first"
-}
-
-new_fernet_key() {
-  openssl rand -base64 32 | tr '+/' '-_' | tr -d '\n'
 }
 
 store_secrets() {
@@ -339,6 +365,7 @@ deploy_application() {
   retry 20 "the health check" api GET /api/ops/status
   deploy_workflows
   retry 5 "ending the roles of who deployed before" end_roles
+  retry 5 "ending roles of the app that it needs no more" end_former_grants
   report
 }
 

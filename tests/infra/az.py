@@ -63,9 +63,14 @@ def recorded(folder: Path) -> Iterator[tuple[str, ...]]:
         azure.deploy("--no-alerts", AZ_USER="servicePrincipal"),
         azure.run("rotateWebhookKey.sh", "-g", "rg"),
         azure.run("rotateWebhookKey.sh", "-g", "rg", "--finish"),
+        azure.run("rotateSubscriptionKeys.sh", "-g", "rg"),
     ]
     (azure.state / "deleted-vault").write_text(f"kv-pbx\t{vault}\n")
     (azure.state / "former-roles").write_text(f"{vault}/providers/Microsoft.Authorization/roleAssignments/1\n")
+    role = "/providers/Microsoft.Authorization/roleDefinitions/4633458b-17de-408a-b874-0445c86b69e6"
+    (azure.state / "granted").write_text(
+        f"{vault}/providers/Microsoft.Authorization/roleAssignments/2\t{role}\t{vault}\n"
+    )
     (azure.state / "budgets").write_text("budget-pbx-1\n")
     (azure.state / "roles").write_text("role-1\n")
     runs.append(azure.deploy())
