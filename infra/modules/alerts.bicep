@@ -133,7 +133,7 @@ var figures = [
   }
   {
     name: 'mediaWaiting'
-    title: 'Recordings and voicemails waiting for over an hour'
+    title: 'Recordings and voicemails waiting for over an hour, or kept without all of their bytes'
     query: loadTextContent('../queries/mediaWaiting.kql')
     aggregation: 'Total'
     measure: 'Value'
@@ -193,8 +193,20 @@ var figures = [
   }
   {
     name: 'timersFailing'
-    title: 'Runs of SyncWebhooks, SweepCalls and ReconcileEvents that failed'
+    title: 'Runs of timers that failed, but for polls'
     query: loadTextContent('../queries/timersFailing.kql')
+    aggregation: 'Total'
+    measure: 'Value'
+    threshold: 0
+    window: 'PT15M'
+    frequency: 'PT5M'
+    severity: 2
+    chart: 'timechart'
+  }
+  {
+    name: 'queuesUnavailable'
+    title: 'Messages that wait in a container because their queue was out of reach'
+    query: loadTextContent('../queries/queuesUnavailable.kql')
     aggregation: 'Total'
     measure: 'Value'
     threshold: 0

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+import subprocess
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import duckdb_kql
 import pytest
 
-from shared.pbx.resources import RESOURCES
+from functions.pollers import TIMERS
 from tests.infra.template import EVERYTHING, INFRA, Snapshot, snapshot
 from tests.infra.test_templates import python_sources
 
@@ -21,6 +24,8 @@ QUERIES = {file.stem for file in INFRA.glob("queries/*.kql")}
 # An hourly poll of contacts, and one of groups that no rule can see.
 SLOW = (("scheduleOverrides", "{ POLL_CONTACTS_SCHEDULE: '0 7 * * * *', POLL_GROUPS_SCHEDULE: '0 0 3 * * 1' }"),)
 DAY = 24 * 60
+POLLS = {name: schedule for name, schedule, _ in TIMERS if name.startswith("Poll")}
+OTHER_TIMERS = {name for name, _, _ in TIMERS} - POLLS.keys()
 AGGREGATIONS = {
     "Total": sum,
     "Maximum": lambda values: max(values, default=0),
@@ -42,7 +47,7 @@ def trace(minutes: float, message: str, count: int = 1) -> Any:
 
 def polled(minutes: float = 3, *, without: str = "") -> list[Any]:
     """A successful run of every poll."""
-    return [request(minutes, row.function) for row in RESOURCES if row.function != without]
+    return [request(minutes, name) for name in POLLS if name != without]
 
 
 def rule(name: str, made: Snapshot) -> dict[str, Any]:
@@ -97,6 +102,7 @@ SIGNALS = {
     "mediaConflicts": "media_conflict kind=recording",
     "dialLimits": "dial_limit limit=200",
     "pbxForbids": "pbx_forbidden method=GetContacts",
+    "queuesUnavailable": "queue_unavailable queue=events",
 }
 
 
@@ -107,6 +113,10 @@ def test_a_signal_fires_its_rule_and_no_other_line_does(name: str) -> None:
     others = [trace(2, f"signal {line}") for other, line in SIGNALS.items() if other != name]
     quoted = trace(2, f"an answer said: signal {SIGNALS[name]}")
     assert not fires(name, [*others, quoted, trace(3 * DAY, f"signal {SIGNALS[name]}")])
+
+
+def test_audio_that_is_incomplete_fires() -> None:
+    assert fires("mediaWaiting", [trace(2, "signal media_incomplete kind=recording id=7")])
 
 
 def test_a_delivery_given_up_and_a_subscription_switched_off_fire() -> None:
@@ -129,7 +139,7 @@ def test_slow_receivers_fire_when_there_are_twenty_of_them() -> None:
     assert not fires("receiverLatency", [request(2, "Dial", ms=9000, count=100)])
 
 
-@pytest.mark.parametrize("name", ["SyncWebhooks", "SweepCalls", "ReconcileEvents"])
+@pytest.mark.parametrize("name", sorted(OTHER_TIMERS))
 def test_a_timer_that_fails_fires(name: str) -> None:
     assert fires("timersFailing", [request(2, name, raised=True)])
     assert not fires("timersFailing", [request(2, name), request(2, "PollContacts", raised=True)])
@@ -182,13 +192,14 @@ def test_all_polls_that_ran_are_well() -> None:
     assert not fires("pollsStale", polled())
 
 
-@pytest.mark.parametrize("row", RESOURCES, ids=lambda row: row.name)
-def test_a_stale_poll_is_named_once(row: Any) -> None:
-    rows = [*polled(without=row.function), request(2, row.function, raised=True)]
-    assert found_by("pollsStale", rows) == [(row.function,)]
-    reported = trace(2, f"signal poll_stale resource={row.name} seconds=3000")
-    assert found_by("pollsStale", [*rows, reported]) == [(row.function,)]
-    assert found_by("pollsStale", [*polled(), reported]) == [(row.function,)]
+@pytest.mark.parametrize("name", POLLS)
+def test_a_stale_poll_is_named_once(name: str) -> None:
+    rows = [*polled(without=name), request(2, name, raised=True)]
+    assert found_by("pollsStale", rows) == [(name,)]
+    resource = POLLS[name].removeprefix("POLL_").removesuffix("_SCHEDULE").lower()
+    reported = trace(2, f"signal poll_stale resource={resource} seconds=3000")
+    assert found_by("pollsStale", [*rows, reported]) == [(name,)]
+    assert found_by("pollsStale", [*polled(), reported]) == [(name,)]
 
 
 def test_a_slow_schedule_has_as_long_as_it_takes() -> None:
@@ -212,6 +223,76 @@ def test_a_poll_that_runs_less_than_daily_is_not_watched() -> None:
 
 
 # All of them
+
+
+COMMON = {
+    "AppRoleInstance": "string", "AppRoleName": "string", "AppVersion": "string", "ClientBrowser": "string",
+    "ClientCity": "string", "ClientCountryOrRegion": "string", "ClientIP": "string", "ClientModel": "string",
+    "ClientOS": "string", "ClientStateOrProvince": "string", "ClientType": "string", "IKey": "string",
+    "ItemCount": "int", "Measurements": "dynamic", "OperationId": "string", "OperationName": "string",
+    "ParentId": "string", "Properties": "dynamic", "ResourceGUID": "string", "SDKVersion": "string",
+    "SessionId": "string", "SourceSystem": "string", "SyntheticSource": "string", "TenantId": "string",
+    "TimeGenerated": "datetime", "Type": "string", "UserAccountId": "string", "UserAuthenticatedId": "string",
+    "UserId": "string", "_BilledSize": "real", "_IsBillable": "string", "_ResourceId": "string",
+    "_SubscriptionId": "string",
+}  # fmt: skip
+# Azure Monitor's reference of tables.
+TABLES = {
+    "AppRequests": COMMON
+    | {"DurationMs": "real", "Id": "string", "Name": "string", "PerformanceBucket": "string", "ResultCode": "string"}
+    | {"Source": "string", "Success": "bool", "Url": "string"},
+    "AppTraces": COMMON
+    | {"Message": "string", "ReferencedItemId": "string", "ReferencedType": "string", "SeverityLevel": "int"},
+}
+NUMBERS = ("int", "long", "real", "decimal")
+
+
+def parsed(queries: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """What Microsoft's own parser finds in each query, and the columns that it gives."""
+    node = shutil.which("node")
+    if node is None or not (INFRA.parent / "node_modules" / "@kusto").is_dir():
+        pytest.skip("the parser of queries is not here: make install brings @kusto/language-service-next, for node")
+    schemas = {
+        name: f"({', '.join(f'{column}: {kind}' for column, kind in columns.items())})"
+        for name, columns in TABLES.items()
+    }
+    text = json.dumps({"tables": schemas, "queries": queries})
+    script = INFRA.parent / "tests" / "infra" / "kql.js"
+    done = subprocess.run([node, script], input=text, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+def test_microsoft_s_parser_has_nothing_to_say_of_any_query() -> None:
+    criteria = {
+        one["name"].split("-")[0]: one["properties"]["criteria"]["allOf"][0]
+        for file in (EVERYTHING, INFRA / "production.bicepparam")
+        for one in snapshot(file).of(RULE)
+    }
+    assert criteria.keys() == QUERIES
+    found = parsed({name: criterion["query"] for name, criterion in criteria.items()})
+    assert {name: one["problems"] for name, one in found.items() if one["problems"]} == {}
+    for name, criterion in criteria.items():
+        measure = criterion["metricMeasureColumn"]
+        assert measure is None or found[name]["columns"][measure] in NUMBERS, name
+        assert found[name]["columns"], name
+
+
+@pytest.mark.parametrize(
+    ("query", "problem"),
+    [
+        ("AppRequests | where Nam == 'Dial'", "'Nam' does not refer"),
+        ("AppRequest | take 1", "'AppRequest' does not refer"),
+        ("AppTraces | where Message startswith 3", "not defined for the operand types"),
+        ("AppTraces | summarize Value = sum(Message)", "must be summable"),
+        ("AppRequests | where toint(ResultCode) between (200 . 299)", "Error"),
+        ("AppRequests | where ResultCode >= 500", "not defined for the operand types"),
+        ("AppTraces | sumarize count()", "Error"),
+    ],
+)
+def test_a_wrong_query_is_found(query: str, problem: str) -> None:
+    assert [text for text in parsed({"wrong": query})["wrong"]["problems"] if problem in text]
 
 
 def test_every_query_has_a_rule_with_a_window_that_azure_knows() -> None:
