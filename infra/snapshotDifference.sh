@@ -13,14 +13,18 @@ trap 'rm -rf "$scratch"' EXIT
 
 # snapshot FOLDER FILE: every resource as Azure would be given it, one value a line; nothing for a file that is not there.
 snapshot() {
-  local copy=$scratch/copy
-  rm -rf "$copy"
+  local copy=$scratch/tree/infra
+  rm -rf "$scratch/tree"
+  mkdir "$scratch/tree"
   cp -R "$1" "$copy"
   [[ -f $copy/$2 ]] || return 0
+  # The template takes its schedules from beside its folder.
+  cp "$1/../local.settings.json.example" "$scratch/tree/" 2>/dev/null || true
   # The folder is the same for both, since the compiler writes beside the file.
   "$bicep" snapshot "$copy/$2" --mode overwrite --resource-group bridge --location westeurope \
     --subscription-id 00000000-0000-0000-0000-000000000000 --deployment-name bridge >&2
-  cat "${copy}/${2%.bicepparam}.snapshot.json"
+  # The compiler writes what a template puts out in any order.
+  python3 -m json.tool --sort-keys "${copy}/${2%.bicepparam}.snapshot.json"
 }
 
 for file in "$2"/*.bicepparam; do
