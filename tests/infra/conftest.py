@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.infra.template import INFRA
+from tests.infra.template import INFRA, answers
 
 PBX_KEY = "key-from-the-panel"
 # Listing keys is a POST that changes nothing.
@@ -108,6 +108,14 @@ def fresh(folder: Path) -> Azure:
     (project / "shared" / "events" / "table.py").write_text(_EVENTS)
     (state / "receivers").write_text("\n".join(RECEIVERS))
     return azure
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_answers(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """One folder of the compiler's answers for all workers; each of them has its own below the run's."""
+    root = tmp_path_factory.getbasetemp()
+    answers.folder = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "bicep"
+    answers.folder.mkdir(exist_ok=True)
 
 
 @pytest.fixture

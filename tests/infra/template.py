@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -10,11 +12,16 @@ import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 INFRA = Path(__file__).parents[2] / "infra"
+# The template takes its schedules from there.
+SCHEDULES = INFRA.parent / "local.settings.json.example"
 BICEP_FILES = tuple(sorted(INFRA.rglob("*.bicep")))
 PARAMETER_FILES = tuple(sorted(INFRA.glob("*.bicepparam")))
 # A deployment with everything on.
@@ -75,9 +82,44 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+class Answers:
+    """What the compiler said, kept for all processes of one test run, so that it is asked once for each thing."""
+
+    folder: Path | None = None
+
+    def once(self, ask: Callable[[], dict[str, Any]], *about: str) -> dict[str, Any]:
+        """What ask() gives, from whoever asked first about the same with the same sources."""
+        if self.folder is None:
+            return ask()
+        name = hashlib.sha256("\0".join((_sources(), *about)).encode()).hexdigest()
+        file = self.folder / f"{name}.json"
+        with (self.folder / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not file.exists():
+                made = file.with_suffix(".made")
+                made.write_text(json.dumps(ask()))
+                made.replace(file)
+        answer: dict[str, Any] = json.loads(file.read_text())
+        return answer
+
+
+answers = Answers()
+
+
+@cache
+def _sources() -> str:
+    """A hash of all that the compiler reads."""
+    files = [*sorted(file for file in INFRA.rglob("*") if file.is_file()), SCHEDULES]
+    return hashlib.sha256(b"\0".join(part for file in files for part in (bytes(file), file.read_bytes()))).hexdigest()
+
+
 @cache
 def built(file: Path) -> dict[str, Any]:
     """The ARM template of a Bicep file."""
+    return answers.once(lambda: _build(file), "build", str(file))
+
+
+def _build(file: Path) -> dict[str, Any]:
     done = run("build", file, "--stdout")
     assert done.returncode == 0, done.stderr
     template: dict[str, Any] = json.loads(done.stdout)
@@ -87,18 +129,23 @@ def built(file: Path) -> dict[str, Any]:
 @cache
 def snapshot(file: Path, *changes: tuple[str, str]) -> Snapshot:
     """What a deployment of a parameter file would make; changes are parameters with other values, as Bicep text."""
+    text = file.read_text().replace("'../../infra/main.bicep'", "'main.bicep'")
+    changed = dict(changes)
+    kept = [line for line in text.splitlines() if not any(line.startswith(f"param {name} ") for name in changed)]
+    asked = "\n".join(kept + [f"param {name} = {value}" for name, value in changed.items()]) + "\n"
+    predicted = answers.once(lambda: _predict(asked), "snapshot", asked)
+    assert not predicted["diagnostics"]
+    return Snapshot(tuple(predicted["predictedResources"]), predicted["outputs"])
+
+
+def _predict(parameters: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "infra")
         shutil.copytree(INFRA, copy)
-        # The template takes its schedules from there.
-        shutil.copy(INFRA.parent / "local.settings.json.example", folder)
-        lines = file.read_text().replace("'../../infra/main.bicep'", "'main.bicep'").splitlines()
-        changed = dict(changes)
-        kept = [line for line in lines if not any(line.startswith(f"param {name} ") for name in changed)]
+        shutil.copy(SCHEDULES, folder)
         asked = copy / "asked.bicepparam"
-        asked.write_text("\n".join(kept + [f"param {name} = {value}" for name, value in changed.items()]) + "\n")
+        asked.write_text(parameters)
         done = run("snapshot", asked, *_SCOPE)
         assert done.returncode == 0, done.stderr
-        predicted = json.loads(asked.with_suffix(".snapshot.json").read_text())
-    assert not predicted["diagnostics"]
-    return Snapshot(tuple(predicted["predictedResources"]), predicted["outputs"])
+        predicted: dict[str, Any] = json.loads(asked.with_suffix(".snapshot.json").read_text())
+    return predicted
