@@ -18,6 +18,8 @@ _BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 DAYS = 30
 CALLS_A_DAY = (0, 1_000, 10_000, 100_000)
 MEMORY_MB = (512, 2048, 4096)
+TABLE_OPERATIONS = "table operations a timer run (its checkpoint, its calls to the PBX)"
+BLOB_LISTS = "lists of blobs a run of QueueWaiting"
 # What is assumed of a bridge.
 ASSUMED = {
     "events a call": 4,
@@ -27,10 +29,11 @@ ASSUMED = {
     "busy hours a day, calls spread evenly over them": 10,
     "table and queue operations an event": 6,
     "table and queue operations an audio file or a delivery": 5,
-    "table operations a timer run (its checkpoint, its calls to the PBX)": 2,
+    TABLE_OPERATIONS: 5,
     "blob operations an audio file": 4,
     "other blob operations a timer run (its lock)": 2,
     "blob writes of a timer with a schedule monitor, a run (its state)": 2,
+    BLOB_LISTS: 1,
     "queues that idle instances look at, once in two seconds each": 6,
     "kilobytes of logs an execution (a request, and the host's lines about it)": 4,
     "kilobytes of access log a blob operation on audio": 1,
@@ -75,19 +78,20 @@ def _bicep(value: Any) -> str:
     return json.dumps(value)
 
 
-def _runs_a_day(schedule: str) -> int:
+def runs_a_day(schedule: str) -> int:
+    """How often a timer runs."""
     minute, hour = schedule.split()[1:3]
     step = re.fullmatch(r"\*|\d+/(\d+)", minute)
     an_hour = 60 // int(step[1] or 1) if step else 1
     return an_hour * (24 if hour == "*" else 1)
 
 
-def timer_runs(*, monitored: bool | None = None) -> int:
-    """Runs of all timers in a month, or of those with or without a schedule monitor."""
+def timer_runs(*chosen: str, monitored: bool | None = None) -> int:
+    """Runs of all timers in a month, or of those with or without a schedule monitor; chosen are settings of some."""
     settings = snapshot(INFRA / "main.bicepparam").settings()
-    schedules = {schedule: settings[schedule] for _, schedule, _ in TIMERS}
+    schedules = {schedule: settings[schedule] for _, schedule, _ in TIMERS if not chosen or schedule in chosen}
     counted = [text for text in schedules.values() if monitored in (None, not runs_often(text))]
-    return sum(map(_runs_a_day, counted)) * DAYS
+    return sum(map(runs_a_day, counted)) * DAYS
 
 
 def _memory() -> float:
@@ -107,7 +111,8 @@ def _figures(calls: int) -> dict[str, float]:
     idle = seconds / 2 * ASSUMED["queues that idle instances look at, once in two seconds each"]
     other = ASSUMED["table and queue operations an audio file or a delivery"] * (audio + sent)
     entities = (events * ASSUMED["table and queue operations an event"] + other) * DAYS
-    tables = timer_runs() * ASSUMED["table operations a timer run (its checkpoint, its calls to the PBX)"]
+    tables = timer_runs() * ASSUMED[TABLE_OPERATIONS]
+    lists = timer_runs("QUEUE_WAITING_SCHEDULE") * ASSUMED[BLOB_LISTS]
     blobs = files * ASSUMED["blob operations an audio file"]
     state = ASSUMED["blob writes of a timer with a schedule monitor, a run (its state)"]
     gigabytes = audio * ASSUMED["megabytes an audio file"] / 1000
@@ -117,7 +122,8 @@ def _figures(calls: int) -> dict[str, float]:
         "gb_seconds": (seconds * DAYS + timer_runs()) * _memory(),
         "entities": entities / 2 + tables,
         "messages": entities / 2 + idle * DAYS,
-        "blobs": blobs + timer_runs(monitored=True) * state,
+        # A list costs what a write does.
+        "blobs": blobs + timer_runs(monitored=True) * state + lists,
         "locks": timer_runs() * ASSUMED["other blob operations a timer run (its lock)"],
         "hot": gigabytes * 30,
         "cool": gigabytes * 335,

@@ -362,6 +362,7 @@ def test_the_app_may_do_what_it_does_and_no_more() -> None:
         ("id", "Storage Blob Data Contributor", "std/containers/payloads"),
         ("id", READER, "kv/secrets/pbx-api-key"),
         ("id", READER, "kv/secrets/pbx-webhook-key"),
+        ("id", READER, "kv/secrets/pbx-webhook-key-previous"),
         ("id", READER, "kv/secrets/subscription-keys"),
         ("id", "Monitoring Metrics Publisher", "appi"),
     }
