@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from shared.events.store import FEED, PARTITION, TABLE, feed_bounds, feed_position, places
-from shared.storage.expiry import delete_keys, expire_rows
+from shared.storage.expiry import IN_BATCH, delete_keys, expire_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from shared.storage.account import Storage
     from shared.storage.expiry import Allowance, Expired, Period, Row
 
+_AT_ONCE = 4
 # What the keys of an event's copies are made of.
 _COLUMNS = ("id", "received", "caller", "callerE164", "destination", "destinationE164", "callID")
 
@@ -26,9 +28,12 @@ def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
     """
 
     def delete(found: Sequence[Row]) -> None:
-        delete_keys(storage.table(TABLE), [{"PartitionKey": PARTITION, "RowKey": row["id"]} for row in found])
-        copies = chain.from_iterable(places(storage, row)[1:] for row in found)
-        delete_keys(storage.table(FEED), list(copies))
+        rows = [{"PartitionKey": PARTITION, "RowKey": row["id"]} for row in found]
+        copies = list(chain.from_iterable(places(storage, row)[1:] for row in found))
+        parts = [(storage.table(TABLE), rows)]
+        parts += [(storage.table(FEED), copies[start : start + IN_BATCH]) for start in range(0, len(copies), IN_BATCH)]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(lambda part: delete_keys(*part), parts))
         delete_keys(storage.table(FEED), found)
 
     # Less than the end: nothing that came in at that very microsecond.

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from azure.data.tables import TableClient
 
-_IN_BATCH = 100
+# A transaction takes a hundred rows of one partition.
+IN_BATCH = 100
 _PAGE = 1000
 _LOST = (404, 409, 412)
 
@@ -84,11 +85,11 @@ def expire_rows(
     for page in pages:
         for _, group in groupby(page, lambda row: row["PartitionKey"]):
             found = list(group)
-            for start in range(0, len(found), _IN_BATCH):
+            for start in range(0, len(found), IN_BATCH):
                 if allowance.spent:
                     allowance.after[name] = token
                     return Expired(count, complete=False)
-                batch = found[start : start + _IN_BATCH]
+                batch = found[start : start + IN_BATCH]
                 if not allowance.dry:
                     (delete or (lambda chosen: delete_keys(table, chosen)))(batch)
                 count += len(batch)
@@ -104,8 +105,8 @@ def delete_keys(table: TableClient, found: Sequence[Mapping[str, Any]]) -> None:
     from azure.core.exceptions import HttpResponseError
 
     keys = [{"PartitionKey": row["PartitionKey"], "RowKey": row["RowKey"]} for row in found]
-    for start in range(0, len(keys), _IN_BATCH):
-        batch = keys[start : start + _IN_BATCH]
+    for start in range(0, len(keys), IN_BATCH):
+        batch = keys[start : start + IN_BATCH]
         try:
             table.submit_transaction([("delete", row) for row in batch])
         except HttpResponseError as error:

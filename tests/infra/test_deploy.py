@@ -683,7 +683,10 @@ def test_a_post_to_the_app_has_a_length(azure: Azure) -> None:
     assert seen == [("secret", "0")]
 
 
-@pytest.mark.parametrize("script", ["deploy.sh", "destroy.sh", "rotateWebhookKey.sh", "rotateSubscriptionKeys.sh"])
+SCRIPTS = ["deploy.sh", "destroy.sh", "rotateWebhookKey.sh", "rotateSubscriptionKeys.sh", "exportMonth.sh"]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize(("arguments", "status"), [(["--help"], 0), ([], 1), (["-g"], 1), (["--nonsense"], 1)])
 def test_options_are_explained(azure: Azure, script: str, arguments: list[str], status: int) -> None:
     done = azure.run(script, *arguments)

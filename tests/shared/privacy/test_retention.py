@@ -127,7 +127,7 @@ def test_runs_of_no_length_get_to_the_end(
 ) -> None:
     numbers = range(96, TEN_YEARS)
     fill(storage, numbers)
-    monkeypatch.setattr(expiry, "_IN_BATCH", 3)
+    monkeypatch.setattr(expiry, "IN_BATCH", 3)
     monkeypatch.setattr(expiry, "_PAGE", 5)
     turns = [0]
 
