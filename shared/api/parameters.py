@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import FieldError, Invalid, TooLarge
-from shared.identifiers import LARGEST_EXACT_FLOAT, LARGEST_ID
+from shared.identifiers import LARGEST_EXACT_FLOAT, LARGEST_ID, identifier
 from shared.json_bodies import LONGEST_BODY, parse_body
 from shared.phones import NUMBER_PATTERN, dialled
 from shared.times import parse_time
@@ -50,6 +50,11 @@ def _whole(text: str) -> int:
     return int(text)
 
 
+def _identifier(text: str) -> int:
+    number = identifier(text)
+    return _whole(text) if number is None else number
+
+
 def _moment(text: str) -> datetime:
     # As a bound, any time long before the first call is as good as another.
     text = _LONG_AGO.sub("1604", text.strip())
@@ -67,7 +72,8 @@ def _words(text: str) -> str:
 
 _LIMIT = Rule(read=_whole, minimum=1, maximum=LARGEST_LIMIT)
 _COUNT = Rule(read=_whole, minimum=0, maximum=LARGEST_ID)
-_ID = Rule(read=_whole, minimum=1, maximum=LARGEST_ID)
+_ID = Rule(read=_identifier, minimum=1, maximum=LARGEST_ID)
+_CURSOR = Rule(read=_identifier, minimum=0, maximum=LARGEST_ID)
 _PHONE = Rule(read=dialled, pattern=NUMBER_PATTERN)
 _CHOICE = Rule(read=str)
 _WORDS = Rule(read=_words, pattern=r"\S")
@@ -78,13 +84,15 @@ def rule(parameter: Parameter) -> Rule:
     """
     The rule that a parameter's values follow.
 
-    Identifiers are 1 to 2^63 - 1. `limit` is 1 to 1000. `offset`, and any that has a default, may be 0. A text
-    without choices is a phone number, unless its type says that it is any `text`.
+    Identifiers are 1 to 2^63 - 1, in any spelling that `identifier` reads. `limit` is 1 to 1000. `offset`, and any that
+    has a default, may be 0. A text without choices is a phone number, unless its type says that it is any `text`.
     """
     if parameter.type == "integer":
         if parameter.name == "limit":
             return _LIMIT
-        return _COUNT if parameter.name == "offset" or parameter.default is not None else _ID
+        if parameter.name == "offset":
+            return _COUNT
+        return _ID if parameter.default is None else _CURSOR
     if parameter.type == "date-time":
         return _TIME
     if parameter.type == "text":

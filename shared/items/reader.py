@@ -9,7 +9,7 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shared.identifiers import LARGEST_ID
+from shared.identifiers import LARGEST_ID, identifier
 from shared.items.head import TABLE, heads
 from shared.json_bodies import encode
 from shared.storage import rows
@@ -65,9 +65,9 @@ class Known:
 
 
 def canonical(value: Any) -> Any:
-    """The value without what differs between answers that mean the same: absence, time formats, order, signatures."""
+    """The value without what differs between equal answers: absence, order, signatures, spellings of times and ids."""
     if isinstance(value, dict):
-        parts = ((name, canonical(part)) for name, part in value.items())
+        parts = ((name, _number(name, canonical(part))) for name, part in value.items())
         return {name: part for name, part in parts if part is not None and part != ""}
     if isinstance(value, list):
         return sorted((canonical(part) for part in value), key=lambda part: json.dumps(part, sort_keys=True))
@@ -81,11 +81,17 @@ def canonical(value: Any) -> Any:
     return value
 
 
+def _number(name: str, value: Any) -> Any:
+    """An identifier as its number, however it is written."""
+    number = identifier(value) if name.lower().endswith("id") else None
+    return value if number is None else number
+
+
 def _unsigned(address: str) -> str:
     """The address without the parameters that sign it; what is left comes in one order."""
     place, _, query = address.partition("?")
     kept = sorted(part for part in query.split("&") if part and not _SIGNING.fullmatch(part.partition("=")[0]))
-    return "?".join((place, "&".join(kept)))
+    return "?".join((place, "&".join(kept))) if kept else place
 
 
 def content_hash(item: Mapping[str, Any]) -> str:

@@ -38,6 +38,7 @@ _TEXTS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("XML", re.compile(r"\s*<[a-z?]", re.IGNORECASE)),
     ("JSON", re.compile(r'\s*(\{\s*["}]|\[\s*["{\[\]\d])')),
 )
+_TEXT_LABEL = re.compile(r"text/.*|application/(?:.*[+])?(?:json|xml)")
 _ENCODINGS: tuple[tuple[bytes, str], ...] = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
     (b"\xff\xfe", "utf-16"),
@@ -64,7 +65,7 @@ def kind_of(head: bytes, label: str) -> Audio:
     known = _by_bytes(head)
     if known is not None:
         return known
-    text = _as_text(head)
+    text = _as_text(head, label)
     if text is not None:
         for name, pattern in _TEXTS:
             if pattern.match(text):
@@ -106,14 +107,20 @@ def _named(content_type: str, extension: str = "") -> Audio:
     return Audio(content_type, _EXTENSIONS.get(content_type, known))
 
 
-def _as_text(head: bytes) -> str | None:
-    """The head as text where it is one: whole characters, and of those below a blank only those of lines."""
+def _as_text(head: bytes, label: str) -> str | None:
+    """
+    The head as text where it is one: whole characters, and of those below a blank only those of lines.
+
+    In an older encoding every byte is a character: that is one where its label or its beginning says so.
+    """
     encoding = next((name for mark, name in _ENCODINGS if head.startswith(mark)), "utf-8")
     try:
         # The last character may be cut in two.
         text = head[: len(head) - len(head) % 2].decode(encoding) if encoding == "utf-16" else _utf8(head, encoding)
     except UnicodeDecodeError:
-        return None
+        text = head.decode("latin-1")
+        if not _TEXT_LABEL.fullmatch(label) and not any(pattern.match(text) for _, pattern in _TEXTS):
+            return None
     return None if any(character < " " and character not in "\t\r\n\f\v" for character in text) else text
 
 

@@ -44,13 +44,20 @@ def digest(listed: Mapping[int, Item]) -> str:
 
 
 def compare(
-    reading: Reading, listed: Mapping[int, Item], *, since: int, complete: bool = True, look: bool = False
+    reading: Reading,
+    listed: Mapping[int, Item],
+    *,
+    since: int,
+    complete: bool = True,
+    all_readable: bool = True,
+    look: bool = False,
 ) -> Outcome:
     """
     Submit and store how a listing differs from what is stored; `look` also notes what was seen again.
 
-    Only a `complete` listing says something of what it lacks. Raises Stale unless the head's sequence is still
-    `since`, as it was before the listing began: an older listing must not undo what a newer one showed.
+    Only a `complete` listing says something of what it lacks, and by itself only where it is `all_readable`. Raises
+    Stale unless the head's sequence is still `since`, as it was before the listing began: an older listing must not
+    undo what a newer one showed.
     """
     storage, resource = reading.bridge.storage, reading.resource
     intake = Intake(storage, resource.name)
@@ -63,7 +70,7 @@ def compare(
     ]
     changed = [row for row in rows if row.before is None or row.before.removed or row.before.hash != row.hash]
     _hand_on(reading, intake, changed, listed)
-    unsettled = not complete or _remove(reading, intake, known, listed)
+    unsettled = not complete or _remove(reading, intake, known, listed, all_readable=all_readable)
     if look:
         settled, today = {row.id for row in changed}, iso(reading.moment)[:10]
         same = [row.id for row in rows if row.id not in settled and row.before and row.before.seen[:10] != today]
@@ -109,13 +116,15 @@ def _submit(reading: Reading, row: Row, item: Item) -> tuple[str, Item] | None:
     return None
 
 
-def _remove(reading: Reading, intake: Intake, known: Mapping[int, Known], listed: Mapping[int, Item]) -> bool:
+def _remove(
+    reading: Reading, intake: Intake, known: Mapping[int, Known], listed: Mapping[int, Item], *, all_readable: bool
+) -> bool:
     """Submit and store which items are gone; whether that is not settled yet for some."""
     bridge, resource, moment = reading.bridge, reading.resource, reading.moment
     verdict = removals.judge(known, listed, moment)
     gone: list[int] = []
     for number in verdict.due:
-        if removals.is_gone(bridge.pbx, resource, number, reading.lane):
+        if removals.is_gone(bridge.pbx, resource, number, reading.lane, all_readable=all_readable):
             gone.append(number)
         else:
             verdict.changes[number] = removals.still_known(known[number], moment)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _TRIES = 5
 
 
-def look_for(reading: Reading, listed: Mapping[int, Item], event: str) -> None:
+def look_for(reading: Reading, listed: Mapping[int, Item], event: str, *, all_readable: bool = True) -> None:
     """
     Submit an event for each stored item that a complete listing lacks, once the proof of removals is there.
 
@@ -31,7 +31,7 @@ def look_for(reading: Reading, listed: Mapping[int, Item], event: str) -> None:
     verdict = removals.judge(known, listed, moment)
     gone: list[int] = []
     for number in verdict.due:
-        if removals.is_gone(bridge.pbx, resource, number, "poll"):
+        if removals.is_gone(bridge.pbx, resource, number, "poll", all_readable=all_readable):
             gone.append(number)
         else:
             verdict.changes[number] = removals.still_known(known[number], moment)

@@ -92,16 +92,19 @@ def still_known(known: Known, moment: datetime) -> dict[str, Any]:
     return {"missed": max(known.missed, 1), "missing": known.missing or moment, "asked": moment}
 
 
-def is_gone(pbx: Pbx, resource: Resource, number: int, lane: str) -> bool:
+def is_gone(pbx: Pbx, resource: Resource, number: int, lane: str, *, all_readable: bool = True) -> bool:
     """
     Whether the PBX, asked by id, does not know an item that its lists lack.
 
-    Where the key may not ask, the lists have the last word. Raises PbxRetriable and BudgetExhausted.
+    Where the key may not ask, the lists have the last word, unless they hold items whose id cannot be read: one of
+    those may be it. Raises PbxRetriable and BudgetExhausted.
     """
     try:
         pbx.call(resource.read_operation, lane=lane, **{resource.id_parameter: number})
-    except (PbxNotFound, PbxForbidden):
+    except PbxNotFound:
         return True
+    except PbxForbidden:
+        return all_readable
     except (PbxRefused, PbxNotUnderstood) as error:
         # Nobody knows; the others that are missing are asked about all the same.
         logger.warning("%s %d left the list: %s", resource.name, number, error)

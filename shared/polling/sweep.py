@@ -101,7 +101,7 @@ def _sweep(bridge: Bridge, resource: Resource, moment: datetime) -> None:
             if resource.withdrawn:
                 listed |= page.items
         if resource.withdrawn and checkpoint.started:
-            deletions.look_for(reading, listed, resource.withdrawn)
+            deletions.look_for(reading, listed, resource.withdrawn, all_readable=not windowed.unreadable)
         if resource.id_field == "callID":
             found += _look_for_ends(reading)
     except PbxForbidden:

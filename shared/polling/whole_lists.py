@@ -39,7 +39,8 @@ def read_edits(reading: Reading, whole: bool) -> None:
             advance(reading, **changes)
             return
         try:
-            outcome = edits.compare(reading, listing.items, since=since, complete=not listing.failure, look=whole)
+            known = {"complete": not listing.failure, "all_readable": not listing.unreadable}
+            outcome = edits.compare(reading, listing.items, since=since, look=whole, **known)
         except Stale:
             since = heads(reading.bridge.storage).read(reading.resource.name).sequence
             continue

@@ -91,3 +91,26 @@ def test_any_bytes_are_kept_under_a_name_of_plain_letters_or_refused_in_words(he
     else:
         assert found.extension.isalnum()
         assert found.extension.isascii()
+
+
+@pytest.mark.parametrize(
+    ("head", "label"),
+    [
+        ("Kļūda: nav".encode("cp1257"), "text/plain; charset=windows-1257"),
+        ("<html>Kļūda</html>".encode("cp1257"), "text/html"),
+        ("<html>Kļūda</html>".encode("cp1257"), "audio/mpeg"),
+        ("<?xml version='1.0'?><kļūda/>".encode("cp1257"), ""),
+        ('{"message": "Kļūda"}'.encode("cp1257"), "application/json"),
+        ('{"message": "Kļūda"}'.encode("cp1257"), "audio/wav"),
+        ("ошибка".encode("cp1251"), "text/plain"),
+    ],
+)
+def test_a_text_in_an_older_encoding_is_no_audio(head: bytes, label: str) -> None:
+    with pytest.raises(MediaNotReady, match="instead of audio"):
+        kind_of(head, label)
+
+
+@pytest.mark.parametrize("label", ["", "application/octet-stream", "audio/basic", "audio/pcma"])
+def test_samples_that_look_like_letters_are_audio(label: str) -> None:
+    for head in (b"\xd5" * 1024, b"\xff\x7f" * 512, b"\xd5U" * 512):
+        assert kind_of(head, label)

@@ -95,6 +95,20 @@ def test_where_the_key_may_not_ask_by_id_the_lists_decide(pbx: Simulator, bridge
     assert polled(bridge, 0, 2) == [("ContactRemoved", gone)]
 
 
+@pytest.mark.parametrize(("allowed", "gone"), [(True, 1), (False, 0)], ids=["asked by id", "not allowed by id"])
+def test_an_item_whose_id_cannot_be_read_may_be_the_one_that_is_missing(
+    allowed: bool, gone: int, pbx: Simulator, bridge: Bridge
+) -> None:
+    *people, last = pbx.bulk("contacts", 5)
+    poll(bridge, CONTACTS)
+    pbx.remove("contacts", last)
+    pbx.options.refused = set() if allowed else {"GetContactsByID"}
+    listed = [{"contactID": f"c-{last}"}, *({"contactID": number} for number in people)]
+    pbx.faults.add("wrapper", match="GetContacts", value={"data": listed})
+    events = polled(bridge, 0, 2)
+    assert [event for event in events if event[0] == "ContactRemoved"] == [("ContactRemoved", last)] * gone
+
+
 @pytest.mark.parametrize(
     "answer",
     [
