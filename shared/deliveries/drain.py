@@ -6,7 +6,6 @@ import logging
 import secrets
 import time
 from collections import deque
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from datetime import timedelta
 from threading import BoundedSemaphore
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from shared.deliveries import standing
 from shared.deliveries.fanout import RANGE, run_range
 from shared.deliveries.outbox import Fenced, Outbox
-from shared.deliveries.sending import send_event
+from shared.deliveries.posts import LINED_UP, QUICK, SLOW, Posts
 from shared.deliveries.verdicts import Verdicts
 from shared.deliveries.wakes import KIND, wakes
 from shared.errors import BridgeError, StorageUnavailable, Unprocessable
@@ -28,14 +27,11 @@ if TYPE_CHECKING:
     from shared.bridge import Bridge
     from shared.deliveries.outbox import Head
     from shared.deliveries.places import Change, Place
-    from shared.deliveries.post import Outcome
     from shared.deliveries.state import State
     from shared.subscriptions.subscription import Subscription
 
 logger = logging.getLogger(__name__)
 
-# Posts at once to a subscriber that answers soon, and to one that does not.
-QUICK, SLOW = 8, 2
 # No post is begun later: a function that runs for long is in the way of others, and of a deployment.
 RUN_SECONDS = 20.0
 # Slow, failing and unknown subscribers have so many of a process's threads at once; who finds none comes again.
@@ -129,15 +125,13 @@ class Drain:
     def work(self, head: Head) -> None:
         """Post until nothing is due, nothing gets through or the time is over, and give the outbox back."""
         self._line_up(head)
-        open: dict[Future[Outcome], Place] = {}
-        with ThreadPoolExecutor(QUICK) as pool:
+        with Posts(self._bridge, self._one, lambda: self._verdicts.stopped) as posts:
             while True:
                 self._read_on()
-                while self._queue and len(open) < self._most_open() and self._may_post():
-                    place = self._queue.popleft()
-                    open[pool.submit(send_event, self._bridge, self._one, place.event)] = place
-                changes = self._judge(open) if open else []
-                if self._verdicts.ended or (self._settle(changes, leave=not open and self._is_done())):
+                while self._queue and len(posts) < self._most_open() and self._may_post():
+                    posts.begin(self._queue.popleft())
+                changes = self._judge(posts) if posts else []
+                if self._verdicts.ended or self._settle(changes, leave=not posts and self._is_done()):
                     break
         if self._verdicts.ended:
             standing.end(self._bridge, self._one.id)
@@ -164,10 +158,9 @@ class Drain:
             self._last = head.places[-1].key if head.places else self._last
 
     def _most_open(self) -> int:
-        """Posts at once; as many again wait for a thread, so that none is idle while the others are written down."""
         if self._state.rounds:
             return 1
-        return 2 * QUICK if self._width == QUICK else SLOW
+        return LINED_UP if self._width == QUICK else SLOW
 
     def _may_post(self) -> bool:
         return not self._verdicts.stopped and self._trouble is None and time.monotonic() < self._until
@@ -175,30 +168,29 @@ class Drain:
     def _is_done(self) -> bool:
         return not self._may_post() or not (self._queue or self._more)
 
-    def _judge(self, open: dict[Future[Outcome], Place]) -> list[Change]:
+    def _judge(self, posts: Posts) -> list[Change]:
         """Wait for an answer, and say what becomes of each event that was answered."""
-        done, _ = wait(open, return_when=FIRST_COMPLETED)
-        changes, down = [], bool(self._state.rounds)
-        for future in done:
-            place = open.pop(future)
+        changes: list[Change] = []
+        down = bool(self._state.rounds)
+        for place, future in posts.answers():
             try:
                 outcome = future.result()
             except BridgeError as error:
                 self._trouble = error
+                continue
+            if outcome is None:
+                self._marked = True
                 continue
             quick = outcome.verdict == "delivered" and outcome.seconds < 1
             self._width = QUICK if quick else SLOW
             changes += self._verdicts.of(place, outcome)
         if self._verdicts.stopped:
             # What has not begun stays where it is.
-            waiting = [future for future in open if future.cancel()]
-            self._marked = self._marked or bool(waiting)
-            for future in waiting:
-                del open[future]
+            self._marked = posts.cancel() or self._marked
         if down and not self._state.rounds:
             # It answers again: from the head, in order.
             self._line_up(self._outbox.read(now()))
-            under_way = {place.key for place in (*open.values(), *(change.place for change in changes))}
+            under_way = {place.key for place in (*posts.places, *(change.place for change in changes))}
             self._queue = deque(place for place in self._queue if place.key not in under_way)
         return changes
 

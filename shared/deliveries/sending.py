@@ -22,25 +22,24 @@ if TYPE_CHECKING:
     from shared.subscriptions.subscription import Subscription
 
 _BODIES = 128
+Stored = tuple["Mapping[str, Any]", "Mapping[str, Any]"]
 
 
-def send_event(bridge: Bridge, one: Subscription, event: str) -> Outcome:
-    """What came of posting an event; `lost` where it is not there any more. Raises StorageUnavailable."""
+def send_event(bridge: Bridge, one: Subscription, event: Stored) -> Outcome:
+    """What came of posting an event."""
     if not one.readable:
         return Outcome("failed", "unreadable", 0.0)
-    try:
-        content_type, body = shaped(bridge.settings, one.shape, *_event(bridge.storage, event))
-    except Unprocessable as error:
-        return Outcome("lost", str(error), 0.0)
+    row, envelope = event
+    content_type, body = shaped(bridge.settings, one.shape, row, envelope)
     stamp = int(time.time())
-    headers = signatures.headers(one.signing(stamp), event, stamp, body)
+    headers = signatures.headers(one.signing(stamp), row["id"], stamp, body)
     headers |= {"Content-Type": content_type, "User-Agent": "pbx-azure-bridge"}
     return post(one.endpoint, body, headers, allow_loopback=bridge.settings.allow_loopback_callbacks)
 
 
 @lru_cache(maxsize=_BODIES)
-def _event(storage: Storage, id: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """The row of an event, and its envelope; raises Unprocessable when it is gone."""
+def read_event(storage: Storage, id: str) -> Stored:
+    """The row of an event, and its envelope; raises Unprocessable when it is gone, or StorageUnavailable."""
     row = rows.get(storage.table(TABLE), PARTITION, id)
     if row is None:
         raise Unprocessable("the event is gone")
