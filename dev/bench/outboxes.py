@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import requests
 from requests.adapters import HTTPAdapter
 
 from dev.azurite import AzuriteProcess
+from dev.backlog import BODY, fill
 from dev.bench.figures import at_least, at_most, seconds
 from dev.bench.subscriber import Subscriber
 from shared.bridge import assemble
-from shared.deliveries.drain import QUICK, drain
-from shared.deliveries.outbox import Outbox
-from shared.events.store import PARTITION, TABLE
-from shared.json_bodies import encode
+from shared.deliveries.drain import drain
+from shared.deliveries.posts import QUICK
 from shared.settings import Settings
 from shared.subscriptions.store import subscriptions
 from shared.subscriptions.subscription import Subscription
-from shared.times import now
 
 if TYPE_CHECKING:
     from dev.bench.figures import Figure
@@ -30,9 +28,7 @@ _BEHIND, _CAUGHT_UP = 10_000, 5_000
 # A workflow's trigger takes about so long to answer.
 _ANSWER_SECONDS = 0.2
 _MINUTES = 3
-_PART = 100
 _DEAD = "http://127.0.0.1:9/dead"
-_BODY = {"type": "Event", "eventType": "CallCompleted", "version": "v1", "data": {"callID": 1}}
 
 
 def _bridge(connection_string: str) -> Bridge:
@@ -45,14 +41,7 @@ def _bridge(connection_string: str) -> Bridge:
 def _behind(bridge: Bridge, endpoint: str, count: int) -> Subscription:
     """A subscriber with so many events in its outbox."""
     one, _ = subscriptions(bridge).make(Subscription.new(event="CallCompleted", endpoint=endpoint))
-    columns = {"type": "CallCompleted", "origin": "webhook", "received": now(), "happened": now()}
-    columns["body"] = encode(_BODY).decode()
-    ids = [f"event{number:06d}" for number in range(count)]
-    for start in range(0, count, _PART):
-        rows = [{"PartitionKey": PARTITION, "RowKey": id, "id": id, **columns} for id in ids[start : start + _PART]]
-        made: list[Any] = [("create", row) for row in rows]
-        bridge.storage.table(TABLE).submit_transaction(made)
-        Outbox(bridge.storage, one.id).put([(now(), id) for id in ids[start : start + _PART]])
+    fill(bridge.storage, one.id, count)
     return one
 
 
@@ -87,7 +76,7 @@ def _ratio(bridge: Bridge, subscriber: Subscriber, count: int) -> float:
         with requests.Session() as session, ThreadPoolExecutor(QUICK) as pool:
             session.trust_env = False
             session.mount("http://", HTTPAdapter(pool_maxsize=QUICK))
-            list(pool.map(lambda _: session.post(subscriber.url, data=encode(_BODY), timeout=20), range(count)))
+            list(pool.map(lambda _: session.post(subscriber.url, data=BODY, timeout=20), range(count)))
         subscriber.counts()
 
     limit = seconds(bare)

@@ -26,7 +26,7 @@ def main() -> int:
             continue
         print(f"{drill.name}: {drill.description} (seed {chosen.seed})", flush=True)
         began = time.monotonic()
-        with world(chosen.seed, chosen.outage, chosen.events, chosen.log) as running:
+        with world(drill.settings, chosen.seed, chosen.outage, chosen.events, chosen.log) as running:
             drill.run(running)
         failed = failed or bool(running.problems)
         outcome = "FAILED" if running.problems else "passed"

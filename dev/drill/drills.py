@@ -6,42 +6,52 @@ import itertools
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from dev.drill.behind import far_behind
+from dev.drill.forbidden import SETTINGS as FORBIDDEN
+from dev.drill.forbidden import forbidden
 from dev.drill.outboxes import outboxes
 from dev.drill.proxy import FAULTS
-from dev.drill.world import SERVICES
+from dev.drill.restarts import SETTINGS as RESTARTS
+from dev.drill.restarts import restarts
+from dev.drill.strangers import SETTINGS as STRANGERS
+from dev.drill.strangers import strangers
+from dev.drill.world import FIRST_CALL, SERVICES, call_data
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from dev.drill.world import World
 
 _SENDERS = 16
-_TIMES = {"callStarted": "2018-04-25T13:54:19+0000", "callConnected": "2018-04-25T13:54:31+0000"}
-_FIRST_CALL = 1_524_664_459_097_344
 # Longer than the longest wait of what is put back for want of storage, and the emulator's own slowness.
 _RECOVERY_SECONDS = 150.0
 
 
 @dataclass(frozen=True, slots=True)
 class Drill:
-    """A row: a drill's name, what is gone in it, and its run."""
+    """
+    A row: a drill's name, what is gone in it, its run, and the app's settings in it beside the usual ones.
+
+    `quick`: a form of seconds is among the tests.
+    """
 
     name: str
     description: str
     run: Callable[[World], None]
+    settings: Mapping[str, str] = field(default_factory=dict)
+    quick: bool = True
 
 
 def _calls() -> Iterator[tuple[str, dict[str, Any]]]:
     """The events of one call after another."""
-    for call in itertools.count(_FIRST_CALL):
-        data = {"callID": call, "caller": "27771153", "destination": "67000123", "contactID": 966, **_TIMES}
+    for call in itertools.count(FIRST_CALL):
         for event in ("CallStarted", "CallConnected", "CallCompleted"):
-            yield event, data
+            yield event, call_data(call)
 
 
 def _send(world: World, events: list[tuple[str, dict[str, Any]]], seconds: float) -> None:
@@ -99,12 +109,11 @@ def pbx_throttling(world: World) -> None:
 def _record(world: World, outage: AbstractContextManager[None]) -> None:
     count = max(2, min(world.events // 10, 40))
     for id in range(1, count + 1):
-        call = {"callID": _FIRST_CALL + id, "caller": "27771153", "destination": "67000123"}
-        world.pbx.control("POST", "items", resource="call_records", id=id, contactID=966, **call, **_TIMES)
+        world.pbx.control("POST", "items", resource="call_records", id=id, **call_data(FIRST_CALL + id))
     with outage:
         began = time.monotonic()
         for id in range(1, count + 1):
-            world.send("CallRecorded", callID=_FIRST_CALL + id, recordingID=id)
+            world.send("CallRecorded", callID=FIRST_CALL + id, recordingID=id)
         time.sleep(max(0.0, began + world.outage - time.monotonic()))
 
     def stored() -> bool:
@@ -125,6 +134,12 @@ def _recover(world: World, condition: Callable[[], bool], more: int = 0) -> None
 DRILLS: tuple[Drill, ...] = (
     Drill("storage", "Tables, Queues and Blobs gone one by one and together", storage_outages),
     Drill("pbx", "the PBX gone while recordings are announced", pbx_outage),
-    Drill("throttling", "the PBX answers 429 to everything while recordings are announced", pbx_throttling),
+    Drill(
+        "throttling", "the PBX answers 429 to everything while recordings are announced", pbx_throttling, quick=False
+    ),
     Drill("outboxes", "subscribers are dead, hang, refuse one event, and come back", outboxes),
+    Drill("behind", "a subscriber far behind is dead, and comes back", far_behind),
+    Drill("strangers", "names that do not resolve, and certificates that nobody trusts", strangers, STRANGERS),
+    Drill("restarts", "the app is stopped and killed under load, and started again", restarts, RESTARTS),
+    Drill("forbidden", "the PBX answers 403 to everything", forbidden, FORBIDDEN, quick=False),
 )

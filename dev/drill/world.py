@@ -8,11 +8,13 @@ import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import requests
 
 from dev.azurite import AzuriteProcess
+from dev.drill.machine import Machine
 from dev.drill.proxy import OPEN, Proxy
 from dev.host.process import HostProcess
 from dev.simulator import SimulatorProcess
@@ -22,13 +24,22 @@ from shared.storage.messages import PAYLOADS
 from shared.storage.waiting import PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 _ROOT = Path(__file__).resolve().parents[2]
 _NEVER = "0 0 0 1 1 *"
 SERVICES = ("Table", "Queue", "Blob")
+# What webhooks bring; those that a drill sends, too.
+KEY = "drill"
+FIRST_CALL = 1_524_664_459_097_344
+TIMES = {"callStarted": "2018-04-25T13:54:19+0000", "callConnected": "2018-04-25T13:54:31+0000"}
 # However storage fails, whoever sends an event has an answer by then.
 ANSWER_SECONDS = 5.0
+
+
+def call_data(id: int) -> dict[str, Any]:
+    """The fields of a call's event."""
+    return {"callID": id, "caller": "27771153", "destination": "67000123", "contactID": 966, **TIMES}
 
 
 @dataclass(kw_only=True)
@@ -40,16 +51,23 @@ class World:
     """
 
     url: str
+    start: Callable[[], HostProcess]
     storage: Storage
     pbx: SimulatorProcess
     proxies: dict[str, Proxy]
     random: random.Random
     outage: float
     events: int
+    machine: Machine
+    host: HostProcess = field(init=False)
     accepted: set[str] = field(default_factory=set)
     refused: int = 0
     slowest: float = 0.0
+    away: bool = False
     problems: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.host = self.start()
 
     def say(self, text: str) -> None:
         """A line of the report."""
@@ -62,11 +80,17 @@ class World:
             self.problems.append(what)
 
     def send(self, event: str, **data: Any) -> None:
-        """Post an event as the PBX does, again every second while it is answered with 503."""
+        """Post an event as the PBX does, again every second while it is answered with 503 or, `away`, by nobody."""
         body = json.dumps({"type": "Event", "eventType": event, "version": "v1", "data": data}).encode()
         while True:
             began = time.monotonic()
-            answer = requests.post(f"{self.url}/api/events/{event}", data=body, timeout=60)
+            try:
+                answer = requests.post(f"{self.url}/api/events/{event}?code={KEY}", data=body, timeout=60)
+            except requests.ConnectionError:
+                if not self.away:
+                    raise
+                time.sleep(1)
+                continue
             self.slowest = max(self.slowest, time.monotonic() - began)
             if answer.status_code != 503:
                 break
@@ -86,14 +110,27 @@ class World:
             for name in gone:
                 self.proxies[name].become(OPEN)
 
-    def recovered(self, condition: Callable[[], bool], seconds: float) -> float | None:
-        """The seconds until the condition holds and nothing is on its way any more; None where it never does."""
+    def executions(self, function: str) -> int:
+        """How often a function has run since the host started."""
+        status = requests.get(f"{self.url}/admin/host/status", timeout=30).json()
+        return int(status["executed"].get(function, 0))
+
+    def status(self) -> Any:
+        """The bridge's own account of itself."""
+        return requests.get(f"{self.url}/api/ops/status", timeout=60).json()
+
+    def wait_for(self, condition: Callable[[], bool], seconds: float) -> float | None:
+        """The seconds until the condition holds; None where it does not in that time."""
         began = time.monotonic()
-        while not (condition() and not self.on_its_way()):
+        while not condition():
             if time.monotonic() > began + seconds:
                 return None
             time.sleep(0.5)
         return time.monotonic() - began
+
+    def recovered(self, condition: Callable[[], bool], seconds: float) -> float | None:
+        """The seconds until the condition holds and nothing is on its way any more; None where it never does."""
+        return self.wait_for(lambda: condition() and not self.on_its_way(), seconds)
 
     def on_its_way(self) -> int:
         """Messages on all queues, seen or not, and those that wait for one."""
@@ -107,15 +144,16 @@ class World:
         query = "RowKey lt 'n0'" if table == "feed" else "id ne ''"
         return [str(row["id"]) for row in self.storage.table(table).query_entities(query, select=["id"])]
 
-    def check_nothing_lost(self, more: int = 0) -> None:
+    def check_nothing_lost(self, more: int | None = 0) -> None:
         """
         What was accepted has its one row and its one place in the feed; there is no dead letter and no poison.
 
-        `more` events came about beside those that were sent.
+        `more` events came about beside those that were sent, None for any number.
         """
         for table in ("events", "feed"):
             ids = self.ids(table)
-            whole = self.accepted <= set(ids) and len(ids) == len(self.accepted) + more
+            whole = self.accepted <= set(ids) and len(ids) == len(set(ids))
+            whole = whole and more in (None, len(ids) - len(self.accepted))
             self.check(f"all {len(self.accepted)} accepted events are in table {table}, once ({len(ids)} rows)", whole)
         letters = [f"{row['kind']}: {row['reason']}" for row in self.storage.table("deadletters").list_entities()]
         self.check(f"no dead letter {'; '.join(letters[:3])}", not letters)
@@ -126,9 +164,12 @@ class World:
 
 
 @contextmanager
-def world(seed: int, outage: float, events: int, log: Path | None = None) -> Iterator[World]:
-    """Everything started, and ended afterwards."""
+def world(
+    settings: Mapping[str, str], seed: int, outage: float, events: int, log: Path | None = None
+) -> Iterator[World]:
+    """Everything started, and ended afterwards; `settings` are the drill's own, with a Machine's names in braces."""
     with ExitStack() as stack:
+        machine = Machine(Path(stack.enter_context(TemporaryDirectory())))
         azurite = stack.enter_context(AzuriteProcess())
         pbx = stack.enter_context(SimulatorProcess())
         services = dict(zip(("Blob", "Queue", "Table"), azurite.urls, strict=True)) | {"PBX": pbx.url}
@@ -143,7 +184,7 @@ def world(seed: int, outage: float, events: int, log: Path | None = None) -> Ite
             "PBX_BASE_URL": f"{proxies['PBX'].url}/api/v2/",
             "PBX_API_KEY": pbx.api_key,
             "PUBLIC_BASE_URL": "",
-            "PBX_WEBHOOK_KEY": "",
+            "PBX_WEBHOOK_KEY": KEY,
             "ALLOW_LOOPBACK_CALLBACKS": "true",
             "QUEUE_WAITING_SCHEDULE": "*/5 * * * * *",
             "WAKE_DRAINERS_SCHEDULE": "*/5 * * * * *",
@@ -152,13 +193,20 @@ def world(seed: int, outage: float, events: int, log: Path | None = None) -> Ite
         storage.create_all()
         # A message whose end could not be said to the queue comes back after its lease.
         lease = ("--lease-seconds", str(max(8, min(round(outage), 600))))
-        host = stack.enter_context(HostProcess(_ROOT, env=environment, arguments=lease, log=log))
-        yield World(
-            url=host.url,
+        environment |= {name: value.format_map(machine.values) for name, value in settings.items()}
+        arguments = (*lease, "--port", str(machine.port))
+        made = World(
+            url=f"http://127.0.0.1:{machine.port}",
+            start=lambda: HostProcess(_ROOT, env=environment, arguments=arguments, log=log),
             storage=storage,
             pbx=pbx,
             proxies=proxies,
             random=random.Random(seed),  # noqa: S311 - a drill is repeatable
             outage=outage,
             events=events,
+            machine=machine,
         )
+        try:
+            yield made
+        finally:
+            made.host.stop()

@@ -84,6 +84,7 @@ class Admin:
             "processUptime": int((time.monotonic() - self._started) * 1000),
             "functionCount": len(self._worker.functions),
             "running": self._worker.running,
+            "executed": dict(self._worker.executed),
         }
 
     def _described(self, function: Function) -> dict[str, Any]:

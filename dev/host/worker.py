@@ -8,6 +8,7 @@ import os
 import sys
 import time
 import uuid
+from collections import Counter
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -68,6 +69,7 @@ class Worker:
     def __init__(self) -> None:
         self.functions: tuple[Function, ...] = ()
         self._running: dict[str, str] = {}
+        self.executed: Counter[str] = Counter()
 
     async def load(self, directory: Path, only: Iterable[str] = ()) -> None:
         """Import and index the app; HostError with the real error's text when that fails."""
@@ -117,6 +119,7 @@ class Worker:
             trigger_metadata=metadata,
         )
         self._running[invocation] = function.name
+        self.executed[function.name] += 1
         token = _current.set(function.name)
         started = time.perf_counter()
         try:

@@ -16,6 +16,7 @@ from shared.deliveries import drain as module
 from shared.deliveries.drain import SLOW_RUNS, drain, run
 from shared.deliveries.fanout import send_delivery
 from shared.deliveries.outbox import TABLE, Outbox
+from shared.deliveries.posts import LINED_UP
 from shared.deliveries.schedule import DISABLED_AFTER, DOWN_AFTER, SCHEDULE, TRIED_FOR
 from shared.deliveries.standing import end, wake_waiting
 from shared.deliveries.state import EPOCH
@@ -216,7 +217,7 @@ def test_a_dead_subscriber_waits_as_a_whole_and_catches_up_in_order(
     (message,) = drained(bridge, sent, one)
     assert 8 <= message.delay <= 12
     first = len(listener.received)
-    assert DOWN_AFTER <= first <= DOWN_AFTER + 2 * module.QUICK
+    assert DOWN_AFTER <= first <= DOWN_AFTER + LINED_UP
     for rounds in range(2, 12):
         assert drained(bridge, sent, one) == []
         (message,) = later(bridge, sent, one)
@@ -231,7 +232,7 @@ def test_a_dead_subscriber_waits_as_a_whole_and_catches_up_in_order(
     got = [other.id for other in listener.received[before:]]
     assert len(got) == len(set(got)) == 20
     wanted = [row["event"] for row in sorted_events(bridge, one)]
-    assert all(abs(got.index(id) - wanted.index(id)) <= 2 * module.QUICK for id in wanted)
+    assert all(abs(got.index(id) - wanted.index(id)) <= LINED_UP for id in wanted)
     assert dead_letters(bridge.storage) == []
 
 
