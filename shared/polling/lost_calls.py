@@ -78,7 +78,9 @@ def _poll(reading: Reading) -> int:
     state = json.loads(seen.digest or "{}")
     cases = {_key(bridge, case.callerid, case.destination): case for case in open_cases(bridge.storage)}
     found, sent = _news(reading, listed, cases, state.get("sent", {}))
-    gone, missing = _gone(reading, listed, cases, state.get("missing", {}))
+    missing = state.get("missing", {})
+    # Any that cannot be read may be the one that seems to be missing.
+    gone, missing = ([], missing) if odd else _gone(reading, listed, cases, missing)
     wanted = {event.name for event in wanted_events(bridge.settings)}
     events = [(name, data) for name, data in [*found, *gone] if name in wanted]
     for name, data in events:
@@ -104,9 +106,11 @@ def _listed(bridge: Bridge) -> tuple[dict[int, Item], list[Item]]:
         page = _page(bridge, offset, limit)
         fresh: dict[int, Item] = {}
         for item in page:
-            numbers = item.get("callerid"), item.get("destination")
-            if all(isinstance(number, str | int) and str(number).strip() for number in numbers):
-                fresh.setdefault(_key(bridge, *map(str, numbers)), item)
+            numbers = [item.get(name, False) for name in ("callerid", "destination")]
+            # A withheld number is empty.
+            texts = ["" if number is None else str(number).strip() for number in numbers]
+            if any(texts) and not any(isinstance(number, bool | float | list | dict) for number in numbers):
+                fresh.setdefault(_key(bridge, *texts), item)
             elif item not in odd:
                 odd.append(item)
         if not fresh.keys() - found.keys():

@@ -145,3 +145,28 @@ def test_a_long_list_is_read_to_its_end(pbx: Simulator, bridge: Bridge) -> None:
     for number in range(10):
         lose(pbx, f"2000000{number}", NOON + timedelta(seconds=number))
     assert len(polled(bridge, 6)) == 10
+
+
+@pytest.mark.parametrize("withheld", ["", None], ids=["empty", "null"])
+def test_a_caller_who_withholds_the_number_is_listed_like_any_other(
+    withheld: Any, pbx: Simulator, bridge: Bridge
+) -> None:
+    post(bridge, "LostCallerAdded", callerid="", destination=LINE, last_contact=NOON.isoformat(), attempts=1)
+    pbx.faults.add("wrapper", match="GetLostCalls", value={
+        "data": [{"callerid": withheld, "destination": LINE, "attempts": 1, "last_contact": NOON.isoformat()}]
+    })  # fmt: skip
+    for minute in (6, 12, 18):
+        poll_lost_calls(bridge, at=NOON + timedelta(minutes=minute))
+    run_pipeline(bridge)
+    assert [row["type"] for row in bridge.storage.table("events").list_entities()] == ["LostCallerAdded"]
+    assert dead_letters(bridge.storage) == []
+
+
+def test_an_entry_that_cannot_be_read_removes_nobody(pbx: Simulator, bridge: Bridge) -> None:
+    lose(pbx, "27771153")
+    assert polled(bridge, 6) == [("LostCallerAdded", "27771153")]
+    pbx.faults.add("wrapper", match="GetLostCalls", value={"data": [{"callerid": ["27771153"], "destination": LINE}]})
+    assert polled(bridge, 12, 18, 24) == []
+    pbx.faults.clear()
+    pbx.lost.clear()
+    assert polled(bridge, 30, 90, 100) == [("LostCallerRemoved", "27771153")]
