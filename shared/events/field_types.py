@@ -60,6 +60,8 @@ AnyInteger = Annotated[int | None, BeforeValidator(_integer), Field(ge=-(2**63),
 AnySeconds = Annotated[int | None, BeforeValidator(_integer), Field(ge=0, le=_LONGEST_SECONDS), ABSENT]
 AnyMoment = Annotated[datetime | None, BeforeValidator(_moment), ABSENT]
 AnyText = Annotated[str | None, Field(max_length=_LONGEST_NUMBER), ABSENT]
+# What identifies: empty where it is withheld, and refused where it is no text.
+Text = Annotated[str | None, Field(max_length=_LONGEST_NUMBER)]
 AnyString = Annotated[str | None, ABSENT]
 
 

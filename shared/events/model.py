@@ -24,6 +24,7 @@ from shared.events.field_types import (
     AnyText,
     Identifier,
     Moment,
+    Text,
     present,
 )
 from shared.once import once
@@ -150,8 +151,8 @@ class Recording(Data):
 class LostCaller(Data):
     """Who could not be reached by whom; both are on every such event, though a withheld number is empty."""
 
-    destination: AnyText
-    callerid: AnyText
+    destination: Text
+    callerid: Text
 
 
 class LostCall(LostCaller):

@@ -46,4 +46,6 @@ def read(storage: Storage, container: str, name: str) -> StoredAudio:
             content = blob.download_blob().readall()
         except ResourceNotFoundError as error:
             raise NotFound("no such audio") from error
-    return StoredAudio(content, properties.content_settings.content_type or "application/octet-stream")
+    kind = properties.content_settings.content_type or ""
+    # Nothing that a browser would run, whoever put it there.
+    return StoredAudio(content, kind if kind.startswith(("audio/", "video/")) else "application/octet-stream")

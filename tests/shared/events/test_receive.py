@@ -130,3 +130,17 @@ def test_silent_storage_keeps_no_sender_waiting_for_more_than_five_seconds(
         with pytest.raises(StorageUnavailable):
             accept(Storage(settings.storage), settings, event_named("CallStarted"), sent)
         assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("number", [{"number": "27771153"}, ["27771153"], True], ids=str)
+@pytest.mark.parametrize("name", ["callerid", "destination"])
+def test_a_lost_caller_whose_number_is_no_text_is_refused(name: str, number: Any, bridge: Bridge) -> None:
+    data = {"callerid": "27771153", "destination": "67000123"} | {name: number}
+    with pytest.raises(Invalid, match=rf"data\.{name}"):
+        accept(bridge.storage, bridge.settings, event_named("LostCallerAdded"), json.dumps({"data": data}).encode())
+
+
+@pytest.mark.parametrize("number", ["", None, 27771153, "anonymous"], ids=str)
+def test_a_lost_caller_may_withhold_the_number_or_send_digits(number: Any, bridge: Bridge) -> None:
+    data = {"callerid": number, "destination": "67000123"}
+    accept(bridge.storage, bridge.settings, event_named("LostCallerAdded"), json.dumps({"data": data}).encode())
