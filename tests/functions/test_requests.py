@@ -27,7 +27,7 @@ WITH_BODY = (
     "/api/ops/subscriptions/0123/replay",
 )
 # POST all of them, and none takes a body.
-WITHOUT_BODY = ("RotateSecret", "RotateSecretNow", "SyncWebhooksNow")
+WITHOUT_BODY = ("ApplyRetentionNow", "RotateSecret", "RotateSecretNow", "SyncWebhooksNow")
 
 
 def request(url: str = "https://app.example/api/x", body: bytes = b"", **headers: str) -> func.HttpRequest:

@@ -371,9 +371,9 @@ def test_a_dead_and_a_slow_subscriber_keep_nobody_waiting(running: RunningBridge
     healthy = [f"/hook/{number}" for number in range(subscribers - 2)]
     for path in healthy:
         running.subscribe("CallTransfered", listener.url.removesuffix("/hook") + path)
+    start = time.monotonic()
     with ThreadPoolExecutor(8) as pool:
         ids = set(pool.map(lambda number: running.happen("CallTransfered", callID=next(_calls)), range(events)))
-    start = time.monotonic()
     wanted = len(healthy) * events
     listener.wait_for(lambda received: sum(one.path in healthy for one in received) >= wanted, 40)
     seconds = time.monotonic() - start

@@ -250,7 +250,10 @@ def test_a_storm_that_passes_within_the_retries_is_not_noticed(status: int, pbx:
     assert arrived_ids(bridge.storage, CALLS.name) == list(new)
 
 
-def test_a_list_that_grows_and_shrinks_while_it_is_paged_loses_nothing(pbx: Simulator, bridge: Bridge) -> None:
+def test_a_list_that_grows_and_shrinks_while_it_is_paged_loses_nothing(
+    pbx: Simulator, start: Callable[..., Bridge]
+) -> None:
+    bridge = start(poll_start="all")
     pbx.options.page_cap = 10
     old = pbx.bulk("call_history", 60)
     lister = pbx._api._handlers["GetCallHistory"]
