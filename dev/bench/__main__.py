@@ -24,6 +24,7 @@ PARTS = (
     "polling",
     "budget",
     "face",
+    "history",
     "deliveries",
     "outboxes",
 )

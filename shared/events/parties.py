@@ -7,6 +7,7 @@ import hmac
 import re
 import secrets
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -73,7 +74,8 @@ def add(storage: Storage, parties: Iterable[tuple[str, Entry]]) -> None:
         for key, entry in found.items()
     ]
     for start in range(0, len(operations), _IN_BATCH):
-        storage.table(TABLE).submit_transaction(operations[start : start + _IN_BATCH])
+        part = operations[start : start + _IN_BATCH]
+        rows.again(partial(storage.table(TABLE).submit_transaction, part))
 
 
 def entries(

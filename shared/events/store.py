@@ -80,8 +80,7 @@ def _write(storage: Storage, entities: Sequence[Columns], left: Sequence[Columns
     from azure.data.tables import UpdateMode
 
     operations: list[Any] = [("upsert", entity, {"mode": UpdateMode.REPLACE}) for entity in entities]
-    with reaching_storage():
-        storage.table(FEED).submit_transaction(operations)
+    rows.again(lambda: storage.table(FEED).submit_transaction(operations))
     for keys in left:
         rows.delete(storage.table(FEED), FEED, keys["RowKey"])
 

@@ -150,7 +150,7 @@ def put(table: TableClient, row: Mapping[str, Any]) -> None:
 
 def merge(table: TableClient, row: Mapping[str, Any]) -> None:
     """Set these columns of the row and keep its others, or make it."""
-    _again(lambda: table.upsert_entity(row, retry_total=0))
+    again(lambda: table.upsert_entity(row, retry_total=0))
 
 
 def update(table: TableClient, row: Mapping[str, Any]) -> bool:
@@ -158,7 +158,7 @@ def update(table: TableClient, row: Mapping[str, Any]) -> bool:
     from azure.core.exceptions import ResourceNotFoundError
 
     try:
-        _again(lambda: table.update_entity(row, retry_total=0))
+        again(lambda: table.update_entity(row, retry_total=0))
     except ResourceNotFoundError:
         return False
     return True
@@ -231,8 +231,8 @@ def _write_once(table: TableClient, entity: Mapping[str, Any], etag: str | None,
     return str(answer["etag"])
 
 
-def _again(write: Callable[[], object]) -> None:
-    """Do a write that may be done twice, and that the SDK does not send again by itself."""
+def again(write: Callable[[], object]) -> None:
+    """Do a write, or a transaction, that may be done twice, and that the SDK does not send again by itself."""
     for number in range(_TRIES):
         _pause(number)
         try:
