@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from shared.deliveries import standing
 from shared.deliveries.fanout import RANGE, run_range
 from shared.deliveries.outbox import Fenced, Outbox
-from shared.deliveries.posts import LINED_UP, QUICK, SLOW, Posts
+from shared.deliveries.posts import LINED_UP, QUICK, SLOW, Posts, is_quick
 from shared.deliveries.verdicts import Verdicts
 from shared.deliveries.wakes import KIND, wakes
 from shared.errors import BridgeError, StorageUnavailable, Unprocessable
@@ -181,8 +181,7 @@ class Drain:
             if outcome is None:
                 self._marked = True
                 continue
-            quick = outcome.verdict == "delivered" and outcome.seconds < 1
-            self._width = QUICK if quick else SLOW
+            self._width = QUICK if is_quick(outcome) else SLOW
             changes += self._verdicts.of(place, outcome)
         if self._verdicts.stopped:
             # What has not begun stays where it is.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Semaphore
 from typing import TYPE_CHECKING, Self
 
 from shared.deliveries.post import Outcome
@@ -40,6 +40,8 @@ class Posts:
         self._bridge, self._one, self._stopped = bridge, one, stopped
         self._pool = ThreadPoolExecutor(QUICK + _READERS)
         self._slots = BoundedSemaphore(QUICK)
+        # What is lined up must not be posted so many at once to a subscriber that turns slow: see `_post`.
+        self._spare = Semaphore(QUICK - SLOW)
         self._open: dict[Future[Outcome | None], Place] = {}
 
     def __enter__(self) -> Self:
@@ -85,8 +87,23 @@ class Posts:
             event = read_event(self._bridge.storage, id)
         except Unprocessable as error:
             return Outcome("lost", str(error), 0.0)
-        with self._slots:
-            return None if self._stopped() else send_event(self._bridge, self._one, event)
+        self._slots.acquire()
+        quick = True
+        try:
+            if self._stopped():
+                return None
+            outcome = send_event(self._bridge, self._one, event)
+            quick = is_quick(outcome)
+            return outcome
+        finally:
+            # An answer that was not quick takes its slot away for the rest of the run.
+            if quick or not self._spare.acquire(blocking=False):
+                self._slots.release()
+
+
+def is_quick(outcome: Outcome) -> bool:
+    """Whether a subscriber that answers so can take many posts at once."""
+    return outcome.verdict == "delivered" and outcome.seconds < 1
 
 
 def _is_delivered(future: Future[Outcome | None]) -> bool:
