@@ -125,7 +125,7 @@ class Drain:
     def work(self, head: Head) -> None:
         """Post until nothing is due, nothing gets through or the time is over, and give the outbox back."""
         self._line_up(head)
-        with Posts(self._bridge, self._one, lambda: self._verdicts.stopped) as posts:
+        with Posts(self._bridge, self._one, lambda: not self._may_post()) as posts:
             while True:
                 self._read_on()
                 while self._queue and len(posts) < self._most_open() and self._may_post():

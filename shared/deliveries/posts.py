@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from shared.deliveries.post import Outcome
 from shared.deliveries.sending import read_event, send_event
+from shared.deliveries.state import SLOW_SECONDS
 from shared.errors import Unprocessable
 
 if TYPE_CHECKING:
@@ -87,8 +88,8 @@ class Posts:
             event = read_event(self._bridge.storage, id)
         except Unprocessable as error:
             return Outcome("lost", str(error), 0.0)
-        self._slots.acquire()
         quick = True
+        self._slots.acquire()
         try:
             if self._stopped():
                 return None
@@ -103,7 +104,7 @@ class Posts:
 
 def is_quick(outcome: Outcome) -> bool:
     """Whether a subscriber that answers so can take many posts at once."""
-    return outcome.verdict == "delivered" and outcome.seconds < 1
+    return outcome.verdict == "delivered" and outcome.seconds < SLOW_SECONDS
 
 
 def _is_delivered(future: Future[Outcome | None]) -> bool:

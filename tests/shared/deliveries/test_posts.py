@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 from dev.backlog import fill
 from dev.listener import Answer, Listener, Received
+from shared.deliveries import posts as module
 from shared.deliveries.outbox import Outbox
 from shared.deliveries.places import Place
-from shared.deliveries.posts import LINED_UP, QUICK, Posts
+from shared.deliveries.posts import LINED_UP, QUICK, SLOW, Posts
 from shared.times import now
 from tests.shared.deliveries.subscriber import subscription
 
 if TYPE_CHECKING:
+    import pytest
+
     from shared.bridge import Bridge
 
 
@@ -24,19 +27,24 @@ def _outcomes(posts: Posts) -> list[str | None]:
     return outcomes
 
 
-def test_no_more_are_posted_at_once_than_a_subscriber_is_sent(bridge: Bridge) -> None:
-    lock, at_once, most = threading.Lock(), 0, 0
+class _Counting:
+    """Answers after a moment, and notes how many others were being answered at the beginning of each."""
 
-    def answer(_: Received) -> Answer:
-        nonlocal at_once, most
-        with lock:
-            at_once += 1
-            most = max(most, at_once)
+    def __init__(self) -> None:
+        self._lock, self._under_way = threading.Lock(), 0
+        self.at_once: list[int] = []
+
+    def __call__(self, _: Received) -> Answer:
+        with self._lock:
+            self._under_way += 1
+            self.at_once.append(self._under_way)
         threading.Event().wait(0.05)
-        with lock:
-            at_once -= 1
+        with self._lock:
+            self._under_way -= 1
         return 200, {}
 
+
+def _post_all(bridge: Bridge, answer: _Counting) -> None:
     with Listener(answer) as listener:
         one = subscription(bridge, listener.url)
         bridge.storage.create_all()
@@ -45,7 +53,22 @@ def test_no_more_are_posted_at_once_than_a_subscriber_is_sent(bridge: Bridge) ->
             for place in Outbox(bridge.storage, one.id).read(now()).places:
                 posts.begin(place)
             assert _outcomes(posts) == ["200"] * LINED_UP
-    assert 2 <= most <= QUICK
+
+
+def test_no_more_are_posted_at_once_than_a_subscriber_is_sent(bridge: Bridge) -> None:
+    answer = _Counting()
+    _post_all(bridge, answer)
+    assert 2 <= max(answer.at_once) <= QUICK
+
+
+def test_of_what_is_lined_up_a_subscriber_that_turns_slow_is_sent_two_at_once(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SLOW_SECONDS", 0.01)
+    answer = _Counting()
+    _post_all(bridge, answer)
+    assert max(answer.at_once) <= QUICK
+    assert max(answer.at_once[QUICK + SLOW :]) <= SLOW
 
 
 def test_nothing_is_posted_once_it_has_stopped_and_a_lost_event_is_said(bridge: Bridge, listener: Listener) -> None:
