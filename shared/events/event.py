@@ -81,10 +81,10 @@ class ReceivedEvent:
         }
 
     def row(self, storage: Storage, region: str) -> dict[str, Any]:
-        """Its row in tables `events` and `feed`; a long body goes to a blob."""
+        """Its row in tables `events` and `feed`; a long body goes to a blob, which keeps the first one."""
         columns, body = self.columns(region), encode(self.envelope)
         if len(body) > LONGEST_IN_ROW:
-            return {**columns, "payload": put_payload(storage, f"bodies/{self.id}", body)}
+            return {**columns, "payload": put_payload(storage, f"bodies/{self.id}", body, first=True)}
         return {**columns, "body": body.decode()}
 
     def columns(self, region: str) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def add(storage: Storage, parties: Iterable[tuple[str, Entry]]) -> None:
     ]
     for start in range(0, len(operations), _IN_BATCH):
         part = operations[start : start + _IN_BATCH]
-        rows.again(partial(storage.table(TABLE).submit_transaction, part))
+        rows.again(partial(storage.table(TABLE).submit_transaction, part, retry_total=0))
 
 
 def entries(

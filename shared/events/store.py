@@ -46,12 +46,17 @@ def publish(storage: Storage, row: Mapping[str, Any]) -> None:
 
 
 def add(storage: Storage, row: Mapping[str, Any], columns: Mapping[str, Any]) -> None:
-    """Add columns to an event's row (`row`, as it is stored), to its place in the feed and to its copies there."""
-    rows.update(storage.table(TABLE), {"PartitionKey": PARTITION, "RowKey": row["id"], **columns})
+    """
+    Add columns to an event's row (`row`, as it is stored), to its place in the feed and to its copies there.
+
+    Harmless twice, and whoever dies in between finds the same to add again.
+    """
     whole = {name: value for name, value in {**row, **columns}.items() if name not in _OF_EVENTS}
     now = places(storage, whole)
     left = [keys for keys in places(storage, row) if keys not in now]
     _write(storage, [{**whole, **keys} for keys in now], left)
+    # Last, as it says what is there.
+    rows.update(storage.table(TABLE), {"PartitionKey": PARTITION, "RowKey": row["id"], **columns})
 
 
 def call_party(call_id: int) -> str:
@@ -80,7 +85,7 @@ def _write(storage: Storage, entities: Sequence[Columns], left: Sequence[Columns
     from azure.data.tables import UpdateMode
 
     operations: list[Any] = [("upsert", entity, {"mode": UpdateMode.REPLACE}) for entity in entities]
-    rows.again(lambda: storage.table(FEED).submit_transaction(operations))
+    rows.again(lambda: storage.table(FEED).submit_transaction(operations, retry_total=0))
     for keys in left:
         rows.delete(storage.table(FEED), FEED, keys["RowKey"])
 

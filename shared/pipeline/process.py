@@ -146,7 +146,7 @@ def _other(bridge: Bridge, event: ReceivedEvent, message: Mapping[str, Any]) -> 
     stored = rows.get(bridge.storage.table(TABLE), PARTITION, event.id)
     own = stored is not None and stored.get("message") == str(message.get("mark", ""))
     if stored is not None and not own:
-        complete(bridge, event, stored)
+        stored.update(complete(bridge, event, stored))
     if not message.get("begun") and not own:
         finished(bridge.storage).add(event)
         return None

@@ -23,21 +23,23 @@ if TYPE_CHECKING:
 _REMEMBERED = 4096
 
 
-def complete(bridge: Bridge, event: ReceivedEvent, row: Mapping[str, Any]) -> None:
+def complete(bridge: Bridge, event: ReceivedEvent, row: Mapping[str, Any]) -> Mapping[str, Any]:
     """
     Complete the call's story and the event's row (`row`, as it is stored) with what a repeat says beyond them.
 
-    The story comes first: whoever dies in between finds the same additions again.
+    Returns the columns that the row has more now. The story comes first: whoever dies in between finds the same
+    additions again.
     """
     region = bridge.settings.default_region
     columns = additions(bridge.storage, event, row, region)
     if not columns:
-        return
+        return {}
     stories = calls(bridge.storage, region)
     call_id = call_of(event, stories)
     if call_id is not None:
         stories.merge(call_id, event)
     store.add(bridge.storage, row, columns)
+    return columns
 
 
 class Finished:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.deliveries.fanout import send_delivery, send_range
-from shared.errors import NotFound, Refused, Unprocessable
+from shared.errors import NewerRelease, NotFound, Refused, Unprocessable
 from shared.events.field_types import Moment
 from shared.events.receive import accept
 from shared.events.table import event_named
@@ -127,7 +127,7 @@ def _returned(bridge: Bridge, row: Return, dead: Mapping[str, Any]) -> bool:
     try:
         body = get_payload(bridge.storage, dead["payload"]) if "payload" in dead else dead["body"].encode()
         row.send(bridge, dead, body)
-    except (Refused, Unprocessable, KeyError):
+    except (NewerRelease, Refused, Unprocessable, KeyError):
         return False
     return True
 

@@ -44,9 +44,15 @@ def is_name(value: Any) -> bool:
     return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 
-def put_payload(storage: Storage, name: str, body: bytes) -> str:
-    """Keep a long body as a blob of container `payloads`; returns the blob's name."""
-    storage.container(PAYLOADS).upload_blob(name, body, overwrite=True)
+def put_payload(storage: Storage, name: str, body: bytes, *, first: bool = False) -> str:
+    """Keep a long body as a blob of container `payloads`, or the `first` of its name; returns the blob's name."""
+    from azure.core.exceptions import ResourceExistsError
+
+    try:
+        storage.container(PAYLOADS).upload_blob(name, body, overwrite=not first)
+    except ResourceExistsError:
+        if not first:
+            raise
     return name
 
 
@@ -71,14 +77,14 @@ def send(storage: Storage, queue: str, message: Mapping[str, Any], *, name: str,
     """
     Put a message on a queue, to be seen after `delay` seconds; it never expires. Raises StorageUnavailable.
 
-    A message over 47 KiB travels as a pointer to the blob `{queue}/{name}`. Where the queue's answer is lost the
+    A message over 47 KiB travels as a pointer to a blob `{queue}/{name}-{mark}`. Where the queue's answer is lost the
     message may be there twice, with one mark.
     """
     whole = new_message(message)
     body = encode(whole)
     with reaching_storage():
         if len(body) > LONGEST_MESSAGE:
-            pointer = {_POINTER: put_payload(storage, f"{queue}/{name}", body)}
+            pointer = {_POINTER: put_payload(storage, f"{queue}/{name}-{whole['mark']}", body)}
             body = encode({field: whole[field] for field in _OUTSIDE if field in whole} | pointer)
         storage.queue(queue).send_message(body.decode(), visibility_timeout=delay or None, time_to_live=-1)
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dev.bench.spending import counted
+from shared.errors import StorageUnavailable
+from shared.events import store
 from shared.events.receive import accept, submit
 from shared.events.store import FEED, PARTITION
 from shared.events.table import event_named
@@ -18,7 +20,7 @@ from shared.storage.rows import row_key
 from tests.dying import is_killed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from shared.bridge import Bridge
     from shared.storage.account import Storage
@@ -37,7 +39,9 @@ def take(storage: Storage, queue: str = "events") -> list[bytes]:
     return bodies
 
 
-def run(bridge: Bridge, event: str, origin: str = "webhook", **data: Any) -> str:
+def run(
+    bridge: Bridge, event: str, origin: str = "webhook", changes: Mapping[str, Any] | None = None, **data: Any
+) -> str:
     sent = {"callID": CALL, "contactID": 5} | data
     if origin == "webhook":
         payload = {"type": "Event", "eventType": event, "version": "v1", "data": sent}
@@ -45,7 +49,7 @@ def run(bridge: Bridge, event: str, origin: str = "webhook", **data: Any) -> str
     else:
         id = submit(bridge.storage, bridge.settings, event, sent, origin=origin)
     for body in take(bridge.storage):
-        process(bridge, messages.read(bridge.storage, body))
+        process(bridge, messages.read(bridge.storage, body) | (changes or {}))
     return id
 
 
@@ -83,6 +87,38 @@ def test_history_completes_a_bare_end_and_a_bare_end_takes_nothing_from_history(
         assert (story(bridge)["outcome"], story(bridge)["talkSeconds"]) == ("answered", 30)
         assert story(bridge)["callerE164"] == entry(bridge)["callerE164"] == "+37127771153"
         assert run(bridge, "CallCompleted", caller="25000000") == id
+
+
+def test_a_repeat_that_was_put_back_takes_nothing_out_of_the_feed(bridge: Bridge) -> None:
+    id = run(bridge, "CallCompleted", caller="26000000")
+    for _ in range(2):
+        assert run(bridge, "CallCompleted", "reconciled", {"begun": True}, **FULL) == id
+        assert row(bridge, id)["callerE164"] == entry(bridge)["callerE164"] == "+37127771153"
+
+
+@pytest.mark.parametrize(("owner", "step"), [(store, "_write"), (store.rows, "delete"), (store.rows, "update")])
+def test_additions_whose_writing_was_broken_off_are_completed_by_the_next_try(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch, owner: Any, step: str
+) -> None:
+    id = run(bridge, "CallCompleted", caller="26000000")
+
+    def dies(*_: Any, **__: Any) -> None:
+        raise StorageUnavailable("gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(owner, step, dies)
+        with pytest.raises(StorageUnavailable):
+            run(bridge, "CallCompleted", "reconciled", **FULL)
+    assert run(bridge, "CallCompleted", "reconciled", {"begun": True}, **FULL) == id
+    assert row(bridge, id)["callerE164"] == entry(bridge)["callerE164"] == "+37127771153"
+
+
+def test_a_long_repeat_leaves_the_first_body_alone(bridge: Bridge) -> None:
+    id = run(bridge, "CallCompleted", note="a" * 40_000)
+    run(bridge, "CallCompleted", note="b" * 60_000, **NUMBERS)
+    body = messages.get_payload(bridge.storage, row(bridge, id)["payload"])
+    assert json.loads(body)["data"]["note"] == "a" * 40_000
+    assert row(bridge, id)["callerE164"] == "+37127771153"
 
 
 def test_an_end_that_comes_later_than_the_item_that_had_none_is_reported(bridge: Bridge) -> None:
