@@ -175,15 +175,14 @@ class Drain:
         for place, future in posts.answers():
             try:
                 outcome = future.result()
+                if outcome is None:
+                    self._marked = True
+                    continue
+                self._width = QUICK if is_quick(outcome) else SLOW
+                changes += self._verdicts.of(place, outcome)
             except BridgeError as error:
                 self._trouble = error
-                continue
-            if outcome is None:
-                self._marked = True
-                continue
-            self._width = QUICK if is_quick(outcome) else SLOW
-            changes += self._verdicts.of(place, outcome)
-        if self._verdicts.stopped:
+        if not self._may_post():
             # What has not begun stays where it is.
             self._marked = posts.cancel() or self._marked
         if down and not self._state.rounds:

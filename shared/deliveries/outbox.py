@@ -12,6 +12,7 @@ from shared.deliveries.state import KEY, LEASE, RESTORED, WOKEN, State, state_of
 from shared.errors import StorageUnavailable
 from shared.storage import rows
 from shared.storage.account import reaching_storage
+from shared.storage.expiry import delete_keys
 from shared.times import now
 
 if TYPE_CHECKING:
@@ -189,17 +190,7 @@ class Outbox:
         return True
 
     def _delete(self, found: Iterable[Any]) -> None:
-        from azure.core.exceptions import HttpResponseError
-
-        keys = [{"PartitionKey": self._id, "RowKey": row["RowKey"]} for row in found]
-        try:
-            self._table.submit_transaction([("delete", row) for row in keys])
-        except HttpResponseError as error:
-            if error.status_code not in _LOST:
-                raise
-            # Somebody else does the same.
-            for row in keys:
-                rows.delete(self._table, self._id, row["RowKey"])
+        delete_keys(self._table, [{"PartitionKey": self._id, "RowKey": row["RowKey"]} for row in found])
 
     def _write(self, state: State, changes: Sequence[Change]) -> None:
         from azure.core import MatchConditions

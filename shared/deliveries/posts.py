@@ -51,7 +51,9 @@ class Posts:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.shutdown()
+        # What nobody is left to write down is not begun: it would be posted again.
+        self._stopped = lambda: True
+        self._pool.shutdown(cancel_futures=True)
 
     def __len__(self) -> int:
         return len(self._open)

@@ -65,6 +65,7 @@ class Verdicts:
             self._down = self._probing = False
             if self._one.disabled:
                 standing.recover(self._bridge, self._one)
+                self._one = replace(self._one, disabled=None, trying=False)
             state.waiting -= bool(place.tries)
             return [Change(replace(place, tries=place.tries + 1), outcome.result)]
         return self._failed(place, outcome, moment)
