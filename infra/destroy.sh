@@ -76,12 +76,22 @@ kept() {
   [[ $1 == Microsoft.ManagedIdentity/* || ($1 == Microsoft.Storage/* && ${2##*/} == "st${name}d"*) ]]
 }
 
+# What belongs to a group and is no resource of it. The role is used for as long as the media stay.
+list_rules() {
+  budgets=$(az consumption budget list --resource-group "$group" --output tsv \
+    --query "[?starts_with(name, 'budget-$name-')].name")
+  roles=
+  [[ $delete_media == yes ]] || return 0
+  roles=$(az role definition list --resource-group "$group" --custom-role-only true --output tsv \
+    --query "[?starts_with(roleName, 'PBX bridge audio $name-')].name")
+}
+
 # Found by their tag, since a deployment that failed has no outputs.
 list_resources() {
   local type
   resources=$(az resource list --resource-group "$group" --query "[?tags.bridge=='$name'].[type, id]" --output tsv)
   [[ $dry_run == no ]] || resources=$(for type in "${types[@]}"; do printf '%s\t%s\n' "$type" "$type/<name>"; done)
-  [[ -n $resources ]] || die "nothing of the bridge $name is in $group"
+  [[ -n $resources$budgets$roles ]] || die "nothing of the bridge $name is in $group"
   data_storage=$(of_type Microsoft.Storage/storageAccounts | sed -n "s,.*/\(st${name}d[a-z0-9]*\)\$,\1,p") || data_storage=
 }
 
@@ -111,16 +121,13 @@ delete_resources() {
   done
 }
 
-# What belongs to a group and is no resource of it. The role is used for as long as the media stay.
 delete_rules() {
   local id
-  for id in $(az consumption budget list --resource-group "$group" --output tsv \
-    --query "[?starts_with(name, 'budget-$name-')].name"); do
-    az consumption budget delete --budget-name "$id" --resource-group "$group" --output none
+  for id in $budgets; do
+    az consumption budget delete --budget-name "$id" --resource-group "$group" --output none ||
+      die "$id is left: run this again to go on from here"
   done
-  [[ $delete_media == yes ]] || return 0
-  for id in $(az role definition list --resource-group "$group" --custom-role-only true --output tsv \
-    --query "[?starts_with(roleName, 'PBX bridge audio $name-')].name"); do
+  for id in $roles; do
     az role definition delete --name "$id" --resource-group "$group" --custom-role-only true --output none ||
       say "The role PBX bridge audio $name is left: delete it in the portal (Access control, Roles)"
   done
@@ -130,6 +137,7 @@ main() {
   read_arguments "$@"
   check_tools
   check_az
+  list_rules
   list_resources
   confirm
   delete_webhooks
