@@ -120,14 +120,8 @@ def _remove(
     reading: Reading, intake: Intake, known: Mapping[int, Known], listed: Mapping[int, Item], *, all_readable: bool
 ) -> bool:
     """Submit and store which items are gone; whether that is not settled yet for some."""
-    bridge, resource, moment = reading.bridge, reading.resource, reading.moment
-    verdict = removals.judge(known, listed, moment)
-    gone: list[int] = []
-    for number in verdict.due:
-        if removals.is_gone(bridge.pbx, resource, number, reading.lane, all_readable=all_readable):
-            gone.append(number)
-        else:
-            verdict.changes[number] = removals.still_known(known[number], moment)
+    verdict = removals.judge(known, listed, reading.moment)
+    gone = removals.proved(verdict, known, reading, reading.lane, all_readable=all_readable)
     intake.note(verdict.changes)
     last = {number: _last(reading, number) for number in gone}
     rows = [row_of(number, last[number], known[number], removed=True) for number in gone]

@@ -26,15 +26,10 @@ def look_for(reading: Reading, listed: Mapping[int, Item], event: str, *, all_re
 
     Its origin is `reconciled`: nobody said that it was deleted, so no audio is deleted for it.
     """
-    bridge, resource, moment = reading.bridge, reading.resource, reading.moment
+    bridge, resource = reading.bridge, reading.resource
     known = items.known(bridge.storage, resource.name)
-    verdict = removals.judge(known, listed, moment)
-    gone: list[int] = []
-    for number in verdict.due:
-        if removals.is_gone(bridge.pbx, resource, number, "poll", all_readable=all_readable):
-            gone.append(number)
-        else:
-            verdict.changes[number] = removals.still_known(known[number], moment)
+    verdict = removals.judge(known, listed, reading.moment)
+    gone = removals.proved(verdict, known, reading, "poll", all_readable=all_readable)
     last = {number: items.stored(bridge.storage, resource.name, number) or {} for number in gone}
     for number, item in last.items():
         data = as_event(item, resource, event) | {resource.id_field: number}

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared.calls.cases import open_cases
-from shared.errors import PbxNotUnderstood, PbxRefused
+from shared.errors import Invalid, PbxNotUnderstood, PbxRefused
 from shared.events.receive import submit
 from shared.items.reader import Known
 from shared.pbx.resources import Resource
@@ -84,7 +84,10 @@ def _poll(reading: Reading) -> int:
     wanted = {event.name for event in wanted_events(bridge.settings)}
     events = [(name, data) for name, data in [*found, *gone] if name in wanted]
     for name, data in events:
-        submit(bridge.storage, bridge.settings, name, data, origin="reconciled")
+        try:
+            submit(bridge.storage, bridge.settings, name, data, origin="reconciled")
+        except Invalid as error:
+            odd_items.keep(bridge.storage, _ROW.name, str(error), data)
     if events and bridge.settings.public_base_url and not ended_since(bridge.storage):
         logger.warning("signal webhook_loss resource=%s events=%d", _ROW.name, len(events))
     values: dict[str, Any] = {

@@ -89,6 +89,15 @@ class _Run:
     def settle(self, mark: Mapping[str, Any], origin: str) -> int:
         """Submit what is missing of a mark's items, and mark those again that can still change; how many events."""
         ids = [*json.loads(mark["ids"])]
+        settled = self._settle_all(ids, origin)
+        again = [number for number, outcome in zip(ids, settled, strict=True) if outcome.open]
+        count = sum(outcome.events for outcome in settled)
+        if again:
+            count += self._look_again(mark, again, origin)
+        self.submitted += count
+        return count
+
+    def _settle_all(self, ids: list[int], origin: str) -> list[_Settled]:
         with ThreadPoolExecutor(_WORKERS if len(ids) > _WORKERS else 1) as pool:
             settled = list(pool.map(partial(self._settle, origin=origin), ids))
         for outcome in settled:
@@ -97,12 +106,7 @@ class _Run:
                 odd_items.keep(self._bridge.storage, self._row.name, *outcome.odd)
         listed = {number: outcome.item for number, outcome in zip(ids, settled, strict=True) if outcome.item}
         index.add(self._bridge.storage, self._row.name, listed, self._bridge.settings.default_region)
-        again = [number for number, outcome in zip(ids, settled, strict=True) if outcome.open]
-        count = sum(outcome.events for outcome in settled)
-        if again:
-            count += self._look_again(mark, again, origin)
-        self.submitted += count
-        return count
+        return settled
 
     def _settle(self, number: int, origin: str) -> _Settled:
         item: Item = {}
@@ -145,7 +149,7 @@ class _Run:
                 items.known(self._bridge.storage, self._row.name, fresh),
             )
             intake.overwrite([row_of(number, item, known.get(number)) for number, item in fresh.items()], self._moment)
-        count = sum(self._settle(number, origin).events for number in fresh)
+        count = sum(outcome.events for outcome in self._settle_all([*fresh], origin))
         left = [number for number in ids if number not in fresh]
         if left and self._moment - since < _LONGEST_OPEN:
             delay = min(max((self._moment - since) / 2, grace(self._bridge)), _LONGEST_DELAY)

@@ -7,15 +7,23 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import PbxForbidden, PbxNotFound, PbxNotUnderstood, PbxRefused
+from shared.errors import (
+    PbxForbidden,
+    PbxNotFound,
+    PbxNotUnderstood,
+    PbxRefused,
+    PbxThrottled,
+    PbxUnavailable,
+    PbxUnreachable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from datetime import datetime
 
+    from shared.errors import PbxError
     from shared.items.reader import Known
-    from shared.pbx.client import Pbx
-    from shared.pbx.resources import Resource
+    from shared.polling.reading import Reading
 
 logger = logging.getLogger(__name__)
 
@@ -87,27 +95,54 @@ def judge(known: Mapping[int, Known], listed: Collection[int], moment: datetime)
     return verdict
 
 
-def still_known(known: Known, moment: datetime) -> dict[str, Any]:
-    """Columns for an item that the lists lack and that the PBX, asked for it, does not call gone."""
-    return {"missed": max(known.missed, 1), "missing": known.missing or moment, "asked": moment}
-
-
-def is_gone(pbx: Pbx, resource: Resource, number: int, lane: str, *, all_readable: bool = True) -> bool:
+def proved(
+    verdict: Missing, known: Mapping[int, Known], reading: Reading, lane: str, *, all_readable: bool = True
+) -> list[int]:
     """
-    Whether the PBX, asked by id, does not know an item that its lists lack.
+    The ids among those due that the PBX, asked for each, does not know; `verdict.changes` get the others.
 
     Where the key may not ask, the lists have the last word, unless they hold items whose id cannot be read: one of
-    those may be it. Raises PbxRetriable and BudgetExhausted.
+    those may be it. Raises PbxThrottled, PbxUnreachable and BudgetExhausted, and PbxUnavailable where the PBX has no
+    answer for two in a row.
     """
+    gone: list[int] = []
+    failed = False
+    for number in verdict.due:
+        try:
+            unknown, failed = _is_unknown(reading, number, lane, all_readable=all_readable), False
+        except (PbxThrottled, PbxUnreachable):
+            raise
+        except PbxUnavailable as error:
+            if failed:
+                raise
+            unknown, failed = _unclear(reading, number, error), True
+        if unknown:
+            gone.append(number)
+        else:
+            verdict.changes[number] = _still_known(known[number], reading.moment)
+    return gone
+
+
+def _is_unknown(reading: Reading, number: int, lane: str, *, all_readable: bool) -> bool:
+    resource = reading.resource
     try:
-        pbx.call(resource.read_operation, lane=lane, **{resource.id_parameter: number})
+        reading.bridge.pbx.call(resource.read_operation, lane=lane, **{resource.id_parameter: number})
     except PbxNotFound:
         return True
     except PbxForbidden:
         return all_readable
     except (PbxRefused, PbxNotUnderstood) as error:
-        # Nobody knows; the others that are missing are asked about all the same.
-        logger.warning("%s %d left the list: %s", resource.name, number, error)
-        return False
+        return _unclear(reading, number, error)
     logger.info("%s %d left the list, but the PBX still knows it", resource.name, number)
     return False
+
+
+def _unclear(reading: Reading, number: int, error: PbxError) -> bool:
+    """Nobody knows; the others that are missing are asked about all the same."""
+    logger.warning("%s %d left the list: %s", reading.resource.name, number, error)
+    return False
+
+
+def _still_known(known: Known, moment: datetime) -> dict[str, Any]:
+    """Columns for an item that the lists lack and that the PBX, asked for it, does not call gone."""
+    return {"missed": max(known.missed, 1), "missing": known.missing or moment, "asked": moment}

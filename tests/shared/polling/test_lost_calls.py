@@ -162,6 +162,17 @@ def test_a_caller_who_withholds_the_number_is_listed_like_any_other(
     assert dead_letters(bridge.storage) == []
 
 
+def test_one_that_makes_no_event_keeps_no_other_from_its_own(pbx: Simulator, bridge: Bridge) -> None:
+    lose(pbx, "+" * 1001)
+    lose(pbx, "27771153")
+    assert polled(bridge, 6, 11) == [("LostCallerAdded", "27771153")]
+    (dead,) = dead_letters(bridge.storage)
+    assert dead["kind"] == "polled"
+    checkpoint = checkpoints.read(bridge.storage, "lost_calls")
+    assert checkpoint
+    assert checkpoint.last_success == NOON + timedelta(minutes=11)
+
+
 def test_an_entry_that_cannot_be_read_removes_nobody(pbx: Simulator, bridge: Bridge) -> None:
     lose(pbx, "27771153")
     assert polled(bridge, 6) == [("LostCallerAdded", "27771153")]

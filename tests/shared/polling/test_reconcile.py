@@ -12,6 +12,7 @@ import pytest
 from shared import health
 from shared.events.receive import accept
 from shared.events.table import event_named
+from shared.items import reader as items
 from shared.pbx.resources import RESOURCES
 from shared.polling.poll import poll
 from shared.polling.reconcile import reconcile
@@ -19,6 +20,7 @@ from shared.storage.rows import row_key
 from shared.times import iso, now
 from tests.dying import is_killed
 from tests.polls import CALLS, CONTACTS, RECORDINGS, VOICEMAILS, run_pipeline, submitted
+from tests.stored import dead_letters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -255,6 +257,27 @@ def test_a_call_that_goes_on_is_not_ended_and_its_real_end_is_sent(end: Any, pbx
     rows = {row["type"]: row for row in bridge.storage.table("events").list_entities()}
     assert json.loads(rows["CallCompleted"]["body"])["data"]["connectionTime"] == 1200
     assert len(pbx.calls_seen("GetCallHistoryItemByID")) == asked + 1
+
+
+def test_a_call_that_nobody_foresaw_when_it_is_asked_for_is_a_dead_letter(
+    pbx: Simulator, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = add_call(pbx, callEnded=None, connectionTime=None)
+    begin, stored = now(), items.stored
+    poll(bridge, CALLS, at=begin)
+    reconcile(bridge, at=begin + LATER)
+
+    def broken(*which: Any) -> Any:
+        if (item := stored(*which)) and item["callEnded"]:
+            raise ZeroDivisionError
+        return item
+
+    monkeypatch.setattr(items, "stored", broken)
+    pbx.edit("call_history", call, callEnded=begin)
+    for minutes in (20, 40, 60):
+        reconcile(bridge, at=begin + timedelta(minutes=minutes))
+    (dead,) = dead_letters(bridge.storage)
+    assert dead["reason"].startswith("ZeroDivisionError")
 
 
 def test_a_call_that_never_ends_is_asked_for_at_growing_distances_for_a_week(pbx: Simulator, bridge: Bridge) -> None:

@@ -109,6 +109,18 @@ def test_an_item_whose_id_cannot_be_read_may_be_the_one_that_is_missing(
     assert [event for event in events if event[0] == "ContactRemoved"] == [("ContactRemoved", last)] * gone
 
 
+def test_one_that_the_pbx_fails_at_keeps_no_other_from_being_removed(pbx: Simulator, bridge: Bridge) -> None:
+    *_, first, second = pbx.bulk("contacts", 6)
+    poll(bridge, CONTACTS)
+    pbx.faults.add("status", match="GetContactsByID", path=f"*{first}", status=500)
+    for number in (first, second):
+        pbx.remove("contacts", number)
+    assert polled(bridge, 0, 2) == [("ContactRemoved", second)]
+    pbx.faults.clear()
+    poll(bridge, CONTACTS, at=now() + timedelta(minutes=65), whole=True)
+    assert submitted(bridge.storage) == [("ContactRemoved", first)]
+
+
 @pytest.mark.parametrize(
     "answer",
     [
