@@ -5,18 +5,18 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+import pytest
+
 from dev.backlog import fill
 from dev.listener import Answer, Listener, Received
 from shared.deliveries import posts as module
-from shared.deliveries.outbox import Outbox
+from shared.deliveries.outbox import Fenced, Outbox
 from shared.deliveries.places import Place
 from shared.deliveries.posts import LINED_UP, QUICK, SLOW, Posts
 from shared.times import now
 from tests.shared.deliveries.subscriber import subscription
 
 if TYPE_CHECKING:
-    import pytest
-
     from shared.bridge import Bridge
 
 
@@ -84,6 +84,20 @@ def test_nothing_is_posted_once_it_has_stopped_and_a_lost_event_is_said(bridge: 
     with Posts(bridge, one, lambda: False) as posts:
         posts.begin(Place.of(now(), "gone", ""))
         assert _outcomes(posts) == ["the event is gone"]
+
+
+def test_nothing_more_is_posted_once_nobody_writes_it_down(bridge: Bridge) -> None:
+    answer = _Counting()
+    with Listener(answer) as listener:
+        one = subscription(bridge, listener.url)
+        bridge.storage.create_all()
+        fill(bridge.storage, one.id, LINED_UP)
+        with pytest.raises(Fenced), Posts(bridge, one, lambda: False) as posts:
+            for place in Outbox(bridge.storage, one.id).read(now()).places:
+                posts.begin(place)
+            list(posts.answers())
+            raise Fenced
+    assert len(answer.at_once) < LINED_UP
 
 
 def test_a_failure_is_answered_at_once_beside_others_that_hang(bridge: Bridge) -> None:
