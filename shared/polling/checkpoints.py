@@ -60,6 +60,10 @@ class Checkpoint:
     paused_until: datetime | None = None
     row: rows.Row | None = field(default=None, compare=False, repr=False)
 
+    def is_paused(self, moment: datetime) -> bool:
+        """Whether the PBX is not asked for the resource at this moment."""
+        return self.paused_until is not None and moment < self.paused_until
+
 
 # Columns are written as the other tables write theirs.
 _NAMES = {
@@ -127,7 +131,7 @@ def describe_pbx(found: Iterable[Checkpoint]) -> dict[str, Any]:
 
 def describe(checkpoint: Checkpoint, moment: datetime) -> dict[str, Any]:
     """The checkpoint for people to read."""
-    paused = checkpoint.paused_until and moment < checkpoint.paused_until
+    paused = checkpoint.is_paused(moment)
     return {
         "resource": checkpoint.resource,
         "state": "paused" if paused else "following" if checkpoint.started else "first reading",

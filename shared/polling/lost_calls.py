@@ -62,7 +62,7 @@ def poll_lost_calls(bridge: Bridge, *, at: datetime | None = None) -> int:
         checkpoint = checkpoints.read(bridge.storage, _ROW.name) or checkpoints.create(
             bridge.storage, Checkpoint(resource=_ROW.name, begin=first_moment(bridge, moment), started=True)
         )
-        if checkpoint.paused_until and moment < checkpoint.paused_until:
+        if checkpoint.is_paused(moment):
             return 0
         reading = Reading(bridge=bridge, resource=_ROW, checkpoint=checkpoint, moment=moment)
         with noting(reading):

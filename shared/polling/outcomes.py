@@ -55,8 +55,7 @@ def noting(reading: Reading) -> Iterator[None]:
 def alarm_if_stale(checkpoint: Checkpoint, moment: datetime) -> None:
     """Log the signal of a poll that has not succeeded for long."""
     last = checkpoint.last_success or checkpoint.begin or moment - 2 * STALE
-    paused = checkpoint.paused_until is not None and moment < checkpoint.paused_until
-    if moment - last > STALE and not paused:
+    if moment - last > STALE and not checkpoint.is_paused(moment):
         seconds = int((moment - last).total_seconds())
         logger.warning("signal poll_stale resource=%s seconds=%d", checkpoint.resource, seconds)
 

@@ -36,7 +36,7 @@ def poll(bridge: Bridge, resource: Resource, *, at: datetime | None = None, whol
     moment = at or now()
     with reaching_storage():
         checkpoint = checkpoints.read(bridge.storage, resource.name) or _first(bridge, resource, moment)
-        if checkpoint.paused_until and moment < checkpoint.paused_until:
+        if checkpoint.is_paused(moment):
             return
         reading = Reading(bridge=bridge, resource=resource, checkpoint=checkpoint, moment=moment)
         with noting(reading):

@@ -88,7 +88,7 @@ def _give_up(bridge: Bridge, moment: datetime) -> None:
 
 def _sweep(bridge: Bridge, resource: Resource, moment: datetime) -> None:
     checkpoint = checkpoints.read(bridge.storage, resource.name)
-    if checkpoint is None or _paused(checkpoint.paused_until, moment):
+    if checkpoint is None or checkpoint.is_paused(moment):
         return
     reading = Reading(bridge=bridge, resource=resource, checkpoint=checkpoint, moment=moment)
     # What can be deleted is looked for wherever it stands; of the rest, as long ago as nobody has looked.
@@ -118,10 +118,6 @@ def _since(bridge: Bridge, checkpoint: Checkpoint, moment: datetime) -> datetime
     """From when on to compare: so many hours ago, or as long before the last sweep as that had to reach."""
     lookback = timedelta(hours=bridge.settings.sweep_lookback_hours)
     return min(moment, checkpoint.swept or moment) - lookback
-
-
-def _paused(until: datetime | None, moment: datetime) -> bool:
-    return until is not None and moment < until
 
 
 def _take(reading: Reading, found: Mapping[int, Item]) -> int:
