@@ -63,7 +63,7 @@ started DateTime When it started to ring
 connected DateTime When somebody answered
 ended DateTime When it ended
 talkSeconds Int32 How long they talked
-outcome String ringing, talking, answered, missed, unanswered or voicemail
+outcome String ringing, talking, answered, missed, unanswered, voicemail or unknown
 direction String in or out
 caller String Number that called, as sent
 callerE164 String The same as E.164

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.calls.involved import involved
 from shared.calls.parts import Gathered
-from shared.calls.stories import story_of
+from shared.calls.stories import UNENDED, story_of
 from shared.errors import Conflict
 from shared.events import parties
 from shared.once import once
@@ -60,16 +60,9 @@ class Calls:
         """
         self._change(call_id, lambda gathered: gathered.with_event(event))
 
-    def give_up(self, first: datetime, last: datetime, limit: int) -> int:
-        """
-        Wait no longer for the ends of calls that began between two times: their outcome is `unknown` until one comes.
-
-        Returns how many, `limit` at most.
-        """
-        unended = self.without_end(first, last, limit)
-        for call_id in unended:
-            self._change(call_id, lambda gathered: replace(gathered, given_up=True))
-        return len(unended)
+    def give_up(self, call_id: int) -> None:
+        """Wait no longer for the end of a call: its outcome is `unknown` until one comes."""
+        self._change(call_id, lambda gathered: replace(gathered, given_up=True))
 
     def _change(self, call_id: int, by: Callable[[Gathered], Gathered]) -> None:
         # Threads of this process take turns at a call; other instances meet at the ETag.
@@ -132,10 +125,16 @@ class Calls:
         )
         found: list[int] = []
         for condition in (by_key, by_column):
-            query = f"PartitionKey eq '{PARTITION}' and {condition} and (outcome eq 'ringing' or outcome eq 'talking')"
+            outcomes = " or ".join(f"outcome eq '{outcome}'" for outcome in UNENDED)
+            query = f"PartitionKey eq '{PARTITION}' and {condition} and ({outcomes})"
             listed = self._table.query_entities(query, select=["RowKey"])
             found += [int(row["RowKey"]) for row in islice(listed, limit - len(found))]
         return found
+
+    def is_without_end(self, call_id: int) -> bool:
+        """Whether there is such a call, and it is ringing or talking as far as we know."""
+        row = rows.get(self._table, PARTITION, row_key(call_id), select=["outcome"])
+        return row is not None and row["outcome"] in UNENDED
 
     @property
     def _table(self) -> TableClient:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _LONGEST_TALK = 2**31 - 1
 # Lists stand in a text column, which holds 32 Ki characters.
 _LONGEST_LIST = 100
+# The outcomes of a call whose end has not come.
+UNENDED = ("ringing", "talking")
 
 
 class Story(TypedDict):
@@ -67,7 +69,7 @@ def story_of(call_id: int, gathered: Gathered, region: str) -> Story:
         connected=connected,
         ended=ended,
         talkSeconds=_talk_seconds(parts, connected, ended),
-        outcome="unknown" if gathered.given_up and outcome in ("ringing", "talking") else outcome,
+        outcome="unknown" if gathered.given_up and outcome in UNENDED else outcome,
         answeredBy=_answered_by(parts),
         contacts=_numbers(parts, "contactID", "previous_contactID"),
         transfers=_transfers(parts)[:_LONGEST_LIST],

@@ -108,10 +108,10 @@ def feed_position(moment: datetime) -> str:
 
 
 def between(
-    storage: Storage, since: datetime, until: datetime, *, after: str | None, limit: int
+    storage: Storage, since: datetime, until: datetime, *, after: str | None, limit: int, conditions: Sequence[str] = ()
 ) -> tuple[list[Mapping[str, Any]], str | None]:
     """Rows that came in between two times, newest first; and what `after` has to be for the next part, if any."""
-    return feed_page(storage, feed_bounds(since, until), after, limit)
+    return feed_page(storage, [*feed_bounds(since, until), *conditions], after, limit)
 
 
 def feed_bounds(since: datetime | None, until: datetime | None, begin: str = "") -> list[str]:

@@ -7,23 +7,15 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from shared.calls.store import calls
-from shared.errors import (
-    BudgetExhausted,
-    Conflict,
-    PbxError,
-    PbxForbidden,
-    PbxThrottled,
-    PbxUnreachable,
-)
+from shared.errors import BudgetExhausted, Conflict, PbxError, PbxForbidden
 from shared.items import index
 from shared.items import reader as items
 from shared.items.intake import Intake, batches, row_of
 from shared.pbx.resources import RESOURCES
-from shared.polling import checkpoints, deletions
+from shared.polling import checkpoints, deletions, unended
 from shared.polling.outcomes import alarm_if_stale, note_unreadable
 from shared.polling.poll import poll
-from shared.polling.reading import Reading, call_from, ended_at, grace
+from shared.polling.reading import Reading, grace
 from shared.polling.windows import Window, Windowed
 from shared.storage.account import reaching_storage
 from shared.times import now
@@ -32,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shared.bridge import Bridge
-    from shared.errors import BridgeError
     from shared.items.reader import Item
     from shared.pbx.resources import Resource
     from shared.polling.checkpoints import Checkpoint
@@ -40,12 +31,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _LANE = "poll"
-# Calls without an end that one sweep asks for, and when one is looked for: after the usual call, within a week.
-_MOST_LOOKUPS = 50
-_MOST_CANDIDATES = 1000
-_QUIET = timedelta(minutes=15)
-_LONGEST = timedelta(days=7)
-_GIVEN_UP_WITHIN = timedelta(days=2)
 
 
 def sweep(bridge: Bridge, *, at: datetime | None = None) -> None:
@@ -58,7 +43,7 @@ def sweep(bridge: Bridge, *, at: datetime | None = None) -> None:
     """
     moment, failures = at or now(), list[Exception]()
     with reaching_storage():
-        _give_up(bridge, moment)
+        unended.give_up(bridge, moment)
         for resource in RESOURCES:
             try:
                 if resource.editable:
@@ -72,18 +57,6 @@ def sweep(bridge: Bridge, *, at: datetime | None = None) -> None:
             alarm_if_stale(checkpoint, moment)
     if failures:
         raise failures[0]
-
-
-def _give_up(bridge: Bridge, moment: datetime) -> None:
-    """Wait no longer for the ends of calls that began a week ago, or since then as long as nobody has looked."""
-    checkpoint = checkpoints.read(bridge.storage, "call_history")
-    looked = checkpoint.swept if checkpoint and checkpoint.swept else moment
-    last = moment - _LONGEST
-    first = min(looked, moment) - _LONGEST - _GIVEN_UP_WITHIN
-    stories = calls(bridge.storage, bridge.settings.default_region)
-    count = stories.give_up(first, last, _MOST_CANDIDATES)
-    if count:
-        logger.info("%d calls have no end after a week", count)
 
 
 def _sweep(bridge: Bridge, resource: Resource, moment: datetime) -> None:
@@ -103,7 +76,7 @@ def _sweep(bridge: Bridge, resource: Resource, moment: datetime) -> None:
         if resource.withdrawn and checkpoint.started:
             deletions.look_for(reading, listed, resource.withdrawn, all_readable=not windowed.unreadable)
         if resource.id_field == "callID":
-            found += _look_for_ends(reading)
+            found += _late_ends(reading)
     except PbxForbidden:
         # The poll says so, and pauses.
         logger.info("%s is not swept: the key may not read it", resource.name)
@@ -144,38 +117,10 @@ def _take(reading: Reading, found: Mapping[int, Item]) -> int:
     return added
 
 
-def _look_for_ends(reading: Reading) -> int:
-    """
-    Ask by id for calls that began and never ended: history may have them outside of the swept days.
-
-    One that the PBX has no good answer for keeps the others from nothing; such a failure is raised at the end.
-    """
-    found: dict[int, Item] = {}
-    failure: BridgeError | None = None
-    for call_id in _endless(reading.bridge, reading.moment):
-        try:
-            item = call_from(reading.bridge, call_id)
-        except (PbxForbidden, PbxThrottled, PbxUnreachable, BudgetExhausted) as error:
-            failure = error
-            break
-        except PbxError as error:
-            failure = error
-            continue
-        # Some are of a call that still goes on.
-        if item and ended_at(item):
-            found[call_id] = item
+def _late_ends(reading: Reading) -> int:
+    """Store what the PBX has of calls that began and never ended; what was found before a failure is kept."""
+    found, failure = unended.look_for(reading.bridge, reading.moment)
     added = _take(reading, found)
     if failure:
         raise failure
     return added
-
-
-def _endless(bridge: Bridge, moment: datetime) -> list[int]:
-    first, last = moment - _LONGEST, moment - _QUIET
-    stories = calls(bridge.storage, bridge.settings.default_region)
-    found = stories.without_end(first, last, _MOST_CANDIDATES)
-    if len(found) > _MOST_LOOKUPS:
-        # Those that never get an end must not keep the others from being looked for: each hour begins elsewhere.
-        begin = int(moment.timestamp() // 3600) * _MOST_LOOKUPS % len(found)
-        found = (found[begin:] + found[:begin])[:_MOST_LOOKUPS]
-    return found

@@ -92,10 +92,13 @@ def test_a_voicemail_that_may_belong_to_two_calls_belongs_to_none(calls: Calls) 
 def test_an_end_that_never_comes_is_given_up_until_it_does(storage: Storage, calls: Calls) -> None:
     calls.merge(CALL, received("CallStarted", contactID=5))
     week = (START - timedelta(days=1), START + timedelta(days=1))
-    assert calls.give_up(*week, 10) == 1
-    assert calls.give_up(*week, 10) == 0
+    assert calls.without_end(*week, 10) == [CALL]
+    assert calls.is_without_end(CALL)
+    calls.give_up(CALL)
     assert row(storage)["outcome"] == "unknown"
     assert calls.without_end(*week, 10) == []
+    assert not calls.is_without_end(CALL)
+    assert not calls.is_without_end(CALL + 1)
     Calls(storage, "LV").merge(CALL, received("CallStarted", contactID=6))
     assert row(storage)["outcome"] == "unknown"
     Calls(storage, "LV").merge(CALL, received("CallCompleted"))

@@ -165,6 +165,38 @@ def test_a_call_without_an_end_after_a_week_is_unknown_also_while_the_pbx_is_gon
     assert outcomes == {ids[0]: "ringing", ids[1]: "unknown"}
 
 
+@pytest.mark.parametrize(
+    ("call", "started", "days"),
+    [
+        (1_524_664_459_097_344, "2018-04-25T13:54:19+0000", 0),
+        (1_524_664_459_097_344, "", 0),
+        (77, "2018-04-25T13:54:19+0000", 0),
+        (77, "", 7.1),
+        (77, "0000-00-00", 8),
+    ],
+)
+def test_a_call_is_given_up_after_a_week_however_late_it_came_and_whatever_it_says(
+    call: int, started: str, days: float, bridge: Bridge, pbx: Simulator
+) -> None:
+    for event in ("CallStarted", "CallConnected"):
+        data = {"callID": call, "callStarted": started, "callConnected": "", "contactID": 966}
+        submit(bridge.storage, bridge.settings, event, data, origin="webhook")
+    submit(bridge.storage, bridge.settings, "CallCompleted", data | {"callID": call + 1}, origin="webhook")
+    run_pipeline(bridge)
+
+    def outcomes() -> list[str]:
+        rows = bridge.storage.table("calls").list_entities()
+        return [row["outcome"] for row in sorted(rows, key=lambda row: row["RowKey"])]
+
+    if days:
+        sweep(bridge, at=now() + timedelta(days=days - 1.5))
+    before, _ = outcomes()
+    assert before in {"ringing", "talking"}
+    sweep(bridge, at=now() + timedelta(days=days))
+    assert outcomes()[0] == "unknown"
+    assert outcomes()[1] == "missed"
+
+
 def test_a_sweep_asks_for_a_bounded_number_of_calls(pbx: Simulator, bridge: Bridge) -> None:
     poll(bridge, CALLS)
     began = now() - timedelta(hours=2)

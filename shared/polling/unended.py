@@ -1,0 +1,103 @@
+"""Calls that began and never ended: looked for by id for a week, and then waited for no longer."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from shared.calls.store import calls
+from shared.errors import BudgetExhausted, PbxError, PbxForbidden, PbxThrottled, PbxUnreachable
+from shared.events.store import between
+from shared.polling import checkpoints
+from shared.polling.reading import call_from, ended_at
+from shared.times import FIRST_CLOCK_ID, MICROSECONDS_PER_SECOND, iso
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+
+    from shared.bridge import Bridge
+    from shared.errors import BridgeError
+    from shared.items.reader import Item
+
+logger = logging.getLogger(__name__)
+
+# Calls without an end that one sweep asks for, and when one is looked for: after the usual call, within a week.
+_MOST_LOOKUPS = 50
+_MOST_CANDIDATES = 1000
+_QUIET = timedelta(minutes=15)
+_LONGEST = timedelta(days=7)
+# Sweeps overlap by so much, as an event may have been on its way while the last one looked.
+_OVERLAP = timedelta(days=2)
+
+
+def give_up(bridge: Bridge, moment: datetime) -> None:
+    """Wait no longer for the ends of calls that began a week ago, or since then as long as nobody has looked."""
+    checkpoint = checkpoints.read(bridge.storage, "call_history")
+    looked = checkpoint.swept if checkpoint and checkpoint.swept else moment
+    since = min(looked, moment) - _OVERLAP
+    stories = calls(bridge.storage, bridge.settings.default_region)
+    unended = stories.without_end(since - _LONGEST, moment - _LONGEST, _MOST_CANDIDATES)
+    unended += [id for id in set(_late(bridge, since, moment)) if stories.is_without_end(id)]
+    for call_id in unended:
+        stories.give_up(call_id)
+    if unended:
+        logger.info("%d calls have no end after a week", len(unended))
+
+
+def _late(bridge: Bridge, since: datetime, moment: datetime) -> Iterator[int]:
+    """Calls that had begun long before we heard of them, and those of a week ago that do not say when they began."""
+    a_week_ago = moment - _LONGEST
+    spelt = int(a_week_ago.timestamp()) * MICROSECONDS_PER_SECOND
+    began = f"(happened le datetime'{iso(a_week_ago)}' or (callID ge {FIRST_CLOCK_ID}L and callID le {spelt}L))"
+    yield from _heard_of(bridge, since, moment, began)
+    yield from _heard_of(bridge, since - _LONGEST, a_week_ago, f"callID lt {FIRST_CLOCK_ID}L")
+
+
+def _heard_of(bridge: Bridge, since: datetime, until: datetime, condition: str) -> Iterator[int]:
+    conditions = [condition, "callID ge 0L", "type ne 'CallCompleted'"]
+    start: str | None = None
+    while True:
+        rows, start = between(bridge.storage, since, until, after=start, limit=_MOST_CANDIDATES, conditions=conditions)
+        for row in rows:
+            yield _number(row["callID"])
+        if start is None:
+            return
+
+
+def _number(value: Any) -> int:
+    return int(getattr(value, "value", value))
+
+
+def look_for(bridge: Bridge, moment: datetime) -> tuple[Mapping[int, Item], BridgeError | None]:
+    """
+    What the PBX, asked by id, has of calls that began and never ended: history may have them outside of the swept days.
+
+    One that the PBX has no good answer for keeps the others from nothing; such a failure comes with what was found.
+    """
+    found: dict[int, Item] = {}
+    failure: BridgeError | None = None
+    for call_id in _endless(bridge, moment):
+        try:
+            item = call_from(bridge, call_id)
+        except (PbxForbidden, PbxThrottled, PbxUnreachable, BudgetExhausted) as error:
+            return found, error
+        except PbxError as error:
+            failure = error
+            continue
+        # Some are of a call that still goes on.
+        if item and ended_at(item):
+            found[call_id] = item
+    return found, failure
+
+
+def _endless(bridge: Bridge, moment: datetime) -> list[int]:
+    first, last = moment - _LONGEST, moment - _QUIET
+    stories = calls(bridge.storage, bridge.settings.default_region)
+    found = stories.without_end(first, last, _MOST_CANDIDATES)
+    if len(found) > _MOST_LOOKUPS:
+        # Those that never get an end must not keep the others from being looked for: each hour begins elsewhere.
+        begin = int(moment.timestamp() // 3600) * _MOST_LOOKUPS % len(found)
+        found = (found[begin:] + found[:begin])[:_MOST_LOOKUPS]
+    return found
