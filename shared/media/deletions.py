@@ -46,8 +46,13 @@ def withdraw(
     The note comes first: whoever is copying it looks for the note once the blob is there. What is `inferred` from
     lists only marks.
     """
-    _add(storage, kind, id, {_DELETED: parse_time(when), **({_INFERRED: True} if inferred else {})})
-    delete = delete and not inferred
+    columns = {_DELETED: parse_time(when), _INFERRED: inferred}
+    if inferred:
+        delete = False
+        # What the PBX said, before or meanwhile, stands.
+        rows.change(storage.table(TABLE), kind, rows.row_key(id), lambda row: _inferred(row or {}, columns))
+    else:
+        _add(storage, kind, id, columns)
     blob = _row(storage, kind, id).get("blob")
     if not blob:
         return
@@ -63,6 +68,10 @@ def withdraw(
 def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
     """Delete what was noted of media within a period; the audio itself goes by the rules of its account."""
     return expire_rows(storage.table(TABLE), period.condition("at"), allowance)
+
+
+def _inferred(row: Mapping[str, Any], columns: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    return None if _DELETED in row else {**row, "at": now(), **columns}
 
 
 def _row(storage: Storage, kind: str, id: int) -> Mapping[str, Any]:

@@ -147,6 +147,9 @@ def _other(bridge: Bridge, event: ReceivedEvent, message: Mapping[str, Any]) -> 
     own = stored is not None and stored.get("message") == str(message.get("mark", ""))
     if stored is not None and not own:
         stored.update(complete(bridge, event, stored))
+        if event.type.withdraws and event.origin == "webhook" != stored["origin"]:
+            # What the PBX itself says deletes audio; what was concluded from its lists did not.
+            _ask_for_media(bridge, event, stored)
     if not message.get("begun") and not own:
         finished(bridge.storage).add(event)
         return None

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared import health
+from shared.events.receive import submit
 from shared.media.copy import copy
+from shared.media.deletions import may_delete, withdraw
 from shared.polling.poll import poll
 from shared.polling.sweep import sweep
 from shared.storage.messages import read
-from shared.times import now
+from shared.times import iso, now
 from tests.polls import VOICEMAILS, run_pipeline, stored_ids, submitted
 
 if TYPE_CHECKING:
@@ -58,6 +60,19 @@ def test_a_deletion_without_a_webhook_is_inferred_once_and_deletes_no_audio(
     assert stored_ids(bridge.storage, VOICEMAILS.name) == [number for number in old if number != old[2]]
     health.flush(bridge.storage)
     assert health.silences(bridge.storage, now())["VoicemailDeleted"].lost == 1
+    # The PBX itself says so in the end.
+    for _ in range(2):
+        submit(bridge.storage, bridge.settings, "VoicemailDeleted", {"voicemailID": old[2]}, origin="webhook")
+        run_pipeline(bridge)
+    assert [message["inferred"] for message in media(bridge)] == [False]
+    assert list(bridge.storage.container("voicemails").list_blobs()) == []
+
+
+def test_what_was_inferred_after_the_pbx_said_so_takes_nothing_back(start: Callable[..., Bridge]) -> None:
+    bridge = start(mirror_voicemail_deletes=True)
+    for inferred, may in ((True, False), (False, True), (True, True)):
+        withdraw(bridge.storage, "voicemail", "voicemails", 5, when=iso(now()), delete=True, inferred=inferred)
+        assert may_delete(bridge.storage, "voicemail", 5) is may
 
 
 @pytest.mark.parametrize(
