@@ -27,6 +27,8 @@ PARTS = (
     "history",
     "deliveries",
     "outboxes",
+    "recovery",
+    "memory",
 )
 REPORT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 _BEGIN, _END = "<!-- figures -->", "<!-- /figures -->"
