@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -34,6 +35,15 @@ class BreakingAdapter(HTTPAdapter):
         raise requests.exceptions.ConnectionError("the connection broke")
 
 
+def break_requests(
+    storage: Storage, chosen: Callable[[requests.PreparedRequest], bool], times: int, *, after: bool
+) -> BreakingAdapter:
+    """Break the next requests that are chosen."""
+    adapter = BreakingAdapter(chosen, times, after=after)
+    storage._session.mount("http://", adapter)
+    return adapter
+
+
 def break_connections(
     storage: Storage, method: str, part: str = "", *, times: int = 1, after: bool = True
 ) -> BreakingAdapter:
@@ -42,6 +52,10 @@ def break_connections(
 
     With `after` the request took effect and its answer is lost. `then` of the adapter is called right before.
     """
-    adapter = BreakingAdapter(lambda one: one.method == method and part in (one.url or ""), times, after=after)
-    storage._session.mount("http://", adapter)
-    return adapter
+    return break_requests(storage, lambda one: one.method == method and part in (one.url or ""), times, after=after)
+
+
+def break_write(storage: Storage, number: int, *, after: bool = True) -> BreakingAdapter:
+    """Break the write of this number, counted from 1; where there are fewer the adapter has one `left` afterwards."""
+    writes = itertools.count(1)
+    return break_requests(storage, lambda one: one.method != "GET" and next(writes) == number, 1, after=after)

@@ -26,10 +26,11 @@ from shared.webhooks.table import (
     HELD,
     INTENDED,
     ORPHANED,
-    PARTITION,
-    TABLE,
     Webhook,
     endpoint_hash,
+    forget,
+    intend,
+    note,
     read_webhooks,
 )
 
@@ -102,7 +103,6 @@ class Registrar:
         self._bridge = bridge
         self._lease = lease
         self._moment = moment
-        self._table = bridge.storage.table(TABLE)
         self._unclear = 0
         self._addresses: set[str] = set()
         self.report = Report(ended_since=ended)
@@ -124,7 +124,7 @@ class Registrar:
         rows = read_webhooks(self._bridge.storage)
         for row in rows:
             if forget_orphans and row.state != HELD:
-                self._table.delete_entity(PARTITION, row.key)
+                forget(self._bridge.storage, row)
             # Nobody else creates under our lease: whoever wrote the intent is gone.
             elif row.state == INTENDED:
                 self._change(row, state=ORPHANED)
@@ -198,11 +198,11 @@ class Registrar:
             key=uuid4().hex, event=event, state=INTENDED, endpoint=endpoint_hash(target), host=host,
             created=iso(self._moment), renewed_for=renewed_for,
         )  # fmt: skip
-        self._table.create_entity(row.row())
+        intend(self._bridge.storage, row)
         try:
             webhook_id = self._bridge.pbx.subscribe(event, target)
         except _NOT_CREATED as error:
-            self._table.delete_entity(PARTITION, row.key)
+            forget(self._bridge.storage, row)
             if isinstance(error, (PbxRefused, PbxForbidden)):
                 raise type(error)("Subscribe", self._explained(error, event)) from error
             raise
@@ -220,11 +220,11 @@ class Registrar:
             return
         self._lease.take()
         self._bridge.pbx.unsubscribe(row.id)
-        self._table.delete_entity(PARTITION, row.key)
+        forget(self._bridge.storage, row)
         self.report.deleted.append(row.event)
 
     def _change(self, row: Webhook, **changes: str) -> None:
-        self._table.upsert_entity(replace(row, **changes).row())
+        note(self._bridge.storage, replace(row, **changes))
 
     def _explained(self, error: PbxError, event: str) -> str:
         rows = read_webhooks(self._bridge.storage)

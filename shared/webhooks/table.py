@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from shared.errors import ConfigError
+from shared.errors import ConfigError, StorageUnavailable
 from shared.events.table import EVENTS, find_event
 from shared.storage import rows
 from shared.times import iso, parse_time
@@ -23,7 +23,6 @@ TABLE = "webhooks"
 PARTITION = "webhook"
 _ENDED = "ended"
 INTENDED, HELD, ORPHANED = "intended", "held", "maybe orphaned"
-_KEYS = ("PartitionKey", "RowKey")
 _SETTINGS = {
     "PUBLIC_BASE_URL": "this app's own address, such as https://<app>.azurewebsites.net",
     "PBX_WEBHOOK_KEY": "the function key of the receivers",
@@ -66,8 +65,32 @@ def read_webhooks(storage: Storage) -> list[Webhook]:
     return [_webhook(row) for row in found]
 
 
+def intend(storage: Storage, webhook: Webhook) -> None:
+    """
+    Note a webhook before the PBX is asked for it.
+
+    Raises StorageUnavailable where that may have failed; the row is deleted then if storage can be reached, as the PBX
+    is not asked.
+    """
+    try:
+        rows.insert(storage.table(TABLE), webhook.row())
+    except StorageUnavailable:
+        forget(storage, webhook)
+        raise
+
+
+def note(storage: Storage, webhook: Webhook) -> None:
+    """Write what is known of a webhook by now."""
+    rows.put(storage.table(TABLE), webhook.row())
+
+
+def forget(storage: Storage, webhook: Webhook) -> None:
+    """Delete the row of a webhook that the PBX does not have."""
+    rows.delete(storage.table(TABLE), PARTITION, webhook.key)
+
+
 def _webhook(row: Mapping[str, Any]) -> Webhook:
-    columns = {name: value for name, value in row.items() if name not in _KEYS}
+    columns = {part.name: row[part.name] for part in fields(Webhook) if part.name in row}
     columns |= {"created": iso(row["created"])} if "created" in row else {}
     return Webhook(key=row["RowKey"], **columns)
 

@@ -20,7 +20,8 @@ from shared.events.table import EVENTS
 from shared.storage.leases import leased
 from shared.times import iso, now
 from shared.webhooks.registrations import delete_all, keep, sync
-from shared.webhooks.table import HELD, ORPHANED, TABLE, ended_since, read_webhooks
+from shared.webhooks.table import HELD, INTENDED, ORPHANED, TABLE, ended_since, read_webhooks
+from tests.breaking import break_requests, break_write
 from tests.dying import is_killed
 from tests.polls import bridge_to
 from tests.shared.test_health import event
@@ -321,6 +322,42 @@ def test_a_sync_killed_at_any_step_eats_no_slot_in_silence(
         for row in read_webhooks(calm.storage):
             calm.storage.table(TABLE).delete_entity("webhook", row.key)
     assert step > 5
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
+def test_a_lost_answer_of_any_write_leaves_nothing_behind(
+    after: bool, pbx: Simulator, start: Callable[..., Bridge]
+) -> None:
+    events = ("CallStarted", "CallCompleted")
+    start().storage.create_all()
+    for number in itertools.count(1):
+        bridge = start(pbx_events=events, pbx_webhook_key=f"key {number}")
+        broken = break_write(bridge.storage, number, after=after)
+        report = sync(bridge)
+        if broken.left:
+            break
+        assert (sorted(report.created), report.maybe_orphaned, report.problem) == (sorted(events), [], None)
+        assert sorted(row["id"] for row in report.held) == sorted(str(row.id) for row in pbx.webhooks)
+        assert registered(pbx) == sorted(events)
+        if number % 2:
+            ending = start()
+            break_write(ending.storage, number // 2 + 1, after=after)
+            assert (delete_all(ending).problem, pbx.webhooks, states(ending)) == (None, [], [])
+    assert number > 8
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
+def test_a_webhook_that_was_never_asked_for_is_not_maybe_orphaned(
+    after: bool, pbx: Simulator, start: Callable[..., Bridge]
+) -> None:
+    for _ in range(5):
+        bridge = start()
+        bridge.storage.create_all()
+        break_requests(bridge.storage, lambda one: INTENDED in str(one.body), 3, after=after)
+        with pytest.raises(StorageUnavailable):
+            sync(bridge)
+        assert (pbx.webhooks, states(bridge)) == ([], [])
+    assert len(sync(start()).held) == len(NAMES)
 
 
 def expire(bridge: Bridge) -> None:
