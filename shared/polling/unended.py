@@ -11,7 +11,7 @@ from shared.errors import BudgetExhausted, PbxError, PbxForbidden, PbxThrottled,
 from shared.events.store import between
 from shared.polling import checkpoints
 from shared.polling.reading import call_from, ended_at
-from shared.times import FIRST_CLOCK_ID, MICROSECONDS_PER_SECOND, iso
+from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, MICROSECONDS_PER_SECOND, iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -52,7 +52,8 @@ def _late(bridge: Bridge, since: datetime, moment: datetime) -> Iterator[int]:
     spelt = int(a_week_ago.timestamp()) * MICROSECONDS_PER_SECOND
     began = f"(happened le datetime'{iso(a_week_ago)}' or (callID ge {FIRST_CLOCK_ID}L and callID le {spelt}L))"
     yield from _heard_of(bridge, since, moment, began)
-    yield from _heard_of(bridge, since - _LONGEST, a_week_ago, f"callID lt {FIRST_CLOCK_ID}L")
+    no_clock = f"(callID lt {FIRST_CLOCK_ID}L or callID gt {LAST_CLOCK_ID}L)"
+    yield from _heard_of(bridge, since - _LONGEST, a_week_ago, no_clock)
 
 
 def _heard_of(bridge: Bridge, since: datetime, until: datetime, condition: str) -> Iterator[int]:

@@ -173,6 +173,8 @@ def test_a_call_without_an_end_after_a_week_is_unknown_also_while_the_pbx_is_gon
         (77, "2018-04-25T13:54:19+0000", 0),
         (77, "", 7.1),
         (77, "0000-00-00", 8),
+        (1_717_149_600_000_000_123, "", 7.1),
+        (1_717_149_600_000_000_123, "2018-04-25T13:54:19+0000", 0),
     ],
 )
 def test_a_call_is_given_up_after_a_week_however_late_it_came_and_whatever_it_says(
