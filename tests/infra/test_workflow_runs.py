@@ -48,6 +48,8 @@ OURS = {"ContactCreated": CONTACT, "VoicemailStored": VOICEMAIL}
 HTML = "<html><body>502 Bad Gateway</body></html>"
 AUDIO = {"$content-type": "audio/mpeg", "$content": "SUQz"}
 HOSTILE = '<a href="https://evil.example">Bank</a> & co'
+# Beginnings that a spreadsheet takes for a formula, some after what it may leave out.
+BEGINNINGS = ("=", "+", "-", "@", "\t=", "\r=", "\n=", " =", "\u00a0=", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 ABSENT = object()
 
 
@@ -63,15 +65,31 @@ def delivery(event: str, **changes: Any) -> dict[str, Any]:
 
 def run(name: str, event: str, answers: dict[str, Answer] | None = None, **changes: Any) -> Run:
     """A run of a workflow; answers are by action."""
+    return run_on(name, delivery(event, **changes), answers)
+
+
+def run_on(name: str, body: dict[str, Any], answers: dict[str, Answer] | None = None) -> Run:
+    """A run of a workflow on a body as it is: whoever knows its callback address may post any."""
     definition = json.loads((INFRA / "workflows" / f"{name}.json").read_text())
     given = answers or {}
     return Run(
         definition,
         {each: PARAMETERS[each] for each in definition["parameters"]},
-        delivery(event, **changes),
+        body,
         headers={"webhook-id": "msg_1"},
         answers=lambda action, _: given.get(action, (200, {})),
     ).go()
+
+
+def with_all(event: str, value: Any) -> dict[str, Any]:
+    """A body whose every field is this value."""
+    return {"eventType": event, "data": dict.fromkeys(event_named(event).model.model_fields, value)}
+
+
+def texts(calls: Any) -> str:
+    """All texts of messages among calls, one after the other."""
+    bodies = (inputs["body"] for inputs in calls.values() if "body" in inputs)
+    return "".join(body.get("Body") or body["messageBody"] for body in bodies)
 
 
 def message(name: str, **changes: Any) -> str:
@@ -139,6 +157,35 @@ def test_what_a_missed_call_does_not_say_is_left_out(name: str, nothing: Any) ->
     assert text.startswith("<p>26123456 rang you 1 time(s).</p>")
 
 
+@missed
+@pytest.mark.parametrize("odd", ["", " ", "many", "-2", "2.5", "1e3", [2], {"n": 2}, True, "٣"])
+def test_attempts_that_are_no_number_count_as_one(name: str, odd: Any) -> None:
+    assert " rang +37167000123 1 time(s), last" in message(name, destination="+37167000123", attempts=odd)
+
+
+@missed
+@pytest.mark.parametrize("attempts", [3, "3", 12])
+def test_attempts_that_are_a_number_stand_as_it(name: str, attempts: Any) -> None:
+    assert f" {attempts} time(s)" in message(name, attempts=attempts)
+
+
+@pytest.mark.parametrize("answer", [(200, AUDIO), (404, "")])
+@pytest.mark.parametrize("sent", [HOSTILE, [HOSTILE], {HOSTILE: HOSTILE}, "<img src=x onerror=y>", '"><b>'])
+@pytest.mark.parametrize(
+    ("name", "event"),
+    [
+        ("missedCallMail", "LostCallerAdded"),
+        ("missedCallTeams", "LostCallerAdded"),
+        ("voicemailMail", "VoicemailStored"),
+    ],
+)
+def test_markup_in_any_field_stays_text(name: str, event: str, sent: Any, answer: Answer) -> None:
+    written = texts(run_on(name, with_all(event, sent), {"Get_audio": answer}).calls)
+    assert written
+    assert re.findall(r"<[^>]*>?", written.replace("<p>", "").replace("</p>", "")) == []
+    assert '"' not in written
+
+
 # The log of calls
 
 
@@ -179,13 +226,26 @@ def test_an_answered_call_becomes_a_row() -> None:
     }
 
 
-@pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r"])
-def test_no_cell_begins_a_formula(begin: str) -> None:
-    formula = f'{begin}HYPERLINK("https://evil.example")'
-    made = row(named(formula, ""), **CALL | {"caller": formula, "destination": formula, "direction": formula})
-    for column in ("Caller", "Destination", "Direction"):
-        assert made[column] == f"'{formula}"
-    assert made["AnsweredBy"][0] not in "=+-@\t\r"
+@pytest.mark.parametrize("begin", BEGINNINGS)
+@pytest.mark.parametrize("contact", [966, None])
+def test_no_cell_is_a_formula_wherever_it_comes_from(begin: str, contact: int | None) -> None:
+    formula = f'{begin}HYPERLINK("https://evil.example","x")'
+    fields = dict.fromkeys(event_named("CallCompleted").model.model_fields, formula)
+    body = {"eventType": "CallCompleted", "data": fields | {"contactID": contact or formula}}
+    made = run_on("callLogExcel", body, named(formula, formula)).calls["Add_row"]["body"]
+    assert made.pop("Seconds") == ""
+    assert made.pop("AnsweredBy").startswith("'" if contact else "")
+    assert set(made.values()) == {f"'{formula}"}
+
+
+@pytest.mark.parametrize("time", ["=1+1", "yesterday", "27", "\n=1"])
+def test_a_start_that_is_no_time_is_as_it_is_or_defused(time: str) -> None:
+    assert row(**CALL | {"callStarted": time})["Started"] == (time if time == "yesterday" else f"'{time}")
+
+
+@pytest.mark.parametrize(("sent", "cell"), [(61, 61), ("61", "61"), ("+61", ""), (" 61", ""), ("6e1", ""), ([61], "")])
+def test_seconds_are_digits_or_nothing(sent: Any, cell: Any) -> None:
+    assert row(**CALL | {"connectionTime": sent})["Seconds"] == cell
 
 
 def test_words_stay_as_they_are() -> None:
@@ -200,11 +260,78 @@ def test_a_call_that_nobody_answered_is_no_row(nothing: Any) -> None:
     assert done.statuses["Add_row"] == SKIPPED
 
 
+@pytest.mark.parametrize("seconds", [0, "0", "00", 0.0, "00:00:00", ABSENT, None, ""])
+@pytest.mark.parametrize(
+    "connected",
+    [
+        "0000-00-00 00:00:00",
+        "0000-00-00T00:00:00+0000",
+        "0001-01-01T00:00:00Z",
+        "1970-01-01T00:00:00+0000",
+        "1999-11-30T00:00:00+0000",
+        "2038-01-19T03:14:07Z",
+    ],
+)
+def test_a_time_that_stands_for_none_is_no_answer(connected: str, seconds: Any) -> None:
+    done = run("callLogExcel", "CallCompleted", **CALL | {"callConnected": connected, "connectionTime": seconds})
+    assert not done.calls
+
+
+@pytest.mark.parametrize("seconds", [0, "0", 0.0])
+def test_a_call_without_a_second_of_talk_is_no_row(seconds: Any) -> None:
+    assert not run("callLogExcel", "CallCompleted", **CALL | {"connectionTime": seconds}).calls
+
+
+@pytest.mark.parametrize(
+    ("connected", "seconds"),
+    [
+        ("2018-04-25T13:54:25+0000", 1),
+        ("2018-04-25 13:54:25", "10"),
+        ("2038-01-18T03:14:07Z", ABSENT),
+        ("2018-04-25T13:54:25+0000", "a while"),
+        ("0000-00-00 00:00:00", 61),
+    ],
+)
+def test_a_call_that_was_talked_in_is_a_row(connected: str, seconds: Any) -> None:
+    assert row(**CALL | {"callConnected": connected, "connectionTime": seconds})["CallID"] == "'1524664459097344"
+
+
 @pytest.mark.parametrize("nothing", [ABSENT, None, ""])
 def test_no_contact_is_asked_for_a_call_without_one(nothing: Any) -> None:
     done = run("callLogExcel", "CallCompleted", **CALL | {"contactID": nothing})
     assert list(done.calls) == ["Add_row"]
     assert done.calls["Add_row"]["body"]["AnsweredBy"] == ""
+
+
+@pytest.mark.parametrize(
+    "contact",
+    [
+        "966/../../subscriptions",
+        "../subscriptions",
+        "..%2fsubscriptions",
+        "966?x=1",
+        "966#x",
+        "966;x",
+        "966@evil.example",
+        "\\966",
+        "-966",
+        "9 6",
+        "٩٦٦",
+        ["966"],
+        {"966": "966"},
+        True,
+    ],
+)
+def test_only_the_id_of_a_contact_is_asked_for(contact: Any) -> None:
+    done = run("callLogExcel", "CallCompleted", named("Anna", ""), **CALL | {"contactID": contact})
+    assert list(done.calls) == ["Add_row"]
+    assert done.calls["Add_row"]["body"]["AnsweredBy"] == ""
+
+
+@pytest.mark.parametrize("contact", [1, 966, "966", 2**63 - 1])
+def test_a_contact_of_any_size_is_asked_for(contact: Any) -> None:
+    done = run("callLogExcel", "CallCompleted", named("Anna", ""), **CALL | {"contactID": contact})
+    assert done.calls["Get_contact"]["uri"] == f"https://func.example/api/v2/contacts/{contact}"
 
 
 @pytest.mark.parametrize(
@@ -270,6 +397,29 @@ def test_a_voicemail_without_audio_is_mailed_all_the_same(answer: Answer) -> Non
     done = run("voicemailMail", "VoicemailStored", {"Get_audio": answer})
     assert "Send_mail" not in done.calls
     assert "it is voicemail 171118926552" in done.calls["Send_mail_without_audio"]["body"]["Body"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../subscriptions",
+        "2018/../../../subscriptions",
+        "....//....//subscriptions",
+        "1.mp3?x=1",
+        "1.mp3#x",
+        "%2e%2e/x",
+        "..",
+        "",
+        None,
+        ["x"],
+    ],
+)
+def test_what_a_blob_is_called_leads_nowhere_else(name: Any) -> None:
+    body = delivery("VoicemailStored")
+    body["data"] |= {"blobName": name, "container": "../subscriptions"}
+    uri = run_on("voicemailMail", body).calls["Get_audio"]["uri"]
+    assert uri.startswith("https://func.example/api/v2/media/voicemails/")
+    assert not re.search(r"[?#\\]|\.\.|%2[Ee]", uri)
 
 
 @pytest.mark.parametrize("sender", [ABSENT, None, "", HOSTILE, "anonymous"])

@@ -127,13 +127,22 @@ def test_everything_called_is_a_function_of_ours_and_but_for_audio_in_our_swagge
     for call in calls(FILES[name]):
         if not call["uri"].startswith(OURS):
             continue
-        path = call["uri"].removeprefix(OURS).replace("@{triggerBody()?['data']?['blobName']}", "2018/04/25/1.mp3")
+        path = re.sub(r"@\{[^}]*blobName[^}]*\}", "2018/04/25/1.mp3", call["uri"].removeprefix(OURS))
         path = re.sub(r"@\{[^}]*\}", "1", path)
         for routes in (served, defined)[: 1 if path.startswith("/media/") else 2]:
             assert any(fits(path, route) and method == call["method"] for route, method in routes), path
         assert call["headers"]["x-functions-key"] == "@parameters('apiKey')"
         found += 1
     assert found >= 2
+
+
+@workflows
+def test_what_a_delivery_says_is_encoded_wherever_it_becomes_part_of_an_address(name: str) -> None:
+    for scope in actions(FILES[name]["actions"]):
+        for action in scope.values():
+            inputs = action["inputs"] if action["type"] in INPUTS else {}
+            for part in re.findall(r"@\{([^}]*)\}", inputs.get("uri", "") + inputs.get("path", "")):
+                assert re.match(r"parameters\('apiUrl'\)$|(replace\()*encodeURIComponent\(", part), part
 
 
 def fits(path: str, route: str) -> bool:
