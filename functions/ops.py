@@ -10,7 +10,7 @@ from urllib.parse import quote
 import azure.functions as func
 
 from functions.later import later
-from functions.requests import body_of
+from functions.requests import body_of, is_dry
 from functions.responses import answer, as_json
 from shared.bridge import bridge
 
@@ -59,7 +59,7 @@ def _rotate(req: func.HttpRequest) -> func.HttpResponse:
 def _retain(req: func.HttpRequest) -> func.HttpResponse:
     from shared.privacy.retention import ASKED_SECONDS, apply_retention
 
-    return as_json(apply_retention(bridge(), dry=_is_dry(req), seconds=ASKED_SECONDS).to_dict())
+    return as_json(apply_retention(bridge(), dry=is_dry(req), seconds=ASKED_SECONDS).to_dict())
 
 
 def _export_month(req: func.HttpRequest) -> func.HttpResponse:
@@ -73,11 +73,7 @@ def _export_month(req: func.HttpRequest) -> func.HttpResponse:
 def _drop_month(req: func.HttpRequest) -> func.HttpResponse:
     from shared.privacy.months import drop
 
-    return as_json(drop(bridge(), req.route_params["month"], dry=_is_dry(req)).to_dict())
-
-
-def _is_dry(req: func.HttpRequest) -> bool:
-    return bool(req.params.get("dry_run", "").lower() == "true")
+    return as_json(drop(bridge(), req.route_params["month"], dry=is_dry(req)).to_dict())
 
 
 ROUTES: tuple[tuple[str, str, str, Callable[[func.HttpRequest], func.HttpResponse]], ...] = (

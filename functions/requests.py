@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 import azure.functions as func
 
 from shared.api.parameters import Given
-from shared.errors import LengthRequired
+from shared.errors import FieldError, Invalid, LengthRequired
 
 _HOST = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _KEY_HEADER, _KEY_PARAMETER = "x-functions-key", "code"
@@ -26,6 +26,17 @@ def given(req: func.HttpRequest, *, with_body: bool) -> Given:
     """The parts of its path, its query and, where one is taken, its body."""
     blank = {name: "" for name, value in _query(req) if not value}
     return Given(path=req.route_params, query={**blank, **req.params}, body=body_of(req) if with_body else b"")
+
+
+def is_dry(req: func.HttpRequest) -> bool:
+    """`dry_run`: true or false, which is the default; raises Invalid for all else, also for another parameter."""
+    found = {name: value.lower() for name, value in _query(req) if name.lower() != _KEY_PARAMETER}
+    wrong = [name for name in found if name != "dry_run"]
+    if wrong:
+        raise Invalid(tuple(FieldError(name, "only dry_run is taken here") for name in wrong))
+    if found.get("dry_run", "false") not in ("true", "false"):
+        raise Invalid((FieldError("dry_run", "true or false is expected"),))
+    return found.get("dry_run") == "true"
 
 
 def keys_of(req: func.HttpRequest) -> tuple[str, ...]:

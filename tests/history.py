@@ -117,6 +117,6 @@ def months_of(storage: Storage) -> dict[str, set[str]]:
             add(name, iso(row[column]))
     for row in storage.table("health").list_entities():
         add("health", row["RowKey"])
-    for row in storage.table("cases").query_entities("not (open eq true)"):
+    for row in storage.table("cases").list_entities():
         add("cases", iso(row["at"]))
     return found

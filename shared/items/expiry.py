@@ -1,4 +1,4 @@
-"""Polled calls, recordings and voicemails that are old enough to go; what can be edited is current and stays."""
+"""Polled calls, recordings and voicemails that are old enough to go, and what was removed long ago of the others."""
 
 from __future__ import annotations
 
@@ -27,11 +27,15 @@ _IN_BATCH = 99
 
 
 def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
-    """Delete the items that began within a period, and the marks of what arrived in it."""
+    """
+    Delete the items that began within a period, and the marks of what arrived in it.
+
+    Of what can be edited, only what the PBX has removed goes, once it was last seen within the period.
+    """
     found = Expired()
     for row in RESOURCES:
-        if row.name in KINDS:
-            found += _expire_items(storage, row.name, period, allowance)
+        old = _began(period) if row.name in KINDS else f"removed eq true and {period.condition('lastSeen')}"
+        found += _expire_items(storage, row.name, old, allowance)
         low = f"{ARRIVAL}{_sequence(period.first):020d}" if period.first else ARRIVAL
         marks = (
             f"PartitionKey eq '{row.name}' and RowKey ge '{low}' and RowKey lt '{ARRIVAL}{_sequence(period.last):020d}'"
@@ -40,13 +44,16 @@ def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
     return found
 
 
-def _expire_items(storage: Storage, resource: str, period: Period, allowance: Allowance) -> Expired:
+def _began(period: Period) -> str:
+    return period.condition("began") + ("" if period.first else f" or {period.condition('firstSeen')}")
+
+
+def _expire_items(storage: Storage, resource: str, old: str, allowance: Allowance) -> Expired:
     def delete(found: Sequence[Row]) -> None:
         ids = {int(row["RowKey"]): not row.get("removed") for row in found}
         for start in range(0, len(ids), _IN_BATCH):
             _forget(storage, resource, dict(list(ids.items())[start : start + _IN_BATCH]))
 
-    old = period.condition("began") + ("" if period.first else f" or {period.condition('firstSeen')}")
     query = f"PartitionKey eq '{resource}' and RowKey ge '{row_key(0)}' and RowKey lt ':' and ({old})"
     name = f"items of {resource}"
     return expire_rows(storage.table(TABLE), query, allowance, name=name, select=("removed",), delete=delete)

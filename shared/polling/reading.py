@@ -12,6 +12,7 @@ from shared.identifiers import identifier
 from shared.pbx.operations import operation
 from shared.pbx.resources import resource
 from shared.polling import checkpoints
+from shared.storage.dropped import months as dropped_months
 from shared.times import belongs_to_call, event_time, months_before, parse_time
 
 if TYPE_CHECKING:
@@ -55,12 +56,18 @@ class Reading:
         return moment >= checkpoint.begin
 
     def kept(self, found: Mapping[int, Item]) -> Mapping[int, Item]:
-        """Without the items that are so old that they would be deleted again."""
+        """Without the items that are so old that they would be deleted again, or of a month that was dropped."""
         months = self.bridge.settings.retention_months
-        if not months:
-            return found
-        cut = months_before(self.moment, months)
-        return {number: item for number, item in found.items() if (moment_of(item) or self.moment) >= cut}
+        cut = months_before(self.moment, months) if months else None
+        moments = {number: moment_of(item) or self.moment for number, item in found.items()}
+        this_month = self.moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        past = min(moments.values(), default=self.moment) < this_month
+        dropped = dropped_months(self.bridge.storage) if past else set()
+        return {
+            number: item
+            for number, item in found.items()
+            if (cut is None or moments[number] >= cut) and f"{moments[number]:%Y-%m}" not in dropped
+        }
 
     def caught_up(self) -> Reading:
         """With the checkpoint of now: what somebody else's first reading, complete meanwhile, did not list is new."""

@@ -14,6 +14,7 @@ from shared.events.store import feed_bounds, feed_page
 from shared.json_bodies import encode
 from shared.media.table import MEDIA
 from shared.privacy.retention import ASKED_SECONDS, Report, expire
+from shared.storage import dropped
 from shared.storage.account import reaching_storage
 from shared.storage.expiry import Period
 from shared.times import iso, now
@@ -56,11 +57,16 @@ def drop(bridge: Bridge, month: str, *, dry: bool, seconds: float = ASKED_SECOND
     """
     Delete the rows of one month that is over, as retention does; called again until `complete`.
 
-    Its audio stays: rules of the storage account and whoever may delete blobs see to that. Raises Invalid.
+    What the PBX's lists still have of it is not taken in again. Its audio stays: rules of the storage account and
+    whoever may delete blobs see to that. Raises Invalid.
     """
     period = period_of(month)
     if period.last > now():
         raise Invalid((FieldError("month", "a month that is over is expected"),))
+    if not dry:
+        # First: a sweep that runs meanwhile brings nothing of it back.
+        with reaching_storage():
+            dropped.note_month(bridge.storage, month)
     return expire(bridge.storage, period, dry=dry, seconds=seconds)
 
 
@@ -92,13 +98,16 @@ def _call(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _audio(storage: Storage, period: Period, after: str) -> tuple[Iterator[dict[str, Any]], str | None]:
-    first = period.first or period.last
-    found = [
-        {"container": media.container, "blob": name}
-        for media in MEDIA
-        for name in storage.container(media.container).list_blob_names(name_starts_with=f"{first:%Y/%m}/")
-    ]
-    return iter(found), None
+    first, names = period.first or period.last, [media.container for media in MEDIA]
+    container, _, token = (after or names[0]).partition(" ")
+    if container not in names:
+        raise _WRONG
+    listed = storage.container(container).list_blob_names(name_starts_with=f"{first:%Y/%m}/", results_per_page=_PART)
+    pages: Any = listed.by_page(token or None)
+    found = [{"container": container, "blob": name} for name in next(pages, ())]
+    if pages.continuation_token:
+        return iter(found), f"{container} {pages.continuation_token}"
+    return iter(found), next(iter(names[names.index(container) + 1 :]), None)
 
 
 def _checked(after: str) -> str | None:
@@ -115,6 +124,9 @@ def _token(after: str) -> dict[str, Any] | None:
         token = json.loads(after)
     except ValueError:
         raise _WRONG from None
-    if not isinstance(token, dict) or not token.keys() <= {"PartitionKey", "RowKey"}:
+    keys = {"PartitionKey", "RowKey"}
+    if not isinstance(token, dict) or token.keys() != keys or not isinstance(token["PartitionKey"], str):
+        raise _WRONG
+    if not isinstance(token["RowKey"], str | None):
         raise _WRONG
     return token

@@ -15,7 +15,7 @@ from shared.deliveries import expiry as deliveries
 from shared.events import expiry as events
 from shared.items import expiry as items
 from shared.media import deletions
-from shared.storage import dead_letters, rows
+from shared.storage import dead_letters, dropped
 from shared.storage.account import reaching_storage
 from shared.storage.expiry import Allowance, Expired, Period, expire_rows
 from shared.times import iso, months_before, now
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TABLE = "retention"
-PARTITION = "progress"
 # A run of the timer, and one that somebody waits for, which the platform cuts off after 230 seconds.
 RUN_SECONDS, ASKED_SECONDS = 600.0, 100.0
 
@@ -115,22 +113,12 @@ def expire(storage: Storage, period: Period, *, dry: bool, seconds: float) -> Re
     until, found = time.monotonic() + seconds, dict[str, Expired]()
     name = iso(period.first)[:7] if period.first else "all"
     with reaching_storage():
-        allowance = Allowance(until, dry, {} if dry else _progress(storage, name))
+        allowance = Allowance(until, dry, {} if dry else dropped.progress(storage, name))
         before = dict(allowance.after)
         try:
             for row in HISTORY:
                 found[row.name] = row.expire(storage, period, allowance)
         finally:
             if not dry and allowance.after != before:
-                _note(storage, name, allowance.after)
+                dropped.note_progress(storage, name, allowance.after)
     return Report(period.last, dry, found)
-
-
-def _progress(storage: Storage, name: str) -> dict[str, Any]:
-    row = rows.get(storage.table(TABLE), PARTITION, name)
-    after: dict[str, Any] = json.loads(row["after"]) if row is not None else {}
-    return after
-
-
-def _note(storage: Storage, name: str, after: dict[str, Any]) -> None:
-    rows.put(storage.table(TABLE), {"PartitionKey": PARTITION, "RowKey": name, "after": json.dumps(after)})

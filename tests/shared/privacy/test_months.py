@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared.errors import Invalid
+from shared.pbx.resources import resource
+from shared.polling import checkpoints
+from shared.polling.checkpoints import Checkpoint
+from shared.polling.reading import Reading
 from shared.privacy import months
 from shared.privacy.months import drop, export, period_of
 from shared.times import iso, now
-from tests.history import TEN_YEARS, call_id, fill, happened, month, months_of
+from tests.history import TEN_YEARS, call_id, fill, happened, item, month, months_of
 
 if TYPE_CHECKING:
     from shared.bridge import Bridge
@@ -40,18 +44,24 @@ def test_a_month_is_handed_over_with_its_events_calls_and_audio(
 ) -> None:
     monkeypatch.setattr(months, "_PART", size)
     fill(storage, NUMBERS)
-    for name in (f"{NAME[:4]}/{NAME[5:]}/15/7.mp3", "2016/01/01/8.mp3"):
+    ours = [f"{NAME[:4]}/{NAME[5:]}/15/{number}.mp3" for number in (7, 8)]
+    for name in (*ours, "2016/01/01/8.mp3"):
         storage.container("recordings").upload_blob(name, b"audio")
+        storage.container("voicemails").upload_blob(name, b"audio")
     lines = parts(storage)
-    assert [line["kind"] for line in lines] == ["event", "call", "audio"]
-    event, call, audio = lines
+    assert [line["kind"] for line in lines] == ["event", "call", *["audio"] * 4]
+    event, call, *audio = lines
     assert (event["id"], event["data"]["callID"]) == (happened(CHOSEN).id, call_id(CHOSEN))
     assert (call["callID"], call["callerE164"], call["started"]) == (
         call_id(CHOSEN),
         event["data"]["caller"].replace("2777", "+3712777"),
         iso(month(CHOSEN)),
     )
-    assert audio == {"kind": "audio", "container": "recordings", "blob": f"{NAME[:4]}/{NAME[5:]}/15/7.mp3"}
+    assert audio == [
+        {"kind": "audio", "container": container, "blob": name}
+        for container in ("recordings", "voicemails")
+        for name in ours
+    ]
     assert parts(storage, "2010-01") == []
 
 
@@ -66,6 +76,18 @@ def test_a_month_is_dropped_alone(bridge: Bridge) -> None:
     assert set(drop(bridge, NAME, dry=False).to_dict()["rows"].values()) == {0}
 
 
+def test_what_was_dropped_is_not_taken_in_again(bridge: Bridge) -> None:
+    fill(bridge.storage, NUMBERS)
+    row = resource("call_history")
+    checkpoint = checkpoints.create(bridge.storage, Checkpoint(resource=row.name, started=True))
+    reading = Reading(bridge=bridge, resource=row, checkpoint=checkpoint, moment=now())
+    listed = {call_id(number): item(number) for number in NUMBERS}
+    drop(bridge, NAME, dry=True)
+    assert reading.kept(listed) == listed
+    drop(bridge, NAME, dry=False)
+    assert reading.kept(listed) == {number: one for number, one in listed.items() if number != call_id(CHOSEN)}
+
+
 @pytest.mark.parametrize("name", ["2026", "2026-13", "2026-1", "2026-00", "0000-01", "x", "2026-01-01", "9999-12", ""])
 def test_what_is_no_month_is_refused(name: str, bridge: Bridge) -> None:
     with pytest.raises(Invalid):
@@ -74,7 +96,22 @@ def test_what_is_no_month_is_refused(name: str, bridge: Bridge) -> None:
         export(bridge.storage, name)
 
 
-@pytest.mark.parametrize("text", ["x", "event x'y", "call {", "call []", 'call {"a": 1}', "event {", "call x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x",
+        "event x'y",
+        "call {",
+        "call []",
+        'call {"a": 1}',
+        "event {",
+        "call x",
+        'event {"PartitionKey": 1}',
+        'call {"PartitionKey": "call"}',
+        'call {"PartitionKey": "call", "RowKey": 1}',
+        "audio events",
+    ],
+)
 def test_a_crafted_continuation_is_refused(text: str, storage: Storage) -> None:
     with pytest.raises(Invalid):
         export(storage, NAME, text)

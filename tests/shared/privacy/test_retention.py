@@ -12,7 +12,8 @@ import pytest
 
 from shared.bridge import Bridge
 from shared.items.head import heads
-from shared.items.intake import Intake
+from shared.items.intake import Intake, row_of
+from shared.items.reader import known as known_items
 from shared.items.reader import query
 from shared.pbx.resources import resource
 from shared.polling import checkpoints, news
@@ -43,9 +44,8 @@ def assert_kept(storage: Storage, numbers: range, since: datetime) -> None:
     there = months_of(storage)
     assert len(there) == 15
     assert {name: months for name, months in there.items() if months != kept(numbers, since)} == {}
-    open_cases = list(storage.table("cases").query_entities("open eq true"))
     contacts = list(storage.table("resources").query_entities("PartitionKey eq 'contacts' and RowKey lt 'a'"))
-    assert (len(open_cases), len(contacts)) == (len(numbers), 1)
+    assert len(contacts) == 1
     assert len(list(storage.table("dials").query_entities("PartitionKey eq 'limit'"))) == 1
 
 
@@ -158,6 +158,21 @@ def test_two_at_once_do_no_harm(settings: Settings, storage: Storage) -> None:
     with ThreadPoolExecutor(2) as pool:
         assert all(pool.map(run, range(2)))
     assert_kept(storage, numbers, datetime(2025, 7, 1, tzinfo=UTC))
+
+
+def test_what_the_pbx_removed_long_ago_goes_too(settings: Settings, storage: Storage) -> None:
+    storage.create_all()
+    bridge = fresh(settings, 6)
+    table, intake = storage.table("resources"), Intake(bridge.storage, "contacts")
+    intake.add([row_of(id, {"contactID": id, "firstname": "Anna"}) for id in (1, 2, 3)], FIRST)
+    known = known_items(storage, "contacts")
+    for id, moment in ((1, month(100)), (2, month(TEN_YEARS - 1))):
+        intake.overwrite([row_of(id, {"contactID": id}, known[id], removed=True)], moment)
+    counted = apply_retention(bridge, dry=True, at=NOW)
+    assert apply_retention(bridge, at=NOW).to_dict()["rows"] == counted.to_dict()["rows"]
+    left = {row["RowKey"].lstrip("0") for row in table.query_entities("kind eq 'item'")}
+    assert left == {"2", "3"}
+    assert heads(Storage(settings.storage)).read("contacts").count == 1
 
 
 def test_what_is_older_is_not_taken_in_again(settings: Settings, storage: Storage) -> None:

@@ -88,3 +88,12 @@ def test_what_is_no_month_or_no_part_of_it_is_refused(
     assert running.ask(method, f"/api/ops/months/{path}").status_code == 401
     answer = running.ask(method, f"/api/ops/months/{path}", MASTER)
     assert (answer.status_code, [error["path"] for error in answer.json()["errors"]]) == (422, [field])
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "retention"), ("DELETE", f"months/{NAME}")])
+@pytest.mark.parametrize("query", ["dry_run=1", "dry_run=yes", "dry_run", "dry_run=", "dryRun=true", "dry-run=true"])
+def test_nothing_is_deleted_where_it_is_unclear_whether_it_should_be(
+    method: str, path: str, query: str, running: RunningBridge
+) -> None:
+    answer = running.ask(method, f"/api/ops/{path}?{query}", MASTER)
+    assert (answer.status_code, answer.json()["errors"][0]["path"]) == (422, query.partition("=")[0])
