@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import azure.functions as func
 from functions.later import later
 from shared.bridge import bridge
 from shared.pbx.resources import RESOURCES
-from shared.settings import SETTINGS
+from shared.schedules import schedule as schedule_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +35,6 @@ _after_start = later("shared.polling.start.after_start")
 
 # These run when the app starts, too: its address or key may have changed meanwhile.
 _AT_START = ("SyncWebhooks",)
-_DEFAULTS = {row.name: row.default or "" for row in SETTINGS if row.read_by_host}
 
 
 def runs_often(schedule: str) -> bool:
@@ -51,11 +49,12 @@ def runs_often(schedule: str) -> bool:
 
 
 def _register(name: str, schedule: str, work: Callable[[Bridge], object]) -> None:
-    text = os.environ.get(schedule, "").strip() or _DEFAULTS[schedule]
-
     @blueprint.function_name(name)
     @blueprint.timer_trigger(
-        "timer", schedule=f"%{schedule}%", run_on_startup=name in _AT_START, use_monitor=not runs_often(text)
+        "timer",
+        schedule=f"%{schedule}%",
+        run_on_startup=name in _AT_START,
+        use_monitor=not runs_often(schedule_of(schedule)),
     )
     def run(timer: func.TimerRequest) -> None:
         work(bridge())

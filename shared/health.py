@@ -19,7 +19,7 @@ from shared.storage.account import reaching_storage
 from shared.times import iso, now, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from shared.events.event import ReceivedEvent
@@ -87,12 +87,8 @@ class Tally:
             self.counts["reconciled"] += 1
             kind.lost += 1
         if not repeat:
-            self.drift(event.drift)
-
-    def drift(self, names: Collection[str]) -> None:
-        """Count what was sent with fields that are unknown or do not fit."""
-        self.counts["drift"] += bool(names)
-        self.fields.update(name if _FIELD.fullmatch(name) else _OTHER for name in names)
+            self.counts["drift"] += bool(event.drift)
+            self.fields.update(name if _FIELD.fullmatch(name) else _OTHER for name in event.drift)
 
     def miss(self, event: str) -> None:
         """Count a webhook that never came."""
@@ -135,11 +131,6 @@ def _pending(storage: Storage) -> _Pending:
 def note(storage: Storage, event: ReceivedEvent, repeat: bool) -> None:
     """Count an event that was processed, in memory; the row is written in the background, ten seconds later."""
     _count(storage, event.received, lambda tally: tally.note(event, repeat=repeat))
-
-
-def drifted(storage: Storage, names: Collection[str]) -> None:
-    """Count the fields of an item that was polled which are unknown or do not fit; in memory, as `note` does."""
-    _count(storage, now(), lambda tally: tally.drift(names))
 
 
 def missed(storage: Storage, event: str) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+from datetime import datetime
+
 _TIMERS = (
     ("POLL_CALL_HISTORY_SCHEDULE", "0 * * * * *", "poll calls"),
     ("POLL_CALL_RECORDS_SCHEDULE", "15 * * * * *", "poll recordings"),
@@ -22,3 +26,31 @@ _TIMERS = (
 SCHEDULES: tuple[tuple[str, str, str], ...] = tuple(
     (name, default, f"NCRONTAB schedule (six fields, UTC): {what}.") for name, default, what in _TIMERS
 )
+_DEFAULTS = {name: default for name, default, _ in _TIMERS}
+_LONG_NAMES = re.compile(r"([A-Za-z]{3})[A-Za-z]+")
+
+
+def polls(resource: str) -> str:
+    """The name of the setting with the schedule that a resource is polled on."""
+    return f"POLL_{resource.upper()}_SCHEDULE"
+
+
+def schedule(name: str) -> str:
+    """The schedule that a timer runs on, by the name of its setting; KeyError for any other name."""
+    return os.environ.get(name, "").strip() or _DEFAULTS[name]
+
+
+def has_missed_two(name: str, since: datetime, moment: datetime) -> bool:
+    """
+    Whether a timer was due twice or more between two moments; False for a schedule that cannot be read.
+
+    Counted by its own schedule, nights and weekends too: what is due on weekdays alone is not late on a Sunday.
+    """
+    from croniter import croniter
+
+    try:
+        due = croniter(_LONG_NAMES.sub(r"\1", schedule(name)), moment, second_at_beginning=True, day_or=False)
+        _, last_but_one = due.get_prev(datetime), due.get_prev(datetime)
+    except ValueError:
+        return False
+    return bool(last_but_one > since)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import pathlib
 import re
@@ -15,6 +16,7 @@ from shared.settings import SETTINGS
 from tests import indexed
 
 ROOT = pathlib.Path(__file__).parents[1]
+MOST_LINES = 40  # of a function, its docstring and blank lines included
 WEBHOOKS = [event for event in EVENTS if event.source == "pbx"]
 
 
@@ -70,4 +72,17 @@ def test_no_event_and_no_resource_is_named_in_functions() -> None:
 )
 def test_files_keep_their_size(pattern: str, limit: int) -> None:
     long = {path.name: lines for path in ROOT.glob(pattern) if (lines := len(path.read_text().splitlines())) > limit}
+    assert not long
+
+
+def test_functions_keep_their_size() -> None:
+    paths = [path for room in ("functions", "shared", "dev") for path in (ROOT / room).rglob("*.py")]
+    long = {
+        f"{path.relative_to(ROOT)}:{node.name}": lines
+        for path in paths
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (lines := (node.end_lineno or 0) - node.lineno + 1) > MOST_LINES
+    }
+    assert paths
     assert not long

@@ -18,6 +18,7 @@ from dev.drill.machine import Machine
 from dev.drill.proxy import OPEN, Proxy
 from dev.host.process import HostProcess
 from dev.simulator import SimulatorProcess
+from shared.schedules import SCHEDULES
 from shared.settings import Settings
 from shared.storage.account import POISON, QUEUES, Storage
 from shared.storage.messages import PAYLOADS
@@ -155,12 +156,27 @@ class World:
             whole = self.accepted <= set(ids) and len(ids) == len(set(ids))
             whole = whole and more in (None, len(ids) - len(self.accepted))
             self.check(f"all {len(self.accepted)} accepted events are in table {table}, once ({len(ids)} rows)", whole)
-        letters = [f"{row['kind']}: {row['reason']}" for row in self.storage.table("deadletters").list_entities()]
-        self.check(f"no dead letter {'; '.join(letters[:3])}", not letters)
+        dead = [f"{row['kind']}: {row['reason']}" for row in self.storage.table("deadletters").list_entities()]
+        self.check(f"no dead letter {'; '.join(dead[:3])}", not dead)
         poison = sum(len(self.storage.queue(name + POISON).peek_messages(max_messages=32)) for name in QUEUES)
         self.check("no poison message", not poison)
         slowest = f"the slowest in {self.slowest:.1f} s"
         self.check(f"each answer within {ANSWER_SECONDS:g} s, {slowest}", self.slowest < ANSWER_SECONDS)
+
+
+def _environment(behind: str, azurite: AzuriteProcess, pbx: Proxy, api_key: str) -> dict[str, str]:
+    """The app's settings, with all timers still but those that look after queues."""
+    return {name: _NEVER for name, _, _ in SCHEDULES} | {
+        "DataStorage": behind,
+        "AzureWebJobsStorage": azurite.connection_string,
+        "PBX_BASE_URL": f"{pbx.url}/api/v2/",
+        "PBX_API_KEY": api_key,
+        "PUBLIC_BASE_URL": "",
+        "PBX_WEBHOOK_KEY": KEY,
+        "ALLOW_LOOPBACK_CALLBACKS": "true",
+        "QUEUE_WAITING_SCHEDULE": "*/5 * * * * *",
+        "WAKE_DRAINERS_SCHEDULE": "*/5 * * * * *",
+    }
 
 
 @contextmanager
@@ -177,18 +193,7 @@ def world(
         behind = azurite.connection_string
         for name in SERVICES:
             behind = behind.replace(services[name].rpartition("/")[0], proxies[name].url)
-        local = json.loads((_ROOT / "local.settings.json.example").read_text())["Values"]
-        environment = {name: _NEVER for name in local if name.endswith("_SCHEDULE")} | {
-            "DataStorage": behind,
-            "AzureWebJobsStorage": azurite.connection_string,
-            "PBX_BASE_URL": f"{proxies['PBX'].url}/api/v2/",
-            "PBX_API_KEY": pbx.api_key,
-            "PUBLIC_BASE_URL": "",
-            "PBX_WEBHOOK_KEY": KEY,
-            "ALLOW_LOOPBACK_CALLBACKS": "true",
-            "QUEUE_WAITING_SCHEDULE": "*/5 * * * * *",
-            "WAKE_DRAINERS_SCHEDULE": "*/5 * * * * *",
-        }
+        environment = _environment(behind, azurite, proxies["PBX"], pbx.api_key)
         storage = Storage(Settings.from_env(environment | {"DataStorage": azurite.connection_string}).storage)
         storage.create_all()
         # A message whose end could not be said to the queue comes back after its lease.

@@ -36,11 +36,6 @@ class Call:
     previous: int | None = field(default=None)
 
     @property
-    def talk_seconds(self) -> int:
-        """Whole seconds from answer to end."""
-        return int((self.ended - self.connected).total_seconds()) if self.connected else 0
-
-    @property
     def contact_id(self) -> int | None:
         """Who has the call now: the first contact, or the last one it was transferred to."""
         return self.contact_ids[0] if self.contact_ids else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from shared.errors import StorageUnavailable
 from shared.pbx.budget import ledger
 from shared.pbx.budget import row as ledger_row
 from shared.polling import checkpoints
-from shared.polling.outcomes import STALE
+from shared.polling.outcomes import is_stale
 from shared.storage import dead_letters
 from shared.storage.account import reaching_storage
 from shared.subscriptions.resealing import described
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_MOST_LETTERS = 1000
+_MOST_COUNTED = 1000
 # Of anything that is listed: nobody reads a longer page, and a part that went wrong may hold far more.
 _MOST = 100
 
@@ -70,8 +71,8 @@ def _webhooks(bridge: Bridge, moment: datetime) -> list[dict[str, Any]]:
 
 def _dead_letters(bridge: Bridge, moment: datetime) -> dict[str, Any]:
     rows = bridge.storage.table(dead_letters.TABLE).list_entities(select=["PartitionKey"])
-    kinds = Counter(row["PartitionKey"] for row in islice(rows, _MOST_LETTERS + 1))
-    return {"kinds": dict(kinds), "more": kinds.total() > _MOST_LETTERS}
+    kinds = Counter(row["PartitionKey"] for row in islice(rows, _MOST_COUNTED + 1))
+    return {"kinds": dict(kinds), "more": kinds.total() > _MOST_COUNTED}
 
 
 def _budget(bridge: Bridge, moment: datetime) -> dict[str, int]:
@@ -102,11 +103,10 @@ def _refused(pbx: Mapping[str, Any], moment: datetime) -> Iterator[str]:
 
 def _stale(polls: list[Mapping[str, Any]], moment: datetime) -> Iterator[str]:
     for poll in polls:
-        last = poll["lastSuccess"]
-        minutes = int((moment - parse_time(last)).total_seconds() / 60) if last else None
-        late = minutes is not None and minutes * 60 > STALE.total_seconds()
-        if late or poll["lastError"]:
-            when = f"last succeeded {minutes} minutes ago" if last else "has not succeeded yet"
+        last = parse_time(poll["lastSuccess"]) if poll["lastSuccess"] else None
+        if poll["lastError"] or (last and is_stale(poll["resource"], last, moment)):
+            ago = f"last succeeded {(moment - last) // timedelta(minutes=1)} minutes ago" if last else ""
+            when = ago or "has not succeeded yet"
             yield f"Polling {poll['resource']} {when}: {poll['lastError'] or 'it has not run since'}."
         if poll["unreadable"]:
             yield f"{poll['unreadable']} items of {poll['resource']} cannot be read: see the dead letters."
@@ -127,10 +127,10 @@ def _ended(since: str | None, moment: datetime) -> Iterator[str]:
         yield f"No webhooks are registered since {since}: POST /api/ops/webhooks/sync registers them again."
 
 
-def _letters(found: Mapping[str, Any], moment: datetime) -> Iterator[str]:
+def _given_up(found: Mapping[str, Any], moment: datetime) -> Iterator[str]:
     if found["kinds"]:
         kinds = ", ".join(f"{count} of {kind}" for kind, count in sorted(found["kinds"].items())[:_MOST])
-        total = f"Over {_MOST_LETTERS}" if found["more"] else f"{sum(found['kinds'].values())}"
+        total = f"Over {_MOST_COUNTED}" if found["more"] else f"{sum(found['kinds'].values())}"
         yield f"Dead letters: {total} ({kinds}). POST /api/ops/deadletters/replay tries them again."
 
 
@@ -154,6 +154,6 @@ PROBLEMS: tuple[tuple[str, Callable[[Any, datetime], Iterator[str]]], ...] = (
     ("subscriptionKeys", _unreadable),
     ("webhooks", _lost),
     ("checkpoints", _stale),
-    ("deadLetters", _letters),
+    ("deadLetters", _given_up),
     ("budget", _spent),
 )

@@ -33,7 +33,7 @@ _LONGEST_SHORT = 6
 PREMIUM = "premium-rate numbers are not dialled"
 EMERGENCY = "emergency numbers are not dialled: a person has to"
 ABROAD = "only numbers in the countries of DIAL_COUNTRIES are dialled"
-UNTOLD = "its country is not known, and only those of DIAL_COUNTRIES are dialled; write it with a plus"
+COUNTRY_UNKNOWN = "its country is not known, and only those of DIAL_COUNTRIES are dialled; write it with a plus"
 _ours = Lock()
 
 
@@ -129,7 +129,7 @@ def refused(number: str, region: str, countries: tuple[str, ...]) -> str | None:
     if exact:
         return None if phonenumbers.region_code_for_number(exact) in countries else ABROAD
     is_short = len(number) <= _LONGEST_SHORT and number[0] not in "+0"
-    return UNTOLD if not is_short else None if region in countries else ABROAD
+    return COUNTRY_UNKNOWN if not is_short else None if region in countries else ABROAD
 
 
 def _readings(number: str, region: str) -> Iterator[PhoneNumber]:

@@ -102,11 +102,6 @@ def entries(
     ]
 
 
-def row_keys(storage: Storage, parties: Iterable[tuple[str, Entry]]) -> list[tuple[str, str]]:
-    """Partition and row keys of what was noted, for those who forget it."""
-    return [(PARTITION, _row_key(storage, party, entry)) for party, entry in parties]
-
-
 def cover(storage: Storage, what: str) -> None:
     """Note that from its first row on all of this list is indexed; for whoever is about to write that row."""
     rows.insert(storage.table(TABLE), {"PartitionKey": _COVERED, "RowKey": what})

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shared.pbx.operations import operation
+from shared.schedules import polls
 from shared.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Resource:
     @property
     def schedule(self) -> str:
         """The name of the setting with its schedule."""
-        return f"POLL_{self.name.upper()}_SCHEDULE"
+        return polls(self.name)
 
     @property
     def cursor_parameter(self) -> str:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import BudgetExhausted, PbxError, PbxForbidden
 from shared.polling import checkpoints, odd_items
+from shared.schedules import has_missed_two, polls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from datetime import datetime
 
     from shared.items.reader import Item
     from shared.polling.checkpoints import Checkpoint
@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 
 # An idle poll writes nothing but this rarely, to show that it runs.
 HEARTBEAT = timedelta(minutes=10)
-# Later than any heartbeat by some missed runs.
-STALE = timedelta(minutes=25)
+# So long a run may take, and a timer be late.
+_SLACK = timedelta(minutes=5)
 # A key that is allowed again is noticed after so long; meanwhile the resource costs one call each time.
 PAUSE = timedelta(minutes=5)
 # An error that goes on is written down once in this time.
@@ -52,10 +52,15 @@ def noting(reading: Reading) -> Iterator[None]:
         raise
 
 
+def is_stale(resource: str, last_success: datetime, moment: datetime) -> bool:
+    """Whether two runs in a row of a poll have brought no success, by its schedule: idle ones note theirs rarely."""
+    return has_missed_two(polls(resource), last_success + HEARTBEAT, moment - _SLACK)
+
+
 def alarm_if_stale(checkpoint: Checkpoint, moment: datetime) -> None:
     """Log the signal of a poll that has not succeeded for long."""
-    last = checkpoint.last_success or checkpoint.begin or moment - 2 * STALE
-    if moment - last > STALE and not checkpoint.is_paused(moment):
+    last = checkpoint.last_success or checkpoint.begin or datetime.fromtimestamp(0, UTC)
+    if is_stale(checkpoint.resource, last, moment) and not checkpoint.is_paused(moment):
         seconds = int((moment - last).total_seconds())
         logger.warning("signal poll_stale resource=%s seconds=%d", checkpoint.resource, seconds)
 

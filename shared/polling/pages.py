@@ -13,7 +13,7 @@ from shared.identifiers import identifier
 from shared.once import once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import TracebackType
 
     from shared.items.reader import Item
@@ -63,15 +63,10 @@ def pages(
     with _Patience() as patience:
         for _ in range(_MOST_PAGES):
             found = patience.call(partial(_ask, pbx, resource, lane=lane, offset=offset or None, **filters))
-            ids = [identifier(item.get(resource.id_field)) for item in found]
-            pairs = list(zip(ids, found, strict=True))
+            readable, odd = _by_id(found, resource.id_field)
             if unreadable is not None:
-                unreadable += [item for number, item in pairs if number is None and item not in unreadable]
-            fresh = {
-                number: item | {resource.id_field: number}
-                for number, item in pairs
-                if number is not None and number not in seen
-            }
+                unreadable += [item for item in odd if item not in unreadable]
+            fresh = {number: item for number, item in readable if number not in seen}
             if not fresh:
                 barren += 1
                 if barren > 1 or (len(found) <= overlap and (found or not paged)):
@@ -82,8 +77,21 @@ def pages(
             paged = overlap > 0
             offset += len(found) - overlap
             seen |= fresh.keys()
-            yield Page(fresh, offset, ids == sorted(fresh, reverse=True))
+            ids = [number for number, _ in readable]
+            yield Page(fresh, offset, not odd and ids == sorted(fresh, reverse=True))
     raise PbxNotUnderstood(resource.list_operation, "the list has no end")
+
+
+def _by_id(found: Iterable[Item], id_field: str) -> tuple[list[tuple[int, Item]], list[Item]]:
+    """The items with their ids as numbers, in the list's order, and those that have none."""
+    readable, odd = [], []
+    for item in found:
+        number = identifier(item.get(id_field))
+        if number is None:
+            odd.append(item)
+        else:
+            readable.append((number, item | {id_field: number}))
+    return readable, odd
 
 
 class _Patience:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from datetime import timedelta
-from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -45,7 +44,7 @@ def _process(storage: Storage) -> _Process:
     return _Process()
 
 
-@cache
+@once
 def release() -> str:
     """What this release differs in from others: a hash of its code."""
     digest = hashlib.sha256()

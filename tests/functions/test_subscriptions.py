@@ -206,7 +206,7 @@ def test_one_too_many_is_refused_with_what_to_do(running: RunningBridge) -> None
     assert body["message"] == f"There are {MOST} subscriptions already. End one first."
 
 
-def test_the_same_wish_is_the_same_subscription_and_shows_no_secret_again(running: RunningBridge) -> None:
+def test_the_same_request_is_the_same_subscription_and_shows_no_secret_again(running: RunningBridge) -> None:
     url = "http://127.0.0.1:9/hook"
     first = running.subscribe("CallStarted", url, filter={"direction": "in"})
     assert first["secret"].startswith("whsec_")

@@ -49,6 +49,25 @@ def test_what_is_wrong_stands_first_in_words(bridge: Bridge) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("schedule", "fine", "late"),
+    [
+        ("5 0/5 * * * *", 15, 26),
+        ("0 */20 * * * *", 34, 56),
+        ("0 0 * * * *", 64, 186),
+        ("0 0 */6 * * *", 364, 1086),
+    ],
+)
+def test_a_poll_is_late_by_its_own_schedule(
+    schedule: str, fine: int, late: int, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, minutes in (("contacts", fine), ("groups", late)):
+        monkeypatch.setenv(f"POLL_{name.upper()}_SCHEDULE", schedule)
+        last = now() - timedelta(minutes=minutes)
+        checkpoints.create(bridge.storage, Checkpoint(resource=name, last_success=last))
+    assert status(bridge)["problems"] == [f"Polling groups last succeeded {late} minutes ago: it has not run since."]
+
+
 def test_a_part_that_cannot_be_shown_hides_no_other(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> Any:
         raise ValueError("+37127771153")

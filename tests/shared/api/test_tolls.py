@@ -14,7 +14,7 @@ import phonenumbers
 import pytest
 
 from shared.api import tolls
-from shared.api.tolls import ABROAD, EMERGENCY, KEY, PARTITION, PREMIUM, UNTOLD, TollRules, refused
+from shared.api.tolls import ABROAD, COUNTRY_UNKNOWN, EMERGENCY, KEY, PARTITION, PREMIUM, TollRules, refused
 from shared.errors import DialLimit, Invalid
 from shared.pbx.operations import operation
 
@@ -71,10 +71,10 @@ def test_emergency_numbers_are_for_people(number: str, region: str) -> None:
         ("+881612345678", ("LV",), ABROAD),
         ("101", ("LV",), None),
         ("101", ("LT",), ABROAD),
-        ("+3712777115345", ("LV",), UNTOLD),
-        ("2777115300000", ("LV",), UNTOLD),
-        ("+999123456", ("LV",), UNTOLD),
-        ("00999123", ("LV",), UNTOLD),
+        ("+3712777115345", ("LV",), COUNTRY_UNKNOWN),
+        ("2777115300000", ("LV",), COUNTRY_UNKNOWN),
+        ("+999123456", ("LV",), COUNTRY_UNKNOWN),
+        ("00999123", ("LV",), COUNTRY_UNKNOWN),
     ],
 )
 def test_where_countries_are_named_only_they_are_dialled(

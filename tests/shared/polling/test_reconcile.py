@@ -293,11 +293,11 @@ def test_a_call_that_never_ends_is_asked_for_at_growing_distances_for_a_week(pbx
 
 
 def test_a_transfer_that_nobody_announced_is_counted(pbx: Simulator, bridge: Bridge) -> None:
-    for told_of in (False, True):
+    for came in (False, True):
         call = add_call(pbx, contactID=970)
         for name in ("CallStarted", "CallConnected"):
             post(bridge, name, callID=call, contactID=966)
-        if told_of:
+        if came:
             post(bridge, "CallTransfered", callID=call, contactID=970, previous_contactID=966)
         post(bridge, "CallCompleted", callID=call, contactID=970)
         run_pipeline(bridge)
@@ -305,7 +305,7 @@ def test_a_transfer_that_nobody_announced_is_counted(pbx: Simulator, bridge: Bri
         assert reconcile(bridge, at=now() + LATER) == 0
         health.flush(bridge.storage)
         lost = health.silences(bridge.storage, now())["CallTransfered"].lost
-        assert lost == (0 if told_of else 1)
+        assert lost == (0 if came else 1)
 
 
 def story(bridge: Bridge, call: int) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def test_an_end_is_an_end_however_often(known: Subscriptions) -> None:
     assert again.id != made.id
 
 
-def test_many_instances_at_once_make_one_subscription_of_one_wish(settings: Settings, known: Subscriptions) -> None:
+def test_many_instances_at_once_make_one_subscription_of_one_request(settings: Settings, known: Subscriptions) -> None:
     instances = [Subscriptions(Storage(settings.storage)) for _ in range(6)]
     with ThreadPoolExecutor(6) as pool:
         made = list(pool.map(lambda one: one.make(requested())[0].id, instances))
@@ -152,7 +152,7 @@ def test_two_secrets_sign_for_a_day_after_a_rotation(known: Subscriptions) -> No
         known.rotate("sub-nobody")
 
 
-def test_the_same_wish_with_another_secret_takes_it_beside_the_old(known: Subscriptions) -> None:
+def test_the_same_request_with_another_secret_takes_it_beside_the_old(known: Subscriptions) -> None:
     made, _ = known.make(requested())
     fresh = new_secret()
     assert known.make(requested(), fresh)[0].id == made.id
