@@ -16,6 +16,7 @@ from shared.errors import BridgeError
 from shared.once import once
 from shared.storage import rows
 from shared.storage.account import reaching_storage
+from shared.storage.expiry import expire_rows
 from shared.times import iso, now, parse_time
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from shared.events.event import ReceivedEvent
     from shared.storage.account import Storage
+    from shared.storage.expiry import Allowance, Expired, Period
 
 logger = logging.getLogger(__name__)
 
@@ -227,6 +229,13 @@ def silences(storage: Storage, moment: datetime, days: int = 14) -> dict[str, Si
         for name, kind in _tally(row).types.items():
             known.setdefault(name, Silence()).add(kind)
     return known
+
+
+def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
+    """Delete the counts of the days of a period."""
+    first = iso(period.first)[:10] if period.first else ""
+    query = f"PartitionKey eq '{PARTITION}' and RowKey ge '{first}' and RowKey lt '{iso(period.last)[:10]}'"
+    return expire_rows(storage.table(TABLE), query, allowance)
 
 
 def _days(storage: Storage, first: str) -> list[Mapping[str, Any]]:

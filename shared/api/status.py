@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections import Counter
 from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from shared import health
 from shared.errors import StorageUnavailable
-from shared.pbx.budget import ledger
-from shared.pbx.budget import row as ledger_row
+from shared.pbx.budget.ledger import Terms
+from shared.pbx.budget.row import calls_now
 from shared.polling import checkpoints
 from shared.polling.outcomes import is_stale
 from shared.storage import dead_letters
@@ -70,17 +68,14 @@ def _webhooks(bridge: Bridge, moment: datetime) -> list[dict[str, Any]]:
 
 
 def _dead_letters(bridge: Bridge, moment: datetime) -> dict[str, Any]:
-    rows = bridge.storage.table(dead_letters.TABLE).list_entities(select=["PartitionKey"])
-    kinds = Counter(row["PartitionKey"] for row in islice(rows, _MOST_COUNTED + 1))
+    kinds = dead_letters.kinds(bridge.storage, _MOST_COUNTED + 1)
     return {"kinds": dict(kinds), "more": kinds.total() > _MOST_COUNTED}
 
 
 def _budget(bridge: Bridge, moment: datetime) -> dict[str, int]:
     """The calls that count now: those made in the last minute, and those that processes hold."""
-    rows = list(bridge.storage.table(ledger_row.TABLE).query_entities(f"PartitionKey eq '{bridge.settings.pbx_host}'"))
-    terms, at = ledger.Terms(), time.time()
-    used = sum(ledger.read(row.get("blocks"), at, terms).at(at, terms).used for row in rows)
-    return {"limit": terms.limit, "used": used}
+    terms = Terms()
+    return {"limit": terms.limit, "used": calls_now(bridge.storage, bridge.settings.pbx_host, terms)}
 
 
 # What the page shows, in this order. One more is a row here, and one below where it can be wrong.

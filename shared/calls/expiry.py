@@ -1,4 +1,4 @@
-"""Calls that are old enough to go, with what is noted of the people in them; and cases that are closed."""
+"""Calls that are old enough to go, and cases that are closed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from shared.calls import cases
 from shared.calls.store import PARTITION, TABLE
-from shared.events import parties
 from shared.storage.expiry import expire_rows
 from shared.storage.rows import row_key
 from shared.times import FIRST_CLOCK_ID, MICROSECONDS_PER_SECOND
@@ -41,12 +40,6 @@ def calls_between(storage: Storage, period: Period, token: Any, limit: int) -> t
     pages: Any = storage.table(TABLE).query_entities(query, results_per_page=limit).by_page(token)
     found = list(next(pages, ()))
     return found, pages.continuation_token
-
-
-def expire_parties(storage: Storage, period: Period, allowance: Allowance) -> Expired:
-    """Delete what is noted of people in calls, recordings, voicemails and lost callers that began within a period."""
-    query = f"PartitionKey eq '{parties.PARTITION}' and {period.condition('began')}"
-    return expire_rows(storage.table(parties.TABLE), query, allowance)
 
 
 def expire_cases(storage: Storage, period: Period, allowance: Allowance) -> Expired:

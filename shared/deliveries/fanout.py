@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 from shared.deliveries.outbox import Outbox
 from shared.deliveries.wakes import QUEUE, wakes
 from shared.errors import Invalid, Unprocessable
+from shared.events import store
 from shared.events.event import ReceivedEvent, check_envelope, row_envelope
-from shared.events.store import PARTITION, TABLE, between
 from shared.events.table import event_named
-from shared.storage import rows
 from shared.storage.messages import send
 from shared.subscriptions.filter import meets
 from shared.subscriptions.store import STALE_SECONDS, subscriptions
@@ -51,7 +50,7 @@ def _put(bridge: Bridge, subscription: str, events: list[tuple[datetime, str]], 
 
 def send_delivery(bridge: Bridge, subscription: str, event: str) -> None:
     """Put one event into an outbox again; raises Unprocessable where the event, or who wants it, is gone."""
-    row = rows.get(bridge.storage.table(TABLE), PARTITION, event, select=["received"])
+    row = store.get(bridge.storage, event, select=["received"])
     if row is None or subscriptions(bridge).get(subscription) is None:
         raise Unprocessable("the event, or the subscription, is gone")
     _put(bridge, subscription, [(row["received"], event)], _token())
@@ -94,7 +93,7 @@ def run_range(bridge: Bridge, message: Mapping[str, Any]) -> None:
         return
     if subscription is None:
         return
-    found, after = between(bridge.storage, since, until, after=message.get("after"), limit=_CHUNK)
+    found, after = store.between(bridge.storage, since, until, after=message.get("after"), limit=_CHUNK)
     events = [event for row in found if (event := event_of_row(bridge, row)) is not None]
     wanted = _is_for if token else _wants
     chosen = [(event.received, event.id) for event in events if wanted(bridge, subscription, event)]

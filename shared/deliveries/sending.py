@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from shared.deliveries.formats import shaped
 from shared.deliveries.post import Outcome, post
 from shared.errors import Unprocessable
+from shared.events import store
 from shared.events.event import row_envelope
-from shared.events.store import PARTITION, TABLE
-from shared.storage import rows
 from shared.subscriptions import signatures
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def send_event(bridge: Bridge, one: Subscription, event: Stored) -> Outcome:
 @lru_cache(maxsize=_BODIES)
 def read_event(storage: Storage, id: str) -> Stored:
     """The row of an event, and its envelope; raises Unprocessable when it is gone, or StorageUnavailable."""
-    row = rows.get(storage.table(TABLE), PARTITION, id)
+    row = store.get(storage, id)
     if row is None:
         raise Unprocessable("the event is gone")
     return row, row_envelope(storage, row)

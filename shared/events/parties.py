@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from shared.once import once
 from shared.phones import e164
 from shared.storage import rows
+from shared.storage.expiry import expire_rows
 from shared.storage.rows import row_key
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shared.storage.account import Storage
+    from shared.storage.expiry import Allowance, Expired, Period
 
 TABLE = "parties"
 PARTITION = "party"
@@ -100,6 +102,12 @@ def entries(
     return [
         Entry(kind, row["RowKey"][len(begin) + 17 :].lstrip("0") or "0", row["began"]) for row in islice(found, limit)
     ]
+
+
+def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
+    """Delete what is noted of people in calls, recordings, voicemails and lost callers that began within a period."""
+    query = f"PartitionKey eq '{PARTITION}' and {period.condition('began')}"
+    return expire_rows(storage.table(TABLE), query, allowance)
 
 
 def cover(storage: Storage, what: str) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shared.storage.account import Storage
+    from shared.storage.rows import Inserted, Row
 
 TABLE = "events"
 PARTITION = "event"
@@ -36,6 +37,25 @@ STOPPED = re.compile(r'\{"PartitionKey": "[!-~]{1,200}", "RowKey": (?:null|"[!-~
 _OF_EVENTS = ("message", "done", "PartitionKey", "RowKey")
 
 Columns = dict[str, Any]
+
+
+def insert(storage: Storage, row: Mapping[str, Any], mark: str) -> Inserted:
+    """Make the row of an event, with the mark of the message that has its follow-ups done; CREATED for one of many."""
+    return rows.insert(storage.table(TABLE), {**_keys(row["id"]), **row, "message": mark})
+
+
+def get(storage: Storage, id: str, select: Sequence[str] | None = None) -> Row | None:
+    """The row of an event, or None."""
+    return rows.get(storage.table(TABLE), PARTITION, id, select)
+
+
+def update(storage: Storage, id: str, columns: Mapping[str, Any]) -> None:
+    """Set columns of an event's row, unless it is gone."""
+    rows.update(storage.table(TABLE), {**_keys(id), **columns})
+
+
+def _keys(id: str) -> Columns:
+    return {"PartitionKey": PARTITION, "RowKey": id}
 
 
 def publish(storage: Storage, row: Mapping[str, Any]) -> None:
@@ -56,7 +76,7 @@ def add(storage: Storage, row: Mapping[str, Any], columns: Mapping[str, Any]) ->
     left = [keys for keys in places(storage, row) if keys not in now]
     _write(storage, [{**whole, **keys} for keys in now], left)
     # Last, as it says what is there.
-    rows.update(storage.table(TABLE), {"PartitionKey": PARTITION, "RowKey": row["id"], **columns})
+    update(storage, row["id"], columns)
 
 
 def call_party(call_id: int) -> str:

@@ -10,11 +10,9 @@ from shared import health
 from shared.calls.cases import settled
 from shared.calls.involved import involved_alone
 from shared.calls.store import call_of, calls
-from shared.events import parties
+from shared.events import parties, store
 from shared.events.event import ReceivedEvent, event_of
-from shared.events.store import PARTITION, TABLE, publish
 from shared.pipeline.repeats import complete, finished
-from shared.storage import rows
 from shared.storage.messages import send
 from shared.storage.rows import CREATED
 from shared.times import iso
@@ -94,7 +92,7 @@ def _note_parties(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool:
 
 
 def _feed(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool:
-    publish(bridge.storage, row)
+    store.publish(bridge.storage, row)
     return True
 
 
@@ -124,9 +122,7 @@ def process(bridge: Bridge, message: Mapping[str, Any]) -> None:
     """
     event = settled(bridge.storage, event_of(message), bridge.settings.default_region)
     row = event.row(bridge.storage, bridge.settings.default_region)
-    table, keys = bridge.storage.table(TABLE), {"PartitionKey": PARTITION, "RowKey": event.id}
-    mark = str(message.get("mark", ""))
-    if rows.insert(table, {**keys, **row, "message": mark}) is CREATED:
+    if store.insert(bridge.storage, row, _mark(message)) is CREATED:
         health.note(bridge.storage, event, repeat=False)
     else:
         stored = _other(bridge, event, message)
@@ -143,8 +139,8 @@ def _other(bridge: Bridge, event: ReceivedEvent, message: Mapping[str, Any]) -> 
     """The row of an event that is there already, where its follow-ups are this message's to do; None for a repeat."""
     if not message.get("begun") and event in finished(bridge.storage):
         return None
-    stored = rows.get(bridge.storage.table(TABLE), PARTITION, event.id)
-    own = stored is not None and stored.get("message") == str(message.get("mark", ""))
+    stored = store.get(bridge.storage, event.id)
+    own = stored is not None and stored.get("message") == _mark(message)
     if stored is not None and not own:
         stored.update(complete(bridge, event, stored))
         if event.type.withdraws and event.origin == "webhook" != stored["origin"]:
@@ -154,6 +150,10 @@ def _other(bridge: Bridge, event: ReceivedEvent, message: Mapping[str, Any]) -> 
         finished(bridge.storage).add(event)
         return None
     return stored or event.row(bridge.storage, bridge.settings.default_region)
+
+
+def _mark(message: Mapping[str, Any]) -> str:
+    return str(message.get("mark", ""))
 
 
 def _follow_up(bridge: Bridge, event: ReceivedEvent, row: Row, message: Mapping[str, Any]) -> None:
@@ -177,8 +177,7 @@ def _follow_up(bridge: Bridge, event: ReceivedEvent, row: Row, message: Mapping[
     if errors or later:
         recorded = done
     if recorded != before:
-        columns = {"PartitionKey": PARTITION, "RowKey": event.id, "done": ",".join(sorted(recorded))}
-        rows.update(bridge.storage.table(TABLE), columns)
+        store.update(bridge.storage, event.id, {"done": ",".join(sorted(recorded))})
     if errors:
         raise ExceptionGroup("follow-ups failed", errors)
     if later:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,9 +13,8 @@ from shared.events.field_types import Moment
 from shared.events.receive import accept
 from shared.events.table import event_named
 from shared.json_bodies import read_body
-from shared.storage import rows
+from shared.storage import dead_letters
 from shared.storage.account import reaching_storage
-from shared.storage.dead_letters import TABLE
 from shared.storage.messages import get_payload, read, send
 from shared.subscriptions.store import subscriptions
 from shared.subscriptions.subscription import public_id
@@ -105,21 +103,15 @@ def replay_dead_letters(bridge: Bridge, body: bytes) -> dict[str, Any]:
     meanwhile is left there.
     """
     wanted, known = read_body(ReplayFilter, body or b"{}"), {row.kind: row for row in RETURNS}
-    condition = " and ".join(
-        f"{column} eq '{value.replace(chr(39), chr(39) * 2)}'"
-        for column, value in (("PartitionKey", wanted.kind), ("RowKey", wanted.id))
-        if value is not None
-    )
     with reaching_storage():
-        table = bridge.storage.table(TABLE)
-        found = list(islice(table.query_entities(condition) if condition else table.list_entities(), wanted.limit))
+        found = dead_letters.listed(bridge.storage, kind=wanted.kind, id=wanted.id, limit=wanted.limit)
         stay: list[str] = []
         for dead in found:
             row = known.get(dead["PartitionKey"])
             if row is None or not _returned(bridge, row, dead):
                 stay.append(dead["RowKey"])
                 continue
-            rows.delete(table, dead["PartitionKey"], dead["RowKey"], etag=dead.metadata["etag"])
+            dead_letters.remove(bridge.storage, dead)
     return {"replayed": len(found) - len(stay), "kept": stay}
 
 

@@ -11,7 +11,7 @@ from shared.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from shared.storage.account import Storage
 
@@ -22,6 +22,7 @@ FORBIDDEN = (
     "by itself within minutes once it is allowed"
 )
 PARTITION = "checkpoint"
+_START = "start"
 # 64-bit columns; everything else is text, a moment, or a small number.
 _LONG = ("cursor", "items", "sequence")
 
@@ -114,6 +115,16 @@ def change(storage: Storage, seen: Checkpoint, by: Callable[[Checkpoint], Checkp
     table, key = storage.table(TABLE), (PARTITION, seen.resource)
     written = rows.change(table, *key, columns, seen.row) if seen.row else rows.change(table, *key, columns)
     return seen if written is None else _checkpoint(written)
+
+
+def claim_start(storage: Storage, release: str, moment: datetime, soon: timedelta) -> bool:
+    """Whether nobody claimed the start of this release so soon before; then it is claimed, by one of many at once."""
+
+    def claim(row: rows.Row | None) -> dict[str, Any] | None:
+        is_claimed = row is not None and row["release"] == release and abs(moment - row["at"]) < soon
+        return None if is_claimed else {"release": release, "at": moment}
+
+    return rows.change(storage.table(TABLE), _START, _START, claim) is not None
 
 
 def forbidden_since(found: Iterable[Checkpoint]) -> datetime | None:

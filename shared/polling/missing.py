@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 from shared import health
 from shared.calls.store import calls
 from shared.calls.stories import story_of
-from shared.events import store as events
+from shared.events import store
 from shared.events.event import check_envelope, row_envelope
 from shared.events.table import event_id, event_named
 from shared.identifiers import identifier
 from shared.pbx.resources import resource
 from shared.phones import e164
 from shared.polling.reading import as_event, ended_at, time_in
-from shared.storage import rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -143,7 +142,7 @@ def _announced(bridge: Bridge, number: int, item: Item, *, name: str, source: st
     """The event of an item that is announced once, unless it is there and has all that the list says."""
     event, data = event_named(name), as_event(item, resource(source), name)
     identity = event_id(event, event.model.model_construct(None, **{event.key[0]: number}), "")
-    there = rows.get(bridge.storage.table(events.TABLE), events.PARTITION, identity)
+    there = store.get(bridge.storage, identity)
     if there is None:
         return Found(events=[(name, data)])
     envelope = row_envelope(bridge.storage, there)

@@ -8,23 +8,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import BudgetExhausted, Conflict, Invalid, PbxError, StorageUnavailable
 from shared.events.receive import submit
-from shared.items import index
+from shared.items import index, marks
 from shared.items import reader as items
-from shared.items.head import TABLE
 from shared.items.intake import Intake, row_of
-from shared.items.marks import PENDING, mark_pending
 from shared.pbx.resources import resource
 from shared.polling import odd_items
 from shared.polling.missing import MISSING
 from shared.polling.reading import call_from, ended_at, grace
-from shared.storage import rows
 from shared.storage.account import reaching_storage
-from shared.times import MICROSECONDS_PER_SECOND, iso, now, parse_time
+from shared.times import iso, now, parse_time
 from shared.webhooks.table import ended_since, wanted_events
 
 if TYPE_CHECKING:
@@ -66,11 +62,11 @@ def _reconcile(bridge: Bridge, row: Resource, missing: Missing, moment: datetime
     wanted = {event.name for event in wanted_events(bridge.settings)}
     run = _Run(bridge, row, missing, wanted, moment)
     restored = 0
-    for mark in _due(bridge, row, moment):
+    for mark in marks.due(bridge.storage, row.name, moment, _MOST_MARKS):
         origin = "backfill" if mark.get("backfill") else "reconciled"
         count = run.settle(mark, origin)
         restored += count if origin == "reconciled" else 0
-        rows.delete(bridge.storage.table(TABLE), row.name, mark["RowKey"])
+        marks.drop(bridge.storage, mark)
     # Without an address for them, or after their end, there are no webhooks to lose.
     if restored and bridge.settings.public_base_url and not ended_since(bridge.storage):
         logger.warning("signal webhook_loss resource=%s events=%d", row.name, restored)
@@ -153,7 +149,7 @@ class _Run:
         left = [number for number in ids if number not in fresh]
         if left and self._moment - since < _LONGEST_OPEN:
             delay = min(max((self._moment - since) / 2, grace(self._bridge)), _LONGEST_DELAY)
-            mark_pending(
+            marks.mark_pending(
                 self._bridge.storage, self._row.name, left, self._moment + delay,
                 backfill=origin == "backfill", since=iso(since),
             )  # fmt: skip
@@ -183,9 +179,3 @@ class _Settled:
     events: int = 0
     open: bool = False
     odd: tuple[str, Mapping[str, Any]] | None = None
-
-
-def _due(bridge: Bridge, row: Resource, moment: datetime) -> list[Mapping[str, Any]]:
-    last = f"{PENDING}{int(moment.timestamp() * MICROSECONDS_PER_SECOND):020d}~"
-    query = f"PartitionKey eq '{row.name}' and RowKey ge '{PENDING}' and RowKey lt '{last}'"
-    return list(islice(bridge.storage.table(TABLE).query_entities(query), _MOST_MARKS))

@@ -7,14 +7,13 @@ import logging
 from datetime import timedelta
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from shared.errors import BridgeError
 from shared.once import once
-from shared.polling.checkpoints import TABLE
+from shared.polling import checkpoints
 from shared.polling.reconcile import reconcile
 from shared.polling.sweep import sweep
-from shared.storage import rows
 from shared.times import now
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_PARTITION, _KEY = "start", "start"
 # Instances that begin soon after one another are one start.
 _SOON = timedelta(minutes=3)
 _CODE = Path(__file__).parents[2]
@@ -66,9 +64,9 @@ def after_start(bridge: Bridge, *, at: datetime | None = None) -> bool:
         if process.looked:
             return False
         moment = at or now()
-        claimed = rows.change(bridge.storage.table(TABLE), _PARTITION, _KEY, lambda row: _claim(row, moment))
+        claimed = checkpoints.claim_start(bridge.storage, release(), moment, _SOON)
         process.looked = True
-    if claimed is None:
+    if not claimed:
         return False
     logger.info("release %s begins: what came meanwhile is looked for", release())
     for work in (sweep, reconcile):
@@ -77,9 +75,3 @@ def after_start(bridge: Bridge, *, at: datetime | None = None) -> bool:
         except BridgeError as error:
             logger.warning("the first %s after a start ended early: %s", work.__name__, error)
     return True
-
-
-def _claim(row: rows.Row | None, moment: datetime) -> dict[str, Any] | None:
-    if row is not None and row["release"] == release() and abs(moment - row["at"]) < _SOON:
-        return None
-    return {"release": release(), "at": moment}

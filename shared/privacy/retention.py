@@ -13,11 +13,12 @@ from shared.api import dial
 from shared.calls import expiry as calls
 from shared.deliveries import expiry as deliveries
 from shared.events import expiry as events
+from shared.events import parties
 from shared.items import expiry as items
 from shared.media import deletions
 from shared.storage import dead_letters, dropped
 from shared.storage.account import reaching_storage
-from shared.storage.expiry import Allowance, Expired, Period, expire_rows
+from shared.storage.expiry import Allowance, Expired, Period
 from shared.times import iso, months_before, now
 
 if TYPE_CHECKING:
@@ -41,26 +42,19 @@ class History:
     expire: Callable[[Storage, Period, Allowance], Expired]
 
 
-def _expire_days(storage: Storage, period: Period, allowance: Allowance) -> Expired:
-    """Delete the counts of the days of a period."""
-    first = iso(period.first)[:10] if period.first else ""
-    query = f"PartitionKey eq '{health.PARTITION}' and RowKey ge '{first}' and RowKey lt '{iso(period.last)[:10]}'"
-    return expire_rows(storage.table(health.TABLE), query, allowance)
-
-
 # Not here: what is current (contacts, groups, boxes, prompts, endpoints, subscriptions, checkpoints, webhooks, the
 # budget), and blobs, which go by rules of the storage account.
 HISTORY: tuple[History, ...] = (
     History("events", events.expire),
     History("calls", calls.expire),
-    History("parties", calls.expire_parties),
+    History("parties", parties.expire),
     History("cases", calls.expire_cases),
     History("items", items.expire),
     History("deliveries", deliveries.expire),
     History("dials", dial.expire),
     History("media", deletions.expire),
     History("deadletters", dead_letters.expire),
-    History("days", _expire_days),
+    History("days", health.expire),
 )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
+from collections import Counter
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from shared.storage import rows
@@ -15,6 +17,8 @@ from shared.times import now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from azure.data.tables import TableEntity
 
     from shared.storage.account import Storage
     from shared.storage.expiry import Allowance, Expired, Period
@@ -49,6 +53,26 @@ def dead_letter(storage: Storage, *, kind: str, id: str, reason: str, body: byte
 
     rows.change(storage.table(TABLE), kind, id, added)
     logger.warning("signal dead_letter kind=%s id=%s reason=%s attempts=%d", kind, id, reason, attempts)
+
+
+def listed(storage: Storage, *, kind: str | None, id: str | None, limit: int) -> list[TableEntity]:
+    """The rows of dead letters of a kind and id, or of any; at most so many."""
+    table, wanted = storage.table(TABLE), {"PartitionKey": kind, "RowKey": id}
+    asked = {name: value for name, value in wanted.items() if value is not None}
+    condition = " and ".join(f"{name} eq @{name}" for name in asked)
+    found = table.query_entities(condition, parameters=asked) if asked else table.list_entities()
+    return list(islice(found, limit))
+
+
+def remove(storage: Storage, dead: TableEntity) -> None:
+    """Delete a dead letter, unless it has been added to since it was listed."""
+    rows.delete(storage.table(TABLE), dead["PartitionKey"], dead["RowKey"], etag=dead.metadata["etag"])
+
+
+def kinds(storage: Storage, limit: int) -> Counter[str]:
+    """How many there are of each kind, of the first so many."""
+    found = storage.table(TABLE).list_entities(select=["PartitionKey"])
+    return Counter(row["PartitionKey"] for row in islice(found, limit))
 
 
 def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:

@@ -23,6 +23,12 @@ _ALONE_AFTER_SECONDS = 120.0
 _OPTIONS: Mapping[str, Any] = {"connection_timeout": 1, "read_timeout": 4, "retry_total": 0}
 
 
+def calls_now(storage: Storage, account: str, terms: Terms) -> int:
+    """How many calls count against an account's limit; raises StorageUnavailable."""
+    row, now = rows.get(storage.table(TABLE), account, _ROW), time.time()
+    return 0 if row is None else ledgers.read(row.get("blocks"), now, terms).at(now, terms).used
+
+
 class LedgerRow:
     """
     What the row holds, as this process saw it last; for one thread at a time.

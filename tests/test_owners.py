@@ -1,0 +1,96 @@
+"""Each table has one owner: nobody else has its client, so whoever wants something of it asks the owner."""
+
+from __future__ import annotations
+
+import ast
+import pathlib
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import pytest
+
+from shared.storage.account import TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = pathlib.Path(__file__).parents[1]
+OWNERS = {
+    "events": "shared.events",
+    "feed": "shared.events",
+    "parties": "shared.events.parties",
+    "calls": "shared.calls",
+    "cases": "shared.calls",
+    "deadletters": "shared.storage.dead_letters",
+    "media": "shared.media.deletions",
+    "checkpoints": "shared.polling.checkpoints",
+    "resources": "shared.items",
+    "health": "shared.health",
+    "webhooks": "shared.webhooks",
+    "budget": "shared.pbx.budget.row",
+    "subscriptions": "shared.subscriptions",
+    "deliveries": "shared.deliveries",
+    "dials": "shared.api.dial",
+    "retention": "shared.privacy.retention",
+}
+# Those that are given a table's name by its owner.
+GIVEN = {"shared.storage.account", "shared.storage.leases"}
+
+
+def clients(source: str) -> Iterator[ast.expr]:
+    """What names the table, wherever a client of one is asked for."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "table":
+            yield from (node.args or [keyword.value for keyword in node.keywords])[:1]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("leased", "Lease"):
+            yield node.args[1]
+
+
+def table_of(module: str, name: ast.expr) -> str:
+    """The table that a module means; anything but a constant's name or a literal is none that can be known."""
+    if isinstance(name, ast.Constant):
+        return str(name.value)
+    path = ast.unparse(name).split(".")
+    value = import_module(module)
+    for part in path:
+        value = getattr(value, part, f"{module}: {ast.unparse(name)} is no constant")
+    return str(value)
+
+
+def is_of(module: str, owner: str | None) -> bool:
+    return owner is not None and f"{module}.".startswith(f"{owner}.")
+
+
+def modules() -> Iterator[tuple[str, str]]:
+    for room in ("shared", "functions"):
+        for path in (ROOT / room).rglob("*.py"):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            if name not in GIVEN:
+                yield name, path.read_text()
+
+
+def test_nobody_but_a_tables_owner_has_its_client() -> None:
+    found = [(module, table_of(module, name)) for module, source in modules() for name in clients(source)]
+    assert [(module, table) for module, table in found if not is_of(module, OWNERS.get(table))] == []
+    assert {table for _, table in found} == OWNERS.keys() == set(TABLES)
+
+
+@pytest.mark.parametrize(
+    ("source", "table"),
+    [
+        ("bridge.storage.table('events').get_entity('p', 'r')", "events"),
+        ("rows.get(storage.table(TABLE), 'p', 'r')", "dials"),
+        ("client = self._storage.table(name=TABLE)", "dials"),
+        ("with leased(storage, TABLE, 'name'): pass", "dials"),
+        ("storage.table(rows.WRITER)", "writer"),
+        ("for name in names: storage.table(name)", "shared.api.dial: name is no constant"),
+    ],
+)
+def test_every_way_to_a_client_is_seen(source: str, table: str) -> None:
+    assert [table_of("shared.api.dial", name) for name in clients(source)] == [table]
+
+
+def test_a_package_owns_its_modules_and_no_other_of_a_like_name() -> None:
+    assert is_of("shared.events", "shared.events") and is_of("shared.events.store", "shared.events")
+    assert not is_of("shared.events_of", "shared.events") and not is_of("shared.events", "shared.events.store")
+    assert not is_of("shared.events", None)
