@@ -15,7 +15,6 @@ from shared.errors import (
     MediaUnreachable,
     PbxError,
     PbxForbidden,
-    PbxNotFound,
     PbxRetriable,
     Unprocessable,
 )
@@ -92,11 +91,14 @@ def _copy(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any]) -> 
             return
         try:
             record, stored = _stored(bridge, media, id, message, record)
-        except (MediaNotReady, PbxNotFound):
-            if media.deletable and _deleted_at(bridge, media, id):
-                logger.info("%s %d was deleted before it was copied", media.name, id)
-                return
-            raise
+        except (MediaNotReady, PbxError) as error:
+            # What is out of reach says nothing, any other answer without audio is the end of what was deleted.
+            if isinstance(error, PbxRetriable | PbxForbidden) or not (
+                media.deletable and _deleted_at(bridge, media, id)
+            ):
+                raise
+            logger.info("%s %d was deleted before it was copied", media.name, id)
+            return
         if _is_withdrawn(bridge, media, id):
             return
     _announce(bridge, media, id, {**message, "record": record}, stored)
@@ -147,7 +149,7 @@ def _announce(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any],
         again = {**message, "stored": stored, "looks": looks + 1}
         send(bridge.storage, QUEUE, again, name=name_of(message), delay=LOOK_SECONDS)
         return
-    fields = {name: value for name, value in record.items() if name != media.url}
+    fields = {name: value for name, value in record.items() if name != media.url and name not in records.own_fields()}
     fields |= {media.id: id, "callID": _call_id(record, message), **stored}
     submit(bridge.storage, bridge.settings, media.stored, fields, origin="bridge")
 
@@ -167,7 +169,7 @@ def _describe(media: Media, id: int, record: Record, message: Mapping[str, Any])
         started=started,
         attempts=_attempt(message) + 1,
         event=str(message.get("event", "")),
-        seconds=identifier(record.get(media.seconds)),
+        seconds=records.seconds(media, record),
     )
 
 

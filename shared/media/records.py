@@ -7,11 +7,14 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import BudgetExhausted, MediaNotReady, PbxError
+from shared.identifiers import identifier
 from shared.items import reader
 from shared.once import once
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
+
+    from pydantic import TypeAdapter
 
     from shared.bridge import Bridge
     from shared.media.table import Media
@@ -33,9 +36,24 @@ def known(record: Mapping[str, Any]) -> Record:
 def asked(bridge: Bridge, media: Media, id: int, *, lane: str = "media") -> Record:
     """The record as the PBX has it now; raises MediaNotReady for another one's, and what the PBX's client raises."""
     record: Record = bridge.pbx.call(media.operation, lane=lane, **{media.parameter: id})
-    if str(record.get(media.id) or id) != str(id):
+    # What spells no id counts as absent, like any field that does not fit.
+    if (identifier(record.get(media.id)) or id) != id:
         raise MediaNotReady("another record")
     return known(record)
+
+
+def seconds(media: Media, record: Mapping[str, Any]) -> int | None:
+    """How long the audio should play; None where the record does not say, or nothing that a call can last."""
+    said = record.get(media.seconds)
+    found: int | None = None if said is None else _seconds().validate_python(said)
+    return found
+
+
+def own_fields() -> Collection[str]:
+    """The fields of an announcement that only we fill in: the PBX's of the same name is another thing."""
+    from shared.events.model import StoredAudio
+
+    return StoredAudio.model_fields.keys()
 
 
 def completed(bridge: Bridge, media: Media, id: int, record: Mapping[str, Any]) -> tuple[Record, bool]:
@@ -77,6 +95,15 @@ class Pace:
                 return False
             self._next = now + self._seconds
             return True
+
+
+@once
+def _seconds() -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    from shared.events.field_types import AnySeconds
+
+    return TypeAdapter(AnySeconds)
 
 
 @once

@@ -127,11 +127,18 @@ def test_a_short_file_that_stays_short_or_goes_away_is_kept_and_signalled_at_the
     assert not dead_letters(bridge.storage)
 
 
-@pytest.mark.parametrize("seconds", [None, "", "long", 0, 9, 12, 14, -5, [3]])
+@pytest.mark.parametrize("seconds", [None, "", "long", 0, 9, 12, 14, -5, [3], True, 10**12, "1000000000000", 1e30])
 def test_a_short_but_real_recording_is_whole(seconds: Any, bridge: Bridge, pbx: Simulator) -> None:
     short(pbx, seconds)
     copy(bridge, asked())
     assert "incomplete" not in blobs(bridge)[NAME].metadata
+
+
+@pytest.mark.parametrize("seconds", [300, "300", "300.0", 300.0, " 300 "])
+def test_a_length_counts_however_it_is_written(seconds: Any, bridge: Bridge, pbx: Simulator) -> None:
+    short(pbx, seconds)
+    copy(bridge, asked())
+    assert blobs(bridge)[NAME].metadata["incomplete"] == "short"
 
 
 def test_a_streamed_recording_of_unknown_length_is_whole(bridge: Bridge, pbx: Simulator) -> None:

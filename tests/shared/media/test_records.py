@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from shared.errors import PbxRetriable
 from shared.items.intake import Intake, row_of
 from shared.media.copy import copy
 from shared.media.records import Pace
@@ -142,3 +143,65 @@ def test_copy_and_withdrawal_of_one_voicemail_have_dead_letters_of_their_own(bri
     copy(bridge, asked("voicemail"))
     (row,) = dead_letters(bridge.storage)
     assert row["id"] == f"voicemail-{VOICEMAIL}-copy"
+
+
+@pytest.mark.parametrize("spelled", ["000{}", "{}.0", " {} ", "\t{}\n", None, "", "none", [], {"id": 1}, True])
+def test_a_record_is_known_by_its_id_however_that_is_written(spelled: Any, bridge: Bridge, pbx: Simulator) -> None:
+    said = spelled.format(910_001) if isinstance(spelled, str) else spelled
+    pbx.add("call_records", 910_001, callStarted=STARTED)
+    pbx.edit("call_records", 910_001, recordingID=said)
+    copy(bridge, asked(id=910_001))
+    assert list(blobs(bridge)) == ["2018/04/26/910001.mp3"]
+
+
+def test_a_record_is_known_by_its_id_written_as_a_whole_float(bridge: Bridge, pbx: Simulator) -> None:
+    pbx.add("call_records", 910_002, callStarted=STARTED)
+    pbx.edit("call_records", 910_002, recordingID=910_002.0)
+    copy(bridge, asked(id=910_002))
+    assert list(blobs(bridge)) == ["2018/04/26/910002.mp3"]
+
+
+@pytest.mark.parametrize("said", ["910004", 910_004, 910_004.0, "0910004 "])
+def test_another_id_is_another_record_however_it_is_written(said: Any, bridge: Bridge, pbx: Simulator) -> None:
+    pbx.add("call_records", 910_003, callStarted=STARTED)
+    pbx.edit("call_records", 910_003, recordingID=said)
+    copy(bridge, asked(id=910_003))
+    assert not blobs(bridge)
+    assert waiting(bridge) == 1
+
+
+@pytest.mark.parametrize("said", ["n/a", True, False, "false", 0, {"a": 1}])
+@pytest.mark.parametrize("name", ["incomplete", "size", "sha256", "storedAt", "blobUrl", "container", "contentType"])
+def test_a_field_of_the_pbx_named_like_one_of_ours_is_not_taken_for_it(
+    name: str, said: Any, bridge: Bridge, pbx: Simulator
+) -> None:
+    poll(bridge)
+    copy(bridge, event(pbx, **{name: said}))
+    (message,) = announced(bridge)
+    data = message["body"]["data"]
+    assert data.get("incomplete") is None
+    assert data["size"] == audio(pbx).length
+    assert data.get(name) != said
+    assert not dead_letters(bridge.storage)
+
+
+@pytest.mark.parametrize("answer", ["error", "not found", "nothing", "refused"])
+def test_any_answer_without_the_record_ends_the_copy_of_a_deleted_voicemail(
+    answer: str, bridge: Bridge, pbx: Simulator
+) -> None:
+    copy(bridge, asked("voicemail", "withdraw"))
+    if answer == "not found":
+        pbx.remove("voicemails", VOICEMAIL)
+    else:
+        said = {"error": {"status": "error"}, "nothing": {"data": []}, "refused": {"statusCode": 422}}[answer]
+        pbx.faults.add("wrapper", "GetVoicemailByID", value=said)
+    copy(bridge, asked("voicemail"))
+    assert not waiting(bridge)
+    assert not dead_letters(bridge.storage)
+
+
+def test_a_pbx_out_of_reach_is_no_end_of_a_deleted_voicemail(bridge: Bridge, pbx: Simulator) -> None:
+    copy(bridge, asked("voicemail", "withdraw"))
+    pbx.faults.add("status", "GetVoicemailByID")
+    with pytest.raises(PbxRetriable):
+        copy(bridge, asked("voicemail"))
