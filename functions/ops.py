@@ -9,10 +9,10 @@ from urllib.parse import quote
 
 import azure.functions as func
 
-from functions.later import later
 from functions.requests import body_of, is_dry
 from functions.responses import answer, as_json
 from shared.bridge import bridge
+from shared.later import later
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # A timer's sync takes a second or two, but one whose process died holds its lease to the end: 45 s.
 _PATIENCE_SECONDS = 50.0
+# The platform cuts off an answer after 230 seconds; whoever asks goes on with another request.
+_DELETING_SECONDS = 100.0
 
 blueprint = func.Blueprint()
 
@@ -57,23 +59,21 @@ def _rotate(req: func.HttpRequest) -> func.HttpResponse:
 
 
 def _retain(req: func.HttpRequest) -> func.HttpResponse:
-    from shared.privacy.retention import ASKED_SECONDS, apply_retention
-
-    return as_json(apply_retention(bridge(), dry=is_dry(req), seconds=ASKED_SECONDS).to_dict())
+    retain = later("shared.privacy.retention.apply_retention")
+    return as_json(retain(bridge(), dry=is_dry(req), seconds=_DELETING_SECONDS).to_dict())
 
 
 def _export_month(req: func.HttpRequest) -> func.HttpResponse:
-    from shared.privacy.months import export
-
+    export = later("shared.privacy.months.export")
     lines, follows = export(bridge().storage, req.route_params["month"], req.params.get("continuation", ""))
     headers = {"Continuation": quote(follows)} if follows else {}
     return func.HttpResponse(lines, headers=headers, mimetype="application/x-ndjson")
 
 
 def _drop_month(req: func.HttpRequest) -> func.HttpResponse:
-    from shared.privacy.months import drop
-
-    return as_json(drop(bridge(), req.route_params["month"], dry=is_dry(req)).to_dict())
+    drop = later("shared.privacy.months.drop")
+    done = drop(bridge(), req.route_params["month"], dry=is_dry(req), seconds=_DELETING_SECONDS)
+    return as_json(done.to_dict())
 
 
 ROUTES: tuple[tuple[str, str, str, Callable[[func.HttpRequest], func.HttpResponse]], ...] = (

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import azure.functions as func
 
-from functions.later import later
 from shared.bridge import bridge
+from shared.later import later
 from shared.pbx.resources import RESOURCES
 from shared.schedules import schedule as schedule_of
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 blueprint = func.Blueprint()
 
 
+def _queue_waiting(here: Bridge) -> None:
+    later("shared.storage.waiting.queue_waiting")(here.storage)
+
+
 TIMERS: tuple[tuple[str, str, Callable[[Bridge], object]], ...] = (
     *((row.function, row.schedule, partial(later("shared.polling.poll.poll"), resource=row)) for row in RESOURCES),
     ("PollLostCalls", "POLL_LOST_CALLS_SCHEDULE", later("shared.polling.lost_calls.poll_lost_calls")),
@@ -28,7 +32,7 @@ TIMERS: tuple[tuple[str, str, Callable[[Bridge], object]], ...] = (
     ("SyncWebhooks", "SYNC_WEBHOOKS_SCHEDULE", later("shared.webhooks.registrations.keep")),
     ("WakeDrainers", "WAKE_DRAINERS_SCHEDULE", later("shared.deliveries.standing.wake_waiting")),
     ("ApplyRetention", "RETENTION_SCHEDULE", later("shared.privacy.retention.apply_retention")),
-    ("QueueWaiting", "QUEUE_WAITING_SCHEDULE", later("shared.pipeline.queues.queue_waiting")),
+    ("QueueWaiting", "QUEUE_WAITING_SCHEDULE", _queue_waiting),
 )
 _after_start = later("shared.polling.start.after_start")
 

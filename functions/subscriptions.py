@@ -9,12 +9,12 @@ import azure.functions as func
 from functions.requests import body_of, origin
 from functions.responses import answer, as_json, refusal
 from shared.bridge import bridge
+from shared.later import later
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import ModuleType
 
-    Work = Callable[[ModuleType, func.HttpRequest], func.HttpResponse]
+    Work = Callable[[func.HttpRequest], func.HttpResponse]
 
 blueprint = func.Blueprint()
 
@@ -23,26 +23,25 @@ KEYED, OPEN = func.AuthLevel.FUNCTION, func.AuthLevel.ANONYMOUS
 UNSUBSCRIBE = "unsubscribe"
 
 
-def _by_event(subscribing: ModuleType, req: func.HttpRequest) -> func.HttpResponse:
+def _by_event(req: func.HttpRequest) -> func.HttpResponse:
     name = req.route_params["event"]
     if name.lower() == UNSUBSCRIBE:
-        return as_json(subscribing.unsubscribe_address(bridge(), body_of(req)))
-    envelope, headers = subscribing.subscribe(
-        bridge(), subscribing.event_of(name), body_of(req), "://".join(origin(req))
-    )
+        return as_json(later("shared.api.subscribe.unsubscribe_address")(bridge(), body_of(req)))
+    subscribe = later("shared.api.subscribe.subscribe")
+    envelope, headers = subscribe(bridge(), name, body_of(req), "://".join(origin(req)))
     return as_json(envelope, status=201, headers=headers)
 
 
-def _leave(subscribing: ModuleType, req: func.HttpRequest) -> func.HttpResponse:
-    return as_json(subscribing.unsubscribe(bridge(), req.route_params["webhook_id"]))
+def _leave(req: func.HttpRequest) -> func.HttpResponse:
+    return as_json(later("shared.api.subscribe.unsubscribe")(bridge(), req.route_params["webhook_id"]))
 
 
-def _rotate(subscribing: ModuleType, req: func.HttpRequest) -> func.HttpResponse:
-    return as_json(subscribing.rotate(bridge(), req.route_params["webhook_id"]))
+def _rotate(req: func.HttpRequest) -> func.HttpResponse:
+    return as_json(later("shared.api.subscribe.rotate")(bridge(), req.route_params["webhook_id"]))
 
 
-def _list(subscribing: ModuleType, req: func.HttpRequest) -> func.HttpResponse:
-    return as_json(subscribing.listed(bridge()))
+def _list(_: func.HttpRequest) -> func.HttpResponse:
+    return as_json(later("shared.api.subscribe.listed")(bridge()))
 
 
 # The host takes the first function in order of names whose route fits, however literal another one's is: no two of
@@ -59,10 +58,7 @@ def _register(name: str, method: str, route: str, level: func.AuthLevel, work: W
     @blueprint.function_name(name)
     @blueprint.route(route, methods=[method], auth_level=level)
     def run(req: func.HttpRequest) -> func.HttpResponse:
-        # Asked for so rarely that no other function should wait for it at a cold start.
-        from shared.api import subscribe as subscribing
-
-        return answer(lambda: work(subscribing, req), refusal)
+        return answer(lambda: work(req), refusal)
 
 
 for _route in ROUTES:

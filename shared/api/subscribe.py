@@ -12,7 +12,7 @@ from shared.deliveries.fanout import catch_up
 from shared.deliveries.outbox import Outbox
 from shared.deliveries.standing import end, restore
 from shared.errors import NotFound
-from shared.events.table import Event, find_event
+from shared.events.table import find_event
 from shared.json_bodies import read_body
 from shared.pbx.fields import Field, Shape
 from shared.storage.account import reaching_storage
@@ -94,24 +94,19 @@ class UnsubscribeRequest(BaseModel):
     endpoint: Annotated[str, StringConstraints(min_length=1)]
 
 
-def event_of(name: str) -> Event:
-    """The event that a path names, in any spelling; raises NotFound."""
-    found = find_event(name)
-    if found is None:
-        raise NotFound("no such event")
-    return found
-
-
-def subscribe(bridge: Bridge, event: Event, body: bytes, base: str) -> tuple[dict[str, Any], dict[str, str]]:
+def subscribe(bridge: Bridge, name: str, body: bytes, base: str) -> tuple[dict[str, Any], dict[str, str]]:
     """
-    Subscribe to an event: the envelope and the headers to answer with.
+    Subscribe to the event of this name, in any spelling: the envelope and the headers to answer with.
 
     `Location` is the address that ends the subscription, `Subscription-Id` how it is called in lists and logs.
 
     `data` is the right to end it. A new subscription's envelope has its `secret` beside it, and no other has, unless
     none could be given yet: a request that ended in 503 may have been done. The same request again answers the same.
-    Raises TooLarge, NotJson, Invalid, TooManySubscriptions, or StorageUnavailable.
+    Raises NotFound, TooLarge, NotJson, Invalid, TooManySubscriptions, or StorageUnavailable.
     """
+    event = find_event(name)
+    if event is None:
+        raise NotFound("no such event")
     request = read_body(SubscribeRequest, body, {LOOPBACK: bridge.settings.allow_loopback_callbacks})
     asked = Subscription.new(
         event=event.name,

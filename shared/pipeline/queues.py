@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.errors import Unprocessable
 from shared.json_bodies import encode
+from shared.later import later
 from shared.storage.dead_letters import dead_letter
 from shared.storage.messages import is_name, read
 from shared.storage.retries import Crashed, settle
@@ -50,32 +51,20 @@ class Consumer:
         return name if is_name(name) else None
 
 
-def _process(bridge: Bridge, message: Message) -> None:
-    from shared.pipeline.process import process
-
-    process(bridge, message)
-
-
-def _copy_media(bridge: Bridge, message: Message) -> None:
-    from shared.media.copy import copy
-
-    copy(bridge, message)
-
-
-def _deliver(bridge: Bridge, message: Message) -> None:
-    from shared.deliveries.drain import run
-
-    run(bridge, message)
-
-
 CONSUMERS: tuple[Consumer, ...] = (
-    Consumer(queue="events", function="ProcessEvent", kind="event", run=_process),
-    Consumer(queue="media", function="CopyMedia", kind="media", run=_copy_media, work=("kind", "id", "action")),
+    Consumer(queue="events", function="ProcessEvent", kind="event", run=later("shared.pipeline.process.process")),
+    Consumer(
+        queue="media",
+        function="CopyMedia",
+        kind="media",
+        run=later("shared.media.copy.copy"),
+        work=("kind", "id", "action"),
+    ),
     Consumer(
         queue="deliveries",
         function="Deliver",
         kind="delivery",
-        run=_deliver,
+        run=later("shared.deliveries.drain.run"),
         work=("id", "since", "until", "token", "after"),
     ),
 )
@@ -119,10 +108,3 @@ def _settle(bridge: Bridge, consumer: Consumer, body: bytes, error: Exception, i
         dead_letter(bridge.storage, kind=consumer.kind, id=known, reason=reason, body=whole, attempts=attempts)
 
     settle(bridge.storage, consumer.queue, body, error, keep)
-
-
-def queue_waiting(bridge: Bridge) -> int:
-    """Queue what came while the queues were gone; how many messages."""
-    from shared.storage import waiting
-
-    return waiting.queue_waiting(bridge.storage)

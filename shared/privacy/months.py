@@ -13,7 +13,7 @@ from shared.errors import FieldError, Invalid
 from shared.events.store import feed_bounds, feed_page
 from shared.json_bodies import encode
 from shared.media.table import MEDIA
-from shared.privacy.retention import ASKED_SECONDS, Report, expire
+from shared.privacy.retention import RUN_SECONDS, Report, expire
 from shared.storage import dropped
 from shared.storage.account import reaching_storage
 from shared.storage.expiry import Period
@@ -53,7 +53,7 @@ def export(storage: Storage, month: str, continuation: str = "") -> tuple[bytes,
     return body, f"{kinds[kinds.index(kind) + 1]} " if kind != kinds[-1] else ""
 
 
-def drop(bridge: Bridge, month: str, *, dry: bool, seconds: float = ASKED_SECONDS) -> Report:
+def drop(bridge: Bridge, month: str, *, dry: bool, seconds: float = RUN_SECONDS) -> Report:
     """
     Delete the rows of one month that is over, as retention does; called again until `complete`.
 

@@ -21,7 +21,6 @@ from shared.deliveries.schedule import DISABLED_AFTER, DOWN_AFTER, SCHEDULE, TRI
 from shared.deliveries.standing import end, wake_waiting
 from shared.deliveries.state import EPOCH
 from shared.errors import Unprocessable
-from shared.events.table import event_named
 from shared.subscriptions import signatures
 from shared.subscriptions.store import subscriptions
 from shared.times import now
@@ -478,7 +477,7 @@ def test_subscribing_again_tries_a_disabled_one_at_once_and_begins_the_five_days
     later(bridge, sent, one)
     assert state_events(sent) == [("SubscriptionDisabled", one.id)]
     body = json.dumps({"endpoint": listener.url}).encode()
-    subscribing.subscribe(bridge, event_named(one.event), body, "https://bridge.example")
+    subscribing.subscribe(bridge, one.event, body, "https://bridge.example")
     assert {message.message["subscription"] for message in sent.take()} >= {one.id}
     happen(bridge, sent)
     drained(bridge, sent, one)

@@ -17,7 +17,6 @@ from shared.deliveries.fanout import catch_up, fan_out, send_range
 from shared.deliveries.wakes import AT_ONCE, GATHER_SECONDS, Wakes
 from shared.events.event import event_of
 from shared.events.receive import submit
-from shared.events.table import event_named
 from shared.pipeline.process import process
 from shared.subscriptions.store import Subscriptions, subscriptions
 from shared.times import now
@@ -136,7 +135,7 @@ def test_a_subscriber_whose_commit_takes_long_misses_nothing(
 
     monkeypatch.setattr(Subscriptions, "make", slow)
     body = json.dumps({"endpoint": "http://127.0.0.1:9/"}).encode()
-    subscribing.subscribe(bridge, event_named("CallCompleted"), body, "https://bridge.example")
+    subscribing.subscribe(bridge, "CallCompleted", body, "https://bridge.example")
     run(bridge, looks[0].message)  # type: ignore[attr-defined]
     (part,) = [message for message in sent.take() if message.message["kind"] == "range"]
     run(bridge, part.message)

@@ -14,7 +14,6 @@ from shared.api import subscribe as subscribing
 from shared.bridge import Bridge
 from shared.deliveries.standing import wake_waiting
 from shared.errors import ConfigError
-from shared.events.table import event_named
 from shared.settings import Settings
 from shared.subscriptions.keys import Keys, key_id, new_key
 from shared.subscriptions.resealing import described, reseal
@@ -134,7 +133,7 @@ def test_rows_of_an_earlier_release_are_sealed_and_work(storage: Storage) -> Non
 
 def subscribe(bridge: Bridge) -> dict[str, Any]:
     body = json.dumps({"endpoint": ENDPOINT}).encode()
-    return subscribing.subscribe(bridge, event_named("CallStarted"), body, "https://bridge.example")[0]
+    return subscribing.subscribe(bridge, "CallStarted", body, "https://bridge.example")[0]
 
 
 def test_who_got_503_for_what_was_done_gets_the_secret_the_next_time(

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from functions.later import later
+from shared.later import later
 
 ROOT = Path(__file__).parents[2]
 PATHS = sorted(
-    path for file in (ROOT / "functions").glob("*.py") for path in re.findall(r'later\("([\w.]+)"\)', file.read_text())
+    path
+    for room in ("functions", "shared")
+    for file in (ROOT / room).rglob("*.py")
+    for path in re.findall(r'later\("([\w.]+)"\)', file.read_text())
 )
 
 
