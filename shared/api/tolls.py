@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,10 @@ PARTITION, KEY = "limit", "rings"
 _MINUTES = 60
 # Longer ones without a plus are no short numbers, in-house or of an operator.
 _LONGEST_SHORT = 6
+# Country codes of no country: Inmarsat, satellites, international networks.
+_SATELLITES = (870, 881, 882, 883)
 PREMIUM = "premium-rate numbers are not dialled"
+SATELLITE = "numbers of satellites and of international networks are not dialled"
 EMERGENCY = "emergency numbers are not dialled: a person has to"
 ABROAD = "only numbers in the countries of DIAL_COUNTRIES are dialled"
 COUNTRY_UNKNOWN = "its country is not known, and only those of DIAL_COUNTRIES are dialled; write it with a plus"
@@ -111,21 +115,27 @@ def refused(number: str, region: str, countries: tuple[str, ...]) -> str | None:
     """
     Why a number that is dialled in `region` is not; None where it may be.
 
-    Not dialled are premium-rate numbers, also with digits too many, which networks ignore; the emergency numbers of
-    the region; and where `countries` are named, what is not certainly in one of them. A short number of up to six
-    digits is in `region`.
+    Not dialled are emergency numbers of the region, also with digits behind them or with its country code before
+    them; premium-rate numbers and those of satellites, also in spellings that networks may put right (digits too many,
+    zeros too many, no plus); and where `countries` are named, what is not certainly in one of them. A short number of
+    up to six digits is in `region`. A number that is one as it stands is no other one.
     """
     import phonenumbers
 
-    if phonenumbers.is_emergency_number(number, region):
-        return EMERGENCY
     readings = list(_readings(number, region))
-    exact = next((parsed for parsed in readings if phonenumbers.is_possible_number(parsed)), None)
-    # A number that is one as it stands is no other one.
-    if any(_is_premium(parsed, region) for parsed in (readings[:1] if exact in readings[:1] else readings)):
-        return PREMIUM
+    # One zero is what is dialled at home, and no plus that got lost.
+    certain = readings[:1] if re.match("0[1-9]", number) else readings
+    valid = next((parsed for parsed in certain if phonenumbers.is_valid_number(parsed)), None)
+    if _is_emergency(number, region, valid):
+        return EMERGENCY
+    for parsed in [valid] if valid else [*readings, *_near(number, region, readings)]:
+        if _is_premium(parsed, region):
+            return PREMIUM
+        if _is_satellite(parsed):
+            return SATELLITE
     if not countries:
         return None
+    exact = next((parsed for parsed in readings if phonenumbers.is_possible_number(parsed)), None)
     if exact:
         return None if phonenumbers.region_code_for_number(exact) in countries else ABROAD
     is_short = len(number) <= _LONGEST_SHORT and number[0] not in "+0"
@@ -141,6 +151,51 @@ def _readings(number: str, region: str) -> Iterator[PhoneNumber]:
             yield phonenumbers.parse(text, region)
         except phonenumbers.NumberParseException:
             continue
+
+
+def _near(number: str, region: str, readings: list[PhoneNumber]) -> Iterator[PhoneNumber]:
+    """What else it may mean: a number of the region, and any of these without what is dialled before national ones."""
+    import phonenumbers
+
+    digits = number.lstrip("+0")
+    nationals = [(phonenumbers.country_code_for_region(region), number.lstrip("+"))]
+    for one in readings:
+        begin = str(one.country_code)
+        # As it was written: the library leaves out what it takes for a prefix.
+        rest = digits.removeprefix(begin) if digits.startswith(begin) else phonenumbers.national_significant_number(one)
+        nationals.append((int(begin), rest))
+    for code, national in nationals:
+        trunk = phonenumbers.ndd_prefix_for_region(phonenumbers.region_code_for_country_code(code), True) or "0"
+        bare = national.lstrip("0")
+        for text in {bare, national.removeprefix(trunk).lstrip("0"), bare.removeprefix(trunk)} - {""}:
+            yield phonenumbers.PhoneNumber(country_code=code, national_number=int(text))
+            # Of some countries a zero is a part of the number.
+            yield phonenumbers.PhoneNumber(country_code=code, national_number=int(text), italian_leading_zero=True)
+
+
+def _is_emergency(number: str, region: str, valid: PhoneNumber | None) -> bool:
+    """Whether an emergency number would answer; `valid` is the ordinary number that it is, if it is one."""
+    import phonenumbers
+
+    if phonenumbers.connects_to_emergency_number(number, region):
+        # Some countries have ordinary numbers that begin as those of emergencies do.
+        usual = phonenumbers.format_number(valid, phonenumbers.PhoneNumberFormat.NATIONAL) if valid else ""
+        return re.sub("[^0-9]", "", usual) != number
+    if valid:
+        return False
+    code = str(phonenumbers.country_code_for_region(region))
+    bare = number.lstrip("+0")
+    spellings = {number.lstrip("+"), bare, bare.removeprefix(code), bare.removeprefix(code).lstrip("0")}
+    return any(
+        len(text) <= _LONGEST_SHORT and phonenumbers.connects_to_emergency_number(text, region) for text in spellings
+    )
+
+
+def _is_satellite(parsed: PhoneNumber) -> bool:
+    import phonenumbers
+
+    reason = phonenumbers.is_possible_number_with_reason(parsed)
+    return parsed.country_code in _SATELLITES and reason != phonenumbers.ValidationResult.TOO_SHORT
 
 
 def _is_premium(parsed: PhoneNumber, region: str) -> bool:

@@ -14,11 +14,13 @@ import phonenumbers
 import pytest
 
 from shared.api import tolls
-from shared.api.tolls import ABROAD, COUNTRY_UNKNOWN, EMERGENCY, KEY, PARTITION, PREMIUM, TollRules, refused
+from shared.api.tolls import ABROAD, COUNTRY_UNKNOWN, EMERGENCY, KEY, PARTITION, PREMIUM, SATELLITE, TollRules, refused
 from shared.errors import DialLimit, Invalid
 from shared.pbx.operations import operation
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from azure.data.tables import TableClient
 
     from shared.settings import Settings
@@ -35,7 +37,65 @@ def test_premium_rate_numbers_are_not_dialled_however_they_are_written(region: s
         assert refused(number, "LV", ()) == PREMIUM, number
 
 
-@pytest.mark.parametrize("number", ["90000000", "900000001", "+979123456789"])
+def examples(*kinds: int) -> Iterator[tuple[str, str, str, str]]:
+    """Region, E.164, national number and what is dialled before it, of each region's example of these kinds."""
+    for region in sorted(phonenumbers.SUPPORTED_REGIONS):
+        for kind in kinds:
+            number = phonenumbers.example_number_for_type(region, kind)
+            if number:
+                full = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+                national = phonenumbers.national_significant_number(number)
+                yield region, full, national, phonenumbers.ndd_prefix_for_region(region, True) or ""
+
+
+def is_ordinary(number: str, region: str) -> bool:
+    """Whether a number is a valid one as it stands, and no premium-rate one."""
+    parsed = phonenumbers.parse(number, region)
+    kind = phonenumbers.number_type(parsed)
+    return phonenumbers.is_valid_number(parsed) and kind != phonenumbers.PhoneNumberType.PREMIUM_RATE
+
+
+def test_premium_rate_numbers_of_all_regions_are_not_dialled_in_near_spellings() -> None:
+    passed, asked = [], 0
+    for region, full, national, trunk in examples(phonenumbers.PhoneNumberType.PREMIUM_RATE):
+        code = full.removesuffix(national)
+        abroad = (full, f"00{full[1:]}", f"+0{full[1:]}", f"{code}0{national}", f"00{code[1:]}0{national}")
+        abroad += (f"{code}00{national}", f"{code}{trunk}{national}", f"{full}1", f"{full}12")
+        at_home = (f"{trunk}{national}", full, f"{trunk}{national}1", f"{code}0{national}", f"00{full[1:]}")
+        spelled = [(number, "LV") for number in abroad] + [(number, region) for number in at_home]
+        asked += len(spelled)
+        passed += [each for each in spelled if refused(*each, ()) is None and not is_ordinary(*each)]
+    assert asked > 1500
+    assert passed == []
+
+
+def test_ordinary_numbers_of_all_regions_are_dialled() -> None:
+    kinds = phonenumbers.PhoneNumberType
+    stopped, asked = [], 0
+    for region, full, national, _ in examples(kinds.FIXED_LINE, kinds.MOBILE, kinds.TOLL_FREE, kinds.VOIP):
+        number = phonenumbers.parse(full)
+        usual = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.NATIONAL)
+        digits = "".join(filter(str.isdigit, usual))
+        spelled = [(full, "LV"), (f"00{full[1:]}", "LV"), (full[1:], "LV"), (full, region), (digits, region)]
+        asked += len(spelled)
+        stopped += [each for each in spelled if refused(*each, ())]
+        assert national
+    assert asked > 3000
+    assert stopped == []
+
+
+@pytest.mark.parametrize(
+    "number", ["881612345678", "+881612345678", "00881612345678", "+870773111632", "+882360123456", "+8830123456789"]
+)
+def test_satellites_and_networks_of_no_country_are_not_dialled(number: str) -> None:
+    assert refused(number, "LV", ()) == SATELLITE
+
+
+def test_a_premium_rate_number_without_its_plus_is_none_of_the_region() -> None:
+    assert refused("0081990123456", "JP", ()) == PREMIUM
+
+
+@pytest.mark.parametrize("number", ["90000000", "900000001", "+979123456789", "+371090000000", "090000000"])
 def test_premium_rate_numbers_of_the_region_and_of_no_country_are_not_dialled(number: str) -> None:
     assert refused(number, "LV", ()) == PREMIUM
 
@@ -48,9 +108,52 @@ def test_other_numbers_are(number: str) -> None:
     assert refused(number, "LV", ()) is None
 
 
-@pytest.mark.parametrize(("number", "region"), [("112", "LV"), ("110", "LV"), ("911", "US"), ("999", "GB")])
+@pytest.mark.parametrize(
+    ("number", "region"),
+    [
+        ("112", "LV"),
+        ("110", "LV"),
+        ("911", "US"),
+        ("999", "GB"),
+        ("+112", "LV"),
+        ("0112", "LV"),
+        ("00112", "LV"),
+        ("112112", "LV"),
+        ("1120", "LV"),
+        ("1121234567", "LV"),
+        ("+371112", "LV"),
+        ("00371112", "LV"),
+        ("371112", "LV"),
+        ("+3710112", "LV"),
+        ("+37102", "LV"),
+        ("0112", "DE"),
+        ("+49112", "DE"),
+        ("+1911", "US"),
+        ("9110", "US"),
+        ("+44999", "GB"),
+    ],
+)
 def test_emergency_numbers_are_for_people(number: str, region: str) -> None:
     assert refused(number, region, ()) == EMERGENCY
+
+
+@pytest.mark.parametrize(
+    ("number", "region"),
+    [
+        ("031234567", "LT"),
+        ("+46112345678", "SE"),
+        ("0112345678", "SE"),
+        ("+15125550123", "FR"),
+        ("0153001234", "FR"),
+        ("101", "LV"),
+        ("116111", "LV"),
+        ("1188", "LV"),
+        ("1001", "LV"),
+        ("+77112345678", "KZ"),
+    ],
+)
+def test_ordinary_numbers_that_begin_as_an_emergency_one_are_dialled(number: str, region: str) -> None:
+    assert refused(number, region, ()) is None
 
 
 @pytest.mark.parametrize(
@@ -68,7 +171,7 @@ def test_emergency_numbers_are_for_people(number: str, region: str) -> None:
         ("+12423456789", ("US",), ABROAD),
         ("+447624123456", ("GB",), ABROAD),
         ("+77012345678", ("RU",), ABROAD),
-        ("+881612345678", ("LV",), ABROAD),
+        ("+881612345678", ("LV",), SATELLITE),
         ("101", ("LV",), None),
         ("101", ("LT",), ABROAD),
         ("+3712777115345", ("LV",), COUNTRY_UNKNOWN),
