@@ -222,12 +222,12 @@ lag Double Seconds between an item and its poll
 webhooks Int32 Events that came as webhooks
 reconciled Int32 Events whose webhook never came
 duplicates Int32 Events that came again
-drift Int32 Events with fields that the reference does not know
+drift Int32 Webhooks and listed items with fields that the reference does not know, or that do not fit
 lateness String How late webhooks were, as a JSON histogram
 p50 Double Seconds that half of them were late at most
 p99 Double Seconds that 99 of 100 were late at most
 types String Silence of each event, as JSON
-driftFields String Unknown fields and how often they came, as JSON
+driftFields String Fields that are unknown or do not fit, and how often they came, as JSON
 """,
         ),
     ),

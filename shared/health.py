@@ -20,7 +20,7 @@ from shared.storage.expiry import expire_rows
 from shared.times import iso, now, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from datetime import datetime
 
     from shared.events.event import ReceivedEvent
@@ -81,6 +81,7 @@ class Tally:
         if event.origin == "webhook":
             self.counts["webhooks"] += 1
             self.counts["duplicates"] += repeat
+            self.add(_drift([] if repeat else event.drift))
             kind.add(Silence(1, iso(event.received), iso(event.received)))
             if event.data.moment and not repeat:
                 late = max(0.0, (event.received - event.data.moment).total_seconds())
@@ -88,13 +89,6 @@ class Tally:
         elif event.origin == "reconciled" and not repeat:
             self.counts["reconciled"] += 1
             kind.lost += 1
-        if not repeat:
-            self.counts["drift"] += bool(event.drift)
-            self.fields.update(name if _FIELD.fullmatch(name) else _OTHER for name in event.drift)
-
-    def miss(self, event: str) -> None:
-        """Count a webhook that never came."""
-        self.types.setdefault(event, Silence()).lost += 1
 
     def add(self, later: Tally) -> None:
         """Put another tally of the same day after this."""
@@ -135,9 +129,14 @@ def note(storage: Storage, event: ReceivedEvent, repeat: bool) -> None:
     _count(storage, event.received, lambda tally: tally.note(event, repeat=repeat))
 
 
+def drifted(storage: Storage, names: Collection[str]) -> None:
+    """Count the fields of an item that was taken in which are unknown or do not fit; in memory, as `note` does."""
+    _count(storage, now(), lambda tally: tally.add(_drift(names)))
+
+
 def missed(storage: Storage, event: str) -> None:
     """Count a webhook that never came and that nothing needs any more: its type may have fallen silent."""
-    _count(storage, now(), lambda tally: tally.miss(event))
+    _count(storage, now(), lambda tally: tally.add(Tally(types={event: Silence(lost=1)})))
 
 
 def _count(storage: Storage, moment: datetime, count: Callable[[Tally], None]) -> None:
@@ -195,6 +194,11 @@ def _tally(row: Mapping[str, Any]) -> Tally:
         types={name: Silence(*fields) for name, fields in json.loads(row["types"]).items()},
         fields=Counter(json.loads(row.get("driftFields") or "{}")),
     )
+
+
+def _drift(names: Collection[str]) -> Tally:
+    known = Counter(name if _FIELD.fullmatch(name) else _OTHER for name in names)
+    return Tally(counts=Counter(drift=int(bool(names))), fields=known)
 
 
 def _frequent(fields: Counter[str]) -> dict[str, int]:

@@ -64,11 +64,8 @@ class ReceivedEvent:
         """
         if self.type.source == "bridge":
             return []
-        from shared.events.field_types import present
-
-        unknown = present(self.envelope["data"]).keys() - type(self.data).model_fields.keys()
         spoilt = {"encoding"} if is_spoilt(self.envelope) else set()
-        return sorted(unknown | self.data.misfits.keys() | envelope_drift(self.envelope) | spoilt)
+        return sorted(self.data.drift(self.envelope["data"]) | envelope_drift(self.envelope) | spoilt)
 
     def message(self) -> dict[str, Any]:
         """The message that carries it on queue `events`."""

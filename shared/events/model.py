@@ -10,7 +10,6 @@ from pydantic import (
     ModelWrapValidatorHandler,
     PrivateAttr,
     TypeAdapter,
-    create_model,
     model_validator,
 )
 
@@ -31,7 +30,7 @@ from shared.once import once
 from shared.times import after, belongs_to_call, call_start, has_zone
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Mapping
     from datetime import datetime
 
 # What happens in a call, after its start.
@@ -75,6 +74,10 @@ class Data(BaseModel):
     def moment(self) -> datetime | None:
         """When it happened, as far as the event says."""
         return None
+
+    def drift(self, sent: Mapping[str, Any]) -> set[str]:
+        """Names of the fields, as they were sent, that are unknown or do not fit."""
+        return (present(sent).keys() - type(self).model_fields.keys()) | self.misfits.keys()
 
     def _implausible(self, sent: Mapping[str, Any]) -> list[str]:
         """Names of times that the call's own start, or the one in its id, leaves no room for."""
@@ -217,15 +220,17 @@ class StoredVoicemail(StoredAudio, Voicemail):
 
 
 @once
-def _readers() -> Mapping[str, TypeAdapter[Any]]:
-    """How each field is read that an event of a call, a lost caller or a voicemail knows; None where it misfits."""
-    config = ConfigDict(coerce_numbers_to_str=True)
+def known_fields() -> Mapping[str, Any]:
+    """How each field is read that an event of a call, a lost caller or a voicemail knows: a type, None for a misfit."""
     rows: tuple[type[Data], ...] = (CompletedCall, LostCall, StoredRecording, StoredVoicemail)
     fields = {name: field for row in rows for name, field in row.model_fields.items()}
-    lenient: dict[str, Any] = {
-        name: Annotated[field.rebuild_annotation() | None, ABSENT] for name, field in fields.items()
-    }
-    return {name: TypeAdapter(annotation, config=config) for name, annotation in lenient.items()}
+    return {name: Annotated[field.rebuild_annotation() | None, ABSENT] for name, field in fields.items()}
+
+
+@once
+def _readers() -> Mapping[str, TypeAdapter[Any]]:
+    config = ConfigDict(coerce_numbers_to_str=True)
+    return {name: TypeAdapter(annotation, config=config) for name, annotation in known_fields().items()}
 
 
 class SubscriptionState(Data):
@@ -239,9 +244,3 @@ class SubscriptionState(Data):
     @property
     def moment(self) -> datetime | None:
         return self.since
-
-
-def polled(name: str, identifier: str, known: Iterable[str]) -> type[Data]:
-    """The model of an item that our pollers found: its id is checked, the rest is as the PBX's list has it."""
-    fields: dict[str, Any] = dict.fromkeys(known, (Any, None)) | {identifier: (Identifier, ...)}
-    return create_model(name, __base__=Data, **fields)

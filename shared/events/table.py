@@ -65,11 +65,11 @@ class Event:
 def _model(name: str) -> type[Data]:
     # Loaded where the first event is read: pydantic is a third of a cold start.
     from shared.events import model as models
+    from shared.events.item_model import item_model
 
     for resource in RESOURCES:
         if resource.editable and resource.noun == name:
-            known = [field.name for field in operation(resource.read_operation).item]
-            return models.polled(name, resource.id_field, known)
+            return item_model(name, operation(resource.read_operation).item, resource.id_field)
     model: type[Data] = getattr(models, name)
     return model
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import Conflict
+from shared.items.drift import count_drift
 from shared.items.head import HEAD, ITEM, TABLE, Head, heads, pack
 from shared.items.marks import arrival, pending
 from shared.items.reader import content_hash, item_text, known
@@ -125,6 +126,7 @@ class Intake:
             operations.append(("create", pending(self._resource, arrived, due, backfill)))
         operations.append(self._head_operation(after))
         self._submit(operations, after)
+        count_drift(self._storage, self._resource, rows)
 
     def forget(self, ids: Mapping[int, bool]) -> None:
         """Delete up to 99 items that are stored, each with whether it is listed; raises Stale as `write` does."""

@@ -8,10 +8,12 @@ import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from shared import health
 from shared.calls.cases import open_cases
 from shared.errors import Invalid, PbxNotUnderstood, PbxRefused
 from shared.events.receive import submit
 from shared.items.reader import Known
+from shared.pbx.fields import LOST_CALL
 from shared.pbx.resources import Resource
 from shared.phones import e164
 from shared.polling import checkpoints, odd_items, removals
@@ -71,6 +73,8 @@ def poll_lost_calls(bridge: Bridge, *, at: datetime | None = None) -> int:
 
 
 def _poll(reading: Reading) -> int:
+    from shared.events.item_model import item_drift
+
     bridge, seen = reading.bridge, reading.checkpoint
     listed, odd = _listed(bridge)
     for item in odd:
@@ -86,6 +90,7 @@ def _poll(reading: Reading) -> int:
     for name, data in events:
         try:
             submit(bridge.storage, bridge.settings, name, data, origin="reconciled")
+            health.drifted(bridge.storage, item_drift(LOST_CALL, data))
         except Invalid as error:
             odd_items.keep(bridge.storage, _ROW.name, str(error), data)
     if events and bridge.settings.public_base_url and not ended_since(bridge.storage):
