@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import azure.functions as func
 
+from shared.answers import answer_to
 from shared.api.envelopes import refused
-from shared.errors import RETRY_AFTER_SECONDS, BridgeError, Invalid, LengthRequired, PbxError, PbxRetriable, answer_to
+from shared.errors import RETRY_AFTER_SECONDS, BridgeError, Invalid, LengthRequired, PbxError, PbxRetriable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from shared.errors import Answer
+    from shared.answers import Answer
 
     Render = Callable[[Answer, Mapping[str, str], str], func.HttpResponse]
 

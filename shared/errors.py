@@ -1,5 +1,5 @@
 """
-Every error the app raises on purpose: the type says what to do next, and ANSWERS what to say over HTTP.
+Every error the app raises on purpose: the type says what to do next, and a row of ANSWERS what to say over HTTP.
 
 A caller's fault is Refused, what passes is Conflict, BudgetExhausted, PbxRetriable or StorageUnavailable, and what a
 message can never get over is Unprocessable, PbxFatal or MediaRefused: a dead letter at once.
@@ -8,21 +8,12 @@ message can never get over is Unprocessable, PbxFatal or MediaRefused: a dead le
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 RETRY_AFTER_SECONDS = 5
 
 
 class BridgeError(Exception):
     """The root of every error this app raises on purpose."""
-
-    @property
-    def title(self) -> str:
-        """What happened, in the fixed words of ANSWERS."""
-        return answer_to(type(self)).title
 
 
 class ConfigError(BridgeError):
@@ -202,49 +193,3 @@ class MediaUnreachable(MediaError):
 
 class MediaRefused(MediaError):
     """The file must not be fetched from there, or is no audio: dead letter at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A row: the HTTP status for an error, what happened, and what to do; without that, the error's own `remedy`."""
-
-    status: int
-    title: str
-    remedy: str = ""
-
-
-_LATER = "Send it again later"
-_NO_ITEMS = "Please make sure that items exist and check the filter fields if they're filled correctly"
-# The words for PbxNotFound, PbxForbidden and PbxRefused are those of the PBX's reference.
-ANSWERS: Mapping[type[BridgeError], Answer] = {
-    BridgeError: Answer(500, "Something went wrong here", "The app's log has the details"),
-    ConfigError: Answer(500, "Invalid settings", "The app's log says which ones to fix"),
-    Refused: Answer(400, "The request cannot be used", "Send what the definition describes"),
-    NotJson: Answer(400, "The body is not JSON", "Send a JSON object"),
-    LengthRequired: Answer(411, "The body came without its length", "Send Content-Length, not Transfer-Encoding"),
-    TooLarge: Answer(413, "The body is too large", "Send at most 64 KiB"),
-    Invalid: Answer(422, "The request does not fit", "Correct the fields that are named"),
-    WrongContinuation: Answer(400, "The continuation is none that was given", "Begin again without it"),
-    AudioTooLarge: Answer(413, "The audio is over 32 MiB", "Read it from Blob Storage"),
-    Unauthorized: Answer(401, "The key is missing or wrong", "Send the key that is made for this address"),
-    NotFound: Answer(404, "Not found", "Check the address and the id"),
-    DialUncertain: Answer(409, "The PBX did not say whether this call rang", "Ask the employee before you call again"),
-    KeyReused: Answer(409, "This Idempotency-Key was used for another call", "Send a new one"),
-    TooManySubscriptions: Answer(409, "There are 200 subscriptions already", "End one first"),
-    DialInProgress: Answer(503, "This call is being asked for already", "Send it again"),
-    DialLimit: Answer(429, "As many calls as an hour may have were made", _LATER),
-    StorageUnavailable: Answer(503, "Storage is out of reach", "Send it again"),
-    Conflict: Answer(503, "Too many changes came at once", "Send it again"),
-    BudgetExhausted: Answer(429, "The PBX's calls for this minute are used up", _LATER),
-    PbxNotFound: Answer(404, "There are no items found based on the request", _NO_ITEMS),
-    PbxForbidden: Answer(403, "Forbidden"),
-    PbxRefused: Answer(422, "Please check if the filter values are filled out correctly"),
-    PbxThrottled: Answer(429, "The PBX has had too many calls", _LATER),
-    PbxUnavailable: Answer(503, "The PBX is out of reach", _LATER),
-    PbxNotUnderstood: Answer(502, "The PBX's answer could not be understood", _LATER),
-}
-
-
-def answer_to(error: type[BridgeError]) -> Answer:
-    """The row for an error: its own, or that of the next class above it which has one."""
-    return next(ANSWERS[kind] for kind in error.__mro__ if kind in ANSWERS)

@@ -15,7 +15,7 @@ import requests
 from shared import settings
 from shared.pbx import operations, resources
 from shared.pbx.fields import Field
-from shared.pbx.operations import Operation, Parameter
+from shared.pbx.operation import Operation, Parameter
 from shared.pbx.resources import Resource
 from shared.settings import Setting
 

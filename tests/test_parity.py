@@ -12,7 +12,7 @@ import pytest
 from shared.events.table import EVENTS
 from shared.pbx.resources import RESOURCES
 from shared.pipeline.queues import CONSUMERS
-from shared.settings import SETTINGS
+from shared.setting_table import SETTINGS
 from tests import indexed
 
 ROOT = pathlib.Path(__file__).parents[1]

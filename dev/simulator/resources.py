@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from shared.pbx.fields import Field
+    from shared.pbx.operation import Operation as Described
 
 Item = dict[str, Any]
 
@@ -74,7 +75,7 @@ _FILTERS: tuple[Filter, ...] = (
 )
 
 
-def _filters(operation: operations.Operation, fields: Iterable[str]) -> tuple[Filter, ...]:
+def _filters(operation: Described, fields: Iterable[str]) -> tuple[Filter, ...]:
     known = {*fields, _HIDDEN_CONTACT}
     parameters = [parameter.name for parameter in operation.parameters]
     rows = ([row for row in _FILTERS if row.parameter == name and row.field in known] for name in parameters)
@@ -174,10 +175,10 @@ class Operation:
     method: str
     path: str  # below BASE_PATH; a `{name}` part takes any value
     parameters: tuple[str, ...] = ()
-    row: operations.Operation | None = None
+    row: Described | None = None
 
 
-def _operations(row: operations.Operation) -> tuple[Operation, ...]:
+def _operations(row: Described) -> tuple[Operation, ...]:
     if "{event}" in row.path:
         return tuple(Operation(event.name, row.method, f"/{row.path.format(event=event.name)}") for event in EVENTS)
     query = tuple(parameter.name for parameter in row.parameters if parameter.where == "query")

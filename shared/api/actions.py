@@ -8,13 +8,14 @@ from shared.api.dial import dial
 from shared.api.envelopes import passed_on
 from shared.api.parameters import Given, check
 from shared.pbx import responses as pbx_answers
-from shared.pbx.operations import OPERATIONS, Operation
+from shared.pbx.operations import OPERATIONS
 from shared.pbx.resources import RESOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shared.bridge import Bridge
+    from shared.pbx.operation import Operation
 
 _LANE = "action"
 _LISTS = frozenset(row.list_operation for row in RESOURCES)

@@ -14,7 +14,7 @@ from shared.api.parameters import LARGEST_LIMIT, Given, check
 from shared.errors import FieldError, Invalid
 from shared.items import index
 from shared.items import reader as items
-from shared.pbx.operations import Operation, operation
+from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES, Resource
 from shared.storage.account import reaching_storage
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from shared.bridge import Bridge
+    from shared.pbx.operation import Operation
     from shared.storage.account import Storage
 
 TRIGGER_STATE = "triggerState"

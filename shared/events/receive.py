@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from shared.answers import answer_to
 from shared.errors import Invalid, Refused, TooLarge
 from shared.events.event import ReceivedEvent, check_envelope
 from shared.events.table import Event, event_id, event_named
@@ -43,7 +44,8 @@ def accept(storage: Storage, settings: Settings, event: Event, body: bytes) -> s
                 raise TooLarge("the body is over 64 KiB")
             envelope, data = check_envelope(event, parse_body(body))
         except Refused as refusal:
-            reason = f"{refusal.title}: {refusal}" if isinstance(refusal, Invalid) else refusal.title
+            title = answer_to(type(refusal)).title
+            reason = f"{title}: {refusal}" if isinstance(refusal, Invalid) else title
             with within(_REFUSAL_SECONDS):
                 dead_letter_refused(storage, event.name, reason, body)
             raise

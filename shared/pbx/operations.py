@@ -3,55 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from shared.pbx import fields as shapes
+from shared.pbx.operation import Operation, Parameter
+from shared.pbx.webhooks import WEBHOOK_OPERATIONS
 
-Where = Literal["path", "query", "body"]
-Visibility = Literal["", "important", "advanced", "internal"]
+if TYPE_CHECKING:
+    from shared.pbx.fields import Shape
+
 _PLACEHOLDER = re.compile(r"{(\w+)}")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Parameter:
-    """What an operation takes; `title` is short and in title case, `choices` are its only values if there are any."""
-
-    name: str
-    title: str
-    description: str
-    where: Where = "query"
-    type: Literal["integer", "string", "text", "date-time"] = "integer"
-    required: bool = False
-    default: int | None = None
-    choices: tuple[str, ...] = ()
-    visibility: Visibility = "important"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Operation:
-    """
-    A row: an operationId, its method, its path below the base URL, what it takes and what `data` holds.
-
-    `lists` means that `data` is an array of items. Only what is `repeatable` is ever asked twice. A `command` makes
-    calls to the numbers that it takes: the same request for it rings once.
-    """
-
-    id: str
-    method: Literal["GET", "POST", "DELETE"] = "GET"
-    path: str
-    parameters: tuple[Parameter, ...]
-    summary: str
-    description: str
-    lists: bool = False
-    command: bool = False
-    item: shapes.Shape = ()
-    visibility: Visibility = "important"
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether asking twice does no more than asking once."""
-        return self.method == "GET"
 
 
 _LIMIT = Parameter(name="limit", title="Limit", description="How many items to bring at most.")
@@ -78,7 +39,7 @@ _VOICEMAIL_FILTERS = (_SOURCE, _CONTACT, _BOX, *_DATES)
 _CALL_FILTERS = (_DESTINATION, _SOURCE, _DIRECTION, _CONTACT, *_DATES)
 
 
-def _list(id: str, resource: str, parameter: str, noun: str, item: shapes.Shape, *filters: Parameter) -> Operation:
+def _list(id: str, resource: str, parameter: str, noun: str, item: Shape, *filters: Parameter) -> Operation:
     own = Parameter(name=parameter, title=f"{_title(noun)} ID", description=f"Unique ID of the {noun}.")
     cursor = Parameter(
         name=f"initial_{parameter}",
@@ -99,7 +60,7 @@ def _list(id: str, resource: str, parameter: str, noun: str, item: shapes.Shape,
     )
 
 
-def _read(id: str, resource: str, parameter: str, noun: str, item: shapes.Shape) -> Operation:
+def _read(id: str, resource: str, parameter: str, noun: str, item: Shape) -> Operation:
     own = Parameter(
         name=parameter,
         title=f"{_title(noun)} ID",
@@ -173,50 +134,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Start a call",
         description="Rings the employee's phone and then calls the destination.",
     ),
-    Operation(
-        id="Subscribe",
-        method="POST",
-        path="webhooks/{event}",
-        parameters=(
-            Parameter(
-                name="event",
-                title="Event",
-                where="path",
-                type="string",
-                required=True,
-                description="Name of the event.",
-            ),
-            Parameter(
-                name="endpoint",
-                title="Endpoint",
-                where="body",
-                type="string",
-                required=True,
-                visibility="internal",
-                description="Address that the event is posted to; a secret.",
-            ),
-        ),
-        summary="Subscribe to an event",
-        description="Posts the event to the endpoint whenever it happens.",
-    ),
-    Operation(
-        id="DeleteWebhookByID",
-        method="DELETE",
-        path="webhooks/{webhook_id}",
-        parameters=(
-            Parameter(
-                name="webhook_id",
-                title="Webhook ID",
-                where="path",
-                required=True,
-                visibility="",
-                description="Unique ID of the webhook.",
-            ),
-        ),
-        summary="Delete a webhook by ID",
-        description="Ends a subscription.",
-        visibility="internal",
-    ),
+    *WEBHOOK_OPERATIONS,
 )
 
 

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shared.pbx.operations import operation
-from shared.schedules import polls
-from shared.settings import SETTINGS
+from shared.schedules import SCHEDULES, polls
 
 if TYPE_CHECKING:
-    from shared.pbx.operations import Operation
+    from shared.pbx.operation import Operation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,7 +142,7 @@ def _names(row: Operation, where: str) -> set[str]:
 
 
 def _check(rows: tuple[Resource, ...]) -> dict[str, Resource]:
-    settings = {setting.name for setting in SETTINGS}
+    schedules = {name for name, _, _ in SCHEDULES}
     for row in rows:
         listing, reading = operation(row.list_operation), operation(row.read_operation)
         query = _names(listing, "query")
@@ -154,10 +153,10 @@ def _check(rows: tuple[Resource, ...]) -> dict[str, Resource]:
             and {row.id_parameter, row.cursor_parameter} <= query
             and _names(reading, "path") == {row.id_parameter}
             and row.id_field in {field.name for field in reading.item}
-            and row.schedule in settings
+            and row.schedule in schedules
         )
         if not right:
-            raise ValueError(f"resource {row.name} does not agree with its operations or settings")
+            raise ValueError(f"resource {row.name} does not agree with its operations or has no schedule")
     known = {row.name: row for row in rows}
     if len(known) != len(rows):
         raise ValueError("two resources have the same name")

@@ -10,12 +10,14 @@ import pytest
 
 from shared.api.actions import ACTIONS
 from shared.identifiers import LARGEST_ID
-from shared.pbx.operations import Operation, operation
+from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES, Resource
 from tests.face import Face, face
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from shared.pbx.operation import Operation
 
 
 pytestmark = pytest.mark.xdist_group("actions")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from shared.schedules import SCHEDULES, has_missed_two, polls, schedule
-from shared.settings import SETTINGS
+from shared.setting_table import SETTINGS
 
 NAME = polls("contacts")
 # A Wednesday.

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from shared.errors import ConfigError
-from shared.settings import SETTINGS, Settings
+from shared.setting_table import SETTINGS
+from shared.settings import Settings
 
 GOOD = {"PBX_API_KEY": "secret-key", "DataStorage": "UseDevelopmentStorage=true"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 
+from shared.answers import answer_to
 from shared.api.dial import KEY_HEADER, KEY_PATTERN
 from shared.api.list_actions import resource_of
 from shared.api.lists import STATE, STATE_PATTERN, TRIGGER_STATE
@@ -31,7 +32,6 @@ from shared.errors import (
     TooLarge,
     TooManySubscriptions,
     WrongContinuation,
-    answer_to,
 )
 from shared.pbx.resources import RESOURCES
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from shared.api.openapi.names import Schema
-    from shared.pbx.operations import Operation, Parameter
+    from shared.pbx.operation import Operation, Parameter
 
 Kind = Literal["action", "dial", "list", "find", "subscribe", "unsubscribe", "leave", "feed", "audio"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,7 +12,10 @@ from shared.api.actions import ACTIONS
 from shared.api.parameters import Given, check, rule
 from shared.errors import Invalid, NotJson, TooLarge
 from shared.identifiers import LARGEST_ID
-from shared.pbx.operations import OPERATIONS, Operation, operation
+from shared.pbx.operations import OPERATIONS, operation
+
+if TYPE_CHECKING:
+    from shared.pbx.operation import Operation
 
 CALLS = operation("GetCallHistory")
 DIAL = operation("Dial")

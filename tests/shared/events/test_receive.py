@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from shared.answers import answer_to
 from shared.errors import Invalid, NotJson, Refused, StorageUnavailable, TooLarge
 from shared.events.receive import accept
 from shared.events.table import EVENTS, Event, event_named
@@ -69,7 +70,7 @@ def test_what_is_refused_is_kept_as_a_dead_letter(
         (row,) = dead_letters(bridge.storage)
         assert row["attempts"] == attempts
         assert row["kind"] == "refused"
-        assert row["reason"].startswith(refused.value.title)
+        assert row["reason"].startswith(answer_to(refusal).title)
     kept = messages.get_payload(bridge.storage, row["payload"]) if "payload" in row else row["body"].encode()
     assert kept == sent
     assert not queued(bridge)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from shared.pbx.operations import OPERATIONS, Operation, operation
+from shared.pbx.operations import OPERATIONS, operation
+
+if TYPE_CHECKING:
+    from shared.pbx.operation import Operation
 
 
 @pytest.mark.parametrize("row", OPERATIONS, ids=lambda row: row.id)
