@@ -65,7 +65,7 @@ def test_what_is_refused_is_kept_as_a_dead_letter(
     event: Event, sent: bytes, refusal: type[Refused], bridge: Bridge
 ) -> None:
     for attempts in (1, 2):
-        with pytest.raises(refusal) as refused:
+        with pytest.raises(refusal):
             accept(bridge.storage, bridge.settings, event, sent)
         (row,) = dead_letters(bridge.storage)
         assert row["attempts"] == attempts
