@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationInfo, field_validator, model_validator
@@ -11,11 +12,13 @@ from shared.api.envelopes import succeeded
 from shared.deliveries.fanout import catch_up
 from shared.deliveries.outbox import Outbox
 from shared.deliveries.standing import end, restore
+from shared.deliveries.wakes import QUEUE
 from shared.errors import NotFound
 from shared.events.table import find_event
 from shared.json_bodies import read_body
 from shared.pbx.fields import Field, Shape
 from shared.storage.account import reaching_storage
+from shared.storage.messages import withdraw
 from shared.subscriptions.endpoints import check_endpoint, host_of
 from shared.subscriptions.filter import NAMES, Criteria
 from shared.subscriptions.signatures import key_of
@@ -118,8 +121,10 @@ def subscribe(bridge: Bridge, name: str, body: bytes, base: str) -> tuple[dict[s
     known = subscriptions(bridge)
     with reaching_storage():
         # Asked for first: who dies in between leaves a look that finds nobody, never a subscriber who missed something.
-        catch_up(bridge, asked)
-        made, _ = known.make(asked, request.secret)
+        look = catch_up(bridge, asked)
+        made, is_new = known.make(replace(asked, created=look.inserted_on or asked.created), request.secret)
+        if not is_new:
+            withdraw(bridge.storage, QUEUE, look)
         if made.disabled:
             restore(bridge, made)
     secret = {}

@@ -22,12 +22,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from azure.storage.queue import QueueMessage
+
     from shared.bridge import Bridge
     from shared.subscriptions.subscription import Subscription
 
 RANGE = "range"
-# A new subscription may be read, or not be there yet, for so long after it was asked for.
-_LOOK_SECONDS, _LOOKS = 5, 60
+# A new subscription may not be there yet for five minutes after it was asked for; looks for it grow apart.
+_LOOK_SECONDS, _LOOKS = 5, 6
+# What instances' clocks may differ by, from each other and from storage's.
+_CLOCKS = timedelta(minutes=15)
 # Instances may not know of one that is there for so long, and what they do then takes a moment to stand in the feed.
 _UNKNOWN_SECONDS = STALE_SECONDS + 3
 _FEED_SECONDS = 3
@@ -56,15 +60,16 @@ def send_delivery(bridge: Bridge, subscription: str, event: str) -> None:
     _put(bridge, subscription, [(row["received"], event)], _token())
 
 
-def catch_up(bridge: Bridge, subscription: Subscription) -> None:
+def catch_up(bridge: Bridge, subscription: Subscription) -> QueueMessage:
     """
     Have what happens before all instances know of a new subscription looked for; called before it is written.
 
-    Writing it may take long, or get no answer.
+    Writing it may take long, or get no answer. Returns the message, which `withdraw` takes back where there is nothing
+    new. `inserted_on` is the time from which on events are the subscription's, by storage's clock.
     """
     message: dict[str, Any] = {"kind": RANGE, "id": f"{subscription.id}-range", "subscription": subscription.id}
     message |= {"since": iso(subscription.created), "looks": _LOOKS}
-    send(bridge.storage, QUEUE, message, name=message["id"], delay=_LOOK_SECONDS)
+    return send(bridge.storage, QUEUE, message, name=message["id"], delay=_LOOK_SECONDS)
 
 
 def send_range(
@@ -94,6 +99,9 @@ def run_range(bridge: Bridge, message: Mapping[str, Any]) -> None:
     if subscription is None:
         return
     found, after = store.between(bridge.storage, since, until, after=message.get("after"), limit=_CHUNK)
+    if not token:
+        # By storage's clock, whatever those say that took events in, and the one that took the subscription in.
+        found = [row for row in found if _written(row) >= subscription.created]
     events = [event for row in found if (event := event_of_row(bridge, row)) is not None]
     wanted = _is_for if token else _wants
     chosen = [(event.received, event.id) for event in events if wanted(bridge, subscription, event)]
@@ -103,14 +111,21 @@ def run_range(bridge: Bridge, message: Mapping[str, Any]) -> None:
         send(bridge.storage, QUEUE, {**message, "after": after}, name=str(message["id"]))
 
 
+def _written(row: Any) -> datetime:
+    moment: datetime = row.metadata["timestamp"]
+    return moment
+
+
 def _look(bridge: Bridge, message: Mapping[str, Any], subscription: Subscription | None) -> None:
     """Whether a new subscription is there by now: then all instances soon know of it."""
+    looks = min(int(message.get("looks", 0)), _LOOKS)
     if subscription is not None:
-        until = now() + timedelta(seconds=_UNKNOWN_SECONDS)
+        until = now() + timedelta(seconds=_UNKNOWN_SECONDS) + _CLOCKS
         delay = math.ceil(_UNKNOWN_SECONDS + _FEED_SECONDS)
-        send_range(bridge, subscription.id, parse_time(message["since"]), until, delay=delay)
-    elif (looks := int(message.get("looks", 0))) > 1:
-        send(bridge.storage, QUEUE, {**message, "looks": looks - 1}, name=str(message["id"]), delay=_LOOK_SECONDS)
+        send_range(bridge, subscription.id, subscription.created - _CLOCKS, until, delay=delay)
+    elif looks > 1:
+        delay = _LOOK_SECONDS * 2 ** (_LOOKS - looks + 1)
+        send(bridge.storage, QUEUE, {**message, "looks": looks - 1}, name=str(message["id"]), delay=delay)
 
 
 def event_of_row(bridge: Bridge, row: Mapping[str, Any]) -> ReceivedEvent | None:
@@ -130,7 +145,7 @@ def _token() -> str:
 
 
 def _wants(bridge: Bridge, one: Subscription, event: ReceivedEvent) -> bool:
-    return one.active and event.received >= one.created and _is_for(bridge, one, event)
+    return one.active and event.received >= one.created - _CLOCKS and _is_for(bridge, one, event)
 
 
 def _is_for(bridge: Bridge, one: Subscription, event: ReceivedEvent) -> bool:

@@ -97,6 +97,14 @@ class Outbox:
         row = rows.get(self._table, self._id, KEY)
         return state_of(row, row.etag) if row is not None else State()
 
+    def is_empty(self) -> bool:
+        """Whether there is not even a state."""
+        with reaching_storage():
+            found = self._table.query_entities(
+                "PartitionKey eq @id", parameters={"id": self._id}, select=["RowKey"], results_per_page=1
+            )
+            return next(iter(found), None) is None
+
     def next_due(self, moment: datetime) -> datetime | None:
         """When the first of the places is due that wait for their time."""
         condition = f"PartitionKey eq @id and RowKey gt '{PLACE}' and RowKey lt '{PLACES_END}' and due gt @moment"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from shared.deliveries.outbox import Outbox
@@ -23,13 +24,24 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DISABLED, RECOVERED = "SubscriptionDisabled", "SubscriptionRecovered"
+# By then a subscription is ended, or was not.
+_END_TAKES = timedelta(seconds=30)
 
 
 def end(bridge: Bridge, id: str) -> bool:
-    """End a subscription; False when there was none. What is in its outbox is dropped."""
-    ended = subscriptions(bridge).end(id)
-    if ended:
-        wakes(bridge.storage).wake(id)
+    """
+    End a subscription; False when there was none. What is in its outbox is dropped, also where it ended before.
+
+    The message that has it dropped is sent twice: who dies after the end, or cannot reach the queue then, has sent the
+    first one.
+    """
+    known, sender = subscriptions(bridge), wakes(bridge.storage)
+    if known.get(id) is None and Outbox(bridge.storage, id).is_empty():
+        # Anybody may ask, with any id: that costs no message.
+        return False
+    sender.wake_at(id, now() + _END_TAKES)
+    ended = known.end(id)
+    sender.wake(id)
     return ended
 
 

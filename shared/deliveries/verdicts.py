@@ -35,9 +35,10 @@ class Verdicts:
 
     def __init__(self, bridge: Bridge, one: Subscription, state: State) -> None:
         self._bridge, self._one, self._state = bridge, one, state
-        self._down = self._throttled = self.ended = False
+        self._down = self._throttled = self._delivered = self.ended = False
         self._probing = bool(state.rounds)
         self._asked = timedelta()
+        self._throttled_until = EPOCH
         self._earliest: datetime | None = None
 
     @property
@@ -62,7 +63,7 @@ class Verdicts:
             return []
         state.note(outcome, place.tries + place.probes + 1, moment)
         if outcome.verdict == "delivered":
-            self._down = self._probing = False
+            self._delivered, self._down, self._probing = True, False, False
             if self._one.disabled:
                 standing.recover(self._bridge, self._one)
                 self._one = replace(self._one, disabled=None, trying=False)
@@ -73,10 +74,10 @@ class Verdicts:
     def _failed(self, place: Place, outcome: Outcome, moment: datetime) -> list[Change]:
         state, asked = self._state, timedelta(seconds=outcome.wait)
         if outcome.result == "429" and asked:
-            # That much is too much, whichever event it was.
-            self._throttled = True
-            state.resume = max(state.resume, moment + asked)
-            return []
+            # That much is too much, whichever event it was; who takes nothing at all is down, however it says so.
+            self._throttled, self._down = True, self._down or not self._delivered
+            self._throttled_until = max(self._throttled_until, moment + asked)
+            return [Change(replace(place, probes=place.probes + 1))] if self._probing else []
         self._asked = max(self._asked, asked)
         if state.rounds or self._down or self._one.disabled:
             self._down = True
@@ -99,10 +100,13 @@ class Verdicts:
             standing.disable(self._bridge, self._one, moment)
         if self._down:
             state.rounds += 1
-            wait = whole_wait(state.rounds)
+            # What it asks for is believed once.
+            wait = timedelta() if self._throttled and state.rounds == 1 else whole_wait(state.rounds)
             if self._one.disabled and state.failing and state.failing <= moment - TRIED_FOR:
                 wait = _NEVER
             state.resume = max(state.resume, moment + max(wait, self._asked))
+        # Not before: what was under way at the same time may have got through.
+        state.resume = max(state.resume, self._throttled_until)
         if state.resume > moment:
             return state.resume if state.resume < moment + _NEVER / 2 else None
         return self._earliest

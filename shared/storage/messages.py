@@ -16,9 +16,10 @@ from __future__ import annotations
 import json
 import re
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import Unprocessable
+from shared.errors import StorageUnavailable, Unprocessable
 from shared.json_bodies import encode
 from shared.storage import versions
 from shared.storage.account import reaching_storage
@@ -26,6 +27,8 @@ from shared.times import iso, now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from azure.storage.queue import QueueMessage
 
     from shared.storage.account import Storage
 
@@ -73,9 +76,11 @@ def new_message(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {versions.FIELD: versions.VERSION, "sent": iso(now()), "mark": secrets.token_hex(8), **fields}
 
 
-def send(storage: Storage, queue: str, message: Mapping[str, Any], *, name: str, delay: int = 0) -> None:
+def send(storage: Storage, queue: str, message: Mapping[str, Any], *, name: str, delay: int = 0) -> QueueMessage:
     """
     Put a message on a queue, to be seen after `delay` seconds; it never expires. Raises StorageUnavailable.
+
+    Returns it as the queue knows it: when it came in by the queue's own clock, and what it can be withdrawn by.
 
     A message over 47 KiB travels as a pointer to a blob `{queue}/{name}-{mark}`. Where the queue's answer is lost the
     message may be there twice, with one mark.
@@ -86,7 +91,15 @@ def send(storage: Storage, queue: str, message: Mapping[str, Any], *, name: str,
         if len(body) > LONGEST_MESSAGE:
             pointer = {_POINTER: put_payload(storage, f"{queue}/{name}-{whole['mark']}", body)}
             body = encode({field: whole[field] for field in _OUTSIDE if field in whole} | pointer)
-        storage.queue(queue).send_message(body.decode(), visibility_timeout=delay or None, time_to_live=-1)
+        return storage.queue(queue).send_message(body.decode(), visibility_timeout=delay or None, time_to_live=-1)
+
+
+def withdraw(storage: Storage, queue: str, message: QueueMessage) -> None:
+    """Take a message that was sent just now off its queue, if it can be reached and nobody has read it yet."""
+    from azure.core.exceptions import ResourceNotFoundError
+
+    with suppress(StorageUnavailable, ResourceNotFoundError), reaching_storage():
+        storage.queue(queue).delete_message(message)
 
 
 def send_again(storage: Storage, queue: str, body: bytes, changes: Mapping[str, Any], *, delay: int) -> None:

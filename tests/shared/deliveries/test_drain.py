@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,17 +15,19 @@ from dev.bench.spending import counted
 from shared.api import subscribe as subscribing
 from shared.deliveries import drain as module
 from shared.deliveries.drain import SLOW_RUNS, drain, run
+from shared.deliveries.expiry import expire
 from shared.deliveries.fanout import send_delivery
 from shared.deliveries.outbox import TABLE, Outbox
 from shared.deliveries.posts import LINED_UP, QUICK
 from shared.deliveries.schedule import DISABLED_AFTER, DOWN_AFTER, SCHEDULE, TRIED_FOR
 from shared.deliveries.standing import end, wake_waiting
 from shared.deliveries.state import EPOCH
-from shared.errors import Unprocessable
+from shared.errors import StorageUnavailable, Unprocessable
+from shared.storage.expiry import Allowance, Period
 from shared.subscriptions import signatures
 from shared.subscriptions.store import subscriptions
 from shared.times import now
-from tests.breaking import break_connections
+from tests.breaking import break_connections, break_requests
 from tests.dying import Killed, die_at
 from tests.outbox import outbox
 from tests.shared.deliveries.subscriber import (
@@ -172,6 +175,70 @@ def test_who_has_too_much_is_left_alone_as_a_whole(bridge: Bridge, sent: Sent, l
     assert sorted(other.id for other in listener.received[1:]) == sorted(ids_as_received(bridge, one))
 
 
+@pytest.mark.parametrize(
+    "answers",
+    [[(429, {"Retry-After": "1"})], [(429, {"Retry-After": "1"}), (503, {"Retry-After": "1"})]],
+    ids=["always 429", "429 and 503 in turn"],
+)
+@pytest.mark.parametrize("events", [1, 20])
+def test_who_never_takes_anything_is_down_however_soon_it_asks_to_be_tried_again(
+    events: int, answers: list[tuple[int, dict[str, str]]], bridge: Bridge, sent: Sent, listener: Listener
+) -> None:
+    listener.answer = lambda received: answers[len(listener.received) % len(answers)]
+    one = subscription(bridge, listener.url)
+    for _ in range(events):
+        happen(bridge, sent)
+    drained(bridge, sent, one)
+    for _ in range(4):
+        later(bridge, sent, one)
+    before = len(listener.received)
+    waits = [message.delay for _ in range(6) for message in later(bridge, sent, one)]
+    assert len(waits) == 6
+    assert sum(waits[:3]) > 60
+    assert len(listener.received) <= before + 2 * 6
+    listener.answer = 200
+    later(bridge, sent, one)
+    assert places(bridge, one) == []
+    assert state(bridge, one).rounds == 0
+
+
+def test_who_takes_some_and_asks_for_a_pause_gets_that_pause(bridge: Bridge, sent: Sent, listener: Listener) -> None:
+    def answer(received: Received) -> tuple[int, dict[str, str]]:
+        if len(listener.received) % 3 == 0:
+            return 429, {"Retry-After": "7"}
+        time.sleep(0.2)
+        return 200, {}
+
+    listener.answer = answer
+    one = subscription(bridge, listener.url)
+    for _ in range(30):
+        happen(bridge, sent)
+    messages = drained(bridge, sent, one)
+    while places(bridge, one):
+        # Also where what was under way at the same time got through.
+        assert [message.delay in range(4, 9) for message in messages] == [True]
+        assert state(bridge, one).rounds == 0
+        messages = later(bridge, sent, one)
+
+
+def test_one_event_that_is_too_much_by_itself_holds_up_no_other(bridge: Bridge, sent: Sent, listener: Listener) -> None:
+    def answer(received: Received) -> tuple[int, dict[str, str]]:
+        return (429, {"Retry-After": "1"}) if received.json()["data"]["direction"] == "out" else (200, {})
+
+    listener.answer = answer
+    one = subscription(bridge, listener.url)
+    happen(bridge, sent, direction="out")
+    for _ in range(5):
+        later(bridge, sent, one)
+    assert state(bridge, one).rounds > 1
+    for _ in range(3):
+        happen(bridge, sent, direction="in")
+    for _ in range(4):
+        later(bridge, sent, one)
+    assert len(places(bridge, one)) == 1
+    assert len(markers(bridge, one)) == 4
+
+
 def ids_as_received(bridge: Bridge, one: Any) -> list[str]:
     """The events that were delivered, in the order in which they came in."""
     received = {row["RowKey"]: row["received"] for row in bridge.storage.table("events").list_entities()}
@@ -182,9 +249,10 @@ def test_gone_ends_the_subscription_and_drops_its_outbox(bridge: Bridge, sent: S
     listener.answer = 410
     one = subscription(bridge, listener.url)
     happen(bridge, sent)
-    (message,) = drained(bridge, sent, one)
+    messages = drained(bridge, sent, one)
     assert subscriptions(bridge).get(one.id) is None
-    run(bridge, message.message)
+    for message in messages:
+        run(bridge, message.message)
     assert happen(bridge, sent) == []
     assert len(listener.received) == 1
     assert list(bridge.storage.table(TABLE).list_entities()) == []
@@ -196,7 +264,7 @@ def test_ending_drops_thousands_in_parts(bridge: Bridge, sent: Sent, monkeypatch
     Outbox(bridge.storage, one.id).put([(now(), f"event{number}") for number in range(120)])
     monkeypatch.setattr(module, "RUN_SECONDS", 0)
     assert end(bridge, one.id)
-    (message,) = sent.take()
+    (_, message) = sent.take()
     rounds = 0
     while message:
         run(bridge, message.message)
@@ -204,6 +272,61 @@ def test_ending_drops_thousands_in_parts(bridge: Bridge, sent: Sent, monkeypatch
         message = next(iter(sent.take()), None)
     assert rounds >= 2
     assert list(bridge.storage.table(TABLE).list_entities()) == []
+
+
+@pytest.mark.parametrize("reached", [0, 1], ids=["not even before", "before it ended"])
+def test_ending_that_lost_the_queue_drops_the_outbox_in_the_end(
+    reached: int, bridge: Bridge, start_bridge: Callable[..., Bridge], sent: Sent, listener: Listener
+) -> None:
+    one = subscription(bridge, listener.url)
+    happen(bridge, sent)
+    drained(bridge, sent, one)
+    doomed, messages = start_bridge(), itertools.count()
+    queue = bridge.storage.queue("deliveries")
+    queue.clear_messages()
+    break_requests(
+        doomed.storage,
+        lambda asked: asked.method == "POST" and "/messages" in str(asked.url) and next(messages) >= reached,
+        99,
+        after=False,
+    )
+    with pytest.raises(StorageUnavailable):
+        end(doomed, one.id)
+    assert queue.get_queue_properties().approximate_message_count == reached
+    subscriptions(bridge).forget()
+    if not reached:
+        # Nothing has happened: the same again does it.
+        assert subscriptions(bridge).get(one.id)
+        assert end(bridge, one.id)
+    run(bridge, {"kind": "wake", "subscription": one.id})
+    assert list(bridge.storage.table(TABLE).list_entities()) == []
+
+
+def test_ending_again_drops_what_was_left(bridge: Bridge, sent: Sent, listener: Listener) -> None:
+    one = subscription(bridge, listener.url)
+    happen(bridge, sent)
+    drained(bridge, sent, one)
+    subscriptions(bridge).end(one.id)
+    assert not end(bridge, one.id)
+    run(bridge, sent.take()[-1].message)
+    assert list(bridge.storage.table(TABLE).list_entities()) == []
+    # Anybody may ask for any.
+    assert not end(bridge, one.id)
+    assert not end(bridge, "sub-nobody")
+    assert sent.take() == []
+
+
+def test_a_state_grows_old_once_nobody_drains_any_more(bridge: Bridge, sent: Sent, listener: Listener) -> None:
+    one, other = subscription(bridge, listener.url), subscription(bridge, listener.url, event="CallStarted")
+    happen(bridge, sent)
+    happen(bridge, sent, "CallStarted")
+    for quiet in (one, other):
+        drained(bridge, sent, quiet)
+    set_state(bridge, one, until=now() - timedelta(days=400))
+    period = Period(None, now() - timedelta(days=365))
+    assert expire(bridge.storage, period, Allowance(until=time.monotonic() + 60)).rows == 1
+    assert state(bridge, one).etag is None
+    assert state(bridge, other).etag
 
 
 def test_a_dead_subscriber_waits_as_a_whole_and_catches_up_in_order(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -19,7 +20,7 @@ from shared.events.event import event_of
 from shared.events.receive import submit
 from shared.pipeline.process import process
 from shared.subscriptions.store import Subscriptions, subscriptions
-from shared.times import now
+from shared.times import iso, now
 from tests.breaking import break_connections
 from tests.outbox import outbox
 from tests.shared.deliveries.subscriber import happen, markers, places, subscription
@@ -143,17 +144,86 @@ def test_a_subscriber_whose_commit_takes_long_misses_nothing(
     assert len(places(bridge, one)) == 1
 
 
-def test_looking_for_a_subscriber_that_never_came_ends(bridge: Bridge, sent: Sent) -> None:
+def test_looking_for_a_subscriber_that_never_came_grows_rarer_and_ends(bridge: Bridge, sent: Sent) -> None:
     one = subscription(bridge, "http://127.0.0.1:9/")
     subscriptions(bridge).end(one.id)
     catch_up(bridge, one)
-    rounds, messages = 0, sent.take()
+    delays, messages = [], sent.take()
     while messages:
         (look,) = messages
+        delays.append(look.delay)
         run(bridge, look.message)
         messages = sent.take()
-        rounds += 1
-    assert rounds == fanout._LOOKS
+    assert delays == [5, 10, 20, 40, 80, 160]
+
+
+def test_a_look_of_the_release_before_ends_as_soon(bridge: Bridge, sent: Sent) -> None:
+    message = {"kind": "range", "id": "sub-a-range", "subscription": "sub-a", "since": iso(now()), "looks": 60}
+    run(bridge, message)
+    (look,) = sent.take()
+    assert (look.delay, look.message["looks"]) == (10, 5)
+
+
+@pytest.mark.parametrize("more", [{}, {"secret": "whsec_" + "MfKQ" * 8}], ids=["the same", "with another secret"])
+def test_a_request_that_is_repeated_leaves_no_message(more: dict[str, str], bridge: Bridge, sent: Sent) -> None:
+    def ask(**body: str) -> None:
+        asked = json.dumps({"endpoint": "http://127.0.0.1:9/", **body}).encode()
+        subscribing.subscribe(bridge, "CallCompleted", asked, "https://bridge.example")
+
+    ask()
+    queue = bridge.storage.queue("deliveries")
+    assert queue.get_queue_properties().approximate_message_count == 1
+    for _ in range(10):
+        ask(**more)
+    assert queue.get_queue_properties().approximate_message_count == 1
+    (first, *others) = sent.take()
+    assert len(others) == 10
+    run(bridge, first.message)
+    (part,) = sent.take()
+    assert part.message["subscription"] == first.message["subscription"]
+    # Where it cannot be taken back, it looks for nobody a few times.
+    break_connections(bridge.storage, "DELETE", "/messages", times=9, after=False)
+    ask(**more)
+    assert queue.get_queue_properties().approximate_message_count == 3
+
+
+def move_clock(monkeypatch: pytest.MonkeyPatch, by: timedelta) -> None:
+    """Have whoever subscribes and whoever looks read a clock that is so far ahead."""
+    for module in ("shared.subscriptions.subscription", "shared.deliveries.fanout", "shared.storage.messages"):
+        monkeypatch.setattr(f"{module}.now", lambda: now() + by)
+
+
+@pytest.mark.parametrize("minutes", [-10, 10, -1, 1])
+def test_clocks_that_differ_lose_no_event_of_a_new_subscriber(
+    minutes: int, start_bridge: Callable[..., Bridge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = start_bridge(), start_bridge()
+    here.storage.create_all()
+    ours, theirs = outbox(here.storage), outbox(there.storage)
+    happen(there, theirs)
+    # A second is what the queue's clock counts in.
+    time.sleep(1.1)
+    assert list(subscriptions(there).all()) == []
+    with monkeypatch.context() as moved:
+        move_clock(moved, timedelta(minutes=minutes))
+        body = json.dumps({"endpoint": "http://127.0.0.1:9/"}).encode()
+        subscribing.subscribe(here, "CallCompleted", body, "https://bridge.example")
+    # The one does not know of it yet, the other does.
+    monkeypatch.setattr(subscriptions(there), "_fresh_until", subscriptions(there)._clock() + 60)
+    assert happen(there, theirs) == []
+    subscriptions(here).forget()
+    (look,) = [message for message in ours.take() if message.message["kind"] == "range"]
+    happen(here, ours)
+    (one,) = subscriptions(here).all()
+    assert len(places(here, one)) == 1
+    for clock in (minutes, -minutes):
+        with monkeypatch.context() as moved:
+            move_clock(moved, timedelta(minutes=clock))
+            run(here, look.message)
+            (part,) = [message for message in ours.take() if message.message["kind"] == "range"]
+            run(here, part.message)
+    # What came before it was asked for is not its own.
+    assert len(places(here, one)) == 2
 
 
 def test_a_replay_that_comes_twice_is_posted_once_more(bridge: Bridge, sent: Sent, listener: Listener) -> None:
