@@ -147,6 +147,10 @@ class PbxNotFound(PbxFatal):
     """No such item; on a list it means that nothing matches."""
 
 
+class PbxNoItem(PbxNotFound):
+    """The answer brings no item, and no 404 says that there is none: it proves nothing."""
+
+
 class PbxRefused(PbxFatal):
     """The PBX did not accept a parameter; `remedy` holds its words with numbers masked."""
 

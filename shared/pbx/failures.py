@@ -6,28 +6,31 @@ import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from shared.pbx.failure_words import denies_failure, says_failure
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 REFUSED = 422
 
-# Words for success are not documented, so only these say that something went wrong, with anything after them; the
-# last ones are in the languages around the Baltic Sea.
-_FAILED = re.compile(
-    r"(?:un(?:success|available|authori[sz]ed|processable)|not?ok$|not?success|err(?:or(?!free|less)|ed|$|s$|eur)|fail|fault(?!less)"
-    r"|nok$|ko$|ng$|nack$|bad(?:$|request|gateway)|false$|no$|invalid|denied|deny|accessdenied|refus|reject|forbidden"
-    r"|abort|cancel(?:$|led|ed)|exception|fatal|critical|crash|timedout|timeout|notfound|missing$|conflict$|busy$"
-    r"|blocked$|exceeded|limitexceeded|throttled|toomanyrequests|incomplete$|problem|kļūda|neizdevās|klaida|nepavyko|viga|ошибка)"
-)
 # Statuses of HTTP in words, such as "Not Found", mean what the number means.
 _PHRASES: Mapping[str, int] = {
     re.sub(r"\W|_", "", status.phrase).lower(): int(status) for status in HTTPStatus if status >= 400
 } | {"accessdenied": 403, "denied": 403, "unavailable": 503, "timeout": 504, "timedout": 504, "throttled": 429}
-_NOTHING = frozenset({"", "0", "false", "none", "null", "no", "nil", "ok", "success", "noerror", "noerrors"})
+_NOTHING = frozenset({"", "false", "none", "null", "no", "nil", "na", "nothing", "ok", "success", "successful"})
 _FLAGS = ("success", "successful", "succeeded", "ok")
-_ERRORS = ("error", "errors", "exception", "fault")
-_CODES = ("statuscode", "code", "httpcode", "httpstatus", "errorcode")
+# Fields that say something only where there is an error; the codes among them may say that there is none.
+_ERROR = re.compile(
+    r"(?:err(?:or)?s?|exception|fault)"
+    r"(?:message|msg|text|description|desc|details?|reason|string|type|name|info|(?P<code>code|no|num|number))?"
+)
+_CODES = ("statuscode", "code", "httpcode", "httpstatus", "httpstatuscode")
 _NUMBER = re.compile(r"\s*([0-9]{1,18})(?:\.0*)?(?:\s.*)?", re.DOTALL)
+# HTTP/1.1 500, E500, error-404
+_LABELLED = re.compile(
+    r"\s*(?:(?P<error>e|err|error)|http(?:/[0-9.]+)?|code|status)[\W_]*0*(?P<number>[1-9][0-9]{0,17})(?:[\W_].*)?",
+    re.DOTALL | re.IGNORECASE,
+)
 
 
 def code_of(value: Any) -> int | None:
@@ -49,18 +52,35 @@ def failure_code(wrapper: Any, *, inner: bool = False) -> int | None:
     Letter case, spaces and signs in names and words do not matter. `inner` looks at the `data` of an operation that
     brings no item: there a number under `status` may be anything, and only words and flags count.
     """
+    if isinstance(wrapper, list) and inner:
+        return next((code for part in wrapper if (code := failure_code(part, inner=True))), None)
     if not isinstance(wrapper, dict):
         return _word(wrapper) if inner else None
     named = {_squeezed(str(name)): value for name, value in wrapper.items()}
-    code = None if inner else code_of(named.get("statuscode"))
-    if code and code >= 300:
+    code = None if inner else _code_said(named)
+    if code:
         return code
     words = (_word(named.get("statuscode")), _word(named.get("status")), _word(named.get("result")))
-    said = next((word for word in words if word), None if inner else _number_of_failure(named))
+    said = next((word for word in words if word), None if inner else _oddity(named))
     if said and said != REFUSED:
         return said
     wrong = said or any(name in named and _is_no(named[name]) for name in _FLAGS)
-    return _named_code(named) if wrong or any(_says_error(named.get(name)) for name in _ERRORS) else None
+    return _named_code(named) if wrong or _has_error(named) else None
+
+
+def _code_said(named: Mapping[str, Any]) -> int | None:
+    """The status of a failure that stands as a number, beside any word for success."""
+    code = code_of(named.get("statuscode"))
+    if code and code >= 300:
+        return code
+    others = (_labelled(named.get("statuscode")), _labelled(named.get("status")), *map(code_of, map(named.get, _CODES)))
+    return next((code for code in others if code and 400 <= code < 600), None)
+
+
+def codes_of(wrapper: Any) -> list[int | None]:
+    """The codes that a wrapper names for the whole answer, as numbers."""
+    named = {_squeezed(str(name)): value for name, value in wrapper.items()} if isinstance(wrapper, dict) else {}
+    return [code_of(named.get(name)) for name in (*_CODES, "status")]
 
 
 def bare_message(wrapper: Mapping[str, Any]) -> bool:
@@ -74,7 +94,8 @@ def words_of(wrapper: Any) -> str:
     if not isinstance(wrapper, dict):
         return ""
     named = {_squeezed(str(name)): value for name, value in wrapper.items()}
-    return next((text for name in ("message", *_ERRORS, "data") if (text := _text(named.get(name)))), "")
+    errors = [name for name in named if _ERROR.fullmatch(name)]
+    return next((text for name in ("message", *errors, "data") if (text := _text(named.get(name)))), "")
 
 
 def _text(value: Any) -> str:
@@ -83,7 +104,8 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return next((text for part in value if (text := _text(part))), "")
     if isinstance(value, dict):
-        found = (_text(part) for name, part in value.items() if _squeezed(str(name)) in ("message", "detail", *_ERRORS))
+        named = ((_squeezed(str(name)), part) for name, part in value.items())
+        found = (_text(part) for name, part in named if name in ("message", "detail") or _ERROR.fullmatch(name))
         return next((text for text in found if text), "")
     return ""
 
@@ -96,19 +118,37 @@ def _word(value: Any) -> int | None:
     """The code that a status word stands for, None where it is no word for a failure."""
     if isinstance(value, bool):
         return None if value else REFUSED
-    if not isinstance(value, str) or code_of(value) is not None:
+    if not isinstance(value, str):
         return None
-    word = _squeezed(value)
-    return _PHRASES.get(word) or (REFUSED if _FAILED.match(word) else None)
+    known, labelled = _PHRASES.get(_squeezed(value)), _LABELLED.fullmatch(value)
+    return known or (REFUSED if says_failure(value) or (labelled and labelled["error"]) else None)
 
 
-def _number_of_failure(named: Mapping[str, Any]) -> int | None:
-    """The code that a number under `status` stands for: one of HTTP's, or nothing at all."""
-    values = (named.get("status"), named.get("statuscode"))
-    if any(isinstance(value, int | float) and value < 0 for value in values):
+def _oddity(named: Mapping[str, Any]) -> int | None:
+    """
+    The code that a status stands for which is no word: one of HTTP's numbers, or of a kind that is none.
+
+    Zero, beside the code of a success, may mean that nothing went wrong; a list or an object may, beside good data,
+    where nothing in it says that something failed.
+    """
+    status, data = named.get("status"), named.get("data")
+    if any(isinstance(value, int | float) and value < 0 for value in (status, named.get("statuscode"))):
         return REFUSED
-    code = code_of(values[0])
-    return code if code is not None and 300 <= code < 600 else REFUSED if code == 0 else None
+    if isinstance(status, list | dict) and status:
+        parts = status if isinstance(status, list) else [status]
+        texts = (text for part in parts for text in (part.values() if isinstance(part, dict) else [part]))
+        inside = (*map(failure_code, parts), *map(_word, texts))
+        return next((code for code in inside if code), None if data and isinstance(data, list | dict) else REFUSED)
+    code = code_of(status)
+    if code == 0 and not (isinstance(status, str) and denies_failure(status)):
+        is_well = (code_of(named.get("statuscode")) or 0) in range(200, 300)
+        return None if is_well and (isinstance(data, list) or (data and isinstance(data, dict))) else REFUSED
+    return code if code is not None and 300 <= code < 600 else None
+
+
+def _labelled(value: Any) -> int | None:
+    match = _LABELLED.fullmatch(value) if isinstance(value, str) else None
+    return int(match["number"]) if match else None
 
 
 def _named_code(named: Mapping[str, Any]) -> int:
@@ -116,21 +156,42 @@ def _named_code(named: Mapping[str, Any]) -> int:
     inside = named.get("error")
     if isinstance(inside, dict):
         named = {**named, **{_squeezed(str(name)): value for name, value in inside.items()}}
-    codes = (code_of(named.get(name)) or 0 for name in (*_CODES, "status"))
-    return max((code for code in codes if 400 <= code <= 599), default=REFUSED)
+    places = (name for name in named if name in (*_CODES, "status") or _is_error_code(name))
+    return max((code for name in places if 400 <= (code := code_of(named[name]) or 0) <= 599), default=REFUSED)
 
 
 def _is_no(value: Any) -> bool:
     if isinstance(value, str):
-        return _squeezed(value) in ("false", "no", "0") or bool(_FAILED.match(_squeezed(value)))
+        return _squeezed(value) in ("false", "no", "0") or says_failure(value)
     return value is False or (type(value) in (int, float) and value == 0)
 
 
-def _says_error(value: Any) -> bool:
-    if isinstance(value, str):
-        return _squeezed(value) not in _NOTHING
+def _is_error_code(name: str) -> bool:
+    match = _ERROR.fullmatch(name)
+    return bool(match and match["code"])
+
+
+def _has_error(named: Mapping[str, Any]) -> bool:
+    """Whether a field for errors says one; beside a code that says there is none, its words must say so, too."""
+    errors = {name: value for name, value in named.items() if _ERROR.fullmatch(name)}
+    codes = [value for name, value in errors.items() if _is_error_code(name) and value not in (None, "")]
+    is_denied = bool(codes) and not any(_says_error(value, "code") for value in codes)
+    return any(
+        says_failure(value)
+        if is_denied and isinstance(value, str) and name not in ("error", "errors")
+        else _says_error(value, name)
+        for name, value in errors.items()
+    )
+
+
+def _says_error(value: Any, name: str) -> bool:
     if isinstance(value, dict):
-        return any(_says_error(part) for part in value.values())
+        return any(_says_error(part, _squeezed(str(inner))) for inner, part in value.items())
     if isinstance(value, list):
-        return any(_says_error(part) for part in value)
+        return any(_says_error(part, name) for part in value)
+    code = code_of(value)
+    if code is not None:
+        return code != 0 and not (200 <= code < 300 and (name in _CODES or _is_error_code(name)))
+    if isinstance(value, str):
+        return _squeezed(value) not in _NOTHING and not denies_failure(value)
     return value is not None and value is not False and value != 0

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from shared.errors import (
     NotJson,
     PbxForbidden,
+    PbxNoItem,
     PbxNotFound,
     PbxNotUnderstood,
     PbxRefused,
@@ -17,7 +18,7 @@ from shared.errors import (
 )
 from shared.http_clients import read_part, retry_after
 from shared.json_bodies import parse_body
-from shared.pbx.failures import bare_message, code_of, failure_code, words_of
+from shared.pbx.failures import bare_message, code_of, codes_of, failure_code, words_of
 from shared.redaction import HIDDEN, redact
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def parse(
     """
     wrapper = _json(body)
     status = max(http_status, failure_code(wrapper) or 0)
+    if status == 404 and 404 not in (http_status, *codes_of(wrapper)):
+        raise PbxNoItem(row.id, "the PBX does not have it; check the id")
     made = row.id == "Subscribe" and http_status < 300 and webhook_id(headers.get("Location"), None)
     if status >= 300 and not made:
         _fail(row, status, headers, body, _words(wrapper, sent))
@@ -104,9 +107,9 @@ def items(row: Operation, data: Any) -> list[dict[str, Any]]:
 
 
 def item(row: Operation, data: Any) -> dict[str, Any]:
-    """The item in `data`; PbxNotFound where it is empty, PbxNotUnderstood where it has none of the item's fields."""
+    """The item in `data`; PbxNoItem where there is nothing, PbxNotUnderstood where it has none of the item's fields."""
     if data is None or data in ("", {}, []):
-        raise PbxNotFound(row.id, "the PBX does not have it; check the id")
+        raise PbxNoItem(row.id, "the PBX does not have it; check the id")
     if not isinstance(data, dict) or not data.keys() & {field.name for field in row.item}:
         raise PbxNotUnderstood(row.id, "data is not an item")
     return data
@@ -160,8 +163,8 @@ def _fail(row: Operation, status: int, headers: Mapping[str, str], body: bytes, 
             f"the PBX does not allow it ({status}). In its panel, under Integration, tick the API method "
             f"{row.method} {row.path} for this key, and check the key and its list of IP addresses",
         )
-    # An error page would make every list look empty.
-    if status < 400 or (status == 404 and body.lstrip()[:1] == b"<"):
+    # A page or a text of somebody in between would make every list look empty.
+    if status < 400 or (body.strip() and not isinstance(_json(body), dict | list)):
         raise PbxNotUnderstood(row.id, f"the answer is not the PBX's ({status}); check PBX_BASE_URL")
     raise PbxNotFound(row.id, "the PBX does not have it; check the id")
 

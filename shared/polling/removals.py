@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.errors import (
     PbxForbidden,
+    PbxNoItem,
     PbxNotFound,
     PbxNotUnderstood,
     PbxRefused,
@@ -127,6 +128,8 @@ def _is_unknown(reading: Reading, number: int, lane: str, *, all_readable: bool)
     resource = reading.resource
     try:
         reading.bridge.pbx.call(resource.read_operation, lane=lane, **{resource.id_parameter: number})
+    except PbxNoItem as error:
+        return _unclear(reading, number, error)
     except PbxNotFound:
         return True
     except PbxForbidden:

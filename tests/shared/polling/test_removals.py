@@ -42,6 +42,9 @@ LIES: list[dict[str, Any]] = [
     {"kind": "wrapper", "value": {"status": "error", "data": []}},
     {"kind": "wrapper", "value": {"success": False, "data": []}},
     {"kind": "wrapper", "value": {"data": None}},
+    {"kind": "wrapper", "value": {"status": "server error", "message": "database gone", "data": []}},
+    {"kind": "wrapper", "value": {"status": ["error"], "data": []}},
+    {"kind": "wrapper", "value": {"status": "nezināms", "data": []}},
 ]
 
 
@@ -57,6 +60,31 @@ def test_an_empty_or_wrong_answer_alone_removes_nobody(
     assert polled(bridge, *MINUTES) == []
     pbx.faults.clear()
     assert polled(bridge, 60, 61) == []
+    assert stored_ids(bridge.storage, CONTACTS.name) == people
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"status": "server error", "message": "database gone", "data": []},
+        {"status": "maintenance", "data": []},
+        {"status": "nezināms", "data": []},
+        {"data": None},
+        {"data": {}},
+        {"statusCode": "E500", "data": []},
+        {"errorMessage": "busy", "data": []},
+    ],
+    ids=str,
+)
+def test_a_pbx_that_gives_the_same_answer_to_everything_removes_nobody(
+    value: dict[str, Any], pbx: Simulator, bridge: Bridge
+) -> None:
+    people = list(pbx.bulk("contacts", 8))
+    poll(bridge, CONTACTS)
+    pbx.faults.add("wrapper", value=value)
+    assert polled(bridge, 0, 2, 3, 61, 66, 130, 200) == []
+    pbx.faults.clear()
+    assert polled(bridge, 201, 202) == []
     assert stored_ids(bridge.storage, CONTACTS.name) == people
 
 
@@ -126,6 +154,10 @@ def test_one_that_the_pbx_fails_at_keeps_no_other_from_being_removed(pbx: Simula
     [
         {"kind": "status", "status": 500},
         {"kind": "wrapper", "value": {"status": "error", "data": None}},
+        {"kind": "wrapper", "value": {"data": None}},
+        {"kind": "wrapper", "value": {"data": []}},
+        {"kind": "wrapper", "value": {"data": {}}},
+        {"kind": "wrapper", "value": {"status": "not found", "data": None}},
         {"kind": "html"},
         {"kind": "reset"},
     ],
