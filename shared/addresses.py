@@ -24,6 +24,8 @@ _INSIDE = (
     ipaddress.IPv4Network("192.0.0.0/24"),
     ipaddress.IPv4Network("192.88.99.0/24"),
 )
+# Connections are kept to so many hosts, and so many to each.
+_HOSTS, _CONNECTIONS = 256, 32
 # What cannot stand in a request line.
 _UNSENDABLE = re.compile(r"[^!-~]+")
 # Carries the target to the connection, which takes it off again.
@@ -66,7 +68,7 @@ def request_target(url: str) -> str:
     return _UNSENDABLE.sub(lambda unsendable: quote(unsendable[0]), target)
 
 
-def guarded_session(*, allow_loopback: bool, connections: int = 32, hosts: int = 8) -> requests.Session:
+def guarded_session(*, allow_loopback: bool) -> requests.Session:
     """
     A session that refuses a connection by the address it really has, so that no name can point it inside.
 
@@ -101,7 +103,7 @@ def guarded_session(*, allow_loopback: bool, connections: int = 32, hosts: int =
             # Even where it does not follow, requests reads the whole body of an answer with a target.
             return None
 
-    session = plain_session(hosts=hosts, connections=connections, kind=Session)
+    session = plain_session(hosts=_HOSTS, connections=_CONNECTIONS, kind=Session)
     for adapter in session.adapters.values():
         vars(adapter)["poolmanager"].pool_classes_by_scheme = {"http": plain, "https": tls}
     return session

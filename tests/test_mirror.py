@@ -33,7 +33,6 @@ COVERED: Mapping[str, str] = {
     "shared/calls/parts.py": "shared/calls/test_stories.py",
     "shared/calls/transfers.py": "shared/calls/test_cases.py",
     "shared/deliveries/formats.py": "shared/deliveries/test_drain.py",
-    "shared/deliveries/outbox.py": "shared/deliveries/test_drain.py",
     "shared/deliveries/places.py": "shared/deliveries/test_drain.py",
     "shared/deliveries/schedule.py": "shared/deliveries/test_drain.py",
     "shared/deliveries/sending.py": "shared/deliveries/test_drain.py",

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared.deliveries.places import PLACE, PLACES_END, Change, Place, change_at, place_of
 from shared.deliveries.state import KEY, LEASE, RESTORED, WOKEN, State, state_of
-from shared.errors import StorageUnavailable
 from shared.storage import rows
 from shared.storage.account import reaching_storage
 from shared.storage.expiry import delete_keys
@@ -20,13 +18,12 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shared.storage.account import Storage
+    from shared.storage.rows import Row
 
 TABLE = "deliveries"
 PAGE = 200
 # A transaction takes a hundred rows; a place and its marker are two.
 _PAIRS, _ROWS = 50, 100
-_RACES = 32
-_TRIES, _PAUSE_SECONDS = 3, 0.3
 _LOST = (404, 409, 412)
 
 
@@ -165,17 +162,19 @@ class Outbox:
                     state.restore()
 
     def restore(self) -> None:
-        """Begin again, whoever drains: what has waited for the subscriber to answer is tried at once."""
-        for _ in range(_RACES):
-            state = self.state()
-            if state.etag is None:
-                return
+        """Begin again, whoever drains: what waited for the subscriber is tried at once; raises Conflict."""
+
+        def restored(row: Row | None) -> dict[str, Any] | None:
+            if row is None:
+                return None
+            state = state_of(row, row.etag)
             if state.is_held(now()):
                 state.mark = RESTORED
             else:
                 state.restore()
-            if rows.swap(self._table, state.row(self._id), state.etag):
-                return
+            return state.row(self._id)
+
+        rows.change(self._table, self._id, KEY, restored)
 
     def abandon(self, holder: str) -> None:
         """Give the outbox back as it is, if it can be reached."""
@@ -211,13 +210,4 @@ class Outbox:
         state.etag = str(self._submit(made)[0]["etag"])
 
     def _submit(self, operations: list[Any]) -> Any:
-        """Ask again where there is no answer, which the SDK does not: what was done the first time is found then."""
-        for number in range(_TRIES):
-            threading.Event().wait(number * _PAUSE_SECONDS)
-            try:
-                with reaching_storage():
-                    return self._table.submit_transaction(operations)
-            except StorageUnavailable:
-                if number + 1 == _TRIES:
-                    raise
-        return None
+        return rows.again(lambda: self._table.submit_transaction(operations, retry_total=0))

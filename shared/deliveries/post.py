@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 5
 TOTAL_SECONDS = 20
 LONGEST_ANSWER = 4096
-_HOSTS = 256
 
 Verdict = Literal["delivered", "failed", "gone", "lost"]
 
@@ -104,4 +103,4 @@ def _judged(url: str, response: Any, seconds: float) -> Outcome:
 
 @once
 def _session(allow_loopback: bool) -> Any:
-    return timely(guarded_session(allow_loopback=allow_loopback, hosts=_HOSTS))
+    return timely(guarded_session(allow_loopback=allow_loopback))

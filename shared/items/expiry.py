@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shared.errors import Conflict
 from shared.items.head import TABLE
 from shared.items.index import KINDS
-from shared.items.intake import Intake, Stale
-from shared.items.reader import ARRIVAL, known
+from shared.items.intake import Intake
+from shared.items.reader import ARRIVAL
 from shared.pbx.resources import RESOURCES
 from shared.storage.expiry import Expired, expire_rows
 from shared.storage.rows import row_key
@@ -20,10 +19,6 @@ if TYPE_CHECKING:
 
     from shared.storage.account import Storage
     from shared.storage.expiry import Allowance, Period, Row
-
-_TRIES = 20
-# A transaction takes a hundred operations, one of which is the head.
-_IN_BATCH = 99
 
 
 def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
@@ -50,27 +45,12 @@ def _began(period: Period) -> str:
 
 def _expire_items(storage: Storage, resource: str, old: str, allowance: Allowance) -> Expired:
     def delete(found: Sequence[Row]) -> None:
-        ids = {int(row["RowKey"]): not row.get("removed") for row in found}
-        for start in range(0, len(ids), _IN_BATCH):
-            _forget(storage, resource, dict(list(ids.items())[start : start + _IN_BATCH]))
+        # Out of the head, too: writers of a resource take turns there.
+        Intake(storage, resource).forget({int(row["RowKey"]): not row.get("removed") for row in found})
 
     query = f"PartitionKey eq '{resource}' and RowKey ge '{row_key(0)}' and RowKey lt ':' and ({old})"
     name = f"items of {resource}"
     return expire_rows(storage.table(TABLE), query, allowance, name=name, select=("removed",), delete=delete)
-
-
-def _forget(storage: Storage, resource: str, ids: dict[int, bool]) -> None:
-    """Delete items by id (to whether they are listed), out of the head too: writers of a resource take turns there."""
-    for _ in range(_TRIES):
-        try:
-            Intake(storage, resource).forget(ids)
-            return
-        except Stale:
-            there = known(storage, resource, list(ids))
-            ids = {id: not there[id].removed for id in ids if id in there}
-            if not ids:
-                return
-    raise Conflict(f"{resource} kept changing")
 
 
 def _sequence(moment: datetime) -> int:

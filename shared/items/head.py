@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,9 @@ from shared.once import once
 from shared.storage import rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
+    from shared.items.intake import Row
     from shared.storage.account import Storage
 
 TABLE = "resources"
@@ -23,6 +24,8 @@ HEAD = "head"
 ITEM = "item"
 # How long a process may go on without looking what others have stored meanwhile.
 STALE_SECONDS = 1.0
+_IN_HEAD = 200
+_LONGEST_HEAD = 48 * 1024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +85,39 @@ class Heads:
 def heads(storage: Storage) -> Heads:
     """This process's view of the heads in a storage account."""
     return Heads(storage)
+
+
+def head_after(head: Head, rows: Sequence[Row]) -> Head:
+    """The head once these rows are written; its clock never goes back, also where the machine's does."""
+    ids = [row.id for row in rows]
+    gone = sum(row.removed for row in rows)
+    newest, floor = head.newest, head.floor
+    if any(row.id >= floor for row in rows):
+        newest, floor = _newest(head, rows)
+    return replace(
+        head,
+        sequence=max(time.time_ns() // 1000, head.sequence + 1),
+        count=head.count + sum(row.arrives for row in rows) - gone,
+        smallest=min(head.smallest, *ids),
+        largest=max(head.largest, *ids),
+        floor=floor,
+        newest=newest,
+    )
+
+
+def _newest(head: Head, rows: Sequence[Row]) -> tuple[Mapping[int, str], int]:
+    merged = dict(head.newest) | {row.id: row.text for row in rows if row.id >= head.floor}
+    for row in rows:
+        if row.removed:
+            merged.pop(row.id, None)
+    kept, floor = sorted(merged, reverse=True), head.floor
+    size = _IN_HEAD
+    while len(kept) > size or len(pack({number: merged[number] for number in kept})) > _LONGEST_HEAD:
+        size = size if len(kept) > size else len(kept) // 2
+        # What falls out was the smallest: the head says nothing of it and of anything below the ones that stay.
+        floor = kept[size] + 1
+        kept = kept[:size]
+    return {number: merged[number] for number in kept}, floor
 
 
 def pack(newest: Mapping[int, str]) -> bytes:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
 import zlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from shared.errors import Conflict
 from shared.items.drift import count_drift
-from shared.items.head import HEAD, ITEM, TABLE, Head, heads, pack
+from shared.items.head import HEAD, ITEM, TABLE, Head, head_after, heads, pack
 from shared.items.marks import arrival, pending
 from shared.items.reader import content_hash, item_text, known
 from shared.storage.messages import put_payload
@@ -17,7 +17,7 @@ from shared.storage.rows import row_key
 from shared.times import event_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from shared.items.reader import Item, Known
@@ -29,9 +29,8 @@ _BYTES_IN_BATCH = 2 * 1024 * 1024
 _LONGEST_TEXT = 30 * 1024
 _LONGEST_PACKED = 60 * 1024
 _LONGEST_ON_THE_WIRE = 80 * 1024
-_IN_HEAD = 200
-_LONGEST_HEAD = 48 * 1024
 _TRIES = 20
+Batch = TypeVar("Batch")
 
 
 class Stale(Exception):
@@ -87,37 +86,46 @@ class Intake:
         """Store items that are not stored yet; returns how many that were. Raises Conflict when others kept coming."""
         added = 0
         for batch in batches(sorted(rows, key=lambda row: row.id)):
-            added += self._add(batch, moment, due, backfill)
+            write = partial(self.write, moment=moment, due=due, backfill=backfill)
+            added += len(self._in_turn(batch, write, self._not_there))
         return added
 
-    def _add(self, rows: Sequence[Row], moment: datetime, due: datetime | None, backfill: bool) -> int:
-        for _ in range(_TRIES):
-            if not rows:
-                return 0
-            try:
-                self.write(rows, moment, due=due, backfill=backfill)
-                return len(rows)
-            except Stale:
-                self.head = heads(self._storage).read(self._resource)
-                there = known(self._storage, self._resource, [row.id for row in rows])
-                rows = [row for row in rows if row.id not in there]
-        raise Conflict(f"{self._resource} kept changing")
+    def _not_there(self, rows: list[Row]) -> list[Row]:
+        there = known(self._storage, self._resource, [row.id for row in rows])
+        return [row for row in rows if row.id not in there]
 
     def overwrite(self, rows: Sequence[Row], moment: datetime) -> None:
-        """Store a batch of items that are stored already and say more now; the last one to come wins."""
+        """Store items that are stored already and say more now; the last one to come wins. Raises as `add` does."""
+        for batch in batches(rows):
+            self._in_turn(batch, partial(self.write, moment=moment), lambda rows: rows)
+
+    def forget(self, ids: Mapping[int, bool]) -> None:
+        """Delete stored items by id, each with whether it is listed; raises as `add` does."""
+        chosen = list(ids.items())
+        for start in range(0, len(chosen), _IN_BATCH):
+            self._in_turn(dict(chosen[start : start + _IN_BATCH]), self._forget, self._still_there)
+
+    def _still_there(self, ids: dict[int, bool]) -> dict[int, bool]:
+        there = known(self._storage, self._resource, list(ids))
+        return {id: not there[id].removed for id in ids if id in there}
+
+    def _in_turn(self, batch: Batch, write: Callable[[Batch], None], left: Callable[[Batch], Batch]) -> Batch:
+        """Write a batch, or what is `left` of it each time that somebody else has written; what was written."""
         for _ in range(_TRIES):
             try:
-                self.write(rows, moment)
-                return
+                if batch:
+                    write(batch)
+                return batch
             except Stale:
                 self.head = heads(self._storage).read(self._resource)
+                batch = left(batch)
         raise Conflict(f"{self._resource} kept changing")
 
     def write(
         self, rows: Sequence[Row], moment: datetime, *, due: datetime | None = None, backfill: bool = False
     ) -> None:
         """Write one batch as it is; raises Stale when anything of the resource has changed since `head` was read."""
-        after = _head_after(self.head, rows)
+        after = head_after(self.head, rows)
         operations: list[Any] = [self._operation(row, moment) for row in rows]
         arrived = sorted(row.id for row in rows if row.arrives and not row.baseline)
         if arrived:
@@ -128,8 +136,7 @@ class Intake:
         self._submit(operations, after)
         count_drift(self._storage, self._resource, rows)
 
-    def forget(self, ids: Mapping[int, bool]) -> None:
-        """Delete up to 99 items that are stored, each with whether it is listed; raises Stale as `write` does."""
+    def _forget(self, ids: Mapping[int, bool]) -> None:
         newest = self.head.newest
         if not newest.keys().isdisjoint(ids):
             newest = {number: text for number, text in newest.items() if number not in ids}
@@ -213,36 +220,3 @@ def batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
         size += long
     if batch:
         yield batch
-
-
-def _head_after(head: Head, rows: Sequence[Row]) -> Head:
-    """The head once these rows are written; its clock never goes back, also where the machine's does."""
-    ids = [row.id for row in rows]
-    gone = sum(row.removed for row in rows)
-    newest, floor = head.newest, head.floor
-    if any(row.id >= floor for row in rows):
-        newest, floor = _newest(head, rows)
-    return replace(
-        head,
-        sequence=max(time.time_ns() // 1000, head.sequence + 1),
-        count=head.count + sum(row.arrives for row in rows) - gone,
-        smallest=min(head.smallest, *ids),
-        largest=max(head.largest, *ids),
-        floor=floor,
-        newest=newest,
-    )
-
-
-def _newest(head: Head, rows: Sequence[Row]) -> tuple[Mapping[int, str], int]:
-    merged = dict(head.newest) | {row.id: row.text for row in rows if row.id >= head.floor}
-    for row in rows:
-        if row.removed:
-            merged.pop(row.id, None)
-    kept, floor = sorted(merged, reverse=True), head.floor
-    size = _IN_HEAD
-    while len(kept) > size or len(pack({number: merged[number] for number in kept})) > _LONGEST_HEAD:
-        size = size if len(kept) > size else len(kept) // 2
-        # What falls out was the smallest: the head says nothing of it and of anything below the ones that stay.
-        floor = kept[size] + 1
-        kept = kept[:size]
-    return {number: merged[number] for number in kept}, floor

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shared.errors import Conflict
 from shared.events.receive import submit
 from shared.items import reader as items
-from shared.items.intake import Intake, Stale, batches, row_of
+from shared.items.intake import Intake, row_of
 from shared.polling import removals
 from shared.polling.reading import as_event
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from shared.items.reader import Item, Known
+    from shared.items.reader import Item
     from shared.polling.reading import Reading
-
-_TRIES = 5
 
 
 def look_for(reading: Reading, listed: Mapping[int, Item], event: str, *, all_readable: bool = True) -> None:
@@ -34,18 +31,7 @@ def look_for(reading: Reading, listed: Mapping[int, Item], event: str, *, all_re
     for number, item in last.items():
         data = as_event(item, resource, event) | {resource.id_field: number}
         submit(bridge.storage, bridge.settings, event, data, origin="reconciled")
-    Intake(bridge.storage, resource.name).note(verdict.changes)
-    _store(reading, known, last)
-
-
-def _store(reading: Reading, known: Mapping[int, Known], gone: Mapping[int, Item]) -> None:
-    rows = [row_of(number, item, known[number], removed=True) for number, item in gone.items()]
-    for batch in batches(rows):
-        for _ in range(_TRIES):
-            try:
-                Intake(reading.bridge.storage, reading.resource.name).write(batch, reading.moment)
-                break
-            except Stale:
-                continue
-        else:
-            raise Conflict(f"{reading.resource.name} kept changing")
+    intake = Intake(bridge.storage, resource.name)
+    intake.note(verdict.changes)
+    rows = [row_of(number, item, known[number], removed=True) for number, item in last.items()]
+    intake.overwrite(rows, reading.moment)

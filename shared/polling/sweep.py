@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from shared.errors import BudgetExhausted, Conflict, PbxError, PbxForbidden
 from shared.items import index
 from shared.items import reader as items
-from shared.items.intake import Intake, batches, row_of
+from shared.items.intake import Intake, row_of
 from shared.pbx.resources import RESOURCES
 from shared.polling import checkpoints, deletions, unended
 from shared.polling.outcomes import alarm_if_stale, note_unreadable
@@ -112,8 +112,7 @@ def _take(reading: Reading, found: Mapping[int, Item]) -> int:
     others = {row.id: found[row.id] for row in (*before, *changed)}
     index.add(bridge.storage, resource.name, others, bridge.settings.default_region)
     intake.add(before, moment)
-    for batch in batches(changed):
-        intake.overwrite(batch, moment)
+    intake.overwrite(changed, moment)
     return added
 
 

@@ -29,7 +29,7 @@ import random
 import secrets
 import threading
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from shared.errors import Conflict, StorageUnavailable
 from shared.storage import versions
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from azure.data.tables import TableClient
 
+Answer = TypeVar("Answer")
 WRITER = "writer"
 # As many may write between a write whose answer gets lost and its second try.
 _WRITERS = 16
@@ -231,17 +232,21 @@ def _write_once(table: TableClient, entity: Mapping[str, Any], etag: str | None,
     return str(answer["etag"])
 
 
-def again(write: Callable[[], object]) -> None:
-    """Do a write, or a transaction, that may be done twice, and that the SDK does not send again by itself."""
+def again(write: Callable[[], Answer]) -> Answer:
+    """
+    The answer to a write, or a transaction, that the SDK does not send again by itself.
+
+    It may be done twice, or its second try finds in its way what the first one did.
+    """
+    unanswered: StorageUnavailable | None = None
     for number in range(_TRIES):
         _pause(number)
         try:
             with reaching_storage():
-                write()
-            return
-        except StorageUnavailable:
-            if number + 1 == _TRIES:
-                raise
+                return write()
+        except StorageUnavailable as error:
+            unanswered = error
+    raise unanswered or ValueError("tries is at least one")
 
 
 def _pause(number: int) -> None:
