@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from shared.times import iso
+from shared.times import has_zone, iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -85,7 +85,7 @@ def part_of(event: ReceivedEvent) -> Part:
     for name in _FIELDS:
         value = getattr(event.data, name, None)
         if value is not None:
-            part[name] = iso(value) if isinstance(value, datetime) else value
+            part[name] = _moment(value, event.envelope["data"][name]) if isinstance(value, datetime) else value
     if event.caller:
         part["caller"] = event.caller
     if "contactID" in event.data.misfits:
@@ -93,6 +93,11 @@ def part_of(event: ReceivedEvent) -> Part:
     part = {name: value for name, value in part.items() if not _is_too_long(name, value)}
     marks = {"history": sorted(part)} if event.from_history else {}
     return {"event": event.type.name, **part, **marks}
+
+
+def _moment(value: datetime, sent: str) -> str:
+    """A time in UTC; without the `Z` where it came without a zone, as it may then be an hour off."""
+    return iso(value) if has_zone(sent) else iso(value).removesuffix("Z")
 
 
 def join(one: Part, other: Part) -> Part:
@@ -128,9 +133,9 @@ def came_by_webhook(part: Part) -> bool:
     return "history" not in part or "webhook" in part
 
 
-def _order(value: Any) -> tuple[int, str, str]:
-    # Without its zone, a time without a fraction sorts before one with it.
-    return (value, "", "") if isinstance(value, int) else (0, value.removesuffix("Z"), value)
+def _order(value: Any) -> tuple[int, str, bool]:
+    # Without its zone, a time without a fraction sorts before one with it; of the same one, the one with a zone stands.
+    return (value, "", False) if isinstance(value, int) else (0, value.removesuffix("Z"), not value.endswith("Z"))
 
 
 def _is_too_long(name: str, value: Any) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from shared.calls.parts import Gathered, Part, best, came_by_webhook
 from shared.phones import e164
-from shared.times import after, belongs_to_call, call_start, parse_time
+from shared.times import after, belongs_to_call, call_start, has_zone, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -90,7 +90,7 @@ def _plausible(call_id: int, parts: list[Part]) -> list[Part]:
         return parts
 
     def fits(text: str) -> bool:
-        return any(start and belongs_to_call(parse_time(text), start, zoned=False) for start in starts)
+        return any(start and belongs_to_call(parse_time(text), start, zoned=has_zone(text)) for start in starts)
 
     odd = ("callConnected", "callEnded")
     return [{name: value for name, value in part.items() if name not in odd or fits(value)} for part in parts]

@@ -17,7 +17,7 @@ from shared.events.table import event_id, event_named
 from shared.identifiers import identifier
 from shared.pbx.resources import resource
 from shared.phones import e164
-from shared.polling.reading import as_event, ended_at, time_in
+from shared.polling.reading import as_event, connected_at, ended_at, time_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -61,7 +61,7 @@ def _of_call(bridge: Bridge, number: int, item: Item) -> Found:
     parts, story = list(gathered.events().values()), story_of(number, gathered, region)
     names = {part["event"] for part in parts}
     completed, goes_on = "CallCompleted" in names, story["outcome"] in ("ringing", "talking")
-    answered = time_in(item, "callConnected") is not None or "CallConnected" in names
+    answered = connected_at(item) is not None or "CallConnected" in names
     led = [name for name in ("CallStarted", "CallConnected") if name == "CallStarted" or answered]
     lost = [name for name in led if name not in names]
     found = [] if completed else [(name, as_event(item, row, name)) for name in lost]
@@ -111,7 +111,7 @@ def _says_more(item: Item, story: Story, region: str) -> bool:
         return True
     times = (
         (time_in(item, "callStarted"), story["started"]),
-        (time_in(item, "callConnected"), story["connected"]),
+        (connected_at(item), story["connected"]),
         (ended_at(item), story["ended"]),
     )
     return any(said and (had is None or abs(said - had) > _ROUNDING) for said, had in times)

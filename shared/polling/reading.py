@@ -13,7 +13,7 @@ from shared.pbx.operations import operation
 from shared.pbx.resources import resource
 from shared.polling import checkpoints
 from shared.storage.dropped import months as dropped_months
-from shared.times import belongs_to_call, event_time, months_before, parse_time
+from shared.times import belongs_to_call, call_start, event_time, has_zone, months_before, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,10 +107,25 @@ def call_from(bridge: Bridge, call_id: int) -> Item | None:
     return item | {row.id_field: call_id} if identifier(item.get(row.id_field)) == call_id else None
 
 
+def connected_at(item: Mapping[str, Any]) -> datetime | None:
+    """When the call of a history item was answered; None where nobody did, or its start leaves no room for the time."""
+    return _in_call(item, "callConnected")
+
+
 def ended_at(item: Mapping[str, Any]) -> datetime | None:
     """When the call of a history item ended; None while it goes on, as its item can still change then."""
-    ended, started = time_in(item, "callEnded"), time_in(item, "callStarted")
-    return ended if ended is not None and (started is None or belongs_to_call(ended, started)) else None
+    return _in_call(item, "callEnded")
+
+
+def _in_call(item: Mapping[str, Any], name: str) -> datetime | None:
+    """A time of a call, as its event has it: one of the starts that are known leaves room for it."""
+    moment, number = time_in(item, name), identifier(item.get("callID"))
+    known = (time_in(item, "callStarted"), None if number is None else call_start(number))
+    starts = [start for start in known if start]
+    if moment is None or not starts:
+        return moment
+    zoned = has_zone(item[name])
+    return moment if any(belongs_to_call(moment, start, zoned=zoned) for start in starts) else None
 
 
 def as_event(item: Mapping[str, Any], source: Resource, name: str) -> dict[str, Any]:

@@ -234,6 +234,38 @@ def test_a_sentinel_of_one_event_is_seen_by_anothers_start() -> None:
     assert (story_of_call(77, gathered(events), "LV")["outcome"]) == "missed"
 
 
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        ("2018-04-25T13:04:19+0000", "missed"),
+        ("2018-04-25T13:04:19Z", "missed"),
+        ("2018-04-25T15:04:19+0200", "missed"),
+        ("2018-04-25T13:04:19", "answered"),
+        ("2018-04-25T12:44:19", "missed"),
+        ("2018-04-25T13:51:19Z", "answered"),
+        ("2018-04-25T13:54:31+00:00", "answered"),
+    ],
+)
+def test_only_a_time_without_a_zone_may_be_an_hour_before_the_start_that_another_event_says(
+    text: str, outcome: str
+) -> None:
+    start = received("CallStarted", callID=9001, callStarted=moment(START))
+    for origin in ("webhook", "reconciled"):
+        end = received("CallCompleted", origin, callID=9001, contactID=5, callConnected=text, connectionTime=10)
+        ended = received("CallCompleted", callID=9001, contactID=5, connectionTime=10)
+        for events in itertools.permutations([start, end, ended]):
+            story = story_of_call(9001, gathered(list(events)), "LV")
+            assert (story["outcome"], story["talkSeconds"]) == (outcome, 10 if outcome == "answered" else 0)
+
+
+def test_a_time_that_is_said_with_a_zone_and_without_one_has_its_zone() -> None:
+    start = received("CallStarted", callID=9001, callStarted=moment(START))
+    texts = ("2018-04-25T13:04:19", "2018-04-25T13:04:19Z")
+    ends = [received("CallCompleted", callID=9001, contactID=5, callConnected=text) for text in texts]
+    for events in itertools.permutations([start, *ends]):
+        assert story_of_call(9001, gathered(list(events)), "LV")["outcome"] == "missed"
+
+
 def test_history_knows_better_than_a_webhook_and_both_better_than_nobody() -> None:
     bare = received("CallCompleted", callID=CALL, contactID=2, caller="27771153", connectionTime=5)
     full = received(
@@ -316,7 +348,10 @@ def test_a_call_that_rings_a_thousand_is_cut_and_says_so() -> None:
 
 
 CONTACTS = st.sampled_from([None, 1, 2, 3, "anna"])
-TIMES = st.sampled_from([None, "1970-01-01T00:00:00Z", moment(START), moment(ANSWER), "2018-04-25T13:54:31.5Z"])
+ODD_TIMES = ["1970-01-01T00:00:00Z", "2018-04-25T13:04:31Z", "2018-04-25T13:04:31"]
+TIMES = st.sampled_from(
+    [None, moment(START), moment(ANSWER), "2018-04-25T13:54:31.5Z", "2018-04-25T13:54:31", *ODD_TIMES]
+)
 FIELDS = st.fixed_dictionaries(
     {},
     optional={

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -351,6 +351,46 @@ def test_history_completes_an_end_that_said_less(
     assert known["talkSeconds"] == 40
     after = sorted(row["RowKey"] for row in bridge.storage.table("events").query_entities(f"callID eq {call}L"))
     assert after == before
+
+
+def odd_answers(start: datetime) -> dict[str, str]:
+    """Times of an answer that the start of the call leaves no room for."""
+    early, late = start - timedelta(days=2), start + timedelta(days=30)
+    return {
+        "days before": iso(early),
+        "a clock that was not set": "2001-01-01T00:00:00+0000",
+        "a month later": iso(late),
+        "an hour before, with its zone": iso(start - timedelta(hours=1)),
+        "hours before, without a zone": iso(start - timedelta(hours=3)).removesuffix("Z"),
+    }
+
+
+@pytest.mark.parametrize("way", odd_answers(now()))
+@pytest.mark.parametrize("said", ["callStarted", "callID"])
+@pytest.mark.parametrize("posted", [(), ("CallStarted",), ("CallStarted", "CallCompleted")], ids=str)
+def test_an_answer_outside_of_its_call_is_none(
+    way: str, said: str, posted: tuple[str, ...], pbx: Simulator, bridge: Bridge
+) -> None:
+    start = now().replace(microsecond=0) - timedelta(minutes=3)
+    id = int(start.timestamp()) * 1_000_000 if said == "callID" else 9001
+    times = {"callStarted": start if said == "callStarted" else None, "callConnected": odd_answers(start)[way]}
+    call = {"caller": "27771153", "contactID": 966, "connectionTime": 0, "direction": "in", "destination": "67021234"}
+    pbx.add("call_history", id, **call, **times, callEnded=start + timedelta(seconds=30))
+    for name in posted:
+        post(bridge, name, callID=id, **call, **({"callStarted": iso(start)} if said == "callStarted" else {}))
+    run_pipeline(bridge)
+    look(bridge)
+    assert look(bridge, now() + LATER) == 0
+    assert {name for name, _ in events(bridge)} == {"CallStarted", "CallCompleted"}
+    assert (story(bridge, id)["outcome"], story(bridge, id)["connected"]) == ("missed", None)
+
+
+@pytest.mark.parametrize("answer", [timedelta(seconds=9), -timedelta(seconds=20), timedelta(minutes=2)], ids=str)
+def test_an_answer_in_its_call_is_one(answer: timedelta, pbx: Simulator, bridge: Bridge) -> None:
+    start = now().replace(microsecond=0) - timedelta(minutes=3)
+    call = add_call(pbx, callStarted=start, callConnected=start + answer, callEnded=start + timedelta(minutes=2.5))
+    assert look(bridge) == 3
+    assert story(bridge, call)["outcome"] == "answered"
 
 
 def test_what_webhooks_said_in_full_is_not_said_again(pbx: Simulator, bridge: Bridge) -> None:
