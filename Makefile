@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install start test lint format bench infra infra-az fuzz drill connector tables lock clean
+.PHONY: help install start test lint format bench infra infra-az fuzz drill generated lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -77,11 +77,10 @@ fuzz: install ## thousands of requests to /api/v2 made from its own definition, 
 drill: install ## outages of ten minutes with real processes: nothing is lost, and everything recovers by itself
 	@$(BIN)/python -m dev.drill
 
-connector: install ## write the custom connector's files again from the tables
-	@$(BIN)/python -m dev.connector
-
-tables: install ## write docs/tables.md from the rows that are described in dev/columns.py
-	@$(BIN)/python -m dev.tables
+generated: install ## write again what follows from the tables: connector, docs/tables.md, settings, docs/deploy.md's tables
+	@$(BIN)/python -m dev.generated
+	@$(if $(filter-out skip,$(BICEP)),BICEP="$(BICEP)" $(BIN)/python -m tests.infra.docs, \
+		echo "docs/deploy.md is left as it is: its tables need the Bicep compiler")
 
 lock: install ## write requirements.txt and requirements-dev.txt again from dev/requirements
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \

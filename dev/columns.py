@@ -2,31 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """
-    A kind of row: what one is, the filter that picks them, and their columns, one a line: name, type, what it says.
-
-    Types are those of Azure Tables: String, Int32, Int64, Double, Boolean, DateTime (UTC), Binary.
-    """
-
-    what: str
-    filter: str
-    text: str
-
-    @property
-    def columns(self) -> dict[str, tuple[str, str]]:
-        """Type and description of each column by name."""
-        lines = (line.split(maxsplit=2) for line in self.text.splitlines() if line)
-        return {name: (kind, description) for name, kind, description in lines}
-
-
-# Azure's own, on every row, and the app's own, on many.
-KEYS = ("PartitionKey", "RowKey")
-OWN = ("writer", "v")
+from dev import own_columns
+from dev.described import Rows
 
 _EVENT = """
 id String ID of the event, the same as webhook-id in deliveries
@@ -161,90 +138,5 @@ case Binary Its events
 """,
         ),
     ),
-    "media": (
-        Rows(
-            "A voicemail's copy, or its deletion at the PBX; RowKey is the voicemail's ID.",
-            "PartitionKey eq 'voicemail'",
-            """
-blob String Name of the blob
-at DateTime When this was noted
-deletedAtPbx DateTime When the app learnt that the PBX has deleted it
-inferred Boolean Whether that was concluded from lists
-""",
-        ),
-    ),
-    "deadletters": (
-        Rows(
-            "What could not be used; PartitionKey is its kind.",
-            "kind ne ''",
-            """
-kind String Where it came from: refused, event, media, delivery, polled
-id String What it is
-reason String Why, in a few words
-first DateTime When it was first kept
-last DateTime When it was kept last
-attempts Int32 How many times
-size Int32 Bytes of its body
-body String The body
-payload String Name of the blob in container payloads that holds a long one
-""",
-        ),
-    ),
-    "checkpoints": (
-        Rows(
-            "How far a poll is; RowKey is the resource.",
-            "PartitionKey eq 'checkpoint'",
-            """
-started Boolean Whether the first reading is complete
-begin DateTime From when on items are handed on
-cursor Int64 The largest ID
-offset Int32 Where a first reading goes on
-left String Windows that are still to be read
-partial Boolean Whether the last listing had an end
-items Int64 Items that are there
-unreadable Int32 Items of the last listing without an ID
-digest String Hash of the last listing
-sequence Int64 The last arrival
-lastSuccess DateTime When it last succeeded
-lastError String What went wrong last
-lastErrorAt DateTime When
-pausedUntil DateTime Until when it does not ask
-swept DateTime When the sweep last looked
-lag Double Seconds between an item and its poll
-""",
-        ),
-    ),
-    "health": (
-        Rows(
-            "A day's counts; RowKey is the day.",
-            "PartitionKey eq 'day'",
-            """
-webhooks Int32 Events that came as webhooks
-reconciled Int32 Events whose webhook never came
-duplicates Int32 Events that came again
-drift Int32 Webhooks and listed items with fields that the reference does not know, or that do not fit
-lateness String How late webhooks were, as a JSON histogram
-p50 Double Seconds that half of them were late at most
-p99 Double Seconds that 99 of 100 were late at most
-types String Silence of each event, as JSON
-driftFields String Fields that are unknown or do not fit, and how often they came, as JSON
-""",
-        ),
-    ),
-    "webhooks": (
-        Rows(
-            "A webhook of the app at the PBX.",
-            "PartitionKey eq 'webhook'",
-            """
-event String Name of the event
-state String intended, held or maybe orphaned
-id String The PBX's ID of it
-host String Host that it posts to
-endpoint String Hash of its address
-created DateTime When it was made
-renewed_for String Hash of the address that it is made again for
-""",
-        ),
-        Rows("The end of all webhooks.", "PartitionKey eq 'ended'", "since DateTime Since when none is kept"),
-    ),
+    **own_columns.TABLES,
 }

@@ -103,17 +103,13 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def write(directory: Path, host: str) -> list[Path]:
-    """Write the three files; returns their paths."""
-    directory.mkdir(parents=True, exist_ok=True)
-    files = {
+def files(host: str) -> dict[str, bytes]:
+    """The three files by name, for an app at this host."""
+    return {
         "apiDefinition.swagger.json": definition_text(host).encode(),
         "apiProperties.json": properties_text().encode(),
         "icon.png": icon(),
     }
-    for name, body in files.items():
-        (directory / name).write_bytes(body)
-    return [directory / name for name in files]
 
 
 def main() -> None:
@@ -122,8 +118,10 @@ def main() -> None:
     parser.add_argument("--host", default=HOST, help=f"where the app is reached (default {HOST})")
     parser.add_argument("--to", type=Path, default=DIRECTORY, help="directory to write to")
     arguments = parser.parse_args()
-    for path in write(arguments.to, arguments.host):
-        print(path)
+    arguments.to.mkdir(parents=True, exist_ok=True)
+    for name, body in files(arguments.host).items():
+        (arguments.to / name).write_bytes(body)
+        print(arguments.to / name)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,14 @@
-"""`python -m dev.tables`: writes docs/tables.md, which says what stands in each storage table."""
+"""The page docs/tables.md: what stands in each storage table, from the rows of dev/columns.py."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dev.columns import TABLES, Rows
+from dev.columns import TABLES
+
+if TYPE_CHECKING:
+    from dev.described import Rows
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "tables.md"
 _INTRODUCTION = """# Tables
@@ -15,7 +19,7 @@ condition given for each kind of row. A column that a row has nothing to say in 
 every row has `Timestamp`, when it was written last. Columns `writer` and `v`, where they stand, are for the app alone.
 IDs are Int64: as text they keep all their digits in Excel.
 
-`make tables` writes this page.
+`make generated` writes this page.
 """
 
 # Nothing in these is for others: secrets, claims and places in line.
@@ -45,13 +49,3 @@ def _section(rows: Rows) -> str:
     lines = [f"| `{name}` | {kind} | {what} |" for name, (kind, what) in rows.columns.items()]
     table = "\n".join(("| Column | Type | What it says |", "|---|---|---|", *lines))
     return f"{rows.what} Filter: `{rows.filter}`\n\n{table}\n"
-
-
-def main() -> None:
-    """Write the page."""
-    PAGE.write_text(page())
-    print(PAGE)
-
-
-if __name__ == "__main__":
-    main()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dev.connector import BRAND, DIRECTORY, HOST, icon, properties_text, write
+from dev.connector import BRAND, DIRECTORY, HOST, icon, properties_text
 from shared.api.lists import LISTS
 from shared.api.openapi.definition import KEY, definition, served
 from shared.pbx.operations import operation
@@ -27,11 +27,6 @@ if TYPE_CHECKING:
 
 DOCUMENT = (pathlib.Path(__file__).parents[1] / "docs" / "logic-apps.md").read_text()
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes....").decode()
-
-
-def test_the_committed_files_are_those_that_would_be_written(tmp_path: pathlib.Path) -> None:
-    for path in write(tmp_path, HOST):
-        assert (DIRECTORY / path.name).read_bytes() == path.read_bytes(), "run make connector"
 
 
 def test_the_connector_s_definition_is_what_the_app_serves() -> None:

@@ -12,7 +12,6 @@ import pytest
 from shared.events.table import EVENTS
 from shared.pbx.resources import RESOURCES
 from shared.pipeline.queues import CONSUMERS
-from shared.setting_table import SETTINGS
 from tests import indexed
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -41,17 +40,10 @@ def test_every_webhook_has_a_row_in_the_readme() -> None:
         assert re.search(rf"^\| `{event.name}` \|.*\|$", readme, re.MULTILINE), event.name
 
 
-def test_every_setting_stands_in_the_readme() -> None:
+def test_every_poll_has_a_row_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text()
-    for row in SETTINGS:
-        assert f"`{row.name}`" in readme, row.name
-
-
-def test_the_example_of_local_settings_has_every_schedule() -> None:
-    example = json.loads((ROOT / "local.settings.json.example").read_text())["Values"]
-    assert {row.name: row.default for row in SETTINGS if row.read_by_host} == {
-        name: value for name, value in example.items() if name.endswith("_SCHEDULE")
-    }
+    for name, function, schedule in [(row.name, row.function, row.schedule) for row in RESOURCES]:
+        assert re.search(rf"^\| {name} \| {function} \| `{schedule}` \|.*\|$", readme, re.MULTILINE), name
 
 
 def test_shared_never_imports_the_functions_library() -> None:

@@ -11,13 +11,14 @@ from urllib.parse import urlsplit
 
 from dev.simulator.calls import place_dial
 from dev.simulator.http import Answer, Request
-from dev.simulator.pbx import Pbx, Seen
+from dev.simulator.records import Seen
 from dev.simulator.resources import BASE_PATH, LOST_CALL_FILTERS, OPERATIONS, RESOURCES, Operation, Resource
 from dev.simulator.store import RefusedError, conditions, number_of
 from dev.simulator.wire import encode, envelope
 
 if TYPE_CHECKING:
     from dev.simulator.faults import Fault
+    from dev.simulator.pbx import Pbx
 
 Handler = Callable[[Request, str], Answer]
 

@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from dev.simulator.audio import AudioFile, token_for
-from dev.simulator.pbx import Pbx, Rang
+from dev.simulator.records import Rang
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dev.simulator.pbx import Pbx
     from dev.simulator.resources import Item
 
 RINGING, TALKING, ENDED, MISSED = 1, 2, 3, 4

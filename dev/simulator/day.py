@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from dev.simulator.resources import EVENTS, RESOURCES
+
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping
@@ -78,6 +80,10 @@ def demo(pbx: Simulator) -> None:
     begin = pbx.clock.now()
     for row in _DEMO_CALLS:
         _plan(pbx, row, begin, contacts)
+    for resource in RESOURCES:
+        if resource.row.editable and not pbx.rows[resource.path]:
+            pbx.add(resource.path)
+    pbx.clock.at(begin + timedelta(minutes=_DEMO_MINUTES), lambda: _bring_others(pbx))
 
 
 def _plan(pbx: Simulator, row: Planned, begin: datetime, contacts: Mapping[str, int]) -> None:
@@ -100,6 +106,14 @@ def _plan(pbx: Simulator, row: Planned, begin: datetime, contacts: Mapping[str, 
             call.ended + timedelta(minutes=row.message_deleted_after),
             lambda: pbx.delete_voicemail(number, keep_file=True),
         )
+
+
+def _bring_others(pbx: Simulator) -> None:
+    """Each event that nothing of the script leads to, once, with what the day's items say in its fields."""
+    known = {name: value for rows in pbx.rows.values() for item in rows.written() for name, value in item.items()}
+    for event in EVENTS:
+        if event.name not in pbx.hooks.happened:
+            pbx.hooks.emit(event.name, dict.fromkeys(event.row.key, 1) | known)
 
 
 def _drop_next(pbx: Simulator, event: str) -> None:

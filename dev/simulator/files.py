@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dev.simulator.api import spoiled
 from dev.simulator.http import Answer, Request
-from dev.simulator.pbx import Seen
+from dev.simulator.records import Seen
 from dev.simulator.wire import encode, envelope
 
 if TYPE_CHECKING:

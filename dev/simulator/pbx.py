@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,31 +18,10 @@ from dev.simulator.wire import Options, Writer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dev.simulator.records import Rang, Seen
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HUGE = 2**63 - 1_000_000_000
-
-
-@dataclass(frozen=True)
-class Seen:
-    """One request that came in: monotonic seconds, what it asked, and the HTTP status answered (0: cut off)."""
-
-    at: float
-    method: str
-    path: str
-    query: str
-    operation: str
-    status: int
-    authorized: bool  # whether it carried an Authorization header
-
-
-@dataclass(frozen=True)
-class Rang:
-    """One dial that was accepted."""
-
-    at: float
-    destination: str
-    contact_id: int
-    call_id: int
 
 
 class Pbx:

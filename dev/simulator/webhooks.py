@@ -64,6 +64,7 @@ class Webhooks:
     seed: int = 0
     subscriptions: dict[int, Subscription] = field(default_factory=dict)
     posted: list[Posted] = field(default_factory=list)
+    happened: set[str] = field(default_factory=set)  # names of events, also of those that nobody subscribed to
 
     def __post_init__(self) -> None:
         self.faults = Faults(DELIVERY_KINDS, self.seed)
@@ -92,6 +93,7 @@ class Webhooks:
     def emit(self, event: str, data: Item) -> None:
         """Posts the event to all who subscribed to it, in the background."""
         row = EVENT[event]
+        self.happened.add(event)
         names = (*row.fields, *(name for name in row.optional if data.get(name) is not None))
         body = {
             "type": "Event",
@@ -115,6 +117,7 @@ class Webhooks:
         with self._state:
             self.subscriptions.clear()
             self.posted.clear()
+            self.happened.clear()
             self._held.clear()
         self.faults.clear()
 

@@ -10,7 +10,7 @@ from shared.json_bodies import parse_body
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from shared.events.model import Data
+    from shared.events.data import Data
 
 _TEXTS = ("type", "eventType", "version")
 _KNOWN = frozenset((*_TEXTS, "data"))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from shared.events.model import Data
+    from shared.events.data import Data
     from shared.storage.account import Storage
 
 _IDENTIFIERS = ("callID", "contactID", "previous_contactID", "recordingID", "voicemailID")

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, create_model
 
+from shared.events.data import Data
 from shared.events.field_types import ABSENT, AnyIdentifier, AnyInteger, AnyMoment, AnyString, Identifier
-from shared.events.model import Data, known_fields
+from shared.events.model import known_fields
 from shared.json_bodies import is_spoilt
 from shared.once import once
 

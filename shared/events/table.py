@@ -19,7 +19,7 @@ from shared.times import iso
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from shared.events.model import Data
+    from shared.events.data import Data
 
 _NUMBERS = ("callerid", "destination")
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dev.columns import KEYS, OWN, TABLES
-from dev.tables import PAGE, PRIVATE, page
+from dev.columns import TABLES
+from dev.described import KEYS, OWN
+from dev.tables import PRIVATE
 from shared.storage.account import TABLES as NAMES
 from shared.storage.account import Storage
 from tests.filled import fill
@@ -34,10 +35,6 @@ def kind_of(value: Any) -> str:
         return "DateTime"
     edm = getattr(value, "edm_type", None)
     return str(getattr(edm, "value", edm)).removeprefix("Edm.") if edm else TYPES[type(value)]
-
-
-def test_the_committed_page_is_the_one_that_would_be_written() -> None:
-    assert PAGE.read_text() == page(), "run make tables"
 
 
 def test_every_table_is_described() -> None:

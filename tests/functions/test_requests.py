@@ -8,6 +8,8 @@ import azure.functions as func
 import pytest
 
 from functions.requests import body_of, given, keys_of, origin
+from shared.api.actions import ACTIONS
+from shared.api.parameters import takes_body
 from shared.errors import LengthRequired
 from tests.bridges import MASTER, RunningBridge, running_bridge
 from tests.indexed import functions
@@ -27,7 +29,9 @@ WITH_BODY = (
     "/api/ops/subscriptions/0123/replay",
 )
 # POST all of them, and none takes a body.
-WITHOUT_BODY = ("ApplyRetentionNow", "RotateSecret", "RotateSecretNow", "SyncWebhooksNow")
+WITHOUT_BODY = {"ApplyRetentionNow", "RotateSecret", "RotateSecretNow", "SyncWebhooksNow"} | {
+    action.id for action in ACTIONS if not takes_body(action)
+}
 
 
 def request(url: str = "https://app.example/api/x", body: bytes = b"", **headers: str) -> func.HttpRequest:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dev.simulator.day import demo, long_calls
-from dev.simulator.resources import EVENT
+from dev.simulator.resources import EVENT, RESOURCES
 
 START = datetime(2018, 4, 25, 13, 54, 19, 97344, UTC)
 
@@ -114,6 +114,7 @@ def test_the_demo_day_brings_every_event(pbx: Any, client: Any, inbox: Any) -> N
     pbx.clock.play(0)
     pbx.settle()
     assert set(inbox.names) == set(EVENT)
+    assert all(pbx.rows[row.path] for row in RESOURCES if row.row.editable)
     ids = client.ids("call_history", "callID")
     assert len(ids) == 8
     assert inbox.names.count("CallCompleted") == len(ids), "a group call completes twice, one event is dropped"

@@ -6,21 +6,12 @@ import pytest
 
 from shared.pbx.resources import RESOURCES, Resource, resource
 
-FUNCTIONS = {
-    "PollAudioPrompts",
-    "PollCallHistory",
-    "PollCallRecords",
-    "PollContacts",
-    "PollGroups",
-    "PollVoicemailBoxes",
-    "PollVoicemails",
-    "PollVoipEndpoints",
-}
-
 
 def test_each_resource_has_its_own_function_and_schedule() -> None:
-    assert {row.function for row in RESOURCES} == FUNCTIONS
-    assert len({row.schedule for row in RESOURCES}) == len(RESOURCES)
+    assert resource("voicemail_boxes").function == "PollVoicemailBoxes"
+    assert resource("voicemail_boxes").schedule == "POLL_VOICEMAIL_BOXES_SCHEDULE"
+    for name in ("function", "schedule"):
+        assert len({getattr(row, name) for row in RESOURCES}) == len(RESOURCES)
 
 
 @pytest.mark.parametrize(

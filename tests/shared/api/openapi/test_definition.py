@@ -237,9 +237,12 @@ def choices(value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from choices(part)
 
 
-def test_makers_pick_employees_groups_boxes_prompts_and_endpoints() -> None:
+def test_makers_pick_by_name_what_has_one() -> None:
     found = dict(choices(DEFINITION["paths"]))
-    assert found.keys() == {"contact_id", "contactID", "group_id", "box_id", "prompt_id", "endpoint_id"}
+    titled = [row for row in RESOURCES if row.title]
+    assert {"contact_id", "contactID", "group_id", "box_id", "prompt_id", "endpoint_id"} <= found.keys()
+    assert {row.id_parameter for row in titled} <= found.keys()
+    assert found.keys() <= {name for row in titled for name in (row.id_parameter, row.id_field)}
     for chosen in found.values():
         action = OPERATIONS[IDS.index(chosen["operationId"])][2]
         assert not any(parameter["required"] for parameter in action["parameters"])

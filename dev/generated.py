@@ -1,0 +1,64 @@
+"""`python -m dev.generated`: writes each file again, or part of one, that follows from the tables."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dev import connector, tables
+from shared.schedules import SCHEDULES
+from shared.setting_table import SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+_ROOT = Path(__file__).resolve().parents[1]
+_README = _ROOT / "README.md"
+# The templates take the schedules from there, too.
+_LOCAL_SETTINGS = _ROOT / "local.settings.json.example"
+_BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
+
+
+def files() -> dict[Path, bytes]:
+    """What each of them should be."""
+    return {
+        **{connector.DIRECTORY / name: body for name, body in connector.files(connector.HOST).items()},
+        tables.PAGE: tables.page().encode(),
+        _LOCAL_SETTINGS: _local_settings().encode(),
+        _README: _readme().encode(),
+    }
+
+
+def _local_settings() -> str:
+    example = json.loads(_LOCAL_SETTINGS.read_text())
+    kept = {name: value for name, value in example["Values"].items() if not name.endswith("_SCHEDULE")}
+    example["Values"] = kept | {name: default for name, default, _ in SCHEDULES}
+    return json.dumps(example, indent=2, ensure_ascii=False) + "\n"
+
+
+def _settings() -> Iterator[str]:
+    yield "| Setting | Default | What it is for |"
+    yield "|---|---|---|"
+    for row in SETTINGS:
+        default = "required" if row.required else f"`{row.default}`" if row.default else ""
+        yield f"| `{row.name}` | {default} | {row.description} |"
+
+
+_BLOCKS: Mapping[str, Callable[[], Iterator[str]]] = {"settings": _settings}
+
+
+def _readme() -> str:
+    return _BLOCK.sub(lambda match: match[1] + "\n".join(_BLOCKS[match[2]]()) + "\n" + match[3], _README.read_text())
+
+
+def main() -> None:
+    """Write them."""
+    for path, body in files().items():
+        path.write_bytes(body)
+        print(path.relative_to(_ROOT))
+
+
+if __name__ == "__main__":
+    main()

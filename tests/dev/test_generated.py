@@ -1,0 +1,25 @@
+"""What follows from the tables is committed as it would be written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dev.generated import files
+from shared.setting_table import SETTINGS
+
+ROOT = Path(__file__).parents[2]
+FILES = {path.relative_to(ROOT).as_posix(): body for path, body in files().items()}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_committed_file_is_the_one_that_would_be_written(name: str) -> None:
+    assert (ROOT / name).read_bytes() == FILES[name], "run make generated"
+
+
+def test_every_setting_is_where_people_look_for_it() -> None:
+    readme, example = FILES["README.md"].decode(), FILES["local.settings.json.example"].decode()
+    for row in SETTINGS:
+        assert f"| `{row.name}` |" in readme
+        assert not row.read_by_host or f'"{row.name}": "{row.default}"' in example
