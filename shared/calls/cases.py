@@ -20,7 +20,8 @@ from shared.storage.messages import send
 from shared.times import parse_time, stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from shared.calls.lost_callers import OpenCase
     from shared.events.event import ReceivedEvent
@@ -97,6 +98,14 @@ def open_cases(storage: Storage) -> list[OpenCase]:
     """The callers who wait to be called back, as far as their events say."""
     found = storage.table(TABLE).query_entities("PartitionKey eq 'lost' and open eq true")
     return [lost_callers.open_case(row) for row in found]
+
+
+def heard_until(storage: Storage, numbers: Sequence[str | None], region: str) -> datetime | None:
+    """Up to which try of a caller at a destination the events have come; without a try, when the last came."""
+    row = rows.get(
+        storage.table(TABLE), "lost", lost_callers.key_of(numbers, region), select=["PartitionKey", "lastContact", "at"]
+    )
+    return row.get("lastContact") or row.get("at") if row is not None else None
 
 
 def _judge(kind: Kind, case: dict[str, Any]) -> State:

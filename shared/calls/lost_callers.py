@@ -2,7 +2,8 @@
 Lost callers: whether a caller still waits to be called back, and which of the events about it are repeats.
 
 Where an event says `last_contact` (and attempts), they say which one it is, however late it comes. Where it does not,
-the state does: a caller who waits is not added again, and one who was removed is not removed again.
+the state of the day does: a caller who waits is not added again, and one who was removed is not removed again. The PBX
+forgets all who wait at midnight, and says so to nobody.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import base64
 import hashlib
 import json
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared.phones import e164
 from shared.times import event_time, stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from shared.events.event import ReceivedEvent
 
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     Entry = dict[str, Any]
 
 ADDED, UPDATED, REMOVED = "LostCallerAdded", "LostCallerUpdated", "LostCallerRemoved"
+# Whose midnight that is, is not documented: UTC's or that of a country around the Baltic Sea.
+_OFFSETS = tuple(timedelta(hours=hours) for hours in (0, 1, 2, 3))
 # Tries of the same caller that are known one by one, the newest.
 _CONTACTS = 50
 # What a table's integer column holds.
@@ -43,11 +48,24 @@ class OpenCase:
 
 
 def key(event: ReceivedEvent, region: str) -> str:
-    """The row key of a caller at a destination: a hash, since keys stand in addresses and logs."""
-    numbers = [getattr(event.data, name, None) for name in ("callerid", "destination")]
+    """The row key of the event's caller at its destination."""
     odd = [event.data.misfits.get(name) for name in ("callerid", "destination")]
-    text = json.dumps([[e164(number, region) or number for number in numbers], odd], ensure_ascii=False)
+    return key_of([getattr(event.data, name, None) for name in ("callerid", "destination")], region, odd)
+
+
+def key_of(numbers: Sequence[str | None], region: str, odd: Sequence[Any] = (None, None)) -> str:
+    """
+    The row key of a caller at a destination, None where withheld: a hash, since keys stand in addresses and logs.
+
+    `odd` are the values that are no numbers.
+    """
+    text = json.dumps([[e164(number, region) or number for number in numbers], list(odd)], ensure_ascii=False)
     return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=").lower()
+
+
+def same_day(then: datetime, moment: datetime) -> bool:
+    """Whether no midnight lies between two times, wherever it is counted."""
+    return all((then + offset).date() == (moment + offset).date() for offset in _OFFSETS)
 
 
 def entry(event: ReceivedEvent) -> Entry:
@@ -59,8 +77,29 @@ def entry(event: ReceivedEvent) -> Entry:
     }
 
 
+def other_day(then: datetime, moment: datetime) -> bool:
+    """Whether a midnight lies between two times, wherever it is counted."""
+    return all((then + offset).date() != (moment + offset).date() for offset in _OFFSETS)
+
+
+def _moment(entry: Entry) -> str:
+    """When the caller tried, as far as that is known: not after we heard of it."""
+    moment: str = min(entry["contact"] or entry["at"], entry["at"])
+    return moment
+
+
+def _on_the_day(state: State, entry: Entry) -> State:
+    """How things stand on the day of an event: what was on an earlier one is over."""
+    latest, moment = event_time(state.get("latest")), event_time(_moment(entry))
+    if latest is None or moment is None or moment < latest or same_day(latest, moment):
+        return state
+    over = ("open", "added", "updated", "removed", "removedAt", "last", "attempts", "since")
+    return {name: value for name, value in state.items() if name not in over} | {"open": False}
+
+
 def repeated(state: State, entry: Entry) -> str | None:
     """The id of the event that this one repeats, if any."""
+    state = _on_the_day(state, entry)
     name, contact, attempts = entry["event"], entry["contact"], entry["attempts"]
     if contact:
         for known in state.get("contacts", ()):
@@ -77,8 +116,10 @@ def repeated(state: State, entry: Entry) -> str | None:
 
 def after(state: State, entry: Entry) -> State:
     """How things stand after an event that repeats none."""
+    latest = max(state.get("latest", ""), _moment(entry))
+    state = _on_the_day(state, entry)
     name, contact, before = entry["event"], entry["contact"], state.get("last", "")
-    state = {**state, "last": max(before, contact)}
+    state = {**state, "last": max(before, contact), "latest": latest}
     if contact:
         known = [name, contact, entry["attempts"], entry["id"]]
         state["contacts"] = [*state.get("contacts", ()), known][-_CONTACTS:]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared import health
-from shared.calls.cases import open_cases
+from shared.calls.cases import heard_until, open_cases
+from shared.calls.lost_callers import other_day, same_day
 from shared.errors import Invalid, PbxNotUnderstood, PbxRefused
 from shared.events.receive import submit
 from shared.items.reader import Known
@@ -45,9 +45,6 @@ _ROW = Resource(
 )
 _PAGE = 1000
 _MOST_PAGES = 50
-# The list holds those who were not called back on the same day. Whose midnight that is, is not documented: UTC's or
-# that of a country around the Baltic Sea.
-_OFFSETS = tuple(timedelta(hours=hours) for hours in (0, 1, 2, 3))
 
 Callers = dict[int, Any]
 
@@ -150,12 +147,14 @@ def _news(
     """The events that listed callers lack, and what was submitted of each: the same is not submitted at every poll."""
     found: list[tuple[str, Item]] = []
     said: dict[str, str] = {}
+    # The list holds nobody of an earlier day.
+    still = {key: case for key, case in cases.items() if (then := _last(case)) and not other_day(then, reading.moment)}
     for key, item in listed.items():
-        name = _event(reading, item, cases.get(key))
+        name = _event(reading, item, still.get(key))
         if name is None:
             continue
         said[str(key)] = f"{name} {item.get('last_contact')} {item.get('attempts')}"
-        if sent.get(str(key)) != said[str(key)]:
+        if sent.get(str(key)) != said[str(key)] and (key in still or not _is_over(reading, item)):
             found.append((name, item))
     return found, said
 
@@ -174,12 +173,20 @@ def _event(reading: Reading, item: Item, case: OpenCase | None) -> str | None:
     return "LostCallerUpdated" if more else None
 
 
+def _is_over(reading: Reading, item: Item) -> bool:
+    """Whether a listed caller was called back since: the list may be older than the events that say so."""
+    numbers = [str(item.get(name) or "").strip() or None for name in ("callerid", "destination")]
+    heard = heard_until(reading.bridge.storage, numbers, reading.bridge.settings.default_region)
+    last = time_in(item, "last_contact") or reading.moment - grace(reading.bridge)
+    return heard is not None and last.replace(microsecond=0) <= heard
+
+
 def _gone(
     reading: Reading, listed: Mapping[int, Item], cases: Mapping[int, OpenCase], missing: Mapping[str, Any]
 ) -> tuple[list[tuple[str, Item]], dict[str, Any]]:
     """The removals that are proved, and since when others are missing, with the number of listings."""
     moment = reading.moment
-    today = {key: case for key, case in cases.items() if _same_day(case, moment)}
+    today = {key: case for key, case in cases.items() if (then := _last(case)) and same_day(then, moment)}
     known = {key: _known(missing.get(str(key))) for key in today}
     verdict = removals.judge(known, listed, moment)
     found: list[tuple[str, Item]] = []
@@ -199,7 +206,6 @@ def _known(state: Any) -> Known:
     return Known(hash="", missed=state[1], missing=parse_time(state[0])) if state else Known(hash="")
 
 
-def _same_day(case: OpenCase, moment: datetime) -> bool:
-    """Whether no midnight lies between the caller's last try and now, wherever it is counted."""
-    then = event_time(case.last_contact) or event_time(case.since)
-    return then is not None and all((then + offset).date() == (moment + offset).date() for offset in _OFFSETS)
+def _last(case: OpenCase) -> datetime | None:
+    """When the caller tried last, as far as that is known."""
+    return event_time(case.last_contact) or event_time(case.since)

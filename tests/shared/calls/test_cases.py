@@ -117,6 +117,50 @@ def test_where_no_event_says_when_the_state_does(fresh: Storage, names: list[str
     assert count(fresh, [received(name, minutes) for minutes, name in enumerate(names)]) == events
 
 
+DAY = 24 * 60
+
+
+@pytest.mark.parametrize(
+    ("sent", "events"),
+    [
+        ([(ADDED, 0), (ADDED, DAY), (ADDED, 2 * DAY)], 3),
+        ([(ADDED, 0), (ADDED, 1), (ADDED, DAY), (ADDED, DAY + 1)], 2),
+        ([(ADDED, 0), (UPDATED, 1), (ADDED, DAY), (UPDATED, DAY + 1), (REMOVED, DAY + 2)], 5),
+        ([(ADDED, 0), (REMOVED, 1), (REMOVED, DAY), (REMOVED, DAY + 1)], 3),
+        ([(UPDATED, 0), (UPDATED, DAY), (UPDATED, DAY + 1)], 2),
+        ([(ADDED, 0), (UPDATED, DAY), (ADDED, DAY + 5)], 3),
+        ([(ADDED, 0), (ADDED, 60), (ADDED, 9 * 60 - 1)], 1),
+    ],
+    ids=str,
+)
+def test_each_day_begins_with_nobody_waiting(fresh: Storage, sent: list[tuple[str, int]], events: int) -> None:
+    messages = [received(name, minutes) for name, minutes in sent]
+    for order in (messages, messages[::-1]):
+        forget(fresh)
+        assert count(fresh, order) == events
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "events"),
+    [({}, {"last_contact": DAY - 1}, 2), ({"last_contact": -1}, {}, 2), ({}, {"last_contact": 1}, 1)],
+    ids=["without, with", "with, without", "the same day's, heard of a day late"],
+)
+def test_a_day_is_that_of_the_try_where_the_event_says_when(
+    fresh: Storage, first: dict[str, float], second: dict[str, float], events: int
+) -> None:
+    sent = [
+        received(ADDED, minutes, **{name: contact(value) for name, value in fields.items()})
+        for minutes, fields in ((0, first), (DAY, second))
+    ]
+    assert count(fresh, sent) == events
+
+
+def test_a_caller_of_today_waits_since_today(fresh: Storage) -> None:
+    process(fresh, [received(ADDED, 0, last_contact=contact(-1), attempts=3), received(ADDED, DAY)])
+    (case,) = open_cases(fresh)
+    assert (case.since, case.last_contact, case.attempts) == (stamp(NOON + timedelta(days=1)), None, None)
+
+
 def test_every_further_attempt_is_an_event(fresh: Storage) -> None:
     events = [received(UPDATED, minutes, attempts=minutes // 2) for minutes in range(2, 8)]
     assert count(fresh, [received(ADDED, 0), *events]) == 4

@@ -28,6 +28,18 @@ NOON = now().replace(hour=12, minute=0, second=0, microsecond=0)
 LINE = "67021234"
 
 
+class Clock:
+    """When events are received."""
+
+    at = NOON
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    Clock.at = NOON
+    monkeypatch.setattr("shared.events.receive.now", lambda: Clock.at)
+
+
 @pytest.fixture
 def bridge(pbx: Simulator, settings: Settings) -> Bridge:
     bridge = bridge_to(pbx, settings)
@@ -42,6 +54,7 @@ def lose(pbx: Simulator, caller: str, moment: datetime = NOON, attempts: int = 1
 
 
 def post(bridge: Bridge, event: str, **data: Any) -> None:
+    Clock.at += timedelta(seconds=1)
     accept(bridge.storage, bridge.settings, event_named(event), json.dumps({"data": data}).encode())
     run_pipeline(bridge)
 
@@ -50,10 +63,11 @@ def polled(bridge: Bridge, *minutes: float, start: datetime = NOON) -> list[tupl
     """The events that polls at these minutes after the start bring about, with their callers."""
     before = {row["RowKey"] for row in bridge.storage.table("events").list_entities()}
     for minute in minutes:
-        poll_lost_calls(bridge, at=start + timedelta(minutes=minute))
+        Clock.at = start + timedelta(minutes=minute)
+        poll_lost_calls(bridge, at=Clock.at)
         run_pipeline(bridge)
     rows = [row for row in bridge.storage.table("events").list_entities() if row["RowKey"] not in before]
-    return sorted((row["type"], row["caller"]) for row in rows)
+    return sorted((row["type"], row.get("caller", "")) for row in rows)
 
 
 def test_a_caller_whose_webhooks_were_lost_is_added_updated_and_removed_once(pbx: Simulator, bridge: Bridge) -> None:
@@ -181,3 +195,44 @@ def test_an_entry_that_cannot_be_read_removes_nobody(pbx: Simulator, bridge: Bri
     pbx.faults.clear()
     pbx.lost.clear()
     assert polled(bridge, 30, 90, 100) == [("LostCallerRemoved", "27771153")]
+
+
+def test_a_list_that_lags_behind_a_removal_adds_nobody_again(pbx: Simulator, bridge: Bridge) -> None:
+    last = NOON + timedelta(minutes=2)
+    lose(pbx, "27771153", last, attempts=2)
+    numbers = {"callerid": "+371 27771153", "destination": LINE}
+    post(bridge, "LostCallerAdded", **numbers, attempts=1, last_contact=NOON.isoformat())
+    Clock.at = last + timedelta(minutes=1)
+    post(bridge, "LostCallerUpdated", **numbers, attempts=2, last_contact=last.isoformat())
+    post(bridge, "LostCallerRemoved", **numbers)
+    assert polled(bridge, 8, 13, 18) == []
+    # Who calls again is lost again.
+    lose(pbx, "27771153", NOON + timedelta(minutes=20))
+    assert polled(bridge, 26, 31) == [("LostCallerAdded", "27771153")]
+
+
+@pytest.mark.parametrize("caller", ["27771153", ""], ids=["a number", "withheld"])
+def test_a_removal_without_times_outweighs_a_list_from_before_it(caller: str, pbx: Simulator, bridge: Bridge) -> None:
+    lose(pbx, caller, NOON - timedelta(hours=1))
+    for event in ("LostCallerAdded", "LostCallerRemoved"):
+        post(bridge, event, callerid=caller, destination=LINE)
+    assert polled(bridge, 6, 11) == []
+    lose(pbx, caller, NOON + timedelta(minutes=20))
+    assert polled(bridge, 26, 31) == [("LostCallerAdded", caller)]
+
+
+@pytest.mark.parametrize("said", [{}, {"last_contact": NOON.isoformat()}], ids=["without a time", "with one"])
+def test_who_waited_yesterday_is_added_today(said: dict[str, Any], pbx: Simulator, bridge: Bridge) -> None:
+    post(bridge, "LostCallerAdded", callerid="27771153", destination=LINE, attempts=1, **said)
+    day = timedelta(days=1)
+    lose(pbx, "27771153", NOON + 2 * day)
+    assert polled(bridge, 6, 11, start=NOON + 2 * day) == [("LostCallerAdded", "27771153")]
+
+
+@pytest.mark.parametrize("said", [{}, {"last_contact": True}], ids=["without a time", "with one"])
+def test_no_midnight_adds_who_is_still_listed(said: dict[str, Any], pbx: Simulator, settings: Settings) -> None:
+    bridge, evening = bridge_to(pbx, settings), NOON.replace(hour=20, minute=50)
+    poll_lost_calls(bridge, at=evening - timedelta(hours=3))
+    lose(pbx, "27771153", evening, **({} if said else {"last_contact": None}))
+    assert polled(bridge, 6, start=evening) == [("LostCallerAdded", "27771153")]
+    assert polled(bridge, *range(15, 180, 20), start=evening) == []
