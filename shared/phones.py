@@ -4,22 +4,55 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-# Three to fifteen digits; people write them with spaces, dashes, dots and brackets.
-NUMBER_PATTERN = r"^(?: *\+)?[ .()-]*[0-9](?:[ .()-]*[0-9]){2,14}[ .()-]*$"
-_NUMBER = re.compile(NUMBER_PATTERN[:-1] + r"\Z")
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 # Marks of writing direction, joiners and soft hyphens: phones and web pages put them around numbers, nobody sees them.
-_INVISIBLE = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
-_SPACES = re.compile("[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
-_DASHES = re.compile("[\u2010-\u2015\u2212]")
-_TEL = re.compile(r"\s*tel:([^;]*)", re.IGNORECASE)
+_INVISIBLE = r"\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
+_SPACES = r"\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
+_DASHES = r"\u2010-\u2015\u2212\uff0d"
+_UNSEEN, _SPACE, _DASH = (re.compile(f"[{marks}]") for marks in (_INVISIBLE, _SPACES, _DASHES))
+# Digits and signs that other keyboards type, and what they stand for: Arabic, Persian, full width.
+_TYPED: Mapping[int, str] = {0xFF0B: "+", 0xFF08: "(", 0xFF09: ")", 0xFF0E: "."} | {
+    first + digit: str(digit) for first in (0x0660, 0x06F0, 0xFF10) for digit in range(10)
+}
+_PARAMETERS = re.compile(r";[A-Za-z].*", re.DOTALL)
+# What may stand around a number: blanks of any kind, and what may stand inside.
+_AROUND = " .()-\t\n\v\f\r\x1c\x1d\x1e\x1f\x85\u2028\u2029"
+_INSIDE = re.compile(r"[ .()-]+")
+_NUMBER = re.compile(r"\+?[0-9]{3,15}", re.ASCII)
+
+# The same for the definition, in escapes that engines of all languages read.
+_PLUS, _DIGIT = r"[+\uff0b]", r"[0-9\u0660-\u0669\u06f0-\u06f9\uff10-\uff19]"
+_FILLER = (
+    r" .()\u00a0\u00ad\u061c\u1680\u180e\u2000-\u2015\u202a-\u202f\u205f-\u206f\u2212"
+    r"\u3000\ufeff\uff08\uff09\uff0d\uff0e-"
+)
+_BLANK = rf"[\s{_FILLER}]*"
+_TEL = re.compile(f"{_BLANK}tel:", re.IGNORECASE)
+
+
+def _pattern(begin: str, digits: str) -> str:
+    """What `plain` takes, with so many digits after the first; no two neighbours begin alike, so that it is linear."""
+    number = f"(?:{begin})?{_DIGIT}(?:[{_FILLER}]*{_DIGIT}){{{digits}}}"
+    return f"^{_BLANK}(?:[Tt][Ee][Ll]:{_BLANK})?{number}{_BLANK}(?:;[A-Za-z].*)?$"
+
+
+NUMBER_PATTERN = _pattern(f"{_PLUS}[{_FILLER}]*", "2,14")
+PREFIX_PATTERN = _pattern(f"{_PLUS}[{_FILLER}]*|" + rf"[0\u0660\u06f0\uff10][{_FILLER}]*" * 2, "0,14")
 
 
 def cleaned(text: str) -> str:
-    """The text of a number without invisible marks and `tel:`, with plain spaces and dashes; digits stay."""
-    text = _DASHES.sub("-", _SPACES.sub(" ", _INVISIBLE.sub("", text)))
-    link = _TEL.match(text)
-    return (link[1] if link else text).strip(" ")
+    """The text of a number without invisible marks, `tel:` and its parameters; with plain spaces, dashes and digits."""
+    text = _PARAMETERS.sub("", _TEL.sub("", text, count=1) if _TEL.match(text) else text)
+    return _DASH.sub("-", _SPACE.sub(" ", _UNSEEN.sub("", text))).translate(_TYPED).strip()
+
+
+def plain(text: str) -> str:
+    """The same without what may stand around and inside a number: spaces, dashes, dots and brackets."""
+    return _INSIDE.sub("", cleaned(text).strip(_AROUND))
 
 
 @lru_cache(maxsize=4096)
@@ -45,8 +78,7 @@ def masked(number: str | None) -> str:
 
 def dialled(text: str) -> str:
     """The digits of a number that somebody wrote, with the plus where there is one; raises ValueError for any other."""
-    text = cleaned(text)
-    if not _NUMBER.match(text):
+    number = plain(text)
+    if not _NUMBER.fullmatch(number):
         raise ValueError("a phone number is expected: 3 to 15 digits, with or without a plus")
-    digits = re.sub(r"[^0-9]", "", text)
-    return f"+{digits}" if "+" in text else digits
+    return number

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from shared.identifiers import LARGEST_ID, identifier
-from shared.phones import cleaned, dialled, e164
+from shared.phones import dialled, e164, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from shared.events.event import ReceivedEvent
 
-PREFIX_PATTERN = r"^(?:\+|00)?[0-9]{1,15}$"
+_PREFIX = re.compile(r"(?:\+|00)?[0-9]{1,15}", re.ASCII)
 
 
 def _whole(value: Any) -> Any:
@@ -46,10 +46,10 @@ class Criteria(BaseModel):
     def _digits(cls, text: str | None) -> str | None:
         if text is None:
             return None
-        plain = re.sub(r"[ .()-]", "", cleaned(text))
-        if not re.fullmatch(PREFIX_PATTERN[:-1] + r"\Z", plain):
+        begin = plain(text)
+        if not _PREFIX.fullmatch(begin):
             raise ValueError("how a phone number begins is expected, such as +371")
-        return f"+{plain[2:]}" if plain.startswith("00") else plain
+        return f"+{begin[2:]}" if begin.startswith("00") else begin
 
     def to_dict(self, region: str) -> dict[str, Any]:
         """The parts that are there, as JSON; numbers in E.164, as dialled in `region`: equal requests are equal."""

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+import re
+from functools import partial
+from typing import Any
 
-from shared.phones import cleaned, dialled, e164, masked
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.phones import NUMBER_PATTERN, PREFIX_PATTERN, cleaned, dialled, e164, masked, plain
+from shared.subscriptions.filter import Criteria
+from tests.growth import LINEAR, growth
 
 FULL = "+37127771153"
 WRITTEN = (
@@ -18,6 +26,14 @@ WRITTEN = (
     "+371\u2011277\u201371153",
     "+371\u00ad27771153",
     "\u2068 +371 (27) 771.153 \u2069",
+    "\t+37127771153\r\n",
+    "\u2003\n +371 27771153\u2029",
+    "\uff0b\uff13\uff17\uff11\u3000\uff12\uff17\uff17\uff17\uff11\uff11\uff15\uff13",
+    "+371\uff0d2777\uff081153\uff09",
+    "+\u0663\u0667\u0661 27771153",
+    "(+371) 277-71-153",
+    "+37127771153;ext=5",
+    "(tel:+37127771153)",
 )
 
 
@@ -36,11 +52,68 @@ def test_plain_text_is_left_alone(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["\u202a\u202c", "tel:", "tel:;ext=1", "+371\u202eabc", "12\u200b", "tel:tel:27771153", "2777\n1153"]
+    "text",
+    [
+        "\u202a\u202c",
+        "tel:",
+        "tel:;ext=1",
+        "+371\u202eabc",
+        "12\u200b",
+        "tel:tel:27771153",
+        "2777\n1153",
+        "2777\t1153",
+        "27771153\u202827771154",
+        "27771153; 27771154",
+        "27771153;27771154",
+        "277+71153",
+        "++37127771153",
+        "27771153+",
+        "27771153,1",
+        "2777/1153",
+        "\u00b2\u00b2\u00b2\u00b2",
+        "1234567890123456",
+    ],
 )
 def test_marks_make_no_number_of_what_is_none(text: str) -> None:
     with pytest.raises(ValueError, match="a phone number is expected"):
         dialled(text)
+
+
+# All that number and prefix are made of, what they are not made of, and tel: and parameters as a whole.
+SIGNS = "+0123456789 .()-/*#,;:\t\n\r\v\x1c\x85"
+OTHERS = "\uff0b\uff11\uff10\uff0e\uff08\uff0d\u0663\u06f7\u0967\u2010\u2212"
+MARKS = "\u202a\u202c\u200b\u00ad\ufeff\u061c\u00a0\u202f\u2007\u3000\u1680\u2028\u2016\u2044"
+WORDS = ("tel:", "TEL:", "tel", ";ext=1", ";phone-context=x", "37127771153", "112", "00", "x")
+PIECES = st.sampled_from((*SIGNS, *OTHERS, *MARKS, *WORDS))
+TEXTS = st.lists(PIECES, max_size=12).map("".join)
+
+
+@given(TEXTS)
+@settings(max_examples=1500)
+def test_the_published_patterns_take_what_the_app_takes(text: str) -> None:
+    for published, read in ((NUMBER_PATTERN, dialled), (PREFIX_PATTERN, lambda text: Criteria(prefix=text))):
+        try:
+            read(text)
+        except ValueError:
+            taken = False
+        else:
+            taken = True
+        assert bool(re.search(published, text)) is taken, text
+
+
+@pytest.mark.parametrize("published", [NUMBER_PATTERN, PREFIX_PATTERN])
+@given(data=st.data())
+def test_the_app_takes_what_the_published_patterns_make(published: str, data: st.DataObject) -> None:
+    text = data.draw(st.from_regex(published, fullmatch=True))
+    assert dialled(text) if published is NUMBER_PATTERN else Criteria(prefix=text).prefix
+
+
+@pytest.mark.parametrize("part", [" ", "(", "\u202a", "\t", "0", "0 ", " 0", "tel:", "+", ";a", "\u3000"])
+@pytest.mark.parametrize(
+    "read", [cleaned, plain, partial(re.search, NUMBER_PATTERN), partial(re.search, PREFIX_PATTERN)]
+)
+def test_a_long_text_takes_as_long_as_it_is(part: str, read: Any) -> None:
+    assert growth(lambda size: read(part * size + "x")) < LINEAR
 
 
 def test_national_numbers_belong_to_their_region() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.api.openapi.names import Schema, named
 from shared.api.openapi.schemas import choices, title
-from shared.phones import NUMBER_PATTERN
+from shared.phones import NUMBER_PATTERN, PREFIX_PATTERN
 from shared.subscriptions.endpoints import LONGEST
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ ENDPOINT_PATTERN = rf"^[Hh][Tt][Tt][Pp][Ss]://(?:{'|'.join(HOSTS)}){_PORT}(?:[/?
 _FOUR = "[A-Za-z0-9+/]{4}"
 _PADDED = "[A-Za-z0-9+/]{2}=="
 SECRET_PATTERN = f"^whsec_(?:(?:{_FOUR}){{8,20}}(?:{_PADDED}|[A-Za-z0-9+/]{{3}}=)?|(?:{_FOUR}){{21}}(?:{_PADDED})?)$"
-PREFIX_PATTERN = r"^[ .()-]*\+?[ .()-]*(?:[0-9][ .()-]*){1,15}$"
 
 # Beside what the models say: words, and what no type says.
 _WORDS: Mapping[str, tuple[str, Schema]] = {

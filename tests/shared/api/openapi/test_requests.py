@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.api.openapi.requests import ENDPOINT_PATTERN, HOSTS, PREFIX_PATTERN, SECRET_PATTERN, subscribe_request
+from shared.api.openapi.requests import ENDPOINT_PATTERN, HOSTS, SECRET_PATTERN, subscribe_request
 from shared.api.subscribe import SubscribeRequest
+from shared.phones import PREFIX_PATTERN
 from shared.subscriptions.endpoints import check_endpoint
 from shared.subscriptions.filter import Criteria
 from shared.subscriptions.signatures import key_of, new_secret

@@ -1,0 +1,29 @@
+"""How the time that something takes grows with the text that it is given."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SMALL, LARGE = 5_000, 40_000
+# Eight times the text takes eight times as long; where each character costs a look at all others, 64 times.
+LINEAR = 24
+_TOO_SHORT_TO_TELL = 0.005
+
+
+def growth(run: Callable[[int], object]) -> float:
+    """How many times as long it takes for a text of LARGE characters as for one of SMALL, in this thread's own time."""
+    large = _seconds(run, LARGE)
+    return large / _seconds(run, SMALL) if large > _TOO_SHORT_TO_TELL else 1.0
+
+
+def _seconds(run: Callable[[int], object], size: int) -> float:
+    def once() -> float:
+        start = time.thread_time()
+        run(size)
+        return time.thread_time() - start
+
+    return max(min(once() for _ in range(3)), 1e-6)
