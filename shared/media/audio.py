@@ -7,30 +7,33 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shared.errors import MediaNotReady
+from shared.media import frames
+from shared.media.containers import CONTAINERS, container_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Enough for every signature, and to see that something is text.
-HEAD_BYTES = 1024
+# Enough for every signature, for two frames, and to see that something is text.
+HEAD_BYTES = 4096
 _UNKNOWN = "application/octet-stream"
-# Names by the bytes that differ from what players and browsers expect.
+# Names that differ from what players and browsers expect.
 _USUAL: Mapping[str, str] = {
-    "audio/x-wav": "audio/wav",
+    **dict.fromkeys(("audio/x-wav", "audio/wave", "audio/x-pn-wav", "audio/vnd.wave"), "audio/wav"),
+    **dict.fromkeys(("audio/mp3", "audio/x-mp3", "audio/mpeg3", "audio/x-mpeg-3", "audio/x-mpeg"), "audio/mpeg"),
+    **dict.fromkeys(("audio/mpg", "audio/mpa", "audio/x-mpegaudio"), "audio/mpeg"),
+    **dict.fromkeys(("video/mp4", "audio/x-m4a", "audio/m4a"), "audio/mp4"),
+    **dict.fromkeys(("audio/x-aac", "audio/aacp"), "audio/aac"),
+    **dict.fromkeys(("audio/x-amr", "audio/x-amr-nb"), "audio/amr"),
+    **dict.fromkeys(("audio/opus", "audio/vorbis", "audio/x-ogg"), "audio/ogg"),
+    **dict.fromkeys(("video/x-ms-asf", "video/x-ms-wmv"), "audio/x-ms-wma"),
     "audio/x-flac": "audio/flac",
     "audio/x-aiff": "audio/aiff",
     "video/webm": "audio/webm",
-    "video/mp4": "audio/mp4",
+    "video/x-matroska": "audio/x-matroska",
     "video/3gpp": "audio/3gpp",
+    "audio/x-au": "audio/basic",
 }
-_EXTENSIONS: Mapping[str, str] = {
-    "audio/mpeg": "mp3",
-    "audio/mp4": "m4a",
-    "audio/basic": "au",
-    "audio/webm": "webm",
-    "audio/3gpp": "3gp",
-    _UNKNOWN: "bin",
-}
+_EXTENSIONS: Mapping[str, str] = {row.content_type: row.extension for row in CONTAINERS} | {_UNKNOWN: "bin"}
 _SUBTYPE = re.compile(r"[a-z0-9]{1,12}")
 # What a text begins with, after blanks and a byte order mark.
 _TEXTS: tuple[tuple[str, re.Pattern[str]], ...] = (
@@ -72,32 +75,32 @@ def kind_of(head: bytes, label: str) -> Audio:
                 raise MediaNotReady(f"{name} instead of audio")
         if not label.startswith("audio/"):
             raise MediaNotReady("text instead of audio")
-    if label.startswith(("audio/", "video/")):
         return _named(label)
-    return _named(_UNKNOWN)
+    other = _by_other_bytes(head)
+    if other is not None:
+        return other
+    return _named(label if label.startswith(("audio/", "video/")) else _UNKNOWN)
 
 
 def _by_bytes(head: bytes) -> Audio | None:
+    """What bytes say that are no text: a container's signature, or a frame or tag of MPEG audio."""
+    container = container_of(head)
+    if container is not None:
+        return Audio(container.content_type, container.extension)
+    if frames.begins(head):
+        return _named("audio/mpeg" if head[1] & 6 else "audio/aac")
+    return _named("audio/mpeg") if frames.tag_size(head) else None
+
+
+def _by_other_bytes(head: bytes) -> Audio | None:
+    """What a library says that knows more kinds, some of them by two letters."""
     import filetype
 
     found = filetype.guess(head)
-    if found is not None and not _is_text_behind_a_tag(head):
-        return _named(found.mime, found.extension)
-    return _named("audio/mpeg") if _is_mpeg_frame(head) else None
-
-
-def _is_text_behind_a_tag(head: bytes) -> bool:
-    """Whether what looks like an ID3 tag is words: a tag's version and size are small numbers."""
-    return head[:3] == b"ID3" and not (len(head) >= 10 and head[3] in (2, 3, 4) and max(head[6:10]) < 0x80)
-
-
-def _is_mpeg_frame(head: bytes) -> bool:
-    """Whether an MPEG frame of layer III begins here: eleven set bits, and no reserved value after them."""
-    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
-        return False
-    version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
-    bitrate, sampling = head[2] >> 4, head[2] >> 2 & 3
-    return version != 1 and layer == 1 and bitrate not in (0, 15) and sampling != 3
+    # It takes less for a frame or a tag than there is to one.
+    if found is None or found.mime in ("audio/mpeg", "audio/aac"):
+        return None
+    return _named(found.mime, found.extension)
 
 
 def _named(content_type: str, extension: str = "") -> Audio:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from shared.errors import MediaNotReady
 from shared.media.audio import HEAD_BYTES, kind_of
-from shared.media.containers import TAIL_BYTES, extent, is_whole
 from shared.media.description import INCOMPLETE
+from shared.media.extent import Follower, is_whole
 from shared.storage.account import BLOCK_BYTES
 from shared.times import iso
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from shared.media.download import Download
     from shared.storage.account import Storage
 
-# What is looked at of a file's begin: where its container says how long it is.
-_HEAD = 256 * 1024
 # A file is far shorter than its call where more than half of it, and more than so many seconds, are missing.
 _MISSING_SECONDS = 5
 
@@ -67,21 +65,22 @@ def store_beside(storage: Storage, description: Description, file: Download, sha
 
 @dataclass(slots=True)
 class _Read:
-    """A file as it is read: its first block, digest, and what is looked at of its begin and end."""
+    """A file as it is read: its first block, its digest, and what its container says of it."""
 
     first: bytes | None
     digest: Any
-    head: bytes
-    tail: bytes
+    follower: Follower
     ids: list[str] = field(default_factory=list)
 
     @classmethod
-    def begin(cls, first: bytes) -> _Read:
-        return cls(first, hashlib.sha256(first), first[:_HEAD], first[-TAIL_BYTES:])
+    def begin(cls, first: bytes, audio: Audio) -> _Read:
+        read = cls(first, hashlib.sha256(), Follower(audio.content_type))
+        read.add(first)
+        return read
 
     def add(self, block: bytes) -> None:
         self.digest.update(block)
-        self.tail = (self.tail + block)[-TAIL_BYTES:] if len(block) < TAIL_BYTES else block[-TAIL_BYTES:]
+        self.follower.add(block)
 
     @property
     def sha256(self) -> str:
@@ -104,7 +103,7 @@ def _store(  # noqa: PLR0917 - what both ways of storing differ in
     blob = container.get_blob_client(description.name(audio, mark))
     if before:
         before(blob.blob_name)
-    read = _Read.begin(first)
+    read = _Read.begin(first, audio)
     # All that is kept of this id, as any kind of audio.
     kept = list(container.list_blobs(name_starts_with=description.stem + ".", include=["metadata"]))
     replaced = next((one for one in kept if one.name == blob.blob_name and INCOMPLETE in (one.metadata or {})), None)
@@ -117,7 +116,7 @@ def _store(  # noqa: PLR0917 - what both ways of storing differ in
         # Handed over, not lent: kept here, it would stay in memory until the end.
         del first
         _stage(blob, read, file)
-    incomplete = _lacking(description, audio, read, file.size, final)
+    incomplete = _lacking(description, read, file.size, final)
     if replaced is not None and (replaced.size or 0) >= file.size:
         return _stored(blob, replaced)
     return _write(
@@ -125,9 +124,9 @@ def _store(  # noqa: PLR0917 - what both ways of storing differ in
     )
 
 
-def _lacking(description: Description, audio: Audio, read: _Read, size: int, final: bool) -> str:
+def _lacking(description: Description, read: _Read, size: int, final: bool) -> str:
     """What a file lacks, in a word for its metadata; raises MediaNotReady where it may still come."""
-    found = extent(audio.content_type, read.head, size, read.tail)
+    found = read.follower.extent()
     if not is_whole(found, size):
         if not final:
             raise MediaNotReady("no audio in it yet" if size <= found.start else "less than its container declares")

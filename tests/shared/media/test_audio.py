@@ -26,6 +26,25 @@ KINDS = {
     "tone.flac": ("audio/flac", "flac"),
     "tone.aiff": ("audio/aiff", "aiff"),
     "tone.aac": ("audio/aac", "aac"),
+    "fragments.m4a": ("audio/mp4", "m4a"),
+    "loud-start.mp3": ("audio/mpeg", "mp3"),
+    "rf64.wav": ("audio/wav", "wav"),
+    "speex.ogg": ("audio/ogg", "ogg"),
+    "streamed.aiff": ("audio/aiff", "aiff"),
+    "streamed.au": ("audio/basic", "au"),
+    "streamed.caf": ("audio/x-caf", "caf"),
+    "streamed.flac": ("audio/flac", "flac"),
+    "streamed.mka": ("audio/x-matroska", "mka"),
+    "streamed.w64": ("audio/x-w64", "w64"),
+    "streamed.wma": ("audio/x-ms-wma", "wma"),
+    "tone.3gp": ("audio/3gpp", "3gp"),
+    "tone.au": ("audio/basic", "au"),
+    "tone.caf": ("audio/x-caf", "caf"),
+    "tone.mka": ("audio/x-matroska", "mka"),
+    "tone.mov": ("video/quicktime", "mov"),
+    "tone.mp2": ("audio/mpeg", "mp3"),
+    "tone.w64": ("audio/x-w64", "w64"),
+    "tone.wma": ("audio/x-ms-wma", "wma"),
 }
 
 
@@ -80,6 +99,39 @@ def test_plain_text_is_no_audio_unless_its_server_calls_it_so(head: bytes) -> No
     with pytest.raises(MediaNotReady, match=r"^text instead of audio$"):
         kind_of(head, "application/octet-stream")
     assert kind_of(head, "audio/x-own").content_type == "audio/x-own"
+
+
+@pytest.mark.parametrize(
+    "head", [b"BMS error: file not found", b"MZ nothing here", b"FLV none", b"II*\tnot found", b"BZh?"]
+)
+@pytest.mark.parametrize("label", ["", "text/plain", "application/octet-stream"])
+def test_a_text_is_no_program_or_picture_by_its_first_letters(head: bytes, label: str) -> None:
+    with pytest.raises(MediaNotReady, match=r"^text instead of audio$"):
+        kind_of(head, label)
+
+
+@pytest.mark.parametrize(
+    ("head", "content_type"),
+    [(b"BM\x36\x01" + bytes(50), "image/bmp"), (b"\x1f\x8b\x08" + bytes(50), "application/gzip")],
+)
+def test_what_is_no_text_is_still_known_by_its_first_bytes(head: bytes, content_type: str) -> None:
+    assert kind_of(head, "text/plain").content_type == content_type
+
+
+@pytest.mark.parametrize(
+    ("label", "content_type", "extension"),
+    [
+        ("audio/mp3", "audio/mpeg", "mp3"),
+        ("Audio/X-WAV", "audio/wav", "wav"),
+        ("audio/wave", "audio/wav", "wav"),
+        ("audio/x-m4a", "audio/mp4", "m4a"),
+        ("audio/opus", "audio/ogg", "ogg"),
+        ("audio/amr-wb", "audio/amr-wb", "awb"),
+    ],
+)
+def test_a_label_has_one_name_however_servers_spell_it(label: str, content_type: str, extension: str) -> None:
+    found = kind_of(bytes(100), label)
+    assert (found.content_type, found.extension) == (content_type, extension)
 
 
 @given(head=st.binary(min_size=1, max_size=HEAD_BYTES), label=st.text(max_size=40))

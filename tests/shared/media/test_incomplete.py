@@ -69,6 +69,79 @@ def test_what_never_is_is_kept_as_it_is_marked_and_signalled(
     assert event.message["body"]["data"]["incomplete"] is True
 
 
+FLAC = (FILES / "tone.flac").read_bytes()
+ABSENT = {
+    "a header of AU": ((FILES / "tone.au").read_bytes()[:24], "audio/basic", "au"),
+    "half a FLAC": (FLAC[: len(FLAC) * 3 // 4], "audio/flac", "flac"),
+    "zeros": (bytes(6000), "audio/mpeg", "mp3"),
+    "words": (b"File not found", "audio/mpeg", "mp3"),
+    "a header of 3GP": ((FILES / "tone.3gp").read_bytes()[:40], "audio/3gpp", "3gp"),
+    "half a MOV": ((FILES / "tone.mov").read_bytes()[:1200], "video/quicktime", "mov"),
+    "half a Matroska": ((FILES / "tone.mka").read_bytes()[:1500], "audio/x-matroska", "mka"),
+    "half a WMA": ((FILES / "tone.wma").read_bytes()[:2000], "audio/x-ms-wma", "wma"),
+    "half a W64": ((FILES / "tone.w64").read_bytes()[:2000], "", "w64"),
+    "half a CAF": ((FILES / "tone.caf").read_bytes()[:2000], "", "caf"),
+    "a header of RF64": ((FILES / "rf64.wav").read_bytes()[:100], "application/octet-stream", "wav"),
+    "a header of AMR-WB": (b"#!AMR-WB\n", "audio/amr-wb", "awb"),
+    "a tag and zeros": (b"ID3\x03\0\0\0\0\0\x0a" + bytes(5000), "audio/mpeg", "mp3"),
+}
+
+
+@pytest.mark.parametrize(("body", "label", "extension"), ABSENT.values(), ids=ABSENT.keys())
+def test_no_container_without_its_audio_passes_for_whole(  # noqa: PLR0917 - a row and three fixtures
+    body: bytes, label: str, extension: str, bridge: Bridge, pbx: Simulator, sent: Outbox
+) -> None:
+    file = raw(pbx, body)
+    file.content_type = label
+    copy(bridge, asked())
+    assert not blobs(bridge)
+    assert [one.delay for one in sent.take("media")] == [DELAYS[0]]
+    copy(bridge, asked(attempt=len(DELAYS)))
+    ((name, blob),) = blobs(bridge).items()
+    assert (name.rpartition(".")[2], blob.metadata["incomplete"]) == (extension, "container")
+    assert sent.take("events")[0].message["body"]["data"]["incomplete"] is True
+
+
+WHOLE = (
+    "index-last.m4a",
+    "fragments.m4a",
+    "streamed.flac",
+    "streamed.webm",
+    "streamed.au",
+    "tone.mka",
+    "loud-start.mp3",
+)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_whole_file_of_any_container_is_announced_at_once(name: str, bridge: Bridge, pbx: Simulator) -> None:
+    pbx.edit("call_records", RECORDING, connectionTime=4)
+    raw(pbx, (FILES / name).read_bytes())
+    copy(bridge, asked())
+    (blob,) = blobs(bridge).values()
+    assert "incomplete" not in blob.metadata
+    assert len(announced(bridge)) == 1
+
+
+@pytest.mark.parametrize("name", ["opus.ogg", "index-last.m4a", "tone.webm", "tone.flac", "tone.au", "tone.aac"])
+def test_audio_far_shorter_than_its_call_is_marked_whatever_its_container(
+    name: str, bridge: Bridge, pbx: Simulator
+) -> None:
+    pbx.edit("call_records", RECORDING, connectionTime=20)
+    raw(pbx, (FILES / name).read_bytes())
+    copy(bridge, asked())
+    (blob,) = blobs(bridge).values()
+    assert blob.metadata["incomplete"] == "short"
+
+
+def test_a_loud_beginning_does_not_make_a_recording_short(bridge: Bridge, pbx: Simulator) -> None:
+    pbx.edit("call_records", RECORDING, connectionTime=20)
+    raw(pbx, (FILES / "loud-start.mp3").read_bytes())
+    copy(bridge, asked())
+    (blob,) = blobs(bridge).values()
+    assert "incomplete" not in blob.metadata
+
+
 def short(pbx: Simulator, seconds: Any = 300) -> AudioFile:
     # 36,000 bytes at 32 kbit/s play nine seconds.
     file = audio(pbx)
