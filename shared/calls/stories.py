@@ -112,9 +112,9 @@ def _urls(parts: Iterable[Part], name: str) -> list[str]:
 
 
 def _contact(part: Part) -> int | str | None:
-    """Whose leg it is; a contactID that could not be read is as good a name as any."""
+    """Whose leg it is, 0 being nobody; a contactID that could not be read is a name like any other, as a text."""
     contact: int | str | None = part.get("contactID", part.get("contact"))
-    return contact
+    return contact or None
 
 
 def _ends(parts: Iterable[Part]) -> list[Part]:
@@ -179,20 +179,35 @@ def _outcome(parts: list[Part], direction: str | None) -> str:
     return "unanswered" if (direction or "").lower() == "out" else "missed"
 
 
-def _has_everybody_ended(parts: Iterable[Part], ends: Collection[Part]) -> bool:
-    # An end that names nobody, and one of history's, is the whole call's.
-    if any(_contact(part) is None or "callEnded" in part for part in ends):
+def _has_everybody_ended(parts: Collection[Part], ends: Collection[Part]) -> bool:
+    ended = {_contact(part) for part in ends}
+    # An end of history's is the whole call's, too.
+    if _is_anybodys(parts, ended) or any("callEnded" in part for part in ends):
         return True
     rung = {_contact(part) for part in parts if part["event"] == "CallStarted"} - {None}
-    return not rung - {_contact(part) for part in ends}
+    # A leg whose contactID could not be read may have ended under any name that nobody rang under.
+    left = rung - ended
+    return len(left) <= len(ended - rung) and not any(isinstance(contact, int) for contact in left)
 
 
-def _has_talk_ended(parts: Iterable[Part], ends: Collection[Part]) -> bool:
+def _is_anybodys(parts: Iterable[Part], ended: Collection[int | str | None]) -> bool:
+    """Whether an end names nobody, or nobody that the call's other events know: then it is the whole call's."""
+    others = {_contact(part) for part in parts if part["event"] != "CallCompleted"}
+    return any(contact is None or (isinstance(contact, str) and contact not in others) for contact in ended)
+
+
+def _has_talk_ended(parts: Collection[Part], ends: Collection[Part]) -> bool:
     """Whether somebody who talked has hung up; that others stopped ringing says nothing of it."""
     talking = {_contact(part) for part in parts if _is_answered([part]) or "previous_contactID" in part}
-    if any("callConnected" in part or "callEnded" in part or _contact(part) in (None, *talking) for part in ends):
+    ended = {_contact(part) for part in ends}
+    if talking & ended or _is_anybodys(parts, ended) or any(_says_more(part) for part in ends):
         return True
-    return None in talking and bool(ends) and _has_everybody_ended(parts, ends)
+    unnamed = any(not isinstance(contact, int) for contact in talking)
+    return unnamed and bool(ends) and _has_everybody_ended(parts, ends)
+
+
+def _says_more(end: Part) -> bool:
+    return "callConnected" in end or "callEnded" in end
 
 
 def _transfers(parts: Iterable[Part]) -> list[list[int]]:
@@ -216,7 +231,8 @@ def _handed_at(part: Part) -> str:
 
 
 def _says_when(part: Part) -> bool:
-    return "callConnected" in part and "connectionTime" in part
+    # No seconds may be those of the transfer before, too.
+    return "callConnected" in part and bool(part.get("connectionTime"))
 
 
 def _chain(steps: list[tuple[int, int]]) -> list[list[int]]:

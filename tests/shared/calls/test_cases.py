@@ -223,6 +223,10 @@ def test_transfers_there_and_back_and_there_again_are_three(fresh: Storage) -> N
     timed = {"callConnected": NOON.isoformat(), "callStarted": NOON.isoformat(), "connectionTime": 60}
     first, bare = handed(1, 2, 0, **timed), handed(1, 2, 0.1)
     assert count(fresh, [first, bare, handed(1, 2, 5, **timed | {"connectionTime": 300})]) == 2
+    for silent in (timed | {"connectionTime": 0}, timed | {"connectionTime": "0"}, {"connectionTime": 0}):
+        forget(fresh)
+        there, again = handed(1, 2, 0, **silent), handed(1, 2, 0.1, **silent)
+        assert count(fresh, [there, again, handed(2, 1, 1, **silent), handed(1, 2, 2, **silent)]) == 3
     forget(fresh)
     assert count(fresh, [handed("anna", 2, 0), handed(["x"], 2, 1), handed("anna", 2, 2)]) == 3
 

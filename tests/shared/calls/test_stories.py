@@ -197,6 +197,71 @@ def test_an_end_that_names_nobody_ends_the_call() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("rung", "ended", "outcome"),
+    [
+        ([1], [0], "missed"),
+        ([1], ["0"], "missed"),
+        ([0], [7], "missed"),
+        ([1, 2], [0], "missed"),
+        ([1], [["x"]], "missed"),
+        ([[1]], [7], "missed"),
+        ([{"id": 1}], ["anna"], "missed"),
+        ([[1], 7], [7, 8], "missed"),
+        ([0, 1], [1], "missed"),
+        ([1], [7], "ringing"),
+        ([1, 2], [1], "ringing"),
+        ([[1], 7], [7], "ringing"),
+        (["anna", "bob"], ["anna"], "ringing"),
+        (["anna", "bob"], [7], "ringing"),
+        (["anna", 1], [7], "ringing"),
+    ],
+    ids=str,
+)
+def test_who_cannot_be_named_keeps_no_call_ringing(rung: list[Any], ended: list[Any], outcome: str) -> None:
+    events = [received("CallStarted", **NUMBERS, contactID=contact) for contact in rung]
+    events += [received("CallCompleted", **NUMBERS, contactID=contact) for contact in ended]
+    assert story_of(events)["outcome"] == outcome
+    assert story_of(events[::-1])["outcome"] == outcome
+
+
+@pytest.mark.parametrize(
+    ("talking", "ended", "outcome"),
+    [
+        (1, 0, "answered"),
+        (1, ["x"], "answered"),
+        (["x"], 7, "answered"),
+        (0, 7, "answered"),
+        (["x"], ["x"], "answered"),
+        (1, 7, "talking"),
+    ],
+    ids=str,
+)
+def test_who_cannot_be_named_keeps_no_call_talking(talking: Any, ended: Any, outcome: str) -> None:
+    events = [
+        received("CallStarted", **NUMBERS, contactID=talking),
+        received("CallConnected", **NUMBERS, contactID=talking, callConnected=moment(ANSWER)),
+        received("CallCompleted", **NUMBERS, contactID=ended),
+    ]
+    assert story_of(events)["outcome"] == outcome
+
+
+def test_others_who_rang_on_keep_a_talk_with_one_who_cannot_be_named() -> None:
+    events = [received("CallStarted", **NUMBERS, contactID=contact) for contact in (["x"], 1, 2)]
+    events.append(received("CallConnected", **NUMBERS, contactID=["x"], callConnected=moment(ANSWER)))
+    events.append(received("CallCompleted", **NUMBERS, contactID=1))
+    assert story_of(events)["outcome"] == "talking"
+
+
+def test_transfers_after_no_seconds_stand_in_the_order_of_the_chain() -> None:
+    timed = {"callConnected": moment(ANSWER), "connectionTime": 0}
+    events = [
+        received("CallTransfered", **NUMBERS, **timed, contactID=taker, previous_contactID=giver)
+        for giver, taker in ((1, 2), (2, 3), (3, 1))
+    ]
+    assert story_of(events[::-1])["transfers"] == [[1, 2], [2, 3], [3, 1]]
+
+
 def test_a_contact_that_cannot_be_read_is_one_contact() -> None:
     ringing = [received("CallStarted", **NUMBERS, contactID=contact) for contact in (1, "anna", [2])]
     ends = [received("CallCompleted", **NUMBERS, contactID=contact) for contact in ("anna", [2], 1)]
