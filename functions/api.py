@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import azure.functions as func
 
 from functions.requests import given, origin
-from functions.responses import answer, as_json, refusal
+from functions.responses import as_json, refusal
+from functions.routes import serve
 from shared.api import feed
 from shared.api.actions import ACTIONS, act
 from shared.api.list_actions import LIST_ACTIONS, find_items
@@ -42,13 +44,14 @@ def _feed(_: Operation, req: func.HttpRequest) -> func.HttpResponse:
     return as_json(feed.read(bridge(), given(req, with_body=False)))
 
 
-def _register(operation: Operation, work: Work) -> None:
-    @blueprint.function_name(operation.id)
-    @blueprint.route(f"v2/{operation.path}", methods=[operation.method], auth_level=func.AuthLevel.FUNCTION)
-    def run(req: func.HttpRequest) -> func.HttpResponse:
-        return answer(lambda: work(operation, req), refusal)
-
-
 for _rows, _work in ((ACTIONS, _act), (LISTS, _list), (LIST_ACTIONS, _find), ((feed.OPERATION,), _feed)):
     for _row in _rows:
-        _register(_row, _work)
+        serve(
+            blueprint,
+            func.AuthLevel.FUNCTION,
+            _row.id,
+            _row.method,
+            f"v2/{_row.path}",
+            partial(_work, _row),
+            render=refusal,
+        )

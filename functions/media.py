@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import azure.functions as func
 
-from functions.responses import answer, refusal
+from functions.responses import refusal
+from functions.routes import serve
 from shared.bridge import bridge
 from shared.media.serve import read
 
@@ -14,24 +15,22 @@ _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 def _audio(container: str, name: str) -> func.HttpResponse:
-    def work() -> func.HttpResponse:
-        audio = read(bridge().storage, container, name)
-        return func.HttpResponse(audio.content, mimetype=audio.content_type, headers=_HEADERS)
-
-    return answer(work, refusal)
+    audio = read(bridge().storage, container, name)
+    return func.HttpResponse(audio.content, mimetype=audio.content_type, headers=_HEADERS)
 
 
-@blueprint.function_name("GetStoredAudio")
-@blueprint.route(
-    "v2/media/{container}/{year}/{month}/{day}/{file}", methods=["GET"], auth_level=func.AuthLevel.FUNCTION
-)
-def get_stored_audio(req: func.HttpRequest) -> func.HttpResponse:
+def _by_path(req: func.HttpRequest) -> func.HttpResponse:
     parts = req.route_params
     return _audio(parts["container"], "/".join(parts[part] for part in ("year", "month", "day", "file")))
 
 
 # A parameter of a definition's path holds no slashes: what makers pick from takes the name as one field.
-@blueprint.function_name("GetAudio")
-@blueprint.route("v2/media/{container}", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
-def get_audio(req: func.HttpRequest) -> func.HttpResponse:
+def _by_name(req: func.HttpRequest) -> func.HttpResponse:
     return _audio(req.route_params["container"], req.params.get("blobName", ""))
+
+
+for _name, _route, _work in (
+    ("GetStoredAudio", "v2/media/{container}/{year}/{month}/{day}/{file}", _by_path),
+    ("GetAudio", "v2/media/{container}", _by_name),
+):
+    serve(blueprint, func.AuthLevel.FUNCTION, _name, "GET", _route, _work, render=refusal)

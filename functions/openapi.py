@@ -5,6 +5,7 @@ from __future__ import annotations
 import azure.functions as func
 
 from functions.requests import origin
+from shared.later import later
 
 blueprint = func.Blueprint()
 
@@ -15,10 +16,7 @@ _OPEN = {"Access-Control-Allow-Origin": "*", "Cache-Control": "public, max-age=3
 @blueprint.function_name("GetSwagger")
 @blueprint.route("swagger.json", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 def get_swagger(req: func.HttpRequest) -> func.HttpResponse:
-    # Asked for so rarely that no other function should wait for it at a cold start.
-    from shared.api.openapi.definition import served
-
-    body, etag = served(*origin(req))
+    body, etag = later("shared.api.openapi.definition.served")(*origin(req))
     headers = {**_OPEN, "ETag": etag}
     if req.headers.get("If-None-Match") == etag:
         return func.HttpResponse(status_code=304, headers=headers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -10,7 +9,8 @@ from urllib.parse import quote
 import azure.functions as func
 
 from functions.requests import body_of, is_dry
-from functions.responses import answer, as_json
+from functions.responses import as_json
+from functions.routes import serve
 from shared.bridge import bridge
 from shared.later import later
 
@@ -89,12 +89,5 @@ ROUTES: tuple[tuple[str, str, str, Callable[[func.HttpRequest], func.HttpRespons
 )
 
 
-def _register(name: str, method: str, route: str, work: Callable[[func.HttpRequest], func.HttpResponse]) -> None:
-    @blueprint.function_name(name)
-    @blueprint.route(route, methods=[method], auth_level=func.AuthLevel.ADMIN)
-    def run(req: func.HttpRequest) -> func.HttpResponse:
-        return answer(partial(work, req))
-
-
 for _route in ROUTES:
-    _register(*_route)
+    serve(blueprint, func.AuthLevel.ADMIN, *_route)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import azure.functions as func
 
 from functions.requests import body_of, origin
-from functions.responses import answer, as_json, refusal
+from functions.responses import as_json, refusal
+from functions.routes import serve
 from shared.bridge import bridge
 from shared.later import later
 
@@ -46,20 +47,13 @@ def _list(_: func.HttpRequest) -> func.HttpResponse:
 
 # The host takes the first function in order of names whose route fits, however literal another one's is: no two of
 # these may fit one path and method.
-ROUTES: tuple[tuple[str, str, str, func.AuthLevel, Work], ...] = (
-    ("Subscribe", "POST", "v2/webhooks/{event}", KEYED, _by_event),
-    ("DeleteWebhookByID", "DELETE", "v2/webhooks/{webhook_id}", OPEN, _leave),
-    ("RotateSecret", "POST", "v2/webhooks/{webhook_id}/rotate", KEYED, _rotate),
-    ("GetSubscriptions", "GET", "v2/subscriptions", KEYED, _list),
+ROUTES: tuple[tuple[func.AuthLevel, str, str, str, Work], ...] = (
+    (KEYED, "Subscribe", "POST", "v2/webhooks/{event}", _by_event),
+    (OPEN, "DeleteWebhookByID", "DELETE", "v2/webhooks/{webhook_id}", _leave),
+    (KEYED, "RotateSecret", "POST", "v2/webhooks/{webhook_id}/rotate", _rotate),
+    (KEYED, "GetSubscriptions", "GET", "v2/subscriptions", _list),
 )
 
 
-def _register(name: str, method: str, route: str, level: func.AuthLevel, work: Work) -> None:
-    @blueprint.function_name(name)
-    @blueprint.route(route, methods=[method], auth_level=level)
-    def run(req: func.HttpRequest) -> func.HttpResponse:
-        return answer(lambda: work(req), refusal)
-
-
 for _route in ROUTES:
-    _register(*_route)
+    serve(blueprint, *_route, render=refusal)

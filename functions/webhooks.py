@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import azure.functions as func
 
 from functions.requests import body_of, keys_of
-from functions.responses import answer, as_json
+from functions.responses import as_json
+from functions.routes import serve
 from shared.bridge import bridge
 from shared.events.receive import accept
 from shared.events.table import EVENTS, Event
@@ -14,18 +17,13 @@ from shared.webhooks.keys import check_key
 blueprint = func.Blueprint()
 
 
-def _register(event: Event) -> None:
-    @blueprint.function_name(event.function)
-    @blueprint.route(f"events/{event.name}", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
-    def receive(req: func.HttpRequest) -> func.HttpResponse:
-        def work() -> func.HttpResponse:
-            here = bridge()
-            check_key(here.settings, keys_of(req))
-            return as_json({"id": accept(here.storage, here.settings, event, body_of(req))}, status=202)
-
-        return answer(work)
+def _receive(event: Event, req: func.HttpRequest) -> func.HttpResponse:
+    here = bridge()
+    check_key(here.settings, keys_of(req))
+    return as_json({"id": accept(here.storage, here.settings, event, body_of(req))}, status=202)
 
 
 for _event in EVENTS:
     if _event.source == "pbx":
-        _register(_event)
+        _work = partial(_receive, _event)
+        serve(blueprint, func.AuthLevel.FUNCTION, _event.function, "POST", f"events/{_event.name}", _work)

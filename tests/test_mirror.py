@@ -89,7 +89,7 @@ COVERED: Mapping[str, str] = {
     "shared/webhooks/table.py": "shared/webhooks/test_registrations.py",
 }
 # Tests of a whole room rather than of a module.
-OF_ROOMS = {"functions/test_routes.py", "functions/test_timers.py"}
+OF_ROOMS = {"functions/test_timers.py"}
 
 
 def own(module: str) -> set[str]:

@@ -12,9 +12,9 @@ from shared.calls.involved import involved_alone
 from shared.calls.store import call_of, calls
 from shared.events import parties, store
 from shared.events.event import ReceivedEvent, event_of
+from shared.later import later
 from shared.pipeline.repeats import complete, finished
 from shared.storage.messages import send
-from shared.storage.rows import CREATED
 from shared.times import iso
 
 if TYPE_CHECKING:
@@ -80,9 +80,7 @@ def _ask_for_media(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool:
 
 
 def _fan_out(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool | None:
-    from shared.deliveries.fanout import fan_out
-
-    return fan_out(bridge, event) or None
+    return later("shared.deliveries.fanout.fan_out")(bridge, event) or None
 
 
 def _note_parties(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool:
@@ -122,7 +120,7 @@ def process(bridge: Bridge, message: Mapping[str, Any]) -> None:
     """
     event = settled(bridge.storage, event_of(message), bridge.settings.default_region)
     row = event.row(bridge.storage, bridge.settings.default_region)
-    if store.insert(bridge.storage, row, _mark(message)) is CREATED:
+    if store.insert(bridge.storage, row, _mark(message)):
         health.note(bridge.storage, event, repeat=False)
     else:
         stored = _other(bridge, event, message)
