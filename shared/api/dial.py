@@ -161,7 +161,7 @@ def _claim(table: TableClient, request: Request) -> Answer | None:
     """Claim the request; None when it is ours to ring, or the answer that it got before."""
     # A claim outlives its window: whoever dies while ringing leaves it behind.
     fresh = _row(request, "ringing", max(request.keep, UNCERTAIN_WINDOW))
-    if rows.insert(table, fresh) is rows.CREATED:
+    if rows.insert(table, fresh):
         return None
     found: list[Mapping[str, Any]] = []
 

@@ -24,7 +24,6 @@ TABLE = "deliveries"
 PAGE = 200
 # A transaction takes a hundred rows; a place and its marker are two.
 _PAIRS, _ROWS = 50, 100
-_LOST = (404, 409, 412)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,7 @@ class Outbox:
             place = Place.of(received, event, token)
             made += [("create", place.marked(self._id)), ("create", place.row(self._id))]
         try:
-            self._submit(made)
+            rows.transact(self._table, made)
         except HttpResponseError as error:
             if error.status_code != 409:
                 raise
@@ -146,7 +145,7 @@ class Outbox:
                 self._write(state, changes)
                 return undisturbed
             except TableTransactionError as error:
-                if error.status_code not in _LOST:
+                if error.status_code not in rows.LOST:
                     raise
                 known = self.state()
                 if known.holder != holder:
@@ -207,7 +206,4 @@ class Outbox:
         made: list[Any] = [("update", state.row(self._id), {"mode": UpdateMode.REPLACE, **guard})]
         for change in changes:
             made += change.operations(self._id)
-        state.etag = str(self._submit(made)[0]["etag"])
-
-    def _submit(self, operations: list[Any]) -> Any:
-        return rows.again(lambda: self._table.submit_transaction(operations, retry_total=0))
+        state.etag = str(rows.transact(self._table, made)[0]["etag"])

@@ -7,7 +7,6 @@ import hmac
 import re
 import secrets
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -76,8 +75,7 @@ def add(storage: Storage, parties: Iterable[tuple[str, Entry]]) -> None:
         for key, entry in found.items()
     ]
     for start in range(0, len(operations), _IN_BATCH):
-        part = operations[start : start + _IN_BATCH]
-        rows.again(partial(storage.table(TABLE).submit_transaction, part, retry_total=0))
+        rows.transact(storage.table(TABLE), operations[start : start + _IN_BATCH])
 
 
 def entries(

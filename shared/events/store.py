@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shared.storage.account import Storage
-    from shared.storage.rows import Inserted, Row
+    from shared.storage.rows import Row
 
 TABLE = "events"
 PARTITION = "event"
@@ -39,8 +39,8 @@ _OF_EVENTS = ("message", "done", "PartitionKey", "RowKey")
 Columns = dict[str, Any]
 
 
-def insert(storage: Storage, row: Mapping[str, Any], mark: str) -> Inserted:
-    """Make the row of an event, with the mark of the message that has its follow-ups done; CREATED for one of many."""
+def insert(storage: Storage, row: Mapping[str, Any], mark: str) -> bool:
+    """Make the row of an event, with the mark of the message that has its follow-ups done; True for one of many."""
     return rows.insert(storage.table(TABLE), {**_keys(row["id"]), **row, "message": mark})
 
 
@@ -105,7 +105,7 @@ def _write(storage: Storage, entities: Sequence[Columns], left: Sequence[Columns
     from azure.data.tables import UpdateMode
 
     operations: list[Any] = [("upsert", entity, {"mode": UpdateMode.REPLACE}) for entity in entities]
-    rows.again(lambda: storage.table(FEED).submit_transaction(operations, retry_total=0))
+    rows.transact(storage.table(FEED), operations)
     for keys in left:
         rows.delete(storage.table(FEED), FEED, keys["RowKey"])
 

@@ -13,7 +13,7 @@ from shared.items.head import HEAD, ITEM, TABLE, Head, head_after, heads, pack
 from shared.items.marks import arrival, pending
 from shared.items.reader import content_hash, item_text, known
 from shared.storage.messages import put_payload
-from shared.storage.rows import row_key
+from shared.storage.rows import LOST, row_key
 from shared.times import event_time
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class Intake:
         try:
             answers = self._storage.table(TABLE).submit_transaction(operations)
         except TableTransactionError as error:
-            if error.status_code not in (404, 409, 412):
+            if error.status_code not in LOST:
                 raise
             raise Stale from error
         self.head = replace(after, etag=answers[-1]["etag"])

@@ -56,7 +56,7 @@ _LINEAR: Any = {"backoff": deadline.RETRY_SECONDS, "retry_total": _RETRIES, "ran
 # A block of a blob: large enough to be fast, small enough that a copier's memory stays flat.
 BLOCK_BYTES = 3 * 1024 * 1024
 _MISSING = ("TableNotFound", "QueueNotFound", "ContainerNotFound")
-_OVERLOADED = (403, 408, 429)
+OVERLOADED = (403, 408, 429)
 _EMULATOR = "UseDevelopmentStorage=true"
 _EMULATOR_EXPANDED = (
     "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;"
@@ -84,7 +84,7 @@ def reaching_storage() -> Iterator[None]:
     except ClientAuthenticationError as error:
         raise StorageUnavailable("storage does not let this app in; roles take some minutes to work") from error
     except HttpResponseError as error:
-        if error.status_code in _OVERLOADED or (error.status_code or 0) >= 500:
+        if error.status_code in OVERLOADED or (error.status_code or 0) >= 500:
             raise StorageUnavailable("storage is overloaded, or does not let this app in") from error
         raise
 

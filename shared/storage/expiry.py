@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 # A transaction takes a hundred rows of one partition.
 IN_BATCH = 100
 _PAGE = 1000
-_LOST = (404, 409, 412)
 
 Row = Any
 
@@ -110,7 +109,7 @@ def delete_keys(table: TableClient, found: Sequence[Mapping[str, Any]]) -> None:
         try:
             table.submit_transaction([("delete", row) for row in batch])
         except HttpResponseError as error:
-            if error.status_code not in _LOST:
+            if error.status_code not in rows.LOST:
                 raise
             for row in batch:
                 rows.delete(table, row["PartitionKey"], row["RowKey"])

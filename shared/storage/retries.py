@@ -38,6 +38,7 @@ from shared.errors import (
     StorageUnavailable,
     Unprocessable,
 )
+from shared.storage.account import OVERLOADED
 from shared.storage.messages import parse, send_again
 from shared.times import iso, now, parse_time
 
@@ -52,7 +53,6 @@ LONGEST = timedelta(days=14)
 JITTER = 0.2
 _ROOT = Path(__file__).resolve().parents[2]
 _RACES = (409, 412)
-_OVERLOADED = (403, 408, 429)
 _CRASHED = "the process ended while it worked on it"
 
 
@@ -174,7 +174,7 @@ def _policy(error: BaseException) -> Policy | None:
             return policy
     if isinstance(error, HttpResponseError) and not isinstance(error, (ClientAuthenticationError, DecodeError)):
         status = error.status_code or 500
-        return STORAGE if status in (*_RACES, *_OVERLOADED) or status >= 500 else UNFORESEEN
+        return STORAGE if status in (*_RACES, *OVERLOADED) or status >= 500 else UNFORESEEN
     if isinstance(error, AzureError):
         return STORAGE
     return OTHERS if _is_of_the_network(error) else UNFORESEEN

@@ -4,12 +4,13 @@ Single rows of tables: the one place that knows ETags, "not found", and what to 
 | Call | Gives |
 |---|---|
 | `get(table, partition, key, select=None)` | a `Row` (a dict of columns with `.etag`), or None |
-| `insert(table, row)` | `CREATED` or `EXISTS`; the row that is there stays as it is |
+| `insert(table, row)` | whether the row was made; one that is there stays as it is |
 | `swap(table, row, etag)` | the new ETag, or None where the row has changed since (`etag=None`: where one is there) |
 | `change(table, partition, key, by)` | the `Row` that was written; None where `by` left it alone |
 | `put(table, row)` | replaces the row, or makes it |
 | `merge(table, row)` | adds columns to the row, or makes it |
 | `update(table, row)` | adds columns to a row that is there; False where none is |
+| `transact(table, operations)` | writes several rows as a whole, again where the answer is lost |
 | `delete(table, partition, key, etag=None)` | whether the row is gone; False where it has changed since `etag` |
 
 `table` is `storage.table(NAME)`; a row to write has `PartitionKey` and `RowKey`. Every call raises StorageUnavailable
@@ -20,7 +21,7 @@ puts a token of its own before those of the last writers in column `writer`, and
 way looks whether its token is there. So the SDK's silent retries are off for them. Column `v` says which version wrote
 the row; a newer one's raises NewerRelease when read. A `Row` is without these columns; queries of one's own see them.
 
-Several rows that belong together are a transaction, and stay with the table's owner.
+Which rows belong together in a transaction, and what follows where one of them has changed, is for the table's owner.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from __future__ import annotations
 import random
 import secrets
 import threading
-from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from shared.errors import Conflict, StorageUnavailable
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 WRITER = "writer"
+# Statuses of a transaction that found a row gone, there already, or changed.
+LOST = (404, 409, 412)
 # As many may write between a write whose answer gets lost and its second try.
 _WRITERS = 16
 # Tries of a write that gets no answer: the second one at once, the third after these seconds.
@@ -50,16 +52,6 @@ _PAUSE_SECONDS = 0.5
 # As many workers may well change one row at once; each lost race is one more read and write.
 _RACES = 32
 _RACE_SECONDS = 0.02
-
-
-class Inserted(Enum):
-    """What came of an insert."""
-
-    CREATED = "created"
-    EXISTS = "exists"
-
-
-CREATED, EXISTS = Inserted.CREATED, Inserted.EXISTS
 
 
 class Row(dict[str, Any]):
@@ -93,9 +85,9 @@ def get(
     return Row(found, str(found.metadata["etag"]))
 
 
-def insert(table: TableClient, row: Mapping[str, Any]) -> Inserted:
-    """Make the row where there is none; exactly one of several at once gets CREATED, also where answers get lost."""
-    return EXISTS if _swap(table, row, _token(), None) is None else CREATED
+def insert(table: TableClient, row: Mapping[str, Any]) -> bool:
+    """Make the row where there is none; True for exactly one of several at once, also where answers get lost."""
+    return _swap(table, row, _token(), None) is not None
 
 
 def swap(
@@ -151,7 +143,7 @@ def put(table: TableClient, row: Mapping[str, Any]) -> None:
 
 def merge(table: TableClient, row: Mapping[str, Any]) -> None:
     """Set these columns of the row and keep its others, or make it."""
-    again(lambda: table.upsert_entity(row, retry_total=0))
+    _again(lambda: table.upsert_entity(row, retry_total=0))
 
 
 def update(table: TableClient, row: Mapping[str, Any]) -> bool:
@@ -159,7 +151,7 @@ def update(table: TableClient, row: Mapping[str, Any]) -> bool:
     from azure.core.exceptions import ResourceNotFoundError
 
     try:
-        again(lambda: table.update_entity(row, retry_total=0))
+        _again(lambda: table.update_entity(row, retry_total=0))
     except ResourceNotFoundError:
         return False
     return True
@@ -179,6 +171,15 @@ def delete(table: TableClient, partition: str, key: str, etag: str | None = None
     except ResourceModifiedError:
         return False
     return True
+
+
+def transact(table: TableClient, operations: Sequence[Any]) -> Sequence[Mapping[str, Any]]:
+    """
+    Write rows of one partition as a whole; what the table says of each. Raises TableTransactionError with one of LOST.
+
+    A second try, where the first one's answer is lost, finds in its way what that did.
+    """
+    return _again(lambda: table.submit_transaction(operations, retry_total=0))
 
 
 def _token() -> str:
@@ -232,21 +233,16 @@ def _write_once(table: TableClient, entity: Mapping[str, Any], etag: str | None,
     return str(answer["etag"])
 
 
-def again(write: Callable[[], Answer]) -> Answer:
-    """
-    The answer to a write, or a transaction, that the SDK does not send again by itself.
-
-    It may be done twice, or its second try finds in its way what the first one did.
-    """
-    unanswered: StorageUnavailable | None = None
-    for number in range(_TRIES):
-        _pause(number)
+def _again(write: Callable[[], Answer]) -> Answer:
+    """The answer to a write that may be done twice, and that the SDK does not send again by itself."""
+    for number in range(1, _TRIES):
         try:
             with reaching_storage():
                 return write()
-        except StorageUnavailable as error:
-            unanswered = error
-    raise unanswered or ValueError("tries is at least one")
+        except StorageUnavailable:
+            _pause(number)
+    with reaching_storage():
+        return write()
 
 
 def _pause(number: int) -> None:

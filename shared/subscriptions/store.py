@@ -216,7 +216,7 @@ class Subscriptions:
         try:
             self._table.submit_transaction([turn, *changes])
         except HttpResponseError as error:
-            if error.status_code not in (404, 409, 412):
+            if error.status_code not in single_rows.LOST:
                 raise
             return False
         self.forget()

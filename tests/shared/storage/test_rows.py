@@ -9,7 +9,6 @@ import pytest
 
 from shared.errors import Conflict, NewerRelease, StorageUnavailable
 from shared.storage import rows
-from shared.storage.rows import CREATED, EXISTS, Row
 from shared.storage.versions import VERSION
 from tests.breaking import break_connections
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from azure.data.tables import TableClient
 
     from shared.storage.account import Storage
+    from shared.storage.rows import Row
 
 KEYS = {"PartitionKey": "p", "RowKey": "r"}
 
@@ -46,47 +46,47 @@ def test_a_row_that_is_not_there_is_none(table: TableClient) -> None:
 
 
 def test_a_row_comes_back_as_it_was_written_with_chosen_columns_only(table: TableClient) -> None:
-    assert rows.insert(table, KEYS | {"n": 1, "m": "x"}) is CREATED
+    assert rows.insert(table, KEYS | {"n": 1, "m": "x"})
     assert read(table) == {"n": 1, "m": "x"}
     chosen = rows.get(table, "p", "r", ["m"])
     assert chosen is not None and chosen["m"] == "x" and "n" not in chosen and chosen.etag
 
 
 def test_an_insert_leaves_the_row_that_is_there(table: TableClient) -> None:
-    assert rows.insert(table, KEYS | {"n": 1}) is CREATED
-    assert rows.insert(table, KEYS | {"n": 2}) is EXISTS
+    assert rows.insert(table, KEYS | {"n": 1})
+    assert not rows.insert(table, KEYS | {"n": 2})
     assert read(table) == {"n": 1}
 
 
 def test_one_of_many_inserts_at_once_is_created(table: TableClient) -> None:
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda n: rows.insert(table, KEYS | {"n": n}), range(8)))
-    assert found.count(CREATED) == 1
+    assert found.count(True) == 1
 
 
 def test_an_insert_whose_answer_is_lost_is_created_and_not_a_repeat(storage: Storage, table: TableClient) -> None:
     broken = break_connections(storage, "POST", "events")
-    assert rows.insert(table, KEYS | {"n": 1}) is CREATED
+    assert rows.insert(table, KEYS | {"n": 1})
     assert [one.split()[0] for one in broken.sent] == ["POST", "POST", "GET"]
 
 
 def test_an_insert_that_never_arrived_is_made_by_the_second_try(storage: Storage, table: TableClient) -> None:
     break_connections(storage, "POST", "events", after=False)
-    assert rows.insert(table, KEYS | {"n": 1}) is CREATED
+    assert rows.insert(table, KEYS | {"n": 1})
     assert read(table) == {"n": 1}
 
 
 def test_a_lost_answer_of_a_repeat_is_a_repeat_and_leaves_the_row(storage: Storage, table: TableClient) -> None:
     rows.insert(table, KEYS | {"n": 1})
     break_connections(storage, "POST", "events")
-    assert rows.insert(table, KEYS | {"n": 2}) is EXISTS
+    assert not rows.insert(table, KEYS | {"n": 2})
     assert read(table) == {"n": 1}
 
 
 def test_an_insert_that_broke_while_another_was_made_is_a_repeat(storage: Storage, table: TableClient) -> None:
     broken = break_connections(storage, "POST", "events", after=False)
     broken.then = lambda: rows.insert(table, KEYS | {"n": 2})
-    assert rows.insert(table, KEYS | {"n": 1}) is EXISTS
+    assert not rows.insert(table, KEYS | {"n": 1})
     assert read(table) == {"n": 2}
 
 
@@ -201,3 +201,27 @@ def test_a_row_says_its_version_and_a_newer_one_is_neither_read_nor_changed(tabl
         with pytest.raises(NewerRelease):
             call()
     assert table.get_entity("p", "r")["n"] == 2
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_transaction_whose_answer_is_lost_is_sent_again(storage: Storage, table: TableClient, times: int) -> None:
+    broken = break_connections(storage, "POST", "$batch", times=times)
+    answers = rows.transact(table, [("upsert", KEYS | {"n": 1}), ("upsert", KEYS | {"RowKey": "s", "n": 2})])
+    assert (len(answers), len(broken.sent), read(table)) == (2, times + 1, {"n": 1})
+
+
+def test_what_a_transaction_finds_in_its_way_is_said(storage: Storage, table: TableClient) -> None:
+    from azure.data.tables import TableTransactionError
+
+    break_connections(storage, "POST", "$batch")
+    with pytest.raises(TableTransactionError) as caught:
+        rows.transact(table, [("create", KEYS | {"n": 1})])
+    assert caught.value.status_code in rows.LOST
+    assert read(table) == {"n": 1}
+
+
+def test_a_transaction_that_never_gets_an_answer_ends(storage: Storage, table: TableClient) -> None:
+    broken = break_connections(storage, "POST", "$batch", times=9)
+    with pytest.raises(StorageUnavailable):
+        rows.transact(table, [("upsert", KEYS | {"n": 1})])
+    assert len(broken.sent) == 3
