@@ -67,6 +67,7 @@ COVERED: Mapping[str, str] = {
     "shared/media/serve.py": "functions/test_media.py",
     "shared/media/table.py": "shared/media/test_records.py",
     "shared/pbx/budget/row.py": "shared/pbx/budget/test_budget.py",
+    "shared/pbx/failure_words.py": "shared/pbx/test_failures.py",
     "shared/pbx/fields.py": "contract/test_operations.py",
     "shared/pbx/operation.py": "shared/pbx/test_operations.py",
     "shared/pbx/responses.py": "shared/pbx/test_client.py",
