@@ -34,7 +34,7 @@ _TOO_MANY = 4 * _PAGE
 _FEW = 3
 _KNOWN = ("hash", "revision", "removed", "lastSeen", "missed", "missing", "asked")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:")
-_ADDRESS = re.compile(r"(?:https?:/)?/\S*\?\S+", re.IGNORECASE)
+_ADDRESS = re.compile(r"(?:https?:/)?/[^\s?]*\?\S+", re.IGNORECASE)
 # Parameters that sign an address, or say until when it works: another value leads to the same thing.
 _SIGNING = re.compile(
     r"(?:x-(?:amz|goog|oss|ms|cos|obs)-.*|.*(?:signature|signed|expires|expiry|expiration|token).*"
@@ -200,17 +200,21 @@ def arrived_after(storage: Storage, resource: str, state: str, limit: int) -> li
     The items that were stored after a state, in the order of their arrival, each with the state after it.
 
     Arrival is ours: a long call counts as new when history gets it, however small its id. States are numbers of
-    at most 18 digits; `0` or an empty one begins with the first item ever stored.
+    at most 18 digits; `0` or an empty one begins with the first item ever stored. What went and came again is there
+    once, where it arrived last.
     """
-    after, found = int(state or 0), list[tuple[str, Item]]()
+    after, found = int(state or 0), dict[int, tuple[str, Item]]()
     for sequence, ids in _arrivals(storage, resource, after // ARRIVALS_IN_ROW):
         numbered = ((sequence * ARRIVALS_IN_ROW + place, number) for place, number in enumerate(ids))
         fresh = {number: arrival for arrival, number in numbered if arrival > after}
         live = _several(storage, resource, fresh)
-        found += [(str(fresh[number]), live[number]) for number in fresh if number in live]
+        for number, arrival in fresh.items():
+            found.pop(number, None)
+            if number in live:
+                found[number] = str(arrival), live[number]
         if len(found) >= limit:
             break
-    return found[:limit]
+    return list(found.values())[:limit]
 
 
 def _arrivals(storage: Storage, resource: str, first: int) -> Iterator[tuple[int, list[int]]]:

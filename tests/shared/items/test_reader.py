@@ -17,6 +17,7 @@ from shared.items.intake import Intake, Stale, row_of
 from shared.pbx.resources import RESOURCES
 from shared.storage.account import Storage
 from shared.times import now
+from tests.growth import LINEAR, growth
 
 if TYPE_CHECKING:
     from shared.items.reader import Item
@@ -136,6 +137,52 @@ def test_arrivals_come_in_order_each_once_with_any_ids(storage: Storage) -> None
     assert seen[:3] == [1, 2, 3]
     assert seen[-1] == 4
     assert sorted(seen) == [1, 2, 3, 4, *range(1000, 1150)]
+
+
+def again(storage: Storage, number: int) -> None:
+    """An item goes, and comes back."""
+    for removed in (True, False):
+        known = items.known(storage, NAME, [number])
+        Intake(storage, NAME).write([row_of(number, {"callID": number}, known[number], removed=removed)], now())
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 10])
+def test_what_went_and_came_again_is_in_an_answer_once_where_it_came_last(limit: int, storage: Storage) -> None:
+    before = items.present(storage, NAME)
+    add(storage, [1, 2])
+    again(storage, 1)
+    add(storage, [3])
+    again(storage, 1)
+    seen, state = list[list[int]](), before
+    while found := items.arrived_after(storage, NAME, state, limit):
+        seen.append(ids([item for _, item in found]))
+        assert [int(arrival) for arrival, _ in found] == sorted({int(arrival) for arrival, _ in found})
+        state = found[-1][0]
+    assert all(len(answer) == len(set(answer)) <= limit for answer in seen)
+    assert sorted({number for answer in seen for number in answer}) == [1, 2, 3]
+    assert seen[-1][-1] == 1
+    if limit == 10:
+        assert seen == [[2, 3, 1]]
+
+
+@pytest.mark.parametrize(
+    "part", ["/?", "/", "?", "&", "=", "&a=", "https://", "a?", "sig=", "token", "x-amz-", "2018-04-25T13:"]
+)
+@pytest.mark.parametrize("begin", ["", "/", "https://a/?", "/a?b="])
+@pytest.mark.parametrize("end", ["", " ", "x"])
+def test_a_long_text_is_compared_in_time_that_grows_as_it_does(part: str, begin: str, end: str) -> None:
+    assert growth(lambda size: items.canonical(begin + part * (size // len(part)) + end)) < LINEAR
+
+
+def test_an_address_is_one_with_a_query_and_without_blanks() -> None:
+    for text, same in (
+        ("https://a.example/x?sig=1", "https://a.example/x?sig=2"),
+        ("/x?y=1&token=1", "/x?y=1"),
+        ("/a?b?sig=1", "/a?b?sig=1"),
+    ):
+        assert items.canonical(text) == items.canonical(same)
+    for text in ("/x?sig=1 or so", "see /x?sig=1", "https://a.example/x y?sig=1", "/x"):
+        assert items.canonical(text) == text
 
 
 def test_an_item_is_added_once(storage: Storage) -> None:
