@@ -47,9 +47,9 @@ def involved_alone(event: ReceivedEvent, region: str) -> set[tuple[str, Entry]]:
 def _alone(event: ReceivedEvent) -> Iterable[Entry]:
     if event.type.case == "lost":
         return [Entry("lost caller", event.id, event.moment)]
-    return [
-        _entry(kind, id, event.moment) for kind, name in _MEDIA if (id := getattr(event.data, name, None)) is not None
-    ]
+    # Where it was entered before, also once its audio is stored.
+    started = getattr(event.data, "callStarted", None) or event.moment
+    return [_entry(kind, id, started) for kind, name in _MEDIA if (id := getattr(event.data, name, None)) is not None]
 
 
 def _entry(kind: Kind, id: int, started: datetime) -> Entry:

@@ -195,6 +195,7 @@ def calls(storage: Storage, region: str) -> Calls:
 def call_of(event: ReceivedEvent, calls: Calls) -> int | None:
     """The call that an event belongs to: by its callID, or for a voicemail by its start and caller."""
     call_id: int | None = getattr(event.data, "callID", None)
-    if call_id is None and event.data.moment and hasattr(event.data, "voicemailID"):
-        return calls.find(event.data.moment, event.caller)
+    started: datetime | None = getattr(event.data, "callStarted", None)
+    if call_id is None and started and hasattr(event.data, "voicemailID"):
+        return calls.find(started, event.caller)
     return call_id

@@ -129,6 +129,10 @@ class StoredAudio(Data):
     storedAt: Moment
     incomplete: bool | None = None
 
+    @property
+    def moment(self) -> datetime | None:
+        return self.storedAt
+
 
 @known
 class StoredRecording(StoredAudio, Recording):

@@ -58,7 +58,7 @@ def _add_to_story(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool:
 def _belongs_to_a_call(event: ReceivedEvent) -> bool:
     if getattr(event.data, "callID", None) is not None:
         return True
-    return hasattr(event.data, "voicemailID") and event.data.moment is not None
+    return hasattr(event.data, "voicemailID") and getattr(event.data, "callStarted", None) is not None
 
 
 def _ask_for_media(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool:

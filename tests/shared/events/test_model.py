@@ -14,7 +14,8 @@ from shared.errors import Invalid
 from shared.events.event import ReceivedEvent, check_envelope
 from shared.events.table import EVENTS, Event, event_id, event_named
 from shared.identifiers import LARGEST_ID, identifier
-from shared.times import now
+from shared.times import iso, now
+from tests.stored import stored_audio
 
 FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures" / "events"
 WEBHOOKS = [event for event in EVENTS if event.source == "pbx"]
@@ -161,6 +162,21 @@ def test_a_length_that_no_call_has_says_nothing() -> None:
         assert event.data.length is None  # type: ignore[attr-defined]
     event = received(event_named("VoicemailCreated"), {"data": {"voicemailID": 7, "length": "23"}})
     assert event.data.length == 23  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["RecordingStored", "VoicemailStored"])
+@pytest.mark.parametrize("said", [{"callStarted": "2018-04-25T13:54:19+0000"}, {}])
+def test_what_is_stored_happens_when_it_is_stored(name: str, said: dict[str, str]) -> None:
+    event = event_named(name)
+    data = {event.key[0]: 5, **stored_audio("https://account.blob.example/c/1.mp3"), **said}
+    one = received(event, {"eventType": name, "data": data})
+    assert iso(one.moment) == "2018-04-25T14:00:00Z"
+    assert one.columns("LV")["happened"] == one.moment
+
+
+def test_a_voicemail_happens_when_it_is_left() -> None:
+    one = received(event_named("VoicemailCreated"), fixture(event_named("VoicemailCreated")))
+    assert one.moment == one.data.callStarted  # type: ignore[attr-defined]
 
 
 def test_a_spoilt_character_is_drift_by_the_name_of_encoding() -> None:
