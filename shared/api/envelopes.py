@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from shared.identifiers import identifier
@@ -36,8 +37,16 @@ def passed_on(operation: Operation, wrapper: Mapping[str, Any], data: Any) -> di
     return succeeded(None) | sent | texts | {"statusCode": 200, "data": tidied}
 
 
+def _text(value: bool | float) -> str:
+    number = identifier(value)
+    return json.dumps(value) if number is None else str(number)
+
+
 def tidy(item: Any, shape: Shape) -> Any:
-    """The item with one way of saying that something is absent, and of writing a whole number that came as text."""
+    """
+    The item as the definition has it: one way of saying that something is absent, whole numbers as numbers and texts as
+    texts, however they came.
+    """
     if not isinstance(item, dict):
         return item
     tidied = dict(item)
@@ -48,6 +57,8 @@ def tidy(item: Any, shape: Shape) -> Any:
         elif field.type == "integer" and isinstance(value, str | float):
             number = identifier(value)
             tidied[field.name] = value if number is None else number
+        elif field.type in ("string", "date-time") and isinstance(value, bool | int | float):
+            tidied[field.name] = _text(value)
         elif isinstance(value, list):
             tidied[field.name] = [tidy(part, field.fields) for part in value]
     return tidied

@@ -122,6 +122,26 @@ def test_an_empty_text_for_a_number_is_null_and_one_for_a_text_stays() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("came", "text"),
+    [(27771153, "27771153"), (27771153.0, "27771153"), (-5, "-5"), (2.5, "2.5"), (2**70, str(2**70)), (True, "true"),
+     (False, "false"), (0, "0"), ("027", "027"), (None, None)],
+)  # fmt: skip
+def test_a_text_that_came_as_a_number_is_a_text(came: Any, text: str | None) -> None:
+    item = {"contactID": 966, "number": came, "lastname": came, "group_membership": [{"groupID": 1, "name": came}]}
+    for row, data in ((operation("GetContactsByID"), item), (operation("GetContacts"), [item])):
+        answered = passed_on(row, {}, data)["data"]
+        one = answered[0] if row.lists else answered
+        assert (one["contactID"], one["number"], one["lastname"]) == (966, text, text)
+        assert one["group_membership"] == [{"groupID": 1, "name": text}]
+
+
+def test_a_time_that_came_as_a_number_is_a_text_and_a_field_that_nobody_knows_stays() -> None:
+    item = {"callID": 1, "callStarted": 1524664459, "status": 1, "other": 5}
+    (answered,) = passed_on(operation("GetCallHistory"), {}, [item])["data"]
+    assert answered == item | {"callStarted": "1524664459"}
+
+
 @pytest.mark.parametrize("data", [None, "", [], {}, "ringing", 5], ids=repr)
 def test_what_brings_no_item_may_say_nothing(data: Any, bridge: Bridge) -> None:
     row = Operation(id="HangUp", method="POST", path="hangup", parameters=(), summary="", description="")
