@@ -13,7 +13,7 @@ from shared.deliveries.fanout import catch_up
 from shared.deliveries.outbox import Outbox
 from shared.deliveries.standing import end, restore
 from shared.deliveries.wakes import QUEUE
-from shared.errors import NotFound
+from shared.errors import ConfigError, NotFound
 from shared.events.table import find_event
 from shared.json_bodies import read_body
 from shared.pbx.fields import Field, Shape
@@ -21,6 +21,7 @@ from shared.storage.account import reaching_storage
 from shared.storage.messages import withdraw
 from shared.subscriptions.endpoints import check_endpoint, host_of
 from shared.subscriptions.filter import NAMES, Criteria
+from shared.subscriptions.keys import NO_KEY
 from shared.subscriptions.signatures import key_of
 from shared.subscriptions.store import subscriptions
 from shared.subscriptions.subscription import Subscription, public_id
@@ -151,11 +152,18 @@ def unsubscribe(bridge: Bridge, id: str) -> dict[str, Any]:
 
 
 def unsubscribe_address(bridge: Bridge, body: bytes) -> dict[str, Any]:
-    """End all that a callback address is subscribed to; the same answer if that is nothing."""
+    """
+    End all that a callback address is subscribed to; the same answer if that is nothing.
+
+    Raises ConfigError, after it has ended what it found, where a subscription cannot be read: it may be one of them.
+    """
     request = read_body(UnsubscribeRequest, body, {})
     with reaching_storage():
-        for one in subscriptions(bridge).of_address(request.endpoint):
+        found, unreadable = subscriptions(bridge).of_address(request.endpoint)
+        for one in found:
             end(bridge, one.id)
+    if unreadable:
+        raise ConfigError(NO_KEY)
     return succeeded(None)
 
 

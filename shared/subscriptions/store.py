@@ -100,11 +100,12 @@ class Subscriptions:
                 return True
         raise Conflict("subscriptions kept changing")
 
-    def of_address(self, endpoint: str) -> Iterable[Subscription]:
-        """Those of a callback address in any spelling, as of now."""
+    def of_address(self, endpoint: str) -> tuple[list[Subscription], list[Subscription]]:
+        """Those of a callback address in any spelling, as of now; and those that cannot be read, of any address."""
         self.forget()
-        wanted = normalised(endpoint)
-        return [one for one in self.all() if one.readable and normalised(one.endpoint) == wanted]
+        wanted, everybody = normalised(endpoint), self.all()
+        found = [one for one in everybody if one.readable and normalised(one.endpoint) == wanted]
+        return found, [one for one in everybody if not one.readable]
 
     def note_shown(self, id: str) -> None:
         """An answer holds its secret now: no other will. Where that cannot be written, the next answer shows it too."""

@@ -67,7 +67,7 @@ def test_a_rotation_ends_with_no_row_under_the_old_key(storage: Storage) -> None
     assert list(alone.all()) == list(both.all())
     assert not alone.stale
     assert make(alone, "https://8.8.8.8/0") == made[0]
-    assert [one.id for one in alone.of_address("https://8.8.8.8/3")] == [made[3].id]
+    assert [one.id for one in alone.of_address("https://8.8.8.8/3")[0]] == [made[3].id]
 
 
 def test_a_row_that_no_key_opens_is_reported_and_stays(storage: Storage, caplog: pytest.LogCaptureFixture) -> None:
@@ -83,12 +83,38 @@ def test_a_row_that_no_key_opens_is_reported_and_stays(storage: Storage, caplog:
     with pytest.raises(ConfigError):
         make(other)
     assert other.change(made.id, lambda one: replace(one, disabled=now()))
-    assert other.of_address(ENDPOINT) == []
+    assert (other.of_address(ENDPOINT)[0], [one.id for one in other.of_address(ENDPOINT)[1]]) == ([], [made.id])
     back = under(storage, SECOND, FIRST).get(made.id)
     assert back is not None
     assert (back.capability, back.endpoint, back.active) == (made.capability, ENDPOINT, False)
     assert other.end(made.id)
     assert "of-" not in stored(storage)
+
+
+def leave(storage: Storage, environment: dict[str, str], endpoint: str, *keys: str) -> dict[str, Any]:
+    """Unsubscribing by address in an app with these keys."""
+    settings = Settings.from_env(environment | {"SUBSCRIPTION_KEYS": ",".join(keys)})
+    bridge = Bridge(settings=settings, storage=storage, pbx=None)  # type: ignore[arg-type]
+    return subscribing.unsubscribe_address(bridge, json.dumps({"endpoint": endpoint}).encode())
+
+
+def test_who_leaves_while_rows_cannot_be_read_is_asked_to_come_again(
+    environment: dict[str, str], storage: Storage
+) -> None:
+    make(under(storage, FIRST))
+    readable = make(under(storage, SECOND, FIRST), "https://8.8.8.8/other")
+    for endpoint, left in (
+        (ENDPOINT, 2),
+        ("https://8.8.8.8/nobody", 2),
+        (readable.endpoint, 1),
+        (readable.endpoint, 1),
+    ):
+        with pytest.raises(ConfigError):
+            leave(storage, environment, endpoint, SECOND)
+        assert len(list(under(storage, SECOND, FIRST).all())) == left
+    for _ in range(2):
+        assert leave(storage, environment, ENDPOINT, SECOND, FIRST)["statusCode"] == 200
+    assert not list(under(storage, SECOND, FIRST).all())
 
 
 def test_a_laptop_makes_one_key_and_keeps_it(storage: Storage) -> None:

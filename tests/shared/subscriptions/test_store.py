@@ -183,7 +183,7 @@ def test_the_right_to_end_it_is_128_random_bits_and_its_id_says_nothing_of_it() 
 def test_spellings_of_one_address_are_one_subscription(one: str, other: str, known: Subscriptions) -> None:
     first, _ = known.make(requested(one))
     assert known.make(requested(other)) == (first, False)
-    assert [found.endpoint for found in known.of_address(other)] == [one]
+    assert [found.endpoint for found in known.of_address(other)[0]] == [one]
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_spellings_of_one_address_are_one_subscription(one: str, other: str, kno
 )
 def test_other_addresses_are_others(other: str, known: Subscriptions) -> None:
     known.make(requested("https://example.org/Hook"))
-    assert known.of_address(other) == []
+    assert known.of_address(other) == ([], [])
     assert known.make(requested(other))[1]
 
 
