@@ -61,6 +61,7 @@ COVERED: Mapping[str, str] = {
     "shared/media/elements.py": "shared/media/test_extent.py",
     "shared/media/flac.py": "shared/media/test_extent.py",
     "shared/media/frames.py": "shared/media/test_extent.py",
+    "shared/media/packing.py": "shared/media/test_download.py",
     "shared/media/lengths.py": "shared/media/test_extent.py",
     "shared/media/deletions.py": "shared/media/test_copy.py",
     "shared/media/description.py": "shared/media/test_copy.py",

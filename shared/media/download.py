@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from shared.addresses import AddressRefused, guarded_session
 from shared.errors import MediaNotReady, MediaRefused, MediaUnreachable
 from shared.http_clients import ending_by, read_part, timely
+from shared.media.packing import LOOKED_AT, Wire, packings, unpacked
 from shared.once import once
 from shared.setting_values import is_loopback
 
@@ -26,6 +28,10 @@ _TIMEOUTS = (5, 30)  # seconds to connect, and between two reads
 _LONGEST_SECONDS = 25 * 60.0  # below the host's functionTimeout
 _REDIRECTS = 3
 _READ_BYTES = 512 * 1024
+# The parts of an address, the scheme of one that may be relative, and a step of a relative path.
+_URL = re.compile(r"^([^:]*)://([^/?#]*)([^?#]*)([^#]*)")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_STEP = re.compile(r"(\.\.?)(?:/|(?=[?#])|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +47,15 @@ class Download:
     """An answer being read: `read` gives the next block; MediaNotReady where it turns out cut short, or too slow."""
 
     def __init__(self, response: requests.Response, patience: Patience) -> None:
-        self._raw = response.raw
+        self._wire = Wire(response.raw)
+        # What to read from; of what is packed by its server's word, only the first bytes show that.
+        self._source: Any = None
+        self._packings = packings(response.headers.get("Content-Encoding", ""))
         self._patience = patience
         # What was waited for lately, and what came in that time.
         self._waited, self._came = 0.0, 0
         length = response.headers.get("Content-Length", "")
-        # The length of what is packed says nothing of what comes out of it.
-        counts = length.isascii() and length.isdecimal() and not response.headers.get("Content-Encoding")
-        self._expected = int(length) if counts else None
+        self._expected = int(length) if length.isascii() and length.isdecimal() else None
         self.content_type = response.headers.get("Content-Type", "")
         self.size = 0
 
@@ -59,6 +66,9 @@ class Download:
         parts: list[bytes] = []
         left = size
         try:
+            if self._source is None:
+                self._source = self._wire
+                self._begin()
             # One read of the socket at a time, so that a drip is noticed.
             while left and (part := self._part(min(left, _READ_BYTES))):
                 parts.append(part)
@@ -73,11 +83,24 @@ class Download:
             raise MediaNotReady("cut short")
         return b"".join(parts)
 
+    def _begin(self) -> None:
+        """See whether what comes is packed."""
+        if not self._packings:
+            return
+        first = b""
+        while len(first) < LOOKED_AT and (part := self._part(LOOKED_AT - len(first))):
+            first += part
+        self._wire.put_back(first)
+        self._source = unpacked(self._wire, first, self._packings)
+        if self._source is not self._wire:
+            # The length of what is packed says nothing of what comes out of it.
+            self._expected = None
+
     def _part(self, size: int) -> bytes:
         began = time.monotonic()
         patience = self._patience
         try:
-            part = read_part(self._raw, size, patience.until)
+            part = read_part(self._source, size, patience.until)
         except TimeoutError:
             raise MediaNotReady("too slow") from None
         ended = time.monotonic()
@@ -136,10 +159,34 @@ def download(
 
 
 def _target(url: str, location: str) -> str:
-    try:
-        return urljoin(url, location)
-    except ValueError:
-        raise MediaRefused("not a URL") from None
+    """
+    Where a Location leads, which may be relative, byte by byte as it was given: signatures cover it.
+
+    http.client takes each byte above ASCII for a character; here it is percent-encoded as the byte that it is.
+    """
+    location = "".join(character if character < "\x80" else f"%{ord(character):02X}" for character in location)
+    scheme, host, path, query = _URL.findall(url)[0]
+    if _SCHEME.match(location):
+        return location
+    if location.startswith("//"):
+        return f"{scheme}:{location}"
+    if location.startswith("?"):
+        location = path + location
+    elif not location.partition("#")[0]:
+        location = path + query
+    elif not location.startswith("/"):
+        location = _joined(path, location)
+    return f"{scheme}://{host}{location}"
+
+
+def _joined(path: str, location: str) -> str:
+    """A relative path behind another one's folder, `.` and `..` at its beginning aside (RFC 3986, 5.2.4)."""
+    folder = path.rpartition("/")[0]
+    while (step := _STEP.match(location)) is not None:
+        location = location[step.end() :]
+        if step[1] == "..":
+            folder = folder.rpartition("/")[0]
+    return f"{folder}/{location}"
 
 
 def _ask(url: str, settings: Settings, key: Mapping[str, str]) -> requests.Response:

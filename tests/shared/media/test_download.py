@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import gzip
 import logging
+import random
 import socket
 import threading
 import time
 import traceback
+import tracemalloc
 import zlib
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import brotli
 import pytest
+from backports import zstd
 
 from shared.errors import MediaNotReady, MediaRefused, MediaUnreachable
 from shared.media.download import Patience, check_url, download
@@ -175,23 +180,142 @@ def test_a_host_that_is_gone_is_out_of_reach(server: RawServer, settings: Settin
         fetch(server, settings)
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-def test_packing_for_the_way_is_undone(encoding: str, server: RawServer, settings: Settings) -> None:
-    packed = gzip.compress(AUDIO) if encoding == "gzip" else zlib.compress(AUDIO)
-    server.answers.append(fixed(head(f"Content-Encoding: {encoding}", f"Content-Length: {len(packed)}"), packed))
+def raw_deflate(body: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(body) + packer.flush()
+
+
+PACKED = {
+    "gzip": gzip.compress(AUDIO),
+    "x-gzip": gzip.compress(AUDIO),
+    "GZip": gzip.compress(AUDIO[:50_000]) + gzip.compress(AUDIO[50_000:]),
+    "aws-chunked, gzip": gzip.compress(AUDIO),
+    "deflate": zlib.compress(AUDIO),
+    "Deflate": raw_deflate(AUDIO),
+    "br": brotli.compress(AUDIO),
+    "zstd": zstd.compress(AUDIO),
+    "br, gzip": gzip.compress(brotli.compress(AUDIO)),
+    "gzip, br": brotli.compress(gzip.compress(AUDIO)),
+}
+
+
+@pytest.mark.parametrize("way", ["with its length", "in chunks", "byte by byte at first"])
+@pytest.mark.parametrize("encoding", PACKED)
+def test_packing_for_the_way_is_undone(encoding: str, way: str, server: RawServer, settings: Settings) -> None:
+    packed, name = PACKED[encoding], f"Content-Encoding: {encoding}"
+    length = f"Content-Length: {len(packed)}"
+    server.answers.append(
+        {
+            "with its length": fixed(head(name, length), packed),
+            "in chunks": fixed(head(name, CHUNKED), chunk(packed[:5]), chunk(packed[5:]), b"0\r\n\r\n"),
+            "byte by byte at first": fixed(head(name, length), *(packed[i : i + 1] for i in range(30)), packed[30:]),
+        }[way]
+    )
     assert fetch(server, settings) == AUDIO
 
 
+FILES = Path(__file__).parents[2] / "fixtures" / "audio"
+SPOILT = gzip.compress(random.Random(1).randbytes(20_000))
+BARE = {"samples": bytes(range(0x70, 0x90)) * 700, "an own format": b"\x01\x02VOX" + bytes(range(256)) * 40}
+PLAIN = {path.name: path.read_bytes() for path in FILES.iterdir() if path.name.startswith(("tone.", "frames", "opus"))}
+
+
+@pytest.mark.parametrize("encoding", [*PACKED, "identity", "aws-chunked", "none", "utf-8", "compress", "binary"])
+@pytest.mark.parametrize("name", [*PLAIN])
+def test_what_is_not_packed_is_taken_as_it_is_whatever_its_server_calls_it(
+    name: str, encoding: str, server: RawServer, settings: Settings
+) -> None:
+    body = PLAIN[name]
+    answer = head(f"Content-Encoding: {encoding}", f"Content-Length: {len(body)}")
+    server.answers += [fixed(answer, body), fixed(answer, body[:-1])]
+    assert fetch(server, settings) == body
+    with pytest.raises(MediaNotReady, match="cut short"):
+        fetch(server, settings)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd", "deflate", "br", "identity"])
+@pytest.mark.parametrize("name", BARE)
+def test_bytes_that_do_not_unpack_are_the_file(name: str, encoding: str, server: RawServer, settings: Settings) -> None:
+    server.answers.append(fixed(head(f"Content-Encoding: {encoding}"), BARE[name]))
+    assert fetch(server, settings) == BARE[name]
+
+
 @pytest.mark.parametrize(
-    ("body", "reason"),
-    [(gzip.compress(AUDIO)[:-400], "cut short"), (AUDIO, "packed in an unknown way")],
-    ids=["cut", "not packed"],
+    ("encoding", "body", "reason"),
+    [
+        ("gzip", gzip.compress(AUDIO)[:-400], "cut short"),
+        ("br", brotli.compress(AUDIO)[:-20], "cut short"),
+        ("zstd", zstd.compress(AUDIO)[:-20], "cut short"),
+        ("gzip", SPOILT[:9000] + bytes(1000) + SPOILT[10_000:], "packed in an unknown way"),
+        ("compress", b"\x1f\x9d\x90" + bytes(range(256)), "packed in an unknown way"),
+        ("gzip, xz", b"\xfd7zXZ\0" + bytes(range(256)), "packed in an unknown way"),
+    ],
 )
-def test_what_does_not_unpack_is_not_ready(body: bytes, reason: str, server: RawServer, settings: Settings) -> None:
-    whole = len(gzip.compress(AUDIO)) if reason == "cut short" else len(body)
-    server.answers.append(fixed(head("Content-Encoding: gzip", f"Content-Length: {whole}"), body))
+def test_what_does_not_unpack_is_not_ready(
+    encoding: str, body: bytes, reason: str, server: RawServer, settings: Settings
+) -> None:
+    length = len(body) + (400 if reason == "cut short" else 0)
+    server.answers.append(fixed(head(f"Content-Encoding: {encoding}", f"Content-Length: {length}"), body))
     with pytest.raises(MediaNotReady, match=reason):
         fetch(server, settings)
+
+
+def test_what_is_packed_small_does_not_fill_the_memory(server: RawServer, settings: Settings) -> None:
+    body = gzip.compress(bytes(64 << 20))
+    server.answers.append(fixed(head("Content-Encoding: gzip", f"Content-Length: {len(body)}"), body))
+    tracemalloc.start()
+    try:
+        with download(server.url, settings, KEY) as file:
+            while part := file.read(1 << 20):
+                assert len(part) <= 1 << 20
+            assert file.size == 64 << 20
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+REDIRECTS = {
+    "//{host}/files//a%2F?": "/files//a%2F?",
+    "http://{host}/files/a|b[1]?sig=a%2fb+c": "/files/a|b[1]?sig=a%2fb+c",
+    "HTTP://{host}//a": "//a",
+    "http://{host}": "/",
+    "/files/q?": "/files/q?",
+    "/files/../a/./b//c": "/files/../a/./b//c",
+    "/files/ā": "/files/%C4%81",
+    "/files/a b;c": "/files/a%20b;c",
+    "rel//a": "/files/rel//a",
+    "rel/a?x=../..": "/files/rel/a?x=../..",
+    "./a": "/files/a",
+    "../a": "/a",
+    "../../a/": "/a/",
+    "..": "/",
+    ".": "/files/",
+    "..?x": "/?x",
+    "..a": "/files/..a",
+    "?x=/y//z": "/files/c2VjcmV0?x=/y//z",
+    "#part": "/files/c2VjcmV0?sig=1",
+    "a%7E%2f": "/files/a%7E%2f",
+    "a/b:c": "/files/a/b:c",
+    "ā": "/files/%C4%81",
+}
+
+
+@pytest.mark.parametrize(("location", "target"), REDIRECTS.items())
+def test_a_redirect_is_followed_to_the_byte(location: str, target: str, server: RawServer, settings: Settings) -> None:
+    there = location.replace("{host}", f"127.0.0.1:{server.port}").encode()
+    moved = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nConnection: close\r\nLocation: " + there + b"\r\n\r\n"
+    server.answers += [fixed(moved), fixed(head("Content-Length: 3"), b"ID3")]
+    with download(f"{server.url}?sig=1", settings, KEY) as file:
+        assert file.read(10) == b"ID3"
+    assert server.asked[1].split(b" ")[1] == target.encode()
+
+
+def test_a_redirect_in_an_older_encoding_keeps_its_bytes(server: RawServer, settings: Settings) -> None:
+    moved = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nConnection: close\r\nLocation: /files/\xe2b\r\n\r\n"
+    server.answers += [fixed(moved), fixed(head("Content-Length: 3"), b"ID3")]
+    with download(server.url, settings, KEY) as file:
+        file.read(10)
+    assert server.asked[1].split(b" ")[1] == b"/files/%E2b"
 
 
 def test_an_address_is_asked_for_as_it_was_given(server: RawServer, settings: Settings) -> None:
