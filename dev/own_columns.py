@@ -54,6 +54,7 @@ lastError String What went wrong last
 lastErrorAt DateTime When
 pausedUntil DateTime Until when it does not ask
 swept DateTime When the sweep last looked
+sweepError String What the sweep could not look up by id
 lag Double Seconds between an item and its poll
 """,
         ),

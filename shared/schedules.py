@@ -46,11 +46,21 @@ def has_missed_two(name: str, since: datetime, moment: datetime) -> bool:
 
     Counted by its own schedule, nights and weekends too: what is due on weekdays alone is not late on a Sunday.
     """
+    return _due(name, since, moment) >= 2
+
+
+def is_due(name: str, since: datetime, moment: datetime) -> bool:
+    """Whether a timer was, or is, due between two moments; False for a schedule that cannot be read."""
+    return _due(name, since, moment) > 0
+
+
+def _due(name: str, since: datetime, moment: datetime) -> int:
+    """How often a timer is due after one moment and up to another, two at most."""
     from croniter import croniter
 
     try:
         due = croniter(_LONG_NAMES.sub(r"\1", schedule(name)), moment, second_at_beginning=True, day_or=False)
-        _, last_but_one = due.get_prev(datetime), due.get_prev(datetime)
-    except ValueError:
-        return False
-    return bool(last_but_one > since)
+        last, last_but_one = due.get_prev(datetime), due.get_prev(datetime)
+    except (ValueError, KeyError):
+        return 0
+    return int(last > since) + int(last_but_one > since)

@@ -103,6 +103,8 @@ def _stale(polls: list[Mapping[str, Any]], moment: datetime) -> Iterator[str]:
             ago = f"last succeeded {(moment - last) // timedelta(minutes=1)} minutes ago" if last else ""
             when = ago or "has not succeeded yet"
             yield f"Polling {poll['resource']} {when}: {poll['lastError'] or 'it has not run since'}."
+        if poll["sweepError"]:
+            yield f"Calls that never ended cannot be looked up by id: {poll['sweepError']}."
         if poll["unreadable"]:
             yield f"{poll['unreadable']} items of {poll['resource']} cannot be read: see the dead letters."
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, fields, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from shared.schedules import is_due, polls
 from shared.storage import rows
 from shared.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from shared.storage.account import Storage
 
@@ -22,6 +24,8 @@ FORBIDDEN = (
     "by itself within minutes once it is allowed"
 )
 PARTITION = "checkpoint"
+# A list that is polled as often as this is heard of before anybody has to be told.
+_SOON = timedelta(minutes=10)
 _START = "start"
 # 64-bit columns; everything else is text, a moment, or a small number.
 _LONG = ("cursor", "items", "sequence")
@@ -38,8 +42,8 @@ class Checkpoint:
     that a list which knows no dates could not be read to its end. `items` is how many are stored, `unreadable` how
     many had no readable id in the last listing, `digest` the last whole listing of what can be edited, and `sequence`
     the head's when that was stored. `lag` is in seconds, from the newest item's own time to its storing. `swept` is
-    when the last complete sweep began. `forbidden_since` is when the PBX began to answer 403; while `paused_until`
-    lies ahead it is not asked.
+    when the last complete sweep began, `sweep_error` what it could not look up by id.
+    `forbidden_since` is when the PBX began to answer 403; while `paused_until` lies ahead it is not asked.
     """
 
     resource: str
@@ -57,6 +61,7 @@ class Checkpoint:
     last_error: str = ""
     last_error_at: datetime | None = None
     swept: datetime | None = None
+    sweep_error: str = ""
     forbidden_since: datetime | None = None
     paused_until: datetime | None = None
     row: rows.Row | None = field(default=None, compare=False, repr=False)
@@ -128,9 +133,22 @@ def claim_start(storage: Storage, release: str, moment: datetime, soon: timedelt
 
 
 def forbidden_since(found: Iterable[Checkpoint]) -> datetime | None:
-    """Since when the PBX answers 403 to all that is asked of it; None where it lets something through."""
-    moments = [checkpoint.forbidden_since for checkpoint in found]
-    return max(moment for moment in moments if moment) if moments and all(moments) else None
+    """
+    Since when the PBX answers 403 to all that is asked of it; None where it lets something through.
+
+    A list that is polled too rarely to have been asked since does not count, unless it has succeeded since.
+    """
+    found = list(found)
+    since = max((one.forbidden_since for one in found if one.forbidden_since), default=None)
+    if since is None or any(_is_let_in(one, since) for one in found if not one.forbidden_since):
+        return None
+    return since
+
+
+def _is_let_in(checkpoint: Checkpoint, since: datetime) -> bool:
+    """Whether a list that was not refused has shown since that it is let in, or will soon."""
+    last = checkpoint.last_success
+    return (last is not None and last >= since) or is_due(polls(checkpoint.resource), since, since + _SOON)
 
 
 def describe_pbx(found: Iterable[Checkpoint]) -> dict[str, Any]:
@@ -154,6 +172,7 @@ def describe(checkpoint: Checkpoint, moment: datetime) -> dict[str, Any]:
         "lastSuccess": _iso(checkpoint.last_success),
         "lastError": checkpoint.last_error or None,
         "lastSweep": _iso(checkpoint.swept),
+        "sweepError": checkpoint.sweep_error or None,
         "pausedUntil": _iso(checkpoint.paused_until) if paused else None,
     }
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import BudgetExhausted, PbxError, PbxForbidden
+from shared.once import once
 from shared.polling import checkpoints, odd_items
 from shared.schedules import has_missed_two, polls
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from shared.items.reader import Item
     from shared.polling.checkpoints import Checkpoint
     from shared.polling.reading import Reading
+    from shared.storage.account import Storage
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +31,18 @@ _SLACK = timedelta(minutes=5)
 PAUSE = timedelta(minutes=5)
 # An error that goes on is written down once in this time.
 _SAME_ERROR = timedelta(seconds=30)
+
+
+@dataclass(slots=True)
+class _Refusals:
+    """When this process was refused last: who is let in after that says so at once."""
+
+    last: datetime | None = None
+
+
+@once
+def _refusals(storage: Storage) -> _Refusals:
+    return _Refusals()
 
 
 @contextmanager
@@ -68,6 +82,7 @@ def alarm_if_stale(checkpoint: Checkpoint, moment: datetime) -> None:
 def note_forbidden(reading: Reading, error: PbxForbidden) -> None:
     """Pause the resource, and say so where the PBX refuses all that is asked of it."""
     since = reading.checkpoint.forbidden_since or reading.moment
+    _refusals(reading.bridge.storage).last = reading.moment
     logger.warning("%s is paused for %d minutes: %s", reading.resource.name, PAUSE.seconds // 60, error)
     note_error(reading, error, paused_until=reading.moment + PAUSE, forbidden_since=since)
     since_all = checkpoints.forbidden_since(checkpoints.read_all(reading.bridge.storage))
@@ -100,7 +115,9 @@ def advance(reading: Reading, *, all_read: bool = True, **changes: Any) -> Readi
     seen = reading.checkpoint
     idle = not changes and not (seen.last_error and all_read)
     if idle and seen.last_success and reading.moment - seen.last_success < HEARTBEAT:
-        return reading
+        refused = _refusals(reading.bridge.storage).last
+        if refused is None or seen.last_success >= refused:
+            return reading
     fields: dict[str, Any] = {"last_success": reading.moment, "paused_until": None, "forbidden_since": None, **changes}
     if all_read:
         fields |= {"last_error": "", "last_error_at": None}

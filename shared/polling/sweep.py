@@ -75,16 +75,16 @@ def _sweep(bridge: Bridge, resource: Resource, moment: datetime) -> None:
                 listed |= page.items
         if resource.withdrawn and checkpoint.started:
             deletions.look_for(reading, listed, resource.withdrawn, all_readable=not windowed.unreadable)
-        if resource.id_field == "callID":
-            found += _late_ends(reading)
     except PbxForbidden:
         # The poll says so, and pauses.
         logger.info("%s is not swept: the key may not read it", resource.name)
         return
     changes = {"swept": moment} | note_unreadable(reading, windowed.unreadable)
-    checkpoints.change(bridge.storage, checkpoint, lambda now: replace(now, **changes))
+    checkpoint = checkpoints.change(bridge.storage, checkpoint, lambda now: replace(now, **changes))
     if found:
         logger.info("the sweep found %d of %s", found, resource.name)
+    if resource.id_field == "callID":
+        _late_ends(reading, checkpoint)
 
 
 def _since(bridge: Bridge, checkpoint: Checkpoint, moment: datetime) -> datetime:
@@ -116,10 +116,20 @@ def _take(reading: Reading, found: Mapping[int, Item]) -> int:
     return added
 
 
-def _late_ends(reading: Reading) -> int:
-    """Store what the PBX has of calls that began and never ended; what was found before a failure is kept."""
+def _late_ends(reading: Reading, checkpoint: Checkpoint) -> None:
+    """
+    Store what the PBX has of calls that began and never ended; what was found before a failure is kept.
+
+    A failure says nothing of the list that was swept: it is noted by itself, and raised unless it is a 403.
+    """
     found, failure = unended.look_for(reading.bridge, reading.moment)
     added = _take(reading, found)
-    if failure:
+    if added:
+        logger.info("the sweep found %d ends of calls by id", added)
+    error = f"{type(failure).__name__}: {failure}" if isinstance(failure, PbxError) else ""
+    if error != checkpoint.sweep_error:
+        checkpoints.change(reading.bridge.storage, checkpoint, lambda now: replace(now, sweep_error=error))
+    if failure and not isinstance(failure, PbxForbidden):
         raise failure
-    return added
+    if failure:
+        logger.warning("calls without an end cannot be looked up: %s", failure)

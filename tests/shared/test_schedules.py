@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.schedules import SCHEDULES, has_missed_two, polls, schedule
+from shared.schedules import SCHEDULES, has_missed_two, is_due, polls, schedule
 from shared.setting_table import SETTINGS
 
 NAME = polls("contacts")
@@ -67,3 +67,11 @@ def test_a_weekend_is_no_delay_for_what_runs_on_weekdays(monkeypatch: pytest.Mon
 def test_a_schedule_that_cannot_be_read_makes_nothing_late(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(NAME, text)
     assert not has_missed_two(NAME, NOW - timedelta(days=900), NOW)
+    assert not is_due(NAME, NOW - timedelta(days=900), NOW)
+
+
+def test_a_timer_is_due_between_two_moments_by_its_own_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(NAME, "0 0 9 * * *")
+    assert is_due(NAME, NOW - timedelta(hours=4), NOW)
+    assert not is_due(NAME, NOW - timedelta(hours=3), NOW)
+    assert not is_due("POLL_FAXES_SCHEDULE", NOW - timedelta(days=900), NOW)

@@ -25,6 +25,7 @@ FULL = Checkpoint(
     unreadable=3,
     sequence=2**62,
     swept=MOMENT,
+    sweep_error="PbxForbidden: …",
     forbidden_since=MOMENT,
     cursor=2**63 - 1,
     items=2**40,

@@ -28,6 +28,7 @@ from shared.polling import pages as paging
 from shared.polling.outcomes import HEARTBEAT, PAUSE
 from shared.polling.poll import poll
 from shared.polling.reconcile import reconcile
+from shared.schedules import polls
 from shared.times import now
 from tests.dying import is_killed
 from tests.polls import (
@@ -665,6 +666,56 @@ def test_one_method_that_is_not_granted_is_not_all_of_them(
     for resource in RESOURCES:
         poll(bridge, resource)
     assert not [line for line in caplog.messages if "pbx_forbidden" in line]
+
+
+NEVER = "0 0 0 29 2 *"
+
+
+def poll_all(bridge: Bridge, *, but: str = "") -> None:
+    for resource in RESOURCES:
+        if resource.name != but:
+            poll(bridge, resource)
+
+
+def shown(bridge: Bridge) -> str:
+    state: str = checkpoints.describe_pbx(checkpoints.read_all(bridge.storage))["state"]
+    return state
+
+
+def test_a_list_that_is_polled_rarely_hides_no_403_to_everything(
+    pbx: Simulator, bridge: Bridge, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("POLL_VOIP_ENDPOINTS_SCHEDULE", NEVER)
+    poll_all(bridge)
+    pbx.faults.add("status", status=403)
+    poll_all(bridge, but="voip_endpoints")
+    assert shown(bridge) == "forbidden"
+    assert [line for line in caplog.messages if "signal pbx_forbidden" in line]
+    pbx.faults.clear()
+    poll(bridge, CONTACTS, at=now() + timedelta(minutes=6))
+    assert shown(bridge) == "allowed"
+
+
+def test_lists_that_are_due_soon_are_waited_for(
+    pbx: Simulator, bridge: Bridge, caplog: pytest.LogCaptureFixture
+) -> None:
+    poll_all(bridge)
+    pbx.faults.add("status", status=403)
+    poll_all(bridge, but="voip_endpoints")
+    assert shown(bridge) == "allowed"
+    assert not [line for line in caplog.messages if "pbx_forbidden" in line]
+
+
+def test_one_method_that_is_not_granted_is_told_from_all_however_rarely_lists_are_polled(
+    pbx: Simulator, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for resource in RESOURCES:
+        monkeypatch.setenv(polls(resource.name), NEVER)
+    poll_all(bridge)
+    pbx.options.refused = {"GetGroups"}
+    # Nothing is new: what is let in says so all the same.
+    poll_all(bridge)
+    assert shown(bridge) == "allowed"
 
 
 def test_a_picture_under_another_signature_is_no_edit_and_another_picture_is(pbx: Simulator, bridge: Bridge) -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dev.simulator.day import long_calls
+from shared.api.status import status
 from shared.calls.store import calls
-from shared.errors import PbxRefused, PbxUnavailable
+from shared.errors import PbxError, PbxRefused, PbxUnavailable
 from shared.events.receive import accept, submit
 from shared.events.table import event_named
 from shared.items import reader as items
 from shared.pbx.resources import RESOURCES
+from shared.polling import checkpoints
 from shared.polling.poll import poll
 from shared.polling.reconcile import reconcile
 from shared.polling.sweep import sweep
@@ -149,6 +152,44 @@ def test_a_call_that_the_pbx_has_no_good_answer_for_hides_no_other(pbx: Simulato
     with pytest.raises(PbxRefused):
         sweep(bridge)
     assert first + 1 in stored_ids(bridge.storage, CALLS.name)
+
+
+@pytest.mark.parametrize("fault", [{"status": 403}, {"status": 422}, {"status": 500}], ids=str)
+def test_what_cannot_be_looked_up_by_id_is_shown_and_holds_up_no_list(
+    fault: dict[str, int], pbx: Simulator, bridge: Bridge
+) -> None:
+    poll(bridge, CALLS)
+    begin = now()
+    began = begin - timedelta(hours=1)
+    call = int(began.timestamp()) * 1_000_000
+    calls(bridge.storage, bridge.settings.default_region).merge(call, _fact(bridge, {"callID": call, "contactID": 1}))
+    pbx.faults.add("status", match="GetCallHistoryItemByID", **fault)
+    late = pbx.add("call_history", 1, callStarted=begin - timedelta(hours=3))
+    refused = fault["status"] == 403
+    for hour in (1, 2):
+        with nullcontext() if refused else pytest.raises(PbxError):
+            sweep(bridge, at=begin + timedelta(hours=hour))
+        checkpoint = checkpoints.read(bridge.storage, CALLS.name)
+        assert checkpoint
+        assert checkpoint.swept == begin + timedelta(hours=hour)
+        assert checkpoint.last_error == ""
+    assert late in stored_ids(bridge.storage, CALLS.name)
+    (problem,) = status(bridge)["problems"]
+    assert "by id" in problem
+    assert "GetCallHistoryItemByID" in problem
+    pbx.faults.clear()
+    sweep(bridge, at=begin + timedelta(hours=3))
+    assert status(bridge)["problems"] == []
+
+
+def test_a_list_that_may_not_be_read_is_not_swept(pbx: Simulator, bridge: Bridge) -> None:
+    for resource in RESOURCES:
+        poll(bridge, resource)
+    pbx.options.refused = {"GetCallHistory"}
+    sweep(bridge, at=now() + timedelta(hours=1))
+    swept = {one.resource: one.swept for one in checkpoints.read_all(bridge.storage)}
+    assert swept[CALLS.name] is None
+    assert swept[RECORDINGS.name]
 
 
 def test_a_call_without_an_end_after_a_week_is_unknown_also_while_the_pbx_is_gone(
