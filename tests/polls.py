@@ -11,7 +11,7 @@ from shared.items.head import TABLE
 from shared.pbx.budget.budget import Budget
 from shared.pbx.budget.ledger import Terms
 from shared.pbx.client import Pbx
-from shared.pbx.resources import resource
+from shared.pbx.resources import RESOURCES, resource
 from shared.pipeline.process import process
 from shared.storage.account import Storage
 from shared.storage.messages import read
@@ -69,7 +69,7 @@ def _id(data: dict[str, Any]) -> int:
     return next(int(data[name]) for name in data if name in _IDS)
 
 
-_IDS = ("recordingID", "voicemailID", "callID", "contactID", "groupID", "voicemailBoxID", "id")
+_IDS = {row.id_field for row in RESOURCES}
 
 
 def stored_ids(storage: Storage, name: str) -> list[int]:
