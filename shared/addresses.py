@@ -23,6 +23,10 @@ _INSIDE = (
     ipaddress.IPv4Network("168.63.129.16/32"),  # Azure's own host, reachable from inside it only
     ipaddress.IPv4Network("192.0.0.0/24"),
     ipaddress.IPv4Network("192.88.99.0/24"),
+    # Protocols' own and examples; which of them count as the internet's differs from one Python to the next.
+    ipaddress.IPv6Network("2001::/23"),
+    ipaddress.IPv6Network("2001:db8::/32"),
+    ipaddress.IPv6Network("3fff::/20"),
 )
 # Connections are kept to so many hosts, and so many to each.
 _HOSTS, _CONNECTIONS = 256, 32
@@ -39,11 +43,17 @@ class AddressRefused(ValueError):
 def is_public(address: Address) -> bool:
     """Whether an address is one of the internet's, also where IPv6 only wraps an IPv4 one."""
     if isinstance(address, ipaddress.IPv6Address):
-        wrapped = address.ipv4_mapped or address.sixtofour or _translated(address)
-        if wrapped is not None:
-            return is_public(wrapped)
-        return address.is_global and address in _INTERNET and address.teredo is None
+        inner = wrapped(address)
+        if inner is not None:
+            return is_public(inner)
+        if address not in _INTERNET:
+            return False
     return address.is_global and not address.is_multicast and not any(address in network for network in _INSIDE)
+
+
+def wrapped(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that an IPv6 one only stands for, if it does."""
+    return address.ipv4_mapped or address.sixtofour or _translated(address)
 
 
 def _translated(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:

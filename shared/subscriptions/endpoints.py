@@ -10,7 +10,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from shared.addresses import is_public, request_target
+from shared.addresses import is_public, request_target, wrapped
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
@@ -25,8 +25,11 @@ _PORTS = {"https": 443, "http": 80}
 _LOCAL_NAME = "localhost"
 _LOOPBACK = ipaddress.ip_network("127.0.0.0/8")
 _PRINTABLE = re.compile(r"[!-~]+")
-# A name or an address; anything else that may stand for a host is understood differently from library to library.
-_HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?|[0-9a-f:.]+")
+# A name; anything else that may stand for a host is understood differently from library to library.
+_NAME = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?")
+LONGEST_NAME = 254
+# What ends so is an address, of which there are many spellings: one of them is taken.
+_ENDS_AS_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?")
 # Behind these a 404 means that the workflow, or its run, is gone for good.
 WORKFLOW_HOSTS = (
     ".logic.azure.com",
@@ -74,18 +77,21 @@ def check_endpoint(url: str, *, allow_loopback: bool) -> None:
     """
     Raises ValueError, with what is wrong, unless events may be posted to this address.
 
-    It is https, without user and fragment, at most 4,096 characters, and its host is public as far as its name can be
-    resolved now; the connection is checked again at each delivery. `allow_loopback` takes 127.0.0.0/8 beside that,
-    and plain http there and nowhere else.
+    It is https, without user and fragment, at most 4,096 characters, and its host is public as far as its name, which
+    has a dot, can be resolved now; the connection is checked again at each delivery. `allow_loopback` takes 127.0.0.0/8
+    beside that, and plain http there and nowhere else.
     """
     if len(url) > LONGEST:
         raise ValueError(f"at most {LONGEST} characters are taken")
     parts = _split(url)
-    addresses = _addresses((parts.hostname or "").rstrip("."))
+    host = (parts.hostname or "").rstrip(".")
+    _check_host(parts)
+    addresses = _addresses(host)
     local = allow_loopback and bool(addresses) and all(address in _LOOPBACK for address in addresses)
     if parts.scheme not in ("https", "http") or (parts.scheme == "http" and not local):
         raise ValueError("an https address is expected")
-    if any(not _allowed(address, allow_loopback=allow_loopback) for address in addresses):
+    is_alone = not local and not {".", ":"} & set(host)
+    if is_alone or any(not _allowed(address, allow_loopback=allow_loopback) for address in addresses):
         raise ValueError("its host is not on the internet")
 
 
@@ -95,13 +101,28 @@ def _split(url: str) -> SplitResult:
         port, host = parts.port, parts.hostname
     except ValueError:
         raise ValueError("an https address is expected") from None
-    if not _PRINTABLE.fullmatch(url) or not host or not _HOST.fullmatch(host) or port == 0 or "\\" in url:
+    if not _PRINTABLE.fullmatch(url) or not host or port == 0 or "\\" in url:
         raise ValueError("an https address is expected")
     if "@" in parts.netloc:
         raise ValueError("an address without user and password is expected")
     if parts.fragment:
         raise ValueError("an address without a fragment is expected")
     return parts
+
+
+def _check_host(parts: SplitResult) -> None:
+    """Raise ValueError unless the host is a name, four numbers with dots, or an IPv6 address that stands for itself."""
+    host = parts.hostname or ""
+    try:
+        if "[" in parts.netloc:
+            if "%" in host or wrapped(ipaddress.IPv6Address(host)):
+                raise ValueError
+        elif not _NAME.fullmatch(host) or len(host) > LONGEST_NAME:
+            raise ValueError
+        elif _ENDS_AS_NUMBER.fullmatch(host):
+            ipaddress.IPv4Address(host)
+    except ValueError:
+        raise ValueError("a host is expected that is a name or an address in its usual spelling") from None
 
 
 def _allowed(address: Address, *, allow_loopback: bool) -> bool:

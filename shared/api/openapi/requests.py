@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 from shared.api.openapi.names import Schema, named
 from shared.api.openapi.schemas import choices, title
 from shared.phones import NUMBER_PATTERN, PREFIX_PATTERN
-from shared.subscriptions.endpoints import LONGEST
+from shared.subscriptions.endpoints import LONGEST, LONGEST_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pydantic import BaseModel
 
-_GROUP = "[0-9A-Fa-f]{1,4}"
-_OCTET = r"(?:[0-9]|[1-9][0-9]|1[0-9]{2}|2[0-4][0-9]|25[0-5])"
+_HEX = "[0-9A-Fa-f]"
+_GROUP = f"{_HEX}{{1,4}}"
+_OCTET = "(?:25[0-5]|(?:2[0-4]|1[0-9]|[1-9])?[0-9])"
+_QUAD = rf"{_OCTET}(?:\.{_OCTET}){{3}}"
 # What is not the internet's, of the addresses below 224.0.0.0; the last one is Azure's own.
 _INSIDE = (
     r"10\.|127\.|100\.(?:6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7])\.|169\.254\.|172\.(?:1[6-9]|2[0-9]|3[01])\."
@@ -24,21 +26,31 @@ _INSIDE = (
 
 
 def _rest(groups: int) -> str:
-    """What follows so many groups of an IPv6 address: all of the others, or a gap somewhere."""
-    gaps = [f"(?::{_GROUP}){{{n}}}::(?:{_GROUP}(?::{_GROUP}){{0,{6 - groups - n}}})?" for n in range(7 - groups)]
-    return "(?:" + "|".join((f"(?::{_GROUP}){{{8 - groups}}}", *gaps, f"(?::{_GROUP}){{{7 - groups}}}::")) + ")"
+    """What follows so many groups of an IPv6 address: the others, or a gap somewhere; the last two may be IPv4."""
+    left = 8 - groups
+    ways = [f"(?::{_GROUP}){{{left}}}", f"(?::{_GROUP}){{{left - 2}}}:{_QUAD}", f"(?::{_GROUP}){{{left - 1}}}::"]
+    for n in range(left - 2):
+        ways.append(f"(?::{_GROUP}){{{n}}}::(?:(?:{_GROUP}:){{0,{left - 3 - n}}}(?:{_GROUP}(?::{_GROUP})?|{_QUAD}))?")
+    ways.append(f"(?::{_GROUP}){{{left - 2}}}::(?:{_GROUP})?")
+    return f"(?:{'|'.join(ways)})"
 
 
-# A name, or an address of the internet: IPv4, IPv6.
+_LABEL = "[0-9A-Za-z_-]{1,63}"
+_END = r"\.?(?:[/?#:]|$)"
+# A name, or an address of the internet: IPv4, IPv6. Generators of texts can leave out what must not follow, but do not
+# know what to do where something must.
 HOSTS = (
-    r"(?:[0-9A-Za-z](?:[0-9A-Za-z-]{0,61}[0-9A-Za-z])?\.)+(?:[A-Za-z]{2,20}|xn--[0-9a-z]{2,40})\.?",
+    rf"(?![^/?#:]{{{LONGEST_NAME + 1}}})(?:{_LABEL}\.)+(?!(?:[0-9]+|0[Xx]{_HEX}*){_END}){_LABEL}\.?",
     rf"(?!{_INSIDE})(?:[1-9][0-9]?|1[0-9]{{2}}|2[01][0-9]|22[0-3])(?:\.{_OCTET}){{3}}",
-    rf"\[2[4-9A-Fa-f][0-9A-Fa-f]{{2}}{_rest(1)}\]",
-    rf"\[2001:(?!0?[Dd][Bb]8:)(?:[1-9A-Fa-f][0-9A-Fa-f]{{3}}|[2-9A-Fa-f][0-9A-Fa-f]{{2}}){_rest(2)}\]",
+    rf"\[(?!200[12]:|3[Ff]{{3}}:)[23]{_HEX}{{3}}{_rest(1)}\]",
+    rf"\[(?:2001:(?!0?[Dd][Bb]8:)(?:[1-9A-Fa-f]{_HEX}{{3}}|0?[2-9A-Fa-f]{_HEX}{{2}})"
+    rf"|3[Ff]{{3}}:[1-9A-Fa-f]{_HEX}{{3}}){_rest(2)}\]",
 )
-_PORT = "(?::(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?"
+_PORT = "(?::(?:0*(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?)?"
 # The app may take more, such as loopback on a laptop, but it certainly takes these.
-ENDPOINT_PATTERN = rf"^[Hh][Tt][Tt][Pp][Ss]://(?:{'|'.join(HOSTS)}){_PORT}(?:[/?][!-\"$-\[\]-~]*)?$"
+ENDPOINT_PATTERN = (
+    rf"^(?![!-~]{{{LONGEST + 1}}})[Hh][Tt][Tt][Pp][Ss]://(?:{'|'.join(HOSTS)}){_PORT}(?:[/?][!-\x22$-\[\]-~]*)?#?$"
+)
 _FOUR = "[A-Za-z0-9+/]{4}"
 _PADDED = "[A-Za-z0-9+/]{2}=="
 SECRET_PATTERN = f"^whsec_(?:(?:{_FOUR}){{8,20}}(?:{_PADDED}|[A-Za-z0-9+/]{{3}}=)?|(?:{_FOUR}){{21}}(?:{_PADDED})?)$"

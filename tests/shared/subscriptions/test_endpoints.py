@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from shared.subscriptions import endpoints
-from shared.subscriptions.endpoints import LONGEST, check_endpoint, host_of, is_workflow_host
+from shared.subscriptions.endpoints import LONGEST, check_endpoint, host_of, is_workflow_host, normalised
 
 WORKFLOW = "https://prod-01.westeurope.logic.azure.com:443/workflows/ab/triggers/t/paths/invoke?sp=%2Ft&sig=s-e_c"
 LOCAL = ("http://127.0.0.1:8080/hook", "https://127.0.0.1/hook", "http://localhost:9/hook", "http://127.9.9.9/")
@@ -146,3 +146,30 @@ def test_workflow_hosts_are_known_by_their_names(url: str, is_one: bool) -> None
 
 def test_of_an_address_the_host_alone_is_shown() -> None:
     assert host_of(WORKFLOW) == "prod-01.westeurope.logic.azure.com:443"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("https://[2001:4860:4860::808:8888]/b", "https://[2001:4860:4860::8.8.136.136]/b"),
+        ("https://[2001:4860:4860::8888]/b", "HTTPS://[2001:4860:4860:0:0:0:0:8888]:443/b#"),
+        ("https://8.8.8.8/b", "https://8.8.8.8:00443/b"),
+        ("https://example.org", "https://EXAMPLE.org.:/"),
+        ("https://my_host.example.org/", "https://MY_HOST.example.org:443"),
+    ],
+)
+def test_one_address_is_one_in_every_spelling_that_is_taken(
+    one: str, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [])
+    for url in (one, other):
+        check_endpoint(url, allow_loopback=False)
+    assert normalised(one) == normalised(other)
+    assert normalised(one) != normalised(f"{other.rstrip('#')}/c")
+
+
+@pytest.mark.parametrize("allow_loopback", [False, True])
+@pytest.mark.parametrize("host", ["intranet", "com.", "134744072", "0x08080808", "8.8.2056", "8.8.8.08", "8.8.8.8."])
+def test_a_host_that_is_read_differently_from_place_to_place_is_refused(host: str, allow_loopback: bool) -> None:
+    with pytest.raises(ValueError, match=r"usual spelling|internet"):
+        check_endpoint(f"https://{host}/hook", allow_loopback=allow_loopback)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -271,3 +272,21 @@ def test_an_empty_cursor_and_states_are_taken_and_states_are_internal(row: Any) 
     for status in ("200", "202"):
         operation = DEFINITION["paths"][f"/{row.path}"]["get"]
         assert operation["responses"][status]["schema"]["properties"]["state"]["type"] == "string"
+
+
+def patterns(part: Any) -> Iterator[str]:
+    """All patterns in a definition."""
+    if isinstance(part, dict):
+        if isinstance(part.get("pattern"), str):
+            yield part["pattern"]
+        part = list(part.values())
+    for each in part if isinstance(part, list) else ():
+        yield from patterns(each)
+
+
+def test_every_pattern_is_one_in_javascript_too_also_where_it_is_strict() -> None:
+    found = sorted(set(patterns(definition("https", "func.example"))))
+    assert len(found) >= 5
+    program = "for (const one of JSON.parse(process.argv[1])) for (const flag of ['', 'u']) new RegExp(one, flag)"
+    done = subprocess.run(["node", "-e", program, json.dumps(found)], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
