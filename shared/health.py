@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 TABLE = "health"
 PARTITION = "day"
 FLUSH_SECONDS = 10.0
+_LAST_DAYS = timedelta(days=14)
 COUNTS = ("webhooks", "reconciled", "duplicates", "drift")
 
 # Upper edges in seconds; a fixed histogram can be added up across processes and days.
@@ -55,7 +56,7 @@ class Silence:
     def add(self, later: Silence) -> None:
         """Put what is known of a later time after this."""
         if later.count:
-            gap = _seconds(self.last, later.first) if self.last else 0.0
+            gap = (parse_time(later.first) - parse_time(self.last)).total_seconds() if self.last else 0.0
             self.longest = max(self.longest, later.longest, gap)
             self.count, self.lost = self.count + later.count, 0
             self.first, self.last = self.first or later.first, max(self.last, later.last)
@@ -226,10 +227,10 @@ def today(storage: Storage, moment: datetime | None = None) -> dict[str, Any]:
     return {"day": day, **counts, "driftFields": json.loads(row.get("driftFields", "{}")), "latenessSeconds": late}
 
 
-def silences(storage: Storage, moment: datetime, days: int = 14) -> dict[str, Silence]:
-    """What is known of each event type from the last days."""
+def silences(storage: Storage, moment: datetime) -> dict[str, Silence]:
+    """What is known of each event type from the last two weeks."""
     known: dict[str, Silence] = {}
-    for row in _days(storage, iso(moment - timedelta(days=days))[:10]):
+    for row in _days(storage, iso(moment - _LAST_DAYS)[:10]):
         for name, kind in _tally(row).types.items():
             known.setdefault(name, Silence()).add(kind)
     return known
@@ -244,7 +245,3 @@ def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
 
 def _days(storage: Storage, first: str) -> list[Mapping[str, Any]]:
     return list(storage.table(TABLE).query_entities(f"PartitionKey eq '{PARTITION}' and RowKey ge '{first}'"))
-
-
-def _seconds(earlier: str, later: str) -> float:
-    return max(0.0, (parse_time(later) - parse_time(earlier)).total_seconds())

@@ -10,6 +10,7 @@ MICROSECONDS_PER_SECOND = 1_000_000
 # callIDs outside this range are plain counters, not the call's start in microseconds.
 FIRST_CLOCK_ID = 946_684_800 * MICROSECONDS_PER_SECOND  # 2000-01-01
 LAST_CLOCK_ID = 4_102_444_800 * MICROSECONDS_PER_SECOND  # 2100-01-01
+_LAST_MICROSECOND = 10**16
 _FIRST_YEAR = 1601  # Table Storage knows no earlier one
 _FIRST, _LAST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 _LAST_OF_32_BITS = datetime(2038, 1, 19, 3, 14, 7, tzinfo=UTC)
@@ -95,6 +96,12 @@ def iso(moment: datetime) -> str:
 def stamp(moment: datetime) -> str:
     """The moment in UTC, always with microseconds, so that stamps sort as their moments do."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def newest_first(moment: datetime) -> str:
+    """How keys begin that sort the newest first, to the microsecond: all as long."""
+    microseconds = int(moment.timestamp() * MICROSECONDS_PER_SECOND)
+    return f"{_LAST_MICROSECOND - min(max(microseconds, 1), _LAST_MICROSECOND):016d}"
 
 
 def call_start(call_id: int) -> datetime | None:

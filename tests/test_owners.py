@@ -36,6 +36,9 @@ OWNERS = {
 # Those that are given a table's name by its owner.
 GIVEN = {"shared.storage.account", "shared.storage.leases"}
 
+# The SDK's calls for one row: what a lost answer means is known to `rows` alone.
+SINGLE = {"get_entity", "create_entity", "update_entity", "upsert_entity", "delete_entity"}
+
 
 def clients(source: str) -> Iterator[ast.expr]:
     """What names the table, wherever a client of one is asked for."""
@@ -73,6 +76,17 @@ def test_nobody_but_a_tables_owner_has_its_client() -> None:
     found = [(module, table_of(module, name)) for module, source in modules() for name in clients(source)]
     assert [(module, table) for module, table in found if not is_of(module, OWNERS.get(table))] == []
     assert {table for _, table in found} == OWNERS.keys() == set(TABLES)
+
+
+def test_single_rows_are_read_and_written_by_one_module() -> None:
+    found = {
+        (module, node.attr)
+        for module, source in modules()
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute) and node.attr in SINGLE
+    }
+    assert {module for module, _ in found} == {"shared.storage.rows"}
+    assert {call for _, call in found} == SINGLE
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from shared.events.store import FEED, PARTITION, TABLE, feed_bounds, feed_position, places
+from shared.events.store import FEED, PARTITION, TABLE, feed_bounds, places
 from shared.storage.expiry import IN_BATCH, delete_keys, expire_rows
+from shared.times import newest_first
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +38,6 @@ def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
         delete_keys(storage.table(FEED), found)
 
     # Less than the end: nothing that came in at that very microsecond.
-    conditions = [*feed_bounds(period.first, None), f"RowKey ge '{feed_position(period.last)}~'"]
+    conditions = [*feed_bounds(period.first, None), f"RowKey ge '{newest_first(period.last)}~'"]
     query = " and ".join(conditions)
     return expire_rows(storage.table(FEED), query, allowance, select=_COLUMNS, delete=delete)

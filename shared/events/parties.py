@@ -15,6 +15,7 @@ from shared.phones import e164
 from shared.storage import rows
 from shared.storage.expiry import expire_rows
 from shared.storage.rows import row_key
+from shared.times import newest_first
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 TABLE = "parties"
 PARTITION = "party"
 _KEY_PARTITION, _COVERED = "key", "covered"
-_LAST_MICROSECOND = 10**16
 # A transaction takes a hundred rows.
 _IN_BATCH = 100
 _NO_DIGIT = re.compile(r"[^0-9]")
@@ -127,9 +127,8 @@ def _row_key(storage: Storage, party: str, entry: Entry) -> str:
 
 
 def _position(moment: datetime) -> str:
-    """The newer, the smaller; to the second, as times of the same call differ by less."""
-    seconds = int(moment.timestamp()) * 1_000_000
-    return f"{_LAST_MICROSECOND - min(max(seconds, 1), _LAST_MICROSECOND):016d}"
+    """To the second, as times of the same call differ by less."""
+    return newest_first(moment.replace(microsecond=0))
 
 
 @once

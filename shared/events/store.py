@@ -15,6 +15,7 @@ from shared.events import parties
 from shared.once import once
 from shared.storage import rows
 from shared.storage.account import reaching_storage
+from shared.times import newest_first
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 TABLE = "events"
 PARTITION = "event"
 FEED = "feed"
-_LAST_MICROSECOND = 10**16
 # Copies stand behind the feed itself, whose keys begin with digits.
 _COPY, _FEED_END = "n", ":"
 # A request looks at so many pages of the table at most; the rest is for the next one.
@@ -91,7 +91,7 @@ def copies_of(storage: Storage, party: str) -> str:
 
 def places(storage: Storage, row: Mapping[str, Any]) -> list[Columns]:
     """The keys of an event in table `feed`: those of its place first, and of its copies."""
-    key = f"{feed_position(row['received'])}-{row['id']}"
+    key = f"{newest_first(row['received'])}-{row['id']}"
     # A number that is none of a telephone network is its own form; withheld ones are nobody's.
     numbers = {row.get(f"{name}E164") or row.get(name) for name in ("caller", "destination")}
     found = {parties.number_party(number, "") for number in numbers} - {parties.number_party("", "")}
@@ -121,12 +121,6 @@ def _begin(storage: Storage) -> None:
             parties.cover(storage, FEED)
 
 
-def feed_position(moment: datetime) -> str:
-    """How the keys of what came in at a time begin in table `feed`: the newer, the smaller, and all as long."""
-    microseconds = int(moment.timestamp() * 1_000_000)
-    return f"{_LAST_MICROSECOND - min(max(microseconds, 1), _LAST_MICROSECOND):016d}"
-
-
 def between(
     storage: Storage, since: datetime, until: datetime, *, after: str | None, limit: int, conditions: Sequence[str] = ()
 ) -> tuple[list[Mapping[str, Any]], str | None]:
@@ -136,9 +130,9 @@ def between(
 
 def feed_bounds(since: datetime | None, until: datetime | None, begin: str = "") -> list[str]:
     """Conditions for what came in between two times; `begin` is what copies_of gives."""
-    low = f"{begin}{feed_position(until)}" if until else begin
+    low = f"{begin}{newest_first(until)}" if until else begin
     # The hyphen and the id after a position sort below this.
-    high = f"{begin}{feed_position(since)}~" if since else f"{begin}~" if begin else _FEED_END
+    high = f"{begin}{newest_first(since)}~" if since else f"{begin}~" if begin else _FEED_END
     return [f"PartitionKey eq '{FEED}'", *([f"RowKey ge '{low}'"] if low else []), f"RowKey lt '{high}'"]
 
 

@@ -59,20 +59,16 @@ def leased(storage: Storage, table: str, name: str, *, patience: float = 0) -> I
 
     Raises Conflict when somebody else still holds it after `patience` seconds.
     """
-    lease = Lease(storage, table, name)
-    _take(lease, time.monotonic() + patience)
-    try:
-        yield lease
-    finally:
-        lease.free()
-
-
-def _take(lease: Lease, deadline: float) -> None:
+    lease, deadline = Lease(storage, table, name), time.monotonic() + patience
     while True:
         try:
             lease.take()
-            return
+            break
         except Conflict:
             if time.monotonic() >= deadline:
                 raise
             threading.Event().wait(_LOOK_SECONDS)
+    try:
+        yield lease
+    finally:
+        lease.free()

@@ -14,9 +14,9 @@ from shared.api.parameters import Given
 from shared.errors import Invalid, WrongContinuation
 from shared.events import store
 from shared.events.event import ReceivedEvent, check_envelope
-from shared.events.store import FEED, feed_position
+from shared.events.store import FEED
 from shared.events.table import event_named
-from shared.times import iso
+from shared.times import iso, newest_first
 
 if TYPE_CHECKING:
     from shared.bridge import Bridge
@@ -32,7 +32,7 @@ def happening(bridge: Bridge, number: int, event: str, **data: Any) -> dict[str,
     id = f"{number:052d}".translate(str.maketrans("0123456789", "abcdefghij"))
     received = START + timedelta(seconds=number)
     event = ReceivedEvent(type=row, id=id, data=checked, envelope=envelope, origin="webhook", received=received)
-    keys = {"PartitionKey": FEED, "RowKey": f"{feed_position(received)}-{id}"}
+    keys = {"PartitionKey": FEED, "RowKey": f"{newest_first(received)}-{id}"}
     return event.row(bridge.storage, "LV") | keys
 
 
@@ -250,7 +250,7 @@ def test_an_odd_version_is_shown_as_text_or_not_at_all(bridge: Bridge, version: 
     received = ReceivedEvent(type=row, id="a" * 52, data=data, envelope=envelope, origin="webhook", received=START)
     table = bridge.storage.table(FEED)
     table.create_table()
-    keys = {"PartitionKey": FEED, "RowKey": f"{feed_position(START)}-{received.id}"}
+    keys = {"PartitionKey": FEED, "RowKey": f"{newest_first(START)}-{received.id}"}
     table.create_entity(received.row(bridge.storage, "LV") | keys)
     (item,) = read(bridge, call_id=100)["data"]
     assert (item["version"], item["callID"], item["data"]["callID"]) == (shown, 100, 100)
