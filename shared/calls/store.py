@@ -51,24 +51,26 @@ class Calls:
         self._lock = Lock()
         self._turns = [Lock() for _ in range(_TURNS)]
 
-    def merge(self, call_id: int, event: ReceivedEvent) -> None:
+    def merge(self, call_id: int, event: ReceivedEvent, *, repeat: bool = False) -> None:
         """
         Add what an event says to its call's story; what is known already changes nothing, and costs no write.
+
+        The story of a `repeat` is most likely there, and is read first where this process does not remember it.
 
         A story that grows past its bound is cut and says so, `truncated`. Raises Conflict when others kept changing
         the same call.
         """
-        self._change(call_id, lambda gathered: gathered.with_event(event))
+        self._change(call_id, lambda gathered: gathered.with_event(event), is_there=repeat)
 
     def give_up(self, call_id: int) -> None:
         """Wait no longer for the end of a call: its outcome is `unknown` until one comes."""
-        self._change(call_id, lambda gathered: replace(gathered, given_up=True))
+        self._change(call_id, lambda gathered: replace(gathered, given_up=True), is_there=True)
 
-    def _change(self, call_id: int, by: Callable[[Gathered], Gathered]) -> None:
+    def _change(self, call_id: int, by: Callable[[Gathered], Gathered], *, is_there: bool) -> None:
         # Threads of this process take turns at a call; other instances meet at the ETag.
         with self._turns[call_id % len(self._turns)]:
             # A call we know nothing of is most often new: writing first finds out in one request.
-            known, etag = self._remembered(call_id) or (Gathered(), None)
+            known, etag = self._remembered(call_id) or (self._read(call_id) if is_there else (Gathered(), None))
             for _ in range(_TRIES):
                 gathered = by(known)
                 if gathered == known:

@@ -51,7 +51,7 @@ class Data(BaseModel):
         implausible = data._implausible(sent)
         if implausible:
             data = read(fitting | dict.fromkeys(implausible))
-        known = cls.model_fields.keys() | _readers().keys()
+        known = cls.model_fields.keys() | readers().keys()
         data._misfits = {name: sent[name] for name in sent.keys() & known if getattr(data, name, None) is None}
         return data
 
@@ -84,8 +84,8 @@ class Data(BaseModel):
 
 def _only_fitting(values: Mapping[str, Any], own: Collection[str]) -> dict[str, Any]:
     """The values, of which those that other events know are read as they say, and left out where they do not fit."""
-    foreign = (values.keys() - own) & _readers().keys()
-    read = {**values, **{name: _readers()[name].validate_python(values[name]) for name in foreign}}
+    foreign = (values.keys() - own) & readers().keys()
+    read = {**values, **{name: readers()[name].validate_python(values[name]) for name in foreign}}
     return {name: value for name, value in read.items() if value is not None}
 
 
@@ -103,6 +103,7 @@ def known_fields() -> Mapping[str, Any]:
 
 
 @once
-def _readers() -> Mapping[str, TypeAdapter[Any]]:
+def readers() -> Mapping[str, TypeAdapter[Any]]:
+    """What reads each of these fields by itself."""
     config = ConfigDict(coerce_numbers_to_str=True)
     return {name: TypeAdapter(annotation, config=config) for name, annotation in known_fields().items()}

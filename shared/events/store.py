@@ -11,6 +11,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from shared.errors import Conflict
 from shared.events import parties
 from shared.once import once
 from shared.storage import rows
@@ -18,7 +19,7 @@ from shared.storage.account import reaching_storage
 from shared.times import newest_first
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from shared.storage.account import Storage
@@ -35,6 +36,8 @@ _PAGES, _PAGE = 4, 1000
 STOPPED = re.compile(r'\{"PartitionKey": "[!-~]{1,200}", "RowKey": (?:null|"[!-~]{1,400}")\}')
 # Columns that table `events` has for the processor alone.
 _OF_EVENTS = ("message", "done", "PartitionKey", "RowKey")
+# Repeats that complete the same event at the same time.
+_RACES = 32
 
 Columns = dict[str, Any]
 
@@ -65,18 +68,34 @@ def publish(storage: Storage, row: Mapping[str, Any]) -> None:
     _write(storage, [{**columns, **keys} for keys in places(storage, row)], [])
 
 
-def add(storage: Storage, row: Mapping[str, Any], columns: Mapping[str, Any]) -> None:
+def add(storage: Storage, row: Row, by: Callable[[Row], Mapping[str, Any]]) -> Row:
     """
     Add columns to an event's row (`row`, as it is stored), to its place in the feed and to its copies there.
 
-    Harmless twice, and whoever dies in between finds the same to add again.
+    `by` makes the columns of the row, None for one that goes, and none at all where there is nothing to add; it is
+    called again with the newer row where others changed it meanwhile. Returns the row as it is then. Harmless twice,
+    and whoever dies in between finds the same to add again. Raises Conflict when others kept changing it.
     """
-    whole = {name: value for name, value in {**row, **columns}.items() if name not in _OF_EVENTS}
-    now = places(storage, whole)
-    left = [keys for keys in places(storage, row) if keys not in now]
-    _write(storage, [{**whole, **keys} for keys in now], left)
-    # Last, as it says what is there.
-    update(storage, row["id"], columns)
+    written: list[Columns] = []
+    for _ in range(_RACES):
+        columns = by(row)
+        if not columns and not written:
+            return row
+        whole = {name: value for name, value in {**row, **columns}.items() if value is not None}
+        entry = {name: value for name, value in whole.items() if name not in _OF_EVENTS}
+        now = places(storage, entry)
+        left = [keys for keys in (*places(storage, row), *written) if keys not in now]
+        _write(storage, [{**entry, **keys} for keys in now], left)
+        # Last, as it says what is there.
+        etag = rows.swap(storage.table(TABLE), whole, row.etag) if columns else row.etag
+        if etag is not None:
+            return rows.Row(whole, etag)
+        written += now
+        newer = rows.get(storage.table(TABLE), PARTITION, row["RowKey"])
+        if newer is None:
+            return row
+        row = newer
+    raise Conflict(f"event {row['RowKey']} kept changing")
 
 
 def call_party(call_id: int) -> str:

@@ -140,7 +140,7 @@ def _other(bridge: Bridge, event: ReceivedEvent, message: Mapping[str, Any]) -> 
     stored = store.get(bridge.storage, event.id)
     own = stored is not None and stored.get("message") == _mark(message)
     if stored is not None and not own:
-        stored.update(complete(bridge, event, stored))
+        stored = complete(bridge, event, stored)
         if event.type.withdraws and event.origin == "webhook" != stored["origin"]:
             # What the PBX itself says deletes audio; what was concluded from its lists did not.
             _ask_for_media(bridge, event, stored)

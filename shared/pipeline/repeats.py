@@ -5,41 +5,38 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from shared.calls.store import call_of, calls
 from shared.events import store
-from shared.events.additions import additions
+from shared.events.additions import additions, says_the_same
 from shared.json_bodies import encode
 from shared.once import once
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from shared.bridge import Bridge
     from shared.events.event import ReceivedEvent
     from shared.storage.account import Storage
+    from shared.storage.rows import Row
 
 _REMEMBERED = 4096
 
 
-def complete(bridge: Bridge, event: ReceivedEvent, row: Mapping[str, Any]) -> Mapping[str, Any]:
+def complete(bridge: Bridge, event: ReceivedEvent, row: Row) -> Row:
     """
     Complete the call's story and the event's row (`row`, as it is stored) with what a repeat says beyond them.
 
-    Returns the columns that the row has more now. The story comes first: whoever dies in between finds the same
-    additions again.
+    Returns the row as it is then. The story comes first: whoever dies in between finds the same additions again. What
+    the app said itself has nothing to add.
     """
+    if event.type.source == "bridge" or says_the_same(event, row):
+        return row
     region = bridge.settings.default_region
-    columns = additions(bridge.storage, event, row, region)
-    if not columns:
-        return {}
     stories = calls(bridge.storage, region)
     call_id = call_of(event, stories)
     if call_id is not None:
-        stories.merge(call_id, event)
-    store.add(bridge.storage, row, columns)
-    return columns
+        stories.merge(call_id, event, repeat=True)
+    return store.add(bridge.storage, row, lambda row: additions(bridge.storage, event, row, region))
 
 
 class Finished:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -96,13 +97,17 @@ def test_a_repeat_that_was_put_back_takes_nothing_out_of_the_feed(bridge: Bridge
         assert row(bridge, id)["callerE164"] == entry(bridge)["callerE164"] == "+37127771153"
 
 
-@pytest.mark.parametrize(("owner", "step"), [(store, "_write"), (store.rows, "delete"), (store.rows, "update")])
+@pytest.mark.parametrize(("owner", "step"), [(store, "_write"), (store.rows, "delete"), (store.rows, "swap")])
 def test_additions_whose_writing_was_broken_off_are_completed_by_the_next_try(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch, owner: Any, step: str
 ) -> None:
     id = run(bridge, "CallCompleted", caller="26000000")
 
-    def dies(*_: Any, **__: Any) -> None:
+    whole = getattr(owner, step)
+
+    def dies(of: Any, *rest: Any, **options: Any) -> Any:
+        if getattr(of, "table_name", "") == "calls":
+            return whole(of, *rest, **options)
         raise StorageUnavailable("gone")
 
     with monkeypatch.context() as broken:
@@ -146,6 +151,88 @@ def test_a_repeat_that_says_no_more_changes_nothing_and_costs_little(bridge: Bri
     process(bridge, messages.read(bridge.storage, body))
     assert requests.count <= 4
     assert (row(bridge, id), entry(bridge), story(bridge)) == before
+
+
+W = {"caller": "27779999"}
+W2 = {"caller": "27771111", "direction": "in"}
+H = {"caller": "27779999", "callEnded": "2024-05-31T10:00:42+0000"}
+ENDED = {"callEnded": "2024-05-31T10:00:42+0000"}
+
+
+@pytest.mark.parametrize("ended", [{}, ENDED], ids=["only history says the end", "all say the end"])
+@pytest.mark.parametrize("again", [0, 1, 2], ids=["once", "two times", "also in another process"])
+def test_row_feed_and_story_do_not_depend_on_the_order_of_repeats(
+    ended: dict[str, str], again: int, bridge: Bridge, start_bridge: Callable[..., Bridge]
+) -> None:
+    sent = [("webhook", W | ended), ("reconciled", H), ("webhook", W2 | ended)]
+    for number, order in enumerate(itertools.permutations(sent)):
+        call = CALL + 1_000_000 * number
+        for one, (origin, data) in enumerate([*order, *(order if again else ())]):
+            taken = start_bridge() if again == 2 and one % 2 else bridge
+            id = run(taken, "CallCompleted", origin, **{"callID": call, **data})
+        known = bridge.storage.table("calls").get_entity("call", row_key(call))
+        feed = [row for row in bridge.storage.table(FEED).list_entities() if row["id"] == id]
+        assert {known["caller"], row(bridge, id)["caller"], *(one["caller"] for one in feed)} == {"27779999"}
+        assert row(bridge, id)["direction"] == known["direction"] == "in"
+        assert len(feed) == 3
+
+
+@pytest.mark.parametrize("origin", ["webhook", "reconciled"])
+def test_a_number_that_is_none_leaves_no_number_of_before(origin: str, bridge: Bridge) -> None:
+    for callers in (("27779999", "*31"), ("*31", "27779999")):
+        for caller in callers:
+            id = run(bridge, "CallCompleted", origin, callID=CALL + len(callers[0]), caller=caller)
+        found = row(bridge, id)
+        feed = [row for row in bridge.storage.table(FEED).list_entities() if row["id"] == id]
+        assert (found["caller"], found.get("callerE164")) == ("*31", None)
+        assert {(one["caller"], one.get("callerE164")) for one in feed} == {("*31", None)}
+
+
+@pytest.mark.parametrize("note", ["x" * 31_000, ["x" * 100] * 400], ids=["text", "list"])
+def test_a_repeat_with_a_field_that_is_too_long_brings_all_others(note: Any, bridge: Bridge) -> None:
+    id = run(bridge, "CallCompleted")
+    run(bridge, "CallCompleted", **NUMBERS, notes=note, mood="good")
+    assert json.loads(row(bridge, id)["added"]) == {**NUMBERS, "mood": "good"}
+    assert story(bridge)["callerE164"] == row(bridge, id)["callerE164"] == entry(bridge)["callerE164"] == "+37127771153"
+
+
+def test_repeats_at_the_same_time_lose_nothing_of_each_other(
+    bridge: Bridge, start_bridge: Callable[..., Bridge]
+) -> None:
+    id = run(bridge, "CallCompleted")
+    sent = [{name: value} for name, value in FULL.items()]
+    bodies = []
+    for data in sent:
+        value = {"data": {"callID": CALL, "contactID": 5, **data}}
+        accept(bridge.storage, bridge.settings, event_named("CallCompleted"), json.dumps(value).encode())
+        bodies += take(bridge.storage)
+    with ThreadPoolExecutor(len(bodies)) as pool:
+        bridges = [start_bridge() for _ in bodies]
+        taken = [(one, messages.read(one.storage, body)) for one, body in zip(bridges, bodies, strict=True)]
+        list(pool.map(lambda pair: process(*pair), taken))
+    assert json.loads(row(bridge, id)["added"]) == FULL
+    assert {name: value for name, value in row(bridge, id).items() if name in ("caller", "direction")} == {
+        name: entry(bridge)[name] for name in ("caller", "direction")
+    }
+    assert story(bridge)["talkSeconds"] == 30
+
+
+@pytest.mark.parametrize(("first", "second"), [("webhook", "reconciled"), ("reconciled", "webhook")])
+def test_a_repeat_that_another_process_gets_costs_little(
+    first: str, second: str, bridge: Bridge, start_bridge: Callable[..., Bridge]
+) -> None:
+    bridge.storage.create_all()
+    for origin in (first, second):
+        run(bridge, "CallCompleted", origin, **FULL)
+    value = json.dumps({"data": {"callID": CALL, "contactID": 5, **FULL}}).encode()
+    for data in (value, value.replace(b'"27771153"', b'"29999999"')):
+        accept(bridge.storage, bridge.settings, event_named("CallCompleted"), data)
+        (body,) = take(bridge.storage)
+        other = start_bridge()
+        message = messages.read(other.storage, body)
+        requests = counted(other.storage)
+        process(other, message)
+        assert requests.count <= 4
 
 
 def test_nothing_is_asked_for_or_delivered_again(bridge: Bridge) -> None:
