@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 import re
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from shared.errors import FieldError, Invalid, NotJson, TooLarge
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from pydantic import BaseModel, ValidationError
     from pydantic_core import ErrorDetails
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 Model = TypeVar("Model", bound="BaseModel")
 
 LONGEST_BODY = 64 * 1024
+# The largest number that others can hold has 309.
+_MOST_DIGITS = 300
 # What stands for a character that cannot be read.
 SPOILT = "\ufffd"
 _ERRORS = "spoilt"
@@ -37,17 +40,18 @@ def encode(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
-def parse_body(body: bytes) -> Any:
+def parse_body(body: bytes, *, odd_numbers: bool = False) -> Any:
     """
     The JSON of a request's or an answer's body, of which each character that cannot be read is SPOILT (U+FFFD).
 
     Those are bytes that are not of the text's encoding (UTF-8, or UTF-16 or 32, with or without a byte order mark),
-    half characters, and bare control characters but for tabs and line ends. Raises NotJson for anything else: NaN,
-    numbers beyond all bounds and bottomless nesting included.
+    half characters, and bare control characters but for tabs and line ends. Numbers that nothing can hold (NaN,
+    infinities, 1e400, more than 300 digits) are their texts with `odd_numbers`. Raises NotJson for anything else:
+    without it, such numbers, and bottomless nesting included.
     """
     try:
         text = body.decode(json.detect_encoding(body), _ERRORS).strip("\0\ufeff")
-        return _value(_CONTROLS.sub(SPOILT, text))
+        return _value(_CONTROLS.sub(SPOILT, text), str if odd_numbers else _no_constant)
     except (ValueError, RecursionError) as error:
         raise NotJson("the body is not JSON") from error
 
@@ -57,14 +61,22 @@ def is_spoilt(value: Any) -> bool:
     return SPOILT in json.dumps(value, ensure_ascii=False)
 
 
-def _value(text: str) -> Any:
-    value = json.loads(text, parse_constant=_no_constant, strict=False)
+def _value(text: str, odd: Callable[[str], Any]) -> Any:
+    def whole(digits: str) -> Any:
+        return int(digits) if len(digits) <= _MOST_DIGITS else odd(digits)
+
+    def fraction(digits: str) -> Any:
+        number = float(digits)
+        return number if math.isfinite(number) else odd(digits)
+
+    numbers: dict[str, Any] = {"parse_int": whole, "parse_float": fraction, "parse_constant": odd}
+    value = json.loads(text, strict=False, **numbers)
     try:
         encode(value)
     except UnicodeEncodeError:
         # Half of a pair of surrogates, which JSON can spell and UTF-8 cannot.
-        whole = json.dumps(value, ensure_ascii=False).encode("utf-16-le", "surrogatepass")
-        value = json.loads(whole.decode("utf-16-le", "replace"), parse_constant=_no_constant)
+        half = json.dumps(value, ensure_ascii=False).encode("utf-16-le", "surrogatepass")
+        value = json.loads(half.decode("utf-16-le", "replace"), **numbers)
     return value
 
 
@@ -79,7 +91,7 @@ codecs.register_error(_ERRORS, _unreadable)
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+    raise ValueError(f"{name[:20]} is not JSON")
 
 
 def read_body(model: type[Model], body: bytes, context: Mapping[str, Any] | None = None) -> Model:

@@ -37,7 +37,7 @@ def additions(storage: Storage, event: ReceivedEvent, row: Mapping[str, Any], re
     field that events know, present beats absent, history beats a webhook, else the smaller value stands. The body
     stays as it is, and so do fields that are unknown, as they came first.
     """
-    from shared.events.model import readers
+    from shared.events.data import readers
 
     envelope = row_envelope(storage, row)
     body = check_envelope(event.type, envelope)[1]
@@ -68,7 +68,7 @@ def additions(storage: Storage, event: ReceivedEvent, row: Mapping[str, Any], re
 
 def _read(name: str, value: Any) -> Any:
     """The value of a field by itself; as it is where no event knows the field."""
-    from shared.events.model import readers
+    from shared.events.data import readers
 
     return readers()[name].validate_python(value) if name in readers() else value
 

@@ -61,7 +61,7 @@ def _object(value: Any) -> dict[str, Any] | None:
             value = value[0]
         elif isinstance(value, str):
             try:
-                value = parse_body(value.encode())
+                value = parse_body(value.encode(), odd_numbers=True)
             except NotJson:
                 return None
         else:

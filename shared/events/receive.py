@@ -42,7 +42,7 @@ def accept(storage: Storage, settings: Settings, event: Event, body: bytes) -> s
         try:
             if len(body) > LONGEST_BODY:
                 raise TooLarge("the body is over 64 KiB")
-            envelope, data = check_envelope(event, parse_body(body))
+            envelope, data = check_envelope(event, parse_body(body, odd_numbers=True))
         except Refused as refusal:
             title = answer_to(type(refusal)).title
             reason = f"{title}: {refusal}" if isinstance(refusal, Invalid) else title

@@ -144,7 +144,7 @@ def _id_in_text(text: str) -> str | None:
 
 def _json(body: bytes) -> Any:
     try:
-        return parse_body(body)
+        return parse_body(body, odd_numbers=True)
     except NotJson:
         return None
 

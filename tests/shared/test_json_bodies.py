@@ -47,6 +47,33 @@ def test_what_is_not_json_is_said_so(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    "body", [b"", b"x", b'{"a":', b'{"a": nan}', b'{"a": 1e}', b'{"a": +1}', b"[" * 60_000], ids=repr
+)
+def test_what_is_no_json_is_none_with_odd_numbers_either(body: bytes) -> None:
+    with pytest.raises(NotJson):
+        parse_body(body, odd_numbers=True)
+
+
+ODD = ["NaN", "Infinity", "-Infinity", "1e400", "-1e999", "1E+400", "1" * 5_000, f"-{'9' * 301}", f"{'9' * 400}.5"]
+
+
+@pytest.mark.parametrize("number", ODD, ids=lambda number: number[:10])
+@pytest.mark.parametrize("around", ["{}", "[[{}]]", '{{"a": {}, "b": "\\ud83d"}}', '{{"a": [1, {}]}}'])
+def test_a_number_that_nothing_can_hold_is_its_text(number: str, around: str) -> None:
+    value = parse_body(around.format(number).encode(), odd_numbers=True)
+    assert json.dumps(number) in encode(value).decode()
+    assert parse_body(encode(value)) == value
+    with pytest.raises(NotJson):
+        parse_body(around.format(number).encode())
+
+
+@pytest.mark.parametrize("number", ["1e308", "-0.0", "1e-999", "9" * 300, "1.7976931348623157e308", "0.1" + "1" * 400])
+def test_a_number_that_can_be_held_is_one(number: str) -> None:
+    assert type(parse_body(number.encode(), odd_numbers=True)) in (int, float)
+    assert parse_body(number.encode(), odd_numbers=True) == json.loads(number)
+
+
+@pytest.mark.parametrize(
     ("body", "value"),
     [
         (b'["\\ud83d", "\\ud83d\\ude00"]', [SPOILT, "\U0001f600"]),
@@ -104,10 +131,10 @@ def test_one_bad_byte_leaves_the_other_fields_as_they_were(text: str, byte: int,
     assert parse_body(sent.replace(b"NAME", name, 1)) == {"name": f"{'NAME'[:at]}{SPOILT}{'NAME'[at:]}", "text": text}
 
 
-@given(st.binary(max_size=60))
-def test_any_bytes_are_a_value_that_can_be_sent_on_or_no_json(body: bytes) -> None:
+@given(st.binary(max_size=60) | st.text('0123456789.eE+-NaInfity[]{},"', max_size=30).map(str.encode), st.booleans())
+def test_any_bytes_are_a_value_that_can_be_sent_on_or_no_json(body: bytes, odd_numbers: bool) -> None:
     try:
-        value = parse_body(body)
+        value = parse_body(body, odd_numbers=odd_numbers)
     except NotJson:
         return
     assert parse_body(encode(value)) == value

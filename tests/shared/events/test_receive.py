@@ -13,6 +13,7 @@ import pytest
 
 from shared.answers import answer_to
 from shared.errors import Invalid, NotJson, Refused, StorageUnavailable, TooLarge
+from shared.events.event import event_of
 from shared.events.receive import accept
 from shared.events.table import EVENTS, Event, event_named
 from shared.json_bodies import LONGEST_BODY
@@ -145,3 +146,24 @@ def test_a_lost_caller_whose_number_is_no_text_is_refused(name: str, number: Any
 def test_a_lost_caller_may_withhold_the_number_or_send_digits(number: Any, bridge: Bridge) -> None:
     data = {"callerid": number, "destination": "67000123"}
     accept(bridge.storage, bridge.settings, event_named("LostCallerAdded"), json.dumps({"data": data}).encode())
+
+
+@pytest.mark.parametrize("number", ["1e999", "NaN", "-Infinity", "7" * 5000], ids=lambda number: number[:9])
+@pytest.mark.parametrize("name", ["x", "contactID", "connectionTime", "caller"])
+def test_a_number_that_nothing_can_hold_loses_no_event(name: str, number: str, bridge: Bridge) -> None:
+    sent = f'{{"data": {{"callID": 1717149600000000, "{name}": {number}}}}}'.encode()
+    accept(bridge.storage, bridge.settings, event_named("CallCompleted"), sent)
+    (message,) = queued(bridge)
+    assert message["body"]["data"] == {"callID": 1717149600000000, name: number}
+    # A text may be any: that of a caller, too.
+    assert event_of(message).drift == ([] if name == "caller" and len(number) < 1000 else [name])
+    assert dead_letters(bridge.storage) == []
+
+
+@pytest.mark.parametrize("number", ["1e999", "NaN", "7" * 5000], ids=lambda number: number[:9])
+def test_an_identifier_that_nothing_can_hold_is_named(number: str, bridge: Bridge) -> None:
+    with pytest.raises(Invalid) as refused:
+        accept(
+            bridge.storage, bridge.settings, event_named("CallStarted"), f'{{"data": {{"callID": {number}}}}}'.encode()
+        )
+    assert [field.path for field in refused.value.fields] == ["data.callID"]

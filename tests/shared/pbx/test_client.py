@@ -296,10 +296,12 @@ def test_half_a_character_in_a_name_is_replaced(connect: Callable[..., Pbx]) -> 
         assert connect(url).call("GetContacts", lane="poll") == [{"contactID": 1, "firstname": "A\ufffd"}]
 
 
-def test_a_number_beyond_all_bounds_is_not_understood(connect: Callable[..., Pbx]) -> None:
-    body = envelope(data=[{"contactID": 1}]).replace(b": 1}", b": 1e999}")
-    with answering(200, body) as url, pytest.raises(PbxNotUnderstood):
-        connect(url).call("GetContacts", lane="poll")
+@pytest.mark.parametrize("number", ["1e999", "NaN", "-Infinity", "9" * 5000], ids=lambda number: number[:9])
+def test_a_number_beyond_all_bounds_is_its_text_and_leaves_the_others(number: str, connect: Callable[..., Pbx]) -> None:
+    body = envelope(data=[{"contactID": 1, "x": 0}, {"contactID": 2}]).replace(b": 0}", f": {number}}}".encode())
+    with answering(200, body) as url:
+        found = connect(url).call("GetContacts", lane="poll")
+    assert found == [{"contactID": 1, "x": number}, {"contactID": 2}]
 
 
 def test_a_bomb_is_not_unpacked(connect: Callable[..., Pbx]) -> None:
