@@ -11,7 +11,7 @@ from shared.json_bodies import encode
 from shared.later import later
 from shared.storage.dead_letters import dead_letter
 from shared.storage.messages import is_name, read
-from shared.storage.retries import Crashed, settle
+from shared.storage.retries import DOUBTED, Crashed, doubt, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Message = Mapping[str, Any]
 
-# A failure makes a new message: one that the queue brings so often has ended its process each time.
+# A failure makes a new message: one that the queue brings so often, and then so often again, has ended its process.
 _CRASHES = 5
 
 
@@ -79,8 +79,11 @@ def consume(bridge: Bridge, consumer: Consumer, body: bytes, *, id: str, attempt
     """
     try:
         if attempt > _CRASHES:
-            raise Crashed
+            _doubt(bridge, consumer, body)
+            return
         message = read(bridge.storage, body)
+        # What comes back of a run that ends is beyond doubt.
+        message.pop(DOUBTED, None)
         consumer.run(bridge, {**message, "begun": True} if attempt > 1 else message)
     except Exception as error:  # noqa: BLE001 - every failure ends here, and one of a message is none of the function
         _settle(bridge, consumer, body, error, id)
@@ -90,10 +93,18 @@ def drain(bridge: Bridge, consumer: Consumer, body: bytes, *, id: str) -> None:
     """
     Bring a message back from the poison queue, which takes it where it could not be put back for hours.
 
-    It counts as a failure that nobody foresaw: after five it is a dead letter. Raises where storage is out of reach,
-    and leaves it in the poison queue, which keeps it for seven days.
+    The second time it counts as a failure that nobody foresaw: after five it is a dead letter. Raises where storage is
+    out of reach, and leaves it in the poison queue, which keeps it for seven days.
     """
-    _settle(bridge, consumer, body, Crashed(), id)
+    try:
+        _doubt(bridge, consumer, body)
+    except Exception as error:  # noqa: BLE001 - as above
+        _settle(bridge, consumer, body, error, id)
+
+
+def _doubt(bridge: Bridge, consumer: Consumer, body: bytes) -> None:
+    if not doubt(bridge.storage, consumer.queue, body):
+        raise Crashed
 
 
 def _settle(bridge: Bridge, consumer: Consumer, body: bytes, error: Exception, id: str) -> None:

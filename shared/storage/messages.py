@@ -8,6 +8,7 @@ Messages on our queues: JSON objects, and a pointer to a blob where they are too
 | `mark` | its own, which it keeps however often it comes back: a row that has it is this message's work |
 | `begun` | true once it has been worked on: the work may be half done |
 | `tries` | how often it was put back, by the reason (see `storage/retries`) |
+| `doubted` | true once its queue brought it so often that a run of it may have ended its process |
 | `payload` | the blob that holds the rest, in place of all other fields |
 """
 
@@ -38,7 +39,7 @@ LONGEST_MESSAGE = 47 * 1024
 LONGEST_IN_ROW = 32 * 1024
 PAYLOADS = "payloads"
 _POINTER = "payload"
-_OUTSIDE = (versions.FIELD, "sent", "mark", "begun", "tries")
+_OUTSIDE = (versions.FIELD, "sent", "mark", "begun", "tries", "doubted")
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
 
 

@@ -53,6 +53,8 @@ LONGEST = timedelta(days=14)
 JITTER = 0.2
 _ROOT = Path(__file__).resolve().parents[2]
 _RACES = (409, 412)
+# A field of messages: the queue brought it too often once, and nothing is known of a run since.
+DOUBTED = "doubted"
 _CRASHED = "the process ended while it worked on it"
 
 
@@ -116,6 +118,19 @@ def decide(error: BaseException) -> Verdict:
     return Verdict(policy, type(error).__name__, float(min(asked, policy.waits[-1])))
 
 
+def doubt(storage: Storage, queue: str, body: bytes) -> bool:
+    """
+    Put back, as it is, a message that its queue brought too often; False where that was done before.
+
+    The queue's count alone shows no crash: it also grows while nothing can be put back, and with deliveries that never
+    came to run. Raises Unprocessable for what is no message, and StorageUnavailable.
+    """
+    if parse(body).get(DOUBTED):
+        return False
+    send_again(storage, queue, body, {"begun": True, DOUBTED: True}, delay=1)
+    return True
+
+
 def settle(
     storage: Storage,
     queue: str,
@@ -146,7 +161,14 @@ def settle(
             policy = STORAGE
     before = tries.get(policy.name, 0)
     delay = max(1, round(max(policy.wait(before), verdict.least)))
-    again = {"begun": True, "tries": tries | {policy.name: before + 1}, "sent": message.get("sent") or iso(now())}
+    again: dict[str, Any] = {
+        "begun": True,
+        "tries": tries | {policy.name: before + 1},
+        "sent": message.get("sent") or iso(now()),
+    }
+    if message.get(DOUBTED) and not isinstance(error, Crashed):
+        # It was run to an end, if not a good one.
+        again[DOUBTED] = False
     send_again(storage, queue, body, again, delay=delay)
     logger.info("a message of queue %s comes again in %d s, try %d: %s", queue, delay, total, reason)
 

@@ -20,7 +20,7 @@ from tests.outbox import Outbox, outbox
 from tests.stored import dead_letters
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from shared.bridge import Bridge
     from shared.pipeline.queues import Consumer
@@ -142,11 +142,45 @@ def test_a_message_that_ends_its_process_each_time_is_set_aside_in_the_end(bridg
         rounds += 1
         body = next((one.body for one in sent.take("events")), b"")
     (dead,) = dead_letters(bridge.storage)
-    assert (rounds, dead["attempts"], dead["reason"]) == (
-        5,
-        5,
-        "Crashed at shared/pipeline/queues.py",
-    ) or rounds == 5
+    assert (rounds, dead["attempts"]) == (6, 5)
+    assert dead["reason"] == "the process ended while it worked on it"
+
+
+@pytest.mark.parametrize("tries", [{}, {"unforeseen": 4, "storage": 3}], ids=str)
+@pytest.mark.parametrize("back", [consume, drain], ids=["its own queue", "the poison queue"])
+def test_the_queue_s_count_alone_makes_no_dead_letter(
+    back: Callable[..., None], tries: dict[str, int], bridge: Bridge, sent: Outbox
+) -> None:
+    seen: list[Mapping[str, Any]] = []
+    consumer = replace(EVENTS, run=lambda bridge, message: seen.append(message))
+    send(bridge.storage, "events", {"id": "a", "text": "x" * LONGEST_MESSAGE, "tries": tries}, name="a")
+    (first,) = sent.take("events")
+    options = {"attempt": 500} if back is consume else {}
+    back(bridge, consumer, first.body, id=NUMBER, **options)
+    (again,) = sent.take("events")
+    assert again.message.get("tries", {}) == tries
+    assert again.message["mark"] == first.message["mark"]
+    consume(bridge, consumer, again.body, id=NUMBER, attempt=1)
+    assert [(message["id"], message["begun"], "doubted" in message) for message in seen] == [("a", True, False)]
+    assert not dead_letters(bridge.storage)
+
+
+@pytest.mark.parametrize("error", [StorageUnavailable("x"), KeyError("x")], ids=["foreseen", "unforeseen"])
+def test_a_run_that_ended_takes_the_doubt_away(error: Exception, bridge: Bridge, sent: Outbox) -> None:
+    body = encode({"id": "a"})
+    for _ in range(3):
+        for attempt in (6, 1):
+            consume(bridge, failing(error), body, id=NUMBER, attempt=attempt)
+            (again,) = sent.take("events")
+            body = again.body
+    assert sum(again.message["tries"].values()) == 3
+    assert not dead_letters(bridge.storage)
+
+
+def test_what_cannot_be_read_is_a_dead_letter_however_often_it_came(bridge: Bridge) -> None:
+    consume(bridge, EVENTS, b"not json", id=NUMBER, attempt=6)
+    (dead,) = dead_letters(bridge.storage)
+    assert dead["reason"] == "the message is not JSON"
 
 
 def test_a_message_that_was_delivered_before_may_have_been_begun(bridge: Bridge) -> None:
@@ -161,7 +195,7 @@ def test_what_the_poison_queue_has_goes_back_and_only_in_the_end_to_the_dead_let
     bridge: Bridge, sent: Outbox
 ) -> None:
     body = encode({"id": "a", "mark": "t"})
-    for _ in range(4):
+    for _ in range(5):
         drain(bridge, EVENTS, body, id=NUMBER)
         (again,) = sent.take("events")
         assert again.message["begun"] and again.message["mark"] == "t"
