@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from shared.media import elements, flac, frames, lengths
+from shared.media import amr, elements, flac, frames, lengths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
         first: int | None
         end: int | None
 
-        @property
-        def seconds(self) -> float | None: ...
+        def seconds(self, size: int) -> float | None: ...
 
         def follow(self, data: bytes, at: int, base: int, *, final: bool) -> int: ...
 
@@ -165,8 +164,8 @@ CONTAINERS: tuple[Container, ...] = tuple(
         ("audio/x-ms-wma", "wma", re.escape(elements.ASF_HEADER), _ASF),
         ("audio/ogg", "ogg", rb"OggS\x00", _OGG),
         ("audio/flac", "flac", rb"fLaC", _FLAC),
-        ("audio/amr", "amr", rb"#!AMR\n", Layout(lead=6, frames=frames.amr)),
-        ("audio/amr-wb", "awb", rb"#!AMR-WB\n", Layout(lead=9, frames=frames.amr_wide)),
+        ("audio/amr", "amr", rb"#!AMR\n", Layout(lead=6, frames=amr.narrow)),
+        ("audio/amr-wb", "awb", rb"#!AMR-WB\n", Layout(lead=9, frames=amr.wide)),
         ("audio/webm", "webm", _MATROSKA + rb".{1,60}?\x42\x82.webm", _EBML),
         ("audio/x-matroska", "mka", _MATROSKA, _EBML),
         ("audio/3gpp", "3gp", rb"....ftyp3g[p2sregh]", _MP4),

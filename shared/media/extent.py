@@ -79,7 +79,7 @@ class Follower:
             return Extent(size)
         if self._frames is not None:
             first = self._frames.first
-            return Extent(size if first is None else first, self._frames.end, self._frames.seconds)
+            return Extent(size if first is None else first, self._frames.end, self._frames.seconds(size))
         if layout.read is None:
             return Extent()
         if self._start is None:

@@ -1,10 +1,10 @@
-"""Audio that is nothing but frames: MPEG audio of layers I to III, AAC in ADTS, and AMR."""
+"""Audio that is nothing but frames: MPEG audio of layers I to III, and AAC in ADTS."""
 
 from __future__ import annotations
 
 import struct
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,12 +23,10 @@ _AAC_HERTZ = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16
 _AAC_SAMPLES = 1024
 # The longest header: that of ADTS.
 _HEADER = 7
-# Bytes of an AMR frame by its type, header included; narrow band and wide band.
-_AMR = (13, 14, 16, 18, 20, 21, 27, 32, 6, 0, 0, 0, 0, 0, 0, 1)
-_AMR_WB = (18, 24, 33, 37, 41, 47, 51, 59, 61, 6, 0, 0, 0, 0, 1, 1)
-_AMR_SECONDS = 0.02
+# So many bytes of a file are gone through, and then a part in sixteen: longer ones play long enough to be estimated.
+_WALKED, _SKIPPED = 1 << 20, 15 * 64 * 1024
 # Where no file goes on.
-_NEVER = 1 << 62
+NEVER = 1 << 62
 
 
 @dataclass(slots=True)
@@ -43,38 +41,61 @@ class Frames:
     start: int | None = None
     first: int | None = None
     end: int | None = None
-    _met: Counter[int] = field(default_factory=Counter)
+    _seconds: float = 0
+    # Seconds a byte of the part before, bytes gone through and skipped before the next, and where skipping began.
+    _rate: float = 0
+    _walked: int = 0
+    _gap: int = 0
+    _left: int | None = None
 
-    @property
-    def seconds(self) -> float | None:
-        """How long the frames that were met play; None where none was."""
-        return sum(number * _SECONDS[kind] for kind, number in self._met.items()) if self._met else None
+    def seconds(self, size: int) -> float | None:
+        """How long the frames of a file of so many bytes play, by those that were met; None where none was."""
+        left = self._gap if self._left is None else size - self._left
+        return None if self.first is None or not self._walked else self._seconds + left * self._rate
 
     def follow(self, data: bytes, at: int, base: int, *, final: bool) -> int:
         """
         Go through the frames from `at` on, as far as they are known whole; returns where to go on.
 
         `base` is where `data` begins in its file. What is no frame is passed over; behind it, a frame counts where
-        another one follows. A `final` look knows that nothing comes behind `data`.
+        another one follows. A `final` look knows that nothing comes behind `data`. Of a long file, parts are skipped.
         """
-        sizes, met, last = _SIZES, self._met, len(data) - _HEADER
+        began = at
+        if self._left is not None:
+            self._gap += base + at - self._left
+            self._left, at = None, next_frame(data, at, final=final)
         if self.first is None:
             at = self._begin(data, at, base, final=final)
-        if self.first is None:
+        if self.first is None or at >= NEVER:
             return at
+        met: Counter[int] = Counter()
+        at = self._walk(data, at, met, final=final)
+        self._note(met, at - began)
+        if self._walked < _WALKED:
+            return at
+        self._left = base + at
+        return at + _SKIPPED
+
+    def _note(self, met: Counter[int], walked: int) -> None:
+        """Note the frames of a part, which stand for those of the gap before it, too."""
+        if walked:
+            seconds = sum(number * _SECONDS[kind] for kind, number in met.items())
+            self._seconds += seconds * (1 + self._gap / walked)
+            self._rate, self._gap = seconds / walked, 0
+            self._walked += walked
+
+    def _walk(self, data: bytes, at: int, met: Counter[int], *, final: bool) -> int:
+        sizes, last = _SIZES, len(data) - _HEADER
         while at <= last:
             kind = data[at + 1] << 8 | data[at + 2]
             size = sizes.get(kind) if data[at] == 0xFF else None
             if size == 0:
                 size = _adts_size(data, at)
-            if not size:
-                found = next_frame(data, at + 1, final=final)
-                if found > last:
-                    return found
-                at = found
-                continue
-            met[kind] += 1
-            at += size
+            if size:
+                met[kind] += 1
+                at += size
+            else:
+                at = next_frame(data, at + 1, final=final)
         return at
 
     def _begin(self, data: bytes, at: int, base: int, *, final: bool) -> int:
@@ -82,7 +103,7 @@ class Frames:
             self.start = base + at
             if _is_free(data, at):
                 self.first = base + at
-                return _NEVER
+                return NEVER
         size = _size(data, at) if base + at == self.start else 0
         if size and at + size > len(data):
             return len(data) if final else at
@@ -99,44 +120,6 @@ class Frames:
         # A frame less is no loss: encoders count the first one differently.
         self.first, self.end = base + at + size, base + at + length - size if length else None
         return at + size
-
-
-@dataclass(slots=True)
-class AmrFrames:
-    """The frames of an AMR file, as `Frames`; `sizes` are their bytes by type."""
-
-    sizes: tuple[int, ...]
-    first: int | None = None
-    end: int | None = None
-    _met: int = 0
-
-    @property
-    def seconds(self) -> float | None:
-        """How long the frames that were met play."""
-        return self._met * _AMR_SECONDS
-
-    def follow(self, data: bytes, at: int, base: int, *, final: bool) -> int:
-        """Go through the frames from `at` on; returns where to go on. What is no frame ends them."""
-        sizes, last = self.sizes, len(data)
-        if self.first is None and at < last:
-            self.first = base + at
-        while at < last:
-            size = sizes[data[at] >> 3 & 15]
-            if not size:
-                return _NEVER
-            self._met += 1
-            at += size
-        return at
-
-
-def amr() -> AmrFrames:
-    """Frames of narrow band."""
-    return AmrFrames(_AMR)
-
-
-def amr_wide() -> AmrFrames:
-    """Frames of wide band."""
-    return AmrFrames(_AMR_WB)
 
 
 def tag_size(head: bytes) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,10 @@ def extent(body: bytes, label: str = "", block: int = 3 << 20) -> Extent:
     return follower.extent()
 
 
+def rounded(found: Extent) -> Extent:
+    return replace(found, seconds=None if found.seconds is None else round(found.seconds, 6))
+
+
 def whole(body: bytes, label: str = "") -> bool:
     return is_whole(extent(body, label), len(body))
 
@@ -90,7 +95,7 @@ def test_a_header_alone_is_no_audio(name: str) -> None:
 def test_the_same_is_seen_however_the_bytes_come(name: str, block: int) -> None:
     body = BODIES[name]
     for part in (body, body[: len(body) * 3 // 4], body + bytes(300), body[:-1]):
-        assert extent(part, block=block) == extent(part)
+        assert rounded(extent(part, block=block)) == rounded(extent(part))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -303,6 +308,16 @@ def test_one_frame_at_the_begin_is_audio_of_which_no_more_is_known(rate: bytes) 
     assert whole(rate + b"\x55" * 2000, "audio/mpeg")
 
 
+@pytest.mark.parametrize("behind", [b"", bytes(5_000_000)], ids=["audio only", "zeros behind it"])
+@pytest.mark.parametrize("name", ["loud-start.mp3", "frames.mp3", "tone.aac", "tone.mp2"])
+def test_how_long_a_long_file_plays_is_estimated(name: str, behind: bytes) -> None:
+    body = BODIES[name]
+    many = 8_000_000 // len(body)
+    seconds = extent(body).seconds
+    assert seconds
+    assert extent(body * many + behind).seconds == pytest.approx(many * seconds, rel=0.15)
+
+
 def test_less_than_one_frame_is_no_audio() -> None:
     for name in ("frames.mp3", "tone.aac", "tone.mp2", "xing.mp3"):
         assert not whole(BODIES[name][:70], "audio/mpeg")
@@ -316,5 +331,5 @@ def test_no_bytes_break_it(body: bytes, name: str, cut: int, block: int) -> None
     except MediaNotReady:
         return
     assert found.start >= 0
-    assert found == extent(spoilt, "audio/x-unknown")
+    assert rounded(found) == rounded(extent(spoilt, "audio/x-unknown"))
     assert not is_whole(extent(b"", "audio/mpeg"), 0)
