@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from shared.addresses import AddressRefused, guarded_session
 from shared.errors import MediaNotReady, MediaRefused, MediaUnreachable
 from shared.http_clients import ending_by, read_part, timely
-from shared.media.packing import LOOKED_AT, Wire, packings, unpacked
+from shared.media.packing import LOOKED_AT, Wire, is_cut, packings, unpacked
 from shared.once import once
 from shared.setting_values import is_loopback
 
@@ -79,7 +79,10 @@ class Download:
             late = time.monotonic() >= self._patience.until
             raise MediaNotReady("too slow" if late else "cut short") from None
         self.size += size - left
-        if left and self._expected not in (None, self.size):
+        packed = self._source is not self._wire
+        if left and (
+            self._expected not in (None, self.size) or (packed and is_cut(self._wire, self._packings, self.size))
+        ):
             raise MediaNotReady("cut short")
         return b"".join(parts)
 

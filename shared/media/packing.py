@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
 
 # So much is looked at to see whether it is packed.
 LOOKED_AT = 4096
-# So much of what comes out of that is waited for: a little can unpack to very much.
-_TRIED = 1 << 20
 # The file itself; some storages keep a word of their upload.
 _PLAIN = frozenset({"", "identity", "none", "aws-chunked"})
 # What packed bytes begin with; of some that says nothing.
@@ -36,6 +33,8 @@ class Wire:
 
     def __init__(self, raw: Any) -> None:
         self._raw, self._first = raw, b""
+        # The last four bytes that were read.
+        self.last = b""
 
     def put_back(self, first: bytes) -> None:
         """Have these bytes read again before all others."""
@@ -45,6 +44,7 @@ class Wire:
         """What one read brings, at most `size` bytes; none at the end. Nothing is unpacked."""
         part: bytes = self._first[:size] or self._raw.read1(size, decode_content=False)
         self._first = self._first[size:]
+        self.last = (self.last + part[-4:])[-4:]
         return part
 
     read = read1
@@ -63,8 +63,8 @@ def unpacked(wire: Wire, first: bytes, names: list[str]) -> Any:
     """
     What to read a file from that is packed by its server's word and begins with `first`.
 
-    That is the wire itself where the bytes are those of audio, or do not unpack. Raises MediaNotReady for other bytes
-    in a packing that nobody knows.
+    That is the wire itself where the bytes are those of audio, or of none of these packings. Raises MediaNotReady for
+    other bytes in a packing that nobody knows.
     """
     import urllib3
 
@@ -75,11 +75,14 @@ def unpacked(wire: Wire, first: bytes, names: list[str]) -> Any:
     signature = _PACKED[names[-1]]
     if signature is not None and not signature.match(first):
         return wire
-    encoding = {"Content-Encoding": ", ".join(names)}
-    try:
-        urllib3.HTTPResponse(io.BytesIO(first), encoding, preload_content=False).read(_TRIED, decode_content=True)
-    except urllib3.exceptions.DecodeError:
-        if signature is None:
-            return wire
     reading: Any = wire
-    return urllib3.HTTPResponse(reading, encoding, preload_content=False)
+    return urllib3.HTTPResponse(reading, {"Content-Encoding": ", ".join(names)}, preload_content=False)
+
+
+def is_cut(wire: Wire, names: list[str], size: int) -> bool:
+    """
+    Whether a gzip that unpacked to so many bytes lacks its end, which says how many its last part has.
+
+    What stands there otherwise is a number that is far too large, nearly always. Other packings do not say.
+    """
+    return names in (["gzip"], ["x-gzip"]) and int.from_bytes(wire.last, "little") > size
