@@ -44,14 +44,7 @@ def _feed(_: Operation, req: func.HttpRequest) -> func.HttpResponse:
     return as_json(feed.read(bridge(), given(req, with_body=False)))
 
 
+_serve = partial(serve, blueprint, func.AuthLevel.FUNCTION, render=refusal)
 for _rows, _work in ((ACTIONS, _act), (LISTS, _list), (LIST_ACTIONS, _find), ((feed.OPERATION,), _feed)):
     for _row in _rows:
-        serve(
-            blueprint,
-            func.AuthLevel.FUNCTION,
-            _row.id,
-            _row.method,
-            f"v2/{_row.path}",
-            partial(_work, _row),
-            render=refusal,
-        )
+        _serve(_row.id, _row.method, f"v2/{_row.path}", partial(_work, _row))

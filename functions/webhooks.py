@@ -23,7 +23,7 @@ def _receive(event: Event, req: func.HttpRequest) -> func.HttpResponse:
     return as_json({"id": accept(here.storage, here.settings, event, body_of(req))}, status=202)
 
 
+_serve = partial(serve, blueprint, func.AuthLevel.FUNCTION)
 for _event in EVENTS:
     if _event.source == "pbx":
-        _work = partial(_receive, _event)
-        serve(blueprint, func.AuthLevel.FUNCTION, _event.function, "POST", f"events/{_event.name}", _work)
+        _serve(_event.function, "POST", f"events/{_event.name}", partial(_receive, _event))
