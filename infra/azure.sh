@@ -10,6 +10,9 @@ readonly web_api=api-version=2024-11-01
 # policy, a package that cannot be built.
 readonly hopeless='AADSTS[0-9]+|az login|unrecognized arguments|not recognized by the system|ForbiddenBy(Firewall|Connection|Policy)|RequestDisallowedByPolicy|No matching distribution|Could not find a version'
 
+# What az says to who may not.
+readonly forbidden='AuthorizationFailed|does not have authorization|Forbidden'
+
 infra=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 dry_run=no
 group=
@@ -47,9 +50,11 @@ read_arguments() {
   done
   [[ -n $group ]] || die "no resource group: give -g NAME"
   [[ -f $parameters ]] || die "no parameter file $parameters: give -p FILE"
-  name=$(parameter name)
-  [[ $name =~ ^[a-z0-9]{2,6}$ ]] ||
+  read_parameter_files
+  name=$(text_of name)
+  [[ $name =~ ^\'([a-z0-9]{2,6})\'$ ]] ||
     die "name in $parameters is no name of a bridge: write two to six lower-case letters and digits, in quotes"
+  name=${BASH_REMATCH[1]}
 }
 
 needs_value() {
@@ -85,9 +90,47 @@ unless_dry() {
   [[ $dry_run == yes ]] || "$@"
 }
 
+# A question that failed has no answer. It never means no, none or false: it ends the script, or is asked again.
+
+# ask WHAT COMMAND...: answer is what the command prints.
+ask() {
+  answer=$("${@:2}") || unread "$1"
+}
+
+unread() {
+  die "$1 cannot be read: see above; where it is the sign-in, run az login, then this again"
+}
+
+# ask_if_allowed WHAT COMMAND...: the same, but 1 where who is signed in may not know.
+ask_if_allowed() {
+  local errors=$scratch/errors
+  if answer=$("${@:2}" 2>"$errors"); then
+    cat "$errors" >&2
+  elif grep --quiet -E "$forbidden" "$errors"; then
+    return 1
+  else
+    cat "$errors" >&2
+    unread "$1"
+  fi
+}
+
+# unless_absent COMMAND...: a call of az that shows one thing; prints nothing where there is none, which az says by 3.
+unless_absent() {
+  local status=0 errors=$scratch/absent
+  "$@" 2>"$errors" || status=$?
+  ((status != 3)) || return 0
+  cat "$errors" >&2
+  return "$status"
+}
+
 # retry ATTEMPTS WHAT COMMAND...: one command, until it works. Roles take minutes to reach every service; what no
 # waiting cures ends at once.
 retry() {
+  attempt "$@" || die "$2 still fails after $1 attempts; run this again to go on from here"
+}
+
+# attempt ATTEMPTS WHAT COMMAND...: the same, but 1 where it never works.
+attempt() {
   local attempts=$1 what=$2 attempt=1 errors=$scratch/errors
   shift 2
   until "$@" 2>"$errors"; do
@@ -95,7 +138,7 @@ retry() {
     if grep -E "$hopeless" "$errors" | grep --quiet --invert-match --ignore-case -E 'transient|temporar'; then
       die "$what failed, and waiting does not help: see above; where it is the sign-in, run az login, then this again"
     fi
-    ((attempt < attempts)) || die "$what still fails after $attempt attempts; run this again to go on from here"
+    ((attempt < attempts)) || return 1
     say "$what: not yet, attempt $attempt of $attempts"
     attempt=$((attempt + 1))
     sleep "$retry_seconds"
@@ -151,21 +194,90 @@ api() {
   }
 }
 
-# parameter NAME: what the parameter file, or else the template, gives to a parameter that is a plain word.
-parameter() {
+# read_parameter_files: what the parameter file, or else the template, gives to parameters, as its text, one a line.
+read_parameter_files() {
+  texts "$infra/main.bicep" >"$scratch/defaults"
+  parameter_files "$parameters" | while IFS= read -r file; do texts "$file"; done >"$scratch/given"
+}
+
+# parameter_files FILE: those that it extends, and itself: the last one counts.
+parameter_files() {
+  local base
+  base=$(without_comments "$1" | sed -n "s/^[[:space:]]*extends[[:space:]]*'\(.*\)'.*/\1/p")
+  [[ -z $base ]] || parameter_files "$(dirname "$1")/$base"
+  printf '%s\n' "$1"
+}
+
+# texts FILE: the names of its parameters, each with the text behind its equals sign, and of lines that go on with it.
+texts() {
+  without_comments "$1" | awk '
+    function flush() {
+      if (name != "") print name, text
+      name = ""
+    }
+    { sub(/[ \t\r]+$/, "") }
+    /^[ \t]*param[ \t]/ && /=/ {
+      flush()
+      sub(/^[ \t]*param[ \t]+/, "")
+      name = text = $0
+      sub(/[^A-Za-z0-9_].*/, "", name)
+      sub(/^[^=]*=[ \t]*/, "", text)
+      next
+    }
+    /^[ \t]*[^A-Za-z@ \t]/ { text = text " " $0 }
+    /^[ \t]*[A-Za-z@]/ { flush() }
+    END { flush() }'
+}
+
+# without_comments FILE: its lines, without comments and without texts of several lines.
+without_comments() {
+  awk '{
+    line = $0
+    code = ""
+    while (line != "") {
+      if (ends) {
+        at = index(line, ends)
+        line = at ? substr(line, at + length(ends)) : ""
+        if (at) ends = ""
+      } else if (line ~ /^\/\//) line = ""
+      else if (line ~ /^\/\*/) { ends = "*/"; line = substr(line, 3) }
+      else if (line ~ /^\047\047\047/) { ends = "\047\047\047"; code = code ends; line = substr(line, 4) }
+      else {
+        match(line, /^(\047([^\047\\]|\\.)*\047|.)/)
+        code = code substr(line, 1, RLENGTH)
+        line = substr(line, RLENGTH + 1)
+      }
+    }
+    print code
+  }' "$1"
+}
+
+# text_of NAME: its text.
+text_of() {
+  cat "$scratch/defaults" "$scratch/given" | sed -n "s/^$1 //p" | sed -n '$p'
+}
+
+# is_given NAME: whether the parameter file says what it is.
+is_given() {
+  grep --quiet "^$1 " "$scratch/given"
+}
+
+# read_parameter NAME: value is what it has, nothing where nobody gives it one. Only the compiler can work out an
+# expression, so what a script decides by is a plain word.
+read_parameter() {
+  value=$(text_of "$1")
+  if [[ $value =~ ^\'([^\'\\]*)\'$ && $value != *\$\{* ]]; then
+    value=${BASH_REMATCH[1]}
+  elif [[ ! $value =~ ^(true|false|null|-?[0-9]+)?$ ]]; then
+    die "$1 in $parameters is $value, and what is done depends on it: write its value there, such as true, 30 or 'word'"
+  fi
+}
+
+# is_on NAME: whether a parameter is true.
+is_on() {
   local value
-  value=$(given "$1")
-  [[ -n $value ]] || value=$(sed -n "s/^param $1 [a-z]* *= *//p" "$infra/main.bicep" | plain)
-  printf '%s' "$value"
-}
-
-# given NAME: what the parameter file gives to it.
-given() {
-  sed -n "s/^param $1 *= *//p" "$parameters" | plain
-}
-
-plain() {
-  sed "s, *//.*,,; s/'//g; s/[[:space:]]*\$//"
+  read_parameter "$1"
+  [[ $value == true ]]
 }
 
 check_tools() {
@@ -178,10 +290,11 @@ check_tools() {
 
 check_az() {
   local version
-  version=$(az version --query '"azure-cli"' --output tsv)
+  ask "the version of az" az version --query '"azure-cli"' --output tsv
+  version=$answer
   unless_dry test "$(printf '%s\n' "$minimum_az" "$version" | sort -V | head -n 1)" = "$minimum_az" ||
     die "az $version is too old: run az upgrade to get $minimum_az or newer"
-  subscription=$(az account show --query id --output tsv 2>/dev/null) || die "not signed in: run az login"
+  subscription=$(az account show --query id --output tsv) || die "not signed in: run az login"
   [[ $dry_run == no ]] || subscription='<subscription>'
 }
 
@@ -230,14 +343,35 @@ code_receivers() {
 # list_receivers: the same, as the app has them.
 list_receivers() {
   receivers=$(az functionapp function list --resource-group "$group" --name "$app" --query '[].name' --output tsv |
-    sed -n 's,^[^/]*/\(On[A-Z].*\)$,\1,p')
+    sed -n 's,^[^/]*/\(On[A-Z].*\)$,\1,p') || return 1
   [[ $dry_run == no ]] || receivers=$(code_receivers)
 }
 
-# read_webhook_keys: the key that the PBX is to use, and the one before it; the same but for a rotation.
+# listed FUNCTION: whether it is one of them.
+listed() {
+  grep --quiet --line-regexp --fixed-strings "$1" <<<"$receivers"
+}
+
+# read_webhook_keys: the key that the PBX is to use, and the one before it; the same but for a rotation. And when each
+# was stored, in UTC, to the second.
 read_webhook_keys() {
-  current=$(secret_value pbx-webhook-key) && previous=$(secret_value pbx-webhook-key-previous) || return 1
-  [[ $dry_run == no ]] || current='<key>' previous='<key>'
+  read_webhook_key pbx-webhook-key || return 1
+  current=$key current_stored=$stored
+  read_webhook_key pbx-webhook-key-previous || return 1
+  previous=$key previous_stored=$stored
+}
+
+read_webhook_key() {
+  local answer
+  answer=$(az keyvault secret show --vault-name "$vault" --name "$1" --query '[value, attributes.updated]' \
+    --output tsv) || return 1
+  { read -r key && read -r stored; } <<<"$answer" || true
+  [[ $dry_run == no ]] || key='<key>' stored='<time>'
+  stored=${stored:0:19}
+  [[ -n $key && -n $stored ]] || {
+    printf 'error: %s gave no %s\n' "$vault" "$1" >&2
+    return 1
+  }
 }
 
 # read_function_keys FUNCTION: its keys of the names pbx and pbx-next. No key at all, not even the host's own, is the
@@ -299,21 +433,24 @@ list_some_receivers() {
 
 # read_outputs: what the last deployment made.
 read_outputs() {
-  if [[ $dry_run == yes ]]; then
+  local deployed=
+  app=
+  retry 5 "reading the deployment bridge-$name" show_outputs
+  [[ $dry_run == no ]] || {
     app='<functionAppName>' app_id='<functionAppId>' base_url='<baseUrl>' vault='<keyVaultName>'
-    outbound_ip=
-  fi
-  local outputs
-  outputs=$(az deployment group show --resource-group "$group" --name "bridge-$name" --output tsv --query \
-    'properties.outputs.[functionAppName.value, outboundIpAddress.value, functionAppId.value, baseUrl.value, keyVaultName.value]') ||
-    die "no deployment bridge-$name in $group: run infra/deploy.sh first"
-  [[ $dry_run == yes || -n $outputs ]] ||
-    die "the last deployment bridge-$name in $group failed: run infra/deploy.sh again, it says why"
-  [[ $dry_run == yes ]] || {
-    read -r app
-    read -r outbound_ip
-    read -r app_id
-    read -r base_url
-    read -r vault
-  } <<<"$outputs"
+    data_account='<dataStorageName>' outbound_ip=
+    return 0
+  }
+  [[ -n $outputs ]] || die "no deployment bridge-$name in $group: run infra/deploy.sh first"
+  {
+    read -r deployed && read -r app && read -r outbound_ip && read -r app_id && read -r base_url && read -r vault &&
+      read -r data_account
+  } <<<"$outputs" || true
+  [[ -n $app ]] || die "the last deployment $deployed in $group failed: run infra/deploy.sh again, it says why"
+}
+
+show_outputs() {
+  outputs=$(unless_absent az deployment group show --resource-group "$group" --name "bridge-$name" --output tsv \
+    --query "[name, properties.outputs.[functionAppName.value, outboundIpAddress.value, functionAppId.value, \
+baseUrl.value, keyVaultName.value, dataStorageName.value]][]")
 }

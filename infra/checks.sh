@@ -4,24 +4,22 @@
 
 # az has no such call for a name that may be absent, and a user's default output would be no plain word.
 check_group() {
-  local found
-  group_exists=$(az group exists --name "$group" --output tsv)
-  group_region=
+  ask "whether there is a group $group" az group exists --name "$group" --output tsv
+  group_exists=$answer group_region=
   [[ $group_exists == true ]] || return 0
   # As Azure spells it: ids are compared with it.
-  found=$(az group show --name "$group" --query '[name, location]' --output tsv) || die "$group cannot be read"
-  { read -r group && read -r group_region; } <<<"$found"
+  ask "the group $group" az group show --name "$group" --query '[name, location]' --output tsv
+  { read -r group && read -r group_region; } <<<"$answer"
 }
 
 # The data account outlives all else, and says what a deployment cannot change.
 check_data_account() {
-  local account region sku access
+  local region sku access
   data_account='' data_closed=false
   if [[ $group_exists == true ]]; then
-    account=$(az storage account list --resource-group "$group" --output tsv --query \
-      "[?tags.bridge=='$name' && starts_with(name, 'st${name}d')].[name, location, sku.name, publicNetworkAccess]") ||
-      die "the storage accounts of $group cannot be listed"
-    IFS=$'\t' read -r data_account region sku access <<<"$account" || true
+    ask "the storage accounts of $group" az storage account list --resource-group "$group" --output tsv --query \
+      "[?tags.bridge=='$name' && starts_with(name, 'st${name}d')].[name, location, sku.name, publicNetworkAccess]"
+    IFS=$'\t' read -r data_account region sku access <<<"$answer" || true
   fi
   region=${region:-$group_region}
   [[ -z $region || $region == "$location" ]] ||
@@ -33,8 +31,9 @@ check_data_account() {
 
 # check_redundancy SKU: whether copies lie in one zone or in three is changed by a migration of Azure's own only.
 check_redundancy() {
-  local target wanted
-  wanted=$(parameter dataStorageSku)
+  local target value wanted
+  read_parameter dataStorageSku
+  wanted=$value
   case $1 in
     *ZRS) [[ $wanted != *ZRS ]] || return 0 ;;
     *) [[ $wanted == *ZRS ]] || return 0 ;;
@@ -49,36 +48,39 @@ check_redundancy() {
 --account-name $data_account --resource-group $group --sku $target --no-wait, and this again when it has ended (days)"
 }
 
-# A locked policy refuses to be written again.
+# A locked policy refuses to be written again. Asked for the policy alone, Azure calls it an error that there is none.
 check_policy() {
-  local state=
+  local value
   policy_locked=false
-  [[ -n $data_account && $(parameter recordingImmutabilityDays) =~ ^[0-9]+$ ]] || return 0
-  # No policy is an error too, and the first deployment with one makes it.
-  state=$(az storage container immutability-policy show --resource-group "$group" --account-name "$data_account" \
-    --container-name recordings --query state --output tsv 2>/dev/null) || state=
-  [[ $(lower "$state") != locked ]] || policy_locked=true
+  read_parameter recordingImmutabilityDays
+  [[ -n $data_account && $value =~ ^[0-9]+$ ]] || return 0
+  ask "the policy of recordings" unless_absent az storage container-rm show --resource-group "$group" \
+    --storage-account "$data_account" --name recordings --query immutabilityPolicy.state --output tsv
+  [[ $(lower "$answer") != locked ]] || policy_locked=true
 }
 
 check_providers() {
-  local provider registered needed=(
+  local provider needed=(
     Microsoft.App Microsoft.Insights Microsoft.KeyVault Microsoft.ManagedIdentity
     Microsoft.OperationalInsights Microsoft.Storage Microsoft.Web
   )
-  [[ $(parameter deployNetwork) != true ]] || needed+=(Microsoft.Network)
-  [[ $(parameter deployLogicApps) != true ]] || needed+=(Microsoft.Logic)
-  registered=$(az provider list --query "[?registrationState=='Registered'].namespace" --output tsv)
+  ! is_on deployNetwork || needed+=(Microsoft.Network)
+  ! is_on deployLogicApps || needed+=(Microsoft.Logic)
+  ask_if_allowed "the resource providers" az provider list --output tsv \
+    --query "[?registrationState=='Registered'].namespace" || {
+    say "You may not see the subscription's resource providers; these have to be registered: ${needed[*]}"
+    return 0
+  }
   for provider in "${needed[@]}"; do
-    unless_dry grep --quiet --ignore-case --line-regexp --fixed-strings "$provider" <<<"$registered" ||
+    unless_dry grep --quiet --ignore-case --line-regexp --fixed-strings "$provider" <<<"$answer" ||
       die "$provider is not registered: run az provider register --wait --namespace $provider"
   done
 }
 
 check_python() {
-  local versions
-  versions=$(az functionapp list-flexconsumption-runtimes --location "$location" --runtime python \
-    --query '[].version' --output tsv) || versions=
-  unless_dry grep --quiet --line-regexp --fixed-strings "$python_version" <<<"$versions" ||
+  ask "what $location offers on Flex Consumption" az functionapp list-flexconsumption-runtimes --location "$location" \
+    --runtime python --query '[].version' --output tsv
+  unless_dry grep --quiet --line-regexp --fixed-strings "$python_version" <<<"$answer" ||
     die "$location does not offer Python $python_version on Flex Consumption: choose another region or pythonVersion"
 }
 
@@ -92,19 +94,16 @@ may_write() {
 }
 
 check_permissions() {
-  local scope=/subscriptions/$subscription counts assign=0 define=0
+  local scope=/subscriptions/$subscription assign=0 define=0
   [[ $group_exists != true ]] || scope+=/resourceGroups/$group
-  counts=$(az rest --method get --output tsv --query "[$(may_write roleAssignments), $(may_write roleDefinitions)]" \
-    --url "$scope/providers/Microsoft.Authorization/permissions?api-version=2022-04-01")
-  { read -r assign && read -r define; } <<<"$counts" || true
+  ask "what you may do in $scope" az rest --method get --output tsv \
+    --query "[$(may_write roleAssignments), $(may_write roleDefinitions)]" \
+    --url "$scope/providers/Microsoft.Authorization/permissions?api-version=2022-04-01"
+  { read -r assign && read -r define; } <<<"$answer" || true
   unless_dry test "${assign:-0}" -gt 0 ||
     die "you may not assign roles in $scope: ask for Owner, or User Access Administrator beside Contributor"
-  ! defines_roles || unless_dry test "${define:-0}" -gt 0 ||
+  unless_dry test "${define:-0}" -gt 0 ||
     die "you may not define roles in $scope: ask for Owner, or User Access Administrator beside Contributor"
-}
-
-defines_roles() {
-  grep --quiet --recursive Microsoft.Authorization/roleDefinitions@ "$infra/modules"
 }
 
 # The vault is spoken to after minutes, when a sign-in from GitHub could no longer get a token for it: az keeps this one.
@@ -114,40 +113,42 @@ check_vault_token() {
 }
 
 find_deployer() {
-  local type user
-  type=$(az account show --query user.type --output tsv)
+  local user
+  ask "who is signed in" az account show --query user.type --output tsv
   deployer_type=User
-  [[ $type != servicePrincipal ]] || deployer_type=ServicePrincipal
+  [[ $answer != servicePrincipal ]] || deployer_type=ServicePrincipal
   [[ -z $deployer_id ]] || return 0
   if [[ $deployer_type == User ]]; then
     deployer_id=$(az ad signed-in-user show --query id --output tsv) ||
       die "your object id cannot be read: give --deployer-id"
   else
-    user=$(az account show --query user.name --output tsv)
+    ask "who is signed in" az account show --query user.name --output tsv
+    user=$answer
     deployer_id=$(az ad sp show --id "$user" --query id --output tsv) ||
       die "the object id of $user cannot be read: give --deployer-id"
   fi
   [[ $dry_run == no ]] || deployer_id='<deployerPrincipalId>'
 }
 
-# read_choices: what the last deployment was given, so that a choice is made once.
+# read_choices: what the last deployment was given, so that a choice is made once, and whether it left webhooks ready.
 read_choices() {
-  local given
-  last_email='' last_months=''
+  last_email='' last_months='' deployed_ready=
   [[ $group_exists == true ]] || return 0
-  given=$(az deployment group show --resource-group "$group" --name "bridge-$name" --output tsv --query \
-    "properties.parameters.[not_null(alertEmail.value, ''), not_null(retentionMonths.value, '')]" 2>/dev/null) || return 0
-  { read -r last_email && read -r last_months; } <<<"$given" || true
+  ask "the last deployment" unless_absent az deployment group show --resource-group "$group" --name "bridge-$name" \
+    --output tsv --query "properties.parameters.[not_null(alertEmail.value, ''), not_null(retentionMonths.value, ''), \
+not_null(webhooksReady.value, '')]"
+  { read -r last_email && read -r last_months && read -r deployed_ready; } <<<"$answer" || true
 }
 
 # check_alerts: nobody runs unwatched by accident. An address of example.com is nobody's.
 check_alerts() {
-  local address
+  local address value=
   [[ $no_alerts == no ]] || {
     alert_email=
     return 0
   }
-  for address in "$alert_email" "$(parameter alertEmail)" "$last_email"; do
+  [[ -n $alert_email ]] || read_parameter alertEmail
+  for address in "$alert_email" "$value" "$last_email"; do
     [[ -z $address || $address == *@example.* ]] || break
     address=
   done
@@ -161,7 +162,7 @@ check_alerts() {
 # check_retention: months after which history is deleted; 0 keeps everything.
 check_retention() {
   # A file that says it is right; an empty text here passes nothing on.
-  has_parameter retentionMonths && [[ -n $months || -z $(given retentionMonths) ]] || return 0
+  [[ -n $months ]] || ! is_given retentionMonths || return 0
   months=${months:-$last_months}
   if [[ -z $months && -t 0 && $dry_run == no ]]; then
     read -rp 'Months after which history is deleted (0 keeps everything): ' months
@@ -170,21 +171,35 @@ check_retention() {
   [[ $months =~ ^[0-9]+$ ]] || die "--retention-months takes a whole number: 0 keeps everything"
 }
 
-has_parameter() {
-  grep --quiet "^param $1 " "$infra/main.bicep"
+# check_workflows: what they are chosen by is read late, and said now where it cannot be.
+check_workflows() {
+  local file
+  is_on deployLogicApps || return 0
+  for file in "$infra"/workflows/*.json; do
+    is_on "$(basename "$file" .json)" || true
+  done
 }
 
-# check_keys: whether the app has a key for each receiver of this code, and may register webhooks when it starts.
+# check_keys: whether the app has a key for each receiver of this code, and may register webhooks when it starts. Where
+# the app does not answer at all, a deployment may be what it needs.
 check_keys() {
-  local receiver
   webhooks_ready=false
   [[ $group_exists == true ]] || return 0
-  app_id=$(az resource list --resource-group "$group" --resource-type Microsoft.Web/sites --output tsv \
-    --query "[?tags.bridge=='$name'].id") || return 0
-  [[ -n $app_id ]] || return 0
-  app=${app_id##*/}
+  ask "the apps of $group" az resource list --resource-group "$group" --resource-type Microsoft.Web/sites \
+    --output tsv --query "[?tags.bridge=='$name'].id"
+  [[ -n $answer ]] || return 0
+  app_id=$answer app=${answer##*/}
+  attempt 5 "reading the keys of the receivers" read_readiness ||
+    say "The receivers' keys cannot be read: webhooks are registered once they are there."
+}
+
+# read_readiness: sets webhooks_ready, and fails only where that cannot be known.
+read_readiness() {
+  local receiver
+  list_receivers || return 1
   for receiver in $(code_receivers); do
-    read_function_keys "$receiver" 2>/dev/null || return 0
+    listed "$receiver" || return 0
+    read_function_keys "$receiver" || return 1
     [[ -n $first$second ]] || return 0
   done
   webhooks_ready=true

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Deploys the bridge: infrastructure, secrets, code, keys, webhooks. Run again, it goes on where it stopped.
 set -euo pipefail
-shopt -s extglob
 
 # shellcheck source=azure.sh
 source "$(dirname "${BASH_SOURCE[0]}")/azure.sh"
@@ -63,8 +62,7 @@ deployment() {
   for value in location="$location" deployerPrincipalId="$deployer_id" deployerPrincipalType="$deployer_type" \
     alertEmail="$alert_email" webhooksReady="$webhooks_ready" closeDataAccount="$data_closed" \
     recordingPolicyLocked="$policy_locked" deployLogicApps="$workflows_ready" ${months:+retentionMonths="$months"}; do
-    # An older template has not all of them.
-    ! has_parameter "${value%%=*}" || values+=(--parameters "$value")
+    values+=(--parameters "$value")
   done
   az deployment group "$verb" --resource-group "$group" --name "bridge-$name" --parameters "$parameters" \
     "${values[@]}" "$@"
@@ -76,6 +74,7 @@ create() {
   for ((attempt = 1; attempt <= 360; attempt++)); do
     if deployment create --output none 2>"$errors"; then
       cat "$errors" >&2
+      deployed_ready=$webhooks_ready
       return
     fi
     grep --quiet -E 'DeploymentActive|AnotherOperationInProgress' "$errors" || break
@@ -87,18 +86,21 @@ create() {
 }
 
 make_group() {
-  [[ $group_exists == true ]] || az group create --name "$group" --location "$location" --output none
+  [[ $group_exists == true ]] || az group create --name "$group" --location "$location" --output none ||
+    die "the group $group cannot be made: see above"
 }
 
 # A vault outlives its resource group by ninety days, and its name with it. Ids spell a group as it was made.
 recover_vault() {
   local deleted id
-  # Who may not list deleted vaults has none to recover; the deployment says so otherwise.
-  deleted=$(az keyvault list-deleted --resource-type vault --output tsv --query \
-    "[?properties.tags.bridge=='$name'].[name, properties.vaultId]") || deleted=
+  ask_if_allowed "the deleted vaults" az keyvault list-deleted --resource-type vault --output tsv --query \
+    "[?properties.tags.bridge=='$name'].[name, properties.vaultId]" || {
+    say "You may not see the subscription's deleted vaults: one of this bridge would have to be recovered by hand"
+    return 0
+  }
   while IFS=$'\t' read -r deleted id; do
     [[ $(lower "$id") != *"/resourcegroups/$(lower "$group")/"* ]] || az keyvault recover --name "$deleted" --output none
-  done <<<"$deleted"
+  done <<<"$answer"
 }
 
 # end_roles: whoever deployed before keeps no right to the vault's secrets. Roles given by hand have no such description.
@@ -111,35 +113,6 @@ end_roles() {
   for id in $former; do
     az rest --method delete --url "$id?api-version=2022-04-01" --output none || return 1
   done
-}
-
-# former_grant ROLE SCOPE: whether a former template gave the app this role there, and the present one gives less.
-former_grant() {
-  case ${1##*/}$(lower "$2") in
-    # Storage Blob Data Owner, who may take the policy of recordings away.
-    b7e6dc6d-f1e8-4753-8033-0f276bb0955b*/containers/recordings) ;;
-    b7e6dc6d-f1e8-4753-8033-0f276bb0955b*/containers/voicemails) ;;
-    # Key Vault Secrets User, of every secret.
-    4633458b-17de-408a-b874-0445c86b69e6*/vaults/"$vault") ;;
-    # Storage Queue Data Contributor, where no queue is.
-    974c5e8b-45b9-4653-ba55-5f855dd0fb88*/storageaccounts/"st${name}h"*([^/])) ;;
-    *) return 1 ;;
-  esac
-}
-
-# end_former_grants: the app keeps none of these. Other roles that somebody gave it stay.
-end_former_grants() {
-  local principal granted id role scope
-  principal=$(az rest --method get --url "$app_id?$web_api" --output tsv \
-    --query 'values(identity.userAssignedIdentities)[0].principalId') || return 1
-  unless_dry test -n "$principal" || return 1
-  granted=$(az rest --method get --output tsv --url "/subscriptions/$subscription/resourceGroups/$group/providers\
-/Microsoft.Authorization/roleAssignments?api-version=2022-04-01&\$filter=principalId%20eq%20'$principal'" \
-    --query 'value[].[id, properties.roleDefinitionId, properties.scope]') || return 1
-  while IFS=$'\t' read -r id role scope; do
-    former_grant "$role" "$scope" || continue
-    az rest --method delete --url "$id?api-version=2022-04-01" --output none || return 1
-  done <<<"$granted"
 }
 
 list_secrets() {
@@ -155,7 +128,7 @@ store_given() {
   local value=${!2:-} old
   if has_secret "$1"; then
     [[ -n $value ]] || return 0
-    old=$(secret_value "$1") || die "$1 cannot be read from $vault"
+    old=$(retry 5 "reading $1" secret_value "$1")
     [[ $value != "$old" ]] || return 0
     if [[ $replace_keys == no ]]; then
       say "$1 of the vault stays and $2 is not used: --replace-keys puts it there"
@@ -172,27 +145,19 @@ store_given() {
 store_made() {
   local value
   ! has_secret "$1" || return 0
-  value=$("${@:2}") || die "no value for $1: see above"
+  value=$(retry 5 "making $1" "${@:2}")
   store_secret "$1" "$value"
-}
-
-# The key before the webhook key is the same one, but for a rotation, and but for one that an older version began: then
-# the receivers have it.
-former_webhook_key() {
-  first=
-  [[ $webhooks_ready == false ]] || read_function_keys "$(code_receivers | sed -n 1p)" || return 1
-  [[ -n $first ]] || first=$(secret_value pbx-webhook-key) || return 1
-  printf '%s' "$first"
 }
 
 store_secrets() {
   retry 40 "reading $vault" list_secrets
   store_given pbx-api-key PBX_API_KEY 'key from the PBX panel (API)'
   store_made pbx-webhook-key new_key
-  store_made pbx-webhook-key-previous former_webhook_key
+  # The same one, but for a rotation.
+  store_made pbx-webhook-key-previous secret_value pbx-webhook-key
   store_made logicapps-key new_key
   store_made subscription-keys new_fernet_key
-  [[ $(parameter deployLogicApps) != true || $(parameter newContactCrm) != true ]] ||
+  ! is_on deployLogicApps || ! is_on newContactCrm ||
     store_given crm-authorization CRM_AUTHORIZATION 'Authorization header for the CRM'
   retry 20 "having the app read its secrets" refresh_secrets
 }
@@ -201,11 +166,11 @@ store_secrets() {
 pack() {
   local list=$1.list
   (
-    cd "$infra/.."
-    find function_app.py host.json requirements.txt functions shared -type f \
-      ! -path '*/__pycache__/*' | LC_ALL=C sort >"$list"
-    zip -q -X -@ "$1" <"$list"
-    { printf '%s\n' "$python_version" && cat "$list" && tr '\n' '\0' <"$list" | xargs -0 cat; } | digest
+    cd "$infra/.." &&
+      find function_app.py host.json requirements.txt functions shared -type f \
+        ! -path '*/__pycache__/*' | LC_ALL=C sort >"$list" &&
+      zip -q -X -@ "$1" <"$list" &&
+      { printf '%s\n' "$python_version" && cat "$list" && tr '\n' '\0' <"$list" | xargs -0 cat; } | digest
   )
 }
 
@@ -215,8 +180,8 @@ digest() {
 
 # The hash of what runs is a tag of the group, so that the same is not deployed twice.
 read_tag() {
-  az tag list --resource-id "/subscriptions/$subscription/resourceGroups/$group" --output tsv \
-    --query "properties.tags.\"$1-$name\""
+  noted=$(az tag list --resource-id "/subscriptions/$subscription/resourceGroups/$group" --output tsv \
+    --query "properties.tags.\"$1-$name\"")
 }
 
 put_tag() {
@@ -225,11 +190,11 @@ put_tag() {
 }
 
 deploy_code() {
-  local hash running
-  hash=$(pack "$scratch/app.zip")
-  running=$(read_tag code)
-  # A tag outlives an app, whoever deleted it.
-  if [[ $running == "$hash" ]] && all_listed; then
+  local hash
+  hash=$(pack "$scratch/app.zip") || die "the code cannot be packed: see above"
+  retry 5 "reading the tags" read_tag code
+  # A tag outlives an app, whoever deleted it; and one whose functions nobody can list may need its code again.
+  if [[ $noted == "$hash" ]] && attempt 5 "listing the functions" list_receivers && all_listed; then
     say "Code: unchanged"
     return
   fi
@@ -239,12 +204,16 @@ deploy_code() {
   retry 5 "noting the code" put_tag code "$hash"
 }
 
+# all_listed: whether the app has all receivers of the code.
 all_listed() {
   local receiver
-  list_receivers || return 1
   for receiver in $(code_receivers); do
-    grep --quiet --line-regexp --fixed-strings "$receiver" <<<"$receivers" || return 1
+    listed "$receiver" || return 1
   done
+}
+
+list_all() {
+  list_receivers && all_listed
 }
 
 # The host that keeps the keys may be starting still.
@@ -265,8 +234,8 @@ set_api_key() {
 # once the app reaches it from the network.
 finish_infrastructure() {
   local closed=$data_closed
-  [[ $(parameter deployNetwork) != true ]] || closed=true
-  [[ $webhooks_ready != true || $closed != "$data_closed" ]] || return 0
+  ! is_on deployNetwork || closed=true
+  [[ $deployed_ready != true || $closed != "$data_closed" ]] || return 0
   [[ $closed == "$data_closed" ]] || retry 20 "the health check" api GET /api/ops/status
   webhooks_ready=true data_closed=$closed
   create
@@ -275,9 +244,12 @@ finish_infrastructure() {
 # A deployed workflow is one that unsubscribes and subscribes: where nothing has changed it is left alone.
 deploy_workflows() {
   local hash
-  [[ $(parameter deployLogicApps) == true ]] || return 0
+  is_on deployLogicApps || return 0
+  retry 5 "reading $vault" list_secrets
   hash=$(workflows_state | digest)
-  if [[ $(read_tag workflows) == "$hash" ]] && workflows_listed; then
+  retry 5 "reading the tags" read_tag workflows
+  retry 5 "listing the workflows" list_workflows
+  if [[ $noted == "$hash" ]] && workflows_listed; then
     say "Workflows: unchanged"
     return
   fi
@@ -288,23 +260,27 @@ deploy_workflows() {
 
 # workflows_state: all that workflows are made of; of secrets only when they were written.
 workflows_state() {
-  local variable
-  retry 5 "reading $vault" list_secrets
+  local files=() file variable
+  while IFS= read -r file; do files+=("$file"); done < <(parameter_files "$parameters")
   grep -E '^(logicapps-key|crm-authorization)' <<<"$secrets" || true
   printf '%s\n' "$location" "$base_url"
-  cat "$parameters" "$infra/main.bicep" "$infra/modules/logicApps.bicep" "$infra"/workflows/*.json
+  cat "${files[@]}" "$infra/main.bicep" "$infra/modules/logicApps.bicep" "$infra"/workflows/*.json
   while read -r variable; do
     printf '%s\n' "${!variable:-}"
-  done < <(sed -n "s/.*readEnvironmentVariable('\([A-Za-z0-9_]*\)'.*/\1/p" "$parameters")
+  done < <(sed -n "s/.*readEnvironmentVariable('\([A-Za-z0-9_]*\)'.*/\1/p" "${files[@]}")
 }
 
+list_workflows() {
+  workflows=$(az resource list --resource-group "$group" --resource-type Microsoft.Logic/workflows --output tsv \
+    --query "[?tags.bridge=='$name'].name")
+}
+
+# workflows_listed: whether those that the parameters ask for are there.
 workflows_listed() {
-  local listed file workflow
-  listed=$(az resource list --resource-group "$group" --resource-type Microsoft.Logic/workflows --output tsv \
-    --query "[?tags.bridge=='$name'].name") || return 1
+  local file workflow
   for file in "$infra"/workflows/*.json; do
     workflow=$(basename "$file" .json)
-    [[ $(parameter "$workflow") != true ]] || grep --quiet "^logic-$workflow-" <<<"$listed" || return 1
+    ! is_on "$workflow" || grep --quiet "^logic-$workflow-" <<<"$workflows" || return 1
   done
 }
 
@@ -323,10 +299,12 @@ report() {
 }
 
 check() {
+  local value
   [[ -n $location ]] || die "no region: give -l REGION"
   # West Europe is westeurope.
   location=$(lower "${location// /}")
-  python_version=$(parameter pythonVersion)
+  read_parameter pythonVersion
+  python_version=$value
   workflows_ready=false
   check_tools
   check_az
@@ -341,6 +319,7 @@ check() {
   read_choices
   check_alerts
   check_retention
+  check_workflows
   check_keys
 }
 
@@ -356,7 +335,7 @@ deploy_application() {
   store_secrets
   say "Code"
   deploy_code
-  retry 20 "listing the functions" all_listed
+  retry 20 "listing the functions" list_all
   say "Keys"
   set_keys
   finish_infrastructure
@@ -365,7 +344,6 @@ deploy_application() {
   retry 20 "the health check" api GET /api/ops/status
   deploy_workflows
   retry 5 "ending the roles of who deployed before" end_roles
-  retry 5 "ending roles of the app that it needs no more" end_former_grants
   report
 }
 

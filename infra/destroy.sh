@@ -78,18 +78,21 @@ kept() {
 
 # What belongs to a group and is no resource of it. The role is used for as long as the media stay.
 list_rules() {
-  budgets=$(az consumption budget list --resource-group "$group" --output tsv \
-    --query "[?starts_with(name, 'budget-$name-')].name")
-  roles=
+  ask "the budgets of $group" az consumption budget list --resource-group "$group" --output tsv \
+    --query "[?starts_with(name, 'budget-$name-')].name"
+  budgets=$answer roles=
   [[ $delete_media == yes ]] || return 0
-  roles=$(az role definition list --resource-group "$group" --custom-role-only true --output tsv \
-    --query "[?starts_with(roleName, 'PBX bridge audio $name-')].name")
+  ask "the roles of $group" az role definition list --resource-group "$group" --custom-role-only true --output tsv \
+    --query "[?starts_with(roleName, 'PBX bridge audio $name-')].name"
+  roles=$answer
 }
 
 # Found by their tag, since a deployment that failed has no outputs.
 list_resources() {
   local type
-  resources=$(az resource list --resource-group "$group" --query "[?tags.bridge=='$name'].[type, id]" --output tsv)
+  ask "the resources of $group" az resource list --resource-group "$group" --output tsv \
+    --query "[?tags.bridge=='$name'].[type, id]"
+  resources=$answer
   [[ $dry_run == no ]] || resources=$(for type in "${types[@]}"; do printf '%s\t%s\n' "$type" "$type/<name>"; done)
   [[ -n $resources$budgets$roles ]] || die "nothing of the bridge $name is in $group"
   data_storage=$(of_type Microsoft.Storage/storageAccounts | sed -n "s,.*/\(st${name}d[a-z0-9]*\)\$,\1,p") || data_storage=

@@ -14,7 +14,7 @@ Usage: infra/exportMonth.sh -g GROUP --month YYYY-MM [options]
 
   -g, --group NAME        resource group of the bridge
       --month YYYY-MM     month, in UTC
-      --folder FOLDER     where it goes: a new or empty folder (export-YYYY-MM)
+      --folder FOLDER     where it goes: a new or empty folder, or one where this stopped (export-YYYY-MM)
   -p, --parameters FILE   parameter file it was deployed with (infra/main.bicepparam)
       --dry-run           print every call in order, make none
   -h, --help              this text
@@ -34,11 +34,10 @@ own_option() {
 # rows: all parts of the month, each asked for where the header of the one before says.
 rows() {
   local continuation='' headers=$scratch/headers
-  : >"$folder/history.jsonl"
+  : >"$folder/$unfinished"
   while :; do
     retry 5 "reading a part of $month" part "$continuation" "$headers"
-    printf '%s' "$answer" >>"$folder/history.jsonl"
-    [[ -z $answer ]] || printf '\n' >>"$folder/history.jsonl"
+    [[ -z $answer ]] || printf '%s\n' "$answer" >>"$folder/$unfinished"
     continuation=$(header continuation "$headers")
     [[ -n $continuation ]] || return 0
   done
@@ -55,31 +54,31 @@ header() {
 }
 
 audio() {
-  local container data_account='<dataStorageName>'
-  [[ $dry_run == yes ]] || data_account=$(az deployment group show --resource-group "$group" --name "bridge-$name" \
-    --query properties.outputs.dataStorageName.value --output tsv)
+  local container
   for container in recordings voicemails; do
+    rm -rf "${folder:?}/$container"
     mkdir -p "$folder/$container"
-    az storage blob download-batch --auth-mode login --account-name "$data_account" --source "$container" \
-      --destination "$folder/$container" --pattern "${month/-//}/*" --no-progress --output none
+    retry 5 "copying $container" az storage blob download-batch --auth-mode login --account-name "$data_account" \
+      --source "$container" --destination "$folder/$container" --pattern "${month/-//}/*" --overwrite true \
+      --no-progress --output none
   done
 }
 
 main() {
   read_arguments "$@"
   [[ $month =~ ^[0-9]{4}-(0[1-9]|1[0-2])$ ]] || die "no month: give --month YYYY-MM"
-  folder=${folder:-export-$month}
-  [[ -z $(ls -A "$folder" 2>/dev/null) ]] || die "$folder is not empty: give another --folder"
+  folder=${folder:-export-$month} unfinished=unfinished-$month.jsonl
+  # What an earlier run began is begun again.
+  [[ -f $folder/$unfinished || -z $(ls -A "$folder" 2>/dev/null) ]] ||
+    die "$folder is not empty: give another --folder"
   check_tools
   check_az
   read_outputs
-  if [[ $dry_run == no ]]; then
-    mkdir -p "$folder"
-  else
-    folder=$scratch
-  fi
+  [[ $dry_run == no ]] || folder=$scratch
+  mkdir -p "$folder"
   rows
   audio
+  mv "$folder/$unfinished" "$folder/history.jsonl"
   say "$month is in $folder."
 }
 

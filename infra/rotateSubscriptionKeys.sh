@@ -6,7 +6,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/azure.sh"
 
 secret='subscription-keys'
-# The app brings rows under a new key every five minutes.
+# The app seals rows with a new key every five minutes.
 readonly row_attempts=80
 
 usage() {
@@ -110,14 +110,15 @@ drop() {
   retry 20 "having the app seal with the new key" app_seals_with "${keys[0]}"
   # An instance may be one reading behind the one that answered. From here on none seals with an old key.
   read_again
-  retry "$row_attempts" "bringing what is sealed under the new key" no_row_under "${keys[@]:1}"
+  retry "$row_attempts" "having the app seal all rows with the new key" no_row_under "${keys[@]:1}"
   store_keys dropped "${keys[0]}"
 }
 
 finish() {
   read_again
   retry 20 "having the app seal with the new key" app_seals_with "${keys[0]}"
-  az keyvault secret set-attributes --vault-name "$vault" --name "$secret" --tags rotation=ended --output none
+  retry 5 "noting that the rotation has ended" az keyvault secret set-attributes --vault-name "$vault" \
+    --name "$secret" --tags rotation=ended --output none
   say "Subscriptions are sealed under the new key, $(key_id "${keys[0]}"), and no other is left."
 }
 

@@ -43,7 +43,7 @@ start() {
     retry 20 "the health check" api GET /api/ops/status
     store_secret pbx-webhook-key-previous "$current"
     store_secret pbx-webhook-key "$new"
-    previous=$current current=$new
+    retry 5 "reading $vault" read_webhook_keys
   fi
   # Once more: what stopped, or deployed, between the lines above may have taken it away.
   open_receivers "$current" "$previous"
@@ -59,12 +59,7 @@ start() {
 # under_way: whether the PBX is to use a new key. One that is the later of the two, but stands as the former, is a new
 # one that nobody uses yet: a run stopped there, and the next one makes another.
 under_way() {
-  [[ $current != "$previous" && ! $(updated pbx-webhook-key) < $(updated pbx-webhook-key-previous) ]]
-}
-
-# updated SECRET: when it was stored, in UTC, to the second.
-updated() {
-  az keyvault secret show --vault-name "$vault" --name "$1" --query attributes.updated --output tsv | cut -c 1-19
+  [[ $current != "$previous" && ! $current_stored < $previous_stored ]]
 }
 
 finish() {
@@ -88,12 +83,11 @@ register() {
 
 # all_renewed: whether every webhook that the app holds was made after the key was stored. Both times are UTC.
 all_renewed() {
-  local stored made
-  stored=$(updated pbx-webhook-key)
+  local made
   [[ $dry_run == no ]] || return 0
   made=$(tr -d '\n' <<<"$answer" | grep -o '"state": *"held"[^}]*' |
     sed -n 's/.*"created": *"\([^"]*\)".*/\1/p' | sort | sed -n 1p)
-  [[ -n $made && ! ${made:0:19} < $stored ]]
+  [[ -n $made && ! ${made:0:19} < $current_stored ]]
 }
 
 main() {

@@ -55,6 +55,8 @@ def recorded(folder: Path) -> Iterator[tuple[str, ...]]:
     azure = fresh(folder)
     azure.add_parameters(*EVERYTHING)
     secrets = {"PBX_API_KEY": PBX_KEY, "CRM_AUTHORIZATION": "Bearer text"}
+    for container in ("recordings", "voicemails"):
+        (azure.state / "blobs" / container).mkdir(parents=True)
     (azure.state / "types").write_text("Microsoft.Web/sites\nMicrosoft.KeyVault/vaults\n")
     vault = "/subscriptions/1/resourceGroups/rg/providers/Microsoft.KeyVault/vaults/kv-pbx"
     runs = [
@@ -64,13 +66,10 @@ def recorded(folder: Path) -> Iterator[tuple[str, ...]]:
         azure.run("rotateWebhookKey.sh", "-g", "rg"),
         azure.run("rotateWebhookKey.sh", "-g", "rg", "--finish"),
         azure.run("rotateSubscriptionKeys.sh", "-g", "rg"),
+        azure.run("exportMonth.sh", "-g", "rg", "--month", "2026-10", "--folder", str(folder / "export")),
     ]
     (azure.state / "deleted-vault").write_text(f"kv-pbx\t{vault}\n")
     (azure.state / "former-roles").write_text(f"{vault}/providers/Microsoft.Authorization/roleAssignments/1\n")
-    role = "/providers/Microsoft.Authorization/roleDefinitions/4633458b-17de-408a-b874-0445c86b69e6"
-    (azure.state / "granted").write_text(
-        f"{vault}/providers/Microsoft.Authorization/roleAssignments/2\t{role}\t{vault}\n"
-    )
     (azure.state / "budgets").write_text("budget-pbx-1\n")
     (azure.state / "roles").write_text("role-1\n")
     runs.append(azure.deploy())

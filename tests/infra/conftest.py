@@ -39,8 +39,6 @@ _EVENTS = """EVENTS: tuple[Event, ...] = (
     ),
 )
 """
-# Such as the template may have.
-_PARAMETERS = "param retentionMonths int = 0\n"
 _LEFT_OUT = ("local.settings.json", "tests/test_events.py", "shared/__pycache__/events.pyc", "dev/host.py")
 
 
@@ -98,8 +96,6 @@ def fresh(folder: Path) -> Azure:
     shutil.copytree(INFRA, project / "infra")
     azure = Azure(project=project, state=state)
     azure.add_parameters("param alertEmail = 'operations@contoso.com'")
-    template = project / "infra" / "main.bicep"
-    template.write_text(template.read_text() + _PARAMETERS)
     for name in (*_CODE, *_LEFT_OUT):
         file = project / name
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -52,6 +52,37 @@ def test_a_month_is_written_into_a_folder_with_its_audio(bridge: Azure, running:
     assert "is not empty" in again.stderr
 
 
+@pytest.mark.parametrize("step", ["/api/ops/months", "--source recordings", "--source voicemails"])
+def test_an_export_that_stopped_is_begun_again_in_its_folder(bridge: Azure, tmp_path: Path, step: str) -> None:
+    folder = tmp_path / "export"
+    blob = bridge.state / "blobs" / "recordings" / f"{NAME[:4]}/{NAME[5:]}/15/7.mp3"
+    for file in (blob, bridge.state / "blobs" / "voicemails" / "x"):
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"audio")
+    arguments = ("-g", "rg", "--month", NAME, "--folder", str(folder))
+    failed = bridge.run("exportMonth.sh", *arguments, AZ_FAIL=step)
+    assert "run this again to go on from here" in failed.stderr
+    assert not (folder / "history.jsonl").exists()
+    other = bridge.run("exportMonth.sh", *arguments[:3], "2016-01", *arguments[4:])
+    assert "is not empty" in other.stderr
+    # What was deleted meanwhile is not handed over.
+    erased = folder / "recordings" / "erased.mp3"
+    erased.parent.mkdir(exist_ok=True)
+    erased.write_bytes(b"audio")
+    done = bridge.run("exportMonth.sh", *arguments)
+    assert done.returncode == 0, done.stderr
+    found = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+    assert found == {"history.jsonl", f"recordings/{NAME[:4]}/{NAME[5:]}/15/7.mp3"}
+
+
+def test_a_copy_that_fails_once_is_made_again(bridge: Azure, tmp_path: Path) -> None:
+    for container in ("recordings", "voicemails"):
+        (bridge.state / "blobs" / container).mkdir(parents=True)
+    arguments = ("-g", "rg", "--month", NAME, "--folder", str(tmp_path / "export"))
+    done = bridge.run("exportMonth.sh", *arguments, AZ_FAIL="download-batch", AZ_TIMES="1")
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_part_that_fails_is_asked_for_again_and_then_said(bridge: Azure, tmp_path: Path) -> None:
     folder = tmp_path / "export"
     failed = bridge.run(

@@ -1,0 +1,208 @@
+"""A read that failed is never taken for no, none or false: the scripts ask again, or end and say so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.infra.conftest import CHANGES, PBX_KEY
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from tests.infra.conftest import Azure
+
+EVERYTHING = (
+    "param deployNetwork = true",
+    "param recordingImmutabilityDays = 365",
+    "param deployLogicApps = true",
+    "param missedCallMail = true",
+    "param newContactCrm = true",
+)
+SECRETS = {"PBX_API_KEY": PBX_KEY, "CRM_AUTHORIZATION": "Bearer text"}
+MAY_NOT = "(AuthorizationFailed) The client does not have authorization to perform action over scope /subscriptions/1"
+# Each with what is asked and the start of the line that says so.
+READS = {
+    "az version": "the version of az",
+    "group exists": "whether there is a group rg",
+    "group show --name": "the group rg",
+    "provider list": "the resource providers",
+    "storage account list": "the storage accounts of rg",
+    "storage container-rm show": "the policy of recordings",
+    "list-flexconsumption-runtimes": "what westeurope offers on Flex Consumption",
+    "permissions?": "what you may do in ",
+    "user.type": "who is signed in",
+    "alertEmail.value": "the last deployment",
+    "Microsoft.Web/sites --output": "the apps of rg",
+    "list-deleted": "the deleted vaults",
+}
+
+
+@pytest.fixture
+def bridge(azure: Azure) -> Azure:
+    """A bridge with all that there is to choose."""
+    azure.add_parameters(*EVERYTHING)
+    done = azure.deploy(**SECRETS)
+    assert done.returncode == 0, done.stderr
+    azure.calls()
+    return azure
+
+
+def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """What was said of a failure, without what the stand-in said."""
+    return [line for line in done.stderr.splitlines() if not line.startswith("ERROR: ")]
+
+
+def ready(azure: Azure) -> bool:
+    """Whether the app registers its webhooks."""
+    return (azure.state / "deployed").read_text().strip() == "true"
+
+
+@pytest.mark.parametrize("read", READS)
+def test_a_check_that_cannot_read_says_what_and_changes_nothing(bridge: Azure, read: str) -> None:
+    failed = bridge.deploy(AZ_FAIL=read)
+    assert failed.returncode == 1
+    (line,) = errors(failed)
+    assert line.startswith(f"error: {READS[read]}")
+    assert "cannot be read: see above" in line
+    assert bridge.changes() == []
+
+
+def test_a_group_that_cannot_be_made_is_said(azure: Azure) -> None:
+    failed = azure.deploy(AZ_FAIL="group create --name", **SECRETS)
+    assert errors(failed) == ["error: the group rg cannot be made: see above"]
+
+
+@pytest.mark.parametrize("read", ["provider list", "list-deleted"])
+def test_who_may_not_see_the_subscription_deploys_and_is_warned(bridge: Azure, read: str) -> None:
+    done = bridge.deploy(AZ_FAIL=read, AZ_ERROR=MAY_NOT)
+    assert done.returncode == 0, done.stderr
+    assert "You may not see the subscription's" in done.stdout
+
+
+def test_a_run_in_which_any_read_fails_once_does_what_it_would_do_or_stops(bridge: Azure) -> None:
+    assert bridge.deploy().returncode == 0
+    calls = bridge.calls()
+    usual = [call for call in calls if CHANGES.search(call)]
+    reads = [call for call in dict.fromkeys(calls) if call.startswith("az ") and not CHANGES.search(call)]
+    assert len(reads) > 25
+    for read in reads:
+        (bridge.state / "failed").unlink(missing_ok=True)
+        done = bridge.deploy(AZ_FAIL=read, AZ_TIMES="1")
+        made = bridge.changes()
+        if done.returncode == 0:
+            assert made == usual, read
+        else:
+            assert errors(done)[-1].startswith("error: "), read
+            assert made == [], read
+
+
+# What a deployment finds out by keys
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        {"AZ_FAIL": "listkeys", "AZ_TIMES": "1"},
+        {"AZ_FAIL": "function list", "AZ_TIMES": "4"},
+        {"AZ_FAIL": "/functions/"},
+        {"AZ_FAIL": "function list"},
+        {"AZ_KEYS": "0"},
+    ],
+    ids=str,
+)
+def test_a_first_half_that_cannot_read_keys_leaves_webhooks_to_the_second(
+    bridge: Azure, trouble: dict[str, str]
+) -> None:
+    first = bridge.deploy("--infrastructure-only", **trouble)
+    assert first.returncode == 0, first.stderr
+    assert ready(bridge) == ("AZ_TIMES" in trouble)
+    assert ready(bridge) or "receivers' keys cannot be read" in first.stdout
+    second = bridge.deploy("--skip-infrastructure")
+    assert second.returncode == 0, second.stderr
+    assert ready(bridge)
+
+
+def test_a_second_half_goes_by_what_is_deployed(azure: Azure) -> None:
+    failed = azure.deploy(PBX_API_KEY=PBX_KEY, AZ_FAIL="webhooksReady=true")
+    assert failed.returncode == 1
+    assert not ready(azure)
+    done = azure.deploy("--skip-infrastructure")
+    assert done.returncode == 0, done.stderr
+    assert ready(azure)
+    azure.calls()
+    assert azure.deploy("--skip-infrastructure").returncode == 0
+    assert not [call for call in azure.calls() if "deployment group create" in call]
+
+
+# What a deployment finds out by tags
+
+
+@pytest.mark.parametrize(
+    "read",
+    ["tag list", 'tags."workflows-pbx"', 'tags."code-pbx"', "function list", "Microsoft.Logic/workflows"],
+)
+def test_a_lost_answer_deploys_neither_code_nor_workflows_again(bridge: Azure, read: str) -> None:
+    done = bridge.deploy(AZ_FAIL=read, AZ_TIMES="1")
+    assert done.returncode == 0, done.stderr
+    assert not [call for call in bridge.calls() if "deployLogicApps=true" in call or "config-zip" in call]
+
+
+def test_tags_that_cannot_be_read_are_said(bridge: Azure) -> None:
+    failed = bridge.deploy(AZ_FAIL="tag list")
+    assert errors(failed)[-1].startswith("error: reading the tags still fails after 5 attempts")
+    assert not [call for call in bridge.calls() if "config-zip" in call]
+
+
+def test_an_app_whose_functions_nobody_can_list_gets_its_code_again(bridge: Azure) -> None:
+    bridge.deploy(AZ_FAIL="function list")
+    assert [call for call in bridge.calls() if "config-zip" in call]
+
+
+def test_code_that_cannot_be_packed_is_not_deployed(bridge: Azure) -> None:
+    (bridge.project / "host.json").unlink()
+    failed = bridge.deploy()
+    assert errors(failed)[-1] == "error: the code cannot be packed: see above"
+    assert not [call for call in bridge.calls() if "config-zip" in call]
+
+
+# The other scripts
+
+
+@pytest.mark.parametrize("script", ["rotateWebhookKey.sh", "rotateSubscriptionKeys.sh", "exportMonth.sh"])
+def test_what_was_deployed_is_asked_for_again_and_its_failure_is_not_its_absence(bridge: Azure, script: str) -> None:
+    arguments = ("-g", "rg", *(("--month", "2026-10") if script == "exportMonth.sh" else ()))
+    failed = bridge.run(script, *arguments, AZ_FAIL="deployment group show")
+    assert errors(failed) == [
+        "error: reading the deployment bridge-pbx still fails after 5 attempts; run this again to go on from here"
+    ]
+    (bridge.state / "deployed").unlink()
+    assert "run infra/deploy.sh first" in bridge.run(script, *arguments).stderr
+    (bridge.state / "deployed").write_text("true\n")
+    assert "run infra/deploy.sh again" in bridge.run(script, *arguments, AZ_NO_OUTPUTS="1").stderr
+
+
+@pytest.mark.parametrize("arguments", [(), ("--finish",)])
+def test_no_rotation_is_begun_or_ended_because_a_read_failed(bridge: Azure, arguments: tuple[str, ...]) -> None:
+    assert bridge.run("rotateWebhookKey.sh", "-g", "rg", APP_IS_LATE="1").returncode == 0
+    before = bridge.files("secrets"), bridge.files("keys")
+    bridge.calls()
+    again = bridge.run("rotateWebhookKey.sh", "-g", "rg", *arguments, APP_IS_LATE="1")
+    calls = dict.fromkeys(bridge.calls())
+    reads = [call for call in calls if call.startswith("az ") and not CHANGES.search(call)]
+    assert len(reads) > 5
+    for read in reads:
+        (bridge.state / "failed").unlink(missing_ok=True)
+        done = bridge.run("rotateWebhookKey.sh", "-g", "rg", *arguments, AZ_FAIL=read, AZ_TIMES="1", APP_IS_LATE="1")
+        assert done.returncode in (again.returncode, 1), read
+        assert (bridge.files("secrets"), bridge.files("keys")) == before, read
+
+
+@pytest.mark.parametrize("read", ["az version", "consumption budget list", "role definition list", "resource list"])
+def test_nothing_is_deleted_where_it_cannot_be_read_what_there_is(bridge: Azure, read: str) -> None:
+    (bridge.state / "types").write_text("Microsoft.Web/sites\n")
+    failed = bridge.run("destroy.sh", "-g", "rg", "--yes", "--delete-media", AZ_FAIL=read)
+    (line,) = errors(failed)
+    assert "cannot be read: see above" in line
+    assert bridge.changes() == []
