@@ -25,12 +25,22 @@ param monthlyBudget int?
 @description('Required. First day of the budget.')
 param budgetStart string
 
-// The longest pause between two runs in minutes, read from the minute and the hour of a schedule.
-func step(field string, all int, otherwise int) int =>
-  field == '*' ? all : contains(field, '/') && !contains(field, '-') ? all * int(last(split(field, '/'))) : otherwise
+// The longest pause between two values of a field that has so many: of all, of a start with a step, else of one.
+func pause(field string, values int) int =>
+  field == '*'
+    ? 1
+    : contains(field, '/') && !contains(field, '-') && !contains(field, ',')
+        ? stepped(startOf(split(field, '/')[0]), int(split(field, '/')[1]), values)
+        : values
 
+func startOf(text string) int => text == '*' ? 0 : int(text)
+
+// From the last value of an hour or a day to the first of the next one it may be longer than a step.
+func stepped(start int, step int, values int) int => max(step, values - step * ((values - 1 - start) / step))
+
+// The longest pause between two runs in minutes, read from the minute and the hour of a schedule.
 func minutesBetween(schedule string) int =>
-  split(schedule, ' ')[2] == '*' ? step(split(schedule, ' ')[1], 1, 60) : step(split(schedule, ' ')[2], 60, 1440)
+  split(schedule, ' ')[2] == '*' ? pause(split(schedule, ' ')[1], 60) : 60 * pause(split(schedule, ' ')[2], 24)
 
 // Two runs may fail before anybody is called; no rule sees further back than two days.
 func limitOf(schedule string) int => max(15, min(2880, 2 * minutesBetween(schedule) + 5))
@@ -57,19 +67,28 @@ var slowestWindow = filter(windows, window => window.minutes >= slowest)[0].text
 var quickestWindow = filter(windows, window => window.minutes >= quickest)[0].text
 var pollsExample = '[{"name": "PollContacts", "resource": "contacts", "minutes": 15}]'
 
+// What most figures are: of log lines that begin with a signal's name, how many there were in a window.
+var usual = {
+  query: ''
+  signals: []
+  aggregation: 'Total'
+  measure: 'Value'
+  threshold: 0
+  window: 'PT15M'
+  frequency: 'PT5M'
+  severity: 2
+  chart: 'timechart'
+}
+var signalQuery = loadTextContent('../queries/signals.kql')
+var signalExample = 'Message startswith "signal dead_letter "'
+
 // A figure with a measure sums (Total) or takes the highest (Maximum) of that column; one without counts rows.
-var figures = [
+var rows = [
   {
     name: 'deadLetters'
     title: 'Events given up and kept as dead letters'
-    query: loadTextContent('../queries/deadLetters.kql')
-    aggregation: 'Total'
-    measure: 'Value'
-    threshold: 0
-    window: 'PT15M'
-    frequency: 'PT5M'
+    signals: ['dead_letter']
     severity: 1
-    chart: 'timechart'
   }
   {
     name: 'pollsStale'
@@ -77,9 +96,7 @@ var figures = [
     query: replace(loadTextContent('../queries/pollsStale.kql'), pollsExample, string(polls))
     aggregation: 'Count'
     measure: ''
-    threshold: 0
     window: slowestWindow
-    frequency: 'PT5M'
     severity: 1
     chart: 'table'
   }
@@ -88,96 +105,52 @@ var figures = [
     title: 'Webhooks that never came, in percent of a day, over 5'
     query: loadTextContent('../queries/webhookLoss.kql')
     aggregation: 'Maximum'
-    measure: 'Value'
     threshold: 5
     window: 'P1D'
     frequency: 'PT1H'
-    severity: 2
     chart: 'table'
   }
   {
     name: 'webhooksSilent'
     title: 'Event types that have gone silent and were registered again'
-    query: loadTextContent('../queries/webhooksSilent.kql')
-    aggregation: 'Total'
-    measure: 'Value'
-    threshold: 0
-    window: 'PT15M'
-    frequency: 'PT5M'
-    severity: 2
-    chart: 'timechart'
+    signals: ['webhook_silent']
   }
   {
     name: 'deliveryFailures'
     title: 'Deliveries to subscribers that were given up'
-    query: loadTextContent('../queries/deliveryFailures.kql')
-    aggregation: 'Total'
-    measure: 'Value'
-    threshold: 0
-    window: 'PT15M'
-    frequency: 'PT5M'
-    severity: 2
-    chart: 'timechart'
+    signals: ['delivery_failed', 'subscription_disabled', 'subscription_unreadable']
   }
   {
     name: 'budgetExhausted'
     title: 'Calls that the budget of 100 a minute turned away'
-    query: loadTextContent('../queries/budgetExhausted.kql')
-    aggregation: 'Total'
-    measure: 'Value'
-    threshold: 0
-    window: 'PT15M'
-    frequency: 'PT5M'
+    signals: ['budget_exhausted']
     severity: 3
-    chart: 'timechart'
   }
   {
     name: 'mediaWaiting'
     title: 'Recordings and voicemails waiting for over an hour, or kept without all of their bytes'
-    query: loadTextContent('../queries/mediaWaiting.kql')
-    aggregation: 'Total'
-    measure: 'Value'
-    threshold: 0
+    signals: ['media_waiting', 'media_incomplete']
     window: 'PT1H'
-    frequency: 'PT5M'
-    severity: 2
-    chart: 'timechart'
   }
   {
     name: 'mediaConflicts'
     title: 'Recordings and voicemails that came twice with different bytes'
-    query: loadTextContent('../queries/mediaConflicts.kql')
-    aggregation: 'Total'
-    measure: 'Value'
-    threshold: 0
-    window: 'PT15M'
-    frequency: 'PT5M'
+    signals: ['media_conflict']
     severity: 3
-    chart: 'timechart'
   }
   {
     name: 'serverErrors'
     title: 'HTTP answers of 500 and above'
     query: loadTextContent('../queries/serverErrors.kql')
-    aggregation: 'Total'
-    measure: 'Value'
-    threshold: 0
-    window: 'PT15M'
-    frequency: 'PT5M'
     severity: 1
-    chart: 'timechart'
   }
   {
     name: 'receiverLatency'
     title: 'Receivers, 95th percentile in milliseconds, over 1000'
     query: loadTextContent('../queries/receiverLatency.kql')
     aggregation: 'Maximum'
-    measure: 'Value'
     threshold: 1000
-    window: 'PT15M'
-    frequency: 'PT5M'
     severity: 3
-    chart: 'timechart'
   }
   {
     name: 'appSilent'
@@ -185,9 +158,7 @@ var figures = [
     query: loadTextContent('../queries/appSilent.kql')
     aggregation: 'Count'
     measure: ''
-    threshold: 0
     window: quickestWindow
-    frequency: 'PT5M'
     severity: 1
     chart: 'table'
   }
@@ -195,51 +166,33 @@ var figures = [
     name: 'timersFailing'
     title: 'Runs of timers that failed, but for polls'
     query: loadTextContent('../queries/timersFailing.kql')
-    aggregation: 'Total'
-    measure: 'Value'
-    threshold: 0
-    window: 'PT15M'
-    frequency: 'PT5M'
-    severity: 2
-    chart: 'timechart'
   }
   {
     name: 'queuesUnavailable'
     title: 'Messages that wait in a container because their queue was out of reach'
-    query: loadTextContent('../queries/queuesUnavailable.kql')
-    aggregation: 'Total'
-    measure: 'Value'
-    threshold: 0
-    window: 'PT15M'
-    frequency: 'PT5M'
-    severity: 2
-    chart: 'timechart'
+    signals: ['queue_unavailable']
   }
   {
     name: 'pbxForbids'
     title: 'Methods that the PBX does not grant to the key'
-    query: loadTextContent('../queries/pbxForbids.kql')
-    aggregation: 'Total'
-    measure: 'Value'
-    threshold: 0
-    window: 'PT15M'
-    frequency: 'PT5M'
-    severity: 2
-    chart: 'timechart'
+    signals: ['pbx_forbidden']
   }
   {
     name: 'dialLimits'
     title: 'Calls that were not rung because the limit of an hour was reached'
-    query: loadTextContent('../queries/dialLimits.kql')
-    aggregation: 'Total'
-    measure: 'Value'
-    threshold: 0
-    window: 'PT15M'
-    frequency: 'PT5M'
-    severity: 2
-    chart: 'timechart'
+    signals: ['dial_limit']
   }
 ]
+var figures = map(map(rows, row => { ...usual, ...row }), figure => {
+  ...figure
+  query: empty(figure.signals)
+    ? figure.query
+    : replace(
+        signalQuery,
+        signalExample,
+        join(map(figure.signals, name => 'Message startswith "signal ${name} "'), ' or ')
+      )
+})
 
 var workbookItems = [
   for figure in figures: {

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 RULE = "Microsoft.Insights/scheduledQueryRules"
-QUERIES = {file.stem for file in INFRA.glob("queries/*.kql")}
+QUERIES = {file.stem for file in INFRA.glob("queries/*.kql")} - {"signals"}
 # An hourly poll of contacts, and one of groups that no rule can see.
 SLOW = (("scheduleOverrides", "{ POLL_CONTACTS_SCHEDULE: '0 7 * * * *', POLL_GROUPS_SCHEDULE: '0 0 3 * * 1' }"),)
 DAY = 24 * 60
@@ -94,35 +94,37 @@ def fires(name: str, rows: Sequence[Any], made: Snapshot | None = None) -> bool:
     return bool(AGGREGATIONS[criterion["timeAggregation"]](values) > criterion["threshold"])
 
 
+# Rules of the query that they have in common, each with log lines that fire it.
 SIGNALS = {
-    "deadLetters": "dead_letter kind=event reason=x",
-    "webhooksSilent": "webhook_silent event=CallStarted",
-    "budgetExhausted": "budget_exhausted resource=contacts",
-    "mediaWaiting": "media_waiting kind=recording",
-    "mediaConflicts": "media_conflict kind=recording",
-    "dialLimits": "dial_limit limit=200",
-    "pbxForbids": "pbx_forbidden method=GetContacts",
-    "queuesUnavailable": "queue_unavailable queue=events",
+    "deadLetters": ("dead_letter kind=event reason=x",),
+    "webhooksSilent": ("webhook_silent event=CallStarted",),
+    "deliveryFailures": (
+        "delivery_failed subscription=s attempts=9",
+        "subscription_disabled subscription=s",
+        "subscription_unreadable subscription=s",
+    ),
+    "budgetExhausted": ("budget_exhausted resource=contacts",),
+    "mediaWaiting": ("media_waiting kind=recording", "media_incomplete kind=recording id=7"),
+    "mediaConflicts": ("media_conflict kind=recording",),
+    "dialLimits": ("dial_limit limit=200",),
+    "pbxForbids": ("pbx_forbidden method=GetContacts",),
+    "queuesUnavailable": ("queue_unavailable queue=events",),
 }
+RULES = QUERIES | SIGNALS.keys()
 
 
-@pytest.mark.parametrize("name", SIGNALS)
-def test_a_signal_fires_its_rule_and_no_other_line_does(name: str) -> None:
-    assert fires(name, [trace(2, f"signal {SIGNALS[name]}")])
+@pytest.mark.parametrize(("name", "line"), [(name, line) for name, lines in SIGNALS.items() for line in lines])
+def test_a_signal_fires_its_rule_and_no_other_line_does(name: str, line: str) -> None:
+    assert fires(name, [trace(2, f"signal {line}")])
     assert not fires(name, [])
-    others = [trace(2, f"signal {line}") for other, line in SIGNALS.items() if other != name]
-    quoted = trace(2, f"an answer said: signal {SIGNALS[name]}")
-    assert not fires(name, [*others, quoted, trace(3 * DAY, f"signal {SIGNALS[name]}")])
+    others = [trace(2, f"signal {one}") for other, lines in SIGNALS.items() if other != name for one in lines]
+    quoted = trace(2, f"an answer said: signal {line}")
+    assert not fires(name, [*others, quoted, trace(3 * DAY, f"signal {line}")])
 
 
-def test_audio_that_is_incomplete_fires() -> None:
-    assert fires("mediaWaiting", [trace(2, "signal media_incomplete kind=recording id=7")])
-
-
-def test_a_delivery_given_up_and_a_subscription_switched_off_fire() -> None:
-    assert fires("deliveryFailures", [trace(2, "signal delivery_failed subscription=s attempts=9")])
-    assert fires("deliveryFailures", [trace(2, "signal subscription_disabled subscription=s")])
-    assert not fires("deliveryFailures", [trace(2, "signal dead_letter kind=delivery")])
+def test_the_signals_of_a_rule_are_counted_together() -> None:
+    lines = [trace(minutes, f"signal {line}") for minutes, line in enumerate(SIGNALS["deliveryFailures"], start=2)]
+    assert sum(row[0] for row in found_by("deliveryFailures", lines)) == len(lines)
 
 
 def test_answers_of_500_fire_and_refusals_do_not() -> None:
@@ -143,6 +145,11 @@ def test_slow_receivers_fire_when_there_are_twenty_of_them() -> None:
 def test_a_timer_that_fails_fires(name: str) -> None:
     assert fires("timersFailing", [request(2, name, raised=True)])
     assert not fires("timersFailing", [request(2, name), request(2, "PollContacts", raised=True)])
+
+
+def test_the_timers_that_are_watched_are_those_of_the_code() -> None:
+    query = (INFRA / "queries" / "timersFailing.kql").read_text()
+    assert set(re.findall(r'"(\w+)"', query)) == OTHER_TIMERS
 
 
 def test_silence_fires_and_one_run_is_no_silence() -> None:
@@ -222,6 +229,64 @@ def test_a_poll_that_runs_less_than_daily_is_not_watched() -> None:
     assert fires("pollsStale", polled(without="PollVoicemails"), made)
 
 
+def expanded(field: str, values: int) -> list[int]:
+    """The values that a field of an NCRONTAB schedule has."""
+    found: set[int] = set()
+    for part in field.split(","):
+        span, _, step = part.partition("/")
+        first, _, last = ("0", "", str(values - 1)) if span == "*" else span.partition("-")
+        end = int(last or (values - 1 if step else first))
+        found |= set(range(int(first), end + 1, int(step or 1)))
+    return sorted(found)
+
+
+def longest_pause(schedule: str) -> int:
+    """The most minutes between two runs of a schedule of every day."""
+    minutes, hours = schedule.split()[1:3]
+    runs = [hour * 60 + minute for hour in expanded(hours, 24) for minute in expanded(minutes, 60)]
+    return max(later - run for run, later in zip(runs, [*runs[1:], runs[0] + DAY], strict=True))
+
+
+# For some the template knows the pause, for others that it is no longer than that.
+SCHEDULES = {
+    "0 * * * * *": True,
+    "0 */7 * * * *": True,
+    "0 40/15 * * * *": True,
+    "0 0/45 * * * *": True,
+    "30 59/5 * * * *": True,
+    "0 5 * * * *": True,
+    "0 0 20/3 * * *": True,
+    "0 30 */5 * * *": True,
+    "0 0 4 * * *": True,
+    "0 */15,7 * * * *": False,
+    "0 0,30 * * * *": False,
+    "0 10-50/10 * * * *": False,
+    "0 0-59 * * * *": False,
+    "0 0 8,12,16 * * *": False,
+    "0 0 */6,3 * * *": False,
+    "0 0/5 8-18 * * *": False,
+    "0,30 */5 1-3,20 * * *": False,
+    "0 3,7 2/4 * * *": False,
+}
+
+
+def test_a_legal_schedule_deploys_and_is_stale_after_two_of_its_longest_pauses() -> None:
+    names = sorted(set(POLLS.values()))
+    for some in (list(SCHEDULES)[: len(names)], list(SCHEDULES)[len(names) :]):
+        given = "\n".join(f"  {name}: '{text}'" for name, text in zip(names, some, strict=True))
+        made = snapshot(EVERYTHING, ("scheduleOverrides", f"{{\n{given}\n}}"))
+        (criterion,) = rule("pollsStale", made)["criteria"]["allOf"]
+        written = re.search(r"dynamic\((\[.*?\])\)", criterion["query"])
+        assert written is not None
+        limits = {row["resource"]: row["minutes"] for row in json.loads(written[1])}
+        for name, text in zip(names, some, strict=True):
+            limit = limits[name.removeprefix("POLL_").removesuffix("_SCHEDULE").lower()]
+            # No rule sees further back than two days.
+            needed = min(2 * DAY, max(15, 2 * longest_pause(text) + 5))
+            assert limit == needed if SCHEDULES[text] else needed <= limit <= 2 * DAY, text
+        assert minutes_of(rule("pollsStale", made)["windowSize"]) >= max(limits.values())
+
+
 # All of them
 
 
@@ -270,7 +335,7 @@ def test_microsoft_s_parser_has_nothing_to_say_of_any_query() -> None:
         for file in (EVERYTHING, INFRA / "production.bicepparam")
         for one in snapshot(file).of(RULE)
     }
-    assert criteria.keys() == QUERIES
+    assert criteria.keys() == RULES
     found = parsed({name: criterion["query"] for name, criterion in criteria.items()})
     assert {name: one["problems"] for name, one in found.items() if one["problems"]} == {}
     for name, criterion in criteria.items():
@@ -298,7 +363,7 @@ def test_a_wrong_query_is_found(query: str, problem: str) -> None:
 def test_every_query_has_a_rule_with_a_window_that_azure_knows() -> None:
     windows = {*(f"PT{minutes}M" for minutes in (5, 10, 15, 30, 45)), *(f"PT{hours}H" for hours in range(1, 7))}
     made = snapshot(EVERYTHING)
-    assert {one["name"].split("-")[0] for one in made.of(RULE)} == QUERIES
+    assert {one["name"].split("-")[0] for one in made.of(RULE)} == RULES
     for one in made.of(RULE):
         properties = one["properties"]
         assert properties["windowSize"] in windows | {"P1D", "P2D"}
@@ -310,11 +375,13 @@ def test_every_query_has_a_rule_with_a_window_that_azure_knows() -> None:
 
 def test_every_signal_that_the_code_logs_is_watched() -> None:
     logged = set(re.findall(r"[\"']signal (\w+) \w+=%", python_sources()))
-    watched = re.findall(r'"signal (\w+) "', "".join(file.read_text() for file in INFRA.glob("queries/*.kql")))
-    assert logged <= set(watched)
+    queries = [one["properties"]["criteria"]["allOf"][0]["query"] for one in snapshot(EVERYTHING).of(RULE)]
+    assert logged <= set(re.findall(r'"signal (\w+) "', "".join(queries)))
 
 
 def test_the_workbook_draws_what_the_rules_watch() -> None:
     made = snapshot(EVERYTHING)
     drawn = made.one("Microsoft.Insights/workbooks")["properties"]["serializedData"]
-    assert all(f'"name":"{name}"' in drawn for name in QUERIES)
+    drawn_queries = {item["name"]: item["content"]["query"] for item in json.loads(drawn)["items"]}
+    rules = {one["name"].split("-")[0]: one["properties"]["criteria"]["allOf"][0] for one in made.of(RULE)}
+    assert drawn_queries == {name: criterion["query"] for name, criterion in rules.items()}
