@@ -27,7 +27,10 @@ def test_options_in_the_page_exist(script: str) -> None:
             assert option in usage[1], option
 
 
-WORKFLOW = (INFRA.parent / ".github" / "workflows" / "deploy.yml").read_text()
+_WRITTEN = (INFRA.parent / ".github" / "workflows" / "deploy.yml").read_text()
+_ANCHORS = dict(re.findall(r"^      - &(\w+)\n((?:        .*\n)+)", _WRITTEN, re.MULTILINE))
+# As it is once each alias is what it stands for.
+WORKFLOW = re.sub(r"^      - \*(\w+)\n", lambda alias: f"      -\n{_ANCHORS[alias[1]]}", _WRITTEN, flags=re.MULTILINE)
 JOBS = dict(re.findall(r"^  ([\w-]+):\n((?:    .*\n|\n)+)", WORKFLOW.partition("\njobs:\n")[2], re.MULTILINE))
 
 
@@ -54,6 +57,7 @@ def test_actions_are_pinned_by_commit() -> None:
 def test_the_workflow_has_the_compiler_and_signs_in_again_before_secrets() -> None:
     assert [name for name, job in JOBS.items() if "az bicep install" not in job] == []
     assert "skip" not in WORKFLOW.replace("--skip-infrastructure", "")
+    assert "*" not in WORKFLOW
     halves = re.findall(r"azure/login@|--infrastructure-only|--skip-infrastructure", JOBS["deploy"])
     assert halves == ["azure/login@", "--infrastructure-only", "azure/login@", "--skip-infrastructure"]
     assert JOBS["deploy"].index("--skip-infrastructure") < JOBS["deploy"].index("secrets.")
@@ -76,3 +80,11 @@ def test_parameters_in_the_page_exist() -> None:
     params = built(INFRA / "main.bicep")["parameters"]
     for name in re.findall(r"^param (\w+)", PAGE.read_text(), re.MULTILINE):
         assert name in params
+
+
+def test_the_workflow_runs_the_tests_of_infra_once_and_all_others() -> None:
+    runs = re.findall(r"run: make (.*)\n(?:        env:\n          (.*)\n)?", JOBS["check"])
+    assert [run for run, environment in runs if "infra" in run.split()] == ["infra infra-az"]
+    assert [environment for run, environment in runs if "test" in run.split()] == [
+        "PYTEST_ADDOPTS: --ignore=tests/infra"
+    ]
