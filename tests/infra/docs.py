@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import sys
 from typing import TYPE_CHECKING, Any
 
 from functions.pollers import TIMERS, runs_often
@@ -79,11 +82,19 @@ def _bicep(value: Any) -> str:
 
 
 def runs_a_day(schedule: str) -> int:
-    """How often a timer runs."""
+    """How often a timer runs on a day on which it does."""
     minute, hour = schedule.split()[1:3]
-    step = re.fullmatch(r"\*|\d+/(\d+)", minute)
-    an_hour = 60 // int(step[1] or 1) if step else 1
-    return an_hour * (24 if hour == "*" else 1)
+    return _values(minute, 60) * _values(hour, 24)
+
+
+def _values(field: str, all_of_them: int) -> int:
+    """How many values a field has: all, from a start on by steps, or as many as it lists."""
+    if field == "*":
+        return all_of_them
+    start, _, step = field.partition("/")
+    if step:
+        return len(range(0 if start == "*" else int(start), all_of_them, int(step)))
+    return field.count(",") + 1
 
 
 def timer_runs(*chosen: str, monitored: bool | None = None) -> int:
@@ -215,5 +226,14 @@ def rendered(page: str) -> str:
     return _BLOCK.sub(lambda match: match[1] + "\n".join(BLOCKS[match[2]]()) + "\n" + match[3], page)
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Exit status: 0 when the page's tables are those of the templates, which takes the Bicep compiler."""
+    if os.environ.get("BICEP") == "skip" or shutil.which(os.environ.get("BICEP") or "bicep") is None:
+        sys.stderr.write("no Bicep compiler: put bicep on the PATH, or name it in BICEP\n")
+        return 1
     PAGE.write_text(rendered(PAGE.read_text()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
