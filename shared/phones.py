@@ -46,7 +46,8 @@ PREFIX_PATTERN = _pattern(f"{_PLUS}[{_FILLER}]*|" + rf"[0\u0660\u06f0\uff10][{_F
 
 def cleaned(text: str) -> str:
     """The text of a number without invisible marks, `tel:` and its parameters; with plain spaces, dashes and digits."""
-    text = _PARAMETERS.sub("", _TEL.sub("", text, count=1) if _TEL.match(text) else text)
+    link = _TEL.match(text)
+    text = _PARAMETERS.sub("", text[link.end() :] if link else text)
     return _DASH.sub("-", _SPACE.sub(" ", _UNSEEN.sub("", text))).translate(_TYPED).strip()
 
 

@@ -16,14 +16,13 @@ _TOO_SHORT_TO_TELL = 0.005
 
 def growth(run: Callable[[int], object]) -> float:
     """How many times as long it takes for a text of LARGE characters as for one of SMALL, in this thread's own time."""
-    large = _seconds(run, LARGE)
-    return large / _seconds(run, SMALL) if large > _TOO_SHORT_TO_TELL else 1.0
+    if _seconds(run, LARGE) < _TOO_SHORT_TO_TELL:
+        return 1.0
+    large, small = (min(_seconds(run, size) for _ in range(3)) for size in (LARGE, SMALL))
+    return large / max(small, 1e-6)
 
 
 def _seconds(run: Callable[[int], object], size: int) -> float:
-    def once() -> float:
-        start = time.thread_time()
-        run(size)
-        return time.thread_time() - start
-
-    return max(min(once() for _ in range(3)), 1e-6)
+    start = time.thread_time()
+    run(size)
+    return time.thread_time() - start

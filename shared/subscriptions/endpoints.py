@@ -120,7 +120,7 @@ def _check_host(parts: SplitResult) -> None:
         elif not _NAME.fullmatch(host) or len(host) > LONGEST_NAME:
             raise ValueError
         elif _ENDS_AS_NUMBER.fullmatch(host):
-            ipaddress.IPv4Address(host)
+            ipaddress.IPv4Address(host.rstrip("."))
     except ValueError:
         raise ValueError("a host is expected that is a name or an address in its usual spelling") from None
 

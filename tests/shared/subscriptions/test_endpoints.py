@@ -153,7 +153,7 @@ def test_of_an_address_the_host_alone_is_shown() -> None:
     [
         ("https://[2001:4860:4860::808:8888]/b", "https://[2001:4860:4860::8.8.136.136]/b"),
         ("https://[2001:4860:4860::8888]/b", "HTTPS://[2001:4860:4860:0:0:0:0:8888]:443/b#"),
-        ("https://8.8.8.8/b", "https://8.8.8.8:00443/b"),
+        ("https://8.8.8.8/b", "https://8.8.8.8.:00443/b"),
         ("https://example.org", "https://EXAMPLE.org.:/"),
         ("https://my_host.example.org/", "https://MY_HOST.example.org:443"),
     ],
@@ -169,7 +169,7 @@ def test_one_address_is_one_in_every_spelling_that_is_taken(
 
 
 @pytest.mark.parametrize("allow_loopback", [False, True])
-@pytest.mark.parametrize("host", ["intranet", "com.", "134744072", "0x08080808", "8.8.2056", "8.8.8.08", "8.8.8.8."])
+@pytest.mark.parametrize("host", ["intranet", "com.", "134744072", "0x08080808", "8.8.2056", "8.8.8.08", "8.8.8.8.."])
 def test_a_host_that_is_read_differently_from_place_to_place_is_refused(host: str, allow_loopback: bool) -> None:
     with pytest.raises(ValueError, match=r"usual spelling|internet"):
         check_endpoint(f"https://{host}/hook", allow_loopback=allow_loopback)

@@ -49,6 +49,7 @@ FLOW = (
         'https://example.com/{a}|"b"[c]^`?<d>',
         "https://my_host.example.org/a",
         "https://example.org:/a",
+        "https://8.8.8.8.:443/a",
         "https://example.org:00443/a",
         "https://example.org/a#",
         "https://-a.example.org/",
@@ -88,7 +89,7 @@ def test_an_endpoint_that_the_app_takes_fits(url: str) -> None:
         "https://134744072/d",
         "https://0x08.8.8.8/e",
         "https://8.8.8.08/",
-        "https://8.8.8.8./",
+        "https://10.0.0.1./",
         "https://8.8/",
         "https://example.123/a",
         "https://example.0x1f/a",
@@ -166,6 +167,7 @@ URLS = st.builds(
         ),
         PUNCTUATED
         | QUADS
+        | QUADS.map("{}.".format)
         | V6.map("[{}]".format)
         | st.sampled_from(["[::1]", "[8.8.8.8]", "[::ffff:8.8.8.8]", "::1", "a b.c"]),
         st.sampled_from(["", "", ":", ":0", ":00", ":443", ":00443", ":65535", ":65536", ":000065535", ":x", ":4 3"]),
