@@ -49,7 +49,6 @@ COVERED: Mapping[str, str] = {
     "shared/storage/dropped.py": "shared/privacy/test_months.py",
     "shared/storage/expiry.py": "shared/privacy/test_retention.py",
     "shared/errors.py": "functions/test_responses.py",
-    "shared/events/additions.py": "shared/pipeline/test_repeats.py",
     "shared/events/data.py": "shared/events/test_model.py",
     "shared/events/event.py": "shared/events/test_table.py",
     "shared/events/field_types.py": "shared/events/test_model.py",
