@@ -123,8 +123,9 @@ def subscribe(bridge: Bridge, name: str, body: bytes, base: str) -> tuple[dict[s
     with reaching_storage():
         # Asked for first: who dies in between leaves a look that finds nobody, never a subscriber who missed something.
         look = catch_up(bridge, asked)
-        made, is_new = known.make(replace(asked, created=look.inserted_on or asked.created), request.secret)
-        if not is_new:
+        made, _ = known.make(replace(asked, created=look.inserted_on or asked.created), request.secret)
+        # Ours may be there by a try whose answer was lost.
+        if made.id != asked.id:
             withdraw(bridge.storage, QUEUE, look)
         if made.disabled:
             restore(bridge, made)

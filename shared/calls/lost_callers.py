@@ -16,6 +16,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared.phones import e164
+from shared.storage import versions
 from shared.times import event_time, stamp
 
 if TYPE_CHECKING:
@@ -163,7 +164,8 @@ def columns(state: State, event: ReceivedEvent) -> dict[str, Any]:
 
 
 def open_case(row: Mapping[str, Any]) -> OpenCase:
-    """The open case in a row."""
+    """The open case in a row; raises NewerRelease."""
+    versions.check(row)
     return OpenCase(
         callerid=row["callerid"],
         destination=row["destination"],

@@ -13,6 +13,7 @@ from shared.errors import Invalid, Unprocessable
 from shared.events import store
 from shared.events.event import ReceivedEvent, check_envelope, row_envelope
 from shared.events.table import event_named
+from shared.storage import versions
 from shared.storage.messages import send
 from shared.subscriptions.filter import meets
 from shared.subscriptions.store import STALE_SECONDS, subscriptions
@@ -129,7 +130,8 @@ def _look(bridge: Bridge, message: Mapping[str, Any], subscription: Subscription
 
 
 def event_of_row(bridge: Bridge, row: Mapping[str, Any]) -> ReceivedEvent | None:
-    """The event in a row of `events` or `feed`; None where today's tables do not know it any more."""
+    """The event in a row of `events` or `feed`; None where we do not know it any more. Raises NewerRelease."""
+    versions.check(row)
     try:
         event = event_named(row["type"])
         envelope, data = check_envelope(event, row_envelope(bridge.storage, row))

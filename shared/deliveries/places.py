@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared.deliveries.state import EPOCH
+from shared.storage import versions
 from shared.times import now
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def position(received: datetime) -> str:
 
 
 def place_of(row: Any) -> Place:
-    """The place in a row of table `deliveries`."""
+    """The place in a row of table `deliveries`; raises NewerRelease."""
+    versions.check(row)
     return Place(key=row["RowKey"], **{name: row[name] for name in _COLUMNS})
 
 

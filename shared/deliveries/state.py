@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from shared.storage import versions
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -84,5 +86,6 @@ _NAMES = tuple(field.name for field in fields(State) if field.name != "etag")
 
 
 def state_of(row: Mapping[str, Any], etag: str) -> State:
-    """The state in a row of table `deliveries`."""
+    """The state in a row of table `deliveries`; raises NewerRelease."""
+    versions.check(row)
     return State(**{name: row[name] for name in _NAMES if name in row}, etag=etag)

@@ -13,7 +13,7 @@ from shared.items.head import HEAD, ITEM, TABLE, Head, head_after, heads, pack
 from shared.items.marks import arrival, pending
 from shared.items.reader import content_hash, item_text, known
 from shared.storage.messages import put_payload
-from shared.storage.rows import LOST, row_key
+from shared.storage.rows import LOST, row_key, transact
 from shared.times import event_time
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class Intake:
         from azure.data.tables import TableTransactionError
 
         try:
-            answers = self._storage.table(TABLE).submit_transaction(operations)
+            answers = transact(self._storage.table(TABLE), operations)
         except TableTransactionError as error:
             if error.status_code not in LOST:
                 raise
@@ -166,7 +166,7 @@ class Intake:
         for start in range(0, len(keyed), _IN_BATCH):
             chosen = keyed[start : start + _IN_BATCH]
             operations = [("update", row, {"mode": UpdateMode.MERGE}) for row in chosen]
-            self._storage.table(TABLE).submit_transaction(operations)
+            transact(self._storage.table(TABLE), operations)
 
     def _operation(self, row: Row, moment: datetime) -> Any:
         from azure.data.tables import UpdateMode

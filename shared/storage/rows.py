@@ -19,7 +19,7 @@ when storage is out of reach, and `change` raises Conflict when others kept chan
 A write whose connection breaks may have been done. `insert`, `swap` and `change` never leave that open: each write
 puts a token of its own before those of the last writers in column `writer`, and a second try that finds a row in its
 way looks whether its token is there. So the SDK's silent retries are off for them. Column `v` says which version wrote
-the row; a newer one's raises NewerRelease when read. A `Row` is without these columns; queries of one's own see them.
+the row; a newer one's raises NewerRelease when read. A `Row` is without these columns; queries of one's own check `v`.
 
 Which rows belong together in a transaction, and what follows where one of them has changed, is for the table's owner.
 """
@@ -143,7 +143,7 @@ def put(table: TableClient, row: Mapping[str, Any]) -> None:
 
 def merge(table: TableClient, row: Mapping[str, Any]) -> None:
     """Set these columns of the row and keep its others, or make it."""
-    _again(lambda: table.upsert_entity(row, retry_total=0))
+    _again(lambda: table.upsert_entity({**row, versions.FIELD: versions.VERSION}, retry_total=0))
 
 
 def update(table: TableClient, row: Mapping[str, Any]) -> bool:
@@ -151,7 +151,7 @@ def update(table: TableClient, row: Mapping[str, Any]) -> bool:
     from azure.core.exceptions import ResourceNotFoundError
 
     try:
-        _again(lambda: table.update_entity(row, retry_total=0))
+        _again(lambda: table.update_entity({**row, versions.FIELD: versions.VERSION}, retry_total=0))
     except ResourceNotFoundError:
         return False
     return True
@@ -179,7 +179,7 @@ def transact(table: TableClient, operations: Sequence[Any]) -> Sequence[Mapping[
 
     A second try, where the first one's answer is lost, finds in its way what that did.
     """
-    return _again(lambda: table.submit_transaction(operations, retry_total=0))
+    return _again(lambda: table.submit_transaction(versions.stamped(operations), retry_total=0))
 
 
 def _token() -> str:

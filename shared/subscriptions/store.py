@@ -215,7 +215,7 @@ class Subscriptions:
         )
         turn = ("update", passed, unchanged) if version else ("create", passed)
         try:
-            self._table.submit_transaction([turn, *changes])
+            single_rows.transact(self._table, [turn, *changes])
         except HttpResponseError as error:
             if error.status_code not in single_rows.LOST:
                 raise

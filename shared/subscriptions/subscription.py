@@ -9,6 +9,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from shared.storage import versions
 from shared.subscriptions.endpoints import normalised
 from shared.subscriptions.keys import Keys, Unreadable
 from shared.subscriptions.signatures import new_secret
@@ -109,7 +110,8 @@ class Subscription:
 
 
 def subscription_of(row: Mapping[str, Any], keys: Keys) -> Subscription:
-    """The subscription in a row of the table."""
+    """The subscription in a row of the table; raises NewerRelease."""
+    versions.check(row)
     try:
         opened = keys.open(row["sealed"])
     except Unreadable:

@@ -144,6 +144,14 @@ def test_a_subscriber_whose_commit_takes_long_misses_nothing(
     assert len(places(bridge, one)) == 1
 
 
+def test_a_subscription_whose_answer_got_lost_is_looked_for_all_the_same(bridge: Bridge, sent: Sent) -> None:
+    body = json.dumps({"endpoint": "http://127.0.0.1:9/"}).encode()
+    break_connections(bridge.storage, "POST", "$batch")
+    subscribing.subscribe(bridge, "CallCompleted", body, "https://bridge.example")
+    assert len(list(subscriptions(bridge).all())) == 1
+    assert bridge.storage.queue("deliveries").get_queue_properties().approximate_message_count == 1
+
+
 def test_looking_for_a_subscriber_that_never_came_grows_rarer_and_ends(bridge: Bridge, sent: Sent) -> None:
     one = subscription(bridge, "http://127.0.0.1:9/")
     subscriptions(bridge).end(one.id)
