@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from shared.identifiers import LARGEST_EXACT_FLOAT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +25,8 @@ _PARAMETERS = re.compile(r";[A-Za-z].*", re.DOTALL)
 _AROUND = " .()-\t\n\v\f\r\x1c\x1d\x1e\x1f\x85\u2028\u2029"
 _INSIDE = re.compile(r"[ .()-]+")
 _NUMBER = re.compile(r"\+?[0-9]{3,15}", re.ASCII)
+# What a spreadsheet, or a sender that keeps numbers as such, makes of one: no group of a number is a single zero.
+_WITH_FRACTION = re.compile(r"\+?[0-9]{3,15}\.0", re.ASCII)
 
 # The same for the definition, in escapes that engines of all languages read.
 _PLUS, _DIGIT = r"[+\uff0b]", r"[0-9\u0660-\u0669\u06f0-\u06f9\uff10-\uff19]"
@@ -44,11 +48,28 @@ NUMBER_PATTERN = _pattern(f"{_PLUS}[{_FILLER}]*", "2,14")
 PREFIX_PATTERN = _pattern(f"{_PLUS}[{_FILLER}]*|" + rf"[0\u0660\u06f0\uff10][{_FILLER}]*" * 2, "0,14")
 
 
+def spelt(value: Any) -> str | None:
+    """
+    A number as the PBX sent it, as text: empty where it is withheld, None where it is neither text nor a number.
+
+    A sender that keeps numbers as such may write a fraction of nothing behind one: `27771153.0` is `27771153`.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST_EXACT_FLOAT:
+        return str(int(value))
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    text = str(value)
+    return text.strip().removesuffix(".0") if _WITH_FRACTION.fullmatch(text.strip()) else text
+
+
 def cleaned(text: str) -> str:
     """The text of a number without invisible marks, `tel:` and its parameters; with plain spaces, dashes and digits."""
     link = _TEL.match(text)
     text = _PARAMETERS.sub("", text[link.end() :] if link else text)
-    return _DASH.sub("-", _SPACE.sub(" ", _UNSEEN.sub("", text))).translate(_TYPED).strip()
+    text = _DASH.sub("-", _SPACE.sub(" ", _UNSEEN.sub("", text))).translate(_TYPED).strip()
+    return text.removesuffix(".0") if _WITH_FRACTION.fullmatch(text) else text
 
 
 def plain(text: str) -> str:

@@ -66,7 +66,7 @@ class Calls:
         """Wait no longer for the end of a call: its outcome is `unknown` until one comes."""
         self._change(call_id, lambda gathered: replace(gathered, given_up=True), is_there=True)
 
-    def _change(self, call_id: int, by: Callable[[Gathered], Gathered], *, is_there: bool) -> None:
+    def _change(self, call_id: int, by: Callable[[Gathered], Gathered], *, is_there: bool = False) -> None:
         # Threads of this process take turns at a call; other instances meet at the ETag.
         with self._turns[call_id % len(self._turns)]:
             # A call we know nothing of is most often new: writing first finds out in one request.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from shared.identifiers import LARGEST_ID, identifier
+from shared.phones import spelt
 from shared.times import LONGEST_CALL, event_time, parse_time
 
 if TYPE_CHECKING:
@@ -44,6 +45,15 @@ def _time(value: Any) -> datetime:
     return parse_time(value)
 
 
+def _text(value: Any) -> Any:
+    """Digits where a number came with a fraction of nothing."""
+    return spelt(value) or value if isinstance(value, float) else value
+
+
+def _phone(value: Any) -> Any:
+    return spelt(value) or value if isinstance(value, str | float) else value
+
+
 def _or_absent(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
     try:
         return read(value)
@@ -59,10 +69,12 @@ AnyIdentifier = Annotated[int | None, BeforeValidator(_identifier), ABSENT]
 AnyInteger = Annotated[int | None, BeforeValidator(_integer), Field(ge=-(2**63), le=LARGEST_ID), ABSENT]
 AnySeconds = Annotated[int | None, BeforeValidator(_integer), Field(ge=0, le=_LONGEST_SECONDS), ABSENT]
 AnyMoment = Annotated[datetime | None, BeforeValidator(_moment), ABSENT]
-AnyText = Annotated[str | None, Field(max_length=_LONGEST_NUMBER), ABSENT]
+_Short = Annotated[str, Field(max_length=_LONGEST_NUMBER)]
+AnyText = Annotated[_Short | None, BeforeValidator(_text), ABSENT]
+AnyPhone = Annotated[_Short | None, BeforeValidator(_phone), ABSENT]
 # What identifies: empty where it is withheld, and refused where it is no text.
-Text = Annotated[str | None, Field(max_length=_LONGEST_NUMBER)]
-AnyString = Annotated[str | None, ABSENT]
+Phone = Annotated[_Short | None, BeforeValidator(_phone)]
+AnyString = Annotated[str | None, BeforeValidator(_text), ABSENT]
 
 
 def present(values: Mapping[str, Any]) -> dict[str, Any]:

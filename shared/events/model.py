@@ -10,12 +10,13 @@ from shared.events.field_types import (
     AnyIdentifier,
     AnyInteger,
     AnyMoment,
+    AnyPhone,
     AnySeconds,
     AnyString,
     AnyText,
     Identifier,
     Moment,
-    Text,
+    Phone,
 )
 from shared.times import after
 
@@ -27,8 +28,8 @@ class Call(Data):
     """A call as CallStarted describes it."""
 
     callID: Identifier
-    caller: AnyText = None
-    destination: AnyText = None
+    caller: AnyPhone = None
+    destination: AnyPhone = None
     direction: AnyText = None
     status: AnyInteger = None
     callStarted: AnyMoment = None
@@ -79,8 +80,8 @@ class Recording(Data):
 class LostCaller(Data):
     """Who could not be reached by whom; both are on every such event, though a withheld number is empty."""
 
-    destination: Text
-    callerid: Text
+    destination: Phone
+    callerid: Phone
 
 
 @known
@@ -100,7 +101,7 @@ class DeletedVoicemail(Data):
     """A voicemail that was deleted at the PBX."""
 
     voicemailID: Identifier
-    sender: AnyText = None
+    sender: AnyPhone = None
 
 
 class Voicemail(DeletedVoicemail):
@@ -138,8 +139,8 @@ class StoredAudio(Data):
 class StoredRecording(StoredAudio, Recording):
     """A recording whose audio is in Blob Storage."""
 
-    caller: AnyText = None
-    destination: AnyText = None
+    caller: AnyPhone = None
+    destination: AnyPhone = None
     contactID: AnyIdentifier = None
 
 

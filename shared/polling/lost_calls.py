@@ -15,7 +15,7 @@ from shared.events.receive import submit
 from shared.items.reader import Known
 from shared.pbx.fields import LOST_CALL
 from shared.pbx.resources import Resource
-from shared.phones import e164
+from shared.phones import e164, spelt
 from shared.polling import checkpoints, odd_items, removals
 from shared.polling.checkpoints import Checkpoint
 from shared.polling.outcomes import advance, noting
@@ -111,11 +111,10 @@ def _listed(bridge: Bridge) -> tuple[dict[int, Item], list[Item]]:
         page = _page(bridge, offset, limit)
         fresh: dict[int, Item] = {}
         for item in page:
-            numbers = [item.get(name, False) for name in ("callerid", "destination")]
-            # A withheld number is empty.
-            texts = ["" if number is None else str(number).strip() for number in numbers]
-            if any(texts) and not any(isinstance(number, bool | float | list | dict) for number in numbers):
-                fresh.setdefault(_key(bridge, *texts), item)
+            texts = [spelt(item.get(name, False)) for name in ("callerid", "destination")]
+            numbers = [text.strip() for text in texts if text is not None]
+            if any(numbers) and len(numbers) == len(texts):
+                fresh.setdefault(_key(bridge, *numbers), item)
             elif item not in odd:
                 odd.append(item)
         if not fresh.keys() - found.keys():

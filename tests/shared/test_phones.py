@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.phones import NUMBER_PATTERN, PREFIX_PATTERN, cleaned, dialled, e164, masked, plain
+from shared.phones import NUMBER_PATTERN, PREFIX_PATTERN, cleaned, dialled, e164, masked, plain, spelt
 from shared.subscriptions.filter import Criteria
 from tests.growth import LINEAR, growth
 
@@ -41,6 +41,34 @@ WRITTEN = (
 def test_what_nobody_sees_changes_no_number(text: str) -> None:
     assert dialled(text) == FULL
     assert e164(text, "LV") == FULL
+
+
+@pytest.mark.parametrize("text", ["27771153.0", "+37127771153.0", " 27771153.0 ", "37127771153.0"])
+def test_a_fraction_of_nothing_is_no_digit(text: str) -> None:
+    assert e164(text, "LV") == FULL
+    assert dialled(text) == text.strip().removesuffix(".0")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        *((None, ""), ("", ""), (27771153, "27771153"), (27771153.0, "27771153"), ("27771153.0", "27771153")),
+        *(("+371 27771153", "+371 27771153"), ("+37127771153.0", "+37127771153"), ("277.711.53", "277.711.53")),
+        *(
+            ("67.00", "67.00"),
+            ("67000.00", "67000.00"),
+            (0.5, None),
+            (1e300, None),
+            (True, None),
+            ([1], None),
+            ({}, None),
+        ),
+        *(("anonymous", "anonymous"), ("1.0", "1.0"), (float("inf"), None)),
+    ],
+    ids=repr,
+)
+def test_a_number_is_its_text_however_it_was_sent(value: Any, text: str | None) -> None:
+    assert spelt(value) == text
 
 
 @pytest.mark.parametrize(

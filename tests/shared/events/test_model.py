@@ -156,6 +156,35 @@ def test_an_odd_time_that_may_be_so_is_taken(started: str, connected: str, call_
     assert event.drift == (["callStarted"] if started.startswith("1970") else [])
 
 
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("CallStarted", ("caller", "destination")),
+        ("LostCallerAdded", ("callerid", "destination")),
+        ("LostCallerRemoved", ("callerid", "destination")),
+        ("VoicemailCreated", ("sender",)),
+        ("VoicemailDeleted", ("sender",)),
+        ("CallRecorded", ("caller", "destination")),
+    ],
+)
+def test_a_phone_number_is_its_digits_however_it_is_written(name: str, fields: tuple[str, ...]) -> None:
+    event = event_named(name)
+    found = []
+    for value in ("27771153", 27771153, 27771153.0, "27771153.0"):
+        taken = received(event, {"data": fixture(event)["data"] | dict.fromkeys(fields, value)})
+        assert {getattr(taken.data, field) for field in fields} == {"27771153"}
+        assert taken.envelope["data"][fields[0]] == value
+        found.append((taken.id, taken.caller, taken.drift))
+    assert all(one == found[0] for one in found)
+
+
+@pytest.mark.parametrize("value", [True, ["27771153"], {"number": 27771153}])
+def test_what_is_no_phone_number_is_refused_or_absent(value: Any) -> None:
+    with pytest.raises(Invalid):
+        received(event_named("LostCallerRemoved"), {"data": {"callerid": value, "destination": "67000123"}})
+    assert received(event_named("CallStarted"), {"data": {"callID": CALL, "caller": value}}).drift == ["caller"]
+
+
 def test_a_length_that_no_call_has_says_nothing() -> None:
     for value in (-1, 10**9, "2:05", 1.5, None):
         event = received(event_named("VoicemailCreated"), {"data": {"voicemailID": 7, "length": value}})

@@ -236,3 +236,15 @@ def test_no_midnight_adds_who_is_still_listed(said: dict[str, Any], pbx: Simulat
     lose(pbx, "27771153", evening, **({} if said else {"last_contact": None}))
     assert polled(bridge, 6, start=evening) == [("LostCallerAdded", "27771153")]
     assert polled(bridge, *range(15, 180, 20), start=evening) == []
+
+
+@pytest.mark.parametrize("written", [27771153, 27771153.0, "27771153.0", "+371 27771153"], ids=repr)
+def test_a_number_is_the_same_caller_however_the_list_writes_it(written: Any, pbx: Simulator, bridge: Bridge) -> None:
+    post(bridge, "LostCallerAdded", callerid="27771153", destination=LINE, attempts=1, last_contact=NOON.isoformat())
+    post(bridge, "LostCallerAdded", callerid="20000001", destination=LINE, attempts=1, last_contact=NOON.isoformat())
+    for number in range(4):
+        post(bridge, "LostCallerAdded", callerid=f"2900000{number}", destination=LINE, last_contact=NOON.isoformat())
+        lose(pbx, f"2900000{number}")
+    lose(pbx, "27771153", callerid=written)
+    # Who is not listed was called back; who is listed under another spelling was not, and hides nobody.
+    assert polled(bridge, 6, 8, 14) == [("LostCallerRemoved", "20000001")]
