@@ -8,10 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from shared.errors import Conflict
+from shared.items.content import content_hash
 from shared.items.drift import count_drift
 from shared.items.head import HEAD, ITEM, TABLE, Head, head_after, heads, pack
 from shared.items.marks import arrival, pending
-from shared.items.reader import content_hash, item_text, known
+from shared.items.reader import item_text, known
 from shared.storage.messages import put_payload
 from shared.storage.rows import LOST, row_key, transact
 from shared.times import event_time

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shared.identifiers import LARGEST_ID, identifier
+from shared.identifiers import LARGEST_ID
 from shared.items.head import TABLE, heads
 from shared.json_bodies import encode
 from shared.storage import rows, versions
 from shared.storage.messages import get_payload
 from shared.storage.rows import row_key
-from shared.times import iso, parse_time
+from shared.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -33,15 +31,6 @@ _PAGE = 1000
 _TOO_MANY = 4 * _PAGE
 _FEW = 3
 _KNOWN = ("hash", "revision", "removed", "lastSeen", "missed", "missing", "asked")
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:")
-_ADDRESS = re.compile(r"(?:https?:/)?/[^\s?]*\?\S+", re.IGNORECASE)
-# Parameters that sign an address, or say until when it works: another value leads to the same thing.
-_SIGNING = re.compile(
-    r"(?:x-(?:amz|goog|oss|ms|cos|obs)-.*|.*(?:signature|signed|expires|expiry|expiration|token).*"
-    r"|awsaccesskeyid|ossaccesskeyid|googleaccessid|key-pair-id|policy|hmac|hash|digest|md5|sign|auth|authorization|nonce"
-    r"|sig|se|st|sp|spr|sv|sr|sip|si|sdd|ss|srt|skoid|sktid|skt|ske|sks|skv|saoid|suoid|scid|exp|ts|timestamp|hdnea|hdnts)",
-    re.IGNORECASE,
-)
 
 Item = dict[str, Any]
 
@@ -62,42 +51,6 @@ class Known:
     missed: int = 0
     missing: datetime | None = None
     asked: datetime | None = None
-
-
-def canonical(value: Any) -> Any:
-    """The value without what differs between equal answers: absence, order, signatures, spellings of times and ids."""
-    if isinstance(value, dict):
-        parts = ((name, _number(name, canonical(part))) for name, part in value.items())
-        return {name: part for name, part in parts if part is not None and part != ""}
-    if isinstance(value, list):
-        return sorted((canonical(part) for part in value), key=lambda part: json.dumps(part, sort_keys=True))
-    if isinstance(value, str) and _TIME.match(value):
-        try:
-            return iso(parse_time(value).replace(microsecond=0))
-        except ValueError:
-            return value
-    if isinstance(value, str) and _ADDRESS.fullmatch(value):
-        return _unsigned(value)
-    return value
-
-
-def _number(name: str, value: Any) -> Any:
-    """An identifier as its number, however it is written."""
-    number = identifier(value) if name.lower().endswith("id") else None
-    return value if number is None else number
-
-
-def _unsigned(address: str) -> str:
-    """The address without the parameters that sign it; what is left comes in one order."""
-    place, _, query = address.partition("?")
-    kept = sorted(part for part in query.split("&") if part and not _SIGNING.fullmatch(part.partition("=")[0]))
-    return "?".join((place, "&".join(kept))) if kept else place
-
-
-def content_hash(item: Mapping[str, Any]) -> str:
-    """SHA-256 of the item's canonical JSON, in hex."""
-    text = json.dumps(canonical(item), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def item_text(item: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from shared.errors import Conflict, Invalid, StorageUnavailable
 from shared.events.receive import submit
 from shared.items import reader as items
+from shared.items.content import content_hash
 from shared.items.intake import Intake, Row, Stale, batches, row_of
 from shared.polling import odd_items, removals
 from shared.storage.account import reaching_storage
@@ -39,7 +40,7 @@ class Outcome:
 
 def digest(listed: Mapping[int, Item]) -> str:
     """A hash of a whole listing, the same in any order."""
-    lines = (f"{number} {items.content_hash(item)}" for number, item in sorted(listed.items()))
+    lines = (f"{number} {content_hash(item)}" for number, item in sorted(listed.items()))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

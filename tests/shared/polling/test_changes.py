@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.items.reader import content_hash, item_text
+from shared.items.content import content_hash
+from shared.items.reader import item_text
 from shared.polling.changes import digest
 
 if TYPE_CHECKING:
