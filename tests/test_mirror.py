@@ -83,7 +83,6 @@ COVERED: Mapping[str, str] = {
     "shared/setting_values.py": "shared/test_settings.py",
     "shared/storage/account.py": "functions/test_webhooks.py",
     "shared/storage/deadline.py": "shared/storage/test_waiting.py",
-    "shared/storage/versions.py": "shared/pipeline/test_queues.py",
     "shared/subscriptions/former.py": "shared/subscriptions/test_keys.py",
     "shared/subscriptions/resealing.py": "shared/subscriptions/test_keys.py",
     "shared/subscriptions/subscription.py": "shared/subscriptions/test_store.py",
