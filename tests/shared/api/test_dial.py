@@ -316,6 +316,11 @@ def test_no_number_and_no_key_stand_in_the_table(bridge: Bridge) -> None:
 @pytest.mark.parametrize(
     "wrapper",
     [
+        {"status": "employee busy", "statusCode": 200},
+        {"status": "server error", "statusCode": 200, "data": []},
+        {"status": ["error"], "statusCode": 200},
+        {"errorMessage": "busy", "statusCode": 200},
+        {"errorCode": 5, "statusCode": 200},
         {"status": "error", "message": "Employee is busy"},
         {"status": "FAIL"},
         {"status": False},
