@@ -81,13 +81,14 @@ register() {
   retry 20 "registering the webhooks" api POST /api/ops/webhooks/sync
 }
 
-# all_renewed: whether every webhook that the app holds was made after the key was stored. Both times are UTC.
+# all_renewed: whether every webhook that the app holds was made after the key was stored. Both times are UTC, and of the
+# key only the second is known: what was made in that one may have been made before.
 all_renewed() {
   local made
   [[ $dry_run == no ]] || return 0
   made=$(tr -d '\n' <<<"$answer" | grep -o '"state": *"held"[^}]*' |
     sed -n 's/.*"created": *"\([^"]*\)".*/\1/p' | sort | sed -n 1p)
-  [[ -n $made && ! ${made:0:19} < $current_stored ]]
+  [[ -n $made && ${made:0:19} > ${current_stored:0:19} ]]
 }
 
 main() {

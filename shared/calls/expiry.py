@@ -1,4 +1,4 @@
-"""Calls that are old enough to go, and cases that are closed."""
+"""Calls that are old enough to go, and cases whose last event is."""
 
 from __future__ import annotations
 
