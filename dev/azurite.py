@@ -15,6 +15,8 @@ _SCRIPT_SETTING = "AZURITE_JS"
 _ACCOUNT = "devstoreaccount1"
 # The emulator's well-known key, the same on every machine.
 _KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+# Short, as one variable of an environment holds the names and keys of them all.
+_NUMBERED_KEY = "a2V5"
 _LISTENING = re.compile(r"Azurite (Blob|Queue|Table) service (?:is )?successfully listen\w* (?:on|at) (\S+)")
 _SERVICES = ("Blob", "Queue", "Table")
 
@@ -44,7 +46,11 @@ def _numbered(number: int) -> str:
 
 def _accounts(count: int) -> dict[str, str]:
     """What makes Azurite hold so many accounts; nothing for the well-known one."""
-    return {"AZURITE_ACCOUNTS": ";".join(f"{_numbered(number)}:{_KEY}" for number in range(count))} if count else {}
+    return (
+        {"AZURITE_ACCOUNTS": ";".join(f"{_numbered(number)}:{_NUMBERED_KEY}" for number in range(count))}
+        if count
+        else {}
+    )
 
 
 class AzuriteProcess(ChildProcess):
@@ -76,21 +82,24 @@ class AzuriteProcess(ChildProcess):
         except NotReady:
             self.kill()
             raise
+        self._count = accounts
         self._services = {name: url.rstrip("/") for name, url in _LISTENING.findall(output)}
         self._urls = {name: f"{url}/{_ACCOUNT}" for name, url in self._services.items()}
 
     @property
     def connection_string(self) -> str:
         """For every SDK and for app settings."""
-        return self._connection_string(_ACCOUNT)
+        return self._connection_string(_ACCOUNT, _KEY)
 
     def account(self, number: int) -> str:
-        """The connection string of one of `accounts`, from 0 on."""
-        return self._connection_string(_numbered(number))
+        """The connection string of one of `accounts`, from 0 on; ValueError for one that there is none of."""
+        if not 0 <= number < self._count:
+            raise ValueError(f"the emulator has {self._count} accounts: start it with more")
+        return self._connection_string(_numbered(number), _NUMBERED_KEY)
 
-    def _connection_string(self, account: str) -> str:
+    def _connection_string(self, account: str, key: str) -> str:
         endpoints = "".join(f"{name}Endpoint={self._services[name]}/{account};" for name in _SERVICES)
-        return f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={_KEY};{endpoints}"
+        return f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={key};{endpoints}"
 
     @property
     def urls(self) -> tuple[str, str, str]:

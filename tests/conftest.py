@@ -17,7 +17,8 @@ from shared.storage.account import Storage
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_ACCOUNTS = 600
+# More than the tests of one worker use, each of them twice.
+_ACCOUNTS = 3000
 # A host that a test starts keeps no timer's status unless the test says where: not where local.settings.json does.
 _HOST_STORAGE = "AzureWebJobsStorage"
 os.environ[_HOST_STORAGE] = ""

@@ -179,7 +179,7 @@ var rows = [
   }
   {
     name: 'dialLimits'
-    title: 'Calls that were not rung because the limit of an hour was reached'
+    title: 'Calls that were not rung: the limit of an hour, or a number that may not be dialled'
     signals: ['dial_limit']
   }
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from shared.events.table import event_named
 from shared.json_bodies import encode
 from shared.times import iso
 
@@ -27,14 +26,12 @@ def shaped(settings: Settings, shape: str, row: Mapping[str, Any], envelope: Map
 
 
 def _cloud_event(settings: Settings, row: Mapping[str, Any], envelope: Mapping[str, Any]) -> dict[str, Any]:
-    # What the bridge itself does happens when it says so: the fields may be of a call long before.
-    moment = row["received"] if event_named(row["type"]).source == "bridge" else row["happened"]
     event = {
         "specversion": "1.0",
         "id": row["id"],
         "source": settings.public_base_url or "/api/v2",
         "type": f"{_TYPE}.{row['type']}",
-        "time": iso(moment),
+        "time": iso(row["happened"]),
         "datacontenttype": "application/json",
         "data": envelope["data"],
     }

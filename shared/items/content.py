@@ -43,12 +43,12 @@ def canonical(value: Any) -> Any:
 
     A list that was written as an object with the places as names is a list.
     """
-    if isinstance(value, dict) and _is_list(value):
-        value = list(value.values())
     if isinstance(value, dict):
-        parts = ((name, _number(name, canonical(part))) for name, part in value.items())
+        there = {name: part for name, part in value.items() if part is not None and part != ""}
         # Nothing is nothing, as an object or as a list.
-        return {name: part for name, part in parts if part is not None and part != ""} or []
+        value = list(there.values()) if _is_list(there) else there
+    if isinstance(value, dict):
+        return {name: _number(name, canonical(part)) for name, part in value.items()}
     if isinstance(value, list):
         return sorted((canonical(part) for part in value), key=lambda part: json.dumps(part, sort_keys=True))
     if isinstance(value, str) and _TIME.match(value):
