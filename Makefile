@@ -83,9 +83,9 @@ generated: install ## write again what follows from the tables: connector, docs/
 		echo "docs/deploy.md is left as it is: its tables need the Bicep compiler")
 
 lock: install ## write requirements.txt and requirements-dev.txt again from dev/requirements
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
 		dev/requirements/app.in -o requirements.txt
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
 		dev/requirements/dev.in -o requirements-dev.txt
 
 clean: ## remove what was installed and made here

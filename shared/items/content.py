@@ -1,4 +1,4 @@
-"""What an item says, without what differs between equal answers: by it, an edit is told from another spelling."""
+"""What an item says, without what differs between equal answers: by it, an edit differs from another spelling."""
 
 from __future__ import annotations
 

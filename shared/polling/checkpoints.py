@@ -24,7 +24,7 @@ FORBIDDEN = (
     "by itself within minutes once it is allowed"
 )
 PARTITION = "checkpoint"
-# A list that is polled as often as this is heard of before anybody has to be told.
+# A list that is polled as often as this is heard of before anybody has to look.
 _SOON = timedelta(minutes=10)
 _START = "start"
 # 64-bit columns; everything else is text, a moment, or a small number.

@@ -8,7 +8,7 @@ Messages on our queues: JSON objects, and a pointer to a blob where they are too
 | `mark` | its own, which it keeps however often it comes back: a row that has it is this message's work |
 | `begun` | true once it has been worked on: the work may be half done |
 | `tries` | how often it was put back, by the reason (see `storage/retries`) |
-| `doubted` | true once its queue brought it so often that a run of it may have ended its process |
+| `doubted` | true once its queue delivered it so often that a run of it may have ended its process |
 | `payload` | the blob that holds the rest, in place of all other fields |
 """
 

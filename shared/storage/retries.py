@@ -53,7 +53,7 @@ LONGEST = timedelta(days=14)
 JITTER = 0.2
 _ROOT = Path(__file__).resolve().parents[2]
 _RACES = (409, 412)
-# A field of messages: the queue brought it too often once, and nothing is known of a run since.
+# A field of messages: the queue delivered it too often once, and nothing is known of a run since.
 DOUBTED = "doubted"
 _CRASHED = "the process ended while it worked on it"
 
@@ -120,7 +120,7 @@ def decide(error: BaseException) -> Verdict:
 
 def doubt(storage: Storage, queue: str, body: bytes) -> bool:
     """
-    Put back, as it is, a message that its queue brought too often; False where that was done before.
+    Put back, as it is, a message that its queue delivered too often; False where that was done before.
 
     The queue's count alone shows no crash: it also grows while nothing can be put back, and with deliveries that never
     came to run. Raises Unprocessable for what is no message, and StorageUnavailable.
