@@ -65,6 +65,9 @@ def list_items(bridge: Bridge, row: Operation, given: Given, base: str) -> Page:
     All but the last have the state to ask by next beside `data`. Raises Invalid, or StorageUnavailable.
     """
     values, resource = check(row, given), _RESOURCE[row.id]
+    for name in {TRIGGER_STATE, STATE} & given.query.keys():
+        # Also the one that the other makes of no use.
+        _state(given, name)
     with reaching_storage():
         if TRIGGER_STATE in given.query:
             return _next_arrival(bridge, row, resource, values, _Place(given, f"{base}/api/v2/{row.path}"))

@@ -181,7 +181,15 @@ def test_voicemails_are_found_by_box_sender_time_and_the_employee_whose_call_it_
 
 
 @pytest.mark.parametrize(
-    "query", [{"limit": "0"}, {"direction": "up"}, {"date_from": "soon"}, {TRIGGER_STATE: "x"}], ids=str
+    "query",
+    [
+        {"limit": "0"},
+        {"direction": "up"},
+        {"date_from": "soon"},
+        {TRIGGER_STATE: "x"},
+        {TRIGGER_STATE: "", "state": "x"},
+    ],
+    ids=str,
 )
 def test_a_value_that_does_not_fit_is_refused(query: dict[str, Any], bridge: Bridge) -> None:
     with pytest.raises(Invalid):
