@@ -72,7 +72,6 @@ COVERED: Mapping[str, str] = {
     "shared/pbx/fields.py": "contract/test_operations.py",
     "shared/pbx/operation.py": "shared/pbx/test_operations.py",
     "shared/pbx/responses.py": "shared/pbx/test_client.py",
-    "shared/pbx/webhooks.py": "shared/pbx/test_operations.py",
     "shared/polling/missing.py": "shared/polling/test_reconcile.py",
     "shared/polling/outcomes.py": "shared/polling/test_poll.py",
     "shared/polling/pages.py": "shared/polling/test_poll.py",

@@ -36,11 +36,4 @@ def act(bridge: Bridge, operation: Operation, given: Given, headers: Mapping[str
     if operation.command:
         return dial(bridge, operation, values, headers)
     wrapper = bridge.pbx.envelope(operation.id, lane=_LANE, **values)
-    return passed_on(operation, wrapper, _data(operation, wrapper.get("data")))
-
-
-def _data(operation: Operation, data: Any) -> Any:
-    if operation.lists:
-        return pbx_answers.items(operation, data)
-    # What brings no item may well say nothing.
-    return pbx_answers.item(operation, data) if operation.item else data
+    return passed_on(operation, wrapper, pbx_answers.content(operation, wrapper.get("data")))

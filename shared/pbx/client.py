@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 from shared.errors import PbxError, PbxNotFound, PbxNotUnderstood, PbxRetriable, PbxUnavailable, PbxUnreachable
 from shared.http_clients import ending_by, plain_session, timely
+from shared.pbx import operations
 from shared.pbx import responses as answers
-from shared.pbx.operations import operation
 from shared.times import iso
 
 if TYPE_CHECKING:
@@ -33,17 +33,12 @@ _CONNECT_SECONDS = 5
 _RETRIES = 3
 _FIRST_WAIT_SECONDS = 0.5
 LONGEST_RETRY_AFTER = 30
-_UNREACHABLE = "no connection; check the network and PBX_BASE_URL"
 # Seconds for one read, and for a call with its retries and all waiting: whoever asked for an action waits for it.
 _PATIENCE = {"action": (10.0, 20.0)}
 _USUAL_PATIENCE = (30.0, 240.0)
 # What an attempt may need for itself, after it has waited for the budget.
 _SHORTEST_ATTEMPT = 1.0
 _LONGEST_BUDGET_WAIT = 2.0
-
-
-def _pause(seconds: float) -> None:
-    threading.Event().wait(seconds)
 
 
 class Pbx:
@@ -54,11 +49,11 @@ class Pbx:
     breaks or the PBX answers 429 or 5xx; anything else once, because the PBX may have acted before it went silent.
     """
 
-    def __init__(self, settings: Settings, budget: Budget, *, pause: Callable[[float], None] = _pause) -> None:
+    def __init__(self, settings: Settings, budget: Budget, *, pause: Callable[[float], object] | None = None) -> None:
         self._base = settings.pbx_base_url
         self._key = settings.pbx_api_key
         self._budget = budget
-        self._pause = pause
+        self._pause = pause or threading.Event().wait
 
     def headers(self) -> Mapping[str, str]:
         """The headers that open the PBX's host, and must reach no other."""
@@ -71,36 +66,35 @@ class Pbx:
         A list is empty where nothing matches. Numbers are exact. Parameters that are None are left out; a moment
         is sent in UTC. Raises the PbxError that says what to do, BudgetExhausted, or StorageUnavailable.
         """
-        row = _row(operation)
+        row = operations.operation(operation)
         try:
             wrapper = self.envelope(operation, lane=lane, **parameters)
         except PbxNotFound:
             if row.lists:
                 return []
             raise
-        if row.lists:
-            return answers.items(row, wrapper["data"])
-        return answers.item(row, wrapper["data"]) if row.item else wrapper.get("data")
+        return answers.content(row, wrapper.get("data"))
 
     def envelope(self, operation: str, *, lane: str, **parameters: Any) -> dict[str, Any]:
         """The whole answer of an operation, checked; on a list, PbxNotFound means that nothing matches."""
-        return self._ask(_row(operation), lane, parameters)[0]
+        return self._ask(operation, lane, parameters)[0]
 
     def subscribe(self, event: str, endpoint: str) -> str | None:
         """Make a webhook; returns its id, or None where the PBX did not say it."""
-        wrapper, headers = self._ask(_row("Subscribe"), "action", {"event": event, "endpoint": endpoint})
+        wrapper, headers = self._ask("Subscribe", "action", {"event": event, "endpoint": endpoint})
         return answers.webhook_id(headers.get("Location"), wrapper.get("data"))
 
     def unsubscribe(self, webhook_id: str) -> None:
         """Delete a webhook; one that is gone already is no error."""
         try:
-            self._ask(_row("DeleteWebhookByID"), "action", {"webhook_id": webhook_id})
+            self._ask("DeleteWebhookByID", "action", {"webhook_id": webhook_id})
         except PbxNotFound:
             logger.info("webhook %s was gone already", webhook_id)
 
     def _ask(
-        self, row: Operation, lane: str, parameters: Mapping[str, Any]
+        self, operation: str, lane: str, parameters: Mapping[str, Any]
     ) -> tuple[dict[str, Any], Mapping[str, str]]:
+        row = operations.operation(operation)
         request = _request(row, self._base, parameters)
         read_seconds, patience = _PATIENCE.get(lane, _USUAL_PATIENCE)
         deadline = time.monotonic() + patience
@@ -111,18 +105,17 @@ class Pbx:
             try:
                 until = min(deadline, time.monotonic() + 2 * read_seconds)
                 return self._attempt(row, request, (read_seconds, until), (self._key, *parameters.values()))
-            except PbxRetriable as error:
-                failure: PbxError = error
-                wait = _wait(attempt, error.retry_after)
-                in_time = time.monotonic() + wait + _LONGEST_BUDGET_WAIT + _SHORTEST_ATTEMPT < deadline
-                again = row.repeatable and attempt <= _RETRIES and wait <= LONGEST_RETRY_AFTER and in_time
             except PbxError as error:
-                failure, again = error, False
-            if row.lists and isinstance(failure, PbxNotFound):
-                raise failure  # nothing matches, which is no failure
-            logger.info("PBX %s failed: %s, attempt %d", row.id, type(failure).__name__, attempt)
-            if not again:
-                raise failure
+                if row.lists and isinstance(error, PbxNotFound):
+                    raise  # nothing matches, which is no failure
+                logger.info("PBX %s failed: %s, attempt %d", row.id, type(error).__name__, attempt)
+                if not isinstance(error, PbxRetriable):
+                    raise
+                jittered = _FIRST_WAIT_SECONDS * 2.0 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+                wait = max(jittered, error.retry_after or 0.0)
+                in_time = time.monotonic() + wait + _LONGEST_BUDGET_WAIT + _SHORTEST_ATTEMPT < deadline
+                if not (row.repeatable and attempt <= _RETRIES and wait <= LONGEST_RETRY_AFTER and in_time):
+                    raise
             self._pause(wait)
 
     def _attempt(
@@ -150,12 +143,12 @@ class Pbx:
         except urllib3.exceptions.DecodeError:
             raise PbxNotUnderstood(row.id, "the answer is packed in an unknown way") from None
         # The texts of these errors hold URLs, and URLs hold phone numbers.
-        except requests.ConnectionError as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             if _never_connected(error):
-                raise PbxUnreachable(row.id, _UNREACHABLE) from None
-            raise PbxUnavailable(row.id, _silence(row)) from None
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError):
-            raise PbxUnavailable(row.id, _silence(row)) from None
+                raise PbxUnreachable(row.id, "no connection; check the network and PBX_BASE_URL") from None
+            doubt = ", and the PBX may have acted; look there before you ask again"
+            advice = "; check the network and PBX_BASE_URL" if row.repeatable else doubt
+            raise PbxUnavailable(row.id, f"no answer{advice}") from None
         return answers.parse(row, response.status_code, response.headers, body, sent), response.headers
 
     @cached_property
@@ -165,27 +158,12 @@ class Pbx:
         return timely(plain_session(hosts=2, connections=_CONNECTIONS))
 
 
-# The parameter of Pbx.call has the name that this function has elsewhere.
-_row = operation
-
-
-def _never_connected(error: requests.ConnectionError) -> bool:
+def _never_connected(error: Exception) -> bool:
     import requests
     from urllib3.exceptions import NewConnectionError
 
     cause = error.args[0] if error.args else None
     return isinstance(error, requests.ConnectTimeout) or isinstance(getattr(cause, "reason", None), NewConnectionError)
-
-
-def _silence(row: Operation) -> str:
-    if row.repeatable:
-        return "no answer; check the network and PBX_BASE_URL"
-    return "no answer, and the PBX may have acted; look there before you ask again"
-
-
-def _wait(attempt: int, asked: int | None) -> float:
-    jittered = _FIRST_WAIT_SECONDS * 2.0 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
-    return max(jittered, asked or 0.0)
 
 
 def _request(row: Operation, base: str, parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -12,13 +12,14 @@ Where = Literal["path", "query", "body"]
 Visibility = Literal["", "important", "advanced", "internal"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Parameter:
     """What an operation takes; `title` is short and in title case, `choices` are its only values if there are any."""
 
     name: str
     title: str
     description: str
+    _: KW_ONLY
     where: Where = "query"
     type: Literal["integer", "string", "text", "date-time"] = "integer"
     required: bool = False

@@ -3,51 +3,42 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 from shared.pbx import fields as shapes
 from shared.pbx.operation import Operation, Parameter
-from shared.pbx.webhooks import WEBHOOK_OPERATIONS
 
 if TYPE_CHECKING:
     from shared.pbx.fields import Shape
 
 _PLACEHOLDER = re.compile(r"{(\w+)}")
-
-
-_LIMIT = Parameter(name="limit", title="Limit", description="How many items to bring at most.")
-_OFFSET = Parameter(name="offset", title="Offset", description="How many items to skip.")
-_PAGE = (_LIMIT, _OFFSET)
-_DESTINATION = Parameter(
-    name="destination", title="Destination Number", type="string", description="Number that was called."
+_in_path = partial(Parameter, where="path", required=True)
+_in_body = partial(Parameter, where="body", required=True)
+_PAGE = (
+    Parameter("limit", "Limit", "How many items to bring at most."),
+    Parameter("offset", "Offset", "How many items to skip."),
 )
-_SOURCE = Parameter(name="source", title="Source Number", type="string", description="Number that called.")
+_DESTINATION = Parameter("destination", "Destination Number", "Number that was called.", type="string")
+_SOURCE = Parameter("source", "Source Number", "Number that called.", type="string")
 _DIRECTION = Parameter(
-    name="direction",
-    title="Direction",
-    type="string",
-    choices=("in", "out"),
-    description="in for incoming calls, out for outgoing ones.",
+    "direction", "Direction", "in for incoming calls, out for outgoing ones.", type="string", choices=("in", "out")
 )
 _DATES = (
-    Parameter(name="date_from", title="Date From", type="date-time", description="Start of the range of dates."),
-    Parameter(name="date_to", title="Date To", type="date-time", description="End of the range of dates."),
+    Parameter("date_from", "Date From", "Start of the range of dates.", type="date-time"),
+    Parameter("date_to", "Date To", "End of the range of dates.", type="date-time"),
 )
-_CONTACT = Parameter(name="contact_id", title="Contact ID", description="Unique ID of the employee.")
-_BOX = Parameter(name="box_id", title="Voicemail Box ID", description="Unique ID of the voicemail box.")
+_CONTACT = Parameter("contact_id", "Contact ID", "Unique ID of the employee.")
+_BOX = Parameter("box_id", "Voicemail Box ID", "Unique ID of the voicemail box.")
 _VOICEMAIL_FILTERS = (_SOURCE, _CONTACT, _BOX, *_DATES)
 _CALL_FILTERS = (_DESTINATION, _SOURCE, _DIRECTION, _CONTACT, *_DATES)
 
 
 def _list(id: str, resource: str, parameter: str, noun: str, item: Shape, *filters: Parameter) -> Operation:
-    own = Parameter(name=parameter, title=f"{_title(noun)} ID", description=f"Unique ID of the {noun}.")
+    title, wanted = f"{_title(noun)} ID", f"Only a {noun} with a greater ID is wanted."
+    own = Parameter(parameter, title, f"Unique ID of the {noun}.")
     cursor = Parameter(
-        name=f"initial_{parameter}",
-        title=f"Initial {_title(noun)} ID",
-        required=True,
-        default=0,
-        visibility="internal",
-        description=f"Only a {noun} with a greater ID is wanted.",
+        f"initial_{parameter}", f"Initial {title}", wanted, required=True, default=0, visibility="internal"
     )
     return Operation(
         id=id,
@@ -61,14 +52,7 @@ def _list(id: str, resource: str, parameter: str, noun: str, item: Shape, *filte
 
 
 def _read(id: str, resource: str, parameter: str, noun: str, item: Shape) -> Operation:
-    own = Parameter(
-        name=parameter,
-        title=f"{_title(noun)} ID",
-        where="path",
-        required=True,
-        visibility="",
-        description=f"Unique ID of the {noun}.",
-    )
+    own = _in_path(parameter, f"{_title(noun)} ID", f"Unique ID of the {noun}.", visibility="")
     return Operation(
         id=id,
         path=f"{resource}/{{{parameter}}}",
@@ -115,34 +99,50 @@ OPERATIONS: tuple[Operation, ...] = (
         path="dial",
         command=True,
         parameters=(
-            Parameter(
-                name="destination",
-                title="Destination",
-                where="body",
-                type="string",
-                required=True,
-                description="Number to call.",
-            ),
-            Parameter(
-                name="contactID",
-                title="Contact ID",
-                where="body",
-                required=True,
-                description="Unique ID of the employee whose phone rings first; its digits as text will do.",
+            _in_body("destination", "Destination", "Number to call.", type="string"),
+            _in_body(
+                "contactID",
+                "Contact ID",
+                "Unique ID of the employee whose phone rings first; its digits as text will do.",
             ),
         ),
         summary="Start a call",
         description="Rings the employee's phone and then calls the destination.",
     ),
-    *WEBHOOK_OPERATIONS,
+    Operation(
+        id="Subscribe",
+        method="POST",
+        path="webhooks/{event}",
+        parameters=(
+            _in_path("event", "Event", "Name of the event.", type="string"),
+            _in_body(
+                "endpoint",
+                "Endpoint",
+                "Address that the event is posted to; a secret.",
+                type="string",
+                visibility="internal",
+            ),
+        ),
+        summary="Subscribe to an event",
+        description="Posts the event to the endpoint whenever it happens.",
+    ),
+    Operation(
+        id="DeleteWebhookByID",
+        method="DELETE",
+        path="webhooks/{webhook_id}",
+        parameters=(_in_path("webhook_id", "Webhook ID", "Unique ID of the webhook.", visibility=""),),
+        summary="Delete a webhook by ID",
+        description="Ends a subscription.",
+        visibility="internal",
+    ),
 )
 
 
 def _check(rows: tuple[Operation, ...]) -> dict[str, Operation]:
-    known: dict[str, Operation] = {}
+    known = {row.id: row for row in rows}
+    if len(known) != len(rows):
+        raise ValueError("two operations have the same id")
     for row in rows:
-        if known.setdefault(row.id, row) is not row:
-            raise ValueError(f"two operations are called {row.id}")
         names = [parameter.name for parameter in row.parameters]
         if len(set(names)) != len(names):
             raise ValueError(f"{row.id} takes a parameter twice")

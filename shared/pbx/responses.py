@@ -90,6 +90,13 @@ def parse(
     return wrapper
 
 
+def content(row: Operation, data: Any) -> Any:
+    """What an answer's `data` holds: a list's `items`, the `item`, or anything that the PBX sends."""
+    if row.lists:
+        return items(row, data)
+    return item(row, data) if row.item else data
+
+
 def items(row: Operation, data: Any) -> list[dict[str, Any]]:
     """
     The items in a list's `data`, without gaps; empty where there are none.
