@@ -1,18 +1,6 @@
 """
 Single rows of tables: the one place that knows ETags, "not found", and what to do when a write gets no answer.
 
-| Call | Gives |
-|---|---|
-| `get(table, partition, key, select=None)` | a `Row` (a dict of columns with `.etag`), or None |
-| `insert(table, row)` | whether the row was made; one that is there stays as it is |
-| `swap(table, row, etag)` | the new ETag, or None where the row has changed since (`etag=None`: where one is there) |
-| `change(table, partition, key, by)` | the `Row` that was written; None where `by` left it alone |
-| `put(table, row)` | replaces the row, or makes it |
-| `merge(table, row)` | adds columns to the row, or makes it |
-| `update(table, row)` | adds columns to a row that is there; False where none is |
-| `transact(table, operations)` | writes several rows as a whole, again where the answer is lost |
-| `delete(table, partition, key, etag=None)` | whether the row is gone; False where it has changed since `etag` |
-
 `table` is `storage.table(NAME)`; a row to write has `PartitionKey` and `RowKey`. Every call raises StorageUnavailable
 when storage is out of reach, and `change` raises Conflict when others kept changing the row.
 
@@ -29,7 +17,7 @@ from __future__ import annotations
 import random
 import secrets
 import threading
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from shared.errors import Conflict, StorageUnavailable
 from shared.storage import versions
@@ -38,9 +26,8 @@ from shared.storage.account import reaching_storage
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from azure.data.tables import TableClient
+    from azure.data.tables import EntityProperty, TableClient
 
-Answer = TypeVar("Answer")
 WRITER = "writer"
 # Statuses of a transaction that found a row gone, there already, or changed.
 LOST = (404, 409, 412)
@@ -49,6 +36,8 @@ _WRITERS = 16
 # Tries of a write that gets no answer: the second one at once, the third after these seconds.
 _TRIES = 3
 _PAUSE_SECONDS = 0.5
+# A write that may be done twice: the SDK sends these again only where it is asked to.
+_AGAIN: Any = {"retry_on_methods": ("PATCH", "POST")}
 # As many workers may well change one row at once; each lost race is one more read and write.
 _RACES = 32
 _RACE_SECONDS = 0.02
@@ -68,6 +57,18 @@ class Row(dict[str, Any]):
 def row_key(number: int) -> str:
     """An identifier as a row key that sorts as the number does, up to LARGEST_ID."""
     return f"{number:020d}"
+
+
+def long(number: int) -> EntityProperty:
+    """A column of 64 bits; the SDK writes other numbers as 32."""
+    from azure.data.tables import EdmType, EntityProperty
+
+    return EntityProperty(number, EdmType.INT64)
+
+
+def value_of(column: Any) -> Any:
+    """What a column says; the SDK wraps what it reads of 64 bits."""
+    return getattr(column, "value", column)
 
 
 def get(
@@ -138,12 +139,13 @@ def put(table: TableClient, row: Mapping[str, Any]) -> None:
     from azure.data.tables import UpdateMode
 
     with reaching_storage():
-        table.upsert_entity({**row, versions.FIELD: versions.VERSION}, mode=UpdateMode.REPLACE)
+        table.upsert_entity(_stamped(row), mode=UpdateMode.REPLACE)
 
 
 def merge(table: TableClient, row: Mapping[str, Any]) -> None:
     """Set these columns of the row and keep its others, or make it."""
-    _again(lambda: table.upsert_entity({**row, versions.FIELD: versions.VERSION}, retry_total=0))
+    with reaching_storage():
+        table.upsert_entity(_stamped(row), **_AGAIN)
 
 
 def update(table: TableClient, row: Mapping[str, Any]) -> bool:
@@ -151,7 +153,8 @@ def update(table: TableClient, row: Mapping[str, Any]) -> bool:
     from azure.core.exceptions import ResourceNotFoundError
 
     try:
-        _again(lambda: table.update_entity({**row, versions.FIELD: versions.VERSION}, retry_total=0))
+        with reaching_storage():
+            table.update_entity(_stamped(row), **_AGAIN)
     except ResourceNotFoundError:
         return False
     return True
@@ -179,7 +182,13 @@ def transact(table: TableClient, operations: Sequence[Any]) -> Sequence[Mapping[
 
     A second try, where the first one's answer is lost, finds in its way what that did.
     """
-    return _again(lambda: table.submit_transaction(versions.stamped(operations), retry_total=0))
+    stamped = [one if one[0] == "delete" else (one[0], _stamped(one[1]), *one[2:]) for one in operations]
+    with reaching_storage():
+        return table.submit_transaction(stamped, **_AGAIN)
+
+
+def _stamped(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {**row, versions.FIELD: versions.VERSION}
 
 
 def _token() -> str:
@@ -197,10 +206,11 @@ def _swap(
     **options: Any,
 ) -> Row | None:
     """The row as it stands once this write is done, with what others have made of it since; None if it was not done."""
-    entity = {**row, WRITER: " ".join([token, *writers[: _WRITERS - 1]]), versions.FIELD: versions.VERSION}
+    entity = _stamped({**row, WRITER: " ".join([token, *writers[: _WRITERS - 1]])})
     unanswered: StorageUnavailable | None = None
     for number in range(tries):
-        _pause(number)
+        if number > 1:
+            threading.Event().wait(_PAUSE_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
         try:
             written = _write_once(table, entity, etag, options)
         except StorageUnavailable as error:
@@ -231,20 +241,3 @@ def _write_once(table: TableClient, entity: Mapping[str, Any], etag: str | None,
     except (ResourceExistsError, ResourceModifiedError):
         return None
     return str(answer["etag"])
-
-
-def _again(write: Callable[[], Answer]) -> Answer:
-    """The answer to a write that may be done twice, and that the SDK does not send again by itself."""
-    for number in range(1, _TRIES):
-        try:
-            with reaching_storage():
-                return write()
-        except StorageUnavailable:
-            _pause(number)
-    with reaching_storage():
-        return write()
-
-
-def _pause(number: int) -> None:
-    if number > 1:
-        threading.Event().wait(_PAUSE_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311 - jitter

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from shared.errors import NewerRelease
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 # Raised with the first change that older code would misread: instances of both releases run during a deployment.
 VERSION = 1
@@ -19,11 +19,3 @@ def check(what: Mapping[str, Any]) -> None:
     version = what.get(FIELD, 1)
     if isinstance(version, int) and version > VERSION:
         raise NewerRelease(f"version {version} is of a newer release than this one, which knows {VERSION}")
-
-
-def stamped(operations: Iterable[Any]) -> list[Any]:
-    """A transaction's operations with our version in each row that they write."""
-    return [
-        operation if operation[0] == "delete" else (operation[0], {**operation[1], FIELD: VERSION}, *operation[2:])
-        for operation in operations
-    ]
