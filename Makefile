@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install start test lint format bench infra infra-az fuzz drill generated lock clean
+.PHONY: help install start test test-all lint format bench infra infra-az fuzz drill generated lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -38,14 +38,19 @@ start: install ## everything on this machine, with a live demonstration; Ctrl-C 
 BICEP ?= $(shell command -v bicep)
 NO_BICEP = not tested: what needs the Bicep compiler
 
+# Those of infra/ have their own target.
+PYTEST = BICEP="$(or $(BICEP),skip)" $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --ignore=tests/infra
+
 # Core Tools run one host; the other tests need keys and emulators that only ours takes.
-test: install ## all tests, on the storage emulator and the PBX simulator; HOST=func: those of the host, on Core Tools
+test: install ## tests on the storage emulator and the PBX simulator, but for the slow ones; HOST=func: on Core Tools
 ifeq ($(HOST),func)
 	@HOST=func $(BIN)/python -m pytest -q tests/dev/host/test_host_http.py
 else
-	@$(if $(filter-out skip,$(BICEP)),,echo "$(NO_BICEP)")
-	@BICEP="$(or $(BICEP),skip)" $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup
+	@$(PYTEST) -m "not slow"
 endif
+
+test-all: install ## the slow ones too: outages, processes that die at every step, years of history
+	@$(PYTEST)
 
 lint: install ## ruff, mypy, and the directions of imports
 	@$(BIN)/ruff check .

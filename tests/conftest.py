@@ -24,8 +24,8 @@ _HOST_STORAGE = "AzureWebJobsStorage"
 os.environ[_HOST_STORAGE] = ""
 
 # The same examples each time; CI tries 500 of each property, a laptop fewer.
-hypothesis.settings.register_profile("ci", max_examples=500, derandomize=True, deadline=None)
-hypothesis.settings.register_profile("laptop", max_examples=50, derandomize=True, deadline=None)
+hypothesis.settings.register_profile("ci", max_examples=250, derandomize=True, deadline=None)
+hypothesis.settings.register_profile("laptop", max_examples=25, derandomize=True, deadline=None)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "laptop")
 
 

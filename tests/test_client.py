@@ -79,12 +79,14 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return directory
 
 
+@pytest.mark.slow
 def test_the_client_has_a_type_of_its_own_name_for_each_schema(client: pathlib.Path) -> None:
     generated = (client / "api.d.ts").read_text()
     for name in definition("https", "localhost")["definitions"]:
         assert f"        {name}: " in generated
 
 
+@pytest.mark.slow
 def test_a_program_works_through_the_client(client: pathlib.Path, running: Face) -> None:
     output = run("node", "flow.js", f"{running.url}/api/v2", KEY, cwd=client)
     done = dict(line.split() for line in output.splitlines())

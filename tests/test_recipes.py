@@ -87,6 +87,7 @@ def test_events_resources_and_actions_of_the_recipes_go_all_the_way(followed: Pa
     assert "knows the new rows" in run(followed, "-m", "tests.after_recipes", connection_string)
 
 
+@pytest.mark.slow
 def test_what_is_derived_from_the_tables_holds_with_the_recipes_followed(followed: Path) -> None:
     run(followed, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *DERIVED)
 

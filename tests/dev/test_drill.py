@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.xdist_group("drills")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [drill.name for drill in DRILLS if drill.quick])
 def test_nothing_is_lost_and_everything_recovers_by_itself(name: str) -> None:
     command = (sys.executable, "-m", "dev.drill", name, "--outage", "3", "--events", "30", "--seed", "3")

@@ -30,6 +30,7 @@ def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFac
         yield running
 
 
+@pytest.mark.slow
 def test_the_answer_to_anything_is_a_documented_one(running: Face) -> None:
     # One registrar serves all events: a few of them stand for the rest, which python -m dev.fuzz takes too.
     others = [event.name for event in EVENTS if event.name not in ("CallStarted", "ContactCreated")]

@@ -40,6 +40,7 @@ def ids(answer: Any, row: Resource) -> list[int]:
     return [item[row.id_field] for item in answer.json()["data"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", RESOURCES, ids=lambda row: row.name)
 def test_a_list_answers_from_storage_while_the_pbx_is_down(row: Resource, running: Face) -> None:
     running.pbx.faults.add("reset")
@@ -68,6 +69,7 @@ def test_a_value_that_is_empty_is_no_value_that_is_missing(running: Face) -> Non
     assert [error["path"] for error in refused.json()["errors"]] == ["source"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", RESOURCES, ids=lambda row: row.name)
 def test_a_poll_follows_its_location_until_there_is_nothing_new(row: Resource, running: Face) -> None:
     answer = running.ask("GET", f"/api/v2/trigger/{row.name}?triggerState=now&limit=10&code={KEY}")

@@ -357,6 +357,7 @@ def test_dead_letters_and_past_events_are_replayed_by_the_operator(running: Runn
     assert running.ask("POST", elsewhere, key=MASTER, json={"date_from": "2020-01-01"}).status_code == 404
 
 
+@pytest.mark.slow
 def test_a_dead_and_a_slow_subscriber_keep_nobody_waiting(running: RunningBridge, listener: Listener) -> None:
     events, subscribers = 40, 20
 

@@ -103,6 +103,7 @@ def test_each_fixture_posted_twice_leaves_one_row_one_story_and_one_blob(running
     until(lambda: "deletedAtPbx" in (running.blobs("voicemails")[0].metadata or {}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("event", [event for event in WEBHOOKS if event not in UNNAMED], ids=lambda event: event.name)
 def test_an_event_under_any_spelling_and_with_unknown_fields_is_the_same_event(event: Event, running: Running) -> None:
     payload = fixture(event)
@@ -159,6 +160,7 @@ def test_the_receivers_open_to_their_own_key_and_to_nobody_elses(
         assert status("CallConnected", params={"code": "pbx-key"}) == 401
 
 
+@pytest.mark.slow
 def test_the_pbx_s_key_is_asked_for_beyond_what_the_host_lets_in(
     new_account: Callable[[], str], tmp_path: pathlib.Path
 ) -> None:

@@ -62,6 +62,7 @@ def test_the_expressions_are_found() -> None:
     assert len(FOUND) > 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FOUND)
 def test_time_grows_as_the_text_does(name: str) -> None:
     use = FOUND[name]

@@ -45,6 +45,7 @@ def test_a_request_reaches_the_function(plain: HostProcess) -> None:
     assert base64.b64decode(seen["body"]) == b"\xff\x00"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("query", "seen"),
     [

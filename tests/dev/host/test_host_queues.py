@@ -71,6 +71,7 @@ def test_a_retry_waits_for_the_visibility_timeout(sample: Start, queue: QueueCli
     assert time.monotonic() - first > 1
 
 
+@pytest.mark.slow
 def test_a_queue_of_poison_has_none_of_its_own(sample: Start, queue: QueueClient, azurite: AzuriteProcess) -> None:
     app = sample("--lease-seconds", "1", AzureFunctionsJobHost__extensions__queues__maxDequeueCount="2")
     put(queue, fails=99, name="again")
@@ -86,6 +87,7 @@ def poison_of(azurite: AzuriteProcess, queue: QueueClient) -> QueueClient:
     return _service(azurite).get_queue_client(f"{queue.queue_name}-poison")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["not base64!", '{"a": 1}', "e30", "ž"])
 def test_a_message_that_is_not_base64_goes_to_poison_as_it_is(
     sample: Start, queue: QueueClient, azurite: AzuriteProcess, until: Callable[..., Any], text: str
@@ -154,6 +156,7 @@ def test_a_crash_gives_the_message_back_after_the_lease(sample: Start, queue: Qu
     app.noted("ended")
 
 
+@pytest.mark.slow
 def test_batches_go_on_while_a_message_runs_up_to_the_limit(sample: Start, queue: QueueClient) -> None:
     for number in range(9):
         put(queue, number=number, seconds=0.2 if number < 2 else 2)
@@ -185,6 +188,7 @@ def test_a_missing_queue_is_made(
     app.noted("ended")
 
 
+@pytest.mark.slow
 def test_storage_that_goes_away_is_reported_once_and_waited_for(
     sample: Start, queue: QueueClient, own_azurite: Callable[[], AzuriteProcess], until: Callable[..., Any]
 ) -> None:

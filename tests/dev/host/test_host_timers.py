@@ -164,6 +164,7 @@ def test_a_timer_without_a_status_runs_at_the_start_and_then_has_one(
     assert app.notes("untracked") == []
 
 
+@pytest.mark.slow
 def test_a_late_timer_runs_once_at_the_start_and_one_in_time_does_not(
     monitored: Start, hosts: ContainerClient, host_id: str, until: Callable[..., Any]
 ) -> None:
@@ -195,6 +196,7 @@ def test_a_timer_that_runs_often_is_never_late(monitored: Start, hosts: Containe
     assert kept(hosts, host_id) == {}
 
 
+@pytest.mark.slow
 def test_a_timer_waits_for_storage_that_is_out_of_reach(sample: Start) -> None:
     settings = {"AzureWebJobsStorage": "UseDevelopmentStorage=true;DevelopmentStorageProxyUri=http://127.0.0.1:9"}
     app = sample(**settings)

@@ -118,6 +118,7 @@ def history(request: pytest.FixtureRequest, bridge: Bridge) -> Bridge:
     return bridge
 
 
+@pytest.mark.slow
 def test_a_rare_number_or_employee_costs_the_same_in_any_history(history: Bridge) -> None:
     costs = {}
     for name, query, field in LISTS:
@@ -143,6 +144,7 @@ def test_a_rare_number_or_employee_costs_the_same_in_any_history(history: Bridge
 EXPECTED: dict[tuple[str, str], int] = {}
 
 
+@pytest.mark.slow
 def test_a_number_of_many_calls_is_listed_from_the_newest(history: Bridge) -> None:
     bridge = fresh(history.settings)
     requests = counted(bridge.storage)
@@ -152,6 +154,7 @@ def test_a_number_of_many_calls_is_listed_from_the_newest(history: Bridge) -> No
     assert [one["callID"] for one in pairs] == [call_id(number) for number in reversed(PLACES)]
 
 
+@pytest.mark.slow
 def test_what_came_a_minute_ago_is_listed_before_it_is_noted(history: Bridge) -> None:
     Intake(history.storage, "call_history").add([row_of(call_id(9000), item(9000) | {"caller": RARE})], START)
     found = ask(fresh(history.settings), "call_history", {"source": RARE})

@@ -333,6 +333,7 @@ def test_a_batch_holds_all_that_arrived_long_calls_too_oldest_first(bridge: Brid
     assert batches(bridge, state) == ([], state)
 
 
+@pytest.mark.slow
 def test_a_batch_keeps_to_filters_and_limit_and_loses_nothing(bridge: Bridge) -> None:
     state = ask(bridge, CALLS, state="now").body["state"]
     store(bridge, CALLS, *(call(minute, direction="in" if minute % 300 else "out") for minute in range(1900)))

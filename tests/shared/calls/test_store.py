@@ -56,6 +56,7 @@ def test_beyond_its_bound_a_story_costs_no_more_writes(
     assert (found["outcome"], found["answeredBy"].value, found["truncated"]) == ("talking", 150, True)
 
 
+@pytest.mark.slow
 def test_a_story_of_the_longest_texts_fits_its_row(storage: Storage, calls: Calls) -> None:
     for number in range(parts.MOST_PARTS):
         calls._known.clear()

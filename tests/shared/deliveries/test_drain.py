@@ -132,6 +132,7 @@ def test_while_nothing_succeeds_an_event_is_never_given_up(bridge: Bridge, sent:
     assert places(bridge, one) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "header", "delays"),
     [
@@ -175,6 +176,7 @@ def test_who_has_too_much_is_left_alone_as_a_whole(bridge: Bridge, sent: Sent, l
     assert sorted(other.id for other in listener.received[1:]) == sorted(ids_as_received(bridge, one))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answers",
     [[(429, {"Retry-After": "1"})], [(429, {"Retry-After": "1"}), (503, {"Retry-After": "1"})]],
@@ -202,6 +204,7 @@ def test_who_never_takes_anything_is_down_however_soon_it_asks_to_be_tried_again
     assert state(bridge, one).rounds == 0
 
 
+@pytest.mark.slow
 def test_who_takes_some_and_asks_for_a_pause_gets_that_pause(bridge: Bridge, sent: Sent, listener: Listener) -> None:
     def answer(received: Received) -> tuple[int, dict[str, str]]:
         if len(listener.received) % 3 == 0:
@@ -274,6 +277,7 @@ def test_ending_drops_thousands_in_parts(bridge: Bridge, sent: Sent, monkeypatch
     assert list(bridge.storage.table(TABLE).list_entities()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reached", [0, 1], ids=["not even before", "before it ended"])
 def test_ending_that_lost_the_queue_drops_the_outbox_in_the_end(
     reached: int, bridge: Bridge, start_bridge: Callable[..., Bridge], sent: Sent, listener: Listener
@@ -432,6 +436,7 @@ def test_who_was_taken_for_dead_changes_nothing(start_bridge: Callable[..., Brid
     assert state(here, one).result == "200"
 
 
+@pytest.mark.slow
 # Who is killed closes nothing.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
@@ -469,6 +474,7 @@ def test_a_drainer_killed_at_any_step_is_followed_by_the_next(
     assert adapter.count < step
 
 
+@pytest.mark.slow
 def test_a_slow_subscriber_has_few_posts_open_and_a_fast_one_is_not_kept_waiting(
     bridge: Bridge, sent: Sent, listener: Listener
 ) -> None:
@@ -538,6 +544,7 @@ def test_a_wake_before_its_time_costs_one_read(bridge: Bridge, sent: Sent, liste
     assert listener.received == []
 
 
+@pytest.mark.slow
 def test_what_lost_its_message_is_found(bridge: Bridge, sent: Sent, listener: Listener) -> None:
     one, idle = subscription(bridge, listener.url), subscription(bridge, listener.url, event="CallStarted")
     assert happen(bridge, sent)

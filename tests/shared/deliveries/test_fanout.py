@@ -172,6 +172,7 @@ def test_a_look_of_the_release_before_ends_as_soon(bridge: Bridge, sent: Sent) -
     assert (look.delay, look.message["looks"]) == (10, 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [{}, {"secret": "whsec_" + "MfKQ" * 8}], ids=["the same", "with another secret"])
 def test_a_request_that_is_repeated_leaves_no_message(more: dict[str, str], bridge: Bridge, sent: Sent) -> None:
     def ask(**body: str) -> None:
@@ -201,6 +202,7 @@ def move_clock(monkeypatch: pytest.MonkeyPatch, by: timedelta) -> None:
         monkeypatch.setattr(f"{module}.now", lambda: now() + by)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("minutes", [-10, 10, -1, 1])
 def test_clocks_that_differ_lose_no_event_of_a_new_subscriber(
     minutes: int, start_bridge: Callable[..., Bridge], monkeypatch: pytest.MonkeyPatch

@@ -84,6 +84,7 @@ def test_what_the_reference_shows_has_no_drift(resource: Any) -> None:
             assert item_drift(shape, item) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @given(data=st.data())
 def test_any_item_is_read_and_only_what_it_says_is_named(shape: Shape, data: st.DataObject) -> None:

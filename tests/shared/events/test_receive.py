@@ -118,6 +118,7 @@ def test_storage_that_says_nothing_is_out_of_reach(environment: dict[str, str]) 
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [body("CallStarted"), b"not json"], ids=["good", "refused"])
 def test_silent_storage_keeps_no_sender_waiting_for_more_than_five_seconds(
     sent: bytes, environment: dict[str, str]

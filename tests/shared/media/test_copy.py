@@ -307,6 +307,7 @@ def test_the_same_id_as_another_kind_of_audio_is_kept_beside_and_reported_once(
     assert caplog.text.count("signal media_conflict") == 1
 
 
+@pytest.mark.slow
 # Who is killed closes nothing.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
@@ -531,6 +532,7 @@ def withdrawn(name: str, mirror: str) -> dict[str, str | None]:
     return {} if mirror == "true" else {name: "2018-04-26T02:57:24Z"}
 
 
+@pytest.mark.slow
 @MIRROR
 def test_a_deletion_at_any_moment_of_a_copy_is_honoured(
     mirror: str, open_bridge: Callable[..., Bridge], bridge: Bridge, pbx: Simulator
@@ -560,6 +562,7 @@ def test_a_deletion_at_any_moment_of_a_copy_is_honoured(
     assert moment > 5
 
 
+@pytest.mark.slow
 @MIRROR
 @pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
 def test_a_deletion_killed_at_any_step_is_finished_by_the_next_delivery(

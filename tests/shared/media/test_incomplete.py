@@ -87,6 +87,7 @@ ABSENT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("body", "label", "extension"), ABSENT.values(), ids=ABSENT.keys())
 def test_no_container_without_its_audio_passes_for_whole(  # noqa: PLR0917 - a row and three fixtures
     body: bytes, label: str, extension: str, bridge: Bridge, pbx: Simulator, sent: Outbox
@@ -200,6 +201,7 @@ def test_a_short_file_that_stays_short_or_goes_away_is_kept_and_signalled_at_the
     assert not dead_letters(bridge.storage)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [None, "", "long", 0, 9, 12, 14, -5, [3], True, 10**12, "1000000000000", 1e30])
 def test_a_short_but_real_recording_is_whole(seconds: Any, bridge: Bridge, pbx: Simulator) -> None:
     short(pbx, seconds)

@@ -170,6 +170,7 @@ def test_another_id_is_another_record_however_it_is_written(said: Any, bridge: B
     assert waiting(bridge) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("said", ["n/a", True, False, "false", 0, {"a": 1}])
 @pytest.mark.parametrize("name", ["incomplete", "size", "sha256", "storedAt", "blobUrl", "container", "contentType"])
 def test_a_field_of_the_pbx_named_like_one_of_ours_is_not_taken_for_it(

@@ -560,6 +560,7 @@ def test_who_waits_for_an_action_is_not_kept_for_long(lane: str, attempts: int, 
     assert len(simulator.calls_seen()) == attempts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delay", [30.0, 0.3], ids=["a PBX that hangs", "a PBX that drips"])
 @pytest.mark.parametrize(
     "begin",

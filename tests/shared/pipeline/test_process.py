@@ -103,6 +103,7 @@ def test_a_calls_events_merge_into_one_story_in_any_order(start_bridge: Callable
     assert stories[0]["revision"] == len(names)
 
 
+@pytest.mark.slow
 # Who is killed closes nothing.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
@@ -334,6 +335,7 @@ _STRAY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", _STRAY.values(), ids=_STRAY.keys())
 @pytest.mark.parametrize("event", ["LostCallerAdded", "CallRecorded", "VoicemailCreated", "VoicemailDeleted"])
 def test_a_field_of_other_events_breaks_nothing_and_is_kept(bridge: Bridge, event: str, sent: dict[str, Any]) -> None:

@@ -159,6 +159,7 @@ H = {"caller": "27779999", "callEnded": "2024-05-31T10:00:42+0000"}
 ENDED = {"callEnded": "2024-05-31T10:00:42+0000"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ended", [{}, ENDED], ids=["only history says the end", "all say the end"])
 @pytest.mark.parametrize("again", [0, 1, 2], ids=["once", "two times", "also in another process"])
 def test_row_feed_and_story_do_not_depend_on_the_order_of_repeats(

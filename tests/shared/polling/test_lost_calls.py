@@ -115,6 +115,7 @@ def test_an_empty_list_removes_nobody_within_the_hour(lie: dict[str, Any], pbx: 
     assert {name for name, _ in polled(bridge, 136)} == {"LostCallerRemoved"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hour", [23, 22, 21], ids=["UTC", "UTC+1", "UTC+2"])
 def test_a_midnight_that_empties_the_list_removes_nobody(hour: int, pbx: Simulator, settings: Settings) -> None:
     bridge, evening = bridge_to(pbx, settings), NOON.replace(hour=hour)
@@ -238,6 +239,7 @@ def test_no_midnight_adds_who_is_still_listed(said: dict[str, Any], pbx: Simulat
     assert polled(bridge, *range(15, 180, 20), start=evening) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("written", [27771153, 27771153.0, "27771153.0", "+371 27771153"], ids=repr)
 def test_a_number_is_the_same_caller_however_the_list_writes_it(written: Any, pbx: Simulator, bridge: Bridge) -> None:
     post(bridge, "LostCallerAdded", callerid="27771153", destination=LINE, attempts=1, last_contact=NOON.isoformat())

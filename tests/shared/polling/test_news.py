@@ -43,6 +43,7 @@ def long_ago(pbx: Simulator, name: str, count: int, first: int = 1) -> list[int]
     return [pbx.add(name, number, callStarted=begin + timedelta(hours=number)) for number in ids]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("resource", DATED, ids=lambda resource: resource.name)
 def test_a_list_refused_past_an_offset_is_read_by_dates(
@@ -58,6 +59,7 @@ def test_a_list_refused_past_an_offset_is_read_by_dates(
     assert stored_ids(bridge.storage, resource.name) == [*old, *new]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_burst_past_the_window_is_read_once(order: str, pbx: Simulator, bridge: Bridge) -> None:
     pbx.options.offset_cap, pbx.options.order = 25, order

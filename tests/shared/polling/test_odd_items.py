@@ -67,6 +67,7 @@ def test_ids_are_read_alike_and_answered_as_numbers(way: Any, pbx: Simulator, br
     assert all(type(item["contactID"]) is int for item in listed("GetContacts"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("odd", [None, "", "x", -1, 1.5, True, [1], {"id": 1}, 2**63], ids=repr)
 @pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.name)
 def test_what_has_no_id_is_a_dead_letter_and_shows_while_the_others_are_stored(
@@ -96,6 +97,7 @@ ODD: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fields", ODD, ids=str)
 def test_an_odd_item_keeps_nothing_from_being_reconciled(
     fields: dict[str, Any], pbx: Simulator, bridge: Bridge

@@ -109,6 +109,7 @@ def test_a_heartbeat_shows_at_most_every_ten_minutes_that_the_poll_runs(pbx: Sim
     assert checkpoint.last_success == begin + timedelta(minutes=30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["newest", "oldest", "random", "shuffled-page"])
 @pytest.mark.parametrize("cap", [1, 4, 1000])
 @pytest.mark.parametrize("resource", [CALLS, CONTACTS], ids=lambda resource: resource.name)
@@ -146,6 +147,7 @@ def test_ids_are_exact_and_sort_as_numbers(ids: str, pbx: Simulator, bridge: Bri
     assert seen(pbx, lambda: poll(bridge, CALLS)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resource", EDITABLE, ids=lambda resource: resource.name)
 def test_each_edit_and_removal_is_reported_once_and_a_change_back_is_a_change(
     resource: Resource, pbx: Simulator, bridge: Bridge
@@ -485,6 +487,7 @@ def limited(bridge: Bridge, scale: float = 0.05) -> Bridge:
     return replace(bridge, pbx=Pbx(bridge.settings, budget, pause=lambda seconds: None))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("resource", "begun", "count"), [(CALLS, True, 700), (CONTACTS, False, 500)], ids=["calls", "first contacts"]
 )
@@ -550,6 +553,7 @@ def test_a_first_reading_without_budget_goes_on_later_and_a_poll_says_so(
     assert lanes == ["backfill", "poll"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
 @pytest.mark.parametrize("side", ["storage", "pbx"])
 @pytest.mark.parametrize("resource", [CALLS, CONTACTS], ids=lambda resource: resource.name)
@@ -585,6 +589,7 @@ def test_a_poll_killed_at_any_step_loses_nothing_and_reports_nothing_twice(
     assert len(everything) == len(set(everything))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resource", [CALLS, CONTACTS], ids=lambda resource: resource.name)
 def test_polls_at_the_same_time_store_and_report_everything_once(
     resource: Resource, pbx: Simulator, start: Callable[..., Bridge]

@@ -197,6 +197,7 @@ def test_an_item_with_an_odd_field_is_reconciled_like_any_other(pbx: Simulator, 
     assert reconcile(bridge, at=now() + 2 * LATER) == 0
 
 
+@pytest.mark.slow
 def test_a_first_reading_of_everything_hands_calls_on_as_a_backfill(
     pbx: Simulator, start: Callable[..., Bridge], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -210,6 +211,7 @@ def test_a_first_reading_of_everything_hands_calls_on_as_a_backfill(
     assert not [line for line in caplog.messages if "signal" in line]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
 def test_a_reconciliation_killed_at_any_step_restores_everything_once(
     after: bool, pbx: Simulator, bridge: Bridge, start: Callable[..., Bridge]
@@ -236,6 +238,7 @@ def test_polled_events_are_dated_by_what_they_tell(pbx: Simulator, bridge: Bridg
     poll(bridge, CONTACTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [None, "", "1970-01-01T00:00:00+0000", "-0001-11-30T00:00:00+0000", "soon", 0])
 def test_a_call_that_goes_on_is_not_ended_and_its_real_end_is_sent(end: Any, pbx: Simulator, bridge: Bridge) -> None:
     call = add_call(pbx, callEnded=end, connectionTime=None)
@@ -280,6 +283,7 @@ def test_a_call_that_nobody_foresaw_when_it_is_asked_for_is_a_dead_letter(
     assert dead["reason"].startswith("ZeroDivisionError")
 
 
+@pytest.mark.slow
 def test_a_call_that_never_ends_is_asked_for_at_growing_distances_for_a_week(pbx: Simulator, bridge: Bridge) -> None:
     add_call(pbx, callEnded=None)
     begin = now()
@@ -333,6 +337,7 @@ BARE: list[list[tuple[str, dict[str, Any]]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", BARE, ids=str)
 def test_history_completes_an_end_that_said_less(
     sent: list[tuple[str, dict[str, Any]]], pbx: Simulator, bridge: Bridge
@@ -365,6 +370,7 @@ def odd_answers(start: datetime) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", odd_answers(now()))
 @pytest.mark.parametrize("said", ["callStarted", "callID"])
 @pytest.mark.parametrize("posted", [(), ("CallStarted",), ("CallStarted", "CallCompleted")], ids=str)

@@ -48,6 +48,7 @@ LIES: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lie", LIES, ids=str)
 @pytest.mark.parametrize("by_id", [404, 403], ids=["unknown by id", "not allowed by id"])
 def test_an_empty_or_wrong_answer_alone_removes_nobody(

@@ -46,6 +46,7 @@ def connectors_way(pbx: Simulator) -> Callable[[], list[int]]:
     return read
 
 
+@pytest.mark.slow
 def test_a_day_of_calls_from_seconds_to_hours_ends_with_each_call_once(
     pbx: Simulator, bridge: Bridge, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -76,6 +77,7 @@ def test_a_day_of_calls_from_seconds_to_hours_ends_with_each_call_once(
     assert len(set(theirs)) < len(calls)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.name)
 def test_a_sweep_finds_smaller_ids_that_came_later(resource: Any, pbx: Simulator, bridge: Bridge) -> None:
     old = pbx.add(resource.name, 5000, callStarted=now())
@@ -206,6 +208,7 @@ def test_a_call_without_an_end_after_a_week_is_unknown_also_while_the_pbx_is_gon
     assert outcomes == {ids[0]: "ringing", ids[1]: "unknown"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "started", "days"),
     [
@@ -240,6 +243,7 @@ def test_a_call_is_given_up_after_a_week_however_late_it_came_and_whatever_it_sa
     assert outcomes()[1] == "missed"
 
 
+@pytest.mark.slow
 def test_a_sweep_asks_for_a_bounded_number_of_calls(pbx: Simulator, bridge: Bridge) -> None:
     poll(bridge, CALLS)
     began = now() - timedelta(hours=2)

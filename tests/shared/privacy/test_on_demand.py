@@ -35,6 +35,7 @@ def body(running: RunningBridge, method: str, path: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_what_would_go_is_counted_before_it_goes(running: RunningBridge) -> None:
     fill(running.storage, range(TEN_YEARS - 20, TEN_YEARS))
     before = months_of(running.storage)

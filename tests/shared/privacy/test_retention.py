@@ -87,6 +87,7 @@ def test_months_are_those_of_the_calendar(moment: datetime, months: int, expecte
     assert months_before(moment, months) == expected
 
 
+@pytest.mark.slow
 def test_of_ten_years_exactly_the_last_months_stay(settings: Settings, storage: Storage) -> None:
     numbers = range(TEN_YEARS)
     fill(storage, numbers)
@@ -104,6 +105,7 @@ def test_of_ten_years_exactly_the_last_months_stay(settings: Settings, storage: 
     assert set(again.to_dict()["rows"].values()) == {0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True], ids=["before a request", "after one"])
 def test_a_run_that_dies_anywhere_is_finished_by_the_next(after: bool, settings: Settings, storage: Storage) -> None:
     numbers, since = range(114, TEN_YEARS), datetime(2025, 10, 1, tzinfo=UTC)
@@ -122,6 +124,7 @@ def test_a_run_that_dies_anywhere_is_finished_by_the_next(after: bool, settings:
         assert_kept(storage, numbers, since)
 
 
+@pytest.mark.slow
 def test_runs_of_no_length_get_to_the_end(
     settings: Settings, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

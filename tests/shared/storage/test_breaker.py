@@ -81,6 +81,7 @@ def test_a_look_that_never_ends_does_not_close_for_ever(clock: Clock, ask: Calla
     assert ask() == "answered"
 
 
+@pytest.mark.slow
 def test_silent_tables_cost_each_caller_nothing_after_a_while(environment: dict[str, str]) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=16) as silent:
         parts = dict(part.split("=", 1) for part in environment["DataStorage"].strip(";").split(";"))

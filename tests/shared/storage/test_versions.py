@@ -77,6 +77,7 @@ READERS: tuple[tuple[str, Callable[[Bridge], Any]], ...] = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("table", "read"), READERS, ids=[f"{table} {number}" for number, (table, _) in enumerate(READERS)]
 )

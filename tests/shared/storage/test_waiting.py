@@ -58,6 +58,7 @@ def queued(storage: Storage) -> list[dict[str, Any]]:
     return [read(storage, message.content.encode()) for message in pages]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("silent", [False, True], ids=["refused", "silent"])
 def test_without_queues_messages_wait_and_come_oldest_first(
     whole: Storage, without: Callable[..., Storage], silent: bool
@@ -76,6 +77,7 @@ def test_without_queues_messages_wait_and_come_oldest_first(
     assert queue_waiting(whole) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("silent", [False, True], ids=["refused", "silent"])
 def test_without_queues_and_blobs_the_sender_is_answered_within_five_seconds(
     whole: Storage, without: Callable[..., Storage], silent: bool

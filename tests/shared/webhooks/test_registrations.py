@@ -302,6 +302,7 @@ def test_an_explicit_sync_waits_for_one_that_runs(pbx: Simulator, start: Callabl
         assert len(waiting.result().held) == len(NAMES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
 def test_a_sync_killed_at_any_step_eats_no_slot_in_silence(
     after: bool, pbx: Simulator, start: Callable[..., Bridge]
@@ -347,6 +348,7 @@ def test_a_lost_answer_of_any_write_leaves_nothing_behind(
     assert number > 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
 def test_a_webhook_that_was_never_asked_for_is_not_maybe_orphaned(
     after: bool, pbx: Simulator, start: Callable[..., Bridge]

@@ -178,6 +178,7 @@ URLS = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(URLS)
 @settings(max_examples=1500)
 def test_the_pattern_takes_what_the_app_takes(url: str) -> None:

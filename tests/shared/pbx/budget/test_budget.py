@@ -143,6 +143,7 @@ def test_an_unspent_block_is_not_spent_late(start: Callable[..., Budget]) -> Non
     assert budget._done[held.block.id].count == held.block.count - held.left < held.block.count
 
 
+@pytest.mark.slow
 def test_an_action_is_served_before_polls_that_came_first(start: Callable[..., Budget]) -> None:
     budget, order = start(Terms(limit=30, scale=0.02, patience=600)), []
     taken(budget, "poll", 10)
@@ -173,6 +174,7 @@ def test_threads_of_one_process_share_what_there_is(start: Callable[..., Budget]
     assert sum(counts) == LIMIT
 
 
+@pytest.mark.slow
 def test_three_processes_flat_out_with_clocks_a_second_off_never_exceed_the_limit(connection_string: str) -> None:
     results = spend_in_processes(
         connection_string,
@@ -186,6 +188,7 @@ def test_three_processes_flat_out_with_clocks_a_second_off_never_exceed_the_limi
     assert most_in_a_window(moments, WINDOW) <= LIMIT
 
 
+@pytest.mark.slow
 def test_an_action_gets_its_call_in_time_while_three_processes_poll_flat_out(connection_string: str) -> None:
     polling = {"poll": [3, 0.001], "media": [1, 0.001]}
     results = spend_in_processes(
@@ -218,6 +221,7 @@ def test_who_is_denied_asks_nothing_of_storage(storage: Storage) -> None:
     assert adapter.count <= 3
 
 
+@pytest.mark.slow
 def test_three_processes_flat_out_cost_storage_little(connection_string: str) -> None:
     """A window and a half with startup and denials, at a tenth of the true times, which makes races likelier."""
     results = spend_in_processes(
