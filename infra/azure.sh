@@ -334,8 +334,8 @@ code_receivers() {
     /^ *Event\(/ { row = "" }
     { row = row $0 }
     /^    \),$|^    Event\(.*\),$/ {
-      if (row ~ /^ *Event\(/ && row !~ /source=/ && match(row, /name="[A-Za-z]+"/))
-        print "On" substr(row, RSTART + 6, RLENGTH - 7)
+      if (row ~ /^ *Event\( *(name=)?"[A-Za-z]+"/ && row !~ /source=/ && split(row, quoted, "\""))
+        print "On" quoted[2]
       row = ""
     }' {} +
 }

@@ -51,7 +51,6 @@ COVERED: Mapping[str, str] = {
     "shared/errors.py": "functions/test_responses.py",
     "shared/events/data.py": "shared/events/test_model.py",
     "shared/events/event.py": "shared/events/test_table.py",
-    "shared/events/field_types.py": "shared/events/test_model.py",
     "shared/events/store.py": "shared/api/test_feed.py",
     "shared/items/intake.py": "shared/api/test_lists.py",
     "shared/items/marks.py": "shared/polling/test_reconcile.py",

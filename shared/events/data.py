@@ -1,30 +1,99 @@
-"""The base of what events carry: what is absent, what does not fit, and what rides along unknown."""
+"""The base of what events carry, and how fields are read: what is absent, does not fit, or rides along unknown."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
+    Field,
     ModelWrapValidatorHandler,
     PrivateAttr,
     TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     model_validator,
 )
 
-from shared.events.field_types import ABSENT, present
+from shared.identifiers import LARGEST_ID, identifier
 from shared.once import once
-from shared.times import belongs_to_call, call_start, has_zone
+from shared.phones import spelt
+from shared.times import LONGEST_CALL, belongs_to_call, call_start, event_time, has_zone, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-    from datetime import datetime
 
-Model = TypeVar("Model", bound="Data")
-_KNOWN: list[type[Data]] = []
+# The models whose fields are read alike where another event carries one of the same name.
+KNOWN: list[type[Data]] = []
 # What happens in a call, after its start.
 _IN_A_CALL = ("callConnected", "callEnded")
+# No number is as long, and a table's column takes no more than 64 KiB.
+_LONGEST_NUMBER = 1000
+_LONGEST_SECONDS = int(LONGEST_CALL.total_seconds())
+
+
+def _integer(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a whole number is expected")
+    return value
+
+
+def _identifier(value: Any) -> int:
+    number = identifier(value)
+    if number is None:
+        raise ValueError(f"a whole number from 0 to {LARGEST_ID} is expected")
+    return number
+
+
+def _time(value: Any) -> datetime:
+    if not isinstance(value, str):
+        raise ValueError("a time is expected")
+    return parse_time(value)
+
+
+def _text(value: Any) -> Any:
+    """Digits where a number came with a fraction of nothing."""
+    return spelt(value) or value if isinstance(value, float) else value
+
+
+def _phone(value: Any) -> Any:
+    return spelt(value) or value if isinstance(value, str | float) else value
+
+
+def _or_absent(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return read(value)
+    except ValidationError:
+        return None
+
+
+# What is required is refused where it does not fit; what may be absent is absent then.
+ABSENT = WrapValidator(_or_absent)
+Identifier = Annotated[int, BeforeValidator(_identifier)]
+Moment = Annotated[datetime, BeforeValidator(_time)]
+AnyIdentifier = Annotated[int | None, BeforeValidator(identifier)]
+AnyInteger = Annotated[int | None, BeforeValidator(_integer), Field(ge=-(2**63), le=LARGEST_ID), ABSENT]
+AnySeconds = Annotated[int | None, BeforeValidator(_integer), Field(ge=0, le=_LONGEST_SECONDS), ABSENT]
+AnyMoment = Annotated[datetime | None, BeforeValidator(event_time)]
+_Short = Annotated[str, Field(max_length=_LONGEST_NUMBER)]
+AnyText = Annotated[_Short | None, BeforeValidator(_text), ABSENT]
+AnyPhone = Annotated[_Short | None, BeforeValidator(_phone), ABSENT]
+# What identifies: empty where it is withheld, and refused where it is no text.
+Phone = Annotated[_Short | None, BeforeValidator(_phone)]
+AnyString = Annotated[str | None, BeforeValidator(_text), ABSENT]
+
+
+def present(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that say something: `""` and null mean absent."""
+    return {
+        name: value
+        for name, value in values.items()
+        if value is not None and not (isinstance(value, str) and not value.strip())
+    }
 
 
 class Data(BaseModel):
@@ -37,6 +106,8 @@ class Data(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True, coerce_numbers_to_str=True, defer_build=True)
 
+    # The field that says when it happened.
+    moment_field: ClassVar[str | None] = None
     _misfits: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="wrap")
@@ -63,7 +134,8 @@ class Data(BaseModel):
     @property
     def moment(self) -> datetime | None:
         """When it happened, as far as the event says."""
-        return None
+        moment: datetime | None = getattr(self, self.moment_field) if self.moment_field else None
+        return moment
 
     def drift(self, sent: Mapping[str, Any]) -> set[str]:
         """Names of the fields, as they were sent, that are unknown or do not fit."""
@@ -89,16 +161,10 @@ def _only_fitting(values: Mapping[str, Any], own: Collection[str]) -> dict[str, 
     return {name: value for name, value in read.items() if value is not None}
 
 
-def known(model: type[Model]) -> type[Model]:
-    """Have a field of the same name that another event carries read as this model says."""
-    _KNOWN.append(model)
-    return model
-
-
 @once
 def known_fields() -> Mapping[str, Any]:
     """How each field of the known models is read: a type, None for a misfit."""
-    fields = {name: field for model in _KNOWN for name, field in model.model_fields.items()}
+    fields = {name: field for model in KNOWN for name, field in model.model_fields.items()}
     return {name: Annotated[field.rebuild_annotation() | None, ABSENT] for name, field in fields.items()}
 
 

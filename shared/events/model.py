@@ -1,12 +1,14 @@
-"""What each event carries, field by field, as the PBX's reference names it; unknown fields are kept."""
+"""What each event and each item of a list carries, field by field, as the PBX's reference names it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
-from shared.events.data import Data, known
-from shared.events.data import known_fields as known_fields  # noqa: PLC0414 - they are all known from here on
-from shared.events.field_types import (
+from pydantic import BeforeValidator, create_model
+
+from shared.events.data import (
+    ABSENT,
+    KNOWN,
     AnyIdentifier,
     AnyInteger,
     AnyMoment,
@@ -14,19 +16,27 @@ from shared.events.field_types import (
     AnySeconds,
     AnyString,
     AnyText,
+    Data,
     Identifier,
     Moment,
     Phone,
+    known_fields,
 )
+from shared.json_bodies import is_spoilt
+from shared.once import once
 from shared.times import after
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
+
+    from shared.pbx.fields import Field, Shape
 
 
 class Call(Data):
     """A call as CallStarted describes it."""
 
+    moment_field = "callStarted"
     callID: Identifier
     caller: AnyPhone = None
     destination: AnyPhone = None
@@ -35,22 +45,14 @@ class Call(Data):
     callStarted: AnyMoment = None
     contactID: AnyIdentifier = None
 
-    @property
-    def moment(self) -> datetime | None:
-        return self.callStarted
-
 
 class ConnectedCall(Call):
     """A call that somebody answered."""
 
+    moment_field = "callConnected"
     callConnected: AnyMoment = None
 
-    @property
-    def moment(self) -> datetime | None:
-        return self.callConnected
 
-
-@known
 class CompletedCall(ConnectedCall):
     """A call that has ended; `connectionTime` is in seconds, `previous_contactID` stands only on transferred calls."""
 
@@ -84,17 +86,13 @@ class LostCaller(Data):
     callerid: Phone
 
 
-@known
 class LostCall(LostCaller):
     """A caller waiting to be called back, after so many attempts."""
 
+    moment_field = "last_contact"
     contact_name: AnyString = None
     attempts: AnyInteger = None
     last_contact: AnyMoment = None
-
-    @property
-    def moment(self) -> datetime | None:
-        return self.last_contact
 
 
 class DeletedVoicemail(Data):
@@ -107,20 +105,18 @@ class DeletedVoicemail(Data):
 class Voicemail(DeletedVoicemail):
     """A voicemail that was left; `length` is in seconds."""
 
+    moment_field = "callStarted"
     length: AnySeconds = None
     callStarted: AnyMoment = None
     voicemailBoxID: AnyIdentifier = None
     voicemailBoxName: AnyString = None
     messageURL: AnyString = None
 
-    @property
-    def moment(self) -> datetime | None:
-        return self.callStarted
-
 
 class StoredAudio(Data):
     """Audio that is in Blob Storage: where, how many bytes, since when; `sha256` in hexadecimal digits."""
 
+    moment_field = "storedAt"
     blobUrl: str
     container: str
     blobName: str
@@ -130,12 +126,7 @@ class StoredAudio(Data):
     storedAt: Moment
     incomplete: bool | None = None
 
-    @property
-    def moment(self) -> datetime | None:
-        return self.storedAt
 
-
-@known
 class StoredRecording(StoredAudio, Recording):
     """A recording whose audio is in Blob Storage."""
 
@@ -144,7 +135,6 @@ class StoredRecording(StoredAudio, Recording):
     contactID: AnyIdentifier = None
 
 
-@known
 class StoredVoicemail(StoredAudio, Voicemail):
     """A voicemail whose audio is in Blob Storage."""
 
@@ -155,11 +145,61 @@ class StoredVoicemail(StoredAudio, Voicemail):
 class SubscriptionState(Data):
     """What became of a subscription; `event` is what it is for, `host` where it is posted, `since` when it changed."""
 
+    moment_field = "since"
     subscriptionID: str
     event: str
     host: str | None = None
     since: Moment
 
-    @property
-    def moment(self) -> datetime | None:
-        return self.since
+
+KNOWN += [CompletedCall, LostCall, StoredRecording, StoredVoicemail]
+
+
+def _parts(value: Any) -> Any:
+    """A list, also where it was written as an object with the places as names."""
+    if isinstance(value, dict) and all(name.isdecimal() for name in value):
+        value = list(value.values())
+    return [part for part in value if part is not None] if isinstance(value, list) else value
+
+
+_Parts = Annotated[list[dict[str, Any]] | None, BeforeValidator(_parts), ABSENT]
+_TYPES: Mapping[str, Any] = {
+    "integer": AnyInteger,
+    "string": AnyString,
+    "date-time": AnyMoment,
+    "array": _Parts,
+    "object": Annotated[dict[str, Any] | None, ABSENT],
+}
+
+
+@once
+def item_model(noun: str, shape: Shape, id_field: str | None = None) -> type[Data]:
+    """The model of items of a shape: the id is required where it is named, all else is absent where it does not fit."""
+    fields: dict[str, Any] = {field.name: (_type_of(field), None) for field in shape}
+    return create_model(noun, __base__=Data, **fields | ({id_field: (Identifier, ...)} if id_field else {}))
+
+
+def item_drift(shape: Shape, item: Mapping[str, Any]) -> set[str]:
+    """
+    Names of an item's fields that the PBX's reference does not know, or that do not fit what it says of them.
+
+    Fields of what stands inside it have both names: `members.contactID`. `encoding` is among them where characters
+    could not be read.
+    """
+    return _drift(shape, item) | ({"encoding"} if is_spoilt(item) else set())
+
+
+def _drift(shape: Shape, item: Mapping[str, Any]) -> set[str]:
+    data = item_model("Item", shape).model_validate(dict(item))
+    found = data.drift(item)
+    for field in shape:
+        for part in (getattr(data, field.name) or ()) if field.type == "array" else ():
+            found |= {f"{field.name}.{name}" for name in _drift(field.fields, part)}
+    return found
+
+
+def _type_of(field: Field) -> Any:
+    """How a field is read: as in an event, where events have it too."""
+    if field.name in known_fields():
+        return known_fields()[field.name]
+    return AnyIdentifier if field.name.lower().endswith("id") and field.type == "integer" else _TYPES[field.type]

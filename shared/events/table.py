@@ -8,6 +8,7 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from shared.once import once
@@ -25,7 +26,7 @@ _NUMBERS = ("callerid", "destination")
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Event:
     """
     A row: an event's name on the wire, what it carries, and the fields that make it the same event when sent twice.
@@ -66,7 +67,7 @@ class Event:
 def _model(name: str) -> type[Data]:
     # Loaded where the first event is read: pydantic is a third of a cold start.
     from shared.events import model as models
-    from shared.events.item_model import item_model
+    from shared.events.model import item_model
 
     for resource in RESOURCES:
         if resource.editable and resource.noun == name:
@@ -75,103 +76,63 @@ def _model(name: str) -> type[Data]:
     return model
 
 
+_ours = partial(Event, source="bridge")
 _CALL = ("callID", "contactID")
 _LOST = ("callerid", "destination", "attempts", "last_contact")
-
-
+_RECORDING, _VOICEMAIL = ("recordingID",), ("voicemailID",)
+_STATE = ("subscriptionID", "since")
 _POLLED = (("Created", "added to"), ("Updated", "changed in"), ("Removed", "removed from"))
 
 EVENTS: tuple[Event, ...] = (
-    Event(name="CallStarted", carries="Call", key=_CALL, description="A call starts to ring."),
-    Event(name="CallConnected", carries="ConnectedCall", key=_CALL, description="Somebody answers the call."),
-    Event(name="CallCompleted", carries="CompletedCall", key=_CALL, description="The call has ended."),
+    Event("CallStarted", "Call", _CALL, "A call starts to ring."),
+    Event("CallConnected", "ConnectedCall", _CALL, "Somebody answers the call."),
+    Event("CallCompleted", "CompletedCall", _CALL, "The call has ended."),
+    Event("CallRecorded", "Recording", _RECORDING, "A recording of the call has been made.", announces="recording"),
     Event(
-        name="CallRecorded",
-        carries="Recording",
-        key=("recordingID",),
-        announces="recording",
-        description="A recording of the call has been made.",
-    ),
-    Event(
-        name="CallTransfered",
-        carries="CompletedCall",
-        key=(*_CALL, "previous_contactID", "moment"),
+        "CallTransfered",
+        "CompletedCall",
+        (*_CALL, "previous_contactID", "moment"),
+        "The call is handed to somebody else.",
         case="transfer",
         aliases=("CallTransferred",),
-        description="The call is handed to somebody else.",
     ),
     Event(
-        name="LostCallerAdded",
-        carries="LostCall",
-        key=_LOST,
+        "LostCallerAdded",
+        "LostCall",
+        _LOST,
+        "A caller reached nobody and waits to be called back.",
         case="lost",
         aliases=("LostCallerCreated",),
-        description="A caller reached nobody and waits to be called back.",
     ),
+    Event("LostCallerUpdated", "LostCall", _LOST, "A lost caller has tried again in vain.", case="lost"),
     Event(
-        name="LostCallerUpdated",
-        carries="LostCall",
-        key=_LOST,
+        "LostCallerRemoved",
+        "LostCaller",
+        ("callerid", "destination"),
+        "A lost caller was called back, or got through.",
         case="lost",
-        description="A lost caller has tried again in vain.",
-    ),
-    Event(
-        name="LostCallerRemoved",
-        carries="LostCaller",
-        key=("callerid", "destination"),
         aliases=("LostCallerDeleted",),
-        case="lost",
-        description="A lost caller was called back, or got through.",
     ),
+    Event("VoicemailCreated", "Voicemail", _VOICEMAIL, "A caller has left a voicemail.", announces="voicemail"),
     Event(
-        name="VoicemailCreated",
-        carries="Voicemail",
-        key=("voicemailID",),
-        announces="voicemail",
-        description="A caller has left a voicemail.",
+        "VoicemailDeleted", "DeletedVoicemail", _VOICEMAIL, "A voicemail was deleted at the PBX.", withdraws="voicemail"
     ),
-    Event(
-        name="VoicemailDeleted",
-        carries="DeletedVoicemail",
-        key=("voicemailID",),
-        withdraws="voicemail",
-        description="A voicemail was deleted at the PBX.",
+    _ours("RecordingStored", "StoredRecording", ("recordingID", "sha256"), "A recording's audio is in Blob Storage."),
+    _ours("VoicemailStored", "StoredVoicemail", ("voicemailID", "sha256"), "A voicemail's audio is in Blob Storage."),
+    _ours(
+        "SubscriptionDisabled",
+        "SubscriptionState",
+        _STATE,
+        "A subscription had nothing but failures for five days, and gets nothing more.",
     ),
-    Event(
-        name="RecordingStored",
-        carries="StoredRecording",
-        key=("recordingID", "sha256"),
-        source="bridge",
-        description="A recording's audio is in Blob Storage.",
-    ),
-    Event(
-        name="VoicemailStored",
-        carries="StoredVoicemail",
-        key=("voicemailID", "sha256"),
-        source="bridge",
-        description="A voicemail's audio is in Blob Storage.",
-    ),
-    Event(
-        name="SubscriptionDisabled",
-        carries="SubscriptionState",
-        key=("subscriptionID", "since"),
-        source="bridge",
-        description="A subscription had nothing but failures for five days, and gets nothing more.",
-    ),
-    Event(
-        name="SubscriptionRecovered",
-        carries="SubscriptionState",
-        key=("subscriptionID", "since"),
-        source="bridge",
-        description="A disabled subscription works again.",
-    ),
+    _ours("SubscriptionRecovered", "SubscriptionState", _STATE, "A disabled subscription works again."),
     *(
         Event(
-            name=f"{resource.noun}{happening}",
-            carries=resource.noun,
-            key=(resource.id_field,),
+            f"{resource.noun}{happening}",
+            resource.noun,
+            (resource.id_field,),
+            f"{_WORDS.sub(' ', resource.noun).capitalize()} {words} the PBX.",
             source="poll",
-            description=f"{_WORDS.sub(' ', resource.noun).capitalize()} {words} the PBX.",
         )
         for resource in RESOURCES
         if resource.editable

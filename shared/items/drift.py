@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def count_drift(storage: Storage, name: str, rows: Iterable[Row]) -> None:
     """Count the fields of a resource's items, new or changed, that are unknown or do not fit; in memory."""
     # Loaded where the first item comes: pydantic is a third of a cold start.
-    from shared.events.item_model import item_drift
+    from shared.events.model import item_drift
 
     shape = operation(resource(name).read_operation).item
     for row in rows:

@@ -101,7 +101,7 @@ class Pace:
 def _seconds() -> TypeAdapter[Any]:
     from pydantic import TypeAdapter
 
-    from shared.events.field_types import AnySeconds
+    from shared.events.data import AnySeconds
 
     return TypeAdapter(AnySeconds)
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from shared.deliveries.fanout import send_delivery, send_range
 from shared.errors import NewerRelease, NotFound, Refused, Unprocessable
-from shared.events.field_types import Moment
+from shared.events.data import Moment
 from shared.events.receive import accept
 from shared.events.table import event_named
 from shared.json_bodies import read_body

@@ -70,7 +70,7 @@ def poll_lost_calls(bridge: Bridge, *, at: datetime | None = None) -> int:
 
 
 def _poll(reading: Reading) -> int:
-    from shared.events.item_model import item_drift
+    from shared.events.model import item_drift
 
     bridge, seen = reading.bridge, reading.checkpoint
     listed, odd = _listed(bridge)
