@@ -9,7 +9,7 @@ import pytest
 
 from shared import health
 from shared.events.receive import accept
-from shared.events.store import between
+from shared.events.store import feed_bounds, feed_page
 from shared.events.table import event_named
 from shared.pipeline.queues import CONSUMERS, consume
 from shared.polling import checkpoints
@@ -88,7 +88,7 @@ def test_messages_of_every_queue_are_understood(bridge: Bridge, file: pathlib.Pa
 
 def test_rows_are_read_and_added_to(bridge: Bridge, file: pathlib.Path) -> None:
     written = restore(bridge, file)
-    rows, _ = between(bridge.storage, parse_time("2018-01-01"), now(), after=None, limit=100)
+    rows, _ = feed_page(bridge.storage, feed_bounds(parse_time("2018-01-01"), now()), None, 100)
     assert len(rows) == len([row for row in written["rows"]["feed"] if row["RowKey"] < "n0"])
     assert [one.event for one in subscriptions(bridge).all()] == ["CallCompleted"]
     assert [one.cursor for one in checkpoints.read_all(bridge.storage)] == [7]

@@ -99,7 +99,7 @@ def run_range(bridge: Bridge, message: Mapping[str, Any]) -> None:
         return
     if subscription is None:
         return
-    found, after = store.between(bridge.storage, since, until, after=message.get("after"), limit=_CHUNK)
+    found, after = store.feed_page(bridge.storage, store.feed_bounds(since, until), message.get("after"), _CHUNK)
     if not token:
         # By storage's clock, whatever those say that took events in, and the one that took the subscription in.
         found = [row for row in found if _written(row) >= subscription.created]

@@ -6,12 +6,12 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import FieldError, Invalid, Unprocessable
-from shared.events.envelopes import envelope_drift, read_envelope
+from shared.errors import FieldError, Invalid, NotJson, Unprocessable
 from shared.events.table import Event, event_named, find_event
-from shared.json_bodies import encode, is_spoilt, validated
+from shared.json_bodies import encode, is_spoilt, parse_body, validated
 from shared.phones import e164
 from shared.storage.messages import LONGEST_IN_ROW, get_payload, is_name, put_payload
+from shared.storage.rows import long
 from shared.times import iso, parse_time
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from shared.events.data import Data
     from shared.storage.account import Storage
 
+_TEXTS = ("type", "eventType", "version")
+# An envelope in an envelope in a list, each as text: no sender wraps deeper by mistake.
+_DEEPEST = 6
 _IDENTIFIERS = ("callID", "contactID", "previous_contactID", "recordingID", "voicemailID")
 # One name for who called and who was called, under any name that the event has for them.
 _CALLERS = ("caller", "callerid", "sender")
@@ -65,7 +68,9 @@ class ReceivedEvent:
         if self.type.source == "bridge":
             return []
         spoilt = {"encoding"} if is_spoilt(self.envelope) else set()
-        return sorted(self.data.drift(self.envelope["data"]) | envelope_drift(self.envelope) | spoilt)
+        odd = {name for name in _TEXTS if not isinstance(self.envelope.get(name), str | int | float | None)}
+        unknown = self.envelope.keys() - {*_TEXTS, "data"}
+        return sorted(self.data.drift(self.envelope["data"]) | unknown | odd | spoilt)
 
     def message(self) -> dict[str, Any]:
         """The message that carries it on queue `events`."""
@@ -86,8 +91,6 @@ class ReceivedEvent:
 
     def columns(self, region: str) -> dict[str, Any]:
         """What its row says beside the body."""
-        from azure.data.tables import EdmType, EntityProperty
-
         destination = getattr(self.data, "destination", None)
         columns: dict[str, Any] = {
             "id": self.id,
@@ -102,9 +105,8 @@ class ReceivedEvent:
             "destinationE164": e164(destination, region),
             "drift": ",".join(self.drift)[:_LONGEST_DRIFT] or None,
         }
-        for name in _IDENTIFIERS:
-            value = getattr(self.data, name, None)
-            columns[name] = None if value is None else EntityProperty(value, EdmType.INT64)
+        ids = {name: number for name in _IDENTIFIERS if (number := getattr(self.data, name, None)) is not None}
+        columns |= {name: long(number) for name, number in ids.items()}
         return {name: value for name, value in columns.items() if value is not None}
 
 
@@ -122,7 +124,7 @@ def check_envelope(event: Event, value: Any) -> tuple[dict[str, Any], Data]:
     Raises Invalid with the paths of the fields that are missing: what identifies the event, and nothing else; or when
     `eventType` names another event.
     """
-    envelope = read_envelope(value, event.model)
+    envelope = _read_envelope(value, event.model)
     named = envelope.get("eventType")
     if isinstance(named, str) and named.strip() and find_event(named) is not event:
         raise Invalid((FieldError("eventType", f"this address takes {event.name}"),))
@@ -145,3 +147,46 @@ def event_of(message: Mapping[str, Any]) -> ReceivedEvent:
         )
     except (KeyError, TypeError, ValueError, AttributeError, Invalid) as error:
         raise Unprocessable("the message carries no event") from error
+
+
+def _read_envelope(value: Any, model: type[Data]) -> dict[str, Any]:
+    """
+    The envelope with an object as `data`, however it is wrapped; all other fields are as they were sent.
+
+    An envelope or its data may come as JSON in a text, as the only item of a list, or once more inside `data`; the
+    data may also stand in the envelope's place. Raises Invalid where there is no object.
+    """
+    required = {name for name, field in model.model_fields.items() if field.is_required()}
+    envelope = _object(value)
+    if envelope is None:
+        raise Invalid((FieldError("body", "an object is expected"),))
+    if envelope.get("data") is None and required <= envelope.keys():
+        return {"data": {name: part for name, part in envelope.items() if name not in _TEXTS}} | {
+            name: envelope[name] for name in _TEXTS if name in envelope
+        }
+    data = _object(envelope.get("data"))
+    for _ in range(_DEEPEST):
+        if data is None or required <= data.keys() or "data" not in data:
+            break
+        # Once more around itself: what the inner envelope says of the event counts where the outer one is silent.
+        envelope = {**{name: data[name] for name in _TEXTS if name in data}, **envelope}
+        data = _object(data["data"])
+    if data is None:
+        raise Invalid((FieldError("data", "an object is expected"),))
+    return {**envelope, "data": data}
+
+
+def _object(value: Any) -> dict[str, Any] | None:
+    for _ in range(_DEEPEST):
+        if isinstance(value, dict):
+            return value
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        elif isinstance(value, str):
+            try:
+                value = parse_body(value.encode(), odd_numbers=True)
+            except NotJson:
+                return None
+        else:
+            return None
+    return None

@@ -8,7 +8,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from shared.once import once
 from shared.phones import e164
@@ -67,11 +67,9 @@ def party_hash(storage: Storage, party: str) -> str:
 
 def add(storage: Storage, parties: Iterable[tuple[str, Entry]]) -> None:
     """Note who has to do with what; noting it again changes nothing. A hundred cost one storage operation."""
-    from azure.data.tables import UpdateMode
-
     found = {_row_key(storage, party, entry): entry for party, entry in parties}
-    operations: list[Any] = [
-        ("upsert", {"PartitionKey": PARTITION, "RowKey": key, "began": entry.moment}, {"mode": UpdateMode.REPLACE})
+    operations = [
+        ("upsert", {"PartitionKey": PARTITION, "RowKey": key, "began": entry.moment}, {"mode": "replace"})
         for key, entry in found.items()
     ]
     for start in range(0, len(operations), _IN_BATCH):

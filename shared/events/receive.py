@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -42,15 +41,13 @@ def accept(storage: Storage, settings: Settings, event: Event, body: bytes) -> s
         try:
             if len(body) > LONGEST_BODY:
                 raise TooLarge("the body is over 64 KiB")
-            envelope, data = check_envelope(event, parse_body(body, odd_numbers=True))
+            received = _event(settings, event, parse_body(body, odd_numbers=True))
         except Refused as refusal:
             title = answer_to(type(refusal)).title
             reason = f"{title}: {refusal}" if isinstance(refusal, Invalid) else title
             with within(_REFUSAL_SECONDS):
                 dead_letter_refused(storage, event.name, reason, body)
             raise
-        checked = {"type": event, "data": data, "envelope": envelope, "origin": "webhook", "received": now()}
-        received = _event(settings, None, **checked)
         send_or_keep(storage, QUEUE, received.message(), name=received.id)
         return received.id
 
@@ -74,17 +71,24 @@ def submit(
     """
     row = event_named(event)
     value = {"type": "Event", "eventType": row.name, "version": "v1", "data": dict(data)}
-    envelope, checked = check_envelope(row, value)
-    fields = {"type": row, "data": checked, "envelope": envelope, "origin": origin, "received": received or now()}
-    ours = _event(settings, occurrence, **fields)
-    ours = replace(ours, id=id) if id else ours
+    ours = _event(settings, row, value, origin=origin, received=received, occurrence=occurrence, id=id)
     send(storage, QUEUE, ours.message(), name=ours.id)
     return ours.id
 
 
-def _event(settings: Settings, occurrence: str | None, **fields: Any) -> ReceivedEvent:
-    event, data = fields["type"], fields["data"]
+def _event(
+    settings: Settings,
+    event: Event,
+    value: Any,
+    *,
+    origin: str = "webhook",
+    received: datetime | None = None,
+    occurrence: str | None = None,
+    id: str | None = None,
+) -> ReceivedEvent:
+    envelope, data = check_envelope(event, value)
     if occurrence is None:
         # Whether it is a repeat is for its case to say, once it is safe on the queue.
         occurrence = "" if event.is_known_by_key(data) else uuid4().hex
-    return ReceivedEvent(id=event_id(event, data, settings.default_region, occurrence), **fields)
+    id = id or event_id(event, data, settings.default_region, occurrence)
+    return ReceivedEvent(type=event, id=id, data=data, envelope=envelope, origin=origin, received=received or now())

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import Conflict
@@ -16,6 +18,7 @@ from shared.events import parties
 from shared.once import once
 from shared.storage import rows
 from shared.storage.account import reaching_storage
+from shared.storage.expiry import IN_BATCH, delete_keys, expire_rows
 from shared.times import newest_first
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shared.storage.account import Storage
+    from shared.storage.expiry import Allowance, Expired, Period
     from shared.storage.rows import Row
 
 TABLE = "events"
@@ -36,6 +40,10 @@ _PAGES, _PAGE = 4, 1000
 STOPPED = re.compile(r'\{"PartitionKey": "[!-~]{1,200}", "RowKey": (?:null|"[!-~]{1,400}")\}')
 # Columns that table `events` has for the processor alone.
 _OF_EVENTS = ("message", "done", "PartitionKey", "RowKey")
+# What the keys of an event's copies are made of.
+_IN_KEYS = ("id", "received", "caller", "callerE164", "destination", "destinationE164", "callID")
+# Batches that are deleted at once.
+_AT_ONCE = 4
 # Repeats that complete the same event at the same time.
 _RACES = 32
 
@@ -115,16 +123,13 @@ def places(storage: Storage, row: Mapping[str, Any]) -> list[Columns]:
     numbers = {row.get(f"{name}E164") or row.get(name) for name in ("caller", "destination")}
     found = {parties.number_party(number, "") for number in numbers} - {parties.number_party("", "")}
     if row.get("callID") is not None:
-        found.add(call_party(getattr(row["callID"], "value", row["callID"])))
+        found.add(call_party(rows.value_of(row["callID"])))
     copies = [f"{_COPY}{parties.party_hash(storage, party)}-{key}" for party in sorted(found)]
     return [{"PartitionKey": FEED, "RowKey": one} for one in (key, *copies)]
 
 
 def _write(storage: Storage, entities: Sequence[Columns], left: Sequence[Columns]) -> None:
-    from azure.data.tables import UpdateMode
-
-    operations: list[Any] = [("upsert", entity, {"mode": UpdateMode.REPLACE}) for entity in entities]
-    rows.transact(storage.table(FEED), operations)
+    rows.transact(storage.table(FEED), [("upsert", entity, {"mode": "replace"}) for entity in entities])
     for keys in left:
         rows.delete(storage.table(FEED), FEED, keys["RowKey"])
 
@@ -138,13 +143,6 @@ def _begin(storage: Storage) -> None:
             is_empty = next(iter(found), None) is None
         if is_empty:
             parties.cover(storage, FEED)
-
-
-def between(
-    storage: Storage, since: datetime, until: datetime, *, after: str | None, limit: int, conditions: Sequence[str] = ()
-) -> tuple[list[Mapping[str, Any]], str | None]:
-    """Rows that came in between two times, newest first; and what `after` has to be for the next part, if any."""
-    return feed_page(storage, [*feed_bounds(since, until), *conditions], after, limit)
 
 
 def feed_bounds(since: datetime | None, until: datetime | None, begin: str = "") -> list[str]:
@@ -172,3 +170,23 @@ def feed_page(
         if not pages.continuation_token:
             return found, None
     return found, json.dumps(pages.continuation_token)
+
+
+def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
+    """
+    Delete the events that came in within a period, oldest keys last in the feed and so cheap to find.
+
+    Every event has its place in the feed, which goes last: whoever dies in between finds it again.
+    """
+
+    def delete(found: Sequence[Any]) -> None:
+        copies = list(chain.from_iterable(places(storage, row)[1:] for row in found))
+        parts = [(storage.table(TABLE), [_keys(row["id"]) for row in found])]
+        parts += [(storage.table(FEED), copies[start : start + IN_BATCH]) for start in range(0, len(copies), IN_BATCH)]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(lambda part: delete_keys(*part), parts))
+        delete_keys(storage.table(FEED), found)
+
+    # Less than the end: nothing that came in at that very microsecond.
+    query = " and ".join([*feed_bounds(period.first, None), f"RowKey ge '{newest_first(period.last)}~'"])
+    return expire_rows(storage.table(FEED), query, allowance, select=_IN_KEYS, delete=delete)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.calls.store import calls
 from shared.errors import BudgetExhausted, PbxError, PbxForbidden, PbxThrottled, PbxUnreachable
-from shared.events.store import between
+from shared.events.store import feed_bounds, feed_page
 from shared.polling import checkpoints
 from shared.polling.reading import call_from, ended_at
 from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, MICROSECONDS_PER_SECOND, iso
@@ -57,10 +57,10 @@ def _late(bridge: Bridge, since: datetime, moment: datetime) -> Iterator[int]:
 
 
 def _heard_of(bridge: Bridge, since: datetime, until: datetime, condition: str) -> Iterator[int]:
-    conditions = [condition, "callID ge 0L", "type ne 'CallCompleted'"]
+    conditions = [*feed_bounds(since, until), condition, "callID ge 0L", "type ne 'CallCompleted'"]
     start: str | None = None
     while True:
-        rows, start = between(bridge.storage, since, until, after=start, limit=_MOST_CANDIDATES, conditions=conditions)
+        rows, start = feed_page(bridge.storage, conditions, start, _MOST_CANDIDATES)
         for row in rows:
             yield _number(row["callID"])
         if start is None:

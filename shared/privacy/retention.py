@@ -12,8 +12,8 @@ from shared import health
 from shared.api import dial
 from shared.calls import expiry as calls
 from shared.deliveries import expiry as deliveries
-from shared.events import expiry as events
 from shared.events import parties
+from shared.events import store as events
 from shared.items import expiry as items
 from shared.media import deletions
 from shared.storage import dead_letters, dropped

@@ -13,7 +13,7 @@ from shared.deliveries.drain import drain
 from shared.deliveries.fanout import event_of_row
 from shared.deliveries.outbox import Outbox
 from shared.errors import NewerRelease
-from shared.events.store import between
+from shared.events.store import feed_bounds, feed_page
 from shared.items import reader as items
 from shared.polling.poll import poll
 from shared.polling.sweep import sweep
@@ -62,7 +62,7 @@ def _one(bridge: Bridge) -> str:
 
 
 def _feed(bridge: Bridge) -> Any:
-    found, _ = between(bridge.storage, now() - timedelta(days=9999), now(), after=None, limit=9)
+    found, _ = feed_page(bridge.storage, feed_bounds(now() - timedelta(days=9999), now()), None, 9)
     return [event_of_row(bridge, row) for row in found]
 
 
