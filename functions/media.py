@@ -15,8 +15,8 @@ _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 def _audio(container: str, name: str) -> func.HttpResponse:
-    audio = read(bridge().storage, container, name)
-    return func.HttpResponse(audio.content, mimetype=audio.content_type, headers=_HEADERS)
+    content, content_type = read(bridge().storage, container, name)
+    return func.HttpResponse(content, mimetype=content_type, headers=_HEADERS)
 
 
 def _by_path(req: func.HttpRequest) -> func.HttpResponse:

@@ -61,7 +61,6 @@ COVERED: Mapping[str, str] = {
     "shared/media/packing.py": "shared/media/test_download.py",
     "shared/media/lengths.py": "shared/media/test_extent.py",
     "shared/media/deletions.py": "shared/media/test_copy.py",
-    "shared/media/description.py": "shared/media/test_copy.py",
     "shared/media/serve.py": "functions/test_media.py",
     "shared/media/table.py": "shared/media/test_records.py",
     "shared/pbx/budget/row.py": "shared/pbx/budget/test_budget.py",

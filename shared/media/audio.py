@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -65,21 +66,15 @@ def kind_of(head: bytes, label: str) -> Audio:
     which says what it is, for HTML, XML and JSON, and for plain text that nobody calls audio.
     """
     label = label.partition(";")[0].strip().lower()
-    known = _by_bytes(head)
-    if known is not None:
+    if (known := _by_bytes(head)) is not None:
         return known
     text = _as_text(head, label)
     if text is not None:
-        for name, pattern in _TEXTS:
-            if pattern.match(text):
-                raise MediaNotReady(f"{name} instead of audio")
-        if not label.startswith("audio/"):
-            raise MediaNotReady("text instead of audio")
+        usual = "" if label.startswith("audio/") else "text"
+        if wrong := next((name for name, pattern in _TEXTS if pattern.match(text)), usual):
+            raise MediaNotReady(f"{wrong} instead of audio")
         return _named(label)
-    other = _by_other_bytes(head)
-    if other is not None:
-        return other
-    return _named(label if label.startswith(("audio/", "video/")) else _UNKNOWN)
+    return _by_other_bytes(head) or _named(label if label.startswith(("audio/", "video/")) else _UNKNOWN)
 
 
 def _by_bytes(head: bytes) -> Audio | None:
@@ -119,15 +114,9 @@ def _as_text(head: bytes, label: str) -> str | None:
     encoding = next((name for mark, name in _ENCODINGS if head.startswith(mark)), "utf-8")
     try:
         # The last character may be cut in two.
-        text = head[: len(head) - len(head) % 2].decode(encoding) if encoding == "utf-16" else _utf8(head, encoding)
+        text = codecs.getincrementaldecoder(encoding)().decode(head)
     except UnicodeDecodeError:
         text = head.decode("latin-1")
         if not _TEXT_LABEL.fullmatch(label) and not any(pattern.match(text) for _, pattern in _TEXTS):
             return None
     return None if any(character < " " and character not in "\t\r\n\f\v" for character in text) else text
-
-
-def _utf8(head: bytes, encoding: str) -> str:
-    import codecs
-
-    return codecs.getincrementaldecoder(encoding)().decode(head)

@@ -6,27 +6,29 @@ import base64
 import hashlib
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import MediaNotReady
+from shared.media import deletions
 from shared.media.audio import HEAD_BYTES, kind_of
-from shared.media.description import INCOMPLETE
 from shared.media.extent import Follower, is_whole
 from shared.storage.account import BLOCK_BYTES
 from shared.times import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from azure.storage.blob import BlobClient, BlobProperties, ContainerClient
 
     from shared.media.audio import Audio
-    from shared.media.description import Description
     from shared.media.download import Download
+    from shared.media.table import Media
     from shared.storage.account import Storage
 
+# In a blob's metadata: what its file lacks.
+INCOMPLETE = "incomplete"
 # A file is far shorter than its call where more than half of it, and more than so many seconds, are missing.
 _MISSING_SECONDS = 5
 
@@ -39,75 +41,82 @@ class OtherBytes(Exception):
         self.sha256 = sha256
 
 
-def store(
-    storage: Storage,
-    description: Description,
-    file: Download,
-    *,
-    final: bool = False,
-    before: Callable[[str], None] | None = None,
-) -> dict[str, Any]:
-    """
-    Keep a file under its name; returns where it is and what it is.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Description:
+    """What is known of a file besides its bytes: the call's start in UTC, and how many seconds it should play."""
 
-    `before` is given the name before the blob is there. The same bytes again write nothing; raises OtherBytes when
-    others stand there. Raises MediaNotReady when the file is empty, no audio, cut short, or holds less than its
-    container declares; then nothing of it is visible. A `final` look keeps such a container as it is. What is kept so,
-    or plays far shorter than its call, is marked `incomplete`, and more bytes that come later take its place.
-    """
-    return _store(storage, description, file, "", final, before)
+    media: Media
+    id: int
+    call_id: int | None
+    contact_id: int | None
+    direction: str | None
+    started: datetime
+    attempts: int
+    event: str
+    seconds: int | None = None
+
+    @property
+    def stem(self) -> str:
+        """What the names of all its blobs begin with: the call's UTC date, then the PBX's id."""
+        return f"{self.started:%Y/%m/%d}/{self.id}"
+
+    def metadata(self, **of_the_file: Any) -> dict[str, str]:
+        """What stands in the blob's metadata, beside what is said of the file: never a phone number."""
+        return self._texts(callStarted=iso(self.started), attempts=self.attempts, event=self.event, **of_the_file)
+
+    def tags(self) -> dict[str, str]:
+        """What blobs can be searched by."""
+        return self._texts(kind=self.media.name, date=f"{self.started:%Y-%m-%d}")
+
+    def _texts(self, **more: Any) -> dict[str, str]:
+        known = {"sourceId": self.id, "callID": self.call_id, "contactID": self.contact_id, "direction": self.direction}
+        return {name: str(value) for name, value in (known | more).items() if value not in (None, "")}
 
 
-def store_beside(storage: Storage, description: Description, file: Download, sha256: str) -> dict[str, Any]:
-    """Keep other bytes of the same id under a name of their own, beside the first; raises as `store` does."""
-    return _store(storage, description, file, f".{sha256[:12]}", True, None)
+class _Reading:
+    """A file as it is read: its first block until that is staged, blocks' ids, digest, and what it says of itself."""
 
-
-@dataclass(slots=True)
-class _Read:
-    """A file as it is read: its first block, its digest, and what its container says of it."""
-
-    first: bytes | None
-    digest: Any
-    follower: Follower
-    ids: list[str] = field(default_factory=list)
-
-    @classmethod
-    def begin(cls, first: bytes, audio: Audio) -> _Read:
-        read = cls(first, hashlib.sha256(), Follower(audio.content_type))
-        read.add(first)
-        return read
+    def __init__(self, first: bytes, audio: Audio) -> None:
+        self.first: bytes | None = first
+        self.ids: list[str] = []
+        self.audio = audio
+        self.follower = Follower(audio.content_type)
+        self._digest = hashlib.sha256()
+        self.add(first)
 
     def add(self, block: bytes) -> None:
-        self.digest.update(block)
+        self._digest.update(block)
         self.follower.add(block)
 
     @property
     def sha256(self) -> str:
-        return str(self.digest.hexdigest())
+        return self._digest.hexdigest()
 
 
-def _store(  # noqa: PLR0917 - what both ways of storing differ in
-    storage: Storage,
-    description: Description,
-    file: Download,
-    mark: str,
-    final: bool,
-    before: Callable[[str], None] | None,
+def store(
+    storage: Storage, description: Description, file: Download, *, final: bool = False, beside: str = ""
 ) -> dict[str, Any]:
+    """
+    Keep a file under its name, or `beside` others of its id under one with this digest; where it is and what it is.
+
+    The same bytes again write nothing; raises OtherBytes when others stand there. Raises MediaNotReady when the file is
+    empty, no audio, cut short, or holds less than its container declares; then nothing of it is visible. A `final` look
+    keeps such a container as it is. What is kept so, or plays far shorter than its call, is marked `incomplete`, and
+    more bytes that come later take its place.
+    """
     first = file.read(BLOCK_BYTES)
     if not first:
         raise MediaNotReady("empty")
-    audio = kind_of(first[:HEAD_BYTES], file.content_type)
-    container = storage.container(description.container)
-    blob = container.get_blob_client(description.name(audio, mark))
-    if before:
-        before(blob.blob_name)
-    read = _Read.begin(first, audio)
+    read = _Reading(first, kind_of(first[:HEAD_BYTES], file.content_type))
+    media, mark = description.media, beside and f".{beside[:12]}"
+    container = storage.container(media.container)
+    blob = container.get_blob_client(f"{description.stem}{mark}.{read.audio.extension}")
+    if media.deletable and not beside:
+        deletions.note_copy(storage, media.name, description.id, blob.blob_name)
     # All that is kept of this id, as any kind of audio.
     kept = list(container.list_blobs(name_starts_with=description.stem + ".", include=["metadata"]))
     replaced = next((one for one in kept if one.name == blob.blob_name and INCOMPLETE in (one.metadata or {})), None)
-    if kept and not mark and replaced is None:
+    if kept and not beside and replaced is None:
         # What is there already is compared, not staged.
         while len(first) == BLOCK_BYTES and (block := file.read(BLOCK_BYTES)):
             read.add(block)
@@ -119,12 +128,11 @@ def _store(  # noqa: PLR0917 - what both ways of storing differ in
     incomplete = _lacking(description, read, file.size, final)
     if replaced is not None and (replaced.size or 0) >= file.size:
         return _stored(blob, replaced)
-    return _write(
-        blob, read, audio, description.metadata(read.sha256, file.size, incomplete), description.tags(), replaced
-    )
+    metadata = description.metadata(sha256=read.sha256, size=file.size, **{INCOMPLETE: incomplete})
+    return _write(blob, read, metadata, description.tags(), replaced)
 
 
-def _lacking(description: Description, read: _Read, size: int, final: bool) -> str:
+def _lacking(description: Description, read: _Reading, size: int, final: bool) -> str:
     """What a file lacks, in a word for its metadata; raises MediaNotReady where it may still come."""
     found = read.follower.extent()
     if not is_whole(found, size):
@@ -145,20 +153,15 @@ def _among(container: ContainerClient, kept: Iterable[BlobProperties], sha256: s
     raise OtherBytes(sha256)
 
 
-def _write(  # noqa: PLR0917 - all that goes into one request
-    blob: BlobClient,
-    read: _Read,
-    audio: Audio,
-    metadata: dict[str, str],
-    tags: dict[str, str],
-    replaced: BlobProperties | None,
+def _write(
+    blob: BlobClient, read: _Reading, metadata: dict[str, str], tags: dict[str, str], replaced: BlobProperties | None
 ) -> dict[str, Any]:
     """Put or commit it all at once, unless something else is there by now."""
     from azure.core import MatchConditions
     from azure.core.exceptions import ResourceExistsError, ResourceModifiedError
     from azure.storage.blob import BlobBlock, ContentSettings
 
-    settings = ContentSettings(content_type=audio.content_type)
+    settings = ContentSettings(content_type=read.audio.content_type)
     options: dict[str, Any] = {"metadata": metadata, "tags": tags, "content_settings": settings}
     if replaced is None:
         options["match_condition"] = MatchConditions.IfMissing
@@ -175,10 +178,10 @@ def _write(  # noqa: PLR0917 - all that goes into one request
         if there.metadata.get("sha256") != read.sha256:
             raise OtherBytes(read.sha256) from None
         return _stored(blob, there)
-    return _place(blob, metadata, audio.content_type, written["last_modified"])
+    return _place(blob, metadata, read.audio.content_type, written["last_modified"])
 
 
-def _stage(blob: BlobClient, read: _Read, file: Download) -> None:
+def _stage(blob: BlobClient, read: _Reading, file: Download) -> None:
     """Stage the first block, which is taken out of `read`, and all others, each while the next one is read."""
     # Block ids are our own, whoever else is copying.
     nonce = uuid.uuid4().hex[:8]

@@ -22,9 +22,8 @@ from shared.events.receive import submit
 from shared.identifiers import identifier
 from shared.json_bodies import encode
 from shared.media import blobs, deletions, records
-from shared.media.description import INCOMPLETE, Description
 from shared.media.download import Patience, download
-from shared.media.table import media_named
+from shared.media.table import MEDIA
 from shared.storage import dead_letters
 from shared.storage.messages import send
 from shared.times import call_start, event_time, iso, now, parse_time
@@ -61,7 +60,8 @@ def copy(bridge: Bridge, message: Mapping[str, Any]) -> None:
     waited for: StorageUnavailable, BudgetExhausted, PbxRetriable, PbxForbidden, MediaUnreachable.
     """
     try:
-        media, id, received = media_named(message["kind"]), int(message["id"]), parse_time(message["received"])
+        media, id = {row.name: row for row in MEDIA}[message["kind"]], int(message["id"])
+        received = parse_time(message["received"])
         action = {"copy": _copy, "withdraw": _withdraw}[message["action"]]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Unprocessable("the message asks for no media") from error
@@ -80,22 +80,19 @@ def copy(bridge: Bridge, message: Mapping[str, Any]) -> None:
         age = (now() - received).total_seconds()
         if age > _LATE_SECONDS and not message.get("kept"):
             logger.warning("signal media_waiting kind=%s id=%d seconds=%d", media.name, id, age)
-        if not _look_again(bridge, message, reason):
-            _give_up(bridge, media, id, message, reason)
+        _look_again(bridge, media, id, message, reason)
 
 
 def _copy(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any]) -> None:
     record, stored = records.known(message.get("record") or {}), message.get("stored")
     if stored is None:
-        if media.deletable and _may_delete(bridge, media, id):
+        if _may_delete(bridge, media, id):
             return
         try:
             record, stored = _stored(bridge, media, id, message, record)
         except (MediaNotReady, PbxError) as error:
             # What is out of reach says nothing, any other answer without audio is the end of what was deleted.
-            if isinstance(error, PbxRetriable | PbxForbidden) or not (
-                media.deletable and _deleted_at(bridge, media, id)
-            ):
+            if isinstance(error, PbxRetriable | PbxForbidden) or not _deleted_at(bridge, media, id):
                 raise
             logger.info("%s %d was deleted before it was copied", media.name, id)
             return
@@ -122,46 +119,43 @@ def _stored(
 
 
 def _fetch(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], record: Record) -> dict[str, Any]:
-    def note(blob: str) -> None:
-        if media.deletable:
-            deletions.note_copy(bridge.storage, media.name, id, blob)
-
     description = _describe(media, id, record, message)
     url, key, patience = str(record[media.url]).strip(), bridge.pbx.headers(), Patience()
     try:
         with download(url, bridge.settings, key, patience) as file:
-            stored = blobs.store(bridge.storage, description, file, final=_is_last(message), before=note)
+            stored = blobs.store(bridge.storage, description, file, final=_is_last(message))
     except blobs.OtherBytes as other:
         logger.warning("signal media_conflict kind=%s id=%d: both are kept", media.name, id)
         with download(url, bridge.settings, key, patience) as file:
-            return blobs.store_beside(bridge.storage, description, file, other.sha256)
-    if stored.get(INCOMPLETE):
-        again = {**message, "kept": True}
-        if not _look_again(bridge, again, "incomplete"):
-            _give_up(bridge, media, id, again, "incomplete")
+            return blobs.store(bridge.storage, description, file, final=True, beside=other.sha256)
+    if stored.get(blobs.INCOMPLETE):
+        _look_again(bridge, media, id, {**message, "kept": True}, "incomplete")
     return stored
 
 
 def _announce(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+    from shared.events.model import StoredAudio
+
     looks = int(message.get("looks", 0))
     record, found = records.completed(bridge, media, id, message["record"])
     if not found and looks < LOOKS:
         again = {**message, "stored": stored, "looks": looks + 1}
         send(bridge.storage, QUEUE, again, name=name_of(message), delay=LOOK_SECONDS)
         return
-    fields = {name: value for name, value in record.items() if name != media.url and name not in records.own_fields()}
+    # What only we fill in: the PBX's field of the same name is another thing.
+    own = {media.url, *StoredAudio.model_fields}
+    fields = {name: value for name, value in record.items() if name not in own}
     fields |= {media.id: id, "callID": _call_id(record, message), **stored}
     submit(bridge.storage, bridge.settings, media.stored, fields, origin="bridge")
 
 
-def _describe(media: Media, id: int, record: Record, message: Mapping[str, Any]) -> Description:
+def _describe(media: Media, id: int, record: Record, message: Mapping[str, Any]) -> blobs.Description:
     call_id = _call_id(record, message)
     said = event_time(record.get("callStarted")) or (call_start(call_id) if call_id else None)
     started = said or parse_time(message["received"])
     direction = str(record.get("direction") or "")
-    return Description(
-        kind=media.name,
-        container=media.container,
+    return blobs.Description(
+        media=media,
         id=id,
         call_id=call_id,
         contact_id=identifier(record.get("contactID")),
@@ -178,27 +172,26 @@ def _call_id(record: Mapping[str, Any], message: Mapping[str, Any]) -> int | Non
 
 
 def _deleted_at(bridge: Bridge, media: Media, id: int) -> str | None:
-    return deletions.deleted_at(bridge.storage, media.name, id)
+    return deletions.deleted_at(bridge.storage, media.name, id) if media.deletable else None
+
+
+def _may_delete(bridge: Bridge, media: Media, id: int) -> bool:
+    mirrored = media.deletable and bridge.settings.mirror_voicemail_deletes
+    return mirrored and deletions.may_delete(bridge.storage, media.name, id)
 
 
 def _is_withdrawn(bridge: Bridge, media: Media, id: int) -> bool:
     """Whether the copy that was just made is deleted again; one that is only marked is announced all the same."""
-    when = _deleted_at(bridge, media, id) if media.deletable else None
+    when = _deleted_at(bridge, media, id)
     delete = bool(when) and _may_delete(bridge, media, id)
     if when:
         deletions.withdraw(bridge.storage, media.name, media.container, id, when=when, delete=delete)
     return delete
 
 
-def _may_delete(bridge: Bridge, media: Media, id: int) -> bool:
-    return bridge.settings.mirror_voicemail_deletes and deletions.may_delete(bridge.storage, media.name, id)
-
-
 def _withdraw(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any]) -> None:
-    when, delete, inferred = str(message["received"]), bridge.settings.mirror_voicemail_deletes, message.get("inferred")
-    deletions.withdraw(
-        bridge.storage, media.name, media.container, id, when=when, delete=delete, inferred=bool(inferred)
-    )
+    how = {"delete": bridge.settings.mirror_voicemail_deletes, "inferred": bool(message.get("inferred"))}
+    deletions.withdraw(bridge.storage, media.name, media.container, id, when=str(message["received"]), **how)
 
 
 def _attempt(message: Mapping[str, Any]) -> int:
@@ -209,18 +202,13 @@ def _is_last(message: Mapping[str, Any]) -> bool:
     return _attempt(message) >= len(DELAYS)
 
 
-def _look_again(bridge: Bridge, message: Mapping[str, Any], reason: str) -> bool:
-    """Have the file looked at again later; False where this was the last time."""
-    if _is_last(message):
-        return False
-    # Put back before the host deletes this one: dying in between leaves two, never none.
-    again = {**message, "attempt": _attempt(message) + 1, "reason": reason, "last": iso(now())}
-    send(bridge.storage, QUEUE, again, name=name_of(message), delay=DELAYS[_attempt(message)])
-    return True
-
-
-def _give_up(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], reason: str) -> None:
-    if message.get("kept"):
+def _look_again(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], reason: str) -> None:
+    """Have the file looked at again later, or say that this was the last time."""
+    if not _is_last(message):
+        # Put back before the host deletes this one: dying in between leaves two, never none.
+        again = {**message, "attempt": _attempt(message) + 1, "reason": reason, "last": iso(now())}
+        send(bridge.storage, QUEUE, again, name=name_of(message), delay=DELAYS[_attempt(message)])
+    elif message.get("kept"):
         logger.warning("signal media_incomplete kind=%s id=%d: what there is of it is kept", media.name, id)
     else:
         _dead_letter(bridge, media, message, reason)

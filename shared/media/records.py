@@ -12,7 +12,7 @@ from shared.items import reader
 from shared.once import once
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
     from pydantic import TypeAdapter
 
@@ -45,15 +45,7 @@ def asked(bridge: Bridge, media: Media, id: int, *, lane: str = "media") -> Reco
 def seconds(media: Media, record: Mapping[str, Any]) -> int | None:
     """How long the audio should play; None where the record does not say, or nothing that a call can last."""
     said = record.get(media.seconds)
-    found: int | None = None if said is None else _seconds().validate_python(said)
-    return found
-
-
-def own_fields() -> Collection[str]:
-    """The fields of an announcement that only we fill in: the PBX's of the same name is another thing."""
-    from shared.events.model import StoredAudio
-
-    return StoredAudio.model_fields.keys()
+    return None if said is None else _seconds().validate_python(said)
 
 
 def completed(bridge: Bridge, media: Media, id: int, record: Mapping[str, Any]) -> tuple[Record, bool]:
@@ -64,7 +56,7 @@ def completed(bridge: Bridge, media: Media, id: int, record: Mapping[str, Any]) 
     now may be polled in a minute.
     """
     whole = known(record)
-    if not _lacks(media, whole):
+    if all(name in whole for name in media.lacking):
         return whole, True
     polled = reader.get(bridge.storage, media.resource, id)
     if polled is None and _pace(bridge.storage).comes_now():
@@ -73,10 +65,6 @@ def completed(bridge: Bridge, media: Media, id: int, record: Mapping[str, Any]) 
         except (PbxError, BudgetExhausted, MediaNotReady):
             return whole, False
     return known(polled or {}) | whole, polled is not None
-
-
-def _lacks(media: Media, record: Mapping[str, Any]) -> bool:
-    return any(name not in record for name in media.lacking)
 
 
 class Pace:
@@ -98,7 +86,7 @@ class Pace:
 
 
 @once
-def _seconds() -> TypeAdapter[Any]:
+def _seconds() -> TypeAdapter[int | None]:
     from pydantic import TypeAdapter
 
     from shared.events.data import AnySeconds

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from shared.errors import AudioTooLarge, NotFound
@@ -18,17 +17,9 @@ LARGEST = 32 * 1024 * 1024
 NAME_PATTERN = r"[0-9]{4}/[0-9]{2}/[0-9]{2}/[A-Za-z0-9-]{1,200}\.[a-z0-9]{1,8}"
 
 
-@dataclass(frozen=True, slots=True)
-class StoredAudio:
-    """The bytes of one file and what kind of audio they are."""
-
-    content: bytes = field(repr=False)
-    content_type: str
-
-
-def read(storage: Storage, container: str, name: str) -> StoredAudio:
+def read(storage: Storage, container: str, name: str) -> tuple[bytes, str]:
     """
-    Read one stored file.
+    The bytes of one stored file, and their content type.
 
     Raises NotFound for a container without audio, a name that no audio has, and a blob that is not there;
     AudioTooLarge over LARGEST bytes; StorageUnavailable.
@@ -48,4 +39,4 @@ def read(storage: Storage, container: str, name: str) -> StoredAudio:
             raise NotFound("no such audio") from error
     kind = properties.content_settings.content_type or ""
     # Nothing that a browser would run, whoever put it there.
-    return StoredAudio(content, kind if kind.startswith(("audio/", "video/")) else "application/octet-stream")
+    return content, kind if kind.startswith(("audio/", "video/")) else "application/octet-stream"

@@ -56,9 +56,3 @@ MEDIA: tuple[Media, ...] = (
         deletable=True,
     ),
 )
-_BY_NAME = {row.name: row for row in MEDIA}
-
-
-def media_named(name: str) -> Media:
-    """The kind of this name; raises KeyError for any other."""
-    return _BY_NAME[name]
