@@ -85,17 +85,7 @@ FAX_MACHINE: Shape = (
     ),
     Step(
         "shared/pbx/resources.py",
-        """    Resource(
-        name="fax_machines",
-        noun="FaxMachine",
-        list_operation="GetFaxMachines",
-        read_operation="GetFaxMachineByID",
-        id_field="machineID",
-        id_parameter="machine_id",
-        editable=True,
-        title=("name",),
-    ),
-""",
+        '    _polled("fax_machines", "FaxMachine", "machineID", editable=True, title=("name",)),\n',
         _ROWS.format("RESOURCES"),
     ),
     Step("tests/fixtures/resources/fax_machines.json", json.dumps({"data": [{"machineID": 3, "name": "Birojs"}]})),

@@ -53,15 +53,14 @@ def failure_code(wrapper: Any, *, inner: bool = False) -> int | None:
     brings no item: there a number under `status` may be anything, and only words and flags count.
     """
     if isinstance(wrapper, list) and inner:
-        return next((code for part in wrapper if (code := failure_code(part, inner=True))), None)
+        return next(filter(None, (failure_code(part, inner=True) for part in wrapper)), None)
     if not isinstance(wrapper, dict):
         return _word(wrapper) if inner else None
-    named = {_squeezed(str(name)): value for name, value in wrapper.items()}
-    code = None if inner else _code_said(named)
-    if code:
+    named = _named(wrapper)
+    if not inner and (code := _code_said(named)):
         return code
-    words = (_word(named.get("statuscode")), _word(named.get("status")), _word(named.get("result")))
-    said = next((word for word in words if word), None if inner else _oddity(named))
+    words = (_word(named.get(name)) for name in ("statuscode", "status", "result"))
+    said = next(filter(None, words), None if inner else _oddity(named))
     if said and said != REFUSED:
         return said
     wrong = said or any(name in named and _is_no(named[name]) for name in _FLAGS)
@@ -79,13 +78,13 @@ def _code_said(named: Mapping[str, Any]) -> int | None:
 
 def codes_of(wrapper: Any) -> list[int | None]:
     """The codes that a wrapper names for the whole answer, as numbers."""
-    named = {_squeezed(str(name)): value for name, value in wrapper.items()} if isinstance(wrapper, dict) else {}
+    named = _named(wrapper) if isinstance(wrapper, dict) else {}
     return [code_of(named.get(name)) for name in (*_CODES, "status")]
 
 
 def bare_message(wrapper: Mapping[str, Any]) -> bool:
     """Whether the wrapper has words and nothing that says how it went."""
-    named = {_squeezed(str(name)) for name, value in wrapper.items() if value not in (None, "")}
+    named = {name for name, value in _named(wrapper).items() if value not in (None, "")}
     return "message" in named and not named & {"status", "statuscode", "data", "success", "ok", "result"}
 
 
@@ -93,21 +92,22 @@ def words_of(wrapper: Any) -> str:
     """What the wrapper says in words: its message, or the first text among its errors."""
     if not isinstance(wrapper, dict):
         return ""
-    named = {_squeezed(str(name)): value for name, value in wrapper.items()}
-    errors = [name for name in named if _ERROR.fullmatch(name)]
-    return next((text for name in ("message", *errors, "data") if (text := _text(named.get(name)))), "")
+    named = _named(wrapper)
+    return _text([named.get(name) for name in ("message", *filter(_ERROR.fullmatch, named), "data")])
 
 
 def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
-    if isinstance(value, list):
-        return next((text for part in value if (text := _text(part))), "")
     if isinstance(value, dict):
-        named = ((_squeezed(str(name)), part) for name, part in value.items())
-        found = (_text(part) for name, part in named if name in ("message", "detail") or _ERROR.fullmatch(name))
-        return next((text for text in found if text), "")
-    return ""
+        said = ((_squeezed(str(name)), part) for name, part in value.items())
+        value = [part for name, part in said if name in ("message", "detail") or _ERROR.fullmatch(name)]
+    return next(filter(None, map(_text, value)), "") if isinstance(value, list) else ""
+
+
+def _named(wrapper: Mapping[Any, Any]) -> dict[str, Any]:
+    """The fields by their names without letter case, spaces and signs."""
+    return {_squeezed(str(name)): value for name, value in wrapper.items()}
 
 
 def _squeezed(text: str) -> str:
@@ -138,7 +138,7 @@ def _oddity(named: Mapping[str, Any]) -> int | None:
         parts = status if isinstance(status, list) else [status]
         texts = (text for part in parts for text in (part.values() if isinstance(part, dict) else [part]))
         inside = (*map(failure_code, parts), *map(_word, texts))
-        return next((code for code in inside if code), None if data and isinstance(data, list | dict) else REFUSED)
+        return next(filter(None, inside), None if data and isinstance(data, list | dict) else REFUSED)
     code = code_of(status)
     if code == 0 and not (isinstance(status, str) and denies_failure(status)):
         is_well = (code_of(named.get("statuscode")) or 0) in range(200, 300)
@@ -155,7 +155,7 @@ def _named_code(named: Mapping[str, Any]) -> int:
     """The status that stands anywhere in a wrapper that says it failed."""
     inside = named.get("error")
     if isinstance(inside, dict):
-        named = {**named, **{_squeezed(str(name)): value for name, value in inside.items()}}
+        named = {**named, **_named(inside)}
     places = (name for name in named if name in (*_CODES, "status") or _is_error_code(name))
     return max((code for name in places if 400 <= (code := code_of(named[name]) or 0) <= 599), default=REFUSED)
 

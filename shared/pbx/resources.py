@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from shared.pbx.operations import operation
+from shared.pbx.operations import OPERATIONS, operation
 from shared.schedules import SCHEDULES, polls
 
 if TYPE_CHECKING:
@@ -58,100 +59,50 @@ class Resource:
         return f"initial_{self.id_parameter}"
 
 
-RESOURCES: tuple[Resource, ...] = (
-    Resource(
-        name="audio_prompts",
-        noun="AudioPrompt",
-        list_operation="GetAudioPrompts",
-        read_operation="GetAudioPromptByID",
-        id_field="id",
-        id_parameter="prompt_id",
-        editable=True,
-        title=("name",),
-    ),
-    Resource(
-        name="call_history",
-        noun="Call",
-        list_operation="GetCallHistory",
-        read_operation="GetCallHistoryItemByID",
-        id_field="callID",
-        id_parameter="call_id",
-    ),
-    Resource(
-        name="call_records",
-        noun="Recording",
-        list_operation="GetCallRecordings",
-        read_operation="GetCallRecordingByID",
-        id_field="recordingID",
-        id_parameter="record_id",
-    ),
-    Resource(
-        name="contacts",
-        noun="Contact",
-        list_operation="GetContacts",
-        read_operation="GetContactsByID",
-        id_field="contactID",
-        id_parameter="contact_id",
-        editable=True,
-        title=("firstname", "lastname"),
-    ),
-    Resource(
-        name="groups",
-        noun="Group",
-        list_operation="GetGroups",
-        read_operation="GetGroupByID",
-        id_field="groupID",
-        id_parameter="group_id",
-        editable=True,
-        title=("name",),
-    ),
-    Resource(
-        name="voicemail_boxes",
-        noun="VoicemailBox",
-        list_operation="GetVoicemailBoxes",
-        read_operation="GetVoicemailBoxByID",
-        id_field="voicemailBoxID",
-        id_parameter="box_id",
-        editable=True,
-        title=("boxName",),
-    ),
-    Resource(
-        name="voicemails",
-        noun="Voicemail",
-        list_operation="GetVoicemails",
-        read_operation="GetVoicemailByID",
-        id_field="voicemailID",
-        id_parameter="voicemail_id",
-        withdrawn="VoicemailDeleted",
-    ),
-    Resource(
-        name="voip_endpoints",
-        noun="VoipEndpoint",
-        list_operation="GetVoipEndpoints",
-        read_operation="GetVoipEndpointByID",
-        id_field="id",
-        id_parameter="endpoint_id",
-        editable=True,
-        title=("name",),
-    ),
-)
-
-
 def _names(row: Operation, where: str) -> set[str]:
     return {parameter.name for parameter in row.parameters if parameter.where == where}
+
+
+def _polled(name: str, noun: str, id_field: str, **options: Any) -> Resource:
+    """The row of what OPERATIONS lists under `trigger/` and reads by the one id in its path."""
+    try:
+        (listing,) = [row for row in OPERATIONS if row.path == f"trigger/{name}"]
+        (reading,) = [row for row in OPERATIONS if row.item and re.fullmatch(rf"{name}/{{\w+}}", row.path)]
+        (id_parameter,) = _names(reading, "path")
+    except ValueError:
+        raise ValueError(f"OPERATIONS has not one list of {name} and one read by id") from None
+    return Resource(
+        name=name,
+        noun=noun,
+        list_operation=listing.id,
+        read_operation=reading.id,
+        id_field=id_field,
+        id_parameter=id_parameter,
+        **options,
+    )
+
+
+RESOURCES: tuple[Resource, ...] = (
+    _polled("audio_prompts", "AudioPrompt", "id", editable=True, title=("name",)),
+    _polled("call_history", "Call", "callID"),
+    _polled("call_records", "Recording", "recordingID"),
+    _polled("contacts", "Contact", "contactID", editable=True, title=("firstname", "lastname")),
+    _polled("groups", "Group", "groupID", editable=True, title=("name",)),
+    _polled("voicemail_boxes", "VoicemailBox", "voicemailBoxID", editable=True, title=("boxName",)),
+    _polled("voicemails", "Voicemail", "voicemailID", withdrawn="VoicemailDeleted"),
+    _polled("voip_endpoints", "VoipEndpoint", "id", editable=True, title=("name",)),
+)
 
 
 def _check(rows: tuple[Resource, ...]) -> dict[str, Resource]:
     schedules = {name for name, _, _ in SCHEDULES}
     for row in rows:
         listing, reading = operation(row.list_operation), operation(row.read_operation)
-        query = _names(listing, "query")
         right = (
             listing.lists
             and not reading.lists
             and listing.item == reading.item
-            and {row.id_parameter, row.cursor_parameter} <= query
-            and _names(reading, "path") == {row.id_parameter}
+            and {row.id_parameter, row.cursor_parameter} <= _names(listing, "query")
             and row.id_field in {field.name for field in reading.item}
             and row.schedule in schedules
         )
