@@ -53,7 +53,6 @@ COVERED: Mapping[str, str] = {
     "shared/items/intake.py": "shared/api/test_lists.py",
     "shared/items/marks.py": "shared/polling/test_reconcile.py",
     "shared/media/blobs.py": "shared/media/test_copy.py",
-    "shared/media/amr.py": "shared/media/test_extent.py",
     "shared/media/containers.py": "shared/media/test_extent.py",
     "shared/media/elements.py": "shared/media/test_extent.py",
     "shared/media/flac.py": "shared/media/test_extent.py",

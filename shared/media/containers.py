@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
-from shared.media import amr, elements, flac, frames, lengths
+from shared.media import elements, flac, frames, lengths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import Protocol
+    from collections.abc import Callable, Collection, Mapping
 
     from shared.media.elements import Element
     from shared.media.lengths import Length
-
-    class Following(Protocol):
-        """What goes through frames: where the first one is, what it declares, and how long they play."""
-
-        first: int | None
-        end: int | None
-
-        def seconds(self, size: int) -> float | None: ...
-
-        def follow(self, data: bytes, at: int, base: int, *, final: bool) -> int: ...
-
 
 # What recorders write that do not know a length yet is this or more, in 32 bits and in 64.
 _ENDLESS, _ENDLESS_64 = 0x7F000000, 1 << 62
@@ -44,11 +33,11 @@ class Layout:
 
     lead: int = 0
     read: Callable[[bytes, int], Element] | None = None
-    frames: Callable[[], Following] | None = None
-    audio: frozenset[bytes] = frozenset()
-    needed: frozenset[bytes] = frozenset()
-    inside: frozenset[bytes] = frozenset()
-    names: frozenset[bytes] | None = None
+    frames: Callable[[], frames.Frames | frames.AmrFrames] | None = None
+    audio: Collection[bytes] = ()
+    needed: Collection[bytes] = ()
+    inside: Collection[bytes] = ()
+    names: Collection[bytes] = ()
     last: bool = False
     endless: int | None = None
     notes: Mapping[bytes, Callable[[Length, bytes, int], None]] = field(default_factory=dict)
@@ -58,20 +47,20 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A kind of file: what its first bytes look like (anything, where it has no signature), and its layout."""
+    """A kind of file: what its first bytes look like (an empty pattern where it has no signature), and its layout."""
 
     content_type: str
     extension: str
-    signature: re.Pattern[bytes] | None
+    signature: bytes
     layout: Layout
+
+    def is_signed(self, head: bytes) -> bool:
+        """Whether a file with these first bytes has its signature."""
+        return bool(self.signature and re.match(self.signature, head, re.DOTALL))
 
 
 def _none(data: bytes, at: int) -> Element:
     raise elements.NoElement
-
-
-def _named(*names: bytes) -> frozenset[bytes]:
-    return frozenset(names)
 
 
 _UNKNOWN = Layout()
@@ -79,7 +68,7 @@ _NOTHING = Layout(read=_none)
 _WAV = Layout(
     lead=12,
     read=elements.riff,
-    audio=_named(b"data"),
+    audio=(b"data",),
     last=True,
     endless=_ENDLESS,
     notes={b"fmt ": lengths.wave, b"ds64": lengths.large_wave},
@@ -87,7 +76,7 @@ _WAV = Layout(
 _W64 = Layout(
     lead=40,
     read=elements.w64,
-    audio=_named(b"data"),
+    audio=(b"data",),
     last=True,
     endless=_ENDLESS_64,
     notes={b"fmt ": lengths.wave},
@@ -95,8 +84,8 @@ _W64 = Layout(
 _AIFF = Layout(
     lead=12,
     read=elements.aiff,
-    audio=_named(b"SSND"),
-    needed=_named(b"COMM"),
+    audio=(b"SSND",),
+    needed=(b"COMM",),
     names=elements.AIFF_NAMES,
     endless=_ENDLESS,
     notes={b"COMM": lengths.aiff},
@@ -104,38 +93,38 @@ _AIFF = Layout(
 _CAF = Layout(
     lead=8,
     read=elements.caf,
-    audio=_named(b"data"),
+    audio=(b"data",),
     names=elements.CAF_NAMES,
     endless=_ENDLESS_64,
     notes={b"desc": lengths.caf},
 )
-_AU = Layout(read=elements.au, audio=_named(b".snd"), last=True, endless=_ENDLESS, notes={b".snd": lengths.au})
+_AU = Layout(read=elements.au, audio=(b".snd",), last=True, endless=_ENDLESS, notes={b".snd": lengths.au})
 _ASF = Layout(
     read=elements.asf,
-    audio=_named(elements.ASF_DATA),
-    inside=_named(elements.ASF_HEADER),
+    audio=(elements.ASF_DATA,),
+    inside=(elements.ASF_HEADER,),
     last=True,
     endless=_ENDLESS_64,
     notes={elements.ASF_PROPERTIES: lengths.asf},
 )
 _MP4 = Layout(
     read=elements.mp4,
-    audio=_named(b"mdat"),
-    needed=_named(b"moov"),
-    inside=_named(b"moov"),
+    audio=(b"mdat",),
+    needed=(b"moov",),
+    inside=(b"moov",),
     names=elements.MP4_NAMES,
     notes={b"mvhd": lengths.mp4},
 )
 _EBML = Layout(
     read=elements.ebml,
-    audio=_named(elements.CLUSTER),
-    inside=_named(elements.SEGMENT, elements.INFO),
+    audio=(elements.CLUSTER,),
+    inside=(elements.SEGMENT, elements.INFO),
     names=elements.EBML_NAMES,
     notes={b"\x2a\xd7\xb1": lengths.ebml_scale, b"\x44\x89": lengths.ebml},
 )
 _OGG = Layout(
     read=elements.ogg,
-    audio=_named(b"page"),
+    audio=(b"page",),
     notes={b"first": lengths.ogg_first, b"page": lengths.ogg},
     sync=b"OggS",
 )
@@ -152,35 +141,32 @@ _MATROSKA = rb"\x1a\x45\xdf\xa3"
 # Pictures stand in the same boxes.
 _BOXES = rb"....(?:ftyp(?!avif|avis|heic|heix|hevc|hevx|heim|heis|mif1|msf1|crx )|styp|moov|moof|mdat|wide|pnot)"
 
-CONTAINERS: tuple[Container, ...] = tuple(
-    Container(content_type, extension, re.compile(signature, re.DOTALL) if signature else None, layout)
-    for content_type, extension, signature, layout in (
-        ("audio/wav", "wav", rb"(?:RIFF|RF64|BW64)....WAVE", _WAV),
-        ("audio/qcelp", "qcp", rb"RIFF....QLCM", _WAV),
-        ("audio/x-w64", "w64", rb"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00.{8}wave", _W64),
-        ("audio/aiff", "aiff", rb"FORM....AIF[FC]", _AIFF),
-        ("audio/x-caf", "caf", rb"caff\x00[\x01\x02]", _CAF),
-        ("audio/basic", "au", rb"\.snd\x00", _AU),
-        ("audio/x-ms-wma", "wma", re.escape(elements.ASF_HEADER), _ASF),
-        ("audio/ogg", "ogg", rb"OggS\x00", _OGG),
-        ("audio/flac", "flac", rb"fLaC", _FLAC),
-        ("audio/amr", "amr", rb"#!AMR\n", Layout(lead=6, frames=amr.narrow)),
-        ("audio/amr-wb", "awb", rb"#!AMR-WB\n", Layout(lead=9, frames=amr.wide)),
-        ("audio/webm", "webm", _MATROSKA + rb".{1,60}?\x42\x82.webm", _EBML),
-        ("audio/x-matroska", "mka", _MATROSKA, _EBML),
-        ("audio/3gpp", "3gp", rb"....ftyp3g[p2sregh]", _MP4),
-        ("video/quicktime", "mov", rb"....ftypqt  ", _MP4),
-        ("audio/mp4", "m4a", _BOXES, _MP4),
-        ("audio/mpeg", "mp3", b"", _MPEG),
-        ("audio/aac", "aac", b"", _MPEG),
-    )
+CONTAINERS: tuple[Container, ...] = (
+    Container("audio/wav", "wav", rb"(?:RIFF|RF64|BW64)....WAVE", _WAV),
+    Container("audio/qcelp", "qcp", rb"RIFF....QLCM", _WAV),
+    Container("audio/x-w64", "w64", rb"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00.{8}wave", _W64),
+    Container("audio/aiff", "aiff", rb"FORM....AIF[FC]", _AIFF),
+    Container("audio/x-caf", "caf", rb"caff\x00[\x01\x02]", _CAF),
+    Container("audio/basic", "au", rb"\.snd\x00", _AU),
+    Container("audio/x-ms-wma", "wma", re.escape(elements.ASF_HEADER), _ASF),
+    Container("audio/ogg", "ogg", rb"OggS\x00", _OGG),
+    Container("audio/flac", "flac", rb"fLaC", _FLAC),
+    Container("audio/amr", "amr", rb"#!AMR\n", Layout(lead=6, frames=partial(frames.AmrFrames, frames.AMR))),
+    Container("audio/amr-wb", "awb", rb"#!AMR-WB\n", Layout(lead=9, frames=partial(frames.AmrFrames, frames.AMR_WIDE))),
+    Container("audio/webm", "webm", _MATROSKA + rb".{1,60}?\x42\x82.webm", _EBML),
+    Container("audio/x-matroska", "mka", _MATROSKA, _EBML),
+    Container("audio/3gpp", "3gp", rb"....ftyp3g[p2sregh]", _MP4),
+    Container("video/quicktime", "mov", rb"....ftypqt  ", _MP4),
+    Container("audio/mp4", "m4a", _BOXES, _MP4),
+    Container("audio/mpeg", "mp3", b"", _MPEG),
+    Container("audio/aac", "aac", b"", _MPEG),
 )
 _BY_TYPE = {row.content_type: row for row in reversed(CONTAINERS)}
 
 
 def container_of(head: bytes) -> Container | None:
     """The container that a file with these first bytes is, by its signature."""
-    return next((row for row in CONTAINERS if row.signature and row.signature.match(head)), None)
+    return next((row for row in CONTAINERS if row.is_signed(head)), None)
 
 
 # How the signatures begin.
@@ -200,7 +186,7 @@ def layout_of(head: bytes, content_type: str) -> Layout:
     row = container_of(head) or _BY_TYPE.get(content_type)
     if row is None:
         return _NOTHING if len(head) < _LONGEST_SIGNATURE and _MARKS.match(head) else _UNKNOWN
-    if row.signature is None or row.signature.match(head):
+    if not row.signature or row.is_signed(head):
         return row.layout
     # Bare samples, by that type's own definition.
     return _UNKNOWN if content_type == "audio/basic" else _NOTHING

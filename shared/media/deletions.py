@@ -50,7 +50,12 @@ def withdraw(
     if inferred:
         delete = False
         # What the PBX said, before or meanwhile, stands.
-        rows.change(storage.table(TABLE), kind, rows.row_key(id), lambda row: _inferred(row or {}, columns))
+        rows.change(
+            storage.table(TABLE),
+            kind,
+            rows.row_key(id),
+            lambda row: None if row and _DELETED in row else {**(row or {}), "at": now(), **columns},
+        )
     else:
         _add(storage, kind, id, columns)
     blob = _row(storage, kind, id).get("blob")
@@ -68,10 +73,6 @@ def withdraw(
 def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
     """Delete what was noted of media within a period; the audio itself goes by the rules of its account."""
     return expire_rows(storage.table(TABLE), period.condition("at"), allowance)
-
-
-def _inferred(row: Mapping[str, Any], columns: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    return None if _DELETED in row else {**row, "at": now(), **columns}
 
 
 def _row(storage: Storage, kind: str, id: int) -> Mapping[str, Any]:

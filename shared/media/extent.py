@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 from shared.media import frames
 from shared.media.containers import layout_of
 from shared.media.elements import LONGEST_HEADER, NoElement
+from shared.media.frames import NEVER
 from shared.media.lengths import Length
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from shared.media.containers import Following, Layout
+    from shared.media.containers import Layout
     from shared.media.elements import Element
 
 # So much is looked at at once; blocks are larger, and are not copied.
 _STEP = 64 * 1024
 # Bytes of the end that are kept for containers that need them.
 _TAIL = 64 * 1024
-_NEVER = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Follower:
     def __init__(self, content_type: str) -> None:
         self._content_type = content_type
         self._layout: Layout | None = None
-        self._frames: Following | None = None
+        self._frames: frames.Frames | frames.AmrFrames | None = None
         # The bytes so far, where the next element begins, and what is there of its header.
         self._size, self._at, self._rest, self._tail = 0, 0, b"", b""
         # Where audio begins, where the elements end, which of them are still to come, and where others go on.
@@ -86,11 +86,8 @@ class Follower:
             return Extent(size, self._end or None)
         if self._missing or (layout.whole and not layout.whole(self._length, self._tail)):
             self._end = max(self._end, size + 1)
-        return Extent(self._start, self._end or None, self._seconds(self._start))
-
-    def _seconds(self, start: int) -> float | None:
-        rate = self._length.rate
-        return (min(self._size, self._end or self._size) - start) / rate if rate else self._length.seconds
+        rate, end = self._length.rate, self._end or None
+        return Extent(self._start, end, (min(size, end or size) - self._start) / rate if rate else self._length.seconds)
 
     def _take(self, part: bytes) -> None:
         self._size += len(part)
@@ -115,7 +112,7 @@ class Follower:
             elif self._layout.read is not None:
                 self._step(self._layout, self._layout.read, data, at)
             else:
-                self._at = _NEVER
+                self._at = NEVER
 
     def _choose(self, data: bytes, at: int) -> None:
         """See what the file is, behind the tags that any may begin with."""
@@ -146,21 +143,21 @@ class Follower:
         size_of_it = self._audio(layout, element) if element.name in layout.audio else element.size
         if size_of_it is not None:
             self._end = max(self._end, self._at + size_of_it)
-        after = _NEVER if size_of_it is None else self._at + size_of_it
+        after = NEVER if size_of_it is None else self._at + size_of_it
         if element.name in layout.inside:
             self._outer.append(after)
             after = self._at + element.begin
-        self._at = _NEVER if layout.last and self._start is not None else after
+        self._at = NEVER if layout.last and self._start is not None else after
 
     def _is_inside(self) -> bool:
-        return any(self._at < end < _NEVER for end in self._outer)
+        return any(self._at < end < NEVER for end in self._outer)
 
     def _audio(self, layout: Layout, element: Element) -> int | None:
         """Note where audio begins; its element's bytes in all, None where it does not know them."""
         size, content = element.size, None if element.size is None else element.size - element.begin
         if layout.endless is not None and (content is None or not 0 < content < layout.endless):
             declared = self._length.declared
-            size = element.begin + declared if 0 < declared < _NEVER else None
+            size = element.begin + declared if 0 < declared < NEVER else None
             if size is None:
                 # Nor does what comes before it say how long the file is.
                 self._end = 0
@@ -176,4 +173,4 @@ class Follower:
             found = data.find(layout.sync, at + 1)
             self._at += found - at if found > 0 else max(1, len(data) - at - len(layout.sync) + 1)
             return
-        self._at = next((end for end in reversed(self._outer) if self._at < end), _NEVER)
+        self._at = next((end for end in reversed(self._outer) if self._at < end), NEVER)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,16 +30,8 @@ def is_whole(length: Length, tail: bytes) -> bool:
     if not length.samples or length.frame > len(tail):
         # Nothing is declared, or the last frame may not fit into what is looked at.
         return True
-    found = 0
-    for at in _syncs(tail):
-        reached = _samples(tail, at, length.block)
-        if reached is not None and reached >= length.samples:
-            if _closes(tail, at):
-                return True
-            found += 1
-            if found == _CANDIDATES:
-                break
-    return False
+    last = (at for at in _syncs(tail) if _samples(tail, at, length.block) >= length.samples)
+    return any(_closes(tail, at) for at in islice(last, _CANDIDATES))
 
 
 def _syncs(tail: bytes) -> Iterator[int]:
@@ -48,14 +41,14 @@ def _syncs(tail: bytes) -> Iterator[int]:
             yield at
 
 
-def _samples(tail: bytes, at: int, block: int) -> int | None:
-    """How many samples end with the frame that begins here; None where none does."""
+def _samples(tail: bytes, at: int, block: int) -> int:
+    """How many samples end with the frame that begins here; 0 where none does."""
     header = tail[at : at + 16]
     if len(header) < 6 or header[3] & 1:
-        return None
+        return 0
     code, rate = header[2] >> 4, header[2] & 15
     width = max(1, 8 - (header[4] ^ 0xFF).bit_length())
-    number = header[4] if width == 1 else header[4] & (0x7F >> width)
+    number = header[4] & (0xFF >> width)
     for byte in header[5 : 4 + width]:
         number = number << 6 | byte & 0x3F
     end = 4 + width
@@ -63,7 +56,7 @@ def _samples(tail: bytes, at: int, block: int) -> int | None:
     own = int.from_bytes(header[end : end + more], "big") + 1 if more else _BLOCKS[code]
     end += more + _RATE_BYTES.get(rate, 0)
     if not own or end >= len(header) or _remainder(header[:end], 0x07, 8) != header[end]:
-        return None
+        return 0
     return (number if header[1] & 1 else number * block) + own
 
 

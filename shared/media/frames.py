@@ -1,4 +1,4 @@
-"""Audio that is nothing but frames: MPEG audio of layers I to III, and AAC in ADTS."""
+"""Audio that is nothing but frames: MPEG audio of layers I to III, AAC in ADTS, and AMR."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ _AAC_HERTZ = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16
 _AAC_SAMPLES = 1024
 # The longest header: that of ADTS.
 _HEADER = 7
+# Bytes of a frame of AMR by its type, header included; narrow band and wide band.
+AMR = (13, 14, 16, 18, 20, 21, 27, 32, 6, 0, 0, 0, 0, 0, 0, 1)
+AMR_WIDE = (18, 24, 33, 37, 41, 47, 51, 59, 61, 6, 0, 0, 0, 0, 1, 1)
+_AMR_SECONDS = 0.02
 # So many bytes of a file are gone through, and then a part in sixteen: longer ones play long enough to be estimated.
 _WALKED, _SKIPPED = 1 << 20, 15 * 64 * 1024
 # Where no file goes on.
@@ -41,17 +45,16 @@ class Frames:
     start: int | None = None
     first: int | None = None
     end: int | None = None
+    # Seconds of all parts, those skipped behind them included; those of a byte of the last part; bytes gone through;
+    # and where the last skipped part ends.
     _seconds: float = 0
-    # Seconds a byte of the part before, bytes gone through and skipped before the next, and where skipping began.
     _rate: float = 0
     _walked: int = 0
-    _gap: int = 0
-    _left: int | None = None
+    _next: int = 0
 
     def seconds(self, size: int) -> float | None:
         """How long the frames of a file of so many bytes play, by those that were met; None where none was."""
-        left = self._gap if self._left is None else size - self._left
-        return None if self.first is None or not self._walked else self._seconds + left * self._rate
+        return self._seconds - max(0, self._next - size) * self._rate if self._walked else None
 
     def follow(self, data: bytes, at: int, base: int, *, final: bool) -> int:
         """
@@ -61,28 +64,24 @@ class Frames:
         another one follows. A `final` look knows that nothing comes behind `data`. Of a long file, parts are skipped.
         """
         began = at
-        if self._left is not None:
-            self._gap += base + at - self._left
-            self._left, at = None, next_frame(data, at, final=final)
+        if self._next:
+            at = next_frame(data, at, final=final)
         if self.first is None:
             at = self._begin(data, at, base, final=final)
         if self.first is None or at >= NEVER:
             return at
         met: Counter[int] = Counter()
         at = self._walk(data, at, met, final=final)
-        self._note(met, at - began)
+        if at > began:
+            seconds = sum(number * _SECONDS[kind] for kind, number in met.items())
+            self._rate = seconds / (at - began)
+            self._seconds += seconds
+            self._walked += at - began
         if self._walked < _WALKED:
             return at
-        self._left = base + at
+        self._seconds += _SKIPPED * self._rate
+        self._next = base + at + _SKIPPED
         return at + _SKIPPED
-
-    def _note(self, met: Counter[int], walked: int) -> None:
-        """Note the frames of a part, which stand for those of the gap before it, too."""
-        if walked:
-            seconds = sum(number * _SECONDS[kind] for kind, number in met.items())
-            self._seconds += seconds * (1 + self._gap / walked)
-            self._rate, self._gap = seconds / walked, 0
-            self._walked += walked
 
     def _walk(self, data: bytes, at: int, met: Counter[int], *, final: bool) -> int:
         sizes, last = _SIZES, len(data) - _HEADER
@@ -120,6 +119,31 @@ class Frames:
         # A frame less is no loss: encoders count the first one differently.
         self.first, self.end = base + at + size, base + at + length - size if length else None
         return at + size
+
+
+@dataclass(slots=True)
+class AmrFrames:
+    """The frames of an AMR file, as `Frames`; `sizes` are their bytes by type. What is no frame ends them."""
+
+    sizes: tuple[int, ...]
+    first: int | None = None
+    end: int | None = None
+    _met: int = 0
+
+    def seconds(self, size: int) -> float | None:
+        """How long the frames that were met play; a file of any size is gone through."""
+        return self._met * _AMR_SECONDS
+
+    def follow(self, data: bytes, at: int, base: int, *, final: bool) -> int:
+        """Go through the frames from `at` on; returns where to go on."""
+        if self.first is None and at < len(data):
+            self.first = base + at
+        while at < len(data):
+            if not (size := self.sizes[data[at] >> 3 & 15]):
+                return NEVER
+            self._met += 1
+            at += size
+        return at
 
 
 def tag_size(head: bytes) -> int:
@@ -192,8 +216,9 @@ def _mpeg() -> tuple[Mapping[int, int], Mapping[int, float]]:
         version, layer = kind >> 11 & 3, kind >> 9 & 3
         bitrate, sampling, padding = kind >> 4 & 15, kind >> 2 & 3, kind >> 1 & 1
         if layer == 0:
-            if kind >> 12 == 0xF and _aac_rate(kind) < len(_AAC_HERTZ):
-                sizes[kind], seconds[kind] = 0, _AAC_SAMPLES / _AAC_HERTZ[_aac_rate(kind)]
+            rate = kind >> 2 & 15
+            if kind >> 12 == 0xF and rate < len(_AAC_HERTZ):
+                sizes[kind], seconds[kind] = 0, _AAC_SAMPLES / _AAC_HERTZ[rate]
             continue
         if version == 1 or bitrate in (0, 15) or sampling == 3:
             continue
@@ -205,11 +230,6 @@ def _mpeg() -> tuple[Mapping[int, int], Mapping[int, float]]:
         sizes[kind] = (samples // 8 // unit * bits // hertz + padding) * unit
         seconds[kind] = samples / hertz
     return sizes, seconds
-
-
-def _aac_rate(kind: int) -> int:
-    """Which sampling rate of ADTS a header's second and third byte name."""
-    return kind >> 2 & 15
 
 
 _SIZES, _SECONDS = _mpeg()
