@@ -22,7 +22,8 @@ _INFERRED = "inferred"
 
 def note_copy(storage: Storage, kind: str, id: int, blob: str) -> None:
     """Note where a copy is going to be: once it is deleted at the PBX, its date is known nowhere else."""
-    _add(storage, kind, id, {"blob": blob})
+    # Merged by the service, so that a deletion at the same time keeps its columns.
+    rows.merge(storage.table(TABLE), {"PartitionKey": kind, "RowKey": rows.row_key(id), "at": now(), "blob": blob})
 
 
 def deleted_at(storage: Storage, kind: str, id: int) -> str | None:
@@ -46,25 +47,20 @@ def withdraw(
     The note comes first: whoever is copying it looks for the note once the blob is there. What is `inferred` from
     lists only marks.
     """
-    columns = {_DELETED: parse_time(when), _INFERRED: inferred}
-    if inferred:
-        delete = False
+    columns = {"at": now(), _DELETED: parse_time(when), _INFERRED: inferred}
+
+    def note(row: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
         # What the PBX said, before or meanwhile, stands.
-        rows.change(
-            storage.table(TABLE),
-            kind,
-            rows.row_key(id),
-            lambda row: None if row and _DELETED in row else {**(row or {}), "at": now(), **columns},
-        )
-    else:
-        _add(storage, kind, id, columns)
-    blob = _row(storage, kind, id).get("blob")
+        return None if inferred and row and _DELETED in row else {**(row or {}), **columns}
+
+    noted = rows.change(storage.table(TABLE), kind, rows.row_key(id), note) or _row(storage, kind, id)
+    blob = noted.get("blob")
     if not blob:
         return
     client = storage.container(container)
     for found in client.list_blobs(name_starts_with=str(blob).rpartition(".")[0] + ".", include=["metadata"]):
         metadata = found.metadata or {}
-        if delete:
+        if delete and not inferred:
             client.delete_blob(found.name, delete_snapshots="include")
         elif _DELETED not in metadata:
             client.get_blob_client(found.name).set_blob_metadata({**metadata, _DELETED: when})
@@ -77,8 +73,3 @@ def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
 
 def _row(storage: Storage, kind: str, id: int) -> Mapping[str, Any]:
     return rows.get(storage.table(TABLE), kind, rows.row_key(id)) or {}
-
-
-def _add(storage: Storage, kind: str, id: int, columns: Mapping[str, Any]) -> None:
-    # Merged by the service: copy and deletion add to the same row without overwriting each other.
-    rows.merge(storage.table(TABLE), {"PartitionKey": kind, "RowKey": rows.row_key(id), "at": now(), **columns})

@@ -128,7 +128,7 @@ def webhook_id(location: str | None, data: Any) -> str | None:
 
     Words are never taken for an id: deleting by a wrong one would end somebody else's webhook.
     """
-    return (_id_in_text(location) if location else None) or _id_in(data)
+    return _id_in_text(location or "") or _id_in(data)
 
 
 def _id_in(data: Any) -> str | None:

@@ -50,19 +50,14 @@ class LedgerRow:
         """Whether others wrote lately, so that a swap without a look before it would probably fail."""
         return time.monotonic() < self._met + _ALONE_AFTER_SECONDS * self._terms.scale
 
-    def _meet(self) -> None:
-        self._met = time.monotonic()
-
-    def look(self) -> Ledger:
+    def look(self) -> None:
         """Read the row; a row that is not there yet is an empty ledger. Raises StorageUnavailable."""
         row = rows.get(self._storage.table(TABLE), self._account, _ROW, **_OPTIONS)
-        if row is None:
-            self.seen, self._etag = Ledger(), None
-            return self.seen
-        if self._etag is not None and row.etag != self._etag:
-            self._meet()
-        self.seen, self._etag = ledgers.read(row.get("blocks"), self._clock(), self._terms), row.etag
-        return self.seen
+        etag = None if row is None else row.etag
+        if self._etag not in (None, etag):
+            self._met = time.monotonic()
+        self.seen = Ledger() if row is None else ledgers.read(row.get("blocks"), self._clock(), self._terms)
+        self._etag = etag
 
     def swap(self, new: Ledger) -> bool:
         """
@@ -74,7 +69,7 @@ class LedgerRow:
         etag, self.seen = self._etag, None
         written = rows.swap(self._storage.table(TABLE), row, etag, tries=1, **_OPTIONS)
         if written is None:
-            self._meet()
+            self._met = time.monotonic()
             return False
         self.seen, self._etag = new, written
         return True
