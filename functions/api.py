@@ -20,7 +20,7 @@ from shared.bridge import bridge
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from shared.pbx.operation import Operation
+    from shared.pbx.operations import Operation
 
     Work = Callable[[Operation, func.HttpRequest], func.HttpResponse]
 

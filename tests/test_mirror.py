@@ -65,7 +65,6 @@ COVERED: Mapping[str, str] = {
     "shared/pbx/budget/row.py": "shared/pbx/budget/test_budget.py",
     "shared/pbx/failure_words.py": "shared/pbx/test_failures.py",
     "shared/pbx/fields.py": "contract/test_operations.py",
-    "shared/pbx/operation.py": "shared/pbx/test_operations.py",
     "shared/pbx/responses.py": "shared/pbx/test_client.py",
     "shared/polling/missing.py": "shared/polling/test_reconcile.py",
     "shared/polling/outcomes.py": "shared/polling/test_poll.py",

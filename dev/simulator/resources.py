@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from shared.pbx.fields import Field
-    from shared.pbx.operation import Operation as Described
+    from shared.pbx.operations import Operation as Described
 
 Item = dict[str, Any]
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shared.bridge import Bridge
-    from shared.pbx.operation import Operation
+    from shared.pbx.operations import Operation
 
 _LANE = "action"
 _LISTS = frozenset(row.list_operation for row in RESOURCES)

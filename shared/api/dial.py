@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from azure.data.tables import TableClient
 
     from shared.bridge import Bridge
-    from shared.pbx.operation import Operation
+    from shared.pbx.operations import Operation
     from shared.storage.account import Storage
     from shared.storage.expiry import Allowance, Expired, Period
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shared.pbx.fields import Shape
-    from shared.pbx.operation import Operation
+    from shared.pbx.operations import Operation
 
 VERSION = "v2"
 

@@ -18,7 +18,7 @@ from shared.events.parties import number_party
 from shared.events.store import STOPPED, call_party, copies_of, feed_bounds, feed_page
 from shared.events.table import EVENTS
 from shared.pbx.fields import Field, Shape
-from shared.pbx.operation import Operation, Parameter
+from shared.pbx.operations import Operation, Parameter
 from shared.phones import e164
 from shared.storage.account import reaching_storage
 from shared.times import iso

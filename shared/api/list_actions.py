@@ -9,8 +9,7 @@ from shared.api.list_filters import NUMBERS
 from shared.api.lists import select
 from shared.api.parameters import Given, check
 from shared.pbx.fields import Field
-from shared.pbx.operation import Operation, Parameter
-from shared.pbx.operations import operation
+from shared.pbx.operations import Operation, Parameter, operation
 from shared.pbx.resources import RESOURCES, Resource
 from shared.storage.account import reaching_storage
 

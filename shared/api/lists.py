@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from shared.bridge import Bridge
-    from shared.pbx.operation import Operation
+    from shared.pbx.operations import Operation
     from shared.storage.account import Storage
 
 TRIGGER_STATE = "triggerState"

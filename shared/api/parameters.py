@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from shared.pbx.operation import Operation, Parameter
+    from shared.pbx.operations import Operation, Parameter
 
 LARGEST_LIMIT = 1000
 _INTEGER = re.compile(r"-?[0-9]{1,20}", re.ASCII)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from azure.data.tables import TableClient
     from phonenumbers import PhoneNumber
 
-    from shared.pbx.operation import Operation
+    from shared.pbx.operations import Operation
     from shared.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import requests
 
     from shared.pbx.budget.budget import Budget
-    from shared.pbx.operation import Operation
+    from shared.pbx.operations import Operation
     from shared.settings import Settings
 
 logger = logging.getLogger(__name__)

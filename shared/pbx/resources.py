@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from shared.pbx.operations import OPERATIONS, operation
+from shared.pbx.operations import OPERATIONS, Operation, operation
 from shared.schedules import SCHEDULES, polls
-
-if TYPE_CHECKING:
-    from shared.pbx.operation import Operation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import requests
 
-    from shared.pbx.operation import Operation
+    from shared.pbx.operations import Operation
 
 LARGEST_BODY = 8 * 1024 * 1024
 _CHUNK = 64 * 1024

@@ -15,7 +15,7 @@ from shared.pbx.operations import OPERATIONS, operation
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from shared.pbx.operation import Operation
+    from shared.pbx.operations import Operation
 
 DEFINITION = pathlib.Path(__file__).parents[3] / "shared" / "pbx-api" / "apiDefinition.swagger.json"
 pytestmark = pytest.mark.skipif(not DEFINITION.exists(), reason="the certified definition is not at hand")

@@ -17,7 +17,7 @@ from tests.face import Face, face
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from shared.pbx.operation import Operation
+    from shared.pbx.operations import Operation
 
 
 pytestmark = pytest.mark.xdist_group("actions")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from shared.api.openapi.paths import described, parameter, put
 from shared.media.serve import NAME_PATTERN
 from shared.media.table import MEDIA
-from shared.pbx.operation import Operation, Parameter
+from shared.pbx.operations import Operation, Parameter
 
 if TYPE_CHECKING:
     from shared.api.openapi.names import Schema

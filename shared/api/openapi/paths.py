@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from shared.api.openapi.names import Schema
-    from shared.pbx.operation import Operation, Parameter
+    from shared.pbx.operations import Operation, Parameter
 
 Kind = Literal["action", "dial", "list", "find", "subscribe", "unsubscribe", "leave", "feed", "audio"]
 

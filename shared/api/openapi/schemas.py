@@ -15,7 +15,7 @@ from shared.pbx.resources import RESOURCES
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from shared.pbx.operation import Operation, Parameter
+    from shared.pbx.operations import Operation, Parameter
     from shared.pbx.resources import Resource
 
 _TYPES: Mapping[str, Schema] = {

@@ -12,8 +12,7 @@ from shared.api.openapi.requests import subscribe_request, unsubscribe_request
 from shared.api.subscribe import ID_HEADER, ID_PATTERN, LISTED
 from shared.events.table import EVENTS, Event
 from shared.pbx.fields import Field
-from shared.pbx.operation import Operation
-from shared.pbx.operations import operation
+from shared.pbx.operations import Operation, operation
 
 if TYPE_CHECKING:
     from shared.api.openapi.names import Schema

@@ -16,8 +16,7 @@ from shared.identifiers import LARGEST_ID
 from shared.pbx.budget.budget import Budget
 from shared.pbx.budget.ledger import Terms
 from shared.pbx.client import Pbx
-from shared.pbx.operation import Operation
-from shared.pbx.operations import operation
+from shared.pbx.operations import Operation, operation
 from shared.pbx.resources import RESOURCES, Resource
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from shared.identifiers import LARGEST_ID
 from shared.pbx.operations import OPERATIONS, operation
 
 if TYPE_CHECKING:
-    from shared.pbx.operation import Operation
+    from shared.pbx.operations import Operation
 
 CALLS = operation("GetCallHistory")
 DIAL = operation("Dial")

@@ -9,7 +9,7 @@ import pytest
 from shared.pbx.operations import OPERATIONS, operation
 
 if TYPE_CHECKING:
-    from shared.pbx.operation import Operation
+    from shared.pbx.operations import Operation
 
 
 @pytest.mark.parametrize("row", OPERATIONS, ids=lambda row: row.id)
