@@ -10,6 +10,7 @@ from shared.errors import BudgetExhausted, MediaNotReady, PbxError
 from shared.identifiers import identifier
 from shared.items import reader
 from shared.once import once
+from shared.pbx.resources import resource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +36,8 @@ def known(record: Mapping[str, Any]) -> Record:
 
 def asked(bridge: Bridge, media: Media, id: int, *, lane: str = "media") -> Record:
     """The record as the PBX has it now; raises MediaNotReady for another one's, and what the PBX's client raises."""
-    record: Record = bridge.pbx.call(media.operation, lane=lane, **{media.parameter: id})
+    source = resource(media.resource)
+    record: Record = bridge.pbx.call(source.read_operation, lane=lane, **{source.id_parameter: id})
     # What spells no id counts as absent, like any field that does not fit.
     if (identifier(record.get(media.id)) or id) != id:
         raise MediaNotReady("another record")

@@ -8,17 +8,14 @@ from dataclasses import dataclass
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Media:
     """
-    A row: a kind of media, where it is kept, how the PBX is asked for it, and the event that says it is stored.
+    A row: a kind of media, where it is kept, the resource that it is at the PBX, and the event that says it is stored.
 
-    `lacking` is what the PBX's event lacks of it, and `resource` the polled list that has that. `seconds` is the
-    field that says how long the audio should be. `deletable` is what the PBX sends an event about when a user deletes
-    it there.
+    `lacking` is what the PBX's event lacks of it, and the polled list has. `seconds` is the field that says how long
+    the audio should be. `deletable` is what the PBX sends an event about when a user deletes it there.
     """
 
     name: str
     container: str
-    operation: str
-    parameter: str
     resource: str
     url: str
     seconds: str
@@ -36,8 +33,6 @@ MEDIA: tuple[Media, ...] = (
     Media(
         name="recording",
         container="recordings",
-        operation="GetCallRecordingByID",
-        parameter="record_id",
         resource="call_records",
         url="recordingURL",
         seconds="connectionTime",
@@ -47,8 +42,6 @@ MEDIA: tuple[Media, ...] = (
     Media(
         name="voicemail",
         container="voicemails",
-        operation="GetVoicemailByID",
-        parameter="voicemail_id",
         resource="voicemails",
         url="messageURL",
         seconds="length",

@@ -206,7 +206,6 @@ _BY_ID = _check(OPERATIONS)
 
 def operation(id: str) -> Operation:
     """The operation with this operationId; raises KeyError with the known ids for any other."""
-    try:
-        return _BY_ID[id]
-    except KeyError:
-        raise KeyError(f"{id} is not one of {', '.join(_BY_ID)}") from None
+    if id not in _BY_ID:
+        raise KeyError(f"{id} is not one of {', '.join(_BY_ID)}")
+    return _BY_ID[id]

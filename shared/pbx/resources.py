@@ -116,7 +116,6 @@ _BY_NAME = _check(RESOURCES)
 
 def resource(name: str) -> Resource:
     """The resource of this name; raises KeyError with the known names for any other."""
-    try:
-        return _BY_NAME[name]
-    except KeyError:
-        raise KeyError(f"{name} is not one of {', '.join(_BY_NAME)}") from None
+    if name not in _BY_NAME:
+        raise KeyError(f"{name} is not one of {', '.join(_BY_NAME)}")
+    return _BY_NAME[name]
