@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import azure.functions as func
 
-from shared.answers import answer_to
 from shared.api.envelopes import refused
-from shared.errors import RETRY_AFTER_SECONDS, BridgeError, Invalid, LengthRequired, PbxError, PbxRetriable
+from shared.errors import RETRY_AFTER_SECONDS, BridgeError, Invalid, LengthRequired, PbxError, PbxRetriable, answer_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from shared.answers import Answer
+    from shared.errors import Answer
 
     Render = Callable[[Answer, Mapping[str, str], str], func.HttpResponse]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from shared.answers import answer_to
-from shared.errors import Invalid, Refused, TooLarge
+from shared.errors import Invalid, Refused, TooLarge, answer_to
 from shared.events.event import ReceivedEvent, check_envelope
 from shared.events.table import Event, event_id, event_named
 from shared.json_bodies import LONGEST_BODY, parse_body

@@ -75,7 +75,7 @@ def copy(bridge: Bridge, message: Mapping[str, Any]) -> None:
     except (BudgetExhausted, PbxRetriable, PbxForbidden, MediaUnreachable):
         raise
     except (MediaError, PbxError) as error:
-        reason = error.reason if isinstance(error, MediaError) else type(error).__name__
+        reason = str(error) if isinstance(error, MediaError) else type(error).__name__
         logger.info("%s %d is not ready, try %d: %s", media.name, id, _attempt(message) + 1, reason)
         age = (now() - received).total_seconds()
         if age > _LATE_SECONDS and not message.get("kept"):

@@ -10,8 +10,7 @@ import pytest
 
 from functions.responses import PROBLEM, answer, problem, refusal
 from shared import errors
-from shared.answers import ANSWERS, answer_to
-from shared.errors import BridgeError, Invalid, LengthRequired, PbxError
+from shared.errors import ANSWERS, BridgeError, Invalid, LengthRequired, PbxError, answer_to
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, BridgeError)]
 IDS = [kind.__name__ for kind in KINDS]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 
-from shared.answers import answer_to
 from shared.api.dial import KEY_HEADER, KEY_PATTERN
 from shared.api.list_actions import resource_of
 from shared.api.lists import STATE, STATE_PATTERN, TRIGGER_STATE
@@ -32,6 +31,7 @@ from shared.errors import (
     TooLarge,
     TooManySubscriptions,
     WrongContinuation,
+    answer_to,
 )
 from shared.pbx.resources import RESOURCES
 

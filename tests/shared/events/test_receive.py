@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shared.answers import answer_to
-from shared.errors import Invalid, NotJson, Refused, StorageUnavailable, TooLarge
+from shared.errors import Invalid, NotJson, Refused, StorageUnavailable, TooLarge, answer_to
 from shared.events.event import event_of
 from shared.events.receive import accept
 from shared.events.table import EVENTS, Event, event_named

@@ -139,7 +139,7 @@ def test_any_bytes_are_kept_under_a_name_of_plain_letters_or_refused_in_words(he
     try:
         found = kind_of(head, label)
     except MediaNotReady as refused:
-        assert refused.reason.endswith(" instead of audio")
+        assert str(refused).endswith(" instead of audio")
     else:
         assert found.extension.isalnum()
         assert found.extension.isascii()
