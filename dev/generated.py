@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dev import connector, tables
 from shared.schedules import SCHEDULES
-from shared.setting_table import SETTINGS
+from shared.settings import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

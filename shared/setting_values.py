@@ -5,23 +5,15 @@ from __future__ import annotations
 import base64
 import ipaddress
 import re
-from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from shared.times import iso, parse_time
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
-
-
-@dataclass(frozen=True, slots=True)
-class StorageAccount:
-    """Where events and media live: a connection string, or the three endpoints and an identity's client id."""
-
-    connection_string: str | None = field(default=None, repr=False)
-    blob: str | None = None
-    queue: str | None = None
-    table: str | None = None
-    client_id: str | None = None
 
 
 def is_loopback(host: str | None) -> bool:
@@ -42,7 +34,9 @@ def flag(text: str) -> bool:
 
 
 def url(text: str) -> str:
-    """A base URL, ending in a slash: https, or http for this machine only."""
+    """A base URL, ending in a slash: https, or http for this machine only; empty where it is."""
+    if not text:
+        return ""
     try:
         parts = urlsplit(text)
         known = parts.hostname and (parts.port is None or parts.port)
@@ -93,7 +87,7 @@ def connection_string(text: str) -> str:
     """A storage account's connection string with a key or a signature, or the emulator's short one."""
     parts = {name.strip().lower(): value for name, _, value in (part.partition("=") for part in text.split(";"))}
     if parts.get("usedevelopmentstorage", "").lower() == "true":
-        return text
+        return "UseDevelopmentStorage=true"
     try:
         signed = base64.b64decode(parts.get("accountkey", ""), validate=True) or parts.get("sharedaccesssignature")
     except ValueError:
@@ -122,32 +116,15 @@ def countries(text: str) -> tuple[str, ...]:
     return tuple(region(name) for name in names(text))
 
 
-def count(text: str) -> int:
-    """A whole number from 0 on."""
-    if not text.isdecimal() or int(text) > 1_000_000:
-        raise ValueError("write a whole number from 0 to 1000000")
-    return int(text)
+def whole(unit: str, least: int, most: int) -> Callable[[str], int]:
+    """A reader of whole numbers of a unit, from one to another."""
 
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise ValueError(f"write {unit} from {least} to {most}")
+        return int(text)
 
-def hours(text: str) -> int:
-    """Whole hours, at most a month."""
-    if not text.isdecimal() or not 1 <= int(text) <= 24 * 31:
-        raise ValueError("write whole hours from 1 to 744")
-    return int(text)
-
-
-def months(text: str) -> int:
-    """Whole months, at most a hundred years; 0 for ever."""
-    if not text.isdecimal() or int(text) > 1200:
-        raise ValueError("write whole months from 0 to 1200")
-    return int(text)
-
-
-def seconds(text: str) -> int:
-    """Whole seconds, at most a day."""
-    if not text.isdecimal() or not 1 <= int(text) <= 86400:
-        raise ValueError("write whole seconds from 1 to 86400")
-    return int(text)
+    return read
 
 
 def start(text: str) -> str:

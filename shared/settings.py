@@ -1,25 +1,54 @@
-"""Settings: the rows of their table, read once from the environment into one frozen object."""
+"""Settings: a table of what there is, read once from the environment into one frozen object."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from shared import setting_values
+from shared import setting_values as values
 from shared.errors import ConfigError
 from shared.once import once
-from shared.setting_table import SETTINGS, Setting
-from shared.setting_values import StorageAccount as StorageAccount  # noqa: PLC0414 - for those who ask here
+from shared.schedules import SCHEDULES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 DATA_STORAGE = "DataStorage"
 _UNRESOLVED = "@Microsoft.KeyVault("
 # The templates set this to true; what the platform sets differs from plan to plan.
 IN_AZURE = "RUNS_IN_AZURE"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A row: the name in the environment, how its text is read, its default, and what it is for."""
+
+    name: str
+    parse: Callable[[str], Any]
+    default: str = ""
+    description: str = ""
+    required: bool = False
+    secret: bool = False
+    read_by_host: bool = False
+
+
+def _setting(parse: Callable[[str], Any], default: str, description: str, **flags: bool) -> Any:
+    """An attribute that is a row of SETTINGS."""
+    row = {"parse": parse, "default": default, "description": description, **flags}
+    return field(repr=not flags.get("secret"), metadata=row)
+
+
+@dataclass(frozen=True, slots=True)
+class StorageAccount:
+    """Where events and media live: a connection string, or the three endpoints and an identity's client id."""
+
+    connection_string: str | None = field(default=None, repr=False)
+    blob: str | None = None
+    queue: str | None = None
+    table: str | None = None
+    client_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,23 +57,71 @@ class Settings:
 
     storage: StorageAccount
     in_azure: bool
-    pbx_base_url: str
-    pbx_api_key: str = field(repr=False)
-    media_hosts: tuple[str, ...]
-    default_region: str
-    mirror_voicemail_deletes: bool
-    public_base_url: str
-    pbx_webhook_key: str = field(repr=False)
-    pbx_webhook_key_previous: str = field(repr=False)
-    subscription_keys: tuple[str, ...] = field(repr=False)
-    pbx_events: tuple[str, ...]
-    poll_start: str
-    sweep_lookback_hours: int
-    reconcile_grace_seconds: int
-    retention_months: int
-    dial_countries: tuple[str, ...]
-    dial_per_hour: int
-    allow_loopback_callbacks: bool
+    pbx_base_url: str = _setting(
+        values.url,
+        "https://zvanuparvaldnieks.lmt.lv/api/v2/",
+        "The PBX's API. Tele2's Mobili stotele is https://mobili-stotele.tele2.lt/api/v2/.",
+    )
+    pbx_api_key: str = _setting(
+        values.key, "", "The key from the PBX's panel, with or without the word Bearer.", required=True, secret=True
+    )
+    media_hosts: tuple[str, ...] = _setting(
+        values.hosts, "", "Hosts that recordings may be fetched from, comma separated. Empty: the PBX's host."
+    )
+    default_region: str = _setting(values.region, "LV", "Country that national numbers belong to.")
+    mirror_voicemail_deletes: bool = _setting(
+        values.flag,
+        "false",
+        "true deletes our copy when a voicemail is deleted at the PBX; false marks it and keeps it.",
+    )
+    public_base_url: str = _setting(values.url, "", "This app's own address, where the PBX and subscribers reach it.")
+    pbx_webhook_key: str = _setting(
+        str,
+        "",
+        "The key that the PBX sends as ?code= with its webhooks; they take no other. Required in Azure.",
+        secret=True,
+    )
+    pbx_webhook_key_previous: str = _setting(
+        str, "", "The key before it, which webhooks may bring too while it is being rotated.", secret=True
+    )
+    subscription_keys: tuple[str, ...] = _setting(
+        values.fernet_keys,
+        "",
+        "Fernet keys that seal subscriptions, newest first, commas between. Required in Azure, else made.",
+        secret=True,
+    )
+    pbx_events: tuple[str, ...] = _setting(
+        values.names, "", "Events to register webhooks for, comma separated. Empty: all of them."
+    )
+    poll_start: str = _setting(
+        values.start, "now", "What the first poll brings: now (only what is new), all, or an ISO date."
+    )
+    sweep_lookback_hours: int = _setting(
+        values.whole("whole hours", 1, 24 * 31),
+        "24",
+        "How far back the hourly sweep compares the PBX's lists with ours.",
+    )
+    reconcile_grace_seconds: int = _setting(
+        values.whole("whole seconds", 1, 24 * 3600),
+        "300",
+        "How long a webhook may be late before what was polled takes its place.",
+    )
+    retention_months: int = _setting(
+        values.whole("whole months", 0, 100 * 12),
+        "0",
+        "Months after which history is deleted: events, calls, what was polled of them. 0: nothing is.",
+    )
+    dial_countries: tuple[str, ...] = _setting(
+        values.countries, "", "Countries that may be dialled, comma separated, such as LV,LT,EE. Empty: any."
+    )
+    dial_per_hour: int = _setting(
+        values.whole("a whole number", 0, 1_000_000),
+        "200",
+        "How many calls an hour may have that are dialled through the API. 0: none.",
+    )
+    allow_loopback_callbacks: bool = _setting(
+        values.flag, "false", "For a laptop: subscribers may live at 127.0.0.0/8. Refused in Azure."
+    )
 
     @property
     def pbx_host(self) -> str:
@@ -64,23 +141,26 @@ class Settings:
         Raises one ConfigError that names every missing or wrong setting and never a value.
         """
         problems: list[str] = []
-        values: dict[str, Any] = {}
-        for row in SETTINGS:
-            if not row.read_by_host:
-                values[row.attribute] = _read(row, environ, problems)
+        found = {row.name.lower(): _read(row, environ, problems) for row in SETTINGS if not row.read_by_host}
         in_azure = environ.get(IN_AZURE, "").strip().lower() == "true"
         storage = _storage(environ, problems)
-        if in_azure and values["allow_loopback_callbacks"]:
+        if in_azure and found["allow_loopback_callbacks"]:
             problems.append("ALLOW_LOOPBACK_CALLBACKS: only for a laptop, remove it in Azure")
-        if in_azure and values["pbx_webhook_key"] == "":
+        if in_azure and found["pbx_webhook_key"] == "":
             problems.append("PBX_WEBHOOK_KEY: missing. In Azure webhooks are taken with this key only")
-        if in_azure and values["subscription_keys"] == ():
+        if in_azure and found["subscription_keys"] == ():
             problems.append("SUBSCRIPTION_KEYS: missing. Write a Fernet key into Key Vault; deploy.sh does")
-        if in_azure and str(values["pbx_base_url"]).startswith("http://"):
+        if in_azure and str(found["pbx_base_url"]).startswith("http://"):
             problems.append("PBX_BASE_URL: write an https URL")
         if problems:
             raise ConfigError("Invalid settings: " + "; ".join(problems))
-        return cls(storage=storage, in_azure=in_azure, **values)
+        return cls(storage=storage, in_azure=in_azure, **found)
+
+
+SETTINGS: tuple[Setting, ...] = (
+    *(Setting(part.name.upper(), **part.metadata) for part in fields(Settings) if part.metadata),
+    *(Setting(name, str, default, what, read_by_host=True) for name, default, what in SCHEDULES),
+)
 
 
 def _read(row: Setting, environ: Mapping[str, str], problems: list[str]) -> Any:
@@ -91,28 +171,24 @@ def _read(row: Setting, environ: Mapping[str, str], problems: list[str]) -> Any:
     if not text and row.required:
         problems.append(f"{row.name}: missing. {row.description}")
         return None
-    text = text or row.default or ""
-    if not text and row.parse in (str, setting_values.url):
-        return ""
     try:
-        return row.parse(text)
+        return row.parse(text or row.default)
     except ValueError as error:
         problems.append(f"{row.name}: {error}")
         return None
 
 
 def _storage(environ: Mapping[str, str], problems: list[str]) -> StorageAccount:
-    whole = Setting(name=DATA_STORAGE, parse=setting_values.connection_string, default="", description="")
     if environ.get(DATA_STORAGE, "").strip():
+        whole = Setting(DATA_STORAGE, values.connection_string)
         return StorageAccount(connection_string=_read(whole, environ, problems))
     names = {service: f"{DATA_STORAGE}__{service}ServiceUri" for service in ("blob", "queue", "table")}
     missing = [name for name in names.values() if not environ.get(name, "").strip()]
     if missing:
         wanted = DATA_STORAGE if len(missing) == len(names) else ", ".join(missing)
         problems.append(f"{wanted}: missing. A connection string, or the three endpoints {DATA_STORAGE}__…ServiceUri")
-    rows = {service: replace(whole, name=name, parse=setting_values.endpoint) for service, name in names.items()}
-    usable = {service: row for service, row in rows.items() if row.name not in missing}
-    endpoints = {service: _read(row, environ, problems) for service, row in usable.items()}
+    rows = {service: Setting(name, values.endpoint) for service, name in names.items() if name not in missing}
+    endpoints = {service: _read(row, environ, problems) for service, row in rows.items()}
     client_id = environ.get(f"{DATA_STORAGE}__clientId", "").strip() or None
     return StorageAccount(**endpoints, client_id=client_id)
 

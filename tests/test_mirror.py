@@ -71,7 +71,6 @@ COVERED: Mapping[str, str] = {
     "shared/polling/reading.py": "shared/polling/test_poll.py",
     "shared/polling/unended.py": "shared/polling/test_sweep.py",
     "shared/polling/whole_lists.py": "shared/polling/test_poll.py",
-    "shared/setting_table.py": "shared/test_settings.py",
     "shared/setting_values.py": "shared/test_settings.py",
     "shared/storage/account.py": "functions/test_webhooks.py",
     "shared/storage/deadline.py": "shared/storage/test_waiting.py",

@@ -57,14 +57,6 @@ _LINEAR: Any = {"backoff": deadline.RETRY_SECONDS, "retry_total": _RETRIES, "ran
 BLOCK_BYTES = 3 * 1024 * 1024
 _MISSING = ("TableNotFound", "QueueNotFound", "ContainerNotFound")
 OVERLOADED = (403, 408, 429)
-_EMULATOR = "UseDevelopmentStorage=true"
-_EMULATOR_EXPANDED = (
-    "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;"
-    "AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;"
-    "BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;"
-    "QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1;"
-    "TableEndpoint=http://127.0.0.1:10002/devstoreaccount1;"
-)
 
 
 @contextmanager
@@ -188,14 +180,9 @@ class Storage:
 
         return DefaultAzureCredential(managed_identity_client_id=self._account.client_id)
 
-    @property
-    def _connection_string(self) -> str | None:
-        text = self._account.connection_string
-        return _EMULATOR_EXPANDED if text and _EMULATOR.lower() in text.lower() else text
-
     def _connected(self, kind: Any, url: str | None, name: str, options: Mapping[str, Any]) -> Any:
-        if self._connection_string:
-            return kind.from_connection_string(self._connection_string, name, **options)
+        if self._account.connection_string:
+            return kind.from_connection_string(self._account.connection_string, name, **options)
         return kind(url or "", name, credential=self._credential, **options)
 
     def _table(self, name: str, options: Mapping[str, Any]) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dev.generated import files
-from shared.setting_table import SETTINGS
+from shared.settings import SETTINGS
 
 ROOT = Path(__file__).parents[2]
 FILES = {path.relative_to(ROOT).as_posix(): body for path, body in files().items()}

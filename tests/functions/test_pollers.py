@@ -14,8 +14,7 @@ from dev.simulator import Simulator
 from functions.pollers import TIMERS
 from shared.events.table import EVENTS
 from shared.items.head import TABLE
-from shared.setting_table import SETTINGS
-from shared.settings import Settings
+from shared.settings import SETTINGS, Settings
 from shared.storage.account import Storage
 from tests.waiting import until
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from functions.pollers import TIMERS, runs_often
-from shared.setting_table import SETTINGS
+from shared.settings import SETTINGS
 from tests.indexed import hosted
 
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared.pbx.resources import RESOURCES
-from shared.setting_table import SETTINGS
-from shared.settings import IN_AZURE
+from shared.settings import IN_AZURE, SETTINGS
 from shared.storage.account import CONTAINERS, POISON, QUEUES, TABLES
 from tests.infra.template import BICEP_FILES, EVERYTHING, GROUP, INFRA, PARAMETER_FILES, Snapshot, built, run, snapshot
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from shared.schedules import SCHEDULES, has_missed_two, is_due, polls, schedule
-from shared.setting_table import SETTINGS
+from shared.settings import SETTINGS
 
 NAME = polls("contacts")
 # A Wednesday.

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from shared.errors import ConfigError
-from shared.setting_table import SETTINGS
-from shared.settings import Settings
+from shared.settings import SETTINGS, Settings
 
 GOOD = {"PBX_API_KEY": "secret-key", "DataStorage": "UseDevelopmentStorage=true"}
 
