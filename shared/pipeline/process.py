@@ -30,29 +30,28 @@ _LINK_DELAYS = (5, 30, 120, 600, 3600)
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class FollowUp:
     """
     A row: something that an event sets off.
 
-    `run` returns False when it has to be tried again later, and None when there was nothing to do. What it does
-    must be harmless when done twice; where that costs the next in line work, `recorded` has the event's row
-    remember that it is done. The others leave their own mark, under a key made of the event's id.
+    `run` returns False when it has to be tried again later. What it does must be harmless when done twice; where that
+    costs the next in line work, it returns True, and the event's row remembers that it is done. The others leave their
+    own mark, under a key made of the event's id.
     """
 
     name: str
     run: Callable[[Bridge, ReceivedEvent, Row], bool | None]
     applies: Callable[[ReceivedEvent], bool] = lambda event: True
-    recorded: bool = False
 
 
-def _add_to_story(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool:
+def _add_to_story(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool | None:
     stories = calls(bridge.storage, bridge.settings.default_region)
     call_id = call_of(event, stories)
     if call_id is None:
         return False
     stories.merge(call_id, event)
-    return True
+    return None
 
 
 def _belongs_to_a_call(event: ReceivedEvent) -> bool:
@@ -83,29 +82,18 @@ def _fan_out(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool | None:
     return later("shared.deliveries.fanout.fan_out")(bridge, event) or None
 
 
-def _note_parties(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool:
+def _note_parties(bridge: Bridge, event: ReceivedEvent, row: Row) -> None:
     """Note whom an event has to do with that belongs to no call, or not yet; a call's story does it for the others."""
     parties.add(bridge.storage, involved_alone(event, bridge.settings.default_region))
-    return True
-
-
-def _feed(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool:
-    store.publish(bridge.storage, row)
-    return True
 
 
 # What others wait for comes first; the story, which many may be changing at once, holds up none of it.
 FOLLOW_UPS: tuple[FollowUp, ...] = (
-    FollowUp(name="feed", run=_feed),
-    FollowUp(name="deliveries", run=_fan_out, recorded=True),
-    FollowUp(
-        name="media",
-        run=_ask_for_media,
-        applies=lambda event: bool(event.type.announces or event.type.withdraws),
-        recorded=True,
-    ),
-    FollowUp(name="parties", run=_note_parties, applies=lambda event: getattr(event.data, "callID", None) is None),
-    FollowUp(name="story", run=_add_to_story, applies=_belongs_to_a_call),
+    FollowUp("feed", lambda bridge, event, row: store.publish(bridge.storage, row)),
+    FollowUp("deliveries", _fan_out),
+    FollowUp("media", _ask_for_media, lambda event: bool(event.type.announces or event.type.withdraws)),
+    FollowUp("parties", _note_parties, lambda event: getattr(event.data, "callID", None) is None),
+    FollowUp("story", _add_to_story, _belongs_to_a_call),
 )
 
 
@@ -170,7 +158,7 @@ def _follow_up(bridge: Bridge, event: ReceivedEvent, row: Row, message: Mapping[
             later.append(step.name)
             continue
         done.add(step.name)
-        if outcome and step.recorded:
+        if outcome:
             recorded.add(step.name)
     if errors or later:
         recorded = done

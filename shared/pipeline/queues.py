@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _CRASHES = 5
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Consumer:
     """
     A row: a queue, the function that its messages start, and the kind its dead letters are of.
@@ -46,25 +46,19 @@ class Consumer:
 
     def work_of(self, message: Message) -> str | None:
         """What a message is about; None where it does not say."""
-        name = "-".join(str(message[part]) for part in self.work if message.get(part) not in (None, ""))
-        name = name.replace(":", "")
+        parts = (str(message[part]) for part in self.work if message.get(part) not in (None, ""))
+        name = "-".join(parts).replace(":", "")
         return name if is_name(name) else None
 
 
 CONSUMERS: tuple[Consumer, ...] = (
-    Consumer(queue="events", function="ProcessEvent", kind="event", run=later("shared.pipeline.process.process")),
+    Consumer("events", "ProcessEvent", "event", later("shared.pipeline.process.process")),
+    Consumer("media", "CopyMedia", "media", later("shared.media.copy.copy"), work=("kind", "id", "action")),
     Consumer(
-        queue="media",
-        function="CopyMedia",
-        kind="media",
-        run=later("shared.media.copy.copy"),
-        work=("kind", "id", "action"),
-    ),
-    Consumer(
-        queue="deliveries",
-        function="Deliver",
-        kind="delivery",
-        run=later("shared.deliveries.drain.run"),
+        "deliveries",
+        "Deliver",
+        "delivery",
+        later("shared.deliveries.drain.run"),
         work=("id", "since", "until", "token", "after"),
     ),
 )
@@ -79,7 +73,8 @@ def consume(bridge: Bridge, consumer: Consumer, body: bytes, *, id: str, attempt
     """
     try:
         if attempt > _CRASHES:
-            _doubt(bridge, consumer, body)
+            if not doubt(bridge.storage, consumer.queue, body):
+                raise Crashed
             return
         message = read(bridge.storage, body)
         # What comes back of a run that ends is beyond doubt.
@@ -96,15 +91,7 @@ def drain(bridge: Bridge, consumer: Consumer, body: bytes, *, id: str) -> None:
     The second time it counts as a failure that nobody foresaw: after five it is a dead letter. Raises where storage is
     out of reach, and leaves it in the poison queue, which keeps it for seven days.
     """
-    try:
-        _doubt(bridge, consumer, body)
-    except Exception as error:  # noqa: BLE001 - as above
-        _settle(bridge, consumer, body, error, id)
-
-
-def _doubt(bridge: Bridge, consumer: Consumer, body: bytes) -> None:
-    if not doubt(bridge.storage, consumer.queue, body):
-        raise Crashed
+    consume(bridge, consumer, body, id=id, attempt=_CRASHES + 1)
 
 
 def _settle(bridge: Bridge, consumer: Consumer, body: bytes, error: Exception, id: str) -> None:

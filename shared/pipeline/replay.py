@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from shared.deliveries.fanout import send_delivery, send_range
 from shared.errors import NewerRelease, NotFound, Refused, Unprocessable
@@ -25,23 +24,17 @@ if TYPE_CHECKING:
 
     from shared.bridge import Bridge
 
-LARGEST_LIMIT = 1000
 
-
-class ReplayFilter(BaseModel):
+class ReplayFilter(BaseModel, extra="forbid", frozen=True, defer_build=True):
     """Which dead letters to put back: of a kind, one by its id, at most so many."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     kind: str | None = None
     id: str | None = None
-    limit: int = Field(default=100, ge=1, le=LARGEST_LIMIT, strict=True)
+    limit: int = Field(default=100, ge=1, le=1000, strict=True)
 
 
-class TimeRange(BaseModel):
+class TimeRange(BaseModel, extra="forbid", frozen=True, defer_build=True):
     """A range of time, by when the app learnt of events."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     date_from: Moment
     date_to: Moment | None = None
@@ -49,9 +42,8 @@ class TimeRange(BaseModel):
 
 def _fresh(bridge: Bridge, body: bytes) -> dict[str, Any]:
     """The message in a dead letter without what it went through."""
-    return {
-        name: value for name, value in read(bridge.storage, body).items() if name not in ("tries", "sent", "resume")
-    }
+    message = read(bridge.storage, body)
+    return {name: value for name, value in message.items() if name not in ("tries", "sent", "resume")}
 
 
 def _event(bridge: Bridge, dead: Mapping[str, Any], body: bytes) -> None:
@@ -78,20 +70,13 @@ def _refused(bridge: Bridge, dead: Mapping[str, Any], body: bytes) -> None:
     accept(bridge.storage, bridge.settings, event, body)
 
 
-@dataclass(frozen=True, slots=True)
-class Return:
-    """A row: a kind of dead letter, and how one goes back."""
-
-    kind: str
-    send: Callable[[Bridge, Mapping[str, Any], bytes], None]
-
-
-RETURNS: tuple[Return, ...] = (
-    Return("event", _event),
-    Return("media", _media),
-    Return("delivery", _delivery),
-    Return("refused", _refused),
-)
+# How a dead letter goes back, by its kind.
+RETURNS: Mapping[str, Callable[[Bridge, Mapping[str, Any], bytes], None]] = {
+    "event": _event,
+    "media": _media,
+    "delivery": _delivery,
+    "refused": _refused,
+}
 
 
 def replay_dead_letters(bridge: Bridge, body: bytes) -> dict[str, Any]:
@@ -102,23 +87,22 @@ def replay_dead_letters(bridge: Bridge, body: bytes) -> dict[str, Any]:
     deleted, so that none is lost; one that comes twice has its effect once. One that became a dead letter again
     meanwhile is left there.
     """
-    wanted, known = read_body(ReplayFilter, body or b"{}"), {row.kind: row for row in RETURNS}
+    wanted = read_body(ReplayFilter, body or b"{}")
     with reaching_storage():
         found = dead_letters.listed(bridge.storage, kind=wanted.kind, id=wanted.id, limit=wanted.limit)
         stay: list[str] = []
         for dead in found:
-            row = known.get(dead["PartitionKey"])
-            if row is None or not _returned(bridge, row, dead):
+            if _returned(bridge, dead):
+                dead_letters.remove(bridge.storage, dead)
+            else:
                 stay.append(dead["RowKey"])
-                continue
-            dead_letters.remove(bridge.storage, dead)
     return {"replayed": len(found) - len(stay), "kept": stay}
 
 
-def _returned(bridge: Bridge, row: Return, dead: Mapping[str, Any]) -> bool:
+def _returned(bridge: Bridge, dead: Mapping[str, Any]) -> bool:
     try:
         body = get_payload(bridge.storage, dead["payload"]) if "payload" in dead else dead["body"].encode()
-        row.send(bridge, dead, body)
+        RETURNS[dead["PartitionKey"]](bridge, dead, body)
     except (NewerRelease, Refused, Unprocessable, KeyError):
         return False
     return True
