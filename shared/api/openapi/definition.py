@@ -10,10 +10,9 @@ from typing import Any
 from shared.api.actions import ACTIONS
 from shared.api.list_actions import LIST_ACTIONS
 from shared.api.lists import LISTS
-from shared.api.openapi import audio
-from shared.api.openapi import paths as paths_of
-from shared.api.openapi import triggers as swagger_events
-from shared.api.openapi.names import Schema, hoisted
+from shared.api.openapi import triggers
+from shared.api.openapi.paths import AUDIO, action, audio, list_action, listing, put
+from shared.api.openapi.schemas import Schema, hoisted
 
 BASE_PATH = "/api/v2"
 VERSION = "2.0.0"
@@ -43,14 +42,11 @@ _SECURITY: Schema = {
 def definition(scheme: str, host: str) -> dict[str, Any]:
     """The definition for an app that is reached at `scheme://host`; it holds no secrets and needs no settings."""
     paths: dict[str, Any] = {}
-    for row in ACTIONS:
-        paths_of.put(paths, row.path, row.method, paths_of.action(row))
-    for row in LISTS:
-        paths_of.put(paths, row.path, row.method, paths_of.listing(row))
-    for row in LIST_ACTIONS:
-        paths_of.put(paths, row.path, row.method, paths_of.list_action(row))
-    swagger_events.add(paths)
-    audio.add(paths)
+    for rows, described in ((ACTIONS, action), (LISTS, listing), (LIST_ACTIONS, list_action)):
+        for row in rows:
+            put(paths, row, described(row))
+    triggers.add(paths)
+    put(paths, AUDIO, audio(AUDIO))
     definitions: Schema = {}
     paths = hoisted(paths, definitions)
     return {

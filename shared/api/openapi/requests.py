@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from shared.api.openapi.names import Schema, named
-from shared.api.openapi.schemas import choices, title
+from shared.api.openapi.schemas import Schema, choices, named, title
 from shared.phones import NUMBER_PATTERN, PREFIX_PATTERN
 from shared.subscriptions.endpoints import LONGEST, LONGEST_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from pydantic import BaseModel
 
 _HEX = "[0-9A-Fa-f]"
 _GROUP = f"{_HEX}{{1,4}}"
@@ -74,7 +71,8 @@ def subscribe_request() -> Schema:
     """The body of a subscription."""
     from shared.api.subscribe import SubscribeRequest
 
-    return _schema("SubscribeRequest", SubscribeRequest)
+    whole = SubscribeRequest.model_json_schema()
+    return _object("SubscribeRequest", whole, whole["$defs"])
 
 
 def unsubscribe_request() -> Schema:
@@ -87,11 +85,6 @@ def unsubscribe_request() -> Schema:
     return named(
         "UnsubscribeRequest", {"type": "object", "properties": {"endpoint": endpoint}, "required": ["endpoint"]}
     )
-
-
-def _schema(name: str, model: type[BaseModel]) -> Schema:
-    whole = model.model_json_schema()
-    return _object(name, whole, whole.get("$defs", {}))
 
 
 def _object(name: str, given: Mapping[str, Any], others: Mapping[str, Any]) -> Schema:

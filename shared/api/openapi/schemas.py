@@ -6,7 +6,6 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from shared.api.list_actions import TITLE
-from shared.api.openapi.names import Schema, is_named, named
 from shared.api.parameters import rule
 from shared.pbx.fields import ENVELOPE, Field, Shape
 from shared.pbx.operations import operation
@@ -18,6 +17,9 @@ if TYPE_CHECKING:
     from shared.pbx.operations import Operation, Parameter
     from shared.pbx.resources import Resource
 
+Schema = dict[str, Any]
+
+_NAME = "$name"
 _TYPES: Mapping[str, Schema] = {
     "integer": {"type": "integer", "format": "int64"},
     "number": {"type": "number", "format": "double"},
@@ -25,6 +27,7 @@ _TYPES: Mapping[str, Schema] = {
     # No format: the PBX writes offsets without a colon, and nothing at all for what has not happened.
     "date-time": {"type": "string"},
     "string": {"type": "string"},
+    "text": {"type": "string"},
 }
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+")
 _TITLES: Mapping[str, str] = {"callerid": "Caller ID", "current_callerid": "Current Caller ID", "sha256": "SHA-256"}
@@ -79,57 +82,52 @@ def object_schema(
     It is called `name` unless it is an item of a resource, which has the resource's; what is in it is called after
     `of`, or that. What is required is not null.
     """
-    items = {operation(row.read_operation).item: row for row in RESOURCES}
-    if shape in items:
-        name, required = items[shape].noun, (items[shape].id_field,)
-    of = of or name
+    row = _resource_of(shape)
+    if row is not None:
+        name, required = row.noun, (row.id_field,)
     properties = {
-        field.name: field_schema(field, of=of, nullable=nullable and field.name not in required) for field in shape
-    }
-    schema: Schema = {"type": "object", "properties": properties | (more or {})}
+        field.name: field_schema(field, of=of or name, nullable=nullable and field.name not in required)
+        for field in shape
+    } | (more or {})
+    schema: Schema = {"type": "object", "properties": properties}
     if required:
-        schema["required"] = [field for field in schema["properties"] if field in required]
+        schema["required"] = [field for field in properties if field in required]
     return named(name, schema | {"x-ms-summary": title(name), "description": f"{sentence(name)}."})
 
 
-def item_name(row: Operation) -> str:
-    """What an item of an operation is called: by its resource, or by the operation."""
-    nouns = {operation(resource.read_operation).item: resource.noun for resource in RESOURCES}
-    return nouns.get(row.item) or row.id.removeprefix("Get").removesuffix("s")
+def _resource_of(shape: Shape) -> Resource | None:
+    return next((row for row in RESOURCES if operation(row.read_operation).item == shape), None)
 
 
 def envelope(name: str, data: Schema, **more: Schema) -> Schema:
     """The wrapping of every answer around `data`, with what stands beside that; it has all of its own fields."""
     required = [field.name for field in ENVELOPE] + ["data"]
-    described = {"x-ms-summary": "Data", "description": "What was asked for."}
-    inside = {"data": data if is_named(data) else described | data, **more}
-    return object_schema(name, ENVELOPE, required=required, more=inside)
+    # Beside the reference that will stand in place of a named one nothing counts.
+    words = {} if _NAME in data else {"x-ms-summary": "Data", "description": "What was asked for."}
+    return object_schema(name, ENVELOPE, required=required, more={"data": words | data, **more})
 
 
-def answer(row: Operation, **more: Schema) -> Schema:
-    """What an operation of the table answers when it succeeds, with what stands beside `data`."""
+def answer(row: Operation, word: str = "List", /, **more: Schema) -> Schema:
+    """What an operation answers when it succeeds, with what stands beside `data`; `word` is in the name of a list's."""
     if not row.item:
         return done()
-    name = item_name(row)
+    resource = _resource_of(row.item)
+    name = resource.noun if resource else row.id.removeprefix("Get").removesuffix("s")
     item = object_schema(name, row.item)
-    if row.lists:
-        return envelope(f"{name}ListAnswer", {"type": "array", "items": item}, **more)
-    return envelope(f"{name}Answer", item)
+    return _list_of(item, f"{name}{word}", **more) if row.lists else envelope(f"{name}Answer", item)
 
 
-def batch(row: Operation, **more: Schema) -> Schema:
-    """What a polling trigger answers: a list with the state to ask by next."""
-    items = {"type": "array", "items": object_schema(item_name(row), row.item)}
-    return envelope(f"{item_name(row)}BatchAnswer", items, **more)
+def _list_of(item: Schema, name: str, **more: Schema) -> Schema:
+    return envelope(f"{name}Answer", {"type": "array", "items": item}, **more)
 
 
 def found(row: Operation, resource: Resource) -> Schema:
     """What a list action answers: for makers to pick from, items with a name to show."""
     if not resource.title:
         return answer(row)
-    name = f"Titled{resource.noun}"
-    item = object_schema(name, (*row.item, TITLE), of=resource.noun, required=(resource.id_field, TITLE.name))
-    return envelope(f"{name}ListAnswer", {"type": "array", "items": item})
+    name, required = f"Titled{resource.noun}", (resource.id_field, TITLE.name)
+    item = object_schema(name, (*row.item, TITLE), of=resource.noun, required=required)
+    return _list_of(item, f"{name}List")
 
 
 def done() -> Schema:
@@ -154,24 +152,30 @@ def refusal() -> Schema:
 
 def body(name: str, parameters: tuple[Parameter, ...]) -> Schema:
     """The object that an operation takes in its body."""
-    properties: dict[str, Schema] = {}
-    for parameter in parameters:
-        properties[parameter.name] = {
-            **_TYPES[parameter.type],
-            **bounds(rule(parameter)),
-            "x-ms-summary": parameter.title,
-            "description": parameter.description,
-            **({"x-ms-visibility": parameter.visibility} if parameter.visibility else {}),
-            **choices(parameter.name),
-        }
+    properties = {parameter.name: value_schema(parameter) for parameter in parameters}
     required = [parameter.name for parameter in parameters if parameter.required]
     return named(name, {"type": "object", "properties": properties, "required": required})
 
 
-def bounds(row: Any) -> Schema:
-    """A rule's bounds and pattern, as far as it has any."""
-    limits = {"minimum": row.minimum, "maximum": row.maximum, "pattern": row.pattern}
-    return {name: value for name, value in limits.items() if value is not None}
+def value_schema(parameter: Parameter) -> Schema:
+    """What a parameter of an operation takes, and what it is called."""
+    limits = rule(parameter)
+    bounds = {"minimum": limits.minimum, "maximum": limits.maximum, "pattern": limits.pattern}
+    schema = _TYPES[parameter.type] | ({"format": "date-time"} if parameter.type == "date-time" else {})
+    schema |= {name: value for name, value in bounds.items() if value is not None}
+    schema |= {"x-ms-summary": parameter.title, "description": parameter.description}
+    schema |= {"enum": list(parameter.choices)} if parameter.choices else {}
+    if parameter.default is not None:
+        # Empty is none, too.
+        schema |= {"default": parameter.default} | ({"allowEmptyValue": True} if parameter.where == "query" else {})
+    schema |= {"x-ms-visibility": parameter.visibility} if parameter.visibility else {}
+    return schema | choices(parameter.name)
+
+
+def text(name: str, where: str, pattern: str, description: str, *, required: bool = False, **rules: Any) -> Schema:
+    """A parameter of ours, a text of this pattern and these other rules."""
+    form = {"name": name, "in": where, "required": required, "type": "string", "pattern": pattern, **rules}
+    return form | {"x-ms-summary": title(name), "description": description}
 
 
 def choices(parameter: str) -> Schema:
@@ -188,3 +192,27 @@ def choices(parameter: str) -> Schema:
                 }
             }
     return {}
+
+
+def named(name: str, schema: Schema) -> Schema:
+    """The schema, to be put under `definitions` by this name wherever it stands: generators make a class of each."""
+    return {_NAME: name} | schema
+
+
+def hoisted(value: Any, definitions: Schema) -> Any:
+    """
+    The value with references in place of its named schemas, which are added to `definitions`.
+
+    Raises ValueError where two that differ have one name.
+    """
+    if isinstance(value, list):
+        return [hoisted(part, definitions) for part in value]
+    if not isinstance(value, dict):
+        return value
+    whole = {key: hoisted(part, definitions) for key, part in value.items() if key != _NAME}
+    if _NAME not in value:
+        return whole
+    name = value[_NAME]
+    if definitions.setdefault(name, whole) != whole:
+        raise ValueError(f"two schemas are called {name}")
+    return {"$ref": f"#/definitions/{name}"}

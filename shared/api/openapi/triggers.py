@@ -6,24 +6,39 @@ from typing import TYPE_CHECKING, Any
 
 from shared.api import feed
 from shared.api.openapi import schemas
-from shared.api.openapi.deliveries import notification
-from shared.api.openapi.paths import body, described, parameter, put
+from shared.api.openapi.paths import body, described, ok, parameter, put
 from shared.api.openapi.requests import subscribe_request, unsubscribe_request
 from shared.api.subscribe import ID_HEADER, ID_PATTERN, LISTED
 from shared.events.table import EVENTS, Event
-from shared.pbx.fields import Field
-from shared.pbx.operations import Operation, operation
+from shared.media.table import MEDIA
+from shared.pbx.fields import Field, Shape
+from shared.pbx.operations import OPERATIONS, Operation, operation
+from shared.pbx.resources import RESOURCES, resource
 
 if TYPE_CHECKING:
-    from shared.api.openapi.names import Schema
+    from collections.abc import Mapping
 
-SUBSCRIBABLE: tuple[Event, ...] = EVENTS
-# The certified definition describes this path, which nothing is served at; a copy keeps ours a superset.
-_BARE = "webhooks"
-_MARK = r"^[A-Za-z0-9_-]{1,1000}$"
-_EVENTS = "Events"
-_OWN = "Subscriptions"
+    from shared.api.openapi.schemas import Schema
 
+_WRAPPING: Shape = (
+    Field("type", "string", "Always Event."),
+    Field("eventType", "string", "Name of the event."),
+    Field("version", "string", "Version of the event's form."),
+)
+# Of items' fields, and of what events carry beyond those.
+_DESCRIPTIONS: Mapping[str, str] = {field.name: field.description for row in OPERATIONS for field in row.item} | {
+    "previous_contactID": "Unique ID of the employee who handed the call over.",
+    "blobUrl": "Address of the audio in Blob Storage.",
+    "container": "Container that the audio is in.",
+    "blobName": "Name of the audio's blob in its container.",
+    "storedAt": "When the audio was stored.",
+    "sha256": "SHA-256 of the audio in hexadecimal digits.",
+    "size": "Size of the audio in bytes.",
+    "contentType": "Kind of audio, such as audio/mpeg.",
+    "incomplete": "True where less audio came than there should be; more may come later.",
+    "callID": "Unique ID of the call.",
+}
+_EVENTS, _OWN = "Events", "Subscriptions"
 _SUBSCRIPTIONS = Operation(
     id="GetSubscriptions",
     path="subscriptions",
@@ -34,27 +49,79 @@ _SUBSCRIPTIONS = Operation(
     item=LISTED,
     visibility="advanced",
 )
-_RIGHT = Field("data", "string", "The right to end the subscription, as in Location; a secret.")
-_SECRET = Field("secret", "string", "Signs what is posted.")
-_ID: Schema = {
-    "name": "webhook_id",
-    "in": "path",
-    "required": True,
-    "type": "string",
-    "pattern": "^[0-9a-f]{32}$",
-    "x-ms-summary": "Webhook ID",
-    "description": "The right to end the subscription, which its Location ends with.",
-    "x-ms-url-encoding": "single",
-}
+_UNSUBSCRIBE = Operation(
+    id="Unsubscribe",
+    method="POST",
+    path="webhooks/unsubscribe",
+    parameters=(),
+    summary="End subscriptions by address",
+    description="Ends all that this address is subscribed to.",
+    visibility="internal",
+)
+_ROTATE = Operation(
+    id="RotateSecret",
+    method="POST",
+    path="webhooks/{webhook_id}/rotate",
+    parameters=(),
+    summary="Rotate a subscription's secret",
+    description="Makes a new secret; the old one signs beside it for a day.",
+    visibility="advanced",
+)
+_ID = schemas.text(
+    "webhook_id",
+    "path",
+    "^[0-9a-f]{32}$",
+    "The right to end the subscription, which its Location ends with.",
+    required=True,
+) | {"x-ms-url-encoding": "single"}
 
 
-def _with_secret(name: str) -> Schema:
+def event_shape(event: Event) -> Shape:
+    """
+    The fields of an event's `data`: an item's for what the pollers notice, else its model's.
+
+    The event of stored audio carries all that is known of its recording or voicemail, but not the PBX's address of it.
+    """
+    if event.source == "poll":
+        return operation(next(row.read_operation for row in RESOURCES if row.noun == event.carries)).item
+    properties: Mapping[str, Any] = event.model.model_json_schema().get("properties", {})
+    fields = {
+        name: Field(name, _type_of(schema), _DESCRIPTIONS.get(name, f"{schemas.title(name)} of the event."))
+        for name, schema in properties.items()
+    }
+    for media in MEDIA:
+        if media.stored == event.name:
+            item = operation(resource(media.resource).read_operation).item
+            fields = {field.name: field for field in item} | fields
+            del fields[media.url]
+    return tuple(fields.values())
+
+
+def _type_of(schema: Mapping[str, Any]) -> Any:
+    kinds = schema.get("anyOf", [schema])
+    first = next(kind for kind in kinds if kind.get("type") != "null")
+    return first["format"] if first.get("format") == "date-time" else first.get("type", "string")
+
+
+def notification(event: Event) -> Schema:
+    """What is posted to a subscriber: the PBX's own wrapping around the event's data."""
+    required = () if event.source == "poll" else event.model.model_json_schema().get("required", ())
+    data = schemas.object_schema(f"{event.carries}Data", event_shape(event), required=required)
+    return schemas.object_schema(
+        f"{event.name}Event", _WRAPPING, required=("eventType", "data"), nullable=False, more={"data": data}
+    )
+
+
+def _with_secret() -> Schema:
     """An envelope with the right to end a subscription and, where there is a new one, its secret."""
-    data, secret = (schemas.field_schema(field, of=name, nullable=False) for field in (_RIGHT, _SECRET))
-    return schemas.envelope(name, data, secret=secret)
+    name = "SubscribedAnswer"
+    right = Field("data", "string", "The right to end the subscription, as in Location; a secret.")
+    secret = Field("secret", "string", "Signs what is posted.")
+    data, beside = (schemas.field_schema(field, of=name, nullable=False) for field in (right, secret))
+    return schemas.envelope(name, data, secret=beside)
 
 
-def _subscribe(event: Event) -> Schema:
+def _subscribe(paths: dict[str, Any], event: Event) -> None:
     row = Operation(
         id=event.name,
         method="POST",
@@ -67,75 +134,34 @@ def _subscribe(event: Event) -> Schema:
         "Location": {"type": "string", "description": "Address that ends the subscription; a secret."},
         ID_HEADER: {"type": "string", "description": "What the subscription is called in lists and logs."},
     }
-    made = {"201": {"description": "Subscribed.", "schema": _with_secret("SubscribedAnswer"), "headers": headers}}
-    return described(row, "subscribe", [body(subscribe_request())], made, _EVENTS) | {
-        "x-ms-trigger": "single",
-        "x-ms-trigger-hint": "To see it work now, make it happen at the PBX.",
-    }
-
-
-def _unsubscribe() -> Schema:
-    # Who removes a trigger knows the Location, but sends no key: its id cannot be guessed.
-    taken = _ID | {"pattern": f"^(?:{ID_PATTERN})$"}
-    return described(operation("DeleteWebhookByID"), "unsubscribe", [taken], _ended(), _OWN) | {"security": []}
-
-
-def _ended() -> Schema:
-    return {"200": {"description": "Ended, or not there.", "schema": schemas.done()}}
-
-
-def _leave() -> Schema:
-    row = Operation(
-        id="Unsubscribe",
-        method="POST",
-        path="webhooks/unsubscribe",
-        parameters=(),
-        summary="End subscriptions by address",
-        description="Ends all that this address is subscribed to.",
-        visibility="internal",
-    )
-    return described(row, "leave", [body(unsubscribe_request())], _ended(), _OWN)
-
-
-def _rotate() -> Schema:
-    row = Operation(
-        id="RotateSecret",
-        method="POST",
-        path="webhooks/{webhook_id}/rotate",
-        parameters=(),
-        summary="Rotate a subscription's secret",
-        description="Makes a new secret; the old one signs beside it for a day.",
-        visibility="advanced",
-    )
-    made = {"200": {"description": "OK", "schema": _with_secret("SubscribedAnswer")}}
-    return described(row, "feed", [_ID], made, _OWN)
+    made = {"201": {"description": "Subscribed.", "schema": _with_secret(), "headers": headers}}
+    trigger = {"x-ms-trigger": "single", "x-ms-trigger-hint": "To see it work now, make it happen at the PBX."}
+    put(paths, row, described(row, "subscribe", [body(subscribe_request())], made, _EVENTS) | trigger)
+    content = {"description": event.description, "schema": notification(event)}
+    paths[f"/{row.path}"]["x-ms-notification-content"] = content
 
 
 def _events() -> Schema:
     row = feed.OPERATION
     following = Field(feed.CONTINUATION, "string", "Brings the next part; null at the end.")
     answer = schemas.answer(row, **{feed.CONTINUATION: schemas.field_schema(following, of=row.id)})
-    mark = {"name": feed.CONTINUATION, "in": "query", "required": False, "type": "string", "pattern": _MARK}
-    mark |= {"x-ms-summary": "Continuation", "description": "What the last answer gave, with the same filters."}
-    made = {"200": {"description": "OK", "schema": answer}}
-    return described(row, "feed", [*map(parameter, row.parameters), mark], made, _EVENTS)
-
-
-def _subscriptions() -> Schema:
-    made = {"200": {"description": "OK", "schema": schemas.answer(_SUBSCRIPTIONS)}}
-    return described(_SUBSCRIPTIONS, "feed", [], made, _OWN)
+    said = "What the last answer gave, with the same filters."
+    mark = schemas.text(feed.CONTINUATION, "query", r"^[A-Za-z0-9_-]{1,1000}$", said)
+    return described(row, "feed", [*map(parameter, row.parameters), mark], ok(answer), _EVENTS)
 
 
 def add(paths: dict[str, Any]) -> None:
     """Add every event, what looks after subscriptions, and the feed to the paths."""
-    for event in SUBSCRIBABLE:
-        path = f"webhooks/{event.name}"
-        put(paths, path, "post", _subscribe(event))
-        content = {"description": event.description, "schema": notification(event)}
-        paths[f"/{path}"]["x-ms-notification-content"] = content
-    paths[f"/{_BARE}"] = {"x-ms-notification-content": paths[f"/{_BARE}/{EVENTS[0].name}"]["x-ms-notification-content"]}
-    put(paths, operation("DeleteWebhookByID").path, "delete", _unsubscribe())
-    put(paths, "webhooks/unsubscribe", "post", _leave())
-    put(paths, "webhooks/{webhook_id}/rotate", "post", _rotate())
-    put(paths, feed.OPERATION.path, "get", _events())
-    put(paths, _SUBSCRIPTIONS.path, "get", _subscriptions())
+    for event in EVENTS:
+        _subscribe(paths, event)
+    # The certified definition describes this path, which nothing is served at; a copy keeps ours a superset.
+    name = "x-ms-notification-content"
+    paths["/webhooks"] = {name: paths[f"/webhooks/{EVENTS[0].name}"][name]}
+    ended, row = ok(schemas.done(), "Ended, or not there."), operation("DeleteWebhookByID")
+    # Who removes a trigger knows the Location, but sends no key: its id cannot be guessed.
+    taken = _ID | {"pattern": f"^(?:{ID_PATTERN})$"}
+    put(paths, row, described(row, "unsubscribe", [taken], ended, _OWN) | {"security": []})
+    put(paths, _UNSUBSCRIBE, described(_UNSUBSCRIBE, "leave", [body(unsubscribe_request())], ended, _OWN))
+    put(paths, _ROTATE, described(_ROTATE, "feed", [_ID], ok(_with_secret()), _OWN))
+    put(paths, feed.OPERATION, _events())
+    put(paths, _SUBSCRIPTIONS, described(_SUBSCRIPTIONS, "feed", [], ok(schemas.answer(_SUBSCRIPTIONS)), _OWN))

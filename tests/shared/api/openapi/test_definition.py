@@ -14,7 +14,7 @@ from shared.api.actions import ACTIONS
 from shared.api.lists import LISTS
 from shared.api.openapi.definition import definition, served
 from shared.api.openapi.schemas import title
-from shared.api.openapi.triggers import SUBSCRIBABLE
+from shared.events.table import EVENTS
 from shared.pbx.resources import RESOURCES
 from tests.definitions import whole
 
@@ -66,7 +66,7 @@ def test_its_etag_changes_with_its_content_only() -> None:
 
 
 def test_every_row_of_the_tables_is_there_once() -> None:
-    rows = {row.id for row in (*ACTIONS, *LISTS)} | {event.name for event in SUBSCRIBABLE}
+    rows = {row.id for row in (*ACTIONS, *LISTS)} | {event.name for event in EVENTS}
     assert rows <= set(IDS)
     assert len(IDS) == len(set(IDS))
 
@@ -147,7 +147,7 @@ def test_a_list_is_a_polling_trigger(row: Any) -> None:
     assert (cursor["default"], cursor["x-ms-visibility"]) == (0, "internal")
 
 
-@pytest.mark.parametrize("event", SUBSCRIBABLE, ids=lambda event: event.name)
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.name)
 def test_an_event_is_a_webhook_trigger(event: Any) -> None:
     path = DEFINITION["paths"][f"/webhooks/{event.name}"]
     assert path["post"]["x-ms-trigger"] == "single"

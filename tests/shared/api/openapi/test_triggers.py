@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shared.api.openapi.deliveries import event_shape
+from shared.api.openapi.triggers import event_shape
 from shared.events.table import EVENTS, Event, event_named
 from shared.media.table import MEDIA
 from shared.pbx.operations import operation
