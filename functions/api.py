@@ -1,4 +1,4 @@
-"""HTTP triggers under /api/v2 that ask for something: the actions, the lists and the feed, one a row of operations."""
+"""HTTP triggers under /api/v2 that ask for something: actions, lists and the feed, one a row of operations; audio."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import azure.functions as func
 
 from functions.requests import given, origin
-from functions.responses import as_json, refusal
-from functions.routes import serve
+from functions.responses import as_json, refusal, serve
 from shared.api import feed
 from shared.api.actions import ACTIONS, act
 from shared.api.list_actions import LIST_ACTIONS, find_items
 from shared.api.lists import LISTS, list_items
 from shared.api.parameters import takes_body
 from shared.bridge import bridge
+from shared.media.serve import read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     Work = Callable[[Operation, func.HttpRequest], func.HttpResponse]
 
 blueprint = func.Blueprint()
+
+_OF_AUDIO = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 def _act(operation: Operation, req: func.HttpRequest) -> func.HttpResponse:
@@ -44,7 +46,25 @@ def _feed(_: Operation, req: func.HttpRequest) -> func.HttpResponse:
     return as_json(feed.read(bridge(), given(req, with_body=False)))
 
 
+# Who has the key of the API needs no role on the account.
+def _audio(container: str, name: str) -> func.HttpResponse:
+    content, content_type = read(bridge().storage, container, name)
+    return func.HttpResponse(content, mimetype=content_type, headers=_OF_AUDIO)
+
+
+def _audio_by_path(req: func.HttpRequest) -> func.HttpResponse:
+    parts = req.route_params
+    return _audio(parts["container"], "/".join(parts[part] for part in ("year", "month", "day", "file")))
+
+
+# A parameter of a definition's path holds no slashes: what makers pick from takes the name as one field.
+def _audio_by_name(req: func.HttpRequest) -> func.HttpResponse:
+    return _audio(req.route_params["container"], req.params.get("blobName", ""))
+
+
 _serve = partial(serve, blueprint, func.AuthLevel.FUNCTION, render=refusal)
 for _rows, _work in ((ACTIONS, _act), (LISTS, _list), (LIST_ACTIONS, _find), ((feed.OPERATION,), _feed)):
     for _row in _rows:
         _serve(_row.id, _row.method, f"v2/{_row.path}", partial(_work, _row))
+_serve("GetStoredAudio", "GET", "v2/media/{container}/{year}/{month}/{day}/{file}", _audio_by_path)
+_serve("GetAudio", "GET", "v2/media/{container}", _audio_by_name)

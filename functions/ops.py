@@ -9,14 +9,12 @@ from urllib.parse import quote
 import azure.functions as func
 
 from functions.requests import body_of, is_dry
-from functions.responses import as_json
-from functions.routes import serve
+from functions.responses import as_json, reply, serve
 from shared.bridge import bridge
 from shared.later import later
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from functions.responses import Work
     from shared.webhooks.sync import Report
 
 # A timer's sync takes a second or two, but one whose process died holds its lease to the end: 45 s.
@@ -41,10 +39,6 @@ def _delete_all(_: func.HttpRequest) -> func.HttpResponse:
     return _reported(later("shared.webhooks.registrations.delete_all")(bridge(), patience=_PATIENCE_SECONDS))
 
 
-def _status(_: func.HttpRequest) -> func.HttpResponse:
-    return as_json(later("shared.api.status.status")(bridge()))
-
-
 def _replay_dead_letters(req: func.HttpRequest) -> func.HttpResponse:
     return as_json(later("shared.pipeline.replay.replay_dead_letters")(bridge(), body_of(req)))
 
@@ -52,10 +46,6 @@ def _replay_dead_letters(req: func.HttpRequest) -> func.HttpResponse:
 def _replay_events(req: func.HttpRequest) -> func.HttpResponse:
     replay = later("shared.pipeline.replay.replay_events")
     return as_json(replay(bridge(), req.route_params["subscription"], body_of(req)), status=HTTPStatus.ACCEPTED)
-
-
-def _rotate(req: func.HttpRequest) -> func.HttpResponse:
-    return as_json(later("shared.api.subscribe.rotate_by_id")(bridge(), req.route_params["subscription"]))
 
 
 def _retain(req: func.HttpRequest) -> func.HttpResponse:
@@ -76,18 +66,16 @@ def _drop_month(req: func.HttpRequest) -> func.HttpResponse:
     return as_json(done.to_dict())
 
 
-ROUTES: tuple[tuple[str, str, str, Callable[[func.HttpRequest], func.HttpResponse]], ...] = (
+ROUTES: tuple[tuple[str, str, str, Work], ...] = (
     ("SyncWebhooksNow", "POST", "ops/webhooks/sync", _sync),
     ("DeleteWebhooks", "DELETE", "ops/webhooks", _delete_all),
-    ("GetStatus", "GET", "ops/status", _status),
+    ("GetStatus", "GET", "ops/status", reply("shared.api.status.status")),
     ("ReplayDeadLetters", "POST", "ops/deadletters/replay", _replay_dead_letters),
     ("ReplayEvents", "POST", "ops/subscriptions/{subscription}/replay", _replay_events),
     ("ApplyRetentionNow", "POST", "ops/retention", _retain),
     ("ExportMonth", "GET", "ops/months/{month}", _export_month),
     ("DropMonth", "DELETE", "ops/months/{month}", _drop_month),
-    ("RotateSecretNow", "POST", "ops/subscriptions/{subscription}/rotate", _rotate),
+    ("RotateSecretNow", "POST", "ops/subscriptions/{subscription}/rotate", reply("shared.api.subscribe.rotate_by_id")),
 )
-
-
 for _route in ROUTES:
     serve(blueprint, func.AuthLevel.ADMIN, *_route)

@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 blueprint = func.Blueprint()
 
 
-def _queue_waiting(here: Bridge) -> None:
-    later("shared.storage.waiting.queue_waiting")(here.storage)
-
-
 TIMERS: tuple[tuple[str, str, Callable[[Bridge], object]], ...] = (
     *((row.function, row.schedule, partial(later("shared.polling.poll.poll"), resource=row)) for row in RESOURCES),
     ("PollLostCalls", "POLL_LOST_CALLS_SCHEDULE", later("shared.polling.lost_calls.poll_lost_calls")),
@@ -32,13 +28,9 @@ TIMERS: tuple[tuple[str, str, Callable[[Bridge], object]], ...] = (
     ("SyncWebhooks", "SYNC_WEBHOOKS_SCHEDULE", later("shared.webhooks.registrations.keep")),
     ("WakeDrainers", "WAKE_DRAINERS_SCHEDULE", later("shared.deliveries.standing.wake_waiting")),
     ("ApplyRetention", "RETENTION_SCHEDULE", later("shared.privacy.retention.apply_retention")),
-    ("QueueWaiting", "QUEUE_WAITING_SCHEDULE", _queue_waiting),
+    ("QueueWaiting", "QUEUE_WAITING_SCHEDULE", lambda its: later("shared.storage.waiting.queue_waiting")(its.storage)),
 )
 _after_start = later("shared.polling.start.after_start")
-
-
-# These run when the app starts, too: its address or key may have changed meanwhile.
-_AT_START = ("SyncWebhooks",)
 
 
 def runs_often(schedule: str) -> bool:
@@ -57,7 +49,8 @@ def _register(name: str, schedule: str, work: Callable[[Bridge], object]) -> Non
     @blueprint.timer_trigger(
         "timer",
         schedule=f"%{schedule}%",
-        run_on_startup=name in _AT_START,
+        # The app's address or key may have changed meanwhile.
+        run_on_startup=name == "SyncWebhooks",
         use_monitor=not runs_often(schedule_of(schedule)),
     )
     def run(timer: func.TimerRequest) -> None:

@@ -1,22 +1,26 @@
-"""Errors and results as HTTP answers: the only place that turns one into the other."""
+"""How an HTTP trigger is registered, and what its work gives or raises becomes an answer: nowhere else."""
 
 from __future__ import annotations
 
 import json
 import logging
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import azure.functions as func
 
 from shared.api.envelopes import refused
+from shared.bridge import bridge
 from shared.errors import RETRY_AFTER_SECONDS, BridgeError, Invalid, LengthRequired, PbxError, PbxRetriable, answer_to
+from shared.later import later
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from shared.errors import Answer
 
+    Work = Callable[[func.HttpRequest], func.HttpResponse]
     Render = Callable[[Answer, Mapping[str, str], str], func.HttpResponse]
 
 logger = logging.getLogger(__name__)
@@ -28,6 +32,11 @@ def as_json(body: Any, status: int = 200, headers: Mapping[str, str] | None = No
     """A JSON answer."""
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
     return func.HttpResponse(text, status_code=status, headers=dict(headers or {}), mimetype="application/json")
+
+
+def reply(path: str) -> Work:
+    """Answer as JSON with what the function at a dotted path gives for the bridge and the part of a route."""
+    return lambda req: as_json(later(path)(bridge(), *req.route_params.values()))
 
 
 def problem(row: Answer, fields: Mapping[str, str], remedy: str) -> func.HttpResponse:
@@ -43,6 +52,24 @@ def refusal(row: Answer, fields: Mapping[str, str], remedy: str) -> func.HttpRes
     reasons = "; ".join(f"{path}: {reason}" for path, reason in fields.items())
     message = f"{row.title}: {reasons}" if reasons else f"{row.title}. {remedy}."
     return as_json(refused(row.status, message, fields), status=row.status)
+
+
+def serve(  # noqa: PLR0917 - a row of a table of routes
+    blueprint: func.Blueprint,
+    level: func.AuthLevel,
+    name: str,
+    method: str,
+    route: str,
+    work: Work,
+    *,
+    render: Render = problem,
+) -> None:
+    """Have `work` answer a method and route under /api; `render` is how its errors look."""
+
+    @blueprint.function_name(name)
+    @blueprint.route(route, methods=[method], auth_level=level)
+    def run(req: func.HttpRequest) -> func.HttpResponse:
+        return answer(partial(work, req), render)
 
 
 def answer(work: Callable[[], func.HttpResponse], render: Render = problem) -> func.HttpResponse:

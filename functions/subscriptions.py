@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING
 import azure.functions as func
 
 from functions.requests import body_of, origin
-from functions.responses import as_json, refusal
-from functions.routes import serve
+from functions.responses import as_json, refusal, reply, serve
 from shared.bridge import bridge
 from shared.later import later
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Work = Callable[[func.HttpRequest], func.HttpResponse]
+    from functions.responses import Work
 
 blueprint = func.Blueprint()
 
@@ -33,27 +30,13 @@ def _by_event(req: func.HttpRequest) -> func.HttpResponse:
     return as_json(envelope, status=201, headers=headers)
 
 
-def _leave(req: func.HttpRequest) -> func.HttpResponse:
-    return as_json(later("shared.api.subscribe.unsubscribe")(bridge(), req.route_params["webhook_id"]))
-
-
-def _rotate(req: func.HttpRequest) -> func.HttpResponse:
-    return as_json(later("shared.api.subscribe.rotate")(bridge(), req.route_params["webhook_id"]))
-
-
-def _list(_: func.HttpRequest) -> func.HttpResponse:
-    return as_json(later("shared.api.subscribe.listed")(bridge()))
-
-
 # The host takes the first function in order of names whose route fits, however literal another one's is: no two of
 # these may fit one path and method.
 ROUTES: tuple[tuple[func.AuthLevel, str, str, str, Work], ...] = (
     (KEYED, "Subscribe", "POST", "v2/webhooks/{event}", _by_event),
-    (OPEN, "DeleteWebhookByID", "DELETE", "v2/webhooks/{webhook_id}", _leave),
-    (KEYED, "RotateSecret", "POST", "v2/webhooks/{webhook_id}/rotate", _rotate),
-    (KEYED, "GetSubscriptions", "GET", "v2/subscriptions", _list),
+    (OPEN, "DeleteWebhookByID", "DELETE", "v2/webhooks/{webhook_id}", reply("shared.api.subscribe.unsubscribe")),
+    (KEYED, "RotateSecret", "POST", "v2/webhooks/{webhook_id}/rotate", reply("shared.api.subscribe.rotate")),
+    (KEYED, "GetSubscriptions", "GET", "v2/subscriptions", reply("shared.api.subscribe.listed")),
 )
-
-
 for _route in ROUTES:
     serve(blueprint, *_route, render=refusal)

@@ -7,8 +7,7 @@ from functools import partial
 import azure.functions as func
 
 from functions.requests import body_of, keys_of
-from functions.responses import as_json
-from functions.routes import serve
+from functions.responses import as_json, serve
 from shared.bridge import bridge
 from shared.events.receive import accept
 from shared.events.table import EVENTS, Event
