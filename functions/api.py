@@ -11,8 +11,7 @@ from functions.requests import given, origin
 from functions.responses import as_json, refusal, serve
 from shared.api import feed
 from shared.api.actions import ACTIONS, act
-from shared.api.list_actions import LIST_ACTIONS, find_items
-from shared.api.lists import LISTS, list_items
+from shared.api.lists import LIST_ACTIONS, LISTS, find_items, list_items
 from shared.api.parameters import takes_body
 from shared.bridge import bridge
 from shared.media.serve import read

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from shared.api.dial import dial
 from shared.api.envelopes import passed_on
 from shared.api.parameters import Given, check
-from shared.pbx import responses as pbx_answers
 from shared.pbx.operations import OPERATIONS
 from shared.pbx.resources import RESOURCES
+from shared.pbx.responses import content
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from shared.bridge import Bridge
     from shared.pbx.operations import Operation
 
-_LANE = "action"
 _LISTS = frozenset(row.list_operation for row in RESOURCES)
 # Webhooks have a face of their own: ours are not the PBX's.
 ACTIONS: tuple[Operation, ...] = tuple(
@@ -33,7 +31,16 @@ def act(bridge: Bridge, operation: Operation, given: Given, headers: Mapping[str
     there; BudgetExhausted; StorageUnavailable; and for a command what dial raises.
     """
     values = check(operation, given)
-    if operation.command:
-        return dial(bridge, operation, values, headers)
-    wrapper = bridge.pbx.envelope(operation.id, lane=_LANE, **values)
-    return passed_on(operation, wrapper, pbx_answers.content(operation, wrapper.get("data")))
+
+    def ask() -> dict[str, Any]:
+        wrapper = bridge.pbx.envelope(operation.id, lane="action", **values)
+        data = wrapper.get("data")
+        # A command that the PBX did not refuse has rung, whatever it brings.
+        return passed_on(operation, wrapper, data if operation.command else content(operation, data))
+
+    if not operation.command:
+        return ask()
+    # Loaded for the first call alone: the rules of dialling take a library of all countries' numbers.
+    from shared.api.dial import dial
+
+    return dial(bridge, operation, values, headers, ask)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
-from shared.api.envelopes import passed_on
 from shared.api.tolls import PARTITION as LIMIT
 from shared.api.tolls import TollRules
 from shared.errors import (
@@ -35,7 +35,6 @@ from shared.times import now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from datetime import datetime
 
     from azure.data.tables import TableClient
 
@@ -101,9 +100,15 @@ def _hash(*parts: str) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def dial(bridge: Bridge, row: Operation, values: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
+def dial(
+    bridge: Bridge,
+    row: Operation,
+    values: Mapping[str, Any],
+    headers: Mapping[str, str],
+    ask: Callable[[], Answer],
+) -> Answer:
     """
-    Have the PBX make the call that a command asks for; returns the PBX's envelope.
+    Have the PBX make the call that a command asks for, by `ask`; returns the PBX's envelope.
 
     The numbers have to be ones that may be called. The request is claimed in table `dials` before the PBX is asked, so
     it rings at most once: a repeat gets the first one's answer. A PBX that said no, or that no connection was made to,
@@ -111,20 +116,13 @@ def dial(bridge: Bridge, row: Operation, values: Mapping[str, Any], headers: Map
     where the PBX did not say whether it rang (or the process died), DialInProgress while another process is asking,
     KeyReused for a key that was used for another call, and what the PBX's client raises.
     """
-    rules = TollRules(bridge.storage.table(TABLE), bridge.settings, keep=KEEP)
+    table = bridge.storage.table(TABLE)
+    rules = TollRules(table, bridge.settings, keep=KEEP)
     request = request_of(row, values, headers, bridge.settings.default_region)
     rules.check(row, values)
     with _turn(request.row), reaching_storage():
-        table = bridge.storage.table(TABLE)
         before = _claim(table, request)
-        if before is not None:
-            return before
-        return _ring(table, request, rules, lambda: _asked(bridge, row, values))
-
-
-def _asked(bridge: Bridge, row: Operation, values: Mapping[str, Any]) -> Answer:
-    wrapper = bridge.pbx.envelope(row.id, lane="action", **values)
-    return passed_on(row, wrapper, wrapper.get("data"))
+        return _ring(table, request, rules, ask) if before is None else before
 
 
 def _ring(table: TableClient, request: Request, rules: TollRules, ask: Callable[[], Answer]) -> Answer:
@@ -182,8 +180,7 @@ def _outcome(row: Mapping[str, Any], request: Request) -> Answer:
     if row["state"] == "rang":
         answer: Answer = json.loads(row["answer"])
         return answer
-    since: datetime = row["since"]
-    if row["state"] == "ringing" and now() - since < _RINGING:
+    if row["state"] == "ringing" and now() - row["since"] < _RINGING:
         raise DialInProgress("another process is asking for this call")
     raise DialUncertain("the PBX did not say whether the call rang")
 
@@ -194,7 +191,7 @@ def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
     return expire_rows(storage.table(TABLE), query, allowance)
 
 
-_turns: dict[str, tuple[Lock, int]] = {}
+_turns: WeakValueDictionary[str, Lock] = WeakValueDictionary()
 _turns_lock = Lock()
 
 
@@ -202,19 +199,10 @@ _turns_lock = Lock()
 def _turn(row: str) -> Iterator[None]:
     """Let the threads of this process ask for the same call one after another."""
     with _turns_lock:
-        lock, waiting = _turns.get(row, (Lock(), 0))
-        _turns[row] = (lock, waiting + 1)
-    held = lock.acquire(timeout=_TURN_SECONDS)
+        lock = _turns.setdefault(row, Lock())
+    if not lock.acquire(timeout=_TURN_SECONDS):
+        raise DialInProgress("another thread is asking for this call")
     try:
-        if not held:
-            raise DialInProgress("another thread is asking for this call")
         yield
     finally:
-        if held:
-            lock.release()
-        with _turns_lock:
-            lock, waiting = _turns[row]
-            if waiting > 1:
-                _turns[row] = (lock, waiting - 1)
-            else:
-                del _turns[row]
+        lock.release()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared.calls.store import calls
@@ -16,13 +15,11 @@ from shared.phones import cleaned, e164
 from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, MICROSECONDS_PER_SECOND, event_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from shared.bridge import Bridge
     from shared.pbx.resources import Resource
-
-    Test = Callable[[Bridge, dict[str, Any]], bool]
 
 Item = dict[str, Any]
 
@@ -37,9 +34,8 @@ _BY_NUMBER, _CONTACT = ("source", "destination", "number"), "contact_id"
 
 def _same_number(bridge: Bridge, value: Any, wanted: str) -> bool:
     text = str(value)
-    if not (text.isascii() and text.isdecimal()):
-        text = cleaned(text)
-    ours, theirs = _digits(text), _digits(wanted)
+    text = text if text.isascii() and text.isdecimal() else cleaned(text)
+    ours, theirs = ("".join(filter(str.isdecimal, number)) for number in (text, wanted))
     size = min(len(ours), len(theirs), _TAIL)
     # Most numbers differ in their last digits, and that is quickly seen.
     if not size or ours[-size:] != theirs[-size:]:
@@ -48,12 +44,8 @@ def _same_number(bridge: Bridge, value: Any, wanted: str) -> bool:
     return text == wanted or (e164(text, region) or ours) == (e164(wanted, region) or theirs)
 
 
-def _digits(text: str) -> str:
-    return "".join(character for character in text if character.isdecimal())
-
-
 def _equal(bridge: Bridge, value: Any, wanted: Any) -> bool:
-    return bool(value == wanted) or str(value) == str(wanted)
+    return str(value) == str(wanted)
 
 
 def _same_id(bridge: Bridge, value: Any, wanted: int) -> bool:
@@ -66,13 +58,11 @@ def _member(bridge: Bridge, value: Any, wanted: int) -> bool:
 
 
 def _since(bridge: Bridge, value: Any, wanted: datetime) -> bool:
-    moment = event_time(value)
-    return moment is not None and moment >= wanted
+    return (moment := event_time(value)) is not None and moment >= wanted
 
 
 def _until(bridge: Bridge, value: Any, wanted: datetime) -> bool:
-    moment = event_time(value)
-    return moment is not None and moment <= wanted
+    return (moment := event_time(value)) is not None and moment <= wanted
 
 
 def _any_number(bridge: Bridge, item: Item, wanted: str) -> bool:
@@ -89,58 +79,41 @@ def _folded(text: str) -> str:
     return " ".join("".join(bare).split())
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Filter:
-    """A row: a parameter, the field of the item that it reads (the item itself if none), and how they are compared."""
-
-    parameter: str
-    field: str = ""
-    matches: Callable[[Bridge, Any, Any], bool] = _equal
-
-
-# Of the rows for one parameter, that one counts whose field the item has.
-FILTERS: tuple[Filter, ...] = (
-    Filter(parameter="destination", field="destination", matches=_same_number),
-    Filter(parameter="source", field="caller", matches=_same_number),
-    Filter(parameter="source", field="sender", matches=_same_number),
-    Filter(parameter="direction", field="direction"),
-    Filter(parameter="contact_id", field="contactID", matches=_same_id),
-    Filter(parameter="contact_id", field="members", matches=_member),
-    Filter(parameter="box_id", field="voicemailBoxID", matches=_same_id),
-    Filter(parameter="date_from", field="callStarted", matches=_since),
-    Filter(parameter="date_to", field="callStarted", matches=_until),
-    Filter(parameter="number", matches=_any_number),
-    Filter(parameter="name", matches=_named),
-)
+# How a parameter is compared with a field of the item, or with the whole item where none is named. Of the fields for
+# one parameter, that one counts which the item has.
+FILTERS: Mapping[str, Mapping[str, Callable[[Bridge, Any, Any], bool]]] = {
+    "destination": {"destination": _same_number},
+    "source": {"caller": _same_number, "sender": _same_number},
+    "direction": {"direction": _equal},
+    "contact_id": {"contactID": _same_id, "members": _member},
+    "box_id": {"voicemailBoxID": _same_id},
+    "date_from": {"callStarted": _since},
+    "date_to": {"callStarted": _until},
+    "number": {"": _any_number},
+    "name": {"": _named},
+}
 
 
-def tests(resource: Resource, values: Mapping[str, Any]) -> list[Test]:
-    """The tests that an item of the resource has to pass for these values; what is no filter is left aside."""
-    found = [_identity(resource.id_field, values[resource.id_parameter])] if resource.id_parameter in values else []
-    cursor = values.get(resource.cursor_parameter)
-    found += [_above(resource.id_field, cursor)] if cursor else []
-    parameters = dict.fromkeys(row.parameter for row in FILTERS if row.parameter != resource.id_parameter)
-    return found + [_filter(name, values[name]) for name in parameters if name in values]
+def fits(bridge: Bridge, resource: Resource, values: Mapping[str, Any]) -> Callable[[Item], bool]:
+    """Whether an item of the resource is what these values ask for; what is no filter is left aside."""
+    wanted, above = values.get(resource.id_parameter), values.get(resource.cursor_parameter) or -1
+    asked = [name for name in FILTERS if name in values and name != resource.id_parameter]
 
-
-def _identity(field: str, wanted: int) -> Test:
-    return lambda bridge, item: identifier(item.get(field)) == wanted
-
-
-def _above(field: str, cursor: int) -> Test:
-    return lambda bridge, item: (identifier(item.get(field)) or 0) > cursor
-
-
-def _filter(parameter: str, wanted: Any) -> Test:
-    rows = [row for row in FILTERS if row.parameter == parameter]
-
-    def test(bridge: Bridge, item: Item) -> bool:
-        row = next((row for row in rows if not row.field or item.get(row.field) is not None), None)
-        if row is not None:
-            return row.matches(bridge, item[row.field] if row.field else item, wanted)
-        return parameter == "contact_id" and wanted in _rung(bridge, item)
+    def test(item: Item) -> bool:
+        number = identifier(item.get(resource.id_field))
+        if (number or 0) <= above or (wanted is not None and number != wanted):
+            return False
+        return all(_meets(bridge, item, name, values[name]) for name in asked)
 
     return test
+
+
+def _meets(bridge: Bridge, item: Item, parameter: str, wanted: Any) -> bool:
+    for field, matches in FILTERS[parameter].items():
+        value = item.get(field) if field else item
+        if value is not None:
+            return matches(bridge, value, wanted)
+    return parameter == _CONTACT and wanted in _rung(bridge, item)
 
 
 def _rung(bridge: Bridge, item: Item) -> list[int]:
@@ -163,7 +136,7 @@ def by_party(
     """
     storage, region = bridge.storage, bridge.settings.default_region
     people = [number_party(values[name], region) for name in _BY_NUMBER if name in values]
-    recent: Collection[int] = ()
+    # A voicemail does not say whom its call rang: the call's story does, and has noted it.
     by_story = resource.name == "voicemails" and not people
     if _CONTACT in values and (by_story or resource.name != "voicemails"):
         people.append(contact_party(values[_CONTACT]))
@@ -171,15 +144,13 @@ def by_party(
     if found is None:
         return None
     if by_story:
-        # A voicemail does not say whom its call rang: the call's story does, and has noted it.
         values = {name: value for name, value in values.items() if name != _CONTACT}
     else:
         # What came in the last minutes is not noted yet.
-        recent = heads(storage).recent(resource.name).newest.keys()
+        found |= heads(storage).recent(resource.name).newest.keys()
     ranges = spans(resource, values)
-    return sorted(
-        (id for id in {*found, *recent} if any(low < id < high for low, high in ranges)), reverse=True
-    ), values
+    chosen = (id for id in found if any(low < id < high for low, high in ranges))
+    return sorted(chosen, reverse=True), values
 
 
 def spans(resource: Resource, values: Mapping[str, Any]) -> list[tuple[int, int]]:

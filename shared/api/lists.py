@@ -1,4 +1,4 @@
-"""Lists: what the pollers have stored, newest first or in the order of arrival, filtered as the PBX does."""
+"""Lists and list actions: what the pollers have stored, newest first or as it arrived, filtered or looked up."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from shared.api.envelopes import succeeded, tidy
-from shared.api.list_filters import by_party, spans, tests
+from shared.api.list_filters import NUMBERS, by_party, fits, spans
 from shared.api.parameters import LARGEST_LIMIT, Given, check
 from shared.errors import FieldError, Invalid
 from shared.items import index
 from shared.items import reader as items
-from shared.pbx.operations import operation
+from shared.pbx.fields import Field
+from shared.pbx.operations import Operation, Parameter, operation
 from shared.pbx.resources import RESOURCES, Resource
 from shared.storage.account import reaching_storage
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from shared.bridge import Bridge
-    from shared.pbx.operations import Operation
     from shared.storage.account import Storage
 
 TRIGGER_STATE = "triggerState"
@@ -34,12 +34,48 @@ IDLE_SECONDS = 30
 _PAGE = 1000
 # Arrivals that one request looks at: by Location a few first, as most often the next one is wanted.
 _GLANCES = (1, 100, 1000, 1000)
-_MOST_LOOKED_AT = 5 * _PAGE
+_MOST_PAGES = 5
+# What makers see of an item where they pick one.
+TITLE = Field("title", "string", "Name to show.")
+_NAME = Parameter(
+    name="name",
+    title="Name",
+    type="text",
+    description="Part of the name, in any letter case, with or without accents.",
+)
+_NUMBER = Parameter(
+    name="number", title="Number", type="string", description="The item's number, or one that called or was called."
+)
 
-_RESOURCE: Mapping[str, Resource] = {row.list_operation: row for row in RESOURCES}
-LISTS: tuple[Operation, ...] = tuple(operation(id) for id in _RESOURCE)
+
+def _action(row: Resource) -> Operation:
+    listing = operation(row.list_operation)
+    filters = [_NAME] if row.title else []
+    filters += [_NUMBER] if {field.name for field in listing.item} & set(NUMBERS) else []
+    own = (row.id_parameter, row.cursor_parameter)
+    kept = [parameter for parameter in listing.parameters if parameter.name not in own]
+    what = listing.summary.partition(" ")[2]
+    return Operation(
+        id=row.list_action,
+        path=row.name,
+        parameters=(*filters, *kept),
+        summary=f"Find {what}",
+        description=f"Brings the {what} that fit from the app's own storage, newest first.",
+        lists=True,
+        item=listing.item,
+    )
+
+
+LISTS: tuple[Operation, ...] = tuple(operation(row.list_operation) for row in RESOURCES)
+LIST_ACTIONS: tuple[Operation, ...] = tuple(map(_action, RESOURCES))
+_RESOURCE: Mapping[str, Resource] = {id: row for row in RESOURCES for id in (row.list_operation, row.list_action)}
 
 Item = dict[str, Any]
+
+
+def resource_of(row: Operation) -> Resource:
+    """The resource that a list or list action is of."""
+    return _RESOURCE[row.id]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +85,25 @@ class Page:
     body: dict[str, Any]
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def find_items(bridge: Bridge, row: Operation, given: Given) -> dict[str, Any]:
+    """
+    The stored items that fit, newest first: `limit` (50) after `offset`; those that makers pick from with a `title`.
+
+    Raises Invalid, or StorageUnavailable.
+    """
+    values, resource = check(row, given), resource_of(row)
+    with reaching_storage():
+        found = _select(bridge, resource, values)
+    return succeeded([tidy(_titled(resource, item), row.item) for item in found])
+
+
+def _titled(resource: Resource, item: Item) -> Item:
+    if not resource.title:
+        return item
+    words = [str(item[name]).strip() for name in resource.title if item.get(name)]
+    return item | {TITLE.name: " ".join(words) or str(item[resource.id_field])}
 
 
 def list_items(bridge: Bridge, row: Operation, given: Given, base: str) -> Page:
@@ -64,67 +119,59 @@ def list_items(bridge: Bridge, row: Operation, given: Given, base: str) -> Page:
 
     All but the last have the state to ask by next beside `data`. Raises Invalid, or StorageUnavailable.
     """
-    values, resource = check(row, given), _RESOURCE[row.id]
-    for name in {TRIGGER_STATE, STATE} & given.query.keys():
-        # Also the one that the other makes of no use.
-        _state(given, name)
+    values, resource = check(row, given), resource_of(row)
+    # Also the one that the other makes of no use.
+    states = {name: _state(name, given.query[name]) for name in (STATE, TRIGGER_STATE) if name in given.query}
     with reaching_storage():
-        if TRIGGER_STATE in given.query:
-            return _next_arrival(bridge, row, resource, values, _Place(given, f"{base}/api/v2/{row.path}"))
-        if STATE in given.query:
-            state = _state(given, STATE) or items.present(bridge.storage, resource.name)
+        if TRIGGER_STATE in states:
+            return _next_arrival(bridge, row, given, values, f"{base}/api/v2/{row.path}")
+        if STATE in states:
+            state = states[STATE] or items.present(bridge.storage, resource.name)
             found, state = _arrivals(bridge, resource, values, state)
         else:
             # What arrives from here on is asked for again rather than left out.
             state = items.present(bridge.storage, resource.name, recent=True)
-            found = select(bridge, resource, values)
+            found = _select(bridge, resource, values)
         return Page(body=succeeded([tidy(item, row.item) for item in found]) | {STATE: state})
 
 
-def select(bridge: Bridge, resource: Resource, values: Mapping[str, Any]) -> list[Item]:
+def _select(bridge: Bridge, resource: Resource, values: Mapping[str, Any]) -> list[Item]:
     """The stored items that fit an operation's values, newest first."""
-    cursor, offset = values.get(resource.cursor_parameter), values.get("offset", 0)
+    storage, wanted, cursor = bridge.storage, values.get(resource.id_parameter), values.get(resource.cursor_parameter)
     size: int = values.get("limit") or (LARGEST_LIMIT if cursor else DEFAULT_LIMIT)
-    rising = bool(cursor) and resource.id_parameter not in values
-    known = None if resource.id_parameter in values else by_party(bridge, resource, values)
-    storage = bridge.storage
-    if known is not None:
+    offset = values.get("offset", 0)
+    rising = bool(cursor) and wanted is None
+    stored: Iterator[Item]
+    if wanted is not None:
+        item = items.get(storage, resource.name, wanted)
+        stored = iter([] if item is None else [item])
+    elif (known := by_party(bridge, resource, values)) is not None:
         chosen, values = known
         stored = index.pick(storage, resource.name, chosen[::-1] if rising else chosen)
+    elif rising:
+        ranges = reversed(spans(resource, values))
+        stored = (item for low, high in ranges for item in items.upwards(storage, resource.name, above=low, below=high))
     else:
-        stored = _upwards(storage, resource, values) if rising else _downwards(storage, resource, values, size)
-    passes = tests(resource, values)
-    fitting = (item for item in stored if all(test(bridge, item) for test in passes))
-    found = list(islice(islice(fitting, offset, None), size))
+        # Without filters one page is enough; with them, who knows.
+        stored = _downwards(storage, resource, values, min(size + offset, _PAGE))
+    # In two steps, as both together may be more than islice takes.
+    found = list(islice(islice(filter(fits(bridge, resource, values), stored), offset, None), size))
     return found[::-1] if rising else found
 
 
-def _upwards(storage: Storage, resource: Resource, values: Mapping[str, Any]) -> Iterator[Item]:
-    """Items that may be wanted, smallest id first."""
-    for above, below in reversed(spans(resource, values)):
-        yield from items.upwards(storage, resource.name, above=above, below=below)
-
-
-def _downwards(storage: Storage, resource: Resource, values: Mapping[str, Any], size: int) -> Iterator[Item]:
-    """Items that may be wanted, greatest id first."""
-    if resource.id_parameter in values:
-        item = items.get(storage, resource.name, values[resource.id_parameter])
-        if item is not None:
-            yield item
-        return
-    # Without filters one page is enough; with them, who knows.
-    size += values.get("offset", 0)
+def _downwards(storage: Storage, resource: Resource, values: Mapping[str, Any], first: int) -> Iterator[Item]:
+    """Items that may be wanted, greatest id first, read a page at a time, of which the first holds so many."""
     for above, below in spans(resource, values):
-        page = items.query(storage, resource.name, below=below, above=above, limit=min(size, _PAGE))
+        page = items.query(storage, resource.name, below=below, above=above, limit=first)
         while page:
             yield from page
             last = int(page[-1][resource.id_field])
             page = items.query(storage, resource.name, below=last, above=above, limit=_PAGE)
 
 
-def _state(given: Given, name: str) -> str | None:
+def _state(name: str, text: str) -> str | None:
     """The state in a request; None to begin with the present."""
-    text = given.query[name].strip()
+    text = text.strip()
     if not re.fullmatch(STATE_PATTERN, text):
         raise Invalid((FieldError(name, "now, or the state that the last answer gave, is expected"),))
     return None if text in ("", "now") else text
@@ -132,12 +179,12 @@ def _state(given: Given, name: str) -> str | None:
 
 def _arrivals(bridge: Bridge, resource: Resource, values: Mapping[str, Any], after: str) -> tuple[list[Item], str]:
     """What arrived after a state and fits, oldest first, and the state after the last one that was looked at."""
-    passes, limit, found = tests(resource, values), values.get("limit", LARGEST_LIMIT), list[Item]()
-    for _ in range(_MOST_LOOKED_AT // _PAGE):
+    fitting, limit, found = fits(bridge, resource, values), values.get("limit", LARGEST_LIMIT), list[Item]()
+    for _ in range(_MOST_PAGES):
         arrivals = items.arrived_after(bridge.storage, resource.name, after, _PAGE)
         for state, item in arrivals:
             after = state
-            if all(test(bridge, item) for test in passes):
+            if fitting(item):
                 found.append(item)
             if len(found) == limit:
                 return found, after
@@ -146,35 +193,25 @@ def _arrivals(bridge: Bridge, resource: Resource, values: Mapping[str, Any], aft
     return found, after
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a poll stands: the request that came, and the address that it came to."""
+def _next_arrival(bridge: Bridge, row: Operation, given: Given, values: Mapping[str, Any], url: str) -> Page:
+    """The first arrival after a state that fits, and where to ask next, and when."""
+    resource, kept = resource_of(row), {one.name: given.query.get(one.name) for one in row.parameters}
 
-    given: Given
-    url: str
+    def page(state: str, wait: int, *found: Item) -> Page:
+        query = {name: text for name, text in kept.items() if text} | {TRIGGER_STATE: state}
+        headers = {"Location": f"{url}?{urlencode(query)}", "Retry-After": str(wait)}
+        status = 200 if found else 202
+        return Page(body=succeeded([tidy(item, row.item) for item in found], status), status=status, headers=headers)
 
-    def next(self, row: Operation, state: str, wait: int) -> dict[str, str]:
-        """The headers that say where to ask next, and when."""
-        query = {parameter.name: self.given.query.get(parameter.name, "") for parameter in row.parameters}
-        kept = {name: value for name, value in query.items() if value}
-        return {"Location": f"{self.url}?{urlencode(kept | {TRIGGER_STATE: state})}", "Retry-After": str(wait)}
-
-
-def _next_arrival(bridge: Bridge, row: Operation, resource: Resource, values: Mapping[str, Any], place: _Place) -> Page:
-    state, passes = _state(place.given, TRIGGER_STATE), tests(resource, values)
+    state = _state(TRIGGER_STATE, given.query[TRIGGER_STATE])
     if state is None:
-        state = items.present(bridge.storage, resource.name)
-        return _nothing(place.next(row, state, IDLE_SECONDS))
+        return page(items.present(bridge.storage, resource.name), IDLE_SECONDS)
+    fitting = fits(bridge, resource, values)
     for glance in _GLANCES:
         arrivals = items.arrived_after(bridge.storage, resource.name, state, glance)
         for state, item in arrivals:
-            if all(test(bridge, item) for test in passes):
-                body = succeeded([tidy(item, row.item)])
-                return Page(body=body, headers=place.next(row, state, 0))
+            if fitting(item):
+                return page(state, 0, item)
         if len(arrivals) < glance:
-            return _nothing(place.next(row, state, IDLE_SECONDS))
-    return _nothing(place.next(row, state, 0))
-
-
-def _nothing(headers: Mapping[str, str]) -> Page:
-    return Page(body=succeeded([], 202), status=202, headers=headers)
+            return page(state, IDLE_SECONDS)
+    return page(state, 0)

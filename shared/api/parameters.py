@@ -34,7 +34,7 @@ class Given:
     body: bytes = b""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Rule:
     """How a value is read, and what the definition says of it: bounds for a number, a pattern for a text."""
 
@@ -70,16 +70,6 @@ def _words(text: str) -> str:
     return text
 
 
-_LIMIT = Rule(read=_whole, minimum=1, maximum=LARGEST_LIMIT)
-_COUNT = Rule(read=_whole, minimum=0, maximum=LARGEST_ID)
-_ID = Rule(read=_identifier, minimum=1, maximum=LARGEST_ID)
-_CURSOR = Rule(read=_identifier, minimum=0, maximum=LARGEST_ID)
-_PHONE = Rule(read=dialled, pattern=NUMBER_PATTERN)
-_CHOICE = Rule(read=str)
-_WORDS = Rule(read=_words, pattern=r"\S")
-_TIME = Rule(read=_moment)
-
-
 def rule(parameter: Parameter) -> Rule:
     """
     The rule that a parameter's values follow.
@@ -87,17 +77,18 @@ def rule(parameter: Parameter) -> Rule:
     Identifiers are 1 to 2^63 - 1, in any spelling that `identifier` reads. `limit` is 1 to 1000. `offset`, and any that
     has a default, may be 0. A text without choices is a phone number, unless its type says that it is any `text`.
     """
-    if parameter.type == "integer":
-        if parameter.name == "limit":
-            return _LIMIT
-        if parameter.name == "offset":
-            return _COUNT
-        return _ID if parameter.default is None else _CURSOR
-    if parameter.type == "date-time":
-        return _TIME
-    if parameter.type == "text":
-        return _WORDS
-    return _PHONE if is_number(parameter) else _CHOICE
+    match parameter.type, parameter.name:
+        case "integer", "limit":
+            return Rule(_whole, minimum=1, maximum=LARGEST_LIMIT)
+        case "integer", "offset":
+            return Rule(_whole, minimum=0, maximum=LARGEST_ID)
+        case "integer", _:
+            return Rule(_identifier, minimum=1 if parameter.default is None else 0, maximum=LARGEST_ID)
+        case "date-time", _:
+            return Rule(_moment)
+        case "text", _:
+            return Rule(_words, pattern=r"\S")
+    return Rule(dialled, pattern=NUMBER_PATTERN) if is_number(parameter) else Rule(str)
 
 
 def is_number(parameter: Parameter) -> bool:

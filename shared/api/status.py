@@ -58,15 +58,6 @@ def status(bridge: Bridge) -> dict[str, Any]:
     return {"problems": [*broken, *found][:_MOST], **parts}
 
 
-def _checkpoints(bridge: Bridge, moment: datetime) -> list[dict[str, Any]]:
-    found = islice(checkpoints.read_all(bridge.storage), _MOST)
-    return [checkpoints.describe(checkpoint, moment) for checkpoint in found]
-
-
-def _webhooks(bridge: Bridge, moment: datetime) -> list[dict[str, Any]]:
-    return [row.to_dict() for row in islice(read_webhooks(bridge.storage), _MOST)]
-
-
 def _dead_letters(bridge: Bridge, moment: datetime) -> dict[str, Any]:
     kinds = dead_letters.kinds(bridge.storage, _MOST_COUNTED + 1)
     return {"kinds": dict(kinds), "more": kinds.total() > _MOST_COUNTED}
@@ -80,20 +71,17 @@ def _budget(bridge: Bridge, moment: datetime) -> dict[str, int]:
 
 # What the page shows, in this order. One more is a row here, and one below where it can be wrong.
 PARTS: Mapping[str, Callable[[Bridge, datetime], Any]] = {
-    "checkpoints": _checkpoints,
+    "checkpoints": lambda bridge, moment: [
+        checkpoints.describe(checkpoint, moment) for checkpoint in islice(checkpoints.read_all(bridge.storage), _MOST)
+    ],
     "pbx": lambda bridge, moment: checkpoints.describe_pbx(checkpoints.read_all(bridge.storage)),
     "health": lambda bridge, moment: health.today(bridge.storage, moment),
-    "webhooks": _webhooks,
+    "webhooks": lambda bridge, moment: [row.to_dict() for row in islice(read_webhooks(bridge.storage), _MOST)],
     "webhooksEndedSince": lambda bridge, moment: ended_since(bridge.storage),
     "deadLetters": _dead_letters,
     "budget": _budget,
     "subscriptionKeys": lambda bridge, moment: described(subscriptions(bridge), bridge.storage),
 }
-
-
-def _refused(pbx: Mapping[str, Any], moment: datetime) -> Iterator[str]:
-    if pbx["problem"]:
-        yield pbx["problem"]
 
 
 def _stale(polls: list[Mapping[str, Any]], moment: datetime) -> Iterator[str]:
@@ -146,7 +134,7 @@ def _unreadable(keys: Mapping[str, Any], moment: datetime) -> Iterator[str]:
 
 # The worst first.
 PROBLEMS: tuple[tuple[str, Callable[[Any, datetime], Iterator[str]]], ...] = (
-    ("pbx", _refused),
+    ("pbx", lambda pbx, moment: filter(None, [pbx["problem"]])),
     ("webhooksEndedSince", _ended),
     ("subscriptionKeys", _unreadable),
     ("webhooks", _lost),

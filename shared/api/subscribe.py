@@ -170,17 +170,13 @@ def unsubscribe_address(bridge: Bridge, body: bytes) -> dict[str, Any]:
 
 def rotate(bridge: Bridge, capability: str) -> dict[str, Any]:
     """Give a subscription a new secret, which is in the answer; the old one signs too for a day. Raises NotFound."""
-    return succeeded(capability) | {"secret": _rotated(bridge, public_id(capability.lower()))}
+    return succeeded(capability) | {"secret": rotate_by_id(bridge, public_id(capability.lower()))["secret"]}
 
 
 def rotate_by_id(bridge: Bridge, id: str) -> dict[str, Any]:
     """The same by the subscription's public id, for whoever runs the bridge."""
-    return {"subscription": id, "secret": _rotated(bridge, id)}
-
-
-def _rotated(bridge: Bridge, id: str) -> str:
     with reaching_storage():
-        return subscriptions(bridge).rotate(id)
+        return {"subscription": id, "secret": subscriptions(bridge).rotate(id)}
 
 
 def listed(bridge: Bridge) -> dict[str, Any]:

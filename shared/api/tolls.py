@@ -9,6 +9,9 @@ import time
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+import phonenumbers
+from phonenumbers import PhoneNumber
+
 from shared.api.parameters import is_number
 from shared.errors import DialLimit, FieldError, Invalid
 from shared.storage import rows
@@ -19,7 +22,6 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from azure.data.tables import TableClient
-    from phonenumbers import PhoneNumber
 
     from shared.pbx.operations import Operation
     from shared.settings import Settings
@@ -65,22 +67,18 @@ class TollRules:
 
         Raises DialLimit where they hold DIAL_PER_HOUR of them; Conflict and StorageUnavailable.
         """
-        minute, limit, full = _minute(), self._settings.dial_per_hour, [0]
+        minute, limit = _minute(), self._settings.dial_per_hour
 
-        def add(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        def add(row: Mapping[str, Any] | None) -> dict[str, Any]:
             counts = _counts(row, minute)
             if sum(counts.values()) >= limit:
-                full[0] = (min(counts, default=minute) + _MINUTES) * 60 - int(time.time())
-                return None
-            full[0] = 0
+                logger.warning("signal dial_limit reason=%d calls in an hour", limit)
+                raise DialLimit(max((min(counts, default=minute) + _MINUTES) * 60 - int(time.time()), 1))
             return self._columns(counts | {minute: counts.get(minute, 0) + 1})
 
         # The threads of a process wait here instead of racing one another there.
         with _ours:
-            counted = rows.change(self._table, PARTITION, KEY, add)
-        if counted is None:
-            logger.warning("signal dial_limit reason=%d calls in an hour", limit)
-            raise DialLimit(max(full[0], 1))
+            rows.change(self._table, PARTITION, KEY, add)
         self._minute = minute
 
     def give_back(self) -> None:
@@ -120,8 +118,6 @@ def refused(number: str, region: str, countries: tuple[str, ...]) -> str | None:
     zeros too many, no plus); and where `countries` are named, what is not certainly in one of them. A short number of
     up to six digits is in `region`. A number that is one as it stands is no other one.
     """
-    import phonenumbers
-
     readings = list(_readings(number, region))
     # One zero is what is dialled at home, and no plus that got lost.
     certain = readings[:1] if re.match("0[1-9]", number) else readings
@@ -144,8 +140,6 @@ def refused(number: str, region: str, countries: tuple[str, ...]) -> str | None:
 
 def _readings(number: str, region: str) -> Iterator[PhoneNumber]:
     """The number as it stands, and as an international one whose plus got lost or has zeros behind it."""
-    import phonenumbers
-
     for text in (number, "+" + number.lstrip("+0")):
         try:
             yield phonenumbers.parse(text, region)
@@ -155,8 +149,6 @@ def _readings(number: str, region: str) -> Iterator[PhoneNumber]:
 
 def _near(number: str, region: str, readings: list[PhoneNumber]) -> Iterator[PhoneNumber]:
     """What else it may mean: a number of the region, and any of these without what is dialled before national ones."""
-    import phonenumbers
-
     digits = number.lstrip("+0")
     nationals = [(phonenumbers.country_code_for_region(region), number.lstrip("+"))]
     for one in readings:
@@ -168,15 +160,13 @@ def _near(number: str, region: str, readings: list[PhoneNumber]) -> Iterator[Pho
         trunk = phonenumbers.ndd_prefix_for_region(phonenumbers.region_code_for_country_code(code), True) or "0"
         bare = national.lstrip("0")
         for text in {bare, national.removeprefix(trunk).lstrip("0"), bare.removeprefix(trunk)} - {""}:
-            yield phonenumbers.PhoneNumber(country_code=code, national_number=int(text))
+            yield PhoneNumber(country_code=code, national_number=int(text))
             # Of some countries a zero is a part of the number.
-            yield phonenumbers.PhoneNumber(country_code=code, national_number=int(text), italian_leading_zero=True)
+            yield PhoneNumber(country_code=code, national_number=int(text), italian_leading_zero=True)
 
 
 def _is_emergency(number: str, region: str, valid: PhoneNumber | None) -> bool:
     """Whether an emergency number would answer; `valid` is the ordinary number that it is, if it is one."""
-    import phonenumbers
-
     if phonenumbers.connects_to_emergency_number(number, region):
         # Some countries have ordinary numbers that begin as those of emergencies do.
         usual = phonenumbers.format_number(valid, phonenumbers.PhoneNumberFormat.NATIONAL) if valid else ""
@@ -192,18 +182,14 @@ def _is_emergency(number: str, region: str, valid: PhoneNumber | None) -> bool:
 
 
 def _is_satellite(parsed: PhoneNumber) -> bool:
-    import phonenumbers
-
     reason = phonenumbers.is_possible_number_with_reason(parsed)
     return parsed.country_code in _SATELLITES and reason != phonenumbers.ValidationResult.TOO_SHORT
 
 
 def _is_premium(parsed: PhoneNumber, region: str) -> bool:
-    import phonenumbers
-
     if phonenumbers.expected_cost_for_region(parsed, region) == phonenumbers.ShortNumberCost.PREMIUM_RATE:
         return True
-    shortened = phonenumbers.PhoneNumber()
+    shortened = PhoneNumber()
     shortened.merge_from(parsed)
     phonenumbers.truncate_too_long_number(shortened)
     return bool(phonenumbers.number_type(shortened) == phonenumbers.PhoneNumberType.PREMIUM_RATE)

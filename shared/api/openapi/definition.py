@@ -8,8 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from shared.api.actions import ACTIONS
-from shared.api.list_actions import LIST_ACTIONS
-from shared.api.lists import LISTS
+from shared.api.lists import LIST_ACTIONS, LISTS
 from shared.api.openapi import triggers
 from shared.api.openapi.paths import AUDIO, action, audio, list_action, listing, put
 from shared.api.openapi.schemas import Schema, hoisted

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from shared import errors
 from shared.api.dial import KEY_HEADER, KEY_PATTERN
-from shared.api.list_actions import resource_of
-from shared.api.lists import STATE, STATE_PATTERN, TRIGGER_STATE
+from shared.api.lists import STATE, STATE_PATTERN, TRIGGER_STATE, resource_of
 from shared.api.openapi import schemas
 from shared.media.serve import NAME_PATTERN
 from shared.media.table import MEDIA

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shared.api.list_actions import LIST_ACTIONS, find_items, resource_of
-from shared.api.lists import LISTS
+from shared.api.lists import LIST_ACTIONS, LISTS, find_items, resource_of
 from shared.api.parameters import Given
 from shared.errors import Invalid
 from shared.items.intake import Intake, row_of
