@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 blueprint = func.Blueprint()
 
-
 TIMERS: tuple[tuple[str, str, Callable[[Bridge], object]], ...] = (
     *((row.function, row.schedule, partial(later("shared.polling.poll.poll"), resource=row)) for row in RESOURCES),
     ("PollLostCalls", "POLL_LOST_CALLS_SCHEDULE", later("shared.polling.lost_calls.poll_lost_calls")),

@@ -22,7 +22,6 @@ def _receive(event: Event, req: func.HttpRequest) -> func.HttpResponse:
     return as_json({"id": accept(here.storage, here.settings, event, body_of(req))}, status=202)
 
 
-_serve = partial(serve, blueprint, func.AuthLevel.FUNCTION)
-for _event in EVENTS:
-    if _event.source == "pbx":
-        _serve(_event.function, "POST", f"events/{_event.name}", partial(_receive, _event))
+for _row in EVENTS:
+    if _row.source == "pbx":
+        serve(blueprint, func.AuthLevel.FUNCTION, _row.function, "POST", f"events/{_row.name}", partial(_receive, _row))

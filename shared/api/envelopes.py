@@ -37,11 +37,6 @@ def passed_on(operation: Operation, wrapper: Mapping[str, Any], data: Any) -> di
     return succeeded(None) | sent | texts | {"statusCode": 200, "data": tidied}
 
 
-def _text(value: bool | float) -> str:
-    number = identifier(value)
-    return json.dumps(value) if number is None else str(number)
-
-
 def tidy(item: Any, shape: Shape) -> Any:
     """
     The item as the definition has it: one way of saying that something is absent, whole numbers as numbers and texts as
@@ -58,7 +53,8 @@ def tidy(item: Any, shape: Shape) -> Any:
             number = identifier(value)
             tidied[field.name] = value if number is None else number
         elif field.type in ("string", "date-time") and isinstance(value, bool | int | float):
-            tidied[field.name] = _text(value)
+            number = identifier(value)
+            tidied[field.name] = json.dumps(value) if number is None else str(number)
         elif isinstance(value, list):
             tidied[field.name] = [tidy(part, field.fields) for part in value]
     return tidied

@@ -54,27 +54,13 @@ OPERATION = Operation(
     path="events",
     parameters=(
         Parameter(
-            name="type",
-            title="Event Type",
-            type="string",
-            choices=tuple(event.name for event in EVENTS),
-            description="Only events of this name.",
+            "type", "Event Type", "Only events of this name.", type="string", choices=tuple(row.name for row in EVENTS)
         ),
-        Parameter(name="call_id", title="Call ID", description="Only what concerns this call."),
-        Parameter(name="number", title="Number", type="string", description="Only calls from or to this number."),
-        Parameter(
-            name="date_from",
-            title="Date From",
-            type="date-time",
-            description="Only what the app learnt of from this time on.",
-        ),
-        Parameter(
-            name="date_to",
-            title="Date To",
-            type="date-time",
-            description="Only what the app learnt of up to this time.",
-        ),
-        Parameter(name="limit", title="Limit", description="How many events to bring at most."),
+        Parameter("call_id", "Call ID", "Only what concerns this call."),
+        Parameter("number", "Number", "Only calls from or to this number.", type="string"),
+        Parameter("date_from", "Date From", "Only what the app learnt of from this time on.", type="date-time"),
+        Parameter("date_to", "Date To", "Only what the app learnt of up to this time.", type="date-time"),
+        Parameter("limit", "Limit", "How many events to bring at most."),
     ),
     summary="List events",
     description="Brings what happened, newest first, a part at a time.",
@@ -106,30 +92,27 @@ def _scan(
 ) -> tuple[list[Mapping[str, Any]], str | None]:
     from azure.core.exceptions import HttpResponseError
 
-    begin = _begin(bridge, values)
-    conditions = feed_bounds(values.get("date_from"), values.get("date_to"), begin)
-    conditions += [f"type eq '{values['type']}'"] if "type" in values else []
-    conditions += [f"callID eq {values['call_id']}L"] if "call_id" in values else []
+    # Only what concerns a call or a number is looked at, as few or many as that are.
+    conditions, party = [], ""
+    if "type" in values:
+        conditions.append(f"type eq '{values['type']}'")
     if "number" in values:
-        number = values["number"]
-        full = e164(number, bridge.settings.default_region)
+        number, region = values["number"], bridge.settings.default_region
+        full, party = e164(number, region), number_party(number, region)
         columns = ("callerE164", "destinationE164") if full else ("caller", "destination")
         conditions.append("(" + " or ".join(f"{column} eq '{full or number}'" for column in columns) + ")")
+    if "call_id" in values:
+        # Fewer than of a number, where both are asked for.
+        party = call_party(values["call_id"])
+        conditions.append(f"callID eq {values['call_id']}L")
+    begin = copies_of(bridge.storage, party) if party else ""
+    conditions = feed_bounds(values.get("date_from"), values.get("date_to"), begin) + conditions
     try:
         return feed_page(bridge.storage, conditions, start, limit, begin)
     except HttpResponseError as error:
         if start and error.status_code == HTTPStatus.BAD_REQUEST:
             raise WrongContinuation("not one of ours") from None
         raise
-
-
-def _begin(bridge: Bridge, values: Mapping[str, Any]) -> str:
-    """Where in the feed to look: at what concerns a call or a number, as few or many as that are."""
-    if "call_id" in values:
-        return copies_of(bridge.storage, call_party(values["call_id"]))
-    if "number" in values:
-        return copies_of(bridge.storage, number_party(values["number"], bridge.settings.default_region))
-    return ""
 
 
 def _mark(values: Mapping[str, Any]) -> str:

@@ -37,15 +37,8 @@ _GLANCES = (1, 100, 1000, 1000)
 _MOST_PAGES = 5
 # What makers see of an item where they pick one.
 TITLE = Field("title", "string", "Name to show.")
-_NAME = Parameter(
-    name="name",
-    title="Name",
-    type="text",
-    description="Part of the name, in any letter case, with or without accents.",
-)
-_NUMBER = Parameter(
-    name="number", title="Number", type="string", description="The item's number, or one that called or was called."
-)
+_NAME = Parameter("name", "Name", "Part of the name, in any letter case, with or without accents.", type="text")
+_NUMBER = Parameter("number", "Number", "The item's number, or one that called or was called.", type="string")
 
 
 def _action(row: Resource) -> Operation:

@@ -125,10 +125,8 @@ def refused(number: str, region: str, countries: tuple[str, ...]) -> str | None:
     if _is_emergency(number, region, valid):
         return EMERGENCY
     for parsed in [valid] if valid else [*readings, *_near(number, region, readings)]:
-        if _is_premium(parsed, region):
-            return PREMIUM
-        if _is_satellite(parsed):
-            return SATELLITE
+        if reason := _costly(parsed, region):
+            return reason
     if not countries:
         return None
     exact = next((parsed for parsed in readings if phonenumbers.is_possible_number(parsed)), None)
@@ -181,15 +179,14 @@ def _is_emergency(number: str, region: str, valid: PhoneNumber | None) -> bool:
     )
 
 
-def _is_satellite(parsed: PhoneNumber) -> bool:
+def _costly(parsed: PhoneNumber, region: str) -> str | None:
+    """Why a number costs more than others, also with digits too many."""
+    whole = PhoneNumber()
+    whole.merge_from(parsed)
+    phonenumbers.truncate_too_long_number(whole)
+    cost, kind = phonenumbers.expected_cost_for_region(parsed, region), phonenumbers.number_type(whole)
+    if cost == phonenumbers.ShortNumberCost.PREMIUM_RATE or kind == phonenumbers.PhoneNumberType.PREMIUM_RATE:
+        return PREMIUM
     reason = phonenumbers.is_possible_number_with_reason(parsed)
-    return parsed.country_code in _SATELLITES and reason != phonenumbers.ValidationResult.TOO_SHORT
-
-
-def _is_premium(parsed: PhoneNumber, region: str) -> bool:
-    if phonenumbers.expected_cost_for_region(parsed, region) == phonenumbers.ShortNumberCost.PREMIUM_RATE:
-        return True
-    shortened = PhoneNumber()
-    shortened.merge_from(parsed)
-    phonenumbers.truncate_too_long_number(shortened)
-    return bool(phonenumbers.number_type(shortened) == phonenumbers.PhoneNumberType.PREMIUM_RATE)
+    is_whole = reason != phonenumbers.ValidationResult.TOO_SHORT
+    return SATELLITE if parsed.country_code in _SATELLITES and is_whole else None

@@ -151,9 +151,9 @@ AUDIO = Operation(
     path="media/{container}",
     parameters=(
         Parameter(
-            name="container",
-            title="Container",
-            description=_NAMED_SO,
+            "container",
+            "Container",
+            _NAMED_SO,
             where="path",
             type="string",
             required=True,

@@ -80,11 +80,10 @@ def unsubscribe_request() -> Schema:
     from shared.api.subscribe import UnsubscribeRequest
 
     given = UnsubscribeRequest.model_json_schema()["properties"]["endpoint"]
-    endpoint = {name: value for name, value in given.items() if name in _KEPT}
-    endpoint |= {"x-ms-summary": "Endpoint", "description": "Address that events were posted to."}
-    return named(
-        "UnsubscribeRequest", {"type": "object", "properties": {"endpoint": endpoint}, "required": ["endpoint"]}
-    )
+    words = {"x-ms-summary": "Endpoint", "description": "Address that events were posted to."}
+    endpoint = {name: value for name, value in given.items() if name in _KEPT} | words
+    schema = {"type": "object", "properties": {"endpoint": endpoint}, "required": ["endpoint"]}
+    return named("UnsubscribeRequest", schema)
 
 
 def _object(name: str, given: Mapping[str, Any], others: Mapping[str, Any]) -> Schema:

@@ -137,10 +137,7 @@ def done() -> Schema:
 
 def refusal() -> Schema:
     """What every operation answers when it does not succeed."""
-    errors = (
-        Field("path", "string", "Name of the field."),
-        Field("reason", "string", "What is expected of it."),
-    )
+    errors = (Field("path", "string", "Name of the field."), Field("reason", "string", "What is expected of it."))
     fields = {
         "type": "array",
         "items": object_schema("RefusedField", errors, required=("path", "reason")),

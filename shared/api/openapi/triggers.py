@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shared.api import feed
@@ -49,20 +50,17 @@ _SUBSCRIPTIONS = Operation(
     item=LISTED,
     visibility="advanced",
 )
-_UNSUBSCRIBE = Operation(
+_post = partial(Operation, method="POST", parameters=())
+_UNSUBSCRIBE = _post(
     id="Unsubscribe",
-    method="POST",
     path="webhooks/unsubscribe",
-    parameters=(),
     summary="End subscriptions by address",
     description="Ends all that this address is subscribed to.",
     visibility="internal",
 )
-_ROTATE = Operation(
+_ROTATE = _post(
     id="RotateSecret",
-    method="POST",
     path="webhooks/{webhook_id}/rotate",
-    parameters=(),
     summary="Rotate a subscription's secret",
     description="Makes a new secret; the old one signs beside it for a day.",
     visibility="advanced",
@@ -122,11 +120,9 @@ def _with_secret() -> Schema:
 
 
 def _subscribe(paths: dict[str, Any], event: Event) -> None:
-    row = Operation(
+    row = _post(
         id=event.name,
-        method="POST",
         path=f"webhooks/{event.name}",
-        parameters=(),
         summary=schemas.sentence(event.name),
         description=event.description,
     )
