@@ -31,7 +31,7 @@ OWNERS = {
     "subscriptions": "shared.subscriptions",
     "deliveries": "shared.deliveries",
     "dials": "shared.api.dial",
-    "retention": "shared.storage.dropped",
+    "retention": "shared.storage.expiry",
 }
 # Those that are given a table's name by its owner.
 GIVEN = {"shared.storage.account", "shared.storage.leases"}

@@ -12,7 +12,7 @@ from shared.identifiers import identifier
 from shared.pbx.operations import operation
 from shared.pbx.resources import resource
 from shared.polling import checkpoints
-from shared.storage.dropped import months as dropped_months
+from shared.storage.expiry import dropped_months
 from shared.times import belongs_to_call, call_start, event_time, has_zone, months_before, parse_time
 
 if TYPE_CHECKING:

@@ -14,9 +14,8 @@ from shared.events.store import feed_bounds, feed_page
 from shared.json_bodies import encode
 from shared.media.table import MEDIA
 from shared.privacy.retention import RUN_SECONDS, Report, expire
-from shared.storage import dropped
 from shared.storage.account import reaching_storage
-from shared.storage.expiry import Period
+from shared.storage.expiry import Period, note_dropped
 from shared.times import iso, now
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ def drop(bridge: Bridge, month: str, *, dry: bool, seconds: float = RUN_SECONDS)
     if not dry:
         # First: a sweep that runs meanwhile brings nothing of it back.
         with reaching_storage():
-            dropped.note_month(bridge.storage, month)
+            note_dropped(bridge.storage, month)
     return expire(bridge.storage, period, dry=dry, seconds=seconds)
 
 

@@ -16,9 +16,9 @@ from shared.events import parties
 from shared.events import store as events
 from shared.items import expiry as items
 from shared.media import deletions
-from shared.storage import dead_letters, dropped
+from shared.storage import dead_letters
 from shared.storage.account import reaching_storage
-from shared.storage.expiry import Allowance, Expired, Period
+from shared.storage.expiry import Allowance, Expired, Period, note_progress, progress
 from shared.times import iso, months_before, now
 
 if TYPE_CHECKING:
@@ -107,12 +107,12 @@ def expire(storage: Storage, period: Period, *, dry: bool, seconds: float) -> Re
     until, found = time.monotonic() + seconds, dict[str, Expired]()
     name = iso(period.first)[:7] if period.first else "all"
     with reaching_storage():
-        allowance = Allowance(until, dry, {} if dry else dropped.progress(storage, name))
+        allowance = Allowance(until, dry, {} if dry else progress(storage, name))
         before = dict(allowance.after)
         try:
             for row in HISTORY:
                 found[row.name] = row.expire(storage, period, allowance)
         finally:
             if not dry and allowance.after != before:
-                dropped.note_progress(storage, name, allowance.after)
+                note_progress(storage, name, allowance.after)
     return Report(period.last, dry, found)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
-from functools import cached_property
-from threading import Lock
+from contextlib import contextmanager, suppress
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import StorageUnavailable
 from shared.http_clients import plain_session
 from shared.storage import deadline
-from shared.storage.breaker import Breaker
+from shared.storage.deadline import Breaker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     import requests
     from azure.data.tables import TableClient
@@ -90,7 +89,7 @@ def _says_missing(response: Any) -> bool:
 
 
 def _transport(
-    session: requests.Session, breaker: Breaker, create: Callable[[], Any] | None, read_seconds: float
+    session: requests.Session, breaker: Breaker, read_seconds: float, create: Callable[[], Any] | None
 ) -> Any:
     """A transport that makes the table, queue or container when the service says it is not there, and asks again."""
     from azure.core.exceptions import ResourceExistsError
@@ -127,19 +126,18 @@ class Storage:
         self._read_seconds = read_seconds
         self._clients: dict[tuple[str, str], Any] = {}
         self._breakers = {service: Breaker() for service in ("table", "queue", "blob")}
-        self._lock = Lock()
 
     def table(self, name: str) -> TableClient:
         """The client of a table of TABLES."""
-        return self._client("table", name, self._table)  # type: ignore[no-any-return]
+        return self._client("table", name, self._table, "create_table")  # type: ignore[no-any-return]
 
     def queue(self, name: str) -> QueueClient:
         """The client of a queue; messages are text, base64 on the wire as the Functions host expects."""
-        return self._client("queue", name, self._queue)  # type: ignore[no-any-return]
+        return self._client("queue", name, self._queue, "create_queue")  # type: ignore[no-any-return]
 
     def container(self, name: str) -> ContainerClient:
         """The client of a container of CONTAINERS."""
-        return self._client("blob", name, self._container)  # type: ignore[no-any-return]
+        return self._client("blob", name, self._container, "create_container")  # type: ignore[no-any-return]
 
     def create_all(self) -> None:
         """Make every table, queue and container that is not there; Bicep does this in Azure."""
@@ -149,20 +147,17 @@ class Storage:
         makers += [self.queue(name + suffix).create_queue for name in QUEUES for suffix in ("", POISON)]
         makers += [self.container(name).create_container for name in CONTAINERS]
         for make in makers:
-            try:
+            with suppress(ResourceExistsError):
                 make()
-            except ResourceExistsError:
-                continue
 
-    def _client(self, service: str, name: str, make: Callable[..., Any]) -> Any:
+    def _client(self, service: str, name: str, make: Callable[..., Any], create: str) -> Any:
         client = self._clients.get((service, name))
         if client is None:
-            breaker = self._breakers[service]
-            bare = make(name, self._options(breaker))
-            create = {"table": "create_table", "queue": "create_queue", "blob": "create_container"}[service]
-            client = make(name, self._options(breaker, getattr(bare, create)))
-            with self._lock:
-                client = self._clients.setdefault((service, name), client)
+            transport = partial(_transport, self._session, self._breakers[service], self._read_seconds)
+            bare = make(name, transport=transport(None))
+            made = make(name, transport=transport(getattr(bare, create)))
+            # One for all threads.
+            client = self._clients.setdefault((service, name), made)
         return client
 
     @cached_property
@@ -171,39 +166,36 @@ class Storage:
         logging.getLogger("azure").setLevel(logging.WARNING)
         return plain_session(hosts=8, connections=_CONNECTIONS)
 
-    def _options(self, breaker: Breaker, create: Callable[[], Any] | None = None) -> dict[str, Any]:
-        return {"transport": _transport(self._session, breaker, create, self._read_seconds)}
-
     @cached_property
     def _credential(self) -> Any:
         from azure.identity import DefaultAzureCredential
 
         return DefaultAzureCredential(managed_identity_client_id=self._account.client_id)
 
-    def _connected(self, kind: Any, url: str | None, name: str, options: Mapping[str, Any]) -> Any:
+    def _connected(self, kind: Any, url: str | None, name: str, **options: Any) -> Any:
         if self._account.connection_string:
             return kind.from_connection_string(self._account.connection_string, name, **options)
         return kind(url or "", name, credential=self._credential, **options)
 
-    def _table(self, name: str, options: Mapping[str, Any]) -> Any:
+    def _table(self, name: str, **options: Any) -> Any:
         from azure.data.tables import TableClient
 
-        retries = {"retry_total": _RETRIES, "retry_backoff_factor": 0.2}
-        return self._connected(TableClient, self._account.table, name, {**options, **retries})
+        options |= {"retry_total": _RETRIES, "retry_backoff_factor": 0.2}
+        return self._connected(TableClient, self._account.table, name, **options)
 
-    def _queue(self, name: str, options: Mapping[str, Any]) -> Any:
+    def _queue(self, name: str, **options: Any) -> Any:
         from azure.storage.queue import LinearRetry, QueueClient, TextBase64DecodePolicy, TextBase64EncodePolicy
 
-        policies = {
+        options |= {
             "retry_policy": LinearRetry(**_LINEAR),
             "message_encode_policy": TextBase64EncodePolicy(),
             "message_decode_policy": TextBase64DecodePolicy(),
         }
-        return self._connected(QueueClient, self._account.queue, name, {**options, **policies})
+        return self._connected(QueueClient, self._account.queue, name, **options)
 
-    def _container(self, name: str, options: Mapping[str, Any]) -> Any:
+    def _container(self, name: str, **options: Any) -> Any:
         from azure.storage.blob import ContainerClient, LinearRetry
 
-        blocks = {"max_single_put_size": BLOCK_BYTES, "max_block_size": BLOCK_BYTES}
-        policies = {"retry_policy": LinearRetry(**_LINEAR), **blocks}
-        return self._connected(ContainerClient, self._account.blob, name, {**options, **policies})
+        options |= {"max_single_put_size": BLOCK_BYTES, "max_block_size": BLOCK_BYTES}
+        retries = LinearRetry(**_LINEAR)
+        return self._connected(ContainerClient, self._account.blob, name, retry_policy=retries, **options)

@@ -1,9 +1,15 @@
-"""Deleting many rows at an age: a page at a time in transactions, within a bound of time, going on where one ended."""
+"""
+Deleting many rows at an age: a page at a time in transactions, within a bound of time, going on where one ended.
+
+Table `retention` says how far it is, and which months were dropped and stay so.
+"""
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +22,10 @@ if TYPE_CHECKING:
 
     from azure.data.tables import TableClient
 
+    from shared.storage.account import Storage
+
+TABLE = "retention"
+_PROGRESS, _DROPPED = "progress", "dropped"
 # A transaction takes a hundred rows of one partition.
 IN_BATCH = 100
 _PAGE = 1000
@@ -72,7 +82,7 @@ def expire_rows(
     delete: Callable[[Sequence[Row]], None] | None = None,
 ) -> Expired:
     """
-    Delete the rows that meet a condition, up to a hundred of a partition at a time; `delete` does that in another way.
+    Delete the rows that meet a condition, a page's rows of a partition at a time; `delete` does that in another way.
 
     A search that ends early because the time is over goes on there the next time, by its `name`.
     """
@@ -83,19 +93,14 @@ def expire_rows(
     count = 0
     for page in pages:
         for _, group in groupby(page, lambda row: row["PartitionKey"]):
+            if allowance.spent:
+                allowance.after[name] = token
+                return Expired(count, complete=False)
             found = list(group)
-            for start in range(0, len(found), IN_BATCH):
-                if allowance.spent:
-                    allowance.after[name] = token
-                    return Expired(count, complete=False)
-                batch = found[start : start + IN_BATCH]
-                if not allowance.dry:
-                    (delete or (lambda chosen: delete_keys(table, chosen)))(batch)
-                count += len(batch)
+            if not allowance.dry:
+                (delete or partial(delete_keys, table))(found)
+            count += len(found)
         token = pages.continuation_token
-        if token and allowance.spent:
-            allowance.after[name] = token
-            return Expired(count, complete=False)
     return Expired(count)
 
 
@@ -113,3 +118,26 @@ def delete_keys(table: TableClient, found: Sequence[Mapping[str, Any]]) -> None:
                 raise
             for row in batch:
                 rows.delete(table, row["PartitionKey"], row["RowKey"])
+
+
+def progress(storage: Storage, name: str) -> dict[str, Any]:
+    """Where the last deletion under this name ended, by table; empty for one that begins."""
+    row = rows.get(storage.table(TABLE), _PROGRESS, name)
+    after: dict[str, Any] = json.loads(row["after"]) if row is not None else {}
+    return after
+
+
+def note_progress(storage: Storage, name: str, after: Mapping[str, Any]) -> None:
+    """Note where a deletion ended."""
+    rows.put(storage.table(TABLE), {"PartitionKey": _PROGRESS, "RowKey": name, "after": json.dumps(after)})
+
+
+def note_dropped(storage: Storage, month: str) -> None:
+    """Note that a month (`yyyy-mm`, UTC) is dropped: what the PBX still lists of it is not taken in again."""
+    rows.put(storage.table(TABLE), {"PartitionKey": _DROPPED, "RowKey": month})
+
+
+def dropped_months(storage: Storage) -> set[str]:
+    """The months that were dropped; one storage operation."""
+    found = storage.table(TABLE).query_entities(f"PartitionKey eq '{_DROPPED}'", select=["RowKey"])
+    return {str(row["RowKey"]) for row in found}

@@ -35,8 +35,10 @@ class Lease:
 
     def take(self) -> None:
         """Take the lease, or prolong it; raises Conflict when somebody else holds it."""
-        row = {"PartitionKey": PARTITION, "RowKey": self._name, "owner": self._owner, "until": now() + LENGTH}
-        self._etag = rows.swap(self._table, row, self._etag or self._expired())
+        before = None if self._etag else rows.get(self._table, PARTITION, self._name)
+        if before is None or before["until"] <= now():
+            row = {"PartitionKey": PARTITION, "RowKey": self._name, "owner": self._owner, "until": now() + LENGTH}
+            self._etag = rows.swap(self._table, row, before.etag if before else self._etag)
         if self._etag is None:
             raise Conflict(f"{self._name} is being worked on elsewhere")
 
@@ -44,12 +46,6 @@ class Lease:
         """Let the next one have it."""
         if self._etag is not None:
             rows.delete(self._table, PARTITION, self._name, self._etag)
-
-    def _expired(self) -> str | None:
-        row = rows.get(self._table, PARTITION, self._name)
-        if row is not None and row["until"] > now():
-            raise Conflict(f"{self._name} is being worked on elsewhere")
-        return None if row is None else row.etag
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from http.client import HTTPException
 from pathlib import Path
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import (
@@ -43,7 +44,7 @@ from shared.storage.messages import parse, send_again
 from shared.times import iso, now, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from shared.storage.account import Storage
 
@@ -75,7 +76,6 @@ STORAGE = Policy("storage", (1, 2, 4, 8, 15, 30, 60))
 BUDGET = Policy("budget", (5, 15, 60, 120, 300))
 OTHERS = Policy("others", (5, 15, 60, 300, 900, 1800, 3600))
 UNFORESEEN = Policy("unforeseen", (60, 300, 900, 2340), for_days=False)
-
 
 _KINDS: tuple[tuple[tuple[type[Exception], ...], Policy | None], ...] = (
     ((Unprocessable, Refused, MediaRefused), None),
@@ -189,6 +189,8 @@ def _is_over(policy: Policy, tries: int, message: Mapping[str, Any]) -> bool:
 
 
 def _policy(error: BaseException) -> Policy | None:
+    import requests
+    import urllib3
     from azure.core.exceptions import AzureError, ClientAuthenticationError, DecodeError, HttpResponseError
 
     for kinds, policy in _KINDS:
@@ -199,27 +201,14 @@ def _policy(error: BaseException) -> Policy | None:
         return STORAGE if status in (*_RACES, *OVERLOADED) or status >= 500 else UNFORESEEN
     if isinstance(error, AzureError):
         return STORAGE
-    return OTHERS if _is_of_the_network(error) else UNFORESEEN
-
-
-def _is_of_the_network(error: BaseException) -> bool:
-    import requests
-    import urllib3
-
     kinds = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
-    return isinstance(error, (*kinds, urllib3.exceptions.HTTPError))
+    return OTHERS if isinstance(error, (*kinds, urllib3.exceptions.HTTPError)) else UNFORESEEN
 
 
 def _place(error: BaseException) -> str:
     """The file and line of ours that was the last to run."""
-    places = [f"{file}:{line}" for file, line in _lines(error)]
-    return places[-1] if places else "an unknown place"
-
-
-def _lines(error: BaseException) -> Iterator[tuple[str, int]]:
-    trace = error.__traceback__
-    while trace is not None:
-        file = Path(trace.tb_frame.f_code.co_filename)
-        if file.is_relative_to(_ROOT) and "site-packages" not in file.parts and ".venv" not in file.parts:
-            yield file.relative_to(_ROOT).as_posix(), trace.tb_lineno
-        trace = trace.tb_next
+    for frame, line in reversed(list(walk_tb(error.__traceback__))):
+        file = Path(frame.f_code.co_filename)
+        if file.is_relative_to(_ROOT) and not {"site-packages", ".venv"} & set(file.parts):
+            return f"{file.relative_to(_ROOT).as_posix()}:{line}"
+    return "an unknown place"

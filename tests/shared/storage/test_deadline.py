@@ -13,7 +13,7 @@ from shared.errors import StorageUnavailable
 from shared.settings import Settings
 from shared.storage import rows
 from shared.storage.account import Storage
-from shared.storage.breaker import REST_SECONDS, SILENCES, Breaker
+from shared.storage.deadline import REST_SECONDS, SILENCES, Breaker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
