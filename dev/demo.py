@@ -11,7 +11,6 @@ import requests
 
 from shared.errors import StorageUnavailable
 from shared.pbx.resources import RESOURCES
-from shared.phones import masked
 from shared.polling import checkpoints
 from shared.settings import Settings
 from shared.storage.account import CONTAINERS, Storage, reaching_storage
@@ -198,3 +197,8 @@ class Demonstration:
 def _line(moment: datetime | None, *columns: str) -> str:
     clock = (moment or datetime.now(UTC)).astimezone().strftime("%H:%M:%S")
     return "{}  {:<5}  {:<20} {:<11} {:<12} {}".format(clock, *columns)
+
+
+def masked(number: str | None) -> str:
+    """The number with all but its last two digits hidden."""
+    return f"…{number[-2:]}" if number and len(number) > 4 else "…"

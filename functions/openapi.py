@@ -5,7 +5,7 @@ from __future__ import annotations
 import azure.functions as func
 
 from functions.requests import origin
-from shared.later import later
+from shared.once import later
 
 blueprint = func.Blueprint()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import azure.functions as func
 
 from shared.bridge import bridge
-from shared.later import later
+from shared.once import later
 from shared.pbx.resources import RESOURCES
 from shared.schedules import schedule as schedule_of
 

@@ -9,7 +9,7 @@ import azure.functions as func
 from functions.requests import body_of, origin
 from functions.responses import as_json, refusal, reply, serve
 from shared.bridge import bridge
-from shared.later import later
+from shared.once import later
 
 if TYPE_CHECKING:
     from functions.responses import Work

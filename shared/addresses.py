@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from shared.http_clients import plain_session
+from shared.http_clients import plain_session, timely
 
 if TYPE_CHECKING:
     import socket
@@ -53,16 +53,8 @@ def is_public(address: Address) -> bool:
 
 def wrapped(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     """The IPv4 address that an IPv6 one only stands for, if it does."""
-    return address.ipv4_mapped or address.sixtofour or _translated(address)
-
-
-def _translated(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None
-
-
-def is_allowed(address: Address, *, allow_loopback: bool) -> bool:
-    """Whether to talk to an address; `allow_loopback` lets this machine in beside the internet."""
-    return is_public(address) or (allow_loopback and address.is_loopback)
+    translated = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None
+    return address.ipv4_mapped or address.sixtofour or translated
 
 
 def request_target(url: str) -> str:
@@ -71,9 +63,7 @@ def request_target(url: str) -> str:
 
     Only what cannot stand in a request line (blanks, control characters, other than ASCII) is percent-encoded.
     """
-    rest = url.partition("://")[2].partition("#")[0]
-    host = re.match(r"[^/?]*", rest)
-    target = rest[host.end() :] if host else rest
+    target = re.sub("^[^/?]*", "", url.partition("://")[2].partition("#")[0])
     target = target if target.startswith("/") else f"/{target}"
     return _UNSENDABLE.sub(lambda unsendable: quote(unsendable[0]), target)
 
@@ -82,12 +72,12 @@ def guarded_session(*, allow_loopback: bool) -> requests.Session:
     """
     A session that refuses a connection by the address it really has, so that no name can point it inside.
 
-    A `plain_session` otherwise. AddressRefused is raised before a byte is sent. Addresses are asked for as
-    `request_target` has them, and no redirect is followed: where it leads has to be judged first.
+    A `timely` one otherwise. AddressRefused is raised before a byte is sent; `allow_loopback` lets this machine in
+    beside the internet. Addresses are asked for as `request_target` has them, and no redirect is followed: where it
+    leads has to be judged first.
     """
     import requests
-    from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-    from urllib3.connection import HTTPConnection, HTTPSConnection
+    from urllib3.connection import HTTPConnection
 
     class Guarded(HTTPConnection):
         def _new_conn(self) -> socket.socket:
@@ -96,12 +86,6 @@ def guarded_session(*, allow_loopback: bool) -> requests.Session:
         def request(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> None:
             given = dict(headers or {})
             super().request(method, given.pop(_TARGET, url), body, given, **options)
-
-    class GuardedTls(Guarded, HTTPSConnection):
-        pass
-
-    plain = type("Pool", (HTTPConnectionPool,), {"ConnectionCls": Guarded})
-    tls = type("TlsPool", (HTTPSConnectionPool,), {"ConnectionCls": GuardedTls})
 
     class Session(requests.Session):
         def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
@@ -113,21 +97,12 @@ def guarded_session(*, allow_loopback: bool) -> requests.Session:
             # Even where it does not follow, requests reads the whole body of an answer with a target.
             return None
 
-    session = plain_session(hosts=_HOSTS, connections=_CONNECTIONS, kind=Session)
-    for adapter in session.adapters.values():
-        vars(adapter)["poolmanager"].pool_classes_by_scheme = {"http": plain, "https": tls}
-    return session
-
-
-def _check(address: str, *, allow_loopback: bool) -> None:
-    if not is_allowed(ipaddress.ip_address(address.partition("%")[0]), allow_loopback=allow_loopback):
-        raise AddressRefused("not a public address")
+    return timely(plain_session(hosts=_HOSTS, connections=_CONNECTIONS, kind=Session), Guarded)
 
 
 def _checked(connection: socket.socket, *, allow_loopback: bool) -> socket.socket:
-    try:
-        _check(connection.getpeername()[0], allow_loopback=allow_loopback)
-    except AddressRefused:
+    address = ipaddress.ip_address(connection.getpeername()[0].partition("%")[0])
+    if not is_public(address) and not (allow_loopback and address.is_loopback):
         connection.close()
-        raise
+        raise AddressRefused("not a public address")
     return connection

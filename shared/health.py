@@ -8,14 +8,14 @@ import re
 import threading
 from bisect import bisect_left
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from datetime import timedelta
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import BridgeError
 from shared.once import once
 from shared.storage import rows
-from shared.storage.account import reaching_storage
 from shared.storage.expiry import expire_rows
 from shared.times import iso, now, parse_time
 
@@ -57,14 +57,10 @@ class Silence:
         """Put what is known of a later time after this."""
         if later.count:
             gap = (parse_time(later.first) - parse_time(self.last)).total_seconds() if self.last else 0.0
-            self.longest = max(self.longest, later.longest, gap)
+            self.longest = round(max(self.longest, later.longest, gap), 1)
             self.count, self.lost = self.count + later.count, 0
             self.first, self.last = self.first or later.first, max(self.last, later.last)
         self.lost += later.lost
-
-    def as_list(self) -> list[Any]:
-        """Its fields as they stand in the row's JSON."""
-        return [self.count, self.first, self.last, round(self.longest, 1), self.lost]
 
 
 @dataclass(slots=True)
@@ -106,7 +102,7 @@ class Tally:
             "lateness": json.dumps(self.lateness),
             "p50": percentile(self.lateness, 50),
             "p99": percentile(self.lateness, 99),
-            "types": json.dumps({name: kind.as_list() for name, kind in self.types.items()}),
+            "types": json.dumps({name: astuple(kind) for name, kind in self.types.items()}),
             "driftFields": json.dumps(_frequent(self.fields)),
         }
 
@@ -161,8 +157,7 @@ def flush(storage: Storage) -> None:
     while days:
         day, tally = days.popitem()
         try:
-            with reaching_storage():
-                _merge(storage, day, tally)
+            _merge(storage, day, tally)
         except BridgeError:
             with pending.lock:
                 for name, left in {day: tally, **days}.items():
@@ -212,10 +207,8 @@ def _frequent(fields: Counter[str]) -> dict[str, int]:
 def percentile(histogram: list[int], part: int) -> float | None:
     """The upper edge, in seconds, of the bucket in which that part of a hundred is reached; None while empty."""
     total = sum(histogram)
-    for place, edge in enumerate((*_EDGES, float(_EDGES[-1]))):
-        if total and sum(histogram[: place + 1]) * 100 >= total * part:
-            return float(edge)
-    return None
+    reached = zip((*_EDGES, _EDGES[-1]), accumulate(histogram), strict=True)
+    return next((float(edge) for edge, count in reached if total and count * 100 >= total * part), None)
 
 
 def today(storage: Storage, moment: datetime | None = None) -> dict[str, Any]:

@@ -50,11 +50,11 @@ def ending_by(until: float) -> Iterator[None]:
         _thread.until = before
 
 
-def timely(session: requests.Session) -> requests.Session:
+def timely(session: requests.Session, *kinds: type) -> requests.Session:
     """
     The session, whose answers end by the time of `ending_by`, headers included, also where they come byte by byte.
 
-    A read that waits for longer ends as one that its own timeout ends.
+    A read that waits for longer ends as one that its own timeout ends. Connections are of these `kinds`, too.
     """
     from http.client import HTTPResponse
 
@@ -65,17 +65,14 @@ def timely(session: requests.Session) -> requests.Session:
             if until is not None:
                 self.fp = io.BufferedReader(_Timed(self.fp.detach(), sock, until))
 
+    def timed(pool: Any) -> Any:
+        connection = type("Connection", (*kinds, pool.ConnectionCls), {"response_class": Timely})
+        return type("Pool", (pool,), {"ConnectionCls": connection})
+
     for adapter in session.adapters.values():
         manager: Any = vars(adapter)["poolmanager"]
-        manager.pool_classes_by_scheme = {
-            scheme: _pool(pool, Timely) for scheme, pool in manager.pool_classes_by_scheme.items()
-        }
+        manager.pool_classes_by_scheme = {name: timed(pool) for name, pool in manager.pool_classes_by_scheme.items()}
     return session
-
-
-def _pool(pool: Any, response: Any) -> Any:
-    connection = type("Connection", (pool.ConnectionCls,), {"response_class": response})
-    return type("Pool", (pool,), {"ConnectionCls": connection})
 
 
 class _Timed(io.RawIOBase):

@@ -13,8 +13,7 @@ from shared.errors import FieldError, Invalid, NotJson, TooLarge
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pydantic import BaseModel, ValidationError
-    from pydantic_core import ErrorDetails
+    from pydantic import BaseModel
 
 Model = TypeVar("Model", bound="BaseModel")
 
@@ -114,13 +113,7 @@ def validated(
     try:
         return model.model_validate(value, context=dict(context or {}))
     except ValidationError as error:
-        raise Invalid(_fields(error, at)) from None
-
-
-def _reason(detail: ErrorDetails) -> str:
-    return _WORDS.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
-
-
-def _fields(error: ValidationError, at: tuple[str, ...]) -> tuple[FieldError, ...]:
-    details = error.errors(include_url=False, include_context=False, include_input=False)
-    return tuple(FieldError(".".join([*at, *map(str, detail["loc"])]) or "body", _reason(detail)) for detail in details)
+        details = error.errors(include_url=False, include_context=False, include_input=False)
+    paths = [".".join([*at, *map(str, detail["loc"])]) or "body" for detail in details]
+    reasons = [_WORDS.get(detail["type"]) or detail["msg"].removeprefix("Value error, ") for detail in details]
+    raise Invalid(tuple(map(FieldError, paths, reasons)))

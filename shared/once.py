@@ -1,10 +1,11 @@
-"""What a process has one of, also when many threads are the first to ask for it."""
+"""What a process makes and loads when it is first asked for, also by many threads at once."""
 
 from __future__ import annotations
 
 from functools import cache
+from importlib import import_module
 from threading import RLock
-from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,3 +33,14 @@ class once(Generic[P, Made]):  # noqa: N801 - a decorator
     def forget(self) -> None:
         """Drop all that is kept; what is asked for next is made again."""
         self._kept.cache_clear()
+
+
+def later(path: str) -> Callable[..., Any]:
+    """The function at a dotted path; its module is imported by the first call, and no cold start waits for it."""
+    module, _, name = path.rpartition(".")
+
+    def work(*args: Any, **options: Any) -> Any:
+        return getattr(import_module(module), name)(*args, **options)
+
+    work.__name__ = path
+    return work

@@ -93,11 +93,6 @@ def e164(number: str | None, region: str) -> str | None:
     return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
 
 
-def masked(number: str | None) -> str:
-    """The number with all but its last two digits hidden, for logs and screens."""
-    return f"…{number[-2:]}" if number and len(number) > 4 else "…"
-
-
 def dialled(text: str) -> str:
     """The digits of a number that somebody wrote, with the plus where there is one; raises ValueError for any other."""
     number = plain(text)

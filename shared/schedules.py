@@ -6,7 +6,7 @@ import os
 import re
 from datetime import datetime
 
-_TIMERS = (
+SCHEDULES: tuple[tuple[str, str, str], ...] = (
     ("POLL_CALL_HISTORY_SCHEDULE", "0 * * * * *", "poll calls"),
     ("POLL_CALL_RECORDS_SCHEDULE", "15 * * * * *", "poll recordings"),
     ("POLL_VOICEMAILS_SCHEDULE", "30 * * * * *", "poll voicemails"),
@@ -23,10 +23,7 @@ _TIMERS = (
     ("QUEUE_WAITING_SCHEDULE", "55 0/5 * * * *", "queue what came while the queue was out of reach"),
     ("WAKE_DRAINERS_SCHEDULE", "50 2/5 * * * *", "look for deliveries whose message got lost"),
 )
-SCHEDULES: tuple[tuple[str, str, str], ...] = tuple(
-    (name, default, f"NCRONTAB schedule (six fields, UTC): {what}.") for name, default, what in _TIMERS
-)
-_DEFAULTS = {name: default for name, default, _ in _TIMERS}
+_DEFAULTS = {name: default for name, default, _ in SCHEDULES}
 _LONG_NAMES = re.compile(r"([A-Za-z]{3})[A-Za-z]+")
 
 

@@ -159,7 +159,10 @@ class Settings:
 
 SETTINGS: tuple[Setting, ...] = (
     *(Setting(part.name.upper(), **part.metadata) for part in fields(Settings) if part.metadata),
-    *(Setting(name, str, default, what, read_by_host=True) for name, default, what in SCHEDULES),
+    *(
+        Setting(name, str, default, f"NCRONTAB schedule (six fields, UTC): {what}.", read_by_host=True)
+        for name, default, what in SCHEDULES
+    ),
 )
 
 

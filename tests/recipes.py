@@ -81,7 +81,7 @@ FAX_MACHINE: Shape = (
     Step(
         "shared/schedules.py",
         '    ("POLL_FAX_MACHINES_SCHEDULE", "10 0/5 * * * *", "poll fax machines"),\n',
-        _ROWS.format("_TIMERS"),
+        _ROWS.format("SCHEDULES"),
     ),
     Step(
         "shared/pbx/resources.py",

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 
 from shared.addresses import AddressRefused, guarded_session
-from shared.http_clients import ending_by, retry_after, timely
+from shared.http_clients import ending_by, retry_after
 from shared.once import once
 from shared.subscriptions.endpoints import check_endpoint, is_workflow_host
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 5
 TOTAL_SECONDS = 20
 LONGEST_ANSWER = 4096
+_session = once(guarded_session)
 
 Verdict = Literal["delivered", "failed", "gone", "lost"]
 
@@ -45,7 +46,7 @@ def post(
     start = time.monotonic()
     try:
         _check_plain(url, allow_loopback=allow_loopback)
-        session: requests.Session = _session(allow_loopback)
+        session: requests.Session = _session(allow_loopback=allow_loopback)
         request = session.prepare_request(requests.Request("POST", url, data=body, headers=dict(headers)))
         timeout = (min(CONNECT_SECONDS, seconds), seconds)
         with (
@@ -99,8 +100,3 @@ def _judged(url: str, response: Any, seconds: float) -> Outcome:
     if status == HTTPStatus.GONE or (status == HTTPStatus.NOT_FOUND and is_workflow_host(url)):
         return Outcome("gone", result, seconds)
     return Outcome("failed", result, seconds, retry_after(response.headers.get("Retry-After")) or 0)
-
-
-@once
-def _session(allow_loopback: bool) -> Any:
-    return timely(guarded_session(allow_loopback=allow_loopback))

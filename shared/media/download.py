@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from shared.addresses import AddressRefused, guarded_session
 from shared.errors import MediaNotReady, MediaRefused, MediaUnreachable
-from shared.http_clients import ending_by, read_part, timely
+from shared.http_clients import ending_by, read_part
 from shared.media.packing import LOOKED_AT, Wire, is_cut, packings, unpacked
 from shared.once import once
 from shared.setting_values import is_loopback
@@ -32,6 +32,7 @@ _READ_BYTES = 512 * 1024
 _URL = re.compile(r"^([^:]*)://([^/?#]*)([^?#]*)([^#]*)")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _STEP = re.compile(r"(\.\.?)(?:/|(?=[?#])|$)")
+_session = once(guarded_session)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +198,7 @@ def _ask(url: str, settings: Settings, key: Mapping[str, str]) -> requests.Respo
 
     check_url(url, settings)
     headers = {"Accept-Encoding": "identity", **(key if _is_pbx(url, settings) else {})}
-    session: requests.Session = _session(may_be_local(settings))
+    session: requests.Session = _session(allow_loopback=may_be_local(settings))
     try:
         return session.get(url, headers=headers, timeout=_TIMEOUTS, stream=True, allow_redirects=False)
     except AddressRefused:
@@ -214,8 +215,3 @@ def _is_pbx(url: str, settings: Settings) -> bool:
         return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
     return origin(url) == origin(settings.pbx_base_url)
-
-
-@once
-def _session(allow_loopback: bool) -> Any:
-    return timely(guarded_session(allow_loopback=allow_loopback))

@@ -12,7 +12,7 @@ from shared.calls.involved import involved_alone
 from shared.calls.store import call_of, calls
 from shared.events import parties, store
 from shared.events.event import ReceivedEvent, event_of
-from shared.later import later
+from shared.once import later
 from shared.pipeline.repeats import complete, finished
 from shared.storage.messages import send
 from shared.times import iso

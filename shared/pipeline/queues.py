@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.errors import Unprocessable
 from shared.json_bodies import encode
-from shared.later import later
+from shared.once import later
 from shared.storage.dead_letters import dead_letter
 from shared.storage.messages import is_name, read
 from shared.storage.retries import DOUBTED, Crashed, doubt, settle

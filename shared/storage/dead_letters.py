@@ -39,8 +39,8 @@ def dead_letter(storage: Storage, *, kind: str, id: str, reason: str, body: byte
     """
     moment = now()
     columns: dict[str, Any] = {"kind": kind, "id": id, "reason": reason, "last": moment, "size": len(body)}
-    text = _text(body)
-    if text is None or len(body) > LONGEST_IN_ROW:
+    text = body.decode(errors="replace")
+    if len(body) > LONGEST_IN_ROW or text.encode() != body:
         with reaching_storage():
             columns["payload"] = put_payload(storage, f"{TABLE}/{kind}/{id}", body)
     else:
@@ -78,13 +78,6 @@ def kinds(storage: Storage, limit: int) -> Counter[str]:
 def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
     """Delete the dead letters that were last added to within a period."""
     return expire_rows(storage.table(TABLE), period.condition("last"), allowance)
-
-
-def _text(body: bytes) -> str | None:
-    try:
-        return body.decode()
-    except UnicodeDecodeError:
-        return None
 
 
 def dead_letter_refused(storage: Storage, event: str, reason: str, body: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from dev.demo import Demonstration
+from dev.demo import Demonstration, masked
 from dev.simulator import Simulator
 from shared.polling.poll import poll
 from shared.polling.start import after_start
@@ -37,3 +37,7 @@ def test_polls_are_shown_and_the_start_whose_row_stands_among_them_is_not(
     lines = [line for line in capsys.readouterr().out.splitlines() if "poll" in line.split()]
     assert lines and all("stored" in line for line in lines)
     assert not any("start" in line.split() for line in lines)
+
+
+def test_screens_show_two_digits() -> None:
+    assert (masked("+37127771153"), masked("12"), masked(None)) == ("…53", "…", "…")

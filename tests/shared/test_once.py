@@ -1,13 +1,26 @@
-"""A process has one of a thing."""
+"""A process has one of a thing, and loads work once it is asked for, with no room it lives in before."""
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
-from shared.once import once
+from shared.once import later, once
+
+ROOT = Path(__file__).parents[2]
+PATHS = sorted(
+    path
+    for room in ("functions", "shared")
+    for file in (ROOT / room).rglob("*.py")
+    for path in re.findall(r'later\("([\w.]+)"\)', file.read_text())
+)
 
 
 def test_threads_that_ask_first_together_get_the_same_one() -> None:
@@ -44,3 +57,25 @@ def test_an_error_is_not_kept_and_what_is_forgotten_is_made_again() -> None:
     assert (make(), make()) == (1, 1)
     make.forget()
     assert make() == 2
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_path_leads_to_a_function(path: str) -> None:
+    module, _, name = path.rpartition(".")
+    assert callable(getattr(import_module(module), name))
+
+
+def test_arguments_and_answers_pass_through() -> None:
+    assert later("json.dumps")({"a": 1}, indent=None) == '{"a": 1}'
+    with pytest.raises(ModuleNotFoundError):
+        later("no.such.function")()
+
+
+def test_the_app_loads_neither_polling_nor_processing_before_they_are_asked_for() -> None:
+    code = "import sys, function_app; print('\\n'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    early = {"pydantic", "requests", "azure.core", "azure.data.tables", "cryptography", "phonenumbers"}
+    rooms = ("shared.polling.", "shared.media.copy", "shared.deliveries.", "shared.webhooks.sync")
+    assert not loaded & early
+    assert [name for name in loaded if name.startswith(rooms)] == []
