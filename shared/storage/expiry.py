@@ -82,7 +82,7 @@ def expire_rows(
     delete: Callable[[Sequence[Row]], None] | None = None,
 ) -> Expired:
     """
-    Delete the rows that meet a condition, a page's rows of a partition at a time; `delete` does that in another way.
+    Delete the rows that meet a condition, up to a hundred of a partition at a time; `delete` does that in another way.
 
     A search that ends early because the time is over goes on there the next time, by its `name`.
     """
@@ -93,31 +93,31 @@ def expire_rows(
     count = 0
     for page in pages:
         for _, group in groupby(page, lambda row: row["PartitionKey"]):
-            if allowance.spent:
-                allowance.after[name] = token
-                return Expired(count, complete=False)
             found = list(group)
-            if not allowance.dry:
-                (delete or partial(delete_keys, table))(found)
-            count += len(found)
+            for start in range(0, len(found), IN_BATCH):
+                if allowance.spent:
+                    allowance.after[name] = token
+                    return Expired(count, complete=False)
+                batch = found[start : start + IN_BATCH]
+                if not allowance.dry:
+                    (delete or partial(delete_keys, table))(batch)
+                count += len(batch)
         token = pages.continuation_token
     return Expired(count)
 
 
 def delete_keys(table: TableClient, found: Sequence[Mapping[str, Any]]) -> None:
-    """Delete rows of one partition, a hundred at a time; those that somebody else has deleted are gone all the same."""
+    """Delete up to a hundred rows of one partition; those that somebody else has deleted are gone all the same."""
     from azure.core.exceptions import HttpResponseError
 
     keys = [{"PartitionKey": row["PartitionKey"], "RowKey": row["RowKey"]} for row in found]
-    for start in range(0, len(keys), IN_BATCH):
-        batch = keys[start : start + IN_BATCH]
-        try:
-            table.submit_transaction([("delete", row) for row in batch])
-        except HttpResponseError as error:
-            if error.status_code not in rows.LOST:
-                raise
-            for row in batch:
-                rows.delete(table, row["PartitionKey"], row["RowKey"])
+    try:
+        table.submit_transaction([("delete", row) for row in keys])
+    except HttpResponseError as error:
+        if error.status_code not in rows.LOST:
+            raise
+        for row in keys:
+            rows.delete(table, row["PartitionKey"], row["RowKey"])
 
 
 def progress(storage: Storage, name: str) -> dict[str, Any]:
