@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 import azure.functions as func
 
 from shared.api.parameters import Given
-from shared.errors import FieldError, Invalid, LengthRequired
+from shared.errors import Invalid, LengthRequired
 
 _HOST = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _KEY_HEADER, _KEY_PARAMETER = "x-functions-key", "code"
@@ -33,9 +33,9 @@ def is_dry(req: func.HttpRequest) -> bool:
     found = {name: value.lower() for name, value in _query(req) if name.lower() != _KEY_PARAMETER}
     wrong = [name for name in found if name != "dry_run"]
     if wrong:
-        raise Invalid(tuple(FieldError(name, "only dry_run is taken here") for name in wrong))
+        raise Invalid(dict.fromkeys(wrong, "only dry_run is taken here"))
     if found.get("dry_run", "false") not in ("true", "false"):
-        raise Invalid((FieldError("dry_run", "true or false is expected"),))
+        raise Invalid({"dry_run": "true or false is expected"})
     return found.get("dry_run") == "true"
 
 

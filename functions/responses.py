@@ -13,7 +13,7 @@ import azure.functions as func
 from shared.api.envelopes import refused
 from shared.bridge import bridge
 from shared.errors import RETRY_AFTER_SECONDS, BridgeError, Invalid, LengthRequired, PbxError, PbxRetriable, answer_to
-from shared.later import later
+from shared.once import later
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -87,7 +87,7 @@ def _of(error: BridgeError, render: Render) -> func.HttpResponse:
         return func.HttpResponse(f"{row.title}. {row.remedy}.", status_code=row.status, mimetype="text/plain")
     if row.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.error("%s", type(error).__name__, exc_info=error)
-    fields = {field.path: field.reason for field in error.fields} if isinstance(error, Invalid) else {}
+    fields = error.fields if isinstance(error, Invalid) else {}
     remedy = row.remedy or (error.remedy if isinstance(error, PbxError) else "")
     response = render(row, fields, remedy)
     seconds = getattr(error, "retry_after", None)

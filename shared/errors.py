@@ -24,14 +24,6 @@ class ConfigError(BridgeError):
     """The app is set up wrongly; the text names every wrong setting and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class FieldError:
-    """One field that does not fit: its dotted path and a fixed reason, never the value."""
-
-    path: str
-    reason: str
-
-
 class Refused(BridgeError):
     """A caller sent what we cannot use."""
 
@@ -49,10 +41,10 @@ class TooLarge(Refused):
 
 
 class Invalid(Refused):
-    """The body or a parameter does not fit; `fields` says where."""
+    """The body or a parameter does not fit: `fields` has dotted paths, each with a fixed reason, never the value."""
 
-    def __init__(self, fields: tuple[FieldError, ...]) -> None:
-        super().__init__("; ".join(f"{field.path}: {field.reason}" for field in fields))
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"{path}: {reason}" for path, reason in fields.items()))
         self.fields = fields
 
 

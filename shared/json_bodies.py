@@ -8,7 +8,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from shared.errors import FieldError, Invalid, NotJson, TooLarge
+from shared.errors import Invalid, NotJson, TooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -114,6 +114,8 @@ def validated(
         return model.model_validate(value, context=dict(context or {}))
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False, include_input=False)
-    paths = [".".join([*at, *map(str, detail["loc"])]) or "body" for detail in details]
-    reasons = [_WORDS.get(detail["type"]) or detail["msg"].removeprefix("Value error, ") for detail in details]
-    raise Invalid(tuple(map(FieldError, paths, reasons)))
+    wrong: dict[str, str] = {}
+    for detail in details:
+        path = ".".join([*at, *map(str, detail["loc"])])
+        wrong[path or "body"] = _WORDS.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
+    raise Invalid(wrong)

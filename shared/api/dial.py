@@ -19,7 +19,6 @@ from shared.errors import (
     BridgeError,
     DialInProgress,
     DialUncertain,
-    FieldError,
     Invalid,
     KeyReused,
     PbxNotUnderstood,
@@ -87,7 +86,7 @@ def request_of(row: Operation, values: Mapping[str, Any], headers: Mapping[str, 
     key = headers.get(KEY_HEADER)
     if key is not None:
         if not re.fullmatch(KEY_PATTERN, key):
-            raise Invalid((FieldError(KEY_HEADER, "1 to 255 letters, digits and signs are expected"),))
+            raise Invalid({KEY_HEADER: "1 to 255 letters, digits and signs are expected"})
         return Request(row=_hash("key", key), keep=KEEP, call=call)
     run = next((headers[name] for name in _RUN_HEADERS if headers.get(name)), None)
     if run is not None:

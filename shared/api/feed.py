@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.api.envelopes import succeeded
 from shared.api.parameters import Given, check
-from shared.errors import FieldError, Invalid, WrongContinuation
+from shared.errors import Invalid, WrongContinuation
 from shared.events.event import row_envelope
 from shared.events.parties import number_party
 from shared.events.store import STOPPED, call_party, copies_of, feed_bounds, feed_page
@@ -34,7 +34,7 @@ DEFAULT_LIMIT = 50
 # Where a part begins when not where the table service stopped looking: at the key of its first row.
 _KEY = re.compile(r"[0-9]{16}-[a-z2-7]{52}", re.ASCII)
 _IDENTIFIERS = ("callID", "contactID", "previous_contactID", "recordingID", "voicemailID")
-_OTHER = Invalid((FieldError(CONTINUATION, "what the last answer gave is expected, with the same filters"),))
+_OTHER = Invalid({CONTINUATION: "what the last answer gave is expected, with the same filters"})
 
 ITEM: Shape = (
     Field("id", "string", "ID of the event, the same as webhook-id in deliveries."),

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from shared.api.envelopes import succeeded, tidy
 from shared.api.list_filters import NUMBERS, by_party, fits, spans
 from shared.api.parameters import LARGEST_LIMIT, Given, check
-from shared.errors import FieldError, Invalid
+from shared.errors import Invalid
 from shared.items import index
 from shared.items import reader as items
 from shared.pbx.fields import Field
@@ -166,7 +166,7 @@ def _state(name: str, text: str) -> str | None:
     """The state in a request; None to begin with the present."""
     text = text.strip()
     if not re.fullmatch(STATE_PATTERN, text):
-        raise Invalid((FieldError(name, "now, or the state that the last answer gave, is expected"),))
+        raise Invalid({name: "now, or the state that the last answer gave, is expected"})
     return None if text in ("", "now") else text
 
 

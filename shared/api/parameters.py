@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import FieldError, Invalid, TooLarge
+from shared.errors import Invalid, TooLarge
 from shared.identifiers import LARGEST_EXACT_FLOAT, LARGEST_ID, identifier
 from shared.json_bodies import LONGEST_BODY, parse_body
 from shared.phones import NUMBER_PATTERN, dialled
@@ -111,7 +111,7 @@ def check(operation: Operation, given: Given) -> dict[str, Any]:
     Invalid with each field that does not fit and why.
     """
     values: dict[str, Any] = {}
-    wrong: list[FieldError] = []
+    wrong: dict[str, str] = {}
     body = _body(operation, given)
     parts: Mapping[str, Mapping[str, Any]] = {"path": given.path, "query": given.query, "body": body}
     for parameter in operation.parameters:
@@ -123,9 +123,9 @@ def check(operation: Operation, given: Given) -> dict[str, Any]:
                 continue
             values[parameter.name] = _read(parameter, raw)
         except ValueError as error:
-            wrong.append(FieldError(parameter.name, str(error)))
+            wrong[parameter.name] = str(error)
     if wrong:
-        raise Invalid(tuple(wrong))
+        raise Invalid(wrong)
     return values
 
 
@@ -136,7 +136,7 @@ def _body(operation: Operation, given: Given) -> Mapping[str, Any]:
         raise TooLarge("the body is over 64 KiB")
     body = parse_body(given.body)
     if not isinstance(body, dict):
-        raise Invalid((FieldError("body", "an object is expected"),))
+        raise Invalid({"body": "an object is expected"})
     return body
 
 

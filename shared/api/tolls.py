@@ -13,7 +13,7 @@ import phonenumbers
 from phonenumbers import PhoneNumber
 
 from shared.api.parameters import is_number
-from shared.errors import DialLimit, FieldError, Invalid
+from shared.errors import DialLimit, Invalid
 from shared.storage import rows
 from shared.times import now
 
@@ -59,7 +59,7 @@ class TollRules:
         wrong = {name: reason for name in found if (reason := refused(values[name], region, countries))}
         if wrong:
             logger.warning("signal dial_limit operation=%s reason=%s", operation.id, next(iter(wrong.values())))
-            raise Invalid(tuple(FieldError(name, reason) for name, reason in wrong.items()))
+            raise Invalid(wrong)
 
     def count(self) -> None:
         """

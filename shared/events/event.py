@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import FieldError, Invalid, NotJson, Unprocessable
+from shared.errors import Invalid, NotJson, Unprocessable
 from shared.events.table import Event, event_named, find_event
 from shared.json_bodies import encode, is_spoilt, parse_body, validated
 from shared.phones import e164
@@ -127,7 +127,7 @@ def check_envelope(event: Event, value: Any) -> tuple[dict[str, Any], Data]:
     envelope = _read_envelope(value, event.model)
     named = envelope.get("eventType")
     if isinstance(named, str) and named.strip() and find_event(named) is not event:
-        raise Invalid((FieldError("eventType", f"this address takes {event.name}"),))
+        raise Invalid({"eventType": f"this address takes {event.name}"})
     data = validated(event.model, envelope["data"], at=("data",))
     own = {*_IDENTIFIERS, event.key[0]} & event.model.model_fields.keys() & envelope["data"].keys()
     ids = {name: number for name in own if type(number := getattr(data, name)) is int}
@@ -159,7 +159,7 @@ def _read_envelope(value: Any, model: type[Data]) -> dict[str, Any]:
     required = {name for name, field in model.model_fields.items() if field.is_required()}
     envelope = _object(value)
     if envelope is None:
-        raise Invalid((FieldError("body", "an object is expected"),))
+        raise Invalid({"body": "an object is expected"})
     if envelope.get("data") is None and required <= envelope.keys():
         return {"data": {name: part for name, part in envelope.items() if name not in _TEXTS}} | {
             name: envelope[name] for name in _TEXTS if name in envelope
@@ -172,7 +172,7 @@ def _read_envelope(value: Any, model: type[Data]) -> dict[str, Any]:
         envelope = {**{name: data[name] for name in _TEXTS if name in data}, **envelope}
         data = _object(data["data"])
     if data is None:
-        raise Invalid((FieldError("data", "an object is expected"),))
+        raise Invalid({"data": "an object is expected"})
     return {**envelope, "data": data}
 
 

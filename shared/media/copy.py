@@ -71,7 +71,7 @@ def copy(bridge: Bridge, message: Mapping[str, Any]) -> None:
         _dead_letter(bridge, media, message, str(error))
     except Invalid as error:
         # The file is kept, but the event that announces it would carry what no reader expects.
-        _dead_letter(bridge, media, message, f"does not fit: {', '.join(field.path for field in error.fields)}")
+        _dead_letter(bridge, media, message, f"does not fit: {', '.join(error.fields)}")
     except (BudgetExhausted, PbxRetriable, PbxForbidden, MediaUnreachable):
         raise
     except (MediaError, PbxError) as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.api.feed import as_item
 from shared.calls.expiry import calls_between
-from shared.errors import FieldError, Invalid
+from shared.errors import Invalid
 from shared.events.store import feed_bounds, feed_page
 from shared.json_bodies import encode
 from shared.media.table import MEDIA
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _MONTH = re.compile(r"(?!0000)[0-9]{4}-(?:0[1-9]|1[0-2])")
 _PART = 500
-_WRONG = Invalid((FieldError("continuation", "what the last part's header said is expected"),))
+_WRONG = Invalid({"continuation": "what the last part's header said is expected"})
 
 
 def export(storage: Storage, month: str, continuation: str = "") -> tuple[bytes, str]:
@@ -61,7 +61,7 @@ def drop(bridge: Bridge, month: str, *, dry: bool, seconds: float = RUN_SECONDS)
     """
     period = period_of(month)
     if period.last > now():
-        raise Invalid((FieldError("month", "a month that is over is expected"),))
+        raise Invalid({"month": "a month that is over is expected"})
     if not dry:
         # First: a sweep that runs meanwhile brings nothing of it back.
         with reaching_storage():
@@ -72,7 +72,7 @@ def drop(bridge: Bridge, month: str, *, dry: bool, seconds: float = RUN_SECONDS)
 def period_of(month: str) -> Period:
     """The month that `yyyy-mm` means; raises Invalid."""
     if not _MONTH.fullmatch(month) or month < "1970" or month > "9998":
-        raise Invalid((FieldError("month", "a month is expected, such as 2026-01"),))
+        raise Invalid({"month": "a month is expected, such as 2026-01"})
     first = datetime(int(month[:4]), int(month[5:]), 1, tzinfo=UTC)
     return Period(first, (first + timedelta(days=31)).replace(day=1))
 

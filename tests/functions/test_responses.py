@@ -20,7 +20,7 @@ def made(kind: type[BridgeError]) -> BridgeError:
     if issubclass(kind, PbxError):
         return kind("Dial", "the PBX's words")
     if kind is Invalid:
-        return Invalid((errors.FieldError("limit", "1 to 1000 is expected"),))
+        return Invalid({"limit": "1 to 1000 is expected"})
     arguments: dict[type[BridgeError], Any] = {errors.DialLimit: 7, errors.BudgetExhausted: 7}
     return kind(arguments.get(kind, "inside"))
 

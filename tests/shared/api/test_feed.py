@@ -150,7 +150,7 @@ def test_filters_let_through_what_is_asked_for(query: Any, wanted: Any, bridge: 
 def test_what_does_not_fit_is_refused(query: dict[str, str], bridge: Bridge) -> None:
     with pytest.raises(Invalid) as refused:
         read(bridge, **query)
-    assert {field.path for field in refused.value.fields} == query.keys()
+    assert refused.value.fields.keys() == query.keys()
 
 
 def crafted(start: str | bytes) -> str:

@@ -93,7 +93,7 @@ def test_an_identifier_that_is_none_is_refused_and_named(event: Event, value: An
             continue
         with pytest.raises(Invalid) as refused:
             check_envelope(event, payload)
-        assert [field.path for field in refused.value.fields] == [f"data.{name}"]
+        assert list(refused.value.fields) == [f"data.{name}"]
 
 
 @pytest.mark.parametrize("value", ["1717149600000000", " 01717149600000000 ", 1717149600000000.0, "1717149600000000.0"])

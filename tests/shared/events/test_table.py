@@ -29,7 +29,7 @@ def id_of(event: Event, payload: dict[str, Any]) -> str:
 
 
 def paths(error: pytest.ExceptionInfo[Invalid]) -> set[str]:
-    return {field.path for field in error.value.fields}
+    return set(error.value.fields)
 
 
 @pytest.mark.parametrize("event", WEBHOOKS, ids=IDS)
@@ -154,7 +154,7 @@ def test_every_way_to_write_a_time_is_read_as_utc(text: str) -> None:
 def test_an_envelope_without_usable_data_is_refused(value: Any) -> None:
     with pytest.raises(Invalid) as refused:
         check_envelope(WEBHOOKS[0], value)
-    assert {field.reason for field in refused.value.fields} <= {"an object is expected", "it is required"}
+    assert set(refused.value.fields.values()) <= {"an object is expected", "it is required"}
 
 
 def test_reasons_never_hold_the_value_that_was_sent() -> None:

@@ -23,7 +23,6 @@ from shared.errors import (
     BudgetExhausted,
     ConfigError,
     Conflict,
-    FieldError,
     Invalid,
     MediaRefused,
     MediaUnreachable,
@@ -66,7 +65,7 @@ THEIRS = (
     *(requests.exceptions.SSLError("x"), requests.ConnectionError("x"), requests.Timeout("x")),
     *(requests.exceptions.ChunkedEncodingError("x"), urllib3.exceptions.ProtocolError("x")),
 )
-HOPELESS = (Unprocessable("x"), Invalid((FieldError("data.id", "wrong"),)), MediaRefused("not https"))
+HOPELESS = (Unprocessable("x"), Invalid({"data.id": "wrong"}), MediaRefused("not https"))
 BUGS = (KeyError("+37126123456"), TypeError("x"), RecursionError(), FileNotFoundError("x"), answered(400))
 
 
