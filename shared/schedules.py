@@ -37,22 +37,12 @@ def schedule(name: str) -> str:
     return os.environ.get(name, "").strip() or _DEFAULTS[name]
 
 
-def has_missed_two(name: str, since: datetime, moment: datetime) -> bool:
+def times_due(name: str, since: datetime, moment: datetime) -> int:
     """
-    Whether a timer was due twice or more between two moments; False for a schedule that cannot be read.
+    How often a timer is due after one moment and up to another, two at most; 0 for a schedule that cannot be read.
 
     Counted by its own schedule, nights and weekends too: what is due on weekdays alone is not late on a Sunday.
     """
-    return _due(name, since, moment) >= 2
-
-
-def is_due(name: str, since: datetime, moment: datetime) -> bool:
-    """Whether a timer was, or is, due between two moments; False for a schedule that cannot be read."""
-    return _due(name, since, moment) > 0
-
-
-def _due(name: str, since: datetime, moment: datetime) -> int:
-    """How often a timer is due after one moment and up to another, two at most."""
     from croniter import croniter
 
     try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from shared.schedules import is_due, polls
+from shared.schedules import polls, times_due
 from shared.storage import rows
 from shared.times import iso
 
@@ -148,7 +148,7 @@ def forbidden_since(found: Iterable[Checkpoint]) -> datetime | None:
 def _is_let_in(checkpoint: Checkpoint, since: datetime) -> bool:
     """Whether a list that was not refused has shown since that it is let in, or will soon."""
     last = checkpoint.last_success
-    return (last is not None and last >= since) or is_due(polls(checkpoint.resource), since, since + _SOON)
+    return (last is not None and last >= since) or times_due(polls(checkpoint.resource), since, since + _SOON) > 0
 
 
 def describe_pbx(found: Iterable[Checkpoint]) -> dict[str, Any]:

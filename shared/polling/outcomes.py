@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from shared.errors import BudgetExhausted, PbxError, PbxForbidden
 from shared.once import once
 from shared.polling import checkpoints, odd_items
-from shared.schedules import has_missed_two, polls
+from shared.schedules import polls, times_due
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -68,7 +68,7 @@ def noting(reading: Reading) -> Iterator[None]:
 
 def is_stale(resource: str, last_success: datetime, moment: datetime) -> bool:
     """Whether two runs in a row of a poll have brought no success, by its schedule: idle ones note theirs rarely."""
-    return has_missed_two(polls(resource), last_success + HEARTBEAT, moment - _SLACK)
+    return times_due(polls(resource), last_success + HEARTBEAT, moment - _SLACK) == 2
 
 
 def alarm_if_stale(checkpoint: Checkpoint, moment: datetime) -> None:
