@@ -47,9 +47,8 @@ def dead_letter(storage: Storage, *, kind: str, id: str, reason: str, body: byte
         columns["body"] = text
 
     def added(before: Row | None) -> Mapping[str, Any]:
-        if before is None:
-            return {**columns, "first": moment, "attempts": attempts}
-        return {**columns, "first": before["first"], "attempts": before["attempts"] + attempts}
+        earlier: Mapping[str, Any] = before or {"first": moment, "attempts": 0}
+        return {**columns, "first": earlier["first"], "attempts": earlier["attempts"] + attempts}
 
     rows.change(storage.table(TABLE), kind, id, added)
     logger.warning("signal dead_letter kind=%s id=%s reason=%s attempts=%d", kind, id, reason, attempts)

@@ -4,9 +4,8 @@ Single rows of tables: the one place that knows ETags, "not found", and what to 
 `table` is `storage.table(NAME)`; a row to write has `PartitionKey` and `RowKey`. Every call raises StorageUnavailable
 when storage is out of reach, and `change` raises Conflict when others kept changing the row.
 
-A write whose connection breaks may have been done. `insert`, `swap` and `change` never leave that open: each write
-puts a token of its own before those of the last writers in column `writer`, and a second try that finds a row in its
-way looks whether its token is there. So the SDK's silent retries are off for them. Column `v` says which version wrote
+A write whose connection breaks may have been done. `insert`, `swap` and `change` never leave that open: column `writer`
+has a token of each of the last writes (docs/decisions/0001-exactly-one-effect.md). Column `v` says which version wrote
 the row; a newer one's raises NewerRelease when read. A `Row` is without these columns; queries of one's own check `v`.
 
 Which rows belong together in a transaction, and what follows where one of them has changed, is for the table's owner.
@@ -38,6 +37,7 @@ _TRIES = 3
 _PAUSE_SECONDS = 0.5
 # A write that may be done twice: the SDK sends these again only where it is asked to.
 _AGAIN: Any = {"retry_on_methods": ("PATCH", "POST")}
+_REPLACE: Any = {"mode": "replace"}
 # As many workers may well change one row at once; each lost race is one more read and write.
 _RACES = 32
 _RACE_SECONDS = 0.02
@@ -88,7 +88,7 @@ def get(
 
 def insert(table: TableClient, row: Mapping[str, Any]) -> bool:
     """Make the row where there is none; True for exactly one of several at once, also where answers get lost."""
-    return _swap(table, row, _token(), None) is not None
+    return _swap(table, row, secrets.token_hex(6), None) is not None
 
 
 def swap(
@@ -99,7 +99,7 @@ def swap(
 
     For those who remember a row's ETag; `change` reads it.
     """
-    token = _token()
+    token = secrets.token_hex(6)
     written = _swap(table, row, token, etag, tries=tries, **options)
     # Others may have written after us.
     return written.etag if written is not None and written.writers[0] == token else None
@@ -126,7 +126,7 @@ def change(
             return None
         entity = {**wanted, "PartitionKey": partition, "RowKey": key}
         etag, writers = (row.etag, row.writers) if row is not None else (None, [])
-        written = _swap(table, entity, _token(), etag, writers=writers)
+        written = _swap(table, entity, secrets.token_hex(6), etag, writers=writers)
         if written is not None:
             return written
         threading.Event().wait(random.uniform(0, _RACE_SECONDS * min(number, 5)))  # noqa: S311 - jitter
@@ -136,10 +136,8 @@ def change(
 
 def put(table: TableClient, row: Mapping[str, Any]) -> None:
     """Replace the row, or make it."""
-    from azure.data.tables import UpdateMode
-
     with reaching_storage():
-        table.upsert_entity(_stamped(row), mode=UpdateMode.REPLACE)
+        table.upsert_entity(_stamped(row), **_REPLACE)
 
 
 def merge(table: TableClient, row: Mapping[str, Any]) -> None:
@@ -191,10 +189,6 @@ def _stamped(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, versions.FIELD: versions.VERSION}
 
 
-def _token() -> str:
-    return secrets.token_hex(6)
-
-
 def _swap(
     table: TableClient,
     row: Mapping[str, Any],
@@ -226,11 +220,11 @@ def _swap(
 def _write_once(table: TableClient, entity: Mapping[str, Any], etag: str | None, options: Any) -> str | None:
     from azure.core import MatchConditions
     from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
-    from azure.data.tables import UpdateMode
 
+    # What a second try finds in its way is for us to judge, not for the SDK.
     guard: dict[str, Any] = {"retry_total": 0, **options}
     if etag is not None:
-        guard |= {"mode": UpdateMode.REPLACE, "etag": etag, "match_condition": MatchConditions.IfNotModified}
+        guard |= {**_REPLACE, "etag": etag, "match_condition": MatchConditions.IfNotModified}
     try:
         with reaching_storage():
             answer = (table.create_entity if etag is None else table.update_entity)(entity, **guard)
