@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import math
-import threading
 import time
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LONGEST_WAIT = 24 * 3600
 # Until when this thread's answer may take, for the connection that it happens to use.
-_thread = threading.local()
+_until: ContextVar[float | None] = ContextVar("until", default=None)
 
 
 def plain_session(*, hosts: int, connections: int, kind: type[requests.Session] | None = None) -> requests.Session:
@@ -42,12 +42,11 @@ def plain_session(*, hosts: int, connections: int, kind: type[requests.Session] 
 @contextmanager
 def ending_by(until: float) -> Iterator[None]:
     """Have answers of a `timely` session that this thread asks for inside end by then (monotonic seconds)."""
-    before = getattr(_thread, "until", None)
-    _thread.until = until
+    token = _until.set(until)
     try:
         yield
     finally:
-        _thread.until = before
+        _until.reset(token)
 
 
 def timely(session: requests.Session, *kinds: type) -> requests.Session:
@@ -61,8 +60,7 @@ def timely(session: requests.Session, *kinds: type) -> requests.Session:
     class Timely(HTTPResponse):
         def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
             super().__init__(sock, *args, **options)
-            until = getattr(_thread, "until", None)
-            if until is not None:
+            if (until := _until.get()) is not None:
                 self.fp = io.BufferedReader(_Timed(self.fp.detach(), sock, until))
 
     def timed(pool: Any) -> Any:

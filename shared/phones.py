@@ -12,10 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # Marks of writing direction, joiners and soft hyphens: phones and web pages put them around numbers, nobody sees them.
-_INVISIBLE = r"\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
-_SPACES = r"\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
-_DASHES = r"\u2010-\u2015\u2212\uff0d"
-_UNSEEN, _SPACE, _DASH = (re.compile(f"[{marks}]") for marks in (_INVISIBLE, _SPACES, _DASHES))
+_UNSEEN = re.compile(r"[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
+_SPACE = re.compile(r"[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
+_DASH = re.compile(r"[\u2010-\u2015\u2212\uff0d]")
 # Digits and signs that other keyboards type, and what they stand for: Arabic, Persian, full width.
 _TYPED: Mapping[int, str] = {0xFF0B: "+", 0xFF08: "(", 0xFF09: ")", 0xFF0E: "."} | {
     first + digit: str(digit) for first in (0x0660, 0x06F0, 0xFF10) for digit in range(10)
