@@ -81,11 +81,9 @@ def reaching_storage() -> Iterator[None]:
 
 
 def _says_missing(response: Any) -> bool:
-    code = response.headers.get("x-ms-error-code")
-    if code:
-        return code in _MISSING
     # The Table service may name the error in the body only.
-    return any(name in response.text() for name in _MISSING)
+    named = response.headers.get("x-ms-error-code") or response.text()
+    return any(name in named for name in _MISSING)
 
 
 def _transport(

@@ -1,17 +1,4 @@
-"""
-What becomes of a message that failed, decided in one place.
-
-| What failed | What happens |
-|---|---|
-| our storage, a lost race, a newer release's message | put back for two weeks, waiting up to a minute |
-| the budget of PBX calls, which frees every minute | put back for two weeks, waiting up to five minutes |
-| the PBX, a host, a name, a certificate | put back for two weeks, waiting up to an hour, or as long as it asks |
-| the message itself: unreadable, unknown, refused by a rule | a dead letter at once |
-| anything that nobody foresaw | five tries over an hour, then a dead letter with the error's type and place |
-
-Putting back makes a new message that carries how often it came back and why, so that no decision rests on the queue's
-own count, which a killed process or a failed write adds to as well.
-"""
+"""What becomes of a message that failed, decided in one place (docs/decisions/0008-failed-messages-are-put-back.md)."""
 
 from __future__ import annotations
 
