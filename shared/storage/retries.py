@@ -13,19 +13,7 @@ from pathlib import Path
 from traceback import walk_tb
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import (
-    BudgetExhausted,
-    ConfigError,
-    Conflict,
-    MediaRefused,
-    MediaUnreachable,
-    PbxForbidden,
-    PbxNotUnderstood,
-    PbxRetriable,
-    Refused,
-    StorageUnavailable,
-    Unprocessable,
-)
+from shared import errors
 from shared.storage.account import OVERLOADED
 from shared.storage.messages import parse, send_again
 from shared.times import iso, now, parse_time
@@ -43,7 +31,6 @@ _ROOT = Path(__file__).resolve().parents[2]
 _RACES = (409, 412)
 # A field of messages: the queue delivered it too often once, and nothing is known of a run since.
 DOUBTED = "doubted"
-_CRASHED = "the process ended while it worked on it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +52,11 @@ OTHERS = Policy("others", (5, 15, 60, 300, 900, 1800, 3600))
 UNFORESEEN = Policy("unforeseen", (60, 300, 900, 2340), for_days=False)
 
 _KINDS: tuple[tuple[tuple[type[Exception], ...], Policy | None], ...] = (
-    ((Unprocessable, Refused, MediaRefused), None),
-    ((StorageUnavailable, Conflict), STORAGE),
-    ((BudgetExhausted,), BUDGET),
-    ((PbxRetriable, PbxForbidden, PbxNotUnderstood, MediaUnreachable, ConfigError), OTHERS),
+    ((errors.Unprocessable, errors.Refused, errors.MediaRefused), None),
+    ((errors.StorageUnavailable, errors.Conflict), STORAGE),
+    ((errors.BudgetExhausted,), BUDGET),
+    ((errors.PbxRetriable, errors.PbxForbidden, errors.PbxNotUnderstood), OTHERS),
+    ((errors.MediaUnreachable, errors.ConfigError), OTHERS),
     ((ConnectionError, TimeoutError, HTTPException, socket.gaierror, ssl.SSLError), OTHERS),
 )
 
@@ -98,9 +86,10 @@ def decide(error: BaseException) -> Verdict:
     policy = _policy(error)
     if policy is None:
         return Verdict(None, str(error) or type(error).__name__)
+    if isinstance(error, Crashed):
+        return Verdict(UNFORESEEN, "the process ended while it worked on it")
     if policy is UNFORESEEN:
-        crashed = isinstance(error, Crashed)
-        return Verdict(UNFORESEEN, _CRASHED if crashed else f"{type(error).__name__} at {_place(error)}")
+        return Verdict(UNFORESEEN, f"{type(error).__name__} at {_place(error)}")
     asked = 0 if policy is STORAGE else getattr(error, "retry_after", None) or 0
     return Verdict(policy, type(error).__name__, float(min(asked, policy.waits[-1])))
 
@@ -119,11 +108,7 @@ def doubt(storage: Storage, queue: str, body: bytes) -> bool:
 
 
 def settle(
-    storage: Storage,
-    queue: str,
-    body: bytes,
-    error: BaseException,
-    dead_letter: Callable[[str, int], None],
+    storage: Storage, queue: str, body: bytes, error: BaseException, dead_letter: Callable[[str, int], None]
 ) -> None:
     """
     Put a failed message back, or have `dead_letter` keep it with a reason and its tries.
@@ -135,7 +120,7 @@ def settle(
     policy, reason = verdict.policy, verdict.reason
     try:
         message = parse(body)
-    except Unprocessable:
+    except errors.Unprocessable:
         dead_letter(reason, 1)
         return
     tries = _tries(message)
@@ -144,7 +129,7 @@ def settle(
         try:
             dead_letter(f"for {LONGEST.days} days: {reason}" if policy and policy.for_days else reason, total)
             return
-        except StorageUnavailable:
+        except errors.StorageUnavailable:
             policy = STORAGE
     before = tries.get(policy.name, 0)
     delay = max(1, round(max(policy.wait(before), verdict.least)))
