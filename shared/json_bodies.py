@@ -61,14 +61,11 @@ def is_spoilt(value: Any) -> bool:
 
 
 def _value(text: str, odd: Callable[[str], Any]) -> Any:
-    def whole(digits: str) -> Any:
-        return int(digits) if len(digits) <= _MOST_DIGITS else odd(digits)
-
-    def fraction(digits: str) -> Any:
-        number = float(digits)
-        return number if math.isfinite(number) else odd(digits)
-
-    numbers: dict[str, Any] = {"parse_int": whole, "parse_float": fraction, "parse_constant": odd}
+    numbers: dict[str, Any] = {
+        "parse_int": lambda digits: int(digits) if len(digits) <= _MOST_DIGITS else odd(digits),
+        "parse_float": lambda digits: number if math.isfinite(number := float(digits)) else odd(digits),
+        "parse_constant": odd,
+    }
     value = json.loads(text, strict=False, **numbers)
     try:
         encode(value)

@@ -113,7 +113,7 @@ def countries(text: str) -> tuple[str, ...]:
     return tuple(region(name) for name in names(text))
 
 
-def whole(unit: str, least: int, most: int) -> Callable[[str], int]:
+def _whole(unit: str, least: int, most: int) -> Callable[[str], int]:
     """A reader of whole numbers of a unit, from one to another."""
 
     def read(text: str) -> int:
@@ -122,6 +122,12 @@ def whole(unit: str, least: int, most: int) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+hours = _whole("whole hours", 1, 24 * 31)
+seconds = _whole("whole seconds", 1, 24 * 3600)
+months = _whole("whole months", 0, 100 * 12)
+count = _whole("a whole number", 0, 1_000_000)
 
 
 def start(text: str) -> str:

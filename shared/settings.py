@@ -97,17 +97,13 @@ class Settings:
         values.start, "now", "What the first poll brings: now (only what is new), all, or an ISO date."
     )
     sweep_lookback_hours: int = _setting(
-        values.whole("whole hours", 1, 24 * 31),
-        "24",
-        "How far back the hourly sweep compares the PBX's lists with ours.",
+        values.hours, "24", "How far back the hourly sweep compares the PBX's lists with ours."
     )
     reconcile_grace_seconds: int = _setting(
-        values.whole("whole seconds", 1, 24 * 3600),
-        "300",
-        "How long a webhook may be late before what was polled takes its place.",
+        values.seconds, "300", "How long a webhook may be late before what was polled takes its place."
     )
     retention_months: int = _setting(
-        values.whole("whole months", 0, 100 * 12),
+        values.months,
         "0",
         "Months after which history is deleted: events, calls, what was polled of them. 0: nothing is.",
     )
@@ -115,9 +111,7 @@ class Settings:
         values.countries, "", "Countries that may be dialled, comma separated, such as LV,LT,EE. Empty: any."
     )
     dial_per_hour: int = _setting(
-        values.whole("a whole number", 0, 1_000_000),
-        "200",
-        "How many calls an hour may have that are dialled through the API. 0: none.",
+        values.count, "200", "How many calls an hour may have that are dialled through the API. 0: none."
     )
     allow_loopback_callbacks: bool = _setting(
         values.flag, "false", "For a laptop: subscribers may live at 127.0.0.0/8. Refused in Azure."
@@ -168,13 +162,11 @@ SETTINGS: tuple[Setting, ...] = (
 
 def _read(row: Setting, environ: Mapping[str, str], problems: list[str]) -> Any:
     text = environ.get(row.name, "").strip()
-    if text.startswith(_UNRESOLVED):
-        problems.append(f"{row.name}: its Key Vault reference does not resolve; check the secret and the app's role")
-        return None
-    if not text and row.required:
-        problems.append(f"{row.name}: missing. {row.description}")
-        return None
     try:
+        if text.startswith(_UNRESOLVED):
+            raise ValueError("its Key Vault reference does not resolve; check the secret and the app's role")
+        if not text and row.required:
+            raise ValueError(f"missing. {row.description}")
         return row.parse(text or row.default)
     except ValueError as error:
         problems.append(f"{row.name}: {error}")
