@@ -12,8 +12,8 @@ from shared.events import parties, store
 from shared.events.event import ReceivedEvent, check_envelope
 from shared.events.table import event_id, event_named
 from shared.items import index
+from shared.items.head import ARRIVAL
 from shared.items.intake import Intake, row_of
-from shared.items.reader import ARRIVAL
 from shared.times import iso
 
 if TYPE_CHECKING:

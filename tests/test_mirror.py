@@ -45,8 +45,6 @@ COVERED: Mapping[str, str] = {
     "shared/errors.py": "functions/test_responses.py",
     "shared/events/data.py": "shared/events/test_model.py",
     "shared/events/store.py": "shared/api/test_feed.py",
-    "shared/items/intake.py": "shared/api/test_lists.py",
-    "shared/items/marks.py": "shared/polling/test_reconcile.py",
     "shared/media/blobs.py": "shared/media/test_copy.py",
     "shared/media/containers.py": "shared/media/test_extent.py",
     "shared/media/elements.py": "shared/media/test_extent.py",

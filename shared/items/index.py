@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING
 
 from shared.events import parties
@@ -34,11 +33,10 @@ _NEVER = datetime.fromtimestamp(0, UTC)
 def add(storage: Storage, resource: str, found: Mapping[int, Item], region: str) -> None:
     """Note who has to do with these items; a hundred notes cost one storage operation, and twice does no harm."""
     if resource in KINDS:
-        parties.add(storage, [note for id, item in found.items() for note in notes(resource, id, item, region)])
+        parties.add(storage, [note for id, item in found.items() for note in _notes(resource, id, item, region)])
 
 
-def notes(resource: str, id: int, item: Item, region: str) -> set[tuple[str, Entry]]:
-    """What is noted of an item."""
+def _notes(resource: str, id: int, item: Item, region: str) -> set[tuple[str, Entry]]:
     kind = KINDS[resource]
     spelt = call_start(id) if kind == "call" else None
     entry = Entry(kind, str(id), spelt or event_time(item.get("callStarted")) or _NEVER)
@@ -64,13 +62,10 @@ def ids(storage: Storage, resource: str, people: Sequence[str]) -> set[int] | No
 def pick(storage: Storage, resource: str, chosen: Sequence[int]) -> Iterator[Item]:
     """The stored items of these ids, in this order; read as they are asked for, a few at once."""
     newest = heads(storage).recent(resource).newest
-    get = partial(_item, storage, resource, newest)
+
+    def item_of(id: int) -> Item | None:
+        return json.loads(newest[id]) if id in newest else reader.get(storage, resource, id)
+
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for start in range(0, len(chosen), _AT_ONCE):
-            for item in pool.map(get, chosen[start : start + _AT_ONCE]):
-                if item is not None:
-                    yield item
-
-
-def _item(storage: Storage, resource: str, newest: Mapping[int, str], id: int) -> Item | None:
-    return json.loads(newest[id]) if id in newest else reader.get(storage, resource, id)
+            yield from filter(None, pool.map(item_of, chosen[start : start + _AT_ONCE]))

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from shared import health
 from shared.errors import Conflict
 from shared.items.content import content_hash
-from shared.items.drift import count_drift
-from shared.items.head import HEAD, ITEM, TABLE, Head, head_after, heads, pack
-from shared.items.marks import arrival, pending
+from shared.items.head import HEAD, ITEM, TABLE, Head, arrival, head_after, heads, pack, pending
 from shared.items.reader import item_text, known
+from shared.pbx.operations import operation
+from shared.pbx.resources import resource
 from shared.storage.messages import put_payload
-from shared.storage.rows import LOST, row_key, transact
+from shared.storage.rows import LOST, long, row_key, transact
 from shared.times import event_time
 
 if TYPE_CHECKING:
@@ -135,7 +137,17 @@ class Intake:
             operations.append(("create", pending(self._resource, arrived, due, backfill)))
         operations.append(self._head_operation(after))
         self._submit(operations, after)
-        count_drift(self._storage, self._resource, rows)
+        self._count_drift(rows)
+
+    def _count_drift(self, rows: Sequence[Row]) -> None:
+        """Count the fields of new or changed items that are unknown or do not fit the PBX's reference; in memory."""
+        # Loaded where the first item comes: pydantic is a third of a cold start.
+        from shared.events.model import item_drift
+
+        shape = operation(resource(self._resource).read_operation).item
+        for row in rows:
+            if not row.removed:
+                health.drifted(self._storage, item_drift(shape, json.loads(row.text)))
 
     def _forget(self, ids: Mapping[int, bool]) -> None:
         newest = self.head.newest
@@ -159,25 +171,20 @@ class Intake:
 
     def note(self, changes: Mapping[int, Mapping[str, Any]]) -> None:
         """Set columns of stored rows that say nothing of their items' content, such as since when one is missing."""
-        from azure.data.tables import UpdateMode
-
-        keyed = [
-            {"PartitionKey": self._resource, "RowKey": row_key(one), **columns} for one, columns in changes.items()
+        operations = [
+            ("update", {"PartitionKey": self._resource, "RowKey": row_key(id), **columns})
+            for id, columns in changes.items()
         ]
-        for start in range(0, len(keyed), _IN_BATCH):
-            chosen = keyed[start : start + _IN_BATCH]
-            operations = [("update", row, {"mode": UpdateMode.MERGE}) for row in chosen]
-            transact(self._storage.table(TABLE), operations)
+        for start in range(0, len(operations), _IN_BATCH):
+            transact(self._storage.table(TABLE), operations[start : start + _IN_BATCH])
 
     def _operation(self, row: Row, moment: datetime) -> Any:
-        from azure.data.tables import UpdateMode
-
         entity: dict[str, Any] = {"PartitionKey": self._resource, "RowKey": row_key(row.id), "hash": row.hash}
         entity |= {"kind": ITEM, "lastSeen": moment, "revision": row.revision} | self._content(row)
         if row.before is None:
             return "create", entity | {"firstSeen": moment, "began": row.began or moment}
         entity |= {"began": row.began} if row.began else {}
-        return "update", entity | {"removed": row.removed, "missed": 0}, {"mode": UpdateMode.MERGE}
+        return "update", entity | {"removed": row.removed, "missed": 0}
 
     def _content(self, row: Row) -> dict[str, Any]:
         """The item in a column that holds it; those of before are emptied."""
@@ -193,19 +200,17 @@ class Intake:
 
     def _head_operation(self, after: Head) -> Any:
         from azure.core import MatchConditions
-        from azure.data.tables import EntityProperty, UpdateMode
 
         entity: dict[str, Any] = {"PartitionKey": self._resource, "RowKey": HEAD, "kind": HEAD}
         # One above the largest id does not fit a number's column.
         entity["floor"] = str(after.floor)
         for name in ("sequence", "count", "smallest", "largest"):
-            entity[name] = EntityProperty(getattr(after, name), "Edm.Int64")
+            entity[name] = long(getattr(after, name))
         if after.newest is not self.head.newest or self.head.etag is None:
             entity["newest"] = pack(after.newest)
         if self.head.etag is None:
             return "create", entity
-        guard = {"etag": self.head.etag, "match_condition": MatchConditions.IfNotModified}
-        return "update", entity, {"mode": UpdateMode.MERGE, **guard}
+        return "update", entity, {"etag": self.head.etag, "match_condition": MatchConditions.IfNotModified}
 
 
 def batches(rows: Iterable[Row]) -> Iterator[list[Row]]:

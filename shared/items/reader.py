@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import zlib
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from shared.identifiers import LARGEST_ID
-from shared.items.head import TABLE, heads
+from shared.items.head import ARRIVAL, TABLE, heads
 from shared.json_bodies import encode
 from shared.storage import rows, versions
 from shared.storage.messages import get_payload
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from shared.items.head import Head
     from shared.storage.account import Storage
 
-ARRIVAL = "a"
 # An arrival row holds at most so many items: the last two digits of a state count them.
 ARRIVALS_IN_ROW = 100
 
@@ -117,17 +117,13 @@ def _downwards(storage: Storage, resource: str, span: range, limit: int, start: 
     width = max(1, 2 * (start.largest - start.smallest + 1) * max(limit, 1) // max(start.count, 1))
     while len(found) < limit and top > bottom:
         low = max(bottom, top - width)
-        pairs = []
-        for pair in _rows(storage, resource, low, top, ()):
-            pairs.append(pair)
-            if len(pairs) > _TOO_MANY + limit and width > 1:
-                break
-        else:
-            live = [row for _, row in reversed(pairs) if not row.get("removed")]
-            found += [_item(storage, row) for row in live[: limit - len(found)]]
-            top, width = low, width * 4
+        pairs = list(islice(_rows(storage, resource, low, top), _TOO_MANY + limit + 1))
+        if len(pairs) > _TOO_MANY + limit and width > 1:
+            width = max(1, min(width, top - low) // 8)
             continue
-        width = max(1, min(width, top - low) // 8)
+        live = [row for _, row in reversed(pairs) if not row.get("removed")]
+        found += [_item(storage, row) for row in live[: limit - len(found)]]
+        top, width = low, width * 4
     return found
 
 
@@ -135,7 +131,7 @@ def upwards(storage: Storage, resource: str, *, below: int, above: int) -> Itera
     """The items with ids less than `below` and greater than `above`, smallest first, read as they are asked for."""
     start = heads(storage).recent(resource)
     top = min(below, start.largest + 1)
-    for _, row in _rows(storage, resource, above + 1, min(top, start.floor), ()) if above + 1 < start.floor else ():
+    for _, row in _rows(storage, resource, above + 1, min(top, start.floor)) if above + 1 < start.floor else ():
         if not row.get("removed"):
             yield _item(storage, row)
     for number in sorted(number for number in start.newest if above < number < top):
@@ -157,7 +153,10 @@ def arrived_after(storage: Storage, resource: str, state: str, limit: int) -> li
     once, where it arrived last.
     """
     after, found = int(state or 0), dict[int, tuple[str, Item]]()
-    for sequence, ids in _arrivals(storage, resource, after // ARRIVALS_IN_ROW):
+    first = f"{ARRIVAL}{after // ARRIVALS_IN_ROW:020d}"
+    query = f"PartitionKey eq '{resource}' and RowKey ge '{first}' and RowKey lt '{ARRIVAL}~'"
+    for row in storage.table(TABLE).query_entities(query):
+        sequence, ids = int(row["RowKey"][len(ARRIVAL) :]), json.loads(row["ids"])
         numbered = ((sequence * ARRIVALS_IN_ROW + place, number) for place, number in enumerate(ids))
         fresh = {number: arrival for arrival, number in numbered if arrival > after}
         live = _several(storage, resource, fresh)
@@ -170,22 +169,16 @@ def arrived_after(storage: Storage, resource: str, state: str, limit: int) -> li
     return list(found.values())[:limit]
 
 
-def _arrivals(storage: Storage, resource: str, first: int) -> Iterator[tuple[int, list[int]]]:
-    condition = f"RowKey ge '{ARRIVAL}{first:020d}' and RowKey lt '{ARRIVAL}~'"
-    for row in storage.table(TABLE).query_entities(f"PartitionKey eq '{resource}' and {condition}"):
-        yield int(row["RowKey"][len(ARRIVAL) :]), json.loads(row["ids"])
-
-
 def _several(storage: Storage, resource: str, ids: Collection[int]) -> dict[int, Item]:
     if len(ids) <= _FEW:
         found = ((number, get(storage, resource, number)) for number in ids)
         return {number: item for number, item in found if item is not None}
-    found_rows = _rows(storage, resource, min(ids), max(ids) + 1, ())
+    found_rows = _rows(storage, resource, min(ids), max(ids) + 1)
     return {number: _item(storage, row) for number, row in found_rows if number in ids and not row.get("removed")}
 
 
 def _rows(
-    storage: Storage, resource: str, low: int, high: int, columns: Iterable[str]
+    storage: Storage, resource: str, low: int, high: int, columns: Iterable[str] = ()
 ) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """The rows with ids from `low` to less than `high`, smallest first."""
     condition = f"RowKey ge '{row_key(max(low, 0))}' and RowKey lt '{row_key(high)}'"

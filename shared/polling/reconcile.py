@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from shared.errors import BudgetExhausted, Conflict, Invalid, PbxError, StorageUnavailable
 from shared.events.receive import submit
-from shared.items import index, marks
+from shared.items import index
 from shared.items import reader as items
+from shared.items.head import drop_mark, due_marks, mark_pending
 from shared.items.intake import Intake, row_of
 from shared.pbx.resources import resource
 from shared.polling import odd_items
@@ -62,11 +63,11 @@ def _reconcile(bridge: Bridge, row: Resource, missing: Missing, moment: datetime
     wanted = {event.name for event in wanted_events(bridge.settings)}
     run = _Run(bridge, row, missing, wanted, moment)
     restored = 0
-    for mark in marks.due(bridge.storage, row.name, moment, _MOST_MARKS):
+    for mark in due_marks(bridge.storage, row.name, moment, _MOST_MARKS):
         origin = "backfill" if mark.get("backfill") else "reconciled"
         count = run.settle(mark, origin)
         restored += count if origin == "reconciled" else 0
-        marks.drop(bridge.storage, mark)
+        drop_mark(bridge.storage, mark)
     # Without an address for them, or after their end, there are no webhooks to lose.
     if restored and bridge.settings.public_base_url and not ended_since(bridge.storage):
         logger.warning("signal webhook_loss resource=%s events=%d", row.name, restored)
@@ -149,7 +150,7 @@ class _Run:
         left = [number for number in ids if number not in fresh]
         if left and self._moment - since < _LONGEST_OPEN:
             delay = min(max((self._moment - since) / 2, grace(self._bridge)), _LONGEST_DELAY)
-            marks.mark_pending(
+            mark_pending(
                 self._bridge.storage, self._row.name, left, self._moment + delay,
                 backfill=origin == "backfill", since=iso(since),
             )  # fmt: skip
