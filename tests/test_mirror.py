@@ -37,7 +37,6 @@ COVERED: Mapping[str, str] = {
     "shared/deliveries/verdicts.py": "shared/deliveries/test_drain.py",
     "shared/deliveries/wakes.py": "shared/deliveries/test_fanout.py",
     "shared/deliveries/expiry.py": "shared/privacy/test_retention.py",
-    "shared/items/expiry.py": "shared/privacy/test_retention.py",
     "shared/items/index.py": "shared/api/test_bounded_reads.py",
     "shared/calls/expiry.py": "shared/privacy/test_retention.py",
     "shared/calls/involved.py": "shared/api/test_bounded_reads.py",

@@ -25,7 +25,7 @@ from shared.phones import spelt
 from shared.times import LONGEST_CALL, belongs_to_call, call_start, event_time, has_zone, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
 # The models whose fields are read alike where another event carries one of the same name.
 KNOWN: list[type[Data]] = []
@@ -89,22 +89,16 @@ AnyString = Annotated[str | None, BeforeValidator(_text), ABSENT]
 
 def present(values: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that say something: `""` and null mean absent."""
-    return {
-        name: value
-        for name, value in values.items()
-        if value is not None and not (isinstance(value, str) and not value.strip())
-    }
+    return {name: one for name, one in values.items() if one is not None and (not isinstance(one, str) or one.strip())}
 
 
-class Data(BaseModel):
+class Data(BaseModel, extra="allow", frozen=True, coerce_numbers_to_str=True, defer_build=True):
     """
     The base of all events' data: `""` and null mean absent, and unknown fields ride along.
 
     Only identifiers are required. Any other field that does not fit counts as absent, and stands in `misfits` as it
     was sent. A field that the reference knows from other events only counts as one where it fits what they say of it.
     """
-
-    model_config = ConfigDict(extra="allow", frozen=True, coerce_numbers_to_str=True, defer_build=True)
 
     # The field that says when it happened.
     moment_field: ClassVar[str | None] = None
@@ -117,7 +111,10 @@ class Data(BaseModel):
             return read(values)
         sent = present(values)
         empty = {name: None for name, field in cls.model_fields.items() if field.is_required() and name in values}
-        fitting = empty | _only_fitting(sent, cls.model_fields.keys())
+        # What other events know is read as they say, and left out where it does not fit.
+        foreign = (sent.keys() - cls.model_fields.keys()) & readers().keys()
+        fields = {**sent, **{name: readers()[name].validate_python(sent[name]) for name in foreign}}
+        fitting = empty | {name: value for name, value in fields.items() if value is not None}
         data = read(fitting)
         implausible = data._implausible(sent)
         if implausible:
@@ -143,22 +140,14 @@ class Data(BaseModel):
 
     def _implausible(self, sent: Mapping[str, Any]) -> list[str]:
         """Names of times that the call's own start, or the one in its id, leaves no room for."""
-        call_id = getattr(self, "callID", None)
-        known = (getattr(self, "callStarted", None), None if call_id is None else call_start(call_id))
-        starts = [start for start in known if start is not None]
+        began = (getattr(self, "callStarted", None), call_start(getattr(self, "callID", None) or 0))
+        starts = [start for start in began if start is not None]
         said = {name: getattr(self, name, None) for name in _IN_A_CALL} if starts else {}
         return [
             name
             for name, moment in said.items()
             if moment and not any(belongs_to_call(moment, start, zoned=has_zone(sent[name])) for start in starts)
         ]
-
-
-def _only_fitting(values: Mapping[str, Any], own: Collection[str]) -> dict[str, Any]:
-    """The values, of which those that other events know are read as they say, and left out where they do not fit."""
-    foreign = (values.keys() - own) & readers().keys()
-    read = {**values, **{name: readers()[name].validate_python(values[name]) for name in foreign}}
-    return {name: value for name, value in read.items() if value is not None}
 
 
 @once

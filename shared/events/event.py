@@ -27,7 +27,6 @@ _DEEPEST = 6
 _IDENTIFIERS = ("callID", "contactID", "previous_contactID", "recordingID", "voicemailID")
 # One name for who called and who was called, under any name that the event has for them.
 _CALLERS = ("caller", "callerid", "sender")
-_LONGEST_DRIFT = 1000
 # Where the PBX's own lists are what an event comes from.
 HISTORY = frozenset(("poll", "reconciled", "backfill"))
 
@@ -103,7 +102,7 @@ class ReceivedEvent:
             "callerE164": e164(self.caller, region),
             "destination": destination,
             "destinationE164": e164(destination, region),
-            "drift": ",".join(self.drift)[:_LONGEST_DRIFT] or None,
+            "drift": ",".join(self.drift)[:1000] or None,
         }
         ids = {name: number for name in _IDENTIFIERS if (number := getattr(self.data, name, None)) is not None}
         columns |= {name: long(number) for name, number in ids.items()}

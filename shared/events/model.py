@@ -162,12 +162,11 @@ def _parts(value: Any) -> Any:
     return [part for part in value if part is not None] if isinstance(value, list) else value
 
 
-_Parts = Annotated[list[dict[str, Any]] | None, BeforeValidator(_parts), ABSENT]
 _TYPES: Mapping[str, Any] = {
     "integer": AnyInteger,
     "string": AnyString,
     "date-time": AnyMoment,
-    "array": _Parts,
+    "array": Annotated[list[dict[str, Any]] | None, BeforeValidator(_parts), ABSENT],
     "object": Annotated[dict[str, Any] | None, ABSENT],
 }
 

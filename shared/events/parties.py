@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from shared.once import once
 from shared.phones import e164
 from shared.storage import rows
-from shared.storage.expiry import expire_rows
+from shared.storage.expiry import IN_BATCH, expire_rows
 from shared.storage.rows import row_key
 from shared.times import newest_first
 
@@ -27,13 +27,10 @@ if TYPE_CHECKING:
 TABLE = "parties"
 PARTITION = "party"
 _KEY_PARTITION, _COVERED = "key", "covered"
-# A transaction takes a hundred rows.
-_IN_BATCH = 100
 _NO_DIGIT = re.compile(r"[^0-9]")
-_HASH_LENGTH = 40
 
+# No two begin alike: the first letter stands in the keys.
 Kind = Literal["call", "recording", "voicemail", "lost caller"]
-_LETTERS: dict[Kind, str] = {"call": "c", "recording": "r", "voicemail": "v", "lost caller": "l"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +44,7 @@ class Entry:
 
 def number_party(number: str | None, region: str) -> str:
     """A number as a party: the same however it is written; withheld ones, by any word, are one party."""
-    full = e164(number, region)
-    return f"number {full or _NO_DIGIT.sub('', number or '')}"
+    return f"number {e164(number, region) or _NO_DIGIT.sub('', number or '')}"
 
 
 def contact_party(contact_id: int) -> str:
@@ -62,7 +58,7 @@ def party_hash(storage: Storage, party: str) -> str:
 
     The key is made once for each account, and stands in table `parties` alone: without it no number can be tried out.
     """
-    return hmac.new(_key(storage), party.encode(), hashlib.sha256).hexdigest()[:_HASH_LENGTH]
+    return hmac.new(_key(storage), party.encode(), hashlib.sha256).hexdigest()[:40]
 
 
 def add(storage: Storage, parties: Iterable[tuple[str, Entry]]) -> None:
@@ -72,25 +68,19 @@ def add(storage: Storage, parties: Iterable[tuple[str, Entry]]) -> None:
         ("upsert", {"PartitionKey": PARTITION, "RowKey": key, "began": entry.moment}, {"mode": "replace"})
         for key, entry in found.items()
     ]
-    for start in range(0, len(operations), _IN_BATCH):
-        rows.transact(storage.table(TABLE), operations[start : start + _IN_BATCH])
+    for start in range(0, len(operations), IN_BATCH):
+        rows.transact(storage.table(TABLE), operations[start : start + IN_BATCH])
 
 
 def entries(
-    storage: Storage,
-    party: str,
-    kind: Kind,
-    *,
-    first: datetime | None = None,
-    last: datetime | None = None,
-    limit: int,
+    storage: Storage, party: str, kind: Kind, *, limit: int, first: datetime | None = None, last: datetime | None = None
 ) -> list[Entry]:
     """
     What a party has to do with, newest first, of what began between two times, both included; at most `limit`.
 
     One storage operation for up to a thousand.
     """
-    begin = f"{party_hash(storage, party)}-{_LETTERS[kind]}"
+    begin = f"{party_hash(storage, party)}-{kind[0]}"
     low = f"{begin}{_position(last)}" if last else begin
     high = f"{begin}{_position(first)}~" if first else f"{begin}~"
     query = f"PartitionKey eq '{PARTITION}' and RowKey ge '{low}' and RowKey lt '{high}'"
@@ -121,7 +111,7 @@ def covers(storage: Storage, what: str) -> bool:
 
 def _row_key(storage: Storage, party: str, entry: Entry) -> str:
     id = row_key(int(entry.id)) if entry.id.isdecimal() else entry.id
-    return f"{party_hash(storage, party)}-{_LETTERS[entry.kind]}{_position(entry.moment)}-{id}"
+    return f"{party_hash(storage, party)}-{entry.kind[0]}{_position(entry.moment)}-{id}"
 
 
 def _position(moment: datetime) -> str:

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from shared.events.data import Data
     from shared.settings import Settings
     from shared.storage.account import Storage
 
-QUEUE = "events"
 # Whoever sends waits for an answer; a refusal is kept first.
 _REFUSAL_SECONDS = 3.5
 
@@ -40,15 +40,17 @@ def accept(storage: Storage, settings: Settings, event: Event, body: bytes) -> s
         try:
             if len(body) > LONGEST_BODY:
                 raise TooLarge("the body is over 64 KiB")
-            received = _event(settings, event, parse_body(body, odd_numbers=True))
+            envelope, data = check_envelope(event, parse_body(body, odd_numbers=True))
         except Refused as refusal:
             title = answer_to(type(refusal)).title
             reason = f"{title}: {refusal}" if isinstance(refusal, Invalid) else title
             with within(_REFUSAL_SECONDS):
                 dead_letter_refused(storage, event.name, reason, body)
             raise
-        send_or_keep(storage, QUEUE, received.message(), name=received.id)
-        return received.id
+        id = _id(event, data, settings)
+        received = ReceivedEvent(type=event, id=id, data=data, envelope=envelope, origin="webhook", received=now())
+        send_or_keep(storage, "events", received.message(), name=id)
+        return id
 
 
 def submit(
@@ -70,24 +72,15 @@ def submit(
     """
     row = event_named(event)
     value = {"type": "Event", "eventType": row.name, "version": "v1", "data": dict(data)}
-    ours = _event(settings, row, value, origin=origin, received=received, occurrence=occurrence, id=id)
-    send(storage, QUEUE, ours.message(), name=ours.id)
-    return ours.id
+    envelope, checked = check_envelope(row, value)
+    id = id or _id(row, checked, settings, occurrence)
+    ours = ReceivedEvent(type=row, id=id, data=checked, envelope=envelope, origin=origin, received=received or now())
+    send(storage, "events", ours.message(), name=id)
+    return id
 
 
-def _event(
-    settings: Settings,
-    event: Event,
-    value: Any,
-    *,
-    origin: str = "webhook",
-    received: datetime | None = None,
-    occurrence: str | None = None,
-    id: str | None = None,
-) -> ReceivedEvent:
-    envelope, data = check_envelope(event, value)
+def _id(event: Event, data: Data, settings: Settings, occurrence: str | None = None) -> str:
     if occurrence is None:
         # Whether it is a repeat is for its case to say, once it is safe on the queue.
         occurrence = "" if event.is_known_by_key(data) else uuid4().hex
-    id = id or event_id(event, data, settings.default_region, occurrence)
-    return ReceivedEvent(type=event, id=id, data=data, envelope=envelope, origin=origin, received=received or now())
+    return event_id(event, data, settings.default_region, occurrence)

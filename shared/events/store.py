@@ -47,8 +47,6 @@ _AT_ONCE = 4
 # Repeats that complete the same event at the same time.
 _RACES = 32
 
-Columns = dict[str, Any]
-
 
 def insert(storage: Storage, row: Mapping[str, Any], mark: str) -> bool:
     """Make the row of an event, with the mark of the message that has its follow-ups done; True for one of many."""
@@ -65,15 +63,14 @@ def update(storage: Storage, id: str, columns: Mapping[str, Any]) -> None:
     rows.update(storage.table(TABLE), {**_keys(id), **columns})
 
 
-def _keys(id: str) -> Columns:
+def _keys(id: str) -> dict[str, Any]:
     return {"PartitionKey": PARTITION, "RowKey": id}
 
 
 def publish(storage: Storage, row: Mapping[str, Any]) -> None:
     """Give an event its place in the feed, by its row of table `events`: one storage operation, harmless twice."""
     _begin(storage)
-    columns = {name: value for name, value in row.items() if name not in _OF_EVENTS}
-    _write(storage, [{**columns, **keys} for keys in places(storage, row)], [])
+    _write(storage, row, places(storage, row), [])
 
 
 def add(storage: Storage, row: Row, by: Callable[[Row], Mapping[str, Any]]) -> Row:
@@ -84,16 +81,15 @@ def add(storage: Storage, row: Row, by: Callable[[Row], Mapping[str, Any]]) -> R
     called again with the newer row where others changed it meanwhile. Returns the row as it is then. Harmless twice,
     and whoever dies in between finds the same to add again. Raises Conflict when others kept changing it.
     """
-    written: list[Columns] = []
+    written: list[dict[str, Any]] = []
     for _ in range(_RACES):
         columns = by(row)
         if not columns and not written:
             return row
         whole = {name: value for name, value in {**row, **columns}.items() if value is not None}
-        entry = {name: value for name, value in whole.items() if name not in _OF_EVENTS}
-        now = places(storage, entry)
+        now = places(storage, whole)
         left = [keys for keys in (*places(storage, row), *written) if keys not in now]
-        _write(storage, [{**entry, **keys} for keys in now], left)
+        _write(storage, whole, now, left)
         # Last, as it says what is there.
         etag = rows.swap(storage.table(TABLE), whole, row.etag) if columns else row.etag
         if etag is not None:
@@ -116,7 +112,7 @@ def copies_of(storage: Storage, party: str) -> str:
     return f"{_COPY}{parties.party_hash(storage, party)}-" if parties.covers(storage, FEED) else ""
 
 
-def places(storage: Storage, row: Mapping[str, Any]) -> list[Columns]:
+def places(storage: Storage, row: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The keys of an event in table `feed`: those of its place first, and of its copies."""
     key = f"{newest_first(row['received'])}-{row['id']}"
     # A number that is none of a telephone network is its own form; withheld ones are nobody's.
@@ -128,8 +124,11 @@ def places(storage: Storage, row: Mapping[str, Any]) -> list[Columns]:
     return [{"PartitionKey": FEED, "RowKey": one} for one in (key, *copies)]
 
 
-def _write(storage: Storage, entities: Sequence[Columns], left: Sequence[Columns]) -> None:
-    rows.transact(storage.table(FEED), [("upsert", entity, {"mode": "replace"}) for entity in entities])
+def _write(
+    storage: Storage, row: Mapping[str, Any], now: Sequence[dict[str, Any]], left: Sequence[dict[str, Any]] = ()
+) -> None:
+    entry = {name: value for name, value in row.items() if name not in _OF_EVENTS}
+    rows.transact(storage.table(FEED), [("upsert", {**entry, **keys}, {"mode": "replace"}) for keys in now])
     for keys in left:
         rows.delete(storage.table(FEED), FEED, keys["RowKey"])
 

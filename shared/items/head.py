@@ -31,6 +31,7 @@ ARRIVAL, _PENDING = "a", "p"
 ITEM = "item"
 # How long a process may go on without looking what others have stored meanwhile.
 STALE_SECONDS = 1.0
+_NUMBERS = ("sequence", "count", "smallest", "largest")
 _IN_HEAD = 200
 _LONGEST_HEAD = 48 * 1024
 
@@ -68,7 +69,7 @@ class Heads:
         row = rows.get(self._storage.table(TABLE), resource, HEAD)
         head = Head(newest={})
         if row is not None:
-            numbers = {name: row[name].value for name in ("sequence", "count", "smallest", "largest")}
+            numbers = {name: rows.value_of(row[name]) for name in _NUMBERS}
             head = Head(etag=row.etag, newest=_unpack(row["newest"]), floor=int(row["floor"]), **numbers)
         self.written(resource, head, began)
         return head
@@ -109,13 +110,11 @@ def head_after(head: Head, written: Sequence[Row]) -> Head:
 
 
 def _newest(head: Head, written: Sequence[Row]) -> tuple[Mapping[int, str], int]:
-    merged = dict(head.newest) | {row.id: row.text for row in written if row.id >= head.floor}
-    for row in written:
-        if row.removed:
-            merged.pop(row.id, None)
-    kept, floor = sorted(merged, reverse=True), head.floor
+    gone = {row.id for row in written if row.removed}
+    merged = {**head.newest, **{row.id: row.text for row in written if row.id >= head.floor}}
+    kept, floor = sorted(merged.keys() - gone, reverse=True), head.floor
     size = _IN_HEAD
-    while len(kept) > size or len(pack({number: merged[number] for number in kept})) > _LONGEST_HEAD:
+    while len(kept) > size or len(_pack({number: merged[number] for number in kept})) > _LONGEST_HEAD:
         size = size if len(kept) > size else len(kept) // 2
         # What falls out was the smallest: the head says nothing of it and of anything below the ones that stay.
         floor = kept[size] + 1
@@ -123,8 +122,21 @@ def _newest(head: Head, written: Sequence[Row]) -> tuple[Mapping[int, str], int]
     return {number: merged[number] for number in kept}, floor
 
 
-def pack(newest: Mapping[int, str]) -> bytes:
-    """Items by id as bytes for a column."""
+def head_operation(resource: str, before: Head, after: Head) -> Any:
+    """What has a transaction write a head, and fail where that is no longer as it was before."""
+    from azure.core import MatchConditions
+
+    entity: dict[str, Any] = {"PartitionKey": resource, "RowKey": HEAD, "kind": HEAD}
+    # One above the largest id does not fit a number's column.
+    entity |= {"floor": str(after.floor)} | {name: rows.long(getattr(after, name)) for name in _NUMBERS}
+    if after.newest is not before.newest or before.etag is None:
+        entity["newest"] = _pack(after.newest)
+    if before.etag is None:
+        return "create", entity
+    return "update", entity, {"etag": before.etag, "match_condition": MatchConditions.IfNotModified}
+
+
+def _pack(newest: Mapping[int, str]) -> bytes:
     return zlib.compress("\n".join(f"{number} {text}" for number, text in newest.items()).encode(), 1)
 
 

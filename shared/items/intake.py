@@ -1,4 +1,4 @@
-"""How items get into table `resources`: in batches that come strictly one after the other for each resource."""
+"""How items get into table `resources`, and out of it: each resource's in batches, strictly one after the other."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from shared import health
 from shared.errors import Conflict
 from shared.items.content import content_hash
-from shared.items.head import HEAD, ITEM, TABLE, Head, arrival, head_after, heads, pack, pending
-from shared.items.reader import item_text, known
+from shared.items.head import ARRIVAL, ITEM, TABLE, Head, arrival, head_after, head_operation, heads, pending, stamp
+from shared.items.index import KINDS
+from shared.items.reader import known
+from shared.json_bodies import encode
 from shared.pbx.operations import operation
-from shared.pbx.resources import resource
+from shared.pbx.resources import RESOURCES, resource
+from shared.storage.expiry import Expired, expire_rows
 from shared.storage.messages import put_payload
-from shared.storage.rows import LOST, long, row_key, transact
+from shared.storage.rows import LOST, row_key, transact
 from shared.times import event_time
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
     from shared.items.reader import Item, Known
     from shared.storage.account import Storage
+    from shared.storage.expiry import Allowance, Period
 
 # A transaction takes 100 operations and 4 MiB; three are the head, the arrival and what is still to be reconciled.
 _IN_BATCH = 97
@@ -67,7 +71,7 @@ def row_of(
     item_id: int, item: Item, before: Known | None = None, *, removed: bool = False, baseline: bool = False
 ) -> Row:
     """A row for an item; hashing is done here, once."""
-    text, sha256 = item_text(item), content_hash(item)
+    text, sha256 = encode(item).decode(), content_hash(item)
     began = event_time(item.get("callStarted"))
     return Row(id=item_id, text=text, hash=sha256, before=before, removed=removed, baseline=baseline, began=began)
 
@@ -87,11 +91,9 @@ class Intake:
 
     def add(self, rows: Sequence[Row], moment: datetime, *, due: datetime | None = None, backfill: bool = False) -> int:
         """Store items that are not stored yet; returns how many that were. Raises Conflict when others kept coming."""
-        added = 0
-        for batch in batches(sorted(rows, key=lambda row: row.id)):
-            write = partial(self.write, moment=moment, due=due, backfill=backfill)
-            added += len(self._in_turn(batch, write, self._not_there))
-        return added
+        write = partial(self.write, moment=moment, due=due, backfill=backfill)
+        new = (self._in_turn(batch, write, self._not_there) for batch in batches(sorted(rows, key=lambda row: row.id)))
+        return sum(map(len, new))
 
     def _not_there(self, rows: list[Row]) -> list[Row]:
         there = known(self._storage, self._resource, [row.id for row in rows])
@@ -135,7 +137,7 @@ class Intake:
             operations.append(("create", arrival(self._resource, after.sequence, arrived)))
         if arrived and due:
             operations.append(("create", pending(self._resource, arrived, due, backfill)))
-        operations.append(self._head_operation(after))
+        operations.append(head_operation(self._resource, self.head, after))
         self._submit(operations, after)
         self._count_drift(rows)
 
@@ -155,7 +157,7 @@ class Intake:
             newest = {number: text for number, text in newest.items() if number not in ids}
         after = replace(self.head, count=self.head.count - sum(ids.values()), newest=newest)
         operations: list[Any] = [("delete", {"PartitionKey": self._resource, "RowKey": row_key(id)}) for id in ids]
-        self._submit([*operations, self._head_operation(after)], after)
+        self._submit([*operations, head_operation(self._resource, self.head, after)], after)
 
     def _submit(self, operations: list[Any], after: Head) -> None:
         from azure.data.tables import TableTransactionError
@@ -198,25 +200,10 @@ class Intake:
         name = f"{TABLE}/{self._resource}/{row.id}-{row.hash}"
         return empty | {"payload": put_payload(self._storage, name, text)}
 
-    def _head_operation(self, after: Head) -> Any:
-        from azure.core import MatchConditions
-
-        entity: dict[str, Any] = {"PartitionKey": self._resource, "RowKey": HEAD, "kind": HEAD}
-        # One above the largest id does not fit a number's column.
-        entity["floor"] = str(after.floor)
-        for name in ("sequence", "count", "smallest", "largest"):
-            entity[name] = long(getattr(after, name))
-        if after.newest is not self.head.newest or self.head.etag is None:
-            entity["newest"] = pack(after.newest)
-        if self.head.etag is None:
-            return "create", entity
-        return "update", entity, {"etag": self.head.etag, "match_condition": MatchConditions.IfNotModified}
-
 
 def batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
     """The rows in groups that fit one transaction."""
-    batch: list[Row] = []
-    size = 0
+    batch, size = list[Row](), 0
     for row in rows:
         long = len(row.text) if len(row.text) <= _LONGEST_TEXT else _LONGEST_ON_THE_WIRE
         if batch and (len(batch) == _IN_BATCH or size + long > _BYTES_IN_BATCH):
@@ -226,3 +213,27 @@ def batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
         size += long
     if batch:
         yield batch
+
+
+def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
+    """
+    Delete the items that began within a period, and the marks of what arrived in it.
+
+    Of what can be edited, only what the PBX has removed goes, once it was last seen within the period.
+    """
+
+    def delete(found: Sequence[Any]) -> None:
+        # Out of the head, too: writers of a resource take turns there.
+        intake = Intake(storage, found[0]["PartitionKey"])
+        intake.forget({int(row["RowKey"]): not row.get("removed") for row in found})
+
+    table, found = storage.table(TABLE), Expired()
+    began = period.condition("began") + ("" if period.first else f" or {period.condition('firstSeen')}")
+    low, high = ARRIVAL + (stamp(period.first) if period.first else ""), ARRIVAL + stamp(period.last)
+    for row in RESOURCES:
+        old = began if row.name in KINDS else f"removed eq true and {period.condition('lastSeen')}"
+        items = f"PartitionKey eq '{row.name}' and RowKey ge '{row_key(0)}' and RowKey lt ':' and ({old})"
+        found += expire_rows(table, items, allowance, name=f"items of {row.name}", select=("removed",), delete=delete)
+        marks = f"PartitionKey eq '{row.name}' and RowKey ge '{low}' and RowKey lt '{high}'"
+        found += expire_rows(table, marks, allowance, name=f"arrivals of {row.name}")
+    return found

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from shared.identifiers import LARGEST_ID
 from shared.items.head import ARRIVAL, TABLE, heads
-from shared.json_bodies import encode
 from shared.storage import rows, versions
 from shared.storage.messages import get_payload
 from shared.storage.rows import row_key
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 # An arrival row holds at most so many items: the last two digits of a state count them.
 ARRIVALS_IN_ROW = 100
-
 _PAGE = 1000
 # Rows of a window that are read before it is taken to be too wide.
 _TOO_MANY = 4 * _PAGE
@@ -51,11 +49,6 @@ class Known:
     missed: int = 0
     missing: datetime | None = None
     asked: datetime | None = None
-
-
-def item_text(item: Mapping[str, Any]) -> str:
-    """The whole item as compact JSON, with whole numbers exact."""
-    return encode(item).decode()
 
 
 def get(storage: Storage, resource: str, item_id: int) -> Item | None:
@@ -157,8 +150,8 @@ def arrived_after(storage: Storage, resource: str, state: str, limit: int) -> li
     query = f"PartitionKey eq '{resource}' and RowKey ge '{first}' and RowKey lt '{ARRIVAL}~'"
     for row in storage.table(TABLE).query_entities(query):
         sequence, ids = int(row["RowKey"][len(ARRIVAL) :]), json.loads(row["ids"])
-        numbered = ((sequence * ARRIVALS_IN_ROW + place, number) for place, number in enumerate(ids))
-        fresh = {number: arrival for arrival, number in numbered if arrival > after}
+        places = enumerate(ids, sequence * ARRIVALS_IN_ROW)
+        fresh = {number: arrival for arrival, number in places if arrival > after}
         live = _several(storage, resource, fresh)
         for number, arrival in fresh.items():
             found.pop(number, None)
@@ -171,10 +164,9 @@ def arrived_after(storage: Storage, resource: str, state: str, limit: int) -> li
 
 def _several(storage: Storage, resource: str, ids: Collection[int]) -> dict[int, Item]:
     if len(ids) <= _FEW:
-        found = ((number, get(storage, resource, number)) for number in ids)
-        return {number: item for number, item in found if item is not None}
-    found_rows = _rows(storage, resource, min(ids), max(ids) + 1)
-    return {number: _item(storage, row) for number, row in found_rows if number in ids and not row.get("removed")}
+        return {number: item for number in ids if (item := get(storage, resource, number)) is not None}
+    found = _rows(storage, resource, min(ids), max(ids) + 1)
+    return {number: _item(storage, row) for number, row in found if number in ids and not row.get("removed")}
 
 
 def _rows(

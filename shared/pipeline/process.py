@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 from shared import health
 from shared.calls.cases import settled
 from shared.calls.involved import involved_alone
-from shared.calls.store import call_of, calls
 from shared.events import parties, store
 from shared.events.event import ReceivedEvent, event_of
 from shared.once import later
-from shared.pipeline.repeats import complete, finished
+from shared.pipeline.repeats import add_to_story, complete, finished
 from shared.storage.messages import send
 from shared.times import iso
 
@@ -28,6 +27,7 @@ logger = logging.getLogger(__name__)
 _LINK_DELAYS = (5, 30, 120, 600, 3600)
 
 Row = dict[str, Any]
+_fan_out = later("shared.deliveries.fanout.fan_out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +45,9 @@ class FollowUp:
     applies: Callable[[ReceivedEvent], bool] = lambda event: True
 
 
-def _add_to_story(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool | None:
-    stories = calls(bridge.storage, bridge.settings.default_region)
-    call_id = call_of(event, stories)
-    if call_id is None:
-        return False
-    stories.merge(call_id, event)
-    return None
-
-
 def _belongs_to_a_call(event: ReceivedEvent) -> bool:
-    if getattr(event.data, "callID", None) is not None:
-        return True
-    return hasattr(event.data, "voicemailID") and getattr(event.data, "callStarted", None) is not None
+    is_dated_voicemail = hasattr(event.data, "voicemailID") and getattr(event.data, "callStarted", None) is not None
+    return is_dated_voicemail or getattr(event.data, "callID", None) is not None
 
 
 def _ask_for_media(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool:
@@ -78,10 +68,6 @@ def _ask_for_media(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool:
     return True
 
 
-def _fan_out(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool | None:
-    return later("shared.deliveries.fanout.fan_out")(bridge, event) or None
-
-
 def _note_parties(bridge: Bridge, event: ReceivedEvent, row: Row) -> None:
     """Note whom an event has to do with that belongs to no call, or not yet; a call's story does it for the others."""
     parties.add(bridge.storage, involved_alone(event, bridge.settings.default_region))
@@ -90,28 +76,26 @@ def _note_parties(bridge: Bridge, event: ReceivedEvent, row: Row) -> None:
 # What others wait for comes first; the story, which many may be changing at once, holds up none of it.
 FOLLOW_UPS: tuple[FollowUp, ...] = (
     FollowUp("feed", lambda bridge, event, row: store.publish(bridge.storage, row)),
-    FollowUp("deliveries", _fan_out),
+    FollowUp("deliveries", lambda bridge, event, row: _fan_out(bridge, event) or None),
     FollowUp("media", _ask_for_media, lambda event: bool(event.type.announces or event.type.withdraws)),
     FollowUp("parties", _note_parties, lambda event: getattr(event.data, "callID", None) is None),
-    FollowUp("story", _add_to_story, _belongs_to_a_call),
+    FollowUp("story", lambda bridge, event, row: None if add_to_story(bridge, event) else False, _belongs_to_a_call),
 )
 
 
 def process(bridge: Bridge, message: Mapping[str, Any]) -> None:
     """
-    Give the event in a message of queue `events` its effect.
+    Give the event in a message of queue `events` its effect: once, as docs/decisions/0001-exactly-one-effect.md says.
 
-    Whoever inserts the row does the follow-ups, and the row keeps its message's mark. A message that finds the row of
-    another one is a repeat, and only completes it: that other one is still in the queue if it did not finish. A message
-    that finds its own mark there, or was worked on before, finishes what is left. Raises what failed, for the message
-    to be put back, once all that could be done is done.
+    Raises what failed, for the message to be put back, once all that could be done is done.
     """
     event = settled(bridge.storage, event_of(message), bridge.settings.default_region)
     row = event.row(bridge.storage, bridge.settings.default_region)
-    if store.insert(bridge.storage, row, _mark(message)):
+    mark = str(message.get("mark", ""))
+    if store.insert(bridge.storage, row, mark):
         health.note(bridge.storage, event, repeat=False)
     else:
-        stored = _other(bridge, event, message)
+        stored = _other(bridge, event, message, mark)
         if stored is None:
             health.note(bridge.storage, event, repeat=True)
             logger.info("repeat of %s %s", event.type.name, event.id)
@@ -121,12 +105,12 @@ def process(bridge: Bridge, message: Mapping[str, Any]) -> None:
     finished(bridge.storage).add(event)
 
 
-def _other(bridge: Bridge, event: ReceivedEvent, message: Mapping[str, Any]) -> Row | None:
+def _other(bridge: Bridge, event: ReceivedEvent, message: Mapping[str, Any], mark: str) -> Row | None:
     """The row of an event that is there already, where its follow-ups are this message's to do; None for a repeat."""
     if not message.get("begun") and event in finished(bridge.storage):
         return None
     stored = store.get(bridge.storage, event.id)
-    own = stored is not None and stored.get("message") == _mark(message)
+    own = stored is not None and stored.get("message") == mark
     if stored is not None and not own:
         stored = complete(bridge, event, stored)
         if event.type.withdraws and event.origin == "webhook" != stored["origin"]:
@@ -136,10 +120,6 @@ def _other(bridge: Bridge, event: ReceivedEvent, message: Mapping[str, Any]) -> 
         finished(bridge.storage).add(event)
         return None
     return stored or event.row(bridge.storage, bridge.settings.default_region)
-
-
-def _mark(message: Mapping[str, Any]) -> str:
-    return str(message.get("mark", ""))
 
 
 def _follow_up(bridge: Bridge, event: ReceivedEvent, row: Row, message: Mapping[str, Any]) -> None:

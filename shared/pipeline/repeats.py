@@ -41,12 +41,18 @@ def complete(bridge: Bridge, event: ReceivedEvent, row: Row) -> Row:
     """
     if event.type.source == "bridge" or says_the_same(event, row):
         return row
+    add_to_story(bridge, event, repeat=True)
     region = bridge.settings.default_region
-    stories = calls(bridge.storage, region)
+    return store.add(bridge.storage, row, lambda row: additions(bridge.storage, event, row, region))
+
+
+def add_to_story(bridge: Bridge, event: ReceivedEvent, *, repeat: bool = False) -> bool:
+    """Complete the story of the event's call; False where no call is known to be it."""
+    stories = calls(bridge.storage, bridge.settings.default_region)
     call_id = call_of(event, stories)
     if call_id is not None:
-        stories.merge(call_id, event, repeat=True)
-    return store.add(bridge.storage, row, lambda row: additions(bridge.storage, event, row, region))
+        stories.merge(call_id, event, repeat=repeat)
+    return call_id is not None
 
 
 class Finished:
@@ -86,9 +92,8 @@ def additions(storage: Storage, event: ReceivedEvent, row: Mapping[str, Any], re
     The columns that a repeat adds to its event's row, None for one that goes; empty where it says nothing more.
 
     `added` holds the fields that the first body lacks, or that stand against it, by name as JSON, and `addedByHistory`
-    the names of those whose value a list of the PBX has said; the other columns are as if all had come at once. Of a
-    field that events know, present beats absent, history beats a webhook, else the smaller value stands. The body
-    stays as it is, and so do fields that are unknown, as they came first.
+    the names of those whose value a list of the PBX has said; the other columns are as if all had come at once. What
+    stands is for the rule in docs/decisions/0010-liberal-in-strict-out.md to say.
     """
     from shared.events.data import readers
 

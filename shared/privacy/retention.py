@@ -14,7 +14,7 @@ from shared.calls import expiry as calls
 from shared.deliveries import expiry as deliveries
 from shared.events import parties
 from shared.events import store as events
-from shared.items import expiry as items
+from shared.items import intake as items
 from shared.media import deletions
 from shared.storage import dead_letters
 from shared.storage.account import reaching_storage

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.items.content import content_hash
-from shared.items.reader import item_text
+from shared.json_bodies import encode
 from shared.polling.changes import digest
 
 if TYPE_CHECKING:
@@ -78,4 +78,4 @@ def test_an_item_more_less_or_another_is_another_list(listed: dict[int, Any], nu
 
 @given(ITEMS)
 def test_any_item_can_be_stored(item: dict[str, Any]) -> None:
-    assert isinstance(item_text(item), str)
+    assert isinstance(encode(item), bytes)
