@@ -160,9 +160,8 @@ def _read_envelope(value: Any, model: type[Data]) -> dict[str, Any]:
     if envelope is None:
         raise Invalid({"body": "an object is expected"})
     if envelope.get("data") is None and required <= envelope.keys():
-        return {"data": {name: part for name, part in envelope.items() if name not in _TEXTS}} | {
-            name: envelope[name] for name in _TEXTS if name in envelope
-        }
+        texts = {name: envelope[name] for name in _TEXTS if name in envelope}
+        envelope = texts | {"data": {name: part for name, part in envelope.items() if name not in texts}}
     data = _object(envelope.get("data"))
     for _ in range(_DEEPEST):
         if data is None or required <= data.keys() or "data" not in data:

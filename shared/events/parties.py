@@ -96,6 +96,10 @@ def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
     return expire_rows(storage.table(TABLE), query, allowance)
 
 
+# The lists of an account that are known to be indexed.
+_covered = once(lambda storage: set[str]())
+
+
 def cover(storage: Storage, what: str) -> None:
     """Note that from its first row on all of this list is indexed; for whoever is about to write that row."""
     rows.insert(storage.table(TABLE), {"PartitionKey": _COVERED, "RowKey": what})
@@ -117,11 +121,6 @@ def _row_key(storage: Storage, party: str, entry: Entry) -> str:
 def _position(moment: datetime) -> str:
     """To the second, as times of the same call differ by less."""
     return newest_first(moment.replace(microsecond=0))
-
-
-@once
-def _covered(storage: Storage) -> set[str]:
-    return set()
 
 
 @once

@@ -105,7 +105,9 @@ def additions(storage: Storage, event: ReceivedEvent, row: Mapping[str, Any], re
     fresh = {}
     for name, value in event.envelope["data"].items():
         said = getattr(event.data, name, None)
-        had = _read(name, before[name]) if name in before else getattr(body, name, None)
+        had = before.get(name, getattr(body, name, None))
+        if name in before and name in readers():
+            had = readers()[name].validate_python(had)
         is_history = name in better or (row["origin"] in HISTORY and name not in before)
         stands = had is None or (name in known and _stands(event, said, had, is_history))
         if said is None or not (stands or said == had):
@@ -122,13 +124,6 @@ def additions(storage: Storage, event: ReceivedEvent, row: Mapping[str, Any], re
     columns = merged.columns(region)
     completed = {name: columns.get(name) for name in _COMPLETED if columns.get(name) != row.get(name)}
     return {**completed, "added": encode(added).decode(), "addedByHistory": ",".join(sorted(by_history))}
-
-
-def _read(name: str, value: Any) -> Any:
-    """The value of a field by itself; as it is where no event knows the field."""
-    from shared.events.data import readers
-
-    return readers()[name].validate_python(value) if name in readers() else value
 
 
 def _stands(event: ReceivedEvent, said: Any, had: Any, had_from_history: bool) -> bool:
