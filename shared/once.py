@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, wraps
 from importlib import import_module
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,25 +14,22 @@ P = ParamSpec("P")
 Made = TypeVar("Made")
 
 
-class once(Generic[P, Made]):  # noqa: N801 - a decorator
+def once(make: Callable[P, Made]) -> Callable[P, Made]:
     """
     Keeps what a maker made for the life of the process, one for each set of arguments; errors are not kept.
 
-    Unlike a cache, it never makes a second one for a thread that asks while the first is being made.
+    Unlike a cache, it never makes a second one for a thread that asks while the first is being made. Its `forget` drops
+    all that is kept.
     """
+    kept, lock = cache(make), RLock()
 
-    def __init__(self, make: Callable[P, Made]) -> None:
-        self._kept = cache(make)
-        self._lock = RLock()
-        self.__doc__ = make.__doc__
+    @wraps(make)
+    def ask(*args: P.args, **options: P.kwargs) -> Made:
+        with lock:
+            return kept(*args, **options)  # type: ignore[arg-type]
 
-    def __call__(self, *args: P.args, **options: P.kwargs) -> Made:
-        with self._lock:
-            return self._kept(*args, **options)  # type: ignore[arg-type]
-
-    def forget(self) -> None:
-        """Drop all that is kept; what is asked for next is made again."""
-        self._kept.cache_clear()
+    ask.forget = kept.cache_clear  # type: ignore[attr-defined]
+    return ask
 
 
 def later(path: str) -> Callable[..., Any]:
