@@ -161,14 +161,12 @@ def update(table: TableClient, row: Mapping[str, Any]) -> bool:
 def delete(table: TableClient, partition: str, key: str, etag: str | None = None) -> bool:
     """Delete the row, with `etag` only if it is still as it was then; whether it is gone now, whoever did it."""
     from azure.core import MatchConditions
-    from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
+    from azure.core.exceptions import ResourceModifiedError
 
     guard: dict[str, Any] = {"etag": etag, "match_condition": MatchConditions.IfNotModified} if etag else {}
     try:
         with reaching_storage():
             table.delete_entity(partition, key, **guard)
-    except ResourceNotFoundError:
-        return True
     except ResourceModifiedError:
         return False
     return True
