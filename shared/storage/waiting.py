@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -84,5 +85,7 @@ def _queue(storage: Storage, blob: str) -> bool:
         send(storage, queue, parse(body), name=name)
     except Unprocessable as error:
         dead_letter(storage, kind=PREFIX, id=name, reason=str(error), body=body)
-    container.delete_blob(blob)
+    # Gone already where the answer to a delete was lost, or another run was faster.
+    with suppress(ResourceNotFoundError):
+        container.delete_blob(blob)
     return True

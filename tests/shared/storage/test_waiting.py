@@ -120,6 +120,14 @@ def test_a_queue_that_goes_away_meanwhile_leaves_the_rest_waiting(whole: Storage
     assert len(waiting(whole)) == 4
 
 
+def test_a_delete_whose_answer_is_lost_stops_nothing_else(whole: Storage) -> None:
+    for number in range(3):
+        put_payload(whole, f"{PREFIX}/events/{number}-a", encode({"id": "a"}))
+    broken = break_connections(whole, "DELETE", PAYLOADS)
+    assert (queue_waiting(whole), broken.left) == (3, 0)
+    assert not waiting(whole)
+
+
 def test_no_request_begins_after_its_time(whole: Storage) -> None:
     watched = break_connections(whole, "none")
     with within(0), pytest.raises(StorageUnavailable):
