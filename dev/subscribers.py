@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 import requests
 
 from dev.listener import Answer, Listener, Received
-from shared.subscriptions.signatures import SignatureRefused, verify
+from dev.signatures import SignatureRefused, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,6 @@ from shared.polling import checkpoints
 from shared.polling.outcomes import is_stale
 from shared.storage import dead_letters
 from shared.storage.account import reaching_storage
-from shared.subscriptions.resealing import described
 from shared.subscriptions.store import subscriptions
 from shared.times import now, parse_time
 from shared.webhooks.table import ended_since, read_webhooks
@@ -80,7 +79,7 @@ PARTS: Mapping[str, Callable[[Bridge, datetime], Any]] = {
     "webhooksEndedSince": lambda bridge, moment: ended_since(bridge.storage),
     "deadLetters": _dead_letters,
     "budget": _budget,
-    "subscriptionKeys": lambda bridge, moment: described(subscriptions(bridge), bridge.storage),
+    "subscriptionKeys": lambda bridge, moment: subscriptions(bridge).described(),
 }
 
 

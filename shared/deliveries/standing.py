@@ -11,7 +11,6 @@ from shared.deliveries.outbox import Outbox
 from shared.deliveries.wakes import wakes
 from shared.events.receive import submit
 from shared.subscriptions.endpoints import host_of
-from shared.subscriptions.resealing import reseal
 from shared.subscriptions.store import subscriptions
 from shared.times import iso, now
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DISABLED, RECOVERED = "SubscriptionDisabled", "SubscriptionRecovered"
 # By then a subscription is ended, or was not.
 _END_TAKES = timedelta(seconds=30)
 
@@ -53,24 +51,20 @@ def restore(bridge: Bridge, one: Subscription) -> None:
 
 def disable(bridge: Bridge, one: Subscription, moment: datetime) -> None:
     """Let a subscription have no more events, and say so."""
-
-    def disabled(known: Subscription) -> Subscription | None:
-        return replace(known, disabled=moment, trying=False) if known.active else None
-
-    if subscriptions(bridge).change(one.id, disabled):
+    if subscriptions(bridge).change(
+        one.id, lambda known: replace(known, disabled=moment, trying=False) if known.active else None
+    ):
         logger.warning("signal subscription_disabled subscription=%s event=%s", one.id, one.event)
-        _submit(bridge, DISABLED, one, moment)
+        _submit(bridge, "SubscriptionDisabled", one, moment)
 
 
 def recover(bridge: Bridge, one: Subscription) -> None:
     """Let a disabled subscription have events again, and say so."""
-
-    def enabled(known: Subscription) -> Subscription | None:
-        return replace(known, disabled=None, trying=False) if known.disabled else None
-
-    if subscriptions(bridge).change(one.id, enabled):
+    if subscriptions(bridge).change(
+        one.id, lambda known: replace(known, disabled=None, trying=False) if known.disabled else None
+    ):
         logger.info("subscription %s works again", one.id)
-        _submit(bridge, RECOVERED, one, now())
+        _submit(bridge, "SubscriptionRecovered", one, now())
 
 
 def wake_waiting(bridge: Bridge) -> None:
@@ -80,12 +74,8 @@ def wake_waiting(bridge: Bridge) -> None:
     What is sealed by an older key is sealed by the newest one on the way.
     """
     known = subscriptions(bridge)
-    everybody = known.all()
-    # The key of the hashes may be the only thing left under an older one.
-    known.keys.reseal()
-    if known.stale:
-        reseal(known, bridge.storage)
-    for one in everybody:
+    known.reseal()
+    for one in known.all():
         moment = now()
         # The state itself is one of the two.
         head = Outbox(bridge.storage, one.id).read(moment, most=2)

@@ -22,7 +22,6 @@ LONGEST = 4096
 # A name server may say nothing for longer than anybody waits for an answer.
 LOOKUP_SECONDS = 3.0
 _PORTS = {"https": 443, "http": 80}
-_LOCAL_NAME = "localhost"
 _LOOPBACK = ipaddress.ip_network("127.0.0.0/8")
 _PRINTABLE = re.compile(r"[!-~]+")
 # A name; anything else that may stand for a host is understood differently from library to library.
@@ -91,7 +90,8 @@ def check_endpoint(url: str, *, allow_loopback: bool) -> None:
     if parts.scheme not in ("https", "http") or (parts.scheme == "http" and not local):
         raise ValueError("an https address is expected")
     is_alone = not local and not {".", ":"} & set(host)
-    if is_alone or any(not _allowed(address, allow_loopback=allow_loopback) for address in addresses):
+    taken = (is_public(address) or (allow_loopback and address in _LOOPBACK) for address in addresses)
+    if is_alone or not all(taken):
         raise ValueError("its host is not on the internet")
 
 
@@ -125,10 +125,6 @@ def _check_host(parts: SplitResult) -> None:
         raise ValueError("a host is expected that is a name or an address in its usual spelling") from None
 
 
-def _allowed(address: Address, *, allow_loopback: bool) -> bool:
-    return is_public(address) or (allow_loopback and address in _LOOPBACK)
-
-
 def _addresses(host: str) -> set[Address]:
     """What the host stands for; nothing where its name cannot be resolved now."""
     found: list[Any] = []
@@ -145,5 +141,5 @@ def _addresses(host: str) -> set[Address]:
     looking.join(LOOKUP_SECONDS)
     # A name may stand for ::1 beside 127.0.0.1.
     addresses = {ipaddress.ip_address(str(row[4][0]).partition("%")[0]) for row in tuple(found)}
-    local = host == _LOCAL_NAME
-    return {address for address in addresses if not (local and address.is_loopback and address.version == 6)}
+    ours = host == "localhost"
+    return {address for address in addresses if not (ours and address.is_loopback and address.version == 6)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
@@ -60,66 +59,32 @@ class Criteria(BaseModel):
 NAMES = tuple(Criteria.model_fields)
 
 
-@dataclass(frozen=True, slots=True)
-class Numbers:
-    """A phone number in the ways that one can ask for it."""
-
-    sent: str | None
-    full: str | None
-    national: str | None
-
-    @classmethod
-    def of(cls, number: str | None, region: str) -> Numbers:
-        """The number as it was sent, in E.164, and as it is dialled in its own country."""
-        full = e164(number, region)
-        code = _country(region)
-        national = full.removeprefix(code) if full and full.startswith(code) else None
-        return cls(number, full, national)
-
-    def is_same(self, wanted: str, region: str) -> bool:
-        """Whether it is the wanted one, however the two are written."""
-        full = e164(wanted, region)
-        return self.sent is not None and (self.sent == wanted or (full is not None and self.full == full))
-
-    def begins(self, prefix: str) -> bool:
-        """Whether it begins so: from the plus on, or without one as it is dialled at home."""
-        ways = (self.full, self.full and self.full[1:], self.national)
-        return any(way is not None and way.startswith(prefix) for way in ways)
+def _is_same(number: str | None, wanted: str, region: str) -> bool:
+    """Whether a number is the wanted one, however the two are written."""
+    full = e164(wanted, region)
+    return number is not None and (number == wanted or (full is not None and e164(number, region) == full))
 
 
-def _country(region: str) -> str:
+def _begins(number: str | None, prefix: str, region: str) -> bool:
+    """Whether a number begins so: from the plus on, or without one as it is dialled at home."""
     import phonenumbers
 
-    return f"+{phonenumbers.country_code_for_region(region)}"
+    full, code = e164(number, region), f"+{phonenumbers.country_code_for_region(region)}"
+    return full is not None and any(way.startswith(prefix) for way in (full, full[1:], full.removeprefix(code)))
 
 
-def _direction(event: ReceivedEvent, wanted: str, region: str) -> bool:
-    return bool(getattr(event.data, "direction", None) == wanted)
-
-
-def _contact(event: ReceivedEvent, wanted: int, region: str) -> bool:
-    return bool(getattr(event.data, "contactID", None) == wanted)
-
-
-def _caller(event: ReceivedEvent, wanted: str, region: str) -> bool:
-    return Numbers.of(event.caller, region).is_same(wanted, region)
-
-
-def _destination(event: ReceivedEvent, wanted: str, region: str) -> bool:
-    return Numbers.of(getattr(event.data, "destination", None), region).is_same(wanted, region)
-
-
-def _begins(event: ReceivedEvent, wanted: str, region: str) -> bool:
-    numbers = (event.caller, getattr(event.data, "destination", None))
-    return any(Numbers.of(number, region).begins(wanted) for number in numbers)
+def _destination(event: ReceivedEvent) -> str | None:
+    return getattr(event.data, "destination", None)
 
 
 TESTS: Mapping[str, Callable[[ReceivedEvent, Any, str], bool]] = {
-    "direction": _direction,
-    "contact_id": _contact,
-    "caller": _caller,
-    "destination": _destination,
-    "prefix": _begins,
+    "direction": lambda event, wanted, _: bool(getattr(event.data, "direction", None) == wanted),
+    "contact_id": lambda event, wanted, _: bool(getattr(event.data, "contactID", None) == wanted),
+    "caller": lambda event, wanted, region: _is_same(event.caller, wanted, region),
+    "destination": lambda event, wanted, region: _is_same(_destination(event), wanted, region),
+    "prefix": lambda event, wanted, region: (
+        _begins(event.caller, wanted, region) or _begins(_destination(event), wanted, region)
+    ),
 }
 
 

@@ -25,10 +25,6 @@ _BYTES = 32
 NO_KEY = "SUBSCRIPTION_KEYS: none of the keys opens what is stored; put the former one back"
 
 
-class Unreadable(Exception):
-    """None of the keys opens it."""
-
-
 def new_key() -> str:
     """A Fernet key: URL-safe base64 of 32 random bytes."""
     return base64.urlsafe_b64encode(secrets.token_bytes(_BYTES)).decode()
@@ -53,7 +49,7 @@ class Keys:
     @cached_property
     def all(self) -> tuple[str, ...]:
         """The keys."""
-        return self._given or (self._local(),)
+        return self._given or (str(self._kept(_LOCAL, {"sealed": new_key()})["sealed"]),)
 
     @property
     def newest(self) -> str:
@@ -65,27 +61,19 @@ class Keys:
         return {"sealed": self._fernet.encrypt(json.dumps(value).encode()).decode(), "key": self.newest}
 
     def open(self, sealed: str) -> Any:
-        """The value again; raises Unreadable."""
+        """The value again; None where none of the keys opens it."""
         # Loaded where the first subscription is read: it is a part of a cold start that few functions need.
         from cryptography.fernet import InvalidToken
 
         try:
             return json.loads(self._fernet.decrypt(sealed))
         except InvalidToken:
-            raise Unreadable from None
+            return None
 
     def fingerprint(self, value: Any) -> str:
         """A hash of a JSON value that says nothing without the key, which outlives those that seal."""
         text = json.dumps(value, sort_keys=True)
         return hmac.new(self._hashing, text.encode(), hashlib.sha256).hexdigest()
-
-    def opens(self, sealed: str) -> bool:
-        """Whether one of the keys opens it."""
-        try:
-            self.open(sealed)
-        except Unreadable:
-            return False
-        return True
 
     def hashing_row(self) -> rows.Row | None:
         """The row with the key of the hashes, sealed itself; None before the first hash."""
@@ -94,8 +82,8 @@ class Keys:
     def reseal(self) -> None:
         """Have the key of the hashes sealed by the newest key."""
         row = self.hashing_row()
-        if row is not None and row["key"] != self.newest and self.opens(row["sealed"]):
-            rows.swap(self._table, {**row, **self.seal(self.open(row["sealed"]))}, row.etag)
+        if row is not None and row["key"] != self.newest and (value := self.open(row["sealed"])) is not None:
+            rows.swap(self._table, {**row, **self.seal(value)}, row.etag)
 
     @cached_property
     def _fernet(self) -> MultiFernet:
@@ -105,15 +93,11 @@ class Keys:
 
     @cached_property
     def _hashing(self) -> bytes:
-        key = base64.b64encode(secrets.token_bytes(_BYTES)).decode()
-        kept = self._kept(_FINGERPRINTS, self.seal(key))
-        try:
-            return base64.b64decode(self.open(kept["sealed"]))
-        except Unreadable:
-            raise ConfigError(NO_KEY) from None
-
-    def _local(self) -> str:
-        return str(self._kept(_LOCAL, {"sealed": new_key()})["sealed"])
+        fresh = base64.b64encode(secrets.token_bytes(_BYTES)).decode()
+        key = self.open(self._kept(_FINGERPRINTS, self.seal(fresh))["sealed"])
+        if key is None:
+            raise ConfigError(NO_KEY)
+        return base64.b64decode(key)
 
     def _kept(self, name: str, fresh: dict[str, str]) -> rows.Row:
         """The row of this name: the one that is there, or else the fresh one, whoever is first."""

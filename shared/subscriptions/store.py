@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from threading import Lock
@@ -13,16 +14,14 @@ from typing import TYPE_CHECKING, Any
 from shared.errors import ConfigError, Conflict, NotFound, StorageUnavailable, TooManySubscriptions
 from shared.once import once
 from shared.storage import rows as single_rows
+from shared.storage import versions
 from shared.subscriptions.endpoints import normalised
-from shared.subscriptions.former import is_former, upgraded
-from shared.subscriptions.keys import NO_KEY, Keys
+from shared.subscriptions.keys import NO_KEY, Keys, key_id
 from shared.subscriptions.signatures import new_secret
 from shared.subscriptions.subscription import FINGERPRINT, KEY, PARTITION, Subscription, subscription_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-
-    from azure.data.tables import TableClient
 
     from shared.bridge import Bridge
     from shared.storage.account import Storage
@@ -44,8 +43,8 @@ class Subscriptions:
     """All subscriptions; a process reads them again every two seconds while it asks, and at once when it made one."""
 
     def __init__(self, storage: Storage, keys: Sequence[str] = (), clock: Callable[[], float] = time.monotonic) -> None:
-        self._storage = storage
-        self.keys = Keys(storage.table(TABLE), keys)
+        self._table = storage.table(TABLE)
+        self.keys = Keys(self._table, keys)
         self._clock = clock
         self._known: dict[str, Subscription] = {}
         self._reported: set[str] = set()
@@ -69,18 +68,13 @@ class Subscriptions:
         An earlier one that was disabled works again, and one that comes with another `secret` takes that beside its
         own for a day. Raises TooManySubscriptions, and Conflict when others kept changing them.
         """
+        name = FINGERPRINT + wanted.fingerprint(self.keys)
         for _ in range(_TRIES):
             version, rows = self._rows()
-            if any(map(is_former, rows.values())):
-                self._upgrade()
-                continue
-            name = FINGERPRINT + wanted.fingerprint(self.keys)
-            fingerprint = rows.get(name)
-            if fingerprint is not None:
-                found = self._again(fingerprint["id"], secret)
-                if found is None:
-                    continue  # it was ended meanwhile
-                return found, False
+            if name in rows:
+                if found := self._again(rows[name]["id"], secret):
+                    return found, False
+                continue  # it was ended meanwhile
             if sum(key.startswith(KEY) for key in rows) >= MOST:
                 raise TooManySubscriptions(f"there are {MOST} subscriptions")
             marker = {"PartitionKey": PARTITION, "RowKey": name, "id": wanted.id}
@@ -148,6 +142,32 @@ class Subscriptions:
         self.forget()
         return new
 
+    def reseal(self) -> None:
+        """
+        Seal again what is under an older key; what no key opens stays as it is, and is reported.
+
+        Done twice, or by several at once, it changes nothing more.
+        """
+        self._all()
+        # The key of the hashes may be the only thing left under an older one.
+        self.keys.reseal()
+        if not self.stale:
+            return
+        for row in self._sealed():
+            one = subscription_of(row, self.keys)
+            if one.readable and row["key"] != self.keys.newest:
+                single_rows.swap(self._table, one.row(self.keys), row.metadata["etag"])
+        self.forget()
+
+    def described(self) -> dict[str, Any]:
+        """How many rows are under which key, by its id, the newest first; and which subscriptions none opens."""
+        hashing = self.keys.hashing_row()
+        rows = [*self._sealed(), *([hashing] if hashing else [])]
+        counts = Counter({key_id(key): 0 for key in self.keys.all})
+        counts.update(row["key"] for row in rows)
+        unreadable = [row["RowKey"].removeprefix(KEY) for row in rows if self.keys.open(row["sealed"]) is None]
+        return {"newest": self.keys.newest, "keys": dict(counts), "unreadable": unreadable}
+
     def forget(self) -> None:
         """Read the table again when asked next."""
         self._changes += 1
@@ -155,28 +175,22 @@ class Subscriptions:
 
     def _again(self, id: str, secret: str | None) -> Subscription | None:
         found = self._look(id)
-        if found is not None and not found.readable:
+        if found is None:
+            return None
+        if not found.readable:
             raise ConfigError(NO_KEY)
-        if found is not None and secret and secret != found.secrets[0][0]:
+        if secret and secret != found.secrets[0][0]:
             self.rotate(id, secret)
-        if found is not None and found.disabled:
+        if found.disabled:
             self.change(id, lambda one: replace(one, trying=True) if one.disabled else None)
         return found
-
-    @property
-    def _table(self) -> TableClient:
-        return self._storage.table(TABLE)
 
     def _all(self) -> dict[str, Subscription]:
         with self._lock:
             if self._clock() >= self._fresh_until:
                 # What is read now is as old as the beginning of the reading.
                 began, changes = self._clock(), self._changes
-                condition = f"PartitionKey eq '{PARTITION}' and RowKey ge '{KEY}' and RowKey lt '{KEY}~'"
-                rows = list(self._table.query_entities(condition))
-                if any(map(is_former, rows)):
-                    self._upgrade()
-                    changes, rows = self._changes, list(self._table.query_entities(condition))
+                rows = self._sealed()
                 self.stale = any(row["key"] != self.keys.newest for row in rows)
                 self._known = {(one := self._read(row)).id: one for row in rows}
                 self._fresh_until = began + STALE_SECONDS if changes == self._changes else -1.0
@@ -193,11 +207,12 @@ class Subscriptions:
             logger.error("signal subscription_unreadable subscription=%s key=%s", one.id, row["key"])
         return one
 
-    def _upgrade(self) -> None:
-        for key in [key for key, row in self._rows()[1].items() if is_former(row)]:
-            version, rows = self._rows()
-            if key in rows:
-                self._commit(version, upgraded(rows[key], rows, self.keys))
+    def _sealed(self) -> list[Any]:
+        condition = f"PartitionKey eq '{PARTITION}' and RowKey ge '{KEY}' and RowKey lt '{KEY}~'"
+        found = list(self._table.query_entities(condition))
+        for row in found:
+            versions.check(row)
+        return found
 
     def _rows(self) -> tuple[Any, dict[str, Any]]:
         """The row that every change of their number passes, and all others."""
@@ -210,10 +225,10 @@ class Subscriptions:
         from azure.core.exceptions import HttpResponseError
 
         passed = {"PartitionKey": PARTITION, "RowKey": _VERSION, "turn": secrets.token_hex(8)}
-        unchanged = (
-            {"etag": version.metadata["etag"], "match_condition": MatchConditions.IfNotModified} if version else {}
-        )
-        turn = ("update", passed, unchanged) if version else ("create", passed)
+        turn: Any = ("create", passed)
+        if version:
+            etag = version.metadata["etag"]
+            turn = ("update", passed, {"etag": etag, "match_condition": MatchConditions.IfNotModified})
         try:
             single_rows.transact(self._table, [turn, *changes])
         except HttpResponseError as error:

@@ -9,9 +9,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from shared.storage import versions
 from shared.subscriptions.endpoints import normalised
-from shared.subscriptions.keys import Keys, Unreadable
 from shared.subscriptions.signatures import new_secret
 from shared.times import now
 
@@ -19,10 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from shared.subscriptions.keys import Keys
+
 PARTITION = "subscription"
 KEY, FINGERPRINT = "id-", "of-"
 _ID_PREFIX, _ID_LENGTH = "sub-", 20
 _CAPABILITY_BYTES = 16
+_COLUMNS = ("event", "shape", "created", "disabled", "trying", "shown")
+_SECRET = ("capability", "endpoint", "secrets")
 
 Shape = Literal["native", "cloudevents"]
 
@@ -94,40 +96,21 @@ class Subscription:
 
     def row(self, keys: Keys) -> dict[str, Any]:
         """Its columns in the table; what is a secret is sealed."""
-        sealed = keys.seal({"capability": self.capability, "endpoint": self.endpoint, "secrets": self.secrets})
-        columns = {
-            "PartitionKey": PARTITION,
-            "RowKey": KEY + self.id,
-            "event": self.event,
-            "wanted": json.dumps(dict(self.wanted)),
-            "shape": self.shape,
-            "created": self.created,
-            "trying": self.trying,
-            "shown": self.shown,
-            **sealed,
-        }
-        return columns | ({"disabled": self.disabled} if self.disabled else {})
+        columns = {name: value for name in _COLUMNS if (value := getattr(self, name)) is not None}
+        columns |= {"PartitionKey": PARTITION, "RowKey": KEY + self.id, "wanted": json.dumps(dict(self.wanted))}
+        return columns | keys.seal({name: getattr(self, name) for name in _SECRET})
 
 
 def subscription_of(row: Mapping[str, Any], keys: Keys) -> Subscription:
-    """The subscription in a row of the table; raises NewerRelease."""
-    versions.check(row)
-    try:
-        opened = keys.open(row["sealed"])
-    except Unreadable:
-        opened = {"capability": "", "endpoint": "", "secrets": ()}
+    """The subscription in a row of the table."""
+    opened = keys.open(row["sealed"]) or {"capability": "", "endpoint": "", "secrets": ()}
     return Subscription(
         id=row["RowKey"].removeprefix(KEY),
-        capability=opened["capability"],
-        event=row["event"],
-        endpoint=opened["endpoint"],
         wanted=json.loads(row["wanted"]),
-        shape=row["shape"],
-        created=row["created"],
+        capability=opened["capability"],
+        endpoint=opened["endpoint"],
         secrets=tuple((secret, until) for secret, until in opened["secrets"]),
-        disabled=row.get("disabled"),
-        trying=bool(row.get("trying")),
-        shown=bool(row.get("shown")),
+        **{name: row[name] for name in _COLUMNS if name in row},
     )
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from functions.responses import as_json
 from shared.subscriptions.keys import key_id, new_key
-from shared.subscriptions.resealing import described, reseal
 from shared.subscriptions.store import Subscriptions
 from shared.subscriptions.subscription import Subscription
 
@@ -114,13 +113,13 @@ def test_a_key_stays_while_a_row_is_under_it(bridge: Azure, storage: Storage) ->
     Subscriptions(storage, (first,)).make(Subscription.new(event="CallStarted", endpoint="https://8.8.8.8/hook"))
     both = Subscriptions(storage, (second, first))
     (bridge.state / "secrets" / SECRET).write_text(f"{second},{first}")
-    answer_status(bridge, described(both, storage), indent=None)
+    answer_status(bridge, both.described(), indent=None)
     stuck = rotate(bridge)
     assert stuck.returncode == 1
     assert "run this again to go on from here" in stuck.stderr
     assert keys(bridge) == [second, first]
-    reseal(both, storage)
-    answer_status(bridge, described(both, storage), indent=2)
+    both.reseal()
+    answer_status(bridge, both.described(), indent=2)
     assert rotate(bridge).returncode == 0
     assert keys(bridge) == [second]
 

@@ -16,10 +16,9 @@ from shared.deliveries.standing import wake_waiting
 from shared.errors import ConfigError
 from shared.settings import Settings
 from shared.subscriptions.keys import Keys, key_id, new_key
-from shared.subscriptions.resealing import described, reseal
 from shared.subscriptions.store import TABLE, Subscriptions, subscriptions
 from shared.subscriptions.subscription import Subscription
-from shared.times import iso, now
+from shared.times import now
 from tests.breaking import break_connections
 
 if TYPE_CHECKING:
@@ -57,10 +56,10 @@ def test_a_rotation_ends_with_no_row_under_the_old_key(storage: Storage) -> None
     both = under(storage, SECOND, FIRST)
     assert {one.id for one in both.all()} == {one.id for one in made}
     assert both.stale
-    assert described(both, storage)["keys"] == {key_id(SECOND): 0, key_id(FIRST): 6}
+    assert both.described()["keys"] == {key_id(SECOND): 0, key_id(FIRST): 6}
     for _ in range(2):
-        reseal(both, storage)
-    assert described(both, storage) == {
+        both.reseal()
+    assert both.described() == {
         "newest": key_id(SECOND), "keys": {key_id(SECOND): 6, key_id(FIRST): 0}, "unreadable": []
     }  # fmt: skip
     alone = under(storage, SECOND)
@@ -78,8 +77,8 @@ def test_a_row_that_no_key_opens_is_reported_and_stays(storage: Storage, caplog:
     assert [text for text in caplog.messages if text.startswith("signal subscription_unreadable")] == [
         f"signal subscription_unreadable subscription={made.id} key={key_id(FIRST)}"
     ]
-    reseal(other, storage)
-    assert described(other, storage)["unreadable"] == [made.id, "fingerprints"]
+    other.reseal()
+    assert other.described()["unreadable"] == [made.id, "fingerprints"]
     with pytest.raises(ConfigError):
         make(other)
     assert other.change(made.id, lambda one: replace(one, disabled=now()))
@@ -127,7 +126,7 @@ def test_the_timer_seals_again(environment: dict[str, str], storage: Storage) ->
     make(under(storage, FIRST))
     settings = Settings.from_env(environment | {"SUBSCRIPTION_KEYS": f"{SECOND},{FIRST}"})
     wake_waiting(Bridge(settings=settings, storage=storage, pbx=None))  # type: ignore[arg-type]
-    assert not described(under(storage, SECOND), storage)["unreadable"]
+    assert not under(storage, SECOND).described()["unreadable"]
 
 
 def test_the_timer_seals_the_key_of_the_hashes_again_where_no_subscription_is_left(
@@ -137,24 +136,9 @@ def test_the_timer_seals_the_key_of_the_hashes_again_where_no_subscription_is_le
     assert known.end(make(known).id)
     settings = Settings.from_env(environment | {"SUBSCRIPTION_KEYS": f"{SECOND},{FIRST}"})
     wake_waiting(Bridge(settings=settings, storage=storage, pbx=None))  # type: ignore[arg-type]
-    assert described(under(storage, SECOND), storage) == {
+    assert under(storage, SECOND).described() == {
         "newest": key_id(SECOND), "keys": {key_id(SECOND): 1}, "unreadable": []
     }  # fmt: skip
-
-
-def test_rows_of_an_earlier_release_are_sealed_and_work(storage: Storage) -> None:
-    capability = "0123456789abcdef" * 2
-    row: dict[str, Any] = {"PartitionKey": "subscription", "RowKey": f"id-{capability}", "event": "CallStarted"}
-    row |= {"endpoint": ENDPOINT, "wanted": "{}", "shape": "native", "created": iso(now()), "disabled": ""}
-    row |= {"secrets": json.dumps([["whsec_" + "A" * 32, None]]), "trying": False}
-    marker = {"PartitionKey": "subscription", "RowKey": "of-0123", "id": capability}
-    storage.create_all()
-    for entity in (row, marker):
-        storage.table(TABLE).create_entity(entity)
-    (one,) = under(storage, FIRST).all()
-    assert (one.capability, one.endpoint, one.secrets[0][0]) == (capability, ENDPOINT, "whsec_" + "A" * 32)
-    assert make(under(storage, FIRST)) == one
-    assert not [part for part in ("s3cret", capability, "of-0123") if part in stored(storage)]
 
 
 def subscribe(bridge: Bridge) -> dict[str, Any]:

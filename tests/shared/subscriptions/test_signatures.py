@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from shared.subscriptions.signatures import SignatureRefused, headers, key_of, new_secret, sign, verify
+from dev.signatures import SignatureRefused, verify
+from shared.subscriptions.signatures import headers, key_of, new_secret, sign
 
 NOW = 1614265330.0
 BODY = b'{"test": 2432232314}'
