@@ -11,7 +11,7 @@ from functions.responses import as_json, serve
 from shared.bridge import bridge
 from shared.events.receive import accept
 from shared.events.table import EVENTS, Event
-from shared.webhooks.keys import check_key
+from shared.webhooks.table import check_key
 
 blueprint = func.Blueprint()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,17 +22,7 @@ from shared.errors import (
     StorageUnavailable,
 )
 from shared.times import iso, parse_time
-from shared.webhooks.table import (
-    HELD,
-    INTENDED,
-    ORPHANED,
-    Webhook,
-    endpoint_hash,
-    forget,
-    intend,
-    note,
-    read_webhooks,
-)
+from shared.webhooks.table import HELD, INTENDED, ORPHANED, Webhook, endpoint_hash, forget, intend, note, read_webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,15 +38,7 @@ logger = logging.getLogger(__name__)
 MOST_WEBHOOKS = 20
 
 # The PBX acted on none of these, or was not even asked.
-_NOT_CREATED = (
-    PbxRefused,
-    PbxForbidden,
-    PbxNotFound,
-    PbxThrottled,
-    PbxUnreachable,
-    BudgetExhausted,
-    StorageUnavailable,
-)
+_NOT_MADE = (PbxRefused, PbxForbidden, PbxNotFound, PbxThrottled, PbxUnreachable, BudgetExhausted, StorageUnavailable)
 # An event type is silent when so many came before, so many were reconciled since, and no earlier gap was as long.
 _USUAL = 10
 _RECONCILED = 3
@@ -85,15 +67,8 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
-        return {
-            "created": self.created,
-            "deleted": self.deleted,
-            "renewed": self.renewed,
-            "held": self.held,
-            "maybeOrphaned": self.maybe_orphaned,
-            "problem": self.problem,
-            "endedSince": self.ended_since,
-        }
+        names = {"maybe_orphaned": "maybeOrphaned", "ended_since": "endedSince"}
+        return {names.get(name, name): value for name, value in asdict(self).items()}
 
 
 class Registrar:
@@ -165,14 +140,15 @@ class Registrar:
         right = [row for row in held if row.endpoint == endpoint_hash(target)]
         # Of two, the older one was being replaced.
         right.sort(key=lambda row: row.created, reverse=True)
-        renew = bool(right) and self._is_silent(right[0], silence)
-        if renew and silence:
-            seconds = int((self._moment - parse_time(silence.last)).total_seconds())
+        renewed_for = ""
+        if right and silence and self._is_silent(right[0], silence):
+            renewed_for = silence.last
+            seconds = int((self._moment - parse_time(renewed_for)).total_seconds())
             logger.warning("signal webhook_silent event=%s seconds=%d", event, seconds)
             self.report.renewed.append(event)
-        if not right or renew:
+        if not right or renewed_for:
             self._check_unclear(event)
-            self._create(event, target, renewed_for=silence.last if renew and silence else "")
+            self._create(event, target, renewed_for)
             right = []
         for row in held:
             if row not in right[:1]:
@@ -185,8 +161,8 @@ class Registrar:
         if sum(row.endpoint in self._addresses for row in rows) >= _MOST_UNCLEAR:
             raise PbxRefused("Subscribe", f"No webhook is made for {event}: {_CLEAN_UP}")
 
-    def _is_silent(self, row: Webhook, silence: Silence | None) -> bool:
-        if not silence or silence.count < _USUAL or silence.lost < _RECONCILED or row.renewed_for == silence.last:
+    def _is_silent(self, row: Webhook, silence: Silence) -> bool:
+        if silence.count < _USUAL or silence.lost < _RECONCILED or row.renewed_for == silence.last:
             return False
         longest = max(timedelta(seconds=silence.longest * _PATIENCE), _SHORTEST_SILENCE)
         return self._moment - parse_time(silence.last) > longest
@@ -201,7 +177,7 @@ class Registrar:
         intend(self._bridge.storage, row)
         try:
             webhook_id = self._bridge.pbx.subscribe(event, target)
-        except _NOT_CREATED as error:
+        except _NOT_MADE as error:
             forget(self._bridge.storage, row)
             if isinstance(error, (PbxRefused, PbxForbidden)):
                 raise type(error)("Subscribe", self._explained(error, event)) from error

@@ -1,19 +1,20 @@
-"""Table `webhooks`: what we made at the PBX, and what is wanted there."""
+"""Table `webhooks`: what we made at the PBX, what is wanted there, and the key that its posts bring."""
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from shared.errors import ConfigError, StorageUnavailable
+from shared.errors import ConfigError, StorageUnavailable, Unauthorized
 from shared.events.table import EVENTS, find_event
 from shared.storage import rows
 from shared.times import iso, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
 
     from shared.events.table import Event
     from shared.settings import Settings
@@ -44,14 +45,13 @@ class Webhook:
     endpoint: str
     host: str
     id: str = ""
-    created: str = ""
+    created: str
     renewed_for: str = ""
 
     def row(self) -> dict[str, Any]:
         """Its columns."""
-        columns = {name: value for name, value in asdict(self).items() if name not in ("key", "created")}
-        columns |= {"created": parse_time(self.created)} if self.created else {}
-        return {"PartitionKey": PARTITION, "RowKey": self.key, **columns}
+        columns = asdict(self) | {"created": parse_time(self.created)}
+        return {"PartitionKey": PARTITION, "RowKey": columns.pop("key"), **columns}
 
     def to_dict(self) -> dict[str, Any]:
         """For people to read."""
@@ -61,8 +61,11 @@ class Webhook:
 
 def read_webhooks(storage: Storage) -> list[Webhook]:
     """All that we made and still know of."""
-    found = storage.table(TABLE).query_entities(f"PartitionKey eq '{PARTITION}'")
-    return [_webhook(row) for row in found]
+    names = [part.name for part in fields(Webhook) if part.name not in ("key", "created")]
+    return [
+        Webhook(key=row["RowKey"], created=iso(row["created"]), **{name: row[name] for name in names if name in row})
+        for row in storage.table(TABLE).query_entities(f"PartitionKey eq '{PARTITION}'")
+    ]
 
 
 def intend(storage: Storage, webhook: Webhook) -> None:
@@ -87,12 +90,6 @@ def note(storage: Storage, webhook: Webhook) -> None:
 def forget(storage: Storage, webhook: Webhook) -> None:
     """Delete the row of a webhook that the PBX does not have."""
     rows.delete(storage.table(TABLE), PARTITION, webhook.key)
-
-
-def _webhook(row: Mapping[str, Any]) -> Webhook:
-    columns = {part.name: row[part.name] for part in fields(Webhook) if part.name in row}
-    columns |= {"created": iso(row["created"])} if "created" in row else {}
-    return Webhook(key=row["RowKey"], **columns)
 
 
 def ended_since(storage: Storage) -> str | None:
@@ -135,3 +132,18 @@ def endpoint(settings: Settings, event: Event) -> str:
 def endpoint_hash(url: str) -> str:
     """What is kept of an endpoint, to see whether it has changed."""
     return hashlib.sha256(url.encode()).hexdigest()
+
+
+def check_key(settings: Settings, sent: Iterable[str]) -> None:
+    """
+    Raise Unauthorized unless one of the keys that were sent is PBX_WEBHOOK_KEY, or PBX_WEBHOOK_KEY_PREVIOUS.
+
+    The host opens the receivers to every host key; those belong to flows and other programs, which may not say what
+    happened at the PBX. While the key is being rotated the PBX sends either, and does not send again what was refused.
+    Where neither is set anybody may: on a laptop only, in Azure the settings are invalid then. It takes the same time
+    for every key that is wrong.
+    """
+    wanted = [key.encode() for key in (settings.pbx_webhook_key, settings.pbx_webhook_key_previous) if key]
+    right = [hmac.compare_digest(key, one.encode(errors="replace")) for one in sent for key in wanted]
+    if wanted and not any(right):
+        raise Unauthorized("no key of the PBX's")
