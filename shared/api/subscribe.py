@@ -29,7 +29,7 @@ from shared.times import iso
 
 if TYPE_CHECKING:
     from shared.bridge import Bridge
-    from shared.deliveries.state import State
+    from shared.deliveries.entries import State
 
 LOOPBACK = "allow_loopback"
 ID_HEADER = "Subscription-Id"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from shared.deliveries import standing
 from shared.deliveries.fanout import RANGE, run_range
 from shared.deliveries.outbox import Fenced, Outbox
-from shared.deliveries.posts import LINED_UP, QUICK, SLOW, Posts, is_quick
+from shared.deliveries.posts import LINED_UP, SLOW, Posts, is_quick
 from shared.deliveries.verdicts import Verdicts
 from shared.deliveries.wakes import KIND, wakes
 from shared.errors import BridgeError, StorageUnavailable, Unprocessable
@@ -23,11 +23,11 @@ from shared.times import now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from shared.bridge import Bridge
+    from shared.deliveries.entries import Change, Place, State
     from shared.deliveries.outbox import Head
-    from shared.deliveries.places import Change, Place
-    from shared.deliveries.state import State
     from shared.subscriptions.subscription import Subscription
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,8 @@ def _drained(bridge: Bridge, one: Subscription, outbox: Outbox, head: Head) -> b
     state = head.state
     known = state.is_quick and state.delivered is not None
     if not known and not _slow_runs.acquire(timeout=_SLOT_SECONDS):
-        _later(bridge, one.id, outbox, state)
+        if _wake_by(bridge, one.id, state, now() + _NO_SLOT):
+            outbox.note(state)
         return True
     holder = secrets.token_hex(8)
     try:
@@ -100,13 +101,13 @@ def _drained(bridge: Bridge, one: Subscription, outbox: Outbox, head: Head) -> b
     return True
 
 
-def _later(bridge: Bridge, id: str, outbox: Outbox, state: State) -> None:
-    """Come again when there may be a place for slow ones, unless somebody does so anyway."""
-    moment = now()
-    if not moment < state.wake <= moment + _NO_SLOT:
-        state.wake = moment + _NO_SLOT
-        wakes(bridge.storage).wake_at(id, state.wake)
-        outbox.note(state)
+def _wake_by(bridge: Bridge, id: str, state: State, at: datetime) -> bool:
+    """Have the outbox looked at then; False where a message for that is on its way."""
+    if now() < state.wake <= at:
+        return False
+    wakes(bridge.storage).wake_at(id, at)
+    state.wake = at
+    return True
 
 
 class Drain:
@@ -115,7 +116,7 @@ class Drain:
     def __init__(self, bridge: Bridge, one: Subscription, outbox: Outbox, state: State) -> None:
         self._bridge, self._one, self._outbox, self._state = bridge, one, outbox, state
         self._verdicts = Verdicts(bridge, one, state)
-        self._width = QUICK if state.is_quick else SLOW
+        self._width = LINED_UP if state.is_quick else SLOW
         self._until = time.monotonic() + RUN_SECONDS
         self._trouble: BridgeError | None = None
         self._queue: deque[Place] = deque()
@@ -128,10 +129,11 @@ class Drain:
         with Posts(self._bridge, self._one, lambda: not self._may_post()) as posts:
             while True:
                 self._read_on()
-                while self._queue and len(posts) < self._most_open() and self._may_post():
+                while self._queue and len(posts) < (1 if self._state.rounds else self._width) and self._may_post():
                     posts.begin(self._queue.popleft())
                 changes = self._judge(posts) if posts else []
-                if self._verdicts.ended or self._settle(changes, leave=not posts and self._is_done()):
+                leave = not posts and not (self._may_post() and (self._queue or self._more))
+                if self._verdicts.ended or self._settle(changes, leave=leave):
                     break
         if self._verdicts.ended:
             standing.end(self._bridge, self._one.id)
@@ -157,16 +159,8 @@ class Drain:
             self._more = head.more
             self._last = head.places[-1].key if head.places else self._last
 
-    def _most_open(self) -> int:
-        if self._state.rounds:
-            return 1
-        return LINED_UP if self._width == QUICK else SLOW
-
     def _may_post(self) -> bool:
         return not self._verdicts.stopped and self._trouble is None and time.monotonic() < self._until
-
-    def _is_done(self) -> bool:
-        return not self._may_post() or not (self._queue or self._more)
 
     def _judge(self, posts: Posts) -> list[Change]:
         """Wait for an answer, and say what becomes of each event that was answered."""
@@ -178,7 +172,7 @@ class Drain:
                 if outcome is None:
                     self._marked = True
                     continue
-                self._width = QUICK if is_quick(outcome) else SLOW
+                self._width = LINED_UP if is_quick(outcome) else SLOW
                 changes += self._verdicts.of(place, outcome)
             except BridgeError as error:
                 self._trouble = error
@@ -205,14 +199,13 @@ class Drain:
 
     def _wake_later(self) -> None:
         """Before one leaves, for who dies in between must leave a message rather than none."""
-        state, sender, moment = self._state, wakes(self._bridge.storage), now()
+        state, moment = self._state, now()
         if not self._verdicts.waits and self._trouble is None and (self._queue or self._more or self._marked):
-            sender.wake_at(self._one.id, moment)
+            wakes(self._bridge.storage).wake_at(self._one.id, moment)
             return
         at = self._verdicts.leave(moment)
         if at is None and state.waiting and state.wake <= moment:
             at = self._outbox.next_due(moment)
             state.waiting = state.waiting if at else 0
-        if at is not None and not moment < state.wake <= at:
-            sender.wake_at(self._one.id, at)
-            state.wake = at
+        if at is not None:
+            _wake_by(self._bridge, self._one.id, state, at)

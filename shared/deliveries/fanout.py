@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 import secrets
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from shared.deliveries.outbox import Outbox
 from shared.deliveries.wakes import QUEUE, wakes
-from shared.errors import Invalid, Unprocessable
+from shared.errors import Unprocessable
 from shared.events import store
-from shared.events.event import ReceivedEvent, check_envelope, row_envelope
-from shared.events.table import event_named
+from shared.events.event import event_of, row_envelope
 from shared.storage import versions
 from shared.storage.messages import send
 from shared.subscriptions.filter import meets
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from azure.storage.queue import QueueMessage
 
     from shared.bridge import Bridge
+    from shared.events.event import ReceivedEvent
     from shared.subscriptions.subscription import Subscription
 
 RANGE = "range"
@@ -58,7 +58,7 @@ def send_delivery(bridge: Bridge, subscription: str, event: str) -> None:
     row = store.get(bridge.storage, event, select=["received"])
     if row is None or subscriptions(bridge).get(subscription) is None:
         raise Unprocessable("the event, or the subscription, is gone")
-    _put(bridge, subscription, [(row["received"], event)], _token())
+    _put(bridge, subscription, [(row["received"], event)], secrets.token_hex(8))
 
 
 def catch_up(bridge: Bridge, subscription: Subscription) -> QueueMessage:
@@ -68,9 +68,7 @@ def catch_up(bridge: Bridge, subscription: Subscription) -> QueueMessage:
     Writing it may take long, or get no answer. Returns the message, which `withdraw` takes back where there is nothing
     new. `inserted_on` is the time from which on events are the subscription's, by storage's clock.
     """
-    message: dict[str, Any] = {"kind": RANGE, "id": f"{subscription.id}-range", "subscription": subscription.id}
-    message |= {"since": iso(subscription.created), "looks": _LOOKS}
-    return send(bridge.storage, QUEUE, message, name=message["id"], delay=_LOOK_SECONDS)
+    return _send(bridge, subscription.id, _LOOK_SECONDS, since=iso(subscription.created), looks=_LOOKS)
 
 
 def send_range(
@@ -81,9 +79,13 @@ def send_range(
 
     `again` puts there what was delivered before as well, once for each call.
     """
-    message: dict[str, Any] = {"kind": RANGE, "id": f"{subscription}-range", "subscription": subscription}
-    message |= {"since": iso(since), "until": iso(until), "token": _token() if again else ""}
-    send(bridge.storage, QUEUE, message, name=message["id"], delay=delay)
+    token = secrets.token_hex(8) if again else ""
+    _send(bridge, subscription, delay, since=iso(since), until=iso(until), token=token)
+
+
+def _send(bridge: Bridge, subscription: str, delay: int, **fields: Any) -> QueueMessage:
+    message = {"kind": RANGE, "id": f"{subscription}-range", "subscription": subscription, **fields}
+    return send(bridge.storage, QUEUE, message, name=subscription, delay=delay)
 
 
 def run_range(bridge: Bridge, message: Mapping[str, Any]) -> None:
@@ -102,19 +104,14 @@ def run_range(bridge: Bridge, message: Mapping[str, Any]) -> None:
     found, after = store.feed_page(bridge.storage, store.feed_bounds(since, until), message.get("after"), _CHUNK)
     if not token:
         # By storage's clock, whatever those say that took events in, and the one that took the subscription in.
-        found = [row for row in found if _written(row) >= subscription.created]
+        found = [row for row in cast("list[Any]", found) if row.metadata["timestamp"] >= subscription.created]
     events = [event for row in found if (event := event_of_row(bridge, row)) is not None]
     wanted = _is_for if token else _wants
     chosen = [(event.received, event.id) for event in events if wanted(bridge, subscription, event)]
     if chosen:
         _put(bridge, id, chosen, token)
     if after:
-        send(bridge.storage, QUEUE, {**message, "after": after}, name=str(message["id"]))
-
-
-def _written(row: Any) -> datetime:
-    moment: datetime = row.metadata["timestamp"]
-    return moment
+        send(bridge.storage, QUEUE, {**message, "after": after}, name=id)
 
 
 def _look(bridge: Bridge, message: Mapping[str, Any], subscription: Subscription | None) -> None:
@@ -133,17 +130,10 @@ def event_of_row(bridge: Bridge, row: Mapping[str, Any]) -> ReceivedEvent | None
     """The event in a row of `events` or `feed`; None where we do not know it any more. Raises NewerRelease."""
     versions.check(row)
     try:
-        event = event_named(row["type"])
-        envelope, data = check_envelope(event, row_envelope(bridge.storage, row))
-    except (KeyError, Invalid, Unprocessable):
+        body = row_envelope(bridge.storage, row)
+        return event_of({**row, "event": row["type"], "received": iso(row["received"]), "body": body})
+    except (KeyError, Unprocessable):
         return None
-    return ReceivedEvent(
-        type=event, id=row["id"], data=data, envelope=envelope, origin=row["origin"], received=row["received"]
-    )
-
-
-def _token() -> str:
-    return secrets.token_hex(8)
 
 
 def _wants(bridge: Bridge, one: Subscription, event: ReceivedEvent) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from shared.json_bodies import encode
+from shared.storage import rows
 from shared.times import iso
 
 if TYPE_CHECKING:
@@ -35,9 +36,5 @@ def _cloud_event(settings: Settings, row: Mapping[str, Any], envelope: Mapping[s
         "datacontenttype": "application/json",
         "data": envelope["data"],
     }
-    subject = next((f"{name}/{_number(row[name])}" for name in _SUBJECTS if name in row), None)
-    return event | ({"subject": subject} if subject else {})
-
-
-def _number(value: Any) -> int:
-    return int(getattr(value, "value", value))
+    ids = ((name, rows.value_of(row[name])) for name in _SUBJECTS if name in row)
+    return event | next(({"subject": f"{name}/{id}"} for name, id in ids), {})

@@ -6,24 +6,26 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shared.deliveries.places import PLACE, PLACES_END, Change, Place, change_at, place_of
-from shared.deliveries.state import KEY, LEASE, RESTORED, WOKEN, State, state_of
+from shared.deliveries import entries
+from shared.deliveries.entries import Place, State
 from shared.storage import rows
 from shared.storage.account import reaching_storage
-from shared.storage.expiry import delete_keys
+from shared.storage.expiry import delete_keys, expire_rows
 from shared.times import now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
+    from shared.deliveries.entries import Change
     from shared.storage.account import Storage
+    from shared.storage.expiry import Allowance, Expired, Period
     from shared.storage.rows import Row
 
 TABLE = "deliveries"
 PAGE = 200
 # A transaction takes a hundred rows; a place and its marker are two.
-_PAIRS, _ROWS = 50, 100
+_PAIRS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,44 +77,37 @@ class Outbox:
 
     def read(self, moment: datetime, after: str = "", most: int = PAGE) -> Head:
         """What is due; `after` the key of a place, the state is not read."""
-        condition = f"PartitionKey eq @id and RowKey gt @after and RowKey lt '{PLACES_END}' and due le @moment"
-        values = {"id": self._id, "after": after, "moment": moment}
+        condition = f"RowKey gt @after and RowKey lt '{entries.PLACES_END}' and due le @moment"
         with reaching_storage():
-            pages: Any = self._table.query_entities(condition, parameters=values, results_per_page=most).by_page()
+            pages = self._query(condition, page=most, after=after, moment=moment).by_page()
             found = list(next(pages, ()))
             while not found and pages.continuation_token:
                 found = list(next(pages, ()))
         state = State()
-        if found and found[0]["RowKey"] == KEY:
-            state = state_of(found[0], str(found[0].metadata["etag"]))
+        if found and found[0]["RowKey"] == entries.KEY:
+            state = entries.state_of(found[0], str(found[0].metadata["etag"]))
             del found[0]
-        return Head(state, [place_of(row) for row in found], bool(pages.continuation_token))
+        return Head(state, [entries.place_of(row) for row in found], bool(pages.continuation_token))
 
     def state(self) -> State:
         """The state alone."""
-        row = rows.get(self._table, self._id, KEY)
-        return state_of(row, row.etag) if row is not None else State()
+        row = rows.get(self._table, self._id, entries.KEY)
+        return entries.state_of(row, row.etag) if row is not None else State()
 
     def is_empty(self) -> bool:
         """Whether there is not even a state."""
         with reaching_storage():
-            found = self._table.query_entities(
-                "PartitionKey eq @id", parameters={"id": self._id}, select=["RowKey"], results_per_page=1
-            )
-            return next(iter(found), None) is None
+            return next(self._query(select=["RowKey"], page=1), None) is None
 
     def next_due(self, moment: datetime) -> datetime | None:
         """When the first of the places is due that wait for their time."""
-        condition = f"PartitionKey eq @id and RowKey gt '{PLACE}' and RowKey lt '{PLACES_END}' and due gt @moment"
+        condition = f"RowKey gt '{entries.PLACE}' and RowKey lt '{entries.PLACES_END}' and due gt @moment"
         with reaching_storage():
-            found = self._table.query_entities(
-                condition, parameters={"id": self._id, "moment": moment}, select=["due"], results_per_page=1000
-            )
-            return min((row["due"] for row in found), default=None)
+            return min((row["due"] for row in self._query(condition, select=["due"], moment=moment)), default=None)
 
     def take(self, state: State, holder: str) -> bool:
         """Become the one who drains; False where somebody was faster."""
-        state.holder, state.until, state.mark = holder, now() + LEASE, ""
+        state.holder, state.until, state.mark = holder, now() + entries.LEASE, ""
         etag = rows.swap(self._table, state.row(self._id), state.etag)
         state.etag = etag or state.etag
         return etag is not None
@@ -121,7 +116,7 @@ class Outbox:
         """Have the one who drains look once more before it leaves; False where that was not the state any more."""
         if state.mark:
             return True
-        state.mark = WOKEN
+        state.mark = entries.WOKEN
         return rows.swap(self._table, state.row(self._id), state.etag) is not None
 
     def note(self, state: State) -> None:
@@ -140,7 +135,7 @@ class Outbox:
         holder, undisturbed, changes = state.holder, True, list(changes)
         while True:
             released = leave and undisturbed
-            state.holder, state.until, state.mark = "" if released else holder, now() + LEASE, ""
+            state.holder, state.until, state.mark = "" if released else holder, now() + entries.LEASE, ""
             try:
                 self._write(state, changes)
                 return undisturbed
@@ -154,10 +149,12 @@ class Outbox:
                     # A place that is not there any more, or a row that nobody can write: never again the same.
                     if not changes:
                         raise
-                    del changes[change_at(error.index, changes)]
+                    owners = [change for change in changes for _ in change.operations(self._id)]
+                    # The first operation is the state's.
+                    changes.remove(owners[max(error.index, 1) - 1])
                     continue
                 undisturbed, state.etag = False, known.etag
-                if known.mark == RESTORED:
+                if known.mark == entries.RESTORED:
                     state.restore()
 
     def restore(self) -> None:
@@ -166,14 +163,14 @@ class Outbox:
         def restored(row: Row | None) -> dict[str, Any] | None:
             if row is None:
                 return None
-            state = state_of(row, row.etag)
+            state = entries.state_of(row, row.etag)
             if state.is_held(now()):
-                state.mark = RESTORED
+                state.mark = entries.RESTORED
             else:
                 state.restore()
             return state.row(self._id)
 
-        rows.change(self._table, self._id, KEY, restored)
+        rows.change(self._table, self._id, entries.KEY, restored)
 
     def abandon(self, holder: str) -> None:
         """Give the outbox back as it is, if it can be reached."""
@@ -186,17 +183,16 @@ class Outbox:
         """Delete all of it; False where there is more than can be deleted in that time."""
         deadline = time.monotonic() + seconds
         with reaching_storage():
-            query = self._table.query_entities("PartitionKey eq @id", parameters={"id": self._id}, select=["RowKey"])
-            for page in query.by_page():
+            for page in self._query(select=["PartitionKey", "RowKey"]).by_page():
                 found = list(page)
-                for start in range(0, len(found), _ROWS):
-                    self._delete(found[start : start + _ROWS])
-                    if time.monotonic() > deadline:
-                        return False
+                delete_keys(self._table, found)
+                if found and time.monotonic() > deadline:
+                    return False
         return True
 
-    def _delete(self, found: Iterable[Any]) -> None:
-        delete_keys(self._table, [{"PartitionKey": self._id, "RowKey": row["RowKey"]} for row in found])
+    def _query(self, *conditions: str, select: list[str] | None = None, page: int = 1000, **values: Any) -> Any:
+        query, values["id"] = " and ".join(("PartitionKey eq @id", *conditions)), self._id
+        return self._table.query_entities(query, parameters=values, select=select, results_per_page=page)
 
     def _write(self, state: State, changes: Sequence[Change]) -> None:
         from azure.core import MatchConditions
@@ -207,3 +203,18 @@ class Outbox:
         for change in changes:
             made += change.operations(self._id)
         state.etag = str(rows.transact(self._table, made)[0]["etag"])
+
+
+def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
+    """
+    Delete the markers that were written within a period, and the places of events that came in within it.
+
+    A state goes where nobody has drained since: it may be of a subscription that ended, and says little of another one.
+    """
+    low, high = (
+        f"{entries.PLACE}{entries.position(moment) if moment else ''}" for moment in (period.first, period.last)
+    )
+    markers = f"RowKey ge '{entries.MARKER}' and RowKey lt '{entries.MARKER}~' and {period.condition('at')}"
+    state = f"RowKey eq '{entries.KEY}' and {period.condition('until')}"
+    query = f"({markers}) or ({state}) or (RowKey ge '{low}' and RowKey lt '{high}')"
+    return expire_rows(storage.table(TABLE), query, allowance)

@@ -1,25 +1,36 @@
-"""One post to a subscriber: where it may go, how long it may take, and what its answer means."""
+"""One event to one subscriber: read, signed and posted; where it may go, for how long, and what the answer means."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 
 from shared.addresses import AddressRefused, guarded_session
+from shared.deliveries.formats import shaped
+from shared.errors import Unprocessable
+from shared.events import store
+from shared.events.event import row_envelope
 from shared.http_clients import ending_by, retry_after
 from shared.once import once
+from shared.subscriptions import signatures
 from shared.subscriptions.endpoints import check_endpoint, is_workflow_host
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from shared.bridge import Bridge
+    from shared.storage.account import Storage
+    from shared.subscriptions.subscription import Subscription
 
 CONNECT_SECONDS = 5
 TOTAL_SECONDS = 20
 LONGEST_ANSWER = 4096
 _session = once(guarded_session)
 
+Stored = tuple["Mapping[str, Any]", "Mapping[str, Any]"]
 Verdict = Literal["delivered", "failed", "gone", "lost"]
 
 
@@ -31,6 +42,27 @@ class Outcome:
     result: str
     seconds: float
     wait: int = 0
+
+
+def send_event(bridge: Bridge, one: Subscription, event: Stored) -> Outcome:
+    """What came of posting an event."""
+    if not one.readable:
+        return Outcome("failed", "unreadable", 0.0)
+    row, envelope = event
+    content_type, body = shaped(bridge.settings, one.shape, row, envelope)
+    stamp = int(time.time())
+    headers = signatures.headers(one.signing(stamp), row["id"], stamp, body)
+    headers |= {"Content-Type": content_type, "User-Agent": "pbx-azure-bridge"}
+    return post(one.endpoint, body, headers, allow_loopback=bridge.settings.allow_loopback_callbacks)
+
+
+@lru_cache(maxsize=128)
+def read_event(storage: Storage, id: str) -> Stored:
+    """The row of an event, and its envelope; raises Unprocessable when it is gone, or StorageUnavailable."""
+    row = store.get(storage, id)
+    if row is None:
+        raise Unprocessable("the event is gone")
+    return row, row_envelope(storage, row)
 
 
 def post(

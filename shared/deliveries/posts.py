@@ -7,17 +7,15 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from threading import BoundedSemaphore, Semaphore
 from typing import TYPE_CHECKING, Self
 
-from shared.deliveries.post import Outcome
-from shared.deliveries.sending import read_event, send_event
-from shared.deliveries.state import SLOW_SECONDS
+from shared.deliveries.entries import SLOW_SECONDS
+from shared.deliveries.post import Outcome, read_event, send_event
 from shared.errors import Unprocessable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
-    from types import TracebackType
 
     from shared.bridge import Bridge
-    from shared.deliveries.places import Place
+    from shared.deliveries.entries import Place
     from shared.subscriptions.subscription import Subscription
 
 # Posts at once to a subscriber that answers soon, and to one that does not.
@@ -48,9 +46,7 @@ class Posts:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         # What nobody is left to write down is not begun: it would be posted again.
         self._stopped = lambda: True
         self._pool.shutdown(cancel_futures=True)

@@ -8,9 +8,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from shared.deliveries import standing
-from shared.deliveries.places import Change
+from shared.deliveries.entries import EPOCH, Change
 from shared.deliveries.schedule import DISABLED_AFTER, DOWN_AFTER, SCHEDULE, TRIED_FOR, own_wait, whole_wait
-from shared.deliveries.state import EPOCH
 from shared.json_bodies import encode
 from shared.storage.dead_letters import dead_letter
 from shared.times import now
@@ -19,14 +18,12 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shared.bridge import Bridge
-    from shared.deliveries.places import Place
+    from shared.deliveries.entries import Place, State
     from shared.deliveries.post import Outcome
-    from shared.deliveries.state import State
     from shared.subscriptions.subscription import Subscription
 
 logger = logging.getLogger(__name__)
 
-KIND = "delivery"
 _NEVER = timedelta(days=3650)
 
 
@@ -114,9 +111,8 @@ class Verdicts:
     def _dead_letter(self, place: Place, reason: str) -> Change:
         id = self._one.id
         body = encode({"kind": "deliver", "subscription": id, "event": place.event})
-        dead_letter(
-            self._bridge.storage, kind=KIND, id=f"{id}-{place.event}", reason=reason, body=body, attempts=place.tries
-        )
+        storage, name = self._bridge.storage, f"{id}-{place.event}"
+        dead_letter(storage, kind="delivery", id=name, reason=reason, body=body, attempts=place.tries)
         logger.warning("signal delivery_failed subscription=%s event=%s attempts=%d", id, place.event, place.tries)
         self._state.waiting -= place.due > EPOCH
         return Change(place, "dead letter")

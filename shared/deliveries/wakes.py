@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
-from threading import Lock
 from typing import TYPE_CHECKING
 
 from shared.once import once
@@ -24,13 +22,6 @@ KIND = "wake"
 AT_ONCE, GATHER_SECONDS = 4, 1
 
 
-@dataclass(slots=True)
-class _Sent:
-    at: list[float]
-    seen: float
-    late: bool
-
-
 class Wakes:
     """
     What this process has put on the queue: a few messages at once, and then one a second while more comes.
@@ -41,22 +32,20 @@ class Wakes:
     def __init__(self, storage: Storage, clock: Callable[[], float] = time.monotonic) -> None:
         self._storage = storage
         self._clock = clock
-        self._sent: dict[str, _Sent] = {}
-        self._lock = Lock()
+        # When the last ones were sent, and when the newest of them is seen.
+        self._sent: dict[str, tuple[list[float], float]] = {}
 
     def wake(self, subscription: str) -> None:
         """Have the outbox looked at soon, after what this thread has written to it."""
         began = self._clock()
-        with self._lock:
-            last = self._sent.get(subscription)
-        if last is not None and began < last.seen:
+        sent, seen = self._sent.get(subscription, ([], began))
+        if began < seen:
             return
-        recent = [at for at in last.at if at > began - GATHER_SECONDS] if last is not None else []
-        flood = last is not None and last.late and began < last.seen + GATHER_SECONDS
+        recent = [at for at in sent if at > began - GATHER_SECONDS]
+        flood = sent and sent[-1] < seen and began < seen + GATHER_SECONDS
         delay = GATHER_SECONDS if flood or len(recent) >= AT_ONCE else 0
         self._send(subscription, delay)
-        with self._lock:
-            self._sent[subscription] = _Sent([*recent, began], began + delay, bool(delay))
+        self._sent[subscription] = [*recent, began], began + delay
 
     def wake_at(self, subscription: str, moment: datetime) -> None:
         """Have the outbox looked at then."""

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from shared.deliveries.drain import drain
+from shared.deliveries.entries import EPOCH, KEY
 from shared.deliveries.outbox import TABLE, Outbox
-from shared.deliveries.state import EPOCH, KEY
 from shared.events.receive import submit
 from shared.pipeline.process import process
 from shared.subscriptions.store import subscriptions
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from shared.bridge import Bridge
-    from shared.deliveries.state import State
+    from shared.deliveries.entries import State
     from tests.outbox import Outbox as Sent
     from tests.outbox import Sent as Message
 

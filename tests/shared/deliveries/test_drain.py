@@ -12,19 +12,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dev.bench.spending import counted
+from dev.signatures import verify
 from shared.api import subscribe as subscribing
 from shared.deliveries import drain as module
 from shared.deliveries.drain import SLOW_RUNS, drain, run
-from shared.deliveries.expiry import expire
+from shared.deliveries.entries import EPOCH
 from shared.deliveries.fanout import send_delivery
-from shared.deliveries.outbox import TABLE, Outbox
+from shared.deliveries.outbox import TABLE, Outbox, expire
 from shared.deliveries.posts import LINED_UP, QUICK
 from shared.deliveries.schedule import DISABLED_AFTER, DOWN_AFTER, SCHEDULE, TRIED_FOR
 from shared.deliveries.standing import end, wake_waiting
-from shared.deliveries.state import EPOCH
 from shared.errors import StorageUnavailable, Unprocessable
 from shared.storage.expiry import Allowance, Period
-from shared.subscriptions import signatures
 from shared.subscriptions.store import subscriptions
 from shared.times import now
 from tests.breaking import break_connections, break_requests
@@ -73,7 +72,7 @@ def test_native_bodies_are_the_pbx_s_own(bridge: Bridge, sent: Sent, listener: L
     known = json.loads((FIXTURES / "CallCompleted.json").read_text())
     call = delivery.json()["data"]["callID"]
     assert delivery.json() == known | {"data": known["data"] | {"callID": call, "remark": "ā"}}
-    signatures.verify(delivery.headers, delivery.body, one.signing(time.time()), time.time())
+    verify(delivery.headers, delivery.body, one.signing(time.time()), time.time())
     (marker,) = markers(bridge, one)
     assert (marker["RowKey"], marker["result"], marker["attempts"]) == (f"sent-{delivery.id}", "200", 1)
 
@@ -88,7 +87,7 @@ def test_cloud_events_are_structured_and_name_no_number(bridge: Bridge, sent: Se
     assert body.keys() == {"specversion", "id", "source", "type", "subject", "time", "datacontenttype", "data"}
     assert (body["specversion"], body["id"], body["type"]) == ("1.0", delivery.id, "lv.zvanuparvaldnieks.CallCompleted")
     assert body["subject"] == f"callID/{body['data']['callID']}"
-    signatures.verify(delivery.headers, delivery.body, one.signing(time.time()), time.time())
+    verify(delivery.headers, delivery.body, one.signing(time.time()), time.time())
     number = body["data"]["caller"].lstrip("+")
     assert not any(number in value for value in delivery.headers.values())
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from requests.adapters import HTTPAdapter
 
+from shared.deliveries.entries import RESTORED
 from shared.deliveries.outbox import Outbox
-from shared.deliveries.state import RESTORED
 from shared.errors import Conflict
 from shared.times import now
 from tests.breaking import break_connections

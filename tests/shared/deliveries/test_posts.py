@@ -10,8 +10,8 @@ import pytest
 from dev.backlog import fill
 from dev.listener import Answer, Listener, Received
 from shared.deliveries import posts as module
+from shared.deliveries.entries import Place
 from shared.deliveries.outbox import Fenced, Outbox
-from shared.deliveries.places import Place
 from shared.deliveries.posts import LINED_UP, QUICK, SLOW, Posts
 from shared.times import now
 from tests.shared.deliveries.subscriber import subscription

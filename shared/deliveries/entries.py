@@ -1,4 +1,4 @@
-"""What is known of a subscriber: who drains its outbox, until when it is left alone, and how its deliveries went."""
+"""The rows of an outbox: what is known of the subscriber, the events that wait, and what becomes of them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared.storage import versions
+from shared.times import now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shared.deliveries.post import Outcome
 
-# Sorts before the places of the outbox, so that one read brings both.
-KEY = "lease"
+# Sorts before the places of the outbox, so that one read brings both; the markers come last.
+KEY, PLACE, PLACES_END, MARKER = "lease", "place-", "place~", "sent-"
+_COLUMNS = ("event", "marker", "tries", "probes", "first", "due")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Longer than a post and the note of it take; who dies keeps others waiting for as long.
 LEASE = timedelta(seconds=60)
@@ -82,10 +84,69 @@ class State:
         return {"PartitionKey": subscription, "RowKey": KEY, "due": EPOCH, **columns}
 
 
-_NAMES = tuple(field.name for field in fields(State) if field.name != "etag")
-
-
 def state_of(row: Mapping[str, Any], etag: str) -> State:
     """The state in a row of table `deliveries`; raises NewerRelease."""
     versions.check(row)
-    return State(**{name: row[name] for name in _NAMES if name in row}, etag=etag)
+    return State(**{field.name: row[field.name] for field in fields(State) if field.name in row}, etag=etag)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """
+    A row: an event that waits in an outbox, and `marker`, the key of the row that says what became of it.
+
+    It is posted from `due` on. It has failed `tries` times since `first` while others succeeded, or might have, and
+    `probes` times while everything failed.
+    """
+
+    key: str
+    event: str
+    marker: str
+    tries: int = 0
+    probes: int = 0
+    first: datetime = EPOCH
+    due: datetime = EPOCH
+
+    @classmethod
+    def of(cls, received: datetime, event: str, token: str) -> Place:
+        """A new place; another token makes another marker."""
+        return cls(f"{PLACE}{position(received)}-{event}", event, f"{MARKER}{event}" + (f"-{token}" if token else ""))
+
+    def row(self, subscription: str) -> dict[str, Any]:
+        """Its columns in table `deliveries`."""
+        columns = {name: getattr(self, name) for name in _COLUMNS}
+        return {"PartitionKey": subscription, "RowKey": self.key, **columns}
+
+    def marked(self, subscription: str, **more: Any) -> dict[str, Any]:
+        """The columns of its marker."""
+        return {"PartitionKey": subscription, "RowKey": self.marker, "at": now(), **more}
+
+
+def position(received: datetime) -> str:
+    """How the keys of places for what came in at a time go on after PLACE."""
+    return f"{max(int(received.timestamp() * 1_000_000), 0):016d}"
+
+
+def place_of(row: Any) -> Place:
+    """The place in a row of table `deliveries`; raises NewerRelease."""
+    versions.check(row)
+    return Place(key=row["RowKey"], **{name: row[name] for name in _COLUMNS})
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What becomes of a place: it goes, with a result for its marker, or without one stays with new columns."""
+
+    place: Place
+    result: str | None = None
+
+    def operations(self, subscription: str) -> list[Any]:
+        """Its part of a transaction."""
+        from azure.data.tables import UpdateMode
+
+        replace = {"mode": UpdateMode.REPLACE}
+        if self.result is None:
+            return [("update", self.place.row(subscription), replace)]
+        marker = self.place.marked(subscription, result=self.result, attempts=self.place.tries)
+        gone = {"PartitionKey": subscription, "RowKey": self.place.key}
+        return [("delete", gone), ("upsert", marker, replace)]
