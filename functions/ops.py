@@ -54,14 +54,14 @@ def _retain(req: func.HttpRequest) -> func.HttpResponse:
 
 
 def _export_month(req: func.HttpRequest) -> func.HttpResponse:
-    export = later("shared.privacy.months.export")
+    export = later("shared.privacy.retention.export")
     lines, follows = export(bridge().storage, req.route_params["month"], req.params.get("continuation", ""))
     headers = {"Continuation": quote(follows)} if follows else {}
     return func.HttpResponse(lines, headers=headers, mimetype="application/x-ndjson")
 
 
 def _drop_month(req: func.HttpRequest) -> func.HttpResponse:
-    drop = later("shared.privacy.months.drop")
+    drop = later("shared.privacy.retention.drop")
     done = drop(bridge(), req.route_params["month"], dry=is_dry(req), seconds=_DELETING_SECONDS)
     return as_json(done.to_dict())
 

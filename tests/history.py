@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from shared.calls.store import Calls
+from shared.deliveries.entries import MARKER, Place
 from shared.deliveries.outbox import TABLE as DELIVERIES
-from shared.deliveries.places import MARKER, Place
 from shared.events import parties, store
 from shared.events.event import ReceivedEvent, check_envelope
 from shared.events.table import event_id, event_named

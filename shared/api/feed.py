@@ -131,12 +131,12 @@ def _position(text: str | None, mark: str) -> str | None:
     start = decoded.removeprefix(mark)
     if start == decoded:
         raise _OTHER
-    if not (_KEY.fullmatch(start) or _is_stop(start)):
+    if not (_KEY.fullmatch(start) or is_stop(start)):
         raise WrongContinuation("not one of ours")
     return start
 
 
-def _is_stop(text: str) -> bool:
+def is_stop(text: str) -> bool:
     """Whether the table service may have said that it stopped there: anybody can write what only looks so."""
     if not STOPPED.fullmatch(text):
         return False

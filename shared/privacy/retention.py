@@ -1,29 +1,35 @@
-"""Retention: what history there is, table by table, and how it goes once it is old enough."""
+"""What history there is, table by table: how it goes once it is old, and a month of it handed over or dropped."""
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared import health
 from shared.api import dial
+from shared.api.feed import as_item, is_stop
 from shared.calls import expiry as calls
-from shared.deliveries import expiry as deliveries
+from shared.deliveries import outbox as deliveries
+from shared.errors import Invalid
 from shared.events import parties
 from shared.events import store as events
 from shared.items import intake as items
+from shared.json_bodies import encode
 from shared.media import deletions
+from shared.media.table import MEDIA
 from shared.storage import dead_letters
 from shared.storage.account import reaching_storage
-from shared.storage.expiry import Allowance, Expired, Period, note_progress, progress
+from shared.storage.expiry import Allowance, Expired, Period, note_dropped, note_progress, progress
+from shared.storage.rows import value_of
 from shared.times import iso, months_before, now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
+    from collections.abc import Callable, Iterator, Mapping
 
     from shared.bridge import Bridge
     from shared.storage.account import Storage
@@ -32,29 +38,24 @@ logger = logging.getLogger(__name__)
 
 # A run of the timer; the host gives it longer.
 RUN_SECONDS = 600.0
+_MONTH = re.compile(r"(?!0000)[0-9]{4}-(?:0[1-9]|1[0-2])")
+_PART = 500
+_WRONG = Invalid({"continuation": "what the last part's header said is expected"})
 
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """A row: something that grows with what happens, and how its part of a period is deleted."""
-
-    name: str
-    expire: Callable[[Storage, Period, Allowance], Expired]
-
-
-# Not here: what is current (contacts, groups, boxes, prompts, endpoints, subscriptions, checkpoints, webhooks, the
-# budget), and blobs, which go by rules of the storage account.
-HISTORY: tuple[History, ...] = (
-    History("events", events.expire),
-    History("calls", calls.expire),
-    History("parties", parties.expire),
-    History("cases", calls.expire_cases),
-    History("items", items.expire),
-    History("deliveries", deliveries.expire),
-    History("dials", dial.expire),
-    History("media", deletions.expire),
-    History("deadletters", dead_letters.expire),
-    History("days", health.expire),
+# What grows with what happens, and how its part of a period is deleted. Not here: what is current (contacts, groups,
+# boxes, prompts, endpoints, subscriptions, checkpoints, webhooks, the budget), and blobs, which go by rules of the
+# storage account.
+HISTORY: tuple[tuple[str, Callable[[Storage, Period, Allowance], Expired]], ...] = (
+    ("events", events.expire),
+    ("calls", calls.expire),
+    ("parties", parties.expire),
+    ("cases", calls.expire_cases),
+    ("items", items.expire),
+    ("deliveries", deliveries.expire),
+    ("dials", dial.expire),
+    ("media", deletions.expire),
+    ("deadletters", dead_letters.expire),
+    ("days", health.expire),
 )
 
 
@@ -110,9 +111,102 @@ def expire(storage: Storage, period: Period, *, dry: bool, seconds: float) -> Re
         allowance = Allowance(until, dry, {} if dry else progress(storage, name))
         before = dict(allowance.after)
         try:
-            for row in HISTORY:
-                found[row.name] = row.expire(storage, period, allowance)
+            for table, delete in HISTORY:
+                found[table] = delete(storage, period, allowance)
         finally:
             if not dry and allowance.after != before:
                 note_progress(storage, name, allowance.after)
     return Report(period.last, dry, found)
+
+
+def export(storage: Storage, month: str, continuation: str = "") -> tuple[bytes, str]:
+    """
+    A part of a month as JSON Lines, and how to ask for the next one; empty after the last.
+
+    First come the events that came in that month (`{"kind": "event", …}`, as in the feed, newest first), then the calls
+    that began in it (`"call"`: their row of table `calls`), then the names of its audio (`"audio"`: container, blob).
+
+    Raises Invalid.
+    """
+    period = period_of(month)
+    kind, _, after = (continuation or "event ").partition(" ")
+    parts = {"event": _events, "call": _calls, "audio": _audio}
+    if kind not in parts:
+        raise _WRONG
+    with reaching_storage():
+        lines, follows = parts[kind](storage, period, after)
+    body = b"".join(encode({"kind": kind, **line}) + b"\n" for line in lines)
+    if follows is not None:
+        return body, f"{kind} {follows}"
+    kinds = list(parts)
+    return body, f"{kinds[kinds.index(kind) + 1]} " if kind != kinds[-1] else ""
+
+
+def drop(bridge: Bridge, month: str, *, dry: bool, seconds: float = RUN_SECONDS) -> Report:
+    """
+    Delete the rows of one month that is over, as retention does; called again until `complete`.
+
+    What the PBX's lists still have of it is not taken in again. Its audio stays: rules of the storage account and
+    whoever may delete blobs see to that. Raises Invalid.
+    """
+    period = period_of(month)
+    if period.last > now():
+        raise Invalid({"month": "a month that is over is expected"})
+    if not dry:
+        # First: a sweep that runs meanwhile brings nothing of it back.
+        with reaching_storage():
+            note_dropped(bridge.storage, month)
+    return expire(bridge.storage, period, dry=dry, seconds=seconds)
+
+
+def period_of(month: str) -> Period:
+    """The month that `yyyy-mm` means; raises Invalid."""
+    if not _MONTH.fullmatch(month) or month < "1970" or month > "9998":
+        raise Invalid({"month": "a month is expected, such as 2026-01"})
+    first = datetime(int(month[:4]), int(month[5:]), 1, tzinfo=UTC)
+    return Period(first, (first + timedelta(days=31)).replace(day=1))
+
+
+def _events(storage: Storage, period: Period, after: str) -> tuple[Iterator[dict[str, Any]], str | None]:
+    conditions = events.feed_bounds(period.first, period.last)
+    # What came in at the very end belongs to the next month.
+    conditions.append(f"received lt datetime'{iso(period.last)}'")
+    found, follows = events.feed_page(storage, conditions, _checked(after), _PART)
+    return (as_item(storage, row) for row in found), follows
+
+
+def _calls(storage: Storage, period: Period, after: str) -> tuple[Iterator[dict[str, Any]], str | None]:
+    found, follows = calls.calls_between(storage, period, _token(after), _PART)
+    return map(_call, found), json.dumps(follows) if follows else None
+
+
+def _call(row: Mapping[str, Any]) -> dict[str, Any]:
+    hidden = ("PartitionKey", "RowKey", "v", "writer")
+    shown = {name: value_of(one) for name, one in row.items() if name not in hidden and not isinstance(one, bytes)}
+    return {name: iso(one) if isinstance(one, datetime) else one for name, one in shown.items()}
+
+
+def _audio(storage: Storage, period: Period, after: str) -> tuple[Iterator[dict[str, Any]], str | None]:
+    first, names = period.first or period.last, [media.container for media in MEDIA]
+    container, _, token = (after or names[0]).partition(" ")
+    if container not in names:
+        raise _WRONG
+    listed = storage.container(container).list_blob_names(name_starts_with=f"{first:%Y/%m}/", results_per_page=_PART)
+    pages: Any = listed.by_page(token or None)
+    found = [{"container": container, "blob": name} for name in next(pages, ())]
+    if pages.continuation_token:
+        return iter(found), f"{container} {pages.continuation_token}"
+    return iter(found), next(iter(names[names.index(container) + 1 :]), None)
+
+
+def _checked(after: str) -> str | None:
+    if not re.fullmatch(r"[0-9]{16}-[A-Za-z0-9_.-]{1,200}", after):
+        _token(after)
+    return after or None
+
+
+def _token(after: str) -> dict[str, Any] | None:
+    """Where the table service stopped."""
+    if after and not is_stop(after):
+        raise _WRONG
+    return json.loads(after) if after else None

@@ -13,8 +13,8 @@ from shared.pbx.resources import resource
 from shared.polling import checkpoints
 from shared.polling.checkpoints import Checkpoint
 from shared.polling.reading import Reading
-from shared.privacy import months
-from shared.privacy.months import drop, export, period_of
+from shared.privacy import retention
+from shared.privacy.retention import drop, export, period_of
 from shared.times import iso, now
 from tests.history import TEN_YEARS, call_id, fill, happened, item, month, months_of
 
@@ -42,7 +42,7 @@ def parts(storage: Storage, name: str = NAME) -> list[dict[str, Any]]:
 def test_a_month_is_handed_over_with_its_events_calls_and_audio(
     size: int, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(months, "_PART", size)
+    monkeypatch.setattr(retention, "_PART", size)
     fill(storage, NUMBERS)
     ours = [f"{NAME[:4]}/{NAME[5:]}/15/{number}.mp3" for number in (7, 8)]
     for name in (*ours, "2016/01/01/8.mp3"):
