@@ -35,7 +35,7 @@ def act(bridge: Bridge, operation: Operation, given: Given, headers: Mapping[str
     def ask() -> dict[str, Any]:
         wrapper = bridge.pbx.envelope(operation.id, lane="action", **values)
         data = wrapper.get("data")
-        # A command that the PBX did not refuse has rung, whatever it brings.
+        # A command that the PBX did not refuse has rung, also where it brings nothing.
         return passed_on(operation, wrapper, data if operation.command else content(operation, data))
 
     if not operation.command:

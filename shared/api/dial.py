@@ -160,25 +160,24 @@ def _claim(table: TableClient, request: Request) -> Answer | None:
     fresh = _row(request, "ringing", max(request.keep, UNCERTAIN_WINDOW))
     if rows.insert(table, fresh):
         return None
-    found: list[Mapping[str, Any]] = []
+    before: Answer | None = None
 
     def renew(row: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-        if row is not None and row["until"] > now():
-            found.append(row)
-            return None
-        return fresh
-
-    if rows.change(table, request.row[:2], request.row, renew) is not None:
+        nonlocal before
+        if row is None or row["until"] <= now():
+            return fresh
+        before = _outcome(row, request)
         return None
-    return _outcome(found[-1], request)
+
+    rows.change(table, request.row[:2], request.row, renew)
+    return before
 
 
 def _outcome(row: Mapping[str, Any], request: Request) -> Answer:
     if row["call"] != request.call:
         raise KeyReused("the key was used for another call")
     if row["state"] == "rang":
-        answer: Answer = json.loads(row["answer"])
-        return answer
+        return dict(json.loads(row["answer"]))
     if row["state"] == "ringing" and now() - row["since"] < _RINGING:
         raise DialInProgress("another process is asking for this call")
     raise DialUncertain("the PBX did not say whether the call rang")

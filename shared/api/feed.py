@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from shared.api.envelopes import succeeded
 from shared.api.parameters import Given, check
 from shared.errors import Invalid, WrongContinuation
-from shared.events.event import row_envelope
+from shared.events.event import IDENTIFIERS, row_envelope
 from shared.events.parties import number_party
 from shared.events.store import STOPPED, call_party, copies_of, feed_bounds, feed_page
 from shared.events.table import EVENTS
@@ -33,7 +33,6 @@ CONTINUATION = "continuation"
 DEFAULT_LIMIT = 50
 # Where a part begins when not where the table service stopped looking: at the key of its first row.
 _KEY = re.compile(r"[0-9]{16}-[a-z2-7]{52}", re.ASCII)
-_IDENTIFIERS = ("callID", "contactID", "previous_contactID", "recordingID", "voicemailID")
 _OTHER = Invalid({CONTINUATION: "what the last answer gave is expected, with the same filters"})
 
 ITEM: Shape = (
@@ -156,7 +155,7 @@ def as_item(storage: Storage, row: Mapping[str, Any]) -> dict[str, Any]:
     item: dict[str, Any] = {"id": row["id"], "type": row["type"]}
     item["version"] = str(version) if isinstance(version, str | int | float) else None
     item |= {"origin": row["origin"], "received": iso(row["received"]), "happened": iso(row["happened"])}
-    for name in _IDENTIFIERS:
+    for name in IDENTIFIERS:
         if name in row:
             item[name] = getattr(row[name], "value", row[name])
     return item | {"data": envelope["data"]}

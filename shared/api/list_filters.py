@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shared.bridge import Bridge
+    from shared.items.reader import Item
     from shared.pbx.resources import Resource
-
-Item = dict[str, Any]
 
 # callStarted may differ from the start that a callID spells.
 _SLACK = 86_400 * MICROSECONDS_PER_SECOND

@@ -14,6 +14,7 @@ from shared.api.parameters import LARGEST_LIMIT, Given, check
 from shared.errors import Invalid
 from shared.items import index
 from shared.items import reader as items
+from shared.items.reader import Item
 from shared.pbx.fields import Field
 from shared.pbx.operations import Operation, Parameter, operation
 from shared.pbx.resources import RESOURCES, Resource
@@ -62,8 +63,6 @@ def _action(row: Resource) -> Operation:
 LISTS: tuple[Operation, ...] = tuple(operation(row.list_operation) for row in RESOURCES)
 LIST_ACTIONS: tuple[Operation, ...] = tuple(map(_action, RESOURCES))
 _RESOURCE: Mapping[str, Resource] = {id: row for row in RESOURCES for id in (row.list_operation, row.list_action)}
-
-Item = dict[str, Any]
 
 
 def resource_of(row: Operation) -> Resource:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _TEXTS = ("type", "eventType", "version")
 # An envelope in an envelope in a list, each as text: no sender wraps deeper by mistake.
 _DEEPEST = 6
-_IDENTIFIERS = ("callID", "contactID", "previous_contactID", "recordingID", "voicemailID")
+IDENTIFIERS = ("callID", "contactID", "previous_contactID", "recordingID", "voicemailID")
 # One name for who called and who was called, under any name that the event has for them.
 _CALLERS = ("caller", "callerid", "sender")
 # Where the PBX's own lists are what an event comes from.
@@ -104,7 +104,7 @@ class ReceivedEvent:
             "destinationE164": e164(destination, region),
             "drift": ",".join(self.drift)[:1000] or None,
         }
-        ids = {name: number for name in _IDENTIFIERS if (number := getattr(self.data, name, None)) is not None}
+        ids = {name: number for name in IDENTIFIERS if (number := getattr(self.data, name, None)) is not None}
         columns |= {name: long(number) for name, number in ids.items()}
         return {name: value for name, value in columns.items() if value is not None}
 
@@ -128,7 +128,7 @@ def check_envelope(event: Event, value: Any) -> tuple[dict[str, Any], Data]:
     if isinstance(named, str) and named.strip() and find_event(named) is not event:
         raise Invalid({"eventType": f"this address takes {event.name}"})
     data = validated(event.model, envelope["data"], at=("data",))
-    own = {*_IDENTIFIERS, event.key[0]} & event.model.model_fields.keys() & envelope["data"].keys()
+    own = {*IDENTIFIERS, event.key[0]} & event.model.model_fields.keys() & envelope["data"].keys()
     ids = {name: number for name in own if type(number := getattr(data, name)) is int}
     return {**envelope, "eventType": event.name, "data": {**envelope["data"], **ids}}, data
 
