@@ -17,12 +17,12 @@ LOOKED_AT = 4096
 # The file itself; some storages keep a word of their upload.
 _PLAIN = frozenset({"", "identity", "none", "aws-chunked"})
 # What packed bytes begin with; of some that says nothing.
-_PACKED: Mapping[str, re.Pattern[bytes] | None] = {
-    "gzip": re.compile(rb"\x1f\x8b"),
-    "x-gzip": re.compile(rb"\x1f\x8b"),
-    "zstd": re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"),
-    "deflate": None,
-    "br": None,
+_PACKED: Mapping[str, bytes] = {
+    "gzip": rb"\x1f\x8b",
+    "x-gzip": rb"\x1f\x8b",
+    "zstd": rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18",
+    "deflate": b"",
+    "br": b"",
 }
 
 
@@ -72,8 +72,7 @@ def unpacked(wire: Wire, first: bytes, names: list[str]) -> Any:
         return wire
     if any(name not in _PACKED for name in names):
         raise MediaNotReady("packed in an unknown way")
-    signature = _PACKED[names[-1]]
-    if signature is not None and not signature.match(first):
+    if not re.match(_PACKED[names[-1]], first):
         return wire
     reading: Any = wire
     return urllib3.HTTPResponse(reading, {"Content-Encoding": ", ".join(names)}, preload_content=False)

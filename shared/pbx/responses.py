@@ -91,19 +91,19 @@ def parse(
 
 
 def content(row: Operation, data: Any) -> Any:
-    """What an answer's `data` holds: a list's `items`, the `item`, or anything that the PBX sends."""
+    """
+    What an answer's `data` holds: a list's items without gaps, the one item, or anything that the PBX sends.
+
+    A list that was written as an object with the places as names, `{"0": …, "1": …}`, is a list. Raises PbxNoItem where
+    an item is nothing, and PbxNotUnderstood where it has none of its fields, or a list is none.
+    """
     if row.lists:
-        return items(row, data)
-    return item(row, data) if row.item else data
+        return _items(row, data)
+    return _item(row, data) if row.item else data
 
 
-def items(row: Operation, data: Any) -> list[dict[str, Any]]:
-    """
-    The items in a list's `data`, without gaps; empty where there are none.
-
-    A list that was written as an object with the places as names, `{"0": …, "1": …}`, is a list.
-    """
-    if data is None or data in ("", {}):
+def _items(row: Operation, data: Any) -> list[dict[str, Any]]:
+    if data in (None, ""):
         return []
     if isinstance(data, dict) and all(name.isdecimal() and name.isascii() for name in data):
         data = [data[name] for name in sorted(data, key=int)]
@@ -113,8 +113,7 @@ def items(row: Operation, data: Any) -> list[dict[str, Any]]:
     return found
 
 
-def item(row: Operation, data: Any) -> dict[str, Any]:
-    """The item in `data`; PbxNoItem where there is nothing, PbxNotUnderstood where it has none of the item's fields."""
+def _item(row: Operation, data: Any) -> dict[str, Any]:
     if data is None or data in ("", {}, []):
         raise PbxNoItem(row.id, "the PBX does not have it; check the id")
     if not isinstance(data, dict) or not data.keys() & {field.name for field in row.item}:

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from shared.storage.account import Storage
 
 LANES = tuple(lane.name for lane in LANE_ROWS)
-
-_RANK = {lane.name: rank for rank, lane in enumerate(LANE_ROWS)}
+_RANK = {name: rank for rank, name in enumerate(LANES)}
 _TRIES = 8
 # Less is not worth a look at the row and a write to it, to a lane that can use more.
 _GOOD_BLOCK = 12
@@ -50,10 +49,8 @@ class Budget:
     """
     Hands out the calls that all processes with the same account may make together; safe for many threads.
 
-    Calls are reserved in blocks that live in memory for seconds. A block grows with the pace at which the process
-    spends, so that under load storage is asked once for many calls. What a process takes and does not spend ages
-    out by itself, also when the process dies; while it lives it gives that back with the next block, and says by
-    when the rest was spent. With storage out of reach no call is handed out.
+    Calls are reserved in blocks that live in memory for seconds and grow with the pace at which the process spends
+    them (see ADR 0005). With storage out of reach no call is handed out.
     """
 
     def __init__(

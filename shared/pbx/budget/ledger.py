@@ -69,10 +69,9 @@ class Block:
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """
-    The blocks that count.
+    The blocks that count: a call is made before its block's end at the latest, and counts until `memory` after that.
 
-    A call of a block is made before the block's end at the latest, and counts until `memory` after that. As the
-    counts of all blocks never add up to more than the limit, no window of 60 s ever holds more calls than that.
+    Their counts never add up to more than the limit, so that no window of 60 s holds more calls (see ADR 0005).
     """
 
     blocks: tuple[Block, ...] = ()

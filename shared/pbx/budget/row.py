@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared.pbx.budget import ledger as ledgers
@@ -29,6 +30,7 @@ def calls_now(storage: Storage, account: str, terms: Terms) -> int:
     return 0 if row is None else ledgers.read(row.get("blocks"), now, terms).at(now, terms).used
 
 
+@dataclass(slots=True)
 class LedgerRow:
     """
     What the row holds, as this process saw it last; for one thread at a time.
@@ -36,14 +38,14 @@ class LedgerRow:
     `seen` is None before the first look and after a swap that failed.
     """
 
-    def __init__(self, storage: Storage, account: str, terms: Terms, clock: Callable[[], float]) -> None:
-        self._storage = storage
-        self._account = account
-        self._terms = terms
-        self._clock = clock
-        self._etag: str | None = None
-        self.seen: Ledger | None = None
-        self._met = -math.inf
+    _storage: Storage
+    _account: str
+    _terms: Terms
+    _clock: Callable[[], float]
+    seen: Ledger | None = None
+    _etag: str | None = None
+    # When others were last seen to have written.
+    _met: float = -math.inf
 
     @property
     def contended(self) -> bool:
