@@ -43,11 +43,6 @@ _TEXTS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("JSON", re.compile(r'\s*(\{\s*["}]|\[\s*["{\[\]\d])')),
 )
 _TEXT_LABEL = re.compile(r"text/.*|application/(?:.*[+])?(?:json|xml)")
-_ENCODINGS: tuple[tuple[bytes, str], ...] = (
-    (b"\xef\xbb\xbf", "utf-8-sig"),
-    (b"\xff\xfe", "utf-16"),
-    (b"\xfe\xff", "utf-16"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +106,7 @@ def _as_text(head: bytes, label: str) -> str | None:
 
     In an older encoding every byte is a character: that is one where its label or its beginning says so.
     """
-    encoding = next((name for mark, name in _ENCODINGS if head.startswith(mark)), "utf-8")
+    encoding = "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
         # The last character may be cut in two.
         text = codecs.getincrementaldecoder(encoding)().decode(head)

@@ -85,18 +85,21 @@ def copy(bridge: Bridge, message: Mapping[str, Any]) -> None:
 
 def _copy(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any]) -> None:
     record, stored = records.known(message.get("record") or {}), message.get("stored")
+    mirrored, of = bridge.settings.mirror_voicemail_deletes, (bridge.storage, media.name)
     if stored is None:
-        if _may_delete(bridge, media, id):
+        if media.deletable and mirrored and deletions.may_delete(*of, id):
             return
         try:
             record, stored = _stored(bridge, media, id, message, record)
         except (MediaNotReady, PbxError) as error:
             # What is out of reach says nothing, any other answer without audio is the end of what was deleted.
-            if isinstance(error, PbxRetriable | PbxForbidden) or not _deleted_at(bridge, media, id):
+            unknown = isinstance(error, PbxRetriable | PbxForbidden)
+            if unknown or not (media.deletable and deletions.is_deleted(*of, id)):
                 raise
             logger.info("%s %d was deleted before it was copied", media.name, id)
             return
-        if _is_withdrawn(bridge, media, id):
+        # A copy that is only marked is announced all the same.
+        if media.deletable and deletions.withdraw_copy(*of, media.container, id, delete=mirrored):
             return
     _announce(bridge, media, id, {**message, "record": record}, stored)
 
@@ -169,24 +172,6 @@ def _describe(media: Media, id: int, record: Record, message: Mapping[str, Any])
 
 def _call_id(record: Mapping[str, Any], message: Mapping[str, Any]) -> int | None:
     return identifier(record.get("callID")) or identifier(message.get("callID"))
-
-
-def _deleted_at(bridge: Bridge, media: Media, id: int) -> str | None:
-    return deletions.deleted_at(bridge.storage, media.name, id) if media.deletable else None
-
-
-def _may_delete(bridge: Bridge, media: Media, id: int) -> bool:
-    mirrored = media.deletable and bridge.settings.mirror_voicemail_deletes
-    return mirrored and deletions.may_delete(bridge.storage, media.name, id)
-
-
-def _is_withdrawn(bridge: Bridge, media: Media, id: int) -> bool:
-    """Whether the copy that was just made is deleted again; one that is only marked is announced all the same."""
-    when = _deleted_at(bridge, media, id)
-    delete = bool(when) and _may_delete(bridge, media, id)
-    if when:
-        deletions.withdraw(bridge.storage, media.name, media.container, id, when=when, delete=delete)
-    return delete
 
 
 def _withdraw(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any]) -> None:

@@ -26,10 +26,9 @@ def note_copy(storage: Storage, kind: str, id: int, blob: str) -> None:
     rows.merge(storage.table(TABLE), {"PartitionKey": kind, "RowKey": rows.row_key(id), "at": now(), "blob": blob})
 
 
-def deleted_at(storage: Storage, kind: str, id: int) -> str | None:
-    """When we heard that the PBX has deleted this one, as ISO 8601; None if it has not."""
-    when = _row(storage, kind, id).get(_DELETED)
-    return iso(when) if when else None
+def is_deleted(storage: Storage, kind: str, id: int) -> bool:
+    """Whether we heard that the PBX has deleted this one."""
+    return _DELETED in _row(storage, kind, id)
 
 
 def may_delete(storage: Storage, kind: str, id: int) -> bool:
@@ -64,6 +63,16 @@ def withdraw(
             client.delete_blob(found.name, delete_snapshots="include")
         elif _DELETED not in metadata:
             client.get_blob_client(found.name).set_blob_metadata({**metadata, _DELETED: when})
+
+
+def withdraw_copy(storage: Storage, kind: str, container: str, id: int, *, delete: bool) -> bool:
+    """Withdraw a copy that was just made where the PBX has deleted this one meanwhile; whether it is deleted again."""
+    row = _row(storage, kind, id)
+    if _DELETED not in row:
+        return False
+    inferred = bool(row.get(_INFERRED))
+    withdraw(storage, kind, container, id, when=iso(row[_DELETED]), delete=delete, inferred=inferred)
+    return delete and not inferred
 
 
 def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:

@@ -130,7 +130,8 @@ class Follower:
     def _step(self, layout: Layout, read: Callable[[bytes, int], Element], data: bytes, at: int) -> None:
         try:
             element = read(data, at)
-            if layout.names and element.name not in layout.names and not self._is_inside():
+            inside = any(self._at < end < NEVER for end in self._outer)
+            if layout.names and element.name not in layout.names and not inside:
                 raise NoElement
             note = layout.notes.get(element.name)
             if note is not None:
@@ -148,9 +149,6 @@ class Follower:
             self._outer.append(after)
             after = self._at + element.begin
         self._at = NEVER if layout.last and self._start is not None else after
-
-    def _is_inside(self) -> bool:
-        return any(self._at < end < NEVER for end in self._outer)
 
     def _audio(self, layout: Layout, element: Element) -> int | None:
         """Note where audio begins; its element's bytes in all, None where it does not know them."""

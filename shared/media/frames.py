@@ -20,13 +20,11 @@ _KBITS = {
 }
 _HERTZ = (44_100, 48_000, 32_000)
 _AAC_HERTZ = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350)
-_AAC_SAMPLES = 1024
 # The longest header: that of ADTS.
 _HEADER = 7
 # Bytes of a frame of AMR by its type, header included; narrow band and wide band.
 AMR = (13, 14, 16, 18, 20, 21, 27, 32, 6, 0, 0, 0, 0, 0, 0, 1)
 AMR_WIDE = (18, 24, 33, 37, 41, 47, 51, 59, 61, 6, 0, 0, 0, 0, 1, 1)
-_AMR_SECONDS = 0.02
 # So many bytes of a file are gone through, and then a part in sixteen: longer ones play long enough to be estimated.
 _WALKED, _SKIPPED = 1 << 20, 15 * 64 * 1024
 # Where no file goes on.
@@ -132,7 +130,7 @@ class AmrFrames:
 
     def seconds(self, size: int) -> float | None:
         """How long the frames that were met play; a file of any size is gone through."""
-        return self._met * _AMR_SECONDS
+        return self._met * 0.02
 
     def follow(self, data: bytes, at: int, base: int, *, final: bool) -> int:
         """Go through the frames from `at` on; returns where to go on."""
@@ -218,7 +216,7 @@ def _mpeg() -> tuple[Mapping[int, int], Mapping[int, float]]:
         if layer == 0:
             rate = kind >> 2 & 15
             if kind >> 12 == 0xF and rate < len(_AAC_HERTZ):
-                sizes[kind], seconds[kind] = 0, _AAC_SAMPLES / _AAC_HERTZ[rate]
+                sizes[kind], seconds[kind] = 0, 1024 / _AAC_HERTZ[rate]
             continue
         if version == 1 or bitrate in (0, 15) or sampling == 3:
             continue

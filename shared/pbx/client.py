@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_CONNECTIONS = 32
 _CONNECT_SECONDS = 5
 _RETRIES = 3
 _FIRST_WAIT_SECONDS = 0.5
@@ -155,7 +154,7 @@ class Pbx:
     def _session(self) -> requests.Session:
         # At DEBUG it logs every request's query.
         logging.getLogger("urllib3").setLevel(logging.INFO)
-        return timely(plain_session(hosts=2, connections=_CONNECTIONS))
+        return timely(plain_session(hosts=2, connections=32))
 
 
 def _never_connected(error: Exception) -> bool:

@@ -75,7 +75,6 @@ _DATES = (
 )
 _CONTACT = Parameter("contact_id", "Contact ID", "Unique ID of the employee.")
 _BOX = Parameter("box_id", "Voicemail Box ID", "Unique ID of the voicemail box.")
-_VOICEMAIL_FILTERS = (_SOURCE, _CONTACT, _BOX, *_DATES)
 _CALL_FILTERS = (_DESTINATION, _SOURCE, _DIRECTION, _CONTACT, *_DATES)
 
 
@@ -119,7 +118,9 @@ OPERATIONS: tuple[Operation, ...] = (
     _list("GetContacts", "contacts", "contact_id", "contact", shapes.CONTACT),
     _list("GetGroups", "groups", "group_id", "group", shapes.GROUP, _CONTACT),
     _list("GetVoicemailBoxes", "voicemail_boxes", "box_id", "voicemail box", shapes.VOICEMAIL_BOX),
-    _list("GetVoicemails", "voicemails", "voicemail_id", "voicemail", shapes.VOICEMAIL, *_VOICEMAIL_FILTERS),
+    _list(
+        "GetVoicemails", "voicemails", "voicemail_id", "voicemail", shapes.VOICEMAIL, _SOURCE, _CONTACT, _BOX, *_DATES
+    ),
     _list("GetVoipEndpoints", "voip_endpoints", "endpoint_id", "VoIP endpoint", shapes.VOIP_ENDPOINT),
     _read("GetAudioPromptByID", "audio_prompts", "prompt_id", "audio prompt", shapes.AUDIO_PROMPT),
     _read("GetCallHistoryItemByID", "call_history", "call_id", "call", shapes.CALL),

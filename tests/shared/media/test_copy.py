@@ -23,6 +23,7 @@ from shared.errors import BudgetExhausted, MediaUnreachable, PbxRetriable, Unpro
 from shared.events.event import event_of
 from shared.json_bodies import encode
 from shared.media import blobs as media_blobs
+from shared.media import deletions
 from shared.media.copy import DELAYS, copy
 from shared.storage.account import BLOCK_BYTES
 from tests.copying import CALL, NAME, RECORDING, STARTED, VOICEMAIL, announced, asked, audio, blobs, waiting
@@ -358,6 +359,18 @@ def test_a_deleted_voicemail_is_marked_or_deleted_whichever_comes_first(
         (blob,) = kept.values()
         assert blob.metadata["deletedAtPbx"] == "2018-04-26T02:57:24Z"
         assert blob.metadata["sourceId"] == str(VOICEMAIL)
+
+
+def test_a_deletion_that_is_only_inferred_stays_so_when_the_copy_comes(
+    open_bridge: Callable[..., Bridge], bridge: Bridge
+) -> None:
+    mirroring = open_bridge(MIRROR_VOICEMAIL_DELETES="true")
+    copy(mirroring, asked("voicemail", "withdraw", inferred=True))
+    for _ in range(2):
+        copy(mirroring, asked("voicemail"))
+        (blob,) = blobs(bridge, "voicemails").values()
+        assert blob.metadata["deletedAtPbx"] == "2018-04-26T02:57:24Z"
+        assert not deletions.may_delete(bridge.storage, "voicemail", VOICEMAIL)
 
 
 def test_a_deletion_in_the_middle_of_a_copy_is_seen(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
