@@ -47,7 +47,6 @@ COVERED: Mapping[str, str] = {
     "shared/media/flac.py": "shared/media/test_extent.py",
     "shared/media/frames.py": "shared/media/test_extent.py",
     "shared/media/packing.py": "shared/media/test_download.py",
-    "shared/media/lengths.py": "shared/media/test_extent.py",
     "shared/media/deletions.py": "shared/media/test_copy.py",
     "shared/media/serve.py": "functions/test_api_media.py",
     "shared/media/table.py": "shared/media/test_records.py",

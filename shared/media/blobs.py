@@ -163,9 +163,8 @@ def _write(
 
     settings = ContentSettings(content_type=read.audio.content_type)
     options: dict[str, Any] = {"metadata": metadata, "tags": tags, "content_settings": settings}
-    if replaced is None:
-        options["match_condition"] = MatchConditions.IfMissing
-    else:
+    options["match_condition"] = MatchConditions.IfMissing
+    if replaced is not None:
         options |= {"etag": replaced.etag, "match_condition": MatchConditions.IfNotModified}
     try:
         if read.first is not None:

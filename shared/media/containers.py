@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from shared.media import elements, flac, frames, lengths
+from shared.media import elements, flac, frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from shared.media.elements import Element
-    from shared.media.lengths import Length
+    from shared.media.elements import Element, Length
 
 # What recorders write that do not know a length yet is this or more, in 32 bits and in 64.
 _ENDLESS, _ENDLESS_64 = 0x7F000000, 1 << 62
@@ -71,7 +70,7 @@ _WAV = Layout(
     audio=(b"data",),
     last=True,
     endless=_ENDLESS,
-    notes={b"fmt ": lengths.wave, b"ds64": lengths.large_wave},
+    notes={b"fmt ": elements.wave_format, b"ds64": elements.wave_sizes},
 )
 _W64 = Layout(
     lead=40,
@@ -79,7 +78,7 @@ _W64 = Layout(
     audio=(b"data",),
     last=True,
     endless=_ENDLESS_64,
-    notes={b"fmt ": lengths.wave},
+    notes={b"fmt ": elements.wave_format},
 )
 _AIFF = Layout(
     lead=12,
@@ -88,7 +87,7 @@ _AIFF = Layout(
     needed=(b"COMM",),
     names=elements.AIFF_NAMES,
     endless=_ENDLESS,
-    notes={b"COMM": lengths.aiff},
+    notes={b"COMM": elements.aiff_format},
 )
 _CAF = Layout(
     lead=8,
@@ -96,16 +95,16 @@ _CAF = Layout(
     audio=(b"data",),
     names=elements.CAF_NAMES,
     endless=_ENDLESS_64,
-    notes={b"desc": lengths.caf},
+    notes={b"desc": elements.caf_format},
 )
-_AU = Layout(read=elements.au, audio=(b".snd",), last=True, endless=_ENDLESS, notes={b".snd": lengths.au})
+_AU = Layout(read=elements.au, audio=(b".snd",), last=True, endless=_ENDLESS, notes={b".snd": elements.au_format})
 _ASF = Layout(
     read=elements.asf,
     audio=(elements.ASF_DATA,),
     inside=(elements.ASF_HEADER,),
     last=True,
     endless=_ENDLESS_64,
-    notes={elements.ASF_PROPERTIES: lengths.asf},
+    notes={elements.ASF_PROPERTIES: elements.asf_properties},
 )
 _MP4 = Layout(
     read=elements.mp4,
@@ -113,19 +112,19 @@ _MP4 = Layout(
     needed=(b"moov",),
     inside=(b"moov",),
     names=elements.MP4_NAMES,
-    notes={b"mvhd": lengths.mp4},
+    notes={b"mvhd": elements.mp4_header},
 )
 _EBML = Layout(
     read=elements.ebml,
     audio=(elements.CLUSTER,),
     inside=(elements.SEGMENT, elements.INFO),
     names=elements.EBML_NAMES,
-    notes={b"\x2a\xd7\xb1": lengths.ebml_scale, b"\x44\x89": lengths.ebml},
+    notes={b"\x2a\xd7\xb1": elements.ebml_scale, b"\x44\x89": elements.ebml_duration},
 )
 _OGG = Layout(
     read=elements.ogg,
     audio=(b"page",),
-    notes={b"first": lengths.ogg_first, b"page": lengths.ogg},
+    notes={b"first": elements.ogg_first, b"page": elements.ogg_page},
     sync=b"OggS",
 )
 _FLAC = Layout(

@@ -69,7 +69,8 @@ class Download:
         try:
             if self._source is None:
                 self._source = self._wire
-                self._begin()
+                if self._packings:
+                    self._unpack()
             # One read of the socket at a time, so that a drip is noticed.
             while left and (part := self._part(min(left, _READ_BYTES))):
                 parts.append(part)
@@ -81,20 +82,17 @@ class Download:
             raise MediaNotReady("too slow" if late else "cut short") from None
         self.size += size - left
         packed = self._source is not self._wire
-        if left and (
-            self._expected not in (None, self.size) or (packed and is_cut(self._wire, self._packings, self.size))
-        ):
+        lacks_end = packed and is_cut(self._wire, self._packings, self.size)
+        if left and (lacks_end or self._expected not in (None, self.size)):
             raise MediaNotReady("cut short")
         return b"".join(parts)
 
-    def _begin(self) -> None:
-        """See whether what comes is packed."""
-        if not self._packings:
-            return
+    def _unpack(self) -> None:
+        """See whether what comes really is packed."""
         first = b""
         while len(first) < LOOKED_AT and (part := self._part(LOOKED_AT - len(first))):
             first += part
-        self._wire.put_back(first)
+        self._wire.first = first
         self._source = unpacked(self._wire, first, self._packings)
         if self._source is not self._wire:
             # The length of what is packed says nothing of what comes out of it.
@@ -103,10 +101,7 @@ class Download:
     def _part(self, size: int) -> bytes:
         began = time.monotonic()
         patience = self._patience
-        try:
-            part = read_part(self._source, size, patience.until)
-        except TimeoutError:
-            raise MediaNotReady("too slow") from None
+        part = read_part(self._source, size, patience.until)
         ended = time.monotonic()
         self._waited, self._came = self._waited + ended - began, self._came + len(part)
         if part and self._waited > patience.seconds:
@@ -150,15 +145,13 @@ def download(
     for _ in range(_REDIRECTS + 1):
         with ending_by(patience.until):
             response = _ask(url, settings, key)
-        try:
+        with response:
             if not response.is_redirect:
                 if response.status_code != HTTPStatus.OK:
                     raise MediaNotReady(f"answered {response.status_code}")
                 yield Download(response, patience)
                 return
             url = _target(url, response.headers["Location"])
-        finally:
-            response.close()
     raise MediaRefused("too many redirects")
 
 
@@ -198,7 +191,7 @@ def _ask(url: str, settings: Settings, key: Mapping[str, str]) -> requests.Respo
 
     check_url(url, settings)
     headers = {"Accept-Encoding": "identity", **(key if _is_pbx(url, settings) else {})}
-    session: requests.Session = _session(allow_loopback=may_be_local(settings))
+    session = _session(allow_loopback=may_be_local(settings))
     try:
         return session.get(url, headers=headers, timeout=_TIMEOUTS, stream=True, allow_redirects=False)
     except AddressRefused:

@@ -1,4 +1,4 @@
-"""How the containers of audio write the headers of their elements: chunks, boxes, objects, pages and blocks."""
+"""How the containers of audio write their elements: the headers, and what some of them say of its length."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
+# Bytes of a sample by the encoding of an AU file.
+_AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}
+_NO_DURATION = (0, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
+
 
 class NoElement(Exception):
     """What stands here is the header of no element."""
@@ -38,9 +42,48 @@ class Element:
     size: int | None
 
 
+@dataclass(slots=True)
+class Length:
+    """
+    What a file says of its length: bytes a second, or seconds; `declared` bytes of audio where that is said elsewhere.
+
+    `samples` are those declared or met so far, at `hertz`, beside `before` seconds of what came earlier; `unit` is the
+    nanoseconds of a duration. `block` and `frame` are the samples and bytes that FLAC's longest frames have.
+    """
+
+    rate: float = 0
+    declared: int = 0
+    seconds: float | None = None
+    hertz: float = 0
+    samples: int = 0
+    before: float = 0
+    unit: float = 1_000_000
+    block: int = 0
+    frame: int = 0
+
+    def count(self, samples: int, hertz: float) -> None:
+        """Note that so many samples play, at so many a second."""
+        self.samples, self.hertz = samples, hertz
+        if hertz and samples > 0:
+            self.seconds = self.before + samples / hertz
+
+
+# A header is read where it stands; what says a length is given from its header on, and where its content begins.
+
+
 def riff(data: bytes, at: int) -> Element:
     """A chunk of RIFF, after whose odd length a zero may stand, or not."""
     return _chunk(data, at, "<I")
+
+
+def wave_format(length: Length, data: bytes, begin: int) -> None:
+    """The format of WAV and W64."""
+    (length.rate,) = struct.unpack_from("<I", data, begin + 8)
+
+
+def wave_sizes(length: Length, data: bytes, begin: int) -> None:
+    """The sizes of RF64, which are too long for 32 bits."""
+    (length.declared,) = struct.unpack_from("<Q", data, begin + 8)
 
 
 def aiff(data: bytes, at: int) -> Element:
@@ -48,6 +91,12 @@ def aiff(data: bytes, at: int) -> Element:
     element = _chunk(data, at, ">I")
     element.begin += 8 * (element.name == b"SSND")
     return element
+
+
+def aiff_format(length: Length, data: bytes, begin: int) -> None:
+    """The format of AIFF, whose sampling rate has 80 bits."""
+    samples, exponent, mantissa = struct.unpack_from(">2xI2xHQ", data, begin)
+    length.count(samples, mantissa * 2.0 ** ((exponent & 0x7FFF) - 16446))
 
 
 def _chunk(data: bytes, at: int, length: str) -> Element:
@@ -63,6 +112,12 @@ def caf(data: bytes, at: int) -> Element:
     """A chunk of CAF; that of the audio has a number before it, and need not say how long it is."""
     name, length = struct.unpack_from(">4sq", data, at)
     return Element(name, 16 if name == b"data" else 12, None if length < 0 else 12 + length)
+
+
+def caf_format(length: Length, data: bytes, begin: int) -> None:
+    """The format of CAF; packets of no fixed length say nothing."""
+    hertz, size, samples = struct.unpack_from(">d8xII", data, begin)
+    length.rate = hertz / samples * size if samples else 0
 
 
 def w64(data: bytes, at: int) -> Element:
@@ -83,10 +138,23 @@ def asf(data: bytes, at: int) -> Element:
     return Element(name, {ASF_HEADER: 30, ASF_DATA: 50}.get(name, 24), length)
 
 
+def asf_properties(length: Length, data: bytes, begin: int) -> None:
+    """The properties of ASF, in units of 100 ns and ms; a broadcast says nothing."""
+    duration, preroll, flags = struct.unpack_from("<40xQ8xQI", data, begin)
+    if duration and not flags & 1:
+        length.seconds = max(0.0, duration / 1e7 - preroll / 1e3)
+
+
 def au(data: bytes, at: int) -> Element:
     """The whole of an AU file."""
     name, begin, length = struct.unpack_from(">4sII", data, at)
     return Element(name, max(begin, 24), max(begin, 24) + length)
+
+
+def au_format(length: Length, data: bytes, begin: int) -> None:
+    """The format of AU."""
+    encoding, hertz, channels = struct.unpack_from(">12xIII", data)
+    length.rate = _AU_BYTES.get(encoding, 0) * hertz * channels
 
 
 def mp4(data: bytes, at: int) -> Element:
@@ -100,6 +168,13 @@ def mp4(data: bytes, at: int) -> Element:
         raise NoElement
     # Without a length it goes to the end of the file, wherever that is.
     return Element(name, begin, length or None)
+
+
+def mp4_header(length: Length, data: bytes, begin: int) -> None:
+    """The header of MP4's index; that of fragments has no duration."""
+    scale, duration = struct.unpack_from(">20xIQ" if data[begin] else ">12xII", data, begin)
+    if scale and duration not in _NO_DURATION:
+        length.seconds = duration / scale
 
 
 def ebml(data: bytes, at: int) -> Element:
@@ -116,6 +191,18 @@ def ebml(data: bytes, at: int) -> Element:
     return Element(name, width + long, None if length == unknown else width + long + length)
 
 
+def ebml_scale(length: Length, data: bytes, begin: int) -> None:
+    """How many nanoseconds Matroska's unit has."""
+    length.unit = int.from_bytes(data[begin:], "big")
+
+
+def ebml_duration(length: Length, data: bytes, begin: int) -> None:
+    """The duration of Matroska, in its units."""
+    (duration,) = struct.unpack(">f" if len(data) - begin == 4 else ">d", data[begin:])
+    if duration > 0:
+        length.seconds = duration * length.unit / 1e9
+
+
 def ogg(data: bytes, at: int) -> Element:
     """A page of Ogg, named `page` where a packet of audio ends in it: the first ones have the position 0 or none."""
     mark = data[at : at + 4]
@@ -127,6 +214,27 @@ def ogg(data: bytes, at: int) -> Element:
     size = begin + sum(data[at + 27 : at + begin])
     (position,) = struct.unpack_from("<q", data, at + 6)
     return Element(b"page" if position > 0 else b"first", begin, size)
+
+
+def ogg_first(length: Length, data: bytes, begin: int) -> None:
+    """The first page of a stream in Ogg; another stream may have gone before."""
+    hertz, data = 0, data[begin:]
+    if data.startswith(b"OpusHead"):
+        hertz = 48_000
+    elif data.startswith(b"\x01vorbis"):
+        (hertz,) = struct.unpack_from("<I", data, 12)
+    elif data.startswith(b"Speex   "):
+        (hertz,) = struct.unpack_from("<I", data, 36)
+    elif data.startswith(b"\x7fFLAC"):
+        hertz = int.from_bytes(data[27:30], "big") >> 4
+    if hertz:
+        length.before, length.samples, length.hertz = length.seconds or 0.0, 0, hertz
+
+
+def ogg_page(length: Length, data: bytes, begin: int) -> None:
+    """A page of Ogg: how many samples end with it."""
+    (position,) = struct.unpack_from("<q", data, 6)
+    length.count(position, length.hertz)
 
 
 def flac(data: bytes, at: int) -> Element:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from shared.media import frames
 from shared.media.containers import layout_of
-from shared.media.elements import LONGEST_HEADER, NoElement
+from shared.media.elements import LONGEST_HEADER, Length, NoElement
 from shared.media.frames import NEVER
-from shared.media.lengths import Length
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,10 +17,8 @@ if TYPE_CHECKING:
     from shared.media.containers import Layout
     from shared.media.elements import Element
 
-# So much is looked at at once; blocks are larger, and are not copied.
-_STEP = 64 * 1024
-# Bytes of the end that are kept for containers that need them.
-_TAIL = 64 * 1024
+# So much is looked at at once (blocks are larger, and are not copied), and kept of the end where that is needed.
+_PART = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +62,16 @@ class Follower:
 
     def add(self, block: bytes) -> None:
         """The next bytes of the file."""
-        for begin in range(0, len(block), _STEP):
-            self._take(block[begin : begin + _STEP])
+        for begin in range(0, len(block), _PART):
+            part = block[begin : begin + _PART]
+            self._size += len(part)
+            if self._layout is None or self._layout.whole is not None:
+                self._tail = (self._tail + part)[-_PART:]
+            if self._at < self._size:
+                data = self._rest + part
+                self._follow(data, LONGEST_HEADER)
+                left = self._size - self._at
+                self._rest = data[-left:] if left > 0 else b""
 
     def extent(self) -> Extent:
         """What the file says of itself; no bytes of it come after this."""
@@ -88,16 +93,6 @@ class Follower:
             self._end = max(self._end, size + 1)
         rate, end = self._length.rate, self._end or None
         return Extent(self._start, end, (min(size, end or size) - self._start) / rate if rate else self._length.seconds)
-
-    def _take(self, part: bytes) -> None:
-        self._size += len(part)
-        if self._layout is None or self._layout.whole is not None:
-            self._tail = (self._tail + part)[-_TAIL:]
-        if self._at < self._size:
-            data = self._rest + part
-            self._follow(data, LONGEST_HEADER)
-            left = self._size - self._at
-            self._rest = data[-left:] if left > 0 else b""
 
     def _follow(self, data: bytes, least: int) -> None:
         """Go from element to element as long as `least` bytes of one are there."""

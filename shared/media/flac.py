@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from shared.media.lengths import Length
+    from shared.media.elements import Length
 
 # What others append behind the last frame.
 _TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN")

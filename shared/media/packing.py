@@ -32,18 +32,14 @@ class Wire:
     closed = False
 
     def __init__(self, raw: Any) -> None:
-        self._raw, self._first = raw, b""
-        # The last four bytes that were read.
-        self.last = b""
-
-    def put_back(self, first: bytes) -> None:
-        """Have these bytes read again before all others."""
-        self._first = first
+        self._raw = raw
+        # What is read before all that is to come, and the last four bytes that were read.
+        self.first, self.last = b"", b""
 
     def read1(self, size: int, *, decode_content: bool = False) -> bytes:
         """What one read brings, at most `size` bytes; none at the end. Nothing is unpacked."""
-        part: bytes = self._first[:size] or self._raw.read1(size, decode_content=False)
-        self._first = self._first[size:]
+        part: bytes = self.first[:size] or self._raw.read1(size, decode_content=False)
+        self.first = self.first[size:]
         self.last = (self.last + part[-4:])[-4:]
         return part
 

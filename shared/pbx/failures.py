@@ -18,7 +18,6 @@ _PHRASES: Mapping[str, int] = {
     re.sub(r"\W|_", "", status.phrase).lower(): int(status) for status in HTTPStatus if status >= 400
 } | {"accessdenied": 403, "denied": 403, "unavailable": 503, "timeout": 504, "timedout": 504, "throttled": 429}
 _NOTHING = frozenset({"", "false", "none", "null", "no", "nil", "na", "nothing", "ok", "success", "successful"})
-_FLAGS = ("success", "successful", "succeeded", "ok")
 # Fields that say something only where there is an error; the codes among them may say that there is none.
 _ERROR = re.compile(
     r"(?:err(?:or)?s?|exception|fault)"
@@ -63,7 +62,7 @@ def failure_code(wrapper: Any, *, inner: bool = False) -> int | None:
     said = next(filter(None, words), None if inner else _oddity(named))
     if said and said != REFUSED:
         return said
-    wrong = said or any(name in named and _is_no(named[name]) for name in _FLAGS)
+    wrong = said or any(name in named and _is_no(named[name]) for name in ("success", "successful", "succeeded", "ok"))
     return _named_code(named) if wrong or _has_error(named) else None
 
 
