@@ -7,7 +7,6 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import (
-    BudgetExhausted,
     Invalid,
     MediaError,
     MediaNotReady,
@@ -54,10 +53,10 @@ def copy(bridge: Bridge, message: Mapping[str, Any]) -> None:
     """
     Do what a message of queue `media` asks: copy a file (`action` copy), or mark or delete our copy (withdraw).
 
-    A file that is not all there is looked at again by a delayed message, seven times over a day and more. Then what
-    there is of it is kept and marked; without any audio, or at once where it must not be fetched, the message becomes
-    a dead letter. Doing it twice changes nothing. Raises Unprocessable for a message that is none, and what can be
-    waited for: StorageUnavailable, BudgetExhausted, PbxRetriable, PbxForbidden, MediaUnreachable.
+    A file that is not all there is looked at again after each of DELAYS. Then what there is of it is kept and marked;
+    without any audio, or at once where it must not be fetched, the message becomes a dead letter. Doing it twice
+    changes nothing. Raises Unprocessable for a message that is none, and what can be waited for: StorageUnavailable,
+    BudgetExhausted, PbxRetriable, PbxForbidden, MediaUnreachable.
     """
     try:
         media, id = {row.name: row for row in MEDIA}[message["kind"]], int(message["id"])
@@ -72,7 +71,7 @@ def copy(bridge: Bridge, message: Mapping[str, Any]) -> None:
     except Invalid as error:
         # The file is kept, but the event that announces it would carry what no reader expects.
         _dead_letter(bridge, media, message, f"does not fit: {', '.join(error.fields)}")
-    except (BudgetExhausted, PbxRetriable, PbxForbidden, MediaUnreachable):
+    except (PbxRetriable, PbxForbidden, MediaUnreachable):
         raise
     except (MediaError, PbxError) as error:
         reason = str(error) if isinstance(error, MediaError) else type(error).__name__

@@ -159,12 +159,7 @@ class Budget:
         return demands
 
     def _rest(self, rank: int, wanted: int) -> float:
-        """
-        Seconds until asking again is worth a storage call, for a lane that got nothing.
-
-        All processes know the same moments, so that most of them would come in vain: who can use much waits for
-        room that this process made itself, and who has made none comes first.
-        """
+        """Seconds until asking again is worth a storage call, for a lane that got nothing (see ADR 0005)."""
         terms, now = self._terms, self._clock()
         seen = (self._row.seen or Ledger()).settled(self._done).at(now, terms)
         moment = seen.free_at(LANE_ROWS[rank], self._worth(rank, wanted) or 1, now, terms)

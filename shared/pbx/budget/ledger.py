@@ -14,10 +14,9 @@ if TYPE_CHECKING:
 class Lane:
     """
     A row: a kind of caller, the calls it must leave to those above it, for how long a block of it may be spent,
-    the block that it takes before its pace is known, and the most that it takes at once.
+    the block that it takes before its pace is known, and the most that it takes at once (see ADR 0005).
 
-    Actions come one by one: they hold few calls, and for longer than the window, so that what they take beside
-    another lane's block lasts until that lane comes again. A block above twice `first` is for a burst and held briefly.
+    A block above twice `first` is for a burst and held briefly.
     """
 
     name: str
