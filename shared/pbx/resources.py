@@ -61,22 +61,24 @@ def _names(row: Operation, where: str) -> set[str]:
 
 
 def _polled(name: str, noun: str, id_field: str, **options: Any) -> Resource:
-    """The row of what OPERATIONS lists under `trigger/` and reads by the one id in its path."""
-    try:
-        (listing,) = [row for row in OPERATIONS if row.path == f"trigger/{name}"]
-        (reading,) = [row for row in OPERATIONS if row.item and re.fullmatch(rf"{name}/{{\w+}}", row.path)]
-        (id_parameter,) = _names(reading, "path")
-    except ValueError:
-        raise ValueError(f"OPERATIONS has not one list of {name} and one read by id") from None
-    return Resource(
-        name=name,
-        noun=noun,
-        list_operation=listing.id,
-        read_operation=reading.id,
-        id_field=id_field,
-        id_parameter=id_parameter,
-        **options,
-    )
+    """
+    The row of what OPERATIONS lists under `trigger/` and reads by the one id in its path.
+
+    Raises ValueError where those two do not agree, or where it has no schedule.
+    """
+    listing = next((row for row in OPERATIONS if row.path == f"trigger/{name}"), None)
+    reading = next((row for row in OPERATIONS if re.fullmatch(rf"{name}/{{\w+}}", row.path)), None)
+    if listing is None or reading is None:
+        raise ValueError(f"OPERATIONS has no list of {name}, or no read by id")
+    (id_parameter,) = _names(reading, "path")
+    options |= {"list_operation": listing.id, "read_operation": reading.id}
+    row = Resource(name=name, noun=noun, id_field=id_field, id_parameter=id_parameter, **options)
+    agree = listing.lists and not reading.lists and listing.item == reading.item
+    is_found = {id_parameter, row.cursor_parameter} <= _names(listing, "query")
+    has_id = id_field in {field.name for field in reading.item}
+    if not (agree and is_found and has_id and row.schedule in {name for name, _, _ in SCHEDULES}):
+        raise ValueError(f"resource {name} does not agree with its operations or has no schedule")
+    return row
 
 
 RESOURCES: tuple[Resource, ...] = (
@@ -89,29 +91,7 @@ RESOURCES: tuple[Resource, ...] = (
     _polled("voicemails", "Voicemail", "voicemailID", withdrawn="VoicemailDeleted"),
     _polled("voip_endpoints", "VoipEndpoint", "id", editable=True, title=("name",)),
 )
-
-
-def _check(rows: tuple[Resource, ...]) -> dict[str, Resource]:
-    schedules = {name for name, _, _ in SCHEDULES}
-    for row in rows:
-        listing, reading = operation(row.list_operation), operation(row.read_operation)
-        right = (
-            listing.lists
-            and not reading.lists
-            and listing.item == reading.item
-            and {row.id_parameter, row.cursor_parameter} <= _names(listing, "query")
-            and row.id_field in {field.name for field in reading.item}
-            and row.schedule in schedules
-        )
-        if not right:
-            raise ValueError(f"resource {row.name} does not agree with its operations or has no schedule")
-    known = {row.name: row for row in rows}
-    if len(known) != len(rows):
-        raise ValueError("two resources have the same name")
-    return known
-
-
-_BY_NAME = _check(RESOURCES)
+_BY_NAME = {row.name: row for row in RESOURCES}
 
 
 def resource(name: str) -> Resource:
