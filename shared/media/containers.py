@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
 from shared.media import elements, flac, frames
@@ -32,7 +31,7 @@ class Layout:
 
     lead: int = 0
     read: Callable[[bytes, int], Element] | None = None
-    frames: Callable[[], frames.Frames | frames.AmrFrames] | None = None
+    frames: Callable[[], frames.Frames] | None = None
     audio: Collection[bytes] = ()
     needed: Collection[bytes] = ()
     inside: Collection[bytes] = ()
@@ -150,8 +149,8 @@ CONTAINERS: tuple[Container, ...] = (
     Container("audio/x-ms-wma", "wma", re.escape(elements.ASF_HEADER), _ASF),
     Container("audio/ogg", "ogg", rb"OggS\x00", _OGG),
     Container("audio/flac", "flac", rb"fLaC", _FLAC),
-    Container("audio/amr", "amr", rb"#!AMR\n", Layout(lead=6, frames=partial(frames.AmrFrames, frames.AMR))),
-    Container("audio/amr-wb", "awb", rb"#!AMR-WB\n", Layout(lead=9, frames=partial(frames.AmrFrames, frames.AMR_WIDE))),
+    Container("audio/amr", "amr", rb"#!AMR\n", Layout(lead=6, frames=frames.AmrFrames)),
+    Container("audio/amr-wb", "awb", rb"#!AMR-WB\n", Layout(lead=9, frames=frames.WideAmrFrames)),
     Container("audio/webm", "webm", _MATROSKA + rb".{1,60}?\x42\x82.webm", _EBML),
     Container("audio/x-matroska", "mka", _MATROSKA, _EBML),
     Container("audio/3gpp", "3gp", rb"....ftyp3g[p2sregh]", _MP4),

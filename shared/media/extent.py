@@ -50,7 +50,7 @@ class Follower:
     def __init__(self, content_type: str) -> None:
         self._content_type = content_type
         self._layout: Layout | None = None
-        self._frames: frames.Frames | frames.AmrFrames | None = None
+        self._frames: frames.Frames | None = None
         # The bytes so far, where the next element begins, and what is there of its header.
         self._size, self._at, self._rest, self._tail = 0, 0, b"", b""
         # Where audio begins, where the elements end, which of them are still to come, and where others go on.

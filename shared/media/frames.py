@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ _HERTZ = (44_100, 48_000, 32_000)
 _AAC_HERTZ = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350)
 # The longest header: that of ADTS.
 _HEADER = 7
-# Bytes of a frame of AMR by its type, header included; narrow band and wide band.
-AMR = (13, 14, 16, 18, 20, 21, 27, 32, 6, 0, 0, 0, 0, 0, 0, 1)
-AMR_WIDE = (18, 24, 33, 37, 41, 47, 51, 59, 61, 6, 0, 0, 0, 0, 1, 1)
 # So many bytes of a file are gone through, and then a part in sixteen: longer ones play long enough to be estimated.
 _WALKED, _SKIPPED = 1 << 20, 15 * 64 * 1024
 # Where no file goes on.
@@ -120,12 +118,10 @@ class Frames:
 
 
 @dataclass(slots=True)
-class AmrFrames:
-    """The frames of an AMR file, as `Frames`; `sizes` are their bytes by type. What is no frame ends them."""
+class AmrFrames(Frames):
+    """The frames of an AMR file; `sizes` are their bytes by type, header included. What is no frame ends them."""
 
-    sizes: tuple[int, ...]
-    first: int | None = None
-    end: int | None = None
+    sizes: tuple[int, ...] = (13, 14, 16, 18, 20, 21, 27, 32, 6, 0, 0, 0, 0, 0, 0, 1)
     _met: int = 0
 
     def seconds(self, size: int) -> float | None:
@@ -142,6 +138,9 @@ class AmrFrames:
             self._met += 1
             at += size
         return at
+
+
+WideAmrFrames = partial(AmrFrames, sizes=(18, 24, 33, 37, 41, 47, 51, 59, 61, 6, 0, 0, 0, 0, 1, 1))
 
 
 def tag_size(head: bytes) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
 # No status is longer; what is, is text about something else.
 _LONGEST = 500
@@ -60,7 +59,6 @@ def denies_failure(text: str) -> bool:
     return set(_denials(text[:_LONGEST])) == {True}
 
 
-@lru_cache(maxsize=256)
 def _denials(text: str) -> tuple[bool, ...]:
     """Of each word for a failure, whether it is negated."""
     words = " ".join(_WORDS.findall(_CAMEL.sub(" ", text.replace("'", "").replace("’", "")))).lower()
