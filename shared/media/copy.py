@@ -60,7 +60,7 @@ def copy(bridge: Bridge, message: Mapping[str, Any]) -> None:
     """
     try:
         media, id = {row.name: row for row in MEDIA}[message["kind"]], int(message["id"])
-        received = parse_time(message["received"])
+        received, message = parse_time(message["received"]), {**message, "attempt": int(message.get("attempt", 0))}
         action = {"copy": _copy, "withdraw": _withdraw}[message["action"]]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Unprocessable("the message asks for no media") from error
@@ -75,7 +75,7 @@ def copy(bridge: Bridge, message: Mapping[str, Any]) -> None:
         raise
     except (MediaError, PbxError) as error:
         reason = str(error) if isinstance(error, MediaError) else type(error).__name__
-        logger.info("%s %d is not ready, try %d: %s", media.name, id, _attempt(message) + 1, reason)
+        logger.info("%s %d is not ready, try %d: %s", media.name, id, message["attempt"] + 1, reason)
         age = (now() - received).total_seconds()
         if age > _LATE_SECONDS and not message.get("kept"):
             logger.warning("signal media_waiting kind=%s id=%d seconds=%d", media.name, id, age)
@@ -107,7 +107,7 @@ def _stored(
     bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], record: Record
 ) -> tuple[Record, dict[str, Any]]:
     """The record that the file came by, and where it is now; a file that seems too short is looked at again."""
-    tries = _attempt(message) + sum((message.get("tries") or {}).values())
+    tries = message["attempt"] + sum((message.get("tries") or {}).values())
     if media.url in record and tries < _OWN_ADDRESS:
         try:
             return record, _fetch(bridge, media, id, message, record)
@@ -125,7 +125,7 @@ def _fetch(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], re
     url, key, patience = str(record[media.url]).strip(), bridge.pbx.headers(), Patience()
     try:
         with download(url, bridge.settings, key, patience) as file:
-            stored = blobs.store(bridge.storage, description, file, final=_is_last(message))
+            stored = blobs.store(bridge.storage, description, file, final=message["attempt"] >= len(DELAYS))
     except blobs.OtherBytes as other:
         logger.warning("signal media_conflict kind=%s id=%d: both are kept", media.name, id)
         with download(url, bridge.settings, key, patience) as file:
@@ -163,7 +163,7 @@ def _describe(media: Media, id: int, record: Record, message: Mapping[str, Any])
         contact_id=identifier(record.get("contactID")),
         direction=direction if _WORD.fullmatch(direction) else None,
         started=started,
-        attempts=_attempt(message) + 1,
+        attempts=message["attempt"] + 1,
         event=str(message.get("event", "")),
         seconds=records.seconds(media, record),
     )
@@ -178,20 +178,12 @@ def _withdraw(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any])
     deletions.withdraw(bridge.storage, media.name, media.container, id, when=str(message["received"]), **how)
 
 
-def _attempt(message: Mapping[str, Any]) -> int:
-    return int(message.get("attempt", 0))
-
-
-def _is_last(message: Mapping[str, Any]) -> bool:
-    return _attempt(message) >= len(DELAYS)
-
-
 def _look_again(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], reason: str) -> None:
     """Have the file looked at again later, or say that this was the last time."""
-    if not _is_last(message):
+    if message["attempt"] < len(DELAYS):
         # Put back before the host deletes this one: dying in between leaves two, never none.
-        again = {**message, "attempt": _attempt(message) + 1, "reason": reason, "last": iso(now())}
-        send(bridge.storage, QUEUE, again, name=name_of(message), delay=DELAYS[_attempt(message)])
+        again = {**message, "attempt": message["attempt"] + 1, "reason": reason, "last": iso(now())}
+        send(bridge.storage, QUEUE, again, name=name_of(message), delay=DELAYS[message["attempt"]])
     elif message.get("kept"):
         logger.warning("signal media_incomplete kind=%s id=%d: what there is of it is kept", media.name, id)
     else:
@@ -202,7 +194,7 @@ def _dead_letter(bridge: Bridge, media: Media, message: Mapping[str, Any], reaso
     # Without the address, which is a secret and will have expired: a replay asks for the one of then.
     record = {name: value for name, value in (message.get("record") or {}).items() if name != media.url}
     body = encode({**message, **({"record": record} if "record" in message else {})})
-    attempts = _attempt(message) + 1
+    attempts = message["attempt"] + 1
     dead_letters.dead_letter(
         bridge.storage, kind="media", id=name_of(message), reason=reason, body=body, attempts=attempts
     )

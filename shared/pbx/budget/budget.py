@@ -200,7 +200,6 @@ class Budget:
                 return [
                     _Held(rank, block, block.count, own, own + block.end - now, now) for rank, block in blocks.items()
                 ]
-            looked = False
             threading.Event().wait(random.uniform(0.01, 0.06))  # noqa: S311 - no secret
         return []
 
