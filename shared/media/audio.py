@@ -63,8 +63,7 @@ def kind_of(head: bytes, label: str) -> Audio:
     label = label.partition(";")[0].strip().lower()
     if (known := _by_bytes(head)) is not None:
         return known
-    text = _as_text(head, label)
-    if text is not None:
+    if (text := _as_text(head, label)) is not None:
         usual = "" if label.startswith("audio/") else "text"
         if wrong := next((name for name, pattern in _TEXTS if pattern.match(text)), usual):
             raise MediaNotReady(f"{wrong} instead of audio")
@@ -74,8 +73,7 @@ def kind_of(head: bytes, label: str) -> Audio:
 
 def _by_bytes(head: bytes) -> Audio | None:
     """What bytes say that are no text: a container's signature, or a frame or tag of MPEG audio."""
-    container = container_of(head)
-    if container is not None:
+    if (container := container_of(head)) is not None:
         return Audio(container.content_type, container.extension)
     if frames.begins(head):
         return _named("audio/mpeg" if head[1] & 6 else "audio/aac")

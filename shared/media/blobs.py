@@ -104,8 +104,7 @@ def store(
     keeps such a container as it is. What is kept so, or plays far shorter than its call, is marked `incomplete`, and
     more bytes that come later take its place.
     """
-    first = file.read(BLOCK_BYTES)
-    if not first:
+    if not (first := file.read(BLOCK_BYTES)):
         raise MediaNotReady("empty")
     read = _Reading(first, kind_of(first[:HEAD_BYTES], file.content_type))
     media, mark = description.media, beside and f".{beside[:12]}"
@@ -189,8 +188,7 @@ def _stage(blob: BlobClient, read: _Reading, file: Download) -> None:
         while block:
             read.ids.append(base64.b64encode(f"{nonce}-{len(read.ids):06d}".encode()).decode())
             staging = pool.submit(blob.stage_block, read.ids[-1], block, length=len(block))
-            block = file.read(BLOCK_BYTES)
-            if block:
+            if block := file.read(BLOCK_BYTES):
                 read.add(block)
             staging.result()
 

@@ -53,8 +53,7 @@ def withdraw(
         return None if inferred and row and _DELETED in row else {**(row or {}), **columns}
 
     noted = rows.change(storage.table(TABLE), kind, rows.row_key(id), note) or _row(storage, kind, id)
-    blob = noted.get("blob")
-    if not blob:
+    if not (blob := noted.get("blob")):
         return
     client = storage.container(container)
     for found in client.list_blobs(name_starts_with=str(blob).rpartition(".")[0] + ".", include=["metadata"]):

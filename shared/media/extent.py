@@ -112,8 +112,7 @@ class Follower:
     def _choose(self, data: bytes, at: int) -> None:
         """See what the file is, behind the tags that any may begin with."""
         head = data[at : at + LONGEST_HEADER]
-        tag = frames.tag_size(head)
-        if tag:
+        if tag := frames.tag_size(head):
             self._at += tag
             return
         self._layout = layout_of(head, self._content_type)
@@ -128,8 +127,7 @@ class Follower:
             inside = any(self._at < end < NEVER for end in self._outer)
             if layout.names and element.name not in layout.names and not inside:
                 raise NoElement
-            note = layout.notes.get(element.name)
-            if note is not None:
+            if note := layout.notes.get(element.name):
                 size = LONGEST_HEADER if element.size is None else element.size
                 note(self._length, data[at : at + min(size, LONGEST_HEADER)], element.begin)
         except (NoElement, struct.error, IndexError):

@@ -188,8 +188,7 @@ def _says_error(value: Any, name: str) -> bool:
         return any(_says_error(part, _squeezed(str(inner))) for inner, part in value.items())
     if isinstance(value, list):
         return any(_says_error(part, name) for part in value)
-    code = code_of(value)
-    if code is not None:
+    if (code := code_of(value)) is not None:
         return code != 0 and not (200 <= code < 300 and (name in _CODES or _is_error_code(name)))
     if isinstance(value, str):
         return _squeezed(value) not in _NOTHING and not denies_failure(value)

@@ -136,6 +136,8 @@ class Budget:
             self._state.acquire()
             self._reserving = False
             self._state.notify_all()
+        if got:
+            self._done = {id: made for id, made in self._done.items() if id not in done}
         self._held += got
         self._last |= {held.rank: held for held in got}
         served = {held.rank for held in got}
@@ -195,8 +197,6 @@ class Budget:
                 looked = True
                 continue
             if row.swap(Ledger((*base.blocks, *blocks.values()))):
-                with self._state:
-                    self._done = {id: made for id, made in self._done.items() if id not in done}
                 return [
                     _Held(rank, block, block.count, own, own + block.end - now, now) for rank, block in blocks.items()
                 ]

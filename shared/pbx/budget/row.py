@@ -69,8 +69,7 @@ class LedgerRow:
         """
         row = {"PartitionKey": self._account, "RowKey": _ROW, "blocks": ledgers.write(new)}
         etag, self.seen = self._etag, None
-        written = rows.swap(self._storage.table(TABLE), row, etag, tries=1, **_OPTIONS)
-        if written is None:
+        if (written := rows.swap(self._storage.table(TABLE), row, etag, tries=1, **_OPTIONS)) is None:
             self._met = time.monotonic()
             return False
         self.seen, self._etag = new, written
