@@ -111,7 +111,7 @@ def store(
     container = storage.container(media.container)
     blob = container.get_blob_client(f"{description.stem}{mark}.{read.audio.extension}")
     if media.deletable and not beside:
-        deletions.note_copy(storage, media.name, description.id, blob.blob_name)
+        deletions.note_copy(storage, media, description.id, blob.blob_name)
     # All that is kept of this id, as any kind of audio.
     kept = list(container.list_blobs(name_starts_with=description.stem + ".", include=["metadata"]))
     replaced = next((one for one in kept if one.name == blob.blob_name and INCOMPLETE in (one.metadata or {})), None)

@@ -84,21 +84,20 @@ def copy(bridge: Bridge, message: Mapping[str, Any]) -> None:
 
 def _copy(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any]) -> None:
     record, stored = records.known(message.get("record") or {}), message.get("stored")
-    mirrored, of = bridge.settings.mirror_voicemail_deletes, (bridge.storage, media.name)
+    mirrored = bridge.settings.mirror_voicemail_deletes
     if stored is None:
-        if media.deletable and mirrored and deletions.may_delete(*of, id):
+        if mirrored and deletions.may_delete(bridge.storage, media, id):
             return
         try:
             record, stored = _stored(bridge, media, id, message, record)
         except (MediaNotReady, PbxError) as error:
             # What is out of reach says nothing, any other answer without audio is the end of what was deleted.
-            unknown = isinstance(error, PbxRetriable | PbxForbidden)
-            if unknown or not (media.deletable and deletions.is_deleted(*of, id)):
+            if isinstance(error, PbxRetriable | PbxForbidden) or not deletions.is_deleted(bridge.storage, media, id):
                 raise
             logger.info("%s %d was deleted before it was copied", media.name, id)
             return
         # A copy that is only marked is announced all the same.
-        if media.deletable and deletions.withdraw_copy(*of, media.container, id, delete=mirrored):
+        if deletions.withdraw_copy(bridge.storage, media, id, delete=mirrored):
             return
     _announce(bridge, media, id, {**message, "record": record}, stored)
 
@@ -175,7 +174,7 @@ def _call_id(record: Mapping[str, Any], message: Mapping[str, Any]) -> int | Non
 
 def _withdraw(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any]) -> None:
     how = {"delete": bridge.settings.mirror_voicemail_deletes, "inferred": bool(message.get("inferred"))}
-    deletions.withdraw(bridge.storage, media.name, media.container, id, when=str(message["received"]), **how)
+    deletions.withdraw(bridge.storage, media, id, when=str(message["received"]), **how)
 
 
 def _look_again(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], reason: str) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Type = Literal["integer", "string", "date-time", "array", "object"]
-
 
 @dataclass(frozen=True, slots=True)
 class Field:
@@ -17,7 +15,7 @@ class Field:
     """
 
     name: str
-    type: Type
+    type: Literal["integer", "string", "date-time", "array", "object"]
     description: str
     fields: tuple[Field, ...] = ()
 

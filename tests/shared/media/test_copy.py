@@ -25,6 +25,7 @@ from shared.json_bodies import encode
 from shared.media import blobs as media_blobs
 from shared.media import deletions
 from shared.media.copy import DELAYS, copy
+from shared.media.table import MEDIA
 from shared.storage.account import BLOCK_BYTES
 from tests.copying import CALL, NAME, RECORDING, STARTED, VOICEMAIL, announced, asked, audio, blobs, waiting
 from tests.dying import is_killed
@@ -365,12 +366,13 @@ def test_a_deletion_that_is_only_inferred_stays_so_when_the_copy_comes(
     open_bridge: Callable[..., Bridge], bridge: Bridge
 ) -> None:
     mirroring = open_bridge(MIRROR_VOICEMAIL_DELETES="true")
+    (voicemail,) = [row for row in MEDIA if row.name == "voicemail"]
     copy(mirroring, asked("voicemail", "withdraw", inferred=True))
     for _ in range(2):
         copy(mirroring, asked("voicemail"))
         (blob,) = blobs(bridge, "voicemails").values()
         assert blob.metadata["deletedAtPbx"] == "2018-04-26T02:57:24Z"
-        assert not deletions.may_delete(bridge.storage, "voicemail", VOICEMAIL)
+        assert not deletions.may_delete(bridge.storage, voicemail, VOICEMAIL)
 
 
 def test_a_deletion_in_the_middle_of_a_copy_is_seen(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from shared import health
 from shared.events.receive import submit
 from shared.media.copy import copy
 from shared.media.deletions import may_delete, withdraw
+from shared.media.table import MEDIA
 from shared.polling.poll import poll
 from shared.polling.sweep import sweep
 from shared.storage.messages import read
@@ -70,9 +71,10 @@ def test_a_deletion_without_a_webhook_is_inferred_once_and_deletes_no_audio(
 
 def test_what_was_inferred_after_the_pbx_said_so_takes_nothing_back(start: Callable[..., Bridge]) -> None:
     bridge = start(mirror_voicemail_deletes=True)
+    (voicemail,) = [row for row in MEDIA if row.deletable]
     for inferred, may in ((True, False), (False, True), (True, True)):
-        withdraw(bridge.storage, "voicemail", "voicemails", 5, when=iso(now()), delete=True, inferred=inferred)
-        assert may_delete(bridge.storage, "voicemail", 5) is may
+        withdraw(bridge.storage, voicemail, 5, when=iso(now()), delete=True, inferred=inferred)
+        assert may_delete(bridge.storage, voicemail, 5) is may
 
 
 @pytest.mark.parametrize(
