@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from shared.calls import lost_callers, transfers
 from shared.json_bodies import encode
 from shared.storage import rows
+from shared.storage.expiry import expire_rows
 from shared.storage.messages import send
 from shared.times import parse_time, stamp
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from shared.calls.lost_callers import OpenCase
     from shared.events.event import ReceivedEvent
     from shared.storage.account import Storage
+    from shared.storage.expiry import Allowance, Expired, Period
 
     State = dict[str, Any]
     Entry = dict[str, Any]
@@ -106,6 +108,11 @@ def heard_until(storage: Storage, numbers: Sequence[str | None], region: str) ->
         storage.table(TABLE), "lost", lost_callers.key_of(numbers, region), select=["PartitionKey", "lastContact", "at"]
     )
     return row.get("lastContact") or row.get("at") if row is not None else None
+
+
+def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
+    """Delete the cases whose last event came within a period: nobody closes those that the PBX forgot at midnight."""
+    return expire_rows(storage.table(TABLE), period.condition("at"), allowance)
 
 
 def _judge(kind: Kind, case: dict[str, Any]) -> State:

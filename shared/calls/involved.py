@@ -10,7 +10,6 @@ from shared.times import call_start, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import datetime
 
     from shared.calls.parts import Gathered
     from shared.events.event import ReceivedEvent
@@ -32,9 +31,8 @@ def involved(call_id: int, gathered: Gathered, region: str) -> set[tuple[str, En
     people |= {contact_party(part[name]) for part in parts for name in _CONTACTS if name in part}
     if not any("caller" in part for part in parts):
         people.add(number_party(None, region))
-    things = [_entry("call", call_id, started)]
-    for kind, name in _MEDIA:
-        things += [_entry(kind, id, started) for id in {part[name] for part in parts if name in part}]
+    media = {(kind, part[name]) for kind, name in _MEDIA for part in parts if name in part}
+    things = {Entry(kind, str(id), started) for kind, id in {("call", call_id), *media}}
     return {(person, thing) for person in people for thing in things}
 
 
@@ -49,8 +47,5 @@ def _alone(event: ReceivedEvent) -> Iterable[Entry]:
         return [Entry("lost caller", event.id, event.moment)]
     # Where it was entered before, also once its audio is stored.
     started = getattr(event.data, "callStarted", None) or event.moment
-    return [_entry(kind, id, started) for kind, name in _MEDIA if (id := getattr(event.data, name, None)) is not None]
-
-
-def _entry(kind: Kind, id: int, started: datetime) -> Entry:
-    return Entry(kind, str(id), started)
+    ids = {kind: getattr(event.data, name, None) for kind, name in _MEDIA}
+    return [Entry(kind, str(id), started) for kind, id in ids.items() if id is not None]

@@ -43,9 +43,14 @@ class OpenCase:
 
     callerid: str
     destination: str
-    last_contact: str | None
+    last_contact: datetime | None
     attempts: int | None
-    since: str
+    since: datetime | None
+
+    @property
+    def last(self) -> datetime | None:
+        """When the caller tried last, as far as that is known."""
+        return self.last_contact or self.since
 
 
 def key(event: ReceivedEvent, region: str) -> str:
@@ -85,8 +90,7 @@ def other_day(then: datetime, moment: datetime) -> bool:
 
 def _moment(entry: Entry) -> str:
     """When the caller tried, as far as that is known: not after we heard of it."""
-    moment: str = min(entry["contact"] or entry["at"], entry["at"])
-    return moment
+    return str(min(entry["contact"] or entry["at"], entry["at"]))
 
 
 def _on_the_day(state: State, entry: Entry) -> State:
@@ -169,7 +173,7 @@ def open_case(row: Mapping[str, Any]) -> OpenCase:
     return OpenCase(
         callerid=row["callerid"],
         destination=row["destination"],
-        last_contact=stamp(row["lastContact"]) if "lastContact" in row else None,
+        last_contact=row.get("lastContact"),
         attempts=row.get("attempts"),
-        since=stamp(row["since"]) if "since" in row else "",
+        since=row.get("since"),
     )

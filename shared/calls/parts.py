@@ -62,13 +62,11 @@ class Gathered:
         parts = {**self.parts, key: joined}
         if len(parts) <= MOST_PARTS:
             return replace(self, parts=parts)
-        kept = sorted(parts, key=lambda key: _place(key, parts[key]))[:MOST_PARTS]
-        return replace(self, parts={key: parts[key] for key in kept}, truncated=True)
+        return replace(self, parts=_weightiest(parts, MOST_PARTS), truncated=True)
 
     def shorter(self) -> Gathered:
         """Half as many parts, the weightier ones."""
-        kept = sorted(self.parts, key=lambda key: _place(key, self.parts[key]))[: len(self.parts) // 2]
-        return replace(self, parts={key: self.parts[key] for key in kept}, truncated=True)
+        return replace(self, parts=_weightiest(self.parts, len(self.parts) // 2), truncated=True)
 
     def events(self) -> dict[str, Part]:
         """The parts by event id, each whole."""
@@ -106,14 +104,10 @@ def join(one: Part, other: Part) -> Part:
 
     For each field: present beats absent, history beats a webhook, else the smaller value stands.
     """
-    joined: Part = {"event": one["event"]}
-    history = set()
-    for name in (one.keys() | other.keys()) - _MARKS:
-        joined[name], is_history = best(name, (one, other))
-        if is_history:
-            history.add(name)
+    stands = {name: best(name, (one, other)) for name in (one.keys() | other.keys()) - _MARKS}
+    joined: Part = {"event": one["event"]} | {name: value for name, (value, _) in stands.items()}
     if "history" in one or "history" in other:
-        joined["history"] = sorted(history)
+        joined["history"] = sorted(name for name, (_, is_history) in stands.items() if is_history)
         if came_by_webhook(one) or came_by_webhook(other):
             joined["webhook"] = True
     return joined
@@ -146,7 +140,11 @@ def _weight(part: Part) -> int:
     return int(part["event"] in _LEGS and not any(name in part for name in _WEIGHTY))
 
 
-def _place(key: str, part: Part) -> tuple[int, int, str, str]:
-    """Where a part stands when there are too many: legs last, and both ends of the same leg together."""
-    weight = _weight(part)
-    return weight, part.get("contactID", -1) if weight else -1, part["event"], key
+def _weightiest(parts: Mapping[str, Part], most: int) -> Mapping[str, Part]:
+    """So many of the parts: legs go first, and both ends of the same leg together."""
+
+    def place(key: str) -> tuple[int, int, str, str]:
+        weight = _weight(part := parts[key])
+        return weight, part.get("contactID", -1) if weight else -1, part["event"], key
+
+    return {key: parts[key] for key in sorted(parts, key=place)[:most]}

@@ -17,17 +17,19 @@ from shared.errors import Conflict
 from shared.events import parties
 from shared.once import once
 from shared.storage import rows
+from shared.storage.expiry import Period, expire_rows
 from shared.storage.rows import row_key
-from shared.times import FIRST_CLOCK_ID, MICROSECONDS_PER_SECOND, call_start, iso
+from shared.times import FIRST_CLOCK_ID, MICROSECONDS_PER_SECOND, call_start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from azure.data.tables import TableClient
 
     from shared.events.event import ReceivedEvent
     from shared.storage.account import Storage
+    from shared.storage.expiry import Allowance, Expired
 
 TABLE = "calls"
 PARTITION = "call"
@@ -70,7 +72,7 @@ class Calls:
         # Threads of this process take turns at a call; other instances meet at the ETag.
         with self._turns[call_id % len(self._turns)]:
             # A call we know nothing of is most often new: writing first finds out in one request.
-            known, etag = self._remembered(call_id) or (self._read(call_id) if is_there else (Gathered(), None))
+            known, etag = self._known.get(call_id) or (self._read(call_id) if is_there else (Gathered(), None))
             for _ in range(_TRIES):
                 gathered = by(known)
                 if gathered == known:
@@ -118,18 +120,10 @@ class Calls:
 
     def without_end(self, first: datetime, last: datetime, limit: int) -> list[int]:
         """CallIDs of calls that began between two times and are ringing or talking as far as we know."""
-        keys = [row_key(int(one.timestamp()) * MICROSECONDS_PER_SECOND) for one in (first, last)]
-        by_key = f"RowKey ge '{keys[0]}' and RowKey le '{keys[1]}'"
-        # An id that is a plain counter does not say when the call began.
-        by_column = (
-            f"RowKey lt '{row_key(FIRST_CLOCK_ID)}' and started ge datetime'{iso(first)}' "
-            f"and started le datetime'{iso(last)}'"
-        )
         found: list[int] = []
-        for condition in (by_key, by_column):
-            outcomes = " or ".join(f"outcome eq '{outcome}'" for outcome in UNENDED)
-            query = f"PartitionKey eq '{PARTITION}' and {condition} and ({outcomes})"
-            listed = self._table.query_entities(query, select=["RowKey"])
+        outcomes = " or ".join(f"outcome eq '{outcome}'" for outcome in UNENDED)
+        for condition in _began(Period(first, last)):
+            listed = self._table.query_entities(f"{condition} and ({outcomes})", select=["RowKey"])
             found += [int(row["RowKey"]) for row in islice(listed, limit - len(found))]
         return found
 
@@ -141,10 +135,6 @@ class Calls:
     @property
     def _table(self) -> TableClient:
         return self._storage.table(TABLE)
-
-    def _remembered(self, call_id: int) -> tuple[Gathered, str | None] | None:
-        with self._lock:
-            return self._known.get(call_id)
 
     def _remember(self, call_id: int, gathered: Gathered, etag: str) -> None:
         with self._lock:
@@ -162,30 +152,53 @@ class Calls:
 
     def _entity(self, call_id: int, gathered: Gathered) -> tuple[dict[str, Any], Gathered]:
         """The row of a call, and what of its parts found room there."""
-        from azure.data.tables import EdmType, EntityProperty
-
         while len(packed := _pack(gathered)) > _LONGEST_PARTS:
             gathered = gathered.shorter()
         entity: dict[str, Any] = {
             "PartitionKey": PARTITION,
             "RowKey": row_key(call_id),
-            "callID": EntityProperty(call_id, EdmType.INT64),
+            "callID": rows.long(call_id),
             "parts": packed,
+            "givenUp": gathered.given_up or None,
         }
-        if gathered.given_up:
-            entity["givenUp"] = True
-        for name, value in story_of(call_id, gathered, self._region).items():
-            if isinstance(value, list):
-                entity[name] = json.dumps(value)
-            elif name == "answeredBy" and value is not None:
-                entity[name] = EntityProperty(value, EdmType.INT64)
-            elif value is not None:
-                entity[name] = value
-        return entity, gathered
+        story = story_of(call_id, gathered, self._region)
+        entity |= {name: json.dumps(value) if isinstance(value, list) else value for name, value in story.items()}
+        if story["answeredBy"] is not None:
+            entity["answeredBy"] = rows.long(story["answeredBy"])
+        return {name: value for name, value in entity.items() if value is not None}, gathered
 
 
 def _pack(gathered: Gathered) -> bytes:
     return zlib.compress(json.dumps(gathered.parts, ensure_ascii=False, sort_keys=True).encode())
+
+
+def _began(period: Period) -> tuple[str, str]:
+    """Conditions for calls that began within a period: by their id, and where that is a plain counter."""
+    ids = [_id_at(one) if one else FIRST_CLOCK_ID for one in (period.first, period.last)]
+    spelt = f"RowKey ge '{row_key(ids[0])}' and RowKey lt '{row_key(ids[1])}'"
+    # What nobody has written to since then is as old, whether or not it says when it began.
+    started = period.condition("started") + ("" if period.first else f" or {period.condition('Timestamp')}")
+    counted = f"RowKey lt '{row_key(FIRST_CLOCK_ID)}' and ({started})"
+    return f"PartitionKey eq '{PARTITION}' and {spelt}", f"PartitionKey eq '{PARTITION}' and {counted}"
+
+
+def _id_at(moment: datetime) -> int:
+    return max(int(moment.timestamp()) * MICROSECONDS_PER_SECOND, FIRST_CLOCK_ID)
+
+
+def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
+    """Delete the stories of calls that began within a period; a callID that is a plain counter does not tell when."""
+    table, (spelt, counted) = storage.table(TABLE), _began(period)
+    by_key = expire_rows(table, spelt, allowance, name="calls by key")
+    return by_key + expire_rows(table, counted, allowance, name="calls by start")
+
+
+def calls_between(storage: Storage, period: Period, token: Any, limit: int) -> tuple[list[Mapping[str, Any]], Any]:
+    """Rows of calls that began within a period, up to a page of them, and the token of the next page."""
+    spelt, counted = _began(period)
+    query = storage.table(TABLE).query_entities(f"({spelt}) or ({counted})", results_per_page=limit)
+    pages: Any = query.by_page(token)
+    return list(next(pages, ())), pages.continuation_token
 
 
 @once

@@ -200,14 +200,11 @@ def _has_talk_ended(parts: Collection[Part], ends: Collection[Part]) -> bool:
     """Whether somebody who talked has hung up; that others stopped ringing says nothing of it."""
     talking = {_contact(part) for part in parts if _is_answered([part]) or "previous_contactID" in part}
     ended = {_contact(part) for part in ends}
-    if talking & ended or _is_anybodys(parts, ended) or any(_says_more(part) for part in ends):
+    says_when = any("callConnected" in end or "callEnded" in end for end in ends)
+    if talking & ended or _is_anybodys(parts, ended) or says_when:
         return True
     unnamed = any(not isinstance(contact, int) for contact in talking)
     return unnamed and bool(ends) and _has_everybody_ended(parts, ends)
-
-
-def _says_more(end: Part) -> bool:
-    return "callConnected" in end or "callEnded" in end
 
 
 def _transfers(parts: Iterable[Part]) -> list[list[int]]:
@@ -217,22 +214,18 @@ def _transfers(parts: Iterable[Part]) -> list[list[int]]:
     steps = [(_handed_at(part), part["previous_contactID"], part["contactID"]) for part in events]
     known = {step[1:] for step in steps}
     # The end of a transferred leg repeats the step that led to it.
-    steps += [
-        ("", *pair) for pair in sorted({(part["previous_contactID"], part["contactID"]) for part in handed} - known)
-    ]
+    pairs = {(part["previous_contactID"], part["contactID"]) for part in handed}
+    steps += [("", *pair) for pair in sorted(pairs - known)]
     if all(time for time, _, _ in steps):
         return [[giver, taker] for _, giver, taker in sorted(steps)]
     return _chain(sorted((giver, taker) for _, giver, taker in steps))
 
 
 def _handed_at(part: Part) -> str:
-    moment = after(parse_time(part["callConnected"]), part["connectionTime"]) if _says_when(part) else None
-    return moment.isoformat() if moment else ""
-
-
-def _says_when(part: Part) -> bool:
     # No seconds may be those of the transfer before, too.
-    return "callConnected" in part and bool(part.get("connectionTime"))
+    says_when = "callConnected" in part and part.get("connectionTime")
+    moment = after(parse_time(part["callConnected"]), part["connectionTime"]) if says_when else None
+    return moment.isoformat() if moment else ""
 
 
 def _chain(steps: list[tuple[int, int]]) -> list[list[int]]:

@@ -1,41 +1,101 @@
-"""What has been added, edited and removed since the last listing: each submitted as an event and then stored."""
+"""Lists of what changes and goes: read as a whole and compared with what is stored, each difference as an event."""
 
 from __future__ import annotations
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from shared.errors import Conflict, Invalid, StorageUnavailable
+from shared.errors import BudgetExhausted, Conflict, PbxError, PbxFatal, PbxForbidden
 from shared.events.receive import submit
 from shared.items import reader as items
 from shared.items.content import content_hash
-from shared.items.intake import Intake, Row, Stale, batches, row_of
+from shared.items.head import heads
+from shared.items.intake import Intake, Row, Stale, batches
 from shared.polling import odd_items, removals
-from shared.storage.account import reaching_storage
+from shared.polling.outcomes import HEARTBEAT, advance, note_error, note_unreadable
+from shared.polling.pages import pages
 from shared.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from shared.items.reader import Item, Known
+    from shared.items.reader import Item
+    from shared.polling.odd_items import Odd
     from shared.polling.reading import Reading
 
+_TRIES = 5
 _SENDERS = 8
 _FEW = 8
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
-    """
-    What came of a comparison: how many items there are now and the head's sequence; `open` where it is not settled
-    yet whether some are gone.
-    """
+@dataclass(slots=True)
+class _Listing:
+    """The items of a list by id, those without one, and what kept it from being read to its end."""
 
-    items: int
-    sequence: int
-    open: bool
+    items: dict[int, Item] = field(default_factory=dict)
+    unreadable: list[Item] = field(default_factory=list)
+    failure: PbxError | BudgetExhausted | None = None
+
+
+def read_edits(reading: Reading, *, whole: bool) -> None:
+    """
+    Read a resource whose items change and go: the whole list, each time.
+
+    A list of one page that looks as it did is done after one call. That nothing stands behind that page is sure
+    when the newest come first; otherwise, and with each heartbeat, the list is read to its end. Of a list that
+    cannot be, what comes and changes is reported all the same.
+    """
+    since = reading.checkpoint.sequence
+    for _ in range(_TRIES):
+        listing = _listed(reading, whole)
+        if not reading.checkpoint.started:
+            reading = reading.caught_up()
+        seen, changes = reading.checkpoint, note_unreadable(reading, listing.unreadable)
+        found = {"cursor": max(listing.items, default=0), "digest": digest(listing.items)}
+        if seen.started and found["digest"] == seen.digest and not whole and not listing.failure:
+            advance(reading, **changes)
+            return
+        try:
+            changes |= found | _compare(reading, listing, since=since, look=whole)
+        except Stale:
+            since = heads(reading.bridge.storage).read(reading.resource.name).sequence
+            continue
+        _settle(reading, listing.failure, changes)
+        return
+    raise Conflict(f"{reading.resource.name} kept changing")
+
+
+def _settle(reading: Reading, failure: PbxError | BudgetExhausted | None, changes: dict[str, Any]) -> None:
+    """Note what a comparison came to; raises what kept the list from being read to its end."""
+    if failure is None:
+        advance(reading, started=True, partial=False, **changes)
+        return
+    # Only where the PBX will never read on, nothing more is waited for.
+    is_partial = isinstance(failure, PbxFatal)
+    reading = reading.noted(**changes, **({"partial": True, "started": True} if is_partial else {}))
+    note_error(reading, failure, **({"last_success": reading.moment} if is_partial else {}))
+    raise failure
+
+
+def _listed(reading: Reading, whole: bool) -> _Listing:
+    seen, listing = reading.checkpoint, _Listing()
+    alive = seen.last_success is not None and reading.moment - seen.last_success < HEARTBEAT
+    everything: dict[str, Any] = {reading.resource.cursor_parameter: 0}
+    listed = pages(reading.bridge.pbx, reading.resource, lane=reading.lane, unreadable=listing.unreadable, **everything)
+    try:
+        for page in listed:
+            first = not listing.items
+            listing.items.update(page.items)
+            if first and alive and not whole and page.newest_first and digest(listing.items) == seen.digest:
+                break
+    except (PbxError, BudgetExhausted) as error:
+        if not listing.items or isinstance(error, PbxForbidden):
+            raise
+        listing.failure = error
+    return listing
 
 
 def digest(listed: Mapping[int, Item]) -> str:
@@ -44,91 +104,53 @@ def digest(listed: Mapping[int, Item]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def compare(
-    reading: Reading,
-    listed: Mapping[int, Item],
-    *,
-    since: int,
-    complete: bool = True,
-    all_readable: bool = True,
-    look: bool = False,
-) -> Outcome:
+def _compare(reading: Reading, listing: _Listing, *, since: int, look: bool) -> dict[str, Any]:
     """
     Submit and store how a listing differs from what is stored; `look` also notes what was seen again.
 
-    Only a `complete` listing says something of what it lacks, and by itself only where it is `all_readable`. Raises
-    Stale unless the head's sequence is still `since`, as it was before the listing began: an older listing must not
-    undo what a newer one showed.
+    Only a complete listing says something of what it lacks; where that is not settled yet, its digest is not kept.
+    Raises Stale unless the head's sequence is still `since`, as it was before the listing began: an older listing must
+    not undo what a newer one showed.
     """
-    storage, resource = reading.bridge.storage, reading.resource
-    intake = Intake(storage, resource.name)
+    storage, name = reading.bridge.storage, reading.resource.name
+    intake = Intake(storage, name)
     if intake.head.sequence != since:
         raise Stale
-    known = items.known(storage, resource.name)
-    rows = [
-        row_of(number, item, known.get(number), baseline=number not in known and not reading.wanted(number, item))
-        for number, item in listed.items()
-    ]
-    changed = [row for row in rows if row.before is None or row.before.removed or row.before.hash != row.hash]
-    _hand_on(reading, intake, changed, listed)
-    unsettled = not complete or _remove(reading, intake, known, listed, all_readable=all_readable)
+    known = items.known(storage, name)
+    changed, unsettled = reading.changed(listing.items, known), True
+    _hand_on(reading, intake, changed, listing.items)
+    if not listing.failure:
+        all_readable = not listing.unreadable
+        gone, last, unsettled = removals.gone(reading, intake, known, listing.items, all_readable=all_readable)
+        _hand_on(reading, intake, gone, last)
     if look:
-        settled, today = {row.id for row in changed}, iso(reading.moment)[:10]
-        same = [row.id for row in rows if row.id not in settled and row.before and row.before.seen[:10] != today]
-        intake.note({number: {"lastSeen": reading.moment} for number in same})
-    return Outcome(items=intake.head.count, sequence=intake.head.sequence, open=unsettled)
+        same, today = listing.items.keys() - {row.id for row in changed}, iso(reading.moment)[:10]
+        intake.note({number: {"lastSeen": reading.moment} for number in same if known[number].seen[:10] != today})
+    found = {"items": intake.head.count, "sequence": intake.head.sequence}
+    return found | {"digest": ""} if unsettled else found
 
 
 def _hand_on(reading: Reading, intake: Intake, rows: Iterable[Row], listed: Mapping[int, Item]) -> None:
     for batch in batches(rows):
-        wanted = [row for row in batch if not row.baseline]
+        wanted, odd = [row for row in batch if not row.baseline], list["Odd"]()
         with ThreadPoolExecutor(_SENDERS if len(wanted) > _FEW else 1) as pool:
-            submitted = list(pool.map(lambda row: _submit(reading, row, listed[row.id]), wanted))
-        for odd in filter(None, submitted):
-            # Here: the host drops what threads log that it does not know.
-            odd_items.keep(reading.bridge.storage, reading.resource.name, *odd)
+            list(pool.map(partial(_submit, reading, listed, odd), wanted))
+        for reason, item in odd:
+            odd_items.keep(reading.bridge.storage, reading.resource.name, reason, item)
         intake.write(batch, reading.moment)
 
 
-def _submit(reading: Reading, row: Row, item: Item) -> tuple[str, Item] | None:
+def _submit(reading: Reading, listed: Mapping[int, Item], odd: list[Odd], row: Row) -> None:
     """
-    Submit the event of a row; a reason and a body where that cannot be done, which keeps no other from its event.
+    Submit the event of a row.
 
     How often the item has changed makes two events of what happens to it twice, such as an edit that is taken back; it
     is the same for whoever finds the same change, also after a crash.
     """
-    bridge, noun = reading.bridge, reading.resource.noun
-    if row.removed:
-        event, occurrence = f"{noun}Removed", f"{row.revision}.{row.hash}"
-    elif row.arrives:
-        event, occurrence = f"{noun}Created", str(row.revision) if row.before else ""
-    else:
-        event, occurrence = f"{noun}Updated", f"{row.revision}.{row.hash}"
-    data = item | {reading.resource.id_field: row.id}
-    try:
-        with reaching_storage():
-            submit(bridge.storage, bridge.settings, event, data, origin="poll", occurrence=occurrence)
-    except (StorageUnavailable, Conflict):
-        raise
-    except Invalid as error:
-        return str(error), data
-    except Exception as error:  # noqa: BLE001 - one item that nobody foresaw stops no other
-        return odd_items.place_of(error), data
-    return None
-
-
-def _remove(
-    reading: Reading, intake: Intake, known: Mapping[int, Known], listed: Mapping[int, Item], *, all_readable: bool
-) -> bool:
-    """Submit and store which items are gone; whether that is not settled yet for some."""
-    verdict = removals.judge(known, listed, reading.moment)
-    gone = removals.proved(verdict, known, reading, reading.lane, all_readable=all_readable)
-    intake.note(verdict.changes)
-    last = {number: _last(reading, number) for number in gone}
-    rows = [row_of(number, last[number], known[number], removed=True) for number in gone]
-    _hand_on(reading, intake, rows, last)
-    return verdict.open
-
-
-def _last(reading: Reading, number: int) -> Item:
-    return items.stored(reading.bridge.storage, reading.resource.name, number) or {}
+    bridge, resource = reading.bridge, reading.resource
+    what, occurrence = "Removed" if row.removed else "Updated", f"{row.revision}.{row.hash}"
+    if row.arrives:
+        what, occurrence = "Created", str(row.revision) if row.before else ""
+    data = listed[row.id] | {resource.id_field: row.id}
+    with odd_items.set_aside(data, odd):
+        submit(bridge.storage, bridge.settings, f"{resource.noun}{what}", data, origin="poll", occurrence=occurrence)

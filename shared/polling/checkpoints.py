@@ -108,14 +108,8 @@ def change(storage: Storage, seen: Checkpoint, by: Callable[[Checkpoint], Checkp
     def columns(row: rows.Row | None) -> dict[str, Any]:
         current = seen if row is None else _checkpoint(row)
         wanted = by(current)
-        return _columns(
-            replace(
-                wanted,
-                cursor=max(wanted.cursor, current.cursor),
-                sequence=max(wanted.sequence, current.sequence),
-                started=wanted.started or current.started,
-            )
-        )
+        kept = {name: max(getattr(wanted, name), getattr(current, name)) for name in ("cursor", "sequence", "started")}
+        return _columns(replace(wanted, **kept))
 
     table, key = storage.table(TABLE), (PARTITION, seen.resource)
     written = rows.change(table, *key, columns, seen.row) if seen.row else rows.change(table, *key, columns)
@@ -182,17 +176,11 @@ def _iso(moment: datetime | None) -> str | None:
 
 
 def _columns(checkpoint: Checkpoint) -> dict[str, Any]:
-    from azure.data.tables import EdmType, EntityProperty
-
-    columns: dict[str, Any] = {}
-    for name, column in _NAMES.items():
-        value = getattr(checkpoint, name)
-        if value is not None:
-            columns[column] = EntityProperty(value, EdmType.INT64) if name in _LONG else value
-    return columns
+    values = {column: getattr(checkpoint, name) for name, column in _NAMES.items()}
+    values |= {column: rows.long(values[column]) for column in _LONG}
+    return {column: value for column, value in values.items() if value is not None}
 
 
 def _checkpoint(row: rows.Row) -> Checkpoint:
-    values = {name: row[column] for name, column in _NAMES.items() if column in row}
-    values |= {name: values[name].value for name in _LONG if name in values}
+    values = {name: rows.value_of(row[column]) for name, column in _NAMES.items() if column in row}
     return Checkpoint(resource=row["RowKey"], row=row, **values)

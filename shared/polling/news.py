@@ -8,19 +8,17 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import BudgetExhausted, PbxError
-from shared.items import index
 from shared.items.head import heads
-from shared.items.intake import Intake, row_of
+from shared.items.intake import Intake
 from shared.polling import checkpoints
 from shared.polling.outcomes import HEARTBEAT, advance, note_unreadable
-from shared.polling.reading import grace, moment_of
+from shared.polling.reading import moment_of
 from shared.polling.windows import Window, Windowed, dumps, loads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from shared.items.intake import Row
     from shared.items.reader import Item
     from shared.polling.checkpoints import Checkpoint
     from shared.polling.pages import Page
@@ -58,21 +56,20 @@ def _read_news(reading: Reading) -> Reading:
     known = seen.cursor or None
     window = Window(above=seen.cursor, since=None if seen.started else reading.moment - lookback)
     news = Windowed(reading.bridge.pbx, resource, [window])
-    intake, cursor, lag = None, seen.cursor, None
+    intake, cursor, changes = None, seen.cursor, dict[str, Any]()
     try:
         for page in news.pages(lane="poll", known=known):
             intake = intake or Intake(reading.bridge.storage, resource.name)
             _take(reading, intake, page, backfill=False)
             cursor = max(cursor, *page.items)
-            lag = lag or _lag(page.items.values(), reading.moment)
+            lag = changes.get("lag") or _lag(page.items.values(), reading.moment)
+            changes = {"cursor": cursor, "items": intake.head.count, "lag": lag}
     except (PbxError, BudgetExhausted):
-        if intake:
+        if changes:
             # What was read is not read again: the next poll goes on from there.
-            _leave(reading, "", dumps(news.left), cursor=cursor, items=intake.head.count, lag=lag)
+            _leave(reading, "", dumps(news.left), **changes)
         raise
-    changes = _note_unreadable(reading, news)
-    if intake:
-        changes |= {"cursor": cursor, "items": intake.head.count, "lag": lag}
+    changes |= note_unreadable(reading, news.unreadable, whole=False)
     return advance(reading, all_read=not seen.left, **changes)
 
 
@@ -80,26 +77,24 @@ def _catch_up(reading: Reading) -> None:
     """Go on with what is left of the first reading, or of a burst; each page is noted, so that none is read twice."""
     first, until = not reading.checkpoint.started, time.monotonic() + _LONGEST_CATCHING_UP
     windowed = Windowed(reading.bridge.pbx, reading.resource, loads(reading.checkpoint.left))
-    intake, before = None, reading.checkpoint.left
+    intake, before, changes = None, reading.checkpoint.left, dict[str, Any]()
     try:
         for page in windowed.pages(lane=reading.lane):
             if intake is None:
                 intake = Intake(reading.bridge.storage, reading.resource.name)
                 reading = reading.caught_up() if first else reading
             _take(reading, intake, page, backfill=first)
-            reading = _leave(reading, before, dumps(windowed.left), items=intake.head.count)
+            changes = {"items": intake.head.count}
+            reading = _leave(reading, before, dumps(windowed.left), **changes)
             before = dumps(windowed.left)
             if time.monotonic() > until:
                 break
     except (PbxError, BudgetExhausted):
-        _leave(reading, before, dumps(windowed.left), **({"items": intake.head.count} if intake else {}))
+        _leave(reading, before, dumps(windowed.left), **changes)
         raise
-    changes = _note_unreadable(reading, windowed)
-    if intake:
-        changes["items"] = intake.head.count
+    changes |= note_unreadable(reading, windowed.unreadable, whole=False)
     if not windowed.left and first:
-        head = intake.head if intake else heads(reading.bridge.storage).read(reading.resource.name)
-        changes |= {"started": True, "cursor": head.largest}
+        changes |= {"started": True, "cursor": heads(reading.bridge.storage).read(reading.resource.name).largest}
     reading = _leave(reading, before, dumps(windowed.left), **changes)
     advance(reading, all_read=not windowed.left, started=reading.checkpoint.started)
 
@@ -115,23 +110,9 @@ def _leave(reading: Reading, before: str, after: str, **changes: Any) -> Reading
     return replace(reading, checkpoint=checkpoints.change(reading.bridge.storage, reading.checkpoint, left))
 
 
-def _note_unreadable(reading: Reading, windowed: Windowed) -> dict[str, Any]:
-    """As note_unreadable; news say nothing of what was read before, so that the number only grows until a sweep."""
-    changes = note_unreadable(reading, windowed.unreadable)
-    return changes if len(windowed.unreadable) > reading.checkpoint.unreadable else {}
-
-
 def _take(reading: Reading, intake: Intake, page: Page, *, backfill: bool) -> None:
-    wanted: list[Row] = []
-    baseline: list[Row] = []
-    for number, item in reading.kept(page.items).items():
-        fresh = reading.wanted(number, item)
-        (wanted if fresh else baseline).append(row_of(number, item, baseline=not fresh))
-    intake.add(wanted, reading.moment, due=reading.moment + grace(reading.bridge), backfill=backfill)
-    # No event is made of these, which others are found by.
-    before = {row.id: page.items[row.id] for row in baseline}
-    index.add(reading.bridge.storage, reading.resource.name, before, reading.bridge.settings.default_region)
-    intake.add(baseline, reading.moment)
+    rows = reading.changed(reading.kept(page.items), {})
+    reading.store(intake, rows, page.items, backfill=backfill)
 
 
 def _lag(found: Iterable[Item], moment: datetime) -> float | None:

@@ -4,61 +4,62 @@ from __future__ import annotations
 
 import hashlib
 import traceback
+from contextlib import contextmanager
 from pathlib import PurePath
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from shared.errors import Conflict, Invalid, StorageUnavailable
 from shared.json_bodies import encode
 from shared.once import once
+from shared.storage.account import reaching_storage
 from shared.storage.dead_letters import dead_letter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterator, Mapping
 
-    from shared.pbx.resources import Resource
     from shared.storage.account import Storage
+
+    Odd = tuple[str, Mapping[str, Any]]
 
 KIND = "polled"
 # A list brings an odd item at every poll: what this process has kept already costs no storage again.
 _MOST_REMEMBERED = 10_000
-# Of a list in which nothing can be read, so many say what is wrong.
-_MOST_KEPT = 20
-
-
-class _Kept:
-    def __init__(self) -> None:
-        self.keys: set[str] = set()
-        self.lock = Lock()
 
 
 @once
-def _kept(storage: Storage) -> _Kept:
-    return _Kept()
-
-
-def keep_unreadable(storage: Storage, resource: Resource, items: Iterable[Mapping[str, Any]]) -> None:
-    """Keep items of a list that have no id."""
-    for item in list(items)[:_MOST_KEPT]:
-        keep(storage, resource.name, f"{resource.id_field}: it cannot be read as an identifier", item)
+def _kept(storage: Storage) -> set[str]:
+    return set()
 
 
 def keep(storage: Storage, name: str, reason: str, item: Mapping[str, Any]) -> None:
     """Make a dead letter of an item; its key is made of its content, so that it is there once."""
-    body = encode(dict(item))
+    body, kept = encode(dict(item)), _kept(storage)
     key = f"{name}-{hashlib.sha256(body).hexdigest()[:32]}"
-    kept = _kept(storage)
-    with kept.lock:
-        if key in kept.keys:
-            return
+    if key in kept:
+        return
     dead_letter(storage, kind=KIND, id=key, reason=reason, body=body)
-    with kept.lock:
-        if len(kept.keys) >= _MOST_REMEMBERED:
-            kept.keys.clear()
-        kept.keys.add(key)
+    if len(kept) >= _MOST_REMEMBERED:
+        kept.clear()
+    kept.add(key)
 
 
-def place_of(error: Exception) -> str:
-    """The type of an error that nobody foresaw and where it was raised; its text may hold what was being read."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f"{PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "unknown"
-    return f"{type(error).__name__} at {place}"
+@contextmanager
+def set_aside(item: Mapping[str, Any], odd: list[Odd]) -> Iterator[None]:
+    """
+    Have an item that nobody can use stop no other: the reason and the item are added to what is `odd`.
+
+    What it adds is for `keep`, outside of threads: the host drops what those log that it does not know. Raises
+    StorageUnavailable and Conflict.
+    """
+    try:
+        with reaching_storage():
+            yield
+    except (StorageUnavailable, Conflict):
+        raise
+    except Invalid as error:
+        odd.append((str(error), item))
+    except Exception as error:  # noqa: BLE001 - one item that nobody foresaw stops no other
+        # The text of the error may hold what was being read.
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f"{PurePath(frames[-1].filename).name}:{frames[-1].lineno}"
+        odd.append((f"{type(error).__name__} at {place}", item))

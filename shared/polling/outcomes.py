@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -31,18 +30,14 @@ _SLACK = timedelta(minutes=5)
 PAUSE = timedelta(minutes=5)
 # An error that goes on is written down once in this time.
 _SAME_ERROR = timedelta(seconds=30)
-
-
-@dataclass(slots=True)
-class _Refusals:
-    """When this process was refused last: who is let in after that says so at once."""
-
-    last: datetime | None = None
+# Of a list in which nothing can be read, so many say what is wrong.
+_MOST_KEPT = 20
 
 
 @once
-def _refusals(storage: Storage) -> _Refusals:
-    return _Refusals()
+def _refusals(storage: Storage) -> list[datetime]:
+    """When this process was refused last, if ever: who is let in after that says so at once."""
+    return []
 
 
 @contextmanager
@@ -55,7 +50,7 @@ def noting(reading: Reading) -> Iterator[None]:
     try:
         yield
     except PbxForbidden as error:
-        note_forbidden(reading, error)
+        _pause(reading, error)
     except BudgetExhausted as error:
         logger.warning("signal budget_exhausted resource=%s lane=%s", reading.resource.name, reading.lane)
         note_error(reading, error)
@@ -79,10 +74,10 @@ def alarm_if_stale(checkpoint: Checkpoint, moment: datetime) -> None:
         logger.warning("signal poll_stale resource=%s seconds=%d", checkpoint.resource, seconds)
 
 
-def note_forbidden(reading: Reading, error: PbxForbidden) -> None:
+def _pause(reading: Reading, error: PbxForbidden) -> None:
     """Pause the resource, and say so where the PBX refuses all that is asked of it."""
     since = reading.checkpoint.forbidden_since or reading.moment
-    _refusals(reading.bridge.storage).last = reading.moment
+    _refusals(reading.bridge.storage)[:] = [reading.moment]
     logger.warning("%s is paused for %d minutes: %s", reading.resource.name, PAUSE.seconds // 60, error)
     note_error(reading, error, paused_until=reading.moment + PAUSE, forbidden_since=since)
     since_all = checkpoints.forbidden_since(checkpoints.read_all(reading.bridge.storage))
@@ -93,17 +88,12 @@ def note_forbidden(reading: Reading, error: PbxForbidden) -> None:
 
 def note_error(reading: Reading, error: Exception, **changes: Any) -> None:
     """Record what a poll ended with; the same again is written down rarely."""
-    fields: dict[str, Any] = {
-        "last_error": f"{type(error).__name__}: {error}",
-        "last_error_at": reading.moment,
-        **changes,
-    }
-    checkpoint, since = reading.checkpoint, reading.checkpoint.last_error_at
-    same = not changes and checkpoint.last_error == fields["last_error"]
-    if not (same and since and reading.moment - since < _SAME_ERROR):
-        checkpoint = checkpoints.change(reading.bridge.storage, checkpoint, lambda now: replace(now, **fields))
-    if checkpoint.last_success:
-        alarm_if_stale(checkpoint, reading.moment)
+    text, seen = f"{type(error).__name__}: {error}", reading.checkpoint
+    same = not changes and seen.last_error == text
+    if not (same and seen.last_error_at and reading.moment - seen.last_error_at < _SAME_ERROR):
+        reading = reading.noted(last_error=text, last_error_at=reading.moment, **changes)
+    if reading.checkpoint.last_success:
+        alarm_if_stale(reading.checkpoint, reading.moment)
 
 
 def advance(reading: Reading, *, all_read: bool = True, **changes: Any) -> Reading:
@@ -112,20 +102,23 @@ def advance(reading: Reading, *, all_read: bool = True, **changes: Any) -> Readi
 
     While not `all_read`, what is wrong with the rest stays to be seen.
     """
-    seen = reading.checkpoint
-    idle = not changes and not (seen.last_error and all_read)
-    if idle and seen.last_success and reading.moment - seen.last_success < HEARTBEAT:
-        refused = _refusals(reading.bridge.storage).last
-        if refused is None or seen.last_success >= refused:
-            return reading
-    fields: dict[str, Any] = {"last_success": reading.moment, "paused_until": None, "forbidden_since": None, **changes}
+    seen, refused = reading.checkpoint, _refusals(reading.bridge.storage)
+    last, idle = seen.last_success, not changes and not (seen.last_error and all_read)
+    if idle and last and reading.moment - last < HEARTBEAT and all(last >= one for one in refused):
+        return reading
     if all_read:
-        fields |= {"last_error": "", "last_error_at": None}
-    checkpoint = checkpoints.change(reading.bridge.storage, seen, lambda now: replace(now, **fields))
-    return replace(reading, checkpoint=checkpoint)
+        changes = {"last_error": "", "last_error_at": None, **changes}
+    return reading.noted(last_success=reading.moment, paused_until=None, forbidden_since=None, **changes)
 
 
-def note_unreadable(reading: Reading, found: Sequence[Item]) -> dict[str, Any]:
-    """Keep the items of a list that have no id; what to record of how many there are."""
-    odd_items.keep_unreadable(reading.bridge.storage, reading.resource, found)
-    return {"unreadable": len(found)} if len(found) != reading.checkpoint.unreadable else {}
+def note_unreadable(reading: Reading, found: Sequence[Item], *, whole: bool = True) -> dict[str, Any]:
+    """
+    Keep the items of a list that have no id; what to record of how many there are.
+
+    What is no `whole` list says nothing of what was read before, so that the number only grows until a sweep.
+    """
+    for item in found[:_MOST_KEPT]:
+        reason = f"{reading.resource.id_field}: it cannot be read as an identifier"
+        odd_items.keep(reading.bridge.storage, reading.resource.name, reason, item)
+    before = reading.checkpoint.unreadable
+    return {"unreadable": len(found)} if len(found) > before or (whole and len(found) < before) else {}

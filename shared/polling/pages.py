@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from shared.errors import BudgetExhausted, PbxNotUnderstood, PbxRefused
 from shared.identifiers import identifier
 from shared.once import once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from types import TracebackType
+    from collections.abc import Callable, Iterator, Mapping
 
     from shared.items.reader import Item
     from shared.pbx.client import Pbx
@@ -47,25 +47,27 @@ def pages(
     lane: str,
     offset: int = 0,
     known: int | None = None,
-    unreadable: list[Item] | None = None,
+    unreadable: list[Item],
+    identify: Callable[[Item], tuple[int, Item] | None] | None = None,
     **filters: Any,
 ) -> Iterator[Page]:
     """
     The pages of a list from `offset` on, until one brings nothing new; `known` is the id of an item that is not.
 
-    Ids are numbers in what it gives, however they were written; items without one are added to `unreadable`.
+    Ids are numbers in what it gives, however they were written, or what `identify` makes of an item; items without one
+    are added to `unreadable`.
     Each is asked for when it is needed. Pages overlap a little, so that what leaves the list meanwhile hides
     nothing, and an empty answer where they do is asked for once more. A list that has begun waits for more calls
     where the budget is used up. Raises what Pbx.call raises, and PbxNotUnderstood for a list without an end.
     """
+    identify = identify or partial(_by_id, resource.id_field)
     seen = set() if known is None else {known}
     barren, overlap, paged = 0, len(seen), False
     with _Patience() as patience:
         for _ in range(_MOST_PAGES):
             found = patience.call(partial(_ask, pbx, resource, lane=lane, offset=offset or None, **filters))
-            readable, odd = _by_id(found, resource.id_field)
-            if unreadable is not None:
-                unreadable += [item for item in odd if item not in unreadable]
+            readable = list(filter(None, map(identify, found)))
+            unreadable += [item for item in found if item not in unreadable and identify(item) is None]
             fresh = {number: item for number, item in readable if number not in seen}
             if not fresh:
                 barren += 1
@@ -78,37 +80,20 @@ def pages(
             offset += len(found) - overlap
             seen |= fresh.keys()
             ids = [number for number, _ in readable]
-            yield Page(fresh, offset, not odd and ids == sorted(fresh, reverse=True))
+            yield Page(fresh, offset, len(ids) == len(found) and ids == sorted(fresh, reverse=True))
     raise PbxNotUnderstood(resource.list_operation, "the list has no end")
 
 
-def _by_id(found: Iterable[Item], id_field: str) -> tuple[list[tuple[int, Item]], list[Item]]:
-    """The items with their ids as numbers, in the list's order, and those that have none."""
-    readable, odd = [], []
-    for item in found:
-        number = identifier(item.get(id_field))
-        if number is None:
-            odd.append(item)
-        else:
-            readable.append((number, item | {id_field: number}))
-    return readable, odd
+def _by_id(id_field: str, item: Item) -> tuple[int, Item] | None:
+    number = identifier(item.get(id_field))
+    return None if number is None else (number, item | {id_field: number})
 
 
-class _Patience:
+class _Patience(ExitStack):
     """Has a list that has begun wait where the budget is used up, unless another one of this process waits already."""
 
-    def __init__(self) -> None:
-        self._begun = False
-        self._until: float | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._until is not None:
-            _patient.release()
+    _begun = False
+    _until: float | None = None
 
     def call(self, ask: Callable[[], list[Item]]) -> list[Item]:
         """What is asked for; raises BudgetExhausted where there is no waiting, or no end of it."""
@@ -127,6 +112,7 @@ class _Patience:
         if self._until is None:
             if not self._begun or not _patient.acquire(blocking=False):
                 return False
+            self.callback(_patient.release)
             self._until = time.monotonic() + _LONGEST_WAIT
         return time.monotonic() < self._until
 

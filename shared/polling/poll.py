@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from shared.events import parties
 from shared.polling import checkpoints
+from shared.polling.changes import read_edits
 from shared.polling.checkpoints import Checkpoint
 from shared.polling.news import read_facts
 from shared.polling.outcomes import noting
-from shared.polling.reading import Reading, first_moment
-from shared.polling.whole_lists import read_edits
+from shared.polling.reading import Reading
 from shared.polling.windows import Window, dumps
 from shared.storage.account import reaching_storage
-from shared.times import now
+from shared.times import now, parse_time
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from shared.bridge import Bridge
@@ -29,26 +31,34 @@ def poll(bridge: Bridge, resource: Resource, *, at: datetime | None = None, whol
     """
     Bring what is new of a resource, and of what can be edited also what has changed or gone.
 
-    `whole` compares everything even if the list looks as it did. A resource that the key may not read is asked for
-    every five minutes only. Raises the PbxError or BudgetExhausted that ended it, which the checkpoint then shows, or
-    StorageUnavailable; the next poll goes on where this one ended.
+    `whole` compares everything even if the list looks as it did. Raises as `follow` does.
     """
-    moment = at or now()
+    if resource.editable:
+        follow(bridge, resource, partial(read_edits, whole=whole), at=at)
+    else:
+        follow(bridge, resource, read_facts, at=at, left=dumps([Window()]))
+
+
+def follow(
+    bridge: Bridge, resource: Resource, read: Callable[[Reading], None], *, at: datetime | None, **first: Any
+) -> None:
+    """
+    Have a resource read on from its checkpoint, which is made with these columns at `first`.
+
+    One that the key may not read is asked for every five minutes only. Raises the PbxError or BudgetExhausted that
+    ended the reading, which the checkpoint then shows, or StorageUnavailable; the next one goes on where this one
+    ended.
+    """
+    moment, start = at or now(), bridge.settings.poll_start
     with reaching_storage():
-        checkpoint = checkpoints.read(bridge.storage, resource.name) or _first(bridge, resource, moment)
-        if checkpoint.is_paused(moment):
-            return
-        reading = Reading(bridge=bridge, resource=resource, checkpoint=checkpoint, moment=moment)
-        with noting(reading):
-            if resource.editable:
-                read_edits(reading, whole)
-            else:
-                read_facts(reading)
-
-
-def _first(bridge: Bridge, resource: Resource, moment: datetime) -> Checkpoint:
-    begin = first_moment(bridge, moment)
-    logger.info("%s is read for the first time; handed on is what came since %s", resource.name, begin or "ever")
-    parties.cover(bridge.storage, resource.name)
-    left = "" if resource.editable else dumps([Window()])
-    return checkpoints.create(bridge.storage, Checkpoint(resource=resource.name, begin=begin, left=left))
+        checkpoint = checkpoints.read(bridge.storage, resource.name)
+        if checkpoint is None:
+            begin = None if start == "all" else moment if start == "now" else parse_time(start)
+            logger.info("%s is read for the first time, from what came since %s on", resource.name, begin or "ever")
+            parties.cover(bridge.storage, resource.name)
+            made = Checkpoint(resource=resource.name, begin=begin, **first)
+            checkpoint = checkpoints.create(bridge.storage, made)
+        if not checkpoint.is_paused(moment):
+            reading = Reading(bridge=bridge, resource=resource, checkpoint=checkpoint, moment=moment)
+            with noting(reading):
+                read(reading)

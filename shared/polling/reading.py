@@ -6,20 +6,21 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import PbxNotFound
 from shared.events.table import event_named
 from shared.identifiers import identifier
+from shared.items import index
+from shared.items.intake import row_of
 from shared.pbx.operations import operation
-from shared.pbx.resources import resource
 from shared.polling import checkpoints
 from shared.storage.expiry import dropped_months
-from shared.times import belongs_to_call, call_start, event_time, has_zone, months_before, parse_time
+from shared.times import belongs_to_call, call_start, event_time, has_zone, months_before
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from shared.bridge import Bridge
-    from shared.items.reader import Item
+    from shared.items.intake import Intake, Row
+    from shared.items.reader import Item, Known
     from shared.pbx.resources import Resource
     from shared.polling.checkpoints import Checkpoint
 
@@ -69,16 +70,37 @@ class Reading:
             if (cut is None or moments[number] >= cut) and f"{moments[number]:%Y-%m}" not in dropped
         }
 
+    def changed(self, found: Mapping[int, Item], known: Mapping[int, Known]) -> list[Row]:
+        """Rows for the items of which nothing is known, or something else; a baseline of those not handed on."""
+        rows = [
+            row_of(number, item, known.get(number), baseline=number not in known and not self.wanted(number, item))
+            for number, item in found.items()
+        ]
+        return [row for row in rows if row.before is None or row.before.removed or row.before.hash != row.hash]
+
+    def store(self, intake: Intake, rows: Sequence[Row], found: Mapping[int, Item], *, backfill: bool = False) -> int:
+        """Store rows of items that were found, the new ones to be reconciled after the grace; how many those were."""
+        bridge = self.bridge
+        wanted = [row for row in rows if not row.before and not row.baseline]
+        added = intake.add(wanted, self.moment, due=self.moment + grace(bridge), backfill=backfill)
+        baseline, changed = [row for row in rows if row.baseline], [row for row in rows if row.before]
+        # No event is made of these, which others are found by.
+        others = {row.id: found[row.id] for row in (*baseline, *changed)}
+        index.add(bridge.storage, self.resource.name, others, bridge.settings.default_region)
+        intake.add(baseline, self.moment)
+        intake.overwrite(changed, self.moment)
+        return added
+
+    def noted(self, **changes: Any) -> Reading:
+        """With these changes of the checkpoint, once they are stored."""
+        storage = self.bridge.storage
+        stored = checkpoints.change(storage, self.checkpoint, lambda now: replace(now, **changes))
+        return replace(self, checkpoint=stored)
+
     def caught_up(self) -> Reading:
         """With the checkpoint of now: what somebody else's first reading, complete meanwhile, did not list is new."""
         stored = checkpoints.read(self.bridge.storage, self.resource.name)
         return replace(self, checkpoint=stored or self.checkpoint)
-
-
-def first_moment(bridge: Bridge, moment: datetime) -> datetime | None:
-    """From when on a list that is read for the first time at this moment is handed on; None for all of it."""
-    start = bridge.settings.poll_start
-    return None if start == "all" else moment if start == "now" else parse_time(start)
 
 
 def grace(bridge: Bridge) -> timedelta:
@@ -94,17 +116,6 @@ def moment_of(item: Mapping[str, Any]) -> datetime | None:
 def time_in(item: Mapping[str, Any], name: str) -> datetime | None:
     """The time in a field; None where it is absent, or stands for none, such as 1970-01-01 and -0001-11-30."""
     return event_time(item.get(name))
-
-
-def call_from(bridge: Bridge, call_id: int) -> Item | None:
-    """The history item of a call as the PBX has it now; None where it has none. Raises what Pbx.call raises."""
-    row = resource("call_history")
-    try:
-        item: Item = bridge.pbx.call(row.read_operation, lane="poll", **{row.id_parameter: call_id})
-    except PbxNotFound:
-        return None
-    # Under another id it is another call.
-    return item | {row.id_field: call_id} if identifier(item.get(row.id_field)) == call_id else None
 
 
 def connected_at(item: Mapping[str, Any]) -> datetime | None:

@@ -17,29 +17,24 @@ from shared.errors import (
     PbxUnavailable,
     PbxUnreachable,
 )
+from shared.items import reader as items
+from shared.items.intake import row_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from datetime import datetime
 
-    from shared.errors import PbxError
-    from shared.items.reader import Known
+    from shared.items.intake import Intake, Row
+    from shared.items.reader import Item, Known
     from shared.polling.reading import Reading
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """So many complete listings, the first and the last of them this far apart."""
-
-    listings: int
-    spread: timedelta
-
-
-# One item may be missing for a moment; a list that lacks most of what it had is more likely a failure of the PBX.
-FEW = Proof(2, timedelta(minutes=1))
-MOST = Proof(3, timedelta(hours=1))
+# So many complete listings, the first and the last of them this far apart: one item may be missing for a moment, and a
+# list that lacks most of what it had is more likely a failure of the PBX.
+_FEW = 2, timedelta(minutes=1)
+_MOST = 3, timedelta(hours=1)
+# Listings count once in this time.
 _BETWEEN = timedelta(minutes=1)
 # What left the lists and is still known to the PBX is asked for again after this time.
 _AGAIN = timedelta(hours=1)
@@ -61,33 +56,23 @@ class Missing:
     open: bool = False
 
 
-def proof_for(missing: int, all_known: int) -> Proof:
-    """What it takes to say that items are gone, where so many of all known ones are missing from a list."""
-    return MOST if missing * 2 > all_known else FEW
-
-
-def counts(known: Known, moment: datetime) -> int:
-    """How many listings in a row have lacked the item, the one of this moment included; a minute apart they count."""
-    again = known.missing is None or moment >= known.missing + _BETWEEN * known.missed
-    return known.missed + 1 if again else known.missed
-
-
 def judge(known: Mapping[int, Known], listed: Collection[int], moment: datetime) -> Missing:
     """What follows from a complete listing; nothing is gone by that alone."""
     live = {number: row for number, row in known.items() if not row.removed}
     missing = {number: row for number, row in live.items() if number not in listed}
     kept = {number: row for number, row in missing.items() if row.asked}
-    proof = proof_for(len(missing) - len(kept), len(live) - len(kept))
+    listings, spread = _MOST if (len(missing) - len(kept)) * 2 > len(live) - len(kept) else _FEW
     verdict = Missing({number: {"missed": 0} for number, row in live.items() if row.missed and number in listed})
     for number in sorted(missing.keys() - kept.keys()):
         row = missing[number]
-        count, since = counts(row, moment), row.missing or moment
-        if count >= proof.listings and moment - since >= proof.spread:
+        since = row.missing or moment
+        count = row.missed + (row.missing is None or moment >= row.missing + _BETWEEN * row.missed)
+        if count >= listings and moment - since >= spread:
             verdict.due.append(number)
             continue
         verdict.open = True
         # Further listings are not counted: only the time can be missing.
-        if count > row.missed and count < MOST.listings:
+        if row.missed < count < _MOST[0]:
             verdict.changes[number] = {"missed": count, "missing": since}
     again = [number for number, row in kept.items() if row.asked and moment - row.asked >= _AGAIN]
     again.sort(key=lambda number: (kept[number].asked, number))
@@ -96,56 +81,46 @@ def judge(known: Mapping[int, Known], listed: Collection[int], moment: datetime)
     return verdict
 
 
-def proved(
-    verdict: Missing, known: Mapping[int, Known], reading: Reading, lane: str, *, all_readable: bool = True
-) -> list[int]:
+def gone(
+    reading: Reading, intake: Intake, known: Mapping[int, Known], listed: Collection[int], *, all_readable: bool
+) -> tuple[list[Row], dict[int, Item], bool]:
     """
-    The ids among those due that the PBX, asked for each, does not know; `verdict.changes` get the others.
+    What is gone, as rows and as it was seen last, by id; and whether that is not settled yet for some.
 
-    Where the key may not ask, the lists have the last word, unless they hold items whose id cannot be read: one of
-    those may be it. Raises PbxThrottled, PbxUnreachable and BudgetExhausted, and PbxUnavailable where the PBX has no
-    answer for two in a row.
+    That is what the PBX, asked by id, does not know. Where the key may not ask, the lists have the last word, unless
+    they hold items whose id cannot be read: one of those may be it. The others are noted. Raises PbxThrottled,
+    PbxUnreachable and BudgetExhausted, and PbxUnavailable where the PBX has no answer for two in a row.
     """
-    gone: list[int] = []
-    failed = False
+    verdict, storage, name = judge(known, listed, reading.moment), reading.bridge.storage, reading.resource.name
+    found, failed = dict[int, "Item"](), False
     for number in verdict.due:
-        try:
-            unknown, failed = _is_unknown(reading, number, lane, all_readable=all_readable), False
-        except (PbxThrottled, PbxUnreachable):
-            raise
-        except PbxUnavailable as error:
-            if failed:
-                raise
-            unknown, failed = _unclear(reading, number, error), True
+        unknown, failed = _is_unknown(reading, number, failed=failed, all_readable=all_readable)
         if unknown:
-            gone.append(number)
+            found[number] = items.stored(storage, name, number) or {}
         else:
-            verdict.changes[number] = _still_known(known[number], reading.moment)
-    return gone
+            row, moment = known[number], reading.moment
+            verdict.changes[number] = {"missed": max(row.missed, 1), "missing": row.missing or moment, "asked": moment}
+    intake.note(verdict.changes)
+    return [row_of(number, item, known[number], removed=True) for number, item in found.items()], found, verdict.open
 
 
-def _is_unknown(reading: Reading, number: int, lane: str, *, all_readable: bool) -> bool:
+def _is_unknown(reading: Reading, number: int, *, failed: bool, all_readable: bool) -> tuple[bool, bool]:
+    """Whether the PBX does not know an item, and whether it had no answer; raises that where it `failed` before."""
     resource = reading.resource
     try:
-        reading.bridge.pbx.call(resource.read_operation, lane=lane, **{resource.id_parameter: number})
-    except PbxNoItem as error:
-        return _unclear(reading, number, error)
+        reading.bridge.pbx.call(resource.read_operation, lane=reading.lane, **{resource.id_parameter: number})
+    except (PbxThrottled, PbxUnreachable):
+        raise
+    except (PbxNoItem, PbxRefused, PbxNotUnderstood, PbxUnavailable) as error:
+        is_silent = isinstance(error, PbxUnavailable)
+        if failed and is_silent:
+            raise
+        # Nobody knows; the others that are missing are asked about all the same.
+        logger.warning("%s %d left the list: %s", resource.name, number, error)
+        return False, is_silent
     except PbxNotFound:
-        return True
+        return True, False
     except PbxForbidden:
-        return all_readable
-    except (PbxRefused, PbxNotUnderstood) as error:
-        return _unclear(reading, number, error)
+        return all_readable, False
     logger.info("%s %d left the list, but the PBX still knows it", resource.name, number)
-    return False
-
-
-def _unclear(reading: Reading, number: int, error: PbxError) -> bool:
-    """Nobody knows; the others that are missing are asked about all the same."""
-    logger.warning("%s %d left the list: %s", reading.resource.name, number, error)
-    return False
-
-
-def _still_known(known: Known, moment: datetime) -> dict[str, Any]:
-    """Columns for an item that the lists lack and that the PBX, asked for it, does not call gone."""
-    return {"missed": max(known.missed, 1), "missing": known.missing or moment, "asked": moment}
+    return False, False

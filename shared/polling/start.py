@@ -6,7 +6,6 @@ import hashlib
 import logging
 from datetime import timedelta
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING
 
 from shared.errors import BridgeError
@@ -29,17 +28,10 @@ _SOON = timedelta(minutes=3)
 _CODE = Path(__file__).parents[2]
 
 
-class _Process:
-    """Whether this process has looked since it began."""
-
-    def __init__(self) -> None:
-        self.lock = Lock()
-        self.looked = False
-
-
 @once
-def _process(storage: Storage) -> _Process:
-    return _Process()
+def _looked(storage: Storage) -> set[str]:
+    """The release whose start this process has looked at, once it has."""
+    return set()
 
 
 @once
@@ -59,13 +51,10 @@ def after_start(bridge: Bridge, *, at: datetime | None = None) -> bool:
     For whichever timer runs first: the row is claimed, so that of many instances one does it. What goes wrong is left
     to the hourly sweep. Raises StorageUnavailable.
     """
-    process = _process(bridge.storage)
-    with process.lock:
-        if process.looked:
-            return False
-        moment = at or now()
-        claimed = checkpoints.claim_start(bridge.storage, release(), moment, _SOON)
-        process.looked = True
+    if looked := _looked(bridge.storage):
+        return False
+    claimed = checkpoints.claim_start(bridge.storage, release(), at or now(), _SOON)
+    looked.add(release())
     if not claimed:
         return False
     logger.info("release %s begins: what came meanwhile is looked for", release())

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from shared.errors import BudgetExhausted, Conflict, PbxError, PbxForbidden
-from shared.items import index
+from shared.events.receive import submit
 from shared.items import reader as items
-from shared.items.intake import Intake, row_of
+from shared.items.intake import Intake
 from shared.pbx.resources import RESOURCES
-from shared.polling import checkpoints, deletions, unended
+from shared.polling import checkpoints, removals, unended
 from shared.polling.outcomes import alarm_if_stale, note_unreadable
 from shared.polling.poll import poll
-from shared.polling.reading import Reading, grace
+from shared.polling.reading import Reading, as_event
 from shared.polling.windows import Window, Windowed
 from shared.storage.account import reaching_storage
 from shared.times import now
@@ -26,11 +25,8 @@ if TYPE_CHECKING:
     from shared.bridge import Bridge
     from shared.items.reader import Item
     from shared.pbx.resources import Resource
-    from shared.polling.checkpoints import Checkpoint
 
 logger = logging.getLogger(__name__)
-
-_LANE = "poll"
 
 
 def sweep(bridge: Bridge, *, at: datetime | None = None) -> None:
@@ -65,58 +61,50 @@ def _sweep(bridge: Bridge, resource: Resource, moment: datetime) -> None:
         return
     reading = Reading(bridge=bridge, resource=resource, checkpoint=checkpoint, moment=moment)
     # What can be deleted is looked for wherever it stands; of the rest, as long ago as nobody has looked.
-    since = None if resource.withdrawn else _since(bridge, checkpoint, moment)
-    windowed = Windowed(bridge.pbx, resource, [Window(since=since)])
+    since = min(moment, checkpoint.swept or moment) - timedelta(hours=bridge.settings.sweep_lookback_hours)
+    windowed = Windowed(bridge.pbx, resource, [Window(since=None if resource.withdrawn else since)])
     listed, found = dict[int, "Item"](), 0
     try:
-        for page in windowed.pages(lane=_LANE):
+        for page in windowed.pages(lane="poll"):
             found += _take(reading, page.items)
             if resource.withdrawn:
                 listed |= page.items
         if resource.withdrawn and checkpoint.started:
-            deletions.look_for(reading, listed, resource.withdrawn, all_readable=not windowed.unreadable)
+            _look_for_deletions(reading, listed, resource.withdrawn, all_readable=not windowed.unreadable)
     except PbxForbidden:
         # The poll says so, and pauses.
         logger.info("%s is not swept: the key may not read it", resource.name)
         return
-    changes = {"swept": moment} | note_unreadable(reading, windowed.unreadable)
-    checkpoint = checkpoints.change(bridge.storage, checkpoint, lambda now: replace(now, **changes))
+    reading = reading.noted(swept=moment, **note_unreadable(reading, windowed.unreadable))
     if found:
         logger.info("the sweep found %d of %s", found, resource.name)
     if resource.id_field == "callID":
-        _late_ends(reading, checkpoint)
-
-
-def _since(bridge: Bridge, checkpoint: Checkpoint, moment: datetime) -> datetime:
-    """From when on to compare: so many hours ago, or as long before the last sweep as that had to reach."""
-    lookback = timedelta(hours=bridge.settings.sweep_lookback_hours)
-    return min(moment, checkpoint.swept or moment) - lookback
+        _late_ends(reading)
 
 
 def _take(reading: Reading, found: Mapping[int, Item]) -> int:
     """Store the items that are new, and those that say more than they did; how many were new."""
-    bridge, resource, moment = reading.bridge, reading.resource, reading.moment
-    found = reading.kept(found)
-    known = items.known(bridge.storage, resource.name, found)
-    rows = [
-        row_of(number, item, known.get(number), baseline=number not in known and not reading.wanted(number, item))
-        for number, item in found.items()
-    ]
-    fresh = [row for row in rows if row.before is None]
-    changed = [row for row in rows if row.before and (row.before.hash != row.hash or row.before.removed)]
-    if not fresh and not changed:
-        return 0
-    intake = Intake(bridge.storage, resource.name)
-    added = intake.add([row for row in fresh if not row.baseline], moment, due=moment + grace(bridge))
-    before = [row for row in fresh if row.baseline]
-    others = {row.id: found[row.id] for row in (*before, *changed)}
-    index.add(bridge.storage, resource.name, others, bridge.settings.default_region)
-    intake.add(before, moment)
-    intake.overwrite(changed, moment)
-    return added
+    storage, name, found = reading.bridge.storage, reading.resource.name, reading.kept(found)
+    rows = reading.changed(found, items.known(storage, name, found))
+    return reading.store(Intake(storage, name), rows, found) if rows else 0
 
 
-def _late_ends(reading: Reading, checkpoint: Checkpoint) -> None:
+def _look_for_deletions(reading: Reading, listed: Mapping[int, Item], event: str, *, all_readable: bool) -> None:
+    """
+    Submit an event for each stored item that a complete listing lacks, once the proof of removals is there.
+
+    Its origin is `reconciled`: nobody said that it was deleted, so no audio is deleted for it.
+    """
+    bridge, resource = reading.bridge, reading.resource
+    intake, known = Intake(bridge.storage, resource.name), items.known(bridge.storage, resource.name)
+    rows, last, _ = removals.gone(reading, intake, known, listed, all_readable=all_readable)
+    for number, item in last.items():
+        data = as_event(item, resource, event) | {resource.id_field: number}
+        submit(bridge.storage, bridge.settings, event, data, origin="reconciled")
+    intake.overwrite(rows, reading.moment)
+
+
+def _late_ends(reading: Reading) -> None:
     """
     Store what the PBX has of calls that began and never ended; what was found before a failure is kept.
 
@@ -127,8 +115,8 @@ def _late_ends(reading: Reading, checkpoint: Checkpoint) -> None:
     if added:
         logger.info("the sweep found %d ends of calls by id", added)
     error = f"{type(failure).__name__}: {failure}" if isinstance(failure, PbxError) else ""
-    if error != checkpoint.sweep_error:
-        checkpoints.change(reading.bridge.storage, checkpoint, lambda now: replace(now, sweep_error=error))
+    if error != reading.checkpoint.sweep_error:
+        reading.noted(sweep_error=error)
     if failure and not isinstance(failure, PbxForbidden):
         raise failure
     if failure:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from shared.calls.store import calls
-from shared.errors import BudgetExhausted, PbxError, PbxForbidden, PbxThrottled, PbxUnreachable
+from shared.errors import BudgetExhausted, PbxError, PbxForbidden, PbxNotFound, PbxThrottled, PbxUnreachable
 from shared.events.store import feed_bounds, feed_page
+from shared.identifiers import identifier
+from shared.pbx.resources import resource
 from shared.polling import checkpoints
-from shared.polling.reading import call_from, ended_at
+from shared.polling.reading import ended_at
+from shared.storage.rows import value_of
 from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, MICROSECONDS_PER_SECOND, iso
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
     from shared.bridge import Bridge
@@ -58,47 +61,41 @@ def _late(bridge: Bridge, since: datetime, moment: datetime) -> Iterator[int]:
 
 def _heard_of(bridge: Bridge, since: datetime, until: datetime, condition: str) -> Iterator[int]:
     conditions = [*feed_bounds(since, until), condition, "callID ge 0L", "type ne 'CallCompleted'"]
-    start: str | None = None
-    while True:
+    start: str | None = ""
+    while start is not None:
         rows, start = feed_page(bridge.storage, conditions, start, _MOST_CANDIDATES)
-        for row in rows:
-            yield _number(row["callID"])
-        if start is None:
-            return
-
-
-def _number(value: Any) -> int:
-    return int(getattr(value, "value", value))
+        yield from (value_of(row["callID"]) for row in rows)
 
 
 def look_for(bridge: Bridge, moment: datetime) -> tuple[Mapping[int, Item], BridgeError | None]:
-    """
-    What the PBX, asked by id, has of calls that began and never ended: history may have them outside of the swept days.
+    """What `ended` finds of calls that began and never ended: history may have them outside of the swept days."""
+    stories = calls(bridge.storage, bridge.settings.default_region)
+    found = stories.without_end(moment - _LONGEST, moment - _QUIET, _MOST_CANDIDATES)
+    if len(found) > _MOST_LOOKUPS:
+        # Those that never get an end must not keep the others from being looked for: each hour begins elsewhere.
+        begin = int(moment.timestamp() // 3600) * _MOST_LOOKUPS % len(found)
+        found = (found[begin:] + found[:begin])[:_MOST_LOOKUPS]
+    return ended(bridge, found)
 
-    One that the PBX has no good answer for keeps the others from nothing; such a failure comes with what was found.
+
+def ended(bridge: Bridge, ids: Iterable[int]) -> tuple[Mapping[int, Item], BridgeError | None]:
     """
-    found: dict[int, Item] = {}
-    failure: BridgeError | None = None
-    for call_id in _endless(bridge, moment):
+    What the PBX, asked by id, has of calls that have ended.
+
+    One that it has no good answer for keeps the others from nothing; such a failure comes with what was found.
+    """
+    row, found, failure = resource("call_history"), dict[int, "Item"](), None
+    for call_id in ids:
         try:
-            item = call_from(bridge, call_id)
+            item = bridge.pbx.call(row.read_operation, lane="poll", **{row.id_parameter: call_id})
+        except PbxNotFound:
+            continue
         except (PbxForbidden, PbxThrottled, PbxUnreachable, BudgetExhausted) as error:
             return found, error
         except PbxError as error:
             failure = error
             continue
-        # Some are of a call that still goes on.
-        if item and ended_at(item):
-            found[call_id] = item
+        # Under another id it is another call, and some still go on.
+        if identifier(item.get(row.id_field)) == call_id and ended_at(item):
+            found[call_id] = item | {row.id_field: call_id}
     return found, failure
-
-
-def _endless(bridge: Bridge, moment: datetime) -> list[int]:
-    first, last = moment - _LONGEST, moment - _QUIET
-    stories = calls(bridge.storage, bridge.settings.default_region)
-    found = stories.without_end(first, last, _MOST_CANDIDATES)
-    if len(found) > _MOST_LOOKUPS:
-        # Those that never get an end must not keep the others from being looked for: each hour begins elsewhere.
-        begin = int(moment.timestamp() // 3600) * _MOST_LOOKUPS % len(found)
-        found = (found[begin:] + found[:begin])[:_MOST_LOOKUPS]
-    return found

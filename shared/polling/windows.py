@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ _ENOUGH = 10
 _MOST = 60
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Window:
     """
     A part of a list: ids above one, calls that started within two times, from an offset on.
@@ -91,17 +91,12 @@ def dumps(windows: Iterable[Window]) -> str:
 def loads(text: str) -> list[Window]:
     """What `dumps` wrote."""
     return [
-        Window(
-            above=above,
-            since=parse_time(since) if since else None,
-            until=parse_time(until) if until else None,
-            offset=offset,
-            stuck=stuck,
-        )
+        Window(above, since and parse_time(since), until and parse_time(until), offset, stuck)
         for above, since, until, offset, stuck in json.loads(text or "[]")
     ]
 
 
+@dataclass(slots=True)
 class Windowed:
     """
     Reads windows of a list; `left` is what is still to be read, whenever reading ends.
@@ -111,11 +106,10 @@ class Windowed:
     stuck then.
     """
 
-    def __init__(self, pbx: Pbx, resource: Resource, windows: Iterable[Window]) -> None:
-        self._pbx = pbx
-        self._resource = resource
-        self.left = list(windows)
-        self.unreadable: list[Item] = []
+    pbx: Pbx
+    resource: Resource
+    left: list[Window]
+    unreadable: list[Item] = field(default_factory=list)
 
     def pages(self, *, lane: str, known: int | None = None) -> Iterator[Page]:
         """The pages of all windows; `left` is what is behind each one."""
@@ -124,8 +118,8 @@ class Windowed:
             window, moments, first = self.left[0], list["datetime"](), True
             try:
                 for page in pages(
-                    self._pbx, self._resource, lane=lane, offset=window.offset, known=known,
-                    unreadable=self.unreadable, **window.filters(self._resource),
+                    self.pbx, self.resource, lane=lane, offset=window.offset, known=known,
+                    unreadable=self.unreadable, **window.filters(self.resource),
                 ):  # fmt: skip
                     first = False
                     moments += filter(None, (time_in(item, _FIELD) for item in page.items.values()))
@@ -144,10 +138,8 @@ class Windowed:
                     raise
                 if isinstance(error, PbxRetriable) and restarted is None:
                     raise
-                self.left[:1] = self._narrowed(window, moments) or [replace(self.left[0], stuck=True)]
+                narrowed = window.narrowed(moments) if self.resource.dated else []
+                self.left[:1] = narrowed or [replace(self.left[0], stuck=True)]
                 if self.left[0].stuck:
                     raise
             restarted = None
-
-    def _narrowed(self, window: Window, moments: Sequence[datetime]) -> list[Window]:
-        return window.narrowed(moments) if self._resource.dated else []

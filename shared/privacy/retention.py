@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from shared import health
 from shared.api import dial
 from shared.api.feed import as_item, is_stop
-from shared.calls import expiry as calls
+from shared.calls import cases
+from shared.calls import store as calls
 from shared.deliveries import outbox as deliveries
 from shared.errors import Invalid
 from shared.events import parties
@@ -49,7 +50,7 @@ HISTORY: tuple[tuple[str, Callable[[Storage, Period, Allowance], Expired]], ...]
     ("events", events.expire),
     ("calls", calls.expire),
     ("parties", parties.expire),
-    ("cases", calls.expire_cases),
+    ("cases", cases.expire),
     ("items", items.expire),
     ("deliveries", deliveries.expire),
     ("dials", dial.expire),
