@@ -54,7 +54,6 @@ COVERED: Mapping[str, str] = {
     "shared/pbx/fields.py": "contract/test_operations.py",
     "shared/pbx/responses.py": "shared/pbx/test_client.py",
     "shared/polling/missing.py": "shared/polling/test_reconcile.py",
-    "shared/polling/outcomes.py": "shared/polling/test_poll.py",
     "shared/polling/pages.py": "shared/polling/test_poll.py",
     "shared/polling/reading.py": "shared/polling/test_poll.py",
     "shared/polling/unended.py": "shared/polling/test_sweep.py",

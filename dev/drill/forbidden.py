@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dev.drill.world import FIRST_CALL, call_data
 from shared.pbx.resources import RESOURCES
 from shared.polling import checkpoints
-from shared.polling.outcomes import PAUSE
+from shared.polling.poll import PAUSE
 from shared.storage import rows
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from shared.errors import StorageUnavailable
 from shared.pbx.budget.ledger import Terms
 from shared.pbx.budget.row import calls_now
 from shared.polling import checkpoints
-from shared.polling.outcomes import is_stale
+from shared.polling.checkpoints import is_stale
 from shared.storage import dead_letters
 from shared.storage.account import reaching_storage
 from shared.subscriptions.store import subscriptions

@@ -15,7 +15,7 @@ from shared.items.content import content_hash
 from shared.items.head import heads
 from shared.items.intake import Intake, Row, Stale, batches
 from shared.polling import odd_items, removals
-from shared.polling.outcomes import HEARTBEAT, advance, note_error, note_unreadable
+from shared.polling.checkpoints import HEARTBEAT
 from shared.polling.pages import pages
 from shared.times import iso
 
@@ -53,10 +53,10 @@ def read_edits(reading: Reading, *, whole: bool) -> None:
         listing = _listed(reading, whole)
         if not reading.checkpoint.started:
             reading = reading.caught_up()
-        seen, changes = reading.checkpoint, note_unreadable(reading, listing.unreadable)
+        seen, changes = reading.checkpoint, reading.note_unreadable(listing.unreadable)
         found = {"cursor": max(listing.items, default=0), "digest": digest(listing.items)}
         if seen.started and found["digest"] == seen.digest and not whole and not listing.failure:
-            advance(reading, **changes)
+            reading.advance(**changes)
             return
         try:
             changes |= found | _compare(reading, listing, since=since, look=whole)
@@ -71,12 +71,12 @@ def read_edits(reading: Reading, *, whole: bool) -> None:
 def _settle(reading: Reading, failure: PbxError | BudgetExhausted | None, changes: dict[str, Any]) -> None:
     """Note what a comparison came to; raises what kept the list from being read to its end."""
     if failure is None:
-        advance(reading, started=True, partial=False, **changes)
+        reading.advance(started=True, partial=False, **changes)
         return
     # Only where the PBX will never read on, nothing more is waited for.
     is_partial = isinstance(failure, PbxFatal)
     reading = reading.noted(**changes, **({"partial": True, "started": True} if is_partial else {}))
-    note_error(reading, failure, **({"last_success": reading.moment} if is_partial else {}))
+    reading.note_error(failure, **({"last_success": reading.moment} if is_partial else {}))
     raise failure
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass, field, fields, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared.schedules import polls, times_due
@@ -13,9 +14,10 @@ from shared.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from datetime import datetime
 
     from shared.storage.account import Storage
+
+logger = logging.getLogger(__name__)
 
 TABLE = "checkpoints"
 FORBIDDEN = (
@@ -24,8 +26,14 @@ FORBIDDEN = (
     "by itself within minutes once it is allowed"
 )
 PARTITION = "checkpoint"
+# An idle poll writes nothing but this rarely, to show that it runs.
+HEARTBEAT = timedelta(minutes=10)
+# So long a run may take, and a timer be late.
+_SLACK = timedelta(minutes=5)
 # A list that is polled as often as this is heard of before anybody has to look.
 _SOON = timedelta(minutes=10)
+# Instances that begin soon after one another are one start.
+_ONE_START = timedelta(minutes=3)
 _START = "start"
 # 64-bit columns; everything else is text, a moment, or a small number.
 _LONG = ("cursor", "items", "sequence")
@@ -116,14 +124,27 @@ def change(storage: Storage, seen: Checkpoint, by: Callable[[Checkpoint], Checkp
     return seen if written is None else _checkpoint(written)
 
 
-def claim_start(storage: Storage, release: str, moment: datetime, soon: timedelta) -> bool:
+def claim_start(storage: Storage, release: str, moment: datetime) -> bool:
     """Whether nobody claimed the start of this release so soon before; then it is claimed, by one of many at once."""
 
     def claim(row: rows.Row | None) -> dict[str, Any] | None:
-        is_claimed = row is not None and row["release"] == release and abs(moment - row["at"]) < soon
+        is_claimed = row is not None and row["release"] == release and abs(moment - row["at"]) < _ONE_START
         return None if is_claimed else {"release": release, "at": moment}
 
     return rows.change(storage.table(TABLE), _START, _START, claim) is not None
+
+
+def is_stale(resource: str, last_success: datetime, moment: datetime) -> bool:
+    """Whether two runs in a row of a poll have brought no success, by its schedule: idle ones note theirs rarely."""
+    return times_due(polls(resource), last_success + HEARTBEAT, moment - _SLACK) == 2
+
+
+def alarm_if_stale(checkpoint: Checkpoint, moment: datetime) -> None:
+    """Log the signal of a poll that has not succeeded for long."""
+    last = checkpoint.last_success or checkpoint.begin or datetime.fromtimestamp(0, UTC)
+    if is_stale(checkpoint.resource, last, moment) and not checkpoint.is_paused(moment):
+        seconds = int((moment - last).total_seconds())
+        logger.warning("signal poll_stale resource=%s seconds=%d", checkpoint.resource, seconds)
 
 
 def forbidden_since(found: Iterable[Checkpoint]) -> datetime | None:

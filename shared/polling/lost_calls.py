@@ -17,7 +17,6 @@ from shared.pbx.fields import LOST_CALL
 from shared.pbx.resources import Resource
 from shared.phones import e164, spelt
 from shared.polling import odd_items, removals
-from shared.polling.outcomes import advance
 from shared.polling.pages import pages
 from shared.polling.poll import follow
 from shared.polling.reading import grace, time_in
@@ -88,7 +87,7 @@ def _poll(reading: Reading) -> None:
         "items": len(listed),
         "unreadable": len(unreadable),
     }
-    advance(reading, **{name: value for name, value in values.items() if getattr(seen, name) != value})
+    reading.advance(**{name: value for name, value in values.items() if getattr(seen, name) != value})
 
 
 def _identified(region: str, item: Item) -> tuple[int, Item] | None:

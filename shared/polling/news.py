@@ -11,7 +11,7 @@ from shared.errors import BudgetExhausted, PbxError
 from shared.items.head import heads
 from shared.items.intake import Intake
 from shared.polling import checkpoints
-from shared.polling.outcomes import HEARTBEAT, advance, note_unreadable
+from shared.polling.checkpoints import HEARTBEAT
 from shared.polling.reading import moment_of
 from shared.polling.windows import Window, Windowed, dumps, loads
 
@@ -69,8 +69,8 @@ def _read_news(reading: Reading) -> Reading:
             # What was read is not read again: the next poll goes on from there.
             _leave(reading, "", dumps(news.left), **changes)
         raise
-    changes |= note_unreadable(reading, news.unreadable, whole=False)
-    return advance(reading, all_read=not seen.left, **changes)
+    changes |= reading.note_unreadable(news.unreadable, whole=False)
+    return reading.advance(all_read=not seen.left, **changes)
 
 
 def _catch_up(reading: Reading) -> None:
@@ -92,11 +92,11 @@ def _catch_up(reading: Reading) -> None:
     except (PbxError, BudgetExhausted):
         _leave(reading, before, dumps(windowed.left), **changes)
         raise
-    changes |= note_unreadable(reading, windowed.unreadable, whole=False)
+    changes |= reading.note_unreadable(windowed.unreadable, whole=False)
     if not windowed.left and first:
         changes |= {"started": True, "cursor": heads(reading.bridge.storage).read(reading.resource.name).largest}
     reading = _leave(reading, before, dumps(windowed.left), **changes)
-    advance(reading, all_read=not windowed.left, started=reading.checkpoint.started)
+    reading.advance(all_read=not windowed.left, started=reading.checkpoint.started)
 
 
 def _leave(reading: Reading, before: str, after: str, **changes: Any) -> Reading:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from shared.errors import BudgetExhausted, PbxError, PbxForbidden
 from shared.events import parties
 from shared.polling import checkpoints
 from shared.polling.changes import read_edits
 from shared.polling.checkpoints import Checkpoint
 from shared.polling.news import read_facts
-from shared.polling.outcomes import noting
-from shared.polling.reading import Reading
+from shared.polling.reading import Reading, refusals
 from shared.polling.windows import Window, dumps
 from shared.storage.account import reaching_storage
 from shared.times import now, parse_time
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from shared.pbx.resources import Resource
 
 logger = logging.getLogger(__name__)
+
+# A key that is allowed again is noticed after so long; meanwhile the resource costs one call each time.
+PAUSE = timedelta(minutes=5)
 
 
 def poll(bridge: Bridge, resource: Resource, *, at: datetime | None = None, whole: bool = False) -> None:
@@ -45,9 +49,9 @@ def follow(
     """
     Have a resource read on from its checkpoint, which is made with these columns at `first`.
 
-    One that the key may not read is asked for every five minutes only. Raises the PbxError or BudgetExhausted that
-    ended the reading, which the checkpoint then shows, or StorageUnavailable; the next one goes on where this one
-    ended.
+    One that the key may not read is asked for every five minutes only, and a first reading that the budget has no calls
+    for goes on later. Raises any other PbxError or BudgetExhausted that ended the reading, which the checkpoint then
+    shows, or StorageUnavailable; the next one goes on where this one ended.
     """
     moment, start = at or now(), bridge.settings.poll_start
     with reaching_storage():
@@ -58,7 +62,29 @@ def follow(
             parties.cover(bridge.storage, resource.name)
             made = Checkpoint(resource=resource.name, begin=begin, **first)
             checkpoint = checkpoints.create(bridge.storage, made)
-        if not checkpoint.is_paused(moment):
-            reading = Reading(bridge=bridge, resource=resource, checkpoint=checkpoint, moment=moment)
-            with noting(reading):
-                read(reading)
+        if checkpoint.is_paused(moment):
+            return
+        reading = Reading(bridge=bridge, resource=resource, checkpoint=checkpoint, moment=moment)
+        try:
+            read(reading)
+        except PbxForbidden as error:
+            _pause(reading, error)
+        except BudgetExhausted as error:
+            logger.warning("signal budget_exhausted resource=%s lane=%s", resource.name, reading.lane)
+            reading.note_error(error)
+            if checkpoint.started:
+                raise
+        except PbxError as error:
+            reading.note_error(error)
+            raise
+
+
+def _pause(reading: Reading, error: PbxForbidden) -> None:
+    """Pause the resource, and say so where the PBX refuses all that is asked of it."""
+    since, storage = reading.checkpoint.forbidden_since or reading.moment, reading.bridge.storage
+    refusals(storage)[:] = [reading.moment]
+    logger.warning("%s is paused for %d minutes: %s", reading.resource.name, PAUSE.seconds // 60, error)
+    reading.note_error(error, paused_until=reading.moment + PAUSE, forbidden_since=since)
+    if since_all := checkpoints.forbidden_since(checkpoints.read_all(storage)):
+        seconds = int((reading.moment - since_all).total_seconds())
+        logger.warning("signal pbx_forbidden seconds=%d: %s", seconds, checkpoints.FORBIDDEN)

@@ -1,4 +1,4 @@
-"""One reading of a resource: what it works with, and what of its items is handed on."""
+"""One reading of a resource: what it works with, what of its items is handed on, and what is noted of how it went."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from shared.events.table import event_named
 from shared.identifiers import identifier
 from shared.items import index
 from shared.items.intake import row_of
+from shared.once import once
 from shared.pbx.operations import operation
-from shared.polling import checkpoints
+from shared.polling import checkpoints, odd_items
 from shared.storage.expiry import dropped_months
 from shared.times import belongs_to_call, call_start, event_time, has_zone, months_before
 
@@ -23,8 +24,19 @@ if TYPE_CHECKING:
     from shared.items.reader import Item, Known
     from shared.pbx.resources import Resource
     from shared.polling.checkpoints import Checkpoint
+    from shared.storage.account import Storage
 
 _TIMES = ("callEnded", "callStarted", "created")
+# An error that goes on is written down once in this time.
+_SAME_ERROR = timedelta(seconds=30)
+# Of a list in which nothing can be read, so many say what is wrong.
+_MOST_KEPT = 20
+
+
+@once
+def refusals(storage: Storage) -> list[datetime]:
+    """When this process was refused last, if ever: who is let in after that says so at once."""
+    return []
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +108,41 @@ class Reading:
         storage = self.bridge.storage
         stored = checkpoints.change(storage, self.checkpoint, lambda now: replace(now, **changes))
         return replace(self, checkpoint=stored)
+
+    def advance(self, *, all_read: bool = True, **changes: Any) -> Reading:
+        """
+        Record success, at once when there is something to record, else as a heartbeat; the reading as it goes on.
+
+        While not `all_read`, what is wrong with the rest stays to be seen.
+        """
+        refused, last = refusals(self.bridge.storage), self.checkpoint.last_success
+        idle = not changes and not (self.checkpoint.last_error and all_read)
+        if idle and last and self.moment - last < checkpoints.HEARTBEAT and all(last >= one for one in refused):
+            return self
+        if all_read:
+            changes = {"last_error": "", "last_error_at": None, **changes}
+        return self.noted(last_success=self.moment, paused_until=None, forbidden_since=None, **changes)
+
+    def note_error(self, error: Exception, **changes: Any) -> None:
+        """Record what a poll ended with; the same again is written down rarely."""
+        text, checkpoint, since = f"{type(error).__name__}: {error}", self.checkpoint, self.checkpoint.last_error_at
+        same = not changes and checkpoint.last_error == text
+        if not (same and since and self.moment - since < _SAME_ERROR):
+            checkpoint = self.noted(last_error=text, last_error_at=self.moment, **changes).checkpoint
+        if checkpoint.last_success:
+            checkpoints.alarm_if_stale(checkpoint, self.moment)
+
+    def note_unreadable(self, found: Sequence[Item], *, whole: bool = True) -> dict[str, Any]:
+        """
+        Keep the items of a list that have no id; what to record of how many there are.
+
+        What is no `whole` list says nothing of what was read before, so that the number only grows until a sweep.
+        """
+        for item in found[:_MOST_KEPT]:
+            reason = f"{self.resource.id_field}: it cannot be read as an identifier"
+            odd_items.keep(self.bridge.storage, self.resource.name, reason, item)
+        before = self.checkpoint.unreadable
+        return {"unreadable": len(found)} if len(found) > before or (whole and len(found) < before) else {}
 
     def caught_up(self) -> Reading:
         """With the checkpoint of now: what somebody else's first reading, complete meanwhile, did not list is new."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Instances that begin soon after one another are one start.
-_SOON = timedelta(minutes=3)
 _CODE = Path(__file__).parents[2]
 
 
@@ -53,7 +50,7 @@ def after_start(bridge: Bridge, *, at: datetime | None = None) -> bool:
     """
     if looked := _looked(bridge.storage):
         return False
-    claimed = checkpoints.claim_start(bridge.storage, release(), at or now(), _SOON)
+    claimed = checkpoints.claim_start(bridge.storage, release(), at or now())
     looked.add(release())
     if not claimed:
         return False

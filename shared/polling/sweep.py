@@ -12,7 +12,6 @@ from shared.items import reader as items
 from shared.items.intake import Intake
 from shared.pbx.resources import RESOURCES
 from shared.polling import checkpoints, removals, unended
-from shared.polling.outcomes import alarm_if_stale, note_unreadable
 from shared.polling.poll import poll
 from shared.polling.reading import Reading, as_event
 from shared.polling.windows import Window, Windowed
@@ -50,7 +49,7 @@ def sweep(bridge: Bridge, *, at: datetime | None = None) -> None:
                 logger.warning("the sweep of %s ended early: %s", resource.name, error)
                 failures.append(error)
         for checkpoint in checkpoints.read_all(bridge.storage):
-            alarm_if_stale(checkpoint, moment)
+            checkpoints.alarm_if_stale(checkpoint, moment)
     if failures:
         raise failures[0]
 
@@ -75,7 +74,7 @@ def _sweep(bridge: Bridge, resource: Resource, moment: datetime) -> None:
         # The poll says so, and pauses.
         logger.info("%s is not swept: the key may not read it", resource.name)
         return
-    reading = reading.noted(swept=moment, **note_unreadable(reading, windowed.unreadable))
+    reading = reading.noted(swept=moment, **reading.note_unreadable(windowed.unreadable))
     if found:
         logger.info("the sweep found %d of %s", found, resource.name)
     if resource.id_field == "callID":

@@ -25,8 +25,8 @@ from shared.pbx.client import Pbx
 from shared.pbx.resources import RESOURCES, Resource
 from shared.polling import checkpoints
 from shared.polling import pages as paging
-from shared.polling.outcomes import HEARTBEAT, PAUSE
-from shared.polling.poll import poll
+from shared.polling.checkpoints import HEARTBEAT
+from shared.polling.poll import PAUSE, poll
 from shared.polling.reconcile import reconcile
 from shared.schedules import polls
 from shared.times import now
