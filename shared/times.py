@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from calendar import monthrange
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MICROSECONDS_PER_SECOND = 1_000_000
 # callIDs outside this range are plain counters, not the call's start in microseconds.
@@ -57,15 +60,16 @@ def event_time(value: Any) -> datetime | None:
     return moment
 
 
-def belongs_to_call(moment: datetime, started: datetime, *, zoned: bool = True) -> bool:
+def belongs_to_call(moment: datetime, starts: Iterable[datetime | None], *, zoned: bool = True) -> bool:
     """
-    Whether something that happened at a time can have happened in a call that began at `started`.
+    Whether something that happened at a time can have happened in a call that began at one of these times.
 
-    Clocks differ by seconds, local times without a zone (`zoned`) by the hour that is put back in autumn, and no call
-    lasts LONGEST_CALL.
+    It can where none of them is known. Clocks differ by seconds, local times without a zone (`zoned`) by the hour that
+    is put back in autumn, and no call lasts LONGEST_CALL.
     """
     early = _CLOCKS_DIFFER if zoned else _CLOCKS_DIFFER + timedelta(hours=1)
-    return started - early <= moment <= started + LONGEST_CALL
+    known = [start for start in starts if start]
+    return not known or any(start - early <= moment <= start + LONGEST_CALL for start in known)
 
 
 def months_before(moment: datetime, months: int) -> datetime:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from shared.calls.parts import Gathered, Part, best, came_by_webhook
 from shared.phones import e164
@@ -84,16 +84,13 @@ def story_of(call_id: int, gathered: Gathered, region: str) -> Story:
 
 def _plausible(call_id: int, parts: list[Part]) -> list[Part]:
     """The parts without answers and ends that the call's start, which another event may say, leaves no room for."""
-    known = {parse_time(part["callStarted"]) for part in parts if "callStarted" in part} | {call_start(call_id)}
-    starts = known - {None}
-    if not starts:
-        return parts
+    starts = {parse_time(part["callStarted"]) for part in parts if "callStarted" in part} | {call_start(call_id)}
 
-    def fits(text: str) -> bool:
-        return any(start and belongs_to_call(parse_time(text), start, zoned=has_zone(text)) for start in starts)
+    def fits(name: str, value: Any) -> bool:
+        in_call = name in ("callConnected", "callEnded")
+        return not in_call or belongs_to_call(parse_time(value), starts, zoned=has_zone(value))
 
-    odd = ("callConnected", "callEnded")
-    return [{name: value for name, value in part.items() if name not in odd or fits(value)} for part in parts]
+    return [{name: value for name, value in part.items() if fits(name, value)} for part in parts]
 
 
 def _time(parts: Iterable[Part], name: str) -> datetime | None:

@@ -140,13 +140,12 @@ class Data(BaseModel, extra="allow", frozen=True, coerce_numbers_to_str=True, de
 
     def _implausible(self, sent: Mapping[str, Any]) -> list[str]:
         """Names of times that the call's own start, or the one in its id, leaves no room for."""
-        began = (getattr(self, "callStarted", None), call_start(getattr(self, "callID", None) or 0))
-        starts = [start for start in began if start is not None]
-        said = {name: getattr(self, name, None) for name in _IN_A_CALL} if starts else {}
+        starts = (getattr(self, "callStarted", None), call_start(getattr(self, "callID", None) or 0))
+        said = {name: getattr(self, name, None) for name in _IN_A_CALL}
         return [
             name
             for name, moment in said.items()
-            if moment and not any(belongs_to_call(moment, start, zoned=has_zone(sent[name])) for start in starts)
+            if moment and not belongs_to_call(moment, starts, zoned=has_zone(sent[name]))
         ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from shared.polling.reading import Reading
 
 _TRIES = 5
-_SENDERS = 8
-_FEW = 8
 
 
 @dataclass(slots=True)
@@ -132,15 +129,12 @@ def _compare(reading: Reading, listing: _Listing, *, since: int, look: bool) -> 
 
 def _hand_on(reading: Reading, intake: Intake, rows: Iterable[Row], listed: Mapping[int, Item]) -> None:
     for batch in batches(rows):
-        wanted, odd = [row for row in batch if not row.baseline], list["Odd"]()
-        with ThreadPoolExecutor(_SENDERS if len(wanted) > _FEW else 1) as pool:
-            list(pool.map(partial(_submit, reading, listed, odd), wanted))
-        for reason, item in odd:
-            odd_items.keep(reading.bridge.storage, reading.resource.name, reason, item)
+        wanted = [row for row in batch if not row.baseline]
+        odd_items.each(reading.bridge.storage, reading.resource.name, partial(_submit, reading, listed), wanted)
         intake.write(batch, reading.moment)
 
 
-def _submit(reading: Reading, listed: Mapping[int, Item], odd: list[Odd], row: Row) -> None:
+def _submit(reading: Reading, listed: Mapping[int, Item], row: Row, odd: list[Odd]) -> None:
     """
     Submit the event of a row.
 

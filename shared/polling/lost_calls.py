@@ -19,8 +19,8 @@ from shared.phones import e164, spelt
 from shared.polling import odd_items, removals
 from shared.polling.pages import pages
 from shared.polling.poll import follow
-from shared.polling.reading import grace, time_in
-from shared.times import iso, parse_time
+from shared.polling.reading import grace
+from shared.times import event_time, iso, parse_time
 from shared.webhooks.table import ended_since, wanted_events
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _news(
 
 
 def _event(reading: Reading, item: Item, case: OpenCase | None) -> str | None:
-    last, begin = time_in(item, "last_contact"), reading.checkpoint.begin
+    last, begin = event_time(item.get("last_contact")), reading.checkpoint.begin
     if last and reading.moment - last < grace(reading.bridge):
         return None
     if case is None:
@@ -137,7 +137,7 @@ def _is_over(reading: Reading, item: Item) -> bool:
     """Whether a listed caller was called back since: the list may be older than the events that say so."""
     numbers = [str(item.get(name) or "").strip() or None for name in ("callerid", "destination")]
     heard = heard_until(reading.bridge.storage, numbers, reading.bridge.settings.default_region)
-    last = time_in(item, "last_contact") or reading.moment - grace(reading.bridge)
+    last = event_time(item.get("last_contact")) or reading.moment - grace(reading.bridge)
     return heard is not None and last.replace(microsecond=0) <= heard
 
 

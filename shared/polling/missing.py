@@ -17,10 +17,11 @@ from shared.events.table import event_id, event_named
 from shared.identifiers import identifier
 from shared.pbx.resources import resource
 from shared.phones import e164
-from shared.polling.reading import as_event, connected_at, ended_at, time_in
+from shared.polling.reading import as_event, connected_at, ended_at
+from shared.times import event_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from shared.bridge import Bridge
     from shared.calls.parts import Part
@@ -78,10 +79,9 @@ def _of_call(bridge: Bridge, number: int, item: Item) -> Found:
 
 
 def _ends(
-    item: Item, parts: Iterable[Part], end: dict[str, Any], *, answered: bool
+    item: Item, parts: Sequence[Part], end: dict[str, Any], *, answered: bool
 ) -> list[tuple[str, dict[str, Any]]]:
     """The ends that are missing, for each contact one; of an employee that cannot be read, as it is."""
-    parts = list(parts)
     rung, ended = _contacts(parts, "CallStarted"), _contacts(parts, "CallCompleted")
     own, first = identifier(item.get("contactID")), all(part["event"] != "CallCompleted" for part in parts)
     contacts = {own} if answered else rung | ({own} if first else set())
@@ -110,7 +110,7 @@ def _says_more(item: Item, story: Story, region: str) -> bool:
     if any(said and said != had for said, had in texts):
         return True
     times = (
-        (time_in(item, "callStarted"), story["started"]),
+        (event_time(item.get("callStarted")), story["started"]),
         (connected_at(item), story["connected"]),
         (ended_at(item), story["ended"]),
     )
@@ -122,9 +122,8 @@ def _number(value: Any, region: str) -> str | None:
     return e164(text, region) or text
 
 
-def _count_losses(bridge: Bridge, item: Item, parts: Iterable[Part], lost: Iterable[str]) -> None:
+def _count_losses(bridge: Bridge, item: Item, parts: Sequence[Part], lost: Iterable[str]) -> None:
     """Count webhooks that led to an end which came; a transfer shows as an end with another employee only."""
-    parts = list(parts)
     for name in lost:
         health.missed(bridge.storage, name)
     connected, moved = _contacts(parts, "CallConnected"), {part["event"] for part in parts} & {"CallTransfered"}

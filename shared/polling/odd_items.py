@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from shared.errors import Conflict, Invalid, StorageUnavailable
 from shared.json_bodies import encode
@@ -15,13 +16,16 @@ from shared.storage.account import reaching_storage
 from shared.storage.dead_letters import dead_letter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from shared.storage.account import Storage
 
     Odd = tuple[str, Mapping[str, Any]]
 
+Part = TypeVar("Part")
+Done = TypeVar("Done")
 KIND = "polled"
+_AT_ONCE = 8
 # A list brings an odd item at every poll: what this process has kept already costs no storage again.
 _MOST_REMEMBERED = 10_000
 
@@ -43,13 +47,23 @@ def keep(storage: Storage, name: str, reason: str, item: Mapping[str, Any]) -> N
     kept.add(key)
 
 
+def each(storage: Storage, name: str, work: Callable[[Part, list[Odd]], Done], parts: Sequence[Part]) -> list[Done]:
+    """What `work` makes of each part, several at once where there are many; then what it said is odd is kept."""
+    odd = list["Odd"]()
+    with ThreadPoolExecutor(_AT_ONCE if len(parts) > _AT_ONCE else 1) as pool:
+        done = list(pool.map(lambda part: work(part, odd), parts))
+    # Here: the host drops what threads log that it does not know.
+    for reason, item in odd:
+        keep(storage, name, reason, item)
+    return done
+
+
 @contextmanager
 def set_aside(item: Mapping[str, Any], odd: list[Odd]) -> Iterator[None]:
     """
-    Have an item that nobody can use stop no other: the reason and the item are added to what is `odd`.
+    Have an item that nobody can use stop no other: the reason and the item are added to what is `odd`, for `keep`.
 
-    What it adds is for `keep`, outside of threads: the host drops what those log that it does not know. Raises
-    StorageUnavailable and Conflict.
+    Raises StorageUnavailable and Conflict.
     """
     try:
         with reaching_storage():

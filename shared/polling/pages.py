@@ -54,8 +54,7 @@ def pages(
     """
     The pages of a list from `offset` on, until one brings nothing new; `known` is the id of an item that is not.
 
-    Ids are numbers in what it gives, however they were written, or what `identify` makes of an item; items without one
-    are added to `unreadable`.
+    Ids are numbers however they are written, or what `identify` makes of items; `unreadable` gets those without one.
     Each is asked for when it is needed. Pages overlap a little, so that what leaves the list meanwhile hides
     nothing, and an empty answer where they do is asked for once more. A list that has begun waits for more calls
     where the budget is used up. Raises what Pbx.call raises, and PbxNotUnderstood for a list without an end.
@@ -66,9 +65,8 @@ def pages(
     with _Patience() as patience:
         for _ in range(_MOST_PAGES):
             found = patience.call(partial(_ask, pbx, resource, lane=lane, offset=offset or None, **filters))
-            readable = list(filter(None, map(identify, found)))
-            unreadable += [item for item in found if item not in unreadable and identify(item) is None]
-            fresh = {number: item for number, item in readable if number not in seen}
+            unreadable += [item for item in found if identify(item) is None and item not in unreadable]
+            fresh = {number: item for number, item in filter(None, map(identify, found)) if number not in seen}
             if not fresh:
                 barren += 1
                 if barren > 1 or (len(found) <= overlap and (found or not paged)):
@@ -79,8 +77,7 @@ def pages(
             paged = overlap > 0
             offset += len(found) - overlap
             seen |= fresh.keys()
-            ids = [number for number, _ in readable]
-            yield Page(fresh, offset, len(ids) == len(found) and ids == sorted(fresh, reverse=True))
+            yield Page(fresh, offset, len(fresh) == len(found) and [*fresh] == sorted(fresh, reverse=True))
     raise PbxNotUnderstood(resource.list_operation, "the list has no end")
 
 

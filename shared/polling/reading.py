@@ -157,12 +157,7 @@ def grace(bridge: Bridge) -> timedelta:
 
 def moment_of(item: Mapping[str, Any]) -> datetime | None:
     """When the item came to be, as far as it says."""
-    return next((moment for name in _TIMES if (moment := time_in(item, name))), None)
-
-
-def time_in(item: Mapping[str, Any], name: str) -> datetime | None:
-    """The time in a field; None where it is absent, or stands for none, such as 1970-01-01 and -0001-11-30."""
-    return event_time(item.get(name))
+    return next((moment for name in _TIMES if (moment := event_time(item.get(name)))), None)
 
 
 def connected_at(item: Mapping[str, Any]) -> datetime | None:
@@ -177,13 +172,9 @@ def ended_at(item: Mapping[str, Any]) -> datetime | None:
 
 def _in_call(item: Mapping[str, Any], name: str) -> datetime | None:
     """A time of a call, as its event has it: one of the starts that are known leaves room for it."""
-    moment, number = time_in(item, name), identifier(item.get("callID"))
-    known = (time_in(item, "callStarted"), None if number is None else call_start(number))
-    starts = [start for start in known if start]
-    if moment is None or not starts:
-        return moment
-    zoned = has_zone(item[name])
-    return moment if any(belongs_to_call(moment, start, zoned=zoned) for start in starts) else None
+    moment, number = event_time(item.get(name)), identifier(item.get("callID"))
+    starts = [event_time(item.get("callStarted")), None if number is None else call_start(number)]
+    return moment if moment and belongs_to_call(moment, starts, zoned=has_zone(item[name])) else None
 
 
 def as_event(item: Mapping[str, Any], source: Resource, name: str) -> dict[str, Any]:

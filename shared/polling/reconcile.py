@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -38,7 +37,6 @@ logger = logging.getLogger(__name__)
 
 # What one run takes on for each resource; the next goes on.
 _MOST_MARKS = 200
-_WORKERS = 8
 # Calls without an end that one run asks the PBX for; each is asked for at growing distances, for a week.
 _MOST_LOOKUPS = 50
 _LONGEST_DELAY = timedelta(hours=1)
@@ -91,17 +89,15 @@ class _Run:
 
     def _settle_all(self, ids: Sequence[int], origin: str) -> tuple[int, list[int]]:
         """Submit what is missing of these items; how many events, and which of the items can still change."""
-        storage, odd = self.bridge.storage, list["Odd"]()
-        with ThreadPoolExecutor(_WORKERS if len(ids) > _WORKERS else 1) as pool:
-            settled = list(pool.map(partial(self._settle, odd=odd, origin=origin), ids))
-        for reason, item in odd:
-            odd_items.keep(storage, self.row.name, reason, item)
-        stored = {number: item for number, (item, _, _) in zip(ids, settled, strict=True) if item}
-        index.add(storage, self.row.name, stored, self.bridge.settings.default_region)
-        still_open = [number for number, (_, _, is_open) in zip(ids, settled, strict=True) if is_open]
-        return sum(count for _, count, _ in settled), still_open
+        storage, name = self.bridge.storage, self.row.name
+        done = odd_items.each(storage, name, partial(self._settle, origin), ids)
+        settled = dict(zip(ids, done, strict=True))
+        stored = {number: item for number, (item, _, _) in settled.items() if item}
+        index.add(storage, name, stored, self.bridge.settings.default_region)
+        still_open = [number for number, (_, _, is_open) in settled.items() if is_open]
+        return sum(count for _, count, _ in done), still_open
 
-    def _settle(self, number: int, *, odd: list[Odd], origin: str) -> tuple[Item, int, bool]:
+    def _settle(self, origin: str, number: int, odd: list[Odd]) -> tuple[Item, int, bool]:
         """What is stored of an item, how many events of it were missing, and whether it can still change."""
         storage, settings = self.bridge.storage, self.bridge.settings
         item: Item = {}

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.errors import PbxError, PbxForbidden, PbxRetriable, PbxThrottled, PbxUnreachable
 from shared.polling.pages import pages
-from shared.polling.reading import time_in
-from shared.times import iso, parse_time
+from shared.times import event_time, iso, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -122,7 +121,7 @@ class Windowed:
                     unreadable=self.unreadable, **window.filters(self.resource),
                 ):  # fmt: skip
                     first = False
-                    moments += filter(None, (time_in(item, _FIELD) for item in page.items.values()))
+                    moments += filter(None, (event_time(item.get(_FIELD)) for item in page.items.values()))
                     self.left[0] = replace(window, offset=page.next_offset, stuck=False)
                     yield page
                 self.left.pop(0)

@@ -55,7 +55,7 @@ def test_anything_is_a_time_or_none(value: Any) -> None:
     ],
 )
 def test_a_call_has_room_for_what_happens_from_its_start_on(after: timedelta, zoned: bool, fits: bool) -> None:
-    assert belongs_to_call(START + after, START, zoned=zoned) is fits
+    assert belongs_to_call(START + after, [START], zoned=zoned) is fits
 
 
 def test_the_zone_of_a_time_is_seen() -> None:
