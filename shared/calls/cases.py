@@ -24,13 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from shared.calls.lost_callers import OpenCase
+    from shared.calls.lost_callers import Entry, OpenCase, State
     from shared.events.event import ReceivedEvent
     from shared.storage.account import Storage
     from shared.storage.expiry import Allowance, Expired, Period
-
-    State = dict[str, Any]
-    Entry = dict[str, Any]
 
 TABLE = "cases"
 # As many late or repeated events of one case are known one by one; older ones live on in its state.
@@ -104,9 +101,8 @@ def open_cases(storage: Storage) -> list[OpenCase]:
 
 def heard_until(storage: Storage, numbers: Sequence[str | None], region: str) -> datetime | None:
     """Up to which try of a caller at a destination the events have come; without a try, when the last came."""
-    row = rows.get(
-        storage.table(TABLE), "lost", lost_callers.key_of(numbers, region), select=["PartitionKey", "lastContact", "at"]
-    )
+    key = lost_callers.key_of(numbers, region)
+    row = rows.get(storage.table(TABLE), "lost", key, select=["PartitionKey", "lastContact", "at"])
     return row.get("lastContact") or row.get("at") if row is not None else None
 
 

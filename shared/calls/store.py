@@ -8,12 +8,11 @@ from collections import OrderedDict
 from dataclasses import replace
 from itertools import islice
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from shared.calls.involved import involved
 from shared.calls.parts import Gathered
 from shared.calls.stories import UNENDED, story_of
-from shared.errors import Conflict
 from shared.events import parties
 from shared.once import once
 from shared.storage import rows
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 
 TABLE = "calls"
 PARTITION = "call"
-# As many workers may well ring one call's contacts at once; each lost race is one more read and write.
-_TRIES = 32
 _REMEMBERED = 4096
 _TURNS = 64
 # Calls of the same number in one second.
@@ -49,7 +46,7 @@ class Calls:
     def __init__(self, storage: Storage, region: str) -> None:
         self._storage = storage
         self._region = region
-        self._known: OrderedDict[int, tuple[Gathered, str | None]] = OrderedDict()
+        self._known: OrderedDict[int, rows.Row] = OrderedDict()
         self._lock = Lock()
         self._turns = [Lock() for _ in range(_TURNS)]
 
@@ -69,24 +66,28 @@ class Calls:
         self._change(call_id, lambda gathered: replace(gathered, given_up=True), is_there=True)
 
     def _change(self, call_id: int, by: Callable[[Gathered], Gathered], *, is_there: bool = False) -> None:
+        def columns(row: rows.Row | None) -> Mapping[str, Any] | None:
+            known = _gathered(row)
+            gathered = by(known)
+            if gathered == known:
+                return None
+            written, gathered = self._columns(call_id, gathered)
+            # First: whoever dies in between finds that the story still lacks them.
+            gained = involved(call_id, gathered, self._region) - involved(call_id, known, self._region)
+            parties.add(self._storage, gained)
+            return written
+
         # Threads of this process take turns at a call; other instances meet at the ETag.
         with self._turns[call_id % len(self._turns)]:
             # A call we know nothing of is most often new: writing first finds out in one request.
-            known, etag = self._known.get(call_id) or (self._read(call_id) if is_there else (Gathered(), None))
-            for _ in range(_TRIES):
-                gathered = by(known)
-                if gathered == known:
-                    return
-                entity, gathered = self._entity(call_id, gathered)
-                # First: whoever dies in between finds that the story still lacks them.
-                gained = involved(call_id, gathered, self._region) - involved(call_id, known, self._region)
-                parties.add(self._storage, gained)
-                written = rows.swap(self._table, entity, etag)
-                if written is not None:
-                    self._remember(call_id, gathered, written)
-                    return
-                known, etag = self._read(call_id)
-        raise Conflict(f"call {call_id} kept changing")
+            known: rows.Row | Literal["read"] | None = self._known.get(call_id) or ("read" if is_there else None)
+            written = rows.change(self._table, PARTITION, row_key(call_id), columns, known)
+        if written is not None:
+            with self._lock:
+                self._known[call_id] = written
+                self._known.move_to_end(call_id)
+                while len(self._known) > _REMEMBERED:
+                    self._known.popitem(last=False)
 
     def find(self, started: datetime, caller: str | None) -> int | None:
         """
@@ -110,7 +111,8 @@ class Calls:
 
     def gathered(self, call_id: int) -> Gathered:
         """What the call's events have added to its story; nothing where none came."""
-        return self._read(call_id)[0]
+        select = ["parts", "truncated", "givenUp"]
+        return _gathered(rows.get(self._table, PARTITION, row_key(call_id), select))
 
     def contacts(self, call_id: int) -> list[int]:
         """The employees that a call rang, by contactID."""
@@ -136,27 +138,11 @@ class Calls:
     def _table(self) -> TableClient:
         return self._storage.table(TABLE)
 
-    def _remember(self, call_id: int, gathered: Gathered, etag: str) -> None:
-        with self._lock:
-            self._known[call_id] = (gathered, etag)
-            self._known.move_to_end(call_id)
-            while len(self._known) > _REMEMBERED:
-                self._known.popitem(last=False)
-
-    def _read(self, call_id: int) -> tuple[Gathered, str | None]:
-        row = rows.get(self._table, PARTITION, row_key(call_id), select=["parts", "truncated", "givenUp"])
-        if row is None:
-            return Gathered(), None
-        parts = json.loads(zlib.decompress(row["parts"]))
-        return Gathered(parts, bool(row.get("truncated")), bool(row.get("givenUp"))), row.etag
-
-    def _entity(self, call_id: int, gathered: Gathered) -> tuple[dict[str, Any], Gathered]:
+    def _columns(self, call_id: int, gathered: Gathered) -> tuple[dict[str, Any], Gathered]:
         """The row of a call, and what of its parts found room there."""
         while len(packed := _pack(gathered)) > _LONGEST_PARTS:
             gathered = gathered.shorter()
         entity: dict[str, Any] = {
-            "PartitionKey": PARTITION,
-            "RowKey": row_key(call_id),
             "callID": rows.long(call_id),
             "parts": packed,
             "givenUp": gathered.given_up or None,
@@ -166,6 +152,13 @@ class Calls:
         if story["answeredBy"] is not None:
             entity["answeredBy"] = rows.long(story["answeredBy"])
         return {name: value for name, value in entity.items() if value is not None}, gathered
+
+
+def _gathered(row: Mapping[str, Any] | None) -> Gathered:
+    if row is None:
+        return Gathered()
+    parts = json.loads(zlib.decompress(row["parts"]))
+    return Gathered(parts, bool(row.get("truncated")), bool(row.get("givenUp")))
 
 
 def _pack(gathered: Gathered) -> bytes:

@@ -41,7 +41,7 @@ _ROW = Resource(
     noun="LostCaller",
     list_operation="GetLostCalls",
     read_operation="GetLostCalls",
-    id_field="callerid",
+    id_field="callerid, destination",
     id_parameter="destination",
 )
 
@@ -65,7 +65,6 @@ def _poll(reading: Reading) -> None:
     identify = partial(_identified, region)
     for page in pages(bridge.pbx, _ROW, lane="poll", unreadable=unreadable, identify=identify):
         listed |= page.items
-    odd: list[Odd] = [("callerid, destination: they are required", item) for item in unreadable]
     state = json.loads(seen.digest or "{}")
     cases = {_key(region, case.callerid, case.destination): case for case in open_cases(bridge.storage)}
     found, sent = _news(reading, listed, cases, state.get("sent", {}))
@@ -73,7 +72,7 @@ def _poll(reading: Reading) -> None:
     # Any that cannot be read may be the one that seems to be missing.
     gone, missing = ([], missing) if unreadable else _gone(reading, listed, cases, missing)
     wanted = {event.name for event in wanted_events(bridge.settings)}
-    events = [(name, data) for name, data in [*found, *gone] if name in wanted]
+    events, odd = [(name, data) for name, data in [*found, *gone] if name in wanted], list["Odd"]()
     for name, data in events:
         with odd_items.set_aside(data, odd):
             submit(bridge.storage, bridge.settings, name, data, origin="reconciled")
@@ -82,12 +81,9 @@ def _poll(reading: Reading) -> None:
         odd_items.keep(bridge.storage, _ROW.name, reason, item)
     if events and bridge.settings.public_base_url and not ended_since(bridge.storage):
         logger.warning("signal webhook_loss resource=%s events=%d", _ROW.name, len(events))
-    values: dict[str, Any] = {
-        "digest": json.dumps({"sent": sent, "missing": missing}),
-        "items": len(listed),
-        "unreadable": len(unreadable),
-    }
-    reading.advance(**{name: value for name, value in values.items() if getattr(seen, name) != value})
+    values = {"digest": json.dumps({"sent": sent, "missing": missing}), "items": len(listed)}
+    changes: dict[str, Any] = {name: value for name, value in values.items() if getattr(seen, name) != value}
+    reading.advance(**changes, **reading.note_unreadable(unreadable))
 
 
 def _identified(region: str, item: Item) -> tuple[int, Item] | None:
