@@ -35,7 +35,6 @@ COVERED: Mapping[str, str] = {
     "shared/deliveries/verdicts.py": "shared/deliveries/test_drain.py",
     "shared/deliveries/wakes.py": "shared/deliveries/test_fanout.py",
     "shared/items/index.py": "shared/api/test_bounded_reads.py",
-    "shared/calls/involved.py": "shared/api/test_bounded_reads.py",
     "shared/storage/expiry.py": "shared/privacy/test_retention.py",
     "shared/errors.py": "functions/test_responses.py",
     "shared/events/data.py": "shared/events/test_model.py",

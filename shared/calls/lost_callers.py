@@ -77,10 +77,8 @@ def same_day(then: datetime, moment: datetime) -> bool:
 def entry(event: ReceivedEvent) -> Entry:
     """What the event differs in from others of its case."""
     last_contact = getattr(event.data, "last_contact", None)
-    return {
-        "contact": stamp(last_contact) if last_contact else "",
-        "attempts": getattr(event.data, "attempts", None),
-    }
+    contact = stamp(last_contact) if last_contact else ""
+    return {"contact": contact, "attempts": getattr(event.data, "attempts", None)}
 
 
 def other_day(then: datetime, moment: datetime) -> bool:

@@ -1,4 +1,4 @@
-"""What each event adds to its call's story: gathered in any order, any number of times, with the same result."""
+"""What each event adds to its call's story, the same in any order and however often, and who has to do with it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from shared.times import has_zone, iso
+from shared.events.parties import Entry, contact_party, number_party
+from shared.times import call_start, has_zone, iso, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from shared.events.event import ReceivedEvent
+    from shared.events.parties import Kind
 
 # What a story needs of an event; the whole event stands in table `events`.
 _FIELDS = (
@@ -38,6 +40,10 @@ _WEIGHTY = ("callConnected", "callEnded", "previous_contactID")
 _LEGS = ("CallCompleted", "CallStarted")
 # The same event keeps what it says of a leg apart from the rest, so that what is cut does not depend on the order.
 _LIGHT = "~"
+
+_NUMBERS = ("caller", "destination")
+_CONTACTS = ("contactID", "previous_contactID")
+_MEDIA: tuple[tuple[Kind, str], ...] = (("recording", "recordingID"), ("voicemail", "voicemailID"))
 
 Part = dict[str, Any]
 
@@ -148,3 +154,34 @@ def _weightiest(parts: Mapping[str, Part], most: int) -> Mapping[str, Part]:
         return weight, part.get("contactID", -1) if weight else -1, part["event"], key
 
     return {key: parts[key] for key in sorted(parts, key=place)[:most]}
+
+
+def involved(call_id: int, gathered: Gathered, region: str) -> set[tuple[str, Entry]]:
+    """Each number and employee with the call and with what was recorded in it; nobody while its start is unknown."""
+    parts = list(gathered.parts.values())
+    said = best("callStarted", parts)[0]
+    started = call_start(call_id) or (parse_time(said) if said else None)
+    if started is None or not parts:
+        return set()
+    people = {number_party(part[name], region) for part in parts for name in _NUMBERS if name in part}
+    people |= {contact_party(part[name]) for part in parts for name in _CONTACTS if name in part}
+    if not any("caller" in part for part in parts):
+        people.add(number_party(None, region))
+    media = {(kind, part[name]) for kind, name in _MEDIA for part in parts if name in part}
+    things = {Entry(kind, str(id), started) for kind, id in {("call", call_id), *media}}
+    return {(person, thing) for person in people for thing in things}
+
+
+def involved_alone(event: ReceivedEvent, region: str) -> set[tuple[str, Entry]]:
+    """The same of an event that names no call: a lost caller, or a voicemail whose call is not found yet."""
+    numbers = {event.caller, getattr(event.data, "destination", None)} - {None}
+    return {(number_party(number, region), thing) for number in numbers for thing in _alone(event)}
+
+
+def _alone(event: ReceivedEvent) -> Iterable[Entry]:
+    if event.type.case == "lost":
+        return [Entry("lost caller", event.id, event.moment)]
+    # Where it was entered before, also once its audio is stored.
+    started = getattr(event.data, "callStarted", None) or event.moment
+    ids = {kind: getattr(event.data, name, None) for kind, name in _MEDIA}
+    return [Entry(kind, str(id), started) for kind, id in ids.items() if id is not None]

@@ -10,8 +10,7 @@ from itertools import islice
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
-from shared.calls.involved import involved
-from shared.calls.parts import Gathered
+from shared.calls.parts import Gathered, involved
 from shared.calls.stories import UNENDED, story_of
 from shared.events import parties
 from shared.once import once

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared import health
 from shared.calls.cases import settled
-from shared.calls.involved import involved_alone
+from shared.calls.parts import involved_alone
 from shared.events import parties, store
 from shared.events.event import ReceivedEvent, event_of
 from shared.once import later

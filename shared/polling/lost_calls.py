@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -148,13 +149,11 @@ def _gone(
     found: list[tuple[str, Item]] = []
     still: dict[str, Any] = {}
     for key, case in today.items():
-        row, change = known[key], verdict.changes.get(key)
-        since = row.missing
-        if key in verdict.due and since and moment - since >= grace(reading.bridge):
+        row = replace(known[key], **verdict.changes.get(key, {}))
+        if key in verdict.due and row.missing and moment - row.missing >= grace(reading.bridge):
             found.append(("LostCallerRemoved", {"callerid": case.callerid, "destination": case.destination}))
         elif key not in listed:
-            missed, first = (change["missed"], change["missing"]) if change else (row.missed, since)
-            still[str(key)] = [iso(first or moment), missed]
+            still[str(key)] = [iso(row.missing or moment), row.missed]
     return found, still
 
 

@@ -74,20 +74,18 @@ def _of_call(bridge: Bridge, number: int, item: Item) -> Found:
         return Found(events=found)
     end = as_event(item, row, "CallCompleted")
     ends = _ends(item, parts, end, answered=answered) if goes_on or not completed else []
+    found += [("CallCompleted", data) for data in ends]
     more = completed and not ends and _says_more(item, story, region)
-    return Found(events=found + ends, more=[_completion(gathered.events(), item, end)] if more else [])
+    return Found(events=found, more=[_completion(gathered.events(), item, end)] if more else [])
 
 
-def _ends(
-    item: Item, parts: Sequence[Part], end: dict[str, Any], *, answered: bool
-) -> list[tuple[str, dict[str, Any]]]:
+def _ends(item: Item, parts: Sequence[Part], end: dict[str, Any], *, answered: bool) -> list[dict[str, Any]]:
     """The ends that are missing, for each contact one; of an employee that cannot be read, as it is."""
     rung, ended = _contacts(parts, "CallStarted"), _contacts(parts, "CallCompleted")
     own, first = identifier(item.get("contactID")), all(part["event"] != "CallCompleted" for part in parts)
     contacts = {own} if answered else rung | ({own} if first else set())
     missing = sorted(contacts - ended - {None}, key=str)
-    ends = [{**end, "contactID": contact} for contact in missing] or ([end] if first else [])
-    return [("CallCompleted", data) for data in ends]
+    return [{**end, "contactID": contact} for contact in missing] or ([end] if first else [])
 
 
 def _completion(known: Mapping[str, Part], item: Item, end: Mapping[str, Any]) -> tuple[str, dict[str, Any], str]:

@@ -9,7 +9,7 @@ import pytest
 
 from dev.bench.spending import counted
 from shared.calls import parts
-from shared.calls.involved import involved_alone
+from shared.calls.parts import involved_alone
 from shared.calls.store import Calls, call_of
 from shared.events.event import ReceivedEvent, check_envelope
 from shared.events.table import event_id, event_named
