@@ -40,8 +40,6 @@ _WEIGHTY = ("callConnected", "callEnded", "previous_contactID")
 _LEGS = ("CallCompleted", "CallStarted")
 # The same event keeps what it says of a leg apart from the rest, so that what is cut does not depend on the order.
 _LIGHT = "~"
-
-_NUMBERS = ("caller", "destination")
 _CONTACTS = ("contactID", "previous_contactID")
 _MEDIA: tuple[tuple[Kind, str], ...] = (("recording", "recordingID"), ("voicemail", "voicemailID"))
 
@@ -163,7 +161,7 @@ def involved(call_id: int, gathered: Gathered, region: str) -> set[tuple[str, En
     started = call_start(call_id) or (parse_time(said) if said else None)
     if started is None or not parts:
         return set()
-    people = {number_party(part[name], region) for part in parts for name in _NUMBERS if name in part}
+    people = {number_party(part[name], region) for part in parts for name in ("caller", "destination") if name in part}
     people |= {contact_party(part[name]) for part in parts for name in _CONTACTS if name in part}
     if not any("caller" in part for part in parts):
         people.add(number_party(None, region))

@@ -101,9 +101,9 @@ def read_all(storage: Storage) -> list[Checkpoint]:
 
 def create(storage: Storage, checkpoint: Checkpoint) -> Checkpoint:
     """The checkpoint as it is stored now: this one, or that of whoever came first."""
-    table, name = storage.table(TABLE), checkpoint.resource
-    made = rows.change(table, PARTITION, name, lambda row: None if row else _columns(checkpoint), known=None)
-    return _checkpoint(made) if made else read(storage, name) or checkpoint
+    keys = {"PartitionKey": PARTITION, "RowKey": checkpoint.resource}
+    rows.insert(storage.table(TABLE), {**keys, **_columns(checkpoint)})
+    return read(storage, checkpoint.resource) or checkpoint
 
 
 def change(storage: Storage, seen: Checkpoint, by: Callable[[Checkpoint], Checkpoint]) -> Checkpoint:
