@@ -7,6 +7,7 @@ import json
 import logging
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from shared import health
@@ -14,6 +15,7 @@ from shared.calls.cases import heard_until, open_cases
 from shared.calls.lost_callers import other_day, same_day
 from shared.events.receive import submit
 from shared.items.reader import Known
+from shared.json_bodies import encode
 from shared.pbx.fields import LOST_CALL
 from shared.pbx.resources import Resource
 from shared.phones import e164, spelt
@@ -45,6 +47,11 @@ _ROW = Resource(
     id_field="callerid, destination",
     id_parameter="destination",
 )
+
+
+# What a column holds of callers: beyond it an event may be submitted again, and a removal waits for others'.
+_MOST_SENT = 500
+_MOST_MISSING = 200
 
 
 def poll_lost_calls(bridge: Bridge, *, at: datetime | None = None) -> None:
@@ -82,7 +89,7 @@ def _poll(reading: Reading) -> None:
         odd_items.keep(bridge.storage, _ROW.name, reason, item)
     if events and bridge.settings.public_base_url and not ended_since(bridge.storage):
         logger.warning("signal webhook_loss resource=%s events=%d", _ROW.name, len(events))
-    values = {"digest": json.dumps({"sent": sent, "missing": missing}), "items": len(listed)}
+    values = {"digest": encode({"sent": sent, "missing": missing}).decode(), "items": len(listed)}
     changes: dict[str, Any] = {name: value for name, value in values.items() if getattr(seen, name) != value}
     reading.advance(**changes, **reading.note_unreadable(unreadable))
 
@@ -111,10 +118,11 @@ def _news(
         name = _event(reading, item, still.get(key))
         if name is None:
             continue
-        said[str(key)] = f"{name} {item.get('last_contact')} {item.get('attempts')}"
+        text = f"{name} {item.get('last_contact')} {item.get('attempts')}"
+        said[str(key)] = hashlib.sha256(text.encode()).hexdigest()[:8]
         if sent.get(str(key)) != said[str(key)] and (key in still or not _is_over(reading, item)):
             found.append((name, item))
-    return found, said
+    return found, dict(islice(said.items(), _MOST_SENT))
 
 
 def _event(reading: Reading, item: Item, case: OpenCase | None) -> str | None:
@@ -154,7 +162,7 @@ def _gone(
             found.append(("LostCallerRemoved", {"callerid": case.callerid, "destination": case.destination}))
         elif key not in listed:
             still[str(key)] = [iso(row.missing or moment), row.missed]
-    return found, still
+    return found, dict(islice(still.items(), _MOST_MISSING))
 
 
 def _known(state: Any) -> Known:

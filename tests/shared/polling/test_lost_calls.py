@@ -250,3 +250,14 @@ def test_a_number_is_the_same_caller_however_the_list_writes_it(written: Any, pb
     lose(pbx, "27771153", callerid=written)
     # Who is not listed was called back; who is listed under another spelling was not, and hides nobody.
     assert polled(bridge, 6, 8, 14) == [("LostCallerRemoved", "20000001")]
+
+
+def test_more_callers_than_a_column_holds_fail_no_poll(pbx: Simulator, settings: Settings) -> None:
+    bridge = bridge_to(pbx, settings, pbx_events=("CallStarted",))
+    poll_lost_calls(bridge, at=NOON - timedelta(hours=6))
+    for number in range(900):
+        lose(pbx, f"2{number:07d}")
+    poll_lost_calls(bridge, at=NOON + timedelta(minutes=6))
+    checkpoint = checkpoints.read(bridge.storage, "lost_calls")
+    assert checkpoint
+    assert (checkpoint.items, checkpoint.last_success) == (900, NOON + timedelta(minutes=6))
