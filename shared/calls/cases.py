@@ -68,7 +68,7 @@ def settled(storage: Storage, event: ReceivedEvent, region: str) -> ReceivedEven
     revived: list[Mapping[str, Any]] = []
 
     def by(row: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-        case = _read(row)
+        case: dict[str, Any] = json.loads(zlib.decompress(row["case"])) if row else {"before": {}, "log": []}
         log: list[Entry] = case["log"]
         mine = next((entry for entry in log if entry["id"] == event.id), None)
         if mine is None:
@@ -151,11 +151,6 @@ def _settle(first: str, entries: list[Entry]) -> None:
             entry["as"] = stands
         if entry["as"] == entry["id"] and not entry.get("revived"):
             entry.pop("message", None)
-
-
-def _read(row: Mapping[str, Any] | None) -> dict[str, Any]:
-    case: dict[str, Any] = json.loads(zlib.decompress(row["case"])) if row else {"before": {}, "log": []}
-    return case
 
 
 def _row(case: Mapping[str, Any]) -> dict[str, Any]:

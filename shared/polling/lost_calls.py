@@ -70,8 +70,7 @@ def _poll(reading: Reading) -> None:
     bridge, seen = reading.bridge, reading.checkpoint
     listed, unreadable = dict[int, "Item"](), list["Item"]()
     region = bridge.settings.default_region
-    identify = partial(_identified, region)
-    for page in pages(bridge.pbx, _ROW, lane="poll", unreadable=unreadable, identify=identify):
+    for page in pages(bridge.pbx, _ROW, lane="poll", unreadable=unreadable, identify=partial(_identified, region)):
         listed |= page.items
     state = json.loads(seen.digest or "{}")
     cases = {_key(region, case.callerid, case.destination): case for case in open_cases(bridge.storage)}

@@ -60,8 +60,7 @@ def follow(
             begin = None if start == "all" else moment if start == "now" else parse_time(start)
             logger.info("%s is read for the first time, from what came since %s on", resource.name, begin or "ever")
             parties.cover(bridge.storage, resource.name)
-            made = Checkpoint(resource=resource.name, begin=begin, **first)
-            checkpoint = checkpoints.create(bridge.storage, made)
+            checkpoint = checkpoints.create(bridge.storage, Checkpoint(resource=resource.name, begin=begin, **first))
         if checkpoint.is_paused(moment):
             return
         reading = Reading(bridge=bridge, resource=resource, checkpoint=checkpoint, moment=moment)

@@ -120,7 +120,11 @@ class _Run:
         """
         storage, name, count = self.bridge.storage, self.row.name, 0
         since = parse_time(mark["since"]) if mark.get("since") else self.moment
-        fresh = self._lookup(ids) if mark.get("since") else {}
+        asked = ids[: self.lookups] if mark.get("since") else []
+        self.lookups -= len(asked)
+        fresh, failure = unended.ended(self.bridge, asked)
+        if failure:
+            logger.info("calls are asked for later: %s", type(failure).__name__)
         if fresh:
             known = items.known(storage, name, fresh)
             rows = [row_of(number, item, known.get(number)) for number, item in fresh.items()]
@@ -131,11 +135,3 @@ class _Run:
             due = self.moment + min(max((self.moment - since) / 2, grace(self.bridge)), _LONGEST_DELAY)
             mark_pending(storage, name, left, due, backfill=origin == "backfill", since=iso(since))
         return count
-
-    def _lookup(self, ids: list[int]) -> Mapping[int, Item]:
-        asked = ids[: self.lookups]
-        self.lookups -= len(asked)
-        found, failure = unended.ended(self.bridge, asked)
-        if failure:
-            logger.info("calls are asked for later: %s", type(failure).__name__)
-        return found

@@ -54,17 +54,13 @@ def _late(bridge: Bridge, since: datetime, moment: datetime) -> Iterator[int]:
     a_week_ago = moment - _LONGEST
     spelt = int(a_week_ago.timestamp()) * MICROSECONDS_PER_SECOND
     began = f"(happened le datetime'{iso(a_week_ago)}' or (callID ge {FIRST_CLOCK_ID}L and callID le {spelt}L))"
-    yield from _heard_of(bridge, since, moment, began)
     no_clock = f"(callID lt {FIRST_CLOCK_ID}L or callID gt {LAST_CLOCK_ID}L)"
-    yield from _heard_of(bridge, since - _LONGEST, a_week_ago, no_clock)
-
-
-def _heard_of(bridge: Bridge, since: datetime, until: datetime, condition: str) -> Iterator[int]:
-    conditions = [*feed_bounds(since, until), condition, "callID ge 0L", "type ne 'CallCompleted'"]
-    start: str | None = ""
-    while start is not None:
-        rows, start = feed_page(bridge.storage, conditions, start, _MOST_CANDIDATES)
-        yield from (value_of(row["callID"]) for row in rows)
+    for first, last, condition in ((since, moment, began), (since - _LONGEST, a_week_ago, no_clock)):
+        conditions = [*feed_bounds(first, last), condition, "callID ge 0L", "type ne 'CallCompleted'"]
+        start: str | None = ""
+        while start is not None:
+            rows, start = feed_page(bridge.storage, conditions, start, _MOST_CANDIDATES)
+            yield from (value_of(row["callID"]) for row in rows)
 
 
 def look_for(bridge: Bridge, moment: datetime) -> tuple[Mapping[int, Item], BridgeError | None]:
