@@ -10,7 +10,7 @@ from shared.deliveries import entries
 from shared.deliveries.entries import Place, State
 from shared.storage import rows
 from shared.storage.account import reaching_storage
-from shared.storage.expiry import delete_keys, expire_rows
+from shared.storage.expiry import IN_BATCH, delete_keys, expire_rows
 from shared.times import now
 
 if TYPE_CHECKING:
@@ -183,11 +183,11 @@ class Outbox:
         """Delete all of it; False where there is more than can be deleted in that time."""
         deadline = time.monotonic() + seconds
         with reaching_storage():
-            for page in self._query(select=["PartitionKey", "RowKey"]).by_page():
-                found = list(page)
-                delete_keys(self._table, found)
-                if found and time.monotonic() > deadline:
-                    return False
+            for page in self._query(select=["PartitionKey", "RowKey"], page=IN_BATCH).by_page():
+                if found := list(page):
+                    delete_keys(self._table, found)
+                    if time.monotonic() > deadline:
+                        return False
         return True
 
     def _query(self, *conditions: str, select: list[str] | None = None, page: int = 1000, **values: Any) -> Any:
