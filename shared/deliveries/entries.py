@@ -142,9 +142,7 @@ class Change:
 
     def operations(self, subscription: str) -> list[Any]:
         """Its part of a transaction."""
-        from azure.data.tables import UpdateMode
-
-        replace = {"mode": UpdateMode.REPLACE}
+        replace = {"mode": "replace"}
         if self.result is None:
             return [("update", self.place.row(subscription), replace)]
         marker = self.place.marked(subscription, result=self.result, attempts=self.place.tries)

@@ -196,10 +196,9 @@ class Outbox:
 
     def _write(self, state: State, changes: Sequence[Change]) -> None:
         from azure.core import MatchConditions
-        from azure.data.tables import UpdateMode
 
         guard: dict[str, Any] = {"etag": state.etag, "match_condition": MatchConditions.IfNotModified}
-        made: list[Any] = [("update", state.row(self._id), {"mode": UpdateMode.REPLACE, **guard})]
+        made: list[Any] = [("update", state.row(self._id), {"mode": "replace", **guard})]
         for change in changes:
             made += change.operations(self._id)
         state.etag = str(rows.transact(self._table, made)[0]["etag"])

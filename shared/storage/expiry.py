@@ -107,17 +107,19 @@ def expire_rows(
 
 
 def delete_keys(table: TableClient, found: Sequence[Mapping[str, Any]]) -> None:
-    """Delete up to a hundred rows of one partition; those that somebody else has deleted are gone all the same."""
+    """Delete rows of one partition, a hundred at a time; those that somebody else has deleted are gone all the same."""
     from azure.core.exceptions import HttpResponseError
 
     keys = [{"PartitionKey": row["PartitionKey"], "RowKey": row["RowKey"]} for row in found]
-    try:
-        table.submit_transaction([("delete", row) for row in keys])
-    except HttpResponseError as error:
-        if error.status_code not in rows.LOST:
-            raise
-        for row in keys:
-            rows.delete(table, row["PartitionKey"], row["RowKey"])
+    for start in range(0, len(keys), IN_BATCH):
+        batch = keys[start : start + IN_BATCH]
+        try:
+            table.submit_transaction([("delete", row) for row in batch])
+        except HttpResponseError as error:
+            if error.status_code not in rows.LOST:
+                raise
+            for row in batch:
+                rows.delete(table, row["PartitionKey"], row["RowKey"])
 
 
 def progress(storage: Storage, name: str) -> dict[str, Any]:
