@@ -135,7 +135,8 @@ class Subscriptions:
             new = changed(subscription_of(row, self.keys)) if row is not None else None
             if row is None or new is None:
                 return None
-            return new.row(self.keys) | ({} if new.readable else {name: row[name] for name in ("sealed", "key")})
+            kept = () if new.readable else ("sealed", "key")
+            return new.row(self.keys) | {name: row[name] for name in kept if name in row}
 
         if single_rows.change(self._table, PARTITION, KEY + id, columns) is None:
             return None
@@ -204,7 +205,7 @@ class Subscriptions:
         one = subscription_of(row, self.keys)
         if not one.readable and one.id not in self._reported:
             self._reported.add(one.id)
-            logger.error("signal subscription_unreadable subscription=%s key=%s", one.id, row["key"])
+            logger.error("signal subscription_unreadable subscription=%s key=%s", one.id, row.get("key"))
         return one
 
     def _sealed(self) -> list[Any]:
@@ -212,6 +213,8 @@ class Subscriptions:
         found = list(self._table.query_entities(condition))
         for row in found:
             versions.check(row)
+            # One that nobody sealed is as one that no key opens: it stops no other.
+            row.update({"sealed": "", "key": "none", **row})
         return found
 
     def _rows(self) -> tuple[Any, dict[str, Any]]:

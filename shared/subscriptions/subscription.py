@@ -103,7 +103,7 @@ class Subscription:
 
 def subscription_of(row: Mapping[str, Any], keys: Keys) -> Subscription:
     """The subscription in a row of the table."""
-    opened = keys.open(row["sealed"]) or {"capability": "", "endpoint": "", "secrets": ()}
+    opened = keys.open(row.get("sealed", "")) or {"capability": "", "endpoint": "", "secrets": ()}
     return Subscription(
         id=row["RowKey"].removeprefix(KEY),
         wanted=json.loads(row["wanted"]),

@@ -17,7 +17,7 @@ from shared.errors import ConfigError
 from shared.settings import Settings
 from shared.subscriptions.keys import Keys, key_id, new_key
 from shared.subscriptions.store import TABLE, Subscriptions, subscriptions
-from shared.subscriptions.subscription import Subscription
+from shared.subscriptions.subscription import KEY, PARTITION, Subscription
 from shared.times import now
 from tests.breaking import break_connections
 
@@ -88,6 +88,24 @@ def test_a_row_that_no_key_opens_is_reported_and_stays(storage: Storage, caplog:
     assert (back.capability, back.endpoint, back.active) == (made.capability, ENDPOINT, False)
     assert other.end(made.id)
     assert "of-" not in stored(storage)
+
+
+@pytest.mark.parametrize("columns", [("sealed",), ("sealed", "key")])
+def test_a_row_that_nobody_sealed_stops_no_other(
+    storage: Storage, caplog: pytest.LogCaptureFixture, columns: tuple[str, ...]
+) -> None:
+    known = under(storage, FIRST)
+    made, other = make(known), make(known, "https://8.8.8.8/other")
+    row = storage.table(TABLE).get_entity(PARTITION, KEY + made.id)
+    storage.table(TABLE).update_entity({name: row[name] for name in row if name not in columns}, mode="replace")
+    again = under(storage, FIRST)
+    assert {one.id: one.readable for one in again.all()} == {made.id: False, other.id: True}
+    assert [text for text in caplog.messages if made.id in text]
+    assert again.described()["unreadable"] == [made.id]
+    again.reseal()
+    assert again.change(made.id, lambda one: replace(one, disabled=now()))
+    assert again.end(made.id)
+    assert [one.id for one in under(storage, FIRST).all()] == [other.id]
 
 
 def leave(storage: Storage, environment: dict[str, str], endpoint: str, *keys: str) -> dict[str, Any]:
