@@ -38,8 +38,9 @@ start: install ## everything on this machine, with a live demonstration; Ctrl-C 
 BICEP ?= $(shell command -v bicep)
 NO_BICEP = not tested: what needs the Bicep compiler
 
-# Those of infra/ have their own target.
-PYTEST = BICEP="$(or $(BICEP),skip)" $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --ignore=tests/infra
+# Those of infra/ have their own target. They start dozens of processes, which shall not compile everything again.
+PYTEST = PYTHONDONTWRITEBYTECODE= BICEP="$(or $(BICEP),skip)" \
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --ignore=tests/infra
 
 # Core Tools run one host; the other tests need keys and emulators that only ours takes.
 test: install ## tests on the storage emulator and the PBX simulator, but for the slow ones; HOST=func: on Core Tools

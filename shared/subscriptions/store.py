@@ -132,8 +132,7 @@ class Subscriptions:
 
         def columns(row: Row | None) -> dict[str, Any] | None:
             nonlocal new
-            new = changed(subscription_of(row, self.keys)) if row is not None else None
-            if row is None or new is None:
+            if row is None or (new := changed(subscription_of(row, self.keys))) is None:
                 return None
             kept = () if new.readable else ("sealed", "key")
             return new.row(self.keys) | {name: row[name] for name in kept if name in row}
@@ -198,8 +197,7 @@ class Subscriptions:
             return self._known
 
     def _look(self, id: str) -> Subscription | None:
-        row = single_rows.get(self._table, PARTITION, KEY + id)
-        return self._read(row) if row is not None else None
+        return self._read(row) if (row := single_rows.get(self._table, PARTITION, KEY + id)) else None
 
     def _read(self, row: Any) -> Subscription:
         one = subscription_of(row, self.keys)

@@ -314,6 +314,7 @@ def test_a_failed_delivery_comes_again_by_itself(running: RunningBridge, listene
     assert 3 < received[1].time - received[0].time < 12
 
 
+@pytest.mark.slow
 def test_the_app_s_own_events_are_delivered_too(running: RunningBridge, listener: Listener) -> None:
     settings = Settings.from_env({"DataStorage": "UseDevelopmentStorage=true", "PBX_API_KEY": "key"})
     for event in ("RecordingStored", "ContactCreated"):

@@ -62,6 +62,7 @@ def test_a_failed_message_comes_back_and_then_goes_to_the_poison_queue(
     until(lambda: left(queue) == 0)
 
 
+@pytest.mark.slow
 def test_a_retry_waits_for_the_visibility_timeout(sample: Start, queue: QueueClient) -> None:
     app = sample(AzureFunctionsJobHost__extensions__queues__visibilityTimeout="00:00:02")
     put(queue, fails=1)
@@ -138,6 +139,7 @@ def test_a_disabled_function_leaves_its_queue_alone_but_runs_by_hand(sample: Sta
     assert left(queue) == 1
 
 
+@pytest.mark.slow
 def test_a_long_run_keeps_its_message(sample: Start, queue: QueueClient, until: Callable[..., Any]) -> None:
     app = sample("--lease-seconds", "1")
     put(queue, seconds=2.5)

@@ -43,6 +43,7 @@ def app(directory: Path, code: str, **files: object) -> Path:
     return directory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "said"),
     [
@@ -85,6 +86,7 @@ def test_a_busy_port_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
             HostProcess(app(tmp_path, ONE), arguments=("--port", port))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "said"),
     [
@@ -118,6 +120,7 @@ def test_settings_come_from_the_file_unless_the_environment_has_them(tmp_path: P
         assert requests.get(f"{host.url}/api/one").text == "from outside"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("host_json", "env", "path"),
     [
@@ -178,6 +181,7 @@ def test_a_setting_limits_bodies(app_dir: Path, quiet: Mapping[str, str], limit:
         assert requests.post(f"{host.url}/api/size", data=b"x" * size).status_code == status
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["stop", "interrupt"])
 def test_it_ends_in_order_and_lets_a_running_request_finish(app_dir: Path, quiet: Mapping[str, str], end: str) -> None:
     with HostProcess(app_dir, env=quiet) as host:
@@ -191,6 +195,7 @@ def test_it_ends_in_order_and_lets_a_running_request_finish(app_dir: Path, quiet
         assert answers == ["done"]
 
 
+@pytest.mark.slow
 def test_a_caller_is_cut_off_after_the_grace_and_the_function_ends(app_dir: Path, quiet: Mapping[str, str]) -> None:
     with HostProcess(app_dir, env=quiet, arguments=("--grace-seconds", "0.5")) as host, ThreadPoolExecutor() as pool:
         asking = pool.submit(requests.get, f"{host.url}/api/slow/3")

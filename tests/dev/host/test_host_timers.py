@@ -98,6 +98,7 @@ def test_a_timer_runs_by_its_schedule(sample: Start) -> None:
     assert not any(note["past_due"] for note in notes)
 
 
+@pytest.mark.slow
 def test_a_timer_never_overlaps_itself_and_is_late_once(sample: Start) -> None:
     app = sample(TICKS="* * * * * *", TICK_SECONDS="1.4")
     notes = app.noted("ticks", 5, seconds=15)
@@ -205,6 +206,7 @@ def test_a_timer_waits_for_storage_that_is_out_of_reach(sample: Start) -> None:
     assert app.host.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_stop_lets_a_timer_finish_and_keeps_its_status(
     monitored: Start, hosts: ContainerClient, host_id: str
 ) -> None:

@@ -271,6 +271,7 @@ def test_a_poll_keeps_its_filters_and_passes_over_the_rest(bridge: Bridge) -> No
     assert ids(follow(bridge, page)) == [call_id(300)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stored_in", [1, 1300], ids=["each on its own", "all at once"])
 def test_who_asks_by_the_greatest_id_of_the_last_answer_gets_everything(stored_in: int, bridge: Bridge) -> None:
     store(bridge, CALLS, call(0))

@@ -514,6 +514,7 @@ def test_many_slow_ones_leave_threads_for_others(bridge: Bridge, sent: Sent, lis
             module._slow_runs.release()
 
 
+@pytest.mark.slow
 def test_a_run_ends_after_a_while_and_the_next_goes_on(
     bridge: Bridge, sent: Sent, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -645,6 +646,7 @@ def test_an_event_that_is_gone_is_a_dead_letter(bridge: Bridge, sent: Sent, list
     assert state(bridge, one).resume == EPOCH
 
 
+@pytest.mark.slow
 def test_deliveries_cost_no_more_storage_than_they_must(bridge: Bridge, sent: Sent, listener: Listener) -> None:
     one = subscription(bridge, listener.url)
     happen(bridge, sent)

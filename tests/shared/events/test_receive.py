@@ -94,6 +94,7 @@ def test_an_event_under_another_spelling_is_stored_under_one_name(bridge: Bridge
     assert message["body"]["eventType"] == "LostCallerAdded"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [body("CallStarted"), b"not json"], ids=["good", "refused"])
 def test_without_storage_nothing_is_taken_and_the_sender_gets_503(sent: bytes, environment: dict[str, str]) -> None:
     nowhere = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=aaaa;" + "".join(

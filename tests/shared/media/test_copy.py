@@ -128,6 +128,7 @@ def text(file: AudioFile) -> None:
     file.kind, file.body = "raw", b'{"statusCode": 404}'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spoil",
     [

@@ -145,6 +145,7 @@ def test_copy_and_withdrawal_of_one_voicemail_have_dead_letters_of_their_own(bri
     assert row["id"] == f"voicemail-{VOICEMAIL}-copy"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spelled", ["000{}", "{}.0", " {} ", "\t{}\n", None, "", "none", [], {"id": 1}, True])
 def test_a_record_is_known_by_its_id_however_that_is_written(spelled: Any, bridge: Bridge, pbx: Simulator) -> None:
     said = spelled.format(910_001) if isinstance(spelled, str) else spelled

@@ -88,6 +88,7 @@ def test_a_burst_that_ends_in_a_failure_is_not_read_again(pbx: Simulator, bridge
     assert arrived_ids(bridge.storage, CALLS.name) == [*burst, *late]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dates", ["the same for all", "none"])
 def test_history_that_no_date_narrows_stops_neither_news_nor_sweep_nor_reconciliation(
     dates: str, pbx: Simulator, bridge: Bridge
@@ -162,6 +163,7 @@ def test_old_items_that_come_into_view_of_a_list_without_end_are_not_new(pbx: Si
     assert submitted(bridge.storage) == [("AudioPromptCreated", new)]
 
 
+@pytest.mark.slow
 def test_while_history_is_read_news_comes_each_minute(
     pbx: Simulator, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -209,6 +209,7 @@ def test_another_format_or_order_of_the_same_content_is_no_edit(pbx: Simulator, 
     assert not submitted(bridge.storage)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [

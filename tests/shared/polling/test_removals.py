@@ -64,6 +64,7 @@ def test_an_empty_or_wrong_answer_alone_removes_nobody(
     assert stored_ids(bridge.storage, CONTACTS.name) == people
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "value",
     [
@@ -150,6 +151,7 @@ def test_one_that_the_pbx_fails_at_keeps_no_other_from_being_removed(pbx: Simula
     assert submitted(bridge.storage) == [("ContactRemoved", first)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer",
     [

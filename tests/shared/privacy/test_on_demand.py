@@ -73,6 +73,7 @@ def test_a_month_is_handed_over_and_then_dropped_alone(running: RunningBridge) -
     assert months_of(running.storage) == {name: has - {NAME} for name, has in before.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "path", "field"),
     [

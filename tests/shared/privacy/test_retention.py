@@ -155,6 +155,7 @@ def test_runs_of_no_length_get_to_the_end(
     assert_kept(storage, numbers, datetime(2025, 7, 1, tzinfo=UTC))
 
 
+@pytest.mark.slow
 def test_two_at_once_do_no_harm(settings: Settings, storage: Storage) -> None:
     numbers = range(96, TEN_YEARS)
     fill(storage, numbers)

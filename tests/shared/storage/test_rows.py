@@ -168,6 +168,7 @@ def test_a_row_is_deleted_only_as_it_was_known(table: TableClient) -> None:
     assert rows.delete(table, "p", "r") and rows.get(table, "p", "r") is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "call"),
     [
