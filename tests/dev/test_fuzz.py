@@ -39,6 +39,7 @@ def test_the_answer_to_anything_is_a_documented_one(running: Face) -> None:
     assert cases >= 300
 
 
+@pytest.mark.slow
 def test_every_operation_of_the_definition_is_served(running: Face) -> None:
     definition = running.ask("GET", "/api/swagger.json").json()
     for path, methods in definition["paths"].items():

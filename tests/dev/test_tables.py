@@ -41,6 +41,7 @@ def test_every_table_is_described() -> None:
     assert {*TABLES, *PRIVATE} == set(NAMES)
 
 
+@pytest.mark.slow
 def test_every_row_that_the_app_writes_is_picked_by_one_filter_and_described(filled: Storage) -> None:
     for name, kinds in TABLES.items():
         everything = list(filled.table(name).list_entities())

@@ -52,6 +52,7 @@ def test_a_list_answers_from_storage_while_the_pbx_is_down(row: Resource, runnin
     assert not running.pbx.requests
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", RESOURCES, ids=lambda row: row.name)
 def test_a_list_wants_a_key_and_sound_values(row: Resource, running: Face) -> None:
     path = f"/api/v2/trigger/{row.name}"

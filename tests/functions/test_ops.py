@@ -61,6 +61,7 @@ def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFac
             yield Running(host, storage, pbx)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "route"), ROUTES, ids=lambda value: value)
 @pytest.mark.parametrize("key", [None, "wrong", "host-key", "own-key"])
 def test_no_key_but_the_master_key_opens_them(method: str, route: str, key: str | None, running: Running) -> None:

@@ -81,6 +81,7 @@ def test_an_event_reaches_its_subscriber_signed_and_as_the_pbx_said_it(
     assert (body["eventType"], body["data"]["remark"]) == ("CallCompleted", "kept")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.name)
 def test_every_event_can_be_subscribed_to_and_left_without_a_key(event: Any, running: RunningBridge) -> None:
     made = running.ask("POST", f"/api/v2/webhooks/{event.name}", json={"endpoint": "http://127.0.0.1:9/"})
@@ -234,6 +235,7 @@ def test_a_callback_address_is_enough_to_leave(running: RunningBridge) -> None:
         assert (refused.status_code, words in refused.json()["message"]) == (422, True), refused.text
 
 
+@pytest.mark.slow
 def test_nothing_comes_after_leaving(running: RunningBridge, listener: Listener) -> None:
     gone = running.subscribe("CallStarted", listener.url + "/gone")
     running.subscribe("CallStarted", listener.url + "/here")

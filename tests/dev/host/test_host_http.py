@@ -65,6 +65,7 @@ def test_the_query_is_read_as_the_real_host_reads_it(plain: HostProcess, query: 
     assert json.loads(body)["url"] == f"{plain.url}/api/anything?{query}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "path"),
     [

@@ -25,6 +25,7 @@ def guarded(app_dir: Path, quiet: Mapping[str, str], tmp_path_factory: pytest.Te
         yield host
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "key", "status"),
     [

@@ -171,6 +171,7 @@ def test_batches_go_on_while_a_message_runs_up_to_the_limit(sample: Start, queue
     app.noted("ended", 9)
 
 
+@pytest.mark.slow
 def test_a_slow_message_does_not_hold_up_the_others(sample: Start, queue: QueueClient) -> None:
     app = sample()
     put(queue, seconds=3)

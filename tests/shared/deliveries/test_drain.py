@@ -683,6 +683,7 @@ def test_what_is_for_nobody_any_more_is_dropped(bridge: Bridge, sent: Sent) -> N
         send_delivery(bridge, "nobody", "event")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "GET"])
 def test_a_connection_that_breaks_repeats_no_post(

@@ -69,6 +69,7 @@ SPREADS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spread", SPREADS.values(), ids=SPREADS)
 def test_the_newest_come_first_however_the_ids_are_spread(spread: list[int], storage: Storage) -> None:
     add(storage, spread)

@@ -213,6 +213,7 @@ def test_a_pbx_that_does_not_know_the_recording_yet_is_asked_again_later(bridge:
     assert waiting(bridge) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("url", "reason"),
     [

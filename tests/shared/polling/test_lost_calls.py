@@ -252,6 +252,7 @@ def test_a_number_is_the_same_caller_however_the_list_writes_it(written: Any, pb
     assert polled(bridge, 6, 8, 14) == [("LostCallerRemoved", "20000001")]
 
 
+@pytest.mark.slow
 def test_more_callers_than_a_column_holds_fail_no_poll(pbx: Simulator, settings: Settings) -> None:
     bridge = bridge_to(pbx, settings, pbx_events=("CallStarted",))
     poll_lost_calls(bridge, at=NOON - timedelta(hours=6))

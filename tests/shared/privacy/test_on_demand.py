@@ -92,6 +92,7 @@ def test_what_is_no_month_or_no_part_of_it_is_refused(
     assert (answer.status_code, [error["path"] for error in answer.json()["errors"]]) == (422, [field])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "path"), [("POST", "retention"), ("DELETE", f"months/{NAME}")])
 @pytest.mark.parametrize("query", ["dry_run=1", "dry_run=yes", "dry_run", "dry_run=", "dryRun=true", "dry-run=true"])
 def test_nothing_is_deleted_where_it_is_unclear_whether_it_should_be(
