@@ -235,8 +235,10 @@ def test_one_event_that_is_too_much_by_itself_holds_up_no_other(bridge: Bridge, 
     assert state(bridge, one).rounds > 1
     for _ in range(3):
         happen(bridge, sent, direction="in")
-    for _ in range(4):
-        later(bridge, sent, one)
+    # Two runs for each at most: the answers may come in an order that ends one run before it was that event's turn.
+    for _ in range(2 * 3):
+        if len(places(bridge, one)) > 1:
+            later(bridge, sent, one)
     assert len(places(bridge, one)) == 1
     assert len(markers(bridge, one)) == 4
 
