@@ -114,7 +114,7 @@ def delete_keys(table: TableClient, found: Sequence[Mapping[str, Any]]) -> None:
     for start in range(0, len(keys), IN_BATCH):
         batch = keys[start : start + IN_BATCH]
         try:
-            table.submit_transaction([("delete", row) for row in batch])
+            rows.transact(table, [("delete", row) for row in batch])
         except HttpResponseError as error:
             if error.status_code not in rows.LOST:
                 raise

@@ -21,9 +21,11 @@ from shared.polling.checkpoints import Checkpoint
 from shared.polling.pages import Page
 from shared.polling.reading import Reading
 from shared.privacy.retention import HISTORY, apply_retention, cut
-from shared.storage import expiry
+from shared.storage import expiry, rows
 from shared.storage.account import TABLES, Storage
+from shared.storage.expiry import IN_BATCH, delete_keys
 from shared.times import iso, months_before
+from tests.breaking import break_connections
 from tests.dying import Killed, die_at
 from tests.history import CURRENT, FIRST, NOW, TEN_YEARS, call_id, fill, item, month, months_of
 
@@ -196,3 +198,16 @@ def test_what_is_older_is_not_taken_in_again(settings: Settings, storage: Storag
     assert {one["callID"] for one in query(storage, row.name)} == {
         call_id(n) for n in range(100, TEN_YEARS) if month(n) >= datetime(2025, 7, 1, tzinfo=UTC)
     }
+
+
+@pytest.mark.parametrize("after", [True, False])
+def test_a_deletion_without_an_answer_is_tried_again(storage: Storage, after: bool) -> None:
+    table = storage.table("events")
+    table.create_table()
+    found = [{"PartitionKey": "p", "RowKey": str(number)} for number in range(120)]
+    for start in range(0, len(found), IN_BATCH):
+        rows.transact(table, [("create", row) for row in found[start : start + IN_BATCH]])
+    adapter = break_connections(storage, "POST", "$batch", after=after)
+    delete_keys(table, found)
+    assert not adapter.left
+    assert list(table.list_entities()) == []
