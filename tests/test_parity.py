@@ -60,7 +60,13 @@ def test_no_event_and_no_resource_is_named_in_functions() -> None:
 
 @pytest.mark.parametrize(
     ("pattern", "limit"),
-    [("function_app.py", 20), ("functions/*.py", 120), ("shared/**/*.py", 250), ("dev/**/*.py", 250)],
+    [
+        ("function_app.py", 20),
+        ("functions/*.py", 120),
+        ("shared/**/*.py", 400),
+        ("dev/**/*.py", 400),
+        ("board/**/*.py", 400),
+    ],
 )
 def test_files_keep_their_size(pattern: str, limit: int) -> None:
     long = {path.name: lines for path in ROOT.glob(pattern) if (lines := len(path.read_text().splitlines())) > limit}
