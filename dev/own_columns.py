@@ -92,4 +92,18 @@ renewed_for String Hash of the address that it is made again for
         ),
         Rows("The end of all webhooks.", "PartitionKey eq 'ended'", "since DateTime Since when none is kept"),
     ),
+    "audit": (
+        Rows(
+            "A change that a person or a key has made, newest first.",
+            "PartitionKey eq 'audit'",
+            """
+at DateTime When it was made
+who String Person or key
+what String Operation
+count Int32 Number of things changed
+result String Outcome in a word
+note String Reason, where one was given
+""",
+        ),
+    ),
 }

@@ -70,6 +70,7 @@ def fill(storage: Storage, numbers: range) -> None:
         put("dials", "ab", f"ab{number}", until=moment)
         put("media", "voicemail", f"{number:020d}", at=moment)
         put("deadletters", "event", f"e{number}", last=moment)
+        put("audit", "audit", f"{number:04d}", at=moment)
         put("health", "day", iso(moment)[:10])
         put("cases", "lost", f"closed{number}", open=False, at=moment)
         put("cases", "lost", f"open{number}", open=True, at=moment)
@@ -112,7 +113,7 @@ def months_of(storage: Storage) -> dict[str, set[str]]:
             add(partition, iso(row["began"]))
     for row in storage.table(DELIVERIES).list_entities():
         add(row["RowKey"][:5], ids[row["RowKey"].rpartition("-")[2]])
-    for name, column in (("dials", "until"), ("media", "at"), ("deadletters", "last")):
+    for name, column in (("dials", "until"), ("media", "at"), ("deadletters", "last"), ("audit", "at")):
         for row in storage.table(name).query_entities("PartitionKey ne 'limit'"):
             add(name, iso(row[column]))
     # Rows with counts are of the items that were put here, today.

@@ -32,6 +32,7 @@ OWNERS = {
     "deliveries": "shared.deliveries",
     "dials": "shared.api.dial",
     "retention": "shared.storage.expiry",
+    "audit": "shared.audit",
 }
 # Those that are given a table's name by its owner.
 GIVEN = {"shared.storage.account", "shared.storage.leases"}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from shared import health
+from shared import audit, health
 from shared.api import dial
 from shared.api.feed import as_item, is_stop
 from shared.calls import cases
@@ -57,6 +57,7 @@ HISTORY: tuple[tuple[str, Callable[[Storage, Period, Allowance], Expired]], ...]
     ("media", deletions.expire),
     ("deadletters", dead_letters.expire),
     ("days", health.expire),
+    ("audit", audit.expire),
 )
 
 

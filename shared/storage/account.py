@@ -41,6 +41,7 @@ TABLES = (
     "dials",
     "parties",
     "retention",
+    "audit",
 )
 QUEUES = ("events", "media", "deliveries")
 POISON = "-poison"

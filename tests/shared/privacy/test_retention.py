@@ -50,7 +50,7 @@ def fresh(settings: Settings, months: int) -> Bridge:
 
 def assert_kept(storage: Storage, numbers: range, since: datetime) -> None:
     there = months_of(storage)
-    assert len(there) == 15
+    assert len(there) == 16
     assert {name: months for name, months in there.items() if months != kept(numbers, since)} == {}
     contacts = list(storage.table("resources").query_entities("PartitionKey eq 'contacts' and RowKey lt 'a'"))
     assert len(contacts) == 1
@@ -70,6 +70,7 @@ def test_every_table_is_history_or_current() -> None:
         "dials",
         "media",
         "deadletters",
+        "audit",
     }
     assert set(TABLES) == CURRENT | covered | {"health"}
     assert len(names) == len(HISTORY)
