@@ -19,6 +19,7 @@ OWNERS = {
     "events": "shared.events",
     "feed": "shared.events",
     "parties": "shared.events.parties",
+    "numbers": "shared.people",
     "calls": "shared.calls",
     "cases": "shared.calls",
     "deadletters": "shared.storage.dead_letters",

@@ -40,6 +40,7 @@ TABLES = (
     "deliveries",
     "dials",
     "parties",
+    "numbers",
     "retention",
     "audit",
 )

@@ -19,6 +19,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Literal
 
 from shared.errors import Conflict, StorageUnavailable
+from shared.identifiers import LARGEST_ID
 from shared.storage import versions
 from shared.storage.account import reaching_storage
 
@@ -57,6 +58,11 @@ class Row(dict[str, Any]):
 def row_key(number: int) -> str:
     """An identifier as a row key that sorts as the number does, up to LARGEST_ID."""
     return f"{number:020d}"
+
+
+def descending(number: int) -> str:
+    """An identifier as a row key that sorts the largest first."""
+    return row_key(LARGEST_ID - number)
 
 
 def long(number: int) -> EntityProperty:

@@ -1,0 +1,191 @@
+"""Table `numbers`: the index by phone number, employee and call of everything that one of them can be read in."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from shared.once import once
+from shared.phones import e164
+from shared.storage import rows
+from shared.storage.account import reaching_storage
+from shared.storage.expiry import IN_BATCH, delete_keys, expire_rows
+from shared.times import newest_first
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+    from datetime import datetime
+
+    from azure.data.tables import TableClient
+
+    from shared.storage.account import Storage
+    from shared.storage.expiry import Allowance, Expired, Period
+    from shared.storage.rows import Row
+
+TABLE = "numbers"
+# One for all, so that a hundred pointers of any subjects are one transaction.
+PARTITION = "number"
+_KEY = "key"
+_NO_DIGIT = re.compile(r"[^0-9]")
+_DAY_SECONDS = 24 * 60 * 60
+# Rows that lie further apart are read one by one: a range is scanned from its first key to its last.
+_DENSE_SECONDS = 7 * _DAY_SECONDS
+# A filter has fifteen comparisons at most, three of them for the range.
+_IN_FILTER = 12
+_AT_ONCE = 8
+_PAGE = 1000
+
+Kind = Literal["call", "recording", "voicemail", "lost", "contact", "event", "dead", "dial"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """A thing that a subject can be read in: its kind, its id, and the time it is listed under."""
+
+    kind: Kind
+    id: str
+    moment: datetime
+
+    @property
+    def place(self) -> str:
+        """The position among the pointers of a subject, newest first; `find` continues from it."""
+        id = rows.descending(int(self.id)) if self.id.isdecimal() and len(self.id) < 20 else self.id
+        return f"{_position(self.kind, self.moment)}-{id}"
+
+
+def number(number: str | None, region: str) -> str:
+    """Return the subject of a phone number: the same for every spelling, and one for all withheld numbers."""
+    return f"number {e164(number, region) or _NO_DIGIT.sub('', number or '')}"
+
+
+def employee(contact_id: int) -> str:
+    """Return the subject of an employee."""
+    return f"contact {contact_id}"
+
+
+def call(call_id: int) -> str:
+    """Return the subject of a call."""
+    return f"call {call_id}"
+
+
+def digest(storage: Storage, subject: str) -> str:
+    """
+    Return the keyed hash of a subject, for keys and ids: those are read in addresses and logs.
+
+    The key is made once an account and never leaves it, so that nobody can find a number by trying them all.
+    """
+    return hmac.new(_key(storage), subject.encode(), hashlib.sha256).hexdigest()[:40]
+
+
+def add(storage: Storage, pointers: Iterable[tuple[str, Pointer]]) -> None:
+    """
+    Store which subject can be read in what; a hundred pointers are one transaction, and twice is harmless.
+
+    Call it before the thing itself is written: a death in between leaves a pointer to nothing, which every reader
+    skips, and never a thing that nobody finds.
+    """
+    found = {_row_key(storage, subject, pointer): pointer for subject, pointer in pointers}
+    operations = [
+        ("upsert", {"PartitionKey": PARTITION, "RowKey": key, "id": one.id, "moment": one.moment}, {"mode": "replace"})
+        for key, one in found.items()
+    ]
+    for start in range(0, len(operations), IN_BATCH):
+        rows.transact(storage.table(TABLE), operations[start : start + IN_BATCH])
+
+
+def find(
+    storage: Storage,
+    subject: str,
+    kinds: Collection[Kind] = KINDS,
+    *,
+    limit: int | None = None,
+    first: datetime | None = None,
+    last: datetime | None = None,
+    start: str | None = None,
+) -> list[Pointer]:
+    """
+    Return the pointers of a subject, newest first: between two times, both included, and from a `Pointer.place` on.
+
+    One request a kind for up to a thousand.
+    """
+    found: list[Pointer] = []
+    for kind in kinds:
+        begin = f"{digest(storage, subject)}-{kind}-"
+        low = begin + max(start or "", _position(kind, last) if last else "")
+        high = f"{begin}{_position(kind, first) if first else ''}~"
+        query = f"PartitionKey eq '{PARTITION}' and RowKey ge '{low}' and RowKey lt '{high}'"
+        with reaching_storage():
+            pages = storage.table(TABLE).query_entities(query, results_per_page=min(limit or _PAGE, _PAGE))
+            found += [Pointer(kind, row["id"], row["moment"]) for row in islice(pages, limit)]
+    return sorted(found, key=lambda one: one.place)[:limit]
+
+
+def remove(storage: Storage, pointers: Iterable[tuple[str, Pointer]]) -> None:
+    """Delete pointers, a hundred a transaction; those that are gone already are no error."""
+    keys = [_row_key(storage, subject, pointer) for subject, pointer in pointers]
+    delete_keys(storage.table(TABLE), [{"PartitionKey": PARTITION, "RowKey": key} for key in keys])
+
+
+def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
+    """Delete the pointers whose time is within a period."""
+    query = f"PartitionKey eq '{PARTITION}' and {period.condition('moment')}"
+    return expire_rows(storage.table(TABLE), query, allowance)
+
+
+def rows_of(table: TableClient, partition: str, wanted: Sequence[tuple[str, datetime]]) -> dict[str, Row]:
+    """
+    Return the rows that pointers lead to, by key, of a table whose keys descend: `wanted` are keys with their times.
+
+    Those within a week of each other are read as one span, twelve a request; the others one by one, side by side.
+    """
+    spans: list[list[str]] = []
+    before: datetime | None = None
+    for key, moment in sorted(wanted):
+        is_dense = before is not None and abs((before - moment).total_seconds()) <= _DENSE_SECONDS
+        if is_dense and len(spans[-1]) < _IN_FILTER:
+            spans[-1].append(key)
+        else:
+            spans.append([key])
+        before = moment
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        found = list(pool.map(lambda keys: _span(table, partition, keys), spans))
+    return {row["RowKey"]: row for part in found for row in part}
+
+
+def _span(table: TableClient, partition: str, keys: Sequence[str]) -> list[Row]:
+    if len(keys) == 1:
+        row = rows.get(table, partition, keys[0])
+        return [row] if row is not None else []
+    span = f"PartitionKey eq '{partition}' and RowKey ge '{keys[0]}' and RowKey le '{keys[-1]}'"
+    chosen = " or ".join(f"RowKey eq '{key}'" for key in keys)
+    with reaching_storage():
+        return [rows.Row(one, str(one.metadata["etag"])) for one in table.query_entities(f"{span} and ({chosen})")]
+
+
+def _row_key(storage: Storage, subject: str, pointer: Pointer) -> str:
+    return f"{digest(storage, subject)}-{pointer.kind}-{pointer.place}"
+
+
+def _position(kind: Kind, moment: datetime) -> str:
+    """Return the descending time; of anything but an event to the second, as times of one call differ by less."""
+    return newest_first(moment if kind == "event" else moment.replace(microsecond=0))
+
+
+@once
+def _key(storage: Storage) -> bytes:
+    """Return the key of the hashes; the first to need it makes it for all."""
+    table = storage.table(TABLE)
+    row: Any = rows.get(table, _KEY, _KEY)
+    if row is None:
+        rows.insert(table, {"PartitionKey": _KEY, "RowKey": _KEY, "key": secrets.token_hex(32)})
+        row = rows.get(table, _KEY, _KEY)
+    if row is None:
+        raise LookupError("the key of table numbers went away while it was read")
+    return bytes.fromhex(row["key"])
