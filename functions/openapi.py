@@ -5,7 +5,6 @@ from __future__ import annotations
 import azure.functions as func
 
 from functions.requests import origin
-from shared.once import later
 
 blueprint = func.Blueprint()
 
@@ -16,7 +15,9 @@ _OPEN = {"Access-Control-Allow-Origin": "*", "Cache-Control": "public, max-age=3
 @blueprint.function_name("GetSwagger")
 @blueprint.route("swagger.json", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 def get_swagger(req: func.HttpRequest) -> func.HttpResponse:
-    body, etag = later("shared.api.openapi.definition.served")(*origin(req))
+    from shared.api.openapi.definition import served
+
+    body, etag = served(*origin(req))
     headers = {**_OPEN, "ETag": etag}
     if req.headers.get("If-None-Match") == etag:
         return func.HttpResponse(status_code=304, headers=headers)

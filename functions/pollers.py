@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import azure.functions as func
 
 from shared.bridge import bridge
-from shared.once import later
 from shared.pbx.resources import RESOURCES
 from shared.schedules import schedule as schedule_of
 
@@ -16,20 +15,70 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from shared.bridge import Bridge
+    from shared.pbx.resources import Resource
 
 blueprint = func.Blueprint()
 
+
+# Each imports what it starts: none of it is on the way of a receiver's cold start.
+def _poll(bridge: Bridge, resource: Resource) -> None:
+    from shared.polling.poll import poll
+
+    poll(bridge, resource)
+
+
+def _poll_lost_calls(bridge: Bridge) -> None:
+    from shared.polling.lost_calls import poll_lost_calls
+
+    poll_lost_calls(bridge)
+
+
+def _sweep(bridge: Bridge) -> None:
+    from shared.polling.sweep import sweep
+
+    sweep(bridge)
+
+
+def _reconcile(bridge: Bridge) -> None:
+    from shared.polling.reconcile import reconcile
+
+    reconcile(bridge)
+
+
+def _keep_webhooks(bridge: Bridge) -> None:
+    from shared.webhooks.registrations import keep
+
+    keep(bridge)
+
+
+def _wake_waiting(bridge: Bridge) -> None:
+    from shared.deliveries.standing import wake_waiting
+
+    wake_waiting(bridge)
+
+
+def _apply_retention(bridge: Bridge) -> None:
+    from shared.privacy.retention import apply_retention
+
+    apply_retention(bridge)
+
+
+def _queue_waiting(bridge: Bridge) -> None:
+    from shared.storage.waiting import queue_waiting
+
+    queue_waiting(bridge.storage)
+
+
 TIMERS: tuple[tuple[str, str, Callable[[Bridge], object]], ...] = (
-    *((row.function, row.schedule, partial(later("shared.polling.poll.poll"), resource=row)) for row in RESOURCES),
-    ("PollLostCalls", "POLL_LOST_CALLS_SCHEDULE", later("shared.polling.lost_calls.poll_lost_calls")),
-    ("SweepCalls", "SWEEP_SCHEDULE", later("shared.polling.sweep.sweep")),
-    ("ReconcileEvents", "RECONCILE_SCHEDULE", later("shared.polling.reconcile.reconcile")),
-    ("SyncWebhooks", "SYNC_WEBHOOKS_SCHEDULE", later("shared.webhooks.registrations.keep")),
-    ("WakeDrainers", "WAKE_DRAINERS_SCHEDULE", later("shared.deliveries.standing.wake_waiting")),
-    ("ApplyRetention", "RETENTION_SCHEDULE", later("shared.privacy.retention.apply_retention")),
-    ("QueueWaiting", "QUEUE_WAITING_SCHEDULE", lambda its: later("shared.storage.waiting.queue_waiting")(its.storage)),
+    *((row.function, row.schedule, partial(_poll, resource=row)) for row in RESOURCES),
+    ("PollLostCalls", "POLL_LOST_CALLS_SCHEDULE", _poll_lost_calls),
+    ("SweepCalls", "SWEEP_SCHEDULE", _sweep),
+    ("ReconcileEvents", "RECONCILE_SCHEDULE", _reconcile),
+    ("SyncWebhooks", "SYNC_WEBHOOKS_SCHEDULE", _keep_webhooks),
+    ("WakeDrainers", "WAKE_DRAINERS_SCHEDULE", _wake_waiting),
+    ("ApplyRetention", "RETENTION_SCHEDULE", _apply_retention),
+    ("QueueWaiting", "QUEUE_WAITING_SCHEDULE", _queue_waiting),
 )
-_after_start = later("shared.polling.start.after_start")
 
 
 def runs_often(schedule: str) -> bool:
@@ -53,8 +102,10 @@ def _register(name: str, schedule: str, work: Callable[[Bridge], object]) -> Non
         use_monitor=not runs_often(schedule_of(schedule)),
     )
     def run(timer: func.TimerRequest) -> None:
+        from shared.polling.start import after_start
+
         work(bridge())
-        _after_start(bridge())
+        after_start(bridge())
 
 
 for _timer in TIMERS:

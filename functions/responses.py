@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 import azure.functions as func
 
 from shared.api.envelopes import refused
-from shared.bridge import bridge
 from shared.errors import RETRY_AFTER_SECONDS, BridgeError, Invalid, LengthRequired, PbxError, PbxRetriable, answer_to
-from shared.once import later
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,11 +30,6 @@ def as_json(body: Any, status: int = 200, headers: Mapping[str, str] | None = No
     """A JSON answer."""
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
     return func.HttpResponse(text, status_code=status, headers=dict(headers or {}), mimetype="application/json")
-
-
-def reply(path: str) -> Work:
-    """Answer as JSON with what the function at a dotted path gives for the bridge and the part of a route."""
-    return lambda req: as_json(later(path)(bridge(), *req.route_params.values()))
 
 
 def problem(row: Answer, fields: Mapping[str, str], remedy: str) -> func.HttpResponse:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import azure.functions as func
 
 from functions.requests import body_of, origin
-from functions.responses import as_json, refusal, reply, serve
+from functions.responses import as_json, refusal, serve
 from shared.bridge import bridge
-from shared.once import later
 
 if TYPE_CHECKING:
     from functions.responses import Work
@@ -22,21 +21,40 @@ UNSUBSCRIBE = "unsubscribe"
 
 
 def _by_event(req: func.HttpRequest) -> func.HttpResponse:
+    from shared.api.subscribe import subscribe, unsubscribe_address
+
     name = req.route_params["event"]
     if name.lower() == UNSUBSCRIBE:
-        return as_json(later("shared.api.subscribe.unsubscribe_address")(bridge(), body_of(req)))
-    subscribe = later("shared.api.subscribe.subscribe")
+        return as_json(unsubscribe_address(bridge(), body_of(req)))
     envelope, headers = subscribe(bridge(), name, body_of(req), "://".join(origin(req)))
     return as_json(envelope, status=201, headers=headers)
+
+
+def _unsubscribe(req: func.HttpRequest) -> func.HttpResponse:
+    from shared.api.subscribe import unsubscribe
+
+    return as_json(unsubscribe(bridge(), req.route_params["webhook_id"]))
+
+
+def _rotate(req: func.HttpRequest) -> func.HttpResponse:
+    from shared.api.subscribe import rotate
+
+    return as_json(rotate(bridge(), req.route_params["webhook_id"]))
+
+
+def _list(_: func.HttpRequest) -> func.HttpResponse:
+    from shared.api.subscribe import listed
+
+    return as_json(listed(bridge()))
 
 
 # The host takes the first function in order of names whose route fits, however literal another one's is: no two of
 # these may fit one path and method.
 ROUTES: tuple[tuple[func.AuthLevel, str, str, str, Work], ...] = (
     (KEYED, "Subscribe", "POST", "v2/webhooks/{event}", _by_event),
-    (OPEN, "DeleteWebhookByID", "DELETE", "v2/webhooks/{webhook_id}", reply("shared.api.subscribe.unsubscribe")),
-    (KEYED, "RotateSecret", "POST", "v2/webhooks/{webhook_id}/rotate", reply("shared.api.subscribe.rotate")),
-    (KEYED, "GetSubscriptions", "GET", "v2/subscriptions", reply("shared.api.subscribe.listed")),
+    (OPEN, "DeleteWebhookByID", "DELETE", "v2/webhooks/{webhook_id}", _unsubscribe),
+    (KEYED, "RotateSecret", "POST", "v2/webhooks/{webhook_id}/rotate", _rotate),
+    (KEYED, "GetSubscriptions", "GET", "v2/subscriptions", _list),
 )
 for _route in ROUTES:
     serve(blueprint, *_route, render=refusal)

@@ -26,6 +26,9 @@ param mediaHosts string[] = []
 @maxLength(2)
 param defaultRegion string = 'LV'
 
+@description('Optional. IANA name of the time zone of days and of times shown to people.')
+param timeZone string = 'Europe/Riga'
+
 @description('Optional. Countries that may be dialled through the API, such as LV. Empty: any.')
 param dialCountries string[] = []
 
@@ -272,6 +275,7 @@ var bridgeSettings = {
   RECONCILE_GRACE_SECONDS: string(reconcileGraceSeconds)
   RETENTION_MONTHS: string(retentionMonths)
   SWEEP_LOOKBACK_HOURS: string(sweepLookbackHours)
+  TIME_ZONE: timeZone
 }
 
 resource vault 'Microsoft.KeyVault/vaults@2025-05-01' existing = {

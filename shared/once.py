@@ -1,11 +1,10 @@
-"""What a process makes and loads when it is first asked for, also by many threads at once."""
+"""Values that a process makes once, when they are first asked for, also by many threads at once."""
 
 from __future__ import annotations
 
 from functools import cache, wraps
-from importlib import import_module
 from threading import RLock
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +15,7 @@ Made = TypeVar("Made")
 
 def once(make: Callable[P, Made]) -> Callable[P, Made]:
     """
-    Keeps what a maker made for the life of the process, one for each set of arguments; errors are not kept.
+    Keep what a maker returned for the life of the process, one for each set of arguments; errors are not kept.
 
     Unlike a cache, it never makes a second one for a thread that asks while the first is being made. Its `forget` drops
     all that is kept.
@@ -30,14 +29,3 @@ def once(make: Callable[P, Made]) -> Callable[P, Made]:
 
     ask.forget = kept.cache_clear  # type: ignore[attr-defined]
     return ask
-
-
-def later(path: str) -> Callable[..., Any]:
-    """The function at a dotted path; its module is imported by the first call, and no cold start waits for it."""
-    module, _, name = path.rpartition(".")
-
-    def work(*args: Any, **options: Any) -> Any:
-        return getattr(import_module(module), name)(*args, **options)
-
-    work.__name__ = path
-    return work

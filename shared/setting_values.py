@@ -12,6 +12,7 @@ from shared.times import iso, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from zoneinfo import ZoneInfo
 
 # 32 bytes; keys in the other alphabet of base64 work as well.
 _FERNET_KEY = re.compile(r"[A-Za-z0-9_+/-]{43}=")
@@ -106,6 +107,16 @@ def region(text: str) -> str:
     if len(text) != 2 or not (text.isalpha() and text.isascii()):
         raise ValueError("write a country code of two letters, such as LV")
     return text.upper()
+
+
+def zone(text: str) -> ZoneInfo:
+    """A time zone by its IANA name."""
+    from zoneinfo import ZoneInfo
+
+    try:
+        return ZoneInfo(text)
+    except (ValueError, OSError):
+        raise ValueError("write the IANA name of a time zone, such as Europe/Riga") from None
 
 
 def countries(text: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from shared.schedules import SCHEDULES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from zoneinfo import ZoneInfo
 
 DATA_STORAGE = "DataStorage"
 _UNRESOLVED = "@Microsoft.KeyVault("
@@ -69,6 +70,9 @@ class Settings:
         values.hosts, "", "Hosts that recordings may be fetched from, comma separated. Empty: the PBX's host."
     )
     default_region: str = _setting(values.region, "LV", "Country that national numbers belong to.")
+    time_zone: ZoneInfo = _setting(  # noqa: RUF009 - a field, as the others are
+        values.zone, "Europe/Riga", "Time zone of days and of times shown to people, an IANA name."
+    )
     mirror_voicemail_deletes: bool = _setting(
         values.flag,
         "false",

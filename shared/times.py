@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from calendar import monthrange
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import tzinfo
 
 MICROSECONDS_PER_SECOND = 1_000_000
 # callIDs outside this range are plain counters, not the call's start in microseconds.
 FIRST_CLOCK_ID = 946_684_800 * MICROSECONDS_PER_SECOND  # 2000-01-01
 LAST_CLOCK_ID = 4_102_444_800 * MICROSECONDS_PER_SECOND  # 2100-01-01
 _LAST_MICROSECOND = 10**16
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _FIRST_YEAR = 1601  # Table Storage knows no earlier one
 _FIRST, _LAST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 _LAST_OF_32_BITS = datetime(2038, 1, 19, 3, 14, 7, tzinfo=UTC)
@@ -77,6 +80,33 @@ def months_before(moment: datetime, months: int) -> datetime:
     moment = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     year, month = divmod(moment.year * 12 + moment.month - 1 - months, 12)
     return moment.replace(year=year, month=month + 1, day=min(moment.day, monthrange(year, month + 1)[1]))
+
+
+def bare_date(text: str) -> date | None:
+    """Return the date that a text is (`2026-03-29`), or None where it has a time or is no date."""
+    try:
+        return date.fromisoformat(text.strip()) if _DATE.fullmatch(text.strip()) else None
+    except ValueError:
+        return None
+
+
+def local_day(moment: datetime, zone: tzinfo) -> date:
+    """Return the date of a moment in a time zone."""
+    return moment.astimezone(zone).date()
+
+
+def day_bounds(day: date, zone: tzinfo) -> tuple[datetime, datetime]:
+    """Return the start of a day in a time zone and that of the next one, in UTC: 23, 24 or 25 hours apart."""
+    return _midnight(day, zone), _midnight(day + timedelta(days=1), zone)
+
+
+def _midnight(day: date, zone: tzinfo) -> datetime:
+    return datetime.combine(day, time(), tzinfo=zone).astimezone(UTC)
+
+
+def local_iso(moment: datetime, zone: tzinfo) -> str:
+    """Return a moment in a time zone as ISO 8601 with its offset, to the second."""
+    return moment.astimezone(zone).isoformat(timespec="seconds")
 
 
 def has_zone(text: str) -> bool:

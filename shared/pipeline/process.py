@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from shared import health
 from shared.calls.cases import settled
 from shared.calls.parts import involved_alone
+from shared.deliveries.fanout import fan_out
 from shared.events import parties, store
 from shared.events.event import ReceivedEvent, event_of
-from shared.once import later
 from shared.pipeline.repeats import add_to_story, complete, finished
 from shared.storage.messages import send
 from shared.times import iso
@@ -27,7 +27,6 @@ logger = logging.getLogger(__name__)
 _LINK_DELAYS = (5, 30, 120, 600, 3600)
 
 Row = dict[str, Any]
-_fan_out = later("shared.deliveries.fanout.fan_out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ def _note_parties(bridge: Bridge, event: ReceivedEvent, row: Row) -> None:
 # What others wait for comes first; the story, which many may be changing at once, holds up none of it.
 FOLLOW_UPS: tuple[FollowUp, ...] = (
     FollowUp("feed", lambda bridge, event, row: store.publish(bridge.storage, row)),
-    FollowUp("deliveries", lambda bridge, event, row: _fan_out(bridge, event) or None),
+    FollowUp("deliveries", lambda bridge, event, row: fan_out(bridge, event) or None),
     FollowUp("media", _ask_for_media, lambda event: bool(event.type.announces or event.type.withdraws)),
     FollowUp("parties", _note_parties, lambda event: getattr(event.data, "callID", None) is None),
     FollowUp("story", lambda bridge, event, row: None if add_to_story(bridge, event) else False, _belongs_to_a_call),

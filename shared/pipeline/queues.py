@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from shared.errors import Unprocessable
 from shared.json_bodies import encode
-from shared.once import later
 from shared.storage.dead_letters import dead_letter
 from shared.storage.messages import is_name, read
 from shared.storage.retries import DOUBTED, Crashed, doubt, settle
@@ -51,16 +50,29 @@ class Consumer:
         return name if is_name(name) else None
 
 
+# Imported by the first message: no receiver's cold start waits for them.
+def _process(bridge: Bridge, message: Message) -> None:
+    from shared.pipeline.process import process
+
+    process(bridge, message)
+
+
+def _copy(bridge: Bridge, message: Message) -> None:
+    from shared.media.copy import copy
+
+    copy(bridge, message)
+
+
+def _deliver(bridge: Bridge, message: Message) -> None:
+    from shared.deliveries.drain import run
+
+    run(bridge, message)
+
+
 CONSUMERS: tuple[Consumer, ...] = (
-    Consumer("events", "ProcessEvent", "event", later("shared.pipeline.process.process")),
-    Consumer("media", "CopyMedia", "media", later("shared.media.copy.copy"), work=("kind", "id", "action")),
-    Consumer(
-        "deliveries",
-        "Deliver",
-        "delivery",
-        later("shared.deliveries.drain.run"),
-        work=("id", "since", "until", "token", "after"),
-    ),
+    Consumer("events", "ProcessEvent", "event", _process),
+    Consumer("media", "CopyMedia", "media", _copy, work=("kind", "id", "action")),
+    Consumer("deliveries", "Deliver", "delivery", _deliver, work=("id", "since", "until", "token", "after")),
 )
 
 

@@ -61,8 +61,13 @@ def row_key(number: int) -> str:
 
 
 def descending(number: int) -> str:
-    """An identifier as a row key that sorts the largest first."""
+    """Return a row key of 20 digits that sorts the largest identifier first."""
     return row_key(LARGEST_ID - number)
+
+
+def from_descending(key: str) -> int:
+    """Return the identifier that `descending` made a row key of."""
+    return LARGEST_ID - int(key)
 
 
 def long(number: int) -> EntityProperty:

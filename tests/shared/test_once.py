@@ -7,12 +7,11 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from shared.once import later, once
+from shared.once import once
 
 ROOT = Path(__file__).parents[2]
 PATHS = sorted(
@@ -57,18 +56,6 @@ def test_an_error_is_not_kept_and_what_is_forgotten_is_made_again() -> None:
     assert (make(), make()) == (1, 1)
     make.forget()
     assert make() == 2
-
-
-@pytest.mark.parametrize("path", PATHS)
-def test_every_path_leads_to_a_function(path: str) -> None:
-    module, _, name = path.rpartition(".")
-    assert callable(getattr(import_module(module), name))
-
-
-def test_arguments_and_answers_pass_through() -> None:
-    assert later("json.dumps")({"a": 1}, indent=None) == '{"a": 1}'
-    with pytest.raises(ModuleNotFoundError):
-        later("no.such.function")()
 
 
 def test_the_app_loads_neither_polling_nor_processing_before_they_are_asked_for() -> None:

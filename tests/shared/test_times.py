@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.times import belongs_to_call, event_time, has_zone, iso
+from shared.times import bare_date, belongs_to_call, day_bounds, event_time, has_zone, iso, local_day, local_iso
 
 START = datetime(2024, 5, 31, 10, 0, tzinfo=UTC)
 
@@ -56,6 +57,36 @@ def test_anything_is_a_time_or_none(value: Any) -> None:
 )
 def test_a_call_has_room_for_what_happens_from_its_start_on(after: timedelta, zoned: bool, fits: bool) -> None:
     assert belongs_to_call(START + after, [START], zoned=zoned) is fits
+
+
+@pytest.mark.parametrize(
+    ("day", "zone", "hours"),
+    [
+        (date(2026, 3, 28), "Europe/Riga", 24),
+        (date(2026, 3, 29), "Europe/Riga", 23),
+        (date(2026, 10, 25), "Europe/Riga", 25),
+        (date(2026, 10, 25), "UTC", 24),
+        (date(2018, 11, 4), "America/Sao_Paulo", 23),  # a day without midnight
+        (date(2026, 11, 1), "America/Havana", 25),  # a day with two
+    ],
+)
+def test_a_day_of_a_time_zone_is_as_long_as_it_is_there(day: date, zone: str, hours: int) -> None:
+    start, end = day_bounds(day, ZoneInfo(zone))
+    assert end - start == timedelta(hours=hours)
+    assert local_day(start, ZoneInfo(zone)) == day == local_day(end - timedelta(microseconds=1), ZoneInfo(zone))
+    assert local_day(start - timedelta(microseconds=1), ZoneInfo(zone)) < day < local_day(end, ZoneInfo(zone))
+
+
+def test_a_time_is_written_as_clocks_show_it_with_its_offset() -> None:
+    moments = [datetime(2026, 10, 25, hour, 30, tzinfo=UTC) for hour in (0, 1)]
+    riga = ZoneInfo("Europe/Riga")
+    assert [local_iso(moment, riga) for moment in moments] == ["2026-10-25T03:30:00+03:00", "2026-10-25T03:30:00+02:00"]
+
+
+@pytest.mark.parametrize("text", ["2026-03-29T00:00:00", "20260329", "2026-W13-7", "2026-02-30", "", "٢٠٢٦-٠٣-٢٩"])
+def test_only_a_whole_date_is_a_bare_one(text: str) -> None:
+    assert bare_date(text) is None
+    assert bare_date(" 2026-03-29 ") == date(2026, 3, 29)
 
 
 def test_the_zone_of_a_time_is_seen() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared.errors import Conflict, NewerRelease, StorageUnavailable
+from shared.identifiers import LARGEST_ID
 from shared.storage import rows
 from shared.storage.versions import VERSION
 from tests.breaking import break_connections
@@ -50,6 +51,13 @@ def test_a_row_comes_back_as_it_was_written_with_chosen_columns_only(table: Tabl
     assert read(table) == {"n": 1, "m": "x"}
     chosen = rows.get(table, "p", "r", ["m"])
     assert chosen is not None and chosen["m"] == "x" and "n" not in chosen and chosen.etag
+
+
+@pytest.mark.parametrize("number", [0, 1, 1717149600000000, LARGEST_ID])
+def test_descending_keys_sort_the_newest_first_and_are_read_back(number: int) -> None:
+    assert rows.from_descending(rows.descending(number)) == number
+    assert len(rows.descending(number)) == 20
+    assert number == LARGEST_ID or rows.descending(number) > rows.descending(number + 1)
 
 
 def test_an_insert_leaves_the_row_that_is_there(table: TableClient) -> None:
