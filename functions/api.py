@@ -14,7 +14,7 @@ from shared.api.actions import ACTIONS, act
 from shared.api.lists import LIST_ACTIONS, LISTS, find_items, list_items
 from shared.api.parameters import takes_body
 from shared.bridge import bridge
-from shared.media.serve import read
+from shared.media.serve import read_range
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,19 +46,20 @@ def _feed(_: Operation, req: func.HttpRequest) -> func.HttpResponse:
 
 
 # Who has the key of the API needs no role on the account.
-def _audio(container: str, name: str) -> func.HttpResponse:
-    content, content_type = read(bridge().storage, container, name)
-    return func.HttpResponse(content, mimetype=content_type, headers=_OF_AUDIO)
+def _audio(req: func.HttpRequest, name: str) -> func.HttpResponse:
+    part = read_range(bridge().storage, req.route_params["container"], name, req.headers.get("Range"))
+    headers = _OF_AUDIO | dict(part.headers)
+    return func.HttpResponse(part.content, status_code=part.status, mimetype=part.content_type, headers=headers)
 
 
 def _audio_by_path(req: func.HttpRequest) -> func.HttpResponse:
     parts = req.route_params
-    return _audio(parts["container"], "/".join(parts[part] for part in ("year", "month", "day", "file")))
+    return _audio(req, "/".join(parts[part] for part in ("year", "month", "day", "file")))
 
 
 # A parameter of a definition's path holds no slashes: what makers pick from takes the name as one field.
 def _audio_by_name(req: func.HttpRequest) -> func.HttpResponse:
-    return _audio(req.route_params["container"], req.params.get("blobName", ""))
+    return _audio(req, req.params.get("blobName", ""))
 
 
 _serve = partial(serve, blueprint, func.AuthLevel.FUNCTION, render=refusal)

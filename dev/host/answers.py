@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from dev.host import protos
 
-# The server frames the body itself.
-_OURS = ("content-length", "transfer-encoding", "connection")
+# The server frames the body itself, but for a Content-Length that the function sets.
+_OURS = ("transfer-encoding", "connection")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -70,8 +70,11 @@ class HttpApp:
             answer, headers = Answer(status=refused.status), [(b"connection", b"close")]
         except _Gone:
             return
-        # As on the real host, an answer with a body goes out in chunks, which HTTP/1.0 does not know.
-        if answer.status not in _WITHOUT_LENGTH and (not answer.body or scope["http_version"] == "1.0"):
+        # As on the real host, an answer with a body goes out in chunks unless its function sets the length; HTTP/1.0
+        # knows no chunks.
+        chunked = answer.body and scope["http_version"] != "1.0"
+        given = any(name.lower() == b"content-length" for name, _ in headers)
+        if answer.status not in _WITHOUT_LENGTH and not chunked and not given:
             headers.append((b"content-length", str(len(answer.body)).encode()))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})

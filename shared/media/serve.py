@@ -1,8 +1,10 @@
-"""Audio handed out again: one stored recording or voicemail, by the container and name in its event."""
+"""Stored audio over HTTP, by the container and name in its event: whole, or the range that was asked for."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from shared.errors import AudioTooLarge, NotFound
@@ -10,33 +12,76 @@ from shared.media.table import MEDIA
 from shared.storage.account import reaching_storage
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from shared.storage.account import Storage
 
-# An answer is held in memory as a whole; a voicemail has a tenth of it, and no mail takes more.
+# An answer is held in memory: a whole file up to LARGEST bytes, and this much of any file that is read by ranges.
 LARGEST = 32 * 1024 * 1024
-NAME_PATTERN = r"[0-9]{4}/[0-9]{2}/[0-9]{2}/[A-Za-z0-9-]{1,200}\.[a-z0-9]{1,8}"
+RANGE_BYTES = 4 * 1024 * 1024
+NAME_PATTERN = r"[0-9]{4}/[0-9]{2}/[0-9]{2}/[A-Za-z0-9-]{1,200}(?:\.[0-9a-f]{12})?\.[a-z0-9]{1,12}"
+_RANGE = re.compile(r"\s*bytes\s*=\s*([0-9]*)\s*-\s*([0-9]*)\s*", re.IGNORECASE)
 
 
-def read(storage: Storage, container: str, name: str) -> tuple[bytes, str]:
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An answer: 200 with a whole file, 206 with a range of it, or 416 for a range that begins behind its end."""
+
+    status: HTTPStatus
+    content: bytes
+    content_type: str
+    headers: Mapping[str, str]
+
+
+def read_range(storage: Storage, container: str, name: str, wanted: str | None = None) -> Part:
     """
-    The bytes of one stored file, and their content type.
+    Return a stored file; `wanted` is a Range header, of which at most RANGE_BYTES are answered.
 
-    Raises NotFound for a container without audio, a name that no audio has, and a blob that is not there;
-    AudioTooLarge over LARGEST bytes; StorageUnavailable.
+    A header that is no single range of bytes counts as none. Raises NotFound for a name that no audio has and a blob
+    that is not there, AudioTooLarge for a whole file of more than LARGEST bytes, and StorageUnavailable.
     """
     from azure.core.exceptions import ResourceNotFoundError
 
     if container not in {row.container for row in MEDIA} or not re.fullmatch(NAME_PATTERN, name):
         raise NotFound("no audio has this name")
-    with reaching_storage():
-        try:
+    try:
+        with reaching_storage():
             blob = storage.container(container).get_blob_client(name)
             properties = blob.get_blob_properties()
-            if properties.size > LARGEST:
-                raise AudioTooLarge("it is read as a whole")
-            content = blob.download_blob().readall()
-        except ResourceNotFoundError as error:
-            raise NotFound("no such audio") from error
-    kind = properties.content_settings.content_type or ""
+            size, kind = properties.size, _playable(properties.content_settings.content_type or "")
+            span = _span(wanted or "", size)
+            if span is None:
+                if size > LARGEST:
+                    raise AudioTooLarge("it is read as a whole")
+                return _part(HTTPStatus.OK, blob.download_blob().readall(), kind)
+            first, last = span
+            if first >= size:
+                return _part(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, b"", kind, f"bytes */{size}")
+            content = blob.download_blob(offset=first, length=last - first + 1).readall()
+            return _part(HTTPStatus.PARTIAL_CONTENT, content, kind, f"bytes {first}-{last}/{size}")
+    except ResourceNotFoundError as error:
+        raise NotFound("no such audio") from error
+
+
+def _span(wanted: str, size: int) -> tuple[int, int] | None:
+    """Return the first and last byte of a range, or None for a header that is to be ignored."""
+    found = _RANGE.fullmatch(wanted)
+    if found is None or not any(found.groups()):
+        return None
+    first, last = (int(text) if text else None for text in found.groups())
+    if first is None:
+        # A suffix: the last so many bytes; of none there is nothing to answer.
+        first, last = (max(0, size - (last or 0)), None) if last else (size, None)
+    elif last is not None and last < first:
+        return None
+    return first, min(size - 1, first + RANGE_BYTES - 1, size if last is None else last)
+
+
+def _part(status: HTTPStatus, content: bytes, kind: str, span: str = "") -> Part:
+    headers = {"Accept-Ranges": "bytes", "Content-Length": str(len(content))}
+    return Part(status, content, kind, headers | ({"Content-Range": span} if span else {}))
+
+
+def _playable(content_type: str) -> str:
     # Nothing that a browser would run, whoever put it there.
-    return content, kind if kind.startswith(("audio/", "video/")) else "application/octet-stream"
+    return content_type if content_type.startswith(("audio/", "video/")) else "application/octet-stream"

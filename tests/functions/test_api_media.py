@@ -92,3 +92,34 @@ def test_audio_too_long_for_one_answer_is_refused(running: Face) -> None:
     answer = running.ask("GET", f"/api/v2/media/recordings/{name}")
     assert answer.status_code == 413
     assert answer.json()["message"] == "The audio is over 32 MiB. Read it from Blob Storage."
+
+
+RANGES = {
+    "bytes=0-1": (206, AUDIO[:2], "bytes 0-1/5120"),
+    "bytes=5000-": (206, AUDIO[5000:], "bytes 5000-5119/5120"),
+    "bytes=100-9999": (206, AUDIO[100:], "bytes 100-5119/5120"),
+    "bytes=-20": (206, AUDIO[-20:], "bytes 5100-5119/5120"),
+    "bytes=-9999": (206, AUDIO, "bytes 0-5119/5120"),
+    "bytes=5120-": (416, b"", "bytes */5120"),
+    "bytes=-0": (416, b"", "bytes */5120"),
+    "bytes=7-3": (200, AUDIO, None),
+    "bytes=0-1,4-5": (200, AUDIO, None),
+    "lines=0-1": (200, AUDIO, None),
+}
+
+
+@pytest.mark.parametrize("wanted", RANGES)
+def test_audio_can_be_played_and_sought_by_ranges(running: Face, wanted: str) -> None:
+    answer = running.ask("GET", f"/api/v2/media/recordings/{NAME}", headers={"Range": wanted})
+    assert (answer.status_code, answer.content, answer.headers.get("Content-Range")) == RANGES[wanted]
+    assert answer.headers["Content-Length"] == str(len(answer.content))
+    assert answer.headers["Accept-Ranges"] == "bytes"
+
+
+def test_an_answer_to_a_range_has_four_mebibytes_of_any_file(running: Face) -> None:
+    name = "2018/04/25/1800.0123456789ab.mp3"
+    size = serve.LARGEST + 1
+    running.storage.container("recordings").get_blob_client(name).upload_blob(bytes(size))
+    answer = running.ask("GET", f"/api/v2/media/recordings/{name}", headers={"Range": "bytes=10-"})
+    assert (answer.status_code, len(answer.content)) == (206, serve.RANGE_BYTES)
+    assert answer.headers["Content-Range"] == f"bytes 10-{serve.RANGE_BYTES + 9}/{size}"
