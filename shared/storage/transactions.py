@@ -57,7 +57,7 @@ def _etag(answer: str) -> str | None:
     return next((value for name, _, value in lines if name.lower() == "etag"), None)
 
 
-def _failure(status: int, text: str) -> Exception:
+def _failure(status: int, text: str) -> Any:
     """Return the SDK's error for a refused batch: its message begins with the index of the operation at fault."""
     try:
         found = json.loads(text[text.index("{") : text.rindex("}") + 1])["odata.error"]
