@@ -26,4 +26,4 @@ class Rows:
 
 # Azure's own, on every row, and the app's own, on many.
 KEYS = ("PartitionKey", "RowKey")
-OWN = ("writer", "v")
+OWN = ("writer",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import subprocess
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 import requests
 
 from dev.azurite import AzuriteProcess
-from dev.processes import HostProcess, write_keys
+from dev.host.process import HostProcess
 from dev.simulator import SimulatorProcess
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ def fuzz(arguments: Sequence[str], processes: int) -> tuple[int, int, str]:
     """The same against an app that is started for it; results as `run` has them."""
     with ExitStack() as running:
         directory = Path(running.enter_context(tempfile.TemporaryDirectory()))
+        keys = directory / "keys.json"
+        keys.write_text(json.dumps({"master": "master-key", "host": {"fuzz": _KEY}}))
         azurite = running.enter_context(AzuriteProcess(accounts=1))
         pbx = running.enter_context(SimulatorProcess(day="demo"))
         environment = {
@@ -94,9 +97,9 @@ def fuzz(arguments: Sequence[str], processes: int) -> tuple[int, int, str]:
             "PBX_BASE_URL": pbx.base_url,
             "PBX_API_KEY": pbx.api_key,
             "ALLOW_LOOPBACK_CALLBACKS": "true",
-            **write_keys(directory, {"master": "master-key", "host": {"fuzz": _KEY}}),
         }
-        host = running.enter_context(HostProcess(_ROOT, env=environment))
+        options = ("--enable-auth", "--keys", str(keys))
+        host = running.enter_context(HostProcess(_ROOT, env=environment, arguments=options))
         return run(host.url, _KEY, *arguments, processes=processes)
 
 

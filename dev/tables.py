@@ -16,7 +16,7 @@ _INTRODUCTION = """# Tables
 What stands in the storage account's tables, for reports and queries of one's own. Read them; only the app writes them.
 In Power BI choose **Get data**, **Azure Table Storage**, enter the account, and filter the rows of a table by the
 condition given for each kind of row. A column that a row has nothing to say in is absent. Times are DateTime in UTC;
-every row has `Timestamp`, when it was written last. Columns `writer` and `v`, where they stand, are for the app alone.
+every row has `Timestamp`, when it was written last. Column `writer`, where it stands, is for the app alone.
 IDs are Int64: as text they keep all their digits in Excel.
 
 `make generated` writes this page.

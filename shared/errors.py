@@ -70,10 +70,6 @@ class StorageUnavailable(BridgeError):
     retry_after = RETRY_AFTER_SECONDS
 
 
-class NewerRelease(StorageUnavailable):
-    """A message or row that a newer release of this app wrote; nothing was done with it."""
-
-
 class Conflict(BridgeError):
     """Others kept changing the same row."""
 
@@ -108,6 +104,10 @@ class TooManySubscriptions(BridgeError):
 
 class Unprocessable(BridgeError):
     """A message that can never succeed."""
+
+
+class PayloadMissing(Unprocessable):
+    """The blob that holds the body of a row or message is gone."""
 
 
 class BudgetExhausted(BridgeError):

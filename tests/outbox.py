@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import html
 import json
 import re
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class Outbox(HTTPAdapter):
         found = _TEXT.search(request.body) if isinstance(request.body, bytes) else None
         if request.method == "POST" and parts.path.endswith("/messages") and found and response.status_code == 201:
             delay = int(parse_qs(parts.query).get("visibilitytimeout", ["0"])[0])
-            message = json.loads(base64.b64decode(found[1]))
+            message = json.loads(html.unescape(found[1].decode()))
             self.sent.append(Sent(parts.path.split("/")[-2], message, delay))
         return response
 

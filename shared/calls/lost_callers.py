@@ -16,7 +16,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared.phones import e164
-from shared.storage import versions
 from shared.times import event_time, stamp
 
 if TYPE_CHECKING:
@@ -166,8 +165,7 @@ def columns(state: State, event: ReceivedEvent) -> dict[str, Any]:
 
 
 def open_case(row: Mapping[str, Any]) -> OpenCase:
-    """The open case in a row; raises NewerRelease."""
-    versions.check(row)
+    """The open case in a row."""
     return OpenCase(
         callerid=row["callerid"],
         destination=row["destination"],

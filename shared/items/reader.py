@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.identifiers import LARGEST_ID
 from shared.items.head import ARRIVAL, TABLE, heads
-from shared.storage import rows, versions
+from shared.storage import rows
 from shared.storage.messages import get_payload
 from shared.storage.rows import row_key
 from shared.times import iso
@@ -174,10 +174,9 @@ def _rows(
 ) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """The rows with ids from `low` to less than `high`, smallest first."""
     condition = f"RowKey ge '{row_key(max(low, 0))}' and RowKey lt '{row_key(high)}'"
-    select = ["RowKey", versions.FIELD, *columns] if columns else None
+    select = ["RowKey", *columns] if columns else None
     found = storage.table(TABLE).query_entities(f"PartitionKey eq '{resource}' and {condition}", select=select)
     for row in found:
-        versions.check(row)
         yield int(row["RowKey"]), row
 
 

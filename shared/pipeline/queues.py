@@ -1,4 +1,4 @@
-"""The queues' consumers: one table, and what happens to a message that failed."""
+"""The consumers of the queues, one a row, and the handling of messages that fail."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shared.errors import Unprocessable
 from shared.json_bodies import encode
 from shared.storage.dead_letters import dead_letter
 from shared.storage.messages import is_name, read
-from shared.storage.retries import DOUBTED, Crashed, doubt, settle
+from shared.storage.retries import Crashed, handle_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     Message = Mapping[str, Any]
 
-# A failure makes a new message: one that the queue brings so often, and then so often again, has ended its process.
-_CRASHES = 5
+# A run that ends makes a new message of one that failed: no run of one that the queue brings more often has ended.
+_DELIVERIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ class Consumer:
     """
     A row: a queue, the function that its messages start, and the kind its dead letters are of.
 
-    `run` raises for a message that failed; what that means is for `storage/retries` to say. `work` names a message's
-    work among the dead letters of its kind.
+    `run` raises for a message that failed, and `storage/retries` decides what that means. `work` has the fields that
+    name a message's work among the dead letters of its kind.
     """
 
     queue: str
@@ -40,11 +40,11 @@ class Consumer:
 
     @property
     def drain(self) -> str:
-        """The name of the function that empties the queue's poison queue."""
+        """Return the name of the function that empties the queue's poison queue."""
         return f"Drain{self.queue.capitalize()}Poison"
 
     def work_of(self, message: Message) -> str | None:
-        """What a message is about; None where it does not say."""
+        """Return the work that a message asks for; None where it does not name it."""
         parts = (str(message[part]) for part in self.work if message.get(part) not in (None, ""))
         name = "-".join(parts).replace(":", "")
         return name if is_name(name) else None
@@ -78,35 +78,30 @@ CONSUMERS: tuple[Consumer, ...] = (
 
 def consume(bridge: Bridge, consumer: Consumer, body: bytes, *, id: str, attempt: int) -> None:
     """
-    Run a message; one that fails is put back, or becomes a dead letter.
+    Run a message; put one that fails back, or keep it as a dead letter.
 
     `id` is the queue's own name for the message, empty where somebody runs the function by hand, and `attempt` how
     often the queue has delivered it. Raises only where the message can be neither put back nor kept.
     """
     try:
-        if attempt > _CRASHES:
-            if not doubt(bridge.storage, consumer.queue, body):
-                raise Crashed
-            return
+        if attempt > _DELIVERIES:
+            raise Crashed("the process ended while it worked on this message, again and again")
         message = read(bridge.storage, body)
-        # What comes back of a run that ends is beyond doubt.
-        message.pop(DOUBTED, None)
         consumer.run(bridge, {**message, "begun": True} if attempt > 1 else message)
     except Exception as error:  # noqa: BLE001 - every failure ends here, and one of a message is none of the function
-        _settle(bridge, consumer, body, error, id)
+        _handle_failure(bridge, consumer, body, error, id)
 
 
 def drain(bridge: Bridge, consumer: Consumer, body: bytes, *, id: str) -> None:
     """
-    Bring a message back from the poison queue, which takes it where it could not be put back for hours.
+    Put a message of the poison queue back on its own, as one that was delivered too often.
 
-    The second time it counts as a failure that nobody foresaw: after five it is a dead letter. Raises where storage is
-    out of reach, and leaves it in the poison queue, which keeps it for seven days.
+    Raises where storage is out of reach, and leaves it in the poison queue, which keeps it for seven days.
     """
-    consume(bridge, consumer, body, id=id, attempt=_CRASHES + 1)
+    consume(bridge, consumer, body, id=id, attempt=_DELIVERIES + 1)
 
 
-def _settle(bridge: Bridge, consumer: Consumer, body: bytes, error: Exception, id: str) -> None:
+def _handle_failure(bridge: Bridge, consumer: Consumer, body: bytes, error: Exception, id: str) -> None:
     def keep(reason: str, attempts: int) -> None:
         try:
             message = read(bridge.storage, body)
@@ -117,4 +112,4 @@ def _settle(bridge: Bridge, consumer: Consumer, body: bytes, error: Exception, i
         known = consumer.work_of(message) or (id if is_name(id) else f"body-{hashlib.sha256(body).hexdigest()[:32]}")
         dead_letter(bridge.storage, kind=consumer.kind, id=known, reason=reason, body=whole, attempts=attempts)
 
-    settle(bridge.storage, consumer.queue, body, error, keep)
+    handle_failure(bridge.storage, consumer.queue, body, error, keep)

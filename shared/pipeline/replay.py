@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, Field
 
 from shared.deliveries.fanout import send_delivery, send_range
-from shared.errors import NewerRelease, NotFound, Refused, Unprocessable
+from shared.errors import NotFound, Refused, Unprocessable
 from shared.events.data import Moment
 from shared.events.receive import accept
 from shared.events.table import event_named
@@ -103,7 +103,7 @@ def _returned(bridge: Bridge, dead: Mapping[str, Any]) -> bool:
     try:
         body = get_payload(bridge.storage, dead["payload"]) if "payload" in dead else dead["body"].encode()
         RETURNS[dead["PartitionKey"]](bridge, dead, body)
-    except (NewerRelease, Refused, Unprocessable, KeyError):
+    except (Refused, Unprocessable, KeyError):
         return False
     return True
 

@@ -183,7 +183,7 @@ def _calls(storage: Storage, period: Period, after: str) -> tuple[Iterator[dict[
 
 
 def _call(row: Mapping[str, Any]) -> dict[str, Any]:
-    hidden = ("PartitionKey", "RowKey", "v", "writer")
+    hidden = ("PartitionKey", "RowKey", "writer")
     shown = {name: value_of(one) for name, one in row.items() if name not in hidden and not isinstance(one, bytes)}
     return {name: iso(one) if isinstance(one, datetime) else one for name, one in shown.items()}
 

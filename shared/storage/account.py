@@ -132,7 +132,7 @@ class Storage:
         return self._client("table", name, self._table, "create_table")  # type: ignore[no-any-return]
 
     def queue(self, name: str) -> QueueClient:
-        """The client of a queue; messages are text, base64 on the wire as the Functions host expects."""
+        """The client of a queue; messages are plain text, as host.json has it."""
         return self._client("queue", name, self._queue, "create_queue")  # type: ignore[no-any-return]
 
     def container(self, name: str) -> ContainerClient:
@@ -184,14 +184,9 @@ class Storage:
         return self._connected(Table, self._account.table, name, **options)
 
     def _queue(self, name: str, **options: Any) -> Any:
-        from azure.storage.queue import LinearRetry, QueueClient, TextBase64DecodePolicy, TextBase64EncodePolicy
+        from azure.storage.queue import LinearRetry, QueueClient
 
-        options |= {
-            "retry_policy": LinearRetry(**_LINEAR),
-            "message_encode_policy": TextBase64EncodePolicy(),
-            "message_decode_policy": TextBase64DecodePolicy(),
-        }
-        return self._connected(QueueClient, self._account.queue, name, **options)
+        return self._connected(QueueClient, self._account.queue, name, retry_policy=LinearRetry(**_LINEAR), **options)
 
     def _container(self, name: str, **options: Any) -> Any:
         from azure.storage.blob import ContainerClient, LinearRetry

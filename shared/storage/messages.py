@@ -1,14 +1,12 @@
 """
-Messages on our queues: JSON objects, and a pointer to a blob where they are too long to travel.
+Messages on our queues: JSON objects in ASCII, and a pointer to a blob where they are too long to travel.
 
-| Field | Says |
+| Field | Content |
 |---|---|
-| `v` | the version of this app that wrote it |
 | `sent` | when it was first sent, as ISO 8601 |
-| `mark` | its own, which it keeps however often it comes back: a row that has it is this message's work |
+| `mark` | its own token, kept however often it comes back: a row that has it is this message's work |
 | `begun` | true once it has been worked on: the work may be half done |
 | `tries` | how often it was put back, by the reason (see `storage/retries`) |
-| `doubted` | true once its queue delivered it so often that a run of it may have ended its process |
 | `payload` | the blob that holds the rest, in place of all other fields |
 """
 
@@ -20,9 +18,7 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import StorageUnavailable, Unprocessable
-from shared.json_bodies import encode
-from shared.storage import versions
+from shared.errors import PayloadMissing, StorageUnavailable, Unprocessable
 from shared.storage.account import reaching_storage
 from shared.times import iso, now
 
@@ -33,23 +29,23 @@ if TYPE_CHECKING:
 
     from shared.storage.account import Storage
 
-# A queue takes 64 KiB, base64 makes four bytes of three, and what is put back needs a little more room.
-LONGEST_MESSAGE = 47 * 1024
+# A queue takes 64 KiB, and a message that is put back grows by its tries.
+LONGEST_MESSAGE = 63 * 1024
 # Longer bodies do not fit a table's row beside its other columns.
 LONGEST_IN_ROW = 32 * 1024
 PAYLOADS = "payloads"
 _POINTER = "payload"
-_OUTSIDE = (versions.FIELD, "sent", "mark", "begun", "tries", "doubted")
+_OUTSIDE = ("sent", "mark", "begun", "tries")
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
 
 
 def is_name(value: Any) -> bool:
-    """Whether a value from a message can name a row or a blob."""
+    """Return True if a value from a message can name a row or a blob."""
     return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 
 def put_payload(storage: Storage, name: str, body: bytes, *, first: bool = False) -> str:
-    """Keep a long body as a blob of container `payloads`, or the `first` of its name; returns the blob's name."""
+    """Store a long body as a blob of container `payloads`, or the `first` of its name; return the blob's name."""
     from azure.core.exceptions import ResourceExistsError
 
     try:
@@ -61,20 +57,20 @@ def put_payload(storage: Storage, name: str, body: bytes, *, first: bool = False
 
 
 def get_payload(storage: Storage, name: str) -> bytes:
-    """The body that put_payload kept; raises Unprocessable when it is gone, or was never there."""
+    """Return the body that put_payload stored; raise PayloadMissing where it is gone, or was never there."""
     from azure.core.exceptions import ResourceNotFoundError
 
     if not all(map(is_name, name.split("/"))):
-        raise Unprocessable("the message points to no payload")
+        raise PayloadMissing("the message points to no payload")
     try:
         return storage.container(PAYLOADS).download_blob(name).readall()
     except ResourceNotFoundError as error:
-        raise Unprocessable("the message points to a payload that is gone") from error
+        raise PayloadMissing("the message points to a payload that is gone") from error
 
 
 def new_message(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """A message with these fields and what every message says of itself."""
-    return {versions.FIELD: versions.VERSION, "sent": iso(now()), "mark": secrets.token_hex(8), **fields}
+    """Return a message with these fields and those that every message has."""
+    return {"sent": iso(now()), "mark": secrets.token_hex(8), **fields}
 
 
 def send(storage: Storage, queue: str, message: Mapping[str, Any], *, name: str, delay: int = 0) -> QueueMessage:
@@ -83,16 +79,16 @@ def send(storage: Storage, queue: str, message: Mapping[str, Any], *, name: str,
 
     Returns it as the queue knows it: when it came in by the queue's own clock, and what it can be withdrawn by.
 
-    A message over 47 KiB travels as a pointer to a blob `{queue}/{name}-{mark}`. Where the queue's answer is lost the
+    A message over 63 KiB travels as a pointer to a blob `{queue}/{name}-{mark}`. Where the queue's answer is lost the
     message may be there twice, with one mark.
     """
     whole = new_message(message)
-    body = encode(whole)
+    text = _spell(whole)
     with reaching_storage():
-        if len(body) > LONGEST_MESSAGE:
-            pointer = {_POINTER: put_payload(storage, f"{queue}/{name}-{whole['mark']}", body)}
-            body = encode({field: whole[field] for field in _OUTSIDE if field in whole} | pointer)
-        return storage.queue(queue).send_message(body.decode(), visibility_timeout=delay or None, time_to_live=-1)
+        if _length(text) > LONGEST_MESSAGE:
+            pointer = {_POINTER: put_payload(storage, f"{queue}/{name}-{whole['mark']}", text.encode())}
+            text = _spell({field: whole[field] for field in _OUTSIDE if field in whole} | pointer)
+        return storage.queue(queue).send_message(text, visibility_timeout=delay or None, time_to_live=-1)
 
 
 def withdraw(storage: Storage, queue: str, message: QueueMessage) -> None:
@@ -105,29 +101,23 @@ def withdraw(storage: Storage, queue: str, message: QueueMessage) -> None:
 
 def send_again(storage: Storage, queue: str, body: bytes, changes: Mapping[str, Any], *, delay: int) -> None:
     """Put the message in a queue's body back as a new one, with some fields changed; a pointer stays one."""
-    again = encode({**parse(body), **changes})
+    text = _spell({**parse(body), **changes})
     with reaching_storage():
-        storage.queue(queue).send_message(again.decode(), visibility_timeout=delay or None, time_to_live=-1)
+        storage.queue(queue).send_message(text, visibility_timeout=delay or None, time_to_live=-1)
 
 
 def read(storage: Storage, body: bytes) -> dict[str, Any]:
-    """
-    The message in a queue's body, fetched where it is a pointer.
-
-    Raises Unprocessable for anything else, and NewerRelease for one that a newer release wrote.
-    """
+    """Return the message in a queue's body, fetched where it is a pointer; raise Unprocessable for anything else."""
     message = parse(body)
-    versions.check(message)
     if _POINTER in message:
         with reaching_storage():
             inner = parse(get_payload(storage, str(message.pop(_POINTER))))
         message = {**inner, **message}
-        versions.check(message)
     return message
 
 
 def parse(body: bytes) -> dict[str, Any]:
-    """The object that a body spells, a pointer as it is; raises Unprocessable for anything else."""
+    """Return the object in a body, a pointer as it is; raise Unprocessable for anything else."""
     try:
         message = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -135,3 +125,13 @@ def parse(body: bytes) -> dict[str, Any]:
     if not isinstance(message, dict):
         raise Unprocessable("the message is not an object")
     return message
+
+
+# Queues speak XML: plain ASCII has nothing in it that XML refuses, not even half a character.
+def _spell(message: Mapping[str, Any]) -> str:
+    return json.dumps(message, separators=(",", ":"), allow_nan=False)
+
+
+def _length(text: str) -> int:
+    """The bytes of a text once XML has escaped it."""
+    return len(text) + 4 * text.count("&") + 3 * (text.count("<") + text.count(">"))

@@ -1,4 +1,4 @@
-"""What becomes of a message that failed, decided in one place (docs/decisions/0008-failed-messages-are-put-back.md)."""
+"""Decides what a failed message becomes: put back to wait, or a dead letter (docs/decisions/0008)."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ LONGEST = timedelta(days=14)
 JITTER = 0.2
 _ROOT = Path(__file__).resolve().parents[2]
 _RACES = (409, 412)
-# A field of messages: the queue delivered it too often once, and nothing is known of a run since.
-DOUBTED = "doubted"
+
+
+class Crashed(Exception):
+    """The queue delivered the message again and again, and no run of it came to an end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Policy:
     for_days: bool = True
 
     def wait(self, tries: int) -> float:
-        """Seconds before the next try after so many."""
+        """Return the seconds before the next try after so many."""
         return self.waits[min(tries, len(self.waits) - 1)] * random.uniform(1 - JITTER, 1)  # noqa: S311 - jitter
 
 
@@ -50,6 +52,9 @@ STORAGE = Policy("storage", (1, 2, 4, 8, 15, 30, 60))
 BUDGET = Policy("budget", (5, 15, 60, 120, 300))
 OTHERS = Policy("others", (5, 15, 60, 300, 900, 1800, 3600))
 UNFORESEEN = Policy("unforeseen", (60, 300, 900, 2340), for_days=False)
+# A queue's count also grows while nothing can be put back, and with deliveries that never came to run. So it costs a
+# message a new count first, and its life only where that has happened several times with no run that ended between.
+CRASHES = Policy("crashes", (1, 60, 300), for_days=False)
 
 _KINDS: tuple[tuple[tuple[type[Exception], ...], Policy | None], ...] = (
     ((errors.Unprocessable, errors.Refused, errors.MediaRefused), None),
@@ -58,16 +63,13 @@ _KINDS: tuple[tuple[tuple[type[Exception], ...], Policy | None], ...] = (
     ((errors.PbxRetriable, errors.PbxForbidden, errors.PbxNotUnderstood), OTHERS),
     ((errors.MediaUnreachable, errors.ConfigError), OTHERS),
     ((ConnectionError, TimeoutError, HTTPException, socket.gaierror, ssl.SSLError), OTHERS),
+    ((Crashed,), CRASHES),
 )
-
-
-class Crashed(Exception):
-    """The process ended while it worked on the message, again and again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What an error means for its message: a policy to wait by, or None where trying again is of no use."""
+    """The meaning of an error for its message: a policy to wait by, or None where trying again is of no use."""
 
     policy: Policy | None
     reason: str
@@ -76,38 +78,23 @@ class Verdict:
 
 def decide(error: BaseException) -> Verdict:
     """
-    The verdict on an error; of a group, on the one that is worth waiting for most.
+    Return the verdict on an error; of a group, on the one that is worth waiting for most.
 
     `reason` names no value: the error's own words where it is one of ours, else its type and place.
     """
     if isinstance(error, BaseExceptionGroup):
-        order = (STORAGE, BUDGET, OTHERS, UNFORESEEN, None)
+        order = (STORAGE, BUDGET, OTHERS, UNFORESEEN, CRASHES, None)
         return min(map(decide, error.exceptions), key=lambda verdict: order.index(verdict.policy))
     policy = _policy(error)
-    if policy is None:
-        return Verdict(None, str(error) or type(error).__name__)
-    if isinstance(error, Crashed):
-        return Verdict(UNFORESEEN, "the process ended while it worked on it")
+    if policy is None or policy is CRASHES:
+        return Verdict(policy, str(error) or type(error).__name__)
     if policy is UNFORESEEN:
         return Verdict(UNFORESEEN, f"{type(error).__name__} at {_place(error)}")
     asked = 0 if policy is STORAGE else getattr(error, "retry_after", None) or 0
     return Verdict(policy, type(error).__name__, float(min(asked, policy.waits[-1])))
 
 
-def doubt(storage: Storage, queue: str, body: bytes) -> bool:
-    """
-    Put back, as it is, a message that its queue delivered too often; False where that was done before.
-
-    The queue's count alone shows no crash: it also grows while nothing can be put back, and with deliveries that never
-    came to run. Raises Unprocessable for what is no message, and StorageUnavailable.
-    """
-    if parse(body).get(DOUBTED):
-        return False
-    send_again(storage, queue, body, {"begun": True, DOUBTED: True}, delay=1)
-    return True
-
-
-def settle(
+def handle_failure(
     storage: Storage, queue: str, body: bytes, error: BaseException, dead_letter: Callable[[str, int], None]
 ) -> None:
     """
@@ -120,10 +107,13 @@ def settle(
     policy, reason = verdict.policy, verdict.reason
     try:
         message = parse(body)
-    except errors.Unprocessable:
-        dead_letter(reason, 1)
+    except errors.Unprocessable as unreadable:
+        dead_letter(str(unreadable), 1)
         return
     tries = _tries(message)
+    if policy is not CRASHES:
+        # This run came to an end, if not a good one.
+        tries.pop(CRASHES.name, None)
     total = sum(tries.values()) + 1
     if policy is None or _is_over(policy, tries.get(policy.name, 0), message):
         try:
@@ -133,14 +123,8 @@ def settle(
             policy = STORAGE
     before = tries.get(policy.name, 0)
     delay = max(1, round(max(policy.wait(before), verdict.least)))
-    again: dict[str, Any] = {
-        "begun": True,
-        "tries": tries | {policy.name: before + 1},
-        "sent": message.get("sent") or iso(now()),
-    }
-    if message.get(DOUBTED) and not isinstance(error, Crashed):
-        # It was run to an end, if not a good one.
-        again[DOUBTED] = False
+    sent = message.get("sent") or iso(now())
+    again = {"begun": True, "tries": tries | {policy.name: before + 1}, "sent": sent}
     send_again(storage, queue, body, again, delay=delay)
     logger.info("a message of queue %s comes again in %d s, try %d: %s", queue, delay, total, reason)
 
@@ -178,7 +162,7 @@ def _policy(error: BaseException) -> Policy | None:
 
 
 def _place(error: BaseException) -> str:
-    """The file and line of ours that was the last to run."""
+    """Return the file and line of ours that was the last to run."""
     for frame, line in reversed(list(walk_tb(error.__traceback__))):
         file = Path(frame.f_code.co_filename)
         if file.is_relative_to(_ROOT) and not {"site-packages", ".venv"} & set(file.parts):

@@ -5,8 +5,8 @@ Single rows of tables: the one place that knows ETags, "not found", and what to 
 when storage is out of reach, and `change` raises Conflict when others kept changing the row.
 
 A write whose connection breaks may have been done. `insert`, `swap` and `change` never leave that open: column `writer`
-has a token of each of the last writes (docs/decisions/0001-exactly-one-effect.md). Column `v` says which version wrote
-the row; a newer one's raises NewerRelease when read. A `Row` is without these columns; queries of one's own check `v`.
+has a token of each of the last writes (docs/decisions/0001-exactly-one-effect.md).
+A `Row` is without it.
 
 Which rows belong together in a transaction, and what follows where one of them has changed, is for the table's owner.
 """
@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from shared.errors import Conflict, StorageUnavailable
 from shared.identifiers import LARGEST_ID
-from shared.storage import versions
 from shared.storage.account import reaching_storage
 
 if TYPE_CHECKING:
@@ -49,8 +48,6 @@ class Row(dict[str, Any]):
 
     def __init__(self, columns: Mapping[str, Any], etag: str) -> None:
         super().__init__(columns)
-        versions.check(self)
-        self.pop(versions.FIELD, None)
         self.writers = str(self.pop(WRITER, "")).split()
         self.etag = etag
 
@@ -88,7 +85,7 @@ def get(
     """The row, or None where there is none; `options` are the SDK's, such as `read_timeout`."""
     from azure.core.exceptions import ResourceNotFoundError
 
-    chosen = {"select": [*select, versions.FIELD]} if select else {}
+    chosen = {"select": [*select]} if select else {}
     try:
         with reaching_storage():
             found = table.get_entity(partition, key, **chosen, **options)
@@ -148,13 +145,13 @@ def change(
 def put(table: TableClient, row: Mapping[str, Any]) -> None:
     """Replace the row, or make it."""
     with reaching_storage():
-        table.upsert_entity(_stamped(row), **_REPLACE)
+        table.upsert_entity(row, **_REPLACE)
 
 
 def merge(table: TableClient, row: Mapping[str, Any]) -> None:
     """Set these columns of the row and keep its others, or make it."""
     with reaching_storage():
-        table.upsert_entity(_stamped(row), **_AGAIN)
+        table.upsert_entity(row, **_AGAIN)
 
 
 def update(table: TableClient, row: Mapping[str, Any]) -> bool:
@@ -163,7 +160,7 @@ def update(table: TableClient, row: Mapping[str, Any]) -> bool:
 
     try:
         with reaching_storage():
-            table.update_entity(_stamped(row), **_AGAIN)
+            table.update_entity(row, **_AGAIN)
     except ResourceNotFoundError:
         return False
     return True
@@ -189,13 +186,8 @@ def transact(table: TableClient, operations: Sequence[Any]) -> Sequence[Mapping[
 
     A second try, where the first one's answer is lost, finds in its way what that did.
     """
-    stamped = [one if one[0] == "delete" else (one[0], _stamped(one[1]), *one[2:]) for one in operations]
     with reaching_storage():
-        return table.submit_transaction(stamped, **_AGAIN)
-
-
-def _stamped(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {**row, versions.FIELD: versions.VERSION}
+        return table.submit_transaction(operations, **_AGAIN)
 
 
 def _swap(
@@ -209,7 +201,7 @@ def _swap(
     **options: Any,
 ) -> Row | None:
     """The row as it stands once this write is done, with what others have made of it since; None if it was not done."""
-    entity = _stamped({**row, WRITER: " ".join([token, *writers[: _WRITERS - 1]])})
+    entity = {**row, WRITER: " ".join([token, *writers[: _WRITERS - 1]])}
     unanswered: StorageUnavailable | None = None
     for number in range(tries):
         if number > 1:

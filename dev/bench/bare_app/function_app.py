@@ -4,18 +4,14 @@ import os
 from functools import cache
 
 import azure.functions as func
-from azure.storage.queue import QueueClient, TextBase64EncodePolicy
+from azure.storage.queue import QueueClient
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 
 
 @cache
 def _queue() -> QueueClient:
-    return QueueClient.from_connection_string(
-        os.environ["DataStorage"],  # noqa: SIM112 - the app's own spelling
-        "bare",
-        message_encode_policy=TextBase64EncodePolicy(),
-    )
+    return QueueClient.from_connection_string(os.environ["DataStorage"], "bare")  # noqa: SIM112 - the app's spelling
 
 
 @app.route("bare", methods=["POST"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import itertools
 import json
@@ -446,7 +445,7 @@ class Watch(HTTPAdapter):
             parts = urlsplit(str(request.url))
             if request.method == "POST" and parts.path.endswith("/media/messages"):
                 text = request.body.decode() if isinstance(request.body, bytes) else str(request.body)
-                content = base64.b64decode(ET.fromstring(text).findtext("MessageText") or "")
+                content = ET.fromstring(text).findtext("MessageText") or ""
                 delay = int(parse_qs(parts.query).get("visibilitytimeout", ["0"])[0])
                 found.append((delay, json.loads(content)))
         return found

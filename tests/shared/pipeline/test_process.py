@@ -15,6 +15,7 @@ from shared.bridge import Bridge
 from shared.errors import Unprocessable
 from shared.events.receive import accept
 from shared.events.table import EVENTS, event_named
+from shared.json_bodies import encode
 from shared.pipeline import process as processing
 from shared.storage import messages
 from shared.storage.rows import row_key
@@ -288,7 +289,7 @@ def test_a_voicemail_finds_its_call_whichever_comes_first(bridge: Bridge, first:
     waiting = bridge.storage.queue("events").get_queue_properties().approximate_message_count
     assert waiting == (1 if first == "VoicemailCreated" else 0)
     if waiting:
-        process(bridge, messages.encode(resumed(bridge)), begun=True, resume=1)
+        process(bridge, encode(resumed(bridge)), begun=True, resume=1)
     found = story(bridge.storage, call["callID"])
     assert json.loads(found["voicemails"]) == [171118926552]
     assert found["revision"] == 2

@@ -1,4 +1,4 @@
-"""Messages: each says its version, age and mark, and a long one leads to its blob."""
+"""Messages: plain JSON with age and mark, and a pointer where one is long."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.errors import NewerRelease, Unprocessable
-from shared.json_bodies import encode
+from shared.errors import Unprocessable
 from shared.storage.messages import LONGEST_MESSAGE, new_message, read, send, send_again
-from shared.storage.versions import VERSION
 from shared.times import now, parse_time
 from tests.outbox import Outbox, outbox
 
@@ -26,13 +24,30 @@ def sent(storage: Storage) -> Outbox:
     return outbox(storage)
 
 
-def test_each_message_says_its_version_when_it_was_sent_and_a_mark_of_its_own(storage: Storage, sent: Outbox) -> None:
+def test_each_message_says_when_it_was_sent_and_has_a_mark_of_its_own(storage: Storage, sent: Outbox) -> None:
     for _ in range(2):
         send(storage, QUEUE, {"id": "a"}, name="a")
     first, second = (one.message for one in sent.take(QUEUE))
-    assert first["v"] == VERSION
     assert abs(now() - parse_time(first["sent"])) < timedelta(minutes=1)
     assert first["mark"] != second["mark"]
+
+
+@pytest.mark.parametrize("text", ["Jānis <a&b>", " \t\n ", "\x00\x1f\x7f", "\ud83d", "\ufffe\uffff", "😀"])
+def test_any_text_travels_as_plain_json_that_people_can_read(storage: Storage, sent: Outbox, text: str) -> None:
+    send(storage, QUEUE, {"text": text}, name="a")
+    (message,) = storage.queue(QUEUE).receive_messages()
+    assert message.content.isascii() and message.content.startswith('{"sent":')
+    assert read(storage, message.content.encode())["text"] == text
+
+
+@pytest.mark.parametrize("letter", ["x", "&", "<", "ā"])
+@pytest.mark.parametrize("size", [60_000, 64_000, 70_000])
+def test_a_message_of_any_length_can_be_sent(storage: Storage, sent: Outbox, letter: str, size: int) -> None:
+    text = letter * (size // len(letter.encode("unicode_escape")))
+    send(storage, QUEUE, {"text": text}, name="a")
+    (one,) = sent.take(QUEUE)
+    assert read(storage, one.body)["text"] == text
+    assert ("payload" in one.message) == (size > LONGEST_MESSAGE - 100 or letter in "&<")
 
 
 def test_what_a_message_says_of_itself_stays_when_it_is_sent_on(storage: Storage, sent: Outbox) -> None:
@@ -45,7 +60,7 @@ def test_what_a_message_says_of_itself_stays_when_it_is_sent_on(storage: Storage
 def test_a_long_message_comes_back_whole_with_what_changed_outside(storage: Storage, sent: Outbox) -> None:
     send(storage, QUEUE, {"id": "a", "text": "ā" * LONGEST_MESSAGE}, name="a")
     (pointer,) = sent.take(QUEUE)
-    assert pointer.message.keys() == {"v", "sent", "mark", "payload"}
+    assert pointer.message.keys() == {"sent", "mark", "payload"}
     send_again(storage, QUEUE, pointer.body, {"begun": True, "tries": {"storage": 1}}, delay=1)
     (again,) = sent.take(QUEUE)
     whole = read(storage, again.body)
@@ -58,14 +73,3 @@ def test_a_long_message_comes_back_whole_with_what_changed_outside(storage: Stor
 def test_what_is_no_message_of_ours_can_never_succeed(storage: Storage, sent: Outbox, body: bytes) -> None:
     with pytest.raises(Unprocessable):
         read(storage, body)
-
-
-@pytest.mark.parametrize("version", [VERSION + 1, 10**9])
-def test_a_newer_release_s_message_is_not_read(storage: Storage, version: int) -> None:
-    with pytest.raises(NewerRelease):
-        read(storage, encode({"v": version, "id": "a"}))
-
-
-@pytest.mark.parametrize("version", [None, "x", 1.5, VERSION])
-def test_a_message_without_a_version_that_is_newer_is_read(storage: Storage, version: object) -> None:
-    assert read(storage, encode({"id": "a", **({} if version is None else {"v": version})}))["id"] == "a"

@@ -26,7 +26,6 @@ from shared.errors import (
     Invalid,
     MediaRefused,
     MediaUnreachable,
-    NewerRelease,
     PbxForbidden,
     PbxNotUnderstood,
     PbxThrottled,
@@ -37,7 +36,7 @@ from shared.errors import (
 )
 from shared.json_bodies import encode
 from shared.storage import retries
-from shared.storage.retries import BUDGET, OTHERS, STORAGE, UNFORESEEN, decide, settle
+from shared.storage.retries import BUDGET, CRASHES, OTHERS, STORAGE, UNFORESEEN, Crashed, decide, handle_failure
 from shared.times import iso, now
 from tests.outbox import outbox
 
@@ -54,7 +53,7 @@ def answered(status: int, kind: type[HttpResponseError] = HttpResponseError) -> 
 
 
 OURS = (
-    *(StorageUnavailable("x"), NewerRelease("x"), Conflict("x"), ServiceRequestError("x"), ServiceResponseError("x")),
+    *(StorageUnavailable("x"), Conflict("x"), ServiceRequestError("x"), ServiceResponseError("x")),
     *(ClientAuthenticationError("x"), DecodeError("cut"), answered(412, ResourceModifiedError)),
     *(answered(status) for status in (403, 408, 409, 429, 500, 502, 503)),
 )
@@ -75,6 +74,7 @@ BUGS = (KeyError("+37126123456"), TypeError("x"), RecursionError(), FileNotFound
         *((error, STORAGE) for error in OURS),
         *((error, OTHERS) for error in THEIRS),
         (BudgetExhausted(), BUDGET),
+        (Crashed(), CRASHES),
         *((error, None) for error in HOPELESS),
         *((error, UNFORESEEN) for error in BUGS),
     ],
@@ -129,7 +129,7 @@ class Settled:
 
     def fail(self, message: dict[str, Any], error: Exception) -> tuple[int, dict[str, Any]] | None:
         """The delay and message that were put back, or None for a dead letter."""
-        settle(
+        handle_failure(
             self.storage, QUEUE, encode(message), error, lambda reason, tries: self.dead_letters.append((reason, tries))
         )
         taken = self.sent.take(QUEUE)
@@ -195,7 +195,7 @@ def test_a_dead_letter_that_cannot_be_kept_is_put_back(settled: Settled) -> None
     def gone(reason: str, tries: int) -> None:
         raise StorageUnavailable("tables are gone")
 
-    settle(settled.storage, QUEUE, b'{"id": "a"}', Unprocessable("x"), gone)
+    handle_failure(settled.storage, QUEUE, b'{"id": "a"}', Unprocessable("x"), gone)
     (again,) = settled.sent.take(QUEUE)
     assert again.message["tries"] == {"storage": 1}
 
@@ -205,4 +205,4 @@ def test_where_it_cannot_even_be_put_back_the_queue_brings_it_again(settled: Set
 
     break_connections(settled.storage, "POST", "messages", times=99, after=False)
     with pytest.raises(StorageUnavailable):
-        settle(settled.storage, QUEUE, b'{"id": "a"}', KeyError("x"), lambda reason, tries: None)
+        handle_failure(settled.storage, QUEUE, b'{"id": "a"}', KeyError("x"), lambda reason, tries: None)

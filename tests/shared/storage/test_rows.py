@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shared.errors import Conflict, NewerRelease, StorageUnavailable
+from shared.errors import Conflict, StorageUnavailable
 from shared.identifiers import LARGEST_ID
 from shared.storage import rows
-from shared.storage.versions import VERSION
 from tests.breaking import break_connections
 
 if TYPE_CHECKING:
@@ -195,21 +194,6 @@ def test_storage_out_of_reach_is_said_in_our_own_words(
     break_connections(storage, method, times=99, after=False)
     with pytest.raises(StorageUnavailable):
         call(table)
-
-
-def test_a_row_says_its_version_and_a_newer_one_is_neither_read_nor_changed(table: TableClient) -> None:
-    rows.insert(table, KEYS | {"n": 1})
-    assert table.get_entity("p", "r")["v"] == VERSION
-    newer = {**KEYS, "n": 2, "v": VERSION + 1}
-    table.upsert_entity(newer)
-    for call in (
-        lambda: rows.get(table, "p", "r"),
-        lambda: rows.get(table, "p", "r", ["n"]),
-        lambda: rows.change(table, "p", "r", count),
-    ):
-        with pytest.raises(NewerRelease):
-            call()
-    assert table.get_entity("p", "r")["n"] == 2
 
 
 @pytest.mark.parametrize("times", [1, 2])
