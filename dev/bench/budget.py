@@ -85,7 +85,7 @@ def _cost(proxy: CountingProxy, connection: str, processes: int) -> float:
     before = _operations(proxy)
     plan: dict[str, Any] = {"connection": connection, "account": uuid.uuid4().hex, "lanes": _FLAT_OUT}
     plan |= {"scale": _SCALE, "seconds": _WINDOWS * _WINDOW * _SCALE}
-    command = [sys.executable, "-m", "dev.bench.spending", json.dumps(plan)]
+    command = [sys.executable, "-m", "tests.spending", json.dumps(plan)]
     crew = [subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
     calls = sum(len(json.loads(process.communicate()[0])["grants"]) for process in crew)
     return (_operations(proxy) - before) / calls

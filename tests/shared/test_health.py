@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dev.bench.spending import counted
 from shared import health
 from shared.errors import StorageUnavailable
 from shared.events.event import ReceivedEvent, check_envelope
 from shared.events.table import event_named
 from shared.settings import Settings
 from shared.storage.account import Storage
+from tests.counting import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable

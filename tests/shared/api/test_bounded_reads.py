@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dev.bench.spending import counted
 from shared.api import feed
 from shared.api.lists import list_items
 from shared.api.parameters import Given
@@ -23,6 +22,7 @@ from shared.pbx.operations import operation
 from shared.pbx.resources import resource
 from shared.storage.account import Storage
 from shared.times import iso
+from tests.counting import counted
 
 if TYPE_CHECKING:
     from shared.settings import Settings

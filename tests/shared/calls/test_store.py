@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dev.bench.spending import counted
 from shared.calls import parts
 from shared.calls.parts import involved_alone
 from shared.calls.store import Calls, call_of
 from shared.events.event import ReceivedEvent, check_envelope
 from shared.events.table import event_id, event_named
 from shared.storage.rows import row_key
+from tests.counting import counted
 from tests.stored import stored_audio
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dev.bench.spending import counted
 from dev.signatures import verify
 from shared.api import subscribe as subscribing
 from shared.deliveries import drain as module
@@ -27,6 +26,7 @@ from shared.storage.expiry import Allowance, Period
 from shared.subscriptions.store import subscriptions
 from shared.times import now
 from tests.breaking import break_connections, break_requests
+from tests.counting import counted
 from tests.dying import Killed, die_at
 from tests.outbox import outbox
 from tests.shared.deliveries.subscriber import (

@@ -5,11 +5,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from dev.bench.spending import counted
 from shared.items.head import STALE_SECONDS, Head, Heads, heads
 from shared.items.intake import Intake, row_of
 from shared.storage.account import Storage
 from shared.times import now
+from tests.counting import counted
 
 if TYPE_CHECKING:
     from shared.settings import Settings

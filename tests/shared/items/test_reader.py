@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dev.bench.spending import counted
 from shared.items import reader as items
 from shared.items.head import heads
 from shared.items.intake import Intake, Stale, row_of
 from shared.pbx.resources import RESOURCES
 from shared.storage.account import Storage
 from shared.times import now
+from tests.counting import counted
 
 if TYPE_CHECKING:
     from shared.items.reader import Item

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dev.bench.spending import counted
 from shared.errors import StorageUnavailable
 from shared.events import store
 from shared.events.event import ReceivedEvent, check_envelope
@@ -23,6 +22,7 @@ from shared.pipeline.repeats import additions, says_the_same
 from shared.storage import messages
 from shared.storage.rows import row_key
 from shared.times import parse_time
+from tests.counting import counted
 from tests.dying import is_killed
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dev.bench.spending import counted
 from dev.simulator.store import RefusedError
 from shared.errors import BudgetExhausted, PbxError, PbxUnavailable
 from shared.events.table import EVENTS
@@ -30,6 +29,7 @@ from shared.polling.poll import PAUSE, poll
 from shared.polling.reconcile import reconcile
 from shared.schedules import polls
 from shared.times import now
+from tests.counting import counted
 from tests.dying import is_killed
 from tests.polls import (
     CALLS,

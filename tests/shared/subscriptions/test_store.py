@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dev.bench.spending import counted
 from shared.errors import NotFound, TooManySubscriptions
 from shared.storage.account import Storage
 from shared.subscriptions import store as module
 from shared.subscriptions.signatures import new_secret
 from shared.subscriptions.store import MOST, STALE_SECONDS, Subscriptions
 from shared.subscriptions.subscription import Subscription, public_id
+from tests.counting import counted
 
 if TYPE_CHECKING:
     from shared.settings import Settings

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dev.bench.spending import counted
 from shared.errors import BudgetExhausted, StorageUnavailable
 from shared.pbx.budget.budget import LANES, Budget
 from shared.pbx.budget.ledger import Terms
 from shared.settings import StorageAccount
 from shared.storage.account import Storage
+from tests.counting import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -61,7 +61,7 @@ def most_in_a_window(moments: Iterable[float], seconds: float) -> int:
 def spend_in_processes(connection: str, *changes: dict[str, Any], **plan: Any) -> list[dict[str, Any]]:
     """Run a process for each change of the plan, all on one account; what each was given."""
     plan |= {"connection": connection, "account": uuid.uuid4().hex}
-    command = [sys.executable, "-m", "dev.bench.spending"]
+    command = [sys.executable, "-m", "tests.spending"]
     crew = [
         subprocess.Popen([*command, json.dumps(plan | change)], stdout=subprocess.PIPE, text=True) for change in changes
     ]

@@ -6,35 +6,14 @@ import json
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
-
-from requests.adapters import HTTPAdapter
+from typing import Any
 
 from shared.errors import BudgetExhausted
 from shared.pbx.budget.budget import Budget
 from shared.pbx.budget.ledger import Terms
 from shared.settings import StorageAccount
 from shared.storage.account import Storage
-
-if TYPE_CHECKING:
-    import requests
-
-
-class Counting(HTTPAdapter):
-    """Counts the requests to storage."""
-
-    count = 0
-
-    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
-        self.count += 1
-        return super().send(request, *args, **options)
-
-
-def counted(storage: Storage) -> Counting:
-    """An adapter that counts what this storage asks from now on."""
-    adapter = Counting(pool_maxsize=8)
-    storage._session.mount("http://", adapter)
-    return adapter
+from tests.counting import counted
 
 
 def spend(plan: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,29 @@
+"""Requests to storage, counted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from requests.adapters import HTTPAdapter
+
+if TYPE_CHECKING:
+    import requests
+
+    from shared.storage.account import Storage
+
+
+class Counting(HTTPAdapter):
+    """Counts the requests to storage."""
+
+    count = 0
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        self.count += 1
+        return super().send(request, *args, **options)
+
+
+def counted(storage: Storage) -> Counting:
+    """Return an adapter that counts this storage's requests from now on."""
+    adapter = Counting(pool_maxsize=8)
+    storage._session.mount("http://", adapter)
+    return adapter
