@@ -2,8 +2,8 @@
 
 import azure.functions as func
 
-from functions import api, openapi, ops, pollers, queues, subscriptions, webhooks
+from functions import api, board, openapi, ops, pollers, queues, subscriptions, webhooks
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
-for module in (webhooks, queues, pollers, api, subscriptions, openapi, ops):
+for module in (webhooks, queues, pollers, api, subscriptions, openapi, ops, board):
     app.register_functions(module.blueprint)

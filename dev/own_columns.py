@@ -5,6 +5,22 @@ from __future__ import annotations
 from dev.described import Rows
 
 TABLES: dict[str, tuple[Rows, ...]] = {
+    "board": (
+        Rows(
+            "Wrong keys of the last minute that the page was given; RowKey is board or admin.",
+            "PartitionKey eq 'tries'",
+            """
+tries String Times and tokens of tries, as JSON
+""",
+        ),
+        Rows(
+            "An address that has signed somebody in; RowKey is its mark.",
+            "PartitionKey eq 'once'",
+            """
+at DateTime When it was used
+""",
+        ),
+    ),
     "media": (
         Rows(
             "A voicemail's copy, or its deletion at the PBX; RowKey is the voicemail's ID.",

@@ -167,7 +167,7 @@ pack() {
   local list=$1.list
   (
     cd "$infra/.." &&
-      find function_app.py host.json requirements.txt functions shared -type f \
+      find function_app.py host.json requirements.txt board functions shared -type f \
         ! -path '*/__pycache__/*' | LC_ALL=C sort >"$list" &&
       zip -q -X -@ "$1" <"$list" &&
       { printf '%s\n' "$python_version" && cat "$list" && tr '\n' '\0' <"$list" | xargs -0 cat; } | digest

@@ -36,6 +36,17 @@ def flag(text: str) -> bool:
     return text.lower() == "true"
 
 
+def one_of(*words: str) -> Callable[[str], str]:
+    """Return a reader of one of these words, in any letter case."""
+
+    def read(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError(f"write {', '.join(words[:-1])} or {words[-1]}")
+        return text.lower()
+
+    return read
+
+
 def url(text: str) -> str:
     """A base URL, ending in a slash: https, or http for this machine only; empty where it is."""
     if not text:

@@ -117,6 +117,18 @@ class Settings:
     dial_per_hour: int = _setting(
         values.count, "200", "How many calls an hour may have that are dialled through the API. 0: none."
     )
+    board_sign_in: str = _setting(
+        values.one_of("key", "entra", "none"),
+        "key",
+        "Sign-in of the page at /api/board: key asks for BOARD_KEY, entra trusts the platform's sign-in, none serves "
+        "no page. The template writes it.",
+    )
+    board_key: str = _setting(
+        str, "", "Key that opens the page at /api/board. A new one signs everybody out.", secret=True
+    )
+    board_admin_key: str = _setting(
+        str, "", "Key that the page asks for again before it erases, exports, discards or replays.", secret=True
+    )
     allow_loopback_callbacks: bool = _setting(
         values.flag, "false", "For a laptop: subscribers may live at 127.0.0.0/8. Refused in Azure."
     )

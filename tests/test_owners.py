@@ -34,6 +34,7 @@ OWNERS = {
     "dials": "shared.api.dial",
     "retention": "shared.storage.expiry",
     "audit": "shared.audit",
+    "board": "board.access",
 }
 # Those that are given a table's name by its owner.
 GIVEN = {"shared.storage.account", "shared.storage.leases"}
@@ -67,7 +68,7 @@ def is_of(module: str, owner: str | None) -> bool:
 
 
 def modules() -> Iterator[tuple[str, str]]:
-    for room in ("shared", "functions"):
+    for room in ("shared", "functions", "board"):
         for path in (ROOT / room).rglob("*.py"):
             name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
             if name not in GIVEN:

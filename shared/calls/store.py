@@ -10,22 +10,24 @@ from itertools import islice
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
+from shared import people
 from shared.calls.parts import Gathered, involved
 from shared.calls.stories import UNENDED, story_of
 from shared.events import parties
 from shared.once import once
 from shared.storage import rows
 from shared.storage.expiry import Period, expire_rows
-from shared.storage.rows import row_key
-from shared.times import FIRST_CLOCK_ID, MICROSECONDS_PER_SECOND, call_start
+from shared.storage.rows import descending, from_descending
+from shared.times import FIRST_CLOCK_ID, MICROSECONDS_PER_SECOND, call_start, iso
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from azure.data.tables import TableClient
 
     from shared.events.event import ReceivedEvent
+    from shared.people import Pointer
     from shared.storage.account import Storage
     from shared.storage.expiry import Allowance, Expired
 
@@ -37,6 +39,7 @@ _TURNS = 64
 _MOST_IN_SECOND = 20
 # A column takes 64 KiB.
 _LONGEST_PARTS = 60 * 1024
+_PAGE = 1000
 
 
 class Calls:
@@ -80,7 +83,7 @@ class Calls:
         with self._turns[call_id % len(self._turns)]:
             # A call we know nothing of is most often new: writing first finds out in one request.
             known: rows.Row | Literal["read"] | None = self._known.get(call_id) or ("read" if is_there else None)
-            written = rows.change(self._table, PARTITION, row_key(call_id), columns, known)
+            written = rows.change(self._table, PARTITION, descending(call_id), columns, known)
         if written is not None:
             with self._lock:
                 self._known[call_id] = written
@@ -105,17 +108,17 @@ class Calls:
 
     def _is_from(self, call_id: int, person: str) -> bool:
         """Whether somebody made this call, rather than being called."""
-        row = rows.get(self._table, PARTITION, row_key(call_id), select=["caller"])
+        row = rows.get(self._table, PARTITION, descending(call_id), select=["caller"])
         return row is not None and parties.number_party(row.get("caller"), self._region) == person
 
     def gathered(self, call_id: int) -> Gathered:
         """What the call's events have added to its story; nothing where none came."""
         select = ["parts", "truncated", "givenUp"]
-        return _gathered(rows.get(self._table, PARTITION, row_key(call_id), select))
+        return _gathered(rows.get(self._table, PARTITION, descending(call_id), select))
 
     def contacts(self, call_id: int) -> list[int]:
         """The employees that a call rang, by contactID."""
-        row = rows.get(self._table, PARTITION, row_key(call_id), select=["contacts"])
+        row = rows.get(self._table, PARTITION, descending(call_id), select=["contacts"])
         found: list[int] = json.loads(row.get("contacts") or "[]") if row else []
         return found
 
@@ -125,12 +128,12 @@ class Calls:
         outcomes = " or ".join(f"outcome eq '{outcome}'" for outcome in UNENDED)
         for condition in _began(Period(first, last)):
             listed = self._table.query_entities(f"{condition} and ({outcomes})", select=["RowKey"])
-            found += [int(row["RowKey"]) for row in islice(listed, limit - len(found))]
+            found += [from_descending(row["RowKey"]) for row in islice(listed, limit - len(found))]
         return found
 
     def is_without_end(self, call_id: int) -> bool:
         """Whether there is such a call, and it is ringing or talking as far as we know."""
-        row = rows.get(self._table, PARTITION, row_key(call_id), select=["outcome"])
+        row = rows.get(self._table, PARTITION, descending(call_id), select=["outcome"])
         return row is not None and row["outcome"] in UNENDED
 
     @property
@@ -166,12 +169,21 @@ def _pack(gathered: Gathered) -> bytes:
 
 def _began(period: Period) -> tuple[str, str]:
     """Conditions for calls that began within a period: by their id, and where that is a plain counter."""
-    ids = [_id_at(one) if one else FIRST_CLOCK_ID for one in (period.first, period.last)]
-    spelt = f"RowKey ge '{row_key(ids[0])}' and RowKey lt '{row_key(ids[1])}'"
+    spelt = _keys(period.first, period.last)
     # What nobody has written to since then is as old, whether or not it says when it began.
     started = period.condition("started") + ("" if period.first else f" or {period.condition('Timestamp')}")
-    counted = f"RowKey lt '{row_key(FIRST_CLOCK_ID)}' and ({started})"
-    return f"PartitionKey eq '{PARTITION}' and {spelt}", f"PartitionKey eq '{PARTITION}' and {counted}"
+    return f"PartitionKey eq '{PARTITION}' and {spelt}", f"PartitionKey eq '{PARTITION}' and {_COUNTED} and ({started})"
+
+
+# Keys of callIDs that are plain counters: they come last.
+_COUNTED = f"RowKey gt '{descending(FIRST_CLOCK_ID)}'"
+
+
+def _keys(first: datetime | None, last: datetime | None) -> str:
+    """Return the condition for keys of callIDs that spell a start from `first` to before `last`."""
+    low, high = (_id_at(one) if one else None for one in (first, last))
+    after = f"RowKey gt '{descending(high)}' and " if high is not None else ""
+    return f"{after}RowKey le '{descending(low or FIRST_CLOCK_ID)}'"
 
 
 def _id_at(moment: datetime) -> int:
@@ -191,6 +203,51 @@ def calls_between(storage: Storage, period: Period, token: Any, limit: int) -> t
     query = storage.table(TABLE).query_entities(f"({spelt}) or ({counted})", results_per_page=limit)
     pages: Any = query.by_page(token)
     return list(next(pages, ())), pages.continuation_token
+
+
+def newest(
+    storage: Storage,
+    *,
+    limit: int,
+    first: datetime | None = None,
+    last: datetime | None = None,
+    start: str = "",
+    where: str = "",
+    select: Sequence[str] | None = None,
+) -> tuple[list[dict[str, Any]], str]:
+    """
+    Return rows of calls that began from `first` to before `last`, newest first, and the key to `start` from next.
+
+    Calls whose callID is a plain counter come after all others. The key is empty at the end. `where` is a further
+    condition; what it leaves out is read all the same.
+    """
+    table, found = storage.table(TABLE), list[dict[str, Any]]()
+    counted = [_COUNTED, *([f"started ge datetime'{iso(first)}'"] if first else [])]
+    counted += [f"started lt datetime'{iso(last)}'"] if last else []
+    for span in (_keys(first, last), " and ".join(counted)):
+        begin = f"RowKey ge '{start}'" if start else ""
+        conditions = [f"PartitionKey eq '{PARTITION}'", span, begin, f"({where})" if where else ""]
+        query = table.query_entities(
+            " and ".join(filter(None, conditions)),
+            select=["RowKey", *select] if select else None,
+            results_per_page=min(limit + 1 - len(found), _PAGE),
+        )
+        found += islice(query, limit + 1 - len(found))
+        if len(found) > limit:
+            return found[:limit], str(found[limit]["RowKey"])
+    return found, ""
+
+
+def by_pointers(storage: Storage, pointers: Sequence[Pointer]) -> list[Mapping[str, Any]]:
+    """Return the rows of the calls that pointers lead to, in their order, without those that are not there."""
+    wanted = [(descending(int(pointer.id)), pointer.moment) for pointer in pointers]
+    found = people.rows_of(storage.table(TABLE), PARTITION, wanted)
+    return [found[key] for key, _ in wanted if key in found]
+
+
+def get(storage: Storage, call_id: int) -> Mapping[str, Any] | None:
+    """Return a call's row, or None where it is unknown."""
+    return rows.get(storage.table(TABLE), PARTITION, descending(call_id))
 
 
 @once

@@ -15,7 +15,7 @@ class Field:
     """
 
     name: str
-    type: Literal["integer", "string", "date-time", "array", "object"]
+    type: Literal["integer", "string", "boolean", "date-time", "array", "object"]
     description: str
     fields: tuple[Field, ...] = ()
 

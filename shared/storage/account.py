@@ -43,6 +43,7 @@ TABLES = (
     "numbers",
     "retention",
     "audit",
+    "board",
 )
 QUEUES = ("events", "media", "deliveries")
 POISON = "-poison"
@@ -178,10 +179,10 @@ class Storage:
         return kind(url or "", name, credential=self._credential, **options)
 
     def _table(self, name: str, **options: Any) -> Any:
-        from shared.storage.transactions import Table
+        from azure.data.tables import TableClient
 
         options |= {"retry_total": _RETRIES, "retry_backoff_factor": 0.2}
-        return self._connected(Table, self._account.table, name, **options)
+        return self._connected(TableClient, self._account.table, name, **options)
 
     def _queue(self, name: str, **options: Any) -> Any:
         from azure.storage.queue import LinearRetry, QueueClient

@@ -9,10 +9,11 @@ import pytest
 
 from shared.calls import parts
 from shared.calls.parts import involved_alone
-from shared.calls.store import Calls, call_of
+from shared.calls.store import Calls, call_of, newest
 from shared.events.event import ReceivedEvent, check_envelope
 from shared.events.table import event_id, event_named
-from shared.storage.rows import row_key
+from shared.storage.rows import descending
+from shared.times import call_start
 from tests.counting import counted
 from tests.stored import stored_audio
 
@@ -37,7 +38,7 @@ def calls(storage: Storage) -> Calls:
 
 
 def row(storage: Storage, call_id: int = CALL) -> dict[str, Any]:
-    return dict(storage.table("calls").get_entity("call", row_key(call_id)))
+    return dict(storage.table("calls").get_entity("call", descending(call_id)))
 
 
 def test_beyond_its_bound_a_story_costs_no_more_writes(
@@ -125,7 +126,24 @@ def test_rows_of_before_are_read(storage: Storage, calls: Calls) -> None:
     import zlib
 
     old = {"x": {"event": "CallStarted", "contactID": 5, "caller": "27771153"}}
-    entity = {"PartitionKey": "call", "RowKey": row_key(CALL), "parts": zlib.compress(json.dumps(old).encode())}
+    entity = {"PartitionKey": "call", "RowKey": descending(CALL), "parts": zlib.compress(json.dumps(old).encode())}
     storage.table("calls").create_entity(entity)
     calls.merge(CALL, received("CallCompleted", contactID=5))
     assert (row(storage)["outcome"], row(storage)["revision"]) == ("missed", 2)
+
+
+def test_calls_are_listed_newest_first_a_part_at_a_time(calls: Calls, storage: Storage) -> None:
+    hour = timedelta(hours=1)
+    ids = [CALL + number * 3600 * 1_000_000 for number in range(4)]
+    for call_id in (*ids, 7):
+        calls.merge(call_id, received("CallStarted", callID=call_id))
+    start, found = "", []
+    for _ in range(3):
+        part, start = newest(storage, limit=2, start=start, select=["callID"])
+        found.append([row["callID"].value for row in part])
+    assert found == [[ids[3], ids[2]], [ids[1], ids[0]], [7]]
+    assert start == ""
+    began = call_start(CALL)
+    assert began
+    part, _ = newest(storage, limit=9, first=began + hour, last=began + 3 * hour)
+    assert [row["callID"].value for row in part] == [ids[2], ids[1]]

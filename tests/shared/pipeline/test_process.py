@@ -18,7 +18,7 @@ from shared.events.table import EVENTS, event_named
 from shared.json_bodies import encode
 from shared.pipeline import process as processing
 from shared.storage import messages
-from shared.storage.rows import row_key
+from shared.storage.rows import descending
 from tests.breaking import break_connections
 from tests.dying import is_killed
 
@@ -63,7 +63,7 @@ def rows(storage: Storage, table: str) -> list[dict[str, Any]]:
 
 
 def story(storage: Storage, call_id: int = CALL) -> dict[str, Any]:
-    entity = storage.table("calls").get_entity("call", row_key(call_id))
+    entity = storage.table("calls").get_entity("call", descending(call_id))
     return {name: value for name, value in entity.items() if name != "parts"}
 
 

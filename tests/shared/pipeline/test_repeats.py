@@ -20,7 +20,7 @@ from shared.events.table import event_named
 from shared.pipeline.process import process
 from shared.pipeline.repeats import additions, says_the_same
 from shared.storage import messages
-from shared.storage.rows import row_key
+from shared.storage.rows import descending
 from shared.times import parse_time
 from tests.counting import counted
 from tests.dying import is_killed
@@ -72,7 +72,7 @@ def entry(bridge: Bridge) -> dict[str, Any]:
 
 
 def story(bridge: Bridge) -> dict[str, Any]:
-    return dict(bridge.storage.table("calls").get_entity("call", row_key(CALL)))
+    return dict(bridge.storage.table("calls").get_entity("call", descending(CALL)))
 
 
 def test_a_repeat_that_brings_the_callers_number_completes_row_feed_and_story(bridge: Bridge) -> None:
@@ -176,7 +176,7 @@ def test_row_feed_and_story_do_not_depend_on_the_order_of_repeats(
         for one, (origin, data) in enumerate([*order, *(order if again else ())]):
             taken = start_bridge() if again == 2 and one % 2 else bridge
             id = run(taken, "CallCompleted", origin, **{"callID": call, **data})
-        known = bridge.storage.table("calls").get_entity("call", row_key(call))
+        known = bridge.storage.table("calls").get_entity("call", descending(call))
         feed = [row for row in bridge.storage.table(FEED).list_entities() if row["id"] == id]
         assert {known["caller"], row(bridge, id)["caller"], *(one["caller"] for one in feed)} == {"27779999"}
         assert row(bridge, id)["direction"] == known["direction"] == "in"

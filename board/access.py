@@ -1,0 +1,110 @@
+"""Sign-in: a key or the platform's, at most ten wrong keys a minute, and addresses that sign in once."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from itsdangerous import BadSignature, URLSafeTimedSerializer
+
+from shared.errors import BridgeError
+from shared.setting_values import is_loopback
+from shared.storage import rows
+from shared.times import iso, now
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from shared.settings import Settings
+    from shared.storage.account import Storage
+
+TABLE = "board"
+# Wrong keys that all instances together take in a window.
+MOST_WRONG = 10
+WINDOW_SECONDS = 60
+ONCE_SECONDS = 24 * 3600
+_ONCE = "once"
+PRINCIPAL = "X-MS-CLIENT-PRINCIPAL-NAME"
+
+
+class TooManyTries(BridgeError):
+    """Ten wrong keys arrived within a minute; `retry_after` is in seconds."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("ten wrong keys arrived within a minute")
+        self.retry_after = retry_after
+
+
+def signing_key(settings: Settings) -> bytes:
+    """Return the key that signs cookies and addresses; another BOARD_KEY makes all of them void."""
+    source = settings.board_key or settings.board_admin_key or settings.pbx_webhook_key
+    return hmac.digest(source.encode(), f"board {settings.board_sign_in}".encode(), hashlib.sha256) if source else b""
+
+
+def is_right(storage: Storage, kind: str, typed: str, key: str) -> bool:
+    """
+    True if the typed text is the key; `kind` is board or admin, each with a count of its own.
+
+    A try is counted before it is compared, so that many at once are no more than ten. Raises TooManyTries.
+    """
+    token = secrets.token_hex(4)
+    _count(storage, kind, token)
+    right = bool(key) and hmac.compare_digest(typed.strip().encode(), key.encode())
+    if right:
+        rows.change(storage.table(TABLE), "tries", kind, lambda row: {"tries": json.dumps(_tries(row, without=token))})
+    return right
+
+
+def _count(storage: Storage, kind: str, token: str) -> None:
+    def add(row: Mapping[str, object] | None) -> Mapping[str, object]:
+        tries = _tries(row)
+        if len(tries) >= MOST_WRONG:
+            raise TooManyTries(max(1, int(tries[0][0] + WINDOW_SECONDS - now().timestamp()) + 1))
+        return {"tries": json.dumps([*tries, [now().timestamp(), token]])}
+
+    rows.change(storage.table(TABLE), "tries", kind, add)
+
+
+def _tries(row: Mapping[str, object] | None, without: str = "") -> list[tuple[float, str]]:
+    found = json.loads(str(row["tries"])) if row else []
+    since = now().timestamp() - WINDOW_SECONDS
+    return [(moment, token) for moment, token in found if moment > since and token != without]
+
+
+def once_token(settings: Settings) -> str:
+    """Return the token of an address, `/api/board/enter/{token}`, that signs in once within a day."""
+    return str(_serializer(settings).dumps(secrets.token_hex(16)))
+
+
+def enter(storage: Storage, settings: Settings, token: str) -> bool:
+    """True if the token of an address is ours, fresh and not used before; it is used from then on."""
+    try:
+        mark = _serializer(settings).loads(token, max_age=ONCE_SECONDS)
+    except BadSignature:
+        return False
+    used = {"PartitionKey": _ONCE, "RowKey": str(mark), "at": now()}
+    if not rows.insert(storage.table(TABLE), used):
+        return False
+    # An address that is too old is refused without a row.
+    old = f"PartitionKey eq '{_ONCE}' and at lt datetime'{iso(now() - timedelta(seconds=ONCE_SECONDS))}'"
+    for row in storage.table(TABLE).query_entities(old, select=["PartitionKey", "RowKey"]):
+        rows.delete(storage.table(TABLE), _ONCE, row["RowKey"])
+    return True
+
+
+def _serializer(settings: Settings) -> URLSafeTimedSerializer:
+    return URLSafeTimedSerializer(signing_key(settings) or secrets.token_bytes(32), salt="once")
+
+
+def principal(settings: Settings, header: str | None) -> str:
+    """Return the name in the platform's header; empty unless the template says that the platform signs people in."""
+    return header or "" if settings.board_sign_in == "entra" else ""
+
+
+def needs_https(host: str) -> bool:
+    """True unless the page is read on this machine."""
+    return not is_loopback(host.rsplit(":", 1)[0] if "]" not in host else host[1 : host.index("]")])

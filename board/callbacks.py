@@ -1,0 +1,27 @@
+"""Callers who reached nobody and wait to be called back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flask import Blueprint, render_template
+
+from board import show
+from shared.calls.cases import open_cases
+
+if TYPE_CHECKING:
+    from shared.bridge import Bridge
+    from shared.calls.lost_callers import OpenCase
+
+blueprint = Blueprint("callbacks", __name__)
+
+
+def waiting(bridge: Bridge) -> list[OpenCase]:
+    """Return the callers who wait, the longest waiting first."""
+    return sorted(open_cases(bridge.storage), key=lambda case: (case.since is None, case.since))
+
+
+@blueprint.get("/callbacks")
+def index() -> str:
+    """Show who waits."""
+    return render_template("callbacks.html", waiting=waiting(show.here()))

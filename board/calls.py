@@ -1,0 +1,129 @@
+"""Calls: a list to search, one call as a timeline, and its audio."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from flask import Blueprint, Response, render_template, request
+from flask_babel import gettext, lazy_gettext
+
+from board import show
+from shared.api import calls
+from shared.api.parameters import Given
+from shared.errors import Invalid
+from shared.media.serve import read_range
+from shared.times import event_time
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from shared.bridge import Bridge
+
+    Item = dict[str, Any]
+
+blueprint = Blueprint("calls", __name__)
+
+_ON_A_PAGE = 50
+# Parts of an index in which nothing fits, before the reader is asked to go on.
+_MOST_PARTS = 4
+_NAME = re.compile(r"[^\d\s+()./-]")
+
+
+@dataclass(slots=True)
+class Search:
+    """What is searched for: filters of the API, and words about them that cannot be used."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    problem: str = ""
+    people: list[int] = field(default_factory=list)
+
+
+def search(bridge: Bridge) -> Search:
+    """Return what the query of this request searches for; a name is looked up among the contacts."""
+    found = Search()
+    given = {name: text for name, text in request.args.items() if text and name in calls.NAMES}
+    text = (request.args.get("q") or "").strip()
+    if text and _NAME.search(text):
+        found.people = show.directory().named(text)
+        if len(found.people) == 1:
+            given["employee"] = str(found.people[0])
+        elif not found.people:
+            found.problem = gettext("Nobody among the contacts is called so. A caller’s number finds more.")
+        else:
+            found.problem = gettext("Several people are called so: choose one of them.")
+    elif text:
+        given["number"] = text
+    try:
+        found.values = calls.wanted(bridge, Given(query=given))
+    except Invalid as error:
+        found.problem = show.reason(error)
+    return found
+
+
+@blueprint.get("/calls")
+def index() -> str:
+    """Show the newest calls that are searched for."""
+    bridge = show.here()
+    asked = search(bridge)
+    found: list[Item] = []
+    following = calls.position(request.args.get("after"))
+    for _ in range(0 if asked.problem else _MOST_PARTS):
+        more, following = calls.part(bridge, asked.values, limit=_ON_A_PAGE - len(found), start=following)
+        found += more
+        if not following or len(found) >= _ON_A_PAGE:
+            break
+    return render_template(
+        "calls.html", calls=found, search=asked, following=calls.token(following), people=show.directory()
+    )
+
+
+@blueprint.get("/calls/<int:call_id>")
+def one(call_id: int) -> str:
+    """Show one call and all that happened in it."""
+    call = calls.one(show.here(), call_id)
+    return render_template("call.html", call=call, timeline=timeline(call))
+
+
+def timeline(call: Item) -> list[tuple[datetime | None, str]]:
+    """Return what happened in a call in the order of its times, in words."""
+    steps: list[tuple[datetime | None, str]] = []
+    for event in call["events"]:
+        step = _step(event)
+        if step and step not in steps:
+            steps.append(step)
+    return sorted(steps, key=lambda step: (step[0] is None, step[0]))
+
+
+# When an event happened in its call, and what it is called with and without an employee's name.
+_STEPS: Mapping[str, tuple[str, Any, Any]] = {
+    "CallStarted": ("callStarted", lazy_gettext("Rings %(name)s"), lazy_gettext("Rings")),
+    "CallConnected": ("callConnected", lazy_gettext("%(name)s answers"), lazy_gettext("Answered")),
+    "CallTransfered": ("", lazy_gettext("Handed over to %(name)s"), lazy_gettext("Handed over")),
+    "CallCompleted": ("callEnded", lazy_gettext("Ends for %(name)s"), lazy_gettext("Ends")),
+    "CallRecorded": ("", None, lazy_gettext("A recording was made")),
+    "VoicemailCreated": ("", None, lazy_gettext("A voicemail was left")),
+    "RecordingStored": ("storedAt", None, lazy_gettext("The audio was stored")),
+    "VoicemailStored": ("storedAt", None, lazy_gettext("The audio was stored")),
+}
+
+
+def _step(event: Mapping[str, Any]) -> tuple[datetime | None, str] | None:
+    if event["type"] not in _STEPS:
+        return None
+    at, named, plain = _STEPS[event["type"]]
+    moment = event_time(event["data"].get(at)) or event_time(event["received"])
+    name = show.employee(event.get("contactID"))
+    return moment, str(named) % {"name": name} if name and named else str(plain)
+
+
+@blueprint.get("/audio/<container>/<path:name>")
+def audio(container: str, name: str) -> Response:
+    """Return stored audio, or the range of it that a player asks for."""
+    part = read_range(show.here().storage, container, name, request.headers.get("Range"))
+    answer = Response(part.content, part.status, dict(part.headers), content_type=part.content_type)
+    if "download" in request.args:
+        answer.headers["Content-Disposition"] = f'attachment; filename="{name.rpartition("/")[2]}"'
+    return answer

@@ -1,0 +1,225 @@
+"""Values as people read them: names, numbers, times and states, in the language and time zone of the page."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flask import current_app, g, request, url_for
+from flask_babel import (
+    format_date,
+    format_datetime,
+    format_decimal,
+    format_time,
+    get_locale,
+    gettext,
+    lazy_gettext,
+    ngettext,
+)
+
+from shared.errors import Invalid, PbxError, answer_to
+from shared.items import reader
+from shared.phones import e164
+from shared.times import event_time, local_day, now
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from flask import Flask
+
+    from shared.bridge import Bridge
+    from shared.errors import BridgeError
+
+_LONGEST = 200
+_MOST_CONTACTS = 1000
+
+OUTCOMES: Mapping[str, Any] = {
+    "answered": lazy_gettext("Answered"),
+    "missed": lazy_gettext("Missed"),
+    "voicemail": lazy_gettext("Left a voicemail"),
+    "busy": lazy_gettext("Busy"),
+    "declined": lazy_gettext("Declined"),
+    "failed": lazy_gettext("Failed"),
+    "unanswered": lazy_gettext("No answer"),
+    "ringing": lazy_gettext("Ringing"),
+    "talking": lazy_gettext("Talking"),
+    "unknown": lazy_gettext("Unknown"),
+}
+_GOOD, _BAD = ("answered", "talking"), ("missed", "voicemail")
+
+
+def here() -> Bridge:
+    """Return the bridge that the page belongs to."""
+    found: Bridge = current_app.extensions["bridge"]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """Names of the company's own people, by contactID and by number, as the PBX's contacts have them."""
+
+    names: Mapping[int, str]
+    numbers: Mapping[str, int]
+    present: Mapping[int, str]
+
+    def of_number(self, number: str | None) -> str:
+        """Return the name of whoever has a number in E.164; empty where it is nobody's here."""
+        return self.names.get(self.numbers.get(number or "", 0), "")
+
+    def named(self, text: str) -> list[int]:
+        """Return the employees whose name has these words in it."""
+        wanted = text.casefold().split()
+        return [id for id, name in self.names.items() if all(word in name.casefold() for word in wanted)]
+
+
+def directory() -> Directory:
+    """Return the contacts, read once a request."""
+    if "directory" not in g:
+        found = reader.query(here().storage, "contacts", limit=_MOST_CONTACTS)
+        region, names, numbers, present = here().settings.default_region, {}, {}, {}
+        for contact in found:
+            id = int(contact["contactID"])
+            words = (str(contact.get(name) or "").strip() for name in ("firstname", "lastname"))
+            names[id] = " ".join(filter(None, words)) or str(id)
+            if not int(contact.get("archived") or 0):
+                present[id] = names[id]
+            if (full := e164(contact.get("number"), region)) is not None:
+                numbers[full] = id
+        g.directory = Directory(names, numbers, dict(sorted(present.items(), key=lambda item: item[1].casefold())))
+    found_directory: Directory = g.directory
+    return found_directory
+
+
+def employee(contact_id: int | None) -> str:
+    """Return an employee's name, or the id where there is no name."""
+    return directory().names.get(contact_id, f"#{contact_id}") if contact_id else ""
+
+
+def phone(number: str | None, full: str | None = None) -> str:
+    """Return a number in groups, with its country; what is no number as it came, and what is withheld in words."""
+    from phonenumbers import PhoneNumberFormat, format_number, parse
+
+    full = full or e164(number, here().settings.default_region)
+    if full:
+        return format_number(parse(full), PhoneNumberFormat.INTERNATIONAL).replace(" ", "\N{NO-BREAK SPACE}")
+    return short(number) or gettext("withheld")
+
+
+def party(number: str | None, full: str | None = None) -> str:
+    """Return the name of a number of the company's own, else the number."""
+    full = full or e164(number, here().settings.default_region)
+    return directory().of_number(full) or phone(number, full)
+
+
+def short(text: Any) -> str:
+    """Return a text from outside on one line, cut with a mark where it is long."""
+    flat = " ".join(str(text or "").split())
+    return flat if len(flat) <= _LONGEST else flat[: _LONGEST - 1] + "…"
+
+
+def when(moment: datetime | None) -> str:
+    """Return the time of day, with the date unless it is today."""
+    if moment is None:
+        return "–"
+    zone = here().settings.time_zone
+    clock = format_time(moment, "HH:mm")
+    if local_day(moment, zone) == local_day(now(), zone):
+        return clock
+    return f"{day(moment)} {clock}"
+
+
+def _clock(moment: datetime) -> str:
+    return format_time(moment, "HH:mm:ss")
+
+
+def day(moment: datetime) -> str:
+    """Return a date without its year where it is this one."""
+    zone = here().settings.time_zone
+    this_year = moment.astimezone(zone).year == now().astimezone(zone).year
+    return format_date(moment.astimezone(zone).date(), "d MMM" if this_year else "d MMM y")
+
+
+def exact(moment: datetime | None) -> str:
+    """Return date and time to the second."""
+    return format_datetime(moment, "d MMMM y HH:mm:ss") if moment else ""
+
+
+def span(seconds: float | None) -> str:
+    """Return a length of time in two units at most."""
+    if seconds is None:
+        return "–"
+    whole = max(0, round(seconds))
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return gettext("%(days)s d %(hours)s h", days=days, hours=hours)
+    if hours:
+        return gettext("%(hours)s h %(minutes)s min", hours=hours, minutes=minutes)
+    if minutes >= 10:
+        return gettext("%(minutes)s min", minutes=minutes)
+    if minutes:
+        return gettext("%(minutes)s min %(seconds)s s", minutes=minutes, seconds=f"{rest:02}")
+    return gettext("%(seconds)s s", seconds=rest)
+
+
+def ago(moment: datetime | None) -> str:
+    """Return how long ago a moment was, in its largest unit."""
+    if moment is None:
+        return "–"
+    minutes = max(0, int((now() - moment).total_seconds() // 60))
+    if minutes < 60:
+        return gettext("%(count)s min ago", count=minutes)
+    if minutes < 48 * 60:
+        return gettext("%(count)s h ago", count=minutes // 60)
+    return ngettext("%(num)s day ago", "%(num)s days ago", minutes // (24 * 60))
+
+
+def outcome(word: str | None) -> str:
+    """Return the outcome of a call in words."""
+    return str(OUTCOMES.get(word or "", word or ""))
+
+
+def tone(word: str | None) -> str:
+    """Return the class of an outcome: good, bad or plain."""
+    return "good" if word in _GOOD else "bad" if word in _BAD else "plain"
+
+
+def reason(error: BridgeError) -> str:
+    """Return what a refusal means and what to do about it."""
+    row = answer_to(type(error))
+    if isinstance(error, Invalid):
+        return "; ".join(f"{name}: {text}" for name, text in error.fields.items())
+    remedy = row.remedy or (error.remedy if isinstance(error, PbxError) else "")
+    return f"{row.title}. {remedy}." if remedy else f"{row.title}."
+
+
+def size(count: int) -> str:
+    """Return a number of bytes."""
+    return f"{format_decimal(round(count / 1024 / 1024, 1))} MiB" if count >= 1024 * 1024 else f"{count // 1024} KiB"
+
+
+def same_with(**values: Any) -> str:
+    """Return the address of this page with other values in its query; those that are None are left out."""
+    query = request.args.to_dict() | values
+    kept = {name: value for name, value in query.items() if value not in (None, "")}
+    return url_for(request.endpoint or "today.index", **(request.view_args or {}), **kept)
+
+
+def _asset(version: str, name: str) -> str:
+    return url_for("static", filename=name, v=version)
+
+
+def add_to(page: Flask, zone: str) -> None:
+    """Give all of these to the templates."""
+    own = (employee, phone, party, short, when, day, exact, span, ago, outcome, tone, size)
+    page.jinja_env.filters.update({function.__name__: function for function in own} | {"event_time": event_time})
+    page.jinja_env.filters.update(number=format_decimal, clock=_clock)
+    files = sorted(Path(page.static_folder or "").iterdir())
+    version = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+    page.jinja_env.globals.update(asset=partial(_asset, version), same_with=same_with, now=now, OUTCOMES=OUTCOMES)
+    page.jinja_env.globals.update(get_locale=get_locale, zone=zone)

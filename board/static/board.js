@@ -1,0 +1,66 @@
+"use strict";
+// A form that was sent is not sent twice by a double click; the server would not do it twice either.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.dataset.sent) {
+    event.preventDefault();
+    return;
+  }
+  if (form.method === "post") {
+    form.dataset.sent = "yes";
+    for (const button of form.querySelectorAll("button")) setTimeout(() => { button.disabled = true; });
+  }
+});
+// Coming back by the browser's button shows the form as it was: it may be sent again.
+window.addEventListener("pageshow", (event) => {
+  if (event.persisted) location.reload();
+});
+
+// What says data-refresh brings its newest self so often, unless somebody is at work in it.
+for (const list of document.querySelectorAll("[data-refresh]")) {
+  setInterval(async () => {
+    if (document.hidden) return;
+    const answer = await fetch(location.href, { headers: { "X-Refresh": "yes" } }).catch(() => null);
+    if (!answer || !answer.ok) return;
+    if (answer.redirected) { location.reload(); return; }
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const fresh = page.getElementById(list.id);
+    if (fresh) update(list, fresh);
+  }, Number(list.dataset.refresh) * 1000);
+}
+
+// Items keep their forms as they stand: only what is told of them changes, and what is new or gone comes and goes.
+function update(list, fresh) {
+  const old = new Map([...list.querySelectorAll("[data-item]")].map((item) => [item.dataset.item, item]));
+  const items = [...fresh.querySelectorAll("[data-item]")].map((item) => {
+    const known = old.get(item.dataset.item);
+    if (!known) return item;
+    for (const part of item.querySelectorAll("[data-part]")) {
+      const here = known.querySelector(`[data-part="${part.dataset.part}"]`);
+      if (here && here.innerHTML !== part.innerHTML) here.innerHTML = part.innerHTML;
+    }
+    return known;
+  });
+  const busy = [...old.values()].filter((item) => !items.includes(item) && (item.contains(document.activeElement) || isTyped(item)));
+  if (items.length === 0 && busy.length === 0) {
+    list.replaceChildren(...fresh.childNodes);
+    return;
+  }
+  const holder = list.querySelector("[data-items]");
+  if (!holder) {
+    list.replaceChildren(...fresh.childNodes);
+    return;
+  }
+  const wanted = [...busy, ...items];
+  for (const child of [...holder.children]) if (!wanted.includes(child)) child.remove();
+  wanted.forEach((item, index) => {
+    if (holder.children[index] !== item) {
+      // Moving what has the focus would take the focus away.
+      if (!item.isConnected) holder.insertBefore(item, holder.children[index] || null);
+    }
+  });
+}
+
+function isTyped(item) {
+  return [...item.querySelectorAll("input:not([type=hidden]), textarea")].some((field) => field.value !== field.defaultValue);
+}
