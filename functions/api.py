@@ -9,7 +9,7 @@ import azure.functions as func
 
 from functions.requests import given, origin
 from functions.responses import as_json, refusal, serve
-from shared.api import feed
+from shared.api import calls, feed
 from shared.api.actions import ACTIONS, act
 from shared.api.lists import LIST_ACTIONS, LISTS, find_items, list_items
 from shared.api.parameters import takes_body
@@ -45,6 +45,14 @@ def _feed(_: Operation, req: func.HttpRequest) -> func.HttpResponse:
     return as_json(feed.read(bridge(), given(req, with_body=False)))
 
 
+def _calls(_: Operation, req: func.HttpRequest) -> func.HttpResponse:
+    return as_json(calls.read(bridge(), given(req, with_body=False)))
+
+
+def _call(operation: Operation, req: func.HttpRequest) -> func.HttpResponse:
+    return as_json(calls.read_one(bridge(), given(req, with_body=False)))
+
+
 # Who has the key of the API needs no role on the account.
 def _audio(req: func.HttpRequest, name: str) -> func.HttpResponse:
     part = read_range(bridge().storage, req.route_params["container"], name, req.headers.get("Range"))
@@ -63,7 +71,8 @@ def _audio_by_name(req: func.HttpRequest) -> func.HttpResponse:
 
 
 _serve = partial(serve, blueprint, func.AuthLevel.FUNCTION, render=refusal)
-for _rows, _work in ((ACTIONS, _act), (LISTS, _list), (LIST_ACTIONS, _find), ((feed.OPERATION,), _feed)):
+_OWN = (((feed.OPERATION,), _feed), ((calls.GET_CALLS,), _calls), ((calls.GET_CALL,), _call))
+for _rows, _work in ((ACTIONS, _act), (LISTS, _list), (LIST_ACTIONS, _find), *_OWN):
     for _row in _rows:
         _serve(_row.id, _row.method, f"v2/{_row.path}", partial(_work, _row))
 _serve("GetStoredAudio", "GET", "v2/media/{container}/{year}/{month}/{day}/{file}", _audio_by_path)

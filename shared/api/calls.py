@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from shared import people
+from shared.api import feed
 from shared.api.envelopes import succeeded
 from shared.api.parameters import Given, check
 from shared.calls import store
@@ -105,7 +106,7 @@ GET_CALL = Operation(
     parameters=(_ID,),
     summary="Get call",
     description="Returns one call with its events in order and its audio.",
-    item=(*CALL, Field("events", "array", "What happened, oldest first.")),
+    item=(*CALL, Field("events", "array", "What happened, oldest first.", feed.ITEM)),
 )
 NAMES = tuple(parameter.name for parameter in GET_CALLS.parameters)
 _COLUMNS = (*(field.name for field in CALL if field.name != "lost"), "recordingUrls", "voicemailUrls")
@@ -121,6 +122,11 @@ def read(bridge: Bridge, given: Given) -> dict[str, Any]:
     start = position(given.query.get(CONTINUATION))
     found, following = part(bridge, values, limit=values.get("limit", DEFAULT_LIMIT), start=start)
     return succeeded(found) | {CONTINUATION: token(following)}
+
+
+def read_one(bridge: Bridge, given: Given) -> dict[str, Any]:
+    """Return one call with its events, as an envelope; raises Invalid, NotFound or StorageUnavailable."""
+    return succeeded(one(bridge, check(GET_CALL, given)["call_id"]))
 
 
 def wanted(bridge: Bridge, given: Given) -> dict[str, Any]:
@@ -161,8 +167,6 @@ def every(bridge: Bridge, values: Mapping[str, Any]) -> Iterator[Item]:
 
 def one(bridge: Bridge, call_id: int) -> Item:
     """Return a call with its events, oldest first; raises NotFound or StorageUnavailable."""
-    from shared.api import feed
-
     with reaching_storage():
         found = store.get(bridge.storage, call_id)
     if found is None:

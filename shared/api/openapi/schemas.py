@@ -107,12 +107,16 @@ def envelope(name: str, data: Schema, **more: Schema) -> Schema:
     return object_schema(name, ENVELOPE, required=required, more={"data": words | data, **more})
 
 
-def answer(row: Operation, word: str = "List", /, **more: Schema) -> Schema:
-    """What an operation answers when it succeeds, with what stands beside `data`; `word` is in the name of a list's."""
+def answer(row: Operation, word: str = "List", /, *, noun: str = "", **more: Schema) -> Schema:
+    """
+    What an operation answers when it succeeds, with what stands beside `data`; `word` is in the name of a list's.
+
+    `noun` names an item where neither a resource nor the operation's own name does.
+    """
     if not row.item:
         return done()
     resource = _resource_of(row.item)
-    name = resource.noun if resource else row.id.removeprefix("Get").removesuffix("s")
+    name = noun or (resource.noun if resource else row.id.removeprefix("Get").removesuffix("s"))
     item = object_schema(name, row.item)
     return _list_of(item, f"{name}{word}", **more) if row.lists else envelope(f"{name}Answer", item)
 

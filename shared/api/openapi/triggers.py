@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from shared.api import feed
+from shared.api import calls, feed
 from shared.api.openapi import schemas
 from shared.api.openapi.paths import body, described, ok, parameter, put
 from shared.api.openapi.requests import subscribe_request, unsubscribe_request
@@ -39,7 +39,7 @@ _DESCRIPTIONS: Mapping[str, str] = {field.name: field.description for row in OPE
     "incomplete": "True where less audio came than there should be; more may come later.",
     "callID": "Unique ID of the call.",
 }
-_EVENTS, _OWN = "Events", "Subscriptions"
+_EVENTS, _OWN, _CALLS = "Events", "Subscriptions", "Calls"
 _SUBSCRIPTIONS = Operation(
     id="GetSubscriptions",
     path="subscriptions",
@@ -137,13 +137,13 @@ def _subscribe(paths: dict[str, Any], event: Event) -> None:
     paths[f"/{row.path}"]["x-ms-notification-content"] = content
 
 
-def _events() -> Schema:
-    row = feed.OPERATION
+def _paged(row: Operation, tag: str, noun: str = "") -> Schema:
+    """Return a list that is read a part at a time."""
     following = Field(feed.CONTINUATION, "string", "Brings the next part; null at the end.")
-    answer = schemas.answer(row, **{feed.CONTINUATION: schemas.field_schema(following, of=row.id)})
+    answer = schemas.answer(row, noun=noun, **{feed.CONTINUATION: schemas.field_schema(following, of=row.id)})
     said = "What the last answer gave, with the same filters."
     mark = schemas.text(feed.CONTINUATION, "query", r"^[A-Za-z0-9_-]{1,1000}$", said)
-    return described(row, "feed", [*map(parameter, row.parameters), mark], ok(answer), _EVENTS)
+    return described(row, "feed", [*map(parameter, row.parameters), mark], ok(answer), tag)
 
 
 def add(paths: dict[str, Any]) -> None:
@@ -159,5 +159,10 @@ def add(paths: dict[str, Any]) -> None:
     put(paths, row, described(row, "unsubscribe", [taken], ended, _OWN) | {"security": []})
     put(paths, _UNSUBSCRIBE, described(_UNSUBSCRIBE, "leave", [body(unsubscribe_request())], ended, _OWN))
     put(paths, _ROTATE, described(_ROTATE, "feed", [_ID], ok(_with_secret()), _OWN))
-    put(paths, feed.OPERATION, _events())
+    put(paths, feed.OPERATION, _paged(feed.OPERATION, _EVENTS))
+    put(paths, calls.GET_CALLS, _paged(calls.GET_CALLS, _CALLS, "CallStory"))
+    one = ok(schemas.answer(calls.GET_CALL, noun="WholeCall"))
+    put(
+        paths, calls.GET_CALL, described(calls.GET_CALL, "feed", map(parameter, calls.GET_CALL.parameters), one, _CALLS)
+    )
     put(paths, _SUBSCRIPTIONS, described(_SUBSCRIPTIONS, "feed", [], ok(schemas.answer(_SUBSCRIPTIONS)), _OWN))

@@ -1,0 +1,47 @@
+"""Calls told by their events, for tests that read them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from shared.events.event import ReceivedEvent, check_envelope
+from shared.events.table import event_id, event_named
+from shared.times import iso, parse_time
+
+if TYPE_CHECKING:
+    from shared.calls.store import Calls
+
+RINGS = timedelta(seconds=8)
+
+
+def told(
+    stories: Calls,
+    started: str,
+    *,
+    caller: str,
+    destination: str = "67021234",
+    employee: int,
+    talks: int = 0,
+    out: bool = False,
+) -> int:
+    """Merge a call that is over into the stories; its callID spells its start."""
+    begin = parse_time(started)
+    connected = begin + RINGS
+    data: dict[str, Any] = {
+        "callID": int(begin.timestamp() * 1_000_000),
+        "caller": caller,
+        "destination": destination,
+        "direction": "out" if out else "in",
+        "contactID": employee,
+        "callStarted": iso(begin),
+    }
+    end = {"callEnded": iso(connected + timedelta(seconds=talks))}
+    answered = {"callConnected": iso(connected), "connectionTime": talks} if talks else {}
+    for name, more in (("CallStarted", {}), ("CallCompleted", end | answered)):
+        row = event_named(name)
+        envelope, checked = check_envelope(row, {"data": data | more})
+        id = event_id(row, checked, "LV")
+        event = ReceivedEvent(type=row, id=id, data=checked, envelope=envelope, origin="webhook", received=connected)
+        stories.merge(data["callID"], event)
+    return int(data["callID"])
