@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from dev.simulator import Simulator
-from shared import health
+from shared import audit, health
 from shared.errors import BridgeError
 from shared.events.receive import accept
 from shared.events.table import EVENTS
@@ -65,6 +65,7 @@ def _work(bridge: Bridge, pbx: Simulator, fixtures: pathlib.Path) -> None:
         for consumer in CONSUMERS:
             _drain(bridge, consumer)
     health.flush(bridge.storage)
+    audit.record(bridge.storage, who="key", what="retry", count=1, result="done")
     end(bridge.storage, iso(now()))
 
 

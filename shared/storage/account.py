@@ -179,10 +179,10 @@ class Storage:
         return kind(url or "", name, credential=self._credential, **options)
 
     def _table(self, name: str, **options: Any) -> Any:
-        from azure.data.tables import TableClient
+        from shared.storage.transactions import Table
 
         options |= {"retry_total": _RETRIES, "retry_backoff_factor": 0.2}
-        return self._connected(TableClient, self._account.table, name, **options)
+        return self._connected(Table, self._account.table, name, **options)
 
     def _queue(self, name: str, **options: Any) -> Any:
         from azure.storage.queue import LinearRetry, QueueClient

@@ -135,7 +135,7 @@ def listing(row: Operation) -> Schema:
     """A list, which is a polling trigger in three ways: by the newest item's id, by state, and by Location."""
     state = {"type": "string", "x-ms-summary": "State", "description": "What to ask by next, as the parameter state."}
     state |= {"x-ms-visibility": "internal"}
-    answer = {"schema": schemas.answer(row, "Batch", **{STATE: state}), "headers": _LOCATION | _RETRY_AFTER}
+    answer = {"schema": schemas.answer(row, "Batch", state=state), "headers": _LOCATION | _RETRY_AFTER}
     successes: Schema = {"200": {"description": "OK"} | answer, "202": {"description": "Nothing new."} | answer}
     taken = (*map(parameter, row.parameters), *_STATES)
     return described(row, "list", taken, successes, _tag(row)) | {
