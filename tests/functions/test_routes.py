@@ -16,7 +16,9 @@ from tests.indexed import Indexed, functions, hosted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_PLACEHOLDER = re.compile(r"\{(\*?\w+)\}")
+# Takes what is left of a path, with all its slashes.
+_REST = "{*"
 _NUMBERS = ("1", str(LARGEST_ID))
 _IDS = ("0" * 32, "ab" * 16, *_NUMBERS)
 # What each parameter of a route is for. A parameter of another name stands for a number.
@@ -24,6 +26,7 @@ _FOR: dict[str, tuple[str, ...]] = {
     "event": (*(event.name for event in EVENTS), *(event.name.lower() for event in EVENTS), "unsubscribe"),
     "webhook_id": _IDS,
     "subscription": _IDS,
+    "*path": ("calls", "calls/1"),
 }
 
 
@@ -39,7 +42,8 @@ def examples(one: Indexed) -> Iterator[str]:
 
 
 def fits(one: Indexed, path: str) -> bool:
-    pattern = "[^/]+".join(map(re.escape, _PLACEHOLDER.split(one.route)[::2]))
+    begin, rest, _ = one.route.partition(_REST)
+    pattern = "[^/]+".join(map(re.escape, _PLACEHOLDER.split(begin)[::2])) + (".*" if rest else "")
     return re.fullmatch(pattern, path, re.IGNORECASE) is not None
 
 
@@ -58,9 +62,10 @@ def taken(those: list[Indexed]) -> list[str]:
 def overlap(one: Indexed, other: Indexed) -> bool:
     """Whether any path and method at all fits both."""
     here, there = one.route.lower().split("/"), other.route.lower().split("/")
-    if not one.methods & other.methods or len(here) != len(there):
+    has_rest = _REST in one.route + other.route
+    if not one.methods & other.methods or (len(here) != len(there) and not has_rest):
         return False
-    return all(left == right or "{" in left or "{" in right for left, right in zip(here, there, strict=True))
+    return all(left == right or "{" in left or "{" in right for left, right in zip(here, there, strict=not has_rest))
 
 
 def test_no_function_takes_what_a_later_one_is_for() -> None:
@@ -81,7 +86,7 @@ def test_no_path_fits_two_functions() -> None:
 
 def test_routes_are_plain_enough_for_the_rule_above() -> None:
     for one in http_functions():
-        assert re.fullmatch(r"(?:[\w.]+|\{\w+\})(?:/(?:\w+|\{\w+\}))*", one.route), one.name
+        assert re.fullmatch(r"(?:[\w.]+|\{\w+\})(?:/(?:\w+|\{\*?\w+\}))*", one.route), one.name
 
 
 @pytest.mark.parametrize(
@@ -90,6 +95,7 @@ def test_routes_are_plain_enough_for_the_rule_above() -> None:
         (("Subscribe", "POST", "v2/webhooks/{event}"), ("Unsubscribe", "POST", "v2/webhooks/unsubscribe"), True),
         (("DeleteWebhookByID", "DELETE", "v2/webhooks/{id}"), ("GroupCreated", "DELETE", "v2/webhooks/Group"), True),
         (("getAll", "GET", "v2/{kind}"), ("GetOne", "GET", "V2/one"), True),
+        (("Board", "GET", "board/{*path}"), ("Boards", "GET", "board/a/b"), True),
         (("Subscribe", "POST", "v2/webhooks/{event}"), ("Alone", "POST", "v2/webhooks/other"), False),
         (("Subscribe", "POST", "v2/webhooks/{event}"), ("Unsubscribe", "DELETE", "v2/webhooks/unsubscribe"), False),
         (("Subscribe", "POST", "v2/webhooks/{event}"), ("Swap", "POST", "v2/webhooks/{webhook_id}/rotate"), False),
