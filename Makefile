@@ -42,13 +42,8 @@ NO_BICEP = not tested: what needs the Bicep compiler
 PYTEST = PYTHONDONTWRITEBYTECODE= BICEP="$(or $(BICEP),skip)" \
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --ignore=tests/infra
 
-# Core Tools run one host; the other tests need keys and emulators that only ours takes.
-test: install ## tests on the storage emulator and the PBX simulator, but for the slow ones; HOST=func: on Core Tools
-ifeq ($(HOST),func)
-	@HOST=func $(BIN)/python -m pytest -q tests/dev/host/test_host_http.py
-else
+test: install ## tests on the storage emulator and the PBX simulator, but for the slow ones; on the host of HOST_COMMAND
 	@$(PYTEST) -m "not slow"
-endif
 
 test-all: install ## the slow ones too: outages, processes that die at every step, years of history
 	@$(PYTEST)

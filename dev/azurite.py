@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from dev.host.child import ChildProcess, NotReady
+from dev.processes import ChildProcess, NotReady
 
 _INSTALLED = Path(__file__).resolve().parents[1] / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
 _SCRIPT_SETTING = "AZURITE_JS"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import subprocess
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 import requests
 
 from dev.azurite import AzuriteProcess
-from dev.host.process import HostProcess
+from dev.processes import HostProcess, write_keys
 from dev.simulator import SimulatorProcess
 
 if TYPE_CHECKING:
@@ -88,8 +87,6 @@ def fuzz(arguments: Sequence[str], processes: int) -> tuple[int, int, str]:
     """The same against an app that is started for it; results as `run` has them."""
     with ExitStack() as running:
         directory = Path(running.enter_context(tempfile.TemporaryDirectory()))
-        keys = directory / "keys.json"
-        keys.write_text(json.dumps({"master": "master-key", "host": {"fuzz": _KEY}}))
         azurite = running.enter_context(AzuriteProcess(accounts=1))
         pbx = running.enter_context(SimulatorProcess(day="demo"))
         environment = {
@@ -97,9 +94,9 @@ def fuzz(arguments: Sequence[str], processes: int) -> tuple[int, int, str]:
             "PBX_BASE_URL": pbx.base_url,
             "PBX_API_KEY": pbx.api_key,
             "ALLOW_LOOPBACK_CALLBACKS": "true",
+            **write_keys(directory, {"master": "master-key", "host": {"fuzz": _KEY}}),
         }
-        options = ("--enable-auth", "--keys", str(keys))
-        host = running.enter_context(HostProcess(_ROOT, env=environment, arguments=options))
+        host = running.enter_context(HostProcess(_ROOT, env=environment))
         return run(host.url, _KEY, *arguments, processes=processes)
 
 

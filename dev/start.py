@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from dev.azurite import DEFAULT_PORTS, AzuriteProcess
 from dev.demo import Demonstration
-from dev.host.child import ChildProcess, NotReady
-from dev.host.process import CoreToolsProcess, HostProcess, core_tools
+from dev.processes import HostProcess, NotReady
 from dev.simulator import SimulatorProcess
 from dev.subscribers import Subscribers
 
@@ -72,14 +71,6 @@ def check_machine(ports: tuple[int, ...]) -> None:
                 ) from None
 
 
-def start_host(port: int, environment: Mapping[str, str]) -> tuple[ChildProcess, str]:
-    """The function host and what it is: Core Tools where they are installed, else our own."""
-    func = core_tools()
-    if func is None:
-        return HostProcess(ROOT, env=environment, arguments=("--port", str(port)), log=LOG), "dev/host"
-    return CoreToolsProcess(func, ROOT, env=environment, port=port, log=LOG), "Core Tools"
-
-
 def run(stack: ExitStack, arguments: argparse.Namespace, stop: threading.Event) -> None:
     """Start everything, show the demonstration, and wait for the end."""
     check_machine((arguments.port, *DEFAULT_PORTS))
@@ -99,9 +90,8 @@ def run(stack: ExitStack, arguments: argparse.Namespace, stop: threading.Event) 
         environment |= {"PBX_BASE_URL": simulator.base_url, "PBX_API_KEY": SIMULATOR_KEY} | DEMO_SETTINGS
         environment["PUBLIC_BASE_URL"] = f"{url}/"
     print(f"PBX               {simulator.url + '  (simulator)' if simulator else environment['PBX_BASE_URL']}")
-    host, kind = start_host(arguments.port, environment)
-    stack.enter_context(host)
-    print(f"Function host     {url}  ({kind}; its log is .azurite/host.log)", flush=True)
+    host = stack.enter_context(HostProcess(ROOT, arguments.port, env=environment, log=LOG))
+    print(f"Function host     {url}  (its log is .azurite/host.log)", flush=True)
     shown = Demonstration(url, environment, log=LOG, simulator=simulator, subscribers=subscribers, stop=stop)
     shown.run(arguments.pace)
     if not stop.is_set():

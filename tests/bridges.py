@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from dev.host.process import HostProcess
 from shared.settings import Settings
 from shared.storage.account import Storage
+from tests.hosts import start_host, write_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,16 +59,15 @@ class RunningBridge:
 @contextmanager
 def running_bridge(connection_string: str, directory: pathlib.Path, **settings: str) -> Iterator[RunningBridge]:
     """The app with these settings beside those that its subscribers need; its timers do not run."""
-    keys = directory / "keys.json"
-    keys.write_text(json.dumps({"master": MASTER, "host": {"flows": KEY}}))
     environment = {"DataStorage": connection_string, "PBX_BASE_URL": "http://127.0.0.1:9/", "PBX_API_KEY": "key"}
     environment |= {"ALLOW_LOOPBACK_CALLBACKS": "true", "PUBLIC_BASE_URL": "", "PBX_WEBHOOK_KEY": "", **settings}
+    environment |= write_keys(directory / "secrets", {"master": MASTER, "host": {"flows": KEY}})
     # Far-off schedules: nothing is polled, reconciled or registered meanwhile.
     local = json.loads((ROOT / "local.settings.json.example").read_text())["Values"]
     environment |= {name: "0 0 0 1 1 *" for name in local if name.endswith("_SCHEDULE")}
     storage = Storage(Settings.from_env(environment).storage)
     storage.create_all()
-    with HostProcess(ROOT, env=environment, arguments=["--enable-auth", "--keys", str(keys)]) as host:
+    with start_host(ROOT, env=environment) as host:
         running = RunningBridge(host.url, storage)
         try:
             yield running

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import requests
 
-from dev.host.process import HostProcess
 from dev.simulator import Simulator
 from shared.settings import Settings
 from shared.storage.account import Storage
+from tests.hosts import start_host, write_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,13 +41,11 @@ class Face:
 @contextmanager
 def face(connection_string: str, directory: pathlib.Path, *functions: str) -> Iterator[Face]:
     """The app with these functions, keys enforced as in Azure."""
-    keys = directory / "keys.json"
-    keys.write_text(json.dumps({"master": "master-key", "host": {"flows": KEY}}))
+    keys = write_keys(directory / "secrets", {"master": "master-key", "host": {"flows": KEY}})
     with Simulator() as pbx:
         environment = {"DataStorage": connection_string, "PBX_BASE_URL": pbx.base_url, "PBX_API_KEY": pbx.api_key}
         storage = Storage(Settings.from_env(environment).storage)
-        arguments = ["--enable-auth", "--keys", str(keys), *(("--functions", *functions) if functions else ())]
-        with HostProcess(ROOT, env=environment, arguments=arguments) as host:
+        with start_host(ROOT, env=environment | keys, functions=functions) as host:
             running = Face(host.url, storage, pbx)
             yield running
             running.session.close()

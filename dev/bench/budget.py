@@ -18,7 +18,7 @@ import requests
 from dev.azurite import AzuriteProcess
 from dev.bench.counting import CountingProxy
 from dev.bench.figures import Figure, at_most
-from dev.host.process import HostProcess
+from dev.processes import HostProcess
 from dev.simulator import SimulatorProcess
 from shared.pbx.resources import RESOURCES
 from shared.settings import StorageAccount
@@ -140,9 +140,8 @@ def _run_hosts(proxy: CountingProxy, connection: str) -> _Hosts:
         environment |= {"PYTHON_THREADPOOL_THREAD_COUNT": _THREADS}
         _queue_recordings(pbx, Storage(StorageAccount(connection_string=connection)))
         names = (*(row.function for row in RESOURCES), "CopyMedia", "GetContactsByID")
-        arguments = ("--functions", *names)
         before = _operations(proxy)
-        hosts = [running.enter_context(HostProcess(_ROOT, env=environment, arguments=arguments)) for _ in range(_HOSTS)]
+        hosts = [running.enter_context(HostProcess(_ROOT, env=environment, functions=names)) for _ in range(_HOSTS)]
         _warm(hosts)
         load = _Load(time.monotonic() + _HOST_SECONDS)
         crew = [threading.Thread(target=load.polls, args=(host, row.function)) for host in hosts for row in RESOURCES]

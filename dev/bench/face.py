@@ -12,7 +12,7 @@ import requests
 
 from dev.azurite import AzuriteProcess
 from dev.bench.figures import ROUNDS, at_most, median_ratio, seconds
-from dev.host.process import HostProcess
+from dev.processes import HostProcess
 from dev.simulator import SimulatorProcess
 from shared.items.intake import Intake, row_of
 from shared.settings import Settings
@@ -45,8 +45,8 @@ def figures() -> list[Figure]:
             storage = Storage(Settings.from_env(environment).storage)
             storage.create_all()
             _fill(storage, rows)
-            arguments = ("--functions", "GetCallHistory", "GetContactsByID")
-            hosts.append(running.enter_context(HostProcess(_ROOT, env=environment, arguments=arguments)))
+            functions = ("GetCallHistory", "GetContactsByID")
+            hosts.append(running.enter_context(HostProcess(_ROOT, env=environment, functions=functions)))
         session = running.enter_context(requests.Session())
         session.trust_env = False
         many, few = (host.url for host in hosts)

@@ -14,7 +14,7 @@ from dev.azurite import AzuriteProcess
 from dev.bench.figures import at_most
 from dev.bench.media import environment, message
 from dev.drill.world import FIRST_CALL, call_data
-from dev.host.process import HostProcess
+from dev.processes import HostProcess
 from dev.simulator import SimulatorProcess
 from shared.settings import Settings
 from shared.storage.account import Storage
@@ -45,8 +45,8 @@ def figures() -> list[Figure]:
         }
         storage = Storage(Settings.from_env(settings).storage)
         storage.create_all()
-        arguments = ("--functions", "OnCallStarted", "ProcessEvent", "CopyMedia", "Deliver")
-        with HostProcess(_ROOT, env=settings, arguments=arguments) as host:
+        functions = ("OnCallStarted", "ProcessEvent", "CopyMedia", "Deliver")
+        with HostProcess(_ROOT, env=settings, functions=functions) as host:
             _load(host.url, pbx, storage)
             peak = _peak_mib(host.pid)
     name = f"Memory with {_CONNECTIONS} connections and {_COPIES} copies of {_SIZE // _MIB} MiB, MiB"

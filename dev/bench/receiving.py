@@ -13,7 +13,7 @@ import aiohttp
 
 from dev.azurite import AzuriteProcess
 from dev.bench.figures import ROUNDS, at_least, at_most
-from dev.host.process import HostProcess
+from dev.processes import HostProcess
 from shared.settings import Settings
 from shared.storage.account import Storage
 
@@ -75,7 +75,7 @@ def figures() -> list[Figure]:
         Storage(settings.storage).queue("bare").create_queue()
         with (
             # The consumer works on instances of its own in Azure; here it would take the receiver's cores.
-            HostProcess(_ROOT, env=environment, arguments=("--functions", "OnCallStarted")) as ours,
+            HostProcess(_ROOT, env=environment, functions=("OnCallStarted",)) as ours,
             HostProcess(_ROOT / "dev" / "bench" / "bare_app", env=environment) as bare,
         ):
             rates, tails = _rounds(f"{ours.url}/api/events/CallStarted", f"{bare.url}/api/bare")

@@ -16,7 +16,7 @@ import requests
 from dev.azurite import AzuriteProcess
 from dev.drill.machine import Machine
 from dev.drill.proxy import OPEN, Proxy
-from dev.host.process import HostProcess
+from dev.processes import HostProcess
 from dev.simulator import SimulatorProcess
 from shared.schedules import SCHEDULES
 from shared.settings import Settings
@@ -199,10 +199,9 @@ def world(
         # A message whose end could not be said to the queue comes back after its lease.
         lease = ("--lease-seconds", str(max(8, min(round(outage), 600))))
         environment |= {name: value.format_map(machine.values) for name, value in settings.items()}
-        arguments = (*lease, "--port", str(machine.port))
         made = World(
             url=f"http://127.0.0.1:{machine.port}",
-            start=lambda: HostProcess(_ROOT, env=environment, arguments=arguments, log=log),
+            start=lambda: HostProcess(_ROOT, machine.port, env=environment, arguments=lease, log=log),
             storage=storage,
             pbx=pbx,
             proxies=proxies,

@@ -4,92 +4,74 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import signal
 import sys
-from dataclasses import dataclass, field
-from datetime import timedelta
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dev.host.admin import Admin
-from dev.host.errors import HostError
-from dev.host.http import HttpApp
-from dev.host.keys import load_keys
-from dev.host.logs import start_log
-from dev.host.monitor import monitor
-from dev.host.queues import LEASE, QueueListener
+from dev.host.http import HttpApp, Server, listen
+from dev.host.queues import LEASE_SECONDS, QueueListener, by_hand
 from dev.host.routes import Routes
-from dev.host.server import Server, listen, url_of
-from dev.host.settings import HostConfig, load_host_config, load_local_settings
-from dev.host.timers import Timer
+from dev.host.settings import SECRETS_SETTING, STORAGE, HostError, load_host_config, load_keys, load_local_settings
+from dev.host.timers import Monitor, Timer
 from dev.host.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_PORT = 7071
-_LEVELS = ("debug", "info", "warning", "error")
+    from dev.host.settings import HostConfig
+    from dev.host.worker import Function, Message
 
-
-@dataclass(kw_only=True, slots=True)
-class Listeners:
-    """What feeds the functions that are not HTTP (a disabled timer runs by hand only), and why some cannot run."""
-
-    queues: dict[str, QueueListener] = field(default_factory=dict)
-    timers: dict[str, Timer] = field(default_factory=dict)
-    errors: list[str] = field(default_factory=list)
-
-    def enabled(self) -> list[QueueListener | Timer]:
-        """Those that run by themselves."""
-        return [*self.queues.values(), *(timer for timer in self.timers.values() if not timer.disabled)]
+_FORMAT = "[%(asctime)s.%(msecs)03dZ] %(levelname)s %(function)s%(message)s"
+# Libraries whose every call would be a line.
+_QUIET = ("azure", "azure.functions", "uvicorn", "urllib3", "asyncio")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the host until it is stopped; the exit code."""
-    options = _parser().parse_args(arguments)
+    parser = argparse.ArgumentParser(prog="python -m dev.host", description=__doc__)
+    parser.add_argument("app", nargs="?", type=Path, default=Path(), help="folder of function_app.py and host.json")
+    parser.add_argument("port", nargs="?", type=int, default=7071, help="0 takes a free one")
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    parser.add_argument("--lease-seconds", type=float, default=LEASE_SECONDS, help="of a dequeued message")
+    parser.add_argument("--grace-seconds", type=float, default=5, help="for running HTTP requests at the end")
+    options = parser.parse_args(arguments)
     worker = Worker()
-    start_log(worker, options.log_level)
+    _start_log(worker, options.log_level)
     try:
         asyncio.run(_run(options, worker))
     except HostError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 0
     return 0
 
 
 async def _run(options: argparse.Namespace, worker: Worker) -> None:
-    directory = Path(options.app_dir).resolve()
-    if not directory.is_dir():
-        raise HostError(f"{directory} is not a directory")
-    keys = load_keys(Path(options.keys).resolve()) if options.keys else None
-    if options.enable_auth and keys is None:
-        raise HostError("--enable-auth needs --keys FILE")
-    local = load_local_settings(directory / options.settings)
+    directory = options.app.resolve()
+    load_local_settings(directory / "local.settings.json")
+    secrets = os.environ.get(SECRETS_SETTING)
+    keys = load_keys(Path(secrets)) if secrets else None
     config = load_host_config(directory / "host.json")
-    port = options.port if options.port is not None else local.port or _PORT
-    listening = listen(options.address or local.address or "127.0.0.1", port)
-    url = url_of(listening)
-    await worker.load(directory, options.functions or ())
+    listening = listen(options.port)
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    await worker.load(directory, config.functions)
     routes = Routes((function for function in worker.functions if function.kind == "httpTrigger"), config.route_prefix)
-    listeners = _listeners(worker, config, timedelta(seconds=options.lease_seconds))
-    urls = {route.function.name: f"{url}/{route.template}" for route in routes.all}
-    app = HttpApp(
-        worker=worker,
-        routes=routes,
-        admin=Admin(worker, listeners.timers, urls),
-        keys=keys if options.enable_auth else None,
-        local=local,
-        custom_headers=config.custom_headers,
-    )
-    _print_functions(worker, routes, listeners, urls)
-    server = Server(app, lambda: print(f"Host is ready on {url}", flush=True))
+    listeners = _listeners(worker, config, options.lease_seconds)
+    _print_functions(worker, routes, listeners, url)
+
+    def called(function: Function, text: str) -> tuple[Message, dict[str, Message]]:
+        listener = listeners.get(function.name)
+        return (listener.data(), {}) if isinstance(listener, Timer) else by_hand(function, text)
+
+    server = Server(HttpApp(worker, routes, keys, called), lambda: print(f"Host is ready on {url}", flush=True))
     stop = _stopped_by_signal()
     serving = asyncio.create_task(server.serve([listening]))
-    running = listeners.enabled()
-    listening_on = [asyncio.create_task(listener.run()) for listener in running]
+    # A disabled timer runs by hand only.
+    running = [listeners[each.name] for each in worker.functions if each.name in listeners and not each.disabled]
+    tasks = [asyncio.create_task(listener.run()) for listener in running]
     await stop.wait()
     server.should_exit = True
     for listener in running:
@@ -97,7 +79,7 @@ async def _run(options: argparse.Namespace, worker: Worker) -> None:
     await asyncio.wait([serving], timeout=options.grace_seconds)
     server.cut_off()
     # Functions run to their end, so that messages are deleted and timers' status is kept; a second signal ends them.
-    await asyncio.gather(serving, *listening_on)
+    await asyncio.gather(serving, *tasks)
     while worker.running:
         await asyncio.sleep(0.05)
 
@@ -112,52 +94,54 @@ def _stopped_by_signal() -> asyncio.Event:
             os._exit(0)
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, signalled)
     return stop
 
 
-def _listeners(worker: Worker, config: HostConfig, lease: timedelta) -> Listeners:
-    found, status = Listeners(), monitor()
+def _listeners(worker: Worker, config: HostConfig, lease: float) -> dict[str, QueueListener | Timer]:
+    """Return what feeds the functions that are not HTTP, by their names; a function that cannot run is reported."""
+    found: dict[str, QueueListener | Timer] = {}
+    # Without storage of its own the host keeps no timer's status.
+    monitor = Monitor() if os.environ.get(STORAGE) else None
     for function in worker.functions:
         try:
             if function.kind == "queueTrigger" and not function.disabled:
-                found.queues[function.name] = QueueListener(worker, function, config.queues, lease)
+                found[function.name] = QueueListener(worker, function, config.queues, lease)
             elif function.kind == "timerTrigger":
-                found.timers[function.name] = Timer(worker, function, status)
+                found[function.name] = Timer(worker, function, monitor)
         except HostError as error:
             if not function.disabled:
-                found.errors.append(f"function {function.name} is in error: {error}")
+                print(f"error: function {function.name} is in error: {error}", file=sys.stderr, flush=True)
     return found
 
 
-def _print_functions(worker: Worker, routes: Routes, listeners: Listeners, urls: dict[str, str]) -> None:
-    lines = [
-        f"{route.function.name}: [{','.join(sorted(route.methods))}] {urls[route.function.name]}"
-        for route in routes.all
-        if not route.function.disabled
-    ]
-    lines += [f"{name}: queue {listener.queue}" for name, listener in listeners.queues.items()]
-    lines += [f"{name}: timer {timer.schedule.text}" for name, timer in listeners.timers.items() if not timer.disabled]
-    lines += [f"{function.name}: disabled" for function in worker.functions if function.disabled]
-    print("Functions:", *(f"  {line}" for line in lines or ["none"]), sep="\n", flush=True)
-    for line in listeners.errors:
-        print(f"error: {line}", file=sys.stderr, flush=True)
+def _print_functions(worker: Worker, routes: Routes, listeners: dict[str, QueueListener | Timer], url: str) -> None:
+    http = {each.function.name: f"[{','.join(sorted(each.methods))}] {url}/{each.template}" for each in routes.all}
+    print("Functions:" if worker.functions else "Functions: none")
+    for function in worker.functions:
+        listener = listeners.get(function.name)
+        fed = f"queue {listener.queue}" if isinstance(listener, QueueListener) else http.get(function.name)
+        fed = f"timer {listener.schedule.text}" if isinstance(listener, Timer) else fed
+        print(f"  {function.name}: {'disabled' if function.disabled else fed or 'in error'}", flush=True)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m dev.host", description=__doc__)
-    parser.add_argument("--port", type=int, help=f"0 takes a free one; default {_PORT}")
-    parser.add_argument("--address", help="default 127.0.0.1")
-    parser.add_argument("--app-dir", default=".", help="where function_app.py and host.json are")
-    parser.add_argument("--settings", default="local.settings.json", help="file of settings, in the app's directory")
-    parser.add_argument("--functions", nargs="+", metavar="NAME", help="load only these")
-    parser.add_argument("--enable-auth", action="store_true", help="enforce keys as Azure does")
-    parser.add_argument("--keys", metavar="FILE", help="the keys, as JSON")
-    parser.add_argument("--log-level", choices=_LEVELS, default="info")
-    parser.add_argument("--lease-seconds", type=float, default=LEASE.total_seconds(), help="of a dequeued message")
-    parser.add_argument("--grace-seconds", type=float, default=5, help="for running HTTP requests at the end")
-    return parser
+def _start_log(worker: Worker, level: str) -> None:
+    """Log to stderr from `level` on, each line with its function; libraries' lines only from WARNING, or at DEBUG."""
+
+    def named(record: logging.LogRecord) -> bool:
+        name = worker.function_of()
+        record.function = f"[{name}] " if name else ""
+        return True
+
+    formatter = logging.Formatter(_FORMAT, "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter)
+    handler.addFilter(named)
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for name in _QUIET if level != "debug" else ():
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 if __name__ == "__main__":

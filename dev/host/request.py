@@ -1,4 +1,4 @@
-"""A request as the real host's web server reads it: its path, query and headers, or why it is refused at once."""
+"""A request as the real host's web server reads it: its path, query and headers, or the status that refuses it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    Headers = list[tuple[bytes, bytes]]
-
 _HOST = re.compile(r"(?:[A-Za-z0-9!$&'()\-._~]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?\Z")
 _ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 # An encoded slash stays encoded in a path.
 _PATH_ESCAPES = re.compile(r"(?:%(?!2[Ff])[0-9A-Fa-f]{2})+")
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_KEY, _CODE = "x-functions-key", "code"
+# Kestrel's limits: the request line and all headers in bytes, and the headers' number.
+_LONGEST_LINE, _LARGEST_HEADERS, _MOST_HEADERS = 8 * 1024, 32 * 1024, 100
 
 
 class BadRequest(Exception):
-    """The request goes no further than the web server; the argument is the status it answers with."""
+    """The request goes no further than the web server, which answers with `status`."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -33,7 +32,7 @@ class Request:
     """A request without its body.
 
     `path` is decoded and without dot segments; header names are in lower case, repeated ones joined by a comma;
-    `query` has one entry a name in any letter case, and none without a value; `key` is the key that came with it.
+    `query` has one entry a name in any letter case, and none without a value; `key` is the function key.
     """
 
     method: str
@@ -53,32 +52,41 @@ class Request:
 
     @property
     def length(self) -> int:
-        """The length of the body that was announced; 0 for none and for one that comes in chunks."""
+        """The announced length of the body; 0 for none and for one in chunks."""
         announced = self.headers.get("content-length", "")
         return int(announced) if announced.isdecimal() else 0
 
 
 def read_request(scope: Mapping[str, Any]) -> Request:
-    """The request of an ASGI scope; BadRequest where the real web server or host refuses it unseen."""
+    """Read the request of an ASGI scope; BadRequest where the real web server or host refuses it unseen."""
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
     raw_path, raw_query = scope["raw_path"].decode("latin-1"), scope["query_string"].decode("latin-1")
-    _check_host([value for name, value in scope["headers"] if name == b"host"], scope["http_version"])
+    # A method, two blanks, the version and the line's end stand around a target.
+    if len(scope["method"]) + len(raw_path) + len(raw_query) + bool(raw_query) + 12 > _LONGEST_LINE:
+        raise BadRequest(414)
+    if len(headers) > _MOST_HEADERS or sum(len(name) + len(value) + 4 for name, value in headers) > _LARGEST_HEADERS:
+        raise BadRequest(431)
+    _check_host([value for name, value in headers if name == b"host"], scope["http_version"])
     path = decoded_path(raw_path)
     if "\0" in path or not raw_path.isascii() or not raw_query.isascii():
         raise BadRequest(400)
     pairs = _pairs(raw_query)
+    # The header's key goes before the query's; of several the first, even where it is empty.
+    keys = [value.decode("latin-1").strip() for name, value in headers if name == b"x-functions-key"]
+    keys += [value for name, value in pairs if name.lower() == "code"]
     return Request(
         method=scope["method"],
         scheme=scope["scheme"],
         path=path,
         raw_query=raw_query,
-        headers={"host": ""} | _headers(scope["headers"]),
+        headers={"host": ""} | _headers(headers),
         query=_query(pairs),
-        key=_key(scope["headers"], pairs),
+        key=keys[0] if keys else None,
     )
 
 
 def decoded_path(raw: str) -> str:
-    """The path decoded once, without dot segments; an encoded slash stays, and so does what is not UTF-8."""
+    """Decode a path once and leave its dot segments out; an encoded slash stays, and so does what is not UTF-8."""
     path = _PATH_ESCAPES.sub(_unescaped, raw)
     if "/." not in path:
         return path
@@ -124,7 +132,7 @@ def _pairs(raw: str) -> list[tuple[str, str]]:
 
 
 def _query(pairs: list[tuple[str, str]]) -> dict[str, str]:
-    # The last spelling of a name is the one that counts.
+    # The last spelling of a name counts.
     spellings = {name.lower(): name for name, _ in pairs}
     values: dict[str, list[str]] = {}
     for name, value in pairs:
@@ -133,22 +141,13 @@ def _query(pairs: list[tuple[str, str]]) -> dict[str, str]:
     return {name: ",".join(each) for name, each in values.items()}
 
 
-def _key(headers: Headers, pairs: list[tuple[str, str]]) -> str | None:
-    """The header's key, else the query's; of several the first, even where it is empty."""
-    given = next((value.decode("latin-1") for name, value in headers if name == _KEY.encode()), None)
-    return next((value for name, value in pairs if name.lower() == _CODE), None) if given is None else given
-
-
-def _headers(pairs: Headers) -> dict[str, str]:
+def _headers(pairs: list[tuple[bytes, bytes]]) -> dict[str, str]:
     headers: dict[str, str] = {}
     for raw_name, raw_value in pairs:
-        name, value = raw_name.decode("latin-1"), _text(raw_value)
+        name = raw_name.decode("latin-1")
+        try:
+            value = raw_value.decode()
+        except UnicodeDecodeError:
+            value = raw_value.decode("latin-1")
         headers[name] = f"{headers[name]},{value}" if name in headers else value
     return headers
-
-
-def _text(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("latin-1")

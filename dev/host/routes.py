@@ -6,16 +6,15 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dev.host.errors import HostError
 from dev.host.request import decoded_path
+from dev.host.settings import HostError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from dev.host.worker import Function
 
 _NAME = re.compile(r"(?!host\Z)[a-z][a-z0-9_\-]{0,127}\Z", re.IGNORECASE)
-_RESERVED = ("admin", "runtime")
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT")
 # Braces inside a rule's regular expression are doubled.
 _PARAMETER = re.compile(
@@ -23,28 +22,41 @@ _PARAMETER = re.compile(
     r"(?:=(?P<default>[^{}?]*))?(?P<optional>\??)\}(?!\})"
 )
 _RULE = re.compile(r"(?P<name>\w+)(?:\((?P<argument>.*)\))?\Z")
-_NUMBER = r"[+-]?\d+\Z"
 _REAL = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\Z"
-_SHAPES: Mapping[str, str] = {
-    "bool": r"(?i:true|false)\Z",
-    "guid": r"(?:[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})\Z",
-    "alpha": r"[A-Za-z]*\Z",
-    "decimal": _REAL,
-    "double": _REAL,
-    "float": _REAL,
-    "required": r".+",
+
+
+def _shape(pattern: str) -> Callable[[str, str], bool]:
+    return lambda value, _: re.match(pattern, value) is not None
+
+
+def _number(keeps: Callable[[int, list[int]], bool]) -> Callable[[str, str], bool]:
+    return lambda value, of: re.match(r"[+-]?\d+\Z", value) is not None and keeps(int(value), _numbers(of))
+
+
+def _numbers(argument: str) -> list[int]:
+    return [int(number) for number in argument.split(",") if number]
+
+
+# Each constraint takes a parameter's value and the text in its own brackets.
+_CONSTRAINTS: Mapping[str, Callable[[str, str], bool]] = {
+    "alpha": _shape(r"[A-Za-z]*\Z"),
+    "bool": _shape(r"(?i:true|false)\Z"),
+    "datetime": _shape(r"\d{4}-\d\d-\d\d"),
+    "decimal": _shape(_REAL),
+    "double": _shape(_REAL),
+    "float": _shape(_REAL),
+    "guid": _shape(r"(?:[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})\Z"),
+    "int": _number(lambda value, _: -(1 << 31) <= value < 1 << 31),
+    "length": lambda value, of: _numbers(of)[0] <= len(value) <= _numbers(of)[-1],
+    "long": _number(lambda value, _: -(1 << 63) <= value < 1 << 63),
+    "max": _number(lambda value, of: value <= of[0]),
+    "maxlength": lambda value, of: len(value) <= int(of),
+    "min": _number(lambda value, of: value >= of[0]),
+    "minlength": lambda value, of: len(value) >= int(of),
+    "range": _number(lambda value, of: of[0] <= value <= of[1]),
+    "regex": lambda value, of: re.search(of, value, re.IGNORECASE) is not None,
+    "required": lambda value, _: bool(value),
 }
-_RANGES: Mapping[str, Callable[[int, list[int]], bool]] = {
-    "min": lambda value, of: value >= of[0],
-    "max": lambda value, of: value <= of[0],
-    "range": lambda value, of: of[0] <= value <= of[1],
-}
-_LENGTHS: Mapping[str, Callable[[int, list[int]], bool]] = {
-    "minlength": _RANGES["min"],
-    "maxlength": _RANGES["max"],
-    "length": lambda value, of: of[0] <= value <= of[-1],
-}
-_BITS = {"int": 31, "long": 63}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,12 +64,8 @@ class Parameter:
     """A `{name:rule=default}` of a template."""
 
     name: str
-    rules: tuple[tuple[str, str], ...] = ()
-    default: str | None = None
-
-    def accepts(self, value: str) -> bool:
-        """Whether the value keeps every rule."""
-        return all(_keeps(rule, argument, value) for rule, argument in self.rules)
+    rules: tuple[tuple[str, str], ...]
+    default: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,13 +79,13 @@ class Route:
     parameters: tuple[Parameter, ...]
 
     def match(self, path: str) -> dict[str, str] | None:
-        """The route's parameters when the decoded path fits, without the absent ones."""
+        """Return the route's parameters, without the absent ones, where the decoded path fits."""
         found = self.pattern.match(path)
         if not found:
             return None
         values = {}
         for parameter, value in zip(self.parameters, found.groups(), strict=True):
-            if value and not parameter.accepts(value):
+            if value and not all(_CONSTRAINTS[rule](value, argument) for rule, argument in parameter.rules):
                 return None
             if given := value or parameter.default:
                 values[parameter.name] = given
@@ -99,7 +107,7 @@ class Routes:
                     raise HostError(f"functions {other} and {route.function.name} share {method} /{route.template}")
 
     def find(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
-        """The first route that takes a request's method and decoded path, and its parameters."""
+        """Return the first route that takes a request's method and decoded path, and its parameters."""
         for route in self.all:
             if method in route.methods and (values := route.match(path)) is not None:
                 return route, values
@@ -107,7 +115,7 @@ class Routes:
 
 
 def first_match(functions: Iterable[Function], method: str, path: str, prefix: str = "api") -> str | None:
-    """The name of the HTTP function that the host runs for a path as a caller writes it; None for the bare 404."""
+    """Return the name of the HTTP function that the host runs for a path as it is written; None for the bare 404."""
     http = (function for function in functions if function.kind == "httpTrigger")
     found = Routes(http, prefix).find(method, decoded_path(path))
     return found[0].function.name if found else None
@@ -117,8 +125,8 @@ def _route(function: Function, prefix: str) -> Route:
     if not _NAME.match(function.name):
         raise HostError(f"{function.name!r} cannot be a function's name")
     route = str(function.trigger.get("route") or function.name).strip("/")
-    if route.lower().startswith(_RESERVED):
-        raise HostError(f"function {function.name}: a route cannot begin with {' or '.join(_RESERVED)}")
+    if route.lower().startswith(("admin", "runtime")):
+        raise HostError(f"function {function.name}: a route cannot begin with admin or runtime")
     template = f"{prefix}/{route}" if prefix else route
     methods = frozenset(method.upper() for method in function.trigger.get("methods") or _METHODS)
     try:
@@ -133,7 +141,7 @@ def _compiled(template: str) -> tuple[re.Pattern[str], tuple[Parameter, ...]]:
     pattern, parameters, end = "", [], r"/?\Z"
     for segment in template.split("/"):
         matches = list(_PARAMETER.finditer(segment))
-        if segment.count("{") and not matches:
+        if "{" in segment and not matches:
             raise ValueError(f"{segment} is not a segment of a route template")
         parameters += [
             Parameter(name=match["name"], rules=tuple(_rules(match["rules"])), default=match["default"])
@@ -142,40 +150,18 @@ def _compiled(template: str) -> tuple[re.Pattern[str], tuple[Parameter, ...]]:
         if matches and matches[0]["rest"]:
             end = r"(?:/([^/].*)?)?\Z"
             break
-        inner, at = "", 0
-        for match in matches:
-            inner += re.escape(segment[at : match.start()]) + "([^/]+)"
-            at = match.end()
-        inner += re.escape(segment[at:])
-        whole = matches[0] if len(matches) == 1 and matches[0][0] == segment else None
+        literals = _PARAMETER.sub("\0", segment).split("\0")
+        inner = "([^/]+)".join(re.escape(literal) for literal in literals)
+        whole = matches[0] if literals == ["", ""] else None
         optional = whole and (whole["optional"] or whole["default"] is not None)
         pattern += f"(?:/{inner})?" if optional else f"/{inner}"
     return re.compile(pattern + end, re.IGNORECASE | re.DOTALL), tuple(parameters)
 
 
-def _rules(text: str) -> Iterable[tuple[str, str]]:
+def _rules(text: str) -> Iterator[tuple[str, str]]:
     # A colon inside brackets belongs to a regular expression.
     for rule in filter(None, re.split(r":(?![^(]*\))", text.replace("{{", "{").replace("}}", "}"))):
         match = _RULE.match(rule)
-        name = match["name"].lower() if match else ""
-        if not match or name not in {*_SHAPES, *_RANGES, *_LENGTHS, *_BITS, "regex", "datetime"}:
+        if not match or match["name"].lower() not in _CONSTRAINTS:
             raise ValueError(f"no such constraint: {rule}")
-        yield name, match["argument"] or ""
-
-
-def _keeps(rule: str, argument: str, value: str) -> bool:
-    if rule in _SHAPES:
-        return re.match(_SHAPES[rule], value) is not None
-    if rule in _BITS:
-        return re.match(_NUMBER, value) is not None and -(1 << _BITS[rule]) <= int(value) < 1 << _BITS[rule]
-    if rule in _RANGES:
-        return re.match(_NUMBER, value) is not None and _RANGES[rule](int(value), _numbers(argument))
-    if rule in _LENGTHS:
-        return _LENGTHS[rule](len(value), _numbers(argument))
-    if rule == "regex":
-        return re.search(argument, value, re.IGNORECASE) is not None
-    return re.match(r"\d{4}-\d\d-\d\d", value) is not None
-
-
-def _numbers(argument: str) -> list[int]:
-    return [int(number) for number in argument.split(",")]
+        yield match["name"].lower(), match["argument"] or ""

@@ -9,32 +9,68 @@ import sys
 import time
 import uuid
 from collections import Counter
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import azure_functions_runtime as library
 
-from dev.host import protos
-from dev.host.errors import HostError
-from dev.host.settings import disabled
+from dev.host.settings import HostError, disabled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-_THREADS = "PYTHON_THREADPOOL_THREAD_COUNT"
-_LOCAL_THREADS = 16
 TRIGGERS = ("httpTrigger", "queueTrigger", "timerTrigger")
 _current: ContextVar[str] = ContextVar("function", default="")
 
 
+class Message(SimpleNamespace):
+    """A message of the worker protocol, which the library takes from its host; it carries what it is made with."""
+
+    def WhichOneof(self, oneof: str) -> str | None:  # noqa: N802 - protobuf's name
+        """Return the name of the field that is set; a binding's value is always its `data`."""
+        if oneof == "rpc_data":
+            return "data"
+        return next((name for name, value in vars(self).items() if value is not None), None)
+
+
+class StatusResult(Message):
+    """The end of a request to the worker."""
+
+    Failure, Success = 0, 1
+
+
+class BindingInfo(Message):
+    """A binding of a function."""
+
+    out, inout, undefined = 1, 2, 0
+
+
+class RpcHttpCookie(Message):
+    """A cookie that a function sets; scopes have their spelling in a `Set-Cookie` header."""
+
+    SameSite = SimpleNamespace(Lax="lax", Strict="strict", ExplicitNone="none", **{"None": ""})
+
+
+_PLAIN = (
+    "FunctionMetadataResponse", "InvocationResponse", "NullableBool", "NullableDouble", "NullableString",
+    "NullableTimestamp", "ParameterBinding", "RpcException", "RpcFunctionMetadata", "RpcHttp", "RpcRetryOptions",
+    "Timestamp", "TypedData", "WorkerInitResponse", "WorkerMetadata",
+)  # fmt: skip
+_PROTOS = SimpleNamespace(
+    BindingInfo=BindingInfo, RpcHttpCookie=RpcHttpCookie, StatusResult=StatusResult, **dict.fromkeys(_PLAIN, Message)
+)
+_NO_TRACE = Message(trace_parent="", trace_state="", attributes={})
+_NO_RETRY = Message(retry_count=0, max_retry_count=0, exception=None)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Function:
-    """An indexed function and its trigger's binding, as the worker gave them."""
+    """An indexed function and its trigger's binding, as the worker returned them."""
 
     name: str
     id: str
@@ -47,43 +83,35 @@ class Function:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """How an invocation ended, and what the function returned."""
+    """The end of an invocation, and what the function returned."""
 
     succeeded: bool
-    returned: protos.TypedData | None = None
-
-
-@contextmanager
-def _silenced(log: logging.Logger) -> Iterator[None]:
-    # What it says about a failure is in the answer, which is printed once.
-    log.disabled = True
-    try:
-        yield
-    finally:
-        log.disabled = False
+    returned: Message | None = None
 
 
 class Worker:
-    """Runs the functions of one app directory; sync functions in the library's thread pool."""
+    """Runs the functions of one app folder; sync functions in the library's thread pool."""
 
     def __init__(self) -> None:
         self.functions: tuple[Function, ...] = ()
-        self._running: dict[str, str] = {}
         self.executed: Counter[str] = Counter()
+        self._running: dict[str, str] = {}
 
     async def load(self, directory: Path, only: Iterable[str] = ()) -> None:
         """Import and index the app; HostError with the real error's text when that fails."""
-        os.environ.setdefault(_THREADS, str(_LOCAL_THREADS))
+        os.environ.setdefault("PYTHON_THREADPOOL_THREAD_COUNT", "16")
         sys.path.insert(0, str(directory))
         os.chdir(directory)
         library.start_threadpool_executor()
-        init = protos.Message(capabilities={}, function_app_directory=str(directory))
-        request = protos.Message(
-            request=protos.Message(worker_init_request=init), properties={"host": "127.0.0.1", "protos": protos}
+        init = Message(capabilities={}, function_app_directory=str(directory))
+        request = Message(
+            request=Message(worker_init_request=init), properties={"host": "127.0.0.1", "protos": _PROTOS}
         )
-        with _silenced(logging.getLogger("azure.functions")):
-            response = await library.worker_init_request(request)
-        if response.result.status != protos.StatusResult.Success:
+        # What the library logs about a failure is in its answer, which is printed once.
+        logging.getLogger("azure.functions").disabled = True
+        response = await library.worker_init_request(request)
+        logging.getLogger("azure.functions").disabled = False
+        if response.result.status != StatusResult.Success:
             raise HostError(_indexing_failure(response.result.exception))
         indexed = (await library.functions_metadata_request(request)).function_metadata_results
         if indexed is None:
@@ -99,64 +127,55 @@ class Worker:
 
     @property
     def running(self) -> int:
-        """How many invocations have not ended."""
+        """The number of invocations that have not ended."""
         return len(self._running)
 
     def function_of(self) -> str:
-        """The name of the function that the caller's thread or task runs, or an empty text."""
-        name = _current.get()
-        return name or self._running.get(library.invocation_id_cv.get() or "", "")
+        """Return the name of the function that the caller's thread or task runs, or an empty text."""
+        return _current.get() or self._running.get(library.invocation_id_cv.get() or "", "")
 
-    async def invoke(
-        self, function: Function, data: protos.TypedData, metadata: Mapping[str, protos.TypedData]
-    ) -> Outcome:
+    async def invoke(self, function: Function, data: Message, metadata: Mapping[str, Message]) -> Outcome:
         """Call the function once with `data` for its trigger's parameter; its exception is logged, never raised."""
         invocation = str(uuid.uuid4())
-        call = protos.InvocationRequest(
+        call = Message(
             invocation_id=invocation,
             function_id=function.id,
-            input_data=(protos.ParameterBinding(name=function.parameter, data=data),),
+            input_data=(Message(name=function.parameter, data=data),),
             trigger_metadata=metadata,
+            trace_context=_NO_TRACE,
+            retry_context=_NO_RETRY,
         )
         self._running[invocation] = function.name
         self.executed[function.name] += 1
         token = _current.set(function.name)
         started = time.perf_counter()
         try:
-            response = await library.invocation_request(
-                protos.Message(request=protos.Message(invocation_request=call), properties={})
-            )
+            request = Message(request=Message(invocation_request=call), properties={})
+            response = await library.invocation_request(request)
         finally:
             _current.reset(token)
             del self._running[invocation]
-        succeeded = response.result.status == protos.StatusResult.Success
-        logger.debug(
-            "Executed %s (%s, id=%s, %d ms)",
-            function.name,
-            "succeeded" if succeeded else "failed",
-            invocation,
-            (time.perf_counter() - started) * 1000,
-        )
-        if not succeeded:
+        if response.result.status != StatusResult.Success:
             problem = response.result.exception
             logger.error("Executed %s (failed): %s\n%s", function.name, problem.message, problem.stack_trace.rstrip())
             return Outcome(succeeded=False)
+        logger.debug("Executed %s (%d ms)", function.name, (time.perf_counter() - started) * 1000)
         return Outcome(succeeded=True, returned=response.return_value)
 
 
-def _indexing_failure(problem: protos.RpcException) -> str:
-    # The library wraps an import error in a second one that has only advice to add.
-    trace = problem.stack_trace.split("\n\nDuring handling of the above")[0].rstrip()
-    reason = trace.rsplit("\n", 1)[-1] if trace else problem.message
-    return f"the app cannot be indexed: {reason}\n{trace}".rstrip()
-
-
 def functions_of(app: Any) -> tuple[Function, ...]:
-    """The functions of an `azure.functions.FunctionApp` that is not run; it can be asked once only."""
+    """Return the functions of an `azure.functions.FunctionApp` that is not run; it can be asked once only."""
     return tuple(
         _function(function.get_function_name(), function.get_function_name(), function.get_raw_bindings())
         for function in app.get_functions()
     )
+
+
+def _indexing_failure(problem: Message) -> str:
+    # The library wraps an import error in a second one that has only advice to add.
+    trace = problem.stack_trace.split("\n\nDuring handling of the above")[0].rstrip()
+    reason = trace.rsplit("\n", 1)[-1] if trace else problem.message
+    return f"the app cannot be indexed: {reason}\n{trace}".rstrip()
 
 
 def _function(name: str, id: str, raw_bindings: Iterable[str]) -> Function:

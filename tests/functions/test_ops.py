@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
 
-from dev.host.process import HostProcess
 from dev.simulator import Simulator
 from shared.events.table import EVENTS
 from shared.pbx.resources import RESOURCES
 from shared.settings import Settings
 from shared.storage.account import Storage
 from shared.storage.dead_letters import dead_letter
+from tests.hosts import start_host, write_keys
 from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from dev.processes import HostProcess
 
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -45,11 +46,10 @@ class Running:
 def start(pbx: Simulator, account: str, tmp_path: pathlib.Path, **settings: str) -> tuple[HostProcess, Storage]:
     environment = {"DataStorage": account, "PBX_BASE_URL": pbx.base_url, "PBX_API_KEY": "k", **settings}
     environment |= {resource.schedule: "0 0 0 1 1 *" for resource in RESOURCES}
-    (tmp_path / "keys.json").write_text(json.dumps(KEYS))
-    arguments = ("--functions", *OPS, "--enable-auth", "--keys", str(tmp_path / "keys.json"))
+    environment |= write_keys(tmp_path / "secrets", KEYS)
     storage = Storage(Settings.from_env(environment).storage)
     storage.create_all()
-    return HostProcess(ROOT, env=environment, arguments=arguments), storage
+    return start_host(ROOT, env=environment, functions=OPS), storage
 
 
 @pytest.fixture(scope="module")

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import pathlib
-import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
 
-from dev.host.process import HostProcess
 from dev.simulator import Simulator
 from functions.pollers import TIMERS
 from shared.events.table import EVENTS
 from shared.items.head import TABLE
 from shared.settings import SETTINGS, Settings
 from shared.storage.account import Storage
+from tests.hosts import free_port, start_host
 from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from dev.processes import HostProcess
 
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -54,12 +55,6 @@ class Running:
         return len(list(rows))
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def running(new_account: Callable[[], str]) -> Iterator[Running]:
     port = free_port()
@@ -76,7 +71,7 @@ def running(new_account: Callable[[], str]) -> Iterator[Running]:
         }
         storage = Storage(Settings.from_env(environment).storage)
         storage.create_all()
-        with HostProcess(ROOT, env=environment, arguments=("--port", str(port))) as host:
+        with start_host(ROOT, port, env=environment) as host:
             yield Running(host, storage, pbx)
 
 

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from dev.host.process import HostProcess
 from dev.simulator import Simulator
 from shared.events.table import EVENTS, Event
 from shared.settings import Settings
 from shared.storage.account import Storage
 from shared.storage.rows import row_key
+from tests.hosts import start_host, write_keys
 from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from dev.processes import HostProcess
 
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -31,7 +33,7 @@ KEYS = {"master": "master-key", "host": {"logicapps": "host-key"}, "functions": 
 RECORDING = 150818921852
 VOICEMAIL = 171118926552
 CALL = 1524664459097344
-ONE_FUNCTION = ("--functions", "OnCallStarted")
+ONE_FUNCTION = ("OnCallStarted",)
 
 pytestmark = pytest.mark.xdist_group("receivers")
 
@@ -69,7 +71,7 @@ def running(new_account: Callable[[], str]) -> Iterator[Running]:
         contact = pbx.add_contact("Anna", "Bērziņa", contact_id=966)
         pbx.add("call_records", RECORDING, callID=CALL, contactID=contact, callStarted="2018-04-25T13:54:19+0000")
         pbx.add("voicemails", VOICEMAIL, sender="+37129998877", callStarted="2018-04-25T15:03:08+0000")
-        with HostProcess(ROOT, env=environment) as host:
+        with start_host(ROOT, env=environment) as host:
             yield Running(host, storage, pbx)
 
 
@@ -144,10 +146,9 @@ def test_a_message_that_keeps_failing_ends_as_a_dead_letter(running: Running) ->
 def test_the_receivers_open_to_their_own_key_and_to_nobody_elses(
     new_account: Callable[[], str], tmp_path: pathlib.Path
 ) -> None:
-    (tmp_path / "keys.json").write_text(json.dumps(KEYS))
     environment = {"DataStorage": new_account(), "PBX_API_KEY": "k", "PBX_WEBHOOK_KEY": ""}
     body = (FIXTURES / "CallStarted.json").read_bytes()
-    with HostProcess(ROOT, env=environment, arguments=("--enable-auth", "--keys", str(tmp_path / "keys.json"))) as host:
+    with start_host(ROOT, env=environment | write_keys(tmp_path / "secrets", KEYS)) as host:
 
         def status(event: str, **options: Any) -> int:
             url = f"{host.url}/api/events/{event}"
@@ -165,14 +166,13 @@ def test_the_pbx_s_key_is_asked_for_beyond_what_the_host_lets_in(
     new_account: Callable[[], str], tmp_path: pathlib.Path
 ) -> None:
     keys = {**KEYS, "functions": {"OnCallStarted": {"pbx": "new-key", "former": "old-key", "other": "other-key"}}}
-    (tmp_path / "keys.json").write_text(json.dumps(keys))
     account = new_account()
     environment = {"DataStorage": account, "PBX_API_KEY": "k"}
     environment |= {"PBX_WEBHOOK_KEY": "new-key", "PBX_WEBHOOK_KEY_PREVIOUS": "old-key"}
     storage = Storage(Settings.from_env(environment).storage)
     storage.create_all()
-    arguments = ("--enable-auth", "--keys", str(tmp_path / "keys.json"), *ONE_FUNCTION)
-    with HostProcess(ROOT, env=environment, arguments=arguments) as host:
+    environment |= write_keys(tmp_path / "secrets", keys)
+    with start_host(ROOT, env=environment, functions=ONE_FUNCTION) as host:
 
         def post(body: bytes = (FIXTURES / "CallStarted.json").read_bytes(), **options: Any) -> requests.Response:
             return requests.post(f"{host.url}/api/events/CallStarted", data=body, timeout=10, **options)
@@ -193,7 +193,7 @@ def test_with_the_storage_stopped_the_sender_is_asked_to_come_again(tmp_path: pa
         f"{service}Endpoint=http://127.0.0.1:9/a;" for service in ("Blob", "Queue", "Table")
     )
     environment = {"DataStorage": nowhere, "PBX_API_KEY": "k", "PBX_WEBHOOK_KEY": ""}
-    with HostProcess(ROOT, env=environment, arguments=ONE_FUNCTION) as host:
+    with start_host(ROOT, env=environment, functions=ONE_FUNCTION) as host:
         body = (FIXTURES / "CallStarted.json").read_bytes()
         answer = requests.post(f"{host.url}/api/events/CallStarted", data=body, timeout=15)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
@@ -201,7 +201,7 @@ def test_with_the_storage_stopped_the_sender_is_asked_to_come_again(tmp_path: pa
 
 
 def test_without_settings_the_app_says_so_and_takes_nothing() -> None:
-    with HostProcess(ROOT, env={"DataStorage": "", "PBX_API_KEY": ""}, arguments=ONE_FUNCTION) as host:
+    with start_host(ROOT, env={"DataStorage": "", "PBX_API_KEY": ""}, functions=ONE_FUNCTION) as host:
         answer = requests.post(f"{host.url}/api/events/CallStarted", data=b"{}", timeout=10)
         assert answer.status_code == 500
         assert "settings" in answer.json()["title"]

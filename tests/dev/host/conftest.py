@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,13 +14,15 @@ import pytest
 from azure.storage.queue import QueueServiceClient, TextBase64EncodePolicy
 
 from dev.azurite import AzuriteProcess, Ports
-from dev.host.process import CoreToolsProcess, HostProcess, core_tools
 from tests import waiting
+from tests.hosts import MASTER, start_host, write_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from azure.storage.queue import QueueClient
+
+    from dev.processes import HostProcess
 
 APP = Path(__file__).parent / "sample_app"
 NEVER = "0 0 0 1 1 *"
@@ -79,21 +80,17 @@ def app_dir() -> Path:
 def quiet() -> Mapping[str, str]:
     """Settings that leave the sample app's HTTP functions alone."""
     disabled = {f"AzureWebJobs.{name}.Disabled": "true" for name in ("work", "asleep", "tick", "untracked")}
-    return disabled | {"AzureWebJobs__poisoned__Disabled": "true", "TICKS": NEVER, "UNMONITORED": NEVER}
+    return disabled | {"AzureWebJobs_poisoned_Disabled": "true", "TICKS": NEVER, "UNMONITORED": NEVER}
 
 
 @pytest.fixture(scope="session")
-def plain(quiet: Mapping[str, str], azurite: AzuriteProcess) -> Iterator[HostProcess | CoreToolsProcess]:
-    """The sample app with its HTTP functions alone; on Core Tools where HOST says `func`."""
+def plain(
+    quiet: Mapping[str, str], azurite: AzuriteProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[HostProcess]:
+    """The sample app with its HTTP functions alone."""
     env = {**quiet, "AzureWebJobsStorage": azurite.connection_string, "JOBS": "jobs", "Queues": ""}
-    if os.environ.get("HOST") == "func":
-        func = core_tools()
-        assert func, "HOST=func needs Core Tools' func on the PATH"
-        with CoreToolsProcess(func, APP, env=env) as host:
-            yield host
-    else:
-        with HostProcess(APP, env=env) as host:
-            yield host
+    with start_host(APP, env=env | write_keys(tmp_path_factory.mktemp("secrets"), {"master": MASTER})) as host:
+        yield host
 
 
 @pytest.fixture
@@ -121,6 +118,6 @@ def sample(azurite: AzuriteProcess, queue: QueueClient, tmp_path: Path) -> Itera
                 "UNMONITORED": NEVER,
                 **settings,
             }
-            return Sample(running.enter_context(HostProcess(APP, env=env, arguments=arguments)), tmp_path)
+            return Sample(running.enter_context(start_host(APP, env=env, arguments=arguments)), tmp_path)
 
         yield start

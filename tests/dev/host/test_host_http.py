@@ -14,9 +14,12 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-if TYPE_CHECKING:
-    from dev.host.process import HostProcess
+from tests.hosts import MASTER
 
+if TYPE_CHECKING:
+    from dev.processes import HostProcess
+
+ADMIN = {"x-functions-key": MASTER}
 GUID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 
 
@@ -173,7 +176,7 @@ def test_the_first_route_in_order_of_names_wins(plain: HostProcess, path: str, t
     assert requests.get(f"{plain.url}/api/{path}").text == text
 
 
-@pytest.mark.parametrize("path", ["code/abcde", "code/beginning", "echo/twelve", "nowhere", "asleep"])
+@pytest.mark.parametrize("path", ["code/abcde", "code/beginning", "echo/twelve", "nowhere"])
 def test_what_no_route_takes_is_a_bare_404(plain: HostProcess, path: str) -> None:
     answer = requests.get(f"{plain.url}/api/{path}")
     assert (answer.status_code, answer.content, answer.headers["Content-Length"]) == (404, b"", "0")
@@ -189,9 +192,17 @@ def test_an_answer_reaches_the_caller_as_it_was_returned(plain: HostProcess) -> 
     assert answer.headers["Transfer-Encoding"] == "chunked"
     assert "Content-Length" not in answer.headers
     assert answer.raw.headers.getlist("set-cookie") == [
-        "a=1; path=/; httponly",
-        "b=2; max-age=60; secure; samesite=lax",
+        "a=1; domain=; path=/; httponly",
+        "b=2; max-age=60; domain=; path=; secure; samesite=lax",
     ]
+
+
+def test_a_functions_own_content_length_goes_out_as_it_is(plain: HostProcess) -> None:
+    answer = requests.get(f"{plain.url}/api/part")
+    assert (answer.status_code, answer.content) == (206, b"cd")
+    assert (answer.headers["Content-Length"], answer.headers["Content-Range"]) == ("2", "bytes 2-3/10")
+    assert answer.headers["ETag"] == '"e"'
+    assert "Transfer-Encoding" not in answer.headers
 
 
 @pytest.mark.parametrize(
@@ -256,12 +267,31 @@ def test_a_body_over_the_hosts_limit_is_an_error(plain: HostProcess) -> None:
     assert status == 500
 
 
+@pytest.mark.parametrize(("number", "status"), [(97, 200), (98, 431)])
+def test_more_than_100_headers_are_refused(plain: HostProcess, number: int, status: int) -> None:
+    lines = [f"Host: {urlsplit(plain.url).netloc}", "Content-Length: 0", *(f"x-{each}: 1" for each in range(number))]
+    # `Connection` is one more.
+    assert asked(plain, "POST /api/size HTTP/1.1", *lines)[0] == status
+
+
+@pytest.mark.parametrize(("size", "status"), [(30_000, 200), (33_000, 431)])
+def test_more_than_32_kib_of_headers_are_refused(plain: HostProcess, size: int, status: int) -> None:
+    half = "x" * (size // 2)
+    host = f"Host: {urlsplit(plain.url).netloc}"
+    assert asked(plain, "GET /api/text HTTP/1.1", host, f"x-a: {half}", f"x-b: {half}")[0] == status
+
+
+@pytest.mark.parametrize(("over", "status"), [(0, 200), (1, 414)])
+def test_a_request_line_over_8_kib_is_refused(plain: HostProcess, over: int, status: int) -> None:
+    around = len("GET /api/anything?x= HTTP/1.1\r\n")
+    assert got(plain, f"/api/anything?x={'1' * (8192 - around + over)}")[0] == status
+
+
 def test_admin_lists_the_functions_those_too_that_are_disabled(plain: HostProcess) -> None:
-    listed = {entry["name"]: entry for entry in requests.get(f"{plain.url}/admin/functions").json()}
+    listed = {entry["name"]: entry for entry in requests.get(f"{plain.url}/admin/functions", headers=ADMIN).json()}
     assert {name for name, entry in listed.items() if entry["isDisabled"]} >= {"work", "poisoned", "asleep", "tick"}
-    assert listed["echo"]["invoke_url_template"].endswith("/api/echo/{id:int}/{rest?}")
     assert listed["tick"]["config"]["bindings"][0]["type"] == "timerTrigger"
-    assert requests.get(f"{plain.url}/admin/host/status").json()["state"] == "Running"
+    assert requests.get(f"{plain.url}/admin/host/status", headers=ADMIN).json()["state"] == "Running"
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -291,11 +321,11 @@ def test_a_ping_is_answered_and_never_cached(plain: HostProcess, method: str) ->
 def test_a_run_by_hand_wants_json(
     plain: HostProcess, path: str, body: str, content_type: str | None, status: int
 ) -> None:
-    headers = {"Content-Type": content_type} if content_type else {}
+    headers = ADMIN | ({"Content-Type": content_type} if content_type else {})
     assert requests.post(f"{plain.url}/admin/functions/{path}", data=body, headers=headers).status_code == status
 
 
 def test_a_run_by_hand_may_come_in_chunks(plain: HostProcess) -> None:
-    headers = {"Content-Type": "application/json"}
+    headers = ADMIN | {"Content-Type": "application/json"}
     answer = requests.post(f"{plain.url}/admin/functions/echo", data=iter([b"{}"]), headers=headers)
     assert (answer.status_code, answer.content) == (202, b"")

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import json
+import re
+import socket
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 
-from dev.host.process import HostProcess
+from dev.host.settings import HostError, load_keys
+from tests.hosts import MASTER, dev_host_only, start_host, write_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-KEYS = {"master": "m", "host": {"default": "h"}, "functions": {"Guarded": {"pbx": "g"}, "locked": {"default": "l"}}}
+    from dev.processes import HostProcess
+
+KEYS = {"master": MASTER, "host": {"default": "h"}, "functions": {"Guarded": {"pbx": "g"}, "locked": {"default": "l"}}}
 
 
 @pytest.fixture(scope="module")
 def guarded(app_dir: Path, quiet: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostProcess]:
-    file = tmp_path_factory.mktemp("keys") / "keys.json"
-    file.write_text(json.dumps(KEYS))
-    with HostProcess(app_dir, env=quiet, arguments=("--enable-auth", "--keys", str(file))) as host:
+    with start_host(app_dir, env={**quiet, **write_keys(tmp_path_factory.mktemp("secrets"), KEYS)}) as host:
         yield host
 
 
@@ -37,22 +40,22 @@ def guarded(app_dir: Path, quiet: Mapping[str, str], tmp_path_factory: pytest.Te
         ("/api/guarded", "l", 401),
         ("/api/guarded", "g", 200),
         ("/api/guarded", "h", 200),
-        ("/api/guarded", "m", 200),
+        ("/api/guarded", MASTER, 200),
         ("/api/locked", "l", 401),
         ("/api/locked", "h", 401),
-        ("/api/locked", "m", 200),
+        ("/api/locked", MASTER, 200),
         ("/admin/host/status", None, 401),
         ("/admin/host/status", "wrong", 401),
         ("/admin/host/status", "g", 401),
         ("/admin/host/status", "h", 403),
         ("/admin/functions", "h", 403),
-        ("/admin/functions", "m", 200),
+        ("/admin/functions", MASTER, 200),
         ("/admin/functions/text", "h", 403),
         ("/admin/host/ping", None, 200),
         ("/admin/nowhere", None, 404),
         ("/api/asleep", None, 401),
         ("/api/asleep", "h", 404),
-        ("/api/asleep", "m", 200),
+        ("/api/asleep", MASTER, 200),
         ("/api/nowhere", None, 404),
         ("/", None, 200),
     ],
@@ -76,7 +79,9 @@ def test_of_two_codes_the_first_counts(guarded: HostProcess, query: str, status:
 
 def test_a_run_by_hand_needs_the_master_key(guarded: HostProcess) -> None:
     url = f"{guarded.url}/admin/functions/text"
-    given = [requests.post(url, json={}, headers={"x-functions-key": key}).status_code for key in ("h", "wrong", "m")]
+    given = [
+        requests.post(url, json={}, headers={"x-functions-key": key}).status_code for key in ("h", "wrong", MASTER)
+    ]
     assert given == [403, 401, 202]
 
 
@@ -87,6 +92,24 @@ def test_the_header_goes_before_the_query(guarded: HostProcess, header: str, sta
     assert answer.status_code == status
 
 
-def test_without_enable_auth_no_key_is_asked(plain: HostProcess) -> None:
-    assert requests.get(f"{plain.url}/api/locked").status_code == 200
-    assert requests.get(f"{plain.url}/admin/functions").status_code == 200
+@pytest.mark.parametrize("key", [" g", "g ", "\tg "])
+def test_blanks_around_the_headers_key_are_cut(guarded: HostProcess, key: str) -> None:
+    with socket.create_connection((urlsplit(guarded.url).hostname, urlsplit(guarded.url).port), timeout=10) as raw:
+        lines = ("GET /api/guarded HTTP/1.1", "Host: a.example", f"x-functions-key:{key}", "Connection: close", "", "")
+        raw.sendall("\r\n".join(lines).encode())
+        assert raw.recv(12) == b"HTTP/1.1 200"
+
+
+@dev_host_only
+def test_without_a_folder_of_keys_none_is_asked(app_dir: Path, quiet: Mapping[str, str]) -> None:
+    with start_host(app_dir, env={**quiet, "HOST_SECRETS": ""}) as host:
+        assert requests.get(f"{host.url}/api/locked").status_code == 200
+        assert requests.get(f"{host.url}/admin/functions").status_code == 200
+
+
+@dev_host_only
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"masterKey": "m"}'])
+def test_a_folder_of_keys_that_cannot_be_read_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "host.json").write_text(text)
+    with pytest.raises(HostError, match=re.escape(str(tmp_path))):
+        load_keys(tmp_path)

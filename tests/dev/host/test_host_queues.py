@@ -181,14 +181,22 @@ def test_a_slow_message_does_not_hold_up_the_others(sample: Start, queue: QueueC
     assert all(note["job"]["number"] < 10 for note in app.noted("ended", 10, seconds=2.5))
 
 
-def test_a_missing_queue_is_made(
-    sample: Start, queue: QueueClient, azurite: AzuriteProcess, until: Callable[..., Any]
-) -> None:
+def test_a_missing_queue_is_looked_for_and_never_made(sample: Start, queue: QueueClient) -> None:
     queue.delete_queue()
     app = sample()
+    app.host.wait_for(lambda output: f"cannot read queue {queue.queue_name}: the queue does not exist" in output, 10)
+    with pytest.raises(ResourceNotFoundError):
+        queue.get_queue_properties()
+    queue.create_queue()
+    put(queue, name="late")
+    assert [note["job"]["name"] for note in app.noted("ended")] == ["late"]
 
-    until(lambda: _sent(azurite, queue.queue_name))
-    app.noted("ended")
+
+@pytest.mark.parametrize("text", ['{"name": "ž"}', ' {"name": "\\u0001"} ', json.dumps({"name": "x" * 60_000})])
+def test_plain_messages_arrive_whole(sample: Start, azurite: AzuriteProcess, queue: QueueClient, text: str) -> None:
+    app = sample(AzureFunctionsJobHost__extensions__queues__messageEncoding="none")
+    _service(azurite).get_queue_client(queue.queue_name).send_message(text)
+    assert app.noted("ended") == [{"job": json.loads(text)}]
 
 
 @pytest.mark.slow
@@ -196,8 +204,9 @@ def test_storage_that_goes_away_is_reported_once_and_waited_for(
     sample: Start, queue: QueueClient, own_azurite: Callable[[], AzuriteProcess], until: Callable[..., Any]
 ) -> None:
     first = own_azurite()
+    _service(first).create_queue(queue.queue_name)
     app = sample(Queues=first.connection_string)
-    until(lambda: _sent(first, queue.queue_name))
+    _service(first).get_queue_client(queue.queue_name).send_message("e30=")
     app.noted("ended")
     first.kill()
     app.host.wait_for(lambda output: output.count("cannot read queue") == 2, 15)
@@ -205,8 +214,9 @@ def test_storage_that_goes_away_is_reported_once_and_waited_for(
     assert app.host.output.count("cannot read queue") == 2
     assert requests.get(f"{app.host.url}/api/text").text == "plain"
     again = own_azurite()
+    _service(again).create_queue(queue.queue_name)
     app.host.wait_for(lambda output: output.count(f"reads queue {queue.queue_name} again") == 1, 15)
-    until(lambda: _sent(again, queue.queue_name))
+    _service(again).get_queue_client(queue.queue_name).send_message("e30=")
     app.noted("ended", 2)
 
 
@@ -238,15 +248,6 @@ def test_a_stop_lets_messages_finish_however_long(sample: Start, queue: QueueCli
     assert app.host.stop() == 0
     assert len(app.notes("ended")) == 2
     assert left(queue) == 0
-
-
-def _sent(azurite: AzuriteProcess, name: str) -> bool:
-    """Whether the queue is there; if so, it now has a message."""
-    try:
-        _service(azurite).get_queue_client(name).send_message("e30=")
-    except ResourceNotFoundError:
-        return False
-    return True
 
 
 def _service(azurite: AzuriteProcess) -> QueueServiceClient:

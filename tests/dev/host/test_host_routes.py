@@ -5,9 +5,9 @@ from __future__ import annotations
 import azure.functions as func
 import pytest
 
-from dev.host.errors import HostError
 from dev.host.request import decoded_path
 from dev.host.routes import Routes, first_match
+from dev.host.settings import HostError
 from dev.host.worker import Function, functions_of
 
 

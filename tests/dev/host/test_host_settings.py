@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dev.host.connections import queue_service
-from dev.host.errors import HostError
-from dev.host.settings import disabled, load_host_config, load_local_settings, resolve, time_span
+from dev.host.settings import HostError, disabled, load_host_config, load_local_settings, resolve, time_span
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +36,9 @@ def test_queue_options_have_the_real_hosts_defaults(tmp_path: Path, monkeypatch:
 
 
 def test_the_environment_overrides_host_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "host.json").write_text(json.dumps({"extensions": {"queues": {"batchSize": 8, "maxDequeueCount": 7}}}))
+    (tmp_path / "host.json").write_text(
+        json.dumps({"version": "2.0", "extensions": {"queues": {"batchSize": 8, "maxDequeueCount": 7}}})
+    )
     monkeypatch.setenv("AzureFunctionsJobHost__extensions__queues__batchSize", "2")
     monkeypatch.setenv("AzureFunctionsJobHost__Extensions__Queues__MessageEncoding", "none")
     queues = load_host_config(tmp_path / "host.json").queues
@@ -50,7 +50,7 @@ def test_the_environment_overrides_host_json(tmp_path: Path, monkeypatch: pytest
     [{"batchSize": 33}, {"batchSize": "many"}, {"visibilityTimeout": "soon"}, {"maxDequeueCount": 0}],
 )
 def test_options_that_do_not_fit_are_refused(tmp_path: Path, queues: object) -> None:
-    (tmp_path / "host.json").write_text(json.dumps({"extensions": {"queues": queues}}))
+    (tmp_path / "host.json").write_text(json.dumps({"version": "2.0", "extensions": {"queues": queues}}))
     with pytest.raises(HostError, match=r"host.json: extensions.queues"):
         load_host_config(tmp_path / "host.json")
 
@@ -73,7 +73,8 @@ def test_a_name_in_percent_signs_is_a_setting(monkeypatch: pytest.MonkeyPatch) -
     ("name", "value", "expected"),
     [
         ("AzureWebJobs.Tick.Disabled", "true", True),
-        ("AzureWebJobs__Tick__Disabled", "1", True),
+        ("AzureWebJobs_Tick_Disabled", "1", True),
+        ("AzureWebJobs__Tick__Disabled", "1", False),
         ("AzureWebJobs.tick.disabled", "True", True),
         ("AzureWebJobs.Tick.Disabled", "false", False),
         ("AzureWebJobs.Other.Disabled", "true", False),
@@ -82,22 +83,3 @@ def test_a_name_in_percent_signs_is_a_setting(monkeypatch: pytest.MonkeyPatch) -
 def test_a_setting_disables_a_function(monkeypatch: pytest.MonkeyPatch, name: str, value: str, expected: bool) -> None:
     monkeypatch.setenv(name, value)
     assert disabled("Tick") is expected
-
-
-@pytest.mark.parametrize(
-    ("settings", "url"),
-    [
-        ({"Data": "UseDevelopmentStorage=true"}, "http://127.0.0.1:10001/devstoreaccount1"),
-        ({"AzureWebJobsData": "UseDevelopmentStorage=true"}, "http://127.0.0.1:10001/devstoreaccount1"),
-        ({"Data__queueServiceUri": "https://a.queue.example"}, "https://a.queue.example"),
-        ({"Data__accountName": "mine", "Data__clientId": "me"}, "https://mine.queue.core.windows.net"),
-    ],
-    ids=["string", "prefixed", "identity", "account-name"],
-)
-def test_a_connection_is_found_by_its_setting(
-    monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], url: str
-) -> None:
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    with queue_service.__wrapped__("Data") as service:
-        assert service.url.rstrip("/") == url

@@ -95,6 +95,12 @@ def reply(req: func.HttpRequest) -> func.HttpResponse:
     return answer
 
 
+@app.route("part", methods=["GET"])
+def part(req: func.HttpRequest) -> func.HttpResponse:
+    headers = {"Content-Length": "2", "Content-Range": "bytes 2-3/10", "ETag": '"e"'}
+    return func.HttpResponse(b"cd", status_code=206, headers=headers)
+
+
 @app.route("empty", methods=["GET"])
 def empty(req: func.HttpRequest) -> func.HttpResponse:
     return func.HttpResponse(status_code=204)

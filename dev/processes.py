@@ -1,0 +1,203 @@
+"""Child processes whose output is read line by line, the function host among them; none outlives its parent."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+ROOT = Path(__file__).resolve().parents[1]
+_READY = re.compile(r"^Host is ready on (\S+)$", re.MULTILINE)
+# The kernel ends a child when the thread that started it ends: this one lives as long as the process.
+_starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="children")
+
+
+class NotReady(Exception):
+    """The process ended, or did not get ready in time; the text has its output."""
+
+
+class ChildProcess:
+    """Starts a command and keeps what it prints (in `log` as well); use it as a context manager or stop it.
+
+    It has a session of its own, so that a Ctrl-C at the terminal reaches the parent alone, which then stops its
+    children in order. On Linux it ends with its parent, however that ends.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        log: Path | None = None,
+    ) -> None:
+        self._lines: list[str] = []
+        self._changed = threading.Condition()
+        self._ended = False
+        self._log = log
+        self._process = _starter.submit(
+            subprocess.Popen,
+            (*_ending_with_parent(), *command),
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+        ).result()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    @property
+    def output(self) -> str:
+        """Everything printed so far."""
+        with self._changed:
+            return "".join(self._lines)
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code, or None while it runs."""
+        return self._process.poll()
+
+    def wait_for(self, condition: Callable[[str], bool], seconds: float) -> str:
+        """Return the output as soon as the condition holds for it; NotReady at the process's end or after the time."""
+        with self._changed:
+            met = self._changed.wait_for(lambda: self._ended or condition("".join(self._lines)), seconds)
+            output = "".join(self._lines)
+        if met and condition(output):
+            return output
+        raise NotReady(f"{'the process ended' if self._ended else 'no sign of it in time'}:\n{output}")
+
+    def wait(self, seconds: float) -> int:
+        """Wait for its end and return the exit code."""
+        code = self._process.wait(seconds)
+        self._close()
+        return code
+
+    def interrupt(self) -> None:
+        """Send what Ctrl-C sends."""
+        self._process.send_signal(signal.SIGINT)
+
+    def stop(self, seconds: float = 10) -> int:
+        """Ask it to end, kill it when it does not, and return the exit code."""
+        self._process.terminate()
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._close()
+        return self._process.returncode
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        self._process.kill()
+        self._process.wait()
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.stop()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self._log.open("w") if self._log else nullcontext() as log:
+            for line in self._process.stdout:
+                if log is not None:
+                    log.write(line)
+                    log.flush()
+                with self._changed:
+                    self._lines.append(line)
+                    self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def _close(self) -> None:
+        self._reader.join(5)
+        if not self._reader.is_alive() and self._process.stdout is not None:
+            self._process.stdout.close()
+
+
+class HostProcess(ChildProcess):
+    """Runs `python -m dev.host` for an app folder, on a free port unless one is given.
+
+    `env` is added to this process's environment; `functions` are the only ones to be loaded, where there are any. It is
+    ready when the constructor returns; NotReady otherwise.
+    """
+
+    def __init__(
+        self,
+        app_dir: Path = ROOT,
+        port: int = 0,
+        *,
+        env: Mapping[str, str] | None = None,
+        functions: Sequence[str] = (),
+        arguments: Sequence[str] = (),
+        log: Path | None = None,
+        seconds: float = 30,
+    ) -> None:
+        super().__init__(
+            (sys.executable, "-m", "dev.host", str(app_dir), str(port), *arguments),
+            cwd=ROOT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **only(functions), **(env or {})},
+            log=log,
+        )
+        try:
+            ready = _READY.search(self.wait_for(lambda text: _READY.search(text) is not None, seconds))
+        except NotReady:
+            self.kill()
+            raise
+        assert ready is not None
+        self.url = ready[1]
+
+
+def only(functions: Sequence[str]) -> dict[str, str]:
+    """Return the settings by which any host loads these functions and no others."""
+    return {f"AzureFunctionsJobHost__functions__{index}": name for index, name in enumerate(functions)}
+
+
+def write_keys(folder: Path, keys: Mapping[str, Any]) -> dict[str, str]:
+    """Write keys as the real host keeps them; return the settings by which a host reads them there.
+
+    `keys` has the "master" key, "host" keys by name, and those of "functions" by function and name.
+    """
+
+    def listed(values: Mapping[str, str]) -> list[dict[str, object]]:
+        return [{"name": name, "value": value, "encrypted": False} for name, value in values.items()]
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (master,) = listed({"master": keys["master"]})
+    document = {"masterKey": master, "functionKeys": listed(keys.get("host", {})), "systemKeys": []}
+    (folder / "host.json").write_text(json.dumps(document))
+    for name, values in keys.get("functions", {}).items():
+        (folder / f"{name.lower()}.json").write_text(json.dumps({"keys": listed(values)}))
+    return {"HOST_SECRETS": str(folder), "AzureWebJobsSecretStorageType": "files"}
+
+
+def _ending_with_parent() -> tuple[str, ...]:
+    """Return the prefix of a command that ends with the thread that starts it; empty where there is no setpriv."""
+    found = shutil.which("setpriv") if sys.platform == "linux" else None
+    return (found, "--pdeathsig", "KILL") if found else ()
