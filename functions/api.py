@@ -19,6 +19,7 @@ from shared.media.serve import read_range
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from shared.api.sheets import File
     from shared.pbx.operations import Operation
 
     Work = Callable[[Operation, func.HttpRequest], func.HttpResponse]
@@ -46,7 +47,14 @@ def _feed(_: Operation, req: func.HttpRequest) -> func.HttpResponse:
 
 
 def _calls(_: Operation, req: func.HttpRequest) -> func.HttpResponse:
-    return as_json(calls.read(bridge(), given(req, with_body=False)))
+    asked = given(req, with_body=False)
+    file = calls.sheet(bridge(), asked)
+    return as_json(calls.read(bridge(), asked)) if file is None else _file(file)
+
+
+def _file(file: File) -> func.HttpResponse:
+    headers = {"Content-Disposition": f'attachment; filename="{file.name}"', "X-Content-Type-Options": "nosniff"}
+    return func.HttpResponse(file.content, mimetype=file.content_type, headers=headers)
 
 
 def _call(operation: Operation, req: func.HttpRequest) -> func.HttpResponse:

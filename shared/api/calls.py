@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from shared import people
-from shared.api import feed
+from shared.api import feed, sheets
 from shared.api.envelopes import succeeded
 from shared.api.parameters import Given, check
 from shared.calls import store
@@ -94,6 +95,7 @@ GET_CALLS = Operation(
         ),
         *FILTERS,
         Parameter("limit", "Limit", "Number of calls to return at most."),
+        sheets.FORMAT,
     ),
     summary="List calls",
     description="Lists calls with their outcome, newest first, paged.",
@@ -122,6 +124,14 @@ def read(bridge: Bridge, given: Given) -> dict[str, Any]:
     start = position(given.query.get(CONTINUATION))
     found, following = part(bridge, values, limit=values.get("limit", DEFAULT_LIMIT), start=start)
     return succeeded(found) | {CONTINUATION: token(following)}
+
+
+def sheet(bridge: Bridge, given: Given) -> sheets.File | None:
+    """Return all calls that fit as a file, up to a hundred thousand; None where JSON is asked for. Raises Invalid."""
+    values = wanted(bridge, given)
+    kind = values.pop("format", "json")
+    found = islice(every(bridge, values), values.get("limit"))
+    return None if kind == "json" else sheets.written(bridge, found, CALL, kind, "calls")
 
 
 def read_one(bridge: Bridge, given: Given) -> dict[str, Any]:
