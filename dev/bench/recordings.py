@@ -145,7 +145,7 @@ class _Day:
 
     def _look(self, budget: Budget, pace: Pace, number: int, arrived: float, looks: int) -> None:
         """As `completed` does: the polled row first, then by id where it is one's turn, else again later."""
-        if arrived <= self.polled or (pace.comes_now() and self._take(budget, LANE)):
+        if arrived <= self.polled or (pace.is_due() and self._take(budget, LANE)):
             return
         if looks >= LOOKS:
             self.bare += 1

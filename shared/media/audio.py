@@ -1,115 +1,207 @@
-"""What a file is, by its first bytes and by what its server calls it: any audio is kept, no text is."""
+"""The kind of an audio file, the size its container declares, and the seconds it plays, by its head and tail."""
 
 from __future__ import annotations
 
 import codecs
+import io
 import re
+import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shared.errors import MediaNotReady
-from shared.media import frames
-from shared.media.containers import CONTAINERS, container_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Enough for every signature, for two frames, and to see that something is text.
-HEAD_BYTES = 4096
+    from tinytag import TinyTag
+
+_LOOK = 4096  # bytes that tell a kind, or that a file is text
+_HEAD, _TAIL = 256 * 1024, 1024 * 1024  # bytes kept of a file; an index of hours of audio fits into the tail
 _UNKNOWN = "application/octet-stream"
-# Names that differ from what players and browsers expect.
 _USUAL: Mapping[str, str] = {
     **dict.fromkeys(("audio/x-wav", "audio/wave", "audio/x-pn-wav", "audio/vnd.wave"), "audio/wav"),
-    **dict.fromkeys(("audio/mp3", "audio/x-mp3", "audio/mpeg3", "audio/x-mpeg-3", "audio/x-mpeg"), "audio/mpeg"),
-    **dict.fromkeys(("audio/mpg", "audio/mpa", "audio/x-mpegaudio"), "audio/mpeg"),
-    **dict.fromkeys(("video/mp4", "audio/x-m4a", "audio/m4a"), "audio/mp4"),
+    **dict.fromkeys(("audio/mp3", "audio/x-mp3", "audio/mpeg3", "audio/x-mpeg", "audio/mpg"), "audio/mpeg"),
+    **dict.fromkeys(("video/mp4", "audio/x-m4a", "audio/m4a", "video/3gpp", "audio/3gpp"), "audio/mp4"),
     **dict.fromkeys(("audio/x-aac", "audio/aacp"), "audio/aac"),
-    **dict.fromkeys(("audio/x-amr", "audio/x-amr-nb"), "audio/amr"),
     **dict.fromkeys(("audio/opus", "audio/vorbis", "audio/x-ogg"), "audio/ogg"),
     **dict.fromkeys(("video/x-ms-asf", "video/x-ms-wmv"), "audio/x-ms-wma"),
     "audio/x-flac": "audio/flac",
     "audio/x-aiff": "audio/aiff",
+    "audio/x-amr": "audio/amr",
     "video/webm": "audio/webm",
     "video/x-matroska": "audio/x-matroska",
-    "video/3gpp": "audio/3gpp",
-    "audio/x-au": "audio/basic",
 }
-_EXTENSIONS: Mapping[str, str] = {row.content_type: row.extension for row in CONTAINERS} | {_UNKNOWN: "bin"}
+_EXTENSIONS: Mapping[str, str] = {
+    "audio/mpeg": "mp3",
+    "audio/mp4": "m4a",
+    "audio/x-matroska": "mka",
+    "audio/basic": "au",
+    "audio/amr-wb": "awb",
+    "video/quicktime": "mov",
+    _UNKNOWN: "bin",
+}
 _SUBTYPE = re.compile(r"[a-z0-9]{1,12}")
-# What a text begins with, after blanks and a byte order mark.
-_TEXTS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("HTML", re.compile(r"\s*<(!doctype|html|head|body|!--)", re.IGNORECASE)),
-    ("XML", re.compile(r"\s*<[a-z?]", re.IGNORECASE)),
-    ("JSON", re.compile(r'\s*(\{\s*["}]|\[\s*["{\[\]\d])')),
-)
+# The header of an MPEG frame: its sync, a version, a layer, a bitrate and a sampling rate that exist.
+_FRAME = re.compile(rb"\xff[\xe2-\xe7\xf2-\xff][\x10-\xef]", re.DOTALL)
+# The element that holds the sound, by extension; the library looks at headers only.
+_SOUND: Mapping[str, bytes] = {
+    "m4a": b"mdat",
+    "webm": b"\x1f\x43\xb6\x75",
+    "mka": b"\x1f\x43\xb6\x75",
+    "wma": bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c"),
+}
+# Recorders that stream write 0, all ones, or nearly so, for a size that they do not know.
+_ENDLESS = 0x7F000000
+_TEXTS: Mapping[str, re.Pattern[str]] = {
+    "HTML": re.compile(r"\s*<(!doctype|html|head|body|!--)", re.IGNORECASE),
+    "XML": re.compile(r"\s*<[a-z?]", re.IGNORECASE),
+    "JSON": re.compile(r'\s*(\{\s*["}]|\[\s*["{\[\]\d])'),
+}
 _TEXT_LABEL = re.compile(r"text/.*|application/(?:.*[+])?(?:json|xml)")
 
 
 @dataclass(frozen=True, slots=True)
-class Audio:
+class Kind:
     """A kind of audio: its content type and the extension of its files."""
 
     content_type: str
     extension: str
 
 
-def kind_of(head: bytes, label: str) -> Audio:
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """True `there` for a file with sound; the bytes that it declares to have, and the seconds it plays, if known."""
+
+    there: bool
+    declared: int | None = None
+    seconds: float | None = None
+
+
+def kind_of(head: bytes, label: str) -> Kind:
     """
-    The kind of audio that a file beginning with `head` is; `label` is its server's Content-Type.
+    Return the kind of a file by its first bytes, else by `label`, its server's Content-Type, else plain bytes.
 
-    The bytes are believed first, then the label; what neither knows is kept as plain bytes. Raises MediaNotReady,
-    which says what it is, for HTML, XML and JSON, and for plain text that nobody calls audio.
+    Raises MediaNotReady for text of any kind.
     """
-    label = label.partition(";")[0].strip().lower()
-    if (known := _by_bytes(head)) is not None:
-        return known
-    if (text := _as_text(head, label)) is not None:
-        usual = "" if label.startswith("audio/") else "text"
-        if wrong := next((name for name, pattern in _TEXTS if pattern.match(text)), usual):
-            raise MediaNotReady(f"{wrong} instead of audio")
-        return _named(label)
-    return _by_other_bytes(head) or _named(label if label.startswith(("audio/", "video/")) else _UNKNOWN)
-
-
-def _by_bytes(head: bytes) -> Audio | None:
-    """What bytes say that are no text: a container's signature, or a frame or tag of MPEG audio."""
-    if (container := container_of(head)) is not None:
-        return Audio(container.content_type, container.extension)
-    if frames.begins(head):
-        return _named("audio/mpeg" if head[1] & 6 else "audio/aac")
-    return _named("audio/mpeg") if frames.tag_size(head) else None
-
-
-def _by_other_bytes(head: bytes) -> Audio | None:
-    """What a library says that knows more kinds, some of them by two letters."""
     import filetype
 
-    found = filetype.guess(head)
-    # It takes less for a frame or a tag than there is to one.
-    if found is None or found.mime in ("audio/mpeg", "audio/aac"):
-        return None
-    return _named(found.mime, found.extension)
+    head, label = head[:_LOOK], label.partition(";")[0].strip().lower()
+    if (text := _as_text(head, label)) is not None:
+        found = (name for name, pattern in _TEXTS.items() if pattern.match(text))
+        raise MediaNotReady(f"{next(found, 'text')} instead of audio")
+    if (known := filetype.guess(head)) is not None:
+        return _named(known.mime, known.extension)
+    if _FRAME.match(head):
+        return _named("audio/mpeg")
+    return _named(label if label.startswith(("audio/", "video/")) else _UNKNOWN)
 
 
-def _named(content_type: str, extension: str = "") -> Audio:
-    content_type = _USUAL.get(content_type, content_type)
-    subtype = content_type.partition("/")[2].removeprefix("x-").partition("+")[0]
-    known = extension or (subtype if _SUBTYPE.fullmatch(subtype) else "bin")
-    return Audio(content_type, _EXTENSIONS.get(content_type, known))
+def _named(content_type: str, extension: str = "") -> Kind:
+    usual = _USUAL.get(content_type, content_type)
+    subtype = usual.partition("/")[2].removeprefix("x-").removeprefix("ms-").partition("+")[0]
+    spelled = subtype if usual != content_type or not extension else extension
+    return Kind(usual, _EXTENSIONS.get(usual, spelled if _SUBTYPE.fullmatch(spelled) else "bin"))
 
 
 def _as_text(head: bytes, label: str) -> str | None:
-    """
-    The head as text where it is one: whole characters, and of those below a blank only those of lines.
-
-    In an older encoding every byte is a character: that is one where its label or its beginning says so.
-    """
+    """Return the head as text where it is some, in an older encoding only where label or beginning say so."""
     encoding = "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
         # The last character may be cut in two.
         text = codecs.getincrementaldecoder(encoding)().decode(head)
     except UnicodeDecodeError:
         text = head.decode("latin-1")
-        if not _TEXT_LABEL.fullmatch(label) and not any(pattern.match(text) for _, pattern in _TEXTS):
+        if not _TEXT_LABEL.fullmatch(label) and not any(pattern.match(text) for pattern in _TEXTS.values()):
             return None
     return None if any(character < " " and character not in "\t\r\n\f\v" for character in text) else text
+
+
+class Excerpt(io.RawIOBase):
+    """The head and tail of a file as a file of its true size; its middle reads as an end, so that nobody scans it."""
+
+    def __init__(self) -> None:
+        self.head, self.tail, self.size, self._at = b"", b"", 0, 0
+
+    def add(self, block: bytes) -> None:
+        """Append the file's next bytes."""
+        self.size += len(block)
+        self.head += block[: _HEAD - len(self.head)]
+        self.tail = (self.tail + block[-_TAIL:])[-_TAIL:]
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to an offset, also to one in the middle."""
+        self._at = max(0, offset + (0, self._at, self.size)[whence])
+        return self._at
+
+    def read(self, count: int = -1) -> bytes:
+        """Return the bytes at this place, as far as they are kept."""
+        begin = self.size - len(self.tail)
+        data, at = (self.tail, self._at - begin) if self._at >= begin else (self.head, self._at)
+        part = data[at:] if count < 0 else data[at : at + count]
+        self._at += len(part)
+        return part
+
+
+def sound_of(kind: Kind, file: Excerpt) -> Sound:
+    """Return what a file of this kind declares of its sound."""
+    from tinytag import TinyTag
+
+    extension, whole = kind.extension, file.size == len(file.tail)
+    if extension in ("wav", "aiff") and file.head[:4] in (b"RIFF", b"RF64", b"FORM"):
+        return _in_chunks(file)
+    mark = _SOUND.get(extension, b"")
+    if whole and mark and file.tail.find(mark) not in range(file.size - len(mark)):
+        return Sound(there=False)
+    if not TinyTag.is_supported(f".{extension}"):
+        return Sound(there=True)
+    if extension == "mp3":
+        # The lowest rate of head and tail: a loud beginning makes no recording short.
+        tags = [_tag(extension, part) for part in (file, io.BytesIO(file.tail))]
+        rates = [tag.bitrate for tag in tags if tag and tag.bitrate]
+        return Sound(bool(rates) or not whole, seconds=file.size / (min(rates) * 125) if rates else None)
+    tag = _tag(extension, file if whole or extension != "ogg" else _pages(file))
+    there = tag is not None and (bool(tag.duration) if extension == "ogg" else tag.duration is not None)
+    if extension == "flac":
+        there = file.tell() < file.size
+    # What is not kept may hide anything, but for the index of an MP4.
+    return Sound(there or (not whole and extension != "m4a"), seconds=(tag and tag.duration) or None)
+
+
+def _in_chunks(file: Excerpt) -> Sound:
+    """Read the chunks of a WAV or AIFF up to that of its sound, whose size counts before that of all."""
+    order, name, rate = (">", b"SSND", 0) if file.head.startswith(b"FORM") else ("<", b"data", 0)
+    at, head = 12, file.head.ljust(12, b"\0")
+    declared = 8 + _size(head, 4, order)
+    while at + 8 <= len(head):
+        chunk, size = head[at : at + 4], _size(head, at + 4, order)
+        if chunk == name:
+            begin = at + 8
+            declared = begin + size if size else declared
+            seconds = (file.size - begin) / rate if rate else None
+            return Sound(file.size > begin + 8 * (name == b"SSND"), declared if declared > 8 else None, seconds)
+        if chunk == b"fmt " and at + 20 <= len(head):
+            (rate,) = struct.unpack_from("<I", head, at + 16)
+        at += 8 + size + size % 2
+    return Sound(there=file.size > len(head), declared=declared if declared > 8 else None)
+
+
+def _size(head: bytes, at: int, order: str) -> int:
+    """Return the size at this place, 0 for one that was not known when it was written."""
+    (size,) = struct.unpack_from(order + "I", head, at)
+    return size if size < _ENDLESS else 0
+
+
+def _pages(file: Excerpt) -> io.BytesIO:
+    """Return the pages at both ends of an Ogg as one file: the last one has its length."""
+    mark = b"OggS"
+    return io.BytesIO(file.head[: file.head.rfind(mark)] + file.tail[max(0, file.tail.find(mark)) :])
+
+
+def _tag(extension: str, file: Any) -> TinyTag | None:
+    from tinytag import TinyTag, TinyTagException
+
+    try:
+        return TinyTag.get(f".{extension}", file, tags=False, check_magic_bytes=False)
+    except TinyTagException:
+        return None

@@ -37,26 +37,30 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 QUEUE = "media"
-# Seconds until each next look at a file that is not ready, or that seems too short; after the last one it is kept as it
-# is, or becomes a dead letter where there is no audio to keep.
+# Seconds until each next look at a file that is not ready, or that seems too short. After the last one the file is kept
+# as it is, or becomes a dead letter where there is none.
 DELAYS = (5, 30, 120, 600, 3600, 21600, 86400)
 # So many tries use the address that came with the event; addresses expire, so later ones ask for the one of now.
 _OWN_ADDRESS = 2
-# What the event lacks is polled within a minute or two; then it is said without.
-LOOK_SECONDS, LOOKS = 20, 8
+# Polls bring what the event lacks within some minutes; then it is announced without.
+LOOK_SECONDS, LOOKS = 60, 8
 _LATE_SECONDS = 3600
-# What may stand in a blob's metadata and tags; the PBX may send more.
+# A direction that fits into a blob's metadata and tags.
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+class _Silent(MediaNotReady):
+    """No file of a call without seconds: its caller hung up at the beep."""
 
 
 def copy(bridge: Bridge, message: Mapping[str, Any]) -> None:
     """
-    Do what a message of queue `media` asks: copy a file (`action` copy), or mark or delete our copy (withdraw).
+    Do the work of a message of queue `media`: `action` copy copies a file, withdraw marks or deletes our copy.
 
-    A file that is not all there is looked at again after each of DELAYS. Then what there is of it is kept and marked;
-    without any audio, or at once where it must not be fetched, the message becomes a dead letter. Doing it twice
-    changes nothing. Raises Unprocessable for a message that is none, and what can be waited for: StorageUnavailable,
-    BudgetExhausted, PbxRetriable, PbxForbidden, MediaUnreachable.
+    A file that is not all there is looked at again after each of DELAYS. Then as much as there is of it is kept and
+    marked; without a file, or at once where it must not be fetched, the message becomes a dead letter. Twice is
+    harmless. Raises Unprocessable for a message that asks for no media, and for what can be waited for
+    StorageUnavailable, BudgetExhausted, PbxRetriable, PbxForbidden and MediaUnreachable.
     """
     try:
         media, id = {row.name: row for row in MEDIA}[message["kind"]], int(message["id"])
@@ -69,7 +73,7 @@ def copy(bridge: Bridge, message: Mapping[str, Any]) -> None:
     except (MediaRefused, Unprocessable) as error:
         _dead_letter(bridge, media, message, str(error))
     except Invalid as error:
-        # The file is kept, but the event that announces it would carry what no reader expects.
+        # The file is kept, but the event that announces it would have fields that no reader expects.
         _dead_letter(bridge, media, message, f"does not fit: {', '.join(error.fields)}")
     except (PbxRetriable, PbxForbidden, MediaUnreachable):
         raise
@@ -77,21 +81,22 @@ def copy(bridge: Bridge, message: Mapping[str, Any]) -> None:
         reason = str(error) if isinstance(error, MediaError) else type(error).__name__
         logger.info("%s %d is not ready, try %d: %s", media.name, id, message["attempt"] + 1, reason)
         age = (now() - received).total_seconds()
-        if age > _LATE_SECONDS and not message.get("kept"):
+        quiet = isinstance(error, _Silent) or bool(message.get("kept"))
+        if age > _LATE_SECONDS and not quiet:
             logger.warning("signal media_waiting kind=%s id=%d seconds=%d", media.name, id, age)
-        _look_again(bridge, media, id, message, reason)
+        _look_again(bridge, media, id, message, reason, quiet=quiet)
 
 
 def _copy(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any]) -> None:
-    record, stored = records.known(message.get("record") or {}), message.get("stored")
+    record, stored, asked = records.known(message.get("record") or {}), message.get("stored"), False
     mirrored = bridge.settings.mirror_voicemail_deletes
     if stored is None:
         if mirrored and deletions.may_delete(bridge.storage, media, id):
             return
         try:
-            record, stored = _stored(bridge, media, id, message, record)
+            record, stored, asked = _stored(bridge, media, id, message, record)
         except (MediaNotReady, PbxError) as error:
-            # What is out of reach says nothing, any other answer without audio is the end of what was deleted.
+            # A PBX out of reach proves nothing; any other answer without audio is the end of a deleted voicemail.
             if isinstance(error, PbxRetriable | PbxForbidden) or not deletions.is_deleted(bridge.storage, media, id):
                 raise
             logger.info("%s %d was deleted before it was copied", media.name, id)
@@ -99,29 +104,31 @@ def _copy(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any]) -> 
         # A copy that is only marked is announced all the same.
         if deletions.withdraw_copy(bridge.storage, media, id, delete=mirrored):
             return
-    _announce(bridge, media, id, {**message, "record": record}, stored)
+    # What the PBX was asked for is all that it knows.
+    looks = LOOKS if asked else int(message.get("looks", 0))
+    _announce(bridge, media, id, {**message, "record": record, "looks": looks}, stored)
 
 
 def _stored(
     bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], record: Record
-) -> tuple[Record, dict[str, Any]]:
-    """The record that the file came by, and where it is now; a file that seems too short is looked at again."""
+) -> tuple[Record, dict[str, Any], bool]:
+    """Store the file by the event's address or the PBX's; return record, place, and True if the PBX was asked."""
     tries = message["attempt"] + sum((message.get("tries") or {}).values())
     if media.url in record and tries < _OWN_ADDRESS:
         try:
-            return record, _fetch(bridge, media, id, message, record)
+            return record, _fetch(bridge, media, id, message, record), False
         except MediaRefused as error:
-            # Anybody can post an event; the PBX's own word is the last one.
+            # Anybody can post an event; the PBX's own address decides.
             logger.warning("%s %d came with an address that is not used: %s", media.name, id, error)
     record = record | records.asked(bridge, media, id)
     if media.url not in record:
         raise MediaNotReady("no address yet")
-    return record, _fetch(bridge, media, id, message, record)
+    return record, _fetch(bridge, media, id, message, record), True
 
 
 def _fetch(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], record: Record) -> dict[str, Any]:
     description = _describe(media, id, record, message)
-    url, key, patience = str(record[media.url]).strip(), bridge.pbx.headers(), Patience()
+    url, key, patience = str(record[media.url]), bridge.pbx.headers(), Patience()
     try:
         with download(url, bridge.settings, key, patience) as file:
             stored = blobs.store(bridge.storage, description, file, final=message["attempt"] >= len(DELAYS))
@@ -129,21 +136,24 @@ def _fetch(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], re
         logger.warning("signal media_conflict kind=%s id=%d: both are kept", media.name, id)
         with download(url, bridge.settings, key, patience) as file:
             return blobs.store(bridge.storage, description, file, final=True, beside=other.sha256)
+    except MediaNotReady as error:
+        raise (_Silent(str(error)) if description.seconds == 0 else error) from None
     if stored.get(blobs.INCOMPLETE):
-        _look_again(bridge, media, id, {**message, "kept": True}, "incomplete")
+        _look_again(bridge, media, id, {**message, "kept": True}, "incomplete", quiet=True)
     return stored
 
 
 def _announce(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
     from shared.events.model import StoredAudio
 
-    looks = int(message.get("looks", 0))
-    record, found = records.completed(bridge, media, id, message["record"])
-    if not found and looks < LOOKS:
-        again = {**message, "stored": stored, "looks": looks + 1}
-        send(bridge.storage, QUEUE, again, name=name_of(message), delay=LOOK_SECONDS)
-        return
-    # What only we fill in: the PBX's field of the same name is another thing.
+    record = message["record"]
+    if message["looks"] < LOOKS:
+        record, found = records.completed(bridge, media, id, record)
+        if not found:
+            again = {**message, "stored": stored, "looks": message["looks"] + 1}
+            send(bridge.storage, QUEUE, again, name=name_of(message), delay=LOOK_SECONDS)
+            return
+    # Only we fill these in: the PBX's field of the same name is another thing.
     own = {media.url, *StoredAudio.model_fields}
     fields = {name: value for name, value in record.items() if name not in own}
     fields |= {media.id: id, "callID": _call_id(record, message), **stored}
@@ -168,7 +178,7 @@ def _describe(media: Media, id: int, record: Record, message: Mapping[str, Any])
     )
 
 
-def _call_id(record: Mapping[str, Any], message: Mapping[str, Any]) -> int | None:
+def _call_id(record: Record, message: Mapping[str, Any]) -> int | None:
     return identifier(record.get("callID")) or identifier(message.get("callID"))
 
 
@@ -177,15 +187,15 @@ def _withdraw(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any])
     deletions.withdraw(bridge.storage, media, id, when=str(message["received"]), **how)
 
 
-def _look_again(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], reason: str) -> None:
-    """Have the file looked at again later, or say that this was the last time."""
+def _look_again(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], reason: str, *, quiet: bool) -> None:
+    """Put the message back with the next delay, or end after the last one."""
     if message["attempt"] < len(DELAYS):
         # Put back before the host deletes this one: dying in between leaves two, never none.
         again = {**message, "attempt": message["attempt"] + 1, "reason": reason, "last": iso(now())}
         send(bridge.storage, QUEUE, again, name=name_of(message), delay=DELAYS[message["attempt"]])
     elif message.get("kept"):
-        logger.warning("signal media_incomplete kind=%s id=%d: what there is of it is kept", media.name, id)
-    else:
+        logger.warning("signal media_incomplete kind=%s id=%d: as much as there is of it is kept", media.name, id)
+    elif not quiet:
         _dead_letter(bridge, media, message, reason)
 
 
@@ -200,5 +210,5 @@ def _dead_letter(bridge: Bridge, media: Media, message: Mapping[str, Any], reaso
 
 
 def name_of(message: Mapping[str, Any]) -> str:
-    """The work that a message asks for, as the name of its dead letter and payload."""
+    """Return the name of a message's work, which its dead letter and payload have too."""
     return f"{message['kind']}-{message['id']}-{message['action']}"

@@ -1,4 +1,4 @@
-"""Media that the PBX has deleted: our copies are marked or deleted, whichever of copy and deletion comes first."""
+"""Media deleted at the PBX: our copies are marked or deleted, whichever of copy and deletion comes first."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from shared.times import iso, now, parse_time
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from azure.storage.blob import ContainerClient
+
     from shared.media.table import Media
     from shared.storage.account import Storage
     from shared.storage.expiry import Allowance, Expired, Period
@@ -22,50 +24,64 @@ _INFERRED = "inferred"
 
 
 def note_copy(storage: Storage, media: Media, id: int, blob: str) -> None:
-    """Note where a copy is going to be: once it is deleted at the PBX, its date is known nowhere else."""
+    """Store the name of a coming copy: once it is deleted at the PBX, nothing else has its date."""
     row = {"PartitionKey": media.name, "RowKey": rows.row_key(id), "at": now(), "blob": blob}
     # Merged by the service, so that a deletion at the same time keeps its columns.
     rows.merge(storage.table(TABLE), row)
 
 
 def is_deleted(storage: Storage, media: Media, id: int) -> bool:
-    """Whether we heard that the PBX has deleted this one."""
+    """True if the PBX has deleted this one, as far as we heard."""
     return _DELETED in _row(storage, media, id)
 
 
 def may_delete(storage: Storage, media: Media, id: int) -> bool:
-    """Whether the PBX itself said that this one is deleted: what was only inferred never deletes audio."""
+    """True if the PBX itself reported the deletion: an inferred one never deletes audio."""
     row = _row(storage, media, id)
     return _DELETED in row and not row.get(_INFERRED)
 
 
 def withdraw(storage: Storage, media: Media, id: int, *, when: str, delete: bool, inferred: bool = False) -> None:
     """
-    Note that the PBX has deleted this one, then mark our copies in their metadata, or delete them.
+    Store that the PBX has deleted this one, then mark our copies in their metadata, or delete them.
 
-    The note comes first: whoever is copying it looks for the note once the blob is there. What is `inferred` from
-    lists only marks.
+    The row comes first: a copier looks for it once the blob is there. A deletion `inferred` from lists only marks.
     """
     columns = {"at": now(), _DELETED: parse_time(when), _INFERRED: inferred}
 
-    def note(row: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-        # What the PBX said, before or meanwhile, stands.
+    def deleted(row: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        # The PBX's own report, before or meanwhile, counts.
         return None if inferred and row and _DELETED in row else {**(row or {}), **columns}
 
-    noted = rows.change(storage.table(TABLE), media.name, rows.row_key(id), note) or _row(storage, media, id)
-    if not (blob := noted.get("blob")):
+    known = rows.change(storage.table(TABLE), media.name, rows.row_key(id), deleted) or _row(storage, media, id)
+    if not (blob := known.get("blob")):
         return
-    client = storage.container(media.container)
-    for found in client.list_blobs(name_starts_with=str(blob).rpartition(".")[0] + ".", include=["metadata"]):
+    container, stem = storage.container(media.container), str(blob).rpartition(".")[0] + "."
+    if delete and not inferred:
+        delete_versions(container, stem)
+        return
+    for found in container.list_blobs(name_starts_with=stem, include=["metadata"]):
         metadata = found.metadata or {}
-        if delete and not inferred:
-            client.delete_blob(found.name, delete_snapshots="include")
-        elif _DELETED not in metadata:
-            client.get_blob_client(found.name).set_blob_metadata({**metadata, _DELETED: when})
+        if _DELETED not in metadata:
+            container.get_blob_client(found.name).set_blob_metadata({**metadata, _DELETED: when})
+
+
+def delete_versions(container: ContainerClient, stem: str) -> int:
+    """Delete the blobs whose names begin so with all their versions, and return the number of blobs and versions."""
+    deleted = 0
+    # A blob that is deleted becomes a version: only then may it be deleted by its version's id.
+    for blob in container.list_blobs(name_starts_with=stem):
+        container.delete_blob(blob.name, delete_snapshots="include")
+        deleted += 1
+    for blob in container.list_blobs(name_starts_with=stem, include=["versions"]):
+        if blob.version_id:
+            container.delete_blob(blob.name, version_id=blob.version_id)
+            deleted += not blob.is_current_version
+    return deleted
 
 
 def withdraw_copy(storage: Storage, media: Media, id: int, *, delete: bool) -> bool:
-    """Withdraw a copy that was just made where the PBX has deleted this one meanwhile; whether it is deleted again."""
+    """Withdraw a new copy of what the PBX has deleted meanwhile, and return True if the copy is deleted again."""
     row = _row(storage, media, id)
     if _DELETED not in row:
         return False
@@ -75,7 +91,7 @@ def withdraw_copy(storage: Storage, media: Media, id: int, *, delete: bool) -> b
 
 
 def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
-    """Delete what was noted of media within a period; the audio itself goes by the rules of its account."""
+    """Delete the rows of a period; the audio itself goes by the rules of its account."""
     return expire_rows(storage.table(TABLE), period.condition("at"), allowance)
 
 

@@ -1,4 +1,4 @@
-"""Fetching audio from the PBX: only from hosts that are allowed, whole or not at all, within bounded memory."""
+"""Audio from the PBX: fetched from allowed hosts only, whole or not at all, within bounded time and memory."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
 
 from shared.addresses import AddressRefused, guarded_session
 from shared.errors import MediaNotReady, MediaRefused, MediaUnreachable
 from shared.http_clients import ending_by, read_part
-from shared.media.packing import LOOKED_AT, Wire, is_cut, packings, unpacked
 from shared.once import once
 from shared.setting_values import is_loopback
 
@@ -28,10 +27,10 @@ _TIMEOUTS = (5, 30)  # seconds to connect, and between two reads
 _LONGEST_SECONDS = 25 * 60.0  # below the host's functionTimeout
 _REDIRECTS = 3
 _READ_BYTES = 512 * 1024
-# The parts of an address, the scheme of one that may be relative, and a step of a relative path.
-_URL = re.compile(r"^([^:]*)://([^/?#]*)([^?#]*)([^#]*)")
+# Content codings that the HTTP library undoes, and names of none; some storages keep a word of their upload.
+_CODINGS = frozenset({"gzip", "x-gzip", "deflate", "identity", "none", "aws-chunked", ""})
+_WHOLE = re.compile(r"bytes 0-(\d{1,18})/(\d{1,18})")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-_STEP = re.compile(r"(\.\.?)(?:/|(?=[?#])|$)")
 _session = once(guarded_session)
 
 
@@ -45,32 +44,26 @@ class Patience:
 
 
 class Download:
-    """An answer being read: `read` gives the next block; MediaNotReady where it turns out cut short, or too slow."""
+    """An answer being read; raises MediaNotReady for a file that is cut short or comes too slowly."""
 
     def __init__(self, response: requests.Response, patience: Patience) -> None:
-        self._wire = Wire(response.raw)
-        # What to read from; of what is packed by its server's word, only the first bytes show that.
-        self._source: Any = None
-        self._packings = packings(response.headers.get("Content-Encoding", ""))
+        self._raw = response.raw
         self._patience = patience
-        # What was waited for lately, and what came in that time.
+        # The seconds waited lately, and the bytes that arrived in them.
         self._waited, self._came = 0.0, 0
-        length = response.headers.get("Content-Length", "")
-        self._expected = int(length) if length.isascii() and length.isdecimal() else None
         self.content_type = response.headers.get("Content-Type", "")
         self.size = 0
+        codings = response.headers.get("Content-Encoding", "").lower().split(",")
+        if not _CODINGS.issuperset(coding.strip() for coding in codings):
+            raise MediaNotReady("packed in an unknown way")
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes: fewer only at the end, none after it."""
+        """Return up to `size` bytes: fewer only at the end, none after it."""
         import urllib3
 
         parts: list[bytes] = []
         left = size
         try:
-            if self._source is None:
-                self._source = self._wire
-                if self._packings:
-                    self._unpack()
             # One read of the socket at a time, so that a drip is noticed.
             while left and (part := self._part(min(left, _READ_BYTES))):
                 parts.append(part)
@@ -81,29 +74,13 @@ class Download:
             late = time.monotonic() >= self._patience.until
             raise MediaNotReady("too slow" if late else "cut short") from None
         self.size += size - left
-        packed = self._source is not self._wire
-        lacks_end = packed and is_cut(self._wire, self._packings, self.size)
-        if left and (lacks_end or self._expected not in (None, self.size)):
-            raise MediaNotReady("cut short")
         return b"".join(parts)
-
-    def _unpack(self) -> None:
-        """See whether what comes really is packed."""
-        first = b""
-        while len(first) < LOOKED_AT and (part := self._part(LOOKED_AT - len(first))):
-            first += part
-        self._wire.first = first
-        self._source = unpacked(self._wire, first, self._packings)
-        if self._source is not self._wire:
-            # The length of what is packed says nothing of what comes out of it.
-            self._expected = None
 
     def _part(self, size: int) -> bytes:
         began = time.monotonic()
         patience = self._patience
-        part = read_part(self._source, size, patience.until)
-        ended = time.monotonic()
-        self._waited, self._came = self._waited + ended - began, self._came + len(part)
+        part = read_part(self._raw, size, patience.until)
+        self._waited, self._came = self._waited + time.monotonic() - began, self._came + len(part)
         if part and self._waited > patience.seconds:
             if self._came < patience.least:
                 raise MediaNotReady("too slow")
@@ -111,87 +88,69 @@ class Download:
         return part
 
 
-def may_be_local(settings: Settings) -> bool:
-    """Whether media may come from this machine: only where the PBX itself is a simulator on it."""
-    return not settings.in_azure and is_loopback(settings.pbx_host)
-
-
-def check_url(url: str, settings: Settings) -> None:
-    """Raises MediaRefused unless audio may be fetched from this URL; its host's address is checked when connecting."""
-    try:
-        parts = urlsplit(url)
-        host, _ = (parts.hostname or "").lower(), parts.port
-    except ValueError:
-        raise MediaRefused("not a URL") from None
-    if "@" in parts.netloc:
-        raise MediaRefused("a user in the URL")
-    if host not in settings.allowed_media_hosts:
-        raise MediaRefused("a host outside MEDIA_HOSTS")
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host) and may_be_local(settings)):
-        raise MediaRefused("not https")
-
-
 @contextmanager
 def download(
     url: str, settings: Settings, key: Mapping[str, str], patience: Patience | None = None
 ) -> Iterator[Download]:
     """
-    The audio at a URL of the PBX; `key` is the header that opens the PBX's host, and reaches no other.
+    Fetch the audio at an address of the PBX; `key` is the header that opens the PBX's origin, and reaches no other.
 
-    Raises MediaRefused for a host or address that is not allowed, after any redirect too, MediaNotReady when
-    the file is not there yet, and MediaUnreachable when its server is out of reach. No error's text holds the URL.
+    Raises MediaRefused for a host or address that is not allowed, MediaNotReady when the file is not there yet or its
+    server redirects to a host that is not allowed yet, and MediaUnreachable. No error's text holds the address.
     """
     patience = patience or Patience()
+    url = allowed(_joined(settings.pbx_base_url, url.strip().replace("&amp;", "&")), settings)
     for _ in range(_REDIRECTS + 1):
         with ending_by(patience.until):
             response = _ask(url, settings, key)
         with response:
             if not response.is_redirect:
-                if response.status_code != HTTPStatus.OK:
+                if not _is_whole(response):
                     raise MediaNotReady(f"answered {response.status_code}")
                 yield Download(response, patience)
                 return
-            url = _target(url, response.headers["Location"])
+            # http.client takes each byte above ASCII for a character.
+            location = response.headers["Location"].encode("latin-1")
+            target = "".join(chr(byte) if byte < 0x80 else f"%{byte:02X}" for byte in location)
+            url = allowed(_joined(url, target), settings, redirected=True)
     raise MediaRefused("too many redirects")
 
 
-def _target(url: str, location: str) -> str:
+def allowed(url: str, settings: Settings, *, redirected: bool = False) -> str:
     """
-    Where a Location leads, which may be relative, byte by byte as it was given: signatures cover it.
+    Return the address to ask for, by https where it came with http; its host is checked again when connecting.
 
-    http.client takes each byte above ASCII for a character; here it is percent-encoded as the byte that it is.
+    Raises MediaRefused for one that must not be asked for. A host that is `redirected` to and that MEDIA_HOSTS lacks is
+    MediaNotReady, so that the file waits for the setting.
     """
-    location = "".join(character if character < "\x80" else f"%{ord(character):02X}" for character in location)
-    scheme, host, path, query = _URL.findall(url)[0]
-    if _SCHEME.match(location):
-        return location
-    if location.startswith("//"):
-        return f"{scheme}:{location}"
-    if location.startswith("?"):
-        location = path + location
-    elif not location.partition("#")[0]:
-        location = path + query
-    elif not location.startswith("/"):
-        location = _joined(path, location)
-    return f"{scheme}://{host}{location}"
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").lower(), parts.port
+    except ValueError:
+        raise MediaRefused("not a URL") from None
+    if "@" in parts.netloc:
+        raise MediaRefused("a user in the URL")
+    if parts.scheme not in ("http", "https") or not host:
+        raise MediaRefused("not https")
+    if host not in settings.allowed_media_hosts:
+        reason = f"{host[:253]} is not in MEDIA_HOSTS"
+        raise MediaNotReady(f"redirected, and {reason}") if redirected else MediaRefused(reason)
+    if parts.scheme == "https" or (is_loopback(host) and _may_be_local(settings)):
+        return url
+    rest = url.partition("://")[2]
+    return "https://" + (re.sub(r":80(?=[/?#]|$)", "", rest, count=1) if port == 80 else rest)
 
 
-def _joined(path: str, location: str) -> str:
-    """A relative path behind another one's folder, `.` and `..` at its beginning aside (RFC 3986, 5.2.4)."""
-    folder = path.rpartition("/")[0]
-    while (step := _STEP.match(location)) is not None:
-        location = location[step.end() :]
-        if step[1] == "..":
-            folder = folder.rpartition("/")[0]
-    return f"{folder}/{location}"
+def _may_be_local(settings: Settings) -> bool:
+    """True if media may come from this machine: only where the PBX itself is a simulator on it."""
+    return not settings.in_azure and is_loopback(settings.pbx_host)
 
 
 def _ask(url: str, settings: Settings, key: Mapping[str, str]) -> requests.Response:
     import requests
 
-    check_url(url, settings)
     headers = {"Accept-Encoding": "identity", **(key if _is_pbx(url, settings) else {})}
-    session = _session(allow_loopback=may_be_local(settings))
+    session = _session(allow_loopback=_may_be_local(settings))
     try:
         return session.get(url, headers=headers, timeout=_TIMEOUTS, stream=True, allow_redirects=False)
     except AddressRefused:
@@ -208,3 +167,23 @@ def _is_pbx(url: str, settings: Settings) -> bool:
         return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
     return origin(url) == origin(settings.pbx_base_url)
+
+
+def _is_whole(response: requests.Response) -> bool:
+    """True for 200, and for a 206 whose range is the whole file."""
+    span = _WHOLE.fullmatch(response.headers.get("Content-Range", "").strip())
+    if response.status_code == HTTPStatus.PARTIAL_CONTENT:
+        return span is not None and int(span[1]) + 1 == int(span[2])
+    return response.status_code == HTTPStatus.OK
+
+
+def _joined(url: str, location: str) -> str:
+    """Return the address that a Location leads to, which may be relative, byte by byte: signatures cover it."""
+    parts = urlsplit(url)
+    if _SCHEME.match(location):
+        return location
+    if location.startswith("//"):
+        return f"{parts.scheme}:{location}"
+    if location.startswith("/"):
+        return f"{parts.scheme}://{parts.netloc}{location}"
+    return urljoin(url, location)

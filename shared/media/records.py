@@ -1,4 +1,4 @@
-"""What is known of a recording or voicemail beside its bytes: from its event, from the polled row, or asked by id."""
+"""The record of a recording or voicemail: from its event, from the polled row, or asked for by id."""
 
 from __future__ import annotations
 
@@ -23,45 +23,45 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 
-# A call of the PBX a recording would use up the budget: a list brings a thousand, so one by id is asked for rarely,
-# and only where polls leave room for it.
+# A call of the PBX for each recording would use up the budget, and a list brings a thousand: one by id is asked for
+# rarely, and only where polls leave room for it.
 LANE = "backfill"
 EVERY_SECONDS = 5.0
 
 
 def known(record: Mapping[str, Any]) -> Record:
-    """The fields that say something."""
+    """Return the fields that are not empty."""
     return {name: value for name, value in record.items() if value not in (None, "")}
 
 
 def asked(bridge: Bridge, media: Media, id: int, *, lane: str = "media") -> Record:
-    """The record as the PBX has it now; raises MediaNotReady for another one's, and what the PBX's client raises."""
+    """Return the PBX's record; raises MediaNotReady for another one's, and what the PBX's client raises."""
     source = resource(media.resource)
     record: Record = bridge.pbx.call(source.read_operation, lane=lane, **{source.id_parameter: id})
-    # What spells no id counts as absent, like any field that does not fit.
+    # A field that spells no id counts as absent.
     if (identifier(record.get(media.id)) or id) != id:
         raise MediaNotReady("another record")
     return known(record)
 
 
 def seconds(media: Media, record: Mapping[str, Any]) -> int | None:
-    """How long the audio should play; None where the record does not say, or nothing that a call can last."""
+    """Return the seconds that the audio should play, or None where the record has none that a call can last."""
     said = record.get(media.seconds)
     return None if said is None else _seconds().validate_python(said)
 
 
 def completed(bridge: Bridge, media: Media, id: int, record: Mapping[str, Any]) -> tuple[Record, bool]:
     """
-    The record with what its event lacks, and whether that was found.
+    Return the record with the fields that its event lacks, and True if they were found.
 
-    The polled row is looked at first. Where it is not there yet the PBX is asked, rarely; a record that is not found
-    now may be polled in a minute.
+    The polled row is read first. Where there is none yet the PBX is asked, rarely; a record that is not found now may
+    be polled in a minute.
     """
     whole = known(record)
     if all(name in whole for name in media.lacking):
         return whole, True
     polled = reader.get(bridge.storage, media.resource, id)
-    if polled is None and _pace(bridge.storage).comes_now():
+    if polled is None and _pace(bridge.storage).is_due():
         try:
             polled = asked(bridge, media, id, lane=LANE)
         except (PbxError, BudgetExhausted, MediaNotReady):
@@ -70,21 +70,21 @@ def completed(bridge: Bridge, media: Media, id: int, record: Mapping[str, Any]) 
 
 
 class Pace:
-    """Lets one through in a while."""
+    """Lets one through in so many seconds."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._next = 0.0
         self._lock = Lock()
 
-    def comes_now(self) -> bool:
-        """Whether it is one's turn; the next one's comes later."""
+    def is_due(self) -> bool:
+        """True for one caller in a while."""
         with self._lock:
-            now = time.monotonic()
-            if now < self._next:
-                return False
-            self._next = now + self._seconds
-            return True
+            moment = time.monotonic()
+            due = moment >= self._next
+            if due:
+                self._next = moment + self._seconds
+            return due
 
 
 @once

@@ -1,4 +1,4 @@
-"""The kinds of media: one table that the copier, deletions and the deployment read."""
+"""The kinds of media: a table for the copier, deletions and the deployment."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Media:
     """
-    A row: a kind of media, where it is kept, the resource that it is at the PBX, and the event that says it is stored.
+    A row: a kind of media, its container, its resource at the PBX, and the event that announces a stored copy.
 
-    `lacking` is what the PBX's event lacks of it, and the polled list has. `seconds` is the field that says how long
-    the audio should be. `deletable` is what the PBX sends an event about when a user deletes it there.
+    `lacking` are the fields that the PBX's event lacks and the polled list has, `seconds` is the field with the length
+    of the audio. Of a `deletable` kind the PBX sends an event when a user deletes one there.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Media:
 
     @property
     def id(self) -> str:
-        """The PBX's name of its id."""
+        """Return the PBX's name of its id."""
         return f"{self.name}ID"
 
 

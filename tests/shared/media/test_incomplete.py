@@ -35,8 +35,8 @@ def raw(pbx: Simulator, body: bytes) -> AudioFile:
 
 @pytest.mark.parametrize(
     "body",
-    [WAV[:58], WAV[:44], WAV[:5000], (FILES / "opus.ogg").read_bytes()[:500], (FILES / "tone.webm").read_bytes()[:900]],
-    ids=["header", "half a header", "part", "part of OGG", "part of WebM"],
+    [WAV[:58], WAV[:44], WAV[:5000], (FILES / "opus.ogg").read_bytes()[:120], (FILES / "tone.webm").read_bytes()[:200]],
+    ids=["header", "half a header", "part", "header of OGG", "header of WebM"],
 )
 def test_what_is_not_all_there_is_asked_for_again_until_it_is(
     body: bytes, bridge: Bridge, pbx: Simulator, sent: Outbox
@@ -69,62 +69,40 @@ def test_what_never_is_is_kept_as_it_is_marked_and_signalled(
     assert event.message["body"]["data"]["incomplete"] is True
 
 
-FLAC = (FILES / "tone.flac").read_bytes()
-ABSENT = {
-    "a header of AU": ((FILES / "tone.au").read_bytes()[:24], "audio/basic", "au"),
-    "half a FLAC": (FLAC[: len(FLAC) * 3 // 4], "audio/flac", "flac"),
-    "zeros": (bytes(6000), "audio/mpeg", "mp3"),
-    "words": (b"File not found", "audio/mpeg", "mp3"),
-    "a header of 3GP": ((FILES / "tone.3gp").read_bytes()[:40], "audio/3gpp", "3gp"),
-    "half a MOV": ((FILES / "tone.mov").read_bytes()[:1200], "video/quicktime", "mov"),
-    "half a Matroska": ((FILES / "tone.mka").read_bytes()[:1500], "audio/x-matroska", "mka"),
-    "half a WMA": ((FILES / "tone.wma").read_bytes()[:2000], "audio/x-ms-wma", "wma"),
-    "half a W64": ((FILES / "tone.w64").read_bytes()[:2000], "", "w64"),
-    "half a CAF": ((FILES / "tone.caf").read_bytes()[:2000], "", "caf"),
-    "a header of RF64": ((FILES / "rf64.wav").read_bytes()[:100], "application/octet-stream", "wav"),
-    "a header of AMR-WB": (b"#!AMR-WB\n", "audio/amr-wb", "awb"),
-    "a tag and zeros": (b"ID3\x03\0\0\0\0\0\x0a" + bytes(5000), "audio/mpeg", "mp3"),
+HANGS_UP = {
+    "a header that declares nothing": WAV[:4] + bytes(4) + WAV[8:54] + bytes(4),
+    "a header of a stream": (FILES / "streamed.wav").read_bytes()[:44],
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("body", "label", "extension"), ABSENT.values(), ids=ABSENT.keys())
-def test_no_container_without_its_audio_passes_for_whole(  # noqa: PLR0917 - a row and three fixtures
-    body: bytes, label: str, extension: str, bridge: Bridge, pbx: Simulator, sent: Outbox
+@pytest.mark.parametrize("body", HANGS_UP.values(), ids=HANGS_UP)
+def test_a_caller_who_hangs_up_at_the_beep_is_no_alarm(
+    body: bytes, bridge: Bridge, pbx: Simulator, sent: Outbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    file = raw(pbx, body)
-    file.content_type = label
-    copy(bridge, asked())
-    assert not blobs(bridge)
-    assert [one.delay for one in sent.take("media")] == [DELAYS[0]]
-    copy(bridge, asked(attempt=len(DELAYS)))
-    ((name, blob),) = blobs(bridge).items()
-    assert (name.rpartition(".")[2], blob.metadata["incomplete"]) == (extension, "container")
-    assert sent.take("events")[0].message["body"]["data"]["incomplete"] is True
-
-
-WHOLE = (
-    "index-last.m4a",
-    "fragments.m4a",
-    "streamed.flac",
-    "streamed.webm",
-    "streamed.au",
-    "tone.mka",
-    "loud-start.mp3",
-)
-
-
-@pytest.mark.parametrize("name", WHOLE)
-def test_a_whole_file_of_any_container_is_announced_at_once(name: str, bridge: Bridge, pbx: Simulator) -> None:
-    pbx.edit("call_records", RECORDING, connectionTime=4)
-    raw(pbx, (FILES / name).read_bytes())
+    pbx.edit("call_records", RECORDING, connectionTime=0)
+    raw(pbx, body)
     copy(bridge, asked())
     (blob,) = blobs(bridge).values()
     assert "incomplete" not in blob.metadata
-    assert len(announced(bridge)) == 1
+    assert len(sent.take("events")) == 1
+    assert not sent.take("media")
+    assert "signal" not in caplog.text
 
 
-@pytest.mark.parametrize("name", ["opus.ogg", "index-last.m4a", "tone.webm", "tone.flac", "tone.au", "tone.aac"])
+def test_no_file_of_a_call_without_seconds_is_no_alarm_and_no_dead_letter(
+    bridge: Bridge, pbx: Simulator, sent: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    pbx.edit("call_records", RECORDING, connectionTime="0")
+    audio(pbx).fault = "empty"
+    copy(bridge, asked())
+    assert [one.delay for one in sent.take("media")] == [DELAYS[0]]
+    copy(bridge, asked(attempt=len(DELAYS)))
+    assert not dead_letters(bridge.storage)
+    assert not sent.take("media")
+    assert "signal" not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["opus.ogg", "index-last.m4a", "tone.flac", "tone.wav"])
 def test_audio_far_shorter_than_its_call_is_marked_whatever_its_container(
     name: str, bridge: Bridge, pbx: Simulator
 ) -> None:
@@ -202,14 +180,14 @@ def test_a_short_file_that_stays_short_or_goes_away_is_kept_and_signalled_at_the
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seconds", [None, "", "long", 0, 9, 12, 14, -5, [3], True, 10**12, "1000000000000", 1e30])
+@pytest.mark.parametrize("seconds", [None, "long", 9, 14, -5, True, 10**12])
 def test_a_short_but_real_recording_is_whole(seconds: Any, bridge: Bridge, pbx: Simulator) -> None:
     short(pbx, seconds)
     copy(bridge, asked())
     assert "incomplete" not in blobs(bridge)[NAME].metadata
 
 
-@pytest.mark.parametrize("seconds", [300, "300", "300.0", 300.0, " 300 "])
+@pytest.mark.parametrize("seconds", [300, "300.0"])
 def test_a_length_counts_however_it_is_written(seconds: Any, bridge: Bridge, pbx: Simulator) -> None:
     short(pbx, seconds)
     copy(bridge, asked())
