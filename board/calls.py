@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, render_template, request
-from flask_babel import gettext, lazy_gettext
+from flask_babel import lazy_gettext
 
-from board import show
+from board import search, show
 from shared.api import calls
 from shared.api.parameters import Given
-from shared.errors import Invalid
 from shared.media.serve import read_range
 from shared.times import event_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
-
-    from shared.bridge import Bridge
 
     Item = dict[str, Any]
 
@@ -29,55 +24,34 @@ blueprint = Blueprint("calls", __name__)
 _ON_A_PAGE = 50
 # Parts of an index in which nothing fits, before the reader is asked to go on.
 _MOST_PARTS = 4
-_NAME = re.compile(r"[^\d\s+()./-]")
 
 
-@dataclass(slots=True)
-class Search:
-    """What is searched for: filters of the API, and words about them that cannot be used."""
-
-    values: dict[str, Any] = field(default_factory=dict)
-    problem: str = ""
-    people: list[int] = field(default_factory=list)
-
-
-def search(bridge: Bridge) -> Search:
-    """Return what the query of this request searches for; a name is looked up among the contacts."""
-    found = Search()
-    given = {name: text for name, text in request.args.items() if text and name in calls.NAMES}
-    text = (request.args.get("q") or "").strip()
-    if text and _NAME.search(text):
-        found.people = show.directory().named(text)
-        if len(found.people) == 1:
-            given["employee"] = str(found.people[0])
-        elif not found.people:
-            found.problem = gettext("Nobody among the contacts is called so. A caller’s number finds more.")
-        else:
-            found.problem = gettext("Several people are called so: choose one of them.")
-    elif text:
-        given["number"] = text
-    try:
-        found.values = calls.wanted(bridge, Given(query=given))
-    except Invalid as error:
-        found.problem = show.reason(error)
-    return found
+def _wanted(given: Mapping[str, str]) -> dict[str, Any]:
+    return calls.wanted(show.here(), Given(query=given))
 
 
 @blueprint.get("/calls")
 def index() -> str:
     """Show the newest calls that are searched for."""
-    bridge = show.here()
-    asked = search(bridge)
-    found: list[Item] = []
+    asked = search.asked(calls.NAMES, employee="employee")
+    values, found = asked.checked(_wanted), list[dict[str, Any]]()
     following = calls.position(request.args.get("after"))
-    for _ in range(0 if asked.problem else _MOST_PARTS):
-        more, following = calls.part(bridge, asked.values, limit=_ON_A_PAGE - len(found), start=following)
+    for _ in range(0 if values is None else _MOST_PARTS):
+        more, following = calls.part(show.here(), values or {}, limit=_ON_A_PAGE - len(found), start=following)
         found += more
         if not following or len(found) >= _ON_A_PAGE:
             break
     return render_template(
         "calls.html", calls=found, search=asked, following=calls.token(following), people=show.directory()
     )
+
+
+@blueprint.get("/calls.xlsx")
+def workbook() -> Response:
+    """Return all calls that are searched for as a workbook."""
+    asked = search.asked(calls.NAMES, employee="employee")
+    file = calls.sheet(show.here(), Given(query=asked.given | {"format": "xlsx"})) if not asked.problem else None
+    return show.download(file, asked.problem)
 
 
 @blueprint.get("/calls/<int:call_id>")

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flask import current_app, g, request, url_for
+from flask import Response, current_app, g, request, url_for
 from flask_babel import (
     format_date,
     format_datetime,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from flask import Flask
 
+    from shared.api.sheets import File
     from shared.bridge import Bridge
     from shared.errors import BridgeError
 
@@ -201,6 +202,14 @@ def reason(error: BridgeError) -> str:
 def size(count: int) -> str:
     """Return a number of bytes."""
     return f"{format_decimal(round(count / 1024 / 1024, 1))} MiB" if count >= 1024 * 1024 else f"{count // 1024} KiB"
+
+
+def download(file: File | None, problem: str = "") -> Response:
+    """Return a file to be saved; raises Invalid with the problem where there is none."""
+    if file is None:
+        raise Invalid({"q": problem})
+    headers = {"Content-Disposition": f'attachment; filename="{file.name}"'}
+    return Response(file.content, headers=headers, content_type=file.content_type)
 
 
 def same_with(**values: Any) -> str:

@@ -2,12 +2,49 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, render_template
+from typing import TYPE_CHECKING, Any
+
+from flask import Blueprint, render_template, request
+
+from board import search, show
+from shared.api.lists import LIST_ACTIONS, find_items
+from shared.api.parameters import Given
+from shared.media.deletions import copies
+from shared.media.table import MEDIA
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 blueprint = Blueprint("voicemails", __name__)
+
+_LIST = next(row for row in LIST_ACTIONS if row.path == "voicemails")
+_MEDIA = next(row for row in MEDIA if row.resource == "voicemails")
+_NAMES = ("contact_id", "date_from", "date_to")
+_ON_A_PAGE = 24
 
 
 @blueprint.get("/voicemails")
 def index() -> str:
-    """Show the newest voicemails."""
-    return render_template("voicemails.html")
+    """Show the newest voicemails that are searched for."""
+    asked, offset = search.asked(_NAMES, employee="contact_id"), max(0, request.args.get("offset", 0, int))
+    found = asked.checked(lambda given: _found(given, limit=_ON_A_PAGE + 1, offset=offset)) or []
+    stored = copies(show.here().storage, _MEDIA, [int(item["voicemailID"]) for item in found[:_ON_A_PAGE]])
+    return render_template(
+        "voicemails.html",
+        voicemails=[(item, _player(item, stored)) for item in found[:_ON_A_PAGE]],
+        search=asked,
+        offset=offset,
+        following=offset + _ON_A_PAGE if len(found) > _ON_A_PAGE else None,
+        people=show.directory(),
+    )
+
+
+def _found(given: Mapping[str, str], **page: int) -> list[dict[str, Any]]:
+    query = {**given, **{name: str(number) for name, number in page.items()}}
+    found: list[dict[str, Any]] = find_items(show.here(), _LIST, Given(query=query))["data"]
+    return found
+
+
+def _player(item: Mapping[str, Any], stored: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    row = stored.get(int(item["voicemailID"]), {})
+    return {"container": _MEDIA.container, "blobName": row.get("blob"), "deleted": row.get("deletedAtPbx")}

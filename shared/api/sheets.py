@@ -154,9 +154,9 @@ def _workbook(columns: Sequence[str], rows: Iterable[Row]) -> bytes:
         last = 0
         for last, row in enumerate(rows, 1):
             for column, value in enumerate(row):
-                if isinstance(value, str):
+                if isinstance(value, str) and value:
                     sheet.write_string(last, column, _cell(value))
-                elif value is not None:
+                elif value not in (None, ""):
                     sheet.write(last, column, value.replace(tzinfo=None) if hasattr(value, "tzinfo") else value)
         sheet.autofilter(0, 0, last, len(columns) - 1)
         book.close()
@@ -165,5 +165,5 @@ def _workbook(columns: Sequence[str], rows: Iterable[Row]) -> bytes:
 
 
 def _cell(text: str) -> str:
-    clean = _CONTROL.sub("", text)
+    clean = text if text.isprintable() else _CONTROL.sub("", text)
     return clean if len(clean) <= _LONGEST_CELL else clean[: _LONGEST_CELL - len(_CUT)] + _CUT

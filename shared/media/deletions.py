@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from shared.storage import rows
+from shared.storage.account import reaching_storage
 from shared.storage.expiry import expire_rows
 from shared.times import iso, now, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from azure.storage.blob import ContainerClient
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 TABLE = "media"
 _DELETED = "deletedAtPbx"
 _INFERRED = "inferred"
+# A filter has fifteen comparisons at most, three of them for the range.
+_IN_FILTER = 12
 
 
 def note_copy(storage: Storage, media: Media, id: int, blob: str) -> None:
@@ -98,3 +101,16 @@ def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
 def _row(storage: Storage, media: Media, id: int) -> Mapping[str, Any]:
     found = rows.get(storage.table(TABLE), media.name, rows.row_key(id)) if media.deletable else None
     return found or {}
+
+
+def copies(storage: Storage, media: Media, ids: Sequence[int]) -> dict[int, Mapping[str, Any]]:
+    """Return what is known of copies by id: `blob` once one is on its way, `deletedAtPbx` once the PBX deleted it."""
+    found: dict[int, Mapping[str, Any]] = {}
+    for start in range(0, len(ids), _IN_FILTER):
+        keys = sorted(map(rows.row_key, ids[start : start + _IN_FILTER]))
+        chosen = " or ".join(f"RowKey eq '{key}'" for key in keys)
+        span = f"PartitionKey eq '{media.name}' and RowKey ge '{keys[0]}' and RowKey le '{keys[-1]}'"
+        with reaching_storage():
+            for row in storage.table(TABLE).query_entities(f"{span} and ({chosen})"):
+                found[int(row["RowKey"])] = row
+    return found

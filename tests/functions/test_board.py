@@ -164,7 +164,7 @@ def test_every_request_of_the_host_becomes_an_answer(start: Callable[..., Reader
 def test_a_fault_of_ours_is_a_page_too(start: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch) -> None:
     reader = start()
     reader.sign_in()
-    monkeypatch.setattr("board.calls.search", lambda bridge: 1 / 0)
+    monkeypatch.setattr("board.calls.search.asked", lambda *names, **options: 1 / 0)
     for _ in range(2):
         answer = reader.ask("/calls")
         assert answer.status_code == 500
