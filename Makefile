@@ -31,15 +31,18 @@ node_modules/.installed: package-lock.json
 		|| { echo "npm could not install the storage emulator: see the lines above"; exit 1; }
 	@touch $@
 
-start: install ## everything on this machine, with a live demonstration; Ctrl-C ends it
-	@$(BIN)/python -m dev.start
+start: ## everything on this machine, with a live demonstration; Ctrl-C ends it
+	@$(PYTHON) -m dev.machine
+	@$(MAKE) -q install || echo "Installing packages for Python and the storage emulator: one to three minutes, once …"
+	@$(MAKE) --no-print-directory install
+	@exec $(BIN)/python -m dev.start
 
 # What needs the Bicep compiler says so: make infra goes without one only where BICEP=skip asks for it.
 BICEP ?= $(shell command -v bicep)
 NO_BICEP = not tested: what needs the Bicep compiler
 
 # Those of infra/ have their own target. They start dozens of processes, which shall not compile everything again.
-PYTEST = PYTHONDONTWRITEBYTECODE= BICEP="$(or $(BICEP),skip)" \
+PYTEST = exec env PYTHONDONTWRITEBYTECODE= BICEP="$(or $(BICEP),skip)" \
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --ignore=tests/infra
 
 test: install ## tests on the storage emulator and the PBX simulator, but for the slow ones; on the host of HOST_COMMAND

@@ -1,204 +1,269 @@
-"""The demonstration: what arrives in storage, printed as it happens, each with the URL to look at it."""
+"""The demonstration: a simulated day is played, and told in a line for each thing that happened."""
 
 from __future__ import annotations
 
-import re
+import ipaddress
 import time
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 
 import requests
 
-from shared.errors import StorageUnavailable
-from shared.pbx.resources import RESOURCES
-from shared.polling import checkpoints
-from shared.settings import Settings
-from shared.storage.account import CONTAINERS, Storage, reaching_storage
+from dev.listener import Answer, Listener, Received
+from dev.signatures import SignatureRefused, verify
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from dev.simulator import SimulatorProcess
-    from dev.subscribers import Subscribers
 
-_PATIENCE_SECONDS = 2
 _LOOK_SECONDS = 0.5
-_QUIET_SECONDS = 45
-_MEDIA = CONTAINERS[:2]
+_PATIENCE_SECONDS = 90
+_PAGE = 200
+# The first gets every completed call. The second is down when its first event comes.
+STEADY, SHAKY = "/steady", "/shaky"
+_SUBSCRIPTIONS = ((STEADY, "CallCompleted"), (SHAKY, "CallStarted"))
 
 
-class Demonstration:
-    """Watches the data account from now on, and prints what is new until the simulated day is over and quiet."""
+class Subscribers:
+    """A local listener with two subscriptions at the app; a context manager."""
+
+    def __init__(self) -> None:
+        self._listener = Listener(self._answer)
+        self._secrets: dict[str, str] = {}
+        self._broken = True
+        self._shown = 0
+
+    def __enter__(self) -> Self:
+        self._listener.__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._listener.__exit__(*exception)
+
+    def subscribe(self, app: App) -> None:
+        """Subscribe both at the app."""
+        for path, event in _SUBSCRIPTIONS:
+            answer = app.ask("POST", f"/api/v2/webhooks/{event}", json={"endpoint": self._listener.origin + path})
+            answer.raise_for_status()
+            self._secrets[path] = answer.json()["secret"]
+
+    def delivered(self) -> Iterator[tuple[Received, str]]:
+        """Yield each new delivery with its verdict."""
+        fresh = self._listener.received[self._shown :]
+        self._shown += len(fresh)
+        for one in fresh:
+            try:
+                verify(one.headers, one.body, [self._secrets[one.path]], time.time())
+            except SignatureRefused as error:
+                yield one, f"signature refused: {error}"
+            else:
+                yield one, "signature verified"
+
+    def _answer(self, received: Received) -> Answer:
+        if received.path == SHAKY and self._broken:
+            self._broken = False
+            return HTTPStatus.SERVICE_UNAVAILABLE, {}
+        return HTTPStatus.OK, {}
+
+
+class App:
+    """The running app, over HTTP."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._session = requests.Session()
+        self._session.trust_env = False
+
+    def ask(self, method: str, path: str, **options: Any) -> requests.Response:
+        """Send a request below the app's address."""
+        return self._session.request(method, self.url + path, timeout=60, **options)
+
+    def poll_once(self, stop: threading.Event) -> None:
+        """Read each list of the PBX for the first time, so that what the day brings is new."""
+        names = [row["name"] for row in self.ask("GET", "/admin/functions").json()]
+        polls = {name for name in names if name.startswith("Poll")}
+        for name in polls:
+            self.ask("POST", f"/admin/functions/{name}", json={"input": ""})
+        while not stop.wait(0.2):
+            host = self.ask("GET", "/admin/host/status").json()
+            if polls <= host["executed"].keys() and not host["running"]:
+                return
+
+    def register(self) -> str:
+        """Register our webhooks at the PBX; return what came of it."""
+        answer = self.ask("POST", "/api/ops/webhooks/sync")
+        body = answer.json()
+        if answer.ok:
+            return f"{len(body.get('held', []))} registered at the PBX"
+        return f"not registered: {body.get('problem') or body.get('detail') or body.get('title') or answer.text}"
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """Yield the newest events, the oldest of them first."""
+        yield from reversed(self.ask("GET", "/api/v2/events", params={"limit": _PAGE}).json()["data"])
+
+    def problems(self) -> list[str]:
+        """Return the troubles that the app's status names."""
+        return [str(problem) for problem in self.ask("GET", "/api/ops/status").json().get("problems", [])]
+
+
+class Day:
+    """Tells what the app learns of from now on; numbers are whole where they are invented."""
 
     def __init__(
         self,
-        url: str,
-        environment: Mapping[str, str],
+        app: App,
         *,
-        log: Path,
-        simulator: SimulatorProcess | None,
+        pbx: SimulatorProcess | None,
         subscribers: Subscribers | None,
         stop: threading.Event,
+        verbose: bool,
     ) -> None:
-        self._url = url
-        self._log = log
-        self._simulator = simulator
-        self._subscribers = subscribers
-        self._stop = stop
-        self._storage = Storage(Settings.from_env(environment).storage)
-        self._began = datetime.now(UTC)
-        self._seen: set[str] = set()
-        self._revisions: dict[str, int] = {}
-        self._polled: dict[str, int] = {}
-        self._sources = (self._polls, self._events, self._stories, self._media, self._sweeps, self._deliveries)
-        self._log_lines = 0
-        self._reached = True
+        self._app, self._pbx, self._subscribers = app, pbx, subscribers
+        self._stop, self._verbose = stop, verbose
+        self._seen = {event["id"] for event in app.events()}
+        self._names: dict[int, str] = {}
+        # True for each call that was answered.
+        self._calls: dict[int, bool] = {}
+        self._restored: set[int] = set()
+        self._voicemails = 0
+        self._refused: set[str] = set()
+        self._told_of_retry = False
 
     def run(self, pace: float) -> None:
-        """Register our webhooks and the subscribers, then show a day with so many real seconds between its steps."""
-        self._storage.create_all()
-        self._revisions = {row["RowKey"]: row["revision"] for row in self._storage.table("calls").list_entities()}
-        self._seen = {blob for _, blob, _ in self._blobs()}
-        if self._simulator is not None:
-            # So that what the day brings is new, and not what was there at the first look.
-            self._first_look()
-        self._sync()
-        self._subscribe()
-        if self._simulator is not None:
-            self._simulator.control("POST", "day", name="demo", pace=pace)
-        else:
-            print("Webhooks, polls and recordings of your PBX are printed as they come.")
-        quiet = 0.0
-        while quiet < _QUIET_SECONDS and not self._stop.wait(_LOOK_SECONDS):
+        """Play the day with so many real seconds between its steps, and tell it; without a simulator, until stopped."""
+        if self._pbx is not None:
+            self._pbx.control("POST", "day", name="demo", pace=pace)
+            self._names = self._contacts(self._pbx)
+        waited = 0.0
+        while not self._stop.wait(_LOOK_SECONDS):
             fresh = self._look()
-            quiet = 0.0 if fresh or self._simulator is None else quiet + _LOOK_SECONDS
-
-    def _look(self) -> bool:
-        """Print what is new; False where nothing is and storage could be asked."""
-        fresh = False
-        try:
-            with reaching_storage():
-                for line in (line for source in self._sources for line in source()):
-                    print(line, flush=True)
-                    fresh = True
-        except StorageUnavailable:
-            if self._reached:
-                print("The storage emulator does not answer; looking again until it does.", flush=True)
-            self._reached = False
-            return True
-        self._reached = True
-        return fresh
-
-    def _first_look(self) -> None:
-        """Wait until each resource was read once; ask for those that the host does not run by itself at its start."""
-        patience = time.monotonic() + _PATIENCE_SECONDS
-        asked: set[str] = set()
-        while missing := self._unread():
-            if time.monotonic() > patience:
-                for function in missing - asked:
-                    requests.post(f"{self._url}/admin/functions/{function}", json={"input": ""}, timeout=30)
-                asked |= missing
-            if self._stop.wait(_LOOK_SECONDS):
+            if self._pbx is None or not self._pbx.control("GET", "day")["done"]:
+                continue
+            waited += _LOOK_SECONDS
+            if waited > _PATIENCE_SECONDS or (not fresh and len(self._calls) >= self._happened() and waited > 2):
+                self._count(self._happened())
                 return
 
-    def _unread(self) -> set[str]:
-        read = {checkpoint.resource for checkpoint in checkpoints.read_all(self._storage) if checkpoint.started}
-        return {resource.function for resource in RESOURCES if resource.name not in read}
+    def _happened(self) -> int:
+        assert self._pbx is not None
+        return int(self._pbx.control("GET", "counts")["call_history"])
 
-    def _sync(self) -> None:
-        answer = requests.post(f"{self._url}/api/ops/webhooks/sync", timeout=60)
-        body = answer.json()
-        if answer.ok:
-            print(f"Webhooks          {len(body.get('held', []))} registered at the PBX", flush=True)
-        else:
-            print(f"Webhooks          not registered: {body.get('title')}", flush=True)
+    def _contacts(self, pbx: SimulatorProcess) -> dict[int, str]:
+        headers = {"Authorization": f"Bearer {pbx.api_key}"}
+        found: list[dict[str, Any]] = []
+        while not found and not self._stop.wait(0.1):
+            answer = requests.get(f"{pbx.base_url}trigger/contacts?initial_contact_id=0", headers=headers, timeout=10)
+            found = answer.json()["data"] or []
+        return {row["contactID"]: f"{row['firstname']} {row['lastname']}" for row in found}
 
-    def _subscribe(self) -> None:
-        for line in self._subscribers.subscribe(self._url) if self._subscribers else ():
-            print(line)
-        print(flush=True)
+    def _look(self) -> bool:
+        """Tell what is new; False where nothing is."""
+        fresh = [event for event in self._app.events() if event["id"] not in self._seen]
+        for event in fresh:
+            self._seen.add(event["id"])
+            if self._verbose:
+                path = f"call_id={event['callID']}" if event.get("callID") else f"type={event['type']}"
+                _say(f"{event['type']} [{event['origin']}]  {self._app.url}/api/v2/events?{path}")
+            elif line := self._told(event, event["data"]):
+                _say(line)
+        for one, verdict in self._subscribers.delivered() if self._subscribers else ():
+            self._delivered(one, verdict)
+        return bool(fresh)
 
-    def _polls(self) -> Iterator[str]:
-        for checkpoint in checkpoints.read_all(self._storage):
-            resource, count = checkpoint.resource, checkpoint.items
-            if count != self._polled.get(resource, 0):
-                self._polled[resource] = count
-                yield _line(None, "poll", resource, f"{count} stored", "", f"{self._url}/api/v2/trigger/{resource}")
+    def _told(self, event: dict[str, Any], data: dict[str, Any]) -> str:
+        """Return the line of an event; empty for one that says nothing new to a reader."""
+        told = ""
+        caller, employee = self._number(data.get("caller")), self._name(data.get("contactID"))
+        match event["type"]:
+            case "CallCompleted":
+                told = self._call(event, data, caller, employee)
+            case "CallTransfered":
+                told = f"{self._name(data.get('previous_contactID'))} hands {caller} over to {employee}"
+            case "LostCallerAdded":
+                told = f"{self._number(data.get('callerid'))} reached nobody and waits to be called back"
+            case "LostCallerRemoved":
+                told = f"{self._number(data.get('callerid'))} was called back"
+            case "VoicemailCreated":
+                self._voicemails += 1
+                told = f"{self._number(data.get('sender'))} left a voicemail of {_length(data.get('length'))}"
+        return told
 
-    def _events(self) -> Iterator[str]:
-        since = self._began.isoformat().replace("+00:00", "Z")
-        places = f"PartitionKey eq 'feed' and RowKey lt 'n' and received ge datetime'{since}'"
-        rows = self._storage.table("feed").query_entities(places)
-        for row in sorted(rows, key=lambda row: row["received"]):
-            if row["id"] in self._seen:
-                continue
-            self._seen.add(row["id"])
-            who = f"{masked(row.get('caller'))} → {masked(row.get('destination'))}" if row.get("caller") else ""
-            origin = "" if row["origin"] == "webhook" else f"[{row['origin']}]"
-            yield _line(row["received"], "event", row["type"], who, origin, self._event_url(row))
+    def _name(self, contact: int | None) -> str:
+        return self._names.get(contact or 0, "An employee")
 
-    def _event_url(self, row: Mapping[str, Any]) -> str:
-        call = row.get("callID")
-        return f"{self._url}/api/v2/events?" + (f"call_id={call.value}" if call else f"type={row['type']}")
+    def _call(self, event: dict[str, Any], data: dict[str, Any], caller: str, employee: str) -> str:
+        call, seconds = event["callID"], data.get("connectionTime") or 0
+        if call in self._calls and (self._calls[call] or not seconds):
+            return ""
+        self._calls[call] = bool(seconds)
+        told = f"{caller} called {employee}, who did not answer"
+        if seconds:
+            told = f"{employee} answered {caller}: talked {_length(seconds)}"
+            if data.get("direction") == "out":
+                told = f"{employee} called {self._number(data.get('destination'))}: talked {_length(seconds)}"
+        if event["origin"] == "webhook":
+            return told
+        self._restored.add(call)
+        return f"{told}  (no webhook came: restored by a poll)"
 
-    def _stories(self) -> Iterator[str]:
-        for row in self._storage.table("calls").list_entities():
-            if self._revisions.get(row["RowKey"]) == row["revision"]:
-                continue
-            self._revisions[row["RowKey"]] = row["revision"]
-            if row["outcome"] in ("ringing", "talking"):
-                continue
-            talked = f"{row['talkSeconds']} s" if row.get("talkSeconds") else ""
-            call = row["callID"].value
-            yield _line(None, "call", row["outcome"], talked, "", f"call {call}, {row['revision']} events")
+    def _delivered(self, one: Received, verdict: str) -> None:
+        if self._verbose:
+            _say(f"posted {one.json()['eventType']} to {one.path}: {verdict}")
+        if one.path == SHAKY and not self._told_of_retry:
+            if one.id in self._refused:
+                self._told_of_retry = True
+                _say("A subscriber that was down got its event at the second try, signed")
+            self._refused.add(one.id)
 
-    def _media(self) -> Iterator[str]:
-        for container, blob, size in self._blobs():
-            if blob in self._seen:
-                continue
-            self._seen.add(blob)
-            url = self._storage.container(container).get_blob_client(blob).url
-            yield _line(None, "audio", container, f"{size // 1024} KiB", "", f"{url}?{self._sas(container)}")
+    def _number(self, number: Any) -> str:
+        text = str(number or "")
+        if self._pbx is None:
+            return masked(text)
+        digits = text.removeprefix("+371")
+        return f"+371 {digits[:4]} {digits[4:]}" if digits.isdecimal() and len(digits) == 8 else text or "Hidden number"
 
-    def _sweeps(self) -> Iterator[str]:
-        lines = self._log.read_text(errors="replace").splitlines()
-        for line in lines[self._log_lines :]:
-            if found := re.search(r"the sweep found (\d+) of (\w+)", line):
-                yield _line(None, "sweep", found[2], f"{found[1]} found", "", "by comparing the whole day")
-        self._log_lines = len(lines)
-
-    def _deliveries(self) -> Iterator[str]:
-        for event, verdict, url in self._subscribers.lines() if self._subscribers else ():
-            yield f"{_line(None, 'post', event, '', '', url)}  {verdict}"
-
-    def _blobs(self) -> Iterator[tuple[str, str, int]]:
-        for container in _MEDIA:
-            for blob in self._storage.container(container).list_blobs():
-                if not blob.name.startswith("."):
-                    yield container, blob.name, blob.size
-
-    def _sas(self, container: str) -> str:
-        """Permission to listen for a day, so that the printed URL opens; the emulator's key is public anyway."""
-        from azure.storage.blob import ContainerSasPermissions, generate_container_sas
-
-        client = self._storage.container(container)
-        sas: str = generate_container_sas(
-            client.account_name or "",
-            container,
-            account_key=client.credential.account_key,
-            permission=ContainerSasPermissions(read=True),
-            expiry=self._began + timedelta(days=1),
+    def _count(self, happened: int) -> None:
+        answered, lost = sum(self._calls.values()), happened - len(self._calls)
+        missed = len(self._calls) - answered
+        counts = (
+            (len(self._calls), "call"),
+            (answered, "answered"),
+            (missed, "missed"),
+            (self._voicemails, "voicemail"),
         )
-        return sas
+        told = ", ".join(f"{count} {what}{'s' * (what[-1] == 'l' and count != 1)}" for count, what in counts)
+        print(f"\nThe day: {told}, {len(self._restored)} restored, {f'{lost} lost' if lost > 0 else 'nothing lost'}.")
+        for problem in self._app.problems():
+            print(f"Status: {problem}")
 
 
-def _line(moment: datetime | None, *columns: str) -> str:
-    clock = (moment or datetime.now(UTC)).astimezone().strftime("%H:%M:%S")
-    return "{}  {:<5}  {:<20} {:<11} {:<12} {}".format(clock, *columns)
+def _say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')}  {text}", flush=True)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _length(seconds: Any) -> str:
+    minutes, rest = divmod(int(seconds or 0), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "h"), (minutes, "min"), (rest, "s"))
+    return " ".join(f"{value} {unit}" for value, unit in parts if value) or "0 s"
 
 
 def masked(number: str | None) -> str:
-    """The number with all but its last two digits hidden."""
+    """Return the number with all but its last two digits hidden."""
     return f"…{number[-2:]}" if number and len(number) > 4 else "…"
+
+
+def is_public(url: str) -> bool:
+    """True if a PBX elsewhere may reach the address: neither this machine's nor a private network's."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_global
+    except ValueError:
+        return "." in host and not host.endswith((".local", ".localhost", ".internal"))

@@ -3,86 +3,82 @@
 from __future__ import annotations
 
 import argparse
+import importlib
+import importlib.util
 import json
 import os
+import secrets
 import shutil
 import signal
-import socket
 import sys
 import threading
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dev.azurite import DEFAULT_PORTS, AzuriteProcess
-from dev.demo import Demonstration
-from dev.processes import HostProcess, NotReady
+from dev.demo import App, Day, Subscribers, is_public
+from dev.machine import PORTS, CannotStart, check
+from dev.processes import ROOT, HostProcess, NotReady
 from dev.simulator import SimulatorProcess
-from dev.subscribers import Subscribers
+from shared.settings import Settings
+from shared.storage.account import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ROOT = Path(__file__).resolve().parents[1]
 STATE = ROOT / ".azurite"
 LOG = STATE / "host.log"
-HOST_PORT = 7071
 SIMULATOR_KEY = "demo-key"
-# So that polling, sweeping and reconciling show themselves within a minute or two, and subscribers may be local.
+_MADE_KEYS = ("BOARD_KEY", "BOARD_ADMIN_KEY")
+_OFTEN = "*/15 * * * * *"
+# So that polling and reconciling show themselves within a minute, and subscribers may be local.
 DEMO_SETTINGS = {
     "RECONCILE_GRACE_SECONDS": "15",
-    "POLL_CALL_HISTORY_SCHEDULE": "*/15 * * * * *",
-    "POLL_CALL_RECORDS_SCHEDULE": "*/15 * * * * *",
-    "POLL_VOICEMAILS_SCHEDULE": "*/15 * * * * *",
+    "POLL_CALL_HISTORY_SCHEDULE": _OFTEN,
+    "POLL_CALL_RECORDS_SCHEDULE": _OFTEN,
+    "POLL_VOICEMAILS_SCHEDULE": _OFTEN,
+    "LOOK_AFTER_SCHEDULE": _OFTEN,
+    "SWEEP_SCHEDULE": _OFTEN,
+    "RECONCILE_SCHEDULE": _OFTEN,
     "ALLOW_LOOPBACK_CALLBACKS": "true",
-    "SWEEP_SCHEDULE": "3/30 * * * * *",
-    "RECONCILE_SCHEDULE": "*/20 * * * * *",
 }
 
 
-class CannotStart(Exception):
-    """Something on this machine is in the way; the text says what to do."""
-
-
 def values() -> dict[str, str]:
-    """The Values of local.settings.json, which is made from its example where it is missing."""
+    """Return the Values of local.settings.json; the first start makes the file, and the board's keys in it."""
     path = ROOT / "local.settings.json"
     if not path.exists():
         shutil.copy(ROOT / "local.settings.json.example", path)
     try:
-        found: Mapping[str, Any] = json.loads(path.read_text())["Values"]
+        document: dict[str, Any] = json.loads(path.read_text())
+        found = document["Values"]
+        missing = {name: secrets.token_urlsafe(18) for name in _MADE_KEYS if not found.get(name)}
+        found |= missing
     except (ValueError, KeyError, TypeError) as error:
         raise CannotStart("local.settings.json is not JSON with Values; delete it to start from the example") from error
+    if missing:
+        path.write_text(json.dumps(document, indent=2) + "\n")
     return {name: str(value) for name, value in found.items()}
 
 
-def check_machine(ports: tuple[int, ...]) -> None:
-    """Raises CannotStart for a missing Node.js or a busy port."""
-    if shutil.which("node") is None:
-        raise CannotStart("Node.js is missing: install Node.js 20 or newer for the storage emulator")
-    for port in ports:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                raise CannotStart(
-                    f"port {port} is busy: end what listens there (is another `make start` running?)"
-                ) from None
+def board_address(url: str, environment: Mapping[str, str]) -> str:
+    """Return the address of the page, which signs in once."""
+    if importlib.util.find_spec("board") is None:
+        return f"{url}/api/board"
+    token = importlib.import_module("board.access").once_token(Settings.from_env(environment))
+    return f"{url}/api/board/enter/{token}"
 
 
 def run(stack: ExitStack, arguments: argparse.Namespace, stop: threading.Event) -> None:
-    """Start everything, show the demonstration, and wait for the end."""
-    check_machine((arguments.port, *DEFAULT_PORTS))
+    """Start everything, tell the day, and wait for the end."""
+    check((arguments.port, *PORTS[1:]))
     environment = values() | {name: os.environ[name] for name in ("PBX_API_KEY", "PBX_BASE_URL") if name in os.environ}
     url = f"http://127.0.0.1:{arguments.port}"
     simulated = not environment.get("PBX_API_KEY")
     STATE.mkdir(exist_ok=True)
     # Each simulated PBX starts empty, and so does what is stored of it.
-    storage = AzuriteProcess(location=None if simulated else STATE, ports=DEFAULT_PORTS)
-    stack.enter_context(storage)
-    kept = "in memory, gone when this ends" if simulated else "kept in .azurite"
-    print(f"Storage emulator  {storage.urls[0]}  ({kept})")
+    storage = stack.enter_context(AzuriteProcess(location=None if simulated else STATE, ports=DEFAULT_PORTS))
+    print(f"Storage emulator  {storage.urls[0]}  ({'gone when this ends' if simulated else 'kept in .azurite'})")
     simulator = subscribers = None
     if simulated:
         subscribers = stack.enter_context(Subscribers())
@@ -90,25 +86,60 @@ def run(stack: ExitStack, arguments: argparse.Namespace, stop: threading.Event) 
         environment |= {"PBX_BASE_URL": simulator.base_url, "PBX_API_KEY": SIMULATOR_KEY} | DEMO_SETTINGS
         environment["PUBLIC_BASE_URL"] = f"{url}/"
     print(f"PBX               {simulator.url + '  (simulator)' if simulator else environment['PBX_BASE_URL']}")
+    Storage(Settings.from_env(environment).storage).create_all()
     host = stack.enter_context(HostProcess(ROOT, arguments.port, env=environment, log=LOG))
-    print(f"Function host     {url}  (its log is .azurite/host.log)", flush=True)
-    shown = Demonstration(url, environment, log=LOG, simulator=simulator, subscribers=subscribers, stop=stop)
-    shown.run(arguments.pace)
+    print(f"Function host     {url}  (its log is .azurite/host.log)")
+    app = App(url)
+    if simulated:
+        app.poll_once(stop)
+    _register(stack, app, environment.get("PUBLIC_BASE_URL", ""), simulated=simulated)
+    if subscribers:
+        subscribers.subscribe(app)
+    day = Day(app, pbx=simulator, subscribers=subscribers, stop=stop, verbose=arguments.verbose)
+    if not simulated:
+        _invite(url, environment)
+    print("\nThe day begins.\n" if simulated else "\nThe calls of your PBX are told as they come.\n", flush=True)
+    day.run(arguments.pace)
     if not stop.is_set():
-        print("\nEverything goes on running. Ctrl-C ends it.", flush=True)
+        _invite(url, environment)
     while not stop.wait(1):
         if host.exit_code is not None:
             raise CannotStart("the function host ended by itself; see .azurite/host.log")
 
 
+def _register(stack: ExitStack, app: App, public: str, *, simulated: bool) -> None:
+    """Register our webhooks where the PBX can reach us; what is registered at a real PBX is taken away at the end."""
+    if simulated or is_public(public):
+        if not simulated:
+            stack.callback(lambda: app.ask("DELETE", "/api/ops/webhooks"))
+        print(f"Webhooks          {app.register()}")
+        return
+    print(f"Webhooks          none: the PBX cannot reach {public or 'an empty PUBLIC_BASE_URL'}; polls bring the news")
+    print(f"                  A tunnel, such as `cloudflared tunnel --url {app.url}`, gives a public address")
+    print("                  to put into PUBLIC_BASE_URL in local.settings.json.")
+
+
+def _invite(url: str, environment: Mapping[str, str]) -> None:
+    key = environment.get("PBX_WEBHOOK_KEY", "")
+    body = '{"data": {"callID": 42}}'
+    print("\nThe page of the day; this address signs in once:")
+    print(f"  {board_address(url, environment)}")
+    print("Three things to try:")
+    print("  1. On the page, call somebody back under To call back.")
+    print(f"  2. curl -X POST '{url}/api/events/CallStarted?code={key}' -d '{body}'")
+    print(f"  3. curl '{url}/api/v2/events?limit=3'")
+    print("Everything goes on running. Ctrl-C ends it.", flush=True)
+
+
 def main() -> int:
     """0 after Ctrl-C, 1 with one clear line where it cannot start."""
     parser = argparse.ArgumentParser(prog="python -m dev.start", description=__doc__)
-    parser.add_argument("--port", type=int, default=HOST_PORT, help="of the function host")
+    parser.add_argument("--port", type=int, default=PORTS[0], help="of the function host")
     parser.add_argument("--pace", type=float, default=0.6, help="seconds between the steps of the simulated day")
+    parser.add_argument("--verbose", action="store_true", help="each event and delivery in place of the day's story")
     arguments = parser.parse_args()
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
     try:
         with ExitStack() as stack:

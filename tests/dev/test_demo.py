@@ -1,43 +1,112 @@
-"""What `make start` prints of what is stored."""
+"""The day that `make start` tells, and the checks before it."""
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
-from typing import TYPE_CHECKING
+from typing import Any
 
-from dev.demo import Demonstration, masked
-from dev.simulator import Simulator
-from shared.polling.poll import poll
-from shared.polling.start import after_start
-from tests.polls import CONTACTS, bridge_to
+import pytest
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from dev.demo import App, Day, is_public, masked
+from dev.machine import CannotStart, check
 
-    import pytest
-
-    from shared.settings import Settings
+NUMBER = "+37127771153"
 
 
-def test_polls_are_shown_and_the_start_whose_row_stands_among_them_is_not(
-    settings: Settings, environment: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+class Scripted(App):
+    """An app whose feed is a list that a test grows."""
+
+    def __init__(self) -> None:
+        super().__init__("http://127.0.0.1:1")
+        self.feed: list[dict[str, Any]] = []
+
+    def events(self) -> Any:
+        """Yield the feed."""
+        yield from self.feed
+
+    def problems(self) -> list[str]:
+        """There are none."""
+        return []
+
+    def add(self, type: str, origin: str = "webhook", **data: Any) -> None:
+        """Let something happen."""
+        number = len(self.feed)
+        row = {"id": str(number), "type": type, "origin": origin, "callID": data.get("callID"), "data": data}
+        self.feed.append(row)
+
+
+@pytest.fixture
+def app() -> Scripted:
+    return Scripted()
+
+
+@pytest.fixture
+def day(app: Scripted) -> Day:
+    return Day(app, pbx=None, subscribers=None, stop=threading.Event(), verbose=False)
+
+
+def told(day: Day, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    day._look()
+    return [line[10:] for line in capsys.readouterr().out.splitlines()]
+
+
+def test_each_call_is_told_once_and_numbers_of_a_real_pbx_are_masked(
+    app: Scripted, day: Day, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    log = tmp_path / "host.log"
-    log.touch()
-    with Simulator("test-key") as pbx:
-        pbx.add("contacts", firstname="Anna")
-        bridge = bridge_to(pbx, settings)
-        bridge.storage.create_all()
-        poll(bridge, CONTACTS)
-        after_start(bridge)
-    shown = Demonstration(
-        "http://127.0.0.1:1", environment, log=log, simulator=None, subscribers=None, stop=threading.Event()
-    )
-    assert shown._look()
-    lines = [line for line in capsys.readouterr().out.splitlines() if "poll" in line.split()]
-    assert lines and all("stored" in line for line in lines)
-    assert not any("start" in line.split() for line in lines)
+    for contact in (1, 2):
+        app.add("CallCompleted", callID=7, caller=NUMBER, contactID=contact)
+    app.add("LostCallerAdded", callerid=NUMBER)
+    app.add("CallRecorded", callID=7)
+    assert told(day, capsys) == [
+        "…53 called An employee, who did not answer",
+        "…53 reached nobody and waits to be called back",
+    ]
+    assert told(day, capsys) == []
+
+
+def test_a_call_whose_webhook_never_came_is_told_as_restored(
+    app: Scripted, day: Day, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app.add("CallCompleted", origin="reconciled", callID=7, caller=NUMBER, connectionTime=3700)
+    (line,) = told(day, capsys)
+    assert line == "An employee answered …53: talked 1 h 1 min 40 s  (no webhook came: restored by a poll)"
+
+
+def test_the_count_closes_the_day(app: Scripted, day: Day, capsys: pytest.CaptureFixture[str]) -> None:
+    app.add("CallCompleted", callID=1, connectionTime=5)
+    app.add("CallCompleted", callID=2, origin="poll")
+    app.add("VoicemailCreated", sender=NUMBER, length=9)
+    told(day, capsys)
+    day._count(3)
+    (line,) = capsys.readouterr().out.splitlines()[1:]
+    assert line == "The day: 2 calls, 1 answered, 1 missed, 1 voicemail, 1 restored, 1 lost."
 
 
 def test_screens_show_two_digits() -> None:
-    assert (masked("+37127771153"), masked("12"), masked(None)) == ("…53", "…", "…")
+    assert (masked(NUMBER), masked("12"), masked(None)) == ("…53", "…", "…")
+
+
+@pytest.mark.parametrize(
+    ("url", "public"),
+    [
+        ("https://bridge.example.com/", True),
+        ("https://8.8.8.8/", True),
+        ("http://127.0.0.1:7071/", False),
+        ("http://localhost:7071/", False),
+        ("http://10.0.0.4/", False),
+        ("http://[::1]/", False),
+        ("http://laptop.local/", False),
+        ("", False),
+    ],
+)
+def test_an_address_of_this_machine_or_a_private_network_is_not_public(url: str, public: bool) -> None:
+    assert is_public(url) is public
+
+
+def test_a_busy_port_is_named_with_its_process() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        with pytest.raises(CannotStart, match=rf"port {port} is busy \(process {os.getpid()}.*\): end that first"):
+            check((port,))
