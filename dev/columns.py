@@ -11,6 +11,7 @@ type String Name of the event
 origin String How the app learnt of it: webhook, poll, reconciled, backfill or bridge
 received DateTime When the app learnt of it
 happened DateTime When it happened, as far as it says
+began DateTime When its call began, or else when the app learnt of it: the month that it goes with
 direction String in or out
 caller String Number that called, as sent
 callerE164 String The same as E.164
@@ -26,8 +27,6 @@ misfits String Fields that do not fit what the reference says of them
 body String The event as JSON
 payload String Name of the blob in container payloads that holds a long body
 """
-
-_FEED = "PartitionKey eq 'feed' and RowKey"
 
 TABLES: dict[str, tuple[Rows, ...]] = {
     "calls": (
@@ -70,14 +69,7 @@ done String Steps that are done, for the app alone
 """,
         ),
     ),
-    "feed": (
-        Rows("An event in the order in which they came in, newest first.", f"{_FEED} lt 'n'", _EVENT),
-        Rows(
-            "The same again for each number and its call, for who reads one; for the app alone.",
-            f"{_FEED} ge 'n'",
-            _EVENT,
-        ),
-    ),
+    "feed": (Rows("An event in the order in which they came in, newest first.", "PartitionKey eq 'feed'", _EVENT),),
     "resources": (
         Rows(
             "An item that was polled; PartitionKey is the resource, such as contacts, RowKey the item's ID.",

@@ -24,7 +24,6 @@ IDs are Int64: as text they keep all their digits in Excel.
 
 # Nothing in these is for others: secrets, claims and places in line.
 PRIVATE = {
-    "parties": "Which calls, recordings and voicemails a number or an employee has to do with, under hashes.",
     "numbers": "Calls, events and all else that a number, an employee or a call can be read in, under hashes.",
     "retention": "How far the deletion of old history is.",
     "subscriptions": "Who is posted which event; addresses and secrets are encrypted. Ask `GET /api/v2/subscriptions`.",

@@ -207,7 +207,7 @@ ANSWERS: Mapping[type[BridgeError], Answer] = {
     LengthRequired: Answer(411, "The body came without its length", "Send Content-Length, not Transfer-Encoding"),
     TooLarge: Answer(413, "The body is too large", "Send at most 64 KiB"),
     Invalid: Answer(422, "The request does not fit", "Correct the fields that are named"),
-    WrongContinuation: Answer(400, "The continuation is none that was given", "Begin again without it"),
+    WrongContinuation: Answer(400, "Invalid continuation token", "Begin again without it"),
     AudioTooLarge: Answer(413, "The audio is over 32 MiB", "Read it from Blob Storage"),
     Unauthorized: Answer(401, "The key is missing or wrong", "Send the key that is made for this address"),
     NotFound: Answer(404, "Not found", "Check the address and the id"),

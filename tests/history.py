@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from shared import people
 from shared.calls.store import Calls
 from shared.deliveries.entries import MARKER, Place
 from shared.deliveries.outbox import TABLE as DELIVERIES
-from shared.events import parties, store
+from shared.events import store
 from shared.events.event import ReceivedEvent, check_envelope
 from shared.events.table import event_id, event_named
 from shared.items import index
@@ -62,8 +63,7 @@ def fill(storage: Storage, numbers: range) -> None:
         moment, event = month(number), happened(number)
         row = event.row(storage, "LV")
         put("events", "event", event.id, **row)
-        for keys in store.places(storage, row):
-            put("feed", "feed", keys["RowKey"], **row)
+        put("feed", "feed", store.place(row), **row)
         place = Place.of(moment, event.id, "")
         put(DELIVERIES, "subscriber", f"{MARKER}{event.id}", at=moment)
         put(DELIVERIES, "subscriber", place.key, **place.row("subscriber"))
@@ -103,8 +103,8 @@ def months_of(storage: Storage) -> dict[str, set[str]]:
             add(table, iso(row["received"]))
     for row in storage.table("calls").list_entities():
         add("calls", iso(row["started"]))
-    for row in storage.table("parties").query_entities(f"PartitionKey eq '{parties.PARTITION}'"):
-        add("parties", iso(row["began"]))
+    for row in storage.table("numbers").query_entities(f"PartitionKey eq '{people.PARTITION}'"):
+        add("numbers", iso(row["moment"]))
     for row in storage.table("resources").list_entities():
         key, partition = row["RowKey"], row["PartitionKey"]
         if key.startswith(ARRIVAL):

@@ -18,7 +18,6 @@ ROOT = pathlib.Path(__file__).parents[1]
 OWNERS = {
     "events": "shared.events",
     "feed": "shared.events",
-    "parties": "shared.events.parties",
     "numbers": "shared.people",
     "calls": "shared.calls",
     "cases": "shared.calls",

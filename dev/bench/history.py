@@ -10,7 +10,7 @@ from dev.bench.figures import at_least, at_most, median_ratio, seconds
 from shared.api.lists import list_items
 from shared.api.parameters import Given
 from shared.bridge import Bridge, assemble
-from shared.events import parties, store
+from shared.events import store
 from shared.events.event import ReceivedEvent, check_envelope
 from shared.events.table import event_named
 from shared.items import index
@@ -64,7 +64,6 @@ def _call(number: int, count: int) -> dict[str, Any]:
 
 
 def _fill(bridge: Bridge, count: int) -> None:
-    parties.cover(bridge.storage, "call_history")
     intake = Intake(bridge.storage, "call_history")
     intake.add([row_of(number, _call(number, count), baseline=True) for number in range(1, count + 1)], _BEGIN)
     listed = {number: _call(number, count) for number in range(1, count + 1)}
@@ -96,7 +95,7 @@ def _written(bridge: Bridge) -> tuple[list[dict[str, Any]], list[dict[str, Any]]
         )
         row = event.row(bridge.storage, "LV")
         events.append({**row, "PartitionKey": store.PARTITION, "RowKey": event.id})
-        feed += [{**row, **keys} for keys in store.places(bridge.storage, row)]
+        feed.append({**row, "PartitionKey": store.FEED, "RowKey": store.place(row)})
     for table, rows in ((store.TABLE, events), (store.FEED, feed)):
         for start in range(0, len(rows), 100):
             bridge.storage.table(table).submit_transaction([("create", row) for row in rows[start : start + 100]])

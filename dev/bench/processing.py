@@ -73,11 +73,10 @@ def _bare(bridge: Bridge) -> Callable[[bytes], None]:
         bridge.storage.table("events").create_entity({"PartitionKey": "bare", "RowKey": key, **row})
         call = {"PartitionKey": "bare", "RowKey": str(message["body"]["data"]["callID"]), **row}
         bridge.storage.table("calls").upsert_entity(call)
-        places = [{"PartitionKey": "bare", "RowKey": f"{place}{key}", **row} for place in ("", "a", "b", "c")]
-        bridge.storage.table("feed").submit_transaction([("upsert", one) for one in places])
-        if message["event"] == _EVENTS[0]:
-            parties = [{"PartitionKey": "bare", "RowKey": f"{party}{key}"} for party in "abc"]
-            bridge.storage.table("parties").submit_transaction([("upsert", one) for one in parties])
+        bridge.storage.table("feed").upsert_entity({"PartitionKey": "bare", "RowKey": key, **row})
+        for kind in ("event", "call")[: 2 if message["event"] == _EVENTS[0] else 1]:
+            pointers = [{"PartitionKey": "bare", "RowKey": f"{subject}-{kind}-{key}"} for subject in "abcd"]
+            bridge.storage.table("numbers").submit_transaction([("upsert", one) for one in pointers])
 
     return handle
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import unicodedata
 from typing import TYPE_CHECKING, Any
 
+from shared import people
 from shared.calls.store import calls
-from shared.events.parties import contact_party, number_party
 from shared.identifiers import LARGEST_ID, identifier
 from shared.items import index
 from shared.items.head import heads
@@ -134,12 +134,12 @@ def by_party(
     None where neither is asked for, or all have to do with so many that looking through the newest is as good.
     """
     storage, region = bridge.storage, bridge.settings.default_region
-    people = [number_party(values[name], region) for name in _BY_NUMBER if name in values]
+    subjects = [people.number(values[name], region) for name in _BY_NUMBER if name in values]
     # A voicemail does not say whom its call rang: the call's story does, and has noted it.
-    by_story = resource.name == "voicemails" and not people
+    by_story = resource.name == "voicemails" and not subjects
     if _CONTACT in values and (by_story or resource.name != "voicemails"):
-        people.append(contact_party(values[_CONTACT]))
-    found = index.ids(storage, resource.name, people)
+        subjects.append(people.employee(values[_CONTACT]))
+    found = index.ids(storage, resource.name, subjects)
     if found is None:
         return None
     if by_story:

@@ -6,14 +6,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from shared.events.parties import Entry, contact_party, number_party
+from shared import people
+from shared.people import Pointer
 from shared.times import call_start, has_zone, iso, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from shared.events.event import ReceivedEvent
-    from shared.events.parties import Kind
+    from shared.people import Kind
 
 # What a story needs of an event; the whole event stands in table `events`.
 _FIELDS = (
@@ -154,32 +155,29 @@ def _weightiest(parts: Mapping[str, Part], most: int) -> Mapping[str, Part]:
     return {key: parts[key] for key in sorted(parts, key=place)[:most]}
 
 
-def involved(call_id: int, gathered: Gathered, region: str) -> set[tuple[str, Entry]]:
-    """Each number and employee with the call and with what was recorded in it; nobody while its start is unknown."""
+def involved(call_id: int, gathered: Gathered, region: str) -> set[tuple[str, Pointer]]:
+    """Return the pointers to a call and to what was recorded in it; none while its start is unknown."""
     parts = list(gathered.parts.values())
     said = best("callStarted", parts)[0]
     started = call_start(call_id) or (parse_time(said) if said else None)
     if started is None or not parts:
         return set()
-    people = {number_party(part[name], region) for part in parts for name in ("caller", "destination") if name in part}
-    people |= {contact_party(part[name]) for part in parts for name in _CONTACTS if name in part}
+    subjects = {
+        people.number(part[name], region) for part in parts for name in ("caller", "destination") if name in part
+    }
+    subjects |= {people.employee(part[name]) for part in parts for name in _CONTACTS if name in part}
     if not any("caller" in part for part in parts):
-        people.add(number_party(None, region))
+        subjects.add(people.number(None, region))
     media = {(kind, part[name]) for kind, name in _MEDIA for part in parts if name in part}
-    things = {Entry(kind, str(id), started) for kind, id in {("call", call_id), *media}}
-    return {(person, thing) for person in people for thing in things}
+    things = {Pointer(kind, str(id), started) for kind, id in {("call", call_id), *media}}
+    return {(subject, thing) for subject in subjects for thing in things}
 
 
-def involved_alone(event: ReceivedEvent, region: str) -> set[tuple[str, Entry]]:
-    """The same of an event that names no call: a lost caller, or a voicemail whose call is not found yet."""
+def involved_alone(event: ReceivedEvent, region: str) -> set[tuple[str, Pointer]]:
+    """Return the same for an event that names no call, such as a voicemail whose call is not found yet."""
     numbers = {event.caller, getattr(event.data, "destination", None)} - {None}
-    return {(number_party(number, region), thing) for number in numbers for thing in _alone(event)}
-
-
-def _alone(event: ReceivedEvent) -> Iterable[Entry]:
-    if event.type.case == "lost":
-        return [Entry("lost caller", event.id, event.moment)]
     # Where it was entered before, also once its audio is stored.
     started = getattr(event.data, "callStarted", None) or event.moment
     ids = {kind: getattr(event.data, name, None) for kind, name in _MEDIA}
-    return [Entry(kind, str(id), started) for kind, id in ids.items() if id is not None]
+    things = [Pointer(kind, str(id), started) for kind, id in ids.items() if id is not None]
+    return {(people.number(number, region), thing) for number in numbers for thing in things}

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from shared import people
 from shared.calls.parts import Gathered, involved
 from shared.calls.stories import UNENDED, story_of
-from shared.events import parties
 from shared.once import once
 from shared.storage import rows
 from shared.storage.expiry import Period, expire_rows
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from azure.data.tables import TableClient
 
+    from shared.bridge import Bridge
     from shared.events.event import ReceivedEvent
     from shared.people import Pointer
     from shared.storage.account import Storage
@@ -76,7 +76,7 @@ class Calls:
             written, gathered = self._columns(call_id, gathered)
             # First: whoever dies in between finds that the story still lacks them.
             gained = involved(call_id, gathered, self._region) - involved(call_id, known, self._region)
-            parties.add(self._storage, gained)
+            people.add(self._storage, gained)
             return written
 
         # Threads of this process take turns at a call; other instances meet at the ETag.
@@ -97,8 +97,8 @@ class Calls:
 
         None while no call fits, or more than one does. Calls whose callID spells their start come first.
         """
-        person = parties.number_party(caller, self._region)
-        noted = parties.entries(self._storage, person, "call", first=started, last=started, limit=_MOST_IN_SECOND)
+        person = people.number(caller, self._region)
+        noted = people.find(self._storage, person, ["call"], first=started, last=started, limit=_MOST_IN_SECOND)
         found = sorted({int(entry.id) for entry in noted})
         for ids in ([id for id in found if call_start(id)], [id for id in found if not call_start(id)]):
             same = [id for id in ids if self._is_from(id, person)]
@@ -109,7 +109,7 @@ class Calls:
     def _is_from(self, call_id: int, person: str) -> bool:
         """Whether somebody made this call, rather than being called."""
         row = rows.get(self._table, PARTITION, descending(call_id), select=["caller"])
-        return row is not None and parties.number_party(row.get("caller"), self._region) == person
+        return row is not None and people.number(row.get("caller"), self._region) == person
 
     def gathered(self, call_id: int) -> Gathered:
         """What the call's events have added to its story; nothing where none came."""
@@ -256,8 +256,17 @@ def calls(storage: Storage, region: str) -> Calls:
     return Calls(storage, region)
 
 
-def call_of(event: ReceivedEvent, calls: Calls) -> int | None:
-    """The call that an event belongs to: by its callID, or for a voicemail by its start and caller."""
+def add_to_story(bridge: Bridge, event: ReceivedEvent, *, repeat: bool = False) -> bool:
+    """Add an event to the story of its call; False where no call is known to be it."""
+    stories = calls(bridge.storage, bridge.settings.default_region)
+    call_id = _call_of(event, stories)
+    if call_id is not None:
+        stories.merge(call_id, event, repeat=repeat)
+    return call_id is not None
+
+
+def _call_of(event: ReceivedEvent, calls: Calls) -> int | None:
+    """Return the call that an event belongs to: by its callID, or for a voicemail by its start and caller."""
     call_id: int | None = getattr(event.data, "callID", None)
     started: datetime | None = getattr(event.data, "callStarted", None)
     if call_id is None and started and hasattr(event.data, "voicemailID"):

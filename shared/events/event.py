@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import Invalid, NotJson, Unprocessable
@@ -12,11 +13,10 @@ from shared.json_bodies import encode, is_spoilt, parse_body, validated
 from shared.phones import e164
 from shared.storage.messages import LONGEST_IN_ROW, get_payload, is_name, put_payload
 from shared.storage.rows import long
-from shared.times import iso, parse_time
+from shared.times import call_start, iso, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
     from shared.events.data import Data
     from shared.storage.account import Storage
@@ -53,6 +53,14 @@ class ReceivedEvent:
         return self.data.moment or self.received
 
     @property
+    def began(self) -> datetime:
+        """When its call began, else when we heard of it: the time that decides the month it goes with."""
+        call_id = getattr(self.data, "callID", None)
+        spelt = call_start(call_id) if isinstance(call_id, int) else None
+        started = getattr(self.data, "callStarted", None)
+        return spelt or (started if isinstance(started, datetime) else None) or self.received
+
+    @property
     def from_history(self) -> bool:
         """Whether it was found in the PBX's lists, which know it better than its webhook did."""
         return self.origin in HISTORY
@@ -70,6 +78,23 @@ class ReceivedEvent:
         odd = {name for name in _TEXTS if not isinstance(self.envelope.get(name), str | int | float | None)}
         unknown = self.envelope.keys() - {*_TEXTS, "data"}
         return sorted(self.data.drift(self.envelope["data"]) | unknown | odd | spoilt)
+
+    def is_another_end(self, storage: Storage, row: Mapping[str, Any]) -> bool:
+        """
+        True if a CallCompleted is another end than the one in a row with its id: of an employee who was rung again.
+
+        Both say a connection or a length, and these differ by more than a second. History has one end a call.
+        """
+        if self.type.name != "CallCompleted" or self.from_history or row["origin"] in HISTORY:
+            return False
+        other = check_envelope(self.type, row_envelope(storage, row))[1]
+
+        def differ(name: str, margin: Any) -> bool:
+            one: Any = getattr(self.data, name, None)
+            another: Any = getattr(other, name, None)
+            return one is not None and another is not None and abs(one - another) > margin
+
+        return differ("callConnected", timedelta(seconds=1)) or differ("connectionTime", 1)
 
     def message(self) -> dict[str, Any]:
         """The message that carries it on queue `events`."""
@@ -97,6 +122,7 @@ class ReceivedEvent:
             "origin": self.origin,
             "received": self.received,
             "happened": self.moment,
+            "began": self.began,
             "direction": getattr(self.data, "direction", None),
             "caller": self.caller,
             "callerE164": e164(self.caller, region),

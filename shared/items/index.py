@@ -7,18 +7,18 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from shared.events import parties
-from shared.events.parties import Entry, contact_party, number_party
+from shared import people
 from shared.identifiers import identifier
 from shared.items import reader
 from shared.items.head import heads
+from shared.people import Pointer
 from shared.times import call_start, event_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from shared.events.parties import Kind
     from shared.items.reader import Item
+    from shared.people import Kind
     from shared.storage.account import Storage
 
 KINDS: Mapping[str, Kind] = {"call_history": "call", "call_records": "recording", "voicemails": "voicemail"}
@@ -33,28 +33,29 @@ _NEVER = datetime.fromtimestamp(0, UTC)
 def add(storage: Storage, resource: str, found: Mapping[int, Item], region: str) -> None:
     """Note who has to do with these items; a hundred notes cost one storage operation, and twice does no harm."""
     if resource in KINDS:
-        parties.add(storage, [note for id, item in found.items() for note in _notes(resource, id, item, region)])
+        people.add(storage, [note for id, item in found.items() for note in _notes(resource, id, item, region)])
 
 
-def _notes(resource: str, id: int, item: Item, region: str) -> set[tuple[str, Entry]]:
+def _notes(resource: str, id: int, item: Item, region: str) -> set[tuple[str, Pointer]]:
     kind = KINDS[resource]
     spelt = call_start(id) if kind == "call" else None
-    entry = Entry(kind, str(id), spelt or event_time(item.get("callStarted")) or _NEVER)
+    entry = Pointer(kind, str(id), spelt or event_time(item.get("callStarted")) or _NEVER)
     numbers = {str(item[name]) for name in _NUMBERS if isinstance(item.get(name), str | int) and item[name] != ""}
-    people = {number_party(number, region) for number in numbers}
+    subjects = {people.number(number, region) for number in numbers}
     contact = identifier(item.get("contactID"))
-    return {(person, entry) for person in (people | {contact_party(contact)} if contact is not None else people)}
+    subjects |= {people.employee(contact)} if contact is not None else set()
+    return {(subject, entry) for subject in subjects}
 
 
-def ids(storage: Storage, resource: str, people: Sequence[str]) -> set[int] | None:
+def ids(storage: Storage, resource: str, subjects: Sequence[str]) -> set[int] | None:
     """
-    Ids that hold all items which all of these parties have to do with; None where each of them has to do with many.
+    Return ids that hold all items which all of these subjects are in; None where each of them is in many.
 
     Items that were stored a few minutes ago may be missing: those stand in the head.
     """
-    if resource not in KINDS or not people or not parties.covers(storage, resource):
+    if resource not in KINDS or not subjects:
         return None
-    found = [parties.entries(storage, party, KINDS[resource], limit=MOST + 1) for party in people]
+    found = [people.find(storage, subject, [KINDS[resource]], limit=MOST + 1) for subject in subjects]
     few = [{int(entry.id) for entry in entries} for entries in found if len(entries) <= MOST]
     return set.intersection(*few) if few else None
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from shared import health
+from shared import health, people
 from shared.calls.cases import settled
 from shared.calls.parts import involved_alone
+from shared.calls.store import add_to_story
 from shared.deliveries.fanout import fan_out
-from shared.events import parties, store
+from shared.events import store
 from shared.events.event import ReceivedEvent, event_of
-from shared.pipeline.repeats import add_to_story, complete, finished
+from shared.events.table import event_id
+from shared.storage.expiry import is_dropped
 from shared.storage.messages import send
 from shared.times import iso
 
@@ -25,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 # A voicemail names no call: it waits for the call that began in the same second, seconds each time.
 _LINK_DELAYS = (5, 30, 120, 600, 3600)
+# Ends of one employee in one call: a queue that rings somebody more often tells no more.
+_MOST_ENDS = 20
 
 Row = dict[str, Any]
 
@@ -67,18 +71,26 @@ def _ask_for_media(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool:
     return True
 
 
-def _note_parties(bridge: Bridge, event: ReceivedEvent, row: Row) -> None:
-    """Note whom an event has to do with that belongs to no call, or not yet; a call's story does it for the others."""
-    parties.add(bridge.storage, involved_alone(event, bridge.settings.default_region))
+def _note_people(bridge: Bridge, event: ReceivedEvent, row: Row) -> None:
+    # Those of a call are written with its story.
+    people.add(bridge.storage, involved_alone(event, bridge.settings.default_region))
 
 
-# What others wait for comes first; the story, which many may be changing at once, holds up none of it.
+def _tell_story(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool | None:
+    return None if add_to_story(bridge, event) else False
+
+
+def _is_media(event: ReceivedEvent) -> bool:
+    return bool(event.type.announces or event.type.withdraws)
+
+
+# Those that others wait for come first; the story, which many may be changing at once, holds up none of them.
 FOLLOW_UPS: tuple[FollowUp, ...] = (
     FollowUp("feed", lambda bridge, event, row: store.publish(bridge.storage, row)),
     FollowUp("deliveries", lambda bridge, event, row: fan_out(bridge, event) or None),
-    FollowUp("media", _ask_for_media, lambda event: bool(event.type.announces or event.type.withdraws)),
-    FollowUp("parties", _note_parties, lambda event: getattr(event.data, "callID", None) is None),
-    FollowUp("story", lambda bridge, event, row: None if add_to_story(bridge, event) else False, _belongs_to_a_call),
+    FollowUp("media", _ask_for_media, _is_media),
+    FollowUp("people", _note_people, lambda event: getattr(event.data, "callID", None) is None),
+    FollowUp("story", _tell_story, _belongs_to_a_call),
 )
 
 
@@ -89,36 +101,46 @@ def process(bridge: Bridge, message: Mapping[str, Any]) -> None:
     Raises what failed, for the message to be put back, once all that could be done is done.
     """
     event = settled(bridge.storage, event_of(message), bridge.settings.default_region)
-    row = event.row(bridge.storage, bridge.settings.default_region)
+    if event.from_history and is_dropped(bridge.storage, event.began):
+        logger.info("%s %s is of a month that was dropped", event.type.name, event.id)
+        return
     mark = str(message.get("mark", ""))
-    if store.insert(bridge.storage, row, mark):
-        health.note(bridge.storage, event, repeat=False)
+    event, row, is_new = _place(bridge, event, mark)
+    is_ours = is_new or bool(message.get("begun")) or row.get("message") == mark
+    if is_new or not is_ours:
+        health.note(bridge.storage, event, repeat=not is_new)
+    if is_ours:
+        _follow_up(bridge, event, row, message)
     else:
-        stored = _other(bridge, event, message, mark)
-        if stored is None:
-            health.note(bridge.storage, event, repeat=True)
-            logger.info("repeat of %s %s", event.type.name, event.id)
-            return
-        row = stored
-    _follow_up(bridge, event, row, message)
-    finished(bridge.storage).add(event)
+        _repeat(bridge, event, row)
 
 
-def _other(bridge: Bridge, event: ReceivedEvent, message: Mapping[str, Any], mark: str) -> Row | None:
-    """The row of an event that is there already, where its follow-ups are this message's to do; None for a repeat."""
-    if not message.get("begun") and event in finished(bridge.storage):
-        return None
-    stored = store.get(bridge.storage, event.id)
-    own = stored is not None and stored.get("message") == mark
-    if stored is not None and not own:
-        stored = complete(bridge, event, stored)
-        if event.type.withdraws and event.origin == "webhook" != stored["origin"]:
-            # What the PBX itself says deletes audio; what was concluded from its lists did not.
-            _ask_for_media(bridge, event, stored)
-    if not message.get("begun") and not own:
-        finished(bridge.storage).add(event)
-        return None
-    return stored or event.row(bridge.storage, bridge.settings.default_region)
+def _place(bridge: Bridge, event: ReceivedEvent, mark: str, end: int = 1) -> tuple[ReceivedEvent, Row, bool]:
+    """
+    Insert the event's row, or find it; returns the event under the id of its row, the row, and whether it is new.
+
+    Another end of one employee in one call has an id of its own, by its number among those ends.
+    """
+    region = bridge.settings.default_region
+    row = event.row(bridge.storage, region)
+    people.add(bridge.storage, store.pointers(event, region))
+    if store.insert(bridge.storage, row, mark):
+        return event, row, True
+    stored = store.get(bridge.storage, event.id) or row
+    if end < _MOST_ENDS and event.is_another_end(bridge.storage, stored):
+        id = event_id(event.type, event.data, region, occurrence=str(end + 1))
+        return _place(bridge, replace(event, id=id), mark, end + 1)
+    return event, stored, False
+
+
+def _repeat(bridge: Bridge, event: ReceivedEvent, row: Row) -> None:
+    """Complete the call's story with a repeat; the event's row stays as it came first."""
+    logger.info("repeat of %s %s", event.type.name, event.id)
+    if _belongs_to_a_call(event):
+        add_to_story(bridge, event, repeat=True)
+    if event.type.withdraws and event.origin == "webhook" != row["origin"]:
+        # The PBX's own word deletes audio; what was concluded from its lists did not.
+        _ask_for_media(bridge, event, row)
 
 
 def _follow_up(bridge: Bridge, event: ReceivedEvent, row: Row, message: Mapping[str, Any]) -> None:

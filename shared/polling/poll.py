@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import BudgetExhausted, PbxError, PbxForbidden
-from shared.events import parties
 from shared.polling import checkpoints
 from shared.polling.changes import read_edits
 from shared.polling.checkpoints import Checkpoint
@@ -59,7 +58,6 @@ def follow(
         if checkpoint is None:
             begin = None if start == "all" else moment if start == "now" else parse_time(start)
             logger.info("%s is read for the first time, from what came since %s on", resource.name, begin or "ever")
-            parties.cover(bridge.storage, resource.name)
             checkpoint = checkpoints.create(bridge.storage, Checkpoint(resource=resource.name, begin=begin, **first))
         if checkpoint.is_paused(moment):
             return

@@ -57,10 +57,11 @@ def _late(bridge: Bridge, since: datetime, moment: datetime) -> Iterator[int]:
     no_clock = f"(callID lt {FIRST_CLOCK_ID}L or callID gt {LAST_CLOCK_ID}L)"
     for first, last, condition in ((since, moment, began), (since - _LONGEST, a_week_ago, no_clock)):
         conditions = [*feed_bounds(first, last), condition, "callID ge 0L", "type ne 'CallCompleted'"]
-        start: str | None = ""
-        while start is not None:
+        start, more = None, True
+        while more:
             rows, start = feed_page(bridge.storage, conditions, start, _MOST_CANDIDATES)
             yield from (value_of(row["callID"]) for row in rows)
+            more = start is not None
 
 
 def look_for(bridge: Bridge, moment: datetime) -> tuple[Mapping[int, Item], BridgeError | None]:

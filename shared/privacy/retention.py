@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from shared import audit, health
+from shared import audit, health, people
 from shared.api import dial
-from shared.api.feed import as_item, is_stop
+from shared.api.feed import as_item
 from shared.calls import cases
 from shared.calls import store as calls
 from shared.deliveries import outbox as deliveries
 from shared.errors import Invalid
-from shared.events import parties
 from shared.events import store as events
 from shared.items import intake as items
 from shared.json_bodies import encode
@@ -49,7 +48,7 @@ _WRONG = Invalid({"continuation": "what the last part's header said is expected"
 HISTORY: tuple[tuple[str, Callable[[Storage, Period, Allowance], Expired]], ...] = (
     ("events", events.expire),
     ("calls", calls.expire),
-    ("parties", parties.expire),
+    ("numbers", people.expire),
     ("cases", cases.expire),
     ("items", items.expire),
     ("deliveries", deliveries.expire),
@@ -170,9 +169,7 @@ def period_of(month: str) -> Period:
 
 
 def _events(storage: Storage, period: Period, after: str) -> tuple[Iterator[dict[str, Any]], str | None]:
-    conditions = events.feed_bounds(period.first, period.last)
-    # What came in at the very end belongs to the next month.
-    conditions.append(f"received lt datetime'{iso(period.last)}'")
+    conditions = [*events.feed_bounds(None, None), period.condition("began")]
     found, follows = events.feed_page(storage, conditions, _checked(after), _PART)
     return (as_item(storage, row) for row in found), follows
 
@@ -202,13 +199,20 @@ def _audio(storage: Storage, period: Period, after: str) -> tuple[Iterator[dict[
 
 
 def _checked(after: str) -> str | None:
-    if not re.fullmatch(r"[0-9]{16}-[A-Za-z0-9_.-]{1,200}", after):
-        _token(after)
+    _token(after)
     return after or None
 
 
 def _token(after: str) -> dict[str, Any] | None:
     """Where the table service stopped."""
-    if after and not is_stop(after):
+    try:
+        token: dict[str, Any] | None = json.loads(after) if after else None
+    except ValueError:
+        raise _WRONG from None
+    if token is not None and not (
+        isinstance(token, dict)
+        and token.keys() == {"PartitionKey", "RowKey"}
+        and all(isinstance(one, str | None) for one in token.values())
+    ):
         raise _WRONG
-    return json.loads(after) if after else None
+    return token

@@ -39,7 +39,6 @@ TABLES = (
     "subscriptions",
     "deliveries",
     "dials",
-    "parties",
     "numbers",
     "retention",
     "audit",

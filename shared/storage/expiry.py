@@ -139,6 +139,11 @@ def note_dropped(storage: Storage, month: str) -> None:
     rows.put(storage.table(TABLE), {"PartitionKey": _DROPPED, "RowKey": month})
 
 
+def is_dropped(storage: Storage, moment: datetime) -> bool:
+    """True if the month of a moment was dropped; one storage operation."""
+    return rows.get(storage.table(TABLE), _DROPPED, iso(moment)[:7], select=["RowKey"]) is not None
+
+
 def dropped_months(storage: Storage) -> set[str]:
     """The months that were dropped; one storage operation."""
     found = storage.table(TABLE).query_entities(f"PartitionKey eq '{_DROPPED}'", select=["RowKey"])

@@ -13,6 +13,7 @@ Which rows belong together in a transaction, and what follows where one of them 
 
 from __future__ import annotations
 
+import json
 import random
 import secrets
 import threading
@@ -40,6 +41,8 @@ _AGAIN: Any = {"retry_on_methods": ("PATCH", "POST")}
 _REPLACE: Any = {"mode": "replace"}
 # As many workers may well change one row at once; each lost race is one more read and write.
 _RACES = 32
+# A page of the table service, and how many that hold nothing are read before the caller is told that there is more.
+_PAGE, _PAGES = 1000, 4
 _RACE_SECONDS = 0.02
 
 
@@ -178,6 +181,24 @@ def delete(table: TableClient, partition: str, key: str, etag: str | None = None
     except ResourceModifiedError:
         return False
     return True
+
+
+def page(
+    table: TableClient, query: str, start: str | None, limit: int, select: list[str] | None = None
+) -> tuple[list[Mapping[str, Any]], str | None]:
+    """
+    Return up to `limit` rows that meet a query, from `start` on, and where the next page starts: None at the end.
+
+    A page may be short, or empty, although there is more: the service stops looking after a while.
+    """
+    with reaching_storage():
+        found = table.query_entities(query, results_per_page=min(limit, _PAGE), select=select)
+        pages: Any = found.by_page(json.loads(start) if start else None)
+        for _ in range(_PAGES):
+            part = list(next(pages, ()))
+            if part or not pages.continuation_token:
+                break
+    return part, json.dumps(pages.continuation_token) if pages.continuation_token else None
 
 
 def transact(table: TableClient, operations: Sequence[Any]) -> Sequence[Mapping[str, Any]]:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shared.api import calls, feed
+from shared.api.continuations import CONTINUATION, PATTERN
 from shared.api.openapi import schemas
 from shared.api.openapi.paths import body, described, ok, parameter, put
 from shared.api.openapi.requests import subscribe_request, unsubscribe_request
@@ -139,10 +140,10 @@ def _subscribe(paths: dict[str, Any], event: Event) -> None:
 
 def _paged(row: Operation, tag: str, noun: str = "") -> Schema:
     """Return a list that is read a part at a time."""
-    following = Field(feed.CONTINUATION, "string", "Brings the next part; null at the end.")
-    answer = schemas.answer(row, noun=noun, **{feed.CONTINUATION: schemas.field_schema(following, of=row.id)})
+    following = Field(CONTINUATION, "string", "Brings the next part; null at the end.")
+    answer = schemas.answer(row, noun=noun, **{CONTINUATION: schemas.field_schema(following, of=row.id)})
     said = "What the last answer gave, with the same filters."
-    mark = schemas.text(feed.CONTINUATION, "query", r"^[A-Za-z0-9_-]{1,1000}$", said)
+    mark = schemas.text(CONTINUATION, "query", PATTERN, said)
     return described(row, "feed", [*map(parameter, row.parameters), mark], ok(answer), tag)
 
 

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from shared import people
 from shared.api.list_filters import spans
 from shared.api.lists import IDLE_SECONDS, LISTS, TRIGGER_STATE, Page, list_items
 from shared.api.parameters import Given
@@ -173,6 +174,7 @@ def test_voicemails_are_found_by_box_sender_time_and_the_employee_whose_call_it_
     calls(bridge.storage, bridge.settings.default_region).merge(
         call_id(0), ReceivedEvent(type=event, origin="webhook", received=now(), **found)
     )
+    people.add(bridge.storage, [(people.employee(966), people.Pointer("voicemail", "1", now()))])
     assert ids(ask(bridge, voicemails, contact_id=966), voicemails) == [1]
     assert ids(ask(bridge, voicemails, contact_id=967), voicemails) == []
     assert ids(ask(bridge, voicemails, box_id=5121), voicemails) == [2]

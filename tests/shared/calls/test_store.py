@@ -9,7 +9,7 @@ import pytest
 
 from shared.calls import parts
 from shared.calls.parts import involved_alone
-from shared.calls.store import Calls, call_of, newest
+from shared.calls.store import Calls, _call_of, newest
 from shared.events.event import ReceivedEvent, check_envelope
 from shared.events.table import event_id, event_named
 from shared.storage.rows import descending
@@ -81,7 +81,7 @@ def test_a_story_of_the_longest_texts_fits_its_row(storage: Storage, calls: Call
         ("112", "113", False),
     ],
 )
-def test_a_voicemail_finds_a_call_of_the_same_caller_only(calls: Calls, caller: str, sender: str, found: bool) -> None:
+def test_a_voicemail_finds_a__call_of_the_same_caller_only(calls: Calls, caller: str, sender: str, found: bool) -> None:
     calls.merge(CALL, received("CallStarted", caller=caller, callStarted="2024-05-31T10:00:00Z"))
     assert calls.find(START, sender or None) == (CALL if found else None)
 
@@ -94,7 +94,7 @@ def test_a_voicemail_is_of_the_call_that_began_with_it_whenever_it_is_stored(
     calls.merge(CALL, received("CallStarted", caller="27771153", callStarted="2024-05-31T10:00:00Z"))
     fields = stored_audio("https://account.blob.example/voicemails/1.mp3") | {"callStarted": started}
     event = received(name, voicemailID=5, callID=None, sender="27771153", **fields)
-    assert call_of(event, calls) == (CALL if started else None)
+    assert _call_of(event, calls) == (CALL if started else None)
     assert started is None or {thing.moment for _, thing in involved_alone(event, "LV")} == {START}
 
 

@@ -57,9 +57,8 @@ def run(bridge: Bridge) -> None:
 
 
 def rows(storage: Storage, table: str) -> list[dict[str, Any]]:
-    """What a table holds; of the feed, the events' places without their copies."""
-    found = storage.table(table).query_entities("RowKey lt 'n0'" if table == "feed" else "RowKey ge ''")
-    return [{name: value for name, value in row.items() if name != "received"} for row in found]
+    found = storage.table(table).list_entities()
+    return [{name: value for name, value in row.items() if name not in ("received", "began")} for row in found]
 
 
 def story(storage: Storage, call_id: int = CALL) -> dict[str, Any]:
@@ -178,7 +177,7 @@ def test_a_step_that_fails_holds_up_no_other_and_repeats_none(bridge: Bridge, br
     with pytest.raises(ExceptionGroup):
         process(dead_step(bridge, broken, ran), body)
     # What belongs to a call is noted with its story.
-    assert ran == [step.name for step in processing.FOLLOW_UPS if step.name not in (broken, "parties")]
+    assert ran == [step.name for step in processing.FOLLOW_UPS if step.name not in (broken, "people")]
     ran.clear()
     process(dead_step(bridge, "", ran), body)
     assert ran == [broken]

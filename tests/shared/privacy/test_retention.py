@@ -63,7 +63,7 @@ def test_every_table_is_history_or_current() -> None:
         "events",
         "feed",
         "calls",
-        "parties",
+        "numbers",
         "cases",
         "resources",
         "deliveries",
