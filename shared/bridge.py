@@ -25,7 +25,7 @@ class Bridge:
 
 def assemble(settings: Settings) -> Bridge:
     """A bridge for these settings."""
-    from shared.pbx.budget.budget import Budget
+    from shared.pbx.budget import Budget
     from shared.pbx.client import Pbx
 
     storage = Storage(settings.storage)

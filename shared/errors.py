@@ -136,11 +136,7 @@ class PbxForbidden(PbxFatal):
 
 
 class PbxNotFound(PbxFatal):
-    """No such item; on a list it means that nothing matches."""
-
-
-class PbxNoItem(PbxNotFound):
-    """The answer brings no item, and no 404 says that there is none: it proves nothing."""
+    """The PBX says in its own wrapping that there is no such item; on a list, that nothing matches."""
 
 
 class PbxRefused(PbxFatal):
@@ -218,7 +214,7 @@ ANSWERS: Mapping[type[BridgeError], Answer] = {
     DialLimit: Answer(429, "As many calls as an hour may have were made", _LATER),
     StorageUnavailable: Answer(503, "Storage is out of reach", "Send it again"),
     Conflict: Answer(503, "Too many changes came at once", "Send it again"),
-    BudgetExhausted: Answer(429, "The PBX's calls for this minute are used up", _LATER),
+    BudgetExhausted: Answer(429, "No PBX call is left at the moment", _LATER),
     PbxNotFound: Answer(404, "There are no items found based on the request", _NO_ITEMS),
     PbxForbidden: Answer(403, "Forbidden"),
     PbxRefused: Answer(422, "Please check if the filter values are filled out correctly"),

@@ -12,7 +12,7 @@ from shared import audit, health
 from shared.errors import BridgeError
 from shared.events.receive import accept
 from shared.events.table import EVENTS
-from shared.pbx.budget.budget import Budget
+from shared.pbx.budget import Budget
 from shared.pbx.client import Pbx
 from shared.pbx.resources import RESOURCES
 from shared.pipeline.queues import CONSUMERS, consume

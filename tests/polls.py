@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.bridge import Bridge
 from shared.items.head import TABLE
-from shared.pbx.budget.budget import Budget
-from shared.pbx.budget.ledger import Terms
+from shared.pbx.budget import Budget
 from shared.pbx.client import Pbx
 from shared.pbx.resources import RESOURCES, resource
 from shared.pipeline.process import process
@@ -29,15 +28,15 @@ CONTACTS = resource("contacts")
 class NoBudget(Budget):
     """Hands out calls without end and without storage, so that a test counts only what it asks about."""
 
-    def take(self, lane: str) -> None:
-        """Returns at once."""
+    def take(self, lane: str, *, until: float | None = None) -> None:
+        """Return at once."""
 
 
 def bridge_to(simulator: Simulator, settings: Settings, **changes: Any) -> Bridge:
     """What a new process would have: nothing remembered, the same storage, a PBX that waits for nobody."""
     settings = replace(settings, pbx_base_url=simulator.base_url, pbx_api_key=simulator.api_key, **changes)
     storage = Storage(settings.storage)
-    budget = NoBudget(storage, "unlimited", terms=Terms())
+    budget = NoBudget(storage, "unlimited")
     pbx = Pbx(settings, budget, pause=lambda seconds: None)
     return Bridge(settings=settings, storage=storage, pbx=pbx)
 

@@ -9,8 +9,7 @@ import time
 from typing import Any
 
 from shared.errors import BudgetExhausted
-from shared.pbx.budget.budget import Budget
-from shared.pbx.budget.ledger import Terms
+from shared.pbx.budget import Budget
 from shared.settings import StorageAccount
 from shared.storage.account import Storage
 from tests.counting import counted
@@ -20,13 +19,11 @@ def spend(plan: dict[str, Any]) -> dict[str, Any]:
     """
     Take tokens in the plan's lanes for so many seconds; returns each grant as [lane, monotonic time, wait].
 
-    A plan: connection, account, seconds, scale, skew (seconds that this process's clock is off), and lanes as
-    {lane: [threads, seconds between takes]}.
+    A plan: connection, account, seconds, scale, and lanes as {lane: [threads, seconds between takes]}.
     """
     storage = Storage(StorageAccount(connection_string=plan["connection"]))
     adapter = counted(storage)
-    terms, skew = Terms(scale=plan["scale"]), plan.get("skew", 0)
-    budget = Budget(storage, plan["account"], terms=terms, clock=lambda: time.time() + skew)
+    budget = Budget(storage, plan["account"], window=60 * plan["scale"])
     stop = time.monotonic() + plan["seconds"]
     grants: list[tuple[str, float, float]] = []
     denied: list[tuple[str, float]] = []
@@ -36,8 +33,9 @@ def spend(plan: dict[str, Any]) -> dict[str, Any]:
             try:
                 budget.take(lane)
                 grants.append((lane, time.monotonic(), time.monotonic() - began))
-            except BudgetExhausted:
+            except BudgetExhausted as error:
                 denied.append((lane, time.monotonic() - began))
+                threading.Event().wait(error.retry_after)
             threading.Event().wait(pause)
 
     crew = [

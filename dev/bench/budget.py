@@ -51,9 +51,9 @@ def figures() -> list[Figure]:
         hosts = _run_hosts(proxy, account(2))
     cost, counted = "Budget: storage operations a PBX call", "counted, all lanes flat out"
     return [
-        at_most(f"{cost}, three processes", counted, costs[0], 0.2),
-        at_most(f"{cost}, one process", counted, costs[1], 0.2),
-        at_most(f"{cost}, three hosts", "counted, polling and copying flat out", hosts.cost, 0.2),
+        at_most(f"{cost}, three processes", counted, costs[0], 3),
+        at_most(f"{cost}, one process", counted, costs[1], 3),
+        at_most(f"{cost}, three hosts", "counted, polling and copying flat out", hosts.cost, 3),
         at_most("Budget: PBX calls in any 60 s, three hosts", "the simulator's log", hosts.most, 100),
         at_most("Budget: slowest action meanwhile, s", "three hosts", hosts.slowest, 2),
         at_most("Budget: actions refused meanwhile", "three hosts", hosts.refused, 0),

@@ -18,7 +18,7 @@ from shared.polling.poll import poll
 from shared.settings import Settings
 
 if TYPE_CHECKING:
-    from shared.pbx.budget.budget import Budget
+    from shared.pbx.budget import Budget
 
 _CALLS = resource("call_history")
 _MANY, _FEW = 10_000, 1_000

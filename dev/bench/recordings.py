@@ -14,8 +14,7 @@ from dev.bench.figures import Figure, at_most
 from shared.errors import BudgetExhausted
 from shared.media.copy import LOOK_SECONDS, LOOKS
 from shared.media.records import EVERY_SECONDS, LANE, Pace
-from shared.pbx.budget.budget import Budget
-from shared.pbx.budget.ledger import Terms
+from shared.pbx.budget import Budget
 from shared.settings import StorageAccount
 from shared.storage.account import Storage
 
@@ -92,7 +91,7 @@ class _Day:
         return most
 
     def _budget(self) -> Budget:
-        return Budget(self.storage, "pbx.example", terms=Terms(scale=_SCALE))
+        return Budget(self.storage, "pbx.example", window=60 * _SCALE)
 
     def _every(self, seconds: float, work: Callable[[], None]) -> None:
         for number in itertools.count(1):

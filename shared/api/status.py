@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared import health
 from shared.errors import StorageUnavailable
-from shared.pbx.budget.ledger import Terms
-from shared.pbx.budget.row import calls_now
+from shared.pbx import budget
 from shared.polling import checkpoints
 from shared.polling.checkpoints import is_stale
 from shared.storage import dead_letters
@@ -62,12 +61,6 @@ def _dead_letters(bridge: Bridge, moment: datetime) -> dict[str, Any]:
     return {"kinds": dict(kinds), "more": kinds.total() > _MOST_COUNTED}
 
 
-def _budget(bridge: Bridge, moment: datetime) -> dict[str, int]:
-    """The calls that count now: those made in the last minute, and those that processes hold."""
-    terms = Terms()
-    return {"limit": terms.limit, "used": calls_now(bridge.storage, bridge.settings.pbx_host, terms)}
-
-
 # What the page shows, in this order. One more is a row here, and one below where it can be wrong.
 PARTS: Mapping[str, Callable[[Bridge, datetime], Any]] = {
     "checkpoints": lambda bridge, moment: [
@@ -78,7 +71,7 @@ PARTS: Mapping[str, Callable[[Bridge, datetime], Any]] = {
     "webhooks": lambda bridge, moment: [row.to_dict() for row in islice(read_webhooks(bridge.storage), _MOST)],
     "webhooksEndedSince": lambda bridge, moment: ended_since(bridge.storage),
     "deadLetters": _dead_letters,
-    "budget": _budget,
+    "budget": lambda bridge, moment: budget.state(bridge.storage, bridge.settings.pbx_host),
     "subscriptionKeys": lambda bridge, moment: subscriptions(bridge).described(),
 }
 
@@ -118,9 +111,11 @@ def _given_up(found: Mapping[str, Any], moment: datetime) -> Iterator[str]:
         yield f"Dead letters: {total} ({kinds}). POST /api/ops/deadletters/replay tries them again."
 
 
-def _spent(budget: Mapping[str, int], moment: datetime) -> Iterator[str]:
-    if budget["used"] >= budget["limit"]:
-        yield f"All {budget['limit']} PBX calls of this minute are used: polls and actions wait."
+def _spent(calls: Mapping[str, Any], moment: datetime) -> Iterator[str]:
+    if calls["restsUntil"]:
+        yield f"The PBX asked for a rest until {calls['restsUntil']}: no call is made before."
+    elif calls["used"] >= calls["limit"]:
+        yield f"All {calls['limit']} PBX calls of this minute are used: polls and actions wait."
 
 
 def _unreadable(keys: Mapping[str, Any], moment: datetime) -> Iterator[str]:

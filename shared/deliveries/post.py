@@ -8,12 +8,11 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 
-from shared.addresses import AddressRefused, guarded_session
 from shared.deliveries.formats import shaped
 from shared.errors import Unprocessable
 from shared.events import store
 from shared.events.event import row_envelope
-from shared.http_clients import ending_by, retry_after
+from shared.http import AddressRefused, ending_by, guarded_session, retry_after
 from shared.once import once
 from shared.subscriptions import signatures
 from shared.subscriptions.endpoints import check_endpoint, is_workflow_host

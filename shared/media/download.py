@@ -10,9 +10,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
-from shared.addresses import AddressRefused, guarded_session
 from shared.errors import MediaNotReady, MediaRefused, MediaUnreachable
-from shared.http_clients import ending_by, read_part
+from shared.http import AddressRefused, ending_by, guarded_session, read_part
 from shared.once import once
 from shared.setting_values import is_loopback
 

@@ -6,13 +6,24 @@ import logging
 import random
 import threading
 import time
+from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from shared.errors import PbxError, PbxNotFound, PbxNotUnderstood, PbxRetriable, PbxUnavailable, PbxUnreachable
-from shared.http_clients import ending_by, plain_session, timely
+from shared.errors import (
+    Conflict,
+    PbxError,
+    PbxForbidden,
+    PbxNotFound,
+    PbxNotUnderstood,
+    PbxRetriable,
+    PbxUnavailable,
+    PbxUnreachable,
+    StorageUnavailable,
+)
+from shared.http import ending_by, plain_session
 from shared.pbx import operations
 from shared.pbx import responses as answers
 from shared.times import iso
@@ -22,30 +33,31 @@ if TYPE_CHECKING:
 
     import requests
 
-    from shared.pbx.budget.budget import Budget
+    from shared.pbx.budget import Budget
     from shared.pbx.operations import Operation
     from shared.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_CONNECT_SECONDS = 5
+# For a call with its tries and all waiting.
+LONGEST_SECONDS = 20.0
+_CONNECT_SECONDS = 5.0
+_SHORTEST_ATTEMPT = 1.0
 _RETRIES = 3
 _FIRST_WAIT_SECONDS = 0.5
-LONGEST_RETRY_AFTER = 30
-# Seconds for one read, and for a call with its retries and all waiting: whoever asked for an action waits for it.
-_PATIENCE = {"action": (10.0, 20.0)}
-_USUAL_PATIENCE = (30.0, 240.0)
-# What an attempt may need for itself, after it has waited for the budget.
-_SHORTEST_ATTEMPT = 1.0
-_LONGEST_BUDGET_WAIT = 2.0
+_NO_KEY = (
+    "PBX_API_KEY is missing. Make a key in the PBX's panel, under Integration, and put it into this setting: in "
+    "local.settings.json on a laptop, into Key Vault in Azure"
+)
 
 
 class Pbx:
     """
     The PBX's API; safe to use from many threads.
 
-    Every attempt draws one token of the budget. What is repeatable is tried four times in all when the connection
-    breaks or the PBX answers 429 or 5xx; anything else once, because the PBX may have acted before it went silent.
+    Every attempt takes a call of the budget. A read is tried four times in all when the connection breaks or the PBX
+    answers 429 or 5xx; anything else once, and on a connection of its own, because the PBX may have acted before it
+    went silent.
     """
 
     def __init__(self, settings: Settings, budget: Budget, *, pause: Callable[[float], object] | None = None) -> None:
@@ -55,19 +67,20 @@ class Pbx:
         self._pause = pause or threading.Event().wait
 
     def headers(self) -> Mapping[str, str]:
-        """The headers that open the PBX's host, and must reach no other."""
+        """Return the headers that open the PBX's host; they must reach no other."""
         return {"Authorization": f"Bearer {self._key}"}
 
-    def call(self, operation: str, *, lane: str, **parameters: Any) -> Any:
+    def call(self, operation: str, *, lane: str, until: float | None = None, **parameters: Any) -> Any:
         """
-        What an operation's answer holds in `data`: a list of items, one item, or anything that the PBX sends.
+        Return the `data` of an operation's answer: a list of items, one item, or anything that the PBX sends.
 
-        A list is empty where nothing matches. Numbers are exact. Parameters that are None are left out; a moment
-        is sent in UTC. Raises the PbxError that says what to do, BudgetExhausted, or StorageUnavailable.
+        A list is empty where nothing matches. Numbers are exact. Parameters that are None are left out, and a moment is
+        sent in UTC. The call ends within 20 seconds, and by `until` (monotonic seconds). Raises the PbxError that names
+        what to do, BudgetExhausted, or StorageUnavailable.
         """
         row = operations.operation(operation)
         try:
-            wrapper = self.envelope(operation, lane=lane, **parameters)
+            wrapper, _ = self._ask(row, lane, parameters, until)
         except PbxNotFound:
             if row.lists:
                 return []
@@ -75,65 +88,67 @@ class Pbx:
         return answers.content(row, wrapper.get("data"))
 
     def envelope(self, operation: str, *, lane: str, **parameters: Any) -> dict[str, Any]:
-        """The whole answer of an operation, checked; on a list, PbxNotFound means that nothing matches."""
-        return self._ask(operation, lane, parameters)[0]
+        """Return the whole answer of an operation, checked; raises PbxNotFound also where a list is empty."""
+        return self._ask(operations.operation(operation), lane, parameters)[0]
 
     def subscribe(self, event: str, endpoint: str) -> str | None:
-        """Make a webhook; returns its id, or None where the PBX did not say it."""
-        wrapper, headers = self._ask("Subscribe", "action", {"event": event, "endpoint": endpoint})
+        """Make a webhook, and return its id, or None where the PBX did not name it."""
+        row = operations.operation("Subscribe")
+        wrapper, headers = self._ask(row, "action", {"event": event, "endpoint": endpoint})
         return answers.webhook_id(headers.get("Location"), wrapper.get("data"))
 
     def unsubscribe(self, webhook_id: str) -> None:
         """Delete a webhook; one that is gone already is no error."""
         try:
-            self._ask("DeleteWebhookByID", "action", {"webhook_id": webhook_id})
+            self._ask(operations.operation("DeleteWebhookByID"), "action", {"webhook_id": webhook_id})
         except PbxNotFound:
             logger.info("webhook %s was gone already", webhook_id)
 
     def _ask(
-        self, operation: str, lane: str, parameters: Mapping[str, Any]
+        self, row: Operation, lane: str, parameters: Mapping[str, Any], until: float | None = None
     ) -> tuple[dict[str, Any], Mapping[str, str]]:
-        row = operations.operation(operation)
+        if not self._key:
+            raise PbxForbidden(row.id, _NO_KEY)
         request = _request(row, self._base, parameters)
-        read_seconds, patience = _PATIENCE.get(lane, _USUAL_PATIENCE)
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + LONGEST_SECONDS
+        deadline = deadline if until is None else min(deadline, until)
         attempt = 0
         while True:
             attempt += 1
-            self._budget.take(lane)
+            self._budget.take(lane, until=deadline)
             try:
-                until = min(deadline, time.monotonic() + 2 * read_seconds)
-                return self._attempt(row, request, (read_seconds, until), (self._key, *parameters.values()))
+                return self._attempt(row, request, deadline, (self._key, *parameters.values()))
             except PbxError as error:
                 if row.lists and isinstance(error, PbxNotFound):
                     raise  # nothing matches, which is no failure
                 logger.info("PBX %s failed: %s, attempt %d", row.id, type(error).__name__, attempt)
                 if not isinstance(error, PbxRetriable):
                     raise
-                jittered = _FIRST_WAIT_SECONDS * 2.0 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
-                wait = max(jittered, error.retry_after or 0.0)
-                in_time = time.monotonic() + wait + _LONGEST_BUDGET_WAIT + _SHORTEST_ATTEMPT < deadline
-                if not (row.repeatable and attempt <= _RETRIES and wait <= LONGEST_RETRY_AFTER and in_time):
+                wait = _FIRST_WAIT_SECONDS * 2.0 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+                if error.retry_after:
+                    wait = max(wait, error.retry_after)
+                    with suppress(StorageUnavailable, Conflict):
+                        self._budget.rest(error.retry_after)
+                is_in_time = time.monotonic() + wait + _SHORTEST_ATTEMPT < deadline
+                if not (row.repeatable and attempt <= _RETRIES and is_in_time):
                     raise
             self._pause(wait)
 
     def _attempt(
-        self, row: Operation, request: Mapping[str, Any], patience: tuple[float, float], sent: Iterable[Any]
+        self, row: Operation, request: Mapping[str, Any], deadline: float, sent: Iterable[Any]
     ) -> tuple[dict[str, Any], Mapping[str, str]]:
-        """One request; `patience` is the seconds for a read, and until when all of it may take in monotonic seconds."""
         import requests
         import urllib3
 
-        read_seconds, deadline = patience
-        left = max(deadline - time.monotonic(), _SHORTEST_ATTEMPT)
+        left = max(deadline - time.monotonic(), 0.001)
         try:
             with (
                 ending_by(deadline),
-                self._session.request(
+                (self._session if row.repeatable else self._commands).request(
                     row.method,
                     **request,
                     headers={**self.headers(), "Accept": "application/json", "Accept-Encoding": "gzip"},
-                    timeout=(min(_CONNECT_SECONDS, left), min(read_seconds, left)),
+                    timeout=(min(_CONNECT_SECONDS, left), left),
                     allow_redirects=False,
                     stream=True,
                 ) as response,
@@ -154,7 +169,12 @@ class Pbx:
     def _session(self) -> requests.Session:
         # At DEBUG it logs every request's query.
         logging.getLogger("urllib3").setLevel(logging.INFO)
-        return timely(plain_session(hosts=2, connections=32))
+        return plain_session(hosts=2, connections=32)
+
+    @cached_property
+    def _commands(self) -> requests.Session:
+        logging.getLogger("urllib3").setLevel(logging.INFO)
+        return plain_session(hosts=2, connections=1, idle_seconds=0)
 
 
 def _never_connected(error: Exception) -> bool:
@@ -166,7 +186,7 @@ def _never_connected(error: Exception) -> bool:
 
 
 def _request(row: Operation, base: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The URL, query and body of a request; raises TypeError for a parameter that is missing or unknown."""
+    """Return URL, query and body of a request; raises TypeError for a parameter that is missing or unknown."""
     known = {parameter.name for parameter in row.parameters}
     if unknown := sorted(parameters.keys() - known):
         raise TypeError(f"{row.id} takes {', '.join(sorted(known))}, not {', '.join(unknown)}")

@@ -1,4 +1,4 @@
-"""How the PBX's answers are read: their size, their wrapping, what they say of the result, and webhook ids."""
+"""Answers of the PBX: their size, their wrapping, success and failure, and the ids of webhooks."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from urllib.parse import urlsplit
 from shared.errors import (
     NotJson,
     PbxForbidden,
-    PbxNoItem,
     PbxNotFound,
     PbxNotUnderstood,
     PbxRefused,
     PbxThrottled,
     PbxUnavailable,
 )
-from shared.http_clients import read_part, retry_after
+from shared.http import read_part, retry_after
+from shared.identifiers import identifier
 from shared.json_bodies import parse_body
-from shared.pbx.failures import bare_message, code_of, codes_of, failure_code, words_of
 from shared.redaction import HIDDEN, redact
 
 if TYPE_CHECKING:
@@ -33,9 +32,14 @@ _CHUNK = 64 * 1024
 _LONGEST_MESSAGE = 10_000
 _LONGEST_WORDS = 300
 _SHORTEST_SECRET = 5
-# Other statuses say by themselves what to do; these leave it to the PBX's words.
+_FAILED = 422
+_SUCCESS = frozenset({"success", "successful", "succeeded", "ok", "okay", "done", "created", "accepted", "true"})
+# A wrapping with all three is the PBX's own; without them a 404 or an empty list may be anybody's.
+_OWN = frozenset({"version", "status", "statusCode"})
+_EMPTY: tuple[Any, ...] = (None, "", [], {})
+# The other statuses have an error of their own; these leave it to the PBX's words. A code beyond those of HTTP is the
+# PBX's own way of saying no.
 _REFUSED = frozenset(range(400, 500)) - {401, 403, 404, 408, 429}
-# A code beyond those of HTTP is the PBX's own way of saying no.
 _HIGHEST_STATUS = 600
 _ID_NAMES = ("id", "webhookid", "webhook", "hookid")
 _ID = re.compile(r"([A-Za-z0-9_-]{1,64})")
@@ -45,10 +49,10 @@ _ID_IN_PATH = re.compile(r"(?:^|/)webhooks/(?:[A-Za-z]+/)?([A-Za-z0-9_-]{1,64})/
 
 def read_body(row: Operation, response: requests.Response, deadline: float) -> bytes:
     """
-    The whole body, inflated, at most 8 MiB of it.
+    Return the whole body, inflated, at most 8 MiB of it.
 
-    Raises PbxNotUnderstood when it is larger or packed in an unknown way, and PbxUnavailable when it is still
-    dripping in at `deadline` (monotonic seconds). Errors of the connection pass through.
+    Raises PbxNotUnderstood for a larger one, and PbxUnavailable for one that is still coming at `deadline` (monotonic
+    seconds). Errors of the connection pass through.
     """
     body = bytearray()
     try:
@@ -65,45 +69,60 @@ def parse(
     row: Operation, http_status: int, headers: Mapping[str, str], body: bytes, sent: Iterable[Any] = ()
 ) -> dict[str, Any]:
     """
-    The wrapper of a successful answer: the worst of its HTTP status, its `statusCode` and its words counts.
+    Return the wrapping of a successful answer; an operation without items may be answered with an empty body.
 
-    Raises the PbxError that says what to do; what failed and does not say with which status is a PbxRefused. `data`
-    is there for every operation that brings items; other operations may answer with nothing at all, which is an empty
-    mapping. Texts that we `sent`, such as numbers, addresses and the key, are hidden in the PBX's words.
+    Raises the PbxError that names what to do, by the worse of the HTTP status and the one that the wrapping names.
+    Texts that were `sent`, such as numbers, addresses and the key, are hidden in the PBX's words.
     """
-    wrapper = _json(body)
-    status = max(http_status, failure_code(wrapper) or 0)
-    if status == 404 and 404 not in (http_status, *codes_of(wrapper)):
-        raise PbxNoItem(row.id, "the PBX does not have it; check the id")
-    made = row.id == "Subscribe" and http_status < 300 and webhook_id(headers.get("Location"), None)
-    if status >= 300 and not made:
-        _fail(row, status, headers, body, _words(wrapper, sent))
+    answer = _json(body)
+    wrapper: dict[str, Any] = answer if isinstance(answer, dict) else {}
+    webhook = webhook_id(headers.get("Location"), None) if row.id == "Subscribe" and http_status < 300 else None
+    status = max(http_status, identifier(wrapper.get("statusCode")) or 0)
+    status = status if status >= 300 else _failure(row, wrapper) or status
+    if status >= 300 and not webhook:
+        _fail(row, status, headers, wrapper, sent)
     if not body.strip() and not row.repeatable:
         return {}
-    if row.id == "Subscribe" and webhook_id(headers.get("Location"), wrapper):
+    if row.id == "Subscribe" and (webhook or webhook_id(None, answer)):
         # It was made; anything may stand around its id.
-        return wrapper if isinstance(wrapper, dict) and "data" in wrapper else {"data": wrapper}
-    if not isinstance(wrapper, dict) or (row.item and "data" not in wrapper) or bare_message(wrapper):
+        return wrapper if "data" in wrapper else {"data": answer}
+    is_empty = row.item and wrapper.get("data") in _EMPTY
+    named = {name for name, value in wrapper.items() if value is not None}
+    if (is_empty and not named >= _OWN) or (not named - {"message"} and answer != {}):
         raise PbxNotUnderstood(row.id, "the answer is not what the PBX sends; check PBX_BASE_URL")
-    if not row.item and (inside := failure_code(wrapper.get("data"), inner=True)):
-        _fail(row, inside, headers, body, _words(wrapper["data"], sent) or _words(wrapper, sent))
+    if is_empty and not row.lists:
+        raise PbxNotFound(row.id, "the PBX does not have it; check the id")
     return wrapper
+
+
+def _failure(row: Operation, wrapper: Mapping[str, Any]) -> int | None:
+    """
+    Return the status of a failure that no code names: an `error`, `success: false`, or no word of success and no data.
+
+    The `data` of an operation without items may name an error, too.
+    """
+    for part in (wrapper, wrapper.get("data") if not row.item else None):
+        if isinstance(part, dict) and (part.get("success") is False or part.get("error") or part.get("errors")):
+            error = part.get("error")
+            code = identifier(error.get("code")) if isinstance(error, dict) else None
+            return code if code and 400 <= code < _HIGHEST_STATUS else _FAILED
+    status = wrapper.get("status")
+    is_success = str(status).strip().lower() in _SUCCESS or 200 <= (identifier(status) or 0) < 300
+    return _FAILED if status is not None and not is_success and wrapper.get("data") in _EMPTY else None
 
 
 def content(row: Operation, data: Any) -> Any:
     """
-    What an answer's `data` holds: a list's items without gaps, the one item, or anything that the PBX sends.
+    Return what an answer's `data` holds: a list's items without gaps, the one item, or anything that the PBX sends.
 
-    A list that was written as an object with the places as names, `{"0": …, "1": …}`, is a list. Raises PbxNoItem where
-    an item is nothing, and PbxNotUnderstood where it has none of its fields, or a list is none.
+    A list may be written as an object with the places as names, `{"0": …, "1": …}`. Raises PbxNotUnderstood where the
+    list is none or an item has none of its fields.
     """
-    if row.lists:
-        return _items(row, data)
-    return _item(row, data) if row.item else data
-
-
-def _items(row: Operation, data: Any) -> list[dict[str, Any]]:
-    if data in (None, ""):
+    if not row.lists:
+        if row.item and not (isinstance(data, dict) and data.keys() & {field.name for field in row.item}):
+            raise PbxNotUnderstood(row.id, "data is not an item")
+        return data
+    if data in _EMPTY:
         return []
     if isinstance(data, dict) and all(name.isdecimal() and name.isascii() for name in data):
         data = [data[name] for name in sorted(data, key=int)]
@@ -113,17 +132,9 @@ def _items(row: Operation, data: Any) -> list[dict[str, Any]]:
     return found
 
 
-def _item(row: Operation, data: Any) -> dict[str, Any]:
-    if data is None or data in ("", {}, []):
-        raise PbxNoItem(row.id, "the PBX does not have it; check the id")
-    if not isinstance(data, dict) or not data.keys() & {field.name for field in row.item}:
-        raise PbxNotUnderstood(row.id, "data is not an item")
-    return data
-
-
 def webhook_id(location: str | None, data: Any) -> str | None:
     """
-    The id of a new webhook from the `Location` header, or else from `data` in any form; None where neither has one.
+    Return the id of a new webhook from the `Location` header, or else from `data` in any form; None without one.
 
     Words are never taken for an id: deleting by a wrong one would end somebody else's webhook.
     """
@@ -138,7 +149,7 @@ def _id_in(data: Any) -> str | None:
         return next((found for name in _ID_NAMES if (found := _id_in(named.get(name)))), None)
     if isinstance(data, str):
         return _id_in_text(data)
-    number = code_of(data)
+    number = identifier(data)
     return None if number is None else str(number)
 
 
@@ -155,7 +166,10 @@ def _json(body: bytes) -> Any:
         return None
 
 
-def _fail(row: Operation, status: int, headers: Mapping[str, str], body: bytes, words: str) -> NoReturn:
+def _fail(
+    row: Operation, status: int, headers: Mapping[str, str], wrapper: Mapping[str, Any], sent: Iterable[Any]
+) -> NoReturn:
+    words = _words(wrapper, sent)
     if status in _REFUSED or status >= _HIGHEST_STATUS:
         raise PbxRefused(row.id, words or f"the PBX refused the request ({status})")
     asked = retry_after(headers.get("Retry-After"))
@@ -164,20 +178,29 @@ def _fail(row: Operation, status: int, headers: Mapping[str, str], body: bytes, 
     if status >= 500 or status == 408:
         raise PbxUnavailable(row.id, f"the PBX failed ({status}); try again later", asked)
     if status in (401, 403):
+        said = f"{status}: {words}" if words else f"{status}"
         raise PbxForbidden(
             row.id,
-            f"the PBX does not allow it ({status}). In its panel, under Integration, tick the API method "
+            f"the PBX does not allow it ({said}). In its panel, under Integration, tick the API method "
             f"{row.method} {row.path} for this key, and check the key and its list of IP addresses",
         )
-    # A page or a text of somebody in between would make every list look empty.
-    if status < 400 or (body.strip() and not isinstance(_json(body), dict | list)):
-        raise PbxNotUnderstood(row.id, f"the answer is not the PBX's ({status}); check PBX_BASE_URL")
-    raise PbxNotFound(row.id, "the PBX does not have it; check the id")
+    if status == 404 and wrapper.keys() >= _OWN:
+        raise PbxNotFound(row.id, "the PBX does not have it; check the id")
+    raise PbxNotUnderstood(row.id, f"the answer is not the PBX's ({status}); check PBX_BASE_URL")
 
 
 def _words(wrapper: Any, sent: Iterable[Any]) -> str:
-    words = " ".join(words_of(wrapper)[:_LONGEST_MESSAGE].split())
+    words = " ".join(_text(wrapper)[:_LONGEST_MESSAGE].split())
     for value in sent:
         if isinstance(value, str) and len(value) >= _SHORTEST_SECRET:
             words = words.replace(value, HIDDEN)
     return redact(words)[:_LONGEST_WORDS]
+
+
+def _text(value: Any) -> str:
+    """Return the first text among the message and errors of a wrapping."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        value = [value.get(name) for name in ("message", "error", "errors", "detail", "data")]
+    return next(filter(None, map(_text, value)), "") if isinstance(value, list) else ""

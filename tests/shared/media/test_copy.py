@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     import requests
 
-    from shared.pbx.budget.budget import Budget
+    from shared.pbx.budget import Budget
 
 
 def test_a_recording_is_kept_whole_with_what_is_known_of_it(bridge: Bridge, pbx: Simulator) -> None:

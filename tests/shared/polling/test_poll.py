@@ -18,8 +18,7 @@ from dev.simulator.store import RefusedError
 from shared.errors import BudgetExhausted, PbxError, PbxUnavailable
 from shared.events.table import EVENTS
 from shared.items import reader as items
-from shared.pbx.budget.budget import Budget
-from shared.pbx.budget.ledger import Terms
+from shared.pbx.budget import Budget
 from shared.pbx.client import Pbx
 from shared.pbx.resources import RESOURCES, Resource
 from shared.polling import checkpoints
@@ -484,7 +483,7 @@ def test_what_is_wanted_of_a_first_reading_arrives(
 
 def limited(bridge: Bridge, scale: float = 0.05) -> Bridge:
     """With a budget as it is in earnest, in a part of its time."""
-    budget = Budget(bridge.storage, "limited", terms=Terms(scale=scale))
+    budget = Budget(bridge.storage, "limited", window=60 * scale)
     return replace(bridge, pbx=Pbx(bridge.settings, budget, pause=lambda seconds: None))
 
 

@@ -1,0 +1,267 @@
+"""HTTP sessions with bounded answers, connections that are not kept for long, and checks of where they lead."""
+
+from __future__ import annotations
+
+import io
+import ipaddress
+import math
+import re
+import socket
+import time
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import requests
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+LONGEST_WAIT = 24 * 3600
+# Balancers forget an idle connection after minutes, some of them in silence.
+LONGEST_IDLE_SECONDS = 60.0
+_until: ContextVar[float | None] = ContextVar("until", default=None)
+
+_INTERNET = ipaddress.IPv6Network("2000::/3")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# The ipaddress module takes these for addresses of the internet.
+_INSIDE = (
+    ipaddress.IPv4Network("168.63.129.16/32"),  # Azure's own host, reachable from inside it only
+    ipaddress.IPv4Network("192.0.0.0/24"),
+    ipaddress.IPv4Network("192.88.99.0/24"),
+    # Protocols' own and examples; which of them count as the internet's differs from one Python to the next.
+    ipaddress.IPv6Network("2001::/23"),
+    ipaddress.IPv6Network("2001:db8::/32"),
+    ipaddress.IPv6Network("3fff::/20"),
+)
+# Connections are kept to so many subscribers and media hosts, and so many to each.
+_HOSTS, _CONNECTIONS = 256, 32
+_UNSENDABLE = re.compile(r"[^!-~]+")
+# Carries the target to the connection, which takes it off again.
+_TARGET = "x-request-target"
+
+
+class AddressRefused(ValueError):
+    """The other side has a private, loopback, link-local or otherwise special address."""
+
+
+def is_public(address: Address) -> bool:
+    """True if the address, or the IPv4 address that it wraps, belongs to the internet."""
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = wrapped(address)
+        if inner is not None:
+            return is_public(inner)
+        if address not in _INTERNET:
+            return False
+    return address.is_global and not address.is_multicast and not any(address in network for network in _INSIDE)
+
+
+def wrapped(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address that an IPv6 address stands for, or None."""
+    translated = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None
+    return address.ipv4_mapped or address.sixtofour or translated
+
+
+def request_target(url: str) -> str:
+    """
+    Return path and query of a URL byte by byte as they were given, since signatures cover them.
+
+    Only blanks, control characters and letters beyond ASCII are percent-encoded.
+    """
+    target = re.sub("^[^/?]*", "", url.partition("://")[2].partition("#")[0])
+    target = target if target.startswith("/") else f"/{target}"
+    return _UNSENDABLE.sub(lambda unsendable: quote(unsendable[0]), target)
+
+
+@contextmanager
+def ending_by(until: float) -> Iterator[None]:
+    """Bound all requests that this thread makes inside: connecting and answers end by `until` (monotonic seconds)."""
+    token = _until.set(until)
+    try:
+        yield
+    finally:
+        _until.reset(token)
+
+
+def plain_session(
+    *,
+    hosts: int,
+    connections: int,
+    idle_seconds: float = LONGEST_IDLE_SECONDS,
+    check: Callable[[Address], object] | None = None,
+    kind: type[requests.Session] | None = None,
+) -> requests.Session:
+    """
+    Return a session that keeps connections to so many `hosts`, and so many `connections` to each.
+
+    A connection that was idle for `idle_seconds` is not used again; with 0 each request makes its own. `check` raises
+    AddressRefused for an address that must not be connected to. Requests respect `ending_by`. The machine's proxies and
+    .netrc are not used, and no cookie is kept.
+    """
+    from http.cookiejar import DefaultCookiePolicy
+
+    import requests
+    from requests.adapters import HTTPAdapter
+
+    session = (kind or requests.Session)()
+    session.trust_env = False
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    for scheme in ("http://", "https://"):
+        adapter = HTTPAdapter(pool_connections=hosts, pool_maxsize=connections)
+        manager: Any = vars(adapter)["poolmanager"]
+        pools = manager.pool_classes_by_scheme
+        manager.pool_classes_by_scheme = {name: _pool(pool, idle_seconds, check) for name, pool in pools.items()}
+        session.mount(scheme, adapter)
+    return session
+
+
+def guarded_session(*, allow_loopback: bool) -> requests.Session:
+    """
+    Return a session that connects to public addresses only, and to this machine with `allow_loopback`.
+
+    The address itself is judged, so that no name can lead inside. URLs are asked for as `request_target` returns them,
+    and no redirect is followed.
+    """
+    import requests
+
+    class Session(requests.Session):
+        def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+            prepared = super().prepare_request(request)
+            prepared.headers[_TARGET] = request_target(str(request.url))
+            return prepared
+
+        def get_redirect_target(self, resp: requests.Response) -> None:
+            # Even where it does not follow, requests reads the whole body of an answer with a target.
+            return None
+
+    def check(address: Address) -> None:
+        if not is_public(address) and not (allow_loopback and address.is_loopback):
+            raise AddressRefused("not a public address")
+
+    return plain_session(hosts=_HOSTS, connections=_CONNECTIONS, check=check, kind=Session)
+
+
+def _pool(pool: Any, idle_seconds: float, check: Callable[[Address], object] | None) -> Any:
+    """Return a class of urllib3 pools whose connections end in time and are dropped once they were idle."""
+    from http.client import HTTPResponse
+
+    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+    class Response(HTTPResponse):
+        def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
+            super().__init__(sock, *args, **options)
+            if (until := _until.get()) is not None:
+                self.fp = io.BufferedReader(_Timed(self.fp.detach(), sock, until))
+
+    class Connection(pool.ConnectionCls):  # type: ignore[misc]
+        response_class = Response
+        idle_since = math.inf
+
+        def _new_conn(self) -> socket.socket:
+            try:
+                return _connect(self._dns_host, self.port, self.timeout, self.socket_options, check)
+            except TimeoutError as error:
+                raise ConnectTimeoutError(self, "no connection in time") from error
+            except OSError as error:
+                raise NewConnectionError(self, "no connection") from error
+
+        def request(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> None:
+            given = dict(headers or {})
+            super().request(method, given.pop(_TARGET, url), body, given, **options)
+
+    class Pool(pool):  # type: ignore[misc]
+        ConnectionCls = Connection
+
+        def _get_conn(self, timeout: float | None = None) -> Any:
+            connection = super()._get_conn(timeout)
+            if time.monotonic() - connection.idle_since >= idle_seconds:
+                connection.close()  # it connects anew
+            return connection
+
+        def _put_conn(self, connection: Any) -> None:
+            if connection is not None:
+                connection.idle_since = time.monotonic()
+            super()._put_conn(connection)
+
+    return Pool
+
+
+def _connect(
+    host: str, port: int, timeout: float | None, options: Any, check: Callable[[Address], object] | None
+) -> socket.socket:
+    """Return a connection to the first of a host's addresses that takes one, within the time of `ending_by`."""
+    until, failed = _until.get() or math.inf, OSError("the name has no address")
+    for family, kind, protocol, _, address in socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM):
+        if check:
+            check(ipaddress.ip_address(str(address[0]).partition("%")[0]))
+        left = min(timeout or math.inf, until - time.monotonic())
+        if left <= 0:
+            raise TimeoutError("no connection in time")
+        connection = socket.socket(family, kind, protocol)
+        try:
+            for option in options or ():
+                connection.setsockopt(*option)
+            connection.settimeout(None if left == math.inf else left)
+            connection.connect(address)
+        except OSError as error:
+            connection.close()
+            failed = error
+        else:
+            return connection
+    raise failed
+
+
+class _Timed(io.RawIOBase):
+    """A socket's stream that waits for no byte beyond a moment."""
+
+    def __init__(self, raw: Any, sock: Any, until: float) -> None:
+        self._raw, self._sock, self._until = raw, sock, until
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left, usual = self._until - time.monotonic(), self._sock.gettimeout()
+        if left <= 0:
+            raise TimeoutError("the answer takes too long")
+        self._sock.settimeout(left if usual is None else min(left, usual))
+        try:
+            count: int | None = self._raw.readinto(buffer)
+        finally:
+            self._sock.settimeout(usual)
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def read_part(raw: Any, size: int, until: float) -> bytes:
+    """
+    Return the inflated bytes of one read of the socket, at most `size`; empty at the answer's end.
+
+    Raises TimeoutError after `until` (monotonic seconds); urllib3's errors pass through.
+    """
+    part: bytes = raw.read1(size, decode_content=True)
+    if time.monotonic() > until:
+        raise TimeoutError("the answer came too slowly")
+    return part
+
+
+def retry_after(text: str | None) -> int | None:
+    """Return the seconds of a Retry-After header, a number or a date, at most a day; None without either."""
+    from email.utils import parsedate_to_datetime
+
+    text = (text or "").strip()
+    if text.isascii() and text.isdecimal():
+        return min(int(text[:9]), LONGEST_WAIT)
+    try:
+        moment = parsedate_to_datetime(text)
+        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - time.time()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return min(max(math.ceil(seconds), 0), LONGEST_WAIT)

@@ -1,0 +1,129 @@
+"""One budget of PBX calls for all processes: at most 100 in any 60 seconds, counted in one row of table `budget`."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import threading
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from shared.errors import BudgetExhausted
+from shared.storage import rows
+from shared.times import iso
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from shared.storage.account import Storage
+
+TABLE = "budget"
+LIMIT = 100
+# The calls that a lane leaves to those above it.
+LANES: Mapping[str, int] = {"action": 0, "media": 20, "poll": 25, "backfill": 45}
+# A place is taken this far ahead and waited for; the whole of it, with storage and other processes, takes no longer.
+AHEAD_SECONDS = 2.0
+LONGEST_SECONDS = 20.0
+LONGEST_REST_SECONDS = 3600.0
+_ROW = "calls"
+_WINDOW_SECONDS = 60.0
+# Of the window, kept clear after it: 2 s for clocks that differ, 1 s for a call that reaches the PBX late.
+_MARGIN = 0.05
+_LATE_SECONDS = 1.0
+# Other threads wait meanwhile: no retries, and an answer sooner than elsewhere.
+_OPTIONS: Mapping[str, Any] = {"connection_timeout": 1, "read_timeout": 4, "retry_total": 0}
+
+
+class Budget:
+    """
+    The calls that all processes with one account may make together; safe for many threads.
+
+    The row holds the moments of the calls that count, also those that a process still waits for. A place is taken under
+    the row's ETag, so that no window holds more than the limit. Without storage no call is made.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        account: str,
+        *,
+        limit: int = LIMIT,
+        window: float = _WINDOW_SECONDS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._storage = storage
+        self._account = account
+        self._limit = limit
+        self._memory = window * (1 + _MARGIN)
+        self._clock = clock
+        # Threads of this process take places one after another instead of racing for the row.
+        self._lock = threading.Lock()
+
+    def take(self, lane: str, *, until: float | None = None) -> None:
+        """
+        Wait for a call of the lane and take it.
+
+        Raises BudgetExhausted where the next one is over two seconds away or comes after `until` (monotonic seconds);
+        StorageUnavailable.
+        """
+        room = max(1, self._limit - LANES[lane])
+        until = min(until or math.inf, time.monotonic() + LONGEST_SECONDS)
+        while True:
+            if not self._lock.acquire(timeout=max(0.0, until - time.monotonic())):
+                raise BudgetExhausted(1)
+            try:
+                moment = self._reserve(room, until)
+            finally:
+                self._lock.release()
+            threading.Event().wait(max(0.0, moment - self._clock()))
+            # Where storage was slow or the machine slept, the place has passed unused.
+            if self._clock() - moment < _LATE_SECONDS:
+                return
+
+    def rest(self, seconds: float) -> None:
+        """Make no call for so many seconds in any process, as the PBX asked; raises StorageUnavailable or Conflict."""
+        end = self._clock() + min(seconds, LONGEST_REST_SECONDS)
+
+        def prolonged(row: Mapping[str, Any] | None) -> dict[str, Any]:
+            return {**(row or {}), "rest": max(end, _rest(row, end))}
+
+        rows.change(self._storage.table(TABLE), self._account, _ROW, prolonged)
+
+    def _reserve(self, room: int, until: float) -> float:
+        """Add the first moment at which the lane has room to the row, and return it."""
+        table = self._storage.table(TABLE)
+        while True:
+            row = rows.get(table, self._account, _ROW, **_OPTIONS)
+            now = self._clock()
+            calls, moment = _calls(row, now, self._memory), max(now, _rest(row, now))
+            if len(calls) >= room:
+                moment = max(moment, calls[-room] + self._memory)
+            if moment - now > min(AHEAD_SECONDS, until - time.monotonic()):
+                raise BudgetExhausted(max(1, math.ceil(moment - now)))
+            columns = {"calls": json.dumps([round(call, 3) for call in [*calls, moment]]), "rest": _rest(row, now)}
+            columns |= {"PartitionKey": self._account, "RowKey": _ROW}
+            if rows.swap(table, columns, row.etag if row else None, tries=1, **_OPTIONS):
+                return moment
+            threading.Event().wait(random.uniform(0.01, 0.06))  # noqa: S311 - no secret
+
+
+def state(storage: Storage, account: str) -> dict[str, Any]:
+    """Return the calls of the last minute and the end of a rest that the PBX asked for; raises StorageUnavailable."""
+    row, now = rows.get(storage.table(TABLE), account, _ROW), time.time()
+    rest = _rest(row, now)
+    until = iso(datetime.fromtimestamp(rest, UTC)) if rest > now else None
+    return {"limit": LIMIT, "used": len(_calls(row, now, _WINDOW_SECONDS)), "restsUntil": until}
+
+
+# A clock that is far ahead must not stop other processes for longer than a right one may.
+
+
+def _calls(row: Mapping[str, Any] | None, now: float, memory: float) -> list[float]:
+    found = json.loads(row.get("calls", "[]")) if row else []
+    return sorted(min(call, now + AHEAD_SECONDS) for call in found if call > now - memory)
+
+
+def _rest(row: Mapping[str, Any] | None, now: float) -> float:
+    return min(row.get("rest", 0.0) if row else 0.0, now + LONGEST_REST_SECONDS)

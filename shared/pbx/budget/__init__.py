@@ -1,1 +1,0 @@
-"""One budget of PBX calls for all instances, kept in table `budget`."""
