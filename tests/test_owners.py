@@ -27,7 +27,7 @@ OWNERS = {
     "resources": "shared.items",
     "health": "shared.health",
     "webhooks": "shared.webhooks",
-    "budget": "shared.pbx.budget.row",
+    "budget": "shared.pbx.budget",
     "subscriptions": "shared.subscriptions",
     "deliveries": "shared.deliveries",
     "dials": "shared.api.dial",
