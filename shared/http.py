@@ -146,7 +146,27 @@ def guarded_session(*, allow_loopback: bool) -> requests.Session:
 
 
 def _pool(pool: Any, idle_seconds: float, check: Callable[[Address], object] | None) -> Any:
-    """Return a class of urllib3 pools whose connections end in time and are dropped once they were idle."""
+    """Return a class of urllib3 pools that connect anew instead of using what was idle."""
+
+    class Pool(pool):  # type: ignore[misc]
+        ConnectionCls = _connection(pool.ConnectionCls, check)
+
+        def _get_conn(self, timeout: float | None = None) -> Any:
+            connection = super()._get_conn(timeout)
+            if time.monotonic() - connection.idle_since >= idle_seconds:
+                connection.close()
+            return connection
+
+        def _put_conn(self, connection: Any) -> None:
+            if connection is not None:
+                connection.idle_since = time.monotonic()
+            super()._put_conn(connection)
+
+    return Pool
+
+
+def _connection(base: Any, check: Callable[[Address], object] | None) -> Any:
+    """Return a class of urllib3 connections that respect `ending_by`."""
     from http.client import HTTPResponse
 
     from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
@@ -157,7 +177,7 @@ def _pool(pool: Any, idle_seconds: float, check: Callable[[Address], object] | N
             if (until := _until.get()) is not None:
                 self.fp = io.BufferedReader(_Timed(self.fp.detach(), sock, until))
 
-    class Connection(pool.ConnectionCls):  # type: ignore[misc]
+    class Connection(base):  # type: ignore[misc]
         response_class = Response
         idle_since = math.inf
 
@@ -173,21 +193,7 @@ def _pool(pool: Any, idle_seconds: float, check: Callable[[Address], object] | N
             given = dict(headers or {})
             super().request(method, given.pop(_TARGET, url), body, given, **options)
 
-    class Pool(pool):  # type: ignore[misc]
-        ConnectionCls = Connection
-
-        def _get_conn(self, timeout: float | None = None) -> Any:
-            connection = super()._get_conn(timeout)
-            if time.monotonic() - connection.idle_since >= idle_seconds:
-                connection.close()  # it connects anew
-            return connection
-
-        def _put_conn(self, connection: Any) -> None:
-            if connection is not None:
-                connection.idle_since = time.monotonic()
-            super()._put_conn(connection)
-
-    return Pool
+    return Connection
 
 
 def _connect(
