@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install start test test-all lint format bench infra infra-az fuzz drill generated lock clean
+.PHONY: help install start test test-all test-browser lint format bench infra infra-az fuzz drill generated lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -43,13 +43,16 @@ NO_BICEP = not tested: what needs the Bicep compiler
 
 # Those of infra/ have their own target. They start dozens of processes, which shall not compile everything again.
 PYTEST = exec env PYTHONDONTWRITEBYTECODE= BICEP="$(or $(BICEP),skip)" \
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --ignore=tests/infra
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --ignore=tests/infra --ignore=tests/browser
 
 test: install ## tests on the storage emulator and the PBX simulator, but for the slow ones; on the host of HOST_COMMAND
 	@$(PYTEST) -m "not slow"
 
 test-all: install ## the slow ones too: outages, processes that die at every step, years of history
 	@$(PYTEST)
+
+test-browser: install ## the page as a person uses it, in Chromium
+	@exec $(BIN)/python -m pytest -q tests/browser
 
 lint: install ## ruff, mypy, and the directions of imports
 	@$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parents[1]
+_PR_SET_PDEATHSIG = 1
 _READY = re.compile(r"^Host is ready on (\S+)$", re.MULTILINE)
 # The kernel ends a child when the thread that started it ends: this one lives as long as the process.
 _starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="children")
@@ -172,6 +174,12 @@ class HostProcess(ChildProcess):
             raise
         assert ready is not None
         self.url = ready[1]
+
+
+def end_with_parent() -> None:
+    """Have the kernel end this process when the one that started it ends, however that ends; on Linux alone."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def only(functions: Sequence[str]) -> dict[str, str]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import importlib.util
 import json
 import os
 import secrets
@@ -15,6 +13,7 @@ import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from board.access import once_token
 from dev.azurite import DEFAULT_PORTS, AzuriteProcess
 from dev.demo import App, Day, Subscribers, is_public
 from dev.machine import PORTS, CannotStart, check
@@ -63,10 +62,7 @@ def values() -> dict[str, str]:
 
 def board_address(url: str, environment: Mapping[str, str]) -> str:
     """Return the address of the page, which signs in once."""
-    if importlib.util.find_spec("board") is None:
-        return f"{url}/api/board"
-    token = importlib.import_module("board.access").once_token(Settings.from_env(environment))
-    return f"{url}/api/board/enter/{token}"
+    return f"{url}/api/board/enter/{once_token(Settings.from_env(environment))}"
 
 
 def run(stack: ExitStack, arguments: argparse.Namespace, stop: threading.Event) -> None:

@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 
 from dev.azurite import AzuriteProcess
+from dev.processes import end_with_parent
 from shared.bridge import Bridge
 from shared.settings import Settings
 from shared.storage.account import Storage
@@ -22,6 +23,10 @@ _ACCOUNTS = 3000
 # A host that a test starts keeps no timer's status unless the test says where: not where local.settings.json does.
 _HOST_STORAGE = "AzureWebJobsStorage"
 os.environ[_HOST_STORAGE] = ""
+
+# A worker whose controller is gone would go on for seconds, and its emulator and hosts with it.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    end_with_parent()
 
 # The same examples each time; CI tries 500 of each property, a laptop fewer.
 hypothesis.settings.register_profile("ci", max_examples=250, derandomize=True, deadline=None)

@@ -21,7 +21,6 @@ def main() -> int:
     parser.add_argument("--day", choices=sorted(DAYS), default="empty")
     parser.add_argument("--pace", type=float, default=0.0, help="play the day, a step each so many real seconds")
     parser.add_argument("--webhooks", type=int, default=0, help="begin the day when this many are subscribed")
-    parser.add_argument("--attached", action="store_true", help="end when standard input is closed")
     chosen = parser.parse_args()
     try:
         pbx = Simulator(chosen.api_key, port=chosen.port, host=chosen.host, seed=chosen.seed)
@@ -34,15 +33,8 @@ def main() -> int:
     with pbx:
         print(pbx.url, flush=True)
         pbx.start_day(chosen.day, chosen.pace, chosen.webhooks)
-        if chosen.attached:
-            threading.Thread(target=_watch_stdin, args=(stop,), daemon=True).start()
         stop.wait()
     return 0
-
-
-def _watch_stdin(stop: threading.Event) -> None:
-    sys.stdin.read()
-    stop.set()
 
 
 if __name__ == "__main__":
