@@ -3,7 +3,9 @@
 import azure.functions as func
 
 from functions import api, board, openapi, ops, pollers, queues, subscriptions, webhooks
+from shared.bridge import prepare
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 for module in (webhooks, queues, pollers, api, subscriptions, openapi, ops, board):
     app.register_functions(module.blueprint)
+prepare()

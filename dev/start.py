@@ -82,7 +82,7 @@ def run(stack: ExitStack, arguments: argparse.Namespace, stop: threading.Event) 
         environment |= {"PBX_BASE_URL": simulator.base_url, "PBX_API_KEY": SIMULATOR_KEY} | DEMO_SETTINGS
         environment["PUBLIC_BASE_URL"] = f"{url}/"
     print(f"PBX               {simulator.url + '  (simulator)' if simulator else environment['PBX_BASE_URL']}")
-    Storage(Settings.from_env(environment).storage).create_all()
+    Storage(Settings.from_env(environment).storage).ready()
     host = stack.enter_context(HostProcess(ROOT, arguments.port, env=environment, log=LOG))
     print(f"Function host     {url}  (its log is .azurite/host.log)")
     app = App(url)

@@ -13,6 +13,7 @@ from shared.schedules import schedule as schedule_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from shared.bridge import Bridge
     from shared.pbx.resources import Resource
@@ -21,16 +22,16 @@ blueprint = func.Blueprint()
 
 
 # Each imports what it starts: none of it is on the way of a receiver's cold start.
-def _poll(bridge: Bridge, resource: Resource) -> None:
+def _poll(bridge: Bridge, resource: Resource, at: datetime | None = None) -> None:
     from shared.polling.poll import poll
 
-    poll(bridge, resource)
+    poll(bridge, resource, at=at)
 
 
-def _poll_lost_calls(bridge: Bridge) -> None:
+def _poll_lost_calls(bridge: Bridge, at: datetime | None = None) -> None:
     from shared.polling.lost_calls import poll_lost_calls
 
-    poll_lost_calls(bridge)
+    poll_lost_calls(bridge, at=at)
 
 
 def _sweep(bridge: Bridge) -> None:
@@ -63,12 +64,6 @@ def _apply_retention(bridge: Bridge) -> None:
     apply_retention(bridge)
 
 
-def _queue_waiting(bridge: Bridge) -> None:
-    from shared.storage.waiting import queue_waiting
-
-    queue_waiting(bridge.storage)
-
-
 TIMERS: tuple[tuple[str, str, Callable[[Bridge], object]], ...] = (
     *((row.function, row.schedule, partial(_poll, resource=row)) for row in RESOURCES),
     ("PollLostCalls", "POLL_LOST_CALLS_SCHEDULE", _poll_lost_calls),
@@ -77,7 +72,6 @@ TIMERS: tuple[tuple[str, str, Callable[[Bridge], object]], ...] = (
     ("SyncWebhooks", "SYNC_WEBHOOKS_SCHEDULE", _keep_webhooks),
     ("WakeDrainers", "WAKE_DRAINERS_SCHEDULE", _wake_waiting),
     ("ApplyRetention", "RETENTION_SCHEDULE", _apply_retention),
-    ("QueueWaiting", "QUEUE_WAITING_SCHEDULE", _queue_waiting),
 )
 
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shared import settings as configuration
+from shared.errors import ConfigError, StorageUnavailable
 from shared.once import once
 from shared.storage.account import Storage
 
 if TYPE_CHECKING:
     from shared.pbx.client import Pbx
     from shared.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_PAUSE_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -24,16 +32,34 @@ class Bridge:
 
 
 def assemble(settings: Settings) -> Bridge:
-    """A bridge for these settings."""
+    """Return a bridge for these settings."""
     from shared.pbx.budget import Budget
     from shared.pbx.client import Pbx
 
-    storage = Storage(settings.storage)
+    storage = Storage(settings.storage, prepared=settings.in_azure)
     budget = Budget(storage, account=settings.pbx_host)
     return Bridge(settings=settings, storage=storage, pbx=Pbx(settings, budget))
 
 
 @once
 def bridge() -> Bridge:
-    """This process's bridge, made on first use; raises ConfigError while settings are wrong."""
+    """Return this process's bridge, made on first use; raise ConfigError while settings are wrong."""
     return assemble(configuration.settings())
+
+
+def prepare() -> None:
+    """Begin to make the account ready, beside whatever the process does; the templates have done it in Azure."""
+    threading.Thread(target=_prepare, name="prepare", daemon=True).start()
+
+
+def _prepare() -> None:
+    with suppress(ConfigError):
+        here, tries = bridge(), 0
+        while not here.settings.in_azure:
+            try:
+                here.storage.ready()
+                return
+            except StorageUnavailable as error:
+                logger.warning("the storage account is not ready: %s", error)
+            tries += 1
+            threading.Event().wait(min(2**tries, _LONGEST_PAUSE_SECONDS))

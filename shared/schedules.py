@@ -20,7 +20,6 @@ SCHEDULES: tuple[tuple[str, str, str], ...] = (
     ("RECONCILE_SCHEDULE", "40 * * * * *", "restore webhooks that never came"),
     ("SYNC_WEBHOOKS_SCHEDULE", "20 10 * * * *", "keep our webhooks registered"),
     ("RETENTION_SCHEDULE", "25 40 2 * * *", "delete history that is older than RETENTION_MONTHS"),
-    ("QUEUE_WAITING_SCHEDULE", "55 0/5 * * * *", "queue what came while the queue was out of reach"),
     ("WAKE_DRAINERS_SCHEDULE", "50 2/5 * * * *", "look for deliveries whose message got lost"),
 )
 _DEFAULTS = {name: default for name, default, _ in SCHEDULES}

@@ -55,7 +55,7 @@ def check_way_through(connection_string: str) -> None:
     with Simulator() as pbx:
         environment = {"DataStorage": connection_string, "PBX_BASE_URL": pbx.base_url, "PBX_API_KEY": pbx.api_key}
         bridge = bridge_to(pbx, Settings.from_env(environment | {"POLL_START": "all"}))
-        bridge.storage.create_all()
+        bridge.storage.ready()
         number = pbx.add("fax_machines", name="Birojs")
         poll(bridge, resource("fax_machines"))
         stored = reader.get(bridge.storage, "fax_machines", number)

@@ -66,7 +66,7 @@ def running_bridge(connection_string: str, directory: pathlib.Path, **settings: 
     local = json.loads((ROOT / "local.settings.json.example").read_text())["Values"]
     environment |= {name: "0 0 0 1 1 *" for name in local if name.endswith("_SCHEDULE")}
     storage = Storage(Settings.from_env(environment).storage)
-    storage.create_all()
+    storage.ready()
     with start_host(ROOT, env=environment) as host:
         running = RunningBridge(host.url, storage)
         try:

@@ -42,7 +42,7 @@ def fill(settings: Settings, fixtures: pathlib.Path) -> Storage:
             poll_start="all",
         )
         bridge = replace(bridge, pbx=Pbx(bridge.settings, Budget(bridge.storage, bridge.settings.pbx_host)))
-        bridge.storage.create_all()
+        bridge.storage.ready()
         _work(bridge, pbx, fixtures)
         return bridge.storage
 

@@ -52,7 +52,7 @@ def happened(number: int) -> ReceivedEvent:
 
 def fill(storage: Storage, numbers: range) -> None:
     """A row or more a month in every table of history, written with its old time, and what is current beside it."""
-    storage.create_all()
+    storage.ready()
     made: dict[tuple[str, str], list[dict[str, Any]]] = {}
 
     def put(table: str, partition: str, key: str, **columns: Any) -> None:

@@ -53,7 +53,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Face]:
     with face(new_account(), tmp_path_factory.mktemp("client")) as running:
-        running.storage.create_all()
+        running.storage.ready()
         running.pbx.add("contacts", 966, firstname="Anna")
         Intake(running.storage, "contacts").add([row_of(966, ANNA)], now())
         yield running

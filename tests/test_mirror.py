@@ -50,12 +50,11 @@ COVERED: Mapping[str, str] = {
     "shared/polling/reading.py": "shared/polling/test_poll.py",
     "shared/polling/unended.py": "shared/polling/test_sweep.py",
     "shared/setting_values.py": "shared/test_settings.py",
-    "shared/storage/account.py": "functions/test_webhooks.py",
     "shared/subscriptions/subscription.py": "shared/subscriptions/test_store.py",
     "shared/webhooks/sync.py": "shared/webhooks/test_registrations.py",
 }
 # Tests of a whole room rather than of a module.
-OF_ROOMS = {"functions/test_routes.py", "functions/test_timers.py"}
+OF_ROOMS = {"functions/test_fresh_account.py", "functions/test_routes.py", "functions/test_timers.py"}
 
 
 def own(module: str) -> set[str]:

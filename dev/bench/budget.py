@@ -70,7 +70,7 @@ def _counted(azurite: AzuriteProcess) -> Iterator[tuple[CountingProxy, Callable[
             connection = azurite.account(number)
             for real, ours in zip(services, proxy.urls, strict=True):
                 connection = connection.replace(real, ours)
-            Storage(StorageAccount(connection_string=connection)).create_all()
+            Storage(StorageAccount(connection_string=connection)).ready()
             return connection
 
         yield proxy, account

@@ -54,7 +54,7 @@ _ids: Iterator[int] = itertools.count(1524664459097344)
 def _bridge(connection_string: str) -> Bridge:
     environment = {"DataStorage": connection_string, "PBX_BASE_URL": "http://127.0.0.1:9/", "PBX_API_KEY": "bench"}
     bridge = assemble(Settings.from_env(environment | {"ALLOW_LOOPBACK_CALLBACKS": "true"}))
-    bridge.storage.create_all()
+    bridge.storage.ready()
     return bridge
 
 

@@ -43,7 +43,7 @@ def figures() -> list[Figure]:
                 "PBX_API_KEY": pbx.api_key,
             }
             storage = Storage(Settings.from_env(environment).storage)
-            storage.create_all()
+            storage.ready()
             _fill(storage, rows)
             functions = ("GetCallHistory", "GetContactsByID")
             hosts.append(running.enter_context(HostProcess(_ROOT, env=environment, functions=functions)))

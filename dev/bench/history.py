@@ -54,7 +54,7 @@ def figures() -> list[Figure]:
 def _bridge(connection_string: str) -> Bridge:
     environment = {"DataStorage": connection_string, "PBX_BASE_URL": "http://127.0.0.1:9/", "PBX_API_KEY": "bench"}
     bridge = assemble(Settings.from_env(environment))
-    bridge.storage.create_all()
+    bridge.storage.ready()
     return bridge
 
 

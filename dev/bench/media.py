@@ -49,7 +49,7 @@ def environment(connection_string: str, base_url: str) -> dict[str, str]:
 def open_bridge(settings: dict[str, str]) -> Bridge:
     """A bridge whose PBX answers without a limit."""
     bridge = assemble(Settings.from_env(settings))
-    bridge.storage.create_all()
+    bridge.storage.ready()
     bridge.pbx._budget = _Unlimited()  # type: ignore[assignment]
     return bridge
 

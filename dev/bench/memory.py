@@ -44,7 +44,7 @@ def figures() -> list[Figure]:
             "AzureFunctionsJobHost__extensions__queues__newBatchThreshold": str(_QUEUE_BATCH),
         }
         storage = Storage(Settings.from_env(settings).storage)
-        storage.create_all()
+        storage.ready()
         functions = ("OnCallStarted", "ProcessEvent", "CopyMedia", "Deliver")
         with HostProcess(_ROOT, env=settings, functions=functions) as host:
             _load(host.url, pbx, storage)

@@ -34,7 +34,7 @@ _DEAD = "http://127.0.0.1:9/dead"
 def _bridge(connection_string: str) -> Bridge:
     environment = {"DataStorage": connection_string, "PBX_BASE_URL": "http://127.0.0.1:9/", "PBX_API_KEY": "bench"}
     bridge = assemble(Settings.from_env(environment | {"ALLOW_LOOPBACK_CALLBACKS": "true"}))
-    bridge.storage.create_all()
+    bridge.storage.ready()
     return bridge
 
 

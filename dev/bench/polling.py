@@ -48,7 +48,7 @@ def _bridge(connection_string: str, simulator: SimulatorProcess) -> Bridge:
         "PBX_API_KEY": simulator.api_key,
     }
     bridge = assemble(Settings.from_env(environment))
-    bridge.storage.create_all()
+    bridge.storage.ready()
     return Bridge(bridge.settings, bridge.storage, Pbx(bridge.settings, _budget()))
 
 

@@ -71,7 +71,7 @@ def figures() -> list[Figure]:
             "PBX_WEBHOOK_KEY": "",
         }
         settings = Settings.from_env(environment)
-        Storage(settings.storage).create_all()
+        Storage(settings.storage).ready()
         Storage(settings.storage).queue("bare").create_queue()
         with (
             # The consumer works on instances of its own in Azure; here it would take the receiver's cores.

@@ -33,7 +33,7 @@ def figures() -> list[Figure]:
     """What becomes of recordings, polls and actions in twenty minutes of such a day, three processes at work."""
     with AzuriteProcess(accounts=1) as azurite:
         storage = Storage(StorageAccount(connection_string=azurite.account(0)))
-        storage.create_all()
+        storage.ready()
         day = _Day(storage)
         day.run()
     day_of = f"{_A_DAY:,} recordings a day"

@@ -21,8 +21,6 @@ from dev.simulator import SimulatorProcess
 from shared.schedules import SCHEDULES
 from shared.settings import Settings
 from shared.storage.account import POISON, QUEUES, Storage
-from shared.storage.messages import PAYLOADS
-from shared.storage.waiting import PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -134,10 +132,9 @@ class World:
         return self.wait_for(lambda: condition() and not self.on_its_way(), seconds)
 
     def on_its_way(self) -> int:
-        """Messages on all queues, seen or not, and those that wait for one."""
+        """Messages on all queues, seen or not."""
         counts = (self.storage.queue(name).get_queue_properties().approximate_message_count or 0 for name in QUEUES)
-        waiting = self.storage.container(PAYLOADS).list_blob_names(name_starts_with=f"{PREFIX}/")
-        return sum(counts) + sum(1 for _ in waiting)
+        return sum(counts)
 
     def ids(self, table: str) -> list[str]:
         """The event ids in table `events` or `feed`."""
@@ -174,7 +171,6 @@ def _environment(behind: str, azurite: AzuriteProcess, pbx: Proxy, api_key: str)
         "PUBLIC_BASE_URL": "",
         "PBX_WEBHOOK_KEY": KEY,
         "ALLOW_LOOPBACK_CALLBACKS": "true",
-        "QUEUE_WAITING_SCHEDULE": "*/5 * * * * *",
         "WAKE_DRAINERS_SCHEDULE": "*/5 * * * * *",
     }
 
@@ -195,7 +191,7 @@ def world(
             behind = behind.replace(services[name].rpartition("/")[0], proxies[name].url)
         environment = _environment(behind, azurite, proxies["PBX"], pbx.api_key)
         storage = Storage(Settings.from_env(environment | {"DataStorage": azurite.connection_string}).storage)
-        storage.create_all()
+        storage.ready()
         # A message whose end could not be said to the queue comes back after its lease.
         lease = ("--lease-seconds", str(max(8, min(round(outage), 600))))
         environment |= {name: value.format_map(machine.values) for name, value in settings.items()}

@@ -168,11 +168,6 @@ var rows = [
     query: loadTextContent('../queries/timersFailing.kql')
   }
   {
-    name: 'queuesUnavailable'
-    title: 'Messages that wait in a container because their queue was out of reach'
-    signals: ['queue_unavailable']
-  }
-  {
     name: 'pbxForbids'
     title: 'Methods that the PBX does not grant to the key'
     signals: ['pbx_forbidden']

@@ -11,9 +11,7 @@ from shared.events.table import Event, event_id, event_named
 from shared.json_bodies import LONGEST_BODY, parse_body
 from shared.storage.account import reaching_storage
 from shared.storage.dead_letters import dead_letter_refused
-from shared.storage.deadline import within
 from shared.storage.messages import send
-from shared.storage.waiting import send_or_keep
 from shared.times import now
 
 if TYPE_CHECKING:
@@ -24,17 +22,13 @@ if TYPE_CHECKING:
     from shared.settings import Settings
     from shared.storage.account import Storage
 
-# Whoever sends waits for an answer; a refusal is kept first.
-_REFUSAL_SECONDS = 3.5
-
 
 def accept(storage: Storage, settings: Settings, event: Event, body: bytes) -> str:
     """
-    Take one webhook's body; returns the event's id once the event is durably queued, or kept until it can be.
+    Queue the event in one webhook's body; return its id.
 
     Raises TooLarge over 64 KiB, NotJson, or Invalid with the fields' paths, after the body was kept as a dead
-    letter, and StorageUnavailable when nothing could be kept: then the PBX has to send it again. Answers within five
-    seconds, however storage fails.
+    letter, and StorageUnavailable within five seconds where nothing could be kept: then the PBX has to send it again.
     """
     with reaching_storage():
         try:
@@ -44,12 +38,11 @@ def accept(storage: Storage, settings: Settings, event: Event, body: bytes) -> s
         except Refused as refusal:
             title = answer_to(type(refusal)).title
             reason = f"{title}: {refusal}" if isinstance(refusal, Invalid) else title
-            with within(_REFUSAL_SECONDS):
-                dead_letter_refused(storage, event.name, reason, body)
+            dead_letter_refused(storage, event.name, reason, body)
             raise
         id = _id(event, data, settings)
         received = ReceivedEvent(type=event, id=id, data=data, envelope=envelope, origin="webhook", received=now())
-        send_or_keep(storage, "events", received.message(), name=id)
+        send(storage, "events", received.message(), name=id)
         return id
 
 

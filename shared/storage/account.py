@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import StorageUnavailable
 from shared.http import plain_session
-from shared.storage import deadline
-from shared.storage.deadline import Breaker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,19 +49,20 @@ CONTAINERS = ("recordings", "voicemails", "payloads")
 
 # Sized for the host's HTTP and queue concurrency on one instance, so that no call waits for a connection.
 _CONNECTIONS = 64
-_CONNECT_SECONDS = 3
-_READ_SECONDS = 5.0
-_RETRIES = 2
-_LINEAR: Any = {"backoff": deadline.RETRY_SECONDS, "retry_total": _RETRIES, "random_jitter_range": 0}
+# Whoever sends an event gets an answer within five seconds: three connections, or one answer, are waited for.
+_CONNECT_SECONDS, _READ_SECONDS = 1.1, 3.0
+_RETRIES: Any = {"retry_total": 2, "retry_connect": 2, "retry_read": 0, "retry_status": 1}
+_LINEAR: Any = {**_RETRIES, "backoff": 0.4, "random_jitter_range": 0}
 # A block of a blob: large enough to be fast, small enough that a copier's memory stays flat.
 BLOCK_BYTES = 3 * 1024 * 1024
-_MISSING = ("TableNotFound", "QueueNotFound", "ContainerNotFound")
 OVERLOADED = (403, 408, 429)
+# What this process has made, by account.
+_made: set[tuple[StorageAccount, str, str]] = set()
 
 
 @contextmanager
 def reaching_storage() -> Iterator[None]:
-    """Turn the SDK's ways of saying that storage is out of reach or overloaded into StorageUnavailable."""
+    """Raise StorageUnavailable for the SDK's errors of a storage that is out of reach or overloaded."""
     from azure.core.exceptions import (
         ClientAuthenticationError,
         HttpResponseError,
@@ -82,83 +82,59 @@ def reaching_storage() -> Iterator[None]:
         raise
 
 
-def _says_missing(response: Any) -> bool:
-    # The Table service may name the error in the body only.
-    named = response.headers.get("x-ms-error-code") or response.text()
-    return any(name in named for name in _MISSING)
-
-
-def _transport(
-    session: requests.Session, breaker: Breaker, read_seconds: float, create: Callable[[], Any] | None
-) -> Any:
-    """A transport that makes the table, queue or container when the service says it is not there, and asks again."""
-    from azure.core.exceptions import ResourceExistsError
-    from azure.core.pipeline.transport import RequestsTransport
-
-    class Creating(RequestsTransport):  # type: ignore[misc]
-        def send(self, request: Any, **options: Any) -> Any:
-            with deadline.bounded(options, _CONNECT_SECONDS, read_seconds), breaker.passing():
-                response = super().send(request, **options)
-            if create is None or response.status_code != 404 or not _says_missing(response):
-                return response
-            try:
-                create()
-            except ResourceExistsError:
-                logger.debug("another instance made it first")
-            return super().send(request, **options)
-
-    # A transport of one's own keeps its own time; the clients' options do not reach it.
-    return Creating(
-        session=session, session_owner=False, connection_timeout=_CONNECT_SECONDS, read_timeout=read_seconds
-    )
-
-
 class Storage:
     """
     Clients of the data account, one a table, queue or container, shared by all threads of the process.
 
-    A service that says nothing for `read_seconds` counts as out of reach; after three times it is asked by one
-    request at a time, and all others fail at once.
+    Unless the account was `prepared`, as the templates do in Azure, the first use of each makes it. Every use raises
+    StorageUnavailable within five seconds where storage is out of reach, refuses connections or does not answer.
     """
 
-    def __init__(self, account: StorageAccount, *, read_seconds: float = _READ_SECONDS) -> None:
+    def __init__(self, account: StorageAccount, *, prepared: bool = False) -> None:
+        # Its modules import each other: threads that load different ones first, all at once, would find half of them.
+        import azure.core  # noqa: F401
+
         self._account = account
-        self._read_seconds = read_seconds
+        self._prepared = prepared
         self._clients: dict[tuple[str, str], Any] = {}
-        self._breakers = {service: Breaker() for service in ("table", "queue", "blob")}
 
     def table(self, name: str) -> TableClient:
-        """The client of a table of TABLES."""
-        return self._client("table", name, self._table, "create_table")  # type: ignore[no-any-return]
+        """Return the client of a table of TABLES."""
+        return self._client(self._table, name, "create_table")  # type: ignore[no-any-return]
 
     def queue(self, name: str) -> QueueClient:
-        """The client of a queue; messages are plain text, as host.json has it."""
-        return self._client("queue", name, self._queue, "create_queue")  # type: ignore[no-any-return]
+        """Return the client of a queue; messages are plain text, as host.json has it."""
+        return self._client(self._queue, name, "create_queue")  # type: ignore[no-any-return]
 
     def container(self, name: str) -> ContainerClient:
-        """The client of a container of CONTAINERS."""
-        return self._client("blob", name, self._container, "create_container")  # type: ignore[no-any-return]
+        """Return the client of a container of CONTAINERS."""
+        return self._client(self._container, name, "create_container")  # type: ignore[no-any-return]
 
-    def create_all(self) -> None:
-        """Make every table, queue and container that is not there; Bicep does this in Azure."""
+    def ready(self) -> None:
+        """Make every table, queue and container that is not there; raise StorageUnavailable where that fails."""
+        queues = [name + suffix for name in QUEUES for suffix in ("", POISON)]
+        with ThreadPoolExecutor(len(QUEUES) * 2) as pool:
+            for use, names in ((self.table, TABLES), (self.queue, queues), (self.container, CONTAINERS)):
+                list(pool.map(use, names))
+
+    def _client(self, connect: Callable[[str], Any], name: str, create: str) -> Any:
+        client = self._clients.get((create, name))
+        if client is None:
+            client = connect(name)
+            if not self._prepared:
+                self._make(getattr(client, create), (create, name))
+            # One for all threads.
+            client = self._clients.setdefault((create, name), client)
+        return client
+
+    def _make(self, make: Callable[[], Any], what: tuple[str, str]) -> None:
+        """Make a table, queue or container, unless this process did before."""
         from azure.core.exceptions import ResourceExistsError
 
-        makers: list[Callable[[], Any]] = [self.table(name).create_table for name in TABLES]
-        makers += [self.queue(name + suffix).create_queue for name in QUEUES for suffix in ("", POISON)]
-        makers += [self.container(name).create_container for name in CONTAINERS]
-        for make in makers:
-            with suppress(ResourceExistsError):
+        if (self._account, *what) not in _made:
+            with reaching_storage(), suppress(ResourceExistsError):
                 make()
-
-    def _client(self, service: str, name: str, make: Callable[..., Any], create: str) -> Any:
-        client = self._clients.get((service, name))
-        if client is None:
-            transport = partial(_transport, self._session, self._breakers[service], self._read_seconds)
-            bare = make(name, transport=transport(None))
-            made = make(name, transport=transport(getattr(bare, create)))
-            # One for all threads.
-            client = self._clients.setdefault((service, name), made)
-        return client
+            _made.add((self._account, *what))
 
     @cached_property
     def _session(self) -> requests.Session:
@@ -173,24 +149,32 @@ class Storage:
         return DefaultAzureCredential(managed_identity_client_id=self._account.client_id)
 
     def _connected(self, kind: Any, url: str | None, name: str, **options: Any) -> Any:
+        from azure.core.pipeline.transport import RequestsTransport
+
+        # A transport of one's own keeps its own time; the clients' options do not reach it.
+        options["transport"] = RequestsTransport(
+            session=self._session,
+            session_owner=False,
+            connection_timeout=_CONNECT_SECONDS,
+            read_timeout=_READ_SECONDS,
+        )
         if self._account.connection_string:
             return kind.from_connection_string(self._account.connection_string, name, **options)
         return kind(url or "", name, credential=self._credential, **options)
 
-    def _table(self, name: str, **options: Any) -> Any:
+    def _table(self, name: str) -> Any:
         from shared.storage.transactions import Table
 
-        options |= {"retry_total": _RETRIES, "retry_backoff_factor": 0.2}
-        return self._connected(Table, self._account.table, name, **options)
+        return self._connected(Table, self._account.table, name, **_RETRIES, retry_backoff_factor=0.2)
 
-    def _queue(self, name: str, **options: Any) -> Any:
+    def _queue(self, name: str) -> Any:
         from azure.storage.queue import LinearRetry, QueueClient
 
-        return self._connected(QueueClient, self._account.queue, name, retry_policy=LinearRetry(**_LINEAR), **options)
+        return self._connected(QueueClient, self._account.queue, name, retry_policy=LinearRetry(**_LINEAR))
 
-    def _container(self, name: str, **options: Any) -> Any:
+    def _container(self, name: str) -> Any:
         from azure.storage.blob import ContainerClient, LinearRetry
 
-        options |= {"max_single_put_size": BLOCK_BYTES, "max_block_size": BLOCK_BYTES}
+        blocks = {"max_single_put_size": BLOCK_BYTES, "max_block_size": BLOCK_BYTES}
         retries = LinearRetry(**_LINEAR)
-        return self._connected(ContainerClient, self._account.blob, name, retry_policy=retries, **options)
+        return self._connected(ContainerClient, self._account.blob, name, retry_policy=retries, **blocks)

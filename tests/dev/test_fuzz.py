@@ -23,7 +23,7 @@ pytestmark = pytest.mark.xdist_group("fuzz")
 @pytest.fixture(scope="module")
 def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Face]:
     with face(new_account(), tmp_path_factory.mktemp("fuzz")) as running:
-        running.storage.create_all()
+        running.storage.ready()
         for row in RESOURCES:
             running.pbx.add(row.name, 1)
             Intake(running.storage, row.name).add([row_of(1, {row.id_field: 1})], now())

@@ -25,7 +25,7 @@ def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFac
     from azure.storage.blob import ContentSettings
 
     with face(new_account(), tmp_path_factory.mktemp("audio"), "GetStoredAudio", "GetAudio") as running:
-        running.storage.create_all()
+        running.storage.ready()
         for container in CONTAINERS:
             blob = running.storage.container(container).get_blob_client(NAME)
             blob.upload_blob(AUDIO, content_settings=ContentSettings(content_type="audio/mpeg"))

@@ -57,7 +57,7 @@ def start(start_bridge: Callable[..., Bridge]) -> Callable[..., Reader]:
 
     def make(**changes: Any) -> Reader:
         bridge = start_bridge()
-        bridge.storage.create_all()
+        bridge.storage.ready()
         settings = replace(bridge.settings, **({"board_key": KEY, "board_admin_key": "another-key"} | changes))
         return Reader(create_app(replace(bridge, settings=settings)))
 

@@ -48,7 +48,7 @@ def start(pbx: Simulator, account: str, tmp_path: pathlib.Path, **settings: str)
     environment |= {resource.schedule: "0 0 0 1 1 *" for resource in RESOURCES}
     environment |= write_keys(tmp_path / "secrets", KEYS)
     storage = Storage(Settings.from_env(environment).storage)
-    storage.create_all()
+    storage.ready()
     return start_host(ROOT, env=environment, functions=OPS), storage
 
 

@@ -70,7 +70,7 @@ def running(new_account: Callable[[], str]) -> Iterator[Running]:
             "POLL_CONTACTS_SCHEDULE": "* * * * * *",
         }
         storage = Storage(Settings.from_env(environment).storage)
-        storage.create_all()
+        storage.ready()
         with start_host(ROOT, port, env=environment) as host:
             yield Running(host, storage, pbx)
 

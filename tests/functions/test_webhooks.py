@@ -67,7 +67,7 @@ def running(new_account: Callable[[], str]) -> Iterator[Running]:
             "PBX_WEBHOOK_KEY": "",
         }
         storage = Storage(Settings.from_env(environment).storage)
-        storage.create_all()
+        storage.ready()
         contact = pbx.add_contact("Anna", "Bērziņa", contact_id=966)
         pbx.add("call_records", RECORDING, callID=CALL, contactID=contact, callStarted="2018-04-25T13:54:19+0000")
         pbx.add("voicemails", VOICEMAIL, sender="+37129998877", callStarted="2018-04-25T15:03:08+0000")
@@ -170,7 +170,7 @@ def test_the_pbx_s_key_is_asked_for_beyond_what_the_host_lets_in(
     environment = {"DataStorage": account, "PBX_API_KEY": "k"}
     environment |= {"PBX_WEBHOOK_KEY": "new-key", "PBX_WEBHOOK_KEY_PREVIOUS": "old-key"}
     storage = Storage(Settings.from_env(environment).storage)
-    storage.create_all()
+    storage.ready()
     environment |= write_keys(tmp_path / "secrets", keys)
     with start_host(ROOT, env=environment, functions=ONE_FUNCTION) as host:
 

@@ -22,7 +22,6 @@ DAYS = 30
 CALLS_A_DAY = (0, 1_000, 10_000, 100_000)
 MEMORY_MB = (512, 2048, 4096)
 TABLE_OPERATIONS = "table operations a timer run (its checkpoint, its calls to the PBX)"
-BLOB_LISTS = "lists of blobs a run of QueueWaiting"
 # What is assumed of a bridge.
 ASSUMED = {
     "events a call": 4,
@@ -36,7 +35,6 @@ ASSUMED = {
     "blob operations an audio file": 4,
     "other blob operations a timer run (its lock)": 2,
     "blob writes of a timer with a schedule monitor, a run (its state)": 2,
-    BLOB_LISTS: 1,
     "queues that idle instances look at, once in two seconds each": 6,
     "kilobytes of logs an execution (a request, and the host's lines about it)": 4,
     "kilobytes of access log a blob operation on audio": 1,
@@ -123,7 +121,6 @@ def _figures(calls: int) -> dict[str, float]:
     other = ASSUMED["table and queue operations an audio file or a delivery"] * (audio + sent)
     entities = (events * ASSUMED["table and queue operations an event"] + other) * DAYS
     tables = timer_runs() * ASSUMED[TABLE_OPERATIONS]
-    lists = timer_runs("QUEUE_WAITING_SCHEDULE") * ASSUMED[BLOB_LISTS]
     blobs = files * ASSUMED["blob operations an audio file"]
     state = ASSUMED["blob writes of a timer with a schedule monitor, a run (its state)"]
     gigabytes = audio * ASSUMED["megabytes an audio file"] / 1000
@@ -133,8 +130,7 @@ def _figures(calls: int) -> dict[str, float]:
         "gb_seconds": (seconds * DAYS + timer_runs()) * _memory(),
         "entities": entities / 2 + tables,
         "messages": entities / 2 + idle * DAYS,
-        # A list costs what a write does.
-        "blobs": blobs + timer_runs(monitored=True) * state + lists,
+        "blobs": blobs + timer_runs(monitored=True) * state,
         "locks": timer_runs() * ASSUMED["other blob operations a timer run (its lock)"],
         "hot": gigabytes * 30,
         "cool": gigabytes * 335,

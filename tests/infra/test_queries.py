@@ -108,7 +108,6 @@ SIGNALS = {
     "mediaConflicts": ("media_conflict kind=recording",),
     "dialLimits": ("dial_limit limit=200",),
     "pbxForbids": ("pbx_forbidden method=GetContacts",),
-    "queuesUnavailable": ("queue_unavailable queue=events",),
 }
 RULES = QUERIES | SIGNALS.keys()
 

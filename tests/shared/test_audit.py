@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def test_changes_are_listed_newest_first(storage: Storage) -> None:
-    storage.create_all()
+    storage.ready()
     for number in range(3):
         audit.record(storage, who="master key", what="retry dead letters", count=number, result="done")
     first, second = audit.listed(storage, 2)
@@ -24,7 +24,7 @@ def test_changes_are_listed_newest_first(storage: Storage) -> None:
 
 
 def test_a_note_is_cleared_and_an_old_row_deleted(storage: Storage) -> None:
-    storage.create_all()
+    storage.ready()
     for note in ("", "about 20000001", "about nobody"):
         audit.record(storage, who="board", what="discard dead letter", count=1, result="done", note=note)
     assert audit.clear_notes(storage, lambda note: "20000001" in note) == 1

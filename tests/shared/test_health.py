@@ -37,7 +37,7 @@ def event(
 def processes(settings: Settings) -> Callable[[int], list[Storage]]:
     def start(count: int) -> list[Storage]:
         storages = [Storage(settings.storage) for _ in range(count)]
-        storages[0].create_all()
+        storages[0].ready()
         return storages
 
     return start

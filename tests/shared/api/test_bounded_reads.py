@@ -113,7 +113,7 @@ def ask(bridge: Bridge, name: str, query: dict[str, Any]) -> list[dict[str, Any]
 
 @pytest.fixture(params=[300, 6000])
 def history(request: pytest.FixtureRequest, bridge: Bridge) -> Bridge:
-    bridge.storage.create_all()
+    bridge.storage.ready()
     fill(bridge, request.param)
     return bridge
 

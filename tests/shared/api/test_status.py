@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def tables(bridge: Bridge) -> None:
-    bridge.storage.create_all()
+    bridge.storage.ready()
 
 
 def test_all_is_well_where_nothing_is_wrong(bridge: Bridge) -> None:

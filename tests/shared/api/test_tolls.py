@@ -220,7 +220,7 @@ def test_many_instances_at_once_never_make_more_calls_than_an_hour_may_have(
             return False
         return True
 
-    storage.create_all()
+    storage.ready()
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(ring, range(24))) == 10
     assert counted(table) == 10
@@ -229,7 +229,7 @@ def test_many_instances_at_once_never_make_more_calls_than_an_hour_may_have(
 def test_the_hour_goes_along(
     table: TableClient, settings: Settings, storage: Storage, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
-    storage.create_all()
+    storage.ready()
     start = time.time()
     at = [start]
     monkeypatch.setattr(tolls, "_minute", lambda: int(at[0] // 60))
@@ -248,7 +248,7 @@ def test_the_hour_goes_along(
 
 
 def test_what_did_not_ring_does_not_count(table: TableClient, settings: Settings, storage: Storage) -> None:
-    storage.create_all()
+    storage.ready()
     one = rules(table, settings, 1)
     one.count()
     for _ in range(2):
@@ -263,6 +263,6 @@ def test_what_did_not_ring_does_not_count(table: TableClient, settings: Settings
 
 
 def test_none_at_all(table: TableClient, settings: Settings, storage: Storage) -> None:
-    storage.create_all()
+    storage.ready()
     with pytest.raises(DialLimit):
         rules(table, settings, 0).count()

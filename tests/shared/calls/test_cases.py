@@ -64,7 +64,7 @@ def count(storage: Storage, events: list[ReceivedEvent]) -> int:
 
 @pytest.fixture
 def fresh(storage: Storage) -> Storage:
-    storage.create_all()
+    storage.ready()
     return storage
 
 

@@ -33,7 +33,7 @@ def received(name: str, **data: Any) -> ReceivedEvent:
 
 @pytest.fixture
 def calls(storage: Storage) -> Calls:
-    storage.create_all()
+    storage.ready()
     return Calls(storage, "LV")
 
 

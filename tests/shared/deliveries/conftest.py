@@ -28,5 +28,5 @@ def listener() -> Iterator[Listener]:
 
 @pytest.fixture
 def sent(bridge: Bridge) -> Outbox:
-    bridge.storage.create_all()
+    bridge.storage.ready()
     return outbox(bridge.storage)

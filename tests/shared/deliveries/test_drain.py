@@ -398,7 +398,7 @@ def test_a_wake_that_finds_a_drainer_at_work_has_it_look_once_more(
     start_bridge: Callable[..., Bridge], listener: Listener
 ) -> None:
     here, there = start_bridge(), start_bridge()
-    here.storage.create_all()
+    here.storage.ready()
     ours, theirs = outbox(here.storage), outbox(there.storage)
     one = subscription(here, listener.url)
 
@@ -417,7 +417,7 @@ def test_a_wake_that_finds_a_drainer_at_work_has_it_look_once_more(
 
 def test_who_was_taken_for_dead_changes_nothing(start_bridge: Callable[..., Bridge], listener: Listener) -> None:
     here, there = start_bridge(), start_bridge()
-    here.storage.create_all()
+    here.storage.ready()
     ours = outbox(here.storage)
     one = subscription(here, listener.url)
 
@@ -446,7 +446,7 @@ def test_a_drainer_killed_at_any_step_is_followed_by_the_next(
     status: int, after: bool, start_bridge: Callable[..., Bridge], listener: Listener
 ) -> None:
     calm = start_bridge()
-    calm.storage.create_all()
+    calm.storage.ready()
     box = outbox(calm.storage)
     one = subscription(calm, listener.url)
     step = 0

@@ -97,7 +97,7 @@ def test_what_happens_before_other_instances_know_of_a_subscriber_is_caught_up(
     start_bridge: Callable[..., Bridge], listener: Listener
 ) -> None:
     here, there = start_bridge(), start_bridge()
-    here.storage.create_all()
+    here.storage.ready()
     ours, theirs = outbox(here.storage), outbox(there.storage)
     assert happen(there, theirs) == []
     one = subscription(here, listener.url)
@@ -208,7 +208,7 @@ def test_clocks_that_differ_lose_no_event_of_a_new_subscriber(
     minutes: int, start_bridge: Callable[..., Bridge], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here, there = start_bridge(), start_bridge()
-    here.storage.create_all()
+    here.storage.ready()
     ours, theirs = outbox(here.storage), outbox(there.storage)
     happen(there, theirs)
     # A second is what the queue's clock counts in.

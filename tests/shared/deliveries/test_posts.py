@@ -47,7 +47,7 @@ class _Counting:
 def _post_all(bridge: Bridge, answer: _Counting) -> None:
     with Listener(answer) as listener:
         one = subscription(bridge, listener.url)
-        bridge.storage.create_all()
+        bridge.storage.ready()
         fill(bridge.storage, one.id, LINED_UP)
         with Posts(bridge, one, lambda: False) as posts:
             for place in Outbox(bridge.storage, one.id).read(now()).places:
@@ -72,7 +72,7 @@ def test_of_what_is_lined_up_a_subscriber_that_turns_slow_is_sent_two_at_once(
 
 
 def test_nothing_is_posted_once_it_has_stopped_and_a_lost_event_is_said(bridge: Bridge, listener: Listener) -> None:
-    bridge.storage.create_all()
+    bridge.storage.ready()
     one = subscription(bridge, listener.url)
     fill(bridge.storage, one.id, 3)
     places = Outbox(bridge.storage, one.id).read(now()).places
@@ -90,7 +90,7 @@ def test_nothing_more_is_posted_once_nobody_writes_it_down(bridge: Bridge) -> No
     answer = _Counting()
     with Listener(answer) as listener:
         one = subscription(bridge, listener.url)
-        bridge.storage.create_all()
+        bridge.storage.ready()
         fill(bridge.storage, one.id, LINED_UP)
         with pytest.raises(Fenced), Posts(bridge, one, lambda: False) as posts:
             for place in Outbox(bridge.storage, one.id).read(now()).places:
@@ -110,7 +110,7 @@ def test_a_failure_is_answered_at_once_beside_others_that_hang(bridge: Bridge) -
 
     with Listener(answer) as listener:
         one = subscription(bridge, listener.url)
-        bridge.storage.create_all()
+        bridge.storage.ready()
         fill(bridge.storage, one.id, 2)
         with Posts(bridge, one, lambda: False) as posts:
             for place in Outbox(bridge.storage, one.id).read(now()).places:

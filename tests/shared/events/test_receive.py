@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import pathlib
-import socket
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,9 +14,8 @@ from shared.events.event import event_of
 from shared.events.receive import accept
 from shared.events.table import EVENTS, Event, event_named
 from shared.json_bodies import LONGEST_BODY
-from shared.settings import Settings
 from shared.storage import messages
-from shared.storage.account import Storage
+from tests.breaking import break_connections
 from tests.stored import dead_letters
 
 if TYPE_CHECKING:
@@ -94,45 +91,15 @@ def test_an_event_under_another_spelling_is_stored_under_one_name(bridge: Bridge
     assert message["body"]["eventType"] == "LostCallerAdded"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("sent", [body("CallStarted"), b"not json"], ids=["good", "refused"])
-def test_without_storage_nothing_is_taken_and_the_sender_gets_503(sent: bytes, environment: dict[str, str]) -> None:
-    nowhere = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=aaaa;" + "".join(
-        f"{service}Endpoint=http://127.0.0.1:9/a;" for service in ("Blob", "Queue", "Table")
-    )
-    settings = Settings.from_env({**environment, "DataStorage": nowhere})
+@pytest.mark.parametrize(
+    ("sent", "method", "part"),
+    [(body("CallStarted"), "POST", "messages"), (b"not json", "GET", "deadletters")],
+    ids=["good", "refused"],
+)
+def test_without_storage_nothing_is_taken(sent: bytes, method: str, part: str, bridge: Bridge) -> None:
+    break_connections(bridge.storage, method, part, times=99, after=False)
     with pytest.raises(StorageUnavailable):
-        accept(Storage(settings.storage), settings, event_named("CallStarted"), sent)
-
-
-def test_storage_that_says_nothing_is_out_of_reach(environment: dict[str, str]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        address = f"http://127.0.0.1:{silent.getsockname()[1]}/a"
-        nowhere = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=aaaa;" + "".join(
-            f"{service}Endpoint={address};" for service in ("Blob", "Queue", "Table")
-        )
-        settings = Settings.from_env({**environment, "DataStorage": nowhere})
-        with pytest.raises(StorageUnavailable):
-            accept(
-                Storage(settings.storage, read_seconds=0.1), settings, event_named("CallStarted"), body("CallStarted")
-            )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("sent", [body("CallStarted"), b"not json"], ids=["good", "refused"])
-def test_silent_storage_keeps_no_sender_waiting_for_more_than_five_seconds(
-    sent: bytes, environment: dict[str, str]
-) -> None:
-    with socket.create_server(("127.0.0.1", 0), backlog=16) as silent:
-        address = f"http://127.0.0.1:{silent.getsockname()[1]}/a"
-        nowhere = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=aaaa;" + "".join(
-            f"{service}Endpoint={address};" for service in ("Blob", "Queue", "Table")
-        )
-        settings = Settings.from_env({**environment, "DataStorage": nowhere})
-        began = time.monotonic()
-        with pytest.raises(StorageUnavailable):
-            accept(Storage(settings.storage), settings, event_named("CallStarted"), sent)
-        assert time.monotonic() - began < 5
+        accept(bridge.storage, bridge.settings, event_named("CallStarted"), sent)
 
 
 @pytest.mark.parametrize("number", [{"number": "27771153"}, ["27771153"], True], ids=str)

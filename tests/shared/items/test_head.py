@@ -52,7 +52,7 @@ def test_what_is_known_is_not_undone_by_something_older(storage: Storage) -> Non
 
 def test_writers_in_other_processes_are_seen_by_the_next_write(settings: Settings) -> None:
     storages = [Storage(settings.storage) for _ in range(3)]
-    storages[0].create_all()
+    storages[0].ready()
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(add, storages, (1, 2, 3)))
     add(storages[0], 4)

@@ -178,7 +178,7 @@ def _arrived(storage: Storage) -> list[tuple[str, int]]:
 
 def test_writers_at_the_same_time_take_turns(settings: Settings) -> None:
     storages = [Storage(settings.storage) for _ in range(4)]
-    storages[0].create_all()
+    storages[0].ready()
     with ThreadPoolExecutor(4) as pool:
         added = list(pool.map(lambda storage: add(storage, list(range(1, 250))), storages))
     assert sum(added) == 249

@@ -56,5 +56,5 @@ def open_bridge(pbx: Simulator, connection_string: str) -> Callable[..., Bridge]
 @pytest.fixture
 def bridge(open_bridge: Callable[..., Bridge]) -> Bridge:
     bridge = open_bridge()
-    bridge.storage.create_all()
+    bridge.storage.ready()
     return bridge

@@ -113,7 +113,7 @@ def test_a_processor_killed_at_any_step_is_finished_by_the_next_delivery(
 ) -> None:
     calm = start_bridge()
     # The tables are there already, as in Azure, so that each request is a step of the processor.
-    calm.storage.create_all()
+    calm.storage.ready()
     send(calm, event)
     (body,) = take(calm.storage, "events")
     for step in itertools.count(1):
@@ -186,7 +186,7 @@ def test_a_step_that_fails_holds_up_no_other_and_repeats_none(bridge: Bridge, br
 
 
 def test_a_connection_that_breaks_while_a_repeat_is_inserted_changes_nothing(bridge: Bridge) -> None:
-    bridge.storage.create_all()
+    bridge.storage.ready()
     for _ in range(2):
         send(bridge, "CallStarted")
     first, repeat = take(bridge.storage, "events")
@@ -200,7 +200,7 @@ def test_a_connection_that_breaks_while_a_repeat_is_inserted_changes_nothing(bri
 
 
 def test_an_answer_to_the_insert_that_is_lost_loses_no_effect(bridge: Bridge) -> None:
-    bridge.storage.create_all()
+    bridge.storage.ready()
     send(bridge, "CallRecorded")
     (body,) = take(bridge.storage, "events")
     break_connections(bridge.storage, "POST", "/events")
@@ -211,7 +211,7 @@ def test_an_answer_to_the_insert_that_is_lost_loses_no_effect(bridge: Bridge) ->
 
 def test_one_message_twice_at_once_is_harmless(start_bridge: Callable[..., Bridge]) -> None:
     bridges = [start_bridge() for _ in range(4)]
-    bridges[0].storage.create_all()
+    bridges[0].storage.ready()
     send(bridges[0], "CallRecorded")
     (body,) = take(bridges[0].storage, "events")
     with ThreadPoolExecutor(4) as pool:

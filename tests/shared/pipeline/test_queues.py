@@ -27,7 +27,7 @@ NUMBER = "4357a9bd-2086-40d5-b2a8-98eb830bd28e"
 
 @pytest.fixture
 def sent(bridge: Bridge) -> Outbox:
-    bridge.storage.create_all()
+    bridge.storage.ready()
     return outbox(bridge.storage)
 
 

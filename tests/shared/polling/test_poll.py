@@ -561,7 +561,7 @@ def test_a_poll_killed_at_any_step_loses_nothing_and_reports_nothing_twice(
     resource: Resource, side: str, after: bool, pbx: Simulator, start: Callable[..., Bridge]
 ) -> None:
     calm = start()
-    calm.storage.create_all()
+    calm.storage.ready()
     poll(calm, resource)
     expected: list[tuple[str, int]] = []
     arrived: list[int] = []

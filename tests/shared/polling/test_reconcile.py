@@ -37,7 +37,7 @@ LATER = GRACE + timedelta(seconds=1)
 @pytest.fixture
 def bridge(start: Callable[..., Bridge]) -> Bridge:
     bridge = start()
-    bridge.storage.create_all()
+    bridge.storage.ready()
     for resource in POLLED:
         poll(bridge, resource)
     return bridge

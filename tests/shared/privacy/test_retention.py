@@ -174,7 +174,7 @@ def test_two_at_once_do_no_harm(settings: Settings, storage: Storage) -> None:
 
 
 def test_what_the_pbx_removed_long_ago_goes_too(settings: Settings, storage: Storage) -> None:
-    storage.create_all()
+    storage.ready()
     bridge = fresh(settings, 6)
     table, intake = storage.table("resources"), Intake(bridge.storage, "contacts")
     intake.add([row_of(id, {"contactID": id, "firstname": "Anna"}) for id in (1, 2, 3)], FIRST)
@@ -189,7 +189,7 @@ def test_what_the_pbx_removed_long_ago_goes_too(settings: Settings, storage: Sto
 
 
 def test_what_is_older_is_not_taken_in_again(settings: Settings, storage: Storage) -> None:
-    storage.create_all()
+    storage.ready()
     bridge = fresh(settings, 6)
     row = resource("call_history")
     checkpoint = checkpoints.create(storage, Checkpoint(resource=row.name, started=True))

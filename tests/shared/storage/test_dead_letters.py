@@ -24,7 +24,7 @@ def test_another_one_of_the_same_work_adds_up_its_attempts_and_keeps_the_first_t
 
 
 def test_dead_letters_of_one_work_at_once_all_count(storage: Storage) -> None:
-    storage.create_all()
+    storage.ready()
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(lambda _: dead_letter(storage, kind="k", id="a", reason="r", body=b""), range(6)))
     (dead,) = dead_letters(storage)

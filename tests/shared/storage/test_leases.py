@@ -21,7 +21,7 @@ TABLE = "webhooks"
 
 @pytest.fixture(autouse=True)
 def _tables(storage: Storage) -> None:
-    storage.create_all()
+    storage.ready()
 
 
 def test_one_holds_it_and_prolongs_it_until_it_is_given_back(storage: Storage) -> None:

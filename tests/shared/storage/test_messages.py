@@ -20,7 +20,7 @@ QUEUE = "events"
 
 @pytest.fixture
 def sent(storage: Storage) -> Outbox:
-    storage.create_all()
+    storage.ready()
     return outbox(storage)
 
 

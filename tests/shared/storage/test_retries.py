@@ -122,7 +122,7 @@ class Settled:
     """Messages that failed one after another, and what became of them."""
 
     def __init__(self, storage: Storage) -> None:
-        storage.create_all()
+        storage.ready()
         self.storage = storage
         self.sent = outbox(storage)
         self.dead_letters: list[tuple[str, int]] = []

@@ -23,9 +23,7 @@ KEYS = {"PartitionKey": "p", "RowKey": "r"}
 
 @pytest.fixture
 def table(storage: Storage) -> TableClient:
-    table = storage.table("events")
-    table.create_table()
-    return table
+    return storage.table("events")
 
 
 def read(table: TableClient) -> dict[str, Any]:

@@ -68,13 +68,13 @@ def done(client: Any, operations: list[Operation]) -> Any:
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_transaction_has_the_sdk_s_effects_and_errors(case: str, settings: Settings, storage: Storage) -> None:
-    storage.create_all()
+    storage.ready()
     sdk = TableClient.from_connection_string(str(settings.storage.connection_string), "events")
     assert done(storage.table("events"), CASES[case]) == done(sdk, CASES[case])
 
 
 def test_too_many_operations_are_refused(storage: Storage) -> None:
-    storage.create_all()
+    storage.ready()
     many = [("create", row(str(number))) for number in range(101)]
     with pytest.raises(HttpResponseError) as refused:
         storage.table("events").submit_transaction(many)

@@ -167,7 +167,7 @@ def subscribe(bridge: Bridge) -> dict[str, Any]:
 def test_who_got_503_for_what_was_done_gets_the_secret_the_next_time(
     start_bridge: Callable[..., Bridge], bridge: Bridge
 ) -> None:
-    bridge.storage.create_all()
+    bridge.storage.ready()
     doomed = start_bridge()
     break_connections(doomed.storage, "POST", "$batch", times=9)
     with pytest.raises(Exception, match="out of reach"):
@@ -179,7 +179,7 @@ def test_who_got_503_for_what_was_done_gets_the_secret_the_next_time(
 
 
 def test_the_secret_is_shown_also_where_that_cannot_be_noted(bridge: Bridge) -> None:
-    bridge.storage.create_all()
+    bridge.storage.ready()
     break_connections(bridge.storage, "PATCH", TABLE, times=9, after=False)
     answer = subscribe(bridge)
     assert answer["secret"].startswith("whsec_")

@@ -32,7 +32,7 @@ class Clock:
 
 @pytest.fixture
 def known(storage: Storage) -> Subscriptions:
-    storage.create_all()
+    storage.ready()
     return Subscriptions(storage)
 
 

@@ -293,7 +293,7 @@ def test_deleting_that_was_killed_at_any_step_is_finished_by_the_timer(
 
 def test_an_explicit_sync_waits_for_one_that_runs(pbx: Simulator, start: Callable[..., Bridge]) -> None:
     bridge = start()
-    bridge.storage.create_all()
+    bridge.storage.ready()
     with ThreadPoolExecutor(1) as pool:
         with leased(bridge.storage, TABLE, "sync"):
             waiting = pool.submit(sync, start(), patience=10)
@@ -308,7 +308,7 @@ def test_a_sync_killed_at_any_step_eats_no_slot_in_silence(
     after: bool, pbx: Simulator, start: Callable[..., Bridge]
 ) -> None:
     calm = start(pbx_events=("CallStarted",))
-    calm.storage.create_all()
+    calm.storage.ready()
     for step in itertools.count(1):
         doomed = start(pbx_events=("CallStarted",), pbx_webhook_key=f"key {step}")
         if not is_killed(doomed.storage, step, sync, doomed, after=after):
@@ -331,7 +331,7 @@ def test_a_lost_answer_of_any_write_leaves_nothing_behind(
     after: bool, pbx: Simulator, start: Callable[..., Bridge]
 ) -> None:
     events = ("CallStarted", "CallCompleted")
-    start().storage.create_all()
+    start().storage.ready()
     for number in itertools.count(1):
         bridge = start(pbx_events=events, pbx_webhook_key=f"key {number}")
         broken = break_write(bridge.storage, number, after=after)
@@ -355,7 +355,7 @@ def test_a_webhook_that_was_never_asked_for_is_not_maybe_orphaned(
 ) -> None:
     for _ in range(5):
         bridge = start()
-        bridge.storage.create_all()
+        bridge.storage.ready()
         break_requests(bridge.storage, lambda one: INTENDED in str(one.body), 3, after=after)
         with pytest.raises(StorageUnavailable):
             sync(bridge)
@@ -372,7 +372,7 @@ def expire(bridge: Bridge) -> None:
 
 def test_syncs_at_the_same_time_do_not_double_the_slots(pbx: Simulator, start: Callable[..., Bridge]) -> None:
     bridges = [start() for _ in range(4)]
-    bridges[0].storage.create_all()
+    bridges[0].storage.ready()
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(keep, bridges))
     assert registered(pbx) == NAMES

@@ -1,0 +1,64 @@
+"""An app outside Azure makes its account ready by itself, also where it starts before its storage does."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import socket
+from contextlib import ExitStack
+
+import pytest
+import requests
+from dev.host.process import HostProcess
+
+from dev.azurite import AzuriteProcess, Ports
+from dev.listener import Listener
+from dev.simulator import Simulator
+from tests.waiting import until
+
+ROOT = pathlib.Path(__file__).parents[2]
+FIXTURES = ROOT / "tests" / "fixtures" / "events"
+RECORDING, CALL = 150818921852, 1524664459097344
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+pytestmark = pytest.mark.xdist_group("receivers")
+
+
+def free_ports() -> Ports:
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+        return Ports(*(probe.getsockname()[1] for probe in probes))
+
+
+def connection_string(ports: Ports) -> str:
+    parts = zip(("Blob", "Queue", "Table"), ports, strict=True)
+    endpoints = "".join(f"{name}Endpoint=http://127.0.0.1:{port}/devstoreaccount1;" for name, port in parts)
+    return f"DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey={KEY};{endpoints}"
+
+
+def test_an_event_a_recording_and_a_delivery_on_an_account_that_comes_up_empty_after_the_app() -> None:
+    ports = free_ports()
+    with Simulator(api_key="k") as pbx, Listener() as listener:
+        contact = pbx.add_contact("Anna", "Bērziņa", contact_id=966)
+        pbx.add("call_records", RECORDING, callID=CALL, contactID=contact, callStarted="2018-04-25T13:54:19+0000")
+        environment = {
+            "DataStorage": connection_string(ports),
+            "PBX_BASE_URL": pbx.base_url,
+            "PBX_API_KEY": "k",
+            "PBX_WEBHOOK_KEY": "",
+            "ALLOW_LOOPBACK_CALLBACKS": "true",
+        }
+        with HostProcess(ROOT, env=environment) as host, requests.Session() as session:
+
+            def post(path: str, body: object) -> int:
+                return session.post(f"{host.url}/api/{path}", json=body, timeout=10).status_code
+
+            event = json.loads((FIXTURES / "CallRecorded.json").read_text())
+            assert post("events/CallRecorded", event) == 503
+            with AzuriteProcess(ports=ports):
+                wanted = {"endpoint": listener.url}
+                until(lambda: post("v2/webhooks/RecordingStored", wanted) == 201)
+                assert post("v2/webhooks/CallRecorded", wanted) == 201
+                assert post("events/CallRecorded", event) == 202
+                listener.wait(2)
+        assert {one.json()["eventType"] for one in listener.received} == {"CallRecorded", "RecordingStored"}

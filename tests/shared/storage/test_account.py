@@ -1,0 +1,116 @@
+"""The data account: made on first use outside Azure, and given up within five seconds where it does not answer."""
+
+from __future__ import annotations
+
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from shared.errors import StorageUnavailable
+from shared.settings import StorageAccount
+from shared.storage import rows
+from shared.storage.account import CONTAINERS, QUEUES, TABLES, Storage
+from shared.storage.messages import put_payload, send
+from tests.breaking import break_connections
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from shared.settings import Settings
+
+ROW = {"PartitionKey": "p", "RowKey": "r"}
+USES: tuple[Callable[[Storage], Any], ...] = (
+    lambda storage: rows.get(storage.table("events"), "p", "r"),
+    lambda storage: rows.put(storage.table("events"), ROW),
+    lambda storage: send(storage, "events", {"id": "a"}, name="a"),
+    lambda storage: send(storage, "events", {"id": "a" * 70_000}, name="a"),
+)
+
+
+def account_at(port: int) -> StorageAccount:
+    services = "".join(f"{name}Endpoint=http://127.0.0.1:{port}/a;" for name in ("Blob", "Queue", "Table"))
+    return StorageAccount(connection_string=f"DefaultEndpointsProtocol=http;AccountName=a;AccountKey=aaaa;{services}")
+
+
+@pytest.fixture(params=["hangs", "takes no connection", "refuses"])
+def port(request: pytest.FixtureRequest) -> Iterator[int]:
+    """The port of a storage that cannot be used."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        if request.param == "hangs":
+            one.listen(64)
+        if request.param == "takes no connection":
+            one.listen(0)
+            with socket.create_connection(one.getsockname()):
+                yield one.getsockname()[1]
+            return
+        yield one.getsockname()[1]
+
+
+def test_whoever_asks_a_storage_that_does_not_answer_is_told_within_five_seconds(port: int) -> None:
+    def seconds(use: Callable[[Storage], Any], prepared: bool) -> float:
+        storage = Storage(account_at(port), prepared=prepared)
+        storage._session  # noqa: B018 - the SDK is loaded by then
+        began = time.monotonic()
+        with pytest.raises(StorageUnavailable):
+            use(storage)
+        return time.monotonic() - began
+
+    with ThreadPoolExecutor(len(USES) * 2) as pool:
+        works = [pool.submit(seconds, use, prepared) for use in USES for prepared in (True, False)]
+        assert max(work.result() for work in works) < 5
+
+
+def names(storage: Storage) -> set[str]:
+    from azure.data.tables import TableServiceClient
+    from azure.storage.blob import BlobServiceClient
+    from azure.storage.queue import QueueServiceClient
+
+    connection = storage._account.connection_string or ""
+    with TableServiceClient.from_connection_string(connection) as tables:
+        found = {f"table {one.name}" for one in tables.list_tables()}
+    with QueueServiceClient.from_connection_string(connection) as queues:
+        found |= {f"queue {one.name}" for one in queues.list_queues()}
+    with BlobServiceClient.from_connection_string(connection) as blobs:
+        return found | {f"container {one.name}" for one in blobs.list_containers()}
+
+
+def test_each_part_of_the_account_is_made_by_its_first_use_once_a_process(settings: Settings) -> None:
+    storage = Storage(settings.storage)
+    send(storage, "events", {"id": "a"}, name="a")
+    rows.transact(storage.table("calls"), [("upsert", ROW)])
+    put_payload(storage, "a", b"1")
+    assert names(storage) == {"queue events", "table calls", "container payloads"}
+    other = Storage(settings.storage)
+    watched = break_connections(other, "NONE")
+    assert rows.get(other.table("calls"), "p", "r") is not None
+    assert len(watched.sent) == 1
+
+
+def test_an_account_made_ready_has_all_its_parts_and_may_be_made_ready_again(settings: Settings) -> None:
+    storage = Storage(settings.storage)
+    storage.ready()
+    Storage(settings.storage).ready()
+    parts = {f"queue {name}{suffix}" for name in QUEUES for suffix in ("", "-poison")}
+    assert names(storage) == parts | {f"table {name}" for name in TABLES} | {f"container {one}" for one in CONTAINERS}
+
+
+def test_what_could_not_be_made_is_made_by_the_next_use(settings: Settings) -> None:
+    storage = Storage(settings.storage)
+    break_connections(storage, "POST", times=9, after=False)
+    with pytest.raises(StorageUnavailable):
+        storage.table("events")
+    break_connections(storage, "NONE")
+    rows.put(storage.table("events"), ROW)
+
+
+def test_an_account_that_the_templates_prepared_is_not_made(settings: Settings) -> None:
+    from azure.core.exceptions import HttpResponseError
+
+    storage = Storage(settings.storage, prepared=True)
+    with pytest.raises(HttpResponseError):
+        rows.put(storage.table("events"), ROW)
+    assert names(storage) == set()
