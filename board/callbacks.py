@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 from flask import Blueprint, render_template
 
 from board import show
-from shared.calls.cases import open_cases
+from shared.calls import lost_callers
 
 if TYPE_CHECKING:
     from shared.bridge import Bridge
-    from shared.calls.lost_callers import OpenCase
+    from shared.calls.lost_callers import LostCaller
 
 blueprint = Blueprint("callbacks", __name__)
 
 
-def waiting(bridge: Bridge) -> list[OpenCase]:
+def waiting(bridge: Bridge) -> list[LostCaller]:
     """Return the callers who wait, the longest waiting first."""
-    return sorted(open_cases(bridge.storage), key=lambda case: (case.since is None, case.since))
+    return sorted(lost_callers.listed(bridge.storage), key=lambda one: (one.since is None, one.since))
 
 
 @blueprint.get("/callbacks")

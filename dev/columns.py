@@ -106,27 +106,26 @@ since String When reconciling was first tried
 """,
         ),
     ),
-    "cases": (
+    "lostcallers": (
         Rows(
-            "A lost caller at a destination.",
+            "A caller whom nobody answered, and the number that was called.",
             "PartitionKey eq 'lost'",
             """
 callerid String Number that called
 destination String Number that was called
+name String Name of the caller, where the PBX knows it
 open Boolean Whether the caller waits to be called back
 since DateTime Since when
-lastContact DateTime When the caller tried last
-attempts Int32 How many times
-at DateTime When its last event came in
-case Binary Its events, for the app alone
-""",
-        ),
-        Rows(
-            "The handing over of a call; for the app alone.",
-            "PartitionKey eq 'transfer'",
-            """
-at DateTime When the last one came in
-case Binary Its events
+attempts Int32 How many times the caller tried
+first DateTime When the caller tried first
+last DateTime When the caller tried last
+rung String Employees who were rung, as a JSON array
+openings Int32 How many times the caller has begun to wait
+closed DateTime When the caller was called back, or got through
+note String Who closed it by hand, and why
+heard DateTime When the last try was heard of
+at DateTime When anything happened last
+log String Its last events, for the app alone
 """,
         ),
     ),

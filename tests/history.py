@@ -72,9 +72,8 @@ def fill(storage: Storage, numbers: range) -> None:
         put("deadletters", "event", f"e{number}", last=moment)
         put("audit", "audit", f"{number:04d}", at=moment)
         put("health", "day", iso(moment)[:10])
-        put("cases", "lost", f"closed{number}", open=False, at=moment)
-        put("cases", "lost", f"open{number}", open=True, at=moment)
-        put("cases", "transfer", f"t{number}", at=moment)
+        put("lostcallers", "lost", f"closed{number}", open=False, at=moment)
+        put("lostcallers", "lost", f"open{number}", open=True, at=moment)
         for name, _ in ITEMS:
             put("resources", name, f"{ARRIVAL}{int(moment.timestamp()) * 1_000_000:020d}", ids="[1]")
     put("dials", "limit", "rings", until=FIRST)
@@ -118,6 +117,6 @@ def months_of(storage: Storage) -> dict[str, set[str]]:
             add(name, iso(row[column]))
     # Rows with counts are of the items that were put here, today.
     found["health"] = {row["RowKey"][:7] for row in storage.table("health").list_entities() if "lateness" not in row}
-    for row in storage.table("cases").list_entities():
-        add("cases", iso(row["at"]))
+    for row in storage.table("lostcallers").list_entities():
+        add("lostcallers", iso(row["at"]))
     return found

@@ -20,7 +20,7 @@ OWNERS = {
     "feed": "shared.events",
     "numbers": "shared.people",
     "calls": "shared.calls",
-    "cases": "shared.calls",
+    "lostcallers": "shared.calls",
     "deadletters": "shared.storage.dead_letters",
     "media": "shared.media.deletions",
     "checkpoints": "shared.polling.checkpoints",

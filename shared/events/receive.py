@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
+from base64 import b32encode
+from functools import partial
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
+from shared import people
 from shared.errors import Invalid, Refused, TooLarge, answer_to
 from shared.events.event import ReceivedEvent, check_envelope
 from shared.events.table import Event, event_id, event_named
@@ -40,7 +43,7 @@ def accept(storage: Storage, settings: Settings, event: Event, body: bytes) -> s
             reason = f"{title}: {refusal}" if isinstance(refusal, Invalid) else title
             dead_letter_refused(storage, event.name, reason, body)
             raise
-        id = _id(event, data, settings)
+        id = _id(storage, event, data, settings)
         received = ReceivedEvent(type=event, id=id, data=data, envelope=envelope, origin="webhook", received=now())
         send(storage, "events", received.message(), name=id)
         return id
@@ -66,14 +69,14 @@ def submit(
     row = event_named(event)
     value = {"type": "Event", "eventType": row.name, "version": "v1", "data": dict(data)}
     envelope, checked = check_envelope(row, value)
-    id = id or _id(row, checked, settings, occurrence)
+    id = id or _id(storage, row, checked, settings, occurrence)
     ours = ReceivedEvent(type=row, id=id, data=checked, envelope=envelope, origin=origin, received=received or now())
     send(storage, "events", ours.message(), name=id)
     return id
 
 
-def _id(event: Event, data: Data, settings: Settings, occurrence: str | None = None) -> str:
-    if occurrence is None:
-        # Whether it is a repeat is for its case to say, once it is safe on the queue.
-        occurrence = "" if event.is_known_by_key(data) else uuid4().hex
-    return event_id(event, data, settings.default_region, occurrence)
+def _id(storage: Storage, event: Event, data: Data, settings: Settings, occurrence: str | None = None) -> str:
+    if occurrence is None and not event.is_known_by_key(data):
+        # Its pair's row tells whether it is a repeat, once it is safe on the queue.
+        return b32encode(secrets.token_bytes(32)).decode().rstrip("=").lower()
+    return event_id(event, data, settings.default_region, occurrence or "", hide=partial(people.digest, storage))

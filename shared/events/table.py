@@ -18,7 +18,7 @@ from shared.phones import e164
 from shared.times import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from shared.events.data import Data
 
@@ -31,8 +31,8 @@ class Event:
     """
     A row: an event's name on the wire, what it carries, and the fields that make it the same event when sent twice.
 
-    `case` is for an event that can happen again under the same key, and may say neither when nor which one it is: the
-    kind of state that shows whether it is a repeat. `moment` in a key is the event's own time.
+    `waits` marks the events of lost callers, which can happen again under the same key without a time of their own.
+    `moment` in a key is the event's own time.
     `announces` and `withdraws` name the media row that the event is about. `source` is who sends it
     first: the PBX by webhook, our pollers, or the bridge itself.
     """
@@ -42,7 +42,7 @@ class Event:
     key: tuple[str, ...]
     description: str
     aliases: tuple[str, ...] = ()
-    case: Literal["lost", "transfer"] | None = None
+    waits: bool = False
     announces: str | None = None
     withdraws: str | None = None
     source: Literal["pbx", "poll", "bridge"] = "pbx"
@@ -59,8 +59,7 @@ class Event:
 
     def is_known_by_key(self, data: Data) -> bool:
         """Whether the key alone shows that an event is a repeat, and not the next one of its kind."""
-        # After no seconds of talk, a call that is handed there, back and there again has the same moment three times.
-        return self.case is None or (data.moment is not None and getattr(data, "connectionTime", None) != 0)
+        return not self.waits or data.moment is not None
 
 
 @once
@@ -93,7 +92,6 @@ EVENTS: tuple[Event, ...] = (
         "CompletedCall",
         (*_CALL, "previous_contactID", "moment"),
         "The call is handed to somebody else.",
-        case="transfer",
         aliases=("CallTransferred",),
     ),
     Event(
@@ -101,16 +99,16 @@ EVENTS: tuple[Event, ...] = (
         "LostCall",
         _LOST,
         "A caller reached nobody and waits to be called back.",
-        case="lost",
+        waits=True,
         aliases=("LostCallerCreated",),
     ),
-    Event("LostCallerUpdated", "LostCall", _LOST, "A lost caller has tried again in vain.", case="lost"),
+    Event("LostCallerUpdated", "LostCall", _LOST, "A lost caller has tried again in vain.", waits=True),
     Event(
         "LostCallerRemoved",
         "LostCaller",
         ("callerid", "destination"),
         "A lost caller was called back, or got through.",
-        case="lost",
+        waits=True,
         aliases=("LostCallerDeleted",),
     ),
     Event("VoicemailCreated", "Voicemail", _VOICEMAIL, "A caller has left a voicemail.", announces="voicemail"),
@@ -168,7 +166,7 @@ def event_named(name: str) -> Event:
     return row
 
 
-def _part(data: Data, field: str, region: str) -> str:
+def _part(data: Data, field: str, region: str, hide: Callable[[str], str]) -> str:
     value = getattr(data, field, None)
     if value is None:
         raw = data.misfits.get(field, "")
@@ -176,17 +174,17 @@ def _part(data: Data, field: str, region: str) -> str:
     if isinstance(value, datetime):
         return iso(value)
     # The same number comes as national digits or as E.164, depending on where it is asked for.
-    return (e164(value, region) or value) if field in _NUMBERS else str(value)
+    return hide(e164(value, region) or value) if field in _NUMBERS else str(value)
 
 
-def event_id(event: Event, data: Data, region: str, occurrence: str = "") -> str:
+def event_id(event: Event, data: Data, region: str, occurrence: str = "", hide: Callable[[str], str] = str) -> str:
     """
     The id of the event: base32 of the SHA-256 of the event's name and natural key, in lower case.
 
     It is the same whether the event came by webhook, by poll or by replay. A part of the key that cannot be read
     enters as it was sent. `occurrence` makes events differ that can happen again under the same key, such as
-    LostCallerRemoved.
+    LostCallerRemoved. `hide` makes a keyed hash of a number: eight digits are tried out in seconds.
     """
-    values = [_part(data, field, region) for field in event.key]
+    values = [_part(data, field, region, hide) for field in event.key]
     text = json.dumps([event.name, *values, *([occurrence] if occurrence else [])], ensure_ascii=False)
     return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=").lower()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from shared import health, people
-from shared.calls.cases import settled
+from shared.calls import lost_callers
 from shared.calls.parts import involved_alone
 from shared.calls.store import add_to_story
 from shared.deliveries.fanout import fan_out
@@ -80,6 +80,14 @@ def _tell_story(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool | None:
     return None if add_to_story(bridge, event) else False
 
 
+def _close_lost_callers(bridge: Bridge, event: ReceivedEvent, row: Row) -> None:
+    lost_callers.close_answered(bridge, event)
+
+
+def _is_answered_end(event: ReceivedEvent) -> bool:
+    return event.type.name == "CallCompleted" and getattr(event.data, "callConnected", None) is not None
+
+
 def _is_media(event: ReceivedEvent) -> bool:
     return bool(event.type.announces or event.type.withdraws)
 
@@ -90,6 +98,7 @@ FOLLOW_UPS: tuple[FollowUp, ...] = (
     FollowUp("deliveries", lambda bridge, event, row: fan_out(bridge, event) or None),
     FollowUp("media", _ask_for_media, _is_media),
     FollowUp("people", _note_people, lambda event: getattr(event.data, "callID", None) is None),
+    FollowUp("lost callers", _close_lost_callers, _is_answered_end),
     FollowUp("story", _tell_story, _belongs_to_a_call),
 )
 
@@ -100,10 +109,12 @@ def process(bridge: Bridge, message: Mapping[str, Any]) -> None:
 
     Raises what failed, for the message to be put back, once all that could be done is done.
     """
-    event = settled(bridge.storage, event_of(message), bridge.settings.default_region)
+    event = event_of(message)
     if event.from_history and is_dropped(bridge.storage, event.began):
         logger.info("%s %s is of a month that was dropped", event.type.name, event.id)
         return
+    if event.type.waits:
+        event = lost_callers.identified(bridge, event)
     mark = str(message.get("mark", ""))
     event, row, is_new = _place(bridge, event, mark)
     is_ours = is_new or bool(message.get("begun")) or row.get("message") == mark

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from shared import audit, health, people
 from shared.api import dial
 from shared.api.feed import as_item
-from shared.calls import cases
+from shared.calls import lost_callers
 from shared.calls import store as calls
 from shared.deliveries import outbox as deliveries
 from shared.errors import Invalid
@@ -49,7 +49,7 @@ HISTORY: tuple[tuple[str, Callable[[Storage, Period, Allowance], Expired]], ...]
     ("events", events.expire),
     ("calls", calls.expire),
     ("numbers", people.expire),
-    ("cases", cases.expire),
+    ("lostcallers", lost_callers.expire),
     ("items", items.expire),
     ("deliveries", deliveries.expire),
     ("dials", dial.expire),

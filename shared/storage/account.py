@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 TABLES = (
     "events",
     "calls",
-    "cases",
+    "lostcallers",
     "deadletters",
     "feed",
     "media",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared import health
-from shared.calls.cases import open_cases
+from shared.calls.lost_callers import listed
 from shared.errors import PbxError
 from shared.events.receive import accept
 from shared.events.table import event_named
@@ -81,7 +81,7 @@ def test_a_caller_whose_webhooks_were_lost_is_added_updated_and_removed_once(pbx
     pbx.lost.pop(("27771153", LINE))
     assert polled(bridge, 41) == []
     assert polled(bridge, 47, 52, 57) == [("LostCallerRemoved", "27771153")]
-    assert len(open_cases(bridge.storage)) == len(others)
+    assert len(listed(bridge.storage)) == len(others)
     health.flush(bridge.storage)
     lost = {name: kind.lost for name, kind in health.silences(bridge.storage, now()).items()}
     assert lost == {"LostCallerAdded": 5, "LostCallerUpdated": 1, "LostCallerRemoved": 1}
@@ -99,20 +99,27 @@ def test_what_the_webhooks_said_is_not_said_again(pbx: Simulator, bridge: Bridge
     assert polled(bridge, 76, 81, 90) == []
 
 
-@pytest.mark.parametrize(
-    "lie", [{"kind": "status", "status": 404}, {"kind": "wrapper", "value": {"data": []}}], ids=str
-)
-def test_an_empty_list_removes_nobody_within_the_hour(lie: dict[str, Any], pbx: Simulator, bridge: Bridge) -> None:
+def test_a_caller_whom_the_list_lacks_once_is_asked_for_by_the_destination(pbx: Simulator, bridge: Bridge) -> None:
     for number in range(3):
         lose(pbx, f"2000000{number}")
     assert len(polled(bridge, 6)) == 3
-    pbx.faults.add(**lie)
-    assert polled(bridge, 10, 15, 30, 60) == []
-    pbx.faults.clear()
-    assert polled(bridge, 65, 70) == []
+    pbx.faults.add("wrapper", match="GetLostCalls", value={"data": []}, times=1)
+    poll_lost_calls(bridge, at=NOON + timedelta(minutes=10))
+    pbx.faults.add("wrapper", match="GetLostCalls", value={"data": []}, times=1)
+    assert polled(bridge, 16) == []
     pbx.lost.clear()
-    assert polled(bridge, 75, 80, 100, 130) == []
-    assert {name for name, _ in polled(bridge, 136)} == {"LostCallerRemoved"}
+    assert {name for name, _ in polled(bridge, 21, 27)} == {"LostCallerRemoved"}
+
+
+def test_a_list_that_the_pbx_did_not_answer_removes_nobody(pbx: Simulator, bridge: Bridge) -> None:
+    lose(pbx, "27771153")
+    assert len(polled(bridge, 6)) == 1
+    pbx.faults.add("status", status=404)
+    for minute in (10, 16, 60):
+        with pytest.raises(PbxError):
+            poll_lost_calls(bridge, at=NOON + timedelta(minutes=minute))
+    run_pipeline(bridge)
+    assert len(listed(bridge.storage)) == 1
 
 
 @pytest.mark.slow
@@ -185,7 +192,7 @@ def test_one_that_makes_no_event_keeps_no_other_from_its_own(pbx: Simulator, bri
     assert dead["kind"] == "polled"
     checkpoint = checkpoints.read(bridge.storage, "lost_calls")
     assert checkpoint
-    assert checkpoint.last_success == NOON + timedelta(minutes=11)
+    assert checkpoint.last_success == NOON + timedelta(minutes=6)
 
 
 def test_an_entry_that_cannot_be_read_removes_nobody(pbx: Simulator, bridge: Bridge) -> None:

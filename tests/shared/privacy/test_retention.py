@@ -64,7 +64,7 @@ def test_every_table_is_history_or_current() -> None:
         "feed",
         "calls",
         "numbers",
-        "cases",
+        "lostcallers",
         "resources",
         "deliveries",
         "dials",

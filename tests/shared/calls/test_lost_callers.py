@@ -1,0 +1,253 @@
+"""Lost callers: which events are new and which are repeats, who waits since when, and what ends the waiting."""
+
+from __future__ import annotations
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from shared.calls import lost_callers
+from shared.calls.lost_callers import ADDED, REMOVED, UPDATED, close, close_answered, get, identified, listed
+from shared.calls.store import add_to_story
+from shared.events.event import ReceivedEvent, check_envelope
+from shared.events.table import event_id, event_named
+from tests.dying import is_killed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shared.bridge import Bridge
+    from shared.calls.lost_callers import LostCaller
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+DAY = 24 * 60
+_number = itertools.count()
+
+
+def received(name: str, minutes: float, **data: Any) -> ReceivedEvent:
+    """An event as it comes off the queue, with the id that it was queued under."""
+    row = event_named(name)
+    envelope, checked = check_envelope(row, {"data": {"callerid": "26123456", "destination": "67000123"} | data})
+    id = event_id(row, checked, "LV", "" if row.is_known_by_key(checked) else str(next(_number)))
+    at = NOON + timedelta(minutes=minutes)
+    return ReceivedEvent(type=row, id=id, data=checked, envelope=envelope, origin="webhook", received=at)
+
+
+def contact(minutes: float) -> str:
+    return (NOON + timedelta(minutes=minutes)).isoformat()
+
+
+def count(bridge: Bridge, events: list[ReceivedEvent]) -> int:
+    """How many events these are; each is processed twice, as after a death."""
+    found = [{identified(bridge, event).id for _ in range(2)} for event in events]
+    assert all(len(ids) == 1 for ids in found)
+    return len(set.union(*found))
+
+
+@pytest.fixture
+def fresh(bridge: Bridge) -> Bridge:
+    bridge.storage.create_all()
+    return bridge
+
+
+def forget(bridge: Bridge) -> None:
+    table = bridge.storage.table("lostcallers")
+    for row in table.list_entities():
+        table.delete_entity(row)
+
+
+def only(bridge: Bridge) -> LostCaller:
+    (one,) = listed(bridge.storage, all=True)
+    return one
+
+
+def test_with_their_times_added_and_removed_twice_are_four_events_in_any_order(fresh: Bridge) -> None:
+    timed = [{"last_contact": contact(minutes), "attempts": 1} for minutes in (-1, 3)]
+    events = [
+        received(ADDED, 0, **timed[0]),
+        received(REMOVED, 2),
+        received(ADDED, 4, **timed[1]),
+        received(REMOVED, 6),
+    ]
+    for order in itertools.permutations(events):
+        forget(fresh)
+        additions = sum(
+            event.type.name == ADDED for event in itertools.takewhile(lambda one: one is not events[3], order)
+        )
+        # A removal without a time is the next one where an addition between the two is known.
+        assert count(fresh, list(order)) >= (4 if additions == 2 else 3)
+        assert not only(fresh).open
+
+
+def test_an_event_with_its_own_time_is_known_by_it_however_late(fresh: Bridge) -> None:
+    first, second = contact(-1), contact(3)
+    events = [
+        received(ADDED, 0, last_contact=first, attempts=1),
+        received(REMOVED, 2),
+        received(ADDED, 4, last_contact=second, attempts=1),
+        received(REMOVED, 6),
+        received(ADDED, 900, last_contact=first, attempts=1),
+        received(UPDATED, 902, last_contact=contact(1), attempts=2),
+    ]
+    assert count(fresh, events) == 5
+    assert (only(fresh).open, only(fresh).openings) == (False, 2)
+
+
+@pytest.mark.parametrize(
+    ("names", "events"),
+    [
+        ([REMOVED, REMOVED], 1),
+        ([ADDED, ADDED, REMOVED, REMOVED], 2),
+        ([ADDED, UPDATED, UPDATED, REMOVED], 3),
+        ([ADDED, UPDATED, REMOVED, UPDATED], 3),
+        ([UPDATED, ADDED, REMOVED], 3),
+        ([ADDED, UPDATED, REMOVED, ADDED, UPDATED, REMOVED], 6),
+        ([ADDED, REMOVED] * 40, 80),
+    ],
+)
+def test_without_times_the_events_between_tell_a_repeat_from_the_next(
+    fresh: Bridge, names: list[str], events: int
+) -> None:
+    assert count(fresh, [received(name, minutes) for minutes, name in enumerate(names)]) == events
+
+
+@pytest.mark.parametrize(
+    ("sent", "events"),
+    [
+        ([(ADDED, 0), (ADDED, DAY), (ADDED, 2 * DAY)], 3),
+        ([(ADDED, 0), (UPDATED, 1), (ADDED, DAY), (UPDATED, DAY + 1), (REMOVED, DAY + 2)], 5),
+        ([(ADDED, 0), (REMOVED, 1), (REMOVED, DAY), (REMOVED, DAY + 1)], 3),
+        ([(UPDATED, 0), (UPDATED, DAY), (UPDATED, DAY + 1)], 2),
+        ([(ADDED, 0), (ADDED, 60), (ADDED, 9 * 60 - 1)], 1),
+    ],
+    ids=str,
+)
+def test_each_day_begins_with_nobody_waiting(fresh: Bridge, sent: list[tuple[str, int]], events: int) -> None:
+    messages = [received(name, minutes) for name, minutes in sent]
+    for order in (messages, messages[::-1]):
+        forget(fresh)
+        assert count(fresh, order) == events
+
+
+def test_a_row_has_attempts_first_and_last_try_since_when_and_how_often(fresh: Bridge) -> None:
+    events = [
+        received(ADDED, 0, last_contact=contact(-1), attempts=1, contact_name="Anna"),
+        received(UPDATED, 5, last_contact=contact(4), attempts=2),
+    ]
+    assert count(fresh, events) == 2
+    one = only(fresh)
+    assert (one.callerid, one.destination, one.name, one.open) == ("26123456", "67000123", "Anna", True)
+    assert (one.attempts, one.openings) == (2, 1)
+    assert (one.first, one.since, one.last) == (*[NOON - timedelta(minutes=1)] * 2, NOON + timedelta(minutes=4))
+    count(fresh, [received(ADDED, DAY)])
+    assert (only(fresh).since, only(fresh).attempts, only(fresh).openings) == (NOON + timedelta(days=1), None, 2)
+
+
+def test_a_row_has_the_employees_whom_the_try_rang(fresh: Bridge) -> None:
+    row = event_named("CallStarted")
+    sent = {"callID": 77, "callStarted": contact(-1), "caller": "+371 26123456", "contactID": 966}
+    envelope, data = check_envelope(row, {"data": sent})
+    call = ReceivedEvent(type=row, id="c", data=data, envelope=envelope, origin="webhook", received=NOON)
+    add_to_story(fresh, call)
+    count(fresh, [received(ADDED, 0, last_contact=contact(-1))])
+    assert only(fresh).rung == (966,)
+
+
+def test_a_removal_that_comes_late_leaves_a_newer_try_waiting(fresh: Bridge) -> None:
+    added = [received(ADDED, minutes, last_contact=contact(minutes - 1)) for minutes in (0, 4)]
+    count(fresh, [*added, received(REMOVED, 2)])
+    assert only(fresh).open
+    count(fresh, [received(REMOVED, 6)])
+    assert not only(fresh).open
+
+
+def test_a_late_try_of_before_the_removal_leaves_nobody_waiting(fresh: Bridge) -> None:
+    events = [
+        received(ADDED, 0, last_contact=contact(-1), attempts=1),
+        received(REMOVED, 5),
+        received(UPDATED, 6, last_contact=contact(3), attempts=2),
+        received(REMOVED, 7),
+    ]
+    assert count(fresh, events) == 3
+    assert not listed(fresh.storage)
+
+
+def test_a_clock_behind_ours_hides_no_new_caller(fresh: Bridge) -> None:
+    events = [
+        received(ADDED, 0, last_contact=contact(-11), attempts=1),
+        received(REMOVED, 2),
+        received(ADDED, 4, last_contact=contact(-7), attempts=1),
+    ]
+    assert count(fresh, events) == 3
+    assert only(fresh).open
+
+
+def test_numbers_in_any_spelling_are_one_pair_and_withheld_ones_another(fresh: Bridge) -> None:
+    count(fresh, [received(ADDED, 0, callerid=one) for one in ("26123456", "+371 26 123 456", "", None, "anonymous")])
+    assert sorted(one.callerid for one in listed(fresh.storage)) == ["", "+371 26 123 456", "anonymous"]
+    (row, *_) = fresh.storage.table("lostcallers").list_entities()
+    assert "26123456" not in row["PartitionKey"] + row["RowKey"]
+
+
+@pytest.mark.parametrize("direction", ["in", "out"])
+def test_an_answered_call_in_either_direction_closes_and_the_removal_is_told_all_the_same(
+    fresh: Bridge, direction: str
+) -> None:
+    count(fresh, [received(ADDED, 0), received(ADDED, 0, callerid="29999999")])
+    row, numbers = event_named("CallCompleted"), ("26123456", "67000123")
+    caller, destination = numbers if direction == "in" else numbers[::-1]
+    sent = {"callID": 1, "caller": caller, "destination": destination, "direction": direction}
+    envelope, data = check_envelope(row, {"data": {**sent, "callConnected": contact(9)}})
+    close_answered(
+        fresh, ReceivedEvent(type=row, id="c", data=data, envelope=envelope, origin="webhook", received=NOON)
+    )
+    assert [one.callerid for one in listed(fresh.storage)] == ["29999999"]
+    removed = received(REMOVED, 10)
+    assert identified(fresh, removed).id == removed.id
+
+
+def test_one_that_is_closed_by_hand_keeps_the_note_until_the_next_try(fresh: Bridge) -> None:
+    count(fresh, [received(ADDED, 0)])
+    id = only(fresh).id
+    assert close(fresh.storage, id, NOON + timedelta(minutes=1), "Anna: called from a mobile")
+    assert not close(fresh.storage, id, NOON + timedelta(minutes=2))
+    found = get(fresh.storage, id)
+    assert found
+    assert (found.open, found.note, found.closed) == (False, "Anna: called from a mobile", NOON + timedelta(minutes=1))
+    count(fresh, [received(ADDED, 5)])
+    assert (only(fresh).open, only(fresh).note) == (True, None)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
+def test_a_message_whose_run_was_killed_gets_the_same_id_again(
+    fresh: Bridge, after: bool, start_bridge: Callable[..., Bridge]
+) -> None:
+    events = [received(ADDED, 0), received(REMOVED, 2), received(ADDED, 4)]
+    last = received(REMOVED, 6)
+    for step in itertools.count(1):
+        forget(fresh)
+        count(fresh, events)
+        doomed = start_bridge()
+        if not is_killed(doomed.storage, step, identified, doomed, last, after=after):
+            break
+        assert identified(fresh, last).id == last.id
+        assert (only(fresh).open, only(fresh).openings) == (False, 2)
+    assert step > 2
+
+
+def test_the_same_event_at_once_has_one_id(fresh: Bridge) -> None:
+    count(fresh, [received(ADDED, 0), received(REMOVED, 1)])
+    events = [received(ADDED, 2), received(ADDED, 2)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda number: identified(fresh, events[number % 2]).id, range(16)))
+    assert len(set(found)) == 1
+
+
+def test_the_row_is_no_larger_after_many_events(fresh: Bridge) -> None:
+    count(fresh, [received(UPDATED, minutes, attempts=minutes) for minutes in range(60)])
+    (row,) = fresh.storage.table(lost_callers.TABLE).list_entities()
+    assert len(row["log"]) < 8000
