@@ -119,20 +119,20 @@ def _after(row: Row, event: ReceivedEvent) -> tuple[dict[str, Any], str]:
     kind = name if name != UPDATED else f"{name} {getattr(event.data, 'attempts', None)}"
     entry = [stamp(moment), kind, event.id, tried is not None]
     known = next((one for one in log if one[2] == event.id or _repeats(entry, one, log)), None)
-    if known is not None:
-        return dict(row), str(known[2])
-    after = {**row, "log": json.dumps(sorted([*log, entry])[-_REMEMBERED:]), "at": max(row.get("at", moment), moment)}
+    id, log = (event.id, [*log, entry]) if known is None else (str(known[2]), log)
+    after = {**row, "log": json.dumps(sorted(log)[-_REMEMBERED:]), "at": max(row.get("at", moment), moment)}
     heard = row.get("heard", event.received)
     if name == REMOVED:
         # One that was sent before the newest try leaves that one waiting.
-        return after | ({"open": False, "closed": event.received} if event.received >= heard else {}), event.id
+        closed = max(row.get("closed") or event.received, event.received)
+        return after | ({"open": False, "closed": closed} if event.received >= heard else {}), id
     after["heard"] = max(heard, event.received)
     if "at" in row and moment > row["at"] and not same_day(row["at"], moment):
         after |= {"open": False, "closed": None}
     if not after.get("open") and _opens(after, event, tried):
         after |= {"open": True, "since": moment, "first": moment, "last": moment, "attempts": None, "note": None}
         after |= {"openings": row.get("openings", 0) + 1, "rung": None}
-    return _tried(after, event, tried), event.id
+    return _tried(after, event, tried), id
 
 
 def _repeats(entry: _Entry, other: _Entry, log: Sequence[_Entry]) -> bool:

@@ -111,17 +111,6 @@ def test_a_caller_whom_the_list_lacks_once_is_asked_for_by_the_destination(pbx: 
     assert {name for name, _ in polled(bridge, 21, 27)} == {"LostCallerRemoved"}
 
 
-def test_a_list_that_the_pbx_did_not_answer_removes_nobody(pbx: Simulator, bridge: Bridge) -> None:
-    lose(pbx, "27771153")
-    assert len(polled(bridge, 6)) == 1
-    pbx.faults.add("status", status=404)
-    for minute in (10, 16, 60):
-        with pytest.raises(PbxError):
-            poll_lost_calls(bridge, at=NOON + timedelta(minutes=minute))
-    run_pipeline(bridge)
-    assert len(listed(bridge.storage)) == 1
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("hour", [23, 22, 21], ids=["UTC", "UTC+1", "UTC+2"])
 def test_a_midnight_that_empties_the_list_removes_nobody(hour: int, pbx: Simulator, settings: Settings) -> None:
