@@ -30,7 +30,7 @@ OWNERS = {
     "budget": "shared.pbx.budget",
     "subscriptions": "shared.subscriptions",
     "deliveries": "shared.deliveries",
-    "dials": "shared.api.dial",
+    "dials": "shared.calls.dials",
     "retention": "shared.storage.expiry",
     "audit": "shared.audit",
     "board": "board.access",
@@ -99,11 +99,11 @@ def test_single_rows_are_read_and_written_by_one_module() -> None:
         ("client = self._storage.table(name=TABLE)", "dials"),
         ("with leased(storage, TABLE, 'name'): pass", "dials"),
         ("storage.table(rows.WRITER)", "writer"),
-        ("for name in names: storage.table(name)", "shared.api.dial: name is no constant"),
+        ("for name in names: storage.table(name)", "shared.calls.dials: name is no constant"),
     ],
 )
 def test_every_way_to_a_client_is_seen(source: str, table: str) -> None:
-    assert [table_of("shared.api.dial", name) for name in clients(source)] == [table]
+    assert [table_of("shared.calls.dials", name) for name in clients(source)] == [table]
 
 
 def test_a_package_owns_its_modules_and_no_other_of_a_like_name() -> None:

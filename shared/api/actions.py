@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from shared.api.dial import dial
 from shared.api.envelopes import passed_on
 from shared.api.parameters import Given, check
 from shared.pbx.operations import OPERATIONS
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from shared.pbx.operations import Operation
 
 _LISTS = frozenset(row.list_operation for row in RESOURCES)
-# Webhooks have a face of their own: ours are not the PBX's.
+# Webhooks are made by `subscribe`: ours are not the PBX's.
 ACTIONS: tuple[Operation, ...] = tuple(
     row for row in OPERATIONS if row.id not in _LISTS and not row.path.startswith("webhooks/")
 )
@@ -25,22 +26,19 @@ ACTIONS: tuple[Operation, ...] = tuple(
 
 def act(bridge: Bridge, operation: Operation, given: Given, headers: Mapping[str, str]) -> dict[str, Any]:
     """
-    The PBX's envelope for an action.
+    Ask the PBX for an action, and return its envelope.
 
-    Raises Refused for input that does not fit, before the PBX is asked; the PbxError that says what went wrong
-    there; BudgetExhausted; StorageUnavailable; and for a command what dial raises.
+    Raises Refused for input that does not fit, before the PBX is asked; the PbxError that names what went wrong there;
+    BudgetExhausted; StorageUnavailable; and for a command what `dial` raises.
     """
     values = check(operation, given)
 
     def ask() -> dict[str, Any]:
         wrapper = bridge.pbx.envelope(operation.id, lane="action", **values)
         data = wrapper.get("data")
-        # A command that the PBX did not refuse has rung, also where it brings nothing.
+        # A command that the PBX did not refuse has rung, also where its answer is empty.
         return passed_on(operation, wrapper, data if operation.command else content(operation, data))
 
     if not operation.command:
         return ask()
-    # Loaded for the first call alone: the rules of dialling take a library of all countries' numbers.
-    from shared.api.dial import dial
-
     return dial(bridge, operation, values, headers, ask)

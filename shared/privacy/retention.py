@@ -11,9 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared import audit, health, people
-from shared.api import dial
 from shared.api.feed import as_item
-from shared.calls import lost_callers
+from shared.calls import dials, lost_callers
 from shared.calls import store as calls
 from shared.deliveries import outbox as deliveries
 from shared.errors import Invalid
@@ -52,7 +51,7 @@ HISTORY: tuple[tuple[str, Callable[[Storage, Period, Allowance], Expired]], ...]
     ("lostcallers", lost_callers.expire),
     ("items", items.expire),
     ("deliveries", deliveries.expire),
-    ("dials", dial.expire),
+    ("dials", dials.expire),
     ("media", deletions.expire),
     ("deadletters", dead_letters.expire),
     ("days", health.expire),

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dev.simulator import Simulator
+from shared import people
 from shared.api.actions import act
-from shared.api.dial import KEEP, TABLE, UNCERTAIN_WINDOW
+from shared.api.dial import KEEP
 from shared.api.parameters import Given
-from shared.api.tolls import KEY as COUNTED
-from shared.api.tolls import PARTITION
+from shared.calls import dials
+from shared.calls.dials import LIMIT as PARTITION
+from shared.calls.dials import TABLE, UNCERTAIN_WINDOW
 from shared.errors import (
     BudgetExhausted,
     DialInProgress,
@@ -89,7 +91,7 @@ def rings(pbx: Simulator) -> int:
 def age(bridge: Bridge, by: timedelta) -> None:
     """Let the claims grow old."""
     table = bridge.storage.table(TABLE)
-    for row in list(table.list_entities()):
+    for row in list(table.query_entities(f"PartitionKey ne '{PARTITION}'")):
         table.upsert_entity({**row, "since": row["since"] - by, "until": row["until"] - by})
 
 
@@ -218,7 +220,10 @@ def test_a_call_that_may_have_rung_is_not_rung_again(
     assert sum(seen.operation == "Dial" for seen in pbx.requests) == 1
 
 
-def test_a_process_that_died_while_ringing_leaves_it_uncertain(bridge: Bridge, pbx: Simulator) -> None:
+def test_a_process_that_died_while_ringing_leaves_it_uncertain(
+    bridge: Bridge, pbx: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dials, "_WAIT_SECONDS", 0.0)
     pbx.faults.add("slow", "Dial", delay=0.0)
     dial(bridge, {})
     table = bridge.storage.table(TABLE)
@@ -306,7 +311,10 @@ def test_what_may_have_rung_counts(bridge: Bridge, pbx: Simulator) -> None:
 def test_no_number_and_no_key_stand_in_the_table(bridge: Bridge) -> None:
     dial(bridge, KEY)
     dial(bridge, RUN)
-    assert bridge.storage.table(TABLE).get_entity(PARTITION, COUNTED)
+    [pointer, _] = people.find(bridge.storage, people.number(f"+371{NUMBER}", "LV"), ("dial",))
+    assert dials.get(bridge.storage, pointer.id)
+    dials.remove(bridge.storage, pointer.id)
+    assert dials.get(bridge.storage, pointer.id) is None
     rows = str(list(bridge.storage.table(TABLE).list_entities()))
     assert NUMBER not in rows
     assert KEY["Idempotency-Key"] not in rows

@@ -1,0 +1,152 @@
+"""Table `dials`: the calls that were asked for through the API, so that none rings twice, and a count of the hour."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from shared import people
+from shared.errors import DialInProgress, DialLimit, DialUncertain, KeyReused
+from shared.storage import rows
+from shared.storage.expiry import expire_rows
+from shared.times import now
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from shared.storage.account import Storage
+    from shared.storage.expiry import Allowance, Expired, Period
+
+logger = logging.getLogger(__name__)
+
+TABLE = "dials"
+# Four retries of Logic Apps, each after two minutes of waiting and 45 s of rest, fit into this.
+UNCERTAIN_WINDOW = timedelta(minutes=15)
+# A claim this old without an outcome belongs to a process that is gone.
+_RINGING = timedelta(seconds=90)
+_WAIT_SECONDS, _LOOK_SECONDS = 20.0, 0.25
+# Beside the claims, whose partitions are two hexadecimal digits.
+LIMIT, _RINGS = "limit", "rings"
+_MINUTES = 60
+
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """A request for a call: keyed hashes of the request and of the call, its subjects, and how long it is the same."""
+
+    id: str
+    call: str
+    subjects: tuple[str, ...]
+    keep: timedelta
+
+
+def claim(storage: Storage, request: Request) -> Answer | None:
+    """
+    Claim a request; return None for a new one, or the answer of the same one before.
+
+    Raises KeyReused for a key of another call, DialUncertain where the PBX did not say whether it rang, and
+    DialInProgress where it is still being asked after twenty seconds.
+    """
+    table, until = storage.table(TABLE), time.monotonic() + _WAIT_SECONDS
+    while True:
+        before = rows.get(table, request.id[:2], request.id)
+        if before is None or before["until"] <= now():
+            moment = now()
+            people.add(storage, [(who, people.Pointer("dial", request.id, moment)) for who in request.subjects])
+            # It outlives its window: whoever dies while it rings leaves it behind.
+            fresh = _row(request, "ringing", max(request.keep, UNCERTAIN_WINDOW))
+            if rows.swap(table, fresh, before.etag if before else None):
+                return None
+            continue
+        if before["call"] != request.call:
+            raise KeyReused("the key was used for another call")
+        if before["state"] == "rang":
+            return dict(json.loads(before["answer"]))
+        if before["state"] != "ringing" or now() - before["since"] >= _RINGING:
+            raise DialUncertain("the PBX did not say whether the call rang")
+        if time.monotonic() > until:
+            raise DialInProgress("the PBX is being asked for this call")
+        threading.Event().wait(_LOOK_SECONDS)
+
+
+def complete(storage: Storage, request: Request, answer: Answer) -> None:
+    """Store the answer of a call that rang."""
+    rows.put(storage.table(TABLE), _row(request, "rang", request.keep) | {"answer": json.dumps(answer)})
+
+
+def doubt(storage: Storage, request: Request) -> None:
+    """Note that a call may have rung."""
+    rows.put(storage.table(TABLE), _row(request, "uncertain", max(request.keep, UNCERTAIN_WINDOW)))
+
+
+def release(storage: Storage, request: Request) -> None:
+    """Delete the claim of a call that did not ring."""
+    rows.delete(storage.table(TABLE), request.id[:2], request.id)
+
+
+def count(storage: Storage, limit: int) -> int:
+    """
+    Count one more call of the last hour, over all processes, and return its minute.
+
+    Raises DialLimit where there were `limit` already.
+    """
+    minute = _minute()
+
+    def add(row: Mapping[str, Any] | None) -> dict[str, Any]:
+        counts = _counts(row, minute)
+        if sum(counts.values()) >= limit:
+            logger.warning("signal dial_limit reason=%d calls in an hour", limit)
+            raise DialLimit(max((min(counts, default=minute) + _MINUTES) * 60 - int(time.time()), 1))
+        return {"minutes": json.dumps(counts | {minute: counts.get(minute, 0) + 1})}
+
+    rows.change(storage.table(TABLE), LIMIT, _RINGS, add)
+    return minute
+
+
+def uncount(storage: Storage, minute: int) -> None:
+    """Take a call that did not ring off the count of its minute."""
+
+    def subtract(row: Mapping[str, Any] | None) -> dict[str, Any]:
+        counts = _counts(row, _minute())
+        return {"minutes": json.dumps(counts | {minute: counts.get(minute, 0) - 1})}
+
+    rows.change(storage.table(TABLE), LIMIT, _RINGS, subtract)
+
+
+def get(storage: Storage, id: str) -> rows.Row | None:
+    """Return the row that a pointer of kind `dial` names, or None."""
+    return rows.get(storage.table(TABLE), id[:2], id)
+
+
+def remove(storage: Storage, id: str) -> None:
+    """Delete the row that a pointer of kind `dial` names."""
+    rows.delete(storage.table(TABLE), id[:2], id)
+
+
+def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
+    """Delete the claims of a period that no repeat needs any more."""
+    query = f"PartitionKey ne '{LIMIT}' and {period.condition('until')}"
+    return expire_rows(storage.table(TABLE), query, allowance)
+
+
+def _row(request: Request, state: str, keep: timedelta) -> dict[str, Any]:
+    moment = now()
+    keys = {"PartitionKey": request.id[:2], "RowKey": request.id}
+    return keys | {"call": request.call, "state": state, "since": moment, "until": moment + keep}
+
+
+def _minute() -> int:
+    return int(time.time() // 60)
+
+
+def _counts(row: Mapping[str, Any] | None, minute: int) -> dict[int, int]:
+    """Return the calls by minute, of the last hour alone."""
+    counts = json.loads(row["minutes"]) if row is not None else {}
+    return {int(at): number for at, number in counts.items() if minute - _MINUTES < int(at) and number > 0}
