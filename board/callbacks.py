@@ -1,27 +1,86 @@
-"""Callers who reached nobody and wait to be called back."""
+"""Callers who reached nobody: who waits, calling back with a colleague's phone, and closing by hand."""
 
 from __future__ import annotations
 
+import json
+import secrets
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, render_template
+from flask import Blueprint, flash, g, redirect, render_template, request, session, url_for
+from flask_babel import gettext
 
 from board import show
+from shared import audit
+from shared.api.actions import act
+from shared.api.parameters import Given
 from shared.calls import lost_callers
+from shared.errors import BridgeError
+from shared.pbx.operations import operation
+from shared.storage.account import reaching_storage
+from shared.times import now
 
 if TYPE_CHECKING:
+    from werkzeug.wrappers import Response
+
     from shared.bridge import Bridge
     from shared.calls.lost_callers import LostCaller
 
-blueprint = Blueprint("callbacks", __name__)
+blueprint = Blueprint("callbacks", __name__, url_prefix="/callbacks")
+
+_DIAL = operation("Dial")
+_LONGEST_NOTE = 500
 
 
 def waiting(bridge: Bridge) -> list[LostCaller]:
     """Return the callers who wait, the longest waiting first."""
-    return sorted(lost_callers.listed(bridge.storage), key=lambda one: (one.since is None, one.since))
+    with reaching_storage():
+        return sorted(lost_callers.listed(bridge.storage), key=lambda one: (one.since is None, one.since))
 
 
-@blueprint.get("/callbacks")
+@blueprint.get("/")
 def index() -> str:
     """Show who waits."""
-    return render_template("callbacks.html", waiting=waiting(show.here()))
+    return render_template(
+        "callbacks.html",
+        waiting=waiting(show.here()),
+        people=show.directory().present,
+        chosen=session.get("employee"),
+        new_key=lambda: secrets.token_hex(16),
+    )
+
+
+@blueprint.post("/dial")
+def dial() -> Response:
+    """Have the PBX ring an employee and then the caller: once, whatever is clicked twice."""
+    bridge, number, chosen = show.here(), request.form.get("number", ""), request.form.get("employee", "")
+    session["employee"] = chosen
+    body, result = json.dumps({"destination": number, "contactID": chosen}).encode(), "done"
+    try:
+        act(bridge, _DIAL, Given(body=body), {"Idempotency-Key": request.form.get("once", "")})
+    except BridgeError as error:
+        result = type(error).__name__
+        flash(gettext("That did not ring: %(reason)s", reason=show.reason(error)), "bad")
+    else:
+        name = show.employee(int(chosen))
+        flash(gettext("%(name)s’s phone rings now, and then %(who)s.", name=name, who=show.phone(number)), "good")
+    audit.record(bridge.storage, who=g.who, what="call back", count=1, result=result)
+    return redirect(url_for("callbacks.index"), 303)
+
+
+@blueprint.post("/close")
+def close() -> Response:
+    """Take a caller off the list, with a note of who did it and why."""
+    bridge, note = show.here(), " ".join(request.form.get("note", "").split())[:_LONGEST_NOTE]
+    closed = lost_callers.close(bridge.storage, request.form.get("id", ""), now(), f"{g.who}: {note}")
+    if closed:
+        flash(gettext("Closed."), "good")
+    else:
+        flash(gettext("Somebody closed it already, or called back."), "warn")
+    audit.record(
+        bridge.storage,
+        who=g.who,
+        what="close lost caller",
+        count=int(closed),
+        result="done" if closed else "closed already",
+    )
+    return redirect(url_for("callbacks.index"), 303)
