@@ -54,7 +54,15 @@ voicemails String IDs of voicemails, as a JSON array
 voicemailUrls String Addresses of their audio, as a JSON array
 revision Int32 How many events it is made of
 truncated Boolean Whether some of them did not fit
+over DateTime When the app first knew that it is over
 parts Binary What the events say, for the app alone
+""",
+        ),
+        Rows(
+            "A call that was first known to be over, in that order; for the app alone.",
+            "PartitionKey eq 'over'",
+            """
+at DateTime When
 """,
         ),
     ),

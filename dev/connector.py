@@ -10,9 +10,9 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from shared.api.lists import STATE
+from shared.api.calls import ENDED
+from shared.api.lists import LISTS, STATE
 from shared.api.openapi.definition import KEY, definition
-from shared.pbx.resources import RESOURCES
 
 DIRECTORY = Path(__file__).resolve().parents[1] / "connector"
 HOST = "your-function-app.azurewebsites.net"
@@ -42,7 +42,7 @@ def properties_text() -> str:
         "connectionParameters": {KEY: key},
         "iconBrandColor": BRAND,
         "capabilities": [],
-        "policyTemplateInstances": [_policy(row.list_operation) for row in RESOURCES],
+        "policyTemplateInstances": [_policy(row.id) for row in (*LISTS, ENDED)],
         "publisher": _PUBLISHER,
         "stackOwner": _PUBLISHER,
     }

@@ -57,6 +57,11 @@ def _file(file: File) -> func.HttpResponse:
     return func.HttpResponse(file.content, mimetype=file.content_type, headers=headers)
 
 
+def _ended(_: Operation, req: func.HttpRequest) -> func.HttpResponse:
+    page = calls.ended(bridge(), given(req, with_body=False), "://".join(origin(req)))
+    return as_json(page.body, page.status, page.headers)
+
+
 def _call(operation: Operation, req: func.HttpRequest) -> func.HttpResponse:
     return as_json(calls.read_one(bridge(), given(req, with_body=False)))
 
@@ -79,7 +84,7 @@ def _audio_by_name(req: func.HttpRequest) -> func.HttpResponse:
 
 
 _serve = partial(serve, blueprint, func.AuthLevel.FUNCTION, render=refusal)
-_OWN = (((feed.OPERATION,), _feed), ((calls.GET_CALLS,), _calls), ((calls.GET_CALL,), _call))
+_OWN = (((feed.OPERATION,), _feed), ((calls.GET_CALLS,), _calls), ((calls.GET_CALL,), _call), ((calls.ENDED,), _ended))
 for _rows, _work in ((ACTIONS, _act), (LISTS, _list), (LIST_ACTIONS, _find), *_OWN):
     for _row in _rows:
         _serve(_row.id, _row.method, f"v2/{_row.path}", partial(_work, _row))

@@ -138,6 +138,11 @@ def newest_first(moment: datetime) -> str:
     return f"{_LAST_MICROSECOND - min(max(microseconds, 1), _LAST_MICROSECOND):016d}"
 
 
+def clock(moment: datetime) -> int:
+    """Return the microseconds since 1970, exactly."""
+    return (moment.astimezone(UTC) - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
+
+
 def call_start(call_id: int) -> datetime | None:
     """The start that a callID spells in microseconds since 1970, or None where the id is a plain counter."""
     if not FIRST_CLOCK_ID <= call_id <= LAST_CLOCK_ID:

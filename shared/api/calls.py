@@ -5,21 +5,25 @@ from __future__ import annotations
 import base64
 import json
 import re
+from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 from shared import people
 from shared.api import feed, sheets
 from shared.api.envelopes import succeeded
+from shared.api.lists import IDLE_SECONDS, STATE, TRIGGER_STATE, Page, state_of
 from shared.api.parameters import Given, check
 from shared.calls import store
+from shared.calls.stories import UNENDED
 from shared.errors import NotFound, WrongContinuation
 from shared.pbx.fields import Field, Shape
 from shared.pbx.operations import Operation, Parameter
+from shared.phones import e164
 from shared.storage.account import reaching_storage
 from shared.storage.rows import value_of
-from shared.times import bare_date, day_bounds, iso, parse_time
+from shared.times import bare_date, clock, day_bounds, iso, now, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -111,6 +115,17 @@ GET_CALL = Operation(
     item=(*CALL, Field("events", "array", "What happened, oldest first.", feed.ITEM)),
 )
 NAMES = tuple(parameter.name for parameter in GET_CALLS.parameters)
+ENDED = Operation(
+    id="GetEndedCalls",
+    path="trigger/calls",
+    parameters=(*FILTERS, Parameter("limit", "Limit", "Number of calls to return at most.")),
+    summary="When a call is over",
+    description="Lists each call once, when it has been over for a minute and its story is settled.",
+    lists=True,
+    item=CALL,
+)
+# Late events of a call that is over, such as its voicemail, have come by then.
+SETTLE = timedelta(seconds=60)
 _COLUMNS = (*(field.name for field in CALL if field.name != "lost"), "recordingUrls", "voicemailUrls")
 
 
@@ -162,7 +177,8 @@ def part(bridge: Bridge, values: Mapping[str, Any], *, limit: int, start: str = 
             where=_where(values),
             select=_COLUMNS,
         )
-    return [item for item in map(as_item, found) if fits(item, values)], following
+    items = map(as_item, found)
+    return [item for item in items if fits(item, values, bridge.settings.default_region)], following
 
 
 def every(bridge: Bridge, values: Mapping[str, Any]) -> Iterator[Item]:
@@ -173,6 +189,57 @@ def every(bridge: Bridge, values: Mapping[str, Any]) -> Iterator[Item]:
         yield from found
         if not following:
             return
+
+
+def ended(bridge: Bridge, given: Given, base: str) -> Page:
+    """
+    Return the calls that are over since a `state`, in that order, or the newest ones without a state.
+
+    With `triggerState`, return one at a time by Logic Apps' polling contract; `base` is what its Location begins with.
+    Raises Invalid, or StorageUnavailable.
+    """
+    values = check(ENDED, given)
+    states = {name: state_of(name, given.query[name]) for name in (STATE, TRIGGER_STATE) if name in given.query}
+    until = clock(now() - SETTLE)
+    if TRIGGER_STATE in states:
+        return _next_ended(bridge, given, values, until, f"{base}/api/v2/{ENDED.path}")
+    limit = values.pop("limit", _PAGE if STATE in states else DEFAULT_LIMIT)
+    found: list[Item] = []
+    after = int(states.get(STATE) or until)
+    if STATE not in states:
+        found = [item for item in part(bridge, values, limit=limit)[0] if item["outcome"] not in UNENDED]
+    else:
+        for at, item in _ended(bridge, values, after, until):
+            after = at
+            if item is not None:
+                found.append(item)
+            if len(found) == limit:
+                break
+    return Page(body=succeeded(found) | {STATE: str(after)})
+
+
+def _next_ended(bridge: Bridge, given: Given, values: Mapping[str, Any], until: int, url: str) -> Page:
+    state = int(state_of(TRIGGER_STATE, given.query[TRIGGER_STATE]) or until)
+    found: list[Item] = []
+    for at, item in _ended(bridge, values, state, until):
+        state = at
+        if item is not None:
+            found.append(item)
+            break
+    kept = {row.name: given.query[row.name] for row in ENDED.parameters if given.query.get(row.name)}
+    query = urlencode(kept | {TRIGGER_STATE: str(state)})
+    headers = {"Location": f"{url}?{query}", "Retry-After": "0" if found else str(IDLE_SECONDS)}
+    status = 200 if found else 202
+    return Page(body=succeeded(found, status), status=status, headers=headers)
+
+
+def _ended(bridge: Bridge, values: Mapping[str, Any], after: int, until: int) -> Iterator[tuple[int, Item | None]]:
+    """Return the times of calls that are over, each with the call where it fits."""
+    with reaching_storage():
+        found = store.ended(bridge.storage, after, until, _PAGE)
+    for at, row in found:
+        item = as_item(row)
+        yield at, item if fits(item, values, bridge.settings.default_region) else None
 
 
 def one(bridge: Bridge, call_id: int) -> Item:
@@ -195,21 +262,27 @@ def _of_person(bridge: Bridge, values: Mapping[str, Any], limit: int, start: str
     found = people.find(bridge.storage, subject, _KINDS, limit=limit + 1, start=start or None, first=first, last=last)
     following = found[limit].place if len(found) > limit else ""
     items = map(as_item, store.by_pointers(bridge.storage, found[:limit]))
-    return [item for item in items if fits(item, values)], following
+    return [item for item in items if fits(item, values, bridge.settings.default_region)], following
 
 
-def fits(item: Item, values: Mapping[str, Any]) -> bool:
-    """True if a call is what these filters ask for; numbers are compared by whoever looked them up."""
-    employee, lost = values.get("employee"), values.get("lost")
+def fits(item: Item, values: Mapping[str, Any], region: str) -> bool:
+    """True if a call is what these filters ask for."""
+    employee, lost, number = values.get("employee"), values.get("lost"), values.get("number")
     started = parse_time(item["started"]) if item["started"] else None
     return (
         (employee is None or any(contact["contactID"] == employee for contact in item["contacts"]))
+        and (number is None or _has(item, number, region))
         and values.get("direction") in (None, (item["direction"] or "").lower())
         and values.get("outcome") in (None, item["outcome"])
         and (lost is None or item["lost"] == (lost == "true"))
         and ("from" not in values or (started is not None and started >= values["from"]))
         and ("to" not in values or (started is not None and started < values["to"]))
     )
+
+
+def _has(item: Item, number: str, region: str) -> bool:
+    full = e164(number, region)
+    return any((item[f"{side}E164"] or item[side]) == (full or number) for side in ("caller", "destination"))
 
 
 def _where(values: Mapping[str, Any]) -> str:

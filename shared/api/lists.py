@@ -113,7 +113,7 @@ def list_items(bridge: Bridge, row: Operation, given: Given, base: str) -> Page:
     """
     values, resource = check(row, given), resource_of(row)
     # Also the one that the other makes of no use.
-    states = {name: _state(name, given.query[name]) for name in (STATE, TRIGGER_STATE) if name in given.query}
+    states = {name: state_of(name, given.query[name]) for name in (STATE, TRIGGER_STATE) if name in given.query}
     with reaching_storage():
         if TRIGGER_STATE in states:
             return _next_arrival(bridge, row, given, values, f"{base}/api/v2/{row.path}")
@@ -161,7 +161,7 @@ def _downwards(storage: Storage, resource: Resource, values: Mapping[str, Any], 
             page = items.query(storage, resource.name, below=last, above=above, limit=_PAGE)
 
 
-def _state(name: str, text: str) -> str | None:
+def state_of(name: str, text: str) -> str | None:
     """The state in a request; None to begin with the present."""
     text = text.strip()
     if not re.fullmatch(STATE_PATTERN, text):
@@ -195,7 +195,7 @@ def _next_arrival(bridge: Bridge, row: Operation, given: Given, values: Mapping[
         status = 200 if found else 202
         return Page(body=succeeded([tidy(item, row.item) for item in found], status), status=status, headers=headers)
 
-    state = _state(TRIGGER_STATE, given.query[TRIGGER_STATE])
+    state = state_of(TRIGGER_STATE, given.query[TRIGGER_STATE])
     if state is None:
         return page(items.present(bridge.storage, resource.name), IDLE_SECONDS)
     fitting = fits(bridge, resource, values)

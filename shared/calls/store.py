@@ -17,7 +17,7 @@ from shared.once import once
 from shared.storage import rows
 from shared.storage.expiry import Period, expire_rows
 from shared.storage.rows import descending, from_descending
-from shared.times import FIRST_CLOCK_ID, MICROSECONDS_PER_SECOND, call_start, iso
+from shared.times import FIRST_CLOCK_ID, MICROSECONDS_PER_SECOND, call_start, clock, iso, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 TABLE = "calls"
 PARTITION = "call"
+_OVER = "over"
 _REMEMBERED = 4096
 _TURNS = 64
 # Calls of the same number in one second.
@@ -61,13 +62,16 @@ class Calls:
         A story that grows past its bound is cut and says so, `truncated`. Raises Conflict when others kept changing
         the same call.
         """
-        self._change(call_id, lambda gathered: gathered.with_event(event), is_there=repeat)
+        is_old = event.origin == "backfill"
+        self._change(call_id, lambda gathered: gathered.with_event(event), is_there=repeat, is_old=is_old)
 
     def give_up(self, call_id: int) -> None:
         """Wait no longer for the end of a call: its outcome is `unknown` until one comes."""
         self._change(call_id, lambda gathered: replace(gathered, given_up=True), is_there=True)
 
-    def _change(self, call_id: int, by: Callable[[Gathered], Gathered], *, is_there: bool = False) -> None:
+    def _change(
+        self, call_id: int, by: Callable[[Gathered], Gathered], *, is_there: bool = False, is_old: bool = False
+    ) -> None:
         def columns(row: rows.Row | None) -> Mapping[str, Any] | None:
             known = _gathered(row)
             gathered = by(known)
@@ -77,6 +81,9 @@ class Calls:
             # First: whoever dies in between finds that the story still lacks them.
             gained = involved(call_id, gathered, self._region) - involved(call_id, known, self._region)
             people.add(self._storage, gained)
+            if written["outcome"] not in UNENDED:
+                known_over = row.get("over") if row is not None else None
+                written["over"] = known_over or self._end(call_id, is_old=is_old)
             return written
 
         # Threads of this process take turns at a call; other instances meet at the ETag.
@@ -90,6 +97,14 @@ class Calls:
                 self._known.move_to_end(call_id)
                 while len(self._known) > _REMEMBERED:
                     self._known.popitem(last=False)
+
+    def _end(self, call_id: int, *, is_old: bool) -> datetime:
+        """Store when a call was first known to be over, for those who wait for that; history is no news to them."""
+        moment = now()
+        if not is_old:
+            row = {"PartitionKey": _OVER, "RowKey": f"{clock(moment):016d}-{descending(call_id)}", "at": moment}
+            rows.put(self._table, row)
+        return moment
 
     def find(self, started: datetime, caller: str | None) -> int | None:
         """
@@ -194,6 +209,9 @@ def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
     """Delete the stories of calls that began within a period; a callID that is a plain counter does not tell when."""
     table, (spelt, counted) = storage.table(TABLE), _began(period)
     by_key = expire_rows(table, spelt, allowance, name="calls by key")
+    by_key += expire_rows(
+        table, f"PartitionKey eq '{_OVER}' and {period.condition('at')}", allowance, name="calls over"
+    )
     return by_key + expire_rows(table, counted, allowance, name="calls by start")
 
 
@@ -236,6 +254,21 @@ def newest(
         if len(found) > limit:
             return found[:limit], str(found[limit]["RowKey"])
     return found, ""
+
+
+def ended(storage: Storage, after: int, until: int, limit: int) -> list[tuple[int, Mapping[str, Any]]]:
+    """
+    Return calls that were first known to be over after one time and up to another, in that order, with those times.
+
+    Times are microseconds since 1970. Each call is there once, also where several writers ended it at once.
+    """
+    table = storage.table(TABLE)
+    span = f"PartitionKey eq '{_OVER}' and RowKey gt '{after:016d}~' and RowKey lt '{until:016d}~'"
+    marks = list(islice(table.query_entities(span, results_per_page=min(limit, _PAGE)), limit))
+    wanted = [(mark["RowKey"].partition("-")[2], mark["at"]) for mark in marks]
+    found = people.rows_of(table, PARTITION, wanted)
+    over = [(clock(mark["at"]), found.get(key)) for mark, (key, _) in zip(marks, wanted, strict=True)]
+    return [(at, row) for at, row in over if row is not None and clock(row["over"]) == at]
 
 
 def by_pointers(storage: Storage, pointers: Sequence[Pointer]) -> list[Mapping[str, Any]]:

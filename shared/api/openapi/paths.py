@@ -131,11 +131,11 @@ def list_action(row: Operation) -> Schema:
     return described(row, "find", map(parameter, row.parameters), ok(schemas.found(row, resource_of(row))), _tag(row))
 
 
-def listing(row: Operation) -> Schema:
+def listing(row: Operation, noun: str = "") -> Schema:
     """A list, which is a polling trigger in three ways: by the newest item's id, by state, and by Location."""
     state = {"type": "string", "x-ms-summary": "State", "description": "What to ask by next, as the parameter state."}
     state |= {"x-ms-visibility": "internal"}
-    answer = {"schema": schemas.answer(row, "Batch", state=state), "headers": _LOCATION | _RETRY_AFTER}
+    answer = {"schema": schemas.answer(row, "Batch", noun=noun, state=state), "headers": _LOCATION | _RETRY_AFTER}
     successes: Schema = {"200": {"description": "OK"} | answer, "202": {"description": "Nothing new."} | answer}
     taken = (*map(parameter, row.parameters), *_STATES)
     return described(row, "list", taken, successes, _tag(row)) | {

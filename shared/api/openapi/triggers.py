@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from shared.api import calls, feed
 from shared.api.continuations import CONTINUATION, PATTERN
 from shared.api.openapi import schemas
-from shared.api.openapi.paths import body, described, ok, parameter, put
+from shared.api.openapi.paths import body, described, listing, ok, parameter, put
 from shared.api.openapi.requests import subscribe_request, unsubscribe_request
 from shared.api.subscribe import ID_HEADER, ID_PATTERN, LISTED
 from shared.events.table import EVENTS, Event
@@ -162,6 +162,7 @@ def add(paths: dict[str, Any]) -> None:
     put(paths, _ROTATE, described(_ROTATE, "feed", [_ID], ok(_with_secret()), _OWN))
     put(paths, feed.OPERATION, _paged(feed.OPERATION, _EVENTS))
     put(paths, calls.GET_CALLS, _paged(calls.GET_CALLS, _CALLS, "CallStory"))
+    put(paths, calls.ENDED, listing(calls.ENDED, "CallStory"))
     one = ok(schemas.answer(calls.GET_CALL, noun="WholeCall"))
     put(
         paths, calls.GET_CALL, described(calls.GET_CALL, "feed", map(parameter, calls.GET_CALL.parameters), one, _CALLS)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -10,6 +12,7 @@ from shared.api import calls
 from shared.api.parameters import Given
 from shared.calls.store import Calls
 from shared.errors import Invalid, NotFound, WrongContinuation
+from shared.times import iso, now
 from tests.stories import told
 
 if TYPE_CHECKING:
@@ -17,7 +20,6 @@ if TYPE_CHECKING:
 
 ANNA, LIGA = 11, 12
 CALLER = "+37129411870"
-BY_INDEX = pytest.mark.xfail(reason="calls are not in the index by number yet")
 
 
 @pytest.fixture
@@ -50,15 +52,15 @@ def test_a_date_is_its_whole_day_in_the_time_zone(bridge: Bridge, day: dict[str,
 @pytest.mark.parametrize(
     ("query", "names"),
     [
-        pytest.param({"number": "29411870"}, ["out", "first", "before"], marks=BY_INDEX),
-        pytest.param({"number": "00371 29 411 870", "direction": "in"}, ["first", "before"], marks=BY_INDEX),
-        pytest.param({"employee": str(ANNA)}, ["after", "first", "before"], marks=BY_INDEX),
-        pytest.param({"employee": str(ANNA), "number": CALLER, "lost": "false"}, ["before"], marks=BY_INDEX),
+        ({"number": "29411870"}, ["out", "first", "before"]),
+        ({"number": "00371 29 411 870", "direction": "in"}, ["first", "before"]),
+        ({"employee": str(ANNA)}, ["after", "first", "before"]),
+        ({"employee": str(ANNA), "number": CALLER, "lost": "false"}, ["before"]),
         ({"lost": "true"}, ["after", "first"]),
         ({"lost": "false"}, ["last", "out", "before"]),
         ({"outcome": "answered"}, ["last", "before"]),
         ({"outcome": "unanswered", "direction": "out"}, ["out"]),
-        pytest.param({"number": CALLER, "from": "2026-03-29", "to": "2026-03-29"}, ["out", "first"], marks=BY_INDEX),
+        ({"number": CALLER, "from": "2026-03-29", "to": "2026-03-29"}, ["out", "first"]),
     ],
 )
 def test_filters(bridge: Bridge, day: dict[str, int], query: dict[str, str], names: list[str]) -> None:
@@ -93,3 +95,45 @@ def test_a_call_has_its_words_and_times(bridge: Bridge, day: dict[str, int]) -> 
     assert item["started"] == "2026-03-28T21:59:59Z"
     with pytest.raises(NotFound):
         calls.one(bridge, 1)
+
+
+def test_each_call_that_is_over_is_told_once_when_its_story_is_settled(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bridge.storage.create_all()
+    stories, begin = Calls(bridge.storage, "LV"), now()
+    first = calls.ended(bridge, Given(query={"state": "now"}), "https://app").body
+    assert first["data"] == []
+    one = told(stories, iso(begin - timedelta(hours=2)), caller=CALLER, employee=ANNA)
+    # Another process ends it too.
+    told(Calls(bridge.storage, "LV"), iso(begin - timedelta(hours=2)), caller=CALLER, employee=LIGA)
+    other = told(stories, iso(begin - timedelta(hours=3)), caller="26550101", employee=LIGA, talks=9)
+    assert calls.ended(bridge, Given(query={"state": first["state"]}), "https://app").body["data"] == []
+    monkeypatch.setattr(calls, "now", lambda: now() + calls.SETTLE)
+    query = {"state": first["state"], "limit": "1"}
+    found = []
+    for _ in range(4):
+        body = calls.ended(bridge, Given(query=query), "https://app").body
+        found += [item["callID"] for item in body["data"]]
+        query["state"] = body["state"]
+    assert found == [one, other]
+    lost = calls.ended(bridge, Given(query={"state": first["state"], "lost": "true"}), "https://app").body
+    assert [item["callID"] for item in lost["data"]] == [one]
+    again = calls.ended(bridge, Given(query={}), "https://app").body
+    assert [item["callID"] for item in again["data"]] == [one, other]
+
+
+def test_logic_apps_follow_the_location(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    bridge.storage.create_all()
+    page = calls.ended(bridge, Given(query={"triggerState": "now", "lost": "true"}), "https://app")
+    assert (page.status, page.headers["Retry-After"]) == (202, "30")
+    call = told(Calls(bridge.storage, "LV"), iso(now() - timedelta(hours=2)), caller=CALLER, employee=ANNA)
+    monkeypatch.setattr(calls, "now", lambda: now() + calls.SETTLE)
+    location = page.headers["Location"]
+    for data in ([call], []):
+        address, _, query = location.partition("?")
+        assert address == "https://app/api/v2/trigger/calls"
+        page = calls.ended(bridge, Given(query=dict(parse_qsl(query))), "https://app")
+        assert [item["callID"] for item in page.body["data"]] == data
+        location = page.headers["Location"]
+    assert page.status == 202
