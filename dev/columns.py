@@ -58,11 +58,13 @@ over DateTime When the app first knew that it is over
 parts Binary What the events say, for the app alone
 """,
         ),
+    ),
+    "ended": (
         Rows(
-            "A call that was first known to be over, in that order; for the app alone.",
-            "PartitionKey eq 'over'",
+            "A call that is over, in the order in which that was first known; for the app alone.",
+            "PartitionKey eq 'call'",
             """
-at DateTime When
+at DateTime When it was first known
 """,
         ),
     ),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from board import access
 from dev.simulator import Simulator
 from shared import audit, health
 from shared.errors import BridgeError
@@ -65,6 +66,8 @@ def _work(bridge: Bridge, pbx: Simulator, fixtures: pathlib.Path) -> None:
         for consumer in CONSUMERS:
             _drain(bridge, consumer)
     health.flush(bridge.storage)
+    access.is_right(bridge.storage, "board", "wrong", "right")
+    access.enter(bridge.storage, bridge.settings, access.once_token(bridge.settings))
     audit.record(bridge.storage, who="key", what="retry", count=1, result="done")
     end(bridge.storage, iso(now()))
 

@@ -67,6 +67,7 @@ def fill(storage: Storage, numbers: range) -> None:
         place = Place.of(moment, event.id, "")
         put(DELIVERIES, "subscriber", f"{MARKER}{event.id}", at=moment)
         put(DELIVERIES, "subscriber", place.key, **place.row("subscriber"))
+        put("ended", "call", f"{int(moment.timestamp()) * 1_000_000:016d}-{number}", at=moment)
         put("dials", "ab", f"ab{number}", until=moment)
         put("media", "voicemail", f"{number:020d}", at=moment)
         put("deadletters", "event", f"e{number}", last=moment)
@@ -112,7 +113,13 @@ def months_of(storage: Storage) -> dict[str, set[str]]:
             add(partition, iso(row["began"]))
     for row in storage.table(DELIVERIES).list_entities():
         add(row["RowKey"][:5], ids[row["RowKey"].rpartition("-")[2]])
-    for name, column in (("dials", "until"), ("media", "at"), ("deadletters", "last"), ("audit", "at")):
+    for name, column in (
+        ("dials", "until"),
+        ("media", "at"),
+        ("deadletters", "last"),
+        ("audit", "at"),
+        ("ended", "at"),
+    ):
         for row in storage.table(name).query_entities("PartitionKey ne 'limit'"):
             add(name, iso(row[column]))
     # Rows with counts are of the items that were put here, today.

@@ -21,6 +21,7 @@ OWNERS = {
     "numbers": "shared.people",
     "calls": "shared.calls",
     "lostcallers": "shared.calls",
+    "ended": "shared.calls",
     "deadletters": "shared.storage.dead_letters",
     "media": "shared.media.deletions",
     "checkpoints": "shared.polling.checkpoints",

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 TABLE = "calls"
 PARTITION = "call"
-_OVER = "over"
+# In which order calls were first known to be over.
+ENDED = "ended"
 _REMEMBERED = 4096
 _TURNS = 64
 # Calls of the same number in one second.
@@ -102,8 +103,8 @@ class Calls:
         """Store when a call was first known to be over, for those who wait for that; history is no news to them."""
         moment = now()
         if not is_old:
-            row = {"PartitionKey": _OVER, "RowKey": f"{clock(moment):016d}-{descending(call_id)}", "at": moment}
-            rows.put(self._table, row)
+            key = f"{clock(moment):016d}-{descending(call_id)}"
+            rows.put(self._storage.table(ENDED), {"PartitionKey": PARTITION, "RowKey": key, "at": moment})
         return moment
 
     def find(self, started: datetime, caller: str | None) -> int | None:
@@ -209,9 +210,7 @@ def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
     """Delete the stories of calls that began within a period; a callID that is a plain counter does not tell when."""
     table, (spelt, counted) = storage.table(TABLE), _began(period)
     by_key = expire_rows(table, spelt, allowance, name="calls by key")
-    by_key += expire_rows(
-        table, f"PartitionKey eq '{_OVER}' and {period.condition('at')}", allowance, name="calls over"
-    )
+    by_key += expire_rows(storage.table(ENDED), period.condition("at"), allowance)
     return by_key + expire_rows(table, counted, allowance, name="calls by start")
 
 
@@ -262,11 +261,10 @@ def ended(storage: Storage, after: int, until: int, limit: int) -> list[tuple[in
 
     Times are microseconds since 1970. Each call is there once, also where several writers ended it at once.
     """
-    table = storage.table(TABLE)
-    span = f"PartitionKey eq '{_OVER}' and RowKey gt '{after:016d}~' and RowKey lt '{until:016d}~'"
-    marks = list(islice(table.query_entities(span, results_per_page=min(limit, _PAGE)), limit))
+    span = f"PartitionKey eq '{PARTITION}' and RowKey gt '{after:016d}~' and RowKey lt '{until:016d}~'"
+    marks = list(islice(storage.table(ENDED).query_entities(span, results_per_page=min(limit, _PAGE)), limit))
     wanted = [(mark["RowKey"].partition("-")[2], mark["at"]) for mark in marks]
-    found = people.rows_of(table, PARTITION, wanted)
+    found = people.rows_of(storage.table(TABLE), PARTITION, wanted)
     over = [(clock(mark["at"]), found.get(key)) for mark, (key, _) in zip(marks, wanted, strict=True)]
     return [(at, row) for at, row in over if row is not None and clock(row["over"]) == at]
 

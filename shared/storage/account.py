@@ -27,6 +27,7 @@ TABLES = (
     "events",
     "calls",
     "lostcallers",
+    "ended",
     "deadletters",
     "feed",
     "media",

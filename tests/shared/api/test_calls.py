@@ -100,7 +100,7 @@ def test_a_call_has_its_words_and_times(bridge: Bridge, day: dict[str, int]) -> 
 def test_each_call_that_is_over_is_told_once_when_its_story_is_settled(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bridge.storage.create_all()
+    bridge.storage.ready()
     stories, begin = Calls(bridge.storage, "LV"), now()
     first = calls.ended(bridge, Given(query={"state": "now"}), "https://app").body
     assert first["data"] == []
@@ -124,7 +124,7 @@ def test_each_call_that_is_over_is_told_once_when_its_story_is_settled(
 
 
 def test_logic_apps_follow_the_location(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
-    bridge.storage.create_all()
+    bridge.storage.ready()
     page = calls.ended(bridge, Given(query={"triggerState": "now", "lost": "true"}), "https://app")
     assert (page.status, page.headers["Retry-After"]) == (202, "30")
     call = told(Calls(bridge.storage, "LV"), iso(now() - timedelta(hours=2)), caller=CALLER, employee=ANNA)

@@ -50,7 +50,7 @@ def fresh(settings: Settings, months: int) -> Bridge:
 
 def assert_kept(storage: Storage, numbers: range, since: datetime) -> None:
     there = months_of(storage)
-    assert len(there) == 16
+    assert len(there) == 17
     assert {name: months for name, months in there.items() if months != kept(numbers, since)} == {}
     contacts = list(storage.table("resources").query_entities("PartitionKey eq 'contacts' and RowKey lt 'a'"))
     assert len(contacts) == 1
@@ -71,6 +71,7 @@ def test_every_table_is_history_or_current() -> None:
         "media",
         "deadletters",
         "audit",
+        "ended",
     }
     assert set(TABLES) == CURRENT | covered | {"health"}
     assert len(names) == len(HISTORY)
