@@ -15,21 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dev.bench.figures import Figure
 
-PARTS = (
-    "coldstart",
-    "receiving",
-    "processing",
-    "media",
-    "recordings",
-    "polling",
-    "budget",
-    "face",
-    "history",
-    "deliveries",
-    "outboxes",
-    "recovery",
-    "memory",
-)
+PARTS = ("coldstart", "receiving", "processing", "media", "polling", "deliveries", "lists", "memory")
 REPORT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 _BEGIN, _END = "<!-- figures -->", "<!-- /figures -->"
 _PACKAGES = ("azure-functions", "azure-functions-runtime", "azure-data-tables", "azure-storage-blob", "pydantic")

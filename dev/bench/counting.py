@@ -32,6 +32,12 @@ class CountingProxy:
         """Requests so far."""
         return self.requests.total()
 
+    def through(self, connection: str) -> str:
+        """Return a connection string of the services behind it as one that is counted."""
+        for real, ours in zip(self._targets, self.urls, strict=True):
+            connection = connection.replace(real, ours)
+        return connection
+
     def __enter__(self) -> Self:
         self._thread.start()
         self._ready.wait(10)

@@ -112,10 +112,7 @@ def figures() -> list[Figure]:
         ratio = _ratio(_bridge(azurite.connection_string))
         services = tuple(url.rpartition("/")[0] for url in azurite.urls)
         with CountingProxy(services) as proxy:
-            counted = azurite.connection_string
-            for real, ours in zip(services, proxy.urls, strict=True):
-                counted = counted.replace(real, ours)
-            new, repeat = _operations(_bridge(counted), proxy)
+            new, repeat = _operations(_bridge(proxy.through(azurite.connection_string)), proxy)
     return [
         at_least("Processing: events from queue to merged story", "the bare storage calls it needs", ratio, 0.7),
         at_most("Storage operations an event, queue included", "counted by a proxy", new, 6),

@@ -5,20 +5,13 @@ from __future__ import annotations
 import itertools
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from dev.drill.behind import far_behind
-from dev.drill.forbidden import SETTINGS as FORBIDDEN
-from dev.drill.forbidden import forbidden
-from dev.drill.outboxes import outboxes
 from dev.drill.proxy import FAULTS
 from dev.drill.restarts import SETTINGS as RESTARTS
 from dev.drill.restarts import restarts
-from dev.drill.strangers import SETTINGS as STRANGERS
-from dev.drill.strangers import strangers
 from dev.drill.world import FIRST_CALL, SERVICES, call_data
 
 if TYPE_CHECKING:
@@ -34,17 +27,12 @@ _RECOVERY_SECONDS = 150.0
 
 @dataclass(frozen=True, slots=True)
 class Drill:
-    """
-    A row: a drill's name, what is gone in it, its run, and the app's settings in it beside the usual ones.
-
-    `quick`: a form of seconds is among the tests.
-    """
+    """A row: a drill's name, its outage, its run, and the app's settings in it beside the usual ones."""
 
     name: str
     description: str
     run: Callable[[World], None]
     settings: Mapping[str, str] = field(default_factory=dict)
-    quick: bool = True
 
 
 def _calls() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -93,19 +81,6 @@ def pbx_outage(world: World) -> None:
     _record(world, world.without("PBX", fault=fault))
 
 
-def pbx_throttling(world: World) -> None:
-    """The PBX answers 429 to everything while recordings are announced."""
-
-    @contextmanager
-    def throttled() -> Iterator[None]:
-        world.pbx.control("POST", "faults", kind="status", status=429, retry_after="2", times=None)
-        yield
-        world.pbx.control("DELETE", "faults")
-
-    world.say(f"the PBX answers 429 for {world.outage:g} s")
-    _record(world, throttled())
-
-
 def _record(world: World, outage: AbstractContextManager[None]) -> None:
     count = max(2, min(world.events // 10, 40))
     for id in range(1, count + 1):
@@ -134,12 +109,5 @@ def _recover(world: World, condition: Callable[[], bool], more: int = 0) -> None
 DRILLS: tuple[Drill, ...] = (
     Drill("storage", "Tables, Queues and Blobs gone one by one and together", storage_outages),
     Drill("pbx", "the PBX gone while recordings are announced", pbx_outage),
-    Drill(
-        "throttling", "the PBX answers 429 to everything while recordings are announced", pbx_throttling, quick=False
-    ),
-    Drill("outboxes", "subscribers are dead, hang, refuse one event, and come back", outboxes),
-    Drill("behind", "a subscriber far behind is dead, and comes back", far_behind),
-    Drill("strangers", "names that do not resolve, and certificates that nobody trusts", strangers, STRANGERS),
     Drill("restarts", "the app is stopped and killed under load, and started again", restarts, RESTARTS),
-    Drill("forbidden", "the PBX answers 403 to everything", forbidden, FORBIDDEN, quick=False),
 )

@@ -10,7 +10,6 @@ import threading
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    import ssl
     from types import TracebackType
 
 OPEN = "open"
@@ -20,14 +19,9 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class Proxy:
-    """
-    Passes connections on to `host:port` of a URL while `mode` is open; a context manager with a `url` of its own.
+    """Passes connections on to `host:port` of a URL while it is open; a context manager with a `url` of its own."""
 
-    With `tls` it is what callers meet, and what is behind stays plain.
-    """
-
-    def __init__(self, target: str, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
-        self._tls, self._port = tls, port
+    def __init__(self, target: str) -> None:
         name, _, number = target.partition("://")[2].partition("/")[0].rpartition(":")
         self._target = (name, int(number))
         self._mode = OPEN
@@ -52,10 +46,6 @@ class Proxy:
         """Open, or one of FAULTS from now on; connections of before end, or hang."""
         self._loop.call_soon_threadsafe(self._become, mode)
 
-    def cut(self) -> None:
-        """End the connections of before; the next ones meet things as they are now."""
-        self._loop.call_soon_threadsafe(self._cut)
-
     def _cut(self) -> None:
         for writer in list(self._open):
             _reset(writer)
@@ -67,7 +57,7 @@ class Proxy:
 
     async def _serve(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        server = await asyncio.start_server(self._accept, "127.0.0.1", self._port, ssl=self._tls)
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         host, port = server.sockets[0].getsockname()[:2]
         self.url = f"http://{host}:{port}"
         self._ready.set()

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import random
+import socket
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import requests
 
 from dev.azurite import AzuriteProcess
-from dev.drill.machine import Machine
 from dev.drill.proxy import OPEN, Proxy
 from dev.processes import HostProcess
 from dev.simulator import SimulatorProcess
@@ -57,7 +56,6 @@ class World:
     random: random.Random
     outage: float
     events: int
-    machine: Machine
     host: HostProcess = field(init=False)
     accepted: set[str] = field(default_factory=set)
     refused: int = 0
@@ -108,15 +106,6 @@ class World:
         finally:
             for name in gone:
                 self.proxies[name].become(OPEN)
-
-    def executions(self, function: str) -> int:
-        """How often a function has run since the host started."""
-        status = requests.get(f"{self.url}/admin/host/status", timeout=30).json()
-        return int(status["executed"].get(function, 0))
-
-    def status(self) -> Any:
-        """The bridge's own account of itself."""
-        return requests.get(f"{self.url}/api/ops/status", timeout=60).json()
 
     def wait_for(self, condition: Callable[[], bool], seconds: float) -> float | None:
         """The seconds until the condition holds; None where it does not in that time."""
@@ -175,13 +164,18 @@ def _environment(behind: str, azurite: AzuriteProcess, pbx: Proxy, api_key: str)
     }
 
 
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
 @contextmanager
 def world(
     settings: Mapping[str, str], seed: int, outage: float, events: int, log: Path | None = None
 ) -> Iterator[World]:
-    """Everything started, and ended afterwards; `settings` are the drill's own, with a Machine's names in braces."""
+    """Everything started, and ended afterwards; `settings` are the drill's own, with the app's `url` in braces."""
     with ExitStack() as stack:
-        machine = Machine(Path(stack.enter_context(TemporaryDirectory())))
+        port = _free_port()
         azurite = stack.enter_context(AzuriteProcess())
         pbx = stack.enter_context(SimulatorProcess())
         services = dict(zip(("Blob", "Queue", "Table"), azurite.urls, strict=True)) | {"PBX": pbx.url}
@@ -194,17 +188,16 @@ def world(
         storage.ready()
         # A message whose end could not be said to the queue comes back after its lease.
         lease = ("--lease-seconds", str(max(8, min(round(outage), 600))))
-        environment |= {name: value.format_map(machine.values) for name, value in settings.items()}
+        environment |= {name: value.format(url=f"http://127.0.0.1:{port}") for name, value in settings.items()}
         made = World(
-            url=f"http://127.0.0.1:{machine.port}",
-            start=lambda: HostProcess(_ROOT, machine.port, env=environment, arguments=lease, log=log),
+            url=f"http://127.0.0.1:{port}",
+            start=lambda: HostProcess(_ROOT, port, env=environment, arguments=lease, log=log),
             storage=storage,
             pbx=pbx,
             proxies=proxies,
             random=random.Random(seed),  # noqa: S311 - a drill is repeatable
             outage=outage,
             events=events,
-            machine=machine,
         )
         try:
             yield made

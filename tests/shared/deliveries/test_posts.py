@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dev.backlog import fill
 from dev.listener import Answer, Listener, Received
 from shared.deliveries import posts as module
 from shared.deliveries.entries import Place
 from shared.deliveries.outbox import Fenced, Outbox
 from shared.deliveries.posts import LINED_UP, QUICK, SLOW, Posts
 from shared.times import now
+from tests.backlog import fill
 from tests.shared.deliveries.subscriber import subscription
 
 if TYPE_CHECKING:

@@ -1,0 +1,78 @@
+"""The app in a host of its own, with what it costs."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import requests
+
+from dev.processes import ROOT, HostProcess
+from shared.settings import Settings
+from shared.storage.account import Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PATIENCE_SECONDS = 600.0
+
+
+class App(HostProcess):
+    """The app with these functions alone, on an account that is made ready first."""
+
+    def __init__(
+        self, connection: str, *functions: str, pbx_url: str = "http://127.0.0.1:9/", pbx_key: str = "key", **more: str
+    ) -> None:
+        settings = {
+            "DataStorage": connection,
+            "PBX_BASE_URL": pbx_url,
+            "PBX_API_KEY": pbx_key,
+            "PBX_WEBHOOK_KEY": "",
+            "PUBLIC_BASE_URL": "",
+            "ALLOW_LOOPBACK_CALLBACKS": "true",
+            **more,
+        }
+        self.storage = Storage(Settings.from_env(settings).storage)
+        self.storage.create_all()
+        super().__init__(ROOT, env=settings, functions=functions)
+        self.session = requests.Session()
+        self.session.trust_env = False
+
+    def cpu(self) -> float:
+        """Return the CPU seconds, user and system, that the process has used."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    def peak_mib(self) -> float:
+        """Return the most memory that the process has had."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+    def executed(self, function: str) -> int:
+        """Return the number of runs of a function since the start."""
+        status = self.session.get(f"{self.url}/admin/host/status", timeout=30).json()
+        return int(status["executed"].get(function, 0))
+
+    def run(self, function: str) -> None:
+        """Run a function by hand, to its end."""
+        before = self.executed(function)
+        self.session.post(f"{self.url}/admin/functions/{function}", json={"input": ""}, timeout=30).raise_for_status()
+        url = f"{self.url}/admin/host/status"
+        until(lambda: self.executed(function) > before and not self.session.get(url, timeout=30).json()["running"])
+
+    def send(self, event: str, **data: object) -> None:
+        """Post an event as the PBX does."""
+        body = {"type": "Event", "eventType": event, "version": "v1", "data": data}
+        self.session.post(f"{self.url}/api/events/{event}", json=body, timeout=60).raise_for_status()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until the condition holds; RuntimeError where it never does."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise RuntimeError("what is measured does not come to its end")
+        time.sleep(0.1)
