@@ -36,7 +36,7 @@ class App(HostProcess):
             **more,
         }
         self.storage = Storage(Settings.from_env(settings).storage)
-        self.storage.create_all()
+        self.storage.ready()
         super().__init__(ROOT, env=settings, functions=functions)
         self.session = requests.Session()
         self.session.trust_env = False
