@@ -18,7 +18,7 @@ _NAME = re.compile(r"(?!host\Z)[a-z][a-z0-9_\-]{0,127}\Z", re.IGNORECASE)
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT")
 # Braces inside a rule's regular expression are doubled.
 _PARAMETER = re.compile(
-    r"\{(?P<rest>\*{0,2})(?P<name>[^{}:=?]+)(?P<rules>(?::(?:[^{}=?]|\{\{|\}\})+)?)"
+    r"\{(?P<rest>\*{0,2})(?P<name>[^{}:=?]+)(?P<rules>(?::(?:[^{}=?]|\(\?[!=]|\{\{|\}\})+)?)"
     r"(?:=(?P<default>[^{}?]*))?(?P<optional>\??)\}(?!\})"
 )
 _RULE = re.compile(r"(?P<name>\w+)(?:\((?P<argument>.*)\))?\Z")

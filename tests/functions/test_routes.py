@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from itertools import combinations
+from itertools import combinations, starmap
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,14 +16,20 @@ from tests.indexed import Indexed, functions, hosted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_PLACEHOLDER = re.compile(r"\{(\*?\w+)\}")
+_PLACEHOLDER = re.compile(r"\{(\*?\w+)(?::regex\([^{}]+\))?\}")
+_RULE = re.compile(r"\{\w+:regex\(([^{}]+)\)\}")
 # Takes what is left of a path, with all its slashes.
 _REST = "{*"
 _NUMBERS = ("1", str(LARGEST_ID))
 _IDS = ("0" * 32, "ab" * 16, *_NUMBERS)
 # What each parameter of a route is for. A parameter of another name stands for a number.
 _FOR: dict[str, tuple[str, ...]] = {
-    "event": (*(event.name for event in EVENTS), *(event.name.lower() for event in EVENTS), "unsubscribe"),
+    "event": (
+        *(event.name for event in EVENTS),
+        *(event.name.lower() for event in EVENTS),
+        "unsubscribe",
+        "LostCallerCreated",
+    ),
     "webhook_id": _IDS,
     "subscription": _IDS,
     "*path": ("calls", "calls/1"),
@@ -38,10 +44,15 @@ def examples(one: Indexed) -> Iterator[str]:
     """Paths that a function is there for."""
     names = _PLACEHOLDER.findall(one.route)
     for values in zip(*(_FOR.get(name, _NUMBERS) for name in names), strict=True) if names else [()]:
-        yield _PLACEHOLDER.sub("{}", one.route).format(*values)
+        path = _PLACEHOLDER.sub("{}", one.route).format(*values)
+        if fits(one, path):
+            yield path
 
 
 def fits(one: Indexed, path: str) -> bool:
+    if rule := _RULE.search(one.route):
+        begin, last = path.rsplit("/", 1)
+        return begin == one.route[: rule.start() - 1] and re.search(rule[1], last, re.IGNORECASE) is not None
     begin, rest, _ = one.route.partition(_REST)
     pattern = "[^/]+".join(map(re.escape, _PLACEHOLDER.split(begin)[::2])) + (".*" if rest else "")
     return re.fullmatch(pattern, path, re.IGNORECASE) is not None
@@ -65,7 +76,15 @@ def overlap(one: Indexed, other: Indexed) -> bool:
     has_rest = _REST in one.route + other.route
     if not one.methods & other.methods or (len(here) != len(there) and not has_rest):
         return False
-    return all(left == right or "{" in left or "{" in right for left, right in zip(here, there, strict=not has_rest))
+    return all(starmap(meet, zip(here, there, strict=not has_rest)))
+
+
+def meet(left: str, right: str) -> bool:
+    """Whether any segment fits both."""
+    for template, other in ((left, right), (right, left)):
+        if (rule := _RULE.fullmatch(template)) and "{" not in other:
+            return re.search(rule[1], other, re.IGNORECASE) is not None
+    return left == right or "{" in left or "{" in right
 
 
 def test_no_function_takes_what_a_later_one_is_for() -> None:
@@ -86,7 +105,7 @@ def test_no_path_fits_two_functions() -> None:
 
 def test_routes_are_plain_enough_for_the_rule_above() -> None:
     for one in http_functions():
-        assert re.fullmatch(r"(?:[\w.]+|\{\w+\})(?:/(?:\w+|\{\*?\w+\}))*", one.route), one.name
+        assert re.fullmatch(r"(?:[\w.]+|\{\w+\})(?:/(?:\w+|\{\*?\w+\}))*", _RULE.sub("{event}", one.route)), one.name
 
 
 @pytest.mark.parametrize(

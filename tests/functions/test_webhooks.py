@@ -10,10 +10,10 @@ import pytest
 import requests
 
 from dev.simulator import Simulator
-from shared.events.table import EVENTS, Event
+from shared.events.table import EVENTS, Event, find_event
 from shared.settings import Settings
 from shared.storage.account import Storage
-from shared.storage.rows import row_key
+from shared.storage.rows import descending
 from tests.hosts import start_host, write_keys
 from tests.waiting import until
 
@@ -95,7 +95,7 @@ def test_each_fixture_posted_twice_leaves_one_row_one_story_and_one_blob(running
     assert len(accepted) == len(WEBHOOKS)
     assert set(accepted) <= {answer.json()["id"] for answer in (*first, *again)}
     (story,) = running.rows("calls")
-    assert story["RowKey"] == row_key(CALL)
+    assert story["RowKey"] == descending(CALL)
     assert (story["outcome"], story["talkSeconds"]) == ("answered", 185)
     (recording,) = running.blobs("recordings")
     assert recording.name == f"2018/04/25/{RECORDING}.mp3"
@@ -103,6 +103,22 @@ def test_each_fixture_posted_twice_leaves_one_row_one_story_and_one_blob(running
     (voicemail,) = running.blobs("voicemails")
     assert voicemail.name == f"2018/04/25/{VOICEMAIL}.mp3"
     until(lambda: "deletedAtPbx" in (running.blobs("voicemails")[0].metadata or {}))
+
+
+@pytest.mark.parametrize("name", ["LostCallerCreated", "lostcallerdeleted", "CallTransferredEvent", "callstarted"])
+def test_an_alias_in_the_path_is_that_event(name: str, running: Running) -> None:
+    event = find_event(name)
+    assert event
+    answer = running.post(name, fixture(event))
+    assert (answer.status_code, list(answer.json())) == (202, ["id"])
+
+
+@pytest.mark.parametrize("name", ["CallParked", "ContactCreated", "RecordingStored"])
+def test_an_unknown_name_in_the_path_is_answered_with_the_known_ones(name: str, running: Running) -> None:
+    answer = running.post(name, {"data": {}})
+    (error,) = answer.json()["errors"]
+    assert (answer.status_code, error["path"]) == (422, "event")
+    assert all(event.name in error["reason"] for event in WEBHOOKS)
 
 
 @pytest.mark.slow
