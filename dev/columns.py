@@ -39,7 +39,8 @@ started DateTime When it started to ring
 connected DateTime When somebody answered
 ended DateTime When it ended
 talkSeconds Int32 How long they talked
-outcome String ringing, talking, answered, missed, unanswered, voicemail or unknown
+began DateTime When it started, or else when the app heard of it first: the month that it goes with
+outcome String ringing, talking, answered, missed, unanswered, voicemail, declined, busy, failed or unknown
 direction String in or out
 caller String Number that called, as sent
 callerE164 String The same as E.164

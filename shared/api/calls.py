@@ -16,7 +16,7 @@ from shared.api.envelopes import succeeded
 from shared.api.lists import IDLE_SECONDS, STATE, TRIGGER_STATE, Page, state_of
 from shared.api.parameters import Given, check
 from shared.calls import store
-from shared.calls.stories import UNENDED
+from shared.calls.stories import OUTCOMES, UNENDED
 from shared.errors import NotFound, WrongContinuation
 from shared.pbx.fields import Field, Shape
 from shared.pbx.operations import Operation, Parameter
@@ -39,15 +39,6 @@ _KINDS: tuple[people.Kind, ...] = ("call",)
 _POSITION = re.compile(r"[0-9]{16,20}(-[0-9]{20})?", re.ASCII)
 # Nobody of ours answered these incoming calls.
 LOST = ("missed", "voicemail", "busy", "declined", "failed")
-OUTCOMES: Mapping[str, str] = {
-    "answered": "somebody answered, and the call is over",
-    "missed": "an incoming call that nobody answered",
-    "voicemail": "nobody answered, and the caller left a voicemail",
-    "unanswered": "an outgoing call that was not answered",
-    "ringing": "it rings as far as is known",
-    "talking": "they talk as far as is known",
-    "unknown": "its end never became known",
-}
 _IDS = Field("contactID", "integer", "Unique ID of the employee.")
 STORED: Shape = (
     Field("id", "integer", "Unique ID of the recording or voicemail."),

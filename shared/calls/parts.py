@@ -27,12 +27,13 @@ _FIELDS = (
     "callConnected",
     "callEnded",
     "connectionTime",
+    "status",
     "recordingID",
     "voicemailID",
     "blobUrl",
 )
 # No number, direction or address of ours is as long; a story of texts that long would not fit its row.
-_LONGEST = {"caller": 100, "destination": 100, "direction": 20, "contact": 100, "blobUrl": 1000}
+_LONGEST = {"caller": 100, "destination": 100, "direction": 20, "contact": 100, "status": 40, "blobUrl": 1000}
 # A call that rings a hundred employees has two events each. Beyond it a story costs more than it says.
 MOST_PARTS = 256
 _MARKS = frozenset(("event", "history", "webhook"))
@@ -91,6 +92,8 @@ def part_of(event: ReceivedEvent) -> Part:
             part[name] = _moment(value, event.envelope["data"][name]) if isinstance(value, datetime) else value
     if event.caller:
         part["caller"] = event.caller
+    if isinstance(word := event.data.misfits.get("status"), str):
+        part["status"] = word.strip().lower()
     if "contactID" in event.data.misfits:
         part["contact"] = str(event.data.misfits["contactID"])
     part = {name: value for name, value in part.items() if not _is_too_long(name, value)}
@@ -155,13 +158,13 @@ def _weightiest(parts: Mapping[str, Part], most: int) -> Mapping[str, Part]:
     return {key: parts[key] for key in sorted(parts, key=place)[:most]}
 
 
-def involved(call_id: int, gathered: Gathered, region: str) -> set[tuple[str, Pointer]]:
-    """Return the pointers to a call and to what was recorded in it; none while its start is unknown."""
+def involved(call_id: int, gathered: Gathered, region: str, first: datetime) -> set[tuple[str, Pointer]]:
+    """Return the pointers to a call and to what was recorded in it; `first` stands for a start that is unknown."""
     parts = list(gathered.parts.values())
-    said = best("callStarted", parts)[0]
-    started = call_start(call_id) or (parse_time(said) if said else None)
-    if started is None or not parts:
+    if not parts:
         return set()
+    said = best("callStarted", parts)[0]
+    started = call_start(call_id) or (parse_time(said) if said else first)
     subjects = {
         people.number(part[name], region) for part in parts for name in ("caller", "destination") if name in part
     }

@@ -17,7 +17,7 @@ from shared.once import once
 from shared.storage import rows
 from shared.storage.expiry import Period, expire_rows
 from shared.storage.rows import descending, from_descending
-from shared.times import FIRST_CLOCK_ID, MICROSECONDS_PER_SECOND, call_start, clock, iso, now
+from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, MICROSECONDS_PER_SECOND, call_start, clock, iso, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -79,9 +79,11 @@ class Calls:
             if gathered == known:
                 return None
             written, gathered = self._columns(call_id, gathered)
+            first = row["began"] if row is not None else now()
+            written["began"] = call_start(call_id) or written.get("started") or first
             # First: whoever dies in between finds that the story still lacks them.
-            gained = involved(call_id, gathered, self._region) - involved(call_id, known, self._region)
-            people.add(self._storage, gained)
+            before = involved(call_id, known, self._region, first)
+            people.add(self._storage, involved(call_id, gathered, self._region, first) - before)
             if written["outcome"] not in UNENDED:
                 known_over = row.get("over") if row is not None else None
                 written["over"] = known_over or self._end(call_id, is_old=is_old)
@@ -142,7 +144,7 @@ class Calls:
         """CallIDs of calls that began between two times and are ringing or talking as far as we know."""
         found: list[int] = []
         outcomes = " or ".join(f"outcome eq '{outcome}'" for outcome in UNENDED)
-        for condition in _began(Period(first, last)):
+        for condition in _spans(first, last):
             listed = self._table.query_entities(f"{condition} and ({outcomes})", select=["RowKey"])
             found += [from_descending(row["RowKey"]) for row in islice(listed, limit - len(found))]
         return found
@@ -183,23 +185,20 @@ def _pack(gathered: Gathered) -> bytes:
     return zlib.compress(json.dumps(gathered.parts, ensure_ascii=False, sort_keys=True).encode())
 
 
-def _began(period: Period) -> tuple[str, str]:
-    """Conditions for calls that began within a period: by their id, and where that is a plain counter."""
-    spelt = _keys(period.first, period.last)
-    # What nobody has written to since then is as old, whether or not it says when it began.
-    started = period.condition("started") + ("" if period.first else f" or {period.condition('Timestamp')}")
-    return f"PartitionKey eq '{PARTITION}' and {spelt}", f"PartitionKey eq '{PARTITION}' and {_COUNTED} and ({started})"
+def _spans(first: datetime | None, last: datetime | None, column: str = "began") -> list[str]:
+    """
+    Return the conditions for calls that began from `first` to before `last`, in the order of their keys.
 
-
-# Keys of callIDs that are plain counters: they come last.
-_COUNTED = f"RowKey gt '{descending(FIRST_CLOCK_ID)}'"
-
-
-def _keys(first: datetime | None, last: datetime | None) -> str:
-    """Return the condition for keys of callIDs that spell a start from `first` to before `last`."""
+    A callID that spells a start is found by its key, any other by the column: `started`, else when it was written.
+    """
     low, high = (_id_at(one) if one else None for one in (first, last))
-    after = f"RowKey gt '{descending(high)}' and " if high is not None else ""
-    return f"{after}RowKey le '{descending(low or FIRST_CLOCK_ID)}'"
+    after = f"RowKey gt '{descending(LAST_CLOCK_ID if high is None else high)}'"
+    times = [f"{column} ge datetime'{iso(first)}'"] if first else []
+    times += [f"{column} lt datetime'{iso(last)}'"] if last else []
+    spelt = [after, f"RowKey le '{descending(FIRST_CLOCK_ID if low is None else low)}'"]
+    beyond = [f"RowKey le '{descending(LAST_CLOCK_ID)}'", *times]
+    counted = [f"RowKey gt '{descending(FIRST_CLOCK_ID)}'", *times]
+    return [" and ".join((f"PartitionKey eq '{PARTITION}'", *span)) for span in (beyond, spelt, counted)]
 
 
 def _id_at(moment: datetime) -> int:
@@ -207,17 +206,17 @@ def _id_at(moment: datetime) -> int:
 
 
 def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
-    """Delete the stories of calls that began within a period; a callID that is a plain counter does not tell when."""
-    table, (spelt, counted) = storage.table(TABLE), _began(period)
-    by_key = expire_rows(table, spelt, allowance, name="calls by key")
-    by_key += expire_rows(storage.table(ENDED), period.condition("at"), allowance)
-    return by_key + expire_rows(table, counted, allowance, name="calls by start")
+    """Delete the stories of calls that began within a period."""
+    found = expire_rows(storage.table(ENDED), period.condition("at"), allowance)
+    for number, span in enumerate(_spans(period.first, period.last)):
+        found += expire_rows(storage.table(TABLE), span, allowance, name=f"calls {number}")
+    return found
 
 
 def calls_between(storage: Storage, period: Period, token: Any, limit: int) -> tuple[list[Mapping[str, Any]], Any]:
     """Rows of calls that began within a period, up to a page of them, and the token of the next page."""
-    spelt, counted = _began(period)
-    query = storage.table(TABLE).query_entities(f"({spelt}) or ({counted})", results_per_page=limit)
+    spans = " or ".join(f"({span})" for span in _spans(period.first, period.last))
+    query = storage.table(TABLE).query_entities(spans, results_per_page=limit)
     pages: Any = query.by_page(token)
     return list(next(pages, ())), pages.continuation_token
 
@@ -235,15 +234,12 @@ def newest(
     """
     Return rows of calls that began from `first` to before `last`, newest first, and the key to `start` from next.
 
-    Calls whose callID is a plain counter come after all others. The key is empty at the end. `where` is a further
-    condition; what it leaves out is read all the same.
+    Calls whose callID spells no start come before and after all others, by it. The key is empty at the end. `where` is
+    a further condition; what it leaves out is read all the same.
     """
     table, found = storage.table(TABLE), list[dict[str, Any]]()
-    counted = [_COUNTED, *([f"started ge datetime'{iso(first)}'"] if first else [])]
-    counted += [f"started lt datetime'{iso(last)}'"] if last else []
-    for span in (_keys(first, last), " and ".join(counted)):
-        begin = f"RowKey ge '{start}'" if start else ""
-        conditions = [f"PartitionKey eq '{PARTITION}'", span, begin, f"({where})" if where else ""]
+    for span in _spans(first, last, "started"):
+        conditions = [span, f"RowKey ge '{start}'" if start else "", f"({where})" if where else ""]
         query = table.query_entities(
             " and ".join(filter(None, conditions)),
             select=["RowKey", *select] if select else None,

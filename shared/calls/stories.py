@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from shared.calls.parts import Gathered, Part, best, came_by_webhook
@@ -9,7 +10,7 @@ from shared.phones import e164
 from shared.times import after, belongs_to_call, call_start, has_zone, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
     from datetime import datetime
 
 # What a table's integer column holds.
@@ -18,6 +19,24 @@ _LONGEST_TALK = 2**31 - 1
 _LONGEST_LIST = 100
 # The outcomes of a call whose end has not come.
 UNENDED = ("ringing", "talking")
+OUTCOMES: Mapping[str, str] = {
+    "answered": "somebody answered, and the call is over",
+    "missed": "an incoming call that nobody answered",
+    "voicemail": "nobody answered, and the caller left a voicemail",
+    "declined": "nobody answered, and the call was declined",
+    "busy": "nobody answered, as the line was busy",
+    "failed": "the call could not be put through",
+    "unanswered": "an outgoing call that was not answered",
+    "ringing": "it rings as far as is known",
+    "talking": "they talk as far as is known",
+    "unknown": "its end never became known",
+}
+# What the status of an end that nobody answered means, where it is a word or a SIP code; the PBX documents none.
+_STATUSES: Mapping[str, tuple[str, frozenset[int]]] = {
+    "busy": ("busy", frozenset((486, 600))),
+    "declined": ("declin|reject|refus", frozenset((603,))),
+    "failed": ("fail|error|unreach|congest|unavail", frozenset((404, 410, 484, 488, 604, 606, *range(500, 600)))),
+}
 
 
 class Story(TypedDict):
@@ -173,7 +192,18 @@ def _outcome(parts: list[Part], direction: str | None) -> str:
         return "ringing"
     if any("voicemailID" in part for part in parts):
         return "voicemail"
+    words = {_word(part.get("status")) for part in ends}
+    if len(words) == 1 and (word := words.pop()):
+        return word
     return "unanswered" if (direction or "").lower() == "out" else "missed"
+
+
+def _word(status: int | str | None) -> str:
+    """Return the outcome that a status names; empty for any other."""
+    for outcome, (words, codes) in _STATUSES.items():
+        if status in codes or (isinstance(status, str) and re.search(words, status)):
+            return outcome
+    return ""
 
 
 def _has_everybody_ended(parts: Collection[Part], ends: Collection[Part]) -> bool:

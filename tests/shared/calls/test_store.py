@@ -121,17 +121,6 @@ def test_an_end_that_never_comes_is_given_up_until_it_does(storage: Storage, cal
     assert row(storage)["outcome"] == "missed"
 
 
-def test_rows_of_before_are_read(storage: Storage, calls: Calls) -> None:
-    import json
-    import zlib
-
-    old = {"x": {"event": "CallStarted", "contactID": 5, "caller": "27771153"}}
-    entity = {"PartitionKey": "call", "RowKey": descending(CALL), "parts": zlib.compress(json.dumps(old).encode())}
-    storage.table("calls").create_entity(entity)
-    calls.merge(CALL, received("CallCompleted", contactID=5))
-    assert (row(storage)["outcome"], row(storage)["revision"]) == ("missed", 2)
-
-
 def test_calls_are_listed_newest_first_a_part_at_a_time(calls: Calls, storage: Storage) -> None:
     hour = timedelta(hours=1)
     ids = [CALL + number * 3600 * 1_000_000 for number in range(4)]

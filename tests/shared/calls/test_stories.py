@@ -130,6 +130,33 @@ def test_a_group_call_answered_by_one_is_answered_for_all() -> None:
     assert (story["outcome"], story["answeredBy"], story["talkSeconds"]) == ("answered", 2, 30)
 
 
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [("BUSY", "busy"), (486, "busy"), ("Declined", "declined"), (603, "declined"), ("failed", "failed"),
+     (503, "failed"), (3, "missed"), ("NO ANSWER", "missed"), (487, "missed"), (None, "missed")],
+)  # fmt: skip
+def test_an_end_that_nobody_answered_has_the_outcome_that_its_status_names(status: Any, outcome: str) -> None:
+    events = [received("CallStarted", **NUMBERS, contactID=1), received("CallCompleted", **NUMBERS, status=status)]
+    assert story_of(events)["outcome"] == outcome
+    answered = received("CallConnected", **NUMBERS, callConnected=moment(ANSWER))
+    assert story_of([*events, answered])["outcome"] == "answered"
+
+
+def test_a_group_call_that_one_declined_and_another_let_ring_is_missed() -> None:
+    events = [received("CallStarted", **NUMBERS, contactID=contact) for contact in (1, 2)]
+    events += [received("CallCompleted", **NUMBERS, contactID=n, status=status) for n, status in ((1, 603), (2, 3))]
+    assert story_of(events)["outcome"] == "missed"
+
+
+def test_two_ends_of_one_employee_are_one_story_in_any_order() -> None:
+    first = received("CallCompleted", **NUMBERS, contactID=1, connectionTime=0)
+    second = received("CallCompleted", **NUMBERS, contactID=1, connectionTime=100, callConnected=moment(ANSWER))
+    ends = [first, replace(second, id="second")]
+    stories = [story_of([received("CallStarted", **NUMBERS, contactID=1), *order]) for order in (ends, ends[::-1])]
+    assert stories[0] == stories[1]
+    assert (stories[0]["outcome"], stories[0]["talkSeconds"]) == ("answered", 100)
+
+
 @pytest.mark.parametrize("contact", [{"contactID": 2}, {}], ids=["of the contact", "of the call"])
 def test_an_end_without_the_answer_ends_the_call_all_the_same(contact: dict[str, int]) -> None:
     events = [

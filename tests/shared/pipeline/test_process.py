@@ -13,11 +13,12 @@ import pytest
 
 from shared.bridge import Bridge
 from shared.errors import Unprocessable
-from shared.events.receive import accept
+from shared.events.receive import accept, submit
 from shared.events.table import EVENTS, event_named
 from shared.json_bodies import encode
 from shared.pipeline import process as processing
 from shared.storage import messages
+from shared.storage.expiry import note_dropped
 from shared.storage.rows import descending
 from tests.breaking import break_connections
 from tests.dying import is_killed
@@ -381,3 +382,38 @@ def test_a_call_that_outlasts_what_can_be_dated_is_stored(bridge: Bridge, second
 def test_a_message_that_is_no_event_can_never_succeed(bridge: Bridge, message: bytes) -> None:
     with pytest.raises(Unprocessable):
         process(bridge, message)
+
+
+def test_an_employee_who_is_rung_twice_in_one_call_has_two_ends(bridge: Bridge) -> None:
+    missed = {"callConnected": None, "connectionTime": 0, "contactID": 966}
+    talked = {"callConnected": "2018-04-25T13:55:31+0000", "connectionTime": 100, "contactID": 966}
+    for end in (missed, talked, talked | {"connectionTime": 101}, {"contactID": 966, "connectionTime": None}, missed):
+        send(bridge, "CallCompleted", **end)
+        run(bridge)
+    submit(bridge.storage, bridge.settings, "CallCompleted", {"callID": CALL, **talked}, origin="reconciled")
+    run(bridge)
+    ends = [json.loads(row["body"])["data"]["connectionTime"] for row in rows(bridge.storage, "feed")]
+    assert sorted(ends) == [0, 100]
+    assert (story(bridge.storage)["outcome"], story(bridge.storage)["talkSeconds"]) == ("answered", 100)
+
+
+def test_a_second_end_whose_run_died_is_finished_as_the_second(bridge: Bridge) -> None:
+    send(bridge, "CallCompleted", connectionTime=0, callConnected=None)
+    run(bridge)
+    send(bridge, "CallCompleted", connectionTime=100)
+    (body,) = take(bridge.storage, "events")
+    with pytest.raises(ExceptionGroup):
+        process(dead_step(bridge, "feed"), body)
+    process(bridge, body, begun=True)
+    process(bridge, body)
+    assert len(rows(bridge.storage, "feed")) == len(rows(bridge.storage, "events")) == 2
+
+
+def test_what_history_has_of_a_dropped_month_makes_no_event(bridge: Bridge) -> None:
+    note_dropped(bridge.storage, "2018-04")
+    submit(bridge.storage, bridge.settings, "CallStarted", {"callID": CALL}, origin="reconciled")
+    run(bridge)
+    assert rows(bridge.storage, "events") == rows(bridge.storage, "calls") == []
+    send(bridge, "CallStarted")
+    run(bridge)
+    assert len(rows(bridge.storage, "events")) == 1
