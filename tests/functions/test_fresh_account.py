@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import pathlib
-import socket
-from contextlib import ExitStack
 
 import pytest
 import requests
-from dev.host.process import HostProcess
 
 from dev.azurite import AzuriteProcess, Ports
 from dev.listener import Listener
 from dev.simulator import Simulator
+from tests.hosts import free_port, start_host
 from tests.waiting import until
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -24,12 +22,6 @@ KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr
 pytestmark = pytest.mark.xdist_group("receivers")
 
 
-def free_ports() -> Ports:
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
-        return Ports(*(probe.getsockname()[1] for probe in probes))
-
-
 def connection_string(ports: Ports) -> str:
     parts = zip(("Blob", "Queue", "Table"), ports, strict=True)
     endpoints = "".join(f"{name}Endpoint=http://127.0.0.1:{port}/devstoreaccount1;" for name, port in parts)
@@ -37,7 +29,7 @@ def connection_string(ports: Ports) -> str:
 
 
 def test_an_event_a_recording_and_a_delivery_on_an_account_that_comes_up_empty_after_the_app() -> None:
-    ports = free_ports()
+    ports = Ports(*(free_port() for _ in range(3)))
     with Simulator(api_key="k") as pbx, Listener() as listener:
         contact = pbx.add_contact("Anna", "Bērziņa", contact_id=966)
         pbx.add("call_records", RECORDING, callID=CALL, contactID=contact, callStarted="2018-04-25T13:54:19+0000")
@@ -48,7 +40,7 @@ def test_an_event_a_recording_and_a_delivery_on_an_account_that_comes_up_empty_a
             "PBX_WEBHOOK_KEY": "",
             "ALLOW_LOOPBACK_CALLBACKS": "true",
         }
-        with HostProcess(ROOT, env=environment) as host, requests.Session() as session:
+        with start_host(env=environment) as host, requests.Session() as session:
 
             def post(path: str, body: object) -> int:
                 return session.post(f"{host.url}/api/{path}", json=body, timeout=10).status_code
