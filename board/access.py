@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from shared.errors import BridgeError
-from shared.setting_values import is_loopback
+from shared.settings import is_loopback
 from shared.storage import rows
 from shared.times import iso, now
 

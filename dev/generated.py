@@ -42,7 +42,7 @@ def _settings() -> Iterator[str]:
     yield "| Setting | Default | What it is for |"
     yield "|---|---|---|"
     for row in SETTINGS:
-        default = "required" if row.required else f"`{row.default}`" if row.default else ""
+        default = f"`{row.default}`" if row.default else ""
         yield f"| `{row.name}` | {default} | {row.description} |"
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shared import settings as configuration
 from shared.errors import ConfigError, StorageUnavailable
+from shared.events.table import wanted_events
 from shared.once import once
 from shared.storage.account import Storage
 
@@ -32,10 +32,11 @@ class Bridge:
 
 
 def assemble(settings: Settings) -> Bridge:
-    """Return a bridge for these settings."""
+    """Return a bridge for these settings; raise ConfigError for one that names no event."""
     from shared.pbx.budget import Budget
     from shared.pbx.client import Pbx
 
+    wanted_events(settings.pbx_events)
     storage = Storage(settings.storage, prepared=settings.in_azure)
     budget = Budget(storage, account=settings.pbx_host)
     return Bridge(settings=settings, storage=storage, pbx=Pbx(settings, budget))
@@ -53,13 +54,17 @@ def prepare() -> None:
 
 
 def _prepare() -> None:
-    with suppress(ConfigError):
-        here, tries = bridge(), 0
-        while not here.settings.in_azure:
-            try:
-                here.storage.ready()
-                return
-            except StorageUnavailable as error:
-                logger.warning("the storage account is not ready: %s", error)
-            tries += 1
-            threading.Event().wait(min(2**tries, _LONGEST_PAUSE_SECONDS))
+    try:
+        here = bridge()
+    except ConfigError as error:
+        logger.error("%s", error)
+        return
+    tries = 0
+    while not here.settings.in_azure:
+        try:
+            here.storage.ready()
+            return
+        except StorageUnavailable as error:
+            logger.warning("the storage account is not ready: %s", error)
+        tries += 1
+        threading.Event().wait(min(2**tries, _LONGEST_PAUSE_SECONDS))

@@ -2,48 +2,204 @@
 
 from __future__ import annotations
 
+import base64
+import ipaddress
 import os
+import re
+import sys
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from shared import setting_values as values
 from shared.errors import ConfigError
 from shared.once import once
+from shared.redaction import redact
 from shared.schedules import SCHEDULES
+from shared.times import iso, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from zoneinfo import ZoneInfo
 
 DATA_STORAGE = "DataStorage"
-_UNRESOLVED = "@Microsoft.KeyVault("
 # The templates set this to true; what the platform sets differs from plan to plan.
 IN_AZURE = "RUNS_IN_AZURE"
+
+_REFERENCE = re.compile(r"@microsoft\.(?:keyvault|appconfiguration)\s*\(", re.IGNORECASE)
+_QUOTES = "\"'`“”„‘’«»"
+# What scripts, pipelines and examples leave in place of a value.
+_PLACEHOLDER = re.compile(
+    r".*(?:\$\(|\$\{|#\{|\{\{).*|<.*>|\[.*\]|%\w+%|\$(?:env:)?[a-z_]\w*|__\w+__|@\{.*\}"
+    r"|null|undefined|nil|changeme|change-me|todo|your[-_ ].*",
+    re.IGNORECASE | re.DOTALL,
+)
+# 32 bytes; keys in the other alphabet of base64 work as well.
+_FERNET_KEY = re.compile(r"[A-Za-z0-9_+/-]{43}=")
+_HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+# The regions that phonenumbers has numbers of; loading it takes longer than a cold start may.
+_REGIONS = (
+    "AC AD AE AF AG AI AL AM AO AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BW BY BZ CA CC "
+    "CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO FR GA GB "
+    "GD GE GF GG GH GI GL GM GN GP GQ GR GT GU GW GY HK HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH "
+    "KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV "
+    "MW MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PR PS PT PW PY QA RE RO RS RU RW SA SB "
+    "SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TA TC TD TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG US "
+    "UY UZ VA VC VE VG VI VN VU WF WS XK YE YT ZA ZM ZW"
+)
+
+
+def is_loopback(host: str | None) -> bool:
+    """Return True if a host name or address is this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+# Readers of a setting's text; each raises ValueError with what to write instead.
+def _flag(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError("write true or false")
+    return text.lower() == "true"
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError(f"write {', '.join(words[:-1])} or {words[-1]}")
+        return text.lower()
+
+    return read
+
+
+def _whole(unit: str, least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise ValueError(f"write {unit} from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def _url(text: str) -> str:
+    """Return a base URL that ends in a slash: https, or http for this machine only; empty where it is."""
+    if not text:
+        return ""
+    try:
+        parts = urlsplit(text)
+        known = parts.hostname and (parts.port is None or parts.port)
+    except ValueError:
+        raise ValueError("write an https URL") from None
+    if not known or parts.username or parts.query or parts.fragment:
+        raise ValueError("write an https URL without user, password or query")
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):
+        raise ValueError("write an https URL (plain http only for this machine)")
+    return text.rstrip("/") + "/"
+
+
+def _public_url(text: str) -> str:
+    url = _url(text)
+    if re.search(r"/api/(?:v2/|events/)?$", urlsplit(url).path, re.IGNORECASE):
+        raise ValueError("write the app's address without /api, such as https://app.example.com/")
+    return url
+
+
+def _endpoint(text: str) -> str:
+    if not _url(text).startswith("https://"):
+        raise ValueError("write an https URL: an identity is never shown over plain http")
+    return text
+
+
+def _key(text: str) -> str:
+    """Return an API key without the word Bearer."""
+    key = re.sub(r"^bearer(\s+|$)", "", text.strip(), flags=re.IGNORECASE)
+    if (text and not key) or not key.isprintable() or not key.isascii() or " " in key:
+        raise ValueError("paste the key as the PBX's panel shows it")
+    return key
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _fernet_keys(text: str) -> tuple[str, ...]:
+    keys = _names(text)
+    if not all(map(_FERNET_KEY.fullmatch, keys)):
+        raise ValueError("write keys of 44 characters, URL-safe base64 of 32 random bytes, with commas between")
+    return keys
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    found = tuple(host.lower() for host in _names(text))
+    if not all(_HOST.fullmatch(host) for host in found):
+        raise ValueError("write host names only, such as files.example.com")
+    return found
+
+
+def _connection_string(text: str) -> str:
+    """Return a storage account's connection string with a key or a signature, or the emulator's short one."""
+    parts = {name.strip().lower(): value for name, _, value in (part.partition("=") for part in text.split(";"))}
+    if parts.get("usedevelopmentstorage", "").lower() == "true":
+        return "UseDevelopmentStorage=true"
+    try:
+        signed = base64.b64decode(parts.get("accountkey", ""), validate=True) or parts.get("sharedaccesssignature")
+    except ValueError:
+        signed = None
+    if not signed or not (parts.get("accountname") or parts.get("queueendpoint")):
+        raise ValueError("copy the connection string from the storage account's access keys")
+    return text
+
+
+def _region(text: str) -> str:
+    if len(text) != 2 or not text.isalpha() or text.upper() not in _REGIONS:
+        raise ValueError("write the ISO code of a country, such as LV, GB for the United Kingdom, GR for Greece")
+    return text.upper()
+
+
+def _countries(text: str) -> tuple[str, ...]:
+    return tuple(map(_region, _names(text)))
+
+
+def _zone(text: str) -> ZoneInfo:
+    from zoneinfo import ZoneInfo
+
+    try:
+        return ZoneInfo(text)
+    except (ValueError, KeyError, OSError):
+        raise ValueError("write the IANA name of a time zone, such as Europe/Riga") from None
+
+
+def _start(text: str) -> str:
+    if text in ("now", "all"):
+        return text
+    try:
+        return iso(parse_time(text))
+    except ValueError as error:
+        raise ValueError("write now, all, or an ISO date") from error
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A row: the name in the environment, how its text is read, its default, and what it is for."""
+    """A row: the name in the environment, the reader of its text, its default, and a description."""
 
     name: str
     parse: Callable[[str], Any]
     default: str = ""
     description: str = ""
-    required: bool = False
     secret: bool = False
     read_by_host: bool = False
 
 
-def _setting(parse: Callable[[str], Any], default: str, description: str, **flags: bool) -> Any:
-    """An attribute that is a row of SETTINGS."""
-    row = {"parse": parse, "default": default, "description": description, **flags}
-    return field(repr=not flags.get("secret"), metadata=row)
+def _setting(parse: Callable[[str], Any], default: str, description: str, *, secret: bool = False) -> Any:
+    row = {"parse": parse, "default": default, "description": description, "secret": secret}
+    return field(repr=not secret, metadata=row)
 
 
 @dataclass(frozen=True, slots=True)
 class StorageAccount:
-    """Where events and media live: a connection string, or the three endpoints and an identity's client id."""
+    """The data account: a connection string, or three endpoints and an identity's client id."""
 
     connection_string: str | None = field(default=None, repr=False)
     blob: str | None = None
@@ -59,66 +215,65 @@ class Settings:
     storage: StorageAccount
     in_azure: bool
     pbx_base_url: str = _setting(
-        values.url,
+        _url,
         "https://zvanuparvaldnieks.lmt.lv/api/v2/",
-        "The PBX's API. Tele2's Mobili stotele is https://mobili-stotele.tele2.lt/api/v2/.",
+        "Address of the PBX's API. Tele2's Mobili stotele is https://mobili-stotele.tele2.lt/api/v2/.",
     )
     pbx_api_key: str = _setting(
-        values.key, "", "The key from the PBX's panel, with or without the word Bearer.", required=True, secret=True
-    )
-    media_hosts: tuple[str, ...] = _setting(
-        values.hosts, "", "Hosts that recordings may be fetched from, comma separated. Empty: the PBX's host."
-    )
-    default_region: str = _setting(values.region, "LV", "Country that national numbers belong to.")
-    time_zone: ZoneInfo = _setting(  # noqa: RUF009 - a field, as the others are
-        values.zone, "Europe/Riga", "Time zone of days and of times shown to people, an IANA name."
-    )
-    mirror_voicemail_deletes: bool = _setting(
-        values.flag,
-        "false",
-        "true deletes our copy when a voicemail is deleted at the PBX; false marks it and keeps it.",
-    )
-    public_base_url: str = _setting(values.url, "", "This app's own address, where the PBX and subscribers reach it.")
-    pbx_webhook_key: str = _setting(
-        str,
+        _key,
         "",
-        "The key that the PBX sends as ?code= with its webhooks; they take no other. Required in Azure.",
+        "API key from the PBX's panel, with or without the word Bearer. Without it webhooks are received, and nothing "
+        "is asked of the PBX.",
         secret=True,
     )
-    pbx_webhook_key_previous: str = _setting(
-        str, "", "The key before it, which webhooks may bring too while it is being rotated.", secret=True
+    media_hosts: tuple[str, ...] = _setting(
+        _hosts, "", "Hosts that recordings may be fetched from, comma separated. Empty allows the PBX's host."
     )
+    default_region: str = _setting(_region, "LV", "Country that national numbers belong to.")
+    time_zone: ZoneInfo = _setting(  # noqa: RUF009 - a field, as the others are
+        _zone, "Europe/Riga", "Time zone of days and of times shown to people, an IANA name."
+    )
+    mirror_voicemail_deletes: bool = _setting(
+        _flag, "false", "true deletes our copy of a voicemail that is deleted at the PBX; false marks and keeps it."
+    )
+    public_base_url: str = _setting(
+        _public_url, "", "Public address of this app, without /api. Webhooks and links lead there."
+    )
+    pbx_webhook_key: str = _setting(
+        str, "", "Key that webhooks carry as ?code=; no other is accepted. Required in Azure.", secret=True
+    )
+    pbx_webhook_key_previous: str = _setting(str, "", "Previous webhook key, accepted during rotation.", secret=True)
     subscription_keys: tuple[str, ...] = _setting(
-        values.fernet_keys,
+        _fernet_keys,
         "",
-        "Fernet keys that seal subscriptions, newest first, commas between. Required in Azure, else made.",
+        "Fernet keys that encrypt subscriptions, newest first, comma separated. Required in Azure, else generated.",
         secret=True,
     )
     pbx_events: tuple[str, ...] = _setting(
-        values.names, "", "Events to register webhooks for, comma separated. Empty: all of them."
+        _names, "", "Events to register webhooks for, comma separated. Empty registers all."
     )
-    poll_start: str = _setting(
-        values.start, "now", "What the first poll brings: now (only what is new), all, or an ISO date."
-    )
+    poll_start: str = _setting(_start, "now", "Start of the first poll: now (new items only), all, or an ISO date.")
     sweep_lookback_hours: int = _setting(
-        values.hours, "24", "How far back the hourly sweep compares the PBX's lists with ours."
+        _whole("whole hours", 1, 24 * 31), "24", "Hours that the hourly comparison with the PBX's lists looks back."
     )
     reconcile_grace_seconds: int = _setting(
-        values.seconds, "300", "How long a webhook may be late before what was polled takes its place."
+        _whole("whole seconds", 1, 24 * 3600), "300", "Seconds to wait for a webhook before a polled item replaces it."
     )
     retention_months: int = _setting(
-        values.months,
+        _whole("whole months", 0, 100 * 12),
         "0",
-        "Months after which history is deleted: events, calls, what was polled of them. 0: nothing is.",
+        "Months after which events, calls and polled items are deleted. 0 keeps them.",
     )
     dial_countries: tuple[str, ...] = _setting(
-        values.countries, "", "Countries that may be dialled, comma separated, such as LV,LT,EE. Empty: any."
+        _countries, "", "Countries that may be dialled, comma separated, such as LV,LT,EE. Empty allows any."
     )
     dial_per_hour: int = _setting(
-        values.count, "200", "How many calls an hour may have that are dialled through the API. 0: none."
+        _whole("a whole number", 0, 1_000_000),
+        "200",
+        "Maximum calls dialled per hour through the API. 0 disables dialling.",
     )
     board_sign_in: str = _setting(
-        values.one_of("key", "entra", "none"),
+        _one_of("key", "entra", "none"),
         "key",
         "Sign-in of the page at /api/board: key asks for BOARD_KEY, entra trusts the platform's sign-in, none serves "
         "no page. The template writes it.",
@@ -130,17 +285,17 @@ class Settings:
         str, "", "Key that the page asks for again before it erases, exports, discards or replays.", secret=True
     )
     allow_loopback_callbacks: bool = _setting(
-        values.flag, "false", "For a laptop: subscribers may live at 127.0.0.0/8. Refused in Azure."
+        _flag, "false", "true allows subscribers at 127.0.0.0/8, for development. Refused in Azure."
     )
 
     @property
     def pbx_host(self) -> str:
-        """The PBX's host name, without a port."""
+        """Return the PBX's host name, without a port."""
         return urlsplit(self.pbx_base_url).hostname or ""
 
     @property
     def allowed_media_hosts(self) -> tuple[str, ...]:
-        """Hosts that media may be fetched from."""
+        """Return the hosts that media may be fetched from."""
         return self.media_hosts or (self.pbx_host,)
 
     @classmethod
@@ -148,16 +303,16 @@ class Settings:
         """
         Read and check all settings.
 
-        Raises one ConfigError that names every missing or wrong setting and never a value.
+        Raises one ConfigError that names every missing or wrong setting, with its value unless that is a secret.
         """
         problems: list[str] = []
         found = {row.name.lower(): _read(row, environ, problems) for row in SETTINGS if not row.read_by_host}
         in_azure = environ.get(IN_AZURE, "").strip().lower() == "true"
         storage = _storage(environ, problems)
         if in_azure and found["allow_loopback_callbacks"]:
-            problems.append("ALLOW_LOOPBACK_CALLBACKS: only for a laptop, remove it in Azure")
+            problems.append("ALLOW_LOOPBACK_CALLBACKS: only for development; remove it in Azure")
         if in_azure and found["pbx_webhook_key"] == "":
-            problems.append("PBX_WEBHOOK_KEY: missing. In Azure webhooks are taken with this key only")
+            problems.append("PBX_WEBHOOK_KEY: missing. In Azure webhooks are accepted with this key only")
         if in_azure and found["subscription_keys"] == ():
             problems.append("SUBSCRIPTION_KEYS: missing. Write a Fernet key into Key Vault; deploy.sh does")
         if in_azure and str(found["pbx_base_url"]).startswith("http://"):
@@ -179,32 +334,47 @@ SETTINGS: tuple[Setting, ...] = (
 def _read(row: Setting, environ: Mapping[str, str], problems: list[str]) -> Any:
     text = environ.get(row.name, "").strip()
     try:
-        if text.startswith(_UNRESOLVED):
-            raise ValueError("its Key Vault reference does not resolve; check the secret and the app's role")
-        if not text and row.required:
-            raise ValueError(f"missing. {row.description}")
+        _check_resolved(text)
         return row.parse(text or row.default)
     except ValueError as error:
-        problems.append(f"{row.name}: {error}")
+        got = "" if row.secret or not text else f"got {redact(text)[:60]!r}; "
+        problems.append(f"{row.name}: {got}{error}")
         return None
+
+
+def _check_resolved(text: str) -> None:
+    """Raise ValueError for a text that was to be replaced by a value and was not."""
+    if _REFERENCE.match(text.lstrip(_QUOTES)):
+        raise ValueError("its reference does not resolve; check the secret's name and the app's role")
+    if text.startswith(tuple(_QUOTES)) or text.endswith(tuple(_QUOTES)):
+        raise ValueError("remove the quotes around it")
+    if text == "None" or _PLACEHOLDER.fullmatch(text):
+        raise ValueError("it is a placeholder; write the value itself")
 
 
 def _storage(environ: Mapping[str, str], problems: list[str]) -> StorageAccount:
     if environ.get(DATA_STORAGE, "").strip():
-        whole = Setting(DATA_STORAGE, values.connection_string)
+        whole = Setting(DATA_STORAGE, _connection_string, secret=True)
         return StorageAccount(connection_string=_read(whole, environ, problems))
     names = {service: f"{DATA_STORAGE}__{service}ServiceUri" for service in ("blob", "queue", "table")}
     missing = [name for name in names.values() if not environ.get(name, "").strip()]
     if missing:
         wanted = DATA_STORAGE if len(missing) == len(names) else ", ".join(missing)
         problems.append(f"{wanted}: missing. A connection string, or the three endpoints {DATA_STORAGE}__…ServiceUri")
-    rows = {service: Setting(name, values.endpoint) for service, name in names.items() if name not in missing}
+    rows = {service: Setting(name, _endpoint) for service, name in names.items() if name not in missing}
     endpoints = {service: _read(row, environ, problems) for service, row in rows.items()}
-    client_id = environ.get(f"{DATA_STORAGE}__clientId", "").strip() or None
+    client_id = _read(Setting(f"{DATA_STORAGE}__clientId", str), environ, problems) or None
     return StorageAccount(**endpoints, client_id=client_id)
 
 
 @once
 def settings() -> Settings:
-    """This process's settings, read on first use."""
+    """Return this process's settings, read on first use."""
     return Settings.from_env(os.environ)
+
+
+if __name__ == "__main__":
+    try:
+        settings()
+    except ConfigError as wrong:
+        sys.exit(str(wrong))

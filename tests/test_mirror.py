@@ -47,7 +47,6 @@ COVERED: Mapping[str, str] = {
     "shared/polling/pages.py": "shared/polling/test_poll.py",
     "shared/polling/reading.py": "shared/polling/test_poll.py",
     "shared/polling/unended.py": "shared/polling/test_sweep.py",
-    "shared/setting_values.py": "shared/test_settings.py",
     "shared/subscriptions/subscription.py": "shared/subscriptions/test_store.py",
     "shared/webhooks/sync.py": "shared/webhooks/test_registrations.py",
 }

@@ -11,10 +11,12 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from shared.errors import ConfigError
 from shared.once import once
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES
 from shared.phones import e164
+from shared.redaction import redact
 from shared.times import iso
 
 if TYPE_CHECKING:
@@ -156,6 +158,17 @@ _SEPARATORS = str.maketrans("", "", " _-")
 def find_event(spelling: str) -> Event | None:
     """The event that a name means, in any letter case, with or without a trailing `Event`; None if unknown."""
     return _SPELLINGS.get(spelling.strip().translate(_SEPARATORS).lower())
+
+
+def wanted_events(names: Iterable[str]) -> tuple[Event, ...]:
+    """Return the PBX's events of these names, or all of them without any; raise ConfigError for an unknown name."""
+    offered = tuple(event for event in EVENTS if event.source == "pbx")
+    named = [(name, find_event(name)) for name in names]
+    if unknown := [name for name, event in named if event not in offered]:
+        known = ", ".join(event.name for event in offered)
+        raise ConfigError(f"Invalid settings: PBX_EVENTS: got {redact(', '.join(unknown))!r}; write some of {known}")
+    chosen = [event for _, event in named]
+    return tuple(event for event in offered if event in chosen) or offered
 
 
 def event_named(name: str) -> Event:

@@ -13,7 +13,7 @@ from urllib.parse import urljoin, urlsplit
 from shared.errors import MediaNotReady, MediaRefused, MediaUnreachable
 from shared.http import AddressRefused, ending_by, guarded_session, read_part
 from shared.once import once
-from shared.setting_values import is_loopback
+from shared.settings import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -12,6 +12,7 @@ from shared import health
 from shared.calls import lost_callers
 from shared.calls.lost_callers import ADDED, REMOVED, UPDATED, other_day, same_day
 from shared.events.receive import submit
+from shared.events.table import wanted_events
 from shared.json_bodies import encode
 from shared.pbx.fields import LOST_CALL
 from shared.pbx.resources import Resource
@@ -21,7 +22,7 @@ from shared.polling.pages import pages
 from shared.polling.poll import follow
 from shared.polling.reading import grace
 from shared.times import event_time, iso, parse_time
-from shared.webhooks.table import ended_since, wanted_events
+from shared.webhooks.table import ended_since
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,7 +70,7 @@ def _poll(reading: Reading) -> None:
     if not unreadable:
         gone, missing = _gone(reading, listed, waiting, missing)
         found += gone
-    wanted = {event.name for event in wanted_events(bridge.settings)}
+    wanted = {event.name for event in wanted_events(bridge.settings.pbx_events)}
     events, odd = [(name, data) for name, data in found if name in wanted], list["Odd"]()
     for name, data in events:
         with odd_items.set_aside(data, odd):

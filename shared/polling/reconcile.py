@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shared.events.receive import submit
+from shared.events.table import wanted_events
 from shared.items import index
 from shared.items import reader as items
 from shared.items.head import drop_mark, due_marks, mark_pending
@@ -21,7 +22,7 @@ from shared.polling.missing import MISSING
 from shared.polling.reading import grace
 from shared.storage.account import reaching_storage
 from shared.times import iso, now, parse_time
-from shared.webhooks.table import ended_since, wanted_events
+from shared.webhooks.table import ended_since
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence, Set
@@ -58,7 +59,7 @@ def reconcile(bridge: Bridge, *, at: datetime | None = None) -> int:
 
 
 def _reconcile(bridge: Bridge, row: Resource, missing: Missing, moment: datetime) -> int:
-    wanted = {event.name for event in wanted_events(bridge.settings)}
+    wanted = {event.name for event in wanted_events(bridge.settings.pbx_events)}
     run = _Run(bridge, row, missing, wanted, moment)
     counts = Counter[str]()
     for mark in due_marks(bridge.storage, row.name, moment, _MOST_MARKS):

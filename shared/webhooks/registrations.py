@@ -6,11 +6,12 @@ import logging
 from typing import TYPE_CHECKING
 
 from shared.errors import Conflict, PbxRefused
+from shared.events.table import wanted_events
 from shared.storage.account import reaching_storage
 from shared.storage.leases import leased
 from shared.times import iso, now
 from shared.webhooks.sync import Registrar
-from shared.webhooks.table import TABLE, end, ended_since, endpoint, resume, wanted_events
+from shared.webhooks.table import TABLE, end, ended_since, endpoint, resume
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -67,4 +68,4 @@ def delete_all(bridge: Bridge, *, patience: float = 0) -> Report:
 
 
 def _targets(bridge: Bridge) -> dict[str, str]:
-    return {event.name: endpoint(bridge.settings, event) for event in wanted_events(bridge.settings)}
+    return {event.name: endpoint(bridge.settings, event) for event in wanted_events(bridge.settings.pbx_events)}

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from shared.errors import ConfigError, StorageUnavailable, Unauthorized
-from shared.events.table import EVENTS, find_event
 from shared.storage import rows
 from shared.times import iso, parse_time
 
@@ -106,17 +105,6 @@ def end(storage: Storage, since: str) -> None:
 def resume(storage: Storage) -> None:
     """Keep them registered again."""
     rows.delete(storage.table(TABLE), _ENDED, _ENDED)
-
-
-def wanted_events(settings: Settings) -> tuple[Event, ...]:
-    """The events that webhooks are wanted for; raises ConfigError for a name that is none of the PBX's."""
-    offered = tuple(event for event in EVENTS if event.source == "pbx")
-    named = [(name, find_event(name)) for name in settings.pbx_events]
-    if unknown := [name for name, event in named if event not in offered]:
-        names = ", ".join(event.name for event in offered)
-        raise ConfigError(f"PBX_EVENTS: {', '.join(unknown)} is not one of {names}")
-    chosen = [event for _, event in named]
-    return tuple(event for event in offered if event in chosen) or offered
 
 
 def endpoint(settings: Settings, event: Event) -> str:

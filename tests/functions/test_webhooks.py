@@ -221,4 +221,4 @@ def test_without_settings_the_app_says_so_and_takes_nothing() -> None:
         answer = requests.post(f"{host.url}/api/events/CallStarted", data=b"{}", timeout=10)
         assert answer.status_code == 500
         assert "settings" in answer.json()["title"]
-        host.wait_for(lambda output: "PBX_API_KEY: missing" in output, 20)
+        host.wait_for(lambda output: "DataStorage: missing" in output, 20)

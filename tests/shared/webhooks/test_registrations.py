@@ -387,11 +387,6 @@ def test_a_missing_setting_is_named_with_what_to_set(name: str, pbx: Simulator, 
     assert not pbx.requests
 
 
-def test_an_unknown_event_is_named_with_the_known_ones(start: Callable[..., Bridge]) -> None:
-    with pytest.raises(ConfigError, match="CallParked is not one of CallStarted"):
-        sync(start(pbx_events=("CallParked",)))
-
-
 def test_a_type_that_falls_silent_while_polls_bring_it_is_registered_again_once(
     pbx: Simulator, bridge: Bridge, caplog: pytest.LogCaptureFixture
 ) -> None:
