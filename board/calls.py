@@ -10,6 +10,7 @@ from flask_babel import lazy_gettext
 from board import search, show
 from shared.api import calls
 from shared.api.parameters import Given
+from shared.errors import Invalid
 from shared.media.serve import read_range
 from shared.times import event_time
 
@@ -50,8 +51,9 @@ def index() -> str:
 def workbook() -> Response:
     """Return all calls that are searched for as a workbook."""
     asked = search.asked(calls.NAMES, employee="employee")
-    file = calls.sheet(show.here(), Given(query=asked.given | {"format": "xlsx"})) if not asked.problem else None
-    return show.download(file, asked.problem)
+    if asked.problem:
+        raise Invalid({"q": asked.problem})
+    return show.download(calls.read(show.here(), Given(query=asked.given | {"format": "xlsx"})))
 
 
 @blueprint.get("/calls/<int:call_id>")

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from flask import Flask
 
-    from shared.api.sheets import File
     from shared.bridge import Bridge
     from shared.errors import BridgeError
 
@@ -204,10 +203,8 @@ def size(count: int) -> str:
     return f"{format_decimal(round(count / 1024 / 1024, 1))} MiB" if count >= 1024 * 1024 else f"{count // 1024} KiB"
 
 
-def download(file: File | None, problem: str = "") -> Response:
-    """Return a file to be saved; raises Invalid with the problem where there is none."""
-    if file is None:
-        raise Invalid({"q": problem})
+def download(file: Any) -> Response:
+    """Return a file to be saved."""
     headers = {"Content-Disposition": f'attachment; filename="{file.name}"'}
     return Response(file.content, headers=headers, content_type=file.content_type)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, Response, render_template, request
 
 from board import search, show
 from shared.api.lists import LIST_ACTIONS, find_items
 from shared.api.parameters import Given
+from shared.errors import Invalid
 from shared.media.deletions import copies
 from shared.media.table import MEDIA
 
@@ -41,8 +42,17 @@ def index() -> str:
 
 def _found(given: Mapping[str, str], **page: int) -> list[dict[str, Any]]:
     query = {**given, **{name: str(number) for name, number in page.items()}}
-    found: list[dict[str, Any]] = find_items(show.here(), _LIST, Given(query=query))["data"]
-    return found
+    found: Any = find_items(show.here(), _LIST, Given(query=query))
+    return list(found["data"])
+
+
+@blueprint.get("/voicemails.xlsx")
+def workbook() -> Response:
+    """Return all voicemails that are searched for as a workbook."""
+    asked = search.asked(_NAMES, employee="contact_id")
+    if asked.problem:
+        raise Invalid({"q": asked.problem})
+    return show.download(find_items(show.here(), _LIST, Given(query=asked.given | {"format": "xlsx"})))
 
 
 def _player(item: Mapping[str, Any], stored: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:

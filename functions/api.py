@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import azure.functions as func
 
 from functions.requests import given, origin
 from functions.responses import as_json, refusal, serve
-from shared.api import calls, feed
+from shared.api import calls, feed, lost_callers, sheets
 from shared.api.actions import ACTIONS, act
 from shared.api.lists import LIST_ACTIONS, LISTS, find_items, list_items
-from shared.api.parameters import takes_body
+from shared.api.parameters import check_names, takes_body
 from shared.bridge import bridge
 from shared.media.serve import read_range
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from shared.api.sheets import File
     from shared.pbx.operations import Operation
 
     Work = Callable[[Operation, func.HttpRequest], func.HttpResponse]
@@ -39,7 +38,7 @@ def _list(operation: Operation, req: func.HttpRequest) -> func.HttpResponse:
 
 
 def _find(operation: Operation, req: func.HttpRequest) -> func.HttpResponse:
-    return as_json(find_items(bridge(), operation, given(req, with_body=False)))
+    return _list_or_file(find_items(bridge(), operation, given(req, with_body=False)))
 
 
 def _feed(_: Operation, req: func.HttpRequest) -> func.HttpResponse:
@@ -47,14 +46,18 @@ def _feed(_: Operation, req: func.HttpRequest) -> func.HttpResponse:
 
 
 def _calls(_: Operation, req: func.HttpRequest) -> func.HttpResponse:
-    asked = given(req, with_body=False)
-    file = calls.sheet(bridge(), asked)
-    return as_json(calls.read(bridge(), asked)) if file is None else _file(file)
+    return _list_or_file(calls.read(bridge(), given(req, with_body=False)))
 
 
-def _file(file: File) -> func.HttpResponse:
-    headers = {"Content-Disposition": f'attachment; filename="{file.name}"', "X-Content-Type-Options": "nosniff"}
-    return func.HttpResponse(file.content, mimetype=file.content_type, headers=headers)
+def _lost_callers(_: Operation, req: func.HttpRequest) -> func.HttpResponse:
+    return _list_or_file(lost_callers.read(bridge(), given(req, with_body=False)))
+
+
+def _list_or_file(found: dict[str, Any] | sheets.File) -> func.HttpResponse:
+    if isinstance(found, dict):
+        return as_json(found)
+    headers = {"Content-Disposition": f'attachment; filename="{found.name}"', "X-Content-Type-Options": "nosniff"}
+    return func.HttpResponse(found.content, mimetype=found.content_type, headers=headers)
 
 
 def _ended(_: Operation, req: func.HttpRequest) -> func.HttpResponse:
@@ -80,11 +83,18 @@ def _audio_by_path(req: func.HttpRequest) -> func.HttpResponse:
 
 # A parameter of a definition's path holds no slashes: what makers pick from takes the name as one field.
 def _audio_by_name(req: func.HttpRequest) -> func.HttpResponse:
+    check_names(given(req, with_body=False).query, ("blobName",))
     return _audio(req, req.params.get("blobName", ""))
 
 
 _serve = partial(serve, blueprint, func.AuthLevel.FUNCTION, render=refusal)
-_OWN = (((feed.OPERATION,), _feed), ((calls.GET_CALLS,), _calls), ((calls.GET_CALL,), _call), ((calls.ENDED,), _ended))
+_OWN: tuple[tuple[tuple[Operation, ...], Work], ...] = (
+    ((feed.OPERATION,), _feed),
+    ((calls.GET_CALLS,), _calls),
+    ((calls.GET_CALL,), _call),
+    ((calls.ENDED,), _ended),
+    ((lost_callers.GET_LOST_CALLERS,), _lost_callers),
+)
 for _rows, _work in ((ACTIONS, _act), (LISTS, _list), (LIST_ACTIONS, _find), *_OWN):
     for _row in _rows:
         _serve(_row.id, _row.method, f"v2/{_row.path}", partial(_work, _row))

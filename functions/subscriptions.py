@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import azure.functions as func
 
-from functions.requests import body_of, origin
+from functions.requests import body_of, given, origin
 from functions.responses import as_json, refusal, serve
+from shared.api.parameters import check_names
 from shared.bridge import bridge
 
 if TYPE_CHECKING:
@@ -56,5 +58,12 @@ ROUTES: tuple[tuple[func.AuthLevel, str, str, str, Work], ...] = (
     (KEYED, "RotateSecret", "POST", "v2/webhooks/{webhook_id}/rotate", _rotate),
     (KEYED, "GetSubscriptions", "GET", "v2/subscriptions", _list),
 )
-for _route in ROUTES:
-    serve(blueprint, *_route, render=refusal)
+
+
+def _strict(work: Work, req: func.HttpRequest) -> func.HttpResponse:
+    check_names(given(req, with_body=False).query, ())
+    return work(req)
+
+
+for _level, _name, _method, _route, _work in ROUTES:
+    serve(blueprint, _level, _name, _method, _route, partial(_strict, _work), render=refusal)

@@ -120,24 +120,21 @@ SETTLE = timedelta(seconds=60)
 _COLUMNS = (*(field.name for field in CALL if field.name != "lost"), "recordingUrls", "voicemailUrls")
 
 
-def read(bridge: Bridge, given: Given) -> dict[str, Any]:
+def read(bridge: Bridge, given: Given) -> dict[str, Any] | sheets.File:
     """
     Return a part of the calls that fit, newest first, with `continuation` beside `data`: null at the end.
 
-    A part may come short with a continuation: then there is more to look at. Raises Invalid, or StorageUnavailable.
+    A part may come short with a continuation: then there is more to look at. As a file, all of them are returned, up
+    to a hundred thousand. Raises Invalid, WrongContinuation, or StorageUnavailable.
     """
     values = wanted(bridge, given)
+    kind = values.get("format", "json")
+    if kind != "json":
+        found = islice(every(bridge, values), values.get("limit"))
+        return sheets.written(bridge, found, CALL, kind, "calls")
     start = position(given.query.get(CONTINUATION))
-    found, following = part(bridge, values, limit=values.get("limit", DEFAULT_LIMIT), start=start)
-    return succeeded(found) | {CONTINUATION: token(following)}
-
-
-def sheet(bridge: Bridge, given: Given) -> sheets.File | None:
-    """Return all calls that fit as a file, up to a hundred thousand; None where JSON is asked for. Raises Invalid."""
-    values = wanted(bridge, given)
-    kind = values.pop("format", "json")
-    found = islice(every(bridge, values), values.get("limit"))
-    return None if kind == "json" else sheets.written(bridge, found, CALL, kind, "calls")
+    items, following = part(bridge, values, limit=values.get("limit", DEFAULT_LIMIT), start=start)
+    return succeeded(items) | {CONTINUATION: token(following)}
 
 
 def read_one(bridge: Bridge, given: Given) -> dict[str, Any]:
@@ -147,7 +144,7 @@ def read_one(bridge: Bridge, given: Given) -> dict[str, Any]:
 
 def wanted(bridge: Bridge, given: Given) -> dict[str, Any]:
     """Return the filters of a request; a date is its whole day in TIME_ZONE. Raises Invalid."""
-    values, zone = check(GET_CALLS, given), bridge.settings.time_zone
+    values, zone = check(GET_CALLS, given, also=(CONTINUATION,)), bridge.settings.time_zone
     for name, side in (("from", 0), ("to", 1)):
         if (day := bare_date(given.query.get(name, ""))) is not None:
             values[name] = day_bounds(day, zone)[side]
@@ -189,7 +186,7 @@ def ended(bridge: Bridge, given: Given, base: str) -> Page:
     With `triggerState`, return one at a time by Logic Apps' polling contract; `base` is what its Location begins with.
     Raises Invalid, or StorageUnavailable.
     """
-    values = check(ENDED, given)
+    values = check(ENDED, given, also=(STATE, TRIGGER_STATE))
     states = {name: state_of(name, given.query[name]) for name in (STATE, TRIGGER_STATE) if name in given.query}
     until = clock(now() - SETTLE)
     if TRIGGER_STATE in states:

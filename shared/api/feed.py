@@ -69,7 +69,7 @@ def read(bridge: Bridge, given: Given) -> dict[str, Any]:
     A page may be short, or empty, with a continuation: then there is more to look at. Raises Invalid, or
     StorageUnavailable.
     """
-    values = check(OPERATION, given)
+    values = check(OPERATION, given, also=(CONTINUATION,))
     limit = values.pop("limit", DEFAULT_LIMIT)
     with reaching_storage():
         start = start_of(bridge.storage, OPERATION.id, values, given.query.get(CONTINUATION))

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from shared.api import sheets
 from shared.api.envelopes import succeeded, tidy
 from shared.api.list_filters import NUMBERS, by_party, fits, spans
 from shared.api.parameters import LARGEST_LIMIT, Given, check
@@ -52,7 +53,7 @@ def _action(row: Resource) -> Operation:
     return Operation(
         id=row.list_action,
         path=row.name,
-        parameters=(*filters, *kept),
+        parameters=(*filters, *kept, sheets.FORMAT),
         summary=f"Find {what}",
         description=f"Brings the {what} that fit from the app's own storage, newest first.",
         lists=True,
@@ -79,15 +80,18 @@ class Page:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def find_items(bridge: Bridge, row: Operation, given: Given) -> dict[str, Any]:
+def find_items(bridge: Bridge, row: Operation, given: Given) -> dict[str, Any] | sheets.File:
     """
-    The stored items that fit, newest first: `limit` (50) after `offset`; those that makers pick from with a `title`.
-
-    Raises Invalid, or StorageUnavailable.
+    Return the stored items that fit, newest first: `limit` (50) after `offset`, those that makers pick from with a
+    `title`; or all of them as a file. Raises Invalid, or StorageUnavailable.
     """
     values, resource = check(row, given), resource_of(row)
+    if (kind := values.get("format", "json")) != "json":
+        values = {"limit": sheets.MOST_ROWS + 1} | values
     with reaching_storage():
         found = _select(bridge, resource, values)
+    if kind != "json":
+        return sheets.written(bridge, (tidy(item, row.item) for item in found), row.item, kind, row.path)
     return succeeded([tidy(_titled(resource, item), row.item) for item in found])
 
 
@@ -111,7 +115,7 @@ def list_items(bridge: Bridge, row: Operation, given: Given, base: str) -> Page:
 
     All but the last have the state to ask by next beside `data`. Raises Invalid, or StorageUnavailable.
     """
-    values, resource = check(row, given), resource_of(row)
+    values, resource = check(row, given, also=(STATE, TRIGGER_STATE)), resource_of(row)
     # Also the one that the other makes of no use.
     states = {name: state_of(name, given.query[name]) for name in (STATE, TRIGGER_STATE) if name in given.query}
     with reaching_storage():

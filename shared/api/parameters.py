@@ -13,12 +13,14 @@ from shared.phones import NUMBER_PATTERN, dialled
 from shared.times import parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from datetime import datetime
 
     from shared.pbx.operations import Operation, Parameter
 
 LARGEST_LIMIT = 1000
+# The function key and its name, which the host reads.
+_ALWAYS = ("code", "clientid")
 _INTEGER = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 # A plus that was not encoded arrives as a space.
 _LOST_PLUS = re.compile(r" (?=[0-9]{2}:?[0-9]{2}\Z)")
@@ -101,15 +103,24 @@ def takes_body(operation: Operation) -> bool:
     return any(parameter.where == "body" for parameter in operation.parameters)
 
 
-def check(operation: Operation, given: Given) -> dict[str, Any]:
+def check_names(query: Mapping[str, str], known: Collection[str]) -> None:
+    """Raise Invalid for each parameter of a query that is not known: a misspelt filter would let all through."""
+    unknown = [name for name in query if name not in known and name.lower() not in _ALWAYS]
+    if unknown:
+        names = ", ".join(sorted(known)) or "none"
+        raise Invalid(dict.fromkeys(unknown, f"not known here; known parameters: {names}"))
+
+
+def check(operation: Operation, given: Given, *, also: Collection[str] = ()) -> dict[str, Any]:
     """
     The operation's values by name; those that were not given are left out.
 
-    Numbers come back exact, phone numbers as digits with or without a plus, times in UTC. Parameters that the
-    operation does not know are ignored, but an empty value is wrong: a filter whose variable is empty would let all
-    through. A value with a default is no filter, and empty means that there is none. Raises TooLarge, NotJson, or
-    Invalid with each field that does not fit and why.
+    Numbers come back exact, phone numbers as digits with or without a plus, times in UTC. An empty value is wrong: a
+    filter whose variable is empty would let all through. A value with a default is no filter, and empty means that
+    there is none. `also` are names of the query that the caller reads. Raises TooLarge, NotJson, or Invalid with each
+    field that does not fit and why.
     """
+    check_names(given.query, {row.name for row in operation.parameters if row.where == "query"} | set(also))
     values: dict[str, Any] = {}
     wrong: dict[str, str] = {}
     body = _body(operation, given)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.api import calls, feed
 from shared.api.continuations import CONTINUATION, PATTERN
+from shared.api.lost_callers import GET_LOST_CALLERS
 from shared.api.openapi import schemas
 from shared.api.openapi.paths import body, described, listing, ok, parameter, put
 from shared.api.openapi.requests import subscribe_request, unsubscribe_request
@@ -162,6 +163,9 @@ def add(paths: dict[str, Any]) -> None:
     put(paths, _ROTATE, described(_ROTATE, "feed", [_ID], ok(_with_secret()), _OWN))
     put(paths, feed.OPERATION, _paged(feed.OPERATION, _EVENTS))
     put(paths, calls.GET_CALLS, _paged(calls.GET_CALLS, _CALLS, "CallStory"))
+    lost = ok(schemas.answer(GET_LOST_CALLERS))
+    filters = map(parameter, GET_LOST_CALLERS.parameters)
+    put(paths, GET_LOST_CALLERS, described(GET_LOST_CALLERS, "find", filters, lost, _CALLS))
     put(paths, calls.ENDED, listing(calls.ENDED, "CallStory"))
     one = ok(schemas.answer(calls.GET_CALL, noun="WholeCall"))
     put(
