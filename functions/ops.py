@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import azure.functions as func
 
-from functions.requests import body_of, is_dry
+from functions.requests import is_dry
 from functions.responses import as_json, serve
 from shared.bridge import bridge
 
@@ -48,25 +48,6 @@ def _status(_: func.HttpRequest) -> func.HttpResponse:
     return as_json(status(bridge()))
 
 
-def _replay_dead_letters(req: func.HttpRequest) -> func.HttpResponse:
-    from shared.pipeline.replay import replay_dead_letters
-
-    return as_json(replay_dead_letters(bridge(), body_of(req)))
-
-
-def _replay_events(req: func.HttpRequest) -> func.HttpResponse:
-    from shared.pipeline.replay import replay_events
-
-    replayed = replay_events(bridge(), req.route_params["subscription"], body_of(req))
-    return as_json(replayed, status=HTTPStatus.ACCEPTED)
-
-
-def _rotate(req: func.HttpRequest) -> func.HttpResponse:
-    from shared.api.subscribe import rotate_by_id
-
-    return as_json(rotate_by_id(bridge(), req.route_params["subscription"]))
-
-
 def _retain(req: func.HttpRequest) -> func.HttpResponse:
     from shared.privacy.retention import apply_retention
 
@@ -92,12 +73,9 @@ ROUTES: tuple[tuple[str, str, str, Work], ...] = (
     ("SyncWebhooksNow", "POST", "ops/webhooks/sync", _sync),
     ("DeleteWebhooks", "DELETE", "ops/webhooks", _delete_all),
     ("GetStatus", "GET", "ops/status", _status),
-    ("ReplayDeadLetters", "POST", "ops/deadletters/replay", _replay_dead_letters),
-    ("ReplayEvents", "POST", "ops/subscriptions/{subscription}/replay", _replay_events),
     ("ApplyRetentionNow", "POST", "ops/retention", _retain),
     ("ExportMonth", "GET", "ops/months/{month}", _export_month),
     ("DropMonth", "DELETE", "ops/months/{month}", _drop_month),
-    ("RotateSecretNow", "POST", "ops/subscriptions/{subscription}/rotate", _rotate),
 )
 for _route in ROUTES:
     serve(blueprint, func.AuthLevel.ADMIN, *_route)

@@ -53,7 +53,7 @@ def _keep_webhooks(bridge: Bridge) -> None:
 
 
 def _wake_waiting(bridge: Bridge) -> None:
-    from shared.deliveries.standing import wake_waiting
+    from shared.deliveries.drain import wake_waiting
 
     wake_waiting(bridge)
 

@@ -39,6 +39,11 @@ def is_dry(req: func.HttpRequest) -> bool:
     return found.get("dry_run") == "true"
 
 
+def query_of(req: func.HttpRequest) -> dict[str, str]:
+    """Return the query without the key; blank values are left out."""
+    return {name: value for name, value in req.params.items() if name.lower() != _KEY_PARAMETER}
+
+
 def keys_of(req: func.HttpRequest) -> tuple[str, ...]:
     """The keys that the caller sent: the first `?code=`, which counts for the host too, and the header."""
     codes = [value for name, value in _query(req) if name.lower() == _KEY_PARAMETER]

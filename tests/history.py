@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared import people
 from shared.calls.store import Calls
-from shared.deliveries.entries import MARKER, Place
+from shared.deliveries.outbox import EPOCH, MARKER, Place
 from shared.deliveries.outbox import TABLE as DELIVERIES
 from shared.events import store
 from shared.events.event import ReceivedEvent, check_envelope
@@ -64,10 +64,10 @@ def fill(storage: Storage, numbers: range) -> None:
         row = event.row(storage, "LV")
         put("events", "event", event.id, **row)
         put("feed", "feed", store.place(row), **row)
-        place = Place.of(moment, event.id, "")
+        place = Place.of(moment, event.id)
         put(DELIVERIES, "subscriber", f"{MARKER}{event.id}", at=moment)
-        put(DELIVERIES, "subscriber", place.key, **place.row("subscriber"))
         put("ended", "call", f"{int(moment.timestamp()) * 1_000_000:016d}-{number}", at=moment)
+        put(DELIVERIES, "subscriber", place.key, event=event.id, marker=place.marker, tries=0, first=EPOCH, due=EPOCH)
         put("dials", "ab", f"ab{number}", until=moment)
         put("media", "voicemail", f"{number:020d}", at=moment)
         put("deadletters", "event", f"e{number}", last=moment)

@@ -1,4 +1,4 @@
-"""One event to one subscriber: read, signed and posted; where it may go, for how long, and what the answer means."""
+"""One event to one subscriber: read, shaped, signed and posted, and the meaning of the answer."""
 
 from __future__ import annotations
 
@@ -8,67 +8,71 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 
-from shared.deliveries.formats import shaped
 from shared.errors import Unprocessable
 from shared.events import store
 from shared.events.event import row_envelope
 from shared.http import AddressRefused, ending_by, guarded_session, retry_after
+from shared.json_bodies import encode
 from shared.once import once
+from shared.storage import rows
 from shared.subscriptions import signatures
-from shared.subscriptions.endpoints import check_endpoint, is_workflow_host
+from shared.subscriptions.endpoints import is_workflow_host
+from shared.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shared.bridge import Bridge
+    from shared.settings import Settings
     from shared.storage.account import Storage
     from shared.subscriptions.subscription import Subscription
 
 CONNECT_SECONDS = 5
 TOTAL_SECONDS = 20
 LONGEST_ANSWER = 4096
+# A subject is written to logs on the way: ids only, never a number.
+_SUBJECTS = ("callID", "recordingID", "voicemailID", "contactID")
+# Types under a domain turned round, as CloudEvents advises: the service whose events these are.
+_TYPE = "lv.zvanuparvaldnieks"
 _session = once(guarded_session)
 
 Stored = tuple["Mapping[str, Any]", "Mapping[str, Any]"]
-Verdict = Literal["delivered", "failed", "gone", "lost"]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a post: a status or a word, how long it took, and the seconds that the subscriber asks to wait."""
+    """The result of a post: a status or a word, its duration, and the seconds that the subscriber asks to wait."""
 
-    verdict: Verdict
+    verdict: Literal["delivered", "failed", "gone", "lost"]
     result: str
     seconds: float
     wait: int = 0
 
 
-def send_event(bridge: Bridge, one: Subscription, event: Stored) -> Outcome:
-    """What came of posting an event."""
-    if not one.readable:
-        return Outcome("failed", "unreadable", 0.0)
-    row, envelope = event
-    content_type, body = shaped(bridge.settings, one.shape, row, envelope)
-    stamp = int(time.time())
-    headers = signatures.headers(one.signing(stamp), row["id"], stamp, body)
-    headers |= {"Content-Type": content_type, "User-Agent": "pbx-azure-bridge"}
-    return post(one.endpoint, body, headers, allow_loopback=bridge.settings.allow_loopback_callbacks)
-
-
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=256)
 def read_event(storage: Storage, id: str) -> Stored:
-    """The row of an event, and its envelope; raises Unprocessable when it is gone, or StorageUnavailable."""
+    """Return the row of an event and its envelope; raise Unprocessable where one of them is gone."""
     row = store.get(storage, id)
     if row is None:
         raise Unprocessable("the event is gone")
     return row, row_envelope(storage, row)
 
 
+def send_event(bridge: Bridge, one: Subscription, event: Stored) -> Outcome:
+    """Post an event to a subscriber in the shape it has asked for, with today's secrets."""
+    row, envelope = event
+    content_type, body = _shaped(bridge.settings, one.shape, row, envelope)
+    stamp = int(time.time())
+    headers = signatures.headers(one.signing(stamp), row["id"], stamp, body)
+    headers |= {"Content-Type": content_type, "User-Agent": "pbx-azure-bridge"}
+    return post(one.endpoint, body, headers, allow_loopback=bridge.settings.allow_loopback_callbacks)
+
+
 def post(
     url: str, body: bytes, headers: Mapping[str, str], *, allow_loopback: bool, seconds: float = TOTAL_SECONDS
 ) -> Outcome:
     """
-    Post a body; nothing is followed, and `seconds` are all it gets, answer included.
+    Post a body; nothing is followed, and `seconds` are all it gets, connecting and answer included.
 
     Nothing is raised for what the other side does. No text of the outcome holds the address.
     """
@@ -76,7 +80,6 @@ def post(
 
     start = time.monotonic()
     try:
-        _check_plain(url, allow_loopback=allow_loopback)
         session: requests.Session = _session(allow_loopback=allow_loopback)
         request = session.prepare_request(requests.Request("POST", url, data=body, headers=dict(headers)))
         timeout = (min(CONNECT_SECONDS, seconds), seconds)
@@ -99,17 +102,8 @@ def post(
     return Outcome("failed", word, time.monotonic() - start)
 
 
-def _check_plain(url: str, *, allow_loopback: bool) -> None:
-    """Raises AddressRefused for plain http that leads anywhere but to this machine, also where it led here before."""
-    if url.lower().startswith("http:"):
-        try:
-            check_endpoint(url, allow_loopback=allow_loopback)
-        except ValueError:
-            raise AddressRefused("plain http") from None
-
-
 def _finish(response: Any) -> None:
-    """Read a short answer to its end, so that the connection can serve again; one that is long or slow is cut off."""
+    """Read a short answer to its end, so that the connection can serve again; cut off one that is long or slow."""
     import urllib3
 
     left = LONGEST_ANSWER
@@ -119,7 +113,7 @@ def _finish(response: Any) -> None:
         if not left:
             response.raw.close()
     except (urllib3.exceptions.HTTPError, OSError):
-        # The status says what became of the delivery.
+        # The status has decided about the delivery already.
         response.raw.close()
 
 
@@ -131,3 +125,21 @@ def _judged(url: str, response: Any, seconds: float) -> Outcome:
     if status == HTTPStatus.GONE or (status == HTTPStatus.NOT_FOUND and is_workflow_host(url)):
         return Outcome("gone", result, seconds)
     return Outcome("failed", result, seconds, retry_after(response.headers.get("Retry-After")) or 0)
+
+
+def _shaped(settings: Settings, shape: str, row: Mapping[str, Any], envelope: Mapping[str, Any]) -> tuple[str, bytes]:
+    """Return content type and body: the PBX's own form, or CloudEvents 1.0 in structured mode."""
+    if shape != "cloudevents":
+        return "application/json", encode(envelope)
+    event = {
+        "specversion": "1.0",
+        "id": row["id"],
+        "source": settings.public_base_url or "/api/v2",
+        "type": f"{_TYPE}.{row['type']}",
+        "time": iso(row["happened"]),
+        "datacontenttype": "application/json",
+        "data": envelope["data"],
+    }
+    ids = ((name, rows.value_of(row[name])) for name in _SUBJECTS if name in row)
+    subject = next(({"subject": f"{name}/{id}"} for name, id in ids), {})
+    return "application/cloudevents+json", encode(event | subject)

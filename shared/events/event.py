@@ -142,6 +142,15 @@ def row_envelope(storage: Storage, row: Mapping[str, Any]) -> dict[str, Any]:
     return envelope
 
 
+def event_of_row(storage: Storage, row: Mapping[str, Any]) -> ReceivedEvent | None:
+    """Return the event in a row of `events` or `feed`; None for one of an unknown type, or whose body is gone."""
+    try:
+        body = row_envelope(storage, row)
+        return event_of({**row, "event": row["type"], "received": iso(row["received"]), "body": body})
+    except (KeyError, Unprocessable):
+        return None
+
+
 def check_envelope(event: Event, value: Any) -> tuple[dict[str, Any], Data]:
     """
     The envelope with the event's own name, an object as `data` and numbers as identifiers; and its checked data.

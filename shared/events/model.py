@@ -143,12 +143,14 @@ class StoredVoicemail(StoredAudio, Voicemail):
 
 
 class SubscriptionState(Data):
-    """What became of a subscription; `event` is what it is for, `host` where it is posted, `since` when it changed."""
+    """A change of a subscription: its id, name and event, the host it posts to, and the answer that has ended it."""
 
     moment_field = "since"
     subscriptionID: str
+    name: str | None = None
     event: str
     host: str | None = None
+    answer: str | None = None
     since: Moment
 
 

@@ -126,6 +126,7 @@ EVENTS: tuple[Event, ...] = (
         "A subscription had nothing but failures for five days, and gets nothing more.",
     ),
     _ours("SubscriptionRecovered", "SubscriptionState", _STATE, "A disabled subscription works again."),
+    _ours("SubscriptionEnded", "SubscriptionState", _STATE, "A subscriber has answered that it is gone for good."),
     *(
         Event(
             f"{resource.noun}{happening}",

@@ -65,8 +65,14 @@ def _copy(bridge: Bridge, message: Message) -> None:
 
 def _deliver(bridge: Bridge, message: Message) -> None:
     from shared.deliveries.drain import run
+    from shared.deliveries.fanout import RANGE
 
-    run(bridge, message)
+    if message.get("kind") == RANGE:
+        from shared.pipeline.replay import run_range
+
+        run_range(bridge, message)
+    else:
+        run(bridge, message)
 
 
 CONSUMERS: tuple[Consumer, ...] = (

@@ -1,125 +1,138 @@
-"""Second chances: dead letters put back where they came from, and past events sent again to a subscriber."""
+"""Events from the feed that are put into an outbox: again for an operator, or late for a new subscriber."""
 
 from __future__ import annotations
 
+import secrets
+import time
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
-from shared.deliveries.fanout import send_delivery, send_range
-from shared.errors import NotFound, Refused, Unprocessable
+from shared import audit
+from shared.deliveries.fanout import QUEUE, is_for, send_range, wake, wants
+from shared.deliveries.lifecycle import try_now
+from shared.deliveries.outbox import Outbox
+from shared.errors import Invalid, NotFound, Unprocessable
+from shared.events import store
 from shared.events.data import Moment
-from shared.events.receive import accept
-from shared.events.table import event_named
-from shared.json_bodies import read_body
-from shared.storage import dead_letters
+from shared.events.event import event_of_row
+from shared.json_bodies import parse_body, validated
 from shared.storage.account import reaching_storage
-from shared.storage.messages import get_payload, read, send
+from shared.storage.messages import send
 from shared.subscriptions.store import subscriptions
 from shared.subscriptions.subscription import public_id
-from shared.times import iso, now
+from shared.times import iso, now, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+    from datetime import datetime
 
     from shared.bridge import Bridge
+    from shared.subscriptions.subscription import Subscription
 
-
-class ReplayFilter(BaseModel, extra="forbid", frozen=True, defer_build=True):
-    """Which dead letters to put back: of a kind, one by its id, at most so many."""
-
-    kind: str | None = None
-    id: str | None = None
-    limit: int = Field(default=100, ge=1, le=1000, strict=True)
+_CHUNK = 500
+_COUNTING_SECONDS = 20.0
 
 
 class TimeRange(BaseModel, extra="forbid", frozen=True, defer_build=True):
-    """A range of time, by when the app learnt of events."""
+    """A range of time, by the arrival of events, and whether they are only counted."""
 
     date_from: Moment
     date_to: Moment | None = None
+    dry_run: bool = False
 
 
-def _fresh(bridge: Bridge, body: bytes) -> dict[str, Any]:
-    """The message in a dead letter without what it went through."""
-    message = read(bridge.storage, body)
-    return {name: value for name, value in message.items() if name not in ("tries", "sent", "resume")}
-
-
-def _event(bridge: Bridge, dead: Mapping[str, Any], body: bytes) -> None:
-    # Its row may be there already: what is left of its follow-ups is done then.
-    message = _fresh(bridge, body) | {"begun": True}
-    send(bridge.storage, "events", message, name=str(message.get("id", dead["RowKey"])))
-
-
-def _media(bridge: Bridge, dead: Mapping[str, Any], body: bytes) -> None:
-    message = _fresh(bridge, body) | {"attempt": 0, "received": iso(now())}
-    send(bridge.storage, "media", message, name=str(dead["RowKey"]))
-
-
-def _delivery(bridge: Bridge, dead: Mapping[str, Any], body: bytes) -> None:
-    message = _fresh(bridge, body)
-    if message.get("kind") == "deliver":
-        send_delivery(bridge, str(message["subscription"]), str(message["event"]))
-    else:
-        send(bridge.storage, "deliveries", message, name=str(dead["RowKey"]))
-
-
-def _refused(bridge: Bridge, dead: Mapping[str, Any], body: bytes) -> None:
-    event = event_named(str(dead["RowKey"]).partition("-")[0])
-    accept(bridge.storage, bridge.settings, event, body)
-
-
-# How a dead letter goes back, by its kind.
-RETURNS: Mapping[str, Callable[[Bridge, Mapping[str, Any], bytes], None]] = {
-    "event": _event,
-    "media": _media,
-    "delivery": _delivery,
-    "refused": _refused,
-}
-
-
-def replay_dead_letters(bridge: Bridge, body: bytes) -> dict[str, Any]:
+def replay_events(
+    bridge: Bridge, id: str, query: Mapping[str, str], body: bytes, *, who: str = audit.MASTER_KEY
+) -> dict[str, Any]:
     """
-    Put dead letters back and delete them: how many went, and the ids of those that stay because they cannot.
+    Send a subscriber again what arrived in a TimeRange, or count it; raises NotFound, or Invalid.
 
-    `body` is a ReplayFilter, or empty for the first hundred of any kind. Each is on its queue before it is
-    deleted, so that none is lost; one that comes twice has its effect once. One that became a dead letter again
-    meanwhile is left there.
+    The range is in the body, or in the query. A dry run that could not count all in time is not `complete`.
     """
-    wanted = read_body(ReplayFilter, body or b"{}")
+    given = parse_body(body) if body else {}
+    times, moment = validated(TimeRange, {**query, **given} if isinstance(given, dict) else given), now()
+    since, until = times.date_from, min(times.date_to or moment, moment)
+    if since > moment:
+        raise Invalid({"date_from": "a time in the past is expected"})
+    if until < since:
+        raise Invalid({"date_to": "a time after date_from is expected"})
     with reaching_storage():
-        found = dead_letters.listed(bridge.storage, kind=wanted.kind, id=wanted.id, limit=wanted.limit)
-        stay: list[str] = []
-        for dead in found:
-            if _returned(bridge, dead):
-                dead_letters.remove(bridge.storage, dead)
-            else:
-                stay.append(dead["RowKey"])
-    return {"replayed": len(found) - len(stay), "kept": stay}
+        one = _subscription(bridge, id)
+        answer = {"subscription": one.id, "date_from": iso(since), "date_to": iso(until), "dry_run": times.dry_run}
+        if times.dry_run:
+            return answer | _count(bridge, one, since, until)
+        send_range(bridge.storage, one.id, since, until, token=secrets.token_hex(8), who=who)
+    return answer
 
 
-def _returned(bridge: Bridge, dead: Mapping[str, Any]) -> bool:
+def replay_event(bridge: Bridge, subscription: str, event: str) -> None:
+    """Send a subscriber one event again; raises Unprocessable where the event or the subscription is gone."""
+    row = store.get(bridge.storage, event, select=["received"])
+    if row is None or subscriptions(bridge).get(subscription) is None:
+        raise Unprocessable("the event, or the subscription, is gone")
+    Outbox(bridge.storage, subscription).put([(row["received"], event)], secrets.token_hex(8))
+    wake(bridge.storage, subscription)
+
+
+def try_subscription(bridge: Bridge, id: str, *, who: str = audit.MASTER_KEY) -> dict[str, Any]:
+    """Post at once what waits for a subscriber; raises NotFound."""
+    with reaching_storage():
+        one = _subscription(bridge, id)
+        count = try_now(bridge, one)
+        audit.record(bridge.storage, who=who, what="try subscription now", count=count, result="sent", note=one.id)
+    return {"subscription": one.id, "events": count}
+
+
+def run_range(bridge: Bridge, message: Mapping[str, Any]) -> None:
+    """
+    Put the events of a span into an outbox, a part of the feed at a time.
+
+    With a `token` that is a replay: also what was delivered before, and also to a subscription that is disabled.
+    """
     try:
-        body = get_payload(bridge.storage, dead["payload"]) if "payload" in dead else dead["body"].encode()
-        RETURNS[dead["PartitionKey"]](bridge, dead, body)
-    except (Refused, Unprocessable, KeyError):
-        return False
-    return True
+        id, token = str(message["subscription"]), str(message.get("token", ""))
+        since, until = parse_time(message["since"]), parse_time(message["until"])
+    except (KeyError, ValueError, AttributeError) as error:
+        raise Unprocessable("the message has no range of time") from error
+    one = subscriptions(bridge).get(id)
+    if one is None:
+        return
+    chosen, after = _chosen(bridge, one, since, until, message.get("after"), is_replay=bool(token))
+    count = Outbox(bridge.storage, id).put(chosen, token) + int(message.get("count", 0))
+    if chosen:
+        wake(bridge.storage, id)
+    if after:
+        send(bridge.storage, QUEUE, {**message, "after": after, "count": count}, name=id)
+    elif token:
+        who, note = str(message.get("who")), f"{id} from {iso(since)} to {iso(until)}"
+        audit.record(bridge.storage, who=who, what="replay events", count=count, result="sent", note=note)
 
 
-def replay_events(bridge: Bridge, id: str, body: bytes) -> dict[str, Any]:
-    """
-    Send a subscriber again what came in during a range of time, a TimeRange; raises NotFound, or Invalid.
+def _subscription(bridge: Bridge, id: str) -> Subscription:
+    """Return a subscription by its public id, or by the one that only the subscriber has."""
+    known = subscriptions(bridge)
+    one = known.get(id) or known.get(public_id(id.lower()))
+    if one is None:
+        raise NotFound("no such subscription")
+    return one
 
-    `id` is the public one; the one that only the subscriber has is understood, and not repeated.
-    """
-    times = read_body(TimeRange, body or b"{}")
-    until = times.date_to or now()
-    with reaching_storage():
-        known = subscriptions(bridge)
-        one = known.get(id) or known.get(public_id(id.lower()))
-        if one is None:
-            raise NotFound("no such subscription")
-        send_range(bridge, one.id, times.date_from, until, again=True)
-    return {"subscription": one.id, "date_from": iso(times.date_from), "date_to": iso(until)}
+
+def _count(bridge: Bridge, one: Subscription, since: datetime, until: datetime) -> dict[str, Any]:
+    deadline, outbox, events, after = time.monotonic() + _COUNTING_SECONDS, Outbox(bridge.storage, one.id), 0, None
+    while time.monotonic() < deadline:
+        chosen, after = _chosen(bridge, one, since, until, after, is_replay=True)
+        events += len(outbox.without_waiting(chosen))
+        if not after:
+            return {"events": events, "complete": True}
+    return {"events": events, "complete": False}
+
+
+def _chosen(
+    bridge: Bridge, one: Subscription, since: datetime, until: datetime, after: str | None, *, is_replay: bool
+) -> tuple[list[tuple[datetime, str]], str | None]:
+    """Return a part of the events that are for a subscription, and where the next part starts."""
+    found, follows = store.feed_page(bridge.storage, store.feed_bounds(since, until), after, _CHUNK)
+    wanted = is_for if is_replay else wants
+    events = (event for row in found if (event := event_of_row(bridge.storage, row)) is not None)
+    return [(event.received, event.id) for event in events if wanted(bridge, one, event)], follows

@@ -63,6 +63,19 @@ def listed(storage: Storage, *, kind: str | None, id: str | None, limit: int) ->
     return list(islice(found, limit))
 
 
+def page(
+    storage: Storage, kind: str | None, limit: int, start: Mapping[str, str] | None
+) -> tuple[list[TableEntity], dict[str, str] | None]:
+    """Return a page of dead letters of a kind, or of any, and where the next one starts: None at the end."""
+    table = storage.table(TABLE)
+    if kind is None:
+        query = table.list_entities(results_per_page=limit)
+    else:
+        query = table.query_entities("PartitionKey eq @kind", parameters={"kind": kind}, results_per_page=limit)
+    pages: Any = query.by_page(start)  # type: ignore[arg-type]
+    return list(next(pages, ())), pages.continuation_token
+
+
 def remove(storage: Storage, dead: TableEntity) -> None:
     """Delete a dead letter, unless it has been added to since it was listed."""
     rows.delete(storage.table(TABLE), dead["PartitionKey"], dead["RowKey"], etag=dead.metadata["etag"])

@@ -1,4 +1,4 @@
-"""Which events a subscriber wants: the filter of a subscription, checked when it is made and asked for each event."""
+"""The filter of a subscription, checked when it is made and applied to each event."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PREFIX = re.compile(r"(?:\+|00)?[0-9]{1,15}", re.ASCII)
 
 
 def _whole(value: Any) -> Any:
-    """A whole number also where a text spells it, which is what an expression between other words yields."""
+    """Return a whole number for a text that spells one, as an expression in a flow yields it."""
     number = identifier(value)
     return value if number is None else number
 
@@ -47,11 +47,11 @@ class Criteria(BaseModel):
             return None
         begin = plain(text)
         if not _PREFIX.fullmatch(begin):
-            raise ValueError("how a phone number begins is expected, such as +371")
+            raise ValueError("the beginning of a phone number is expected, such as +371")
         return f"+{begin[2:]}" if begin.startswith("00") else begin
 
     def to_dict(self, region: str) -> dict[str, Any]:
-        """The parts that are there, as JSON; numbers in E.164, as dialled in `region`: equal requests are equal."""
+        """Return the parts that are there, as JSON; numbers in E.164, so that equal requests are equal."""
         given = self.model_dump(exclude_none=True)
         return given | {name: e164(given[name], region) or given[name] for name in _NUMBERS if name in given}
 
@@ -60,13 +60,12 @@ NAMES = tuple(Criteria.model_fields)
 
 
 def _is_same(number: str | None, wanted: str, region: str) -> bool:
-    """Whether a number is the wanted one, however the two are written."""
     full = e164(wanted, region)
     return number is not None and (number == wanted or (full is not None and e164(number, region) == full))
 
 
 def _begins(number: str | None, prefix: str, region: str) -> bool:
-    """Whether a number begins so: from the plus on, or without one as it is dialled at home."""
+    """Return True if a number begins so, with its country code or as it is dialled at home."""
     import phonenumbers
 
     full, code = e164(number, region), f"+{phonenumbers.country_code_for_region(region)}"
@@ -89,5 +88,5 @@ TESTS: Mapping[str, Callable[[ReceivedEvent, Any, str], bool]] = {
 
 
 def meets(event: ReceivedEvent, wanted: Mapping[str, Any], region: str) -> bool:
-    """Whether an event is wanted; one that lacks a field that is asked for is not."""
+    """Return True if the event meets all parts of a filter; one that lacks a field does not meet it."""
     return all(TESTS[name](event, value, region) for name, value in wanted.items())

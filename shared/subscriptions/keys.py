@@ -1,4 +1,4 @@
-"""What is secret in a subscription: sealed under keys that can be changed, and found again by a keyed hash."""
+"""The keys that seal the secrets of subscriptions, and the keyed hash by which equal requests are found."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ NO_KEY = "SUBSCRIPTION_KEYS: none of the keys opens what is stored; put the form
 
 
 def new_key() -> str:
-    """A Fernet key: URL-safe base64 of 32 random bytes."""
+    """Return a Fernet key: URL-safe base64 of 32 random bytes."""
     return base64.urlsafe_b64encode(secrets.token_bytes(_BYTES)).decode()
 
 
 def key_id(key: str) -> str:
-    """How a key is called where it may be seen."""
+    """Return the name of a key that may be seen."""
     return hashlib.sha256(f"subscription key {key}".encode()).hexdigest()[:8]
 
 
 class Keys:
     """
-    Fernet keys, the newest first: that one seals, all of them open.
+    Fernet keys, the newest first: that one seals, and all of them open.
 
     Without any, as on a laptop, one is made and kept in the table itself, where it protects nothing.
     """
@@ -57,12 +57,12 @@ class Keys:
         return key_id(self.all[0])
 
     def seal(self, value: Any) -> dict[str, str]:
-        """The columns that keep a JSON value: `sealed`, and the id of the key."""
+        """Return the columns that keep a JSON value: `sealed`, and the id of the key."""
         return {"sealed": self._fernet.encrypt(json.dumps(value).encode()).decode(), "key": self.newest}
 
     def open(self, sealed: str) -> Any:
-        """The value again; None where none of the keys opens it."""
-        # Loaded where the first subscription is read: it is a part of a cold start that few functions need.
+        """Return the value again; None where none of the keys opens it."""
+        # Loaded with the first subscription: few functions need it in their cold start.
         from cryptography.fernet import InvalidToken
 
         try:
@@ -71,16 +71,16 @@ class Keys:
             return None
 
     def fingerprint(self, value: Any) -> str:
-        """A hash of a JSON value that says nothing without the key, which outlives those that seal."""
+        """Return a keyed hash of a JSON value; its key outlives those that seal."""
         text = json.dumps(value, sort_keys=True)
         return hmac.new(self._hashing, text.encode(), hashlib.sha256).hexdigest()
 
     def hashing_row(self) -> rows.Row | None:
-        """The row with the key of the hashes, sealed itself; None before the first hash."""
+        """Return the row with the sealed key of the hashes; None before the first hash."""
         return rows.get(self._table, PARTITION, _FINGERPRINTS)
 
     def reseal(self) -> None:
-        """Have the key of the hashes sealed by the newest key."""
+        """Seal the key of the hashes by the newest key."""
         row = self.hashing_row()
         if row is not None and row["key"] != self.newest and (value := self.open(row["sealed"])) is not None:
             rows.swap(self._table, {**row, **self.seal(value)}, row.etag)
@@ -100,7 +100,7 @@ class Keys:
         return base64.b64decode(key)
 
     def _kept(self, name: str, fresh: dict[str, str]) -> rows.Row:
-        """The row of this name: the one that is there, or else the fresh one, whoever is first."""
+        """Return the row of this name; the first to ask makes it."""
         found = rows.get(self._table, PARTITION, name)
         if found is None:
             rows.insert(self._table, {"PartitionKey": PARTITION, "RowKey": name, **fresh})

@@ -1,4 +1,4 @@
-"""Signatures of what we send, as Standard Webhooks 1.0.0 has them."""
+"""Signatures of deliveries by Standard Webhooks 1.0.0."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _VERSION = "v1"
 
 
 def new_secret() -> str:
-    """A secret of 32 random bytes: `whsec_` and base64."""
+    """Return a secret of 32 random bytes: `whsec_` and base64."""
     return PREFIX + base64.b64encode(secrets.token_bytes(_BYTES)).decode()
 
 
 def key_of(secret: str) -> bytes:
-    """The bytes that a secret spells; raises ValueError unless it is `whsec_` and base64 of 24 to 64 bytes."""
+    """Return the bytes of a secret; raise ValueError unless it is `whsec_` and base64 of 24 to 64 bytes."""
     try:
         key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
     except ValueError:
@@ -37,13 +37,13 @@ def key_of(secret: str) -> bytes:
 
 
 def sign(secret: str, id: str, timestamp: int, body: bytes) -> str:
-    """The signature of a body sent at a time, in Unix seconds, under an id."""
+    """Return the signature of a body that is sent under an id at a Unix time."""
     digest = hmac.new(key_of(secret), f"{id}.{timestamp}.".encode() + body, hashlib.sha256).digest()
     return f"{_VERSION},{base64.b64encode(digest).decode()}"
 
 
 def headers(held: Iterable[str], id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """The three headers of a delivery, signed with each of the secrets."""
+    """Return the three headers of a delivery, signed with each of the secrets."""
     return {
         ID_HEADER: id,
         TIME_HEADER: str(timestamp),

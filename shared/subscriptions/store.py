@@ -1,4 +1,4 @@
-"""Table `subscriptions`: who gets events, changed in step by all instances and remembered for seconds."""
+"""Table `subscriptions`: changed in step by all instances, and remembered by each for two seconds."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import ConfigError, Conflict, NotFound, StorageUnavailable, TooManySubscriptions
 from shared.once import once
 from shared.storage import rows as single_rows
-from shared.subscriptions.endpoints import normalised
+from shared.subscriptions.endpoints import host_of, normalised
 from shared.subscriptions.keys import NO_KEY, Keys, key_id
 from shared.subscriptions.signatures import new_secret
 from shared.subscriptions.subscription import FINGERPRINT, KEY, PARTITION, Subscription, subscription_of
+from shared.times import iso, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -30,16 +32,19 @@ logger = logging.getLogger(__name__)
 
 TABLE = "subscriptions"
 MOST = 200
-# How long a process may go on without looking who has subscribed meanwhile.
+# A process goes on for so long without looking who has subscribed meanwhile.
 STALE_SECONDS = 2.0
 # Both secrets sign for so long after a new one was made.
 OVERLAP_SECONDS = 24 * 3600
+# Subscriptions that their subscribers have ended are shown for so long.
+SHOWN_ENDED = timedelta(days=30)
+_ENDED = "ended"
 _VERSION = "version"
 _TRIES = 16
 
 
 class Subscriptions:
-    """All subscriptions; a process reads them again every two seconds while it asks, and at once when it made one."""
+    """All subscriptions, read again every two seconds while they are asked for, and at once after a change here."""
 
     def __init__(self, storage: Storage, keys: Sequence[str] = (), clock: Callable[[], float] = time.monotonic) -> None:
         self._table = storage.table(TABLE)
@@ -53,25 +58,25 @@ class Subscriptions:
         self._lock = Lock()
 
     def all(self) -> Iterable[Subscription]:
-        """Everyone, as of at most two seconds ago."""
+        """Return all subscriptions, as of at most two seconds ago."""
         return tuple(self._all().values())
 
     def get(self, id: str) -> Subscription | None:
-        """The subscription with this id, as of at most two seconds ago; None when there is none, or no longer."""
+        """Return a subscription, as of at most two seconds ago; None where there is none, or no longer."""
         return self._all().get(id) or self._look(id)
 
     def make(self, wanted: Subscription, secret: str | None = None) -> tuple[Subscription, bool]:
         """
-        The subscription that is asked for, and whether it is new: a request like an earlier one finds that again.
+        Store a subscription unless there is an equal one; return the one that is there, and whether it is new.
 
-        An earlier one that was disabled works again, and one that comes with another `secret` takes that beside its
-        own for a day. Raises TooManySubscriptions, and Conflict when others kept changing them.
+        An earlier one that was disabled works again, takes another `secret` beside its own for a day, and another name.
+        Raises TooManySubscriptions, and Conflict when others kept changing them.
         """
         name = FINGERPRINT + wanted.fingerprint(self.keys)
         for _ in range(_TRIES):
             version, rows = self._rows()
             if name in rows:
-                if found := self._again(rows[name]["id"], secret):
+                if found := self._again(rows[name]["id"], secret, wanted.name):
                     return found, False
                 continue  # it was ended meanwhile
             if sum(key.startswith(KEY) for key in rows) >= MOST:
@@ -81,8 +86,10 @@ class Subscriptions:
                 return wanted, True
         raise Conflict("subscriptions kept changing")
 
-    def end(self, id: str) -> bool:
-        """End a subscription; False when there was none."""
+    def end(self, id: str, answer: str = "") -> bool:
+        """End a subscription; False when there was none. One that its subscriber ended by an `answer` is remembered."""
+        if answer and (one := self._look(id)):
+            self._remember_end(one, answer)
         for _ in range(_TRIES):
             version, rows = self._rows()
             if KEY + id not in rows:
@@ -93,15 +100,24 @@ class Subscriptions:
                 return True
         raise Conflict("subscriptions kept changing")
 
+    def ended(self) -> list[dict[str, Any]]:
+        """Return the subscriptions that their subscribers have ended of late, the newest first."""
+        found = self._table.query_entities(
+            f"PartitionKey eq '{_ENDED}' and at gt @since", parameters={"since": _since()}
+        )
+        columns = ("id", "event", "name", "host", "answer")
+        latest = sorted(found, key=lambda row: row["at"], reverse=True)
+        return [{name: row[name] for name in columns} | {"ended": iso(row["at"])} for row in latest]
+
     def of_address(self, endpoint: str) -> tuple[list[Subscription], list[Subscription]]:
-        """Those of a callback address in any spelling, as of now; and those that cannot be read, of any address."""
+        """Return those of a callback address in any spelling, as of now; and those of any address that no key opens."""
         self.forget()
         wanted, everybody = normalised(endpoint), self.all()
         found = [one for one in everybody if one.readable and normalised(one.endpoint) == wanted]
         return found, [one for one in everybody if not one.readable]
 
     def note_shown(self, id: str) -> None:
-        """An answer holds its secret now: no other will. Where that cannot be written, the next answer shows it too."""
+        """Note that an answer has its secret; where that fails the next answer has it too."""
         with suppress(StorageUnavailable):
             single_rows.update(self._table, {"PartitionKey": PARTITION, "RowKey": KEY + id, "shown": True})
         self.forget()
@@ -123,9 +139,7 @@ class Subscriptions:
 
     def change(self, id: str, changed: Callable[[Subscription], Subscription | None]) -> Subscription | None:
         """
-        Change a subscription under its ETag; the changed one, or None when it is gone or `changed` left it alone.
-
-        Raises Conflict when others kept changing it.
+        Change a subscription under its ETag; None where it is gone or `changed` returns None. Raises Conflict.
         """
         new: Subscription | None = None
 
@@ -142,13 +156,9 @@ class Subscriptions:
         return new
 
     def reseal(self) -> None:
-        """
-        Seal again what is under an older key; what no key opens stays as it is, and is reported.
-
-        Done twice, or by several at once, it changes nothing more.
-        """
+        """Seal again what is under an older key; a row that no key opens stays as it is. Harmless twice."""
         self._all()
-        # The key of the hashes may be the only thing left under an older one.
+        # The key of the hashes may be the only one left under an older one.
         self.keys.reseal()
         if not self.stale:
             return
@@ -159,7 +169,7 @@ class Subscriptions:
         self.forget()
 
     def described(self) -> dict[str, Any]:
-        """How many rows are under which key, by its id, the newest first; and which subscriptions none opens."""
+        """Return how many rows are under which key, by its id, and the subscriptions that no key opens."""
         hashing = self.keys.hashing_row()
         rows = [*self._sealed(), *([hashing] if hashing else [])]
         counts = Counter({key_id(key): 0 for key in self.keys.all})
@@ -172,7 +182,7 @@ class Subscriptions:
         self._changes += 1
         self._fresh_until = -1.0
 
-    def _again(self, id: str, secret: str | None) -> Subscription | None:
+    def _again(self, id: str, secret: str | None, name: str) -> Subscription | None:
         found = self._look(id)
         if found is None:
             return None
@@ -180,9 +190,17 @@ class Subscriptions:
             raise ConfigError(NO_KEY)
         if secret and secret != found.secrets[0][0]:
             self.rotate(id, secret)
-        if found.disabled:
-            self.change(id, lambda one: replace(one, trying=True) if one.disabled else None)
+        if found.disabled or name not in ("", found.name):
+            trying = found.disabled is not None
+            self.change(id, lambda one: replace(one, trying=trying and one.disabled is not None, name=name or one.name))
         return found
+
+    def _remember_end(self, one: Subscription, answer: str) -> None:
+        old = self._table.query_entities(f"PartitionKey eq '{_ENDED}' and at le @since", parameters={"since": _since()})
+        for row in old:
+            single_rows.delete(self._table, _ENDED, row["RowKey"])
+        shown = {"id": one.id, "event": one.event, "name": one.name, "host": host_of(one.endpoint), "answer": answer}
+        single_rows.put(self._table, {"PartitionKey": _ENDED, "RowKey": one.id, "at": now(), **shown})
 
     def _all(self) -> dict[str, Subscription]:
         with self._lock:
@@ -214,7 +232,7 @@ class Subscriptions:
         return found
 
     def _rows(self) -> tuple[Any, dict[str, Any]]:
-        """The row that every change of their number passes, and all others."""
+        """Return the row that every change of their number passes, and all others."""
         rows = {row["RowKey"]: row for row in self._table.query_entities(f"PartitionKey eq '{PARTITION}'")}
         return rows.pop(_VERSION, None), rows
 
@@ -239,10 +257,14 @@ class Subscriptions:
 
 
 def subscriptions(bridge: Bridge) -> Subscriptions:
-    """This process's view of the subscriptions in a bridge's storage account."""
+    """Return this process's view of the subscriptions in a bridge's storage account."""
     return _kept(bridge.storage, bridge.settings.subscription_keys)
 
 
 @once
 def _kept(storage: Storage, keys: tuple[str, ...]) -> Subscriptions:
     return Subscriptions(storage, keys)
+
+
+def _since() -> Any:
+    return now() - SHOWN_ENDED

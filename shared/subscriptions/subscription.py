@@ -23,7 +23,8 @@ PARTITION = "subscription"
 KEY, FINGERPRINT = "id-", "of-"
 _ID_PREFIX, _ID_LENGTH = "sub-", 20
 _CAPABILITY_BYTES = 16
-_COLUMNS = ("event", "shape", "created", "disabled", "trying", "shown")
+LONGEST_NAME = 100
+_COLUMNS = ("event", "name", "shape", "created", "disabled", "trying", "shown")
 _SECRET = ("capability", "endpoint", "secrets")
 
 Shape = Literal["native", "cloudevents"]
@@ -32,10 +33,10 @@ Shape = Literal["native", "cloudevents"]
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Subscription:
     """
-    Who gets an event.
+    A subscriber's wish for an event.
 
-    `id` names it wherever it may be seen. `capability` is the right to end it and to change its secret; the callback
-    address is a secret, and so are those that sign. All three are empty where the keys do not open its row.
+    `id` is public. `capability` is the right to end it and to change its secret; it is secret, and so are the callback
+    address and the keys that sign. All three are empty where no key opens its row.
     """
 
     id: str
@@ -45,12 +46,13 @@ class Subscription:
     wanted: Mapping[str, Any]
     shape: Shape
     created: datetime
-    # Each with the time, in Unix seconds, until which it signs; None for ever.
+    # Each with the Unix time until which it signs; None for ever.
     secrets: tuple[tuple[str, float | None], ...] = field(repr=False)
+    name: str = ""
     disabled: datetime | None = None
-    # Somebody asked for it again since it was disabled.
+    # It was asked for again since it was disabled.
     trying: bool = False
-    # Whether an answer held its secret.
+    # An answer had its secret.
     shown: bool = False
 
     @classmethod
@@ -62,8 +64,9 @@ class Subscription:
         wanted: Mapping[str, Any] | None = None,
         shape: Shape = "native",
         secret: str | None = None,
+        name: str = "",
     ) -> Self:
-        """A subscription as of now, with a secret of its own where none is given."""
+        """Return a subscription as of now, with a secret of its own where none is given."""
         capability = secrets.token_hex(_CAPABILITY_BYTES)
         return cls(
             id=public_id(capability),
@@ -74,35 +77,36 @@ class Subscription:
             shape=shape,
             created=now(),
             secrets=((secret or new_secret(), None),),
+            name=name,
         )
 
     @property
     def active(self) -> bool:
-        """Whether events are meant for it."""
+        """True if new events are for it."""
         return self.disabled is None or self.trying
 
     @property
     def readable(self) -> bool:
-        """Whether its row could be opened."""
+        """True if a key opens its row."""
         return bool(self.capability)
 
     def signing(self, moment: float) -> tuple[str, ...]:
-        """The secrets that sign at a Unix time, the newest first."""
+        """Return the secrets that sign at a Unix time, the newest first."""
         return tuple(secret for secret, until in self.secrets if until is None or until > moment)
 
     def fingerprint(self, keys: Keys) -> str:
-        """What two subscriptions that are the same share: a keyed hash of address, event, filter and shape."""
+        """Return a keyed hash of address, event, filter and shape, by which an equal request finds it."""
         return keys.fingerprint([normalised(self.endpoint), self.event, dict(self.wanted), self.shape])
 
     def row(self, keys: Keys) -> dict[str, Any]:
-        """Its columns in the table; what is a secret is sealed."""
+        """Return its columns, the secret ones sealed."""
         columns = {name: value for name in _COLUMNS if (value := getattr(self, name)) is not None}
         columns |= {"PartitionKey": PARTITION, "RowKey": KEY + self.id, "wanted": json.dumps(dict(self.wanted))}
         return columns | keys.seal({name: getattr(self, name) for name in _SECRET})
 
 
 def subscription_of(row: Mapping[str, Any], keys: Keys) -> Subscription:
-    """The subscription in a row of the table."""
+    """Return the subscription in a row."""
     opened = keys.open(row.get("sealed", "")) or {"capability": "", "endpoint": "", "secrets": ()}
     return Subscription(
         id=row["RowKey"].removeprefix(KEY),
@@ -115,6 +119,6 @@ def subscription_of(row: Mapping[str, Any], keys: Keys) -> Subscription:
 
 
 def public_id(capability: str) -> str:
-    """The id of the subscription that a capability belongs to; nobody gets from there to the capability."""
+    """Return the id of the subscription that a capability belongs to; there is no way back."""
     digest = hashlib.sha256(f"subscription {capability}".encode()).digest()
     return _ID_PREFIX + base64.b32encode(digest).decode().lower()[:_ID_LENGTH]

@@ -6,48 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from shared.api.openapi.schemas import Schema, choices, named, title
 from shared.phones import NUMBER_PATTERN, PREFIX_PATTERN
-from shared.subscriptions.endpoints import LONGEST, LONGEST_NAME
+from shared.subscriptions.endpoints import LONGEST
+from shared.subscriptions.subscription import LONGEST_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_HEX = "[0-9A-Fa-f]"
-_GROUP = f"{_HEX}{{1,4}}"
-_OCTET = "(?:25[0-5]|(?:2[0-4]|1[0-9]|[1-9])?[0-9])"
-_QUAD = rf"{_OCTET}(?:\.{_OCTET}){{3}}"
-# What is not the internet's, of the addresses below 224.0.0.0; the last one is Azure's own.
-_INSIDE = (
-    r"10\.|127\.|100\.(?:6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7])\.|169\.254\.|172\.(?:1[6-9]|2[0-9]|3[01])\."
-    r"|192\.(?:0\.[02]|88\.99|168)\.|198\.(?:1[89]|51\.100)\.|203\.0\.113\.|168\.63\.129\.16(?![0-9])"
-)
-
-
-def _rest(groups: int) -> str:
-    """What follows so many groups of an IPv6 address: the others, or a gap somewhere; the last two may be IPv4."""
-    left = 8 - groups
-    ways = [f"(?::{_GROUP}){{{left}}}", f"(?::{_GROUP}){{{left - 2}}}:{_QUAD}", f"(?::{_GROUP}){{{left - 1}}}::"]
-    for n in range(left - 2):
-        ways.append(f"(?::{_GROUP}){{{n}}}::(?:(?:{_GROUP}:){{0,{left - 3 - n}}}(?:{_GROUP}(?::{_GROUP})?|{_QUAD}))?")
-    ways.append(f"(?::{_GROUP}){{{left - 2}}}::(?:{_GROUP})?")
-    return f"(?:{'|'.join(ways)})"
-
-
-_LABEL = "[0-9A-Za-z_-]{1,63}"
-_END = r"\.?(?:[/?#:]|$)"
-# A name, or an address of the internet: IPv4, IPv6. Generators of texts can leave out what must not follow, but do not
-# know what to do where something must.
-HOSTS = (
-    rf"(?![^/?#:]{{{LONGEST_NAME + 1}}})(?:{_LABEL}\.)+(?!(?:[0-9]+|0[Xx]{_HEX}*){_END}){_LABEL}\.?",
-    rf"(?!{_INSIDE})(?:[1-9][0-9]?|1[0-9]{{2}}|2[01][0-9]|22[0-3])(?:\.{_OCTET}){{3}}\.?",
-    rf"\[(?!200[12]:|3[Ff]{{3}}:)[23]{_HEX}{{3}}{_rest(1)}\]",
-    rf"\[(?:2001:(?!0?[Dd][Bb]8:)(?:[1-9A-Fa-f]{_HEX}{{3}}|0?[2-9A-Fa-f]{_HEX}{{2}})"
-    rf"|3[Ff]{{3}}:[1-9A-Fa-f]{_HEX}{{3}}){_rest(2)}\]",
-)
-_PORT = "(?::(?:0*(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?)?"
-# The app may take more, such as loopback on a laptop, but it certainly takes these.
-ENDPOINT_PATTERN = (
-    rf"^(?![!-~]{{{LONGEST + 1}}})[Hh][Tt][Tt][Pp][Ss]://(?:{'|'.join(HOSTS)}){_PORT}(?:[/?][!-\x22$-\[\]-~]*)?#?$"
-)
+# The host is checked where it is connected to.
+ENDPOINT_PATTERN = "^https://"
 _FOUR = "[A-Za-z0-9+/]{4}"
 _PADDED = "[A-Za-z0-9+/]{2}=="
 SECRET_PATTERN = f"^whsec_(?:(?:{_FOUR}){{8,20}}(?:{_PADDED}|[A-Za-z0-9+/]{{3}}=)?|(?:{_FOUR}){{21}}(?:{_PADDED})?)$"
@@ -57,6 +23,7 @@ _WORDS: Mapping[str, tuple[str, Schema]] = {
     "endpoint": ("Address that the event is posted to.", {"pattern": ENDPOINT_PATTERN, "maxLength": LONGEST}),
     "filter": ("Which events to post; all of them without one.", {}),
     "shape": ("The PBX's own form (native), or CloudEvents 1.0.", {}),
+    "name": ("Name that the subscription is shown by.", {"maxLength": LONGEST_NAME}),
     "secret": ("Signs what is posted; made for you if you bring none.", {"pattern": SECRET_PATTERN}),
     "direction": ("Only incoming (in) or only outgoing (out) calls.", {}),
     "contact_id": ("Only what concerns this employee.", {"format": "int64"}),

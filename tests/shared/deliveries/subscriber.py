@@ -9,8 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from shared.deliveries.drain import drain
-from shared.deliveries.entries import EPOCH, KEY
-from shared.deliveries.outbox import TABLE, Outbox
+from shared.deliveries.outbox import EPOCH, STATE, TABLE, Outbox
 from shared.events.receive import submit
 from shared.pipeline.process import process
 from shared.subscriptions.store import subscriptions
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from shared.bridge import Bridge
-    from shared.deliveries.entries import State
+    from shared.deliveries.outbox import State
     from tests.outbox import Outbox as Sent
     from tests.outbox import Sent as Message
 
@@ -48,7 +47,7 @@ def state(bridge: Bridge, one: Subscription) -> State:
 
 def places(bridge: Bridge, one: Subscription) -> list[dict[str, Any]]:
     """What waits in the outbox, due or not."""
-    condition = f"PartitionKey eq '{one.id}' and RowKey ge 'place-' and RowKey lt 'place~'"
+    condition = f"PartitionKey eq '{one.id}' and RowKey ge 'place-' and RowKey lt 'sent-'"
     return [dict(row) for row in bridge.storage.table(TABLE).query_entities(condition)]
 
 
@@ -68,7 +67,7 @@ def let_time_pass(bridge: Bridge, one: Subscription) -> None:
     for row in places(bridge, one):
         table.update_entity(row | {"due": EPOCH})
     if state(bridge, one).etag:
-        keys = {"PartitionKey": one.id, "RowKey": KEY}
+        keys = {"PartitionKey": one.id, "RowKey": STATE}
         table.update_entity(keys | {"resume": EPOCH, "wake": EPOCH, "until": EPOCH})
 
 

@@ -1,4 +1,4 @@
-"""The state of an outbox: what is asked of it while others write is done, or said not to be."""
+"""The rows of an outbox: what is asked of them while others write is done, or refused."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from requests.adapters import HTTPAdapter
 
-from shared.deliveries.entries import RESTORED
-from shared.deliveries.outbox import Outbox
+from shared.deliveries.outbox import EPOCH, Outbox, State
+from shared.deliveries.policy import judge
+from shared.deliveries.post import Outcome
 from shared.errors import Conflict
 from shared.times import now
 from tests.breaking import break_connections
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from shared.bridge import Bridge
 
-ID = "0" * 32
+ID = "sub-a"
 
 
 class Racing(HTTPAdapter):
@@ -38,46 +39,63 @@ class Racing(HTTPAdapter):
         return super().send(request, *args, **options)
 
 
+def restored(state: State) -> None:
+    state.rounds, state.resume = 0, EPOCH
+
+
 def failing(bridge: Bridge) -> Outbox:
     """An outbox that is left alone for an hour."""
+    bridge.storage.ready()
     outbox = Outbox(bridge.storage, ID)
     state = outbox.state()
-    state.rounds, state.resume, state.failing = 9, now() + timedelta(hours=1), now()
+    state.rounds, state.resume = 9, now() + timedelta(hours=1)
     outbox.note(state)
     return outbox
 
 
-def race(bridge: Bridge, other: Outbox, times: int) -> None:
+@pytest.mark.parametrize(("times", "rounds"), [(5, 0), (10_000, 9)], ids=["a few", "for ever"])
+def test_a_change_goes_on_while_others_write_or_is_refused(
+    times: int, rounds: int, bridge: Bridge, start_bridge: Callable[..., Bridge]
+) -> None:
+    outbox, other = failing(bridge), Outbox(start_bridge().storage, ID)
     bridge.storage._session.mount("http://", Racing(lambda: other.note(other.state()), times))
+    try:
+        outbox.change(restored)
+    except Conflict:
+        assert times > 100
+    assert outbox.state().rounds == rounds
 
 
-def test_an_outbox_without_a_state_has_nothing_to_restore(bridge: Bridge) -> None:
+def test_an_outbox_without_a_state_has_nothing_to_change(bridge: Bridge) -> None:
+    bridge.storage.ready()
     outbox = Outbox(bridge.storage, ID)
-    outbox.restore()
+    outbox.change(restored)
     assert outbox.state().etag is None
 
 
-def test_restoring_goes_on_while_others_write(bridge: Bridge, start_bridge: Callable[..., Bridge]) -> None:
+def test_a_state_that_was_changed_meanwhile_is_not_overwritten(bridge: Bridge) -> None:
     outbox = failing(bridge)
-    race(bridge, Outbox(start_bridge().storage, ID), 5)
-    outbox.restore()
-    state = outbox.state()
-    assert (state.rounds, state.failing, state.resume < now()) == (0, None, True)
+    outbox.put([(now(), "a")])
+    state, places = outbox.read(now() + timedelta(seconds=1), 8)
+    assert outbox.take(state)
+    outbox.change(restored)
+    results = [(place, Outcome("delivered", "200", 0.1)) for place in places]
+    assert not outbox.complete(judge(state, results, now(), disabled=False))
+    newer = outbox.state()
+    assert (newer.rounds, newer.holder) == (0, state.holder or newer.holder)
+    assert outbox.complete(judge(newer, results, now(), disabled=False))
+    assert (outbox.read(now(), 8)[1], outbox.state().holder) == ([], "")
 
 
-def test_restoring_in_vain_is_said(bridge: Bridge, start_bridge: Callable[..., Bridge]) -> None:
+def test_a_place_that_is_gone_keeps_no_other_from_being_completed(bridge: Bridge) -> None:
     outbox = failing(bridge)
-    race(bridge, Outbox(start_bridge().storage, ID), 10_000)
-    with pytest.raises(Conflict):
-        outbox.restore()
-    assert outbox.state().rounds == 9
-
-
-def test_who_drains_is_asked_to_restore(bridge: Bridge) -> None:
-    outbox = failing(bridge)
-    assert outbox.take(outbox.state(), "holder")
-    outbox.restore()
-    assert (outbox.state().mark, outbox.state().rounds) == (RESTORED, 9)
+    outbox.put([(now(), "a"), (now(), "b"), (now(), "c")])
+    state, places = outbox.read(now() + timedelta(seconds=1), 8)
+    assert outbox.take(state)
+    bridge.storage.table("deliveries").delete_entity(ID, places[1].key)
+    results = [(place, Outcome("delivered", "200", 0.1)) for place in places]
+    assert outbox.complete(judge(state, results, now(), disabled=False))
+    assert outbox.read(now(), 8)[1] == []
 
 
 @pytest.mark.parametrize("after", [True, False], ids=["answer lost", "request lost"])
@@ -85,4 +103,4 @@ def test_a_connection_that_breaks_leaves_one_place_and_nothing_half_written(brid
     outbox, moment = failing(bridge), now()
     break_connections(bridge.storage, "POST", "$batch", times=2, after=after)
     outbox.put([(moment, "a"), (moment, "b")])
-    assert [place.event for place in outbox.read(moment + timedelta(seconds=1)).places] == ["a", "b"]
+    assert [place.event for place in outbox.read(moment + timedelta(seconds=1), 8)[1]] == ["a", "b"]

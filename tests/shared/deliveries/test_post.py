@@ -93,13 +93,6 @@ def test_a_private_address_is_refused_when_connecting(monkeypatch: pytest.Monkey
         assert listener.received == []
 
 
-@pytest.mark.parametrize("address", ["93.184.216.34", "10.0.0.1"])
-def test_plain_http_leads_nowhere_but_here(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 9))]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-    assert send("http://hook.example/").result == "address refused"
-
-
 def test_redirects_and_proxies_are_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     with Listener() as proxy, Listener(lambda received: (307, {"Location": proxy.url})) as listener:
         for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):

@@ -12,7 +12,7 @@ import pytest
 
 from shared.api import subscribe as subscribing
 from shared.bridge import Bridge
-from shared.deliveries.standing import wake_waiting
+from shared.deliveries.drain import wake_waiting
 from shared.errors import ConfigError
 from shared.settings import Settings
 from shared.subscriptions.keys import Keys, key_id, new_key

@@ -1,0 +1,194 @@
+"""Dead letters are read, sent back where they came from, or discarded, and each says which of these it can be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from shared import audit
+from shared.deliveries.drain import drain
+from shared.errors import Invalid, NotFound, WrongContinuation
+from shared.events.receive import accept
+from shared.events.table import event_named
+from shared.json_bodies import encode, read_body
+from shared.pipeline import dead_letters as module
+from shared.pipeline import queues as consumers
+from shared.pipeline.dead_letters import (
+    RETRIES,
+    Selection,
+    discard,
+    get_dead_letter,
+    list_dead_letters,
+    reason_in,
+    replay_dead_letters,
+    retry,
+)
+from shared.pipeline.process import process
+from shared.storage.dead_letters import dead_letter
+from tests.shared.deliveries.conftest import environment, listener, sent
+from tests.shared.deliveries.subscriber import FIXTURES, happen, subscription
+from tests.stored import dead_letters
+
+if TYPE_CHECKING:
+    from dev.listener import Listener
+    from shared.bridge import Bridge
+    from tests.outbox import Outbox
+
+__all__ = ["environment", "listener", "sent"]
+MEDIA = {"kind": "recording", "id": 5, "action": "copy", "event": "e", "received": "2018-04-25T13:54:19Z"}
+
+
+def replay(bridge: Bridge, **choice: Any) -> dict[str, Any]:
+    return replay_dead_letters(bridge, encode(choice))
+
+
+def test_every_consumer_s_dead_letters_can_go_back() -> None:
+    assert RETRIES.keys() == {row.kind for row in consumers.CONSUMERS} | {"refused", "polled"}
+
+
+def test_each_says_what_can_be_done_with_it(bridge: Bridge, sent: Outbox) -> None:
+    one = subscription(bridge, "http://127.0.0.1:9/")
+    good = (FIXTURES / "CallStarted.json").read_bytes()
+    accept(bridge.storage, bridge.settings, event_named("CallStarted"), good)
+    (event,) = sent.take("events")
+    made: list[tuple[str, str, bytes]] = [
+        ("event", "fits", event.body),
+        ("event", "not", b"{}"),
+        ("media", "recording-5-copy", encode(MEDIA)),
+        ("delivery", "ended", encode({"kind": "deliver", "subscription": "sub-nobody", "event": "e"})),
+        ("delivery", "there", encode({"kind": "wake", "subscription": one.id})),
+        ("refused", "CallStarted-fits", good),
+        ("refused", "CallStarted-not", b'{"data": {}}'),
+        ("polled", "contacts-1", b"{}"),
+        ("other", "odd", b"?"),
+    ]
+    for kind, id, body in made:
+        dead_letter(bridge.storage, kind=kind, id=id, reason="a test", body=body)
+    listed = list_dead_letters(bridge, {})["data"]
+    actions = {(row["kind"], row["id"]): row["actions"] for row in listed}
+    can_retry = {key for key, found in actions.items() if "retry" in found}
+    assert can_retry == {
+        ("event", "fits"), ("media", "recording-5-copy"), ("delivery", "there"), ("refused", "CallStarted-fits")
+    }  # fmt: skip
+    assert all("discard" in found for found in actions.values())
+    assert all(bool(row["cannotRetry"]) == (row["actions"] == ["discard"]) for row in listed)
+    assert [row["id"] for row in list_dead_letters(bridge, {"kind": "polled"})["data"]] == ["contacts-1"]
+
+
+def test_a_list_is_read_in_parts(bridge: Bridge, sent: Outbox) -> None:
+    for number in range(5):
+        dead_letter(bridge.storage, kind="media", id=f"m{number}", reason="not there", body=b"{}")
+    found, query = [], {"limit": "2"}
+    while True:
+        page = list_dead_letters(bridge, query)
+        found += [row["id"] for row in page["data"]]
+        if not page["continuation"]:
+            break
+        query = {"limit": "2", "continuation": page["continuation"]}
+    assert found == [f"m{number}" for number in range(5)]
+    with pytest.raises(WrongContinuation):
+        list_dead_letters(bridge, {"continuation": "garbage"})
+    with pytest.raises(Invalid):
+        list_dead_letters(bridge, {"kinds": "media"})
+
+
+def test_one_is_shown_retried_once_or_discarded_with_a_reason(bridge: Bridge, sent: Outbox) -> None:
+    dead_letter(bridge.storage, kind="media", id="recording-5-copy", reason="not there", body=encode(MEDIA))
+    dead_letter(bridge.storage, kind="refused", id="CallStarted-1", reason="no JSON", body=b"\xff")
+    assert get_dead_letter(bridge, "media", "recording-5-copy")["body"] == MEDIA
+    assert retry(bridge, "media", "recording-5-copy")["result"] == "sent"
+    assert len(sent.take("media")) == 1
+    with pytest.raises(NotFound):
+        retry(bridge, "media", "recording-5-copy")
+    with pytest.raises(Invalid):
+        retry(bridge, "refused", "CallStarted-1")
+    with pytest.raises(Invalid):
+        reason_in({}, b"")
+    for given in ({"reason": " a test "}, {}):
+        assert reason_in(given, b"" if given else b'{"reason": "a test"}') == "a test"
+    discard(bridge, "refused", "CallStarted-1", "a test", who="Anna")
+    assert dead_letters(bridge.storage) == []
+    newest = audit.listed(bridge.storage, 9)
+    assert [(row["who"], row["what"]) for row in newest] == [
+        ("Anna", "discard dead letter"),
+        ("master key", "retry dead letter"),
+    ]
+    assert newest[0]["note"] == "refused/CallStarted-1: a test"
+
+
+def test_a_body_that_is_gone_can_be_discarded(bridge: Bridge, sent: Outbox) -> None:
+    dead_letter(bridge.storage, kind="event", id="long", reason="a test", body=b"{" + b" " * 40_000)
+    bridge.storage.container("payloads").delete_blob("deadletters/event/long")
+    shown = get_dead_letter(bridge, "event", "long")
+    assert (shown["body"], shown["actions"]) == (None, ["discard"])
+
+
+def test_a_delivery_that_was_given_up_is_tried_again(bridge: Bridge, sent: Outbox, listener: Listener) -> None:
+    one = subscription(bridge, listener.url)
+    happen(bridge, sent)
+    drain(bridge, one.id)
+    event = listener.received[0].id
+    body = encode({"kind": "deliver", "subscription": one.id, "event": event})
+    dead_letter(bridge.storage, kind="delivery", id=f"{one.id}-{event}", reason="the last attempt: 500", body=body)
+    assert replay(bridge, kind="delivery") == {"replayed": 1, "kept": []}
+    assert dead_letters(bridge.storage) == []
+    for _ in range(2):
+        drain(bridge, one.id)
+    assert [delivery.id for delivery in listener.received] == [event, event]
+
+
+def test_an_event_that_failed_too_often_has_its_effect(bridge: Bridge, sent: Outbox) -> None:
+    body = (FIXTURES / "CallRecorded.json").read_bytes()
+    accept(bridge.storage, bridge.settings, event_named("CallRecorded"), body)
+    (event,) = sent.take("events")
+    dead_letter(bridge.storage, kind="event", id=event.message["id"], reason="too often", body=event.body, attempts=5)
+    process(bridge, event.message)
+    assert len(sent.take("media")) == 1
+    assert replay(bridge, kind="event", id=event.message["id"])["replayed"] == 1
+    (again,) = sent.take("events")
+    process(bridge, again.message)
+    assert sent.take("media") == []
+
+
+def test_media_that_never_came_is_asked_for_from_the_start(bridge: Bridge, sent: Outbox) -> None:
+    dead = encode(MEDIA | {"attempt": 7, "tries": {"others": 3}})
+    dead_letter(bridge.storage, kind="media", id="recording-5", reason="not there", body=dead)
+    assert replay(bridge, kind="media")["replayed"] == 1
+    (again,) = sent.take("media")
+    assert (again.message["attempt"], again.message["id"]) == (0, 5)
+    assert "tries" not in again.message
+
+
+def test_what_cannot_go_back_stays_and_no_more_go_than_are_asked_for(bridge: Bridge, sent: Outbox) -> None:
+    good = (FIXTURES / "CallStarted.json").read_bytes()
+    for number, body in enumerate((good, b'{"data": {}}')):
+        dead_letter(bridge.storage, kind="refused", id=f"CallStarted-{number}", reason="did not fit", body=body)
+    dead_letter(bridge.storage, kind="other", id="it's", reason="why", body=b"?")
+    assert replay(bridge, kind="refused") == {"replayed": 1, "kept": ["CallStarted-1"]}
+    assert replay(bridge, kind="other", id="it's") == {"replayed": 0, "kept": ["it's"]}
+    assert replay(bridge, kind="' or '1' eq '1") == {"replayed": 0, "kept": []}
+    for number in range(5):
+        dead_letter(bridge.storage, kind="media", id=f"recording-{number}", reason="not there", body=encode(MEDIA))
+    assert replay(bridge, kind="media", limit=3)["replayed"] == 3
+    assert len(dead_letters(bridge.storage)) == 4
+
+
+def test_a_dead_letter_that_came_again_meanwhile_stays(
+    bridge: Bridge, sent: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead: dict[str, Any] = {"kind": "media", "id": "recording-5-copy", "body": encode(MEDIA)}
+    dead_letter(bridge.storage, reason="once", **dead)
+    monkeypatch.setattr(
+        module, "RETRIES", {"media": lambda *_: lambda: dead_letter(bridge.storage, reason="again", **dead)}
+    )
+    assert replay(bridge) == {"replayed": 1, "kept": []}
+    assert [(one["reason"], one["attempts"]) for one in dead_letters(bridge.storage)] == [("again", 2)]
+
+
+@pytest.mark.parametrize(
+    "body", [b"[]", b'{"limit": 0}', b'{"limit": 1001}', b'{"limit": "5"}', b'{"kid": "x"}'], ids=str
+)
+def test_a_selection_that_is_not_clear_is_refused(body: bytes) -> None:
+    with pytest.raises(Invalid):
+        read_body(Selection, body)
