@@ -32,7 +32,6 @@ COVERED: Mapping[str, str] = {
     "shared/items/index.py": "shared/api/test_bounded_reads.py",
     "shared/storage/expiry.py": "shared/privacy/test_retention.py",
     "shared/errors.py": "functions/test_responses.py",
-    "shared/events/data.py": "shared/events/test_model.py",
     "shared/events/store.py": "shared/api/test_feed.py",
     "shared/media/blobs.py": "shared/media/test_copy.py",
     "shared/media/deletions.py": "shared/media/test_copy.py",

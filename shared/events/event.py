@@ -1,4 +1,4 @@
-"""An event on its way through the pipeline: read from what was sent, carried by a message, kept as a row."""
+"""An event on its way through the pipeline: read from a body, carried by a message, stored as a row."""
 
 from __future__ import annotations
 
@@ -18,12 +18,10 @@ from shared.times import call_start, iso, parse_time
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from shared.events.data import Data
+    from shared.events.model import Data
     from shared.storage.account import Storage
 
 _TEXTS = ("type", "eventType", "version")
-# An envelope in an envelope in a list, each as text: no sender wraps deeper by mistake.
-_DEEPEST = 6
 IDENTIFIERS = ("callID", "contactID", "previous_contactID", "recordingID", "voicemailID")
 # One name for who called and who was called, under any name that the event has for them.
 _CALLERS = ("caller", "callerid", "sender")
@@ -33,7 +31,7 @@ HISTORY = frozenset(("poll", "reconciled", "backfill"))
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReceivedEvent:
-    """One event with its id, its checked data, and the envelope as it was sent but for the event's name."""
+    """An event with its id, its checked data, and the envelope as it was sent but for the event's name."""
 
     type: Event
     id: str
@@ -44,17 +42,17 @@ class ReceivedEvent:
 
     @property
     def caller(self) -> str | None:
-        """The calling number as sent."""
+        """Return the calling number as sent."""
         return next((value for name in _CALLERS if (value := getattr(self.data, name, None))), None)
 
     @property
     def moment(self) -> datetime:
-        """When it happened, or when we heard of it."""
+        """Return when it happened, or else when we heard of it."""
         return self.data.moment or self.received
 
     @property
     def began(self) -> datetime:
-        """When its call began, else when we heard of it: the time that decides the month it goes with."""
+        """Return when its call began, or else when we heard of it: that decides the month it is deleted with."""
         call_id = getattr(self.data, "callID", None)
         spelt = call_start(call_id) if isinstance(call_id, int) else None
         started = getattr(self.data, "callStarted", None)
@@ -62,15 +60,15 @@ class ReceivedEvent:
 
     @property
     def from_history(self) -> bool:
-        """Whether it was found in the PBX's lists, which know it better than its webhook did."""
+        """True if it was found in the PBX's lists, which know it better than its webhook did."""
         return self.origin in HISTORY
 
     @property
     def drift(self) -> list[str]:
         """
-        Names of the fields that the PBX's reference does not know, or that do not fit what it says of them.
+        Return the names of fields that the PBX's reference does not know, or whose values do not fit it.
 
-        `encoding` is among them where characters could not be read; none where the bridge itself speaks.
+        `encoding` is among them where characters could not be read; the bridge's own events have none.
         """
         if self.type.source == "bridge":
             return []
@@ -97,7 +95,7 @@ class ReceivedEvent:
         return differ("callConnected", timedelta(seconds=1)) or differ("connectionTime", 1)
 
     def message(self) -> dict[str, Any]:
-        """The message that carries it on queue `events`."""
+        """Return the message that carries it on queue `events`."""
         return {
             "id": self.id,
             "event": self.type.name,
@@ -107,14 +105,14 @@ class ReceivedEvent:
         }
 
     def row(self, storage: Storage, region: str) -> dict[str, Any]:
-        """Its row in tables `events` and `feed`; a long body goes to a blob, which keeps the first one."""
+        """Return its row of tables `events` and `feed`; a long body goes to a blob, where the first one stays."""
         columns, body = self.columns(region), encode(self.envelope)
         if len(body) > LONGEST_IN_ROW:
             return {**columns, "payload": put_payload(storage, f"bodies/{self.id}", body, first=True)}
         return {**columns, "body": body.decode()}
 
     def columns(self, region: str) -> dict[str, Any]:
-        """What its row says beside the body."""
+        """Return the columns of its row beside the body."""
         destination = getattr(self.data, "destination", None)
         columns: dict[str, Any] = {
             "id": self.id,
@@ -136,7 +134,7 @@ class ReceivedEvent:
 
 
 def row_envelope(storage: Storage, row: Mapping[str, Any]) -> dict[str, Any]:
-    """The envelope that a row of `events` or `feed` keeps."""
+    """Return the envelope in a row of `events` or `feed`; raises Unprocessable where its blob is gone."""
     body = row["body"] if "body" in row else get_payload(storage, row["payload"])
     envelope: dict[str, Any] = json.loads(body)
     return envelope
@@ -153,10 +151,9 @@ def event_of_row(storage: Storage, row: Mapping[str, Any]) -> ReceivedEvent | No
 
 def check_envelope(event: Event, value: Any) -> tuple[dict[str, Any], Data]:
     """
-    The envelope with the event's own name, an object as `data` and numbers as identifiers; and its checked data.
+    Return the envelope with the event's own name, an object as `data` and identifiers as numbers; and its checked data.
 
-    Raises Invalid with the paths of the fields that are missing: what identifies the event, and nothing else; or when
-    `eventType` names another event.
+    Raises Invalid with the paths of the identifiers that are missing, or where `eventType` names another event.
     """
     envelope = _read_envelope(value, event.model)
     named = envelope.get("eventType")
@@ -169,7 +166,7 @@ def check_envelope(event: Event, value: Any) -> tuple[dict[str, Any], Data]:
 
 
 def event_of(message: Mapping[str, Any]) -> ReceivedEvent:
-    """The event that a message on queue `events` carries; raises Unprocessable when it is none of ours."""
+    """Return the event that a message of queue `events` carries; raises Unprocessable for any other message."""
     try:
         event = event_named(message["event"])
         envelope, data = check_envelope(event, message["body"])
@@ -185,41 +182,23 @@ def event_of(message: Mapping[str, Any]) -> ReceivedEvent:
 
 def _read_envelope(value: Any, model: type[Data]) -> dict[str, Any]:
     """
-    The envelope with an object as `data`, however it is wrapped; all other fields are as they were sent.
+    Return the envelope with an object as `data`; all other fields are as they were sent.
 
-    An envelope or its data may come as JSON in a text, as the only item of a list, or once more inside `data`; the
-    data may also stand in the envelope's place. Raises Invalid where there is no object.
+    An envelope may come as JSON in a text, as the only item of a list, or be left out, with the data in its place.
+    Raises Invalid for anything that is wrapped deeper.
     """
-    required = {name for name, field in model.model_fields.items() if field.is_required()}
-    envelope = _object(value)
-    if envelope is None:
+    envelope = value[0] if isinstance(value, list) and len(value) == 1 else value
+    if isinstance(envelope, str) and envelope is value:
+        try:
+            envelope = parse_body(envelope.encode(), odd_numbers=True)
+        except NotJson:
+            raise Invalid({"body": "an object is expected"}) from None
+    if not isinstance(envelope, dict):
         raise Invalid({"body": "an object is expected"})
-    if envelope.get("data") is None and required <= envelope.keys():
-        texts = {name: envelope[name] for name in _TEXTS if name in envelope}
-        envelope = texts | {"data": {name: part for name, part in envelope.items() if name not in texts}}
-    data = _object(envelope.get("data"))
-    for _ in range(_DEEPEST):
-        if data is None or required <= data.keys() or "data" not in data:
-            break
-        # Once more around itself: what the inner envelope says of the event counts where the outer one is silent.
-        envelope = {**{name: data[name] for name in _TEXTS if name in data}, **envelope}
-        data = _object(data["data"])
-    if data is None:
+    data = envelope.get("data")
+    if data is None and all(name in envelope for name, field in model.model_fields.items() if field.is_required()):
+        data = {name: part for name, part in envelope.items() if name not in (*_TEXTS, "data")}
+        envelope = {name: envelope[name] for name in _TEXTS if name in envelope}
+    if not isinstance(data, dict):
         raise Invalid({"data": "an object is expected"})
     return {**envelope, "data": data}
-
-
-def _object(value: Any) -> dict[str, Any] | None:
-    for _ in range(_DEEPEST):
-        if isinstance(value, dict):
-            return value
-        if isinstance(value, list) and len(value) == 1:
-            value = value[0]
-        elif isinstance(value, str):
-            try:
-                value = parse_body(value.encode(), odd_numbers=True)
-            except NotJson:
-                return None
-        else:
-            return None
-    return None

@@ -1,36 +1,171 @@
-"""What each event and each item of a list carries, field by field, as the PBX's reference names it."""
+"""The models of what events and items of lists carry: their fields as the PBX names them, and how each is read."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, create_model
-
-from shared.events.data import (
-    ABSENT,
-    KNOWN,
-    AnyIdentifier,
-    AnyInteger,
-    AnyMoment,
-    AnyPhone,
-    AnySeconds,
-    AnyString,
-    AnyText,
-    Data,
-    Identifier,
-    Moment,
-    Phone,
-    known_fields,
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    create_model,
+    model_validator,
 )
+
+from shared.identifiers import LARGEST_ID, identifier
 from shared.json_bodies import is_spoilt
 from shared.once import once
-from shared.times import after
+from shared.phones import spelt
+from shared.times import LONGEST_CALL, after, belongs_to_call, call_start, event_time, has_zone, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
-    from shared.pbx.fields import Field, Shape
+    from shared.pbx.fields import Field as ShapeField
+    from shared.pbx.fields import Shape
+
+# The models whose fields are read alike where another event carries one of the same name.
+KNOWN: list[type[Data]] = []
+# What happens in a call, after its start.
+_IN_A_CALL = ("callConnected", "callEnded")
+# No number is as long, and a table's column takes no more than 64 KiB.
+_LONGEST_NUMBER = 1000
+_LONGEST_SECONDS = int(LONGEST_CALL.total_seconds())
+
+
+def _integer(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a whole number is expected")
+    return value
+
+
+def _identifier(value: Any) -> int:
+    number = identifier(value)
+    if number is None:
+        raise ValueError(f"a whole number from 0 to {LARGEST_ID} is expected")
+    return number
+
+
+def _time(value: Any) -> datetime:
+    if not isinstance(value, str):
+        raise ValueError("a time is expected")
+    return parse_time(value)
+
+
+def _text(value: Any) -> Any:
+    """Digits where a number came with a fraction of nothing."""
+    return spelt(value) or value if isinstance(value, float) else value
+
+
+def _phone(value: Any) -> Any:
+    return spelt(value) or value if isinstance(value, str | float) else value
+
+
+def _or_absent(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return read(value)
+    except ValidationError:
+        return None
+
+
+# What is required is refused where it does not fit; what may be absent is absent then.
+ABSENT = WrapValidator(_or_absent)
+Identifier = Annotated[int, BeforeValidator(_identifier)]
+Moment = Annotated[datetime, BeforeValidator(_time)]
+AnyIdentifier = Annotated[int | None, BeforeValidator(identifier)]
+AnyInteger = Annotated[int | None, BeforeValidator(_integer), Field(ge=-(2**63), le=LARGEST_ID), ABSENT]
+AnySeconds = Annotated[int | None, BeforeValidator(_integer), Field(ge=0, le=_LONGEST_SECONDS), ABSENT]
+AnyMoment = Annotated[datetime | None, BeforeValidator(event_time)]
+_Short = Annotated[str, Field(max_length=_LONGEST_NUMBER)]
+AnyText = Annotated[_Short | None, BeforeValidator(_text), ABSENT]
+AnyPhone = Annotated[_Short | None, BeforeValidator(_phone), ABSENT]
+# What identifies: empty where it is withheld, and refused where it is no text.
+Phone = Annotated[_Short | None, BeforeValidator(_phone)]
+AnyString = Annotated[str | None, BeforeValidator(_text), ABSENT]
+
+
+def present(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that say something: `""` and null mean absent."""
+    return {name: one for name, one in values.items() if one is not None and (not isinstance(one, str) or one.strip())}
+
+
+class Data(BaseModel, extra="allow", frozen=True, coerce_numbers_to_str=True, defer_build=True):
+    """
+    The base of all events' data: `""` and null mean absent, and unknown fields ride along.
+
+    Only identifiers are required. Any other field that does not fit counts as absent, and stands in `misfits` as it
+    was sent. A field that the reference knows from other events only counts as one where it fits what they say of it.
+    """
+
+    # The field that says when it happened.
+    moment_field: ClassVar[str | None] = None
+    _misfits: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _read(cls, values: Any, read: ModelWrapValidatorHandler[Data]) -> Data:
+        if not isinstance(values, dict):
+            return read(values)
+        sent = present(values)
+        empty = {name: None for name, field in cls.model_fields.items() if field.is_required() and name in values}
+        # What other events know is read as they say, and left out where it does not fit.
+        foreign = (sent.keys() - cls.model_fields.keys()) & readers().keys()
+        fields = {**sent, **{name: readers()[name].validate_python(sent[name]) for name in foreign}}
+        fitting = empty | {name: value for name, value in fields.items() if value is not None}
+        data = read(fitting)
+        implausible = data._implausible(sent)
+        if implausible:
+            data = read(fitting | dict.fromkeys(implausible))
+        known = cls.model_fields.keys() | readers().keys()
+        data._misfits = {name: sent[name] for name in sent.keys() & known if getattr(data, name, None) is None}
+        return data
+
+    @property
+    def misfits(self) -> Mapping[str, Any]:
+        """The fields that count as absent because they do not fit, as they were sent."""
+        return self._misfits
+
+    @property
+    def moment(self) -> datetime | None:
+        """When it happened, as far as the event says."""
+        moment: datetime | None = getattr(self, self.moment_field) if self.moment_field else None
+        return moment
+
+    def drift(self, sent: Mapping[str, Any]) -> set[str]:
+        """Names of the fields, as they were sent, that are unknown or do not fit."""
+        return (present(sent).keys() - type(self).model_fields.keys()) | self.misfits.keys()
+
+    def _implausible(self, sent: Mapping[str, Any]) -> list[str]:
+        """Names of times that the call's own start, or the one in its id, leaves no room for."""
+        starts = (getattr(self, "callStarted", None), call_start(getattr(self, "callID", None) or 0))
+        said = {name: getattr(self, name, None) for name in _IN_A_CALL}
+        return [
+            name
+            for name, moment in said.items()
+            if moment and not belongs_to_call(moment, starts, zoned=has_zone(sent[name]))
+        ]
+
+
+@once
+def known_fields() -> Mapping[str, Any]:
+    """How each field of the known models is read: a type, None for a misfit."""
+    fields = {name: field for model in KNOWN for name, field in model.model_fields.items()}
+    return {name: Annotated[field.rebuild_annotation() | None, ABSENT] for name, field in fields.items()}
+
+
+@once
+def readers() -> Mapping[str, TypeAdapter[Any]]:
+    """What reads each of these fields by itself."""
+    config = ConfigDict(coerce_numbers_to_str=True)
+    return {name: TypeAdapter(annotation, config=config) for name, annotation in known_fields().items()}
 
 
 class Call(Data):
@@ -199,7 +334,7 @@ def _drift(shape: Shape, item: Mapping[str, Any]) -> set[str]:
     return found
 
 
-def _type_of(field: Field) -> Any:
+def _type_of(field: ShapeField) -> Any:
     """How a field is read: as in an event, where events have it too."""
     if field.name in known_fields():
         return known_fields()[field.name]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from shared.events.data import Data
+    from shared.events.model import Data
     from shared.settings import Settings
     from shared.storage.account import Storage
 

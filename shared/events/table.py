@@ -22,7 +22,7 @@ from shared.times import iso
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from shared.events.data import Data
+    from shared.events.model import Data
 
 _NUMBERS = ("callerid", "destination")
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")

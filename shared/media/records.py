@@ -91,7 +91,7 @@ class Pace:
 def _seconds() -> TypeAdapter[int | None]:
     from pydantic import TypeAdapter
 
-    from shared.events.data import AnySeconds
+    from shared.events.model import AnySeconds
 
     return TypeAdapter(AnySeconds)
 

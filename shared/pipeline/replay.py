@@ -14,8 +14,8 @@ from shared.deliveries.lifecycle import try_now
 from shared.deliveries.outbox import Outbox
 from shared.errors import Invalid, NotFound, Unprocessable
 from shared.events import store
-from shared.events.data import Moment
 from shared.events.event import event_of_row
+from shared.events.model import Moment
 from shared.json_bodies import parse_body, validated
 from shared.storage.account import reaching_storage
 from shared.storage.messages import send
