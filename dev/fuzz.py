@@ -37,6 +37,10 @@ include-operation-id = "GetEvents"
 checks.positive_data_acceptance.enabled = false
 
 [[operations]]
+include-operation-id = "GetCalls"
+checks.positive_data_acceptance.enabled = false
+
+[[operations]]
 include-operation-id = "Dial"
 checks.positive_data_acceptance.enabled = false
 

@@ -1,4 +1,4 @@
-"""Polling new items into storage, against bare paging of the same list with batch inserts; and an idle poll."""
+"""Polling new items into storage, against bare paging of the same list with batch inserts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from azure.data.tables import TableClient
 
 from dev.azurite import AzuriteProcess
 from dev.bench.app import App
-from dev.bench.counting import CountingProxy
 from dev.bench.figures import Figure, at_least, at_most, seconds
 from dev.simulator import SimulatorProcess
 
@@ -22,25 +21,24 @@ _POLL = "PollCallHistory"
 
 
 def figures(new: int = _NEW, rounds: int = _ROUNDS) -> list[Figure]:
-    """Throughput as a ratio, CPU seconds of ours alone, and what silence costs."""
+    """Throughput as a ratio, and CPU seconds of ours alone."""
     accounts = itertools.count()
-    with AzuriteProcess(accounts=2 * rounds + 1) as azurite:
+    with AzuriteProcess(accounts=2 * rounds) as azurite:
         measured = [_round(azurite, accounts, new) for _ in range(rounds)]
-        calls, reads, writes = _idle(azurite, azurite.account(next(accounts)))
     ratio, cpu = (statistics.median(values) for values in zip(*measured, strict=True))
     name = f"Polling {new:,} new items"
     return [
         at_least(f"{name} into storage", "bare paging plus batch inserts", ratio, 0.7),
         at_most(f"{name}: CPU s, user and system", "the app's process alone", cpu, 6),
-        at_most("Idle poll: calls to the PBX", "counted", calls, 1),
-        at_most("Idle poll: storage reads", "counted by a proxy", reads, 6),
-        at_most("Idle poll: storage writes", "counted by a proxy", writes, 4),
     ]
 
 
 def _round(azurite: AzuriteProcess, accounts: itertools.count[int], new: int) -> tuple[float, float]:
     """Return the bare way's time over ours, and our CPU seconds."""
-    with SimulatorProcess() as pbx, _app(azurite.account(next(accounts)), pbx) as app:
+    with (
+        SimulatorProcess() as pbx,
+        App(azurite.account(next(accounts)), _POLL, pbx_url=pbx.base_url, pbx_key=pbx.api_key) as app,
+    ):
         pbx.control("POST", "bulk", resource="call_history", count=1)
         app.run(_POLL)
         pbx.control("POST", "bulk", resource="call_history", count=new)
@@ -49,10 +47,6 @@ def _round(azurite: AzuriteProcess, accounts: itertools.count[int], new: int) ->
         cpu = app.cpu() - before
         bare = seconds(lambda: _bare(azurite.account(next(accounts)), pbx, new + 1))
     return bare / ours, cpu
-
-
-def _app(connection: str, pbx: SimulatorProcess) -> App:
-    return App(connection, _POLL, pbx_url=pbx.base_url, pbx_key=pbx.api_key)
 
 
 def _bare(connection: str, pbx: SimulatorProcess, count: int) -> None:
@@ -75,15 +69,3 @@ def _bare(connection: str, pbx: SimulatorProcess, count: int) -> None:
                         for item in found[start : start + _BATCH]
                     ]
                 )
-
-
-def _idle(azurite: AzuriteProcess, connection: str) -> tuple[int, int, int]:
-    """Return the calls to the PBX, reads and writes of storage that a poll without news takes."""
-    services = tuple(url.rpartition("/")[0] for url in azurite.urls)
-    with CountingProxy(services) as proxy, SimulatorProcess() as pbx, _app(proxy.through(connection), pbx) as app:
-        for _ in range(2):
-            pbx.control("DELETE", "requests")
-            proxy.requests.clear()
-            app.run(_POLL)
-        reads = sum(count for name, count in proxy.requests.items() if name.startswith("GET"))
-        return len(pbx.control("GET", "requests")), reads, proxy.count - reads

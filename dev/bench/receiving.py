@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import statistics
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
+from azure.core.exceptions import ResourceExistsError
 
 from dev.azurite import AzuriteProcess
+from dev.bench.app import App
 from dev.bench.figures import ROUNDS, at_least, at_most
-from dev.processes import HostProcess
-from shared.settings import Settings
-from shared.storage.account import Storage
+from dev.processes import ROOT, HostProcess
 
 if TYPE_CHECKING:
     from dev.bench.figures import Figure
 
-_ROOT = Path(__file__).resolve().parents[2]
 _CONNECTIONS = 16
 _REQUESTS = 1600
 _ids = itertools.count(1524664459097344)
@@ -63,22 +62,15 @@ async def _load(url: str) -> tuple[float, float]:
 
 def figures() -> list[Figure]:
     """Throughput and p99, each the median of the rounds' ratios."""
-    with AzuriteProcess() as azurite:
-        environment = {
-            "DataStorage": azurite.connection_string,
-            "PBX_BASE_URL": "http://127.0.0.1:9/",
-            "PBX_API_KEY": "bench",
-            "PBX_WEBHOOK_KEY": "",
-        }
-        settings = Settings.from_env(environment)
-        Storage(settings.storage).ready()
-        Storage(settings.storage).queue("bare").create_queue()
-        with (
-            # The consumer works on instances of its own in Azure; here it would take the receiver's cores.
-            HostProcess(_ROOT, env=environment, functions=("OnCallStarted",)) as ours,
-            HostProcess(_ROOT / "dev" / "bench" / "bare_app", env=environment) as bare,
-        ):
-            rates, tails = _rounds(f"{ours.url}/api/events/CallStarted", f"{bare.url}/api/bare")
+    with (
+        # The consumer works on instances of its own in Azure; here it would take the receiver's cores.
+        AzuriteProcess() as azurite,
+        App(azurite.connection_string, "OnCallStarted") as ours,
+        HostProcess(ROOT / "dev/bench/bare_app", env={"DataStorage": azurite.connection_string}) as bare,
+    ):
+        with contextlib.suppress(ResourceExistsError):
+            ours.storage.queue("bare").create_queue()
+        rates, tails = _rounds(f"{ours.url}/api/events/CallStarted", f"{bare.url}/api/bare")
     limit = "a bare function that only queues the body"
     return [
         at_least("Receiver throughput, 16 connections", limit, rates, 0.85),

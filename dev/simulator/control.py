@@ -12,9 +12,10 @@ from dev.simulator.http import Answer, Request
 from dev.simulator.wire import Options, read_time
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
 
-    from dev.simulator.simulator import Simulator
+    from dev.simulator.pbx import Pbx
 
 Body = dict[str, Any]
 
@@ -34,7 +35,7 @@ def _json(status: int, value: Any) -> Answer:
 class Control:
     """Answers `METHOD /sim/{name}`: reads what happened, and changes what will."""
 
-    def __init__(self, pbx: Simulator) -> None:
+    def __init__(self, pbx: Pbx, start_day: Callable[[str, float, int], None], day_done: threading.Event) -> None:
         self.pbx = pbx
         self._routes: dict[tuple[str, str], Callable[[Body], Any]] = {
             ("GET", "health"): lambda _: {"url": pbx.url},
@@ -61,10 +62,10 @@ class Control:
             ("POST", "files"): self._change_file,
             ("POST", "clock"): self._move_clock,
             ("POST", "options"): self._change_options,
-            ("POST", "day"): lambda body: pbx.start_day(
+            ("POST", "day"): lambda body: start_day(
                 body["name"], float(body.get("pace", 0)), int(body.get("webhooks", 0))
             ),
-            ("GET", "day"): lambda _: {"done": pbx.day_done.is_set()},
+            ("GET", "day"): lambda _: {"done": day_done.is_set()},
             ("POST", "settle"): lambda body: {"settled": pbx.settle(float(body.get("timeout", 10)))},
             ("DELETE", "requests"): lambda _: pbx.requests.clear(),
             ("POST", "reset"): lambda _: pbx.reset(),

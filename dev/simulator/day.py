@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from dev.simulator.calls import delete_voicemail, place
 from dev.simulator.resources import EVENTS, RESOURCES
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping
 
-    from dev.simulator.simulator import Simulator
+    from dev.simulator.pbx import Pbx
 
 _MAIN_LINE = "67021234"
 _WATCH_SECONDS = 0.1
@@ -58,11 +59,11 @@ _DEMO_CALLS = (
 _DEMO_MINUTES = 125
 
 
-def empty(_: Simulator) -> None:
+def empty(_: Pbx) -> None:
     """Nobody calls."""
 
 
-def demo(pbx: Simulator) -> None:
+def demo(pbx: Pbx) -> None:
     """
     Two hours that bring each event, a long call that only a sweep finds, and one lost webhook.
 
@@ -86,8 +87,9 @@ def demo(pbx: Simulator) -> None:
     pbx.clock.at(begin + timedelta(minutes=_DEMO_MINUTES), lambda: _bring_others(pbx))
 
 
-def _plan(pbx: Simulator, row: Planned, begin: datetime, contacts: Mapping[str, int]) -> None:
-    call = pbx.call(
+def _plan(pbx: Pbx, row: Planned, begin: datetime, contacts: Mapping[str, int]) -> None:
+    call = place(
+        pbx,
         row.caller,
         row.destination,
         at=begin + timedelta(minutes=row.minute),
@@ -104,11 +106,11 @@ def _plan(pbx: Simulator, row: Planned, begin: datetime, contacts: Mapping[str, 
         number = call.voicemail_id
         pbx.clock.at(
             call.ended + timedelta(minutes=row.message_deleted_after),
-            lambda: pbx.delete_voicemail(number, keep_file=True),
+            lambda: delete_voicemail(pbx, number, keep_file=True),
         )
 
 
-def _bring_others(pbx: Simulator) -> None:
+def _bring_others(pbx: Pbx) -> None:
     """Each event that nothing of the script leads to, once, with what the day's items say in its fields."""
     known = {name: value for rows in pbx.rows.values() for item in rows.written() for name, value in item.items()}
     for event in EVENTS:
@@ -116,11 +118,11 @@ def _bring_others(pbx: Simulator) -> None:
             pbx.hooks.emit(event.name, dict.fromkeys(event.row.key, 1) | known)
 
 
-def _drop_next(pbx: Simulator, event: str) -> None:
+def _drop_next(pbx: Pbx, event: str) -> None:
     pbx.hooks.faults.add("drop", event, times=1)
 
 
-def long_calls(pbx: Simulator, count: int = 60, seed: int = 7) -> list[int]:
+def long_calls(pbx: Pbx, count: int = 60, seed: int = 7) -> list[int]:
     """A day from the clock's present on, of calls from 5 s to 6 h long; returns their ids in order of start."""
     draw = random.Random(seed)  # noqa: S311 - repeatable, not secret
     contact = pbx.add_contact("Ieva", "Liepiņa", "26550104")
@@ -128,7 +130,8 @@ def long_calls(pbx: Simulator, count: int = 60, seed: int = 7) -> list[int]:
     for number in range(count):
         length = 5 * (6 * 3600 / 5) ** draw.random()
         start = number * 18 * 3600 / count + draw.random() * 60
-        call = pbx.call(
+        call = place(
+            pbx,
             _CLIENTS[number % len(_CLIENTS)], _MAIN_LINE, at=start, contact_id=contact, rings=3, talks=length,
             recorded=number % 5 == 0,
         )  # fmt: skip
@@ -136,10 +139,10 @@ def long_calls(pbx: Simulator, count: int = 60, seed: int = 7) -> list[int]:
     return ids
 
 
-DAYS: Mapping[str, Callable[[Simulator], object]] = {"demo": demo, "empty": empty, "long-calls": long_calls}
+DAYS: Mapping[str, Callable[[Pbx], object]] = {"demo": demo, "empty": empty, "long-calls": long_calls}
 
 
-def play(pbx: Simulator, name: str, pace: float, webhooks: int, stop: threading.Event) -> None:
+def play(pbx: Pbx, name: str, pace: float, webhooks: int, stop: threading.Event) -> None:
     """Waits for so many subscriptions, plays the day a step each `pace` real seconds, and goes back to real time."""
     while len(pbx.webhooks) < webhooks:
         if stop.wait(_WATCH_SECONDS):

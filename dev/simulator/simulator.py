@@ -29,10 +29,11 @@ class Simulator(Pbx):
         self, api_key: str = "demo-key", *, port: int = 0, host: str = "127.0.0.1", seed: int = 0, workers: int = 4
     ) -> None:
         super().__init__(api_key, seed, workers)
-        self._api, self._files, self._control = Api(self), Files(self), Control(self)
+        self.day_done = threading.Event()
+        self._api, self._files = Api(self), Files(self)
+        self._control = Control(self, self.start_day, self.day_done)
         self._server = Server(host, port, self._respond, lambda: self.options.gzip)
         self.url = self._server.url
-        self.day_done = threading.Event()
         self._stopping = threading.Event()
         self._day: threading.Thread | None = None
 
