@@ -84,10 +84,8 @@ webhooks Int32 Events that came as webhooks
 reconciled Int32 Events whose webhook never came
 duplicates Int32 Events that came again
 drift Int32 Webhooks and listed items with fields that the reference does not know, or that do not fit
-lateness String How late webhooks were, as a JSON histogram
-p50 Double Seconds that half of them were late at most
-p99 Double Seconds that 99 of 100 were late at most
-types String Silence of each event, as JSON
+came String Webhooks that came, by type, as JSON
+lost String Webhooks that never came, by type, as JSON
 driftFields String Fields that are unknown or do not fit, and how often they came, as JSON
 """,
         ),
@@ -103,7 +101,14 @@ id String The PBX's ID of it
 host String Host that it posts to
 endpoint String Hash of its address
 created DateTime When it was made
-renewed_for String Hash of the address that it is made again for
+""",
+        ),
+        Rows(
+            "The last sync.",
+            "PartitionKey eq 'sync'",
+            """
+at DateTime When it ran
+problem String What stood in its way
 """,
         ),
         Rows("The end of all webhooks.", "PartitionKey eq 'ended'", "since DateTime Since when none is kept"),

@@ -30,14 +30,14 @@ def _reported(report: Report) -> func.HttpResponse:
 
 # Each imports what it starts: none of it is on the way of a receiver's cold start.
 def _sync(req: func.HttpRequest) -> func.HttpResponse:
-    from shared.webhooks.registrations import sync
+    from shared.webhooks.sync import sync
 
     forget = req.params.get("forget_orphans", "").lower() == "true"
     return _reported(sync(bridge(), patience=_PATIENCE_SECONDS, forget_orphans=forget))
 
 
 def _delete_all(_: func.HttpRequest) -> func.HttpResponse:
-    from shared.webhooks.registrations import delete_all
+    from shared.webhooks.sync import delete_all
 
     return _reported(delete_all(bridge(), patience=_PATIENCE_SECONDS))
 

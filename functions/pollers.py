@@ -47,7 +47,7 @@ def _reconcile(bridge: Bridge) -> None:
 
 
 def _keep_webhooks(bridge: Bridge) -> None:
-    from shared.webhooks.registrations import keep
+    from shared.webhooks.sync import keep
 
     keep(bridge)
 

@@ -20,7 +20,7 @@ from shared.pipeline.queues import CONSUMERS, consume
 from shared.polling.poll import poll
 from shared.polling.sweep import sweep
 from shared.times import iso, now
-from shared.webhooks.registrations import keep
+from shared.webhooks.sync import keep
 from shared.webhooks.table import end
 from tests.polls import bridge_to
 

@@ -123,7 +123,7 @@ def months_of(storage: Storage) -> dict[str, set[str]]:
         for row in storage.table(name).query_entities("PartitionKey ne 'limit'"):
             add(name, iso(row[column]))
     # Rows with counts are of the items that were put here, today.
-    found["health"] = {row["RowKey"][:7] for row in storage.table("health").list_entities() if "lateness" not in row}
+    found["health"] = {row["RowKey"][:7] for row in storage.table("health").list_entities() if "came" not in row}
     for row in storage.table("lostcallers").list_entities():
         add("lostcallers", iso(row["at"]))
     return found

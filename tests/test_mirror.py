@@ -43,7 +43,7 @@ COVERED: Mapping[str, str] = {
     "shared/polling/reading.py": "shared/polling/test_poll.py",
     "shared/polling/unended.py": "shared/polling/test_sweep.py",
     "shared/subscriptions/subscription.py": "shared/subscriptions/test_store.py",
-    "shared/webhooks/sync.py": "shared/webhooks/test_registrations.py",
+    "shared/webhooks/table.py": "shared/webhooks/test_sync.py",
 }
 # Tests of a whole room rather than of a module.
 OF_ROOMS = {"functions/test_fresh_account.py", "functions/test_routes.py", "functions/test_timers.py"}

@@ -1,8 +1,9 @@
-"""The state of the bridge in one answer: what is wrong first, in words, and then what each part looks like."""
+"""The state of the bridge in one answer: each trouble as a sentence with its next step, then each part."""
 
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from shared.storage import dead_letters
 from shared.storage.account import reaching_storage
 from shared.subscriptions.store import subscriptions
 from shared.times import now, parse_time
-from shared.webhooks.table import ended_since, read_webhooks
+from shared.webhooks import sync, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -26,34 +27,57 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_SECONDS = 4.5
 _MOST_COUNTED = 1000
 # Of anything that is listed: nobody reads a longer page, and a part that went wrong may hold far more.
 _MOST = 100
+_NO_KEY = (
+    "PBX_API_KEY is missing: put the key from the PBX's panel into it. Until then nothing is polled, dialled or "
+    "registered; webhooks, lists and this page work."
+)
+# What can be done with a dead letter of each kind.
+_STEPS: Mapping[str, str] = {
+    "event": "their processing starts again",
+    "media": "their audio is asked for again",
+    "delivery": "they are posted again",
+    "refused": "their bodies are read again, which helps where a newer release understands them",
+}
 
 Parts = dict[str, Any]
 
 
 def status(bridge: Bridge) -> dict[str, Any]:
     """
-    As JSON, without secrets and without people; raises StorageUnavailable.
+    Return the state as JSON, without secrets and without people, within five seconds.
 
-    `problems` are sentences that say what is wrong and what to do, none where all is well. A part that cannot be shown
-    is null, and a problem.
+    `problems` are sentences that say what is wrong and what to do, none where all is well. A part that cannot be read
+    is null, and a problem. Raises StorageUnavailable where no part can be read.
     """
-    moment, parts = now(), Parts()
-    broken: list[str] = []
-    for name, read in PARTS.items():
-        try:
-            with reaching_storage():
-                parts[name] = read(bridge, moment)
-        except StorageUnavailable:
-            raise
-        except Exception as error:
-            logger.exception("the state of %s cannot be shown", name)
-            parts[name] = None
+    moment = now()
+    pool = ThreadPoolExecutor(len(PARTS))
+    reads = {name: pool.submit(_read, read, bridge, moment) for name, read in PARTS.items()}
+    wait(reads.values(), _SECONDS)
+    pool.shutdown(wait=False, cancel_futures=True)
+    parts, broken, away = Parts(), list[str](), 0
+    for name, future in reads.items():
+        error = future.exception() if future.done() else TimeoutError()
+        parts[name] = None if error else future.result()
+        if isinstance(error, (StorageUnavailable, TimeoutError)):
+            away += 1
+            broken.append(f"{name} could not be read in time: storage is slow or out of reach. Look again in a minute.")
+        elif error:
+            logger.error("the state of %s cannot be shown", name, exc_info=error)
             broken.append(f"{name} cannot be shown ({type(error).__name__}): the app's log has the details.")
+    if away == len(PARTS):
+        raise StorageUnavailable("storage is out of reach")
     found = [problem for name, find in PROBLEMS if parts[name] is not None for problem in find(parts[name], moment)]
-    return {"problems": [*broken, *found][:_MOST], **parts}
+    missing = [] if bridge.settings.pbx_api_key else [_NO_KEY]
+    return {"problems": [*missing, *broken, *found][:_MOST], **parts}
+
+
+def _read(read: Callable[[Bridge, datetime], Any], bridge: Bridge, moment: datetime) -> Any:
+    with reaching_storage():
+        return read(bridge, moment)
 
 
 def _dead_letters(bridge: Bridge, moment: datetime) -> dict[str, Any]:
@@ -61,15 +85,17 @@ def _dead_letters(bridge: Bridge, moment: datetime) -> dict[str, Any]:
     return {"kinds": dict(kinds), "more": kinds.total() > _MOST_COUNTED}
 
 
-# What the page shows, in this order. One more is a row here, and one below where it can be wrong.
+# The page's parts, in this order. One more is a row here, and one below where it can be wrong.
 PARTS: Mapping[str, Callable[[Bridge, datetime], Any]] = {
     "checkpoints": lambda bridge, moment: [
         checkpoints.describe(checkpoint, moment) for checkpoint in islice(checkpoints.read_all(bridge.storage), _MOST)
     ],
     "pbx": lambda bridge, moment: checkpoints.describe_pbx(checkpoints.read_all(bridge.storage)),
     "health": lambda bridge, moment: health.today(bridge.storage, moment),
-    "webhooks": lambda bridge, moment: [row.to_dict() for row in islice(read_webhooks(bridge.storage), _MOST)],
-    "webhooksEndedSince": lambda bridge, moment: ended_since(bridge.storage),
+    "webhooks": lambda bridge, moment: [row.to_dict() for row in islice(table.read_webhooks(bridge.storage), _MOST)],
+    "webhooksMissing": lambda bridge, moment: sync.missing(bridge),
+    "webhooksLost": lambda bridge, moment: health.silent(bridge.storage),
+    "webhooksEndedSince": lambda bridge, moment: table.ended_since(bridge.storage),
     "deadLetters": _dead_letters,
     "budget": lambda bridge, moment: budget.state(bridge.storage, bridge.settings.pbx_host),
     "subscriptionKeys": lambda bridge, moment: subscriptions(bridge).described(),
@@ -89,7 +115,21 @@ def _stale(polls: list[Mapping[str, Any]], moment: datetime) -> Iterator[str]:
             yield f"{poll['unreadable']} items of {poll['resource']} cannot be read: see the dead letters."
 
 
-def _lost(webhooks: list[Mapping[str, Any]], moment: datetime) -> Iterator[str]:
+def _not_held(missing: Mapping[str, Any], moment: datetime) -> Iterator[str]:
+    reason = (missing["reason"] or "no sync has made one yet").rstrip(".")
+    events = ", ".join(missing["events"])
+    yield f"The PBX has no webhook for {events}: {reason}. POST /api/ops/webhooks/sync tries again."
+
+
+def _silent(lost: Mapping[str, int], moment: datetime) -> Iterator[str]:
+    for event, count in sorted(lost.items()):
+        yield (
+            f"{count} webhooks for {event} never came since yesterday, more than came; polls brought what they could. "
+            "DELETE /api/ops/webhooks, then POST /api/ops/webhooks/sync registers them anew."
+        )
+
+
+def _orphaned(webhooks: list[Mapping[str, Any]], moment: datetime) -> Iterator[str]:
     orphans = [row["event"] for row in webhooks if row["state"] == "maybe orphaned"]
     if orphans:
         events = ", ".join(sorted(set(orphans)))
@@ -105,10 +145,11 @@ def _ended(since: str | None, moment: datetime) -> Iterator[str]:
 
 
 def _given_up(found: Mapping[str, Any], moment: datetime) -> Iterator[str]:
-    if found["kinds"]:
-        kinds = ", ".join(f"{count} of {kind}" for kind, count in sorted(found["kinds"].items())[:_MOST])
-        total = f"Over {_MOST_COUNTED}" if found["more"] else f"{sum(found['kinds'].values())}"
-        yield f"Dead letters: {total} ({kinds}). POST /api/ops/deadletters/replay tries them again."
+    for kind, count in sorted(found["kinds"].items())[:_MOST]:
+        number = f"Over {_MOST_COUNTED}" if found["more"] else f"{count}"
+        step = _STEPS.get(kind)
+        can = f"POST /api/ops/deadletters/replay: {step}" if step else "they cannot be tried again, read what they hold"
+        yield f"{number} dead letters of kind {kind}. {can[0].upper()}{can[1:]}."
 
 
 def _spent(calls: Mapping[str, Any], moment: datetime) -> Iterator[str]:
@@ -131,7 +172,9 @@ PROBLEMS: tuple[tuple[str, Callable[[Any, datetime], Iterator[str]]], ...] = (
     ("pbx", lambda pbx, moment: filter(None, [pbx["problem"]])),
     ("webhooksEndedSince", _ended),
     ("subscriptionKeys", _unreadable),
-    ("webhooks", _lost),
+    ("webhooksMissing", _not_held),
+    ("webhooks", _orphaned),
+    ("webhooksLost", _silent),
     ("checkpoints", _stale),
     ("deadLetters", _given_up),
     ("budget", _spent),

@@ -1,18 +1,21 @@
-"""One sync of our webhooks: what is wanted is made, what is not is deleted, and each step can be the last."""
+"""Our webhooks at the PBX: registered, replaced when address or key change, and deleted only when they are ours."""
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from uuid import uuid4
 
 from shared import health
 from shared.errors import (
     BudgetExhausted,
+    ConfigError,
+    Conflict,
     PbxError,
     PbxForbidden,
     PbxNotFound,
@@ -21,8 +24,13 @@ from shared.errors import (
     PbxUnreachable,
     StorageUnavailable,
 )
-from shared.times import iso, parse_time
-from shared.webhooks.table import HELD, INTENDED, ORPHANED, Webhook, endpoint_hash, forget, intend, note, read_webhooks
+from shared.events.table import wanted_events
+from shared.http import is_public
+from shared.storage.account import reaching_storage
+from shared.storage.leases import leased
+from shared.times import iso, now
+from shared.webhooks import table
+from shared.webhooks.table import HELD, INTENDED, ORPHANED, TABLE, Webhook, endpoint_hash, read_webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,20 +38,14 @@ if TYPE_CHECKING:
 
     from shared.bridge import Bridge
     from shared.errors import BridgeError
-    from shared.health import Silence
+    from shared.settings import Settings
     from shared.storage.leases import Lease
 
 logger = logging.getLogger(__name__)
 
 MOST_WEBHOOKS = 20
-
 # The PBX acted on none of these, or was not even asked.
 _NOT_MADE = (PbxRefused, PbxForbidden, PbxNotFound, PbxThrottled, PbxUnreachable, BudgetExhausted, StorageUnavailable)
-# An event type is silent when so many came before, so many were reconciled since, and no earlier gap was as long.
-_USUAL = 10
-_RECONCILED = 3
-_SHORTEST_SILENCE = timedelta(minutes=15)
-_PATIENCE = 1.5
 # So many that nobody knows to be made or not are enough for a while: each may hold one of the PBX's places.
 _MOST_UNCLEAR = 4
 _UNCLEAR_FOR = timedelta(days=7)
@@ -51,6 +53,10 @@ _CLEAN_UP = (
     "the PBX may have made webhooks that the app does not know. Delete there, in its panel under API, WEB HOOKS, what "
     "GET /api/ops/status does not show as held, and then POST /api/ops/webhooks/sync?forget_orphans=true"
 )
+_SETTINGS = {
+    "PUBLIC_BASE_URL": "this app's own address, such as https://<app>.azurewebsites.net",
+    "PBX_WEBHOOK_KEY": "the function key of the receivers",
+}
 
 
 @dataclass(slots=True)
@@ -59,47 +65,134 @@ class Report:
 
     created: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
-    renewed: list[str] = field(default_factory=list)
     held: list[dict[str, Any]] = field(default_factory=list)
     maybe_orphaned: list[dict[str, Any]] = field(default_factory=list)
     problem: str | None = None
     ended_since: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON."""
+        """Return it as JSON."""
         names = {"maybe_orphaned": "maybeOrphaned", "ended_since": "endedSince"}
         return {names.get(name, name): value for name, value in asdict(self).items()}
 
 
-class Registrar:
-    """Does one sync, under its lease."""
+def keep(bridge: Bridge) -> None:
+    """
+    Sync as a timer does: another sync that runs is enough, and what the PBX has against it is raised as PbxRefused.
+
+    Once all webhooks were deleted for good it makes no new ones, and deletes those that the PBX would not delete then.
+    Without PUBLIC_BASE_URL none are wanted. Types whose webhooks are lost are logged.
+    """
+    for event, lost in health.silent(bridge.storage).items():
+        logger.warning("signal webhook_silent event=%s lost=%d", event, lost)
+    try:
+        with reaching_storage(), leased(bridge.storage, TABLE, "sync") as lease:
+            ended = table.ended_since(bridge.storage)
+            if not ended and not bridge.settings.public_base_url:
+                return
+            report = _Registrar(bridge, lease, now(), ended).run({} if ended else _targets(bridge.settings))
+    except Conflict:
+        logger.info("webhooks are being synced elsewhere")
+        return
+    if report.problem and (ended or not unreachable(bridge.settings)):
+        raise PbxRefused("SyncWebhooks", report.problem)
+
+
+def sync(bridge: Bridge, *, at: datetime | None = None, patience: float = 0, forget_orphans: bool = False) -> Report:
+    """
+    Make the PBX post every wanted event to us, at the address and with the key of today's settings.
+
+    A replacement is made before the old one is deleted. Ends what `delete_all` began. `forget_orphans` drops what was
+    maybe orphaned, once the panel is clean. Raises ConfigError, StorageUnavailable, or Conflict when another sync still
+    runs after `patience` seconds; what the PBX refuses is the report's `problem`.
+    """
+    targets = _targets(bridge.settings)
+    with reaching_storage(), leased(bridge.storage, TABLE, "sync", patience=patience) as lease:
+        table.resume(bridge.storage)
+        return _Registrar(bridge, lease, at or now()).run(targets, forget_orphans=forget_orphans)
+
+
+def delete_all(bridge: Bridge, *, patience: float = 0) -> Report:
+    """Delete every webhook of ours whose id is known, and keep none until the next `sync`; raises as sync does."""
+    with reaching_storage(), leased(bridge.storage, TABLE, "sync", patience=patience) as lease:
+        moment = now()
+        ended = table.ended_since(bridge.storage) or iso(moment)
+        table.end(bridge.storage, ended)
+        return _Registrar(bridge, lease, moment, ended).run({})
+
+
+def unreachable(settings: Settings) -> str | None:
+    """Return why the PBX cannot reach PUBLIC_BASE_URL and what to do, or None; a PBX on this machine reaches it."""
+    host = urlsplit(settings.public_base_url).hostname or ""
+    if not host or not _is_inside(host) or _is_inside(settings.pbx_host):
+        return None
+    return (
+        f"No webhook is registered: the PBX cannot reach {host}, which PUBLIC_BASE_URL names. Open a tunnel to this "
+        "machine (`cloudflared tunnel --url http://localhost:7071`, or `devtunnel host -p 7071 --allow-anonymous`) and "
+        "put its https address into PUBLIC_BASE_URL; until then polls alone bring events"
+    )
+
+
+def missing(bridge: Bridge) -> dict[str, Any] | None:
+    """Return the events that webhooks are wanted for and not held, and why; None where there are none."""
+    if not bridge.settings.public_base_url or table.ended_since(bridge.storage):
+        return None
+    held = {row.event for row in read_webhooks(bridge.storage) if row.state == HELD}
+    events = [event.name for event in wanted_events(bridge.settings.pbx_events) if event.name not in held]
+    reason = unreachable(bridge.settings) or table.last_problem(bridge.storage)
+    return {"events": events, "reason": reason} if events else None
+
+
+def _is_inside(host: str) -> bool:
+    try:
+        return not is_public(ipaddress.ip_address(host))
+    except ValueError:
+        return "." not in host or host.endswith((".local", ".internal", ".localhost"))
+
+
+def _targets(settings: Settings) -> dict[str, str]:
+    """Return the URL, a secret, that the PBX posts each wanted event to; raises ConfigError for a missing setting."""
+    empty = [
+        f"{name}: missing. Set it to {what}" for name, what in _SETTINGS.items() if not getattr(settings, name.lower())
+    ]
+    if empty:
+        raise ConfigError("Settings missing for registering webhooks: " + "; ".join(empty))
+    key = quote(settings.pbx_webhook_key, safe="")
+    events = wanted_events(settings.pbx_events)
+    return {event.name: f"{settings.public_base_url}api/events/{event.name}?code={key}" for event in events}
+
+
+class _Registrar:
+    """One sync, under its lease; each of its steps can be the last."""
 
     def __init__(self, bridge: Bridge, lease: Lease, moment: datetime, ended: str | None = None) -> None:
         self._bridge = bridge
+        self._storage = bridge.storage
         self._lease = lease
         self._moment = moment
         self._unclear = 0
-        self._addresses: set[str] = set()
         self.report = Report(ended_since=ended)
 
     def run(self, targets: Mapping[str, str], *, forget_orphans: bool = False) -> Report:
-        """
-        Bring what is held to what is wanted, as far as the PBX lets us.
-
-        `forget_orphans` is said by somebody who has cleaned them up in the panel.
-        """
+        """Bring what is held to what is wanted, as far as the PBX lets us."""
+        self.report.problem = unreachable(self._bridge.settings) if targets else None
         try:
-            self._run(targets, forget_orphans)
+            self._run({} if self.report.problem else targets, forget_orphans)
         except (PbxError, BudgetExhausted) as error:
-            self._note(error)
-        return self._finish()
+            self._fail(error)
+        rows = sorted(read_webhooks(self._storage), key=lambda row: (row.event, row.created))
+        self.report.held = [row.to_dict() for row in rows if row.state == HELD]
+        self.report.maybe_orphaned = [row.to_dict() for row in rows if row.state != HELD]
+        if self.report.maybe_orphaned:
+            logger.warning("%d webhooks are maybe orphaned: %s", len(self.report.maybe_orphaned), _CLEAN_UP)
+        table.synced(self._storage, self.report.problem)
+        return self.report
 
     def _run(self, targets: Mapping[str, str], forget_orphans: bool) -> None:
-        self._addresses = {endpoint_hash(target) for target in targets.values()}
-        rows = read_webhooks(self._bridge.storage)
+        rows = read_webhooks(self._storage)
         for row in rows:
             if forget_orphans and row.state != HELD:
-                forget(self._bridge.storage, row)
+                table.forget(self._storage, row)
             # Nobody else creates under our lease: whoever wrote the intent is gone.
             elif row.state == INTENDED:
                 self._change(row, state=ORPHANED)
@@ -107,78 +200,59 @@ class Registrar:
         for row in held:
             if row.event not in targets:
                 self._each(partial(self._drop, row))
-        silent = health.silences(self._bridge.storage, self._moment) if targets else {}
+        addresses = {endpoint_hash(target) for target in targets.values()}
         for event, target in targets.items():
             ours = [row for row in held if row.event == event]
-            self._each(partial(self._keep, event, target, ours, silent.get(event)))
+            self._each(partial(self._keep, event, target, ours, addresses))
 
     def _each(self, work: Callable[[], None]) -> None:
-        """Do one webhook's work: what the PBX has against it says nothing of the others, unless it is the PBX."""
+        """Do one webhook's work; its failure stops the others only where they would fail, too."""
         try:
             work()
-        except (PbxRefused, PbxNotFound) as error:
-            self._note(error)
-        except PbxForbidden as error:
-            # A key that may make webhooks and not delete them still gets the new ones made.
-            if error.operation != "DeleteWebhookByID":
-                raise
-            self._note(error)
         except (PbxUnreachable, PbxThrottled):
             raise
         except PbxError as error:
-            self._unclear += 1
-            if self._unclear > 1:
-                raise
-            self._note(error)
+            if isinstance(error, PbxForbidden):
+                # A key that may make webhooks and not delete them still gets the new ones made.
+                if error.operation != "DeleteWebhookByID":
+                    raise
+            elif not isinstance(error, (PbxRefused, PbxNotFound)):
+                self._unclear += 1
+                if self._unclear > 1:
+                    raise
+            self._fail(error)
 
-    def _note(self, error: BridgeError) -> None:
+    def _fail(self, error: BridgeError) -> None:
         if not self.report.problem:
             self.report.problem = str(error)
             logger.error("%s", error)
 
-    def _keep(self, event: str, target: str, held: list[Webhook], silence: Silence | None) -> None:
+    def _keep(self, event: str, target: str, held: list[Webhook], addresses: set[str]) -> None:
         right = [row for row in held if row.endpoint == endpoint_hash(target)]
         # Of two, the older one was being replaced.
         right.sort(key=lambda row: row.created, reverse=True)
-        renewed_for = ""
-        if right and silence and self._is_silent(right[0], silence):
-            renewed_for = silence.last
-            seconds = int((self._moment - parse_time(renewed_for)).total_seconds())
-            logger.warning("signal webhook_silent event=%s seconds=%d", event, seconds)
-            self.report.renewed.append(event)
-        if not right or renewed_for:
-            self._check_unclear(event)
-            self._create(event, target, renewed_for)
-            right = []
+        if not right:
+            since = iso(self._moment - _UNCLEAR_FOR)
+            # Those for another address have been replaced, and are not made again.
+            known = [row for row in read_webhooks(self._storage) if row.state != HELD and row.created >= since]
+            if sum(row.endpoint in addresses for row in known) >= _MOST_UNCLEAR:
+                raise PbxRefused("Subscribe", f"No webhook is made for {event}: {_CLEAN_UP}")
+            self._create(event, target)
         for row in held:
             if row not in right[:1]:
                 self._drop(row)
 
-    def _check_unclear(self, event: str) -> None:
-        since = iso(self._moment - _UNCLEAR_FOR)
-        # Those for another address have been replaced, and are not made again.
-        rows = [row for row in read_webhooks(self._bridge.storage) if row.state != HELD and row.created >= since]
-        if sum(row.endpoint in self._addresses for row in rows) >= _MOST_UNCLEAR:
-            raise PbxRefused("Subscribe", f"No webhook is made for {event}: {_CLEAN_UP}")
-
-    def _is_silent(self, row: Webhook, silence: Silence) -> bool:
-        if silence.count < _USUAL or silence.lost < _RECONCILED or row.renewed_for == silence.last:
-            return False
-        longest = max(timedelta(seconds=silence.longest * _PATIENCE), _SHORTEST_SILENCE)
-        return self._moment - parse_time(silence.last) > longest
-
-    def _create(self, event: str, target: str, renewed_for: str) -> None:
+    def _create(self, event: str, target: str) -> None:
         self._lease.take()
-        host = urlsplit(target).netloc
         row = Webhook(
-            key=uuid4().hex, event=event, state=INTENDED, endpoint=endpoint_hash(target), host=host,
-            created=iso(self._moment), renewed_for=renewed_for,
+            key=uuid4().hex, event=event, state=INTENDED, endpoint=endpoint_hash(target),
+            host=urlsplit(target).netloc, created=iso(self._moment),
         )  # fmt: skip
-        intend(self._bridge.storage, row)
+        table.intend(self._storage, row)
         try:
             webhook_id = self._bridge.pbx.subscribe(event, target)
         except _NOT_MADE as error:
-            forget(self._bridge.storage, row)
+            table.forget(self._storage, row)
             if isinstance(error, (PbxRefused, PbxForbidden)):
                 raise type(error)("Subscribe", self._explained(error, event)) from error
             raise
@@ -196,14 +270,16 @@ class Registrar:
             return
         self._lease.take()
         self._bridge.pbx.unsubscribe(row.id)
-        forget(self._bridge.storage, row)
+        table.forget(self._storage, row)
         self.report.deleted.append(row.event)
 
     def _change(self, row: Webhook, **changes: str) -> None:
-        note(self._bridge.storage, replace(row, **changes))
+        table.save(self._storage, replace(row, **changes))
 
     def _explained(self, error: PbxError, event: str) -> str:
-        rows = read_webhooks(self._bridge.storage)
+        if isinstance(error, PbxForbidden):
+            return f"No webhook is made for {event}: {error.remedy}"
+        rows = read_webhooks(self._storage)
         held = ", ".join(f"{row.event} {row.id or 'id unknown'}" for row in rows if row.state == HELD)
         orphans = sum(row.state == ORPHANED for row in rows)
         return (
@@ -211,11 +287,3 @@ class Registrar:
             f"keys together. Delete what is not needed in the PBX's panel under API, WEB HOOKS, and sync again. "
             f"Ours are {held or 'none'}; maybe orphaned {orphans}"
         )
-
-    def _finish(self) -> Report:
-        rows = sorted(read_webhooks(self._bridge.storage), key=lambda row: (row.event, row.created))
-        self.report.held = [row.to_dict() for row in rows if row.state == HELD]
-        self.report.maybe_orphaned = [row.to_dict() for row in rows if row.state != HELD]
-        if self.report.maybe_orphaned:
-            logger.warning("%d webhooks are maybe orphaned: %s", len(self.report.maybe_orphaned), _CLEAN_UP)
-        return self.report

@@ -1,32 +1,23 @@
-"""Table `webhooks`: what we made at the PBX, what is wanted there, and the key that its posts bring."""
+"""Table `webhooks`: our webhooks at the PBX, how the last sync ended, and whether they were deleted for good."""
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
-from shared.errors import ConfigError, StorageUnavailable, Unauthorized
+from shared.errors import StorageUnavailable
 from shared.storage import rows
-from shared.times import iso, parse_time
+from shared.times import iso, now, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from shared.events.table import Event
-    from shared.settings import Settings
     from shared.storage.account import Storage
 
 TABLE = "webhooks"
 PARTITION = "webhook"
-_ENDED = "ended"
 INTENDED, HELD, ORPHANED = "intended", "held", "maybe orphaned"
-_SETTINGS = {
-    "PUBLIC_BASE_URL": "this app's own address, such as https://<app>.azurewebsites.net",
-    "PBX_WEBHOOK_KEY": "the function key of the receivers",
-}
+_ENDED = "ended"
+_SYNC, _LAST = "sync", "last"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,21 +36,20 @@ class Webhook:
     host: str
     id: str = ""
     created: str
-    renewed_for: str = ""
 
     def row(self) -> dict[str, Any]:
-        """Its columns."""
+        """Return its columns."""
         columns = asdict(self) | {"created": parse_time(self.created)}
         return {"PartitionKey": PARTITION, "RowKey": columns.pop("key"), **columns}
 
     def to_dict(self) -> dict[str, Any]:
-        """For people to read."""
+        """Return it for people to read."""
         known = self.id or (None if self.state == INTENDED else "unknown")
         return {"event": self.event, "id": known, "state": self.state, "host": self.host, "created": self.created}
 
 
 def read_webhooks(storage: Storage) -> list[Webhook]:
-    """All that we made and still know of."""
+    """Return all webhooks that we made and still know of."""
     names = [part.name for part in fields(Webhook) if part.name not in ("key", "created")]
     return [
         Webhook(key=row["RowKey"], created=iso(row["created"]), **{name: row[name] for name in names if name in row})
@@ -69,10 +59,9 @@ def read_webhooks(storage: Storage) -> list[Webhook]:
 
 def intend(storage: Storage, webhook: Webhook) -> None:
     """
-    Note a webhook before the PBX is asked for it.
+    Store a webhook before the PBX is asked for it.
 
-    Raises StorageUnavailable where that may have failed; the row is deleted then if storage can be reached, as the PBX
-    is not asked.
+    Raises StorageUnavailable where that may have failed; the PBX is not asked then, and the row is deleted if possible.
     """
     try:
         rows.insert(storage.table(TABLE), webhook.row())
@@ -81,8 +70,8 @@ def intend(storage: Storage, webhook: Webhook) -> None:
         raise
 
 
-def note(storage: Storage, webhook: Webhook) -> None:
-    """Write what is known of a webhook by now."""
+def save(storage: Storage, webhook: Webhook) -> None:
+    """Store the new state of a webhook."""
     rows.put(storage.table(TABLE), webhook.row())
 
 
@@ -92,7 +81,7 @@ def forget(storage: Storage, webhook: Webhook) -> None:
 
 
 def ended_since(storage: Storage) -> str | None:
-    """When all webhooks were deleted for good, as ISO 8601; None while they are kept registered."""
+    """Return the time at which all webhooks were deleted for good; None while they are kept registered."""
     row = rows.get(storage.table(TABLE), _ENDED, _ENDED)
     return None if row is None else iso(row["since"])
 
@@ -107,31 +96,18 @@ def resume(storage: Storage) -> None:
     rows.delete(storage.table(TABLE), _ENDED, _ENDED)
 
 
-def endpoint(settings: Settings, event: Event) -> str:
-    """The URL that the PBX posts an event to; a secret. Raises ConfigError while a setting for it is missing."""
-    empty = [
-        f"{name}: missing. Set it to {what}" for name, what in _SETTINGS.items() if not getattr(settings, name.lower())
-    ]
-    if empty:
-        raise ConfigError("Settings missing for registering webhooks: " + "; ".join(empty))
-    return f"{settings.public_base_url}api/events/{event.name}?code={quote(settings.pbx_webhook_key, safe='')}"
+def synced(storage: Storage, problem: str | None) -> None:
+    """Store how a sync ended."""
+    row = {"PartitionKey": _SYNC, "RowKey": _LAST, "at": now(), "problem": problem or ""}
+    rows.put(storage.table(TABLE), row)
+
+
+def last_problem(storage: Storage) -> str | None:
+    """Return what stood in the way of the last sync, empty for nothing; None before the first one."""
+    row = rows.get(storage.table(TABLE), _SYNC, _LAST)
+    return None if row is None else str(row["problem"])
 
 
 def endpoint_hash(url: str) -> str:
-    """What is kept of an endpoint, to see whether it has changed."""
+    """Return what is kept of an endpoint, to see whether it has changed."""
     return hashlib.sha256(url.encode()).hexdigest()
-
-
-def check_key(settings: Settings, sent: Iterable[str]) -> None:
-    """
-    Raise Unauthorized unless one of the keys that were sent is PBX_WEBHOOK_KEY, or PBX_WEBHOOK_KEY_PREVIOUS.
-
-    The host opens the receivers to every host key; those belong to flows and other programs, which may not say what
-    happened at the PBX. While the key is being rotated the PBX sends either, and does not send again what was refused.
-    Where neither is set anybody may: on a laptop only, in Azure the settings are invalid then. It takes the same time
-    for every key that is wrong.
-    """
-    wanted = [key.encode() for key in (settings.pbx_webhook_key, settings.pbx_webhook_key_previous) if key]
-    right = [hmac.compare_digest(key, one.encode(errors="replace")) for one in sent for key in wanted]
-    if wanted and not any(right):
-        raise Unauthorized("no key of the PBX's")

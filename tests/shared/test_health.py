@@ -15,6 +15,7 @@ from shared.events.event import ReceivedEvent, check_envelope
 from shared.events.table import event_named
 from shared.settings import Settings
 from shared.storage.account import Storage
+from shared.times import now
 from tests.counting import counted
 
 if TYPE_CHECKING:
@@ -67,7 +68,6 @@ def test_counts_of_all_processes_add_up(processes: Callable[[int], list[Storage]
         "duplicates": 12,
         "drift": 12,
         "driftFields": {"pets": 12},
-        "latenessSeconds": {"p50": 5.0, "p99": 10.0},
     }
 
 
@@ -103,29 +103,20 @@ def test_what_could_not_be_written_stays_counted() -> None:
             health.flush(storage)
 
 
-@pytest.mark.parametrize(
-    ("histogram", "part", "expected"),
-    [([0] * 17, 50, None), ([1] + [0] * 16, 99, 0.1), ([50, 50] + [0] * 15, 50, 0.1), ([0] * 16 + [1], 50, 86400.0)],
-    ids=["empty", "one", "half", "later than a day"],
-)
-def test_a_percentile_is_the_edge_of_its_bucket(histogram: list[int], part: int, expected: float | None) -> None:
-    assert health.percentile(histogram, part) == expected
-
-
-def test_what_is_known_of_silence_joins_across_days_and_processes(processes: Callable[[int], list[Storage]]) -> None:
-    one, other = processes(2)
-    for storage, hours in ((one, 0), (other, 1), (one, 30)):
-        for minute in (0, 1):
-            moment = NOON + timedelta(hours=hours, minutes=minute)
-            health.note(storage, event(event="CallRecorded", at=moment), repeat=False)
-        health.flush(storage)
-    for _ in range(2):
-        reconciled = event(event="CallRecorded", origin="reconciled", at=NOON + timedelta(hours=31))
-        health.note(other, reconciled, repeat=False)
-    health.flush(other)
-    silence = health.silences(one, NOON + timedelta(hours=32))["CallRecorded"]
-    assert (silence.count, silence.longest, silence.lost) == (6, (29 * 60 - 1) * 60.0, 2)
-    assert silence.last == "2026-11-24T18:01:00Z"
+def test_webhooks_that_came_and_were_lost_are_counted_by_day_and_type(
+    processes: Callable[[int], list[Storage]],
+) -> None:
+    (storage,) = processes(1)
+    for at, came, lost in ((now() - timedelta(days=1), 1, 1), (now(), 1, 3)):
+        for origin, count in (("webhook", came), ("reconciled", lost)):
+            for _ in range(count):
+                health.note(storage, event(event="CallRecorded", origin=origin, at=at), repeat=False)
+    health.missed(storage, "CallTransfered")
+    health.flush(storage)
+    yesterday, today = health.days(storage, 2)
+    assert (yesterday["came"], yesterday["lost"]) == ({"CallRecorded": 1}, {"CallRecorded": 1})
+    assert (today["came"], today["lost"]) == ({"CallRecorded": 1}, {"CallRecorded": 3, "CallTransfered": 1})
+    assert health.silent(storage) == {"CallRecorded": 4}
 
 
 def test_rows_are_readable_by_others(processes: Callable[[int], list[Storage]]) -> None:
@@ -133,4 +124,4 @@ def test_rows_are_readable_by_others(processes: Callable[[int], list[Storage]]) 
     health.note(storage, event(), repeat=False)
     health.flush(storage)
     row = storage.table("health").get_entity("day", "2026-11-23")
-    assert (row["webhooks"], row["p50"], json.loads(row["types"])["CallStarted"][0]) == (1, 0.25, 1)
+    assert (row["webhooks"], json.loads(row["came"])) == (1, {"CallStarted": 1})

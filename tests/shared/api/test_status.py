@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -38,14 +41,16 @@ def test_what_is_wrong_stands_first_in_words(bridge: Bridge) -> None:
     checkpoints.create(bridge.storage, Checkpoint(resource="contacts", last_success=old))
     checkpoints.create(bridge.storage, Checkpoint(resource="groups", last_success=now()))
     end(bridge.storage, "2026-01-01T00:00:00Z")
-    for kind in ("event", "media", "media"):
+    for kind in ("event", "media", "media", "payload"):
         dead_letter(bridge.storage, kind=kind, id=f"{kind}-{now()}", reason="a test", body=b"{}")
     problems = status(bridge)["problems"]
     assert problems == [
         "No webhooks are registered since 2026-01-01T00:00:00Z: POST /api/ops/webhooks/sync registers them again.",
         "Polling call_history last succeeded 120 minutes ago: PbxThrottled.",
         "Polling contacts last succeeded 120 minutes ago: it has not run since.",
-        "Dead letters: 3 (1 of event, 2 of media). POST /api/ops/deadletters/replay tries them again.",
+        "1 dead letters of kind event. POST /api/ops/deadletters/replay: their processing starts again.",
+        "2 dead letters of kind media. POST /api/ops/deadletters/replay: their audio is asked for again.",
+        "1 dead letters of kind payload. They cannot be tried again, read what they hold.",
     ]
 
 
@@ -79,13 +84,30 @@ def test_a_part_that_cannot_be_shown_hides_no_other(bridge: Bridge, monkeypatch:
     assert shown["budget"]["limit"] == 100
 
 
-def test_storage_that_is_away_is_no_page(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_that_cannot_be_read_in_time_is_named_and_hides_no_other(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def away(*_: Any) -> Any:
         raise StorageUnavailable("away")
 
-    monkeypatch.setattr(page, "PARTS", {**PARTS, "health": away})
+    ended = threading.Event()
+    monkeypatch.setattr(page, "_SECONDS", 1.0)
+    monkeypatch.setattr(page, "PARTS", {**PARTS, "health": away, "webhooks": lambda *_: ended.wait(30)})
+    began = time.monotonic()
+    shown = status(bridge)
+    ended.set()
+    assert time.monotonic() - began < 5
+    assert (shown["health"], shown["webhooks"], shown["budget"]["limit"]) == (None, None, 100)
+    assert [line.partition(" ")[0] for line in shown["problems"]] == ["health", "webhooks"]
+    monkeypatch.setattr(page, "PARTS", dict.fromkeys(PARTS, away))
     with pytest.raises(StorageUnavailable):
         status(bridge)
+
+
+def test_a_missing_key_is_named_first_and_the_rest_is_shown(bridge: Bridge) -> None:
+    shown = status(replace(bridge, settings=replace(bridge.settings, pbx_api_key="")))
+    assert shown["problems"][0].startswith("PBX_API_KEY is missing")
+    assert shown["budget"]["limit"] == 100
 
 
 def test_the_page_stays_short(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,5 +117,5 @@ def test_the_page_stays_short(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -
         def __init__(self, shown: dict[str, str]) -> None:
             self.to_dict = lambda: shown
 
-    monkeypatch.setattr(page, "read_webhooks", lambda storage: [Row(shown) for shown in many])
+    monkeypatch.setattr(page.table, "read_webhooks", lambda storage: [Row(shown) for shown in many])
     assert len(status(bridge)["webhooks"]) == 100

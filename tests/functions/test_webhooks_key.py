@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from functions.webhooks import check_key
 from shared.errors import Unauthorized
-from shared.webhooks.table import check_key
 
 if TYPE_CHECKING:
     from shared.settings import Settings

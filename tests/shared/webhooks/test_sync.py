@@ -19,7 +19,7 @@ from shared.errors import ConfigError, Conflict, PbxRefused, StorageUnavailable
 from shared.events.table import EVENTS
 from shared.storage.leases import leased
 from shared.times import iso, now
-from shared.webhooks.registrations import delete_all, keep, sync
+from shared.webhooks.sync import delete_all, keep, sync
 from shared.webhooks.table import HELD, INTENDED, ORPHANED, TABLE, ended_since, read_webhooks
 from tests.breaking import break_requests, break_write
 from tests.dying import is_killed
@@ -387,25 +387,43 @@ def test_a_missing_setting_is_named_with_what_to_set(name: str, pbx: Simulator, 
     assert not pbx.requests
 
 
-def test_a_type_that_falls_silent_while_polls_bring_it_is_registered_again_once(
-    pbx: Simulator, bridge: Bridge, caplog: pytest.LogCaptureFixture
-) -> None:
-    sync(bridge)
-    before = {row.event: row.id for row in pbx.webhooks}
-    begin = now() - timedelta(hours=10)
-    for minute in range(60):
-        health.note(bridge.storage, event(event="CallRecorded", at=begin + timedelta(minutes=minute)), repeat=False)
-        health.note(bridge.storage, event(event="CallConnected", at=begin + timedelta(minutes=minute)), repeat=False)
-    for minute in range(5):
-        moment = begin + timedelta(hours=2, minutes=minute)
-        health.note(bridge.storage, event(event="CallRecorded", origin="reconciled", at=moment), repeat=False)
+def test_a_type_whose_webhooks_are_lost_is_logged_and_shown(bridge: Bridge, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        health.note(bridge.storage, event(event="CallRecorded", origin="reconciled", at=now()), repeat=False)
+        health.note(bridge.storage, event(event="CallConnected", at=now()), repeat=False)
     health.flush(bridge.storage)
-    report = sync(bridge)
-    assert (report.renewed, report.created, report.deleted) == (["CallRecorded"],) * 3
-    after = {row.event: row.id for row in pbx.webhooks}
-    assert [event for event, number in after.items() if before[event] != number] == ["CallRecorded"]
-    assert "signal webhook_silent event=CallRecorded" in caplog.text
-    assert not sync(bridge).renewed
+    keep(bridge)
+    assert [line for line in caplog.messages if "webhook_silent" in line] == [
+        "signal webhook_silent event=CallRecorded lost=3"
+    ]
+    assert [line for line in status(bridge)["problems"] if "CallRecorded" in line]
+
+
+@pytest.mark.parametrize("code", [409, 422])
+def test_what_is_wanted_and_not_held_is_a_problem_in_the_words_of_the_pbx(
+    code: int, pbx: Simulator, bridge: Bridge
+) -> None:
+    pbx.faults.add("status", match="Subscribe", status=code)
+    pbx.faults.add("status", match="CallStarted", status=code)
+    with pytest.raises(PbxRefused):
+        keep(bridge)
+    (problem,) = [line for line in status(bridge)["problems"] if "CallStarted" in line]
+    assert "POST /api/ops/webhooks/sync" in problem
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:7071/", "https://192.168.1.5/", "https://laptop/"])
+def test_no_webhook_is_registered_for_an_address_that_the_pbx_cannot_reach(
+    address: str, pbx: Simulator, start: Callable[..., Bridge]
+) -> None:
+    bridge = start(public_base_url=address)
+    assert sync(bridge).problem is None
+    far = replace(bridge, settings=replace(bridge.settings, pbx_base_url="https://pbx.example/api/v2/"))
+    pbx.requests.clear()
+    report = sync(far)
+    assert "PUBLIC_BASE_URL" in (report.problem or "")
+    assert [seen.method for seen in pbx.requests if seen.method == "POST"] == []
+    keep(far)
+    assert [line for line in status(far)["problems"] if "devtunnel" in line]
 
 
 def test_storage_out_of_reach_asks_the_pbx_for_nothing(pbx: Simulator, start: Callable[..., Bridge]) -> None:
