@@ -149,7 +149,8 @@ def _given_up(found: Mapping[str, Any], moment: datetime) -> Iterator[str]:
         number = f"Over {_MOST_COUNTED}" if found["more"] else f"{count}"
         step = _STEPS.get(kind)
         can = f"POST /api/ops/deadletters/replay: {step}" if step else "they cannot be tried again, read what they hold"
-        yield f"{number} dead letters of kind {kind}. {can[0].upper()}{can[1:]}."
+        letters = "dead letter" if number == "1" else "dead letters"
+        yield f"{number} {letters} of kind {kind}. {can[0].upper()}{can[1:]}."
 
 
 def _spent(calls: Mapping[str, Any], moment: datetime) -> Iterator[str]:

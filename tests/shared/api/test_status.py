@@ -48,9 +48,9 @@ def test_what_is_wrong_stands_first_in_words(bridge: Bridge) -> None:
         "No webhooks are registered since 2026-01-01T00:00:00Z: POST /api/ops/webhooks/sync registers them again.",
         "Polling call_history last succeeded 120 minutes ago: PbxThrottled.",
         "Polling contacts last succeeded 120 minutes ago: it has not run since.",
-        "1 dead letters of kind event. POST /api/ops/deadletters/replay: their processing starts again.",
+        "1 dead letter of kind event. POST /api/ops/deadletters/replay: their processing starts again.",
         "2 dead letters of kind media. POST /api/ops/deadletters/replay: their audio is asked for again.",
-        "1 dead letters of kind payload. They cannot be tried again, read what they hold.",
+        "1 dead letter of kind payload. They cannot be tried again, read what they hold.",
     ]
 
 
