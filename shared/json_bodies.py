@@ -20,6 +20,8 @@ Model = TypeVar("Model", bound="BaseModel")
 LONGEST_BODY = 64 * 1024
 # The largest number that others can hold has 309.
 _MOST_DIGITS = 300
+# Storage, subscribers and our own code read no deeper: what lies below is kept as its text.
+DEEPEST = 32
 # What stands for a character that cannot be read.
 SPOILT = "\ufffd"
 _ERRORS = "spoilt"
@@ -45,8 +47,8 @@ def parse_body(body: bytes, *, odd_numbers: bool = False) -> Any:
 
     Those are bytes that are not of the text's encoding (UTF-8, or UTF-16 or 32, with or without a byte order mark),
     half characters, and bare control characters but for tabs and line ends. Numbers that nothing can hold (NaN,
-    infinities, 1e400, more than 300 digits) are their texts with `odd_numbers`. Raises NotJson for anything else:
-    without it, such numbers, and bottomless nesting included.
+    infinities, 1e400, more than 300 digits) are their texts with `odd_numbers`, and so is what lies over 32 levels
+    deep. Raises NotJson for anything else: without `odd_numbers`, such numbers, and bottomless nesting included.
     """
     try:
         text = body.decode(json.detect_encoding(body), _ERRORS).strip("\0\ufeff")
@@ -73,7 +75,17 @@ def _value(text: str, odd: Callable[[str], Any]) -> Any:
         # Half of a pair of surrogates, which JSON can spell and UTF-8 cannot.
         half = json.dumps(value, ensure_ascii=False).encode("utf-16-le", "surrogatepass")
         value = json.loads(half.decode("utf-16-le", "replace"), **numbers)
-    return value
+    return _shallow(value, DEEPEST)
+
+
+def _shallow(value: Any, levels: int) -> Any:
+    if not isinstance(value, (dict, list)) or not value:
+        return value
+    if levels == 0:
+        return encode(value).decode()
+    if isinstance(value, list):
+        return [_shallow(one, levels - 1) for one in value]
+    return {name: _shallow(one, levels - 1) for name, one in value.items()}
 
 
 def _unreadable(error: UnicodeError) -> tuple[str | bytes, int]:

@@ -46,6 +46,17 @@ def test_what_is_not_json_is_said_so(body: bytes) -> None:
         parse_body(body)
 
 
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+@pytest.mark.parametrize("levels", [31, 32, 33, 300, 900])
+def test_what_lies_deeper_than_32_levels_is_kept_as_text(opening: str, closing: str, levels: int) -> None:
+    body = opening * levels + "[1]" + closing * levels
+    value, depth = parse_body(body.encode()), 0
+    while isinstance(value, (list, dict)) and value:
+        value, depth = (value[0] if isinstance(value, list) else value["a"]), depth + 1
+    assert depth == min(levels + 1, 32)
+    assert value == (1 if levels == 31 else body[32 * len(opening) : len(body) - 32])
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"x", b'{"a":', b'{"a": nan}', b'{"a": 1e}', b'{"a": +1}', b"[" * 60_000], ids=repr
 )

@@ -50,11 +50,6 @@ def test_a_secret_that_the_app_makes_fits_and_one_too_short_or_long_does_not() -
         assert not re.search(SECRET_PATTERN, f"whsec_{base64.b64encode(bytes(size)).decode()}")
 
 
-@given(st.from_regex(PREFIX_PATTERN, fullmatch=True))
-def test_every_prefix_that_fits_is_taken(prefix: str) -> None:
-    assert Criteria(prefix=prefix).prefix
-
-
 @pytest.mark.parametrize("prefix", ["+371", "00371", "+371 67", "(67)", "6"])
 def test_a_prefix_as_people_write_it_fits(prefix: str) -> None:
     assert re.search(PREFIX_PATTERN, prefix)
