@@ -1,0 +1,188 @@
+"""The page as a person uses it: in two languages, two themes and two widths, with a mouse and without."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from shared.times import local_day, now
+from tests.browser.conftest import BACK, LOST, MAIN_LINE, ROOT, App, Reader
+from tests.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PAGES = ("/", "/callbacks/", "/calls", "/voicemails", "/workings/", "/person/")
+AXE = (ROOT / "node_modules" / "axe-core" / "axe.min.js").read_text()
+HOSTILE = "<script>document.title='stolen'</script>\u202e\u2066" + "ģ" * 10_000
+
+
+def serious(reader: Reader) -> list[str]:
+    """What axe finds serious or worse in the open page."""
+    found: dict[str, Any] = reader.page.evaluate(f"{AXE}; axe.run()")
+    return [
+        f"{one['id']}: {node['html'][:120]}"
+        for one in found["violations"]
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("language", ["lv", "en"])
+def test_every_page_is_for_everybody(
+    sign_in: Callable[..., Reader], app: App, language: str, theme: str, width: int
+) -> None:
+    reader = sign_in(language, theme, width)
+    for path in (*PAGES, f"/calls/{app.calls['answered'].id}", "/workings/dead-letters", "/nowhere"):
+        page = reader.open(path)
+        assert page.get_attribute("html", "lang") == language
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        assert serious(reader) == [], path
+    # The browser itself says of a 404 that it is one.
+    reader.said[:] = [text for text in reader.said if "404" not in text]
+
+
+def test_numbers_and_charts_are_those_of_the_day(sign_in: Callable[..., Reader], app: App) -> None:
+    zone = app.bridge.settings.time_zone
+    today = {name: call for name, call in app.calls.items() if local_day(call.started, zone) == local_day(now(), zone)}
+    page = sign_in().open("/")
+    assert page.inner_text("#calls").split()[0] == str(len(today))
+    lost = [name for name in ("lost", "back", "voicemail") if name in today]
+    assert page.inner_text("#missed").split()[0] == str(len(lost))
+    if "back" in today:
+        assert page.inner_text("#called-back").split()[0] == "1"
+        assert page.inner_text("#median").split("\n")[0] == "20 min"
+    assert page.inner_text("#waiting").split()[0] == "2"
+    hours = Counter(f"{call.started.astimezone(zone):%H}" for call in today.values())
+    rows = page.eval_on_selector_all(
+        "#hours tr:not(:first-child)", "rows => rows.map(row => row.innerText.split('\t'))"
+    )
+    told = {label: sum(map(int, counts)) for label, *counts in rows}
+    assert len(told) in (23, 24, 25)
+    assert {label: count for label, count in told.items() if count} == dict(hours)
+    drawn = page.eval_on_selector_all(
+        "svg[aria-labelledby~=hours-title] rect", "bars => bars.map(bar => bar.classList[0])"
+    )
+    assert set(drawn) <= {"answered", "missed", "other"}
+    assert len(drawn) >= len(hours)
+
+
+def test_a_double_click_calls_back_once(sign_in: Callable[..., Reader], app: App) -> None:
+    reader, before = sign_in(), app.dials()
+    page = reader.open("/callbacks/")
+    page.select_option("[data-item] select >> nth=0", label="Jānis Kalniņš")
+    page.dblclick("text='Call back' >> nth=0")
+    page.wait_for_selector(".notice.good")
+    assert "Jānis Kalniņš" in page.inner_text(".notice.good")
+    # The same form once more, as a browser without scripts would send it.
+    form = page.eval_on_selector("form[action$=dial]", "form => Object.fromEntries(new FormData(form))")
+    statuses = [page.request.post(f"{app.board}/callbacks/dial", form=form, max_redirects=0).status for _ in range(2)]
+    assert statuses == [303, 303]
+    assert app.dials() == before + 2
+
+
+def test_the_list_brings_news_and_keeps_what_is_typed(sign_in: Callable[..., Reader], app: App) -> None:
+    reader = sign_in()
+    page = reader.open("/callbacks/")
+    page.evaluate("document.querySelector('[data-refresh]').dataset.refresh = '30'")
+    page.clock.install()
+    page.reload()
+    first = page.locator("[data-item]").first
+    first.locator("input[name=note]").fill("wrote an e-m")
+    app.pbx.emit("LostCallerAdded", callerid="+37127771153", destination=MAIN_LINE, attempts=1, last_contact=now())
+    until(lambda: len(app.ask("GET", "/v2/lost_callers?open=true").json()["data"]) == 3)
+    page.clock.run_for(31_000)
+    page.wait_for_selector("text=+371 27 771 153")
+    assert first.locator("input[name=note]").input_value() == "wrote an e-m"
+    first.locator("input[name=note]").fill("wrote an e-mail")
+    first.locator("text='Close'").click()
+    page.wait_for_selector(".notice.good")
+    closed = app.ask("GET", "/v2/lost_callers?open=false").json()["data"]
+    assert "key: wrote an e-mail" in [item["note"] for item in closed]
+
+
+def test_audio_plays_and_seeks(sign_in: Callable[..., Reader], app: App) -> None:
+    page = sign_in().open(f"/calls/{app.calls['answered'].id}")
+    page.wait_for_selector("audio")
+    seconds = page.evaluate(
+        """async () => {
+            const audio = document.querySelector("audio");
+            audio.muted = true;
+            await audio.play();
+            audio.currentTime = audio.duration / 2;
+            await new Promise((seeked) => audio.addEventListener("seeked", seeked, { once: true }));
+            return [audio.currentTime, audio.duration];
+        }"""
+    )
+    assert seconds[0] >= seconds[1] / 2 > 0
+    address = page.get_attribute("audio", "src")
+    part = page.request.get(f"{app.url}{address}", headers={"Range": "bytes=0-1"})
+    assert (part.status, len(part.body()), part.headers["content-length"]) == (206, 2, "2")
+    assert part.headers["content-range"].startswith("bytes 0-1/")
+
+
+def test_a_hostile_name_does_no_harm(sign_in: Callable[..., Reader], app: App) -> None:
+    from shared.pbx.resources import resource
+    from shared.polling.poll import poll
+
+    app.pbx.add_contact(HOSTILE, HOSTILE, "26550199")
+    poll(app.bridge, resource("contacts"))
+    app.pbx.emit(
+        "LostCallerAdded",
+        callerid="+37127771154",
+        destination=MAIN_LINE,
+        attempts=1,
+        contact_name=HOSTILE,
+        last_contact=now(),
+    )
+    until(lambda: len(app.ask("GET", "/v2/lost_callers?open=true").json()["data"]) >= 3)
+    for width in (360, 1440):
+        reader = sign_in(width=width)
+        for path in (*PAGES, f"/calls?q={HOSTILE[:500]}"):
+            page = reader.open(path)
+            assert "stolen" not in page.title()
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+
+
+def test_a_keyboard_is_enough(sign_in: Callable[..., Reader]) -> None:
+    page = sign_in().open("/calls")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == "q":
+            break
+    page.keyboard.type(BACK)
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/calls?q=*")
+    assert page.locator("#list tbody tr").count() == 2
+    # What has the focus shows it.
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+
+
+def test_todays_missed_calls(sign_in: Callable[..., Reader]) -> None:
+    reader = sign_in()
+    page = reader.open("/")
+    reader.click("nav >> text='To call back'")
+    assert LOST in page.inner_text("#waiting").replace("\u00a0", "").replace(" ", "")
+    assert reader.clicks <= 3
+
+
+def test_last_month_in_excel(sign_in: Callable[..., Reader]) -> None:
+    reader = sign_in()
+    page = reader.open("/calls?from=2026-01-01")
+    with page.expect_download() as download:
+        reader.click("text='Download for Excel'")
+    assert download.value.suggested_filename == "calls.xlsx"
+    assert reader.clicks <= 3
+
+
+def test_does_it_work(sign_in: Callable[..., Reader]) -> None:
+    assert sign_in().open("/").locator("#state").inner_text().strip()
