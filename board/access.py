@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
-from shared.errors import BridgeError
+from shared.errors import BridgeError, Unauthorized
 from shared.settings import is_loopback
 from shared.storage import rows
 from shared.times import iso, now
@@ -19,6 +19,7 @@ from shared.times import iso, now
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from shared.bridge import Bridge
     from shared.settings import Settings
     from shared.storage.account import Storage
 
@@ -108,3 +109,9 @@ def principal(settings: Settings, header: str | None) -> str:
 def needs_https(host: str) -> bool:
     """True unless the page is read on this machine."""
     return not is_loopback(host.rsplit(":", 1)[0] if "]" not in host else host[1 : host.index("]")])
+
+
+def check_admin(bridge: Bridge, typed: str) -> None:
+    """Raise Unauthorized unless the typed text is BOARD_ADMIN_KEY, and TooManyTries after ten wrong ones a minute."""
+    if not is_right(bridge.storage, "admin", typed, bridge.settings.board_admin_key):
+        raise Unauthorized("the admin key is wrong")

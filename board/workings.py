@@ -1,18 +1,31 @@
-"""How the bridge itself is doing: each part of it, and each trouble as a sentence with its next step."""
+"""How the bridge itself is doing: each part of it, each trouble with its next step, and what to do about it."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, render_template
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
+from flask_babel import gettext, ngettext
 
-from board import show
+from board import access, show
 from shared.api.status import status
+from shared.api.subscribe import listed
+from shared.errors import BridgeError
+from shared.times import day_bounds, iso, local_day, now, parse_time
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from werkzeug.wrappers import Response
+
     from shared.bridge import Bridge
 
-blueprint = Blueprint("workings", __name__)
+blueprint = Blueprint("workings", __name__, url_prefix="/workings")
+
+# Webhooks that the PBX takes of one key.
+MOST_WEBHOOKS = 20
+_SHOWN = 50
 
 
 def state(bridge: Bridge) -> dict[str, Any]:
@@ -20,7 +33,94 @@ def state(bridge: Bridge) -> dict[str, Any]:
     return status(bridge)
 
 
-@blueprint.get("/workings")
+@blueprint.get("/")
 def index() -> str:
     """Show how the bridge is doing."""
-    return render_template("workings.html", state=state(show.here()))
+    bridge = show.here()
+    return render_template(
+        "workings.html", state=state(bridge), subscriptions=listed(bridge)["data"], most_webhooks=MOST_WEBHOOKS
+    )
+
+
+@blueprint.get("/dead-letters")
+def dead_letters() -> str:
+    """Show what could not be used."""
+    from shared.pipeline.dead_letters import list_dead_letters
+
+    query = {"limit": str(_SHOWN)} | {
+        name: text for name in ("kind", "continuation") if (text := request.args.get(name))
+    }
+    found = list_dead_letters(show.here(), query)
+    return render_template("dead_letters.html", letters=found["data"], following=found["continuation"])
+
+
+@blueprint.get("/dead-letters/<kind>/<path:id>")
+def dead_letter(kind: str, id: str) -> str:
+    """Show one with its body."""
+    from shared.pipeline.dead_letters import get_dead_letter
+
+    found = get_dead_letter(show.here(), kind, id)
+    body = found["body"]
+    text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, indent=2)
+    return render_template("dead_letter.html", letter=found, body=text)
+
+
+@blueprint.post("/dead-letters/<kind>/<path:id>")
+def act_on_dead_letter(kind: str, id: str) -> Response:
+    """Send one back where it came from, or discard it with a reason."""
+    from shared.pipeline import dead_letters as letters
+
+    bridge, back = show.here(), url_for("workings.dead_letters")
+    if request.form.get("act") == "retry":
+        return _done(lambda: letters.retry(bridge, kind, id, who=g.who), gettext("It is on its way again."), back)
+    reason = request.form.get("reason", "")
+    return _done(lambda: letters.discard(bridge, kind, id, reason, who=g.who), gettext("It is discarded."), back)
+
+
+@blueprint.post("/subscriptions/<id>/try")
+def try_now(id: str) -> Response:
+    """Post at once what waits for a subscriber."""
+    from shared.pipeline.replay import try_subscription
+
+    return _done(
+        lambda: try_subscription(show.here(), id, who=g.who),
+        gettext("What waits is being sent now."),
+        _of_subscriptions(),
+    )
+
+
+@blueprint.route("/subscriptions/<id>/replay", methods=["GET", "POST"])
+def replay(id: str) -> str | Response:
+    """Count what a replay would send, and send it once the admin key is there."""
+    from shared.pipeline.replay import replay_events
+
+    bridge, zone = show.here(), show.here().settings.time_zone
+    since = request.values.get("since") or str(local_day(now(), zone))
+    begin = day_bounds(parse_time(since).date(), zone)[0]
+    query = {"date_from": iso(begin)}
+    if request.method == "POST":
+        return _done(
+            lambda: replay_events(bridge, id, query, b"", who=g.who),
+            gettext("It is being sent again."),
+            _of_subscriptions(),
+        )
+    found = next((one for one in listed(bridge)["data"] if one["id"] == id), None)
+    count = replay_events(bridge, id, query | {"dry_run": "true"}, b"", who=g.who)
+    text = ngettext("%(num)s event would be sent again.", "%(num)s events would be sent again.", count["events"])
+    return render_template("replay.html", subscription=found, since=since, count=count, text=text)
+
+
+def _of_subscriptions() -> str:
+    return url_for("workings.index", _anchor="subscriptions")
+
+
+def _done(work: Callable[[], object], text: str, back: str) -> Response:
+    """Do what changes something, once the admin key is right, and say how it went."""
+    try:
+        access.check_admin(show.here(), request.form.get("admin_key", ""))
+        work()
+    except BridgeError as error:
+        flash(show.reason(error), "bad")
+    else:
+        flash(text, "good")
+    return redirect(back, 303)

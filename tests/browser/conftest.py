@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from dev.host.process import HostProcess
 from playwright.sync_api import sync_playwright
 
 from dev.simulator import Simulator
@@ -19,6 +18,7 @@ from shared.bridge import Bridge, assemble
 from shared.pbx.resources import RESOURCES
 from shared.polling.poll import poll
 from shared.settings import Settings
+from tests.hosts import free_port, start_host, write_keys
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -105,9 +105,7 @@ def app(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
 
 @contextmanager
 def _hosted(pbx: Simulator, account: str, directory: pathlib.Path) -> Iterator[tuple[str, Bridge]]:
-    keys = directory / "keys.json"
-    keys.write_text(json.dumps({"master": MASTER, "host": {"flows": "flows-key"}}))
-    port = 7397
+    port = free_port()
     environment = {
         "DataStorage": account,
         "AzureWebJobsStorage": account,
@@ -124,8 +122,8 @@ def _hosted(pbx: Simulator, account: str, directory: pathlib.Path) -> Iterator[t
     environment |= {name: _NEVER for name in local if name.endswith("_SCHEDULE")}
     bridge = assemble(Settings.from_env(environment))
     bridge.storage.ready()
-    arguments = ["--port", str(port), "--enable-auth", "--keys", str(keys)]
-    with HostProcess(ROOT, env=environment, arguments=arguments) as host:
+    environment |= write_keys(directory / "secrets", {"master": MASTER, "host": {"flows": "flows-key"}})
+    with start_host(port=port, env=environment, key=MASTER) as host:
         yield host.url, bridge
 
 
