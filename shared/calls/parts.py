@@ -1,4 +1,4 @@
-"""What each event adds to its call's story, the same in any order and however often, and who has to do with it."""
+"""The parts that events add to their call's story, the same in any order and however often, and pointers to them."""
 
 from __future__ import annotations
 
@@ -51,9 +51,7 @@ Part = dict[str, Any]
 @dataclass(frozen=True, slots=True)
 class Gathered:
     """
-    The parts of a call by event id.
-
-    `truncated` says that there were more than MOST_PARTS, `given_up` that its end was waited for in vain.
+    The parts of a call by event id; `truncated` if there were more than MOST_PARTS, `given_up` if its end never came.
     """
 
     parts: Mapping[str, Part] = field(default_factory=dict)
@@ -61,7 +59,7 @@ class Gathered:
     given_up: bool = False
 
     def with_event(self, event: ReceivedEvent) -> Gathered:
-        """With what an event adds; the same where that is nothing."""
+        """Return these with the part of an event; an equal set where it adds nothing."""
         part = part_of(event)
         key = event.id if _weight(part) == 0 else event.id + _LIGHT
         joined = join(self.parts[key], part) if key in self.parts else part
@@ -71,11 +69,11 @@ class Gathered:
         return replace(self, parts=_weightiest(parts, MOST_PARTS), truncated=True)
 
     def shorter(self) -> Gathered:
-        """Half as many parts, the weightier ones."""
+        """Return the weightier half of the parts."""
         return replace(self, parts=_weightiest(self.parts, len(self.parts) // 2), truncated=True)
 
     def events(self) -> dict[str, Part]:
-        """The parts by event id, each whole."""
+        """Return the parts by event id, each whole."""
         whole: dict[str, Part] = {}
         for key, part in self.parts.items():
             id = key.removesuffix(_LIGHT)
@@ -84,7 +82,7 @@ class Gathered:
 
 
 def part_of(event: ReceivedEvent) -> Part:
-    """What an event adds to its call's story, as JSON; `history` names the fields that the call history said."""
+    """Return the part of an event as JSON; `history` has the names of fields that come from the call history."""
     part: Part = {}
     for name in _FIELDS:
         value = getattr(event.data, name, None)
@@ -102,13 +100,13 @@ def part_of(event: ReceivedEvent) -> Part:
 
 
 def _moment(value: datetime, sent: str) -> str:
-    """A time in UTC; without the `Z` where it came without a zone, as it may then be an hour off."""
+    """Return a time in UTC, without the `Z` where it came without a zone: it may be an hour off."""
     return iso(value) if has_zone(sent) else iso(value).removesuffix("Z")
 
 
 def join(one: Part, other: Part) -> Part:
     """
-    What two variants of the same event say together, whichever came first.
+    Return two variants of the same event as one, whichever came first.
 
     For each field: present beats absent, history beats a webhook, else the smaller value stands.
     """
@@ -122,7 +120,7 @@ def join(one: Part, other: Part) -> Part:
 
 
 def best(name: str, parts: Iterable[Part]) -> tuple[Any, bool]:
-    """The value of a field that stands among several, and whether history said it; None where nobody said any."""
+    """Return the value of a field that stands among several parts, and whether it is history's; None without any."""
     said = [(name not in part.get("history", ()), _order(part[name]), part[name]) for part in parts if name in part]
     if not said:
         return None, False
@@ -131,7 +129,7 @@ def best(name: str, parts: Iterable[Part]) -> tuple[Any, bool]:
 
 
 def came_by_webhook(part: Part) -> bool:
-    """Whether the PBX itself posted the event, not only its history."""
+    """True if the PBX itself posted the event."""
     return "history" not in part or "webhook" in part
 
 
@@ -149,7 +147,7 @@ def _weight(part: Part) -> int:
 
 
 def _weightiest(parts: Mapping[str, Part], most: int) -> Mapping[str, Part]:
-    """So many of the parts: legs go first, and both ends of the same leg together."""
+    """Return so many of the parts: legs are left out first, and both ends of a leg together."""
 
     def place(key: str) -> tuple[int, int, str, str]:
         weight = _weight(part := parts[key])

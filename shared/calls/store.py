@@ -56,7 +56,7 @@ class Calls:
 
     def merge(self, call_id: int, event: ReceivedEvent, *, repeat: bool = False) -> None:
         """
-        Add what an event says to its call's story; what is known already changes nothing, and costs no write.
+        Add an event to its call's story; one that adds nothing costs no write.
 
         The story of a `repeat` is most likely there, and is read first where this process does not remember it.
 
@@ -67,7 +67,7 @@ class Calls:
         self._change(call_id, lambda gathered: gathered.with_event(event), is_there=repeat, is_old=is_old)
 
     def give_up(self, call_id: int) -> None:
-        """Wait no longer for the end of a call: its outcome is `unknown` until one comes."""
+        """Wait no longer for the end of a call: its outcome is `unknown` until an end comes."""
         self._change(call_id, lambda gathered: replace(gathered, given_up=True), is_there=True)
 
     def _change(
@@ -111,9 +111,9 @@ class Calls:
 
     def find(self, started: datetime, caller: str | None) -> int | None:
         """
-        The callID of the call that began in the same second by the same caller; without a number, one without a number.
+        Return the callID of the call that began in the same second by the same caller, or by one without a number.
 
-        None while no call fits, or more than one does. Calls whose callID spells their start come first.
+        None where no call fits, or more than one does. Calls whose callID spells their start come first.
         """
         person = people.number(caller, self._region)
         noted = people.find(self._storage, person, ["call"], first=started, last=started, limit=_MOST_IN_SECOND)
@@ -125,23 +125,23 @@ class Calls:
         return None
 
     def _is_from(self, call_id: int, person: str) -> bool:
-        """Whether somebody made this call, rather than being called."""
+        """True if somebody made this call, rather than being called."""
         row = rows.get(self._table, PARTITION, descending(call_id), select=["caller"])
         return row is not None and people.number(row.get("caller"), self._region) == person
 
     def gathered(self, call_id: int) -> Gathered:
-        """What the call's events have added to its story; nothing where none came."""
+        """Return the parts of a call's story."""
         select = ["parts", "truncated", "givenUp"]
         return _gathered(rows.get(self._table, PARTITION, descending(call_id), select))
 
     def contacts(self, call_id: int) -> list[int]:
-        """The employees that a call rang, by contactID."""
+        """Return the contactIDs of the employees whom a call rang."""
         row = rows.get(self._table, PARTITION, descending(call_id), select=["contacts"])
         found: list[int] = json.loads(row.get("contacts") or "[]") if row else []
         return found
 
     def without_end(self, first: datetime, last: datetime, limit: int) -> list[int]:
-        """CallIDs of calls that began between two times and are ringing or talking as far as we know."""
+        """Return the callIDs of calls that began between two times and are ringing or talking as far as we know."""
         found: list[int] = []
         outcomes = " or ".join(f"outcome eq '{outcome}'" for outcome in UNENDED)
         for condition in _spans(first, last):
@@ -150,7 +150,7 @@ class Calls:
         return found
 
     def is_without_end(self, call_id: int) -> bool:
-        """Whether there is such a call, and it is ringing or talking as far as we know."""
+        """True if there is such a call, and it is ringing or talking as far as we know."""
         row = rows.get(self._table, PARTITION, descending(call_id), select=["outcome"])
         return row is not None and row["outcome"] in UNENDED
 
@@ -159,7 +159,7 @@ class Calls:
         return self._storage.table(TABLE)
 
     def _columns(self, call_id: int, gathered: Gathered) -> tuple[dict[str, Any], Gathered]:
-        """The row of a call, and what of its parts found room there."""
+        """Return the row of a call, and those of its parts that fit there."""
         while len(packed := _pack(gathered)) > _LONGEST_PARTS:
             gathered = gathered.shorter()
         entity: dict[str, Any] = {
@@ -214,7 +214,7 @@ def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
 
 
 def calls_between(storage: Storage, period: Period, token: Any, limit: int) -> tuple[list[Mapping[str, Any]], Any]:
-    """Rows of calls that began within a period, up to a page of them, and the token of the next page."""
+    """Return a page of rows of calls that began within a period, and the token of the next page."""
     spans = " or ".join(f"({span})" for span in _spans(period.first, period.last))
     query = storage.table(TABLE).query_entities(spans, results_per_page=limit)
     pages: Any = query.by_page(token)
@@ -279,7 +279,7 @@ def get(storage: Storage, call_id: int) -> Mapping[str, Any] | None:
 
 @once
 def calls(storage: Storage, region: str) -> Calls:
-    """This process's view of the calls in a storage account; national numbers belong to `region`."""
+    """Return this process's view of the calls in a storage account; national numbers belong to `region`."""
     return Calls(storage, region)
 
 

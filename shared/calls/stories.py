@@ -1,4 +1,4 @@
-"""The story of a call, made of all that its events say: the same in any order they come in."""
+"""The story of a call, computed from the parts of its events: the same in any order."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _STATUSES: Mapping[str, tuple[str, frozenset[int]]] = {
 
 
 class Story(TypedDict):
-    """A call as one entity; absent values are None, times are UTC, lists are in a fixed order and of 100 at most."""
+    """A call as one row; absent values are None, times are UTC, lists are in a fixed order and of 100 at most."""
 
     caller: str | None
     callerE164: str | None
@@ -65,10 +65,9 @@ class Story(TypedDict):
 
 def story_of(call_id: int, gathered: Gathered, region: str) -> Story:
     """
-    The story that a call's events make together.
+    Return the story of a call.
 
-    Of what several events say of the whole call, history's word stands, else the smallest. `outcome` is `ringing` or
-    `talking` until the call has ended, and `unknown` where its end was given up.
+    Of several values for the whole call history's stands, else the smallest. `outcome` is one of OUTCOMES.
     """
     events = gathered.events()
     parts = _plausible(call_id, [events[id] for id in sorted(events)])
@@ -102,7 +101,7 @@ def story_of(call_id: int, gathered: Gathered, region: str) -> Story:
 
 
 def _plausible(call_id: int, parts: list[Part]) -> list[Part]:
-    """The parts without answers and ends that the call's start, which another event may say, leaves no room for."""
+    """Return the parts without answers and ends before the call's start, or long after it."""
     starts = {parse_time(part["callStarted"]) for part in parts if "callStarted" in part} | {call_start(call_id)}
 
     def fits(name: str, value: Any) -> bool:
@@ -113,7 +112,7 @@ def _plausible(call_id: int, parts: list[Part]) -> list[Part]:
 
 
 def _time(parts: Iterable[Part], name: str) -> datetime | None:
-    """When the first of several was, as history has it where it does."""
+    """Return the first of several times, or history's."""
     value, _ = best(name, parts)
     return parse_time(value) if value else None
 
@@ -128,19 +127,19 @@ def _urls(parts: Iterable[Part], name: str) -> list[str]:
 
 
 def _contact(part: Part) -> int | str | None:
-    """Whose leg it is, 0 being nobody; a contactID that could not be read is a name like any other, as a text."""
+    """Return the employee of a leg, 0 being nobody; a contactID that could not be read is a name, as text."""
     contact: int | str | None = part.get("contactID", part.get("contact"))
     return contact or None
 
 
 def _ends(parts: Iterable[Part]) -> list[Part]:
-    """The ends of legs; what history says of a call that still goes on is none."""
+    """Return the ends of legs; history's item of a call that still goes on is none."""
     completed = (part for part in parts if part["event"] == "CallCompleted")
     return [part for part in completed if came_by_webhook(part) or "callEnded" in part]
 
 
 def _answers(parts: Iterable[Part]) -> dict[int | str | None, str]:
-    """When each contact answered first."""
+    """Return when each employee answered first."""
     answers: dict[int | str | None, str] = {}
     for part in parts:
         if "callConnected" in part:
@@ -218,13 +217,13 @@ def _has_everybody_ended(parts: Collection[Part], ends: Collection[Part]) -> boo
 
 
 def _is_anybodys(parts: Iterable[Part], ended: Collection[int | str | None]) -> bool:
-    """Whether an end names nobody, or nobody that the call's other events know: then it is the whole call's."""
+    """True if an end names nobody, or nobody whom the call's other events know: then it is the whole call's."""
     others = {_contact(part) for part in parts if part["event"] != "CallCompleted"}
     return any(contact is None or (isinstance(contact, str) and contact not in others) for contact in ended)
 
 
 def _has_talk_ended(parts: Collection[Part], ends: Collection[Part]) -> bool:
-    """Whether somebody who talked has hung up; that others stopped ringing says nothing of it."""
+    """True if somebody who talked has hung up; that others stopped ringing is no end of the talk."""
     talking = {_contact(part) for part in parts if _is_answered([part]) or "previous_contactID" in part}
     ended = {_contact(part) for part in ends}
     says_when = any("callConnected" in end or "callEnded" in end for end in ends)
@@ -235,7 +234,7 @@ def _has_talk_ended(parts: Collection[Part], ends: Collection[Part]) -> bool:
 
 
 def _transfers(parts: Iterable[Part]) -> list[list[int]]:
-    """Who handed the call to whom, [from, to] each: in the order of their times, or in that of the chain."""
+    """Return [from, to] of each transfer, in the order of their times, or in that of the chain."""
     handed = [part for part in parts if "previous_contactID" in part and "contactID" in part]
     events = [part for part in handed if part["event"] == "CallTransfered"]
     steps = [(_handed_at(part), part["previous_contactID"], part["contactID"]) for part in events]

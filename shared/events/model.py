@@ -93,7 +93,7 @@ AnyString = Annotated[str | None, BeforeValidator(_text), ABSENT]
 
 
 def present(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that say something: `""` and null mean absent."""
+    """Return the fields that are not empty: `""` and null mean absent."""
     return {name: one for name, one in values.items() if one is not None and (not isinstance(one, str) or one.strip())}
 
 
@@ -130,21 +130,21 @@ class Data(BaseModel, extra="allow", frozen=True, coerce_numbers_to_str=True, de
 
     @property
     def misfits(self) -> Mapping[str, Any]:
-        """The fields that count as absent because they do not fit, as they were sent."""
+        """Return the fields that count as absent because they do not fit, as they were sent."""
         return self._misfits
 
     @property
     def moment(self) -> datetime | None:
-        """When it happened, as far as the event says."""
+        """Return when it happened, or None."""
         moment: datetime | None = getattr(self, self.moment_field) if self.moment_field else None
         return moment
 
     def drift(self, sent: Mapping[str, Any]) -> set[str]:
-        """Names of the fields, as they were sent, that are unknown or do not fit."""
+        """Return the names of fields, as they were sent, that are unknown or do not fit."""
         return (present(sent).keys() - type(self).model_fields.keys()) | self.misfits.keys()
 
     def _implausible(self, sent: Mapping[str, Any]) -> list[str]:
-        """Names of times that the call's own start, or the one in its id, leaves no room for."""
+        """Return the names of times that are before the call's start, or the one in its id, or long after it."""
         starts = (getattr(self, "callStarted", None), call_start(getattr(self, "callID", None) or 0))
         said = {name: getattr(self, name, None) for name in _IN_A_CALL}
         return [
@@ -156,14 +156,14 @@ class Data(BaseModel, extra="allow", frozen=True, coerce_numbers_to_str=True, de
 
 @once
 def known_fields() -> Mapping[str, Any]:
-    """How each field of the known models is read: a type, None for a misfit."""
+    """Return the type of each field of the known models, None for a misfit."""
     fields = {name: field for model in KNOWN for name, field in model.model_fields.items()}
     return {name: Annotated[field.rebuild_annotation() | None, ABSENT] for name, field in fields.items()}
 
 
 @once
 def readers() -> Mapping[str, TypeAdapter[Any]]:
-    """What reads each of these fields by itself."""
+    """Return the adapter that reads each of these fields by itself."""
     config = ConfigDict(coerce_numbers_to_str=True)
     return {name: TypeAdapter(annotation, config=config) for name, annotation in known_fields().items()}
 
@@ -215,7 +215,7 @@ class Recording(Data):
 
 
 class LostCaller(Data):
-    """Who could not be reached by whom; both are on every such event, though a withheld number is empty."""
+    """A caller and the number that was called; both are on every such event, though a withheld number is empty."""
 
     destination: Phone
     callerid: Phone
@@ -293,7 +293,7 @@ KNOWN += [CompletedCall, LostCall, StoredRecording, StoredVoicemail]
 
 
 def _parts(value: Any) -> Any:
-    """A list, also where it was written as an object with the places as names."""
+    """Return a list, also where it was written as an object with the places as names."""
     if isinstance(value, dict) and all(name.isdecimal() for name in value):
         value = list(value.values())
     return [part for part in value if part is not None] if isinstance(value, list) else value
@@ -310,16 +310,16 @@ _TYPES: Mapping[str, Any] = {
 
 @once
 def item_model(noun: str, shape: Shape, id_field: str | None = None) -> type[Data]:
-    """The model of items of a shape: the id is required where it is named, all else is absent where it does not fit."""
+    """Return the model of items of a shape: the id is required where it is named, other fields are absent if odd."""
     fields: dict[str, Any] = {field.name: (_type_of(field), None) for field in shape}
     return create_model(noun, __base__=Data, **fields | ({id_field: (Identifier, ...)} if id_field else {}))
 
 
 def item_drift(shape: Shape, item: Mapping[str, Any]) -> set[str]:
     """
-    Names of an item's fields that the PBX's reference does not know, or that do not fit what it says of them.
+    Return the names of an item's fields that the PBX's reference does not know, or whose values do not fit it.
 
-    Fields of what stands inside it have both names: `members.contactID`. `encoding` is among them where characters
+    Fields of inner objects have both names: `members.contactID`. `encoding` is among them where characters
     could not be read.
     """
     return _drift(shape, item) | ({"encoding"} if is_spoilt(item) else set())
@@ -335,7 +335,7 @@ def _drift(shape: Shape, item: Mapping[str, Any]) -> set[str]:
 
 
 def _type_of(field: ShapeField) -> Any:
-    """How a field is read: as in an event, where events have it too."""
+    """Return the type of a field: as in events, where events have it too."""
     if field.name in known_fields():
         return known_fields()[field.name]
     return AnyIdentifier if field.name.lower().endswith("id") and field.type == "integer" else _TYPES[field.type]

@@ -1,4 +1,4 @@
-"""Taking events in: checked, each under its id, and durably queued before anybody is answered."""
+"""Events on their way in: checked, each under its id, and queued before anybody is answered."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ def submit(
     id: str | None = None,
 ) -> str:
     """
-    Queue an event of our own (from a poll, a reconciliation, a stored recording); returns its id.
+    Queue an event of our own (of a poll, a reconciliation, a stored recording); return its id.
 
-    `data` is what the PBX's webhook would carry; `id` is that of an event which this one repeats, where its own fields
-    do not show it. Raises Invalid when it does not fit the event's model.
+    `data` has the fields of the PBX's webhook; `id` is that of an event which this one repeats, where its own fields do
+    not show it. Raises Invalid where the data does not fit the event's model.
     """
     row = event_named(event)
     value = {"type": "Event", "eventType": row.name, "version": "v1", "data": dict(data)}

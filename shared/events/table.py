@@ -31,7 +31,7 @@ _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 @dataclass(frozen=True, slots=True)
 class Event:
     """
-    A row: an event's name on the wire, what it carries, and the fields that make it the same event when sent twice.
+    A row: an event's name on the wire, the model of its data, and the fields that identify it when it is sent twice.
 
     `waits` marks the events of lost callers, which can happen again under the same key without a time of their own.
     `moment` in a key is the event's own time.
@@ -51,16 +51,16 @@ class Event:
 
     @property
     def model(self) -> type[Data]:
-        """The model of what it carries."""
+        """Return the model of its data."""
         return _model(self.carries)
 
     @property
     def function(self) -> str:
-        """The name of the function that receives it."""
+        """Return the name of the function that receives it."""
         return f"On{self.name}"
 
     def is_known_by_key(self, data: Data) -> bool:
-        """Whether the key alone shows that an event is a repeat, and not the next one of its kind."""
+        """True if the key alone tells a repeat from the next event of its kind."""
         return not self.waits or data.moment is not None
 
 
@@ -157,7 +157,7 @@ _SEPARATORS = str.maketrans("", "", " _-")
 
 
 def find_event(spelling: str) -> Event | None:
-    """The event that a name means, in any letter case, with or without a trailing `Event`; None if unknown."""
+    """Return the event of a name in any letter case, with or without a trailing `Event`; None if unknown."""
     return _SPELLINGS.get(spelling.strip().translate(_SEPARATORS).lower())
 
 
@@ -173,7 +173,7 @@ def wanted_events(names: Iterable[str]) -> tuple[Event, ...]:
 
 
 def event_named(name: str) -> Event:
-    """The event of this name; raises KeyError with the known names for any other."""
+    """Return the event of this name; raises KeyError with the known names for any other."""
     row = find_event(name)
     if row is None:
         raise KeyError(f"{name} is not one of {', '.join(event.name for event in EVENTS)}")
@@ -193,7 +193,7 @@ def _part(data: Data, field: str, region: str, hide: Callable[[str], str]) -> st
 
 def event_id(event: Event, data: Data, region: str, occurrence: str = "", hide: Callable[[str], str] = str) -> str:
     """
-    The id of the event: base32 of the SHA-256 of the event's name and natural key, in lower case.
+    Return the id of the event: base32 of the SHA-256 of the event's name and natural key, in lower case.
 
     It is the same whether the event came by webhook, by poll or by replay. A part of the key that cannot be read
     enters as it was sent. `occurrence` makes events differ that can happen again under the same key, such as
