@@ -26,6 +26,8 @@ IDs are Int64: as text they keep all their digits in Excel.
 PRIVATE = {
     "numbers": "Calls, events and all else that a number, an employee or a call can be read in, under hashes.",
     "retention": "How far the deletion of old history is.",
+    "forgotten": "Which numbers and calls were erased, under hashes, so that nothing from before comes back.",
+    "privacy": "Exports and erasures of numbers that were asked for, and what came of them.",
     "subscriptions": "Who is posted which event; addresses and secrets are encrypted. Ask `GET /api/v2/subscriptions`.",
     "deliveries": "What is still to be posted to whom.",
     "budget": "Calls of the PBX's API in the last minute.",

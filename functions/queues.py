@@ -6,6 +6,7 @@ import azure.functions as func
 
 from shared.bridge import bridge
 from shared.pipeline.queues import CONSUMERS, Consumer, consume, drain
+from shared.privacy.jobs import CONSUMER as OF_PEOPLE
 from shared.settings import DATA_STORAGE
 from shared.storage.account import POISON
 
@@ -24,5 +25,5 @@ def _register(consumer: Consumer) -> None:
         drain(bridge(), consumer, msg.get_body(), id=msg.id or "")
 
 
-for _consumer in CONSUMERS:
+for _consumer in (*CONSUMERS, OF_PEOPLE):
     _register(_consumer)

@@ -35,9 +35,16 @@ OWNERS = {
     "retention": "shared.storage.expiry",
     "audit": "shared.audit",
     "board": "board.access",
+    "forgotten": "shared.forgotten",
+    "privacy": "shared.privacy.jobs",
 }
-# Those that are given a table's name by its owner.
-GIVEN = {"shared.storage.account", "shared.storage.leases"}
+# Those that are given a table's name by its owner, and what goes through every table for one person.
+GIVEN = {
+    "shared.storage.account",
+    "shared.storage.leases",
+    "shared.privacy.holdings",
+    "shared.privacy.erase",
+}
 
 # The SDK's calls for one row: what a lost answer means is known to `rows` alone.
 SINGLE = {"get_entity", "create_entity", "update_entity", "upsert_entity", "delete_entity"}

@@ -6,6 +6,7 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any
 
+from shared import forgotten, people
 from shared.errors import (
     Invalid,
     MediaError,
@@ -49,6 +50,10 @@ _LATE_SECONDS = 3600
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
+class _Forgotten(Exception):
+    """The file is of somebody who was erased since."""
+
+
 class _Silent(MediaNotReady):
     """No file of a call without seconds: its caller hung up at the beep."""
 
@@ -75,6 +80,8 @@ def copy(bridge: Bridge, message: Mapping[str, Any]) -> None:
     except Invalid as error:
         # The file is kept, but the event that announces it would have fields that no reader expects.
         _dead_letter(bridge, media, message, f"does not fit: {', '.join(error.fields)}")
+    except _Forgotten:
+        logger.info("%s %d is of somebody who was erased since", media.name, id)
     except (PbxRetriable, PbxForbidden, MediaUnreachable):
         raise
     except (MediaError, PbxError) as error:
@@ -128,6 +135,8 @@ def _stored(
 
 def _fetch(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], record: Record) -> dict[str, Any]:
     description = _describe(media, id, record, message)
+    if _is_forgotten(bridge, description, record):
+        raise _Forgotten
     url, key, patience = str(record[media.url]), bridge.pbx.headers(), Patience()
     try:
         with download(url, bridge.settings, key, patience) as file:
@@ -138,9 +147,20 @@ def _fetch(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], re
             return blobs.store(bridge.storage, description, file, final=True, beside=other.sha256)
     except MediaNotReady as error:
         raise (_Silent(str(error)) if description.seconds == 0 else error) from None
+    if _is_forgotten(bridge, description, record, fresh=True):
+        # Erased while it was copied: whoever erases has looked before the file was there.
+        deletions.delete_versions(bridge.storage.container(media.container), description.stem + ".")
+        raise _Forgotten
     if stored.get(blobs.INCOMPLETE):
         _look_again(bridge, media, id, {**message, "kept": True}, "incomplete", quiet=True)
     return stored
+
+
+def _is_forgotten(bridge: Bridge, of: blobs.Description, record: Record, *, fresh: bool = False) -> bool:
+    texts = {str(record[name]) for name in ("caller", "destination", "sender") if record.get(name)}
+    subjects = [people.number(text, bridge.settings.default_region) for text in sorted(texts)]
+    subjects += [f"{of.media.name} {of.id}"] + ([people.call(of.call_id)] if of.call_id else [])
+    return forgotten.is_forgotten(bridge.storage, subjects, of.started, fresh=fresh)
 
 
 def _announce(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], stored: Mapping[str, Any]) -> None:

@@ -40,10 +40,15 @@ def read_range(storage: Storage, container: str, name: str, wanted: str | None =
     A header that is no single range of bytes counts as none. Raises NotFound for a name that no audio has and a blob
     that is not there, AudioTooLarge for a whole file of more than LARGEST bytes, and StorageUnavailable.
     """
-    from azure.core.exceptions import ResourceNotFoundError
-
     if container not in {row.container for row in MEDIA} or not re.fullmatch(NAME_PATTERN, name):
         raise NotFound("no audio has this name")
+    return part_of(storage, container, name, wanted)
+
+
+def part_of(storage: Storage, container: str, name: str, wanted: str | None = None) -> Part:
+    """Return a blob as `read_range` does, of any container and name."""
+    from azure.core.exceptions import ResourceNotFoundError
+
     try:
         with reaching_storage():
             blob = storage.container(container).get_blob_client(name)
@@ -60,7 +65,7 @@ def read_range(storage: Storage, container: str, name: str, wanted: str | None =
             content = blob.download_blob(offset=first, length=last - first + 1).readall()
             return _part(HTTPStatus.PARTIAL_CONTENT, content, kind, f"bytes {first}-{last}/{size}")
     except ResourceNotFoundError as error:
-        raise NotFound("no such audio") from error
+        raise NotFound("no such file") from error
 
 
 def _span(wanted: str, size: int) -> tuple[int, int] | None:

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from shared import health, people
+from shared import forgotten, health, people
 from shared.calls import lost_callers
 from shared.calls.parts import involved_alone
 from shared.calls.store import add_to_story
@@ -110,6 +110,9 @@ def process(bridge: Bridge, message: Mapping[str, Any]) -> None:
     Raises what failed, for the message to be put back, once all that could be done is done.
     """
     event = event_of(message)
+    if _is_forgotten(bridge, event):
+        logger.info("%s %s is of somebody who was erased since", event.type.name, event.id)
+        return
     if event.from_history and is_dropped(bridge.storage, event.began):
         logger.info("%s %s is of a month that was dropped", event.type.name, event.id)
         return
@@ -124,6 +127,13 @@ def process(bridge: Bridge, message: Mapping[str, Any]) -> None:
         _follow_up(bridge, event, row, message)
     else:
         _repeat(bridge, event, row)
+
+
+def _is_forgotten(bridge: Bridge, event: ReceivedEvent) -> bool:
+    subjects = {subject for subject, _ in store.pointers(event, bridge.settings.default_region)}
+    audio = (("recording", "recordingID"), ("voicemail", "voicemailID"))
+    subjects |= {f"{kind} {id}" for kind, name in audio if (id := getattr(event.data, name, None)) is not None}
+    return forgotten.is_forgotten(bridge.storage, subjects, min(event.began, event.moment))
 
 
 def _place(bridge: Bridge, event: ReceivedEvent, mark: str, end: int = 1) -> tuple[ReceivedEvent, Row, bool]:

@@ -21,6 +21,7 @@ from shared.items import intake as items
 from shared.json_bodies import encode
 from shared.media import deletions
 from shared.media.table import MEDIA
+from shared.privacy import jobs
 from shared.storage import dead_letters
 from shared.storage.account import reaching_storage
 from shared.storage.expiry import Allowance, Expired, Period, note_dropped, note_progress, progress
@@ -56,6 +57,7 @@ HISTORY: tuple[tuple[str, Callable[[Storage, Period, Allowance], Expired]], ...]
     ("deadletters", dead_letters.expire),
     ("days", health.expire),
     ("audit", audit.expire),
+    ("privacy", jobs.expire),
 )
 
 

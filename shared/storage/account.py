@@ -43,10 +43,12 @@ TABLES = (
     "retention",
     "audit",
     "board",
+    "forgotten",
+    "privacy",
 )
-QUEUES = ("events", "media", "deliveries")
+QUEUES = ("events", "media", "deliveries", "privacy")
 POISON = "-poison"
-CONTAINERS = ("recordings", "voicemails", "payloads")
+CONTAINERS = ("recordings", "voicemails", "payloads", "exports")
 
 # Sized for the host's HTTP and queue concurrency on one instance, so that no call waits for a connection.
 _CONNECTIONS = 64

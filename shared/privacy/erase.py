@@ -1,0 +1,144 @@
+"""Erasing a phone number: everything that storage holds of it from before a moment, and nothing of it comes back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from shared import audit, forgotten, people
+from shared.calls.store import TABLE as CALLS
+from shared.errors import Unprocessable
+from shared.media.deletions import delete_versions
+from shared.privacy.holdings import EXPORTS, RESOURCES, Spellings, pointed, scanned
+from shared.storage.account import POISON, QUEUES, reaching_storage
+from shared.storage.expiry import delete_keys
+from shared.storage.messages import PAYLOADS, parse
+from shared.subscriptions.store import subscriptions
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from azure.storage.queue import QueueClient, QueueMessage
+
+    from shared.bridge import Bridge
+    from shared.privacy.holdings import Holdings
+    from shared.storage.account import Storage
+
+# A row's name in a receipt, by its table; items by their resource.
+_NAMES = {CALLS: "calls", "feed": "events", "lostcallers": "lostCallers", "dials": "dials"}
+_NAMES |= {"deadletters": "deadLetters", "media": "", "call_history": "items", "call_records": "items"}
+_NAMES |= {"voicemails": "items"}
+_HIDDEN_SECONDS = 30
+_PEEK = 32
+_IMMUTABLE = 409
+
+
+def erase(bridge: Bridge, number: str, until: datetime, held: set[str]) -> Counter[str]:
+    """
+    Erase a number once, and return what was erased by kind; a second time finds what came while the first one ran.
+
+    Names of blobs that a policy or a legal hold keeps are added to `held`. `listed` counts what the PBX still lists.
+    Raises Invalid and StorageUnavailable.
+    """
+    storage, region = bridge.storage, bridge.settings.default_region
+    spellings = Spellings(number, region)
+    forgotten.forget(storage, [people.number(spellings.number, region)], until)
+    counts: Counter[str] = Counter()
+    with reaching_storage():
+        for holdings in pointed(storage, spellings, region, until):
+            counts += _erase(storage, holdings, until, held)
+        counts += _erase(storage, scanned(storage, spellings), until, held)
+        counts += _others(bridge, spellings)
+    return +counts
+
+
+def _erase(storage: Storage, holdings: Holdings, until: datetime, held: set[str]) -> Counter[str]:
+    """Erase rows, their bodies and audio; the pointers go last, so that whoever dies in between finds the rest."""
+    things = [people.call(id) for id in holdings.calls] + [f"{kind} {id}" for kind, id in holdings.audio]
+    if things:
+        forgotten.forget(storage, things, until)
+    counts: Counter[str] = Counter()
+    for container, stem in sorted(holdings.stems):
+        counts["audio"] += _delete_audio(storage, container, stem, held)
+    for table, found in holdings.rows.items():
+        for (partition, key), row in found.items():
+            if table == "resources" and partition not in RESOURCES.values() and not row.get("removed"):
+                counts["listed"] += 1
+                continue
+            if row.get("payload"):
+                delete_versions(storage.container(PAYLOADS), str(row["payload"]))
+            if table == "feed":
+                delete_keys(storage.table("events"), [{"PartitionKey": "event", "RowKey": row["id"]}])
+            delete_keys(storage.table(table), [{"PartitionKey": partition, "RowKey": key}])
+            counts[_NAMES.get(table) or _NAMES.get(partition, "others")] += 1
+    people.remove(storage, holdings.pointers)
+    return counts
+
+
+def _others(bridge: Bridge, spellings: Spellings) -> Counter[str]:
+    """Erase waiting messages, subscriptions for the number, notes of the audit, and all exports made before."""
+    storage, counts = bridge.storage, Counter[str]()
+    for name in QUEUES:
+        for suffix in ("", POISON):
+            counts["messages"] += _erase_messages(storage, storage.queue(name + suffix), spellings)
+    known = subscriptions(bridge)
+    for one in known.all():
+        if any(isinstance(value, str) and spellings.are_in(value) for value in one.wanted.values()):
+            counts["subscriptions"] += known.end(one.id)
+    counts["notes"] += audit.clear_notes(storage, spellings.are_in)
+    counts["exports"] += delete_versions(storage.container(EXPORTS), "")
+    return counts
+
+
+def _erase_messages(storage: Storage, queue: QueueClient, spellings: Spellings) -> int:
+    """
+    Delete the visible messages with the number; those that wait for a retry are dropped when it comes.
+
+    A queue is only taken from where that is needed: it counts how often it gives a message.
+    """
+    seen = queue.peek_messages(max_messages=_PEEK)
+    waiting = queue.get_queue_properties().approximate_message_count or 0
+    if waiting <= len(seen) and not any(_has(storage, one, spellings) for one in seen):
+        return 0
+    deleted, others = 0, []
+    for message in queue.receive_messages(messages_per_page=_PEEK, visibility_timeout=_HIDDEN_SECONDS):
+        if _has(storage, message, spellings):
+            if payload := _payload(message):
+                delete_versions(storage.container(PAYLOADS), payload)
+            queue.delete_message(message)
+            deleted += 1
+        else:
+            others.append(message)
+    for message in others:
+        queue.update_message(message, visibility_timeout=0)
+    return deleted
+
+
+def _has(storage: Storage, message: QueueMessage, spellings: Spellings) -> bool:
+    payload = _payload(message)
+    return spellings.are_in(_text(message)) or bool(payload and spellings.are_in_row(storage, {"payload": payload}))
+
+
+def _payload(message: QueueMessage) -> str:
+    try:
+        return str(parse(_text(message).encode()).get("payload") or "")
+    except Unprocessable:
+        return ""
+
+
+def _text(message: QueueMessage) -> str:
+    content: Any = message.content
+    return content.decode(errors="replace") if isinstance(content, bytes) else str(content)
+
+
+def _delete_audio(storage: Storage, container: str, stem: str, held: set[str]) -> int:
+    from azure.core.exceptions import HttpResponseError
+
+    try:
+        return delete_versions(storage.container(container), stem)
+    except HttpResponseError as error:
+        if error.status_code != _IMMUTABLE:
+            raise
+        # A policy or a legal hold keeps it; nothing else is kept back for its sake.
+        held.add(f"{container}/{stem.rstrip('.')}")
+        return 0

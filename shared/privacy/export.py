@@ -1,0 +1,173 @@
+"""The export of a phone number: a zip with calls, events, lost callers and contacts, audio, and a page about them."""
+
+from __future__ import annotations
+
+import html
+import json
+import tempfile
+import zipfile
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shared.api.calls import as_item as as_call
+from shared.api.feed import as_item as as_event
+from shared.privacy.holdings import EXPORTS, RESOURCES, Spellings, pointed, scanned
+from shared.storage.account import BLOCK_BYTES, reaching_storage
+from shared.storage.rows import value_of
+from shared.times import iso, now
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from shared.bridge import Bridge
+    from shared.privacy.holdings import Holdings
+    from shared.storage.account import Storage
+
+_CELL = 32_767
+_CUT = " […]"
+# The parts of an export, with their titles and the columns that a sheet has of them.
+_PARTS: Mapping[str, tuple[str, Sequence[str]]] = {
+    "calls": (
+        "Calls, each with its story",
+        [
+            "callID",
+            "started",
+            "connected",
+            "ended",
+            "talkSeconds",
+            "outcome",
+            "direction",
+            "callerE164",
+            "destinationE164",
+            "answeredBy",
+        ],
+    ),
+    "events": ("Events as the PBX and this app told them", ["id", "type", "origin", "received", "happened", "callID"]),
+    "lost_callers": (
+        "Calls that nobody answered, until they were returned",
+        ["callerid", "destination", "open", "since", "lastContact", "attempts"],
+    ),
+    "contacts": ("Entries of the company's own directory and lists", ["resource", "id"]),
+    "items": ("The same calls, recordings and voicemails as the PBX lists them", ["resource", "id"]),
+    "others": (
+        "All else with the number: what could not be used, calls that were asked for",
+        ["table", "id", "reason"],
+    ),
+}
+
+
+def export(bridge: Bridge, id: str, number: str) -> dict[str, int]:
+    """Write the export of a number to container `exports` and return its counts; raises StorageUnavailable."""
+    storage, region = bridge.storage, bridge.settings.default_region
+    spellings = Spellings(number, region)
+    with tempfile.TemporaryDirectory() as folder, reaching_storage():
+        target = Path(folder) / "export.zip"
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+            writer = _Writer(storage, Path(folder), archive)
+            for holdings in pointed(storage, spellings, region, now()):
+                writer.add(holdings)
+            writer.add(scanned(storage, spellings))
+            writer.close(spellings.number)
+        with target.open("rb") as file:
+            storage.container(EXPORTS).upload_blob(f"{id}.zip", file, overwrite=True, max_concurrency=1)
+    return dict(writer.counts)
+
+
+class _Writer:
+    """Writes holdings as they come: parts to files on disk, rows to a workbook, audio straight into the archive."""
+
+    def __init__(self, storage: Storage, folder: Path, archive: zipfile.ZipFile) -> None:
+        from xlsxwriter import Workbook
+
+        self.counts: Counter[str] = Counter()
+        self._storage, self._folder, self._archive = storage, folder, archive
+        self._seen: set[tuple[str, ...]] = set()
+        options = dict.fromkeys(("strings_to_formulas", "strings_to_urls", "strings_to_numbers"), False)
+        self._book = Workbook(str(folder / "export.xlsx"), {"constant_memory": True, **options})
+        self._sheets = {name: self._sheet(name) for name in _PARTS}
+        self._files = {name: (folder / f"{name}.json").open("w", encoding="utf-8") for name in _PARTS}
+
+    def _sheet(self, name: str) -> Any:
+        sheet = self._book.add_worksheet(name.replace("_", " "))
+        sheet.freeze_panes(1, 0)
+        sheet.write_row(0, 0, _PARTS[name][1], self._book.add_format({"bold": True}))
+        sheet.set_column(0, len(_PARTS[name][1]), 24)
+        return sheet
+
+    def add(self, holdings: Holdings) -> None:
+        """Write what is not written yet."""
+        for table, found in holdings.rows.items():
+            for (partition, key), row in found.items():
+                if (table, partition, key) not in self._seen:
+                    self._seen.add((table, partition, key))
+                    self._put(table, partition, row)
+        for container, stem in sorted(holdings.stems - self._seen):
+            self._seen.add((container, stem))
+            for blob in self._storage.container(container).list_blobs(name_starts_with=stem):
+                self._copy(container, blob.name)
+
+    def _put(self, table: str, partition: str, row: Mapping[str, Any]) -> None:
+        if table == "calls":
+            self._write("calls", as_call(row))
+        elif table == "feed":
+            self._write("events", as_event(self._storage, row))
+        elif table == "resources":
+            part = "items" if partition in RESOURCES.values() else "contacts"
+            self._write(part, {"resource": partition, "id": str(int(value_of(row.get("id", 0)))), **_plain(row)})
+        elif table == "lostcallers":
+            self._write("lost_callers", _plain(row))
+        elif table != "media":
+            self._write("others", {"table": table, **_plain(row)})
+
+    def _write(self, part: str, item: dict[str, Any]) -> None:
+        self._files[part].write((",\n" if self.counts[part] else "[\n") + json.dumps(item, ensure_ascii=False))
+        self.counts[part] += 1
+        for column, name in enumerate(_PARTS[part][1]):
+            value = item.get(name)
+            if value not in (None, ""):
+                self._sheets[part].write_string(self.counts[part], column, _cell(value))
+
+    def _copy(self, container: str, name: str) -> None:
+        blob = self._storage.container(container).get_blob_client(name)
+        size, offset = blob.get_blob_properties().size, 0
+        with self._archive.open(f"audio/{container}/{name}", "w", force_zip64=True) as file:
+            while offset < size:
+                part = blob.download_blob(offset=offset, length=min(BLOCK_BYTES, size - offset)).readall()
+                file.write(part)
+                offset += len(part)
+        self.counts["audio"] += 1
+
+    def close(self, number: str) -> None:
+        """Finish the workbook and the parts, and write the page about them."""
+        self._book.close()
+        self._archive.write(self._folder / "export.xlsx", "export.xlsx")
+        for name, file in self._files.items():
+            file.write("\n]\n" if self.counts[name] else "[]\n")
+            file.close()
+            self._archive.write(self._folder / f"{name}.json", f"{name}.json")
+        lines: list[tuple[str, str, Any]] = [
+            (f"{name}.json", title, self.counts[name]) for name, (title, _) in _PARTS.items()
+        ]
+        lines += [
+            ("export.xlsx", "The same as a workbook, a sheet a part", ""),
+            ("audio/", "Audio", self.counts["audio"]),
+        ]
+        shown = "".join(
+            f"<tr><td>{name}</td><td>{html.escape(title)}</td><td>{count}</td></tr>" for name, title, count in lines
+        )
+        head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Export</title>'
+        about = f"<h1>What is stored of {html.escape(number)}</h1><p>As of {iso(now())}. Times are in UTC.</p>"
+        self._archive.writestr("index.html", f"{head}{about}<table>{shown}</table></html>\n")
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row's columns as JSON values, without those for the app alone."""
+    hidden = ("PartitionKey", "RowKey", "writer", "v")
+    found = {name: value_of(one) for name, one in row.items() if name not in hidden and not isinstance(one, bytes)}
+    return {name: iso(one) if hasattr(one, "tzinfo") else one for name, one in found.items()}
+
+
+def _cell(value: Any) -> str:
+    text = "".join(one for one in str(value) if one.isprintable() or one in "\t\n")
+    return text if len(text) <= _CELL else text[: _CELL - len(_CUT)] + _CUT

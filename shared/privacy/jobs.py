@@ -1,0 +1,144 @@
+"""Jobs that export and erase a phone number: asked for over HTTP, done from queue `privacy`, told by a receipt."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import secrets
+from collections import Counter
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from shared import audit
+from shared.errors import Invalid, NotFound
+from shared.json_bodies import parse_body
+from shared.pipeline.queues import Consumer
+from shared.privacy.holdings import EXPORTS, Spellings
+from shared.storage import rows
+from shared.storage.account import reaching_storage
+from shared.storage.expiry import expire_rows
+from shared.storage.messages import send
+from shared.storage.retries import STORAGE, decide
+from shared.times import iso, now, parse_time
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from shared.bridge import Bridge
+    from shared.storage.account import Storage
+    from shared.storage.expiry import Allowance, Expired, Period
+
+    Kind = Literal["export", "erase"]
+
+logger = logging.getLogger(__name__)
+
+TABLE = "privacy"
+PARTITION = "job"
+QUEUE = "privacy"
+KEEP_EXPORTS = timedelta(days=7)
+# What is under way while a number is erased has come to its end by the next look, whose process knows the tombstone.
+_PAUSE_SECONDS, _FEWEST_LOOKS, _MOST_LOOKS = 10, 2, 20
+_ID = re.compile(r"(?:export|erase)-[0-9a-f]{24}")
+# The account keeps what is deleted for so many days more; the template's softDeleteDays.
+SOFT_DELETE_DAYS = 14
+_OUT_OF_REACH = (
+    "months that were exported as files, runs of flows and what subscribers were sent, backups outside the account, "
+    "and the PBX itself"
+)
+_LISTED = "The PBX still lists it among contacts or other lists: delete it there, and the next poll removes it here."
+
+
+def ask(bridge: Bridge, kind: Kind, body: bytes, *, who: str = audit.MASTER_KEY) -> str:
+    """Queue a job for the `number` in a JSON body and return its id; raises NotJson, Invalid and StorageUnavailable."""
+    asked = parse_body(body)
+    if not isinstance(asked, dict) or asked.keys() != {"number"} or not isinstance(asked["number"], str):
+        raise Invalid({"number": "a phone number is expected, and nothing else"})
+    number = Spellings(asked["number"], bridge.settings.default_region).number
+    id, moment = f"{kind}-{secrets.token_hex(12)}", now()
+    _save(bridge.storage, id, state="queued", created=moment)
+    audit.record(bridge.storage, who=who, what=f"{kind} a number", count=1, result="queued", note=id)
+    send(bridge.storage, QUEUE, {"id": id, "kind": kind, "number": number, "at": iso(moment)}, name=id)
+    return id
+
+
+def state(storage: Storage, id: str) -> dict[str, Any]:
+    """Return a job's state and receipt, without the number; raises NotFound and StorageUnavailable."""
+    row = rows.get(storage.table(TABLE), PARTITION, id) if _ID.fullmatch(id) else None
+    if row is None:
+        raise NotFound("no such job")
+    receipt = json.loads(row.get("receipt") or "{}")
+    return {"id": id, "kind": id.partition("-")[0], "state": row["state"], "created": iso(row["created"]), **receipt}
+
+
+def run(bridge: Bridge, message: Mapping[str, Any]) -> None:
+    """Do a job, or a part of it; raises what passes by itself, and keeps no message with a number for any other."""
+    id = str(message["id"])
+    _save(bridge.storage, id, state="running")
+    try:
+        (_export if message["kind"] == "export" else _erase)(bridge, id, message)
+    except Exception as error:
+        if decide(error).policy is STORAGE:
+            raise
+        logger.exception("job %s failed", id)
+        _finish(bridge, id, "failed", Counter(), reason=f"{type(error).__name__}: the app's log has the details")
+
+
+def _export(bridge: Bridge, id: str, message: Mapping[str, Any]) -> None:
+    from shared.privacy.export import export
+
+    counts = export(bridge, id, message["number"])
+    _finish(bridge, id, "done", counts, file=f"ops/people/{id}/file", until=iso(now() + KEEP_EXPORTS))
+
+
+def _erase(bridge: Bridge, id: str, message: Mapping[str, Any]) -> None:
+    from shared.privacy.erase import erase
+
+    looks, held = int(message.get("looks", 0)) + 1, set(message.get("held", ()))
+    found = erase(bridge, message["number"], parse_time(message["at"]), held)
+    listed = found.pop("listed", 0)
+    counts = Counter(message.get("counts") or {}) + found
+    if (found or looks < _FEWEST_LOOKS) and looks < _MOST_LOOKS:
+        again = {**message, "looks": looks, "held": sorted(held), "counts": counts}
+        send(bridge.storage, QUEUE, again, name=id, delay=_PAUSE_SECONDS)
+        _save(bridge.storage, id, state="running", receipt={"counts": counts})
+        return
+    gone = iso(now() + timedelta(days=SOFT_DELETE_DAYS))[:10]
+    receipt: dict[str, Any] = {"softDeletedUntil": gone, "outOfReach": _OUT_OF_REACH}
+    if listed:
+        receipt |= {"listed": listed, "remaining": _LISTED}
+    if held:
+        kept = f"{len(held)} recordings are kept by an immutability policy or a legal hold of the storage account"
+        receipt |= {"reason": f"{kept}: all else is erased. Erase again once it is lifted.", "kept": sorted(held)}
+    _finish(bridge, id, "failed" if held else "done", counts, **receipt)
+
+
+def _finish(bridge: Bridge, id: str, state: str, counts: Mapping[str, int], **more: Any) -> None:
+    _save(bridge.storage, id, state=state, receipt={"finished": iso(now()), "counts": counts, **more})
+    what = f"{id.partition('-')[0]} a number"
+    audit.record(bridge.storage, who="bridge", what=what, count=sum(counts.values()), result=state, note=id)
+    logger.info("job %s is %s: %s", id, state, json.dumps(counts))
+
+
+def _save(storage: Storage, id: str, *, receipt: Mapping[str, Any] | None = None, **columns: Any) -> None:
+    told = {} if receipt is None else {"receipt": json.dumps(receipt)}
+    rows.merge(storage.table(TABLE), {"PartitionKey": PARTITION, "RowKey": id, **columns, **told})
+
+
+def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
+    """Delete the receipts of jobs that were asked for within a period."""
+    return expire_rows(storage.table(TABLE), period.condition("created"), allowance)
+
+
+def delete_old_exports(storage: Storage) -> int:
+    """Delete exports that are over a week old, and return their number."""
+    container, oldest, deleted = storage.container(EXPORTS), now() - KEEP_EXPORTS, 0
+    with reaching_storage():
+        for blob in container.list_blobs():
+            if blob.last_modified < oldest:
+                container.delete_blob(blob.name, delete_snapshots="include")
+                deleted += 1
+    return deleted
+
+
+CONSUMER = Consumer(QUEUE, "ServePerson", "privacy", run)
