@@ -3,14 +3,19 @@
 # Shared by the scripts beside it: options, one line a failure, a dry run, trying again, secrets, keys, the app's API.
 
 readonly minimum_az=2.87.0
+# The first with @onlyIfNotExists.
+readonly minimum_bicep=0.38.0
 readonly retry_seconds=${RETRY_SECONDS:-15}
+readonly progress_seconds=${PROGRESS_SECONDS:-20}
 readonly web_api=api-version=2024-11-01
 
-# Waiting cures none of these: a sign-in that has ended, a call that az does not know, a rule of a network or a
-# policy, a package that cannot be built.
+# Errors that waiting does not cure: an ended sign-in, an unknown call, a rule of a network or policy, a broken package.
 readonly hopeless='AADSTS[0-9]+|az login|unrecognized arguments|not recognized by the system|ForbiddenBy(Firewall|Connection|Policy)|RequestDisallowedByPolicy|No matching distribution|Could not find a version'
 
-# What az says to who may not.
+# Errors of a deployment that a later attempt does not have.
+readonly passing='RoleDefinitionDoesNotExist|PrincipalNotFound|InternalServerError|ServiceUnavailable|ServerTimeout|Status ?Code: ?50[03]|\(50[03]\)'
+
+# Errors of az for a missing right.
 readonly forbidden='AuthorizationFailed|does not have authorization|Forbidden'
 
 infra=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -19,7 +24,7 @@ group=
 name=
 parameters=$infra/main.bicepparam
 
-# What a function prints while its output is being read still reaches the terminal.
+# Lines of say reach the terminal also while a function's output is read.
 exec 3>&1
 
 scratch=$(mktemp -d)
@@ -50,11 +55,11 @@ read_arguments() {
   done
   [[ -n $group ]] || die "no resource group: give -g NAME"
   [[ -f $parameters ]] || die "no parameter file $parameters: give -p FILE"
-  read_parameter_files
-  name=$(text_of name)
-  [[ $name =~ ^\'([a-z0-9]{2,6})\'$ ]] ||
-    die "name in $parameters is no name of a bridge: write two to six lower-case letters and digits, in quotes"
-  name=${BASH_REMATCH[1]}
+  check_tools
+  read_parameters
+  name=$(value_of name)
+  [[ $name =~ ^[a-z0-9]{2,6}$ ]] ||
+    die "name in $parameters is no name of a bridge: write two to six lower-case letters and digits"
 }
 
 needs_value() {
@@ -85,14 +90,14 @@ az() {
   [[ " $* " != *" @- "* ]] || cat >/dev/null
 }
 
-# unless_dry COMMAND...: a check whose answer is only known when Azure is asked.
+# unless_dry COMMAND...: runs a check that needs an answer from Azure; true in a dry run.
 unless_dry() {
   [[ $dry_run == yes ]] || "$@"
 }
 
 # A question that failed has no answer. It never means no, none or false: it ends the script, or is asked again.
 
-# ask WHAT COMMAND...: answer is what the command prints.
+# ask WHAT COMMAND...: sets answer to the command's output, or ends the script.
 ask() {
   answer=$("${@:2}") || unread "$1"
 }
@@ -194,108 +199,60 @@ api() {
   }
 }
 
-# read_parameter_files: what the parameter file, or else the template, gives to parameters, as its text, one a line.
-read_parameter_files() {
-  texts "$infra/main.bicep" >"$scratch/defaults"
-  parameter_files "$parameters" | while IFS= read -r file; do texts "$file"; done >"$scratch/given"
+# read_parameters: has the compiler evaluate the parameter file into $scratch/given, and adds the template's defaults.
+read_parameters() {
+  local built=$scratch/built
+  command az bicep build-params --file "$parameters" --stdout >"$built" 2>"$scratch/errors" || {
+    cat "$scratch/errors" >&2
+    die "$parameters does not compile: see above"
+  }
+  jq '.parametersJson | fromjson | .parameters | map_values(.value)' "$built" >"$scratch/given"
+  jq --slurpfile given "$scratch/given" \
+    '(.templateJson | fromjson | .parameters | map_values(.defaultValue)) + $given[0]' "$built" >"$scratch/parameters"
 }
 
-# parameter_files FILE: those that it extends, and itself: the last one counts.
-parameter_files() {
-  local base
-  base=$(without_comments "$1" | sed -n "s/^[[:space:]]*extends[[:space:]]*'\(.*\)'.*/\1/p")
-  [[ -z $base ]] || parameter_files "$(dirname "$1")/$base"
-  printf '%s\n' "$1"
+# value_of NAME: prints the value of a parameter, nothing where it has none.
+value_of() {
+  jq --raw-output --arg name "$1" '.[$name] // empty' "$scratch/parameters"
 }
 
-# texts FILE: the names of its parameters, each with the text behind its equals sign, and of lines that go on with it.
-texts() {
-  without_comments "$1" | awk '
-    function flush() {
-      if (name != "") print name, text
-      name = ""
-    }
-    { sub(/[ \t\r]+$/, "") }
-    /^[ \t]*param[ \t]/ && /=/ {
-      flush()
-      sub(/^[ \t]*param[ \t]+/, "")
-      name = text = $0
-      sub(/[^A-Za-z0-9_].*/, "", name)
-      sub(/^[^=]*=[ \t]*/, "", text)
-      next
-    }
-    /^[ \t]*[^A-Za-z@ \t]/ { text = text " " $0 }
-    /^[ \t]*[A-Za-z@]/ { flush() }
-    END { flush() }'
-}
-
-# without_comments FILE: its lines, without comments and without texts of several lines.
-without_comments() {
-  awk '{
-    line = $0
-    code = ""
-    while (line != "") {
-      if (ends) {
-        at = index(line, ends)
-        line = at ? substr(line, at + length(ends)) : ""
-        if (at) ends = ""
-      } else if (line ~ /^\/\//) line = ""
-      else if (line ~ /^\/\*/) { ends = "*/"; line = substr(line, 3) }
-      else if (line ~ /^\047\047\047/) { ends = "\047\047\047"; code = code ends; line = substr(line, 4) }
-      else {
-        match(line, /^(\047([^\047\\]|\\.)*\047|.)/)
-        code = code substr(line, 1, RLENGTH)
-        line = substr(line, RLENGTH + 1)
-      }
-    }
-    print code
-  }' "$1"
-}
-
-# text_of NAME: its text.
-text_of() {
-  cat "$scratch/defaults" "$scratch/given" | sed -n "s/^$1 //p" | sed -n '$p'
-}
-
-# is_given NAME: whether the parameter file says what it is.
+# is_given NAME: true if the parameter file sets it.
 is_given() {
-  grep --quiet "^$1 " "$scratch/given"
+  jq --exit-status --arg name "$1" 'has($name)' "$scratch/given" >/dev/null
 }
 
-# read_parameter NAME: value is what it has, nothing where nobody gives it one. Only the compiler can work out an
-# expression, so what a script decides by is a plain word.
-read_parameter() {
-  value=$(text_of "$1")
-  if [[ $value =~ ^\'([^\'\\]*)\'$ && $value != *\$\{* ]]; then
-    value=${BASH_REMATCH[1]}
-  elif [[ ! $value =~ ^(true|false|null|-?[0-9]+)?$ ]]; then
-    die "$1 in $parameters is $value, and what is done depends on it: write its value there, such as true, 30 or 'word'"
-  fi
-}
-
-# is_on NAME: whether a parameter is true.
+# is_on NAME: true if a parameter is true.
 is_on() {
-  local value
-  read_parameter "$1"
-  [[ $value == true ]]
+  [[ $(value_of "$1") == true ]]
 }
 
 check_tools() {
   local tool
-  for tool in az curl openssl zip; do
-    # az is a function here too; what counts is the program.
-    unless_dry type -P "$tool" >/dev/null || die "$tool is not installed: install it and run this again"
+  for tool in az curl jq openssl zip; do
+    # az is a function here too; the program counts.
+    type -P "$tool" >/dev/null || die "$tool is not installed: install it and run this again"
   done
+}
+
+# older VERSION LEAST: true if a version is below the least that is needed.
+older() {
+  [[ $1 != "$2" && $(printf '%s\n' "$1" "$2" | sort -V | head -n 1) == "$1" ]]
 }
 
 check_az() {
   local version
   ask "the version of az" az version --query '"azure-cli"' --output tsv
-  version=$answer
-  unless_dry test "$(printf '%s\n' "$minimum_az" "$version" | sort -V | head -n 1)" = "$minimum_az" ||
-    die "az $version is too old: run az upgrade to get $minimum_az or newer"
-  subscription=$(az account show --query id --output tsv) || die "not signed in: run az login"
-  [[ $dry_run == no ]] || subscription='<subscription>'
+  ! older "${answer:-$minimum_az}" "$minimum_az" ||
+    die "az $answer is too old: run az upgrade to get $minimum_az or newer"
+  # az never updates a compiler that it has installed. Where it has none, it fetches the newest.
+  version=$(az bicep version 2>/dev/null | sed -n 's/.*version \([0-9.]*\).*/\1/p')
+  ! older "${version:-$minimum_bicep}" "$minimum_bicep" ||
+    die "Bicep $version is too old: run az bicep upgrade to get $minimum_bicep or newer"
+  ask "the sign-in" az account show --query '[id, name, tenantId]' --output tsv
+  { read -r subscription && read -r subscription_name && read -r tenant; } <<<"$answer" || true
+  [[ $dry_run == no ]] || subscription='<subscription>' subscription_name='<name>' tenant='<tenant>'
+  [[ -n $subscription ]] || die "not signed in: run az login"
+  say "Subscription $subscription_name ($subscription), tenant $tenant"
 }
 
 # secret_value NAME: prints a secret of the vault, for a variable only.
@@ -438,13 +395,13 @@ read_outputs() {
   retry 5 "reading the deployment bridge-$name" show_outputs
   [[ $dry_run == no ]] || {
     app='<functionAppName>' app_id='<functionAppId>' base_url='<baseUrl>' vault='<keyVaultName>'
-    data_account='<dataStorageName>' outbound_ip=
+    data_account='<dataStorageName>' outbound_ip='' deployer='<deployerId>'
     return 0
   }
   [[ -n $outputs ]] || die "no deployment bridge-$name in $group: run infra/deploy.sh first"
   {
     read -r deployed && read -r app && read -r outbound_ip && read -r app_id && read -r base_url && read -r vault &&
-      read -r data_account
+      read -r data_account && read -r deployer
   } <<<"$outputs" || true
   [[ -n $app ]] || die "the last deployment $deployed in $group failed: run infra/deploy.sh again, it says why"
 }
@@ -452,5 +409,5 @@ read_outputs() {
 show_outputs() {
   outputs=$(unless_absent az deployment group show --resource-group "$group" --name "bridge-$name" --output tsv \
     --query "[name, properties.outputs.[functionAppName.value, outboundIpAddress.value, functionAppId.value, \
-baseUrl.value, keyVaultName.value, dataStorageName.value]][]")
+baseUrl.value, keyVaultName.value, dataStorageName.value, deployerId.value]][]")
 }

@@ -1,18 +1,18 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034,SC2154 # names that deploy.sh and azure.sh use and set
-# What deploy.sh looks at before it changes anything: each failed check is one line with the fix.
+# Checks of deploy.sh before it changes anything. A failed one is one line with the fix.
 
 # az has no such call for a name that may be absent, and a user's default output would be no plain word.
 check_group() {
   ask "whether there is a group $group" az group exists --name "$group" --output tsv
-  group_exists=$answer group_region=
+  group_exists=$answer
   [[ $group_exists == true ]] || return 0
-  # As Azure spells it: ids are compared with it.
-  ask "the group $group" az group show --name "$group" --query '[name, location]' --output tsv
-  { read -r group && read -r group_region; } <<<"$answer"
+  # In Azure's own spelling: ids are compared with it.
+  ask "the group $group" az group show --name "$group" --query name --output tsv
+  [[ $dry_run == yes ]] || group=$answer
 }
 
-# The data account outlives all else, and says what a deployment cannot change.
+# The data account outlives everything else. Neither its region nor its zones can be changed by a deployment.
 check_data_account() {
   local region sku access
   data_account='' data_closed=false
@@ -21,19 +21,17 @@ check_data_account() {
       "[?tags.bridge=='$name' && starts_with(name, 'st${name}d')].[name, location, sku.name, publicNetworkAccess]"
     IFS=$'\t' read -r data_account region sku access <<<"$answer" || true
   fi
-  region=${region:-$group_region}
-  [[ -z $region || $region == "$location" ]] ||
-    die "${data_account:-$group} is in $region, and Azure moves nothing: give -l $region, or another group"
   [[ -n $data_account ]] || return 0
+  [[ $region == "$location" ]] ||
+    die "$data_account is in $region, and Azure moves nothing: give -l $region, or another group"
   [[ ${access:-} != Disabled ]] || data_closed=true
   check_redundancy "$sku"
 }
 
-# check_redundancy SKU: whether copies lie in one zone or in three is changed by a migration of Azure's own only.
+# check_redundancy SKU: only a migration by Azure itself changes between one zone and three.
 check_redundancy() {
-  local target value wanted
-  read_parameter dataStorageSku
-  wanted=$value
+  local target wanted
+  wanted=$(value_of dataStorageSku)
   case $1 in
     *ZRS) [[ $wanted != *ZRS ]] || return 0 ;;
     *) [[ $wanted == *ZRS ]] || return 0 ;;
@@ -50,10 +48,8 @@ check_redundancy() {
 
 # A locked policy refuses to be written again. Asked for the policy alone, Azure calls it an error that there is none.
 check_policy() {
-  local value
   policy_locked=false
-  read_parameter recordingImmutabilityDays
-  [[ -n $data_account && $value =~ ^[0-9]+$ ]] || return 0
+  [[ -n $data_account && -n $(value_of recordingImmutabilityDays) ]] || return 0
   ask "the policy of recordings" unless_absent az storage container-rm show --resource-group "$group" \
     --storage-account "$data_account" --name recordings --query immutabilityPolicy.state --output tsv
   [[ $(lower "$answer") != locked ]] || policy_locked=true
@@ -84,7 +80,7 @@ check_python() {
     die "$location does not offer Python $python_version on Flex Consumption: choose another region or pythonVersion"
 }
 
-# may_write TYPE: a query for how many roles may write these; Contributor may do all but that.
+# may_write TYPE: prints a query that counts the roles which may write these. Contributor may not.
 may_write() {
   local action ways=
   for action in '*' 'Microsoft.Authorization/*' "Microsoft.Authorization/$1/*" "Microsoft.Authorization/$1/write"; do
@@ -106,31 +102,78 @@ check_permissions() {
     die "you may not define roles in $scope: ask for Owner, or User Access Administrator beside Contributor"
 }
 
-# The vault is spoken to after minutes, when a sign-in from GitHub could no longer get a token for it: az keeps this one.
+# A sign-in from GitHub ends before the vault is used, minutes later: az keeps this token until then.
 check_vault_token() {
   az account get-access-token --scope https://vault.azure.net/.default --query expiresOn --output none ||
     die "there is no token for Key Vault: run az login"
 }
 
-find_deployer() {
-  local user
-  ask "who is signed in" az account show --query user.type --output tsv
-  deployer_type=User
-  [[ $answer != servicePrincipal ]] || deployer_type=ServicePrincipal
-  [[ -z $deployer_id ]] || return 0
-  if [[ $deployer_type == User ]]; then
-    deployer_id=$(az ad signed-in-user show --query id --output tsv) ||
-      die "your object id cannot be read: give --deployer-id"
-  else
-    ask "who is signed in" az account show --query user.name --output tsv
-    user=$answer
-    deployer_id=$(az ad sp show --id "$user" --query id --output tsv) ||
-      die "the object id of $user cannot be read: give --deployer-id"
-  fi
-  [[ $dry_run == no ]] || deployer_id='<deployerPrincipalId>'
+# check_settings: values that the app would refuse at its start. A text in quotes, a placeholder or a reference that
+# nothing has filled in is no setting.
+check_settings() {
+  local bad country
+  bad=$(jq --raw-output 'to_entries[] | select(.key as $name | [.value | .. | strings] | any(
+    test("^[\"\u0027].*[\"\u0027]$|[$][({]|#[{]|^<.*>$|^(null|undefined)$|^@Microsoft[.](KeyVault|AppConfiguration)"; "i")))
+    | .key' "$scratch/given")
+  [[ -z $bad ]] || die "${bad//$'\n'/, } in $parameters is a placeholder or a text in quotes: write the value itself"
+  for country in $(value_of defaultRegion) $(jq --raw-output '.dialCountries[]?' "$scratch/parameters"); do
+    case $country in
+      UK) die "UK is no country code in $parameters: write GB" ;;
+      EL) die "EL is no country code in $parameters: write GR" ;;
+      EU) die "EU is no country in $parameters: name the countries, such as LV,LT,EE" ;;
+      [A-Z][A-Z]) ;;
+      *) die "$country is no country code in $parameters: write two capital letters, such as LV" ;;
+    esac
+  done
 }
 
-# read_choices: what the last deployment was given, so that a choice is made once, and whether it left webhooks ready.
+# check_secrets: asks for every key that a person has to bring, before anything is made. A vault that is there has its
+# secrets already, and so has one that will be recovered; placeholders count as missing.
+check_secrets() {
+  local vault_id='' names=''
+  if [[ $group_exists == true ]]; then
+    ask "the vaults of $group" az resource list --resource-group "$group" --resource-type Microsoft.KeyVault/vaults \
+      --output tsv --query "[?tags.bridge=='$name'].id"
+    vault_id=$answer
+  fi
+  if [[ -n $vault_id ]]; then
+    ask "the names of the secrets" az rest --method get --url "$vault_id/secrets?api-version=2025-05-01" \
+      --output tsv --query "value[?properties.contentType!='placeholder'].name"
+    names=$answer
+  fi
+  find_deleted_vault
+  [[ -z $deleted_vault ]] || names+=$'\n'pbx-api-key$'\n'crm-authorization
+  bring pbx-api-key PBX_API_KEY 'key from the PBX panel (API)' "$names"
+  ! is_on deployLogicApps || ! is_on newContactCrm ||
+    bring crm-authorization CRM_AUTHORIZATION 'Authorization header for the CRM' "$names"
+}
+
+# bring SECRET VARIABLE TITLE NAMES: asks for a value that neither the vault nor the environment has.
+bring() {
+  local value=${!2:-}
+  ! grep --quiet --line-regexp "$1" <<<"$4" || return 0
+  if [[ -z $value && -t 0 && $dry_run == no ]]; then
+    read -rsp "$3: " value && say
+  fi
+  [[ -n $value || (-t 0 && $dry_run == yes) ]] || die "no $3: put it into $2 and run this again"
+  printf -v "$2" %s "$value"
+}
+
+# find_deleted_vault: a vault outlives its resource group by ninety days, and its name with it.
+find_deleted_vault() {
+  local deleted id
+  deleted_vault=
+  ask_if_allowed "the deleted vaults" az keyvault list-deleted --resource-type vault --output tsv --query \
+    "[?properties.tags.bridge=='$name'].[name, properties.vaultId]" || {
+    say "You may not see the subscription's deleted vaults: one of this bridge would have to be recovered by hand"
+    return 0
+  }
+  while IFS=$'\t' read -r deleted id; do
+    [[ $(lower "$id") != *"/resourcegroups/$(lower "$group")/"* ]] || deleted_vault=$deleted
+  done <<<"$answer"
+}
+
+# read_choices: reads what the last deployment was given, so that a choice is made once, and if it left webhooks ready.
 read_choices() {
   last_email='' last_months='' deployed_ready=
   [[ $group_exists == true ]] || return 0
@@ -142,19 +185,19 @@ not_null(webhooksReady.value, '')]"
 
 # check_alerts: nobody runs unwatched by accident. An address of example.com is nobody's.
 check_alerts() {
-  local address value=
+  local address
   [[ $no_alerts == no ]] || {
     alert_email=
     return 0
   }
-  [[ -n $alert_email ]] || read_parameter alertEmail
-  for address in "$alert_email" "$value" "$last_email"; do
+  for address in "$alert_email" "$(value_of alertEmail)" "$last_email"; do
     [[ -z $address || $address == *@example.* ]] || break
     address=
   done
-  if [[ -z $address && $dry_run == no ]]; then
-    [[ ! -t 0 ]] || read -rp 'Mail alerts to (an address): ' address
-    [[ -n $address ]] || die "nobody would see alerts: give --alert-email ADDRESS, or --no-alerts to run unwatched"
+  if [[ -z $address ]]; then
+    [[ ! -t 0 || $dry_run == yes ]] || read -rp 'Mail alerts to (an address): ' address
+    [[ -n $address || (-t 0 && $dry_run == yes) ]] ||
+      die "nobody would see alerts: give --alert-email ADDRESS, or --no-alerts to run unwatched"
   fi
   alert_email=$address
 }
@@ -171,17 +214,8 @@ check_retention() {
   [[ $months =~ ^[0-9]+$ ]] || die "--retention-months takes a whole number: 0 keeps everything"
 }
 
-# check_workflows: what they are chosen by is read late, and said now where it cannot be.
-check_workflows() {
-  local file
-  is_on deployLogicApps || return 0
-  for file in "$infra"/workflows/*.json; do
-    is_on "$(basename "$file" .json)" || true
-  done
-}
-
-# check_keys: whether the app has a key for each receiver of this code, and may register webhooks when it starts. Where
-# the app does not answer at all, a deployment may be what it needs.
+# check_keys: sets webhooks_ready if the app has a key for each receiver of this code and may register webhooks when it
+# starts. An app that does not answer at all may need this very deployment.
 check_keys() {
   webhooks_ready=false
   [[ $group_exists == true ]] || return 0

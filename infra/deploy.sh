@@ -15,7 +15,6 @@ replace_keys=no
 no_alerts=no
 alert_email=
 months=
-deployer_id=
 
 usage() {
   cat <<'USAGE'
@@ -28,7 +27,6 @@ Usage: infra/deploy.sh -g GROUP -l REGION [options]
       --no-alerts         send no alerts: nobody is mailed when something fails
       --retention-months N  delete history after so many months; 0 keeps everything
       --replace-keys      put PBX_API_KEY and CRM_AUTHORIZATION into the vault in place of what it has
-      --deployer-id ID    object id of who is signed in, where the directory may not be read
       --infrastructure-only, --skip-infrastructure
                           the first half and the second, for a sign-in that does not last for both
       --what-if           show what would change in Azure, change nothing
@@ -36,7 +34,7 @@ Usage: infra/deploy.sh -g GROUP -l REGION [options]
   -h, --help              this text
 
 PBX_API_KEY in the environment is the key from the PBX's panel, CRM_AUTHORIZATION the Authorization header for the
-CRM. What the vault has stays; what it lacks is taken from there, or asked for.
+CRM. The vault keeps the keys that it has; a missing one is taken from there, or asked for before anything is made.
 USAGE
 }
 
@@ -47,7 +45,6 @@ own_option() {
     --no-alerts) no_alerts=yes ;;
     --retention-months) needs_value "$@" && months=$2 && used=2 ;;
     --replace-keys) replace_keys=yes ;;
-    --deployer-id) needs_value "$@" && deployer_id=$2 && used=2 ;;
     --infrastructure-only) application=no ;;
     --skip-infrastructure) infrastructure=no ;;
     --what-if) what_if=yes ;;
@@ -59,8 +56,7 @@ own_option() {
 deployment() {
   local verb=$1 values=() value
   shift
-  for value in location="$location" deployerPrincipalId="$deployer_id" deployerPrincipalType="$deployer_type" \
-    alertEmail="$alert_email" webhooksReady="$webhooks_ready" closeDataAccount="$data_closed" \
+  for value in location="$location" alertEmail="$alert_email" webhooksReady="$webhooks_ready" closeDataAccount="$data_closed" \
     recordingPolicyLocked="$policy_locked" deployLogicApps="$workflows_ready" ${months:+retentionMonths="$months"}; do
     values+=(--parameters "$value")
   done
@@ -68,21 +64,60 @@ deployment() {
     "${values[@]}" "$@"
 }
 
-# create: a deployment that still runs, after Ctrl-C or on another machine, is waited for, up to an hour and a half.
+# create: deploys, and says every 20 seconds what is being made. A deployment that still runs, after Ctrl-C or on
+# another machine, is waited for, up to an hour and a half. Identities and roles take minutes to be known everywhere:
+# what was not found yet, and a service that stumbled, is asked again.
 create() {
-  local attempt errors=$scratch/deployment
+  local attempt tries=0 errors=$scratch/deployment
   for ((attempt = 1; attempt <= 360; attempt++)); do
-    if deployment create --output none 2>"$errors"; then
+    if watched deployment create --output none 2>"$errors"; then
       cat "$errors" >&2
       deployed_ready=$webhooks_ready
       return
     fi
-    grep --quiet -E 'DeploymentActive|AnotherOperationInProgress' "$errors" || break
-    ((attempt > 1)) || say "A deployment still runs: waiting for it"
+    if grep --quiet -E 'DeploymentActive|AnotherOperationInProgress' "$errors"; then
+      ((attempt > 1)) || say "A deployment still runs: waiting for it"
+    elif grep --quiet -E "$passing" "$errors" && ((++tries <= 5)); then
+      say "Azure does not know all of it yet, or stumbled: attempt $tries of 5 in $retry_seconds s"
+    else
+      break
+    fi
     sleep "$retry_seconds"
   done
   cat "$errors" >&2
   die "the deployment bridge-$name failed: see above"
+}
+
+# watched COMMAND...: runs it, with a line every 20 seconds that names the resources being made.
+watched() {
+  local pid status=0
+  if [[ $dry_run == yes ]]; then
+    "$@"
+    return
+  fi
+  "$@" &
+  pid=$!
+  while waits "$pid"; do
+    say "$(date +%H:%M:%S)  making $(being_made)"
+  done
+  wait "$pid" || status=$?
+  return "$status"
+}
+
+# waits PID: true if a process still runs after 20 seconds; false as soon as it has ended.
+waits() {
+  local second
+  for ((second = 0; second < progress_seconds * 2; second++)); do
+    kill -0 "$1" 2>/dev/null || return 1
+    sleep 0.5
+  done
+}
+
+being_made() {
+  local made
+  made=$(command az deployment operation group list --resource-group "$group" --name "bridge-$name" --output tsv --query \
+    "[?properties.provisioningState=='Running'].properties.targetResource.resourceName" 2>/dev/null | paste -sd ' ' -) || true
+  printf '%s' "${made:-the resources}"
 }
 
 make_group() {
@@ -90,58 +125,47 @@ make_group() {
     die "the group $group cannot be made: see above"
 }
 
-# A vault outlives its resource group by ninety days, and its name with it. Ids spell a group as it was made.
 recover_vault() {
-  local deleted id
-  ask_if_allowed "the deleted vaults" az keyvault list-deleted --resource-type vault --output tsv --query \
-    "[?properties.tags.bridge=='$name'].[name, properties.vaultId]" || {
-    say "You may not see the subscription's deleted vaults: one of this bridge would have to be recovered by hand"
-    return 0
-  }
-  while IFS=$'\t' read -r deleted id; do
-    [[ $(lower "$id") != *"/resourcegroups/$(lower "$group")/"* ]] || az keyvault recover --name "$deleted" --output none
-  done <<<"$answer"
+  [[ -z $deleted_vault ]] || az keyvault recover --name "$deleted_vault" --output none
 }
 
-# end_roles: whoever deployed before keeps no right to the vault's secrets. Roles given by hand have no such description.
+# end_roles: takes the vault's secrets from whoever deployed before. Roles given by hand lack the description.
 end_roles() {
   local id former
   id=${app_id%/Microsoft.Web/*}/Microsoft.KeyVault/vaults/$vault
   former=$(az rest --method get --output tsv \
     --url "$id/providers/Microsoft.Authorization/roleAssignments?api-version=2022-04-01&\$filter=atScope()" \
-    --query "value[?properties.description=='Deploys the bridge' && properties.principalId!='$deployer_id'].id") || return 1
+    --query "value[?properties.description=='Deploys the bridge' && properties.principalId!='$deployer'].id") || return 1
   for id in $former; do
     az rest --method delete --url "$id?api-version=2022-04-01" --output none || return 1
   done
 }
 
 list_secrets() {
-  secrets=$(az keyvault secret list --vault-name "$vault" --query '[].[name, attributes.updated]' --output tsv)
+  secrets=$(az keyvault secret list --vault-name "$vault" --output tsv \
+    --query "[?contentType!='placeholder'].[name, attributes.updated]")
 }
 
 has_secret() {
   [[ $dry_run == no ]] && grep --quiet "^$1"$'\t' <<<"$secrets"
 }
 
-# store_given SECRET VARIABLE WHAT: what somebody has to bring.
+# store_given SECRET VARIABLE: a key that a person brought. One that the vault has stays, unless --replace-keys.
 store_given() {
   local value=${!2:-} old
+  [[ -n $value || $dry_run == yes ]] || return 0
   if has_secret "$1"; then
-    [[ -n $value ]] || return 0
     old=$(retry 5 "reading $1" secret_value "$1")
     [[ $value != "$old" ]] || return 0
     if [[ $replace_keys == no ]]; then
       say "$1 of the vault stays and $2 is not used: --replace-keys puts it there"
       return
     fi
-  elif [[ -z $value && $dry_run == no ]]; then
-    [[ ! -t 0 ]] || { read -rsp "$3: " value && say; }
-    [[ -n $value ]] || die "no $3: put it into $2 and run this again"
   fi
   store_secret "$1" "$value"
 }
 
-# store_made SECRET COMMAND...: what is made up here.
+# store_made SECRET COMMAND...: a key that is made here.
 store_made() {
   local value
   ! has_secret "$1" || return 0
@@ -151,18 +175,18 @@ store_made() {
 
 store_secrets() {
   retry 40 "reading $vault" list_secrets
-  store_given pbx-api-key PBX_API_KEY 'key from the PBX panel (API)'
+  store_given pbx-api-key PBX_API_KEY
   store_made pbx-webhook-key new_key
   # The same one, but for a rotation.
   store_made pbx-webhook-key-previous secret_value pbx-webhook-key
   store_made logicapps-key new_key
   store_made subscription-keys new_fernet_key
   ! is_on deployLogicApps || ! is_on newContactCrm ||
-    store_given crm-authorization CRM_AUTHORIZATION 'Authorization header for the CRM'
+    store_given crm-authorization CRM_AUTHORIZATION
   retry 20 "having the app read its secrets" refresh_secrets
 }
 
-# pack ZIP: what Azure needs of the tree, which is what .funcignore leaves of it. Prints a hash of it.
+# pack ZIP: packs what .funcignore leaves of the tree, and prints its hash.
 pack() {
   local list=$1.list
   (
@@ -178,7 +202,7 @@ digest() {
   openssl dgst -sha256 -r | cut -c 1-64
 }
 
-# The hash of what runs is a tag of the group, so that the same is not deployed twice.
+# The hash of the running code is a tag of the group, so that nothing is deployed twice.
 read_tag() {
   noted=$(az tag list --resource-id "/subscriptions/$subscription/resourceGroups/$group" --output tsv \
     --query "properties.tags.\"$1-$name\"")
@@ -193,18 +217,37 @@ deploy_code() {
   local hash
   hash=$(pack "$scratch/app.zip") || die "the code cannot be packed: see above"
   retry 5 "reading the tags" read_tag code
-  # A tag outlives an app, whoever deleted it; and one whose functions nobody can list may need its code again.
+  # A tag outlives its app, and an app whose functions cannot be listed may need its code again.
   if [[ $noted == "$hash" ]] && attempt 5 "listing the functions" list_receivers && all_listed; then
     say "Code: unchanged"
     return
   fi
   # The app's own roles may take minutes to reach the container that the code goes to.
-  retry 20 "deploying the code" az functionapp deployment source config-zip --resource-group "$group" --name "$app" \
-    --src "$scratch/app.zip" --build-remote true --timeout 900 --output none
+  retry 20 "deploying the code" send_code
   retry 5 "noting the code" put_tag code "$hash"
 }
 
-# all_listed: whether the app has all receivers of the code.
+# send_code: uploads the package. az fails too where the package arrived and the app did not come up in time: sending
+# it again would not help, and the next step looks at the app itself.
+send_code() {
+  local errors=$scratch/upload
+  az functionapp deployment source config-zip --resource-group "$group" --name "$app" --src "$scratch/app.zip" \
+    --build-remote true --timeout 900 --output none 2>"$errors" || {
+    cat "$errors" >&2
+    grep --quiet --ignore-case unhealthy "$errors" || return 1
+    say "The code has arrived; the app is not healthy yet"
+  }
+}
+
+# list_or_explain: waits for the app's functions. Where they never come, prints the errors of its host.
+list_or_explain() {
+  attempt 20 "listing the functions" list_all || {
+    az rest --method get --url "$app_id/host/default/properties/status?$web_api" --query properties.errors >&2 || true
+    die "$app does not list its functions: see above, and az functionapp log deployment show -g $group -n $app"
+  }
+}
+
+# all_listed: true if the app has all receivers of the code.
 all_listed() {
   local receiver
   for receiver in $(code_receivers); do
@@ -230,7 +273,7 @@ set_api_key() {
   [[ $dry_run == no && $logicapps_key == "$key" ]] || printf '%s' "$key" | put_host_key logicapps
 }
 
-# What waited for the app: it registers webhooks as soon as their keys exist, and its data account leaves the internet
+# Two things wait for the app: webhooks for the keys of their receivers, and the data account, which leaves the internet
 # once the app reaches it from the network.
 finish_infrastructure() {
   local closed=$data_closed
@@ -241,7 +284,7 @@ finish_infrastructure() {
   create
 }
 
-# A deployed workflow is one that unsubscribes and subscribes: where nothing has changed it is left alone.
+# Deploying a workflow unsubscribes and subscribes it, so an unchanged one is left alone.
 deploy_workflows() {
   local hash
   is_on deployLogicApps || return 0
@@ -258,16 +301,11 @@ deploy_workflows() {
   retry 5 "noting the workflows" put_tag workflows "$hash"
 }
 
-# workflows_state: all that workflows are made of; of secrets only when they were written.
+# workflows_state: prints everything that workflows are made of; of secrets only when they were written.
 workflows_state() {
-  local files=() file variable
-  while IFS= read -r file; do files+=("$file"); done < <(parameter_files "$parameters")
   grep -E '^(logicapps-key|crm-authorization)' <<<"$secrets" || true
   printf '%s\n' "$location" "$base_url"
-  cat "${files[@]}" "$infra/main.bicep" "$infra/modules/logicApps.bicep" "$infra"/workflows/*.json
-  while read -r variable; do
-    printf '%s\n' "${!variable:-}"
-  done < <(sed -n "s/.*readEnvironmentVariable('\([A-Za-z0-9_]*\)'.*/\1/p" "${files[@]}")
+  cat "$scratch/parameters" "$infra/main.bicep" "$infra/modules/logicApps.bicep" "$infra"/workflows/*.json
 }
 
 list_workflows() {
@@ -275,7 +313,7 @@ list_workflows() {
     --query "[?tags.bridge=='$name'].name")
 }
 
-# workflows_listed: whether those that the parameters ask for are there.
+# workflows_listed: true if the workflows that the parameters ask for are there.
 workflows_listed() {
   local file workflow
   for file in "$infra"/workflows/*.json; do
@@ -296,17 +334,29 @@ report() {
     say "IP list    0.0.0.0/0 for the API key in the PBX's panel; deployNetwork = true makes it one address"
   fi
   [[ $no_alerts == no ]] || say "Alerts     none: nobody gets a message when something fails"
+  report_problems
+}
+
+# report_problems: prints what the app itself finds wrong.
+report_problems() {
+  local problems
+  [[ $dry_run == no ]] || return 0
+  problems=$(jq --raw-output '.problems[]?' <<<"$status" 2>/dev/null) || true
+  if [[ -z $problems ]]; then
+    say "Status     no problems"
+  else
+    say "Status     problems that the app reports (GET /api/ops/status):"
+    say "$problems"
+  fi
 }
 
 check() {
-  local value
   [[ -n $location ]] || die "no region: give -l REGION"
   # West Europe is westeurope.
   location=$(lower "${location// /}")
-  read_parameter pythonVersion
-  python_version=$value
+  python_version=$(value_of pythonVersion)
   workflows_ready=false
-  check_tools
+  check_settings
   check_az
   check_vault_token
   check_group
@@ -315,11 +365,10 @@ check() {
   check_policy
   check_python
   check_permissions
-  find_deployer
   read_choices
   check_alerts
   check_retention
-  check_workflows
+  [[ $what_if == yes ]] || check_secrets
   check_keys
 }
 
@@ -335,13 +384,14 @@ deploy_application() {
   store_secrets
   say "Code"
   deploy_code
-  retry 20 "listing the functions" list_all
+  list_or_explain
   say "Keys"
   set_keys
   finish_infrastructure
   say "Webhooks"
   retry 20 "registering the webhooks" api POST /api/ops/webhooks/sync
   retry 20 "the health check" api GET /api/ops/status
+  status=$answer
   deploy_workflows
   retry 5 "ending the roles of who deployed before" end_roles
   report

@@ -135,16 +135,6 @@ param monthlyBudget int?
 @description('Optional. First day of the budget, the first of a month; it counts when the budget is made and never again.')
 param budgetStart string = utcNow('yyyy-MM-01')
 
-@description('Optional. Object id of whoever deploys and writes the secrets; deploy.sh fills it in. Empty: the role is given by other means.')
-param deployerPrincipalId string = ''
-
-@description('Optional. Kind of the principal that deploys.')
-@allowed([
-  'User'
-  'ServicePrincipal'
-])
-param deployerPrincipalType string = 'User'
-
 @description('Optional. Deploy a network: one address towards the PBX, private endpoints for the data account.')
 param deployNetwork bool = false
 
@@ -244,7 +234,7 @@ var mediaContainerNames = [recordingContainerName, 'voicemails']
 var payloadContainerName = 'payloads'
 var packageContainerName = 'packages'
 
-// The secrets that the app itself reads; logicapps-key and crm-authorization are none of them.
+// Secrets that the app itself reads. It reads neither logicapps-key nor crm-authorization.
 var appSecretNames = ['pbx-api-key', 'pbx-webhook-key', 'pbx-webhook-key-previous', 'subscription-keys']
 
 // Half a gigabyte has room for the host, the worker and this many copies of audio at once.
@@ -343,6 +333,7 @@ module keyVault 'modules/keyVault.bicep' = {
     location: location
     tags: allTags
     workspaceId: monitoring.outputs.workspaceId
+    secretNames: appSecretNames
   }
 }
 
@@ -361,8 +352,6 @@ module access 'modules/access.bicep' = {
   name: 'access-${name}'
   params: {
     principalId: identity.outputs.principalId
-    deployerPrincipalId: deployerPrincipalId
-    deployerPrincipalType: deployerPrincipalType
     hostStorageName: hostStorage.outputs.name
     dataStorageName: dataStorage.outputs.name
     mediaContainerNames: mediaContainerNames
@@ -457,6 +446,9 @@ output keyVaultName string = keyVault.outputs.name
 
 @description('Name of the account of events and media.')
 output dataStorageName string = dataStorage.outputs.name
+
+@description('Object id of whoever deployed: the one with a role on the vault\'s secrets.')
+output deployerId string = access.outputs.deployerId
 
 @description('The one address that the app calls the PBX from. Empty: any address of the region.')
 output outboundIpAddress string = deployNetwork ? network!.outputs.ipAddress : ''

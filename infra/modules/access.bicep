@@ -1,18 +1,8 @@
 metadata name = 'Access'
-metadata description = 'Roles: what the app, and whoever deploys it, may do with each resource and no other.'
+metadata description = 'Roles of the app and of whoever deploys it, each on a single resource.'
 
 @description('Required. Object id of the app\'s identity.')
 param principalId string
-
-@description('Required. Object id of whoever deploys and writes the secrets. Empty: the role is given by other means.')
-param deployerPrincipalId string
-
-@description('Required. Kind of the principal that deploys.')
-@allowed([
-  'User'
-  'ServicePrincipal'
-])
-param deployerPrincipalType string
 
 @description('Required. Name of the account of the Functions host.')
 param hostStorageName string
@@ -171,7 +161,6 @@ resource container_roleAssignments 'Microsoft.Authorization/roleAssignments@2022
   }
 ]
 
-// A role may be given on a secret that deploy.sh only writes afterwards.
 resource secret_roleAssignments 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   for (secretName, i) in appSecretNames: {
     name: guid(secrets[i].id, principalId, roles['Key Vault Secrets User'])
@@ -184,14 +173,13 @@ resource secret_roleAssignments 'Microsoft.Authorization/roleAssignments@2022-04
   }
 ]
 
-resource vault_roleAssignment 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(deployerPrincipalId)) {
-  name: guid(vault.id, deployerPrincipalId, roles['Key Vault Secrets Officer'])
+resource vault_roleAssignment 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(vault.id, deployer().objectId, roles['Key Vault Secrets Officer'])
   scope: vault
   properties: {
     // deploy.sh ends the roles of former deployers, and knows them by this.
     description: 'Deploys the bridge'
-    principalId: deployerPrincipalId
-    principalType: deployerPrincipalType
+    principalId: deployer().objectId
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles['Key Vault Secrets Officer'])
   }
 }
@@ -205,3 +193,6 @@ resource component_roleAssignment 'Microsoft.Authorization/roleAssignments@2022-
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles['Monitoring Metrics Publisher'])
   }
 }
+
+@description('Object id of whoever deployed.')
+output deployerId string = deployer().objectId

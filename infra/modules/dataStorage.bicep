@@ -65,7 +65,8 @@ var containerNames = concat(mediaContainerNames, [payloadContainerName])
 var coolBlob = mediaCoolAfterDays == null ? {} : { tierToCool: { daysAfterModificationGreaterThan: mediaCoolAfterDays! } }
 var coolVersion = mediaCoolAfterDays == null ? {} : { tierToCool: { daysAfterCreationGreaterThan: mediaCoolAfterDays! } }
 var deleteBlob = mediaRetentionDays == null ? {} : { delete: { daysAfterModificationGreaterThan: mediaRetentionDays! } }
-var deleteVersion = mediaRetentionDays == null ? {} : { delete: { daysAfterCreationGreaterThan: mediaRetentionDays! } }
+// What was deleted or overwritten can be restored for as long as any other deleted blob, and is gone after that.
+var deleteVersion = { delete: { daysAfterCreationGreaterThan: mediaRetentionDays ?? softDeleteDays } }
 
 // Messages that were too long for a queue; bodies that rows point to stay.
 var payloadRule = {
@@ -134,11 +135,7 @@ var mediaRule = {
   }
 }
 
-var lifecycleRules = concat(
-  [payloadRule],
-  historyRetentionDays == null ? [] : [historyRule],
-  mediaCoolAfterDays == null && mediaRetentionDays == null ? [] : [mediaRule]
-)
+var lifecycleRules = concat([payloadRule, mediaRule], historyRetentionDays == null ? [] : [historyRule])
 
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   name: name

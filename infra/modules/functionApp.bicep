@@ -116,6 +116,11 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       allTraffic: true
     }
     functionAppConfig: {
+      // Instances finish their work before they are replaced. The compiler's types lag behind the service.
+      #disable-next-line BCP037
+      siteUpdateStrategy: {
+        type: 'RollingUpdate'
+      }
       deployment: {
         storage: {
           type: 'blobContainer'

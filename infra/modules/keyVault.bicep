@@ -1,5 +1,5 @@
 metadata name = 'Key Vault'
-metadata description = 'The vault of the PBX key, the webhook key and the key of the API; who may read is a matter of roles.'
+metadata description = 'The vault of the PBX key, the webhook key and the key of the API, read by roles.'
 
 @description('Required. Name of the vault.')
 @minLength(3)
@@ -14,6 +14,9 @@ param tags object
 
 @description('Required. Resource id of the workspace that takes the audit log.')
 param workspaceId string
+
+@description('Required. Names of the secrets that the app reads.')
+param secretNames string[]
 
 resource vault 'Microsoft.KeyVault/vaults@2025-05-01' = {
   name: name
@@ -34,6 +37,20 @@ resource vault 'Microsoft.KeyVault/vaults@2025-05-01' = {
     publicNetworkAccess: 'Enabled'
   }
 }
+
+// Roles are given on single secrets, so these exist before deploy.sh writes their values. The app refuses to start with
+// such a value.
+@onlyIfNotExists()
+resource placeholders 'Microsoft.KeyVault/vaults/secrets@2025-05-01' = [
+  for secretName in secretNames: {
+    parent: vault
+    name: secretName
+    properties: {
+      value: '<written by deploy.sh>'
+      contentType: 'placeholder'
+    }
+  }
+]
 
 // Its stable versions are older and know no category groups.
 #disable-next-line use-recent-api-versions
