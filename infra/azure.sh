@@ -199,10 +199,20 @@ api() {
   }
 }
 
+# bicep: the compiler of the PATH, or else that of az. It needs no ICU this way.
+bicep() {
+  local -x DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1
+  if type -P bicep >/dev/null; then
+    command bicep build-params "$1" --stdout
+  else
+    command az bicep build-params --file "$1" --stdout
+  fi
+}
+
 # read_parameters: has the compiler evaluate the parameter file into $scratch/given, and adds the template's defaults.
 read_parameters() {
   local built=$scratch/built
-  command az bicep build-params --file "$parameters" --stdout >"$built" 2>"$scratch/errors" || {
+  bicep "$parameters" >"$built" 2>"$scratch/errors" || {
     cat "$scratch/errors" >&2
     die "$parameters does not compile: see above"
   }
@@ -229,8 +239,8 @@ is_on() {
 check_tools() {
   local tool
   for tool in az curl jq openssl zip; do
-    # az is a function here too; the program counts.
-    type -P "$tool" >/dev/null || die "$tool is not installed: install it and run this again"
+    # az is a function here too; the program counts, and a dry run does without it.
+    type -P "$tool" >/dev/null || [[ $tool == az && $dry_run == yes ]] || die "$tool is not installed: install it and run this again"
   done
 }
 
@@ -284,32 +294,14 @@ refresh_secrets() {
     --url "$app_id/config/configreferences/appsettings/refresh?api-version=2022-03-01"
 }
 
-# code_receivers: the functions that the PBX posts to, as the code beside this folder has them: On and the event's
-# name for each row of EVENTS with no other source than the PBX.
-code_receivers() {
-  find "$infra/../shared" -name '*.py' -exec awk '
-    /^ *Event\(/ { row = "" }
-    { row = row $0 }
-    /^    \),$|^    Event\(.*\),$/ {
-      if (row ~ /^ *Event\( *(name=)?"[A-Za-z]+"/ && row !~ /source=/ && split(row, quoted, "\""))
-        print "On" quoted[2]
-      row = ""
-    }' {} +
+# list_functions: fails until the app lists its functions, which it does once its host has read the code.
+list_functions() {
+  local number
+  number=$(az functionapp function list --resource-group "$group" --name "$app" --query 'length(@)' --output tsv) &&
+    unless_dry test "${number:-0}" -gt 0
 }
 
-# list_receivers: the same, as the app has them.
-list_receivers() {
-  receivers=$(az functionapp function list --resource-group "$group" --name "$app" --query '[].name' --output tsv |
-    sed -n 's,^[^/]*/\(On[A-Z].*\)$,\1,p') || return 1
-  [[ $dry_run == no ]] || receivers=$(code_receivers)
-}
-
-# listed FUNCTION: whether it is one of them.
-listed() {
-  grep --quiet --line-regexp --fixed-strings "$1" <<<"$receivers"
-}
-
-# read_webhook_keys: the key that the PBX is to use, and the one before it; the same but for a rotation. And when each
+# read_webhook_keys: the webhook key and the previous one, which differ only during a rotation, and the time at which each
 # was stored, in UTC, to the second.
 read_webhook_keys() {
   read_webhook_key pbx-webhook-key || return 1
@@ -329,63 +321,6 @@ read_webhook_key() {
     printf 'error: %s gave no %s\n' "$vault" "$1" >&2
     return 1
   }
-}
-
-# read_function_keys FUNCTION: its keys of the names pbx and pbx-next. No key at all, not even the host's own, is the
-# answer of a host that starts, and never "there is none".
-read_function_keys() {
-  local answer number
-  first='' second=''
-  answer=$(az rest --method post --url "$app_id/functions/$1/listkeys?$web_api" --output tsv --query \
-    "not_null(properties, @) | [length(values(@)[?@]), not_null(pbx, ''), not_null(\"pbx-next\", '')]") || return 1
-  { read -r number && read -r first && read -r second; } <<<"$answer" || true
-  [[ $dry_run == yes || $number =~ ^[1-9] ]] || {
-    printf 'error: %s gave no key of %s\n' "$app" "$1" >&2
-    return 1
-  }
-}
-
-# put_function_key FUNCTION NAME KEY
-put_function_key() {
-  printf '%s' "$3" | key_body "$2" |
-    az rest --method put --url "$app_id/functions/$1/keys/$2?$web_api" --body @- --output none
-}
-
-delete_function_key() {
-  az rest --method delete --url "$app_id/functions/$1/keys/$2?$web_api" --output none
-}
-
-# open_receiver FUNCTION KEY KEY: makes these, which may be the same, its keys pbx and pbx-next, in either order. A key
-# that is there stays under its name, so that no moment is without it.
-open_receiver() {
-  local key
-  read_function_keys "$1" || return 1
-  for key in "$2" "$3"; do
-    [[ $key != "$first" && $key != "$second" ]] || continue
-    if [[ $first == "$2" || $first == "$3" ]]; then
-      second=$key
-      put_function_key "$1" pbx-next "$key" || return 1
-    else
-      first=$key
-      put_function_key "$1" pbx "$key" || return 1
-    fi
-  done
-  [[ -z $first || $first == "$2" || $first == "$3" ]] || delete_function_key "$1" pbx || return 1
-  [[ -z $second || ($second != "$first" && ($second == "$2" || $second == "$3")) ]] ||
-    delete_function_key "$1" pbx-next || return 1
-}
-
-# open_receivers KEY KEY
-open_receivers() {
-  local receiver
-  retry 20 "listing the receivers" list_some_receivers
-  for receiver in $receivers; do
-    retry 20 "the keys of $receiver" open_receiver "$receiver" "$@"
-  done
-}
-
-list_some_receivers() {
-  list_receivers && [[ -n $receivers ]]
 }
 
 # read_outputs: what the last deployment made.

@@ -173,14 +173,13 @@ find_deleted_vault() {
   done <<<"$answer"
 }
 
-# read_choices: reads what the last deployment was given, so that a choice is made once, and if it left webhooks ready.
+# read_choices: reads what the last deployment was given, so that a choice is made once.
 read_choices() {
-  last_email='' last_months='' deployed_ready=
+  last_email='' last_months=
   [[ $group_exists == true ]] || return 0
   ask "the last deployment" unless_absent az deployment group show --resource-group "$group" --name "bridge-$name" \
-    --output tsv --query "properties.parameters.[not_null(alertEmail.value, ''), not_null(retentionMonths.value, ''), \
-not_null(webhooksReady.value, '')]"
-  { read -r last_email && read -r last_months && read -r deployed_ready; } <<<"$answer" || true
+    --output tsv --query "properties.parameters.[not_null(alertEmail.value, ''), not_null(retentionMonths.value, '')]"
+  { read -r last_email && read -r last_months; } <<<"$answer" || true
 }
 
 # check_alerts: nobody runs unwatched by accident. An address of example.com is nobody's.
@@ -212,29 +211,4 @@ check_retention() {
   fi
   months=${months:-0}
   [[ $months =~ ^[0-9]+$ ]] || die "--retention-months takes a whole number: 0 keeps everything"
-}
-
-# check_keys: sets webhooks_ready if the app has a key for each receiver of this code and may register webhooks when it
-# starts. An app that does not answer at all may need this very deployment.
-check_keys() {
-  webhooks_ready=false
-  [[ $group_exists == true ]] || return 0
-  ask "the apps of $group" az resource list --resource-group "$group" --resource-type Microsoft.Web/sites \
-    --output tsv --query "[?tags.bridge=='$name'].id"
-  [[ -n $answer ]] || return 0
-  app_id=$answer app=${answer##*/}
-  attempt 5 "reading the keys of the receivers" read_readiness ||
-    say "The receivers' keys cannot be read: webhooks are registered once they are there."
-}
-
-# read_readiness: sets webhooks_ready, and fails only where that cannot be known.
-read_readiness() {
-  local receiver
-  list_receivers || return 1
-  for receiver in $(code_receivers); do
-    listed "$receiver" || return 0
-    read_function_keys "$receiver" || return 1
-    [[ -n $first$second ]] || return 0
-  done
-  webhooks_ready=true
 }

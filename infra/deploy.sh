@@ -56,7 +56,7 @@ own_option() {
 deployment() {
   local verb=$1 values=() value
   shift
-  for value in location="$location" alertEmail="$alert_email" webhooksReady="$webhooks_ready" closeDataAccount="$data_closed" \
+  for value in location="$location" alertEmail="$alert_email" closeDataAccount="$data_closed" \
     recordingPolicyLocked="$policy_locked" deployLogicApps="$workflows_ready" ${months:+retentionMonths="$months"}; do
     values+=(--parameters "$value")
   done
@@ -72,7 +72,6 @@ create() {
   for ((attempt = 1; attempt <= 360; attempt++)); do
     if watched deployment create --output none 2>"$errors"; then
       cat "$errors" >&2
-      deployed_ready=$webhooks_ready
       return
     fi
     if grep --quiet -E 'DeploymentActive|AnotherOperationInProgress' "$errors"; then
@@ -218,7 +217,7 @@ deploy_code() {
   hash=$(pack "$scratch/app.zip") || die "the code cannot be packed: see above"
   retry 5 "reading the tags" read_tag code
   # A tag outlives its app, and an app whose functions cannot be listed may need its code again.
-  if [[ $noted == "$hash" ]] && attempt 5 "listing the functions" list_receivers && all_listed; then
+  if [[ $noted == "$hash" ]] && attempt 5 "listing the functions" list_functions; then
     say "Code: unchanged"
     return
   fi
@@ -241,29 +240,10 @@ send_code() {
 
 # list_or_explain: waits for the app's functions. Where they never come, prints the errors of its host.
 list_or_explain() {
-  attempt 20 "listing the functions" list_all || {
+  attempt 20 "listing the functions" list_functions || {
     az rest --method get --url "$app_id/host/default/properties/status?$web_api" --query properties.errors >&2 || true
     die "$app does not list its functions: see above, and az functionapp log deployment show -g $group -n $app"
   }
-}
-
-# all_listed: true if the app has all receivers of the code.
-all_listed() {
-  local receiver
-  for receiver in $(code_receivers); do
-    listed "$receiver" || return 1
-  done
-}
-
-list_all() {
-  list_receivers && all_listed
-}
-
-# The host that keeps the keys may be starting still.
-set_keys() {
-  retry 20 "reading $vault" read_webhook_keys
-  open_receivers "$current" "$previous"
-  retry 20 "the key of the API" set_api_key
 }
 
 set_api_key() {
@@ -273,14 +253,11 @@ set_api_key() {
   [[ $dry_run == no && $logicapps_key == "$key" ]] || printf '%s' "$key" | put_host_key logicapps
 }
 
-# Two things wait for the app: webhooks for the keys of their receivers, and the data account, which leaves the internet
-# once the app reaches it from the network.
-finish_infrastructure() {
-  local closed=$data_closed
-  ! is_on deployNetwork || closed=true
-  [[ $deployed_ready != true || $closed != "$data_closed" ]] || return 0
-  [[ $closed == "$data_closed" ]] || retry 20 "the health check" api GET /api/ops/status
-  webhooks_ready=true data_closed=$closed
+# The data account leaves the internet once the app answers from within the network.
+close_data_account() {
+  is_on deployNetwork && [[ $data_closed == false ]] || return 0
+  retry 20 "the health check" api GET /api/ops/status
+  data_closed=true
   create
 }
 
@@ -369,7 +346,6 @@ check() {
   check_alerts
   check_retention
   [[ $what_if == yes ]] || check_secrets
-  check_keys
 }
 
 deploy_infrastructure() {
@@ -386,8 +362,8 @@ deploy_application() {
   deploy_code
   list_or_explain
   say "Keys"
-  set_keys
-  finish_infrastructure
+  retry 20 "the key of the API" set_api_key
+  close_data_account
   say "Webhooks"
   retry 20 "registering the webhooks" api POST /api/ops/webhooks/sync
   retry 20 "the health check" api GET /api/ops/status

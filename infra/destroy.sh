@@ -9,29 +9,6 @@ delete_media=no
 skip_webhooks=no
 confirmed=no
 
-# Users before what they use. Workflows unsubscribe at the app, which goes next, before it registers webhooks again.
-types=(
-  Microsoft.Logic/workflows
-  Microsoft.Web/sites
-  Microsoft.Web/serverFarms
-  Microsoft.Web/connections
-  Microsoft.Insights/scheduledQueryRules
-  Microsoft.Insights/workbooks
-  Microsoft.Insights/actionGroups
-  Microsoft.Network/privateEndpoints
-  Microsoft.Network/privateDnsZones/virtualNetworkLinks
-  Microsoft.Network/privateDnsZones
-  Microsoft.Network/virtualNetworks
-  Microsoft.Network/natGateways
-  Microsoft.Network/publicIPAddresses
-  Microsoft.Network/networkSecurityGroups
-  Microsoft.KeyVault/vaults
-  Microsoft.Insights/components
-  Microsoft.OperationalInsights/workspaces
-  Microsoft.Storage/storageAccounts
-  Microsoft.ManagedIdentity/userAssignedIdentities
-)
-
 usage() {
   cat <<'USAGE'
 Usage: infra/destroy.sh -g GROUP [options]
@@ -70,13 +47,7 @@ confirm() {
   [[ $answer == "$word" ]] || die "not confirmed"
 }
 
-# kept TYPE ID: the data account and the identity, unless the media go too.
-kept() {
-  [[ $delete_media == no ]] || return 1
-  [[ $1 == Microsoft.ManagedIdentity/* || ($1 == Microsoft.Storage/* && ${2##*/} == "st${name}d"*) ]]
-}
-
-# What belongs to a group and is no resource of it. The role is used for as long as the media stay.
+# Budgets and roles belong to the group and are no resources of it. The role is used for as long as the media stay.
 list_rules() {
   ask "the budgets of $group" az consumption budget list --resource-group "$group" --output tsv \
     --query "[?starts_with(name, 'budget-$name-')].name"
@@ -87,41 +58,46 @@ list_rules() {
   roles=$answer
 }
 
-# Found by their tag, since a deployment that failed has no outputs.
+# The tag finds them also after a deployment that failed, which has no outputs. Media keep their account and identity.
 list_resources() {
-  local type
+  local kept
   ask "the resources of $group" az resource list --resource-group "$group" --output tsv \
-    --query "[?tags.bridge=='$name'].[type, id]"
+    --query "[?tags.bridge=='$name'].id"
+  [[ $dry_run == no ]] || answer='<id of each resource>'
   resources=$answer
-  [[ $dry_run == no ]] || resources=$(for type in "${types[@]}"; do printf '%s\t%s\n' "$type" "$type/<name>"; done)
   [[ -n $resources$budgets$roles ]] || die "nothing of the bridge $name is in $group"
-  data_storage=$(of_type Microsoft.Storage/storageAccounts | sed -n "s,.*/\(st${name}d[a-z0-9]*\)\$,\1,p") || data_storage=
-}
-
-of_type() {
-  grep --ignore-case "^$1"$'\t' <<<"$resources"
+  data_storage=$(sed -n "s,.*/\(st${name}d[a-z0-9]*\)\$,\1,p" <<<"$resources")
+  kept="/st${name}d[a-z0-9]*\$|/userAssignedIdentities/[^/]*\$"
+  [[ $delete_media == yes ]] || resources=$(grep --ignore-case --invert-match -E "$kept" <<<"$resources") || true
+  app_id=$(grep --ignore-case '/Microsoft\.Web/sites/' <<<"$resources") || app_id=
 }
 
 # An app that an earlier run has deleted took its webhooks out before.
 delete_webhooks() {
-  local app_id
   local stuck="the webhooks are still at the PBX: fix the app, or give --skip-webhooks and delete them in its panel"
-  [[ $skip_webhooks == no ]] && app_id=$(of_type Microsoft.Web/sites | cut -f 2) || return 0
+  [[ $skip_webhooks == no && ($dry_run == yes || -n $app_id) ]] || return 0
   app=${app_id##*/}
-  base_url=https://$(az resource show --ids "$app_id" --query properties.defaultHostName --output tsv) ||
+  base_url=https://$(az resource show --ids "${app_id:-<functionAppId>}" --query properties.defaultHostName --output tsv) ||
     die "$stuck (API, WEB HOOKS)"
   [[ $dry_run == no ]] || base_url='<baseUrl>'
   api DELETE /api/ops/webhooks || die "$stuck (API, WEB HOOKS)"
 }
 
+# Workflows unsubscribe at the app, and the app would register its webhooks again: so these two go first. Of many
+# resources az deletes in rounds what nothing uses any more.
 delete_resources() {
-  local type id
-  for type in "${types[@]}"; do
-    while IFS=$'\t' read -r _ id; do
-      [[ -z $id ]] || kept "$type" "$id" || az resource delete --ids "$id" --output none ||
-        die "${id##*/} is left: run this again to go on from here; a network waits some hours for its app to let go"
-    done < <(of_type "$type" || true)
-  done
+  local ids=()
+  mapfile -t ids < <(grep --ignore-case '/Microsoft\.Logic/workflows/' <<<"$resources")
+  delete_all "${ids[@]}"
+  [[ -z $app_id ]] || delete_all "$app_id"
+  mapfile -t ids < <(grep --ignore-case --invert-match -E '/Microsoft\.(Logic/workflows|Web/sites)/|^$' <<<"$resources")
+  delete_all "${ids[@]}"
+}
+
+# delete_all IDS...
+delete_all() {
+  (($# == 0)) || az resource delete --ids "$@" --output none ||
+    die "something is left: see above, and run this again to go on; a network waits some hours for its app to let go"
 }
 
 delete_rules() {
@@ -146,8 +122,12 @@ main() {
   delete_webhooks
   delete_resources
   delete_rules
-  say "Gone. The vault can be recovered for 90 days; infra/deploy.sh does so by itself."
-  [[ $delete_media == yes ]] || say "Kept: ${data_storage:-the data account}"
+  if [[ $dry_run == yes ]]; then
+    say "Nothing was deleted. The calls above would be made."
+  else
+    say "Gone. The vault can be recovered for 90 days; infra/deploy.sh does so by itself."
+    [[ $delete_media == yes ]] || say "Kept: ${data_storage:-the data account}"
+  fi
 }
 
 main "$@"

@@ -74,12 +74,17 @@ main() {
   check_tools
   check_az
   read_outputs
+  folder_asked=$folder
   [[ $dry_run == no ]] || folder=$scratch
   mkdir -p "$folder"
   rows
   audio
   mv "$folder/$unfinished" "$folder/history.jsonl"
-  say "$month is in $folder."
+  if [[ $dry_run == yes ]]; then
+    say "Nothing was written. $month would be in ${folder_asked}."
+  else
+    say "$month is in $folder."
+  fi
 }
 
 main "$@"

@@ -141,9 +141,6 @@ param deployNetwork bool = false
 @description('Optional. Whether a data account that has a network leaves the internet. False while an app that runs is only being moved into the network; deploy.sh closes it in a last step.')
 param closeDataAccount bool = true
 
-@description('Optional. Whether the app keeps its webhooks registered at the PBX. False until the keys of the receivers exist; deploy.sh turns it on.')
-param webhooksReady bool = true
-
 @description('Optional. Address range of the network, /24 or larger.')
 param networkAddressPrefix string = '10.71.0.0/24'
 
@@ -381,7 +378,6 @@ module functionApp 'modules/functionApp.bicep' = {
     maximumInstanceCount: maximumInstanceCount
     alwaysReadyInstanceCount: alwaysReadyInstanceCount
     concurrency: concurrency
-    webhooksReady: webhooksReady
     subnetId: deployNetwork ? network!.outputs.functionsSubnetId : ''
     appSettings: union(bridgeSettings, defaultSchedules, scheduleOverrides)
   }

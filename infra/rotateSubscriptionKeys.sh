@@ -57,18 +57,15 @@ key_id() {
   printf 'subscription key %s' "$1" | openssl dgst -sha256 -r | cut -c 1-8
 }
 
-# read_rows: how many rows are under which key, as the app counts them, and the id of the key that it seals with.
+# read_rows: reads the id of the key that the app seals with, and how many rows are under each key.
 read_rows() {
-  local part
   api GET /api/ops/status || return 1
-  part=$(tr -d '\n' <<<"$answer" | sed -n 's/.*"subscriptionKeys": *{\([^}]*}\).*/\1/p')
-  seals=$(sed -n 's/.*"newest": *"\([0-9a-f]*\)".*/\1/p' <<<"$part")
-  rows=$(grep -o '"[0-9a-f]*": *[0-9]*' <<<"$part" || true)
+  keys_of_app=$(jq .subscriptionKeys <<<"${answer:-null}") && seals=$(jq --raw-output .newest <<<"$keys_of_app")
 }
 
-# rows_under KEY: their number; nothing where the app does not know the key.
+# rows_under KEY: prints their number; nothing where the app does not know the key.
 rows_under() {
-  sed -n "s/^\"$(key_id "$1")\": *//p" <<<"$rows"
+  jq --raw-output --arg id "$(key_id "$1")" '.keys[$id] // empty' <<<"$keys_of_app"
 }
 
 app_knows() {
@@ -119,7 +116,8 @@ finish() {
   retry 20 "having the app seal with the new key" app_seals_with "${keys[0]}"
   retry 5 "noting that the rotation has ended" az keyvault secret set-attributes --vault-name "$vault" \
     --name "$secret" --tags rotation=ended --output none
-  say "Subscriptions are sealed under the new key, $(key_id "${keys[0]}"), and no other is left."
+  [[ $dry_run == yes ]] ||
+    say "Subscriptions are sealed under the new key, $(key_id "${keys[0]}"), and no other is left."
 }
 
 main() {

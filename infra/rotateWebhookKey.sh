@@ -35,9 +35,7 @@ start() {
   retry 5 "reading $vault" read_webhook_keys
   if [[ $dry_run == yes ]] || ! under_way; then
     new=$(new_key)
-    # Before anybody can learn of it, it opens the receivers; and before one instance of the app gives it to the PBX,
-    # all of them take it.
-    open_receivers "$current" "$new"
+    # All instances accept the new key before one of them gives it to the PBX.
     store_secret pbx-webhook-key-previous "$new"
     retry 5 "having the app read its secrets" refresh_secrets
     retry 20 "the health check" api GET /api/ops/status
@@ -45,10 +43,10 @@ start() {
     store_secret pbx-webhook-key "$new"
     retry 5 "reading $vault" read_webhook_keys
   fi
-  # Once more: what stopped, or deployed, between the lines above may have taken it away.
-  open_receivers "$current" "$previous"
   register
-  if all_renewed; then
+  if [[ $dry_run == yes ]]; then
+    say "Nothing was changed. Both keys would work."
+  elif all_renewed; then
     say "Both keys work, and the PBX uses the new one."
   else
     say "Both keys work. The PBX gets the new one with an hourly sync, once the app has read it."
@@ -68,12 +66,11 @@ finish() {
     [[ $dry_run == yes ]] || under_way ||
       die "the rotation stopped before the PBX had the new key: run this without --finish"
     register
-    all_renewed || die "the PBX still uses the old key for some events, so both stay: run this again in an hour"
+    [[ $dry_run == yes ]] || all_renewed || die "the PBX still uses the old key for some events, so both stay: run this again in an hour"
     store_secret pbx-webhook-key-previous "$current"
   fi
-  open_receivers "$current" "$current"
   retry 5 "having the app read its secrets" refresh_secrets
-  say "Only the new key works."
+  [[ $dry_run == yes ]] || say "Only the new key works."
 }
 
 register() {
@@ -81,13 +78,11 @@ register() {
   retry 20 "registering the webhooks" api POST /api/ops/webhooks/sync
 }
 
-# all_renewed: whether every webhook that the app holds was made after the key was stored. Both times are UTC, and of the
-# key only the second is known: what was made in that one may have been made before.
+# all_renewed: true if every webhook that the app holds was made after the key was stored. Of that time only the second
+# is known: a webhook made in it may have been made before.
 all_renewed() {
   local made
-  [[ $dry_run == no ]] || return 0
-  made=$(tr -d '\n' <<<"$answer" | grep -o '"state": *"held"[^}]*' |
-    sed -n 's/.*"created": *"\([^"]*\)".*/\1/p' | sort | sed -n 1p)
+  made=$(jq --raw-output '[.held[].created] | min // ""' <<<"$answer")
   [[ -n $made && ${made:0:19} > ${current_stored:0:19} ]]
 }
 

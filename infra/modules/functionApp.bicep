@@ -51,9 +51,6 @@ param alwaysReadyInstanceCount int
 @maxValue(1000)
 param concurrency int
 
-@description('Required. Whether the app keeps its webhooks registered at the PBX.')
-param webhooksReady bool
-
 @description('Required. Resource id of the subnet that the app calls out from. Empty: none.')
 param subnetId string
 
@@ -166,7 +163,6 @@ resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
     APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.properties.clientId};Authorization=AAD'
     APPLICATIONINSIGHTS_CONNECTION_STRING: component.properties.ConnectionString
     AZURE_CLIENT_ID: identity.properties.clientId
-    'AzureWebJobs.SyncWebhooks.Disabled': webhooksReady ? 'false' : 'true'
     AzureFunctionsJobHost__extensions__queues__batchSize: string(queueBatch)
     AzureFunctionsJobHost__extensions__queues__newBatchThreshold: string(min(concurrency - queueBatch, queueBatch))
     AzureWebJobsStorage__blobServiceUri: hostStorage.properties.primaryEndpoints.blob

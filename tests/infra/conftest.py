@@ -20,25 +20,6 @@ CHANGES = re.compile(
 )
 _STAND_IN = Path(__file__).parent / "stand_in"
 _CODE = ("function_app.py", "host.json", "requirements.txt", "functions/receivers.py", "shared/phones.py")
-# Fewer than there are, written as the real ones are, so that the scripts make fewer calls.
-RECEIVERS = ("OnCallStarted", "OnCallRecorded", "OnLostCallerAdded", "OnVoicemailDeleted")
-_EVENTS = """EVENTS: tuple[Event, ...] = (
-    Event(name="CallStarted", carries="Call", key=_CALL),
-    Event(
-        name="CallRecorded",
-        key=("recordingID",),
-    ),
-    Event(
-        name="LostCallerAdded",
-        window=timedelta(minutes=10),
-    ),
-    Event(name="VoicemailDeleted", carries="DeletedVoicemail"),
-    Event(
-        name="RecordingStored",
-        source="bridge",
-    ),
-)
-"""
 _LEFT_OUT = ("local.settings.json", "tests/test_events.py", "shared/__pycache__/events.pyc", "dev/host.py")
 
 
@@ -109,9 +90,6 @@ def fresh(folder: Path) -> Azure:
         file = project / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{name}\n")
-    (project / "shared" / "events").mkdir()
-    (project / "shared" / "events" / "table.py").write_text(_EVENTS)
-    (state / "receivers").write_text("\n".join(RECEIVERS))
     return azure
 
 

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.events.table import EVENTS
-from tests.infra.conftest import CHANGES, PBX_KEY, RECEIVERS
+from tests.infra.conftest import CHANGES, PBX_KEY
 from tests.infra.template import INFRA
 
 if TYPE_CHECKING:
@@ -47,14 +46,8 @@ STEPS = (
     "az functionapp deployment source config-zip",
     "az tag update",
     "az functionapp function list",
-    "az keyvault secret show --vault-name kv-pbx --name pbx-webhook-key-previous",
-    "/functions/OnCallStarted/listkeys",
-    "/functions/OnCallStarted/keys/pbx?",
-    "/functions/OnVoicemailDeleted/listkeys",
-    "/functions/OnVoicemailDeleted/keys/pbx?",
     "/host/default/listkeys",
     "/host/default/functionKeys/logicapps?",
-    "webhooksReady=true",
     "/api/ops/webhooks/sync",
     "/api/ops/status",
     "atScope()",
@@ -74,22 +67,13 @@ CHECKS = (
 
 
 def same_keys(azure: Azure) -> bool:
-    """Whether the receivers, the host and the PBX have the keys that the vault holds."""
+    """True if the host and the PBX have the keys that the vault holds."""
     secrets, keys = azure.files("secrets"), azure.files("keys")
-    receivers = {name: value for name, value in keys.items() if name.startswith("On")}
     return (
-        sorted(receivers) == sorted(f"{name}.pbx" for name in RECEIVERS)
-        and set(receivers.values()) == {secrets["pbx-webhook-key"]}
-        and keys["host.logicapps"] == secrets["logicapps-key"]
+        keys["host.logicapps"] == secrets["logicapps-key"]
         and secrets["pbx-api-key"] == PBX_KEY
         and (azure.state / "pbx").read_text() == secrets["pbx-webhook-key"]
     )
-
-
-def test_the_receivers_are_those_of_the_pbx_s_events() -> None:
-    script = f"source {INFRA}/azure.sh; code_receivers"
-    found = subprocess.run(["bash", "-c", script], check=True, capture_output=True, text=True).stdout.split()
-    assert found == [event.function for event in EVENTS if event.source == "pbx"]
 
 
 def test_first_run_ends_with_a_registered_bridge(azure: Azure) -> None:
@@ -102,7 +86,6 @@ def test_first_run_ends_with_a_registered_bridge(azure: Azure) -> None:
             "functions/receivers.py",
             "host.json",
             "requirements.txt",
-            "shared/events/table.py",
             "shared/phones.py",
         ]
     for line in (
@@ -264,7 +247,7 @@ def test_workflows_come_last_and_only_where_the_parameters_ask_for_them(azure: A
     azure.deploy(PBX_API_KEY=PBX_KEY)
     calls = azure.calls()
     deployments = [call for call in calls if "deployment group create" in call]
-    assert [re.findall(r"deployLogicApps=(\w+)", call)[0] for call in deployments] == ["false", "false", "true"]
+    assert [re.findall(r"deployLogicApps=(\w+)", call)[0] for call in deployments] == ["false", "true"]
     assert calls.index(deployments[-1]) > next(i for i, call in enumerate(calls) if call.endswith("/api/ops/status"))
 
 
@@ -321,22 +304,15 @@ def test_what_the_app_finds_wrong_is_said(azure: Azure) -> None:
     assert "registering the webhooks still fails after" in failed.stderr
 
 
-def test_keys_wait_for_a_host_that_starts(azure: Azure) -> None:
-    failed = azure.deploy(PBX_API_KEY=PBX_KEY, AZ_FAIL="/functions/OnCallStarted/listkeys")
-    assert "the keys of OnCallStarted: not yet, attempt 2" in failed.stdout
-    assert azure.files("keys") == {}
-
-
 def test_the_one_address_is_printed_for_the_key_s_ip_list(azure: Azure) -> None:
     assert "203.0.113.7/32" in azure.deploy(PBX_API_KEY=PBX_KEY, AZ_ADDRESS="203.0.113.7").stdout
 
 
-@pytest.mark.parametrize("empty", [{"AZ_KEYS": "0"}, {"AZ_KEYS": "None"}, {"AZ_KEYS": ""}, {"AZ_MASTER_KEY": ""}])
-def test_no_key_at_all_is_an_error_and_never_fine(azure: Azure, empty: dict[str, str]) -> None:
-    failed = azure.deploy(PBX_API_KEY=PBX_KEY, **empty)
+def test_no_master_key_is_an_error_and_never_fine(azure: Azure) -> None:
+    failed = azure.deploy(PBX_API_KEY=PBX_KEY, AZ_MASTER_KEY="")
     assert failed.returncode == 1
-    assert re.search(r"the keys? of .* still fails", failed.stderr)
-    assert re.search(r"error: \S+ gave no (master )?key", failed.stderr)
+    assert "the key of the API still fails" in failed.stderr
+    assert "error: func-pbx gave no master key" in failed.stderr
 
 
 SIGN_IN = "AADSTS700024: Client assertion is not within its valid time range."
@@ -391,29 +367,6 @@ def test_a_deployment_that_still_runs_is_waited_for_and_gone_on_from(azure: Azur
 def test_a_deployment_that_failed_is_not_tried_again(azure: Azure) -> None:
     azure.deploy(PBX_API_KEY=PBX_KEY, AZ_FAIL="deployment group create", AZ_ERROR="(InvalidTemplate) wrong")
     assert sum("deployment group create" in call for call in azure.calls()) == 1
-
-
-def test_webhooks_are_registered_only_after_the_keys_exist(azure: Azure) -> None:
-    azure.deploy(PBX_API_KEY=PBX_KEY)
-    calls = azure.calls()
-    ready = [i for i, call in enumerate(calls) if "webhooksReady=true" in call]
-    last_key = max(i for i, call in enumerate(calls) if "/keys/pbx?" in call)
-    sync = next(i for i, call in enumerate(calls) if "webhooks/sync" in call)
-    assert "webhooksReady=false" in next(call for call in calls if "deployment group create" in call)
-    assert len(ready) == 1
-    assert last_key < ready[0] < sync
-
-
-def test_webhooks_stay_ready_unless_a_receiver_of_the_code_has_no_key(azure: Azure) -> None:
-    azure.deploy(PBX_API_KEY=PBX_KEY)
-    azure.calls()
-    azure.deploy()
-    assert not [call for call in azure.calls() if "webhooksReady=false" in call]
-    # As after an update with one event more, or an app that was deleted by hand.
-    (azure.state / "keys" / "OnCallRecorded.pbx").unlink()
-    azure.deploy()
-    assert [call for call in azure.calls() if "webhooksReady=false" in call]
-    assert same_keys(azure)
 
 
 NETWORK = "param deployNetwork = true"
@@ -554,7 +507,6 @@ def test_the_two_halves_make_a_whole(azure: Azure) -> None:
     second = azure.deploy("--skip-infrastructure", PBX_API_KEY=PBX_KEY)
     assert second.returncode == 0, second.stderr
     assert same_keys(azure)
-    assert [call for call in azure.calls() if "webhooksReady=true" in call]
 
 
 def test_a_subscription_key_is_a_fernet_key(bridge: Azure) -> None:

@@ -31,7 +31,7 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
 def difference(before: Path, now: Path) -> str:
     """What the script prints."""
     environment = os.environ | {"BICEP": compiler(), "DOTNET_SYSTEM_GLOBALIZATION_INVARIANT": "1"}
-    script = [INFRA / "snapshotDifference.sh", before, now]
+    script = [INFRA.parent / ".github" / "snapshotDifference.sh", before, now]
     done = subprocess.run(script, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -3,7 +3,7 @@
 set -euo pipefail
 
 if (($# != 2)); then
-  echo 'Usage: infra/snapshotDifference.sh FOLDER-BEFORE FOLDER-NOW' >&2
+  echo 'Usage: .github/snapshotDifference.sh FOLDER-BEFORE FOLDER-NOW' >&2
   exit 1
 fi
 
