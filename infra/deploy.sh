@@ -179,6 +179,8 @@ store_secrets() {
   # The same one, but for a rotation.
   store_made pbx-webhook-key-previous secret_value pbx-webhook-key
   store_made logicapps-key new_key
+  [[ $(value_of boardSignIn) != key ]] || store_made board-key new_key
+  [[ $(value_of boardSignIn) == none ]] || store_made board-admin-key new_key
   store_made subscription-keys new_fernet_key
   ! is_on deployLogicApps || ! is_on newContactCrm ||
     store_given crm-authorization CRM_AUTHORIZATION
@@ -302,6 +304,8 @@ workflows_listed() {
 report() {
   say
   say "Receivers  $base_url/api/events/{Event}, registered at the PBX"
+  [[ $(value_of boardSignIn) == none ]] ||
+    say "Page       $base_url/api/board, opened by the secret board-key; board-admin-key opens what erases or replays"
   say "API        $base_url/api/v2, header x-functions-key"
   say "Swagger    $base_url/api/swagger.json"
   say "Keys       vault $vault: pbx-api-key, pbx-webhook-key, logicapps-key (the one for the API)"

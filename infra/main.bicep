@@ -52,6 +52,17 @@ param sweepLookbackHours int = 24
 @maxValue(86400)
 param reconcileGraceSeconds int = 300
 
+@description('Optional. Sign-in of the page at /api/board: a key, the platform\'s sign-in with Entra, or no page.')
+@allowed([
+  'key'
+  'entra'
+  'none'
+])
+param boardSignIn string = 'key'
+
+@description('Optional. Client id of the Entra application that people sign in to. Needed with boardSignIn = \'entra\'.')
+param boardClientId string = ''
+
 @description('Optional. Schedules that differ from the defaults: name of the setting to NCRONTAB text in UTC.')
 param scheduleOverrides object = {}
 
@@ -231,8 +242,20 @@ var mediaContainerNames = [recordingContainerName, 'voicemails']
 var payloadContainerName = 'payloads'
 var packageContainerName = 'packages'
 
-// Secrets that the app itself reads. It reads neither logicapps-key nor crm-authorization.
-var appSecretNames = ['pbx-api-key', 'pbx-webhook-key', 'pbx-webhook-key-previous', 'subscription-keys']
+// Secrets that the app itself reads, by the names of their settings. It reads neither logicapps-key nor
+// crm-authorization.
+var boardSecrets = {
+  key: { BOARD_KEY: 'board-key', BOARD_ADMIN_KEY: 'board-admin-key' }
+  entra: { BOARD_ADMIN_KEY: 'board-admin-key' }
+  none: {}
+}
+var appSecrets = union(boardSecrets[boardSignIn], {
+  PBX_API_KEY: 'pbx-api-key'
+  PBX_WEBHOOK_KEY: 'pbx-webhook-key'
+  PBX_WEBHOOK_KEY_PREVIOUS: 'pbx-webhook-key-previous'
+  SUBSCRIPTION_KEYS: 'subscription-keys'
+})
+var appSecretNames = map(items(appSecrets), row => row.value)
 
 // Half a gigabyte has room for the host, the worker and this many copies of audio at once.
 var concurrencyOfMemory = {
@@ -251,6 +274,7 @@ var defaultSchedules = toObject(
 )
 
 var bridgeSettings = {
+  BOARD_SIGN_IN: boardSignIn
   DEFAULT_REGION: defaultRegion
   DIAL_COUNTRIES: join(dialCountries, ',')
   DIAL_PER_HOUR: string(dialPerHour)
@@ -373,6 +397,8 @@ module functionApp 'modules/functionApp.bicep' = {
     dataStorageName: dataStorage.outputs.name
     componentName: monitoring.outputs.componentName
     keyVaultUri: keyVault.outputs.uri
+    secretNames: appSecrets
+    signInClientId: boardSignIn == 'entra' ? boardClientId : ''
     pythonVersion: pythonVersion
     instanceMemoryMB: instanceMemoryMB
     maximumInstanceCount: maximumInstanceCount

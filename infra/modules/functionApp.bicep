@@ -31,6 +31,12 @@ param componentName string
 @description('Required. Address of the Key Vault, with a slash at the end.')
 param keyVaultUri string
 
+@description('Required. Secrets that the app reads: name of the setting to name of the secret.')
+param secretNames object
+
+@description('Required. Client id of the Entra application that people sign in to. Empty: no sign-in by the platform.')
+param signInClientId string
+
 @description('Required. Python version.')
 param pythonVersion string
 
@@ -60,6 +66,16 @@ param appSettings object
 // A queue function works on a batch and on what is fetched beside it: together as many as there are threads.
 // A batch is at most 32 messages.
 var queueBatch = min(32, (concurrency + 1) / 2)
+
+var secretSettings = toObject(
+  items(secretNames),
+  row => row.key,
+  row => '@Microsoft.KeyVault(SecretUri=${keyVaultUri}secrets/${row.value})'
+)
+
+// The app's own identity stands in for a secret of the application that people sign in to.
+var identitySetting = 'OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID'
+var signInSettings = empty(signInClientId) ? {} : { '${identitySetting}': identity.properties.clientId }
 
 resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = {
   name: identityName
@@ -159,7 +175,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
 resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
   parent: app
   name: 'appsettings'
-  properties: union(appSettings, {
+  properties: union(appSettings, secretSettings, signInSettings, {
     APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.properties.clientId};Authorization=AAD'
     APPLICATIONINSIGHTS_CONNECTION_STRING: component.properties.ConnectionString
     AZURE_CLIENT_ID: identity.properties.clientId
@@ -176,14 +192,43 @@ resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
     DataStorage__queueServiceUri: dataStorage.properties.primaryEndpoints.queue
     DataStorage__tableServiceUri: dataStorage.properties.primaryEndpoints.table
     FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: '1048576'
-    PBX_API_KEY: '@Microsoft.KeyVault(SecretUri=${keyVaultUri}secrets/pbx-api-key)'
-    PBX_WEBHOOK_KEY: '@Microsoft.KeyVault(SecretUri=${keyVaultUri}secrets/pbx-webhook-key)'
-    PBX_WEBHOOK_KEY_PREVIOUS: '@Microsoft.KeyVault(SecretUri=${keyVaultUri}secrets/pbx-webhook-key-previous)'
     PUBLIC_BASE_URL: 'https://${app.properties.defaultHostName}'
     PYTHON_THREADPOOL_THREAD_COUNT: string(concurrency)
     RUNS_IN_AZURE: 'true'
-    SUBSCRIPTION_KEYS: '@Microsoft.KeyVault(SecretUri=${keyVaultUri}secrets/subscription-keys)'
   })
+}
+
+// Anonymous requests reach the app, which decides for all else by keys; the page asks for the platform's header.
+resource signIn 'Microsoft.Web/sites/config@2025-03-01' = {
+  parent: app
+  name: 'authsettingsV2'
+  properties: {
+    platform: {
+      enabled: !empty(signInClientId)
+    }
+    globalValidation: {
+      requireAuthentication: false
+      unauthenticatedClientAction: 'AllowAnonymous'
+    }
+    httpSettings: {
+      requireHttps: true
+    }
+    identityProviders: {
+      azureActiveDirectory: {
+        enabled: !empty(signInClientId)
+        registration: {
+          clientId: signInClientId
+          clientSecretSettingName: identitySetting
+          openIdIssuer: '${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0'
+        }
+      }
+    }
+    login: {
+      tokenStore: {
+        enabled: false
+      }
+    }
+  }
 }
 
 @description('Name of the function app.')

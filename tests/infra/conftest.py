@@ -19,7 +19,7 @@ CHANGES = re.compile(
     r" (create|set|update|recover|config-zip) |resource delete|--method (put|delete)|/refresh|--request (POST|DELETE)"
 )
 _STAND_IN = Path(__file__).parent / "stand_in"
-_CODE = ("function_app.py", "host.json", "requirements.txt", "functions/receivers.py", "shared/phones.py")
+_CODE = ("function_app.py", "host.json", "requirements.txt", "board/board.css", "functions/receivers.py", "shared/phones.py")
 _LEFT_OUT = ("local.settings.json", "tests/test_events.py", "shared/__pycache__/events.pyc", "dev/host.py")
 
 

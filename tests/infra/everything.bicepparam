@@ -1,7 +1,8 @@
 using '../../infra/main.bicep'
 
 param name = 'pbx'
-param deployerPrincipalId = '00000000-0000-0000-0000-000000000003'
+param boardSignIn = 'entra'
+param boardClientId = '00000000-0000-0000-0000-000000000003'
 param deployNetwork = true
 param mediaCoolAfterDays = 60
 param mediaRetentionDays = 1095

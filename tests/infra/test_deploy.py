@@ -82,6 +82,7 @@ def test_first_run_ends_with_a_registered_bridge(azure: Azure) -> None:
     assert same_keys(azure)
     with zipfile.ZipFile(azure.state / "app.zip") as code:
         assert sorted(code.namelist()) == [
+            "board/board.css",
             "function_app.py",
             "functions/receivers.py",
             "host.json",

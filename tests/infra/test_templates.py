@@ -60,7 +60,7 @@ PLATFORM_SETTINGS = {
     "AZURE_CLIENT_ID",
     "AzureFunctionsJobHost__extensions__queues__batchSize",
     "AzureFunctionsJobHost__extensions__queues__newBatchThreshold",
-    "AzureWebJobs.SyncWebhooks.Disabled",
+    "OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID",
     "AzureWebJobsStorage__blobServiceUri",
     "AzureWebJobsStorage__clientId",
     "AzureWebJobsStorage__credential",
@@ -112,7 +112,6 @@ BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
 # A bridge on its way into the network, with a locked policy and a schedule of its own.
 MOVING = (
     ("closeDataAccount", "false"),
-    ("webhooksReady", "false"),
     ("recordingPolicyLocked", "true"),
     ("scheduleOverrides", "{ SWEEP_SCHEDULE: '0 0 3 * * *' }"),
 )
@@ -123,7 +122,7 @@ modules = pytest.mark.parametrize("file", BICEP_FILES, ids=lambda file: file.ste
 
 def python_sources() -> str:
     """The text of what runs in Azure."""
-    sources = [ROOT / "function_app.py", *ROOT.glob("functions/*.py"), *ROOT.glob("shared/**/*.py")]
+    sources = [ROOT / "function_app.py", *ROOT.glob("functions/*.py"), *ROOT.glob("shared/**/*.py"), *ROOT.glob("board/**/*.py")]
     return "\n".join(source.read_text() for source in sources)
 
 
@@ -307,12 +306,6 @@ def test_tables_queues_and_containers_are_those_of_the_code() -> None:
 def test_queue_triggers_wait_at_queues_of_the_data_account() -> None:
     decorated = re.findall(r"connection=[\"'](\w+)[\"']", python_sources())
     assert set(decorated) <= {"DataStorage"}
-
-
-def test_webhooks_can_be_held_back() -> None:
-    switch = "AzureWebJobs.SyncWebhooks.Disabled"
-    assert snapshot(MAIN).settings()[switch] == "false"
-    assert snapshot(PRODUCTION, *MOVING).settings()[switch] == "true"
 
 
 @pytest.mark.parametrize(("memory", "expected"), [("512", 8), ("2048", 16), ("4096", 32)])
