@@ -339,13 +339,13 @@ check() {
   workflows_ready=false
   check_settings
   check_az
-  check_vault_token
+  [[ $what_if == yes ]] || check_vault_token
   check_group
   check_providers
   check_data_account
   check_policy
   check_python
-  check_permissions
+  [[ $what_if == yes ]] || check_permissions
   read_choices
   check_alerts
   check_retention

@@ -146,11 +146,14 @@ param monthlyBudget int?
 @description('Optional. First day of the budget, the first of a month; it counts when the budget is made and never again.')
 param budgetStart string = utcNow('yyyy-MM-01')
 
-@description('Optional. Deploy a network: one address towards the PBX, private endpoints for the data account.')
+@description('Optional. Deploy a network: one address towards the PBX, private endpoints for the storage accounts and the vault.')
 param deployNetwork bool = false
 
-@description('Optional. Whether a data account that has a network leaves the internet. False while an app that runs is only being moved into the network; deploy.sh closes it in a last step.')
+@description('Optional. Storage accounts with a network leave the internet. False while a running app is moved into the network; deploy.sh closes them in a last step.')
 param closeDataAccount bool = true
+
+@description('Optional. A vault with a network leaves the internet. Run the scripts from within the network then.')
+param closeVault bool = false
 
 @description('Optional. Address range of the network, /24 or larger.')
 param networkAddressPrefix string = '10.71.0.0/24'
@@ -321,6 +324,7 @@ module hostStorage 'modules/hostStorage.bicep' = {
     location: location
     tags: allTags
     packageContainerName: packageContainerName
+    publicAccess: !(deployNetwork && closeDataAccount)
   }
 }
 
@@ -355,6 +359,7 @@ module keyVault 'modules/keyVault.bicep' = {
     tags: allTags
     workspaceId: monitoring.outputs.workspaceId
     secretNames: appSecretNames
+    publicAccess: !(deployNetwork && closeVault)
   }
 }
 
@@ -366,6 +371,8 @@ module network 'modules/network.bicep' = if (deployNetwork) {
     tags: allTags
     addressPrefix: networkAddressPrefix
     dataStorageId: dataStorage.outputs.resourceId
+    hostStorageId: hostStorage.outputs.resourceId
+    keyVaultId: keyVault.outputs.resourceId
   }
 }
 

@@ -15,6 +15,9 @@ param tags object
 @description('Required. Name of the container that code packages are put into.')
 param packageContainerName string
 
+@description('Required. The account is reached from the internet.')
+param publicAccess bool
+
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   name: name
   location: location
@@ -31,7 +34,11 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
     defaultToOAuthAuthentication: true
     isLocalUserEnabled: false
     minimumTlsVersion: 'TLS1_2'
-    publicNetworkAccess: 'Enabled'
+    networkAcls: {
+      bypass: 'AzureServices'
+      defaultAction: publicAccess ? 'Allow' : 'Deny'
+    }
+    publicNetworkAccess: publicAccess ? 'Enabled' : 'Disabled'
     supportsHttpsTrafficOnly: true
   }
 }
@@ -61,6 +68,9 @@ resource packageContainer 'Microsoft.Storage/storageAccounts/blobServices/contai
 
 @description('Name of the storage account.')
 output name string = account.name
+
+@description('Resource id of the storage account.')
+output resourceId string = account.id
 
 @description('Name of the container that code packages are put into.')
 output packageContainerName string = packageContainer.name

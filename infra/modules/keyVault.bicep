@@ -18,6 +18,9 @@ param workspaceId string
 @description('Required. Names of the secrets that the app reads.')
 param secretNames string[]
 
+@description('Required. The vault is reached from the internet.')
+param publicAccess bool
+
 resource vault 'Microsoft.KeyVault/vaults@2025-05-01' = {
   name: name
   location: location
@@ -34,7 +37,11 @@ resource vault 'Microsoft.KeyVault/vaults@2025-05-01' = {
     softDeleteRetentionInDays: 90
     // Lets workflow deployments read the key of the API by getSecret.
     enabledForTemplateDeployment: true
-    publicNetworkAccess: 'Enabled'
+    networkAcls: {
+      bypass: 'AzureServices'
+      defaultAction: publicAccess ? 'Allow' : 'Deny'
+    }
+    publicNetworkAccess: publicAccess ? 'Enabled' : 'Disabled'
   }
 }
 
@@ -70,6 +77,9 @@ resource auditLog 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
 
 @description('Name of the vault.')
 output name string = vault.name
+
+@description('Resource id of the vault.')
+output resourceId string = vault.id
 
 @description('Address of the vault, with a slash at the end.')
 output uri string = vault.properties.vaultUri

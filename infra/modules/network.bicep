@@ -1,5 +1,5 @@
 metadata name = 'Network'
-metadata description = 'A virtual network with one address towards the PBX, and private endpoints for the data account.'
+metadata description = 'A virtual network with one address towards the PBX, and private endpoints for the accounts and the vault.'
 
 @description('Required. Name that the resources\' names end with.')
 param suffix string
@@ -13,10 +13,27 @@ param tags object
 @description('Required. Address range of the network, /24 or larger.')
 param addressPrefix string
 
-@description('Required. Resource id of the account that gets private endpoints.')
+@description('Required. Resource id of the account of events and media.')
 param dataStorageId string
 
-var services = ['blob', 'queue', 'table']
+@description('Required. Resource id of the account of the Functions host.')
+param hostStorageId string
+
+@description('Required. Resource id of the vault.')
+param keyVaultId string
+
+var storageServices = ['blob', 'queue', 'table']
+var zoneNames = union(
+  toObject(storageServices, service => service, service => 'privatelink.${service}.${environment().suffixes.storage}'),
+  // The suffix of a vault's own name is another one than that of its private zone.
+  { vault: 'privatelink.vaultcore.azure.net' }
+)
+var zoneRows = items(zoneNames)
+var targets = concat(
+  map(storageServices, service => { name: service, service: service, id: dataStorageId }),
+  map(storageServices, service => { name: 'host-${service}', service: service, id: hostStorageId }),
+  [{ name: 'vault', service: 'vault', id: keyVaultId }]
+)
 
 resource securityGroup 'Microsoft.Network/networkSecurityGroups@2025-05-01' = {
   name: 'nsg-${suffix}'
@@ -109,17 +126,17 @@ resource endpointsSubnet 'Microsoft.Network/virtualNetworks/subnets@2025-05-01' 
 }
 
 resource zones 'Microsoft.Network/privateDnsZones@2024-06-01' = [
-  for service in services: {
-    name: 'privatelink.${service}.${environment().suffixes.storage}'
+  for row in zoneRows: {
+    name: row.value
     location: 'global'
     tags: tags
   }
 ]
 
 resource zones_links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01' = [
-  for (service, i) in services: {
+  for (row, i) in zoneRows: {
     parent: zones[i]
-    name: '${service}-${suffix}'
+    name: '${row.key}-${suffix}'
     location: 'global'
     tags: tags
     properties: {
@@ -132,17 +149,17 @@ resource zones_links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024
 ]
 
 resource endpoints 'Microsoft.Network/privateEndpoints@2025-05-01' = [
-  for service in services: {
-    name: 'pe-${service}-${suffix}'
+  for target in targets: {
+    name: 'pe-${target.name}-${suffix}'
     location: location
     tags: tags
     properties: {
       privateLinkServiceConnections: [
         {
-          name: service
+          name: target.name
           properties: {
-            groupIds: [service]
-            privateLinkServiceId: dataStorageId
+            groupIds: [target.service]
+            privateLinkServiceId: target.id
           }
         }
       ]
@@ -154,19 +171,22 @@ resource endpoints 'Microsoft.Network/privateEndpoints@2025-05-01' = [
 ]
 
 resource endpoints_zoneGroups 'Microsoft.Network/privateEndpoints/privateDnsZoneGroups@2025-05-01' = [
-  for (service, i) in services: {
+  for (target, i) in targets: {
     parent: endpoints[i]
     name: 'default'
     properties: {
       privateDnsZoneConfigs: [
         {
-          name: service
+          name: target.service
           properties: {
-            privateDnsZoneId: zones[i].id
+            privateDnsZoneId: resourceId('Microsoft.Network/privateDnsZones', zoneNames[target.service])
           }
         }
       ]
     }
+    dependsOn: [
+      zones
+    ]
   }
 ]
 

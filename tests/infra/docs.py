@@ -167,7 +167,7 @@ def extras() -> Iterator[str]:
     for memory in MEMORY_MB:
         cost = memory / 1024 * DAYS * 24 * 3600 / 1e6 * price
         yield _row(f"{memory:,} MB always ready, while idle (`alwaysReadyInstanceCount`)", f"{cost:,.2f}")
-    yield _row("The network: gateway, address, three endpoints (`deployNetwork`)", "60")
+    yield _row("The network: gateway, address, seven endpoints (`deployNetwork`)", "90")
 
 
 def costs() -> Iterator[str]:
