@@ -213,8 +213,11 @@ var dataStorageName = 'st${name}d${token}'
 var keyVaultName = 'kv-${name}-${token}'
 
 var tableNames = [
+  'audit'
+  'board'
   'budget'
   'calls'
+  'cases'
   'checkpoints'
   'deadletters'
   'deliveries'
@@ -223,12 +226,11 @@ var tableNames = [
   'feed'
   'health'
   'media'
+  'numbers'
   'resources'
+  'retention'
   'subscriptions'
   'webhooks'
-  'cases'
-  'parties'
-  'retention'
 ]
 
 var queueNames = [

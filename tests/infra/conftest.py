@@ -18,8 +18,15 @@ PBX_KEY = "key-from-the-panel"
 CHANGES = re.compile(
     r" (create|set|update|recover|config-zip) |resource delete|--method (put|delete)|/refresh|--request (POST|DELETE)"
 )
-_STAND_IN = Path(__file__).parent / "stand_in"
-_CODE = ("function_app.py", "host.json", "requirements.txt", "board/board.css", "functions/receivers.py", "shared/phones.py")
+STAND_IN = Path(__file__).parent / "stand_in"
+_CODE = (
+    "function_app.py",
+    "host.json",
+    "requirements.txt",
+    "board/board.css",
+    "functions/receivers.py",
+    "shared/phones.py",
+)
 _LEFT_OUT = ("local.settings.json", "tests/test_events.py", "shared/__pycache__/events.pyc", "dev/host.py")
 
 
@@ -34,7 +41,7 @@ class Azure:
         """Run a script of infra/ and wait for it; environment adds to what it sees."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AZ", "PBX_", "CRM_"))}
         own = {
-            "PATH": f"{_STAND_IN}:{os.environ['PATH']}",
+            "PATH": f"{STAND_IN}:{os.environ['PATH']}",
             "AZ_STATE": str(self.state),
             "BICEP": compiler(),
             "BICEP_ANSWERS": str(answers.folder),

@@ -57,8 +57,9 @@ class Snapshot:
 
     def settings(self) -> dict[str, str]:
         """The app settings."""
-        properties: dict[str, str] = self.one("Microsoft.Web/sites/config")["properties"]
-        return properties
+        kinds = self.of("Microsoft.Web/sites/config")
+        (properties,) = (one["properties"] for one in kinds if one["name"].endswith("/appsettings"))
+        return dict(properties)
 
 
 def compiler() -> str:

@@ -122,7 +122,12 @@ modules = pytest.mark.parametrize("file", BICEP_FILES, ids=lambda file: file.ste
 
 def python_sources() -> str:
     """The text of what runs in Azure."""
-    sources = [ROOT / "function_app.py", *ROOT.glob("functions/*.py"), *ROOT.glob("shared/**/*.py"), *ROOT.glob("board/**/*.py")]
+    sources = [
+        ROOT / "function_app.py",
+        *ROOT.glob("functions/*.py"),
+        *ROOT.glob("shared/**/*.py"),
+        *ROOT.glob("board/**/*.py"),
+    ]
     return "\n".join(source.read_text() for source in sources)
 
 
@@ -239,7 +244,7 @@ def test_a_second_bridge_in_a_group_is_apart() -> None:
     one, other = snapshot(EVERYTHING), snapshot(EVERYTHING, ("name", "'ab'"))
     shared = {resource["id"] for resource in one.resources} & {resource["id"] for resource in other.resources}
     # Private zones are one of each name in a group, whoever made them first.
-    assert all("privateDnsZones'" in one for one in shared), shared
+    assert all("privateDnsZones" in one for one in shared), shared
     for made in (one, other):
         ids = [resource["id"] for resource in made.resources]
         assert len(ids) == len(set(ids))
@@ -252,7 +257,7 @@ def test_a_second_bridge_in_a_group_is_apart() -> None:
 def test_settings_are_those_that_the_code_reads(file: Path) -> None:
     provided = set(snapshot(file).settings())
     read = {row.name for row in SETTINGS} | DATA_STORAGE_SETTINGS | {IN_AZURE}
-    assert read - LAPTOP_SETTINGS - provided == set()
+    assert read - LAPTOP_SETTINGS - {"BOARD_KEY"} - provided == set()
     assert provided - read - PLATFORM_SETTINGS == set()
     assert not provided & (LAPTOP_SETTINGS | NOT_ON_FLEX)
 
@@ -284,10 +289,13 @@ def test_a_schedule_can_be_another() -> None:
 
 def test_secrets_come_from_the_vault_and_the_app_may_read_each() -> None:
     made = snapshot(EVERYTHING)
-    secrets = {row.name: made.settings()[row.name] for row in SETTINGS if row.secret}
+    # The platform's sign-in needs no key.
+    secrets = {row.name: made.settings()[row.name] for row in SETTINGS if row.secret and row.name != "BOARD_KEY"}
     named = set()
     for value in secrets.values():
-        found = re.fullmatch(r"\[format\('@Microsoft\.KeyVault\(SecretUri=\{0\}secrets/([a-z-]+)\)', .*\]", value)
+        found = re.fullmatch(
+            r"\[format\('@Microsoft\.KeyVault\(SecretUri=\{0\}secrets/\{1\}\)', .*, '([a-z-]+)'\)\]", value
+        )
         assert found is not None
         named.add(found[1])
     readable = {where.split("/")[-1] for who, role, where in roles(made) if (who, role) == ("id", READER)}
@@ -344,7 +352,7 @@ def test_an_idle_bridge_is_small_and_production_is_not() -> None:
 
 def test_the_app_may_do_what_it_does_and_no_more() -> None:
     everything = roles(snapshot(EVERYTHING))
-    officer = {("00000000-0000-0000-0000-000000000003", "Key Vault Secrets Officer", "kv")}
+    officer = ("[deployer().objectId]", "Key Vault Secrets Officer", "kv")
     app = {
         ("id", "Storage Blob Data Owner", "sth"),
         ("id", "Storage Table Data Contributor", "sth"),
@@ -353,14 +361,15 @@ def test_the_app_may_do_what_it_does_and_no_more() -> None:
         ("id", "PBX bridge audio", "std/containers/recordings"),
         ("id", "PBX bridge audio", "std/containers/voicemails"),
         ("id", "Storage Blob Data Contributor", "std/containers/payloads"),
+        ("id", READER, "kv/secrets/board-admin-key"),
         ("id", READER, "kv/secrets/pbx-api-key"),
         ("id", READER, "kv/secrets/pbx-webhook-key"),
         ("id", READER, "kv/secrets/pbx-webhook-key-previous"),
         ("id", READER, "kv/secrets/subscription-keys"),
         ("id", "Monitoring Metrics Publisher", "appi"),
     }
-    assert everything == app | officer
-    assert roles(snapshot(MAIN)) == app
+    assert everything == app | {officer}
+    assert roles(snapshot(MAIN)) == everything | {("id", READER, "kv/secrets/board-key")}
 
 
 def test_the_app_s_role_on_audio_leaves_containers_and_their_policies_alone() -> None:
@@ -420,8 +429,9 @@ def test_the_network_closes_the_data_account_and_all_calls_take_it() -> None:
         for endpoint in made.of("Microsoft.Network/privateEndpoints")
         for connection in (each["properties"] for each in endpoint["properties"]["privateLinkServiceConnections"])
     }
-    account = next(name for name in made.last_names("Microsoft.Storage/storageAccounts") if name.startswith("stpbxd"))
-    assert reached == {(service, account) for service in ("blob", "queue", "table")}
+    accounts = made.last_names("Microsoft.Storage/storageAccounts")
+    (vault,) = made.last_names("Microsoft.KeyVault/vaults")
+    assert reached == {(s, account) for s in ("blob", "queue", "table") for account in accounts} | {("vault", vault)}
     app = made.one("Microsoft.Web/sites")["properties"]
     assert app["virtualNetworkSubnetId"].endswith("/subnets/functions")
     assert app["outboundVnetRouting"] == {"allTraffic": True}
@@ -479,3 +489,35 @@ def test_what_main_puts_out_is_what_the_scripts_read(file: Path) -> None:
     script = (INFRA / "azure.sh").read_text()
     assert set(re.findall(r"(\w+)\.value\b", script)) <= set(snapshot(file).outputs)
     assert len(snapshot(file).outputs["workflowNames"]) == len(snapshot(file).of("Microsoft.Logic/workflows"))
+
+
+# The page
+
+
+def test_a_sign_in_has_the_settings_that_it_needs() -> None:
+    key, entra, none = snapshot(MAIN), snapshot(EVERYTHING), snapshot(MAIN, ("boardSignIn", "'none'"))
+    settings = [made.settings() for made in (key, entra, none)]
+    assert [one["BOARD_SIGN_IN"] for one in settings] == ["key", "entra", "none"]
+    assert ["BOARD_KEY" in one for one in settings] == [True, False, False]
+    assert ["BOARD_ADMIN_KEY" in one for one in settings] == [True, True, False]
+    for made, is_on in ((key, False), (entra, True), (none, False)):
+        (sign_in,) = [one for one in made.of("Microsoft.Web/sites/config") if one["name"].endswith("/authsettingsV2")]
+        assert sign_in["properties"]["platform"] == {"enabled": is_on}
+        # Webhooks, the API and health are reached without it.
+        assert sign_in["properties"]["globalValidation"]["unauthenticatedClientAction"] == "AllowAnonymous"
+
+
+def test_what_was_deleted_is_gone_for_good_when_it_can_no_longer_be_restored() -> None:
+    policy = snapshot(MAIN).one("Microsoft.Storage/storageAccounts/managementPolicies")["properties"]["policy"]
+    (rule,) = [one for one in policy["rules"] if one["name"] == "media"]
+    version = rule["definition"]["actions"]["version"]
+    assert version["delete"] == {"daysAfterCreationGreaterThan": 30}
+    assert "delete" not in rule["definition"]["actions"]["baseBlob"]
+
+
+def test_roles_are_given_on_secrets_that_are_there() -> None:
+    placeholders = snapshot(MAIN).of("Microsoft.KeyVault/vaults/secrets")
+    assert len(placeholders) == 6
+    assert {one["properties"]["contentType"] for one in placeholders} == {"placeholder"}
+    template = built(INFRA / "modules" / "keyVault.bicep")
+    assert template["resources"]["placeholders"]["@options"] == {"onlyIfNotExists": []}
