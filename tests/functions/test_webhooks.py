@@ -159,10 +159,10 @@ def test_a_message_that_keeps_failing_ends_as_a_dead_letter(running: Running) ->
     until(lambda: any(row["kind"] == "event" for row in running.rows("deadletters")))
 
 
-def test_the_receivers_open_to_their_own_key_and_to_nobody_elses(
+def test_the_receivers_open_to_the_webhook_key_and_to_nobody_elses(
     new_account: Callable[[], str], tmp_path: pathlib.Path
 ) -> None:
-    environment = {"DataStorage": new_account(), "PBX_API_KEY": "k", "PBX_WEBHOOK_KEY": ""}
+    environment = {"DataStorage": new_account(), "PBX_API_KEY": "k", "PBX_WEBHOOK_KEY": "pbx-key"}
     body = (FIXTURES / "CallStarted.json").read_bytes()
     with start_host(ROOT, env=environment | write_keys(tmp_path / "secrets", KEYS)) as host:
 
@@ -174,13 +174,13 @@ def test_the_receivers_open_to_their_own_key_and_to_nobody_elses(
         assert status("CallStarted", params={"code": "wrong"}) == 401
         assert status("CallStarted", params={"code": "pbx-key"}) == 202
         assert status("CallStarted", headers={"x-functions-key": "pbx-key"}) == 202
-        assert status("CallConnected", params={"code": "pbx-key"}) == 401
+        # Past the key, and of another event.
+        assert status("CallConnected", params={"code": "pbx-key"}) == 422
+        assert status("CallConnected", params={"code": "host-key"}) == 401
 
 
 @pytest.mark.slow
-def test_the_pbx_s_key_is_asked_for_beyond_what_the_host_lets_in(
-    new_account: Callable[[], str], tmp_path: pathlib.Path
-) -> None:
+def test_no_key_of_the_host_opens_a_receiver(new_account: Callable[[], str], tmp_path: pathlib.Path) -> None:
     keys = {**KEYS, "functions": {"OnCallStarted": {"pbx": "new-key", "former": "old-key", "other": "other-key"}}}
     account = new_account()
     environment = {"DataStorage": account, "PBX_API_KEY": "k"}
