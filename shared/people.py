@@ -16,7 +16,7 @@ from shared.phones import e164
 from shared.storage import rows
 from shared.storage.account import reaching_storage
 from shared.storage.expiry import IN_BATCH, delete_keys, expire_rows
-from shared.times import newest_first
+from shared.times import newest_first, now
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -32,6 +32,8 @@ TABLE = "numbers"
 # One for all, so that a hundred pointers of any subjects are one transaction.
 PARTITION = "number"
 _KEY = "key"
+# The numbers of events and items.
+_NUMBER_FIELDS = ("caller", "callerid", "sender", "destination")
 _NO_DIGIT = re.compile(r"[^0-9]")
 _DAY_SECONDS = 24 * 60 * 60
 # Rows that lie further apart are read one by one: a range is scanned from its first key to its last.
@@ -98,6 +100,13 @@ def add(storage: Storage, pointers: Iterable[tuple[str, Pointer]]) -> None:
     ]
     for start in range(0, len(operations), IN_BATCH):
         rows.transact(storage.table(TABLE), operations[start : start + IN_BATCH])
+
+
+def add_dead_letter(storage: Storage, region: str, kind: str, id: str, record: Any) -> None:
+    """Point from the numbers in a record to its dead letter, named by kind and id, before that is written."""
+    found = [record.get(name) for name in _NUMBER_FIELDS] if isinstance(record, dict) else []
+    pointer = Pointer("dead", f"{kind}-{id}", now())
+    add(storage, [(number(value, region), pointer) for value in found if isinstance(value, str) and value.strip()])
 
 
 def find(

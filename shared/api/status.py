@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 _SECONDS = 4.5
 _MOST_COUNTED = 1000
+# An end that its subscriber has asked for is a problem for so long.
+_SAID_FOR = timedelta(days=7)
 # Of anything that is listed: nobody reads a longer page, and a part that went wrong may hold far more.
 _MOST = 100
 _NO_KEY = (
@@ -99,6 +101,7 @@ PARTS: Mapping[str, Callable[[Bridge, datetime], Any]] = {
     "deadLetters": _dead_letters,
     "budget": lambda bridge, moment: budget.state(bridge.storage, bridge.settings.pbx_host),
     "subscriptionKeys": lambda bridge, moment: subscriptions(bridge).described(),
+    "subscriptionsEnded": lambda bridge, moment: subscriptions(bridge).ended()[:_MOST],
 }
 
 
@@ -168,6 +171,14 @@ def _unreadable(keys: Mapping[str, Any], moment: datetime) -> Iterator[str]:
         )
 
 
+def _left(ended: list[Mapping[str, Any]], moment: datetime) -> Iterator[str]:
+    for one in ended:
+        if parse_time(one["ended"]) > moment - _SAID_FOR:
+            name = f" {one['name']}" if one["name"] else ""
+            what = f"The subscription{name} of {one['host']} to {one['event']} ended on {one['ended'][:10]}"
+            yield f"{what}, as it was answered {one['answer']}: save the flow again, or subscribe again, if wanted."
+
+
 # The worst first.
 PROBLEMS: tuple[tuple[str, Callable[[Any, datetime], Iterator[str]]], ...] = (
     ("pbx", lambda pbx, moment: filter(None, [pbx["problem"]])),
@@ -176,6 +187,7 @@ PROBLEMS: tuple[tuple[str, Callable[[Any, datetime], Iterator[str]]], ...] = (
     ("webhooksMissing", _not_held),
     ("webhooks", _orphaned),
     ("webhooksLost", _silent),
+    ("subscriptionsEnded", _left),
     ("checkpoints", _stale),
     ("deadLetters", _given_up),
     ("budget", _spent),

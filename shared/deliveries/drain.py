@@ -10,12 +10,14 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from shared import people
 from shared.deliveries import lifecycle
 from shared.deliveries.fanout import WAKE, wake
 from shared.deliveries.outbox import Outbox
 from shared.deliveries.policy import NEVER, judge
 from shared.deliveries.post import Outcome, read_event, send_event
 from shared.errors import Conflict, Unprocessable
+from shared.events import store
 from shared.json_bodies import encode
 from shared.storage.dead_letters import dead_letter
 from shared.subscriptions.store import subscriptions
@@ -131,6 +133,8 @@ def _carry_out(bridge: Bridge, one: Subscription, ruling: Ruling) -> None:
     for place, reason in ruling.dead:
         body = encode({"kind": "deliver", "subscription": one.id, "event": place.event})
         name = f"{one.id}-{place.event}"
+        row = store.get(bridge.storage, place.event, select=["caller", "destination"])
+        people.add_dead_letter(bridge.storage, bridge.settings.default_region, "delivery", name, row)
         dead_letter(bridge.storage, kind="delivery", id=name, reason=reason, body=body, attempts=place.tries)
         logger.warning("signal delivery_failed subscription=%s event=%s attempts=%d", one.id, place.event, place.tries)
     if ruling.disable:

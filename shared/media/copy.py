@@ -224,6 +224,7 @@ def _dead_letter(bridge: Bridge, media: Media, message: Mapping[str, Any], reaso
     record = {name: value for name, value in (message.get("record") or {}).items() if name != media.url}
     body = encode({**message, **({"record": record} if "record" in message else {})})
     attempts = message["attempt"] + 1
+    people.add_dead_letter(bridge.storage, bridge.settings.default_region, "media", name_of(message), record)
     dead_letters.dead_letter(
         bridge.storage, kind="media", id=name_of(message), reason=reason, body=body, attempts=attempts
     )

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from shared import people
 from shared.errors import Unprocessable
 from shared.json_bodies import encode
 from shared.storage.dead_letters import dead_letter
@@ -116,6 +117,9 @@ def _handle_failure(bridge: Bridge, consumer: Consumer, body: bytes, error: Exce
         # The message itself, not its pointer: what a pointer leads to is cleared away in time.
         whole = encode(message) if message else body
         known = consumer.work_of(message) or (id if is_name(id) else f"body-{hashlib.sha256(body).hexdigest()[:32]}")
+        envelope = message.get("body")
+        record = envelope.get("data") if isinstance(envelope, dict) else message.get("record")
+        people.add_dead_letter(bridge.storage, bridge.settings.default_region, consumer.kind, known, record)
         dead_letter(bridge.storage, kind=consumer.kind, id=known, reason=reason, body=whole, attempts=attempts)
 
     handle_failure(bridge.storage, consumer.queue, body, error, keep)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dev.signatures import verify
+from shared import people
 from shared.api import subscribe as subscribing
 from shared.deliveries import drain as module
 from shared.deliveries.drain import BATCH, drain, run, wake_waiting
@@ -111,6 +112,9 @@ def test_an_event_that_is_refused_while_others_succeed_has_nine_tries_and_holds_
     assert (dead["kind"], dead["attempts"], dead["reason"]) == ("delivery", 9, "the last attempt: 500")
     assert f"signal delivery_failed subscription={one.id} event={refused[0].id} attempts=9" in caplog.messages
     assert "sig=secret" not in caplog.text + str(dead)
+    caller = people.number(refused[0].json()["data"]["caller"], "LV")
+    (pointer,) = people.find(bridge.storage, caller, ("dead",))
+    assert pointer.id == f"delivery-{dead['RowKey']}"
     assert places(bridge, one) == []
     assert not state(bridge, one).later
 
@@ -252,6 +256,9 @@ def test_gone_ends_the_subscription_and_drops_its_outbox(bridge: Bridge, sent: S
     happen(bridge, sent)
     messages = drained(bridge, sent, one)
     assert subscriptions(bridge).get(one.id) is None
+    assert state_events(sent) == [("SubscriptionEnded", one.id)]
+    (ended,) = subscriptions(bridge).ended()
+    assert (ended["id"], ended["host"], ended["answer"]) == (one.id, listener.url.split("/")[2], "410")
     for message in messages:
         run(bridge, message.message)
     assert happen(bridge, sent) == []
