@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dev.connector import BRAND, DIRECTORY, HOST, icon, properties_text
+from dev.connector import BRAND, DIRECTORY, HOST, properties_text
 from shared.api.calls import ENDED
 from shared.api.lists import LISTS
 from shared.api.openapi.definition import KEY, definition, served
@@ -52,7 +52,7 @@ def test_every_list_polls_by_the_state_that_its_last_answer_gave() -> None:
 
 
 def test_the_icon_is_a_png_on_a_colour_of_its_own() -> None:
-    body = icon()
+    body = (DIRECTORY / "icon.png").read_bytes()
     assert body.startswith(b"\x89PNG\r\n\x1a\n")
     width, height, depth, kind = struct.unpack(">IIBB", body[16:26])
     assert 100 <= width == height <= 230

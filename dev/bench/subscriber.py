@@ -5,45 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
-from typing import TYPE_CHECKING, Self
 from urllib.request import urlopen
 
 from aiohttp import web
 
-if TYPE_CHECKING:
-    from types import TracebackType
-
-_ROOT = Path(__file__).resolve().parents[2]
-SLOW = "/slow"
-_SLOW_SECONDS = 5.0
+from dev.processes import ROOT, ChildProcess
 
 
-class Subscriber:
-    """Runs `python -m dev.bench.subscriber`; a context manager."""
+class Subscriber(ChildProcess):
+    """Runs `python -m dev.bench.subscriber`; ready when the constructor returns."""
 
     def __init__(self, seconds: float) -> None:
-        self._command = (sys.executable, "-m", "dev.bench.subscriber", str(seconds))
-
-    def __enter__(self) -> Self:
-        self._process = subprocess.Popen(self._command, cwd=_ROOT, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        self.url = self._process.stdout.readline().strip()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._process.terminate()
-        self._process.wait(10)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        super().__init__((sys.executable, "-m", "dev.bench.subscriber", str(seconds)), cwd=ROOT)
+        self.url = self.wait_for(lambda text: text.endswith("\n"), 30).strip()
 
     def counts(self) -> Counter[tuple[str, str]]:
-        """How often each event came to each path; forgotten then."""
+        """Return the number of posts of each event to each path, and forget them."""
         with urlopen(f"{self.url}/counts", timeout=30) as answer:  # noqa: S310 - our own address
             return Counter({(path, id): count for path, id, count in json.load(answer)})
 
@@ -54,7 +33,7 @@ async def _serve(seconds: float) -> None:
     async def take(request: web.Request) -> web.Response:
         await request.read()
         counted[request.path, request.headers.get("webhook-id", "")] += 1
-        await asyncio.sleep(_SLOW_SECONDS if request.path == SLOW else seconds)
+        await asyncio.sleep(seconds)
         return web.Response(text="ok")
 
     async def counts(_: web.Request) -> web.Response:
