@@ -55,7 +55,7 @@ def _action(row: Resource) -> Operation:
         path=row.name,
         parameters=(*filters, *kept, sheets.FORMAT),
         summary=f"Find {what}",
-        description=f"Brings the {what} that fit from the app's own storage, newest first.",
+        description=f"Finds {what} in the app's own storage by filters, newest first, paged.",
         lists=True,
         item=listing.item,
     )

@@ -17,7 +17,7 @@ Visibility = Literal["", "important", "advanced", "internal"]
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """What an operation takes; `title` is short and in title case, `choices` are its only values if there are any."""
+    """A parameter of an operation; `title` is short and in title case, `choices` are its only values if it has any."""
 
     name: str
     title: str
@@ -34,7 +34,7 @@ class Parameter:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Operation:
     """
-    A row: an operationId, its method, its path below the base URL, what it takes and what `data` holds.
+    A row: an operationId, its method, its path below the base URL, its parameters and the shape of its `data`.
 
     `lists` means that `data` is an array of items. Only what is `repeatable` is ever asked twice. A `command` makes
     calls to the numbers that it takes: the same request for it rings once.
@@ -53,7 +53,7 @@ class Operation:
 
     @property
     def repeatable(self) -> bool:
-        """Whether asking twice does no more than asking once."""
+        """True if asking twice does no more than asking once."""
         return self.method == "GET"
 
 
@@ -61,8 +61,8 @@ _PLACEHOLDER = re.compile(r"{(\w+)}")
 _in_path = partial(Parameter, where="path", required=True)
 _in_body = partial(Parameter, where="body", required=True)
 _PAGE = (
-    Parameter("limit", "Limit", "How many items to bring at most."),
-    Parameter("offset", "Offset", "How many items to skip."),
+    Parameter("limit", "Limit", "Maximum number of items."),
+    Parameter("offset", "Offset", "Number of items to skip."),
 )
 _DESTINATION = Parameter("destination", "Destination Number", "Number that was called.", type="string")
 _SOURCE = Parameter("source", "Source Number", "Number that called.", type="string")
@@ -89,7 +89,7 @@ def _list(id: str, resource: str, parameter: str, noun: str, item: Shape, *filte
         path=f"trigger/{resource}",
         parameters=(own, cursor, *_PAGE, *filters),
         summary=f"List {resource.replace('_', ' ').replace('voip', 'VoIP')}",
-        description=f"Brings each new {noun}, newest first.",
+        description=f"Lists each new {noun}, newest first, paged.",
         lists=True,
         item=item,
     )
@@ -102,7 +102,7 @@ def _read(id: str, resource: str, parameter: str, noun: str, item: Shape) -> Ope
         path=f"{resource}/{{{parameter}}}",
         parameters=(own,),
         summary=f"Get {noun} by ID",
-        description=f"Brings one {noun}.",
+        description=f"Returns one {noun} by its ID.",
         item=item,
     )
 
@@ -135,7 +135,7 @@ OPERATIONS: tuple[Operation, ...] = (
         path="lost_calls",
         parameters=(*_PAGE, _DESTINATION, *_DATES),
         summary="Get lost calls",
-        description="Brings the callers who reached nobody and were not called back on the same day.",
+        description="Lists callers who reached nobody and were not called back on the same day.",
         lists=True,
         item=shapes.LOST_CALL,
     ),
@@ -206,7 +206,7 @@ _BY_ID = _check(OPERATIONS)
 
 
 def operation(id: str) -> Operation:
-    """The operation with this operationId; raises KeyError with the known ids for any other."""
+    """Return the operation of an operationId; raises KeyError with the known ids for any other."""
     if id not in _BY_ID:
         raise KeyError(f"{id} is not one of {', '.join(_BY_ID)}")
     return _BY_ID[id]

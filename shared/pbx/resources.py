@@ -32,27 +32,27 @@ class Resource:
 
     @property
     def dated(self) -> bool:
-        """Whether its list can be narrowed by date."""
+        """True if its list can be narrowed by date."""
         return {"date_from", "date_to"} <= _names(operation(self.list_operation), "query")
 
     @property
     def list_action(self) -> str:
-        """The operationId of the action that looks its items up."""
+        """Return the operationId of the action that looks its items up."""
         return f"List{self.list_operation.removeprefix('Get')}"
 
     @property
     def function(self) -> str:
-        """The name of the timer function that polls it."""
+        """Return the name of the timer function that polls it."""
         return "Poll" + "".join(word.capitalize() for word in self.name.split("_"))
 
     @property
     def schedule(self) -> str:
-        """The name of the setting with its schedule."""
+        """Return the name of the setting with its schedule."""
         return polls(self.name)
 
     @property
     def cursor_parameter(self) -> str:
-        """The list's parameter that asks for greater ids only."""
+        """Return the list's parameter that asks for greater ids only."""
         return f"initial_{self.id_parameter}"
 
 
@@ -62,7 +62,7 @@ def _names(row: Operation, where: str) -> set[str]:
 
 def _polled(name: str, noun: str, id_field: str, **options: Any) -> Resource:
     """
-    The row of what OPERATIONS lists under `trigger/` and reads by the one id in its path.
+    Return the row of a resource that OPERATIONS lists under `trigger/` and reads by the one id in its path.
 
     Raises ValueError where those two do not agree, or where it has no schedule.
     """
@@ -95,7 +95,7 @@ _BY_NAME = {row.name: row for row in RESOURCES}
 
 
 def resource(name: str) -> Resource:
-    """The resource of this name; raises KeyError with the known names for any other."""
+    """Return the resource of a name; raises KeyError with the known names for any other."""
     if name not in _BY_NAME:
         raise KeyError(f"{name} is not one of {', '.join(_BY_NAME)}")
     return _BY_NAME[name]

@@ -97,7 +97,7 @@ _KEY = schemas.text(
     KEY_HEADER,
     "header",
     f"^{KEY_PATTERN}$",
-    "Text of your own that names this call; the same one within an hour does not ring twice.",
+    "Text of your own for this call; the same one within an hour does not ring twice.",
 ) | {"x-ms-visibility": "advanced"}
 # Makers see neither: the connector's policy fills in the one, Logic Apps' HTTP trigger the other. A connector sends the
 # default of what is internal, so its first poll begins with the present.
@@ -105,7 +105,7 @@ _STATES: tuple[Schema, ...] = tuple(
     schemas.text(name, "query", STATE_PATTERN, description, allowEmptyValue=True)
     | {"x-ms-visibility": "internal", **default}
     for name, default, description in (
-        (STATE, {"default": "now"}, "Brings all that arrived after it: now, or what the last answer gave."),
+        (STATE, {"default": "now"}, "Lists what arrived after it: now, or the state of the last answer."),
         (TRIGGER_STATE, {}, "For polling by Location: now at first, then what the last one says."),
     )
 )
@@ -161,7 +161,7 @@ AUDIO = Operation(
         ),
     ),
     summary="Get stored audio",
-    description="Brings the audio of a recording or voicemail that is in Blob Storage, up to 32 MiB.",
+    description="Returns the audio of a recording or voicemail in Blob Storage, up to 32 MiB.",
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from shared.api.openapi.schemas import Schema, choices, named, title
+from shared.api.openapi.schemas import Schema, choices, enum, named, title
 from shared.phones import NUMBER_PATTERN, PREFIX_PATTERN
 from shared.subscriptions.endpoints import LONGEST
 from shared.subscriptions.subscription import LONGEST_NAME
@@ -72,6 +72,7 @@ def _field(name: str, given: Mapping[str, Any], others: Mapping[str, Any], *, re
         schema = _object(f"Subscription{title(name)}", others[kind["$ref"].rpartition("/")[2]], others)
         return schema | words | {"x-nullable": True, "x-ms-visibility": "advanced"}
     schema = {key: kind[key] for key in _KEPT if key in kind} | words | more | choices(name)
+    schema |= enum(name, kind["enum"]) if "enum" in kind else {}
     if name == "endpoint":
         return schema | {"x-ms-visibility": "internal", "x-ms-notification-url": True}
     # A choice is one of those that are named: generators take what may be null beside them for a contradiction.

@@ -12,7 +12,7 @@ from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from shared.pbx.operations import Operation, Parameter
     from shared.pbx.resources import Resource
@@ -32,6 +32,15 @@ _TYPES: Mapping[str, Schema] = {
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+")
 _TITLES: Mapping[str, str] = {"callerid": "Caller ID", "current_callerid": "Current Caller ID", "sha256": "SHA-256"}
 _UPPER = ("id", "url")
+# Types of generated clients; `Type` and `Format` would hide others.
+_ENUMS: Mapping[str, str] = {
+    "direction": "CallDirection",
+    "outcome": "CallOutcome",
+    "type": "EventName",
+    "shape": "EventShape",
+    "format": "AnswerFormat",
+    "container": "MediaContainer",
+}
 _NOTHING: Schema = {"type": "object", "x-nullable": True, "x-ms-summary": "Data", "description": "Nothing."}
 
 
@@ -165,7 +174,7 @@ def value_schema(parameter: Parameter) -> Schema:
     schema = _TYPES[parameter.type] | ({"format": "date-time"} if parameter.type == "date-time" else {})
     schema |= {name: value for name, value in bounds.items() if value is not None}
     schema |= {"x-ms-summary": parameter.title, "description": parameter.description}
-    schema |= {"enum": list(parameter.choices)} if parameter.choices else {}
+    schema |= enum(parameter.name, parameter.choices) if parameter.choices else {}
     if parameter.default is not None:
         # Empty is none, too.
         schema |= {"default": parameter.default} | ({"allowEmptyValue": True} if parameter.where == "query" else {})
@@ -177,6 +186,14 @@ def text(name: str, where: str, pattern: str, description: str, *, required: boo
     """A parameter of ours, a text of this pattern and these other rules."""
     form = {"name": name, "in": where, "required": required, "type": "string", "pattern": pattern, **rules}
     return form | {"x-ms-summary": title(name), "description": description}
+
+
+def enum(name: str, values: Iterable[str]) -> Schema:
+    """Return the values that a field may have, under one name wherever it stands: generators make a type of it."""
+    known = list(values)
+    kind = _ENUMS.get(name, title(name).replace(" ", ""))
+    kind = "YesNo" if known == ["true", "false"] else kind
+    return {"enum": known, "x-ms-enum": {"name": kind, "modelAsString": True}}
 
 
 def choices(parameter: str) -> Schema:

@@ -47,7 +47,7 @@ _SUBSCRIPTIONS = Operation(
     path="subscriptions",
     parameters=(),
     summary="List subscriptions",
-    description="Brings every subscription with what became of its deliveries.",
+    description="Lists subscriptions with the state of their deliveries.",
     lists=True,
     item=LISTED,
     visibility="advanced",
@@ -141,7 +141,7 @@ def _subscribe(paths: dict[str, Any], event: Event) -> None:
 
 def _paged(row: Operation, tag: str, noun: str = "") -> Schema:
     """Return a list that is read a part at a time."""
-    following = Field(CONTINUATION, "string", "Brings the next part; null at the end.")
+    following = Field(CONTINUATION, "string", "Token of the next page; null at the end.")
     answer = schemas.answer(row, noun=noun, **{CONTINUATION: schemas.field_schema(following, of=row.id)})
     said = "What the last answer gave, with the same filters."
     mark = schemas.text(CONTINUATION, "query", PATTERN, said)
