@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import azure.functions as func
 
-from functions.requests import given, origin
+from functions.requests import address, given
 from functions.responses import as_json, refusal, serve
 from shared.api import calls, feed, lost_callers, sheets
 from shared.api.actions import ACTIONS, act
@@ -33,7 +33,7 @@ def _act(operation: Operation, req: func.HttpRequest) -> func.HttpResponse:
 
 
 def _list(operation: Operation, req: func.HttpRequest) -> func.HttpResponse:
-    page = list_items(bridge(), operation, given(req, with_body=False), "://".join(origin(req)))
+    page = list_items(bridge(), operation, given(req, with_body=False), address(req))
     return as_json(page.body, page.status, page.headers)
 
 
@@ -61,7 +61,7 @@ def _list_or_file(found: dict[str, Any] | sheets.File) -> func.HttpResponse:
 
 
 def _ended(_: Operation, req: func.HttpRequest) -> func.HttpResponse:
-    page = calls.ended(bridge(), given(req, with_body=False), "://".join(origin(req)))
+    page = calls.ended(bridge(), given(req, with_body=False), address(req))
     return as_json(page.body, page.status, page.headers)
 
 

@@ -1,10 +1,11 @@
-"""The HTTP trigger that serves the app's definition to whoever builds a connector from it."""
+"""The HTTP trigger that serves the app's definition, which connectors are built from."""
 
 from __future__ import annotations
 
 import azure.functions as func
 
-from functions.requests import origin
+from functions.requests import address
+from functions.responses import serve
 
 blueprint = func.Blueprint()
 
@@ -12,13 +13,16 @@ blueprint = func.Blueprint()
 _OPEN = {"Access-Control-Allow-Origin": "*", "Cache-Control": "public, max-age=300", "Vary": "Host"}
 
 
-@blueprint.function_name("GetSwagger")
-@blueprint.route("swagger.json", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-def get_swagger(req: func.HttpRequest) -> func.HttpResponse:
+def _definition(req: func.HttpRequest) -> func.HttpResponse:
     from shared.api.openapi.definition import served
 
-    body, etag = served(*origin(req))
+    scheme, _, rest = address(req).partition("://")
+    host, slash, path = rest.partition("/")
+    body, etag = served(scheme, host, slash + path)
     headers = {**_OPEN, "ETag": etag}
     if req.headers.get("If-None-Match") == etag:
         return func.HttpResponse(status_code=304, headers=headers)
     return func.HttpResponse(body, headers=headers, mimetype="application/json")
+
+
+serve(blueprint, func.AuthLevel.ANONYMOUS, "GetSwagger", "GET", "swagger.json", _definition)

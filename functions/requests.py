@@ -1,4 +1,4 @@
-"""What the rest of the app needs to know of an HTTP request, without the types of Azure Functions."""
+"""Reads HTTP requests for the rest of the app, which knows no types of Azure Functions."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import azure.functions as func
 
 from shared.api.parameters import Given
 from shared.errors import Invalid, LengthRequired
+from shared.settings import settings
 
 _HOST = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _KEY_HEADER, _KEY_PARAMETER = "x-functions-key", "code"
 
 
 def body_of(req: func.HttpRequest) -> bytes:
-    """The body; raises LengthRequired for one that was sent in chunks, of which the host passes on nothing."""
+    """Return the body; raise LengthRequired for one sent in chunks, of which the host passes on nothing."""
     body = req.get_body() or b""
     if not body and req.headers.get("Transfer-Encoding"):
         raise LengthRequired("the body came in chunks")
@@ -23,13 +24,13 @@ def body_of(req: func.HttpRequest) -> bytes:
 
 
 def given(req: func.HttpRequest, *, with_body: bool) -> Given:
-    """The parts of its path, its query and, where one is taken, its body."""
+    """Return the parts of its path, its query and, where one is taken, its body."""
     blank = {name: "" for name, value in _query(req) if not value}
     return Given(path=req.route_params, query={**blank, **req.params}, body=body_of(req) if with_body else b"")
 
 
 def is_dry(req: func.HttpRequest) -> bool:
-    """`dry_run`: true or false, which is the default; raises Invalid for all else, also for another parameter."""
+    """Return `dry_run`, false by default; raise Invalid for any other value or parameter."""
     found = {name: value.lower() for name, value in _query(req) if name.lower() != _KEY_PARAMETER}
     wrong = [name for name in found if name != "dry_run"]
     if wrong:
@@ -45,13 +46,18 @@ def query_of(req: func.HttpRequest) -> dict[str, str]:
 
 
 def keys_of(req: func.HttpRequest) -> tuple[str, ...]:
-    """The keys that the caller sent: the first `?code=`, which counts for the host too, and the header."""
+    """Return the keys that the caller sent: the first `?code=`, which counts for the host too, and the header."""
     codes = [value for name, value in _query(req) if name.lower() == _KEY_PARAMETER]
     return tuple(filter(None, (*codes[:1], req.headers.get(_KEY_HEADER))))
 
 
+def address(req: func.HttpRequest) -> str:
+    """Return the app's address that answers name: PUBLIC_BASE_URL, or else the one that the caller used."""
+    return settings().public_base_url.rstrip("/") or "://".join(origin(req))
+
+
 def origin(req: func.HttpRequest) -> tuple[str, str]:
-    """The scheme and host that the caller used, as far as the request says; the host may carry a port."""
+    """Return the scheme and host that the caller used, as far as the request has them; the host may have a port."""
     parts = urlsplit(req.url)
     forwarded = (req.headers.get("X-Forwarded-Proto") or "").split(",")[0].strip().lower()
     scheme = forwarded if forwarded in ("http", "https") else parts.scheme

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import azure.functions as func
 
-from functions.requests import body_of, given, origin
+from functions.requests import address, body_of, given
 from functions.responses import as_json, refusal, serve
 from shared.api.parameters import check_names
 from shared.bridge import bridge
@@ -28,7 +28,7 @@ def _by_event(req: func.HttpRequest) -> func.HttpResponse:
     name = req.route_params["event"]
     if name.lower() == UNSUBSCRIBE:
         return as_json(unsubscribe_address(bridge(), body_of(req)))
-    envelope, headers = subscribe(bridge(), name, body_of(req), "://".join(origin(req)))
+    envelope, headers = subscribe(bridge(), name, body_of(req), address(req))
     return as_json(envelope, status=201, headers=headers)
 
 

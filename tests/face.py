@@ -43,7 +43,12 @@ def face(connection_string: str, directory: pathlib.Path, *functions: str) -> It
     """The app with these functions, keys enforced as in Azure."""
     keys = write_keys(directory / "secrets", {"master": "master-key", "host": {"flows": KEY}})
     with Simulator() as pbx:
-        environment = {"DataStorage": connection_string, "PBX_BASE_URL": pbx.base_url, "PBX_API_KEY": pbx.api_key}
+        environment = {
+            "PUBLIC_BASE_URL": "",
+            "DataStorage": connection_string,
+            "PBX_BASE_URL": pbx.base_url,
+            "PBX_API_KEY": pbx.api_key,
+        }
         storage = Storage(Settings.from_env(environment).storage)
         with start_host(ROOT, env=environment | keys, functions=functions) as host:
             running = Face(host.url, storage, pbx)

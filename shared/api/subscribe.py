@@ -133,7 +133,6 @@ def subscribe(bridge: Bridge, name: str, body: bytes, base: str) -> tuple[dict[s
     if not made.shown:
         secret = {"secret": made.secrets[0][0]}
         known.note_shown(made.id)
-    base = bridge.settings.public_base_url.rstrip("/") or base
     headers = {"Location": f"{base}/api/v2/webhooks/{made.capability}", ID_HEADER: made.id}
     return succeeded(made.capability, 201) | secret, headers
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import azure.functions as func
 import pytest
 
-from functions.requests import body_of, given, keys_of, origin
+from functions.openapi import _definition
+from functions.requests import address, body_of, given, keys_of, origin
 from shared.api.actions import ACTIONS
 from shared.api.parameters import takes_body
 from shared.errors import LengthRequired
+from shared.settings import settings
 from tests.bridges import MASTER, RunningBridge, running_bridge
 from tests.indexed import functions
 
@@ -29,9 +32,15 @@ WITH_BODY = (
     "/api/ops/subscriptions/0123/replay",
 )
 # POST all of them, and none takes a body.
-WITHOUT_BODY = {"ApplyRetentionNow", "RotateSecret", "RotateSecretNow", "SyncWebhooksNow"} | {
-    action.id for action in ACTIONS if not takes_body(action)
-}
+WITHOUT_BODY = {
+    "ApplyRetentionNow",
+    "Board",
+    "RetryDeadLetter",
+    "WakeSubscription",
+    "RotateSecret",
+    "RotateSecretNow",
+    "SyncWebhooksNow",
+} | {action.id for action in ACTIONS if not takes_body(action)}
 
 
 def request(url: str = "https://app.example/api/x", body: bytes = b"", **headers: str) -> func.HttpRequest:
@@ -77,6 +86,20 @@ def test_parameters_without_a_value_are_seen() -> None:
 )
 def test_the_origin_is_the_caller_s(url: str, forwarded: str, expected: tuple[str, str]) -> None:
     assert origin(request(url, X_Forwarded_Proto=forwarded)) == expected
+
+
+@pytest.mark.parametrize(
+    ("public", "expected"),
+    [("", "http://app.example:7071"), ("https://calls.example/pbx/", "https://calls.example/pbx")],
+)
+def test_answers_name_the_public_address(public: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PUBLIC_BASE_URL", public)
+    monkeypatch.setenv("DataStorage", "UseDevelopmentStorage=true")
+    settings.forget()  # type: ignore[attr-defined]
+    assert address(request("http://app.example:7071/api/x")) == expected
+    definition = json.loads(_definition(request("http://app.example:7071/api/swagger.json")).get_body())
+    assert f"{definition['schemes'][0]}://{definition['host']}{definition['basePath']}" == f"{expected}/api/v2"
+    settings.forget()  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="module")

@@ -38,8 +38,8 @@ _SECURITY: Schema = {
 }
 
 
-def definition(scheme: str, host: str) -> dict[str, Any]:
-    """The definition for an app that is reached at `scheme://host`; it holds no secrets and needs no settings."""
+def definition(scheme: str, host: str, path: str = "") -> dict[str, Any]:
+    """Return the definition of an app at `scheme://host` and a path; it has no secrets and needs no settings."""
     paths: dict[str, Any] = {}
     for rows, described in ((ACTIONS, action), (LISTS, listing), (LIST_ACTIONS, list_action)):
         for row in rows:
@@ -52,7 +52,7 @@ def definition(scheme: str, host: str) -> dict[str, Any]:
         "swagger": "2.0",
         "info": _INFO,
         "host": host,
-        "basePath": BASE_PATH,
+        "basePath": path + BASE_PATH,
         "schemes": [scheme],
         "consumes": ["application/json"],
         "produces": ["application/json"],
@@ -73,7 +73,7 @@ def _tags(paths: Schema) -> list[Schema]:
 
 
 @lru_cache(maxsize=16)
-def served(scheme: str, host: str) -> tuple[bytes, str]:
-    """The definition as JSON, and its ETag."""
-    body = json.dumps(definition(scheme, host), ensure_ascii=False, separators=(",", ":")).encode()
+def served(scheme: str, host: str, path: str = "") -> tuple[bytes, str]:
+    """Return the definition as JSON, and its ETag."""
+    body = json.dumps(definition(scheme, host, path), ensure_ascii=False, separators=(",", ":")).encode()
     return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'
