@@ -128,6 +128,17 @@ def best(name: str, parts: Iterable[Part]) -> tuple[Any, bool]:
     return value, not webhook
 
 
+def having(parts: Iterable[Part], *names: str) -> list[Part]:
+    """Return the parts that have all of these fields."""
+    wanted = set(names)
+    return [part for part in parts if part.keys() >= wanted]
+
+
+def values(parts: Iterable[Part], name: str) -> list[Any]:
+    """Return the values of a field in all parts that have it."""
+    return [part[name] for part in having(parts, name)]
+
+
 def came_by_webhook(part: Part) -> bool:
     """True if the PBX itself posted the event."""
     return "history" not in part or "webhook" in part
@@ -163,14 +174,12 @@ def involved(call_id: int, gathered: Gathered, region: str, first: datetime) -> 
         return set()
     said = best("callStarted", parts)[0]
     started = call_start(call_id) or (parse_time(said) if said else first)
-    subjects = {
-        people.number(part[name], region) for part in parts for name in ("caller", "destination") if name in part
-    }
-    subjects |= {people.employee(part[name]) for part in parts for name in _CONTACTS if name in part}
-    if not any("caller" in part for part in parts):
-        subjects.add(people.number(None, region))
-    media = {(kind, part[name]) for kind, name in _MEDIA for part in parts if name in part}
-    things = {Pointer(kind, str(id), started) for kind, id in {("call", call_id), *media}}
+    callers = values(parts, "caller") or [None]
+    subjects = {people.number(number, region) for number in (*callers, *values(parts, "destination"))}
+    subjects |= {people.employee(id) for name in _CONTACTS for id in values(parts, name)}
+    things = {Pointer("call", str(call_id), started)}
+    for kind, name in _MEDIA:
+        things |= {Pointer(kind, str(id), started) for id in values(parts, name)}
     return {(subject, thing) for subject in subjects for thing in things}
 
 

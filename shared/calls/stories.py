@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
-from shared.calls.parts import Gathered, Part, best, came_by_webhook
+from shared.calls.parts import Gathered, Part, best, came_by_webhook, having, values
 from shared.phones import e164
 from shared.times import after, belongs_to_call, call_start, has_zone, parse_time
 
@@ -89,12 +89,12 @@ def story_of(call_id: int, gathered: Gathered, region: str) -> Story:
         talkSeconds=_talk_seconds(parts, connected, ended),
         outcome="unknown" if gathered.given_up and outcome in UNENDED else outcome,
         answeredBy=_answered_by(parts),
-        contacts=_numbers(parts, "contactID", "previous_contactID"),
+        contacts=sorted({*values(parts, "contactID"), *values(parts, "previous_contactID")}),
         transfers=_transfers(parts)[:_LONGEST_LIST],
-        recordings=_numbers(parts, "recordingID")[:_LONGEST_LIST],
-        recordingUrls=_urls(parts, "recordingID")[:_LONGEST_LIST],
-        voicemails=_numbers(parts, "voicemailID")[:_LONGEST_LIST],
-        voicemailUrls=_urls(parts, "voicemailID")[:_LONGEST_LIST],
+        recordings=sorted(set(values(parts, "recordingID")))[:_LONGEST_LIST],
+        recordingUrls=_urls(parts, "recordingID"),
+        voicemails=sorted(set(values(parts, "voicemailID")))[:_LONGEST_LIST],
+        voicemailUrls=_urls(parts, "voicemailID"),
         revision=len(events),
         truncated=gathered.truncated,
     )
@@ -102,13 +102,16 @@ def story_of(call_id: int, gathered: Gathered, region: str) -> Story:
 
 def _plausible(call_id: int, parts: list[Part]) -> list[Part]:
     """Return the parts without answers and ends before the call's start, or long after it."""
-    starts = {parse_time(part["callStarted"]) for part in parts if "callStarted" in part} | {call_start(call_id)}
-
-    def fits(name: str, value: Any) -> bool:
-        in_call = name in ("callConnected", "callEnded")
-        return not in_call or belongs_to_call(parse_time(value), starts, zoned=has_zone(value))
-
-    return [{name: value for name, value in part.items() if fits(name, value)} for part in parts]
+    starts = {*map(parse_time, values(parts, "callStarted")), call_start(call_id)}
+    found = []
+    for part in parts:
+        left = dict(part)
+        for name in ("callConnected", "callEnded"):
+            time = left.get(name)
+            if time and not belongs_to_call(parse_time(time), starts, zoned=has_zone(time)):
+                del left[name]
+        found.append(left)
+    return found
 
 
 def _time(parts: Iterable[Part], name: str) -> datetime | None:
@@ -117,13 +120,9 @@ def _time(parts: Iterable[Part], name: str) -> datetime | None:
     return parse_time(value) if value else None
 
 
-def _numbers(parts: Iterable[Part], *names: str) -> list[int]:
-    return sorted({part[name] for part in parts for name in names if name in part})
-
-
 def _urls(parts: Iterable[Part], name: str) -> list[str]:
-    stored = {(part[name], part["blobUrl"]) for part in parts if name in part and "blobUrl" in part}
-    return [url for _, url in sorted(stored)]
+    stored = {(part[name], part["blobUrl"]) for part in having(parts, name, "blobUrl")}
+    return [url for _, url in sorted(stored)][:_LONGEST_LIST]
 
 
 def _contact(part: Part) -> int | str | None:
@@ -141,17 +140,16 @@ def _ends(parts: Iterable[Part]) -> list[Part]:
 def _answers(parts: Iterable[Part]) -> dict[int | str | None, str]:
     """Return when each employee answered first."""
     answers: dict[int | str | None, str] = {}
-    for part in parts:
-        if "callConnected" in part:
-            contact = _contact(part)
-            answers[contact] = min(answers.get(contact, part["callConnected"]), part["callConnected"], key=parse_time)
+    for part in having(parts, "callConnected"):
+        contact, answer = _contact(part), part["callConnected"]
+        answers[contact] = min(answers.get(contact, answer), answer, key=parse_time)
     return answers
 
 
 def _ended(parts: list[Part]) -> datetime | None:
-    said = [parse_time(part["callEnded"]) for part in parts if "callEnded" in part]
+    said = values(parts, "callEnded")
     if said:
-        return max(said)
+        return max(map(parse_time, said))
     answers = _answers(parts)
     first = min(answers.values(), key=parse_time, default=None)
     found = []
@@ -161,7 +159,7 @@ def _ended(parts: list[Part]) -> datetime | None:
         answer = part.get("callConnected") or answers.get(contact) or (first if contact is None else answers.get(None))
         if answer and "connectionTime" in part:
             found.append(after(parse_time(answer), part["connectionTime"]))
-    return max((one for one in found if one), default=None)
+    return max(filter(None, found), default=None)
 
 
 def _talk_seconds(parts: list[Part], connected: datetime | None, ended: datetime | None) -> int | None:
@@ -178,7 +176,7 @@ def _answered_by(parts: Iterable[Part]) -> int | None:
     answers = [part for part in parts if _is_answered([part]) and "contactID" in part]
     # A transferred leg may carry the connection of the one before it: who was handed the call did not answer it.
     own = [part for part in answers if "previous_contactID" not in part] or answers
-    timed = [part for part in own if "callConnected" in part] or own
+    timed = having(own, "callConnected") or own
     answered = [(part.get("callConnected", "").removesuffix("Z"), part["contactID"]) for part in timed]
     return min(answered, default=(None, None))[1]
 
@@ -189,7 +187,7 @@ def _outcome(parts: list[Part], direction: str | None) -> str:
         return "answered" if _has_talk_ended(parts, ends) else "talking"
     if not ends or not _has_everybody_ended(parts, ends):
         return "ringing"
-    if any("voicemailID" in part for part in parts):
+    if values(parts, "voicemailID"):
         return "voicemail"
     words = {_word(part.get("status")) for part in ends}
     if len(words) == 1 and (word := words.pop()):
@@ -208,7 +206,7 @@ def _word(status: int | str | None) -> str:
 def _has_everybody_ended(parts: Collection[Part], ends: Collection[Part]) -> bool:
     ended = {_contact(part) for part in ends}
     # An end of history's is the whole call's, too.
-    if _is_anybodys(parts, ended) or any("callEnded" in part for part in ends):
+    if _is_anybodys(parts, ended) or values(ends, "callEnded"):
         return True
     rung = {_contact(part) for part in parts if part["event"] == "CallStarted"} - {None}
     # A leg whose contactID could not be read may have ended under any name that nobody rang under.
@@ -235,7 +233,9 @@ def _has_talk_ended(parts: Collection[Part], ends: Collection[Part]) -> bool:
 
 def _transfers(parts: Iterable[Part]) -> list[list[int]]:
     """Return [from, to] of each transfer, in the order of their times, or in that of the chain."""
-    handed = [part for part in parts if "previous_contactID" in part and "contactID" in part]
+    handed = having(parts, "previous_contactID", "contactID")
+    if not handed:
+        return []
     events = [part for part in handed if part["event"] == "CallTransfered"]
     steps = [(_handed_at(part), part["previous_contactID"], part["contactID"]) for part in events]
     known = {step[1:] for step in steps}

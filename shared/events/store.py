@@ -25,7 +25,12 @@ FEED = "feed"
 # Columns that table `events` has for the processor alone.
 _OF_EVENTS = ("message", "done", "PartitionKey", "RowKey")
 _NUMBERS = ("caller", "callerid", "sender", "destination", "number", "current_callerid")
-_EMPLOYEES = ("contactID", "previous_contactID", "employee_id")
+_IDS = (
+    ("contactID", people.employee),
+    ("previous_contactID", people.employee),
+    ("employee_id", people.employee),
+    ("callID", people.call),
+)
 
 
 def insert(storage: Storage, row: Mapping[str, Any], mark: str) -> bool:
@@ -49,18 +54,16 @@ def _keys(id: str) -> dict[str, Any]:
 
 def pointers(event: ReceivedEvent, region: str) -> list[tuple[str, Pointer]]:
     """Return the pointers to an event: from each number and employee in it, and from its call."""
-    said = {getattr(event.data, name, None) for name in _NUMBERS if not _is_list(event, name)}
-    found = {people.number(str(number), region) for number in said if number} - {people.number(None, region)}
-    employees = [getattr(event.data, name, None) for name in _EMPLOYEES]
-    found |= {people.employee(one) for one in employees if isinstance(one, int)}
-    call_id = getattr(event.data, "callID", None)
-    if isinstance(call_id, int):
-        found.add(people.call(call_id))
-    return [(subject, Pointer("event", event.id, event.received)) for subject in sorted(found)]
-
-
-def _is_list(event: ReceivedEvent, name: str) -> bool:
-    return isinstance(getattr(event.data, name, None), list | dict)
+    found = set()
+    for name in _NUMBERS:
+        said = getattr(event.data, name, None)
+        if said and isinstance(said, str | int):
+            found.add(people.number(str(said), region))
+    for name, subject in _IDS:
+        if isinstance(id := getattr(event.data, name, None), int):
+            found.add(subject(id))
+    pointer = Pointer("event", event.id, event.received)
+    return [(subject, pointer) for subject in sorted(found - {people.number(None, region)})]
 
 
 def publish(storage: Storage, row: Mapping[str, Any]) -> None:
