@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 from shared.errors import Unprocessable
@@ -35,6 +36,7 @@ _SUBJECTS = ("callID", "recordingID", "voicemailID", "contactID")
 # Types under a domain turned round, as CloudEvents advises: the service whose events these are.
 _TYPE = "lv.zvanuparvaldnieks"
 _session = once(guarded_session)
+_reading = tuple(Lock() for _ in range(32))
 
 Stored = tuple["Mapping[str, Any]", "Mapping[str, Any]"]
 
@@ -49,9 +51,15 @@ class Outcome:
     wait: int = 0
 
 
-@lru_cache(maxsize=256)
 def read_event(storage: Storage, id: str) -> Stored:
     """Return the row of an event and its envelope; raise Unprocessable where one of them is gone."""
+    # Many subscribers ask for an event at the same moment: the first one reads it for all.
+    with _reading[hash(id) % len(_reading)]:
+        return _read_event(storage, id)
+
+
+@lru_cache(maxsize=256)
+def _read_event(storage: Storage, id: str) -> Stored:
     row = store.get(storage, id)
     if row is None:
         raise Unprocessable("the event is gone")
