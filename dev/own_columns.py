@@ -89,6 +89,14 @@ lost String Webhooks that never came, by type, as JSON
 driftFields String Fields that are unknown or do not fit, and how often they came, as JSON
 """,
         ),
+        Rows(
+            "A timer whose last run failed; RowKey is its name.",
+            "PartitionKey eq 'timer'",
+            """
+at DateTime When it failed
+error String What was wrong
+""",
+        ),
     ),
     "webhooks": (
         Rows(

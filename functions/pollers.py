@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -96,9 +97,12 @@ def _register(name: str, schedule: str, work: Callable[[Bridge], object]) -> Non
         use_monitor=not runs_often(schedule_of(schedule)),
     )
     def run(timer: func.TimerRequest) -> None:
+        from shared import health
         from shared.polling.start import after_start
 
-        work(bridge())
+        # A poll's own checkpoint has its failure.
+        with nullcontext() if name.startswith("Poll") else health.watched(bridge().storage, name):
+            work(bridge())
         after_start(bridge())
 
 

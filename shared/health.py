@@ -1,4 +1,4 @@
-"""Table `health`: one row a day that counts events by type and origin, and fields that do not fit."""
+"""Table `health`: one row a day that counts events by type and origin, and one for each timer that failed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import re
 import threading
 from collections import Counter
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from shared.storage.expiry import expire_rows
 from shared.times import iso, now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from datetime import datetime
 
     from shared.events.event import ReceivedEvent
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 TABLE = "health"
 PARTITION = "day"
+_TIMER = "timer"
+_LONGEST_ERROR = 500
 FLUSH_SECONDS = 10.0
 COUNTS = ("webhooks", "reconciled", "duplicates", "drift")
 # A type is silent when at least so many webhooks never came since yesterday, and more than came.
@@ -139,6 +142,35 @@ def silent(storage: Storage) -> dict[str, int]:
     for day in days(storage, 2):
         total.add(Tally(came=Counter(day["came"]), lost=Counter(day["lost"])))
     return {name: lost for name, lost in total.lost.items() if lost >= _LOST and lost > total.came[name]}
+
+
+@contextmanager
+def watched(storage: Storage, timer: str) -> Iterator[None]:
+    """Keep the failure of a timer's run for the status until a run of it succeeds."""
+    table, well = storage.table(TABLE), _well(storage)
+    try:
+        yield
+    except Exception as error:
+        well.discard(timer)
+        said = str(error)[:_LONGEST_ERROR] if isinstance(error, BridgeError) else type(error).__name__
+        with suppress(BridgeError):
+            rows.put(table, {"PartitionKey": _TIMER, "RowKey": timer, "at": now(), "error": said})
+        raise
+    if timer not in well:
+        rows.delete(table, _TIMER, timer)
+        well.add(timer)
+
+
+@once
+def _well(storage: Storage) -> set[str]:
+    """Return the timers whose last run in this process succeeded."""
+    return set()
+
+
+def failed_timers(storage: Storage) -> list[dict[str, str]]:
+    """Return the timers whose last run failed, with when and why."""
+    found = storage.table(TABLE).query_entities(f"PartitionKey eq '{_TIMER}'")
+    return [{"timer": row["RowKey"], "at": iso(row["at"]), "error": row["error"]} for row in found]
 
 
 def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:

@@ -98,6 +98,7 @@ PARTS: Mapping[str, Callable[[Bridge, datetime], Any]] = {
     "webhooksMissing": lambda bridge, moment: sync.missing(bridge),
     "webhooksLost": lambda bridge, moment: health.silent(bridge.storage),
     "webhooksEndedSince": lambda bridge, moment: table.ended_since(bridge.storage),
+    "failedTimers": lambda bridge, moment: health.failed_timers(bridge.storage),
     "deadLetters": _dead_letters,
     "budget": lambda bridge, moment: budget.state(bridge.storage, bridge.settings.pbx_host),
     "subscriptionKeys": lambda bridge, moment: subscriptions(bridge).described(),
@@ -147,6 +148,13 @@ def _ended(since: str | None, moment: datetime) -> Iterator[str]:
         yield f"No webhooks are registered since {since}: POST /api/ops/webhooks/sync registers them again."
 
 
+def _failed(timers: list[Mapping[str, str]], moment: datetime) -> Iterator[str]:
+    for row in timers:
+        # What stands in the way of webhooks has a sentence of its own.
+        if row["timer"] != "SyncWebhooks":
+            yield f"{row['timer']} failed at {row['at']}: {row['error'].rstrip('.')}. It runs again on its schedule."
+
+
 def _given_up(found: Mapping[str, Any], moment: datetime) -> Iterator[str]:
     for kind, count in sorted(found["kinds"].items())[:_MOST]:
         number = f"Over {_MOST_COUNTED}" if found["more"] else f"{count}"
@@ -189,6 +197,7 @@ PROBLEMS: tuple[tuple[str, Callable[[Any, datetime], Iterator[str]]], ...] = (
     ("webhooksLost", _silent),
     ("subscriptionsEnded", _left),
     ("checkpoints", _stale),
+    ("failedTimers", _failed),
     ("deadLetters", _given_up),
     ("budget", _spent),
 )

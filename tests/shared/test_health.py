@@ -119,6 +119,20 @@ def test_webhooks_that_came_and_were_lost_are_counted_by_day_and_type(
     assert health.silent(storage) == {"CallRecorded": 4}
 
 
+def test_a_timers_failure_is_kept_until_a_run_succeeds_in_any_process(
+    processes: Callable[[int], list[Storage]],
+) -> None:
+    one, other = processes(2)
+    for error in (StorageUnavailable("away"), ValueError("+37127771153")):
+        with pytest.raises(type(error)), health.watched(one, "LookAfter"):
+            raise error
+    (row,) = health.failed_timers(other)
+    assert (row["timer"], row["error"]) == ("LookAfter", "ValueError")
+    with health.watched(other, "LookAfter"):
+        pass
+    assert health.failed_timers(one) == []
+
+
 def test_rows_are_readable_by_others(processes: Callable[[int], list[Storage]]) -> None:
     (storage,) = processes(1)
     health.note(storage, event(), repeat=False)
