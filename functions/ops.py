@@ -49,9 +49,11 @@ def _status(_: func.HttpRequest) -> func.HttpResponse:
 
 
 def _retain(req: func.HttpRequest) -> func.HttpResponse:
-    from shared.privacy.retention import apply_retention
+    from shared.privacy.retention import apply_retention, months_of
 
-    return as_json(apply_retention(bridge(), dry=is_dry(req), seconds=_DELETING_SECONDS).to_dict())
+    months, dry = req.params.get("months"), is_dry(req, "months")
+    chosen = None if months is None else months_of(months, dry=dry)
+    return as_json(apply_retention(bridge(), dry=dry, seconds=_DELETING_SECONDS, months=chosen).to_dict())
 
 
 def _export_month(req: func.HttpRequest) -> func.HttpResponse:

@@ -29,12 +29,12 @@ def given(req: func.HttpRequest, *, with_body: bool) -> Given:
     return Given(path=req.route_params, query={**blank, **req.params}, body=body_of(req) if with_body else b"")
 
 
-def is_dry(req: func.HttpRequest) -> bool:
-    """Return `dry_run`, false by default; raise Invalid for any other value or parameter."""
+def is_dry(req: func.HttpRequest, *others: str) -> bool:
+    """Return `dry_run`, false by default; raises Invalid for another value, and for parameters beside the `others`."""
     found = {name: value.lower() for name, value in _query(req) if name.lower() != _KEY_PARAMETER}
-    wrong = [name for name in found if name != "dry_run"]
-    if wrong:
-        raise Invalid(dict.fromkeys(wrong, "only dry_run is taken here"))
+    known = ("dry_run", *others)
+    if wrong := [name for name in found if name not in known]:
+        raise Invalid(dict.fromkeys(wrong, f"not known here: {' and '.join(known)} may be given"))
     if found.get("dry_run", "false") not in ("true", "false"):
         raise Invalid({"dry_run": "true or false is expected"})
     return found.get("dry_run") == "true"

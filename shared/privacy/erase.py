@@ -37,7 +37,8 @@ def erase(bridge: Bridge, number: str, until: datetime, held: set[str]) -> Count
     """
     Erase a number once, and return what was erased by kind; a second time finds what came while the first one ran.
 
-    Names of blobs that a policy or a legal hold keeps are added to `held`. `listed` counts what the PBX still lists.
+    Names of blobs that a policy or a legal hold keeps are added to `held`. `listed` counts what the PBX still lists,
+    and `softDeletedDays` are those for which the account keeps deleted audio.
     Raises Invalid and StorageUnavailable.
     """
     storage, region = bridge.storage, bridge.settings.default_region
@@ -45,11 +46,12 @@ def erase(bridge: Bridge, number: str, until: datetime, held: set[str]) -> Count
     forgotten.forget(storage, [people.number(spellings.number, region)], until)
     counts: Counter[str] = Counter()
     with reaching_storage():
-        for holdings in pointed(storage, spellings, region, until):
-            counts += _erase(storage, holdings, until, held)
-        counts += _erase(storage, scanned(storage, spellings), until, held)
-        counts += _others(bridge, spellings)
-    return +counts
+        parts = [_erase(storage, one, until, held) for one in pointed(storage, spellings, region, until)]
+        parts += [_erase(storage, scanned(storage, spellings), until, held), _others(bridge, spellings)]
+    days = max(part.pop("softDeletedDays", 0) for part in parts)
+    for part in parts:
+        counts += part
+    return +(counts + Counter(softDeletedDays=days))
 
 
 def _erase(storage: Storage, holdings: Holdings, until: datetime, held: set[str]) -> Counter[str]:
@@ -59,7 +61,11 @@ def _erase(storage: Storage, holdings: Holdings, until: datetime, held: set[str]
         forgotten.forget(storage, things, until)
     counts: Counter[str] = Counter()
     for container, stem in sorted(holdings.stems):
-        counts["audio"] += _delete_audio(storage, container, stem, held)
+        deleted = _delete_audio(storage, container, stem, held)
+        if deleted and not counts["softDeletedDays"]:
+            left = storage.container(container).list_blobs(name_starts_with=stem, include=["deleted", "versions"])
+            counts["softDeletedDays"] = max((blob.remaining_retention_days or 0 for blob in left), default=0)
+        counts["audio"] += deleted
     for table, found in holdings.rows.items():
         for (partition, key), row in found.items():
             if table == "resources" and partition not in RESOURCES.values() and not row.get("removed"):

@@ -40,8 +40,6 @@ KEEP_EXPORTS = timedelta(days=7)
 # What is under way while a number is erased has come to its end by the next look, whose process knows the tombstone.
 _PAUSE_SECONDS, _FEWEST_LOOKS, _MOST_LOOKS = 10, 2, 20
 _ID = re.compile(r"(?:export|erase)-[0-9a-f]{24}")
-# The account keeps what is deleted for so many days more; the template's softDeleteDays.
-SOFT_DELETE_DAYS = 14
 _OUT_OF_REACH = (
     "months that were exported as files, runs of flows and what subscribers were sent, backups outside the account, "
     "and the PBX itself"
@@ -96,15 +94,16 @@ def _erase(bridge: Bridge, id: str, message: Mapping[str, Any]) -> None:
 
     looks, held = int(message.get("looks", 0)) + 1, set(message.get("held", ()))
     found = erase(bridge, message["number"], parse_time(message["at"]), held)
-    listed = found.pop("listed", 0)
+    listed, days = found.pop("listed", 0), max(found.pop("softDeletedDays", 0), int(message.get("days", 0)))
     counts = Counter(message.get("counts") or {}) + found
     if (found or looks < _FEWEST_LOOKS) and looks < _MOST_LOOKS:
-        again = {**message, "looks": looks, "held": sorted(held), "counts": counts}
+        again = {**message, "looks": looks, "held": sorted(held), "counts": counts, "days": days}
         send(bridge.storage, QUEUE, again, name=id, delay=_PAUSE_SECONDS)
         _save(bridge.storage, id, state="running", receipt={"counts": counts})
         return
-    gone = iso(now() + timedelta(days=SOFT_DELETE_DAYS))[:10]
-    receipt: dict[str, Any] = {"softDeletedUntil": gone, "outOfReach": _OUT_OF_REACH}
+    receipt: dict[str, Any] = {"outOfReach": _OUT_OF_REACH}
+    if days:
+        receipt["softDeletedUntil"] = iso(now() + timedelta(days=days))[:10]
     if listed:
         receipt |= {"listed": listed, "remaining": _LISTED}
     if held:

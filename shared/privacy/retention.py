@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 # A run of the timer; the host gives it longer.
 RUN_SECONDS = 600.0
+_MONTHS = re.compile(r"[1-9][0-9]{0,2}|1[01][0-9]{2}|1200")
 _MONTH = re.compile(r"(?!0000)[0-9]{4}-(?:0[1-9]|1[0-2])")
 _PART = 500
 _WRONG = Invalid({"continuation": "what the last part's header said is expected"})
@@ -89,15 +90,32 @@ def cut(months: int, moment: datetime) -> datetime | None:
     return months_before(moment, months) if months else None
 
 
+def months_of(text: str, *, dry: bool) -> int:
+    """Return a number of months to try out, which only a dry run may have; raises Invalid."""
+    if not dry:
+        raise Invalid({"months": "it goes with dry_run=true only: to delete, set RETENTION_MONTHS"})
+    if not _MONTHS.fullmatch(text):
+        raise Invalid({"months": "a whole number from 1 to 1200 is expected"})
+    return int(text)
+
+
 def apply_retention(
-    bridge: Bridge, *, dry: bool = False, seconds: float = RUN_SECONDS, at: datetime | None = None
+    bridge: Bridge,
+    *,
+    dry: bool = False,
+    seconds: float = RUN_SECONDS,
+    at: datetime | None = None,
+    months: int | None = None,
 ) -> Report:
     """
-    Delete what is older than RETENTION_MONTHS, for so many seconds; the next run goes on where this one ended.
+    Delete history older than RETENTION_MONTHS, for so many seconds; the next run goes on where this one ended.
 
-    Two at once do no harm. With `dry` it is only counted. Raises StorageUnavailable and Conflict.
+    Two at once do no harm. A `dry` run only counts, also for other `months`. Exports of people go after a week,
+    whatever the setting. Raises StorageUnavailable and Conflict.
     """
-    last = cut(bridge.settings.retention_months, at or now())
+    if not dry:
+        jobs.delete_old_exports(bridge.storage)
+    last = cut(bridge.settings.retention_months if months is None else months, at or now())
     if last is None:
         return Report(None, dry, {})
     report = expire(bridge.storage, Period(None, last), dry=dry, seconds=seconds)

@@ -13,6 +13,7 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from shared.once import once
 from shared.storage import rows
 from shared.times import iso
 
@@ -29,6 +30,8 @@ _PROGRESS, _DROPPED = "progress", "dropped"
 # A transaction takes a hundred rows of one partition.
 IN_BATCH = 100
 _PAGE = 1000
+# A process may go on for so long without looking for months that were dropped meanwhile.
+_MEMORY_SECONDS = 5.0
 
 Row = Any
 
@@ -137,14 +140,32 @@ def note_progress(storage: Storage, name: str, after: Mapping[str, Any]) -> None
 def note_dropped(storage: Storage, month: str) -> None:
     """Note that a month (`yyyy-mm`, UTC) is dropped: what the PBX still lists of it is not taken in again."""
     rows.put(storage.table(TABLE), {"PartitionKey": _DROPPED, "RowKey": month})
+    _dropped(storage).until = -1.0
 
 
 def is_dropped(storage: Storage, moment: datetime) -> bool:
-    """True if the month of a moment was dropped; one storage operation."""
-    return rows.get(storage.table(TABLE), _DROPPED, iso(moment)[:7], select=["RowKey"]) is not None
+    """True if the month of a moment was dropped, as far as was known some seconds ago."""
+    return iso(moment)[:7] in dropped_months(storage)
 
 
 def dropped_months(storage: Storage) -> set[str]:
-    """The months that were dropped; one storage operation."""
-    found = storage.table(TABLE).query_entities(f"PartitionKey eq '{_DROPPED}'", select=["RowKey"])
-    return {str(row["RowKey"]) for row in found}
+    """Return the months that were dropped, read again after some seconds."""
+    memory = _dropped(storage)
+    if time.monotonic() >= memory.until:
+        found = storage.table(TABLE).query_entities(f"PartitionKey eq '{_DROPPED}'", select=["RowKey"])
+        memory.months = {str(row["RowKey"]) for row in found}
+        memory.until = time.monotonic() + _MEMORY_SECONDS
+    return memory.months
+
+
+@dataclass(slots=True)
+class _Dropped:
+    """The dropped months as this process read them."""
+
+    months: set[str] = field(default_factory=set)
+    until: float = -1.0
+
+
+@once
+def _dropped(storage: Storage) -> _Dropped:
+    return _Dropped()

@@ -44,6 +44,10 @@ def test_what_would_go_is_counted_before_it_goes(running: RunningBridge) -> None
     counted = body(running, "POST", "/api/ops/retention?dry_run=true")
     assert (counted["dryRun"], counted["complete"]) == (True, True)
     assert months_of(running.storage) == before
+    tried = body(running, "POST", "/api/ops/retention?months=24&dry_run=true")
+    assert (tried["dryRun"], tried["before"] is not None) == (True, True)
+    for query in ("months=24", "months=0&dry_run=true", "mnths=24&dry_run=true"):
+        assert running.ask("POST", f"/api/ops/retention?{query}", "master-key").status_code == 422
     done = body(running, "POST", "/api/ops/retention")
     assert (done["dryRun"], done["complete"]) == (False, True)
     assert done["rows"] == counted["rows"]
