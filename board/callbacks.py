@@ -12,7 +12,7 @@ from flask_babel import gettext
 from board import show
 from shared import audit
 from shared.api.actions import act
-from shared.api.parameters import Given
+from shared.api.parameters import Request
 from shared.calls import lost_callers
 from shared.errors import BridgeError
 from shared.pbx.operations import operation
@@ -56,7 +56,7 @@ def dial() -> Response:
     session["employee"] = chosen
     body, result = json.dumps({"destination": number, "contactID": chosen}).encode(), "done"
     try:
-        act(bridge, _DIAL, Given(body=body), {"Idempotency-Key": request.form.get("once", "")})
+        act(bridge, _DIAL, Request(body=body), {"Idempotency-Key": request.form.get("once", "")})
     except BridgeError as error:
         result = type(error).__name__
         flash(gettext("That did not ring: %(reason)s", reason=show.reason(error)), "bad")

@@ -9,7 +9,7 @@ from flask_babel import lazy_gettext
 
 from board import search, show
 from shared.api import calls
-from shared.api.parameters import Given
+from shared.api.parameters import Request
 from shared.errors import Invalid
 from shared.media.serve import read_range
 from shared.times import event_time
@@ -28,7 +28,7 @@ _MOST_PARTS = 4
 
 
 def _wanted(given: Mapping[str, str]) -> dict[str, Any]:
-    return calls.wanted(show.here(), Given(query=given))
+    return calls.wanted(show.here(), Request(query=given))
 
 
 @blueprint.get("/calls")
@@ -53,7 +53,7 @@ def workbook() -> Response:
     asked = search.asked(calls.NAMES, employee="employee")
     if asked.problem:
         raise Invalid({"q": asked.problem})
-    return show.download(calls.read(show.here(), Given(query=asked.given | {"format": "xlsx"})))
+    return show.download(calls.read(show.here(), Request(query=asked.given | {"format": "xlsx"})))
 
 
 @blueprint.get("/calls/<int:call_id>")

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, render_template, request
 
 from board import search, show
 from shared.api.lists import LIST_ACTIONS, find_items
-from shared.api.parameters import Given
+from shared.api.parameters import Request
 from shared.errors import Invalid
 from shared.media.deletions import copies
 from shared.media.table import MEDIA
@@ -42,7 +42,7 @@ def index() -> str:
 
 def _found(given: Mapping[str, str], **page: int) -> list[dict[str, Any]]:
     query = {**given, **{name: str(number) for name, number in page.items()}}
-    found: Any = find_items(show.here(), _LIST, Given(query=query))
+    found: Any = find_items(show.here(), _LIST, Request(query=query))
     return list(found["data"])
 
 
@@ -52,7 +52,7 @@ def workbook() -> Response:
     asked = search.asked(_NAMES, employee="contact_id")
     if asked.problem:
         raise Invalid({"q": asked.problem})
-    return show.download(find_items(show.here(), _LIST, Given(query=asked.given | {"format": "xlsx"})))
+    return show.download(find_items(show.here(), _LIST, Request(query=asked.given | {"format": "xlsx"})))
 
 
 def _player(item: Mapping[str, Any], stored: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import azure.functions as func
 
-from shared.api.parameters import Given
+from shared.api.parameters import Request
 from shared.errors import Invalid, LengthRequired
 from shared.settings import settings
 
@@ -23,10 +23,10 @@ def body_of(req: func.HttpRequest) -> bytes:
     return body
 
 
-def given(req: func.HttpRequest, *, with_body: bool) -> Given:
+def given(req: func.HttpRequest, *, with_body: bool) -> Request:
     """Return the parts of its path, its query and, where one is taken, its body."""
     blank = {name: "" for name, value in _query(req) if not value}
-    return Given(path=req.route_params, query={**blank, **req.params}, body=body_of(req) if with_body else b"")
+    return Request(path=req.route_params, query={**blank, **req.params}, body=body_of(req) if with_body else b"")
 
 
 def is_dry(req: func.HttpRequest, *others: str) -> bool:

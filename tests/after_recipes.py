@@ -17,7 +17,7 @@ from dev.host.routes import first_match
 from dev.simulator import Simulator
 from shared.api.actions import ACTIONS, act
 from shared.api.openapi.definition import definition
-from shared.api.parameters import Given
+from shared.api.parameters import Request
 from shared.events.receive import accept
 from shared.events.table import event_named
 from shared.items import reader
@@ -66,7 +66,7 @@ def check_way_through(connection_string: str) -> None:
         queued: list[dict[str, Any]] = run_pipeline(bridge)
         assert {message["event"] for message in queued} == {"FaxMachineCreated", "FaxReceived"}
         action = next(row for row in ACTIONS if row.id == "RestartFaxMachine")
-        assert act(bridge, action, Given(path={"machine_id": str(number)}), {})["statusCode"] == 200
+        assert act(bridge, action, Request(path={"machine_id": str(number)}), {})["statusCode"] == 200
         made = requests.post(
             f"{pbx.base_url}webhooks/FaxReceived",
             json={"endpoint": "http://127.0.0.1:9/"},

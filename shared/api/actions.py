@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.api.dial import dial
 from shared.api.envelopes import passed_on
-from shared.api.parameters import Given, check
+from shared.api.parameters import Request, check
 from shared.pbx.operations import OPERATIONS
 from shared.pbx.resources import RESOURCES
 from shared.pbx.responses import content
@@ -24,7 +24,7 @@ ACTIONS: tuple[Operation, ...] = tuple(
 )
 
 
-def act(bridge: Bridge, operation: Operation, given: Given, headers: Mapping[str, str]) -> dict[str, Any]:
+def act(bridge: Bridge, operation: Operation, given: Request, headers: Mapping[str, str]) -> dict[str, Any]:
     """
     Ask the PBX for an action, and return its envelope.
 

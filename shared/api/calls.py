@@ -14,7 +14,7 @@ from shared import people
 from shared.api import feed, sheets
 from shared.api.envelopes import succeeded
 from shared.api.lists import IDLE_SECONDS, STATE, TRIGGER_STATE, Page, state_of
-from shared.api.parameters import Given, check
+from shared.api.parameters import Request, check
 from shared.calls import store
 from shared.calls.stories import OUTCOMES, UNENDED
 from shared.errors import NotFound, WrongContinuation
@@ -120,7 +120,7 @@ SETTLE = timedelta(seconds=60)
 _COLUMNS = (*(field.name for field in CALL if field.name != "lost"), "recordingUrls", "voicemailUrls")
 
 
-def read(bridge: Bridge, given: Given) -> dict[str, Any] | sheets.File:
+def read(bridge: Bridge, given: Request) -> dict[str, Any] | sheets.File:
     """
     Return a part of the calls that fit, newest first, with `continuation` beside `data`: null at the end.
 
@@ -137,12 +137,12 @@ def read(bridge: Bridge, given: Given) -> dict[str, Any] | sheets.File:
     return succeeded(items) | {CONTINUATION: token(following)}
 
 
-def read_one(bridge: Bridge, given: Given) -> dict[str, Any]:
+def read_one(bridge: Bridge, given: Request) -> dict[str, Any]:
     """Return one call with its events, as an envelope; raises Invalid, NotFound or StorageUnavailable."""
     return succeeded(one(bridge, check(GET_CALL, given)["call_id"]))
 
 
-def wanted(bridge: Bridge, given: Given) -> dict[str, Any]:
+def wanted(bridge: Bridge, given: Request) -> dict[str, Any]:
     """Return the filters of a request; a date is its whole day in TIME_ZONE. Raises Invalid."""
     values, zone = check(GET_CALLS, given, also=(CONTINUATION,)), bridge.settings.time_zone
     for name, side in (("from", 0), ("to", 1)):
@@ -179,7 +179,7 @@ def every(bridge: Bridge, values: Mapping[str, Any]) -> Iterator[Item]:
             return
 
 
-def ended(bridge: Bridge, given: Given, base: str) -> Page:
+def ended(bridge: Bridge, given: Request, base: str) -> Page:
     """
     Return the calls that are over since a `state`, in that order, or the newest ones without a state.
 
@@ -206,7 +206,7 @@ def ended(bridge: Bridge, given: Given, base: str) -> Page:
     return Page(body=succeeded(found) | {STATE: str(after)})
 
 
-def _next_ended(bridge: Bridge, given: Given, values: Mapping[str, Any], until: int, url: str) -> Page:
+def _next_ended(bridge: Bridge, given: Request, values: Mapping[str, Any], until: int, url: str) -> Page:
     state = int(state_of(TRIGGER_STATE, given.query[TRIGGER_STATE]) or until)
     found: list[Item] = []
     for at, item in _ended(bridge, values, state, until):
@@ -236,7 +236,7 @@ def one(bridge: Bridge, call_id: int) -> Item:
         found = store.get(bridge.storage, call_id)
     if found is None:
         raise NotFound("no such call")
-    events = feed.read(bridge, Given(query={"call_id": str(call_id), "limit": "1000"}))["data"]
+    events = feed.read(bridge, Request(query={"call_id": str(call_id), "limit": "1000"}))["data"]
     return as_item(found) | {"events": events[::-1]}
 
 

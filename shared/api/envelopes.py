@@ -17,12 +17,12 @@ VERSION = "v2"
 
 
 def succeeded(data: Any, status: int = 200) -> dict[str, Any]:
-    """An answer of our own around `data`."""
+    """Return an answer of our own around `data`."""
     return {"version": VERSION, "status": "success", "statusCode": status, "message": "OK", "data": data}
 
 
 def refused(status: int, message: str, fields: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """A refusal in words; `fields` gives the reason for each field that does not fit."""
+    """Return a refusal in words; `fields` has the reason for each field that does not fit."""
     wrapped = {"version": VERSION, "status": "error", "statusCode": status, "message": message, "data": None}
     if fields:
         return wrapped | {"errors": [{"path": path, "reason": reason} for path, reason in fields.items()]}
@@ -30,7 +30,7 @@ def refused(status: int, message: str, fields: Mapping[str, str] | None = None) 
 
 
 def passed_on(operation: Operation, wrapper: Mapping[str, Any], data: Any) -> dict[str, Any]:
-    """The PBX's own wrapping around `data`, with what it left out filled in and all that it added."""
+    """Return the PBX's own wrapping around `data`, its missing fields filled in and its additions kept."""
     sent = {name: value for name, value in wrapper.items() if value is not None}
     texts = {name: str(sent[name]) for name in ("version", "status", "message") if name in sent}
     tidied = [tidy(item, operation.item) for item in data] if operation.lists else tidy(data, operation.item)
@@ -39,8 +39,7 @@ def passed_on(operation: Operation, wrapper: Mapping[str, Any], data: Any) -> di
 
 def tidy(item: Any, shape: Shape) -> Any:
     """
-    The item as the definition has it: one way of saying that something is absent, whole numbers as numbers and texts as
-    texts, however they came.
+    Return an item as the definition has it: absent fields as null, whole numbers as numbers and texts as texts.
     """
     if not isinstance(item, dict):
         return item

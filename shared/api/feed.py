@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from shared import people
 from shared.api.continuations import CONTINUATION, continuation, start_of
 from shared.api.envelopes import succeeded
-from shared.api.parameters import Given, check
+from shared.api.parameters import Request, check
 from shared.errors import Unprocessable
 from shared.events import store
 from shared.events.event import IDENTIFIERS, row_envelope
@@ -62,7 +62,7 @@ OPERATION = Operation(
 )
 
 
-def read(bridge: Bridge, given: Given) -> dict[str, Any]:
+def read(bridge: Bridge, given: Request) -> dict[str, Any]:
     """
     Return a page of the feed, newest first, as an envelope with `continuation` beside `data`: null at the end.
 

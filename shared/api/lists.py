@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from shared.api import sheets
 from shared.api.envelopes import succeeded, tidy
 from shared.api.list_filters import NUMBERS, by_party, fits, spans
-from shared.api.parameters import LARGEST_LIMIT, Given, check
+from shared.api.parameters import LARGEST_LIMIT, Request, check
 from shared.errors import Invalid
 from shared.items import index
 from shared.items import reader as items
@@ -80,7 +80,7 @@ class Page:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def find_items(bridge: Bridge, row: Operation, given: Given) -> dict[str, Any] | sheets.File:
+def find_items(bridge: Bridge, row: Operation, given: Request) -> dict[str, Any] | sheets.File:
     """
     Return the stored items that fit, newest first: `limit` (50) after `offset`, those that makers pick from with a
     `title`; or all of them as a file. Raises Invalid, or StorageUnavailable.
@@ -102,7 +102,7 @@ def _titled(resource: Resource, item: Item) -> Item:
     return item | {TITLE.name: " ".join(words) or str(item[resource.id_field])}
 
 
-def list_items(bridge: Bridge, row: Operation, given: Given, base: str) -> Page:
+def list_items(bridge: Bridge, row: Operation, given: Request, base: str) -> Page:
     """
     What a list brings, from our storage alone.
 
@@ -189,7 +189,7 @@ def _arrivals(bridge: Bridge, resource: Resource, values: Mapping[str, Any], aft
     return found, after
 
 
-def _next_arrival(bridge: Bridge, row: Operation, given: Given, values: Mapping[str, Any], url: str) -> Page:
+def _next_arrival(bridge: Bridge, row: Operation, given: Request, values: Mapping[str, Any], url: str) -> Page:
     """The first arrival after a state that fits, and where to ask next, and when."""
     resource, kept = resource_of(row), {one.name: given.query.get(one.name) for one in row.parameters}
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.api import sheets
 from shared.api.envelopes import succeeded
-from shared.api.parameters import Given, check
+from shared.api.parameters import Request, check
 from shared.calls import lost_callers
 from shared.pbx.fields import Field, Shape
 from shared.pbx.operations import Operation, Parameter
@@ -53,7 +53,7 @@ GET_LOST_CALLERS = Operation(
 )
 
 
-def read(bridge: Bridge, given: Given) -> dict[str, Any] | sheets.File:
+def read(bridge: Bridge, given: Request) -> dict[str, Any] | sheets.File:
     """Return the lost callers that fit, as an envelope or as a file; raises Invalid, or StorageUnavailable."""
     values, region = check(GET_LOST_CALLERS, given), bridge.settings.default_region
     kind, begin = values.get("format", "json"), values.get("offset", 0)

@@ -28,8 +28,8 @@ _LONG_AGO = re.compile(r"\A(?:0[0-9]|1[0-5])[0-9]{2}(?=-)|\A1600(?=-)", re.ASCII
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """What came with a request: the parts of its path, its query, and its body."""
+class Request:
+    """The input of a request: the parts of its path, its query, and its body."""
 
     path: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How a value is read, and what the definition says of it: bounds for a number, a pattern for a text."""
+    """The reader of a value, with its bounds or pattern for the definition."""
 
     read: Callable[[str], Any]
     minimum: int | None = None
@@ -74,7 +74,7 @@ def _words(text: str) -> str:
 
 def rule(parameter: Parameter) -> Rule:
     """
-    The rule that a parameter's values follow.
+    Return the rule of a parameter's values.
 
     Identifiers are 1 to 2^63 - 1, in any spelling that `identifier` reads. `limit` is 1 to 1000. `offset`, and any that
     has a default, may be 0. A text without choices is a phone number, unless its type says that it is any `text`.
@@ -94,12 +94,12 @@ def rule(parameter: Parameter) -> Rule:
 
 
 def is_number(parameter: Parameter) -> bool:
-    """Whether its values are phone numbers: a text without choices is one."""
+    """True if its values are phone numbers: a text without choices is one."""
     return parameter.type == "string" and not parameter.choices
 
 
 def takes_body(operation: Operation) -> bool:
-    """Whether any of its parameters stands in the body."""
+    """True if it has parameters in the body."""
     return any(parameter.where == "body" for parameter in operation.parameters)
 
 
@@ -111,9 +111,9 @@ def check_names(query: Mapping[str, str], known: Collection[str]) -> None:
         raise Invalid(dict.fromkeys(unknown, f"not known here; known parameters: {names}"))
 
 
-def check(operation: Operation, given: Given, *, also: Collection[str] = ()) -> dict[str, Any]:
+def check(operation: Operation, given: Request, *, also: Collection[str] = ()) -> dict[str, Any]:
     """
-    The operation's values by name; those that were not given are left out.
+    Return an operation's values by name, without those that are absent.
 
     Numbers come back exact, phone numbers as digits with or without a plus, times in UTC. An empty value is wrong: a
     filter whose variable is empty would let all through. A value with a default is no filter, and empty means that
@@ -140,7 +140,7 @@ def check(operation: Operation, given: Given, *, also: Collection[str] = ()) -> 
     return values
 
 
-def _body(operation: Operation, given: Given) -> Mapping[str, Any]:
+def _body(operation: Operation, given: Request) -> Mapping[str, Any]:
     if not takes_body(operation):
         return {}
     if len(given.body) > LONGEST_BODY:
@@ -165,7 +165,7 @@ def _read(parameter: Parameter, raw: Any) -> Any:
 
 def _text(parameter: Parameter, raw: Any) -> str:
     """
-    What came as JSON, in the form that a query has.
+    Return a value of JSON in the form that a query has.
 
     A whole number may be a text too, which is what an expression between other words yields; a number where a text is
     expected is not one.

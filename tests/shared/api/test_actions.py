@@ -10,7 +10,7 @@ import pytest
 
 from shared.api.actions import ACTIONS, act
 from shared.api.envelopes import passed_on
-from shared.api.parameters import Given
+from shared.api.parameters import Request
 from shared.errors import Invalid, PbxForbidden, PbxNotFound, PbxNotUnderstood, PbxRefused, PbxUnavailable
 from shared.identifiers import LARGEST_ID
 from shared.pbx.budget import Budget
@@ -40,7 +40,7 @@ def bridge(pbx: Simulator, settings: Settings, storage: Storage, start_bridge: C
 def run(bridge: Bridge, row: Operation, item_id: int = 1) -> dict[str, Any]:
     path = {parameter.name: str(item_id) for parameter in row.parameters if parameter.where == "path"}
     body = b'{"destination": "27771153", "contactID": 1}' if row.method == "POST" else b""
-    return act(bridge, row, Given(path=path, body=body), {})
+    return act(bridge, row, Request(path=path, body=body), {})
 
 
 @pytest.mark.parametrize("row", RESOURCES, ids=lambda row: row.name)
@@ -91,7 +91,7 @@ def test_a_failure_of_the_pbx_is_known_by_its_type(
 
 def test_lost_calls_pass_their_filters_on(bridge: Bridge, pbx: Simulator) -> None:
     query = {"destination": "+371 27771153", "date_from": "2018-04-25T16:54:19+0300", "limit": "5", "offset": "2"}
-    act(bridge, operation("GetLostCalls"), Given(query=query), {})
+    act(bridge, operation("GetLostCalls"), Request(query=query), {})
     (seen,) = pbx.requests
     assert "destination=%2B37127771153" in seen.query
     assert "limit=5&offset=2" in seen.query
@@ -149,5 +149,5 @@ def test_what_brings_no_item_may_say_nothing(data: Any, bridge: Bridge) -> None:
             return {"status": "success", "data": data}
 
     for one in (row, replace(row, command=True)):
-        answer = act(replace(bridge, pbx=Silent()), one, Given(), {"Idempotency-Key": str(one.command)})  # type: ignore[arg-type]
+        answer = act(replace(bridge, pbx=Silent()), one, Request(), {"Idempotency-Key": str(one.command)})  # type: ignore[arg-type]
         assert (answer["statusCode"], answer["data"]) == (200, data)

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 import pytest
 
 from shared.api import calls
-from shared.api.parameters import Given
+from shared.api.parameters import Request
 from shared.calls.store import Calls
 from shared.errors import Invalid, NotFound, WrongContinuation
 from shared.times import iso, now
@@ -39,7 +39,7 @@ def day(bridge: Bridge) -> dict[str, int]:
 
 
 def listed(bridge: Bridge, **query: str) -> list[int]:
-    return [item["callID"] for item in calls.read(bridge, Given(query=query))["data"]]
+    return [item["callID"] for item in calls.read(bridge, Request(query=query))["data"]]
 
 
 def test_a_date_is_its_whole_day_in_the_time_zone(bridge: Bridge, day: dict[str, int]) -> None:
@@ -71,7 +71,7 @@ def test_filters(bridge: Bridge, day: dict[str, int], query: dict[str, str], nam
 def test_parts_follow_each_other(bridge: Bridge, day: dict[str, int], filters: dict[str, str]) -> None:
     whole, found, query = listed(bridge, **filters), list[int](), filters | {"limit": "2"}
     for _ in range(9):
-        answer = calls.read(bridge, Given(query=query))
+        answer = calls.read(bridge, Request(query=query))
         found += [item["callID"] for item in answer["data"]]
         if answer["continuation"] is None:
             break
@@ -81,10 +81,10 @@ def test_parts_follow_each_other(bridge: Bridge, day: dict[str, int], filters: d
 
 def test_what_does_not_fit_is_named(bridge: Bridge, day: dict[str, int]) -> None:
     with pytest.raises(Invalid) as refused:
-        calls.read(bridge, Given(query={"outcome": "lost", "from": "yesterday"}))
+        calls.read(bridge, Request(query={"outcome": "lost", "from": "yesterday"}))
     assert refused.value.fields.keys() == {"outcome", "from"}
     with pytest.raises(WrongContinuation):
-        calls.read(bridge, Given(query={"continuation": "Zm9v"}))
+        calls.read(bridge, Request(query={"continuation": "Zm9v"}))
 
 
 def test_a_call_has_its_words_and_times(bridge: Bridge, day: dict[str, int]) -> None:
@@ -102,30 +102,30 @@ def test_each_call_that_is_over_is_told_once_when_its_story_is_settled(
 ) -> None:
     bridge.storage.ready()
     stories, begin = Calls(bridge.storage, "LV"), now()
-    first = calls.ended(bridge, Given(query={"state": "now"}), "https://app").body
+    first = calls.ended(bridge, Request(query={"state": "now"}), "https://app").body
     assert first["data"] == []
     one = told(stories, iso(begin - timedelta(hours=2)), caller=CALLER, employee=ANNA)
     # Another process ends it too.
     told(Calls(bridge.storage, "LV"), iso(begin - timedelta(hours=2)), caller=CALLER, employee=LIGA)
     other = told(stories, iso(begin - timedelta(hours=3)), caller="26550101", employee=LIGA, talks=9)
-    assert calls.ended(bridge, Given(query={"state": first["state"]}), "https://app").body["data"] == []
+    assert calls.ended(bridge, Request(query={"state": first["state"]}), "https://app").body["data"] == []
     monkeypatch.setattr(calls, "now", lambda: now() + calls.SETTLE)
     query = {"state": first["state"], "limit": "1"}
     found = []
     for _ in range(4):
-        body = calls.ended(bridge, Given(query=query), "https://app").body
+        body = calls.ended(bridge, Request(query=query), "https://app").body
         found += [item["callID"] for item in body["data"]]
         query["state"] = body["state"]
     assert found == [one, other]
-    lost = calls.ended(bridge, Given(query={"state": first["state"], "lost": "true"}), "https://app").body
+    lost = calls.ended(bridge, Request(query={"state": first["state"], "lost": "true"}), "https://app").body
     assert [item["callID"] for item in lost["data"]] == [one]
-    again = calls.ended(bridge, Given(query={}), "https://app").body
+    again = calls.ended(bridge, Request(query={}), "https://app").body
     assert [item["callID"] for item in again["data"]] == [one, other]
 
 
 def test_logic_apps_follow_the_location(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
     bridge.storage.ready()
-    page = calls.ended(bridge, Given(query={"triggerState": "now", "lost": "true"}), "https://app")
+    page = calls.ended(bridge, Request(query={"triggerState": "now", "lost": "true"}), "https://app")
     assert (page.status, page.headers["Retry-After"]) == (202, "30")
     call = told(Calls(bridge.storage, "LV"), iso(now() - timedelta(hours=2)), caller=CALLER, employee=ANNA)
     monkeypatch.setattr(calls, "now", lambda: now() + calls.SETTLE)
@@ -133,7 +133,7 @@ def test_logic_apps_follow_the_location(bridge: Bridge, monkeypatch: pytest.Monk
     for data in ([call], []):
         address, _, query = location.partition("?")
         assert address == "https://app/api/v2/trigger/calls"
-        page = calls.ended(bridge, Given(query=dict(parse_qsl(query))), "https://app")
+        page = calls.ended(bridge, Request(query=dict(parse_qsl(query))), "https://app")
         assert [item["callID"] for item in page.body["data"]] == data
         location = page.headers["Location"]
     assert page.status == 202

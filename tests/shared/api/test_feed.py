@@ -10,7 +10,7 @@ import pytest
 
 from shared import people
 from shared.api import feed
-from shared.api.parameters import Given
+from shared.api.parameters import Request
 from shared.errors import Invalid
 from shared.events import store
 from shared.events.event import ReceivedEvent, check_envelope
@@ -53,7 +53,7 @@ def ids(bridge: Bridge) -> list[str]:
 
 
 def read(bridge: Bridge, **query: Any) -> dict[str, Any]:
-    return feed.read(bridge, Given(query={name: str(value) for name, value in query.items()}))
+    return feed.read(bridge, Request(query={name: str(value) for name, value in query.items()}))
 
 
 def read_ids(bridge: Bridge, **query: Any) -> list[str]:

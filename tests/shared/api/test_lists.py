@@ -12,7 +12,7 @@ import pytest
 from shared import people
 from shared.api.list_filters import spans
 from shared.api.lists import IDLE_SECONDS, LISTS, TRIGGER_STATE, Page, list_items
-from shared.api.parameters import Given
+from shared.api.parameters import Request
 from shared.calls.store import calls
 from shared.errors import Invalid
 from shared.events.event import ReceivedEvent
@@ -56,7 +56,7 @@ def store(bridge: Bridge, row: Resource, *items: dict[str, Any]) -> None:
 
 def ask(bridge: Bridge, row: Resource, **query: Any) -> Page:
     texts = {name: str(value) for name, value in query.items()}
-    return list_items(bridge, operation(row.list_operation), Given(query=texts), BASE)
+    return list_items(bridge, operation(row.list_operation), Request(query=texts), BASE)
 
 
 def ids(page: Page, row: Resource = CALLS) -> list[int]:
@@ -69,7 +69,7 @@ def follow(bridge: Bridge, page: Page, row: Resource = CALLS) -> Page:
     assert f"{location.scheme}://{location.netloc}" == BASE
     assert location.path == f"/api/v2/trigger/{row.name}"
     query = {name: values[0] for name, values in parse_qs(location.query).items()}
-    return list_items(bridge, operation(row.list_operation), Given(query=query), BASE)
+    return list_items(bridge, operation(row.list_operation), Request(query=query), BASE)
 
 
 def test_each_resource_has_its_list() -> None:

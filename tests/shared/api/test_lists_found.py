@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared.api.lists import LIST_ACTIONS, LISTS, find_items, resource_of
-from shared.api.parameters import Given
+from shared.api.parameters import Request
 from shared.errors import Invalid
 from shared.items.intake import Intake, row_of
 from shared.pbx.resources import RESOURCES, Resource, resource
@@ -36,7 +36,7 @@ def store(bridge: Bridge, name: str, *items: dict[str, Any]) -> Resource:
 
 def find(bridge: Bridge, row: Resource, **query: Any) -> list[dict[str, Any]]:
     action = next(action for action in LIST_ACTIONS if resource_of(action) is row)
-    answer = find_items(bridge, action, Given(query={name: str(value) for name, value in query.items()}))
+    answer = find_items(bridge, action, Request(query={name: str(value) for name, value in query.items()}))
     assert (answer["statusCode"], answer.keys()) == (200, {"version", "status", "statusCode", "message", "data"})
     data: list[dict[str, Any]] = answer["data"]
     return data

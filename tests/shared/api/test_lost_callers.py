@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from shared.api.lost_callers import read
-from shared.api.parameters import Given
+from shared.api.parameters import Request
 from shared.api.sheets import File
 from shared.calls import lost_callers
 from shared.events.event import ReceivedEvent, check_envelope
@@ -29,7 +29,7 @@ def lost(bridge: Bridge, caller: str) -> str:
 
 
 def listed(bridge: Bridge, **query: str) -> list[dict[str, Any]]:
-    found = read(bridge, Given(query=query))
+    found = read(bridge, Request(query=query))
     assert isinstance(found, dict)
     return list(found["data"])
 
@@ -43,7 +43,7 @@ def test_those_who_wait_come_first(bridge: Bridge) -> None:
     (item,) = listed(bridge, number="+371 29 411 870", open="false")
     assert (item["note"], item["attempts"], item["open"]) == ("key: wrote a mail", 2, False)
     assert item["closed"]
-    file = read(bridge, Given(query={"format": "csv"}))
+    file = read(bridge, Request(query={"format": "csv"}))
     assert isinstance(file, File)
     assert file.name == "lost_callers.csv"
     assert "+37122004716" in file.content.decode("utf-8-sig")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared.api.actions import ACTIONS
-from shared.api.parameters import Given, check, rule
+from shared.api.parameters import Request, check, rule
 from shared.errors import Invalid, NotJson, TooLarge
 from shared.identifiers import LARGEST_ID
 from shared.pbx.operations import OPERATIONS, operation
@@ -22,11 +22,11 @@ DIAL = operation("Dial")
 NOON = datetime(2018, 4, 25, 13, 54, 19, tzinfo=UTC)
 
 
-def dial(**body: Any) -> Given:
-    return Given(body=json.dumps({"destination": "27771153", "contactID": 966} | body).encode())
+def dial(**body: Any) -> Request:
+    return Request(body=json.dumps({"destination": "27771153", "contactID": 966} | body).encode())
 
 
-def reasons(row: Operation, given: Given) -> dict[str, str]:
+def reasons(row: Operation, given: Request) -> dict[str, str]:
     with pytest.raises(Invalid) as refusal:
         check(row, given)
     return dict(refusal.value.fields)
@@ -59,7 +59,7 @@ def reasons(row: Operation, given: Given) -> dict[str, str]:
     ids=lambda value: repr(value)[:24],
 )
 def test_a_number_is_three_to_fifteen_digits_however_it_is_spelled(text: str, value: str | None) -> None:
-    given = Given(query={"destination": text})
+    given = Request(query={"destination": text})
     if value is None:
         assert "phone number" in reasons(CALLS, given)["destination"]
     else:
@@ -95,9 +95,9 @@ def test_a_number_is_three_to_fifteen_digits_however_it_is_spelled(text: str, va
 )
 def test_whole_numbers_are_exact_and_within_bounds(name: str, text: str, value: int | None) -> None:
     if value is None:
-        assert "expected" in reasons(CALLS, Given(query={name: text}))[name]
+        assert "expected" in reasons(CALLS, Request(query={name: text}))[name]
     else:
-        assert check(CALLS, Given(query={name: text})) == {name: value}
+        assert check(CALLS, Request(query={name: text})) == {name: value}
 
 
 @pytest.mark.parametrize(
@@ -116,42 +116,42 @@ def test_whole_numbers_are_exact_and_within_bounds(name: str, text: str, value: 
     ],
 )
 def test_a_time_comes_in_every_format_of_the_wire(text: str) -> None:
-    assert check(CALLS, Given(query={"date_from": text})) == {"date_from": NOON}
+    assert check(CALLS, Request(query={"date_from": text})) == {"date_from": NOON}
 
 
 @pytest.mark.parametrize("text", ["0424-06-19T06:37:15Z", "0001-01-01T00:00:00Z", "1600-02-29", "1601-01-01"])
 def test_a_bound_of_long_ago_lets_all_through(text: str) -> None:
-    assert check(CALLS, Given(query={"date_from": text}))["date_from"].year in range(1601, 1605)
+    assert check(CALLS, Request(query={"date_from": text}))["date_from"].year in range(1601, 1605)
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2018-13-01T00:00:00Z", "25.04.2018", "1524664459"])
 def test_what_is_no_time_is_refused(text: str) -> None:
-    assert "date" in reasons(CALLS, Given(query={"date_to": text}))["date_to"]
+    assert "date" in reasons(CALLS, Request(query={"date_to": text}))["date_to"]
 
 
 def test_every_wrong_field_is_named_at_once_and_no_value_is_repeated() -> None:
-    wrong = reasons(CALLS, Given(query={"direction": "sideways", "limit": "many", "source": "secret", "offset": "1"}))
+    wrong = reasons(CALLS, Request(query={"direction": "sideways", "limit": "many", "source": "secret", "offset": "1"}))
     assert wrong.keys() == {"direction", "limit", "source"}
     assert not any(value in reason for reason in wrong.values() for value in ("sideways", "many", "secret"))
 
 
 @pytest.mark.parametrize("name", [parameter.name for parameter in CALLS.parameters if parameter.default is None])
 def test_an_empty_filter_is_not_no_filter(name: str) -> None:
-    assert reasons(CALLS, Given(query={name: ""})) == {name: "it is empty"}
+    assert reasons(CALLS, Request(query={name: ""})) == {name: "it is empty"}
 
 
 @pytest.mark.parametrize("row", [row for row in OPERATIONS if row.path.startswith("trigger/")], ids=lambda row: row.id)
 def test_an_empty_state_is_none(row: Operation) -> None:
     (state,) = [parameter.name for parameter in row.parameters if parameter.default is not None]
-    assert check(row, Given(query={state: ""})) == {}
-    assert state in reasons(row, Given(query={state: " "}))
+    assert check(row, Request(query={state: ""})) == {}
+    assert state in reasons(row, Request(query={state: " "}))
 
 
 @pytest.mark.parametrize("row", [row for row in OPERATIONS if row.path.endswith("_id}")], ids=lambda row: row.id)
 @pytest.mark.parametrize("text", ["abc", "0", "-5", "1;drop", "%2e%2e"])
 def test_every_id_in_a_path_is_checked(row: Operation, text: str) -> None:
     (parameter,) = row.parameters
-    assert parameter.name in reasons(row, Given(path={parameter.name: text}))
+    assert parameter.name in reasons(row, Request(path={parameter.name: text}))
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_an_id_in_a_body_may_be_a_text(written: Any) -> None:
 )
 def test_a_body_that_is_no_object_is_refused(body: bytes, error: type[Exception]) -> None:
     with pytest.raises(error):
-        check(DIAL, Given(body=body))
+        check(DIAL, Request(body=body))
 
 
 def test_every_parameter_of_an_action_follows_a_rule() -> None:
@@ -222,6 +222,6 @@ def test_every_parameter_of_an_action_follows_a_rule() -> None:
 @pytest.mark.parametrize("name", ["numbr", "status", "Limit", "from_date"])
 def test_a_parameter_that_is_not_known_is_named_with_those_that_are(name: str) -> None:
     with pytest.raises(Invalid) as refused:
-        check(operation("GetCallHistory"), Given(query={name: "1", "code": "key", "clientId": "flows", "limit": "5"}))
+        check(operation("GetCallHistory"), Request(query={name: "1", "code": "key", "clientId": "flows", "limit": "5"}))
     assert refused.value.fields.keys() == {name}
     assert "destination" in refused.value.fields[name]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared.api.lists import list_items
-from shared.api.parameters import Given
+from shared.api.parameters import Request
 from shared.items import reader as items
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES
@@ -56,7 +56,7 @@ def test_ids_are_read_alike_and_answered_as_numbers(way: Any, pbx: Simulator, br
     assert submitted(bridge.storage) == [("ContactCreated", contact)]
 
     def listed(id: str, **query: Any) -> list[dict[str, Any]]:
-        given = Given(query={name: str(value) for name, value in query.items()})
+        given = Request(query={name: str(value) for name, value in query.items()})
         found: list[dict[str, Any]] = list_items(bridge, operation(id), given, "http://x").body["data"]
         return found
 
