@@ -116,6 +116,7 @@ def sample(azurite: AzuriteProcess, queue: QueueClient, tmp_path: Path) -> Itera
                 "NOTES": str(tmp_path),
                 "TICKS": NEVER,
                 "UNMONITORED": NEVER,
+                **write_keys(tmp_path / "secrets", {"master": MASTER}),
                 **settings,
             }
             return Sample(running.enter_context(start_host(APP, env=env, arguments=arguments)), tmp_path)

@@ -13,6 +13,8 @@ import requests
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue import QueueServiceClient
 
+from tests.hosts import MASTER, dev_host_only
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from dev.azurite import AzuriteProcess
 
     Start = Callable[..., Sample]
+
+
+ADMIN = {"x-functions-key": MASTER}
 
 
 def put(queue: QueueClient, **job: object) -> None:
@@ -88,6 +93,7 @@ def poison_of(azurite: AzuriteProcess, queue: QueueClient) -> QueueClient:
     return _service(azurite).get_queue_client(f"{queue.queue_name}-poison")
 
 
+@dev_host_only
 @pytest.mark.slow
 @pytest.mark.parametrize("text", ["not base64!", '{"a": 1}', "e30", "ž"])
 def test_a_message_that_is_not_base64_goes_to_poison_as_it_is(
@@ -105,6 +111,7 @@ def test_a_message_that_is_not_base64_goes_to_poison_as_it_is(
     assert app.notes("started") == app.notes("poisoned") == []
 
 
+@dev_host_only
 def test_a_body_that_is_not_utf_8_fails_without_running(
     sample: Start, queue: QueueClient, azurite: AzuriteProcess, until: Callable[..., Any]
 ) -> None:
@@ -132,7 +139,7 @@ def test_poison_lives_seven_days_however_long_the_original(
 def test_a_disabled_function_leaves_its_queue_alone_but_runs_by_hand(sample: Start, queue: QueueClient) -> None:
     app = sample(**{"AzureWebJobs.work.Disabled": "true"})
     put(queue, name="left")
-    requests.post(f"{app.host.url}/admin/functions/work", json={"input": '{"name": "by hand"}'})
+    requests.post(f"{app.host.url}/admin/functions/work", json={"input": '{"name": "by hand"}'}, headers=ADMIN)
     app.noted("ended")
     time.sleep(0.7)
     assert [note["job"]["name"] for note in app.notes("ended")] == ["by hand"]
@@ -181,6 +188,7 @@ def test_a_slow_message_does_not_hold_up_the_others(sample: Start, queue: QueueC
     assert all(note["job"]["number"] < 10 for note in app.noted("ended", 10, seconds=2.5))
 
 
+@dev_host_only
 def test_a_missing_queue_is_looked_for_and_never_made(sample: Start, queue: QueueClient) -> None:
     queue.delete_queue()
     app = sample()
@@ -199,6 +207,7 @@ def test_plain_messages_arrive_whole(sample: Start, azurite: AzuriteProcess, que
     assert app.noted("ended") == [{"job": json.loads(text)}]
 
 
+@dev_host_only
 @pytest.mark.slow
 def test_storage_that_goes_away_is_reported_once_and_waited_for(
     sample: Start, queue: QueueClient, own_azurite: Callable[[], AzuriteProcess], until: Callable[..., Any]
@@ -222,7 +231,7 @@ def test_storage_that_goes_away_is_reported_once_and_waited_for(
 
 def test_a_message_of_the_admin_endpoint_runs_without_a_queue(sample: Start, queue: QueueClient) -> None:
     app = sample()
-    answer = requests.post(f"{app.host.url}/admin/functions/WORK", json={"input": '{"name": "by hand"}'})
+    answer = requests.post(f"{app.host.url}/admin/functions/WORK", json={"input": '{"name": "by hand"}'}, headers=ADMIN)
     assert answer.status_code == 202
     assert app.noted("ended") == [{"job": {"name": "by hand"}}]
     (started,) = app.notes("started")
@@ -233,7 +242,7 @@ def test_a_message_of_the_admin_endpoint_runs_without_a_queue(sample: Start, que
 def test_a_run_by_hand_is_answered_at_once(sample: Start) -> None:
     app = sample()
     began = time.monotonic()
-    answer = requests.post(f"{app.host.url}/admin/functions/work", json={"input": '{"seconds": 2}'})
+    answer = requests.post(f"{app.host.url}/admin/functions/work", json={"input": '{"seconds": 2}'}, headers=ADMIN)
     assert (answer.status_code, answer.content) == (202, b"")
     assert time.monotonic() - began < 1
     assert app.notes("ended") == []

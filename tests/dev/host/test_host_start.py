@@ -16,7 +16,7 @@ import requests
 
 from dev.processes import NotReady
 from tests import waiting
-from tests.hosts import MASTER, start_host
+from tests.hosts import MASTER, dev_host_only, start_host
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +45,7 @@ def app(directory: Path, code: str, **files: object) -> Path:
     return directory
 
 
+@dev_host_only
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "said"),
@@ -66,6 +67,7 @@ def test_an_app_that_cannot_be_indexed_is_a_clear_error(tmp_path: Path, code: st
     assert str(refused.value).count("Traceback") <= 1
 
 
+@dev_host_only
 @pytest.mark.parametrize(
     ("host_json", "env", "said"),
     [
@@ -82,6 +84,7 @@ def test_what_stops_the_start_is_one_line(tmp_path: Path, host_json: object, env
     assert len(str(refused.value).strip().splitlines()) == 2
 
 
+@dev_host_only
 def test_a_busy_port_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -89,6 +92,7 @@ def test_a_busy_port_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
             start_host(app(tmp_path, ONE), port, env={})
 
 
+@dev_host_only
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "said"),
@@ -137,6 +141,7 @@ def test_the_prefix_comes_from_host_json(tmp_path: Path, host_json: object, env:
         assert requests.get(f"{host.url}/api/one").status_code == 404
 
 
+@dev_host_only
 def test_lines_of_the_log_name_their_function(plain: HostProcess) -> None:
     for path in ("echo/1", "later", "boom"):
         requests.get(f"{plain.url}/api/{path}")
@@ -155,6 +160,7 @@ def test_half_a_body_is_no_request(plain: HostProcess) -> None:
     assert "echoing 777" not in output
 
 
+@dev_host_only
 def test_the_start_names_every_function(plain: HostProcess) -> None:
     for line in ("echo: [GET,POST] http", "work: disabled", "asleep: disabled", "tick: disabled"):
         assert line in plain.output
@@ -167,6 +173,7 @@ def test_a_setting_limits_bodies(app_dir: Path, quiet: Mapping[str, str], limit:
         assert requests.post(f"{host.url}/api/size", data=b"x" * size).status_code == status
 
 
+@dev_host_only
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ["stop", "interrupt"])
 def test_it_ends_in_order_and_lets_a_running_request_finish(app_dir: Path, quiet: Mapping[str, str], end: str) -> None:
@@ -193,6 +200,7 @@ def test_a_caller_is_cut_off_after_the_grace_and_the_function_ends(app_dir: Path
         assert "slow has ended" in host.output
 
 
+@dev_host_only
 def test_a_second_signal_ends_it_at_once(app_dir: Path, quiet: Mapping[str, str]) -> None:
     with start_host(app_dir, env=quiet) as host:
         with pytest.raises(requests.Timeout):

@@ -15,6 +15,7 @@ from azure.storage.blob import BlobServiceClient
 
 from dev.host.settings import HostError
 from dev.host.timers import NEVER, Schedule, Status
+from tests.hosts import MASTER, dev_host_only
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     Start = Callable[..., Sample]
 
+ADMIN = {"x-functions-key": MASTER}
 MOMENT = datetime(2026, 2, 27, 23, 59, 58, tzinfo=UTC)
 
 
@@ -110,7 +112,9 @@ def test_a_timer_never_overlaps_itself_and_is_late_once(sample: Start) -> None:
 def test_a_timer_runs_by_hand_beside_its_schedule(sample: Start) -> None:
     app = sample(TICK_SECONDS="0.7")
     for _ in range(2):
-        assert requests.post(f"{app.host.url}/admin/functions/tick", json={"input": ""}).status_code == 202
+        assert (
+            requests.post(f"{app.host.url}/admin/functions/tick", json={"input": ""}, headers=ADMIN).status_code == 202
+        )
     assert ["at" in note for note in app.noted("ticks", 4)] == [True, True, False, False]
 
 
@@ -118,7 +122,7 @@ def test_a_disabled_timer_runs_by_hand_only(sample: Start) -> None:
     app = sample(TICKS="* * * * * *", **{"AzureWebJobs.tick.Disabled": "true"})
     time.sleep(1.5)
     assert app.notes("ticks") == []
-    requests.post(f"{app.host.url}/admin/functions/tick", json={})
+    requests.post(f"{app.host.url}/admin/functions/tick", json={}, headers=ADMIN)
     app.noted("ticks", 2)
 
 
@@ -194,6 +198,7 @@ def test_a_timer_that_runs_often_is_never_late(monitored: Start, hosts: Containe
     assert kept(hosts, host_id) == {}
 
 
+@dev_host_only
 @pytest.mark.slow
 def test_a_timer_waits_for_storage_that_is_out_of_reach(sample: Start) -> None:
     settings = {"AzureWebJobsStorage": "UseDevelopmentStorage=true;DevelopmentStorageProxyUri=http://127.0.0.1:9"}
