@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +80,7 @@ class Directory:
 def directory() -> Directory:
     """Return the contacts, read once a request."""
     if "directory" not in g:
-        found = reader.query(here().storage, "contacts", limit=_MOST_CONTACTS)
+        found = islice(reader.downwards(here().storage, "contacts"), _MOST_CONTACTS)
         region, names, numbers, present = here().settings.default_region, {}, {}, {}
         for contact in found:
             id = int(contact["contactID"])

@@ -83,37 +83,30 @@ done String Steps that are done, for the app alone
     "feed": (Rows("An event in the order in which they came in, newest first.", "PartitionKey eq 'feed'", _EVENT),),
     "resources": (
         Rows(
-            "An item that was polled; PartitionKey is the resource, such as contacts, RowKey the item's ID.",
-            "kind eq 'item'",
+            "An item that was polled; PartitionKey is the resource, RowKey falls as the item's ID rises.",
+            "hash ne ''",
             """
-kind String Always item
+id Int64 The item's ID
 item String The item as JSON
 packed Binary A longer item, as zlib's JSON
 payload String Name of the blob in container payloads that holds one longer still
-hash String SHA-256 of what it says
+hash String SHA-256 of its canonical form
 revision Int32 How often it changed, went or came again
 began DateTime When its call began, or when it was polled first
 firstSeen DateTime When it was polled first
-lastSeen DateTime When it was polled last, to within a day
+lastSeen DateTime When it was written last
 removed Boolean Whether it is gone from the PBX
-missed Int32 How often it was missing of late
-missing DateTime Since when it is missing
+baseline Boolean Whether it was there before anything was handed on
+waits String Origin of events that are still to be made of it
+due DateTime When they are made
 """,
         ),
         Rows(
-            "The state of a resource, its order of arrival, and what is still to be reconciled; for the app alone.",
-            "kind ne 'item'",
+            "The order in which items arrived, and the last place in it; for the app alone.",
+            "RowKey ge 'a'",
             """
-kind String head, arrival or pending
 ids String IDs of items, as a JSON array
-sequence Int64 The last arrival, in microseconds since 1970
-count Int64 Items that are there
-smallest Int64 Smallest ID ever
-largest Int64 Largest ID ever
-floor String The newest are complete from here on
-newest Binary The newest items
-backfill Boolean Whether they are of a first reading
-since String When reconciling was first tried
+last Int64 The last arrival, in microseconds since 1970
 """,
         ),
     ),

@@ -57,21 +57,21 @@ payload String Name of the blob in container payloads that holds a long one
             """
 started Boolean Whether the first reading is complete
 begin DateTime From when on items are handed on
-cursor Int64 The largest ID
-offset Int32 Where a first reading goes on
-left String Windows that are still to be read
-partial Boolean Whether the last listing had an end
+looked DateTime When the last thorough reading was complete
+left String Days that are still to be read, as a JSON array
+history DateTime Before when history is still to be read
+byDay Boolean Whether it is read a day at a time
+page Int32 The largest page that the PBX gave
+waiting DateTime When events are due that a webhook may still bring
 items Int64 Items that are there
 unreadable Int32 Items of the last listing without an ID
-digest String Hash of the last listing
-sequence Int64 The last arrival
+lag Double Seconds between an item and its poll
+state String What a poll remembers by itself
 lastSuccess DateTime When it last succeeded
 lastError String What went wrong last
 lastErrorAt DateTime When
+forbiddenSince DateTime Since when the PBX answers 403
 pausedUntil DateTime Until when it does not ask
-swept DateTime When the sweep last looked
-sweepError String What the sweep could not look up by id
-lag Double Seconds between an item and its poll
 """,
         ),
     ),

@@ -1,8 +1,7 @@
-"""Timer triggers: a poller for each row of the resources table, and what looks after what they miss."""
+"""Timer triggers: a poller for each row of the resources table, and one that looks after the rest."""
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -35,50 +34,22 @@ def _poll_lost_calls(bridge: Bridge, at: datetime | None = None) -> None:
     poll_lost_calls(bridge, at=at)
 
 
-def _sweep(bridge: Bridge) -> None:
-    from shared.polling.sweep import sweep
+def _look_after(bridge: Bridge) -> None:
+    from shared.look_after import look_after
 
-    sweep(bridge)
-
-
-def _reconcile(bridge: Bridge) -> None:
-    from shared.polling.reconcile import reconcile
-
-    reconcile(bridge)
-
-
-def _keep_webhooks(bridge: Bridge) -> None:
-    from shared.webhooks.sync import keep
-
-    keep(bridge)
-
-
-def _wake_waiting(bridge: Bridge) -> None:
-    from shared.deliveries.drain import wake_waiting
-
-    wake_waiting(bridge)
-
-
-def _apply_retention(bridge: Bridge) -> None:
-    from shared.privacy.retention import apply_retention
-
-    apply_retention(bridge)
+    look_after(bridge)
 
 
 TIMERS: tuple[tuple[str, str, Callable[[Bridge], object]], ...] = (
     *((row.function, row.schedule, partial(_poll, resource=row)) for row in RESOURCES),
     ("PollLostCalls", "POLL_LOST_CALLS_SCHEDULE", _poll_lost_calls),
-    ("SweepCalls", "SWEEP_SCHEDULE", _sweep),
-    ("ReconcileEvents", "RECONCILE_SCHEDULE", _reconcile),
-    ("SyncWebhooks", "SYNC_WEBHOOKS_SCHEDULE", _keep_webhooks),
-    ("WakeDrainers", "WAKE_DRAINERS_SCHEDULE", _wake_waiting),
-    ("ApplyRetention", "RETENTION_SCHEDULE", _apply_retention),
+    ("LookAfter", "LOOK_AFTER_SCHEDULE", _look_after),
 )
 
 
 def runs_often(schedule: str) -> bool:
     """
-    Whether an NCRONTAB schedule runs several times an hour, all the time.
+    Return True if an NCRONTAB schedule runs several times an hour, all the time.
 
     Such a timer does without the host's schedule monitor, whose state costs some writes a run: a run that was missed is
     made up by the next one, minutes later, from its checkpoint.
@@ -93,17 +64,11 @@ def _register(name: str, schedule: str, work: Callable[[Bridge], object]) -> Non
         "timer",
         schedule=f"%{schedule}%",
         # The app's address or key may have changed meanwhile.
-        run_on_startup=name == "SyncWebhooks",
+        run_on_startup=name == "LookAfter",
         use_monitor=not runs_often(schedule_of(schedule)),
     )
     def run(timer: func.TimerRequest) -> None:
-        from shared import health
-        from shared.polling.start import after_start
-
-        # A poll's own checkpoint has its failure.
-        with nullcontext() if name.startswith("Poll") else health.watched(bridge().storage, name):
-            work(bridge())
-        after_start(bridge())
+        work(bridge())
 
 
 for _timer in TIMERS:

@@ -1,4 +1,4 @@
-"""When each timer runs: the name of the setting, its default in six fields (UTC), and what for."""
+"""Schedules of timers: the name of the setting, its default in six fields (UTC), and its purpose."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import re
 from datetime import datetime
 
 SCHEDULES: tuple[tuple[str, str, str], ...] = (
-    ("POLL_CALL_HISTORY_SCHEDULE", "0 * * * * *", "poll calls"),
-    ("POLL_CALL_RECORDS_SCHEDULE", "15 * * * * *", "poll recordings"),
-    ("POLL_VOICEMAILS_SCHEDULE", "30 * * * * *", "poll voicemails"),
-    ("POLL_LOST_CALLS_SCHEDULE", "35 2/5 * * * *", "poll callers who wait to be called back"),
-    ("POLL_CONTACTS_SCHEDULE", "5 0/5 * * * *", "poll contacts"),
-    ("POLL_GROUPS_SCHEDULE", "5 1/5 * * * *", "poll groups"),
-    ("POLL_VOICEMAIL_BOXES_SCHEDULE", "5 2/5 * * * *", "poll voicemail boxes"),
-    ("POLL_AUDIO_PROMPTS_SCHEDULE", "5 3/5 * * * *", "poll audio prompts"),
-    ("POLL_VOIP_ENDPOINTS_SCHEDULE", "5 4/5 * * * *", "poll VoIP endpoints"),
-    ("SWEEP_SCHEDULE", "45 20 * * * *", "compare a day of the PBX's lists with ours"),
-    ("RECONCILE_SCHEDULE", "40 * * * * *", "restore webhooks that never came"),
-    ("SYNC_WEBHOOKS_SCHEDULE", "20 10 * * * *", "keep our webhooks registered"),
-    ("RETENTION_SCHEDULE", "25 40 2 * * *", "delete history that is older than RETENTION_MONTHS"),
-    ("WAKE_DRAINERS_SCHEDULE", "50 2/5 * * * *", "look for deliveries whose message got lost"),
+    ("POLL_CALL_HISTORY_SCHEDULE", "0 0/5 * * * *", "poll calls"),
+    ("POLL_CALL_RECORDS_SCHEDULE", "15 1/5 * * * *", "poll recordings"),
+    ("POLL_VOICEMAILS_SCHEDULE", "30 2/5 * * * *", "poll voicemails"),
+    ("POLL_LOST_CALLS_SCHEDULE", "45 3/5 * * * *", "poll callers who wait to be called back"),
+    ("POLL_CONTACTS_SCHEDULE", "5 0/15 * * * *", "poll contacts"),
+    ("POLL_GROUPS_SCHEDULE", "5 3/15 * * * *", "poll groups"),
+    ("POLL_VOICEMAIL_BOXES_SCHEDULE", "5 6/15 * * * *", "poll voicemail boxes"),
+    ("POLL_AUDIO_PROMPTS_SCHEDULE", "5 9/15 * * * *", "poll audio prompts"),
+    ("POLL_VOIP_ENDPOINTS_SCHEDULE", "5 12/15 * * * *", "poll VoIP endpoints"),
+    (
+        "LOOK_AFTER_SCHEDULE",
+        "50 4/5 * * * *",
+        "restore lost webhooks and messages, hourly keep our webhooks registered, daily delete old history",
+    ),
 )
 _DEFAULTS = {name: default for name, default, _ in SCHEDULES}
 _LONG_NAMES = re.compile(r"([A-Za-z]{3})[A-Za-z]+")

@@ -18,7 +18,6 @@ from shared.pbx.client import Pbx
 from shared.pbx.resources import RESOURCES
 from shared.pipeline.queues import CONSUMERS, consume
 from shared.polling.poll import poll
-from shared.polling.sweep import sweep
 from shared.times import iso, now
 from shared.webhooks.sync import keep
 from shared.webhooks.table import end
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def fill(settings: Settings, fixtures: pathlib.Path) -> Storage:
-    """Have the app poll, sweep, register, receive and process; returns the account."""
+    """Have the app poll, register, receive and process; returns the account."""
     with Simulator("test-key") as pbx:
         bridge = bridge_to(
             pbx,
@@ -55,7 +54,6 @@ def _work(bridge: Bridge, pbx: Simulator, fixtures: pathlib.Path) -> None:
         if resource.editable:
             pbx.remove(resource.name, numbers[0])
             poll(bridge, resource, at=now() + timedelta(minutes=15))
-    sweep(bridge)
     keep(bridge)
     for event in EVENTS:
         if event.source == "pbx":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from dev.stored import put as put_items
 from shared import people
 from shared.calls.store import Calls
 from shared.deliveries.outbox import EPOCH, MARKER, Place
@@ -12,9 +13,7 @@ from shared.deliveries.outbox import TABLE as DELIVERIES
 from shared.events import store
 from shared.events.event import ReceivedEvent, check_envelope
 from shared.events.table import event_id, event_named
-from shared.items import index
-from shared.items.head import ARRIVAL
-from shared.items.intake import Intake, row_of
+from shared.items.store import ARRIVAL
 from shared.times import iso
 
 if TYPE_CHECKING:
@@ -81,10 +80,8 @@ def fill(storage: Storage, numbers: range) -> None:
     for (table, _), found in made.items():
         for start in range(0, len(found), 100):
             storage.table(table).submit_transaction([("upsert", row) for row in found[start : start + 100]])
-    for name, field in (*ITEMS, ("contacts", "contactID")):
-        listed = {item(n)[field]: item(n) for n in numbers}
-        Intake(storage, name).add([row_of(id, one, baseline=True) for id, one in listed.items()], NOW)
-        index.add(storage, name, listed, "LV")
+    for name in (*(name for name, _ in ITEMS), "contacts"):
+        put_items(storage, name, *map(item, numbers), moment=NOW, arrives=False)
     stories = Calls(storage, "LV")
     for number in numbers:
         stories.merge(call_id(number), happened(number))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from shared.bridge import Bridge
-from shared.items.head import TABLE
+from shared.items.row import TABLE
 from shared.pbx.budget import Budget
 from shared.pbx.client import Pbx
 from shared.pbx.resources import RESOURCES, resource
@@ -73,8 +73,8 @@ _IDS = {row.id_field for row in RESOURCES}
 
 def stored_ids(storage: Storage, name: str) -> list[int]:
     """The ids of the stored rows."""
-    rows = storage.table(TABLE).query_entities(f"PartitionKey eq '{name}' and RowKey ge '0' and RowKey lt ':'")
-    return sorted(int(row["RowKey"]) for row in rows if not row.get("removed"))
+    rows = storage.table(TABLE).query_entities(f"PartitionKey eq '{name}' and RowKey lt ':'")
+    return sorted(row["id"].value for row in rows if not row["removed"])
 
 
 def arrived_ids(storage: Storage, name: str) -> list[int]:

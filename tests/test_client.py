@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dev.stored import put
 from shared.api.openapi.definition import definition
-from shared.items.intake import Intake, row_of
-from shared.times import now
 from tests.face import KEY, Face, face
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFac
     with face(new_account(), tmp_path_factory.mktemp("client")) as running:
         running.storage.ready()
         running.pbx.add("contacts", 966, firstname="Anna")
-        Intake(running.storage, "contacts").add([row_of(966, ANNA)], now())
+        put(running.storage, "contacts", ANNA)
         yield running
 
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 SETTINGS: Mapping[str, str] = {
     "PUBLIC_BASE_URL": "{url}",
     "RECONCILE_GRACE_SECONDS": "5",
-    "RECONCILE_SCHEDULE": "*/5 * * * * *",
     "POLL_CALL_HISTORY_SCHEDULE": "0/10 * * * * *",
     "POLL_CALL_RECORDS_SCHEDULE": "2/10 * * * * *",
     "POLL_VOICEMAILS_SCHEDULE": "5/10 * * * * *",

@@ -160,7 +160,7 @@ def _environment(behind: str, azurite: AzuriteProcess, pbx: Proxy, api_key: str)
         "PUBLIC_BASE_URL": "",
         "PBX_WEBHOOK_KEY": KEY,
         "ALLOW_LOOPBACK_CALLBACKS": "true",
-        "WAKE_DRAINERS_SCHEDULE": "*/5 * * * * *",
+        "LOOK_AFTER_SCHEDULE": "*/5 * * * * *",
     }
 
 

@@ -1,27 +1,45 @@
-"""Which stored items a list's filters let through: one table of filters for all lists."""
+"""Filters of lists: one table for all of them, and the ways to the items that may fit."""
 
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
+from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from shared import people
+from shared.api.parameters import LARGEST_LIMIT
 from shared.calls.store import calls
 from shared.identifiers import LARGEST_ID, identifier
-from shared.items import index
-from shared.items.head import heads
+from shared.items import reader as items
+from shared.items.row import KINDS
 from shared.pbx.resources import RESOURCES
 from shared.phones import cleaned, e164
-from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, MICROSECONDS_PER_SECOND, event_time
+from shared.times import (
+    FIRST_CLOCK_ID,
+    LAST_CLOCK_ID,
+    MICROSECONDS_PER_SECOND,
+    bare_date,
+    day_bounds,
+    event_time,
+    iso,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
+    from zoneinfo import ZoneInfo
 
+    from shared.api.parameters import Request
     from shared.bridge import Bridge
-    from shared.items.reader import Item
+    from shared.items.row import Item
     from shared.pbx.resources import Resource
+    from shared.people import Kind, Pointer
+    from shared.storage.account import Storage
 
+# Pointers of each person that are read first, and items that are read at once.
+_FEW, _MOST_IN_CHUNK = 200, 96
 # callStarted may differ from the start that a callID spells.
 _SLACK = 86_400 * MICROSECONDS_PER_SECOND
 _TAIL = 7
@@ -73,7 +91,7 @@ def _named(bridge: Bridge, item: Item, wanted: str) -> bool:
 
 
 def _folded(text: str) -> str:
-    """The text without letter case and accents, and with single spaces."""
+    """Return the text without letter case and accents, and with single spaces."""
     bare = (one for one in unicodedata.normalize("NFD", text.casefold()) if not unicodedata.combining(one))
     return " ".join("".join(bare).split())
 
@@ -94,7 +112,7 @@ FILTERS: Mapping[str, Mapping[str, Callable[[Bridge, Any, Any], bool]]] = {
 
 
 def fits(bridge: Bridge, resource: Resource, values: Mapping[str, Any]) -> Callable[[Item], bool]:
-    """Whether an item of the resource is what these values ask for; what is no filter is left aside."""
+    """Return a test for what these values ask for of the resource's items; values that are no filter are left aside."""
     wanted, above = values.get(resource.id_parameter), values.get(resource.cursor_parameter) or -1
     asked = [name for name in FILTERS if name in values and name != resource.id_parameter]
 
@@ -116,7 +134,7 @@ def _meets(bridge: Bridge, item: Item, parameter: str, wanted: Any) -> bool:
 
 
 def _rung(bridge: Bridge, item: Item) -> list[int]:
-    """The employees that a voicemail's call rang: a voicemail does not name them, its call's story does."""
+    """Return the employees that a voicemail's call rang: a voicemail does not name them, its call's story does."""
     started = event_time(item.get("callStarted"))
     if "voicemailID" not in item or started is None:
         return []
@@ -125,36 +143,72 @@ def _rung(bridge: Bridge, item: Item) -> list[int]:
     return [] if call_id is None else stories.contacts(call_id)
 
 
-def by_party(
-    bridge: Bridge, resource: Resource, values: Mapping[str, Any]
-) -> tuple[list[int], Mapping[str, Any]] | None:
+def by_person(
+    bridge: Bridge, resource: Resource, values: Mapping[str, Any], *, chunk: int
+) -> tuple[Iterator[Item], Mapping[str, Any]] | None:
     """
-    Ids of all items that may be wanted by number or employee, greatest first, and the values that are left to test.
+    Return the items that a number or an employee has to do with, newest first, and the values that are left to test.
 
-    None where neither is asked for, or all have to do with so many that looking through the newest is as good.
+    None where neither is asked for, or nothing points to the resource's items. Items are read `chunk` by chunk.
     """
-    storage, region = bridge.storage, bridge.settings.default_region
+    storage, region, kind = bridge.storage, bridge.settings.default_region, KINDS.get(resource.name)
     subjects = [people.number(values[name], region) for name in _BY_NUMBER if name in values]
-    # A voicemail does not say whom its call rang: the call's story does, and has noted it.
+    # A voicemail does not say whom its call rang: the call's story does, and points to it.
     by_story = resource.name == "voicemails" and not subjects
     if _CONTACT in values and (by_story or resource.name != "voicemails"):
         subjects.append(people.employee(values[_CONTACT]))
-    found = index.ids(storage, resource.name, subjects)
-    if found is None:
+    if kind is None or not subjects:
         return None
+    bounds: dict[str, Any] = {
+        "first": _shifted(values.get("date_from"), -1),
+        "last": _shifted(values.get("date_to"), 1),
+    }
+    found = {one: people.find(storage, one, [kind], limit=_FEW, **bounds) for one in subjects}
+    rarest = min(subjects, key=lambda one: len(found[one]))
     if by_story:
         values = {name: value for name, value in values.items() if name != _CONTACT}
-    else:
-        # What came in the last minutes is not noted yet.
-        found |= heads(storage).recent(resource.name).newest.keys()
-    ranges = spans(resource, values)
-    chosen = (id for id in found if any(low < id < high for low, high in ranges))
-    return sorted(chosen, reverse=True), values
+    return _pointed(storage, resource, _all(storage, rarest, kind, found[rarest], bounds), chunk), values
+
+
+def _all(
+    storage: Storage, subject: str, kind: Kind, first: Sequence[Pointer], bounds: Mapping[str, Any]
+) -> Iterator[Pointer]:
+    """Yield the pointers of a subject to different things, newest first, of which some are read already."""
+    seen, found, limit = set[str](), first, _FEW
+    while found:
+        yield from (one for one in found if one.id not in seen)
+        seen |= {one.id for one in found}
+        start, more = found[-1].place, len(found) == limit
+        limit = LARGEST_LIMIT
+        found = people.find(storage, subject, [kind], limit=limit, start=f"{start}~", **bounds) if more else []
+
+
+def _pointed(storage: Storage, resource: Resource, found: Iterator[Pointer], chunk: int) -> Iterator[Item]:
+    while part := list(islice(found, min(chunk, _MOST_IN_CHUNK))):
+        yield from items.pointed(storage, resource.name, part)
+
+
+def _shifted(moment: datetime | None, days: int) -> datetime | None:
+    """Return a bound of dates with some room: callStarted may differ from the start that a callID spells."""
+    try:
+        return moment + timedelta(days=days) if moment else None
+    except OverflowError:
+        return None
+
+
+def with_days(request: Request, zone: ZoneInfo) -> Request:
+    """Return the request with each bare date of its query as its whole day of a time zone."""
+    query = dict(request.query)
+    for name, place in (("date_from", 0), ("date_to", 1)):
+        if (day := bare_date(query.get(name, ""))) is not None:
+            bound = day_bounds(day, zone)[place]
+            query[name] = iso(bound - place * timedelta(microseconds=1))
+    return replace(request, query=query)
 
 
 def spans(resource: Resource, values: Mapping[str, Any]) -> list[tuple[int, int]]:
     """
-    The ranges of ids, newest first, that hold every wanted item: greater than the first, less than the second.
+    Return the ranges of ids, newest first, that hold every wanted item: greater than the first, less than the second.
 
     A callID that spells the call's start need not be read when its start is out of the range of dates; one that is
     a plain counter says nothing.

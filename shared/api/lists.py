@@ -10,12 +10,11 @@ from urllib.parse import urlencode
 
 from shared.api import sheets
 from shared.api.envelopes import succeeded, tidy
-from shared.api.list_filters import NUMBERS, by_party, fits, spans
+from shared.api.list_filters import FILTERS, NUMBERS, by_person, fits, spans, with_days
 from shared.api.parameters import LARGEST_LIMIT, Request, check
 from shared.errors import Invalid
-from shared.items import index
 from shared.items import reader as items
-from shared.items.reader import Item
+from shared.items.row import Item
 from shared.pbx.fields import Field
 from shared.pbx.operations import Operation, Parameter, operation
 from shared.pbx.resources import RESOURCES, Resource
@@ -85,7 +84,7 @@ def find_items(bridge: Bridge, row: Operation, given: Request) -> dict[str, Any]
     Return the stored items that fit, newest first: `limit` (50) after `offset`, those that makers pick from with a
     `title`; or all of them as a file. Raises Invalid, or StorageUnavailable.
     """
-    values, resource = check(row, given), resource_of(row)
+    values, resource = check(row, with_days(given, bridge.settings.time_zone)), resource_of(row)
     if (kind := values.get("format", "json")) != "json":
         values = {"limit": sheets.MOST_ROWS + 1} | values
     with reaching_storage():
@@ -115,7 +114,8 @@ def list_items(bridge: Bridge, row: Operation, given: Request, base: str) -> Pag
 
     All but the last have the state to ask by next beside `data`. Raises Invalid, or StorageUnavailable.
     """
-    values, resource = check(row, given, also=(STATE, TRIGGER_STATE)), resource_of(row)
+    dated = with_days(given, bridge.settings.time_zone)
+    values, resource = check(row, dated, also=(STATE, TRIGGER_STATE)), resource_of(row)
     # Also the one that the other makes of no use.
     states = {name: state_of(name, given.query[name]) for name in (STATE, TRIGGER_STATE) if name in given.query}
     with reaching_storage():
@@ -126,13 +126,13 @@ def list_items(bridge: Bridge, row: Operation, given: Request, base: str) -> Pag
             found, state = _arrivals(bridge, resource, values, state)
         else:
             # What arrives from here on is asked for again rather than left out.
-            state = items.present(bridge.storage, resource.name, recent=True)
+            state = items.present(bridge.storage, resource.name)
             found = _select(bridge, resource, values)
         return Page(body=succeeded([tidy(item, row.item) for item in found]) | {STATE: state})
 
 
 def _select(bridge: Bridge, resource: Resource, values: Mapping[str, Any]) -> list[Item]:
-    """The stored items that fit an operation's values, newest first."""
+    """Return the stored items that fit an operation's values, newest first."""
     storage, wanted, cursor = bridge.storage, values.get(resource.id_parameter), values.get(resource.cursor_parameter)
     size: int = values.get("limit") or (LARGEST_LIMIT if cursor else DEFAULT_LIMIT)
     offset = values.get("offset", 0)
@@ -141,28 +141,27 @@ def _select(bridge: Bridge, resource: Resource, values: Mapping[str, Any]) -> li
     if wanted is not None:
         item = items.get(storage, resource.name, wanted)
         stored = iter([] if item is None else [item])
-    elif (known := by_party(bridge, resource, values)) is not None:
-        chosen, values = known
-        stored = index.pick(storage, resource.name, chosen[::-1] if rising else chosen)
-    elif rising:
-        ranges = reversed(spans(resource, values))
-        stored = (item for low, high in ranges for item in items.upwards(storage, resource.name, above=low, below=high))
+    elif (pointed := by_person(bridge, resource, values, chunk=size + offset)) is not None:
+        stored, values = pointed
+        stored = reversed(list(stored)) if rising else stored
     else:
-        # Without filters one page is enough; with them, who knows.
-        stored = _downwards(storage, resource, values, min(size + offset, _PAGE))
+        stored = _listed(storage, resource, values, size + offset, rising=rising)
     # In two steps, as both together may be more than islice takes.
     found = list(islice(islice(filter(fits(bridge, resource, values), stored), offset, None), size))
     return found[::-1] if rising else found
 
 
-def _downwards(storage: Storage, resource: Resource, values: Mapping[str, Any], first: int) -> Iterator[Item]:
-    """Items that may be wanted, greatest id first, read a page at a time, of which the first holds so many."""
-    for above, below in spans(resource, values):
-        page = items.query(storage, resource.name, below=below, above=above, limit=first)
-        while page:
-            yield from page
-            last = int(page[-1][resource.id_field])
-            page = items.query(storage, resource.name, below=last, above=above, limit=_PAGE)
+def _listed(
+    storage: Storage, resource: Resource, values: Mapping[str, Any], count: int, *, rising: bool
+) -> Iterator[Item]:
+    """Yield the items that may be wanted; without filters as many are read as are wanted, with them whole pages."""
+    ranges = spans(resource, values)
+    page = _PAGE if values.keys() & FILTERS.keys() else min(count, _PAGE)
+    for above, below in reversed(ranges) if rising else ranges:
+        if rising:
+            yield from items.upwards(storage, resource.name, above=above, below=below)
+        else:
+            yield from items.downwards(storage, resource.name, above=above, below=below, page=page)
 
 
 def state_of(name: str, text: str) -> str | None:

@@ -33,6 +33,7 @@ _MOST_COUNTED = 1000
 _SAID_FOR = timedelta(days=7)
 # Of anything that is listed: nobody reads a longer page, and a part that went wrong may hold far more.
 _MOST = 100
+_MOST_DAYS = 5
 _NO_KEY = (
     "PBX_API_KEY is missing: put the key from the PBX's panel into it. Until then nothing is polled, dialled or "
     "registered; webhooks, lists and this page work."
@@ -113,8 +114,8 @@ def _stale(polls: list[Mapping[str, Any]], moment: datetime) -> Iterator[str]:
             ago = f"last succeeded {(moment - last) // timedelta(minutes=1)} minutes ago" if last else ""
             when = ago or "has not succeeded yet"
             yield f"Polling {poll['resource']} {when}: {poll['lastError'] or 'it has not run since'}."
-        if poll["sweepError"]:
-            yield f"Calls that never ended cannot be looked up by id: {poll['sweepError']}."
+        if poll["daysLeft"] and not poll["lastError"]:
+            yield f"Days of {poll['resource']} are still to be read: {', '.join(poll['daysLeft'][:_MOST_DAYS])}."
         if poll["unreadable"]:
             yield f"{poll['unreadable']} items of {poll['resource']} cannot be read: see the dead letters."
 
@@ -151,7 +152,7 @@ def _ended(since: str | None, moment: datetime) -> Iterator[str]:
 def _failed(timers: list[Mapping[str, str]], moment: datetime) -> Iterator[str]:
     for row in timers:
         # What stands in the way of webhooks has a sentence of its own.
-        if row["timer"] != "SyncWebhooks":
+        if row["timer"] != "LookAfter (webhooks)":
             yield f"{row['timer']} failed at {row['at']}: {row['error'].rstrip('.')}. It runs again on its schedule."
 
 

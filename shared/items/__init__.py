@@ -1,1 +1,1 @@
-"""Table `resources`: what was polled, newest first and in the order of arrival; no PBX is asked here."""
+"""Table `resources`: items that were polled, newest first, and the order in which they arrived."""

@@ -1,4 +1,4 @@
-"""What an item says, without what differs between equal answers: by it, an edit differs from another spelling."""
+"""Canonical form and content hash of an item, and its drift from the PBX's reference."""
 
 from __future__ import annotations
 
@@ -6,86 +6,119 @@ import hashlib
 import json
 import re
 from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
 
 from shared.identifiers import identifier
-from shared.times import iso, parse_time
+from shared.json_bodies import is_spoilt
+from shared.phones import e164
+from shared.times import event_time, iso, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:")
-_ROOTED = re.compile(r"(?:https?:/)?/", re.IGNORECASE)
-_BLANK = re.compile(r"\s")
-# Parameters that sign an address, or say until when it works: another value leads to the same thing.
-_SIGNING_PARTS = ("signature", "signed", "expires", "expiry", "expiration", "token", "valid_until", "validuntil")
-_SIGNING_BEGINS = (
-    *("x-amz-", "x-goog-", "x-oss-", "x-ms-", "x-cos-", "x-obs-"),
-    *("q-sign", "q-key", "q-ak", "__gda", "__hdn", "hdn"),
-)
-_NAMES = """
-    awsaccesskeyid ossaccesskeyid googleaccessid key-pair-id keyname policy hmac hash digest md5 sign auth authorization
-    auth_key access_key accesskey nonce jwt verify valid_from ttl sig se st sp spr sv sr sip si sdd ss srt skoid sktid
-    skt ske sks skv saoid suoid scid exp expire ts timestamp wssecret wstime q-header-list q-url-param-list
-    ex is hm oh oe
-"""
-_SIGNING = frozenset(_NAMES.split())
+    from shared.pbx.fields import Field, Shape
+
+# Fields that hold a number to be called at.
+NUMBERS = ("number", "caller", "destination", "sender", "current_callerid")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:")
+_WHOLE = re.compile(r"(-?[0-9]+)\.0+", re.ASCII)
+_ADDRESS = re.compile(r"(\S*/[^\s?]*)\?\S*")
+_WORDS = {"true": "1", "false": "0"}
 
 
-def content_hash(item: Mapping[str, Any]) -> str:
-    """SHA-256 of the item's canonical JSON, in hex."""
-    text = json.dumps(canonical(item), sort_keys=True, separators=(",", ":"))
+def content_hash(item: Mapping[str, Any], shape: Shape, region: str) -> str:
+    """
+    Return the SHA-256 of the item's canonical JSON, in hex.
+
+    Only fields of the PBX's reference count, and none of what differs between equal answers: absence, order, the query
+    of an address, and spellings of numbers, times and texts.
+    """
+    text = json.dumps(_fields(item, shape, region), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def canonical(value: Any) -> Any:
-    """
-    The value without what differs between equal answers: absence, order, signatures, spellings of times and ids.
+def _fields(item: Mapping[str, Any], shape: Shape, region: str) -> dict[str, Any]:
+    found = ((field.name, _canonical(item.get(field.name), field, region)) for field in shape)
+    return {name: value for name, value in found if value}
 
-    A list that was written as an object with the places as names is a list.
-    """
+
+def _canonical(value: Any, field: Field, region: str) -> Any:
+    """Return a value in its canonical form: a text, a sorted list, or an object; empty where it says nothing."""
+    if isinstance(value, str | int | float):
+        return _text(value, field, region)
     if isinstance(value, dict):
-        there = {name: part for name, part in value.items() if part is not None and part != ""}
-        # Nothing is nothing, as an object or as a list.
-        value = list(there.values()) if _is_list(there) else there
-    if isinstance(value, dict):
-        return {name: _number(name, canonical(part)) for name, part in value.items()}
+        if not _is_list(value):
+            return _fields(value, field.fields or _shape(value), region)
+        value = list(value.values())
     if isinstance(value, list):
-        return sorted((canonical(part) for part in value), key=lambda part: json.dumps(part, sort_keys=True))
-    if isinstance(value, str) and _TIME.match(value):
-        try:
-            return iso(parse_time(value).replace(microsecond=0))
-        except ValueError:
-            return value
-    return _unsigned(value) if isinstance(value, str) else value
+        parts = [found for part in value if (found := _canonical(part, field, region))]
+        return sorted(parts, key=lambda part: json.dumps(part, sort_keys=True))
+    return ""
+
+
+def _text(value: str | float, field: Field, region: str) -> str:
+    text = str(int(value) if isinstance(value, bool) else value).strip()
+    if not text.isascii():
+        text = normalize("NFC", text)
+    if whole := _WHOLE.fullmatch(text):
+        text = whole[1]
+    if field.name in NUMBERS:
+        return e164(text, region) or text
+    if field.name.lower().endswith("id") and (number := identifier(text)) is not None:
+        return str(number)
+    if _TIME.match(text):
+        return _time(text)
+    address = _ADDRESS.fullmatch(text)
+    return address[1] if address else _WORDS.get(text.lower(), text)
+
+
+def _time(text: str) -> str:
+    try:
+        return iso(parse_time(text).replace(microsecond=0))
+    except ValueError:
+        return text
 
 
 def _is_list(value: Mapping[str, Any]) -> bool:
-    """Whether names are places: all of them from 0 on, or some of a list of objects from which others went."""
-    if not all(name.isdecimal() and name.isascii() and len(name) < 10 for name in value):
-        return False
-    whole = {int(name) for name in value} == set(range(len(value)))
-    return whole or all(isinstance(part, dict) for part in value.values())
+    """True if an object is a list that was written with places as names, of which some may be gone."""
+    return bool(value) and all(name.isdecimal() and name.isascii() for name in value)
 
 
-def _number(name: str, value: Any) -> Any:
-    """An identifier as its number, however it is written."""
-    number = identifier(value) if name.lower().endswith("id") else None
-    return value if number is None else number
+def _shape(value: Mapping[str, Any]) -> Shape:
+    from shared.pbx.fields import Field
+
+    return tuple(Field(name, "string", "") for name in value)
 
 
-def _unsigned(text: str) -> str:
-    """An address without the parameters that sign it, what is left in one order; any other text as it is."""
-    place, _, query = text.strip().partition("?")
-    if not query or _BLANK.search(query) or not _is_place(place):
-        return text
-    kept = sorted(part for part in query.split("&") if part and not _signs(part.partition("=")[0].lower()))
-    return "?".join((place, "&".join(kept))) if kept else place
+def drift(item: Mapping[str, Any], shape: Shape) -> set[str]:
+    """
+    Return the names of an item's fields that the PBX's reference does not know, or whose value does not fit it.
+
+    Fields of what stands inside have both names: `members.contactID`. `encoding` is among them where characters could
+    not be read.
+    """
+    return {*_drift(item, shape), *(["encoding"] if is_spoilt(item) else [])}
 
 
-def _is_place(text: str) -> bool:
-    """Whether a text is an address or a path; one that does not begin at the root has no blanks."""
-    return bool(_ROOTED.match(text)) or (("/" in text or "." in text) and not _BLANK.search(text))
+def _drift(item: Mapping[str, Any], shape: Shape) -> Iterator[str]:
+    known = {field.name: field for field in shape}
+    for name, value in item.items():
+        if value is None or (isinstance(value, str) and not value.strip()):
+            continue
+        if name not in known or not _fits(value, known[name]):
+            yield name
+        elif known[name].fields and isinstance(value, list):
+            yield from (f"{name}.{inner}" for part in value for inner in _drift(part, known[name].fields))
 
 
-def _signs(name: str) -> bool:
-    return name in _SIGNING or name.startswith(_SIGNING_BEGINS) or any(part in name for part in _SIGNING_PARTS)
+def _fits(value: Any, field: Field) -> bool:
+    match field.type:
+        case "integer":
+            return identifier(value) is not None or (isinstance(value, int) and not isinstance(value, bool))
+        case "date-time":
+            return event_time(value) is not None
+        case "string":
+            return isinstance(value, str | int | float) and not isinstance(value, bool)
+        case "array":
+            return isinstance(value, list) and all(isinstance(part, dict) for part in value)
+    return isinstance(value, dict)

@@ -17,7 +17,7 @@ from shared.json_bodies import encode
 from shared.pbx.fields import LOST_CALL
 from shared.pbx.resources import Resource
 from shared.phones import spelt
-from shared.polling import odd_items
+from shared.polling import malformed
 from shared.polling.pages import pages
 from shared.polling.poll import follow
 from shared.polling.reading import grace
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from shared.bridge import Bridge
     from shared.calls.lost_callers import LostCaller
-    from shared.items.reader import Item
-    from shared.polling.odd_items import Odd
+    from shared.items.row import Item
+    from shared.polling.malformed import Malformed
     from shared.polling.reading import Reading
 
 logger = logging.getLogger(__name__)
@@ -63,34 +63,37 @@ def _poll(reading: Reading) -> None:
     from shared.events.model import item_drift
 
     bridge, seen = reading.bridge, reading.checkpoint
-    listed, unreadable = _listed(bridge)
+    listed, unreadable = _listed(reading)
     waiting = {_number(one.id): one for one in lost_callers.listed(bridge.storage)}
-    missing = json.loads(seen.digest or "{}")
+    missing = json.loads(seen.state or "{}")
     found = [(name, item) for key, item in listed.items() if (name := _event(reading, item, waiting.get(key)))]
     if not unreadable:
         gone, missing = _gone(reading, listed, waiting, missing)
         found += gone
     wanted = {event.name for event in wanted_events(bridge.settings.pbx_events)}
-    events, odd = [(name, data) for name, data in found if name in wanted], list["Odd"]()
+    events, odd = [(name, data) for name, data in found if name in wanted], list["Malformed"]()
     for name, data in events:
-        with odd_items.set_aside(data, odd):
+        with malformed.set_aside(data, odd):
             submit(bridge.storage, bridge.settings, name, data, origin="reconciled")
             health.drifted(bridge.storage, item_drift(LOST_CALL, data))
     for reason, item in odd:
-        odd_items.keep(bridge.storage, _ROW.name, reason, item)
+        malformed.keep(bridge.storage, _ROW.name, reason, item)
     if events and bridge.settings.public_base_url and not ended_since(bridge.storage):
         logger.warning("signal webhook_loss resource=%s events=%d", _ROW.name, len(events))
-    values = {"digest": encode(missing).decode() if missing else "", "items": len(listed)}
+    values = {"state": encode(missing).decode() if missing else "", "items": len(listed)}
     changes: dict[str, Any] = {name: value for name, value in values.items() if (getattr(seen, name) or "") != value}
     reading.advance(**changes, **reading.note_unreadable(unreadable))
 
 
-def _listed(bridge: Bridge, **filters: Any) -> tuple[dict[int, Item], list[Item]]:
+def _listed(reading: Reading, **filters: Any) -> tuple[dict[int, Item], list[Item]]:
     """Return the listed callers by the number of their pair, and the items without one."""
     found, unreadable = dict[int, "Item"](), list["Item"]()
-    identify = partial(_identified, bridge)
-    for page in pages(bridge.pbx, _ROW, lane="poll", unreadable=unreadable, identify=identify, **filters):
-        found |= page.items
+    identify = partial(_identified, reading.bridge)
+    for page in pages(
+        reading.bridge.pbx, _ROW,
+        lane="poll", until=reading.until, unreadable=unreadable, identify=identify, **filters,
+    ):  # fmt: skip
+        found |= dict(page.items)
     return found, unreadable
 
 
@@ -142,7 +145,7 @@ def _gone(
         since = parse_time(missing.get(str(key)) or iso(reading.moment))
         if left and reading.moment - since >= grace(reading.bridge):
             left -= 1
-            again, unreadable = _listed(reading.bridge, **({"destination": one.destination} if one.destination else {}))
+            again, unreadable = _listed(reading, **({"destination": one.destination} if one.destination else {}))
             if key not in again and not unreadable:
                 found.append((REMOVED, {"callerid": one.callerid, "destination": one.destination}))
                 continue

@@ -1,8 +1,11 @@
-"""What the events of a polled item lack: those that never came, and what the PBX's lists know beyond those that did."""
+"""Events of polled items that no webhook brought, and what the PBX's lists know beyond those that came."""
 
 from __future__ import annotations
 
 import json
+import logging
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -13,12 +16,15 @@ from shared.calls.store import calls
 from shared.calls.stories import story_of
 from shared.events import store
 from shared.events.event import check_envelope, row_envelope
-from shared.events.table import event_id, event_named
+from shared.events.receive import submit
+from shared.events.table import event_id, event_named, wanted_events
 from shared.identifiers import identifier
 from shared.pbx.resources import resource
 from shared.phones import e164
+from shared.polling import malformed
 from shared.polling.reading import as_event, connected_at, ended_at
 from shared.times import event_time
+from shared.webhooks.table import ended_since
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,10 +33,16 @@ if TYPE_CHECKING:
     from shared.calls.parts import Part
     from shared.calls.stories import Story
     from shared.events.table import Event
-    from shared.items.reader import Item
+    from shared.items.row import Item
+    from shared.polling.malformed import Malformed
+    from shared.polling.reading import Reading
 
     Missing = Callable[[Bridge, int, Item], "Found"]
 
+logger = logging.getLogger(__name__)
+
+Counts = Counter[str]
+_AT_ONCE = 8
 # Webhooks say how many seconds somebody talked, the history when it ended: they differ by one.
 _ROUNDING = timedelta(seconds=1)
 
@@ -38,15 +50,56 @@ _ROUNDING = timedelta(seconds=1)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
     """
-    What comes of a polled item.
+    The events that are missing of a polled item, each with its data.
 
-    `events` are the missing ones, each with its data. `more` are repeats of events that came, each with its data and
-    that event's id: they say what it lacks. `open` says that the item can still change.
+    `more` are repeats of events that came, each with its data and that event's id: they say what it lacks.
     """
 
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     more: list[tuple[str, dict[str, Any], str]] = field(default_factory=list)
-    open: bool = False
+
+
+def submit_missing(reading: Reading, listed: Mapping[int, Item], origin: str) -> Counts:
+    """
+    Submit the events of items whose webhook has not come, under the ids that those would have had; count them.
+
+    A late webhook is a repeat then. What a list knows beyond an event that came completes it, as a repeat.
+    """
+    storage, found = reading.bridge.storage, list["Malformed"]()
+    with ThreadPoolExecutor(_AT_ONCE if len(listed) > _AT_ONCE else 1) as pool:
+        missing = dict(zip(listed, pool.map(partial(_look, reading, found), listed.items()), strict=True))
+        # A month may have been dropped meanwhile: nothing of it comes back.
+        kept = dict(reading.kept(listed.items()))
+        counts = pool.map(partial(_submit, reading, origin, found), [missing[id] for id in kept])
+        count = sum(counts)
+    # Here: the host drops what threads log that it does not know.
+    for reason, item in found:
+        malformed.keep(storage, reading.resource.name, reason, item)
+    return Counts({origin: count})
+
+
+def alarm_if_lost(reading: Reading, counts: Counts) -> None:
+    """Log the signal of webhooks that never came; without an address for them, or after their end, there are none."""
+    bridge, count = reading.bridge, counts["reconciled"]
+    if count and bridge.settings.public_base_url and not ended_since(bridge.storage):
+        logger.warning("signal webhook_loss resource=%s events=%d", reading.resource.name, count)
+
+
+def _look(reading: Reading, found: list[Malformed], pair: tuple[int, Item]) -> Found:
+    id, item = pair
+    with malformed.set_aside(item, found):
+        return MISSING[reading.resource.name](reading.bridge, id, item)
+    return Found()
+
+
+def _submit(reading: Reading, origin: str, malformed_items: list[Malformed], found: Found) -> int:
+    bridge = reading.bridge
+    wanted = {event.name for event in wanted_events(bridge.settings.pbx_events)}
+    events = [(name, data, None) for name, data in found.events if name in wanted]
+    for name, data, id in (*events, *found.more):
+        with malformed.set_aside({"eventType": name, "data": dict(data)}, malformed_items):
+            submit(bridge.storage, bridge.settings, name, data, origin=origin, id=id)
+    return len(events)
 
 
 def _of_call(bridge: Bridge, number: int, item: Item) -> Found:
@@ -67,7 +120,7 @@ def _of_call(bridge: Bridge, number: int, item: Item) -> Found:
     lost = [name for name in led if name not in names]
     found = [] if completed else [(name, as_event(item, row, name)) for name in lost]
     if ended_at(item) is None and goes_on:
-        return Found(events=found, open=True)
+        return Found(events=found)
     if completed:
         _count_losses(bridge, item, parts, lost)
     if ended_at(item) is None:

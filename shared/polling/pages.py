@@ -4,40 +4,49 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import BudgetExhausted, PbxNotUnderstood, PbxRefused
+from shared.errors import BudgetExhausted, PbxNotUnderstood, PbxRefused, PbxUnavailable
 from shared.identifiers import identifier
 from shared.once import once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Sequence
 
-    from shared.items.reader import Item
+    from shared.items.row import Item
     from shared.pbx.client import Pbx
     from shared.pbx.resources import Resource
 
+# Seconds for a poll in all.
+LONGEST = 60.0
 # The largest page of the PBX is not documented; a smaller one, or its own, is asked for when this is refused.
 _LIMITS: tuple[int | None, ...] = (1000, 100, None)
 # Items that leave a list while it is paged move the others forward.
 _OVERLAP = 5
-_MOST_PAGES = 20_000
-# Seconds for which a list that has begun waits for calls in all: to begin again would never get to its end. One list
-# at a time in a process, so that the others' threads stay free.
-_LONGEST_WAIT = 1200.0
-_patient = threading.Lock()
+# A page of fewer items is all that a PBX has that knows no offsets.
+_FULL = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The items of a page that no page before it had, by id, and the offset at which the next one begins."""
+    """
+    A page of a list: its items with their ids, in the PBX's order.
 
-    items: Mapping[int, Item]
-    next_offset: int
-    newest_first: bool
+    `size` counts those without an id, too; `whole` says that as many were asked for as ever are.
+    """
+
+    items: Sequence[tuple[int, Item]]
+    size: int
+    whole: bool
+
+    @property
+    def is_newest_first(self) -> bool:
+        """True if the ids fall; one id alone says nothing of an order."""
+        ids = [id for id, _ in self.items]
+        return len(ids) > 1 and all(one > other for one, other in pairwise(ids))
 
 
 def pages(
@@ -45,73 +54,43 @@ def pages(
     resource: Resource,
     *,
     lane: str,
-    offset: int = 0,
-    known: int | None = None,
+    until: float,
     unreadable: list[Item],
     identify: Callable[[Item], tuple[int, Item] | None] | None = None,
     **filters: Any,
 ) -> Iterator[Page]:
     """
-    The pages of a list from `offset` on, until one brings nothing new; `known` is the id of an item that is not.
+    Yield the pages of a list until one holds nothing new; each is asked for when it is needed.
 
     Ids are numbers however they are written, or what `identify` makes of items; `unreadable` gets those without one.
-    Each is asked for when it is needed. Pages overlap a little, so that what leaves the list meanwhile hides
-    nothing, and an empty answer where they do is asked for once more. A list that has begun waits for more calls
-    where the budget is used up. Raises what Pbx.call raises, and PbxNotUnderstood for a list without an end.
+    Pages overlap a little, so that what leaves the list meanwhile hides nothing, and an empty answer where they do is
+    asked for once more. Raises what Pbx.call raises, PbxUnavailable after `until` in monotonic seconds, and
+    PbxNotUnderstood where a full page comes again at another offset.
     """
     identify = identify or partial(_by_id, resource.id_field)
-    seen = set() if known is None else {known}
-    barren, overlap, paged = 0, len(seen), False
-    with _Patience() as patience:
-        for _ in range(_MOST_PAGES):
-            found = patience.call(partial(_ask, pbx, resource, lane=lane, offset=offset or None, **filters))
-            unreadable += [item for item in found if identify(item) is None and item not in unreadable]
-            fresh = {number: item for number, item in filter(None, map(identify, found)) if number not in seen}
-            if not fresh:
-                barren += 1
-                if barren > 1 or (len(found) <= overlap and (found or not paged)):
-                    return
-                offset += len(found)
-                continue
-            barren, overlap = 0, min(_OVERLAP, len(found) // 4)
-            paged = overlap > 0
-            offset += len(found) - overlap
-            seen |= fresh.keys()
-            yield Page(fresh, offset, len(fresh) == len(found) and [*fresh] == sorted(fresh, reverse=True))
-    raise PbxNotUnderstood(resource.list_operation, "the list has no end")
+    ask = partial(_ask, pbx, resource, lane=lane, until=until, **filters)
+    seen, offset, overlap, largest, is_empty = set[int](), 0, 0, 0, False
+    while True:
+        found, whole = ask(offset=offset or None)
+        named = [pair for pair in map(identify, found) if pair is not None]
+        odd = [item for item in found if identify(item) is None and item not in unreadable]
+        unreadable += odd
+        if not odd and seen.issuperset(id for id, _ in named):
+            if offset and len(found) >= max(largest, _FULL):
+                raise PbxNotUnderstood(resource.list_operation, "the same page comes again at another offset")
+            if found or not overlap or is_empty:
+                return
+            is_empty = True
+            continue
+        seen.update(id for id, _ in named)
+        largest, overlap, is_empty = max(largest, len(found)), min(_OVERLAP, len(found) // 4), False
+        offset += len(found) - overlap
+        yield Page(named, len(found), whole)
 
 
 def _by_id(id_field: str, item: Item) -> tuple[int, Item] | None:
     number = identifier(item.get(id_field))
     return None if number is None else (number, item | {id_field: number})
-
-
-class _Patience(ExitStack):
-    """Has a list that has begun wait where the budget is used up, unless another one of this process waits already."""
-
-    _begun = False
-    _until: float | None = None
-
-    def call(self, ask: Callable[[], list[Item]]) -> list[Item]:
-        """What is asked for; raises BudgetExhausted where there is no waiting, or no end of it."""
-        while True:
-            try:
-                found = ask()
-            except BudgetExhausted as error:
-                if not self._may_wait():
-                    raise
-                threading.Event().wait(error.retry_after)
-            else:
-                self._begun = True
-                return found
-
-    def _may_wait(self) -> bool:
-        if self._until is None:
-            if not self._begun or not _patient.acquire(blocking=False):
-                return False
-            self.callback(_patient.release)
-            self._until = time.monotonic() + _LONGEST_WAIT
-        return time.monotonic() < self._until
 
 
 @once
@@ -120,12 +99,14 @@ def _accepted(pbx: Pbx) -> dict[str, tuple[int | None, ...]]:
     return {}
 
 
-def _ask(pbx: Pbx, resource: Resource, **parameters: Any) -> list[Item]:
-    accepted = _accepted(pbx)
-    limits, refused = list(accepted.get(resource.name, _LIMITS)), False
+def _ask(pbx: Pbx, resource: Resource, *, until: float, offset: int | None, **filters: Any) -> tuple[list[Item], bool]:
+    accepted, name, operation = _accepted(pbx), resource.name, resource.list_operation
+    limits, refused = list(accepted.get(name, _LIMITS)), False
     while True:
+        if time.monotonic() > until:
+            raise PbxUnavailable(operation, "the list is longer than can be read in one run; it goes on with the next")
         try:
-            found: list[Item] = pbx.call(resource.list_operation, limit=limits[0], **parameters)
+            found: list[Item] = pbx.call(operation, until=until, limit=limits[0], offset=offset, **filters)
         except PbxRefused:
             refused = True
             if len(limits) == 1:
@@ -134,8 +115,14 @@ def _ask(pbx: Pbx, resource: Resource, **parameters: Any) -> list[Item]:
             # The page may have been too long.
             if len(limits) < len(_LIMITS):
                 raise
+        except BudgetExhausted as error:
+            # To begin again would never get to the end of a long list.
+            if offset is None or time.monotonic() + error.retry_after > until:
+                raise
+            threading.Event().wait(error.retry_after)
+            continue
         else:
             if refused:
-                accepted[resource.name] = tuple(limits)
-            return found
+                accepted[name] = tuple(limits)
+            return found, limits[0] == _LIMITS[0]
         limits.pop(0)

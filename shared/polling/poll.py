@@ -1,19 +1,18 @@
-"""The poll of a resource: read the checkpoint, page, hand on, store, and only then advance."""
+"""The poll of a resource: a range of its list is compared with what is stored."""
 
 from __future__ import annotations
 
 import logging
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import BudgetExhausted, PbxError, PbxForbidden
+from shared.pbx.resources import RESOURCES
 from shared.polling import checkpoints
-from shared.polling.changes import read_edits
 from shared.polling.checkpoints import Checkpoint
-from shared.polling.news import read_facts
-from shared.polling.reading import Reading, refusals
-from shared.polling.windows import Window, dumps
+from shared.polling.ranges import read_list
+from shared.polling.reading import Reading, is_thorough, refusals
+from shared.polling.windows import read_windows
 from shared.storage.account import reaching_storage
 from shared.times import now, parse_time
 
@@ -30,20 +29,19 @@ logger = logging.getLogger(__name__)
 PAUSE = timedelta(minutes=5)
 
 
-def poll(bridge: Bridge, resource: Resource, *, at: datetime | None = None, whole: bool = False) -> None:
+def poll(bridge: Bridge, resource: Resource, *, at: datetime | None = None) -> None:
     """
-    Bring what is new of a resource, and of what can be edited also what has changed or gone.
+    Store what is new of a resource, what has changed and what is gone, and submit the events of it.
 
-    `whole` compares everything even if the list looks as it did. Raises as `follow` does.
+    What is (contacts, groups, …) is listed as a whole. What happens (calls, recordings, voicemails) is listed from
+    three hours before the last success on; once an hour, and after a run that failed, from SWEEP_LOOKBACK_HOURS and a
+    day before it, voicemails from the beginning. Raises as `follow` does.
     """
-    if resource.editable:
-        follow(bridge, resource, partial(read_edits, whole=whole), at=at)
-    else:
-        follow(bridge, resource, read_facts, at=at, left=dumps([Window()]))
+    follow(bridge, resource, read_list if resource.editable else read_windows, at=at)
 
 
 def follow(
-    bridge: Bridge, resource: Resource, read: Callable[[Reading], None], *, at: datetime | None, **first: Any
+    bridge: Bridge, resource: Resource, read: Callable[[Reading], None], *, at: datetime | None = None, **first: Any
 ) -> None:
     """
     Have a resource read on from its checkpoint, which is made with these columns at `first`.
@@ -61,18 +59,21 @@ def follow(
             checkpoint = checkpoints.create(bridge.storage, Checkpoint(resource=resource.name, begin=begin, **first))
         if checkpoint.is_paused(moment):
             return
-        reading = Reading(bridge=bridge, resource=resource, checkpoint=checkpoint, moment=moment)
+        thorough = is_thorough(checkpoint, moment)
+        reading = Reading(
+            bridge=bridge, resource=resource, checkpoint=checkpoint, moment=moment, is_thorough=thorough
+        )  # fmt: skip
         try:
             read(reading)
         except PbxForbidden as error:
             _pause(reading, error)
         except BudgetExhausted as error:
-            logger.warning("signal budget_exhausted resource=%s lane=%s", resource.name, reading.lane)
-            reading.note_error(error)
+            logger.warning("signal budget_exhausted resource=%s", resource.name)
+            reading.renewed().note_error(error)
             if checkpoint.started:
                 raise
         except PbxError as error:
-            reading.note_error(error)
+            reading.renewed().note_error(error)
             raise
 
 
@@ -85,3 +86,18 @@ def _pause(reading: Reading, error: PbxForbidden) -> None:
     if since_all := checkpoints.forbidden_since(checkpoints.read_all(storage)):
         seconds = int((reading.moment - since_all).total_seconds())
         logger.warning("signal pbx_forbidden seconds=%d: %s", seconds, checkpoints.FORBIDDEN)
+
+
+def reconcile(bridge: Bridge, *, at: datetime | None = None) -> None:
+    """Poll what has items whose webhook is late by now, so that their events are made; the first failure is raised."""
+    moment, failures = at or now(), list[Exception]()
+    with reaching_storage():
+        waiting = {one.resource: one.waiting for one in checkpoints.read_all(bridge.storage) if one.waiting}
+    for resource in RESOURCES:
+        if resource.name in waiting and waiting[resource.name] <= moment:
+            try:
+                poll(bridge, resource, at=at)
+            except (PbxError, BudgetExhausted) as error:
+                failures.append(error)
+    if failures:
+        raise failures[0]

@@ -17,7 +17,7 @@ from shared.calls import store as calls
 from shared.deliveries import outbox as deliveries
 from shared.errors import Invalid
 from shared.events import store as events
-from shared.items import intake as items
+from shared.items import store as items
 from shared.json_bodies import encode
 from shared.media import deletions
 from shared.media.table import MEDIA

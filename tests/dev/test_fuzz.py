@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dev.fuzz import run
+from dev.stored import put
 from shared.events.table import EVENTS
-from shared.items.intake import Intake, row_of
 from shared.pbx.resources import RESOURCES
-from shared.times import now
 from tests.face import KEY, Face, face
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFac
         running.storage.ready()
         for row in RESOURCES:
             running.pbx.add(row.name, 1)
-            Intake(running.storage, row.name).add([row_of(1, {row.id_field: 1})], now())
+            put(running.storage, row.name, {row.id_field: 1})
         yield running
 
 

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dev.stored import put
 from shared.api.lists import LISTS
 from shared.identifiers import LARGEST_ID
-from shared.items.intake import Intake, row_of
 from shared.pbx.resources import RESOURCES, Resource
-from shared.times import now
 from tests.face import KEY, Face, face
 
 if TYPE_CHECKING:
@@ -30,10 +29,7 @@ def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFac
 
 
 def store(running: Face, row: Resource, *ids: int) -> None:
-    intake = Intake(running.storage, row.name)
-    intake.add(
-        [row_of(number, {row.id_field: number, "contactID": 1} | {row.id_field: number}) for number in ids], now()
-    )
+    put(running.storage, row.name, *({"contactID": 1, row.id_field: number} for number in ids))
 
 
 def ids(answer: Any, row: Resource) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +12,7 @@ import requests
 from dev.simulator import Simulator
 from functions.pollers import TIMERS
 from shared.events.table import EVENTS
-from shared.items.head import TABLE
+from shared.items.row import TABLE
 from shared.settings import SETTINGS, Settings
 from shared.storage.account import Storage
 from tests.hosts import free_port, start_host
@@ -101,7 +102,7 @@ def test_a_call_that_was_never_announced_is_polled_and_reconciled(running: Runni
     until(lambda: running.items("call_history") == 1)
     until(lambda: ("CallConnected", "webhook") in running.types())
     make_due(running.storage)
-    running.run("ReconcileEvents")
+    running.run("LookAfter")
     until(lambda: ("CallCompleted", "reconciled") in running.types())
     call = [(name, origin) for name, origin in running.types() if name.startswith("Call")]
     assert call == [("CallCompleted", "reconciled"), ("CallConnected", "webhook"), ("CallStarted", "webhook")]
@@ -109,17 +110,11 @@ def test_a_call_that_was_never_announced_is_polled_and_reconciled(running: Runni
 
 def make_due(storage: Storage) -> None:
     """Have the grace of what was polled pass."""
-    table = storage.table(TABLE)
-    for row in list(table.query_entities("RowKey ge 'p' and RowKey lt 'q'")):
-        table.create_entity({**row, "RowKey": f"p{1:020d}-{row['RowKey'][-8:]}"})
-        table.delete_entity(row)
-
-
-def test_the_sweep_runs_by_hand(running: Running) -> None:
-    running.run("PollCallHistory")
-    until(lambda: running.checkpoint("call_history").get("started"))
-    running.run("SweepCalls")
-    until(lambda: any("date_from" in seen.query for seen in running.pbx.calls_seen("GetCallHistory")))
+    table, checkpoints = storage.table(TABLE), storage.table("checkpoints")
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    for row in list(table.query_entities("PartitionKey eq 'call_history' and waits ne ''")):
+        table.update_entity({**row, "due": begin})
+    checkpoints.update_entity({"PartitionKey": "checkpoint", "RowKey": "call_history", "waiting": begin})
 
 
 def test_a_timer_that_fails_says_so_and_the_next_one_goes_on(running: Running) -> None:

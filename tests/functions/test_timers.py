@@ -25,4 +25,4 @@ def test_only_timers_with_long_pauses_keep_a_schedule_monitor() -> None:
     defaults = {row.name: row.default or "" for row in SETTINGS}
     monitored = {one.name: one.trigger["useMonitor"] for one in hosted() if "useMonitor" in one.trigger}
     assert monitored == {name: not runs_often(defaults[schedule]) for name, schedule, _ in TIMERS}
-    assert (monitored["SweepCalls"], monitored["PollCallHistory"]) == (True, False)
+    assert not monitored["LookAfter"]

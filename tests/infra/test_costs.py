@@ -11,7 +11,6 @@ import pytest
 from dev.simulator import Simulator
 from functions.pollers import TIMERS
 from shared.bridge import assemble
-from shared.polling.start import after_start
 from shared.schedules import SCHEDULES
 from shared.settings import Settings
 from shared.storage.account import TABLES
@@ -86,4 +85,3 @@ def run(bridge: Bridge, name: str, work: Callable[..., object], moment: datetime
         work(bridge, at=moment)
     else:
         work(bridge)
-    after_start(bridge)

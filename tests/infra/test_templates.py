@@ -113,7 +113,7 @@ BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
 MOVING = (
     ("closeDataAccount", "false"),
     ("recordingPolicyLocked", "true"),
-    ("scheduleOverrides", "{ SWEEP_SCHEDULE: '0 0 3 * * *' }"),
+    ("scheduleOverrides", "{ LOOK_AFTER_SCHEDULE: '0 0 3 * * *' }"),
 )
 
 parameter_files = pytest.mark.parametrize("file", ALL_PARAMETERS, ids=lambda file: file.stem)
@@ -283,8 +283,8 @@ def test_defaults_are_those_of_the_code() -> None:
 
 def test_a_schedule_can_be_another() -> None:
     made = snapshot(PRODUCTION, *MOVING)
-    assert made.settings()["SWEEP_SCHEDULE"] == "0 0 3 * * *"
-    assert made.settings()["RECONCILE_SCHEDULE"] == "40 * * * * *"
+    assert made.settings()["LOOK_AFTER_SCHEDULE"] == "0 0 3 * * *"
+    assert made.settings()["POLL_CALL_HISTORY_SCHEDULE"] == "0 0/5 * * * *"
 
 
 def test_secrets_come_from_the_vault_and_the_app_may_read_each() -> None:

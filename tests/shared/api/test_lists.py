@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from dev.stored import put
 from shared import people
 from shared.api.list_filters import spans
 from shared.api.lists import IDLE_SECONDS, LISTS, TRIGGER_STATE, Page, list_items
@@ -18,7 +19,6 @@ from shared.errors import Invalid
 from shared.events.event import ReceivedEvent
 from shared.events.table import event_named
 from shared.identifiers import LARGEST_ID
-from shared.items.intake import Intake, row_of
 from shared.items.reader import present
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES, Resource, resource
@@ -50,8 +50,7 @@ def call(minutes: int, **fields: Any) -> dict[str, Any]:
 
 
 def store(bridge: Bridge, row: Resource, *items: dict[str, Any]) -> None:
-    intake = Intake(bridge.storage, row.name)
-    intake.add([row_of(int(item[row.id_field]), item) for item in items], now())
+    put(bridge.storage, row.name, *items)
 
 
 def ask(bridge: Bridge, row: Resource, **query: Any) -> Page:

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dev.stored import put
 from shared.api.lists import LIST_ACTIONS, LISTS, find_items, resource_of
 from shared.api.parameters import Request
 from shared.errors import Invalid
-from shared.items.intake import Intake, row_of
 from shared.pbx.resources import RESOURCES, Resource, resource
-from shared.times import now
 
 if TYPE_CHECKING:
     from shared.bridge import Bridge
@@ -30,7 +29,7 @@ CALLS = (
 
 def store(bridge: Bridge, name: str, *items: dict[str, Any]) -> Resource:
     row = resource(name)
-    Intake(bridge.storage, name).add([row_of(item[row.id_field], item) for item in items], now())
+    put(bridge.storage, name, *items)
     return row
 
 

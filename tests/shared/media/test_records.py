@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dev.stored import put
 from shared.errors import PbxRetriable
-from shared.items.intake import Intake, row_of
 from shared.media.copy import copy
 from shared.media.records import Pace
-from shared.times import now
 from tests.copying import CALL, NAME, RECORDING, STARTED, VOICEMAIL, announced, asked, audio, blobs, waiting
 from tests.outbox import Outbox, outbox
 from tests.stored import dead_letters
@@ -34,7 +33,7 @@ def event(pbx: Simulator, **changes: Any) -> dict[str, Any]:
 
 def poll(bridge: Bridge) -> None:
     item = {"recordingID": RECORDING, "caller": "27771153", "destination": "67000123", "contactID": 966}
-    Intake(bridge.storage, "call_records").add([row_of(RECORDING, item)], now())
+    put(bridge.storage, "call_records", item)
 
 
 def asks(pbx: Simulator) -> int:

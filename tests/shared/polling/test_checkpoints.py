@@ -1,4 +1,4 @@
-"""A checkpoint moves forward only, whoever writes it and however many do at once."""
+"""A checkpoint keeps what everybody has noted, however many do at once."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ FULL = Checkpoint(
     resource="call_history",
     begin=MOMENT,
     started=True,
-    left="[[0, null, null, 45, false]]",
-    partial=True,
-    unreadable=3,
-    sequence=2**62,
-    swept=MOMENT,
-    sweep_error="PbxForbidden: …",
-    forbidden_since=MOMENT,
-    cursor=2**63 - 1,
+    looked=MOMENT,
+    left='["2026-11-22"]',
+    history=MOMENT,
+    by_day=True,
+    page=1000,
+    waiting=MOMENT,
     items=2**40,
-    digest="abc",
+    unreadable=3,
     lag=1.5,
+    state="abc",
     last_success=MOMENT,
     last_error="PbxUnavailable: …",
     last_error_at=MOMENT,
+    forbidden_since=MOMENT,
     paused_until=MOMENT,
 )
 
@@ -53,22 +53,28 @@ def test_the_first_to_create_it_counts(storage: Storage) -> None:
     assert checkpoints.create(storage, Checkpoint(resource="groups")) == first
 
 
-def test_a_change_on_an_old_view_keeps_what_others_have_read(storage: Storage) -> None:
+def test_a_change_on_an_old_view_keeps_what_others_have_noted(storage: Storage) -> None:
     old = checkpoints.create(storage, Checkpoint(resource="groups"))
-    checkpoints.change(storage, old, lambda now: replace(now, cursor=9, sequence=4, started=True))
-    after = checkpoints.change(storage, old, lambda now: replace(now, cursor=5, last_error="x"))
-    assert (after.cursor, after.sequence, after.started, after.last_error) == (9, 4, True, "x")
+    checkpoints.change(storage, old, lambda now: replace(now, items=9, started=True))
+    after = checkpoints.change(storage, old, lambda now: replace(now, last_error="x", started=False))
+    assert (after.items, after.started, after.last_error) == (9, True, "x")
     assert checkpoints.read(storage, "groups") == after
 
 
 def test_many_at_once_lose_no_change(storage: Storage) -> None:
     old = checkpoints.create(storage, Checkpoint(resource="groups"))
-
-    def count(number: int) -> None:
-        checkpoints.change(storage, old, lambda now: replace(now, items=now.items + 1, cursor=number))
-
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(count, range(12)))
+        list(
+            pool.map(
+                lambda _: checkpoints.change(storage, old, lambda now: replace(now, items=now.items + 1)), [*range(12)]
+            )
+        )
     after = checkpoints.read(storage, "groups")
-    assert after is not None
-    assert (after.items, after.cursor) == (12, 11)
+    assert after is not None and after.items == 12
+
+
+def test_steps_of_the_timer_are_kept_beside_polls(storage: Storage) -> None:
+    for name in ("webhooks", "retention"):
+        checkpoints.note_step(storage, name, MOMENT)
+    assert checkpoints.read_steps(storage) == {"webhooks": MOMENT, "retention": MOMENT}
+    assert checkpoints.read_all(storage) == []

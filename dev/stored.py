@@ -1,0 +1,34 @@
+"""Items stored as a poll stores them, for benchmarks and tests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shared import people
+from shared.identifiers import identifier
+from shared.items.content import content_hash
+from shared.items.row import Change, pointers
+from shared.items.store import write
+from shared.pbx.operations import operation
+from shared.pbx.resources import resource
+from shared.times import now
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from shared.items.row import Item
+    from shared.storage.account import Storage
+
+
+def put(storage: Storage, name: str, *items: Item, moment: datetime | None = None, arrives: bool = True) -> None:
+    """Store new items of a resource, with what points to them."""
+    row, shape = resource(name), operation(resource(name).read_operation).item
+    named = {identifier(item[row.id_field]) or 0: item for item in items}
+    people.add(storage, {one for id, item in named.items() for one in pointers(name, id, item, "LV")})
+    changes = [
+        Change(
+            id=id, item=item, hash=content_hash(item, shape, "LV"), arrives=arrives, baseline=not arrives
+        )
+        for id, item in named.items()
+    ]  # fmt: skip
+    write(storage, name, changes, moment or now())
