@@ -1,8 +1,8 @@
 """
-Every error the app raises on purpose: the type says what to do next, and a row of ANSWERS what to say over HTTP.
+Errors that the app raises on purpose, and a row of ANSWERS for each that is answered over HTTP.
 
-A caller's fault is Refused, what passes is Conflict, BudgetExhausted, PbxRetriable or StorageUnavailable, and what a
-message can never get over is Unprocessable, PbxFatal or MediaRefused: a dead letter at once.
+Refused is the caller's fault. Conflict, BudgetExhausted, PbxRetriable and StorageUnavailable pass with time.
+Unprocessable and MediaRefused never do: a message that raises them is a dead letter at once.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Invalid(Refused):
 
 
 class WrongContinuation(Refused):
-    """The mark of a list's next part looks like one of ours, and is none."""
+    """The continuation token is invalid."""
 
 
 class AudioTooLarge(Refused):
@@ -91,7 +91,7 @@ class KeyReused(BridgeError):
 
 
 class DialLimit(BridgeError):
-    """As many calls as an hour may have were made; `retry_after` is in seconds."""
+    """The hourly dial limit is reached; `retry_after` is in seconds."""
 
     def __init__(self, retry_after: int) -> None:
         super().__init__("this hour's calls have been made")
@@ -196,34 +196,34 @@ _LATER = "Send it again later"
 _NO_ITEMS = "Please make sure that items exist and check the filter fields if they're filled correctly"
 # The words for PbxNotFound, PbxForbidden and PbxRefused are those of the PBX's reference.
 ANSWERS: Mapping[type[BridgeError], Answer] = {
-    BridgeError: Answer(500, "Something went wrong here", "The app's log has the details"),
-    ConfigError: Answer(500, "Invalid settings", "The app's log says which ones to fix"),
-    Refused: Answer(400, "The request cannot be used", "Send what the definition describes"),
-    NotJson: Answer(400, "The body is not JSON", "Send a JSON object"),
-    LengthRequired: Answer(411, "The body came without its length", "Send Content-Length, not Transfer-Encoding"),
-    TooLarge: Answer(413, "The body is too large", "Send at most 64 KiB"),
-    Invalid: Answer(422, "The request does not fit", "Correct the fields that are named"),
-    WrongContinuation: Answer(400, "Invalid continuation token", "Begin again without it"),
-    AudioTooLarge: Answer(413, "The audio is over 32 MiB", "Read it from Blob Storage"),
-    Unauthorized: Answer(401, "The key is missing or wrong", "Send the key that is made for this address"),
+    BridgeError: Answer(500, "Internal error", "See the app's log"),
+    ConfigError: Answer(500, "Invalid settings", "See the app's log for their names"),
+    Refused: Answer(400, "Invalid request", "Send what the definition describes"),
+    NotJson: Answer(400, "Invalid JSON", "Send a JSON object"),
+    LengthRequired: Answer(411, "Content-Length required", "Send Content-Length, not Transfer-Encoding"),
+    TooLarge: Answer(413, "Body too large", "Send at most 64 KiB"),
+    Invalid: Answer(422, "Invalid fields", "Correct the fields that are named"),
+    WrongContinuation: Answer(400, "Invalid continuation token", "Start again without it"),
+    AudioTooLarge: Answer(413, "Audio over 32 MiB", "Read it in ranges, or from Blob Storage"),
+    Unauthorized: Answer(401, "Invalid or missing key", "Send the key of this address"),
     NotFound: Answer(404, "Not found", "Check the address and the id"),
     DialUncertain: Answer(409, "The PBX did not say whether this call rang", "Ask the employee before you call again"),
-    KeyReused: Answer(409, "This Idempotency-Key was used for another call", "Send a new one"),
-    TooManySubscriptions: Answer(409, "There are 200 subscriptions already", "End one first"),
-    DialInProgress: Answer(503, "This call is being asked for already", "Send it again"),
-    DialLimit: Answer(429, "As many calls as an hour may have were made", _LATER),
-    StorageUnavailable: Answer(503, "Storage is out of reach", "Send it again"),
-    Conflict: Answer(503, "Too many changes came at once", "Send it again"),
-    BudgetExhausted: Answer(429, "No PBX call is left at the moment", _LATER),
+    KeyReused: Answer(409, "Idempotency-Key already used for another call", "Send a new one"),
+    TooManySubscriptions: Answer(409, "Limit of 200 subscriptions reached", "Delete one first"),
+    DialInProgress: Answer(503, "Call already in progress", "Send it again"),
+    DialLimit: Answer(429, "Hourly dial limit reached", _LATER),
+    StorageUnavailable: Answer(503, "Storage unavailable", "Send it again"),
+    Conflict: Answer(503, "Too many simultaneous changes", "Send it again"),
+    BudgetExhausted: Answer(429, "PBX call budget exhausted", _LATER),
     PbxNotFound: Answer(404, "There are no items found based on the request", _NO_ITEMS),
     PbxForbidden: Answer(403, "Forbidden"),
     PbxRefused: Answer(422, "Please check if the filter values are filled out correctly"),
-    PbxThrottled: Answer(429, "The PBX has had too many calls", _LATER),
-    PbxUnavailable: Answer(503, "The PBX is out of reach", _LATER),
-    PbxNotUnderstood: Answer(502, "The PBX's answer could not be understood", _LATER),
+    PbxThrottled: Answer(429, "PBX rate limit reached", _LATER),
+    PbxUnavailable: Answer(503, "PBX unavailable", _LATER),
+    PbxNotUnderstood: Answer(502, "Invalid answer from the PBX", _LATER),
 }
 
 
 def answer_to(error: type[BridgeError]) -> Answer:
-    """The row for an error: its own, or that of the next class above it which has one."""
+    """Return the row for an error: its own, or that of the next class above it which has one."""
     return next(ANSWERS[kind] for kind in error.__mro__ if kind in ANSWERS)

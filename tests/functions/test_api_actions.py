@@ -69,8 +69,8 @@ FAULTS: tuple[tuple[str, dict[str, Any], int, str], ...] = (
     ("forbidden", {"kind": "status", "status": 403}, 403, "Forbidden"),
     ("not found", {"kind": "status", "status": 404}, 404, "There are no items found based on the request"),
     ("refused", {"kind": "status", "status": 422}, 422, "Please check if the filter values are filled out correctly"),
-    ("throttled", {"kind": "status", "status": 429, "retry_after": "1"}, 429, "too many calls"),
-    ("not understood", {"kind": "html", "status": 200}, 502, "could not be understood"),
+    ("throttled", {"kind": "status", "status": 429, "retry_after": "1"}, 429, "rate limit"),
+    ("not understood", {"kind": "html", "status": 200}, 502, "Invalid answer"),
 )
 
 

@@ -91,7 +91,7 @@ def test_audio_too_long_for_one_answer_is_refused(running: Face) -> None:
     blob.upload_blob(bytes(serve.LARGEST + 1), overwrite=True)
     answer = running.ask("GET", f"/api/v2/media/recordings/{name}")
     assert answer.status_code == 413
-    assert answer.json()["message"] == "The audio is over 32 MiB. Read it from Blob Storage."
+    assert answer.json()["message"] == "Audio over 32 MiB. Read it in ranges, or from Blob Storage."
 
 
 RANGES = {

@@ -198,7 +198,7 @@ def test_no_key_of_the_host_opens_a_receiver(new_account: Callable[[], str], tmp
             assert post(headers={"x-functions-key": key}).status_code == 202
         for key in ("host-key", "master-key", "other-key"):
             answer = post(params={"code": key})
-            assert (answer.status_code, answer.json()["title"]) == (401, "The key is missing or wrong")
+            assert (answer.status_code, answer.json()["title"]) == (401, "Invalid or missing key")
             assert post(headers={"x-functions-key": key}, body=b"{").status_code == 401
             assert post(headers={"x-functions-key": key}, body=iter([b"{}"])).status_code == 401
         assert not list(storage.table("deadletters").list_entities())
