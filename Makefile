@@ -84,7 +84,7 @@ fuzz: install ## thousands of requests to /api/v2 made from its own definition, 
 drill: install ## outages of ten minutes with real processes: nothing is lost, and everything recovers by itself
 	@$(BIN)/python -m dev.drill
 
-generated: install ## write again what follows from the tables: connector, docs/tables.md, settings, docs/deploy.md's tables
+generated: install ## write again what follows from the tables: connector, settings, docs/deploy.md's tables
 	@$(BIN)/python -m dev.generated
 	@$(if $(filter-out skip,$(BICEP)),BICEP="$(BICEP)" $(BIN)/python -m tests.infra.docs, \
 		echo "docs/deploy.md is left as it is: its tables need the Bicep compiler")

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dev import connector, tables
+from dev import connector
 from shared.schedules import SCHEDULES
 from shared.settings import SETTINGS
 
@@ -25,7 +25,6 @@ def files() -> dict[Path, bytes]:
     """What each of them should be."""
     return {
         **{connector.DIRECTORY / name: body for name, body in connector.files(connector.HOST).items()},
-        tables.PAGE: tables.page().encode(),
         _LOCAL_SETTINGS: _local_settings().encode(),
         _README: _readme().encode(),
     }

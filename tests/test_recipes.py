@@ -26,7 +26,6 @@ DERIVED = (
     "tests/test_docs.py",
     "tests/test_connector.py",
     "tests/dev/test_generated.py",
-    "tests/dev/test_tables.py",
     "tests/dev/simulator/test_simulator_calls.py",
     "tests/functions/test_routes.py",
     "tests/functions/test_timers.py",
