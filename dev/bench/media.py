@@ -37,7 +37,7 @@ _START = "2018-04-25T13:54:19+0000"
 class _Unlimited:
     """The PBX's budget is not what is measured here."""
 
-    def take(self, lane: str) -> None:
+    def take(self, lane: str, **_: Any) -> None:
         """Always."""
 
 
