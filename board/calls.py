@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, render_template, request
@@ -86,11 +87,17 @@ _STEPS: Mapping[str, tuple[str, Any, Any]] = {
 }
 
 
+def _ended(data: Mapping[str, Any]) -> datetime | None:
+    """Return when a talk ended that an event has the length of, or None."""
+    connected, seconds = event_time(data.get("callConnected")), data.get("connectionTime")
+    return connected + timedelta(seconds=seconds) if connected and isinstance(seconds, int) else None
+
+
 def _step(event: Mapping[str, Any]) -> tuple[datetime | None, str] | None:
     if event["type"] not in _STEPS:
         return None
     at, named, plain = _STEPS[event["type"]]
-    moment = event_time(event["data"].get(at)) or event_time(event["received"])
+    moment = event_time(event["data"].get(at)) or _ended(event["data"]) or event_time(event["received"])
     name = show.employee(event.get("contactID"))
     return moment, str(named) % {"name": name} if name and named else str(plain)
 

@@ -164,7 +164,7 @@ def span(seconds: float | None) -> str:
     if minutes >= 10:
         return gettext("%(minutes)s min", minutes=minutes)
     if minutes:
-        return gettext("%(minutes)s min %(seconds)s s", minutes=minutes, seconds=f"{rest:02}")
+        return gettext("%(minutes)s min %(seconds)s s", minutes=minutes, seconds=str(rest).zfill(2))
     return gettext("%(seconds)s s", seconds=rest)
 
 
@@ -173,6 +173,8 @@ def ago(moment: datetime | None) -> str:
     if moment is None:
         return "–"
     minutes = max(0, int((now() - moment).total_seconds() // 60))
+    if not minutes:
+        return gettext("just now")
     if minutes < 60:
         return gettext("%(count)s min ago", count=minutes)
     if minutes < 48 * 60:

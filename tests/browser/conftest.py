@@ -98,7 +98,8 @@ def app(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
         for resource in RESOURCES:
             poll(bridge, resource)
         running = App(url, bridge, pbx, people, {})
-        assert running.ask("POST", "/ops/webhooks/sync").json()["held"]
+        synced = running.ask("POST", "/ops/webhooks/sync")
+        assert synced.ok, synced.text
         _play(running)
         yield running
 
@@ -111,7 +112,7 @@ def _hosted(pbx: Simulator, account: str, directory: pathlib.Path) -> Iterator[t
         "AzureWebJobsStorage": account,
         "PBX_BASE_URL": pbx.base_url,
         "PBX_API_KEY": pbx.api_key,
-        "PBX_WEBHOOK_KEY": "",
+        "PBX_WEBHOOK_KEY": "hook-key-hook-key",
         "PUBLIC_BASE_URL": f"http://127.0.0.1:{port}/",
         "BOARD_KEY": KEY,
         "BOARD_ADMIN_KEY": ADMIN_KEY,
@@ -122,7 +123,7 @@ def _hosted(pbx: Simulator, account: str, directory: pathlib.Path) -> Iterator[t
     environment |= {name: _NEVER for name in local if name.endswith("_SCHEDULE")}
     bridge = assemble(Settings.from_env(environment))
     bridge.storage.ready()
-    environment |= write_keys(directory / "secrets", {"master": MASTER, "host": {"flows": "flows-key"}})
+    environment |= write_keys(directory / "secrets", {"master": MASTER, "host": {"flows": "hook-key-hook-key"}})
     with start_host(port=port, env=environment, key=MASTER) as host:
         yield host.url, bridge
 
@@ -134,7 +135,7 @@ def _play(app: App) -> None:
     pbx.clock.set(begin)
 
     def call(name: str, minute: int, caller: str, contact: int, **plan: Any) -> None:
-        destination = plan.pop("destination", MAIN_LINE)
+        destination, plan = plan.pop("destination", MAIN_LINE), {"talks": 0} | plan
         at = begin + timedelta(minutes=minute)
         app.calls[name] = pbx.call(caller, destination, at=at, contact_id=contact, rings=7, **plan)
 

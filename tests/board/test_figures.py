@@ -1,0 +1,83 @@
+"""Numbers and charts over rows of calls: an odd day's hours, shares, and who was called back."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from board import figures
+from shared.times import parse_time
+
+RIGA = ZoneInfo("Europe/Riga")
+CALLER, OTHER = "+37129411870", "+37122004716"
+
+
+def call(started: str, outcome: str, number: str = CALLER, direction: str = "in") -> dict[str, Any]:
+    side = "callerE164" if direction == "in" else "destinationE164"
+    return {"started": parse_time(started), "outcome": outcome, "direction": direction, side: number}
+
+
+@pytest.mark.parametrize(
+    ("day", "hours", "twice"),
+    [
+        (date(2026, 3, 28), 24, []),
+        (date(2026, 3, 29), 23, []),
+        (date(2026, 10, 25), 25, ["03 EEST", "03 EET"]),
+    ],
+)
+def test_a_day_has_the_hours_that_it_has(day: date, hours: int, twice: list[str]) -> None:
+    labels = [label for _, label in figures.hours_of(day, RIGA)]
+    assert len(labels) == len(set(labels)) == hours
+    assert [label for label in labels if " " in label] == twice
+    assert ("03" in labels) == (hours == 24)
+
+
+def test_the_hour_that_comes_twice_is_two_hours() -> None:
+    found = [call("2026-10-25T00:30:00Z", "answered"), call("2026-10-25T01:30:00Z", "missed")]
+    hours = figures.by_hour(found, date(2026, 10, 25), RIGA)
+    assert {hour.label: dict(hour.counts) for hour in hours if hour.total} == {
+        "03 EEST": {"answered": 1, "missed": 0, "other": 0},
+        "03 EET": {"answered": 0, "missed": 1, "other": 0},
+    }
+
+
+def test_a_day_adds_up() -> None:
+    day = figures.figures(
+        [
+            call("2026-11-30T10:40:00Z", "answered", direction="out"),
+            call("2026-11-30T10:00:00Z", "missed"),
+            call("2026-11-30T10:10:00Z", "voicemail"),
+            call("2026-11-30T10:20:00Z", "missed", OTHER),
+            call("2026-11-30T10:30:00Z", "unanswered", OTHER, direction="out"),
+            call("2026-11-30T11:00:00Z", "talking", "+37126550199"),
+            call("2026-11-30T11:01:00Z", "ringing", "+37126550198"),
+        ]
+    )
+    assert (day.calls, day.incoming, day.outgoing) == (7, 5, 2)
+    assert (day.answered, day.missed, day.callers, day.reached) == (1, 3, 2, 1)
+    assert day.share == 0.25
+    assert day.median_seconds == 40 * 60
+
+
+def test_an_empty_day_has_no_share() -> None:
+    day = figures.figures([])
+    assert (day.share, day.median_seconds) == (None, None)
+    assert figures.by_weekday([], RIGA) == (range(8, 18), {})
+
+
+def test_weekdays_and_hours_are_local() -> None:
+    found = [call("2026-03-29T22:30:00Z", "answered"), call("2026-03-29T22:40:00Z", "missed")]
+    span, cells = figures.by_weekday(found, RIGA)
+    # Monday, half past one in summer time.
+    assert cells == {(0, 1): (1, 2)}
+    assert span == range(1, 18)
+
+
+@pytest.mark.parametrize("most", [0, 1, 5, 37, 400, 12_345])
+def test_an_axis_has_a_few_round_marks(most: int) -> None:
+    found = figures.ticks(most)
+    assert found[-1] >= most
+    assert 2 <= len(found) <= 6

@@ -1,0 +1,39 @@
+"""Pictures of the page for README, made by `make pictures`: invented people, real pages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.browser.conftest import ROOT, App, Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PICTURES = ROOT / "docs" / "images"
+PAGES = {
+    "today": "/",
+    "callbacks": "/callbacks/",
+    "calls": "/calls",
+    "call": "/calls/{call}",
+    "voicemails": "/voicemails",
+    "workings": "/workings/",
+    "person": "/person/",
+}
+
+
+LOOKS = [(name, "en", "light", 1200) for name in PAGES] + [("today", "lv", "dark", 360), ("callbacks", "lv", "light", 360)]
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_take(sign_in: Callable[..., Reader], app: App, look: tuple[str, str, str, int]) -> None:
+    name, *of_tab = look
+    page = sign_in(*of_tab).open(PAGES[name].format(call=app.calls["answered"].id))
+    if name == "person":
+        page.fill("#number", "+371 29 411 870")
+        page.press("#number", "Enter")
+        page.wait_for_selector("h2")
+    PICTURES.mkdir(exist_ok=True)
+    suffix = "" if of_tab == ["en", "light", 1200] else "-phone"
+    page.screenshot(path=PICTURES / f"{name}{suffix}.png", full_page=True)
