@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install start test test-all test-browser lint format bench infra infra-az fuzz drill generated lock clean
+.PHONY: help install start test test-all test-browser pictures lint format bench infra infra-az fuzz drill generated lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,9 @@ test-all: install ## the slow ones too: outages, processes that die at every ste
 
 test-browser: install ## the page as a person uses it, in Chromium
 	@exec $(BIN)/python -m pytest -q tests/browser
+
+pictures: install ## the page's pictures in docs/images, made again
+	@exec $(BIN)/python -m pytest -q tests/browser/pictures.py
 
 lint: install ## ruff, mypy, and the directions of imports
 	@$(BIN)/ruff check .

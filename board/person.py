@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from typing import TYPE_CHECKING
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, Response, flash, g, redirect, render_template, request, url_for
 
-from board import show
+from board import access, show
 from shared import people
-from shared.errors import Invalid
+from shared.errors import BridgeError, Invalid
 from shared.phones import dialled, e164
+
+if TYPE_CHECKING:
+    from werkzeug.wrappers import Response as AnyResponse
 
 blueprint = Blueprint("person", __name__, url_prefix="/person")
 
@@ -29,3 +34,40 @@ def index() -> str:
     counts = Counter(pointer.kind for pointer in people.find(bridge.storage, subject))
     full = e164(number, bridge.settings.default_region) or number
     return render_template("person.html", number=full, counts=counts, kinds=people.KINDS)
+
+
+@blueprint.post("/<any(export, erase):kind>")
+def ask(kind: str) -> AnyResponse:
+    """Queue an export or an erasure, once the admin key is right."""
+    from shared.privacy import jobs
+
+    bridge = show.here()
+    try:
+        access.check_admin(bridge, request.form.get("admin_key", ""))
+        body = json.dumps({"number": request.form.get("number", "")}).encode()
+        id = jobs.ask(bridge, "erase" if kind == "erase" else "export", body, who=g.who)
+    except BridgeError as error:
+        flash(show.reason(error), "bad")
+        return redirect(url_for("person.index"), 303)
+    return redirect(url_for("person.job", id=id), 303)
+
+
+@blueprint.get("/jobs/<id>")
+def job(id: str) -> str:
+    """Show how far a job is, and its receipt."""
+    from shared.privacy import jobs
+
+    return render_template("job.html", job=jobs.state(show.here().storage, id))
+
+
+@blueprint.get("/jobs/<id>/file")
+def file(id: str) -> Response:
+    """Return the export that a job made, or the range of it that is asked for."""
+    from shared.media.serve import part_of
+    from shared.privacy import holdings, jobs
+
+    storage = show.here().storage
+    name = f"{jobs.state(storage, id)['id']}.zip"
+    part = part_of(storage, holdings.EXPORTS, name, request.headers.get("Range"))
+    headers = {**part.headers, "Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(part.content, part.status, headers, content_type="application/zip")

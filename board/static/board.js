@@ -56,7 +56,7 @@ function update(list, fresh) {
   wanted.forEach((item, index) => {
     if (holder.children[index] !== item) {
       // Moving what has the focus would take the focus away.
-      if (!item.isConnected) holder.insertBefore(item, holder.children[index] || null);
+      if (!holder.contains(item)) holder.insertBefore(item, holder.children[index] || null);
     }
   });
 }

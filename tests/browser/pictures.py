@@ -23,7 +23,10 @@ PAGES = {
 }
 
 
-LOOKS = [(name, "en", "light", 1200) for name in PAGES] + [("today", "lv", "dark", 360), ("callbacks", "lv", "light", 360)]
+LOOKS = [(name, "en", "light", 1200) for name in PAGES] + [
+    ("today", "lv", "dark", 360),
+    ("callbacks", "lv", "light", 360),
+]
 
 
 @pytest.mark.parametrize("look", LOOKS)

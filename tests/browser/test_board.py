@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared.times import local_day, now
-from tests.browser.conftest import BACK, MAIN_LINE, ROOT, App, Reader
+from tests.browser.conftest import ADMIN_KEY, BACK, MAIN_LINE, ROOT, App, Reader
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -193,3 +193,41 @@ def test_last_month_in_excel(sign_in: Callable[..., Reader]) -> None:
 
 def test_does_it_work(sign_in: Callable[..., Reader]) -> None:
     assert sign_in().open("/").locator("#state").inner_text().strip()
+
+
+def test_a_number_is_handed_over_and_erased(sign_in: Callable[..., Reader], app: App) -> None:
+    reader = sign_in()
+    page = reader.open("/person/")
+    page.fill("#number", "20 177 453")
+    reader.click("text='Look'")
+    page.fill("#export-key", ADMIN_KEY)
+    reader.click("main >> text='Export'")
+    page.wait_for_selector("text='Download the zip'", timeout=60_000)
+    with page.expect_download() as download:
+        reader.click("text='Download the zip'")
+    assert download.value.suggested_filename.endswith(".zip")
+    assert reader.clicks <= 3
+    page = reader.open("/person/")
+    page.fill("#number", "20 177 453")
+    page.press("#number", "Enter")
+    page.fill("#erase-key", "not the key")
+    page.click("text='Erase'")
+    page.wait_for_selector(".notice.bad")
+    page.fill("#number", "20 177 453")
+    page.press("#number", "Enter")
+    page.fill("#erase-key", ADMIN_KEY)
+    page.click("text='Erase'")
+    page.wait_for_selector("#job >> text='Done'", timeout=90_000)
+
+
+def test_a_flow_gets_again_what_it_missed(sign_in: Callable[..., Reader], app: App) -> None:
+    body = {"endpoint": "http://127.0.0.1:9/hook", "name": "CRM"}
+    assert app.ask("POST", "/v2/webhooks/CallCompleted", json=body).status_code == 201
+    reader = sign_in()
+    page = reader.open("/workings/")
+    page.locator("#subscriptions tr", has_text="CRM").locator("text='Send again …'").click()
+    page.wait_for_selector("text=would be sent again")
+    page.fill("#key", ADMIN_KEY)
+    page.click("main >> form[method=post] >> button")
+    page.wait_for_selector(".notice.good")
+    assert {"CRM"} <= set(page.locator("#subscriptions").inner_text().split())
