@@ -217,16 +217,19 @@ var tableNames = [
   'board'
   'budget'
   'calls'
-  'cases'
   'checkpoints'
   'deadletters'
   'deliveries'
   'dials'
+  'ended'
   'events'
   'feed'
+  'forgotten'
   'health'
+  'lostcallers'
   'media'
   'numbers'
+  'privacy'
   'resources'
   'retention'
   'subscriptions'
@@ -237,6 +240,7 @@ var queueNames = [
   'deliveries'
   'events'
   'media'
+  'privacy'
 ]
 
 // Rows go by the app's timer, blobs by rules of the account, a little later than any month is long.
@@ -245,6 +249,7 @@ var historyDays = retentionMonths > 0 ? retentionMonths * 31 : null
 var recordingContainerName = 'recordings'
 var mediaContainerNames = [recordingContainerName, 'voicemails']
 var payloadContainerName = 'payloads'
+var exportContainerName = 'exports'
 var packageContainerName = 'packages'
 
 // Secrets that the app itself reads, by the names of their settings. It reads neither logicapps-key nor
@@ -341,6 +346,7 @@ module dataStorage 'modules/dataStorage.bicep' = {
     queueNames: queueNames
     mediaContainerNames: mediaContainerNames
     payloadContainerName: payloadContainerName
+    exportContainerName: exportContainerName
     recordingContainerName: recordingContainerName
     softDeleteDays: softDeleteDays
     mediaCoolAfterDays: mediaCoolAfterDays
@@ -386,6 +392,7 @@ module access 'modules/access.bicep' = {
     dataStorageName: dataStorage.outputs.name
     mediaContainerNames: mediaContainerNames
     payloadContainerName: payloadContainerName
+    exportContainerName: exportContainerName
     keyVaultName: keyVault.outputs.name
     appSecretNames: appSecretNames
     suffix: suffix

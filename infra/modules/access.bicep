@@ -16,6 +16,9 @@ param mediaContainerNames string[]
 @description('Required. Name of the container that holds bodies too large for a queue message.')
 param payloadContainerName string
 
+@description('Required. Name of the container that holds exports of a person.')
+param exportContainerName string
+
 @description('Required. Name of the vault.')
 param keyVaultName string
 
@@ -32,7 +35,6 @@ var roles = {
   'Key Vault Secrets Officer': 'b86a8fe4-44ce-4948-aee5-eccb2c155cd7'
   'Key Vault Secrets User': '4633458b-17de-408a-b874-0445c86b69e6'
   'Monitoring Metrics Publisher': '3913510d-42f4-4e42-8a64-420c390055eb'
-  'Storage Blob Data Contributor': 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'
   'Storage Blob Data Owner': 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b'
   'Storage Queue Data Contributor': '974c5e8b-45b9-4653-ba55-5f855dd0fb88'
   'Storage Table Data Contributor': '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'
@@ -62,14 +64,9 @@ var accountGrants = [
   }
 ]
 
-var mediaGrants = map(mediaContainerNames, containerName => { container: containerName, role: audioRoleName })
-
-var containerGrants = concat(mediaGrants, [
-  {
-    container: payloadContainerName
-    role: roles['Storage Blob Data Contributor']
-  }
-])
+// Erasing a person deletes versions, in all of them.
+var blobContainerNames = concat(mediaContainerNames, [payloadContainerName, exportContainerName])
+var containerGrants = map(blobContainerNames, containerName => { container: containerName, role: audioRoleName })
 
 resource accounts 'Microsoft.Storage/storageAccounts@2025-06-01' existing = [
   for grant in accountGrants: {
@@ -112,7 +109,7 @@ resource audioRole 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
   name: audioRoleName
   properties: {
     roleName: 'PBX bridge audio ${suffix}'
-    description: 'Blobs of recordings and voicemails with their tags and versions, and nothing of their containers.'
+    description: 'Blobs with their tags and versions, and nothing of their containers.'
     type: 'CustomRole'
     assignableScopes: [resourceGroup().id]
     permissions: [

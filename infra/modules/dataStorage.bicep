@@ -27,6 +27,9 @@ param mediaContainerNames string[]
 @description('Required. Name of the container that holds bodies too large for a queue message.')
 param payloadContainerName string
 
+@description('Required. Name of the container that holds exports of a person.')
+param exportContainerName string
+
 @description('Required. Name of the media container that the immutability policy is for.')
 param recordingContainerName string
 
@@ -60,7 +63,7 @@ param workspaceId string
 var payloadRetentionDays = 90
 
 var allQueueNames = concat(queueNames, map(queueNames, queueName => '${queueName}-poison'))
-var containerNames = concat(mediaContainerNames, [payloadContainerName])
+var containerNames = concat(mediaContainerNames, [payloadContainerName, exportContainerName])
 
 var coolBlob = mediaCoolAfterDays == null ? {} : { tierToCool: { daysAfterModificationGreaterThan: mediaCoolAfterDays! } }
 var coolVersion = mediaCoolAfterDays == null ? {} : { tierToCool: { daysAfterCreationGreaterThan: mediaCoolAfterDays! } }
@@ -119,6 +122,31 @@ var historyRule = {
   }
 }
 
+// An export of a person is gone after a week; the app deletes it too.
+var exportRule = {
+  name: 'exports'
+  enabled: true
+  type: 'Lifecycle'
+  definition: {
+    filters: {
+      blobTypes: ['blockBlob']
+      prefixMatch: ['${exportContainerName}/']
+    }
+    actions: {
+      baseBlob: {
+        delete: {
+          daysAfterModificationGreaterThan: 7
+        }
+      }
+      version: {
+        delete: {
+          daysAfterCreationGreaterThan: 1
+        }
+      }
+    }
+  }
+}
+
 var mediaRule = {
   name: 'media'
   enabled: true
@@ -135,7 +163,7 @@ var mediaRule = {
   }
 }
 
-var lifecycleRules = concat([payloadRule, mediaRule], historyRetentionDays == null ? [] : [historyRule])
+var lifecycleRules = concat([payloadRule, exportRule, mediaRule], historyRetentionDays == null ? [] : [historyRule])
 
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   name: name
