@@ -149,7 +149,7 @@ def _fetch(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], re
         raise (_Silent(str(error)) if description.seconds == 0 else error) from None
     if _is_forgotten(bridge, description, record, fresh=True):
         # Erased while it was copied: whoever erases has looked before the file was there.
-        deletions.delete_versions(bridge.storage.container(media.container), description.stem + ".")
+        _delete(bridge, description)
         raise _Forgotten
     if stored.get(blobs.INCOMPLETE):
         _look_again(bridge, media, id, {**message, "kept": True}, "incomplete", quiet=True)
@@ -163,6 +163,10 @@ def _is_forgotten(bridge: Bridge, of: blobs.Description, record: Record, *, fres
     return forgotten.is_forgotten(bridge.storage, subjects, of.started, fresh=fresh)
 
 
+def _delete(bridge: Bridge, of: blobs.Description) -> None:
+    deletions.delete_versions(bridge.storage.container(of.media.container), f"{of.stem}.")
+
+
 def _announce(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
     from shared.events.model import StoredAudio
 
@@ -173,6 +177,11 @@ def _announce(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any],
             again = {**message, "stored": stored, "looks": message["looks"] + 1}
             send(bridge.storage, QUEUE, again, name=name_of(message), delay=LOOK_SECONDS)
             return
+        description = _describe(media, id, record, message)
+        if _is_forgotten(bridge, description, record):
+            # Only now the record tells whose it is.
+            _delete(bridge, description)
+            raise _Forgotten
     # Only we fill these in: the PBX's field of the same name is another thing.
     own = {media.url, *StoredAudio.model_fields}
     fields = {name: value for name, value in record.items() if name not in own}

@@ -7,6 +7,7 @@ import re
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,6 +27,7 @@ from shared.storage.dead_letters import dead_letter
 from shared.storage.messages import send
 from shared.subscriptions.store import subscriptions
 from shared.subscriptions.subscription import Subscription
+from shared.times import now
 from tests.polls import bridge_to
 
 if TYPE_CHECKING:
@@ -34,8 +36,19 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 NUMBER, OTHER = "27771153", "26123456"
-CALL, OTHER_CALL, RECORDING, VOICEMAIL = 1524664459097344, 1524664499097344, 5001, 6001
-STARTED = "2018-04-25T13:54:19+0000"
+RECORDING, VOICEMAIL = 5001, 6001
+# Some hours ago, as polls see it.
+BEGAN = now() - timedelta(hours=2 if (now() - timedelta(hours=2)).minute < 29 else 2.5)
+CALL = int(BEGAN.timestamp()) * 1_000_000 + 97_344
+OTHER_CALL = CALL + 40_000_000
+
+
+def spelled(minutes: float) -> str:
+    """A time so many minutes after BEGAN, as the PBX writes it."""
+    return (BEGAN + timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%S+0000")
+
+
+STARTED, DAY = spelled(0), f"{BEGAN:%Y/%m/%d}"
 
 
 @pytest.fixture
@@ -85,7 +98,7 @@ class Busy:
     def call(self, number: str, call: int, recording: int | None = None) -> None:
         common: dict[str, Any] = {"callID": call, "callStarted": STARTED, "direction": "in"}
         self.hear("CallStarted", caller=number, destination="67000123", **common)
-        done = {"connectionTime": 40, "callConnected": "2018-04-25T13:55:31+0000", "contactID": 971}
+        done = {"connectionTime": 40, "callConnected": spelled(0.2), "contactID": 971}
         self.hear("CallCompleted", caller=number, destination="67000123", **common, **done)
         self.pbx.add("call_history", call, caller=number, destination="67000123", **common, **done)
         if recording is not None:
@@ -97,12 +110,12 @@ class Busy:
         """Have the app keep everything there is of a caller."""
         storage = self.bridge.storage
         self.call(number, call, recording)
-        self.pbx.add("voicemails", voicemail, sender=number, callStarted="2018-04-25T15:00:00+0000", length=9)
+        self.pbx.add("voicemails", voicemail, sender=number, callStarted=spelled(30), length=9)
         url = f"{self.pbx.url}/files/{self.pbx.file('voicemails', voicemail).token}"
-        dated = {"sender": number, "callStarted": "2018-04-25T15:00:00+0000"}
+        dated = {"sender": number, "callStarted": spelled(30)}
         self.hear("VoicemailCreated", voicemailID=voicemail, messageURL=url, **dated)
         lost = {"callerid": f"+371{number}", "destination": "67000123", "attempts": 1}
-        self.hear("LostCallerAdded", last_contact="2018-04-25T14:10:02+0000", **lost)
+        self.hear("LostCallerAdded", last_contact=spelled(10), **lost)
         self.hear("CallCompleted", callID=call + 5_000_000, caller="anonymous", note=f"from {number[:4]} {number[4:]}")
         self.work()
         for name in ("call_history", "call_records", "voicemails", "contacts"):

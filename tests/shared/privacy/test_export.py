@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from shared.privacy import jobs
 from shared.privacy.holdings import EXPORTS
-from tests.shared.privacy.conftest import CALL, NUMBER, OTHER, OTHER_CALL, RECORDING, VOICEMAIL, Busy
+from tests.shared.privacy.conftest import CALL, DAY, NUMBER, OTHER, OTHER_CALL, RECORDING, VOICEMAIL, Busy
 
 if TYPE_CHECKING:
     import pytest
@@ -32,13 +32,13 @@ def test_an_export_has_everything_of_a_number_and_nothing_of_others(busy: Busy) 
     busy.leave(NUMBER, RECORDING, VOICEMAIL, CALL)
     archive, counts = exported(busy, f"00371 {NUMBER}")
     names = set(archive.namelist())
-    audio = {f"audio/recordings/2018/04/25/{RECORDING}.mp3", f"audio/voicemails/2018/04/25/{VOICEMAIL}.mp3"}
+    audio = {f"audio/recordings/{DAY}/{RECORDING}.mp3", f"audio/voicemails/{DAY}/{VOICEMAIL}.mp3"}
     assert names == {"index.html", "export.xlsx", *NAMES, *audio}
     assert CALL in [call["callID"] for call in json.loads(archive.read("calls.json"))]
     assert len(json.loads(archive.read("events.json"))) == counts["events"] >= 5
     assert [row["callerid"] for row in json.loads(archive.read("lost_callers.json"))] == [f"+371{NUMBER}"]
     assert not [name for name in names - audio if OTHER.encode() in archive.read(name)]
-    assert len(archive.read(f"audio/recordings/2018/04/25/{RECORDING}.mp3")) > 1000
+    assert len(archive.read(f"audio/recordings/{DAY}/{RECORDING}.mp3")) > 1000
 
 
 def test_a_workbook_has_texts_as_they_are_and_no_formulas(busy: Busy) -> None:
