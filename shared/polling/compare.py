@@ -140,7 +140,7 @@ class Comparison:
         try:
             named = {resource.id_parameter: id}
             self.reading.bridge.pbx.call(
-                resource.read_operation, lane=self.reading.lane, until=self.reading.until, **named
+                resource.read_operation, lane=self.reading.lane, until=self.reading.deadline.at, **named
             )
         except PbxNotFound:
             return True

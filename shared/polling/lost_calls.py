@@ -91,7 +91,7 @@ def _listed(reading: Reading, **filters: Any) -> tuple[dict[int, Item], list[Ite
     identify = partial(_identified, reading.bridge)
     for page in pages(
         reading.bridge.pbx, _ROW,
-        lane="poll", until=reading.until, unreadable=unreadable, identify=identify, **filters,
+        lane="poll", deadline=reading.deadline, unreadable=unreadable, identify=identify, **filters,
     ):  # fmt: skip
         found |= dict(page.items)
     return found, unreadable

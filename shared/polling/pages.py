@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,18 @@ _LIMITS: tuple[int | None, ...] = (1000, 100, None)
 _OVERLAP = 5
 # A page of fewer items is all that a PBX has that knows no offsets.
 _FULL = 10
+
+
+@dataclass(slots=True)
+class Deadline:
+    """The end of a poll, in monotonic seconds; time that our own storage takes does not count."""
+
+    at: float = field(default_factory=lambda: time.monotonic() + LONGEST)
+
+    @property
+    def is_over(self) -> bool:
+        """True once the PBX is asked for no more."""
+        return time.monotonic() > self.at
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +66,7 @@ def pages(
     resource: Resource,
     *,
     lane: str,
-    until: float,
+    deadline: Deadline,
     unreadable: list[Item],
     identify: Callable[[Item], tuple[int, Item] | None] | None = None,
     **filters: Any,
@@ -64,11 +76,11 @@ def pages(
 
     Ids are numbers however they are written, or what `identify` makes of items; `unreadable` gets those without one.
     Pages overlap a little, so that what leaves the list meanwhile hides nothing, and an empty answer where they do is
-    asked for once more. Raises what Pbx.call raises, PbxUnavailable after `until` in monotonic seconds, and
+    asked for once more. Raises what Pbx.call raises, PbxUnavailable after the deadline, and
     PbxNotUnderstood where a full page comes again at another offset.
     """
     identify = identify or partial(_by_id, resource.id_field)
-    ask = partial(_ask, pbx, resource, lane=lane, until=until, **filters)
+    ask = partial(_ask, pbx, resource, lane=lane, deadline=deadline, **filters)
     seen, offset, overlap, largest, is_empty = set[int](), 0, 0, 0, False
     while True:
         found, whole = ask(offset=offset or None)
@@ -85,7 +97,9 @@ def pages(
         seen.update(id for id, _ in named)
         largest, overlap, is_empty = max(largest, len(found)), min(_OVERLAP, len(found) // 4), False
         offset += len(found) - overlap
+        asked = time.monotonic()
         yield Page(named, len(found), whole)
+        deadline.at += time.monotonic() - asked
 
 
 def _by_id(id_field: str, item: Item) -> tuple[int, Item] | None:
@@ -99,14 +113,16 @@ def _accepted(pbx: Pbx) -> dict[str, tuple[int | None, ...]]:
     return {}
 
 
-def _ask(pbx: Pbx, resource: Resource, *, until: float, offset: int | None, **filters: Any) -> tuple[list[Item], bool]:
+def _ask(
+    pbx: Pbx, resource: Resource, *, deadline: Deadline, offset: int | None, **filters: Any
+) -> tuple[list[Item], bool]:
     accepted, name, operation = _accepted(pbx), resource.name, resource.list_operation
     limits, refused = list(accepted.get(name, _LIMITS)), False
     while True:
-        if time.monotonic() > until:
+        if deadline.is_over:
             raise PbxUnavailable(operation, "the list is longer than can be read in one run; it goes on with the next")
         try:
-            found: list[Item] = pbx.call(operation, until=until, limit=limits[0], offset=offset, **filters)
+            found: list[Item] = pbx.call(operation, until=deadline.at, limit=limits[0], offset=offset, **filters)
         except PbxRefused:
             refused = True
             if len(limits) == 1:
@@ -117,7 +133,7 @@ def _ask(pbx: Pbx, resource: Resource, *, until: float, offset: int | None, **fi
                 raise
         except BudgetExhausted as error:
             # To begin again would never get to the end of a long list.
-            if offset is None or time.monotonic() + error.retry_after > until:
+            if offset is None or time.monotonic() + error.retry_after > deadline.at:
                 raise
             threading.Event().wait(error.retry_after)
             continue

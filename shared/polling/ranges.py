@@ -68,7 +68,7 @@ def _read(comparison: Comparison, filters: dict[str, Any]) -> bool:
     reading, found, count = comparison.reading, False, 0
     for page in pages(
         reading.bridge.pbx, reading.resource,
-        lane=reading.lane, until=reading.until, unreadable=comparison.unreadable, **filters,
+        lane=reading.lane, deadline=reading.deadline, unreadable=comparison.unreadable, **filters,
     ):  # fmt: skip
         count += 1
         is_new = comparison.take(page)

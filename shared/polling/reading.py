@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from shared.items.row import began
 from shared.once import once
 from shared.pbx.operations import operation
 from shared.polling import checkpoints, malformed
-from shared.polling.pages import LONGEST
+from shared.polling.pages import Deadline
 from shared.storage.expiry import dropped_months
 from shared.times import belongs_to_call, call_start, event_time, has_zone, months_before
 
@@ -45,7 +44,7 @@ def refusals(storage: Storage) -> list[datetime]:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
     """
-    One run of a poll, which ends at `until` in monotonic seconds.
+    One run of a poll.
 
     A thorough one reads more than what is new, and takes nothing for granted.
     """
@@ -56,7 +55,7 @@ class Reading:
     moment: datetime
     is_thorough: bool = True
     lane: str = "poll"
-    until: float = field(default_factory=lambda: time.monotonic() + LONGEST)
+    deadline: Deadline = field(default_factory=Deadline)
 
     @property
     def shape(self) -> Shape:

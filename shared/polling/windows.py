@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from shared.errors import BudgetExhausted, PbxError, PbxForbidden, PbxThrottled, PbxUnreachable
 from shared.polling.compare import Comparison
 from shared.polling.missing import alarm_if_lost
+from shared.polling.pages import Deadline
 from shared.polling.ranges import compare_whole, conclude, read_range
 from shared.polling.reading import grace
 from shared.times import event_time, months_before
@@ -93,7 +94,7 @@ def _read_days(reading: Reading, days: set[str]) -> Reading:
     """Compare days, the newest first, each noted when done; raises the failure of one that could not be read."""
     failure: PbxError | None = None
     for day in sorted(days, reverse=True):
-        if time.monotonic() > reading.until:
+        if reading.deadline.is_over:
             return reading
         try:
             reading = _read_part(reading, _start(day), _start(day) + _DAY)
@@ -135,9 +136,11 @@ def _read_months(reading: Reading) -> None:
 
     A month that is too long for that is read a day at a time. History ends where the PBX has nothing earlier.
     """
-    reading = replace(reading, lane="backfill", until=min(reading.until, time.monotonic() + LONGEST_HISTORY))
+    reading = replace(
+        reading, lane="backfill", deadline=Deadline(min(reading.deadline.at, time.monotonic() + LONGEST_HISTORY))
+    )
     is_first = True
-    while (end := reading.checkpoint.history) and time.monotonic() < reading.until:
+    while (end := reading.checkpoint.history) and not reading.deadline.is_over:
         if not _is_wanted(reading, end):
             reading = reading.noted(history=None, by_day=False)
             break
@@ -153,7 +156,7 @@ def _read_months(reading: Reading) -> None:
             if not reading.checkpoint.by_day:
                 reading = reading.noted(by_day=True)
                 continue
-            if not is_first and time.monotonic() > reading.until:
+            if not is_first and reading.deadline.is_over:
                 break
             # A day that cannot be read, though it had all the time, is left to later runs.
             left = reading.checkpoint.days_left | {f"{first:%Y-%m-%d}"}
