@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared import people
 from shared.deliveries import lifecycle
-from shared.deliveries.fanout import WAKE, wake
+from shared.deliveries.fanout import WAKE, wake, wake_at
 from shared.deliveries.outbox import Outbox
 from shared.deliveries.policy import NEVER, judge
 from shared.deliveries.post import Outcome, read_event, send_event
@@ -24,11 +24,12 @@ from shared.subscriptions.store import subscriptions
 from shared.times import now
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from shared.bridge import Bridge
-    from shared.deliveries.outbox import Place, State
+    from shared.deliveries.outbox import State
     from shared.deliveries.policy import Results, Ruling
+    from shared.deliveries.post import Stored
     from shared.subscriptions.subscription import Subscription
 
 logger = logging.getLogger(__name__)
@@ -53,16 +54,16 @@ def run(bridge: Bridge, message: Mapping[str, Any]) -> None:
 
 def drain(bridge: Bridge, id: str) -> None:
     """Post what is due in an outbox, unless somebody else does; drop that of a subscription that is gone."""
-    outbox, until = Outbox(bridge.storage, id), time.monotonic() + RUN_SECONDS
-    if subscriptions(bridge).get(id) is None:
+    known, outbox, until = subscriptions(bridge), Outbox(bridge.storage, id), time.monotonic() + RUN_SECONDS
+    if known.get(id) is None:
         if not outbox.drop(RUN_SECONDS):
-            wake(bridge.storage, id, now())
+            wake_at(bridge.storage, id, now())
         return
     with ThreadPoolExecutor(BATCH) as pool:
         # Each batch begins with a look at what is due, also after the last one: nothing that comes meanwhile is missed.
-        while (one := subscriptions(bridge).get(id)) and one.readable and _post_batch(bridge, one, outbox, pool):
+        while (one := known.get(id)) and one.readable and _post_batch(bridge, one, outbox, pool):
             if time.monotonic() > until:
-                wake(bridge.storage, id, now())
+                wake_at(bridge.storage, id, now())
                 return
 
 
@@ -70,7 +71,7 @@ def _post_batch(bridge: Bridge, one: Subscription, outbox: Outbox, pool: ThreadP
     """Post the next events that are due; return False where there are none, or somebody else posts."""
     moment = now() + _SKEW
     state, places = outbox.read(moment, BATCH)
-    if state.is_held(now()):
+    if state.is_held(moment - _SKEW):
         return False
     if state.resume > moment:
         places = outbox.replays(moment, BATCH)
@@ -78,35 +79,25 @@ def _post_batch(bridge: Bridge, one: Subscription, outbox: Outbox, pool: ThreadP
         _, found = outbox.read(moment, _CHOICE)
         places[-1] = random.choice(found[BATCH - 1 :])  # noqa: S311 - any will do
     if not places:
-        _wake_later(bridge, one.id, outbox, state)
         return False
+    # Read before the lease is taken: what fails here has posted nothing and holds up nobody.
+    events = list(pool.map(partial(read_event, bridge.storage), [place.event for place in places]))
     if not outbox.take(state):
         return False
-    results, errors = _post_all(bridge, one, places, pool)
-    _complete(bridge, one, outbox, state, results)
-    if errors:
-        raise errors[0]
+    outcomes = pool.map(partial(_post, bridge, one), events)
+    _complete(bridge, one, outbox, state, list(zip(places, outcomes, strict=True)))
     return True
 
 
-def _post_all(
-    bridge: Bridge, one: Subscription, places: Sequence[Place], pool: ThreadPoolExecutor
-) -> tuple[list[tuple[Place, Outcome]], list[Exception]]:
-    """Post events side by side; return the answers, and the errors of our own."""
-    work = map if len(places) == 1 else pool.map
-    found = list(work(partial(_post, bridge, one), places))
-    results = [(place, outcome) for place, outcome in zip(places, found, strict=True) if isinstance(outcome, Outcome)]
-    return results, [error for error in found if isinstance(error, Exception)]
-
-
-def _post(bridge: Bridge, one: Subscription, place: Place) -> Outcome | Exception:
+def _post(bridge: Bridge, one: Subscription, event: Stored | str) -> Outcome:
+    if isinstance(event, str):
+        return Outcome("lost", event, 0.0)
     try:
-        outcome = send_event(bridge, one, read_event(bridge.storage, place.event))
-    except Unprocessable as error:
-        return Outcome("lost", str(error), 0.0)
-    except Exception as error:  # noqa: BLE001 - raised once the answers to the others are written down
-        return error
-    logger.info("delivery of %s to %s: %s", place.event, one.id, outcome.result)
+        outcome = send_event(bridge, one, event)
+    except Exception as error:
+        logger.exception("an event could not be sent")
+        outcome = Outcome("failed", type(error).__name__, 0.0)
+    logger.info("delivery of %s to %s: %s", event[0]["RowKey"], one.id, outcome.result)
     return outcome
 
 
@@ -115,20 +106,19 @@ def _complete(bridge: Bridge, one: Subscription, outbox: Outbox, state: State, r
     holder = state.holder
     for _ in range(_RACES):
         ruling = judge(state, results, now(), disabled=one.disabled is not None, trying=one.trying)
-        _carry_out(bridge, one, ruling)
+        _carry_out(bridge, one, state, ruling)
         if outbox.complete(ruling):
-            break
+            if ruling.gone:
+                lifecycle.end(bridge, one.id, answer=ruling.gone)
+            return
         state = outbox.state()
         if state.holder != holder:
             logger.info("the outbox of %s was taken over", one.id)
             return
-    else:
-        raise Conflict(f"the outbox of {one.id} kept changing")
-    if ruling.gone:
-        lifecycle.end(bridge, one.id, answer=ruling.gone)
+    raise Conflict(f"the outbox of {one.id} kept changing")
 
 
-def _carry_out(bridge: Bridge, one: Subscription, ruling: Ruling) -> None:
+def _carry_out(bridge: Bridge, one: Subscription, before: State, ruling: Ruling) -> None:
     """Do what has to be done before it is written down, each of it harmless twice."""
     for place, reason in ruling.dead:
         body = encode({"kind": "deliver", "subscription": one.id, "event": place.event})
@@ -141,26 +131,11 @@ def _carry_out(bridge: Bridge, one: Subscription, ruling: Ruling) -> None:
         lifecycle.disable(bridge, one)
     if ruling.recover:
         lifecycle.recover(bridge, one)
-    state, moment = ruling.state, now()
-    state.later = state.later or bool(ruling.again)
-    times = [place.due for place in ruling.again]
-    at = min([*times, state.resume] if moment < state.resume < NEVER else times, default=None)
-    if at is not None and not moment < state.wake <= at:
-        wake(bridge.storage, one.id, at)
-        state.wake = at
-
-
-def _wake_later(bridge: Bridge, id: str, outbox: Outbox, state: State) -> None:
-    """Have the outbox looked at when the next place is due, unless a message for it is on its way."""
-    moment = now() + _SKEW
-    if state.wake > moment or not (state.later or moment < state.resume < NEVER):
-        return
-    at = outbox.next_due(state, moment)
-    state.later = at is not None
-    if at is not None and at < NEVER:
-        wake(bridge.storage, id, at)
-        state.wake = at
-    outbox.note(state)
+    # A message for each time at which something is due again.
+    for place in ruling.again:
+        wake_at(bridge.storage, one.id, place.due)
+    if before.resume < ruling.state.resume < NEVER:
+        wake_at(bridge.storage, one.id, ruling.state.resume)
 
 
 def wake_waiting(bridge: Bridge) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from shared.deliveries.outbox import Outbox
 from shared.once import once
@@ -16,7 +15,6 @@ from shared.subscriptions.store import STALE_SECONDS, subscriptions
 from shared.times import iso, now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
 
     from shared.bridge import Bridge
@@ -71,36 +69,32 @@ def send_range(
     send(storage, QUEUE, message, name=subscription, delay=delay)
 
 
-def wake(storage: Storage, subscription: str, at: datetime | None = None) -> None:
-    """Have an outbox posted, soon or at a time, after what this thread has written to it."""
-    if at is None:
-        _wake_ups(storage).send(subscription)
-    else:
-        _send(storage, subscription, max(math.ceil((at - now()).total_seconds()), 1))
+def wake(storage: Storage, subscription: str) -> None:
+    """
+    Have an outbox posted soon, after what this thread has written to it.
+
+    Four messages a second are seen at once. A fifth is seen after that second, and serves all that is written in it.
+    """
+    moment, sent = time.monotonic(), _sent(storage)
+    start, count = sent.get(subscription, (-math.inf, 0))
+    if moment >= start + 1:
+        start, count = moment, 0
+    if count <= _A_SECOND:
+        _send(storage, subscription, int(count == _A_SECOND))
+    sent[subscription] = start, count + 1
 
 
-class WakeUps:
-    """The wake-ups of this process: for each subscription four a second at most, and then one for all others."""
-
-    def __init__(self, storage: Storage, clock: Callable[[], float] = time.monotonic) -> None:
-        self._storage, self._clock = storage, clock
-        self._seen: dict[str, deque[float]] = {}
-
-    def send(self, subscription: str) -> None:
-        """Send a message; one that nobody can have seen yet will serve what is written by now."""
-        moment, seen = self._clock(), self._seen.setdefault(subscription, deque(maxlen=_A_SECOND))
-        if seen and moment < seen[-1]:
-            return
-        delay = int(len(seen) == _A_SECOND and moment < seen[0] + 1)
-        _send(self._storage, subscription, delay)
-        seen.append(moment + delay)
+def wake_at(storage: Storage, subscription: str, moment: datetime) -> None:
+    """Have an outbox posted at a time, in a second at the earliest."""
+    _send(storage, subscription, max(math.ceil((moment - now()).total_seconds()), 1))
 
 
 @once
-def _wake_ups(storage: Storage) -> WakeUps:
-    return WakeUps(storage)
+def _sent(storage: Storage) -> dict[str, tuple[float, int]]:
+    """Return, by subscription, the second that this process counts wake-ups in, and their number."""
+    return {}
 
 
 def _send(storage: Storage, subscription: str, delay: int) -> None:
-    message: dict[str, Any] = {"kind": WAKE, "id": subscription, "subscription": subscription}
+    message = {"kind": WAKE, "id": subscription, "subscription": subscription}
     send(storage, QUEUE, message, name=subscription, delay=delay)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from shared.deliveries.fanout import wake
+from shared.deliveries.fanout import wake, wake_at
 from shared.deliveries.outbox import EPOCH, Outbox
 from shared.events.receive import submit
 from shared.subscriptions.endpoints import host_of
@@ -37,7 +37,7 @@ def end(bridge: Bridge, id: str, *, answer: str = "") -> bool:
     if one is None and Outbox(bridge.storage, id).is_empty():
         # Anybody may ask, with any id: that costs no message.
         return False
-    wake(bridge.storage, id, now() + _END_TAKES)
+    wake_at(bridge.storage, id, now() + _END_TAKES)
     ended = known.end(id, answer=answer)
     if ended and one and answer:
         logger.warning("signal subscription_ended subscription=%s event=%s answer=%s", id, one.event, answer)

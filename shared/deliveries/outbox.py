@@ -6,6 +6,7 @@ import secrets
 import time
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from shared.storage import rows
@@ -14,7 +15,7 @@ from shared.storage.expiry import IN_BATCH, delete_keys, expire_rows
 from shared.times import now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from shared.deliveries.policy import Ruling
     from shared.storage.account import Storage
@@ -23,13 +24,13 @@ if TYPE_CHECKING:
 
 TABLE = "deliveries"
 # In the order of their keys: one read has the state and the first places, and replays come after all others.
-STATE, PLACE, REPLAY, MARKER = "lease", "place-", "replay-", "sent-"
+STATE, PLACE, REPLAY, MARKER, END = "lease", "place-", "replay-", "sent-", "~"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Longer than a batch takes; the next one waits so long after a process has died.
 LEASE = timedelta(seconds=60)
 DEAD_LETTER = "dead letter"
-_COLUMNS = ("event", "marker", "tries", "first", "due")
 _REPLACE = {"mode": "replace"}
+_PAGE = 1000
 # A transaction takes a hundred rows; a place and its marker are two.
 _PAIRS = 50
 
@@ -39,16 +40,14 @@ class State:
     """
     The row of a subscriber: who posts to it now, when it is tried again, and its last results.
 
-    `holder` posts until `until`. Nothing but replays is posted before `resume`. A message for it is seen at `wake`, and
-    with `later` some places are due later. `streak` counts the events whose first try failed since the last success,
-    and `rounds` the batches that failed since it is down. Each write is under `etag`.
+    `holder` posts until `until`. Nothing but replays is posted before `resume`. `streak` counts the events whose first
+    try failed since the last success, and `rounds` the batches that failed since it is down. Each write is under
+    `etag`.
     """
 
     holder: str = ""
     until: datetime = EPOCH
     resume: datetime = EPOCH
-    wake: datetime = EPOCH
-    later: bool = False
     streak: int = 0
     rounds: int = 0
     result: str = ""
@@ -63,7 +62,11 @@ class State:
     @classmethod
     def of(cls, row: Mapping[str, Any], etag: str) -> State:
         """Return the state in a row."""
-        return cls(**{field.name: row[field.name] for field in fields(cls) if field.name in row}, etag=etag)
+        state = cls(etag=etag)
+        for field in fields(cls):
+            if field.name in row:
+                setattr(state, field.name, row[field.name])
+        return state
 
     def is_held(self, moment: datetime) -> bool:
         """Return True if somebody posts to the subscriber."""
@@ -71,14 +74,15 @@ class State:
 
     def row(self, subscription: str) -> dict[str, Any]:
         """Return its columns."""
-        columns = {name: value for name, value in asdict(self).items() if value is not None and name != "etag"}
-        return {"PartitionKey": subscription, "RowKey": STATE, "due": EPOCH, **columns}
+        columns = {"PartitionKey": subscription, "RowKey": STATE, "due": EPOCH} | asdict(self)
+        del columns["etag"]
+        return columns
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """
-    The row of an event that waits: it is posted from `due` on and has failed `tries` times since `first`.
+    The row of an event that waits: it is posted from `due` on and has had `tries` since `first`.
 
     Its `marker` is the row that stays: the event has had its place, and, once it is posted, with which result.
     """
@@ -100,6 +104,12 @@ class Place:
     def is_replay(self) -> bool:
         """True if the event is sent again by an operator."""
         return self.key.startswith(REPLAY)
+
+    def row(self, subscription: str) -> dict[str, Any]:
+        """Return its columns."""
+        columns = {"PartitionKey": subscription, "RowKey": self.key} | asdict(self)
+        del columns["key"]
+        return columns
 
 
 def position(received: datetime) -> str:
@@ -133,74 +143,58 @@ class Outbox:
         """Return the events without those that have a place already."""
         if not events:
             return events
-        low, high = f"{PLACE}{position(min(events)[0])}", f"{PLACE}{position(max(events)[0])}~"
-        with reaching_storage():
-            query = self._query(f"RowKey ge '{low}' and RowKey lt '{high}'", select=["RowKey"])
-            waiting = {row["RowKey"] for row in query}
+        low, high = f"{PLACE}{position(min(events)[0])}", f"{PLACE}{position(max(events)[0])}{END}"
+        waiting = {row["RowKey"] for row in self._rows(low, high, select=["RowKey"])}
         return [one for one in events if Place.of(*one).key not in waiting]
 
     def read(self, moment: datetime, most: int) -> tuple[State, list[Place]]:
         """Return the state and the first places that are due."""
-        found = self._due(STATE, moment, most + 1)
+        found, state = self._rows(STATE, MARKER, due=moment, most=most + 1), State()
         if found and found[0]["RowKey"] == STATE:
-            state, places = State.of(found[0], str(found[0].metadata["etag"])), found[1:]
-        else:
-            state, places = State(), found[:most]
-        return state, [_place(row) for row in places]
+            row = found.pop(0)
+            state = State.of(row, str(row.metadata["etag"]))
+        return state, _places(found[:most])
 
     def replays(self, moment: datetime, most: int) -> list[Place]:
         """Return the first replays that are due."""
-        return [_place(row) for row in self._due(REPLAY, moment, most)]
+        return _places(self._rows(REPLAY, MARKER, due=moment, most=most))
 
     def state(self) -> State:
         """Return the state alone."""
         row = rows.get(self._table, self._id, STATE)
         return State.of(row, row.etag) if row is not None else State()
 
-    def next_due(self, state: State, moment: datetime) -> datetime | None:
-        """Return the time at which the first of those places is due that are not due now."""
-        with reaching_storage():
-            pages = self._query(f"RowKey gt '{PLACE}' and RowKey lt '{MARKER}'", select=["RowKey", "due"]).by_page()
-            found = list(next(pages, ()))
-        dues = (row["due"] if row["RowKey"] > REPLAY else max(row["due"], state.resume) for row in found)
-        return min((due for due in dues if due > moment), default=None)
-
     def is_empty(self) -> bool:
         """Return True if there is no row, not even a state."""
-        with reaching_storage():
-            return next(self._query(select=["RowKey"], page=1), None) is None
+        return not self._rows("", END, most=1, select=["RowKey"])
 
     def take(self, state: State) -> bool:
         """Become the one who posts; False where somebody was faster."""
         state.holder, state.until = secrets.token_hex(8), now() + LEASE
-        etag = self._save(state)
+        etag = rows.swap(self._table, state.row(self._id), state.etag)
         state.etag = etag or state.etag
         return etag is not None
-
-    def note(self, state: State) -> None:
-        """Write the state, unless it was changed meanwhile."""
-        state.etag = self._save(state)
 
     def complete(self, ruling: Ruling) -> bool:
         """Write the consequences of a batch in one transaction and let go of the outbox; False if others changed it."""
         from azure.core import MatchConditions
         from azure.data.tables import TableTransactionError
 
-        state, parts = ruling.state, [operations for _, operations in self._parts(ruling)]
-        guard: dict[str, Any] = {"etag": state.etag, "match_condition": MatchConditions.IfNotModified}
-        state.holder = ""
+        guard: dict[str, Any] = {"etag": ruling.state.etag, "match_condition": MatchConditions.IfNotModified}
+        lease, places = ("update", ruling.state.row(self._id), _REPLACE | guard), self._changes(ruling)
         while True:
-            changes: list[Any] = [("update", state.row(self._id), _REPLACE | guard)]
-            changes += [operation for part in parts for operation in part]
+            operations: list[Any] = [lease]
+            for changes in places:
+                operations += changes
             try:
-                rows.transact(self._table, changes)
+                rows.transact(self._table, operations)
             except TableTransactionError as error:
                 if error.status_code not in rows.LOST:
                     raise
                 if not error.index:
                     return False
                 # That place is not there any more.
-                parts = [part for part in parts if changes[error.index] not in part]
+                places = [changes for changes in places if operations[error.index] not in changes]
             else:
                 return True
 
@@ -217,22 +211,20 @@ class Outbox:
         rows.change(self._table, self._id, STATE, changed)
 
     def hurry(self) -> int:
-        """Make all places due that wait for their time, a thousand at most, and return their number."""
-        condition = f"RowKey gt '{PLACE}' and RowKey lt '{MARKER}' and due gt @moment"
-        with reaching_storage():
-            found = list(next(self._query(condition, moment=now(), select=["RowKey"]).by_page(), ()))
-        keys = ({"PartitionKey": self._id, "RowKey": row["RowKey"], "due": EPOCH} for row in found)
-        return sum(rows.update(self._table, row) for row in keys)
+        """Make the places due that wait for their time, of the first thousand, and return their number."""
+        moment, count = now(), 0
+        for row in self._rows(PLACE, MARKER, most=_PAGE, select=["RowKey", "due"]):
+            if row["due"] > moment:
+                count += rows.update(self._table, {"PartitionKey": self._id, "RowKey": row["RowKey"], "due": EPOCH})
+        return count
 
     def drop(self, seconds: float) -> bool:
         """Delete all of it; False where there is more than can be deleted in that time."""
         deadline = time.monotonic() + seconds
-        with reaching_storage():
-            for page in self._query(select=["PartitionKey", "RowKey"], page=IN_BATCH).by_page():
-                if found := list(page):
-                    delete_keys(self._table, found)
-                    if time.monotonic() > deadline:
-                        return False
+        while found := self._rows("", END, most=IN_BATCH, select=["PartitionKey", "RowKey"]):
+            delete_keys(self._table, found)
+            if time.monotonic() > deadline:
+                return False
         return True
 
     def _create(self, events: Sequence[tuple[datetime, str]], replay: str) -> bool:
@@ -241,7 +233,7 @@ class Outbox:
         made: list[Any] = []
         for received, event in events:
             place = Place.of(received, event, replay)
-            made += [("create", self._marker(place)), ("create", self._row(place))]
+            made += [("create", self._marker(place)), ("create", place.row(self._id))]
         try:
             rows.transact(self._table, made)
         except HttpResponseError as error:
@@ -250,47 +242,47 @@ class Outbox:
             return False
         return True
 
-    def _parts(self, ruling: Ruling) -> Iterable[tuple[Place, list[Any]]]:
+    def _changes(self, ruling: Ruling) -> list[list[Any]]:
         """Return the operations for each place."""
-        results = [*ruling.delivered, *((place, DEAD_LETTER) for place, _ in ruling.dead)]
-        for place, result in results:
-            marker = self._marker(place, result=result, attempts=place.tries + (result != DEAD_LETTER))
-            yield place, [("delete", self._key(place.key)), ("upsert", marker, _REPLACE)]
+        found: list[list[Any]] = []
+        for place, result in ruling.finished:
+            key = {"PartitionKey": self._id, "RowKey": place.key}
+            marker = self._marker(place) | {"result": result, "attempts": place.tries}
+            found.append([("delete", key), ("upsert", marker, _REPLACE)])
         for place in ruling.again:
-            yield place, [("update", self._row(place), _REPLACE)]
+            found.append([("update", place.row(self._id), _REPLACE)])
+        return found
 
-    def _due(self, begin: str, moment: datetime, most: int) -> list[Any]:
-        query = self._query(
-            f"RowKey ge '{begin}' and RowKey lt '{MARKER}' and due le @moment", page=most, moment=moment
-        )
-        found: list[Any] = []
+    def _marker(self, place: Place) -> dict[str, Any]:
+        return {"PartitionKey": self._id, "RowKey": place.marker, "at": now()}
+
+    def _rows(
+        self,
+        low: str,
+        high: str,
+        *,
+        due: datetime | None = None,
+        most: int | None = None,
+        select: list[str] | None = None,
+    ) -> list[Any]:
+        """Return the rows from one key to less than another, the first ones of those that are due by a time."""
+        query, values = "PartitionKey eq @id and RowKey ge @low and RowKey lt @high", {"id": self._id, "due": due}
+        query += " and due le @due" if due else ""
         with reaching_storage():
-            # A page may be short, or empty, where much is not due.
-            for page in query.by_page():
-                found += page
-                if len(found) >= most:
-                    break
-        return found[:most]
-
-    def _query(self, *conditions: str, select: list[str] | None = None, page: int = 1000, **values: Any) -> Any:
-        query, values["id"] = " and ".join(("PartitionKey eq @id", *conditions)), self._id
-        return self._table.query_entities(query, parameters=values, select=select, results_per_page=page)
-
-    def _save(self, state: State) -> str | None:
-        return rows.swap(self._table, state.row(self._id), state.etag)
-
-    def _key(self, key: str) -> dict[str, Any]:
-        return {"PartitionKey": self._id, "RowKey": key}
-
-    def _row(self, place: Place) -> dict[str, Any]:
-        return self._key(place.key) | {name: getattr(place, name) for name in _COLUMNS}
-
-    def _marker(self, place: Place, **columns: Any) -> dict[str, Any]:
-        return {**self._key(place.marker), "at": now(), **columns}
+            found = self._table.query_entities(
+                query,
+                parameters=values | {"low": low, "high": high},
+                select=select,
+                results_per_page=most or _PAGE,
+            )
+            return list(islice(found, most))
 
 
-def _place(row: Any) -> Place:
-    return Place(key=row["RowKey"], **{name: row[name] for name in _COLUMNS})
+def _places(found: Sequence[Mapping[str, Any]]) -> list[Place]:
+    places = []
+    for row in found:
+        places.append(Place(row["RowKey"], row["event"], row["marker"], row["tries"], row["first"], row["due"]))
+    return places
 
 
 def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from shared.deliveries.outbox import EPOCH
+from shared.deliveries.outbox import DEAD_LETTER, EPOCH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,16 +31,23 @@ JITTER = 0.1
 
 @dataclass(slots=True)
 class Ruling:
-    """What follows from the answers to a batch: the new state, and the places that go, change or are given up."""
+    """What follows from the answers to a batch: the new state, and the places that are finished or tried again."""
 
     state: State
-    delivered: list[tuple[Place, str]] = field(default_factory=list)
+    # With the result that their markers keep.
+    finished: list[tuple[Place, str]] = field(default_factory=list)
     again: list[Place] = field(default_factory=list)
+    # Those of the finished that become dead letters, each with its reason.
     dead: list[tuple[Place, str]] = field(default_factory=list)
     # The status of an answer that ends the subscription.
     gone: str = ""
     disable: bool = False
     recover: bool = False
+
+    def give_up(self, place: Place, reason: str) -> None:
+        """Finish a place with a dead letter."""
+        self.finished.append((place, DEAD_LETTER))
+        self.dead.append((place, reason))
 
 
 def judge(state: State, results: Results, moment: datetime, *, disabled: bool, trying: bool = False) -> Ruling:
@@ -51,53 +58,59 @@ def judge(state: State, results: Results, moment: datetime, *, disabled: bool, t
     count as down: then it waits as a whole, and its events stay as they are. Replays leave its state alone. `trying` is
     a disabled subscription that was asked for again.
     """
-    ruling = Ruling(replace(state))
-    ruling.gone = next((outcome.result for _, outcome in results if outcome.verdict == "gone"), "")
-    ruling.delivered = [(place, outcome.result) for place, outcome in results if outcome.verdict == "delivered"]
-    ruling.dead = [(place, outcome.result) for place, outcome in results if outcome.verdict == "lost"]
-    replays: list[tuple[Place, Outcome]] = []
-    others: list[tuple[Place, Outcome]] = []
+    ruling = Ruling(replace(state, holder=""))
+    usual: list[tuple[Place, Outcome]] = []
     for place, outcome in results:
-        if outcome.verdict in ("delivered", "failed"):
-            (replays if place.is_replay else others).append((place, outcome))
-    if others:
-        _judge_subscriber(ruling, others, moment, disabled=disabled)
-        if (failing := ruling.state.failing) and (not disabled or trying):
+        if outcome.verdict == "gone":
+            ruling.gone = outcome.result
+        elif outcome.verdict == "lost":
+            ruling.give_up(place, outcome.result)
+        else:
+            if outcome.verdict == "delivered":
+                ruling.finished.append((replace(place, tries=place.tries + 1), outcome.result))
+            if not place.is_replay:
+                usual.append((place, outcome))
+            elif outcome.verdict == "failed":
+                _retry(ruling, place, outcome, moment, alone=False)
+    if usual:
+        _judge_subscriber(ruling, usual, moment, disabled=disabled)
+        failing = ruling.state.failing
+        if failing and (not disabled or trying):
             ruling.disable = failing <= moment - DISABLED_AFTER
         elif failing and failing <= moment - TRIED_FOR:
             ruling.state.resume = NEVER
-    for place, outcome in replays:
-        if outcome.verdict == "failed":
-            _retry(ruling, place, outcome, moment, alone=False)
     return ruling
 
 
 def _judge_subscriber(ruling: Ruling, results: Results, moment: datetime, *, disabled: bool) -> None:
-    state, before = ruling.state, ruling.state.rounds
-    failed = [(place, outcome) for place, outcome in results if outcome.verdict == "failed"]
-    gets_through = len(failed) < len(results)
+    state = ruling.state
     place, last = results[-1]
     state.result, state.at, state.attempt = last.result, moment, place.tries + 1
     state.milliseconds = round(last.seconds * 1000)
-    if gets_through:
-        state.delivered, state.failing, state.resume = moment, None, EPOCH
-        state.streak = state.rounds = state.failures = 0
+    failed, asked, pause = [], 0, 0
+    for place, outcome in results:
+        if outcome.verdict == "failed":
+            failed.append((place, outcome))
+            asked, pause = max(asked, outcome.wait), max(pause, outcome.pause)
+    is_down = False
+    if len(failed) < len(results):
+        state.delivered, state.failing, state.streak, state.rounds, state.failures = moment, None, 0, 0, 0
+        state.resume = moment + timedelta(seconds=pause) if pause else EPOCH
         ruling.recover = disabled
     else:
-        state.failures += len(failed)
         state.failing = state.failing or moment
-        state.streak += sum(not place.tries for place, _ in failed)
-    throttled = [(place, outcome) for place, outcome in failed if outcome.result == "429" and outcome.wait]
-    is_down = not gets_through and bool(before or disabled or state.streak >= DOWN_AFTER)
-    if is_down or (throttled and not gets_through):
-        state.rounds += 1
-        # The wait that it asks for is believed once.
-        wait = timedelta() if throttled and not before else _about(FIRST_WAIT * 2 ** min(before, 20), LONGEST_WAIT)
-        state.resume = moment + max(wait, _asked(failed))
-    elif throttled:
-        state.resume = moment + _asked(throttled)
+        state.failures += len(failed)
+        for place, _ in failed:
+            state.streak += not place.tries
+        before = state.rounds
+        is_down = disabled or before > 0 or state.streak >= DOWN_AFTER
+        if is_down or pause:
+            state.rounds += 1
+            # The wait that it asks for is believed once.
+            wait = timedelta() if pause and not before else _about(FIRST_WAIT * 2 ** min(before, 20), LONGEST_WAIT)
+            state.resume = moment + max(wait, timedelta(seconds=asked))
     for place, outcome in failed:
-        if not is_down and (place, outcome) not in throttled:
+        if not is_down and not outcome.pause:
             alone = not (state.delivered and place.tries and state.delivered > place.first)
             _retry(ruling, place, outcome, moment, alone=alone)
 
@@ -111,15 +124,11 @@ def _retry(ruling: Ruling, place: Place, outcome: Outcome, moment: datetime, *, 
     """
     tries = place.tries + 1
     if tries > len(SCHEDULE) and not alone:
-        ruling.dead.append((replace(place, tries=tries), f"the last attempt: {outcome.result}"))
+        ruling.give_up(replace(place, tries=tries), f"the last attempt: {outcome.result}")
         return
     wait = _about(SCHEDULE[min(tries, len(SCHEDULE)) - 1], LONGEST_WAIT if alone else SCHEDULE[-1])
     due = moment + max(wait, timedelta(seconds=outcome.wait))
     ruling.again.append(replace(place, tries=tries, first=place.first if place.tries else moment, due=due))
-
-
-def _asked(results: Results) -> timedelta:
-    return timedelta(seconds=max(outcome.wait for _, outcome in results))
 
 
 def _about(seconds: float, most: float) -> timedelta:

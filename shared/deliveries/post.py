@@ -35,9 +35,11 @@ LONGEST_ANSWER = 4096
 _SUBJECTS = ("callID", "recordingID", "voicemailID", "contactID")
 # Types under a domain turned round, as CloudEvents advises: the service whose events these are.
 _TYPE = "lv.zvanuparvaldnieks"
+_TOO_MANY = "429"
 _session = once(guarded_session)
 _reading = tuple(Lock() for _ in range(32))
 
+# The row of an event, and its envelope.
 Stored = tuple["Mapping[str, Any]", "Mapping[str, Any]"]
 
 
@@ -50,12 +52,20 @@ class Outcome:
     seconds: float
     wait: int = 0
 
+    @property
+    def pause(self) -> int:
+        """The seconds that the subscriber asks to have no posts at all."""
+        return self.wait if self.result == _TOO_MANY else 0
 
-def read_event(storage: Storage, id: str) -> Stored:
-    """Return the row of an event and its envelope; raise Unprocessable where one of them is gone."""
+
+def read_event(storage: Storage, id: str) -> Stored | str:
+    """Return the row of an event and its envelope, or why there are none."""
     # Many subscribers ask for an event at the same moment: the first one reads it for all.
     with _reading[hash(id) % len(_reading)]:
-        return _read_event(storage, id)
+        try:
+            return _read_event(storage, id)
+        except Unprocessable as error:
+            return str(error)
 
 
 @lru_cache(maxsize=256)

@@ -68,7 +68,7 @@ def let_time_pass(bridge: Bridge, one: Subscription) -> None:
         table.update_entity(row | {"due": EPOCH})
     if state(bridge, one).etag:
         keys = {"PartitionKey": one.id, "RowKey": STATE}
-        table.update_entity(keys | {"resume": EPOCH, "wake": EPOCH, "until": EPOCH})
+        table.update_entity(keys | {"resume": EPOCH, "until": EPOCH})
 
 
 def later(bridge: Bridge, sent: Sent, one: Subscription) -> list[Message]:

@@ -116,7 +116,6 @@ def test_an_event_that_is_refused_while_others_succeed_has_nine_tries_and_holds_
     (pointer,) = people.find(bridge.storage, caller, ("dead",))
     assert pointer.id == f"delivery-{dead['RowKey']}"
     assert places(bridge, one) == []
-    assert not state(bridge, one).later
 
 
 def test_while_nothing_succeeds_an_event_is_never_given_up(bridge: Bridge, sent: Sent, listener: Listener) -> None:
@@ -464,7 +463,7 @@ def test_a_run_ends_after_a_while_and_the_next_goes_on(
 def test_a_wake_before_its_time_costs_two_reads(bridge: Bridge, sent: Sent, listener: Listener) -> None:
     one = subscription(bridge, listener.url)
     happen(bridge, sent)
-    set_state(bridge, one, resume=now() + timedelta(hours=1), wake=now() + timedelta(hours=1))
+    set_state(bridge, one, resume=now() + timedelta(hours=1))
     subscriptions(bridge).get(one.id)
     spent = counted(bridge.storage)
     drain(bridge, one.id)

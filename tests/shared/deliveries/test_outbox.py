@@ -47,9 +47,8 @@ def failing(bridge: Bridge) -> Outbox:
     """An outbox that is left alone for an hour."""
     bridge.storage.ready()
     outbox = Outbox(bridge.storage, ID)
-    state = outbox.state()
-    state.rounds, state.resume = 9, now() + timedelta(hours=1)
-    outbox.note(state)
+    row = State(rounds=9, resume=now() + timedelta(hours=1)).row(ID)
+    bridge.storage.table("deliveries").create_entity(row)
     return outbox
 
 
@@ -58,7 +57,7 @@ def test_a_change_goes_on_while_others_write_or_is_refused(
     times: int, rounds: int, bridge: Bridge, start_bridge: Callable[..., Bridge]
 ) -> None:
     outbox, other = failing(bridge), Outbox(start_bridge().storage, ID)
-    bridge.storage._session.mount("http://", Racing(lambda: other.note(other.state()), times))
+    bridge.storage._session.mount("http://", Racing(lambda: other.take(other.state()), times))
     try:
         outbox.change(restored)
     except Conflict:

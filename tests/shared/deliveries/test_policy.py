@@ -25,7 +25,7 @@ def test_one_that_fails_beside_others_has_its_own_schedule_and_they_make_it_coun
     state = State(streak=3, failing=NOW, failures=3)
     ruling = judge(state, [(place(1), BAD), (place(2), GOOD)], NOW, disabled=False)
     assert [one.tries for one in ruling.again] == [1]
-    assert [one.event for one, _ in ruling.delivered] == ["event2"]
+    assert [one.event for one, _ in ruling.finished] == ["event2"]
     assert (ruling.state.streak, ruling.state.failing, ruling.state.failures) == (0, None, 0)
 
 
@@ -59,7 +59,7 @@ def test_a_replay_counts_neither_for_nor_against_its_subscriber(outcome: Outcome
     ruling = judge(state, [(place(n, "token"), outcome) for n in range(8)], NOW, disabled=True)
     assert ruling.state == state
     assert not ruling.recover
-    assert len(ruling.delivered) + len(ruling.again) == 8
+    assert len(ruling.finished) + len(ruling.again) == 8
 
 
 def test_an_event_that_is_gone_says_nothing_of_its_subscriber() -> None:

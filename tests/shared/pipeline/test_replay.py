@@ -129,7 +129,7 @@ def test_a_subscriber_that_waits_is_tried_at_once(bridge: Bridge, sent: Outbox, 
     set_state(bridge, one, resume=now() + timedelta(hours=1))
     sent.take()
     assert try_subscription(bridge, one.id) == {"subscription": one.id, "events": 1}
-    assert [message.delay for message in sent.take()] == [0]
+    assert [message.delay <= 1 for message in sent.take()] == [True]
     listener.answer = 200
     drain(bridge, one.id)
     assert places(bridge, one) == []
