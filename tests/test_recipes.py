@@ -22,9 +22,7 @@ SECTIONS = dict(_SECTION.findall((ROOT / "CONTRIBUTING.md").read_text()))
 # Tests of what is derived from the tables, and of lists beside them.
 DERIVED = (
     "tests/test_parity.py",
-    "tests/test_mirror.py",
-    "tests/test_docs.py",
-    "tests/test_connector.py",
+    "tests/test_connector.py::test_the_connector_s_definition_is_what_the_app_serves",
     "tests/dev/test_generated.py",
     "tests/dev/simulator/test_simulator_calls.py",
     "tests/functions/test_routes.py",
@@ -34,7 +32,6 @@ DERIVED = (
     "tests/shared/events/test_table.py",
     "tests/shared/pbx/test_operations.py",
     "tests/shared/pbx/test_resources.py",
-    "tests/functions/test_requests.py::test_every_route_that_takes_a_body_is_asked_below",
 )
 
 pytestmark = pytest.mark.xdist_group("recipes")

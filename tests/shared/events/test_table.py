@@ -71,8 +71,8 @@ def test_another_natural_key_is_another_event(event: Event) -> None:
 
 def test_ids_differ_between_events_of_the_same_key() -> None:
     payload = fixture(WEBHOOKS[0])["data"]
-    ids = {id_of(event, {"data": payload}) for event in WEBHOOKS if event.key == ("callID", "contactID")}
-    assert len(ids) == 3
+    alike = [event for event in WEBHOOKS if event.key == ("callID", "contactID")]
+    assert len({id_of(event, {"data": payload}) for event in alike}) == len(alike) > 1
 
 
 @pytest.mark.parametrize("event", WEBHOOKS, ids=IDS)
