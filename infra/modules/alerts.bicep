@@ -112,7 +112,7 @@ var rows = [
   }
   {
     name: 'webhooksSilent'
-    title: 'Event types that have gone silent and were registered again'
+    title: 'Event types of whose webhooks most never came'
     signals: ['webhook_silent']
   }
   {

@@ -21,6 +21,7 @@ _BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 DAYS = 30
 CALLS_A_DAY = (0, 1_000, 10_000, 100_000)
 MEMORY_MB = (512, 2048, 4096)
+TIMER_SECONDS = "seconds a timer run (it imports the app for two on a quarter of a core)"
 TABLE_OPERATIONS = "table operations a timer run (its checkpoint, its calls to the PBX)"
 # What is assumed of a bridge.
 ASSUMED = {
@@ -31,6 +32,7 @@ ASSUMED = {
     "busy hours a day, calls spread evenly over them": 10,
     "table and queue operations an event": 6,
     "table and queue operations an audio file or a delivery": 5,
+    TIMER_SECONDS: 3,
     TABLE_OPERATIONS: 5,
     "blob operations an audio file": 4,
     "other blob operations a timer run (its lock)": 2,
@@ -127,7 +129,7 @@ def _figures(calls: int) -> dict[str, float]:
     logs = executions * ASSUMED["kilobytes of logs an execution (a request, and the host's lines about it)"]
     return {
         "executions": executions,
-        "gb_seconds": (seconds * DAYS + timer_runs()) * _memory(),
+        "gb_seconds": (seconds * DAYS + timer_runs() * ASSUMED[TIMER_SECONDS]) * _memory(),
         "entities": entities / 2 + tables,
         "messages": entities / 2 + idle * DAYS,
         "blobs": blobs + timer_runs(monitored=True) * state,
@@ -219,7 +221,11 @@ BLOCKS: dict[str, Callable[[], Iterator[str]]] = {
 
 def rendered(page: str) -> str:
     """The page with its tables made from the templates."""
-    return _BLOCK.sub(lambda match: match[1] + "\n".join(BLOCKS[match[2]]()) + "\n" + match[3], page)
+
+    def made(match: re.Match[str]) -> str:
+        return match[1] + "\n".join(BLOCKS[match[2]]()) + "\n" + match[3] if match[2] in BLOCKS else match[0]
+
+    return _BLOCK.sub(made, page)
 
 
 def main() -> int:
