@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")))
 METHODS = ("GET", "POST", "DELETE")
 TEXTS = ("", ".bicep", ".bicepparam", ".example", ".in", ".json", ".kql", ".py", ".sh", ".toml", ".ts", ".yml")
-# A flow's own.
-FOREIGN = {"pbxKey"}
+# Of flows, GitHub and Azure.
+FOREIGN = {"pbxKey", "sub_claim_prefix", "whatIf"}
 _SPANS = re.compile(r"`([^`\n]+)`")
 _FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _PATH = re.compile(r"(?:shared|functions|dev|infra|tests|docs|connector)/[\w./-]*")
