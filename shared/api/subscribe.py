@@ -123,7 +123,7 @@ def subscribe(bridge: Bridge, name: str, body: bytes, base: str) -> tuple[dict[s
     )
     known = subscriptions(bridge)
     with reaching_storage():
-        made, _ = known.make(wanted, request.secret)
+        made = known.make(wanted, request.secret)
         if not made.shown:
             # Before the answer: whoever gets none asks again.
             catch_up(bridge, made)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import logging
-import secrets
 import time
 from collections import Counter
 from contextlib import suppress
@@ -12,13 +12,14 @@ from datetime import timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from shared import people
 from shared.errors import ConfigError, Conflict, NotFound, StorageUnavailable, TooManySubscriptions
 from shared.once import once
-from shared.storage import rows as single_rows
+from shared.storage import rows
 from shared.subscriptions.endpoints import host_of, normalised
 from shared.subscriptions.keys import NO_KEY, Keys, key_id
 from shared.subscriptions.signatures import new_secret
-from shared.subscriptions.subscription import FINGERPRINT, KEY, PARTITION, Subscription, subscription_of
+from shared.subscriptions.subscription import KEY, PARTITION, Subscription, subscription_of
 from shared.times import iso, now
 
 if TYPE_CHECKING:
@@ -39,22 +40,25 @@ OVERLAP_SECONDS = 24 * 3600
 # Subscriptions that their subscribers have ended are shown for so long.
 SHOWN_ENDED = timedelta(days=30)
 _ENDED = "ended"
-_VERSION = "version"
-_TRIES = 16
+_TRIES = 4
 
 
 class Subscriptions:
-    """All subscriptions, read again every two seconds while they are asked for, and at once after a change here."""
+    """
+    All subscriptions, read again every two seconds while they are asked for, and at once after a change here.
+
+    Beside the row of each stands another, its mark, named by a keyed hash of what was asked for: so an equal request
+    finds it. Both are made, and deleted, in one transaction.
+    """
 
     def __init__(self, storage: Storage, keys: Sequence[str] = (), clock: Callable[[], float] = time.monotonic) -> None:
+        self._storage = storage
         self._table = storage.table(TABLE)
         self.keys = Keys(self._table, keys)
         self._clock = clock
         self._known: dict[str, Subscription] = {}
         self._reported: set[str] = set()
-        self.stale = False  # a row was under an older key when they were read last
         self._fresh_until = -1.0
-        self._changes = 0
         self._lock = Lock()
 
     def all(self) -> Iterable[Subscription]:
@@ -65,48 +69,42 @@ class Subscriptions:
         """Return a subscription, as of at most two seconds ago; None where there is none, or no longer."""
         return self._all().get(id) or self._look(id)
 
-    def make(self, wanted: Subscription, secret: str | None = None) -> tuple[Subscription, bool]:
+    def make(self, wanted: Subscription, secret: str | None = None) -> Subscription:
         """
-        Store a subscription unless there is an equal one; return the one that is there, and whether it is new.
+        Store a subscription unless there is an equal one; return the one that is there.
 
         An earlier one that was disabled works again, takes another `secret` beside its own for a day, and another name.
         Raises TooManySubscriptions, and Conflict when others kept changing them.
         """
-        name = FINGERPRINT + wanted.fingerprint(self.keys)
+        mark = self._mark(wanted)
         for _ in range(_TRIES):
-            version, rows = self._rows()
-            if name in rows:
-                if found := self._again(rows[name]["id"], secret, wanted.name):
-                    return found, False
-                continue  # it was ended meanwhile
-            if sum(key.startswith(KEY) for key in rows) >= MOST:
-                raise TooManySubscriptions(f"there are {MOST} subscriptions")
-            marker = {"PartitionKey": PARTITION, "RowKey": name, "id": wanted.id}
-            if self._commit(version, [("create", wanted.row(self.keys)), ("create", marker)]):
-                return wanted, True
+            there = rows.get(self._table, PARTITION, mark)
+            if there is None:
+                self.forget()
+                if len(self._all()) >= MOST:
+                    raise TooManySubscriptions(f"there are {MOST} subscriptions")
+                row = wanted.row(self.keys) | {"mark": mark}
+                marker = {"PartitionKey": PARTITION, "RowKey": mark, "id": wanted.id}
+                if self._commit(("create", row), ("create", marker)):
+                    return wanted
+            elif found := self._again(there["id"], secret, wanted.name):
+                return found
         raise Conflict("subscriptions kept changing")
 
     def end(self, id: str, answer: str = "") -> bool:
         """End a subscription; False when there was none. One that its subscriber ended by an `answer` is remembered."""
-        if answer and (one := self._look(id)):
-            self._remember_end(one, answer)
-        for _ in range(_TRIES):
-            version, rows = self._rows()
-            if KEY + id not in rows:
-                return False
-            # Also where its row cannot be read.
-            keys = [key for key, row in rows.items() if key == KEY + id or row.get("id") == id]
-            if self._commit(version, [("delete", {"PartitionKey": PARTITION, "RowKey": key}) for key in keys]):
-                return True
-        raise Conflict("subscriptions kept changing")
+        row = rows.get(self._table, PARTITION, KEY + id)
+        if row is None:
+            return False
+        if answer:
+            self._remember_end(self._read(row), answer)
+        keys = [KEY + id, row["mark"]] if "mark" in row else [KEY + id]
+        return self._commit(*(("delete", {"PartitionKey": PARTITION, "RowKey": key}) for key in keys))
 
     def ended(self) -> list[dict[str, Any]]:
         """Return the subscriptions that their subscribers have ended of late, the newest first."""
-        found = self._table.query_entities(
-            f"PartitionKey eq '{_ENDED}' and at gt @since", parameters={"since": _since()}
-        )
         columns = ("id", "event", "name", "host", "answer")
-        latest = sorted(found, key=lambda row: row["at"], reverse=True)
+        latest = sorted(self._ends("gt"), key=lambda row: row["at"], reverse=True)
         return [{name: row[name] for name in columns} | {"ended": iso(row["at"])} for row in latest]
 
     def of_address(self, endpoint: str) -> tuple[list[Subscription], list[Subscription]]:
@@ -119,7 +117,7 @@ class Subscriptions:
     def note_shown(self, id: str) -> None:
         """Note that an answer has its secret; where that fails the next answer has it too."""
         with suppress(StorageUnavailable):
-            single_rows.update(self._table, {"PartitionKey": PARTITION, "RowKey": KEY + id, "shown": True})
+            rows.update(self._table, {"PartitionKey": PARTITION, "RowKey": KEY + id, "shown": True})
         self.forget()
 
     def rotate(self, id: str, secret: str | None = None) -> str:
@@ -138,49 +136,48 @@ class Subscriptions:
         return fresh
 
     def change(self, id: str, changed: Callable[[Subscription], Subscription | None]) -> Subscription | None:
-        """
-        Change a subscription under its ETag; None where it is gone or `changed` returns None. Raises Conflict.
-        """
+        """Change a subscription under its ETag; None where it is gone or `changed` returns None. Raises Conflict."""
         new: Subscription | None = None
 
         def columns(row: Row | None) -> dict[str, Any] | None:
             nonlocal new
             if row is None or (new := changed(subscription_of(row, self.keys))) is None:
                 return None
-            kept = () if new.readable else ("sealed", "key")
+            kept = ("mark",) if new.readable else ("mark", "sealed", "key")
             return new.row(self.keys) | {name: row[name] for name in kept if name in row}
 
-        if single_rows.change(self._table, PARTITION, KEY + id, columns) is None:
+        if rows.change(self._table, PARTITION, KEY + id, columns) is None:
             return None
         self.forget()
         return new
 
     def reseal(self) -> None:
         """Seal again what is under an older key; a row that no key opens stays as it is. Harmless twice."""
-        self._all()
-        # The key of the hashes may be the only one left under an older one.
-        self.keys.reseal()
-        if not self.stale:
-            return
-        for row in self._sealed():
+        for row in self._rows():
             one = subscription_of(row, self.keys)
             if one.readable and row["key"] != self.keys.newest:
-                single_rows.swap(self._table, one.row(self.keys), row.metadata["etag"])
-        self.forget()
+                rows.swap(self._table, {**row, **one.row(self.keys)}, row.metadata["etag"])
+                self.forget()
 
     def described(self) -> dict[str, Any]:
-        """Return how many rows are under which key, by its id, and the subscriptions that no key opens."""
-        hashing = self.keys.hashing_row()
-        rows = [*self._sealed(), *([hashing] if hashing else [])]
-        counts = Counter({key_id(key): 0 for key in self.keys.all})
-        counts.update(row["key"] for row in rows)
-        unreadable = [row["RowKey"].removeprefix(KEY) for row in rows if self.keys.open(row["sealed"]) is None]
+        """Return how many subscriptions are under which key, by its id, and those that no key opens."""
+        counts, unreadable = Counter({key_id(key): 0 for key in self.keys.all}), []
+        for row in self._rows():
+            counts[row.get("key", "none")] += 1
+            one = subscription_of(row, self.keys)
+            if not one.readable:
+                unreadable.append(one.id)
         return {"newest": self.keys.newest, "keys": dict(counts), "unreadable": unreadable}
 
     def forget(self) -> None:
         """Read the table again when asked next."""
-        self._changes += 1
-        self._fresh_until = -1.0
+        with self._lock:
+            self._fresh_until = -1.0
+
+    def _mark(self, wanted: Subscription) -> str:
+        """Return the name of the mark: the same for equal address, event, filter and shape."""
+        request = [normalised(wanted.endpoint), wanted.event, dict(wanted.wanted), wanted.shape]
+        return "of-" + people.digest(self._storage, json.dumps(request, sort_keys=True))
 
     def _again(self, id: str, secret: str | None, name: str) -> Subscription | None:
         found = self._look(id)
@@ -196,63 +193,51 @@ class Subscriptions:
         return found
 
     def _remember_end(self, one: Subscription, answer: str) -> None:
-        old = self._table.query_entities(f"PartitionKey eq '{_ENDED}' and at le @since", parameters={"since": _since()})
-        for row in old:
-            single_rows.delete(self._table, _ENDED, row["RowKey"])
+        for old in self._ends("le"):
+            rows.delete(self._table, _ENDED, old["RowKey"])
         shown = {"id": one.id, "event": one.event, "name": one.name, "host": host_of(one.endpoint), "answer": answer}
-        single_rows.put(self._table, {"PartitionKey": _ENDED, "RowKey": one.id, "at": now(), **shown})
+        rows.put(self._table, {"PartitionKey": _ENDED, "RowKey": one.id, "at": now(), **shown})
+
+    def _ends(self, relation: str) -> Iterable[Any]:
+        """Return the rows of subscriptions that ended since a month ago (`gt`), or before (`le`)."""
+        condition = f"PartitionKey eq '{_ENDED}' and at {relation} @since"
+        return self._table.query_entities(condition, parameters={"since": now() - SHOWN_ENDED})
 
     def _all(self) -> dict[str, Subscription]:
         with self._lock:
-            if self._clock() >= self._fresh_until:
-                # What is read now is as old as the beginning of the reading.
-                began, changes = self._clock(), self._changes
-                rows = self._sealed()
-                self.stale = any(row["key"] != self.keys.newest for row in rows)
-                self._known = {(one := self._read(row)).id: one for row in rows}
-                self._fresh_until = began + STALE_SECONDS if changes == self._changes else -1.0
+            # What is read now is as old as the beginning of the reading.
+            began = self._clock()
+            if began >= self._fresh_until:
+                self._known = {(one := self._read(row)).id: one for row in self._rows()}
+                self._fresh_until = began + STALE_SECONDS
             return self._known
 
     def _look(self, id: str) -> Subscription | None:
-        return self._read(row) if (row := single_rows.get(self._table, PARTITION, KEY + id)) else None
+        return self._read(row) if (row := rows.get(self._table, PARTITION, KEY + id)) else None
 
     def _read(self, row: Any) -> Subscription:
         one = subscription_of(row, self.keys)
         if not one.readable and one.id not in self._reported:
             self._reported.add(one.id)
-            logger.error("signal subscription_unreadable subscription=%s key=%s", one.id, row.get("key"))
+            logger.error("signal subscription_unreadable subscription=%s key=%s", one.id, row.get("key", "none"))
         return one
 
-    def _sealed(self) -> list[Any]:
+    def _rows(self) -> list[Any]:
         condition = f"PartitionKey eq '{PARTITION}' and RowKey ge '{KEY}' and RowKey lt '{KEY}~'"
-        found = list(self._table.query_entities(condition))
-        for row in found:
-            # One that nobody sealed is as one that no key opens: it stops no other.
-            row.update({"sealed": "", "key": "none", **row})
-        return found
+        return list(self._table.query_entities(condition))
 
-    def _rows(self) -> tuple[Any, dict[str, Any]]:
-        """Return the row that every change of their number passes, and all others."""
-        rows = {row["RowKey"]: row for row in self._table.query_entities(f"PartitionKey eq '{PARTITION}'")}
-        return rows.pop(_VERSION, None), rows
-
-    def _commit(self, version: Any, changes: list[Any]) -> bool:
-        """Make these changes together if nobody has made others since the version was read."""
-        from azure.core import MatchConditions
+    def _commit(self, *changes: Any) -> bool:
+        """Make these changes together; False where a row is there already, or gone."""
         from azure.core.exceptions import HttpResponseError
 
-        passed = {"PartitionKey": PARTITION, "RowKey": _VERSION, "turn": secrets.token_hex(8)}
-        turn: Any = ("create", passed)
-        if version:
-            etag = version.metadata["etag"]
-            turn = ("update", passed, {"etag": etag, "match_condition": MatchConditions.IfNotModified})
         try:
-            single_rows.transact(self._table, [turn, *changes])
+            rows.transact(self._table, changes)
         except HttpResponseError as error:
-            if error.status_code not in single_rows.LOST:
+            if error.status_code not in rows.LOST:
                 raise
             return False
-        self.forget()
+        finally:
+            self.forget()
         return True
 
 
@@ -264,7 +249,3 @@ def subscriptions(bridge: Bridge) -> Subscriptions:
 @once
 def _kept(storage: Storage, keys: tuple[str, ...]) -> Subscriptions:
     return Subscriptions(storage, keys)
-
-
-def _since() -> Any:
-    return now() - SHOWN_ENDED

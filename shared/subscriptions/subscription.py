@@ -9,7 +9,6 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from shared.subscriptions.endpoints import normalised
 from shared.subscriptions.signatures import new_secret
 from shared.times import now
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from shared.subscriptions.keys import Keys
 
 PARTITION = "subscription"
-KEY, FINGERPRINT = "id-", "of-"
+KEY = "id-"
 _ID_PREFIX, _ID_LENGTH = "sub-", 20
 _CAPABILITY_BYTES = 16
 LONGEST_NAME = 100
@@ -92,11 +91,11 @@ class Subscription:
 
     def signing(self, moment: float) -> tuple[str, ...]:
         """Return the secrets that sign at a Unix time, the newest first."""
-        return tuple(secret for secret, until in self.secrets if until is None or until > moment)
-
-    def fingerprint(self, keys: Keys) -> str:
-        """Return a keyed hash of address, event, filter and shape, by which an equal request finds it."""
-        return keys.fingerprint([normalised(self.endpoint), self.event, dict(self.wanted), self.shape])
+        signing = []
+        for secret, until in self.secrets:
+            if until is None or until > moment:
+                signing.append(secret)
+        return tuple(signing)
 
     def row(self, keys: Keys) -> dict[str, Any]:
         """Return its columns, the secret ones sealed."""

@@ -29,7 +29,7 @@ FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures" / "events"
 
 def subscription(bridge: Bridge, endpoint: str, **changes: Any) -> Subscription:
     one = Subscription.new(event="CallCompleted", endpoint=endpoint)
-    return subscriptions(bridge).make(replace(one, **changes))[0]
+    return subscriptions(bridge).make(replace(one, **changes))
 
 
 def happen(bridge: Bridge, sent: Sent, event: str = "CallCompleted", **changes: Any) -> list[Message]:
