@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 from shared import people
 from shared.errors import BridgeError, Invalid
 from shared.media.table import MEDIA
+from shared.pbx.resources import RESOURCES as LISTS
 from shared.phones import cleaned, e164
 from shared.storage.account import reaching_storage
 from shared.storage.messages import get_payload
@@ -38,7 +39,7 @@ EXPORTS = "exports"
 _SCANNED = (
     ("deadletters", ""),
     ("feed", "PartitionKey eq 'feed' and (drift ne '' or misfits ne '')"),
-    ("resources", " and ".join(f"PartitionKey ne '{name}'" for name in RESOURCES.values())),
+    *(("resources", f"PartitionKey eq '{row.name}'") for row in LISTS if row.editable),
 )
 _SEPARATORS = r"[\s().\-/]*"
 _ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")

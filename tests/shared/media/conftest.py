@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _Unlimited:
-    def take(self, lane: str) -> None:
+    def take(self, lane: str, *, until: float | None = None) -> None:
         """Always: the budget has tests of its own."""
 
 
