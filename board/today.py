@@ -68,7 +68,8 @@ def _calls(bridge: Bridge, first: Any) -> tuple[list[dict[str, Any]], bool]:
 def _weekdays() -> Sequence[str]:
     """Return the short names of the days, Monday first."""
     names = get_locale().days["stand-alone"]["abbreviated"]
-    return [names[number] for number in range(7)]
+    # Seven columns fit a phone: Latvian says "d." for day at the end of each.
+    return [names[number].removesuffix("d.") for number in range(7)]
 
 
 def _bars(hours: Sequence[figures.Hour]) -> dict[str, Any]:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
@@ -12,6 +17,8 @@ from board import access, show
 from shared.api.status import status
 from shared.api.subscribe import listed
 from shared.errors import BridgeError
+from shared.once import once
+from shared.storage.account import QUEUES, reaching_storage
 from shared.times import day_bounds, iso, local_day, now, parse_time
 
 if TYPE_CHECKING:
@@ -20,17 +27,49 @@ if TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
     from shared.bridge import Bridge
+    from shared.storage.account import Storage
 
 blueprint = Blueprint("workings", __name__, url_prefix="/workings")
 
 # Webhooks that the PBX takes of one key.
 MOST_WEBHOOKS = 20
 _SHOWN = 50
+_SECONDS = 15.0
+
+
+@dataclass(slots=True)
+class _Look:
+    """The status as this process read it last."""
+
+    at: float = -math.inf
+    found: dict[str, Any] = field(default_factory=dict)
+
+
+@once
+def _look(storage: Storage) -> _Look:
+    return _Look()
 
 
 def state(bridge: Bridge) -> dict[str, Any]:
-    """Return the status as /api/ops/status has it."""
-    return status(bridge)
+    """Return the status as /api/ops/status has it, at most a few seconds old: it costs a dozen requests to storage."""
+    look = _look(bridge.storage)
+    if time.monotonic() - look.at > _SECONDS:
+        look.found, look.at = status(bridge) | {"queues": _queues(bridge.storage)}, time.monotonic()
+    return look.found
+
+
+def _queues(storage: Storage) -> list[dict[str, Any]]:
+    """Return the queues in which something waits: about how many messages, and since when the oldest does."""
+    with reaching_storage(), ThreadPoolExecutor(len(QUEUES)) as pool:
+        return [found for found in pool.map(partial(_queue, storage), QUEUES) if found["messages"]]
+
+
+def _queue(storage: Storage, name: str) -> dict[str, Any]:
+    client = storage.queue(name)
+    count = client.get_queue_properties().approximate_message_count or 0
+    times = [message.inserted_on for message in client.peek_messages(32) if message.inserted_on] if count else []
+    oldest = min(times, default=None)
+    return {"queue": name, "messages": count, "oldest": iso(oldest) if oldest else None}
 
 
 @blueprint.get("/")
@@ -119,6 +158,7 @@ def _done(work: Callable[[], object], text: str, back: str) -> Response:
     try:
         access.check_admin(show.here(), request.form.get("admin_key", ""))
         work()
+        _look(show.here().storage).at = -math.inf
     except BridgeError as error:
         flash(show.reason(error), "bad")
     else:

@@ -15,7 +15,7 @@ from playwright.sync_api import sync_playwright
 
 from dev.simulator import Simulator
 from shared.bridge import Bridge, assemble
-from shared.pbx.resources import RESOURCES
+from shared.pbx.resources import RESOURCES, resource
 from shared.polling.poll import poll
 from shared.settings import Settings
 from tests.hosts import free_port, start_host, write_keys
@@ -95,8 +95,8 @@ def app(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
             first: pbx.add_contact(first, last, number, current_callerid=MAIN_LINE)
             for first, last, number in (("Anna", "Bērziņa", "26550101"), ("Jānis", "Kalniņš", "26550102"))
         }
-        for resource in RESOURCES:
-            poll(bridge, resource)
+        for row in RESOURCES:
+            poll(bridge, row)
         running = App(url, bridge, pbx, people, {})
         synced = running.ask("POST", "/ops/webhooks/sync")
         assert synced.ok, synced.text
@@ -149,6 +149,7 @@ def _play(app: App) -> None:
     pbx.settle()
     pbx.clock.release()
     until(lambda: _is_told(app), 60)
+    poll(app.bridge, resource("voicemails"))
 
 
 def _is_told(app: App) -> bool:

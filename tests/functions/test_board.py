@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import azure.functions as func
@@ -12,6 +13,10 @@ import pytest
 from board import access
 from board.app import create_app
 from functions.board import serve_page
+from shared.calls.store import Calls
+from shared.times import iso, now
+from tests.counting import counted
+from tests.stories import told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -178,3 +183,19 @@ def test_the_language_is_the_browsers_until_it_is_switched(start: Callable[..., 
     answer = reader.ask("/language/lv?next=/api/board/calls")
     assert answer.headers["Location"] == "/api/board/calls"
     assert '<html lang="lv">' in text(reader.ask("/sign-in", **{"Accept-Language": "en"}))
+
+
+def test_a_page_costs_a_dozen_requests_to_storage_at_most(start: Callable[..., Reader]) -> None:
+    reader = start()
+    bridge = reader.app.extensions["bridge"]
+    stories = Calls(bridge.storage, "LV")
+    for number in range(40):
+        began = iso(now() - timedelta(days=90 * number, minutes=5))
+        told(stories, began, caller=f"+3712941{number:04d}", employee=11)
+    reader.sign_in()
+    for path in ("/", "/callbacks/", "/calls", "/calls?q=29410003", "/voicemails", "/workings/", "/person/"):
+        # The state of the bridge is read every few seconds for all readers together.
+        assert reader.ask(path).status_code == 200
+        requests = counted(bridge.storage)
+        assert reader.ask(path).status_code == 200
+        assert requests.count <= 12, path
