@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, Response, render_template, request
 
 from board import search, show
-from shared.api.lists import LIST_ACTIONS, find_items
+from shared.api.lists import find_items
+from shared.api.operations import LIST_ACTIONS
 from shared.api.parameters import Request
 from shared.errors import Invalid
 from shared.media.deletions import copies

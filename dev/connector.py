@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from shared.api.calls import ENDED
-from shared.api.lists import LISTS, STATE
+from shared.api.lists import STATE
 from shared.api.openapi.definition import KEY, definition
+from shared.api.operations import GET_ENDED_CALLS, LISTS
 
 DIRECTORY = Path(__file__).resolve().parents[1] / "connector"
 HOST = "your-function-app.azurewebsites.net"
@@ -37,7 +37,7 @@ def properties_text() -> str:
         "connectionParameters": {KEY: key},
         "iconBrandColor": BRAND,
         "capabilities": [],
-        "policyTemplateInstances": [_policy(row.id) for row in (*LISTS, ENDED)],
+        "policyTemplateInstances": [_policy(row.id) for row in (*LISTS, GET_ENDED_CALLS)],
         "publisher": _PUBLISHER,
         "stackOwner": _PUBLISHER,
     }

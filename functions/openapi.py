@@ -5,7 +5,7 @@ from __future__ import annotations
 import azure.functions as func
 
 from functions.requests import address
-from functions.responses import serve
+from functions.responses import register
 
 blueprint = func.Blueprint()
 
@@ -25,4 +25,4 @@ def _definition(req: func.HttpRequest) -> func.HttpResponse:
     return func.HttpResponse(body, headers=headers, mimetype="application/json")
 
 
-serve(blueprint, func.AuthLevel.ANONYMOUS, "GetSwagger", "GET", "swagger.json", _definition)
+register(blueprint, func.AuthLevel.ANONYMOUS, "GetSwagger", "GET", "swagger.json", _definition)

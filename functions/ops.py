@@ -9,7 +9,7 @@ from urllib.parse import quote
 import azure.functions as func
 
 from functions.requests import is_dry
-from functions.responses import as_json, serve
+from functions.responses import as_json, register
 from shared.bridge import bridge
 
 if TYPE_CHECKING:
@@ -80,4 +80,4 @@ ROUTES: tuple[tuple[str, str, str, Work], ...] = (
     ("DropMonth", "DELETE", "ops/months/{month}", _drop_month),
 )
 for _route in ROUTES:
-    serve(blueprint, func.AuthLevel.ADMIN, *_route)
+    register(blueprint, func.AuthLevel.ADMIN, *_route)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import azure.functions as func
 
 from functions.requests import body_of, origin
-from functions.responses import as_json, serve
+from functions.responses import as_json, register
 from shared.bridge import bridge
 
 if TYPE_CHECKING:
@@ -59,4 +59,4 @@ ROUTES: tuple[tuple[str, str, str, Work], ...] = (
     ("GetPersonFile", "GET", "ops/people/{job}/file", _file),
 )
 for _route in ROUTES:
-    serve(blueprint, func.AuthLevel.ADMIN, *_route)
+    register(blueprint, func.AuthLevel.ADMIN, *_route)

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import azure.functions as func
 
 from shared.bridge import bridge
 from shared.pipeline.queues import CONSUMERS, Consumer, consume, drain
-from shared.privacy.jobs import CONSUMER as OF_PEOPLE
 from shared.settings import DATA_STORAGE
 from shared.storage.account import POISON
 
+if TYPE_CHECKING:
+    from shared.bridge import Bridge
+    from shared.pipeline.queues import Message
+
 blueprint = func.Blueprint()
+
+
+# Imported by the first message: no receiver's cold start waits for it.
+def _serve_person(bridge: Bridge, message: Message) -> None:
+    from shared.privacy.jobs import run
+
+    run(bridge, message)
+
+
+# The pipeline's, and the one that stands above it.
+ALL: tuple[Consumer, ...] = (*CONSUMERS, Consumer("privacy", "ServePerson", "privacy", _serve_person))
 
 
 def _register(consumer: Consumer) -> None:
@@ -25,5 +41,5 @@ def _register(consumer: Consumer) -> None:
         drain(bridge(), consumer, msg.get_body(), id=msg.id or "")
 
 
-for _consumer in (*CONSUMERS, OF_PEOPLE):
+for _consumer in ALL:
     _register(_consumer)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import azure.functions as func
 
 from functions.requests import body_of, query_of
-from functions.responses import as_json, serve
+from functions.responses import as_json, register
 from shared.bridge import bridge
 
 if TYPE_CHECKING:
@@ -80,4 +80,4 @@ ROUTES: tuple[tuple[str, str, str, Work], ...] = (
     ("RotateSecretNow", "POST", "ops/subscriptions/{subscription}/rotate", _rotate),
 )
 for _route in ROUTES:
-    serve(blueprint, func.AuthLevel.ADMIN, *_route)
+    register(blueprint, func.AuthLevel.ADMIN, *_route)

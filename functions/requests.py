@@ -23,7 +23,7 @@ def body_of(req: func.HttpRequest) -> bytes:
     return body
 
 
-def given(req: func.HttpRequest, *, with_body: bool) -> Request:
+def request_of(req: func.HttpRequest, *, with_body: bool = False) -> Request:
     """Return the parts of its path, its query and, where one is taken, its body."""
     blank = {name: "" for name, value in _query(req) if not value}
     return Request(path=req.route_params, query={**blank, **req.params}, body=body_of(req) if with_body else b"")

@@ -47,7 +47,7 @@ def refusal(row: Answer, fields: Mapping[str, str], remedy: str) -> func.HttpRes
     return as_json(refused(row.status, message, fields), status=row.status)
 
 
-def serve(  # noqa: PLR0917 - a row of a table of routes
+def register(  # noqa: PLR0917 - a row of a table of routes
     blueprint: func.Blueprint,
     level: func.AuthLevel,
     name: str,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import azure.functions as func
 
-from functions.requests import address, body_of, given
-from functions.responses import as_json, refusal, serve
+from functions.requests import address, body_of, request_of
+from functions.responses import as_json, refusal, register
 from shared.api.parameters import check_names
 from shared.bridge import bridge
 
@@ -61,9 +61,9 @@ ROUTES: tuple[tuple[func.AuthLevel, str, str, str, Work], ...] = (
 
 
 def _strict(work: Work, req: func.HttpRequest) -> func.HttpResponse:
-    check_names(given(req, with_body=False).query, ())
+    check_names(request_of(req).query, ())
     return work(req)
 
 
 for _level, _name, _method, _route, _work in ROUTES:
-    serve(blueprint, _level, _name, _method, _route, partial(_strict, _work), render=refusal)
+    register(blueprint, _level, _name, _method, _route, partial(_strict, _work), render=refusal)

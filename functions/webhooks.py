@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import azure.functions as func
 
 from functions.requests import body_of, keys_of
-from functions.responses import as_json, serve
+from functions.responses import as_json, register
 from shared.bridge import bridge
 from shared.errors import Invalid, Unauthorized
 from shared.events.receive import accept
@@ -56,7 +56,7 @@ def _receive_other(req: func.HttpRequest) -> func.HttpResponse:
 
 
 for _row in _ROWS:
-    serve(blueprint, _OPEN, _row.function, "POST", f"events/{_row.name}", partial(_receive, _row))
+    register(blueprint, _OPEN, _row.function, "POST", f"events/{_row.name}", partial(_receive, _row))
 # Only what none of the others is for: the host knows no precedence of routes.
 _OTHER = f"events/{{event:regex(^(?!({'|'.join(_NAMES)})$))}}"
-serve(blueprint, _OPEN, "ReceiveEvent", "POST", _OTHER, _receive_other)
+register(blueprint, _OPEN, "ReceiveEvent", "POST", _OTHER, _receive_other)

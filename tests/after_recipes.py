@@ -15,8 +15,9 @@ import requests
 from dev.connector import properties_text
 from dev.host.routes import first_match
 from dev.simulator import Simulator
-from shared.api.actions import ACTIONS, act
+from shared.api.actions import act
 from shared.api.openapi.definition import definition
+from shared.api.operations import ACTIONS
 from shared.api.parameters import Request
 from shared.events.receive import accept
 from shared.events.table import event_named

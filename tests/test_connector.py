@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dev.connector import BRAND, DIRECTORY, HOST, properties_text
-from shared.api.calls import ENDED
-from shared.api.lists import LISTS
 from shared.api.openapi.definition import KEY, definition, served
+from shared.api.operations import GET_ENDED_CALLS, LISTS
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES
 from tests.indexed import functions
@@ -41,7 +40,7 @@ def test_every_list_polls_by_the_state_that_its_last_answer_gave() -> None:
     policies = {
         row["parameters"]["x-ms-apimTemplate-operationName"][0]: row for row in properties["policyTemplateInstances"]
     }
-    assert policies.keys() == {row.id for row in (*LISTS, ENDED)}
+    assert policies.keys() == {row.id for row in (*LISTS, GET_ENDED_CALLS)}
     assert len({row["title"] for row in policies.values()}) == len(policies)
     for row in RESOURCES:
         config = policies[row.list_operation]["parameters"]["x-ms-apimTemplateParameter.triggerConfig"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.api.calls import CALL
+from shared.api.operations import CALL
 from tests.face import KEY, Face, face
 
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ COVERED: Mapping[str, str] = {
     "shared/api/envelopes.py": "shared/api/test_actions.py",
     "shared/api/list_filters.py": "shared/api/test_lists.py",
     "shared/api/subscribe.py": "functions/test_subscriptions.py",
+    "shared/api/operations.py": "shared/api/openapi/test_definition.py",
     "shared/bridge.py": "shared/polling/test_poll.py",
     "shared/calls/parts.py": "shared/calls/test_stories.py",
     "shared/deliveries/lifecycle.py": "shared/deliveries/test_drain.py",

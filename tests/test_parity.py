@@ -9,10 +9,9 @@ import re
 
 import pytest
 
+from functions.queues import ALL
 from shared.events.table import EVENTS
 from shared.pbx.resources import RESOURCES
-from shared.pipeline.queues import CONSUMERS
-from shared.privacy.jobs import CONSUMER
 from tests import indexed
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -23,10 +22,8 @@ WEBHOOKS = [event for event in EVENTS if event.source == "pbx"]
 def test_every_row_has_its_function() -> None:
     functions = {function.name for function in indexed.functions()}
     assert {event.function for event in WEBHOOKS} == {name for name in functions if name.startswith("On")}
-    assert {consumer.function for consumer in (*CONSUMERS, CONSUMER)} <= functions
-    assert {consumer.drain for consumer in (*CONSUMERS, CONSUMER)} == {
-        name for name in functions if name.startswith("Drain")
-    }
+    assert {consumer.function for consumer in ALL} <= functions
+    assert {consumer.drain for consumer in ALL} == {name for name in functions if name.startswith("Drain")}
     polled = {resource.function for resource in RESOURCES} | {"PollLostCalls"}
     assert polled == {name for name in functions if name.startswith("Poll")}
 

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 from shared.api.dial import dial
 from shared.api.envelopes import passed_on
 from shared.api.parameters import Request, check
-from shared.pbx.operations import OPERATIONS
-from shared.pbx.resources import RESOURCES
 from shared.pbx.responses import content
 
 if TYPE_CHECKING:
@@ -16,12 +14,6 @@ if TYPE_CHECKING:
 
     from shared.bridge import Bridge
     from shared.pbx.operations import Operation
-
-_LISTS = frozenset(row.list_operation for row in RESOURCES)
-# Webhooks are made by `subscribe`: ours are not the PBX's.
-ACTIONS: tuple[Operation, ...] = tuple(
-    row for row in OPERATIONS if row.id not in _LISTS and not row.path.startswith("webhooks/")
-)
 
 
 def act(bridge: Bridge, operation: Operation, given: Request, headers: Mapping[str, str]) -> dict[str, Any]:

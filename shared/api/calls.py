@@ -14,12 +14,11 @@ from shared import people
 from shared.api import feed, sheets
 from shared.api.envelopes import succeeded
 from shared.api.lists import IDLE_SECONDS, STATE, TRIGGER_STATE, Page, state_of
+from shared.api.operations import CALL, GET_CALL, GET_CALLS, GET_ENDED_CALLS
 from shared.api.parameters import Request, check
 from shared.calls import store
-from shared.calls.stories import OUTCOMES, UNENDED
+from shared.calls.stories import UNENDED
 from shared.errors import NotFound, WrongContinuation
-from shared.pbx.fields import Field, Shape
-from shared.pbx.operations import Operation, Parameter
 from shared.phones import e164
 from shared.storage.account import reaching_storage
 from shared.storage.rows import value_of
@@ -39,82 +38,7 @@ _KINDS: tuple[people.Kind, ...] = ("call",)
 _POSITION = re.compile(r"[0-9]{16,20}(-[0-9]{20})?", re.ASCII)
 # Nobody of ours answered these incoming calls.
 LOST = ("missed", "voicemail", "busy", "declined", "failed")
-_IDS = Field("contactID", "integer", "Unique ID of the employee.")
-STORED: Shape = (
-    Field("id", "integer", "Unique ID of the recording or voicemail."),
-    Field("container", "string", "Container of the audio, for Get stored audio; absent until it is stored."),
-    Field("blobName", "string", "Name of the audio in its container."),
-)
-CALL: Shape = (
-    Field("callID", "integer", "Unique ID of the call."),
-    Field("started", "date-time", "When it started to ring."),
-    Field("connected", "date-time", "When somebody answered; absent when nobody did."),
-    Field("ended", "date-time", "When it ended."),
-    Field("talkSeconds", "integer", "How long they talked."),
-    Field(
-        "outcome", "string", "How it ended: " + "; ".join(f"{name}, {text}" for name, text in OUTCOMES.items()) + "."
-    ),
-    Field("lost", "boolean", "True for an incoming call that nobody of the company answered."),
-    Field("direction", "string", "in or out."),
-    Field("caller", "string", "Number that called, as the PBX sent it; absent when withheld."),
-    Field("callerE164", "string", "The same in E.164, where it is a number."),
-    Field("destination", "string", "Number that was called, as the PBX sent it."),
-    Field("destinationE164", "string", "The same in E.164, where it is a number."),
-    Field("answeredBy", "integer", "Unique ID of the employee who answered."),
-    Field("contacts", "array", "Employees whom the call rang or reached.", (_IDS,)),
-    Field("recordings", "array", "The call's recordings.", STORED),
-    Field("voicemails", "array", "The call's voicemails.", STORED),
-)
-_ID = Parameter("call_id", "Call ID", "Unique ID of the call.", where="path", required=True, visibility="")
-FILTERS = (
-    Parameter("number", "Number", "Only calls from or to this number, in any spelling.", type="string"),
-    Parameter("employee", "Employee", "Only calls that rang or reached this employee."),
-    Parameter(
-        "direction", "Direction", "in for incoming calls, out for outgoing ones.", type="string", choices=("in", "out")
-    ),
-    Parameter("outcome", "Outcome", "Only calls that ended so.", type="string", choices=tuple(OUTCOMES)),
-    Parameter(
-        "lost", "Lost", "true for incoming calls that nobody answered, false for all others.", type="string",
-        choices=("true", "false"),
-    ),
-)  # fmt: skip
-GET_CALLS = Operation(
-    id="GetCalls",
-    path="calls",
-    parameters=(
-        Parameter(
-            "from", "From", "Only calls that began on or after this date, or at or after this time.", type="date-time"
-        ),
-        Parameter(
-            "to", "To", "Only calls that began up to the end of this date, or before this time.", type="date-time"
-        ),
-        *FILTERS,
-        Parameter("limit", "Limit", "Number of calls to return at most."),
-        sheets.FORMAT,
-    ),
-    summary="List calls",
-    description="Lists calls with their outcome, newest first, paged.",
-    lists=True,
-    item=CALL,
-)
-GET_CALL = Operation(
-    id="GetCall",
-    path="calls/{call_id}",
-    parameters=(_ID,),
-    summary="Get call",
-    description="Returns one call with its events in order and its audio.",
-    item=(*CALL, Field("events", "array", "What happened, oldest first.", feed.ITEM)),
-)
 NAMES = tuple(parameter.name for parameter in GET_CALLS.parameters)
-ENDED = Operation(
-    id="GetEndedCalls",
-    path="trigger/calls",
-    parameters=(*FILTERS, Parameter("limit", "Limit", "Number of calls to return at most.")),
-    summary="When a call is over",
-    description="Lists each call once, when it has been over for a minute and its story is settled.",
-    lists=True,
-    item=CALL,
-)
 # Late events of a call that is over, such as its voicemail, have come by then.
 SETTLE = timedelta(seconds=60)
 _COLUMNS = (*(field.name for field in CALL if field.name != "lost"), "recordingUrls", "voicemailUrls")
@@ -186,11 +110,11 @@ def ended(bridge: Bridge, given: Request, base: str) -> Page:
     With `triggerState`, return one at a time by Logic Apps' polling contract; `base` is what its Location begins with.
     Raises Invalid, or StorageUnavailable.
     """
-    values = check(ENDED, given, also=(STATE, TRIGGER_STATE))
+    values = check(GET_ENDED_CALLS, given, also=(STATE, TRIGGER_STATE))
     states = {name: state_of(name, given.query[name]) for name in (STATE, TRIGGER_STATE) if name in given.query}
     until = clock(now() - SETTLE)
     if TRIGGER_STATE in states:
-        return _next_ended(bridge, given, values, until, f"{base}/api/v2/{ENDED.path}")
+        return _next_ended(bridge, given, values, until, f"{base}/api/v2/{GET_ENDED_CALLS.path}")
     limit = values.pop("limit", _PAGE if STATE in states else DEFAULT_LIMIT)
     found: list[Item] = []
     after = int(states.get(STATE) or until)
@@ -214,7 +138,7 @@ def _next_ended(bridge: Bridge, given: Request, values: Mapping[str, Any], until
         if item is not None:
             found.append(item)
             break
-    kept = {row.name: given.query[row.name] for row in ENDED.parameters if given.query.get(row.name)}
+    kept = {row.name: given.query[row.name] for row in GET_ENDED_CALLS.parameters if given.query.get(row.name)}
     query = urlencode(kept | {TRIGGER_STATE: str(state)})
     headers = {"Location": f"{url}?{query}", "Retry-After": "0" if found else str(IDLE_SECONDS)}
     status = 200 if found else 202

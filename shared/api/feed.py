@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 from shared import people
 from shared.api.continuations import CONTINUATION, continuation, start_of
 from shared.api.envelopes import succeeded
+from shared.api.operations import GET_EVENTS
 from shared.api.parameters import Request, check
 from shared.errors import Unprocessable
 from shared.events import store
 from shared.events.event import IDENTIFIERS, row_envelope
-from shared.events.table import EVENTS
-from shared.pbx.fields import Field, Shape
-from shared.pbx.operations import Operation, Parameter
 from shared.storage.account import reaching_storage
 from shared.storage.rows import value_of
 from shared.times import iso
@@ -28,39 +26,6 @@ DEFAULT_LIMIT = 50
 # Pages of a subject's events that one request reads where a filter lets few of them through.
 _ROUNDS = 4
 
-ITEM: Shape = (
-    Field("id", "string", "ID of the event, the same as webhook-id in deliveries."),
-    Field("type", "string", "Name of the event."),
-    Field("version", "string", "Version of the event's form."),
-    Field("origin", "string", "How the app learnt of it: webhook, poll, or the app itself."),
-    Field("received", "date-time", "When the app learnt of it."),
-    Field("happened", "date-time", "When it happened, as far as the event says."),
-    Field("callID", "integer", "Unique ID of the call, where it concerns one."),
-    Field("contactID", "integer", "Unique ID of the employee, where it concerns one."),
-    Field("recordingID", "integer", "Unique ID of the recording, where it concerns one."),
-    Field("voicemailID", "integer", "Unique ID of the voicemail, where it concerns one."),
-    Field("data", "object", "What the event carries."),
-    Field("bodyMissing", "boolean", "True where the stored body is gone, and data is empty."),
-)
-OPERATION = Operation(
-    id="GetEvents",
-    path="events",
-    parameters=(
-        Parameter(
-            "type", "Event Type", "Only events of this name.", type="string", choices=tuple(row.name for row in EVENTS)
-        ),
-        Parameter("call_id", "Call ID", "Only what concerns this call."),
-        Parameter("number", "Number", "Only calls from or to this number.", type="string"),
-        Parameter("date_from", "Date From", "Only what the app learnt of from this time on.", type="date-time"),
-        Parameter("date_to", "Date To", "Only what the app learnt of up to this time.", type="date-time"),
-        Parameter("limit", "Limit", "Maximum number of events."),
-    ),
-    summary="List events",
-    description="Lists events, newest first, paged.",
-    lists=True,
-    item=ITEM,
-)
-
 
 def read(bridge: Bridge, given: Request) -> dict[str, Any]:
     """
@@ -69,13 +34,13 @@ def read(bridge: Bridge, given: Request) -> dict[str, Any]:
     A page may be short, or empty, with a continuation: then there is more to look at. Raises Invalid, or
     StorageUnavailable.
     """
-    values = check(OPERATION, given, also=(CONTINUATION,))
+    values = check(GET_EVENTS, given, also=(CONTINUATION,))
     limit = values.pop("limit", DEFAULT_LIMIT)
     with reaching_storage():
-        start = start_of(bridge.storage, OPERATION.id, values, given.query.get(CONTINUATION))
+        start = start_of(bridge.storage, GET_EVENTS.id, values, given.query.get(CONTINUATION))
         rows, follows = _page(bridge, values, start, limit)
         items = [as_item(bridge.storage, row) for row in rows]
-        return succeeded(items) | {CONTINUATION: continuation(bridge.storage, OPERATION.id, values, follows)}
+        return succeeded(items) | {CONTINUATION: continuation(bridge.storage, GET_EVENTS.id, values, follows)}
 
 
 def _page(

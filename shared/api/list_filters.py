@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from shared import people
+from shared.api.operations import NUMBERS
 from shared.api.parameters import LARGEST_LIMIT
 from shared.calls.store import calls
 from shared.identifiers import LARGEST_ID, identifier
@@ -43,8 +44,7 @@ _FEW, _MOST_IN_CHUNK = 200, 96
 # callStarted may differ from the start that a callID spells.
 _SLACK = 86_400 * MICROSECONDS_PER_SECOND
 _TAIL = 7
-# The fields that hold a number to be called at, and those that make up a name.
-NUMBERS = ("number", "caller", "destination", "sender")
+# The fields that make up a name.
 NAMES = tuple(dict.fromkeys(name for row in RESOURCES for name in row.title))
 _BY_NUMBER, _CONTACT = ("source", "destination", "number"), "contact_id"
 

@@ -10,13 +10,12 @@ from urllib.parse import urlencode
 
 from shared.api import sheets
 from shared.api.envelopes import succeeded, tidy
-from shared.api.list_filters import FILTERS, NUMBERS, by_person, fits, spans, with_days
+from shared.api.list_filters import FILTERS, by_person, fits, spans, with_days
+from shared.api.operations import TITLE
 from shared.api.parameters import LARGEST_LIMIT, Request, check
 from shared.errors import Invalid
 from shared.items import reader as items
 from shared.items.row import Item
-from shared.pbx.fields import Field
-from shared.pbx.operations import Operation, Parameter, operation
 from shared.pbx.resources import RESOURCES, Resource
 from shared.storage.account import reaching_storage
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from shared.bridge import Bridge
+    from shared.pbx.operations import Operation
     from shared.storage.account import Storage
 
 TRIGGER_STATE = "triggerState"
@@ -36,32 +36,6 @@ _PAGE = 1000
 # Arrivals that one request looks at: by Location a few first, as most often the next one is wanted.
 _GLANCES = (1, 100, 1000, 1000)
 _MOST_PAGES = 5
-# What makers see of an item where they pick one.
-TITLE = Field("title", "string", "Name to show.")
-_NAME = Parameter("name", "Name", "Part of the name, in any letter case, with or without accents.", type="text")
-_NUMBER = Parameter("number", "Number", "The item's number, or one that called or was called.", type="string")
-
-
-def _action(row: Resource) -> Operation:
-    listing = operation(row.list_operation)
-    filters = [_NAME] if row.title else []
-    filters += [_NUMBER] if {field.name for field in listing.item} & set(NUMBERS) else []
-    own = (row.id_parameter, row.cursor_parameter)
-    kept = [parameter for parameter in listing.parameters if parameter.name not in own]
-    what = listing.summary.partition(" ")[2]
-    return Operation(
-        id=row.list_action,
-        path=row.name,
-        parameters=(*filters, *kept, sheets.FORMAT),
-        summary=f"Find {what}",
-        description=f"Finds {what} in the app's own storage by filters, newest first, paged.",
-        lists=True,
-        item=listing.item,
-    )
-
-
-LISTS: tuple[Operation, ...] = tuple(operation(row.list_operation) for row in RESOURCES)
-LIST_ACTIONS: tuple[Operation, ...] = tuple(map(_action, RESOURCES))
 _RESOURCE: Mapping[str, Resource] = {id: row for row in RESOURCES for id in (row.list_operation, row.list_action)}
 
 

@@ -11,7 +11,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import Invalid
-from shared.pbx.operations import Parameter
 from shared.phones import e164
 from shared.times import event_time, iso
 
@@ -23,14 +22,6 @@ if TYPE_CHECKING:
     from shared.bridge import Bridge
     from shared.pbx.fields import Field, Shape
 
-FORMAT = Parameter(
-    "format",
-    "Format",
-    "json; or csv or xlsx for a file with all that fits, up to 100,000 rows.",
-    type="string",
-    choices=("json", "csv", "xlsx"),
-    visibility="advanced",
-)
 CONTENT_TYPES = {
     "csv": "text/csv; charset=utf-8",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",

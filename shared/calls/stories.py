@@ -19,18 +19,6 @@ _LONGEST_TALK = 2**31 - 1
 _LONGEST_LIST = 100
 # The outcomes of a call whose end has not come.
 UNENDED = ("ringing", "talking")
-OUTCOMES: Mapping[str, str] = {
-    "answered": "somebody answered, and the call is over",
-    "missed": "an incoming call that nobody answered",
-    "voicemail": "nobody answered, and the caller left a voicemail",
-    "declined": "nobody answered, and the call was declined",
-    "busy": "nobody answered, as the line was busy",
-    "failed": "the call could not be put through",
-    "unanswered": "an outgoing call that was not answered",
-    "ringing": "it rings as far as is known",
-    "talking": "they talk as far as is known",
-    "unknown": "its end never became known",
-}
 # What the status of an end that nobody answered means, where it is a word or a SIP code; the PBX documents none.
 _STATUSES: Mapping[str, tuple[str, frozenset[int]]] = {
     "busy": ("busy", frozenset((486, 600))),
@@ -67,7 +55,7 @@ def story_of(call_id: int, gathered: Gathered, region: str) -> Story:
     """
     Return the story of a call.
 
-    Of several values for the whole call history's stands, else the smallest. `outcome` is one of OUTCOMES.
+    Of several values for the whole call history's stands, else the smallest. `outcome` is one that GetCalls lists.
     """
     events = gathered.events()
     parts = _plausible(call_id, [events[id] for id in sorted(events)])

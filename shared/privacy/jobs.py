@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from shared import audit
 from shared.errors import Invalid, NotFound
 from shared.json_bodies import parse_body
-from shared.pipeline.queues import Consumer
 from shared.privacy.holdings import EXPORTS, Spellings
 from shared.storage import rows
 from shared.storage.account import reaching_storage
@@ -138,6 +137,3 @@ def delete_old_exports(storage: Storage) -> int:
                 container.delete_blob(blob.name, delete_snapshots="include")
                 deleted += 1
     return deleted
-
-
-CONSUMER = Consumer(QUEUE, "ServePerson", "privacy", run)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shared.api.actions import ACTIONS
+from shared.api.operations import ACTIONS
 from shared.identifiers import LARGEST_ID
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES, Resource

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dev.stored import put
-from shared.api.lists import LISTS
+from shared.api.operations import LISTS
 from shared.identifiers import LARGEST_ID
 from shared.pbx.resources import RESOURCES, Resource
 from tests.face import KEY, Face, face

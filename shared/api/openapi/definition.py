@@ -7,11 +7,10 @@ import json
 from functools import lru_cache
 from typing import Any
 
-from shared.api.actions import ACTIONS
-from shared.api.lists import LIST_ACTIONS, LISTS
 from shared.api.openapi import triggers
 from shared.api.openapi.paths import AUDIO, action, audio, list_action, listing, put
 from shared.api.openapi.schemas import Schema, hoisted
+from shared.api.operations import ACTIONS, LIST_ACTIONS, LISTS
 
 BASE_PATH = "/api/v2"
 VERSION = "2.0.0"

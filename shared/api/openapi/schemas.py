@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from shared.api.lists import TITLE
+from shared.api.operations import TITLE
 from shared.api.parameters import rule
 from shared.pbx.fields import ENVELOPE, Field, Shape
 from shared.pbx.operations import operation

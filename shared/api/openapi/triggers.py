@@ -5,12 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from shared.api import calls, feed
 from shared.api.continuations import CONTINUATION, PATTERN
-from shared.api.lost_callers import GET_LOST_CALLERS
 from shared.api.openapi import schemas
 from shared.api.openapi.paths import body, described, listing, ok, parameter, put
 from shared.api.openapi.requests import subscribe_request, unsubscribe_request
+from shared.api.operations import GET_CALL, GET_CALLS, GET_ENDED_CALLS, GET_EVENTS, GET_LOST_CALLERS
 from shared.api.subscribe import ID_HEADER, ID_PATTERN, LISTED
 from shared.events.table import EVENTS, Event
 from shared.media.table import MEDIA
@@ -161,14 +160,12 @@ def add(paths: dict[str, Any]) -> None:
     put(paths, row, described(row, "unsubscribe", [taken], ended, _OWN) | {"security": []})
     put(paths, _UNSUBSCRIBE, described(_UNSUBSCRIBE, "leave", [body(unsubscribe_request())], ended, _OWN))
     put(paths, _ROTATE, described(_ROTATE, "feed", [_ID], ok(_with_secret()), _OWN))
-    put(paths, feed.OPERATION, _paged(feed.OPERATION, _EVENTS))
-    put(paths, calls.GET_CALLS, _paged(calls.GET_CALLS, _CALLS, "CallStory"))
+    put(paths, GET_EVENTS, _paged(GET_EVENTS, _EVENTS))
+    put(paths, GET_CALLS, _paged(GET_CALLS, _CALLS, "CallStory"))
     lost = ok(schemas.answer(GET_LOST_CALLERS))
     filters = map(parameter, GET_LOST_CALLERS.parameters)
     put(paths, GET_LOST_CALLERS, described(GET_LOST_CALLERS, "find", filters, lost, _CALLS))
-    put(paths, calls.ENDED, listing(calls.ENDED, "CallStory"))
-    one = ok(schemas.answer(calls.GET_CALL, noun="WholeCall"))
-    put(
-        paths, calls.GET_CALL, described(calls.GET_CALL, "feed", map(parameter, calls.GET_CALL.parameters), one, _CALLS)
-    )
+    put(paths, GET_ENDED_CALLS, listing(GET_ENDED_CALLS, "CallStory"))
+    one = ok(schemas.answer(GET_CALL, noun="WholeCall"))
+    put(paths, GET_CALL, described(GET_CALL, "feed", map(parameter, GET_CALL.parameters), one, _CALLS))
     put(paths, _SUBSCRIPTIONS, described(_SUBSCRIPTIONS, "feed", [], ok(schemas.answer(_SUBSCRIPTIONS)), _OWN))

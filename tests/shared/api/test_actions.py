@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shared.api.actions import ACTIONS, act
+from shared.api.actions import act
 from shared.api.envelopes import passed_on
+from shared.api.operations import ACTIONS
 from shared.api.parameters import Request
 from shared.errors import Invalid, PbxForbidden, PbxNotFound, PbxNotUnderstood, PbxRefused, PbxUnavailable
 from shared.identifiers import LARGEST_ID

@@ -10,6 +10,7 @@ import pytest
 
 from shared import people
 from shared.api import feed
+from shared.api.operations import EVENT
 from shared.api.parameters import Request
 from shared.errors import Invalid
 from shared.events import store
@@ -75,7 +76,7 @@ def test_an_item_says_what_came_and_how(bridge: Bridge, ids: list[str]) -> None:
         "contactID": 7,
         "data": {"callID": 109, "contactID": 7, "caller": "27771159", "remark": 29, "destination": "+37167000123"},
     }
-    assert item.keys() <= {field.name for field in feed.ITEM}
+    assert item.keys() <= {field.name for field in EVENT}
 
 
 def test_it_is_newest_first_and_ends(bridge: Bridge, ids: list[str]) -> None:

@@ -12,7 +12,8 @@ import pytest
 from dev.stored import put
 from shared import people
 from shared.api.list_filters import spans
-from shared.api.lists import IDLE_SECONDS, LISTS, TRIGGER_STATE, Page, list_items
+from shared.api.lists import IDLE_SECONDS, TRIGGER_STATE, Page, list_items
+from shared.api.operations import LISTS
 from shared.api.parameters import Request
 from shared.calls.store import calls
 from shared.errors import Invalid

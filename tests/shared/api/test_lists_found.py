@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dev.stored import put
-from shared.api.lists import LIST_ACTIONS, LISTS, find_items, resource_of
+from shared.api.lists import find_items, resource_of
+from shared.api.operations import LIST_ACTIONS, LISTS
 from shared.api.parameters import Request
 from shared.errors import Invalid
 from shared.pbx.resources import RESOURCES, Resource, resource

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shared.api.actions import ACTIONS
+from shared.api.operations import ACTIONS
 from shared.api.parameters import Request, check, rule
 from shared.errors import Invalid, NotJson, TooLarge
 from shared.identifiers import LARGEST_ID

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dev.simulator import Simulator
+from functions.queues import ALL
 from shared import audit
 from shared.bridge import Bridge
 from shared.errors import BridgeError
 from shared.events.receive import accept
 from shared.events.table import event_named
 from shared.pbx.resources import resource
-from shared.pipeline.queues import CONSUMERS, consume
+from shared.pipeline.queues import consume
 from shared.polling.poll import poll
-from shared.privacy.jobs import CONSUMER
 from shared.storage.account import CONTAINERS, POISON, QUEUES, TABLES, Storage
 from shared.storage.dead_letters import dead_letter
 from shared.storage.messages import send
@@ -80,7 +80,7 @@ class Busy:
         ran = True
         while ran:
             ran = False
-            for consumer in consumers or (*CONSUMERS, CONSUMER):
+            for consumer in consumers or ALL:
                 client = self.bridge.storage.queue(consumer.queue)
                 for message in client.receive_messages(messages_per_page=32):
                     content = message.content if isinstance(message.content, bytes) else message.content.encode()

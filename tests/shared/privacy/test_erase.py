@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from functions.queues import ALL
 from shared import audit, forgotten
 from shared.calls import store as calls
 from shared.errors import Invalid
@@ -38,7 +39,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def erased(busy: Busy, number: str = NUMBER) -> dict[str, Any]:
     id = jobs.ask(busy.bridge, "erase", json.dumps({"number": number}).encode())
-    busy.work(jobs.CONSUMER)
+    busy.work(ALL[-1])
     return jobs.state(busy.bridge.storage, id)
 
 

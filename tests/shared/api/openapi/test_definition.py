@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from openapi_spec_validator import OpenAPIV2SpecValidator, validate
 
-from shared.api.actions import ACTIONS
-from shared.api.lists import LISTS
 from shared.api.openapi.definition import definition, served
 from shared.api.openapi.schemas import title
+from shared.api.operations import ACTIONS, LISTS
 from shared.events.table import EVENTS
 from shared.pbx.resources import RESOURCES
 from tests.definitions import whole

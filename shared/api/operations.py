@@ -1,0 +1,207 @@
+"""The operations under /api/v2: the PBX's, and the app's own, which are answered from storage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shared.events.table import EVENTS
+from shared.pbx.fields import Field, Shape
+from shared.pbx.operations import OPERATIONS, Operation, Parameter, operation
+from shared.pbx.resources import RESOURCES, Resource
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# The fields that hold a number to be called at.
+NUMBERS = ("number", "caller", "destination", "sender")
+FORMAT = Parameter(
+    "format",
+    "Format",
+    "json; or csv or xlsx for a file with all that fits, up to 100,000 rows.",
+    type="string",
+    choices=("json", "csv", "xlsx"),
+    visibility="advanced",
+)
+# How a call ended, or stands.
+OUTCOMES: Mapping[str, str] = {
+    "answered": "somebody answered, and the call is over",
+    "missed": "an incoming call that nobody answered",
+    "voicemail": "nobody answered, and the caller left a voicemail",
+    "declined": "nobody answered, and the call was declined",
+    "busy": "nobody answered, as the line was busy",
+    "failed": "the call could not be put through",
+    "unanswered": "an outgoing call that was not answered",
+    "ringing": "it rings as far as is known",
+    "talking": "they talk as far as is known",
+    "unknown": "its end never became known",
+}
+EVENT: Shape = (
+    Field("id", "string", "ID of the event, the same as webhook-id in deliveries."),
+    Field("type", "string", "Name of the event."),
+    Field("version", "string", "Version of the event's form."),
+    Field("origin", "string", "How the app learnt of it: webhook, poll, or the app itself."),
+    Field("received", "date-time", "When the app learnt of it."),
+    Field("happened", "date-time", "When it happened, as far as the event says."),
+    Field("callID", "integer", "Unique ID of the call, where it concerns one."),
+    Field("contactID", "integer", "Unique ID of the employee, where it concerns one."),
+    Field("recordingID", "integer", "Unique ID of the recording, where it concerns one."),
+    Field("voicemailID", "integer", "Unique ID of the voicemail, where it concerns one."),
+    Field("data", "object", "What the event carries."),
+    Field("bodyMissing", "boolean", "True where the stored body is gone, and data is empty."),
+)
+GET_EVENTS = Operation(
+    id="GetEvents",
+    path="events",
+    parameters=(
+        Parameter(
+            "type", "Event Type", "Only events of this name.", type="string", choices=tuple(row.name for row in EVENTS)
+        ),
+        Parameter("call_id", "Call ID", "Only what concerns this call."),
+        Parameter("number", "Number", "Only calls from or to this number.", type="string"),
+        Parameter("date_from", "Date From", "Only what the app learnt of from this time on.", type="date-time"),
+        Parameter("date_to", "Date To", "Only what the app learnt of up to this time.", type="date-time"),
+        Parameter("limit", "Limit", "Maximum number of events."),
+    ),
+    summary="List events",
+    description="Lists events, newest first, paged.",
+    lists=True,
+    item=EVENT,
+)
+_IDS = Field("contactID", "integer", "Unique ID of the employee.")
+STORED: Shape = (
+    Field("id", "integer", "Unique ID of the recording or voicemail."),
+    Field("container", "string", "Container of the audio, for Get stored audio; absent until it is stored."),
+    Field("blobName", "string", "Name of the audio in its container."),
+)
+CALL: Shape = (
+    Field("callID", "integer", "Unique ID of the call."),
+    Field("started", "date-time", "When it started to ring."),
+    Field("connected", "date-time", "When somebody answered; absent when nobody did."),
+    Field("ended", "date-time", "When it ended."),
+    Field("talkSeconds", "integer", "How long they talked."),
+    Field(
+        "outcome", "string", "How it ended: " + "; ".join(f"{name}, {text}" for name, text in OUTCOMES.items()) + "."
+    ),
+    Field("lost", "boolean", "True for an incoming call that nobody of the company answered."),
+    Field("direction", "string", "in or out."),
+    Field("caller", "string", "Number that called, as the PBX sent it; absent when withheld."),
+    Field("callerE164", "string", "The same in E.164, where it is a number."),
+    Field("destination", "string", "Number that was called, as the PBX sent it."),
+    Field("destinationE164", "string", "The same in E.164, where it is a number."),
+    Field("answeredBy", "integer", "Unique ID of the employee who answered."),
+    Field("contacts", "array", "Employees whom the call rang or reached.", (_IDS,)),
+    Field("recordings", "array", "The call's recordings.", STORED),
+    Field("voicemails", "array", "The call's voicemails.", STORED),
+)
+_ID = Parameter("call_id", "Call ID", "Unique ID of the call.", where="path", required=True, visibility="")
+_FILTERS = (
+    Parameter("number", "Number", "Only calls from or to this number, in any spelling.", type="string"),
+    Parameter("employee", "Employee", "Only calls that rang or reached this employee."),
+    Parameter(
+        "direction", "Direction", "in for incoming calls, out for outgoing ones.", type="string", choices=("in", "out")
+    ),
+    Parameter("outcome", "Outcome", "Only calls that ended so.", type="string", choices=tuple(OUTCOMES)),
+    Parameter(
+        "lost", "Lost", "true for incoming calls that nobody answered, false for all others.", type="string",
+        choices=("true", "false"),
+    ),
+)  # fmt: skip
+GET_CALLS = Operation(
+    id="GetCalls",
+    path="calls",
+    parameters=(
+        Parameter(
+            "from", "From", "Only calls that began on or after this date, or at or after this time.", type="date-time"
+        ),
+        Parameter(
+            "to", "To", "Only calls that began up to the end of this date, or before this time.", type="date-time"
+        ),
+        *_FILTERS,
+        Parameter("limit", "Limit", "Number of calls to return at most."),
+        FORMAT,
+    ),
+    summary="List calls",
+    description="Lists calls with their outcome, newest first, paged.",
+    lists=True,
+    item=CALL,
+)
+GET_CALL = Operation(
+    id="GetCall",
+    path="calls/{call_id}",
+    parameters=(_ID,),
+    summary="Get call",
+    description="Returns one call with its events in order and its audio.",
+    item=(*CALL, Field("events", "array", "What happened, oldest first.", EVENT)),
+)
+GET_ENDED_CALLS = Operation(
+    id="GetEndedCalls",
+    path="trigger/calls",
+    parameters=(*_FILTERS, Parameter("limit", "Limit", "Number of calls to return at most.")),
+    summary="When a call is over",
+    description="Lists each call once, when it has been over for a minute and its story is settled.",
+    lists=True,
+    item=CALL,
+)
+LOST_CALLER: Shape = (
+    Field("id", "string", "ID of the caller at this number."),
+    Field("open", "boolean", "True while the caller waits to be called back."),
+    Field("callerid", "string", "Number that called."),
+    Field("destination", "string", "Number that was called."),
+    Field("contact_name", "string", "Name of the caller where the PBX knows it."),
+    Field("attempts", "integer", "How many times the caller has tried."),
+    Field("since", "date-time", "Since when the caller waits, or waited."),
+    Field("last_contact", "date-time", "When the caller tried last."),
+    Field("closed", "date-time", "When the caller was called back, got through, or was closed by hand."),
+    Field("note", "string", "Who closed it by hand, and why."),
+    Field(
+        "contacts", "array", "Employees who were rung.", (Field("contactID", "integer", "Unique ID of the employee."),)
+    ),
+)
+GET_LOST_CALLERS = Operation(
+    id="GetLostCallers",
+    path="lost_callers",
+    parameters=(
+        Parameter("number", "Number", "Only this caller, in any spelling.", type="string"),
+        Parameter(
+            "open", "Open", "true for callers who wait, false for all others.", type="string", choices=("true", "false")
+        ),
+        Parameter("limit", "Limit", "Number of lost callers to return at most."),
+        Parameter("offset", "Offset", "How many to skip."),
+        FORMAT,
+    ),
+    summary="List lost callers",
+    description="Lists callers whom nobody answered: those who still wait first, then those who were called back.",
+    lists=True,
+    item=LOST_CALLER,
+)
+# What makers see of an item where they pick one.
+TITLE = Field("title", "string", "Name to show.")
+_NAME = Parameter("name", "Name", "Part of the name, in any letter case, with or without accents.", type="text")
+_NUMBER = Parameter("number", "Number", "The item's number, or one that called or was called.", type="string")
+
+
+def _action(row: Resource) -> Operation:
+    listing = operation(row.list_operation)
+    filters = [_NAME] if row.title else []
+    filters += [_NUMBER] if {field.name for field in listing.item} & set(NUMBERS) else []
+    own = (row.id_parameter, row.cursor_parameter)
+    kept = [parameter for parameter in listing.parameters if parameter.name not in own]
+    what = listing.summary.partition(" ")[2]
+    return Operation(
+        id=row.list_action,
+        path=row.name,
+        parameters=(*filters, *kept, FORMAT),
+        summary=f"Find {what}",
+        description=f"Finds {what} in the app's own storage by filters, newest first, paged.",
+        lists=True,
+        item=listing.item,
+    )
+
+
+LISTS: tuple[Operation, ...] = tuple(operation(row.list_operation) for row in RESOURCES)
+LIST_ACTIONS: tuple[Operation, ...] = tuple(map(_action, RESOURCES))
+_LISTS = frozenset(row.list_operation for row in RESOURCES)
+# Webhooks are made by `subscribe`: ours are not the PBX's.
+ACTIONS: tuple[Operation, ...] = tuple(
+    row for row in OPERATIONS if row.id not in _LISTS and not row.path.startswith("webhooks/")
+)
