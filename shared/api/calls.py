@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -18,16 +19,20 @@ from shared.api.operations import CALL, GET_CALL, GET_CALLS, GET_ENDED_CALLS
 from shared.api.parameters import Request, check
 from shared.calls import store
 from shared.calls.stories import UNENDED
+from shared.deliveries.outbox import Outbox
 from shared.errors import NotFound, WrongContinuation
 from shared.phones import e164
 from shared.storage.account import reaching_storage
 from shared.storage.rows import value_of
+from shared.subscriptions.endpoints import host_of
+from shared.subscriptions.store import subscriptions
 from shared.times import bare_date, clock, day_bounds, iso, now, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from shared.bridge import Bridge
+    from shared.subscriptions.subscription import Subscription
 
     Item = dict[str, Any]
 
@@ -38,6 +43,7 @@ _KINDS: tuple[people.Kind, ...] = ("call",)
 _POSITION = re.compile(r"[0-9]{16,20}(-[0-9]{20})?", re.ASCII)
 # Nobody of ours answered these incoming calls.
 LOST = ("missed", "voicemail", "busy", "declined", "failed")
+_SIDE_BY_SIDE = 8
 NAMES = tuple(parameter.name for parameter in GET_CALLS.parameters)
 # Late events of a call that is over, such as its voicemail, have come by then.
 SETTLE = timedelta(seconds=60)
@@ -155,13 +161,31 @@ def _ended(bridge: Bridge, values: Mapping[str, Any], after: int, until: int) ->
 
 
 def one(bridge: Bridge, call_id: int) -> Item:
-    """Return a call with its events, oldest first; raises NotFound or StorageUnavailable."""
+    """Return a call with its events and their deliveries, oldest first; raises NotFound or StorageUnavailable."""
     with reaching_storage():
         found = store.get(bridge.storage, call_id)
     if found is None:
         raise NotFound("no such call")
     events = feed.read(bridge, Request(query={"call_id": str(call_id), "limit": "1000"}))["data"]
-    return as_item(found) | {"events": events[::-1]}
+    return as_item(found) | {"events": events[::-1], "deliveries": _deliveries(bridge, events)}
+
+
+def _deliveries(bridge: Bridge, events: Sequence[Item]) -> list[Item]:
+    """Return what today's subscribers were sent of these events, oldest first."""
+    with reaching_storage(), ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+        everybody = subscriptions(bridge).all()
+        pairs = [(event, one) for event in events for one in everybody if one.event == event["type"]]
+        found = [item for items in pool.map(lambda pair: _sent(bridge, *pair), pairs) for item in items]
+    return sorted(found, key=lambda item: item["time"])
+
+
+def _sent(bridge: Bridge, event: Item, one: Subscription) -> list[Item]:
+    name = one.name or host_of(one.endpoint)
+    item = {"event": event["id"], "type": event["type"], "subscription": one.id, "name": name or None}
+    return [
+        item | {"result": row.get("result"), "attempts": row.get("attempts"), "time": iso(row["at"])}
+        for row in Outbox(bridge.storage, one.id).results(event["id"])
+    ]
 
 
 def _of_person(bridge: Bridge, values: Mapping[str, Any], limit: int, start: str) -> tuple[list[Item], str]:

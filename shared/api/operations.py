@@ -106,6 +106,15 @@ _FILTERS = (
         choices=("true", "false"),
     ),
 )  # fmt: skip
+_DELIVERY: Shape = (
+    Field("event", "string", "ID of the event that was delivered."),
+    Field("type", "string", "Name of the event."),
+    Field("subscription", "string", "Public ID of the subscription."),
+    Field("name", "string", "Its name, or the host of its callback address."),
+    Field("result", "string", "How it ended; absent while it is on its way."),
+    Field("attempts", "integer", "How often it was posted; absent while it is on its way."),
+    Field("time", "date-time", "When it ended, or was put on its way."),
+)
 GET_CALLS = Operation(
     id="GetCalls",
     path="calls",
@@ -130,8 +139,12 @@ GET_CALL = Operation(
     path="calls/{call_id}",
     parameters=(_ID,),
     summary="Get call",
-    description="Returns one call with its events in order and its audio.",
-    item=(*CALL, Field("events", "array", "What happened, oldest first.", EVENT)),
+    description="Returns one call with its events in order, its audio, and what subscribers were sent.",
+    item=(
+        *CALL,
+        Field("events", "array", "What happened, oldest first.", EVENT),
+        Field("deliveries", "array", "What subscribers were sent of it, oldest first.", _DELIVERY),
+    ),
 )
 GET_ENDED_CALLS = Operation(
     id="GetEndedCalls",

@@ -164,6 +164,10 @@ class Outbox:
         row = rows.get(self._table, self._id, STATE)
         return State.of(row, row.etag) if row is not None else State()
 
+    def results(self, event: str) -> list[Mapping[str, Any]]:
+        """Return the markers of an event, its replays after it; one without `result` is on its way."""
+        return self._rows(f"{MARKER}{event}", f"{MARKER}{event}{END}")
+
     def is_empty(self) -> bool:
         """Return True if there is no row, not even a state."""
         return not self._rows("", END, most=1, select=["RowKey"])

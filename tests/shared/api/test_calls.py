@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 import pytest
 
+from shared import people
 from shared.api import calls
 from shared.api.parameters import Request
 from shared.calls.store import Calls
+from shared.deliveries.outbox import Outbox
+from shared.deliveries.policy import Ruling
 from shared.errors import Invalid, NotFound, WrongContinuation
+from shared.events import store
+from shared.events.event import ReceivedEvent, check_envelope
+from shared.events.table import event_named
+from shared.subscriptions.store import subscriptions
+from shared.subscriptions.subscription import Subscription
 from shared.times import iso, now
 from tests.stories import told
 
@@ -137,3 +146,25 @@ def test_logic_apps_follow_the_location(bridge: Bridge, monkeypatch: pytest.Monk
         assert [item["callID"] for item in page.body["data"]] == data
         location = page.headers["Location"]
     assert page.status == 202
+
+
+def test_a_call_shows_what_subscribers_were_sent_of_it(bridge: Bridge, day: dict[str, int]) -> None:
+    row, known = event_named("CallCompleted"), subscriptions(bridge)
+    envelope, data = check_envelope(row, {"data": {"callID": day["before"]}})
+    event = ReceivedEvent(type=row, id="e" * 52, data=data, envelope=envelope, origin="webhook", received=now())
+    people.add(bridge.storage, store.pointers(event, "LV"))
+    store.publish(bridge.storage, event.row(bridge.storage, "LV"))
+    one = known.make(Subscription.new(event="CallCompleted", endpoint="https://flow.example/hook", name="CRM"))
+    known.make(Subscription.new(event="ContactAdded", endpoint="https://flow.example/hook"))
+    outbox = Outbox(bridge.storage, one.id)
+    outbox.put([(event.received, event.id)])
+    (sent,) = calls.one(bridge, day["before"])["deliveries"]
+    assert sent["time"]
+    wanted = {"event": event.id, "type": "CallCompleted", "subscription": one.id, "name": "CRM"}
+    assert wanted.items() <= sent.items() and (sent["result"], sent["attempts"]) == (None, None)
+    state, (place,) = outbox.read(now(), 9)
+    assert outbox.take(state)
+    assert outbox.complete(Ruling(state, finished=[(replace(place, tries=2), "200")]))
+    outbox.put([(event.received, event.id)], replay="r1")
+    sent, again = calls.one(bridge, day["before"])["deliveries"]
+    assert (sent["result"], sent["attempts"], again["result"]) == ("200", 2, None)
