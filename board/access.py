@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
-from shared.errors import BridgeError, Unauthorized
+from shared.errors import WRONG_KEY, BridgeError, Refused
 from shared.settings import is_loopback
 from shared.storage import rows
 from shared.times import iso, now
@@ -112,6 +112,6 @@ def needs_https(host: str) -> bool:
 
 
 def check_admin(bridge: Bridge, typed: str) -> None:
-    """Raise Unauthorized unless the typed text is BOARD_ADMIN_KEY, and TooManyTries after ten wrong ones a minute."""
+    """Raise Refused unless the typed text is BOARD_ADMIN_KEY, and TooManyTries after ten wrong ones a minute."""
     if not is_right(bridge.storage, "admin", typed, bridge.settings.board_admin_key):
-        raise Unauthorized("the admin key is wrong")
+        raise Refused(WRONG_KEY)

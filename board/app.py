@@ -224,7 +224,7 @@ def _report(error: BridgeError) -> AnyResponse | tuple[str, int]:
     if isinstance(error, access.TooManyTries):
         status, text = HTTPStatus.TOO_MANY_REQUESTS, gettext("Ten wrong keys came within a minute. Wait a minute.")
     else:
-        row = answer_to(type(error))
+        row = answer_to(error)
         status, text = HTTPStatus(row.status), show.reason(error)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.error("%s", type(error).__name__, exc_info=error)

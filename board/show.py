@@ -194,7 +194,7 @@ def tone(word: str | None) -> str:
 
 def reason(error: BridgeError) -> str:
     """Return what a refusal means and what to do about it."""
-    row = answer_to(type(error))
+    row = answer_to(error)
     if isinstance(error, Invalid):
         return "; ".join(f"{name}: {text}" for name, text in error.fields.items())
     remedy = row.remedy or (error.remedy if isinstance(error, PbxError) else "")

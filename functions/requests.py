@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 import azure.functions as func
 
 from shared.api.parameters import Request
-from shared.errors import Invalid, LengthRequired
+from shared.errors import NO_LENGTH, Invalid, Refused
 from shared.settings import settings
 
 _HOST = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
@@ -16,10 +16,10 @@ _KEY_HEADER, _KEY_PARAMETER = "x-functions-key", "code"
 
 
 def body_of(req: func.HttpRequest) -> bytes:
-    """Return the body; raise LengthRequired for one sent in chunks, of which the host passes on nothing."""
+    """Return the body; raise Refused for one sent in chunks, of which the host passes on nothing."""
     body = req.get_body() or b""
     if not body and req.headers.get("Transfer-Encoding"):
-        raise LengthRequired("the body came in chunks")
+        raise Refused(NO_LENGTH)
     return body
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import azure.functions as func
 
 from shared.api.envelopes import refused
-from shared.errors import RETRY_AFTER_SECONDS, BridgeError, Invalid, LengthRequired, PbxError, PbxRetriable, answer_to
+from shared.errors import NO_LENGTH, RETRY_AFTER_SECONDS, BridgeError, Invalid, PbxError, PbxRetriable, answer_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -70,12 +70,12 @@ def answer(work: Callable[[], func.HttpResponse], render: Render = problem) -> f
     try:
         return work()
     except BridgeError as error:
-        return _of(error, render)
+        return _answer_to(error, render)
 
 
-def _of(error: BridgeError, render: Render) -> func.HttpResponse:
-    row = answer_to(type(error))
-    if isinstance(error, LengthRequired):
+def _answer_to(error: BridgeError, render: Render) -> func.HttpResponse:
+    row = answer_to(error)
+    if row is NO_LENGTH:
         # Whoever sends in chunks may be no client of any API of ours: the front ends' own 411 is plain text, too.
         return func.HttpResponse(f"{row.title}. {row.remedy}.", status_code=row.status, mimetype="text/plain")
     if row.status >= HTTPStatus.INTERNAL_SERVER_ERROR:

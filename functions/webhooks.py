@@ -11,7 +11,7 @@ import azure.functions as func
 from functions.requests import body_of, keys_of
 from functions.responses import as_json, register
 from shared.bridge import bridge
-from shared.errors import Invalid, Unauthorized
+from shared.errors import WRONG_KEY, Invalid, Refused
 from shared.events.receive import accept
 from shared.events.table import EVENTS, Event, find_event
 
@@ -30,7 +30,7 @@ _OPEN = func.AuthLevel.ANONYMOUS
 
 def check_key(settings: Settings, sent: Iterable[str]) -> None:
     """
-    Raise Unauthorized unless one of the keys is PBX_WEBHOOK_KEY or PBX_WEBHOOK_KEY_PREVIOUS, in constant time.
+    Raise Refused unless one of the keys is PBX_WEBHOOK_KEY or PBX_WEBHOOK_KEY_PREVIOUS, in constant time.
 
     The host opens the receivers to every host key; those belong to flows and other programs, which may not speak for
     the PBX. Where neither is set anybody may: on a laptop only, in Azure the settings are invalid then.
@@ -38,7 +38,7 @@ def check_key(settings: Settings, sent: Iterable[str]) -> None:
     wanted = [key.encode() for key in (settings.pbx_webhook_key, settings.pbx_webhook_key_previous) if key]
     right = [hmac.compare_digest(key, one.encode(errors="replace")) for one in sent for key in wanted]
     if wanted and not any(right):
-        raise Unauthorized("no key of the PBX's")
+        raise Refused(WRONG_KEY)
 
 
 def _receive(event: Event, req: func.HttpRequest) -> func.HttpResponse:

@@ -1,5 +1,5 @@
 """
-Errors that the app raises on purpose, and a row of ANSWERS for each that is answered over HTTP.
+Errors that the app raises on purpose, and the answer to each over HTTP.
 
 Refused is the caller's fault. Conflict, BudgetExhausted, PbxRetriable and StorageUnavailable pass with time.
 Unprocessable and MediaRefused never do: a message that raises them is a dead letter at once.
@@ -16,6 +16,31 @@ if TYPE_CHECKING:
 RETRY_AFTER_SECONDS = 5
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A row: the HTTP status for an error, what happened, and what to do; without that, the error's own `remedy`."""
+
+    status: int
+    title: str
+    remedy: str = ""
+
+
+_LATER = "Send it again later"
+# The rows that Refused is raised with.
+INVALID_JSON = Answer(400, "Invalid JSON", "Send a JSON object")
+INVALID_FIELDS = Answer(422, "Invalid fields", "Correct the fields that are named")
+INVALID_CONTINUATION = Answer(400, "Invalid continuation token", "Start again without it")
+WRONG_KEY = Answer(401, "Invalid or missing key", "Send the key of this address")
+NO_LENGTH = Answer(411, "Content-Length required", "Send Content-Length, not Transfer-Encoding")
+BODY_TOO_LARGE = Answer(413, "Body too large", "Send at most 64 KiB")
+AUDIO_TOO_LARGE = Answer(413, "Audio over 32 MiB", "Read it in ranges, or from Blob Storage")
+TOO_MANY_SUBSCRIPTIONS = Answer(409, "Limit of 200 subscriptions reached", "Delete one first")
+KEY_REUSED = Answer(409, "Idempotency-Key already used for another call", "Send a new one")
+DIAL_UNCERTAIN = Answer(409, "The PBX did not say whether this call rang", "Ask the employee before you call again")
+DIAL_IN_PROGRESS = Answer(503, "Call already in progress", "Send it again")
+DIAL_LIMIT = Answer(429, "Hourly dial limit reached", _LATER)
+
+
 class BridgeError(Exception):
     """The root of every error this app raises on purpose."""
 
@@ -25,39 +50,27 @@ class ConfigError(BridgeError):
 
 
 class Refused(BridgeError):
-    """A caller sent what we cannot use."""
+    """A request that is not done; the row says why."""
+
+    def __init__(self, answer: Answer, text: str = "", *, retry_after: int | None = None) -> None:
+        super().__init__(text or answer.title)
+        self.answer = answer
+        self.retry_after = retry_after
 
 
 class NotJson(Refused):
     """The body is not JSON."""
 
-
-class LengthRequired(Refused):
-    """The body came in chunks, without its length: the host passes nothing of it on."""
-
-
-class TooLarge(Refused):
-    """The body is over the limit."""
+    def __init__(self) -> None:
+        super().__init__(INVALID_JSON)
 
 
 class Invalid(Refused):
     """The body or a parameter does not fit: `fields` has dotted paths, each with a fixed reason, never the value."""
 
     def __init__(self, fields: Mapping[str, str]) -> None:
-        super().__init__("; ".join(f"{path}: {reason}" for path, reason in fields.items()))
+        super().__init__(INVALID_FIELDS, "; ".join(f"{path}: {reason}" for path, reason in fields.items()))
         self.fields = fields
-
-
-class WrongContinuation(Refused):
-    """The continuation token is invalid."""
-
-
-class AudioTooLarge(Refused):
-    """The audio is there, and too long to be answered in one piece."""
-
-
-class Unauthorized(Refused):
-    """The key that the route asks for is missing or wrong."""
 
 
 class NotFound(BridgeError):
@@ -76,38 +89,8 @@ class Conflict(BridgeError):
     retry_after = 1
 
 
-class DialInProgress(Conflict):
-    """Somebody else is asking the PBX for the same call at this moment."""
-
-    retry_after = 2
-
-
-class DialUncertain(BridgeError):
-    """The PBX was asked for this call and never said whether it rang; it is not asked again."""
-
-
-class KeyReused(BridgeError):
-    """The request's Idempotency-Key was used for another call."""
-
-
-class DialLimit(BridgeError):
-    """The hourly dial limit is reached; `retry_after` is in seconds."""
-
-    def __init__(self, retry_after: int) -> None:
-        super().__init__("this hour's calls have been made")
-        self.retry_after = retry_after
-
-
-class TooManySubscriptions(BridgeError):
-    """There are as many subscriptions as there may be."""
-
-
 class Unprocessable(BridgeError):
-    """A message that can never succeed."""
-
-
-class PayloadMissing(Unprocessable):
-    """The blob that holds the body of a row or message is gone."""
+    """A message that can never succeed, or a row whose body is gone."""
 
 
 class BudgetExhausted(BridgeError):
@@ -127,23 +110,19 @@ class PbxError(BridgeError):
         self.remedy = remedy
 
 
-class PbxFatal(PbxError):
-    """Asking again will not help."""
-
-
-class PbxForbidden(PbxFatal):
+class PbxForbidden(PbxError):
     """Wrong key, an address outside the key's IP list, or an API method that is not granted to it."""
 
 
-class PbxNotFound(PbxFatal):
+class PbxNotFound(PbxError):
     """The PBX says in its own wrapping that there is no such item; on a list, that nothing matches."""
 
 
-class PbxRefused(PbxFatal):
+class PbxRefused(PbxError):
     """The PBX did not accept a parameter; `remedy` holds its words with numbers masked."""
 
 
-class PbxNotUnderstood(PbxFatal):
+class PbxNotUnderstood(PbxError):
     """The answer was HTML, cut JSON, or larger than any real answer."""
 
 
@@ -183,35 +162,12 @@ class MediaRefused(MediaError):
     """The file must not be fetched from there, or is no audio: dead letter at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A row: the HTTP status for an error, what happened, and what to do; without that, the error's own `remedy`."""
-
-    status: int
-    title: str
-    remedy: str = ""
-
-
-_LATER = "Send it again later"
 _NO_ITEMS = "Please make sure that items exist and check the filter fields if they're filled correctly"
 # The words for PbxNotFound, PbxForbidden and PbxRefused are those of the PBX's reference.
 ANSWERS: Mapping[type[BridgeError], Answer] = {
     BridgeError: Answer(500, "Internal error", "See the app's log"),
     ConfigError: Answer(500, "Invalid settings", "See the app's log for their names"),
-    Refused: Answer(400, "Invalid request", "Send what the definition describes"),
-    NotJson: Answer(400, "Invalid JSON", "Send a JSON object"),
-    LengthRequired: Answer(411, "Content-Length required", "Send Content-Length, not Transfer-Encoding"),
-    TooLarge: Answer(413, "Body too large", "Send at most 64 KiB"),
-    Invalid: Answer(422, "Invalid fields", "Correct the fields that are named"),
-    WrongContinuation: Answer(400, "Invalid continuation token", "Start again without it"),
-    AudioTooLarge: Answer(413, "Audio over 32 MiB", "Read it in ranges, or from Blob Storage"),
-    Unauthorized: Answer(401, "Invalid or missing key", "Send the key of this address"),
     NotFound: Answer(404, "Not found", "Check the address and the id"),
-    DialUncertain: Answer(409, "The PBX did not say whether this call rang", "Ask the employee before you call again"),
-    KeyReused: Answer(409, "Idempotency-Key already used for another call", "Send a new one"),
-    TooManySubscriptions: Answer(409, "Limit of 200 subscriptions reached", "Delete one first"),
-    DialInProgress: Answer(503, "Call already in progress", "Send it again"),
-    DialLimit: Answer(429, "Hourly dial limit reached", _LATER),
     StorageUnavailable: Answer(503, "Storage unavailable", "Send it again"),
     Conflict: Answer(503, "Too many simultaneous changes", "Send it again"),
     BudgetExhausted: Answer(429, "PBX call budget exhausted", _LATER),
@@ -224,6 +180,8 @@ ANSWERS: Mapping[type[BridgeError], Answer] = {
 }
 
 
-def answer_to(error: type[BridgeError]) -> Answer:
-    """Return the row for an error: its own, or that of the next class above it which has one."""
-    return next(ANSWERS[kind] for kind in error.__mro__ if kind in ANSWERS)
+def answer_to(error: BridgeError) -> Answer:
+    """Return the row for an error: its own, or that of its class or of the next class above it which has one."""
+    if isinstance(error, Refused):
+        return error.answer
+    return next(ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS)

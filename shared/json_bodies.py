@@ -8,7 +8,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from shared.errors import Invalid, NotJson, TooLarge
+from shared.errors import BODY_TOO_LARGE, Invalid, NotJson, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,7 +54,7 @@ def parse_body(body: bytes, *, odd_numbers: bool = False) -> Any:
         text = body.decode(json.detect_encoding(body), _ERRORS).strip("\0\ufeff")
         return _value(_CONTROLS.sub(SPOILT, text), str if odd_numbers else _no_constant)
     except (ValueError, RecursionError) as error:
-        raise NotJson("the body is not JSON") from error
+        raise NotJson from error
 
 
 def is_spoilt(value: Any) -> bool:
@@ -106,10 +106,10 @@ def read_body(model: type[Model], body: bytes, context: Mapping[str, Any] | None
     """
     The model that a body of JSON spells; `context` is for the model's validators.
 
-    Raises TooLarge over 64 KiB, NotJson, or Invalid with the paths of the fields that do not fit, and why.
+    Raises Refused over 64 KiB, NotJson, or Invalid with the paths of the fields that do not fit, and why.
     """
     if len(body) > LONGEST_BODY:
-        raise TooLarge("the body is over 64 KiB")
+        raise Refused(BODY_TOO_LARGE)
     return validated(model, parse_body(body), context=context)
 
 

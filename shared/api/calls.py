@@ -20,7 +20,7 @@ from shared.api.parameters import Request, check
 from shared.calls import store
 from shared.calls.stories import UNENDED
 from shared.deliveries.outbox import Outbox
-from shared.errors import NotFound, WrongContinuation
+from shared.errors import INVALID_CONTINUATION, NotFound, Refused
 from shared.phones import e164
 from shared.storage.account import reaching_storage
 from shared.storage.rows import value_of
@@ -55,7 +55,7 @@ def read(bridge: Bridge, given: Request) -> dict[str, Any] | sheets.File:
     Return a part of the calls that fit, newest first, with `continuation` beside `data`: null at the end.
 
     A part may come short with a continuation: then there is more to look at. As a file, all of them are returned, up
-    to a hundred thousand. Raises Invalid, WrongContinuation, or StorageUnavailable.
+    to a hundred thousand. Raises Refused, or StorageUnavailable.
     """
     values = wanted(bridge, given)
     kind = values.get("format", "json")
@@ -262,7 +262,7 @@ def token(following: str) -> str | None:
 
 
 def position(continuation: str | None) -> str:
-    """Return the position that a continuation stands for; raises WrongContinuation."""
+    """Return the position that a continuation stands for; raises Refused for any other text."""
     if not continuation:
         return ""
     try:
@@ -270,5 +270,5 @@ def position(continuation: str | None) -> str:
     except ValueError:
         text = ""
     if not _POSITION.fullmatch(text):
-        raise WrongContinuation("not one of ours")
+        raise Refused(INVALID_CONTINUATION)
     return text

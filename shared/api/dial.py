@@ -56,8 +56,8 @@ def dial(
     Have the PBX make a call by `ask`, once, and return its envelope; a repeat gets the first one's answer.
 
     The request is claimed before the PBX is asked. A PBX that refused, or was not reached, did not ring and may be
-    asked again. Raises Invalid for a number that may not be called, DialLimit, what `dials.claim` raises, and what the
-    PBX's client raises.
+    asked again. Raises Invalid for a number that may not be called, what `dials.claim` and `dials.count` raise, and
+    what the PBX's client raises.
     """
     numbers = {row.name: values[row.name] for row in operation.parameters if is_number(row) and row.name in values}
     dial_rules.check(bridge.settings, operation.id, numbers)

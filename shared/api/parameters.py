@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import Invalid, TooLarge
+from shared.errors import BODY_TOO_LARGE, Invalid, Refused
 from shared.identifiers import LARGEST_EXACT_FLOAT, LARGEST_ID, identifier
 from shared.json_bodies import LONGEST_BODY, parse_body
 from shared.phones import NUMBER_PATTERN, dialled
@@ -117,7 +117,7 @@ def check(operation: Operation, given: Request, *, also: Collection[str] = ()) -
 
     Numbers come back exact, phone numbers as digits with or without a plus, times in UTC. An empty value is wrong: a
     filter whose variable is empty would let all through. A value with a default is no filter, and empty means that
-    there is none. `also` are names of the query that the caller reads. Raises TooLarge, NotJson, or Invalid with each
+    there is none. `also` are names of the query that the caller reads. Raises Refused, NotJson, or Invalid with each
     field that does not fit and why.
     """
     check_names(given.query, {row.name for row in operation.parameters if row.where == "query"} | set(also))
@@ -144,7 +144,7 @@ def _body(operation: Operation, given: Request) -> Mapping[str, Any]:
     if not takes_body(operation):
         return {}
     if len(given.body) > LONGEST_BODY:
-        raise TooLarge("the body is over 64 KiB")
+        raise Refused(BODY_TOO_LARGE)
     body = parse_body(given.body)
     if not isinstance(body, dict):
         raise Invalid({"body": "an object is expected"})

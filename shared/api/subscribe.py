@@ -107,7 +107,7 @@ def subscribe(bridge: Bridge, name: str, body: bytes, base: str) -> tuple[dict[s
 
     `Location` is the address that ends the subscription, `Subscription-Id` its public id, and `data` the right to end
     it. `secret` stands in the first answer only: a request that ended in 503 may be repeated, and is answered as the
-    first. Raises NotFound, TooLarge, NotJson, Invalid, TooManySubscriptions, or StorageUnavailable.
+    first. Raises NotFound, Refused, or StorageUnavailable.
     """
     event = find_event(name)
     if event is None:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared import people
-from shared.errors import DialInProgress, DialLimit, DialUncertain, KeyReused
+from shared.errors import DIAL_IN_PROGRESS, DIAL_LIMIT, DIAL_UNCERTAIN, KEY_REUSED, Refused
 from shared.storage import rows
 from shared.storage.expiry import expire_rows
 from shared.times import now
@@ -51,8 +51,8 @@ def claim(storage: Storage, request: Request) -> Answer | None:
     """
     Claim a request; return None for a new one, or the answer of the same one before.
 
-    Raises KeyReused for a key of another call, DialUncertain where the PBX did not say whether it rang, and
-    DialInProgress where it is still being asked after twenty seconds.
+    Raises Refused: KEY_REUSED for a key of another call, DIAL_UNCERTAIN where the PBX did not say whether it rang, and
+    DIAL_IN_PROGRESS where it is still being asked after twenty seconds.
     """
     table, until = storage.table(TABLE), time.monotonic() + _WAIT_SECONDS
     while True:
@@ -66,13 +66,13 @@ def claim(storage: Storage, request: Request) -> Answer | None:
                 return None
             continue
         if before["call"] != request.call:
-            raise KeyReused("the key was used for another call")
+            raise Refused(KEY_REUSED)
         if before["state"] == "rang":
             return dict(json.loads(before["answer"]))
         if before["state"] != "ringing" or now() - before["since"] >= _RINGING:
-            raise DialUncertain("the PBX did not say whether the call rang")
+            raise Refused(DIAL_UNCERTAIN)
         if time.monotonic() > until:
-            raise DialInProgress("the PBX is being asked for this call")
+            raise Refused(DIAL_IN_PROGRESS, retry_after=2)
         threading.Event().wait(_LOOK_SECONDS)
 
 
@@ -95,7 +95,7 @@ def count(storage: Storage, limit: int) -> int:
     """
     Count one more call of the last hour, over all processes, and return its minute.
 
-    Raises DialLimit where there were `limit` already.
+    Raises Refused with DIAL_LIMIT where there were `limit` already.
     """
     minute = _minute()
 
@@ -103,7 +103,8 @@ def count(storage: Storage, limit: int) -> int:
         counts = _counts(row, minute)
         if sum(counts.values()) >= limit:
             logger.warning("signal dial_limit reason=%d calls in an hour", limit)
-            raise DialLimit(max((min(counts, default=minute) + _MINUTES) * 60 - int(time.time()), 1))
+            free = (min(counts, default=minute) + _MINUTES) * 60
+            raise Refused(DIAL_LIMIT, retry_after=max(free - int(time.time()), 1))
         return {"minutes": json.dumps(counts | {minute: counts.get(minute, 0) + 1})}
 
     rows.change(storage.table(TABLE), LIMIT, _RINGS, add)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shared import people
-from shared.errors import Invalid, Refused, TooLarge, answer_to
+from shared.errors import BODY_TOO_LARGE, Invalid, Refused
 from shared.events.event import ReceivedEvent, check_envelope
 from shared.events.table import Event, event_id, event_named
 from shared.json_bodies import LONGEST_BODY, parse_body
@@ -30,16 +30,16 @@ def accept(storage: Storage, settings: Settings, event: Event, body: bytes) -> s
     """
     Queue the event in one webhook's body; return its id.
 
-    Raises TooLarge over 64 KiB, NotJson, or Invalid with the fields' paths, after the body was kept as a dead
-    letter, and StorageUnavailable within five seconds where nothing could be kept: then the PBX has to send it again.
+    Raises Refused, after the body was kept as a dead letter, and StorageUnavailable within five seconds where nothing
+    could be kept: then the PBX has to send it again.
     """
     with reaching_storage():
         try:
             if len(body) > LONGEST_BODY:
-                raise TooLarge("the body is over 64 KiB")
+                raise Refused(BODY_TOO_LARGE)
             envelope, data = check_envelope(event, parse_body(body, odd_numbers=True))
         except Refused as refusal:
-            title = answer_to(type(refusal)).title
+            title = refusal.answer.title
             reason = f"{title}: {refusal}" if isinstance(refusal, Invalid) else title
             dead_letter_refused(storage, event.name, reason, body)
             raise

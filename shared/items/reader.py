@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from shared import people
-from shared.errors import PayloadMissing
+from shared.errors import Unprocessable
 from shared.identifiers import LARGEST_ID
 from shared.items.row import TABLE, Item
 from shared.items.store import ARRIVAL, ARRIVALS_IN_ROW, sequence
@@ -129,7 +129,7 @@ def _item(storage: Storage, row: Mapping[str, Any]) -> Item:
     packed = row.get("packed")
     try:
         text = row.get("item") or (zlib.decompress(packed) if packed else get_payload(storage, row["payload"]))
-    except PayloadMissing:
+    except Unprocessable:
         return {_id_field(row["PartitionKey"]): rows.value_of(row["id"]), BODY_MISSING: True}
     item: Item = json.loads(text)
     return item

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from shared.errors import AudioTooLarge, NotFound
+from shared.errors import AUDIO_TOO_LARGE, NotFound, Refused
 from shared.media.table import MEDIA
 from shared.storage.account import reaching_storage
 
@@ -38,7 +38,7 @@ def read_range(storage: Storage, container: str, name: str, wanted: str | None =
     Return a stored file; `wanted` is a Range header, of which at most RANGE_BYTES are answered.
 
     A header that is no single range of bytes counts as none. Raises NotFound for a name that no audio has and a blob
-    that is not there, AudioTooLarge for a whole file of more than LARGEST bytes, and StorageUnavailable.
+    that is not there, Refused for a whole file of more than LARGEST bytes, and StorageUnavailable.
     """
     if container not in {row.container for row in MEDIA} or not re.fullmatch(NAME_PATTERN, name):
         raise NotFound("no audio has this name")
@@ -57,7 +57,7 @@ def part_of(storage: Storage, container: str, name: str, wanted: str | None = No
             span = _span(wanted or "", size)
             if span is None:
                 if size > LARGEST:
-                    raise AudioTooLarge("it is read as a whole")
+                    raise Refused(AUDIO_TOO_LARGE)
                 return _part(HTTPStatus.OK, blob.download_blob().readall(), kind)
             first, last = span
             if first >= size:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, Field, StringConstraints
 
 from shared import audit
-from shared.errors import Invalid, NotFound, Refused, Unprocessable, WrongContinuation
+from shared.errors import INVALID_CONTINUATION, Invalid, NotFound, Refused, Unprocessable
 from shared.events.event import check_envelope, event_of
 from shared.events.receive import accept
 from shared.events.table import event_named
@@ -103,7 +103,7 @@ RETRIES: Mapping[str, Callable[[Bridge, Mapping[str, Any], bytes], Send]] = {
 
 
 def list_dead_letters(bridge: Bridge, query: Mapping[str, str]) -> dict[str, Any]:
-    """Return a part of the dead letters, each with what can be done with it; raises Invalid, WrongContinuation."""
+    """Return a part of the dead letters, each with what can be done with it; raises Refused."""
     wanted = validated(Query, dict(query))
     with reaching_storage():
         found, follows = dead_letters.page(bridge.storage, wanted.kind, wanted.limit, _position(wanted.continuation))
@@ -237,4 +237,4 @@ def _position(continuation: str | None) -> dict[str, str] | None:
         position = json.loads(base64.urlsafe_b64decode(continuation.encode()))
         return {name: str(position[name]) for name in ("PartitionKey", "RowKey")}
     except (ValueError, KeyError, TypeError) as error:
-        raise WrongContinuation("not one of ours") from error
+        raise Refused(INVALID_CONTINUATION) from error

@@ -18,7 +18,7 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import PayloadMissing, StorageUnavailable, Unprocessable
+from shared.errors import StorageUnavailable, Unprocessable
 from shared.storage.account import reaching_storage
 from shared.times import iso, now
 
@@ -57,15 +57,15 @@ def put_payload(storage: Storage, name: str, body: bytes, *, first: bool = False
 
 
 def get_payload(storage: Storage, name: str) -> bytes:
-    """Return the body that put_payload stored; raise PayloadMissing where it is gone, or was never there."""
+    """Return the body that put_payload stored; raise Unprocessable where it is gone, or was never there."""
     from azure.core.exceptions import ResourceNotFoundError
 
     if not all(map(is_name, name.split("/"))):
-        raise PayloadMissing("the message points to no payload")
+        raise Unprocessable("the message points to no payload")
     try:
         return storage.container(PAYLOADS).download_blob(name).readall()
     except ResourceNotFoundError as error:
-        raise PayloadMissing("the message points to a payload that is gone") from error
+        raise Unprocessable("the message points to a payload that is gone") from error
 
 
 def new_message(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from shared import people
-from shared.errors import ConfigError, Conflict, NotFound, StorageUnavailable, TooManySubscriptions
+from shared.errors import TOO_MANY_SUBSCRIPTIONS, ConfigError, Conflict, NotFound, Refused, StorageUnavailable
 from shared.once import once
 from shared.storage import rows
 from shared.subscriptions.endpoints import host_of, normalised
@@ -74,7 +74,7 @@ class Subscriptions:
         Store a subscription unless there is an equal one; return the one that is there.
 
         An earlier one that was disabled works again, takes another `secret` beside its own for a day, and another name.
-        Raises TooManySubscriptions, and Conflict when others kept changing them.
+        Raises Refused where there are as many as there may be, and Conflict when others kept changing them.
         """
         mark = self._mark(wanted)
         for _ in range(_TRIES):
@@ -82,7 +82,7 @@ class Subscriptions:
             if there is None:
                 self.forget()
                 if len(self._all()) >= MOST:
-                    raise TooManySubscriptions(f"there are {MOST} subscriptions")
+                    raise Refused(TOO_MANY_SUBSCRIPTIONS)
                 row = wanted.row(self.keys) | {"mark": mark}
                 marker = {"PartitionKey": PARTITION, "RowKey": mark, "id": wanted.id}
                 if self._commit(("create", row), ("create", marker)):

@@ -10,19 +10,27 @@ import pytest
 
 from functions.responses import PROBLEM, answer, problem, refusal
 from shared import errors
-from shared.errors import ANSWERS, BridgeError, Invalid, LengthRequired, PbxError, answer_to
+from shared.errors import NO_LENGTH, Answer, BridgeError, Invalid, NotJson, PbxError, Refused, answer_to
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, BridgeError)]
-IDS = [kind.__name__ for kind in KINDS]
+ROWS = [row for row in vars(errors).values() if isinstance(row, Answer)]
 
 
 def made(kind: type[BridgeError]) -> BridgeError:
     if issubclass(kind, PbxError):
         return kind("Dial", "the PBX's words")
-    if kind is Invalid:
-        return Invalid({"limit": "1 to 1000 is expected"})
-    arguments: dict[type[BridgeError], Any] = {errors.DialLimit: 7, errors.BudgetExhausted: 7}
-    return kind(arguments.get(kind, "inside"))
+    return kind(7) if kind is errors.BudgetExhausted else kind("inside")
+
+
+RAISED = [
+    *(made(kind) for kind in KINDS if not issubclass(kind, Refused)),
+    *(Refused(row, "inside", retry_after=7 if row.status in (429, 503) else None) for row in ROWS),
+    NotJson(),
+    Invalid({"limit": "1 to 1000 is expected"}),
+]
+every_error = pytest.mark.parametrize(
+    "error", RAISED, ids=lambda error: f"{type(error).__name__} {answer_to(error).title}"
+)
 
 
 def raising(error: BridgeError) -> Any:
@@ -32,13 +40,13 @@ def raising(error: BridgeError) -> Any:
     return work
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=IDS)
-def test_every_error_has_an_answer_in_both_forms(kind: type[BridgeError]) -> None:
-    row, error = answer_to(kind), made(kind)
+@every_error
+def test_every_error_has_an_answer_in_both_forms(error: BridgeError) -> None:
+    row = answer_to(error)
     plain, wrapped = answer(raising(error), problem), answer(raising(error), refusal)
     assert plain.status_code == wrapped.status_code == row.status
     assert plain.headers.get("Retry-After") == wrapped.headers.get("Retry-After")
-    if kind is LengthRequired:
+    if row is NO_LENGTH:
         assert plain.mimetype == wrapped.mimetype == "text/plain"
         assert row.remedy in plain.get_body().decode()
         return
@@ -51,18 +59,18 @@ def test_every_error_has_an_answer_in_both_forms(kind: type[BridgeError]) -> Non
     assert "inside" not in plain.get_body().decode() + wrapped.get_body().decode()
 
 
-@pytest.mark.parametrize("kind", ANSWERS, ids=lambda kind: kind.__name__)
-def test_words_say_what_happened_and_then_what_to_do(kind: type[BridgeError]) -> None:
-    row = ANSWERS[kind]
+@every_error
+def test_words_say_what_happened_and_then_what_to_do(error: BridgeError) -> None:
+    row = answer_to(error)
     assert 400 <= row.status <= 599
     for text in filter(None, (row.title, row.remedy)):
         assert text[0].isupper()
         assert not text.endswith(".")
-    assert row.remedy or issubclass(kind, PbxError)
+    assert row.remedy or isinstance(error, PbxError)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=IDS)
-def test_who_should_come_again_hears_when(kind: type[BridgeError]) -> None:
-    later = answer(raising(made(kind))).headers.get("Retry-After")
-    assert later is not None or answer_to(kind).status not in (429, 503)
-    assert later is None or answer_to(kind).status >= 429
+@every_error
+def test_who_should_come_again_hears_when(error: BridgeError) -> None:
+    later, status = answer(raising(error)).headers.get("Retry-After"), answer_to(error).status
+    assert later is not None or status not in (429, 503)
+    assert later is None or status >= 429

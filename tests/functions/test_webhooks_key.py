@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from functions.webhooks import check_key
-from shared.errors import Unauthorized
+from shared.errors import Refused
 
 if TYPE_CHECKING:
     from shared.settings import Settings
@@ -40,5 +40,5 @@ def test_either_key_opens_and_nothing_else(
     if opens:
         check_key(settings, sent)
     else:
-        with pytest.raises(Unauthorized):
+        with pytest.raises(Refused, match="key"):
             check_key(settings, sent)

@@ -20,31 +20,27 @@ if TYPE_CHECKING:
     from shared.api.openapi.schemas import Schema
 
 Kind = Literal["action", "dial", "list", "find", "subscribe", "unsubscribe", "leave", "feed", "audio"]
-Errors = tuple[type[errors.BridgeError], ...]
+Errors = tuple[errors.Answer, ...]
 
-_OURS: Errors = (errors.Invalid, errors.StorageUnavailable)
-_BODY: Errors = (errors.NotJson, errors.LengthRequired, errors.TooLarge)
-_PBX: Errors = (
-    errors.PbxForbidden,
-    errors.PbxNotFound,
-    errors.PbxRefused,
-    errors.PbxThrottled,
-    errors.PbxUnavailable,
-    errors.PbxNotUnderstood,
-    errors.BudgetExhausted,
+_NOT_FOUND, _FORBIDDEN = errors.ANSWERS[errors.NotFound], errors.ANSWERS[errors.PbxForbidden]
+_UNAVAILABLE = errors.ANSWERS[errors.StorageUnavailable]
+_OURS: Errors = (errors.INVALID_FIELDS, _UNAVAILABLE)
+_BODY: Errors = (errors.INVALID_JSON, errors.NO_LENGTH, errors.BODY_TOO_LARGE)
+_PBX: Errors = tuple(
+    row for kind, row in errors.ANSWERS.items() if issubclass(kind, errors.PbxError | errors.BudgetExhausted)
 )
 # What each kind of operation answers when it does not succeed, beside the key's refusal. The certified connector's
 # definition names 403 and 404 for its lists and for the end of webhooks as well.
 RAISES: Mapping[Kind, Errors] = {
     "action": (*_PBX, *_OURS),
-    "dial": (*_PBX, *_BODY, *_OURS, errors.DialUncertain, errors.KeyReused, errors.DialLimit),
-    "list": (errors.PbxForbidden, errors.PbxNotFound, *_OURS),
+    "dial": (*_PBX, *_BODY, *_OURS, errors.DIAL_UNCERTAIN, errors.KEY_REUSED, errors.DIAL_LIMIT),
+    "list": (_FORBIDDEN, errors.ANSWERS[errors.PbxNotFound], *_OURS),
     "find": _OURS,
-    "subscribe": (*_BODY, *_OURS, errors.TooManySubscriptions),
-    "unsubscribe": (errors.PbxForbidden, errors.NotFound, *_OURS),
+    "subscribe": (*_BODY, *_OURS, errors.TOO_MANY_SUBSCRIPTIONS),
+    "unsubscribe": (_FORBIDDEN, _NOT_FOUND, *_OURS),
     "leave": (*_BODY, *_OURS),
-    "feed": (errors.WrongContinuation, errors.NotFound, *_OURS),
-    "audio": (errors.NotFound, errors.AudioTooLarge, errors.StorageUnavailable),
+    "feed": (errors.INVALID_CONTINUATION, _NOT_FOUND, *_OURS),
+    "audio": (_NOT_FOUND, errors.AUDIO_TOO_LARGE, _UNAVAILABLE),
 }
 _LATER = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 _RETRY_AFTER: Schema = {"Retry-After": {"type": "integer", "description": "Seconds to wait before asking again."}}
@@ -71,13 +67,12 @@ def ok(schema: Schema, description: str = "OK") -> Schema:
 def refusals(kind: Kind) -> Schema:
     """The answers of a kind of operation that are no success, by status."""
     described: Schema = {}
-    for error in RAISES[kind]:
-        row = errors.answer_to(error)
+    for row in RAISES[kind]:
         answer = described.setdefault(str(row.status), {"description": f"{row.title}."})
         if row.title not in answer["description"]:
             answer["description"] += f" {row.title}."
         # This one is plain text.
-        if error is not errors.LengthRequired:
+        if row is not errors.NO_LENGTH:
             answer["schema"] = schemas.refusal()
         if row.status in _LATER:
             answer["headers"] = _RETRY_AFTER

@@ -15,7 +15,7 @@ from shared.api.parameters import Request
 from shared.calls.store import Calls
 from shared.deliveries.outbox import Outbox
 from shared.deliveries.policy import Ruling
-from shared.errors import Invalid, NotFound, WrongContinuation
+from shared.errors import Invalid, NotFound, Refused
 from shared.events import store
 from shared.events.event import ReceivedEvent, check_envelope
 from shared.events.table import event_named
@@ -92,7 +92,7 @@ def test_what_does_not_fit_is_named(bridge: Bridge, day: dict[str, int]) -> None
     with pytest.raises(Invalid) as refused:
         calls.read(bridge, Request(query={"outcome": "lost", "from": "yesterday"}))
     assert refused.value.fields.keys() == {"outcome", "from"}
-    with pytest.raises(WrongContinuation):
+    with pytest.raises(Refused, match="continuation"):
         calls.read(bridge, Request(query={"continuation": "Zm9v"}))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared.calls import dials
-from shared.errors import DialLimit
+from shared.errors import Refused
 
 if TYPE_CHECKING:
     from shared.storage.account import Storage
@@ -18,7 +18,7 @@ def test_many_processes_at_once_never_make_more_calls_than_an_hour_may_have(stor
     def ring(_: int) -> bool:
         try:
             dials.count(storage, 10)
-        except DialLimit:
+        except Refused:
             return False
         return True
 
@@ -34,7 +34,7 @@ def test_the_hour_goes_along_and_what_did_not_ring_does_not_count(
     dials.count(storage, 2)
     minutes[0] = 30
     later = dials.count(storage, 2)
-    with pytest.raises(DialLimit) as full:
+    with pytest.raises(Refused) as full:
         dials.count(storage, 2)
     assert 0 < full.value.retry_after <= 3600
     assert "signal dial_limit" in caplog.text
@@ -42,10 +42,10 @@ def test_the_hour_goes_along_and_what_did_not_ring_does_not_count(
     dials.count(storage, 2)
     minutes[0] = 60
     dials.count(storage, 2)
-    with pytest.raises(DialLimit):
+    with pytest.raises(Refused):
         dials.count(storage, 2)
 
 
 def test_none_at_all(storage: Storage) -> None:
-    with pytest.raises(DialLimit):
+    with pytest.raises(Refused):
         dials.count(storage, 0)

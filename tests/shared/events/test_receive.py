@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shared.errors import Invalid, NotJson, Refused, StorageUnavailable, TooLarge, answer_to
+from shared.errors import BODY_TOO_LARGE, INVALID_FIELDS, INVALID_JSON, Answer, Invalid, Refused, StorageUnavailable
 from shared.events.event import event_of
 from shared.events.receive import accept
 from shared.events.table import EVENTS, Event, event_named
@@ -48,26 +48,25 @@ def test_an_event_is_queued_whole_under_the_id_that_is_answered(event: Event, br
 
 @pytest.mark.parametrize("event", WEBHOOKS, ids=IDS)
 @pytest.mark.parametrize(
-    ("sent", "refusal"),
+    ("sent", "answer"),
     [
-        (b"not json", NotJson),
-        (b'{"data": {}}', Invalid),
-        (b'{"data": 1}', Invalid),
-        (b'{"data": "' + b"x" * LONGEST_BODY + b'"}', TooLarge),
-        (gzip.compress(b'{"data": {}}'), NotJson),
+        (b"not json", INVALID_JSON),
+        (b'{"data": {}}', INVALID_FIELDS),
+        (b'{"data": 1}', INVALID_FIELDS),
+        (b'{"data": "' + b"x" * LONGEST_BODY + b'"}', BODY_TOO_LARGE),
+        (gzip.compress(b'{"data": {}}'), INVALID_JSON),
     ],
     ids=["no JSON", "no fields", "no object", "too large", "no text"],
 )
-def test_what_is_refused_is_kept_as_a_dead_letter(
-    event: Event, sent: bytes, refusal: type[Refused], bridge: Bridge
-) -> None:
+def test_what_is_refused_is_kept_as_a_dead_letter(event: Event, sent: bytes, answer: Answer, bridge: Bridge) -> None:
     for attempts in (1, 2):
-        with pytest.raises(refusal):
+        with pytest.raises(Refused) as refused:
             accept(bridge.storage, bridge.settings, event, sent)
+        assert refused.value.answer is answer
         (row,) = dead_letters(bridge.storage)
         assert row["attempts"] == attempts
         assert row["kind"] == "refused"
-        assert row["reason"].startswith(answer_to(refusal).title)
+        assert row["reason"].startswith(answer.title)
     kept = messages.get_payload(bridge.storage, row["payload"]) if "payload" in row else row["body"].encode()
     assert kept == sent
     assert not queued(bridge)

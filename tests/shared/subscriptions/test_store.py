@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shared.errors import NotFound, TooManySubscriptions
+from shared.errors import NotFound, Refused
 from shared.storage.account import Storage
 from shared.subscriptions import store as module
 from shared.subscriptions.signatures import new_secret
@@ -95,7 +95,7 @@ def test_there_are_never_more_than_the_most(known: Subscriptions) -> None:
     for start in range(0, len(rows), 100):
         known._table.submit_transaction([("create", row) for row in rows[start : start + 100]])
     last = known.make(requested())
-    with pytest.raises(TooManySubscriptions):
+    with pytest.raises(Refused, match="Limit of 200"):
         known.make(requested("https://8.8.8.8/more"))
     assert known.make(requested()) == last
     assert known.end(last.id)
