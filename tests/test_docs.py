@@ -1,15 +1,26 @@
-"""What the documentation names exists: paths, links, make targets, routes, and names in the code."""
+"""Paths, links, make targets, routes and names in the documentation exist, and its commands work as they stand."""
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
+import subprocess
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dev.host.routes import first_match
+from shared.settings import Settings
+from shared.storage.account import Storage
+from tests.hosts import start_host
 from tests.indexed import functions, hosted
+from tests.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")))
@@ -25,6 +36,29 @@ _ROUTE = re.compile(rf"(?:({'|'.join(METHODS)}) )?(/api/[\w{{}}/.-]*)")
 # No plain word: with a capital or an underscore inside.
 _NAME = re.compile(r"(?<![\w-])(?=\w*[a-z0-9][A-Z_]|[A-Z]+_)[A-Za-z]\w*(?![\w-])")
 _PLACEHOLDER = re.compile(r"\{[\w-]+\}")
+_SHELL = re.compile(r"^( *)```sh\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+BLOCKS = [
+    (page, re.sub(rf"(?m)^{indent}", "", block))
+    for page in PAGES
+    for indent, block in _SHELL.findall((ROOT / page).read_text())
+]
+# Commands begin a line, or stand in $( ); those of a continued line belong to the one before.
+_COMMAND = re.compile(r"(?:^|\$\(|&& |\| )\s*([a-z.][\w./-]*)(?=\s) ?((?:\\\n|[^\n])*)", re.MULTILINE)
+COMMANDS = [(name, rest) for _, block in BLOCKS for name, rest in _COMMAND.findall(block)]
+# They need an account, or change this machine. `make infra-az` has az's own parser read the calls of the scripts.
+ELSEWHERE = {"az", "gh", "paconn", "pip"}
+AZ = {
+    "ad app create",
+    "ad app federated-credential create",
+    "ad sp create",
+    "login",
+    "storage blob delete",
+    "storage blob delete-batch",
+    "storage blob list",
+    "storage container immutability-policy lock",
+    "storage container immutability-policy show",
+}
+OF_THE_SHELL = {"basename", "curl", "do", "done", "echo", "for", "read", "while"}
 every_page = pytest.mark.parametrize("page", PAGES)
 
 
@@ -90,3 +124,63 @@ def test_every_room_has_a_line_in_the_architecture() -> None:
 def test_every_decision_has_a_number_of_its_own() -> None:
     numbers = [path.name[:4] for path in sorted((ROOT / "docs" / "decisions").glob("*.md"))]
     assert numbers == [f"{number:04d}" for number in range(1, len(numbers) + 1)]
+
+
+@pytest.mark.parametrize("block", [block for _, block in BLOCKS])
+def test_every_block_of_shell_parses(block: str) -> None:
+    subprocess.run(["bash", "-n"], input=block, text=True, check=True)
+
+
+def test_every_command_is_tried_here_or_known() -> None:
+    ours = {name for name, _ in COMMANDS if name.startswith(("infra/", ".venv/"))}
+    assert {name for name, _ in COMMANDS} - ours <= ELSEWHERE | OF_THE_SHELL
+    assert {name for name in ours if name.startswith("infra/")} >= {"infra/deploy.sh", "infra/exportMonth.sh"}
+    found = {re.split(r" -|$", rest, maxsplit=1)[0].strip() for name, rest in COMMANDS if name == "az"}
+    assert found == AZ
+
+
+SCRIPTS = {f"{name} {rest}" for name, rest in COMMANDS if name.startswith("infra/")}
+SCRIPTS |= {span for page in PAGES for span in spans(page) if re.match(r"infra/\w+\.sh -", span)}
+
+
+@pytest.mark.parametrize("command", sorted(SCRIPTS))
+def test_a_script_has_the_options_that_a_page_gives_it(command: str) -> None:
+    script, *arguments = shlex.split(command.partition("||")[0])
+    told = subprocess.run([ROOT / script, "--help"], capture_output=True, text=True, check=True).stdout
+    options = {argument for argument in arguments if re.fullmatch(r"--?[a-z-]+", argument)}
+    assert options
+    assert options <= set(re.findall(r"(?<![\w-])--?[a-z-]+", told))
+
+
+@pytest.mark.parametrize("command", sorted({f"{a} {b}" for a, b in COMMANDS if a.startswith(".venv/")}))
+def test_a_module_runs_with_the_options_that_a_page_gives_it(command: str) -> None:
+    python, flag, module, *arguments = shlex.split(command)
+    assert (python, flag) == (".venv/bin/python", "-m")
+    tried = [*arguments, "--collect-only"] if module == "pytest" else ["--help"]
+    told = subprocess.run(
+        [ROOT / python, flag, module, *tried], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert {argument for argument in arguments if argument.startswith("--")} <= set(re.findall(r"--[a-z-]+", told))
+
+
+@pytest.fixture(scope="module")
+def address(new_account: Callable[[], str]) -> Iterator[str]:
+    """The address of a host as `make start` starts it."""
+    environment = json.loads((ROOT / "local.settings.json.example").read_text())["Values"]
+    environment |= {"DataStorage": new_account(), "PBX_API_KEY": "key", "PBX_BASE_URL": "http://127.0.0.1:9/api/v2/"}
+    Storage(Settings.from_env(environment).storage).ready()
+    with start_host(ROOT, env=environment, functions=("OnCallStarted", "ProcessEvent", "GetEvents")) as host:
+        yield host.url
+
+
+def test_the_readme_s_requests_bring_the_event_that_they_post(address: str) -> None:
+    post, get = [f"curl {rest}" for name, rest in COMMANDS if name == "curl"]
+
+    def asked(command: str) -> Any:
+        line = command.replace("http://127.0.0.1:7071", address).replace("curl ", "curl -sSf ")
+        return json.loads(subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True).stdout)
+
+    first, again = asked(post), asked(post)
+    assert first == again
+    until(lambda: asked(get)["data"])
+    assert [event["id"] for event in asked(get)["data"]] == [first["id"]]
