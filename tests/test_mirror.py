@@ -29,7 +29,6 @@ COVERED: Mapping[str, str] = {
     "shared/bridge.py": "shared/polling/test_poll.py",
     "shared/calls/parts.py": "shared/calls/test_stories.py",
     "shared/deliveries/lifecycle.py": "shared/deliveries/test_drain.py",
-    "functions/replays.py": "functions/test_subscriptions.py",
     "shared/items/reader.py": "shared/items/test_store.py",
     "shared/items/row.py": "shared/items/test_store.py",
     "shared/storage/expiry.py": "shared/privacy/test_retention.py",

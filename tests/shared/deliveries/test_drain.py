@@ -6,6 +6,7 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,8 @@ from dev.signatures import verify
 from shared import people
 from shared.api import subscribe as subscribing
 from shared.deliveries import drain as module
+from shared.deliveries import fanout, lifecycle
+from shared.deliveries import outbox as outboxes
 from shared.deliveries.drain import BATCH, drain, run, wake_waiting
 from shared.deliveries.lifecycle import end
 from shared.deliveries.outbox import EPOCH, TABLE, Outbox, expire
@@ -23,6 +26,7 @@ from shared.pipeline.replay import replay_event
 from shared.storage.expiry import Allowance, Period
 from shared.subscriptions.store import subscriptions
 from shared.times import now
+from tests.backlog import fill
 from tests.breaking import break_connections
 from tests.counting import counted
 from tests.dying import Killed, die_at
@@ -352,6 +356,26 @@ def test_a_dead_subscriber_waits_as_a_whole_and_catches_up_in_order(
     # Those of one batch may come in any order.
     assert all(abs(got.index(id) - wanted.index(id)) <= BATCH for id in wanted)
     assert dead_letters(bridge.storage) == []
+
+
+@pytest.mark.parametrize("events", [1, 4, 100])
+def test_a_dead_subscriber_costs_twelve_executions_a_minute_at_most(
+    events: int, bridge: Bridge, sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = begin = now()
+    for each in (module, lifecycle, outboxes, fanout):
+        monkeypatch.setattr(each, "now", lambda: clock)
+    one = subscription(bridge, "http://127.0.0.1:9/")
+    fill(bridge.storage, one.id, events)
+    due, runs = [begin] * min(events, 5), []
+    # It is looked at again, however long it is dead: the queue is never empty.
+    while (clock := heappop(due)) < begin + timedelta(minutes=30):
+        runs.append(clock)
+        drain(bridge, one.id)
+        for message in sent.take():
+            heappush(due, clock + timedelta(seconds=message.delay))
+    assert max(sum(run <= other < run + timedelta(minutes=1) for other in runs) for run in runs) <= 12
+    assert len(places(bridge, one)) == events
 
 
 def test_a_batch_of_bad_events_at_the_head_does_not_make_a_subscriber_look_dead_for_long(

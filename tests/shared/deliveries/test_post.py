@@ -140,6 +140,23 @@ def test_nobody_takes_longer_than_is_given(talk: Callable[[socket.socket], None]
         assert time.monotonic() - start < 2 * SECONDS
 
 
+def test_a_name_of_many_addresses_that_hang_has_no_more_time_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as server, socket.socket() as first, socket.socket() as second:
+        server.bind(("0.0.0.0", 0))
+        server.listen(0)
+        # Its queue is full: whoever else connects hangs.
+        for one in (first, second):
+            one.setblocking(False)
+            one.connect_ex(server.getsockname())
+        addresses = [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{n}", server.getsockname()[1])) for n in range(1, 16)
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
+        start = time.monotonic()
+        assert send("http://many.example/hook", seconds=SECONDS).result == "timeout"
+        assert SECONDS * 0.9 < time.monotonic() - start < 2 * SECONDS
+
+
 def test_an_endless_answer_is_cut_off() -> None:
     taken: list[int] = []
 
