@@ -44,7 +44,7 @@ def _fields(item: Mapping[str, Any], shape: Shape, region: str) -> dict[str, Any
 
 def _canonical(value: Any, field: Field, region: str) -> Any:
     """Return a value in its canonical form: a text, a sorted list, or an object; empty where it says nothing."""
-    if isinstance(value, str | int | float):
+    if isinstance(value, (str, int, float)):
         return _text(value, field, region)
     if isinstance(value, dict):
         if not _is_list(value):

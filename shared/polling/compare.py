@@ -219,8 +219,8 @@ class Comparison:
         changes = self._hand_on(changes)
         store.write(storage, resource.name, changes, reading.moment)
         for change in changes:
-            if not change.removed:
-                health.drifted(storage, drift(change.item, reading.shape))
+            if not change.removed and (unknown := drift(change.item, reading.shape)):
+                health.drifted(storage, unknown)
             self.known[change.id] = Stored(
                 etag="", hash=change.hash, revision=change.revision, removed=change.removed,
                 baseline=change.baseline, waits=change.waits, due=change.due,
