@@ -37,7 +37,7 @@ def index() -> str:
     """Show the newest calls that are searched for."""
     asked = search.asked(calls.NAMES, employee="employee")
     values, found = asked.checked(_wanted), list[dict[str, Any]]()
-    following = calls.position(request.args.get("after"))
+    following = calls.position(request.args.get("after") or None)
     for _ in range(0 if values is None else _MOST_PARTS):
         more, following = calls.part(show.here(), values or {}, limit=_ON_A_PAGE - len(found), start=following)
         found += more

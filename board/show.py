@@ -209,7 +209,7 @@ def size(count: int) -> str:
 def download(file: Any) -> Response:
     """Return a file to be saved."""
     headers = {"Content-Disposition": f'attachment; filename="{file.name}"'}
-    return Response(file.content, headers=headers, content_type=file.content_type)
+    return Response(file.content, headers=headers, mimetype=file.content_type)
 
 
 def same_with(**values: Any) -> str:

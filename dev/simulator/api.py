@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from dev.simulator.calls import place_dial
-from dev.simulator.http import Answer, Request
-from dev.simulator.records import Seen
+from dev.simulator.http import Answer, Request, Seen
 from dev.simulator.resources import BASE_PATH, LOST_CALL_FILTERS, OPERATIONS, RESOURCES, Operation, Resource
 from dev.simulator.store import RefusedError, conditions, number_of
 from dev.simulator.wire import encode, envelope
@@ -22,8 +21,10 @@ if TYPE_CHECKING:
 
 Handler = Callable[[Request, str], Answer]
 
-_RATE_WINDOW = 60.0  # seconds
+_DEFAULT_LIMIT = 100
 _LIMIT_MAX = 1_000_000_000
+# Faults that leave nothing of the true answer, so that the operation need not run.
+_WHOLE = ("status", "html", "reset", "empty", "redirect", "wrapper")
 
 
 def _answer(status: int, message: str, data: Any = None) -> Answer:
@@ -50,39 +51,23 @@ class Api:
         self._routes = [(row.method, _route(row), row) for row in OPERATIONS]
 
     def respond(self, request: Request) -> Answer:
-        """The answer to one request, recorded under its operationId."""
+        """Answer one request, and record it under its operationId."""
         operation, part = None, ""
         for method, pattern, row in self._routes:
             if method == request.method and (match := pattern.fullmatch(request.path.rstrip("/"))):
                 operation, part = row, match[1] if match.groups() else ""
                 break
         answer = self._faulty(request, operation, part) if operation else _answer(404, "Not found")
-        self._record(request, operation.id if operation else "unknown", answer)
+        name = operation.id if operation else "unknown"
+        self.pbx.requests.append(Seen.of(request, name, 0 if answer.reset else answer.status, time.monotonic()))
         return answer
 
-    def _record(self, request: Request, operation: str, answer: Answer) -> None:
-        status = 0 if answer.reset else answer.status
-        authorized = "authorization" in request.headers
-        self.pbx.requests.append(
-            Seen(time.monotonic(), request.method, request.path, request.query, operation, status, authorized)
-        )
-
     def _faulty(self, request: Request, operation: Operation, part: str) -> Answer:
-        fault = self.pbx.faults.pick(operation.id, request.path)
-        if fault is None:
-            return self._checked(request, operation, part)
-        if fault.before and fault.kind in (
-            "status",
-            "html",
-            "reset",
-            "oversize",
-            "empty",
-            "not-json",
-            "redirect",
-            "wrapper",
-        ):
+        fault = self.pbx.faults.pick(operation.id)
+        if fault and fault.before and fault.kind in _WHOLE:
             return spoiled(fault, Answer())
-        return spoiled(fault, self._checked(request, operation, part))
+        answer = self._checked(request, operation, part)
+        return spoiled(fault, answer) if fault else answer
 
     def _checked(self, request: Request, operation: Operation, part: str) -> Answer:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
@@ -90,29 +75,17 @@ class Api:
             return _answer(403, "Forbidden: wrong API key")
         if operation.id in self.pbx.options.refused:
             return _answer(403, "Forbidden: API method is not granted to this key")
-        if self._over_rate():
-            refusal = _answer(429, "Too many requests")
-            refusal.headers["Retry-After"] = "5"
-            return refusal
         handler = self._handlers.get(operation.id, self._subscribe if operation.row is None else _accepted)
         try:
             return handler(request, part or operation.id)
         except RefusedError as error:
             return _answer(422, str(error))
 
-    def _over_rate(self) -> bool:
-        limit = self.pbx.options.rate_limit
-        if limit is None or len(self.pbx.requests) < limit:
-            return False
-        since = time.monotonic() - _RATE_WINDOW
-        return sum(row.at > since and row.status != 429 for row in self.pbx.calls_seen()) >= limit
-
     def _lister(self, row: Resource) -> Handler:
         def answer(request: Request, _: str) -> Answer:
             query, options = request.arguments, self.pbx.options
             above = number_of(query, f"initial_{row.id_parameter}", 0)
             tests = conditions(row.filters, query)
-            kept = tuple(query.get(rule.parameter, "") for rule in row.filters)
             if query.get(row.id_parameter):
                 wanted = number_of(query, row.id_parameter, 0)
                 found = self.pbx.rows[row.path].get(wanted)
@@ -120,22 +93,17 @@ class Api:
                 items = items[number_of(query, "offset", 0) :]
             else:
                 offset, limit = self._span(query)
+                kept = tuple(query.get(rule.parameter, "") for rule in row.filters)
                 items = self.pbx.rows[row.path].page(
                     above, tests, order=options.order, offset=offset, limit=limit, wanted=kept
                 )
-            if options.order == "shuffled-page":
-                items.sort(key=lambda item: item[row.id_field] * 2654435761 % 4294967291)
             return self._items([self.pbx.view(row.path, item) for item in items])
 
         return answer
 
     def _span(self, query: Mapping[str, str]) -> tuple[int, int]:
-        options = self.pbx.options
-        limit = min(number_of(query, "limit", options.default_limit), _LIMIT_MAX)
-        offset = number_of(query, "offset", 0)
-        if options.offset_cap is not None and offset > options.offset_cap:
-            raise RefusedError(f"offset must be at most {options.offset_cap}")
-        return offset, min(limit or options.default_limit, options.page_cap)
+        limit = min(number_of(query, "limit", _DEFAULT_LIMIT), _LIMIT_MAX)
+        return number_of(query, "offset", 0), min(limit or _DEFAULT_LIMIT, self.pbx.options.page_cap)
 
     def _items(self, shown: list[dict[str, Any]]) -> Answer:
         if not shown and self.pbx.options.empty == "404":
@@ -178,7 +146,7 @@ class Api:
             raise RefusedError(f"There can be no more than {self.pbx.options.webhook_cap} webhooks")
         options = self.pbx.options
         data = {"number": new.id, "string": str(new.id), "object": {"webhook_id": new.id}}.get(options.webhook_data)
-        answer = _answer(options.webhook_status, "OK", data)
+        answer = _answer(200, "OK", data)
         if options.webhook_location != "none":
             base = self.pbx.url if options.webhook_location == "absolute" else ""
             answer.headers["Location"] = f"{base}{BASE_PATH}/webhooks/{new.id}"
@@ -191,7 +159,7 @@ class Api:
 
 
 def _accepted(_: Request, operation: str) -> Answer:
-    """What an action of which the simulator knows nothing but its row answers."""
+    """Accept an action of which the simulator knows nothing but its row."""
     return _answer(200, "OK", {})
 
 
@@ -209,7 +177,7 @@ _PAGE = b"<!doctype html><html><head><title>Service</title></head><body><h1>Plea
 
 
 def spoiled(fault: Fault, answer: Answer) -> Answer:
-    """The answer as the fault leaves it."""
+    """Return the answer as the fault leaves it."""
     body = answer.body if isinstance(answer.body, bytes) else b""
     headers = {"Retry-After": fault.retry_after} if fault.retry_after is not None else {}
     match fault.kind:
@@ -225,10 +193,8 @@ def spoiled(fault: Fault, answer: Answer) -> Answer:
             spoilt = Answer(answer.status, body[: len(body) // 2])
         case "truncated":
             spoilt = Answer(answer.status, body, cut=len(body) // 2)
-        case "oversize":
-            spoilt = Answer(200, encode(envelope(200, "OK", [{"name": "x" * fault.size}])))
-        case "empty" | "not-json":
-            spoilt = Answer(200, b"" if fault.kind == "empty" else b"[1, 2]")
+        case "empty":
+            spoilt = Answer(200)
         case "redirect":
             spoilt, headers = Answer(302), {"Location": fault.location}
         case "reset":

@@ -54,7 +54,7 @@ def _wav_header(size: int) -> bytes:
 
 
 def _id3_padding(size: int) -> bytes:
-    """An empty ID3v2 tag of exactly `size` bytes."""
+    """Return an empty ID3v2 tag of exactly `size` bytes."""
     body = size - _ID3_HEADER
     syncsafe = bytes((body >> shift) & 0x7F for shift in (21, 14, 7, 0))
     return b"ID3\x04\x00\x00" + syncsafe + bytes(body)
@@ -65,9 +65,8 @@ class AudioFile:
     """
     One file under `/files/`; every field can be changed while it is served.
 
-    It is late until `ready_tries` requests were refused and the clock has passed `ready_at` (seconds since 1970);
-    a late answer has `late_status` (200 is an empty body). `fault`: `html`, `empty`, `truncated`, `longer`,
-    `no-length`, `drip`, `reset` or `redirect` (to `location`; by default to the audio itself, with a query `signed=1`).
+    It is late until `ready_tries` requests were refused with `late_status` (200 is an empty body). `fault`: `html`,
+    `empty`, `truncated`, `longer`, `reset` or `redirect` (to `location`; by default to the audio itself, with a query).
     """
 
     token: str
@@ -77,7 +76,6 @@ class AudioFile:
     body: bytes = b""  # with kind raw
     content_type: str = ""
     ready_tries: int = 0
-    ready_at: float = 0.0
     late_status: int = 404
     fault: str = ""
     location: str = ""
@@ -85,7 +83,7 @@ class AudioFile:
     asked: int = 0
 
     def blocks(self) -> Iterator[memoryview]:
-        """The bytes of the file in order, `length` of them."""
+        """Yield the bytes of the file in order, `length` of them."""
         head, block = self._parts()
         left = self.length - len(head)
         if head:
@@ -110,7 +108,7 @@ class AudioFile:
         return self.content_type or {"mp3": "audio/mpeg", "wav": "audio/wav"}.get(self.kind, "application/octet-stream")
 
     def sha256(self) -> str:
-        """Hex digest of the whole file."""
+        """Return the hex digest of the whole file."""
         digest = hashlib.sha256()
         for block in self.blocks():
             digest.update(block)
@@ -128,12 +126,12 @@ class AudioFile:
 
 
 def token_for(resource: str, item_id: int) -> str:
-    """The base64 text of an item's audio link."""
+    """Return the base64 text of an item's audio link."""
     return base64.urlsafe_b64encode(f"{resource}:{item_id}:9c1f".encode()).decode()
 
 
 def token_owner(token: str) -> tuple[str, int] | None:
-    """The resource and id that a link's base64 text names, or None."""
+    """Return the resource and id that a link's base64 text names, or None."""
     try:
         resource, number, _ = base64.urlsafe_b64decode(token).decode().split(":")
         return resource, int(number)

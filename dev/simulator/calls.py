@@ -1,14 +1,12 @@
-"""Calls as the PBX lives them: the webhooks, lists and lost callers that each one leaves behind."""
+"""Calls: the webhooks, list items and lost callers that each one leaves behind."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from dev.simulator.audio import AudioFile, token_for
-from dev.simulator.records import Rang
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +15,16 @@ if TYPE_CHECKING:
     from dev.simulator.resources import Item
 
 RINGING, TALKING, ENDED, MISSED = 1, 2, 3, 4
+_DIAL_RINGS, _DIAL_TALKS = 1.0, 2.0  # seconds
+
+
+@dataclass(frozen=True)
+class Rang:
+    """One dial that was accepted."""
+
+    destination: str
+    contact_id: int
+    call_id: int
 
 
 @dataclass
@@ -38,11 +46,11 @@ class Call:
 
     @property
     def contact_id(self) -> int | None:
-        """Who has the call now: the first contact, or the last one it was transferred to."""
+        """The employee who has the call now: the first contact, or the last one it was transferred to."""
         return self.contact_ids[0] if self.contact_ids else None
 
     def data(self, status: int, contact_id: int | None, now: datetime) -> Item:
-        """Every field that an event of this call can carry."""
+        """Return every field that an event of this call can carry."""
         connected = self.connected if self.connected and status != RINGING else None
         return {
             "callID": self.id,
@@ -71,14 +79,13 @@ def place(
     transferred_to: int | Sequence[int] = (),
     voicemail: bool = False,
     group: Sequence[int] = (),
-    box_id: int | None = None,
     at: float | datetime = 0.0,
     call_id: int | None = None,
     recording_delay: float = 2.0,
     audio: dict[str, Any] | None = None,
 ) -> Call:
     """
-    Plans a call and returns it; its events and items come as the clock reaches them.
+    Plan a call and return it; its events and items come as the clock reaches them.
 
     `at`: seconds from now, or a moment. `talks` 0: nobody answers. `group`: all who ring; `contact_id` answers.
     `transferred_to`: one contact or several in turn, spread over the talk. `audio`: fields of the AudioFile.
@@ -94,11 +101,11 @@ def place(
         pbx.new_id("call_records") if recorded and connected else None,
         pbx.new_id("voicemails") if voicemail and not connected else None,
     )  # fmt: skip
-    _schedule(pbx, call, box_id, recording_delay, audio or {})
+    _schedule(pbx, call, recording_delay, audio or {})
     return call
 
 
-def _schedule(pbx: Pbx, call: Call, box_id: int | None, delay: float, audio: dict[str, Any]) -> None:
+def _schedule(pbx: Pbx, call: Call, delay: float, audio: dict[str, Any]) -> None:
     steps = [(call.started, lambda: _start(pbx, call))]
     if call.connected:
         steps.append((call.connected, lambda: _connect(pbx, call)))
@@ -111,7 +118,7 @@ def _schedule(pbx: Pbx, call: Call, box_id: int | None, delay: float, audio: dic
     if call.recording_id is not None:
         steps.append((after, lambda: _record(pbx, call, audio)))
     if call.voicemail_id is not None:
-        steps.append((after, lambda: _leave_message(pbx, call, box_id, audio)))
+        steps.append((after, lambda: _leave_message(pbx, call, audio)))
     for moment, step in steps:
         pbx.clock.at(moment, step)
 
@@ -179,11 +186,12 @@ def _record(pbx: Pbx, call: Call, audio: dict[str, Any]) -> None:
     pbx.hooks.emit("CallRecorded", fields | {"recordingID": number, "connectionTime": seconds})
 
 
-def _leave_message(pbx: Pbx, call: Call, box_id: int | None, audio: dict[str, Any]) -> None:
+def _leave_message(pbx: Pbx, call: Call, audio: dict[str, Any]) -> None:
     number = call.voicemail_id or 0
     boxes = pbx.rows["voicemail_boxes"]
+    box_id = next((box["voicemailBoxID"] for box in boxes), None)
     if box_id is None:
-        box_id = next((box["voicemailBoxID"] for box in boxes), None) or pbx.add_voicemail_box("Klientu centrs")
+        box_id = pbx.add("voicemail_boxes", boxName="Klientu centrs")
     box = boxes.get(box_id) or {}
     fields = {
         "sender": call.caller,
@@ -198,7 +206,7 @@ def _leave_message(pbx: Pbx, call: Call, box_id: int | None, audio: dict[str, An
 
 
 def delete_voicemail(pbx: Pbx, voicemail_id: int, *, keep_file: bool = False) -> None:
-    """A user deletes a message: it leaves the list, and VoicemailDeleted goes out. KeyError where there is none."""
+    """Delete a message as a user does, with its event; raise KeyError where there is none."""
     item = pbx.item("voicemails", voicemail_id)
     if not keep_file:
         pbx.voicemail_file(voicemail_id).gone = True
@@ -207,12 +215,8 @@ def delete_voicemail(pbx: Pbx, voicemail_id: int, *, keep_file: bool = False) ->
 
 
 def place_dial(pbx: Pbx, destination: str, contact_id: int) -> Call:
-    """A dial: the employee's own phone rings and the call goes out."""
+    """Ring the employee's own phone, and plan the call that goes out."""
     number = pbx.item("contacts", contact_id)["number"]
-    options = pbx.options
-    call = place(
-        pbx, number, destination, contact_id=contact_id, direction="out",
-        rings=options.dial_rings, talks=options.dial_talks,
-    )  # fmt: skip
-    pbx.rang.append(Rang(time.monotonic(), destination, contact_id, call.id))
+    call = place(pbx, number, destination, contact_id=contact_id, direction="out", rings=_DIAL_RINGS, talks=_DIAL_TALKS)
+    pbx.rang.append(Rang(destination, contact_id, call.id))
     return call

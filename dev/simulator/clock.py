@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 class Clock:
     """
-    Gives the time and runs scheduled steps when they fall due.
+    The time, and steps that run when they fall due.
 
     Real time until `set` freezes it; a frozen clock moves only by `advance`, `set` and `play`. Each step runs once,
     in order of due time, and sees its own due time as the present.
@@ -32,11 +32,11 @@ class Clock:
         self._thread: threading.Thread | None = None
 
     def now(self) -> datetime:
-        """The present moment in UTC: the due time of the step that runs, else the clock's own time."""
+        """Return the present moment in UTC: the due time of the step that runs, else the clock's own time."""
         return self._running or self._frozen or datetime.now(UTC) + self._offset
 
     def at(self, moment: datetime, step: Callable[[], None]) -> None:
-        """Runs the step when the moment comes; at once for a moment that has passed."""
+        """Run the step when the moment comes; at once for a moment that has passed."""
         with self._state:
             heapq.heappush(self._steps, (moment, next(self._order), step))
             if self._thread is None and not self._closed:
@@ -46,7 +46,7 @@ class Clock:
         self.run_due()
 
     def advance(self, seconds: float) -> None:
-        """Moves time on and runs what falls due on the way, in the calling thread."""
+        """Move time on and run what falls due on the way, in the calling thread."""
         with self._state:
             if self._frozen is None:
                 self._offset += timedelta(seconds=seconds)
@@ -55,24 +55,23 @@ class Clock:
         self.run_due()
 
     def set(self, moment: datetime) -> None:
-        """Freezes the clock at the moment."""
+        """Freeze the clock at the moment."""
         with self._state:
             self._frozen = moment.astimezone(UTC)
         self.run_due()
 
     def release(self) -> None:
-        """Goes back to real time."""
+        """Go back to real time."""
         with self._state:
             self._frozen, self._offset = None, timedelta()
             self._state.notify_all()
         self.run_due()
 
-    def run_due(self) -> int:
-        """Runs every step that is due and returns how many there were."""
-        done = 0
+    def run_due(self) -> None:
+        """Run every step that is due."""
         with self._state:
             if self._running is not None:
-                return 0
+                return
             while self._steps and self._steps[0][0] <= self.now():
                 moment, _, step = heapq.heappop(self._steps)
                 self._running = moment
@@ -80,17 +79,15 @@ class Clock:
                     step()
                 finally:
                     self._running = None
-                done += 1
-        return done
 
     def next_due(self) -> datetime | None:
-        """When the next step falls due, or None where none waits."""
+        """Return the due time of the next step, or None where none waits."""
         with self._state:
             return self._steps[0][0] if self._steps else None
 
     def play(self, pace: float, pause: Callable[[float], object] = time.sleep) -> None:
         """
-        Jumps from one step to the next, `pace` real seconds apart, until none is left, and leaves the clock frozen.
+        Jump from one step to the next, `pace` real seconds apart, until none is left, and leave the clock frozen.
 
         A `pause` that returns true ends it early.
         """
@@ -100,13 +97,13 @@ class Clock:
             self.set(max(due, self.now()))
 
     def clear(self) -> None:
-        """Forgets all steps and goes back to real time."""
+        """Forget all steps and go back to real time."""
         with self._state:
             self._steps.clear()
         self.release()
 
     def close(self) -> None:
-        """Stops the thread that watches real time."""
+        """Stop the thread that watches real time."""
         with self._state:
             self._closed = True
             self._steps.clear()

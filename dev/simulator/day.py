@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from dev.simulator.pbx import Pbx
 
 _MAIN_LINE = "67021234"
-_WATCH_SECONDS = 0.1
 _CLIENTS = ("+37129411870", "26188902", "+37122004716", "29330145", "+37120177453", "27771153")
 
 
@@ -39,19 +37,13 @@ class Planned:
 
 
 _DEMO_CONTACTS = (("Anna", "Bērziņa", "26550101"), ("Jānis", "Kalniņš", "26550102"), ("Līga", "Ozola", "26550103"))
+_LATE = {"ready_tries": 1}
 _DEMO_CALLS = (
     Planned(0, _CLIENTS[0], "Līga", talks=118 * 60),
     Planned(4, _CLIENTS[1], "Anna", talks=95, plan={"recorded": True}),
     Planned(12, _CLIENTS[2], rings=20, group=("Anna", "Jānis")),
     Planned(21, _CLIENTS[2], "Jānis", rings=25, plan={"voicemail": True}, message_deleted_after=80),
-    Planned(
-        34,
-        _CLIENTS[3],
-        "Anna",
-        talks=240,
-        transferred_to=("Jānis",),
-        plan={"recorded": True, "audio": {"ready_tries": 1}},
-    ),
+    Planned(34, _CLIENTS[3], "Anna", talks=240, transferred_to=("Jānis",), plan={"recorded": True, "audio": _LATE}),
     Planned(47, "26550102", "Jānis", talks=64, destination=_CLIENTS[2], plan={"direction": "out"}),
     Planned(63, "", "Anna", talks=31),
     Planned(80, _CLIENTS[4], "Jānis", talks=42, plan={"recorded": True}, drops="CallCompleted"),
@@ -60,12 +52,12 @@ _DEMO_MINUTES = 125
 
 
 def empty(_: Pbx) -> None:
-    """Nobody calls."""
+    """Plan nothing."""
 
 
 def demo(pbx: Pbx) -> None:
     """
-    Two hours that bring each event, a long call that only a sweep finds, and one lost webhook.
+    Plan two hours that bring each event, a long call, and one lost webhook.
 
     The last call ends about now, so that no time lies in the future.
     """
@@ -75,9 +67,9 @@ def demo(pbx: Pbx) -> None:
         for first, last, number in _DEMO_CONTACTS
     }
     pbx.add_group("Pārdošana", [contacts["Anna"], contacts["Jānis"]])
-    pbx.add_voicemail_box("Klientu centrs")
-    pbx.add_audio_prompt("Sveiciens darba laikā")
-    pbx.add_voip_endpoint("Birojs 2. stāvs", employee_id=contacts["Līga"])
+    pbx.add("voicemail_boxes", boxName="Klientu centrs")
+    pbx.add("audio_prompts", name="Sveiciens darba laikā")
+    pbx.add("voip_endpoints", name="Birojs 2. stāvs", employee_id=contacts["Līga"])
     begin = pbx.clock.now()
     for row in _DEMO_CALLS:
         _plan(pbx, row, begin, contacts)
@@ -111,7 +103,7 @@ def _plan(pbx: Pbx, row: Planned, begin: datetime, contacts: Mapping[str, int]) 
 
 
 def _bring_others(pbx: Pbx) -> None:
-    """Each event that nothing of the script leads to, once, with what the day's items say in its fields."""
+    """Post each event that nothing of the script leads to, once, with the fields of the day's items."""
     known = {name: value for rows in pbx.rows.values() for item in rows.written() for name, value in item.items()}
     for event in EVENTS:
         if event.name not in pbx.hooks.happened:
@@ -122,31 +114,11 @@ def _drop_next(pbx: Pbx, event: str) -> None:
     pbx.hooks.faults.add("drop", event, times=1)
 
 
-def long_calls(pbx: Pbx, count: int = 60, seed: int = 7) -> list[int]:
-    """A day from the clock's present on, of calls from 5 s to 6 h long; returns their ids in order of start."""
-    draw = random.Random(seed)  # noqa: S311 - repeatable, not secret
-    contact = pbx.add_contact("Ieva", "Liepiņa", "26550104")
-    ids = []
-    for number in range(count):
-        length = 5 * (6 * 3600 / 5) ** draw.random()
-        start = number * 18 * 3600 / count + draw.random() * 60
-        call = place(
-            pbx,
-            _CLIENTS[number % len(_CLIENTS)], _MAIN_LINE, at=start, contact_id=contact, rings=3, talks=length,
-            recorded=number % 5 == 0,
-        )  # fmt: skip
-        ids.append(call.id)
-    return ids
+DAYS: Mapping[str, Callable[[Pbx], object]] = {"demo": demo, "empty": empty}
 
 
-DAYS: Mapping[str, Callable[[Pbx], object]] = {"demo": demo, "empty": empty, "long-calls": long_calls}
-
-
-def play(pbx: Pbx, name: str, pace: float, webhooks: int, stop: threading.Event) -> None:
-    """Waits for so many subscriptions, plays the day a step each `pace` real seconds, and goes back to real time."""
-    while len(pbx.webhooks) < webhooks:
-        if stop.wait(_WATCH_SECONDS):
-            return
+def play(pbx: Pbx, name: str, pace: float, stop: threading.Event) -> None:
+    """Play the day, a step each `pace` real seconds, and go back to real time."""
     DAYS[name](pbx)
     if pace > 0:
         pbx.clock.play(pace, stop.wait)

@@ -12,29 +12,29 @@ from dev.simulator.faults import API_KINDS, Faults
 from dev.simulator.resources import RESOURCE, RESOURCES, Item, Resource
 from dev.simulator.samples import sample
 from dev.simulator.store import Rows
-from dev.simulator.webhooks import Posted, Subscription, Webhooks
+from dev.simulator.webhooks import Subscription, Webhooks
 from dev.simulator.wire import Options, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dev.simulator.records import Rang, Seen
+    from dev.simulator.calls import Rang
+    from dev.simulator.http import Seen
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_HUGE = 2**63 - 1_000_000_000
 
 
 class Pbx:
     """All state of one simulated account; thread-safe."""
 
-    def __init__(self, api_key: str = "demo-key", seed: int = 0, workers: int = 4) -> None:
+    def __init__(self, api_key: str = "demo-key", workers: int = 4) -> None:
         self.api_key = api_key
         self.url = ""
         self.clock = Clock()
         self.options = Options()
         self.writer = Writer(self.options, lambda: self.url)
-        self.faults = Faults(API_KINDS, seed)
-        self.hooks = Webhooks(self.options, self.writer, workers, seed)
+        self.faults = Faults(API_KINDS)
+        self.hooks = Webhooks(self.options, self.writer, workers)
         self.rows: dict[str, Rows] = {}
         self.lost: dict[tuple[str, str], Item] = {}
         self.requests: list[Seen] = []
@@ -60,15 +60,11 @@ class Pbx:
         return item
 
     def new_id(self, resource: str, started: datetime | None = None) -> int:
-        """An id that no item has: by `options.ids`, and for calls by their start."""
+        """Return an id that no item has; a call's is its start in microseconds."""
         row = RESOURCE[resource]
         with self._lock:
             last = self._last.get(resource, 0)
-            if self.options.ids == "small":
-                new = max(last + 1, 1)
-            elif self.options.ids == "huge":
-                new = max(last + 1, _HUGE)
-            elif row.clocked:
+            if row.clocked:
                 # Calls are numbered by their start alone.
                 new = ((started or self.clock.now()) - _EPOCH) // timedelta(microseconds=1)
                 while new in self._call_ids:
@@ -82,7 +78,7 @@ class Pbx:
             return new
 
     def add(self, resource: str, item_id: int | None = None, **fields: Any) -> int:
-        """Puts an item into a list as the PBX would have it there, without any webhook; returns its id."""
+        """Put an item into a list as the PBX would have it there, without any webhook; return its id."""
         row = RESOURCE[resource]
         item_id = self.new_id(resource) if item_id is None else item_id
         self._last[resource] = max(self._last.get(resource, 0), item_id if not row.clocked else 0)
@@ -92,23 +88,23 @@ class Pbx:
         return item_id
 
     def edit(self, resource: str, item_id: int, **fields: Any) -> None:
-        """Changes fields of an item; KeyError where there is none."""
+        """Change fields of an item; raise KeyError where there is none."""
         self.rows[resource].put(item_id, self.item(resource, item_id) | fields)
 
     def remove(self, resource: str, item_id: int) -> None:
-        """Takes an item away without any webhook; KeyError where there is none."""
+        """Take an item away without any webhook; raise KeyError where there is none."""
         if self.rows[resource].remove(item_id) is None:
             raise KeyError(item_id)
 
     def item(self, resource: str, item_id: int) -> Item:
-        """The inner form of an item; KeyError where there is none."""
+        """Return the inner form of an item; raise KeyError where there is none."""
         item = self.rows[resource].get(item_id)
         if item is None:
             raise KeyError(item_id)
         return item
 
     def view(self, resource: str, item: Item) -> Item:
-        """The item as it goes on the wire."""
+        """Return the item as it goes on the wire."""
         shown = self.writer.item(item)
         if resource == "contacts":
             number = item["contactID"]
@@ -120,10 +116,10 @@ class Pbx:
         return shown
 
     def bulk(self, resource: str, count: int) -> range:
-        """Adds `count` plain rows above all there are (a second apart for calls) and returns their ids."""
+        """Add `count` plain rows above all there are (a second apart for calls) and return their ids."""
         row = RESOURCE[resource]
         largest = self.rows[resource].largest() or 0
-        step = 1_000_000 if row.clocked and self.options.ids == "clock" else 1
+        step = 1_000_000 if row.clocked else 1
         first = max(largest + step, self.new_id(resource) - (count * step if step > 1 else 0))
         ids = range(first, first + count * step, step)
         self.rows[resource].put_bulk(ids)
@@ -131,29 +127,16 @@ class Pbx:
         return ids
 
     def add_contact(self, firstname: str, lastname: str = "", number: str = "", **fields: Any) -> int:
-        """An employee; returns contactID."""
-        return self.add("contacts", fields.pop("contact_id", None), firstname=firstname, lastname=lastname,
-                        number=number, **{"current_callerid": number} | fields)  # fmt: skip
+        """Add an employee; return contactID."""
+        named = {"firstname": firstname, "lastname": lastname, "number": number, "current_callerid": number}
+        return self.add("contacts", fields.pop("contact_id", None), **named | fields)
 
-    def add_group(self, name: str, members: tuple[int, ...] | list[int] = (), **fields: Any) -> int:
-        """A group of contacts; returns groupID."""
-        rows = [{"contactID": member} for member in members]
-        return self.add("groups", fields.pop("group_id", None), name=name, members=rows, **fields)
-
-    def add_voicemail_box(self, name: str, **fields: Any) -> int:
-        """A voicemail box; returns voicemailBoxID."""
-        return self.add("voicemail_boxes", fields.pop("box_id", None), boxName=name, **fields)
-
-    def add_audio_prompt(self, name: str, **fields: Any) -> int:
-        """An audio prompt; returns its id."""
-        return self.add("audio_prompts", fields.pop("prompt_id", None), name=name, **fields)
-
-    def add_voip_endpoint(self, name: str, employee_id: int | None = None, **fields: Any) -> int:
-        """A VoIP endpoint; returns its id."""
-        return self.add("voip_endpoints", fields.pop("endpoint_id", None), name=name, employee_id=employee_id, **fields)
+    def add_group(self, name: str, members: tuple[int, ...] | list[int] = ()) -> int:
+        """Add a group of contacts; return groupID."""
+        return self.add("groups", name=name, members=[{"contactID": member} for member in members])
 
     def file(self, resource: str, item_id: int) -> AudioFile:
-        """The audio of a recording or voicemail, to be changed at will; it stays when the item is removed."""
+        """Return the audio of a recording or voicemail, to be changed at will; it stays when the item is removed."""
         item = self.item(resource, item_id)
         audio = item["recordingURL" if resource == "call_records" else "messageURL"]
         if not isinstance(audio, AudioFile):
@@ -164,7 +147,7 @@ class Pbx:
         return audio
 
     def find_file(self, token: str) -> AudioFile | None:
-        """The audio behind a link, or None."""
+        """Return the audio behind a link, or None."""
         if token in self.extra_files:
             return self.extra_files[token]
         owner = token_owner(token)
@@ -174,11 +157,11 @@ class Pbx:
             return None
 
     def recording_file(self, recording_id: int) -> AudioFile:
-        """The audio of a recording."""
+        """Return the audio of a recording."""
         return self.file("call_records", recording_id)
 
     def voicemail_file(self, voicemail_id: int) -> AudioFile:
-        """The audio of a voicemail."""
+        """Return the audio of a voicemail."""
         return self.file("voicemails", voicemail_id)
 
     @property
@@ -186,31 +169,16 @@ class Pbx:
         """The webhooks that exist now."""
         return list(self.hooks.subscriptions.values())
 
-    @property
-    def posted(self) -> list[Posted]:
-        """Every delivery that was tried, in order of completion."""
-        return list(self.hooks.posted)
-
     def settle(self, timeout: float = 10.0) -> bool:
-        """Waits until no delivery is open; False where time ran out first."""
+        """Wait until no delivery is open; False where time ran out first."""
         return self.hooks.settle(timeout)
 
     def calls_seen(self, operation: str = "") -> list[Seen]:
-        """Requests to the API (files and control left out), or those of one operationId."""
+        """Return the requests to the API, audio left out, or those of one operationId."""
         return [row for row in list(self.requests) if row.operation and operation in ("", row.operation)]
 
-    def max_calls_in_window(self, seconds: float = 60.0, *, files: bool = False) -> int:
-        """The most API calls (with `files`: and downloads) that ever fell into a window of this length."""
-        times = sorted(row.at for row in list(self.requests) if row.operation or files)
-        most = first = 0
-        for last, moment in enumerate(times):
-            while moment - times[first] >= seconds:
-                first += 1
-            most = max(most, last - first + 1)
-        return most
-
     def reset(self) -> None:
-        """Back to an empty account with default options and no faults; subscriptions go too."""
+        """Go back to an empty account with default options, no faults and no subscriptions."""
         self.clock.clear()
         self.hooks.clear()
         self.faults.clear()
@@ -221,6 +189,6 @@ class Pbx:
             self._fill()
 
     def close(self) -> None:
-        """Ends the threads of clock and webhooks."""
+        """End the threads of clock and webhooks."""
         self.clock.close()
         self.hooks.close()

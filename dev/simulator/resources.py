@@ -1,4 +1,4 @@
-"""What the simulator offers, derived from the bridge's tables; only what those do not know stands here as rows."""
+"""The simulator's resources, events and operations, derived from the bridge's tables."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Resource:
 
     @property
     def clocked(self) -> bool:
-        """Whether ids are the call's start in microseconds."""
+        """True if ids are the call's start in microseconds."""
         return self.id_field == "callID"
 
     @cached_property
@@ -125,7 +125,7 @@ class Resource:
 
     @cached_property
     def filters(self) -> tuple[Filter, ...]:
-        """What the list can be narrowed by, beside its id."""
+        """The parameters that narrow the list, beside its id."""
         listing = operations.operation(self.row.list_operation)
         own = (self.id_parameter, self.row.cursor_parameter)
         return tuple(row for row in _filters(listing, self.fields) if row.parameter not in own)
@@ -137,7 +137,7 @@ RESOURCE = {row.path: row for row in RESOURCES}
 
 @dataclass(frozen=True)
 class Event:
-    """One webhook: the fields of its `data`, those left out where they are absent, and the reference page's name."""
+    """One webhook: the fields of its `data`, and those left out where they are absent."""
 
     row: events.Event
 
@@ -153,14 +153,9 @@ class Event:
 
     @property
     def optional(self) -> tuple[str, ...]:
-        """Fields that stand only where there is something to say: who handed over a call that was not."""
+        """Fields that stand only where they have a value: the previous employee of a call that was handed over."""
         known = "previous_contactID" in self.row.model.model_fields
         return ("previous_contactID",) if known and "previous_contactID" not in self.row.key else ()
-
-    @property
-    def reference_name(self) -> str:
-        """What the reference page calls it."""
-        return self.row.aliases[0] if self.row.aliases else f"{self.name}Event"
 
 
 EVENTS = tuple(Event(row) for row in events.EVENTS if row.source == "pbx")

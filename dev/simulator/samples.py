@@ -77,6 +77,6 @@ _SAMPLES: Mapping[str, Callable[[int], Item]] = {
 
 
 def sample(resource: str, item_id: int) -> Item:
-    """Realistic fields of the item with this id; always the same for the same id."""
+    """Return realistic fields of the item with this id, always the same."""
     make = _SAMPLES.get(resource)
     return make(item_id) if make else {}

@@ -25,47 +25,45 @@ class Simulator(Pbx):
     Port 0 takes a free one. `workers` 1 posts webhooks strictly one after the other.
     """
 
-    def __init__(
-        self, api_key: str = "demo-key", *, port: int = 0, host: str = "127.0.0.1", seed: int = 0, workers: int = 4
-    ) -> None:
-        super().__init__(api_key, seed, workers)
+    def __init__(self, api_key: str = "demo-key", *, port: int = 0, host: str = "127.0.0.1", workers: int = 4) -> None:
+        super().__init__(api_key, workers)
         self.day_done = threading.Event()
         self._api, self._files = Api(self), Files(self)
         self._control = Control(self, self.start_day, self.day_done)
-        self._server = Server(host, port, self._respond, lambda: self.options.gzip)
+        self._server = Server(host, port, self._respond)
         self.url = self._server.url
         self._stopping = threading.Event()
         self._day: threading.Thread | None = None
 
     @property
     def base_url(self) -> str:
-        """What belongs into PBX_BASE_URL."""
+        """The value of PBX_BASE_URL."""
         return f"{self.url}/api/v2/"
 
     def start(self) -> Self:
-        """Begins to answer."""
+        """Begin to answer."""
         self._server.start()
         return self
 
-    def start_day(self, name: str, pace: float = 0.0, webhooks: int = 0) -> None:
+    def start_day(self, name: str, pace: float = 0.0) -> None:
         """
-        Begins a day of `dev.simulator.day` in the background, once so many webhooks are subscribed.
+        Begin a day of `dev.simulator.day` in the background; raise KeyError for an unknown one.
 
-        With a pace, its steps come so many real seconds apart; without one, what lies in the past comes at once and
-        the rest in real time. `day_done` is set at its end. KeyError for an unknown day.
+        With a pace, its steps come so many real seconds apart; without one, those of the past come at once and the
+        rest in real time. `day_done` is set at its end.
         """
         if name not in DAYS:
             raise KeyError(name)
         self.day_done.clear()
-        self._day = threading.Thread(target=self._play, args=(name, pace, webhooks), name="simulator-day", daemon=True)
+        self._day = threading.Thread(target=self._play, args=(name, pace), name="simulator-day", daemon=True)
         self._day.start()
 
-    def _play(self, name: str, pace: float, webhooks: int) -> None:
-        play(self, name, pace, webhooks, self._stopping)
+    def _play(self, name: str, pace: float) -> None:
+        play(self, name, pace, self._stopping)
         self.day_done.set()
 
     def close(self) -> None:
-        """Stops the server and every thread."""
+        """Stop the server and every thread."""
         self._stopping.set()
         if self._day:
             self._day.join(timeout=5)
@@ -81,15 +79,15 @@ class Simulator(Pbx):
         self.close()
 
     def call(self, caller: str = "", destination: str = "67021234", **plan: Any) -> Call:
-        """Plans a call; `plan` as in `dev.simulator.calls.place`."""
+        """Plan a call; `plan` as in `dev.simulator.calls.place`."""
         return place(self, caller, destination, **plan)
 
     def delete_voicemail(self, voicemail_id: int, *, keep_file: bool = False) -> None:
-        """A user deletes a message; VoicemailDeleted goes out."""
+        """Delete a message as a user does; VoicemailDeleted goes out."""
         delete_voicemail(self, voicemail_id, keep_file=keep_file)
 
     def emit(self, event: str, **data: Any) -> None:
-        """Posts one event with this data as it stands; the lists stay as they are."""
+        """Post one event with this data as it stands; the lists stay as they are."""
         self.hooks.emit(event, data)
 
     def _respond(self, request: Request) -> Answer:

@@ -57,7 +57,7 @@ MATCHES: Mapping[str, tuple[Callable[[str, str], Any], Callable[[Any, Any], bool
 
 
 def conditions(filters: Iterable[Filter], query: Mapping[str, str]) -> list[Callable[[Item], bool]]:
-    """Tests that an item passes for the query's filters; RefusedError for a value that is none."""
+    """Return tests of an item for the query's filters; raise RefusedError for a value that is none."""
     tests: list[Callable[[Item], bool]] = []
     for row in filters:
         text = query.get(row.parameter, "")
@@ -70,7 +70,7 @@ def conditions(filters: Iterable[Filter], query: Mapping[str, str]) -> list[Call
 
 
 def number_of(query: Mapping[str, str], name: str, default: int) -> int:
-    """A whole number from the query, not negative; RefusedError otherwise."""
+    """Return a whole number from the query; raise RefusedError for another or a negative one."""
     number = _integer(name, query[name]) if query.get(name) else default
     if number < 0:
         raise RefusedError(f"{name} must not be negative")
@@ -84,7 +84,6 @@ class Rows:
         self._make = make
         self._ids: list[int] = []
         self._items: dict[int, Item] = {}
-        self._shuffle: tuple[tuple[int, int], list[int]] = ((-1, -1), [])
         self._found: tuple[tuple[object, ...], list[int]] = ((), [])
         self._version = 0
         self._lock = threading.RLock()
@@ -98,13 +97,13 @@ class Rows:
             return at < len(self._ids) and self._ids[at] == item_id
 
     def __iter__(self) -> Iterator[Item]:
-        """Every item, smallest id first."""
+        """Iterate over every item, smallest id first."""
         with self._lock:
             ids = list(self._ids)
         return (item for item in map(self.get, ids) if item is not None)
 
     def put(self, item_id: int, item: Item) -> None:
-        """Adds the item, or replaces the one with its id."""
+        """Add the item, or replace the one with its id."""
         with self._lock:
             if item_id not in self:
                 insort(self._ids, item_id)
@@ -112,13 +111,13 @@ class Rows:
             self._version += 1
 
     def put_bulk(self, ids: Sequence[int]) -> None:
-        """Adds ids whose rows are made when read."""
+        """Add ids whose rows are made when read."""
         with self._lock:
             self._ids = sorted({*self._ids, *ids})
             self._version += 1
 
     def remove(self, item_id: int) -> Item | None:
-        """Takes the item away and returns it, None where there was none."""
+        """Take the item away and return it; None where there was none."""
         with self._lock:
             item = self.get(item_id)
             if item is not None:
@@ -128,19 +127,19 @@ class Rows:
             return item
 
     def get(self, item_id: int) -> Item | None:
-        """The item with this id, or None."""
+        """Return the item with this id, or None."""
         with self._lock:
             if item_id not in self:
                 return None
             return self._items.get(item_id) or self._make(item_id)
 
     def written(self) -> list[Item]:
-        """The items that were put one by one, bulk rows left out."""
+        """Return the items that were put one by one, bulk rows left out."""
         with self._lock:
             return list(self._items.values())
 
     def largest(self) -> int | None:
-        """The greatest id, or None where there are no rows."""
+        """Return the greatest id, or None where there are no rows."""
         with self._lock:
             return self._ids[-1] if self._ids else None
 
@@ -155,37 +154,30 @@ class Rows:
         wanted: tuple[str, ...] = (),
     ) -> list[Item]:
         """
-        One page of the items with a greater id than `above` that pass all tests.
+        Return one page of the items with a greater id than `above` that pass all tests.
 
         `wanted` names what the tests look for, so that the next page need not run them again.
         """
         with self._lock:
             first = bisect_right(self._ids, above)
-            if tests:
-                walk = self._fitting((self._version, first, order, wanted), first, tests, order)
-            elif order not in ("oldest", "random"):
-                stop = len(self._ids) - offset
-                ids = self._ids[max(first, stop - limit) : max(first, stop)][::-1]
-                return [item for item in map(self.get, ids) if item is not None]
-            else:
-                walk = self._walk(first, order)
-            return [item for item in map(self.get, walk[offset : offset + limit]) if item is not None]
+            key = (self._version, first, order, wanted)
+            if self._found[0] != key:
+                self._found = (key, self._fitting(self._walk(first, order), tests))
+            ids = self._found[1][offset : offset + limit]
+            if order == "shuffled-page":
+                ids = sorted(ids, key=_shuffle)
+            return [item for item in map(self.get, ids) if item is not None]
 
     def _walk(self, first: int, order: str) -> list[int]:
-        if order == "random":
-            return self._shuffled(first)
-        return self._ids[first:] if order == "oldest" else self._ids[first:][::-1]
+        ids = self._ids[first:]
+        return sorted(ids, key=_shuffle) if order == "random" else ids if order == "oldest" else ids[::-1]
 
-    def _fitting(
-        self, key: tuple[object, ...], first: int, tests: Sequence[Callable[[Item], bool]], order: str
-    ) -> list[int]:
-        if self._found[0] != key:
-            items = ((item_id, self.get(item_id)) for item_id in self._walk(first, order))
-            self._found = (key, [item_id for item_id, item in items if item and all(test(item) for test in tests)])
-        return self._found[1]
+    def _fitting(self, ids: list[int], tests: Sequence[Callable[[Item], bool]]) -> list[int]:
+        if not tests:
+            return ids
+        items = ((item_id, self.get(item_id)) for item_id in ids)
+        return [item_id for item_id, item in items if item and all(test(item) for test in tests)]
 
-    def _shuffled(self, first: int) -> list[int]:
-        key = (self._version, first)
-        if self._shuffle[0] != key:
-            self._shuffle = (key, sorted(self._ids[first:], key=lambda number: number * 2654435761 % 4294967291))
-        return self._shuffle[1]
+
+def _shuffle(item_id: int) -> int:
+    return item_id * 2654435761 % 4294967291

@@ -263,7 +263,7 @@ def token(following: str) -> str | None:
 
 def position(continuation: str | None) -> str:
     """Return the position that a continuation stands for; raises Refused for any other text."""
-    if not continuation:
+    if continuation is None:
         return ""
     try:
         text = base64.urlsafe_b64decode(continuation.encode() + b"=" * (-len(continuation) % 4)).decode()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from shared.pbx.fields import Field, Shape
 
 CONTENT_TYPES = {
-    "csv": "text/csv; charset=utf-8",
+    "csv": "text/csv",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
 MOST_ROWS = 100_000

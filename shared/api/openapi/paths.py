@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 
 from shared import errors
+from shared.api import sheets
 from shared.api.dial import KEY_HEADER, KEY_PATTERN
 from shared.api.lists import STATE, STATE_PATTERN, TRIGGER_STATE, resource_of
 from shared.api.openapi import schemas
@@ -85,7 +86,9 @@ def described(row: Operation, kind: Kind, parameters: Iterable[Schema], successe
     schema: Schema = {"tags": [tag], "operationId": row.id, "summary": row.summary, "description": row.description}
     schema |= {"x-ms-visibility": row.visibility} if row.visibility else {}
     schema |= {"parameters": taken, "responses": dict(sorted((successes | refusals(kind)).items()))}
-    return schema | ({"consumes": ["application/json"]} if any(one["in"] == "body" for one in taken) else {})
+    schema |= {"consumes": ["application/json"]} if any(one["in"] == "body" for one in taken) else {}
+    as_file = sheets.FORMAT in row.parameters
+    return schema | ({"produces": ["application/json", *sheets.CONTENT_TYPES.values()]} if as_file else {})
 
 
 _KEY = schemas.text(

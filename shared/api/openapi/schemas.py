@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from shared.api.operations import TITLE
-from shared.api.parameters import rule
+from shared.api.parameters import is_number, rule
 from shared.pbx.fields import ENVELOPE, Field, Shape
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES
@@ -173,6 +173,8 @@ def value_schema(parameter: Parameter) -> Schema:
     bounds = {"minimum": limits.minimum, "maximum": limits.maximum, "pattern": limits.pattern}
     schema = _TYPES[parameter.type] | ({"format": "date-time"} if parameter.type == "date-time" else {})
     schema |= {name: value for name, value in bounds.items() if value is not None}
+    # An empty number is no filter, and refused.
+    schema |= {"minLength": 1} if is_number(parameter) else {}
     schema |= {"x-ms-summary": parameter.title, "description": parameter.description}
     schema |= enum(parameter.name, parameter.choices) if parameter.choices else {}
     if parameter.default is not None:

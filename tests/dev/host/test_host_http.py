@@ -48,18 +48,13 @@ def test_a_request_reaches_the_function(plain: HostProcess) -> None:
     assert base64.b64decode(seen["body"]) == b"\xff\x00"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("query", "seen"),
     [
         ("x=1&X=2", {"X": "1,2"}),
-        ("X=1&x=2&y=3", {"x": "1,2", "y": "3"}),
-        ("x=1&x=1", {"x": "1,1"}),
-        ("x=&y&z=1", {"z": "1"}),
-        ("x=&x=1&x=", {"x": "1"}),
+        ("x=&x=1&y", {"x": "1"}),
         ("a=%ff&b=%C5%BE%ff%41", {"a": "%ff", "b": "ž%ffA"}),
         ("a%20b=1+2%2B3", {"a b": "1 2+3"}),
-        ("a=b=c&;=d", {"a": "b=c", ";": "d"}),
     ],
 )
 def test_the_query_is_read_as_the_real_host_reads_it(plain: HostProcess, query: str, seen: dict[str, str]) -> None:
@@ -68,18 +63,12 @@ def test_the_query_is_read_as_the_real_host_reads_it(plain: HostProcess, query: 
     assert json.loads(body)["url"] == f"{plain.url}/api/anything?{query}"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "path"),
     [
         ("/api/%61nything", "/api/anything"),
-        ("/api/files/%41/%20", "/api/files/A/%20"),
-        ("/api/files/%c5%be", "/api/files/%C5%BE"),
-        ("/api/files/a%2fb", "/api/files/a%2fb"),
-        ("/api/files/100%25", "/api/files/100%25"),
-        ("/api/files/x/../y", "/api/files/y"),
+        ("/api/files/a%2fb%c5%be", "/api/files/a%2fb%C5%BE"),
         ("/api/nowhere/./%2e%2e/anything", "/api/anything"),
-        ("/../../api/anything", "/api/anything"),
         ("http://other.example/api/anything", "/api/anything"),
     ],
 )
@@ -89,98 +78,46 @@ def test_a_path_is_decoded_and_normalised_before_routing(plain: HostProcess, tar
     assert json.loads(body)["url"] == plain.url + path
 
 
-@pytest.mark.parametrize(
-    ("target", "status"),
-    [
-        ("//api/anything", 404),
-        ("/api//anything", 404),
-        ("/api/anything//", 404),
-        ("/api/anything/", 200),
-        ("/api/files//a", 404),
-        ("/api/files/a//b", 200),
-        ("/api/anything%00", 400),
-        ("/api/files/a%00b", 400),
-        ("/%00", 400),
-        ("/api/anything/..", 404),
-        ("/api/any\xff", 400),
-    ],
-)
-def test_a_path_that_the_real_host_refuses_is_refused(plain: HostProcess, target: str, status: int) -> None:
-    assert got(plain, target)[0] == status
+def test_a_path_that_the_real_host_refuses_is_refused(plain: HostProcess) -> None:
+    refused = ("//api/anything", "/api//anything", "/api/anything//", "/api/files//a", "/api/anything/..")
+    assert {got(plain, target)[0] for target in refused} == {404}
+    assert {got(plain, target)[0] for target in ("/api/files/a%00b", "/%00", "/api/any\xff")} == {400}
+    assert {got(plain, target)[0] for target in ("/api/anything/", "/api/files/a//b")} == {200}
 
 
 @pytest.mark.parametrize(
     ("hosts", "status"),
-    [
-        (["a.example"], 200),
-        (["a.example:80"], 200),
-        (["[::1]:80"], 200),
-        ([""], 500),
-        ([], 400),
-        (["a", "b"], 400),
-        (["a b"], 400),
-        (["a.example:"], 400),
-        (["a.example:8x"], 400),
-        (["a/b"], 400),
-        (["a@b"], 400),
-        (["[::1"], 400),
-        (["ž"], 400),
-    ],
+    [(["[::1]:80"], 200), ([""], 500), ([], 400), (["a", "b"], 400), (["a b"], 400), (["a.example:8x"], 400)],
 )
 def test_a_host_header_that_is_none_is_refused(plain: HostProcess, hosts: list[str], status: int) -> None:
-    lines = (f"Host: {host.encode().decode('latin-1')}" for host in hosts)
-    assert asked(plain, "GET /api/text HTTP/1.1", *lines)[0] == status
+    assert asked(plain, "GET /api/text HTTP/1.1", *(f"Host: {host}" for host in hosts))[0] == status
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [
-        ("GET", "/api/echo/12", 200),
-        ("GET", "/API/Echo/12/", 200),
-        ("GET", "/api/echo/-3", 200),
-        ("GET", "/api/echo/twelve", 404),
-        ("GET", "/api/echo/99999999999", 404),
-        ("GET", "/api/echo/1/2/3", 404),
-        ("GET", "/api/echo", 404),
-        ("PUT", "/api/echo/12", 404),
-        ("HEAD", "/api/echo/12", 404),
-        ("OPTIONS", "/api/echo/12", 404),
-        ("HEAD", "/api/anything", 200),
-        ("OPTIONS", "/api/anything", 200),
-        ("GET", f"/api/things/{GUID}", 200),
-        ("GET", "/api/things/1", 404),
-        ("GET", "/api/files", 200),
-        ("GET", "/nowhere", 404),
-        ("GET", "/api/work", 404),
-        ("GET", "/", 200),
-    ],
-)
-def test_routes_answer_as_the_real_host(plain: HostProcess, method: str, path: str, status: int) -> None:
-    assert requests.request(method, plain.url + path).status_code == status
+def test_routes_answer_as_the_real_host(plain: HostProcess) -> None:
+    answers = {
+        200: ("GET /API/Echo/-3/", "HEAD /api/anything", f"GET /api/things/{GUID}", "GET /api/files", "GET /"),
+        404: ("GET /api/echo/1/2/3", "PUT /api/echo/12", "HEAD /api/echo/12", "OPTIONS /api/echo/12", "GET /api/work"),
+    }
+    for status, asked in answers.items():
+        for method, path in (each.split() for each in asked):
+            assert requests.request(method, plain.url + path).status_code == status, path
 
 
-@pytest.mark.parametrize(
-    ("path", "params"),
-    [("a/b/c.mp3", {"path": "a/b/c.mp3"}), ("", {}), ("%C5%BE/x%2Fy/", {"path": "ž/x%2Fy/"})],
-    ids=["many", "none", "encoded"],
-)
-def test_a_catch_all_takes_the_rest(plain: HostProcess, path: str, params: dict[str, str]) -> None:
-    assert requests.get(f"{plain.url}/api/files/{path}").json()["params"] == params
+def test_a_catch_all_takes_the_rest(plain: HostProcess) -> None:
+    assert requests.get(f"{plain.url}/api/files/").json()["params"] == {}
+    assert requests.get(f"{plain.url}/api/files/%C5%BE/x%2Fy/").json()["params"] == {"path": "ž/x%2Fy/"}
 
 
-@pytest.mark.parametrize(
-    ("path", "text"),
-    [("order/literal", "first"), ("order/other", "first"), ("code/abcd", "code"), ("code/begin", "word")],
-)
-def test_the_first_route_in_order_of_names_wins(plain: HostProcess, path: str, text: str) -> None:
-    assert requests.get(f"{plain.url}/api/{path}").text == text
+def test_the_first_route_in_order_of_names_wins(plain: HostProcess) -> None:
+    wins = {"order/literal": "first", "order/other": "first", "code/abcd": "code", "code/begin": "word"}
+    assert {path: requests.get(f"{plain.url}/api/{path}").text for path in wins} == wins
 
 
-@pytest.mark.parametrize("path", ["code/abcde", "code/beginning", "echo/twelve", "nowhere"])
-def test_what_no_route_takes_is_a_bare_404(plain: HostProcess, path: str) -> None:
-    answer = requests.get(f"{plain.url}/api/{path}")
-    assert (answer.status_code, answer.content, answer.headers["Content-Length"]) == (404, b"", "0")
-    assert "Content-Type" not in answer.headers
+def test_what_no_route_takes_is_a_bare_404(plain: HostProcess) -> None:
+    for path in ("code/abcde", "code/beginning", "echo/twelve", "nowhere"):
+        answer = requests.get(f"{plain.url}/api/{path}")
+        assert (answer.status_code, answer.content, answer.headers["Content-Length"]) == (404, b"", "0")
+        assert "Content-Type" not in answer.headers
 
 
 def test_an_answer_reaches_the_caller_as_it_was_returned(plain: HostProcess) -> None:
@@ -205,13 +142,11 @@ def test_a_functions_own_content_length_goes_out_as_it_is(plain: HostProcess) ->
     assert "Transfer-Encoding" not in answer.headers
 
 
-@pytest.mark.parametrize(
-    ("path", "status", "body"),
-    [("empty", 204, ""), ("text", 200, "plain"), ("later", 200, "later"), ("boom", 500, "")],
-)
-def test_what_a_function_returns_or_raises_is_the_answer(plain: HostProcess, path: str, status: int, body: str) -> None:
-    answer = requests.get(f"{plain.url}/api/{path}")
-    assert (answer.status_code, answer.text) == (status, body)
+def test_what_a_function_returns_or_raises_is_the_answer(plain: HostProcess) -> None:
+    answers = {"empty": (204, ""), "text": (200, "plain"), "later": (200, "later"), "boom": (500, "")}
+    for path, expected in answers.items():
+        answer = requests.get(f"{plain.url}/api/{path}")
+        assert (answer.status_code, answer.text) == expected
 
 
 def test_a_connection_carries_many_requests(plain: HostProcess) -> None:
@@ -241,13 +176,12 @@ def test_requests_run_side_by_side(plain: HostProcess) -> None:
 
 
 def test_large_bodies_arrive_whole(plain: HostProcess) -> None:
-    body = b"x" * 20_000_000
+    body = b"x" * 5_000_000
     assert requests.post(f"{plain.url}/api/size", data=body).text == str(len(body))
 
 
-@pytest.mark.parametrize("size", [0, 2, 20_000_000])
-def test_a_body_in_chunks_arrives_empty_but_its_header_arrives(plain: HostProcess, size: int) -> None:
-    seen = requests.post(f"{plain.url}/api/echo/1", data=iter([b"x" * size] if size else [])).json()
+def test_a_body_in_chunks_arrives_empty_but_its_header_arrives(plain: HostProcess) -> None:
+    seen = requests.post(f"{plain.url}/api/echo/1", data=iter([b"x" * 2_000_000])).json()
     assert seen["body"] == ""
     assert seen["headers"]["transfer-encoding"] == "chunked"
     assert "content-length" not in seen["headers"]
@@ -306,12 +240,8 @@ def test_a_ping_is_answered_and_never_cached(plain: HostProcess, method: str) ->
     [
         ("nothing", "{}", "application/json", 404),
         ("echo", '{"input": ""}', "application/json", 202),
-        ("tick", "{}", None, 415),
         ("tick", "{}", "text/plain", 415),
-        ("nothing", "{}", "text/plain", 415),
         ("tick", "not json", "application/json", 400),
-        ("tick", "", "application/json", 400),
-        ("tick", "[]", "application/json", 400),
         ("tick", '{"input": {}}', "application/json", 400),
         ("tick", "[" * 100_000, "application/json", 400),
         ("work", '{"input": "\\ud800"}', "application/json; charset=utf-8", 202),

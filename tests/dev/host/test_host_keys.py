@@ -28,14 +28,11 @@ def guarded(app_dir: Path, quiet: Mapping[str, str], tmp_path_factory: pytest.Te
         yield host
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "key", "status"),
     [
         ("/api/text", None, 200),
-        ("/api/text", "wrong", 200),
         ("/api/guarded", None, 401),
-        ("/api/guarded", "", 401),
         ("/api/guarded", "wrong", 401),
         ("/api/guarded", "l", 401),
         ("/api/guarded", "g", 200),
@@ -45,19 +42,14 @@ def guarded(app_dir: Path, quiet: Mapping[str, str], tmp_path_factory: pytest.Te
         ("/api/locked", "h", 401),
         ("/api/locked", MASTER, 200),
         ("/admin/host/status", None, 401),
-        ("/admin/host/status", "wrong", 401),
         ("/admin/host/status", "g", 401),
         ("/admin/host/status", "h", 403),
-        ("/admin/functions", "h", 403),
         ("/admin/functions", MASTER, 200),
-        ("/admin/functions/text", "h", 403),
         ("/admin/host/ping", None, 200),
         ("/admin/nowhere", None, 404),
         ("/api/asleep", None, 401),
         ("/api/asleep", "h", 404),
         ("/api/asleep", MASTER, 200),
-        ("/api/nowhere", None, 404),
-        ("/", None, 200),
     ],
 )
 @pytest.mark.parametrize("place", ["header", "query"])
@@ -92,14 +84,14 @@ def test_the_header_goes_before_the_query(guarded: HostProcess, header: str, sta
     assert answer.status_code == status
 
 
-@pytest.mark.parametrize("key", [" g", "g ", "\tg "])
-def test_blanks_around_the_headers_key_are_cut(guarded: HostProcess, key: str) -> None:
+def test_blanks_around_the_headers_key_are_cut(guarded: HostProcess) -> None:
     with socket.create_connection((urlsplit(guarded.url).hostname, urlsplit(guarded.url).port), timeout=10) as raw:
-        lines = ("GET /api/guarded HTTP/1.1", "Host: a.example", f"x-functions-key:{key}", "Connection: close", "", "")
+        lines = ("GET /api/guarded HTTP/1.1", "Host: a.example", "x-functions-key:\tg ", "Connection: close", "", "")
         raw.sendall("\r\n".join(lines).encode())
         assert raw.recv(12) == b"HTTP/1.1 200"
 
 
+@pytest.mark.slow
 @dev_host_only
 def test_without_a_folder_of_keys_none_is_asked(app_dir: Path, quiet: Mapping[str, str]) -> None:
     with start_host(app_dir, env={**quiet, "HOST_SECRETS": ""}) as host:
@@ -108,8 +100,7 @@ def test_without_a_folder_of_keys_none_is_asked(app_dir: Path, quiet: Mapping[st
 
 
 @dev_host_only
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"masterKey": "m"}'])
-def test_a_folder_of_keys_that_cannot_be_read_is_named(tmp_path: Path, text: str) -> None:
-    (tmp_path / "host.json").write_text(text)
+def test_a_folder_of_keys_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "host.json").write_text('{"masterKey": "m"}')
     with pytest.raises(HostError, match=re.escape(str(tmp_path))):
         load_keys(tmp_path)

@@ -95,7 +95,7 @@ def poison_of(azurite: AzuriteProcess, queue: QueueClient) -> QueueClient:
 
 @dev_host_only
 @pytest.mark.slow
-@pytest.mark.parametrize("text", ["not base64!", '{"a": 1}', "e30", "ž"])
+@pytest.mark.parametrize("text", ['{"a": 1}', "e30"])
 def test_a_message_that_is_not_base64_goes_to_poison_as_it_is(
     sample: Start, queue: QueueClient, azurite: AzuriteProcess, until: Callable[..., Any], text: str
 ) -> None:
@@ -111,6 +111,7 @@ def test_a_message_that_is_not_base64_goes_to_poison_as_it_is(
     assert app.notes("started") == app.notes("poisoned") == []
 
 
+@pytest.mark.slow
 @dev_host_only
 def test_a_body_that_is_not_utf_8_fails_without_running(
     sample: Start, queue: QueueClient, azurite: AzuriteProcess, until: Callable[..., Any]
@@ -124,6 +125,7 @@ def test_a_body_that_is_not_utf_8_fails_without_running(
     assert left(poison_of(azurite, queue)) == 1
 
 
+@pytest.mark.slow
 def test_poison_lives_seven_days_however_long_the_original(
     sample: Start, queue: QueueClient, azurite: AzuriteProcess, until: Callable[..., Any]
 ) -> None:
@@ -136,6 +138,7 @@ def test_poison_lives_seven_days_however_long_the_original(
     assert message.content == base64.b64encode(b'{"fails": 99}').decode()
 
 
+@pytest.mark.slow
 def test_a_disabled_function_leaves_its_queue_alone_but_runs_by_hand(sample: Start, queue: QueueClient) -> None:
     app = sample(**{"AzureWebJobs.work.Disabled": "true"})
     put(queue, name="left")
@@ -155,6 +158,7 @@ def test_a_long_run_keeps_its_message(sample: Start, queue: QueueClient, until: 
     assert len(app.notes("started")) == 1
 
 
+@pytest.mark.slow
 def test_a_crash_gives_the_message_back_after_the_lease(sample: Start, queue: QueueClient) -> None:
     crashing = sample("--lease-seconds", "1")
     put(queue, seconds=1)
@@ -188,6 +192,7 @@ def test_a_slow_message_does_not_hold_up_the_others(sample: Start, queue: QueueC
     assert all(note["job"]["number"] < 10 for note in app.noted("ended", 10, seconds=2.5))
 
 
+@pytest.mark.slow
 @dev_host_only
 def test_a_missing_queue_is_looked_for_and_never_made(sample: Start, queue: QueueClient) -> None:
     queue.delete_queue()
@@ -200,6 +205,7 @@ def test_a_missing_queue_is_looked_for_and_never_made(sample: Start, queue: Queu
     assert [note["job"]["name"] for note in app.noted("ended")] == ["late"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ['{"name": "ž"}', ' {"name": "\\u0001"} ', json.dumps({"name": "x" * 60_000})])
 def test_plain_messages_arrive_whole(sample: Start, azurite: AzuriteProcess, queue: QueueClient, text: str) -> None:
     app = sample(AzureFunctionsJobHost__extensions__queues__messageEncoding="none")
@@ -239,6 +245,7 @@ def test_a_message_of_the_admin_endpoint_runs_without_a_queue(sample: Start, que
     assert left(queue) == 0
 
 
+@pytest.mark.slow
 def test_a_run_by_hand_is_answered_at_once(sample: Start) -> None:
     app = sample()
     began = time.monotonic()
@@ -249,6 +256,7 @@ def test_a_run_by_hand_is_answered_at_once(sample: Start) -> None:
     app.noted("ended")
 
 
+@pytest.mark.slow
 def test_a_stop_lets_messages_finish_however_long(sample: Start, queue: QueueClient) -> None:
     app = sample("--grace-seconds", "0.3")
     put(queue, seconds=2)

@@ -45,7 +45,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self.bodies: list[dict[str, Any]] = []
-        self.server = Server("127.0.0.1", 0, self._take, lambda: False)
+        self.server = Server("127.0.0.1", 0, self._take)
         self.server.start()
 
     def _take(self, request: Request) -> Answer:

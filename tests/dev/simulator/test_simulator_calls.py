@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dev.simulator.day import demo, long_calls
+from dev.simulator.day import demo
 from dev.simulator.resources import EVENT, RESOURCES
 
 START = datetime(2018, 4, 25, 13, 54, 19, 97344, UTC)
@@ -101,12 +101,6 @@ def test_a_long_call_comes_late_with_a_smaller_id(pbx: Any, client: Any) -> None
 
 def test_two_calls_in_one_microsecond_have_two_ids(pbx: Any) -> None:
     assert pbx.call("27771153").id != pbx.call("27771154").id
-
-
-def test_the_day_of_long_calls_ends_with_all_of_them(pbx: Any, client: Any) -> None:
-    ids = long_calls(pbx, 40)
-    pass_time(pbx, 86_400)
-    assert sorted(client.ids("call_history", "callID")) == ids
 
 
 def test_the_demo_day_brings_every_event(pbx: Any, client: Any, inbox: Any) -> None:

@@ -60,9 +60,8 @@ def assert_shape(value: Any, schema: Any, where: str) -> None:
 def fill(pbx: Any) -> dict[str, int]:
     contact = pbx.add_contact("Anna", "Bērziņa", "26550101")
     pbx.add_group("Pārdošana", [contact])
-    pbx.add_voicemail_box("Klientu centrs")
-    pbx.add_audio_prompt("Sveiciens")
-    pbx.add_voip_endpoint("Birojs", contact)
+    for resource in ("voicemail_boxes", "audio_prompts", "voip_endpoints"):
+        pbx.add(resource)
     pbx.call("27771153", at=-600, contact_id=contact, recorded=True)
     pbx.call("27771154", at=-500, contact_id=contact, talks=0, voicemail=True)
     return {row.path: next(iter(pbx.rows[row.path]))[row.id_field] for row in RESOURCES}

