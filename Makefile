@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Enough to keep two cores busy; the tests share nothing.
-WORKERS ?= 4
+WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help install start test test-all test-browser pictures lint format bench infra infra-az fuzz drill generated lock clean

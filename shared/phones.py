@@ -20,6 +20,8 @@ _WITH_FRACTION = re.compile(r"\+?[0-9]{3,15}\.0", re.ASCII)
 _TEL = re.compile(r"[\s.()-]*tel:", re.IGNORECASE)
 # Loose on purpose: no letters but those of a link. The app itself reads what is left.
 NUMBER_PATTERN = PREFIX_PATTERN = r"^[^A-Za-z]*(?:[Tt][Ee][Ll]:[^A-Za-z]+)?(?:;[A-Za-z][\s\S]*)?$"
+# Of a number, as its pattern cannot say.
+FEWEST_DIGITS = 3
 
 
 def spelt(value: Any) -> str | None:

@@ -28,6 +28,7 @@ def connection_string(ports: Ports) -> str:
     return f"DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey={KEY};{endpoints}"
 
 
+@pytest.mark.slow
 def test_an_event_a_recording_and_a_delivery_on_an_account_that_comes_up_empty_after_the_app() -> None:
     ports = Ports(*(free_port() for _ in range(3)))
     with Simulator(api_key="k") as pbx, Listener() as listener:

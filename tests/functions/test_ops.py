@@ -114,6 +114,7 @@ def test_the_status_shows_checkpoints_health_dead_letters_and_budget(running: Ru
     assert any(line.startswith("1 dead letter of kind event. POST /api/ops/deadletters") for line in status["problems"])
 
 
+@pytest.mark.slow
 def test_without_an_address_the_answer_names_the_setting_and_the_rest_goes_on(
     new_account: Callable[[], str], tmp_path: pathlib.Path
 ) -> None:
@@ -129,6 +130,7 @@ def test_without_an_address_the_answer_names_the_setting_and_the_rest_goes_on(
             assert running.ask("GET", "status").status_code == 200
 
 
+@pytest.mark.slow
 def test_orphans_are_shown_with_what_to_do_and_forgotten_on_request(
     new_account: Callable[[], str], tmp_path: pathlib.Path
 ) -> None:

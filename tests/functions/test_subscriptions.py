@@ -114,20 +114,15 @@ def test_an_event_that_nobody_knows_is_not_found(name: str, running: RunningBrid
     assert (answer.status_code, answer.json()["statusCode"]) == (404, 404)
 
 
-WAYS_IN = ("LostCallerAdded", "lostcallercreated", "ContactCreated", "RecordingStored", "SubscriptionDisabled")
-WAYS_OUT = ("Location", "unsubscribe", "UNSUBSCRIBE")
+WAYS_IN = ("LostCallerAdded", "lostcallercreated", "RecordingStored")
+WAYS_OUT = ("Location", "UNSUBSCRIBE")
 
 
 @pytest.mark.parametrize("way_out", WAYS_OUT)
 @pytest.mark.parametrize("way_in", WAYS_IN)
-@pytest.mark.parametrize(
-    "more", [{}, {"shape": "cloudevents"}, {"secret": "whsec_" + "MfKQ" * 8}], ids=["", "shape", "secret"]
-)
-def test_a_subscription_made_each_way_can_be_ended_each_way(
-    way_in: str, way_out: str, more: dict[str, str], running: RunningBridge
-) -> None:
+def test_a_subscription_made_each_way_can_be_ended_each_way(way_in: str, way_out: str, running: RunningBridge) -> None:
     endpoint = "http://127.0.0.1:9/a%20b?sig=%2B"
-    made = running.ask("POST", f"/api/v2/webhooks/{way_in}", json={"endpoint": endpoint, **more})
+    made = running.ask("POST", f"/api/v2/webhooks/{way_in}", json={"endpoint": endpoint})
     assert made.status_code == 201
     if way_out == "Location":
         left = running.ask("DELETE", made.headers["Location"], key="")
@@ -302,6 +297,7 @@ def test_a_subscription_ends_in_any_spelling_of_its_address(running: RunningBrid
     assert listed(running) == []
 
 
+@pytest.mark.slow
 def test_a_failed_delivery_comes_again_by_itself(running: RunningBridge, listener: Listener) -> None:
     listener.answer = lambda received: (503 if len(listener.received) < 2 else 200, {"Retry-After": "1"})
     running.subscribe("VoicemailCreated", listener.url)

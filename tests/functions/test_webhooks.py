@@ -204,6 +204,7 @@ def test_no_key_of_the_host_opens_a_receiver(new_account: Callable[[], str], tmp
         assert not list(storage.table("deadletters").list_entities())
 
 
+@pytest.mark.slow
 def test_with_the_storage_stopped_the_sender_is_asked_to_come_again(tmp_path: pathlib.Path) -> None:
     nowhere = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=aaaa;" + "".join(
         f"{service}Endpoint=http://127.0.0.1:9/a;" for service in ("Blob", "Queue", "Table")
@@ -216,6 +217,7 @@ def test_with_the_storage_stopped_the_sender_is_asked_to_come_again(tmp_path: pa
     assert answer.json()["title"]
 
 
+@pytest.mark.slow
 def test_without_settings_the_app_says_so_and_takes_nothing() -> None:
     with start_host(ROOT, env={"DataStorage": "", "PBX_API_KEY": ""}, functions=ONE_FUNCTION) as host:
         answer = requests.post(f"{host.url}/api/events/CallStarted", data=b"{}", timeout=10)

@@ -10,6 +10,7 @@ from shared.api import sheets
 from shared.api.dial import KEY_HEADER, KEY_PATTERN
 from shared.api.lists import STATE, STATE_PATTERN, TRIGGER_STATE, resource_of
 from shared.api.openapi import schemas
+from shared.api.operations import FORMAT
 from shared.media.serve import NAME_PATTERN
 from shared.media.table import MEDIA
 from shared.pbx.operations import Operation, Parameter
@@ -87,7 +88,7 @@ def described(row: Operation, kind: Kind, parameters: Iterable[Schema], successe
     schema |= {"x-ms-visibility": row.visibility} if row.visibility else {}
     schema |= {"parameters": taken, "responses": dict(sorted((successes | refusals(kind)).items()))}
     schema |= {"consumes": ["application/json"]} if any(one["in"] == "body" for one in taken) else {}
-    as_file = sheets.FORMAT in row.parameters
+    as_file = FORMAT in row.parameters
     return schema | ({"produces": ["application/json", *sheets.CONTENT_TYPES.values()]} if as_file else {})
 
 

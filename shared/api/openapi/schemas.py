@@ -10,6 +10,7 @@ from shared.api.parameters import is_number, rule
 from shared.pbx.fields import ENVELOPE, Field, Shape
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES
+from shared.phones import FEWEST_DIGITS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -173,8 +174,7 @@ def value_schema(parameter: Parameter) -> Schema:
     bounds = {"minimum": limits.minimum, "maximum": limits.maximum, "pattern": limits.pattern}
     schema = _TYPES[parameter.type] | ({"format": "date-time"} if parameter.type == "date-time" else {})
     schema |= {name: value for name, value in bounds.items() if value is not None}
-    # An empty number is no filter, and refused.
-    schema |= {"minLength": 1} if is_number(parameter) else {}
+    schema |= {"minLength": FEWEST_DIGITS} if is_number(parameter) else {}
     schema |= {"x-ms-summary": parameter.title, "description": parameter.description}
     schema |= enum(parameter.name, parameter.choices) if parameter.choices else {}
     if parameter.default is not None:

@@ -34,7 +34,6 @@ CALLER = "+37129411870"
 @pytest.fixture
 def day(bridge: Bridge) -> dict[str, int]:
     """Five calls around the night in which clocks go forward, 2026-03-29 in Riga."""
-    bridge.storage.ready()
     stories = Calls(bridge.storage, "LV")
     return {
         "before": told(stories, "2026-03-28T21:59:59Z", caller=CALLER, employee=ANNA, talks=60),
@@ -109,7 +108,6 @@ def test_a_call_has_its_words_and_times(bridge: Bridge, day: dict[str, int]) -> 
 def test_each_call_that_is_over_is_told_once_when_its_story_is_settled(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bridge.storage.ready()
     stories, begin = Calls(bridge.storage, "LV"), now()
     first = calls.ended(bridge, Request(query={"state": "now"}), "https://app").body
     assert first["data"] == []
@@ -133,7 +131,6 @@ def test_each_call_that_is_over_is_told_once_when_its_story_is_settled(
 
 
 def test_logic_apps_follow_the_location(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
-    bridge.storage.ready()
     page = calls.ended(bridge, Request(query={"triggerState": "now", "lost": "true"}), "https://app")
     assert (page.status, page.headers["Retry-After"]) == (202, "30")
     call = told(Calls(bridge.storage, "LV"), iso(now() - timedelta(hours=2)), caller=CALLER, employee=ANNA)

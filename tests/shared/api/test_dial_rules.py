@@ -46,6 +46,7 @@ def is_ordinary(number: str, region: str) -> bool:
     return phonenumbers.is_valid_number(parsed) and kind != phonenumbers.PhoneNumberType.PREMIUM_RATE
 
 
+@pytest.mark.slow
 def test_premium_rate_numbers_of_all_regions_are_not_dialled_in_near_spellings() -> None:
     passed, asked = [], 0
     for region, full, national, trunk in examples(phonenumbers.PhoneNumberType.PREMIUM_RATE):
@@ -61,6 +62,7 @@ def test_premium_rate_numbers_of_all_regions_are_not_dialled_in_near_spellings()
     assert len(passed) <= 3
 
 
+@pytest.mark.slow
 def test_ordinary_numbers_of_all_regions_are_dialled() -> None:
     kinds = phonenumbers.PhoneNumberType
     stopped, asked = [], 0

@@ -48,7 +48,6 @@ def ids(bridge: Bridge) -> list[str]:
     for number in range(30):
         call = {"callID": 100 + number // 3, "contactID": 7, "caller": f"2777115{number % 10}", "remark": number}
         rows.append(happening(bridge, number, NAMES[number % 3], **call, destination="+37167000123"))
-    bridge.storage.ready()
     put(bridge, rows)
     return [row["id"] for row in rows][::-1]
 

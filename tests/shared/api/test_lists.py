@@ -322,6 +322,7 @@ def test_a_batch_without_a_state_begins_with_the_present(state: str, bridge: Bri
     assert batches(bridge, page.body["state"])[0] == [[call_id(1)]]
 
 
+@pytest.mark.slow
 def test_a_batch_holds_all_that_arrived_long_calls_too_oldest_first(bridge: Bridge) -> None:
     store(bridge, CALLS, call(300))
     _, state = batches(bridge, ask(bridge, CALLS, state="now").body["state"])

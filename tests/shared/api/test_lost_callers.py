@@ -35,7 +35,6 @@ def listed(bridge: Bridge, **query: str) -> list[dict[str, Any]]:
 
 
 def test_those_who_wait_come_first(bridge: Bridge) -> None:
-    bridge.storage.ready()
     closed, waits = lost(bridge, "29411870"), lost(bridge, "22004716")
     lost_callers.close(bridge.storage, closed, now(), "key: wrote a mail")
     assert [item["id"] for item in listed(bridge)] == [waits, closed]

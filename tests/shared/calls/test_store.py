@@ -33,7 +33,6 @@ def received(name: str, **data: Any) -> ReceivedEvent:
 
 @pytest.fixture
 def calls(storage: Storage) -> Calls:
-    storage.ready()
     return Calls(storage, "LV")
 
 

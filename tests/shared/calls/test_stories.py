@@ -425,6 +425,7 @@ def test_transfers_there_and_back_and_there_again_differ_by_their_times() -> Non
         assert story_of(list(order))["transfers"] == [[1, 2], [2, 1], [1, 2]]
 
 
+@pytest.mark.slow
 def test_a_call_that_rings_a_thousand_is_cut_and_says_so() -> None:
     events = [received("CallStarted", **NUMBERS, contactID=contact) for contact in range(900)]
     events += [received("CallConnected", **NUMBERS, contactID=700, callConnected=moment(ANSWER))]

@@ -28,5 +28,4 @@ def listener() -> Iterator[Listener]:
 
 @pytest.fixture
 def sent(bridge: Bridge) -> Outbox:
-    bridge.storage.ready()
     return outbox(bridge.storage)

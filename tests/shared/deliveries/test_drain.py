@@ -329,6 +329,7 @@ def test_a_state_grows_old_once_nobody_drains_any_more(bridge: Bridge, sent: Sen
     assert state(bridge, other).etag
 
 
+@pytest.mark.slow
 def test_a_dead_subscriber_waits_as_a_whole_and_catches_up_in_order(
     bridge: Bridge, sent: Sent, listener: Listener
 ) -> None:
@@ -378,6 +379,7 @@ def test_a_dead_subscriber_costs_twelve_executions_a_minute_at_most(
     assert len(places(bridge, one)) == events
 
 
+@pytest.mark.slow
 def test_a_batch_of_bad_events_at_the_head_does_not_make_a_subscriber_look_dead_for_long(
     bridge: Bridge, sent: Sent, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,13 +45,13 @@ def restored(state: State) -> None:
 
 def failing(bridge: Bridge) -> Outbox:
     """An outbox that is left alone for an hour."""
-    bridge.storage.ready()
     outbox = Outbox(bridge.storage, ID)
     row = State(rounds=9, resume=now() + timedelta(hours=1)).row(ID)
     bridge.storage.table("deliveries").create_entity(row)
     return outbox
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("times", "rounds"), [(5, 0), (10_000, 9)], ids=["a few", "for ever"])
 def test_a_change_goes_on_while_others_write_or_is_refused(
     times: int, rounds: int, bridge: Bridge, start_bridge: Callable[..., Bridge]
@@ -66,7 +66,6 @@ def test_a_change_goes_on_while_others_write_or_is_refused(
 
 
 def test_an_outbox_without_a_state_has_nothing_to_change(bridge: Bridge) -> None:
-    bridge.storage.ready()
     outbox = Outbox(bridge.storage, ID)
     outbox.change(restored)
     assert outbox.state().etag is None

@@ -34,11 +34,6 @@ def ids(found: Any) -> list[int]:
     return [item["callID"] for item in found]
 
 
-@pytest.fixture(autouse=True)
-def _ready(storage: Storage) -> None:
-    storage.ready()
-
-
 def test_ids_are_exact_and_listed_from_both_ends(storage: Storage) -> None:
     put(storage, NAME, *calls(*ODD))
     assert ids(downwards(storage, NAME)) == ODD[::-1]
@@ -49,6 +44,7 @@ def test_ids_are_exact_and_listed_from_both_ends(storage: Storage) -> None:
     assert get(storage, NAME, LARGEST_ID) == {"callID": LARGEST_ID, "direction": "in"}
 
 
+@pytest.mark.slow
 def test_many_are_read_from_both_ends_and_neighbours_in_one_request(storage: Storage) -> None:
     numbers = [*range(5_000_000, 5_002_400, 2), LARGEST_ID]
     put(storage, NAME, *calls(*numbers), arrives=False)
@@ -61,6 +57,7 @@ def test_many_are_read_from_both_ends_and_neighbours_in_one_request(storage: Sto
     assert requests.count <= 4
 
 
+@pytest.mark.slow
 def test_arrivals_are_handed_on_in_their_order_once_and_from_any_state(storage: Storage) -> None:
     assert present(storage, NAME) == "99"
     put(storage, NAME, *calls(5, 3))

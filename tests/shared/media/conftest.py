@@ -55,6 +55,4 @@ def open_bridge(pbx: Simulator, connection_string: str) -> Callable[..., Bridge]
 
 @pytest.fixture
 def bridge(open_bridge: Callable[..., Bridge]) -> Bridge:
-    bridge = open_bridge()
-    bridge.storage.ready()
-    return bridge
+    return open_bridge()

@@ -264,6 +264,7 @@ def test_a_finished_event_delivered_again_asks_for_nothing_again(bridge: Bridge)
     assert story(bridge.storage)["revision"] == 1
 
 
+@pytest.mark.slow
 def test_many_workers_on_one_call_lose_nothing(start_bridge: Callable[..., Bridge]) -> None:
     bridges = [start_bridge() for _ in range(4)]
     for contact in range(24):

@@ -154,6 +154,7 @@ def test_a_failure_is_shown_and_the_next_poll_goes_on(pbx: Simulator, bridge: Br
     assert polled(bridge, 7) == [("LostCallerAdded", "27771153")]
 
 
+@pytest.mark.slow
 def test_a_long_list_is_read_to_its_end(pbx: Simulator, bridge: Bridge) -> None:
     pbx.options.page_cap = 3
     for number in range(10):

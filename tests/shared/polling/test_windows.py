@@ -123,9 +123,9 @@ def test_once_an_hour_and_after_a_failure_a_run_begins_a_day_and_the_lookback_be
     [
         (lambda moment: moment, True),
         (lambda moment: moment, False),
-        (lambda moment: moment.replace(tzinfo=RIGA), False),
-        (lambda moment: moment.replace(tzinfo=ZoneInfo("America/New_York")), False),
-        (lambda moment: moment.replace(hour=0, minute=0, second=0), True),
+        pytest.param(lambda moment: moment.replace(tzinfo=RIGA), False, marks=pytest.mark.slow),
+        pytest.param(lambda moment: moment.replace(tzinfo=ZoneInfo("America/New_York")), False, marks=pytest.mark.slow),
+        pytest.param(lambda moment: moment.replace(hour=0, minute=0, second=0), True, marks=pytest.mark.slow),
     ],
     ids=["UTC", "UTC, exclusive", "Riga", "New York", "whole days"],
 )
@@ -235,6 +235,7 @@ def test_now_reads_no_history_and_hands_on_what_happens_from_now_on(pbx: Scripte
     assert (months(pbx), arrived_ids(bridge.storage, CALLS.name)) == ([], new)
 
 
+@pytest.mark.slow
 def test_a_month_that_is_too_long_for_a_run_is_read_by_days_and_no_news_wait(
     pbx: Scripted, start: Callable[..., Bridge], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,7 @@ def test_nothing_of_an_erased_number_is_left_in_any_byte_and_all_of_others_is(bu
     assert list(storage.container("recordings").list_blobs(name_starts_with=f"{DAY}/{RECORDING + 1}."))
 
 
+@pytest.mark.slow
 def test_no_late_webhook_poll_or_message_in_flight_brings_it_back(busy: Busy) -> None:
     storage = busy.bridge.storage
     busy.leave(NUMBER, RECORDING, VOICEMAIL, CALL)

@@ -57,6 +57,7 @@ def test_what_would_go_is_counted_before_it_goes(running: RunningBridge) -> None
     assert set(body(running, "POST", "/api/ops/retention")["rows"].values()) == {0}
 
 
+@pytest.mark.slow
 def test_a_month_is_handed_over_and_then_dropped_alone(running: RunningBridge) -> None:
     fill(running.storage, LONG_AGO)
     before = months_of(running.storage)

@@ -50,6 +50,7 @@ def port(request: pytest.FixtureRequest) -> Iterator[int]:
         yield one.getsockname()[1]
 
 
+@pytest.mark.slow
 def test_whoever_asks_a_storage_that_does_not_answer_is_told_within_five_seconds(port: int) -> None:
     def seconds(use: Callable[[Storage], Any], prepared: bool) -> float:
         storage = Storage(account_at(port), prepared=prepared)

@@ -273,6 +273,7 @@ def test_once_deleted_they_stay_away_until_somebody_asks_for_them(pbx: Simulator
     assert status(start())["webhooksEndedSince"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
 def test_deleting_that_was_killed_at_any_step_is_finished_by_the_timer(
     after: bool, pbx: Simulator, start: Callable[..., Bridge]
@@ -291,6 +292,7 @@ def test_deleting_that_was_killed_at_any_step_is_finished_by_the_timer(
     assert step > 5
 
 
+@pytest.mark.slow
 def test_an_explicit_sync_waits_for_one_that_runs(pbx: Simulator, start: Callable[..., Bridge]) -> None:
     bridge = start()
     bridge.storage.ready()
@@ -326,6 +328,7 @@ def test_a_sync_killed_at_any_step_eats_no_slot_in_silence(
     assert step > 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
 def test_a_lost_answer_of_any_write_leaves_nothing_behind(
     after: bool, pbx: Simulator, start: Callable[..., Bridge]
