@@ -155,7 +155,7 @@ def export(storage: Storage, month: str, continuation: str = "") -> tuple[bytes,
         raise _WRONG
     with reaching_storage():
         lines, follows = parts[kind](storage, period, after)
-    body = b"".join(encode({"kind": kind, **line}) + b"\n" for line in lines)
+        body = b"".join(encode({"kind": kind, **line}) + b"\n" for line in lines)
     if follows is not None:
         return body, f"{kind} {follows}"
     kinds = list(parts)
