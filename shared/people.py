@@ -35,9 +35,8 @@ _KEY = "key"
 # The numbers of events and items.
 _NUMBER_FIELDS = ("caller", "callerid", "sender", "destination")
 _NO_DIGIT = re.compile(r"[^0-9]")
-_DAY_SECONDS = 24 * 60 * 60
-# Rows that lie further apart are read one by one: a range is scanned from its first key to its last.
-_DENSE_SECONDS = 7 * _DAY_SECONDS
+# A range is scanned from its first key to its last: rows are read in so many, cut where they lie furthest apart.
+_SPANS = 4
 # A filter has fifteen comparisons at most, three of them for the range.
 _IN_FILTER = 12
 _AT_ONCE = 8
@@ -152,20 +151,19 @@ def rows_of(table: TableClient, partition: str, wanted: Sequence[tuple[str, date
     """
     Return the rows that pointers lead to, by key, of a table whose keys descend: `wanted` are keys with their times.
 
-    Those within a week of each other are read as one span, twelve a request; the others one by one, side by side.
+    A few are read one by one. Of more, the nearest neighbours are read as one span, of twelve at most: four requests
+    and one for each twelve rows, side by side, whatever lies between the rows.
     """
-    spans: list[list[str]] = []
-    before: datetime | None = None
-    for key, moment in sorted(wanted):
-        is_dense = before is not None and abs((before - moment).total_seconds()) <= _DENSE_SECONDS
-        if is_dense and len(spans[-1]) < _IN_FILTER:
-            spans[-1].append(key)
-        else:
-            spans.append([key])
-        before = moment
+    found = sorted(wanted)
+    gaps = sorted(range(1, len(found)), key=lambda at: found[at - 1][1] - found[at][1], reverse=True)
+    cuts, spans = set(gaps[: _SPANS - 1]), list[list[str]]()
+    for at, (key, _) in enumerate(found):
+        if not spans or at in cuts or len(spans[-1]) == _IN_FILTER:
+            spans.append([])
+        spans[-1].append(key)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        found = list(pool.map(lambda keys: _span(table, partition, keys), spans))
-    return {row["RowKey"]: row for part in found for row in part}
+        read = list(pool.map(lambda keys: _span(table, partition, keys), spans))
+    return {row["RowKey"]: row for part in read for row in part}
 
 
 def _span(table: TableClient, partition: str, keys: Sequence[str]) -> list[Row]:

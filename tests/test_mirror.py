@@ -27,7 +27,6 @@ COVERED: Mapping[str, str] = {
     "shared/api/subscribe.py": "functions/test_subscriptions.py",
     "shared/api/operations.py": "shared/api/openapi/test_definition.py",
     "shared/bridge.py": "shared/polling/test_poll.py",
-    "shared/calls/parts.py": "shared/calls/test_stories.py",
     "shared/deliveries/lifecycle.py": "shared/deliveries/test_drain.py",
     "shared/items/reader.py": "shared/items/test_store.py",
     "shared/items/row.py": "shared/items/test_store.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from dataclasses import replace
 from datetime import timedelta
@@ -139,8 +140,9 @@ def _rung(bridge: Bridge, item: Item) -> list[int]:
     if "voicemailID" not in item or started is None:
         return []
     stories = calls(bridge.storage, bridge.settings.default_region)
-    call_id = stories.find(started, item.get("sender"))
-    return [] if call_id is None else stories.contacts(call_id)
+    call = stories.find(started, item.get("sender"))
+    found: list[int] = json.loads(call.get("contacts") or "[]") if call is not None else []
+    return found
 
 
 def by_person(

@@ -9,8 +9,10 @@ additions, makes them two. The PBX forgets all who wait at midnight and tells no
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shared import people
@@ -19,11 +21,13 @@ from shared.people import Pointer
 from shared.phones import e164
 from shared.storage import rows
 from shared.storage.expiry import expire_rows
-from shared.times import parse_time, stamp
+from shared.times import now, parse_time, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
+
+    from azure.data.tables import TableClient
 
     from shared.bridge import Bridge
     from shared.events.event import ReceivedEvent
@@ -47,6 +51,9 @@ _RANG, _WAITS = timedelta(minutes=10), timedelta(days=7)
 _FEW = 20
 # Events of one pair that are known one by one.
 _REMEMBERED = 30
+# The partition of marks of those who wait. One may be there a while before its row says so.
+_WAITING, _OPENING = "waiting", timedelta(minutes=5)
+_AT_ONCE = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,6 +114,9 @@ def identified(bridge: Bridge, event: ReceivedEvent) -> ReceivedEvent:
         columns["rung"] = json.dumps(sorted({*known, *rung})[:_FEW]) if rung or known else None
         return {name: value for name, value in columns.items() if value is not None}
 
+    if event.type.name != REMOVED:
+        # First: a mark without one who waits is harmless.
+        rows.put(storage.table(TABLE), {"PartitionKey": _WAITING, "RowKey": id, "at": now()})
     rows.change(storage.table(TABLE), PARTITION, id, by)
     return replace(event, id=found[0])
 
@@ -210,9 +220,24 @@ def close(storage: Storage, id: str, moment: datetime, note: str | None = None) 
 
 def listed(storage: Storage, *, all: bool = False) -> list[LostCaller]:
     """Return those who wait, the latest try first; with `all` those who were called back too, after them."""
-    query = f"PartitionKey eq '{PARTITION}'" + ("" if all else " and open eq true")
-    found = [_lost_caller(row) for row in storage.table(TABLE).query_entities(query)]
+    table = storage.table(TABLE)
+    if all:
+        found = [_lost_caller(row) for row in table.query_entities(f"PartitionKey eq '{PARTITION}'")]
+    else:
+        marks = list(table.query_entities(f"PartitionKey eq '{_WAITING}'"))
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            found = [one for one in pool.map(partial(_marked, table), marks) if one is not None]
     return sorted(found, key=lambda one: (one.open, one.last or one.closed), reverse=True)
+
+
+def _marked(table: TableClient, mark: Any) -> LostCaller | None:
+    """Return the one whom a mark leads to; the mark of one who waits no longer is removed."""
+    row = rows.get(table, PARTITION, mark["RowKey"])
+    if row is not None and row.get("open"):
+        return _lost_caller(row)
+    if mark["at"] < now() - _OPENING:
+        rows.delete(table, _WAITING, mark["RowKey"], mark.metadata["etag"])
+    return None
 
 
 def get(storage: Storage, id: str) -> LostCaller | None:
@@ -236,4 +261,4 @@ def _lost_caller(row: Row) -> LostCaller:
 
 def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
     """Delete the pairs whose last event came within a period, also those that nobody called back."""
-    return expire_rows(storage.table(TABLE), f"PartitionKey eq '{PARTITION}' and {period.condition('at')}", allowance)
+    return expire_rows(storage.table(TABLE), period.condition("at"), allowance)

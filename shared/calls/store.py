@@ -5,29 +5,27 @@ from __future__ import annotations
 import json
 import zlib
 from collections import OrderedDict
+from collections.abc import Set
 from dataclasses import replace
 from itertools import islice
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 from shared import people
-from shared.calls.parts import Gathered, involved
-from shared.calls.stories import UNENDED, story_of
+from shared.calls.stories import UNENDED, Gathered, Part, best, part_of, place_of, story_of, values
 from shared.once import once
+from shared.people import Pointer
 from shared.storage import rows
 from shared.storage.expiry import Period, expire_rows
 from shared.storage.rows import descending, from_descending
-from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, MICROSECONDS_PER_SECOND, call_start, clock, iso, now
+from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, MICROSECONDS_PER_SECOND, call_start, clock, iso, now, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from azure.data.tables import TableClient
-
     from shared.bridge import Bridge
     from shared.events.event import ReceivedEvent
-    from shared.people import Pointer
     from shared.storage.account import Storage
     from shared.storage.expiry import Allowance, Expired
 
@@ -42,6 +40,10 @@ _MOST_IN_SECOND = 20
 # A column takes 64 KiB.
 _LONGEST_PARTS = 60 * 1024
 _PAGE = 1000
+_NUMBERS, _EMPLOYEES = ("caller", "destination"), ("contactID", "previous_contactID")
+_AUDIO: tuple[tuple[people.Kind, str], ...] = (("recording", "recordingID"), ("voicemail", "voicemailID"))
+
+Pointers = Set[tuple[str, Pointer]]
 
 
 class Calls:
@@ -49,48 +51,53 @@ class Calls:
 
     def __init__(self, storage: Storage, region: str) -> None:
         self._storage = storage
+        self._table = storage.table(TABLE)
         self._region = region
         self._known: OrderedDict[int, rows.Row] = OrderedDict()
         self._lock = Lock()
         self._turns = [Lock() for _ in range(_TURNS)]
 
-    def merge(self, call_id: int, event: ReceivedEvent, *, repeat: bool = False) -> None:
+    def merge(self, call_id: int, event: ReceivedEvent, there: Pointers = frozenset(), *, repeat: bool = False) -> None:
         """
-        Add an event to its call's story; one that adds nothing costs no write.
+        Add an event to its call's story; one that adds nothing costs no write. `there` are pointers that are stored.
 
         The story of a `repeat` is most likely there, and is read first where this process does not remember it.
-
-        A story that grows past its bound is cut and says so, `truncated`. Raises Conflict when others kept changing
-        the same call.
+        Raises Conflict when others kept changing the same call.
         """
         is_old = event.origin == "backfill"
-        self._change(call_id, lambda gathered: gathered.with_event(event), is_there=repeat, is_old=is_old)
+        self._change(call_id, lambda one: one.with_event(event), there, is_there=repeat, is_old=is_old)
 
     def give_up(self, call_id: int) -> None:
         """Wait no longer for the end of a call: its outcome is `unknown` until an end comes."""
         self._change(call_id, lambda gathered: replace(gathered, given_up=True), is_there=True)
 
     def _change(
-        self, call_id: int, by: Callable[[Gathered], Gathered], *, is_there: bool = False, is_old: bool = False
+        self,
+        call_id: int,
+        by: Callable[[Gathered], Gathered],
+        there: Pointers = frozenset(),
+        *,
+        is_there: bool = False,
+        is_old: bool = False,
     ) -> None:
         def columns(row: rows.Row | None) -> Mapping[str, Any] | None:
             known = _gathered(row)
             gathered = by(known)
             if gathered == known:
                 return None
-            written, gathered = self._columns(call_id, gathered)
-            first = row["began"] if row is not None else now()
-            written["began"] = call_start(call_id) or written.get("started") or first
+            written, gathered = _columns(call_id, gathered, self._region)
+            began = row["began"] if row is not None else now()
+            written["began"] = call_start(call_id) or written.get("started") or began
             # First: whoever dies in between finds that the story still lacks them.
-            before = involved(call_id, known, self._region, first)
-            people.add(self._storage, involved(call_id, gathered, self._region, first) - before)
+            before = there | _involved(call_id, known, self._region, began)
+            people.add(self._storage, _involved(call_id, gathered, self._region, began) - before)
             if written["outcome"] not in UNENDED:
-                known_over = row.get("over") if row is not None else None
-                written["over"] = known_over or self._end(call_id, is_old=is_old)
+                over = row.get("over") if row is not None else None
+                written["over"] = over or self._end(call_id, is_old=is_old)
             return written
 
         # Threads of this process take turns at a call; other instances meet at the ETag.
-        with self._turns[call_id % len(self._turns)]:
+        with self._turns[call_id % _TURNS]:
             # A call we know nothing of is most often new: writing first finds out in one request.
             known: rows.Row | Literal["read"] | None = self._known.get(call_id) or ("read" if is_there else None)
             written = rows.change(self._table, PARTITION, descending(call_id), columns, known)
@@ -98,7 +105,7 @@ class Calls:
             with self._lock:
                 self._known[call_id] = written
                 self._known.move_to_end(call_id)
-                while len(self._known) > _REMEMBERED:
+                if len(self._known) > _REMEMBERED:
                     self._known.popitem(last=False)
 
     def _end(self, call_id: int, *, is_old: bool) -> datetime:
@@ -109,36 +116,24 @@ class Calls:
             rows.put(self._storage.table(ENDED), {"PartitionKey": PARTITION, "RowKey": key, "at": moment})
         return moment
 
-    def find(self, started: datetime, caller: str | None) -> int | None:
+    def find(self, started: datetime, caller: str | None) -> Mapping[str, Any] | None:
         """
-        Return the callID of the call that began in the same second by the same caller, or by one without a number.
+        Return the row of the call that began in the same second by the same caller, or by one without a number.
 
         None where no call fits, or more than one does. Calls whose callID spells their start come first.
         """
         person = people.number(caller, self._region)
-        noted = people.find(self._storage, person, ["call"], first=started, last=started, limit=_MOST_IN_SECOND)
-        found = sorted({int(entry.id) for entry in noted})
-        for ids in ([id for id in found if call_start(id)], [id for id in found if not call_start(id)]):
-            same = [id for id in ids if self._is_from(id, person)]
-            if len(same) == 1:
-                return same[0]
-        return None
-
-    def _is_from(self, call_id: int, person: str) -> bool:
-        """True if somebody made this call, rather than being called."""
-        row = rows.get(self._table, PARTITION, descending(call_id), select=["caller"])
-        return row is not None and people.number(row.get("caller"), self._region) == person
+        near = people.find(self._storage, person, ["call"], first=started, last=started, limit=_MOST_IN_SECOND)
+        # Pointers lead to those who were called, too.
+        found = by_pointers(self._storage, near)
+        same = [row for row in found if people.number(row.get("caller"), self._region) == person]
+        spelt = [row for row in same if call_start(rows.value_of(row["callID"]))]
+        fitting = spelt if len(spelt) == 1 else same
+        return fitting[0] if len(fitting) == 1 else None
 
     def gathered(self, call_id: int) -> Gathered:
         """Return the parts of a call's story."""
-        select = ["parts", "truncated", "givenUp"]
-        return _gathered(rows.get(self._table, PARTITION, descending(call_id), select))
-
-    def contacts(self, call_id: int) -> list[int]:
-        """Return the contactIDs of the employees whom a call rang."""
-        row = rows.get(self._table, PARTITION, descending(call_id), select=["contacts"])
-        found: list[int] = json.loads(row.get("contacts") or "[]") if row else []
-        return found
+        return _gathered(rows.get(self._table, PARTITION, descending(call_id), ["parts", "truncated", "givenUp"]))
 
     def without_end(self, first: datetime, last: datetime, limit: int) -> list[int]:
         """Return the callIDs of calls that began between two times and are ringing or talking as far as we know."""
@@ -149,52 +144,78 @@ class Calls:
             found += [from_descending(row["RowKey"]) for row in islice(listed, limit - len(found))]
         return found
 
-    def is_without_end(self, call_id: int) -> bool:
-        """True if there is such a call, and it is ringing or talking as far as we know."""
-        row = rows.get(self._table, PARTITION, descending(call_id), select=["outcome"])
-        return row is not None and row["outcome"] in UNENDED
 
-    @property
-    def _table(self) -> TableClient:
-        return self._storage.table(TABLE)
+def pointers(event: ReceivedEvent, region: str) -> Pointers:
+    """
+    Return the pointers to an event's call and audio from those whom it names itself.
 
-    def _columns(self, call_id: int, gathered: Gathered) -> tuple[dict[str, Any], Gathered]:
-        """Return the row of a call, and those of its parts that fit there."""
-        while len(packed := _pack(gathered)) > _LONGEST_PARTS:
-            gathered = gathered.shorter()
-        entity: dict[str, Any] = {
-            "callID": rows.long(call_id),
-            "parts": packed,
-            "givenUp": gathered.given_up or None,
-        }
-        story = story_of(call_id, gathered, self._region)
-        entity |= {name: json.dumps(value) if isinstance(value, list) else value for name, value in story.items()}
-        if story["answeredBy"] is not None:
-            entity["answeredBy"] = rows.long(story["answeredBy"])
-        return {name: value for name, value in entity.items() if value is not None}, gathered
+    None where the call's start is not known from its id: the story has it. An event without a call, such as a
+    voicemail whose call is not found yet, is entered where it begins.
+    """
+    call_id = getattr(event.data, "callID", None)
+    began = call_start(call_id) if call_id is not None else getattr(event.data, "callStarted", None) or event.moment
+    return _pointers([part_of(event)], call_id, began, region) if began else set()
+
+
+def _involved(call_id: int, gathered: Gathered, region: str, heard: datetime) -> Pointers:
+    """Return the pointers to a call and to what was recorded in it; `heard` stands for a start that is unknown."""
+    parts = list(gathered.parts.values())
+    if not parts:
+        return set()
+    said = best("callStarted", parts)
+    if not values(parts, "caller"):
+        parts.append({"caller": None})
+    return _pointers(parts, call_id, call_start(call_id) or (parse_time(said) if said else heard), region)
+
+
+def _pointers(parts: list[Part], call_id: int | None, began: datetime, region: str) -> Pointers:
+    subjects, things = set[str](), set[Pointer]()
+    if call_id is not None:
+        things.add(Pointer("call", str(call_id), began))
+    for part in parts:
+        subjects |= {people.number(part[name], region) for name in _NUMBERS if name in part}
+        subjects |= {people.employee(part[name]) for name in _EMPLOYEES if name in part}
+        things |= {Pointer(kind, str(part[name]), began) for kind, name in _AUDIO if name in part}
+    return {(subject, thing) for subject in subjects for thing in things}
+
+
+def _columns(call_id: int, gathered: Gathered, region: str) -> tuple[dict[str, Any], Gathered]:
+    """Return the columns of a call, and those of its parts that fit there."""
+    while len(packed := _pack(gathered)) > _LONGEST_PARTS:
+        gathered = gathered.cut(len(gathered.parts) // 2)
+    story = story_of(call_id, gathered, region)
+    columns = {"callID": rows.long(call_id), "parts": packed, "givenUp": gathered.given_up or None, **story}
+    if story["answeredBy"] is not None:
+        columns["answeredBy"] = rows.long(story["answeredBy"])
+    found: dict[str, Any] = {}
+    for name, value in columns.items():
+        if value is not None:
+            found[name] = json.dumps(value) if isinstance(value, list) else value
+    return found, gathered
 
 
 def _gathered(row: Mapping[str, Any] | None) -> Gathered:
     if row is None:
         return Gathered()
     parts = json.loads(zlib.decompress(row["parts"]))
-    return Gathered(parts, bool(row.get("truncated")), bool(row.get("givenUp")))
+    return Gathered({place_of(part): part for part in parts}, bool(row.get("truncated")), bool(row.get("givenUp")))
 
 
 def _pack(gathered: Gathered) -> bytes:
-    return zlib.compress(json.dumps(gathered.parts, ensure_ascii=False, sort_keys=True).encode())
+    parts = [gathered.parts[place] for place in sorted(gathered.parts)]
+    return zlib.compress(json.dumps(parts, ensure_ascii=False).encode())
 
 
-def _spans(first: datetime | None, last: datetime | None, column: str = "began") -> list[str]:
+def _spans(first: datetime | None, last: datetime | None) -> list[str]:
     """
     Return the conditions for calls that began from `first` to before `last`, in the order of their keys.
 
-    A callID that spells a start is found by its key, any other by the column: `started`, else when it was written.
+    A callID that spells a start is found by its key, any other by the column `began`.
     """
     low, high = (_id_at(one) if one else None for one in (first, last))
     after = f"RowKey gt '{descending(LAST_CLOCK_ID if high is None else high)}'"
-    times = [f"{column} ge datetime'{iso(first)}'"] if first else []
-    times += [f"{column} lt datetime'{iso(last)}'"] if last else []
+    times = [f"began ge datetime'{iso(first)}'"] if first else []
+    times += [f"began lt datetime'{iso(last)}'"] if last else []
     spelt = [after, f"RowKey le '{descending(FIRST_CLOCK_ID if low is None else low)}'"]
     beyond = [f"RowKey le '{descending(LAST_CLOCK_ID)}'", *times]
     counted = [f"RowKey gt '{descending(FIRST_CLOCK_ID)}'", *times]
@@ -211,14 +232,6 @@ def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
     for number, span in enumerate(_spans(period.first, period.last)):
         found += expire_rows(storage.table(TABLE), span, allowance, name=f"calls {number}")
     return found
-
-
-def calls_between(storage: Storage, period: Period, token: Any, limit: int) -> tuple[list[Mapping[str, Any]], Any]:
-    """Return a page of rows of calls that began within a period, and the token of the next page."""
-    spans = " or ".join(f"({span})" for span in _spans(period.first, period.last))
-    query = storage.table(TABLE).query_entities(spans, results_per_page=limit)
-    pages: Any = query.by_page(token)
-    return list(next(pages, ())), pages.continuation_token
 
 
 def newest(
@@ -238,7 +251,7 @@ def newest(
     a further condition; what it leaves out is read all the same.
     """
     table, found = storage.table(TABLE), list[dict[str, Any]]()
-    for span in _spans(first, last, "started"):
+    for span in _spans(first, last):
         conditions = [span, f"RowKey ge '{start}'" if start else "", f"({where})" if where else ""]
         query = table.query_entities(
             " and ".join(filter(None, conditions)),
@@ -284,18 +297,20 @@ def calls(storage: Storage, region: str) -> Calls:
 
 
 def add_to_story(bridge: Bridge, event: ReceivedEvent, *, repeat: bool = False) -> bool:
-    """Add an event to the story of its call; False where no call is known to be it."""
+    """
+    Add an event, whose `pointers` are stored, to the story of its call, if it is of one.
+
+    False for a voicemail whose call is not known yet.
+    """
     stories = calls(bridge.storage, bridge.settings.default_region)
-    call_id = _call_of(event, stories)
-    if call_id is not None:
-        stories.merge(call_id, event, repeat=repeat)
-    return call_id is not None
-
-
-def _call_of(event: ReceivedEvent, calls: Calls) -> int | None:
-    """Return the call that an event belongs to: by its callID, or for a voicemail by its start and caller."""
-    call_id: int | None = getattr(event.data, "callID", None)
-    started: datetime | None = getattr(event.data, "callStarted", None)
-    if call_id is None and started and hasattr(event.data, "voicemailID"):
-        return calls.find(started, event.caller)
-    return call_id
+    call_id, started = (getattr(event.data, name, None) for name in ("callID", "callStarted"))
+    if call_id is None:
+        # A voicemail names no call: its call began in the same second.
+        if started is None or getattr(event.data, "voicemailID", None) is None:
+            return True
+        row = stories.find(started, event.caller)
+        if row is None:
+            return False
+        call_id = rows.value_of(row["callID"])
+    stories.merge(call_id, event, pointers(event, bridge.settings.default_region), repeat=repeat)
+    return True

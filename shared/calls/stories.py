@@ -1,18 +1,43 @@
-"""The story of a call, computed from the parts of its events: the same in any order."""
+"""The story of a call: the parts that its events add, and the row computed of them, the same in any order."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, TypedDict
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from shared.calls.parts import Gathered, Part, best, came_by_webhook, having, values
 from shared.phones import e164
-from shared.times import after, belongs_to_call, call_start, has_zone, parse_time
+from shared.times import after, belongs_to_call, call_start, has_zone, iso, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
-    from datetime import datetime
 
+    from shared.events.event import ReceivedEvent
+
+# What a story needs of an event; the whole event stands in table `events`.
+_FIELDS = (
+    "caller",
+    "destination",
+    "direction",
+    "contactID",
+    "previous_contactID",
+    "callStarted",
+    "callConnected",
+    "callEnded",
+    "connectionTime",
+    "status",
+    "recordingID",
+    "voicemailID",
+    "blobUrl",
+)
+# No number or address of ours is as long; a story of texts that long would not fit its row.
+_LONGEST, _LONGEST_URL = 100, 1000
+# A call that rings a hundred employees has two events each. Beyond it a story costs more than it says.
+MOST_PARTS = 256
+# Parts that say no more than that somebody's phone rang, or stopped ringing, without one of these fields.
+_RINGS = ("CallCompleted", "CallStarted")
+_WEIGHTY = ("callConnected", "callEnded", "previous_contactID")
 # What a table's integer column holds.
 _LONGEST_TALK = 2**31 - 1
 # Lists stand in a text column, which holds 32 Ki characters.
@@ -25,6 +50,82 @@ _STATUSES: Mapping[str, tuple[str, frozenset[int]]] = {
     "declined": ("declin|reject|refus", frozenset((603,))),
     "failed": ("fail|error|unreach|congest|unavail", frozenset((404, 410, 484, 488, 604, 606, *range(500, 600)))),
 }
+
+Part = dict[str, Any]
+_Place = tuple[bool, int, str, str, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """The parts of a call, each at its place; `truncated` if some were left out, `given_up` if its end never came."""
+
+    parts: Mapping[_Place, Part] = field(default_factory=dict)
+    truncated: bool = False
+    given_up: bool = False
+
+    def with_event(self, event: ReceivedEvent) -> Gathered:
+        """Return these with the part of an event; an equal set where it adds nothing."""
+        part = part_of(event)
+        place = place_of(part)
+        if place in self.parts:
+            part = join(self.parts[place], part)
+        return replace(self, parts={**self.parts, place: part}).cut(MOST_PARTS)
+
+    def cut(self, most: int) -> Gathered:
+        """Return the first `most` parts by their places: what is left out does not depend on the order of events."""
+        if len(self.parts) <= most:
+            return self
+        return replace(self, parts={place: self.parts[place] for place in sorted(self.parts)[:most]}, truncated=True)
+
+
+def part_of(event: ReceivedEvent) -> Part:
+    """Return the part of an event as JSON; with `history` where it comes from the PBX's lists."""
+    found: Part = {name: value for name in _FIELDS if (value := getattr(event.data, name, None)) is not None}
+    if event.caller:
+        found["caller"] = event.caller
+    misfits = event.data.misfits
+    if isinstance(word := misfits.get("status"), str):
+        found["status"] = word.strip().lower()
+    if "contactID" in misfits:
+        found["contact"] = str(misfits["contactID"])
+    part: Part = {"id": event.id, "event": event.type.name} | ({"history": True} if event.from_history else {})
+    for name, value in found.items():
+        if isinstance(value, datetime):
+            # Without the `Z` where it came without a zone: it may be an hour off.
+            part[name] = iso(value) if has_zone(event.envelope["data"][name]) else iso(value).removesuffix("Z")
+        elif not isinstance(value, str) or len(value) <= (_LONGEST_URL if name == "blobUrl" else _LONGEST):
+            part[name] = value
+    return part
+
+
+def place_of(part: Part) -> _Place:
+    """Return the place of a part: those of phones that only rang come last, both ends of a leg together."""
+    rings = part["event"] in _RINGS and part.keys().isdisjoint(_WEIGHTY)
+    return rings, part.get("contactID", -1) if rings else -1, part["event"], part["id"], "history" in part
+
+
+def join(one: Part, other: Part) -> Part:
+    """Return two variants of an event from one source as one: present beats absent, else the smaller value stands."""
+    joined = {**one, **other}
+    for name in one.keys() & other.keys():
+        joined[name] = min(one[name], other[name], key=_order)
+    return joined
+
+
+def best(name: str, parts: Iterable[Part]) -> Any:
+    """Return the value of a field that stands: history's before a webhook's, else the smallest; None without any."""
+    said = [("history" not in part, _order(part[name]), part[name]) for part in parts if name in part]
+    return min(said, key=lambda one: one[:2])[2] if said else None
+
+
+def values(parts: Iterable[Part], name: str) -> list[Any]:
+    """Return the values of a field in all parts that have it."""
+    return [part[name] for part in parts if name in part]
+
+
+def _order(value: Any) -> tuple[int, str, bool]:
+    # Without its zone, a time without a fraction sorts before one with it; of the same one, the one with a zone stands.
+    return (value, "", False) if isinstance(value, int) else (0, value.removesuffix("Z"), not value.endswith("Z"))
 
 
 class Story(TypedDict):
@@ -57,24 +158,23 @@ def story_of(call_id: int, gathered: Gathered, region: str) -> Story:
 
     Of several values for the whole call history's stands, else the smallest. `outcome` is one that GetCalls lists.
     """
-    events = gathered.events()
-    parts = _plausible(call_id, [events[id] for id in sorted(events)])
-    started = _time(parts, "callStarted") or call_start(call_id)
-    connected = _time(parts, "callConnected")
-    ended = _ended(parts)
-    caller, destination = best("caller", parts)[0], best("destination", parts)[0]
-    direction = best("direction", parts)[0]
-    outcome = _outcome(parts, direction)
+    parts = _plausible(call_id, [gathered.parts[place] for place in sorted(gathered.parts)])
+    # History's item of a call that still goes on is no end.
+    ends = [one for one in parts if one["event"] == "CallCompleted" and ("history" not in one or "callEnded" in one)]
+    started, connected = (_time(best(name, parts)) for name in ("callStarted", "callConnected"))
+    ended = _ended(parts, ends)
+    caller, destination, direction = (best(name, parts) for name in ("caller", "destination", "direction"))
+    outcome = _outcome(parts, ends, direction)
     return Story(
         caller=caller,
         callerE164=e164(caller, region),
         destination=destination,
         destinationE164=e164(destination, region),
         direction=direction,
-        started=started,
+        started=started or call_start(call_id),
         connected=connected,
         ended=ended,
-        talkSeconds=_talk_seconds(parts, connected, ended),
+        talkSeconds=_talk_seconds(parts, ends, connected, ended),
         outcome="unknown" if gathered.given_up and outcome in UNENDED else outcome,
         answeredBy=_answered_by(parts),
         contacts=sorted({*values(parts, "contactID"), *values(parts, "previous_contactID")}),
@@ -83,7 +183,7 @@ def story_of(call_id: int, gathered: Gathered, region: str) -> Story:
         recordingUrls=_urls(parts, "recordingID"),
         voicemails=sorted(set(values(parts, "voicemailID")))[:_LONGEST_LIST],
         voicemailUrls=_urls(parts, "voicemailID"),
-        revision=len(events),
+        revision=len(set(values(parts, "id"))),
         truncated=gathered.truncated,
     )
 
@@ -102,14 +202,12 @@ def _plausible(call_id: int, parts: list[Part]) -> list[Part]:
     return found
 
 
-def _time(parts: Iterable[Part], name: str) -> datetime | None:
-    """Return the first of several times, or history's."""
-    value, _ = best(name, parts)
-    return parse_time(value) if value else None
+def _time(text: str | None) -> datetime | None:
+    return parse_time(text) if text else None
 
 
 def _urls(parts: Iterable[Part], name: str) -> list[str]:
-    stored = {(part[name], part["blobUrl"]) for part in having(parts, name, "blobUrl")}
+    stored = {(part[name], part["blobUrl"]) for part in parts if name in part and "blobUrl" in part}
     return [url for _, url in sorted(stored)][:_LONGEST_LIST]
 
 
@@ -119,65 +217,60 @@ def _contact(part: Part) -> int | str | None:
     return contact or None
 
 
-def _ends(parts: Iterable[Part]) -> list[Part]:
-    """Return the ends of legs; history's item of a call that still goes on is none."""
-    completed = (part for part in parts if part["event"] == "CallCompleted")
-    return [part for part in completed if came_by_webhook(part) or "callEnded" in part]
+def _contacts(parts: Iterable[Part]) -> set[int | str | None]:
+    return set(map(_contact, parts))
 
 
-def _answers(parts: Iterable[Part]) -> dict[int | str | None, str]:
-    """Return when each employee answered first."""
-    answers: dict[int | str | None, str] = {}
-    for part in having(parts, "callConnected"):
-        contact, answer = _contact(part), part["callConnected"]
-        answers[contact] = min(answers.get(contact, answer), answer, key=parse_time)
-    return answers
-
-
-def _ended(parts: list[Part]) -> datetime | None:
-    said = values(parts, "callEnded")
-    if said:
+def _ended(parts: Iterable[Part], ends: Iterable[Part]) -> datetime | None:
+    if said := values(parts, "callEnded"):
         return max(map(parse_time, said))
-    answers = _answers(parts)
-    first = min(answers.values(), key=parse_time, default=None)
+    answers: dict[int | str | None, datetime] = {}
+    for part in parts:
+        if "callConnected" in part:
+            answer, contact = parse_time(part["callConnected"]), _contact(part)
+            answers[contact] = min(answers.get(contact, answer), answer)
     found = []
-    for part in _ends(parts):
-        # An end that does not say when somebody answered has it from that contact's other events.
-        contact = _contact(part)
-        answer = part.get("callConnected") or answers.get(contact) or (first if contact is None else answers.get(None))
-        if answer and "connectionTime" in part:
-            found.append(after(parse_time(answer), part["connectionTime"]))
+    for end in ends:
+        # An end that does not say when somebody answered has it from that contact's other events, or the call's.
+        contact = _contact(end)
+        heard = answers.get(contact) or (min(answers.values(), default=None) if contact is None else answers.get(None))
+        answered = _time(end.get("callConnected")) or heard
+        if answered and "connectionTime" in end:
+            found.append(after(answered, end["connectionTime"]))
     return max(filter(None, found), default=None)
 
 
-def _talk_seconds(parts: list[Part], connected: datetime | None, ended: datetime | None) -> int | None:
+def _talk_seconds(
+    parts: list[Part], ends: list[Part], connected: datetime | None, ended: datetime | None
+) -> int | None:
     if connected is None:
-        return 0 if _ends(parts) and not _is_answered(parts) else None
+        return 0 if ends and not _answers(parts) else None
     return min(max(0, round((ended - connected).total_seconds())), _LONGEST_TALK) if ended else None
 
 
-def _is_answered(parts: Iterable[Part]) -> bool:
-    return any("callConnected" in part or part["event"] == "CallConnected" for part in parts)
+def _answers(parts: Iterable[Part]) -> list[Part]:
+    """Return the parts that say that somebody answered."""
+    return [part for part in parts if "callConnected" in part or part["event"] == "CallConnected"]
 
 
 def _answered_by(parts: Iterable[Part]) -> int | None:
-    answers = [part for part in parts if _is_answered([part]) and "contactID" in part]
+    answers = [part for part in _answers(parts) if "contactID" in part]
     # A transferred leg may carry the connection of the one before it: who was handed the call did not answer it.
     own = [part for part in answers if "previous_contactID" not in part] or answers
-    timed = having(own, "callConnected") or own
+    timed = [part for part in own if "callConnected" in part] or own
     answered = [(part.get("callConnected", "").removesuffix("Z"), part["contactID"]) for part in timed]
     return min(answered, default=(None, None))[1]
 
 
-def _outcome(parts: list[Part], direction: str | None) -> str:
-    ends = _ends(parts)
-    if _is_answered(parts):
+def _outcome(parts: list[Part], ends: list[Part], direction: str | None) -> str:
+    if _answers(parts):
         return "answered" if _has_talk_ended(parts, ends) else "talking"
     if not ends or not _has_everybody_ended(parts, ends):
         return "ringing"
     if values(parts, "voicemailID"):
         return "voicemail"
-    words = {_word(part.get("status")) for part in ends}
+    # History's word is that of the whole call.
+    words = {_word(end.get("status")) for end in [one for one in ends if "history" in one] or ends}
     if len(words) == 1 and (word := words.pop()):
         return word
     return "unanswered" if (direction or "").lower() == "out" else "missed"
@@ -192,11 +285,11 @@ def _word(status: int | str | None) -> str:
 
 
 def _has_everybody_ended(parts: Collection[Part], ends: Collection[Part]) -> bool:
-    ended = {_contact(part) for part in ends}
+    ended = _contacts(ends)
     # An end of history's is the whole call's, too.
     if _is_anybodys(parts, ended) or values(ends, "callEnded"):
         return True
-    rung = {_contact(part) for part in parts if part["event"] == "CallStarted"} - {None}
+    rung = _contacts(part for part in parts if part["event"] == "CallStarted") - {None}
     # A leg whose contactID could not be read may have ended under any name that nobody rang under.
     left = rung - ended
     return len(left) <= len(ended - rung) and not any(isinstance(contact, int) for contact in left)
@@ -204,14 +297,14 @@ def _has_everybody_ended(parts: Collection[Part], ends: Collection[Part]) -> boo
 
 def _is_anybodys(parts: Iterable[Part], ended: Collection[int | str | None]) -> bool:
     """True if an end names nobody, or nobody whom the call's other events know: then it is the whole call's."""
-    others = {_contact(part) for part in parts if part["event"] != "CallCompleted"}
+    others = _contacts(part for part in parts if part["event"] != "CallCompleted")
     return any(contact is None or (isinstance(contact, str) and contact not in others) for contact in ended)
 
 
 def _has_talk_ended(parts: Collection[Part], ends: Collection[Part]) -> bool:
     """True if somebody who talked has hung up; that others stopped ringing is no end of the talk."""
-    talking = {_contact(part) for part in parts if _is_answered([part]) or "previous_contactID" in part}
-    ended = {_contact(part) for part in ends}
+    talking = _contacts([*_answers(parts), *(part for part in parts if "previous_contactID" in part)])
+    ended = _contacts(ends)
     says_when = any("callConnected" in end or "callEnded" in end for end in ends)
     if talking & ended or _is_anybodys(parts, ended) or says_when:
         return True
@@ -221,11 +314,14 @@ def _has_talk_ended(parts: Collection[Part], ends: Collection[Part]) -> bool:
 
 def _transfers(parts: Iterable[Part]) -> list[list[int]]:
     """Return [from, to] of each transfer, in the order of their times, or in that of the chain."""
-    handed = having(parts, "previous_contactID", "contactID")
+    handed = [part for part in parts if "previous_contactID" in part and "contactID" in part]
     if not handed:
         return []
-    events = [part for part in handed if part["event"] == "CallTransfered"]
-    steps = [(_handed_at(part), part["previous_contactID"], part["contactID"]) for part in events]
+    steps = [
+        (_handed_at(part), part["previous_contactID"], part["contactID"])
+        for part in handed
+        if part["event"] == "CallTransfered"
+    ]
     known = {step[1:] for step in steps}
     # The end of a transferred leg repeats the step that led to it.
     pairs = {(part["previous_contactID"], part["contactID"]) for part in handed}

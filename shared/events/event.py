@@ -85,14 +85,12 @@ class ReceivedEvent:
         """
         if self.type.name != "CallCompleted" or self.from_history or row["origin"] in HISTORY:
             return False
-        other = check_envelope(self.type, row_envelope(storage, row))[1]
-
-        def differ(name: str, margin: Any) -> bool:
-            one: Any = getattr(self.data, name, None)
-            another: Any = getattr(other, name, None)
-            return one is not None and another is not None and abs(one - another) > margin
-
-        return differ("callConnected", timedelta(seconds=1)) or differ("connectionTime", 1)
+        other = self.type.model.model_validate(row_envelope(storage, row)["data"])
+        for name, margin in (("callConnected", timedelta(seconds=1)), ("connectionTime", 1)):
+            one, another = getattr(self.data, name), getattr(other, name)
+            if one is not None and another is not None and abs(one - another) > margin:
+                return True
+        return False
 
     def message(self) -> dict[str, Any]:
         """Return the message that carries it on queue `events`."""
@@ -106,14 +104,7 @@ class ReceivedEvent:
 
     def row(self, storage: Storage, region: str) -> dict[str, Any]:
         """Return its row of tables `events` and `feed`; a long body goes to a blob, where the first one stays."""
-        columns, body = self.columns(region), encode(self.envelope)
-        if len(body) > LONGEST_IN_ROW:
-            return {**columns, "payload": put_payload(storage, f"bodies/{self.id}", body, first=True)}
-        return {**columns, "body": body.decode()}
-
-    def columns(self, region: str) -> dict[str, Any]:
-        """Return the columns of its row beside the body."""
-        destination = getattr(self.data, "destination", None)
+        destination, body = getattr(self.data, "destination", None), encode(self.envelope)
         columns: dict[str, Any] = {
             "id": self.id,
             "type": self.type.name,
@@ -128,8 +119,13 @@ class ReceivedEvent:
             "destinationE164": e164(destination, region),
             "drift": ",".join(self.drift)[:1000] or None,
         }
-        ids = {name: number for name in IDENTIFIERS if (number := getattr(self.data, name, None)) is not None}
-        columns |= {name: long(number) for name, number in ids.items()}
+        for name in IDENTIFIERS:
+            number = getattr(self.data, name, None)
+            columns[name] = long(number) if number is not None else None
+        if len(body) > LONGEST_IN_ROW:
+            columns["payload"] = put_payload(storage, f"bodies/{self.id}", body, first=True)
+        else:
+            columns["body"] = body.decode()
         return {name: value for name, value in columns.items() if value is not None}
 
 
@@ -149,38 +145,47 @@ def event_of_row(storage: Storage, row: Mapping[str, Any]) -> ReceivedEvent | No
         return None
 
 
+def event_of(message: Mapping[str, Any]) -> ReceivedEvent:
+    """
+    Return the event that a message of queue `events` carries; raises Unprocessable for any other message.
+
+    Its envelope was checked when it was received, and only its data is read again.
+    """
+    try:
+        event, envelope = event_named(message["event"]), message["body"]
+        if not is_name(message["id"]):
+            raise ValueError("no id of ours")
+        return ReceivedEvent(
+            type=event,
+            id=message["id"],
+            data=event.model.model_validate(envelope["data"]),
+            envelope=envelope,
+            origin=message["origin"],
+            received=parse_time(message["received"]),
+        )
+    # Pydantic's error is a ValueError.
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Unprocessable("the message carries no event") from error
+
+
 def check_envelope(event: Event, value: Any) -> tuple[dict[str, Any], Data]:
     """
     Return the envelope with the event's own name, an object as `data` and identifiers as numbers; and its checked data.
 
     Raises Invalid with the paths of the identifiers that are missing, or where `eventType` names another event.
     """
-    envelope = _read_envelope(value, event.model)
+    envelope = _unwrapped(value, event.model)
     named = envelope.get("eventType")
     if isinstance(named, str) and named.strip() and find_event(named) is not event:
         raise Invalid({"eventType": f"this address takes {event.name}"})
-    data = validated(event.model, envelope["data"], at=("data",))
-    own = {*IDENTIFIERS, event.key[0]} & event.model.model_fields.keys() & envelope["data"].keys()
-    ids = {name: number for name in own if type(number := getattr(data, name)) is int}
-    return {**envelope, "eventType": event.name, "data": {**envelope["data"], **ids}}, data
+    data, sent = validated(event.model, envelope["data"], at=("data",)), dict(envelope["data"])
+    for name in {*IDENTIFIERS, event.key[0]} & event.model.model_fields.keys() & sent.keys():
+        if type(number := getattr(data, name)) is int:
+            sent[name] = number
+    return {**envelope, "eventType": event.name, "data": sent}, data
 
 
-def event_of(message: Mapping[str, Any]) -> ReceivedEvent:
-    """Return the event that a message of queue `events` carries; raises Unprocessable for any other message."""
-    try:
-        event = event_named(message["event"])
-        envelope, data = check_envelope(event, message["body"])
-        received = parse_time(message["received"])
-        if not is_name(message["id"]):
-            raise ValueError("no id of ours")
-        return ReceivedEvent(
-            type=event, id=message["id"], data=data, envelope=envelope, origin=message["origin"], received=received
-        )
-    except (KeyError, TypeError, ValueError, AttributeError, Invalid) as error:
-        raise Unprocessable("the message carries no event") from error
-
-
-def _read_envelope(value: Any, model: type[Data]) -> dict[str, Any]:
+def _unwrapped(value: Any, model: type[Data]) -> dict[str, Any]:
     """
     Return the envelope with an object as `data`; all other fields are as they were sent.
 

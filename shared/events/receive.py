@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from shared.events.model import Data
     from shared.settings import Settings
     from shared.storage.account import Storage
 
@@ -37,16 +36,12 @@ def accept(storage: Storage, settings: Settings, event: Event, body: bytes) -> s
         try:
             if len(body) > LONGEST_BODY:
                 raise Refused(BODY_TOO_LARGE)
-            envelope, data = check_envelope(event, parse_body(body, odd_numbers=True))
+            return _queue(storage, settings, event, parse_body(body, odd_numbers=True), origin="webhook")
         except Refused as refusal:
             title = refusal.answer.title
             reason = f"{title}: {refusal}" if isinstance(refusal, Invalid) else title
             dead_letter_refused(storage, event.name, reason, body)
             raise
-        id = _id(storage, event, data, settings)
-        received = ReceivedEvent(type=event, id=id, data=data, envelope=envelope, origin="webhook", received=now())
-        send(storage, "events", received.message(), name=id)
-        return id
 
 
 def submit(
@@ -66,17 +61,27 @@ def submit(
     `data` has the fields of the PBX's webhook; `id` is that of an event which this one repeats, where its own fields do
     not show it. Raises Invalid where the data does not fit the event's model.
     """
-    row = event_named(event)
-    value = {"type": "Event", "eventType": row.name, "version": "v1", "data": dict(data)}
-    envelope, checked = check_envelope(row, value)
-    id = id or _id(storage, row, checked, settings, occurrence)
-    ours = ReceivedEvent(type=row, id=id, data=checked, envelope=envelope, origin=origin, received=received or now())
-    send(storage, "events", ours.message(), name=id)
-    return id
+    value = {"type": "Event", "version": "v1", "data": dict(data)}
+    more: dict[str, Any] = {"origin": origin, "received": received, "occurrence": occurrence, "id": id}
+    return _queue(storage, settings, event_named(event), value, **more)
 
 
-def _id(storage: Storage, event: Event, data: Data, settings: Settings, occurrence: str | None = None) -> str:
-    if occurrence is None and not event.is_known_by_key(data):
+def _queue(
+    storage: Storage,
+    settings: Settings,
+    event: Event,
+    value: Any,
+    *,
+    origin: str,
+    received: datetime | None = None,
+    occurrence: str | None = None,
+    id: str | None = None,
+) -> str:
+    envelope, data = check_envelope(event, value)
+    if id is None and occurrence is None and not event.is_known_by_key(data):
         # Its pair's row tells whether it is a repeat, once it is safe on the queue.
-        return b32encode(secrets.token_bytes(32)).decode().rstrip("=").lower()
-    return event_id(event, data, settings.default_region, occurrence or "", hide=partial(people.digest, storage))
+        id = b32encode(secrets.token_bytes(32)).decode().rstrip("=").lower()
+    id = id or event_id(event, data, settings.default_region, occurrence or "", hide=partial(people.digest, storage))
+    found = ReceivedEvent(type=event, id=id, data=data, envelope=envelope, origin=origin, received=received or now())
+    send(storage, "events", found.message(), name=id)
+    return id

@@ -23,7 +23,7 @@ TABLE = "events"
 PARTITION = "event"
 FEED = "feed"
 # Columns that table `events` has for the processor alone.
-_OF_EVENTS = ("message", "done", "PartitionKey", "RowKey")
+_OF_EVENTS = ("message", "done")
 _NUMBERS = ("caller", "callerid", "sender", "destination", "number", "current_callerid")
 _IDS = (
     ("contactID", people.employee),
@@ -52,24 +52,27 @@ def _keys(id: str) -> dict[str, Any]:
     return {"PartitionKey": PARTITION, "RowKey": id}
 
 
-def pointers(event: ReceivedEvent, region: str) -> list[tuple[str, Pointer]]:
+def pointers(event: ReceivedEvent, region: str) -> set[tuple[str, Pointer]]:
     """Return the pointers to an event: from each number and employee in it, and from its call."""
-    found = set()
+    pointer, found = Pointer("event", event.id, event.received), set()
     for name in _NUMBERS:
         said = getattr(event.data, name, None)
         if said and isinstance(said, str | int):
-            found.add(people.number(str(said), region))
+            found.add((people.number(str(said), region), pointer))
     for name, subject in _IDS:
         if isinstance(id := getattr(event.data, name, None), int):
-            found.add(subject(id))
-    pointer = Pointer("event", event.id, event.received)
-    return [(subject, pointer) for subject in sorted(found - {people.number(None, region)})]
+            found.add((subject(id), pointer))
+    # Nobody asks for the events of all withheld numbers.
+    found.discard((people.number(None, region), pointer))
+    return found
 
 
 def publish(storage: Storage, row: Mapping[str, Any]) -> None:
     """Write an event's row of table `events` to its place in the feed; twice is harmless."""
-    entry = {name: value for name, value in row.items() if name not in _OF_EVENTS}
-    rows.put(storage.table(FEED), {**entry, "PartitionKey": FEED, "RowKey": place(row)})
+    entry = {**row, "PartitionKey": FEED, "RowKey": place(row)}
+    for name in _OF_EVENTS:
+        entry.pop(name, None)
+    rows.put(storage.table(FEED), entry)
 
 
 def place(row: Mapping[str, Any]) -> str:

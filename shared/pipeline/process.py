@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared import forgotten, health, people
 from shared.calls import lost_callers
-from shared.calls.parts import involved_alone
-from shared.calls.store import add_to_story
+from shared.calls import store as calls
 from shared.deliveries.fanout import fan_out
 from shared.events import store
 from shared.events.event import ReceivedEvent, event_of
@@ -38,23 +37,27 @@ class FollowUp:
     """
     A row: something that an event sets off.
 
-    `run` returns False when it has to be tried again later. What it does must be harmless when done twice; where that
-    costs the next in line work, it returns True, and the event's row remembers that it is done. The others leave their
-    own mark, under a key made of the event's id.
+    `run` does it, or nothing where the event is of another kind; it must be harmless when done twice. Where that costs
+    the next in line work, it returns True, and the event's row remembers that it is done. It returns False when it has
+    to be tried again later.
     """
 
     name: str
     run: Callable[[Bridge, ReceivedEvent, Row], bool | None]
-    applies: Callable[[ReceivedEvent], bool] = lambda event: True
 
 
-def _belongs_to_a_call(event: ReceivedEvent) -> bool:
-    is_dated_voicemail = hasattr(event.data, "voicemailID") and getattr(event.data, "callStarted", None) is not None
-    return is_dated_voicemail or getattr(event.data, "callID", None) is not None
+def _publish(bridge: Bridge, event: ReceivedEvent, row: Row) -> None:
+    store.publish(bridge.storage, row)
 
 
-def _ask_for_media(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool:
+def _deliver(bridge: Bridge, event: ReceivedEvent, row: Row) -> None:
+    fan_out(bridge, event)
+
+
+def _ask_for_media(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool | None:
     kind = event.type.announces or event.type.withdraws
+    if kind is None:
+        return None
     message = {
         "kind": kind,
         "id": getattr(event.data, f"{kind}ID"),
@@ -71,35 +74,22 @@ def _ask_for_media(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool:
     return True
 
 
-def _note_people(bridge: Bridge, event: ReceivedEvent, row: Row) -> None:
-    # Those of a call are written with its story.
-    people.add(bridge.storage, involved_alone(event, bridge.settings.default_region))
+def _close_lost_callers(bridge: Bridge, event: ReceivedEvent, row: Row) -> None:
+    if event.type.name == "CallCompleted" and event.data.callConnected is not None:  # type: ignore[attr-defined]
+        lost_callers.close_answered(bridge, event)
 
 
 def _tell_story(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool | None:
-    return None if add_to_story(bridge, event) else False
-
-
-def _close_lost_callers(bridge: Bridge, event: ReceivedEvent, row: Row) -> None:
-    lost_callers.close_answered(bridge, event)
-
-
-def _is_answered_end(event: ReceivedEvent) -> bool:
-    return event.type.name == "CallCompleted" and getattr(event.data, "callConnected", None) is not None
-
-
-def _is_media(event: ReceivedEvent) -> bool:
-    return bool(event.type.announces or event.type.withdraws)
+    return None if calls.add_to_story(bridge, event) else False
 
 
 # Those that others wait for come first; the story, which many may be changing at once, holds up none of them.
 FOLLOW_UPS: tuple[FollowUp, ...] = (
-    FollowUp("feed", lambda bridge, event, row: store.publish(bridge.storage, row)),
-    FollowUp("deliveries", lambda bridge, event, row: fan_out(bridge, event) or None),
-    FollowUp("media", _ask_for_media, _is_media),
-    FollowUp("people", _note_people, lambda event: getattr(event.data, "callID", None) is None),
-    FollowUp("lost callers", _close_lost_callers, _is_answered_end),
-    FollowUp("story", _tell_story, _belongs_to_a_call),
+    FollowUp("feed", _publish),
+    FollowUp("deliveries", _deliver),
+    FollowUp("media", _ask_for_media),
+    FollowUp("lost callers", _close_lost_callers),
+    FollowUp("story", _tell_story),
 )
 
 
@@ -131,34 +121,35 @@ def process(bridge: Bridge, message: Mapping[str, Any]) -> None:
 
 def _is_forgotten(bridge: Bridge, event: ReceivedEvent) -> bool:
     subjects = {subject for subject, _ in store.pointers(event, bridge.settings.default_region)}
-    audio = (("recording", "recordingID"), ("voicemail", "voicemailID"))
-    subjects |= {f"{kind} {id}" for kind, name in audio if (id := getattr(event.data, name, None)) is not None}
+    for kind, name in (("recording", "recordingID"), ("voicemail", "voicemailID")):
+        if (id := getattr(event.data, name, None)) is not None:
+            subjects.add(f"{kind} {id}")
     return forgotten.is_forgotten(bridge.storage, subjects, min(event.began, event.moment))
 
 
-def _place(bridge: Bridge, event: ReceivedEvent, mark: str, end: int = 1) -> tuple[ReceivedEvent, Row, bool]:
+def _place(bridge: Bridge, event: ReceivedEvent, mark: str) -> tuple[ReceivedEvent, Row, bool]:
     """
-    Insert the event's row, or find it; returns the event under the id of its row, the row, and whether it is new.
+    Insert the event's row, or find it; return the event under the id of its row, the row, and whether it is new.
 
     Another end of one employee in one call has an id of its own, by its number among those ends.
     """
-    region = bridge.settings.default_region
-    row = event.row(bridge.storage, region)
-    people.add(bridge.storage, store.pointers(event, region))
-    if store.insert(bridge.storage, row, mark):
-        return event, row, True
-    stored = store.get(bridge.storage, event.id) or row
-    if end < _MOST_ENDS and event.is_another_end(bridge.storage, stored):
-        id = event_id(event.type, event.data, region, occurrence=str(end + 1))
-        return _place(bridge, replace(event, id=id), mark, end + 1)
-    return event, stored, False
+    storage, region = bridge.storage, bridge.settings.default_region
+    for end in range(2, _MOST_ENDS + 2):
+        row = event.row(storage, region)
+        people.add(storage, {*store.pointers(event, region), *calls.pointers(event, region)})
+        if store.insert(storage, row, mark):
+            return event, row, True
+        row = store.get(storage, event.id) or row
+        if not event.is_another_end(storage, row):
+            break
+        event = replace(event, id=event_id(event.type, event.data, region, occurrence=str(end)))
+    return event, row, False
 
 
 def _repeat(bridge: Bridge, event: ReceivedEvent, row: Row) -> None:
     """Complete the call's story with a repeat; the event's row stays as it came first."""
     logger.info("repeat of %s %s", event.type.name, event.id)
-    if _belongs_to_a_call(event):
-        add_to_story(bridge, event, repeat=True)
+    calls.add_to_story(bridge, event, repeat=True)
     if event.type.withdraws and event.origin == "webhook" != row["origin"]:
         # The PBX's own word deletes audio; what was concluded from its lists did not.
         _ask_for_media(bridge, event, row)
@@ -166,10 +157,10 @@ def _repeat(bridge: Bridge, event: ReceivedEvent, row: Row) -> None:
 
 def _follow_up(bridge: Bridge, event: ReceivedEvent, row: Row, message: Mapping[str, Any]) -> None:
     """Do each step that is not done; one that fails keeps no other from being done, and none is done again for it."""
-    before = set(filter(None, str(row.get("done", "")).split(",")))
-    done, recorded, later, errors = set(before), set(before), [], []
+    before = [name for name in str(row.get("done", "")).split(",") if name]
+    done, errors, is_kept, waits = set(before), list[Exception](), False, False
     for step in FOLLOW_UPS:
-        if step.name in before or not step.applies(event):
+        if step.name in before:
             continue
         try:
             outcome = step.run(bridge, event, row)
@@ -177,25 +168,22 @@ def _follow_up(bridge: Bridge, event: ReceivedEvent, row: Row, message: Mapping[
             errors.append(error)
             continue
         if outcome is False:
-            later.append(step.name)
-            continue
-        done.add(step.name)
-        if outcome:
-            recorded.add(step.name)
-    if errors or later:
-        recorded = done
-    if recorded != before:
-        store.update(bridge.storage, event.id, {"done": ",".join(sorted(recorded))})
+            waits = True
+        else:
+            done.add(step.name)
+            is_kept = is_kept or outcome is True
+    if is_kept or errors or waits:
+        store.update(bridge.storage, event.id, {"done": ",".join(sorted(done))})
     if errors:
         raise ExceptionGroup("follow-ups failed", errors)
-    if later:
-        _resume_later(bridge, event, message, later)
+    if waits:
+        _look_for_call_later(bridge, event, message)
 
 
-def _resume_later(bridge: Bridge, event: ReceivedEvent, message: Mapping[str, Any], steps: list[str]) -> None:
+def _look_for_call_later(bridge: Bridge, event: ReceivedEvent, message: Mapping[str, Any]) -> None:
     resumed = int(message.get("resume", 0))
     if resumed >= len(_LINK_DELAYS):
-        logger.info("%s %s stays without %s", event.type.name, event.id, ", ".join(steps))
+        logger.info("%s %s stays without a call", event.type.name, event.id)
         return
     again = {**message, "begun": True, "resume": resumed + 1}
     send(bridge.storage, "events", again, name=event.id, delay=_LINK_DELAYS[resumed])

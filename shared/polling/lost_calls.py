@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -11,18 +10,16 @@ from typing import TYPE_CHECKING, Any
 from shared import health
 from shared.calls import lost_callers
 from shared.calls.lost_callers import ADDED, REMOVED, UPDATED, other_day, same_day
-from shared.events.receive import submit
-from shared.events.table import wanted_events
 from shared.json_bodies import encode
 from shared.pbx.fields import LOST_CALL
 from shared.pbx.resources import Resource
 from shared.phones import spelt
 from shared.polling import malformed
+from shared.polling.missing import Counts, Found, alarm_if_lost, submit_found
 from shared.polling.pages import pages
 from shared.polling.poll import follow
 from shared.polling.reading import grace
 from shared.times import event_time, iso, parse_time
-from shared.webhooks.table import ended_since
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,8 +30,6 @@ if TYPE_CHECKING:
     from shared.items.row import Item
     from shared.polling.malformed import Malformed
     from shared.polling.reading import Reading
-
-logger = logging.getLogger(__name__)
 
 # No row of RESOURCES: its items have no id, and are kept as the rows of their events.
 _ROW = Resource(
@@ -62,24 +57,20 @@ def poll_lost_calls(bridge: Bridge, *, at: datetime | None = None) -> None:
 def _poll(reading: Reading) -> None:
     from shared.events.model import item_drift
 
-    bridge, seen = reading.bridge, reading.checkpoint
+    bridge, seen, odd = reading.bridge, reading.checkpoint, list["Malformed"]()
     listed, unreadable = _listed(reading)
     waiting = {_number(one.id): one for one in lost_callers.listed(bridge.storage)}
     missing = json.loads(seen.state or "{}")
     found = [(name, item) for key, item in listed.items() if (name := _event(reading, item, waiting.get(key)))]
+    for _, item in found:
+        health.drifted(bridge.storage, item_drift(LOST_CALL, item))
     if not unreadable:
         gone, missing = _gone(reading, listed, waiting, missing)
         found += gone
-    wanted = {event.name for event in wanted_events(bridge.settings.pbx_events)}
-    events, odd = [(name, data) for name, data in found if name in wanted], list["Malformed"]()
-    for name, data in events:
-        with malformed.set_aside(data, odd):
-            submit(bridge.storage, bridge.settings, name, data, origin="reconciled")
-            health.drifted(bridge.storage, item_drift(LOST_CALL, data))
-    for reason, item in odd:
-        malformed.keep(bridge.storage, _ROW.name, reason, item)
-    if events and bridge.settings.public_base_url and not ended_since(bridge.storage):
-        logger.warning("signal webhook_loss resource=%s events=%d", _ROW.name, len(events))
+    count = submit_found(reading, "reconciled", odd, Found(events=found))
+    for reason, entry in odd:
+        malformed.keep(bridge.storage, _ROW.name, reason, entry)
+    alarm_if_lost(reading, Counts(reconciled=count))
     values = {"state": encode(missing).decode() if missing else "", "items": len(listed)}
     changes: dict[str, Any] = {name: value for name, value in values.items() if (getattr(seen, name) or "") != value}
     reading.advance(**changes, **reading.note_unreadable(unreadable))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -30,8 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from shared.bridge import Bridge
-    from shared.calls.parts import Part
-    from shared.calls.stories import Story
+    from shared.calls.stories import Part, Story
     from shared.events.table import Event
     from shared.items.row import Item
     from shared.polling.malformed import Malformed
@@ -70,7 +68,7 @@ def submit_missing(reading: Reading, listed: Mapping[int, Item], origin: str) ->
         missing = dict(zip(listed, pool.map(partial(_look, reading, found), listed.items()), strict=True))
         # A month may have been dropped meanwhile: nothing of it comes back.
         kept = dict(reading.kept(listed.items()))
-        counts = pool.map(partial(_submit, reading, origin, found), [missing[id] for id in kept])
+        counts = pool.map(partial(submit_found, reading, origin, found), [missing[id] for id in kept])
         count = sum(counts)
     # Here: the host drops what threads log that it does not know.
     for reason, item in found:
@@ -92,7 +90,8 @@ def _look(reading: Reading, found: list[Malformed], pair: tuple[int, Item]) -> F
     return Found()
 
 
-def _submit(reading: Reading, origin: str, malformed_items: list[Malformed], found: Found) -> int:
+def submit_found(reading: Reading, origin: str, malformed_items: list[Malformed], found: Found) -> int:
+    """Submit the events that PBX_EVENTS wants, and the repeats; those that make no event are appended."""
     bridge = reading.bridge
     wanted = {event.name for event in wanted_events(bridge.settings.pbx_events)}
     events = [(name, data, None) for name, data in found.events if name in wanted]
@@ -112,7 +111,7 @@ def _of_call(bridge: Bridge, number: int, item: Item) -> Found:
     """
     row, region = resource("call_history"), bridge.settings.default_region
     gathered = calls(bridge.storage, region).gathered(number)
-    parts, story = list(gathered.events().values()), story_of(number, gathered, region)
+    parts, story = list(gathered.parts.values()), story_of(number, gathered, region)
     names = {part["event"] for part in parts}
     completed, goes_on = "CallCompleted" in names, story["outcome"] in ("ringing", "talking")
     answered = connected_at(item) is not None or "CallConnected" in names
@@ -129,7 +128,7 @@ def _of_call(bridge: Bridge, number: int, item: Item) -> Found:
     ends = _ends(item, parts, end, answered=answered) if goes_on or not completed else []
     found += [("CallCompleted", data) for data in ends]
     more = completed and not ends and _says_more(item, story, region)
-    return Found(events=found, more=[_completion(gathered.events(), item, end)] if more else [])
+    return Found(events=found, more=[_completion(parts, item, end)] if more else [])
 
 
 def _ends(item: Item, parts: Sequence[Part], end: dict[str, Any], *, answered: bool) -> list[dict[str, Any]]:
@@ -141,14 +140,14 @@ def _ends(item: Item, parts: Sequence[Part], end: dict[str, Any], *, answered: b
     return [{**end, "contactID": contact} for contact in missing] or ([end] if first else [])
 
 
-def _completion(known: Mapping[str, Part], item: Item, end: Mapping[str, Any]) -> tuple[str, dict[str, Any], str]:
+def _completion(parts: Sequence[Part], item: Item, end: Mapping[str, Any]) -> tuple[str, dict[str, Any], str]:
     """What history says of the call, as a repeat of an end that came: of its own employee's, where that is there."""
     own = identifier(item.get("contactID"))
-    ids = sorted(id for id, part in known.items() if part["event"] == "CallCompleted")
-    id = next((id for id in ids if own is not None and known[id].get("contactID") == own), ids[0])
+    ends = sorted((part for part in parts if part["event"] == "CallCompleted"), key=lambda part: str(part["id"]))
+    chosen = next((part for part in ends if own is not None and part.get("contactID") == own), ends[0])
     kept = {name: value for name, value in end.items() if name != "contactID"}
-    same = {"contactID": known[id]["contactID"]} if "contactID" in known[id] else {}
-    return "CallCompleted", kept | same, id
+    same = {"contactID": chosen["contactID"]} if "contactID" in chosen else {}
+    return "CallCompleted", kept | same, chosen["id"]
 
 
 def _says_more(item: Item, story: Story, region: str) -> bool:
@@ -196,8 +195,7 @@ def _announced(bridge: Bridge, number: int, item: Item, *, name: str, source: st
     if there is None:
         return Found(events=[(name, data)])
     envelope = row_envelope(bridge.storage, there)
-    known = {**envelope["data"], **json.loads(there.get("added") or "{}")}
-    return Found(more=[(name, data, identity)] if _lacks(event, known, data) else [])
+    return Found(more=[(name, data, identity)] if _lacks(event, envelope["data"], data) else [])
 
 
 def _lacks(event: Event, known: Mapping[str, Any], listed: Mapping[str, Any]) -> bool:

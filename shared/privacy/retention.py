@@ -194,8 +194,10 @@ def _events(storage: Storage, period: Period, after: str) -> tuple[Iterator[dict
 
 
 def _calls(storage: Storage, period: Period, after: str) -> tuple[Iterator[dict[str, Any]], str | None]:
-    found, follows = calls.calls_between(storage, period, _token(after), _PART)
-    return map(_call, found), json.dumps(follows) if follows else None
+    if after and not after.isdecimal():
+        raise _WRONG
+    found, follows = calls.newest(storage, limit=_PART, first=period.first, last=period.last, start=after)
+    return map(_call, found), follows or None
 
 
 def _call(row: Mapping[str, Any]) -> dict[str, Any]:
