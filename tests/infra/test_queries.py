@@ -130,7 +130,7 @@ def test_answers_of_500_fire_and_refusals_do_not() -> None:
     assert fires("serverErrors", [request(2, "Dial", status=503)])
     assert not fires("serverErrors", [request(2, "Dial", status=status) for status in (200, 202, 404, 422, 429)])
     # A timer has no status.
-    assert not fires("serverErrors", [request(2, "SweepCalls", status=0)])
+    assert not fires("serverErrors", [request(2, "LookAfter", status=0)])
 
 
 def test_slow_receivers_fire_when_there_are_twenty_of_them() -> None:
@@ -153,8 +153,8 @@ def test_the_timers_that_are_watched_are_those_of_the_code() -> None:
 
 def test_silence_fires_and_one_run_is_no_silence() -> None:
     assert fires("appSilent", [])
-    assert fires("appSilent", [request(20, "ReconcileEvents")])
-    assert not fires("appSilent", [request(14, "ReconcileEvents")])
+    assert fires("appSilent", [request(20, "LookAfter")])
+    assert not fires("appSilent", [request(14, "LookAfter")])
 
 
 # Webhooks lost

@@ -56,13 +56,16 @@ def test_the_templates_of_two_checkouts_are_compared(tmp_path: Path) -> None:
         shutil.copytree(INFRA, tmp_path / side / "infra", ignore=shutil.ignore_patterns("production.bicepparam"))
         shutil.copy(SCHEDULES, tmp_path / side)
     schedules = tmp_path / "now" / SCHEDULES.name
-    schedules.write_text(schedules.read_text().replace('"45 20 * * * *"', '"45 40 * * * *"'))
+    schedules.write_text(schedules.read_text().replace('"50 4/5 * * * *"', '"50 4/7 * * * *"'))
     parameters = tmp_path / "now" / "infra" / "main.bicepparam"
     parameters.write_text(parameters.read_text() + "param softDeleteDays = 31\n")
     shown = difference(tmp_path / "before" / "infra", tmp_path / "now" / "infra")
     assert shown.startswith("### main.bicepparam\n\n```diff\n--- before\n+++ now\n")
     changed = {line.replace(" ", "").strip(",") for line in lines(shown)}
-    assert changed == {'-"SWEEP_SCHEDULE":"4520****"', '+"SWEEP_SCHEDULE":"4540****"', '-"days":30', '+"days":31'}
+    assert changed == {
+        *('-"LOOK_AFTER_SCHEDULE":"504/5****"', '+"LOOK_AFTER_SCHEDULE":"504/7****"'),
+        *('-"days":30', '+"days":31'),
+    }
 
 
 def test_a_file_that_stays_the_same_and_one_that_is_new(tmp_path: Path) -> None:
