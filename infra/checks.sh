@@ -201,6 +201,17 @@ check_alerts() {
   alert_email=$address
 }
 
+# check_budget: some offers have no Cost Management, and a budget must not fail the deployment there.
+check_budget() {
+  budget=
+  [[ -n $(value_of monthlyBudget) ]] || return 0
+  az rest --method get --output none 2>"$scratch/errors" \
+    --url "/subscriptions/$subscription/providers/Microsoft.Consumption/budgets?api-version=2024-08-01" || {
+    budget=null
+    say "No budget is made: this subscription lets nobody read its costs"
+  }
+}
+
 # check_retention: months after which history is deleted; 0 keeps everything.
 check_retention() {
   # A file that says it is right; an empty text here passes nothing on.

@@ -57,7 +57,8 @@ deployment() {
   local verb=$1 values=() value
   shift
   for value in location="$location" alertEmail="$alert_email" closeDataAccount="$data_closed" \
-    recordingPolicyLocked="$policy_locked" deployLogicApps="$workflows_ready" ${months:+retentionMonths="$months"}; do
+    recordingPolicyLocked="$policy_locked" deployLogicApps="$workflows_ready" ${months:+retentionMonths="$months"} \
+    ${budget:+monthlyBudget="$budget"}; do
     values+=(--parameters "$value")
   done
   az deployment group "$verb" --resource-group "$group" --name "bridge-$name" --parameters "$parameters" \
@@ -348,6 +349,7 @@ check() {
   [[ $what_if == yes ]] || check_permissions
   read_choices
   check_alerts
+  check_budget
   check_retention
   [[ $what_if == yes ]] || check_secrets
 }

@@ -617,3 +617,11 @@ def test_a_placeholder_in_the_vault_is_a_missing_key(azure: Azure) -> None:
     failed = azure.deploy()
     assert "put it into PBX_API_KEY" in failed.stderr
     assert azure.changes() == []
+
+
+def test_a_subscription_without_cost_management_has_no_budget_and_is_deployed(azure: Azure) -> None:
+    azure.add_parameters("param monthlyBudget = 200")
+    done = azure.deploy(PBX_API_KEY=PBX_KEY, AZ_FAIL="Microsoft.Consumption/budgets")
+    assert done.returncode == 0, done.stderr
+    assert "No budget is made" in done.stdout
+    assert [call for call in azure.calls() if "group create" in call and "monthlyBudget=null" in call]
