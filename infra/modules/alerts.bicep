@@ -118,7 +118,7 @@ var rows = [
   {
     name: 'deliveryFailures'
     title: 'Deliveries to subscribers that were given up'
-    signals: ['delivery_failed', 'subscription_disabled', 'subscription_unreadable']
+    signals: ['delivery_failed', 'subscription_disabled', 'subscription_ended', 'subscription_unreadable']
   }
   {
     name: 'budgetExhausted'
