@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import azure.functions as func
 
@@ -53,22 +52,21 @@ def _retain(req: func.HttpRequest) -> func.HttpResponse:
 
     months, dry = req.params.get("months"), is_dry(req, "months")
     chosen = None if months is None else months_of(months, dry=dry)
-    return as_json(apply_retention(bridge(), dry=dry, seconds=_DELETING_SECONDS, months=chosen).to_dict())
+    return as_json(apply_retention(bridge(), dry=dry, seconds=_DELETING_SECONDS, months=chosen))
 
 
 def _export_month(req: func.HttpRequest) -> func.HttpResponse:
     from shared.privacy.retention import export
 
-    lines, follows = export(bridge().storage, req.route_params["month"], req.params.get("continuation", ""))
-    headers = {"Continuation": quote(follows)} if follows else {}
+    lines, follows = export(bridge().storage, req.route_params["month"], req.params.get("continuation"))
+    headers = {"Continuation": follows} if follows else {}
     return func.HttpResponse(lines, headers=headers, mimetype="application/x-ndjson")
 
 
 def _drop_month(req: func.HttpRequest) -> func.HttpResponse:
     from shared.privacy.retention import drop
 
-    done = drop(bridge(), req.route_params["month"], dry=is_dry(req), seconds=_DELETING_SECONDS)
-    return as_json(done.to_dict())
+    return as_json(drop(bridge(), req.route_params["month"], dry=is_dry(req), seconds=_DELETING_SECONDS))
 
 
 ROUTES: tuple[tuple[str, str, str, Work], ...] = (

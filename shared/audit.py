@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from shared.storage.account import Storage
-    from shared.storage.expiry import Allowance, Expired, Period
+    from shared.storage.expiry import Allowance, Period
 
 TABLE = "audit"
 PARTITION = "audit"
@@ -49,6 +49,6 @@ def clear_notes(storage: Storage, matches: Callable[[str], bool]) -> int:
     return len(matching)
 
 
-def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
+def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
     """Delete the rows of changes made within a period."""
     return expire_rows(storage.table(TABLE), f"PartitionKey eq '{PARTITION}' and {period.condition('at')}", allowance)

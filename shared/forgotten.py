@@ -1,4 +1,4 @@
-"""Table `forgotten`: tombstones of erased people, behind which nothing comes back; new things of them are new."""
+"""Keeps tombstones of erased people in table `forgotten`: nothing behind one comes back, new things are new."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from shared.events.event import ReceivedEvent
     from shared.storage.account import Storage
-    from shared.storage.expiry import Allowance, Expired, Period
+    from shared.storage.expiry import Allowance, Period
 
 logger = logging.getLogger(__name__)
 
@@ -173,7 +173,7 @@ def failed_timers(storage: Storage) -> list[dict[str, str]]:
     return [{"timer": row["RowKey"], "at": iso(row["at"]), "error": row["error"]} for row in found]
 
 
-def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
+def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
     """Delete the counts of the days of a period."""
     first = iso(period.first)[:10] if period.first else ""
     query = f"PartitionKey eq '{PARTITION}' and RowKey ge '{first}' and RowKey lt '{iso(period.last)[:10]}'"

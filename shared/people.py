@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import re
 import secrets
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -19,13 +20,13 @@ from shared.storage.expiry import IN_BATCH, delete_keys, expire_rows
 from shared.times import newest_first, now
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from azure.data.tables import TableClient
 
     from shared.storage.account import Storage
-    from shared.storage.expiry import Allowance, Expired, Period
+    from shared.storage.expiry import Allowance, Period
     from shared.storage.rows import Row
 
 TABLE = "numbers"
@@ -37,6 +38,10 @@ _NUMBER_FIELDS = ("caller", "callerid", "sender", "destination")
 _NO_DIGIT = re.compile(r"[^0-9]")
 # A range is scanned from its first key to its last: rows are read in so many, cut where they lie furthest apart.
 _SPANS = 4
+# The subject of events and items that may have a number where no index reads one; an erasure looks into them all.
+LOOSE = "loose"
+_FEWEST_DIGITS = 6
+_DIGITS = re.compile(r"\+?[0-9][0-9\s().\-/]{4,40}[0-9]")
 # A filter has fifteen comparisons at most, three of them for the range.
 _IN_FILTER = 12
 _AT_ONCE = 8
@@ -74,6 +79,19 @@ def employee(contact_id: int) -> str:
 def call(call_id: int) -> str:
     """Return the subject of a call."""
     return f"call {call_id}"
+
+
+def loose(sent: Mapping[str, Any], drift: Iterable[str], region: str) -> set[str]:
+    """
+    Return the subjects of what no index reads: numbers in fields that the reference does not know, or beside a text.
+
+    LOOSE is among them where a value has six digits or more; without it there are none.
+    """
+    odd = [sent.get(name.partition(".")[0]) for name in drift]
+    odd += [said for name in _NUMBER_FIELDS if (said := sent.get(name)) and e164(str(said), region) is None]
+    texts = [unicodedata.normalize("NFKC", str(said)) for said in odd]
+    texts = [text for text in texts if len(_NO_DIGIT.sub("", text)) >= _FEWEST_DIGITS]
+    return {number(found, region) for text in texts for found in _DIGITS.findall(text)} | ({LOOSE} if texts else set())
 
 
 def digest(storage: Storage, subject: str) -> str:
@@ -141,7 +159,7 @@ def remove(storage: Storage, pointers: Iterable[tuple[str, Pointer]]) -> None:
     delete_keys(storage.table(TABLE), [{"PartitionKey": PARTITION, "RowKey": key} for key in keys])
 
 
-def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
+def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
     """Delete the pointers whose time is within a period."""
     query = f"PartitionKey eq '{PARTITION}' and {period.condition('moment')}"
     return expire_rows(storage.table(TABLE), query, allowance)

@@ -39,7 +39,7 @@ COVERED: Mapping[str, str] = {
     "shared/media/blobs.py": "shared/media/test_copy.py",
     "shared/media/deletions.py": "shared/media/test_copy.py",
     "shared/media/serve.py": "functions/test_api_media.py",
-    "shared/media/table.py": "shared/media/test_records.py",
+    "shared/media/table.py": "shared/media/test_copy_records.py",
     "shared/pbx/fields.py": "contract/test_operations.py",
     "shared/polling/compare.py": "shared/polling/test_poll.py",
     "shared/polling/malformed.py": "shared/polling/test_missing.py",

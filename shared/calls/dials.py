@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shared.storage.account import Storage
-    from shared.storage.expiry import Allowance, Expired, Period
+    from shared.storage.expiry import Allowance, Period
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ def remove(storage: Storage, id: str) -> None:
     rows.delete(storage.table(TABLE), id[:2], id)
 
 
-def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
+def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
     """Delete the claims of a period that no repeat needs any more."""
     query = f"PartitionKey ne '{LIMIT}' and {period.condition('until')}"
     return expire_rows(storage.table(TABLE), query, allowance)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from shared.bridge import Bridge
     from shared.events.event import ReceivedEvent
     from shared.storage.account import Storage
-    from shared.storage.expiry import Allowance, Expired, Period
+    from shared.storage.expiry import Allowance, Period
 
     Row = Mapping[str, Any]
     # When, of what kind, under which id, and whether the event has its own time.
@@ -259,6 +259,6 @@ def _lost_caller(row: Row) -> LostCaller:
     )
 
 
-def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
+def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
     """Delete the pairs whose last event came within a period, also those that nobody called back."""
     return expire_rows(storage.table(TABLE), period.condition("at"), allowance)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from shared.bridge import Bridge
     from shared.events.event import ReceivedEvent
     from shared.storage.account import Storage
-    from shared.storage.expiry import Allowance, Expired
+    from shared.storage.expiry import Allowance
 
 TABLE = "calls"
 PARTITION = "call"
@@ -226,7 +226,7 @@ def _id_at(moment: datetime) -> int:
     return max(int(moment.timestamp()) * MICROSECONDS_PER_SECOND, FIRST_CLOCK_ID)
 
 
-def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
+def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
     """Delete the stories of calls that began within a period."""
     found = expire_rows(storage.table(ENDED), period.condition("at"), allowance)
     for number, span in enumerate(_spans(period.first, period.last)):

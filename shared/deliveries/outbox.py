@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from shared.deliveries.policy import Ruling
     from shared.storage.account import Storage
-    from shared.storage.expiry import Allowance, Expired, Period
+    from shared.storage.expiry import Allowance, Period
     from shared.storage.rows import Row
 
 TABLE = "deliveries"
@@ -289,7 +289,7 @@ def _places(found: Sequence[Mapping[str, Any]]) -> list[Place]:
     return places
 
 
-def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
+def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
     """
     Delete the markers that were written within a period, and the places of events that arrived within it.
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from shared.events.event import ReceivedEvent
     from shared.storage.account import Storage
-    from shared.storage.expiry import Allowance, Expired, Period
+    from shared.storage.expiry import Allowance, Period
     from shared.storage.rows import Row
 
 TABLE = "events"
@@ -53,8 +53,9 @@ def _keys(id: str) -> dict[str, Any]:
 
 
 def pointers(event: ReceivedEvent, region: str) -> set[tuple[str, Pointer]]:
-    """Return the pointers to an event: from each number and employee in it, and from its call."""
-    pointer, found = Pointer("event", event.id, event.received), set()
+    """Return the pointers to an event: from each number and employee in it, from its call, and from what is loose."""
+    pointer, sent = Pointer("event", event.id, event.received), {**event.envelope, **event.envelope["data"]}
+    found = {(subject, pointer) for subject in people.loose(sent, event.drift, region) & {people.LOOSE}}
     for name in _NUMBERS:
         said = getattr(event.data, name, None)
         if said and isinstance(said, str | int):
@@ -112,7 +113,7 @@ def of_subject(
     return [known[key] for key, _ in wanted if key in known], follows
 
 
-def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
+def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
     """
     Delete the events whose call began, or that came in, within a period.
 

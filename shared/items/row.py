@@ -13,7 +13,7 @@ from shared.people import Pointer
 from shared.times import call_start, event_time
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from shared.people import Kind
 
@@ -75,8 +75,10 @@ def began(item: Mapping[str, Any]) -> datetime | None:
     return started or (None if number is None else call_start(number))
 
 
-def pointers(resource: str, id: int, item: Mapping[str, Any], region: str) -> set[tuple[str, Pointer]]:
-    """Return which numbers and employees an item can be read in."""
+def pointers(
+    resource: str, id: int, item: Mapping[str, Any], region: str, drift: Collection[str] = ()
+) -> set[tuple[str, Pointer]]:
+    """Return the pointers to an item: from its numbers and its employee, and from what is loose."""
     if resource not in KINDS:
         return set()
     kind = KINDS[resource]
@@ -84,5 +86,6 @@ def pointers(resource: str, id: int, item: Mapping[str, Any], region: str) -> se
     one = Pointer(kind, str(id), spelt or event_time(item.get("callStarted") or item.get("created")) or _NEVER)
     texts = {str(item[name]) for name in NUMBERS if isinstance(item.get(name), str | int) and item[name] != ""}
     subjects = {people.number(text, region) for text in texts}
+    subjects |= {people.LOOSE} & people.loose(item, drift, region)
     contact = identifier(item.get("contactID"))
     return {(subject, one) for subject in (subjects | {people.employee(contact)} if contact is not None else subjects)}

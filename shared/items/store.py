@@ -14,7 +14,7 @@ from shared.json_bodies import encode
 from shared.once import once
 from shared.pbx.resources import RESOURCES
 from shared.storage import rows
-from shared.storage.expiry import Expired, expire_rows
+from shared.storage.expiry import expire_rows
 from shared.storage.messages import put_payload
 from shared.storage.rows import LOST, descending, from_descending, transact
 from shared.times import MICROSECONDS_PER_SECOND
@@ -212,13 +212,13 @@ def told(storage: Storage, resource: str, waiting: Mapping[int, Stored]) -> None
                 raise
 
 
-def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
+def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
     """
     Delete the items that began within a period, and the marks of what arrived in it.
 
     Of what can be edited, only what the PBX has removed goes, once it was last seen within the period.
     """
-    table, found = storage.table(TABLE), Expired()
+    table, found = storage.table(TABLE), 0
     started = period.condition("began") + ("" if period.first else f" or {period.condition('firstSeen')}")
     low, high = (ARRIVAL + _stamp(moment) if moment else ARRIVAL for moment in (period.first, period.last))
     for row in RESOURCES:

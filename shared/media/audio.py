@@ -1,13 +1,13 @@
-"""The kind of an audio file, the size its container declares, and the seconds it plays, by its head and tail."""
+"""Tells the kind of an audio file, the size its container declares and the seconds it plays, by its head and tail."""
 
 from __future__ import annotations
 
 import codecs
+import hashlib
 import io
 import re
 import struct
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shared.errors import MediaNotReady
 
@@ -16,61 +16,41 @@ if TYPE_CHECKING:
 
     from tinytag import TinyTag
 
-_LOOK = 4096  # bytes that tell a kind, or that a file is text
+_LOOK = 4096  # bytes that tell a kind
 _HEAD, _TAIL = 256 * 1024, 1024 * 1024  # bytes kept of a file; an index of hours of audio fits into the tail
 _UNKNOWN = "application/octet-stream"
 _USUAL: Mapping[str, str] = {
     **dict.fromkeys(("audio/x-wav", "audio/wave", "audio/x-pn-wav", "audio/vnd.wave"), "audio/wav"),
     **dict.fromkeys(("audio/mp3", "audio/x-mp3", "audio/mpeg3", "audio/x-mpeg", "audio/mpg"), "audio/mpeg"),
     **dict.fromkeys(("video/mp4", "audio/x-m4a", "audio/m4a", "video/3gpp", "audio/3gpp"), "audio/mp4"),
-    **dict.fromkeys(("audio/x-aac", "audio/aacp"), "audio/aac"),
     **dict.fromkeys(("audio/opus", "audio/vorbis", "audio/x-ogg"), "audio/ogg"),
     **dict.fromkeys(("video/x-ms-asf", "video/x-ms-wmv"), "audio/x-ms-wma"),
-    "audio/x-flac": "audio/flac",
-    "audio/x-aiff": "audio/aiff",
-    "audio/x-amr": "audio/amr",
-    "video/webm": "audio/webm",
-    "video/x-matroska": "audio/x-matroska",
-}
-_EXTENSIONS: Mapping[str, str] = {
-    "audio/mpeg": "mp3",
-    "audio/mp4": "m4a",
-    "audio/x-matroska": "mka",
-    "audio/basic": "au",
-    "audio/amr-wb": "awb",
-    "video/quicktime": "mov",
-    _UNKNOWN: "bin",
-}
+    **{f"audio/x-{name}": f"audio/{name}" for name in ("aac", "flac", "aiff", "amr")},
+    "audio/aacp": "audio/aac", "video/webm": "audio/webm", "video/x-matroska": "audio/x-matroska",
+}  # fmt: skip
+_EXTENSIONS = {"audio/mpeg": "mp3", "audio/mp4": "m4a", "audio/x-matroska": "mka", "audio/basic": "au", _UNKNOWN: "bin"}
 _SUBTYPE = re.compile(r"[a-z0-9]{1,12}")
 # The header of an MPEG frame: its sync, a version, a layer, a bitrate and a sampling rate that exist.
 _FRAME = re.compile(rb"\xff[\xe2-\xe7\xf2-\xff][\x10-\xef]", re.DOTALL)
 # The element that holds the sound, by extension; the library looks at headers only.
 _SOUND: Mapping[str, bytes] = {
-    "m4a": b"mdat",
-    "webm": b"\x1f\x43\xb6\x75",
-    "mka": b"\x1f\x43\xb6\x75",
+    "m4a": b"mdat", **dict.fromkeys(("webm", "mka"), bytes.fromhex("1f43b675")),
     "wma": bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c"),
-}
+}  # fmt: skip
 # Recorders that stream write 0, all ones, or nearly so, for a size that they do not know.
 _ENDLESS = 0x7F000000
-_TEXTS: Mapping[str, re.Pattern[str]] = {
-    "HTML": re.compile(r"\s*<(!doctype|html|head|body|!--)", re.IGNORECASE),
-    "XML": re.compile(r"\s*<[a-z?]", re.IGNORECASE),
-    "JSON": re.compile(r'\s*(\{\s*["}]|\[\s*["{\[\]\d])'),
-}
+_MARKUP = re.compile(r"""\s*(<[a-z?!]|\{\s*["}]|\[\s*["{\[\]\d])""", re.IGNORECASE)  # HTML, XML, or JSON
 _TEXT_LABEL = re.compile(r"text/.*|application/(?:.*[+])?(?:json|xml)")
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(NamedTuple):
     """A kind of audio: its content type and the extension of its files."""
 
     content_type: str
     extension: str
 
 
-@dataclass(frozen=True, slots=True)
-class Sound:
+class Sound(NamedTuple):
     """True `there` for a file with sound; the bytes that it declares to have, and the seconds it plays, if known."""
 
     there: bool
@@ -87,9 +67,8 @@ def kind_of(head: bytes, label: str) -> Kind:
     import filetype
 
     head, label = head[:_LOOK], label.partition(";")[0].strip().lower()
-    if (text := _as_text(head, label)) is not None:
-        found = (name for name, pattern in _TEXTS.items() if pattern.match(text))
-        raise MediaNotReady(f"{next(found, 'text')} instead of audio")
+    if _is_text(head, label):
+        raise MediaNotReady("text instead of audio")
     if (known := filetype.guess(head)) is not None:
         return _named(known.mime, known.extension)
     if _FRAME.match(head):
@@ -99,33 +78,41 @@ def kind_of(head: bytes, label: str) -> Kind:
 
 def _named(content_type: str, extension: str = "") -> Kind:
     usual = _USUAL.get(content_type, content_type)
-    subtype = usual.partition("/")[2].removeprefix("x-").removeprefix("ms-").partition("+")[0]
-    spelled = subtype if usual != content_type or not extension else extension
+    subtype = usual.partition("/")[2].removeprefix("x-").removeprefix("ms-")
+    spelled = extension if extension and usual == content_type else subtype
     return Kind(usual, _EXTENSIONS.get(usual, spelled if _SUBTYPE.fullmatch(spelled) else "bin"))
 
 
-def _as_text(head: bytes, label: str) -> str | None:
-    """Return the head as text where it is some, in an older encoding only where label or beginning say so."""
+def _is_text(head: bytes, label: str) -> bool:
+    """Return True for text, in an older encoding only where label or beginning say so."""
     encoding = "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
         # The last character may be cut in two.
         text = codecs.getincrementaldecoder(encoding)().decode(head)
     except UnicodeDecodeError:
         text = head.decode("latin-1")
-        if not _TEXT_LABEL.fullmatch(label) and not any(pattern.match(text) for pattern in _TEXTS.values()):
-            return None
-    return None if any(character < " " and character not in "\t\r\n\f\v" for character in text) else text
+        if not _TEXT_LABEL.fullmatch(label) and not _MARKUP.match(text):
+            return False
+    return not any(character < " " and character not in "\t\r\n\f\v" for character in text)
 
 
 class Excerpt(io.RawIOBase):
     """The head and tail of a file as a file of its true size; its middle reads as an end, so that nobody scans it."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: bytes = b"") -> None:
         self.head, self.tail, self.size, self._at = b"", b"", 0, 0
+        self._digest = hashlib.sha256()
+        self.add(first)
+
+    @property
+    def sha256(self) -> str:
+        """Return the digest of the whole file."""
+        return self._digest.hexdigest()
 
     def add(self, block: bytes) -> None:
         """Append the file's next bytes."""
         self.size += len(block)
+        self._digest.update(block)
         self.head += block[: _HEAD - len(self.head)]
         self.tail = (self.tail + block[-_TAIL:])[-_TAIL:]
 
@@ -137,8 +124,8 @@ class Excerpt(io.RawIOBase):
     def read(self, count: int = -1) -> bytes:
         """Return the bytes at this place, as far as they are kept."""
         begin = self.size - len(self.tail)
-        data, at = (self.tail, self._at - begin) if self._at >= begin else (self.head, self._at)
-        part = data[at:] if count < 0 else data[at : at + count]
+        kept = self.tail[self._at - begin :] if self._at >= begin else self.head[self._at :]
+        part = kept[: None if count < 0 else count]
         self._at += len(part)
         return part
 
@@ -160,7 +147,9 @@ def sound_of(kind: Kind, file: Excerpt) -> Sound:
         tags = [_tag(extension, part) for part in (file, io.BytesIO(file.tail))]
         rates = [tag.bitrate for tag in tags if tag and tag.bitrate]
         return Sound(bool(rates) or not whole, seconds=file.size / (min(rates) * 125) if rates else None)
-    tag = _tag(extension, file if whole or extension != "ogg" else _pages(file))
+    # The last page of an Ogg has its length.
+    pages = io.BytesIO(file.head[: file.head.rfind(b"OggS")] + file.tail[max(0, file.tail.find(b"OggS")) :])
+    tag = _tag(extension, pages if extension == "ogg" and not whole else file)
     there = tag is not None and (bool(tag.duration) if extension == "ogg" else tag.duration is not None)
     if extension == "flac":
         there = file.tell() < file.size
@@ -190,12 +179,6 @@ def _size(head: bytes, at: int, order: str) -> int:
     """Return the size at this place, 0 for one that was not known when it was written."""
     (size,) = struct.unpack_from(order + "I", head, at)
     return size if size < _ENDLESS else 0
-
-
-def _pages(file: Excerpt) -> io.BytesIO:
-    """Return the pages at both ends of an Ogg as one file: the last one has its length."""
-    mark = b"OggS"
-    return io.BytesIO(file.head[: file.head.rfind(mark)] + file.tail[max(0, file.tail.find(mark)) :])
 
 
 def _tag(extension: str, file: Any) -> TinyTag | None:

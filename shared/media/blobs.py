@@ -1,12 +1,11 @@
-"""Media in Blob Storage: staged in blocks, and visible under its name only when it is all there."""
+"""Stores media in Blob Storage: staged in blocks, and visible under its name only when it is all there."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import MediaNotReady
@@ -72,24 +71,14 @@ class Description:
         return {name: str(value) for name, value in (known | more).items() if value not in (None, "")}
 
 
+@dataclass(slots=True)
 class _Reading:
-    """A file as it is read: its first block until that is staged, blocks' ids, digest, head and tail."""
+    """A file as it is read: its kind, its first block until that is staged, and the ids of its blocks."""
 
-    def __init__(self, first: bytes, kind: Kind) -> None:
-        self.first: bytes | None = first
-        self.ids: list[str] = []
-        self.kind = kind
-        self.excerpt = Excerpt()
-        self._digest = hashlib.sha256()
-        self.add(first)
-
-    def add(self, block: bytes) -> None:
-        self._digest.update(block)
-        self.excerpt.add(block)
-
-    @property
-    def sha256(self) -> str:
-        return self._digest.hexdigest()
+    kind: Kind
+    first: bytes | None
+    excerpt: Excerpt
+    ids: list[str] = field(default_factory=list)
 
 
 def store(
@@ -104,7 +93,7 @@ def store(
     """
     if not (first := file.read(BLOCK_BYTES)):
         raise MediaNotReady("empty")
-    read = _Reading(first, kind_of(first, file.content_type))
+    read = _Reading(kind_of(first, file.content_type), first, Excerpt(first))
     media, mark = description.media, beside and f".{beside[:12]}"
     name = f"{description.stem}{mark}.{read.kind.extension}"
     blob = storage.container(media.container).get_blob_client(name)
@@ -112,24 +101,24 @@ def store(
         deletions.note_copy(storage, media, description.id, name)
     stored = None
     if len(first) == BLOCK_BYTES:
-        stored = _properties(blob)
+        stored = blob.get_blob_properties() if blob.exists() else None
         # Handed over, not lent: kept here, the block would stay in memory until the end.
         del first
         _rest(blob, read, file, stage=stored is None or _is_incomplete(stored))
     incomplete = _lack(description, read, final)
-    metadata = description.metadata(sha256=read.sha256, size=file.size, **{INCOMPLETE: incomplete})
+    metadata = description.metadata(sha256=read.excerpt.sha256, size=file.size, **{INCOMPLETE: incomplete})
     if stored is None and (written := _write(blob, read, metadata, description.tags(), None)):
         return written
     # Another copy is stored, by now or for long.
     stored = stored or blob.get_blob_properties()
-    if (stored.metadata or {}).get("sha256") == read.sha256:
+    if (stored.metadata or {}).get("sha256") == read.excerpt.sha256:
         return _stored(blob, stored)
     if not _is_incomplete(stored):
-        raise OtherBytes(read.sha256)
+        raise OtherBytes(read.excerpt.sha256)
     if (stored.size or 0) < file.size:
         if written := _write(blob, read, metadata, description.tags(), stored):
             return written
-        raise OtherBytes(read.sha256)
+        raise OtherBytes(read.excerpt.sha256)
     return _stored(blob, stored)
 
 
@@ -148,15 +137,6 @@ def _lack(description: Description, read: _Reading, final: bool) -> str:
     return ""
 
 
-def _properties(blob: BlobClient) -> BlobProperties | None:
-    from azure.core.exceptions import ResourceNotFoundError
-
-    try:
-        return blob.get_blob_properties()
-    except ResourceNotFoundError:
-        return None
-
-
 def _is_incomplete(properties: BlobProperties) -> bool:
     return INCOMPLETE in (properties.metadata or {})
 
@@ -172,7 +152,7 @@ def _rest(blob: BlobClient, read: _Reading, file: Download, *, stage: bool) -> N
                 read.ids.append(base64.b64encode(f"{nonce}-{len(read.ids):06d}".encode()).decode())
                 staging = pool.submit(blob.stage_block, read.ids[-1], block, length=len(block))
             if block := file.read(BLOCK_BYTES):
-                read.add(block)
+                read.excerpt.add(block)
             if stage:
                 staging.result()
 

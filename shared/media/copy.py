@@ -1,13 +1,15 @@
-"""The media copier: recordings and voicemails from the PBX into Blob Storage, whole and once."""
+"""Copies recordings and voicemails from the PBX into Blob Storage, whole and once."""
 
 from __future__ import annotations
 
 import logging
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 from shared import forgotten, people
 from shared.errors import (
+    BudgetExhausted,
     Invalid,
     MediaError,
     MediaNotReady,
@@ -18,22 +20,32 @@ from shared.errors import (
     PbxRetriable,
     Unprocessable,
 )
+from shared.events import store as events
+from shared.events.event import event_of_row
 from shared.events.receive import submit
 from shared.identifiers import identifier
+from shared.items import reader
 from shared.json_bodies import encode
-from shared.media import blobs, deletions, records
-from shared.media.download import Patience, download
+from shared.media import blobs, deletions
+from shared.media.download import LONGEST_SECONDS, download
 from shared.media.table import MEDIA
+from shared.once import once
+from shared.pbx.resources import resource
 from shared.storage import dead_letters
+from shared.storage.expiry import delete_versions
 from shared.storage.messages import send
 from shared.times import call_start, event_time, iso, now, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pydantic import TypeAdapter
+
     from shared.bridge import Bridge
-    from shared.media.records import Record
     from shared.media.table import Media
+    from shared.storage.account import Storage
+
+    Record = dict[str, Any]
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +58,8 @@ _OWN_ADDRESS = 2
 # Polls bring what the event lacks within some minutes; then it is announced without.
 LOOK_SECONDS, LOOKS = 60, 8
 _LATE_SECONDS = 3600
+# Polls bring a thousand records with one call: one by its id is asked for rarely, where they leave room for it.
+_LOOK_LANE, _LOOK_PAUSE = "backfill", 5.0
 # A direction that fits into a blob's metadata and tags.
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -76,10 +90,10 @@ def copy(bridge: Bridge, message: Mapping[str, Any]) -> None:
     try:
         action(bridge, media, id, message)
     except (MediaRefused, Unprocessable) as error:
-        _dead_letter(bridge, media, message, str(error))
+        _dead_letter(bridge, message, str(error))
     except Invalid as error:
         # The file is kept, but the event that announces it would have fields that no reader expects.
-        _dead_letter(bridge, media, message, f"does not fit: {', '.join(error.fields)}")
+        _dead_letter(bridge, message, f"does not fit: {', '.join(error.fields)}")
     except _Forgotten:
         logger.info("%s %d is of somebody who was erased since", media.name, id)
     except (PbxRetriable, PbxForbidden, MediaUnreachable):
@@ -95,7 +109,7 @@ def copy(bridge: Bridge, message: Mapping[str, Any]) -> None:
 
 
 def _copy(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any]) -> None:
-    record, stored, asked = records.known(message.get("record") or {}), message.get("stored"), False
+    record, stored, asked = _record(bridge, message), message.get("stored"), False
     mirrored = bridge.settings.mirror_voicemail_deletes
     if stored is None:
         if mirrored and deletions.may_delete(bridge.storage, media, id):
@@ -116,6 +130,19 @@ def _copy(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any]) -> 
     _announce(bridge, media, id, {**message, "record": record, "looks": looks}, stored)
 
 
+def _record(bridge: Bridge, message: Mapping[str, Any]) -> Record:
+    """Return what the event said: the first message has it, for those that wait it stands in the event's row."""
+    record = message.get("record")
+    if record is None and (row := events.get(bridge.storage, str(message.get("event")))) is not None:
+        event = event_of_row(bridge.storage, row)
+        record = event.envelope["data"] if event else None
+    return _filled(record or {})
+
+
+def _filled(record: Mapping[str, Any]) -> Record:
+    return {name: value for name, value in record.items() if value not in (None, "")}
+
+
 def _stored(
     bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], record: Record
 ) -> tuple[Record, dict[str, Any], bool]:
@@ -127,23 +154,68 @@ def _stored(
         except MediaRefused as error:
             # Anybody can post an event; the PBX's own address decides.
             logger.warning("%s %d came with an address that is not used: %s", media.name, id, error)
-    record = record | records.asked(bridge, media, id)
+    record = record | _asked(bridge, media, id)
     if media.url not in record:
         raise MediaNotReady("no address yet")
     return record, _fetch(bridge, media, id, message, record), True
+
+
+def _asked(bridge: Bridge, media: Media, id: int, *, lane: str = "media") -> Record:
+    """Return the PBX's record; raises MediaNotReady for another one's, and what the PBX's client raises."""
+    source = resource(media.resource)
+    record: Record = bridge.pbx.call(source.read_operation, lane=lane, **{source.id_parameter: id})
+    # A field that spells no id counts as absent.
+    if (identifier(record.get(media.id)) or id) != id:
+        raise MediaNotReady("another record")
+    return _filled(record)
+
+
+def _completed(bridge: Bridge, media: Media, id: int, record: Record) -> tuple[Record, bool]:
+    """Return the record with the fields that its event lacks, of the polled row or the PBX, and True if it has them."""
+    if all(name in record for name in media.lacking):
+        return record, True
+    polled = reader.get(bridge.storage, media.resource, id)
+    if polled is None and _may_look(bridge.storage):
+        try:
+            polled = _asked(bridge, media, id, lane=_LOOK_LANE)
+        except (PbxError, BudgetExhausted, MediaNotReady):
+            return record, False
+    return _filled(polled or {}) | record, polled is not None
+
+
+def _may_look(storage: Storage) -> bool:
+    """Return True once in a while."""
+    last, moment = _last_look(storage), time.monotonic()
+    if due := moment >= last.get("at", -_LOOK_PAUSE) + _LOOK_PAUSE:
+        last["at"] = moment
+    return due
+
+
+@once
+def _last_look(storage: Storage) -> dict[str, float]:
+    return {}
+
+
+@once
+def _seconds() -> TypeAdapter[int | None]:
+    from pydantic import TypeAdapter
+
+    from shared.events.model import AnySeconds
+
+    return TypeAdapter(AnySeconds)
 
 
 def _fetch(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], record: Record) -> dict[str, Any]:
     description = _describe(media, id, record, message)
     if _is_forgotten(bridge, description, record):
         raise _Forgotten
-    url, key, patience = str(record[media.url]), bridge.pbx.headers(), Patience()
+    url, key, until = str(record[media.url]), bridge.pbx.headers(), time.monotonic() + LONGEST_SECONDS
     try:
-        with download(url, bridge.settings, key, patience) as file:
+        with download(url, bridge.settings, key, until) as file:
             stored = blobs.store(bridge.storage, description, file, final=message["attempt"] >= len(DELAYS))
     except blobs.OtherBytes as other:
         logger.warning("signal media_conflict kind=%s id=%d: both are kept", media.name, id)
-        with download(url, bridge.settings, key, patience) as file:
+        with download(url, bridge.settings, key, until) as file:
             return blobs.store(bridge.storage, description, file, final=True, beside=other.sha256)
     except MediaNotReady as error:
         raise (_Silent(str(error)) if description.seconds == 0 else error) from None
@@ -164,7 +236,7 @@ def _is_forgotten(bridge: Bridge, of: blobs.Description, record: Record, *, fres
 
 
 def _delete(bridge: Bridge, of: blobs.Description) -> None:
-    deletions.delete_versions(bridge.storage.container(of.media.container), f"{of.stem}.")
+    delete_versions(bridge.storage.container(of.media.container), f"{of.stem}.")
 
 
 def _announce(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
@@ -172,10 +244,9 @@ def _announce(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any],
 
     record = message["record"]
     if message["looks"] < LOOKS:
-        record, found = records.completed(bridge, media, id, record)
+        record, found = _completed(bridge, media, id, record)
         if not found:
-            again = {**message, "stored": stored, "looks": message["looks"] + 1}
-            send(bridge.storage, QUEUE, again, name=name_of(message), delay=LOOK_SECONDS)
+            _send_again(bridge, {**message, "stored": stored, "looks": message["looks"] + 1}, LOOK_SECONDS)
             return
         description = _describe(media, id, record, message)
         if _is_forgotten(bridge, description, record):
@@ -193,7 +264,7 @@ def _describe(media: Media, id: int, record: Record, message: Mapping[str, Any])
     call_id = _call_id(record, message)
     said = event_time(record.get("callStarted")) or (call_start(call_id) if call_id else None)
     started = said or parse_time(message["received"])
-    direction = str(record.get("direction") or "")
+    direction, seconds = str(record.get("direction") or ""), record.get(media.seconds)
     return blobs.Description(
         media=media,
         id=id,
@@ -203,7 +274,7 @@ def _describe(media: Media, id: int, record: Record, message: Mapping[str, Any])
         started=started,
         attempts=message["attempt"] + 1,
         event=str(message.get("event", "")),
-        seconds=records.seconds(media, record),
+        seconds=None if seconds is None else _seconds().validate_python(seconds),
     )
 
 
@@ -221,22 +292,26 @@ def _look_again(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any
     if message["attempt"] < len(DELAYS):
         # Put back before the host deletes this one: dying in between leaves two, never none.
         again = {**message, "attempt": message["attempt"] + 1, "reason": reason, "last": iso(now())}
-        send(bridge.storage, QUEUE, again, name=name_of(message), delay=DELAYS[message["attempt"]])
+        _send_again(bridge, again, DELAYS[message["attempt"]])
     elif message.get("kept"):
         logger.warning("signal media_incomplete kind=%s id=%d: as much as there is of it is kept", media.name, id)
     elif not quiet:
-        _dead_letter(bridge, media, message, reason)
+        _dead_letter(bridge, message, reason)
 
 
-def _dead_letter(bridge: Bridge, media: Media, message: Mapping[str, Any], reason: str) -> None:
-    # Without the address, which is a secret and will have expired: a replay asks for the one of then.
-    record = {name: value for name, value in (message.get("record") or {}).items() if name != media.url}
-    body = encode({**message, **({"record": record} if "record" in message else {})})
-    attempts = message["attempt"] + 1
-    people.add_dead_letter(bridge.storage, bridge.settings.default_region, "media", name_of(message), record)
-    dead_letters.dead_letter(
-        bridge.storage, kind="media", id=name_of(message), reason=reason, body=body, attempts=attempts
-    )
+def _send_again(bridge: Bridge, message: Mapping[str, Any], delay: int) -> None:
+    # Without the record: no queue shows what waits in it, so an erasure could not find the numbers.
+    send(bridge.storage, QUEUE, _without_record(message), name=name_of(message), delay=delay)
+
+
+def _dead_letter(bridge: Bridge, message: Mapping[str, Any], reason: str) -> None:
+    # Without the record, whose address is a secret.
+    id, body, attempts = name_of(message), encode(_without_record(message)), message["attempt"] + 1
+    dead_letters.dead_letter(bridge.storage, kind="media", id=id, reason=reason, body=body, attempts=attempts)
+
+
+def _without_record(message: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in message.items() if name != "record"}
 
 
 def name_of(message: Mapping[str, Any]) -> str:

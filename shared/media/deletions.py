@@ -1,4 +1,4 @@
-"""Media deleted at the PBX: our copies are marked or deleted, whichever of copy and deletion comes first."""
+"""Marks or deletes our copies of media deleted at the PBX, whichever of copy and deletion comes first."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from shared.storage import rows
 from shared.storage.account import reaching_storage
-from shared.storage.expiry import expire_rows
+from shared.storage.expiry import delete_versions, expire_rows
 from shared.times import iso, now, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from azure.storage.blob import ContainerClient
-
     from shared.media.table import Media
     from shared.storage.account import Storage
-    from shared.storage.expiry import Allowance, Expired, Period
+    from shared.storage.expiry import Allowance, Period
 
 # One row a voicemail, and none a recording: the name of its blob, and when we heard that the PBX has deleted it.
 TABLE = "media"
@@ -69,20 +67,6 @@ def withdraw(storage: Storage, media: Media, id: int, *, when: str, delete: bool
             container.get_blob_client(found.name).set_blob_metadata({**metadata, _DELETED: when})
 
 
-def delete_versions(container: ContainerClient, stem: str) -> int:
-    """Delete the blobs whose names begin so with all their versions, and return the number of blobs and versions."""
-    deleted = 0
-    # A blob that is deleted becomes a version: only then may it be deleted by its version's id.
-    for blob in container.list_blobs(name_starts_with=stem):
-        container.delete_blob(blob.name, delete_snapshots="include")
-        deleted += 1
-    for blob in container.list_blobs(name_starts_with=stem, include=["versions"]):
-        if blob.version_id:
-            container.delete_blob(blob.name, version_id=blob.version_id)
-            deleted += not blob.is_current_version
-    return deleted
-
-
 def withdraw_copy(storage: Storage, media: Media, id: int, *, delete: bool) -> bool:
     """Withdraw a new copy of what the PBX has deleted meanwhile, and return True if the copy is deleted again."""
     row = _row(storage, media, id)
@@ -93,7 +77,7 @@ def withdraw_copy(storage: Storage, media: Media, id: int, *, delete: bool) -> b
     return delete and not inferred
 
 
-def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
+def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
     """Delete the rows of a period; the audio itself goes by the rules of its account."""
     return expire_rows(storage.table(TABLE), period.condition("at"), allowance)
 

@@ -1,11 +1,10 @@
-"""Audio from the PBX: fetched from allowed hosts only, whole or not at all, within bounded time and memory."""
+"""Fetches audio from the PBX: from allowed hosts only, whole or not at all, within bounded time and memory."""
 
 from __future__ import annotations
 
 import re
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
@@ -23,35 +22,21 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 _TIMEOUTS = (5, 30)  # seconds to connect, and between two reads
-_LONGEST_SECONDS = 25 * 60.0  # below the host's functionTimeout
+LONGEST_SECONDS = 25 * 60.0  # below the host's functionTimeout
 _REDIRECTS = 3
 _READ_BYTES = 512 * 1024
 # Content codings that the HTTP library undoes, and names of none; some storages keep a word of their upload.
 _CODINGS = frozenset({"gzip", "x-gzip", "deflate", "identity", "none", "aws-chunked", ""})
-_WHOLE = re.compile(r"bytes 0-(\d{1,18})/(\d{1,18})")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _session = once(guarded_session)
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a server may take: until when, in monotonic seconds, and at least how many bytes in so many seconds."""
-
-    until: float = field(default_factory=lambda: time.monotonic() + _LONGEST_SECONDS)
-    seconds: float = 60.0
-    least: int = 64 * 1024
-
-
 class Download:
-    """An answer being read; raises MediaNotReady for a file that is cut short or comes too slowly."""
+    """An answer being read `until` a time; raises MediaNotReady for a file that is cut short or comes too slowly."""
 
-    def __init__(self, response: requests.Response, patience: Patience) -> None:
-        self._raw = response.raw
-        self._patience = patience
-        # The seconds waited lately, and the bytes that arrived in them.
-        self._waited, self._came = 0.0, 0
+    def __init__(self, response: requests.Response, until: float) -> None:
+        self._raw, self._until, self.size = response.raw, until, 0
         self.content_type = response.headers.get("Content-Type", "")
-        self.size = 0
         codings = response.headers.get("Content-Encoding", "").lower().split(",")
         if not _CODINGS.issuperset(coding.strip() for coding in codings):
             raise MediaNotReady("packed in an unknown way")
@@ -63,50 +48,36 @@ class Download:
         parts: list[bytes] = []
         left = size
         try:
-            # One read of the socket at a time, so that a drip is noticed.
-            while left and (part := self._part(min(left, _READ_BYTES))):
+            # One read of the socket at a time, so that a drip ends in time.
+            while left and (part := read_part(self._raw, min(left, _READ_BYTES), self._until)):
                 parts.append(part)
                 left -= len(part)
         except urllib3.exceptions.DecodeError:
             raise MediaNotReady("packed in an unknown way") from None
         except (urllib3.exceptions.HTTPError, OSError):
-            late = time.monotonic() >= self._patience.until
-            raise MediaNotReady("too slow" if late else "cut short") from None
+            raise MediaNotReady("too slow" if time.monotonic() >= self._until else "cut short") from None
         self.size += size - left
         return b"".join(parts)
 
-    def _part(self, size: int) -> bytes:
-        began = time.monotonic()
-        patience = self._patience
-        part = read_part(self._raw, size, patience.until)
-        self._waited, self._came = self._waited + time.monotonic() - began, self._came + len(part)
-        if part and self._waited > patience.seconds:
-            if self._came < patience.least:
-                raise MediaNotReady("too slow")
-            self._waited, self._came = 0.0, 0
-        return part
-
 
 @contextmanager
-def download(
-    url: str, settings: Settings, key: Mapping[str, str], patience: Patience | None = None
-) -> Iterator[Download]:
+def download(url: str, settings: Settings, key: Mapping[str, str], until: float | None = None) -> Iterator[Download]:
     """
     Fetch the audio at an address of the PBX; `key` is the header that opens the PBX's origin, and reaches no other.
 
     Raises MediaRefused for a host or address that is not allowed, MediaNotReady when the file is not there yet or its
     server redirects to a host that is not allowed yet, and MediaUnreachable. No error's text holds the address.
     """
-    patience = patience or Patience()
+    until = until or time.monotonic() + LONGEST_SECONDS
     url = allowed(_joined(settings.pbx_base_url, url.strip().replace("&amp;", "&")), settings)
     for _ in range(_REDIRECTS + 1):
-        with ending_by(patience.until):
+        with ending_by(until):
             response = _ask(url, settings, key)
         with response:
             if not response.is_redirect:
-                if not _is_whole(response):
+                if response.status_code != HTTPStatus.OK:
                     raise MediaNotReady(f"answered {response.status_code}")
-                yield Download(response, patience)
+                yield Download(response, until)
                 return
             # http.client takes each byte above ASCII for a character.
             location = response.headers["Location"].encode("latin-1")
@@ -166,14 +137,6 @@ def _is_pbx(url: str, settings: Settings) -> bool:
         return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
     return origin(url) == origin(settings.pbx_base_url)
-
-
-def _is_whole(response: requests.Response) -> bool:
-    """True for 200, and for a 206 whose range is the whole file."""
-    span = _WHOLE.fullmatch(response.headers.get("Content-Range", "").strip())
-    if response.status_code == HTTPStatus.PARTIAL_CONTENT:
-        return span is not None and int(span[1]) + 1 == int(span[2])
-    return response.status_code == HTTPStatus.OK
 
 
 def _joined(url: str, location: str) -> str:

@@ -1,4 +1,4 @@
-"""Stored audio over HTTP, by the container and name in its event: whole, or the range that was asked for."""
+"""Serves stored audio over HTTP, by the container and name in its event: whole, or the range that was asked for."""
 
 from __future__ import annotations
 

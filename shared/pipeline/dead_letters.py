@@ -59,9 +59,10 @@ class Discard(BaseModel, extra="forbid", frozen=True, defer_build=True):
 
 def _event(bridge: Bridge, dead: Mapping[str, Any], body: bytes) -> Send:
     message = _fresh(bridge, body)
-    event = event_of(message)
+    if not message.get("stored"):
+        event_of(message)
     # Its row may be there already: what is left of its follow-ups is done then.
-    return partial(send, bridge.storage, "events", message | {"begun": True}, name=event.id)
+    return partial(send, bridge.storage, "events", message | {"begun": True}, name=str(message["id"]))
 
 
 def _media(bridge: Bridge, dead: Mapping[str, Any], body: bytes) -> Send:

@@ -10,7 +10,7 @@ from shared import people
 from shared.errors import Unprocessable
 from shared.json_bodies import encode
 from shared.storage.dead_letters import dead_letter
-from shared.storage.messages import is_name, read
+from shared.storage.messages import PayloadGone, delete_payload, is_name, read
 from shared.storage.retries import Crashed, handle_failure
 
 if TYPE_CHECKING:
@@ -95,8 +95,11 @@ def consume(bridge: Bridge, consumer: Consumer, body: bytes, *, id: str, attempt
             raise Crashed("the process ended while it worked on this message, again and again")
         message = read(bridge.storage, body)
         consumer.run(bridge, {**message, "begun": True} if attempt > 1 else message)
+        delete_payload(bridge.storage, body)
     except Exception as error:  # noqa: BLE001 - every failure ends here, and one of a message is none of the function
-        _handle_failure(bridge, consumer, body, error, id)
+        # Without its payload it was done by an earlier run, which died before the queue knew.
+        if attempt == 1 or not isinstance(error, PayloadGone):
+            _handle_failure(bridge, consumer, body, error, id)
 
 
 def drain(bridge: Bridge, consumer: Consumer, body: bytes, *, id: str) -> None:
@@ -121,5 +124,6 @@ def _handle_failure(bridge: Bridge, consumer: Consumer, body: bytes, error: Exce
         record = envelope.get("data") if isinstance(envelope, dict) else message.get("record")
         people.add_dead_letter(bridge.storage, bridge.settings.default_region, consumer.kind, known, record)
         dead_letter(bridge.storage, kind=consumer.kind, id=known, reason=reason, body=whole, attempts=attempts)
+        delete_payload(bridge.storage, body)
 
     handle_failure(bridge.storage, consumer.queue, body, error, keep)

@@ -160,6 +160,7 @@ class Comparison:
             return False
         subjects = {subject for subject, _ in pointers(resource.name, id, item, bridge.settings.default_region)}
         call_id = identifier(item.get("callID"))
+        subjects |= people.loose(item, drift(item, self.reading.shape), bridge.settings.default_region)
         subjects |= {f"{KINDS[resource.name]} {id}"} | ({people.call(call_id)} if call_id is not None else set())
         return forgotten.is_forgotten(bridge.storage, subjects, moment)
 
@@ -215,11 +216,13 @@ class Comparison:
         region = reading.bridge.settings.default_region
         if resource.editable:
             changes = self._current(changes)
-        people.add(storage, {one for each in changes for one in pointers(resource.name, each.id, each.item, region)})
+        odd = {each.id: drift(each.item, reading.shape) for each in changes}
+        found = (pointers(resource.name, each.id, each.item, region, odd[each.id]) for each in changes)
+        people.add(storage, set().union(*found))
         changes = self._hand_on(changes)
         store.write(storage, resource.name, changes, reading.moment)
         for change in changes:
-            if not change.removed and (unknown := drift(change.item, reading.shape)):
+            if not change.removed and (unknown := odd[change.id]):
                 health.drifted(storage, unknown)
             self.known[change.id] = Stored(
                 etag="", hash=change.hash, revision=change.revision, removed=change.removed,

@@ -1,1 +1,1 @@
-"""How long history is kept, and how a month of it is handed over and dropped; owns the choice, not the tables."""
+"""Keeps history for as long as is wanted, hands over or drops a month, and exports and erases a person."""

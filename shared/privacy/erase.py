@@ -1,18 +1,18 @@
-"""Erasing a phone number: everything that storage holds of it from before a moment, and nothing of it comes back."""
+"""Erases a phone number: everything that storage holds of it from before a moment, and nothing of it comes back."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from shared import audit, forgotten, people
 from shared.calls.store import TABLE as CALLS
 from shared.errors import Unprocessable
-from shared.media.deletions import delete_versions
 from shared.privacy.holdings import EXPORTS, RESOURCES, Spellings, pointed, scanned
 from shared.storage.account import POISON, QUEUES, reaching_storage
-from shared.storage.expiry import delete_keys
-from shared.storage.messages import PAYLOADS, parse
+from shared.storage.expiry import delete_keys, delete_versions
+from shared.storage.messages import PAYLOADS, delete_payload, read
 from shared.subscriptions.store import subscriptions
 
 if TYPE_CHECKING:
@@ -24,10 +24,15 @@ if TYPE_CHECKING:
     from shared.privacy.holdings import Holdings
     from shared.storage.account import Storage
 
-# A row's name in a receipt, by its table; items by their resource.
-_NAMES = {CALLS: "calls", "feed": "events", "lostcallers": "lostCallers", "dials": "dials"}
-_NAMES |= {"deadletters": "deadLetters", "media": "", "call_history": "items", "call_records": "items"}
-_NAMES |= {"voicemails": "items"}
+# The names of rows in a receipt, by table; items by their resource, all else are others.
+_NAMES = {
+    CALLS: "calls",
+    "feed": "events",
+    "lostcallers": "lostCallers",
+    "dials": "dials",
+    "deadletters": "deadLetters",
+}
+_NAMES |= dict.fromkeys(RESOURCES.values(), "items")
 _HIDDEN_SECONDS = 30
 _PEEK = 32
 _IMMUTABLE = 409
@@ -98,7 +103,7 @@ def _others(bridge: Bridge, spellings: Spellings) -> Counter[str]:
 
 def _erase_messages(storage: Storage, queue: QueueClient, spellings: Spellings) -> int:
     """
-    Delete the visible messages with the number; those that wait for a retry are dropped when it comes.
+    Delete the visible messages with the number; those that wait have ids alone, or are dropped when they are due.
 
     A queue is only taken from where that is needed: it counts how often it gives a message.
     """
@@ -109,8 +114,7 @@ def _erase_messages(storage: Storage, queue: QueueClient, spellings: Spellings) 
     deleted, others = 0, []
     for message in queue.receive_messages(messages_per_page=_PEEK, visibility_timeout=_HIDDEN_SECONDS):
         if _has(storage, message, spellings):
-            if payload := _payload(message):
-                delete_versions(storage.container(PAYLOADS), payload)
+            delete_payload(storage, _body(message))
             queue.delete_message(message)
             deleted += 1
         else:
@@ -121,20 +125,15 @@ def _erase_messages(storage: Storage, queue: QueueClient, spellings: Spellings) 
 
 
 def _has(storage: Storage, message: QueueMessage, spellings: Spellings) -> bool:
-    payload = _payload(message)
-    return spellings.are_in(_text(message)) or bool(payload and spellings.are_in_row(storage, {"payload": payload}))
-
-
-def _payload(message: QueueMessage) -> str:
     try:
-        return str(parse(_text(message).encode()).get("payload") or "")
+        return spellings.are_in(json.dumps(read(storage, _body(message))))
     except Unprocessable:
-        return ""
+        return spellings.are_in(_body(message).decode(errors="replace"))
 
 
-def _text(message: QueueMessage) -> str:
+def _body(message: QueueMessage) -> bytes:
     content: Any = message.content
-    return content.decode(errors="replace") if isinstance(content, bytes) else str(content)
+    return content if isinstance(content, bytes) else str(content).encode()
 
 
 def _delete_audio(storage: Storage, container: str, stem: str, held: set[str]) -> int:

@@ -1,4 +1,4 @@
-"""The export of a phone number: a zip with calls, events, lost callers and contacts, audio, and a page about them."""
+"""Exports a phone number as a zip with calls, events, lost callers and contacts, audio, and a page about them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from shared.api.calls import as_item as as_call
 from shared.api.feed import as_item as as_event
-from shared.privacy.holdings import EXPORTS, RESOURCES, Spellings, pointed, scanned
+from shared.privacy.holdings import EXPORTS, RESOURCES, Spellings, plain, pointed, scanned
 from shared.storage.account import BLOCK_BYTES, reaching_storage
 from shared.storage.rows import value_of
 from shared.times import iso, now
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from shared.bridge import Bridge
     from shared.privacy.holdings import Holdings
@@ -27,33 +27,19 @@ if TYPE_CHECKING:
 _CELL = 32_767
 _CUT = " […]"
 # The parts of an export, with their titles and the columns that a sheet has of them.
-_PARTS: Mapping[str, tuple[str, Sequence[str]]] = {
+_PARTS: Mapping[str, tuple[str, str]] = {
     "calls": (
         "Calls, each with its story",
-        [
-            "callID",
-            "started",
-            "connected",
-            "ended",
-            "talkSeconds",
-            "outcome",
-            "direction",
-            "callerE164",
-            "destinationE164",
-            "answeredBy",
-        ],
+        "callID started connected ended talkSeconds outcome direction callerE164 destinationE164 answeredBy",
     ),
-    "events": ("Events as the PBX and this app told them", ["id", "type", "origin", "received", "happened", "callID"]),
+    "events": ("Events as the PBX and this app told them", "id type origin received happened callID"),
     "lost_callers": (
         "Calls that nobody answered, until they were returned",
-        ["callerid", "destination", "open", "since", "lastContact", "attempts"],
+        "callerid destination open since lastContact attempts",
     ),
-    "contacts": ("Entries of the company's own directory and lists", ["resource", "id"]),
-    "items": ("The same calls, recordings and voicemails as the PBX lists them", ["resource", "id"]),
-    "others": (
-        "All else with the number: what could not be used, calls that were asked for",
-        ["table", "id", "reason"],
-    ),
+    "contacts": ("Entries of the company's own directory and lists", "resource id"),
+    "items": ("The same calls, recordings and voicemails as the PBX lists them", "resource id"),
+    "others": ("All else with the number: what could not be used, calls that were asked for", "table id reason"),
 }
 
 
@@ -89,10 +75,10 @@ class _Writer:
         self._files = {name: (folder / f"{name}.json").open("w", encoding="utf-8") for name in _PARTS}
 
     def _sheet(self, name: str) -> Any:
-        sheet = self._book.add_worksheet(name.replace("_", " "))
+        sheet, columns = self._book.add_worksheet(name.replace("_", " ")), _PARTS[name][1].split()
         sheet.freeze_panes(1, 0)
-        sheet.write_row(0, 0, _PARTS[name][1], self._book.add_format({"bold": True}))
-        sheet.set_column(0, len(_PARTS[name][1]), 24)
+        sheet.write_row(0, 0, columns, self._book.add_format({"bold": True}))
+        sheet.set_column(0, len(columns), 24)
         return sheet
 
     def add(self, holdings: Holdings) -> None:
@@ -114,16 +100,16 @@ class _Writer:
             self._write("events", as_event(self._storage, row))
         elif table == "resources":
             part = "items" if partition in RESOURCES.values() else "contacts"
-            self._write(part, {"resource": partition, "id": str(int(value_of(row.get("id", 0)))), **_plain(row)})
+            self._write(part, {"resource": partition, "id": str(int(value_of(row.get("id", 0)))), **plain(row)})
         elif table == "lostcallers":
-            self._write("lost_callers", _plain(row))
+            self._write("lost_callers", plain(row))
         elif table != "media":
-            self._write("others", {"table": table, **_plain(row)})
+            self._write("others", {"table": table, **plain(row)})
 
     def _write(self, part: str, item: dict[str, Any]) -> None:
         self._files[part].write((",\n" if self.counts[part] else "[\n") + json.dumps(item, ensure_ascii=False))
         self.counts[part] += 1
-        for column, name in enumerate(_PARTS[part][1]):
+        for column, name in enumerate(_PARTS[part][1].split()):
             value = item.get(name)
             if value not in (None, ""):
                 self._sheets[part].write_string(self.counts[part], column, _cell(value))
@@ -146,26 +132,12 @@ class _Writer:
             file.write("\n]\n" if self.counts[name] else "[]\n")
             file.close()
             self._archive.write(self._folder / f"{name}.json", f"{name}.json")
-        lines: list[tuple[str, str, Any]] = [
-            (f"{name}.json", title, self.counts[name]) for name, (title, _) in _PARTS.items()
-        ]
-        lines += [
-            ("export.xlsx", "The same as a workbook, a sheet a part", ""),
-            ("audio/", "Audio", self.counts["audio"]),
-        ]
-        shown = "".join(
-            f"<tr><td>{name}</td><td>{html.escape(title)}</td><td>{count}</td></tr>" for name, title, count in lines
-        )
+        lines = [(f"{name}.json", title, self.counts[name]) for name, (title, _) in _PARTS.items()]
+        lines += [("audio/", "Audio; export.xlsx has the other parts as a workbook", self.counts["audio"])]
+        table = "".join(f"<tr><td>{name}</td><td>{title}</td><td>{count}</td></tr>" for name, title, count in lines)
         head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Export</title>'
-        about = f"<h1>What is stored of {html.escape(number)}</h1><p>As of {iso(now())}. Times are in UTC.</p>"
-        self._archive.writestr("index.html", f"{head}{about}<table>{shown}</table></html>\n")
-
-
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row's columns as JSON values, without those for the app alone."""
-    hidden = ("PartitionKey", "RowKey", "writer", "v")
-    found = {name: value_of(one) for name, one in row.items() if name not in hidden and not isinstance(one, bytes)}
-    return {name: iso(one) if hasattr(one, "tzinfo") else one for name, one in found.items()}
+        about = f"<h1>Stored data of {html.escape(number)}</h1><p>As of {iso(now())}. Times are in UTC.</p>"
+        self._archive.writestr("index.html", f"{head}{about}<table>{table}</table></html>\n")
 
 
 def _cell(value: Any) -> str:

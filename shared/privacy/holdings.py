@@ -1,4 +1,4 @@
-"""Everything that storage holds of one phone number: found by the index, and by scans where no index can know."""
+"""Finds everything that storage holds of one phone number: by the index, and by scans where no index can know."""
 
 from __future__ import annotations
 
@@ -6,47 +6,45 @@ import json
 import re
 import unicodedata
 import zlib
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 from shared import people
 from shared.errors import BridgeError, Invalid
 from shared.media.table import MEDIA
 from shared.pbx.resources import RESOURCES as LISTS
 from shared.phones import cleaned, e164
+from shared.storage import rows
 from shared.storage.account import reaching_storage
 from shared.storage.messages import get_payload
 from shared.storage.rows import descending, value_of
+from shared.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from shared.people import Pointer
     from shared.storage.account import Storage
 
     Row = Mapping[str, Any]
+    # A table, its partition, and the key of a row.
+    Place = tuple[str, str, str]
 
-# The resource whose items each kind of pointer leads to, and the ids of a call's audio in its row.
+# The resource whose items each kind of pointer leads to.
 RESOURCES: Mapping[str, str] = {"call": "call_history", "recording": "call_records", "voicemail": "voicemails"}
-_KINDS: tuple[people.Kind, ...] = ("call", "event", "recording", "voicemail", "lost", "dial")
 # Files of exports.
 EXPORTS = "exports"
-# What no index can know: tables that are read as they are, with a condition. The last ones are the PBX's other lists.
-_SCANNED = (
-    ("deadletters", ""),
-    ("feed", "PartitionKey eq 'feed' and (drift ne '' or misfits ne '')"),
-    *(("resources", f"PartitionKey eq '{row.name}'") for row in LISTS if row.editable),
-)
+# The PBX's own lists are read as they are, and so are dead letters: what could not be used has no index.
+_SCANNED = (("deadletters", ""), *(("resources", row.name) for row in LISTS if row.editable))
 _SEPARATORS = r"[\s().\-/]*"
 _ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
 _FEWEST_DIGITS = 6
 _AT_ONCE = 8
 _BATCH = 200
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Spellings:
@@ -96,110 +94,133 @@ def _texts(storage: Storage, row: Row) -> Iterator[str]:
 class Holdings:
     """Rows by table and key, the ids of calls and audio, the stems of blobs with audio, and pointers to all of it."""
 
-    rows: dict[str, dict[tuple[str, str], Row]] = field(default_factory=dict)
+    rows: dict[str, dict[tuple[str, str], Row]] = field(default_factory=lambda: defaultdict(dict))
     calls: set[int] = field(default_factory=set)
     audio: set[tuple[str, int]] = field(default_factory=set)
     stems: set[tuple[str, str]] = field(default_factory=set)
     pointers: list[tuple[str, Pointer]] = field(default_factory=list)
 
     def add(self, table: str, row: Row) -> None:
-        """Add a row, and what it says of calls and audio."""
-        self.rows.setdefault(table, {})[row["PartitionKey"], row["RowKey"]] = row
+        """Add a row, and the calls and audio that it names."""
+        self.rows[table][row["PartitionKey"], row["RowKey"]] = row
         for media in MEDIA:
-            for url in json.loads(row.get(f"{media.name}Urls") or "[]"):
-                self._stem("/".join(unquote(urlsplit(url).path).split("/")[-5:]))
             self.audio |= {(media.name, int(id)) for id in json.loads(row.get(f"{media.name}s") or "[]")}
             if (id := value_of(row.get(media.id))) is not None:
                 self.audio.add((media.name, int(id)))
         if (call := value_of(row.get("callID"))) is not None:
             self.calls.add(int(call))
-        if "Stored" in str(row.get("type", "")) and "body" in row:
+        if str(row.get("type", "")).endswith("Stored") and "body" in row:
             data = json.loads(row["body"]).get("data", {})
-            self._stem(f"{data.get('container')}/{data.get('blobName')}")
+            self.add_blob(str(data.get("container")), str(data.get("blobName")))
+        if table == "media" and row.get("blob"):
+            self.add_blob("voicemails", row["blob"])
 
-    def _stem(self, path: str) -> None:
-        container, _, name = path.partition("/")
+    def add_blob(self, container: str, name: str) -> None:
+        """Add the stem of a blob with audio, which other copies of its id have too."""
         day, _, file = name.rpartition("/")
         if container in {media.container for media in MEDIA} and day:
-            self.stems.add((container, f"{day}/{file.split('.')[0]}."))
+            self.stems.add((container, f"{day}/{file.partition('.')[0]}."))
 
 
 def pointed(storage: Storage, spellings: Spellings, region: str, until: datetime) -> Iterator[Holdings]:
     """Yield what the index leads to, some hundred calls at a time: their stories, events, items and audio."""
     subject = people.number(spellings.number, region)
-    found = people.find(storage, subject, last=until)
-    for start in range(0, len(found), _BATCH):
-        holdings = Holdings(pointers=[(subject, one) for one in found[start : start + _BATCH]])
-        _follow(storage, holdings, found[start : start + _BATCH])
+    for part in _batches(people.find(storage, subject, last=until)):
+        holdings = Holdings(pointers=[(subject, one) for one in part])
+        _follow(storage, holdings, part)
         _close(storage, holdings)
         yield holdings
 
 
+def scanned(storage: Storage, spellings: Spellings) -> Holdings:
+    """Return the rows with the number that no index by number leads to: they are searched for it."""
+    holdings = Holdings()
+    for table, partition in _SCANNED:
+        with reaching_storage():
+            condition = f"PartitionKey eq '{partition}'" if partition else "PartitionKey ne ''"
+            for row in storage.table(table).query_entities(condition):
+                if spellings.are_in_row(storage, row):
+                    holdings.add(table, row)
+    for part in _batches(people.find(storage, people.LOOSE)):
+        found = Holdings()
+        _follow(storage, found, part)
+        for pointer in part:
+            for table, partition, key in _places(pointer):
+                read = found.rows[table].get((partition, key))
+                if read is not None and spellings.are_in_row(storage, read):
+                    holdings.add(table, read)
+                    holdings.pointers.append((people.LOOSE, pointer))
+    _close(storage, holdings)
+    return holdings
+
+
+def _batches(found: Sequence[Pointer]) -> Iterator[Sequence[Pointer]]:
+    return (found[start : start + _BATCH] for start in range(0, len(found), _BATCH))
+
+
+def _places(pointer: Pointer) -> list[Place]:
+    """Return where the rows stand that a pointer leads to."""
+    if pointer.kind == "event":
+        return [("feed", "feed", pointer.place)]
+    if pointer.kind == "lost":
+        return [("lostcallers", "lost", pointer.id)]
+    if pointer.kind == "dial":
+        return [("dials", pointer.id[:2], pointer.id)]
+    if pointer.kind not in RESOURCES:
+        return []
+    key = descending(int(pointer.id))
+    stories = [("calls", "call", key)] if pointer.kind == "call" else []
+    return [*stories, ("resources", RESOURCES[pointer.kind], key)]
+
+
 def _follow(storage: Storage, holdings: Holdings, pointers: Sequence[Pointer]) -> None:
-    """Read the rows that pointers lead to."""
-    for kind in _KINDS:
-        mine = [one for one in pointers if one.kind == kind]
-        if kind == "event":
-            _read(storage, holdings, "feed", "feed", [(one.place, one.moment) for one in mine])
-            continue
-        if kind in ("lost", "dial"):
-            for one in mine:
-                table, partition = ("lostcallers", "lost") if kind == "lost" else ("dials", one.id[:2])
-                _read(storage, holdings, table, partition, [(one.id, None)])
-            continue
-        wanted = [(descending(int(one.id)), one.moment) for one in mine]
-        _read(storage, holdings, "resources", RESOURCES[kind], wanted)
-        if kind == "call":
-            holdings.calls |= {int(one.id) for one in mine}
-            _read(storage, holdings, "calls", "call", wanted)
-            continue
-        (media,) = (row for row in MEDIA if row.name == kind)
-        holdings.audio |= {(kind, int(one.id)) for one in mine}
-        holdings.stems |= {(media.container, f"{one.moment:%Y/%m/%d}/{one.id}.") for one in mine}
+    """Read the rows that pointers lead to: those whose keys have an order together, the others one by one."""
+    together: dict[tuple[str, str], list[tuple[str, datetime]]] = defaultdict(list)
+    for pointer in pointers:
+        for table, partition, key in _places(pointer):
+            if pointer.kind in ("lost", "dial"):
+                _get(storage, holdings, (table, partition, key))
+            else:
+                together[table, partition].append((key, pointer.moment))
+        if pointer.kind == "call":
+            holdings.calls.add(int(pointer.id))
+        for media in MEDIA:
+            if media.name == pointer.kind:
+                holdings.audio.add((pointer.kind, int(pointer.id)))
+                holdings.add_blob(media.container, f"{pointer.moment:%Y/%m/%d}/{pointer.id}")
+    for (table, partition), wanted in together.items():
+        for row in people.rows_of(storage.table(table), partition, wanted).values():
+            holdings.add(table, row)
 
 
 def _close(storage: Storage, holdings: Holdings) -> None:
     """Add all that belongs to the calls, whoever is in it."""
     known: set[int] = set()
-    while new := holdings.calls - known:
-        known |= new
-        subjects = [people.call(id) for id in sorted(new)]
+    while new := sorted(holdings.calls - known):
+        known.update(new)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            found = list(pool.map(lambda subject: people.find(storage, subject, ["event"]), subjects))
-        for subject, pointers in zip(subjects, found, strict=True):
-            holdings.pointers += [(subject, one) for one in pointers]
+            found = list(pool.map(lambda id: people.find(storage, people.call(id), ["event"]), new))
+        for id, pointers in zip(new, found, strict=True):
+            holdings.pointers += [(people.call(id), one) for one in pointers]
             _follow(storage, holdings, pointers)
-        for id in new:
-            for table, partition in (("calls", "call"), ("resources", RESOURCES["call"])):
-                if (partition, descending(id)) not in holdings.rows.get(table, {}):
-                    _read(storage, holdings, table, partition, [(descending(id), None)])
-    for kind, id in set(holdings.audio):
-        key = (RESOURCES[kind], descending(id))
-        if key not in holdings.rows.get("resources", {}):
-            _read(storage, holdings, "resources", key[0], [(key[1], None)])
+            _get(storage, holdings, ("calls", "call", descending(id)))
+            _get(storage, holdings, ("resources", RESOURCES["call"], descending(id)))
+    for kind, id in sorted(holdings.audio):
+        _get(storage, holdings, ("resources", RESOURCES[kind], descending(id)))
         if kind == "voicemail":
-            _read(storage, holdings, "media", kind, [(f"{id:020d}", None)])
-    for row in holdings.rows.get("media", {}).values():
-        holdings.stems |= {("voicemails", f"{str(row['blob']).rpartition('.')[0]}.")} if row.get("blob") else set()
+            _get(storage, holdings, ("media", kind, rows.row_key(id)))
 
 
-def _read(storage: Storage, holdings: Holdings, table: str, partition: str, wanted: Sequence[tuple[str, Any]]) -> None:
-    # A row without a moment is read alone.
-    parts = [[(key, moment) for key, moment in wanted if moment is not None]]
-    parts += [[(key, _EPOCH)] for key, moment in wanted if moment is None]
-    for part in filter(None, parts):
-        for row in people.rows_of(storage.table(table), partition, part).values():
+def _get(storage: Storage, holdings: Holdings, place: Place) -> None:
+    table, *keys = place
+    if tuple(keys) not in holdings.rows[table]:
+        row = rows.get(storage.table(table), *keys)
+        if row is not None:
             holdings.add(table, row)
 
 
-def scanned(storage: Storage, spellings: Spellings) -> Holdings:
-    """Return the rows with the number of tables that no index leads into."""
-    holdings = Holdings()
-    for table, condition in _SCANNED:
-        with reaching_storage():
-            for row in storage.table(table).query_entities(condition or "PartitionKey ne ''"):
-                # Behind a resource's items are rows of their order, which have no numbers.
-                if (table != "resources" or row["RowKey"].isdecimal()) and spellings.are_in_row(storage, row):
-                    holdings.add(table, row)
-    _close(storage, holdings)
-    return holdings
+def plain(row: Row) -> dict[str, Any]:
+    """Return a row's columns as JSON values, without those for the app alone."""
+    hidden = ("PartitionKey", "RowKey", "writer", "v")
+    found = {name: value_of(one) for name, one in row.items() if name not in hidden and not isinstance(one, bytes)}
+    return {name: iso(one) if hasattr(one, "tzinfo") else one for name, one in found.items()}

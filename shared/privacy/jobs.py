@@ -1,4 +1,4 @@
-"""Jobs that export and erase a phone number: asked for over HTTP, done from queue `privacy`, told by a receipt."""
+"""Exports and erases a phone number: a job that is asked for over HTTP, done from a queue, and told by a receipt."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from shared.bridge import Bridge
     from shared.storage.account import Storage
-    from shared.storage.expiry import Allowance, Expired, Period
+    from shared.storage.expiry import Allowance, Period
 
     Kind = Literal["export", "erase"]
 
@@ -123,7 +123,7 @@ def _save(storage: Storage, id: str, *, receipt: Mapping[str, Any] | None = None
     rows.merge(storage.table(TABLE), {"PartitionKey": PARTITION, "RowKey": id, **columns, **told})
 
 
-def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
+def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
     """Delete the receipts of jobs that were asked for within a period."""
     return expire_rows(storage.table(TABLE), period.condition("created"), allowance)
 

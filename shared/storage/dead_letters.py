@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from azure.data.tables import TableEntity
 
     from shared.storage.account import Storage
-    from shared.storage.expiry import Allowance, Expired, Period
+    from shared.storage.expiry import Allowance, Period
     from shared.storage.rows import Row
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ def kinds(storage: Storage, limit: int) -> Counter[str]:
     return Counter(row["PartitionKey"] for row in islice(found, limit))
 
 
-def expire(storage: Storage, period: Period, allowance: Allowance) -> Expired:
+def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
     """Delete the dead letters that were last added to within a period."""
     return expire_rows(storage.table(TABLE), period.condition("last"), allowance)
 

@@ -1,7 +1,7 @@
 """
-Deleting many rows at an age: a page at a time in transactions, within a bound of time, going on where one ended.
+Deletes many rows at an age: a page at a time in transactions, within a bound of time, going on where one ended.
 
-Table `retention` says how far it is, and which months were dropped and stay so.
+Table `retention` has where each deletion ended, and the months that were dropped and stay so.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from azure.data.tables import TableClient
+    from azure.storage.blob import ContainerClient
 
     from shared.storage.account import Storage
 
@@ -33,46 +34,34 @@ _PAGE = 1000
 # A process may go on for so long without looking for months that were dropped meanwhile.
 _MEMORY_SECONDS = 5.0
 
-Row = Any
-
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """From `first` (None: ever) to less than `last`."""
+    """A span from `first` (None: ever) to before `last`."""
 
     first: datetime | None
     last: datetime
 
     def condition(self, column: str) -> str:
-        """The condition on a column with a time."""
+        """Return the condition on a column with a time."""
         since = f"{column} ge datetime'{iso(self.first)}' and " if self.first else ""
         return f"({since}{column} lt datetime'{iso(self.last)}')"
 
 
 @dataclass(slots=True)
 class Allowance:
-    """How a run may work: until when by time.monotonic(), and whether it only counts."""
+    """The time that a run has, by time.monotonic(); `dry` only counts, `complete` is False once it ends early."""
 
     until: float
     dry: bool = False
-    # Where the last run ended and where this one does, by name: tokens of the table service.
+    complete: bool = True
+    # Where the last run ended and where this one does, by table: tokens of the table service.
     after: dict[str, Any] = field(default_factory=dict)
 
     @property
     def spent(self) -> bool:
-        """Whether the time is over."""
+        """Return True once the time is over."""
         return time.monotonic() > self.until
-
-
-@dataclass(frozen=True, slots=True)
-class Expired:
-    """How many rows were deleted, or would be, and whether that is all of them."""
-
-    rows: int = 0
-    complete: bool = True
-
-    def __add__(self, other: Expired) -> Expired:
-        return Expired(self.rows + other.rows, self.complete and other.complete)
 
 
 def expire_rows(
@@ -82,12 +71,12 @@ def expire_rows(
     *,
     name: str = "",
     select: Iterable[str] = (),
-    delete: Callable[[Sequence[Row]], None] | None = None,
-) -> Expired:
+    delete: Callable[[Sequence[Any]], None] | None = None,
+) -> int:
     """
-    Delete the rows that meet a condition, up to a hundred of a partition at a time; `delete` does that in another way.
+    Delete the rows that meet a condition, and return their number; up to a hundred of a partition go at a time.
 
-    A search that ends early because the time is over goes on there the next time, by its `name`.
+    `delete` takes the place of their deletion. A search that ends early goes on there the next time, by its `name`.
     """
     name = name or table.table_name
     query = table.query_entities(condition, select=["PartitionKey", "RowKey", *select], results_per_page=_PAGE)
@@ -99,14 +88,14 @@ def expire_rows(
             found = list(group)
             for start in range(0, len(found), IN_BATCH):
                 if allowance.spent:
-                    allowance.after[name] = token
-                    return Expired(count, complete=False)
+                    allowance.after[name], allowance.complete = token, False
+                    return count
                 batch = found[start : start + IN_BATCH]
                 if not allowance.dry:
                     (delete or partial(delete_keys, table))(batch)
                 count += len(batch)
         token = pages.continuation_token
-    return Expired(count)
+    return count
 
 
 def delete_keys(table: TableClient, found: Sequence[Mapping[str, Any]]) -> None:
@@ -125,47 +114,49 @@ def delete_keys(table: TableClient, found: Sequence[Mapping[str, Any]]) -> None:
                 rows.delete(table, row["PartitionKey"], row["RowKey"])
 
 
+def delete_versions(container: ContainerClient, stem: str) -> int:
+    """Delete the blobs whose names begin so with all their versions, and return the number of blobs and versions."""
+    deleted = 0
+    # A blob that is deleted becomes a version: only then may it be deleted by its version's id.
+    for blob in container.list_blobs(name_starts_with=stem):
+        container.delete_blob(blob.name, delete_snapshots="include")
+        deleted += 1
+    for blob in container.list_blobs(name_starts_with=stem, include=["versions"]):
+        if blob.version_id:
+            container.delete_blob(blob.name, version_id=blob.version_id)
+            deleted += not blob.is_current_version
+    return deleted
+
+
 def progress(storage: Storage, name: str) -> dict[str, Any]:
-    """Where the last deletion under this name ended, by table; empty for one that begins."""
+    """Return where the last deletion under this name ended, by table; empty for one that begins."""
     row = rows.get(storage.table(TABLE), _PROGRESS, name)
     after: dict[str, Any] = json.loads(row["after"]) if row is not None else {}
     return after
 
 
-def note_progress(storage: Storage, name: str, after: Mapping[str, Any]) -> None:
-    """Note where a deletion ended."""
+def save_progress(storage: Storage, name: str, after: Mapping[str, Any]) -> None:
+    """Store where a deletion ended."""
     rows.put(storage.table(TABLE), {"PartitionKey": _PROGRESS, "RowKey": name, "after": json.dumps(after)})
 
 
-def note_dropped(storage: Storage, month: str) -> None:
-    """Note that a month (`yyyy-mm`, UTC) is dropped: what the PBX still lists of it is not taken in again."""
+def save_dropped(storage: Storage, month: str) -> None:
+    """Store that a month (`yyyy-mm`, UTC) is dropped: what the PBX still lists of it is not taken in again."""
     rows.put(storage.table(TABLE), {"PartitionKey": _DROPPED, "RowKey": month})
-    _dropped(storage).until = -1.0
-
-
-def is_dropped(storage: Storage, moment: datetime) -> bool:
-    """True if the month of a moment was dropped, as far as was known some seconds ago."""
-    return iso(moment)[:7] in dropped_months(storage)
+    _dropped(storage).clear()
 
 
 def dropped_months(storage: Storage) -> set[str]:
     """Return the months that were dropped, read again after some seconds."""
     memory = _dropped(storage)
-    if time.monotonic() >= memory.until:
+    until, months = memory.get("known", (-1.0, set()))
+    if time.monotonic() >= until:
         found = storage.table(TABLE).query_entities(f"PartitionKey eq '{_DROPPED}'", select=["RowKey"])
-        memory.months = {str(row["RowKey"]) for row in found}
-        memory.until = time.monotonic() + _MEMORY_SECONDS
-    return memory.months
-
-
-@dataclass(slots=True)
-class _Dropped:
-    """The dropped months as this process read them."""
-
-    months: set[str] = field(default_factory=set)
-    until: float = -1.0
+        months = {str(row["RowKey"]) for row in found}
+        memory["known"] = time.monotonic() + _MEMORY_SECONDS, months
+    return months
 
 
 @once
-def _dropped(storage: Storage) -> _Dropped:
-    return _Dropped()
+def _dropped(storage: Storage) -> dict[str, tuple[float, set[str]]]:
+    return {}

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.errors import StorageUnavailable, Unprocessable
 from shared.storage.account import reaching_storage
+from shared.storage.expiry import delete_versions
 from shared.times import iso, now
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ PAYLOADS = "payloads"
 _POINTER = "payload"
 _OUTSIDE = ("sent", "mark", "begun", "tries")
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
+
+
+class PayloadGone(Unprocessable):
+    """The blob that a message or a row points to is deleted."""
 
 
 def is_name(value: Any) -> bool:
@@ -65,7 +70,7 @@ def get_payload(storage: Storage, name: str) -> bytes:
     try:
         return storage.container(PAYLOADS).download_blob(name).readall()
     except ResourceNotFoundError as error:
-        raise Unprocessable("the message points to a payload that is gone") from error
+        raise PayloadGone("the message points to a payload that is gone") from error
 
 
 def new_message(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,6 +119,13 @@ def read(storage: Storage, body: bytes) -> dict[str, Any]:
             inner = parse(get_payload(storage, str(message.pop(_POINTER))))
         message = {**inner, **message}
     return message
+
+
+def delete_payload(storage: Storage, body: bytes) -> None:
+    """Delete the blob that the message in a queue's body points to, once its work is done."""
+    with suppress(Unprocessable), reaching_storage():
+        if name := parse(body).get(_POINTER):
+            delete_versions(storage.container(PAYLOADS), str(name))
 
 
 def parse(body: bytes) -> dict[str, Any]:

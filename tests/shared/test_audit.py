@@ -30,5 +30,5 @@ def test_a_note_is_cleared_and_an_old_row_deleted(storage: Storage) -> None:
     assert audit.clear_notes(storage, lambda note: "20000001" in note) == 1
     assert sorted(row["note"] for row in audit.listed(storage, 9)) == ["", "", "about nobody"]
     before = now() + timedelta(seconds=1)
-    assert audit.expire(storage, Period(None, before), Allowance(until=time.monotonic() + 60)).rows == 3
+    assert audit.expire(storage, Period(None, before), Allowance(until=time.monotonic() + 60)) == 3
     assert audit.listed(storage, 9) == []

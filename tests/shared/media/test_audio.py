@@ -49,15 +49,15 @@ def wave(seconds: int, *, declared: int | None = None, before: bytes = b"") -> b
     return b"RIFF" + struct.pack("<I", total) + b"WAVE" + chunks
 
 
-@pytest.mark.parametrize("label", ["", "application/octet-stream", "text/plain", "audio/mpeg", "nonsense"])
 @pytest.mark.parametrize("name", BODIES)
-def test_real_audio_is_known_by_its_bytes_and_has_sound(name: str, label: str) -> None:
-    found, body = kind_of(BODIES[name], label), BODIES[name]
-    assert (found.content_type, found.extension) == KINDS[name][:2]
-    said = sound(body, label)
-    assert said.there
-    assert said.declared in (None, len(body))
-    assert said.seconds == (KINDS[name][2] and pytest.approx(KINDS[name][2], rel=0.05))
+def test_real_audio_is_known_by_its_bytes_and_has_sound(name: str) -> None:
+    body = BODIES[name]
+    for label in ("", "application/octet-stream", "text/plain", "audio/mpeg", "nonsense"):
+        found, said = kind_of(body, label), sound(body, label)
+        assert (found.content_type, found.extension) == KINDS[name][:2]
+        assert said.there
+        assert said.declared in (None, len(body))
+        assert said.seconds == (KINDS[name][2] and pytest.approx(KINDS[name][2], rel=0.05))
 
 
 @pytest.mark.parametrize(
@@ -79,19 +79,18 @@ def test_anything_but_text_is_kept_under_its_type(head: bytes, label: str, conte
     assert (found.content_type, found.extension) == (content_type, extension)
 
 
-TEXTS = {
-    "HTML": [b"<!doctype html><html>", b"\xef\xbb\xbf <html>", "<html>".encode("utf-16"), "<html>ķ".encode("cp1257")],
-    "XML": [b'<?xml version="1.0"?><error/>', b"<Error><Code>AccessDenied</Code></Error>"],
-    "JSON": [b'{"status":"error"}', b" [ {", b"{}", '{"message": "ķ"}'.encode("cp1257")],
-    "text": [b"Not ready yet", "Vēl nav".encode(), "wait".encode("utf-16"), b"ID3 tags", b"BMS error: none"],
-}
+TEXTS = [
+    *(b"<!doctype html><html>", b"\xef\xbb\xbf <html>", "<html>".encode("utf-16"), "<html>ķ".encode("cp1257")),
+    *(b'<?xml version="1.0"?><error/>', b'{"status":"error"}', b" [ {", '{"message": "ķ"}'.encode("cp1257")),
+    *(b"Not ready yet", "Vēl nav".encode(), "wait".encode("utf-16"), b"ID3 tags", b"BMS error: none"),
+]
 
 
-@pytest.mark.parametrize("label", ["", "audio/mpeg", "audio/x-own", "text/html"])
-@pytest.mark.parametrize(("word", "head"), [(word, head) for word, heads in TEXTS.items() for head in heads])
-def test_no_text_is_audio_whatever_its_label(word: str, head: bytes, label: str) -> None:
-    with pytest.raises(MediaNotReady, match=f"^{word} instead of audio$"):
-        kind_of(head, label)
+@pytest.mark.parametrize("head", TEXTS)
+def test_no_text_is_audio_whatever_its_label(head: bytes) -> None:
+    for label in ("", "audio/mpeg", "audio/x-own", "text/html"):
+        with pytest.raises(MediaNotReady, match=r"^text instead of audio$"):
+            kind_of(head, label)
 
 
 HEADERS = {

@@ -7,7 +7,6 @@ import itertools
 import json
 import logging
 import tracemalloc
-import xml.etree.ElementTree as ET
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs, urlsplit
@@ -17,16 +16,15 @@ from requests.adapters import HTTPAdapter
 
 from dev.simulator import AudioFile, Simulator
 from shared.bridge import Bridge
-from shared.errors import BudgetExhausted, MediaUnreachable, PbxRetriable, Unprocessable
+from shared.errors import BudgetExhausted, PbxRetriable, Unprocessable
 from shared.events.event import event_of
-from shared.json_bodies import encode
-from shared.media import blobs as media_blobs
 from shared.media import deletions
 from shared.media.copy import DELAYS, copy
 from shared.media.table import MEDIA
 from shared.storage.account import BLOCK_BYTES
 from tests.copying import CALL, NAME, RECORDING, STARTED, VOICEMAIL, announced, asked, audio, blobs, waiting
 from tests.dying import is_killed
+from tests.outbox import outbox
 from tests.stored import dead_letters
 
 if TYPE_CHECKING:
@@ -134,14 +132,6 @@ def test_what_is_not_ready_is_asked_for_again_and_nothing_of_it_shows(
     assert not announced(bridge)
 
 
-def test_a_file_whose_server_is_gone_is_no_try_of_it(bridge: Bridge, pbx: Simulator) -> None:
-    audio(pbx).fault = "reset"
-    with pytest.raises(MediaUnreachable):
-        copy(bridge, asked())
-    assert not waiting(bridge)
-    assert not blobs(bridge)
-
-
 def test_a_long_file_that_breaks_off_leaves_nothing_visible(bridge: Bridge, pbx: Simulator) -> None:
     audio(pbx).size, audio(pbx).fault = 4 * BLOCK_BYTES, "truncated"
     copy(bridge, asked())
@@ -151,39 +141,12 @@ def test_a_long_file_that_breaks_off_leaves_nothing_visible(bridge: Bridge, pbx:
     assert blobs(bridge)[NAME].metadata["attempts"] == "2"
 
 
-def test_a_file_that_never_comes_is_tried_seven_times_and_then_a_dead_letter(bridge: Bridge, pbx: Simulator) -> None:
-    audio(pbx).gone = True
-    for attempt in range(len(DELAYS)):
-        copy(bridge, asked(attempt=attempt))
-        assert waiting(bridge) == attempt + 1
-        assert not dead_letters(bridge.storage)
-    copy(bridge, asked(attempt=len(DELAYS)))
-    assert waiting(bridge) == len(DELAYS)
-    (row,) = dead_letters(bridge.storage)
-    assert (row["kind"], row["id"], row["reason"]) == ("media", f"recording-{RECORDING}-copy", "answered 404")
-    assert row["attempts"] == len(DELAYS) + 1
-
-
-def test_each_delay_is_longer_than_the_one_before() -> None:
-    assert DELAYS == (5, 30, 120, 600, 3600, 21600, 86400)
-
-
 @pytest.mark.parametrize("fault", ["status", "html", "reset"])
 def test_a_pbx_out_of_reach_is_waited_for_without_a_try_of_the_file(fault: str, bridge: Bridge, pbx: Simulator) -> None:
     pbx.faults.add(fault, "GetCallRecordingByID")
     with pytest.raises(PbxRetriable):
         copy(bridge, asked())
     assert not waiting(bridge)
-
-
-def test_a_pbx_that_does_not_know_the_recording_yet_is_asked_again_later(bridge: Bridge, pbx: Simulator) -> None:
-    pbx.faults.add("cut", "GetCallRecordingByID")
-    copy(bridge, asked())
-    assert waiting(bridge) == 1
-    pbx.faults.clear()
-    pbx.remove("call_records", RECORDING)
-    copy(bridge, asked())
-    assert waiting(bridge) == 2
 
 
 @pytest.mark.slow
@@ -241,12 +204,6 @@ def test_the_key_goes_to_the_pbx_and_to_no_other_origin(bridge: Bridge, open_bri
         assert [seen.authorized for seen in pbx.requests if seen.path.startswith("/files/")] == [True]
         assert [seen.authorized for seen in other.requests if seen.path.startswith("/files/")] == [False]
     assert NAME in blobs(bridge)
-
-
-def test_an_endless_chain_of_redirects_ends(bridge: Bridge, pbx: Simulator) -> None:
-    audio(pbx).fault, audio(pbx).location = "redirect", f"/files/{audio(pbx).token}"
-    copy(bridge, asked())
-    assert [row["reason"] for row in dead_letters(bridge.storage)] == ["too many redirects"]
 
 
 @pytest.mark.parametrize("size", [36_000, 2 * BLOCK_BYTES], ids=["short", "long"])
@@ -350,18 +307,6 @@ def test_a_deletion_that_is_only_inferred_stays_so_when_the_copy_comes(
         assert not deletions.may_delete(bridge.storage, voicemail, VOICEMAIL)
 
 
-def test_a_deletion_in_the_middle_of_a_copy_is_seen(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = media_blobs.store
-
-    def deleted_meanwhile(*given: Any, **options: Any) -> dict[str, Any]:
-        copy(bridge, asked("voicemail", "withdraw"))
-        return store(*given, **options)
-
-    monkeypatch.setattr(media_blobs, "store", deleted_meanwhile)
-    copy(bridge, asked("voicemail"))
-    assert "deletedAtPbx" in blobs(bridge, "voicemails")[f"2018/04/26/{VOICEMAIL}.mp3"].metadata
-
-
 @pytest.mark.parametrize(
     ("record", "call_id", "date"),
     [
@@ -412,18 +357,6 @@ class Watch(HTTPAdapter):
         self.requests.append(request)
         return super().send(request, *args, **options)
 
-    def put_back(self) -> list[tuple[int, dict[str, Any]]]:
-        """The messages put on queue `media`, each with its delay in seconds."""
-        found = []
-        for request in self.requests:
-            parts = urlsplit(str(request.url))
-            if request.method == "POST" and parts.path.endswith("/media/messages"):
-                text = request.body.decode() if isinstance(request.body, bytes) else str(request.body)
-                content = ET.fromstring(text).findtext("MessageText") or ""
-                delay = int(parse_qs(parts.query).get("visibilitytimeout", ["0"])[0])
-                found.append((delay, json.loads(content)))
-        return found
-
 
 def watch(bridge: Bridge, meanwhile: Callable[[int], None] = lambda number: None) -> Watch:
     adapter = Watch(meanwhile)
@@ -431,14 +364,21 @@ def watch(bridge: Bridge, meanwhile: Callable[[int], None] = lambda number: None
     return adapter
 
 
-def test_each_try_hides_its_message_for_its_delay_and_carries_all_it_came_with(bridge: Bridge, pbx: Simulator) -> None:
+def test_a_file_that_never_comes_is_tried_seven_times_and_then_a_dead_letter(bridge: Bridge, pbx: Simulator) -> None:
     audio(pbx).gone = True
-    seen, message = watch(bridge), asked(callID=CALL)
-    for _ in DELAYS:
+    sent, message = outbox(bridge.storage), asked(callID=CALL)
+    for delay in (5, 30, 120, 600, 3600, 21600, 86400):
         copy(bridge, message)
-        message = seen.put_back()[-1][1]
-    assert tuple(delay for delay, _ in seen.put_back()) == DELAYS
+        assert not dead_letters(bridge.storage)
+        (again,) = sent.take("media")
+        assert again.delay == delay
+        message = again.message
+    copy(bridge, message)
+    assert not sent.take("media")
     assert message.items() >= {**asked(callID=CALL), "attempt": len(DELAYS)}.items()
+    (row,) = dead_letters(bridge.storage)
+    assert (row["kind"], row["id"], row["reason"]) == ("media", f"recording-{RECORDING}-copy", "answered 404")
+    assert row["attempts"] == len(DELAYS) + 1
 
 
 class Exhausted:
@@ -465,41 +405,12 @@ def test_a_late_file_is_reported_only_after_an_hour(
     assert f"signal media_waiting kind=recording id={RECORDING}" in caplog.text
 
 
-def test_a_dead_letter_holds_the_message_and_no_address(bridge: Bridge, pbx: Simulator) -> None:
-    pbx.edit("call_records", RECORDING, recordingURL="https://elsewhere.example/files/x")
-    copy(bridge, asked())
-    (row,) = dead_letters(bridge.storage)
-    assert row["body"].encode() == encode(asked())
-    assert "/files/" not in json.dumps(row, default=str)
-
-
-def test_an_address_is_read_without_the_blanks_around_it(bridge: Bridge, pbx: Simulator) -> None:
-    url = bridge.pbx.call("GetCallRecordingByID", lane="media", record_id=RECORDING)["recordingURL"]
-    pbx.add("call_records", 5, callStarted=STARTED, recordingURL=f" {url}\n")
-    copy(bridge, asked(id=5))
-    assert list(blobs(bridge)) == ["2018/04/26/5.mp3"]
-
-
 def test_no_word_of_the_pbx_becomes_a_header_or_a_number_in_metadata(bridge: Bridge, pbx: Simulator) -> None:
     pbx.edit("call_records", RECORDING, direction="ienākošs\r\nx-ms-meta-evil: 1", contactID="")
     copy(bridge, asked())
     (blob,) = blobs(bridge).values()
     assert not {"direction", "contactID", "evil"} & blob.metadata.keys()
     assert not [number for number in ("27771153", "67000123") if number in f"{blob.name}{blob.metadata}{blob.tags}"]
-
-
-def test_a_record_of_another_id_is_not_taken_for_this_one(bridge: Bridge, pbx: Simulator) -> None:
-    pbx.edit("call_records", RECORDING, recordingID=RECORDING + 1)
-    copy(bridge, asked())
-    assert not blobs(bridge)
-    assert waiting(bridge) == 1
-
-
-def test_a_record_with_an_odd_field_is_stored_and_announced(bridge: Bridge, pbx: Simulator) -> None:
-    pbx.edit("call_records", RECORDING, connectionTime="long")
-    copy(bridge, asked())
-    assert list(blobs(bridge)) == [NAME]
-    assert not dead_letters(bridge.storage)
 
 
 MIRROR = pytest.mark.parametrize("mirror", ["true", "false"], ids=["mirrored", "marked"])

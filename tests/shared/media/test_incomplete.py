@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared.media.copy import DELAYS, copy
-from shared.storage.account import BLOCK_BYTES
 from tests.copying import NAME, RECORDING, announced, asked, audio, blobs
 from tests.outbox import Outbox, outbox
 from tests.stored import dead_letters
@@ -151,15 +150,6 @@ def test_audio_far_shorter_than_its_call_is_announced_at_once_and_looked_at_agai
     assert "media_conflict" not in caplog.text
 
 
-def test_more_bytes_in_many_blocks_take_the_place_of_fewer(bridge: Bridge, pbx: Simulator, sent: Outbox) -> None:
-    file = short(pbx, 3600)
-    copy(bridge, asked())
-    file.size = 2 * BLOCK_BYTES
-    copy(bridge, sent.take("media")[0].message)
-    assert blobs(bridge)[NAME].size == 2 * BLOCK_BYTES
-    assert list(blobs(bridge)) == [NAME]
-
-
 def test_a_short_file_that_stays_short_or_goes_away_is_kept_and_signalled_at_the_end(
     bridge: Bridge, pbx: Simulator, sent: Outbox, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -185,13 +175,6 @@ def test_a_short_but_real_recording_is_whole(seconds: Any, bridge: Bridge, pbx: 
     short(pbx, seconds)
     copy(bridge, asked())
     assert "incomplete" not in blobs(bridge)[NAME].metadata
-
-
-@pytest.mark.parametrize("seconds", [300, "300.0"])
-def test_a_length_counts_however_it_is_written(seconds: Any, bridge: Bridge, pbx: Simulator) -> None:
-    short(pbx, seconds)
-    copy(bridge, asked())
-    assert blobs(bridge)[NAME].metadata["incomplete"] == "short"
 
 
 def test_a_streamed_recording_of_unknown_length_is_whole(bridge: Bridge, pbx: Simulator) -> None:

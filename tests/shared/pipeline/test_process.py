@@ -18,7 +18,7 @@ from shared.events.table import EVENTS, event_named
 from shared.json_bodies import encode
 from shared.pipeline import process as processing
 from shared.storage import messages
-from shared.storage.expiry import note_dropped
+from shared.storage.expiry import save_dropped
 from shared.storage.rows import descending
 from tests.breaking import break_connections
 from tests.dying import is_killed
@@ -410,7 +410,7 @@ def test_a_second_end_whose_run_died_is_finished_as_the_second(bridge: Bridge) -
 
 
 def test_what_history_has_of_a_dropped_month_makes_no_event(bridge: Bridge) -> None:
-    note_dropped(bridge.storage, "2018-04")
+    save_dropped(bridge.storage, "2018-04")
     submit(bridge.storage, bridge.settings, "CallStarted", {"callID": CALL}, origin="reconciled")
     run(bridge)
     assert rows(bridge.storage, "events") == rows(bridge.storage, "calls") == []

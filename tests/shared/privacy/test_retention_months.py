@@ -28,7 +28,7 @@ NAME = iso(month(CHOSEN))[:7]
 
 
 def parts(storage: Storage, name: str = NAME) -> list[dict[str, Any]]:
-    lines, continuation, count = list[dict[str, Any]](), "", 0
+    lines, continuation, count = list[dict[str, Any]](), None, 0
     while True:
         body, continuation = export(storage, name, continuation)
         lines += [json.loads(line) for line in body.splitlines()]
@@ -71,9 +71,9 @@ def test_a_month_is_dropped_alone(bridge: Bridge) -> None:
     counted = drop(bridge, NAME, dry=True)
     assert months_of(bridge.storage) == before
     done = drop(bridge, NAME, dry=False)
-    assert (done.complete, done.to_dict()["rows"]) == (True, counted.to_dict()["rows"])
+    assert (done["complete"], done["rows"]) == (True, counted["rows"])
     assert months_of(bridge.storage) == {name: there - {NAME} for name, there in before.items()}
-    assert set(drop(bridge, NAME, dry=False).to_dict()["rows"].values()) == {0}
+    assert set(drop(bridge, NAME, dry=False)["rows"].values()) == {0}
 
 
 def test_what_was_dropped_is_not_taken_in_again(bridge: Bridge) -> None:
@@ -96,22 +96,7 @@ def test_what_is_no_month_is_refused(name: str, bridge: Bridge) -> None:
         export(bridge.storage, name)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "x",
-        "event x'y",
-        "call {",
-        "call []",
-        'call {"a": 1}',
-        "event {",
-        "call x",
-        'event {"PartitionKey": 1}',
-        'call {"PartitionKey": "call"}',
-        'call {"PartitionKey": "call", "RowKey": 1}',
-        "audio events",
-    ],
-)
+@pytest.mark.parametrize("text", ["", "x", "ZXZlbnQg", 'call {"PartitionKey": "call"}'])
 def test_a_crafted_continuation_is_refused(text: str, storage: Storage) -> None:
     with pytest.raises(Invalid):
         export(storage, NAME, text)
