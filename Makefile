@@ -75,7 +75,7 @@ infra: install ## templates by the Bicep compiler, scripts against a stand-in, w
 		$(if $(BICEP),echo "BICEP=skip: $(NO_BICEP)", \
 		{ echo "no Bicep compiler: put bicep on the PATH, name it in BICEP, or say BICEP=skip"; exit 1; }))
 	@BICEP="$(BICEP)" $(BIN)/python -m pytest -q -rs -n $(WORKERS) tests/infra
-	@$(BIN)/shellcheck infra/*.sh tests/infra/stand_in/*
+	@$(BIN)/shellcheck infra/*.sh .github/*.sh tests/infra/stand_in/*
 	@$(if $(filter-out skip,$(BICEP)),BICEP="$(BICEP)" $(BIN)/python tests/infra/checkov.py)
 
 infra-az: install ## every call of az in the scripts, against the real az's parser; installs it beside the project
