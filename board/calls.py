@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 blueprint = Blueprint("calls", __name__)
 
 _ON_A_PAGE = 50
+# The calls of a number lie years apart: each is a request.
+_OF_A_NUMBER = 10
 # Parts of an index in which nothing fits, before the reader is asked to go on.
 _MOST_PARTS = 4
 
@@ -38,10 +40,11 @@ def index() -> str:
     asked = search.asked(calls.NAMES, employee="employee")
     values, found = asked.checked(_wanted), list[dict[str, Any]]()
     following = calls.position(request.args.get("after") or None)
+    most = _OF_A_NUMBER if "number" in asked.given else _ON_A_PAGE
     for _ in range(0 if values is None else _MOST_PARTS):
-        more, following = calls.part(show.here(), values or {}, limit=_ON_A_PAGE - len(found), start=following)
+        more, following = calls.part(show.here(), values or {}, limit=most - len(found), start=following)
         found += more
-        if not following or len(found) >= _ON_A_PAGE:
+        if not following or len(found) >= most:
             break
     return render_template(
         "calls.html", calls=found, search=asked, following=calls.token(following), people=show.directory()

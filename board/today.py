@@ -45,7 +45,7 @@ def index() -> str:
     span, cells = figures.by_weekday(found, zone)
     return render_template(
         "today.html",
-        problems=problems.result()["problems"],
+        problems=problems.result().sentences,
         day=figures.figures(of_today),
         waiting=len(lost.result()),
         today=today,

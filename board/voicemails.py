@@ -23,20 +23,23 @@ _LIST = next(row for row in LIST_ACTIONS if row.path == "voicemails")
 _MEDIA = next(row for row in MEDIA if row.resource == "voicemails")
 _NAMES = ("contact_id", "date_from", "date_to")
 _ON_A_PAGE = 24
+# Those of a number lie years apart: each is a request.
+_OF_A_NUMBER = 8
 
 
 @blueprint.get("/voicemails")
 def index() -> str:
     """Show the newest voicemails that are searched for."""
     asked, offset = search.asked(_NAMES, employee="contact_id"), max(0, request.args.get("offset", 0, int))
-    found = asked.checked(lambda given: _found(given, limit=_ON_A_PAGE + 1, offset=offset)) or []
-    stored = copies(show.here().storage, _MEDIA, [int(item["voicemailID"]) for item in found[:_ON_A_PAGE]])
+    most = _OF_A_NUMBER if "number" in asked.given else _ON_A_PAGE
+    found = asked.checked(lambda given: _found(given, limit=most + 1, offset=offset)) or []
+    stored = copies(show.here().storage, _MEDIA, [int(item["voicemailID"]) for item in found[:most]])
     return render_template(
         "voicemails.html",
-        voicemails=[(item, _player(item, stored)) for item in found[:_ON_A_PAGE]],
+        voicemails=[(item, _player(item, stored)) for item in found[:most]],
         search=asked,
         offset=offset,
-        following=offset + _ON_A_PAGE if len(found) > _ON_A_PAGE else None,
+        following=offset + most if len(found) > most else None,
         people=show.directory(),
     )
 

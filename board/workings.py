@@ -14,25 +14,27 @@ from flask import Blueprint, flash, g, redirect, render_template, request, url_f
 from flask_babel import gettext, ngettext
 
 from board import access, show
-from shared.api.status import status
+from shared.api.status import look
 from shared.api.subscribe import listed
 from shared.errors import BridgeError
 from shared.once import once
-from shared.storage.account import QUEUES, reaching_storage
+from shared.pbx.resources import resource
+from shared.storage.account import POISON, QUEUES, reaching_storage
 from shared.times import day_bounds, iso, local_day, now, parse_time
+from shared.webhooks.sync import MOST_WEBHOOKS
+from shared.webhooks.table import HELD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from werkzeug.wrappers import Response
 
+    from shared.api.status import Problem
     from shared.bridge import Bridge
     from shared.storage.account import Storage
 
 blueprint = Blueprint("workings", __name__, url_prefix="/workings")
 
-# Webhooks that the PBX takes of one key.
-MOST_WEBHOOKS = 20
 _SHOWN = 50
 _SECONDS = 15.0
 
@@ -42,7 +44,13 @@ class _Look:
     """The status as this process read it last."""
 
     at: float = -math.inf
-    found: dict[str, Any] = field(default_factory=dict)
+    problems: Sequence[Problem] = ()
+    parts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def sentences(self) -> list[str]:
+        """Return what is wrong, the worst first, in the language of the page."""
+        return [problem.said(gettext) for problem in self.problems]
 
 
 @once
@@ -50,23 +58,32 @@ def _look(storage: Storage) -> _Look:
     return _Look()
 
 
-def state(bridge: Bridge) -> dict[str, Any]:
-    """Return the status as /api/ops/status has it, at most a few seconds old: it costs a dozen requests to storage."""
-    look = _look(bridge.storage)
-    if time.monotonic() - look.at > _SECONDS:
-        look.found, look.at = status(bridge) | {"queues": _queues(bridge.storage)}, time.monotonic()
-    return look.found
+def state(bridge: Bridge) -> _Look:
+    """Return the status as /api/ops/status has it, at most a few seconds old: it costs requests to storage."""
+    seen = _look(bridge.storage)
+    if time.monotonic() - seen.at > _SECONDS:
+        (seen.problems, seen.parts), seen.at = look(bridge), time.monotonic()
+    return seen
 
 
-def _queues(storage: Storage) -> list[dict[str, Any]]:
-    """Return the queues in which something waits: about how many messages, and since when the oldest does."""
-    with reaching_storage(), ThreadPoolExecutor(len(QUEUES)) as pool:
-        return [found for found in pool.map(partial(_queue, storage), QUEUES) if found["messages"]]
+@blueprint.get("/queues")
+def queues() -> str:
+    """Show in which queues something waits, about how many messages, and since when the oldest does."""
+    names = [*QUEUES, *(name + POISON for name in QUEUES)]
+    with reaching_storage(), ThreadPoolExecutor(len(names)) as pool:
+        found = [queue for queue in pool.map(partial(_queue, show.here().storage), names) if queue["messages"]]
+    return render_template("queues.html", queues=found)
 
 
 def _queue(storage: Storage, name: str) -> dict[str, Any]:
+    from azure.core.exceptions import ResourceNotFoundError
+
     client = storage.queue(name)
-    count = client.get_queue_properties().approximate_message_count or 0
+    try:
+        count = client.get_queue_properties().approximate_message_count or 0
+    except ResourceNotFoundError:
+        # The host makes a poison queue once it needs one.
+        count = 0
     times = [message.inserted_on for message in client.peek_messages(32) if message.inserted_on] if count else []
     oldest = min(times, default=None)
     return {"queue": name, "messages": count, "oldest": iso(oldest) if oldest else None}
@@ -76,9 +93,38 @@ def _queue(storage: Storage, name: str) -> dict[str, Any]:
 def index() -> str:
     """Show how the bridge is doing."""
     bridge = show.here()
+    with ThreadPoolExecutor(1) as pool:
+        subscriptions = pool.submit(listed, bridge)
+        seen = state(bridge)
+        everybody = subscriptions.result()["data"]
     return render_template(
-        "workings.html", state=state(bridge), subscriptions=listed(bridge)["data"], most_webhooks=MOST_WEBHOOKS
+        "workings.html",
+        state=seen.parts,
+        problems=seen.sentences,
+        subscriptions=everybody,
+        most_webhooks=MOST_WEBHOOKS,
+        methods=methods(seen.parts),
+        loss=loss(seen.parts["webhooksByDay"] or []),
     )
+
+
+def methods(parts: Mapping[str, Any]) -> list[tuple[str, bool]]:
+    """Return the PBX's methods that are known to be granted to the key, or refused."""
+    found = [
+        (resource(poll["resource"]).list_operation, not poll["forbiddenSince"])
+        for poll in parts["checkpoints"] or []
+        if poll["lastSuccess"] or poll["forbiddenSince"]
+    ]
+    return found + [("RegisterWebhook", True)] * any(row["state"] == HELD for row in parts["webhooks"] or [])
+
+
+def loss(days: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the days with the height of their bars: the share of webhooks that never came, in percent."""
+    return [
+        {**day, "at": parse_time(day["day"]), "share": 100 * day["lost"] / (day["came"] + day["lost"])}
+        for day in days
+        if day["came"] + day["lost"]
+    ]
 
 
 @blueprint.get("/dead-letters")

@@ -120,27 +120,24 @@ def flush(storage: Storage) -> None:
         del days[day]
 
 
-def today(storage: Storage, moment: datetime | None = None) -> dict[str, Any]:
-    """Return the day's counts for people to read."""
-    day = iso(moment or now())[:10]
-    tally = _tally(rows.get(storage.table(TABLE), PARTITION, day) or {})
-    counts = {name: tally.counts[name] for name in COUNTS}
-    return {"day": day, **counts, "driftFields": dict(tally.fields)}
+def days(storage: Storage, count: int) -> dict[str, Tally]:
+    """Return the counts of each of the last days that has some, oldest first."""
+    query = f"PartitionKey eq '{PARTITION}' and RowKey ge '{_day(now() - timedelta(days=count - 1))}'"
+    return {row["RowKey"]: _tally(row) for row in storage.table(TABLE).query_entities(query)}
 
 
-def days(storage: Storage, count: int = 14) -> list[dict[str, Any]]:
-    """Return the webhooks of each of the last days, oldest first: how many came and were lost, by type."""
-    first = iso(now() - timedelta(days=count - 1))[:10]
-    found = storage.table(TABLE).query_entities(f"PartitionKey eq '{PARTITION}' and RowKey ge '{first}'")
-    tallies = ((row["RowKey"], _tally(row)) for row in found)
-    return [{"day": day, "came": dict(tally.came), "lost": dict(tally.lost)} for day, tally in tallies]
+def of_day(found: Mapping[str, Tally], moment: datetime) -> dict[str, Any]:
+    """Return the counts of a moment's day for people to read."""
+    tally = found.get(_day(moment), Tally())
+    return {"day": _day(moment), **{name: tally.counts[name] for name in COUNTS}, "driftFields": dict(tally.fields)}
 
 
-def silent(storage: Storage) -> dict[str, int]:
+def silent(found: Mapping[str, Tally]) -> dict[str, int]:
     """Return the types of whose webhooks most never came since yesterday, with how many."""
-    total = Tally()
-    for day in days(storage, 2):
-        total.add(Tally(came=Counter(day["came"]), lost=Counter(day["lost"])))
+    total, yesterday = Tally(), _day(now() - timedelta(days=1))
+    for day, tally in found.items():
+        if day >= yesterday:
+            total.add(tally)
     return {name: lost for name, lost in total.lost.items() if lost >= _LOST and lost > total.came[name]}
 
 
@@ -178,6 +175,10 @@ def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
     first = iso(period.first)[:10] if period.first else ""
     query = f"PartitionKey eq '{PARTITION}' and RowKey ge '{first}' and RowKey lt '{iso(period.last)[:10]}'"
     return expire_rows(storage.table(TABLE), query, allowance)
+
+
+def _day(moment: datetime) -> str:
+    return iso(moment)[:10]
 
 
 def _count(storage: Storage, moment: datetime, tally: Tally) -> None:

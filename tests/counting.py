@@ -13,13 +13,15 @@ if TYPE_CHECKING:
 
 
 class Counting(HTTPAdapter):
-    """Counts the requests to storage."""
+    """Counts the requests to storage, and the bytes of their answers."""
 
-    count = 0
+    count = received = 0
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
         self.count += 1
-        return super().send(request, *args, **options)
+        response = super().send(request, *args, **options)
+        self.received += len(response.content)
+        return response
 
 
 def counted(storage: Storage) -> Counting:

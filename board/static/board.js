@@ -29,6 +29,14 @@ for (const list of document.querySelectorAll("[data-refresh]")) {
   }, Number(list.dataset.refresh) * 1000);
 }
 
+// What says data-load is counted on a page of its own: it is put in its place once this one is there.
+for (const place of document.querySelectorAll("[data-load]")) {
+  fetch(place.dataset.load).then((answer) => answer.text()).then((text) => {
+    const fresh = new DOMParser().parseFromString(text, "text/html").getElementById(place.id);
+    if (fresh) place.replaceChildren(...fresh.childNodes);
+  }).catch(() => null);
+}
+
 // Items keep their forms as they stand: only what is told of them changes, and what is new or gone comes and goes.
 function update(list, fresh) {
   const old = new Map([...list.querySelectorAll("[data-item]")].map((item) => [item.dataset.item, item]));

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationInfo, field_validator, model_validator
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from shared.bridge import Bridge
     from shared.deliveries.outbox import State
 
+_SIDE_BY_SIDE = 8
 LOOPBACK = "allow_loopback"
 ID_HEADER = "Subscription-Id"
 ID_PATTERN = r"[0-9A-Fa-f]{32}|[0-9]{1,20}"
@@ -182,7 +184,9 @@ def listed(bridge: Bridge) -> dict[str, Any]:
     """Return every subscription with the results of its deliveries; of its callback address the host alone."""
     with reaching_storage():
         everybody = sorted(subscriptions(bridge).all(), key=lambda one: (one.created, one.id))
-        return succeeded([_listed(one, Outbox(bridge.storage, one.id).state()) for one in everybody])
+        with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+            states = pool.map(lambda one: Outbox(bridge.storage, one.id).state(), everybody)
+            return succeeded([_listed(one, state) for one, state in zip(everybody, states, strict=True)])
 
 
 def _listed(one: Subscription, state: State) -> dict[str, Any]:

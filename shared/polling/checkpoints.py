@@ -26,6 +26,7 @@ FORBIDDEN = (
     "app's outbound addresses may have changed), the key itself, and the API methods that it may use; polling goes on "
     "by itself within minutes once it is allowed"
 )
+FORBIDDEN_SENTENCE = f"{FORBIDDEN[0].upper()}{FORBIDDEN[1:]}."
 PARTITION = "checkpoint"
 _STEP = "step"
 # An idle poll writes nothing but this rarely, to show that it runs.
@@ -168,7 +169,7 @@ def _is_let_in(checkpoint: Checkpoint, since: datetime) -> bool:
 def describe_pbx(found: Iterable[Checkpoint]) -> dict[str, Any]:
     """Return whether the PBX lets this app in, for people to read."""
     since = forbidden_since(found)
-    problem = f"{FORBIDDEN[0].upper()}{FORBIDDEN[1:]}." if since else None
+    problem = FORBIDDEN_SENTENCE if since else None
     return {"state": "forbidden" if since else "allowed", "since": _iso(since), "problem": problem}
 
 
@@ -187,6 +188,7 @@ def describe(checkpoint: Checkpoint, moment: datetime) -> dict[str, Any]:
         "lastSuccess": _iso(checkpoint.last_success),
         "lastError": checkpoint.last_error or None,
         "pausedUntil": _iso(checkpoint.paused_until) if paused else None,
+        "forbiddenSince": _iso(checkpoint.forbidden_since),
     }
 
 

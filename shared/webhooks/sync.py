@@ -33,7 +33,7 @@ from shared.webhooks import table
 from shared.webhooks.table import HELD, INTENDED, ORPHANED, TABLE, Webhook, endpoint_hash, read_webhooks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
     from shared.bridge import Bridge
@@ -83,7 +83,7 @@ def keep(bridge: Bridge) -> None:
     Once all webhooks were deleted for good it makes no new ones, and deletes those that the PBX would not delete then.
     Without PUBLIC_BASE_URL none are wanted. Types whose webhooks are lost are logged.
     """
-    for event, lost in health.silent(bridge.storage).items():
+    for event, lost in health.silent(health.days(bridge.storage, 2)).items():
         logger.warning("signal webhook_silent event=%s lost=%d", event, lost)
     try:
         with reaching_storage(), leased(bridge.storage, TABLE, "sync") as lease:
@@ -133,14 +133,13 @@ def unreachable(settings: Settings) -> str | None:
     )
 
 
-def missing(bridge: Bridge) -> dict[str, Any] | None:
+def missing(settings: Settings, webhooks: Iterable[Webhook], problem: str | None) -> dict[str, Any] | None:
     """Return the events that webhooks are wanted for and not held, and why; None where there are none."""
-    if not bridge.settings.public_base_url or table.ended_since(bridge.storage):
+    if not settings.public_base_url:
         return None
-    held = {row.event for row in read_webhooks(bridge.storage) if row.state == HELD}
-    events = [event.name for event in wanted_events(bridge.settings.pbx_events) if event.name not in held]
-    reason = unreachable(bridge.settings) or table.last_problem(bridge.storage)
-    return {"events": events, "reason": reason} if events else None
+    held = {row.event for row in webhooks if row.state == HELD}
+    events = [event.name for event in wanted_events(settings.pbx_events) if event.name not in held]
+    return {"events": events, "reason": unreachable(settings) or problem} if events else None
 
 
 def _is_inside(host: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ from shared.storage import rows
 from shared.times import iso, now, parse_time
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from shared.storage.account import Storage
 
 TABLE = "webhooks"
@@ -50,11 +53,17 @@ class Webhook:
 
 def read_webhooks(storage: Storage) -> list[Webhook]:
     """Return all webhooks that we made and still know of."""
-    names = [part.name for part in fields(Webhook) if part.name not in ("key", "created")]
-    return [
-        Webhook(key=row["RowKey"], created=iso(row["created"]), **{name: row[name] for name in names if name in row})
-        for row in storage.table(TABLE).query_entities(f"PartitionKey eq '{PARTITION}'")
-    ]
+    return [_webhook(row) for row in storage.table(TABLE).query_entities(f"PartitionKey eq '{PARTITION}'")]
+
+
+def read(storage: Storage) -> tuple[list[Webhook], str | None, str | None]:
+    """Return the webhooks, since when they are deleted for good, and what stood in the way of the last sync."""
+    found = defaultdict[str, list[Any]](list)
+    for row in storage.table(TABLE).list_entities():
+        found[row["PartitionKey"]].append(row)
+    ended = next((iso(row["since"]) for row in found[_ENDED]), None)
+    problem = next((str(row["problem"]) for row in found[_SYNC]), None)
+    return [_webhook(row) for row in found[PARTITION]], ended, problem
 
 
 def intend(storage: Storage, webhook: Webhook) -> None:
@@ -102,10 +111,9 @@ def synced(storage: Storage, problem: str | None) -> None:
     rows.put(storage.table(TABLE), row)
 
 
-def last_problem(storage: Storage) -> str | None:
-    """Return what stood in the way of the last sync, empty for nothing; None before the first one."""
-    row = rows.get(storage.table(TABLE), _SYNC, _LAST)
-    return None if row is None else str(row["problem"])
+def _webhook(row: Mapping[str, Any]) -> Webhook:
+    names = [part.name for part in fields(Webhook) if part.name not in ("key", "created") and part.name in row]
+    return Webhook(key=row["RowKey"], created=iso(row["created"]), **{name: row[name] for name in names})
 
 
 def endpoint_hash(url: str) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
+from shared.api.status import SENTENCES
+
 BOARD = pathlib.Path(__file__).parents[2] / "board"
 _BLANK = re.compile(r"%\(\w+\)s|%%")
 
@@ -21,7 +23,7 @@ def texts() -> set[Any]:
         options_map={"**/templates/**.html": {"newstyle_gettext": "true"}},
         keywords={"_": None, "gettext": None, "ngettext": (1, 2), "lazy_gettext": None},
     )
-    return {message for _, _, message, _, _ in found}
+    return {message for _, _, message, _, _ in found} | set(SENTENCES.values())
 
 
 def test_every_text_is_translated_and_none_is_left_over() -> None:

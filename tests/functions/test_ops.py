@@ -111,7 +111,9 @@ def test_the_status_shows_checkpoints_health_dead_letters_and_budget(running: Ru
     assert status["health"]["webhooks"] == 0
     assert 0 < status["budget"]["used"] <= status["budget"]["limit"] == 100
     assert next(iter(status)) == "problems"
-    assert any(line.startswith("1 dead letter of kind event. POST /api/ops/deadletters") for line in status["problems"])
+    assert any(
+        line.startswith("Dead letters of kind event: 1. POST /api/ops/deadletters") for line in status["problems"]
+    )
 
 
 @pytest.mark.slow

@@ -60,7 +60,7 @@ def test_counts_of_all_processes_add_up(processes: Callable[[int], list[Storage]
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, storages))
-    day = health.today(storages[0], NOON)
+    day = health.of_day(health.days(storages[0], 3650), NOON)
     assert day == {
         "day": "2026-11-23",
         "webhooks": 144,
@@ -89,9 +89,9 @@ def test_events_around_midnight_count_for_their_own_day(processes: Callable[[int
     for seconds in (-2, -1, 1):
         health.note(storage, event(at=midnight + timedelta(seconds=seconds)), repeat=False)
     health.flush(storage)
-    assert health.today(storage, midnight)["webhooks"] == 1
-    assert health.today(storage, midnight - timedelta(hours=1))["webhooks"] == 2
-    assert health.today(storage, midnight + timedelta(days=3))["webhooks"] == 0
+    assert health.of_day(health.days(storage, 3650), midnight)["webhooks"] == 1
+    assert health.of_day(health.days(storage, 3650), midnight - timedelta(hours=1))["webhooks"] == 2
+    assert health.of_day(health.days(storage, 3650), midnight + timedelta(days=3))["webhooks"] == 0
 
 
 def test_what_could_not_be_written_stays_counted() -> None:
@@ -113,10 +113,10 @@ def test_webhooks_that_came_and_were_lost_are_counted_by_day_and_type(
                 health.note(storage, event(event="CallRecorded", origin=origin, at=at), repeat=False)
     health.missed(storage, "CallTransfered")
     health.flush(storage)
-    yesterday, today = health.days(storage, 2)
-    assert (yesterday["came"], yesterday["lost"]) == ({"CallRecorded": 1}, {"CallRecorded": 1})
-    assert (today["came"], today["lost"]) == ({"CallRecorded": 1}, {"CallRecorded": 3, "CallTransfered": 1})
-    assert health.silent(storage) == {"CallRecorded": 4}
+    yesterday, today = health.days(storage, 2).values()
+    assert (yesterday.came, yesterday.lost) == ({"CallRecorded": 1}, {"CallRecorded": 1})
+    assert (today.came, today.lost) == ({"CallRecorded": 1}, {"CallRecorded": 3, "CallTransfered": 1})
+    assert health.silent(health.days(storage, 2)) == {"CallRecorded": 4}
 
 
 def test_a_timers_failure_is_kept_until_a_run_succeeds_in_any_process(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared.api import status as page
-from shared.api.status import PARTS, PROBLEMS, status
+from shared.api.status import PROBLEMS, READS, status
 from shared.errors import StorageUnavailable
 from shared.polling import checkpoints
 from shared.polling.checkpoints import Checkpoint
@@ -22,6 +22,8 @@ from shared.webhooks.table import end
 if TYPE_CHECKING:
     from shared.bridge import Bridge
 
+HEALTH, WEBHOOKS = (next(names for names in READS if name in names) for name in ("health", "webhooks"))
+
 
 @pytest.fixture(autouse=True)
 def tables(bridge: Bridge) -> None:
@@ -31,8 +33,9 @@ def tables(bridge: Bridge) -> None:
 def test_all_is_well_where_nothing_is_wrong(bridge: Bridge) -> None:
     shown = status(bridge)
     assert shown["problems"] == []
-    assert list(shown) == ["problems", *PARTS]
-    assert {name for name, _ in PROBLEMS} <= PARTS.keys()
+    parts = [name for names in READS for name in names]
+    assert list(shown) == ["problems", *parts]
+    assert {name for name, _ in PROBLEMS} <= set(parts)
 
 
 def test_what_is_wrong_stands_first_in_words(bridge: Bridge) -> None:
@@ -48,9 +51,9 @@ def test_what_is_wrong_stands_first_in_words(bridge: Bridge) -> None:
         "No webhooks are registered since 2026-01-01T00:00:00Z: POST /api/ops/webhooks/sync registers them again.",
         "Polling call_history last succeeded 120 minutes ago: PbxThrottled.",
         "Polling contacts last succeeded 120 minutes ago: it has not run since.",
-        "1 dead letter of kind event. POST /api/ops/deadletters/replay: their processing starts again.",
-        "2 dead letters of kind media. POST /api/ops/deadletters/replay: their audio is asked for again.",
-        "1 dead letter of kind payload. They cannot be tried again, read what they hold.",
+        "Dead letters of kind event: 1. POST /api/ops/deadletters/replay: their processing starts again.",
+        "Dead letters of kind media: 2. POST /api/ops/deadletters/replay: their audio is asked for again.",
+        "Dead letters of kind payload: 1. They cannot be tried again, read what they hold.",
     ]
 
 
@@ -77,7 +80,7 @@ def test_a_part_that_cannot_be_shown_hides_no_other(bridge: Bridge, monkeypatch:
     def broken(*_: Any) -> Any:
         raise ValueError("+37127771153")
 
-    monkeypatch.setattr(page, "PARTS", {**PARTS, "webhooks": broken})
+    monkeypatch.setattr(page, "READS", {**READS, WEBHOOKS: broken})
     shown = status(bridge)
     assert shown["webhooks"] is None
     assert shown["problems"] == ["webhooks cannot be shown (ValueError): the app's log has the details."]
@@ -92,14 +95,14 @@ def test_a_part_that_cannot_be_read_in_time_is_named_and_hides_no_other(
 
     ended = threading.Event()
     monkeypatch.setattr(page, "_SECONDS", 1.0)
-    monkeypatch.setattr(page, "PARTS", {**PARTS, "health": away, "webhooks": lambda *_: ended.wait(30)})
+    monkeypatch.setattr(page, "READS", {**READS, HEALTH: away, WEBHOOKS: lambda *_: ended.wait(30)})
     began = time.monotonic()
     shown = status(bridge)
     ended.set()
     assert time.monotonic() - began < 5
     assert (shown["health"], shown["webhooks"], shown["budget"]["limit"]) == (None, None, 100)
     assert [line.partition(" ")[0] for line in shown["problems"]] == ["health", "webhooks"]
-    monkeypatch.setattr(page, "PARTS", dict.fromkeys(PARTS, away))
+    monkeypatch.setattr(page, "READS", dict.fromkeys(READS, away))
     with pytest.raises(StorageUnavailable):
         status(bridge)
 
@@ -117,5 +120,7 @@ def test_the_page_stays_short(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -
         def __init__(self, shown: dict[str, str]) -> None:
             self.to_dict = lambda: shown
 
-    monkeypatch.setattr(page.table, "read_webhooks", lambda storage: [Row(shown) for shown in many])
+    monkeypatch.setattr(
+        page.table, "read", lambda storage: ([Row(shown) for shown in many], "2026-01-01T00:00:00Z", None)
+    )
     assert len(status(bridge)["webhooks"]) == 100
