@@ -12,7 +12,7 @@ from board import search, show
 from shared.api import calls
 from shared.api.parameters import Request
 from shared.errors import Invalid
-from shared.media.serve import read_range
+from shared.media.serve import RANGE_BYTES, read_range
 from shared.times import event_time
 
 if TYPE_CHECKING:
@@ -107,9 +107,11 @@ def _step(event: Mapping[str, Any]) -> tuple[datetime | None, str] | None:
 
 @blueprint.get("/audio/<container>/<path:name>")
 def audio(container: str, name: str) -> Response:
-    """Return stored audio, or the range of it that a player asks for."""
-    part = read_range(show.here().storage, container, name, request.headers.get("Range"))
-    answer = Response(part.content, part.status, dict(part.headers), content_type=part.content_type)
-    if "download" in request.args:
+    """Return stored audio in parts of a few MiB, also to who asks for no range; a file to save is whole."""
+    download, asked = "download" in request.args, request.headers.get("Range")
+    part = read_range(show.here().storage, container, name, asked or ("" if download else "bytes=0-"))
+    whole = not asked and len(part.content) < RANGE_BYTES
+    answer = Response(part.content, 200 if whole else part.status, dict(part.headers), content_type=part.content_type)
+    if download:
         answer.headers["Content-Disposition"] = f'attachment; filename="{name.rpartition("/")[2]}"'
     return answer

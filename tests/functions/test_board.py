@@ -218,6 +218,21 @@ def test_a_page_costs_as_little_after_ten_years_as_after_a_month(start: Callable
         assert received <= max(1.5 * month[path][1], 64 * 1024), path
 
 
+@pytest.mark.parametrize(
+    ("size", "asked", "answered"),
+    [(2000, "", (200, 2000)), (6 << 20, "", (206, 4 << 20)), (6 << 20, "bytes=5-", (206, 4 << 20))],
+)
+def test_audio_comes_in_parts(start: Callable[..., Reader], size: int, asked: str, answered: tuple[int, int]) -> None:
+    reader, name = start(), "2026/01/01/1.mp3"
+    reader.app.extensions["bridge"].storage.container("recordings").upload_blob(name, bytes(size))
+    reader.sign_in()
+    headers = {"Range": asked} if asked else {}
+    answer = reader.ask(f"/audio/recordings/{name}", **headers)
+    assert (answer.status_code, len(answer.get_body())) == answered
+    assert answer.headers["Content-Length"] == str(answered[1])
+    assert len(reader.ask(f"/audio/recordings/{name}?download").get_body()) == size
+
+
 def costs(start: Callable[..., Reader]) -> dict[str, tuple[int, int]]:
     """What each page asks of storage in a process that has read nothing yet: requests, and the bytes they bring."""
     found = {}
