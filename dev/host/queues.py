@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import logging
 import random
@@ -143,14 +142,12 @@ class QueueListener:
     async def _process(self, delivery: _Delivery) -> None:
         message, most = delivery.message, self._options.max_dequeue_count
         tries = message.dequeue_count or 1
-        body = self._decoded(message)
-        if body is None:
-            logger.error("%s: message %s of queue %s is not base64", self._function.name, message.id, self.queue)
-        if body is None or tries > most:
+        if tries > most:
             await self._to_poison(delivery)
             return
         renewal = asyncio.create_task(self._renew(delivery))
-        succeeded = await self._invoke(message, body)
+        data = _data(self._function, str(message.content))
+        succeeded = (await self._worker.invoke(self._function, data, _metadata(message))).succeeded
         async with delivery.lock:
             renewal.cancel()
         try:
@@ -163,14 +160,6 @@ class QueueListener:
                 await self._hide(delivery, self._options.visibility_timeout.total_seconds())
         except AzureError as error:
             logger.warning("Message %s of queue %s comes back: %s", message.id, self.queue, _brief(error))
-
-    async def _invoke(self, message: QueueMessage, body: bytes) -> bool:
-        try:
-            data = _data(self._function, body)
-        except UnicodeDecodeError:
-            logger.error("%s: message %s cannot be bound: it is not UTF-8", self._function.name, message.id)
-            return False
-        return (await self._worker.invoke(self._function, data, _metadata(message))).succeeded
 
     async def _renew(self, delivery: _Delivery) -> None:
         while True:
@@ -203,25 +192,15 @@ class QueueListener:
         logger.warning("Message %s went to queue %s", message.id, poison.queue_name)
         await threaded(lambda: self._client.delete_message(message.id, delivery.pop_receipt))
 
-    def _decoded(self, message: QueueMessage) -> bytes | None:
-        text = str(message.content)
-        if not self._options.base64:
-            return text.encode()
-        try:
-            # .NET's decoder skips white space and takes nothing else that is not base64.
-            return base64.b64decode("".join(text.split()), validate=True)
-        except ValueError:
-            return None
-
 
 def by_hand(function: Function, text: str) -> tuple[Message, dict[str, Message]]:
     """Return an admin call's input of a function: `text` for its trigger, and no message id."""
-    return _data(function, text.encode("utf-8", "replace")), {"Id": Message(string="")}
+    return _data(function, text.encode("utf-8", "replace").decode()), {"Id": Message(string="")}
 
 
-def _data(function: Function, body: bytes) -> Message:
+def _data(function: Function, text: str) -> Message:
     binary = str(function.trigger.get("dataType") or "").lower() == "binary"
-    return Message(bytes=body) if binary else Message(string=body.decode())
+    return Message(bytes=text.encode()) if binary else Message(string=text)
 
 
 def _metadata(message: QueueMessage) -> dict[str, Message]:

@@ -34,7 +34,6 @@ class QueueOptions:
     max_dequeue_count: int
     visibility_timeout: timedelta
     max_polling_interval: timedelta
-    base64: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,7 +156,6 @@ def _queue_options(queues: Mapping[str, Any]) -> QueueOptions:
             max_dequeue_count=int(queues.get("maxdequeuecount", 5)),
             visibility_timeout=time_span(str(queues.get("visibilitytimeout", "00:00:00"))),
             max_polling_interval=time_span(str(queues.get("maxpollinginterval", "00:01:00"))),
-            base64=str(queues.get("messageencoding", "base64")).lower() != "none",
         )
     except ValueError as error:
         raise HostError(f"host.json: extensions.queues has a value that does not fit: {error}") from error

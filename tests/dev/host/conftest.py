@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
-from azure.storage.queue import QueueServiceClient, TextBase64EncodePolicy
+from azure.storage.queue import QueueServiceClient
 
 from dev.azurite import AzuriteProcess, Ports
 from tests import waiting
@@ -97,9 +97,7 @@ def plain(
 def queue(azurite: AzuriteProcess) -> Iterator[QueueClient]:
     """A queue of the test's own; its poison queue has its name and `-poison`."""
     with QueueServiceClient.from_connection_string(azurite.connection_string) as service:
-        client = service.get_queue_client(
-            f"jobs-{uuid.uuid4().hex[:12]}", message_encode_policy=TextBase64EncodePolicy()
-        )
+        client = service.get_queue_client(f"jobs-{uuid.uuid4().hex[:12]}")
         client.create_queue()
         yield client
 

@@ -24,7 +24,6 @@ def function(name: str, route: str, methods: list[str] | None = None) -> Functio
         ("a/{x}", "a/1", {"x": "1"}),
         ("a/{x}", "a", None),
         ("a/{x?}", "a", {}),
-        ("a/{x=5}", "a", {"x": "5"}),
         ("a/{*rest}", "a/b/c", {"rest": "b/c"}),
         ("a/{*rest}", "a/b//c/", {"rest": "b//c/"}),
         ("a/{*rest}", "a//b", None),

@@ -32,7 +32,6 @@ def test_queue_options_have_the_real_hosts_defaults(tmp_path: Path, monkeypatch:
     queues = load_host_config(tmp_path / "host.json").queues
     assert (queues.batch_size, queues.new_batch_threshold, queues.max_dequeue_count) == (16, 16, 5)
     assert (queues.visibility_timeout, queues.max_polling_interval) == (timedelta(0), timedelta(minutes=1))
-    assert queues.base64
 
 
 def test_the_environment_overrides_host_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,9 +39,9 @@ def test_the_environment_overrides_host_json(tmp_path: Path, monkeypatch: pytest
         json.dumps({"version": "2.0", "extensions": {"queues": {"batchSize": 8, "maxDequeueCount": 7}}})
     )
     monkeypatch.setenv("AzureFunctionsJobHost__extensions__queues__batchSize", "2")
-    monkeypatch.setenv("AzureFunctionsJobHost__Extensions__Queues__MessageEncoding", "none")
+    monkeypatch.setenv("AzureFunctionsJobHost__Extensions__Queues__NewBatchThreshold", "1")
     queues = load_host_config(tmp_path / "host.json").queues
-    assert (queues.batch_size, queues.max_dequeue_count, queues.base64) == (2, 7, False)
+    assert (queues.batch_size, queues.max_dequeue_count, queues.new_batch_threshold) == (2, 7, 1)
 
 
 @pytest.mark.parametrize(
