@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -14,7 +11,7 @@ from azure.storage.blob import ContainerClient
 from requests.adapters import HTTPAdapter
 
 from dev.azurite import AzuriteProcess
-from dev.bench.figures import at_least, at_most, median_ratio, seconds
+from dev.bench.figures import at_least, median_ratio, seconds
 from dev.simulator import SimulatorProcess
 from shared.bridge import Bridge, assemble
 from shared.media.copy import copy
@@ -25,7 +22,6 @@ if TYPE_CHECKING:
 
     from dev.bench.figures import Figure
 
-_ROOT = Path(__file__).resolve().parents[2]
 _MIB = 1024 * 1024
 _LARGE = 500 * _MIB
 _SMALL, _MANY = _MIB, 200
@@ -35,27 +31,23 @@ _START = "2018-04-25T13:54:19+0000"
 
 
 class _Unlimited:
-    """The PBX's budget is not what is measured here."""
+    """A budget without a limit."""
 
     def take(self, lane: str, **_: Any) -> None:
-        """Always."""
+        """Let every call pass."""
 
 
-def environment(connection_string: str, base_url: str) -> dict[str, str]:
-    """The settings of a bridge to the simulator."""
-    return {"DataStorage": connection_string, "PBX_BASE_URL": base_url, "PBX_API_KEY": _KEY}
-
-
-def open_bridge(settings: dict[str, str]) -> Bridge:
-    """A bridge whose PBX answers without a limit."""
+def _bridge(connection_string: str, base_url: str) -> Bridge:
+    """Return a bridge whose PBX answers without a limit."""
+    settings = {"DataStorage": connection_string, "PBX_BASE_URL": base_url, "PBX_API_KEY": _KEY}
     bridge = assemble(Settings.from_env(settings))
     bridge.storage.ready()
     bridge.pbx._budget = _Unlimited()  # type: ignore[assignment]
     return bridge
 
 
-def message(recording: int) -> dict[str, Any]:
-    """What the processor asks of the copier."""
+def _message(recording: int) -> dict[str, Any]:
+    """Return the processor's message to the copier."""
     received = "2018-04-25T13:57:24Z"
     ids = {"kind": "recording", "id": recording, "event": f"bench{recording}", "callID": recording}
     return {**ids, "action": "copy", "received": received, "first": received, "attempt": 0}
@@ -85,7 +77,7 @@ def _ratio(bridge: Bridge, pbx: SimulatorProcess, size: int, many: int, rounds: 
         ids = list(itertools.islice(numbers, many))
         _add(pbx, ids, size)
         with ThreadPoolExecutor(_WORKERS) as pool:
-            return seconds(lambda: list(pool.map(lambda id: copy(bridge, message(id)), ids)))
+            return seconds(lambda: list(pool.map(lambda id: copy(bridge, _message(id)), ids)))
 
     def limit() -> float:
         ids = list(itertools.islice(numbers, many))
@@ -96,44 +88,14 @@ def _ratio(bridge: Bridge, pbx: SimulatorProcess, size: int, many: int, rounds: 
     return 1 / median_ratio(ours, limit, rounds)
 
 
-def _memory(connection_string: str, pbx: SimulatorProcess) -> float:
-    """MiB that copying a large recording takes over idle, in a process that does nothing else."""
-    _add(pbx, [7], 4 * _MIB)
-    _add(pbx, [8], _LARGE)
-    done = subprocess.run(
-        [sys.executable, "-m", "dev.bench.media", connection_string, pbx.base_url],
-        cwd=_ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return float(done.stdout)
-
-
 def figures() -> list[Figure]:
-    """Throughput of one large and many small recordings, and memory."""
+    """Return the throughput of one large recording and of many small ones."""
     with AzuriteProcess() as azurite, SimulatorProcess(_KEY) as pbx:
-        bridge = open_bridge(environment(azurite.connection_string, pbx.base_url))
+        bridge = _bridge(azurite.connection_string, pbx.base_url)
         large = _ratio(bridge, pbx, _LARGE, 1, rounds=3)
         small = _ratio(bridge, pbx, _SMALL, _MANY, rounds=3)
-        memory = _memory(azurite.connection_string, pbx)
     limit = "plain streaming into upload_blob"
     return [
         at_least("Media: 1 recording of 500 MB", limit, large, 0.8),
         at_least("Media: 200 recordings of 1 MB, 16 at a time", limit, small, 0.8),
-        at_most("Media: memory over idle, MiB", "a 500 MB recording", memory, 16),
     ]
-
-
-def _peak_mib() -> float:
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
-
-
-if __name__ == "__main__":
-    # Warmed up by a small recording, so that what is idle has all its libraries loaded.
-    _bridge = open_bridge(environment(*sys.argv[1:3]))
-    copy(_bridge, message(7))
-    _idle = int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / _MIB
-    copy(_bridge, message(8))
-    print(_peak_mib() - _idle)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -32,7 +33,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 KEY, ADMIN_KEY, MASTER = "the-key-of-the-page", "the-key-of-the-admin", "master-key"
 MAIN_LINE = "67021234"
 ANSWERED, LOST, BACK, SILENT = "+37129411870", "+37122004716", "+37129330145", "+37120177453"
-_CHROMIUM = "/usr/bin/chromium"
+_CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 _ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
