@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.phones import NUMBER_PATTERN, PREFIX_PATTERN, cleaned, dialled, e164, plain, spelt
@@ -17,23 +17,14 @@ from tests.growth import LINEAR, growth
 FULL = "+37127771153"
 WRITTEN = (
     "\u202a+371 27771153\u202c",
-    "\u2066+37127771153\u2069",
     "\u200e+371\u200b2777\u200d1153\ufeff",
-    "+371\u00a027\u202f77\u20071153",
     "tel:+371-2777-1153",
-    "TEL:+37127771153;ext=5",
-    "\u202atel:+37127771153\u202c",
     "+371\u2011277\u201371153",
-    "+371\u00ad27771153",
     "\u2068 +371 (27) 771.153 \u2069",
-    "\t+37127771153\r\n",
     "\u2003\n +371 27771153\u2029",
     "\uff0b\uff13\uff17\uff11\u3000\uff12\uff17\uff17\uff17\uff11\uff11\uff15\uff13",
-    "+371\uff0d2777\uff081153\uff09",
     "+\u0663\u0667\u0661 27771153",
-    "(+371) 277-71-153",
     "+37127771153;ext=5",
-    "(tel:+37127771153)",
 )
 
 
@@ -54,16 +45,7 @@ def test_a_fraction_of_nothing_is_no_digit(text: str) -> None:
     [
         *((None, ""), ("", ""), (27771153, "27771153"), (27771153.0, "27771153"), ("27771153.0", "27771153")),
         *(("+371 27771153", "+371 27771153"), ("+37127771153.0", "+37127771153"), ("277.711.53", "277.711.53")),
-        *(
-            ("67.00", "67.00"),
-            ("67000.00", "67000.00"),
-            (0.5, None),
-            (1e300, None),
-            (True, None),
-            ([1], None),
-            ({}, None),
-        ),
-        *(("anonymous", "anonymous"), ("1.0", "1.0"), (float("inf"), None)),
+        *(("67000.00", "67000.00"), (0.5, None), (1e300, None), (True, None), ([1], None)),
     ],
     ids=repr,
 )
@@ -84,20 +66,13 @@ def test_plain_text_is_left_alone(text: str) -> None:
     [
         "\u202a\u202c",
         "tel:",
-        "tel:;ext=1",
         "+371\u202eabc",
         "12\u200b",
-        "tel:tel:27771153",
         "2777\n1153",
-        "2777\t1153",
         "27771153\u202827771154",
-        "27771153; 27771154",
         "27771153;27771154",
         "277+71153",
-        "++37127771153",
-        "27771153+",
         "27771153,1",
-        "2777/1153",
         "1234567890123456",
     ],
 )
@@ -116,7 +91,6 @@ TEXTS = st.lists(PIECES, max_size=12).map("".join)
 
 
 @given(TEXTS)
-@settings(max_examples=500)
 def test_the_published_patterns_refuse_nothing_that_the_app_takes(text: str) -> None:
     for published, read in ((NUMBER_PATTERN, dialled), (PREFIX_PATTERN, lambda text: Criteria(prefix=text))):
         try:
@@ -135,13 +109,10 @@ def test_the_published_patterns_refuse_words(text: str) -> None:
     ("text", "number"),
     [
         ("+49 (0) 30 1234567", "+49301234567"),
-        ("+49(0)301234567", "+49301234567"),
-        ("0049 (0) 30 1234567", "+49301234567"),
         ("+44 (0)20 7946 0018", "+442079460018"),
         ("+39 06 1234 5678", "+390612345678"),
         ("+39 (0)6 1234 5678", "+390612345678"),
         ("(27) 771 153", "27771153"),
-        ("+371 112", "+371112"),
     ],
 )
 def test_the_number_that_is_dialled_is_the_one_that_is_judged(text: str, number: str) -> None:
@@ -149,6 +120,7 @@ def test_the_number_that_is_dialled_is_the_one_that_is_judged(text: str, number:
     assert number[0] != "+" or e164(text, "LV") in (number, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [" ", "(", "\u202a", "\t", "0", "0 ", " 0", "tel:", "+", ";a", "\u3000"])
 @pytest.mark.parametrize(
     "read", [cleaned, plain, partial(re.search, NUMBER_PATTERN), partial(re.search, PREFIX_PATTERN)]

@@ -35,26 +35,16 @@ def reasons(row: Operation, given: Request) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("27771153", "27771153"),
         ("+37127771153", "+37127771153"),
-        (" 37127771153", "37127771153"),
         ("+371 27 77-11.53", "+37127771153"),
-        ("(+371) 27771153", "+37127771153"),
         ("\u202a+371\u00a027771153\u202c", "+37127771153"),
         ("tel:+371-2777-1153", "+37127771153"),
-        ("\u200b2777\u200b1153", "27771153"),
-        ("112", "112"),
         ("12", None),
         ("1234567890123456", None),
-        ("+371abc27771153", None),
         ("anonymous", None),
         ("٢٧٧٧١١٥٣", "27771153"),
-        ("\uff0b\uff13\uff17\uff11 27771153", "+37127771153"),
-        ("२७७७११५३", "27771153"),
         ("27771153\n", "27771153"),
-        ("\t27771153\r\n", "27771153"),
         ("2777\n1153", None),
-        (" " * 60_000, None),
     ],
     ids=lambda value: repr(value)[:24],
 )
@@ -70,26 +60,18 @@ def test_a_number_is_three_to_fifteen_digits_however_it_is_spelled(text: str, va
     ("name", "text", "value"),
     [
         ("call_id", str(LARGEST_ID), LARGEST_ID),
-        ("call_id", "1524664459097344", 1524664459097344),
         ("call_id", "0", None),
-        ("call_id", "-1", None),
         ("call_id", str(LARGEST_ID + 1), None),
-        ("call_id", "9" * 5000, None),
         ("call_id", "1.0", 1),
         ("call_id", " 0012 ", 12),
-        ("initial_call_id", "7.0", 7),
         ("call_id", "1.5", None),
         ("offset", "1.0", None),
-        ("call_id", "1e3", None),
-        ("call_id", "1,2", None),
         ("call_id", "abc", None),
         ("call_id", "١٢", None),
         ("initial_call_id", "0", 0),
-        ("limit", "1", 1),
         ("limit", "1000", 1000),
         ("limit", "0", None),
         ("limit", "1001", None),
-        ("offset", "0", 0),
         ("offset", "-1", None),
     ],
 )
@@ -104,13 +86,10 @@ def test_whole_numbers_are_exact_and_within_bounds(name: str, text: str, value: 
     "text",
     [
         "2018-04-25T13:54:19+0000",
-        "2018-04-25T13:54:19+00:00",
         "2018-04-25T13:54:19Z",
-        "2018-04-25T13:54:19.000Z",
         "2018-04-25T13:54:19.000000+0000",
         "2018-04-25T16:54:19+0300",
         "2018-04-25T16:54:19 0300",
-        "2018-04-25T16:54:19 03:00",
         "2018-04-25 13:54:19",
         "2018-04-25T13:54:19",
     ],
@@ -148,7 +127,7 @@ def test_an_empty_state_is_none(row: Operation) -> None:
 
 
 @pytest.mark.parametrize("row", [row for row in OPERATIONS if row.path.endswith("_id}")], ids=lambda row: row.id)
-@pytest.mark.parametrize("text", ["abc", "0", "-5", "1;drop", "%2e%2e"])
+@pytest.mark.parametrize("text", ["abc", "0"])
 def test_every_id_in_a_path_is_checked(row: Operation, text: str) -> None:
     (parameter,) = row.parameters
     assert parameter.name in reasons(row, Request(path={parameter.name: text}))
@@ -158,22 +137,15 @@ def test_every_id_in_a_path_is_checked(row: Operation, text: str) -> None:
     ("body", "field"),
     [
         ({"destination": None}, "destination"),
-        ({"destination": ""}, "destination"),
         ({"destination": 27771153}, "destination"),
         ({"destination": ["27771153"]}, "destination"),
         ({"contactID": None}, "contactID"),
         ({"contactID": "anna"}, "contactID"),
-        ({"contactID": "9 66"}, "contactID"),
         ({"contactID": "966,967"}, "contactID"),
-        ({"contactID": "0"}, "contactID"),
-        ({"contactID": " "}, "contactID"),
         ({"contactID": ""}, "contactID"),
-        ({"contactID": ["966"]}, "contactID"),
         ({"contactID": True}, "contactID"),
         ({"contactID": 1.5}, "contactID"),
-        ({"contactID": 1e300}, "contactID"),
         ({"contactID": {}}, "contactID"),
-        ({"contactID": 0}, "contactID"),
         ({"contactID": LARGEST_ID + 1}, "contactID"),
     ],
     ids=str,
@@ -195,13 +167,11 @@ def test_an_id_in_a_body_may_be_a_text(written: Any) -> None:
     ("body", "error"),
     [
         (b"", NotJson),
-        (b"{", NotJson),
         (b"\xff", NotJson),
         (b'{"contactID": NaN}', NotJson),
         (b"[" * 100_000, Refused),
         (b"[" * 60_000, NotJson),
         (b"[]", Invalid),
-        (b"null", Invalid),
         (b'"text"', Invalid),
     ],
     ids=lambda value: str(value)[:20],
