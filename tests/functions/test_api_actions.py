@@ -12,24 +12,20 @@ from shared.api.operations import ACTIONS
 from shared.identifiers import LARGEST_ID
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES, Resource
-from tests.face import Face, face
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from shared.pbx.operations import Operation
+    from tests.face import Face
 
 
-pytestmark = pytest.mark.xdist_group("actions")
+pytestmark = pytest.mark.xdist_group("shared_face")
 
 
 @pytest.fixture(scope="module")
-def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Face]:
-    account = new_account()
-    with face(account, tmp_path_factory.mktemp("actions"), *(row.id for row in ACTIONS)) as running:
-        for row in RESOURCES:
-            running.pbx.add(row.name, LARGEST_ID)
-        yield running
+def running(shared_face: Face) -> Face:
+    for row in RESOURCES:
+        shared_face.pbx.add(row.name, LARGEST_ID)
+    return shared_face
 
 
 @pytest.fixture(autouse=True)

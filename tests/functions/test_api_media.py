@@ -8,28 +8,24 @@ import pytest
 
 from shared.media import serve
 from shared.storage.account import CONTAINERS
-from tests.face import Face, face
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from tests.face import Face
 
-
-pytestmark = pytest.mark.xdist_group("stored_audio")
+pytestmark = pytest.mark.xdist_group("shared_face")
 
 NAME = "2018/04/25/1711.mp3"
 AUDIO = bytes(range(256)) * 20
 
 
 @pytest.fixture(scope="module")
-def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Face]:
+def running(shared_face: Face) -> Face:
     from azure.storage.blob import ContentSettings
 
-    with face(new_account(), tmp_path_factory.mktemp("audio"), "GetStoredAudio", "GetAudio") as running:
-        running.storage.ready()
-        for container in CONTAINERS:
-            blob = running.storage.container(container).get_blob_client(NAME)
-            blob.upload_blob(AUDIO, content_settings=ContentSettings(content_type="audio/mpeg"))
-        yield running
+    for container in CONTAINERS:
+        blob = shared_face.storage.container(container).get_blob_client(NAME)
+        blob.upload_blob(AUDIO, content_settings=ContentSettings(content_type="audio/mpeg"))
+    return shared_face
 
 
 @pytest.mark.parametrize("container", ["recordings", "voicemails"])

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 from openapi_spec_validator import OpenAPIV2SpecValidator, validate
 
-from tests.face import KEY, Face, face
+from tests.face import KEY, Face
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-
-pytestmark = pytest.mark.xdist_group("swagger")
+pytestmark = pytest.mark.xdist_group("shared_face")
 
 
 @pytest.fixture(scope="module")
-def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Face]:
-    with face(new_account(), tmp_path_factory.mktemp("swagger"), "GetSwagger") as running:
-        yield running
+def running(shared_face: Face) -> Face:
+    return shared_face
 
 
 def test_anybody_may_read_the_definition_from_any_page(running: Face) -> None:

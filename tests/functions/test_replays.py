@@ -18,24 +18,23 @@ from shared.json_bodies import encode
 from shared.storage.dead_letters import dead_letter
 from shared.subscriptions.store import Subscriptions
 from shared.times import iso, now
-from tests.bridges import KEY, MASTER, RunningBridge, running_bridge
+from tests.bridges import KEY, MASTER, RunningBridge
 from tests.stored import dead_letters
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     import requests
 
-pytestmark = pytest.mark.xdist_group("replays")
+pytestmark = pytest.mark.xdist_group("shared_bridge")
 NOWHERE = "http://127.0.0.1:9/"
 _calls = itertools.count(1524664459097344)
 
 
 @pytest.fixture(scope="module")
-def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBridge]:
-    with running_bridge(new_account(), tmp_path_factory.mktemp("replays")) as running:
-        yield running
+def running(shared_bridge: RunningBridge) -> RunningBridge:
+    return shared_bridge
 
 
 @pytest.fixture
@@ -154,6 +153,7 @@ def test_a_subscriber_that_waits_is_tried_at_once(running: RunningBridge, listen
     assert ask(running, "POST", "subscriptions/sub-nobody/wake").status_code == 404
 
 
+@pytest.mark.slow
 def test_eight_subscribers_that_hang_delay_no_other_by_a_second(running: RunningBridge, listener: Listener) -> None:
     released = threading.Event()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import azure.functions as func
 import pytest
@@ -15,14 +14,10 @@ from shared.api.operations import ACTIONS
 from shared.api.parameters import takes_body
 from shared.errors import Refused
 from shared.settings import settings
-from tests.bridges import MASTER, RunningBridge, running_bridge
+from tests.bridges import MASTER, RunningBridge
 from tests.indexed import functions, hosted
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-
-pytestmark = pytest.mark.xdist_group("requests")
+pytestmark = pytest.mark.xdist_group("shared_bridge")
 WITH_BODY = (
     "/api/events/CallStarted",
     "/api/events/VoicemailDeleted",
@@ -106,9 +101,8 @@ def test_answers_name_the_public_address(public: str, expected: str, monkeypatch
 
 
 @pytest.fixture(scope="module")
-def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBridge]:
-    with running_bridge(new_account(), tmp_path_factory.mktemp("requests")) as running:
-        yield running
+def running(shared_bridge: RunningBridge) -> RunningBridge:
+    return shared_bridge
 
 
 def test_every_route_that_takes_a_body_is_asked_below() -> None:

@@ -18,23 +18,21 @@ from shared.settings import Settings
 from shared.subscriptions import signatures
 from shared.subscriptions.store import MOST, TABLE, Subscriptions
 from shared.subscriptions.subscription import Subscription
-from tests.bridges import MASTER, RunningBridge, running_bridge
+from tests.bridges import MASTER, RunningBridge
 from tests.stored import stored_audio
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 
-pytestmark = pytest.mark.xdist_group("subscriptions")
-_calls = itertools.count(1524664459097344)
+pytestmark = pytest.mark.xdist_group("shared_bridge")
+_calls = itertools.count(1524664459500000)
 
 
 @pytest.fixture(scope="module")
-def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBridge]:
-    account = new_account()
-    with running_bridge(account, tmp_path_factory.mktemp("subscriptions")) as running:
-        yield running
+def running(shared_bridge: RunningBridge) -> RunningBridge:
+    return shared_bridge
 
 
 @pytest.fixture

@@ -159,6 +159,7 @@ def test_a_message_that_keeps_failing_ends_as_a_dead_letter(running: Running) ->
     until(lambda: any(row["kind"] == "event" for row in running.rows("deadletters")))
 
 
+@pytest.mark.slow
 def test_the_receivers_open_to_the_webhook_key_and_to_nobody_elses(
     new_account: Callable[[], str], tmp_path: pathlib.Path
 ) -> None:
