@@ -119,7 +119,7 @@ def test_a_list_of_dead_letters_is_read_in_parts_and_knows_its_parameters(runnin
     first = ask(running, "GET", "deadletters?limit=2").json()
     rest = ask(running, "GET", f"deadletters?limit=2&continuation={first['continuation']}").json()
     assert [row["id"] for row in first["data"] + rest["data"]] == ["m0", "m1", "m2"]
-    assert ask(running, "GET", "deadletters?continuation=garbage").status_code in {400, 422}
+    assert ask(running, "GET", "deadletters?continuation=garbage").status_code == 400
     for query in ("kinds=media", "limit=0"):
         assert ask(running, "GET", f"deadletters?{query}").status_code == 422, query
 

@@ -8,7 +8,7 @@ import pytest
 
 from shared import audit
 from shared.deliveries.drain import drain
-from shared.errors import Invalid, NotFound, Refused
+from shared.errors import Invalid
 from shared.events.receive import accept
 from shared.events.table import event_named
 from shared.json_bodies import encode, read_body
@@ -20,7 +20,6 @@ from shared.pipeline.dead_letters import (
     discard,
     get_dead_letter,
     list_dead_letters,
-    reason_in,
     replay_dead_letters,
     retry,
 )
@@ -76,45 +75,19 @@ def test_each_says_what_can_be_done_with_it(bridge: Bridge, sent: Outbox) -> Non
     assert [row["id"] for row in list_dead_letters(bridge, {"kind": "polled"})["data"]] == ["contacts-1"]
 
 
-def test_a_list_is_read_in_parts(bridge: Bridge, sent: Outbox) -> None:
-    for number in range(5):
-        dead_letter(bridge.storage, kind="media", id=f"m{number}", reason="not there", body=b"{}")
-    found, query = [], {"limit": "2"}
-    while True:
-        page = list_dead_letters(bridge, query)
-        found += [row["id"] for row in page["data"]]
-        if not page["continuation"]:
-            break
-        query = {"limit": "2", "continuation": page["continuation"]}
-    assert found == [f"m{number}" for number in range(5)]
-    with pytest.raises(Refused, match="continuation"):
-        list_dead_letters(bridge, {"continuation": "garbage"})
-    with pytest.raises(Invalid):
-        list_dead_letters(bridge, {"kinds": "media"})
-
-
-def test_one_is_shown_retried_once_or_discarded_with_a_reason(bridge: Bridge, sent: Outbox) -> None:
+def test_who_discards_and_who_retries_stand_in_the_audit(bridge: Bridge, sent: Outbox) -> None:
     dead_letter(bridge.storage, kind="media", id="recording-5-copy", reason="not there", body=encode(MEDIA))
     dead_letter(bridge.storage, kind="refused", id="CallStarted-1", reason="no JSON", body=b"\xff")
-    assert get_dead_letter(bridge, "media", "recording-5-copy")["body"] == MEDIA
-    assert retry(bridge, "media", "recording-5-copy")["result"] == "sent"
+    retry(bridge, "media", "recording-5-copy")
     assert len(sent.take("media")) == 1
-    with pytest.raises(NotFound):
-        retry(bridge, "media", "recording-5-copy")
     with pytest.raises(Invalid):
         retry(bridge, "refused", "CallStarted-1")
-    with pytest.raises(Invalid):
-        reason_in({}, b"")
-    for given in ({"reason": " a test "}, {}):
-        assert reason_in(given, b"" if given else b'{"reason": "a test"}') == "a test"
     discard(bridge, "refused", "CallStarted-1", "a test", who="Anna")
     assert dead_letters(bridge.storage) == []
-    newest = audit.listed(bridge.storage, 9)
-    assert [(row["who"], row["what"]) for row in newest] == [
-        ("Anna", "discard dead letter"),
-        ("master key", "retry dead letter"),
+    assert [(row["who"], row["what"], row["note"]) for row in audit.listed(bridge.storage, 9)] == [
+        ("Anna", "discard dead letter", "refused/CallStarted-1: a test"),
+        ("master key", "retry dead letter", "media/recording-5-copy"),
     ]
-    assert newest[0]["note"] == "refused/CallStarted-1: a test"
 
 
 def test_a_body_that_is_gone_can_be_discarded(bridge: Bridge, sent: Outbox) -> None:
