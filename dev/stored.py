@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from shared import people
 from shared.identifiers import identifier
 from shared.items.content import content_hash
-from shared.items.row import Change, pointers
-from shared.items.store import write
+from shared.items.store import Change, pointers, write
 from shared.pbx.operations import operation
 from shared.pbx.resources import resource
 from shared.times import now
@@ -16,7 +15,7 @@ from shared.times import now
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from shared.items.row import Item
+    from shared.items.store import Item
     from shared.storage.account import Storage
 
 

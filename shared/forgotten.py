@@ -42,6 +42,12 @@ def forget(storage: Storage, subjects: Collection[str], moment: datetime) -> Non
     rows.change(storage.table(TABLE), _STATE, _STATE, later)
 
 
+def is_before(storage: Storage, moment: datetime) -> bool:
+    """Return True if something was erased after this moment, so that its subjects have to be looked for."""
+    latest, _ = _memory(storage).known(fresh=False)
+    return latest is not None and moment <= latest
+
+
 def is_forgotten(storage: Storage, subjects: Collection[str], moment: datetime, *, fresh: bool = False) -> bool:
     """
     Return True if what began at this moment and has to do with these subjects was erased.

@@ -110,11 +110,12 @@ def add(storage: Storage, pointers: Iterable[tuple[str, Pointer]]) -> None:
     Call it before the thing itself is written: a death in between leaves a pointer to nothing, which every reader
     skips, and never a thing that nobody finds.
     """
-    found = {_row_key(storage, subject, pointer): pointer for subject, pointer in pointers}
-    operations = [
-        ("upsert", {"PartitionKey": PARTITION, "RowKey": key, "id": one.id, "moment": one.moment}, {"mode": "replace"})
-        for key, one in found.items()
-    ]
+    found: dict[str, Any] = {}
+    for subject, one in pointers:
+        key = _row_key(storage, subject, one)
+        row = {"PartitionKey": PARTITION, "RowKey": key, "id": one.id, "moment": one.moment}
+        found[key] = ("upsert", row, {"mode": "replace"})
+    operations = list(found.values())
     for start in range(0, len(operations), IN_BATCH):
         rows.transact(storage.table(TABLE), operations[start : start + IN_BATCH])
 

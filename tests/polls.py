@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from shared.bridge import Bridge
-from shared.items.row import TABLE
+from shared.items.store import TABLE
 from shared.pbx.budget import Budget
 from shared.pbx.client import Pbx
 from shared.pbx.resources import RESOURCES, resource

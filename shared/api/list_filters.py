@@ -15,7 +15,7 @@ from shared.api.parameters import LARGEST_LIMIT
 from shared.calls.store import calls
 from shared.identifiers import LARGEST_ID, identifier
 from shared.items import reader as items
-from shared.items.row import KINDS
+from shared.items.store import KINDS
 from shared.pbx.resources import RESOURCES
 from shared.phones import cleaned, e164
 from shared.times import (
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from shared.api.parameters import Request
     from shared.bridge import Bridge
-    from shared.items.row import Item
+    from shared.items.store import Item
     from shared.pbx.resources import Resource
     from shared.people import Kind, Pointer
     from shared.storage.account import Storage

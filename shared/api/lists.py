@@ -15,7 +15,7 @@ from shared.api.operations import TITLE
 from shared.api.parameters import LARGEST_LIMIT, Request, check
 from shared.errors import Invalid
 from shared.items import reader as items
-from shared.items.row import Item
+from shared.items.store import Item
 from shared.pbx.resources import RESOURCES, Resource
 from shared.storage.account import reaching_storage
 
@@ -40,13 +40,13 @@ _RESOURCE: Mapping[str, Resource] = {id: row for row in RESOURCES for id in (row
 
 
 def resource_of(row: Operation) -> Resource:
-    """The resource that a list or list action is of."""
+    """Return the resource of a list or list action."""
     return _RESOURCE[row.id]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page:
-    """What a list answers."""
+    """The answer of a list."""
 
     body: dict[str, Any]
     status: int = 200
@@ -77,7 +77,7 @@ def _titled(resource: Resource, item: Item) -> Item:
 
 def list_items(bridge: Bridge, row: Operation, given: Request, base: str) -> Page:
     """
-    What a list brings, from our storage alone.
+    Return the answer of a list, from our storage alone.
 
     | The query has | The answer holds |
     |---|---|
@@ -139,7 +139,7 @@ def _listed(
 
 
 def state_of(name: str, text: str) -> str | None:
-    """The state in a request; None to begin with the present."""
+    """Return the state in a request; None to begin with the present."""
     text = text.strip()
     if not re.fullmatch(STATE_PATTERN, text):
         raise Invalid({name: "now, or the state that the last answer gave, is expected"})
@@ -147,7 +147,7 @@ def state_of(name: str, text: str) -> str | None:
 
 
 def _arrivals(bridge: Bridge, resource: Resource, values: Mapping[str, Any], after: str) -> tuple[list[Item], str]:
-    """What arrived after a state and fits, oldest first, and the state after the last one that was looked at."""
+    """Return the arrivals after a state that fit, oldest first, and the state after the last one looked at."""
     fitting, limit, found = fits(bridge, resource, values), values.get("limit", LARGEST_LIMIT), list[Item]()
     for _ in range(_MOST_PAGES):
         arrivals = items.arrived_after(bridge.storage, resource.name, after, _PAGE)
@@ -163,7 +163,7 @@ def _arrivals(bridge: Bridge, resource: Resource, values: Mapping[str, Any], aft
 
 
 def _next_arrival(bridge: Bridge, row: Operation, given: Request, values: Mapping[str, Any], url: str) -> Page:
-    """The first arrival after a state that fits, and where to ask next, and when."""
+    """Return the first arrival after a state that fits, with when and where to ask next."""
     resource, kept = resource_of(row), {one.name: given.query.get(one.name) for one in row.parameters}
 
     def page(state: str, wait: int, *found: Item) -> Page:

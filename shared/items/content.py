@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
 
@@ -38,8 +39,11 @@ def content_hash(item: Mapping[str, Any], shape: Shape, region: str) -> str:
 
 
 def _fields(item: Mapping[str, Any], shape: Shape, region: str) -> dict[str, Any]:
-    found = ((field.name, _canonical(item.get(field.name), field, region)) for field in shape)
-    return {name: value for name, value in found if value}
+    found: dict[str, Any] = {}
+    for field in shape:
+        if value := _canonical(item.get(field.name), field, region):
+            found[field.name] = value
+    return found
 
 
 def _canonical(value: Any, field: Field, region: str) -> Any:
@@ -101,7 +105,7 @@ def drift(item: Mapping[str, Any], shape: Shape) -> set[str]:
 
 
 def _drift(item: Mapping[str, Any], shape: Shape) -> Iterator[str]:
-    known = {field.name: field for field in shape}
+    known = dict(zip(map(attrgetter("name"), shape), shape, strict=True))
     for name, value in item.items():
         if value is None or (isinstance(value, str) and not value.strip()):
             continue

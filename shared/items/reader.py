@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import zlib
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from shared import people
 from shared.errors import Unprocessable
 from shared.identifiers import LARGEST_ID
-from shared.items.row import TABLE, Item
-from shared.items.store import ARRIVAL, ARRIVALS_IN_ROW, sequence
+from shared.items.store import ARRIVAL, ARRIVALS_IN_ROW, TABLE, Item, sequence
 from shared.storage import rows
 from shared.storage.messages import get_payload
 from shared.storage.rows import descending
@@ -126,9 +124,8 @@ def _several(storage: Storage, resource: str, ids: Mapping[int, Any]) -> dict[in
 
 
 def _item(storage: Storage, row: Mapping[str, Any]) -> Item:
-    packed = row.get("packed")
     try:
-        text = row.get("item") or (zlib.decompress(packed) if packed else get_payload(storage, row["payload"]))
+        text = row["item"] or get_payload(storage, row["payload"])
     except Unprocessable:
         return {_id_field(row["PartitionKey"]): rows.value_of(row["id"]), BODY_MISSING: True}
     item: Item = json.loads(text)

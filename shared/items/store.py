@@ -1,32 +1,44 @@
-"""Rows of items: what is stored of them, writing them in batches, and their end."""
+"""Rows of items: their state, the pointers to them, writes in batches, and expiry."""
 
 from __future__ import annotations
 
 import json
 import time
-import zlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from shared import people
 from shared.errors import Conflict
-from shared.identifiers import LARGEST_ID
-from shared.items.row import TABLE, Stored, began
+from shared.identifiers import LARGEST_ID, identifier
+from shared.items.content import NUMBERS
 from shared.json_bodies import encode
 from shared.once import once
 from shared.pbx.resources import RESOURCES
+from shared.people import Pointer
 from shared.storage import rows
 from shared.storage.expiry import expire_rows
 from shared.storage.messages import put_payload
 from shared.storage.rows import LOST, descending, from_descending, transact
-from shared.times import MICROSECONDS_PER_SECOND
+from shared.times import MICROSECONDS_PER_SECOND, call_start, event_time
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-    from datetime import datetime
 
-    from shared.items.row import Change
+    from shared.people import Kind
     from shared.storage.account import Storage
     from shared.storage.expiry import Allowance, Period
 
+TABLE = "resources"
+# What each resource's items are called in the index by person; the others concern nobody.
+KINDS: Mapping[str, Kind] = {
+    "call_history": "call",
+    "call_records": "recording",
+    "voicemails": "voicemail",
+    "contacts": "contact",
+}
+_NEVER = datetime.fromtimestamp(0, UTC)
 # Behind the items, whose keys are digits: rows in the order of arrival, and the last place in it.
 ARRIVAL, SEQUENCE = "a", "sequence"
 # An arrival row holds at most so many items: the last two digits of a state count them.
@@ -35,11 +47,82 @@ ARRIVALS_IN_ROW = 100
 _IN_BATCH = 98
 _BYTES_IN_BATCH = 2 * 1024 * 1024
 _LONGEST_TEXT = 30 * 1024
-_LONGEST_PACKED = 60 * 1024
-_LONGEST_ON_THE_WIRE = 80 * 1024
 _TRIES = 20
 _PAGE = 1000
 _COLUMNS = ["RowKey", "hash", "revision", "removed", "baseline", "waits", "due"]
+
+
+Item = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stored:
+    """
+    The state of an item's row: its content hash, how often the item has changed, and whether it is gone.
+
+    A `baseline` was there before anything was handed on. `waits` is the origin of the events that are still to be made
+    of it, once `due` has passed.
+    """
+
+    etag: str
+    hash: str
+    revision: int = 0
+    removed: bool = False
+    baseline: bool = False
+    waits: str = ""
+    due: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """An item to be written. One that `arrives` takes a place in the order of arrival."""
+
+    id: int
+    item: Item
+    hash: str
+    before: Stored | None = None
+    removed: bool = False
+    arrives: bool = False
+    baseline: bool = False
+    waits: str = ""
+    due: datetime | None = None
+
+    @property
+    def revision(self) -> int:
+        """Return the number of times that the item has changed, come or gone, this one included."""
+        return self.before.revision + 1 if self.before else 0
+
+
+def began(item: Mapping[str, Any]) -> datetime | None:
+    """Return when an item of history began: the time that decides its month; None where it does not say."""
+    started = event_time(item.get("callStarted"))
+    number = identifier(item.get("callID"))
+    return started or (None if number is None else call_start(number))
+
+
+def subjects(item: Mapping[str, Any], region: str) -> set[str]:
+    """Return the numbers and the employee that an item has to do with."""
+    found: set[str] = set()
+    for name in NUMBERS:
+        text = item.get(name)
+        if isinstance(text, (str, int)) and text != "":
+            found.add(people.number(str(text), region))
+    if (contact := identifier(item.get("contactID"))) is not None:
+        found.add(people.employee(contact))
+    return found
+
+
+def pointers(
+    resource: str, id: int, item: Mapping[str, Any], region: str, drift: Collection[str] = ()
+) -> list[tuple[str, Pointer]]:
+    """Return the pointers to an item: from its numbers and its employee, and from what is loose."""
+    if resource not in KINDS:
+        return []
+    kind = KINDS[resource]
+    moment = call_start(id) if kind == "call" else None
+    moment = moment or event_time(item.get("callStarted") or item.get("created")) or _NEVER
+    found = subjects(item, region) | ({people.LOOSE} & people.loose(item, drift, region))
+    return list(product(found, [Pointer(kind, str(id), moment)]))
 
 
 def stored(storage: Storage, resource: str, ids: Collection[int] | None = None) -> dict[int, Stored]:
@@ -51,19 +134,19 @@ def stored(storage: Storage, resource: str, ids: Collection[int] | None = None) 
     if ids is None:
         return {from_descending(row["RowKey"]): _stored(row) for row in _between(storage, resource, 0, LARGEST_ID)}
     found: dict[int, Stored] = {}
-    left = sorted(ids, reverse=True)
+    wanted, left = set(ids), sorted(ids, reverse=True)
     while left:
         for number, row in enumerate(_between(storage, resource, left[-1], left[0]), start=1):
             id = from_descending(row["RowKey"])
-            found[id] = _stored(row)
+            if id in wanted:
+                found[id] = _stored(row)
             if number == _PAGE:
                 # Where others lie between, the next ones are looked for by their own keys.
                 left = [one for one in left if one < id]
                 break
         else:
             break
-    wanted = set(ids)
-    return {id: row for id, row in found.items() if id in wanted}
+    return found
 
 
 def _between(storage: Storage, resource: str, low: int, high: int) -> Iterator[Mapping[str, Any]]:
@@ -117,15 +200,21 @@ def _write(storage: Storage, resource: str, batch: Sequence[Change], moment: dat
             return
         _last_sequences(storage).pop(resource, None)
         last, now = None, stored(storage, resource, [change.id for change in batch])
-        batch = [one for one in batch if (one.before and one.before.etag) == ((it := now.get(one.id)) and it.etag)]
+        batch = [one for one in batch if is_unchanged(one, now)]
         if not batch:
             return
     raise Conflict(f"{resource} kept changing")
 
 
+def is_unchanged(change: Change, now: Mapping[int, Stored]) -> bool:
+    """True if nobody has written the item's row since the change was made of it."""
+    row = now.get(change.id)
+    return row == change.before if row is None or change.before is None else row.etag == change.before.etag
+
+
 @once
 def _last_sequences(storage: Storage) -> dict[str, rows.Row]:
-    """The sequences that this process wrote last, which saves it a read; a wrong one is found out by its ETag."""
+    """Return the sequences that this process wrote last: they save a read, and a stale one fails by its ETag."""
     return {}
 
 
@@ -166,22 +255,18 @@ def _operation(storage: Storage, resource: str, change: Change, moment: datetime
     return "update", row, {"etag": change.before.etag, "match_condition": MatchConditions.IfNotModified}
 
 
-def _content(storage: Storage, resource: str, change: Change) -> dict[str, Any]:
-    """Return the columns with the item: its text, packed where that is too long, in a blob where that is, too."""
+def _content(storage: Storage, resource: str, change: Change) -> dict[str, str]:
+    """Return the columns with the item: its text, or the blob of a text that is too long for a column."""
     text = encode(change.item)
-    empty: dict[str, Any] = {} if change.before is None else {"item": "", "packed": b"", "payload": ""}
     if len(text) <= _LONGEST_TEXT:
-        return empty | {"item": text.decode()}
-    packed = zlib.compress(text)
-    if len(packed) <= _LONGEST_PACKED:
-        return empty | {"packed": packed}
-    return empty | {"payload": put_payload(storage, f"{TABLE}/{resource}/{change.id}-{change.hash}", text)}
+        return {"item": text.decode(), "payload": ""}
+    return {"item": "", "payload": put_payload(storage, f"{TABLE}/{resource}/{change.id}-{change.hash}", text)}
 
 
 def _batches(changes: Iterable[Change]) -> Iterator[list[Change]]:
     batch, size = list["Change"](), 0
     for change in changes:
-        length = min(len(str(change.item)), _LONGEST_ON_THE_WIRE)
+        length = min(len(str(change.item)), _LONGEST_TEXT)
         if batch and (len(batch) == _IN_BATCH or size + length > _BYTES_IN_BATCH):
             yield batch
             batch, size = [], 0
@@ -191,19 +276,15 @@ def _batches(changes: Iterable[Change]) -> Iterator[list[Change]]:
         yield batch
 
 
-def told(storage: Storage, resource: str, waiting: Mapping[int, Stored]) -> None:
-    """Note that the events of these items were made; of those that have changed meanwhile they are made again."""
+def end_waiting(storage: Storage, resource: str, etags: Mapping[int, str]) -> None:
+    """Store that the events of these items were made; of those that have changed meanwhile they are made again."""
     from azure.core import MatchConditions
     from azure.data.tables import TableTransactionError
 
-    operations = [
-        (
-            "update",
-            {"PartitionKey": resource, "RowKey": descending(id), "waits": ""},
-            {"etag": row.etag, "match_condition": MatchConditions.IfNotModified},
-        )
-        for id, row in waiting.items()
-    ]
+    operations = []
+    for id, etag in etags.items():
+        row = {"PartitionKey": resource, "RowKey": descending(id), "waits": ""}
+        operations.append(("update", row, {"etag": etag, "match_condition": MatchConditions.IfNotModified}))
     for start in range(0, len(operations), _IN_BATCH):
         try:
             transact(storage.table(TABLE), operations[start : start + _IN_BATCH])

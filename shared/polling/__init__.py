@@ -1,1 +1,1 @@
-"""What the PBX is asked for on a schedule, and how far each list has been read; nothing here serves callers."""
+"""Polls of the PBX's lists on a schedule, and their checkpoints; nothing here serves callers."""

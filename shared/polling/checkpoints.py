@@ -1,8 +1,7 @@
-"""Table `checkpoints`: how far each resource has been read, one row for each list that is polled."""
+"""Table `checkpoints`: one row for each list that is polled, with its progress."""
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from dataclasses import dataclass, field, fields, replace
@@ -14,7 +13,7 @@ from shared.storage import rows
 from shared.times import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from shared.storage.account import Storage
 
@@ -35,17 +34,15 @@ HEARTBEAT = timedelta(minutes=10)
 _SLACK = timedelta(minutes=5)
 # A list that is polled as often as this is heard of before anybody has to look.
 _SOON = timedelta(minutes=20)
-# 64-bit columns; everything else is text, a moment, or a small number.
-_LONG = ("items",)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpoint:
     """
-    How far a resource has been read.
+    The progress of a resource.
 
     Items that came to be before `begin` are not handed on; None: all are. `started` is False until a first reading is
-    complete, and `looked` is when the last thorough one was. `left` are the days that are still to be read, as JSON;
+    complete, and `looked` is when the last thorough one was. `left` are the days that are still to be read;
     `history` is the time before which nothing was read yet, a month at a time or, `by_day`, a day. `page` is the
     largest page that the PBX gave. `waiting` is when events are due that a webhook may still bring. `items` is how
     many are stored, `unreadable` how many of a list had no id. `lag` is in seconds, from the newest item's own time to
@@ -74,13 +71,13 @@ class Checkpoint:
     row: rows.Row | None = field(default=None, compare=False, repr=False)
 
     def is_paused(self, moment: datetime) -> bool:
-        """True while the PBX is not asked for the resource."""
+        """True if the PBX is not asked for the resource at a moment."""
         return self.paused_until is not None and moment < self.paused_until
 
     @property
     def days_left(self) -> set[str]:
-        """The days (`yyyy-mm-dd`, UTC) that are still to be read."""
-        return set(json.loads(self.left or "[]"))
+        """Return the days (`yyyy-mm-dd`, UTC) that are still to be read."""
+        return set(self.left.split())
 
 
 # Columns are written as the other tables write theirs.
@@ -121,13 +118,12 @@ def create(storage: Storage, checkpoint: Checkpoint) -> Checkpoint:
     return read(storage, checkpoint.resource) or checkpoint
 
 
-def change(storage: Storage, seen: Checkpoint, by: Callable[[Checkpoint], Checkpoint]) -> Checkpoint:
-    """Store what `by` makes of the checkpoint, and of the newer one where somebody else changed it in between."""
+def change(storage: Storage, seen: Checkpoint, **changes: Any) -> Checkpoint:
+    """Store changes of the checkpoint, and of the newer one where somebody else changed it in between."""
 
     def columns(row: rows.Row | None) -> dict[str, Any]:
         current = seen if row is None else _checkpoint(row)
-        wanted = by(current)
-        return _columns(replace(wanted, started=wanted.started or current.started))
+        return _columns(replace(current, **changes | {"started": current.started or changes.get("started", False)}))
 
     table, key = storage.table(TABLE), (PARTITION, seen.resource)
     written = rows.change(table, *key, columns, seen.row) if seen.row else rows.change(table, *key, columns)
@@ -197,9 +193,12 @@ def _iso(moment: datetime | None) -> str | None:
 
 
 def _columns(checkpoint: Checkpoint) -> dict[str, Any]:
-    values = {column: getattr(checkpoint, name) for name, column in _NAMES.items()}
-    values |= {column: rows.long(values[column]) for column in _LONG}
-    return {column: value for column, value in values.items() if value is not None}
+    columns: dict[str, Any] = {}
+    for name, column in _NAMES.items():
+        value = getattr(checkpoint, name)
+        if value is not None:
+            columns[column] = rows.long(value) if name == "items" else value
+    return columns
 
 
 def _checkpoint(row: rows.Row) -> Checkpoint:

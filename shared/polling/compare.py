@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from shared import forgotten, health, people
@@ -14,16 +15,17 @@ from shared.events.receive import submit
 from shared.identifiers import identifier
 from shared.items import reader, store
 from shared.items.content import content_hash, drift
-from shared.items.row import KINDS, Change, Stored, began, pointers
+from shared.items.store import KINDS, Change, Stored, began, pointers, subjects
 from shared.polling import malformed
 from shared.polling.missing import Counts, submit_missing
 from shared.polling.reading import as_event, grace, moment_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from shared.items.row import Item
+    from shared.items.store import Item
+    from shared.people import Pointer
     from shared.polling.malformed import Malformed
     from shared.polling.pages import Page
     from shared.polling.reading import Reading
@@ -38,7 +40,7 @@ _SURELY_SEEN_AGAIN = timedelta(hours=2)
 @dataclass(slots=True)
 class Comparison:
     """
-    Compares the pages of a range with what is stored, as they come.
+    Compare the pages of a range with what is stored, as they come.
 
     New items are written with each page. An item counts as changed at the range's end, where no record of it was like
     the stored one: a list may have several of the same id. `known` is what is stored; of a range of dates it is read
@@ -61,9 +63,9 @@ class Comparison:
 
     @property
     def waiting(self) -> datetime | None:
-        """When the first of the listed items is due whose events a webhook may still bring."""
-        found = (self.known[id] for id in self.listed if id in self.known)
-        return min((row.due for row in found if row.waits and row.due), default=None)
+        """Return when the first listed item is due whose webhook may still come."""
+        dues = [row.due for id in self.listed if (row := self.known.get(id)) and row.waits and row.due]
+        return min(dues, default=None)
 
     def changes(self) -> dict[str, Any]:
         """Return what the checkpoint records of the range; a thorough run says anew how large a page can be."""
@@ -76,8 +78,9 @@ class Comparison:
         """Compare a page, and write what is new of it; return True where anything was new or other than stored."""
         reading, region = self.reading, self.reading.bridge.settings.default_region
         self.page = max(self.page, page.size)
-        found = reading.kept(page.items)
-        self._read({id for id, _ in found} - self.listed)
+        found = sorted(reading.kept(page.items), key=itemgetter(0))
+        if not self.is_whole:
+            self.known |= store.stored(reading.bridge.storage, reading.resource.name, dict(found).keys() - self.listed)
         new: dict[int, Change] = {}
         others = False
         for id, item in found:
@@ -94,10 +97,11 @@ class Comparison:
             else:
                 others = True
                 self._changed.setdefault(id, {})[sha256] = item
-        self._tell_due({id: item for id, item in found if id in self.known and id not in new})
-        self._write(sorted(new.values(), key=lambda change: change.id))
-        moments = [moment_of(change.item) for change in new.values() if change.arrives]
-        self.latest = max(filter(None, (self.latest, *moments)), default=None)
+        self._submit_due(found)
+        self._write(list(new.values()))
+        for change in new.values():
+            if change.arrives and (moment := moment_of(change.item)):
+                self.latest = max(self.latest or moment, moment)
         self.added += len(new)
         return bool(new) or others
 
@@ -149,20 +153,17 @@ class Comparison:
             return False
         return False
 
-    def _read(self, ids: Collection[int]) -> None:
-        if ids and not self.is_whole:
-            self.known |= store.stored(self.reading.bridge.storage, self.reading.resource.name, ids)
-
     def _is_forgotten(self, id: int, item: Item) -> bool:
         """True if an item of history began before what it has to do with was erased."""
         bridge, resource, moment = self.reading.bridge, self.reading.resource, began(item)
-        if resource.editable or moment is None:
+        if resource.editable or moment is None or not forgotten.is_before(bridge.storage, moment):
             return False
-        subjects = {subject for subject, _ in pointers(resource.name, id, item, bridge.settings.default_region)}
-        call_id = identifier(item.get("callID"))
-        subjects |= people.loose(item, drift(item, self.reading.shape), bridge.settings.default_region)
-        subjects |= {f"{KINDS[resource.name]} {id}"} | ({people.call(call_id)} if call_id is not None else set())
-        return forgotten.is_forgotten(bridge.storage, subjects, moment)
+        region = bridge.settings.default_region
+        found = subjects(item, region) | people.loose(item, drift(item, self.reading.shape), region)
+        found.add(f"{KINDS[resource.name]} {id}")
+        if (call_id := identifier(item.get("callID"))) is not None:
+            found.add(people.call(call_id))
+        return forgotten.is_forgotten(bridge.storage, found, moment)
 
     def _new(self, id: int, item: Item, sha256: str, before: Stored | None) -> Change:
         reading = self.reading
@@ -196,29 +197,33 @@ class Comparison:
         is_seen_again = start is not None and moment - start < _SURELY_SEEN_AGAIN
         return moment + grace(self.reading.bridge) if is_seen_again and not self.backfill else moment
 
-    def _tell_due(self, listed: Mapping[int, Item]) -> None:
-        """Submit the missing events of stored items that are due, and note that they were."""
-        rows = {id: self.known[id] for id in listed}
-        due = {id: row for id, row in rows.items() if row.waits and row.due and row.due <= self.reading.moment}
-        due = {id: row for id, row in due.items() if id not in self._changed}
-        for origin in sorted({row.waits for row in due.values()}):
-            found = {id: listed[id] for id, row in due.items() if row.waits == origin}
-            self.counts.update(submit_missing(self.reading, found, origin))
-        if due:
-            store.told(self.reading.bridge.storage, self.reading.resource.name, due)
-            self.known |= {id: Stored(etag="", hash=row.hash, revision=row.revision) for id, row in due.items()}
+    def _submit_due(self, found: Iterable[tuple[int, Item]]) -> None:
+        """Submit the missing events of stored items that are due, and store that they were."""
+        storage, name = self.reading.bridge.storage, self.reading.resource.name
+        due: dict[str, dict[int, Item]] = {}
+        for id, item in found:
+            row = self.known.get(id)
+            if row and row.waits and row.due and row.due <= self.reading.moment and id not in self._changed:
+                due.setdefault(row.waits, {})[id] = item
+        for origin, items in sorted(due.items()):
+            self.counts.update(submit_missing(self.reading, items, origin))
+            store.end_waiting(storage, name, {id: self.known[id].etag for id in items})
+            for id in items:
+                self.known[id] = replace(self.known[id], etag="", waits="", due=None)
 
     def _write(self, changes: Sequence[Change]) -> None:
-        """Write changes: pointers first, then events, then the rows; whoever dies in between does it again."""
+        """Write changes: pointers, events, then rows, so that a death in between repeats and loses nothing."""
         if not changes:
             return
         reading, storage, resource = self.reading, self.reading.bridge.storage, self.reading.resource
         region = reading.bridge.settings.default_region
         if resource.editable:
             changes = self._current(changes)
-        odd = {each.id: drift(each.item, reading.shape) for each in changes}
-        found = (pointers(resource.name, each.id, each.item, region, odd[each.id]) for each in changes)
-        people.add(storage, set().union(*found))
+        odd, found = dict[int, set[str]](), list[tuple[str, "Pointer"]]()
+        for change in changes:
+            odd[change.id] = drift(change.item, reading.shape)
+            found += pointers(resource.name, change.id, change.item, region, odd[change.id])
+        people.add(storage, found)
         changes = self._hand_on(changes)
         store.write(storage, resource.name, changes, reading.moment)
         for change in changes:
@@ -233,58 +238,53 @@ class Comparison:
     def _current(self, changes: Sequence[Change]) -> Sequence[Change]:
         """Return the changes of rows that nobody has written since the list was asked for: theirs is newer."""
         now = store.stored(self.reading.bridge.storage, self.reading.resource.name, {one.id for one in changes})
-        return [one for one in changes if (one.before.etag if one.before else None) == _etag(now.get(one.id))]
+        return [one for one in changes if store.is_unchanged(one, now)]
 
-    def _hand_on(self, changes: Sequence[Change]) -> list[Change]:
+    def _hand_on(self, changes: Sequence[Change]) -> Sequence[Change]:
         """Submit the events that are due now, several at once; return the changes as they are to be written."""
-        if not self.reading.resource.editable:
-            return self._hand_on_history(changes)
-        found = [one for one in changes if one.arrives or one.removed or (one.before and not one.before.removed)]
-        self._each(self._submit_edit, found)
-        return list(changes)
-
-    def _hand_on_history(self, changes: Sequence[Change]) -> list[Change]:
         reading = self.reading
-        self._each(self._submit_withdrawal, [change for change in changes if change.removed])
-        due = {one.id: one for one in changes if one.waits and one.due and one.due <= reading.moment}
-        if due:
-            items = {id: change.item for id, change in due.items()}
-            self.counts.update(submit_missing(reading, items, self._origin))
+        if reading.resource.editable:
+            self._each(
+                [one for one in changes if one.arrives or one.removed or (one.before and not one.before.removed)]
+            )
+            return changes
+        if reading.resource.withdrawn:
+            self._each([one for one in changes if one.removed])
+        due = {one.id: one.item for one in changes if one.waits and one.due and one.due <= reading.moment}
+        if not due:
+            return changes
+        self.counts.update(submit_missing(reading, due, self._origin))
         return [replace(one, waits="", due=None) if one.id in due else one for one in changes]
 
-    def _each(self, work: Callable[[list[Malformed], Change], None], changes: Sequence[Change]) -> None:
+    def _each(self, changes: Sequence[Change]) -> None:
+        """Submit the event of each change; malformed items are dead letters, and stop no other."""
+        if not changes:
+            return
         found: list[Malformed] = []
         with ThreadPoolExecutor(_AT_ONCE if len(changes) > _AT_ONCE else 1) as pool:
-            list(pool.map(partial(work, found), changes))
+            list(pool.map(partial(self._submit, found), changes))
         # Here: the host drops what threads log that it does not know.
         for reason, item in found:
             malformed.keep(self.reading.bridge.storage, self.reading.resource.name, reason, item)
 
-    def _submit_edit(self, found: list[Malformed], change: Change) -> None:
+    def _submit(self, found: list[Malformed], change: Change) -> None:
         """
         Submit the event of an item that came, changed or went.
 
-        How often it has changed makes two events of what happens to it twice, such as an edit that is taken back; it
-        is the same for whoever finds the same change, also after a crash.
+        Of what can be edited, the number of its changes makes two events of what happens to it twice, such as an edit
+        that is taken back; it is the same for whoever finds the same change, also after a crash. A deletion that
+        nobody announced has the event of the PBX's webhook; no audio is deleted for it.
         """
         bridge, resource = self.reading.bridge, self.reading.resource
-        what, occurrence = "Removed" if change.removed else "Updated", f"{change.revision}.{change.hash}"
-        if change.arrives:
-            what, occurrence = "Created", str(change.revision) if change.before else ""
-        data = change.item | {resource.id_field: change.id}
+        data, origin = change.item, "poll"
+        if resource.withdrawn:
+            name, occurrence, origin = resource.withdrawn, None, "reconciled"
+            data = as_event(change.item, resource, name)
+        elif change.arrives:
+            name, occurrence = f"{resource.noun}Created", str(change.revision) if change.before else ""
+        else:
+            name = f"{resource.noun}{'Removed' if change.removed else 'Updated'}"
+            occurrence = f"{change.revision}.{change.hash}"
+        data = data | {resource.id_field: change.id}
         with malformed.set_aside(data, found):
-            name = f"{resource.noun}{what}"
-            submit(bridge.storage, bridge.settings, name, data, origin="poll", occurrence=occurrence)
-
-    def _submit_withdrawal(self, found: list[Malformed], change: Change) -> None:
-        """Submit the event of a deletion that nobody told: no audio is deleted for it."""
-        bridge, resource = self.reading.bridge, self.reading.resource
-        if resource.withdrawn is None:
-            return
-        data = as_event(change.item, resource, resource.withdrawn) | {resource.id_field: change.id}
-        with malformed.set_aside(data, found):
-            submit(bridge.storage, bridge.settings, resource.withdrawn, data, origin="reconciled")
-
-
-def _etag(row: Stored | None) -> str | None:
-    return row.etag if row else None
+            submit(bridge.storage, bridge.settings, name, data, origin=origin, occurrence=occurrence)

@@ -17,8 +17,7 @@ from shared.phones import spelt
 from shared.polling import malformed
 from shared.polling.missing import Counts, Found, alarm_if_lost, submit_found
 from shared.polling.pages import pages
-from shared.polling.poll import follow
-from shared.polling.reading import grace
+from shared.polling.reading import follow, grace
 from shared.times import event_time, iso, parse_time
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
     from shared.bridge import Bridge
     from shared.calls.lost_callers import LostCaller
-    from shared.items.row import Item
+    from shared.items.store import Item
     from shared.polling.malformed import Malformed
     from shared.polling.reading import Reading
 

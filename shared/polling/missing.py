@@ -1,4 +1,4 @@
-"""Events of polled items that no webhook brought, and what the PBX's lists know beyond those that came."""
+"""Events of polled items whose webhook never came, and completion of those that did from the PBX's lists."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from shared.bridge import Bridge
     from shared.calls.stories import Part, Story
     from shared.events.table import Event
-    from shared.items.row import Item
+    from shared.items.store import Item
     from shared.polling.malformed import Malformed
     from shared.polling.reading import Reading
 
@@ -103,7 +103,7 @@ def submit_found(reading: Reading, origin: str, malformed_items: list[Malformed]
 
 def _of_call(bridge: Bridge, number: int, item: Item) -> Found:
     """
-    What the call's story lacks: its end, what led to it, and what history knows of an end that came and says less.
+    Return the events that the call's story lacks: its end, what led to it, and a repeat of an end that has less.
 
     A call that was answered ends once, and one that nobody answered for each one it rang. Ids alone would not do:
     history may name another employee than the webhook did. While the call goes on, its end is not announced; after an
@@ -132,7 +132,7 @@ def _of_call(bridge: Bridge, number: int, item: Item) -> Found:
 
 
 def _ends(item: Item, parts: Sequence[Part], end: dict[str, Any], *, answered: bool) -> list[dict[str, Any]]:
-    """The ends that are missing, for each contact one; of an employee that cannot be read, as it is."""
+    """Return the ends that are missing, one for each contact; that of an unreadable employee as it is."""
     rung, ended = _contacts(parts, "CallStarted"), _contacts(parts, "CallCompleted")
     own, first = identifier(item.get("contactID")), all(part["event"] != "CallCompleted" for part in parts)
     contacts = {own} if answered else rung | ({own} if first else set())
@@ -141,7 +141,7 @@ def _ends(item: Item, parts: Sequence[Part], end: dict[str, Any], *, answered: b
 
 
 def _completion(parts: Sequence[Part], item: Item, end: Mapping[str, Any]) -> tuple[str, dict[str, Any], str]:
-    """What history says of the call, as a repeat of an end that came: of its own employee's, where that is there."""
+    """Return the history item as a repeat of an end that came: its own employee's, where there is one."""
     own = identifier(item.get("contactID"))
     ends = sorted((part for part in parts if part["event"] == "CallCompleted"), key=lambda part: str(part["id"]))
     chosen = next((part for part in ends if own is not None and part.get("contactID") == own), ends[0])
@@ -151,7 +151,7 @@ def _completion(parts: Sequence[Part], item: Item, end: Mapping[str, Any]) -> tu
 
 
 def _says_more(item: Item, story: Story, region: str) -> bool:
-    """Whether history knows something of the call that its story lacks, or has otherwise."""
+    """True if history has a value of the call that its story lacks, or has another one."""
     texts = (
         (_number(item.get("caller"), region), story["callerE164"] or story["caller"]),
         (_number(item.get("destination"), region), story["destinationE164"] or story["destination"]),
@@ -188,7 +188,7 @@ def _contacts(parts: Iterable[Part], event: str) -> set[Any]:
 
 
 def _announced(bridge: Bridge, number: int, item: Item, *, name: str, source: str) -> Found:
-    """The event of an item that is announced once, unless it is there and has all that the list says."""
+    """Return the event of an item that is announced once, unless it is there with all that the list has."""
     event, data = event_named(name), as_event(item, resource(source), name)
     identity = event_id(event, event.model.model_construct(None, **{event.key[0]: number}), "")
     there = store.get(bridge.storage, identity)

@@ -1,34 +1,40 @@
-"""One run of a poll: what it works with, which items it takes, and what it notes of how it went."""
+"""One run of a poll: what it works with, which items it takes, and what it records of how it went."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from shared.errors import BudgetExhausted, PbxError, PbxForbidden
 from shared.events.table import event_named
 from shared.identifiers import identifier
-from shared.items.row import began
+from shared.items.store import began
 from shared.once import once
 from shared.pbx.operations import operation
 from shared.polling import checkpoints, malformed
+from shared.polling.checkpoints import Checkpoint
 from shared.polling.pages import Deadline
+from shared.storage.account import reaching_storage
 from shared.storage.expiry import dropped_months
-from shared.times import belongs_to_call, call_start, event_time, has_zone, months_before
+from shared.times import belongs_to_call, call_start, event_time, has_zone, months_before, now, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from shared.bridge import Bridge
-    from shared.items.row import Item
+    from shared.items.store import Item
     from shared.pbx.fields import Shape
     from shared.pbx.resources import Resource
-    from shared.polling.checkpoints import Checkpoint
     from shared.storage.account import Storage
 
+logger = logging.getLogger(__name__)
+
+# A key that is allowed again is noticed after so long; meanwhile the resource costs one call each time.
+PAUSE = timedelta(minutes=5)
 # A range is read thoroughly so often, and after a run that failed.
 THOROUGH = timedelta(hours=1)
-_TIMES = ("callEnded", "callStarted", "created")
 # An error that goes on is written down once in this time.
 _SAME_ERROR = timedelta(seconds=30)
 # Of a list in which nothing can be read, so many say what is wrong.
@@ -37,7 +43,7 @@ _MOST_KEPT = 20
 
 @once
 def refusals(storage: Storage) -> list[datetime]:
-    """When this process was refused last, if ever: a resource that is let in after that says so at once."""
+    """Return the last refusal of this process: a resource that is let in after it records success at once."""
     return []
 
 
@@ -59,23 +65,21 @@ class Reading:
 
     @property
     def shape(self) -> Shape:
-        """The fields of the resource's items."""
+        """Return the fields of the resource's items."""
         return operation(self.resource.read_operation).item
 
     def kept(self, found: Iterable[tuple[int, Item]]) -> list[tuple[int, Item]]:
         """Return the items without those that are so old that they would be deleted again, or of a dropped month."""
         if self.resource.editable:
             return list(found)
-        months, this_month = self.bridge.settings.retention_months, f"{self.moment:%Y-%m}"
-        cut = months_before(self.moment, months) if months else None
-        moments = [(pair, began(pair[1]) or self.moment) for pair in found]
-        is_past = any(f"{moment:%Y-%m}" < this_month for _, moment in moments)
-        dropped = dropped_months(self.bridge.storage) if is_past else set()
-        return [
-            pair
-            for pair, moment in moments
-            if (cut is None or moment >= cut) and f"{moment:%Y-%m}" not in dropped
-        ]  # fmt: skip
+        storage, months, this_month = self.bridge.storage, self.bridge.settings.retention_months, f"{self.moment:%Y-%m}"
+        cut, kept = months_before(self.moment, months) if months else None, []
+        for id, item in found:
+            moment = began(item) or self.moment
+            month = f"{moment:%Y-%m}"
+            if (cut is None or moment >= cut) and (month >= this_month or month not in dropped_months(storage)):
+                kept.append((id, item))
+        return kept
 
     def is_since_begin(self, item: Mapping[str, Any]) -> bool:
         """True if an item came to be after the moment from which items are handed on."""
@@ -85,8 +89,7 @@ class Reading:
     def noted(self, **changes: Any) -> Reading:
         """Return the reading with these changes of the checkpoint, once they are stored."""
         storage = self.bridge.storage
-        stored = checkpoints.change(storage, self.checkpoint, lambda now: replace(now, **changes))
-        return replace(self, checkpoint=stored)
+        return replace(self, checkpoint=checkpoints.change(storage, self.checkpoint, **changes))
 
     def keep(self, **changes: Any) -> Reading:
         """Return the reading with those of these values that are new, once they are stored."""
@@ -124,11 +127,59 @@ class Reading:
             checkpoints.alarm_if_stale(checkpoint, self.moment)
 
     def note_unreadable(self, found: Sequence[Item], *, whole: bool = True) -> dict[str, Any]:
-        """Keep the items that have no id as dead letters; return what to record. A part of a list only adds."""
+        """Store items without an id as dead letters; return the checkpoint's changes. A part of a list only adds."""
         for item in found[:_MOST_KEPT]:
             reason = f"{self.resource.id_field}: it cannot be read as an identifier"
             malformed.keep(self.bridge.storage, self.resource.name, reason, item)
         return {"unreadable": len(found) if whole else max(len(found), self.checkpoint.unreadable)}
+
+
+def follow(
+    bridge: Bridge, resource: Resource, read: Callable[[Reading], None], *, at: datetime | None = None, **first: Any
+) -> None:
+    """
+    Have a resource read on from its checkpoint, which is made with these columns at `first`.
+
+    One that the key may not read is asked for every five minutes only, and a first reading that the budget has no calls
+    for goes on later. Raises any other PbxError or BudgetExhausted that ended the reading, which the checkpoint then
+    shows, or StorageUnavailable; the next one goes on where this one ended.
+    """
+    moment, start = at or now(), bridge.settings.poll_start
+    with reaching_storage():
+        checkpoint = checkpoints.read(bridge.storage, resource.name)
+        if checkpoint is None:
+            begin = None if start == "all" else moment if start == "now" else parse_time(start)
+            logger.info("%s is read for the first time, from what came since %s on", resource.name, begin or "ever")
+            checkpoint = checkpoints.create(bridge.storage, Checkpoint(resource=resource.name, begin=begin, **first))
+        if checkpoint.is_paused(moment):
+            return
+        thorough = is_thorough(checkpoint, moment)
+        reading = Reading(
+            bridge=bridge, resource=resource, checkpoint=checkpoint, moment=moment, is_thorough=thorough
+        )  # fmt: skip
+        try:
+            read(reading)
+        except PbxForbidden as error:
+            _pause(reading, error)
+        except BudgetExhausted as error:
+            logger.warning("signal budget_exhausted resource=%s", resource.name)
+            reading.renewed().note_error(error)
+            if checkpoint.started:
+                raise
+        except PbxError as error:
+            reading.renewed().note_error(error)
+            raise
+
+
+def _pause(reading: Reading, error: PbxForbidden) -> None:
+    """Pause the resource, and log the signal of a PBX that refuses everything."""
+    since, storage = reading.checkpoint.forbidden_since or reading.moment, reading.bridge.storage
+    refusals(storage)[:] = [reading.moment]
+    logger.warning("%s is paused for %d minutes: %s", reading.resource.name, PAUSE.seconds // 60, error)
+    reading.note_error(error, paused_until=reading.moment + PAUSE, forbidden_since=since)
+    if since_all := checkpoints.forbidden_since(checkpoints.read_all(storage)):
+        seconds = int((reading.moment - since_all).total_seconds())
+        logger.warning("signal pbx_forbidden seconds=%d: %s", seconds, checkpoints.FORBIDDEN)
 
 
 def is_thorough(seen: Checkpoint, moment: datetime) -> bool:
@@ -146,7 +197,7 @@ def grace(bridge: Bridge) -> timedelta:
 
 def moment_of(item: Mapping[str, Any]) -> datetime | None:
     """Return when the item came to be, as far as it says: a call when it ended."""
-    return next((moment for name in _TIMES if (moment := event_time(item.get(name)))), None)
+    return event_time(item.get("callEnded")) or event_time(item.get("callStarted")) or event_time(item.get("created"))
 
 
 def connected_at(item: Mapping[str, Any]) -> datetime | None:

@@ -45,7 +45,7 @@ class Table(TableClient):
         }
         account = f"{self.scheme}://{self._primary_hostname}"
         url = f"{account}/{self.table_name}"
-        parts = "".join(f"--{changes}\r\n{_part(url, *operation)}\r\n" for operation in operations)
+        parts = "".join([f"--{changes}\r\n{_part(url, *operation)}\r\n" for operation in operations])
         inner = f"Content-Type: multipart/mixed; boundary={changes}\r\n\r\n{parts}--{changes}--"
         body = f"--{batch}\r\n{inner}\r\n--{batch}--\r\n".encode()
         request = HttpRequest("POST", f"{account}/$batch", headers=headers, content=body)
@@ -67,9 +67,9 @@ def _part(table: str, kind: str, row: Mapping[str, Any], options: Mapping[str, A
     if kind == "create":
         method, url = "POST", table
     else:
-        keys = (quote(row[name].replace("'", "''"), safe="") for name in ("PartitionKey", "RowKey"))
+        partition, key = _quoted(row["PartitionKey"]), _quoted(row["RowKey"])
         method = "DELETE" if kind == "delete" else _METHODS[options.get("mode", "merge")]
-        url = "{}(PartitionKey='{}',RowKey='{}')".format(table, *keys)
+        url = f"{table}(PartitionKey='{partition}',RowKey='{key}')"
     headers = _HEADERS.format(method=method, url=url)
     if kind in ("update", "delete"):
         headers += f"If-Match: {options.get('etag') or '*'}\r\n"
@@ -77,6 +77,10 @@ def _part(table: str, kind: str, row: Mapping[str, Any], options: Mapping[str, A
         return f"{headers}\r\n"
     body = _encode(_columns(row))
     return f"{headers}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+
+
+def _quoted(key: str) -> str:
+    return quote(key.replace("'", "''"), safe="")
 
 
 def _columns(row: Mapping[str, Any]) -> dict[str, Any]:

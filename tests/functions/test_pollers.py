@@ -12,7 +12,7 @@ import requests
 from dev.simulator import Simulator
 from functions.pollers import TIMERS
 from shared.events.table import EVENTS
-from shared.items.row import TABLE
+from shared.items.store import TABLE
 from shared.settings import SETTINGS, Settings
 from shared.storage.account import Storage
 from tests.hosts import free_port, start_host

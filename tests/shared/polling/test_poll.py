@@ -18,8 +18,8 @@ from shared.items import reader
 from shared.pbx.resources import RESOURCES, Resource, resource
 from shared.polling import checkpoints
 from shared.polling.compare import MOST_LOOKUPS
-from shared.polling.poll import PAUSE, poll
-from shared.polling.reading import THOROUGH
+from shared.polling.poll import poll
+from shared.polling.reading import PAUSE, THOROUGH
 from shared.schedules import polls
 from shared.times import now
 from tests.counting import counted

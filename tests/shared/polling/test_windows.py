@@ -10,8 +10,8 @@ import pytest
 
 from shared.bridge import Bridge
 from shared.errors import PbxNotUnderstood, PbxUnavailable
-from shared.polling import checkpoints, windows
-from shared.polling.poll import poll
+from shared.polling import checkpoints
+from shared.polling.poll import LONGEST_HISTORY, poll
 from shared.times import iso
 from tests.polls import CALLS, VOICEMAILS, arrived_ids, stored_ids, submitted
 
@@ -247,7 +247,7 @@ def test_a_month_that_is_too_long_for_a_run_is_read_by_days_and_no_news_wait(
 
     def slowly(operation: str, **asked: Any) -> Any:
         if asked["lane"] == "backfill":
-            clock[0] += windows.LONGEST_HISTORY / 5
+            clock[0] += LONGEST_HISTORY / 5
             if asked.get("until") is not None and clock[0] > asked["until"]:
                 raise PbxUnavailable(operation, "too late")
         return ask(operation, **asked)
