@@ -137,15 +137,7 @@ def test_a_hostile_name_does_no_harm(sign_in: Callable[..., Reader], app: App) -
 
     app.pbx.add_contact(HOSTILE, HOSTILE, "26550199")
     poll(app.bridge, resource("contacts"))
-    app.pbx.emit(
-        "LostCallerAdded",
-        callerid="+37127771154",
-        destination=MAIN_LINE,
-        attempts=1,
-        contact_name=HOSTILE,
-        last_contact=now(),
-    )
-    until(lambda: len(app.ask("GET", "/v2/lost_callers?open=true").json()["data"]) >= 3)
+    lose(app, "+37127771154", contact_name=HOSTILE)
     for width in (360, 1440):
         reader = sign_in(width=width)
         for path in (*PAGES, f"/calls?q={HOSTILE[:500]}"):
