@@ -20,13 +20,10 @@ _LOOK = 4096  # bytes that tell a kind
 _HEAD, _TAIL = 256 * 1024, 1024 * 1024  # bytes kept of a file; an index of hours of audio fits into the tail
 _UNKNOWN = "application/octet-stream"
 _USUAL: Mapping[str, str] = {
-    **dict.fromkeys(("audio/x-wav", "audio/wave", "audio/x-pn-wav", "audio/vnd.wave"), "audio/wav"),
-    **dict.fromkeys(("audio/mp3", "audio/x-mp3", "audio/mpeg3", "audio/x-mpeg", "audio/mpg"), "audio/mpeg"),
-    **dict.fromkeys(("video/mp4", "audio/x-m4a", "audio/m4a", "video/3gpp", "audio/3gpp"), "audio/mp4"),
-    **dict.fromkeys(("audio/opus", "audio/vorbis", "audio/x-ogg"), "audio/ogg"),
+    **dict.fromkeys(("video/mp4", "audio/x-m4a", "audio/m4a", "video/3gpp"), "audio/mp4"),
     **dict.fromkeys(("video/x-ms-asf", "video/x-ms-wmv"), "audio/x-ms-wma"),
-    **{f"audio/x-{name}": f"audio/{name}" for name in ("aac", "flac", "aiff", "amr")},
-    "audio/aacp": "audio/aac", "video/webm": "audio/webm", "video/x-matroska": "audio/x-matroska",
+    **{f"audio/x-{name}": f"audio/{name}" for name in ("wav", "aac", "flac", "aiff", "amr", "ogg")},
+    "audio/mp3": "audio/mpeg", "video/webm": "audio/webm", "video/x-matroska": "audio/x-matroska",
 }  # fmt: skip
 _EXTENSIONS = {"audio/mpeg": "mp3", "audio/mp4": "m4a", "audio/x-matroska": "mka", "audio/basic": "au", _UNKNOWN: "bin"}
 _SUBTYPE = re.compile(r"[a-z0-9]{1,12}")

@@ -12,6 +12,7 @@ from shared.pbx.client import Pbx
 from shared.settings import Settings
 from shared.storage.account import Storage
 from tests.copying import CALL, RECORDING, STARTED, VOICEMAIL
+from tests.outbox import Outbox, outbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,3 +57,9 @@ def open_bridge(pbx: Simulator, connection_string: str) -> Callable[..., Bridge]
 @pytest.fixture
 def bridge(open_bridge: Callable[..., Bridge]) -> Bridge:
     return open_bridge()
+
+
+@pytest.fixture
+def sent(bridge: Bridge) -> Outbox:
+    """What the bridge puts on queues, with its delay."""
+    return outbox(bridge.storage)

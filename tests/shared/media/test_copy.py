@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from requests.adapters import HTTPAdapter
 
-from dev.simulator import AudioFile, Simulator
+from dev.simulator import Simulator
 from shared.bridge import Bridge
 from shared.errors import BudgetExhausted, PbxRetriable, Unprocessable
 from shared.events.event import event_of
@@ -84,48 +84,20 @@ def test_any_size_is_copied_to_the_byte(size: int, bridge: Bridge, pbx: Simulato
     assert blobs(bridge)[NAME].metadata["sha256"] == audio(pbx).sha256()
 
 
-def late(status: int) -> Callable[[AudioFile], None]:
-    def spoil(file: AudioFile) -> None:
-        file.ready_tries, file.late_status = 1, status
-
-    return spoil
-
-
-def faulty(fault: str) -> Callable[[AudioFile], None]:
-    def spoil(file: AudioFile) -> None:
-        file.fault = fault
-
-    return spoil
-
-
-def text(file: AudioFile) -> None:
-    file.kind, file.body = "raw", b'{"statusCode": 404}'
+UNREADY: dict[str, dict[str, Any]] = {
+    **{str(status): {"ready_tries": 1, "late_status": status} for status in (404, 429, 500, 200)},
+    **{fault: {"fault": fault} for fault in ("html", "empty", "truncated", "longer")},
+    "JSON": {"kind": "raw", "body": b'{"statusCode": 404}'},
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        *map(late, (404, 429, 500, 200)),
-        *map(faulty, ("html", "empty", "truncated", "longer")),
-        text,
-    ],
-    ids=[
-        "404",
-        "429",
-        "500",
-        "empty at first",
-        "page",
-        "empty",
-        "cut",
-        "too short",
-        "JSON",
-    ],
-)
+@pytest.mark.parametrize("changes", UNREADY.values(), ids=UNREADY)
 def test_what_is_not_ready_is_asked_for_again_and_nothing_of_it_shows(
-    spoil: Callable[[AudioFile], None], bridge: Bridge, pbx: Simulator
+    changes: dict[str, Any], bridge: Bridge, pbx: Simulator
 ) -> None:
-    spoil(audio(pbx))
+    for name, value in changes.items():
+        setattr(audio(pbx), name, value)
     copy(bridge, asked())
     assert not blobs(bridge)
     assert waiting(bridge) == 1
@@ -233,14 +205,6 @@ def test_other_bytes_of_the_same_id_are_kept_beside_the_first_and_reported(
     assert len({event["id"] for event in announced(bridge)}) == 2
 
 
-def test_the_same_id_as_another_kind_of_audio_is_kept_beside(bridge: Bridge, pbx: Simulator) -> None:
-    copy(bridge, asked())
-    audio(pbx).kind = "wav"
-    for _ in range(2):
-        copy(bridge, asked())
-    assert blobs(bridge).keys() == {NAME, NAME.replace(".mp3", ".wav")}
-
-
 @pytest.mark.slow
 # Who is killed closes nothing.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -273,25 +237,6 @@ def test_two_copiers_at_once_leave_one_file(open_bridge: Callable[..., Bridge], 
     content = bridge.storage.container("recordings").download_blob(NAME).readall()
     assert hashlib.sha256(content).hexdigest() == audio(pbx).sha256()
     assert len({event["id"] for event in announced(bridge)}) == 1
-
-
-@pytest.mark.parametrize("mirror", ["true", "false"], ids=["mirrored", "marked"])
-@pytest.mark.parametrize("order", ["copy first", "deletion first"])
-def test_a_deleted_voicemail_is_marked_or_deleted_whichever_comes_first(
-    order: str, mirror: str, open_bridge: Callable[..., Bridge], bridge: Bridge
-) -> None:
-    bridge = open_bridge(MIRROR_VOICEMAIL_DELETES=mirror)
-    actions = ["copy", "withdraw"] if order == "copy first" else ["withdraw", "copy"]
-    for _ in range(2):
-        for action in actions:
-            copy(bridge, asked("voicemail", action))
-    kept = blobs(bridge, "voicemails")
-    if mirror == "true":
-        assert not kept
-    else:
-        (blob,) = kept.values()
-        assert blob.metadata["deletedAtPbx"] == "2018-04-26T02:57:24Z"
-        assert blob.metadata["sourceId"] == str(VOICEMAIL)
 
 
 def test_a_deletion_that_is_only_inferred_stays_so_when_the_copy_comes(

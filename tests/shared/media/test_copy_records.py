@@ -10,17 +10,12 @@ from dev.stored import put
 from shared.errors import PbxRetriable
 from shared.media.copy import copy
 from tests.copying import CALL, NAME, RECORDING, STARTED, VOICEMAIL, announced, asked, audio, blobs, waiting
-from tests.outbox import Outbox, outbox
 from tests.stored import dead_letters
 
 if TYPE_CHECKING:
     from dev.simulator import Simulator
     from shared.bridge import Bridge
-
-
-@pytest.fixture
-def sent(bridge: Bridge) -> Outbox:
-    return outbox(bridge.storage)
+    from tests.outbox import Outbox
 
 
 def event(pbx: Simulator, **changes: Any) -> dict[str, Any]:

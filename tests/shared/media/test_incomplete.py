@@ -8,22 +8,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared.media.copy import DELAYS, copy
-from tests.copying import NAME, RECORDING, announced, asked, audio, blobs
-from tests.outbox import Outbox, outbox
+from tests.copying import NAME, RECORDING, asked, audio, blobs
 from tests.stored import dead_letters
 
 if TYPE_CHECKING:
     from dev.simulator import AudioFile, Simulator
     from shared.bridge import Bridge
+    from tests.outbox import Outbox
 
 FILES = Path(__file__).parents[2] / "fixtures" / "audio"
 WAV = (FILES / "tone.wav").read_bytes()
 WAV_NAME = NAME.replace(".mp3", ".wav")
-
-
-@pytest.fixture
-def sent(bridge: Bridge) -> Outbox:
-    return outbox(bridge.storage)
 
 
 def raw(pbx: Simulator, body: bytes) -> AudioFile:
@@ -112,14 +107,6 @@ def test_audio_far_shorter_than_its_call_is_marked_whatever_its_container(
     assert blob.metadata["incomplete"] == "short"
 
 
-def test_a_loud_beginning_does_not_make_a_recording_short(bridge: Bridge, pbx: Simulator) -> None:
-    pbx.edit("call_records", RECORDING, connectionTime=20)
-    raw(pbx, (FILES / "loud-start.mp3").read_bytes())
-    copy(bridge, asked())
-    (blob,) = blobs(bridge).values()
-    assert "incomplete" not in blob.metadata
-
-
 def short(pbx: Simulator, seconds: Any = 300) -> AudioFile:
     # 36,000 bytes at 32 kbit/s play nine seconds.
     file = audio(pbx)
@@ -175,13 +162,6 @@ def test_a_short_but_real_recording_is_whole(seconds: Any, bridge: Bridge, pbx: 
     short(pbx, seconds)
     copy(bridge, asked())
     assert "incomplete" not in blobs(bridge)[NAME].metadata
-
-
-def test_a_streamed_recording_of_unknown_length_is_whole(bridge: Bridge, pbx: Simulator) -> None:
-    raw(pbx, (FILES / "streamed.wav").read_bytes())
-    copy(bridge, asked())
-    assert "incomplete" not in blobs(bridge)[WAV_NAME].metadata
-    assert len(announced(bridge)) == 1
 
 
 def test_fewer_bytes_later_change_nothing(bridge: Bridge, pbx: Simulator, sent: Outbox) -> None:
