@@ -173,9 +173,15 @@ def _pointers(parts: list[Part], call_id: int | None, began: datetime, region: s
     if call_id is not None:
         things.add(Pointer("call", str(call_id), began))
     for part in parts:
-        subjects |= {people.number(part[name], region) for name in _NUMBERS if name in part}
-        subjects |= {people.employee(part[name]) for name in _EMPLOYEES if name in part}
-        things |= {Pointer(kind, str(part[name]), began) for kind, name in _AUDIO if name in part}
+        for name in _NUMBERS:
+            if name in part:
+                subjects.add(people.number(part[name], region))
+        for name in _EMPLOYEES:
+            if name in part:
+                subjects.add(people.employee(part[name]))
+        for kind, name in _AUDIO:
+            if name in part:
+                things.add(Pointer(kind, str(part[name]), began))
     return {(subject, thing) for subject in subjects for thing in things}
 
 
@@ -303,14 +309,15 @@ def add_to_story(bridge: Bridge, event: ReceivedEvent, *, repeat: bool = False) 
     False for a voicemail whose call is not known yet.
     """
     stories = calls(bridge.storage, bridge.settings.default_region)
-    call_id, started = (getattr(event.data, name, None) for name in ("callID", "callStarted"))
+    call_id: int | None = getattr(event.data, "callID", None)
     if call_id is None:
         # A voicemail names no call: its call began in the same second.
+        started = getattr(event.data, "callStarted", None)
         if started is None or getattr(event.data, "voicemailID", None) is None:
             return True
         row = stories.find(started, event.caller)
         if row is None:
             return False
-        call_id = rows.value_of(row["callID"])
+        call_id = int(rows.value_of(row["callID"]))
     stories.merge(call_id, event, pointers(event, bridge.settings.default_region), repeat=repeat)
     return True

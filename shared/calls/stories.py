@@ -159,24 +159,28 @@ def story_of(call_id: int, gathered: Gathered, region: str) -> Story:
     Of several values for the whole call history's stands, else the smallest. `outcome` is one that GetCalls lists.
     """
     parts = _plausible(call_id, [gathered.parts[place] for place in sorted(gathered.parts)])
-    # History's item of a call that still goes on is no end.
-    ends = [one for one in parts if one["event"] == "CallCompleted" and ("history" not in one or "callEnded" in one)]
-    started, connected = (_time(best(name, parts)) for name in ("callStarted", "callConnected"))
-    ended = _ended(parts, ends)
-    caller, destination, direction = (best(name, parts) for name in ("caller", "destination", "direction"))
-    outcome = _outcome(parts, ends, direction)
+    ends, answers = list[Part](), list[Part]()
+    for part in parts:
+        # History's item of a call that still goes on is no end.
+        if part["event"] == "CallCompleted" and ("history" not in part or "callEnded" in part):
+            ends.append(part)
+        if part["event"] == "CallConnected" or "callConnected" in part:
+            answers.append(part)
+    connected, ended = _time(best("callConnected", parts)), _ended(answers, ends, values(parts, "callEnded"))
+    caller, destination, direction = best("caller", parts), best("destination", parts), best("direction", parts)
+    outcome = _outcome(parts, ends, answers, direction)
     return Story(
         caller=caller,
         callerE164=e164(caller, region),
         destination=destination,
         destinationE164=e164(destination, region),
         direction=direction,
-        started=started or call_start(call_id),
+        started=_time(best("callStarted", parts)) or call_start(call_id),
         connected=connected,
         ended=ended,
-        talkSeconds=_talk_seconds(parts, ends, connected, ended),
+        talkSeconds=_talk_seconds(connected, ended) if connected else 0 if ends and not answers else None,
         outcome="unknown" if gathered.given_up and outcome in UNENDED else outcome,
-        answeredBy=_answered_by(parts),
+        answeredBy=_answered_by(answers),
         contacts=sorted({*values(parts, "contactID"), *values(parts, "previous_contactID")}),
         transfers=_transfers(parts)[:_LONGEST_LIST],
         recordings=sorted(set(values(parts, "recordingID")))[:_LONGEST_LIST],
@@ -221,11 +225,11 @@ def _contacts(parts: Iterable[Part]) -> set[int | str | None]:
     return set(map(_contact, parts))
 
 
-def _ended(parts: Iterable[Part], ends: Iterable[Part]) -> datetime | None:
-    if said := values(parts, "callEnded"):
+def _ended(answered: Iterable[Part], ends: Iterable[Part], said: list[str]) -> datetime | None:
+    if said:
         return max(map(parse_time, said))
     answers: dict[int | str | None, datetime] = {}
-    for part in parts:
+    for part in answered:
         if "callConnected" in part:
             answer, contact = parse_time(part["callConnected"]), _contact(part)
             answers[contact] = min(answers.get(contact, answer), answer)
@@ -234,37 +238,28 @@ def _ended(parts: Iterable[Part], ends: Iterable[Part]) -> datetime | None:
         # An end that does not say when somebody answered has it from that contact's other events, or the call's.
         contact = _contact(end)
         heard = answers.get(contact) or (min(answers.values(), default=None) if contact is None else answers.get(None))
-        answered = _time(end.get("callConnected")) or heard
-        if answered and "connectionTime" in end:
-            found.append(after(answered, end["connectionTime"]))
+        begin = _time(end.get("callConnected")) or heard
+        if begin and "connectionTime" in end:
+            found.append(after(begin, end["connectionTime"]))
     return max(filter(None, found), default=None)
 
 
-def _talk_seconds(
-    parts: list[Part], ends: list[Part], connected: datetime | None, ended: datetime | None
-) -> int | None:
-    if connected is None:
-        return 0 if ends and not _answers(parts) else None
+def _talk_seconds(connected: datetime, ended: datetime | None) -> int | None:
     return min(max(0, round((ended - connected).total_seconds())), _LONGEST_TALK) if ended else None
 
 
-def _answers(parts: Iterable[Part]) -> list[Part]:
-    """Return the parts that say that somebody answered."""
-    return [part for part in parts if "callConnected" in part or part["event"] == "CallConnected"]
-
-
-def _answered_by(parts: Iterable[Part]) -> int | None:
-    answers = [part for part in _answers(parts) if "contactID" in part]
+def _answered_by(answers: Iterable[Part]) -> int | None:
+    named = [part for part in answers if "contactID" in part]
     # A transferred leg may carry the connection of the one before it: who was handed the call did not answer it.
-    own = [part for part in answers if "previous_contactID" not in part] or answers
+    own = [part for part in named if "previous_contactID" not in part] or named
     timed = [part for part in own if "callConnected" in part] or own
-    answered = [(part.get("callConnected", "").removesuffix("Z"), part["contactID"]) for part in timed]
-    return min(answered, default=(None, None))[1]
+    first = min(timed, key=lambda one: (one.get("callConnected", "").removesuffix("Z"), one["contactID"]), default=None)
+    return first["contactID"] if first else None
 
 
-def _outcome(parts: list[Part], ends: list[Part], direction: str | None) -> str:
-    if _answers(parts):
-        return "answered" if _has_talk_ended(parts, ends) else "talking"
+def _outcome(parts: list[Part], ends: list[Part], answers: list[Part], direction: str | None) -> str:
+    if answers:
+        return "answered" if _has_talk_ended(parts, ends, answers) else "talking"
     if not ends or not _has_everybody_ended(parts, ends):
         return "ringing"
     if values(parts, "voicemailID"):
@@ -301,12 +296,13 @@ def _is_anybodys(parts: Iterable[Part], ended: Collection[int | str | None]) -> 
     return any(contact is None or (isinstance(contact, str) and contact not in others) for contact in ended)
 
 
-def _has_talk_ended(parts: Collection[Part], ends: Collection[Part]) -> bool:
+def _has_talk_ended(parts: Collection[Part], ends: Collection[Part], answers: Collection[Part]) -> bool:
     """True if somebody who talked has hung up; that others stopped ringing is no end of the talk."""
-    talking = _contacts([*_answers(parts), *(part for part in parts if "previous_contactID" in part)])
+    if values(ends, "callConnected") or values(ends, "callEnded"):
+        return True
     ended = _contacts(ends)
-    says_when = any("callConnected" in end or "callEnded" in end for end in ends)
-    if talking & ended or _is_anybodys(parts, ended) or says_when:
+    talking = _contacts(answers) | _contacts(part for part in parts if "previous_contactID" in part)
+    if talking & ended or _is_anybodys(parts, ended):
         return True
     unnamed = any(not isinstance(contact, int) for contact in talking)
     return unnamed and bool(ends) and _has_everybody_ended(parts, ends)

@@ -114,18 +114,21 @@ class Data(BaseModel, extra="allow", frozen=True, coerce_numbers_to_str=True, de
     def _read(cls, values: Any, read: ModelWrapValidatorHandler[Data]) -> Data:
         if not isinstance(values, dict):
             return read(values)
-        sent = present(values)
-        empty = {name: None for name, field in cls.model_fields.items() if field.is_required() and name in values}
-        # What other events know is read as they say, and left out where it does not fit.
-        foreign = (sent.keys() - cls.model_fields.keys()) & readers().keys()
-        fields = {**sent, **{name: readers()[name].validate_python(sent[name]) for name in foreign}}
-        fitting = empty | {name: value for name, value in fields.items() if value is not None}
+        sent, own, others, fitting = present(values), cls.model_fields, readers(), dict[str, Any]()
+        for name, field in own.items():
+            if field.is_required() and name in values:
+                fitting[name] = None
+        for name, value in sent.items():
+            # What other events know is read as they say, and left out where it does not fit.
+            fits = value if name in own or name not in others else others[name].validate_python(value)
+            if fits is not None:
+                fitting[name] = fits
         data = read(fitting)
-        implausible = data._implausible(sent)
-        if implausible:
+        if implausible := data._implausible(sent):
             data = read(fitting | dict.fromkeys(implausible))
-        known = cls.model_fields.keys() | readers().keys()
-        data._misfits = {name: sent[name] for name in sent.keys() & known if getattr(data, name, None) is None}
+        for name, value in sent.items():
+            if (name in own or name in others) and getattr(data, name, None) is None:
+                data._misfits[name] = value
         return data
 
     @property
@@ -146,12 +149,12 @@ class Data(BaseModel, extra="allow", frozen=True, coerce_numbers_to_str=True, de
     def _implausible(self, sent: Mapping[str, Any]) -> list[str]:
         """Return the names of times that are before the call's start, or the one in its id, or long after it."""
         starts = (getattr(self, "callStarted", None), call_start(getattr(self, "callID", None) or 0))
-        said = {name: getattr(self, name, None) for name in _IN_A_CALL}
-        return [
-            name
-            for name, moment in said.items()
-            if moment and not belongs_to_call(moment, starts, zoned=has_zone(sent[name]))
-        ]
+        found = []
+        for name in _IN_A_CALL:
+            moment = getattr(self, name, None)
+            if moment and not belongs_to_call(moment, starts, zoned=has_zone(sent[name])):
+                found.append(name)
+        return found
 
 
 @once

@@ -13,7 +13,6 @@ from shared import people
 from shared.calls import lost_callers
 from shared.calls.lost_callers import (
     ADDED,
-    PARTITION,
     REMOVED,
     TABLE,
     UPDATED,
@@ -247,13 +246,6 @@ def test_the_same_event_at_once_has_one_id(bridge: Bridge) -> None:
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda number: identified(bridge, events[number % 2]).id, range(16)))
     assert len(set(found)) == 1
-
-
-@pytest.mark.slow
-def test_the_row_is_no_larger_after_many_events(bridge: Bridge) -> None:
-    count(bridge, [received(UPDATED, minutes, attempts=minutes) for minutes in range(60)])
-    (row,) = bridge.storage.table(TABLE).query_entities(f"PartitionKey eq '{PARTITION}'")
-    assert len(row["log"]) < 8000
 
 
 def test_those_who_were_called_back_are_not_read_where_those_who_wait_are_listed(

@@ -72,17 +72,6 @@ def test_what_is_refused_is_kept_as_a_dead_letter(event: Event, sent: bytes, ans
     assert not queued(bridge)
 
 
-def test_a_body_of_exactly_the_limit_is_taken(bridge: Bridge) -> None:
-    sent = json.loads(body("CallStarted"))
-    sent["data"]["notes"] = ""
-    sent["data"]["notes"] = "x" * (LONGEST_BODY - len(json.dumps(sent)))
-    text = json.dumps(sent).encode()
-    assert len(text) == LONGEST_BODY
-    accept(bridge.storage, bridge.settings, event_named("CallStarted"), text)
-    (message,) = queued(bridge)
-    assert message["body"] == sent
-
-
 def test_an_event_under_another_spelling_is_stored_under_one_name(bridge: Bridge) -> None:
     sent = json.loads(body("LostCallerAdded")) | {"eventType": "lostcallercreatedEVENT"}
     accept(bridge.storage, bridge.settings, event_named("LostCallerAdded"), json.dumps(sent).encode())

@@ -154,14 +154,6 @@ def test_a_failure_is_shown_and_the_next_poll_goes_on(pbx: Simulator, bridge: Br
     assert polled(bridge, 7) == [("LostCallerAdded", "27771153")]
 
 
-@pytest.mark.slow
-def test_a_long_list_is_read_to_its_end(pbx: Simulator, bridge: Bridge) -> None:
-    pbx.options.page_cap = 3
-    for number in range(10):
-        lose(pbx, f"2000000{number}", NOON + timedelta(seconds=number))
-    assert len(polled(bridge, 6)) == 10
-
-
 @pytest.mark.parametrize("withheld", ["", None], ids=["empty", "null"])
 def test_a_caller_who_withholds_the_number_is_listed_like_any_other(
     withheld: Any, pbx: Simulator, bridge: Bridge
@@ -175,17 +167,6 @@ def test_a_caller_who_withholds_the_number_is_listed_like_any_other(
     run_pipeline(bridge)
     assert [row["type"] for row in bridge.storage.table("events").list_entities()] == ["LostCallerAdded"]
     assert dead_letters(bridge.storage) == []
-
-
-def test_one_that_makes_no_event_keeps_no_other_from_its_own(pbx: Simulator, bridge: Bridge) -> None:
-    lose(pbx, "+" * 1001)
-    lose(pbx, "27771153")
-    assert polled(bridge, 6, 11) == [("LostCallerAdded", "27771153")]
-    (dead,) = dead_letters(bridge.storage)
-    assert dead["kind"] == "polled"
-    checkpoint = checkpoints.read(bridge.storage, "lost_calls")
-    assert checkpoint
-    assert checkpoint.last_success == NOON + timedelta(minutes=6)
 
 
 def test_an_entry_that_cannot_be_read_removes_nobody(pbx: Simulator, bridge: Bridge) -> None:
@@ -250,15 +231,3 @@ def test_a_number_is_the_same_caller_however_the_list_writes_it(written: Any, pb
     lose(pbx, "27771153", callerid=written)
     # Who is not listed was called back; who is listed under another spelling was not, and hides nobody.
     assert polled(bridge, 6, 8, 14) == [("LostCallerRemoved", "20000001")]
-
-
-@pytest.mark.slow
-def test_more_callers_than_a_column_holds_fail_no_poll(pbx: Simulator, settings: Settings) -> None:
-    bridge = bridge_to(pbx, settings, pbx_events=("CallStarted",))
-    poll_lost_calls(bridge, at=NOON - timedelta(hours=6))
-    for number in range(900):
-        lose(pbx, f"2{number:07d}")
-    poll_lost_calls(bridge, at=NOON + timedelta(minutes=6))
-    checkpoint = checkpoints.read(bridge.storage, "lost_calls")
-    assert checkpoint
-    assert (checkpoint.items, checkpoint.last_success) == (900, NOON + timedelta(minutes=6))
