@@ -46,7 +46,7 @@ def test_beyond_its_bound_a_story_costs_no_more_writes(
     requests = counted(storage)
     for contact in range(200):
         calls.merge(CALL, received("CallStarted", contactID=contact))
-    assert requests.count <= 44
+    assert requests.count <= 46
     assert row(storage)["truncated"]
     again = Calls(storage, "LV")
     again.merge(CALL, received("CallConnected", contactID=150, callConnected="2024-05-31T10:00:12Z"))
