@@ -1,4 +1,4 @@
-"""How an HTTP trigger is registered, and what its work gives or raises becomes an answer: nowhere else."""
+"""Registers HTTP triggers, and turns what their work returns or raises into answers."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ PROBLEM = "application/problem+json"
 
 
 def as_json(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> func.HttpResponse:
-    """A JSON answer."""
+    """Return a JSON answer."""
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
     return func.HttpResponse(text, status_code=status, headers=dict(headers or {}), mimetype="application/json")
 
 
 def problem(row: Answer, fields: Mapping[str, str], remedy: str) -> func.HttpResponse:
-    """An `application/problem+json` answer: what happened, what to do, and the reason for each field that is wrong."""
+    """Return an `application/problem+json` answer with the reason for each field that is wrong."""
     body: dict[str, Any] = {"type": "about:blank", "title": row.title, "status": row.status, "detail": remedy}
     if fields:
         body["errors"] = [{"path": path, "reason": reason} for path, reason in fields.items()]
@@ -41,7 +41,7 @@ def problem(row: Answer, fields: Mapping[str, str], remedy: str) -> func.HttpRes
 
 
 def refusal(row: Answer, fields: Mapping[str, str], remedy: str) -> func.HttpResponse:
-    """The same in the PBX's envelope, all of it in `message`: flows show that."""
+    """Return the same in the PBX's envelope, all of it in `message`: flows show that."""
     reasons = "; ".join(f"{path}: {reason}" for path, reason in fields.items())
     message = f"{row.title}: {reasons}" if reasons else f"{row.title}. {remedy}."
     return as_json(refused(row.status, message, fields), status=row.status)
@@ -66,7 +66,7 @@ def register(  # noqa: PLR0917 - a row of a table of routes
 
 
 def answer(work: Callable[[], func.HttpResponse], render: Render = problem) -> func.HttpResponse:
-    """What `work` answers, or the answer that its error means; `render` is problem, or refusal under /api/v2."""
+    """Return the answer of `work`, or the one that its error means; `render` is problem, or refusal under /api/v2."""
     try:
         return work()
     except BridgeError as error:

@@ -74,7 +74,7 @@ class Invalid(Refused):
 
 
 class NotFound(BridgeError):
-    """What was asked for is not here."""
+    """No such thing is here."""
 
 
 class StorageUnavailable(BridgeError):

@@ -14,7 +14,7 @@ _DIGITS = re.compile(r"0*([0-9]{1,19})(?:\.0+)?", re.ASCII)
 
 def identifier(value: Any) -> int | None:
     """
-    The identifier that a value spells: 0 to LARGEST_ID; None where it spells none.
+    Return the identifier that a value spells, 0 to LARGEST_ID, or None.
 
     A whole number is one however it is written: `971`, `971.0`, `"971"`, `" 000971 "`, `"971.0"`. A fraction, a
     sign, an exponent in text, a boolean, a list and an object are none, and so is a float too large to be exact.

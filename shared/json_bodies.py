@@ -37,13 +37,13 @@ _WORDS: Mapping[str, str] = {
 
 
 def encode(value: Any) -> bytes:
-    """Compact JSON in UTF-8, with whole numbers exact."""
+    """Return compact JSON in UTF-8, with whole numbers exact."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
 def parse_body(body: bytes, *, odd_numbers: bool = False) -> Any:
     """
-    The JSON of a request's or an answer's body, of which each character that cannot be read is SPOILT (U+FFFD).
+    Return the JSON of a request's or an answer's body, in which each character that cannot be read is SPOILT (U+FFFD).
 
     Those are bytes that are not of the text's encoding (UTF-8, or UTF-16 or 32, with or without a byte order mark),
     half characters, and bare control characters but for tabs and line ends. Numbers that nothing can hold (NaN,
@@ -58,7 +58,7 @@ def parse_body(body: bytes, *, odd_numbers: bool = False) -> Any:
 
 
 def is_spoilt(value: Any) -> bool:
-    """Whether a character of a value could not be read, here or on the way to us."""
+    """Return True if a character of a value could not be read, here or on the way to us."""
     return SPOILT in json.dumps(value, ensure_ascii=False)
 
 
@@ -104,7 +104,7 @@ def _no_constant(name: str) -> NoReturn:
 
 def read_body(model: type[Model], body: bytes, context: Mapping[str, Any] | None = None) -> Model:
     """
-    The model that a body of JSON spells; `context` is for the model's validators.
+    Return the model of a body of JSON; `context` is for the model's validators.
 
     Raises Refused over 64 KiB, NotJson, or Invalid with the paths of the fields that do not fit, and why.
     """
@@ -116,7 +116,7 @@ def read_body(model: type[Model], body: bytes, context: Mapping[str, Any] | None
 def validated(
     model: type[Model], value: Any, *, at: tuple[str, ...] = (), context: Mapping[str, Any] | None = None
 ) -> Model:
-    """The model of a value, which stands at a path; raises Invalid with the paths of the fields that do not fit."""
+    """Return the model of a value at a path; raise Invalid with the paths of the fields that do not fit."""
     from pydantic import ValidationError
 
     try:

@@ -25,7 +25,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
 
 def redact(text: str) -> str:
     """
-    The text with secrets and numbers hidden, in time that grows as the text does.
+    Return the text with secrets and numbers hidden, in time that grows as the text does.
 
     Masked are digit runs of five and more (also with a plus, spaces, dots, dashes or brackets inside), paths and
     queries of URLs, credentials after `Bearer`, and values after `code=`, `key=`, `token=` and the like.

@@ -27,18 +27,18 @@ _LONG_NAMES = re.compile(r"([A-Za-z]{3})[A-Za-z]+")
 
 
 def polls(resource: str) -> str:
-    """The name of the setting with the schedule that a resource is polled on."""
+    """Return the name of the setting with the schedule that a resource is polled on."""
     return f"POLL_{resource.upper()}_SCHEDULE"
 
 
 def schedule(name: str) -> str:
-    """The schedule that a timer runs on, by the name of its setting; KeyError for any other name."""
+    """Return the schedule that a timer runs on, by the name of its setting; raise KeyError for any other name."""
     return os.environ.get(name, "").strip() or _DEFAULTS[name]
 
 
 def times_due(name: str, since: datetime, moment: datetime) -> int:
     """
-    How often a timer is due after one moment and up to another, two at most; 0 for a schedule that cannot be read.
+    Count the times a timer is due after one moment and up to another, at most two; 0 for an unreadable schedule.
 
     Counted by its own schedule, nights and weekends too: what is due on weekdays alone is not late on a Sunday.
     """

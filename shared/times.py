@@ -25,13 +25,13 @@ _CLOCKS_DIFFER = timedelta(minutes=5)
 
 
 def now() -> datetime:
-    """The present moment in UTC."""
+    """Return the present moment in UTC."""
     return datetime.now(UTC)
 
 
 def parse_time(text: str) -> datetime:
     """
-    A time of the PBX's wire format in UTC.
+    Return a time of the PBX's wire format in UTC.
 
     ISO 8601 with an offset written as `+0000`, `+00:00` or `Z`, with or without a fraction; one without an
     offset is taken as UTC. Raises ValueError for anything else, and for a year before 1601.
@@ -48,9 +48,9 @@ def parse_time(text: str) -> datetime:
 
 def event_time(value: Any) -> datetime | None:
     """
-    A time as an event or an item carries it, in UTC; None where it says nothing.
+    Return a time as an event or an item carries it, in UTC, or None.
 
-    That is all that parse_time does not read, and the times that stand for "none": zero dates, those of a clock that
+    None is all that parse_time does not read, and the times that stand for "none": zero dates, those of a clock that
     was never set (before 2000, among them 1970 and 1999-11-30), and the ends of clocks (2038-01-19T03:14:07Z, from 2100
     on).
     """
@@ -65,7 +65,7 @@ def event_time(value: Any) -> datetime | None:
 
 def belongs_to_call(moment: datetime, starts: Iterable[datetime | None], *, zoned: bool = True) -> bool:
     """
-    Whether something that happened at a time can have happened in a call that began at one of these times.
+    Return True if what happened at a moment can belong to a call that began at one of these times.
 
     It can where none of them is known. Clocks differ by seconds, local times without a zone (`zoned`) by the hour that
     is put back in autumn, and no call lasts LONGEST_CALL.
@@ -76,7 +76,7 @@ def belongs_to_call(moment: datetime, starts: Iterable[datetime | None], *, zone
 
 
 def months_before(moment: datetime, months: int) -> datetime:
-    """The beginning of the day so many months earlier, in UTC; the last day of a month that is too short for it."""
+    """Return the beginning of the day so many months earlier, in UTC; in a short month its last day."""
     moment = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     year, month = divmod(moment.year * 12 + moment.month - 1 - months, 12)
     return moment.replace(year=year, month=month + 1, day=min(moment.day, monthrange(year, month + 1)[1]))
@@ -110,12 +110,12 @@ def local_iso(moment: datetime, zone: tzinfo) -> str:
 
 
 def has_zone(text: str) -> bool:
-    """Whether a time that parse_time reads says what it is relative to."""
+    """Return True if a time that parse_time reads names its offset."""
     return datetime.fromisoformat(text.strip().upper()).tzinfo is not None
 
 
 def after(moment: datetime, seconds: int) -> datetime | None:
-    """The moment so many seconds later; None where the calendar ends before it."""
+    """Return the moment so many seconds later; None where the calendar ends before it."""
     try:
         return moment + timedelta(seconds=seconds)
     except OverflowError:
@@ -123,17 +123,17 @@ def after(moment: datetime, seconds: int) -> datetime | None:
 
 
 def iso(moment: datetime) -> str:
-    """The moment in UTC as ISO 8601 with `Z`; microseconds only where there are any."""
+    """Return the moment in UTC as ISO 8601 with `Z`; microseconds only where there are any."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def stamp(moment: datetime) -> str:
-    """The moment in UTC, always with microseconds, so that stamps sort as their moments do."""
+    """Return the moment in UTC, always with microseconds, so that stamps sort as their moments do."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def newest_first(moment: datetime) -> str:
-    """How keys begin that sort the newest first, to the microsecond: all as long."""
+    """Return the start of a key that sorts the newest first, to the microsecond; all are of one length."""
     microseconds = int(moment.timestamp() * MICROSECONDS_PER_SECOND)
     return f"{_LAST_MICROSECOND - min(max(microseconds, 1), _LAST_MICROSECOND):016d}"
 
@@ -144,7 +144,7 @@ def clock(moment: datetime) -> int:
 
 
 def call_start(call_id: int) -> datetime | None:
-    """The start that a callID spells in microseconds since 1970, or None where the id is a plain counter."""
+    """Return the start that a callID spells in microseconds since 1970, or None where the id is a plain counter."""
     if not FIRST_CLOCK_ID <= call_id <= LAST_CLOCK_ID:
         return None
     return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=call_id)

@@ -55,7 +55,7 @@ def dead_letter(storage: Storage, *, kind: str, id: str, reason: str, body: byte
 
 
 def listed(storage: Storage, *, kind: str | None, id: str | None, limit: int) -> list[TableEntity]:
-    """The rows of dead letters of a kind and id, or of any; at most so many."""
+    """Return the rows of dead letters of a kind and id, or of any; at most `limit`."""
     table, wanted = storage.table(TABLE), {"PartitionKey": kind, "RowKey": id}
     asked = {name: value for name, value in wanted.items() if value is not None}
     condition = " and ".join(f"{name} eq @{name}" for name in asked)
@@ -82,7 +82,7 @@ def remove(storage: Storage, dead: TableEntity) -> None:
 
 
 def kinds(storage: Storage, limit: int) -> Counter[str]:
-    """How many there are of each kind, of the first so many."""
+    """Return the number of dead letters of each kind, among the first `limit`."""
     found = storage.table(TABLE).list_entities(select=["PartitionKey"])
     return Counter(row["PartitionKey"] for row in islice(found, limit))
 

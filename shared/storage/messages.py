@@ -18,15 +18,13 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import StorageUnavailable, Unprocessable
+from shared.errors import Unprocessable
 from shared.storage.account import reaching_storage
 from shared.storage.expiry import delete_versions
 from shared.times import iso, now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from azure.storage.queue import QueueMessage
 
     from shared.storage.account import Storage
 
@@ -78,11 +76,9 @@ def new_message(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {"sent": iso(now()), "mark": secrets.token_hex(8), **fields}
 
 
-def send(storage: Storage, queue: str, message: Mapping[str, Any], *, name: str, delay: int = 0) -> QueueMessage:
+def send(storage: Storage, queue: str, message: Mapping[str, Any], *, name: str, delay: int = 0) -> None:
     """
     Put a message on a queue, to be seen after `delay` seconds; it never expires. Raises StorageUnavailable.
-
-    Returns it as the queue knows it: when it came in by the queue's own clock, and what it can be withdrawn by.
 
     A message over 63 KiB travels as a pointer to a blob `{queue}/{name}-{mark}`. Where the queue's answer is lost the
     message may be there twice, with one mark.
@@ -93,15 +89,7 @@ def send(storage: Storage, queue: str, message: Mapping[str, Any], *, name: str,
         if _length(text) > LONGEST_MESSAGE:
             pointer = {_POINTER: put_payload(storage, f"{queue}/{name}-{whole['mark']}", text.encode())}
             text = _spell({field: whole[field] for field in _OUTSIDE if field in whole} | pointer)
-        return storage.queue(queue).send_message(text, visibility_timeout=delay or None, time_to_live=-1)
-
-
-def withdraw(storage: Storage, queue: str, message: QueueMessage) -> None:
-    """Take a message that was sent just now off its queue, if it can be reached and nobody has read it yet."""
-    from azure.core.exceptions import ResourceNotFoundError
-
-    with suppress(StorageUnavailable, ResourceNotFoundError), reaching_storage():
-        storage.queue(queue).delete_message(message)
+        storage.queue(queue).send_message(text, visibility_timeout=delay or None, time_to_live=-1)
 
 
 def send_again(storage: Storage, queue: str, body: bytes, changes: Mapping[str, Any], *, delay: int) -> None:
@@ -145,5 +133,5 @@ def _spell(message: Mapping[str, Any]) -> str:
 
 
 def _length(text: str) -> int:
-    """The bytes of a text once XML has escaped it."""
+    """Return the number of bytes of a text once XML has escaped it."""
     return len(text) + 4 * text.count("&") + 3 * (text.count("<") + text.count(">"))

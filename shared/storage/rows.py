@@ -41,7 +41,7 @@ _AGAIN: Any = {"retry_on_methods": ("PATCH", "POST")}
 _REPLACE: Any = {"mode": "replace"}
 # As many workers may well change one row at once; each lost race is one more read and write.
 _RACES = 32
-# A page of the table service, and how many that hold nothing are read before the caller is told that there is more.
+# A page of the table service, and how many that hold nothing are read before the caller hears that there is more.
 _PAGE, _PAGES = 1000, 4
 _RACE_SECONDS = 0.02
 
@@ -56,7 +56,7 @@ class Row(dict[str, Any]):
 
 
 def row_key(number: int) -> str:
-    """An identifier as a row key that sorts as the number does, up to LARGEST_ID."""
+    """Return an identifier as a row key that sorts as the number does, up to LARGEST_ID."""
     return f"{number:020d}"
 
 
@@ -71,21 +71,21 @@ def from_descending(key: str) -> int:
 
 
 def long(number: int) -> EntityProperty:
-    """A column of 64 bits; the SDK writes other numbers as 32."""
+    """Return a column of 64 bits; the SDK writes other numbers as 32."""
     from azure.data.tables import EdmType, EntityProperty
 
     return EntityProperty(number, EdmType.INT64)
 
 
 def value_of(column: Any) -> Any:
-    """What a column says; the SDK wraps what it reads of 64 bits."""
+    """Return the value of a column; the SDK wraps those of 64 bits."""
     return getattr(column, "value", column)
 
 
 def get(
     table: TableClient, partition: str, key: str, select: Sequence[str] | None = None, **options: Any
 ) -> Row | None:
-    """The row, or None where there is none; `options` are the SDK's, such as `read_timeout`."""
+    """Return the row, or None where there is none; `options` are the SDK's, such as `read_timeout`."""
     from azure.core.exceptions import ResourceNotFoundError
 
     chosen = {"select": [*select]} if select else {}
@@ -98,7 +98,7 @@ def get(
 
 
 def insert(table: TableClient, row: Mapping[str, Any]) -> bool:
-    """Make the row where there is none; True for exactly one of several at once, also where answers get lost."""
+    """Make the row where there is none; return True for exactly one of several at once, also where answers get lost."""
     return _swap(table, row, secrets.token_hex(6), None) is not None
 
 
@@ -106,7 +106,7 @@ def swap(
     table: TableClient, row: Mapping[str, Any], etag: str | None, *, tries: int = _TRIES, **options: Any
 ) -> str | None:
     """
-    Replace the row if it is still as it was at `etag`, or make it for None; the new ETag, or None if it is another's.
+    Replace the row if it is still as it was at `etag`, or make it for None; return the new ETag or None.
 
     For those who remember a row's ETag; `change` reads it.
     """
@@ -124,7 +124,7 @@ def change(
     known: Row | Literal["read"] | None = "read",
 ) -> Row | None:
     """
-    Replace the row with the columns that `by` makes of it, under its ETag; None where `by` gives None.
+    Replace the row with the columns that `by` makes of it, under its ETag; return None where `by` does.
 
     `by` gets None where there is no row, and is called again with the newer row after each lost race, so it has no
     effects of its own. `known` is the row as the caller remembers it, which saves a read; keys need not be given back.
@@ -158,7 +158,7 @@ def merge(table: TableClient, row: Mapping[str, Any]) -> None:
 
 
 def update(table: TableClient, row: Mapping[str, Any]) -> bool:
-    """Set these columns of a row that is there and keep its others; False where there is none."""
+    """Set these columns of a row that is there and keep its others; return False where there is none."""
     from azure.core.exceptions import ResourceNotFoundError
 
     try:
@@ -170,7 +170,7 @@ def update(table: TableClient, row: Mapping[str, Any]) -> bool:
 
 
 def delete(table: TableClient, partition: str, key: str, etag: str | None = None) -> bool:
-    """Delete the row, with `etag` only if it is still as it was then; whether it is gone now, whoever did it."""
+    """Delete the row, with `etag` only if it is still as it was then; return True if it is gone now, whoever did it."""
     from azure.core import MatchConditions
     from azure.core.exceptions import ResourceModifiedError
 
@@ -203,9 +203,9 @@ def page(
 
 def transact(table: TableClient, operations: Sequence[Any]) -> Sequence[Mapping[str, Any]]:
     """
-    Write rows of one partition as a whole; what the table says of each. Raises TableTransactionError with one of LOST.
+    Write rows of one partition as a whole; return the metadata of each. Raises TableTransactionError with one of LOST.
 
-    A second try, where the first one's answer is lost, finds in its way what that did.
+    A retry after a lost response conflicts with the first write.
     """
     with reaching_storage():
         return table.submit_transaction(operations, **_AGAIN)
@@ -221,7 +221,7 @@ def _swap(
     tries: int = _TRIES,
     **options: Any,
 ) -> Row | None:
-    """The row as it stands once this write is done, with what others have made of it since; None if it was not done."""
+    """Write the row; return it with what others have made of it since, or None if this write was not done."""
     entity = {**row, WRITER: " ".join([token, *writers[: _WRITERS - 1]])}
     unanswered: StorageUnavailable | None = None
     for number in range(tries):
