@@ -43,6 +43,7 @@ def test_beyond_its_bound_a_story_costs_no_more_writes(
     storage: Storage, calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stories, "MOST_PARTS", 20)
+    storage.ready()
     requests = counted(storage)
     for contact in range(200):
         calls.merge(CALL, received("CallStarted", contactID=contact))
