@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dev.azurite import AzuriteProcess
 from dev.bench.app import App
 from dev.bench.figures import at_most, median_ratio, seconds
-from dev.simulator import SimulatorProcess
+from dev.stored import put
 
 if TYPE_CHECKING:
     from dev.bench.figures import Figure
@@ -16,6 +16,8 @@ _MANY, _FEW = 10_000, 1_000
 _LISTS = 20
 _RARE = "+37129998877"
 _NUMBERS = 3
+_FIRST_CALL = 1_524_664_459_097_344
+_AT_ONCE = 500
 
 
 def figures(many: int = _MANY, few: int = _FEW) -> list[Figure]:
@@ -30,14 +32,17 @@ def figures(many: int = _MANY, few: int = _FEW) -> list[Figure]:
 
 
 def _filled(connection: str, count: int) -> App:
-    """Start the app, with so many calls polled, a few of them of one number."""
-    with SimulatorProcess() as pbx:
-        app = App(connection, "PollCallHistory", "GetCallHistory", pbx_url=pbx.base_url, pbx_key=pbx.api_key)
-        for _ in range(_NUMBERS):
-            pbx.control("POST", "items", resource="call_history", caller=_RARE)
-            pbx.control("POST", "bulk", resource="call_history", count=count // _NUMBERS)
-        app.run("PollCallHistory")
+    """Start the app with so many calls stored, a few of them of one number."""
+    app = App(connection, "GetCallHistory")
+    rare = range(0, count // _NUMBERS * _NUMBERS, count // _NUMBERS)
+    for start in range(0, count, _AT_ONCE):
+        numbers = range(start, min(start + _AT_ONCE, count))
+        put(app.storage, "call_history", *(_call(number, is_rare=number in rare) for number in numbers))
     return app
+
+
+def _call(number: int, *, is_rare: bool) -> dict[str, Any]:
+    return {"callID": _FIRST_CALL + number, "caller": _RARE if is_rare else f"+3712{number:07d}", "direction": "in"}
 
 
 def _list(app: App) -> float:
