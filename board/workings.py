@@ -115,7 +115,7 @@ def methods(parts: Mapping[str, Any]) -> list[tuple[str, bool]]:
         for poll in parts["checkpoints"] or []
         if poll["lastSuccess"] or poll["forbiddenSince"]
     ]
-    return found + [("RegisterWebhook", True)] * any(row["state"] == HELD for row in parts["webhooks"] or [])
+    return found + [("Subscribe", True)] * any(row["state"] == HELD for row in parts["webhooks"] or [])
 
 
 def loss(days: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
