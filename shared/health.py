@@ -216,3 +216,9 @@ def _tally(row: Mapping[str, Any]) -> Tally:
 def _drift(names: Collection[str]) -> Tally:
     known = Counter(name if _FIELD.fullmatch(name) else _OTHER for name in names)
     return Tally(counts=Counter(drift=int(bool(names))), fields=known)
+
+
+def is_reachable(storage: Storage) -> bool:
+    """Return True once storage has answered a read; raises StorageUnavailable."""
+    rows.get(storage.table(TABLE), PARTITION, "none", retry_total=0)
+    return True
