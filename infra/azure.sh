@@ -255,7 +255,7 @@ check_az() {
   ! older "${answer:-$minimum_az}" "$minimum_az" ||
     die "az $answer is too old: run az upgrade to get $minimum_az or newer"
   # az never updates a compiler that it has installed. Where it has none, it fetches the newest.
-  version=$(az bicep version 2>/dev/null | sed -n 's/.*version \([0-9.]*\).*/\1/p')
+  version=$(az bicep version 2>/dev/null | sed -n 's/.*version \([0-9.]*\).*/\1/p') || version=
   ! older "${version:-$minimum_bicep}" "$minimum_bicep" ||
     die "Bicep $version is too old: run az bicep upgrade to get $minimum_bicep or newer"
   ask "the sign-in" az account show --query '[id, name, tenantId]' --output tsv
