@@ -106,7 +106,7 @@ def ask(bridge: Bridge, name: str, query: dict[str, Any]) -> list[dict[str, Any]
     return found
 
 
-@pytest.fixture(params=[300, 6000])
+@pytest.fixture(params=[300, 1200])
 def history(request: pytest.FixtureRequest, bridge: Bridge) -> Bridge:
     bridge.storage.ready()
     fill(bridge, request.param)
