@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 NUMBERS = ("number", "caller", "destination", "sender", "current_callerid")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:")
 _WHOLE = re.compile(r"(-?[0-9]+)\.0+", re.ASCII)
-_ADDRESS = re.compile(r"(\S*/[^\s?]*)\?\S*")
 _WORDS = {"true": "1", "false": "0"}
 
 
@@ -72,8 +71,11 @@ def _text(value: str | float, field: Field, region: str) -> str:
         return str(number)
     if _TIME.match(text):
         return _time(text)
-    address = _ADDRESS.fullmatch(text)
-    return address[1] if address else _WORDS.get(text.lower(), text)
+    head, query, _ = text.partition("?")
+    # An address is compared without its query, which may be a signature of the moment.
+    if query and "/" in head and text.split() == [text]:
+        return head
+    return _WORDS.get(text.lower(), text)
 
 
 def _time(text: str) -> str:

@@ -9,6 +9,7 @@ from itertools import count
 
 import pytest
 
+from functions.queues import ALL
 from shared import forgotten
 from shared.pbx.resources import resource
 from shared.pipeline.queues import CONSUMERS
@@ -69,7 +70,7 @@ def test_nothing_of_a_number_is_left_although_the_day_goes_on(busy: Busy) -> Non
             id = jobs.ask(busy.bridge, "erase", json.dumps({"number": NUMBER}).encode())
 
             def done() -> bool:
-                busy.work(jobs.CONSUMER)
+                busy.work(ALL[-1])
                 return jobs.state(storage, id)["state"] == "done"
 
             until(done, seconds=200)
