@@ -1,4 +1,4 @@
-"""What a day and four weeks of calls add up to: plain counts over rows of calls, and the shapes of charts."""
+"""Count the calls of a day and of four weeks, and shape the charts."""
 
 from __future__ import annotations
 

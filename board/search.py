@@ -1,4 +1,4 @@
-"""What a list is searched for: a number or a name, an employee and dates, as the query of its page has them."""
+"""Read the search of a list from its page's query: a number or a name, an employee and dates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the bridge itself is doing: each part of it, each trouble with its next step, and what to do about it."""
+"""Show the parts of the bridge itself, each trouble with its next step."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What callers under /api/v2 ask for: checked inputs, actions, lists, the feed, subscribing; nothing here polls."""
+"""Answers to callers under /api/v2: checked inputs, actions, lists, the feed, subscribing; nothing here polls."""

@@ -84,7 +84,7 @@ def dial(
 
 @contextmanager
 def _outcome() -> Iterator[None]:
-    """Where the outcome cannot be written the claim stays, and nothing rings twice."""
+    """Keep the claim if the outcome cannot be written, so that nothing rings twice."""
     try:
         yield
     except (StorageUnavailable, Conflict):

@@ -1,4 +1,4 @@
-"""What changes for a subscription beside its deliveries: it is tried again, disabled, recovers, or ends."""
+"""Changes of a subscription beside its deliveries: it is tried again, disabled, recovers, or ends."""
 
 from __future__ import annotations
 

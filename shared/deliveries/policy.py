@@ -1,4 +1,4 @@
-"""When a failed delivery is tried again, and when its subscriber counts as down: decided from values alone."""
+"""Decide from values alone when a failed delivery is tried again, and when its subscriber counts as down."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ JITTER = 0.1
 
 @dataclass(slots=True)
 class Ruling:
-    """What follows from the answers to a batch: the new state, and the places that are finished or tried again."""
+    """The consequences of a batch's answers: the new state, and the places that are finished or tried again."""
 
     state: State
     # With the result that their markers keep.

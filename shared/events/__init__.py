@@ -1,1 +1,1 @@
-"""What an event is: its table, its fields, its id, how one is received and kept; no effect of an event lives here."""
+"""Events: their table, fields and ids, receiving and storing them; no effect of an event lives here."""

@@ -1,4 +1,4 @@
-"""What an operator can do with dead letters: read them, send them back where they came from, or discard them."""
+"""Read dead letters, send them back to their queue, or discard them."""
 
 from __future__ import annotations
 

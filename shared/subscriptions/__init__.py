@@ -1,1 +1,1 @@
-"""Who wants which events, where and signed how; nothing here posts."""
+"""Subscriptions: their events, addresses, filters and secrets; nothing here posts."""

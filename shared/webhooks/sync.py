@@ -61,7 +61,7 @@ _SETTINGS = {
 
 @dataclass(slots=True)
 class Report:
-    """What a sync did, what is held now, and what stands in the way."""
+    """The result of a sync: its changes, the webhooks held now, and the problem in the way."""
 
     created: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)

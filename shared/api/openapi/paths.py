@@ -111,7 +111,7 @@ _STATES: tuple[Schema, ...] = tuple(
 
 
 def _tag(row: Operation) -> str:
-    """What an operation is about: a resource, or calls."""
+    """Return the subject of an operation: a resource, or calls."""
     name = row.path.removeprefix("trigger/").split("/")[0]
     return (name if name in {resource.name for resource in RESOURCES} else "calls").replace("_", " ").capitalize()
 

@@ -1,4 +1,4 @@
-"""What subscribers send as OpenAPI 2.0 schemas: the models' own fields, with words and patterns beside them."""
+"""Requests of subscribers as OpenAPI 2.0 schemas: the models' own fields, with words and patterns beside them."""
 
 from __future__ import annotations
 

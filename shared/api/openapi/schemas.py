@@ -136,7 +136,7 @@ def _list_of(item: Schema, name: str, **more: Schema) -> Schema:
 
 
 def found(row: Operation, resource: Resource) -> Schema:
-    """What a list action answers: for makers to pick from, items with a name to show."""
+    """Return the schema of a list action's answer: for makers to pick from, items with a name to show."""
     if not resource.title:
         return answer(row)
     name, required = f"Titled{resource.noun}", (resource.id_field, TITLE.name)
@@ -145,12 +145,12 @@ def found(row: Operation, resource: Resource) -> Schema:
 
 
 def done() -> Schema:
-    """What is answered where there is nothing to say but that it is done."""
+    """Return the schema of an answer without data."""
     return envelope("Answer", _NOTHING)
 
 
 def refusal() -> Schema:
-    """What every operation answers when it does not succeed."""
+    """Return the schema of every refusal."""
     errors = (Field("path", "string", "Name of the field."), Field("reason", "string", "What is expected of it."))
     fields = {
         "type": "array",
@@ -169,7 +169,7 @@ def body(name: str, parameters: tuple[Parameter, ...]) -> Schema:
 
 
 def value_schema(parameter: Parameter) -> Schema:
-    """What a parameter of an operation takes, and what it is called."""
+    """Return the schema of a parameter's values, with its title."""
     limits = rule(parameter)
     bounds = {"minimum": limits.minimum, "maximum": limits.maximum, "pattern": limits.pattern}
     schema = _TYPES[parameter.type] | ({"format": "date-time"} if parameter.type == "date-time" else {})
@@ -199,7 +199,7 @@ def enum(name: str, values: Iterable[str]) -> Schema:
 
 
 def choices(parameter: str) -> Schema:
-    """Where a parameter's values come from when a maker picks one by its name: the resource that it identifies."""
+    """Return the source of a parameter's values for makers: the resource that it identifies."""
     for row in RESOURCES:
         if row.title and parameter in (row.id_parameter, row.id_field):
             return {

@@ -103,7 +103,7 @@ def _type_of(schema: Mapping[str, Any]) -> Any:
 
 
 def notification(event: Event) -> Schema:
-    """What is posted to a subscriber: the PBX's own wrapping around the event's data."""
+    """Return the schema of a post to a subscriber: the PBX's own wrapping around the event's data."""
     required = () if event.source == "poll" else event.model.model_json_schema().get("required", ())
     data = schemas.object_schema(f"{event.carries}Data", event_shape(event), required=required)
     return schemas.object_schema(
