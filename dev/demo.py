@@ -102,7 +102,8 @@ class App:
 
     def events(self) -> Iterator[dict[str, Any]]:
         """Yield the newest events, the oldest of them first."""
-        yield from reversed(self.ask("GET", "/api/v2/events", params={"limit": _PAGE}).json()["data"])
+        # Without storage there are none to show, and the day goes on once it is back.
+        yield from reversed(self.ask("GET", "/api/v2/events", params={"limit": _PAGE}).json()["data"] or ())
 
     def problems(self) -> list[str]:
         """Return the troubles that the app's status names."""
