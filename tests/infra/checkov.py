@@ -27,12 +27,15 @@ _VAULT, _APP, _SETTINGS = "Microsoft.KeyVault/vaults.", "Microsoft.Web/sites.", 
 # (check, what the resource begins with): why it is well.
 ACCEPTED = {
     ("CKV_AZURE_35", _HOST): "the platform puts code packages here from outside any network; only Entra tokens open it",
-    ("CKV_AZURE_36", _HOST): "there is no rule of the network to make an exception from",
     ("CKV_AZURE_59", _HOST): "as for the rule of the network; blobs are private and shared keys are off",
     ("CKV_AZURE_206", _HOST): "everything in it can be deployed again",
     ("CKV_AZURE_35", _DATA): "denied as soon as the network is deployed",
     ("CKV_AZURE_59", _DATA): "as above",
     ("CKV_AZURE_206", _DATA): "the redundancy is a parameter; production takes three zones",
+    (
+        "CKV_AZURE_41",
+        "Microsoft.KeyVault/vaults/secrets.",
+    ): "an expired key would stop webhooks and polls; the scripts rotate keys without a pause",
     ("CKV_AZURE_109", _VAULT): "the app reads its references from outside any network; roles decide who may read",
     ("CKV_AZURE_189", _VAULT): "as above",
     (
