@@ -58,13 +58,6 @@ class Refused(BridgeError):
         self.retry_after = retry_after
 
 
-class NotJson(Refused):
-    """The body is not JSON."""
-
-    def __init__(self) -> None:
-        super().__init__(INVALID_JSON)
-
-
 class Invalid(Refused):
     """The body or a parameter does not fit: `fields` has dotted paths, each with a fixed reason, never the value."""
 

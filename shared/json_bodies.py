@@ -8,7 +8,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from shared.errors import BODY_TOO_LARGE, Invalid, NotJson, Refused
+from shared.errors import BODY_TOO_LARGE, INVALID_JSON, Invalid, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,13 +48,13 @@ def parse_body(body: bytes, *, odd_numbers: bool = False) -> Any:
     Those are bytes that are not of the text's encoding (UTF-8, or UTF-16 or 32, with or without a byte order mark),
     half characters, and bare control characters but for tabs and line ends. Numbers that nothing can hold (NaN,
     infinities, 1e400, more than 300 digits) are their texts with `odd_numbers`, and so is what lies over 32 levels
-    deep. Raises NotJson for anything else: without `odd_numbers`, such numbers, and bottomless nesting included.
+    deep. Raises Refused for anything else: without `odd_numbers`, such numbers, and bottomless nesting included.
     """
     try:
         text = body.decode(json.detect_encoding(body), _ERRORS).strip("\0\ufeff")
         return _value(_CONTROLS.sub(SPOILT, text), str if odd_numbers else _no_constant)
     except (ValueError, RecursionError) as error:
-        raise NotJson from error
+        raise Refused(INVALID_JSON) from error
 
 
 def is_spoilt(value: Any) -> bool:
@@ -106,7 +106,7 @@ def read_body(model: type[Model], body: bytes, context: Mapping[str, Any] | None
     """
     Return the model of a body of JSON; `context` is for the model's validators.
 
-    Raises Refused over 64 KiB, NotJson, or Invalid with the paths of the fields that do not fit, and why.
+    Raises Refused for a body over 64 KiB or no JSON, and Invalid with the paths of the fields that do not fit, and why.
     """
     if len(body) > LONGEST_BODY:
         raise Refused(BODY_TOO_LARGE)

@@ -117,7 +117,7 @@ def check(operation: Operation, given: Request, *, also: Collection[str] = ()) -
 
     Numbers come back exact, phone numbers as digits with or without a plus, times in UTC. An empty value is wrong: a
     filter whose variable is empty would let all through. A value with a default is no filter, and empty means that
-    there is none. `also` are names of the query that the caller reads. Raises Refused, NotJson, or Invalid with each
+    there is none. `also` are names of the query that the caller reads. Raises Refused for no JSON, or Invalid with each
     field that does not fit and why.
     """
     check_names(given.query, {row.name for row in operation.parameters if row.where == "query"} | set(also))

@@ -101,9 +101,9 @@ def identified(bridge: Bridge, event: ReceivedEvent) -> ReceivedEvent:
     callerid, destination = (getattr(event.data, name, None) for name in ("callerid", "destination"))
     id, found = key(storage, callerid, destination, region), [event.id]
     day = event.received.replace(hour=0, minute=0, second=0, microsecond=0)
-    numbers = {people.number(number, region) for number in (callerid, destination) if number}
-    people.add(storage, [(number, Pointer("lost", id, day)) for number in numbers])
     said = {"callerid": callerid or "", "destination": destination or ""}
+    subjects = {people.number(number, region) for number in said.values() if number} | people.loose(said, (), region)
+    people.add(storage, [(subject, Pointer("lost", id, day)) for subject in subjects])
     said |= {"name": getattr(event.data, "contact_name", None)}
     rung = [] if event.type.name == REMOVED else _rung(storage, callerid, event, region)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import Invalid, NotJson, Unprocessable
+from shared.errors import Invalid, Refused, Unprocessable
 from shared.events.table import Event, event_named, find_event
 from shared.json_bodies import encode, is_spoilt, parse_body, validated
 from shared.phones import e164
@@ -196,7 +196,7 @@ def _unwrapped(value: Any, model: type[Data]) -> dict[str, Any]:
     if isinstance(envelope, str) and envelope is value:
         try:
             envelope = parse_body(envelope.encode(), odd_numbers=True)
-        except NotJson:
+        except Refused:
             raise Invalid({"body": "an object is expected"}) from None
     if not isinstance(envelope, dict):
         raise Invalid({"body": "an object is expected"})

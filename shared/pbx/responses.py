@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 from shared.errors import (
-    NotJson,
     PbxForbidden,
     PbxNotFound,
     PbxNotUnderstood,
     PbxRefused,
     PbxThrottled,
     PbxUnavailable,
+    Refused,
 )
 from shared.http import read_part, retry_after
 from shared.identifiers import identifier
@@ -162,7 +162,7 @@ def _id_in_text(text: str) -> str | None:
 def _json(body: bytes) -> Any:
     try:
         return parse_body(body, odd_numbers=True)
-    except NotJson:
+    except Refused:
         return None
 
 

@@ -10,7 +10,7 @@ from shared import people
 from shared.errors import Unprocessable
 from shared.json_bodies import encode
 from shared.storage.dead_letters import dead_letter
-from shared.storage.messages import PayloadGone, delete_payload, is_name, read
+from shared.storage.messages import PayloadGone, delete_payload, is_name, parse, read
 from shared.storage.retries import Crashed, handle_failure
 
 if TYPE_CHECKING:
@@ -97,8 +97,8 @@ def consume(bridge: Bridge, consumer: Consumer, body: bytes, *, id: str, attempt
         consumer.run(bridge, {**message, "begun": True} if attempt > 1 else message)
         delete_payload(bridge.storage, body)
     except Exception as error:  # noqa: BLE001 - every failure ends here, and one of a message is none of the function
-        # Without its payload it was done by an earlier run, which died before the queue knew.
-        if attempt == 1 or not isinstance(error, PayloadGone):
+        # Without its payload it was done by an earlier run, which died before the queue knew, or was erased since.
+        if not isinstance(error, PayloadGone) or (attempt == 1 and "tries" not in parse(body)):
             _handle_failure(bridge, consumer, body, error, id)
 
 

@@ -47,7 +47,7 @@ _LISTED = "The PBX still lists it among contacts or other lists: delete it there
 
 
 def ask(bridge: Bridge, kind: Kind, body: bytes, *, who: str = audit.MASTER_KEY) -> str:
-    """Queue a job for the `number` in a JSON body and return its id; raises NotJson, Invalid and StorageUnavailable."""
+    """Queue a job for the `number` in a JSON body and return its id; raises Refused and StorageUnavailable."""
     asked = parse_body(body)
     if not isinstance(asked, dict) or asked.keys() != {"number"} or not isinstance(asked["number"], str):
         raise Invalid({"number": "a phone number is expected, and nothing else"})

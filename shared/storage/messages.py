@@ -35,6 +35,8 @@ LONGEST_IN_ROW = 32 * 1024
 PAYLOADS = "payloads"
 _POINTER = "payload"
 _OUTSIDE = ("sent", "mark", "begun", "tries")
+# Fields in which a message has what was sent about a person.
+_PERSONAL = frozenset({"body", "record"})
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
 
 
@@ -87,16 +89,27 @@ def send(storage: Storage, queue: str, message: Mapping[str, Any], *, name: str,
     text = _spell(whole)
     with reaching_storage():
         if _length(text) > LONGEST_MESSAGE:
-            pointer = {_POINTER: put_payload(storage, f"{queue}/{name}-{whole['mark']}", text.encode())}
-            text = _spell({field: whole[field] for field in _OUTSIDE if field in whole} | pointer)
+            text = _spell(_pointer(storage, f"{queue}/{name}-{whole['mark']}", whole))
         storage.queue(queue).send_message(text, visibility_timeout=delay or None, time_to_live=-1)
 
 
 def send_again(storage: Storage, queue: str, body: bytes, changes: Mapping[str, Any], *, delay: int) -> None:
-    """Put the message in a queue's body back as a new one, with some fields changed; a pointer stays one."""
-    text = _spell({**parse(body), **changes})
+    """
+    Put the message in a queue's body back as a new one, with some fields changed.
+
+    Nobody can look into a queue for what waits in it: a message about a person waits as a pointer to a blob.
+    """
+    message = {**parse(body), **changes}
     with reaching_storage():
-        storage.queue(queue).send_message(text, visibility_timeout=delay or None, time_to_live=-1)
+        if not _PERSONAL.isdisjoint(message):
+            message = _pointer(storage, f"{queue}/{secrets.token_hex(16)}", message)
+        storage.queue(queue).send_message(_spell(message), visibility_timeout=delay or None, time_to_live=-1)
+
+
+def _pointer(storage: Storage, name: str, message: Mapping[str, Any]) -> dict[str, Any]:
+    """Store a message as a blob, and return the message that points to it."""
+    blob = put_payload(storage, name, _spell(message).encode())
+    return {field: message[field] for field in _OUTSIDE if field in message} | {_POINTER: blob}
 
 
 def read(storage: Storage, body: bytes) -> dict[str, Any]:

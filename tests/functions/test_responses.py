@@ -10,7 +10,7 @@ import pytest
 
 from functions.responses import PROBLEM, answer, problem, refusal
 from shared import errors
-from shared.errors import NO_LENGTH, Answer, BridgeError, Invalid, NotJson, PbxError, Refused, answer_to
+from shared.errors import NO_LENGTH, Answer, BridgeError, Invalid, PbxError, Refused, answer_to
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, BridgeError)]
 ROWS = [row for row in vars(errors).values() if isinstance(row, Answer)]
@@ -25,7 +25,6 @@ def made(kind: type[BridgeError]) -> BridgeError:
 RAISED = [
     *(made(kind) for kind in KINDS if not issubclass(kind, Refused)),
     *(Refused(row, "inside", retry_after=7 if row.status in (429, 503) else None) for row in ROWS),
-    NotJson(),
     Invalid({"limit": "1 to 1000 is expected"}),
 ]
 every_error = pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.errors import NotJson
+from shared.errors import Refused
 from shared.json_bodies import SPOILT, encode, is_spoilt, parse_body
 
 VALUES = st.recursive(
@@ -39,7 +39,7 @@ VALUES = st.recursive(
     ],
 )
 def test_what_is_not_json_is_said_so(body: bytes) -> None:
-    with pytest.raises(NotJson):
+    with pytest.raises(Refused):
         parse_body(body)
 
 
@@ -58,7 +58,7 @@ def test_what_lies_deeper_than_32_levels_is_kept_as_text(opening: str, closing: 
     "body", [b"", b"x", b'{"a":', b'{"a": nan}', b'{"a": 1e}', b'{"a": +1}', b"[" * 60_000], ids=repr
 )
 def test_what_is_no_json_is_none_with_odd_numbers_either(body: bytes) -> None:
-    with pytest.raises(NotJson):
+    with pytest.raises(Refused):
         parse_body(body, odd_numbers=True)
 
 
@@ -71,7 +71,7 @@ def test_a_number_that_nothing_can_hold_is_its_text(number: str, around: str) ->
     value = parse_body(around.format(number).encode(), odd_numbers=True)
     assert json.dumps(number) in encode(value).decode()
     assert parse_body(encode(value)) == value
-    with pytest.raises(NotJson):
+    with pytest.raises(Refused):
         parse_body(around.format(number).encode())
 
 
@@ -143,6 +143,6 @@ def test_one_bad_byte_leaves_the_other_fields_as_they_were(text: str, byte: int,
 def test_any_bytes_are_a_value_that_can_be_sent_on_or_no_json(body: bytes, odd_numbers: bool) -> None:
     try:
         value = parse_body(body, odd_numbers=odd_numbers)
-    except NotJson:
+    except Refused:
         return
     assert parse_body(encode(value)) == value

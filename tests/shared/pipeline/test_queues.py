@@ -11,7 +11,7 @@ import pytest
 from shared.errors import PbxUnavailable, StorageUnavailable, Unprocessable
 from shared.json_bodies import encode
 from shared.pipeline.queues import CONSUMERS, consume, drain
-from shared.storage.messages import LONGEST_MESSAGE, read, send
+from shared.storage.messages import LONGEST_MESSAGE, delete_payload, read, send
 from tests.outbox import Outbox, outbox
 from tests.stored import dead_letters
 
@@ -94,6 +94,21 @@ def test_a_long_message_is_put_back_as_the_pointer_it_came_as(bridge: Bridge, se
     assert len(pointer.body) < 300
     whole = read(bridge.storage, pointer.body)
     assert (whole["id"], whole["begun"], len(whole["text"])) == ("a", True, LONGEST_MESSAGE)
+
+
+def test_a_body_that_waits_is_where_an_erasure_finds_it_and_what_is_erased_is_no_dead_letter(
+    bridge: Bridge, sent: Outbox
+) -> None:
+    for tries in ({"others": 1}, {"others": 2}):
+        body = next((one.body for one in sent.take("events")), encode({"id": "a", "body": {"b": 1}}))
+        consume(bridge, failing(PbxUnavailable("op", "x")), body, id=NUMBER, attempt=1)
+        assert sent.sent[-1].message["tries"] == tries
+    (again,) = sent.take("events")
+    assert "body" not in again.message
+    assert read(bridge.storage, again.body)["body"] == {"b": 1}
+    delete_payload(bridge.storage, again.body)
+    consume(bridge, replace(EVENTS, run=never), again.body, id=NUMBER, attempt=1)
+    assert (sent.take("events"), dead_letters(bridge.storage)) == ([], [])
 
 
 def test_a_message_as_long_as_may_be_can_be_put_back(bridge: Bridge, sent: Outbox) -> None:
