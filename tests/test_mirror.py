@@ -29,6 +29,7 @@ COVERED: Mapping[str, str] = {
     "shared/bridge.py": "shared/polling/test_poll.py",
     "shared/deliveries/lifecycle.py": "shared/deliveries/test_drain.py",
     "shared/items/reader.py": "shared/items/test_store.py",
+    "shared/storage/transport.py": "shared/storage/test_account.py",
     "shared/storage/expiry.py": "shared/privacy/test_retention.py",
     "shared/errors.py": "functions/test_responses.py",
     "shared/events/store.py": "shared/api/test_feed.py",

@@ -175,9 +175,9 @@ class Outbox:
     def take(self, state: State) -> bool:
         """Become the one who posts; False where somebody was faster."""
         state.holder, state.until = secrets.token_hex(8), now() + LEASE
-        etag = rows.swap(self._table, state.row(self._id), state.etag)
-        state.etag = etag or state.etag
-        return etag is not None
+        taken = rows.swap(self._table, state.row(self._id), state.etag)
+        state.etag = taken.etag if taken else state.etag
+        return taken is not None
 
     def complete(self, ruling: Ruling) -> bool:
         """Write the consequences of a batch in one transaction and let go of the outbox; False if others changed it."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from shared.storage import rows
-from shared.storage.account import reaching_storage
 from shared.storage.expiry import delete_versions, expire_rows
 from shared.times import iso, now, parse_time
 
@@ -94,7 +93,6 @@ def copies(storage: Storage, media: Media, ids: Sequence[int]) -> dict[int, Mapp
         keys = sorted(map(rows.row_key, ids[start : start + _IN_FILTER]))
         chosen = " or ".join(f"RowKey eq '{key}'" for key in keys)
         span = f"PartitionKey eq '{media.name}' and RowKey ge '{keys[0]}' and RowKey le '{keys[-1]}'"
-        with reaching_storage():
-            for row in storage.table(TABLE).query_entities(f"{span} and ({chosen})"):
-                found[int(row["RowKey"])] = row
+        for row in storage.table(TABLE).query_entities(f"{span} and ({chosen})"):
+            found[int(row["RowKey"])] = row
     return found

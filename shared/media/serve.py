@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from shared.errors import AUDIO_TOO_LARGE, NotFound, Refused
 from shared.media.table import MEDIA
-from shared.storage.account import reaching_storage
+from shared.storage.messages import read_blob
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,20 +50,19 @@ def part_of(storage: Storage, container: str, name: str, wanted: str | None = No
     from azure.core.exceptions import ResourceNotFoundError
 
     try:
-        with reaching_storage():
-            blob = storage.container(container).get_blob_client(name)
-            properties = blob.get_blob_properties()
-            size, kind = properties.size, _playable(properties.content_settings.content_type or "")
-            span = _span(wanted or "", size)
-            if span is None:
-                if size > LARGEST:
-                    raise Refused(AUDIO_TOO_LARGE)
-                return _part(HTTPStatus.OK, blob.download_blob().readall(), kind)
-            first, last = span
-            if first >= size:
-                return _part(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, b"", kind, f"bytes */{size}")
-            content = blob.download_blob(offset=first, length=last - first + 1).readall()
-            return _part(HTTPStatus.PARTIAL_CONTENT, content, kind, f"bytes {first}-{last}/{size}")
+        blob = storage.container(container).get_blob_client(name)
+        properties = blob.get_blob_properties()
+        size, kind = properties.size, _playable(properties.content_settings.content_type or "")
+        span = _span(wanted or "", size)
+        if span is None:
+            if size > LARGEST:
+                raise Refused(AUDIO_TOO_LARGE)
+            return _part(HTTPStatus.OK, read_blob(blob), kind)
+        first, last = span
+        if first >= size:
+            return _part(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, b"", kind, f"bytes */{size}")
+        content = read_blob(blob, first, last - first + 1)
+        return _part(HTTPStatus.PARTIAL_CONTENT, content, kind, f"bytes {first}-{last}/{size}")
     except ResourceNotFoundError as error:
         raise NotFound("no such file") from error
 

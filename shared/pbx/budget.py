@@ -32,8 +32,6 @@ _WINDOW_SECONDS = 60.0
 # Of the window, kept clear after it: 2 s for clocks that differ, 1 s for a call that reaches the PBX late.
 _MARGIN = 0.05
 _LATE_SECONDS = 1.0
-# Other threads wait meanwhile: no retries, and an answer sooner than elsewhere.
-_OPTIONS: Mapping[str, Any] = {"connection_timeout": 1, "read_timeout": 4, "retry_total": 0}
 
 
 class Budget:
@@ -87,7 +85,7 @@ class Budget:
         end = self._clock() + min(seconds, LONGEST_REST_SECONDS)
 
         def prolonged(row: Mapping[str, Any] | None) -> dict[str, Any]:
-            return {**(row or {}), "rest": max(end, _rest(row, end))}
+            return {**(row or {}), "rest": max(end, _read(row, end)[1])}
 
         rows.change(self._storage.table(TABLE), self._account, _ROW, prolonged)
 
@@ -95,35 +93,32 @@ class Budget:
         """Add the first moment at which the lane has room to the row, and return it."""
         table = self._storage.table(TABLE)
         while True:
-            row = rows.get(table, self._account, _ROW, **_OPTIONS)
-            now = self._clock()
-            calls, moment = _calls(row, now, self._memory), max(now, _rest(row, now))
+            # Other threads wait meanwhile.
+            row, now = rows.get(table, self._account, _ROW, tries=1), self._clock()
+            calls, rest = _read(row, now, self._memory)
+            moment = max(now, rest)
             if len(calls) >= room:
                 moment = max(moment, calls[-room] + self._memory)
             if moment - now > min(AHEAD_SECONDS, until - time.monotonic()):
                 raise BudgetExhausted(max(1, math.ceil(moment - now)))
-            columns = {"calls": json.dumps([round(call, 3) for call in [*calls, moment]]), "rest": _rest(row, now)}
+            columns = {"calls": json.dumps([round(call, 3) for call in [*calls, moment]]), "rest": rest}
             columns |= {"PartitionKey": self._account, "RowKey": _ROW}
-            if rows.swap(table, columns, row.etag if row else None, tries=1, **_OPTIONS):
+            if rows.swap(table, columns, row.etag if row else None):
                 return moment
             threading.Event().wait(random.uniform(0.01, 0.06))  # noqa: S311 - no secret
 
 
 def state(storage: Storage, account: str) -> dict[str, Any]:
     """Return the calls of the last minute and the end of a rest that the PBX asked for; raises StorageUnavailable."""
-    row, now = rows.get(storage.table(TABLE), account, _ROW), time.time()
-    rest = _rest(row, now)
+    now = time.time()
+    calls, rest = _read(rows.get(storage.table(TABLE), account, _ROW), now)
     until = iso(datetime.fromtimestamp(rest, UTC)) if rest > now else None
-    return {"limit": LIMIT, "used": len(_calls(row, now, _WINDOW_SECONDS)), "restsUntil": until}
+    return {"limit": LIMIT, "used": len(calls), "restsUntil": until}
 
 
-# A clock that is far ahead must not stop other processes for longer than a right one may.
-
-
-def _calls(row: Mapping[str, Any] | None, now: float, memory: float) -> list[float]:
-    found = json.loads(row.get("calls", "[]")) if row else []
-    return sorted(min(call, now + AHEAD_SECONDS) for call in found if call > now - memory)
-
-
-def _rest(row: Mapping[str, Any] | None, now: float) -> float:
-    return min(row.get("rest", 0.0) if row else 0.0, now + LONGEST_REST_SECONDS)
+def _read(row: Mapping[str, Any] | None, now: float, memory: float = _WINDOW_SECONDS) -> tuple[list[float], float]:
+    """Return the moments of the calls that count and the end of a rest, none of them beyond what a right clock says."""
+    calls = json.loads(row.get("calls", "[]")) if row else []
+    rest = row.get("rest", 0.0) if row else 0.0
+    counted = sorted([min(call, now + AHEAD_SECONDS) for call in calls if call > now - memory])
+    return counted, min(rest, now + LONGEST_REST_SECONDS)

@@ -10,7 +10,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from shared.storage import rows
-from shared.storage.account import reaching_storage
 from shared.storage.expiry import expire_rows
 from shared.storage.messages import LONGEST_IN_ROW, put_payload
 from shared.times import now
@@ -41,8 +40,7 @@ def dead_letter(storage: Storage, *, kind: str, id: str, reason: str, body: byte
     columns: dict[str, Any] = {"kind": kind, "id": id, "reason": reason, "last": moment, "size": len(body)}
     text = body.decode(errors="replace")
     if len(body) > LONGEST_IN_ROW or text.encode() != body:
-        with reaching_storage():
-            columns["payload"] = put_payload(storage, f"{TABLE}/{kind}/{id}", body)
+        columns["payload"] = put_payload(storage, f"{TABLE}/{kind}/{id}", body)
     else:
         columns["body"] = text
 

@@ -38,7 +38,8 @@ class Lease:
         before = None if self._etag else rows.get(self._table, PARTITION, self._name)
         if before is None or before["until"] <= now():
             row = {"PartitionKey": PARTITION, "RowKey": self._name, "owner": self._owner, "until": now() + LENGTH}
-            self._etag = rows.swap(self._table, row, before.etag if before else self._etag)
+            taken = rows.swap(self._table, row, before.etag if before else self._etag)
+            self._etag = taken.etag if taken else None
         if self._etag is None:
             raise Conflict(f"{self._name} is being worked on elsewhere")
 

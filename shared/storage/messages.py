@@ -18,17 +18,18 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import Unprocessable
-from shared.storage.account import reaching_storage
+from shared.errors import StorageUnavailable, Unprocessable
 from shared.storage.expiry import delete_versions
 from shared.times import iso, now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from azure.storage.blob import BlobClient
+
     from shared.storage.account import Storage
 
-# A queue takes 64 KiB, and a message that is put back grows by its tries.
+# A queue takes 64 KiB.
 LONGEST_MESSAGE = 63 * 1024
 # Longer bodies do not fit a table's row beside its other columns.
 LONGEST_IN_ROW = 32 * 1024
@@ -38,6 +39,8 @@ _OUTSIDE = ("sent", "mark", "begun", "tries")
 # Fields in which a message has what was sent about a person.
 _PERSONAL = frozenset({"body", "record"})
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
+# Queues speak XML: plain ASCII has nothing in it that XML refuses, not even half a character.
+_spell = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 class PayloadGone(Unprocessable):
@@ -68,63 +71,54 @@ def get_payload(storage: Storage, name: str) -> bytes:
     if not all(map(is_name, name.split("/"))):
         raise Unprocessable("the message points to no payload")
     try:
-        return storage.container(PAYLOADS).download_blob(name).readall()
+        return read_blob(storage.container(PAYLOADS).get_blob_client(name))
     except ResourceNotFoundError as error:
         raise PayloadGone("the message points to a payload that is gone") from error
 
 
-def new_message(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a message with these fields and those that every message has."""
-    return {"sent": iso(now()), "mark": secrets.token_hex(8), **fields}
+def read_blob(blob: BlobClient, offset: int | None = None, length: int | None = None) -> bytes:
+    """Return the bytes of a blob, or of a part of it; raises the SDK's ResourceNotFoundError."""
+    from azure.core.exceptions import AzureError, ResourceNotFoundError
+
+    try:
+        return blob.download_blob(offset, length).readall()
+    except ResourceNotFoundError:
+        raise
+    except AzureError as error:
+        # Its answer is read as it comes, outside of the transport.
+        raise StorageUnavailable("a blob broke off") from error
 
 
 def send(storage: Storage, queue: str, message: Mapping[str, Any], *, name: str, delay: int = 0) -> None:
     """
     Put a message on a queue, to be seen after `delay` seconds; it never expires. Raises StorageUnavailable.
 
-    A message over 63 KiB travels as a pointer to a blob `{queue}/{name}-{mark}`. Where the queue's answer is lost the
-    message may be there twice, with one mark.
+    A message over 63 KiB travels as a pointer to a blob `{queue}/{name}-{mark}`, and so does one about a person that
+    waits: nobody can look into a queue for it. Where the queue's answer is lost the message may be there twice, with
+    one mark.
     """
-    whole = new_message(message)
+    whole = {"sent": iso(now()), "mark": secrets.token_hex(8), **message}
     text = _spell(whole)
-    with reaching_storage():
-        if _length(text) > LONGEST_MESSAGE:
-            text = _spell(_pointer(storage, f"{queue}/{name}-{whole['mark']}", whole))
-        storage.queue(queue).send_message(text, visibility_timeout=delay or None, time_to_live=-1)
-
-
-def send_again(storage: Storage, queue: str, body: bytes, changes: Mapping[str, Any], *, delay: int) -> None:
-    """
-    Put the message in a queue's body back as a new one, with some fields changed.
-
-    Nobody can look into a queue for what waits in it: a message about a person waits as a pointer to a blob.
-    """
-    message = {**parse(body), **changes}
-    with reaching_storage():
-        if not _PERSONAL.isdisjoint(message):
-            message = _pointer(storage, f"{queue}/{secrets.token_hex(16)}", message)
-        storage.queue(queue).send_message(_spell(message), visibility_timeout=delay or None, time_to_live=-1)
-
-
-def _pointer(storage: Storage, name: str, message: Mapping[str, Any]) -> dict[str, Any]:
-    """Store a message as a blob, and return the message that points to it."""
-    blob = put_payload(storage, name, _spell(message).encode())
-    return {field: message[field] for field in _OUTSIDE if field in message} | {_POINTER: blob}
+    # XML escapes these.
+    length = len(text) + 4 * text.count("&") + 3 * (text.count("<") + text.count(">"))
+    if length > LONGEST_MESSAGE or (delay and not _PERSONAL.isdisjoint(whole)):
+        pointer = {_POINTER: put_payload(storage, f"{queue}/{name}-{whole['mark']}", text.encode())}
+        text = _spell({field: whole[field] for field in _OUTSIDE if field in whole} | pointer)
+    storage.queue(queue).send_message(text, visibility_timeout=delay or None, time_to_live=-1)
 
 
 def read(storage: Storage, body: bytes) -> dict[str, Any]:
     """Return the message in a queue's body, fetched where it is a pointer; raise Unprocessable for anything else."""
     message = parse(body)
     if _POINTER in message:
-        with reaching_storage():
-            inner = parse(get_payload(storage, str(message.pop(_POINTER))))
+        inner = parse(get_payload(storage, str(message.pop(_POINTER))))
         message = {**inner, **message}
     return message
 
 
 def delete_payload(storage: Storage, body: bytes) -> None:
     """Delete the blob that the message in a queue's body points to, once its work is done."""
-    with suppress(Unprocessable), reaching_storage():
+    with suppress(Unprocessable):
         if name := parse(body).get(_POINTER):
             delete_versions(storage.container(PAYLOADS), str(name))
 
@@ -138,13 +132,3 @@ def parse(body: bytes) -> dict[str, Any]:
     if not isinstance(message, dict):
         raise Unprocessable("the message is not an object")
     return message
-
-
-# Queues speak XML: plain ASCII has nothing in it that XML refuses, not even half a character.
-def _spell(message: Mapping[str, Any]) -> str:
-    return json.dumps(message, separators=(",", ":"), allow_nan=False)
-
-
-def _length(text: str) -> int:
-    """Return the number of bytes of a text once XML has escaped it."""
-    return len(text) + 4 * text.count("&") + 3 * (text.count("<") + text.count(">"))

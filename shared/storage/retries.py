@@ -11,15 +11,14 @@ from datetime import timedelta
 from http.client import HTTPException
 from pathlib import Path
 from traceback import walk_tb
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shared import errors
-from shared.storage.account import OVERLOADED
-from shared.storage.messages import parse, send_again
-from shared.times import iso, now, parse_time
+from shared.storage.messages import parse, send
+from shared.times import now, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from shared.storage.account import Storage
 
@@ -28,7 +27,8 @@ logger = logging.getLogger(__name__)
 LONGEST = timedelta(days=14)
 JITTER = 0.2
 _ROOT = Path(__file__).resolve().parents[2]
-_RACES = (409, 412)
+# Statuses of the SDK's errors that pass: a lost race, and none where an answer broke off.
+_PASSING = (409, 412, None)
 
 
 class Crashed(Exception):
@@ -55,21 +55,22 @@ UNFORESEEN = Policy("unforeseen", (60, 300, 900, 2340), for_days=False)
 # A queue's count also grows while nothing can be put back, and with deliveries that never came to run. So it costs a
 # message a new count first, and its life only where that has happened several times with no run that ended between.
 CRASHES = Policy("crashes", (1, 60, 300), for_days=False)
+# Of several errors the first of these counts.
+_BY_WORTH = (STORAGE, BUDGET, OTHERS, UNFORESEEN, CRASHES, None)
 
-_KINDS: tuple[tuple[tuple[type[Exception], ...], Policy | None], ...] = (
-    ((errors.Unprocessable, errors.Refused, errors.MediaRefused), None),
-    ((errors.StorageUnavailable, errors.Conflict), STORAGE),
-    ((errors.BudgetExhausted,), BUDGET),
-    ((errors.PbxRetriable, errors.PbxForbidden, errors.PbxNotUnderstood), OTHERS),
-    ((errors.MediaUnreachable, errors.ConfigError), OTHERS),
-    ((ConnectionError, TimeoutError, HTTPException, socket.gaierror, ssl.SSLError), OTHERS),
-    ((Crashed,), CRASHES),
+_KINDS: tuple[tuple[Policy | None, tuple[type[Exception], ...]], ...] = (
+    (None, (errors.Unprocessable, errors.Refused, errors.MediaRefused)),
+    (STORAGE, (errors.StorageUnavailable, errors.Conflict)),
+    (BUDGET, (errors.BudgetExhausted,)),
+    (OTHERS, (errors.PbxRetriable, errors.PbxForbidden, errors.PbxNotUnderstood)),
+    (OTHERS, (errors.MediaUnreachable, errors.ConfigError)),
+    (OTHERS, (ConnectionError, TimeoutError, HTTPException, socket.gaierror, ssl.SSLError)),
+    (CRASHES, (Crashed,)),
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The meaning of an error for its message: a policy to wait by, or None where trying again is of no use."""
+class Verdict(NamedTuple):
+    """A policy to wait by, or None where trying again is of no use; why; and the seconds that the other side asks."""
 
     policy: Policy | None
     reason: str
@@ -83,13 +84,12 @@ def decide(error: BaseException) -> Verdict:
     `reason` names no value: the error's own words where it is one of ours, else its type and place.
     """
     if isinstance(error, BaseExceptionGroup):
-        order = (STORAGE, BUDGET, OTHERS, UNFORESEEN, CRASHES, None)
-        return min(map(decide, error.exceptions), key=lambda verdict: order.index(verdict.policy))
+        return min(map(decide, error.exceptions), key=lambda verdict: _BY_WORTH.index(verdict.policy))
     policy = _policy(error)
     if policy is None or policy is CRASHES:
         return Verdict(policy, str(error) or type(error).__name__)
     if policy is UNFORESEEN:
-        return Verdict(UNFORESEEN, f"{type(error).__name__} at {_place(error)}")
+        return Verdict(policy, f"{type(error).__name__} at {_place(error)}")
     asked = 0 if policy is STORAGE else getattr(error, "retry_after", None) or 0
     return Verdict(policy, type(error).__name__, float(min(asked, policy.waits[-1])))
 
@@ -103,62 +103,52 @@ def handle_failure(
     Where a dead letter cannot be kept the message is put back as well. Raises StorageUnavailable where even that
     fails: then the queue itself brings it again.
     """
-    verdict = decide(error)
-    policy, reason = verdict.policy, verdict.reason
+    policy, reason, least = decide(error)
     try:
         message = parse(body)
     except errors.Unprocessable as unreadable:
         dead_letter(str(unreadable), 1)
         return
-    tries = _tries(message)
+    found = message.get("tries")
+    tries = {name: n for name, n in found.items() if isinstance(n, int)} if isinstance(found, dict) else {}
     if policy is not CRASHES:
         # This run came to an end, if not a good one.
         tries.pop(CRASHES.name, None)
     total = sum(tries.values()) + 1
-    if policy is None or _is_over(policy, tries.get(policy.name, 0), message):
+    if policy is None or _is_over(policy, tries, message.get("sent")):
         try:
             dead_letter(f"for {LONGEST.days} days: {reason}" if policy and policy.for_days else reason, total)
             return
         except errors.StorageUnavailable:
             policy = STORAGE
     before = tries.get(policy.name, 0)
-    delay = max(1, round(max(policy.wait(before), verdict.least)))
-    sent = message.get("sent") or iso(now())
-    again = {"begun": True, "tries": tries | {policy.name: before + 1}, "sent": sent}
-    send_again(storage, queue, body, again, delay=delay)
+    delay = max(1, round(max(policy.wait(before), least)))
+    again = {**message, "begun": True, "tries": tries | {policy.name: before + 1}}
+    send(storage, queue, again, name="again", delay=delay)
     logger.info("a message of queue %s comes again in %d s, try %d: %s", queue, delay, total, reason)
 
 
-def _tries(message: Mapping[str, Any]) -> dict[str, int]:
-    found = message.get("tries")
-    counts = found.items() if isinstance(found, dict) else ()
-    return {name: count for name, count in counts if isinstance(count, int)}
-
-
-def _is_over(policy: Policy, tries: int, message: Mapping[str, Any]) -> bool:
+def _is_over(policy: Policy, tries: dict[str, int], sent: Any) -> bool:
     if not policy.for_days:
-        return tries >= len(policy.waits)
+        return tries.get(policy.name, 0) >= len(policy.waits)
     try:
-        return now() - parse_time(message["sent"]) > LONGEST
-    except (KeyError, ValueError, AttributeError):
+        return now() - parse_time(sent) > LONGEST
+    except (ValueError, AttributeError):
         return False
 
 
 def _policy(error: BaseException) -> Policy | None:
     import requests
     import urllib3
-    from azure.core.exceptions import AzureError, ClientAuthenticationError, DecodeError, HttpResponseError
+    from azure.core.exceptions import AzureError
 
-    for kinds, policy in _KINDS:
+    for policy, kinds in _KINDS:
         if isinstance(error, kinds):
             return policy
-    if isinstance(error, HttpResponseError) and not isinstance(error, (ClientAuthenticationError, DecodeError)):
-        status = error.status_code or 500
-        return STORAGE if status in (*_RACES, *OVERLOADED) or status >= 500 else UNFORESEEN
     if isinstance(error, AzureError):
-        return STORAGE
-    kinds = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
-    return OTHERS if isinstance(error, (*kinds, urllib3.exceptions.HTTPError)) else UNFORESEEN
+        return STORAGE if getattr(error, "status_code", None) in _PASSING else UNFORESEEN
+    theirs = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+    return OTHERS if isinstance(error, (*theirs, urllib3.exceptions.HTTPError)) else UNFORESEEN
 
 
 def _place(error: BaseException) -> str:

@@ -1,12 +1,10 @@
 """
-Single rows of tables: the one place that knows ETags, "not found", and what to do when a write gets no answer.
+Rows of tables: the one place that knows ETags, "not found", and what to do when a write gets no answer.
 
-`table` is `storage.table(NAME)`; a row to write has `PartitionKey` and `RowKey`. Every call raises StorageUnavailable
-when storage is out of reach, and `change` raises Conflict when others kept changing the row.
+`table` is `storage.table(NAME)`; a row to write has `PartitionKey` and `RowKey`.
 
 A write whose connection breaks may have been done. `insert`, `swap` and `change` never leave that open: column `writer`
-has a token of each of the last writes (docs/decisions/0001-exactly-one-effect.md).
-A `Row` is without it.
+has a token of each of the last writes (docs/decisions/0001-exactly-one-effect.md). A `Row` is without it.
 
 Which rows belong together in a transaction, and what follows where one of them has changed, is for the table's owner.
 """
@@ -15,13 +13,17 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import secrets
 import threading
+from base64 import b64encode
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
 
 from shared.errors import Conflict, StorageUnavailable
 from shared.identifiers import LARGEST_ID
-from shared.storage.account import reaching_storage
+from shared.times import stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,16 +36,16 @@ LOST = (404, 409, 412)
 # As many may write between a write whose answer gets lost and its second try.
 _WRITERS = 16
 # Tries of a write that gets no answer: the second one at once, the third after these seconds.
-_TRIES = 3
-_PAUSE_SECONDS = 0.5
-# A write that may be done twice: the SDK sends these again only where it is asked to.
-_AGAIN: Any = {"retry_on_methods": ("PATCH", "POST")}
-_REPLACE: Any = {"mode": "replace"}
+_TRIES, _PAUSE_SECONDS = 3, 0.5
 # As many workers may well change one row at once; each lost race is one more read and write.
-_RACES = 32
+_RACES, _RACE_SECONDS = 32, 0.02
 # A page of the table service, and how many that hold nothing are read before the caller hears that there is more.
 _PAGE, _PAGES = 1000, 4
-_RACE_SECONDS = 0.02
+_ACCEPTED, _FIRST_ERROR = 202, 300
+_METHODS = {"create": "POST", "delete": "DELETE", "merge": "PATCH", "replace": "PUT"}
+_LARGEST_INT32 = 2**31 - 1
+_ETAG = re.compile(r"^ETag: (.*?)\r?$", re.IGNORECASE | re.MULTILINE)
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Row(dict[str, Any]):
@@ -62,7 +64,7 @@ def row_key(number: int) -> str:
 
 def descending(number: int) -> str:
     """Return a row key of 20 digits that sorts the largest identifier first."""
-    return row_key(LARGEST_ID - number)
+    return f"{LARGEST_ID - number:020d}"
 
 
 def from_descending(key: str) -> int:
@@ -85,13 +87,11 @@ def value_of(column: Any) -> Any:
 def get(
     table: TableClient, partition: str, key: str, select: Sequence[str] | None = None, **options: Any
 ) -> Row | None:
-    """Return the row, or None where there is none; `options` are the SDK's, such as `read_timeout`."""
+    """Return the row, or None where there is none; `options` are those of the transport."""
     from azure.core.exceptions import ResourceNotFoundError
 
-    chosen = {"select": [*select]} if select else {}
     try:
-        with reaching_storage():
-            found = table.get_entity(partition, key, **chosen, **options)
+        found = table.get_entity(partition, key, select=[*select] if select else None, **options)
     except ResourceNotFoundError:
         return None
     return Row(found, str(found.metadata["etag"]))
@@ -99,21 +99,37 @@ def get(
 
 def insert(table: TableClient, row: Mapping[str, Any]) -> bool:
     """Make the row where there is none; return True for exactly one of several at once, also where answers get lost."""
-    return _swap(table, row, secrets.token_hex(6), None) is not None
+    return swap(table, row, None) is not None
 
 
-def swap(
-    table: TableClient, row: Mapping[str, Any], etag: str | None, *, tries: int = _TRIES, **options: Any
-) -> str | None:
+def swap(table: TableClient, row: Mapping[str, Any], etag: str | None, writers: Sequence[str] = ()) -> Row | None:
     """
-    Replace the row if it is still as it was at `etag`, or make it for None; return the new ETag or None.
+    Replace the row if it is still as it was at `etag`, or make it for None; return None where this was not done.
 
-    For those who remember a row's ETag; `change` reads it.
+    Else return the row, with what others have made of it since. `writers` are those of the row at `etag`.
     """
+    from azure.core import MatchConditions
+    from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
+
     token = secrets.token_hex(6)
-    written = _swap(table, row, token, etag, tries=tries, **options)
-    # Others may have written after us.
-    return written.etag if written is not None and written.writers[0] == token else None
+    entity = {**row, WRITER: " ".join([token, *writers[: _WRITERS - 1]])}
+    guard: dict[str, Any] = {"mode": "replace", "etag": etag, "match_condition": MatchConditions.IfNotModified}
+    unanswered: StorageUnavailable | None = None
+    for number in range(_TRIES):
+        if number > 1:
+            threading.Event().wait(_PAUSE_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
+        try:
+            # What a second try finds in its way is judged here.
+            answer = table.update_entity(entity, tries=1, **guard) if etag else table.create_entity(entity, tries=1)
+            return Row(entity, str(answer["etag"]))
+        except StorageUnavailable as error:
+            unanswered = error
+        except (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError) as error:
+            if etag is None and isinstance(error, ResourceNotFoundError):
+                raise  # the table is not there
+            found = get(table, entity["PartitionKey"], entity["RowKey"]) if unanswered else None
+            return found if found is not None and token in found.writers else None
+    raise unanswered or ValueError
 
 
 def change(
@@ -135,9 +151,8 @@ def change(
         wanted = by(row)
         if wanted is None:
             return None
-        entity = {**wanted, "PartitionKey": partition, "RowKey": key}
         etag, writers = (row.etag, row.writers) if row is not None else (None, [])
-        written = _swap(table, entity, secrets.token_hex(6), etag, writers=writers)
+        written = swap(table, {**wanted, "PartitionKey": partition, "RowKey": key}, etag, writers)
         if written is not None:
             return written
         threading.Event().wait(random.uniform(0, _RACE_SECONDS * min(number, 5)))  # noqa: S311 - jitter
@@ -147,14 +162,12 @@ def change(
 
 def put(table: TableClient, row: Mapping[str, Any]) -> None:
     """Replace the row, or make it."""
-    with reaching_storage():
-        table.upsert_entity(row, **_REPLACE)
+    table.upsert_entity(row, mode="replace")  # type: ignore[arg-type]
 
 
 def merge(table: TableClient, row: Mapping[str, Any]) -> None:
     """Set these columns of the row and keep its others, or make it."""
-    with reaching_storage():
-        table.upsert_entity(row, **_AGAIN)
+    table.upsert_entity(row)
 
 
 def update(table: TableClient, row: Mapping[str, Any]) -> bool:
@@ -162,8 +175,7 @@ def update(table: TableClient, row: Mapping[str, Any]) -> bool:
     from azure.core.exceptions import ResourceNotFoundError
 
     try:
-        with reaching_storage():
-            table.update_entity(row, **_AGAIN)
+        table.update_entity(row)
     except ResourceNotFoundError:
         return False
     return True
@@ -176,8 +188,7 @@ def delete(table: TableClient, partition: str, key: str, etag: str | None = None
 
     guard: dict[str, Any] = {"etag": etag, "match_condition": MatchConditions.IfNotModified} if etag else {}
     try:
-        with reaching_storage():
-            table.delete_entity(partition, key, **guard)
+        table.delete_entity(partition, key, **guard)
     except ResourceModifiedError:
         return False
     return True
@@ -191,69 +202,104 @@ def page(
 
     A page may be short, or empty, although there is more: the service stops looking after a while.
     """
-    with reaching_storage():
-        found = table.query_entities(query, results_per_page=min(limit, _PAGE), select=select)
-        pages: Any = found.by_page(json.loads(start) if start else None)
-        for _ in range(_PAGES):
-            part = list(next(pages, ()))
-            if part or not pages.continuation_token:
-                break
+    found = table.query_entities(query, results_per_page=min(limit, _PAGE), select=select)
+    pages: Any = found.by_page(json.loads(start) if start else None)
+    for _ in range(_PAGES):
+        part = list(next(pages, ()))
+        if part or not pages.continuation_token:
+            break
     return part, json.dumps(pages.continuation_token) if pages.continuation_token else None
 
 
-def transact(table: TableClient, operations: Sequence[Any]) -> Sequence[Mapping[str, Any]]:
+def transact(table: TableClient, operations: Sequence[Any]) -> list[Mapping[str, Any]]:
     """
-    Write rows of one partition as a whole; return the metadata of each. Raises TableTransactionError with one of LOST.
+    Write rows of one partition as a whole, and return the metadata of each.
 
-    A retry after a lost response conflicts with the first write.
+    Operations are spelled as the SDK's are; its own entities and MIME messages would cost ten times the CPU. Raises the
+    SDK's TableTransactionError with one of LOST. A retry after a lost response conflicts with the first write.
     """
-    with reaching_storage():
-        return table.submit_transaction(operations, **_AGAIN)
+    from azure.core.rest import HttpRequest
+
+    account = f"{table.scheme}://{table._primary_hostname}"
+    parts = "".join([f"--changeset_0\r\n{_part(f'{account}/{table.table_name}', *one)}\r\n" for one in operations])
+    inner = f"Content-Type: multipart/mixed; boundary=changeset_0\r\n\r\n{parts}--changeset_0--"
+    headers = {
+        "x-ms-version": table.api_version,
+        "DataServiceVersion": "3.0",
+        "MaxDataServiceVersion": "3.0;NetFx",
+        "Content-Type": "multipart/mixed; boundary=batch_0",
+        "Accept": "application/json",
+    }
+    content = f"--batch_0\r\n{inner}\r\n--batch_0--\r\n".encode()
+    request = HttpRequest("POST", f"{account}/$batch", headers=headers, content=content)
+    # Not streamed, the answer would be read as JSON.
+    response = table._client.send_request(request, stream=True)
+    text = response.read().decode(errors="replace")
+    if response.status_code != _ACCEPTED:
+        raise _failure(response.status_code, text)
+    answers = text.split("HTTP/1.1 ")[1:]
+    for answer in answers:
+        if (status := int(answer[:3])) >= _FIRST_ERROR:
+            raise _failure(status, answer)
+    return [{"etag": found[1] if (found := _ETAG.search(answer)) else None} for answer in answers]
 
 
-def _swap(
-    table: TableClient,
-    row: Mapping[str, Any],
-    token: str,
-    etag: str | None,
-    *,
-    writers: Sequence[str] = (),
-    tries: int = _TRIES,
-    **options: Any,
-) -> Row | None:
-    """Write the row; return it with what others have made of it since, or None if this write was not done."""
-    entity = {**row, WRITER: " ".join([token, *writers[: _WRITERS - 1]])}
-    unanswered: StorageUnavailable | None = None
-    for number in range(tries):
-        if number > 1:
-            threading.Event().wait(_PAUSE_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
-        try:
-            written = _write_once(table, entity, etag, options)
-        except StorageUnavailable as error:
-            unanswered = error
-            continue
-        if written is not None:
-            return Row(entity, written)
-        found = get(table, entity["PartitionKey"], entity["RowKey"], **options) if unanswered else None
-        return found if found is not None and token in found.writers else None
-    raise unanswered or ValueError("tries is at least one")
+def _part(table: str, kind: str, row: Mapping[str, Any], options: Mapping[str, Any] | None = None) -> str:
+    """Return the request of one operation; an update or a delete without an ETag is of a row that is there."""
+    options, url = options or {}, table
+    if kind != "create":
+        partition, key = (row[name].replace("'", "''") for name in ("PartitionKey", "RowKey"))
+        url += f"(PartitionKey='{quote(partition, safe='')}',RowKey='{quote(key, safe='')}')"
+    method = _METHODS.get(kind) or _METHODS[options.get("mode", "merge")]
+    match = f"If-Match: {options.get('etag') or '*'}\r\n" if kind in ("update", "delete") else ""
+    head = (
+        f"Content-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n{method} {url} HTTP/1.1\r\n"
+        f"DataServiceVersion: 3.0\r\nAccept: application/json;odata=minimalmetadata\r\n{match}"
+    )
+    if kind == "delete":
+        return f"{head}\r\n"
+    body = _encode(_columns(row))
+    return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
 
 
-def _write_once(table: TableClient, entity: Mapping[str, Any], etag: str | None, options: Any) -> str | None:
-    from azure.core import MatchConditions
-    from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
+def _columns(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns with the types that JSON does not show; those that are None are left out."""
+    found: dict[str, Any] = {}
+    for name, value in row.items():
+        kind = ""
+        if isinstance(value, datetime):
+            # A moment that was read may be finer than ours.
+            text = getattr(value, "tables_service_value", None) or stamp(value).replace("+00:00", "Z")
+            found[name], kind = text, "Edm.DateTime"
+        elif isinstance(value, tuple):
+            # An EntityProperty, of 64 bits.
+            found[name], kind = str(value[0]), value[1]
+        elif isinstance(value, bytes):
+            found[name], kind = b64encode(value).decode(), "Edm.Binary"
+        elif isinstance(value, float):
+            found[name], kind = value, "Edm.Double"
+        elif isinstance(value, str) or (isinstance(value, int) and abs(value) <= _LARGEST_INT32):
+            found[name] = value
+        elif value is not None:
+            raise TypeError(f"column {name} is of a type or size that a table does not know")
+        if kind:
+            found[f"{name}@odata.type"] = kind
+    return found
 
-    # What a second try finds in its way is for us to judge, not for the SDK.
-    guard: dict[str, Any] = {"retry_total": 0, **options}
-    if etag is not None:
-        guard |= {**_REPLACE, "etag": etag, "match_condition": MatchConditions.IfNotModified}
+
+def _failure(status: int, text: str) -> Exception:
+    """Return the SDK's error for a refused batch: its message begins with the index of the operation at fault."""
+    from azure.data.tables import TableTransactionError
+
+    from shared.storage.transport import is_overloaded
+
+    if is_overloaded(status):
+        return StorageUnavailable("storage is overloaded")
     try:
-        with reaching_storage():
-            answer = (table.create_entity if etag is None else table.update_entity)(entity, **guard)
-    except ResourceNotFoundError:
-        if etag is None:
-            raise
-        return None
-    except (ResourceExistsError, ResourceModifiedError):
-        return None
-    return str(answer["etag"])
+        found = json.loads(text[text.index("{") : text.rindex("}") + 1])["odata.error"]
+        code, message = str(found["code"]), str(found["message"]["value"])
+    except (ValueError, KeyError, TypeError):
+        code, message = "", f"a transaction was answered {status}"
+    error: Any = TableTransactionError(message=message)
+    error.status_code, error.error_code = status, code
+    return error  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""The data account: made on first use outside Azure, and given up within five seconds where it does not answer."""
+"""The data account: made on first use outside Azure, asked again or given up within five seconds by its transport."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dev.listener import Listener
 from shared.errors import StorageUnavailable
 from shared.settings import StorageAccount
 from shared.storage import rows
@@ -63,6 +64,21 @@ def test_whoever_asks_a_storage_that_does_not_answer_is_told_within_five_seconds
     with ThreadPoolExecutor(len(USES) * 2) as pool:
         works = [pool.submit(seconds, use, prepared) for use in USES for prepared in (True, False)]
         assert max(work.result() for work in works) < 5
+
+
+@pytest.mark.parametrize(
+    ("answers", "unavailable"),
+    [([401], True), ([403], True), ([503, 500], True), ([429, 201], False), ([408, 403], True), ([409], False)],
+    ids=str,
+)
+def test_an_overloaded_storage_is_asked_twice_and_one_without_entry_once(answers: list[int], unavailable: bool) -> None:
+    left = iter(answers)
+    with Listener(lambda received: (next(left), {})) as listener:
+        queue = Storage(account_at(int(listener.origin.rpartition(":")[2])), prepared=True).queue("events")
+        with pytest.raises(StorageUnavailable if unavailable else Exception) as raised:
+            queue.send_message("x")
+        assert isinstance(raised.value, StorageUnavailable) == unavailable
+        assert len(listener.received) == len(answers)
 
 
 def names(storage: Storage) -> set[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shared.errors import Unprocessable
-from shared.storage.messages import LONGEST_MESSAGE, new_message, read, send, send_again
+from shared.storage.messages import LONGEST_MESSAGE, read, send
 from shared.times import now, parse_time
 from tests.outbox import Outbox, outbox
 
@@ -24,12 +24,15 @@ def sent(storage: Storage) -> Outbox:
     return outbox(storage)
 
 
-def test_each_message_says_when_it_was_sent_and_has_a_mark_of_its_own(storage: Storage, sent: Outbox) -> None:
+def test_a_message_has_its_age_and_a_mark_and_keeps_them_when_it_is_sent_on(storage: Storage, sent: Outbox) -> None:
     for _ in range(2):
         send(storage, QUEUE, {"id": "a"}, name="a")
     first, second = (one.message for one in sent.take(QUEUE))
     assert abs(now() - parse_time(first["sent"])) < timedelta(minutes=1)
     assert first["mark"] != second["mark"]
+    send(storage, QUEUE, first, name="a", delay=7)
+    (again,) = sent.take(QUEUE)
+    assert (again.message, again.delay) == (first, 7)
 
 
 @pytest.mark.parametrize("text", ["Jānis <a&b>", " \t\n ", "\x00\x1f\x7f", "\ud83d", "\ufffe\uffff", "😀"])
@@ -50,23 +53,16 @@ def test_a_message_of_any_length_can_be_sent(storage: Storage, sent: Outbox, let
     assert ("payload" in one.message) == (size > LONGEST_MESSAGE - 100 or letter in "&<")
 
 
-def test_what_a_message_says_of_itself_stays_when_it_is_sent_on(storage: Storage, sent: Outbox) -> None:
-    message = new_message({"id": "a"})
-    send(storage, QUEUE, message, name="a", delay=7)
-    (one,) = sent.take(QUEUE)
-    assert (one.message, one.delay) == (message, 7)
-
-
 def test_a_long_message_comes_back_whole_with_what_changed_outside(storage: Storage, sent: Outbox) -> None:
     send(storage, QUEUE, {"id": "a", "text": "ā" * LONGEST_MESSAGE}, name="a")
     (pointer,) = sent.take(QUEUE)
     assert pointer.message.keys() == {"sent", "mark", "payload"}
-    send_again(storage, QUEUE, pointer.body, {"begun": True, "tries": {"storage": 1}}, delay=1)
+    send(storage, QUEUE, {**pointer.message, "begun": True, "tries": {"storage": 1}}, name="a")
     (again,) = sent.take(QUEUE)
     whole = read(storage, again.body)
-    assert whole["text"] == "ā" * LONGEST_MESSAGE
-    assert (whole["begun"], whole["tries"], whole["mark"]) == (True, {"storage": 1}, pointer.message["mark"])
-    assert "payload" not in whole
+    assert whole == {"id": "a", "text": "ā" * LONGEST_MESSAGE, "begun": True, "tries": {"storage": 1}} | {
+        name: pointer.message[name] for name in ("sent", "mark")
+    }
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"1", b"\xff", b"[" * 100_000, b'{"payload": "events/gone"}'])

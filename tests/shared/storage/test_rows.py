@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from azure.core import MatchConditions
+from azure.core.exceptions import HttpResponseError
+from azure.data.tables import TableTransactionError
 
 from shared.errors import Conflict, StorageUnavailable
 from shared.identifiers import LARGEST_ID
@@ -13,6 +18,8 @@ from shared.storage import rows
 from tests.breaking import break_connections
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from azure.data.tables import TableClient
 
     from shared.storage.account import Storage
@@ -75,14 +82,11 @@ def test_an_insert_whose_answer_is_lost_is_created_and_not_a_repeat(storage: Sto
     assert [one.split()[0] for one in broken.sent] == ["POST", "POST", "GET"]
 
 
-def test_an_insert_that_never_arrived_is_made_by_the_second_try(storage: Storage, table: TableClient) -> None:
+def test_an_insert_that_never_arrived_is_made_and_a_repeat_s_lost_answer_is_a_repeat(
+    storage: Storage, table: TableClient
+) -> None:
     break_connections(storage, "POST", "events", after=False)
     assert rows.insert(table, KEYS | {"n": 1})
-    assert read(table) == {"n": 1}
-
-
-def test_a_lost_answer_of_a_repeat_is_a_repeat_and_leaves_the_row(storage: Storage, table: TableClient) -> None:
-    rows.insert(table, KEYS | {"n": 1})
     break_connections(storage, "POST", "events")
     assert not rows.insert(table, KEYS | {"n": 2})
     assert read(table) == {"n": 1}
@@ -95,29 +99,17 @@ def test_an_insert_that_broke_while_another_was_made_is_a_repeat(storage: Storag
     assert read(table) == {"n": 2}
 
 
-def test_a_swap_wins_only_over_the_row_it_knew(table: TableClient) -> None:
-    first = rows.swap(table, KEYS | {"n": 1}, None)
-    second = rows.swap(table, KEYS | {"n": 2}, first)
-    assert first and second and second != first
-    assert rows.swap(table, KEYS | {"n": 3}, first) is None
-    assert rows.swap(table, KEYS | {"n": 3}, None) is None
-    assert read(table) == {"n": 2}
-    rows.delete(table, "p", "r")
-    assert rows.swap(table, KEYS | {"n": 4}, second) is None
-
-
-def test_a_swap_whose_answer_is_lost_has_won_and_its_etag_goes_on(storage: Storage, table: TableClient) -> None:
+def test_a_swap_wins_only_over_the_row_it_knew_and_its_etag_goes_on(storage: Storage, table: TableClient) -> None:
     first = rows.swap(table, KEYS | {"n": 1}, None)
     break_connections(storage, "PUT", "events")
-    second = rows.swap(table, KEYS | {"n": 2}, first)
-    assert second and rows.swap(table, KEYS | {"n": 3}, second)
-
-
-def test_a_swap_is_not_sent_again_where_one_try_is_asked_for(storage: Storage, table: TableClient) -> None:
-    broken = break_connections(storage, "POST", "events")
-    with pytest.raises(StorageUnavailable):
-        rows.swap(table, KEYS | {"n": 1}, None, tries=1)
-    assert len(broken.sent) == 1
+    second = first and rows.swap(table, KEYS | {"n": 2}, first.etag)
+    assert first and second and second.etag != first.etag
+    for etag in (first.etag, None):
+        assert rows.swap(table, KEYS | {"n": 3}, etag) is None
+    assert read(table) == {"n": 2}
+    third = rows.swap(table, KEYS | {"n": 3}, second.etag)
+    rows.delete(table, "p", "r")
+    assert third and rows.swap(table, KEYS | {"n": 4}, third.etag) is None
 
 
 @pytest.mark.parametrize("after", [True, False], ids=["answer lost", "request lost"])
@@ -173,37 +165,18 @@ def test_a_row_is_deleted_only_as_it_was_known(table: TableClient) -> None:
     assert rows.delete(table, "p", "r") and rows.get(table, "p", "r") is None
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("method", "call"),
-    [
-        ("GET", lambda table: rows.get(table, "p", "r")),
-        ("POST", lambda table: rows.insert(table, KEYS)),
-        ("PUT", lambda table: rows.put(table, KEYS)),
-        ("PATCH", lambda table: rows.merge(table, KEYS)),
-        ("PATCH", lambda table: rows.update(table, KEYS)),
-        ("DELETE", lambda table: rows.delete(table, "p", "r")),
-    ],
-    ids=["get", "insert", "put", "merge", "update", "delete"],
-)
-def test_storage_out_of_reach_is_said_in_our_own_words(
-    storage: Storage, table: TableClient, method: str, call: Any
+@pytest.mark.parametrize("times", [1, 2, 9])
+def test_a_transaction_whose_answer_is_lost_is_sent_three_times(
+    storage: Storage, table: TableClient, times: int
 ) -> None:
-    break_connections(storage, method, times=99, after=False)
-    with pytest.raises(StorageUnavailable):
-        call(table)
-
-
-@pytest.mark.parametrize("times", [1, 2])
-def test_a_transaction_whose_answer_is_lost_is_sent_again(storage: Storage, table: TableClient, times: int) -> None:
     broken = break_connections(storage, "POST", "$batch", times=times)
-    answers = rows.transact(table, [("upsert", KEYS | {"n": 1}), ("upsert", KEYS | {"RowKey": "s", "n": 2})])
-    assert (len(answers), len(broken.sent), read(table)) == (2, times + 1, {"n": 1})
+    with pytest.raises(StorageUnavailable) if times > 2 else nullcontext():
+        answers = rows.transact(table, [("upsert", KEYS | {"n": 1}), ("upsert", KEYS | {"RowKey": "s", "n": 2})])
+        assert (len(answers), read(table)) == (2, {"n": 1})
+    assert len([one for one in broken.sent if "$batch" in one]) == min(times + 1, 3)
 
 
-def test_what_a_transaction_finds_in_its_way_is_said(storage: Storage, table: TableClient) -> None:
-    from azure.data.tables import TableTransactionError
-
+def test_a_transaction_that_is_sent_again_finds_its_own_row_in_its_way(storage: Storage, table: TableClient) -> None:
     break_connections(storage, "POST", "$batch")
     with pytest.raises(TableTransactionError) as caught:
         rows.transact(table, [("create", KEYS | {"n": 1})])
@@ -211,8 +184,63 @@ def test_what_a_transaction_finds_in_its_way_is_said(storage: Storage, table: Ta
     assert read(table) == {"n": 1}
 
 
-def test_a_transaction_that_never_gets_an_answer_ends(storage: Storage, table: TableClient) -> None:
-    broken = break_connections(storage, "POST", "$batch", times=9)
-    with pytest.raises(StorageUnavailable):
-        rows.transact(table, [("upsert", KEYS | {"n": 1})])
-    assert len(broken.sent) == 3
+def of(key: str, **columns: Any) -> dict[str, Any]:
+    return {"PartitionKey": "it's", "RowKey": key, **columns}
+
+
+VALUES = {
+    "text": 'ā "q" \r\n--batch_0',
+    "blob": b"\0\1",
+    "at": datetime(2026, 1, 1, tzinfo=UTC),
+    "id": rows.long(2**40),
+    "n": 5,
+}
+STALE: dict[str, Any] = {
+    "etag": "W/\"datetime'2020-01-01T00%3A00%3A00.0000000Z'\"",
+    "match_condition": MatchConditions.IfNotModified,
+}
+TRANSACTIONS: dict[str, list[tuple[Any, ...]]] = {
+    "every kind": [
+        ("create", of("new", **VALUES)),
+        ("upsert", of("there", flag=True), {"mode": "replace"}),
+        ("update", of("second", more=1.5)),
+        ("delete", of("third")),
+    ],
+    "there already": [("create", of("new")), ("create", of("there"))],
+    "not there": [("upsert", of("there")), ("delete", of("nobody"))],
+    "changed since": [("update", of("there", x=1), {"mode": "replace", **STALE})],
+    "twice in one": [("upsert", of("there")), ("upsert", of("there"))],
+    "too long": [("create", of("new", text="a" * 40_000))],
+}
+
+
+def done(table: TableClient, transact: Callable[[TableClient, Any], Any], operations: list[tuple[Any, ...]]) -> Any:
+    for key in ("there", "second", "third"):
+        table.upsert_entity(of(key, was=key))
+    try:
+        answers = transact(table, operations)
+    except TableTransactionError as error:
+        outcome: Any = (error.status_code, error.error_code, error.index)
+    else:
+        etags = {str(found.metadata["etag"]) for found in table.list_entities()}
+        assert {answer["etag"] for answer in answers if answer.get("etag")} <= etags
+        outcome = [bool(answer.get("etag")) for answer in answers]
+    left = [dict(found) for found in table.list_entities()]
+    for found in left:
+        table.delete_entity(found["PartitionKey"], found["RowKey"])
+    return outcome, left
+
+
+@pytest.mark.parametrize("case", TRANSACTIONS)
+def test_a_transaction_has_the_sdk_s_effects_and_errors(case: str, table: TableClient) -> None:
+    operations = TRANSACTIONS[case]
+    assert done(table, rows.transact, operations) == done(table, type(table).submit_transaction, operations)
+
+
+def test_too_many_operations_and_a_column_of_no_type_are_refused(table: TableClient) -> None:
+    with pytest.raises(HttpResponseError) as refused:
+        rows.transact(table, [("create", of(str(number))) for number in range(101)])
+    assert refused.value.status_code == 400
+    for value in (2**31, {}):
+        with pytest.raises(TypeError, match="column n"):
+            rows.transact(table, [("create", of("a", n=value))])
