@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from shared import audit, forgotten, people
-from shared.calls.store import TABLE as CALLS
 from shared.errors import Unprocessable
+from shared.events.store import PARTITION as EVENT
 from shared.privacy.holdings import EXPORTS, RESOURCES, Spellings, pointed, scanned
 from shared.storage.account import POISON, QUEUES, reaching_storage
 from shared.storage.expiry import delete_keys, delete_versions
-from shared.storage.messages import PAYLOADS, delete_payload, read
+from shared.storage.messages import PAYLOADS, delete_payload, get_payload, read
 from shared.subscriptions.store import subscriptions
 
 if TYPE_CHECKING:
@@ -24,15 +25,9 @@ if TYPE_CHECKING:
     from shared.privacy.holdings import Holdings
     from shared.storage.account import Storage
 
-# The names of rows in a receipt, by table; items by their resource, all else are others.
-_NAMES = {
-    CALLS: "calls",
-    "feed": "events",
-    "lostcallers": "lostCallers",
-    "dials": "dials",
-    "deadletters": "deadLetters",
-}
-_NAMES |= dict.fromkeys(RESOURCES.values(), "items")
+# The names of rows in a receipt, by table or by resource; all else are others.
+_NAMES = {"calls": "calls", "feed": "events", "lostcallers": "lostCallers", "dials": "dials"}
+_NAMES |= {"deadletters": "deadLetters", **dict.fromkeys(RESOURCES.values(), "items")}
 _HIDDEN_SECONDS = 30
 _PEEK = 32
 _IMMUTABLE = 409
@@ -51,62 +46,72 @@ def erase(bridge: Bridge, number: str, until: datetime, held: set[str]) -> Count
     forgotten.forget(storage, [people.number(spellings.number, region)], until)
     counts: Counter[str] = Counter()
     with reaching_storage():
-        parts = [_erase(storage, one, until, held) for one in pointed(storage, spellings, region, until)]
-        parts += [_erase(storage, scanned(storage, spellings), until, held), _others(bridge, spellings)]
-    days = max(part.pop("softDeletedDays", 0) for part in parts)
-    for part in parts:
-        counts += part
-    return +(counts + Counter(softDeletedDays=days))
+        for holdings in pointed(storage, spellings, region, until):
+            _erase(storage, holdings, until, held, counts)
+        _erase(storage, scanned(storage, spellings), until, held, counts)
+        _erase_others(bridge, spellings, counts)
+    return +counts
 
 
-def _erase(storage: Storage, holdings: Holdings, until: datetime, held: set[str]) -> Counter[str]:
-    """Erase rows, their bodies and audio; the pointers go last, so that whoever dies in between finds the rest."""
+def _erase(storage: Storage, holdings: Holdings, until: datetime, held: set[str], counts: Counter[str]) -> None:
+    """Erase audio, rows and their bodies; the pointers go last, so that a death in between leaves the rest found."""
     things = [people.call(id) for id in holdings.calls] + [f"{kind} {id}" for kind, id in holdings.audio]
     if things:
         forgotten.forget(storage, things, until)
-    counts: Counter[str] = Counter()
     for container, stem in sorted(holdings.stems):
-        deleted = _delete_audio(storage, container, stem, held)
-        if deleted and not counts["softDeletedDays"]:
-            left = storage.container(container).list_blobs(name_starts_with=stem, include=["deleted", "versions"])
-            counts["softDeletedDays"] = max((blob.remaining_retention_days or 0 for blob in left), default=0)
-        counts["audio"] += deleted
-    for table, found in holdings.rows.items():
-        for (partition, key), row in found.items():
-            if table == "resources" and partition not in RESOURCES.values() and not row.get("removed"):
-                counts["listed"] += 1
-                continue
-            if row.get("payload"):
-                delete_versions(storage.container(PAYLOADS), str(row["payload"]))
-            if table == "feed":
-                delete_keys(storage.table("events"), [{"PartitionKey": "event", "RowKey": row["id"]}])
-            delete_keys(storage.table(table), [{"PartitionKey": partition, "RowKey": key}])
-            counts[_NAMES.get(table) or _NAMES.get(partition, "others")] += 1
+        _erase_audio(storage, container, stem, held, counts)
+    for (table, partition, key), row in holdings.rows.items():
+        if table == "resources" and partition not in RESOURCES.values() and not row.get("removed"):
+            counts["listed"] += 1
+            continue
+        if row.get("payload"):
+            delete_versions(storage.container(PAYLOADS), str(row["payload"]))
+        if table == "feed":
+            delete_keys(storage.table("events"), [{"PartitionKey": EVENT, "RowKey": row["id"]}])
+        delete_keys(storage.table(table), [{"PartitionKey": partition, "RowKey": key}])
+        counts[_NAMES.get(table) or _NAMES.get(partition, "others")] += 1
     people.remove(storage, holdings.pointers)
-    return counts
 
 
-def _others(bridge: Bridge, spellings: Spellings) -> Counter[str]:
-    """Erase waiting messages, subscriptions for the number, notes of the audit, and all exports made before."""
-    storage, counts = bridge.storage, Counter[str]()
+def _erase_audio(storage: Storage, container: str, stem: str, held: set[str], counts: Counter[str]) -> None:
+    from azure.core.exceptions import HttpResponseError
+
+    client = storage.container(container)
+    try:
+        deleted = delete_versions(client, stem)
+    except HttpResponseError as error:
+        if error.status_code != _IMMUTABLE:
+            raise
+        # A policy or a legal hold keeps it; nothing else is kept back for its sake.
+        held.add(f"{container}/{stem.rstrip('.')}")
+        return
+    if deleted and not counts["softDeletedDays"]:
+        left = client.list_blobs(name_starts_with=stem, include=["deleted", "versions"])
+        counts["softDeletedDays"] = max((blob.remaining_retention_days or 0 for blob in left), default=0)
+    counts["audio"] += deleted
+
+
+def _erase_others(bridge: Bridge, spellings: Spellings, counts: Counter[str]) -> None:
+    """Erase messages, subscriptions for the number, notes of the audit, and all exports made before."""
+    storage, payloads = bridge.storage, bridge.storage.container(PAYLOADS)
     for name in QUEUES:
         for suffix in ("", POISON):
             counts["messages"] += _erase_messages(storage, storage.queue(name + suffix), spellings)
+        # The bodies of messages that wait, which no queue shows; without its body one is dropped once it is due.
+        for blob in payloads.list_blob_names(name_starts_with=f"{name}/"):
+            with suppress(Unprocessable):
+                if spellings.are_in(get_payload(storage, blob).decode(errors="replace")):
+                    counts["messages"] += delete_versions(payloads, blob)
     known = subscriptions(bridge)
     for one in known.all():
         if any(isinstance(value, str) and spellings.are_in(value) for value in one.wanted.values()):
             counts["subscriptions"] += known.end(one.id)
     counts["notes"] += audit.clear_notes(storage, spellings.are_in)
     counts["exports"] += delete_versions(storage.container(EXPORTS), "")
-    return counts
 
 
 def _erase_messages(storage: Storage, queue: QueueClient, spellings: Spellings) -> int:
-    """
-    Delete the visible messages with the number; those that wait have ids alone, or are dropped when they are due.
-
-    A queue is only taken from where that is needed: it counts how often it gives a message.
-    """
+    """Delete the visible messages with the number; a queue without one is only peeked at, as it counts deliveries."""
     seen = queue.peek_messages(max_messages=_PEEK)
     waiting = queue.get_queue_properties().approximate_message_count or 0
     if waiting <= len(seen) and not any(_has(storage, one, spellings) for one in seen):
@@ -134,16 +139,3 @@ def _has(storage: Storage, message: QueueMessage, spellings: Spellings) -> bool:
 def _body(message: QueueMessage) -> bytes:
     content: Any = message.content
     return content if isinstance(content, bytes) else str(content).encode()
-
-
-def _delete_audio(storage: Storage, container: str, stem: str, held: set[str]) -> int:
-    from azure.core.exceptions import HttpResponseError
-
-    try:
-        return delete_versions(storage.container(container), stem)
-    except HttpResponseError as error:
-        if error.status_code != _IMMUTABLE:
-            raise
-        # A policy or a legal hold keeps it; nothing else is kept back for its sake.
-        held.add(f"{container}/{stem.rstrip('.')}")
-        return 0

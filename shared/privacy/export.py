@@ -14,14 +14,13 @@ from shared.api.calls import as_item as as_call
 from shared.api.feed import as_item as as_event
 from shared.privacy.holdings import EXPORTS, RESOURCES, Spellings, plain, pointed, scanned
 from shared.storage.account import BLOCK_BYTES, reaching_storage
-from shared.storage.rows import value_of
 from shared.times import iso, now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shared.bridge import Bridge
-    from shared.privacy.holdings import Holdings
+    from shared.privacy.holdings import Holdings, Place
     from shared.storage.account import Storage
 
 _CELL = 32_767
@@ -61,7 +60,7 @@ def export(bridge: Bridge, id: str, number: str) -> dict[str, int]:
 
 
 class _Writer:
-    """Writes holdings as they come: parts to files on disk, rows to a workbook, audio straight into the archive."""
+    """Writes holdings as they are read: parts to files on disk, rows to a workbook, audio straight into the archive."""
 
     def __init__(self, storage: Storage, folder: Path, archive: zipfile.ZipFile) -> None:
         from xlsxwriter import Workbook
@@ -83,57 +82,47 @@ class _Writer:
 
     def add(self, holdings: Holdings) -> None:
         """Write what is not written yet."""
-        for table, found in holdings.rows.items():
-            for (partition, key), row in found.items():
-                if (table, partition, key) not in self._seen:
-                    self._seen.add((table, partition, key))
-                    self._put(table, partition, row)
+        for place in [place for place in holdings.rows if place not in self._seen]:
+            self._seen.add(place)
+            self._write(place, holdings.rows[place])
         for container, stem in sorted(holdings.stems - self._seen):
             self._seen.add((container, stem))
             for blob in self._storage.container(container).list_blobs(name_starts_with=stem):
-                self._copy(container, blob.name)
+                self._copy(container, blob.name, blob.size)
 
-    def _put(self, table: str, partition: str, row: Mapping[str, Any]) -> None:
-        if table == "calls":
-            self._write("calls", as_call(row))
-        elif table == "feed":
-            self._write("events", as_event(self._storage, row))
-        elif table == "resources":
-            part = "items" if partition in RESOURCES.values() else "contacts"
-            self._write(part, {"resource": partition, "id": str(int(value_of(row.get("id", 0)))), **plain(row)})
-        elif table == "lostcallers":
-            self._write("lost_callers", plain(row))
-        elif table != "media":
-            self._write("others", {"table": table, **plain(row)})
-
-    def _write(self, part: str, item: dict[str, Any]) -> None:
+    def _write(self, place: Place, row: Mapping[str, Any]) -> None:
+        table, resource, _ = place
+        if table == "media":
+            return
+        part = {"calls": "calls", "feed": "events", "lostcallers": "lost_callers"}.get(table, "others")
+        item = as_call(row) if part == "calls" else as_event(self._storage, row) if part == "events" else plain(row)
+        if table == "resources":
+            part = "items" if resource in RESOURCES.values() else "contacts"
+            item = {**item, "resource": resource, "id": str(item.get("id", 0))}
         self._files[part].write((",\n" if self.counts[part] else "[\n") + json.dumps(item, ensure_ascii=False))
         self.counts[part] += 1
         for column, name in enumerate(_PARTS[part][1].split()):
-            value = item.get(name)
-            if value not in (None, ""):
+            if (value := {"table": table, **item}.get(name)) not in (None, ""):
                 self._sheets[part].write_string(self.counts[part], column, _cell(value))
 
-    def _copy(self, container: str, name: str) -> None:
+    def _copy(self, container: str, name: str, size: int) -> None:
         blob = self._storage.container(container).get_blob_client(name)
-        size, offset = blob.get_blob_properties().size, 0
         with self._archive.open(f"audio/{container}/{name}", "w", force_zip64=True) as file:
-            while offset < size:
-                part = blob.download_blob(offset=offset, length=min(BLOCK_BYTES, size - offset)).readall()
-                file.write(part)
-                offset += len(part)
+            for offset in range(0, size, BLOCK_BYTES):
+                file.write(blob.download_blob(offset=offset, length=min(BLOCK_BYTES, size - offset)).readall())
         self.counts["audio"] += 1
 
     def close(self, number: str) -> None:
         """Finish the workbook and the parts, and write the page about them."""
         self._book.close()
         self._archive.write(self._folder / "export.xlsx", "export.xlsx")
-        for name, file in self._files.items():
-            file.write("\n]\n" if self.counts[name] else "[]\n")
-            file.close()
+        lines = []
+        for name, (title, _) in _PARTS.items():
+            self._files[name].write("\n]\n" if self.counts[name] else "[]\n")
+            self._files[name].close()
             self._archive.write(self._folder / f"{name}.json", f"{name}.json")
-        lines = [(f"{name}.json", title, self.counts[name]) for name, (title, _) in _PARTS.items()]
-        lines += [("audio/", "Audio; export.xlsx has the other parts as a workbook", self.counts["audio"])]
+            lines.append((f"{name}.json", title, self.counts[name]))
+        lines.append(("audio/", "Audio; export.xlsx has the other parts as a workbook", self.counts["audio"]))
         table = "".join(f"<tr><td>{name}</td><td>{title}</td><td>{count}</td></tr>" for name, title, count in lines)
         head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Export</title>'
         about = f"<h1>Stored data of {html.escape(number)}</h1><p>As of {iso(now())}. Times are in UTC.</p>"

@@ -6,7 +6,6 @@ import json
 import re
 import unicodedata
 import zlib
-from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,22 +23,21 @@ from shared.storage.rows import descending, value_of
 from shared.times import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from shared.people import Pointer
     from shared.storage.account import Storage
 
     Row = Mapping[str, Any]
-    # A table, its partition, and the key of a row.
+    # A table, a partition, and the key of a row.
     Place = tuple[str, str, str]
 
-# The resource whose items each kind of pointer leads to.
-RESOURCES: Mapping[str, str] = {"call": "call_history", "recording": "call_records", "voicemail": "voicemails"}
-# Files of exports.
 EXPORTS = "exports"
+# The resource whose items each kind of pointer leads to.
+RESOURCES: Mapping[str, str] = {"call": "call_history"} | {media.name: media.resource for media in MEDIA}
 # The PBX's own lists are read as they are, and so are dead letters: what could not be used has no index.
-_SCANNED = (("deadletters", ""), *(("resources", row.name) for row in LISTS if row.editable))
+_SCANNED = (("deadletters", "ne ''"), *(("resources", f"eq '{row.name}'") for row in LISTS if row.editable))
 _SEPARATORS = r"[\s().\-/]*"
 _ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
 _FEWEST_DIGITS = 6
@@ -59,13 +57,12 @@ class Spellings:
             raise Invalid({"number": f"a phone number of at least {_FEWEST_DIGITS} digits is expected"})
         self.number = full or number
         code = str(phonenumbers.parse(full).country_code) if full else ""
-        national = _SEPARATORS.join(digits[len(code) :])
-        begin = (
-            rf"(?:(?:00|\+)?{_SEPARATORS}{_SEPARATORS.join(code)}{_SEPARATORS}(?:\(0\))?{_SEPARATORS})" if code else ""
-        )
-        # A number of another country is only written with its code.
-        at_home = not code or code == str(phonenumbers.country_code_for_region(region))
-        self._pattern = re.compile(rf"(?<![0-9]){begin}{'?0?' if code and at_home else ''}{national}(?![0-9])")
+        before = ""
+        if code:
+            before = rf"(?:(?:00|\+)?{_SEPARATORS}{_SEPARATORS.join(code)}{_SEPARATORS}(?:\(0\))?{_SEPARATORS})"
+            # A number of another country is only written with its code.
+            before += "?0?" if code == str(phonenumbers.country_code_for_region(region)) else ""
+        self._pattern = re.compile(rf"(?<![0-9]){before}{_SEPARATORS.join(digits[len(code) :])}(?![0-9])")
 
     def are_in(self, text: str) -> bool:
         """Return True if a text has the number."""
@@ -92,9 +89,9 @@ def _texts(storage: Storage, row: Row) -> Iterator[str]:
 
 @dataclass
 class Holdings:
-    """Rows by table and key, the ids of calls and audio, the stems of blobs with audio, and pointers to all of it."""
+    """Rows by their places, the ids of calls and audio, the stems of blobs with audio, and pointers to all of it."""
 
-    rows: dict[str, dict[tuple[str, str], Row]] = field(default_factory=lambda: defaultdict(dict))
+    rows: dict[Place, Row] = field(default_factory=dict)
     calls: set[int] = field(default_factory=set)
     audio: set[tuple[str, int]] = field(default_factory=set)
     stems: set[tuple[str, str]] = field(default_factory=set)
@@ -102,11 +99,10 @@ class Holdings:
 
     def add(self, table: str, row: Row) -> None:
         """Add a row, and the calls and audio that it names."""
-        self.rows[table][row["PartitionKey"], row["RowKey"]] = row
+        self.rows[table, row["PartitionKey"], row["RowKey"]] = row
         for media in MEDIA:
-            self.audio |= {(media.name, int(id)) for id in json.loads(row.get(f"{media.name}s") or "[]")}
-            if (id := value_of(row.get(media.id))) is not None:
-                self.audio.add((media.name, int(id)))
+            ids = [*json.loads(row.get(f"{media.name}s") or "[]"), value_of(row.get(media.id))]
+            self.audio |= {(media.name, int(id)) for id in ids if id is not None}
         if (call := value_of(row.get("callID"))) is not None:
             self.calls.add(int(call))
         if str(row.get("type", "")).endswith("Stored") and "body" in row:
@@ -125,9 +121,10 @@ class Holdings:
 def pointed(storage: Storage, spellings: Spellings, region: str, until: datetime) -> Iterator[Holdings]:
     """Yield what the index leads to, some hundred calls at a time: their stories, events, items and audio."""
     subject = people.number(spellings.number, region)
-    for part in _batches(people.find(storage, subject, last=until)):
-        holdings = Holdings(pointers=[(subject, one) for one in part])
-        _follow(storage, holdings, part)
+    found = people.find(storage, subject, last=until)
+    for start in range(0, len(found), _BATCH):
+        holdings = Holdings()
+        _follow(storage, holdings, [(subject, one) for one in found[start : start + _BATCH]])
         _close(storage, holdings)
         yield holdings
 
@@ -137,86 +134,77 @@ def scanned(storage: Storage, spellings: Spellings) -> Holdings:
     holdings = Holdings()
     for table, partition in _SCANNED:
         with reaching_storage():
-            condition = f"PartitionKey eq '{partition}'" if partition else "PartitionKey ne ''"
-            for row in storage.table(table).query_entities(condition):
+            for row in storage.table(table).query_entities(f"PartitionKey {partition}"):
                 if spellings.are_in_row(storage, row):
                     holdings.add(table, row)
-    for part in _batches(people.find(storage, people.LOOSE)):
-        found = Holdings()
-        _follow(storage, found, part)
-        for pointer in part:
-            for table, partition, key in _places(pointer):
-                read = found.rows[table].get((partition, key))
-                if read is not None and spellings.are_in_row(storage, read):
-                    holdings.add(table, read)
-                    holdings.pointers.append((people.LOOSE, pointer))
+    pointers = {place: one for one in people.find(storage, people.LOOSE) for place in _places(one)}
+    for place, found in _read(storage, pointers):
+        if spellings.are_in_row(storage, found):
+            holdings.add(place[0], found)
+            holdings.pointers.append((people.LOOSE, pointers[place]))
     _close(storage, holdings)
     return holdings
 
 
-def _batches(found: Sequence[Pointer]) -> Iterator[Sequence[Pointer]]:
-    return (found[start : start + _BATCH] for start in range(0, len(found), _BATCH))
-
-
-def _places(pointer: Pointer) -> list[Place]:
-    """Return where the rows stand that a pointer leads to."""
-    if pointer.kind == "event":
-        return [("feed", "feed", pointer.place)]
-    if pointer.kind == "lost":
-        return [("lostcallers", "lost", pointer.id)]
-    if pointer.kind == "dial":
-        return [("dials", pointer.id[:2], pointer.id)]
-    if pointer.kind not in RESOURCES:
-        return []
-    key = descending(int(pointer.id))
-    stories = [("calls", "call", key)] if pointer.kind == "call" else []
-    return [*stories, ("resources", RESOURCES[pointer.kind], key)]
-
-
-def _follow(storage: Storage, holdings: Holdings, pointers: Sequence[Pointer]) -> None:
-    """Read the rows that pointers lead to: those whose keys have an order together, the others one by one."""
-    together: dict[tuple[str, str], list[tuple[str, datetime]]] = defaultdict(list)
-    for pointer in pointers:
-        for table, partition, key in _places(pointer):
-            if pointer.kind in ("lost", "dial"):
-                _get(storage, holdings, (table, partition, key))
-            else:
-                together[table, partition].append((key, pointer.moment))
-        if pointer.kind == "call":
-            holdings.calls.add(int(pointer.id))
+def _follow(storage: Storage, holdings: Holdings, pointers: Sequence[tuple[str, Pointer]]) -> None:
+    """Add what pointers of subjects lead to."""
+    holdings.pointers += pointers
+    for _, one in pointers:
+        if one.kind == "call":
+            holdings.calls.add(int(one.id))
         for media in MEDIA:
-            if media.name == pointer.kind:
-                holdings.audio.add((pointer.kind, int(pointer.id)))
-                holdings.add_blob(media.container, f"{pointer.moment:%Y/%m/%d}/{pointer.id}")
-    for (table, partition), wanted in together.items():
-        for row in people.rows_of(storage.table(table), partition, wanted).values():
-            holdings.add(table, row)
+            if media.name == one.kind:
+                holdings.audio.add((one.kind, int(one.id)))
+                holdings.add_blob(media.container, f"{one.moment:%Y/%m/%d}/{one.id}")
+    _add_rows(storage, holdings, [place for _, one in pointers for place in _places(one)])
 
 
 def _close(storage: Storage, holdings: Holdings) -> None:
-    """Add all that belongs to the calls, whoever is in it."""
+    """Add all that belongs to the calls, whoever is in it, and to their audio."""
     known: set[int] = set()
     while new := sorted(holdings.calls - known):
         known.update(new)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             found = list(pool.map(lambda id: people.find(storage, people.call(id), ["event"]), new))
-        for id, pointers in zip(new, found, strict=True):
-            holdings.pointers += [(people.call(id), one) for one in pointers]
-            _follow(storage, holdings, pointers)
-            _get(storage, holdings, ("calls", "call", descending(id)))
-            _get(storage, holdings, ("resources", RESOURCES["call"], descending(id)))
-    for kind, id in sorted(holdings.audio):
-        _get(storage, holdings, ("resources", RESOURCES[kind], descending(id)))
-        if kind == "voicemail":
-            _get(storage, holdings, ("media", kind, rows.row_key(id)))
+        _follow(
+            storage, holdings, [(people.call(id), one) for id, part in zip(new, found, strict=True) for one in part]
+        )
+        _add_rows(storage, holdings, [place for id in new for place in _places_of("call", id)])
+    _add_rows(storage, holdings, [place for kind, id in sorted(holdings.audio) for place in _places_of(kind, id)])
 
 
-def _get(storage: Storage, holdings: Holdings, place: Place) -> None:
-    table, *keys = place
-    if tuple(keys) not in holdings.rows[table]:
-        row = rows.get(storage.table(table), *keys)
-        if row is not None:
-            holdings.add(table, row)
+def _places(pointer: Pointer) -> list[Place]:
+    match pointer.kind:
+        case "event":
+            return [("feed", "feed", pointer.place)]
+        case "lost":
+            return [("lostcallers", "lost", pointer.id)]
+        case "dial":
+            return [("dials", pointer.id[:2], pointer.id)]
+        case "call" | "recording" | "voicemail":
+            return _places_of(pointer.kind, int(pointer.id))
+    return []
+
+
+def _places_of(kind: str, id: int) -> list[Place]:
+    """Return the places of the rows of a call, a recording or a voicemail."""
+    more = {"call": [("calls", "call", descending(id))], "voicemail": [("media", kind, rows.row_key(id))]}
+    return [("resources", RESOURCES[kind], descending(id)), *more.get(kind, [])]
+
+
+def _add_rows(storage: Storage, holdings: Holdings, places: Iterable[Place]) -> None:
+    for (table, *_), row in _read(storage, [place for place in places if place not in holdings.rows]):
+        holdings.add(table, row)
+
+
+def _read(storage: Storage, places: Iterable[Place]) -> Iterator[tuple[Place, Row]]:
+    """Yield the rows at these places, some hundred at a time."""
+    wanted = list(dict.fromkeys(places))
+    for start in range(0, len(wanted), _BATCH):
+        part = wanted[start : start + _BATCH]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            found = list(pool.map(lambda place: rows.get(storage.table(place[0]), *place[1:]), part))
+        yield from ((place, row) for place, row in zip(part, found, strict=True) if row is not None)
 
 
 def plain(row: Row) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Exports and erases a phone number: a job that is asked for over HTTP, done from a queue, and told by a receipt."""
+"""Exports and erases a phone number: a job that is asked for over HTTP, done from a queue, with a receipt."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from shared.storage.expiry import Allowance, Period
 
     Kind = Literal["export", "erase"]
+    Message = Mapping[str, Any]
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ def ask(bridge: Bridge, kind: Kind, body: bytes, *, who: str = audit.MASTER_KEY)
         raise Invalid({"number": "a phone number is expected, and nothing else"})
     number = Spellings(asked["number"], bridge.settings.default_region).number
     id, moment = f"{kind}-{secrets.token_hex(12)}", now()
-    _save(bridge.storage, id, state="queued", created=moment)
+    _save(bridge.storage, id, "queued", created=moment)
     audit.record(bridge.storage, who=who, what=f"{kind} a number", count=1, result="queued", note=id)
     send(bridge.storage, QUEUE, {"id": id, "kind": kind, "number": number, "at": iso(moment)}, name=id)
     return id
@@ -68,27 +69,27 @@ def state(storage: Storage, id: str) -> dict[str, Any]:
     return {"id": id, "kind": id.partition("-")[0], "state": row["state"], "created": iso(row["created"]), **receipt}
 
 
-def run(bridge: Bridge, message: Mapping[str, Any]) -> None:
+def run(bridge: Bridge, message: Message) -> None:
     """Do a job, or a part of it; raises what passes by itself, and keeps no message with a number for any other."""
     id = str(message["id"])
-    _save(bridge.storage, id, state="running")
+    _save(bridge.storage, id, "running")
     try:
         (_export if message["kind"] == "export" else _erase)(bridge, id, message)
     except Exception as error:
         if decide(error).policy is STORAGE:
             raise
         logger.exception("job %s failed", id)
-        _finish(bridge, id, "failed", Counter(), reason=f"{type(error).__name__}: the app's log has the details")
+        _finish(bridge, id, "failed", {}, reason=f"{type(error).__name__}: the app's log has the details")
 
 
-def _export(bridge: Bridge, id: str, message: Mapping[str, Any]) -> None:
+def _export(bridge: Bridge, id: str, message: Message) -> None:
     from shared.privacy.export import export
 
     counts = export(bridge, id, message["number"])
     _finish(bridge, id, "done", counts, file=f"ops/people/{id}/file", until=iso(now() + KEEP_EXPORTS))
 
 
-def _erase(bridge: Bridge, id: str, message: Mapping[str, Any]) -> None:
+def _erase(bridge: Bridge, id: str, message: Message) -> None:
     from shared.privacy.erase import erase
 
     looks, held = int(message.get("looks", 0)) + 1, set(message.get("held", ()))
@@ -98,29 +99,28 @@ def _erase(bridge: Bridge, id: str, message: Mapping[str, Any]) -> None:
     if (found or looks < _FEWEST_LOOKS) and looks < _MOST_LOOKS:
         again = {**message, "looks": looks, "held": sorted(held), "counts": counts, "days": days}
         send(bridge.storage, QUEUE, again, name=id, delay=_PAUSE_SECONDS)
-        _save(bridge.storage, id, state="running", receipt={"counts": counts})
+        _save(bridge.storage, id, "running", receipt=json.dumps({"counts": counts}))
         return
-    receipt: dict[str, Any] = {"outOfReach": _OUT_OF_REACH}
+    more: dict[str, Any] = {"outOfReach": _OUT_OF_REACH}
     if days:
-        receipt["softDeletedUntil"] = iso(now() + timedelta(days=days))[:10]
+        more["softDeletedUntil"] = iso(now() + timedelta(days=days))[:10]
     if listed:
-        receipt |= {"listed": listed, "remaining": _LISTED}
+        more |= {"listed": listed, "remaining": _LISTED}
     if held:
         kept = f"{len(held)} recordings are kept by an immutability policy or a legal hold of the storage account"
-        receipt |= {"reason": f"{kept}: all else is erased. Erase again once it is lifted.", "kept": sorted(held)}
-    _finish(bridge, id, "failed" if held else "done", counts, **receipt)
+        more |= {"reason": f"{kept}: all else is erased. Erase again once it is lifted.", "kept": sorted(held)}
+    _finish(bridge, id, "failed" if held else "done", counts, **more)
 
 
 def _finish(bridge: Bridge, id: str, state: str, counts: Mapping[str, int], **more: Any) -> None:
-    _save(bridge.storage, id, state=state, receipt={"finished": iso(now()), "counts": counts, **more})
+    _save(bridge.storage, id, state, receipt=json.dumps({"finished": iso(now()), "counts": counts, **more}))
     what = f"{id.partition('-')[0]} a number"
     audit.record(bridge.storage, who="bridge", what=what, count=sum(counts.values()), result=state, note=id)
     logger.info("job %s is %s: %s", id, state, json.dumps(counts))
 
 
-def _save(storage: Storage, id: str, *, receipt: Mapping[str, Any] | None = None, **columns: Any) -> None:
-    told = {} if receipt is None else {"receipt": json.dumps(receipt)}
-    rows.merge(storage.table(TABLE), {"PartitionKey": PARTITION, "RowKey": id, **columns, **told})
+def _save(storage: Storage, id: str, state: str, **columns: Any) -> None:
+    rows.merge(storage.table(TABLE), {"PartitionKey": PARTITION, "RowKey": id, "state": state, **columns})
 
 
 def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
@@ -130,10 +130,10 @@ def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
 
 def delete_old_exports(storage: Storage) -> int:
     """Delete exports that are over a week old, and return their number."""
-    container, oldest, deleted = storage.container(EXPORTS), now() - KEEP_EXPORTS, 0
+    container, deleted = storage.container(EXPORTS), 0
     with reaching_storage():
         for blob in container.list_blobs():
-            if blob.last_modified < oldest:
+            if blob.last_modified < now() - KEEP_EXPORTS:
                 container.delete_blob(blob.name, delete_snapshots="include")
                 deleted += 1
     return deleted

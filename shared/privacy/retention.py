@@ -90,16 +90,16 @@ def apply_retention(
         jobs.delete_old_exports(bridge.storage)
     months = bridge.settings.retention_months if months is None else months
     if not months:
-        return _report(None, Allowance(0, dry), {})
+        return {"before": None, "dryRun": dry, "complete": True, "rows": {}}
     last = months_before(at or now(), months)
-    report = expire(bridge.storage, Period(None, last), dry=dry, seconds=seconds)
+    report = expire(bridge.storage, Period(None, last), "all", dry=dry, seconds=seconds)
     logger.info("retention before %s: %s", iso(last), json.dumps(report["rows"]))
     return report
 
 
-def expire(storage: Storage, period: Period, *, dry: bool, seconds: float) -> dict[str, Any]:
+def expire(storage: Storage, period: Period, name: str, *, dry: bool, seconds: float) -> dict[str, Any]:
     """Delete or count the history of a period, each table in turn; return the rows of each, and if that is all."""
-    found, name = dict[str, int](), iso(period.first)[:7] if period.first else "all"
+    found = dict[str, int]()
     with reaching_storage():
         allowance = Allowance(time.monotonic() + seconds, dry, after={} if dry else progress(storage, name))
         before = dict(allowance.after)
@@ -109,31 +109,7 @@ def expire(storage: Storage, period: Period, *, dry: bool, seconds: float) -> di
         finally:
             if not dry and allowance.after != before:
                 save_progress(storage, name, allowance.after)
-    return _report(period.last, allowance, found)
-
-
-def _report(last: datetime | None, allowance: Allowance, found: Mapping[str, int]) -> dict[str, Any]:
-    before = iso(last) if last else None
-    return {"before": before, "dryRun": allowance.dry, "complete": allowance.complete, "rows": dict(found)}
-
-
-def export(storage: Storage, month: str, continuation: str | None = None) -> tuple[bytes, str | None]:
-    """
-    Return a part of a month as JSON Lines, and the continuation of the next one, None after the last.
-
-    First come the events that came in that month (`{"kind": "event", …}`, as in the feed, newest first), then the calls
-    that began in it (`"call"`: their row of table `calls`), then the names of its audio (`"audio"`: container, blob).
-
-    Raises Invalid.
-    """
-    period, kinds, filters = period_of(month), list(_PARTS), {"month": month}
-    kind, _, after = (start_of(storage, "ExportMonth", filters, continuation) or f"{kinds[0]} ").partition(" ")
-    with reaching_storage():
-        lines, follows = _PARTS[kind](storage, period, after)
-        body = b"".join(encode({"kind": kind.partition(":")[0], **line}) + b"\n" for line in lines)
-    next_kind = next(iter(kinds[kinds.index(kind) + 1 :]), None)
-    start = f"{kind} {follows}" if follows else next_kind and f"{next_kind} "
-    return body, sealed(storage, "ExportMonth", filters, start)
+    return {"before": iso(period.last), "dryRun": dry, "complete": allowance.complete, "rows": found}
 
 
 def drop(bridge: Bridge, month: str, *, dry: bool, seconds: float = RUN_SECONDS) -> dict[str, Any]:
@@ -147,10 +123,10 @@ def drop(bridge: Bridge, month: str, *, dry: bool, seconds: float = RUN_SECONDS)
     if period.last > now():
         raise Invalid({"month": "a month that is over is expected"})
     if not dry:
-        # First: a sweep that runs meanwhile brings nothing of it back.
+        # First: a poll that runs meanwhile brings nothing of it back.
         with reaching_storage():
             save_dropped(bridge.storage, month)
-    return expire(bridge.storage, period, dry=dry, seconds=seconds)
+    return expire(bridge.storage, period, month, dry=dry, seconds=seconds)
 
 
 def period_of(month: str) -> Period:
@@ -159,6 +135,25 @@ def period_of(month: str) -> Period:
         raise Invalid({"month": "a month is expected, such as 2026-01"})
     first = datetime(int(month[:4]), int(month[5:]), 1, tzinfo=UTC)
     return Period(first, (first + timedelta(days=31)).replace(day=1))
+
+
+def export(storage: Storage, month: str, continuation: str | None = None) -> tuple[bytes, str | None]:
+    """
+    Return a part of a month as JSON Lines, and the continuation of the next one, None after the last.
+
+    First are the events that arrived in that month (`{"kind": "event", …}`, as in the feed, newest first), then the
+    calls that began in it (`"call"`: their row of table `calls`), then the names of its audio (`"audio"`: container,
+    blob).
+
+    Raises Invalid.
+    """
+    period, filters, kinds = period_of(month), {"month": month}, [*_PARTS, ""]
+    kind, _, after = (start_of(storage, "ExportMonth", filters, continuation) or f"{kinds[0]} ").partition(" ")
+    with reaching_storage():
+        lines, follows = _PARTS[kind](storage, period, after)
+        body = b"".join(encode({"kind": kind.partition(":")[0], **line}) + b"\n" for line in lines)
+    following = kind if follows else kinds[kinds.index(kind) + 1]
+    return body, sealed(storage, "ExportMonth", filters, f"{following} {follows or ''}" if following else None)
 
 
 def _events(storage: Storage, period: Period, after: str) -> tuple[Iterable[dict[str, Any]], str | None]:

@@ -49,6 +49,11 @@ _NOT_MADE = (PbxRefused, PbxForbidden, PbxNotFound, PbxThrottled, PbxUnreachable
 # So many that nobody knows to be made or not are enough for a while: each may hold one of the PBX's places.
 _MOST_UNCLEAR = 4
 _UNCLEAR_FOR = timedelta(days=7)
+UNREACHABLE = (
+    "No webhook is registered: the PBX cannot reach %(host)s, which PUBLIC_BASE_URL names. Open a tunnel to this "
+    "machine (`cloudflared tunnel --url http://localhost:7071`, or `devtunnel host -p 7071 --allow-anonymous`) and "
+    "put its https address into PUBLIC_BASE_URL; until then polls alone bring events"
+)
 _CLEAN_UP = (
     "the PBX may have made webhooks that the app does not know. Delete there, in its panel under API, WEB HOOKS, what "
     "GET /api/ops/status does not show as held, and then POST /api/ops/webhooks/sync?forget_orphans=true"
@@ -126,11 +131,7 @@ def unreachable(settings: Settings) -> str | None:
     host = urlsplit(settings.public_base_url).hostname or ""
     if not host or not _is_inside(host) or _is_inside(settings.pbx_host):
         return None
-    return (
-        f"No webhook is registered: the PBX cannot reach {host}, which PUBLIC_BASE_URL names. Open a tunnel to this "
-        "machine (`cloudflared tunnel --url http://localhost:7071`, or `devtunnel host -p 7071 --allow-anonymous`) and "
-        "put its https address into PUBLIC_BASE_URL; until then polls alone bring events"
-    )
+    return UNREACHABLE % {"host": host}
 
 
 def missing(settings: Settings, webhooks: Iterable[Webhook], problem: str | None) -> dict[str, Any] | None:

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from shared import health
 from shared.api import status as page
-from shared.api.status import PROBLEMS, READS, status
-from shared.errors import StorageUnavailable
+from shared.api.status import READS, status
+from shared.errors import ConfigError, PbxUnreachable, StorageUnavailable
 from shared.polling import checkpoints
 from shared.polling.checkpoints import Checkpoint
 from shared.storage.dead_letters import dead_letter
-from shared.times import now
-from shared.webhooks.table import end
+from shared.times import iso, now
+from shared.webhooks.table import Webhook, end, intend, synced
 
 if TYPE_CHECKING:
     from shared.bridge import Bridge
@@ -35,12 +36,12 @@ def test_all_is_well_where_nothing_is_wrong(bridge: Bridge) -> None:
     assert shown["problems"] == []
     parts = [name for names in READS for name in names]
     assert list(shown) == ["problems", *parts]
-    assert {name for name, _ in PROBLEMS} <= set(parts)
 
 
 def test_what_is_wrong_stands_first_in_words(bridge: Bridge) -> None:
     old = now() - timedelta(hours=2)
-    checkpoints.create(bridge.storage, Checkpoint(resource="call_history", last_success=old, last_error="PbxThrottled"))
+    failed = {"last_success": old, "last_error": "PbxThrottled: GetCallHistory: x"}
+    checkpoints.create(bridge.storage, Checkpoint(resource="call_history", **failed))
     checkpoints.create(bridge.storage, Checkpoint(resource="contacts", last_success=old))
     checkpoints.create(bridge.storage, Checkpoint(resource="groups", last_success=now()))
     end(bridge.storage, "2026-01-01T00:00:00Z")
@@ -49,7 +50,7 @@ def test_what_is_wrong_stands_first_in_words(bridge: Bridge) -> None:
     problems = status(bridge)["problems"]
     assert problems == [
         "No webhooks are registered since 2026-01-01T00:00:00Z: POST /api/ops/webhooks/sync registers them again.",
-        "Polling call_history last succeeded 120 minutes ago: PbxThrottled.",
+        "Polling call_history last succeeded 120 minutes ago: the PBX asks for fewer calls.",
         "Polling contacts last succeeded 120 minutes ago: it has not run since.",
         "Dead letters of kind event: 1. POST /api/ops/deadletters/replay: their processing starts again.",
         "Dead letters of kind media: 2. POST /api/ops/deadletters/replay: their audio is asked for again.",
@@ -113,14 +114,27 @@ def test_a_missing_key_is_named_first_and_the_rest_is_shown(bridge: Bridge) -> N
     assert shown["budget"]["limit"] == 100
 
 
-def test_the_page_stays_short(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
-    many = [{"event": f"Event{number}", "state": "held"} for number in range(1000)]
+def test_what_stands_in_the_way_of_webhooks_is_said_with_the_words_of_the_pbx(bridge: Bridge) -> None:
+    outside = replace(bridge, settings=replace(bridge.settings, public_base_url="https://app.example/"))
+    synced(bridge.storage, "Subscribe: no more than 20.")
+    (problem,) = status(outside)["problems"]
+    assert problem.endswith(": the answer was “Subscribe: no more than 20”. POST /api/ops/webhooks/sync tries again.")
 
-    class Row:
-        def __init__(self, shown: dict[str, str]) -> None:
-            self.to_dict = lambda: shown
 
-    monkeypatch.setattr(
-        page.table, "read", lambda storage: ([Row(shown) for shown in many], "2026-01-01T00:00:00Z", None)
-    )
+def test_why_a_timer_failed_is_said_in_words(bridge: Bridge) -> None:
+    for name, error in (("A", ConfigError("x.")), ("B", PbxUnreachable("Get", "x")), ("C", ZeroDivisionError("x"))):
+        with pytest.raises(type(error)), health.watched(bridge.storage, name):
+            raise error
+    said = [line.partition("Z: ")[2] for line in status(bridge)["problems"]]
+    assert said == [
+        "a setting is wrong: x. It runs again on its schedule.",
+        "no connection to the PBX, check the network and PBX_BASE_URL. It runs again on its schedule.",
+        "ZeroDivisionError, the app's log has the details. It runs again on its schedule.",
+    ]
+
+
+def test_the_page_stays_short(bridge: Bridge) -> None:
+    for number in range(120):
+        row = Webhook(key=str(number), event="CallStarted", state="held", endpoint="x", host="x", created=iso(now()))
+        intend(bridge.storage, row)
     assert len(status(bridge)["webhooks"]) == 100

@@ -83,7 +83,7 @@ def test_a_caller_whose_webhooks_were_lost_is_added_updated_and_removed_once(pbx
     assert polled(bridge, 47, 52, 57) == [("LostCallerRemoved", "27771153")]
     assert len(listed(bridge.storage)) == len(others)
     health.flush(bridge.storage)
-    assert next(iter(health.days(bridge.storage, 1).values())).lost == {
+    assert health.of_kind(next(iter(health.days(bridge.storage, 1).values())), health.LOST) == {
         "LostCallerAdded": 5,
         "LostCallerUpdated": 1,
         "LostCallerRemoved": 1,

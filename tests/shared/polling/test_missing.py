@@ -143,7 +143,7 @@ def test_what_led_to_a_call_that_ended_is_counted_as_lost_and_so_is_a_transfer(p
     run_pipeline(bridge)
     assert look(bridge) == 0
     health.flush(bridge.storage)
-    lost = next(iter(health.days(bridge.storage, 1).values())).lost
+    lost = health.of_kind(next(iter(health.days(bridge.storage, 1).values())), health.LOST)
     assert lost == {"CallStarted": 1, "CallConnected": 1, "CallTransfered": 1}
 
 
