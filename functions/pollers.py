@@ -35,7 +35,7 @@ def _poll_lost_calls(bridge: Bridge, at: datetime | None = None) -> None:
 
 
 def _look_after(bridge: Bridge) -> None:
-    from shared.look_after import look_after
+    from functions.look_after import look_after
 
     look_after(bridge)
 

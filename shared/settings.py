@@ -59,12 +59,6 @@ def is_loopback(host: str | None) -> bool:
 
 
 # Readers of a setting's text; each raises ValueError with what to write instead.
-def _flag(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise ValueError("write true or false")
-    return text.lower() == "true"
-
-
 def _one_of(*words: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text.lower() not in words:
@@ -72,6 +66,10 @@ def _one_of(*words: str) -> Callable[[str], str]:
         return text.lower()
 
     return read
+
+
+def _flag(text: str) -> bool:
+    return _one_of("true", "false")(text) == "true"
 
 
 def _whole(unit: str, least: int, most: int) -> Callable[[str], int]:
@@ -84,15 +82,13 @@ def _whole(unit: str, least: int, most: int) -> Callable[[str], int]:
 
 
 def _url(text: str) -> str:
-    """Return a base URL that ends in a slash: https, or http for this machine only; empty where it is."""
-    if not text:
-        return ""
+    """Return a base URL that ends in a slash: https, or http for this machine only."""
     try:
         parts = urlsplit(text)
-        known = parts.hostname and (parts.port is None or parts.port)
+        is_whole = bool(parts.hostname) and parts.port != 0
     except ValueError:
-        raise ValueError("write an https URL") from None
-    if not known or parts.username or parts.query or parts.fragment:
+        is_whole = False
+    if not is_whole or parts.username or parts.query or parts.fragment:
         raise ValueError("write an https URL without user, password or query")
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):
         raise ValueError("write an https URL (plain http only for this machine)")
@@ -100,14 +96,14 @@ def _url(text: str) -> str:
 
 
 def _public_url(text: str) -> str:
-    url = _url(text)
+    url = _url(text) if text else ""
     if re.search(r"/api/(?:v2/|events/)?$", urlsplit(url).path, re.IGNORECASE):
         raise ValueError("write the app's address without /api, such as https://app.example.com/")
     return url
 
 
 def _endpoint(text: str) -> str:
-    if not _url(text).startswith("https://"):
+    if text and not _url(text).startswith("https://"):
         raise ValueError("write an https URL: an identity is never shown over plain http")
     return text
 
@@ -356,15 +352,14 @@ def _storage(environ: Mapping[str, str], problems: list[str]) -> StorageAccount:
     if environ.get(DATA_STORAGE, "").strip():
         whole = Setting(DATA_STORAGE, _connection_string, secret=True)
         return StorageAccount(connection_string=_read(whole, environ, problems))
-    names = {service: f"{DATA_STORAGE}__{service}ServiceUri" for service in ("blob", "queue", "table")}
-    missing = [name for name in names.values() if not environ.get(name, "").strip()]
+    services = ("blob", "queue", "table")
+    rows = {service: Setting(f"{DATA_STORAGE}__{service}ServiceUri", _endpoint) for service in services}
+    missing = [row.name for row in rows.values() if not environ.get(row.name, "").strip()]
     if missing:
-        wanted = DATA_STORAGE if len(missing) == len(names) else ", ".join(missing)
+        wanted = DATA_STORAGE if len(missing) == len(rows) else ", ".join(missing)
         problems.append(f"{wanted}: missing. A connection string, or the three endpoints {DATA_STORAGE}__…ServiceUri")
-    rows = {service: Setting(name, _endpoint) for service, name in names.items() if name not in missing}
-    endpoints = {service: _read(row, environ, problems) for service, row in rows.items()}
-    client_id = _read(Setting(f"{DATA_STORAGE}__clientId", str), environ, problems) or None
-    return StorageAccount(**endpoints, client_id=client_id)
+    rows["client_id"] = Setting(f"{DATA_STORAGE}__clientId", str)
+    return StorageAccount(**{name: _read(row, environ, problems) or None for name, row in rows.items()})
 
 
 @once

@@ -31,10 +31,9 @@ def now() -> datetime:
 
 def parse_time(text: str) -> datetime:
     """
-    Return a time of the PBX's wire format in UTC.
+    Return a time of the PBX's wire format, ISO 8601, in UTC; one without an offset is taken as UTC.
 
-    ISO 8601 with an offset written as `+0000`, `+00:00` or `Z`, with or without a fraction; one without an
-    offset is taken as UTC. Raises ValueError for anything else, and for a year before 1601.
+    Raises ValueError for anything else, and for a year before 1601.
     """
     try:
         moment = datetime.fromisoformat(text.strip().upper())
@@ -50,9 +49,8 @@ def event_time(value: Any) -> datetime | None:
     """
     Return a time as an event or an item carries it, in UTC, or None.
 
-    None is all that parse_time does not read, and the times that stand for "none": zero dates, those of a clock that
-    was never set (before 2000, among them 1970 and 1999-11-30), and the ends of clocks (2038-01-19T03:14:07Z, from 2100
-    on).
+    None is all that parse_time does not read, and times that stand for none: those of a clock that was never set
+    (before 2000), and the ends of clocks (2038-01-19T03:14:07Z, from 2100 on).
     """
     try:
         moment = parse_time(value) if isinstance(value, str) else None
@@ -97,16 +95,8 @@ def local_day(moment: datetime, zone: tzinfo) -> date:
 
 def day_bounds(day: date, zone: tzinfo) -> tuple[datetime, datetime]:
     """Return the start of a day in a time zone and that of the next one, in UTC: 23, 24 or 25 hours apart."""
-    return _midnight(day, zone), _midnight(day + timedelta(days=1), zone)
-
-
-def _midnight(day: date, zone: tzinfo) -> datetime:
-    return datetime.combine(day, time(), tzinfo=zone).astimezone(UTC)
-
-
-def local_iso(moment: datetime, zone: tzinfo) -> str:
-    """Return a moment in a time zone as ISO 8601 with its offset, to the second."""
-    return moment.astimezone(zone).isoformat(timespec="seconds")
+    first, last = (datetime.combine(one, time(), tzinfo=zone) for one in (day, day + timedelta(days=1)))
+    return first.astimezone(UTC), last.astimezone(UTC)
 
 
 def has_zone(text: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -31,16 +30,8 @@ _ALWAYS, _HOUR, _DAY = timedelta(), timedelta(hours=1), timedelta(days=1)
 # Runs of a timer are not on the second.
 _SLACK = timedelta(minutes=1)
 _MOST_CALLS = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A row: a name, how often it is due, its work, and whether a process begins with it."""
-
-    name: str
-    every: timedelta
-    work: Callable[[Bridge], object]
-    at_start: bool = False
+# The step that each process begins with.
+WEBHOOKS = "webhooks"
 
 
 def _alarm(bridge: Bridge) -> None:
@@ -58,19 +49,20 @@ def _give_up(bridge: Bridge) -> None:
         stories.give_up(call_id)
 
 
-STEPS: tuple[Step, ...] = (
-    Step("webhooks", _HOUR, keep, at_start=True),
-    Step("reconcile", _ALWAYS, reconcile),
-    Step("deliveries", _ALWAYS, wake_waiting),
-    Step("polls", _HOUR, _alarm),
-    Step("calls", _HOUR, _give_up),
-    Step("retention", _DAY, apply_retention),
+# A name, how often a step is due, and its work.
+STEPS: tuple[tuple[str, timedelta, Callable[[Bridge], object]], ...] = (
+    (WEBHOOKS, _HOUR, keep),
+    ("reconcile", _ALWAYS, reconcile),
+    ("deliveries", _ALWAYS, wake_waiting),
+    ("polls", _HOUR, _alarm),
+    ("calls", _HOUR, _give_up),
+    ("retention", _DAY, apply_retention),
 )
 
 
 @once
-def _begun(storage: Storage) -> set[str]:
-    """The steps that this process began with, once it has."""
+def _started(storage: Storage) -> set[str]:
+    """Return the steps that this process has begun with: its address or the PBX's key may be new."""
     return set()
 
 
@@ -80,27 +72,22 @@ def look_after(bridge: Bridge, *, at: datetime | None = None) -> None:
 
     Two runs at once do no harm. Raises an ExceptionGroup of what failed.
     """
-    moment, errors = at or now(), list[Exception]()
+    moment, errors, started = at or now(), list[Exception](), _started(bridge.storage)
     with reaching_storage():
         done = checkpoints.read_steps(bridge.storage)
-        for step in STEPS:
-            if not _is_due(bridge, step, done.get(step.name), moment):
+        for name, every, work in STEPS:
+            is_first = name == WEBHOOKS and name not in started
+            if name in done and moment - done[name] < every - _SLACK and not is_first:
                 continue
+            started.add(name)
             try:
-                with health.watched(bridge.storage, f"LookAfter ({step.name})"):
-                    step.work(bridge)
+                with health.watched(bridge.storage, f"LookAfter ({name})"):
+                    work(bridge)
             except Exception as error:  # noqa: BLE001 - raised below, once the other steps are done
-                logger.warning("%s failed: %s", step.name, type(error).__name__)
+                logger.warning("%s failed: %s", name, type(error).__name__)
                 errors.append(error)
             else:
-                if step.every:
-                    checkpoints.note_step(bridge.storage, step.name, moment)
+                if every:
+                    checkpoints.note_step(bridge.storage, name, moment)
     if errors:
         raise ExceptionGroup("steps failed", errors)
-
-
-def _is_due(bridge: Bridge, step: Step, done: datetime | None, moment: datetime) -> bool:
-    begun = _begun(bridge.storage)
-    is_first = step.at_start and step.name not in begun
-    begun.add(step.name)
-    return is_first or done is None or moment - done >= step.every - _SLACK

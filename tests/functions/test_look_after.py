@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shared import health, look_after
-from shared.look_after import Step
+from functions import look_after
+from shared import health
 from shared.times import now
 
 if TYPE_CHECKING:
@@ -25,9 +25,8 @@ class Steps:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ran: list[str] = []
         self.failing: set[str] = set()
-        rows = (("start", HOUR, True), ("often", timedelta(), False), ("daily", 24 * HOUR, False))
-        steps = tuple(Step(name, every, self._work(name), at_start) for name, every, at_start in rows)
-        monkeypatch.setattr(look_after, "STEPS", steps)
+        rows = (("webhooks", HOUR), ("often", timedelta()), ("daily", 24 * HOUR))
+        monkeypatch.setattr(look_after, "STEPS", [(name, every, self._work(name)) for name, every in rows])
 
     def _work(self, name: str) -> Callable[[Bridge], object]:
         def work(_: Bridge) -> None:
@@ -52,11 +51,11 @@ def test_each_step_runs_when_it_is_due_and_a_process_begins_with_webhooks(
     steps: Steps, start_bridge: Callable[..., Bridge]
 ) -> None:
     bridge, begin = start_bridge(), now()
-    assert steps.run(bridge, begin) == ["start", "often", "daily"]
+    assert steps.run(bridge, begin) == ["webhooks", "often", "daily"]
     assert steps.run(bridge, begin + timedelta(minutes=5)) == ["often"]
-    assert steps.run(bridge, begin + HOUR) == ["start", "often"]
-    assert steps.run(start_bridge(), begin + HOUR + timedelta(minutes=5)) == ["start", "often"]
-    assert steps.run(bridge, begin + 24 * HOUR) == ["start", "often", "daily"]
+    assert steps.run(bridge, begin + HOUR) == ["webhooks", "often"]
+    assert steps.run(start_bridge(), begin + HOUR + timedelta(minutes=5)) == ["webhooks", "often"]
+    assert steps.run(bridge, begin + 24 * HOUR) == ["webhooks", "often", "daily"]
 
 
 def test_a_step_that_fails_keeps_no_other_from_being_done_and_is_shown_until_it_works(
@@ -77,6 +76,6 @@ def test_a_step_that_fails_keeps_no_other_from_being_done_and_is_shown_until_it_
 
 def test_the_real_steps_do_nothing_to_an_empty_account(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
     bridge.storage.ready()
-    monkeypatch.setattr(look_after, "STEPS", [step for step in look_after.STEPS if step.name != "webhooks"])
+    monkeypatch.setattr(look_after, "STEPS", [step for step in look_after.STEPS if step[0] != "webhooks"])
     look_after.look_after(bridge)
     assert health.failed_timers(bridge.storage) == []
