@@ -6,7 +6,7 @@ import hmac
 import re
 from typing import TYPE_CHECKING
 
-from shared.subscriptions.signatures import ID_HEADER, SIGNATURE_HEADER, TIME_HEADER, sign
+from shared.subscriptions.subscription import ID_HEADER, SIGNATURE_HEADER, TIME_HEADER, sign
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

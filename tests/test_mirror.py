@@ -27,7 +27,6 @@ COVERED: Mapping[str, str] = {
     "shared/api/subscribe.py": "functions/test_subscriptions.py",
     "shared/api/operations.py": "shared/api/openapi/test_definition.py",
     "shared/bridge.py": "shared/polling/test_poll.py",
-    "shared/deliveries/lifecycle.py": "shared/deliveries/test_drain.py",
     "shared/items/reader.py": "shared/items/test_store.py",
     "shared/storage/transport.py": "shared/storage/test_account.py",
     "shared/storage/expiry.py": "shared/privacy/test_retention.py",
@@ -45,7 +44,6 @@ COVERED: Mapping[str, str] = {
     "shared/polling/malformed.py": "shared/polling/test_missing.py",
     "shared/polling/pages.py": "shared/polling/test_poll.py",
     "shared/polling/reading.py": "shared/polling/test_poll.py",
-    "shared/subscriptions/subscription.py": "shared/subscriptions/test_store.py",
     "shared/webhooks/table.py": "shared/webhooks/test_sync.py",
 }
 # Tests of a whole room rather than of a module.

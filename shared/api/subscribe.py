@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationInfo, field_validator, model_validator
 
 from shared.api.envelopes import succeeded
-from shared.deliveries.fanout import catch_up
-from shared.deliveries.lifecycle import end, restore
+from shared.deliveries.fanout import catch_up, end, try_now
 from shared.deliveries.outbox import EPOCH, Outbox
 from shared.errors import ConfigError, NotFound
 from shared.events.table import find_event
@@ -20,9 +19,8 @@ from shared.storage.account import reaching_storage
 from shared.subscriptions.endpoints import check_endpoint, host_of
 from shared.subscriptions.filter import NAMES, Criteria
 from shared.subscriptions.keys import NO_KEY
-from shared.subscriptions.signatures import key_of
 from shared.subscriptions.store import subscriptions
-from shared.subscriptions.subscription import LONGEST_NAME, Subscription, public_id
+from shared.subscriptions.subscription import LONGEST_NAME, Subscription, key_of, public_id
 from shared.times import iso
 
 if TYPE_CHECKING:
@@ -130,7 +128,7 @@ def subscribe(bridge: Bridge, name: str, body: bytes, base: str) -> tuple[dict[s
             # Before the answer: whoever gets none asks again.
             catch_up(bridge, made)
         if made.disabled:
-            restore(bridge, made)
+            try_now(bridge, made)
     secret = {}
     if not made.shown:
         secret = {"secret": made.secrets[0][0]}

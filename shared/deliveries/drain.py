@@ -6,42 +6,67 @@ import logging
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shared import people
-from shared.deliveries import lifecycle
-from shared.deliveries.fanout import WAKE, wake, wake_at
-from shared.deliveries.outbox import Outbox
-from shared.deliveries.policy import NEVER, judge
+from shared.deliveries import fanout
+from shared.deliveries.outbox import DEAD_LETTER, EPOCH, WAKE, Outbox
 from shared.deliveries.post import Outcome, read_event, send_event
 from shared.errors import Conflict, Unprocessable
 from shared.events import store
+from shared.events.receive import submit
 from shared.json_bodies import encode
 from shared.storage.dead_letters import dead_letter
+from shared.subscriptions.endpoints import host_of
 from shared.subscriptions.store import subscriptions
-from shared.times import now
+from shared.times import iso, now
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from shared.bridge import Bridge
-    from shared.deliveries.outbox import State
-    from shared.deliveries.policy import Results, Ruling
+    from shared.deliveries.outbox import Place, State
     from shared.deliveries.post import Stored
     from shared.subscriptions.subscription import Subscription
+
+    Results = Sequence[tuple[Place, Outcome]]
 
 logger = logging.getLogger(__name__)
 
 BATCH = 8
 # No batch is begun later: a function that runs for long is in the way of others, and of a deployment.
 RUN_SECONDS = 20.0
-# Every fourth time that a subscriber is down, one of its first hundred events is tried too: the oldest may be at fault.
-_FOURTH, _CHOICE = 4, 100
 # What is due in a moment is due: the message for it may be seen a little early by this instance's clock.
 _SKEW = timedelta(seconds=1)
 _RACES = 16
+# Seconds before each further try of an event that is refused while others succeed; then it is a dead letter.
+SCHEDULE = (5, 60, 300, 1800, 7200, 18_000, 36_000, 86_400)
+# So many events whose first try fails, with no success in between, and the subscriber is down.
+DOWN_AFTER = 5
+# It is left alone for so long then, twice as long each time, up to the longest.
+FIRST_WAIT, LONGEST_WAIT = 10.0, 3600.0
+# A subscription is disabled after so long without a success, and still tried for so long.
+DISABLED_AFTER, TRIED_FOR = timedelta(days=5), timedelta(days=35)
+NEVER = datetime(2100, 1, 1, tzinfo=EPOCH.tzinfo)
+JITTER = 0.1
+
+
+@dataclass(slots=True)
+class Ruling:
+    """The consequences of a batch's answers: the new state, and the places that are finished or tried again."""
+
+    state: State
+    # Each with the result that its marker keeps, and with the reason for a dead letter.
+    delivered: list[tuple[Place, str]] = field(default_factory=list)
+    dead: list[tuple[Place, str]] = field(default_factory=list)
+    again: list[Place] = field(default_factory=list)
+    # The status of an answer that ends the subscription.
+    gone: str = ""
+    disable: bool = False
+    recover: bool = False
 
 
 def run(bridge: Bridge, message: Mapping[str, Any]) -> None:
@@ -57,28 +82,36 @@ def drain(bridge: Bridge, id: str) -> None:
     known, outbox, until = subscriptions(bridge), Outbox(bridge.storage, id), time.monotonic() + RUN_SECONDS
     if known.get(id) is None:
         if not outbox.drop(RUN_SECONDS):
-            wake_at(bridge.storage, id, now())
+            outbox.wake(now())
         return
     with ThreadPoolExecutor(BATCH) as pool:
         # Each batch begins with a look at what is due, also after the last one: nothing that comes meanwhile is missed.
         while (one := known.get(id)) and one.readable and _post_batch(bridge, one, outbox, pool):
             if time.monotonic() > until:
-                wake_at(bridge.storage, id, now())
+                outbox.wake(now())
                 return
+
+
+def wake_waiting(bridge: Bridge) -> None:
+    """
+    Wake the outboxes that have something due, for those whose message got lost.
+
+    Secrets that are sealed by an older key are sealed by the newest on the way.
+    """
+    known = subscriptions(bridge)
+    known.reseal()
+    for one in known.all():
+        outbox, moment = Outbox(bridge.storage, one.id), now()
+        state, places = outbox.due(moment, 1)
+        if places and not state.is_held(moment):
+            outbox.wake()
 
 
 def _post_batch(bridge: Bridge, one: Subscription, outbox: Outbox, pool: ThreadPoolExecutor) -> bool:
     """Post the next events that are due; return False where there are none, or somebody else posts."""
-    moment = now() + _SKEW
-    state, places = outbox.read(moment, BATCH)
-    if state.is_held(moment - _SKEW):
-        return False
-    if state.resume > moment:
-        places = outbox.replays(moment, BATCH)
-    elif state.rounds % _FOURTH == _FOURTH - 1 and len(places) == BATCH:
-        _, found = outbox.read(moment, _CHOICE)
-        places[-1] = random.choice(found[BATCH - 1 :])  # noqa: S311 - any will do
-    if not places:
+    moment = now()
+    state, places = outbox.due(moment + _SKEW, BATCH)
+    if not places or state.is_held(moment):
         return False
     # Read before the lease is taken: what fails here has posted nothing and holds up nobody.
     events = list(pool.map(partial(read_event, bridge.storage), [place.event for place in places]))
@@ -102,14 +135,27 @@ def _post(bridge: Bridge, one: Subscription, event: Stored | str) -> Outcome:
 
 
 def _complete(bridge: Bridge, one: Subscription, outbox: Outbox, state: State, results: Results) -> None:
-    """Write down what follows from the answers, unless the outbox was taken over meanwhile."""
+    """
+    Write down what follows from the answers, unless the outbox was taken over meanwhile.
+
+    What has to be done before that is harmless twice.
+    """
     holder = state.holder
     for _ in range(_RACES):
-        ruling = judge(state, results, now(), disabled=one.disabled is not None, trying=one.trying)
-        _carry_out(bridge, one, state, ruling)
-        if outbox.complete(ruling):
-            if ruling.gone:
-                lifecycle.end(bridge, one.id, answer=ruling.gone)
+        ruling = judge(state, results, now(), one)
+        for place, reason in ruling.dead:
+            _dead_letter(bridge, one, place, reason)
+        if ruling.disable or ruling.recover:
+            _set_disabled(bridge, one, ruling.disable)
+        # A message for each time at which something is due again.
+        for place in ruling.again:
+            outbox.wake(place.due)
+        if state.resume < ruling.state.resume < NEVER:
+            outbox.wake(ruling.state.resume)
+        finished = [*ruling.delivered, *((place, DEAD_LETTER) for place, _ in ruling.dead)]
+        if outbox.complete(ruling.state, finished, ruling.again):
+            if ruling.gone and fanout.end(bridge, one.id, answer=ruling.gone):
+                _announce(bridge, "ended", one, answer=ruling.gone)
             return
         state = outbox.state()
         if state.holder != holder:
@@ -118,36 +164,110 @@ def _complete(bridge: Bridge, one: Subscription, outbox: Outbox, state: State, r
     raise Conflict(f"the outbox of {one.id} kept changing")
 
 
-def _carry_out(bridge: Bridge, one: Subscription, before: State, ruling: Ruling) -> None:
-    """Do what has to be done before it is written down, each of it harmless twice."""
-    for place, reason in ruling.dead:
-        body = encode({"kind": "deliver", "subscription": one.id, "event": place.event})
-        name = f"{one.id}-{place.event}"
-        row = store.get(bridge.storage, place.event, select=["caller", "destination"])
-        people.add_dead_letter(bridge.storage, bridge.settings.default_region, "delivery", name, row)
-        dead_letter(bridge.storage, kind="delivery", id=name, reason=reason, body=body, attempts=place.tries)
-        logger.warning("signal delivery_failed subscription=%s event=%s attempts=%d", one.id, place.event, place.tries)
-    if ruling.disable:
-        lifecycle.disable(bridge, one)
-    if ruling.recover:
-        lifecycle.recover(bridge, one)
-    # A message for each time at which something is due again.
-    for place in ruling.again:
-        wake_at(bridge.storage, one.id, place.due)
-    if before.resume < ruling.state.resume < NEVER:
-        wake_at(bridge.storage, one.id, ruling.state.resume)
-
-
-def wake_waiting(bridge: Bridge) -> None:
+def judge(state: State, results: Results, moment: datetime, one: Subscription) -> Ruling:
     """
-    Wake the outboxes that have something due, for those whose message got lost.
+    Return what follows from the answers to a batch, from values alone.
 
-    Secrets that are sealed by an older key are sealed by the newest on the way.
+    A failed event gets a schedule of its own. Where nothing gets through, five events are enough for the subscriber to
+    count as down: then it waits as a whole, and its events stay as they are. Replays leave its state alone.
     """
-    known = subscriptions(bridge)
-    known.reseal()
-    for one in known.all():
-        moment = now()
-        state, places = Outbox(bridge.storage, one.id).read(moment, 1)
-        if places and not state.is_held(moment) and (state.resume <= moment or places[0].is_replay):
-            wake(bridge.storage, one.id)
+    ruling = Ruling(replace(state, holder=""))
+    usual: list[tuple[Place, Outcome]] = []
+    for place, outcome in results:
+        if outcome.verdict == "gone":
+            ruling.gone = outcome.result
+            continue
+        if outcome.verdict == "lost":
+            ruling.dead.append((place, outcome.result))
+            continue
+        if outcome.verdict == "delivered":
+            ruling.delivered.append((replace(place, tries=place.tries + 1), outcome.result))
+        if not place.is_replay:
+            usual.append((place, outcome))
+        elif outcome.verdict == "failed":
+            _retry(ruling, place, outcome, moment)
+    if usual:
+        _judge_subscriber(ruling, usual, moment, one)
+    return ruling
+
+
+def _judge_subscriber(ruling: Ruling, results: Results, moment: datetime, one: Subscription) -> None:
+    state, failed = ruling.state, [result for result in results if result[1].verdict == "failed"]
+    place, last = results[-1]
+    state.result, state.at, state.attempt = last.result, moment, place.tries + 1
+    state.milliseconds = round(last.seconds * 1000)
+    pause, is_down = max((outcome.pause for _, outcome in failed), default=0), False
+    if len(failed) < len(results):
+        state.delivered, state.failing, state.streak, state.rounds, state.failures = moment, None, 0, 0, 0
+        state.resume = moment + timedelta(seconds=pause) if pause else EPOCH
+        ruling.recover = one.disabled is not None
+    else:
+        state.failing = state.failing or moment
+        state.failures += len(failed)
+        state.streak += sum(not place.tries for place, _ in failed)
+        is_down = one.disabled is not None or state.rounds > 0 or state.streak >= DOWN_AFTER
+        if is_down or pause:
+            # The wait that it asks for is believed once.
+            least = max(outcome.wait for _, outcome in failed)
+            wait = 0 if pause and not state.rounds else min(FIRST_WAIT * 2 ** min(state.rounds, 20), LONGEST_WAIT)
+            state.resume = moment + _wait(wait, least)
+            state.rounds += 1
+        if state.failing <= moment - (DISABLED_AFTER if one.active else TRIED_FOR):
+            ruling.disable = one.active
+            state.resume = state.resume if one.active else NEVER
+    for place, outcome in failed:
+        if not is_down and not outcome.pause:
+            _retry(ruling, place, outcome, moment)
+
+
+def _retry(ruling: Ruling, place: Place, outcome: Outcome, moment: datetime) -> None:
+    """
+    Give an event its next try, or give it up after the last.
+
+    Where nothing has succeeded since its first try the event may not be at fault: it waits an hour at most and is not
+    given up. A replay is.
+    """
+    tries, delivered = place.tries + 1, ruling.state.delivered
+    is_alone = not place.is_replay and not (delivered and place.tries and delivered > place.first)
+    if tries > len(SCHEDULE) and not is_alone:
+        ruling.dead.append((replace(place, tries=tries), f"the last attempt: {outcome.result}"))
+        return
+    wait = min(SCHEDULE[min(tries, len(SCHEDULE)) - 1], LONGEST_WAIT if is_alone else SCHEDULE[-1])
+    due = moment + _wait(wait, outcome.wait)
+    ruling.again.append(replace(place, tries=tries, first=place.first if place.tries else moment, due=due))
+
+
+def _wait(seconds: float, least: int) -> timedelta:
+    return timedelta(seconds=max(seconds * random.uniform(1 - JITTER, 1 + JITTER), least))  # noqa: S311 - jitter
+
+
+def _dead_letter(bridge: Bridge, one: Subscription, place: Place, reason: str) -> None:
+    body = encode({"kind": "deliver", "subscription": one.id, "event": place.event})
+    name = f"{one.id}-{place.event}"
+    row = store.get(bridge.storage, place.event, select=["caller", "destination"])
+    people.add_dead_letter(bridge.storage, bridge.settings.default_region, "delivery", name, row)
+    dead_letter(bridge.storage, kind="delivery", id=name, reason=reason, body=body, attempts=place.tries)
+    logger.warning("signal delivery_failed subscription=%s event=%s attempts=%d", one.id, place.event, place.tries)
+
+
+def _set_disabled(bridge: Bridge, one: Subscription, disable: bool) -> None:
+    """Disable a subscription, or enable it again, and announce that unless it was done before."""
+
+    def changed(known: Subscription) -> Subscription | None:
+        if known.active if disable else known.disabled:
+            return replace(known, disabled=now() if disable else None, trying=False)
+        return None
+
+    if subscriptions(bridge).change(one.id, changed):
+        _announce(bridge, "disabled" if disable else "recovered", one)
+
+
+def _announce(bridge: Bridge, change: str, one: Subscription, **fields: str) -> None:
+    """Log a subscription's change as a signal, and make an event of it."""
+    details = "".join(f" {name}={value}" for name, value in fields.items())
+    logger.warning("signal subscription_%s subscription=%s event=%s%s", change, one.id, one.event, details)
+    moment = now()
+    fields |= {"host": host_of(one.endpoint), "since": iso(moment)} | ({"name": one.name} if one.name else {})
+    data = {"subscriptionID": one.id, "event": one.event, **fields}
+    name = f"Subscription{change.capitalize()}"
+    submit(bridge.storage, bridge.settings, name, data, origin="bridge", received=moment)

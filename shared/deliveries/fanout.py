@@ -1,14 +1,12 @@
-"""From an event to the outbox of each subscriber who wants it, and the wake-ups that have an outbox posted."""
+"""The events that a subscriber is to have: put into its outbox, hurried, and dropped with the subscription."""
 
 from __future__ import annotations
 
 import math
-import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from shared.deliveries.outbox import Outbox
-from shared.once import once
+from shared.deliveries.outbox import EPOCH, QUEUE, RANGE, Outbox
 from shared.storage.messages import send
 from shared.subscriptions.filter import meets
 from shared.subscriptions.store import STALE_SECONDS, subscriptions
@@ -18,30 +16,28 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shared.bridge import Bridge
+    from shared.deliveries.outbox import State
     from shared.events.event import ReceivedEvent
     from shared.storage.account import Storage
     from shared.subscriptions.subscription import Subscription
 
-QUEUE = "deliveries"
-# The kinds of its messages: an outbox is to be posted, or events from the feed are to be put into one.
-WAKE, RANGE = "wake", "range"
 # An event may have arrived a little earlier, by another instance's clock, than a subscription that is there before it.
 _CLOCKS = timedelta(minutes=1)
 # For so long instances may not know of a new subscription; what they do then is in the feed a moment later.
 _UNKNOWN = timedelta(seconds=STALE_SECONDS + 3)
 _FEED_SECONDS = 3
-# A thousand wake-ups would cost more than the thousand deliveries that one of them is enough for.
-_A_SECOND = 4
+# All instances know by then that a subscription has ended: nothing is put into its outbox any more.
+_END_TAKES = timedelta(seconds=10)
 
 
-def fan_out(bridge: Bridge, event: ReceivedEvent) -> bool:
-    """Put the event into the outbox of everybody who wants it; return True if somebody does."""
-    found = [one for one in subscriptions(bridge).all() if wants(bridge, one, event)]
-    for one in found:
-        Outbox(bridge.storage, one.id).put([(event.received, event.id)])
-        # Also where the event has its place already: whoever put it there may have died before this.
-        wake(bridge.storage, one.id)
-    return bool(found)
+def fan_out(bridge: Bridge, event: ReceivedEvent) -> None:
+    """Put the event into the outbox of everybody who wants it."""
+    for one in subscriptions(bridge).all():
+        if wants(bridge, one, event):
+            outbox = Outbox(bridge.storage, one.id)
+            outbox.put([(event.received, event.id)])
+            # Also where the event has its place already: whoever put it there may have died before this.
+            outbox.wake()
 
 
 def wants(bridge: Bridge, one: Subscription, event: ReceivedEvent) -> bool:
@@ -69,32 +65,34 @@ def send_range(
     send(storage, QUEUE, message, name=subscription, delay=delay)
 
 
-def wake(storage: Storage, subscription: str) -> None:
+def try_now(bridge: Bridge, one: Subscription) -> int:
     """
-    Have an outbox posted soon, after what this thread has written to it.
+    Post what waits for a time at once, and count failures from now on.
 
-    Four messages a second are seen at once. A fifth is seen after that second, and serves all that is written in it.
+    Returns the number of events that had a time of their own.
     """
-    moment, sent = time.monotonic(), _sent(storage)
-    start, count = sent.get(subscription, (-math.inf, 0))
-    if moment >= start + 1:
-        start, count = moment, 0
-    if count <= _A_SECOND:
-        _send(storage, subscription, int(count == _A_SECOND))
-    sent[subscription] = start, count + 1
+
+    def afresh(state: State) -> None:
+        state.streak = state.rounds = state.failures = 0
+        state.resume, state.failing = EPOCH, None
+
+    outbox = Outbox(bridge.storage, one.id)
+    count = outbox.hurry()
+    outbox.change(afresh)
+    outbox.wake()
+    return count
 
 
-def wake_at(storage: Storage, subscription: str, moment: datetime) -> None:
-    """Have an outbox posted at a time, in a second at the earliest."""
-    _send(storage, subscription, max(math.ceil((moment - now()).total_seconds()), 1))
+def end(bridge: Bridge, id: str, *, answer: str = "") -> bool:
+    """
+    End a subscription and have its outbox dropped; False where there is none.
 
-
-@once
-def _sent(storage: Storage) -> dict[str, tuple[float, int]]:
-    """Return, by subscription, the second that this process counts wake-ups in, and their number."""
-    return {}
-
-
-def _send(storage: Storage, subscription: str, delay: int) -> None:
-    message = {"kind": WAKE, "id": subscription, "subscription": subscription}
-    send(storage, QUEUE, message, name=subscription, delay=delay)
+    `answer` is the status by which its subscriber has ended it. The message that has the outbox dropped is sent first,
+    so that nothing is left where the process dies in between.
+    """
+    known = subscriptions(bridge)
+    if known.get(id) is None:
+        # Anybody may ask, with any id: that costs no message.
+        return False
+    Outbox(bridge.storage, id).wake(now() + _END_TAKES)
+    return known.end(id, answer=answer)

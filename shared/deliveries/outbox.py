@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from dataclasses import asdict, dataclass, fields
@@ -12,17 +13,19 @@ from typing import TYPE_CHECKING, Any
 from shared.storage import rows
 from shared.storage.account import reaching_storage
 from shared.storage.expiry import IN_BATCH, delete_keys, expire_rows
+from shared.storage.messages import send
 from shared.times import now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from shared.deliveries.policy import Ruling
     from shared.storage.account import Storage
     from shared.storage.expiry import Allowance, Period
     from shared.storage.rows import Row
 
-TABLE = "deliveries"
+TABLE = QUEUE = "deliveries"
+# The kinds of the queue's messages: an outbox is to be posted, or events from the feed are to be put into one.
+WAKE, RANGE = "wake", "range"
 # In the order of their keys: one read has the state and the first places, and replays come after all others.
 STATE, PLACE, REPLAY, MARKER, END = "lease", "place-", "replay-", "sent-", "~"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -121,8 +124,15 @@ class Outbox:
     """The outbox of one subscriber."""
 
     def __init__(self, storage: Storage, subscription: str) -> None:
+        self._storage = storage
         self._table = storage.table(TABLE)
         self._id = subscription
+
+    def wake(self, at: datetime | None = None) -> None:
+        """Have what this thread has written posted soon, or what is due at a time; in a second then at the earliest."""
+        message = {"kind": WAKE, "id": self._id, "subscription": self._id}
+        delay = max(math.ceil((at - now()).total_seconds()), 1) if at else 0
+        send(self._storage, QUEUE, message, name=self._id, delay=delay)
 
     def put(self, events: Sequence[tuple[datetime, str]], replay: str = "") -> int:
         """
@@ -147,17 +157,18 @@ class Outbox:
         waiting = {row["RowKey"] for row in self._rows(low, high, select=["RowKey"])}
         return [one for one in events if Place.of(*one).key not in waiting]
 
-    def read(self, moment: datetime, most: int) -> tuple[State, list[Place]]:
-        """Return the state and the first places that are due."""
+    def due(self, moment: datetime, most: int) -> tuple[State, list[Place]]:
+        """Return the state and the first places that are due; replays alone while the subscriber is left alone."""
         found, state = self._rows(STATE, MARKER, due=moment, most=most + 1), State()
         if found and found[0]["RowKey"] == STATE:
             row = found.pop(0)
             state = State.of(row, str(row.metadata["etag"]))
-        return state, _places(found[:most])
-
-    def replays(self, moment: datetime, most: int) -> list[Place]:
-        """Return the first replays that are due."""
-        return _places(self._rows(REPLAY, MARKER, due=moment, most=most))
+        if state.resume > moment:
+            found = self._rows(REPLAY, MARKER, due=moment, most=most)
+        places = []
+        for row in found[:most]:
+            places.append(Place(row["RowKey"], row["event"], row["marker"], row["tries"], row["first"], row["due"]))
+        return state, places
 
     def state(self) -> State:
         """Return the state alone."""
@@ -168,10 +179,6 @@ class Outbox:
         """Return the markers of an event, its replays after it; one without `result` is on its way."""
         return self._rows(f"{MARKER}{event}", f"{MARKER}{event}{END}")
 
-    def is_empty(self) -> bool:
-        """Return True if there is no row, not even a state."""
-        return not self._rows("", END, most=1, select=["RowKey"])
-
     def take(self, state: State) -> bool:
         """Become the one who posts; False where somebody was faster."""
         state.holder, state.until = secrets.token_hex(8), now() + LEASE
@@ -179,26 +186,31 @@ class Outbox:
         state.etag = taken.etag if taken else state.etag
         return taken is not None
 
-    def complete(self, ruling: Ruling) -> bool:
-        """Write the consequences of a batch in one transaction and let go of the outbox; False if others changed it."""
+    def complete(self, state: State, finished: Sequence[tuple[Place, str]], again: Sequence[Place] = ()) -> bool:
+        """
+        Write a state, places that are finished by a result, and places with another time, in one transaction.
+
+        A place that is gone meanwhile is left out. Returns False where others changed the state.
+        """
         from azure.core import MatchConditions
         from azure.data.tables import TableTransactionError
 
-        guard: dict[str, Any] = {"etag": ruling.state.etag, "match_condition": MatchConditions.IfNotModified}
-        lease, places = ("update", ruling.state.row(self._id), _REPLACE | guard), self._changes(ruling)
+        guard: dict[str, Any] = {"etag": state.etag, "match_condition": MatchConditions.IfNotModified}
+        changes: list[Any] = [("update", place.row(self._id), _REPLACE) for place in again]
+        for place, result in finished:
+            marker = self._marker(place) | {"result": result, "attempts": place.tries}
+            changes.append(("delete", {"PartitionKey": self._id, "RowKey": place.key}))
+            changes.append(("upsert", marker, _REPLACE))
         while True:
-            operations: list[Any] = [lease]
-            for changes in places:
-                operations += changes
             try:
-                rows.transact(self._table, operations)
+                rows.transact(self._table, [("update", state.row(self._id), _REPLACE | guard), *changes])
             except TableTransactionError as error:
                 if error.status_code not in rows.LOST:
                     raise
                 if not error.index:
                     return False
-                # That place is not there any more.
-                places = [changes for changes in places if operations[error.index] not in changes]
+                place = error.index - 1
+                del changes[place : place + (2 if changes[place][0] == "delete" else 1)]
             else:
                 return True
 
@@ -232,6 +244,7 @@ class Outbox:
         return True
 
     def _create(self, events: Sequence[tuple[datetime, str]], replay: str) -> bool:
+        """Write places with their markers; False where one of them is there."""
         from azure.core.exceptions import HttpResponseError
 
         made: list[Any] = []
@@ -246,17 +259,6 @@ class Outbox:
             return False
         return True
 
-    def _changes(self, ruling: Ruling) -> list[list[Any]]:
-        """Return the operations for each place."""
-        found: list[list[Any]] = []
-        for place, result in ruling.finished:
-            key = {"PartitionKey": self._id, "RowKey": place.key}
-            marker = self._marker(place) | {"result": result, "attempts": place.tries}
-            found.append([("delete", key), ("upsert", marker, _REPLACE)])
-        for place in ruling.again:
-            found.append([("update", place.row(self._id), _REPLACE)])
-        return found
-
     def _marker(self, place: Place) -> dict[str, Any]:
         return {"PartitionKey": self._id, "RowKey": place.marker, "at": now()}
 
@@ -270,23 +272,11 @@ class Outbox:
         select: list[str] | None = None,
     ) -> list[Any]:
         """Return the rows from one key to less than another, the first ones of those that are due by a time."""
-        query, values = "PartitionKey eq @id and RowKey ge @low and RowKey lt @high", {"id": self._id, "due": due}
-        query += " and due le @due" if due else ""
+        query = "PartitionKey eq @id and RowKey ge @low and RowKey lt @high" + (" and due le @due" if due else "")
+        values = {"id": self._id, "low": low, "high": high, "due": due}
         with reaching_storage():
-            found = self._table.query_entities(
-                query,
-                parameters=values | {"low": low, "high": high},
-                select=select,
-                results_per_page=most or _PAGE,
-            )
+            found = self._table.query_entities(query, parameters=values, select=select, results_per_page=most or _PAGE)
             return list(islice(found, most))
-
-
-def _places(found: Sequence[Mapping[str, Any]]) -> list[Place]:
-    places = []
-    for row in found:
-        places.append(Place(row["RowKey"], row["event"], row["marker"], row["tries"], row["first"], row["due"]))
-    return places
 
 
 def expire(storage: Storage, period: Period, allowance: Allowance) -> int:

@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 from shared.errors import Unprocessable
@@ -16,7 +15,6 @@ from shared.http import AddressRefused, ending_by, guarded_session, retry_after
 from shared.json_bodies import encode
 from shared.once import once
 from shared.storage import rows
-from shared.subscriptions import signatures
 from shared.subscriptions.endpoints import is_workflow_host
 from shared.times import iso
 
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shared.bridge import Bridge
-    from shared.settings import Settings
     from shared.storage.account import Storage
     from shared.subscriptions.subscription import Subscription
 
@@ -37,7 +34,6 @@ _SUBJECTS = ("callID", "recordingID", "voicemailID", "contactID")
 _TYPE = "lv.zvanuparvaldnieks"
 _TOO_MANY = "429"
 _session = once(guarded_session)
-_reading = tuple(Lock() for _ in range(32))
 
 # The row of an event, and its envelope.
 Stored = tuple["Mapping[str, Any]", "Mapping[str, Any]"]
@@ -60,14 +56,13 @@ class Outcome:
 
 def read_event(storage: Storage, id: str) -> Stored | str:
     """Return the row of an event and its envelope, or why there are none."""
-    # Many subscribers ask for an event at the same moment: the first one reads it for all.
-    with _reading[hash(id) % len(_reading)]:
-        try:
-            return _read_event(storage, id)
-        except Unprocessable as error:
-            return str(error)
+    try:
+        return _read_event(storage, id)
+    except Unprocessable as error:
+        return str(error)
 
 
+# Many subscribers ask for an event at the same moment.
 @lru_cache(maxsize=256)
 def _read_event(storage: Storage, id: str) -> Stored:
     row = store.get(storage, id)
@@ -77,13 +72,32 @@ def _read_event(storage: Storage, id: str) -> Stored:
 
 
 def send_event(bridge: Bridge, one: Subscription, event: Stored) -> Outcome:
-    """Post an event to a subscriber in the shape it has asked for, with today's secrets."""
+    """
+    Post an event to a subscriber, signed with today's secrets.
+
+    The body is the PBX's own form, or CloudEvents 1.0 in structured mode where the subscriber asked for that.
+    """
     row, envelope = event
-    content_type, body = _shaped(bridge.settings, one.shape, row, envelope)
-    stamp = int(time.time())
-    headers = signatures.headers(one.signing(stamp), row["id"], stamp, body)
+    content_type, body = "application/json", envelope
+    if one.shape == "cloudevents":
+        content_type, body = (
+            "application/cloudevents+json",
+            {
+                "specversion": "1.0",
+                "id": row["id"],
+                "source": bridge.settings.public_base_url or "/api/v2",
+                "type": f"{_TYPE}.{row['type']}",
+                "time": iso(row["happened"]),
+                "datacontenttype": "application/json",
+                "data": envelope["data"],
+            },
+        )
+        if subject := next((name for name in _SUBJECTS if name in row), None):
+            body["subject"] = f"{subject}/{rows.value_of(row[subject])}"
+    sent = encode(body)
+    headers = one.signed(row["id"], int(time.time()), sent)
     headers |= {"Content-Type": content_type, "User-Agent": "pbx-azure-bridge"}
-    return post(one.endpoint, body, headers, allow_loopback=bridge.settings.allow_loopback_callbacks)
+    return post(one.endpoint, sent, headers, allow_loopback=bridge.settings.allow_loopback_callbacks)
 
 
 def post(
@@ -143,21 +157,3 @@ def _judged(url: str, response: Any, seconds: float) -> Outcome:
     if status == HTTPStatus.GONE or (status == HTTPStatus.NOT_FOUND and is_workflow_host(url)):
         return Outcome("gone", result, seconds)
     return Outcome("failed", result, seconds, retry_after(response.headers.get("Retry-After")) or 0)
-
-
-def _shaped(settings: Settings, shape: str, row: Mapping[str, Any], envelope: Mapping[str, Any]) -> tuple[str, bytes]:
-    """Return content type and body: the PBX's own form, or CloudEvents 1.0 in structured mode."""
-    if shape != "cloudevents":
-        return "application/json", encode(envelope)
-    event = {
-        "specversion": "1.0",
-        "id": row["id"],
-        "source": settings.public_base_url or "/api/v2",
-        "type": f"{_TYPE}.{row['type']}",
-        "time": iso(row["happened"]),
-        "datacontenttype": "application/json",
-        "data": envelope["data"],
-    }
-    ids = ((name, rows.value_of(row[name])) for name in _SUBJECTS if name in row)
-    subject = next(({"subject": f"{name}/{id}"} for name, id in ids), {})
-    return "application/cloudevents+json", encode(event | subject)

@@ -66,7 +66,7 @@ def _copy(bridge: Bridge, message: Message) -> None:
 
 def _deliver(bridge: Bridge, message: Message) -> None:
     from shared.deliveries.drain import run
-    from shared.deliveries.fanout import RANGE
+    from shared.deliveries.outbox import RANGE
 
     if message.get("kind") == RANGE:
         from shared.pipeline.replay import run_range

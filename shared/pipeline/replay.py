@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from shared import audit
-from shared.deliveries.fanout import QUEUE, is_for, send_range, wake, wants
-from shared.deliveries.lifecycle import try_now
-from shared.deliveries.outbox import Outbox
+from shared.deliveries.fanout import is_for, send_range, try_now, wants
+from shared.deliveries.outbox import QUEUE, Outbox
 from shared.errors import Invalid, NotFound, Unprocessable
 from shared.events import store
 from shared.events.event import event_of_row
@@ -71,8 +70,9 @@ def replay_event(bridge: Bridge, subscription: str, event: str) -> None:
     row = store.get(bridge.storage, event, select=["received"])
     if row is None or subscriptions(bridge).get(subscription) is None:
         raise Unprocessable("the event, or the subscription, is gone")
-    Outbox(bridge.storage, subscription).put([(row["received"], event)], secrets.token_hex(8))
-    wake(bridge.storage, subscription)
+    outbox = Outbox(bridge.storage, subscription)
+    outbox.put([(row["received"], event)], secrets.token_hex(8))
+    outbox.wake()
 
 
 def try_subscription(bridge: Bridge, id: str, *, who: str = audit.MASTER_KEY) -> dict[str, Any]:
@@ -99,9 +99,10 @@ def run_range(bridge: Bridge, message: Mapping[str, Any]) -> None:
     if one is None:
         return
     chosen, after = _chosen(bridge, one, since, until, message.get("after"), is_replay=bool(token))
-    count = Outbox(bridge.storage, id).put(chosen, token) + int(message.get("count", 0))
+    outbox = Outbox(bridge.storage, id)
+    count = outbox.put(chosen, token) + int(message.get("count", 0))
     if chosen:
-        wake(bridge.storage, id)
+        outbox.wake()
     if after:
         send(bridge.storage, QUEUE, {**message, "after": after, "count": count}, name=id)
     elif token:

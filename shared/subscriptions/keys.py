@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
 
 NO_KEY = "SUBSCRIPTION_KEYS: none of the keys opens what is stored; put the former one back"
-_LOCAL = {"PartitionKey": "key", "RowKey": "local"}
 
 
 def new_key() -> str:
@@ -47,8 +46,9 @@ class Keys:
         """The keys."""
         if self._given:
             return self._given
-        rows.insert(self._table, {**_LOCAL, "sealed": new_key()})
-        row = rows.get(self._table, *_LOCAL.values())
+        partition, name = "key", "local"
+        rows.insert(self._table, {"PartitionKey": partition, "RowKey": name, "sealed": new_key()})
+        row = rows.get(self._table, partition, name)
         assert row is not None
         return (str(row["sealed"]),)
 

@@ -18,8 +18,7 @@ from shared.once import once
 from shared.storage import rows
 from shared.subscriptions.endpoints import host_of, normalised
 from shared.subscriptions.keys import NO_KEY, Keys, key_id
-from shared.subscriptions.signatures import new_secret
-from shared.subscriptions.subscription import KEY, PARTITION, Subscription, subscription_of
+from shared.subscriptions.subscription import KEY, PARTITION, Subscription, new_secret, subscription_of
 from shared.times import iso, now
 
 if TYPE_CHECKING:
@@ -51,23 +50,29 @@ class Subscriptions:
     finds it. Both are made, and deleted, in one transaction.
     """
 
-    def __init__(self, storage: Storage, keys: Sequence[str] = (), clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, storage: Storage, keys: Sequence[str] = ()) -> None:
         self._storage = storage
         self._table = storage.table(TABLE)
         self.keys = Keys(self._table, keys)
-        self._clock = clock
         self._known: dict[str, Subscription] = {}
         self._reported: set[str] = set()
-        self._fresh_until = -1.0
+        self._fresh_until = 0.0
         self._lock = Lock()
 
     def all(self) -> Iterable[Subscription]:
         """Return all subscriptions, as of at most two seconds ago."""
-        return tuple(self._all().values())
+        with self._lock:
+            # What is read now is as old as the beginning of the reading.
+            began = time.monotonic()
+            if began >= self._fresh_until:
+                self._known = {(one := self._read(row)).id: one for row in self._rows()}
+                self._fresh_until = began + STALE_SECONDS
+            return tuple(self._known.values())
 
     def get(self, id: str) -> Subscription | None:
         """Return a subscription, as of at most two seconds ago; None where there is none, or no longer."""
-        return self._all().get(id) or self._look(id)
+        self.all()
+        return self._known.get(id) or self._look(id)
 
     def make(self, wanted: Subscription, secret: str | None = None) -> Subscription:
         """
@@ -76,18 +81,20 @@ class Subscriptions:
         An earlier one that was disabled works again, takes another `secret` beside its own for a day, and another name.
         Raises Refused where there are as many as there may be, and Conflict when others kept changing them.
         """
-        mark = self._mark(wanted)
+        request = [normalised(wanted.endpoint), wanted.event, dict(wanted.wanted), wanted.shape]
+        mark = "of-" + people.digest(self._storage, json.dumps(request, sort_keys=True))
         for _ in range(_TRIES):
             there = rows.get(self._table, PARTITION, mark)
             if there is None:
                 self.forget()
-                if len(self._all()) >= MOST:
+                if len(tuple(self.all())) >= MOST:
                     raise Refused(TOO_MANY_SUBSCRIPTIONS)
                 row = wanted.row(self.keys) | {"mark": mark}
                 marker = {"PartitionKey": PARTITION, "RowKey": mark, "id": wanted.id}
                 if self._commit(("create", row), ("create", marker)):
                     return wanted
-            elif found := self._again(there["id"], secret, wanted.name):
+            elif found := self._look(there["id"]):
+                self._ask_again(found, secret, wanted.name)
                 return found
         raise Conflict("subscriptions kept changing")
 
@@ -97,14 +104,18 @@ class Subscriptions:
         if row is None:
             return False
         if answer:
-            self._remember_end(self._read(row), answer)
+            one = self._read(row)
+            shown = {"id": id, "event": one.event, "name": one.name, "host": host_of(one.endpoint), "answer": answer}
+            rows.put(self._table, {"PartitionKey": _ENDED, "RowKey": id, "at": now(), **shown})
+            for old in self._ended("le"):
+                rows.delete(self._table, _ENDED, old["RowKey"])
         keys = [KEY + id, row["mark"]] if "mark" in row else [KEY + id]
         return self._commit(*(("delete", {"PartitionKey": PARTITION, "RowKey": key}) for key in keys))
 
     def ended(self) -> list[dict[str, Any]]:
         """Return the subscriptions that their subscribers have ended of late, the newest first."""
         columns = ("id", "event", "name", "host", "answer")
-        latest = sorted(self._ends("gt"), key=lambda row: row["at"], reverse=True)
+        latest = sorted(self._ended("gt"), key=lambda row: row["at"], reverse=True)
         return [{name: row[name] for name in columns} | {"ended": iso(row["at"])} for row in latest]
 
     def of_address(self, endpoint: str) -> tuple[list[Subscription], list[Subscription]]:
@@ -131,25 +142,23 @@ class Subscriptions:
             kept = tuple((old, min(until or limit, limit)) for old, until in one.secrets if old != fresh)
             return replace(one, secrets=((fresh, None), *kept[:1]))
 
-        if self.change(id, renewed) is None:
+        if not self.change(id, renewed):
             raise NotFound("no such subscription")
         return fresh
 
-    def change(self, id: str, changed: Callable[[Subscription], Subscription | None]) -> Subscription | None:
-        """Change a subscription under its ETag; None where it is gone or `changed` returns None. Raises Conflict."""
-        new: Subscription | None = None
+    def change(self, id: str, changed: Callable[[Subscription], Subscription | None]) -> bool:
+        """Change a subscription under its ETag; False where it is gone or `changed` returns None. Raises Conflict."""
 
         def columns(row: Row | None) -> dict[str, Any] | None:
-            nonlocal new
-            if row is None or (new := changed(subscription_of(row, self.keys))) is None:
+            new = changed(subscription_of(row, self.keys)) if row is not None else None
+            if row is None or new is None:
                 return None
             kept = ("mark",) if new.readable else ("mark", "sealed", "key")
             return new.row(self.keys) | {name: row[name] for name in kept if name in row}
 
-        if rows.change(self._table, PARTITION, KEY + id, columns) is None:
-            return None
+        done = rows.change(self._table, PARTITION, KEY + id, columns) is not None
         self.forget()
-        return new
+        return done
 
     def reseal(self) -> None:
         """Seal again what is under an older key; a row that no key opens stays as it is. Harmless twice."""
@@ -161,61 +170,37 @@ class Subscriptions:
 
     def described(self) -> dict[str, Any]:
         """Return how many subscriptions are under which key, by its id, and those that no key opens."""
-        counts, unreadable = Counter({key_id(key): 0 for key in self.keys.all}), []
-        for row in self._rows():
-            counts[row.get("key", "none")] += 1
-            one = subscription_of(row, self.keys)
-            if not one.readable:
-                unreadable.append(one.id)
+        found = self._rows()
+        counts = Counter({key_id(key): 0 for key in self.keys.all})
+        counts.update(row.get("key", "none") for row in found)
+        everybody = (subscription_of(row, self.keys) for row in found)
+        unreadable = [one.id for one in everybody if not one.readable]
         return {"newest": self.keys.newest, "keys": dict(counts), "unreadable": unreadable}
 
     def forget(self) -> None:
         """Read the table again when asked next."""
         with self._lock:
-            self._fresh_until = -1.0
+            self._fresh_until = 0.0
 
-    def _mark(self, wanted: Subscription) -> str:
-        """Return the name of the mark: the same for equal address, event, filter and shape."""
-        request = [normalised(wanted.endpoint), wanted.event, dict(wanted.wanted), wanted.shape]
-        return "of-" + people.digest(self._storage, json.dumps(request, sort_keys=True))
-
-    def _again(self, id: str, secret: str | None, name: str) -> Subscription | None:
-        found = self._look(id)
-        if found is None:
-            return None
+    def _ask_again(self, found: Subscription, secret: str | None, name: str) -> None:
+        """Have a subscription that is there follow the same request, with another secret or name, once more."""
         if not found.readable:
             raise ConfigError(NO_KEY)
         if secret and secret != found.secrets[0][0]:
-            self.rotate(id, secret)
+            self.rotate(found.id, secret)
         if found.disabled or name not in ("", found.name):
-            trying = found.disabled is not None
-            self.change(id, lambda one: replace(one, trying=trying and one.disabled is not None, name=name or one.name))
-        return found
+            self.change(found.id, lambda one: replace(one, trying=one.disabled is not None, name=name or one.name))
 
-    def _remember_end(self, one: Subscription, answer: str) -> None:
-        for old in self._ends("le"):
-            rows.delete(self._table, _ENDED, old["RowKey"])
-        shown = {"id": one.id, "event": one.event, "name": one.name, "host": host_of(one.endpoint), "answer": answer}
-        rows.put(self._table, {"PartitionKey": _ENDED, "RowKey": one.id, "at": now(), **shown})
-
-    def _ends(self, relation: str) -> Iterable[Any]:
+    def _ended(self, relation: str) -> Iterable[Any]:
         """Return the rows of subscriptions that ended since a month ago (`gt`), or before (`le`)."""
         condition = f"PartitionKey eq '{_ENDED}' and at {relation} @since"
         return self._table.query_entities(condition, parameters={"since": now() - SHOWN_ENDED})
-
-    def _all(self) -> dict[str, Subscription]:
-        with self._lock:
-            # What is read now is as old as the beginning of the reading.
-            began = self._clock()
-            if began >= self._fresh_until:
-                self._known = {(one := self._read(row)).id: one for row in self._rows()}
-                self._fresh_until = began + STALE_SECONDS
-            return self._known
 
     def _look(self, id: str) -> Subscription | None:
         return self._read(row) if (row := rows.get(self._table, PARTITION, KEY + id)) else None
 
     def _read(self, row: Any) -> Subscription:
+        """Return the subscription in a row; report one that no key opens, once a process."""
         one = subscription_of(row, self.keys)
         if not one.readable and one.id not in self._reported:
             self._reported.add(one.id)
@@ -241,11 +226,11 @@ class Subscriptions:
         return True
 
 
-def subscriptions(bridge: Bridge) -> Subscriptions:
-    """Return this process's view of the subscriptions in a bridge's storage account."""
-    return _kept(bridge.storage, bridge.settings.subscription_keys)
-
-
 @once
 def _kept(storage: Storage, keys: tuple[str, ...]) -> Subscriptions:
     return Subscriptions(storage, keys)
+
+
+def subscriptions(bridge: Bridge) -> Subscriptions:
+    """Return this process's view of the subscriptions in a bridge's storage account."""
+    return _kept(bridge.storage, bridge.settings.subscription_keys)

@@ -1,15 +1,15 @@
-"""One subscription: who gets which event, how, and with which secrets it is signed."""
+"""One subscription: who gets which event, how, and the secrets that sign it by Standard Webhooks 1.0.0."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import json
 import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from shared.subscriptions.signatures import new_secret
 from shared.times import now
 
 if TYPE_CHECKING:
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 PARTITION = "subscription"
 KEY = "id-"
-_ID_PREFIX, _ID_LENGTH = "sub-", 20
-_CAPABILITY_BYTES = 16
 LONGEST_NAME = 100
+ID_HEADER, TIME_HEADER, SIGNATURE_HEADER = "webhook-id", "webhook-timestamp", "webhook-signature"
+_PREFIX = "whsec_"
+_SHORTEST, _LONGEST = 24, 64  # bytes of a secret
 _COLUMNS = ("event", "name", "shape", "created", "disabled", "trying", "shown")
 _SECRET = ("capability", "endpoint", "secrets")
 
@@ -45,7 +46,7 @@ class Subscription:
     wanted: Mapping[str, Any]
     shape: Shape
     created: datetime
-    # Each with the Unix time until which it signs; None for ever.
+    # Newest first, each with the Unix time until which it signs; None for ever.
     secrets: tuple[tuple[str, float | None], ...] = field(repr=False)
     name: str = ""
     disabled: datetime | None = None
@@ -66,7 +67,7 @@ class Subscription:
         name: str = "",
     ) -> Self:
         """Return a subscription as of now, with a secret of its own where none is given."""
-        capability = secrets.token_hex(_CAPABILITY_BYTES)
+        capability = secrets.token_hex(16)
         return cls(
             id=public_id(capability),
             capability=capability,
@@ -89,13 +90,13 @@ class Subscription:
         """True if a key opens its row."""
         return bool(self.capability)
 
-    def signing(self, moment: float) -> tuple[str, ...]:
-        """Return the secrets that sign at a Unix time, the newest first."""
-        signing = []
+    def signed(self, id: str, timestamp: int, body: bytes) -> dict[str, str]:
+        """Return the three headers of a delivery at a Unix time, signed with each secret that is valid then."""
+        signatures = []
         for secret, until in self.secrets:
-            if until is None or until > moment:
-                signing.append(secret)
-        return tuple(signing)
+            if until is None or until > timestamp:
+                signatures.append(sign(secret, id, timestamp, body))
+        return {ID_HEADER: id, TIME_HEADER: str(timestamp), SIGNATURE_HEADER: " ".join(signatures)}
 
     def row(self, keys: Keys) -> dict[str, Any]:
         """Return its columns, the secret ones sealed."""
@@ -120,4 +121,26 @@ def subscription_of(row: Mapping[str, Any], keys: Keys) -> Subscription:
 def public_id(capability: str) -> str:
     """Return the id of the subscription that a capability belongs to; there is no way back."""
     digest = hashlib.sha256(f"subscription {capability}".encode()).digest()
-    return _ID_PREFIX + base64.b32encode(digest).decode().lower()[:_ID_LENGTH]
+    return "sub-" + base64.b32encode(digest).decode().lower()[:20]
+
+
+def new_secret() -> str:
+    """Return a secret of 32 random bytes: `whsec_` and base64."""
+    return _PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def key_of(secret: str) -> bytes:
+    """Return the bytes of a secret; raise ValueError unless it is `whsec_` and base64 of 24 to 64 bytes."""
+    try:
+        key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
+    except ValueError:
+        key = b""
+    if not secret.startswith(_PREFIX) or not _SHORTEST <= len(key) <= _LONGEST:
+        raise ValueError(f"{_PREFIX} and base64 of {_SHORTEST} to {_LONGEST} bytes is expected")
+    return key
+
+
+def sign(secret: str, id: str, timestamp: int, body: bytes) -> str:
+    """Return the signature of a body that is sent under an id at a Unix time."""
+    digest = hmac.new(key_of(secret), f"{id}.{timestamp}.".encode() + body, hashlib.sha256).digest()
+    return f"v1,{base64.b64encode(digest).decode()}"

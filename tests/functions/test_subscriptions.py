@@ -15,9 +15,8 @@ from dev.signatures import verify
 from shared.events.receive import submit
 from shared.events.table import EVENTS
 from shared.settings import Settings
-from shared.subscriptions import signatures
 from shared.subscriptions.store import MOST, TABLE, Subscriptions
-from shared.subscriptions.subscription import Subscription
+from shared.subscriptions.subscription import Subscription, new_secret
 from tests.bridges import MASTER, RunningBridge
 from tests.stored import stored_audio
 from tests.waiting import until
@@ -237,7 +236,7 @@ def test_nothing_comes_after_leaving(running: RunningBridge, listener: Listener)
 
 
 def test_a_secret_of_one_s_own_signs_and_both_do_after_a_rotation(running: RunningBridge, listener: Listener) -> None:
-    own = signatures.new_secret()
+    own = new_secret()
     made = running.subscribe("CallStarted", listener.url, secret=own)
     assert made["secret"] == own
     rotated = running.ask("POST", f"/api/v2/webhooks/{made['data']}/rotate")

@@ -14,7 +14,6 @@ from shared.api import calls
 from shared.api.parameters import Request
 from shared.calls.store import Calls
 from shared.deliveries.outbox import Outbox
-from shared.deliveries.policy import Ruling
 from shared.errors import Invalid, NotFound, Refused
 from shared.events import store
 from shared.events.event import ReceivedEvent, check_envelope
@@ -159,9 +158,9 @@ def test_a_call_shows_what_subscribers_were_sent_of_it(bridge: Bridge, day: dict
     assert sent["time"]
     wanted = {"event": event.id, "type": "CallCompleted", "subscription": one.id, "name": "CRM"}
     assert wanted.items() <= sent.items() and (sent["result"], sent["attempts"]) == (None, None)
-    state, (place,) = outbox.read(now(), 9)
+    state, (place,) = outbox.due(now(), 9)
     assert outbox.take(state)
-    assert outbox.complete(Ruling(state, finished=[(replace(place, tries=2), "200")]))
+    assert outbox.complete(state, [(replace(place, tries=2), "200")])
     outbox.put([(event.received, event.id)], replay="r1")
     sent, again = calls.one(bridge, day["before"])["deliveries"]
     assert (sent["result"], sent["attempts"], again["result"]) == ("200", 2, None)

@@ -6,24 +6,26 @@ import json
 import pathlib
 import time
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared.deliveries.drain import drain
 from shared.deliveries.outbox import EPOCH, STATE, TABLE, Outbox
+from shared.events import store
 from shared.events.receive import submit
+from shared.json_bodies import encode
 from shared.pipeline.process import process
 from shared.subscriptions.store import subscriptions
 from shared.subscriptions.subscription import Subscription
 from shared.times import now
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
     from shared.bridge import Bridge
     from shared.deliveries.outbox import State
     from tests.outbox import Outbox as Sent
     from tests.outbox import Sent as Message
 
+BODY = encode({"type": "Event", "eventType": "CallCompleted", "version": "v1", "data": {"callID": 1}})
 FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures" / "events"
 
 
@@ -86,3 +88,14 @@ def drained(bridge: Bridge, sent: Sent, one: Subscription) -> list[Message]:
 def fail_since(bridge: Bridge, one: Subscription, since: timedelta) -> None:
     """Have nothing got through for so long."""
     set_state(bridge, one, failures=9, failing=now() - since)
+
+
+def fill(bridge: Bridge, one: Subscription, count: int) -> None:
+    """Put so many events into an outbox, as though they had come while nobody looked."""
+    first, found = now() - timedelta(seconds=1), []
+    for number in range(count):
+        id, received = f"event{number:06d}", first + timedelta(microseconds=number)
+        row = {"id": id, "type": "CallCompleted", "origin": "webhook", "received": received, "happened": first}
+        store.insert(bridge.storage, row | {"body": BODY.decode()}, "")
+        found.append((received, id))
+    Outbox(bridge.storage, one.id).put(found)

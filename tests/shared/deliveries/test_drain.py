@@ -15,18 +15,15 @@ from dev.signatures import verify
 from shared import people
 from shared.api import subscribe as subscribing
 from shared.deliveries import drain as module
-from shared.deliveries import fanout, lifecycle
 from shared.deliveries import outbox as outboxes
-from shared.deliveries.drain import BATCH, drain, run, wake_waiting
-from shared.deliveries.lifecycle import end
+from shared.deliveries.drain import BATCH, DISABLED_AFTER, SCHEDULE, TRIED_FOR, drain, run, wake_waiting
+from shared.deliveries.fanout import end
 from shared.deliveries.outbox import EPOCH, TABLE, Outbox, expire
-from shared.deliveries.policy import DISABLED_AFTER, SCHEDULE, TRIED_FOR
 from shared.errors import StorageUnavailable, Unprocessable
 from shared.pipeline.replay import replay_event
 from shared.storage.expiry import Allowance, Period
 from shared.subscriptions.store import subscriptions
 from shared.times import now
-from tests.backlog import fill
 from tests.breaking import break_connections
 from tests.counting import counted
 from tests.dying import Killed, die_at
@@ -35,6 +32,7 @@ from tests.shared.deliveries.subscriber import (
     FIXTURES,
     drained,
     fail_since,
+    fill,
     happen,
     later,
     let_time_pass,
@@ -66,32 +64,34 @@ def test_an_event_is_posted_once_to_each_who_wants_it(bridge: Bridge, sent: Sent
     assert sorted(one.path for one in listener.received) == ["/hook/a", "/hook/b"]
 
 
-def test_native_bodies_are_the_pbx_s_own(bridge: Bridge, sent: Sent, listener: Listener) -> None:
-    one = subscription(bridge, listener.url)
+@pytest.mark.parametrize("shape", ["native", "cloudevents"])
+def test_a_body_has_the_pbx_s_own_form_or_that_of_cloud_events(
+    shape: str, bridge: Bridge, sent: Sent, listener: Listener
+) -> None:
+    one = subscription(bridge, listener.url, shape=shape)
     happen(bridge, sent, remark="ā")
     drain(bridge, one.id)
     (delivery,) = listener.received
-    known = json.loads((FIXTURES / "CallCompleted.json").read_text())
-    call = delivery.json()["data"]["callID"]
-    assert delivery.json() == known | {"data": known["data"] | {"callID": call, "remark": "ā"}}
-    verify(delivery.headers, delivery.body, one.signing(time.time()), time.time())
+    body, envelope = delivery.json(), json.loads((FIXTURES / "CallCompleted.json").read_text())
+    data = envelope["data"] | {"callID": body["data"]["callID"], "remark": "ā"}
+    if shape == "native":
+        assert body == envelope | {"data": data}
+    else:
+        assert body.pop("time")
+        assert body == {
+            "specversion": "1.0",
+            "id": delivery.id,
+            "source": "/api/v2",
+            "type": "lv.zvanuparvaldnieks.CallCompleted",
+            "subject": f"callID/{data['callID']}",
+            "datacontenttype": "application/json",
+            "data": data,
+        }
+        assert delivery.headers["content-type"] == "application/cloudevents+json"
+    assert not any(data["caller"].lstrip("+") in value for value in delivery.headers.values())
+    verify(delivery.headers, delivery.body, [one.secrets[0][0]], time.time())
     (marker,) = markers(bridge, one)
     assert (marker["RowKey"], marker["result"], marker["attempts"]) == (f"sent-{delivery.id}", "200", 1)
-
-
-def test_cloud_events_are_structured_and_name_no_number(bridge: Bridge, sent: Sent, listener: Listener) -> None:
-    one = subscription(bridge, listener.url, shape="cloudevents")
-    happen(bridge, sent)
-    drain(bridge, one.id)
-    (delivery,) = listener.received
-    assert delivery.headers["content-type"] == "application/cloudevents+json"
-    body = delivery.json()
-    assert body.keys() == {"specversion", "id", "source", "type", "subject", "time", "datacontenttype", "data"}
-    assert (body["specversion"], body["id"], body["type"]) == ("1.0", delivery.id, "lv.zvanuparvaldnieks.CallCompleted")
-    assert body["subject"] == f"callID/{body['data']['callID']}"
-    verify(delivery.headers, delivery.body, one.signing(time.time()), time.time())
-    number = body["data"]["caller"].lstrip("+")
-    assert not any(number in value for value in delivery.headers.values())
 
 
 def test_an_event_that_is_refused_while_others_succeed_has_nine_tries_and_holds_nobody_up(
@@ -135,36 +135,6 @@ def test_while_nothing_succeeds_an_event_is_never_given_up(bridge: Bridge, sent:
     assert places(bridge, one) == []
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("status", "header", "delays"),
-    [
-        (429, "120", range(120, 122)),
-        (503, "40", range(40, 42)),
-        (503, "1", range(4, 8)),
-        (429, "999999999", range(86_400, 86_402)),
-        (429, "soon", range(4, 8)),
-        (429, "-5", range(4, 8)),
-        (500, "120", range(120, 122)),
-        (502, "120", range(120, 122)),
-        (404, "120", range(120, 122)),
-        (302, "120", range(120, 122)),
-        (500, "soon", range(4, 8)),
-    ],
-    ids=str,
-)
-def test_retry_after_is_obeyed_within_limits(  # noqa: PLR0917 - fixtures
-    status: int, header: str, delays: range, bridge: Bridge, sent: Sent, listener: Listener
-) -> None:
-    listener.answer = lambda received: (status, {"Retry-After": header, "Location": "/elsewhere"})
-    one = subscription(bridge, listener.url)
-    happen(bridge, sent)
-    (again,) = drained(bridge, sent, one)
-    assert again.delay in delays
-    assert drained(bridge, sent, one) == []
-    assert [other.path for other in listener.received] == ["/hook"]
-
-
 def test_who_has_too_much_is_left_alone_as_a_whole(bridge: Bridge, sent: Sent, listener: Listener) -> None:
     listener.answer = lambda received: (429, {"Retry-After": "60"})
     one = subscription(bridge, listener.url)
@@ -177,74 +147,6 @@ def test_who_has_too_much_is_left_alone_as_a_whole(bridge: Bridge, sent: Sent, l
     later(bridge, sent, one)
     # What is posted at the same time may arrive in either order.
     assert sorted(other.id for other in listener.received[1:]) == sorted(ids_as_received(bridge, one))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "answers",
-    [[(429, {"Retry-After": "1"})], [(429, {"Retry-After": "1"}), (503, {"Retry-After": "1"})]],
-    ids=["always 429", "429 and 503 in turn"],
-)
-@pytest.mark.parametrize("events", [1, 20])
-def test_who_never_takes_anything_is_down_however_soon_it_asks_to_be_tried_again(
-    events: int, answers: list[tuple[int, dict[str, str]]], bridge: Bridge, sent: Sent, listener: Listener
-) -> None:
-    listener.answer = lambda received: answers[len(listener.received) % len(answers)]
-    one = subscription(bridge, listener.url)
-    for _ in range(events):
-        happen(bridge, sent)
-    drained(bridge, sent, one)
-    for _ in range(4):
-        later(bridge, sent, one)
-    before = len(listener.received)
-    waits = [message.delay for _ in range(6) for message in later(bridge, sent, one)]
-    assert len(waits) == 6
-    assert sum(waits[:3]) > 60
-    assert len(listener.received) <= before + BATCH * 6
-    listener.answer = 200
-    later(bridge, sent, one)
-    assert places(bridge, one) == []
-    assert state(bridge, one).rounds == 0
-
-
-@pytest.mark.slow
-def test_who_takes_some_and_asks_for_a_pause_gets_that_pause(bridge: Bridge, sent: Sent, listener: Listener) -> None:
-    def answer(received: Received) -> tuple[int, dict[str, str]]:
-        if len(listener.received) % 3 == 0:
-            return 429, {"Retry-After": "7"}
-        time.sleep(0.2)
-        return 200, {}
-
-    listener.answer = answer
-    one = subscription(bridge, listener.url)
-    for _ in range(30):
-        happen(bridge, sent)
-    messages = drained(bridge, sent, one)
-    while places(bridge, one):
-        # Also where what was under way at the same time got through.
-        assert [message.delay in range(4, 9) for message in messages] == [True]
-        assert state(bridge, one).rounds == 0
-        messages = later(bridge, sent, one)
-
-
-def test_one_event_that_is_too_much_by_itself_holds_up_no_other(bridge: Bridge, sent: Sent, listener: Listener) -> None:
-    def answer(received: Received) -> tuple[int, dict[str, str]]:
-        return (429, {"Retry-After": "1"}) if received.json()["data"]["direction"] == "out" else (200, {})
-
-    listener.answer = answer
-    one = subscription(bridge, listener.url)
-    happen(bridge, sent, direction="out")
-    for _ in range(5):
-        later(bridge, sent, one)
-    assert state(bridge, one).rounds > 1
-    for _ in range(3):
-        happen(bridge, sent, direction="in")
-    # Two runs for each at most: the answers may come in an order that ends one run before it was that event's turn.
-    for _ in range(2 * 3):
-        if len(places(bridge, one)) > 1:
-            later(bridge, sent, one)
-    assert len(places(bridge, one)) == 1
-    assert len(markers(bridge, one)) == 4
 
 
 def ids_as_received(bridge: Bridge, one: Any) -> list[str]:
@@ -300,19 +202,8 @@ def test_an_end_whose_message_cannot_be_sent_changes_nothing(
     assert end(bridge, one.id)
     run(bridge, sent.take()[-1].message)
     assert list(bridge.storage.table(TABLE).list_entities()) == []
-
-
-def test_ending_again_drops_what_was_left(bridge: Bridge, sent: Sent, listener: Listener) -> None:
-    one = subscription(bridge, listener.url)
-    happen(bridge, sent)
-    drained(bridge, sent, one)
-    subscriptions(bridge).end(one.id)
+    # Anybody may ask for any, however often.
     assert not end(bridge, one.id)
-    run(bridge, sent.take()[-1].message)
-    assert list(bridge.storage.table(TABLE).list_entities()) == []
-    # Anybody may ask for any.
-    assert not end(bridge, one.id)
-    assert not end(bridge, "sub-nobody")
     assert sent.take() == []
 
 
@@ -359,15 +250,15 @@ def test_a_dead_subscriber_waits_as_a_whole_and_catches_up_in_order(
     assert dead_letters(bridge.storage) == []
 
 
-@pytest.mark.parametrize("events", [1, 4, 100])
+@pytest.mark.parametrize("events", [4, 100])
 def test_a_dead_subscriber_costs_twelve_executions_a_minute_at_most(
     events: int, bridge: Bridge, sent: Sent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = begin = now()
-    for each in (module, lifecycle, outboxes, fanout):
+    for each in (module, outboxes):
         monkeypatch.setattr(each, "now", lambda: clock)
     one = subscription(bridge, "http://127.0.0.1:9/")
-    fill(bridge.storage, one.id, events)
+    fill(bridge, one, events)
     due, runs = [begin] * min(events, 5), []
     # It is looked at again, however long it is dead: the queue is never empty.
     while (clock := heappop(due)) < begin + timedelta(minutes=30):
@@ -377,23 +268,6 @@ def test_a_dead_subscriber_costs_twelve_executions_a_minute_at_most(
             heappush(due, clock + timedelta(seconds=message.delay))
     assert max(sum(run <= other < run + timedelta(minutes=1) for other in runs) for run in runs) <= 12
     assert len(places(bridge, one)) == events
-
-
-@pytest.mark.slow
-def test_a_batch_of_bad_events_at_the_head_does_not_make_a_subscriber_look_dead_for_long(
-    bridge: Bridge, sent: Sent, listener: Listener, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    listener.answer = 500
-    monkeypatch.setattr(module.random, "choice", lambda found: found[-1])
-    one = subscription(bridge, listener.url)
-    for number in range(BATCH + 4):
-        happen(bridge, sent, direction="out" if number < BATCH + 2 else "in")
-    drained(bridge, sent, one)
-    assert state(bridge, one).rounds == 1
-    listener.answer = lambda received: (500 if received.json()["data"]["direction"] == "out" else 200, {})
-    for _ in range(6):
-        later(bridge, sent, one)
-    assert [row["tries"] > 0 for row in places(bridge, one)] == [True] * (BATCH + 2)
 
 
 def test_a_message_that_comes_twice_is_posted_once(bridge: Bridge, sent: Sent, listener: Listener) -> None:
@@ -497,25 +371,6 @@ def test_a_wake_before_its_time_costs_two_reads(bridge: Bridge, sent: Sent, list
     assert listener.received == []
 
 
-@pytest.mark.slow
-def test_what_lost_its_message_is_found(bridge: Bridge, sent: Sent, listener: Listener) -> None:
-    one, idle = subscription(bridge, listener.url), subscription(bridge, listener.url, event="CallStarted")
-    assert happen(bridge, sent)
-    time.sleep(2.1)
-    wake_waiting(bridge)
-    (message,) = sent.take()
-    assert message.message["subscription"] == one.id != idle.id
-    run(bridge, message.message)
-    time.sleep(2.1)
-    wake_waiting(bridge)
-    assert sent.take() == []
-    happen(bridge, sent)
-    set_state(bridge, one, resume=now() + timedelta(hours=1))
-    time.sleep(2.1)
-    wake_waiting(bridge)
-    assert sent.take() == []
-
-
 def state_events(sent: Sent) -> list[tuple[str, str]]:
     messages = [one.message for one in sent.take("events")]
     return [(message["event"], message["body"]["data"]["subscriptionID"]) for message in messages]
@@ -572,22 +427,19 @@ def test_subscribing_again_tries_a_disabled_one_at_once_and_begins_the_five_days
     assert places(bridge, one) == []
 
 
-def test_the_state_holds_the_last_result(bridge: Bridge, sent: Sent, listener: Listener) -> None:
-    one = subscription(bridge, listener.url)
+def test_what_lost_its_message_is_found(bridge: Bridge, sent: Sent, listener: Listener) -> None:
+    one, idle = subscription(bridge, listener.url), subscription(bridge, listener.url, event="CallStarted")
+    assert happen(bridge, sent)
+    wake_waiting(bridge)
+    (message,) = sent.take()
+    assert message.message["subscription"] == one.id != idle.id
+    run(bridge, message.message)
+    wake_waiting(bridge)
+    assert sent.take() == []
     happen(bridge, sent)
-    drain(bridge, one.id)
-    first = state(bridge, one)
-    assert (first.result, first.attempt, first.failures) == ("200", 1, 0)
-    assert 0 <= first.milliseconds < 5000
-    listener.answer = 500
-    for _ in range(2):
-        happen(bridge, sent)
-        drain(bridge, one.id)
-    failed = state(bridge, one)
-    assert (failed.result, failed.failures, failed.delivered) == ("500", 2, first.delivered)
-    listener.answer = 200
-    later(bridge, sent, one)
-    assert (state(bridge, one).failures, state(bridge, one).failing) == (0, None)
+    set_state(bridge, one, resume=now() + timedelta(hours=1))
+    wake_waiting(bridge)
+    assert sent.take() == []
 
 
 def test_an_event_that_is_gone_is_a_dead_letter(bridge: Bridge, sent: Sent, listener: Listener) -> None:
@@ -613,29 +465,6 @@ def test_deliveries_cost_no_more_storage_than_they_must(bridge: Bridge, sent: Se
     assert spent.count <= 50 * 2 + 4
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
-        {},
-        {"kind": "wake"},
-        {"kind": "wake", "subscription": 5},
-        {"kind": "range", "subscription": "a", "since": "soon", "until": "later"},
-        {"kind": "other", "subscription": "a"},
-    ],
-    ids=str,
-)
-def test_a_message_that_is_no_delivery_can_never_succeed(bridge: Bridge, message: dict[str, Any]) -> None:
-    with pytest.raises(Unprocessable):
-        run(bridge, message)
-
-
-def test_what_is_for_nobody_any_more_is_dropped(bridge: Bridge, sent: Sent) -> None:
-    run(bridge, {"kind": "wake", "subscription": "nobody"})
-    assert sent.take() == []
-    with pytest.raises(Unprocessable):
-        replay_event(bridge, "nobody", "event")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "GET"])
@@ -650,3 +479,16 @@ def test_a_connection_that_breaks_repeats_no_post(
     assert len(listener.received) == 3
     assert places(bridge, one) == []
     assert not state(bridge, one).holder
+
+
+@pytest.mark.parametrize("message", [{}, {"kind": "wake"}, {"kind": "wake", "subscription": 5}, {"kind": "other"}])
+def test_a_message_that_is_no_delivery_can_never_succeed(bridge: Bridge, message: dict[str, Any]) -> None:
+    with pytest.raises(Unprocessable):
+        run(bridge, message)
+
+
+def test_what_is_for_nobody_any_more_is_dropped(bridge: Bridge, sent: Sent) -> None:
+    run(bridge, {"kind": "wake", "subscription": "nobody"})
+    assert sent.take() == []
+    with pytest.raises(Unprocessable):
+        replay_event(bridge, "nobody", "event")

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shared.api.subscribe import subscribe
-from shared.deliveries import fanout
-from shared.deliveries.fanout import fan_out, wake
+from shared.deliveries.fanout import fan_out
 from shared.events.event import event_of
 from shared.events.receive import submit
 from shared.pipeline.process import process
@@ -64,21 +63,6 @@ def test_an_event_older_than_its_subscription_is_not_for_it(bridge: Bridge, sent
     young = subscription(bridge, f"{NOWHERE}young", created=now() + timedelta(hours=1))
     happen(bridge, sent)
     assert (len(places(bridge, old)), len(places(bridge, young))) == (1, 0)
-
-
-def test_every_write_is_followed_by_a_wake_up_and_a_flood_by_few(
-    bridge: Bridge, sent: Sent, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    written, seen = [step * 0.05 for step in range(100)], []
-    for moment in written:
-        monkeypatch.setattr(fanout.time, "monotonic", lambda moment=moment: moment)
-        wake(bridge.storage, "one")
-        seen += [moment + message.delay for message in sent.take()]
-    assert seen[0] == 0
-    assert len(seen) <= 100 * 0.05 * 5 + 5
-    assert all(any(moment <= one <= moment + 1.1 for one in seen) for moment in written)
-    wake(bridge.storage, "other")
-    assert [message.delay for message in sent.take()] == [0]
 
 
 def test_what_happens_before_other_instances_know_of_a_subscriber_is_caught_up(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,6 @@ import pytest
 from requests.adapters import HTTPAdapter
 
 from shared.deliveries.outbox import EPOCH, Outbox, State
-from shared.deliveries.policy import judge
-from shared.deliveries.post import Outcome
 from shared.errors import Conflict
 from shared.times import now
 from tests.breaking import break_connections
@@ -74,26 +73,27 @@ def test_an_outbox_without_a_state_has_nothing_to_change(bridge: Bridge) -> None
 def test_a_state_that_was_changed_meanwhile_is_not_overwritten(bridge: Bridge) -> None:
     outbox = failing(bridge)
     outbox.put([(now(), "a")])
-    state, places = outbox.read(now() + timedelta(seconds=1), 8)
+    state, places = outbox.due(now() + timedelta(hours=2), 8)
     assert outbox.take(state)
     outbox.change(restored)
-    results = [(place, Outcome("delivered", "200", 0.1)) for place in places]
-    assert not outbox.complete(judge(state, results, now(), disabled=False))
+    finished = [(place, "200") for place in places]
+    assert not outbox.complete(state, finished)
     newer = outbox.state()
-    assert (newer.rounds, newer.holder) == (0, state.holder or newer.holder)
-    assert outbox.complete(judge(newer, results, now(), disabled=False))
-    assert (outbox.read(now(), 8)[1], outbox.state().holder) == ([], "")
+    assert (newer.rounds, newer.holder) == (0, state.holder)
+    assert outbox.complete(newer, finished)
+    assert outbox.due(now(), 8)[1] == []
 
 
 def test_a_place_that_is_gone_keeps_no_other_from_being_completed(bridge: Bridge) -> None:
     outbox = failing(bridge)
     outbox.put([(now(), "a"), (now(), "b"), (now(), "c")])
-    state, places = outbox.read(now() + timedelta(seconds=1), 8)
+    moment = now() + timedelta(hours=2)
+    state, places = outbox.due(moment, 8)
     assert outbox.take(state)
-    bridge.storage.table("deliveries").delete_entity(ID, places[1].key)
-    results = [(place, Outcome("delivered", "200", 0.1)) for place in places]
-    assert outbox.complete(judge(state, results, now(), disabled=False))
-    assert outbox.read(now(), 8)[1] == []
+    for gone in places[:2]:
+        bridge.storage.table("deliveries").delete_entity(ID, gone.key)
+    assert outbox.complete(state, [(place, "200") for place in places[1:]], [replace(places[0], tries=1)])
+    assert outbox.due(moment, 8)[1] == []
 
 
 @pytest.mark.parametrize("after", [True, False], ids=["answer lost", "request lost"])
@@ -101,4 +101,4 @@ def test_a_connection_that_breaks_leaves_one_place_and_nothing_half_written(brid
     outbox, moment = failing(bridge), now()
     break_connections(bridge.storage, "POST", "$batch", times=2, after=after)
     outbox.put([(moment, "a"), (moment, "b")])
-    assert [place.event for place in outbox.read(moment + timedelta(seconds=1), 8)[1]] == ["a", "b"]
+    assert [place.event for place in outbox.due(moment + timedelta(hours=2), 8)[1]] == ["a", "b"]

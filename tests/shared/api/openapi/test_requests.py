@@ -14,7 +14,7 @@ from shared.api.subscribe import SubscribeRequest
 from shared.phones import PREFIX_PATTERN
 from shared.subscriptions.endpoints import check_endpoint
 from shared.subscriptions.filter import Criteria
-from shared.subscriptions.signatures import key_of, new_secret
+from shared.subscriptions.subscription import key_of, new_secret
 
 
 @pytest.mark.parametrize(

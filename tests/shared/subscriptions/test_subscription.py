@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from dev.signatures import SignatureRefused, verify
-from shared.subscriptions.signatures import headers, key_of, new_secret, sign
+from shared.subscriptions.subscription import Subscription, key_of, new_secret, sign
 
 NOW = 1614265330.0
 BODY = b'{"test": 2432232314}'
@@ -34,7 +35,8 @@ def test_a_signature_is_the_hmac_of_id_time_and_body() -> None:
 
 
 def test_while_rotating_either_secret_verifies() -> None:
-    made = headers([OTHER, SECRET], ID, int(NOW), BODY)
+    one = Subscription.new(event="CallStarted", endpoint="https://8.8.8.8/", secret=OTHER)
+    made = replace(one, secrets=((OTHER, None), (SECRET, NOW + 1))).signed(ID, int(NOW), BODY)
     assert made["webhook-signature"].endswith(SIGNATURE)
     for held in ([SECRET], [OTHER], [new_secret(), SECRET]):
         verify(made, BODY, held, NOW)
