@@ -41,7 +41,6 @@ OWNERS = {
 # Those that are given a table's name by its owner, and what goes through every table for one person.
 GIVEN = {
     "shared.storage.account",
-    "shared.storage.leases",
     "shared.privacy.holdings",
     "shared.privacy.erase",
 }
@@ -55,8 +54,6 @@ def clients(source: str) -> Iterator[ast.expr]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "table":
             yield from (node.args or [keyword.value for keyword in node.keywords])[:1]
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("leased", "Lease"):
-            yield node.args[1]
 
 
 def table_of(module: str, name: ast.expr) -> str:
@@ -105,7 +102,6 @@ def test_single_rows_are_read_and_written_by_one_module() -> None:
         ("bridge.storage.table('events').get_entity('p', 'r')", "events"),
         ("rows.get(storage.table(TABLE), 'p', 'r')", "dials"),
         ("client = self._storage.table(name=TABLE)", "dials"),
-        ("with leased(storage, TABLE, 'name'): pass", "dials"),
         ("storage.table(rows.WRITER)", "writer"),
         ("for name in names: storage.table(name)", "shared.calls.dials: name is no constant"),
     ],

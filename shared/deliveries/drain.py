@@ -9,13 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from shared import people
 from shared.deliveries import fanout
-from shared.deliveries.outbox import DEAD_LETTER, EPOCH, WAKE, Outbox
+from shared.deliveries.outbox import DEAD_LETTER, EPOCH, Outbox
 from shared.deliveries.post import Outcome, read_event, send_event
-from shared.errors import Conflict, Unprocessable
+from shared.errors import Conflict
 from shared.events import store
 from shared.events.receive import submit
 from shared.json_bodies import encode
@@ -25,7 +25,7 @@ from shared.subscriptions.store import subscriptions
 from shared.times import iso, now
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from shared.bridge import Bridge
     from shared.deliveries.outbox import Place, State
@@ -69,14 +69,6 @@ class Ruling:
     recover: bool = False
 
 
-def run(bridge: Bridge, message: Mapping[str, Any]) -> None:
-    """Do what a wake-up asks for; raises Unprocessable for another message."""
-    id = message.get("subscription")
-    if not isinstance(id, str) or message.get("kind") != WAKE:
-        raise Unprocessable("the message asks for no delivery")
-    drain(bridge, id)
-
-
 def drain(bridge: Bridge, id: str) -> None:
     """Post what is due in an outbox, unless somebody else does; drop that of a subscription that is gone."""
     known, outbox, until = subscriptions(bridge), Outbox(bridge.storage, id), time.monotonic() + RUN_SECONDS
@@ -103,7 +95,7 @@ def wake_waiting(bridge: Bridge) -> None:
     for one in known.all():
         outbox, moment = Outbox(bridge.storage, one.id), now()
         state, places = outbox.due(moment, 1)
-        if places and not state.is_held(moment):
+        if places and not (state.holder and state.until > moment):
             outbox.wake()
 
 
@@ -111,7 +103,7 @@ def _post_batch(bridge: Bridge, one: Subscription, outbox: Outbox, pool: ThreadP
     """Post the next events that are due; return False where there are none, or somebody else posts."""
     moment = now()
     state, places = outbox.due(moment + _SKEW, BATCH)
-    if not places or state.is_held(moment):
+    if not places or (state.holder and state.until > moment):
         return False
     # Read before the lease is taken: what fails here has posted nothing and holds up nobody.
     events = list(pool.map(partial(read_event, bridge.storage), [place.event for place in places]))

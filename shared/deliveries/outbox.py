@@ -71,10 +71,6 @@ class State:
                 setattr(state, field.name, row[field.name])
         return state
 
-    def is_held(self, moment: datetime) -> bool:
-        """Return True if somebody posts to the subscriber."""
-        return bool(self.holder) and self.until > moment
-
     def row(self, subscription: str) -> dict[str, Any]:
         """Return its columns."""
         columns = {"PartitionKey": subscription, "RowKey": STATE, "due": EPOCH} | asdict(self)
@@ -196,11 +192,13 @@ class Outbox:
         from azure.data.tables import TableTransactionError
 
         guard: dict[str, Any] = {"etag": state.etag, "match_condition": MatchConditions.IfNotModified}
-        changes: list[Any] = [("update", place.row(self._id), _REPLACE) for place in again]
+        changes: list[Any] = []
+        for place in again:
+            changes.append(("update", place.row(self._id), _REPLACE))
         for place, result in finished:
-            marker = self._marker(place) | {"result": result, "attempts": place.tries}
+            marker = {"RowKey": place.marker, "at": now(), "result": result, "attempts": place.tries}
             changes.append(("delete", {"PartitionKey": self._id, "RowKey": place.key}))
-            changes.append(("upsert", marker, _REPLACE))
+            changes.append(("upsert", {"PartitionKey": self._id, **marker}, _REPLACE))
         while True:
             try:
                 rows.transact(self._table, [("update", state.row(self._id), _REPLACE | guard), *changes])
@@ -250,7 +248,8 @@ class Outbox:
         made: list[Any] = []
         for received, event in events:
             place = Place.of(received, event, replay)
-            made += [("create", self._marker(place)), ("create", place.row(self._id))]
+            marker = {"PartitionKey": self._id, "RowKey": place.marker, "at": now()}
+            made += [("create", marker), ("create", place.row(self._id))]
         try:
             rows.transact(self._table, made)
         except HttpResponseError as error:
@@ -258,9 +257,6 @@ class Outbox:
                 raise
             return False
         return True
-
-    def _marker(self, place: Place) -> dict[str, Any]:
-        return {"PartitionKey": self._id, "RowKey": place.marker, "at": now()}
 
     def _rows(
         self,

@@ -65,15 +65,18 @@ def _copy(bridge: Bridge, message: Message) -> None:
 
 
 def _deliver(bridge: Bridge, message: Message) -> None:
-    from shared.deliveries.drain import run
-    from shared.deliveries.outbox import RANGE
+    from shared.deliveries.drain import drain
+    from shared.deliveries.outbox import RANGE, WAKE
 
-    if message.get("kind") == RANGE:
+    kind, id = message.get("kind"), message.get("subscription")
+    if kind == RANGE:
         from shared.pipeline.replay import run_range
 
         run_range(bridge, message)
+    elif kind == WAKE and isinstance(id, str):
+        drain(bridge, id)
     else:
-        run(bridge, message)
+        raise Unprocessable("the message asks for no delivery")
 
 
 CONSUMERS: tuple[Consumer, ...] = (

@@ -1,1 +1,1 @@
-"""The data account: clients, rows, messages, leases and dead letters; knows nothing of phones."""
+"""The data account: clients, rows, messages and dead letters; knows nothing of phones."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import ipaddress
 import logging
 from dataclasses import asdict, dataclass, field, replace
-from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 from uuid import uuid4
@@ -27,19 +25,16 @@ from shared.errors import (
 from shared.events.table import wanted_events
 from shared.http import is_public
 from shared.storage.account import reaching_storage
-from shared.storage.leases import leased
 from shared.times import iso, now
 from shared.webhooks import table
-from shared.webhooks.table import HELD, INTENDED, ORPHANED, TABLE, Webhook, endpoint_hash, read_webhooks
+from shared.webhooks.table import HELD, INTENDED, ORPHANED, Webhook, endpoint_hash, leased, read_webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from datetime import datetime
 
     from shared.bridge import Bridge
-    from shared.errors import BridgeError
     from shared.settings import Settings
-    from shared.storage.leases import Lease
+    from shared.webhooks.table import Lease
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +43,6 @@ MOST_WEBHOOKS = 20
 _NOT_MADE = (PbxRefused, PbxForbidden, PbxNotFound, PbxThrottled, PbxUnreachable, BudgetExhausted, StorageUnavailable)
 # So many that nobody knows to be made or not are enough for a while: each may hold one of the PBX's places.
 _MOST_UNCLEAR = 4
-_UNCLEAR_FOR = timedelta(days=7)
 UNREACHABLE = (
     "No webhook is registered: the PBX cannot reach %(host)s, which PUBLIC_BASE_URL names. Open a tunnel to this "
     "machine (`cloudflared tunnel --url http://localhost:7071`, or `devtunnel host -p 7071 --allow-anonymous`) and "
@@ -91,11 +85,11 @@ def keep(bridge: Bridge) -> None:
     for event, lost in health.silent(health.days(bridge.storage, 2)).items():
         logger.warning("signal webhook_silent event=%s lost=%d", event, lost)
     try:
-        with reaching_storage(), leased(bridge.storage, TABLE, "sync") as lease:
-            ended = table.ended_since(bridge.storage)
+        with reaching_storage(), leased(bridge.storage) as lease:
+            ended = lease.ended_since
             if not ended and not bridge.settings.public_base_url:
                 return
-            report = _Registrar(bridge, lease, now(), ended).run({} if ended else _targets(bridge.settings))
+            report = _Registrar(bridge, lease).run({} if ended else _targets(bridge.settings))
     except Conflict:
         logger.info("webhooks are being synced elsewhere")
         return
@@ -103,7 +97,7 @@ def keep(bridge: Bridge) -> None:
         raise PbxRefused("SyncWebhooks", report.problem)
 
 
-def sync(bridge: Bridge, *, at: datetime | None = None, patience: float = 0, forget_orphans: bool = False) -> Report:
+def sync(bridge: Bridge, *, patience: float = 0, forget_orphans: bool = False) -> Report:
     """
     Make the PBX post every wanted event to us, at the address and with the key of today's settings.
 
@@ -112,18 +106,17 @@ def sync(bridge: Bridge, *, at: datetime | None = None, patience: float = 0, for
     runs after `patience` seconds; what the PBX refuses is the report's `problem`.
     """
     targets = _targets(bridge.settings)
-    with reaching_storage(), leased(bridge.storage, TABLE, "sync", patience=patience) as lease:
-        table.resume(bridge.storage)
-        return _Registrar(bridge, lease, at or now()).run(targets, forget_orphans=forget_orphans)
+    with reaching_storage(), leased(bridge.storage, patience=patience) as lease:
+        lease.note(ended=None)
+        return _Registrar(bridge, lease).run(targets, forget_orphans=forget_orphans)
 
 
 def delete_all(bridge: Bridge, *, patience: float = 0) -> Report:
     """Delete every webhook of ours whose id is known, and keep none until the next `sync`; raises as sync does."""
-    with reaching_storage(), leased(bridge.storage, TABLE, "sync", patience=patience) as lease:
-        moment = now()
-        ended = table.ended_since(bridge.storage) or iso(moment)
-        table.end(bridge.storage, ended)
-        return _Registrar(bridge, lease, moment, ended).run({})
+    with reaching_storage(), leased(bridge.storage, patience=patience) as lease:
+        if not lease.ended_since:
+            lease.note(ended=now())
+        return _Registrar(bridge, lease).run({})
 
 
 def unreachable(settings: Settings) -> str | None:
@@ -163,15 +156,13 @@ def _targets(settings: Settings) -> dict[str, str]:
 
 
 class _Registrar:
-    """One sync, under its lease; each of its steps can be the last."""
+    """One sync, alone; each of its steps can be the last."""
 
-    def __init__(self, bridge: Bridge, lease: Lease, moment: datetime, ended: str | None = None) -> None:
+    def __init__(self, bridge: Bridge, lease: Lease) -> None:
         self._bridge = bridge
         self._storage = bridge.storage
         self._lease = lease
-        self._moment = moment
-        self._unclear = 0
-        self.report = Report(ended_since=ended)
+        self.report = Report(ended_since=lease.ended_since)
 
     def run(self, targets: Mapping[str, str], *, forget_orphans: bool = False) -> Report:
         """Bring what is held to what is wanted, as far as the PBX lets us."""
@@ -185,7 +176,7 @@ class _Registrar:
         self.report.maybe_orphaned = [row.to_dict() for row in rows if row.state != HELD]
         if self.report.maybe_orphaned:
             logger.warning("%d webhooks are maybe orphaned: %s", len(self.report.maybe_orphaned), _CLEAN_UP)
-        table.synced(self._storage, self.report.problem)
+        self._lease.note(problem=self.report.problem)
         return self.report
 
     def _run(self, targets: Mapping[str, str], forget_orphans: bool) -> None:
@@ -193,64 +184,55 @@ class _Registrar:
         for row in rows:
             if forget_orphans and row.state != HELD:
                 table.forget(self._storage, row)
-            # Nobody else creates under our lease: whoever wrote the intent is gone.
+            # Nobody else creates meanwhile: whoever wrote the intent is gone.
             elif row.state == INTENDED:
                 self._change(row, state=ORPHANED)
         held = [row for row in rows if row.state == HELD]
         for row in held:
             if row.event not in targets:
-                self._each(partial(self._drop, row))
-        addresses = {endpoint_hash(target) for target in targets.values()}
-        for event, target in targets.items():
-            ours = [row for row in held if row.event == event]
-            self._each(partial(self._keep, event, target, ours, addresses))
+                self._try(self._drop, row)
+        for event in targets:
+            self._try(self._keep, event, targets, [row for row in held if row.event == event])
 
-    def _each(self, work: Callable[[], None]) -> None:
+    def _try(self, work: Callable[..., None], *args: Any) -> None:
         """Do one webhook's work; its failure stops the others only where they would fail, too."""
         try:
-            work()
+            work(*args)
         except (PbxUnreachable, PbxThrottled):
             raise
         except PbxError as error:
-            if isinstance(error, PbxForbidden):
-                # A key that may make webhooks and not delete them still gets the new ones made.
-                if error.operation != "DeleteWebhookByID":
-                    raise
-            elif not isinstance(error, (PbxRefused, PbxNotFound)):
-                self._unclear += 1
-                if self._unclear > 1:
-                    raise
+            # A key that may make webhooks and not delete them still gets the new ones made.
+            if isinstance(error, PbxForbidden) and error.operation != "DeleteWebhookByID":
+                raise
             self._fail(error)
 
-    def _fail(self, error: BridgeError) -> None:
+    def _fail(self, error: PbxError | BudgetExhausted) -> None:
         if not self.report.problem:
             self.report.problem = str(error)
             logger.error("%s", error)
 
-    def _keep(self, event: str, target: str, held: list[Webhook], addresses: set[str]) -> None:
-        right = [row for row in held if row.endpoint == endpoint_hash(target)]
-        # Of two, the older one was being replaced.
-        right.sort(key=lambda row: row.created, reverse=True)
-        if not right:
-            since = iso(self._moment - _UNCLEAR_FOR)
-            # Those for another address have been replaced, and are not made again.
-            known = [row for row in read_webhooks(self._storage) if row.state != HELD and row.created >= since]
-            if sum(row.endpoint in addresses for row in known) >= _MOST_UNCLEAR:
-                raise PbxRefused("Subscribe", f"No webhook is made for {event}: {_CLEAN_UP}")
-            self._create(event, target)
+    def _keep(self, event: str, targets: Mapping[str, str], held: list[Webhook]) -> None:
+        right = endpoint_hash(targets[event])
+        if not any(row.endpoint == right for row in held):
+            self._create(event, targets)
         for row in held:
-            if row not in right[:1]:
+            if row.endpoint != right:
                 self._drop(row)
 
-    def _create(self, event: str, target: str) -> None:
-        self._lease.take()
+    def _create(self, event: str, targets: Mapping[str, str]) -> None:
+        # Those for another address have been replaced, and are not made again.
+        addresses = set(map(endpoint_hash, targets.values()))
+        unclear = [row for row in read_webhooks(self._storage) if row.state != HELD and row.endpoint in addresses]
+        if len(unclear) >= _MOST_UNCLEAR:
+            raise PbxRefused("Subscribe", f"No webhook is made for {event}: {_CLEAN_UP}")
+        self._lease.note()
         row = Webhook(
-            key=uuid4().hex, event=event, state=INTENDED, endpoint=endpoint_hash(target),
-            host=urlsplit(target).netloc, created=iso(self._moment),
+            key=uuid4().hex, event=event, state=INTENDED, endpoint=endpoint_hash(targets[event]),
+            host=urlsplit(targets[event]).netloc, created=iso(now()),
         )  # fmt: skip
         table.intend(self._storage, row)
         try:
-            webhook_id = self._bridge.pbx.subscribe(event, target)
+            webhook_id = self._bridge.pbx.subscribe(event, targets[event])
         except _NOT_MADE as error:
             table.forget(self._storage, row)
             if isinstance(error, (PbxRefused, PbxForbidden)):
@@ -268,7 +250,7 @@ class _Registrar:
             # It may still be there, and only the panel shows it.
             self._change(row, state=ORPHANED)
             return
-        self._lease.take()
+        self._lease.note()
         self._bridge.pbx.unsubscribe(row.id)
         table.forget(self._storage, row)
         self.report.deleted.append(row.event)

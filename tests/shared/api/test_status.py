@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +18,7 @@ from shared.polling import checkpoints
 from shared.polling.checkpoints import Checkpoint
 from shared.storage.dead_letters import dead_letter
 from shared.times import iso, now
-from shared.webhooks.table import Webhook, end, intend, synced
+from shared.webhooks.table import Webhook, intend, leased
 
 if TYPE_CHECKING:
     from shared.bridge import Bridge
@@ -44,7 +44,8 @@ def test_what_is_wrong_stands_first_in_words(bridge: Bridge) -> None:
     checkpoints.create(bridge.storage, Checkpoint(resource="call_history", **failed))
     checkpoints.create(bridge.storage, Checkpoint(resource="contacts", last_success=old))
     checkpoints.create(bridge.storage, Checkpoint(resource="groups", last_success=now()))
-    end(bridge.storage, "2026-01-01T00:00:00Z")
+    with leased(bridge.storage) as lease:
+        lease.note(ended=datetime(2026, 1, 1, tzinfo=UTC))
     for kind in ("event", "media", "media", "payload"):
         dead_letter(bridge.storage, kind=kind, id=f"{kind}-{now()}", reason="a test", body=b"{}")
     problems = status(bridge)["problems"]
@@ -116,7 +117,8 @@ def test_a_missing_key_is_named_first_and_the_rest_is_shown(bridge: Bridge) -> N
 
 def test_what_stands_in_the_way_of_webhooks_is_said_with_the_words_of_the_pbx(bridge: Bridge) -> None:
     outside = replace(bridge, settings=replace(bridge.settings, public_base_url="https://app.example/"))
-    synced(bridge.storage, "Subscribe: no more than 20.")
+    with leased(bridge.storage) as lease:
+        lease.note(problem="Subscribe: no more than 20.")
     (problem,) = status(outside)["problems"]
     assert problem.endswith(": the answer was “Subscribe: no more than 20”. POST /api/ops/webhooks/sync tries again.")
 
