@@ -15,7 +15,6 @@ from shared.errors import ConfigError, NotFound
 from shared.events.table import find_event
 from shared.json_bodies import read_body
 from shared.pbx.fields import Field, Shape
-from shared.storage.account import reaching_storage
 from shared.subscriptions.endpoints import check_endpoint, host_of
 from shared.subscriptions.filter import NAMES, Criteria
 from shared.subscriptions.keys import NO_KEY
@@ -122,13 +121,12 @@ def subscribe(bridge: Bridge, name: str, body: bytes, base: str) -> tuple[dict[s
         name=request.name,
     )
     known = subscriptions(bridge)
-    with reaching_storage():
-        made = known.make(wanted, request.secret)
-        if not made.shown:
-            # Before the answer: whoever gets none asks again.
-            catch_up(bridge, made)
-        if made.disabled:
-            try_now(bridge, made)
+    made = known.make(wanted, request.secret)
+    if not made.shown:
+        # Before the answer: whoever gets none asks again.
+        catch_up(bridge, made)
+    if made.disabled:
+        try_now(bridge, made)
     secret = {}
     if not made.shown:
         secret = {"secret": made.secrets[0][0]}
@@ -146,8 +144,7 @@ def unsubscribe(bridge: Bridge, id: str) -> dict[str, Any]:
     """
     if not re.fullmatch(ID_PATTERN, id):
         raise NotFound("no id of a subscription")
-    with reaching_storage():
-        end(bridge, public_id(id.lower()))
+    end(bridge, public_id(id.lower()))
     return succeeded(None)
 
 
@@ -158,10 +155,9 @@ def unsubscribe_address(bridge: Bridge, body: bytes) -> dict[str, Any]:
     Raises ConfigError, after it has ended what it found, where a subscription cannot be read: it may be one of them.
     """
     request = read_body(UnsubscribeRequest, body, {})
-    with reaching_storage():
-        found, unreadable = subscriptions(bridge).of_address(request.endpoint)
-        for one in found:
-            end(bridge, one.id)
+    found, unreadable = subscriptions(bridge).of_address(request.endpoint)
+    for one in found:
+        end(bridge, one.id)
     if unreadable:
         raise ConfigError(NO_KEY)
     return succeeded(None)
@@ -174,17 +170,15 @@ def rotate(bridge: Bridge, capability: str) -> dict[str, Any]:
 
 def rotate_by_id(bridge: Bridge, id: str) -> dict[str, Any]:
     """Do the same by the public id, for operators."""
-    with reaching_storage():
-        return {"subscription": id, "secret": subscriptions(bridge).rotate(id)}
+    return {"subscription": id, "secret": subscriptions(bridge).rotate(id)}
 
 
 def listed(bridge: Bridge) -> dict[str, Any]:
     """Return every subscription with the results of its deliveries; of its callback address the host alone."""
-    with reaching_storage():
-        everybody = sorted(subscriptions(bridge).all(), key=lambda one: (one.created, one.id))
-        with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
-            states = pool.map(lambda one: Outbox(bridge.storage, one.id).state(), everybody)
-            return succeeded([_listed(one, state) for one, state in zip(everybody, states, strict=True)])
+    everybody = sorted(subscriptions(bridge).all(), key=lambda one: (one.created, one.id))
+    with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+        states = pool.map(lambda one: Outbox(bridge.storage, one.id).state(), everybody)
+        return succeeded([_listed(one, state) for one, state in zip(everybody, states, strict=True)])
 
 
 def _listed(one: Subscription, state: State) -> dict[str, Any]:

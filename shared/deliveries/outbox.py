@@ -11,7 +11,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from shared.storage import rows
-from shared.storage.account import reaching_storage
 from shared.storage.expiry import IN_BATCH, delete_keys, expire_rows
 from shared.storage.messages import send
 from shared.times import now
@@ -270,9 +269,8 @@ class Outbox:
         """Return the rows from one key to less than another, the first ones of those that are due by a time."""
         query = "PartitionKey eq @id and RowKey ge @low and RowKey lt @high" + (" and due le @due" if due else "")
         values = {"id": self._id, "low": low, "high": high, "due": due}
-        with reaching_storage():
-            found = self._table.query_entities(query, parameters=values, select=select, results_per_page=most or _PAGE)
-            return list(islice(found, most))
+        found = self._table.query_entities(query, parameters=values, select=select, results_per_page=most or _PAGE)
+        return list(islice(found, most))
 
 
 def expire(storage: Storage, period: Period, allowance: Allowance) -> int:

@@ -24,7 +24,6 @@ from shared.errors import (
 )
 from shared.events.table import wanted_events
 from shared.http import is_public
-from shared.storage.account import reaching_storage
 from shared.times import iso, now
 from shared.webhooks import table
 from shared.webhooks.table import HELD, INTENDED, ORPHANED, Webhook, endpoint_hash, leased, read_webhooks
@@ -85,7 +84,7 @@ def keep(bridge: Bridge) -> None:
     for event, lost in health.silent(health.days(bridge.storage, 2)).items():
         logger.warning("signal webhook_silent event=%s lost=%d", event, lost)
     try:
-        with reaching_storage(), leased(bridge.storage) as lease:
+        with leased(bridge.storage) as lease:
             ended = lease.ended_since
             if not ended and not bridge.settings.public_base_url:
                 return
@@ -106,14 +105,14 @@ def sync(bridge: Bridge, *, patience: float = 0, forget_orphans: bool = False) -
     runs after `patience` seconds; what the PBX refuses is the report's `problem`.
     """
     targets = _targets(bridge.settings)
-    with reaching_storage(), leased(bridge.storage, patience=patience) as lease:
+    with leased(bridge.storage, patience=patience) as lease:
         lease.note(ended=None)
         return _Registrar(bridge, lease).run(targets, forget_orphans=forget_orphans)
 
 
 def delete_all(bridge: Bridge, *, patience: float = 0) -> Report:
     """Delete every webhook of ours whose id is known, and keep none until the next `sync`; raises as sync does."""
-    with reaching_storage(), leased(bridge.storage, patience=patience) as lease:
+    with leased(bridge.storage, patience=patience) as lease:
         if not lease.ended_since:
             lease.note(ended=now())
         return _Registrar(bridge, lease).run({})

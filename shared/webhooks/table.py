@@ -131,9 +131,10 @@ class Lease:
         self._columns |= {"PartitionKey": SYNC, "RowKey": _LAST, "until": now() + (timedelta() if over else LENGTH)}
         self._columns |= columns
         row = {name: value for name, value in self._columns.items() if value is not None}
-        self._etag = rows.swap(self._table, row, self._etag)
-        if self._etag is None:
+        written = rows.swap(self._table, row, self._etag)
+        if written is None:
             raise _elsewhere()
+        self._etag = written.etag
 
 
 @contextmanager
