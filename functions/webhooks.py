@@ -12,7 +12,7 @@ from functions.requests import body_of, keys_of
 from functions.responses import as_json, register
 from shared.bridge import bridge
 from shared.errors import WRONG_KEY, Invalid, Refused
-from shared.events.receive import accept
+from shared.events.event import accept
 from shared.events.table import EVENTS, Event, find_event
 
 if TYPE_CHECKING:

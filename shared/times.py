@@ -61,16 +61,14 @@ def event_time(value: Any) -> datetime | None:
     return moment
 
 
-def belongs_to_call(moment: datetime, starts: Iterable[datetime | None], *, zoned: bool = True) -> bool:
+def belongs_to_call(moment: datetime, starts: Iterable[datetime | None]) -> bool:
     """
     Return True if what happened at a moment can belong to a call that began at one of these times.
 
-    It can where none of them is known. Clocks differ by seconds, local times without a zone (`zoned`) by the hour that
-    is put back in autumn, and no call lasts LONGEST_CALL.
+    It can where none of them is known. Clocks differ by minutes, and no call lasts LONGEST_CALL.
     """
-    early = _CLOCKS_DIFFER if zoned else _CLOCKS_DIFFER + timedelta(hours=1)
     known = [start for start in starts if start]
-    return not known or any(start - early <= moment <= start + LONGEST_CALL for start in known)
+    return not known or any(start - _CLOCKS_DIFFER <= moment <= start + LONGEST_CALL for start in known)
 
 
 def months_before(moment: datetime, months: int) -> datetime:
@@ -97,11 +95,6 @@ def day_bounds(day: date, zone: tzinfo) -> tuple[datetime, datetime]:
     """Return the start of a day in a time zone and that of the next one, in UTC: 23, 24 or 25 hours apart."""
     first, last = (datetime.combine(one, time(), tzinfo=zone) for one in (day, day + timedelta(days=1)))
     return first.astimezone(UTC), last.astimezone(UTC)
-
-
-def has_zone(text: str) -> bool:
-    """Return True if a time that parse_time reads names its offset."""
-    return datetime.fromisoformat(text.strip().upper()).tzinfo is not None
 
 
 def after(moment: datetime, seconds: int) -> datetime | None:

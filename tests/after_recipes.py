@@ -19,7 +19,7 @@ from shared.api.actions import act
 from shared.api.openapi.definition import definition
 from shared.api.operations import ACTIONS
 from shared.api.parameters import Request
-from shared.events.receive import accept
+from shared.events.event import accept
 from shared.events.table import event_named
 from shared.items import reader
 from shared.pbx.resources import resource

@@ -38,20 +38,14 @@ _EVENT = (
     Step(
         "shared/events/table.py",
         # The key is that of CallCompleted and others, so that no test may count the events that have one.
-        '    Event(name="FaxReceived", carries="Fax", key=_CALL, description="A call has brought a fax."),\n',
-        _ROWS.format("EVENTS"),
+        """    Event(
+        "FaxReceived",
+        Model("Fax", (*_fields("callID", "contactID"), Field("pages", "integer", "Pages of the fax.")), ("callID",)),
+        _CALL,
+        "A call has brought a fax.",
     ),
-    Step(
-        "shared/events/model.py",
-        '''
-
-class Fax(Data):
-    """A fax that a call has brought."""
-
-    callID: Identifier
-    contactID: AnyIdentifier = None
-    pages: AnyInteger = None
-''',
+""",
+        _ROWS.format("EVENTS"),
     ),
     Step(
         "tests/fixtures/events/FaxReceived.json",

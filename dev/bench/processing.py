@@ -14,7 +14,7 @@ from requests.adapters import HTTPAdapter
 from dev.azurite import AzuriteProcess
 from dev.bench.figures import at_least, at_most, median_ratio, seconds
 from shared.bridge import Bridge, assemble
-from shared.events.receive import accept
+from shared.events.event import accept
 from shared.events.table import event_named
 from shared.pipeline.process import process
 from shared.settings import Settings

@@ -149,13 +149,14 @@ class Event:
     @cached_property
     def fields(self) -> tuple[str, ...]:
         """The fields that it always has."""
-        return tuple(name for name in self.row.model.model_fields if name not in {*_NEVER_POSTED, *self.optional})
+        left_out = {*_NEVER_POSTED, *self.optional}
+        return tuple(field.name for field in self.row.model.fields if field.name not in left_out)
 
     @property
     def optional(self) -> tuple[str, ...]:
         """Fields that stand only where they have a value: the previous employee of a call that was handed over."""
-        known = "previous_contactID" in self.row.model.model_fields
-        return ("previous_contactID",) if known and "previous_contactID" not in self.row.key else ()
+        known, name = {field.name for field in self.row.model.fields}, "previous_contactID"
+        return (name,) if name in known and name not in self.row.key else ()
 
 
 EVENTS = tuple(Event(row) for row in events.EVENTS if row.source == "pbx")

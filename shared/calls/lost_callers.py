@@ -1,16 +1,16 @@
 """
-Table `lostcallers`: one row a pair of a caller and the number where nobody answered, and what happened to it last.
+Table `lostcallers`: one row a pair of a caller and the number where nobody answered, and whether the caller waits.
 
-An event that has its own time (`last_contact`) is known by it. For one without, the row's log of the last events tells
-a repeat from the next of its kind: two of a kind are one unless something between them, such as a removal between two
-additions, makes them two. The PBX forgets all who wait at midnight and tells nobody: another day is another one.
+An event that has its own time (`last_contact`) is known by it. For one without, the day and how often the pair has
+waited on that day tell a repeat from the next of its kind. The PBX forgets all who wait at midnight and tells nobody:
+each day begins with nobody waiting.
 """
 
 from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -21,10 +21,10 @@ from shared.people import Pointer
 from shared.phones import e164
 from shared.storage import rows
 from shared.storage.expiry import expire_rows
-from shared.times import now, parse_time, stamp
+from shared.times import local_day, now
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from datetime import datetime
 
     from azure.data.tables import TableClient
@@ -35,13 +35,10 @@ if TYPE_CHECKING:
     from shared.storage.expiry import Allowance, Period
 
     Row = Mapping[str, Any]
-    # When, of what kind, under which id, and whether the event has its own time.
-    _Entry = list[Any]
 
 TABLE = "lostcallers"
 PARTITION = "lost"
 ADDED, UPDATED, REMOVED = "LostCallerAdded", "LostCallerUpdated", "LostCallerRemoved"
-_CLOSED = "closed"
 # Whose midnight that is, is not documented: UTC's or that of a country around the Baltic Sea.
 _OFFSETS = tuple(timedelta(hours=hours) for hours in (0, 1, 2, 3))
 # What a table's integer column holds.
@@ -49,7 +46,7 @@ _MOST_ATTEMPTS = 2**31 - 1
 # A try is a call that began shortly before; a pair may be called back on the next day.
 _RANG, _WAITS = timedelta(minutes=10), timedelta(days=7)
 _FEW = 20
-# Events of one pair that are known one by one.
+# Events of one pair whose repeats are known.
 _REMEMBERED = 30
 # The partition of marks of those who wait. One may be there a while before its row says so.
 _WAITING, _OPENING = "waiting", timedelta(minutes=5)
@@ -61,8 +58,8 @@ class LostCaller:
     """A caller whom nobody answered at a number: whether it waits, its tries, and the employees who were rung."""
 
     id: str
-    callerid: str
-    destination: str
+    callerid: str = ""
+    destination: str = ""
     name: str | None = None
     open: bool = False
     since: datetime | None = None
@@ -97,71 +94,65 @@ def identified(bridge: Bridge, event: ReceivedEvent) -> ReceivedEvent:
 
     A message that is run again gets the same answer.
     """
-    storage, region = bridge.storage, bridge.settings.default_region
-    callerid, destination = (getattr(event.data, name, None) for name in ("callerid", "destination"))
-    id, found = key(storage, callerid, destination, region), [event.id]
-    day = event.received.replace(hour=0, minute=0, second=0, microsecond=0)
-    said = {"callerid": callerid or "", "destination": destination or ""}
-    subjects = {people.number(number, region) for number in said.values() if number} | people.loose(said, (), region)
-    people.add(storage, [(subject, Pointer("lost", id, day)) for subject in subjects])
-    said |= {"name": getattr(event.data, "contact_name", None)}
-    rung = [] if event.type.name == REMOVED else _rung(storage, callerid, event, region)
+    storage, region, is_try = bridge.storage, bridge.settings.default_region, event.type.name != REMOVED
+    table, pair = storage.table(TABLE), (event.data.get("callerid"), event.data.get("destination"))
+    id, known = key(storage, *pair, region), [event.id]
+    moment = min(event.data.moment or event.received, event.received)
+    day = local_day(moment, bridge.settings.time_zone).isoformat()
+    # One a day, however often the caller tries.
+    pointer = Pointer("lost", id, event.received.replace(hour=0, minute=0, second=0, microsecond=0))
+    said = {"callerid": pair[0] or "", "destination": pair[1] or ""}
+    subjects = {people.number(number, region) for number in pair if number} | people.loose(said, (), region)
+    people.add(storage, [(subject, pointer) for subject in subjects])
+    rung = _rung(storage, pair[0], event, region) if is_try else []
 
     def by(row: rows.Row | None) -> Row:
-        after, found[0] = _after(row or {}, event)
-        known = json.loads(after.get("rung") or "[]")
-        columns = {**after, **{name: text for name, text in said.items() if text is not None}}
-        columns["rung"] = json.dumps(sorted({*known, *rung})[:_FEW]) if rung or known else None
-        return {name: value for name, value in columns.items() if value is not None}
+        after, number = dict(row or {"day": day, "at": moment}), 1
+        if day > after["day"]:
+            after |= {"day": day, "open": False, "openings": 0}
+            after |= dict.fromkeys(("closed", "parted", "heard", "last"))
+        # A day that is over has no columns any more: what comes late of it changes none.
+        if day == after["day"]:
+            number = _tried(after, event, moment) if is_try else _called_back(after, event.received)
+            after |= {**said, "at": max(after["at"], moment)}
+            after["name"] = event.data.get("contact_name", after.get("name"))
+            after["rung"] = json.dumps(sorted({*json.loads(after.get("rung") or "[]"), *rung})[:_FEW])
+        if event.data.moment is None:
+            ids = json.loads(after.get("ids") or "{}")
+            known[0] = ids.setdefault(f"{event.type.name} {event.data.get('attempts')} {day} {number}", event.id)
+            after["ids"] = json.dumps(dict([*ids.items()][-_REMEMBERED:]))
+        return {name: value for name, value in after.items() if value is not None}
 
-    if event.type.name != REMOVED:
+    if is_try:
         # First: a mark without one who waits is harmless.
-        rows.put(storage.table(TABLE), {"PartitionKey": _WAITING, "RowKey": id, "at": now()})
-    rows.change(storage.table(TABLE), PARTITION, id, by)
-    return replace(event, id=found[0])
+        rows.put(table, {"PartitionKey": _WAITING, "RowKey": id, "at": now()})
+    rows.change(table, PARTITION, id, by)
+    return replace(event, id=known[0])
 
 
-def _after(row: Row, event: ReceivedEvent) -> tuple[dict[str, Any], str]:
-    """Return the columns after an event, and the id that the event has: its own, or that of the one it repeats."""
-    log: list[_Entry] = json.loads(row.get("log") or "[]")
-    name, tried = event.type.name, getattr(event.data, "last_contact", None)
-    moment = min(tried or event.received, event.received)
-    kind = name if name != UPDATED else f"{name} {getattr(event.data, 'attempts', None)}"
-    entry = [stamp(moment), kind, event.id, tried is not None]
-    known = next((one for one in log if one[2] == event.id or _repeats(entry, one, log)), None)
-    id, log = (event.id, [*log, entry]) if known is None else (str(known[2]), log)
-    after = {**row, "log": json.dumps(sorted(log)[-_REMEMBERED:]), "at": max(row.get("at", moment), moment)}
-    heard = row.get("heard", event.received)
-    if name == REMOVED:
-        # One that was sent before the newest try leaves that one waiting.
-        closed = max(row.get("closed") or event.received, event.received)
-        return after | ({"open": False, "closed": closed} if event.received >= heard else {}), id
-    after["heard"] = max(heard, event.received)
-    if "at" in row and moment > row["at"] and not same_day(row["at"], moment):
-        after |= {"open": False, "closed": None}
-    if not after.get("open") and _opens(after, event, tried):
-        after |= {"open": True, "since": moment, "first": moment, "last": moment, "attempts": None, "note": None}
-        after |= {"openings": row.get("openings", 0) + 1, "rung": None}
-    return _tried(after, event, tried), id
+def _tried(row: dict[str, Any], event: ReceivedEvent, moment: datetime) -> int:
+    """Set the columns after a try; return the number of the pair's waiting, on its day, that the try belongs to."""
+    tried, received, last = event.data.moment, event.received, row.get("last")
+    if not row.get("open") and _opens(row, event):
+        row |= {"open": True, "since": moment, "first": moment, "last": moment, "attempts": None, "note": None}
+        row |= {"openings": row.get("openings", 0) + 1, "parted": row.get("closed"), "heard": received, "rung": None}
+    elif row.get("parted") and received <= row["parted"]:
+        return _number(row) - 1
+    elif row.get("open") or received <= row["closed"]:
+        row["heard"] = max(row.get("heard") or received, received)
+    if tried and last and tried < last:
+        if row.get("open"):
+            row["first"] = min(row["first"], tried)
+    else:
+        row["last"] = tried or last or received
+        if abs(attempts := event.data.get("attempts", _MOST_ATTEMPTS + 1)) <= _MOST_ATTEMPTS:
+            row["attempts"] = attempts
+    return _number(row)
 
 
-def _repeats(entry: _Entry, other: _Entry, log: Sequence[_Entry]) -> bool:
-    """True for two of a kind on one day, not both with a time, where nothing between them makes them two."""
-    (moment, kind, _, is_timed), (then, other_kind, _, was_timed) = entry, other
-    if kind != other_kind or (is_timed and was_timed) or not same_day(parse_time(moment), parse_time(then)):
-        return False
-    first, last = sorted((moment, then))
-    return not any(_parts(kind, one) for one in log if first < one[0] < last)
-
-
-def _parts(kind: str, entry: _Entry) -> Any:
-    is_end = entry[1] in (REMOVED, _CLOSED)
-    return is_end if kind == ADDED else entry[1] == ADDED or (kind == REMOVED and not is_end and entry[3])
-
-
-def _opens(row: Row, event: ReceivedEvent, tried: datetime | None) -> bool:
+def _opens(row: Row, event: ReceivedEvent) -> bool:
     """True if a caller who does not wait waits after a try: not after what happened before it was called back."""
-    closed, last, is_added = row.get("closed"), row.get("last"), event.type.name == ADDED
+    closed, last, tried, is_added = row.get("closed"), row.get("last"), event.data.moment, event.type.name == ADDED
     if closed is None:
         return True
     if tried is None or event.received <= closed:
@@ -170,13 +161,19 @@ def _opens(row: Row, event: ReceivedEvent, tried: datetime | None) -> bool:
     return tried > closed or (is_added and last is not None and tried > last)
 
 
-def _tried(row: dict[str, Any], event: ReceivedEvent, tried: datetime | None) -> dict[str, Any]:
-    attempts, last = getattr(event.data, "attempts", None), row.get("last")
-    if tried is not None and last is not None and tried < last:
-        return {**row, "first": min(row.get("first") or tried, tried)} if row.get("open") else row
-    row = {**row, "last": tried or last or event.received}
-    is_count = isinstance(attempts, int) and abs(attempts) <= _MOST_ATTEMPTS
-    return {**row, "attempts": attempts} if is_count else row
+def _called_back(row: dict[str, Any], received: datetime) -> int:
+    """Set the columns after a removal; return the number of the waiting, on its day, that it ends."""
+    row["closed"] = max(row.get("closed") or received, received)
+    if row.get("heard") and received < row["heard"]:
+        # One that was sent before the newest try leaves that one waiting.
+        return _number(row) - 1
+    row |= {"open": False, "openings": _number(row)}
+    return _number(row)
+
+
+def _number(row: Row) -> int:
+    """Return how often the pair has waited on its day; at least once, as what was heard of it says."""
+    return max(int(row.get("openings", 0)), 1)
 
 
 def _rung(storage: Storage, callerid: str | None, event: ReceivedEvent, region: str) -> list[int]:
@@ -191,17 +188,16 @@ def _rung(storage: Storage, callerid: str | None, event: ReceivedEvent, region: 
 def close_answered(bridge: Bridge, event: ReceivedEvent) -> None:
     """Close what waits of a number once somebody talked to it, in either direction."""
     storage, region = bridge.storage, bridge.settings.default_region
-    connected: datetime = event.data.callConnected  # type: ignore[attr-defined]
-    is_out = (getattr(event.data, "direction", None) or "").lower() == "out"
-    number = getattr(event.data, "destination", None) if is_out else event.caller
-    if not number:
+    connected = event.data.get("callConnected") if event.type.name == "CallCompleted" else None
+    is_out = event.data.get("direction", "").lower() == "out"
+    number = event.data.get("destination") if is_out else event.caller
+    if not number or connected is None:
         return
     subject = people.number(number, region)
     found = people.find(storage, subject, ["lost"], first=connected - _WAITS, limit=_FEW)
     for id in {one.id for one in found}:
-        row = rows.get(storage.table(TABLE), PARTITION, id)
-        is_caller = row is not None and people.number(row.get("callerid"), region) == subject
-        if row is not None and is_caller and row.get("open") and row["last"] < connected:
+        one = get(storage, id)
+        if one and one.open and people.number(one.callerid, region) == subject and one.last and one.last < connected:
             close(storage, id, connected)
 
 
@@ -211,9 +207,7 @@ def close(storage: Storage, id: str, moment: datetime, note: str | None = None) 
     def by(row: rows.Row | None) -> Row | None:
         if row is None or not row.get("open"):
             return None
-        log = sorted([*json.loads(row["log"]), [stamp(moment), _CLOSED, "", True]])[-_REMEMBERED:]
-        columns = {**row, "open": False, "closed": moment, "log": json.dumps(log)}
-        return columns | ({"note": note} if note else {})
+        return {**row, "open": False, "closed": moment} | ({"note": note} if note else {})
 
     return rows.change(storage.table(TABLE), PARTITION, id, by) is not None
 
@@ -247,16 +241,8 @@ def get(storage: Storage, id: str) -> LostCaller | None:
 
 
 def _lost_caller(row: Row) -> LostCaller:
-    names = ("name", "since", "attempts", "first", "last", "closed", "note")
-    return LostCaller(
-        id=row["RowKey"],
-        callerid=row.get("callerid", ""),
-        destination=row.get("destination", ""),
-        open=bool(row.get("open")),
-        openings=row.get("openings", 0),
-        rung=tuple(json.loads(row.get("rung") or "[]")),
-        **{name: row.get(name) for name in names},
-    )
+    columns = {field.name: row[field.name] for field in fields(LostCaller) if field.name in row}
+    return LostCaller(**columns | {"id": row["RowKey"], "rung": tuple(json.loads(row.get("rung") or "[]"))})
 
 
 def expire(storage: Storage, period: Period, allowance: Allowance) -> int:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections import OrderedDict
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from itertools import islice
 from threading import Lock
@@ -21,7 +20,7 @@ from shared.storage.rows import descending, from_descending
 from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, MICROSECONDS_PER_SECOND, call_start, clock, iso, now, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from shared.bridge import Bridge
@@ -40,8 +39,7 @@ _MOST_IN_SECOND = 20
 # A column takes 64 KiB.
 _LONGEST_PARTS = 60 * 1024
 _PAGE = 1000
-_NUMBERS, _EMPLOYEES = ("caller", "destination"), ("contactID", "previous_contactID")
-_AUDIO: tuple[tuple[people.Kind, str], ...] = (("recording", "recordingID"), ("voicemail", "voicemailID"))
+_AUDIO: Mapping[str, people.Kind] = {"recordingID": "recording", "voicemailID": "voicemail"}
 
 Pointers = Set[tuple[str, Pointer]]
 
@@ -53,8 +51,7 @@ class Calls:
         self._storage = storage
         self._table = storage.table(TABLE)
         self._region = region
-        self._known: OrderedDict[int, rows.Row] = OrderedDict()
-        self._lock = Lock()
+        self._known: dict[int, rows.Row] = {}
         self._turns = [Lock() for _ in range(_TURNS)]
 
     def merge(self, call_id: int, event: ReceivedEvent, there: Pointers = frozenset(), *, repeat: bool = False) -> None:
@@ -81,16 +78,16 @@ class Calls:
         is_old: bool = False,
     ) -> None:
         def columns(row: rows.Row | None) -> Mapping[str, Any] | None:
-            known = _gathered(row)
-            gathered = by(known)
-            if gathered == known:
+            before = _gathered(row)
+            gathered = by(before)
+            if gathered == before:
                 return None
             written, gathered = _columns(call_id, gathered, self._region)
             began = row["began"] if row is not None else now()
             written["began"] = call_start(call_id) or written.get("started") or began
             # First: whoever dies in between finds that the story still lacks them.
-            before = there | _involved(call_id, known, self._region, began)
-            people.add(self._storage, _involved(call_id, gathered, self._region, began) - before)
+            known = there | _involved(call_id, before, self._region, began)
+            people.add(self._storage, _involved(call_id, gathered, self._region, began) - known)
             if written["outcome"] not in UNENDED:
                 over = row.get("over") if row is not None else None
                 written["over"] = over or self._end(call_id, is_old=is_old)
@@ -101,12 +98,10 @@ class Calls:
             # A call we know nothing of is most often new: writing first finds out in one request.
             known: rows.Row | Literal["read"] | None = self._known.get(call_id) or ("read" if is_there else None)
             written = rows.change(self._table, PARTITION, descending(call_id), columns, known)
-        if written is not None:
-            with self._lock:
+            if written is not None:
+                if len(self._known) >= _REMEMBERED:
+                    self._known.clear()
                 self._known[call_id] = written
-                self._known.move_to_end(call_id)
-                if len(self._known) > _REMEMBERED:
-                    self._known.popitem(last=False)
 
     def _end(self, call_id: int, *, is_old: bool) -> datetime:
         """Store when a call was first known to be over, for those who wait for that; history is no news to them."""
@@ -120,15 +115,13 @@ class Calls:
         """
         Return the row of the call that began in the same second by the same caller, or by one without a number.
 
-        None where no call fits, or more than one does. Calls whose callID spells their start come first.
+        None where no call fits, or more than one does.
         """
         person = people.number(caller, self._region)
         near = people.find(self._storage, person, ["call"], first=started, last=started, limit=_MOST_IN_SECOND)
         # Pointers lead to those who were called, too.
         found = by_pointers(self._storage, near)
-        same = [row for row in found if people.number(row.get("caller"), self._region) == person]
-        spelt = [row for row in same if call_start(rows.value_of(row["callID"]))]
-        fitting = spelt if len(spelt) == 1 else same
+        fitting = [row for row in found if people.number(row.get("caller"), self._region) == person]
         return fitting[0] if len(fitting) == 1 else None
 
     def gathered(self, call_id: int) -> Gathered:
@@ -152,19 +145,17 @@ def pointers(event: ReceivedEvent, region: str) -> Pointers:
     None where the call's start is not known from its id: the story has it. An event without a call, such as a
     voicemail whose call is not found yet, is entered where it begins.
     """
-    call_id = getattr(event.data, "callID", None)
-    began = call_start(call_id) if call_id is not None else getattr(event.data, "callStarted", None) or event.moment
+    call_id = event.data.get("callID")
+    began = call_start(call_id) if call_id is not None else event.data.get("callStarted") or event.moment
     return _pointers([part_of(event)], call_id, began, region) if began else set()
 
 
 def _involved(call_id: int, gathered: Gathered, region: str, heard: datetime) -> Pointers:
     """Return the pointers to a call and to what was recorded in it; `heard` stands for a start that is unknown."""
     parts = list(gathered.parts.values())
-    if not parts:
-        return set()
-    said = best("callStarted", parts)
-    if not values(parts, "caller"):
+    if parts and not values(parts, "caller"):
         parts.append({"caller": None})
+    said = best("callStarted", parts)
     return _pointers(parts, call_id, call_start(call_id) or (parse_time(said) if said else heard), region)
 
 
@@ -173,31 +164,27 @@ def _pointers(parts: list[Part], call_id: int | None, began: datetime, region: s
     if call_id is not None:
         things.add(Pointer("call", str(call_id), began))
     for part in parts:
-        for name in _NUMBERS:
-            if name in part:
-                subjects.add(people.number(part[name], region))
-        for name in _EMPLOYEES:
-            if name in part:
-                subjects.add(people.employee(part[name]))
-        for kind, name in _AUDIO:
-            if name in part:
-                things.add(Pointer(kind, str(part[name]), began))
+        for name, value in part.items():
+            if name in ("caller", "destination"):
+                subjects.add(people.number(value, region))
+            elif name in ("contactID", "previous_contactID"):
+                subjects.add(people.employee(value))
+            elif name in _AUDIO:
+                things.add(Pointer(_AUDIO[name], str(value), began))
     return {(subject, thing) for subject in subjects for thing in things}
 
 
 def _columns(call_id: int, gathered: Gathered, region: str) -> tuple[dict[str, Any], Gathered]:
     """Return the columns of a call, and those of its parts that fit there."""
-    while len(packed := _pack(gathered)) > _LONGEST_PARTS:
+    while len(packed := zlib.compress(json.dumps([*gathered.parts.values()]).encode())) > _LONGEST_PARTS:
         gathered = gathered.cut(len(gathered.parts) // 2)
-    story = story_of(call_id, gathered, region)
-    columns = {"callID": rows.long(call_id), "parts": packed, "givenUp": gathered.given_up or None, **story}
-    if story["answeredBy"] is not None:
-        columns["answeredBy"] = rows.long(story["answeredBy"])
-    found: dict[str, Any] = {}
-    for name, value in columns.items():
-        if value is not None:
-            found[name] = json.dumps(value) if isinstance(value, list) else value
-    return found, gathered
+    columns: dict[str, Any] = {"callID": rows.long(call_id), "parts": packed, "givenUp": gathered.given_up or None}
+    for name, value in story_of(call_id, gathered, region).items():
+        if name == "answeredBy" and value is not None:
+            columns[name] = rows.long(value)
+        elif value is not None:
+            columns[name] = json.dumps(value) if isinstance(value, list) else value
+    return columns, gathered
 
 
 def _gathered(row: Mapping[str, Any] | None) -> Gathered:
@@ -205,11 +192,6 @@ def _gathered(row: Mapping[str, Any] | None) -> Gathered:
         return Gathered()
     parts = json.loads(zlib.decompress(row["parts"]))
     return Gathered({place_of(part): part for part in parts}, bool(row.get("truncated")), bool(row.get("givenUp")))
-
-
-def _pack(gathered: Gathered) -> bytes:
-    parts = [gathered.parts[place] for place in sorted(gathered.parts)]
-    return zlib.compress(json.dumps(parts, ensure_ascii=False).encode())
 
 
 def _spans(first: datetime | None, last: datetime | None) -> list[str]:
@@ -306,14 +288,13 @@ def add_to_story(bridge: Bridge, event: ReceivedEvent, *, repeat: bool = False) 
     """
     Add an event, whose `pointers` are stored, to the story of its call, if it is of one.
 
-    False for a voicemail whose call is not known yet.
+    Return False for a voicemail whose call is not known yet: a voicemail names none, but began in the same second.
     """
     stories = calls(bridge.storage, bridge.settings.default_region)
-    call_id: int | None = getattr(event.data, "callID", None)
+    call_id: int | None = event.data.get("callID")
     if call_id is None:
-        # A voicemail names no call: its call began in the same second.
-        started = getattr(event.data, "callStarted", None)
-        if started is None or getattr(event.data, "voicemailID", None) is None:
+        started = event.data.get("callStarted")
+        if started is None or "voicemailID" not in event.data:
             return True
         row = stories.find(started, event.caller)
         if row is None:

@@ -17,7 +17,7 @@ from shared.deliveries.outbox import DEAD_LETTER, EPOCH, Outbox
 from shared.deliveries.post import Outcome, read_event, send_event
 from shared.errors import Conflict
 from shared.events import store
-from shared.events.receive import submit
+from shared.events.event import submit
 from shared.json_bodies import encode
 from shared.storage.dead_letters import dead_letter
 from shared.subscriptions.endpoints import host_of

@@ -1,37 +1,123 @@
-"""An event on its way through the pipeline: read from a body, carried by a message, stored as a row."""
+"""An event on its way: read from a body, queued under its id, carried by a message, stored as a row."""
 
 from __future__ import annotations
 
 import json
+import secrets
+from base64 import b32encode
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import Invalid, Refused, Unprocessable
-from shared.events.table import Event, event_named, find_event
-from shared.json_bodies import encode, is_spoilt, parse_body, validated
-from shared.phones import e164
-from shared.storage.messages import LONGEST_IN_ROW, get_payload, is_name, put_payload
+from shared import people
+from shared.errors import BODY_TOO_LARGE, Invalid, Refused, Unprocessable
+from shared.events.table import EVENTS, Event, Model, event_id, event_named, find_event
+from shared.identifiers import LARGEST_ID, identifier
+from shared.json_bodies import LONGEST_BODY, encode, is_spoilt, parse_body
+from shared.phones import e164, spelt
+from shared.storage.account import reaching_storage
+from shared.storage.dead_letters import dead_letter_refused
+from shared.storage.messages import LONGEST_IN_ROW, get_payload, is_name, put_payload, send
 from shared.storage.rows import long
-from shared.times import call_start, iso, parse_time
+from shared.times import LONGEST_CALL, after, belongs_to_call, call_start, event_time, iso, now, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from shared.events.model import Data
+    from shared.pbx.fields import Field
+    from shared.settings import Settings
     from shared.storage.account import Storage
 
-_TEXTS = ("type", "eventType", "version")
+_WRAPPING = ("type", "eventType", "version")
 IDENTIFIERS = ("callID", "contactID", "previous_contactID", "recordingID", "voicemailID")
-# One name for who called and who was called, under any name that the event has for them.
-_CALLERS = ("caller", "callerid", "sender")
+_SECONDS = ("connectionTime", "length")
+# Nothing that is read is as long, and a column takes no more than 32 Ki characters.
+_LONGEST_TEXT = 4000
 # Where the PBX's own lists are what an event comes from.
 HISTORY = frozenset(("poll", "reconciled", "backfill"))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+class Data(dict[str, Any]):
+    """
+    The fields of an event's data that can be read, by their names on the wire, and unknown ones as they were sent.
+
+    `""` and null mean absent. `misfits` has the fields that count as absent because they do not fit, as they were sent.
+    """
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(fields)
+        self.misfits: dict[str, Any] = {}
+        self.moment: datetime | None = None
+
+
+def seconds(value: Any) -> int | None:
+    """Return the length of a call in seconds, or None where no call is as long."""
+    number = identifier(value)
+    return number if number is not None and number <= LONGEST_CALL.total_seconds() else None
+
+
+def _integer(value: Any) -> int | None:
+    return value if type(value) is int and -LARGEST_ID <= value <= LARGEST_ID else identifier(value)
+
+
+def _text(value: Any) -> str | None:
+    text = spelt(value)
+    return text if text is not None and len(text) <= _LONGEST_TEXT else None
+
+
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "integer": _integer,
+    "string": _text,
+    "date-time": event_time,
+    "boolean": lambda value: value if isinstance(value, bool) else None,
+    "array": lambda value: value if isinstance(value, list | dict) else None,
+    "object": lambda value: value if isinstance(value, dict) else None,
+}
+_EXPECTED = {"integer": f"a whole number from 0 to {LARGEST_ID}", "string": "a text", "date-time": "a time"}
+
+
+def _reader(field: Field) -> Callable[[Any], Any]:
+    if field.name in _SECONDS:
+        return seconds
+    return identifier if field.type == "integer" and field.name.lower().endswith("id") else _READERS[field.type]
+
+
+# A field that is known from one event is read alike in all others.
+_READ = {field.name: _reader(field) for event in EVENTS for field in event.model.fields}
+
+
+def read_data(model: Model, sent: Mapping[str, Any]) -> Data:
+    """Return the data of an event; raise Invalid with the paths of required fields that are missing or do not fit."""
+    data = Data()
+    for name, value in sent.items():
+        if value is not None and not (isinstance(value, str) and not value.strip()):
+            read = _READ[name](value) if name in _READ else value
+            if read is None:
+                data.misfits[name] = value
+            else:
+                data[name] = read
+    starts = data.get("callStarted"), call_start(data.get("callID", 0))
+    for name in ("callConnected", "callEnded"):
+        if name in data and not belongs_to_call(data[name], starts):
+            data.misfits[name] = sent[name]
+            del data[name]
+    wrong = {}
+    for field in model.fields:
+        name, is_withheld = field.name, field.name in ("callerid", "destination") and field.name not in data.misfits
+        if name in model.required and name not in data and not (name in sent and is_withheld):
+            wrong[f"data.{name}"] = f"{_EXPECTED[field.type]} is expected" if name in sent else "it is required"
+    if wrong:
+        raise Invalid(wrong)
+    data.moment = data.get(model.moment or "")
+    if model.moment == "callEnded" and not data.moment and "callConnected" in data and "connectionTime" in data:
+        data.moment = after(data["callConnected"], data["connectionTime"])
+    return data
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReceivedEvent:
-    """An event with its id, its checked data, and the envelope as it was sent but for the event's name."""
+    """An event with its id, its data, and the envelope as it was sent but for the event's name."""
 
     type: Event
     id: str
@@ -42,8 +128,8 @@ class ReceivedEvent:
 
     @property
     def caller(self) -> str | None:
-        """Return the calling number as sent."""
-        return next((value for name in _CALLERS if (value := getattr(self.data, name, None))), None)
+        """Return the calling number as sent, under any name that the event has for it."""
+        return self.data.get("caller") or self.data.get("callerid") or self.data.get("sender")
 
     @property
     def moment(self) -> datetime:
@@ -53,17 +139,14 @@ class ReceivedEvent:
     @property
     def began(self) -> datetime:
         """Return when its call began, or else when we heard of it: that decides the month it is deleted with."""
-        call_id = getattr(self.data, "callID", None)
-        spelt = call_start(call_id) if isinstance(call_id, int) else None
-        started = getattr(self.data, "callStarted", None)
-        return spelt or (started if isinstance(started, datetime) else None) or self.received
+        return call_start(self.data.get("callID", 0)) or self.data.get("callStarted") or self.received
 
     @property
     def from_history(self) -> bool:
         """True if it was found in the PBX's lists, which know it better than its webhook did."""
         return self.origin in HISTORY
 
-    @property
+    @cached_property
     def drift(self) -> list[str]:
         """
         Return the names of fields that the PBX's reference does not know, or whose values do not fit it.
@@ -72,10 +155,37 @@ class ReceivedEvent:
         """
         if self.type.source == "bridge":
             return []
-        spoilt = {"encoding"} if is_spoilt(self.envelope) else set()
-        odd = {name for name in _TEXTS if not isinstance(self.envelope.get(name), str | int | float | None)}
-        unknown = self.envelope.keys() - {*_TEXTS, "data"}
-        return sorted(self.data.drift(self.envelope["data"]) | unknown | odd | spoilt)
+        odd = (self.data.keys() - {field.name for field in self.type.model.fields}) | self.data.misfits.keys()
+        for name, value in self.envelope.items():
+            if name != "data" and (name not in _WRAPPING or isinstance(value, list | dict)):
+                odd.add(name)
+        return sorted(odd | {"encoding"} if is_spoilt(self.envelope) else odd)
+
+    def row(self, storage: Storage, region: str) -> dict[str, Any]:
+        """Return its row of tables `events` and `feed`; a long body goes to a blob, where the first one stays."""
+        destination, body = self.data.get("destination"), encode(self.envelope)
+        columns: dict[str, Any] = {
+            "id": self.id,
+            "type": self.type.name,
+            "origin": self.origin,
+            "received": self.received,
+            "happened": self.moment,
+            "began": self.began,
+            "direction": self.data.get("direction"),
+            "caller": self.caller,
+            "callerE164": e164(self.caller, region),
+            "destination": destination,
+            "destinationE164": e164(destination, region),
+            "drift": ",".join(self.drift)[:1000] or None,
+        }
+        for name in IDENTIFIERS:
+            if name in self.data:
+                columns[name] = long(self.data[name])
+        if len(body) > LONGEST_IN_ROW:
+            columns["payload"] = put_payload(storage, f"bodies/{self.id}", body, first=True)
+        else:
+            columns["body"] = body.decode()
+        return {name: value for name, value in columns.items() if value is not None}
 
     def is_another_end(self, storage: Storage, row: Mapping[str, Any]) -> bool:
         """
@@ -85,48 +195,11 @@ class ReceivedEvent:
         """
         if self.type.name != "CallCompleted" or self.from_history or row["origin"] in HISTORY:
             return False
-        other = self.type.model.model_validate(row_envelope(storage, row)["data"])
-        for name, margin in (("callConnected", timedelta(seconds=1)), ("connectionTime", 1)):
-            one, another = getattr(self.data, name), getattr(other, name)
-            if one is not None and another is not None and abs(one - another) > margin:
-                return True
-        return False
-
-    def message(self) -> dict[str, Any]:
-        """Return the message that carries it on queue `events`."""
-        return {
-            "id": self.id,
-            "event": self.type.name,
-            "origin": self.origin,
-            "received": iso(self.received),
-            "body": self.envelope,
-        }
-
-    def row(self, storage: Storage, region: str) -> dict[str, Any]:
-        """Return its row of tables `events` and `feed`; a long body goes to a blob, where the first one stays."""
-        destination, body = getattr(self.data, "destination", None), encode(self.envelope)
-        columns: dict[str, Any] = {
-            "id": self.id,
-            "type": self.type.name,
-            "origin": self.origin,
-            "received": self.received,
-            "happened": self.moment,
-            "began": self.began,
-            "direction": getattr(self.data, "direction", None),
-            "caller": self.caller,
-            "callerE164": e164(self.caller, region),
-            "destination": destination,
-            "destinationE164": e164(destination, region),
-            "drift": ",".join(self.drift)[:1000] or None,
-        }
-        for name in IDENTIFIERS:
-            number = getattr(self.data, name, None)
-            columns[name] = long(number) if number is not None else None
-        if len(body) > LONGEST_IN_ROW:
-            columns["payload"] = put_payload(storage, f"bodies/{self.id}", body, first=True)
-        else:
-            columns["body"] = body.decode()
-        return {name: value for name, value in columns.items() if value is not None}
+        other = read_data(self.type.model, row_envelope(storage, row)["data"])
+        return any(
+            name in self.data and name in other and abs(self.data[name] - other[name]) > margin
+            for name, margin in (("callConnected", timedelta(seconds=1)), ("connectionTime", 1))
+        )
 
 
 def row_envelope(storage: Storage, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,52 +231,104 @@ def event_of(message: Mapping[str, Any]) -> ReceivedEvent:
         return ReceivedEvent(
             type=event,
             id=message["id"],
-            data=event.model.model_validate(envelope["data"]),
+            data=read_data(event.model, envelope["data"]),
             envelope=envelope,
             origin=message["origin"],
             received=parse_time(message["received"]),
         )
-    # Pydantic's error is a ValueError.
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, Invalid) as error:
         raise Unprocessable("the message carries no event") from error
 
 
 def check_envelope(event: Event, value: Any) -> tuple[dict[str, Any], Data]:
     """
-    Return the envelope with the event's own name, an object as `data` and identifiers as numbers; and its checked data.
-
-    Raises Invalid with the paths of the identifiers that are missing, or where `eventType` names another event.
-    """
-    envelope = _unwrapped(value, event.model)
-    named = envelope.get("eventType")
-    if isinstance(named, str) and named.strip() and find_event(named) is not event:
-        raise Invalid({"eventType": f"this address takes {event.name}"})
-    data, sent = validated(event.model, envelope["data"], at=("data",)), dict(envelope["data"])
-    for name in {*IDENTIFIERS, event.key[0]} & event.model.model_fields.keys() & sent.keys():
-        if type(number := getattr(data, name)) is int:
-            sent[name] = number
-    return {**envelope, "eventType": event.name, "data": sent}, data
-
-
-def _unwrapped(value: Any, model: type[Data]) -> dict[str, Any]:
-    """
-    Return the envelope with an object as `data`; all other fields are as they were sent.
+    Return the envelope with the event's own name, an object as `data` and identifiers as numbers; and its data, read.
 
     An envelope may come as JSON in a text, as the only item of a list, or be left out, with the data in its place.
-    Raises Invalid for anything that is wrapped deeper.
+    Raises Invalid for anything that is wrapped deeper, with the paths of the identifiers that are missing, or where
+    `eventType` names another event.
     """
     envelope = value[0] if isinstance(value, list) and len(value) == 1 else value
-    if isinstance(envelope, str) and envelope is value:
+    if isinstance(value, str):
         try:
-            envelope = parse_body(envelope.encode(), odd_numbers=True)
+            envelope = parse_body(value.encode(), odd_numbers=True)
         except Refused:
             raise Invalid({"body": "an object is expected"}) from None
     if not isinstance(envelope, dict):
         raise Invalid({"body": "an object is expected"})
-    data = envelope.get("data")
-    if data is None and all(name in envelope for name, field in model.model_fields.items() if field.is_required()):
-        data = {name: part for name, part in envelope.items() if name not in (*_TEXTS, "data")}
-        envelope = {name: envelope[name] for name in _TEXTS if name in envelope}
-    if not isinstance(data, dict):
+    sent = envelope.get("data")
+    if sent is None and all(name in envelope for name in event.model.required):
+        sent = {name: part for name, part in envelope.items() if name not in (*_WRAPPING, "data")}
+        envelope = {name: envelope[name] for name in _WRAPPING if name in envelope}
+    if not isinstance(sent, dict):
         raise Invalid({"data": "an object is expected"})
-    return {**envelope, "data": data}
+    named = envelope.get("eventType")
+    if isinstance(named, str) and named.strip() and find_event(named) is not event:
+        raise Invalid({"eventType": f"this address takes {event.name}"})
+    data, sent = read_data(event.model, sent), dict(sent)
+    for field in event.model.fields:
+        if field.name in (*IDENTIFIERS, event.key[0]) and type(number := data.get(field.name)) is int:
+            sent[field.name] = number
+    return {**envelope, "eventType": event.name, "data": sent}, data
+
+
+def accept(storage: Storage, settings: Settings, event: Event, body: bytes) -> str:
+    """
+    Queue the event in one webhook's body; return its id.
+
+    Raises Refused, after the body was kept as a dead letter, and StorageUnavailable within five seconds where nothing
+    could be kept: then the PBX has to send it again.
+    """
+    with reaching_storage():
+        try:
+            if len(body) > LONGEST_BODY:
+                raise Refused(BODY_TOO_LARGE)
+            return _queue(storage, settings, event, parse_body(body, odd_numbers=True), origin="webhook")
+        except Refused as refusal:
+            title = refusal.answer.title
+            reason = f"{title}: {refusal}" if isinstance(refusal, Invalid) else title
+            dead_letter_refused(storage, event.name, reason, body)
+            raise
+
+
+def submit(
+    storage: Storage,
+    settings: Settings,
+    event: str,
+    data: Mapping[str, Any],
+    *,
+    origin: str,
+    received: datetime | None = None,
+    occurrence: str | None = None,
+    id: str | None = None,
+) -> str:
+    """
+    Queue an event of our own (of a poll, a reconciliation, a stored recording); return its id.
+
+    `data` has the fields of the PBX's webhook; `id` is that of an event which this one repeats, where its own fields do
+    not show it. Raises Invalid where the data does not fit the event's model.
+    """
+    row, value = event_named(event), {"type": "Event", "version": "v1", "data": dict(data)}
+    return _queue(storage, settings, row, value, origin=origin, received=received, occurrence=occurrence, id=id)
+
+
+def _queue(
+    storage: Storage,
+    settings: Settings,
+    event: Event,
+    value: Any,
+    *,
+    origin: str,
+    received: datetime | None = None,
+    occurrence: str | None = None,
+    id: str | None = None,
+) -> str:
+    envelope, data = check_envelope(event, value)
+    if id is None and occurrence is None and event.waits and data.moment is None:
+        # Its pair's row tells whether it is a repeat, once it is safe on the queue.
+        id = b32encode(secrets.token_bytes(32)).decode().rstrip("=").lower()
+    id = id or event_id(event, data, settings.default_region, occurrence or "", hide=partial(people.digest, storage))
+    moment = iso(received or now())
+    message = {"id": id, "event": event.name, "origin": origin, "received": moment, "body": envelope}
+    send(storage, "events", message, name=id)
+    return id

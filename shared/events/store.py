@@ -57,11 +57,11 @@ def pointers(event: ReceivedEvent, region: str) -> set[tuple[str, Pointer]]:
     pointer, sent = Pointer("event", event.id, event.received), {**event.envelope, **event.envelope["data"]}
     found = {(subject, pointer) for subject in people.loose(sent, event.drift, region) & {people.LOOSE}}
     for name in _NUMBERS:
-        said = getattr(event.data, name, None)
+        said = event.data.get(name)
         if said and isinstance(said, str | int):
             found.add((people.number(str(said), region), pointer))
     for name, subject in _IDS:
-        if isinstance(id := getattr(event.data, name, None), int):
+        if isinstance(id := event.data.get(name), int):
             found.add((subject(id), pointer))
     # Nobody asks for the events of all withheld numbers.
     found.discard((people.number(None, region), pointer))

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from shared.errors import ConfigError
-from shared.once import once
+from shared.pbx.fields import CALL, LOST_CALL, RECORDING, VOICEMAIL, Field, Shape
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES
 from shared.phones import e164
@@ -22,10 +22,22 @@ from shared.times import iso
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from shared.events.model import Data
+    from shared.events.event import Data
+    from shared.pbx.resources import Resource
 
-_NUMBERS = ("callerid", "destination")
-_WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """
+    The data of an event: its name in the definition, its fields, those it cannot be without, and that of its own time.
+
+    A required phone number may be empty: then it is withheld.
+    """
+
+    name: str
+    fields: Shape
+    required: tuple[str, ...]
+    moment: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +45,13 @@ class Event:
     """
     A row: an event's name on the wire, the model of its data, and the fields that identify it when it is sent twice.
 
-    `waits` marks the events of lost callers, which can happen again under the same key without a time of their own.
-    `moment` in a key is the event's own time.
-    `announces` and `withdraws` name the media row that the event is about. `source` is who sends it
-    first: the PBX by webhook, our pollers, or the bridge itself.
+    `moment` in a key is the event's own time. `waits` marks the events of lost callers, which can happen again under
+    the same key without a time of their own. `announces` and `withdraws` name the media row that the event is about.
+    `source` is who sends it first: the PBX by webhook, our pollers, or the bridge itself.
     """
 
     name: str
-    carries: str
+    model: Model
     key: tuple[str, ...]
     description: str
     aliases: tuple[str, ...] = ()
@@ -50,95 +61,140 @@ class Event:
     source: Literal["pbx", "poll", "bridge"] = "pbx"
 
     @property
-    def model(self) -> type[Data]:
-        """Return the model of its data."""
-        return _model(self.carries)
-
-    @property
     def function(self) -> str:
         """Return the name of the function that receives it."""
         return f"On{self.name}"
 
-    def is_known_by_key(self, data: Data) -> bool:
-        """True if the key alone tells a repeat from the next event of its kind."""
-        return not self.waits or data.moment is not None
+
+# The fields that events share with the PBX's lists, and their own.
+_FIELDS = {field.name: field for shape in (VOICEMAIL, LOST_CALL, CALL, RECORDING) for field in shape}
+_FIELDS["previous_contactID"] = Field(
+    "previous_contactID", "integer", "Unique ID of the employee who handed the call over."
+)
+_STORED = (
+    Field("blobUrl", "string", "Address of the audio in Blob Storage."),
+    Field("container", "string", "Container that the audio is in."),
+    Field("blobName", "string", "Name of the audio's blob in its container."),
+    Field("sha256", "string", "SHA-256 of the audio in hexadecimal digits."),
+    Field("size", "integer", "Size of the audio in bytes."),
+    Field("contentType", "string", "Kind of audio, such as audio/mpeg."),
+    Field("storedAt", "date-time", "When the audio was stored."),
+    Field("incomplete", "boolean", "True where less audio came than there should be; more may come later."),
+)
+STORED_AUDIO = tuple(field.name for field in _STORED)
+_SUBSCRIPTION = (
+    Field("subscriptionID", "string", "ID of the subscription, as in lists and logs."),
+    Field("name", "string", "Name of the subscription."),
+    Field("event", "string", "Event that it is for."),
+    Field("host", "string", "Host that it posts to."),
+    Field("answer", "string", "Answer that has ended it."),
+    Field("since", "date-time", "When its state changed."),
+)
 
 
-@once
-def _model(name: str) -> type[Data]:
-    # Loaded where the first event is read: pydantic is a third of a cold start.
-    from shared.events import model as models
-    from shared.events.model import item_model
+def _fields(*names: str) -> Shape:
+    return tuple(_FIELDS[name] for name in names)
 
-    for resource in RESOURCES:
-        if resource.editable and resource.noun == name:
-            return item_model(name, operation(resource.read_operation).item, resource.id_field)
-    model: type[Data] = getattr(models, name)
-    return model
+
+_RINGING = _fields("callID", "caller", "destination", "direction", "status", "callStarted", "contactID")
+_TALKING = (*_RINGING, *_fields("callConnected"))
+# Only the history has the end; a reconciled event carries it.
+_TALKED = (*_TALKING, *_fields("connectionTime", "previous_contactID", "callEnded"))
+_PAIR = ("destination", "callerid")
+_CALL_STARTED = Model("Call", _RINGING, ("callID",), "callStarted")
+_CALL_CONNECTED = Model("ConnectedCall", _TALKING, ("callID",), "callConnected")
+_CALL_COMPLETED = Model("CompletedCall", _TALKED, ("callID",), "callEnded")
+_CALL_RECORDED = Model(
+    "Recording",
+    _fields("recordingID", "callID", "callStarted", "recordingURL", "direction", "connectionTime"),
+    ("recordingID",),
+)
+_LOST_CALL = Model("LostCall", _fields(*_PAIR, "contact_name", "attempts", "last_contact"), _PAIR, "last_contact")
+_LOST_CALLER = Model("LostCaller", _fields(*_PAIR), _PAIR)
+_LEFT = Model("Voicemail", VOICEMAIL, ("voicemailID",), "callStarted")
+_DELETED = Model("DeletedVoicemail", _fields("voicemailID", "sender"), ("voicemailID",))
+_STATE = Model("SubscriptionState", _SUBSCRIPTION, ("subscriptionID", "event", "since"), "since")
+
+
+def _stored(name: str, item: Shape, url: str, *more: str) -> Model:
+    """Return the model of stored audio: what is known of its item but the PBX's address, and its blob."""
+    fields = (*(field for field in item if field.name != url), *_fields(*more), *_STORED)
+    return Model(name, fields, (item[0].name, *STORED_AUDIO[:-1]), "storedAt")
+
+
+def _polled(row: Resource) -> list[Event]:
+    model = Model(row.noun, operation(row.read_operation).item, (row.id_field,))
+    noun = re.sub("(?<=[a-z])(?=[A-Z])", " ", row.noun).capitalize()
+    happenings = (("Created", "added to"), ("Updated", "changed in"), ("Removed", "removed from"))
+    return [
+        Event(f"{row.noun}{happening}", model, (row.id_field,), f"{noun} {words} the PBX.", source="poll")
+        for happening, words in happenings
+    ]
 
 
 _ours = partial(Event, source="bridge")
 _CALL = ("callID", "contactID")
 _LOST = ("callerid", "destination", "attempts", "last_contact")
-_RECORDING, _VOICEMAIL = ("recordingID",), ("voicemailID",)
-_STATE = ("subscriptionID", "since")
-_POLLED = (("Created", "added to"), ("Updated", "changed in"), ("Removed", "removed from"))
+_CHANGE = ("subscriptionID", "since")
 
 EVENTS: tuple[Event, ...] = (
-    Event("CallStarted", "Call", _CALL, "A call starts to ring."),
-    Event("CallConnected", "ConnectedCall", _CALL, "Somebody answers the call."),
-    Event("CallCompleted", "CompletedCall", _CALL, "The call has ended."),
-    Event("CallRecorded", "Recording", _RECORDING, "A recording of the call has been made.", announces="recording"),
+    Event("CallStarted", _CALL_STARTED, _CALL, "A call starts to ring."),
+    Event("CallConnected", _CALL_CONNECTED, _CALL, "Somebody answers the call."),
+    Event("CallCompleted", _CALL_COMPLETED, _CALL, "The call has ended."),
+    Event(
+        "CallRecorded",
+        _CALL_RECORDED,
+        ("recordingID",),
+        "A recording of the call has been made.",
+        announces="recording",
+    ),
     Event(
         "CallTransfered",
-        "CompletedCall",
+        _CALL_COMPLETED,
         (*_CALL, "previous_contactID", "moment"),
         "The call is handed to somebody else.",
         aliases=("CallTransferred",),
     ),
     Event(
         "LostCallerAdded",
-        "LostCall",
+        _LOST_CALL,
         _LOST,
         "A caller reached nobody and waits to be called back.",
         waits=True,
         aliases=("LostCallerCreated",),
     ),
-    Event("LostCallerUpdated", "LostCall", _LOST, "A lost caller has tried again in vain.", waits=True),
+    Event("LostCallerUpdated", _LOST_CALL, _LOST, "A lost caller has tried again in vain.", waits=True),
     Event(
         "LostCallerRemoved",
-        "LostCaller",
+        _LOST_CALLER,
         ("callerid", "destination"),
         "A lost caller was called back, or got through.",
         waits=True,
         aliases=("LostCallerDeleted",),
     ),
-    Event("VoicemailCreated", "Voicemail", _VOICEMAIL, "A caller has left a voicemail.", announces="voicemail"),
-    Event(
-        "VoicemailDeleted", "DeletedVoicemail", _VOICEMAIL, "A voicemail was deleted at the PBX.", withdraws="voicemail"
+    Event("VoicemailCreated", _LEFT, ("voicemailID",), "A caller has left a voicemail.", announces="voicemail"),
+    Event("VoicemailDeleted", _DELETED, ("voicemailID",), "A voicemail was deleted at the PBX.", withdraws="voicemail"),
+    _ours(
+        "RecordingStored",
+        _stored("StoredRecording", RECORDING, "recordingURL", "connectionTime"),
+        ("recordingID", "sha256"),
+        "A recording's audio is in Blob Storage.",
     ),
-    _ours("RecordingStored", "StoredRecording", ("recordingID", "sha256"), "A recording's audio is in Blob Storage."),
-    _ours("VoicemailStored", "StoredVoicemail", ("voicemailID", "sha256"), "A voicemail's audio is in Blob Storage."),
+    _ours(
+        "VoicemailStored",
+        _stored("StoredVoicemail", VOICEMAIL, "messageURL", "callID", "contactID"),
+        ("voicemailID", "sha256"),
+        "A voicemail's audio is in Blob Storage.",
+    ),
     _ours(
         "SubscriptionDisabled",
-        "SubscriptionState",
         _STATE,
+        _CHANGE,
         "A subscription had nothing but failures for five days, and gets nothing more.",
     ),
-    _ours("SubscriptionRecovered", "SubscriptionState", _STATE, "A disabled subscription works again."),
-    _ours("SubscriptionEnded", "SubscriptionState", _STATE, "A subscriber has answered that it is gone for good."),
-    *(
-        Event(
-            f"{resource.noun}{happening}",
-            resource.noun,
-            (resource.id_field,),
-            f"{_WORDS.sub(' ', resource.noun).capitalize()} {words} the PBX.",
-            source="poll",
-        )
-        for resource in RESOURCES
-        if resource.editable
-        for happening, words in _POLLED
-    ),
+    _ours("SubscriptionRecovered", _STATE, _CHANGE, "A disabled subscription works again."),
+    _ours("SubscriptionEnded", _STATE, _CHANGE, "A subscriber has answered that it is gone for good."),
+    *(event for row in RESOURCES if row.editable for event in _polled(row)),
 )
 
 
@@ -180,17 +236,6 @@ def event_named(name: str) -> Event:
     return row
 
 
-def _part(data: Data, field: str, region: str, hide: Callable[[str], str]) -> str:
-    value = getattr(data, field, None)
-    if value is None:
-        raw = data.misfits.get(field, "")
-        return raw.strip() if isinstance(raw, str) else json.dumps(raw, ensure_ascii=False, sort_keys=True)
-    if isinstance(value, datetime):
-        return iso(value)
-    # The same number comes as national digits or as E.164, depending on where it is asked for.
-    return hide(e164(value, region) or value) if field in _NUMBERS else str(value)
-
-
 def event_id(event: Event, data: Data, region: str, occurrence: str = "", hide: Callable[[str], str] = str) -> str:
     """
     Return the id of the event: base32 of the SHA-256 of the event's name and natural key, in lower case.
@@ -199,6 +244,16 @@ def event_id(event: Event, data: Data, region: str, occurrence: str = "", hide: 
     enters as it was sent. `occurrence` makes events differ that can happen again under the same key, such as
     LostCallerRemoved. `hide` makes a keyed hash of a number: eight digits are tried out in seconds.
     """
-    values = [_part(data, field, region, hide) for field in event.key]
-    text = json.dumps([event.name, *values, *([occurrence] if occurrence else [])], ensure_ascii=False)
+    parts = [event.name]
+    for name in event.key:
+        value = data.moment if name == "moment" else data.get(name, data.misfits.get(name, ""))
+        if isinstance(value, datetime):
+            value = iso(value)
+        elif not isinstance(value, str | int):
+            value = json.dumps(value, ensure_ascii=False, sort_keys=True)
+        elif name in _PAIR:
+            # The same number comes as national digits or as E.164, depending on where it is asked for.
+            value = hide(e164(str(value), region) or str(value)) if value else ""
+        parts.append(str(value).strip())
+    text = json.dumps([*parts, occurrence] if occurrence else parts, ensure_ascii=False)
     return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=").lower()

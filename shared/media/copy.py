@@ -21,8 +21,8 @@ from shared.errors import (
     Unprocessable,
 )
 from shared.events import store as events
-from shared.events.event import event_of_row
-from shared.events.receive import submit
+from shared.events.event import event_of_row, seconds, submit
+from shared.events.table import STORED_AUDIO
 from shared.identifiers import identifier
 from shared.items import reader
 from shared.json_bodies import encode
@@ -38,8 +38,6 @@ from shared.times import call_start, event_time, iso, now, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from pydantic import TypeAdapter
 
     from shared.bridge import Bridge
     from shared.media.table import Media
@@ -196,15 +194,6 @@ def _last_look(storage: Storage) -> dict[str, float]:
     return {}
 
 
-@once
-def _seconds() -> TypeAdapter[int | None]:
-    from pydantic import TypeAdapter
-
-    from shared.events.model import AnySeconds
-
-    return TypeAdapter(AnySeconds)
-
-
 def _fetch(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], record: Record) -> dict[str, Any]:
     description = _describe(media, id, record, message)
     if _is_forgotten(bridge, description, record):
@@ -240,8 +229,6 @@ def _delete(bridge: Bridge, of: blobs.Description) -> None:
 
 
 def _announce(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
-    from shared.events.model import StoredAudio
-
     record = message["record"]
     if message["looks"] < LOOKS:
         record, found = _completed(bridge, media, id, record)
@@ -254,7 +241,7 @@ def _announce(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any],
             _delete(bridge, description)
             raise _Forgotten
     # Only we fill these in: the PBX's field of the same name is another thing.
-    own = {media.url, *StoredAudio.model_fields}
+    own = {media.url, *STORED_AUDIO}
     fields = {name: value for name, value in record.items() if name not in own}
     fields |= {media.id: id, "callID": _call_id(record, message), **stored}
     submit(bridge.storage, bridge.settings, media.stored, fields, origin="bridge")
@@ -264,7 +251,7 @@ def _describe(media: Media, id: int, record: Record, message: Mapping[str, Any])
     call_id = _call_id(record, message)
     said = event_time(record.get("callStarted")) or (call_start(call_id) if call_id else None)
     started = said or parse_time(message["received"])
-    direction, seconds = str(record.get("direction") or ""), record.get(media.seconds)
+    direction = str(record.get("direction") or "")
     return blobs.Description(
         media=media,
         id=id,
@@ -274,7 +261,7 @@ def _describe(media: Media, id: int, record: Record, message: Mapping[str, Any])
         started=started,
         attempts=message["attempt"] + 1,
         event=str(message.get("event", "")),
-        seconds=None if seconds is None else _seconds().validate_python(seconds),
+        seconds=seconds(record.get(media.seconds)),
     )
 
 

@@ -11,8 +11,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from shared import audit
 from shared.errors import INVALID_CONTINUATION, Invalid, NotFound, Refused, Unprocessable
-from shared.events.event import check_envelope, event_of
-from shared.events.receive import accept
+from shared.events.event import accept, check_envelope, event_of
 from shared.events.table import event_named
 from shared.json_bodies import parse_body, read_body, validated
 from shared.media.table import MEDIA

@@ -60,10 +60,10 @@ def _ask_for_media(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool | Non
         return None
     message = {
         "kind": kind,
-        "id": getattr(event.data, f"{kind}ID"),
+        "id": event.data[f"{kind}ID"],
         "action": "copy" if event.type.announces else "withdraw",
         "event": event.id,
-        "callID": getattr(event.data, "callID", None),
+        "callID": event.data.get("callID"),
         "record": event.envelope["data"],
         "inferred": event.origin != "webhook",
         "received": iso(event.received),
@@ -75,7 +75,7 @@ def _ask_for_media(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool | Non
 
 
 def _close_lost_callers(bridge: Bridge, event: ReceivedEvent, row: Row) -> None:
-    if event.type.name == "CallCompleted" and event.data.callConnected is not None:  # type: ignore[attr-defined]
+    if event.type.name == "CallCompleted" and "callConnected" in event.data:
         lost_callers.close_answered(bridge, event)
 
 
@@ -129,7 +129,7 @@ def _is_forgotten(bridge: Bridge, event: ReceivedEvent) -> bool:
     subjects = {subject for subject, _ in store.pointers(event, region)} | people.loose(sent, event.drift, region)
     subjects -= {people.LOOSE}
     for kind, name in (("recording", "recordingID"), ("voicemail", "voicemailID")):
-        if (id := getattr(event.data, name, None)) is not None:
+        if (id := event.data.get(name)) is not None:
             subjects.add(f"{kind} {id}")
     return forgotten.is_forgotten(bridge.storage, subjects, min(event.began, event.moment))
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 
 from shared import audit
 from shared.deliveries.fanout import is_for, send_range, try_now, wants
@@ -14,7 +15,6 @@ from shared.deliveries.outbox import QUEUE, Outbox
 from shared.errors import Invalid, NotFound, Unprocessable
 from shared.events import store
 from shared.events.event import event_of_row
-from shared.events.model import Moment
 from shared.json_bodies import parse_body, validated
 from shared.storage.messages import send
 from shared.subscriptions.store import subscriptions
@@ -23,11 +23,18 @@ from shared.times import iso, now, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
     from shared.bridge import Bridge
     from shared.subscriptions.subscription import Subscription
 
+
+def _time(value: Any) -> datetime:
+    if not isinstance(value, str):
+        raise ValueError("a time is expected")
+    return parse_time(value)
+
+
+_Moment = Annotated[datetime, BeforeValidator(_time)]
 _CHUNK = 500
 _COUNTING_SECONDS = 20.0
 
@@ -35,8 +42,8 @@ _COUNTING_SECONDS = 20.0
 class TimeRange(BaseModel, extra="forbid", frozen=True, defer_build=True):
     """A range of time, by the arrival of events, and whether they are only counted."""
 
-    date_from: Moment
-    date_to: Moment | None = None
+    date_from: _Moment
+    date_to: _Moment | None = None
     dry_run: bool = False
 
 

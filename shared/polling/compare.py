@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared import forgotten, health, people
 from shared.errors import BudgetExhausted, PbxError, PbxForbidden, PbxNotFound, PbxNotUnderstood, PbxRefused
-from shared.events.receive import submit
+from shared.events.event import submit
 from shared.identifiers import identifier
 from shared.items import reader, store
 from shared.items.content import content_hash, drift

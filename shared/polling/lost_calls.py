@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from shared import health
 from shared.calls import lost_callers
 from shared.calls.lost_callers import ADDED, REMOVED, UPDATED, other_day, same_day
+from shared.items.content import drift
 from shared.json_bodies import encode
 from shared.pbx.fields import LOST_CALL
 from shared.pbx.resources import Resource
@@ -54,15 +55,13 @@ def poll_lost_calls(bridge: Bridge, *, at: datetime | None = None) -> None:
 
 
 def _poll(reading: Reading) -> None:
-    from shared.events.model import item_drift
-
     bridge, seen, odd = reading.bridge, reading.checkpoint, list["Malformed"]()
     listed, unreadable = _listed(reading)
     waiting = {_number(one.id): one for one in lost_callers.listed(bridge.storage)}
     missing = json.loads(seen.state or "{}")
     found = [(name, item) for key, item in listed.items() if (name := _event(reading, item, waiting.get(key)))]
     for _, item in found:
-        health.drifted(bridge.storage, item_drift(LOST_CALL, item))
+        health.drifted(bridge.storage, drift(item, LOST_CALL))
     if not unreadable:
         gone, missing = _gone(reading, listed, waiting, missing)
         found += gone

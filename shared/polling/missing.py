@@ -14,8 +14,7 @@ from shared import health
 from shared.calls.store import calls
 from shared.calls.stories import story_of
 from shared.events import store
-from shared.events.event import check_envelope, row_envelope
-from shared.events.receive import submit
+from shared.events.event import Data, check_envelope, row_envelope, submit
 from shared.events.table import event_id, event_named, wanted_events
 from shared.identifiers import identifier
 from shared.pbx.resources import resource
@@ -190,7 +189,7 @@ def _contacts(parts: Iterable[Part], event: str) -> set[Any]:
 def _announced(bridge: Bridge, number: int, item: Item, *, name: str, source: str) -> Found:
     """Return the event of an item that is announced once, unless it is there with all that the list has."""
     event, data = event_named(name), as_event(item, resource(source), name)
-    identity = event_id(event, event.model.model_construct(None, **{event.key[0]: number}), "")
+    identity = event_id(event, Data(**{event.key[0]: number}), "")
     there = store.get(bridge.storage, identity)
     if there is None:
         return Found(events=[(name, data)])
@@ -200,7 +199,7 @@ def _announced(bridge: Bridge, number: int, item: Item, *, name: str, source: st
 
 def _lacks(event: Event, known: Mapping[str, Any], listed: Mapping[str, Any]) -> bool:
     had, said = (check_envelope(event, {"data": dict(data)})[1] for data in (known, listed))
-    return any(getattr(had, name) is None and getattr(said, name) is not None for name in event.model.model_fields)
+    return any(field.name in said and field.name not in had for field in event.model.fields)
 
 
 MISSING: Mapping[str, Missing] = {

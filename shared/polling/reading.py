@@ -18,7 +18,7 @@ from shared.polling.checkpoints import Checkpoint
 from shared.polling.pages import Deadline
 from shared.storage.account import reaching_storage
 from shared.storage.expiry import dropped_months
-from shared.times import belongs_to_call, call_start, event_time, has_zone, months_before, now, parse_time
+from shared.times import belongs_to_call, call_start, event_time, months_before, now, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -214,11 +214,11 @@ def _in_call(item: Mapping[str, Any], name: str) -> datetime | None:
     """Return a time of a call as its event has it: one of the starts that are known leaves room for it."""
     moment, number = event_time(item.get(name)), identifier(item.get("callID"))
     starts = [event_time(item.get("callStarted")), None if number is None else call_start(number)]
-    return moment if moment and belongs_to_call(moment, starts, zoned=has_zone(item[name])) else None
+    return moment if moment and belongs_to_call(moment, starts) else None
 
 
 def as_event(item: Mapping[str, Any], source: Resource, name: str) -> dict[str, Any]:
     """Return the item as the webhook has it: without what only lists have, and with what nobody knows."""
-    known = event_named(name).model.model_fields
+    known = {field.name for field in event_named(name).model.fields}
     listed = {field.name for field in operation(source.read_operation).item}
     return {field: value for field, value in item.items() if field in known or field not in listed}

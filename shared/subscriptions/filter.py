@@ -72,17 +72,13 @@ def _begins(number: str | None, prefix: str, region: str) -> bool:
     return full is not None and any(way.startswith(prefix) for way in (full, full[1:], full.removeprefix(code)))
 
 
-def _destination(event: ReceivedEvent) -> str | None:
-    return getattr(event.data, "destination", None)
-
-
 TESTS: Mapping[str, Callable[[ReceivedEvent, Any, str], bool]] = {
-    "direction": lambda event, wanted, _: bool(getattr(event.data, "direction", None) == wanted),
-    "contact_id": lambda event, wanted, _: bool(getattr(event.data, "contactID", None) == wanted),
+    "direction": lambda event, wanted, _: event.data.get("direction") == wanted,
+    "contact_id": lambda event, wanted, _: event.data.get("contactID") == wanted,
     "caller": lambda event, wanted, region: _is_same(event.caller, wanted, region),
-    "destination": lambda event, wanted, region: _is_same(_destination(event), wanted, region),
+    "destination": lambda event, wanted, region: _is_same(event.data.get("destination"), wanted, region),
     "prefix": lambda event, wanted, region: (
-        _begins(event.caller, wanted, region) or _begins(_destination(event), wanted, region)
+        _begins(event.caller, wanted, region) or _begins(event.data.get("destination"), wanted, region)
     ),
 }
 

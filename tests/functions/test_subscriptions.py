@@ -12,7 +12,7 @@ import pytest
 
 from dev.listener import Listener, Received
 from dev.signatures import verify
-from shared.events.receive import submit
+from shared.events.event import submit
 from shared.events.table import EVENTS
 from shared.settings import Settings
 from shared.subscriptions.store import MOST, TABLE, Subscriptions

@@ -83,7 +83,7 @@ def run_on(name: str, body: dict[str, Any], answers: dict[str, Answer] | None = 
 
 def with_all(event: str, value: Any) -> dict[str, Any]:
     """A body whose every field is this value."""
-    return {"eventType": event, "data": dict.fromkeys(event_named(event).model.model_fields, value)}
+    return {"eventType": event, "data": {field.name: value for field in event_named(event).model.fields}}
 
 
 def texts(calls: Any) -> str:
@@ -230,7 +230,7 @@ def test_an_answered_call_becomes_a_row() -> None:
 @pytest.mark.parametrize("contact", [966, None])
 def test_no_cell_is_a_formula_wherever_it_comes_from(begin: str, contact: int | None) -> None:
     formula = f'{begin}HYPERLINK("https://evil.example","x")'
-    fields = dict.fromkeys(event_named("CallCompleted").model.model_fields, formula)
+    fields = {field.name: formula for field in event_named("CallCompleted").model.fields}
     body = {"eventType": "CallCompleted", "data": fields | {"contactID": contact or formula}}
     made = run_on("callLogExcel", body, named(formula, formula)).calls["Add_row"]["body"]
     assert made.pop("Seconds") == ""

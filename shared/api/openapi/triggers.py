@@ -12,14 +12,10 @@ from shared.api.openapi.requests import subscribe_request, unsubscribe_request
 from shared.api.operations import GET_CALL, GET_CALLS, GET_ENDED_CALLS, GET_EVENTS, GET_LOST_CALLERS
 from shared.api.subscribe import ID_HEADER, ID_PATTERN, LISTED
 from shared.events.table import EVENTS, Event
-from shared.media.table import MEDIA
 from shared.pbx.fields import Field, Shape
-from shared.pbx.operations import OPERATIONS, Operation, operation
-from shared.pbx.resources import RESOURCES, resource
+from shared.pbx.operations import Operation, operation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from shared.api.openapi.schemas import Schema
 
 _WRAPPING: Shape = (
@@ -27,19 +23,6 @@ _WRAPPING: Shape = (
     Field("eventType", "string", "Name of the event."),
     Field("version", "string", "Version of the event's form."),
 )
-# Of items' fields, and of what events carry beyond those.
-_DESCRIPTIONS: Mapping[str, str] = {field.name: field.description for row in OPERATIONS for field in row.item} | {
-    "previous_contactID": "Unique ID of the employee who handed the call over.",
-    "blobUrl": "Address of the audio in Blob Storage.",
-    "container": "Container that the audio is in.",
-    "blobName": "Name of the audio's blob in its container.",
-    "storedAt": "When the audio was stored.",
-    "sha256": "SHA-256 of the audio in hexadecimal digits.",
-    "size": "Size of the audio in bytes.",
-    "contentType": "Kind of audio, such as audio/mpeg.",
-    "incomplete": "True where less audio came than there should be; more may come later.",
-    "callID": "Unique ID of the call.",
-}
 _EVENTS, _OWN, _CALLS = "Events", "Subscriptions", "Calls"
 _SUBSCRIPTIONS = Operation(
     id="GetSubscriptions",
@@ -75,37 +58,9 @@ _ID = schemas.text(
 ) | {"x-ms-url-encoding": "single"}
 
 
-def event_shape(event: Event) -> Shape:
-    """
-    The fields of an event's `data`: an item's for what the pollers notice, else its model's.
-
-    The event of stored audio carries all that is known of its recording or voicemail, but not the PBX's address of it.
-    """
-    if event.source == "poll":
-        return operation(next(row.read_operation for row in RESOURCES if row.noun == event.carries)).item
-    properties: Mapping[str, Any] = event.model.model_json_schema().get("properties", {})
-    fields = {
-        name: Field(name, _type_of(schema), _DESCRIPTIONS.get(name, f"{schemas.title(name)} of the event."))
-        for name, schema in properties.items()
-    }
-    for media in MEDIA:
-        if media.stored == event.name:
-            item = operation(resource(media.resource).read_operation).item
-            fields = {field.name: field for field in item} | fields
-            del fields[media.url]
-    return tuple(fields.values())
-
-
-def _type_of(schema: Mapping[str, Any]) -> Any:
-    kinds = schema.get("anyOf", [schema])
-    first = next(kind for kind in kinds if kind.get("type") != "null")
-    return first["format"] if first.get("format") == "date-time" else first.get("type", "string")
-
-
 def notification(event: Event) -> Schema:
     """Return the schema of a post to a subscriber: the PBX's own wrapping around the event's data."""
-    required = () if event.source == "poll" else event.model.model_json_schema().get("required", ())
-    data = schemas.object_schema(f"{event.carries}Data", event_shape(event), required=required)
+    data = schemas.object_schema(f"{event.model.name}Data", event.model.fields, required=event.model.required)
     return schemas.object_schema(
         f"{event.name}Event", _WRAPPING, required=("eventType", "data"), nullable=False, more={"data": data}
     )

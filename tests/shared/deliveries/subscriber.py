@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from shared.deliveries.drain import drain
 from shared.deliveries.outbox import EPOCH, STATE, TABLE, Outbox
 from shared.events import store
-from shared.events.receive import submit
+from shared.events.event import submit
 from shared.json_bodies import encode
 from shared.pipeline.process import process
 from shared.subscriptions.store import subscriptions

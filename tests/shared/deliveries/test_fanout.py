@@ -11,8 +11,7 @@ import pytest
 
 from shared.api.subscribe import subscribe
 from shared.deliveries.fanout import fan_out
-from shared.events.event import event_of
-from shared.events.receive import submit
+from shared.events.event import event_of, submit
 from shared.pipeline.process import process
 from shared.pipeline.replay import run_range
 from shared.subscriptions.store import subscriptions

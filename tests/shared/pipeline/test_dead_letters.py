@@ -9,7 +9,7 @@ import pytest
 from shared import audit
 from shared.deliveries.drain import drain
 from shared.errors import Invalid
-from shared.events.receive import accept
+from shared.events.event import accept
 from shared.events.table import event_named
 from shared.json_bodies import encode, read_body
 from shared.pipeline import dead_letters as module

@@ -16,7 +16,7 @@ from shared.api.parameters import Request
 from shared.bridge import Bridge
 from shared.deliveries.post import read_event
 from shared.errors import Refused, Unprocessable
-from shared.events.receive import accept, submit
+from shared.events.event import accept, submit
 from shared.events.table import EVENTS, event_named
 from shared.json_bodies import encode
 from shared.pipeline import process as processing

@@ -11,7 +11,7 @@ import pytest
 from shared import health
 from shared.calls.lost_callers import listed
 from shared.errors import PbxError
-from shared.events.receive import accept
+from shared.events.event import accept
 from shared.events.table import event_named
 from shared.polling import checkpoints
 from shared.polling.lost_calls import poll_lost_calls
@@ -37,7 +37,7 @@ class Clock:
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     Clock.at = NOON
-    monkeypatch.setattr("shared.events.receive.now", lambda: Clock.at)
+    monkeypatch.setattr("shared.events.event.now", lambda: Clock.at)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared import health
-from shared.events.receive import accept
+from shared.events.event import accept
 from shared.events.table import event_named
 from shared.pbx.resources import RESOURCES
 from shared.polling.poll import poll, reconcile

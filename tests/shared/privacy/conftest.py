@@ -17,7 +17,7 @@ from functions.queues import ALL
 from shared import audit
 from shared.bridge import Bridge
 from shared.errors import BridgeError
-from shared.events.receive import accept
+from shared.events.event import accept
 from shared.events.table import event_named
 from shared.pbx.resources import resource
 from shared.pipeline.queues import consume

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shared.api.openapi.triggers import event_shape
 from shared.events.table import EVENTS, Event, event_named
 from shared.media.table import MEDIA
 from shared.pbx.operations import operation
@@ -23,7 +22,7 @@ WEBHOOKS = [event for event in EVENTS if event.source == "pbx"]
 
 
 def names(event: Event) -> set[str]:
-    return {field.name for field in event_shape(event)}
+    return {field.name for field in event.model.fields}
 
 
 def listed(name: str) -> list[dict[str, Any]]:
