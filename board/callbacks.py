@@ -56,7 +56,7 @@ def dial() -> Response:
     session["employee"] = chosen
     body, result = json.dumps({"destination": number, "contactID": chosen}).encode(), "done"
     try:
-        act(bridge, _DIAL, Request(body=body), {"Idempotency-Key": request.form.get("once", "")})
+        act(bridge, _DIAL, Request(body=body, headers={"Idempotency-Key": request.form.get("once", "")}))
     except BridgeError as error:
         result = type(error).__name__
         flash(gettext("That did not ring: %(reason)s", reason=show.reason(error)), "bad")

@@ -10,7 +10,8 @@ from flask_babel import lazy_gettext
 
 from board import search, show
 from shared.api import calls
-from shared.api.parameters import Request
+from shared.api.operations import GET_CALLS
+from shared.api.parameters import Request, check
 from shared.errors import Invalid
 from shared.media.serve import RANGE_BYTES, read_range
 from shared.times import event_time
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 blueprint = Blueprint("calls", __name__)
 
+_NAMES = tuple(parameter.name for parameter in GET_CALLS.parameters)
 _ON_A_PAGE = 50
 # The calls of a number lie years apart: each is a request.
 _OF_A_NUMBER = 10
@@ -31,33 +33,31 @@ _MOST_PARTS = 4
 
 
 def _wanted(given: Mapping[str, str]) -> dict[str, Any]:
-    return calls.wanted(show.here(), Request(query=given))
+    return check(GET_CALLS, Request(query=given), zone=show.here().settings.time_zone)
 
 
 @blueprint.get("/calls")
 def index() -> str:
     """Show the newest calls that are searched for."""
-    asked = search.asked(calls.NAMES, employee="employee")
+    asked = search.asked(_NAMES, employee="employee")
     values, found = asked.checked(_wanted), list[dict[str, Any]]()
-    following = calls.position(request.args.get("after") or None)
+    following = request.args.get("after") or None
     most = _OF_A_NUMBER if "number" in asked.given else _ON_A_PAGE
     for _ in range(0 if values is None else _MOST_PARTS):
-        more, following = calls.part(show.here(), values or {}, limit=most - len(found), start=following)
+        more, following = calls.page(show.here(), values or {}, most - len(found), following)
         found += more
         if not following or len(found) >= most:
             break
-    return render_template(
-        "calls.html", calls=found, search=asked, following=calls.token(following), people=show.directory()
-    )
+    return render_template("calls.html", calls=found, search=asked, following=following, people=show.directory())
 
 
 @blueprint.get("/calls.xlsx")
 def workbook() -> Response:
     """Return all calls that are searched for as a workbook."""
-    asked = search.asked(calls.NAMES, employee="employee")
+    asked = search.asked(_NAMES, employee="employee")
     if asked.problem:
         raise Invalid({"q": asked.problem})
-    return show.download(calls.read(show.here(), Request(query=asked.given | {"format": "xlsx"})))
+    return show.download(calls.read(show.here(), GET_CALLS, Request(query=asked.given | {"format": "xlsx"})))
 
 
 @blueprint.get("/calls/<int:call_id>")

@@ -1,80 +1,40 @@
-"""HTTP triggers under /api/v2 that ask for something: actions, lists and the feed, one a row of operations; audio."""
+"""HTTP triggers of the API: one a row of its operations, stored audio, and the definition."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import azure.functions as func
 
 from functions.requests import address, request_of
 from functions.responses import as_json, refusal, register
 from shared.api import operations
+from shared.api.envelopes import Page
 from shared.api.parameters import check_names, takes_body
 from shared.bridge import bridge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from shared.api.lists import Page
-    from shared.api.sheets import File
     from shared.pbx.operations import Operation
-
-    Work = Callable[[Operation, func.HttpRequest], func.HttpResponse]
 
 blueprint = func.Blueprint()
 
 _AUDIO_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+# Logic Apps' designer fetches it from the maker's browser.
+_OPEN = {"Access-Control-Allow-Origin": "*", "Cache-Control": "public, max-age=300", "Vary": "Host"}
 
 
 # Each imports what it starts: none of it is on the way of a receiver's cold start.
-def _act(operation: Operation, req: func.HttpRequest) -> func.HttpResponse:
-    from shared.api.actions import act
+def _answer(operation: Operation, req: func.HttpRequest) -> func.HttpResponse:
+    from shared.api.answers import answer
 
-    request = request_of(req, with_body=takes_body(operation))
-    return as_json(act(bridge(), operation, request, req.headers))
-
-
-def _list(operation: Operation, req: func.HttpRequest) -> func.HttpResponse:
-    from shared.api.lists import list_items
-
-    return _page(list_items(bridge(), operation, request_of(req), address(req)))
-
-
-def _find(operation: Operation, req: func.HttpRequest) -> func.HttpResponse:
-    from shared.api.lists import find_items
-
-    return _list_or_file(find_items(bridge(), operation, request_of(req)))
-
-
-def _events(_: Operation, req: func.HttpRequest) -> func.HttpResponse:
-    from shared.api import feed
-
-    return as_json(feed.read(bridge(), request_of(req)))
-
-
-def _calls(_: Operation, req: func.HttpRequest) -> func.HttpResponse:
-    from shared.api import calls
-
-    return _list_or_file(calls.read(bridge(), request_of(req)))
-
-
-def _call(_: Operation, req: func.HttpRequest) -> func.HttpResponse:
-    from shared.api import calls
-
-    return as_json(calls.read_one(bridge(), request_of(req)))
-
-
-def _ended_calls(_: Operation, req: func.HttpRequest) -> func.HttpResponse:
-    from shared.api import calls
-
-    return _page(calls.ended(bridge(), request_of(req), address(req)))
-
-
-def _lost_callers(_: Operation, req: func.HttpRequest) -> func.HttpResponse:
-    from shared.api import lost_callers
-
-    return _list_or_file(lost_callers.read(bridge(), request_of(req)))
+    found = answer(bridge(), operation, request_of(req, with_body=takes_body(operation), base=address(req)))
+    if isinstance(found, dict):
+        return as_json(found)
+    if isinstance(found, Page):
+        return as_json(found.body, found.status, found.headers)
+    headers = {"Content-Disposition": f'attachment; filename="{found.name}"', "X-Content-Type-Options": "nosniff"}
+    return func.HttpResponse(found.content, mimetype=found.content_type, headers=headers)
 
 
 # Who has the key of the API needs no role on the account.
@@ -91,30 +51,21 @@ def _audio(req: func.HttpRequest, *, by_path: bool) -> func.HttpResponse:
     return func.HttpResponse(part.content, status_code=part.status, mimetype=part.content_type, headers=headers)
 
 
-def _page(page: Page) -> func.HttpResponse:
-    return as_json(page.body, page.status, page.headers)
+def _definition(req: func.HttpRequest) -> func.HttpResponse:
+    from shared.api.openapi.definition import served
 
-
-def _list_or_file(found: dict[str, Any] | File) -> func.HttpResponse:
-    if isinstance(found, dict):
-        return as_json(found)
-    headers = {"Content-Disposition": f'attachment; filename="{found.name}"', "X-Content-Type-Options": "nosniff"}
-    return func.HttpResponse(found.content, mimetype=found.content_type, headers=headers)
+    scheme, _, rest = address(req).partition("://")
+    host, slash, path = rest.partition("/")
+    body, etag = served(scheme, host, slash + path)
+    headers = {**_OPEN, "ETag": etag}
+    if req.headers.get("If-None-Match") == etag:
+        return func.HttpResponse(status_code=304, headers=headers)
+    return func.HttpResponse(body, headers=headers, mimetype="application/json")
 
 
 _register = partial(register, blueprint, func.AuthLevel.FUNCTION, render=refusal)
-_TABLE: tuple[tuple[tuple[Operation, ...], Work], ...] = (
-    (operations.ACTIONS, _act),
-    (operations.LISTS, _list),
-    (operations.LIST_ACTIONS, _find),
-    ((operations.GET_EVENTS,), _events),
-    ((operations.GET_CALLS,), _calls),
-    ((operations.GET_CALL,), _call),
-    ((operations.GET_ENDED_CALLS,), _ended_calls),
-    ((operations.GET_LOST_CALLERS,), _lost_callers),
-)
-for _rows, _work in _TABLE:
-    for _row in _rows:
-        _register(_row.id, _row.method, f"v2/{_row.path}", partial(_work, _row))
+for _row in operations.SERVED:
+    _register(_row.id, _row.method, f"v2/{_row.path}", partial(_answer, _row))
 _register("GetStoredAudio", "GET", "v2/media/{container}/{year}/{month}/{day}/{file}", partial(_audio, by_path=True))
 _register("GetAudio", "GET", "v2/media/{container}", partial(_audio, by_path=False))
+register(blueprint, func.AuthLevel.ANONYMOUS, "GetSwagger", "GET", "swagger.json", _definition)

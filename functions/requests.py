@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import azure.functions as func
 
-from shared.api.parameters import Request
+from shared.api.parameters import Request, check_names
 from shared.errors import NO_LENGTH, Invalid, Refused
 from shared.settings import settings
 
@@ -23,21 +23,21 @@ def body_of(req: func.HttpRequest) -> bytes:
     return body
 
 
-def request_of(req: func.HttpRequest, *, with_body: bool = False) -> Request:
-    """Return the parts of its path, its query and, where one is taken, its body."""
+def request_of(req: func.HttpRequest, *, with_body: bool = False, base: str = "") -> Request:
+    """Return the parts of its path, its query and headers, and its body where one is taken."""
     blank = {name: "" for name, value in _query(req) if not value}
-    return Request(path=req.route_params, query={**blank, **req.params}, body=body_of(req) if with_body else b"")
+    body = body_of(req) if with_body else b""
+    return Request(req.route_params, {**blank, **req.params}, body, req.headers, base)
 
 
 def is_dry(req: func.HttpRequest, *others: str) -> bool:
     """Return `dry_run`, false by default; raises Invalid for another value, and for parameters beside the `others`."""
-    found = {name: value.lower() for name, value in _query(req) if name.lower() != _KEY_PARAMETER}
-    known = ("dry_run", *others)
-    if wrong := [name for name in found if name not in known]:
-        raise Invalid(dict.fromkeys(wrong, f"not known here: {' and '.join(known)} may be given"))
-    if found.get("dry_run", "false") not in ("true", "false"):
+    query = dict(_query(req))
+    check_names(query, ("dry_run", *others))
+    chosen = query.get("dry_run", "false").lower()
+    if chosen not in ("true", "false"):
         raise Invalid({"dry_run": "true or false is expected"})
-    return found.get("dry_run") == "true"
+    return chosen == "true"
 
 
 def query_of(req: func.HttpRequest) -> dict[str, str]:

@@ -67,7 +67,7 @@ def check_way_through(connection_string: str) -> None:
         queued: list[dict[str, Any]] = run_pipeline(bridge)
         assert {message["event"] for message in queued} == {"FaxMachineCreated", "FaxReceived"}
         action = next(row for row in ACTIONS if row.id == "RestartFaxMachine")
-        assert act(bridge, action, Request(path={"machine_id": str(number)}), {})["statusCode"] == 200
+        assert act(bridge, action, Request(path={"machine_id": str(number)}))["statusCode"] == 200
         made = requests.post(
             f"{pbx.base_url}webhooks/FaxReceived",
             json={"endpoint": "http://127.0.0.1:9/"},

@@ -1,36 +1,139 @@
-"""Actions: what a maker asks of the PBX through us, checked first and answered in the PBX's words."""
+"""
+Actions: what a maker asks of the PBX through us, checked first and answered in the PBX's words.
+
+A call that rang, or may have rung, is not rung again for the same request.
+"""
 
 from __future__ import annotations
 
+import json
+import logging
+import re
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from shared.api.dial import dial
+from shared import people
+from shared.api import dial_rules
 from shared.api.envelopes import passed_on
-from shared.api.parameters import Request, check
+from shared.api.parameters import Request, check, is_number
+from shared.calls import dials
+from shared.errors import (
+    BridgeError,
+    Conflict,
+    Invalid,
+    PbxNotUnderstood,
+    PbxUnavailable,
+    PbxUnreachable,
+    StorageUnavailable,
+)
 from shared.pbx.responses import content
+from shared.phones import e164
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from shared.bridge import Bridge
+    from shared.calls.dials import Answer
     from shared.pbx.operations import Operation
 
+logger = logging.getLogger(__name__)
 
-def act(bridge: Bridge, operation: Operation, given: Request, headers: Mapping[str, str]) -> dict[str, Any]:
+KEY_HEADER = "Idempotency-Key"
+KEY_PATTERN = r"[!-~]{1,255}"
+KEEP = timedelta(hours=1)
+# Without a key and without a workflow's run, the same call asked for again this soon is a retry.
+RETRY_WINDOW = timedelta(seconds=60)
+# What Logic Apps sends alike with every retry of one action, and differently with every action, run and
+# repetition of a loop. Its x-ms-client-request-id is another one for each retry.
+_RUN_HEADERS = ("x-ms-workflow-run-id", "x-ms-client-tracking-id")
+_ACTION_HEADERS = ("x-ms-workflow-operation-name", "x-ms-action-tracking-id")
+
+
+def act(bridge: Bridge, operation: Operation, given: Request) -> dict[str, Any]:
     """
-    Ask the PBX for an action, and return its envelope.
+    Ask the PBX for an action, and return its envelope; a command is asked once, and a repeat gets the first answer.
 
-    Raises Refused for input that does not fit, before the PBX is asked; the PbxError that names what went wrong there;
-    BudgetExhausted; StorageUnavailable; and for a command what `dial` raises.
+    Raises Refused for input that does not fit and for a command that may not be asked, before the PBX is asked; the
+    PbxError that names what went wrong there; BudgetExhausted; StorageUnavailable.
     """
-    values = check(operation, given)
+    values = check(operation, given, zone=bridge.settings.time_zone)
+    return _once(bridge, operation, values, given.headers) if operation.command else _ask(bridge, operation, values)
 
-    def ask() -> dict[str, Any]:
-        wrapper = bridge.pbx.envelope(operation.id, lane="action", **values)
-        data = wrapper.get("data")
-        # A command that the PBX did not refuse has rung, also where its answer is empty.
-        return passed_on(operation, wrapper, data if operation.command else content(operation, data))
 
-    if not operation.command:
-        return ask()
-    return dial(bridge, operation, values, headers, ask)
+def _ask(bridge: Bridge, operation: Operation, values: Mapping[str, Any]) -> Answer:
+    wrapper = bridge.pbx.envelope(operation.id, lane="action", **values)
+    data = wrapper.get("data")
+    # A command that the PBX did not refuse has rung, also where its answer is empty.
+    return passed_on(operation, wrapper, data if operation.command else content(operation, data))
+
+
+def _once(bridge: Bridge, operation: Operation, values: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
+    """
+    Ask for a command unless the same request was claimed before.
+
+    A PBX that refused, or was not reached, did not ring and may be asked again.
+    """
+    numbers = {row.name: values[row.name] for row in operation.parameters if is_number(row) and row.name in values}
+    dial_rules.check(bridge.settings, operation.id, numbers)
+    storage, request = bridge.storage, _request(bridge, operation, values, numbers, headers)
+    if (before := dials.claim(storage, request)) is not None:
+        return before
+    minute = None
+    try:
+        minute = dials.count(storage, bridge.settings.dial_per_hour)
+        answer = _ask(bridge, operation, values)
+    except BridgeError as error:
+        with _outcome():
+            if isinstance(error, (PbxUnavailable, PbxNotUnderstood)) and not isinstance(error, PbxUnreachable):
+                dials.doubt(storage, request)
+            else:
+                if minute is not None:
+                    dials.uncount(storage, minute)
+                dials.release(storage, request)
+        raise
+    with _outcome():
+        dials.complete(storage, request, answer)
+    return answer
+
+
+@contextmanager
+def _outcome() -> Iterator[None]:
+    """Keep the claim if the outcome cannot be written, so that nothing rings twice."""
+    try:
+        yield
+    except (StorageUnavailable, Conflict):
+        logger.warning("a dial's outcome could not be kept; its claim stays", exc_info=True)
+
+
+def _request(
+    bridge: Bridge,
+    operation: Operation,
+    values: Mapping[str, Any],
+    numbers: Mapping[str, str],
+    headers: Mapping[str, str],
+) -> dials.Request:
+    """
+    Return the request that a repeat would be the same as.
+
+    By the `Idempotency-Key`, for an hour; else by the workflow's run and action that Logic Apps names and the call, for
+    an hour; else by the call alone, for a minute. Raises Invalid for a key that is empty, too long or not ASCII.
+    """
+    region = bridge.settings.default_region
+
+    def digest(*parts: str) -> str:
+        return people.digest(bridge.storage, json.dumps(parts))
+
+    # A number is the same one however it is spelled.
+    asked = {**values, **{name: e164(number, region) or number for name, number in numbers.items()}}
+    call = digest("call", operation.id, json.dumps(asked, sort_keys=True))
+    same: tuple[str, ...] = ("soon", call)
+    keep = RETRY_WINDOW
+    if (key := headers.get(KEY_HEADER)) is not None:
+        if not re.fullmatch(KEY_PATTERN, key):
+            raise Invalid({KEY_HEADER: "1 to 255 letters, digits and signs are expected"})
+        same, keep = ("key", key), KEEP
+    elif run := next((headers[name] for name in _RUN_HEADERS if headers.get(name)), None):
+        same, keep = ("run", run, *(headers.get(name) or "" for name in _ACTION_HEADERS), call), KEEP
+    subjects = tuple(people.number(number, region) for number in numbers.values())
+    return dials.Request(id=digest(*same), call=call, subjects=subjects, keep=keep)

@@ -1,10 +1,14 @@
-"""The wrapping of every answer under /api/v2, as the PBX writes it."""
+"""The wrapping of every answer under /api/v2, as the PBX writes it, and the continuations of those that are paged."""
 
 from __future__ import annotations
 
+import base64
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from shared import people
+from shared.errors import INVALID_CONTINUATION, Refused
 from shared.identifiers import identifier
 
 if TYPE_CHECKING:
@@ -12,8 +16,22 @@ if TYPE_CHECKING:
 
     from shared.pbx.fields import Shape
     from shared.pbx.operations import Operation
+    from shared.storage.account import Storage
 
 VERSION = "v2"
+CONTINUATION = "continuation"
+CONTINUATION_PATTERN = r"^[A-Za-z0-9_-]{1,1000}$"
+_SEAL = 16
+_TEXTS = ("string", "date-time")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    """An envelope with its status and headers."""
+
+    body: dict[str, Any]
+    status: int
+    headers: Mapping[str, str]
 
 
 def succeeded(data: Any, status: int = 200) -> dict[str, Any]:
@@ -24,9 +42,8 @@ def succeeded(data: Any, status: int = 200) -> dict[str, Any]:
 def refused(status: int, message: str, fields: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return a refusal in words; `fields` has the reason for each field that does not fit."""
     wrapped = {"version": VERSION, "status": "error", "statusCode": status, "message": message, "data": None}
-    if fields:
-        return wrapped | {"errors": [{"path": path, "reason": reason} for path, reason in fields.items()]}
-    return wrapped
+    errors = [{"path": path, "reason": reason} for path, reason in (fields or {}).items()]
+    return wrapped | ({"errors": errors} if errors else {})
 
 
 def passed_on(operation: Operation, wrapper: Mapping[str, Any], data: Any) -> dict[str, Any]:
@@ -38,22 +55,46 @@ def passed_on(operation: Operation, wrapper: Mapping[str, Any], data: Any) -> di
 
 
 def tidy(item: Any, shape: Shape) -> Any:
-    """
-    Return an item as the definition has it: absent fields as null, whole numbers as numbers and texts as texts.
-    """
+    """Return an item as the definition has it: absent fields as null, whole numbers as numbers, texts as texts."""
     if not isinstance(item, dict):
         return item
     tidied = dict(item)
     for field in shape:
         value = tidied.get(field.name)
-        if value == "" and field.type not in ("string", "date-time"):
-            tidied[field.name] = None
-        elif field.type == "integer" and isinstance(value, str | float):
-            number = identifier(value)
-            tidied[field.name] = value if number is None else number
-        elif field.type in ("string", "date-time") and isinstance(value, bool | int | float):
+        if isinstance(value, list):
+            tidied[field.name] = [tidy(part, field.fields) for part in value]
+        elif field.type in _TEXTS and isinstance(value, bool | int | float):
             number = identifier(value)
             tidied[field.name] = json.dumps(value) if number is None else str(number)
-        elif isinstance(value, list):
-            tidied[field.name] = [tidy(part, field.fields) for part in value]
+        elif value == "" and field.type not in _TEXTS:
+            tidied[field.name] = None
+        elif field.type == "integer" and (number := identifier(value)) is not None:
+            tidied[field.name] = number
     return tidied
+
+
+def continuation(storage: Storage, operation: str, filters: Mapping[str, Any], start: str | None) -> str | None:
+    """Return what the next request of an operation sends with the same filters; None at the end."""
+    if start is None:
+        return None
+    sealed = _seal(storage, operation, filters, start) + start
+    return base64.urlsafe_b64encode(sealed.encode()).decode().rstrip("=")
+
+
+def start_of(storage: Storage, operation: str, filters: Mapping[str, Any], text: str | None) -> str | None:
+    """Return where a page starts; raises Refused for a continuation of other filters, or one that is not ours."""
+    if text is None:
+        return None
+    try:
+        sealed = base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)).decode()
+    except ValueError:
+        sealed = ""
+    start = sealed[_SEAL:]
+    if sealed != _seal(storage, operation, filters, start) + start:
+        raise Refused(INVALID_CONTINUATION)
+    return start
+
+
+def _seal(storage: Storage, operation: str, filters: Mapping[str, Any], start: str) -> str:
+    wanted = sorted((name, str(value)) for name, value in filters.items())
+    return people.digest(storage, f"page {operation} {wanted} {start}")[:_SEAL]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from shared import people
-from shared.api.continuations import CONTINUATION, continuation, start_of
-from shared.api.envelopes import succeeded
+from shared.api.envelopes import CONTINUATION, continuation, start_of, succeeded
+from shared.api.filters import fits
 from shared.api.operations import GET_EVENTS
 from shared.api.parameters import Request, check
 from shared.errors import Unprocessable
@@ -20,44 +20,57 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shared.bridge import Bridge
+    from shared.pbx.operations import Operation
     from shared.storage.account import Storage
+
+    Item = dict[str, Any]
 
 DEFAULT_LIMIT = 50
 # Pages of a subject's events that one request reads where a filter lets few of them through.
 _ROUNDS = 4
 
 
-def read(bridge: Bridge, given: Request) -> dict[str, Any]:
+def read(bridge: Bridge, row: Operation, given: Request) -> dict[str, Any]:
     """
     Return a page of the feed, newest first, as an envelope with `continuation` beside `data`: null at the end.
 
-    A page may be short, or empty, with a continuation: then there is more to look at. Raises Invalid, or
+    A page may be short, or empty, with a continuation: then there is more to look at. Raises Refused, or
     StorageUnavailable.
     """
-    values = check(GET_EVENTS, given, also=(CONTINUATION,))
+    values = check(row, given, zone=bridge.settings.time_zone, also=(CONTINUATION,))
     limit = values.pop("limit", DEFAULT_LIMIT)
+    items, following = page(bridge, values, limit, given.query.get(CONTINUATION))
+    return succeeded(items) | {CONTINUATION: following}
+
+
+def page(
+    bridge: Bridge, values: Mapping[str, Any], limit: int, start: str | None = None
+) -> tuple[list[Item], str | None]:
+    """Return events that fit, newest first, at most `limit`, from a continuation on, and that of the next page."""
     with reaching_storage():
-        start = start_of(bridge.storage, GET_EVENTS.id, values, given.query.get(CONTINUATION))
-        rows, follows = _page(bridge, values, start, limit)
+        place = start_of(bridge.storage, GET_EVENTS.id, values, start)
+        rows, follows = _found(bridge, values, limit, place)
         items = [as_item(bridge.storage, row) for row in rows]
-        return succeeded(items) | {CONTINUATION: continuation(bridge.storage, GET_EVENTS.id, values, follows)}
+        return items, continuation(bridge.storage, GET_EVENTS.id, values, follows)
 
 
-def _page(
-    bridge: Bridge, values: Mapping[str, Any], start: str | None, limit: int
+def _found(
+    bridge: Bridge, values: Mapping[str, Any], limit: int, start: str | None
 ) -> tuple[list[Mapping[str, Any]], str | None]:
-    storage, region = bridge.storage, bridge.settings.default_region
-    between = (values.get("date_from"), values.get("date_to"))
-    number = people.number(values["number"], region) if "number" in values else None
+    storage, first, last = bridge.storage, values.get("date_from"), values.get("date_to")
     # Of a call there are fewer events than of a number.
-    subject = people.call(values["call_id"]) if "call_id" in values else number
-    if subject is None:
+    if "call_id" in values:
+        subject = people.call(values["call_id"])
+    elif "number" in values:
+        subject = people.number(values["number"], bridge.settings.default_region)
+    else:
         of_type = [f"type eq '{values['type']}'"] if "type" in values else []
-        return store.feed_page(storage, store.feed_bounds(*between) + of_type, start, limit)
+        return store.feed_page(storage, store.feed_bounds(first, last) + of_type, start, limit)
+    wanted = {name: values[name] for name in ("type", "number") if name in values}
     found: list[Mapping[str, Any]] = []
     for _ in range(_ROUNDS):
-        rows, start = store.of_subject(storage, subject, limit, first=between[0], last=between[1], start=start)
-        found += [row for row in rows if _fits(row, values.get("type"), number, region)]
+        rows, start = store.of_subject(storage, subject, limit, first=first, last=last, start=start)
+        found += [row for row in rows if fits(bridge, row, wanted)]
         if start is None or len(found) >= limit:
             break
     if len(found) > limit:
@@ -65,16 +78,9 @@ def _page(
     return found[:limit], start
 
 
-def _fits(row: Mapping[str, Any], type: str | None, number: str | None, region: str) -> bool:
-    if type is not None and row["type"] != type:
-        return False
-    numbers = (row.get("caller"), row.get("destination"))
-    return number is None or any(people.number(one, region) == number for one in numbers if one)
-
-
-def as_item(storage: Storage, row: Mapping[str, Any]) -> dict[str, Any]:
+def as_item(storage: Storage, row: Mapping[str, Any]) -> Item:
     """Return an event of the feed as it is listed; one whose body's blob is gone has `bodyMissing` in place of it."""
-    item: dict[str, Any] = {"id": row["id"], "type": row["type"], "version": None}
+    item: Item = {"id": row["id"], "type": row["type"], "version": None}
     item |= {"origin": row["origin"], "received": iso(row["received"]), "happened": iso(row["happened"])}
     item |= {name: value_of(row[name]) for name in IDENTIFIERS if name in row}
     try:

@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 
-from shared.api import sheets
-from shared.api.envelopes import succeeded, tidy
-from shared.api.list_filters import FILTERS, by_person, fits, spans, with_days
+from shared import people
+from shared.api import sheets, triggers
+from shared.api.envelopes import tidy
+from shared.api.filters import fits
 from shared.api.operations import TITLE
 from shared.api.parameters import LARGEST_LIMIT, Request, check
-from shared.errors import Invalid
+from shared.identifiers import LARGEST_ID
 from shared.items import reader as items
-from shared.items.store import Item
+from shared.items.store import KINDS, Item
 from shared.pbx.resources import RESOURCES, Resource
 from shared.storage.account import reaching_storage
+from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, clock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from shared.api.envelopes import Page
     from shared.bridge import Bridge
     from shared.pbx.operations import Operation
-    from shared.storage.account import Storage
+    from shared.people import Kind, Pointer
 
-TRIGGER_STATE = "triggerState"
-STATE = "state"
-STATE_PATTERN = r"^(now|[0-9]{1,18})?$"
 DEFAULT_LIMIT = 50
-# The pollers bring calls, recordings and voicemails each minute.
-IDLE_SECONDS = 30
 _PAGE = 1000
-# Arrivals that one request looks at: by Location a few first, as most often the next one is wanted.
-_GLANCES = (1, 100, 1000, 1000)
-_MOST_PAGES = 5
+# Pointers of each person that are read first, and items that are read at once.
+_FEW, _MOST_IN_CHUNK = 200, 96
+# callStarted may differ from the start that a callID spells.
+_SLACK = timedelta(days=1)
 _RESOURCE: Mapping[str, Resource] = {id: row for row in RESOURCES for id in (row.list_operation, row.list_action)}
 
 
@@ -44,28 +42,17 @@ def resource_of(row: Operation) -> Resource:
     return _RESOURCE[row.id]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Page:
-    """The answer of a list."""
-
-    body: dict[str, Any]
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
 def find_items(bridge: Bridge, row: Operation, given: Request) -> dict[str, Any] | sheets.File:
     """
     Return the stored items that fit, newest first: `limit` (50) after `offset`, those that makers pick from with a
     `title`; or all of them as a file. Raises Invalid, or StorageUnavailable.
     """
-    values, resource = check(row, with_days(given, bridge.settings.time_zone)), resource_of(row)
-    if (kind := values.get("format", "json")) != "json":
-        values = {"limit": sheets.MOST_ROWS + 1} | values
+    values, resource = check(row, given, zone=bridge.settings.time_zone), resource_of(row)
+    limit = DEFAULT_LIMIT if values.get("format", "json") == "json" else sheets.MOST_ROWS + 1
     with reaching_storage():
-        found = _select(bridge, resource, values)
-    if kind != "json":
-        return sheets.written(bridge, (tidy(item, row.item) for item in found), row.item, kind, row.path)
-    return succeeded([tidy(_titled(resource, item), row.item) for item in found])
+        found = _select(bridge, resource, {"limit": limit} | values)
+        titled = (tidy(_titled(resource, item), row.item) for item in found)
+        return sheets.listed(bridge, row, values, titled)
 
 
 def _titled(resource: Resource, item: Item) -> Item:
@@ -75,112 +62,107 @@ def _titled(resource: Resource, item: Item) -> Item:
     return item | {TITLE.name: " ".join(words) or str(item[resource.id_field])}
 
 
-def list_items(bridge: Bridge, row: Operation, given: Request, base: str) -> Page:
+def list_items(bridge: Bridge, row: Operation, given: Request) -> Page:
     """
-    Return the answer of a list, from our storage alone.
+    Return the answer of a list, from our storage alone; see `triggers.answer`.
 
-    | The query has | The answer holds |
-    |---|---|
-    | none of these | `limit` items (50) after `offset`, newest first |
-    | `initial_…` | the `limit` (1,000) smallest ids above it, newest first: the first one asks for the rest |
-    | `state` | what arrived after it, in that order: up to `limit` (1,000) items; none where it is empty or `now` |
-    | `triggerState` | the next arrival, by Logic Apps' polling contract: `base` is what its `Location` begins with |
-
-    All but the last have the state to ask by next beside `data`. Raises Invalid, or StorageUnavailable.
+    Without a state these are `limit` items (50) after `offset`, newest first; with `initial_…` the `limit` (1,000)
+    smallest ids above it, newest first: the first one asks for the rest. Raises Invalid, or StorageUnavailable.
     """
-    dated = with_days(given, bridge.settings.time_zone)
-    values, resource = check(row, dated, also=(STATE, TRIGGER_STATE)), resource_of(row)
-    # Also the one that the other makes of no use.
-    states = {name: state_of(name, given.query[name]) for name in (STATE, TRIGGER_STATE) if name in given.query}
+    values = check(row, given, zone=bridge.settings.time_zone, also=triggers.STATES)
+    storage, resource = bridge.storage, resource_of(row)
+    limit = LARGEST_LIMIT if values.get(resource.cursor_parameter) else DEFAULT_LIMIT
+
+    def after(state: str, size: int) -> list[tuple[str, Item | None]]:
+        arrivals = items.arrived_after(storage, resource.name, state, size)
+        return [(at, tidy(item, row.item) if fits(bridge, item, values) else None) for at, item in arrivals]
+
+    def newest() -> Iterator[Item]:
+        return (tidy(item, row.item) for item in _select(bridge, resource, {"limit": limit} | values))
+
     with reaching_storage():
-        if TRIGGER_STATE in states:
-            return _next_arrival(bridge, row, given, values, f"{base}/api/v2/{row.path}")
-        if STATE in states:
-            state = states[STATE] or items.present(bridge.storage, resource.name)
-            found, state = _arrivals(bridge, resource, values, state)
-        else:
-            # What arrives from here on is asked for again rather than left out.
-            state = items.present(bridge.storage, resource.name)
-            found = _select(bridge, resource, values)
-        return Page(body=succeeded([tidy(item, row.item) for item in found]) | {STATE: state})
+        present = partial(items.present, storage, resource.name)
+        return triggers.answer(row, given, values, present=present, after=after, newest=newest)
 
 
 def _select(bridge: Bridge, resource: Resource, values: Mapping[str, Any]) -> list[Item]:
     """Return the stored items that fit an operation's values, newest first."""
-    storage, wanted, cursor = bridge.storage, values.get(resource.id_parameter), values.get(resource.cursor_parameter)
-    size: int = values.get("limit") or (LARGEST_LIMIT if cursor else DEFAULT_LIMIT)
-    offset = values.get("offset", 0)
-    rising = bool(cursor) and wanted is None
+    wanted, size, offset = values.get(resource.id_parameter), values["limit"], values.get("offset", 0)
+    rising = bool(values.get(resource.cursor_parameter)) and wanted is None
     stored: Iterator[Item]
     if wanted is not None:
-        item = items.get(storage, resource.name, wanted)
+        item = items.get(bridge.storage, resource.name, wanted)
         stored = iter([] if item is None else [item])
-    elif (pointed := by_person(bridge, resource, values, chunk=size + offset)) is not None:
-        stored, values = pointed
+    elif (subjects := _subjects(bridge, resource, values)) and (kind := KINDS.get(resource.name)):
+        stored = _of_person(bridge, resource, kind, subjects, values)
         stored = reversed(list(stored)) if rising else stored
+        if resource.name == "voicemails":
+            # That it rang this employee is in the index alone.
+            values = {name: value for name, value in values.items() if name != "contact_id"}
     else:
-        stored = _listed(storage, resource, values, size + offset, rising=rising)
+        stored = _in_order(bridge, resource, values, rising=rising)
+    fitting = (item for item in stored if fits(bridge, item, values))
     # In two steps, as both together may be more than islice takes.
-    found = list(islice(islice(filter(fits(bridge, resource, values), stored), offset, None), size))
+    found = list(islice(islice(fitting, offset, None), size))
     return found[::-1] if rising else found
 
 
-def _listed(
-    storage: Storage, resource: Resource, values: Mapping[str, Any], count: int, *, rising: bool
-) -> Iterator[Item]:
+def _in_order(bridge: Bridge, resource: Resource, values: Mapping[str, Any], *, rising: bool) -> Iterator[Item]:
     """Yield the items that may be wanted; without filters as many are read as are wanted, with them whole pages."""
-    ranges = spans(resource, values)
-    page = _PAGE if values.keys() & FILTERS.keys() else min(count, _PAGE)
-    for above, below in reversed(ranges) if rising else ranges:
+    is_filtered = values.keys() - {"limit", "offset", "format", resource.cursor_parameter}
+    page = _PAGE if is_filtered else values["limit"] + values.get("offset", 0)
+    spans = _spans(resource, values)
+    for above, below in reversed(spans) if rising else spans:
         if rising:
-            yield from items.upwards(storage, resource.name, above=above, below=below)
+            yield from items.upwards(bridge.storage, resource.name, above=above, below=below)
         else:
-            yield from items.downwards(storage, resource.name, above=above, below=below, page=page)
+            yield from items.downwards(bridge.storage, resource.name, above=above, below=below, page=page)
 
 
-def state_of(name: str, text: str) -> str | None:
-    """Return the state in a request; None to begin with the present."""
-    text = text.strip()
-    if not re.fullmatch(STATE_PATTERN, text):
-        raise Invalid({name: "now, or the state that the last answer gave, is expected"})
-    return None if text in ("", "now") else text
+def _spans(resource: Resource, values: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """
+    Return the ranges of ids, newest first, that hold every wanted item: greater than the first, less than the second.
+
+    A callID that spells the call's start need not be read when its start is out of the range of dates; one that is
+    a plain counter says nothing.
+    """
+    above, below = values.get(resource.cursor_parameter, -1), LARGEST_ID + 1
+    start, end = values.get("date_from"), values.get("date_to")
+    if resource.id_field != "callID" or (start is None and end is None):
+        return [(above, below)]
+    first = max(clock(start - _SLACK), FIRST_CLOCK_ID) if start else FIRST_CLOCK_ID
+    last = min(clock(end + _SLACK), LAST_CLOCK_ID) if end else LAST_CLOCK_ID
+    parts = ((LAST_CLOCK_ID, below), (first - 1, last + 1), (-1, FIRST_CLOCK_ID))
+    return [(max(above, low), high) for low, high in parts if max(above, low) + 1 < high]
 
 
-def _arrivals(bridge: Bridge, resource: Resource, values: Mapping[str, Any], after: str) -> tuple[list[Item], str]:
-    """Return the arrivals after a state that fit, oldest first, and the state after the last one looked at."""
-    fitting, limit, found = fits(bridge, resource, values), values.get("limit", LARGEST_LIMIT), list[Item]()
-    for _ in range(_MOST_PAGES):
-        arrivals = items.arrived_after(bridge.storage, resource.name, after, _PAGE)
-        for state, item in arrivals:
-            after = state
-            if fitting(item):
-                found.append(item)
-            if len(found) == limit:
-                return found, after
-        if len(arrivals) < _PAGE:
-            break
-    return found, after
+def _subjects(bridge: Bridge, resource: Resource, values: Mapping[str, Any]) -> list[str]:
+    """Return the numbers and the employee that are asked for, each of which leads to every item that fits."""
+    region = bridge.settings.default_region
+    numbers = [people.number(values[name], region) for name in ("source", "destination", "number") if name in values]
+    if "contact_id" not in values:
+        return numbers
+    employee = people.employee(values["contact_id"])
+    return [employee] if resource.name == "voicemails" else [*numbers, employee]
 
 
-def _next_arrival(bridge: Bridge, row: Operation, given: Request, values: Mapping[str, Any], url: str) -> Page:
-    """Return the first arrival after a state that fits, with when and where to ask next."""
-    resource, kept = resource_of(row), {one.name: given.query.get(one.name) for one in row.parameters}
+def _of_person(
+    bridge: Bridge, resource: Resource, kind: Kind, subjects: Sequence[str], values: Mapping[str, Any]
+) -> Iterator[Item]:
+    """Yield the items that the rarest of these subjects has to do with, newest first."""
+    first, last = values.get("date_from"), values.get("date_to")
+    bounds: dict[str, Any] = {"first": first and first - _SLACK, "last": last and last + _SLACK}
+    begun = {one: people.find(bridge.storage, one, [kind], limit=_FEW, **bounds) for one in subjects}
+    rarest = min(subjects, key=lambda one: len(begun[one]))
 
-    def page(state: str, wait: int, *found: Item) -> Page:
-        query = {name: text for name, text in kept.items() if text} | {TRIGGER_STATE: state}
-        headers = {"Location": f"{url}?{urlencode(query)}", "Retry-After": str(wait)}
-        status = 200 if found else 202
-        return Page(body=succeeded([tidy(item, row.item) for item in found], status), status=status, headers=headers)
+    def pointers() -> Iterator[Pointer]:
+        seen, found, limit = set[str](), begun[rarest], _FEW
+        while found:
+            yield from (one for one in found if one.id not in seen)
+            seen.update(one.id for one in found)
+            start, is_full, limit = f"{found[-1].place}~", len(found) == limit, LARGEST_LIMIT
+            found = people.find(bridge.storage, rarest, [kind], limit=limit, start=start, **bounds) if is_full else []
 
-    state = state_of(TRIGGER_STATE, given.query[TRIGGER_STATE])
-    if state is None:
-        return page(items.present(bridge.storage, resource.name), IDLE_SECONDS)
-    fitting = fits(bridge, resource, values)
-    for glance in _GLANCES:
-        arrivals = items.arrived_after(bridge.storage, resource.name, state, glance)
-        for state, item in arrivals:
-            if fitting(item):
-                return page(state, 0, item)
-        if len(arrivals) < glance:
-            return page(state, IDLE_SECONDS)
-    return page(state, 0)
+    left, chunk = pointers(), min(values["limit"] + values.get("offset", 0), _MOST_IN_CHUNK)
+    while part := list(islice(left, chunk)):
+        yield from items.pointed(bridge.storage, resource.name, part)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shared.events.table import EVENTS
-from shared.pbx.fields import Field, Shape
+from shared.pbx.fields import CONTACT, LOST_CALL, Field, Shape
 from shared.pbx.operations import OPERATIONS, Operation, Parameter, operation
 from shared.pbx.resources import RESOURCES, Resource
 
@@ -14,14 +14,6 @@ if TYPE_CHECKING:
 
 # The fields that hold a number to be called at.
 NUMBERS = ("number", "caller", "destination", "sender")
-FORMAT = Parameter(
-    "format",
-    "Format",
-    "json; or csv or xlsx for a file with all that fits, up to 100,000 rows.",
-    type="string",
-    choices=("json", "csv", "xlsx"),
-    visibility="advanced",
-)
 # How a call ended, or stands.
 OUTCOMES: Mapping[str, str] = {
     "answered": "somebody answered, and the call is over",
@@ -35,6 +27,21 @@ OUTCOMES: Mapping[str, str] = {
     "talking": "they talk as far as is known",
     "unknown": "its end never became known",
 }
+
+
+def _choice(name: str, title: str, description: str, *choices: str) -> Parameter:
+    return Parameter(name, title, description, type="string", choices=choices)
+
+
+_LIMIT, _OFFSET, _DIRECTION = (
+    next(parameter for parameter in operation("GetCallHistory").parameters if parameter.name == name)
+    for name in ("limit", "offset", "direction")
+)
+_FORMAT_WORDS = "json; or csv or xlsx for a file with all that fits, up to 100,000 rows."
+FORMAT = Parameter(
+    "format", "Format", _FORMAT_WORDS, type="string", choices=("json", "csv", "xlsx"), visibility="advanced"
+)
+
 EVENT: Shape = (
     Field("id", "string", "ID of the event, the same as webhook-id in deliveries."),
     Field("type", "string", "Name of the event."),
@@ -53,35 +60,33 @@ GET_EVENTS = Operation(
     id="GetEvents",
     path="events",
     parameters=(
-        Parameter(
-            "type", "Event Type", "Only events of this name.", type="string", choices=tuple(row.name for row in EVENTS)
-        ),
+        _choice("type", "Event Type", "Only events of this name.", *(row.name for row in EVENTS)),
         Parameter("call_id", "Call ID", "Only what concerns this call."),
         Parameter("number", "Number", "Only calls from or to this number.", type="string"),
         Parameter("date_from", "Date From", "Only what the app learnt of from this time on.", type="date-time"),
         Parameter("date_to", "Date To", "Only what the app learnt of up to this time.", type="date-time"),
-        Parameter("limit", "Limit", "Maximum number of events."),
+        _LIMIT,
     ),
     summary="List events",
     description="Lists events, newest first, paged.",
     lists=True,
     item=EVENT,
 )
-_IDS = Field("contactID", "integer", "Unique ID of the employee.")
-STORED: Shape = (
+
+_EMPLOYEE = CONTACT[0]
+_STORED: Shape = (
     Field("id", "integer", "Unique ID of the recording or voicemail."),
     Field("container", "string", "Container of the audio, for Get stored audio; absent until it is stored."),
     Field("blobName", "string", "Name of the audio in its container."),
 )
+_OUTCOME_WORDS = "; ".join(f"{name}, {text}" for name, text in OUTCOMES.items())
 CALL: Shape = (
     Field("callID", "integer", "Unique ID of the call."),
     Field("started", "date-time", "When it started to ring."),
     Field("connected", "date-time", "When somebody answered; absent when nobody did."),
     Field("ended", "date-time", "When it ended."),
     Field("talkSeconds", "integer", "How long they talked."),
-    Field(
-        "outcome", "string", "How it ended: " + "; ".join(f"{name}, {text}" for name, text in OUTCOMES.items()) + "."
-    ),
+    Field("outcome", "string", f"How it ended: {_OUTCOME_WORDS}."),
     Field("lost", "boolean", "True for an incoming call that nobody of the company answered."),
     Field("direction", "string", "in or out."),
     Field("caller", "string", "Number that called, as the PBX sent it; absent when withheld."),
@@ -89,23 +94,10 @@ CALL: Shape = (
     Field("destination", "string", "Number that was called, as the PBX sent it."),
     Field("destinationE164", "string", "The same in E.164, where it is a number."),
     Field("answeredBy", "integer", "Unique ID of the employee who answered."),
-    Field("contacts", "array", "Employees whom the call rang or reached.", (_IDS,)),
-    Field("recordings", "array", "The call's recordings.", STORED),
-    Field("voicemails", "array", "The call's voicemails.", STORED),
+    Field("contacts", "array", "Employees whom the call rang or reached.", (_EMPLOYEE,)),
+    Field("recordings", "array", "The call's recordings.", _STORED),
+    Field("voicemails", "array", "The call's voicemails.", _STORED),
 )
-_ID = Parameter("call_id", "Call ID", "Unique ID of the call.", where="path", required=True, visibility="")
-_FILTERS = (
-    Parameter("number", "Number", "Only calls from or to this number, in any spelling.", type="string"),
-    Parameter("employee", "Employee", "Only calls that rang or reached this employee."),
-    Parameter(
-        "direction", "Direction", "in for incoming calls, out for outgoing ones.", type="string", choices=("in", "out")
-    ),
-    Parameter("outcome", "Outcome", "Only calls that ended so.", type="string", choices=tuple(OUTCOMES)),
-    Parameter(
-        "lost", "Lost", "true for incoming calls that nobody answered, false for all others.", type="string",
-        choices=("true", "false"),
-    ),
-)  # fmt: skip
 _DELIVERY: Shape = (
     Field("event", "string", "ID of the event that was delivered."),
     Field("type", "string", "Name of the event."),
@@ -115,18 +107,23 @@ _DELIVERY: Shape = (
     Field("attempts", "integer", "How often it was posted; absent while it is on its way."),
     Field("time", "date-time", "When it ended, or was put on its way."),
 )
+_CALL_FILTERS = (
+    Parameter("number", "Number", "Only calls from or to this number, in any spelling.", type="string"),
+    Parameter("employee", "Employee", "Only calls that rang or reached this employee."),
+    _DIRECTION,
+    _choice("outcome", "Outcome", "Only calls that ended so.", *OUTCOMES),
+    _choice("lost", "Lost", "true for incoming calls that nobody answered, false for all others.", "true", "false"),
+    _LIMIT,
+)
+_FROM = "Only calls that began on or after this date, or at or after this time."
+_TO = "Only calls that began up to the end of this date, or before this time."
 GET_CALLS = Operation(
     id="GetCalls",
     path="calls",
     parameters=(
-        Parameter(
-            "from", "From", "Only calls that began on or after this date, or at or after this time.", type="date-time"
-        ),
-        Parameter(
-            "to", "To", "Only calls that began up to the end of this date, or before this time.", type="date-time"
-        ),
-        *_FILTERS,
-        Parameter("limit", "Limit", "Number of calls to return at most."),
+        Parameter("from", "From", _FROM, type="date-time"),
+        Parameter("to", "To", _TO, type="date-time"),
+        *_CALL_FILTERS,
         FORMAT,
     ),
     summary="List calls",
@@ -137,7 +134,7 @@ GET_CALLS = Operation(
 GET_CALL = Operation(
     id="GetCall",
     path="calls/{call_id}",
-    parameters=(_ID,),
+    parameters=operation("GetCallHistoryItemByID").parameters,
     summary="Get call",
     description="Returns one call with its events in order, its audio, and what subscribers were sent.",
     item=(
@@ -149,7 +146,7 @@ GET_CALL = Operation(
 GET_ENDED_CALLS = Operation(
     id="GetEndedCalls",
     path="trigger/calls",
-    parameters=(*_FILTERS, Parameter("limit", "Limit", "Number of calls to return at most.")),
+    parameters=_CALL_FILTERS,
     summary="When a call is over",
     description="Lists each call once, when it has been over for a minute and its story is settled.",
     lists=True,
@@ -158,28 +155,21 @@ GET_ENDED_CALLS = Operation(
 LOST_CALLER: Shape = (
     Field("id", "string", "ID of the caller at this number."),
     Field("open", "boolean", "True while the caller waits to be called back."),
-    Field("callerid", "string", "Number that called."),
-    Field("destination", "string", "Number that was called."),
-    Field("contact_name", "string", "Name of the caller where the PBX knows it."),
-    Field("attempts", "integer", "How many times the caller has tried."),
+    *LOST_CALL[:4],
     Field("since", "date-time", "Since when the caller waits, or waited."),
-    Field("last_contact", "date-time", "When the caller tried last."),
+    *LOST_CALL[4:],
     Field("closed", "date-time", "When the caller was called back, got through, or was closed by hand."),
     Field("note", "string", "Who closed it by hand, and why."),
-    Field(
-        "contacts", "array", "Employees who were rung.", (Field("contactID", "integer", "Unique ID of the employee."),)
-    ),
+    Field("contacts", "array", "Employees who were rung.", (_EMPLOYEE,)),
 )
 GET_LOST_CALLERS = Operation(
     id="GetLostCallers",
     path="lost_callers",
     parameters=(
         Parameter("number", "Number", "Only this caller, in any spelling.", type="string"),
-        Parameter(
-            "open", "Open", "true for callers who wait, false for all others.", type="string", choices=("true", "false")
-        ),
-        Parameter("limit", "Limit", "Number of lost callers to return at most."),
-        Parameter("offset", "Offset", "How many to skip."),
+        _choice("open", "Open", "true for callers who wait, false for all others.", "true", "false"),
+        _LIMIT,
+        _OFFSET,
         FORMAT,
     ),
     summary="List lost callers",
@@ -187,6 +177,7 @@ GET_LOST_CALLERS = Operation(
     lists=True,
     item=LOST_CALLER,
 )
+
 # What makers see of an item where they pick one.
 TITLE = Field("title", "string", "Name to show.")
 _NAME = Parameter("name", "Name", "Part of the name, in any letter case, with or without accents.", type="text")
@@ -213,8 +204,8 @@ def _action(row: Resource) -> Operation:
 
 LISTS: tuple[Operation, ...] = tuple(operation(row.list_operation) for row in RESOURCES)
 LIST_ACTIONS: tuple[Operation, ...] = tuple(map(_action, RESOURCES))
-_LISTS = frozenset(row.list_operation for row in RESOURCES)
 # Webhooks are made by `subscribe`: ours are not the PBX's.
 ACTIONS: tuple[Operation, ...] = tuple(
-    row for row in OPERATIONS if row.id not in _LISTS and not row.path.startswith("webhooks/")
+    row for row in OPERATIONS if row not in LISTS and not row.path.startswith("webhooks/")
 )
+SERVED = (*ACTIONS, *LISTS, *LIST_ACTIONS, GET_EVENTS, GET_CALLS, GET_CALL, GET_ENDED_CALLS, GET_LOST_CALLERS)

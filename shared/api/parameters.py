@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import BODY_TOO_LARGE, Invalid, Refused
-from shared.identifiers import LARGEST_EXACT_FLOAT, LARGEST_ID, identifier
+from shared.identifiers import LARGEST_ID, identifier
 from shared.json_bodies import LONGEST_BODY, parse_body
 from shared.phones import NUMBER_PATTERN, dialled
-from shared.times import parse_time
+from shared.times import bare_date, day_bounds, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
-    from datetime import datetime
+    from datetime import datetime, tzinfo
 
     from shared.pbx.operations import Operation, Parameter
 
@@ -24,16 +25,23 @@ _ALWAYS = ("code", "clientid")
 _INTEGER = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 # A plus that was not encoded arrives as a space.
 _LOST_PLUS = re.compile(r" (?=[0-9]{2}:?[0-9]{2}\Z)")
-_LONG_AGO = re.compile(r"\A(?:0[0-9]|1[0-5])[0-9]{2}(?=-)|\A1600(?=-)", re.ASCII)
+# As a bound, any time long before the first call, or long after the last, is as good as another; clients send the
+# years 1 and 9999 for none. Both of these have a 29 February.
+_BEYOND = (
+    (re.compile(r"\A(?:(?:0[0-9]|1[0-5])[0-9]{2}|1600)(?=-)", re.ASCII), "1604"),
+    (re.compile(r"\A9[0-9]{3}(?=-)", re.ASCII), "8996"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The input of a request: the parts of its path, its query, and its body."""
+    """The parts of a request's path, its query, body and headers, and the app's address that answers name."""
 
     path: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    base: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +66,6 @@ def _identifier(text: str) -> int:
 
 
 def _moment(text: str) -> datetime:
-    # As a bound, any time long before the first call is as good as another.
-    text = _LONG_AGO.sub("1604", text.strip())
     try:
         return parse_time(_LOST_PLUS.sub("+", text))
     except ValueError:
@@ -103,7 +109,7 @@ def takes_body(operation: Operation) -> bool:
     return any(parameter.where == "body" for parameter in operation.parameters)
 
 
-def check_names(query: Mapping[str, str], known: Collection[str]) -> None:
+def check_names(query: Collection[str], known: Collection[str]) -> None:
     """Raise Invalid for each parameter of a query that is not known: a misspelt filter would let all through."""
     unknown = [name for name in query if name not in known and name.lower() not in _ALWAYS]
     if unknown:
@@ -111,14 +117,14 @@ def check_names(query: Mapping[str, str], known: Collection[str]) -> None:
         raise Invalid(dict.fromkeys(unknown, f"not known here; known parameters: {names}"))
 
 
-def check(operation: Operation, given: Request, *, also: Collection[str] = ()) -> dict[str, Any]:
+def check(operation: Operation, given: Request, *, zone: tzinfo = UTC, also: Collection[str] = ()) -> dict[str, Any]:
     """
     Return an operation's values by name, without those that are absent.
 
-    Numbers come back exact, phone numbers as digits with or without a plus, times in UTC. An empty value is wrong: a
-    filter whose variable is empty would let all through. A value with a default is no filter, and empty means that
-    there is none. `also` are names of the query that the caller reads. Raises Refused for no JSON, or Invalid with each
-    field that does not fit and why.
+    Numbers come back exact, phone numbers as digits with or without a plus, times in UTC; a bare date is its whole day
+    in `zone`. An empty value is wrong: a filter whose variable is empty would let all through. A value with a default
+    is no filter, and empty means that there is none. `also` are names of the query that the caller reads. Raises
+    Refused for no JSON, or Invalid with each field that does not fit and why.
     """
     check_names(given.query, {row.name for row in operation.parameters if row.where == "query"} | set(also))
     values: dict[str, Any] = {}
@@ -132,7 +138,7 @@ def check(operation: Operation, given: Request, *, also: Collection[str] = ()) -
                 if parameter.required and parameter.default is None:
                     raise ValueError("it is required")
                 continue
-            values[parameter.name] = _read(parameter, raw)
+            values[parameter.name] = _read(parameter, raw, zone)
         except ValueError as error:
             wrong[parameter.name] = str(error)
     if wrong:
@@ -151,11 +157,13 @@ def _body(operation: Operation, given: Request) -> Mapping[str, Any]:
     return body
 
 
-def _read(parameter: Parameter, raw: Any) -> Any:
+def _read(parameter: Parameter, raw: Any, zone: tzinfo) -> Any:
     if raw == "":
         raise ValueError("it is empty")
-    row = rule(parameter)
-    value = row.read(_text(parameter, raw))
+    row, text = rule(parameter), _text(parameter, raw)
+    if parameter.type == "date-time":
+        return _bound(parameter.name, text.strip(), zone)
+    value = row.read(text)
     if parameter.choices and value not in parameter.choices:
         raise ValueError(f"one of {', '.join(parameter.choices)} is expected")
     if row.minimum is not None and row.maximum is not None and not row.minimum <= value <= row.maximum:
@@ -163,22 +171,22 @@ def _read(parameter: Parameter, raw: Any) -> Any:
     return value
 
 
-def _text(parameter: Parameter, raw: Any) -> str:
-    """
-    Return a value of JSON in the form that a query has.
+def _bound(name: str, text: str, zone: tzinfo) -> datetime:
+    """Return a bound of times; of a bare date its start, for `to` the start of the next day, for `date_to` its end."""
+    for beyond, year in _BEYOND:
+        text = beyond.sub(year, text)
+    day = bare_date(text)
+    if day is None:
+        return _moment(text)
+    first, end = day_bounds(day, zone)
+    return {"to": end, "date_to": end - timedelta(microseconds=1)}.get(name, first)
 
-    A whole number may be a text too, which is what an expression between other words yields; a number where a text is
-    expected is not one.
-    """
-    if parameter.where != "body":
-        return str(raw)
-    if parameter.type != "integer":
-        if not isinstance(raw, str):
-            raise ValueError("a text is expected")
-        return raw
+
+def _text(parameter: Parameter, raw: Any) -> str:
+    """Return a value of JSON in the form that a query has: a whole number may be a text too, and no other way round."""
     if isinstance(raw, str):
-        return raw.strip()
-    whole = isinstance(raw, float) and raw.is_integer() and abs(raw) <= LARGEST_EXACT_FLOAT
-    if isinstance(raw, bool) or not (isinstance(raw, int) or whole):
-        raise ValueError("a whole number is expected")
-    return str(int(raw))
+        return raw
+    number = identifier(raw) if parameter.type == "integer" else None
+    if number is None:
+        raise ValueError("a whole number is expected" if parameter.type == "integer" else "a text is expected")
+    return str(number)

@@ -252,18 +252,19 @@ def newest(
     return found, ""
 
 
-def ended(storage: Storage, after: int, until: int, limit: int) -> list[tuple[int, Mapping[str, Any]]]:
+def ended(storage: Storage, after: int, until: int, limit: int) -> list[tuple[int, Mapping[str, Any] | None]]:
     """
     Return calls that were first known to be over after one time and up to another, in that order, with those times.
 
-    Times are microseconds since 1970. Each call is there once, also where several writers ended it at once.
+    Times are microseconds since 1970. Each call is there once: None stands for one that another writer ended first, or
+    that is gone.
     """
     span = f"PartitionKey eq '{PARTITION}' and RowKey gt '{after:016d}~' and RowKey lt '{until:016d}~'"
     marks = list(islice(storage.table(ENDED).query_entities(span, results_per_page=min(limit, _PAGE)), limit))
     wanted = [(mark["RowKey"].partition("-")[2], mark["at"]) for mark in marks]
     found = people.rows_of(storage.table(TABLE), PARTITION, wanted)
-    over = [(clock(mark["at"]), found.get(key)) for mark, (key, _) in zip(marks, wanted, strict=True)]
-    return [(at, row) for at, row in over if row is not None and clock(row["over"]) == at]
+    over = [(clock(at), found.get(key)) for key, at in wanted]
+    return [(at, row if row is not None and clock(row["over"]) == at else None) for at, row in over]
 
 
 def by_pointers(storage: Storage, pointers: Sequence[Pointer]) -> list[Mapping[str, Any]]:

@@ -11,8 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shared import audit, health, people
-from shared.api.continuations import continuation as sealed
-from shared.api.continuations import start_of
+from shared.api.envelopes import continuation as sealed
+from shared.api.envelopes import start_of
 from shared.api.feed import as_item
 from shared.calls import dials, lost_callers
 from shared.calls import store as calls

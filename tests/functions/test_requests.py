@@ -8,7 +8,7 @@ import azure.functions as func
 import pytest
 
 from dev.host.routes import first_match
-from functions.openapi import _definition
+from functions.api import _definition
 from functions.requests import address, body_of, keys_of, origin, request_of
 from shared.api.operations import ACTIONS
 from shared.api.parameters import takes_body

@@ -12,7 +12,7 @@ from dev.stored import put
 from shared import people
 from shared.api import calls, feed
 from shared.api.lists import find_items, list_items
-from shared.api.operations import LIST_ACTIONS, LISTS
+from shared.api.operations import GET_CALL, GET_EVENTS, LIST_ACTIONS, LISTS
 from shared.api.parameters import Request
 from shared.calls.store import Calls
 from shared.events import store
@@ -63,8 +63,8 @@ EVENTS = {"CallStarted": True, "CallConnected": False}
 
 def test_events_in_the_feed_a_call_and_a_month_s_export(bridge: Bridge) -> None:
     for query in ({}, {"number": "27771153"}, {"call_id": str(CALL)}):
-        assert marked(feed.read(bridge, Request(query=query))["data"], "type") == EVENTS
-    whole = calls.read_one(bridge, Request(path={"call_id": str(CALL)}))["data"]
+        assert marked(feed.read(bridge, GET_EVENTS, Request(query=query))["data"], "type") == EVENTS
+    whole = calls.read_one(bridge, GET_CALL, Request(path={"call_id": str(CALL)}))["data"]
     assert marked(whole["events"], "type") == EVENTS
     lines = [json.loads(line) for line in export(bridge.storage, "2026-05")[0].splitlines()]
     assert marked([line for line in lines if line["kind"] == "event"], "type") == EVENTS
@@ -72,7 +72,7 @@ def test_events_in_the_feed_a_call_and_a_month_s_export(bridge: Bridge) -> None:
 
 @pytest.mark.parametrize("query", [{}, {"state": "0"}, {"limit": "9", "initial_contact_id": "0"}])
 def test_contacts_in_lists(query: dict[str, str], bridge: Bridge) -> None:
-    assert marked(list_items(bridge, LIST, Request(query=query), "https://a").body["data"], "contactID") == {
+    assert marked(list_items(bridge, LIST, Request(query=query)).body["data"], "contactID") == {
         1: True,
         2: False,
     }
@@ -81,5 +81,5 @@ def test_contacts_in_lists(query: dict[str, str], bridge: Bridge) -> None:
 def test_contacts_that_makers_pick_from_and_a_poll_by_location(bridge: Bridge) -> None:
     assert marked(find_items(bridge, FIND, Request())["data"], "contactID") == {1: True, 2: False}  # type: ignore[index]
     assert marked(find_items(bridge, FIND, Request(query={"name": "zan"}))["data"], "contactID") == {2: False}  # type: ignore[index]
-    page = list_items(bridge, LIST, Request(query={"triggerState": "0"}), "https://a")
+    page = list_items(bridge, LIST, Request(query={"triggerState": "0"}))
     assert marked(page.body["data"], "contactID") == {1: True}

@@ -7,10 +7,8 @@ import json
 from functools import lru_cache
 from typing import Any
 
-from shared.api.openapi import triggers
-from shared.api.openapi.paths import AUDIO, action, audio, list_action, listing, put
+from shared.api.openapi.paths import paths
 from shared.api.openapi.schemas import Schema, hoisted
-from shared.api.operations import ACTIONS, LIST_ACTIONS, LISTS
 
 BASE_PATH = "/api/v2"
 VERSION = "2.0.0"
@@ -39,14 +37,8 @@ _SECURITY: Schema = {
 
 def definition(scheme: str, host: str, path: str = "") -> dict[str, Any]:
     """Return the definition of an app at `scheme://host` and a path; it has no secrets and needs no settings."""
-    paths: dict[str, Any] = {}
-    for rows, described in ((ACTIONS, action), (LISTS, listing), (LIST_ACTIONS, list_action)):
-        for row in rows:
-            put(paths, row, described(row))
-    triggers.add(paths)
-    put(paths, AUDIO, audio(AUDIO))
     definitions: Schema = {}
-    paths = hoisted(paths, definitions)
+    described = hoisted(paths(), definitions)
     return {
         "swagger": "2.0",
         "info": _INFO,
@@ -55,8 +47,8 @@ def definition(scheme: str, host: str, path: str = "") -> dict[str, Any]:
         "schemes": [scheme],
         "consumes": ["application/json"],
         "produces": ["application/json"],
-        "tags": _tags(paths),
-        "paths": paths,
+        "tags": _tags(described),
+        "paths": described,
         "definitions": dict(sorted(definitions.items())),
         "securityDefinitions": {KEY: _SECURITY},
         "security": [{KEY: []}],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from shared.api.lists import resource_of
 from shared.api.operations import TITLE
 from shared.api.parameters import is_number, rule
 from shared.pbx.fields import ENVELOPE, Field, Shape
@@ -20,15 +21,16 @@ if TYPE_CHECKING:
 
 Schema = dict[str, Any]
 
+INTEGER: Schema = {"type": "integer", "format": "int64"}
 _NAME = "$name"
 _TYPES: Mapping[str, Schema] = {
-    "integer": {"type": "integer", "format": "int64"},
-    "number": {"type": "number", "format": "double"},
+    "integer": INTEGER,
     "boolean": {"type": "boolean"},
     # No format: the PBX writes offsets without a colon, and nothing at all for what has not happened.
     "date-time": {"type": "string"},
     "string": {"type": "string"},
     "text": {"type": "string"},
+    "object": {"type": "object"},
 }
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+")
 _TITLES: Mapping[str, str] = {"callerid": "Caller ID", "current_callerid": "Current Caller ID", "sha256": "SHA-256"}
@@ -42,11 +44,15 @@ _ENUMS: Mapping[str, str] = {
     "format": "AnswerFormat",
     "container": "MediaContainer",
 }
+# Items that are called otherwise than their operation.
+_NOUNS: Mapping[str, str] = {"GetCalls": "CallStory", "GetEndedCalls": "CallStory", "GetCall": "WholeCall"}
+# Parameters that name what another parameter identifies.
+_MEANT: Mapping[str, str] = {"employee": "contact_id"}
 _NOTHING: Schema = {"type": "object", "x-nullable": True, "x-ms-summary": "Data", "description": "Nothing."}
 
 
 def title(name: str) -> str:
-    """The name of a field in title case: `callStarted` is Call Started."""
+    """Return the name of a field in title case: `callStarted` is Call Started."""
     if name in _TITLES:
         return _TITLES[name]
     words = _WORDS.findall(name.replace("_", " "))
@@ -54,45 +60,60 @@ def title(name: str) -> str:
 
 
 def sentence(name: str) -> str:
-    """The name of an event in sentence case: `CallCompleted` is Call completed."""
+    """Return the name of an event in sentence case: `CallCompleted` is Call completed."""
     return " ".join(_WORDS.findall(name)).capitalize()
 
 
+def named(name: str, schema: Schema) -> Schema:
+    """Return a schema that `hoisted` puts under `definitions` by this name: generators make a class of each."""
+    return {_NAME: name} | schema
+
+
+def hoisted(value: Any, definitions: Schema) -> Any:
+    """
+    Return the value with references in place of its named schemas, which are added to `definitions`.
+
+    Raises ValueError where two that differ have one name.
+    """
+    if isinstance(value, list):
+        return [hoisted(part, definitions) for part in value]
+    if not isinstance(value, dict):
+        return value
+    whole = {key: hoisted(part, definitions) for key, part in value.items() if key != _NAME}
+    if _NAME not in value:
+        return whole
+    name = value[_NAME]
+    if definitions.setdefault(name, whole) != whole:
+        raise ValueError(f"two schemas are called {name}")
+    return {"$ref": f"#/definitions/{name}"}
+
+
 def field_schema(field: Field, *, of: str, nullable: bool = True) -> Schema:
-    """A field of what is called `of` as a property; what an item lacks may come as null."""
-    if field.type == "object" and field.fields:
-        return object_schema(of + _pascal(field.name), field.fields)
+    """Return a field of what is called `of` as a property; what an item lacks may come as null."""
     if field.type == "array":
-        item = object_schema((of + _pascal(field.name)).removesuffix("s"), field.fields)
-        schema: Schema = {"type": "array", "items": item}
-    elif field.type == "object":
-        schema = {"type": "object"}
+        inner = "".join(part[0].upper() + part[1:] for part in field.name.split("_"))
+        schema: Schema = {"type": "array", "items": object_schema((of + inner).removesuffix("s"), field.fields)}
     else:
         schema = dict(_TYPES[field.type])
     schema |= {"x-ms-summary": title(field.name), "description": field.description}
     return schema | ({"x-nullable": True} if nullable else {})
 
 
-def _pascal(name: str) -> str:
-    return "".join(part[0].upper() + part[1:] for part in name.split("_"))
-
-
 def object_schema(
     name: str,
     shape: Shape,
-    *,
-    of: str = "",
-    required: Collection[str] = (),
-    nullable: bool = True,
     more: Schema | None = None,
+    *,
+    required: Collection[str] = (),
+    of: str = "",
+    nullable: bool = True,
 ) -> Schema:
     """
-    An object with the shape's fields, and `more` properties; others may come beside them.
+    Return an object with a shape's fields and `more` properties; others may come beside them.
 
-    It is called `name` unless it is an item of a resource, which has the resource's; what is in it is called after
-    `of`, or that. What is required is not null.
+    Fields inside of it are called after `of`, else after its own name. What is required is not null.
     """
-    row = _resource_of(shape)
+    row = _resource(shape)
     if row is not None:
         name, required = row.noun, (row.id_field,)
     properties = {
@@ -100,72 +121,69 @@ def object_schema(
         for field in shape
     } | (more or {})
     schema: Schema = {"type": "object", "properties": properties}
-    if required:
-        schema["required"] = [field for field in properties if field in required]
+    schema |= {"required": [field for field in properties if field in required]} if required else {}
     return named(name, schema | {"x-ms-summary": title(name), "description": f"{sentence(name)}."})
 
 
-def _resource_of(shape: Shape) -> Resource | None:
+def _resource(shape: Shape) -> Resource | None:
     return next((row for row in RESOURCES if operation(row.read_operation).item == shape), None)
 
 
-def envelope(name: str, data: Schema, **more: Schema) -> Schema:
-    """The wrapping of every answer around `data`, with what stands beside that; it has all of its own fields."""
+def envelope(name: str, data: Schema, more: Schema | None = None) -> Schema:
+    """Return the wrapping of every answer around `data`, with `more` beside that; it has all of its own fields."""
     required = [field.name for field in ENVELOPE] + ["data"]
     # Beside the reference that will stand in place of a named one nothing counts.
     words = {} if _NAME in data else {"x-ms-summary": "Data", "description": "What was asked for."}
-    return object_schema(name, ENVELOPE, required=required, more={"data": words | data, **more})
+    return object_schema(name, ENVELOPE, {"data": words | data, **(more or {})}, required=required)
 
 
-def answer(row: Operation, word: str = "List", /, *, noun: str = "", **more: Schema) -> Schema:
+def answer(row: Operation, more: Schema | None = None, *, word: str = "List", titled: bool = False) -> Schema:
     """
-    What an operation answers when it succeeds, with what stands beside `data`; `word` is in the name of a list's.
+    Return what an operation answers when it succeeds, with `more` beside `data`.
 
-    `noun` names an item where neither a resource nor the operation's own name does.
+    `word` is in the name of a list's answer. Items of a `titled` one have a name to show, where makers pick from them.
     """
     if not row.item:
-        return done()
-    resource = _resource_of(row.item)
-    name = noun or (resource.noun if resource else row.id.removeprefix("Get").removesuffix("s"))
+        return envelope("Answer", _NOTHING)
+    resource = _resource(row.item)
+    name = resource.noun if resource else _NOUNS.get(row.id, row.id.removeprefix("Get").removesuffix("s"))
     item = object_schema(name, row.item)
-    return _list_of(item, f"{name}{word}", **more) if row.lists else envelope(f"{name}Answer", item)
-
-
-def _list_of(item: Schema, name: str, **more: Schema) -> Schema:
-    return envelope(f"{name}Answer", {"type": "array", "items": item}, **more)
-
-
-def found(row: Operation, resource: Resource) -> Schema:
-    """Return the schema of a list action's answer: for makers to pick from, items with a name to show."""
-    if not resource.title:
-        return answer(row)
-    name, required = f"Titled{resource.noun}", (resource.id_field, TITLE.name)
-    item = object_schema(name, (*row.item, TITLE), of=resource.noun, required=required)
-    return _list_of(item, f"{name}List")
-
-
-def done() -> Schema:
-    """Return the schema of an answer without data."""
-    return envelope("Answer", _NOTHING)
+    if titled and (of := resource_of(row)).title:
+        name, required = f"Titled{of.noun}", (of.id_field, TITLE.name)
+        item = object_schema(name, (*row.item, TITLE), of=of.noun, required=required)
+    if not row.lists:
+        return envelope(f"{name}Answer", item, more)
+    return envelope(f"{name}{word}Answer", {"type": "array", "items": item}, more)
 
 
 def refusal() -> Schema:
     """Return the schema of every refusal."""
-    errors = (Field("path", "string", "Name of the field."), Field("reason", "string", "What is expected of it."))
+    reasons = (Field("path", "string", "Name of the field."), Field("reason", "string", "What is expected of it."))
     fields = {
         "type": "array",
-        "items": object_schema("RefusedField", errors, required=("path", "reason")),
+        "items": object_schema("RefusedField", reasons, required=("path", "reason")),
         "x-ms-summary": "Errors",
         "description": "Each field that does not fit, and why.",
     }
-    return envelope("Refusal", _NOTHING, errors=fields)
+    return envelope("Refusal", _NOTHING, {"errors": fields})
 
 
-def body(name: str, parameters: tuple[Parameter, ...]) -> Schema:
-    """The object that an operation takes in its body."""
-    properties = {parameter.name: value_schema(parameter) for parameter in parameters}
-    required = [parameter.name for parameter in parameters if parameter.required]
-    return named(name, {"type": "object", "properties": properties, "required": required})
+def parameter(row: Parameter) -> Schema:
+    """Return a parameter of the path or query. What has a default can be left out."""
+    place = {"name": row.name, "in": row.where, "required": row.required and row.default is None}
+    return place | value_schema(row) | ({"x-ms-url-encoding": "single"} if row.where == "path" else {})
+
+
+def body(name: str, parameters: Iterable[Parameter]) -> Schema:
+    """Return the parameter for the object that an operation takes in its body."""
+    properties = {one.name: value_schema(one) for one in parameters}
+    required = [one.name for one in parameters if one.required]
+    return in_body(named(name, {"type": "object", "properties": properties, "required": required}))
+
+
+def in_body(schema: Schema) -> Schema:
+    """Return the parameter that takes a schema in the body."""
+    return {"name": "body", "in": "body", "required": True, "schema": schema}
 
 
 def value_schema(parameter: Parameter) -> Schema:
@@ -185,7 +203,7 @@ def value_schema(parameter: Parameter) -> Schema:
 
 
 def text(name: str, where: str, pattern: str, description: str, *, required: bool = False, **rules: Any) -> Schema:
-    """A parameter of ours, a text of this pattern and these other rules."""
+    """Return a parameter of ours, a text of this pattern and these other rules."""
     form = {"name": name, "in": where, "required": required, "type": "string", "pattern": pattern, **rules}
     return form | {"x-ms-summary": title(name), "description": description}
 
@@ -193,46 +211,15 @@ def text(name: str, where: str, pattern: str, description: str, *, required: boo
 def enum(name: str, values: Iterable[str]) -> Schema:
     """Return the values that a field may have, under one name wherever it stands: generators make a type of it."""
     known = list(values)
-    kind = _ENUMS.get(name, title(name).replace(" ", ""))
-    kind = "YesNo" if known == ["true", "false"] else kind
+    kind = "YesNo" if known == ["true", "false"] else _ENUMS.get(name, title(name).replace(" ", ""))
     return {"enum": known, "x-ms-enum": {"name": kind, "modelAsString": True}}
 
 
 def choices(parameter: str) -> Schema:
     """Return the source of a parameter's values for makers: the resource that it identifies."""
-    for row in RESOURCES:
-        if row.title and parameter in (row.id_parameter, row.id_field):
-            return {
-                "x-ms-dynamic-values": {
-                    "operationId": row.list_action,
-                    "parameters": {"limit": 1000},
-                    "value-collection": "data",
-                    "value-path": row.id_field,
-                    "value-title": TITLE.name,
-                }
-            }
-    return {}
-
-
-def named(name: str, schema: Schema) -> Schema:
-    """The schema, to be put under `definitions` by this name wherever it stands: generators make a class of each."""
-    return {_NAME: name} | schema
-
-
-def hoisted(value: Any, definitions: Schema) -> Any:
-    """
-    The value with references in place of its named schemas, which are added to `definitions`.
-
-    Raises ValueError where two that differ have one name.
-    """
-    if isinstance(value, list):
-        return [hoisted(part, definitions) for part in value]
-    if not isinstance(value, dict):
-        return value
-    whole = {key: hoisted(part, definitions) for key, part in value.items() if key != _NAME}
-    if _NAME not in value:
-        return whole
-    name = value[_NAME]
-    if definitions.setdefault(name, whole) != whole:
-        raise ValueError(f"two schemas are called {name}")
-    return {"$ref": f"#/definitions/{name}"}
+    meant = _MEANT.get(parameter, parameter)
+    row = next((row for row in RESOURCES if row.title and meant in (row.id_parameter, row.id_field)), None)
+    if row is None:
+        return {}
+    source = {"operationId": row.list_action, "parameters": {"limit": 1000}, "value-collection": "data"}
+    return {"x-ms-dynamic-values": source | {"value-path": row.id_field, "value-title": TITLE.name}}

@@ -41,7 +41,7 @@ def bridge(pbx: Simulator, settings: Settings, storage: Storage, start_bridge: C
 def run(bridge: Bridge, row: Operation, item_id: int = 1) -> dict[str, Any]:
     path = {parameter.name: str(item_id) for parameter in row.parameters if parameter.where == "path"}
     body = b'{"destination": "27771153", "contactID": 1}' if row.method == "POST" else b""
-    return act(bridge, row, Request(path=path, body=body), {})
+    return act(bridge, row, Request(path=path, body=body))
 
 
 @pytest.mark.parametrize("row", RESOURCES, ids=lambda row: row.name)
@@ -92,7 +92,7 @@ def test_a_failure_of_the_pbx_is_known_by_its_type(
 
 def test_lost_calls_pass_their_filters_on(bridge: Bridge, pbx: Simulator) -> None:
     query = {"destination": "+371 27771153", "date_from": "2018-04-25T16:54:19+0300", "limit": "5", "offset": "2"}
-    act(bridge, operation("GetLostCalls"), Request(query=query), {})
+    act(bridge, operation("GetLostCalls"), Request(query=query))
     (seen,) = pbx.requests
     assert "destination=%2B37127771153" in seen.query
     assert "limit=5&offset=2" in seen.query
@@ -150,5 +150,5 @@ def test_what_brings_no_item_may_say_nothing(data: Any, bridge: Bridge) -> None:
             return {"status": "success", "data": data}
 
     for one in (row, replace(row, command=True)):
-        answer = act(replace(bridge, pbx=Silent()), one, Request(), {"Idempotency-Key": str(one.command)})  # type: ignore[arg-type]
+        answer = act(replace(bridge, pbx=Silent()), one, Request(headers={"Idempotency-Key": str(one.command)}))  # type: ignore[arg-type]
         assert (answer["statusCode"], answer["data"]) == (200, data)

@@ -12,6 +12,7 @@ from dev.stored import put
 from shared import people
 from shared.api import feed
 from shared.api.lists import list_items
+from shared.api.operations import GET_EVENTS
 from shared.api.parameters import Request
 from shared.bridge import Bridge
 from shared.calls.store import calls
@@ -102,7 +103,7 @@ def fresh(settings: Settings) -> Bridge:
 def ask(bridge: Bridge, name: str, query: dict[str, Any]) -> list[dict[str, Any]]:
     row = operation(resource(name).list_operation)
     given = Request(query={key: str(value) for key, value in query.items()})
-    found: list[dict[str, Any]] = list_items(bridge, row, given, "https://func").body["data"]
+    found: list[dict[str, Any]] = list_items(bridge, row, given).body["data"]
     return found
 
 
@@ -125,7 +126,7 @@ def test_a_rare_number_or_employee_costs_the_same_in_any_history(history: Bridge
     for query in ({"number": RARE}, {"call_id": call_id(3)}):
         bridge = fresh(history.settings)
         requests = counted(bridge.storage)
-        found = feed.read(bridge, Request(query={key: str(value) for key, value in query.items()}))["data"]
+        found = feed.read(bridge, GET_EVENTS, Request(query={key: str(value) for key, value in query.items()}))["data"]
         assert [one["callID"] for one in found] == [call_id(n) for n in reversed(PLACES)][-len(found) :]
         costs["feed", json.dumps(query)] = requests.count
     bridge = fresh(history.settings)

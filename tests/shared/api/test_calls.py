@@ -11,6 +11,7 @@ import pytest
 
 from shared import people
 from shared.api import calls
+from shared.api.operations import GET_CALLS, GET_ENDED_CALLS
 from shared.api.parameters import Request
 from shared.calls.store import Calls
 from shared.deliveries.outbox import Outbox
@@ -24,6 +25,7 @@ from shared.times import iso, now
 from tests.stories import told
 
 if TYPE_CHECKING:
+    from shared.api.envelopes import Page
     from shared.bridge import Bridge
 
 ANNA, LIGA = 11, 12
@@ -46,7 +48,11 @@ def day(bridge: Bridge) -> dict[str, int]:
 
 
 def listed(bridge: Bridge, **query: str) -> list[int]:
-    return [item["callID"] for item in calls.read(bridge, Request(query=query))["data"]]
+    return [item["callID"] for item in calls.read(bridge, GET_CALLS, Request(query=query))["data"]]
+
+
+def over(bridge: Bridge, query: dict[str, str]) -> Page:
+    return calls.read_ended(bridge, GET_ENDED_CALLS, Request(query=query, base="https://app"))
 
 
 def test_a_date_is_its_whole_day_in_the_time_zone(bridge: Bridge, day: dict[str, int]) -> None:
@@ -78,7 +84,7 @@ def test_filters(bridge: Bridge, day: dict[str, int], query: dict[str, str], nam
 def test_parts_follow_each_other(bridge: Bridge, day: dict[str, int], filters: dict[str, str]) -> None:
     whole, found, query = listed(bridge, **filters), list[int](), filters | {"limit": "2"}
     for _ in range(9):
-        answer = calls.read(bridge, Request(query=query))
+        answer = calls.read(bridge, GET_CALLS, Request(query=query))
         found += [item["callID"] for item in answer["data"]]
         if answer["continuation"] is None:
             break
@@ -88,10 +94,10 @@ def test_parts_follow_each_other(bridge: Bridge, day: dict[str, int], filters: d
 
 def test_what_does_not_fit_is_named(bridge: Bridge, day: dict[str, int]) -> None:
     with pytest.raises(Invalid) as refused:
-        calls.read(bridge, Request(query={"outcome": "lost", "from": "yesterday"}))
+        calls.read(bridge, GET_CALLS, Request(query={"outcome": "lost", "from": "yesterday"}))
     assert refused.value.fields.keys() == {"outcome", "from"}
     with pytest.raises(Refused, match="continuation"):
-        calls.read(bridge, Request(query={"continuation": "Zm9v"}))
+        calls.read(bridge, GET_CALLS, Request(query={"continuation": "Zm9v"}))
 
 
 def test_a_call_has_its_words_and_times(bridge: Bridge, day: dict[str, int]) -> None:
@@ -108,29 +114,33 @@ def test_each_call_that_is_over_is_told_once_when_its_story_is_settled(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stories, begin = Calls(bridge.storage, "LV"), now()
-    first = calls.ended(bridge, Request(query={"state": "now"}), "https://app").body
+    first = over(bridge, {"state": "now"}).body
     assert first["data"] == []
     one = told(stories, iso(begin - timedelta(hours=2)), caller=CALLER, employee=ANNA)
     # Another process ends it too.
     told(Calls(bridge.storage, "LV"), iso(begin - timedelta(hours=2)), caller=CALLER, employee=LIGA)
     other = told(stories, iso(begin - timedelta(hours=3)), caller="26550101", employee=LIGA, talks=9)
-    assert calls.ended(bridge, Request(query={"state": first["state"]}), "https://app").body["data"] == []
+    assert over(bridge, {"state": first["state"]}).body["data"] == []
     monkeypatch.setattr(calls, "now", lambda: now() + calls.SETTLE)
     query = {"state": first["state"], "limit": "1"}
     found = []
     for _ in range(4):
-        body = calls.ended(bridge, Request(query=query), "https://app").body
+        body = over(bridge, query).body
         found += [item["callID"] for item in body["data"]]
         query["state"] = body["state"]
     assert found == [one, other]
-    lost = calls.ended(bridge, Request(query={"state": first["state"], "lost": "true"}), "https://app").body
+    lost = calls.read_ended(
+        bridge, GET_ENDED_CALLS, Request(query={"state": first["state"], "lost": "true"}, base="https://app")
+    ).body
     assert [item["callID"] for item in lost["data"]] == [one]
-    again = calls.ended(bridge, Request(query={}), "https://app").body
+    again = over(bridge, {}).body
     assert [item["callID"] for item in again["data"]] == [one, other]
 
 
 def test_logic_apps_follow_the_location(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = calls.ended(bridge, Request(query={"triggerState": "now", "lost": "true"}), "https://app")
+    page = calls.read_ended(
+        bridge, GET_ENDED_CALLS, Request(query={"triggerState": "now", "lost": "true"}, base="https://app")
+    )
     assert (page.status, page.headers["Retry-After"]) == (202, "30")
     call = told(Calls(bridge.storage, "LV"), iso(now() - timedelta(hours=2)), caller=CALLER, employee=ANNA)
     monkeypatch.setattr(calls, "now", lambda: now() + calls.SETTLE)
@@ -138,7 +148,7 @@ def test_logic_apps_follow_the_location(bridge: Bridge, monkeypatch: pytest.Monk
     for data in ([call], []):
         address, _, query = location.partition("?")
         assert address == "https://app/api/v2/trigger/calls"
-        page = calls.ended(bridge, Request(query=dict(parse_qsl(query))), "https://app")
+        page = over(bridge, dict(parse_qsl(query)))
         assert [item["callID"] for item in page.body["data"]] == data
         location = page.headers["Location"]
     assert page.status == 202

@@ -11,10 +11,11 @@ import pytest
 
 from dev.stored import put
 from shared import people
-from shared.api.list_filters import spans
-from shared.api.lists import IDLE_SECONDS, TRIGGER_STATE, Page, list_items
+from shared.api.lists import _spans as spans
+from shared.api.lists import list_items
 from shared.api.operations import LISTS
 from shared.api.parameters import Request
+from shared.api.triggers import IDLE_SECONDS, TRIGGER_STATE
 from shared.calls.store import calls
 from shared.errors import Invalid
 from shared.events.event import ReceivedEvent, read_data
@@ -26,6 +27,7 @@ from shared.pbx.resources import RESOURCES, Resource, resource
 from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, now
 
 if TYPE_CHECKING:
+    from shared.api.envelopes import Page
     from shared.bridge import Bridge
 
 START = datetime(2018, 4, 25, 13, 54, 19, tzinfo=UTC)
@@ -56,7 +58,7 @@ def store(bridge: Bridge, row: Resource, *items: dict[str, Any]) -> None:
 
 def ask(bridge: Bridge, row: Resource, **query: Any) -> Page:
     texts = {name: str(value) for name, value in query.items()}
-    return list_items(bridge, operation(row.list_operation), Request(query=texts), BASE)
+    return list_items(bridge, operation(row.list_operation), Request(query=texts, base=BASE))
 
 
 def ids(page: Page, row: Resource = CALLS) -> list[int]:
@@ -69,7 +71,7 @@ def follow(bridge: Bridge, page: Page, row: Resource = CALLS) -> Page:
     assert f"{location.scheme}://{location.netloc}" == BASE
     assert location.path == f"/api/v2/trigger/{row.name}"
     query = {name: values[0] for name, values in parse_qs(location.query).items()}
-    return list_items(bridge, operation(row.list_operation), Request(query=query), BASE)
+    return list_items(bridge, operation(row.list_operation), Request(query=query, base=BASE))
 
 
 def test_each_resource_has_its_list() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from shared.api.lost_callers import read
+from shared.api.calls import read_lost
+from shared.api.operations import GET_LOST_CALLERS
 from shared.api.parameters import Request
 from shared.api.sheets import File
 from shared.calls import lost_callers
@@ -29,7 +30,7 @@ def lost(bridge: Bridge, caller: str) -> str:
 
 
 def listed(bridge: Bridge, **query: str) -> list[dict[str, Any]]:
-    found = read(bridge, Request(query=query))
+    found = read_lost(bridge, GET_LOST_CALLERS, Request(query=query))
     assert isinstance(found, dict)
     return list(found["data"])
 
@@ -42,7 +43,7 @@ def test_those_who_wait_come_first(bridge: Bridge) -> None:
     (item,) = listed(bridge, number="+371 29 411 870", open="false")
     assert (item["note"], item["attempts"], item["open"]) == ("key: wrote a mail", 2, False)
     assert item["closed"]
-    file = read(bridge, Request(query={"format": "csv"}))
+    file = read_lost(bridge, GET_LOST_CALLERS, Request(query={"format": "csv"}))
     assert isinstance(file, File)
     assert file.name == "lost_callers.csv"
     assert "+37122004716" in file.content.decode("utf-8-sig")

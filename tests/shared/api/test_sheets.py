@@ -13,6 +13,7 @@ import pytest
 from shared.api import sheets
 from shared.errors import Invalid
 from shared.pbx.fields import Field, Shape
+from shared.pbx.operations import Operation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,7 +40,10 @@ ITEM: dict[str, Any] = {
 
 
 def file(bridge: Bridge, items: Iterable[dict[str, Any]], kind: str) -> bytes:
-    return sheets.written(bridge, items, SHAPE, kind, "calls").content
+    row = Operation(id="List", path="calls", parameters=(), summary="", description="", lists=True, item=SHAPE)
+    found = sheets.listed(bridge, row, {"format": kind}, items)
+    assert isinstance(found, sheets.File)
+    return found.content
 
 
 def cells(workbook: bytes) -> dict[str, tuple[str, str]]:

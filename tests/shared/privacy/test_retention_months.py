@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shared.errors import Invalid
+from shared.errors import Invalid, Refused
 from shared.pbx.resources import resource
 from shared.polling import checkpoints
 from shared.polling.checkpoints import Checkpoint
@@ -98,7 +98,7 @@ def test_what_is_no_month_is_refused(name: str, bridge: Bridge) -> None:
 
 @pytest.mark.parametrize("text", ["", "x", "ZXZlbnQg", 'call {"PartitionKey": "call"}'])
 def test_a_crafted_continuation_is_refused(text: str, storage: Storage) -> None:
-    with pytest.raises(Invalid):
+    with pytest.raises(Refused, match="continuation"):
         export(storage, NAME, text)
 
 

@@ -239,9 +239,9 @@ def choices(value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 def test_makers_pick_by_name_what_has_one() -> None:
     found = dict(choices(DEFINITION["paths"]))
     titled = [row for row in RESOURCES if row.title]
-    assert {"contact_id", "contactID", "group_id", "box_id", "prompt_id", "endpoint_id"} <= found.keys()
+    assert {"contact_id", "employee", "contactID", "group_id", "box_id", "prompt_id", "endpoint_id"} <= found.keys()
     assert {row.id_parameter for row in titled} <= found.keys()
-    assert found.keys() <= {name for row in titled for name in (row.id_parameter, row.id_field)}
+    assert found.keys() <= {"employee", *(name for row in titled for name in (row.id_parameter, row.id_field))}
     for chosen in found.values():
         action = OPERATIONS[IDS.index(chosen["operationId"])][2]
         assert not any(parameter["required"] for parameter in action["parameters"])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.api.openapi.requests import ENDPOINT_PATTERN, SECRET_PATTERN, subscribe_request
+from shared.api.openapi.events import ENDPOINT_PATTERN, SECRET_PATTERN, subscribe_request
 from shared.api.subscribe import SubscribeRequest
 from shared.phones import PREFIX_PATTERN
 from shared.subscriptions.endpoints import check_endpoint

@@ -12,8 +12,7 @@ import pytest
 
 from dev.simulator import Simulator
 from shared import people
-from shared.api.actions import act
-from shared.api.dial import KEEP
+from shared.api.actions import KEEP, act
 from shared.api.parameters import Request
 from shared.calls import dials
 from shared.calls.dials import LIMIT as PARTITION
@@ -78,7 +77,7 @@ def bridge(start: Callable[..., Bridge]) -> Bridge:
 
 def dial(bridge: Bridge, headers: dict[str, str], destination: str = NUMBER, contact: int = CONTACT) -> dict[str, Any]:
     body = f'{{"destination": "{destination}", "contactID": {contact}}}'.encode()
-    return act(bridge, operation("Dial"), Request(body=body), headers)
+    return act(bridge, operation("Dial"), Request(body=body, headers=headers))
 
 
 def rings(pbx: Simulator) -> int:
