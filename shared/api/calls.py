@@ -19,7 +19,6 @@ from shared.calls import lost_callers, store
 from shared.calls.stories import UNENDED
 from shared.deliveries.outbox import Outbox
 from shared.errors import NotFound
-from shared.storage.account import reaching_storage
 from shared.storage.rows import value_of
 from shared.subscriptions.endpoints import host_of
 from shared.subscriptions.store import subscriptions
@@ -65,18 +64,16 @@ def page(
     bridge: Bridge, values: Mapping[str, Any], limit: int, start: str | None = None
 ) -> tuple[list[Item], str | None]:
     """Return calls that fit, newest first, at most `limit`, from a continuation on, and that of the next page."""
-    with reaching_storage():
-        place = start_of(bridge.storage, GET_CALLS.id, values, start)
-        found, follows = _found(bridge, values, limit, place)
-        return found, continuation(bridge.storage, GET_CALLS.id, values, follows)
+    place = start_of(bridge.storage, GET_CALLS.id, values, start)
+    found, follows = _found(bridge, values, limit, place)
+    return found, continuation(bridge.storage, GET_CALLS.id, values, follows)
 
 
 def every(bridge: Bridge, values: Mapping[str, Any]) -> Iterator[Item]:
     """Return all calls that fit, newest first, read a thousand at a time."""
     start: str | None = None
     while True:
-        with reaching_storage():
-            found, start = _found(bridge, values, _PAGE, start)
+        found, start = _found(bridge, values, _PAGE, start)
         yield from found
         if start is None:
             return
@@ -118,8 +115,7 @@ def read_ended(bridge: Bridge, row: Operation, given: Request) -> Page:
         items, _ = page(bridge, values, values.get("limit", DEFAULT_LIMIT))
         return (item for item in items if item["outcome"] not in UNENDED)
 
-    with reaching_storage():
-        return triggers.answer(row, given, values, present=lambda: str(until), after=after, newest=newest)
+    return triggers.answer(row, given, values, present=lambda: str(until), after=after, newest=newest)
 
 
 def read_one(bridge: Bridge, row: Operation, given: Request) -> dict[str, Any]:
@@ -129,12 +125,11 @@ def read_one(bridge: Bridge, row: Operation, given: Request) -> dict[str, Any]:
 
 def one(bridge: Bridge, call_id: int) -> Item:
     """Return a call with its events and their deliveries, oldest first; raises NotFound or StorageUnavailable."""
-    with reaching_storage():
-        found = store.get(bridge.storage, call_id)
-        if found is None:
-            raise NotFound("no such call")
-        events, _ = feed.page(bridge, {"call_id": call_id}, _PAGE)
-        return as_item(found) | {"events": events[::-1], "deliveries": _deliveries(bridge, events)}
+    found = store.get(bridge.storage, call_id)
+    if found is None:
+        raise NotFound("no such call")
+    events, _ = feed.page(bridge, {"call_id": call_id}, _PAGE)
+    return as_item(found) | {"events": events[::-1], "deliveries": _deliveries(bridge, events)}
 
 
 def _deliveries(bridge: Bridge, events: Sequence[Item]) -> list[Item]:
@@ -188,9 +183,8 @@ def read_lost(bridge: Bridge, row: Operation, given: Request) -> dict[str, Any] 
     begin, limit = values.get("offset", 0), values.get("limit")
     if limit is None and values.get("format", "json") == "json":
         limit = DEFAULT_LIMIT
-    with reaching_storage():
-        listed = map(_lost_item, lost_callers.listed(bridge.storage, all=values.get("open") != "true"))
-        found = [item for item in listed if fits(bridge, item, values)]
+    listed = map(_lost_item, lost_callers.listed(bridge.storage, all=values.get("open") != "true"))
+    found = [item for item in listed if fits(bridge, item, values)]
     return sheets.listed(bridge, row, values, found[begin : begin + limit if limit else None])
 
 

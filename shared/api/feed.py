@@ -12,7 +12,6 @@ from shared.api.parameters import Request, check
 from shared.errors import Unprocessable
 from shared.events import store
 from shared.events.event import IDENTIFIERS, row_envelope
-from shared.storage.account import reaching_storage
 from shared.storage.rows import value_of
 from shared.times import iso
 
@@ -47,11 +46,10 @@ def page(
     bridge: Bridge, values: Mapping[str, Any], limit: int, start: str | None = None
 ) -> tuple[list[Item], str | None]:
     """Return events that fit, newest first, at most `limit`, from a continuation on, and that of the next page."""
-    with reaching_storage():
-        place = start_of(bridge.storage, GET_EVENTS.id, values, start)
-        rows, follows = _found(bridge, values, limit, place)
-        items = [as_item(bridge.storage, row) for row in rows]
-        return items, continuation(bridge.storage, GET_EVENTS.id, values, follows)
+    place = start_of(bridge.storage, GET_EVENTS.id, values, start)
+    rows, follows = _found(bridge, values, limit, place)
+    items = [as_item(bridge.storage, row) for row in rows]
+    return items, continuation(bridge.storage, GET_EVENTS.id, values, follows)
 
 
 def _found(

@@ -17,7 +17,6 @@ from shared.identifiers import LARGEST_ID
 from shared.items import reader as items
 from shared.items.store import KINDS, Item
 from shared.pbx.resources import RESOURCES, Resource
-from shared.storage.account import reaching_storage
 from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, clock
 
 if TYPE_CHECKING:
@@ -49,10 +48,9 @@ def find_items(bridge: Bridge, row: Operation, given: Request) -> dict[str, Any]
     """
     values, resource = check(row, given, zone=bridge.settings.time_zone), resource_of(row)
     limit = DEFAULT_LIMIT if values.get("format", "json") == "json" else sheets.MOST_ROWS + 1
-    with reaching_storage():
-        found = _select(bridge, resource, {"limit": limit} | values)
-        titled = (tidy(_titled(resource, item), row.item) for item in found)
-        return sheets.listed(bridge, row, values, titled)
+    found = _select(bridge, resource, {"limit": limit} | values)
+    titled = (tidy(_titled(resource, item), row.item) for item in found)
+    return sheets.listed(bridge, row, values, titled)
 
 
 def _titled(resource: Resource, item: Item) -> Item:
@@ -80,9 +78,8 @@ def list_items(bridge: Bridge, row: Operation, given: Request) -> Page:
     def newest() -> Iterator[Item]:
         return (tidy(item, row.item) for item in _select(bridge, resource, {"limit": limit} | values))
 
-    with reaching_storage():
-        present = partial(items.present, storage, resource.name)
-        return triggers.answer(row, given, values, present=present, after=after, newest=newest)
+    present = partial(items.present, storage, resource.name)
+    return triggers.answer(row, given, values, present=present, after=after, newest=newest)
 
 
 def _select(bridge: Bridge, resource: Resource, values: Mapping[str, Any]) -> list[Item]:
