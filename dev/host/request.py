@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, quote, unquote
+
+from aiohttp import web
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _HOST = re.compile(r"(?:[A-Za-z0-9!$&'()\-._~]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?\Z")
-_ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 # An encoded slash stays encoded in a path.
 _PATH_ESCAPES = re.compile(r"(?:%(?!2[Ff])[0-9A-Fa-f]{2})+")
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -19,12 +21,13 @@ _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _LONGEST_LINE, _LARGEST_HEADERS, _MOST_HEADERS = 8 * 1024, 32 * 1024, 100
 
 
-class BadRequest(Exception):
-    """The request goes no further than the web server, which answers with `status`."""
+def _escape_again(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return "".join(f"%{byte:02X}" for byte in error.object[error.start : error.end]), error.end
 
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
+
+# What is not UTF-8 behind its escapes stays escaped.
+codecs.register_error("escape-again", _escape_again)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,19 +39,11 @@ class Request:
     """
 
     method: str
-    scheme: str
     path: str
-    raw_query: str
+    url: str
     headers: Mapping[str, str]
     query: Mapping[str, str]
     key: str | None
-
-    @property
-    def url(self) -> str:
-        """The URL that the function sees: the path is encoded again, the query is as it was written."""
-        path = quote(_LONE_PERCENT.sub("%25", self.path), safe="/-._~!$&'()*+,;=:@%")
-        query = f"?{self.raw_query}" if self.raw_query else ""
-        return f"{self.scheme}://{self.headers['host']}{path}{query}"
 
     @property
     def length(self) -> int:
@@ -57,97 +52,51 @@ class Request:
         return int(announced) if announced.isdecimal() else 0
 
 
-def read_request(scope: Mapping[str, Any]) -> Request:
-    """Read the request of an ASGI scope; BadRequest where the real web server or host refuses it unseen."""
-    headers: list[tuple[bytes, bytes]] = scope["headers"]
-    raw_path, raw_query = scope["raw_path"].decode("latin-1"), scope["query_string"].decode("latin-1")
+def read_request(incoming: web.BaseRequest) -> Request:
+    """Read a request; raise the HTTPException by which the real web server or host refuses it unseen."""
     # A method, two blanks, the version and the line's end stand around a target.
-    if len(scope["method"]) + len(raw_path) + len(raw_query) + bool(raw_query) + 12 > _LONGEST_LINE:
-        raise BadRequest(414)
-    if len(headers) > _MOST_HEADERS or sum(len(name) + len(value) + 4 for name, value in headers) > _LARGEST_HEADERS:
-        raise BadRequest(431)
-    _check_host([value for name, value in headers if name == b"host"], scope["http_version"])
-    path = decoded_path(raw_path)
-    if "\0" in path or not raw_path.isascii() or not raw_query.isascii():
-        raise BadRequest(400)
-    pairs = _pairs(raw_query)
-    # The header's key goes before the query's; of several the first, even where it is empty.
-    keys = [value.decode("latin-1").strip() for name, value in headers if name == b"x-functions-key"]
-    keys += [value for name, value in pairs if name.lower() == "code"]
+    if len(incoming.method) + len(incoming.raw_path) + 12 > _LONGEST_LINE:
+        raise web.HTTPRequestURITooLong
+    raw = incoming.raw_headers
+    if len(raw) > _MOST_HEADERS or sum(len(name) + len(value) + 4 for name, value in raw) > _LARGEST_HEADERS:
+        raise web.HTTPRequestHeaderFieldsTooLarge
+    host, query = incoming.headers.get("Host", ""), incoming.rel_url.raw_query_string
+    if "Host" in incoming.headers and not host:
+        raise web.HTTPInternalServerError
+    path = decoded_path(incoming.rel_url.raw_path)
+    if "\0" in path or (host and not _HOST.match(host)):
+        raise web.HTTPBadRequest
+    pairs = parse_qsl(query, keep_blank_values=True, errors="escape-again")
+    # The last spelling of a name counts; of several keys the first does, even where it is empty.
+    spellings = {name.lower(): name for name, _ in pairs}
+    code = next((value for name, value in pairs if name.lower() == "code"), None)
+    shown = quote(_LONE_PERCENT.sub("%25", path), safe="/-._~!$&'()*+,;=:@%") + (f"?{query}" if query else "")
     return Request(
-        method=scope["method"],
-        scheme=scope["scheme"],
+        method=incoming.method,
         path=path,
-        raw_query=raw_query,
-        headers={"host": ""} | _headers(headers),
-        query=_query(pairs),
-        key=keys[0] if keys else None,
+        url=f"http://{host}{shown}",
+        headers=_joined((name.lower(), value) for name, value in incoming.headers.items()),
+        query=_joined((spellings[name.lower()], value) for name, value in pairs if value),
+        key=incoming.headers.get("x-functions-key", code),
     )
 
 
 def decoded_path(raw: str) -> str:
     """Decode a path once and leave its dot segments out; an encoded slash stays, and so does what is not UTF-8."""
-    path = _PATH_ESCAPES.sub(_unescaped, raw)
+    path = _PATH_ESCAPES.sub(lambda found: unquote(found[0], errors="escape-again"), raw)
     if "/." not in path:
         return path
     kept: list[str] = []
-    segments = path.split("/")
-    for index, segment in enumerate(segments):
+    for segment in path.split("/"):
         if segment == ".." and len(kept) > 1:
             kept.pop()
         if segment not in (".", ".."):
             kept.append(segment)
-        elif index == len(segments) - 1:
-            kept.append("")
-    return "/".join(kept)
+    return "/".join(kept) + ("/" if path.endswith(("/.", "/..")) else "")
 
 
-def _check_host(hosts: list[bytes], version: str) -> None:
-    if len(hosts) != 1:
-        if hosts or version == "1.1":
-            raise BadRequest(400)
-    elif not hosts[0]:
-        raise BadRequest(500)
-    elif not _HOST.match(hosts[0].decode("latin-1")):
-        raise BadRequest(400)
-
-
-def _unescaped(escapes: re.Match[str]) -> str:
-    written = escapes[0]
-    rest, text = bytes.fromhex(written.replace("%", "")), ""
-    while rest:
-        try:
-            return text + rest.decode()
-        except UnicodeDecodeError as error:
-            text += rest[: error.start].decode()
-            at = len(written) - 3 * (len(rest) - error.start)
-            text += written[at : at + 3 * (error.end - error.start)]
-            rest = rest[error.end :]
-    return text
-
-
-def _pairs(raw: str) -> list[tuple[str, str]]:
-    parts = (part.replace("+", " ").partition("=") for part in raw.split("&") if part)
-    return [(_ESCAPES.sub(_unescaped, name), _ESCAPES.sub(_unescaped, value)) for name, _, value in parts]
-
-
-def _query(pairs: list[tuple[str, str]]) -> dict[str, str]:
-    # The last spelling of a name counts.
-    spellings = {name.lower(): name for name, _ in pairs}
-    values: dict[str, list[str]] = {}
+def _joined(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    values: dict[str, str] = {}
     for name, value in pairs:
-        if value:
-            values.setdefault(spellings[name.lower()], []).append(value)
-    return {name: ",".join(each) for name, each in values.items()}
-
-
-def _headers(pairs: list[tuple[bytes, bytes]]) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in pairs:
-        name = raw_name.decode("latin-1")
-        try:
-            value = raw_value.decode()
-        except UnicodeDecodeError:
-            value = raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]},{value}" if name in headers else value
-    return headers
+        values[name] = f"{values[name]},{value}" if name in values else value
+    return values

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from dev.processes import HostProcess
 
 ADMIN = {"x-functions-key": MASTER}
-GUID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 
 
 def asked(host: HostProcess, *lines: str, body: bytes = b"") -> tuple[int, dict[str, str], bytes]:
@@ -53,7 +52,7 @@ def test_a_request_reaches_the_function(plain: HostProcess) -> None:
     [
         ("x=1&X=2", {"X": "1,2"}),
         ("x=&x=1&y", {"x": "1"}),
-        ("a=%ff&b=%C5%BE%ff%41", {"a": "%ff", "b": "ž%ffA"}),
+        ("a=%FF&b=%C5%BE%FF%41", {"a": "%FF", "b": "ž%FFA"}),
         ("a%20b=1+2%2B3", {"a b": "1 2+3"}),
     ],
 )
@@ -95,7 +94,7 @@ def test_a_host_header_that_is_none_is_refused(plain: HostProcess, hosts: list[s
 
 def test_routes_answer_as_the_real_host(plain: HostProcess) -> None:
     answers = {
-        200: ("GET /API/Echo/-3/", "HEAD /api/anything", f"GET /api/things/{GUID}", "GET /api/files", "GET /"),
+        200: ("GET /API/Echo/-3/", "HEAD /api/anything", "GET /api/files", "GET /"),
         404: ("GET /api/echo/1/2/3", "PUT /api/echo/12", "HEAD /api/echo/12", "OPTIONS /api/echo/12", "GET /api/work"),
     }
     for status, asked in answers.items():

@@ -37,11 +37,6 @@ def echo(req: func.HttpRequest) -> func.HttpResponse:
     return _seen(req)
 
 
-@app.route("echo/fixed", methods=["GET"])
-def fixed(req: func.HttpRequest) -> func.HttpResponse:
-    return func.HttpResponse("fixed")
-
-
 @app.route("asleep", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 def asleep(req: func.HttpRequest) -> func.HttpResponse:
     return func.HttpResponse("awake")
@@ -65,11 +60,6 @@ def first(req: func.HttpRequest) -> func.HttpResponse:
 @app.route("order/literal", methods=["GET"])
 def second(req: func.HttpRequest) -> func.HttpResponse:
     return func.HttpResponse("second")
-
-
-@app.route("things/{thing:guid}", methods=["GET"])
-def thing(req: func.HttpRequest) -> func.HttpResponse:
-    return _seen(req)
 
 
 @app.route("files/{*path}", methods=["GET", "PUT"])
@@ -144,7 +134,7 @@ def locked(req: func.HttpRequest) -> func.HttpResponse:
 def work(msg: func.QueueMessage) -> None:
     """Fail as often, and take as long, as the message says."""
     job = msg.get_json()
-    times = {name: getattr(msg, name).isoformat() for name in ("insertion_time", "expiration_time") if msg.pop_receipt}
+    times = {name: getattr(msg, name).isoformat() for name in ("insertion_time", "expiration_time") if msg.id}
     _note("started", {"job": job, "id": msg.id, "tries": msg.dequeue_count, **times})
     time.sleep(job.get("seconds", 0))
     if (msg.dequeue_count or 0) <= job.get("fails", -1):
