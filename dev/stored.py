@@ -25,9 +25,6 @@ def put(storage: Storage, name: str, *items: Item, moment: datetime | None = Non
     named = {identifier(item[row.id_field]) or 0: item for item in items}
     people.add(storage, {one for id, item in named.items() for one in pointers(name, id, item, "LV")})
     changes = [
-        Change(
-            id=id, item=item, hash=content_hash(item, shape, "LV"), arrives=arrives, baseline=not arrives
-        )
-        for id, item in named.items()
-    ]  # fmt: skip
+        Change(id=id, item=item, hash=content_hash(item, shape, "LV"), arrives=arrives) for id, item in named.items()
+    ]
     write(storage, name, changes, moment or now())

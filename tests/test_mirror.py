@@ -42,9 +42,7 @@ COVERED: Mapping[str, str] = {
     "shared/media/table.py": "shared/media/test_copy_records.py",
     "shared/pbx/fields.py": "contract/test_operations.py",
     "shared/polling/compare.py": "shared/polling/test_poll.py",
-    "shared/polling/malformed.py": "shared/polling/test_missing.py",
-    "shared/polling/pages.py": "shared/polling/test_poll.py",
-    "shared/polling/reading.py": "shared/polling/test_poll.py",
+    "shared/polling/run.py": "shared/polling/test_poll.py",
     "shared/webhooks/table.py": "shared/webhooks/test_sync.py",
 }
 # Tests of a whole room rather than of a module.

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from shared import people
 from shared.errors import Unprocessable
 from shared.identifiers import LARGEST_ID
-from shared.items.store import ARRIVAL, ARRIVALS_IN_ROW, TABLE, Item, sequence
+from shared.items.store import ARRIVAL, ARRIVALS_IN_ROW, TABLE, Item, read_rows, sequence
+from shared.pbx.resources import resource as resource_of
 from shared.storage import rows
 from shared.storage.messages import get_payload
 from shared.storage.rows import descending
@@ -96,43 +97,20 @@ def arrived_after(storage: Storage, resource: str, state: str, limit: int) -> li
         number, ids = int(row["RowKey"][len(ARRIVAL) :]), json.loads(row["ids"])
         places = enumerate(ids, number * ARRIVALS_IN_ROW)
         fresh = {id: place for place, id in places if place > after}
-        live = _several(storage, resource, fresh)
+        live = read_rows(storage, resource, fresh)
         for id, place in fresh.items():
             found.pop(id, None)
-            if id in live:
-                found[id] = str(place), live[id]
+            if id in live and not live[id]["removed"]:
+                found[id] = str(place), _item(storage, live[id])
         if len(found) >= limit:
             break
     return list(found.values())[:limit]
-
-
-def _several(storage: Storage, resource: str, ids: Mapping[int, Any]) -> dict[int, Item]:
-    """Return items by id; they arrived together, and most often lie together."""
-    keys, found = {descending(id): id for id in sorted(ids, reverse=True)}, dict[int, Item]()
-    left = list(keys)
-    while left:
-        span = f"PartitionKey eq '{resource}' and RowKey ge '{left[0]}' and RowKey le '{left[-1]}'"
-        if len(left) > 1:
-            page = next(iter(storage.table(TABLE).query_entities(span, results_per_page=_PAGE).by_page()), ())
-            there = list(page)
-        else:
-            row = rows.get(storage.table(TABLE), resource, left[0])
-            there = [] if row is None else [row]  # type: ignore[list-item]
-        found |= {keys[r["RowKey"]]: _item(storage, r) for r in there if r["RowKey"] in keys and not r["removed"]}
-        left = [key for key in left if len(there) >= _PAGE and key > there[-1]["RowKey"]]
-    return found
 
 
 def _item(storage: Storage, row: Mapping[str, Any]) -> Item:
     try:
         text = row["item"] or get_payload(storage, row["payload"])
     except Unprocessable:
-        return {_id_field(row["PartitionKey"]): rows.value_of(row["id"]), BODY_MISSING: True}
+        return {resource_of(row["PartitionKey"]).id_field: rows.value_of(row["id"]), BODY_MISSING: True}
     item: Item = json.loads(text)
     return item
-
-
-def _id_field(resource: str) -> str:
-    from shared.pbx.resources import resource as row_of
-
-    return row_of(resource).id_field

@@ -6,7 +6,7 @@ import json
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import product
+from itertools import islice, product
 from typing import TYPE_CHECKING, Any
 
 from shared import people
@@ -14,7 +14,6 @@ from shared.errors import Conflict
 from shared.identifiers import LARGEST_ID, identifier
 from shared.items.content import NUMBERS
 from shared.json_bodies import encode
-from shared.once import once
 from shared.pbx.resources import RESOURCES
 from shared.people import Pointer
 from shared.storage import rows
@@ -24,7 +23,7 @@ from shared.storage.rows import LOST, descending, from_descending, transact
 from shared.times import MICROSECONDS_PER_SECOND, call_start, event_time
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from shared.people import Kind
     from shared.storage.account import Storage
@@ -43,14 +42,13 @@ _NEVER = datetime.fromtimestamp(0, UTC)
 ARRIVAL, SEQUENCE = "a", "sequence"
 # An arrival row holds at most so many items: the last two digits of a state count them.
 ARRIVALS_IN_ROW = 100
-# A transaction takes 100 operations and 4 MiB; two of them are the arrival and the sequence.
+# A transaction takes 100 operations and 4 MiB: two of them are the arrival and the sequence, and an item's text grows
+# threefold where JSON escapes it.
 _IN_BATCH = 98
-_BYTES_IN_BATCH = 2 * 1024 * 1024
-_LONGEST_TEXT = 30 * 1024
+_LONGEST_TEXT = 12 * 1024
 _TRIES = 20
 _PAGE = 1000
-_COLUMNS = ["RowKey", "hash", "revision", "removed", "baseline", "waits", "due"]
-
+_COLUMNS = ["RowKey", "hash", "revision", "removed", "due"]
 
 Item = dict[str, Any]
 
@@ -60,16 +58,13 @@ class Stored:
     """
     The state of an item's row: its content hash, how often the item has changed, and whether it is gone.
 
-    A `baseline` was there before anything was handed on. `waits` is the origin of the events that are still to be made
-    of it, once `due` has passed.
+    `due` is when events are to be made of it; None once they were.
     """
 
     etag: str
     hash: str
     revision: int = 0
     removed: bool = False
-    baseline: bool = False
-    waits: str = ""
     due: datetime | None = None
 
 
@@ -83,8 +78,6 @@ class Change:
     before: Stored | None = None
     removed: bool = False
     arrives: bool = False
-    baseline: bool = False
-    waits: str = ""
     due: datetime | None = None
 
     @property
@@ -126,33 +119,34 @@ def pointers(
 
 
 def stored(storage: Storage, resource: str, ids: Collection[int] | None = None) -> dict[int, Stored]:
-    """
-    Return the state of these items' rows, or of all of the resource's; ids that are not stored are left out.
-
-    Neighbours are read together: one request for up to a thousand rows.
-    """
+    """Return the state of these items' rows, or of all of the resource's; ids that are not stored are left out."""
     if ids is None:
-        return {from_descending(row["RowKey"]): _stored(row) for row in _between(storage, resource, 0, LARGEST_ID)}
-    found: dict[int, Stored] = {}
+        found = _between(storage, resource, 0, LARGEST_ID, _COLUMNS)
+        return {from_descending(row["RowKey"]): _stored(row) for row in found}
+    return {id: _stored(row) for id, row in read_rows(storage, resource, ids, _COLUMNS).items()}
+
+
+def read_rows(
+    storage: Storage, resource: str, ids: Collection[int], select: list[str] | None = None
+) -> dict[int, Mapping[str, Any]]:
+    """Return the rows of items by id; neighbours are read together, with one request for up to a thousand rows."""
+    found: dict[int, Mapping[str, Any]] = {}
     wanted, left = set(ids), sorted(ids, reverse=True)
     while left:
-        for number, row in enumerate(_between(storage, resource, left[-1], left[0]), start=1):
-            id = from_descending(row["RowKey"])
-            if id in wanted:
-                found[id] = _stored(row)
-            if number == _PAGE:
-                # Where others lie between, the next ones are looked for by their own keys.
-                left = [one for one in left if one < id]
-                break
-        else:
-            break
+        rows = list(islice(_between(storage, resource, left[-1], left[0], select), _PAGE))
+        there = {from_descending(row["RowKey"]): row for row in rows}
+        found |= {id: row for id, row in there.items() if id in wanted}
+        # Where others lie between, the next ones are looked for by their own keys.
+        left = [id for id in left if id < min(there)] if len(there) == _PAGE else []
     return found
 
 
-def _between(storage: Storage, resource: str, low: int, high: int) -> Iterator[Mapping[str, Any]]:
+def _between(
+    storage: Storage, resource: str, low: int, high: int, select: list[str] | None
+) -> Iterator[Mapping[str, Any]]:
     condition = f"RowKey ge '{descending(high)}' and RowKey le '{descending(low)}'"
     query = f"PartitionKey eq '{resource}' and {condition}"
-    return iter(storage.table(TABLE).query_entities(query, select=_COLUMNS, results_per_page=_PAGE))
+    return iter(storage.table(TABLE).query_entities(query, select=select, results_per_page=_PAGE))
 
 
 def _stored(row: Any) -> Stored:
@@ -161,48 +155,47 @@ def _stored(row: Any) -> Stored:
         hash=row["hash"],
         revision=row["revision"],
         removed=row["removed"],
-        baseline=row["baseline"],
-        waits=row.get("waits", ""),
-        due=row.get("due"),
+        due=row["due"] if row["due"] != _NEVER else None,
     )
 
 
-def write(storage: Storage, resource: str, changes: Iterable[Change], moment: datetime) -> None:
+def write(storage: Storage, resource: str, changes: Sequence[Change], moment: datetime) -> None:
     """
     Write items, up to a hundred a transaction; those that somebody else has written meanwhile are left as they are.
 
     Raises Conflict when others kept writing.
     """
-    for batch in _batches(changes):
-        _write(storage, resource, batch, moment)
+    table = storage.table(TABLE)
+    last = rows.get(table, resource, SEQUENCE) if any(change.arrives for change in changes) else None
+    for start in range(0, len(changes), _IN_BATCH):
+        last = _write(storage, resource, changes[start : start + _IN_BATCH], moment, last)
 
 
-def _write(storage: Storage, resource: str, batch: Sequence[Change], moment: datetime) -> None:
+def _write(
+    storage: Storage, resource: str, batch: Sequence[Change], moment: datetime, last: rows.Row | None
+) -> rows.Row | None:
+    """Write a batch; return the sequence as it is then."""
     from azure.data.tables import TableTransactionError
 
-    last = _last_sequences(storage).get(resource)
+    table = storage.table(TABLE)
     for _ in range(_TRIES):
-        arrived = [change.id for change in batch if change.arrives]
         operations = [_operation(storage, resource, change, moment) for change in batch]
+        arrived = sorted(change.id for change in batch if change.arrives)
         if arrived:
-            last = last or rows.get(storage.table(TABLE), resource, SEQUENCE)
-            number, sequence = _next(resource, last)
-            operations += [("create", _arrival(resource, number, arrived)), sequence]
+            number, row, taking = _next(resource, last)
+            arrival = {"PartitionKey": resource, "RowKey": f"{ARRIVAL}{number:020d}", "ids": json.dumps(arrived)}
+            operations += [("create", arrival), taking]
         try:
-            answers = transact(storage.table(TABLE), operations)
+            answers = transact(table, operations)
         except TableTransactionError as error:
             if error.status_code not in LOST:
                 raise
         else:
-            if arrived:
-                row = {"PartitionKey": resource, "RowKey": SEQUENCE, "last": rows.long(number)}
-                _last_sequences(storage)[resource] = rows.Row(row, answers[-1]["etag"])
-            return
-        _last_sequences(storage).pop(resource, None)
-        last, now = None, stored(storage, resource, [change.id for change in batch])
+            return rows.Row(row, str(answers[-1]["etag"])) if arrived else last
+        last, now = rows.get(table, resource, SEQUENCE), stored(storage, resource, [one.id for one in batch])
         batch = [one for one in batch if is_unchanged(one, now)]
         if not batch:
-            return
+            return last
     raise Conflict(f"{resource} kept changing")
 
 
@@ -212,47 +205,45 @@ def is_unchanged(change: Change, now: Mapping[int, Stored]) -> bool:
     return row == change.before if row is None or change.before is None else row.etag == change.before.etag
 
 
-@once
-def _last_sequences(storage: Storage) -> dict[str, rows.Row]:
-    """Return the sequences that this process wrote last: they save a read, and a stale one fails by its ETag."""
-    return {}
-
-
 def sequence(storage: Storage, resource: str) -> int:
     """Return the last place in the order of arrival; 0 before the first."""
     row = rows.get(storage.table(TABLE), resource, SEQUENCE)
     return 0 if row is None else int(rows.value_of(row["last"]))
 
 
-def _next(resource: str, last: rows.Row | None) -> tuple[int, Any]:
-    """Return the next place, a time that never goes back, and the operation that takes it."""
+def _next(resource: str, last: rows.Row | None) -> tuple[int, dict[str, Any], Any]:
+    """Return the next place, a time that never goes back, with its row and the operation that takes it."""
     from azure.core import MatchConditions
 
     number = max(time.time_ns() // 1000, int(rows.value_of(last["last"])) + 1 if last else 1)
     row = {"PartitionKey": resource, "RowKey": SEQUENCE, "last": rows.long(number)}
     if last is None:
-        return number, ("create", row)
+        return number, row, ("create", row)
     guard = {"etag": last.etag, "match_condition": MatchConditions.IfNotModified, "mode": "replace"}
-    return number, ("update", row, guard)
-
-
-def _arrival(resource: str, number: int, ids: Sequence[int]) -> dict[str, Any]:
-    return {"PartitionKey": resource, "RowKey": f"{ARRIVAL}{number:020d}", "ids": json.dumps(sorted(ids))}
+    return number, row, ("update", row, guard)
 
 
 def _operation(storage: Storage, resource: str, change: Change, moment: datetime) -> Any:
     from azure.core import MatchConditions
 
-    row: dict[str, Any] = {"PartitionKey": resource, "RowKey": descending(change.id), "id": rows.long(change.id)}
-    row |= {"hash": change.hash, "revision": change.revision, "removed": change.removed, "lastSeen": moment}
-    row["baseline"] = change.baseline
-    row |= _content(storage, resource, change)
-    row |= {"waits": change.waits, "due": change.due} if change.waits else {}
-    row["began"] = began(change.item) or moment
-    if change.before is None:
-        return "create", row | {"firstSeen": moment}
-    row |= {} if change.waits else {"waits": ""}
-    return "update", row, {"etag": change.before.etag, "match_condition": MatchConditions.IfNotModified}
+    before = change.before
+    row = {
+        "PartitionKey": resource,
+        "RowKey": descending(change.id),
+        "id": rows.long(change.id),
+        "hash": change.hash,
+        "revision": change.revision,
+        "removed": change.removed,
+        # Columns that are left out stay as they were.
+        "due": change.due or _NEVER,
+        "firstSeen": None if before else moment,
+        "lastSeen": moment,
+        "began": began(change.item) or moment,
+        **_content(storage, resource, change),
+    }
+    if before is None:
+        return "create", row
+    return "update", row, {"etag": before.etag, "match_condition": MatchConditions.IfNotModified}
 
 
 def _content(storage: Storage, resource: str, change: Change) -> dict[str, str]:
@@ -261,36 +252,6 @@ def _content(storage: Storage, resource: str, change: Change) -> dict[str, str]:
     if len(text) <= _LONGEST_TEXT:
         return {"item": text.decode(), "payload": ""}
     return {"item": "", "payload": put_payload(storage, f"{TABLE}/{resource}/{change.id}-{change.hash}", text)}
-
-
-def _batches(changes: Iterable[Change]) -> Iterator[list[Change]]:
-    batch, size = list["Change"](), 0
-    for change in changes:
-        length = min(len(str(change.item)), _LONGEST_TEXT)
-        if batch and (len(batch) == _IN_BATCH or size + length > _BYTES_IN_BATCH):
-            yield batch
-            batch, size = [], 0
-        batch.append(change)
-        size += length
-    if batch:
-        yield batch
-
-
-def end_waiting(storage: Storage, resource: str, etags: Mapping[int, str]) -> None:
-    """Store that the events of these items were made; of those that have changed meanwhile they are made again."""
-    from azure.core import MatchConditions
-    from azure.data.tables import TableTransactionError
-
-    operations = []
-    for id, etag in etags.items():
-        row = {"PartitionKey": resource, "RowKey": descending(id), "waits": ""}
-        operations.append(("update", row, {"etag": etag, "match_condition": MatchConditions.IfNotModified}))
-    for start in range(0, len(operations), _IN_BATCH):
-        try:
-            transact(storage.table(TABLE), operations[start : start + _IN_BATCH])
-        except TableTransactionError as error:
-            if error.status_code not in LOST:
-                raise
 
 
 def expire(storage: Storage, period: Period, allowance: Allowance) -> int:

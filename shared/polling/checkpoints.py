@@ -28,10 +28,8 @@ FORBIDDEN = (
 FORBIDDEN_SENTENCE = f"{FORBIDDEN[0].upper()}{FORBIDDEN[1:]}."
 PARTITION = "checkpoint"
 _STEP = "step"
-# An idle poll writes nothing but this rarely, to show that it runs.
-HEARTBEAT = timedelta(minutes=10)
-# So long a run may take, and a timer be late.
-_SLACK = timedelta(minutes=5)
+# So late timers and runs may be together.
+_SLACK = timedelta(minutes=15)
 # A list that is polled as often as this is heard of before anybody has to look.
 _SOON = timedelta(minutes=20)
 
@@ -42,12 +40,12 @@ class Checkpoint:
     The progress of a resource.
 
     Items that came to be before `begin` are not handed on; None: all are. `started` is False until a first reading is
-    complete, and `looked` is when the last thorough one was. `left` are the days that are still to be read;
-    `history` is the time before which nothing was read yet, a month at a time or, `by_day`, a day. `page` is the
-    largest page that the PBX gave. `waiting` is when events are due that a webhook may still bring. `items` is how
-    many are stored, `unreadable` how many of a list had no id. `lag` is in seconds, from the newest item's own time to
-    its storing. `state` is a poll's own memory. `forbidden_since` is when the PBX began to answer 403; before
-    `paused_until` it is not asked.
+    complete, and `looked` is when the last thorough one was. `left` are the days that are still to be read; `history`
+    is the time before which nothing was read yet, a month at a time or, `by_day`, a day. A page of up to `page` items
+    is the last of its list, as far as the PBX has shown. `waiting` is when events are due that a webhook may still
+    bring. `items` is how many are stored, `unreadable` how many of a list had no id. `lag` is in seconds, from the
+    newest item's own time to its storing. `state` is a poll's own memory. `forbidden_since` is when the PBX began to
+    answer 403; before `paused_until` it is not asked.
     """
 
     resource: str
@@ -131,8 +129,8 @@ def change(storage: Storage, seen: Checkpoint, **changes: Any) -> Checkpoint:
 
 
 def is_stale(resource: str, last_success: datetime, moment: datetime) -> bool:
-    """True if two runs in a row of a poll have brought no success, by its schedule: idle ones note theirs rarely."""
-    return times_due(polls(resource), last_success + HEARTBEAT, moment - _SLACK) == 2
+    """Return True if two runs in a row of a poll have had no success, by its schedule."""
+    return times_due(polls(resource), last_success, moment - _SLACK) == 2
 
 
 def alarm_if_stale(checkpoint: Checkpoint, moment: datetime) -> None:

@@ -12,13 +12,11 @@ from shared.calls import lost_callers
 from shared.calls.lost_callers import ADDED, REMOVED, UPDATED, other_day, same_day
 from shared.items.content import drift
 from shared.json_bodies import encode
-from shared.pbx.fields import LOST_CALL
 from shared.pbx.resources import Resource
 from shared.phones import spelt
-from shared.polling import malformed
-from shared.polling.missing import Counts, Found, alarm_if_lost, submit_found
-from shared.polling.pages import pages
-from shared.polling.reading import follow, grace
+from shared.polling.compare import pages
+from shared.polling.missing import alarm_if_lost, submit_wanted
+from shared.polling.run import follow
 from shared.times import event_time, iso, parse_time
 
 if TYPE_CHECKING:
@@ -28,8 +26,7 @@ if TYPE_CHECKING:
     from shared.bridge import Bridge
     from shared.calls.lost_callers import LostCaller
     from shared.items.store import Item
-    from shared.polling.malformed import Malformed
-    from shared.polling.reading import Reading
+    from shared.polling.run import Run
 
 # No row of RESOURCES: its items have no id, and are kept as the rows of their events.
 _ROW = Resource(
@@ -54,87 +51,78 @@ def poll_lost_calls(bridge: Bridge, *, at: datetime | None = None) -> None:
     follow(bridge, _ROW, _poll, at=at, started=True)
 
 
-def _poll(reading: Reading) -> None:
-    bridge, seen, odd = reading.bridge, reading.checkpoint, list["Malformed"]()
-    listed, unreadable = _listed(reading)
-    waiting = {_number(one.id): one for one in lost_callers.listed(bridge.storage)}
-    missing = json.loads(seen.state or "{}")
-    found = [(name, item) for key, item in listed.items() if (name := _event(reading, item, waiting.get(key)))]
+def _poll(run: Run) -> None:
+    storage, state = run.bridge.storage, run.checkpoint.state
+    listed, unreadable = _listed(run)
+    waiting = {_number(one.id): one for one in lost_callers.listed(storage)}
+    found = [(name, item) for key, item in listed.items() if (name := _event(run, item, waiting.get(key)))]
     for _, item in found:
-        health.drifted(bridge.storage, drift(item, LOST_CALL))
+        if unknown := drift(item, run.shape):
+            health.drifted(storage, unknown)
     if not unreadable:
-        gone, missing = _gone(reading, listed, waiting, missing)
-        found += gone
-    count = submit_found(reading, "reconciled", odd, Found(events=found))
-    for reason, entry in odd:
-        malformed.keep(bridge.storage, _ROW.name, reason, entry)
-    alarm_if_lost(reading, Counts(reconciled=count))
-    values = {"state": encode(missing).decode() if missing else "", "items": len(listed)}
-    changes: dict[str, Any] = {name: value for name, value in values.items() if (getattr(seen, name) or "") != value}
-    reading.advance(**changes, **reading.note_unreadable(unreadable))
+        gone, missing = _gone(run, listed, waiting, json.loads(state or "{}"))
+        found, state = found + gone, encode(missing).decode() if missing else ""
+    count = run.for_each(lambda name, item: submit_wanted(run, [(name, item, None)], "reconciled"), found)
+    alarm_if_lost(run, count)
+    run.note_unreadable(unreadable)
+    run.succeed(state=state, items=len(listed))
 
 
-def _listed(reading: Reading, **filters: Any) -> tuple[dict[int, Item], list[Item]]:
+def _listed(run: Run, **filters: Any) -> tuple[dict[int, Item], list[Item]]:
     """Return the listed callers by the number of their pair, and the items without one."""
-    found, unreadable = dict[int, "Item"](), list["Item"]()
-    identify = partial(_identified, reading.bridge)
-    for page in pages(
-        reading.bridge.pbx, _ROW,
-        lane="poll", deadline=reading.deadline, unreadable=unreadable, identify=identify, **filters,
-    ):  # fmt: skip
-        found |= dict(page.items)
-    return found, unreadable
+    found = [pair for page in pages(run, partial(_identify, run.bridge), **filters) for pair in page]
+    return {id: item for id, item in found if id is not None}, [item for id, item in found if id is None]
 
 
-def _identified(bridge: Bridge, item: Item) -> tuple[int, Item] | None:
+def _identify(bridge: Bridge, item: Item) -> int | None:
     numbers = [spelt(item.get(name, False)) for name in ("callerid", "destination")]
     if None in numbers or not any((number or "").strip() for number in numbers):
         return None
-    return _number(lost_callers.key(bridge.storage, numbers[0], numbers[1], bridge.settings.default_region)), item
+    return _number(lost_callers.key(bridge.storage, numbers[0], numbers[1], bridge.settings.default_region))
 
 
 def _number(id: str) -> int:
     return int(id[:15], 16)
 
 
-def _event(reading: Reading, item: Item, known: LostCaller | None) -> str | None:
+def _event(run: Run, item: Item, known: LostCaller | None) -> str | None:
     """Return the event that a listed caller lacks, if any."""
-    tried, begin = event_time(item.get("last_contact")), reading.checkpoint.begin
-    if tried and reading.moment - tried < grace(reading.bridge):
+    tried, begin = event_time(item.get("last_contact")), run.checkpoint.begin
+    if tried and run.moment - tried < run.grace:
         return None
-    storage, region = reading.bridge.storage, reading.bridge.settings.default_region
     if known is None:
+        storage, region = run.bridge.storage, run.bridge.settings.default_region
         numbers = [spelt(item.get(name)) for name in ("callerid", "destination")]
         known = lost_callers.get(storage, lost_callers.key(storage, numbers[0], numbers[1], region))
     if known is None:
         return None if begin and tried and tried < begin.replace(microsecond=0) else ADDED
     # The list may be older than what the events said since.
-    before = known.last or known.closed or reading.moment
-    waits = known.open and not other_day(before, reading.moment)
+    before = known.last or known.closed or run.moment
+    waits = known.open and not other_day(before, run.moment)
     if tried:
         is_new = tried.replace(microsecond=0) > before
     elif waits:
         attempts = item.get("attempts")
         is_new = isinstance(attempts, int) and known.attempts is not None and attempts > known.attempts
     else:
-        is_new = other_day(before, reading.moment)
+        is_new = other_day(before, run.moment)
     return (UPDATED if waits else ADDED) if is_new else None
 
 
 def _gone(
-    reading: Reading, listed: Mapping[int, Item], waiting: Mapping[int, LostCaller], missing: Mapping[str, str]
+    run: Run, listed: Mapping[int, Item], waiting: Mapping[int, LostCaller], missing: Mapping[str, str]
 ) -> tuple[list[tuple[str, Item]], dict[str, str]]:
     """Return the removals that the PBX confirms, and since when others are missing."""
     found: list[tuple[str, Item]] = []
     still: dict[str, str] = {}
     left = _MOST_ASKED
     for key, one in waiting.items():
-        if key in listed or one.last is None or not same_day(one.last, reading.moment):
+        if key in listed or one.last is None or not same_day(one.last, run.moment):
             continue
-        since = parse_time(missing.get(str(key)) or iso(reading.moment))
-        if left and reading.moment - since >= grace(reading.bridge):
+        since = parse_time(missing.get(str(key)) or iso(run.moment))
+        if left and run.moment - since >= run.grace:
             left -= 1
-            again, unreadable = _listed(reading, **({"destination": one.destination} if one.destination else {}))
+            again, unreadable = _listed(run, **({"destination": one.destination} if one.destination else {}))
             if key not in again and not unreadable:
                 found.append((REMOVED, {"callerid": one.callerid, "destination": one.destination}))
                 continue

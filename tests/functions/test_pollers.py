@@ -112,7 +112,7 @@ def make_due(storage: Storage) -> None:
     """Have the grace of what was polled pass."""
     table, checkpoints = storage.table(TABLE), storage.table("checkpoints")
     begin = datetime(2026, 1, 1, tzinfo=UTC)
-    for row in list(table.query_entities("PartitionKey eq 'call_history' and waits ne ''")):
+    for row in list(table.query_entities("PartitionKey eq 'call_history' and due gt datetime'1970-01-01T00:00:00Z'")):
         table.update_entity({**row, "due": begin})
     checkpoints.update_entity({"PartitionKey": "checkpoint", "RowKey": "call_history", "waiting": begin})
 

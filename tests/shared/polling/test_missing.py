@@ -163,7 +163,7 @@ def test_an_odd_item_keeps_no_other_from_being_told(
 ) -> None:
     from shared.polling import missing
 
-    look_at = missing.MISSING["call_history"]
+    look_at = missing.FINDERS["call_history"]
     calls = {add_call(pbx, contactID="nobody"), add_call(pbx)}
     broken = add_call(pbx)
 
@@ -172,7 +172,7 @@ def test_an_odd_item_keeps_no_other_from_being_told(
             raise ZeroDivisionError
         return look_at(bridge, id, item)
 
-    monkeypatch.setattr(missing, "MISSING", {**missing.MISSING, "call_history": fails})
+    monkeypatch.setattr(missing, "FINDERS", {**missing.FINDERS, "call_history": fails})
     look(bridge)
     ended = bridge.storage.table("events").query_entities("type eq 'CallCompleted'")
     assert {row["callID"].value for row in ended} == calls
@@ -193,7 +193,8 @@ def test_a_call_that_goes_on_is_not_ended_and_its_real_end_is_sent(end: Any, pbx
 
 
 def test_an_employee_who_declines_ends_nothing_while_the_call_goes_on(pbx: Simulator, bridge: Bridge) -> None:
-    call = add_call(pbx, contactID=966, callConnected=None, callEnded=None, connectionTime=None)
+    never = dict.fromkeys(("callConnected", "callEnded", "connectionTime"))
+    call = add_call(pbx, contactID=966, callStarted=now(), **never)
     for contact in (966, 970, 971):
         post(bridge, "CallStarted", callID=call, contactID=contact)
     post(bridge, "CallCompleted", callID=call, contactID=966)
@@ -224,14 +225,14 @@ def test_a_dropped_month_does_not_come_back_while_its_calls_are_told(
 
     last_month = now().replace(day=1) - timedelta(days=1)
     call = add_call(pbx, callStarted=last_month, callConnected=last_month, callEnded=now())
-    look_at = missing.MISSING["call_history"]
+    look_at = missing.FINDERS["call_history"]
 
     def drops(bridge: Bridge, id: int, item: Any) -> Any:
         found = look_at(bridge, id, item)
         drop(bridge, f"{last_month:%Y-%m}", dry=False)
         return found
 
-    monkeypatch.setattr(missing, "MISSING", {**missing.MISSING, "call_history": drops})
+    monkeypatch.setattr(missing, "FINDERS", {**missing.FINDERS, "call_history": drops})
     poll(bridge, CALLS, at=last_month + timedelta(days=1))
     assert call not in {number for _, number in submitted(bridge.storage)}
 

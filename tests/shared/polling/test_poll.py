@@ -19,7 +19,7 @@ from shared.pbx.resources import RESOURCES, Resource, resource
 from shared.polling import checkpoints
 from shared.polling.compare import MOST_LOOKUPS
 from shared.polling.poll import poll
-from shared.polling.reading import PAUSE, THOROUGH
+from shared.polling.run import PAUSE, THOROUGH
 from shared.schedules import polls
 from shared.times import now
 from tests.counting import counted
@@ -78,24 +78,14 @@ def test_after_a_first_silent_reading_each_new_item_is_stored_once(
 
 @pytest.mark.parametrize("resource", RESOURCES, ids=IDS)
 @pytest.mark.parametrize("count", [0, 40], ids=["nothing", "forty"])
-def test_an_idle_poll_costs_one_call_two_reads_and_no_write(
+def test_an_idle_poll_costs_one_call_two_reads_and_one_write(
     resource: Resource, count: int, pbx: Simulator, bridge: Bridge
 ) -> None:
     made(pbx, resource, count)
     poll(bridge, resource)
     adapter = counted(bridge.storage)
     assert seen(pbx, lambda: poll(bridge, resource)) == 1
-    assert adapter.count == 2 if count or resource.editable else 1
-
-
-def test_a_heartbeat_shows_at_most_every_ten_minutes_that_the_poll_runs(pbx: Simulator, bridge: Bridge) -> None:
-    begin = now()
-    poll(bridge, CALLS, at=begin)
-    adapter = counted(bridge.storage)
-    for minute in range(1, 31):
-        poll(bridge, CALLS, at=begin + timedelta(minutes=minute))
-    assert adapter.count == 30 + 3
-    assert checkpoint(bridge, CALLS).last_success == begin + timedelta(minutes=30)
+    assert adapter.count == 3 if count or resource.editable else 2
 
 
 @pytest.mark.parametrize("order", ["newest", "oldest", "random", "shuffled-page"])

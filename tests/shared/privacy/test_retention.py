@@ -17,7 +17,7 @@ from shared.items.store import Change, stored, write
 from shared.pbx.resources import resource
 from shared.polling import checkpoints
 from shared.polling.checkpoints import Checkpoint
-from shared.polling.reading import Reading
+from shared.polling.run import Run
 from shared.privacy.retention import HISTORY, apply_retention
 from shared.storage import expiry, rows
 from shared.storage.account import TABLES, Storage
@@ -25,7 +25,7 @@ from shared.storage.expiry import IN_BATCH, delete_keys
 from shared.times import iso, months_before
 from tests.breaking import break_connections
 from tests.dying import Killed, die_at
-from tests.history import CURRENT, FIRST, NOW, TEN_YEARS, call_id, fill, item, month, months_of
+from tests.history import CURRENT, FIRST, NOW, TEN_YEARS, fill, item, month, months_of
 
 if TYPE_CHECKING:
     from shared.settings import Settings
@@ -190,11 +190,10 @@ def test_what_is_older_is_not_taken_in_again(settings: Settings, storage: Storag
     bridge = fresh(settings, 6)
     row = resource("call_history")
     checkpoint = checkpoints.create(storage, Checkpoint(resource=row.name, started=True))
-    reading = Reading(bridge=bridge, resource=row, checkpoint=checkpoint, moment=NOW)
-    listed = [(call_id(n), item(n)) for n in range(100, TEN_YEARS)]
-    assert [id for id, _ in reading.kept(listed)] == [
-        call_id(n) for n in range(100, TEN_YEARS) if month(n) >= datetime(2025, 7, 1, tzinfo=UTC)
-    ]
+    run = Run(bridge=bridge, resource=row, checkpoint=checkpoint, moment=NOW)
+    numbers = range(100, TEN_YEARS)
+    kept = [number for number in numbers if run.keeps(item(number))]
+    assert kept == [number for number in numbers if month(number) >= datetime(2025, 7, 1, tzinfo=UTC)]
 
 
 @pytest.mark.parametrize("after", [True, False])

@@ -12,7 +12,7 @@ from shared.errors import Invalid, Refused
 from shared.pbx.resources import resource
 from shared.polling import checkpoints
 from shared.polling.checkpoints import Checkpoint
-from shared.polling.reading import Reading
+from shared.polling.run import Run
 from shared.privacy import retention
 from shared.privacy.retention import drop, export, period_of
 from shared.times import iso, now
@@ -80,12 +80,11 @@ def test_what_was_dropped_is_not_taken_in_again(bridge: Bridge) -> None:
     fill(bridge.storage, NUMBERS)
     row = resource("call_history")
     checkpoint = checkpoints.create(bridge.storage, Checkpoint(resource=row.name, started=True))
-    reading = Reading(bridge=bridge, resource=row, checkpoint=checkpoint, moment=now())
-    listed = [(call_id(number), item(number)) for number in NUMBERS]
+    run = Run(bridge=bridge, resource=row, checkpoint=checkpoint, moment=now())
     drop(bridge, NAME, dry=True)
-    assert reading.kept(listed) == listed
+    assert all(run.keeps(item(number)) for number in NUMBERS)
     drop(bridge, NAME, dry=False)
-    assert reading.kept(listed) == [pair for pair in listed if pair[0] != call_id(CHOSEN)]
+    assert [number for number in NUMBERS if not run.keeps(item(number))] == [CHOSEN]
 
 
 @pytest.mark.parametrize("name", ["2026", "2026-13", "2026-1", "2026-00", "0000-01", "x", "2026-01-01", "9999-12", ""])

@@ -12,7 +12,7 @@ from shared.events.table import EVENTS, Event, event_named
 from shared.media.table import MEDIA
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES, resource
-from shared.polling.reading import as_event
+from shared.polling.run import as_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
