@@ -37,7 +37,6 @@ COVERED: Mapping[str, str] = {
     "shared/privacy/jobs.py": "shared/privacy/test_erase.py",
     "shared/forgotten.py": "shared/privacy/test_erase.py",
     "shared/media/blobs.py": "shared/media/test_copy.py",
-    "shared/media/deletions.py": "shared/media/test_copy.py",
     "shared/media/serve.py": "functions/test_api_media.py",
     "shared/media/table.py": "shared/media/test_copy_records.py",
     "shared/pbx/fields.py": "contract/test_operations.py",

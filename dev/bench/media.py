@@ -18,7 +18,7 @@ from shared.media.copy import copy
 from shared.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from dev.bench.figures import Figure
 
@@ -27,6 +27,7 @@ _LARGE = 500 * _MIB
 _SMALL, _MANY = _MIB, 200
 _WORKERS = 16
 _KEY = "bench"
+_HEADERS = {"Authorization": f"Bearer {_KEY}"}
 _START = "2018-04-25T13:54:19+0000"
 
 
@@ -46,24 +47,29 @@ def _bridge(connection_string: str, base_url: str) -> Bridge:
     return bridge
 
 
-def _message(recording: int) -> dict[str, Any]:
-    """Return the processor's message to the copier."""
+def _message(recording: int, url: str) -> dict[str, Any]:
+    """Return the processor's message to the copier, with the record that a poll found."""
     received = "2018-04-25T13:57:24Z"
+    people = {"caller": "27771153", "destination": "67000123", "contactID": 966}
+    record = {"callID": recording, "recordingURL": url, "callStarted": _START, "direction": "in", **people}
     ids = {"kind": "recording", "id": recording, "event": f"bench{recording}", "callID": recording}
-    return {**ids, "action": "copy", "received": received, "first": received, "attempt": 0}
+    return {**ids, "action": "copy", "record": record, "received": received, "first": received, "attempt": 0}
 
 
-def _add(pbx: SimulatorProcess, ids: Iterable[int], size: int) -> None:
+def _add(pbx: SimulatorProcess, session: requests.Session, ids: Iterable[int], size: int) -> list[dict[str, Any]]:
+    """Give the PBX recordings of a size, and return their messages."""
+    messages = []
     for id in ids:
         pbx.control("POST", "items", resource="call_records", id=id, callID=id, callStarted=_START, direction="in")
         pbx.control("POST", "files", resource="call_records", id=id, size=size)
+        record = session.get(f"{pbx.base_url}call_records/{id}", headers=_HEADERS, timeout=30).json()["data"]
+        messages.append(_message(id, record["recordingURL"]))
+    return messages
 
 
-def _plain(container: ContainerClient, pbx: SimulatorProcess, session: requests.Session, id: int) -> None:
-    headers = {"Authorization": f"Bearer {_KEY}"}
-    record = session.get(f"{pbx.base_url}call_records/{id}", headers=headers, timeout=30).json()["data"]
-    with session.get(record["recordingURL"], headers=headers, stream=True, timeout=30) as answer:
-        container.upload_blob(f"bare/{id}", answer.raw, overwrite=True)
+def _plain(container: ContainerClient, session: requests.Session, message: dict[str, Any]) -> None:
+    with session.get(message["record"]["recordingURL"], headers=_HEADERS, stream=True, timeout=30) as answer:
+        container.upload_blob(f"bare/{message['id']}", answer.raw, overwrite=True)
 
 
 def _ratio(bridge: Bridge, pbx: SimulatorProcess, size: int, many: int, rounds: int) -> float:
@@ -73,17 +79,16 @@ def _ratio(bridge: Bridge, pbx: SimulatorProcess, size: int, many: int, rounds: 
     session.mount("http://", HTTPAdapter(pool_maxsize=_WORKERS))
     container = ContainerClient.from_connection_string(bridge.settings.storage.connection_string or "", "payloads")
 
-    def ours() -> float:
-        ids = list(itertools.islice(numbers, many))
-        _add(pbx, ids, size)
+    def timed(work: Callable[[dict[str, Any]], object]) -> float:
+        messages = _add(pbx, session, itertools.islice(numbers, many), size)
         with ThreadPoolExecutor(_WORKERS) as pool:
-            return seconds(lambda: list(pool.map(lambda id: copy(bridge, _message(id)), ids)))
+            return seconds(lambda: list(pool.map(work, messages)))
+
+    def ours() -> float:
+        return timed(lambda message: copy(bridge, message))
 
     def limit() -> float:
-        ids = list(itertools.islice(numbers, many))
-        _add(pbx, ids, size)
-        with ThreadPoolExecutor(_WORKERS) as pool:
-            return seconds(lambda: list(pool.map(lambda id: _plain(container, pbx, session, id), ids)))
+        return timed(lambda message: _plain(container, session, message))
 
     return 1 / median_ratio(ours, limit, rounds)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import hashlib
 import io
 import re
 import struct
@@ -16,8 +15,9 @@ if TYPE_CHECKING:
 
     from tinytag import TinyTag
 
+    from shared.media.download import Excerpt
+
 _LOOK = 4096  # bytes that tell a kind
-_HEAD, _TAIL = 256 * 1024, 1024 * 1024  # bytes kept of a file; an index of hours of audio fits into the tail
 _UNKNOWN = "application/octet-stream"
 _USUAL: Mapping[str, str] = {
     **dict.fromkeys(("video/mp4", "audio/x-m4a", "audio/m4a", "video/3gpp"), "audio/mp4"),
@@ -40,13 +40,6 @@ _MARKUP = re.compile(r"""\s*(<[a-z?!]|\{\s*["}]|\[\s*["{\[\]\d])""", re.IGNORECA
 _TEXT_LABEL = re.compile(r"text/.*|application/(?:.*[+])?(?:json|xml)")
 
 
-class Kind(NamedTuple):
-    """A kind of audio: its content type and the extension of its files."""
-
-    content_type: str
-    extension: str
-
-
 class Sound(NamedTuple):
     """True `there` for a file with sound; the bytes that it declares to have, and the seconds it plays, if known."""
 
@@ -55,9 +48,9 @@ class Sound(NamedTuple):
     seconds: float | None = None
 
 
-def kind_of(head: bytes, label: str) -> Kind:
+def kind_of(head: bytes, label: str) -> tuple[str, str]:
     """
-    Return the kind of a file by its first bytes, else by `label`, its server's Content-Type, else plain bytes.
+    Return the content type and extension of a file by its first bytes, else by `label`, its server's Content-Type.
 
     Raises MediaNotReady for text of any kind.
     """
@@ -66,18 +59,17 @@ def kind_of(head: bytes, label: str) -> Kind:
     head, label = head[:_LOOK], label.partition(";")[0].strip().lower()
     if _is_text(head, label):
         raise MediaNotReady("text instead of audio")
-    if (known := filetype.guess(head)) is not None:
-        return _named(known.mime, known.extension)
-    if _FRAME.match(head):
-        return _named("audio/mpeg")
-    return _named(label if label.startswith(("audio/", "video/")) else _UNKNOWN)
-
-
-def _named(content_type: str, extension: str = "") -> Kind:
-    usual = _USUAL.get(content_type, content_type)
-    subtype = usual.partition("/")[2].removeprefix("x-").removeprefix("ms-")
-    spelled = extension if extension and usual == content_type else subtype
-    return Kind(usual, _EXTENSIONS.get(usual, spelled if _SUBTYPE.fullmatch(spelled) else "bin"))
+    known, extension = filetype.guess(head), ""
+    if known is not None:
+        label, extension = known.mime, known.extension
+    elif _FRAME.match(head):
+        label = "audio/mpeg"
+    elif not label.startswith(("audio/", "video/")):
+        label = _UNKNOWN
+    usual = _USUAL.get(label, label)
+    if not extension or usual != label:
+        extension = usual.partition("/")[2].removeprefix("x-").removeprefix("ms-")
+    return usual, _EXTENSIONS.get(usual, extension if _SUBTYPE.fullmatch(extension) else "bin")
 
 
 def _is_text(head: bytes, label: str) -> bool:
@@ -93,48 +85,13 @@ def _is_text(head: bytes, label: str) -> bool:
     return not any(character < " " and character not in "\t\r\n\f\v" for character in text)
 
 
-class Excerpt(io.RawIOBase):
-    """The head and tail of a file as a file of its true size; its middle reads as an end, so that nobody scans it."""
-
-    def __init__(self, first: bytes = b"") -> None:
-        self.head, self.tail, self.size, self._at = b"", b"", 0, 0
-        self._digest = hashlib.sha256()
-        self.add(first)
-
-    @property
-    def sha256(self) -> str:
-        """Return the digest of the whole file."""
-        return self._digest.hexdigest()
-
-    def add(self, block: bytes) -> None:
-        """Append the file's next bytes."""
-        self.size += len(block)
-        self._digest.update(block)
-        self.head += block[: _HEAD - len(self.head)]
-        self.tail = (self.tail + block[-_TAIL:])[-_TAIL:]
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to an offset, also to one in the middle."""
-        self._at = max(0, offset + (0, self._at, self.size)[whence])
-        return self._at
-
-    def read(self, count: int = -1) -> bytes:
-        """Return the bytes at this place, as far as they are kept."""
-        begin = self.size - len(self.tail)
-        kept = self.tail[self._at - begin :] if self._at >= begin else self.head[self._at :]
-        part = kept[: None if count < 0 else count]
-        self._at += len(part)
-        return part
-
-
-def sound_of(kind: Kind, file: Excerpt) -> Sound:
+def sound_of(extension: str, file: Excerpt) -> Sound:
     """Return what a file of this kind declares of its sound."""
     from tinytag import TinyTag
 
-    extension, whole = kind.extension, file.size == len(file.tail)
+    whole, mark = file.size == len(file.tail), _SOUND.get(extension, b"")
     if extension in ("wav", "aiff") and file.head[:4] in (b"RIFF", b"RF64", b"FORM"):
         return _in_chunks(file)
-    mark = _SOUND.get(extension, b"")
     if whole and mark and file.tail.find(mark) not in range(file.size - len(mark)):
         return Sound(there=False)
     if not TinyTag.is_supported(f".{extension}"):
@@ -154,30 +111,6 @@ def sound_of(kind: Kind, file: Excerpt) -> Sound:
     return Sound(there or (not whole and extension != "m4a"), seconds=(tag and tag.duration) or None)
 
 
-def _in_chunks(file: Excerpt) -> Sound:
-    """Read the chunks of a WAV or AIFF up to that of its sound, whose size counts before that of all."""
-    order, name, rate = (">", b"SSND", 0) if file.head.startswith(b"FORM") else ("<", b"data", 0)
-    at, head = 12, file.head.ljust(12, b"\0")
-    declared = 8 + _size(head, 4, order)
-    while at + 8 <= len(head):
-        chunk, size = head[at : at + 4], _size(head, at + 4, order)
-        if chunk == name:
-            begin = at + 8
-            declared = begin + size if size else declared
-            seconds = (file.size - begin) / rate if rate else None
-            return Sound(file.size > begin + 8 * (name == b"SSND"), declared if declared > 8 else None, seconds)
-        if chunk == b"fmt " and at + 20 <= len(head):
-            (rate,) = struct.unpack_from("<I", head, at + 16)
-        at += 8 + size + size % 2
-    return Sound(there=file.size > len(head), declared=declared if declared > 8 else None)
-
-
-def _size(head: bytes, at: int, order: str) -> int:
-    """Return the size at this place, 0 for one that was not known when it was written."""
-    (size,) = struct.unpack_from(order + "I", head, at)
-    return size if size < _ENDLESS else 0
-
-
 def _tag(extension: str, file: Any) -> TinyTag | None:
     from tinytag import TinyTag, TinyTagException
 
@@ -185,3 +118,26 @@ def _tag(extension: str, file: Any) -> TinyTag | None:
         return TinyTag.get(f".{extension}", file, tags=False, check_magic_bytes=False)
     except TinyTagException:
         return None
+
+
+def _in_chunks(file: Excerpt) -> Sound:
+    """Read the chunks of a WAV or AIFF up to that of its sound, whose size counts before that of all."""
+    order, name, rate = (">", b"SSND", 0) if file.head.startswith(b"FORM") else ("<", b"data", 0)
+    at, head = 12, file.head.ljust(12, b"\0")
+
+    def size_at(place: int) -> int:
+        """Return the size at a place, 0 for one that was not known when it was written."""
+        (size,) = struct.unpack_from(order + "I", head, place)
+        return size if size < _ENDLESS else 0
+
+    declared = 8 + size_at(4)
+    while at + 8 <= len(head):
+        chunk, begin, size = head[at : at + 4], at + 8, size_at(at + 4)
+        if chunk == name:
+            declared = begin + size if size else declared
+            seconds = (file.size - begin) / rate if rate else None
+            return Sound(file.size > begin + 8 * (name == b"SSND"), declared if declared > 8 else None, seconds)
+        if chunk == b"fmt " and begin + 12 <= len(head):
+            (rate,) = struct.unpack_from("<I", head, begin + 8)
+        at = begin + size + size % 2
+    return Sound(there=file.size > len(head), declared=declared if declared > 8 else None)

@@ -5,22 +5,22 @@ from __future__ import annotations
 import base64
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import MediaNotReady
 from shared.media import deletions
-from shared.media.audio import Excerpt, kind_of, sound_of
+from shared.media.audio import kind_of, sound_of
 from shared.storage.account import BLOCK_BYTES
 from shared.times import iso
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from azure.storage.blob import BlobClient, BlobProperties
 
-    from shared.media.audio import Kind
-    from shared.media.download import Download
+    from shared.media.download import Download, Excerpt
     from shared.media.table import Media
     from shared.storage.account import Storage
 
@@ -71,14 +71,37 @@ class Description:
         return {name: str(value) for name, value in (known | more).items() if value not in (None, "")}
 
 
-@dataclass(slots=True)
-class _Reading:
-    """A file as it is read: its kind, its first block until that is staged, and the ids of its blocks."""
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """A file that was read: its blob, and its bytes or the ids of its blocks that are staged there."""
 
-    kind: Kind
-    first: bytes | None
-    excerpt: Excerpt
-    ids: list[str] = field(default_factory=list)
+    blob: BlobClient
+    content: bytes | list[str]
+    content_type: str
+    metadata: dict[str, str]
+    tags: dict[str, str]
+
+    def write(self, replaced: BlobProperties | None) -> dict[str, Any] | None:
+        """Put or commit it all at once, and return its place; None where something else is stored by now."""
+        from azure.core import MatchConditions
+        from azure.core.exceptions import ResourceExistsError, ResourceModifiedError
+        from azure.storage.blob import BlobBlock, ContentSettings
+
+        settings = ContentSettings(content_type=self.content_type)
+        options: dict[str, Any] = {"metadata": self.metadata, "tags": self.tags, "content_settings": settings}
+        options["match_condition"] = MatchConditions.IfMissing
+        if replaced is not None:
+            options |= {"etag": replaced.etag, "match_condition": MatchConditions.IfNotModified}
+        try:
+            if isinstance(self.content, bytes):
+                written = self.blob.upload_blob(self.content, overwrite=True, **options)
+            else:
+                blocks = [BlobBlock(block_id=id) for id in self.content]
+                written = self.blob.commit_block_list(blocks, **options)
+        except (ResourceExistsError, ResourceModifiedError):
+            # Another copy came first, or a policy lets nothing take its place.
+            return None
+        return _place(self.blob, self.metadata, self.content_type, written["last_modified"])
 
 
 def store(
@@ -91,44 +114,55 @@ def store(
     empty, text, without sound, or shorter than it declares; then nothing of it is visible. A `final` look keeps the
     latter two. Those, and a file far shorter than its call, are marked incomplete and replaced by more bytes.
     """
-    if not (first := file.read(BLOCK_BYTES)):
+    if not (content := file.read(BLOCK_BYTES)):
         raise MediaNotReady("empty")
-    read = _Reading(kind_of(first, file.content_type), first, Excerpt(first))
+    content_type, extension = kind_of(content, file.content_type)
     media, mark = description.media, beside and f".{beside[:12]}"
-    name = f"{description.stem}{mark}.{read.kind.extension}"
+    name = f"{description.stem}{mark}.{extension}"
     blob = storage.container(media.container).get_blob_client(name)
     if media.deletable and not beside:
         deletions.note_copy(storage, media, description.id, name)
-    stored = None
-    if len(first) == BLOCK_BYTES:
+    stored, blocks = None, list[str]()
+    if len(content) == BLOCK_BYTES:
         stored = blob.get_blob_properties() if blob.exists() else None
-        # Handed over, not lent: kept here, the block would stay in memory until the end.
-        del first
-        _rest(blob, read, file, stage=stored is None or _is_incomplete(stored))
-    incomplete = _lack(description, read, final)
-    metadata = description.metadata(sha256=read.excerpt.sha256, size=file.size, **{INCOMPLETE: incomplete})
-    if stored is None and (written := _write(blob, read, metadata, description.tags(), None)):
-        return written
-    # Another copy is stored, by now or for long.
-    stored = stored or blob.get_blob_properties()
-    if (stored.metadata or {}).get("sha256") == read.excerpt.sha256:
-        return _stored(blob, stored)
-    if not _is_incomplete(stored):
-        raise OtherBytes(read.excerpt.sha256)
-    if (stored.size or 0) < file.size:
-        if written := _write(blob, read, metadata, description.tags(), stored):
-            return written
-        raise OtherBytes(read.excerpt.sha256)
-    return _stored(blob, stored)
+        blocks = _read_on(blob, file, content, stage=stored is None or INCOMPLETE in (stored.metadata or {}))
+    sha256, size = file.excerpt.digest.hexdigest(), file.excerpt.size
+    lack = _lack(description, extension, file.excerpt, final)
+    metadata = description.metadata(sha256=sha256, size=size, **{INCOMPLETE: lack})
+    new = _Copy(blob, blocks or content, content_type, metadata, description.tags())
+    if stored is None:
+        if place := new.write(None):
+            return place
+        stored = blob.get_blob_properties()
+    known, is_more = stored.metadata or {}, (stored.size or 0) < size
+    if known.get("sha256") == sha256 or (INCOMPLETE in known and not is_more):
+        return _place(blob, known, stored.content_settings.content_type or "", stored.creation_time)
+    if INCOMPLETE in known and (place := new.write(stored)):
+        return place
+    raise OtherBytes(sha256)
 
 
-def _lack(description: Description, read: _Reading, final: bool) -> str:
+def _read_on(blob: BlobClient, file: Download, block: bytes, *, stage: bool) -> list[str]:
+    """Read the rest of a long file; `stage` each block while the next one is read, and return their ids."""
+    # Block ids are our own, whoever else is copying.
+    ids, nonce = list[str](), uuid.uuid4().hex[:8]
+    with ThreadPoolExecutor(1) as pool:
+        while block:
+            if stage:
+                ids.append(base64.b64encode(f"{nonce}-{len(ids):06d}".encode()).decode())
+                staging = pool.submit(blob.stage_block, ids[-1], block, length=len(block))
+            block = file.read(BLOCK_BYTES)
+            if stage:
+                staging.result()
+    return ids
+
+
+def _lack(description: Description, extension: str, excerpt: Excerpt, final: bool) -> str:
     """Return what a file lacks, as a word for its metadata; raises MediaNotReady where it may still come."""
-    sound, size = sound_of(read.kind, read.excerpt), read.excerpt.size
-    wanted = description.seconds
+    sound, wanted = sound_of(extension, excerpt), description.seconds
     # A caller who hangs up at the beep leaves a file without sound.
-    silent = not sound.there and wanted == 0
-    if (not sound.there and not silent) or (sound.declared is not None and size < sound.declared):
+    is_silent = not sound.there and wanted != 0
+    if is_silent or (sound.declared is not None and excerpt.size < sound.declared):
         if not final:
             raise MediaNotReady("less than its container declares" if sound.there else "no audio in it yet")
         return "container"
@@ -137,56 +171,7 @@ def _lack(description: Description, read: _Reading, final: bool) -> str:
     return ""
 
 
-def _is_incomplete(properties: BlobProperties) -> bool:
-    return INCOMPLETE in (properties.metadata or {})
-
-
-def _rest(blob: BlobClient, read: _Reading, file: Download, *, stage: bool) -> None:
-    """Read the other blocks, and stage them and the first one, which is taken out of `read`, unless only to compare."""
-    # Block ids are our own, whoever else is copying.
-    nonce = uuid.uuid4().hex[:8]
-    block, read.first = read.first or b"", None
-    with ThreadPoolExecutor(1) as pool:
-        while block:
-            if stage:
-                read.ids.append(base64.b64encode(f"{nonce}-{len(read.ids):06d}".encode()).decode())
-                staging = pool.submit(blob.stage_block, read.ids[-1], block, length=len(block))
-            if block := file.read(BLOCK_BYTES):
-                read.excerpt.add(block)
-            if stage:
-                staging.result()
-
-
-def _write(
-    blob: BlobClient, read: _Reading, metadata: dict[str, str], tags: dict[str, str], replaced: BlobProperties | None
-) -> dict[str, Any] | None:
-    """Put or commit it all at once, or return None where something else is stored by now."""
-    from azure.core import MatchConditions
-    from azure.core.exceptions import ResourceExistsError, ResourceModifiedError
-    from azure.storage.blob import BlobBlock, ContentSettings
-
-    settings = ContentSettings(content_type=read.kind.content_type)
-    options: dict[str, Any] = {"metadata": metadata, "tags": tags, "content_settings": settings}
-    options["match_condition"] = MatchConditions.IfMissing
-    if replaced is not None:
-        options |= {"etag": replaced.etag, "match_condition": MatchConditions.IfNotModified}
-    try:
-        if read.first is not None:
-            written = blob.upload_blob(read.first, overwrite=True, **options)
-        else:
-            written = blob.commit_block_list([BlobBlock(block_id=id) for id in read.ids], **options)
-    except (ResourceExistsError, ResourceModifiedError):
-        # Another copy came first, or a policy lets nothing take its place.
-        return None
-    return _place(blob, metadata, read.kind.content_type, written["last_modified"])
-
-
-def _stored(blob: BlobClient, properties: BlobProperties) -> dict[str, Any]:
-    kind = properties.content_settings.content_type or ""
-    return _place(blob, properties.metadata or {}, kind, properties.creation_time)
-
-
-def _place(blob: BlobClient, metadata: dict[str, str], content_type: str, at: datetime) -> dict[str, Any]:
+def _place(blob: BlobClient, metadata: Mapping[str, str], content_type: str, at: datetime) -> dict[str, Any]:
     place: dict[str, Any] = {
         "blobUrl": blob.url,
         "container": blob.container_name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared import forgotten, people
@@ -81,226 +82,214 @@ def copy(bridge: Bridge, message: Mapping[str, Any]) -> None:
     """
     try:
         media, id = {row.name: row for row in MEDIA}[message["kind"]], int(message["id"])
-        received, message = parse_time(message["received"]), {**message, "attempt": int(message.get("attempt", 0))}
-        action = {"copy": _copy, "withdraw": _withdraw}[message["action"]]
+        work = _Work(bridge, media, id, message, int(message.get("attempt", 0)))
+        action = {"copy": work.copy, "withdraw": work.withdraw}[message["action"]]
+        age = (now() - parse_time(message["received"])).total_seconds()
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Unprocessable("the message asks for no media") from error
     try:
-        action(bridge, media, id, message)
+        action()
     except (MediaRefused, Unprocessable) as error:
-        _dead_letter(bridge, message, str(error))
+        work.dead_letter(str(error))
     except Invalid as error:
         # The file is kept, but the event that announces it would have fields that no reader expects.
-        _dead_letter(bridge, message, f"does not fit: {', '.join(error.fields)}")
+        work.dead_letter(f"does not fit: {', '.join(error.fields)}")
     except _Forgotten:
         logger.info("%s %d is of somebody who was erased since", media.name, id)
     except (PbxRetriable, PbxForbidden, MediaUnreachable):
         raise
     except (MediaError, PbxError) as error:
         reason = str(error) if isinstance(error, MediaError) else type(error).__name__
-        logger.info("%s %d is not ready, try %d: %s", media.name, id, message["attempt"] + 1, reason)
-        age = (now() - received).total_seconds()
-        quiet = isinstance(error, _Silent) or bool(message.get("kept"))
-        if age > _LATE_SECONDS and not quiet:
+        logger.info("%s %d is not ready, try %d: %s", media.name, id, work.attempt + 1, reason)
+        is_quiet = isinstance(error, _Silent) or bool(message.get("kept"))
+        if age > _LATE_SECONDS and not is_quiet:
             logger.warning("signal media_waiting kind=%s id=%d seconds=%d", media.name, id, age)
-        _look_again(bridge, media, id, message, reason, quiet=quiet)
+        work.look_again(reason, is_quiet=is_quiet)
 
 
-def _copy(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any]) -> None:
-    record, stored, asked = _record(bridge, message), message.get("stored"), False
-    mirrored = bridge.settings.mirror_voicemail_deletes
-    if stored is None:
-        if mirrored and deletions.may_delete(bridge.storage, media, id):
-            return
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """The work of a message, at its `attempt` counted from 0."""
+
+    bridge: Bridge
+    media: Media
+    id: int
+    message: Mapping[str, Any]
+    attempt: int
+
+    def copy(self) -> None:
+        """Store the file, unless an earlier run of this message has, and announce it."""
+        storage, mirrored = self.bridge.storage, self.bridge.settings.mirror_voicemail_deletes
+        record, stored, is_asked = self._record(), self.message.get("stored"), False
+        if stored is None:
+            if mirrored and deletions.state(storage, self.media, self.id) == deletions.REPORTED:
+                return
+            try:
+                record, stored, is_asked = self._stored(record)
+            except (MediaNotReady, PbxError) as error:
+                # A PBX out of reach proves nothing; any other answer without audio is the end of a deleted voicemail.
+                is_over = not isinstance(error, PbxRetriable | PbxForbidden)
+                if not (is_over and deletions.state(storage, self.media, self.id)):
+                    raise
+                logger.info("%s %d was deleted before it was copied", self.media.name, self.id)
+                return
+            # A copy that is only marked is announced all the same.
+            if deletions.withdraw_copy(storage, self.media, self.id, delete=mirrored):
+                return
+        # What the PBX was asked for is all that it knows.
+        self._announce(record, stored, LOOKS if is_asked else int(self.message.get("looks", 0)))
+
+    def withdraw(self) -> None:
+        """Mark or delete our copies of what the PBX has deleted."""
+        how = {"delete": self.bridge.settings.mirror_voicemail_deletes, "inferred": bool(self.message.get("inferred"))}
+        deletions.withdraw(self.bridge.storage, self.media, self.id, when=str(self.message["received"]), **how)
+
+    def look_again(self, reason: str, *, is_quiet: bool, is_kept: bool = False) -> None:
+        """Put the message back with the next delay, or end after the last one."""
+        if self.attempt < len(DELAYS):
+            # Put back before the host deletes this one: dying in between leaves two, never none.
+            changes = {"attempt": self.attempt + 1, "reason": reason, "last": iso(now())}
+            self._send_again(changes | ({"kept": True} if is_kept else {}), DELAYS[self.attempt])
+        elif is_kept or self.message.get("kept"):
+            name = self.media.name
+            logger.warning("signal media_incomplete kind=%s id=%d: as much as there is of it is kept", name, self.id)
+        elif not is_quiet:
+            self.dead_letter(reason)
+
+    def dead_letter(self, reason: str) -> None:
+        """Keep the message without the record, whose address is a secret."""
+        storage, name, body = self.bridge.storage, name_of(self.message), encode(self._without_record())
+        dead_letters.dead_letter(storage, kind=QUEUE, id=name, reason=reason, body=body, attempts=self.attempt + 1)
+
+    def _send_again(self, changes: Mapping[str, Any], delay: int) -> None:
+        # Without the record: no queue shows what waits in it, so an erasure could not find the numbers.
+        again = {**self._without_record(), **changes}
+        send(self.bridge.storage, QUEUE, again, name=name_of(self.message), delay=delay)
+
+    def _without_record(self) -> dict[str, Any]:
+        return {name: value for name, value in self.message.items() if name != "record"}
+
+    def _record(self) -> Record:
+        """Return what the event said: the first message has it, for those that wait it stands in the event's row."""
+        record = self.message.get("record")
+        if record is None and (row := events.get(self.bridge.storage, str(self.message.get("event")))) is not None:
+            event = event_of_row(self.bridge.storage, row)
+            record = event.envelope["data"] if event else None
+        return _filled(record or {})
+
+    def _stored(self, record: Record) -> tuple[Record, dict[str, Any], bool]:
+        """Store the file by the event's address or the PBX's; return record, place, and True if the PBX was asked."""
+        tries = self.attempt + sum((self.message.get("tries") or {}).values())
+        if self.media.url in record and tries < _OWN_ADDRESS:
+            try:
+                return record, self._fetch(record), False
+            except MediaRefused as error:
+                # Anybody can post an event; the PBX's own address decides.
+                logger.warning("%s %d came with an address that is not used: %s", self.media.name, self.id, error)
+        record = record | self._asked("media")
+        if self.media.url not in record:
+            raise MediaNotReady("no address yet")
+        return record, self._fetch(record), True
+
+    def _asked(self, lane: str) -> Record:
+        """Return the PBX's record; raises MediaNotReady for another one's, and what the PBX's client raises."""
+        source = resource(self.media.resource)
+        record: Record = self.bridge.pbx.call(source.read_operation, lane=lane, **{source.id_parameter: self.id})
+        # A field that spells no id counts as absent.
+        if (identifier(record.get(self.media.id)) or self.id) != self.id:
+            raise MediaNotReady("another record")
+        return _filled(record)
+
+    def _fetch(self, record: Record) -> dict[str, Any]:
+        bridge, description = self.bridge, self._describe(record)
+        self._check_forgotten(description, record)
+        url, key, until = str(record[self.media.url]), bridge.pbx.headers(), time.monotonic() + LONGEST_SECONDS
         try:
-            record, stored, asked = _stored(bridge, media, id, message, record)
-        except (MediaNotReady, PbxError) as error:
-            # A PBX out of reach proves nothing; any other answer without audio is the end of a deleted voicemail.
-            if isinstance(error, PbxRetriable | PbxForbidden) or not deletions.is_deleted(bridge.storage, media, id):
-                raise
-            logger.info("%s %d was deleted before it was copied", media.name, id)
-            return
-        # A copy that is only marked is announced all the same.
-        if deletions.withdraw_copy(bridge.storage, media, id, delete=mirrored):
-            return
-    # What the PBX was asked for is all that it knows.
-    looks = LOOKS if asked else int(message.get("looks", 0))
-    _announce(bridge, media, id, {**message, "record": record, "looks": looks}, stored)
+            with download(url, bridge.settings, key, until) as file:
+                stored = blobs.store(bridge.storage, description, file, final=self.attempt >= len(DELAYS))
+        except blobs.OtherBytes as other:
+            logger.warning("signal media_conflict kind=%s id=%d: both are kept", self.media.name, self.id)
+            with download(url, bridge.settings, key, until) as file:
+                return blobs.store(bridge.storage, description, file, final=True, beside=other.sha256)
+        except MediaNotReady as error:
+            raise (_Silent(str(error)) if description.seconds == 0 else error) from None
+        # Erased while it was copied: whoever erases has looked before the file was there.
+        self._check_forgotten(description, record, is_stored=True, fresh=True)
+        if stored.get(blobs.INCOMPLETE):
+            self.look_again("incomplete", is_quiet=True, is_kept=True)
+        return stored
+
+    def _announce(self, record: Record, stored: Mapping[str, Any], looks: int) -> None:
+        bridge, media = self.bridge, self.media
+        if looks < LOOKS and any(name not in record for name in media.lacking):
+            more = self._polled()
+            if more is None:
+                self._send_again({"stored": stored, "looks": looks + 1}, LOOK_SECONDS)
+                return
+            record = more | record
+            # Only now the record tells whose it is.
+            self._check_forgotten(self._describe(record), record, is_stored=True)
+        # Only we fill these in: the PBX's field of the same name is another thing.
+        own = {media.url, *STORED_AUDIO}
+        fields = {name: value for name, value in record.items() if name not in own}
+        fields |= {media.id: self.id, "callID": self._call_id(record), **stored}
+        submit(bridge.storage, bridge.settings, media.stored, fields, origin="bridge")
+
+    def _polled(self) -> Record | None:
+        """Return the record with what its event lacks, of the polled row or once in a while of the PBX, or None."""
+        polled, last = reader.get(self.bridge.storage, self.media.resource, self.id), _last_look(self.bridge.storage)
+        if polled is not None:
+            return _filled(polled)
+        if (moment := time.monotonic()) < last.get("at", -_LOOK_PAUSE) + _LOOK_PAUSE:
+            return None
+        last["at"] = moment
+        try:
+            return self._asked(_LOOK_LANE)
+        except (PbxError, BudgetExhausted, MediaNotReady):
+            return None
+
+    def _check_forgotten(
+        self, of: blobs.Description, record: Record, *, is_stored: bool = False, fresh: bool = False
+    ) -> None:
+        """Raise _Forgotten for a file of somebody who was erased, and delete it where it is stored already."""
+        storage, region = self.bridge.storage, self.bridge.settings.default_region
+        texts = {str(record[name]) for name in ("caller", "destination", "sender") if record.get(name)}
+        subjects = [people.number(text, region) for text in sorted(texts)]
+        subjects += [f"{of.media.name} {of.id}"] + ([people.call(of.call_id)] if of.call_id else [])
+        if forgotten.is_forgotten(storage, subjects, of.started, fresh=fresh):
+            if is_stored:
+                delete_versions(storage.container(of.media.container), f"{of.stem}.")
+            raise _Forgotten
+
+    def _describe(self, record: Record) -> blobs.Description:
+        call_id = self._call_id(record)
+        said = event_time(record.get("callStarted")) or (call_start(call_id) if call_id else None)
+        direction = str(record.get("direction") or "")
+        return blobs.Description(
+            media=self.media,
+            id=self.id,
+            call_id=call_id,
+            contact_id=identifier(record.get("contactID")),
+            direction=direction if _WORD.fullmatch(direction) else None,
+            started=said or parse_time(self.message["received"]),
+            attempts=self.attempt + 1,
+            event=str(self.message.get("event", "")),
+            seconds=seconds(record.get(self.media.seconds)),
+        )
+
+    def _call_id(self, record: Record) -> int | None:
+        return identifier(record.get("callID")) or identifier(self.message.get("callID"))
 
 
-def _record(bridge: Bridge, message: Mapping[str, Any]) -> Record:
-    """Return what the event said: the first message has it, for those that wait it stands in the event's row."""
-    record = message.get("record")
-    if record is None and (row := events.get(bridge.storage, str(message.get("event")))) is not None:
-        event = event_of_row(bridge.storage, row)
-        record = event.envelope["data"] if event else None
-    return _filled(record or {})
+def name_of(message: Mapping[str, Any]) -> str:
+    """Return the name of a message's work, which its dead letter and payload have too."""
+    return f"{message['kind']}-{message['id']}-{message['action']}"
 
 
 def _filled(record: Mapping[str, Any]) -> Record:
     return {name: value for name, value in record.items() if value not in (None, "")}
 
 
-def _stored(
-    bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], record: Record
-) -> tuple[Record, dict[str, Any], bool]:
-    """Store the file by the event's address or the PBX's; return record, place, and True if the PBX was asked."""
-    tries = message["attempt"] + sum((message.get("tries") or {}).values())
-    if media.url in record and tries < _OWN_ADDRESS:
-        try:
-            return record, _fetch(bridge, media, id, message, record), False
-        except MediaRefused as error:
-            # Anybody can post an event; the PBX's own address decides.
-            logger.warning("%s %d came with an address that is not used: %s", media.name, id, error)
-    record = record | _asked(bridge, media, id)
-    if media.url not in record:
-        raise MediaNotReady("no address yet")
-    return record, _fetch(bridge, media, id, message, record), True
-
-
-def _asked(bridge: Bridge, media: Media, id: int, *, lane: str = "media") -> Record:
-    """Return the PBX's record; raises MediaNotReady for another one's, and what the PBX's client raises."""
-    source = resource(media.resource)
-    record: Record = bridge.pbx.call(source.read_operation, lane=lane, **{source.id_parameter: id})
-    # A field that spells no id counts as absent.
-    if (identifier(record.get(media.id)) or id) != id:
-        raise MediaNotReady("another record")
-    return _filled(record)
-
-
-def _completed(bridge: Bridge, media: Media, id: int, record: Record) -> tuple[Record, bool]:
-    """Return the record with the fields that its event lacks, of the polled row or the PBX, and True if it has them."""
-    if all(name in record for name in media.lacking):
-        return record, True
-    polled = reader.get(bridge.storage, media.resource, id)
-    if polled is None and _may_look(bridge.storage):
-        try:
-            polled = _asked(bridge, media, id, lane=_LOOK_LANE)
-        except (PbxError, BudgetExhausted, MediaNotReady):
-            return record, False
-    return _filled(polled or {}) | record, polled is not None
-
-
-def _may_look(storage: Storage) -> bool:
-    """Return True once in a while."""
-    last, moment = _last_look(storage), time.monotonic()
-    if due := moment >= last.get("at", -_LOOK_PAUSE) + _LOOK_PAUSE:
-        last["at"] = moment
-    return due
-
-
 @once
 def _last_look(storage: Storage) -> dict[str, float]:
     return {}
-
-
-def _fetch(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], record: Record) -> dict[str, Any]:
-    description = _describe(media, id, record, message)
-    if _is_forgotten(bridge, description, record):
-        raise _Forgotten
-    url, key, until = str(record[media.url]), bridge.pbx.headers(), time.monotonic() + LONGEST_SECONDS
-    try:
-        with download(url, bridge.settings, key, until) as file:
-            stored = blobs.store(bridge.storage, description, file, final=message["attempt"] >= len(DELAYS))
-    except blobs.OtherBytes as other:
-        logger.warning("signal media_conflict kind=%s id=%d: both are kept", media.name, id)
-        with download(url, bridge.settings, key, until) as file:
-            return blobs.store(bridge.storage, description, file, final=True, beside=other.sha256)
-    except MediaNotReady as error:
-        raise (_Silent(str(error)) if description.seconds == 0 else error) from None
-    if _is_forgotten(bridge, description, record, fresh=True):
-        # Erased while it was copied: whoever erases has looked before the file was there.
-        _delete(bridge, description)
-        raise _Forgotten
-    if stored.get(blobs.INCOMPLETE):
-        _look_again(bridge, media, id, {**message, "kept": True}, "incomplete", quiet=True)
-    return stored
-
-
-def _is_forgotten(bridge: Bridge, of: blobs.Description, record: Record, *, fresh: bool = False) -> bool:
-    texts = {str(record[name]) for name in ("caller", "destination", "sender") if record.get(name)}
-    subjects = [people.number(text, bridge.settings.default_region) for text in sorted(texts)]
-    subjects += [f"{of.media.name} {of.id}"] + ([people.call(of.call_id)] if of.call_id else [])
-    return forgotten.is_forgotten(bridge.storage, subjects, of.started, fresh=fresh)
-
-
-def _delete(bridge: Bridge, of: blobs.Description) -> None:
-    delete_versions(bridge.storage.container(of.media.container), f"{of.stem}.")
-
-
-def _announce(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
-    record = message["record"]
-    if message["looks"] < LOOKS:
-        record, found = _completed(bridge, media, id, record)
-        if not found:
-            _send_again(bridge, {**message, "stored": stored, "looks": message["looks"] + 1}, LOOK_SECONDS)
-            return
-        description = _describe(media, id, record, message)
-        if _is_forgotten(bridge, description, record):
-            # Only now the record tells whose it is.
-            _delete(bridge, description)
-            raise _Forgotten
-    # Only we fill these in: the PBX's field of the same name is another thing.
-    own = {media.url, *STORED_AUDIO}
-    fields = {name: value for name, value in record.items() if name not in own}
-    fields |= {media.id: id, "callID": _call_id(record, message), **stored}
-    submit(bridge.storage, bridge.settings, media.stored, fields, origin="bridge")
-
-
-def _describe(media: Media, id: int, record: Record, message: Mapping[str, Any]) -> blobs.Description:
-    call_id = _call_id(record, message)
-    said = event_time(record.get("callStarted")) or (call_start(call_id) if call_id else None)
-    started = said or parse_time(message["received"])
-    direction = str(record.get("direction") or "")
-    return blobs.Description(
-        media=media,
-        id=id,
-        call_id=call_id,
-        contact_id=identifier(record.get("contactID")),
-        direction=direction if _WORD.fullmatch(direction) else None,
-        started=started,
-        attempts=message["attempt"] + 1,
-        event=str(message.get("event", "")),
-        seconds=seconds(record.get(media.seconds)),
-    )
-
-
-def _call_id(record: Record, message: Mapping[str, Any]) -> int | None:
-    return identifier(record.get("callID")) or identifier(message.get("callID"))
-
-
-def _withdraw(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any]) -> None:
-    how = {"delete": bridge.settings.mirror_voicemail_deletes, "inferred": bool(message.get("inferred"))}
-    deletions.withdraw(bridge.storage, media, id, when=str(message["received"]), **how)
-
-
-def _look_again(bridge: Bridge, media: Media, id: int, message: Mapping[str, Any], reason: str, *, quiet: bool) -> None:
-    """Put the message back with the next delay, or end after the last one."""
-    if message["attempt"] < len(DELAYS):
-        # Put back before the host deletes this one: dying in between leaves two, never none.
-        again = {**message, "attempt": message["attempt"] + 1, "reason": reason, "last": iso(now())}
-        _send_again(bridge, again, DELAYS[message["attempt"]])
-    elif message.get("kept"):
-        logger.warning("signal media_incomplete kind=%s id=%d: as much as there is of it is kept", media.name, id)
-    elif not quiet:
-        _dead_letter(bridge, message, reason)
-
-
-def _send_again(bridge: Bridge, message: Mapping[str, Any], delay: int) -> None:
-    # Without the record: no queue shows what waits in it, so an erasure could not find the numbers.
-    send(bridge.storage, QUEUE, _without_record(message), name=name_of(message), delay=delay)
-
-
-def _dead_letter(bridge: Bridge, message: Mapping[str, Any], reason: str) -> None:
-    # Without the record, whose address is a secret.
-    id, body, attempts = name_of(message), encode(_without_record(message)), message["attempt"] + 1
-    dead_letters.dead_letter(bridge.storage, kind="media", id=id, reason=reason, body=body, attempts=attempts)
-
-
-def _without_record(message: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in message.items() if name != "record"}
-
-
-def name_of(message: Mapping[str, Any]) -> str:
-    """Return the name of a message's work, which its dead letter and payload have too."""
-    return f"{message['kind']}-{message['id']}-{message['action']}"

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 TABLE = "media"
 _DELETED = "deletedAtPbx"
 _INFERRED = "inferred"
+# An inferred deletion never deletes audio.
+REPORTED, INFERRED = "reported", "inferred"
 # A filter has fifteen comparisons at most, three of them for the range.
 _IN_FILTER = 12
 
@@ -30,15 +32,10 @@ def note_copy(storage: Storage, media: Media, id: int, blob: str) -> None:
     rows.merge(storage.table(TABLE), row)
 
 
-def is_deleted(storage: Storage, media: Media, id: int) -> bool:
-    """True if the PBX has deleted this one, as far as we heard."""
-    return _DELETED in _row(storage, media, id)
-
-
-def may_delete(storage: Storage, media: Media, id: int) -> bool:
-    """True if the PBX itself reported the deletion: an inferred one never deletes audio."""
+def state(storage: Storage, media: Media, id: int) -> str:
+    """Return REPORTED where the PBX itself said that it has deleted this one, INFERRED where lists did, else ""."""
     row = _row(storage, media, id)
-    return _DELETED in row and not row.get(_INFERRED)
+    return (INFERRED if row.get(_INFERRED) else REPORTED) if _DELETED in row else ""
 
 
 def withdraw(storage: Storage, media: Media, id: int, *, when: str, delete: bool, inferred: bool = False) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import re
 import time
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from shared.errors import MediaNotReady, MediaRefused, MediaUnreachable
-from shared.http import AddressRefused, ending_by, guarded_session, read_part
+from shared.http import AddressRefused, ending_by, guarded_session
 from shared.once import once
 from shared.settings import is_loopback
 
@@ -24,18 +26,46 @@ if TYPE_CHECKING:
 _TIMEOUTS = (5, 30)  # seconds to connect, and between two reads
 LONGEST_SECONDS = 25 * 60.0  # below the host's functionTimeout
 _REDIRECTS = 3
-_READ_BYTES = 512 * 1024
+# Bytes kept of a file; an index of hours of audio fits into the tail.
+_HEAD, _TAIL = 256 * 1024, 1024 * 1024
 # Content codings that the HTTP library undoes, and names of none; some storages keep a word of their upload.
 _CODINGS = frozenset({"gzip", "x-gzip", "deflate", "identity", "none", "aws-chunked", ""})
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _session = once(guarded_session)
+
+
+class Excerpt(io.RawIOBase):
+    """The head and tail of a file as a file of its true size; its middle reads as an end, so that nobody scans it."""
+
+    def __init__(self) -> None:
+        self.head, self.tail, self.size, self._at = b"", b"", 0, 0
+        self.digest = hashlib.sha256()
+
+    def add(self, block: bytes) -> None:
+        """Append the file's next bytes."""
+        self.size += len(block)
+        self.digest.update(block)
+        self.head += block[: _HEAD - len(self.head)]
+        self.tail = block[-_TAIL:] if len(block) >= _TAIL else (self.tail + block)[-_TAIL:]
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to an offset, also to one in the middle."""
+        self._at = max(0, offset + (0, self._at, self.size)[whence])
+        return self._at
+
+    def read(self, count: int = -1) -> bytes:
+        """Return the bytes at this place, as far as they are kept."""
+        begin = self.size - len(self.tail)
+        kept = self.tail[self._at - begin :] if self._at >= begin else self.head[self._at :]
+        part = kept[: None if count < 0 else count]
+        self._at += len(part)
+        return part
 
 
 class Download:
     """An answer being read `until` a time; raises MediaNotReady for a file that is cut short or comes too slowly."""
 
     def __init__(self, response: requests.Response, until: float) -> None:
-        self._raw, self._until, self.size = response.raw, until, 0
+        self._raw, self._until, self.excerpt = response.raw, until, Excerpt()
         self.content_type = response.headers.get("Content-Type", "")
         codings = response.headers.get("Content-Encoding", "").lower().split(",")
         if not _CODINGS.issuperset(coding.strip() for coding in codings):
@@ -45,19 +75,14 @@ class Download:
         """Return up to `size` bytes: fewer only at the end, none after it."""
         import urllib3
 
-        parts: list[bytes] = []
-        left = size
         try:
-            # One read of the socket at a time, so that a drip ends in time.
-            while left and (part := read_part(self._raw, min(left, _READ_BYTES), self._until)):
-                parts.append(part)
-                left -= len(part)
+            block: bytes = self._raw.read(size, decode_content=True)
         except urllib3.exceptions.DecodeError:
             raise MediaNotReady("packed in an unknown way") from None
         except (urllib3.exceptions.HTTPError, OSError):
             raise MediaNotReady("too slow" if time.monotonic() >= self._until else "cut short") from None
-        self.size += size - left
-        return b"".join(parts)
+        self.excerpt.add(block)
+        return block
 
 
 @contextmanager
@@ -69,7 +94,7 @@ def download(url: str, settings: Settings, key: Mapping[str, str], until: float 
     server redirects to a host that is not allowed yet, and MediaUnreachable. No error's text holds the address.
     """
     until = until or time.monotonic() + LONGEST_SECONDS
-    url = allowed(_joined(settings.pbx_base_url, url.strip().replace("&amp;", "&")), settings)
+    url = allowed(url.strip().replace("&amp;", "&"), settings)
     for _ in range(_REDIRECTS + 1):
         with ending_by(until):
             response = _ask(url, settings, key)
@@ -80,20 +105,21 @@ def download(url: str, settings: Settings, key: Mapping[str, str], until: float 
                 yield Download(response, until)
                 return
             # http.client takes each byte above ASCII for a character.
-            location = response.headers["Location"].encode("latin-1")
-            target = "".join(chr(byte) if byte < 0x80 else f"%{byte:02X}" for byte in location)
-            url = allowed(_joined(url, target), settings, redirected=True)
+            target = response.headers["Location"].encode("latin-1").decode(errors="replace")
+            url = allowed(target, settings, redirected_by=url)
     raise MediaRefused("too many redirects")
 
 
-def allowed(url: str, settings: Settings, *, redirected: bool = False) -> str:
+def allowed(url: str, settings: Settings, *, redirected_by: str = "") -> str:
     """
     Return the address to ask for, by https where it came with http; its host is checked again when connecting.
 
-    Raises MediaRefused for one that must not be asked for. A host that is `redirected` to and that MEDIA_HOSTS lacks is
-    MediaNotReady, so that the file waits for the setting.
+    A relative one is the PBX's, or of the address that it was `redirected_by`. Raises MediaRefused for one that must
+    not be asked for. A redirect to a host that MEDIA_HOSTS lacks is MediaNotReady, so that the file waits for the
+    setting.
     """
     try:
+        url = urljoin(redirected_by or settings.pbx_base_url, url)
         parts = urlsplit(url)
         host, port = (parts.hostname or "").lower(), parts.port
     except ValueError:
@@ -104,7 +130,7 @@ def allowed(url: str, settings: Settings, *, redirected: bool = False) -> str:
         raise MediaRefused("not https")
     if host not in settings.allowed_media_hosts:
         reason = f"{host[:253]} is not in MEDIA_HOSTS"
-        raise MediaNotReady(f"redirected, and {reason}") if redirected else MediaRefused(reason)
+        raise MediaNotReady(f"redirected, and {reason}") if redirected_by else MediaRefused(reason)
     if parts.scheme == "https" or (is_loopback(host) and _may_be_local(settings)):
         return url
     rest = url.partition("://")[2]
@@ -119,33 +145,17 @@ def _may_be_local(settings: Settings) -> bool:
 def _ask(url: str, settings: Settings, key: Mapping[str, str]) -> requests.Response:
     import requests
 
-    headers = {"Accept-Encoding": "identity", **(key if _is_pbx(url, settings) else {})}
-    session = _session(allow_loopback=_may_be_local(settings))
+    session: Any = _session(allow_loopback=_may_be_local(settings))
+    known = {} if session.should_strip_auth(settings.pbx_base_url, url) else key
+    headers = {"Accept-Encoding": "identity", **known}
     try:
-        return session.get(url, headers=headers, timeout=_TIMEOUTS, stream=True, allow_redirects=False)
+        response: requests.Response = session.get(
+            url, headers=headers, timeout=_TIMEOUTS, stream=True, allow_redirects=False
+        )
+        return response
     except AddressRefused:
         raise MediaRefused("a private address") from None
     except ValueError:
         raise MediaRefused("not a URL") from None
     except (requests.RequestException, OSError):
         raise MediaUnreachable("out of reach") from None
-
-
-def _is_pbx(url: str, settings: Settings) -> bool:
-    def origin(text: str) -> tuple[str, str | None, int | None]:
-        parts = urlsplit(text)
-        return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-
-    return origin(url) == origin(settings.pbx_base_url)
-
-
-def _joined(url: str, location: str) -> str:
-    """Return the address that a Location leads to, which may be relative, byte by byte: signatures cover it."""
-    parts = urlsplit(url)
-    if _SCHEME.match(location):
-        return location
-    if location.startswith("//"):
-        return f"{parts.scheme}:{location}"
-    if location.startswith("/"):
-        return f"{parts.scheme}://{parts.netloc}{location}"
-    return urljoin(url, location)

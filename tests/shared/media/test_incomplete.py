@@ -63,27 +63,7 @@ def test_what_never_is_is_kept_as_it_is_marked_and_signalled(
     assert event.message["body"]["data"]["incomplete"] is True
 
 
-HANGS_UP = {
-    "a header that declares nothing": WAV[:4] + bytes(4) + WAV[8:54] + bytes(4),
-    "a header of a stream": (FILES / "streamed.wav").read_bytes()[:44],
-}
-
-
-@pytest.mark.parametrize("body", HANGS_UP.values(), ids=HANGS_UP)
-def test_a_caller_who_hangs_up_at_the_beep_is_no_alarm(
-    body: bytes, bridge: Bridge, pbx: Simulator, sent: Outbox, caplog: pytest.LogCaptureFixture
-) -> None:
-    pbx.edit("call_records", RECORDING, connectionTime=0)
-    raw(pbx, body)
-    copy(bridge, asked())
-    (blob,) = blobs(bridge).values()
-    assert "incomplete" not in blob.metadata
-    assert len(sent.take("events")) == 1
-    assert not sent.take("media")
-    assert "signal" not in caplog.text
-
-
-def test_no_file_of_a_call_without_seconds_is_no_alarm_and_no_dead_letter(
+def test_a_caller_who_hangs_up_at_the_beep_is_no_alarm_and_no_dead_letter(
     bridge: Bridge, pbx: Simulator, sent: Outbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     pbx.edit("call_records", RECORDING, connectionTime="0")
@@ -91,8 +71,15 @@ def test_no_file_of_a_call_without_seconds_is_no_alarm_and_no_dead_letter(
     copy(bridge, asked())
     assert [one.delay for one in sent.take("media")] == [DELAYS[0]]
     copy(bridge, asked(attempt=len(DELAYS)))
-    assert not dead_letters(bridge.storage)
+    audio(pbx).fault = ""
+    # A header that declares nothing.
+    raw(pbx, WAV[:4] + bytes(4) + WAV[8:54] + bytes(4))
+    copy(bridge, asked())
+    (blob,) = blobs(bridge).values()
+    assert "incomplete" not in blob.metadata
+    assert len(sent.take("events")) == 1
     assert not sent.take("media")
+    assert not dead_letters(bridge.storage)
     assert "signal" not in caplog.text
 
 
@@ -156,8 +143,7 @@ def test_a_short_file_that_stays_short_or_goes_away_is_kept_and_signalled_at_the
     assert not dead_letters(bridge.storage)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seconds", [None, "long", 9, 14, -5, True, 10**12])
+@pytest.mark.parametrize("seconds", [None, "long", 14, -5, True, 10**12])
 def test_a_short_but_real_recording_is_whole(seconds: Any, bridge: Bridge, pbx: Simulator) -> None:
     short(pbx, seconds)
     copy(bridge, asked())
