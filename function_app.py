@@ -2,10 +2,10 @@
 
 import azure.functions as func
 
-from functions import api, board, health, ops, people, pollers, queues, replays, subscriptions, webhooks
+from functions import api, board, health, ops, people, pollers, queues, subscriptions, webhooks
 from shared.bridge import prepare
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
-for module in (webhooks, queues, pollers, api, subscriptions, ops, people, replays, board, health):
+for module in (webhooks, queues, pollers, api, subscriptions, ops, people, board, health):
     app.register_functions(module.blueprint)
 prepare()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import azure.functions as func
 
-from functions.requests import is_dry
+from functions.requests import body_of, is_dry, query_of
 from functions.responses import as_json, register
 from shared.bridge import bridge
 
@@ -69,6 +69,36 @@ def _drop_month(req: func.HttpRequest) -> func.HttpResponse:
     return as_json(drop(bridge(), req.route_params["month"], dry=is_dry(req), seconds=_DELETING_SECONDS))
 
 
+def _dead_letters(req: func.HttpRequest) -> func.HttpResponse:
+    from shared.pipeline.dead_letters import list_dead_letters
+
+    return as_json(list_dead_letters(bridge(), query_of(req)))
+
+
+def _dead_letter(req: func.HttpRequest) -> func.HttpResponse:
+    from shared.pipeline.dead_letters import get_dead_letter
+
+    return as_json(get_dead_letter(bridge(), **req.route_params))
+
+
+def _retry(req: func.HttpRequest) -> func.HttpResponse:
+    from shared.pipeline.dead_letters import retry
+
+    return as_json(retry(bridge(), **req.route_params), status=HTTPStatus.ACCEPTED)
+
+
+def _discard(req: func.HttpRequest) -> func.HttpResponse:
+    from shared.pipeline.dead_letters import discard, reason_in
+
+    return as_json(discard(bridge(), **req.route_params, reason=reason_in(query_of(req), body_of(req))))
+
+
+def _replay_dead_letters(req: func.HttpRequest) -> func.HttpResponse:
+    from shared.pipeline.dead_letters import replay_dead_letters
+
+    return as_json(replay_dead_letters(bridge(), body_of(req)))
+
+
 ROUTES: tuple[tuple[str, str, str, Work], ...] = (
     ("SyncWebhooksNow", "POST", "ops/webhooks/sync", _sync),
     ("DeleteWebhooks", "DELETE", "ops/webhooks", _delete_all),
@@ -76,6 +106,11 @@ ROUTES: tuple[tuple[str, str, str, Work], ...] = (
     ("ApplyRetentionNow", "POST", "ops/retention", _retain),
     ("ExportMonth", "GET", "ops/months/{month}", _export_month),
     ("DropMonth", "DELETE", "ops/months/{month}", _drop_month),
+    ("ListDeadLetters", "GET", "ops/deadletters", _dead_letters),
+    ("GetDeadLetter", "GET", "ops/deadletters/{kind}/{id}", _dead_letter),
+    ("RetryDeadLetter", "POST", "ops/deadletters/{kind}/{id}/retry", _retry),
+    ("DiscardDeadLetter", "DELETE", "ops/deadletters/{kind}/{id}", _discard),
+    ("ReplayDeadLetters", "POST", "ops/deadletters/replay", _replay_dead_letters),
 )
 for _route in ROUTES:
     register(blueprint, func.AuthLevel.ADMIN, *_route)

@@ -1,13 +1,14 @@
-"""HTTP triggers for subscribers: one that takes every event, and those that look after subscriptions."""
+"""HTTP triggers of subscriptions: for flows, which make and end them, and for whoever runs the bridge."""
 
 from __future__ import annotations
 
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import azure.functions as func
 
-from functions.requests import address, body_of, request_of
+from functions.requests import address, body_of, query_of, request_of
 from functions.responses import as_json, refusal, register
 from shared.api.parameters import check_names
 from shared.bridge import bridge
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
 
 blueprint = func.Blueprint()
 
-KEYED, OPEN = func.AuthLevel.FUNCTION, func.AuthLevel.ANONYMOUS
+KEYED, OPEN, MASTER = func.AuthLevel.FUNCTION, func.AuthLevel.ANONYMOUS, func.AuthLevel.ADMIN
 # A word that no event may be spelled as: who posts there ends what an address is subscribed to.
 UNSUBSCRIBE = "unsubscribe"
 
 
+# Each imports what it starts: none of it is on the way of a receiver's cold start.
 def _by_event(req: func.HttpRequest) -> func.HttpResponse:
     from shared.api.subscribe import subscribe, unsubscribe_address
 
@@ -29,7 +31,7 @@ def _by_event(req: func.HttpRequest) -> func.HttpResponse:
     if name.lower() == UNSUBSCRIBE:
         return as_json(unsubscribe_address(bridge(), body_of(req)))
     envelope, headers = subscribe(bridge(), name, body_of(req), address(req))
-    return as_json(envelope, status=201, headers=headers)
+    return as_json(envelope, status=HTTPStatus.CREATED, headers=headers)
 
 
 def _unsubscribe(req: func.HttpRequest) -> func.HttpResponse:
@@ -50,14 +52,23 @@ def _list(_: func.HttpRequest) -> func.HttpResponse:
     return as_json(listed(bridge()))
 
 
-# The host takes the first function in order of names whose route fits, however literal another one's is: no two of
-# these may fit one path and method.
-ROUTES: tuple[tuple[func.AuthLevel, str, str, str, Work], ...] = (
-    (KEYED, "Subscribe", "POST", "v2/webhooks/{event}", _by_event),
-    (OPEN, "DeleteWebhookByID", "DELETE", "v2/webhooks/{webhook_id}", _unsubscribe),
-    (KEYED, "RotateSecret", "POST", "v2/webhooks/{webhook_id}/rotate", _rotate),
-    (KEYED, "GetSubscriptions", "GET", "v2/subscriptions", _list),
-)
+def _replay(req: func.HttpRequest) -> func.HttpResponse:
+    from shared.pipeline.replay import replay_events
+
+    answer = replay_events(bridge(), req.route_params["subscription"], query_of(req), body_of(req))
+    return as_json(answer, status=HTTPStatus.OK if answer["dry_run"] else HTTPStatus.ACCEPTED)
+
+
+def _wake(req: func.HttpRequest) -> func.HttpResponse:
+    from shared.pipeline.replay import try_subscription
+
+    return as_json(try_subscription(bridge(), req.route_params["subscription"]), status=HTTPStatus.ACCEPTED)
+
+
+def _rotate_now(req: func.HttpRequest) -> func.HttpResponse:
+    from shared.api.subscribe import rotate_by_id
+
+    return as_json(rotate_by_id(bridge(), req.route_params["subscription"]))
 
 
 def _strict(work: Work, req: func.HttpRequest) -> func.HttpResponse:
@@ -65,5 +76,18 @@ def _strict(work: Work, req: func.HttpRequest) -> func.HttpResponse:
     return work(req)
 
 
-for _level, _name, _method, _route, _work in ROUTES:
+# The host takes the first function in order of names whose route fits, however literal another one's is: no two of
+# these may fit one path and method.
+for _level, _name, _method, _route, _work in (
+    (KEYED, "Subscribe", "POST", "v2/webhooks/{event}", _by_event),
+    (OPEN, "DeleteWebhookByID", "DELETE", "v2/webhooks/{webhook_id}", _unsubscribe),
+    (KEYED, "RotateSecret", "POST", "v2/webhooks/{webhook_id}/rotate", _rotate),
+    (KEYED, "GetSubscriptions", "GET", "v2/subscriptions", _list),
+):
     register(blueprint, _level, _name, _method, _route, partial(_strict, _work), render=refusal)
+for _name, _method, _route, _work in (
+    ("ReplayEvents", "POST", "ops/subscriptions/{subscription}/replay", _replay),
+    ("WakeSubscription", "POST", "ops/subscriptions/{subscription}/wake", _wake),
+    ("RotateSecretNow", "POST", "ops/subscriptions/{subscription}/rotate", _rotate_now),
+):
+    register(blueprint, MASTER, _name, _method, _route, _work)
