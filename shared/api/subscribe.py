@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationInfo, field_validator, model_validator
 
 from shared.api.envelopes import succeeded
-from shared.deliveries.fanout import catch_up, end, try_now
+from shared.deliveries.fanout import catch_up, end, set_disabled, try_now
 from shared.deliveries.outbox import EPOCH, Outbox
 from shared.errors import ConfigError, NotFound
 from shared.events.table import find_event
@@ -17,8 +17,7 @@ from shared.json_bodies import read_body
 from shared.pbx.fields import Field, Shape
 from shared.subscriptions.endpoints import check_endpoint, host_of
 from shared.subscriptions.filter import NAMES, Criteria
-from shared.subscriptions.keys import NO_KEY
-from shared.subscriptions.store import subscriptions
+from shared.subscriptions.store import NO_KEY, subscriptions
 from shared.subscriptions.subscription import LONGEST_NAME, Subscription, key_of, public_id
 from shared.times import iso
 
@@ -126,6 +125,7 @@ def subscribe(bridge: Bridge, name: str, body: bytes, base: str) -> tuple[dict[s
         # Before the answer: whoever gets none asks again.
         catch_up(bridge, made)
     if made.disabled:
+        set_disabled(bridge, made, False)
         try_now(bridge, made)
     secret = {}
     if not made.shown:
@@ -190,7 +190,7 @@ def _listed(one: Subscription, state: State) -> dict[str, Any]:
         "host": host_of(one.endpoint),
         "filter": dict(one.wanted),
         "shape": one.shape,
-        "state": word if one.active else "disabled",
+        "state": "disabled" if one.disabled else word,
         "created": iso(one.created),
         "disabled": _time(one.disabled),
         "failingSince": _time(state.failing),

@@ -12,17 +12,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from shared import people
-from shared.deliveries import fanout
+from shared.deliveries.fanout import end, set_disabled
 from shared.deliveries.outbox import DEAD_LETTER, EPOCH, Outbox
 from shared.deliveries.post import Outcome, read_event, send_event
 from shared.errors import Conflict
 from shared.events import store
-from shared.events.event import submit
 from shared.json_bodies import encode
 from shared.storage.dead_letters import dead_letter
-from shared.subscriptions.endpoints import host_of
 from shared.subscriptions.store import subscriptions
-from shared.times import iso, now
+from shared.times import now
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -138,7 +136,7 @@ def _complete(bridge: Bridge, one: Subscription, outbox: Outbox, state: State, r
         for place, reason in ruling.dead:
             _dead_letter(bridge, one, place, reason)
         if ruling.disable or ruling.recover:
-            _set_disabled(bridge, one, ruling.disable)
+            set_disabled(bridge, one, ruling.disable)
         # A message for each time at which something is due again.
         for place in ruling.again:
             outbox.wake(place.due)
@@ -146,8 +144,8 @@ def _complete(bridge: Bridge, one: Subscription, outbox: Outbox, state: State, r
             outbox.wake(ruling.state.resume)
         finished = [*ruling.delivered, *((place, DEAD_LETTER) for place, _ in ruling.dead)]
         if outbox.complete(ruling.state, finished, ruling.again):
-            if ruling.gone and fanout.end(bridge, one.id, answer=ruling.gone):
-                _announce(bridge, "ended", one, answer=ruling.gone)
+            if ruling.gone:
+                end(bridge, one.id, answer=ruling.gone)
             return
         state = outbox.state()
         if state.holder != holder:
@@ -204,9 +202,10 @@ def _judge_subscriber(ruling: Ruling, results: Results, moment: datetime, one: S
             wait = 0 if pause and not state.rounds else min(FIRST_WAIT * 2 ** min(state.rounds, 20), LONGEST_WAIT)
             state.resume = moment + _wait(wait, least)
             state.rounds += 1
-        if state.failing <= moment - (DISABLED_AFTER if one.active else TRIED_FOR):
-            ruling.disable = one.active
-            state.resume = state.resume if one.active else NEVER
+        if not one.disabled:
+            ruling.disable = state.failing <= moment - DISABLED_AFTER
+        elif state.failing <= moment - TRIED_FOR:
+            state.resume = NEVER
     for place, outcome in failed:
         if not is_down and not outcome.pause:
             _retry(ruling, place, outcome, moment)
@@ -240,26 +239,3 @@ def _dead_letter(bridge: Bridge, one: Subscription, place: Place, reason: str) -
     people.add_dead_letter(bridge.storage, bridge.settings.default_region, "delivery", name, row)
     dead_letter(bridge.storage, kind="delivery", id=name, reason=reason, body=body, attempts=place.tries)
     logger.warning("signal delivery_failed subscription=%s event=%s attempts=%d", one.id, place.event, place.tries)
-
-
-def _set_disabled(bridge: Bridge, one: Subscription, disable: bool) -> None:
-    """Disable a subscription, or enable it again, and announce that unless it was done before."""
-
-    def changed(known: Subscription) -> Subscription | None:
-        if known.active if disable else known.disabled:
-            return replace(known, disabled=now() if disable else None, trying=False)
-        return None
-
-    if subscriptions(bridge).change(one.id, changed):
-        _announce(bridge, "disabled" if disable else "recovered", one)
-
-
-def _announce(bridge: Bridge, change: str, one: Subscription, **fields: str) -> None:
-    """Log a subscription's change as a signal, and make an event of it."""
-    details = "".join(f" {name}={value}" for name, value in fields.items())
-    logger.warning("signal subscription_%s subscription=%s event=%s%s", change, one.id, one.event, details)
-    moment = now()
-    fields |= {"host": host_of(one.endpoint), "since": iso(moment)} | ({"name": one.name} if one.name else {})
-    data = {"subscriptionID": one.id, "event": one.event, **fields}
-    name = f"Subscription{change.capitalize()}"
-    submit(bridge.storage, bridge.settings, name, data, origin="bridge", received=moment)

@@ -1,13 +1,17 @@
-"""The events that a subscriber is to have: put into its outbox, hurried, and dropped with the subscription."""
+"""From an event to the outbox of each subscriber who wants it, and the changes of a subscription and its outbox."""
 
 from __future__ import annotations
 
+import logging
 import math
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from shared.deliveries.outbox import EPOCH, QUEUE, RANGE, Outbox
+from shared.deliveries.outbox import QUEUE, RANGE, Outbox
+from shared.events.event import submit
 from shared.storage.messages import send
+from shared.subscriptions.endpoints import host_of
 from shared.subscriptions.filter import meets
 from shared.subscriptions.store import STALE_SECONDS, subscriptions
 from shared.times import iso, now
@@ -16,10 +20,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shared.bridge import Bridge
-    from shared.deliveries.outbox import State
     from shared.events.event import ReceivedEvent
     from shared.storage.account import Storage
     from shared.subscriptions.subscription import Subscription
+
+logger = logging.getLogger(__name__)
 
 # An event may have arrived a little earlier, by another instance's clock, than a subscription that is there before it.
 _CLOCKS = timedelta(minutes=1)
@@ -41,8 +46,8 @@ def fan_out(bridge: Bridge, event: ReceivedEvent) -> None:
 
 
 def wants(bridge: Bridge, one: Subscription, event: ReceivedEvent) -> bool:
-    """Return True if the event is one of an active subscription's, and not older than that."""
-    return one.active and event.received >= one.created - _CLOCKS and is_for(bridge, one, event)
+    """Return True if the event is one of a subscription's that is not disabled, and not older than that."""
+    return not one.disabled and event.received >= one.created - _CLOCKS and is_for(bridge, one, event)
 
 
 def is_for(bridge: Bridge, one: Subscription, event: ReceivedEvent) -> bool:
@@ -66,33 +71,45 @@ def send_range(
 
 
 def try_now(bridge: Bridge, one: Subscription) -> int:
-    """
-    Post what waits for a time at once, and count failures from now on.
-
-    Returns the number of events that had a time of their own.
-    """
-
-    def afresh(state: State) -> None:
-        state.streak = state.rounds = state.failures = 0
-        state.resume, state.failing = EPOCH, None
-
+    """Post at once what waits for a time, also its subscriber's; return the number of events that had their own."""
     outbox = Outbox(bridge.storage, one.id)
     count = outbox.hurry()
-    outbox.change(afresh)
     outbox.wake()
     return count
 
 
-def end(bridge: Bridge, id: str, *, answer: str = "") -> bool:
-    """
-    End a subscription and have its outbox dropped; False where there is none.
+def set_disabled(bridge: Bridge, one: Subscription, disabled: bool) -> None:
+    """Let a subscription have no more events, or have them again, and announce that unless it was so before."""
 
-    `answer` is the status by which its subscriber has ended it. The message that has the outbox dropped is sent first,
-    so that nothing is left where the process dies in between.
+    def changed(known: Subscription) -> Subscription | None:
+        return replace(known, disabled=now() if disabled else None) if bool(known.disabled) != disabled else None
+
+    if subscriptions(bridge).change(one.id, changed):
+        _announce(bridge, "disabled" if disabled else "recovered", one)
+
+
+def end(bridge: Bridge, id: str, *, answer: str = "") -> None:
+    """
+    End a subscription and have its outbox dropped; do nothing where there is none.
+
+    `answer` is the status by which its subscriber has ended it: that is announced. The message that has the outbox
+    dropped is sent first, so that nothing is left where the process dies in between.
     """
     known = subscriptions(bridge)
-    if known.get(id) is None:
+    one = known.get(id)
+    if one is None:
         # Anybody may ask, with any id: that costs no message.
-        return False
+        return
     Outbox(bridge.storage, id).wake(now() + _END_TAKES)
-    return known.end(id, answer=answer)
+    if known.end(id, answer=answer) and answer:
+        _announce(bridge, "ended", one, answer=answer)
+
+
+def _announce(bridge: Bridge, change: str, one: Subscription, **fields: str) -> None:
+    """Log a subscription's change as a signal, and make an event of it."""
+    details = "".join(f" {name}={value}" for name, value in fields.items())
+    logger.warning("signal subscription_%s subscription=%s event=%s%s", change, one.id, one.event, details)
+    moment, name = now(), f"Subscription{change.capitalize()}"
+    data = {"subscriptionID": one.id, "event": one.event, "host": host_of(one.endpoint), "since": iso(moment), **fields}
+    data |= {"name": one.name} if one.name else {}
+    submit(bridge.storage, bridge.settings, name, data, origin="bridge", received=moment)

@@ -16,11 +16,10 @@ from shared.storage.messages import send
 from shared.times import now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from shared.storage.account import Storage
     from shared.storage.expiry import Allowance, Period
-    from shared.storage.rows import Row
 
 TABLE = QUEUE = "deliveries"
 # The kinds of the queue's messages: an outbox is to be posted, or events from the feed are to be put into one.
@@ -211,24 +210,18 @@ class Outbox:
             else:
                 return True
 
-    def change(self, by: Callable[[State], None]) -> None:
-        """Change the state of an outbox that has one, whoever posts meanwhile; raises Conflict."""
-
-        def changed(row: Row | None) -> dict[str, Any] | None:
-            if row is None:
-                return None
-            state = State.of(row, row.etag)
-            by(state)
-            return state.row(self._id)
-
-        rows.change(self._table, self._id, STATE, changed)
-
     def hurry(self) -> int:
-        """Make the places due that wait for their time, of the first thousand, and return their number."""
+        """
+        Make due what waits for a time, of the first thousand, and count failures from now on, whoever posts meanwhile.
+
+        Returns the number of events that had a time of their own. Raises Conflict when others kept changing the state.
+        """
         moment, count = now(), 0
         for row in self._rows(PLACE, MARKER, most=_PAGE, select=["RowKey", "due"]):
             if row["due"] > moment:
                 count += rows.update(self._table, {"PartitionKey": self._id, "RowKey": row["RowKey"], "due": EPOCH})
+        afresh = {"resume": EPOCH, "streak": 0, "rounds": 0, "failures": 0, "failing": None}
+        rows.change(self._table, self._id, STATE, lambda row: None if row is None else row | afresh)
         return count
 
     def drop(self, seconds: float) -> bool:

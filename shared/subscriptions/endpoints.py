@@ -11,7 +11,7 @@ from shared.http import is_public, request_target
 
 # Logic Apps' callback addresses carry a signature and grow long.
 LONGEST = 4096
-_PORTS = {"https": 443, "http": 80}
+_PORTS = {"https": ":443", "http": ":80"}
 _PRINTABLE = re.compile(r"[!-~]+")
 # Behind these a 404 means that the workflow, or its run, is gone for good.
 WORKFLOW_HOSTS = (
@@ -38,8 +38,7 @@ def check_endpoint(url: str, *, allow_loopback: bool) -> None:
         host, _ = (parts.hostname or "").rstrip("."), parts.port
     except ValueError:
         raise ValueError("an https address is expected") from None
-    is_here = host == "localhost"
-    is_special = is_here
+    is_here = is_special = host == "localhost"
     with suppress(ValueError):
         address = ipaddress.ip_address(host)
         is_here, is_special = address.is_loopback and address.version == 4, not is_public(address)
@@ -70,13 +69,7 @@ def normalised(url: str) -> str:
     """
     try:
         parts = urlsplit(url)
-        host, port = (parts.hostname or "").rstrip("."), parts.port
     except ValueError:
         return url
-    if not host or not parts.scheme:
-        return url
-    if ":" in host:
-        host = f"[{ipaddress.ip_address(host).compressed}]"
-    return (
-        f"{parts.scheme}://{host}{'' if port in (None, _PORTS.get(parts.scheme)) else f':{port}'}{request_target(url)}"
-    )
+    host = parts.netloc.lower().removesuffix(_PORTS.get(parts.scheme, ":"))
+    return f"{parts.scheme}://{host}{request_target(url)}" if host else url

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import logging
+import secrets
 import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +21,14 @@ from shared.errors import TOO_MANY_SUBSCRIPTIONS, ConfigError, Conflict, NotFoun
 from shared.once import once
 from shared.storage import rows
 from shared.subscriptions.endpoints import host_of, normalised
-from shared.subscriptions.keys import NO_KEY, Keys, key_id
 from shared.subscriptions.subscription import KEY, PARTITION, Subscription, new_secret, subscription_of
 from shared.times import iso, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from azure.data.tables import TableClient
+    from cryptography.fernet import MultiFernet
 
     from shared.bridge import Bridge
     from shared.storage.account import Storage
@@ -39,7 +45,66 @@ OVERLAP_SECONDS = 24 * 3600
 # Subscriptions that their subscribers have ended are shown for so long.
 SHOWN_ENDED = timedelta(days=30)
 _ENDED = "ended"
+NO_KEY = "SUBSCRIPTION_KEYS: none of the keys opens what is stored; put the former one back"
 _TRIES = 4
+
+
+def new_key() -> str:
+    """Return a Fernet key: URL-safe base64 of 32 random bytes."""
+    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+
+
+def key_id(key: str) -> str:
+    """Return the name of a key that may be seen."""
+    return hashlib.sha256(f"subscription key {key}".encode()).hexdigest()[:8]
+
+
+class Keys:
+    """
+    Fernet keys, the newest first: that one seals, and all of them open.
+
+    Without any, as on a laptop, one is made and kept in the table itself, where it protects nothing.
+    """
+
+    def __init__(self, table: TableClient, given: Sequence[str]) -> None:
+        self._table = table
+        self._given = tuple(given)
+
+    @cached_property
+    def all(self) -> tuple[str, ...]:
+        """The keys."""
+        if self._given:
+            return self._given
+        partition, name = "key", "local"
+        rows.insert(self._table, {"PartitionKey": partition, "RowKey": name, "sealed": new_key()})
+        row = rows.get(self._table, partition, name)
+        assert row is not None
+        return (str(row["sealed"]),)
+
+    @property
+    def newest(self) -> str:
+        """The id of the key that seals."""
+        return key_id(self.all[0])
+
+    def seal(self, value: Any) -> dict[str, str]:
+        """Return the columns that keep a JSON value: `sealed`, and the id of the key."""
+        return {"sealed": self._fernet.encrypt(json.dumps(value).encode()).decode(), "key": self.newest}
+
+    def open(self, sealed: str) -> Any:
+        """Return the value again; None where none of the keys opens it."""
+        # Loaded with the first subscription: few functions need it in their cold start.
+        from cryptography.fernet import InvalidToken
+
+        try:
+            return json.loads(self._fernet.decrypt(sealed))
+        except InvalidToken:
+            return None
+
+    @cached_property
+    def _fernet(self) -> MultiFernet:
+        from cryptography.fernet import Fernet, MultiFernet
+
+        return MultiFernet([Fernet(key) for key in self.all])
 
 
 class Subscriptions:
@@ -78,8 +143,8 @@ class Subscriptions:
         """
         Store a subscription unless there is an equal one; return the one that is there.
 
-        An earlier one that was disabled works again, takes another `secret` beside its own for a day, and another name.
-        Raises Refused where there are as many as there may be, and Conflict when others kept changing them.
+        An earlier one takes another `secret` beside its own for a day, and another name. Raises Refused where there are
+        as many as there may be, and Conflict when others kept changing them.
         """
         request = [normalised(wanted.endpoint), wanted.event, dict(wanted.wanted), wanted.shape]
         mark = "of-" + people.digest(self._storage, json.dumps(request, sort_keys=True))
@@ -94,7 +159,12 @@ class Subscriptions:
                 if self._commit(("create", row), ("create", marker)):
                     return wanted
             elif found := self._look(there["id"]):
-                self._ask_again(found, secret, wanted.name)
+                if not found.readable:
+                    raise ConfigError(NO_KEY)
+                if secret and secret != found.secrets[0][0]:
+                    self.rotate(found.id, secret)
+                if wanted.name not in ("", found.name):
+                    self.change(found.id, lambda one: replace(one, name=wanted.name))
                 return found
         raise Conflict("subscriptions kept changing")
 
@@ -181,15 +251,6 @@ class Subscriptions:
         """Read the table again when asked next."""
         with self._lock:
             self._fresh_until = 0.0
-
-    def _ask_again(self, found: Subscription, secret: str | None, name: str) -> None:
-        """Have a subscription that is there follow the same request, with another secret or name, once more."""
-        if not found.readable:
-            raise ConfigError(NO_KEY)
-        if secret and secret != found.secrets[0][0]:
-            self.rotate(found.id, secret)
-        if found.disabled or name not in ("", found.name):
-            self.change(found.id, lambda one: replace(one, trying=one.disabled is not None, name=name or one.name))
 
     def _ended(self, relation: str) -> Iterable[Any]:
         """Return the rows of subscriptions that ended since a month ago (`gt`), or before (`le`)."""

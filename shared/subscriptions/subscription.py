@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from shared.subscriptions.keys import Keys
+    from shared.subscriptions.store import Keys
 
 PARTITION = "subscription"
 KEY = "id-"
@@ -24,7 +24,7 @@ LONGEST_NAME = 100
 ID_HEADER, TIME_HEADER, SIGNATURE_HEADER = "webhook-id", "webhook-timestamp", "webhook-signature"
 _PREFIX = "whsec_"
 _SHORTEST, _LONGEST = 24, 64  # bytes of a secret
-_COLUMNS = ("event", "name", "shape", "created", "disabled", "trying", "shown")
+_COLUMNS = ("event", "name", "shape", "created", "disabled", "shown")
 _SECRET = ("capability", "endpoint", "secrets")
 
 Shape = Literal["native", "cloudevents"]
@@ -50,8 +50,6 @@ class Subscription:
     secrets: tuple[tuple[str, float | None], ...] = field(repr=False)
     name: str = ""
     disabled: datetime | None = None
-    # It was asked for again since it was disabled.
-    trying: bool = False
     # An answer had its secret.
     shown: bool = False
 
@@ -79,11 +77,6 @@ class Subscription:
             secrets=((secret or new_secret(), None),),
             name=name,
         )
-
-    @property
-    def active(self) -> bool:
-        """True if new events are for it."""
-        return self.disabled is None or self.trying
 
     @property
     def readable(self) -> bool:

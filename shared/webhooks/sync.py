@@ -51,6 +51,10 @@ _CLEAN_UP = (
     "the PBX may have made webhooks that the app does not know. Delete there, in its panel under API, WEB HOOKS, what "
     "GET /api/ops/status does not show as held, and then POST /api/ops/webhooks/sync?forget_orphans=true"
 )
+_FULL = (
+    "The PBX refused the webhook for %s: %s. At most 20 exist at a time for all keys together. Delete what is not "
+    "needed in the PBX's panel under API, WEB HOOKS, and sync again. GET /api/ops/status shows which are ours"
+)
 _SETTINGS = {
     "PUBLIC_BASE_URL": "this app's own address, such as https://<app>.azurewebsites.net",
     "PBX_WEBHOOK_KEY": "the function key of the receivers",
@@ -114,7 +118,7 @@ def delete_all(bridge: Bridge, *, patience: float = 0) -> Report:
     """Delete every webhook of ours whose id is known, and keep none until the next `sync`; raises as sync does."""
     with leased(bridge.storage, patience=patience) as lease:
         if not lease.ended_since:
-            lease.note(ended=now())
+            lease.note(ended=iso(now()))
         return _Registrar(bridge, lease).run({})
 
 
@@ -229,13 +233,15 @@ class _Registrar:
             key=uuid4().hex, event=event, state=INTENDED, endpoint=endpoint_hash(targets[event]),
             host=urlsplit(targets[event]).netloc, created=iso(now()),
         )  # fmt: skip
-        table.intend(self._storage, row)
         try:
+            table.save(self._storage, row)
             webhook_id = self._bridge.pbx.subscribe(event, targets[event])
         except _NOT_MADE as error:
             table.forget(self._storage, row)
-            if isinstance(error, (PbxRefused, PbxForbidden)):
-                raise type(error)("Subscribe", self._explained(error, event)) from error
+            if isinstance(error, PbxForbidden):
+                raise PbxForbidden("Subscribe", f"No webhook is made for {event}: {error.remedy}") from error
+            if isinstance(error, PbxRefused):
+                raise PbxRefused("Subscribe", _FULL % (event, error.remedy)) from error
             raise
         except PbxError:
             self._change(row, state=ORPHANED)
@@ -256,15 +262,3 @@ class _Registrar:
 
     def _change(self, row: Webhook, **changes: str) -> None:
         table.save(self._storage, replace(row, **changes))
-
-    def _explained(self, error: PbxError, event: str) -> str:
-        if isinstance(error, PbxForbidden):
-            return f"No webhook is made for {event}: {error.remedy}"
-        rows = read_webhooks(self._storage)
-        held = ", ".join(f"{row.event} {row.id or 'id unknown'}" for row in rows if row.state == HELD)
-        orphans = sum(row.state == ORPHANED for row in rows)
-        return (
-            f"The PBX refused the webhook for {event}: {error.remedy}. At most {MOST_WEBHOOKS} exist at a time for all "
-            f"keys together. Delete what is not needed in the PBX's panel under API, WEB HOOKS, and sync again. "
-            f"Ours are {held or 'none'}; maybe orphaned {orphans}"
-        )

@@ -5,21 +5,20 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections import defaultdict
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import Conflict, StorageUnavailable
+from shared.errors import Conflict
 from shared.storage import rows
-from shared.times import iso, now, parse_time
+from shared.times import now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from datetime import datetime
+    from collections.abc import Iterable, Iterator, Mapping
 
     from shared.storage.account import Storage
+    from shared.storage.rows import Row
 
 TABLE = "webhooks"
 PARTITION = "webhook"
@@ -44,12 +43,12 @@ class Webhook:
     state: str
     endpoint: str
     host: str
-    id: str = ""
     created: str
+    id: str = ""
 
     def row(self) -> dict[str, Any]:
         """Return its columns."""
-        columns = asdict(self) | {"created": parse_time(self.created)}
+        columns = asdict(self)
         return {"PartitionKey": PARTITION, "RowKey": columns.pop("key"), **columns}
 
     def to_dict(self) -> dict[str, Any]:
@@ -60,38 +59,24 @@ class Webhook:
 
 def read_webhooks(storage: Storage) -> list[Webhook]:
     """Return all webhooks that we made and still know of."""
-    return [_webhook(row) for row in storage.table(TABLE).query_entities(f"PartitionKey eq '{PARTITION}'")]
+    return _webhooks(storage.table(TABLE).query_entities(f"PartitionKey eq '{PARTITION}'"))
 
 
 def read(storage: Storage) -> tuple[list[Webhook], str | None, str | None]:
     """Return the webhooks, since when they are deleted for good, and what stood in the way of the last sync."""
-    found = defaultdict[str, list[Any]](list)
-    for row in storage.table(TABLE).list_entities():
-        found[row["PartitionKey"]].append(row)
-    last = found[SYNC][0] if found[SYNC] else {}
-    return [_webhook(row) for row in found[PARTITION]], _since(last), last.get("problem")
+    found = list(storage.table(TABLE).list_entities())
+    last: Mapping[str, Any] = next((row for row in found if row["PartitionKey"] == SYNC), {})
+    return _webhooks(found), last.get("ended"), last.get("problem")
 
 
 def ended_since(storage: Storage) -> str | None:
     """Return the time at which all webhooks were deleted for good; None while they are kept registered."""
-    return _since(rows.get(storage.table(TABLE), SYNC, _LAST) or {})
-
-
-def intend(storage: Storage, webhook: Webhook) -> None:
-    """
-    Store a webhook before the PBX is asked for it.
-
-    Raises StorageUnavailable where that may have failed; the PBX is not asked then, and the row is deleted if possible.
-    """
-    try:
-        rows.insert(storage.table(TABLE), webhook.row())
-    except StorageUnavailable:
-        forget(storage, webhook)
-        raise
+    row = rows.get(storage.table(TABLE), SYNC, _LAST)
+    return row.get("ended") if row is not None else None
 
 
 def save(storage: Storage, webhook: Webhook) -> None:
-    """Store the new state of a webhook."""
+    """Store a webhook, or its new state."""
     rows.put(storage.table(TABLE), webhook.row())
 
 
@@ -110,31 +95,28 @@ class Lease:
 
     def __init__(self, storage: Storage) -> None:
         self._table = storage.table(TABLE)
-        self._columns: dict[str, Any] = {}
-        self._etag: str | None = None
+        self._row: Row | None = None
 
     @property
     def ended_since(self) -> str | None:
         """The time at which all webhooks were deleted for good."""
-        return _since(self._columns)
+        return self._row.get("ended") if self._row is not None else None
 
     def take(self) -> None:
         """Begin; raises Conflict while another sync runs."""
-        row = rows.get(self._table, SYNC, _LAST)
-        if row is not None and row["until"] > now():
-            raise _elsewhere()
-        self._columns, self._etag = dict(row or {}), row.etag if row is not None else None
+        self._row = rows.get(self._table, SYNC, _LAST)
+        if self._row is not None and self._row["until"] > now():
+            raise Conflict("webhooks are being synced elsewhere")
         self.note()
 
-    def note(self, *, over: bool = False, **columns: Any) -> None:
+    def note(self, *, over: bool = False, **columns: str | None) -> None:
         """Set columns and go on for 45 seconds, or end; raises Conflict where another sync took over meanwhile."""
-        self._columns |= {"PartitionKey": SYNC, "RowKey": _LAST, "until": now() + (timedelta() if over else LENGTH)}
-        self._columns |= columns
-        row = {name: value for name, value in self._columns.items() if value is not None}
-        written = rows.swap(self._table, row, self._etag)
+        until = now() + (timedelta() if over else LENGTH)
+        row = {**(self._row or {}), "PartitionKey": SYNC, "RowKey": _LAST, "until": until, **columns}
+        written = rows.swap(self._table, row, self._row.etag if self._row is not None else None)
         if written is None:
-            raise _elsewhere()
-        self._etag = written.etag
+            raise Conflict("webhooks are being synced elsewhere")
+        self._row = written
 
 
 @contextmanager
@@ -157,15 +139,7 @@ def leased(storage: Storage, *, patience: float = 0) -> Iterator[Lease]:
             lease.note(over=True)
 
 
-def _elsewhere() -> Conflict:
-    return Conflict("webhooks are being synced elsewhere")
-
-
-def _since(row: Mapping[str, Any]) -> str | None:
-    since: datetime | None = row.get("ended")
-    return iso(since) if since else None
-
-
-def _webhook(row: Mapping[str, Any]) -> Webhook:
-    columns = {name: row[name] for name in ("event", "state", "endpoint", "host", "id") if name in row}
-    return Webhook(key=row["RowKey"], created=iso(row["created"]), **columns)
+def _webhooks(found: Iterable[Mapping[str, Any]]) -> list[Webhook]:
+    columns = [column.name for column in fields(Webhook) if column.name != "key"]
+    own = (row for row in found if row["PartitionKey"] == PARTITION)
+    return [Webhook(key=row["RowKey"], **{name: row[name] for name in columns}) for row in own]

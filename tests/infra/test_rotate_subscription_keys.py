@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from functions.responses import as_json
-from shared.subscriptions.keys import key_id, new_key
-from shared.subscriptions.store import Subscriptions
+from shared.subscriptions.store import Subscriptions, key_id, new_key
 from shared.subscriptions.subscription import Subscription
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +18,7 @@ from shared.polling import checkpoints
 from shared.polling.checkpoints import Checkpoint
 from shared.storage.dead_letters import dead_letter
 from shared.times import iso, now
-from shared.webhooks.table import Webhook, intend, leased
+from shared.webhooks.table import Webhook, leased, save
 
 if TYPE_CHECKING:
     from shared.bridge import Bridge
@@ -45,7 +45,7 @@ def test_what_is_wrong_stands_first_in_words(bridge: Bridge) -> None:
     checkpoints.create(bridge.storage, Checkpoint(resource="contacts", last_success=old))
     checkpoints.create(bridge.storage, Checkpoint(resource="groups", last_success=now()))
     with leased(bridge.storage) as lease:
-        lease.note(ended=datetime(2026, 1, 1, tzinfo=UTC))
+        lease.note(ended="2026-01-01T00:00:00Z")
     for kind in ("event", "media", "media", "payload"):
         dead_letter(bridge.storage, kind=kind, id=f"{kind}-{now()}", reason="a test", body=b"{}")
     problems = status(bridge)["problems"]
@@ -138,5 +138,5 @@ def test_why_a_timer_failed_is_said_in_words(bridge: Bridge) -> None:
 def test_the_page_stays_short(bridge: Bridge) -> None:
     for number in range(120):
         row = Webhook(key=str(number), event="CallStarted", state="held", endpoint="x", host="x", created=iso(now()))
-        intend(bridge.storage, row)
+        save(bridge.storage, row)
     assert len(status(bridge)["webhooks"]) == 100

@@ -19,7 +19,6 @@ NOW = now()
 GOOD, BAD = Outcome("delivered", "200", 0.1), Outcome("failed", "500", 0.1)
 ACTIVE = Subscription.new(event="CallCompleted", endpoint="https://8.8.8.8/")
 DISABLED = replace(ACTIVE, disabled=NOW)
-TRYING = replace(DISABLED, trying=True)
 
 
 def place(number: int = 1, replay: str = "", **columns: Any) -> Place:
@@ -94,6 +93,6 @@ def test_an_event_that_is_gone_says_nothing_of_its_subscriber() -> None:
 
 def test_five_days_of_failures_disable_and_a_success_recovers() -> None:
     failing = State(failing=NOW - timedelta(days=6), rounds=9, streak=9)
-    assert [ruled(BAD, state=failing, one=one).disable for one in (ACTIVE, DISABLED, TRYING)] == [True, False, True]
+    assert [ruled(BAD, state=failing, one=one).disable for one in (ACTIVE, DISABLED)] == [True, False]
     recovered = ruled(GOOD, state=failing, one=DISABLED)
     assert (recovered.recover, recovered.disable, recovered.state.resume) == (True, False, EPOCH)

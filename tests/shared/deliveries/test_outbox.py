@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from requests.adapters import HTTPAdapter
 
-from shared.deliveries.outbox import EPOCH, Outbox, State
+from shared.deliveries.outbox import Outbox, State
 from shared.errors import Conflict
 from shared.times import now
 from tests.breaking import break_connections
@@ -38,10 +38,6 @@ class Racing(HTTPAdapter):
         return super().send(request, *args, **options)
 
 
-def restored(state: State) -> None:
-    state.rounds, state.resume = 0, EPOCH
-
-
 def failing(bridge: Bridge) -> Outbox:
     """An outbox that is left alone for an hour."""
     outbox = Outbox(bridge.storage, ID)
@@ -58,7 +54,7 @@ def test_a_change_goes_on_while_others_write_or_is_refused(
     outbox, other = failing(bridge), Outbox(start_bridge().storage, ID)
     bridge.storage._session.mount("http://", Racing(lambda: other.take(other.state()), times))
     try:
-        outbox.change(restored)
+        outbox.hurry()
     except Conflict:
         assert times > 100
     assert outbox.state().rounds == rounds
@@ -66,7 +62,7 @@ def test_a_change_goes_on_while_others_write_or_is_refused(
 
 def test_an_outbox_without_a_state_has_nothing_to_change(bridge: Bridge) -> None:
     outbox = Outbox(bridge.storage, ID)
-    outbox.change(restored)
+    outbox.hurry()
     assert outbox.state().etag is None
 
 
@@ -75,7 +71,7 @@ def test_a_state_that_was_changed_meanwhile_is_not_overwritten(bridge: Bridge) -
     outbox.put([(now(), "a")])
     state, places = outbox.due(now() + timedelta(hours=2), 8)
     assert outbox.take(state)
-    outbox.change(restored)
+    outbox.hurry()
     finished = [(place, "200") for place in places]
     assert not outbox.complete(state, finished)
     newer = outbox.state()

@@ -15,8 +15,7 @@ from shared.bridge import Bridge
 from shared.deliveries.drain import wake_waiting
 from shared.errors import ConfigError
 from shared.settings import Settings
-from shared.subscriptions.keys import Keys, key_id, new_key
-from shared.subscriptions.store import TABLE, Subscriptions, subscriptions
+from shared.subscriptions.store import TABLE, Keys, Subscriptions, key_id, new_key, subscriptions
 from shared.subscriptions.subscription import KEY, PARTITION, Subscription
 from shared.times import now
 from tests.breaking import break_connections
@@ -83,7 +82,7 @@ def test_a_row_that_no_key_opens_is_reported_and_stays(storage: Storage, caplog:
     assert (other.of_address(ENDPOINT)[0], [one.id for one in other.of_address(ENDPOINT)[1]]) == ([], [made.id])
     back = under(storage, SECOND, FIRST).get(made.id)
     assert back is not None
-    assert (back.capability, back.endpoint, back.active) == (made.capability, ENDPOINT, False)
+    assert (back.capability, back.endpoint, back.disabled is None) == (made.capability, ENDPOINT, False)
     assert other.end(made.id)
     assert "of-" not in stored(storage)
 
