@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from shared.once import once
 from shared.phones import e164
 from shared.storage import rows
-from shared.storage.account import reaching_storage
 from shared.storage.expiry import IN_BATCH, delete_keys, expire_rows
 from shared.times import newest_first, now
 
@@ -81,17 +80,21 @@ def call(call_id: int) -> str:
     return f"call {call_id}"
 
 
-def loose(sent: Mapping[str, Any], drift: Iterable[str], region: str) -> set[str]:
+def loose(sent: Mapping[str, Any], drift: Collection[str], region: str) -> set[str]:
     """
     Return the subjects of what no index reads: numbers in fields that the reference does not know, or beside a text.
 
     LOOSE is among them where a value has six digits or more; without it there are none.
     """
-    odd = [sent.get(name.partition(".")[0]) for name in drift]
-    odd += [said for name in _NUMBER_FIELDS if (said := sent.get(name)) and e164(str(said), region) is None]
-    texts = [unicodedata.normalize("NFKC", str(said)) for said in odd]
-    texts = [text for text in texts if len(_NO_DIGIT.sub("", text)) >= _FEWEST_DIGITS]
-    return {number(found, region) for text in texts for found in _DIGITS.findall(text)} | ({LOOSE} if texts else set())
+    found: set[str] = set()
+    for name in {*_NUMBER_FIELDS, *drift}:
+        said = sent.get(name.partition(".")[0])
+        if not said or (name in _NUMBER_FIELDS and name not in drift and e164(str(said), region)):
+            continue
+        text = unicodedata.normalize("NFKC", str(said))
+        if len(_NO_DIGIT.sub("", text)) >= _FEWEST_DIGITS:
+            found |= {LOOSE, *(number(digits, region) for digits in _DIGITS.findall(text))}
+    return found
 
 
 def digest(storage: Storage, subject: str) -> str:
@@ -112,9 +115,8 @@ def add(storage: Storage, pointers: Iterable[tuple[str, Pointer]]) -> None:
     """
     found: dict[str, Any] = {}
     for subject, one in pointers:
-        key = _row_key(storage, subject, one)
-        row = {"PartitionKey": PARTITION, "RowKey": key, "id": one.id, "moment": one.moment}
-        found[key] = ("upsert", row, {"mode": "replace"})
+        row = _row(storage, subject, one) | {"id": one.id, "moment": one.moment}
+        found[row["RowKey"]] = ("upsert", row, {"mode": "replace"})
     operations = list(found.values())
     for start in range(0, len(operations), IN_BATCH):
         rows.transact(storage.table(TABLE), operations[start : start + IN_BATCH])
@@ -148,16 +150,14 @@ def find(
         low = begin + max(start or "", _position(kind, last) if last else "")
         high = f"{begin}{_position(kind, first) if first else ''}~"
         query = f"PartitionKey eq '{PARTITION}' and RowKey ge '{low}' and RowKey lt '{high}'"
-        with reaching_storage():
-            pages = storage.table(TABLE).query_entities(query, results_per_page=min(limit or _PAGE, _PAGE))
-            found += [Pointer(kind, row["id"], row["moment"]) for row in islice(pages, limit)]
+        listed = storage.table(TABLE).query_entities(query, results_per_page=min(limit or _PAGE, _PAGE))
+        found += [Pointer(kind, row["id"], row["moment"]) for row in islice(listed, limit)]
     return sorted(found, key=lambda one: one.place)[:limit]
 
 
 def remove(storage: Storage, pointers: Iterable[tuple[str, Pointer]]) -> None:
     """Delete pointers, a hundred a transaction; those that are gone already are no error."""
-    keys = [_row_key(storage, subject, pointer) for subject, pointer in pointers]
-    delete_keys(storage.table(TABLE), [{"PartitionKey": PARTITION, "RowKey": key} for key in keys])
+    delete_keys(storage.table(TABLE), [_row(storage, subject, pointer) for subject, pointer in pointers])
 
 
 def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
@@ -180,23 +180,21 @@ def rows_of(table: TableClient, partition: str, wanted: Sequence[tuple[str, date
         if not spans or at in cuts or len(spans[-1]) == _IN_FILTER:
             spans.append([])
         spans[-1].append(key)
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        read = list(pool.map(lambda keys: _span(table, partition, keys), spans))
-    return {row["RowKey"]: row for part in read for row in part}
 
-
-def _span(table: TableClient, partition: str, keys: Sequence[str]) -> list[Row]:
-    if len(keys) == 1:
-        row = rows.get(table, partition, keys[0])
-        return [row] if row is not None else []
-    span = f"PartitionKey eq '{partition}' and RowKey ge '{keys[0]}' and RowKey le '{keys[-1]}'"
-    chosen = " or ".join(f"RowKey eq '{key}'" for key in keys)
-    with reaching_storage():
+    def read(keys: list[str]) -> list[Row]:
+        if len(keys) == 1:
+            row = rows.get(table, partition, keys[0])
+            return [row] if row is not None else []
+        span = f"PartitionKey eq '{partition}' and RowKey ge '{keys[0]}' and RowKey le '{keys[-1]}'"
+        chosen = " or ".join(f"RowKey eq '{key}'" for key in keys)
         return [rows.Row(one, str(one.metadata["etag"])) for one in table.query_entities(f"{span} and ({chosen})")]
 
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return {row["RowKey"]: row for part in pool.map(read, spans) for row in part}
 
-def _row_key(storage: Storage, subject: str, pointer: Pointer) -> str:
-    return f"{digest(storage, subject)}-{pointer.kind}-{pointer.place}"
+
+def _row(storage: Storage, subject: str, pointer: Pointer) -> dict[str, Any]:
+    return {"PartitionKey": PARTITION, "RowKey": f"{digest(storage, subject)}-{pointer.kind}-{pointer.place}"}
 
 
 def _position(kind: Kind, moment: datetime) -> str:
@@ -208,7 +206,7 @@ def _position(kind: Kind, moment: datetime) -> str:
 def _key(storage: Storage) -> bytes:
     """Return the key of the hashes; the first to need it makes it for all."""
     table = storage.table(TABLE)
-    row: Any = rows.get(table, _KEY, _KEY)
+    row = rows.get(table, _KEY, _KEY)
     if row is None:
         rows.insert(table, {"PartitionKey": _KEY, "RowKey": _KEY, "key": secrets.token_hex(32)})
         row = rows.get(table, _KEY, _KEY)

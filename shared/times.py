@@ -67,8 +67,12 @@ def belongs_to_call(moment: datetime, starts: Iterable[datetime | None]) -> bool
 
     It can where none of them is known. Clocks differ by minutes, and no call lasts LONGEST_CALL.
     """
-    known = [start for start in starts if start]
-    return not known or any(start - _CLOCKS_DIFFER <= moment <= start + LONGEST_CALL for start in known)
+    belongs = True
+    for start in filter(None, starts):
+        if start - _CLOCKS_DIFFER <= moment <= start + LONGEST_CALL:
+            return True
+        belongs = False
+    return belongs
 
 
 def months_before(moment: datetime, months: int) -> datetime:

@@ -11,7 +11,7 @@ from shared.calls.store import Calls
 from shared.deliveries.outbox import EPOCH, MARKER, Place
 from shared.deliveries.outbox import TABLE as DELIVERIES
 from shared.events import store
-from shared.events.event import ReceivedEvent, check_envelope
+from shared.events.event import ReceivedEvent, check_envelope, row_of
 from shared.events.table import event_id, event_named
 from shared.items.store import ARRIVAL
 from shared.times import iso
@@ -60,7 +60,7 @@ def fill(storage: Storage, numbers: range) -> None:
 
     for number in numbers:
         moment, event = month(number), happened(number)
-        row = event.row(storage, "LV")
+        row = row_of(storage, event, "LV")
         put("events", "event", event.id, **row)
         put("feed", "feed", store.place(row), **row)
         place = Place.of(moment, event.id)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping, Set
 from dataclasses import replace
 from itertools import islice
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 from shared import people
-from shared.calls.stories import UNENDED, Gathered, Part, best, part_of, place_of, story_of, values
+from shared.calls.stories import UNENDED, Gathered, Part, part_of, place_of, story_of
 from shared.once import once
 from shared.people import Pointer
 from shared.storage import rows
 from shared.storage.expiry import Period, expire_rows
 from shared.storage.rows import descending, from_descending
-from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, MICROSECONDS_PER_SECOND, call_start, clock, iso, now, parse_time
+from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, MICROSECONDS_PER_SECOND, call_start, clock, iso, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -83,14 +83,14 @@ class Calls:
             if gathered == before:
                 return None
             written, gathered = _columns(call_id, gathered, self._region)
-            began = row["began"] if row is not None else now()
-            written["began"] = call_start(call_id) or written.get("started") or began
+            old: Mapping[str, Any] = row if row is not None else {"began": now()}
+            written["began"] = call_start(call_id) or written.get("started") or old["began"]
             # First: whoever dies in between finds that the story still lacks them.
-            known = there | _involved(call_id, before, self._region, began)
-            people.add(self._storage, _involved(call_id, gathered, self._region, began) - known)
+            known = there | _pointers(before.parts.values(), call_id, old["began"], self._region, whole=True)
+            wanted = _pointers(gathered.parts.values(), call_id, written["began"], self._region, whole=True)
+            people.add(self._storage, wanted - known)
             if written["outcome"] not in UNENDED:
-                over = row.get("over") if row is not None else None
-                written["over"] = over or self._end(call_id, is_old=is_old)
+                written["over"] = old.get("over") or self._end(call_id, is_old=is_old)
             return written
 
         # Threads of this process take turns at a call; other instances meet at the ETag.
@@ -150,20 +150,15 @@ def pointers(event: ReceivedEvent, region: str) -> Pointers:
     return _pointers([part_of(event)], call_id, began, region) if began else set()
 
 
-def _involved(call_id: int, gathered: Gathered, region: str, heard: datetime) -> Pointers:
-    """Return the pointers to a call and to what was recorded in it; `heard` stands for a start that is unknown."""
-    parts = list(gathered.parts.values())
-    if parts and not values(parts, "caller"):
-        parts.append({"caller": None})
-    said = best("callStarted", parts)
-    return _pointers(parts, call_id, call_start(call_id) or (parse_time(said) if said else heard), region)
-
-
-def _pointers(parts: list[Part], call_id: int | None, began: datetime, region: str) -> Pointers:
+def _pointers(
+    parts: Collection[Part], call_id: int | None, began: datetime, region: str, *, whole: bool = False
+) -> Pointers:
+    """Return the pointers to a call and its audio from all in these parts; in a `whole` one without, from nobody."""
     subjects, things = set[str](), set[Pointer]()
     if call_id is not None:
         things.add(Pointer("call", str(call_id), began))
     for part in parts:
+        whole = whole and "caller" not in part
         for name, value in part.items():
             if name in ("caller", "destination"):
                 subjects.add(people.number(value, region))
@@ -171,6 +166,8 @@ def _pointers(parts: list[Part], call_id: int | None, began: datetime, region: s
                 subjects.add(people.employee(value))
             elif name in _AUDIO:
                 things.add(Pointer(_AUDIO[name], str(value), began))
+    if whole and parts:
+        subjects.add(people.number(None, region))
     return {(subject, thing) for subject in subjects for thing in things}
 
 
@@ -285,7 +282,7 @@ def calls(storage: Storage, region: str) -> Calls:
     return Calls(storage, region)
 
 
-def add_to_story(bridge: Bridge, event: ReceivedEvent, *, repeat: bool = False) -> bool:
+def add_to_story(bridge: Bridge, event: ReceivedEvent, *, repeat: bool = False) -> bool | None:
     """
     Add an event, whose `pointers` are stored, to the story of its call, if it is of one.
 
@@ -296,10 +293,10 @@ def add_to_story(bridge: Bridge, event: ReceivedEvent, *, repeat: bool = False) 
     if call_id is None:
         started = event.data.get("callStarted")
         if started is None or "voicemailID" not in event.data:
-            return True
+            return None
         row = stories.find(started, event.caller)
         if row is None:
             return False
         call_id = int(rows.value_of(row["callID"]))
     stories.merge(call_id, event, pointers(event, bridge.settings.default_region), repeat=repeat)
-    return True
+    return None

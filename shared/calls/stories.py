@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -109,57 +110,59 @@ def join(one: Part, other: Part) -> Part:
     return joined
 
 
-def values(parts: Iterable[Part], name: str) -> list[Any]:
-    """Return the values of a field in all parts that have it."""
-    return [part[name] for part in parts if name in part]
-
-
-def best(name: str, parts: Iterable[Part]) -> Any:
-    """Return the value of a field that stands: history's before a webhook's, else the smallest; None without any."""
-    having = [part for part in parts if name in part]
-    return min(values([part for part in having if "history" in part] or having, name), key=_order, default=None)
-
-
 def _order(value: int | str) -> tuple[int, str]:
     return (0, value) if isinstance(value, str) else (value, "")
 
 
-def story_of(call_id: int, gathered: Gathered, region: str) -> Story:
-    """
-    Return the story of a call.
+def _sum_up(parts: Iterable[Part]) -> tuple[Mapping[str, set[Any]], Mapping[str, Any]]:
+    """Return all values of each field, and the one that stands: the smallest of history, else of webhooks."""
+    said, history = defaultdict[str, set[Any]](set), dict[str, Any]()
+    for part in parts:
+        for name, value in part.items():
+            said[name].add(value)
+            if "history" in part:
+                history[name] = min(history.get(name, value), value, key=_order)
+    return said, {name: history.get(name, min(found, key=_order)) for name, found in said.items()}
 
-    Of several values for the whole call history's stands, else the smallest. `outcome` is one that GetCalls lists.
-    """
+
+def story_of(call_id: int, gathered: Gathered, region: str) -> Story:
+    """Return the story of a call; `outcome` is one that GetCalls lists."""
     parts = [gathered.parts[place] for place in sorted(gathered.parts)]
-    # History's item of a call that still goes on is no end.
-    ends = [
-        part for part in parts if part["event"] == "CallCompleted" and ("history" not in part or "callEnded" in part)
-    ]
-    answers = [part for part in parts if part["event"] == "CallConnected" or "callConnected" in part]
-    connected, ended = _time(best("callConnected", parts)), _ended(parts, ends, answers)
-    caller, destination, outcome = best("caller", parts), best("destination", parts), _outcome(parts, ends, answers)
+    said, best = _sum_up(parts)
+    ends, answers = list[Part](), list[Part]()
+    for part in parts:
+        # History's item of a call that still goes on is no end.
+        if part["event"] == "CallCompleted" and ("history" not in part or "callEnded" in part):
+            ends.append(part)
+        if part["event"] == "CallConnected" or "callConnected" in part:
+            answers.append(part)
+    caller, destination, connected = best.get("caller"), best.get("destination"), _time(best.get("callConnected"))
+    ended = _time(max(said["callEnded"])) if said["callEnded"] else _ended(ends, answers)
     talk = 0 if ends and not answers else None
     if connected and ended:
         talk = min(max(0, round((ended - connected).total_seconds())), _LONGEST_TALK)
+    outcome = _outcome(parts, ends, answers)
+    if outcome == "missed" and best.get("direction", "").lower() == "out":
+        outcome = "unanswered"
     return Story(
         caller=caller,
         callerE164=e164(caller, region),
         destination=destination,
         destinationE164=e164(destination, region),
-        direction=best("direction", parts),
-        started=_time(best("callStarted", parts)) or call_start(call_id),
+        direction=best.get("direction"),
+        started=_time(best.get("callStarted")) or call_start(call_id),
         connected=connected,
         ended=ended,
         talkSeconds=talk,
         outcome="unknown" if gathered.given_up and outcome in UNENDED else outcome,
         answeredBy=_answered_by(answers),
-        contacts=sorted({*values(parts, "contactID"), *values(parts, "previous_contactID")}),
+        contacts=sorted(said["contactID"] | said["previous_contactID"]),
         transfers=_transfers(parts)[:_LONGEST_LIST],
-        recordings=sorted(set(values(parts, "recordingID")))[:_LONGEST_LIST],
+        recordings=sorted(said["recordingID"])[:_LONGEST_LIST],
         recordingUrls=_urls(parts, "recordingID"),
-        voicemails=sorted(set(values(parts, "voicemailID")))[:_LONGEST_LIST],
+        voicemails=sorted(said["voicemailID"])[:_LONGEST_LIST],
         voicemailUrls=_urls(parts, "voicemailID"),
-        revision=len(set(values(parts, "id"))),
+        revision=len(said["id"]),
         truncated=gathered.truncated,
     )
 
@@ -169,6 +172,7 @@ def _time(text: str | None) -> datetime | None:
 
 
 def _urls(parts: Iterable[Part], name: str) -> list[str]:
+    """Return the addresses of stored audio in the order of its ids."""
     stored = {(part[name], part["blobUrl"]) for part in parts if name in part and "blobUrl" in part}
     return [url for _, url in sorted(stored)][:_LONGEST_LIST]
 
@@ -178,64 +182,64 @@ def _contact(part: Part) -> int | None:
     return part.get("contactID") or None
 
 
-def _ended(parts: list[Part], ends: list[Part], answers: list[Part]) -> datetime | None:
-    if said := values(parts, "callEnded"):
-        return parse_time(max(said))
+def _ended(ends: list[Part], answers: list[Part]) -> datetime | None:
+    """Return when the last leg ended: as long after its answer as it lasted."""
     earliest: dict[int | None, str] = {}
     for part in answers:
         if moment := part.get("callConnected"):
             earliest[_contact(part)] = min(earliest.get(_contact(part), moment), moment)
-    found = []
+    last: datetime | None = None
     for end in ends:
         # An end that does not say when somebody answered has it from that contact's other events, or the call's.
-        contact = _contact(end)
-        heard = earliest.get(contact) or earliest.get(None)
-        if contact is None:
-            heard = heard or min(earliest.values(), default=None)
-        begin = end.get("callConnected", heard)
-        if begin and "connectionTime" in end:
-            found.append(after(parse_time(begin), end["connectionTime"]))
-    return max(filter(None, found), default=None)
+        begin = end.get("callConnected") or earliest.get(_contact(end)) or earliest.get(None)
+        if not begin and _contact(end) is None:
+            begin = min(earliest.values(), default=None)
+        moment = after(parse_time(begin), end["connectionTime"]) if begin and "connectionTime" in end else None
+        last = max(filter(None, (last, moment)), default=None)
+    return last
 
 
-def _answered_by(answers: Iterable[Part]) -> int | None:
-    named = [part for part in answers if "contactID" in part]
-    # A transferred leg may carry the connection of the one before it: who was handed the call did not answer it.
-    own = [part for part in named if "previous_contactID" not in part] or named
-    timed = [part for part in own if "callConnected" in part] or own
-    first = min(timed, key=lambda one: (one.get("callConnected", ""), one["contactID"]), default=None)
+def _answered_by(answers: list[Part]) -> int | None:
+    """Return the first employee to answer: who was handed the call did not answer it, nor did who cannot say when."""
+
+    def order(part: Part) -> tuple[bool, bool, str, int]:
+        moment = part.get("callConnected", "")
+        return "previous_contactID" in part, not moment, moment, part["contactID"]
+
+    first = min((part for part in answers if "contactID" in part), key=order, default=None)
     return first["contactID"] if first else None
 
 
 def _outcome(parts: list[Part], ends: list[Part], answers: list[Part]) -> str:
-    rung = {_contact(part) for part in parts if part["event"] == "CallStarted"} - {None}
-    ended = set(map(_contact, ends))
+    ended, talking, rung, known = set(map(_contact, ends)), set(map(_contact, answers)), set[int | None](), set[str]()
+    for part in parts:
+        known.update(part)
+        if part["event"] == "CallStarted":
+            rung.add(_contact(part))
+        if "previous_contactID" in part:
+            talking.add(_contact(part))
     # An end that names nobody, or is history's, is the whole call's.
-    is_whole = None in ended or bool(values(ends, "callEnded"))
-    has_ended = bool(ends) and (is_whole or rung <= ended)
+    is_whole = None in ended or "callEnded" in known
+    has_ended = bool(ends) and (is_whole or rung - {None} <= ended)
     if answers:
         # That others stopped ringing is no end of the talk.
-        handed = [part for part in parts if "previous_contactID" in part]
-        talking = set(map(_contact, (*answers, *handed)))
-        has_hung_up = is_whole or bool(values(ends, "callConnected")) or bool(talking & ended)
-        return "answered" if has_hung_up or (None in talking and has_ended) else "talking"
+        has_hung_up = talking & ended or any("callConnected" in end for end in ends)
+        return "answered" if has_hung_up or (has_ended and (is_whole or None in talking)) else "talking"
     if not has_ended:
         return "ringing"
-    if values(parts, "voicemailID"):
+    if "voicemailID" in known:
         return "voicemail"
     # History's word is that of the whole call.
     words = {_word(end.get("status")) for end in [one for one in ends if "history" in one] or ends}
-    if len(words) == 1 and (word := words.pop()):
-        return word
-    return "unanswered" if (best("direction", parts) or "").lower() == "out" else "missed"
+    return words.pop() if len(words) == 1 else "missed"
 
 
 def _word(status: int | str | None) -> str:
-    """Return the outcome that a status names; empty for any other."""
+    """Return the outcome that the status of an end names which nobody answered."""
     for outcome, (words, codes) in _STATUSES.items():
         if status in codes or (isinstance(status, str) and re.search(words, status)):
             return outcome
-    return ""
+    return "missed"
 
 
 def _transfers(parts: Iterable[Part]) -> list[list[int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from base64 import b32encode
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,6 @@ from shared.events.table import EVENTS, Event, Model, event_id, event_named, fin
 from shared.identifiers import LARGEST_ID, identifier
 from shared.json_bodies import LONGEST_BODY, encode, is_spoilt, parse_body
 from shared.phones import e164, spelt
-from shared.storage.account import reaching_storage
 from shared.storage.dead_letters import dead_letter_refused
 from shared.storage.messages import LONGEST_IN_ROW, get_payload, is_name, put_payload, send
 from shared.storage.rows import long
@@ -25,13 +24,11 @@ from shared.times import LONGEST_CALL, after, belongs_to_call, call_start, event
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from shared.pbx.fields import Field
     from shared.settings import Settings
     from shared.storage.account import Storage
 
 _WRAPPING = ("type", "eventType", "version")
 IDENTIFIERS = ("callID", "contactID", "previous_contactID", "recordingID", "voicemailID")
-_SECONDS = ("connectionTime", "length")
 # Nothing that is read is as long, and a column takes no more than 32 Ki characters.
 _LONGEST_TEXT = 4000
 # Where the PBX's own lists are what an event comes from.
@@ -77,14 +74,15 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
 _EXPECTED = {"integer": f"a whole number from 0 to {LARGEST_ID}", "string": "a text", "date-time": "a time"}
 
 
-def _reader(field: Field) -> Callable[[Any], Any]:
-    if field.name in _SECONDS:
+def _reader(name: str, kind: str) -> Callable[[Any], Any]:
+    if name in ("connectionTime", "length"):
         return seconds
-    return identifier if field.type == "integer" and field.name.lower().endswith("id") else _READERS[field.type]
+    return identifier if kind == "integer" and name.lower().endswith("id") else _READERS[kind]
 
 
 # A field that is known from one event is read alike in all others.
-_READ = {field.name: _reader(field) for event in EVENTS for field in event.model.fields}
+_TYPES = {known.name: known.type for event in EVENTS for known in event.model.fields}
+_READ = {name: _reader(name, kind) for name, kind in _TYPES.items()}
 
 
 def read_data(model: Model, sent: Mapping[str, Any]) -> Data:
@@ -103,10 +101,10 @@ def read_data(model: Model, sent: Mapping[str, Any]) -> Data:
             data.misfits[name] = sent[name]
             del data[name]
     wrong = {}
-    for field in model.fields:
-        name, is_withheld = field.name, field.name in ("callerid", "destination") and field.name not in data.misfits
-        if name in model.required and name not in data and not (name in sent and is_withheld):
-            wrong[f"data.{name}"] = f"{_EXPECTED[field.type]} is expected" if name in sent else "it is required"
+    for name in model.required:
+        is_withheld = name in ("callerid", "destination") and name in sent and name not in data.misfits
+        if name not in data and not is_withheld:
+            wrong[f"data.{name}"] = f"{_EXPECTED[_TYPES[name]]} is expected" if name in sent else "it is required"
     if wrong:
         raise Invalid(wrong)
     data.moment = data.get(model.moment or "")
@@ -117,7 +115,7 @@ def read_data(model: Model, sent: Mapping[str, Any]) -> Data:
 
 @dataclass(frozen=True, kw_only=True)
 class ReceivedEvent:
-    """An event with its id, its data, and the envelope as it was sent but for the event's name."""
+    """An event with its id and data, the envelope as it was sent but for the event's name, and the row that it has."""
 
     type: Event
     id: str
@@ -125,6 +123,7 @@ class ReceivedEvent:
     envelope: Mapping[str, Any]
     origin: str
     received: datetime
+    row: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def caller(self) -> str | None:
@@ -161,45 +160,46 @@ class ReceivedEvent:
                 odd.add(name)
         return sorted(odd | {"encoding"} if is_spoilt(self.envelope) else odd)
 
-    def row(self, storage: Storage, region: str) -> dict[str, Any]:
-        """Return its row of tables `events` and `feed`; a long body goes to a blob, where the first one stays."""
-        destination, body = self.data.get("destination"), encode(self.envelope)
-        columns: dict[str, Any] = {
-            "id": self.id,
-            "type": self.type.name,
-            "origin": self.origin,
-            "received": self.received,
-            "happened": self.moment,
-            "began": self.began,
-            "direction": self.data.get("direction"),
-            "caller": self.caller,
-            "callerE164": e164(self.caller, region),
-            "destination": destination,
-            "destinationE164": e164(destination, region),
-            "drift": ",".join(self.drift)[:1000] or None,
-        }
-        for name in IDENTIFIERS:
-            if name in self.data:
-                columns[name] = long(self.data[name])
-        if len(body) > LONGEST_IN_ROW:
-            columns["payload"] = put_payload(storage, f"bodies/{self.id}", body, first=True)
-        else:
-            columns["body"] = body.decode()
-        return {name: value for name, value in columns.items() if value is not None}
-
-    def is_another_end(self, storage: Storage, row: Mapping[str, Any]) -> bool:
+    def is_another_end(self, storage: Storage) -> bool:
         """
-        True if a CallCompleted is another end than the one in a row with its id: of an employee who was rung again.
+        True if a CallCompleted is another end than the one that its row has: of an employee who was rung again.
 
         Both say a connection or a length, and these differ by more than a second. History has one end a call.
         """
-        if self.type.name != "CallCompleted" or self.from_history or row["origin"] in HISTORY:
+        if self.type.name != "CallCompleted" or self.from_history or self.row["origin"] in HISTORY:
             return False
-        other = read_data(self.type.model, row_envelope(storage, row)["data"])
+        other = read_data(self.type.model, row_envelope(storage, self.row)["data"])
         return any(
             name in self.data and name in other and abs(self.data[name] - other[name]) > margin
             for name, margin in (("callConnected", timedelta(seconds=1)), ("connectionTime", 1))
         )
+
+
+def row_of(storage: Storage, event: ReceivedEvent, region: str) -> dict[str, Any]:
+    """Return the row of an event in `events` and `feed`; a long body goes to a blob, where the first one stays."""
+    destination, body = event.data.get("destination"), encode(event.envelope)
+    columns: dict[str, Any] = {
+        "id": event.id,
+        "type": event.type.name,
+        "origin": event.origin,
+        "received": event.received,
+        "happened": event.moment,
+        "began": event.began,
+        "direction": event.data.get("direction"),
+        "caller": event.caller,
+        "callerE164": e164(event.caller, region),
+        "destination": destination,
+        "destinationE164": e164(destination, region),
+        "drift": ",".join(event.drift)[:1000] or None,
+    }
+    for name in IDENTIFIERS:
+        if name in event.data:
+            columns[name] = long(event.data[name])
+    if len(body) > LONGEST_IN_ROW:
+        columns["payload"] = put_payload(storage, f"bodies/{event.id}", body, first=True)
+    else:
+        columns["body"] = body.decode()
+    return {name: value for name, value in columns.items() if value is not None}
 
 
 def row_envelope(storage: Storage, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -266,9 +266,9 @@ def check_envelope(event: Event, value: Any) -> tuple[dict[str, Any], Data]:
     if isinstance(named, str) and named.strip() and find_event(named) is not event:
         raise Invalid({"eventType": f"this address takes {event.name}"})
     data, sent = read_data(event.model, sent), dict(sent)
-    for field in event.model.fields:
-        if field.name in (*IDENTIFIERS, event.key[0]) and type(number := data.get(field.name)) is int:
-            sent[field.name] = number
+    for known in event.model.fields:
+        if known.name in (*IDENTIFIERS, event.key[0]) and type(number := data.get(known.name)) is int:
+            sent[known.name] = number
     return {**envelope, "eventType": event.name, "data": sent}, data
 
 
@@ -279,16 +279,15 @@ def accept(storage: Storage, settings: Settings, event: Event, body: bytes) -> s
     Raises Refused, after the body was kept as a dead letter, and StorageUnavailable within five seconds where nothing
     could be kept: then the PBX has to send it again.
     """
-    with reaching_storage():
-        try:
-            if len(body) > LONGEST_BODY:
-                raise Refused(BODY_TOO_LARGE)
-            return _queue(storage, settings, event, parse_body(body, odd_numbers=True), origin="webhook")
-        except Refused as refusal:
-            title = refusal.answer.title
-            reason = f"{title}: {refusal}" if isinstance(refusal, Invalid) else title
-            dead_letter_refused(storage, event.name, reason, body)
-            raise
+    try:
+        if len(body) > LONGEST_BODY:
+            raise Refused(BODY_TOO_LARGE)
+        return _queue(storage, settings, event, parse_body(body, odd_numbers=True), origin="webhook")
+    except Refused as refusal:
+        title = refusal.answer.title
+        reason = f"{title}: {refusal}" if isinstance(refusal, Invalid) else title
+        dead_letter_refused(storage, event.name, reason, body)
+        raise
 
 
 def submit(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from shared.bridge import Bridge
     from shared.events.event import ReceivedEvent
     from shared.storage.account import Storage
     from shared.storage.expiry import Allowance, Period
@@ -25,17 +26,12 @@ FEED = "feed"
 # Columns that table `events` has for the processor alone.
 _OF_EVENTS = ("message", "done")
 _NUMBERS = ("caller", "callerid", "sender", "destination", "number", "current_callerid")
-_IDS = (
-    ("contactID", people.employee),
-    ("previous_contactID", people.employee),
-    ("employee_id", people.employee),
-    ("callID", people.call),
-)
+_EMPLOYEES = ("contactID", "previous_contactID", "employee_id")
 
 
 def insert(storage: Storage, row: Mapping[str, Any], mark: str) -> bool:
     """Insert an event's row with the mark of the message whose follow-ups it has; True for one of several at once."""
-    return rows.insert(storage.table(TABLE), {**_keys(row["id"]), **row, "message": mark})
+    return rows.insert(storage.table(TABLE), {**row, **_keys(row["id"]), "message": mark})
 
 
 def get(storage: Storage, id: str, select: Sequence[str] | None = None) -> Row | None:
@@ -45,7 +41,7 @@ def get(storage: Storage, id: str, select: Sequence[str] | None = None) -> Row |
 
 def update(storage: Storage, id: str, columns: Mapping[str, Any]) -> None:
     """Set columns of an event's row, unless it is gone."""
-    rows.update(storage.table(TABLE), {**_keys(id), **columns})
+    rows.update(storage.table(TABLE), {**columns, **_keys(id)})
 
 
 def _keys(id: str) -> dict[str, Any]:
@@ -54,26 +50,24 @@ def _keys(id: str) -> dict[str, Any]:
 
 def pointers(event: ReceivedEvent, region: str) -> set[tuple[str, Pointer]]:
     """Return the pointers to an event: from each number and employee in it, from its call, and from what is loose."""
-    pointer, sent = Pointer("event", event.id, event.received), {**event.envelope, **event.envelope["data"]}
-    found = {(subject, pointer) for subject in people.loose(sent, event.drift, region) & {people.LOOSE}}
-    for name in _NUMBERS:
-        said = event.data.get(name)
-        if said and isinstance(said, str | int):
-            found.add((people.number(str(said), region), pointer))
-    for name, subject in _IDS:
-        if isinstance(id := event.data.get(name), int):
-            found.add((subject(id), pointer))
+    subjects = people.loose({**event.envelope, **event.envelope["data"]}, event.drift, region) & {people.LOOSE}
+    for name, value in event.data.items():
+        if name in _NUMBERS and isinstance(value, str):
+            subjects.add(people.number(value, region))
+        elif name in _EMPLOYEES:
+            subjects.add(people.employee(value))
+        elif name == "callID":
+            subjects.add(people.call(value))
     # Nobody asks for the events of all withheld numbers.
-    found.discard((people.number(None, region), pointer))
-    return found
+    subjects.discard(people.number(None, region))
+    pointer = Pointer("event", event.id, event.received)
+    return {(subject, pointer) for subject in subjects}
 
 
-def publish(storage: Storage, row: Mapping[str, Any]) -> None:
+def publish(bridge: Bridge, event: ReceivedEvent) -> None:
     """Write an event's row of table `events` to its place in the feed; twice is harmless."""
-    entry = {**row, "PartitionKey": FEED, "RowKey": place(row)}
-    for name in _OF_EVENTS:
-        entry.pop(name, None)
-    rows.put(storage.table(FEED), entry)
+    entry = {name: value for name, value in event.row.items() if name not in _OF_EVENTS}
+    rows.put(bridge.storage.table(FEED), entry | {"PartitionKey": FEED, "RowKey": place(event.row)})
 
 
 def place(row: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from shared import forgotten, health, people
@@ -11,7 +11,7 @@ from shared.calls import lost_callers
 from shared.calls import store as calls
 from shared.deliveries.fanout import fan_out
 from shared.events import store
-from shared.events.event import ReceivedEvent, event_of, event_of_row
+from shared.events.event import event_of, event_of_row, row_of
 from shared.events.table import event_id
 from shared.storage.expiry import dropped_months
 from shared.storage.messages import send
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from shared.bridge import Bridge
+    from shared.events.event import ReceivedEvent
 
 logger = logging.getLogger(__name__)
 
@@ -29,32 +30,8 @@ _LINK_DELAYS = (5, 30, 120, 600, 3600)
 # Ends of one employee in one call: a queue that rings somebody more often tells no more.
 _MOST_ENDS = 20
 
-Row = dict[str, Any]
 
-
-@dataclass(frozen=True, slots=True)
-class FollowUp:
-    """
-    A row: something that an event sets off.
-
-    `run` does it, or nothing where the event is of another kind; it must be harmless when done twice. Where that costs
-    the next in line work, it returns True, and the event's row remembers that it is done. It returns False when it has
-    to be tried again later.
-    """
-
-    name: str
-    run: Callable[[Bridge, ReceivedEvent, Row], bool | None]
-
-
-def _publish(bridge: Bridge, event: ReceivedEvent, row: Row) -> None:
-    store.publish(bridge.storage, row)
-
-
-def _deliver(bridge: Bridge, event: ReceivedEvent, row: Row) -> None:
-    fan_out(bridge, event)
-
-
-def _ask_for_media(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool | None:
+def _ask_for_media(bridge: Bridge, event: ReceivedEvent) -> bool | None:
     kind = event.type.announces or event.type.withdraws
     if kind is None:
         return None
@@ -74,23 +51,17 @@ def _ask_for_media(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool | Non
     return True
 
 
-def _close_lost_callers(bridge: Bridge, event: ReceivedEvent, row: Row) -> None:
-    if event.type.name == "CallCompleted" and "callConnected" in event.data:
-        lost_callers.close_answered(bridge, event)
-
-
-def _tell_story(bridge: Bridge, event: ReceivedEvent, row: Row) -> bool | None:
-    return None if calls.add_to_story(bridge, event) else False
-
-
-# Those that others wait for come first; the story, which many may be changing at once, holds up none of them.
-FOLLOW_UPS: tuple[FollowUp, ...] = (
-    FollowUp("feed", _publish),
-    FollowUp("deliveries", _deliver),
-    FollowUp("media", _ask_for_media),
-    FollowUp("lost callers", _close_lost_callers),
-    FollowUp("story", _tell_story),
-)
+# What an event sets off, by the name that its row has for it: harmless when done twice, and nothing where the event is
+# of another kind. Where that costs the next in line work, it returns True, and the row remembers that it is done. It
+# returns False when it has to be tried again later. Those that others wait for come first; the story, which many may be
+# changing at once, holds up none of them.
+FOLLOW_UPS: Mapping[str, Callable[[Bridge, ReceivedEvent], bool | None]] = {
+    "feed": store.publish,
+    "deliveries": fan_out,
+    "media": _ask_for_media,
+    "lost callers": lost_callers.close_answered,
+    "story": calls.add_to_story,
+}
 
 
 def process(bridge: Bridge, message: Mapping[str, Any]) -> None:
@@ -99,7 +70,12 @@ def process(bridge: Bridge, message: Mapping[str, Any]) -> None:
 
     Raises what failed, for the message to be put back, once all that could be done is done.
     """
-    event = _stored(bridge, str(message["id"])) if message.get("stored") else event_of(message)
+    event: ReceivedEvent | None
+    if message.get("stored"):
+        row = store.get(bridge.storage, str(message["id"]))
+        event = event_of_row(bridge.storage, row) if row is not None else None
+    else:
+        event = event_of(message)
     if event is None or _is_forgotten(bridge, event):
         logger.info("event %s is of somebody who was erased since", message["id"])
         return
@@ -109,78 +85,69 @@ def process(bridge: Bridge, message: Mapping[str, Any]) -> None:
     if event.type.waits:
         event = lost_callers.identified(bridge, event)
     mark = str(message.get("mark", ""))
-    event, row, is_new = _place(bridge, event, mark)
-    is_ours = is_new or bool(message.get("begun")) or row.get("message") == mark
+    event, is_new = _place(bridge, event, mark)
+    is_ours = is_new or bool(message.get("begun")) or event.row.get("message") == mark
     if is_new or not is_ours:
         health.note(bridge.storage, event, repeat=not is_new)
     if is_ours:
-        _follow_up(bridge, event, row, message)
-    else:
-        _repeat(bridge, event, row)
-
-
-def _stored(bridge: Bridge, id: str) -> ReceivedEvent | None:
-    row = store.get(bridge.storage, id)
-    return None if row is None else event_of_row(bridge.storage, row)
+        _follow_up(bridge, event, message)
+        return
+    logger.info("repeat of %s %s", event.type.name, event.id)
+    # The event's row stays as it came first.
+    calls.add_to_story(bridge, event, repeat=True)
+    if event.type.withdraws and event.origin == "webhook" != event.row["origin"]:
+        # The PBX's own word deletes audio; what was concluded from its lists did not.
+        _ask_for_media(bridge, event)
 
 
 def _is_forgotten(bridge: Bridge, event: ReceivedEvent) -> bool:
+    moment = min(event.began, event.moment)
+    if not forgotten.is_before(bridge.storage, moment):
+        return False
     region, sent = bridge.settings.default_region, {**event.envelope, **event.envelope["data"]}
     subjects = {subject for subject, _ in store.pointers(event, region)} | people.loose(sent, event.drift, region)
-    subjects -= {people.LOOSE}
     for kind, name in (("recording", "recordingID"), ("voicemail", "voicemailID")):
-        if (id := event.data.get(name)) is not None:
-            subjects.add(f"{kind} {id}")
-    return forgotten.is_forgotten(bridge.storage, subjects, min(event.began, event.moment))
+        if name in event.data:
+            subjects.add(f"{kind} {event.data[name]}")
+    return forgotten.is_forgotten(bridge.storage, subjects - {people.LOOSE}, moment)
 
 
-def _place(bridge: Bridge, event: ReceivedEvent, mark: str) -> tuple[ReceivedEvent, Row, bool]:
+def _place(bridge: Bridge, event: ReceivedEvent, mark: str) -> tuple[ReceivedEvent, bool]:
     """
-    Insert the event's row, or find it; return the event under the id of its row, the row, and whether it is new.
+    Insert the event's row, or find it; return the event with its row and under that one's id, and whether it is new.
 
     Another end of one employee in one call has an id of its own, by its number among those ends.
     """
     storage, region = bridge.storage, bridge.settings.default_region
     for end in range(2, _MOST_ENDS + 2):
-        row = event.row(storage, region)
-        people.add(storage, {*store.pointers(event, region), *calls.pointers(event, region)})
-        if store.insert(storage, row, mark):
-            return event, row, True
-        row = store.get(storage, event.id) or row
-        if not event.is_another_end(storage, row):
-            break
+        row = row_of(storage, event, region)
+        people.add(storage, store.pointers(event, region) | calls.pointers(event, region))
+        is_new = store.insert(storage, row, mark)
+        event = replace(event, row=row if is_new else store.get(storage, event.id) or row)
+        if is_new or not event.is_another_end(storage):
+            return event, is_new
         event = replace(event, id=event_id(event.type, event.data, region, occurrence=str(end)))
-    return event, row, False
+    return event, False
 
 
-def _repeat(bridge: Bridge, event: ReceivedEvent, row: Row) -> None:
-    """Complete the call's story with a repeat; the event's row stays as it came first."""
-    logger.info("repeat of %s %s", event.type.name, event.id)
-    calls.add_to_story(bridge, event, repeat=True)
-    if event.type.withdraws and event.origin == "webhook" != row["origin"]:
-        # The PBX's own word deletes audio; what was concluded from its lists did not.
-        _ask_for_media(bridge, event, row)
-
-
-def _follow_up(bridge: Bridge, event: ReceivedEvent, row: Row, message: Mapping[str, Any]) -> None:
+def _follow_up(bridge: Bridge, event: ReceivedEvent, message: Mapping[str, Any]) -> None:
     """Do each step that is not done; one that fails keeps no other from being done, and none is done again for it."""
-    before = [name for name in str(row.get("done", "")).split(",") if name]
-    done, errors, is_kept, waits = set(before), list[Exception](), False, False
-    for step in FOLLOW_UPS:
-        if step.name in before:
+    done, errors, is_kept, waits = set(str(event.row.get("done", "")).split(",")), list[Exception](), False, False
+    for name, run in FOLLOW_UPS.items():
+        if name in done:
             continue
         try:
-            outcome = step.run(bridge, event, row)
+            outcome = run(bridge, event)
         except Exception as error:  # noqa: BLE001 - raised below, once the other steps are done
             errors.append(error)
             continue
         if outcome is False:
             waits = True
         else:
-            done.add(step.name)
+            done.add(name)
             is_kept = is_kept or outcome is True
     if is_kept or errors or waits:
-        store.update(bridge.storage, event.id, {"done": ",".join(sorted(done))})
+        store.update(bridge.storage, event.id, {"done": ",".join(sorted(done - {""}))})
     if errors:
         raise ExceptionGroup("follow-ups failed", errors)
     if waits:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +17,7 @@ from shared.api.operations import GET_CALL, GET_EVENTS, LIST_ACTIONS, LISTS
 from shared.api.parameters import Request
 from shared.calls.store import Calls
 from shared.events import store
-from shared.events.event import ReceivedEvent, check_envelope
+from shared.events.event import ReceivedEvent, check_envelope, row_of
 from shared.events.table import event_named
 from shared.privacy.retention import export
 from shared.storage.messages import PAYLOADS
@@ -42,8 +43,8 @@ def bridge(bridge: Bridge) -> Bridge:
             type=event_named(name), id=name, data=checked, envelope=envelope, origin="webhook", received=STARTED
         )
         people.add(bridge.storage, store.pointers(event, "LV"))
-        store.insert(bridge.storage, event.row(bridge.storage, "LV"), "mark")
-        store.publish(bridge.storage, event.row(bridge.storage, "LV"))
+        store.insert(bridge.storage, row_of(bridge.storage, event, "LV"), "mark")
+        store.publish(bridge, replace(event, row=row_of(bridge.storage, event, "LV")))
         Calls(bridge.storage, "LV").merge(CALL, event)
     put(bridge.storage, "contacts", {"contactID": 1, "name": "Anna", "note": LONG}, {"contactID": 2, "name": "Zane"})
     gone = bridge.storage.container(PAYLOADS)

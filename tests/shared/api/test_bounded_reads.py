@@ -17,7 +17,7 @@ from shared.api.parameters import Request
 from shared.bridge import Bridge
 from shared.calls.store import calls
 from shared.events import store
-from shared.events.event import ReceivedEvent, check_envelope
+from shared.events.event import ReceivedEvent, check_envelope, row_of
 from shared.events.table import event_id, event_named
 from shared.pbx.operations import operation
 from shared.pbx.resources import resource
@@ -71,7 +71,7 @@ def fill(bridge: Bridge, count: int) -> None:
         put(storage, name, *map(item, range(count if name == "call_history" else 250)))
     for number in range(count):
         event = happened(number, "CallStarted")
-        row = event.row(storage, "LV")
+        row = row_of(storage, event, "LV")
         if number in PLACES:
             people.add(storage, store.pointers(event, "LV"))
         made.append(("upsert", {**row, "PartitionKey": store.FEED, "RowKey": store.place(row)}))

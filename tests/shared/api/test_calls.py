@@ -17,7 +17,7 @@ from shared.calls.store import Calls
 from shared.deliveries.outbox import Outbox
 from shared.errors import Invalid, NotFound, Refused
 from shared.events import store
-from shared.events.event import ReceivedEvent, check_envelope
+from shared.events.event import ReceivedEvent, check_envelope, row_of
 from shared.events.table import event_named
 from shared.subscriptions.store import subscriptions
 from shared.subscriptions.subscription import Subscription
@@ -159,7 +159,7 @@ def test_a_call_shows_what_subscribers_were_sent_of_it(bridge: Bridge, day: dict
     envelope, data = check_envelope(row, {"data": {"callID": day["before"]}})
     event = ReceivedEvent(type=row, id="e" * 52, data=data, envelope=envelope, origin="webhook", received=now())
     people.add(bridge.storage, store.pointers(event, "LV"))
-    store.publish(bridge.storage, event.row(bridge.storage, "LV"))
+    store.publish(bridge, replace(event, row=row_of(bridge.storage, event, "LV")))
     one = known.make(Subscription.new(event="CallCompleted", endpoint="https://flow.example/hook", name="CRM"))
     known.make(Subscription.new(event="ContactAdded", endpoint="https://flow.example/hook"))
     outbox = Outbox(bridge.storage, one.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from shared.api.operations import EVENT, GET_EVENTS
 from shared.api.parameters import Request
 from shared.errors import Invalid, Refused
 from shared.events import store
-from shared.events.event import ReceivedEvent, check_envelope
+from shared.events.event import ReceivedEvent, check_envelope, row_of
 from shared.events.store import FEED
 from shared.events.table import event_named
 from shared.times import iso, newest_first
@@ -34,7 +35,7 @@ def happening(bridge: Bridge, number: int, event: str, **data: Any) -> dict[str,
     received = START + timedelta(seconds=number)
     event = ReceivedEvent(type=row, id=id, data=checked, envelope=envelope, origin="webhook", received=received)
     people.add(bridge.storage, store.pointers(event, "LV"))
-    return event.row(bridge.storage, "LV") | {"PartitionKey": FEED, "RowKey": f"{newest_first(received)}-{id}"}
+    return row_of(bridge.storage, event, "LV") | {"PartitionKey": FEED, "RowKey": f"{newest_first(received)}-{id}"}
 
 
 def put(bridge: Bridge, rows: list[dict[str, Any]]) -> None:
@@ -209,6 +210,6 @@ def test_an_odd_version_is_shown_as_text_or_not_at_all(bridge: Bridge, version: 
     envelope, data = check_envelope(row, {"version": version, "data": {"callID": "0100"}})
     received = ReceivedEvent(type=row, id="a" * 52, data=data, envelope=envelope, origin="webhook", received=START)
     people.add(bridge.storage, store.pointers(received, "LV"))
-    store.publish(bridge.storage, received.row(bridge.storage, "LV"))
+    store.publish(bridge, replace(received, row=row_of(bridge.storage, received, "LV")))
     (item,) = read(bridge, call_id=100)["data"]
     assert (item["version"], item["callID"], item["data"]["callID"]) == (shown, 100, 100)

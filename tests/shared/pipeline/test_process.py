@@ -182,7 +182,7 @@ def test_a_step_that_fails_holds_up_no_other_and_repeats_none(bridge: Bridge, br
     ran: list[str] = []
     with pytest.raises(ExceptionGroup):
         process(dead_step(bridge, broken, ran), body)
-    assert ran == [step.name for step in processing.FOLLOW_UPS if step.name != broken]
+    assert ran == [name for name in processing.FOLLOW_UPS if name != broken]
     ran.clear()
     process(dead_step(bridge, "", ran), body)
     assert ran == [broken]
@@ -231,17 +231,18 @@ class _Broken(Bridge):
 
 @pytest.fixture(autouse=True)
 def _breakable(monkeypatch: pytest.MonkeyPatch) -> None:
-    def guarded(step: processing.FollowUp) -> processing.FollowUp:
-        def run(bridge: Any, event: Any, row: Any) -> bool | None:
-            if step.name == getattr(bridge, "broken", None):
+    def guarded(name: str, run: Callable[[Any, Any], bool | None]) -> Callable[[Any, Any], bool | None]:
+        def step(bridge: Any, event: Any) -> bool | None:
+            if name == getattr(bridge, "broken", None):
                 raise KeyError("nobody foresaw this")
-            outcome = step.run(bridge, event, row)
-            getattr(bridge, "ran", []).append(step.name)
+            outcome = run(bridge, event)
+            getattr(bridge, "ran", []).append(name)
             return outcome
 
-        return replace(step, run=run)
+        return step
 
-    monkeypatch.setattr(processing, "FOLLOW_UPS", tuple(map(guarded, processing.FOLLOW_UPS)))
+    steps = {name: guarded(name, run) for name, run in processing.FOLLOW_UPS.items()}
+    monkeypatch.setattr(processing, "FOLLOW_UPS", steps)
 
 
 def test_a_finished_event_delivered_again_asks_for_nothing_again(bridge: Bridge) -> None:
