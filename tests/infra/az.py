@@ -1,5 +1,5 @@
 """
-Every call of az that the scripts make, against the real az's parser, and the answers that decide over keys.
+Every call of az that the scripts and the pages make, against the real az's parser, and the answers that decide over keys.
 
 az is installed from PyPI into an environment of its own, since its packages are far from ours. Nothing leaves this
 machine.
@@ -18,31 +18,19 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from tests.infra.conftest import PBX_KEY, fresh
+from tests.infra.conftest import EVERYTHING, deploy_first, fresh
+from tests.infra.test_docs import BLOCKS, run_block
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = "azure-cli==2.91.0"
-EVERYTHING = (
-    "param deployNetwork = true",
-    "param recordingImmutabilityDays = 365",
-    "param deployLogicApps = true",
-    "param newContactCrm = true",
-)
-# What the service answers a list of keys with: bare as it is, wrapped as it is documented, and with nothing in it.
-KEY_ANSWERS = (
-    ({"default": "d", "pbx": "a"}, ["2", "a", ""]),
-    ({"default": "d", "pbx": "a", "pbx-next": "b"}, ["3", "a", "b"]),
-    ({"properties": {"default": "d", "pbx-next": "b"}}, ["2", "", "b"]),
-    ({"default": None, "pbx": None}, ["0", "", ""]),
-    ({}, ["0", "", ""]),
-)
+Call = tuple[str, ...]
 
 
 def environment(path: Path) -> Path:
-    """The folder of az's programs, installed on first use."""
+    """Return the folder of az's programs, installed on first use."""
     if not (path / "bin" / "az").exists():
         venv.create(path, with_pip=True)
         pip = [path / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", PACKAGE]
@@ -50,19 +38,16 @@ def environment(path: Path) -> Path:
     return path / "bin"
 
 
-def recorded(folder: Path) -> Iterator[tuple[str, ...]]:
-    """Each call of az that the scripts make for everything that there is to choose, as the stand-in wrote it down."""
-    azure = fresh(folder)
-    azure.add_parameters(*EVERYTHING)
-    secrets = {"PBX_API_KEY": PBX_KEY, "CRM_AUTHORIZATION": "Bearer text"}
+def of_scripts(folder: Path) -> Iterator[Call]:
+    """Yield each call of az that the scripts make for everything that there is to choose."""
+    azure = fresh(folder, *EVERYTHING, "param monthlyBudget = 200")
+    deploy_first(azure)
     for container in ("recordings", "voicemails"):
         (azure.state / "blobs" / container).mkdir(parents=True)
-    (azure.state / "types").write_text("Microsoft.Web/sites\nMicrosoft.KeyVault/vaults\n")
     vault = "/subscriptions/1/resourceGroups/rg/providers/Microsoft.KeyVault/vaults/kv-pbx"
     runs = [
-        azure.deploy("--retention-months", "24", **secrets),
+        azure.deploy("--retention-months", "24"),
         azure.deploy("--what-if"),
-        azure.deploy("--no-alerts", AZ_USER="servicePrincipal"),
         azure.run("rotateWebhookKey.sh", "-g", "rg"),
         azure.run("rotateWebhookKey.sh", "-g", "rg", "--finish"),
         azure.run("rotateSubscriptionKeys.sh", "-g", "rg"),
@@ -72,13 +57,28 @@ def recorded(folder: Path) -> Iterator[tuple[str, ...]]:
     (azure.state / "former-roles").write_text(f"{vault}/providers/Microsoft.Authorization/roleAssignments/1\n")
     (azure.state / "budgets").write_text("budget-pbx-1\n")
     (azure.state / "roles").write_text("role-1\n")
+    (azure.state / "ids").write_text(
+        f"{vault}\n{vault.partition('Microsoft.KeyVault')[0]}Microsoft.Web/sites/func-pbx\n"
+    )
     runs.append(azure.deploy())
     runs.append(azure.run("destroy.sh", "-g", "rg", "--yes", "--delete-media"))
     for run in runs:
         if run.returncode:
             raise SystemExit(run.stderr)
+    yield from recorded(azure.state / "arguments")
+
+
+def of_pages(folder: Path) -> Iterator[Call]:
+    """Yield each call of az in the pages' blocks of shell."""
+    for number, block in enumerate(BLOCKS):
+        run_block(fresh(folder / str(number)), block)
+        yield from recorded(folder / str(number) / "state" / "stubbed")
+
+
+def recorded(file: Path) -> Iterator[Call]:
+    """Yield the calls that a stand-in wrote down: words and lines that each end with a zero byte."""
     words: list[str] = []
-    for word in (azure.state / "arguments").read_text().split("\0"):
+    for word in file.read_text().split("\0") if file.exists() else ():
         if word == "\n":
             yield tuple(words)
             words = []
@@ -86,25 +86,24 @@ def recorded(folder: Path) -> Iterator[tuple[str, ...]]:
             words.append(word)
 
 
-def understood(az: Path, calls: list[tuple[str, ...]]) -> bool:
-    """Whether az's parser takes every call."""
+def understood(az: Path, calls: list[Call]) -> bool:
+    """Return True if az's parser takes every call."""
     lines = "".join(json.dumps(call) + "\n" for call in calls)
     parser = [az / "python", Path(__file__).parent / "az_parser.py"]
     return subprocess.run(parser, input=lines, text=True, check=False).returncode == 0
 
 
 class Service(BaseHTTPRequestHandler):
-    """Answers with what stands in `answer`, and keeps what was sent to it."""
+    """Answers with a host's keys, and keeps what was sent to it."""
 
-    answer: object = None
-    sent: object = None
+    sent = ""
 
     def _reply(self) -> None:
         type(self).sent = self.rfile.read(int(self.headers["Content-Length"] or 0)).decode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.end_headers()
-        self.wfile.write(json.dumps(self.answer).encode())
+        self.wfile.write(b'{"masterKey": "m", "functionKeys": {"default": "d"}, "systemKeys": {}}')
 
     do_POST = do_PUT = _reply  # noqa: N815 - the names that the base class calls
 
@@ -112,8 +111,8 @@ class Service(BaseHTTPRequestHandler):
         """Write nothing."""
 
 
-def asked(az: Path, call: tuple[str, ...], body: str | None = None) -> str:
-    """What az prints when a call of az rest is answered by Service."""
+def asked(az: Path, call: Call, body: str | None = None) -> str:
+    """Return the output of az for a call of az rest that Service answers."""
     with HTTPServer(("127.0.0.1", 0), Service) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         words = list(call)
@@ -126,28 +125,22 @@ def asked(az: Path, call: tuple[str, ...], body: str | None = None) -> str:
     return done.stdout
 
 
-def keys_are_read(az: Path, calls: list[tuple[str, ...]]) -> bool:
-    """Whether the queries for keys say what is there, and a key that is written arrives as it was."""
-    lists = next(call for call in calls if any("/functions/" in word and "/listkeys" in word for word in call))
-    for Service.answer, expected in KEY_ANSWERS:
-        printed = asked(az, lists).split("\n")[:-1]
-        if printed != expected:
-            sys.stdout.write(f"{Service.answer} was read as {printed}\n")
-            return False
-    Service.answer = {"masterKey": "m", "functionKeys": {"default": "d"}, "systemKeys": {}}
-    host = next(call for call in calls if any("/host/default/listkeys" in word for word in call))
+def keys_are_read(az: Path, calls: list[Call]) -> bool:
+    """Return True if the queries for keys find those that there are, and a key that is written arrives as it was."""
+    lists = sorted(call for call in calls if any("/host/default/listkeys" in word for word in call))
     puts = next(call for call in calls if any("/functionKeys/logicapps" in word for word in call))
     body = '{"properties":{"name":"logicapps","value":"0a"}}'
-    read = asked(az, host)
+    read = [asked(az, call).strip() for call in lists]
     asked(az, puts, body)
-    return read == "m\n\n" and json.loads(str(Service.sent)) == json.loads(body)
+    # The host has no key logicapps yet.
+    return read == ["", "m"] and json.loads(Service.sent) == json.loads(body)
 
 
 def main() -> int:
-    """Exit status: 0 when az understands everything and the keys are read as they are."""
+    """Return 0 when az understands everything and the keys are read as they are."""
     az = environment(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / ".venv-az")
     with tempfile.TemporaryDirectory() as folder:
-        calls = sorted(set(recorded(Path(folder))))
+        calls = sorted({*of_scripts(Path(folder, "scripts")), *of_pages(Path(folder, "pages"))})
     fine = understood(az, calls) and keys_are_read(az, calls)
     sys.stdout.write(f"{len(calls)} calls of az: {'all understood' if fine else 'see above'}\n")
     return 0 if fine else 1

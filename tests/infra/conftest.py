@@ -13,7 +13,14 @@ import pytest
 
 from tests.infra.template import INFRA, answers, compiler
 
-PBX_KEY = "key-from-the-panel"
+PBX_KEY, CRM_HEADER = "key-from-the-panel", "Bearer text"
+EVERYTHING = (
+    "param deployNetwork = true",
+    "param recordingImmutabilityDays = 365",
+    "param deployLogicApps = true",
+    "param missedCallMail = true",
+    "param newContactCrm = true",
+)
 # Listing keys is a POST that changes nothing.
 CHANGES = re.compile(
     r" (create|set|update|recover|config-zip) |resource delete|--method (put|delete)|/refresh|--request (POST|DELETE)"
@@ -81,8 +88,8 @@ class Azure:
         return {file.name: file.read_text() for file in sorted((self.state / folder).glob("*"))}
 
 
-def fresh(folder: Path) -> Azure:
-    """An Azure without anything in it, and a project to deploy there."""
+def fresh(folder: Path, *parameters: str) -> Azure:
+    """Make an Azure without anything in it, and a project with these lines of parameters to deploy there."""
     project, state = folder / "project", folder / "state"
     for name in ("secrets", "keys"):
         (state / name).mkdir(parents=True)
@@ -92,7 +99,7 @@ def fresh(folder: Path) -> Azure:
     template.write_text(template.read_text().partition("// destroy.sh finds")[0])
     (project / "infra" / "bicepconfig.json").unlink()
     azure = Azure(project=project, state=state)
-    azure.add_parameters("param alertEmail = 'operations@contoso.com'")
+    azure.add_parameters("param alertEmail = 'operations@contoso.com'", *parameters)
     for name in (*_CODE, *_LEFT_OUT):
         file = project / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -114,19 +121,47 @@ def azure(tmp_path: Path) -> Azure:
     return fresh(tmp_path)
 
 
-@pytest.fixture(scope="session")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Azure:
-    """An Azure with a bridge in it since long ago, to copy and not to change."""
-    azure = fresh(tmp_path_factory.mktemp("deployed"))
-    done = azure.deploy(PBX_API_KEY=PBX_KEY)
+@dataclass(frozen=True)
+class FirstRun:
+    """A first deployment, to look at and to copy: the Azure that it left, its output, its calls."""
+
+    azure: Azure
+    output: str
+    calls: list[str]
+
+    def copy(self, folder: Path) -> Azure:
+        """Copy the deployed bridge for a test of its own."""
+        shutil.copytree(self.azure.project.parent, folder, dirs_exist_ok=True)
+        return Azure(project=folder / "project", state=folder / "state")
+
+
+def deploy_first(azure: Azure) -> FirstRun:
+    """Deploy with all keys that a person may bring."""
+    done = azure.deploy(PBX_API_KEY=PBX_KEY, CRM_AUTHORIZATION=CRM_HEADER)
     assert done.returncode == 0, done.stderr
     (azure.state / "registered").write_text("2026-01-01T00:00:00.000000Z\n")
-    azure.calls()
-    return azure
+    return FirstRun(azure, done.stdout + done.stderr, azure.calls())
+
+
+@pytest.fixture(scope="session")
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> FirstRun:
+    """Deploy with the parameters of main.bicepparam."""
+    return deploy_first(fresh(tmp_path_factory.mktemp("deployed")))
+
+
+@pytest.fixture(scope="session")
+def full_run(tmp_path_factory: pytest.TempPathFactory) -> FirstRun:
+    """Deploy all that there is to choose."""
+    return deploy_first(fresh(tmp_path_factory.mktemp("everything"), *EVERYTHING))
 
 
 @pytest.fixture
-def bridge(deployed: Azure, tmp_path: Path) -> Azure:
+def bridge(first_run: FirstRun, tmp_path: Path) -> Azure:
     """A deployed bridge of the test's own."""
-    shutil.copytree(deployed.project.parent, tmp_path, dirs_exist_ok=True)
-    return Azure(project=tmp_path / "project", state=tmp_path / "state")
+    return first_run.copy(tmp_path)
+
+
+@pytest.fixture
+def full_bridge(full_run: FirstRun, tmp_path: Path) -> Azure:
+    """A deployed bridge with all that there is to choose."""
+    return full_run.copy(tmp_path)
