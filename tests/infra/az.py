@@ -1,5 +1,5 @@
 """
-Every call of az that the scripts and the pages make, against the real az's parser, and the answers that decide over keys.
+Every call of az in the scripts and the pages against the real az's parser, and the answers that decide over keys.
 
 az is installed from PyPI into an environment of its own, since its packages are far from ours. Nothing leaves this
 machine.
@@ -57,9 +57,7 @@ def of_scripts(folder: Path) -> Iterator[Call]:
     (azure.state / "former-roles").write_text(f"{vault}/providers/Microsoft.Authorization/roleAssignments/1\n")
     (azure.state / "budgets").write_text("budget-pbx-1\n")
     (azure.state / "roles").write_text("role-1\n")
-    (azure.state / "ids").write_text(
-        f"{vault}\n{vault.partition('Microsoft.KeyVault')[0]}Microsoft.Web/sites/func-pbx\n"
-    )
+    (azure.state / "ids").write_text(f"{vault}\n{vault.replace('KeyVault/vaults', 'Web/sites')}\n")
     runs.append(azure.deploy())
     runs.append(azure.run("destroy.sh", "-g", "rg", "--yes", "--delete-media"))
     for run in runs:
