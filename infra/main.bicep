@@ -4,7 +4,7 @@ metadata description = 'Everything the bridge needs in one resource group.'
 @description('Optional. Region of all resources.')
 param location string = resourceGroup().location
 
-@description('Optional. Short name that resource names are made of: lower-case letters and digits. A second bridge in the same group takes another one.')
+@description('Optional. Short name in the names of all resources: lower-case letters and digits. A second bridge in the same group needs another one.')
 @minLength(2)
 @maxLength(6)
 param name string = 'pbx'
@@ -15,39 +15,39 @@ param tags object = {}
 @description('Optional. Address of the PBX\'s API, with a slash at the end.')
 param pbxBaseUrl string = 'https://zvanuparvaldnieks.lmt.lv/api/v2/'
 
-@description('Optional. Events that webhooks are registered for. Empty: all of them.')
+@description('Optional. Events to register webhooks for. Empty: all.')
 param pbxEvents string[] = []
 
-@description('Optional. Hosts that audio may be fetched from. Empty: the PBX\'s own host.')
+@description('Optional. Hosts that audio may be fetched from. Empty: the PBX\'s host.')
 param mediaHosts string[] = []
 
-@description('Optional. Country that numbers without a prefix belong to.')
+@description('Optional. Country that national numbers belong to, such as LV.')
 @minLength(2)
 @maxLength(2)
 param defaultRegion string = 'LV'
 
-@description('Optional. IANA name of the time zone of days and of times shown to people.')
+@description('Optional. Time zone of days and of times shown to people, an IANA name.')
 param timeZone string = 'Europe/Riga'
 
-@description('Optional. Countries that may be dialled through the API, such as LV. Empty: any.')
+@description('Optional. Countries that may be dialled through the API. Empty: any.')
 param dialCountries string[] = []
 
-@description('Optional. Calls that may be dialled through the API in an hour.')
+@description('Optional. Maximum calls dialled per hour through the API. 0 disables dialling.')
 @minValue(0)
 param dialPerHour int = 200
 
-@description('Optional. Whether a voicemail deleted at the PBX is deleted here too.')
+@description('Optional. Delete our copy of a voicemail that is deleted at the PBX.')
 param mirrorVoicemailDeletes bool = false
 
-@description('Optional. What the first poll brings: now, all, or an ISO date.')
+@description('Optional. Start of the first poll: now (new items only), all, or an ISO date.')
 param pollStart string = 'now'
 
-@description('Optional. Hours that the hourly sweep looks back.')
+@description('Optional. Hours that the hourly comparison with the PBX\'s lists looks back.')
 @minValue(1)
 @maxValue(744)
 param sweepLookbackHours int = 24
 
-@description('Optional. Seconds that a webhook may be late before what was polled takes its place.')
+@description('Optional. Seconds to wait for a webhook before a polled item replaces it.')
 @minValue(1)
 @maxValue(86400)
 param reconcileGraceSeconds int = 300
@@ -63,7 +63,7 @@ param boardSignIn string = 'key'
 @description('Optional. Client id of the Entra application that people sign in to. Needed with boardSignIn = \'entra\'.')
 param boardClientId string = ''
 
-@description('Optional. Schedules that differ from the defaults: name of the setting to NCRONTAB text in UTC.')
+@description('Optional. Schedules that differ from the defaults: setting to NCRONTAB text, in UTC.')
 param scheduleOverrides object = {}
 
 @description('Optional. Python version of the function app.')
@@ -82,16 +82,16 @@ param pythonVersion string = '3.12'
 ])
 param instanceMemoryMB int = 512
 
-@description('Optional. Most instances that each scale group (HTTP together, each queue and each timer function alone) may have.')
+@description('Optional. Maximum instances of each scale group: HTTP together, each queue and each timer alone.')
 @minValue(1)
 @maxValue(1000)
 param maximumInstanceCount int = 40
 
-@description('Optional. Instances kept warm for HTTP, paid for by the hour.')
+@description('Optional. Instances kept warm for HTTP. They cost money while idle.')
 @minValue(0)
 param alwaysReadyInstanceCount int = 0
 
-@description('Optional. HTTP requests, or queue messages, that an instance works on at once; its worker gets as many threads. Null: what fits the memory.')
+@description('Optional. HTTP requests, or queue messages, that an instance handles at once. Null: chosen by the memory.')
 @minValue(1)
 @maxValue(1000)
 param httpConcurrency int?
@@ -116,15 +116,15 @@ param mediaCoolAfterDays int?
 @description('Optional. Days after which audio and its old versions are deleted. Null: never.')
 param mediaRetentionDays int?
 
-@description('Optional. Months after which history is deleted: events, calls, what was polled of them, and their audio where mediaRetentionDays says nothing else. 0: nothing is.')
+@description('Optional. Months after which events, calls and polled items are deleted, and audio unless mediaRetentionDays is set. 0 keeps them.')
 @minValue(0)
 @maxValue(1200)
 param retentionMonths int = 0
 
-@description('Optional. Days in which a recording can be neither changed nor deleted. Null: no such policy.')
+@description('Optional. Days during which a recording can be neither changed nor deleted. Null: no policy.')
 param recordingImmutabilityDays int?
 
-@description('Optional. Whether the policy of recordings is locked: Azure refuses to write a locked one again, so it is left alone. deploy.sh finds out.')
+@description('Optional. Leave the policy of recordings alone, because it is locked. Set by deploy.sh.')
 param recordingPolicyLocked bool = false
 
 @description('Optional. Days that logs are kept.')
@@ -132,33 +132,33 @@ param recordingPolicyLocked bool = false
 @maxValue(730)
 param logRetentionDays int = 30
 
-@description('Optional. Gigabytes of logs a day at which taking them stops until the next day.')
+@description('Optional. Maximum gigabytes of logs a day. Above it none are stored until the next day.')
 @minValue(1)
 param logDailyQuotaGb int = 1
 
-@description('Optional. Address that alerts are mailed to. Empty: no alert rules, only the workbook.')
+@description('Optional. Address for alerts. Empty: no alert rules, only the workbook.')
 param alertEmail string = ''
 
-@description('Optional. Amount a month, in the currency of the bill, at whose half and whole alertEmail is mailed. Null: no budget.')
+@description('Optional. Monthly budget in the currency of the bill. At half of it and at all of it alertEmail gets a mail. Null: no budget.')
 @minValue(1)
 param monthlyBudget int?
 
-@description('Optional. First day of the budget, the first of a month; it counts when the budget is made and never again.')
+@description('Optional. First day of the budget, the first of a month. Used only when the budget is made.')
 param budgetStart string = utcNow('yyyy-MM-01')
 
 @description('Optional. Deploy a network: one address towards the PBX, private endpoints for the storage accounts and the vault.')
 param deployNetwork bool = false
 
-@description('Optional. Storage accounts with a network leave the internet. False while a running app is moved into the network; deploy.sh closes them in a last step.')
+@description('Optional. Close the storage accounts to the internet, with deployNetwork. Set by deploy.sh: false until the app runs in the network.')
 param closeDataAccount bool = true
 
-@description('Optional. A vault with a network leaves the internet. Run the scripts from within the network then.')
+@description('Optional. Close the vault to the internet, with deployNetwork. The scripts then have to run in the network.')
 param closeVault bool = false
 
 @description('Optional. Address range of the network, /24 or larger.')
 param networkAddressPrefix string = '10.71.0.0/24'
 
-@description('Optional. Deploy the chosen Logic Apps workflows. The app must run and its key must be in the vault: deploy.sh turns this on last.')
+@description('Optional. Deploy the chosen Logic Apps workflows. deploy.sh does so last, since they need a running app.')
 param deployLogicApps bool = false
 
 @description('Optional. Workflow: a missed call becomes a mail with a call-back link.')
@@ -173,34 +173,34 @@ param callLogExcel bool = false
 @description('Optional. Workflow: a stored voicemail becomes a mail with the audio.')
 param voicemailMail bool = false
 
-@description('Optional. Workflow: a new contact is posted to a CRM. The text of its Authorization header is the secret crm-authorization of the vault.')
+@description('Optional. Workflow: a new contact is posted to a CRM, with the secret crm-authorization of the vault as Authorization header.')
 param newContactCrm bool = false
 
-@description('Optional. Address that workflows mail to.')
+@description('Optional. Recipient of the mails of workflows.')
 param workflowMailTo string = ''
 
-@description('Optional. Time zone of the times in mails, messages and tables: a name that Logic Apps knows.')
+@description('Optional. Time zone of mails, messages and tables, by a name that Logic Apps knows.')
 param workflowTimeZone string = 'FLE Standard Time'
 
-@description('Optional. Team that gets the Teams message: its group id.')
+@description('Optional. Group id of the team for the Teams message.')
 param teamsGroupId string = ''
 
-@description('Optional. Channel that gets the Teams message: its id.')
+@description('Optional. Id of the channel for the Teams message.')
 param teamsChannelId string = ''
 
-@description('Optional. Where the Excel file is: me for OneDrive, groups/ID for a group, sites/ID for a SharePoint site.')
+@description('Optional. Location of the Excel file: me for OneDrive, groups/ID for a group, sites/ID for a SharePoint site.')
 param excelSource string = 'me'
 
-@description('Optional. Drive that holds the Excel file: its id.')
+@description('Optional. Id of the drive with the Excel file.')
 param excelDriveId string = ''
 
-@description('Optional. Excel file: its id.')
+@description('Optional. Id of the Excel file.')
 param excelFileId string = ''
 
-@description('Optional. Table in the Excel file, with the columns CallID, Started, Caller, Destination, Direction, Seconds and AnsweredBy.')
+@description('Optional. Name of the table in the Excel file. Its columns are CallID, Started, Caller, Destination, Direction, Seconds and AnsweredBy.')
 param excelTable string = 'Calls'
 
-@description('Optional. Address that the CRM takes new contacts at.')
+@description('Optional. Address of the CRM for new contacts.')
 param crmUrl string = ''
 
 // destroy.sh finds what belongs to a bridge by this tag.
@@ -485,10 +485,10 @@ output keyVaultName string = keyVault.outputs.name
 @description('Name of the account of events and media.')
 output dataStorageName string = dataStorage.outputs.name
 
-@description('Object id of whoever deployed: the one with a role on the vault\'s secrets.')
+@description('Object id of the deployer, who has a role on the vault\'s secrets.')
 output deployerId string = access.outputs.deployerId
 
-@description('The one address that the app calls the PBX from. Empty: any address of the region.')
+@description('Address that the app calls the PBX from. Empty: any address of the region.')
 output outboundIpAddress string = deployNetwork ? network!.outputs.ipAddress : ''
 
 @description('Names of the deployed workflows.')

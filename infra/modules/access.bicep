@@ -1,5 +1,5 @@
 metadata name = 'Access'
-metadata description = 'Roles of the app and of whoever deploys it, each on a single resource.'
+metadata description = 'Roles of the app and of its deployer, each on a single resource.'
 
 @description('Required. Object id of the app\'s identity.')
 param principalId string
@@ -191,5 +191,5 @@ resource component_roleAssignment 'Microsoft.Authorization/roleAssignments@2022-
   }
 }
 
-@description('Object id of whoever deployed.')
+@description('Object id of the deployer.')
 output deployerId string = deployer().objectId

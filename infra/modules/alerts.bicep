@@ -13,13 +13,13 @@ param tags object
 @description('Required. Resource id of the workspace that is watched.')
 param workspaceId string
 
-@description('Required. Address that alerts are mailed to. Empty: no alert rules, only the workbook.')
+@description('Required. Address for alerts. Empty: no alert rules, only the workbook.')
 param email string
 
 @description('Required. Schedules of the timers: name of the setting to NCRONTAB text.')
 param schedules object
 
-@description('Optional. Amount a month at whose half and whole the address is mailed. Null: no budget.')
+@description('Optional. Monthly budget. At half of it and at all of it the address gets a mail. Null: no budget.')
 param monthlyBudget int?
 
 @description('Required. First day of the budget.')

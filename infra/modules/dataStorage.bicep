@@ -1,5 +1,5 @@
 metadata name = 'Data storage'
-metadata description = 'The account that holds what the app is for: events, call stories, queues, recordings and voicemails.'
+metadata description = 'The account of events, calls, queues, recordings and voicemails.'
 
 @description('Required. Name of the storage account.')
 @minLength(3)
@@ -47,13 +47,13 @@ param mediaRetentionDays int?
 @description('Optional. Days after which the long bodies of history are deleted. Null: never.')
 param historyRetentionDays int?
 
-@description('Optional. Days in which a recording can be neither changed nor deleted. Null: no such policy.')
+@description('Optional. Days during which a recording can be neither changed nor deleted. Null: no policy.')
 param recordingImmutabilityDays int?
 
-@description('Required. Whether the policy is locked: then it is left alone.')
+@description('Required. Leave the policy alone, because it is locked.')
 param recordingPolicyLocked bool
 
-@description('Required. Whether the account is reached from the internet.')
+@description('Required. Open the account to the internet.')
 param publicAccess bool
 
 @description('Required. Resource id of the workspace that takes the access log of the blobs.')

@@ -43,7 +43,7 @@ param pythonVersion string
 @description('Required. Memory of an instance in megabytes.')
 param instanceMemoryMB int
 
-@description('Required. Most instances that each scale group may have.')
+@description('Required. Maximum instances of each scale group.')
 @minValue(1)
 @maxValue(1000)
 param maximumInstanceCount int
@@ -52,7 +52,7 @@ param maximumInstanceCount int
 @minValue(0)
 param alwaysReadyInstanceCount int
 
-@description('Required. HTTP requests, or queue messages, that an instance works on at once, and threads of its worker.')
+@description('Required. HTTP requests, or queue messages, that an instance handles at once; its worker has as many threads.')
 @minValue(1)
 @maxValue(1000)
 param concurrency int

@@ -15,7 +15,7 @@ param tags object
 @description('Required. Name of the container that code packages are put into.')
 param packageContainerName string
 
-@description('Required. The account is reached from the internet.')
+@description('Required. Open the account to the internet.')
 param publicAccess bool
 
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {

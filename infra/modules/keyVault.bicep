@@ -18,7 +18,7 @@ param workspaceId string
 @description('Required. Names of the secrets that the app reads.')
 param secretNames string[]
 
-@description('Required. The vault is reached from the internet.')
+@description('Required. Open the vault to the internet.')
 param publicAccess bool
 
 resource vault 'Microsoft.KeyVault/vaults@2025-05-01' = {

@@ -10,7 +10,7 @@ param location string
 @description('Required. Tags of the resources.')
 param tags object
 
-@description('Required. Resource id of the workspace that takes the runs\' log.')
+@description('Required. Resource id of the workspace for the runs\' log.')
 param workspaceId string
 
 @description('Required. Address of our API, without a slash at the end.')
@@ -35,34 +35,34 @@ param voicemailMail bool
 @description('Required. A new contact is posted to a CRM.')
 param newContactCrm bool
 
-@description('Required. Address that workflows mail to.')
+@description('Required. Recipient of the mails of workflows.')
 param mailTo string
 
-@description('Required. Team that gets the Teams message: its group id.')
+@description('Required. Group id of the team for the Teams message.')
 param teamsGroupId string
 
-@description('Required. Channel that gets the Teams message: its id.')
+@description('Required. Id of the channel for the Teams message.')
 param teamsChannelId string
 
 @description('Required. Time zone of the times that people read.')
 param timeZone string
 
-@description('Required. Where the Excel file is: me, groups/ID or sites/ID.')
+@description('Required. Location of the Excel file: me, groups/ID or sites/ID.')
 param excelSource string
 
-@description('Required. Drive that holds the Excel file: its id.')
+@description('Required. Id of the drive with the Excel file.')
 param excelDriveId string
 
-@description('Required. Excel file: its id.')
+@description('Required. Id of the Excel file.')
 param excelFileId string
 
-@description('Required. Table in the Excel file.')
+@description('Required. Name of the table in the Excel file.')
 param excelTable string
 
-@description('Required. Address that the CRM takes new contacts at.')
+@description('Required. Address of the CRM for new contacts.')
 param crmUrl string
 
-@description('Required. Text of the Authorization header for the CRM.')
+@description('Required. Authorization header for the CRM.')
 @secure()
 param crmAuthorization string
 

@@ -18,7 +18,7 @@ param tags object
 @maxValue(730)
 param retentionDays int
 
-@description('Required. Gigabytes of logs a day at which taking them stops until the next day.')
+@description('Required. Maximum gigabytes of logs a day. Above it none are stored until the next day.')
 @minValue(1)
 param dailyQuotaGb int
 

@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from functions.pollers import TIMERS, runs_often
+from shared.storage.account import QUEUES
 from tests.infra.template import EVERYTHING, INFRA, built, snapshot
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ ASSUMED = {
     "blob operations an audio file": 4,
     "other blob operations a timer run (its lock)": 2,
     "blob writes of a timer with a schedule monitor, a run (its state)": 2,
-    "queues that idle instances look at, once in two seconds each": 6,
+    "queues that idle instances look at, once in two seconds each": 2 * len(QUEUES),
     "kilobytes of logs an execution (a request, and the host's lines about it)": 4,
     "kilobytes of access log a blob operation on audio": 1,
 }
@@ -63,7 +64,7 @@ def _row(*cells: str) -> str:
 
 def parameters() -> Iterator[str]:
     """Every parameter of main.bicep."""
-    yield _row("Parameter", "Type", "Default", "What it is")
+    yield _row("Parameter", "Type", "Default", "Meaning")
     yield "|---|---|---|---|"
     for name, param in built(INFRA / "main.bicep")["parameters"].items():
         kind = param["type"] if "items" not in param else f"{param['items']['type']}[]"
