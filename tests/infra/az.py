@@ -19,6 +19,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from tests.infra.conftest import EVERYTHING, deploy_first, fresh
+from tests.infra.template import answers
 from tests.infra.test_docs import BLOCKS, run_block
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ def main() -> int:
     """Return 0 when az understands everything and the keys are read as they are."""
     az = environment(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / ".venv-az")
     with tempfile.TemporaryDirectory() as folder:
+        answers.folder = Path(folder)
         calls = sorted({*of_scripts(Path(folder, "scripts")), *of_pages(Path(folder, "pages"))})
     fine = understood(az, calls) and keys_are_read(az, calls)
     sys.stdout.write(f"{len(calls)} calls of az: {'all understood' if fine else 'see above'}\n")
