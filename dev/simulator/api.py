@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from dev.server import Answer, Request
 from dev.simulator.calls import place_dial
-from dev.simulator.http import Answer, Request, Seen
+from dev.simulator.lists import RefusedError, matching, number_of, ordered, page, shuffled
 from dev.simulator.resources import BASE_PATH, LOST_CALL_FILTERS, OPERATIONS, RESOURCES, Operation, Resource
-from dev.simulator.store import RefusedError, conditions, number_of
 from dev.simulator.wire import encode, envelope
 
 if TYPE_CHECKING:
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 
 Handler = Callable[[Request, str], Answer]
 
-_DEFAULT_LIMIT = 100
-_LIMIT_MAX = 1_000_000_000
 # Faults that leave nothing of the true answer, so that the operation need not run.
 _WHOLE = ("status", "html", "reset", "empty", "redirect", "wrapper")
 
@@ -58,8 +55,7 @@ class Api:
                 operation, part = row, match[1] if match.groups() else ""
                 break
         answer = self._faulty(request, operation, part) if operation else _answer(404, "Not found")
-        name = operation.id if operation else "unknown"
-        self.pbx.requests.append(Seen.of(request, name, 0 if answer.reset else answer.status, time.monotonic()))
+        self.pbx.record(request, answer, operation.id if operation else "unknown")
         return answer
 
     def _faulty(self, request: Request, operation: Operation, part: str) -> Answer:
@@ -83,27 +79,16 @@ class Api:
 
     def _lister(self, row: Resource) -> Handler:
         def answer(request: Request, _: str) -> Answer:
-            query, options = request.arguments, self.pbx.options
+            query, options, rows = request.arguments, self.pbx.options, self.pbx.rows[row.path].copy()
             above = number_of(query, f"initial_{row.id_parameter}", 0)
-            tests = conditions(row.filters, query)
-            if query.get(row.id_parameter):
-                wanted = number_of(query, row.id_parameter, 0)
-                found = self.pbx.rows[row.path].get(wanted)
-                items = [found] if found and wanted > above and all(test(found) for test in tests) else []
-                items = items[number_of(query, "offset", 0) :]
-            else:
-                offset, limit = self._span(query)
-                kept = tuple(query.get(rule.parameter, "") for rule in row.filters)
-                items = self.pbx.rows[row.path].page(
-                    above, tests, order=options.order, offset=offset, limit=limit, wanted=kept
-                )
+            wanted = number_of(query, row.id_parameter, 0) if query.get(row.id_parameter) else None
+            ids = ordered((id for id in rows if id > above and wanted in (None, id)), options.order)
+            items = page(matching((rows[id] for id in ids), row.filters, query), query, options.page_cap)
+            if options.order == "shuffled-page":
+                items = shuffled(items, row.id_field)
             return self._items([self.pbx.view(row.path, item) for item in items])
 
         return answer
-
-    def _span(self, query: Mapping[str, str]) -> tuple[int, int]:
-        limit = min(number_of(query, "limit", _DEFAULT_LIMIT), _LIMIT_MAX)
-        return number_of(query, "offset", 0), min(limit or _DEFAULT_LIMIT, self.pbx.options.page_cap)
 
     def _items(self, shown: list[dict[str, Any]]) -> Answer:
         if not shown and self.pbx.options.empty == "404":
@@ -118,11 +103,10 @@ class Api:
         return answer
 
     def _lost_calls(self, request: Request, _: str) -> Answer:
-        tests = conditions(LOST_CALL_FILTERS, request.arguments)
-        offset, limit = self._span(request.arguments)
+        query = request.arguments
         found = sorted(self.pbx.lost.values(), key=lambda item: item["last_contact"], reverse=True)
-        fits = [item for item in found if all(test(item) for test in tests)]
-        return self._items([self.pbx.writer.item(item) for item in fits[offset : offset + limit]])
+        items = page(matching(found, LOST_CALL_FILTERS, query), query, self.pbx.options.page_cap)
+        return self._items([self.pbx.writer.item(item) for item in items])
 
     def _dial(self, request: Request, _: str) -> Answer:
         body = _object(request.body)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dev.simulator.pbx import Pbx
-    from dev.simulator.resources import Item
+    from dev.simulator.wire import Item
 
 RINGING, TALKING, ENDED, MISSED = 1, 2, 3, 4
 _DIAL_RINGS, _DIAL_TALKS = 1.0, 2.0  # seconds
@@ -189,7 +189,7 @@ def _record(pbx: Pbx, call: Call, audio: dict[str, Any]) -> None:
 def _leave_message(pbx: Pbx, call: Call, audio: dict[str, Any]) -> None:
     number = call.voicemail_id or 0
     boxes = pbx.rows["voicemail_boxes"]
-    box_id = next((box["voicemailBoxID"] for box in boxes), None)
+    box_id = min(boxes, default=None)
     if box_id is None:
         box_id = pbx.add("voicemail_boxes", boxName="Klientu centrs")
     box = boxes.get(box_id) or {}

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from dev.server import Answer, Request
 from dev.simulator.calls import place
-from dev.simulator.http import Answer, Request
 
 if TYPE_CHECKING:
     import threading

@@ -104,7 +104,7 @@ def _plan(pbx: Pbx, row: Planned, begin: datetime, contacts: Mapping[str, int]) 
 
 def _bring_others(pbx: Pbx) -> None:
     """Post each event that nothing of the script leads to, once, with the fields of the day's items."""
-    known = {name: value for rows in pbx.rows.values() for item in rows.written() for name, value in item.items()}
+    known = {name: value for rows in pbx.rows.values() for item in rows.values() for name, value in item.items()}
     for event in EVENTS:
         if event.name not in pbx.hooks.happened:
             pbx.hooks.emit(event.name, dict.fromkeys(event.row.key, 1) | known)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
-from dev.simulator.http import Answer, Request, Seen
+from dev.server import Answer, Request
 from dev.simulator.wire import encode, envelope
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ class Files:
     def respond(self, request: Request) -> Answer:
         """Answer with the audio, or with the reason why it cannot be had yet."""
         answer = self._audio(request, request.path.removeprefix("/files/"))
-        self.pbx.requests.append(Seen.of(request, "", answer.status, time.monotonic()))
+        self.pbx.record(request, answer, "")
         return answer
 
     def _audio(self, request: Request, token: str) -> Answer:

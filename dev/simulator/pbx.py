@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import threading
+import time
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from dev.simulator.audio import AudioFile, token_for, token_owner
 from dev.simulator.clock import Clock
 from dev.simulator.faults import API_KINDS, Faults
-from dev.simulator.resources import RESOURCE, RESOURCES, Item, Resource
-from dev.simulator.samples import sample
-from dev.simulator.store import Rows
+from dev.simulator.resources import RESOURCE, RESOURCES, Resource
 from dev.simulator.webhooks import Subscription, Webhooks
-from dev.simulator.wire import Options, Writer
+from dev.simulator.wire import Item, Options, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from dev.server import Answer, Request
     from dev.simulator.calls import Rang
-    from dev.simulator.http import Seen
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BULK_BEGIN = datetime(2026, 1, 5, 8, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A request that came in: monotonic seconds, its parts, and the HTTP status answered (0: cut off)."""
+
+    at: float
+    method: str
+    path: str
+    query: str
+    operation: str  # empty for audio
+    status: int
+    authorized: bool  # it carried an Authorization header
 
 
 class Pbx:
@@ -35,7 +47,7 @@ class Pbx:
         self.writer = Writer(self.options, lambda: self.url)
         self.faults = Faults(API_KINDS)
         self.hooks = Webhooks(self.options, self.writer, workers)
-        self.rows: dict[str, Rows] = {}
+        self.rows: dict[str, dict[int, Item]] = {row.path: {} for row in RESOURCES}
         self.lost: dict[tuple[str, str], Item] = {}
         self.requests: list[Seen] = []
         self.rang: list[Rang] = []
@@ -43,14 +55,12 @@ class Pbx:
         self._lock = threading.RLock()
         self._last: dict[str, int] = {}
         self._call_ids: set[int] = set()
-        self._fill()
 
-    def _fill(self) -> None:
-        for row in RESOURCES:
-            self.rows[row.path] = Rows(self._maker(row))
-
-    def _maker(self, row: Resource) -> Callable[[int], Item]:
-        return lambda item_id: self._complete(row, item_id, sample(row.path, item_id))
+    def record(self, request: Request, answer: Answer, operation: str) -> None:
+        """Add a request to the record."""
+        status, has_key = 0 if answer.reset else answer.status, "authorization" in request.headers
+        seen = Seen(time.monotonic(), request.method, request.path, request.query, operation, status, has_key)
+        self.requests.append(seen)
 
     def _complete(self, row: Resource, item_id: int, fields: Item) -> Item:
         item = {row.id_field: item_id} | dict(row.fields) | fields | {row.id_field: item_id}
@@ -84,24 +94,20 @@ class Pbx:
         self._last[resource] = max(self._last.get(resource, 0), item_id if not row.clocked else 0)
         if "created" in row.fields:
             fields.setdefault("created", self.clock.now())
-        self.rows[resource].put(item_id, self._complete(row, item_id, fields))
+        self.rows[resource][item_id] = self._complete(row, item_id, fields)
         return item_id
 
     def edit(self, resource: str, item_id: int, **fields: Any) -> None:
         """Change fields of an item; raise KeyError where there is none."""
-        self.rows[resource].put(item_id, self.item(resource, item_id) | fields)
+        self.rows[resource][item_id] = self.item(resource, item_id) | fields
 
     def remove(self, resource: str, item_id: int) -> None:
         """Take an item away without any webhook; raise KeyError where there is none."""
-        if self.rows[resource].remove(item_id) is None:
-            raise KeyError(item_id)
+        del self.rows[resource][item_id]
 
     def item(self, resource: str, item_id: int) -> Item:
         """Return the inner form of an item; raise KeyError where there is none."""
-        item = self.rows[resource].get(item_id)
-        if item is None:
-            raise KeyError(item_id)
-        return item
+        return self.rows[resource][item_id]
 
     def view(self, resource: str, item: Item) -> Item:
         """Return the item as it goes on the wire."""
@@ -110,7 +116,7 @@ class Pbx:
             number = item["contactID"]
             shown["group_membership"] = [
                 self.writer.item(group)
-                for group in self.rows["groups"].written()
+                for group in list(self.rows["groups"].values())
                 if any(member["contactID"] == number for member in group["members"])
             ]
         return shown
@@ -118,11 +124,11 @@ class Pbx:
     def bulk(self, resource: str, count: int) -> range:
         """Add `count` plain rows above all there are (a second apart for calls) and return their ids."""
         row = RESOURCE[resource]
-        largest = self.rows[resource].largest() or 0
         step = 1_000_000 if row.clocked else 1
-        first = max(largest + step, self.new_id(resource) - (count * step if step > 1 else 0))
+        largest = max(self.rows[resource], default=0)
+        first = max(largest + step, self.new_id(resource) - (count * step if row.clocked else 0))
         ids = range(first, first + count * step, step)
-        self.rows[resource].put_bulk(ids)
+        self.rows[resource] |= {id: self._complete(row, id, _sample(row, id)) for id in ids}
         self._last[resource] = max(self._last.get(resource, 0), ids[-1] if count else 0)
         return ids
 
@@ -143,7 +149,6 @@ class Pbx:
             raise KeyError(item_id)
         if not self.extra_files.get(audio.token):
             self.extra_files[audio.token] = audio
-            self.rows[resource].put(item_id, item)
         return audio
 
     def find_file(self, token: str) -> AudioFile | None:
@@ -186,9 +191,32 @@ class Pbx:
         with self._lock:
             for kept in (self.lost, self.requests, self.rang, self.extra_files, self._last, self._call_ids):
                 kept.clear()
-            self._fill()
+            self.rows = {row.path: {} for row in RESOURCES}
 
     def close(self) -> None:
         """End the threads of clock and webhooks."""
         self.clock.close()
         self.hooks.close()
+
+
+def _sample(row: Resource, item_id: int) -> Item:
+    """Return plain fields of an item, made of its id alone."""
+    seed = item_id // 1_000_000 if row.clocked else item_id
+    start = _EPOCH + timedelta(microseconds=item_id) if row.clocked else _BULK_BEGIN + timedelta(seconds=seed % 10**7)
+    number, talked = f"+3712{seed % 10**7:07d}", 5 + seed % 240
+    fields = {
+        **dict.fromkeys(("caller", "sender", "number"), number),
+        **dict.fromkeys(("callStarted", "created"), start),
+        **dict.fromkeys(("name", "boxName", "lastname"), f"{row.path} {item_id}"),
+        "destination": "67021234",
+        "callID": 1_524_664_459_097_344 + item_id % 1_000_000_000,
+        "callConnected": start + timedelta(seconds=6),
+        "callEnded": start + timedelta(seconds=6 + talked),
+        "connectionTime": talked,
+        "contactID": 966 + item_id % 7,
+        "firstname": "Anna",
+        "length": 3 + item_id % 90,
+        "voicemailBoxID": 5120,
+        "voicemailBoxName": "Klientu centrs",
+    }
+    return {name: value for name, value in fields.items() if name in row.fields}

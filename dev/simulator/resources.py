@@ -6,17 +6,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from dev.simulator.lists import Filter, filters_of
 from shared.events import table as events
 from shared.pbx import operations
 from shared.pbx import resources as polled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from shared.pbx.fields import Field
     from shared.pbx.operations import Operation as Described
-
-Item = dict[str, Any]
 
 BASE_PATH = "/api/v2"
 
@@ -44,42 +43,8 @@ _DEFAULTS: Mapping[str, Any] = {
     "recordingURL": None,
     "messageURL": None,
 }
-# Only history knows the end of a call, and the employee of a voicemail is not shown.
+# Only history knows the end of a call.
 _NEVER_POSTED = frozenset({"callEnded"})
-_HIDDEN_CONTACT = "_contactID"
-
-
-@dataclass(frozen=True)
-class Filter:
-    """A query parameter of a list, the item's field that it reads, and how the two are compared."""
-
-    parameter: str
-    field: str
-    kind: str = "integer"  # a key of store.MATCHES
-
-
-# Of the rows for one parameter, the first counts whose field the item has; others filter by the field of their name.
-_FILTERS: tuple[Filter, ...] = (
-    Filter("destination", "destination", "number"),
-    Filter("source", "caller", "number"),
-    Filter("source", "sender", "number"),
-    Filter("direction", "direction", "direction"),
-    Filter("contact_id", "contactID"),
-    Filter("contact_id", "members", "member"),
-    Filter("contact_id", _HIDDEN_CONTACT),
-    Filter("box_id", "voicemailBoxID"),
-    Filter("date_from", "callStarted", "from"),
-    Filter("date_from", "last_contact", "from"),
-    Filter("date_to", "callStarted", "to"),
-    Filter("date_to", "last_contact", "to"),
-)
-
-
-def _filters(operation: Described, fields: Iterable[str]) -> tuple[Filter, ...]:
-    known = {*fields, _HIDDEN_CONTACT}
-    parameters = [parameter.name for parameter in operation.parameters]
-    rows = ([row for row in _FILTERS if row.parameter == name and row.field in known] for name in parameters)
-    return tuple(fits[0] for fits in rows if fits)
 
 
 def _default(field: Field) -> Any:
@@ -126,9 +91,9 @@ class Resource:
     @cached_property
     def filters(self) -> tuple[Filter, ...]:
         """The parameters that narrow the list, beside its id."""
-        listing = operations.operation(self.row.list_operation)
+        parameters = (parameter.name for parameter in operations.operation(self.row.list_operation).parameters)
         own = (self.id_parameter, self.row.cursor_parameter)
-        return tuple(row for row in _filters(listing, self.fields) if row.parameter not in own)
+        return filters_of((name for name in parameters if name not in own), self.fields)
 
 
 RESOURCES = tuple(Resource(row) for row in polled.RESOURCES)
@@ -182,6 +147,7 @@ def _operations(row: Described) -> tuple[Operation, ...]:
 
 
 OPERATIONS = tuple(operation for row in operations.OPERATIONS for operation in _operations(row))
-LOST_CALL_FILTERS = _filters(
-    operations.operation("GetLostCalls"), (field.name for field in operations.operation("GetLostCalls").item)
+_LOST_CALLS = operations.operation("GetLostCalls")
+LOST_CALL_FILTERS = filters_of(
+    (parameter.name for parameter in _LOST_CALLS.parameters), (field.name for field in _LOST_CALLS.item)
 )

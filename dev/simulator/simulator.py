@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
+from dev.server import Answer, Request, Server
 from dev.simulator.api import Api
 from dev.simulator.calls import Call, delete_voicemail, place
 from dev.simulator.control import Control
 from dev.simulator.day import DAYS, play
 from dev.simulator.files import Files
-from dev.simulator.http import Answer, Request, Server
 from dev.simulator.pbx import Pbx
 from dev.simulator.wire import encode, envelope
 
@@ -30,7 +30,7 @@ class Simulator(Pbx):
         self.day_done = threading.Event()
         self._api, self._files = Api(self), Files(self)
         self._control = Control(self, self.start_day, self.day_done)
-        self._server = Server(host, port, self._respond)
+        self._server = Server(self._respond, host, port)
         self.url = self._server.url
         self._stopping = threading.Event()
         self._day: threading.Thread | None = None

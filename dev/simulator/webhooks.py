@@ -17,8 +17,7 @@ from dev.simulator.wire import encode
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dev.simulator.resources import Item
-    from dev.simulator.wire import Options, Writer
+    from dev.simulator.wire import Item, Options, Writer
 
 _TIMEOUT = 5.0  # seconds for one delivery
 _FIRST_ID = 4001

@@ -13,7 +13,7 @@ from dev.simulator.audio import AudioFile
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from dev.simulator.resources import Item
+Item = dict[str, Any]
 
 _LOCAL = timezone(timedelta(hours=3))  # Latvia in summer
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
+from dev.server import Answer, Request, Server
 from dev.simulator import Simulator
-from dev.simulator.http import Answer, Request, Server
 from dev.simulator.resources import EVENTS
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self.bodies: list[dict[str, Any]] = []
-        self.server = Server("127.0.0.1", 0, self._take)
+        self.server = Server(self._take)
         self.server.start()
 
     def _take(self, request: Request) -> Answer:

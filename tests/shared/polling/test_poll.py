@@ -163,7 +163,7 @@ def test_another_format_or_order_of_the_same_content_is_no_edit(pbx: Simulator, 
     groups = resource("groups")
     for times, absent, order in (("offset", "null", "newest"), ("mixed", "empty", "oldest"), ("z", "omit", "random")):
         pbx.options.times, pbx.options.absent, pbx.options.order = times, absent, order
-        pbx.edit("groups", pbx.rows["groups"].largest() or 0, members=[{"contactID": one} for one in people])
+        pbx.edit("groups", max(pbx.rows["groups"]), members=[{"contactID": one} for one in people])
         people.reverse()
         for row in (CONTACTS, groups):
             poll(bridge, row)
@@ -295,7 +295,7 @@ def test_a_failed_or_partial_listing_removes_nothing_and_loses_nothing(
 def test_an_answer_that_is_not_the_pbxs_own_removes_nothing_and_shows(
     status: int, body: bytes, pbx: Simulator, bridge: Bridge
 ) -> None:
-    from dev.simulator.http import Answer
+    from dev.server import Answer
 
     numbers = made(pbx, CONTACTS, 8)
     poll(bridge, CONTACTS)
