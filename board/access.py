@@ -7,7 +7,7 @@ import hmac
 import json
 import secrets
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
@@ -29,7 +29,6 @@ MOST_WRONG = 10
 WINDOW_SECONDS = 60
 ONCE_SECONDS = 24 * 3600
 _ONCE = "once"
-PRINCIPAL = "X-MS-CLIENT-PRINCIPAL-NAME"
 
 
 class TooManyTries(BridgeError):
@@ -52,28 +51,19 @@ def is_right(storage: Storage, kind: str, typed: str, key: str) -> bool:
 
     A try is counted before it is compared, so that many at once are no more than ten. Raises TooManyTries.
     """
-    token = secrets.token_hex(4)
-    _count(storage, kind, token)
+    moment = now().timestamp()
+
+    def count(row: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        tries = [one for one in json.loads(row["tries"]) if one > moment - WINDOW_SECONDS] if row else []
+        if len(tries) >= MOST_WRONG:
+            raise TooManyTries(max(1, int(tries[0] + WINDOW_SECONDS - moment) + 1))
+        return {"tries": json.dumps([*tries, moment])}
+
+    rows.change(storage.table(TABLE), "tries", kind, count)
     right = bool(key) and hmac.compare_digest(typed.strip().encode(), key.encode())
     if right:
-        rows.change(storage.table(TABLE), "tries", kind, lambda row: {"tries": json.dumps(_tries(row, without=token))})
+        rows.change(storage.table(TABLE), "tries", kind, lambda row: {"tries": "[]"})
     return right
-
-
-def _count(storage: Storage, kind: str, token: str) -> None:
-    def add(row: Mapping[str, object] | None) -> Mapping[str, object]:
-        tries = _tries(row)
-        if len(tries) >= MOST_WRONG:
-            raise TooManyTries(max(1, int(tries[0][0] + WINDOW_SECONDS - now().timestamp()) + 1))
-        return {"tries": json.dumps([*tries, [now().timestamp(), token]])}
-
-    rows.change(storage.table(TABLE), "tries", kind, add)
-
-
-def _tries(row: Mapping[str, object] | None, without: str = "") -> list[tuple[float, str]]:
-    found = json.loads(str(row["tries"])) if row else []
-    since = now().timestamp() - WINDOW_SECONDS
-    return [(moment, token) for moment, token in found if moment > since and token != without]
 
 
 def once_token(settings: Settings) -> str:
@@ -99,11 +89,6 @@ def enter(storage: Storage, settings: Settings, token: str) -> bool:
 
 def _serializer(settings: Settings) -> URLSafeTimedSerializer:
     return URLSafeTimedSerializer(signing_key(settings) or secrets.token_bytes(32), salt="once")
-
-
-def principal(settings: Settings, header: str | None) -> str:
-    """Return the name in the platform's header; empty unless the template says that the platform signs people in."""
-    return header or "" if settings.board_sign_in == "entra" else ""
 
 
 def needs_https(host: str) -> bool:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from babel.messages.mofile import write_mo
@@ -47,6 +47,7 @@ _HEADERS = {
     "X-Robots-Tag": "noindex",
 }
 _PLATFORM = "/.auth/login/aad?post_login_redirect_uri="
+_PRINCIPAL = "X-MS-CLIENT-PRINCIPAL-NAME"
 
 
 class _Sessions(SecureCookieSessionInterface):
@@ -86,8 +87,6 @@ def create_app(bridge: Bridge) -> Flask:
     csrf = CSRFProtect(page)
     page.before_request(_let_in)
     page.after_request(_finish)
-    page.register_error_handler(HTTPException, _refuse)
-    page.register_error_handler(BridgeError, _report)
     page.register_error_handler(Exception, _fail)
     page.add_url_rule("/sign-in", "sign_in", csrf.exempt(_sign_in), methods=["GET", "POST"])
     page.add_url_rule("/enter/<token>", "enter", _enter)
@@ -99,23 +98,15 @@ def create_app(bridge: Bridge) -> Flask:
     return page
 
 
-def _domain() -> Domain:
-    """Return the texts of the page, read from the catalogues as they were written: nothing is compiled before."""
-    domain = Domain(domain=_DOMAIN)
-    domain.cache.update({(code, _DOMAIN): _catalogue(code) for code in LANGUAGES})
-    return domain
-
-
 @cache
-def _catalogue(code: str) -> Translations:
-    path = _HERE / "translations" / f"{code}.po"
-    if not path.exists():
-        return Translations()
-    compiled = io.BytesIO()
-    with path.open("rb") as file:
-        write_mo(compiled, read_po(file, locale=code))
+def _domain() -> Domain:
+    """Return the texts of the page, read from the catalogue as it was written: nothing is compiled before."""
+    domain, compiled = Domain(domain=_DOMAIN), io.BytesIO()
+    with (_HERE / "translations" / "lv.po").open("rb") as file:
+        write_mo(compiled, read_po(file, locale="lv"))
     compiled.seek(0)
-    return Translations(compiled, domain=_DOMAIN)
+    domain.cache = {("lv", _DOMAIN): Translations(compiled, domain=_DOMAIN), ("en", _DOMAIN): Translations()}
+    return domain
 
 
 def _language() -> str:
@@ -144,40 +135,43 @@ def _let_in() -> AnyResponse | tuple[str, int] | None:
     """Send everybody who is not signed in to the sign-in."""
     settings = show.here().settings
     if settings.board_sign_in == "none":
-        return _page("message.html", HTTPStatus.NOT_FOUND, title=gettext("Not found"), text="")
-    g.who = access.principal(settings, request.headers.get(access.PRINCIPAL)) or (
-        session.get("who", "") if settings.board_sign_in == "key" and settings.board_key else ""
-    )
+        return render_template("message.html", title=gettext("Not found"), text=""), 404
+    g.who = ""
+    if settings.board_sign_in == "entra":
+        g.who = request.headers.get(_PRINCIPAL, "")
+    elif settings.board_key:
+        g.who = session.get("who", "")
+    if request.endpoint in ("sign_in", "enter") and settings.board_sign_in != "key":
+        return redirect(url_for("today.index"))
     if g.who or request.endpoint in _OPEN:
         return None
-    wanted = request.full_path.removesuffix("?") if request.method in ("GET", "HEAD") else "/"
-    wanted = request.root_path + wanted
     if settings.board_sign_in == "entra":
         return redirect(_PLATFORM + url_for("today.index"))
-    return redirect(url_for("sign_in", next=wanted))
+    wanted = request.full_path.removesuffix("?") if request.method in ("GET", "HEAD") else "/"
+    return redirect(url_for("sign_in", next=request.root_path + wanted))
 
 
 def _sign_in() -> AnyResponse | tuple[str, int]:
     """Ask for the key; the form is as safe from other pages as the key is unknown to them."""
-    here, key, wrong = show.here(), show.here().settings.board_key, False
-    if here.settings.board_sign_in != "key":
-        return redirect(url_for("today.index"))
-    if request.method == "POST" and key:
-        if access.is_right(here.storage, "board", request.form.get("key", ""), key):
+    here, key, problem = show.here(), show.here().settings.board_key, ""
+    if request.method == "POST":
+        if key and access.is_right(here.storage, "board", request.form.get("key", ""), key):
             return _welcome(request.form.get("next"))
-        wrong = True
-    status = HTTPStatus.FORBIDDEN if wrong or (not key and request.method == "POST") else HTTPStatus.OK
-    return _page("sign_in.html", status, wrong=wrong, missing=not key, next=request.values.get("next", ""))
+        problem = "wrong"
+    return _ask_for_key(problem)
 
 
 def _enter(token: str) -> AnyResponse | tuple[str, int]:
     here = show.here()
-    if here.settings.board_sign_in != "key" or not here.settings.board_key:
-        return redirect(url_for("today.index"))
     # A program that only looks at an address must not use it up.
     if request.method == "GET" and access.enter(here.storage, here.settings, token):
         return _welcome(None)
-    return _page("sign_in.html", HTTPStatus.FORBIDDEN, used=True, wrong=False, missing=False, next="")
+    return _ask_for_key("used")
+
+
+def _ask_for_key(problem: str) -> tuple[str, int]:
+    shown = problem if show.here().settings.board_key else "missing"
+    return render_template("sign_in.html", problem=shown, next=request.values.get("next", "")), 403 if problem else 200
 
 
 def _welcome(address: str | None) -> AnyResponse:
@@ -201,41 +195,32 @@ def _finish(response: Response) -> Response:
     return response
 
 
-def _page(template: str, status: int, **values: Any) -> tuple[str, int]:
-    return render_template(template, **values), int(status)
-
-
-def _refuse(error: HTTPException) -> AnyResponse | tuple[str, int]:
-    if error.code in (301, 302, 303, 307, 308):
+def _fail(error: Exception) -> AnyResponse:
+    """Say on a page what went wrong, as the HTTP API does, and what to do."""
+    if isinstance(error, HTTPException) and (error.code or 0) < HTTPStatus.BAD_REQUEST:
         return error.get_response()
-    texts = {
-        404: gettext("There is nothing at this address."),
-        405: gettext("This address does not take that."),
-        413: gettext("That is too long."),
-    }
-    text = texts.get(error.code or 0, error.description or "")
-    if isinstance(error, CSRFError):
-        text = gettext("This form is too old, or came from elsewhere. Open the page again and repeat.")
-    return _page("message.html", error.code or HTTPStatus.BAD_REQUEST, title=gettext("That did not work"), text=text)
-
-
-def _report(error: BridgeError) -> AnyResponse | tuple[str, int]:
-    """Say what a refusal of the app means, as its HTTP API does."""
-    if isinstance(error, access.TooManyTries):
-        status, text = HTTPStatus.TOO_MANY_REQUESTS, gettext("Ten wrong keys came within a minute. Wait a minute.")
-    else:
-        row = answer_to(error)
-        status, text = HTTPStatus(row.status), show.reason(error)
+    status, text = _words(error)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        logger.error("%s", type(error).__name__, exc_info=error)
+        logger.error("the page failed: %s", type(error).__name__, exc_info=error)
     answer = Response(render_template("message.html", title=gettext("That did not work"), text=text), status)
-    seconds = getattr(error, "retry_after", None)
-    if seconds is not None:
+    if (seconds := getattr(error, "retry_after", None)) is not None:
         answer.headers["Retry-After"] = str(seconds)
     return answer
 
 
-def _fail(error: Exception) -> tuple[str, int]:
-    logger.error("the page failed", exc_info=error)
-    text = gettext("Something went wrong here. The app's log has the details.")
-    return _page("message.html", HTTPStatus.INTERNAL_SERVER_ERROR, title=gettext("That did not work"), text=text)
+def _words(error: Exception) -> tuple[int, str]:
+    """Return the status for an error, and a sentence about it."""
+    if isinstance(error, CSRFError):
+        return 400, gettext("This form is too old, or came from elsewhere. Open the page again and repeat.")
+    if isinstance(error, access.TooManyTries):
+        return 429, gettext("Ten wrong keys came within a minute. Wait a minute.")
+    if isinstance(error, BridgeError):
+        return answer_to(error).status, show.reason(error)
+    if isinstance(error, HTTPException):
+        texts = {
+            404: gettext("There is nothing at this address."),
+            405: gettext("This address does not take that."),
+            413: gettext("That is too long."),
+        }
+        return error.code or 500, texts.get(error.code or 0, error.description or "")
+    return 500, gettext("Something went wrong here. The app's log has the details.")

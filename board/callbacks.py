@@ -52,35 +52,32 @@ def index() -> str:
 @blueprint.post("/dial")
 def dial() -> Response:
     """Have the PBX ring an employee and then the caller: once, whatever is clicked twice."""
-    bridge, number, chosen = show.here(), request.form.get("number", ""), request.form.get("employee", "")
+    number, chosen, result = request.form.get("number", ""), request.form.get("employee", ""), "done"
     session["employee"] = chosen
-    body, result = json.dumps({"destination": number, "contactID": chosen}).encode(), "done"
+    body = json.dumps({"destination": number, "contactID": chosen}).encode()
     try:
-        act(bridge, _DIAL, Request(body=body, headers={"Idempotency-Key": request.form.get("once", "")}))
+        act(show.here(), _DIAL, Request(body=body, headers={"Idempotency-Key": request.form.get("once", "")}))
     except BridgeError as error:
         result = type(error).__name__
         flash(gettext("That did not ring: %(reason)s", reason=show.reason(error)), "bad")
     else:
         name = show.employee(int(chosen))
         flash(gettext("%(name)s’s phone rings now, and then %(who)s.", name=name, who=show.phone(number)), "good")
-    audit.record(bridge.storage, who=g.who, what="call back", count=1, result=result)
-    return redirect(url_for("callbacks.index"), 303)
+    return _done("call back", 1, result)
 
 
 @blueprint.post("/close")
 def close() -> Response:
     """Take a caller off the list, with a note of who did it and why."""
-    bridge, note = show.here(), " ".join(request.form.get("note", "").split())[:_LONGEST_NOTE]
-    closed = lost_callers.close(bridge.storage, request.form.get("id", ""), now(), f"{g.who}: {note}")
+    note = " ".join(request.form.get("note", "").split())[:_LONGEST_NOTE]
+    closed = lost_callers.close(show.here().storage, request.form.get("id", ""), now(), f"{g.who}: {note}")
     if closed:
         flash(gettext("Closed."), "good")
     else:
         flash(gettext("Somebody closed it already, or called back."), "warn")
-    audit.record(
-        bridge.storage,
-        who=g.who,
-        what="close lost caller",
-        count=int(closed),
-        result="done" if closed else "closed already",
-    )
+    return _done("close lost caller", int(closed), "done" if closed else "closed already")
+
+
+def _done(what: str, count: int, result: str) -> Response:
+    audit.record(show.here().storage, who=g.who, what=what, count=count, result=result)
     return redirect(url_for("callbacks.index"), 303)

@@ -11,8 +11,6 @@ from flask_babel import lazy_gettext
 from board import search, show
 from shared.api import calls
 from shared.api.operations import GET_CALLS
-from shared.api.parameters import Request, check
-from shared.errors import Invalid
 from shared.media.serve import RANGE_BYTES, read_range
 from shared.times import event_time
 
@@ -32,20 +30,22 @@ _OF_A_NUMBER = 10
 _MOST_PARTS = 4
 
 
-def _wanted(given: Mapping[str, str]) -> dict[str, Any]:
-    return check(GET_CALLS, Request(query=given), zone=show.here().settings.time_zone)
+def _asked() -> search.Search:
+    return search.asked(_NAMES, employee="employee")
 
 
 @blueprint.get("/calls")
 def index() -> str:
     """Show the newest calls that are searched for."""
-    asked = search.asked(_NAMES, employee="employee")
-    values, found = asked.checked(_wanted), list[dict[str, Any]]()
-    following = request.args.get("after") or None
+    asked, found, following = _asked(), list[Any](), request.args.get("after")
     most = _OF_A_NUMBER if "number" in asked.given else _ON_A_PAGE
-    for _ in range(0 if values is None else _MOST_PARTS):
-        more, following = calls.page(show.here(), values or {}, most - len(found), following)
-        found += more
+    for _ in range(_MOST_PARTS):
+        start = {"continuation": following} if following else {}
+        part: Any = asked.read(calls.read, GET_CALLS, limit=most - len(found), **start) or {
+            "data": [],
+            "continuation": None,
+        }
+        found, following = found + part["data"], part["continuation"]
         if not following or len(found) >= most:
             break
     return render_template("calls.html", calls=found, search=asked, following=following, people=show.directory())
@@ -54,10 +54,7 @@ def index() -> str:
 @blueprint.get("/calls.xlsx")
 def workbook() -> Response:
     """Return all calls that are searched for as a workbook."""
-    asked = search.asked(_NAMES, employee="employee")
-    if asked.problem:
-        raise Invalid({"q": asked.problem})
-    return show.download(calls.read(show.here(), GET_CALLS, Request(query=asked.given | {"format": "xlsx"})))
+    return _asked().workbook(calls.read, GET_CALLS)
 
 
 @blueprint.get("/calls/<int:call_id>")
@@ -65,16 +62,6 @@ def one(call_id: int) -> str:
     """Show one call and all that happened in it."""
     call = calls.one(show.here(), call_id)
     return render_template("call.html", call=call, timeline=timeline(call))
-
-
-def timeline(call: Item) -> list[tuple[datetime | None, str]]:
-    """Return what happened in a call in the order of its times, in words."""
-    steps: list[tuple[datetime | None, str]] = []
-    for event in call["events"]:
-        step = _step(event)
-        if step and step not in steps:
-            steps.append(step)
-    return sorted(steps, key=lambda step: (step[0] is None, step[0]))
 
 
 # When an event happened in its call, and what it is called with and without an employee's name.
@@ -90,18 +77,18 @@ _STEPS: Mapping[str, tuple[str, Any, Any]] = {
 }
 
 
-def _ended(data: Mapping[str, Any]) -> datetime | None:
-    """Return when a talk ended that an event has the length of, or None."""
-    connected, seconds = event_time(data.get("callConnected")), data.get("connectionTime")
-    return connected + timedelta(seconds=seconds) if connected and isinstance(seconds, int) else None
+def timeline(call: Item) -> list[tuple[datetime | None, str]]:
+    """Return what happened in a call in the order of its times, in words."""
+    steps = {_step(event): None for event in call["events"] if event["type"] in _STEPS}
+    return sorted(steps, key=lambda step: (step[0] is None, step[0]))
 
 
-def _step(event: Mapping[str, Any]) -> tuple[datetime | None, str] | None:
-    if event["type"] not in _STEPS:
-        return None
+def _step(event: Mapping[str, Any]) -> tuple[datetime | None, str]:
     at, named, plain = _STEPS[event["type"]]
-    moment = event_time(event["data"].get(at)) or _ended(event["data"]) or event_time(event["received"])
-    name = show.employee(event.get("contactID"))
+    data, name = event["data"], show.employee(event.get("contactID"))
+    connected, seconds = event_time(data.get("callConnected")), data.get("connectionTime")
+    ended = connected + timedelta(seconds=seconds) if connected and isinstance(seconds, int) else None
+    moment = event_time(data.get(at)) or ended or event_time(event["received"])
     return moment, str(named) % {"name": name} if name and named else str(plain)
 
 

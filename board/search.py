@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from flask import request
+from flask import Response, request
 from flask_babel import gettext
 
 from board import show
+from shared.api.parameters import Request
 from shared.errors import Invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
-    from typing import TypeVar
+    from collections.abc import Callable, Collection
 
-    Found = TypeVar("Found")
+    from shared.bridge import Bridge
+    from shared.pbx.operations import Operation
+
+    Read = Callable[[Bridge, Operation, Request], Any]
 
 _NAME = re.compile(r"[^\d\s+()./-]")
 
@@ -29,15 +32,24 @@ class Search:
     problem: str = ""
     people: list[int] = field(default_factory=list)
 
-    def checked(self, check: Callable[[Mapping[str, str]], Found]) -> Found | None:
-        """Return what the API makes of the parameters; None, with the reason, where it refuses them."""
+    def read(self, read: Read, row: Operation, **page: str | int) -> Any:
+        """Return what the API reads with the parameters; None, with the reason, where it refuses them."""
         if self.problem:
             return None
         try:
-            return check(self.given)
+            query = self.given | {name: str(value) for name, value in page.items()}
+            return read(show.here(), row, Request(query=query))
         except Invalid as error:
             self.problem = show.reason(error)
             return None
+
+    def workbook(self, read: Read, row: Operation) -> Response:
+        """Return all that is searched for as a workbook to be saved; raises Invalid."""
+        file = self.read(read, row, format="xlsx")
+        if file is None:
+            raise Invalid({"q": self.problem})
+        headers = {"Content-Disposition": f'attachment; filename="{file.name}"'}
+        return Response(file.content, headers=headers, mimetype=file.content_type)
 
 
 def asked(names: Collection[str], *, employee: str) -> Search:

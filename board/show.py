@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import partial
+from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flask import Response, current_app, g, request, url_for
+from flask import current_app, g, request, url_for
 from flask_babel import (
     format_date,
     format_datetime,
-    format_decimal,
     format_time,
+    format_timedelta,
     get_locale,
     gettext,
     lazy_gettext,
-    ngettext,
 )
 
 from shared.errors import Invalid, PbxError, answer_to
@@ -126,22 +125,15 @@ def when(moment: datetime | None) -> str:
     """Return the time of day, with the date unless it is today."""
     if moment is None:
         return "–"
-    zone = here().settings.time_zone
-    clock = format_time(moment, "HH:mm")
-    if local_day(moment, zone) == local_day(now(), zone):
-        return clock
-    return f"{day(moment)} {clock}"
-
-
-def _clock(moment: datetime) -> str:
-    return format_time(moment, "HH:mm:ss")
+    clock, zone = format_time(moment, "HH:mm"), here().settings.time_zone
+    return clock if local_day(moment, zone) == local_day(now(), zone) else f"{day(moment)} {clock}"
 
 
 def day(moment: datetime) -> str:
     """Return a date without its year where it is this one."""
     zone = here().settings.time_zone
-    this_year = moment.astimezone(zone).year == now().astimezone(zone).year
-    return format_date(moment.astimezone(zone).date(), "d MMM" if this_year else "d MMM y")
+    date = local_day(moment, zone)
+    return format_date(date, "d MMM" if date.year == local_day(now(), zone).year else "d MMM y")
 
 
 def exact(moment: datetime | None) -> str:
@@ -150,36 +142,21 @@ def exact(moment: datetime | None) -> str:
 
 
 def span(seconds: float | None) -> str:
-    """Return a length of time in two units at most."""
-    if seconds is None:
-        return "–"
-    whole = max(0, round(seconds))
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return gettext("%(days)s d %(hours)s h", days=days, hours=hours)
-    if hours:
-        return gettext("%(hours)s h %(minutes)s min", hours=hours, minutes=minutes)
-    if minutes >= 10:
-        return gettext("%(minutes)s min", minutes=minutes)
-    if minutes:
-        return gettext("%(minutes)s min %(seconds)s s", minutes=minutes, seconds=str(rest).zfill(2))
-    return gettext("%(seconds)s s", seconds=rest)
+    """Return a length of time in its largest unit."""
+    return "–" if seconds is None else format_timedelta(timedelta(seconds=seconds), format="short", threshold=2)
+
+
+def minutes(seconds: float | None) -> str:
+    """Return the length of a talk in minutes and seconds, and in hours where it has any."""
+    return str(timedelta(seconds=round(seconds))).removeprefix("0:") if seconds else "–"
 
 
 def ago(moment: datetime | None) -> str:
     """Return how long ago a moment was, in its largest unit."""
     if moment is None:
         return "–"
-    minutes = max(0, int((now() - moment).total_seconds() // 60))
-    if not minutes:
-        return gettext("just now")
-    if minutes < 60:
-        return gettext("%(count)s min ago", count=minutes)
-    if minutes < 48 * 60:
-        return gettext("%(count)s h ago", count=minutes // 60)
-    return ngettext("%(num)s day ago", "%(num)s days ago", minutes // (24 * 60))
+    passed = max(now() - moment, timedelta(minutes=1))
+    return format_timedelta(-passed, granularity="minute", format="short", threshold=2, add_direction=True)
 
 
 def outcome(word: str | None) -> str:
@@ -201,17 +178,6 @@ def reason(error: BridgeError) -> str:
     return f"{row.title}. {remedy}." if remedy else f"{row.title}."
 
 
-def size(count: int) -> str:
-    """Return a number of bytes."""
-    return f"{format_decimal(round(count / 1024 / 1024, 1))} MiB" if count >= 1024 * 1024 else f"{count // 1024} KiB"
-
-
-def download(file: Any) -> Response:
-    """Return a file to be saved."""
-    headers = {"Content-Disposition": f'attachment; filename="{file.name}"'}
-    return Response(file.content, headers=headers, mimetype=file.content_type)
-
-
 def same_with(**values: Any) -> str:
     """Return the address of this page with other values in its query; those that are None are left out."""
     query = request.args.to_dict() | values
@@ -219,16 +185,17 @@ def same_with(**values: Any) -> str:
     return url_for(request.endpoint or "today.index", **(request.view_args or {}), **kept)
 
 
-def _asset(version: str, name: str) -> str:
-    return url_for("static", filename=name, v=version)
-
-
 def add_to(page: Flask, zone: str) -> None:
     """Give all of these to the templates."""
-    own = (employee, phone, party, short, when, day, exact, span, ago, outcome, tone, size)
-    page.jinja_env.filters.update({function.__name__: function for function in own} | {"event_time": event_time})
-    page.jinja_env.filters.update(number=format_decimal, clock=_clock)
     files = sorted(Path(page.static_folder or "").iterdir())
     version = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
-    page.jinja_env.globals.update(asset=partial(_asset, version), same_with=same_with, now=now, OUTCOMES=OUTCOMES)
-    page.jinja_env.globals.update(get_locale=get_locale, zone=zone)
+    filters = (employee, phone, party, short, when, day, exact, span, minutes, ago, outcome, tone, event_time)
+    page.jinja_env.filters.update({function.__name__: function for function in filters})
+    page.jinja_env.globals.update(
+        asset=lambda name: url_for("static", filename=name, v=version),
+        get_locale=get_locale,
+        now=now,
+        same_with=same_with,
+        zone=zone,
+        OUTCOMES=OUTCOMES,
+    )

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,56 +11,28 @@ from flask import Blueprint, flash, g, redirect, render_template, request, url_f
 from flask_babel import gettext, ngettext
 
 from board import access, show
-from shared.api.status import look
+from shared.api.status import cause, look
 from shared.api.subscribe import listed
 from shared.errors import BridgeError
-from shared.once import once
 from shared.pbx.resources import resource
 from shared.storage.account import POISON, QUEUES, reaching_storage
+from shared.subscriptions import store
+from shared.subscriptions.endpoints import host_of
 from shared.times import day_bounds, iso, local_day, now, parse_time
 from shared.webhooks.sync import MOST_WEBHOOKS
 from shared.webhooks.table import HELD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from werkzeug.wrappers import Response
 
-    from shared.api.status import Problem
-    from shared.bridge import Bridge
     from shared.storage.account import Storage
 
 blueprint = Blueprint("workings", __name__, url_prefix="/workings")
 
-_SHOWN = 50
-_SECONDS = 15.0
-
-
-@dataclass(slots=True)
-class _Look:
-    """The status as this process read it last."""
-
-    at: float = -math.inf
-    problems: Sequence[Problem] = ()
-    parts: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def sentences(self) -> list[str]:
-        """Return what is wrong, the worst first, in the language of the page."""
-        return [problem.said(gettext) for problem in self.problems]
-
-
-@once
-def _look(storage: Storage) -> _Look:
-    return _Look()
-
-
-def state(bridge: Bridge) -> _Look:
-    """Return the status as /api/ops/status has it, at most a few seconds old: it costs requests to storage."""
-    seen = _look(bridge.storage)
-    if time.monotonic() - seen.at > _SECONDS:
-        (seen.problems, seen.parts), seen.at = look(bridge), time.monotonic()
-    return seen
+_LETTERS = 50
+_SUBSCRIPTIONS = 10
 
 
 @blueprint.get("/queues")
@@ -92,23 +61,28 @@ def _queue(storage: Storage, name: str) -> dict[str, Any]:
 @blueprint.get("/")
 def index() -> str:
     """Show how the bridge is doing."""
-    bridge = show.here()
-    with ThreadPoolExecutor(1) as pool:
-        subscriptions = pool.submit(listed, bridge)
-        seen = state(bridge)
-        everybody = subscriptions.result()["data"]
+    problems, parts = look(show.here())
     return render_template(
         "workings.html",
-        state=seen.parts,
-        problems=seen.sentences,
-        subscriptions=everybody,
+        state=parts,
+        problems=[problem.said(gettext) for problem in problems],
         most_webhooks=MOST_WEBHOOKS,
-        methods=methods(seen.parts),
-        loss=loss(seen.parts["webhooksByDay"] or []),
+        methods=_methods(parts),
+        cause=lambda error: cause(error).said(gettext),
     )
 
 
-def methods(parts: Mapping[str, Any]) -> list[tuple[str, bool]]:
+@blueprint.get("/subscriptions")
+def subscriptions() -> str:
+    """Show some subscriptions, each of which costs a request, and how their deliveries go."""
+    offset = max(0, request.args.get("offset", 0, int))
+    end, count = offset + _SUBSCRIPTIONS, len(list(store.subscriptions(show.here()).all()))
+    found = listed(show.here(), slice(offset, end))["data"]
+    following = end if end < count else None
+    return render_template("subscriptions.html", subscriptions=found, following=following)
+
+
+def _methods(parts: Mapping[str, Any]) -> list[tuple[str, bool]]:
     """Return the PBX's methods that are known to be granted to the key, or refused."""
     found = [
         (resource(poll["resource"]).list_operation, not poll["forbiddenSince"])
@@ -118,24 +92,13 @@ def methods(parts: Mapping[str, Any]) -> list[tuple[str, bool]]:
     return found + [("Subscribe", True)] * any(row["state"] == HELD for row in parts["webhooks"] or [])
 
 
-def loss(days: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the days with the height of their bars: the share of webhooks that never came, in percent."""
-    return [
-        {**day, "at": parse_time(day["day"]), "share": 100 * day["lost"] / (day["came"] + day["lost"])}
-        for day in days
-        if day["came"] + day["lost"]
-    ]
-
-
 @blueprint.get("/dead-letters")
 def dead_letters() -> str:
     """Show what could not be used."""
     from shared.pipeline.dead_letters import list_dead_letters
 
-    query = {"limit": str(_SHOWN)} | {
-        name: text for name in ("kind", "continuation") if (text := request.args.get(name))
-    }
-    found = list_dead_letters(show.here(), query)
+    asked = {name: text for name in ("kind", "continuation") if (text := request.args.get(name))}
+    found = list_dead_letters(show.here(), asked | {"limit": str(_LETTERS)})
     return render_template("dead_letters.html", letters=found["data"], following=found["continuation"])
 
 
@@ -167,11 +130,8 @@ def try_now(id: str) -> Response:
     """Post at once what waits for a subscriber."""
     from shared.pipeline.replay import try_subscription
 
-    return _done(
-        lambda: try_subscription(show.here(), id, who=g.who),
-        gettext("What waits is being sent now."),
-        _of_subscriptions(),
-    )
+    text = gettext("What waits is being sent now.")
+    return _done(lambda: try_subscription(show.here(), id, who=g.who), text, url_for("workings.index"))
 
 
 @blueprint.route("/subscriptions/<id>/replay", methods=["GET", "POST"])
@@ -181,22 +141,15 @@ def replay(id: str) -> str | Response:
 
     bridge, zone = show.here(), show.here().settings.time_zone
     since = request.values.get("since") or str(local_day(now(), zone))
-    begin = day_bounds(parse_time(since).date(), zone)[0]
-    query = {"date_from": iso(begin)}
+    query = {"date_from": iso(day_bounds(parse_time(since).date(), zone)[0])}
     if request.method == "POST":
-        return _done(
-            lambda: replay_events(bridge, id, query, b"", who=g.who),
-            gettext("It is being sent again."),
-            _of_subscriptions(),
-        )
-    found = next((one for one in listed(bridge)["data"] if one["id"] == id), None)
+        text = gettext("It is being sent again.")
+        return _done(lambda: replay_events(bridge, id, query, b"", who=g.who), text, url_for("workings.index"))
     count = replay_events(bridge, id, query | {"dry_run": "true"}, b"", who=g.who)
     text = ngettext("%(num)s event would be sent again.", "%(num)s events would be sent again.", count["events"])
-    return render_template("replay.html", subscription=found, since=since, count=count, text=text)
-
-
-def _of_subscriptions() -> str:
-    return url_for("workings.index", _anchor="subscriptions")
+    one = store.subscriptions(bridge).get(id)
+    name = f"{one.name or host_of(one.endpoint)} · {one.event}" if one else ""
+    return render_template("replay.html", name=name, since=since, count=count, text=text)
 
 
 def _done(work: Callable[[], object], text: str, back: str) -> Response:
@@ -204,7 +157,6 @@ def _done(work: Callable[[], object], text: str, back: str) -> Response:
     try:
         access.check_admin(show.here(), request.form.get("admin_key", ""))
         work()
-        _look(show.here().storage).at = -math.inf
     except BridgeError as error:
         flash(show.reason(error), "bad")
     else:

@@ -173,9 +173,9 @@ def rotate_by_id(bridge: Bridge, id: str) -> dict[str, Any]:
     return {"subscription": id, "secret": subscriptions(bridge).rotate(id)}
 
 
-def listed(bridge: Bridge) -> dict[str, Any]:
-    """Return every subscription with the results of its deliveries; of its callback address the host alone."""
-    everybody = sorted(subscriptions(bridge).all(), key=lambda one: (one.created, one.id))
+def listed(bridge: Bridge, part: slice = slice(None)) -> dict[str, Any]:
+    """Return subscriptions with the results of their deliveries, the oldest first; of an address the host alone."""
+    everybody = sorted(subscriptions(bridge).all(), key=lambda one: (one.created, one.id))[part]
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
         states = pool.map(lambda one: Outbox(bridge.storage, one.id).state(), everybody)
         return succeeded([_listed(one, state) for one, state in zip(everybody, states, strict=True)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +15,9 @@ from tests.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PAGES = ("/", "/callbacks/", "/calls", "/voicemails", "/workings/", "/person/")
+    from playwright.sync_api import Page
+
+PAGES = ("/", "/callbacks/", "/calls", "/voicemails", "/workings/", "/workings/subscriptions", "/person/")
 AXE = (ROOT / "node_modules" / "axe-core" / "axe.min.js").read_text()
 HOSTILE = "<script>document.title='stolen'</script>\u202e\u2066" + "ģ" * 10_000
 
@@ -165,51 +168,62 @@ def test_a_keyboard_is_enough(sign_in: Callable[..., Reader]) -> None:
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
 
 
+# The tasks that the page is for: each begins at one address and takes three clicks at most, which `Reader` counts.
+
+
 def test_todays_missed_calls(sign_in: Callable[..., Reader], app: App) -> None:
     lose(app, "+37127771155")
     reader = sign_in()
     page = reader.open("/")
     reader.click("nav >> text='To call back'")
     page.wait_for_selector("text=+371 27 771 155")
-    assert reader.clicks <= 3
 
 
 def test_last_month_in_excel(sign_in: Callable[..., Reader]) -> None:
-    reader = sign_in()
-    page = reader.open("/calls?from=2026-01-01")
+    reader, today = sign_in(), now().date()
+    page = reader.open("/calls")
+    last = today.replace(day=1) - timedelta(days=1)
+    page.fill("#from", str(last.replace(day=1)))
+    page.fill("#to", str(today))
+    reader.click("text='Search'")
+    page.wait_for_url("**from=*")
     with page.expect_download() as download:
         reader.click("text='Download for Excel'")
     assert download.value.suggested_filename == "calls.xlsx"
-    assert reader.clicks <= 3
 
 
 def test_does_it_work(sign_in: Callable[..., Reader]) -> None:
-    assert sign_in().open("/").locator("#state").inner_text().strip()
-
-
-def test_a_number_is_handed_over_and_erased(sign_in: Callable[..., Reader], app: App) -> None:
     reader = sign_in()
+    assert reader.open("/").locator("#state").inner_text().strip()
+    reader.click("nav >> text='Workings'")
+    reader.page.wait_for_selector("#queues >> text=/Nothing waits|Messages/i")
+
+
+def look_up(reader: Reader) -> Page:
     page = reader.open("/person/")
     page.fill("#number", "20 177 453")
     reader.click("text='Look'")
+    return page
+
+
+def test_a_number_is_handed_over(sign_in: Callable[..., Reader]) -> None:
+    reader = sign_in()
+    page = look_up(reader)
     page.fill("#export-key", ADMIN_KEY)
     reader.click("main >> text='Export'")
     page.wait_for_selector("text='Download the zip'", timeout=60_000)
     with page.expect_download() as download:
         reader.click("text='Download the zip'")
     assert download.value.suggested_filename.endswith(".zip")
-    assert reader.clicks <= 3
-    page = reader.open("/person/")
-    page.fill("#number", "20 177 453")
-    page.press("#number", "Enter")
-    page.fill("#erase-key", "not the key")
-    page.click("text='Erase'")
-    page.wait_for_selector(".notice.bad")
-    page.fill("#number", "20 177 453")
-    page.press("#number", "Enter")
-    page.fill("#erase-key", ADMIN_KEY)
-    page.click("text='Erase'")
-    page.wait_for_selector("#job >> text='Done'", timeout=90_000)
+
+
+def test_a_number_is_erased_once_the_admin_key_is_right(sign_in: Callable[..., Reader]) -> None:
+    for key, notice in (("not the key", ".notice.bad"), (ADMIN_KEY, "#job >> text='Done'")):
+        reader = sign_in()
+        page = look_up(reader)
+        page.fill("#erase-key", key)
+        reader.click("text='Erase'")
+        page.wait_for_selector(notice, timeout=90_000)
 
 
 def test_a_flow_gets_again_what_it_missed(sign_in: Callable[..., Reader], app: App) -> None:
@@ -217,9 +231,9 @@ def test_a_flow_gets_again_what_it_missed(sign_in: Callable[..., Reader], app: A
     assert app.ask("POST", "/v2/webhooks/CallCompleted", json=body).status_code == 201
     reader = sign_in()
     page = reader.open("/workings/")
-    page.locator("#subscriptions tr", has_text="CRM").locator("text='Send again …'").click()
+    reader.click("#subscriptions tr:has-text('CRM') >> text='Send again …'")
     page.wait_for_selector("text=would be sent again")
     page.fill("#key", ADMIN_KEY)
-    page.click("main >> form[method=post] >> button")
+    reader.click("main >> form[method=post] >> button")
     page.wait_for_selector(".notice.good")
-    assert {"CRM"} <= set(page.locator("#subscriptions").inner_text().split())
+    page.wait_for_selector("#subscriptions >> text='CRM'")
