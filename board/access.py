@@ -8,10 +8,11 @@ import json
 import secrets
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
-from shared.errors import WRONG_KEY, BridgeError, Refused
+from shared.errors import WRONG_KEY, Answer, Refused
 from shared.settings import is_loopback
 from shared.storage import rows
 from shared.times import iso, now
@@ -29,14 +30,7 @@ MOST_WRONG = 10
 WINDOW_SECONDS = 60
 ONCE_SECONDS = 24 * 3600
 _ONCE = "once"
-
-
-class TooManyTries(BridgeError):
-    """Ten wrong keys arrived within a minute; `retry_after` is in seconds."""
-
-    def __init__(self, retry_after: int) -> None:
-        super().__init__("ten wrong keys arrived within a minute")
-        self.retry_after = retry_after
+TOO_MANY_TRIES = Answer(429, "Ten wrong keys arrived within a minute", "Wait a minute")
 
 
 def signing_key(settings: Settings) -> bytes:
@@ -49,14 +43,14 @@ def is_right(storage: Storage, kind: str, typed: str, key: str) -> bool:
     """
     True if the typed text is the key; `kind` is board or admin, each with a count of its own.
 
-    A try is counted before it is compared, so that many at once are no more than ten. Raises TooManyTries.
+    A try is counted before it is compared, so that many at once are no more than ten. Raises Refused (TOO_MANY_TRIES).
     """
     moment = now().timestamp()
 
     def count(row: Mapping[str, Any] | None) -> Mapping[str, Any]:
         tries = [one for one in json.loads(row["tries"]) if one > moment - WINDOW_SECONDS] if row else []
         if len(tries) >= MOST_WRONG:
-            raise TooManyTries(max(1, int(tries[0] + WINDOW_SECONDS - moment) + 1))
+            raise Refused(TOO_MANY_TRIES, retry_after=max(1, int(tries[0] + WINDOW_SECONDS - moment) + 1))
         return {"tries": json.dumps([*tries, moment])}
 
     rows.change(storage.table(TABLE), "tries", kind, count)
@@ -93,10 +87,10 @@ def _serializer(settings: Settings) -> URLSafeTimedSerializer:
 
 def needs_https(host: str) -> bool:
     """True unless the page is read on this machine."""
-    return not is_loopback(host.rsplit(":", 1)[0] if "]" not in host else host[1 : host.index("]")])
+    return not is_loopback(urlsplit(f"//{host}").hostname)
 
 
 def check_admin(bridge: Bridge, typed: str) -> None:
-    """Raise Refused unless the typed text is BOARD_ADMIN_KEY, and TooManyTries after ten wrong ones a minute."""
+    """Raise Refused unless the typed text is BOARD_ADMIN_KEY, and for any after ten wrong ones a minute."""
     if not is_right(bridge.storage, "admin", typed, bridge.settings.board_admin_key):
         raise Refused(WRONG_KEY)

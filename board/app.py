@@ -22,7 +22,7 @@ from werkzeug.exceptions import HTTPException
 
 from board import access, callbacks, calls, person, show, today, voicemails, workings
 from shared.bridge import bridge
-from shared.errors import BridgeError, answer_to
+from shared.errors import BridgeError, Refused, answer_to
 from shared.once import once
 
 if TYPE_CHECKING:
@@ -72,7 +72,6 @@ def create_app(bridge: Bridge) -> Flask:
     page.session_interface = _Sessions()
     page.config.update(
         SESSION_COOKIE_NAME="board",
-        SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         PERMANENT_SESSION_LIFETIME=timedelta(hours=12),
         SESSION_REFRESH_EACH_REQUEST=False,
@@ -212,7 +211,7 @@ def _words(error: Exception) -> tuple[int, str]:
     """Return the status for an error, and a sentence about it."""
     if isinstance(error, CSRFError):
         return 400, gettext("This form is too old, or came from elsewhere. Open the page again and repeat.")
-    if isinstance(error, access.TooManyTries):
+    if isinstance(error, Refused) and error.answer is access.TOO_MANY_TRIES:
         return 429, gettext("Ten wrong keys came within a minute. Wait a minute.")
     if isinstance(error, BridgeError):
         return answer_to(error).status, show.reason(error)

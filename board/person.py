@@ -10,8 +10,10 @@ from flask import Blueprint, Response, flash, g, redirect, render_template, requ
 
 from board import access, show
 from shared import people
-from shared.errors import BridgeError, Invalid
-from shared.phones import dialled, e164
+from shared.errors import BridgeError
+from shared.media.serve import part_of
+from shared.privacy import jobs
+from shared.privacy.holdings import EXPORTS, Spellings
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response as AnyResponse
@@ -25,22 +27,15 @@ def index() -> str:
     number = (request.form.get("number") or "").strip()
     if not number:
         return render_template("person.html", number="", counts=None)
-    bridge = show.here()
-    try:
-        dialled(number)
-    except ValueError as error:
-        raise Invalid({"number": str(error)}) from None
-    subject = people.number(number, bridge.settings.default_region)
-    counts = Counter(pointer.kind for pointer in people.find(bridge.storage, subject))
-    full = e164(number, bridge.settings.default_region) or number
-    return render_template("person.html", number=full, counts=counts, kinds=people.KINDS)
+    bridge, region = show.here(), show.here().settings.default_region
+    number = Spellings(number, region).number
+    counts = Counter(pointer.kind for pointer in people.find(bridge.storage, people.number(number, region)))
+    return render_template("person.html", number=number, counts=counts, kinds=people.KINDS)
 
 
 @blueprint.post("/<any(export, erase):kind>")
 def ask(kind: str) -> AnyResponse:
     """Queue an export or an erasure, once the admin key is right."""
-    from shared.privacy import jobs
-
     bridge = show.here()
     try:
         access.check_admin(bridge, request.form.get("admin_key", ""))
@@ -55,19 +50,14 @@ def ask(kind: str) -> AnyResponse:
 @blueprint.get("/jobs/<id>")
 def job(id: str) -> str:
     """Show how far a job is, and its receipt."""
-    from shared.privacy import jobs
-
     return render_template("job.html", job=jobs.state(show.here().storage, id))
 
 
 @blueprint.get("/jobs/<id>/file")
 def file(id: str) -> Response:
     """Return the export that a job made, or the range of it that is asked for."""
-    from shared.media.serve import part_of
-    from shared.privacy import holdings, jobs
-
     storage = show.here().storage
     name = f"{jobs.state(storage, id)['id']}.zip"
-    part = part_of(storage, holdings.EXPORTS, name, request.headers.get("Range"))
+    part = part_of(storage, EXPORTS, name, request.headers.get("Range"))
     headers = {**part.headers, "Content-Disposition": f'attachment; filename="{name}"'}
     return Response(part.content, part.status, headers, content_type="application/zip")

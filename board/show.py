@@ -9,16 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from babel.dates import format_timedelta
 from flask import current_app, g, request, url_for
-from flask_babel import (
-    format_date,
-    format_datetime,
-    format_time,
-    format_timedelta,
-    get_locale,
-    gettext,
-    lazy_gettext,
-)
+from flask_babel import format_date, format_datetime, format_time, get_locale, gettext, lazy_gettext
 
 from shared.errors import Invalid, PbxError, answer_to
 from shared.items import reader
@@ -60,15 +53,11 @@ def here() -> Bridge:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """Names of the company's own people, by contactID and by number, as the PBX's contacts have them."""
+    """Names of the company's own people: of all by contactID and by number in E.164, and of those still there."""
 
     names: Mapping[int, str]
-    numbers: Mapping[str, int]
+    numbers: Mapping[str, str]
     present: Mapping[int, str]
-
-    def of_number(self, number: str | None) -> str:
-        """Return the name of whoever has a number in E.164; empty where it is nobody's here."""
-        return self.names.get(self.numbers.get(number or "", 0), "")
 
     def named(self, text: str) -> list[int]:
         """Return the employees whose name has these words in it."""
@@ -79,16 +68,15 @@ class Directory:
 def directory() -> Directory:
     """Return the contacts, read once a request."""
     if "directory" not in g:
-        found = islice(reader.downwards(here().storage, "contacts"), _MOST_CONTACTS)
         region, names, numbers, present = here().settings.default_region, {}, {}, {}
-        for contact in found:
+        for contact in islice(reader.downwards(here().storage, "contacts"), _MOST_CONTACTS):
             id = int(contact["contactID"])
             words = (str(contact.get(name) or "").strip() for name in ("firstname", "lastname"))
             names[id] = " ".join(filter(None, words)) or str(id)
             if not int(contact.get("archived") or 0):
                 present[id] = names[id]
             if (full := e164(contact.get("number"), region)) is not None:
-                numbers[full] = id
+                numbers[full] = names[id]
         g.directory = Directory(names, numbers, dict(sorted(present.items(), key=lambda item: item[1].casefold())))
     found_directory: Directory = g.directory
     return found_directory
@@ -112,7 +100,7 @@ def phone(number: str | None, full: str | None = None) -> str:
 def party(number: str | None, full: str | None = None) -> str:
     """Return the name of a number of the company's own, else the number."""
     full = full or e164(number, here().settings.default_region)
-    return directory().of_number(full) or phone(number, full)
+    return directory().numbers.get(full or "") or phone(number, full)
 
 
 def short(text: Any) -> str:
@@ -143,7 +131,9 @@ def exact(moment: datetime | None) -> str:
 
 def span(seconds: float | None) -> str:
     """Return a length of time in its largest unit."""
-    return "–" if seconds is None else format_timedelta(timedelta(seconds=seconds), format="short", threshold=2)
+    if seconds is None:
+        return "–"
+    return format_timedelta(timedelta(seconds=seconds), format="short", threshold=2, locale=get_locale())
 
 
 def minutes(seconds: float | None) -> str:
@@ -156,7 +146,7 @@ def ago(moment: datetime | None) -> str:
     if moment is None:
         return "–"
     passed = max(now() - moment, timedelta(minutes=1))
-    return format_timedelta(-passed, granularity="minute", format="short", threshold=2, add_direction=True)
+    return format_timedelta(-passed, format="short", threshold=1, add_direction=True, locale=get_locale())
 
 
 def outcome(word: str | None) -> str:

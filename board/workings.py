@@ -15,6 +15,8 @@ from shared.api.status import cause, look
 from shared.api.subscribe import listed
 from shared.errors import BridgeError
 from shared.pbx.resources import resource
+from shared.pipeline import dead_letters as letters
+from shared.pipeline.replay import replay_events, try_subscription
 from shared.storage.account import POISON, QUEUES, reaching_storage
 from shared.subscriptions import store
 from shared.subscriptions.endpoints import host_of
@@ -95,19 +97,15 @@ def _methods(parts: Mapping[str, Any]) -> list[tuple[str, bool]]:
 @blueprint.get("/dead-letters")
 def dead_letters() -> str:
     """Show what could not be used."""
-    from shared.pipeline.dead_letters import list_dead_letters
-
     asked = {name: text for name in ("kind", "continuation") if (text := request.args.get(name))}
-    found = list_dead_letters(show.here(), asked | {"limit": str(_LETTERS)})
+    found = letters.list_dead_letters(show.here(), asked | {"limit": str(_LETTERS)})
     return render_template("dead_letters.html", letters=found["data"], following=found["continuation"])
 
 
 @blueprint.get("/dead-letters/<kind>/<path:id>")
 def dead_letter(kind: str, id: str) -> str:
     """Show one with its body."""
-    from shared.pipeline.dead_letters import get_dead_letter
-
-    found = get_dead_letter(show.here(), kind, id)
+    found = letters.get_dead_letter(show.here(), kind, id)
     body = found["body"]
     text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, indent=2)
     return render_template("dead_letter.html", letter=found, body=text)
@@ -116,8 +114,6 @@ def dead_letter(kind: str, id: str) -> str:
 @blueprint.post("/dead-letters/<kind>/<path:id>")
 def act_on_dead_letter(kind: str, id: str) -> Response:
     """Send one back where it came from, or discard it with a reason."""
-    from shared.pipeline import dead_letters as letters
-
     bridge, back = show.here(), url_for("workings.dead_letters")
     if request.form.get("act") == "retry":
         return _done(lambda: letters.retry(bridge, kind, id, who=g.who), gettext("It is on its way again."), back)
@@ -128,8 +124,6 @@ def act_on_dead_letter(kind: str, id: str) -> Response:
 @blueprint.post("/subscriptions/<id>/try")
 def try_now(id: str) -> Response:
     """Post at once what waits for a subscriber."""
-    from shared.pipeline.replay import try_subscription
-
     text = gettext("What waits is being sent now.")
     return _done(lambda: try_subscription(show.here(), id, who=g.who), text, url_for("workings.index"))
 
@@ -137,8 +131,6 @@ def try_now(id: str) -> Response:
 @blueprint.route("/subscriptions/<id>/replay", methods=["GET", "POST"])
 def replay(id: str) -> str | Response:
     """Count what a replay would send, and send it once the admin key is there."""
-    from shared.pipeline.replay import replay_events
-
     bridge, zone = show.here(), show.here().settings.time_zone
     since = request.values.get("since") or str(local_day(now(), zone))
     query = {"date_from": iso(day_bounds(parse_time(since).date(), zone)[0])}

@@ -32,7 +32,13 @@ LOOKS = [(name, "en", "light", 1200) for name in PAGES] + [
 @pytest.mark.parametrize("look", LOOKS)
 def test_take(sign_in: Callable[..., Reader], app: App, look: tuple[str, str, str, int]) -> None:
     name, *of_tab = look
+    if name == "workings":
+        flow = {"endpoint": "http://127.0.0.1:9/hook", "name": "CRM"}
+        assert app.ask("POST", "/v2/webhooks/CallCompleted", json=flow).ok
     page = sign_in(*of_tab).open(PAGES[name].format(call=app.calls["answered"].id))
+    if name == "workings":
+        page.wait_for_selector("#subscription-list >> text='CRM'")
+        page.wait_for_selector("#queues >> text=/Nothing waits|Messages/i")
     if name == "person":
         page.fill("#number", "+371 29 411 870")
         page.press("#number", "Enter")

@@ -116,6 +116,7 @@ class Busy:
         self.hear("VoicemailCreated", voicemailID=voicemail, messageURL=url, **dated)
         lost = {"callerid": f"+371{number}", "destination": "67000123", "attempts": 1}
         self.hear("LostCallerAdded", last_contact=spelled(10), **lost)
+        self.hear("LostCallerAdded", last_contact=spelled(12), **{**lost, "callerid": f"{number} or 112"})
         self.hear("CallCompleted", callID=call + 5_000_000, caller="anonymous", note=f"from {number[:4]} {number[4:]}")
         self.work()
         for name in ("call_history", "call_records", "voicemails", "contacts"):
@@ -128,6 +129,8 @@ class Busy:
         for queue in ("events", "events" + POISON):
             send(storage, queue, {"note": f"00 371 {number}"}, name=f"x{call}")
         send(storage, "media", {"kind": "none", "note": number, "long": "x" * 70_000}, name=f"y{call}")
+        failed = {"id": "z", "body": {"data": {"caller": number}}, "tries": {"others": 1}}
+        send(storage, "events", failed, name="z", delay=3600)
         audit.record(storage, who="key", what="close", count=1, result="done", note=f"rang (371) {number}")
         filtered = Subscription.new(
             event="CallStarted", endpoint=f"https://flows.example/{call}", wanted={"caller": f"+371{number}"},
