@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def whole(definition: dict[str, Any]) -> dict[str, Any]:
     """The definition without references."""
     resolved: dict[str, Any] = _resolved(definition, definition["definitions"])
     return resolved
+
+
+def inside(value: Any) -> Iterator[dict[str, Any]]:
+    """Every object inside, with its own."""
+    if isinstance(value, dict):
+        yield value
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from inside(part)
 
 
 def _resolved(value: Any, names: dict[str, Any]) -> Any:

@@ -17,15 +17,16 @@ from shared.api.parameters import Request
 from shared.bridge import Bridge
 from shared.calls.store import calls
 from shared.events import store
-from shared.events.event import ReceivedEvent, check_envelope, row_of
-from shared.events.table import event_id, event_named
+from shared.events.event import row_of
 from shared.pbx.operations import operation
 from shared.pbx.resources import resource
 from shared.storage.account import Storage
 from shared.times import iso
 from tests.counting import counted
+from tests.events import received
 
 if TYPE_CHECKING:
+    from shared.events.event import ReceivedEvent
     from shared.settings import Settings
 
 START = datetime(2026, 5, 31, 12, tzinfo=UTC)
@@ -56,11 +57,7 @@ def item(number: int) -> dict[str, Any]:
 
 def happened(number: int, name: str, *, only: tuple[str, ...] = ()) -> ReceivedEvent:
     data = {key: value for key, value in item(number).items() if not only or key in only}
-    row = event_named(name)
-    envelope, checked = check_envelope(row, {"type": "Event", "version": "v1", "data": data})
-    received = START + timedelta(minutes=number)
-    id = event_id(row, checked, "LV")
-    return ReceivedEvent(type=row, id=id, data=checked, envelope=envelope, origin="webhook", received=received)
+    return received(name, at=START + timedelta(minutes=number), **data)
 
 
 def fill(bridge: Bridge, count: int) -> None:

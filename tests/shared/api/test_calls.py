@@ -1,4 +1,4 @@
-"""Calls as people mean them: filters, days of TIME_ZONE, parts, and one call with all that happened."""
+"""Calls as people mean them: filters, days of TIME_ZONE, parts, one call with all that happened, and lost callers."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ import pytest
 
 from shared import people
 from shared.api import calls
-from shared.api.operations import GET_CALLS, GET_ENDED_CALLS
+from shared.api.operations import GET_CALLS, GET_ENDED_CALLS, GET_LOST_CALLERS
 from shared.api.parameters import Request
+from shared.calls import lost_callers
 from shared.calls.store import Calls
 from shared.deliveries.outbox import Outbox
 from shared.errors import Invalid, NotFound, Refused
 from shared.events import store
-from shared.events.event import ReceivedEvent, check_envelope, row_of
-from shared.events.table import event_named
+from shared.events.event import row_of
 from shared.subscriptions.store import subscriptions
 from shared.subscriptions.subscription import Subscription
 from shared.times import iso, now
+from tests.events import received
 from tests.stories import told
 
 if TYPE_CHECKING:
@@ -155,9 +156,7 @@ def test_logic_apps_follow_the_location(bridge: Bridge, monkeypatch: pytest.Monk
 
 
 def test_a_call_shows_what_subscribers_were_sent_of_it(bridge: Bridge, day: dict[str, int]) -> None:
-    row, known = event_named("CallCompleted"), subscriptions(bridge)
-    envelope, data = check_envelope(row, {"data": {"callID": day["before"]}})
-    event = ReceivedEvent(type=row, id="e" * 52, data=data, envelope=envelope, origin="webhook", received=now())
+    known, event = subscriptions(bridge), received("CallCompleted", callID=day["before"])
     people.add(bridge.storage, store.pointers(event, "LV"))
     store.publish(bridge, replace(event, row=row_of(bridge.storage, event, "LV")))
     one = known.make(Subscription.new(event="CallCompleted", endpoint="https://flow.example/hook", name="CRM"))
@@ -174,3 +173,28 @@ def test_a_call_shows_what_subscribers_were_sent_of_it(bridge: Bridge, day: dict
     outbox.put([(event.received, event.id)], replay="r1")
     sent, again = calls.one(bridge, day["before"])["deliveries"]
     assert (sent["result"], sent["attempts"], again["result"]) == ("200", 2, None)
+
+
+def lost(bridge: Bridge, caller: str) -> str:
+    """Have a caller reach nobody; the id of its row."""
+    data = {"callerid": caller, "destination": "67021234", "attempts": 2, "last_contact": iso(now())}
+    lost_callers.identified(bridge, received("LostCallerAdded", at=now(), **data))
+    return lost_callers.key(bridge.storage, caller, "67021234", "LV")
+
+
+def test_lost_callers_who_wait_come_first(bridge: Bridge) -> None:
+    def read(**query: str) -> Any:
+        return calls.read_lost(bridge, GET_LOST_CALLERS, Request(query=query))
+
+    closed, waits = lost(bridge, "29411870"), lost(bridge, "22004716")
+    lost_callers.close(bridge.storage, closed, now(), "key: wrote a mail")
+    for query, expected in (({}, [waits, closed]), ({"open": "true"}, [waits]), ({"offset": "1"}, [closed])):
+        assert [item["id"] for item in read(**query)["data"]] == expected
+    (item,) = read(number="+371 29 411 870", open="false")["data"]
+    assert (item["note"], item["attempts"], item["open"]) == ("key: wrote a mail", 2, False)
+    assert item["closed"]
+    # The number that was called is none of the caller's.
+    assert read(number="67021234")["data"] == []
+    file = read(format="csv")
+    assert file.name == "lost_callers.csv"
+    assert "+37122004716" in file.content.decode("utf-8-sig")

@@ -1,73 +1,117 @@
-"""What the definition says of an event's data has every field that its deliveries carry."""
+"""An event's data in the definition has all that its deliveries carry; patterns accept what the app takes and makes."""
 
 from __future__ import annotations
 
+import base64
 import json
 import pathlib
-from typing import TYPE_CHECKING, Any
+import re
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from shared.events.table import EVENTS, Event, event_named
+from shared.api.openapi.events import ENDPOINT_PATTERN, SECRET_PATTERN, notification, subscribe_request
+from shared.api.subscribe import SubscribeRequest
+from shared.events.table import EVENTS, event_named
 from shared.media.table import MEDIA
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES, resource
+from shared.phones import PREFIX_PATTERN
 from shared.polling.run import as_event
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from shared.subscriptions.endpoints import check_endpoint
+from shared.subscriptions.filter import Criteria
+from shared.subscriptions.subscription import key_of, new_secret
 
 FIXTURES = pathlib.Path(__file__).parents[3] / "fixtures"
-WEBHOOKS = [event for event in EVENTS if event.source == "pbx"]
-
-
-def names(event: Event) -> set[str]:
-    return {field.name for field in event.model.fields}
+POSTED = [
+    (event.name, json.loads((FIXTURES / "events" / f"{event.name}.json").read_text())["data"])
+    for event in EVENTS
+    if event.source == "pbx"
+]
 
 
 def listed(name: str) -> list[dict[str, Any]]:
-    data: list[dict[str, Any]] = json.loads((FIXTURES / "resources" / f"{name}.json").read_text())["data"]
-    return data
+    return list(json.loads((FIXTURES / "resources" / f"{name}.json").read_text())["data"])
 
 
-@pytest.mark.parametrize("event", WEBHOOKS, ids=lambda event: event.name)
-def test_a_webhook_s_fields_are_there(event: Event) -> None:
-    posted = json.loads((FIXTURES / "events" / f"{event.name}.json").read_text())
-    assert posted["data"].keys() <= names(event)
+NOTICED = [
+    (f"{row.noun}{happening}", item)
+    for row in RESOURCES
+    if row.editable
+    for happening in ("Created", "Updated", "Removed")
+    for item in listed(row.name)
+]
+RECONCILED = [
+    (name, as_event(item, resource(source), name))
+    for source, names in (
+        ("call_history", ("CallStarted", "CallConnected", "CallCompleted")),
+        ("call_records", ("CallRecorded",)),
+        ("voicemails", ("VoicemailCreated",)),
+    )
+    for name in names
+    for item in listed(source)
+]
 
 
-@pytest.mark.parametrize(
-    ("source", "name"),
-    [
-        ("call_history", "CallStarted"),
-        ("call_history", "CallConnected"),
-        ("call_history", "CallCompleted"),
-        ("call_records", "CallRecorded"),
-        ("voicemails", "VoicemailCreated"),
-    ],
-)
-def test_a_reconciled_event_s_fields_are_there(source: str, name: str) -> None:
-    for item in listed(source):
-        assert as_event(item, resource(source), name).keys() <= names(event_named(name))
+def fields(event: str) -> set[str]:
+    return set(notification(event_named(event))["properties"]["data"]["properties"])
 
 
-def polled() -> Iterator[tuple[Event, str]]:
-    for row in RESOURCES:
-        if row.editable:
-            for happening in ("Created", "Updated", "Removed"):
-                yield event_named(f"{row.noun}{happening}"), row.name
-
-
-@pytest.mark.parametrize(("event", "name"), list(polled()), ids=lambda value: getattr(value, "name", None))
-def test_a_noticed_item_s_fields_are_there(event: Event, name: str) -> None:
-    for item in listed(name):
-        assert item.keys() <= names(event)
+def test_every_field_that_is_posted_is_described() -> None:
+    for name, data in (*POSTED, *NOTICED, *RECONCILED):
+        assert data.keys() <= fields(name), name
 
 
 @pytest.mark.parametrize("media", MEDIA, ids=lambda media: media.name)
 def test_stored_audio_carries_all_that_is_known_but_the_pbx_s_address(media: Any) -> None:
-    found = names(event_named(media.stored))
-    item = operation(resource(media.resource).read_operation).item
-    assert {field.name for field in item} - {media.url} <= found
-    assert {"blobUrl", "sha256", "storedAt", "callID"} <= found
+    known = {field.name for field in operation(resource(media.resource).read_operation).item}
+    found = fields(media.stored)
+    assert (known - {media.url}) | {"blobUrl", "sha256", "storedAt", "callID"} <= found
     assert media.url not in found
+
+
+def test_the_body_has_the_model_s_own_fields_with_its_choices() -> None:
+    schema, model = subscribe_request(), SubscribeRequest.model_json_schema()
+    filters = schema["properties"]["filter"]
+    assert schema["properties"].keys() == SubscribeRequest.model_fields.keys()
+    assert filters["properties"].keys() == Criteria.model_fields.keys()
+    assert filters["additionalProperties"] is False
+    choices = model["$defs"]["Criteria"]["properties"]["direction"]["anyOf"][0]["enum"]
+    assert filters["properties"]["direction"]["enum"] == choices
+    assert schema["properties"]["shape"]["enum"] == model["properties"]["shape"]["enum"]
+    assert filters["properties"]["contact_id"]["x-ms-dynamic-values"]["operationId"] == "ListContacts"
+
+
+@pytest.mark.parametrize(
+    ("url", "fits"),
+    [
+        ("https://prod-12.westeurope.logic.azure.com/workflows/1/triggers/m/paths/invoke?sig=x", True),
+        ("https://example.com:10443/hook", True),
+        ("http://example.com/", False),
+        ("ftp://example.com/", False),
+    ],
+)
+def test_an_endpoint_that_fits_is_https(url: str, fits: bool) -> None:
+    assert bool(re.search(ENDPOINT_PATTERN, url)) is fits
+    if fits:
+        check_endpoint(url, allow_loopback=False)
+
+
+def test_a_secret_that_the_app_takes_or_makes_fits_and_no_other() -> None:
+    assert re.search(SECRET_PATTERN, new_secret())
+    for size in range(20, 70):
+        secret = f"whsec_{base64.b64encode(bytes(range(size))).decode()}"
+        assert bool(re.search(SECRET_PATTERN, secret)) is (24 <= size <= 64), size
+
+
+@pytest.mark.slow
+@given(st.from_regex(SECRET_PATTERN, fullmatch=True))
+def test_every_secret_that_fits_is_taken(secret: str) -> None:
+    assert 24 <= len(key_of(secret)) <= 64
+
+
+@pytest.mark.parametrize("prefix", ["+371", "00371", "+371 67", "(67)", "6"])
+def test_a_prefix_as_people_write_it_fits(prefix: str) -> None:
+    assert re.search(PREFIX_PATTERN, prefix)
