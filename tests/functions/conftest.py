@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.api.operations import ACTIONS, LISTS
+from shared.api.operations import SERVED
 from tests.bridges import RunningBridge, running_bridge
 from tests.face import Face, face
 
@@ -24,6 +24,6 @@ def shared_bridge(new_account: Callable[[], str], tmp_path_factory: pytest.TempP
 @pytest.fixture(scope="session")
 def shared_face(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Face]:
     """The face for flows, with a PBX; for the group `shared_face`."""
-    names = (*(row.id for row in (*ACTIONS, *LISTS)), "GetSwagger", "GetStoredAudio", "GetAudio")
+    names = (*(row.id for row in SERVED), "GetSwagger", "GetStoredAudio", "GetAudio")
     with face(new_account(), tmp_path_factory.mktemp("face"), *names) as running:
         yield running
