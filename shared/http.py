@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import ipaddress
+import logging
 import math
 import re
 import socket
@@ -107,6 +108,8 @@ def plain_session(
     import requests
     from requests.adapters import HTTPAdapter
 
+    # At DEBUG it logs every request's query.
+    logging.getLogger("urllib3").setLevel(logging.INFO)
     session = (kind or requests.Session)()
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -244,18 +247,6 @@ class _Timed(io.RawIOBase):
     def close(self) -> None:
         self._raw.close()
         super().close()
-
-
-def read_part(raw: Any, size: int, until: float) -> bytes:
-    """
-    Return the inflated bytes of one read of the socket, at most `size`; empty at the answer's end.
-
-    Raises TimeoutError after `until` (monotonic seconds); urllib3's errors pass through.
-    """
-    part: bytes = raw.read1(size, decode_content=True)
-    if time.monotonic() > until:
-        raise TimeoutError("the answer came too slowly")
-    return part
 
 
 def retry_after(text: str | None) -> int | None:

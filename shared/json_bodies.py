@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import json
 import math
 import re
@@ -24,7 +23,6 @@ _MOST_DIGITS = 300
 DEEPEST = 32
 # What stands for a character that cannot be read.
 SPOILT = "\ufffd"
-_ERRORS = "spoilt"
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 # In the words that parameters are refused with, where pydantic's own would name our classes.
 _WORDS: Mapping[str, str] = {
@@ -51,7 +49,7 @@ def parse_body(body: bytes, *, odd_numbers: bool = False) -> Any:
     deep. Raises Refused for anything else: without `odd_numbers`, such numbers, and bottomless nesting included.
     """
     try:
-        text = body.decode(json.detect_encoding(body), _ERRORS).strip("\0\ufeff")
+        text = body.decode(json.detect_encoding(body), "replace").strip("\0\ufeff")
         return _value(_CONTROLS.sub(SPOILT, text), str if odd_numbers else _no_constant)
     except (ValueError, RecursionError) as error:
         raise Refused(INVALID_JSON) from error
@@ -86,16 +84,6 @@ def _shallow(value: Any, levels: int) -> Any:
     if isinstance(value, list):
         return [_shallow(one, levels - 1) for one in value]
     return {name: _shallow(one, levels - 1) for name, one in value.items()}
-
-
-def _unreadable(error: UnicodeError) -> tuple[str | bytes, int]:
-    try:
-        return codecs.lookup_error("surrogatepass")(error)
-    except UnicodeError:
-        return codecs.lookup_error("replace")(error)
-
-
-codecs.register_error(_ERRORS, _unreadable)
 
 
 def _no_constant(name: str) -> NoReturn:

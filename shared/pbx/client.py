@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
@@ -29,7 +30,7 @@ from shared.pbx import responses as answers
 from shared.times import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     import requests
 
@@ -41,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 # For a call with its tries and all waiting.
 LONGEST_SECONDS = 20.0
+LARGEST_BODY = 8 * 1024 * 1024
 _CONNECT_SECONDS = 5.0
 _SHORTEST_ATTEMPT = 1.0
 _RETRIES = 3
@@ -107,17 +109,17 @@ class Pbx:
     def _ask(
         self, row: Operation, lane: str, parameters: Mapping[str, Any], until: float | None = None
     ) -> tuple[dict[str, Any], Mapping[str, str]]:
+        """Return the wrapping and the headers of a successful answer."""
         if not self._key:
             raise PbxForbidden(row.id, _NO_KEY)
-        request = _request(row, self._base, parameters)
-        deadline = time.monotonic() + LONGEST_SECONDS
-        deadline = deadline if until is None else min(deadline, until)
-        attempt = 0
+        request, attempt = _request(row, self._base, parameters), 0
+        deadline = min(time.monotonic() + LONGEST_SECONDS, until or math.inf)
         while True:
             attempt += 1
             self._budget.take(lane, until=deadline)
             try:
-                return self._attempt(row, request, deadline, (self._key, *parameters.values()))
+                status, headers, body = self._answer(row, request, deadline)
+                return answers.parse(row, status, headers, body, (self._key, *parameters.values())), headers
             except PbxError as error:
                 if row.lists and isinstance(error, PbxNotFound):
                     raise  # nothing matches, which is no failure
@@ -134,26 +136,21 @@ class Pbx:
                     raise
             self._pause(wait)
 
-    def _attempt(
-        self, row: Operation, request: Mapping[str, Any], deadline: float, sent: Iterable[Any]
-    ) -> tuple[dict[str, Any], Mapping[str, str]]:
+    def _answer(self, row: Operation, request: Mapping[str, Any], deadline: float) -> tuple[int, Any, bytes]:
+        """Return status, headers and inflated body of one answer, at most LARGEST_BODY of it."""
         import requests
         import urllib3
 
         left = max(deadline - time.monotonic(), 0.001)
+        headers = {**self.headers(), "Accept": "application/json", "Accept-Encoding": "gzip"}
+        options: dict[str, Any] = {"timeout": (min(_CONNECT_SECONDS, left), left), "stream": True}
+        session = self._session if row.repeatable else self._commands
         try:
             with (
                 ending_by(deadline),
-                (self._session if row.repeatable else self._commands).request(
-                    row.method,
-                    **request,
-                    headers={**self.headers(), "Accept": "application/json", "Accept-Encoding": "gzip"},
-                    timeout=(min(_CONNECT_SECONDS, left), left),
-                    allow_redirects=False,
-                    stream=True,
-                ) as response,
+                session.request(row.method, **request, headers=headers, allow_redirects=False, **options) as response,
             ):
-                body = answers.read_body(row, response, deadline)
+                body: bytes = response.raw.read(LARGEST_BODY + 1, decode_content=True)
         except urllib3.exceptions.DecodeError:
             raise PbxNotUnderstood(row.id, "the answer is packed in an unknown way") from None
         # The texts of these errors hold URLs, and URLs hold phone numbers.
@@ -163,17 +160,16 @@ class Pbx:
             doubt = ", and the PBX may have acted; look there before you ask again"
             advice = "; check the network and PBX_BASE_URL" if row.repeatable else doubt
             raise PbxUnavailable(row.id, f"no answer{advice}") from None
-        return answers.parse(row, response.status_code, response.headers, body, sent), response.headers
+        if len(body) > LARGEST_BODY:
+            raise PbxNotUnderstood(row.id, "the answer is larger than any real one")
+        return response.status_code, response.headers, body
 
     @cached_property
     def _session(self) -> requests.Session:
-        # At DEBUG it logs every request's query.
-        logging.getLogger("urllib3").setLevel(logging.INFO)
         return plain_session(hosts=2, connections=32)
 
     @cached_property
     def _commands(self) -> requests.Session:
-        logging.getLogger("urllib3").setLevel(logging.INFO)
         return plain_session(hosts=2, connections=1, idle_seconds=0)
 
 

@@ -15,7 +15,7 @@ from shared.errors import (
     PbxUnavailable,
     Refused,
 )
-from shared.http import read_part, retry_after
+from shared.http import retry_after
 from shared.identifiers import identifier
 from shared.json_bodies import parse_body
 from shared.redaction import HIDDEN, redact
@@ -23,12 +23,8 @@ from shared.redaction import HIDDEN, redact
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    import requests
-
     from shared.pbx.operations import Operation
 
-LARGEST_BODY = 8 * 1024 * 1024
-_CHUNK = 64 * 1024
 _LONGEST_MESSAGE = 10_000
 _LONGEST_WORDS = 300
 _SHORTEST_SECRET = 5
@@ -47,24 +43,6 @@ _ID = re.compile(r"([A-Za-z0-9_-]{1,64})")
 _ID_IN_PATH = re.compile(r"(?:^|/)webhooks/(?:[A-Za-z]+/)?([A-Za-z0-9_-]{1,64})/?$", re.IGNORECASE)
 
 
-def read_body(row: Operation, response: requests.Response, deadline: float) -> bytes:
-    """
-    Return the whole body, inflated, at most 8 MiB of it.
-
-    Raises PbxNotUnderstood for a larger one, and PbxUnavailable for one that is still coming at `deadline` (monotonic
-    seconds). Errors of the connection pass through.
-    """
-    body = bytearray()
-    try:
-        while chunk := read_part(response.raw, _CHUNK, deadline):
-            body += chunk
-            if len(body) > LARGEST_BODY:
-                raise PbxNotUnderstood(row.id, "the answer is larger than any real one")
-    except TimeoutError as error:
-        raise PbxUnavailable(row.id, "the answer came too slowly") from error
-    return bytes(body)
-
-
 def parse(
     row: Operation, http_status: int, headers: Mapping[str, str], body: bytes, sent: Iterable[Any] = ()
 ) -> dict[str, Any]:
@@ -74,17 +52,22 @@ def parse(
     Raises the PbxError that names what to do, by the worse of the HTTP status and the one that the wrapping names.
     Texts that were `sent`, such as numbers, addresses and the key, are hidden in the PBX's words.
     """
-    answer = _json(body)
+    try:
+        answer = parse_body(body, odd_numbers=True)
+    except Refused:
+        answer = None
     wrapper: dict[str, Any] = answer if isinstance(answer, dict) else {}
-    webhook = webhook_id(headers.get("Location"), None) if row.id == "Subscribe" and http_status < 300 else None
+    subscribes = row.id == "Subscribe" and http_status < 300
+    if subscribes and webhook_id(headers.get("Location"), None):
+        # It was made; anything may stand around its id.
+        return wrapper
     status = max(http_status, identifier(wrapper.get("statusCode")) or 0)
     status = status if status >= 300 else _failure(row, wrapper) or status
-    if status >= 300 and not webhook:
+    if status >= 300:
         _fail(row, status, headers, wrapper, sent)
     if not body.strip() and not row.repeatable:
         return {}
-    if row.id == "Subscribe" and (webhook or webhook_id(None, answer)):
-        # It was made; anything may stand around its id.
+    if subscribes and webhook_id(None, answer):
         return wrapper if "data" in wrapper else {"data": answer}
     is_empty = row.item and wrapper.get("data") in _EMPTY
     named = {name for name, value in wrapper.items() if value is not None}
@@ -138,32 +121,22 @@ def webhook_id(location: str | None, data: Any) -> str | None:
 
     Words are never taken for an id: deleting by a wrong one would end somebody else's webhook.
     """
-    return _id_in_text(location or "") or _id_in(data)
-
-
-def _id_in(data: Any) -> str | None:
+    if location and (found := _id_in_text(location)):
+        return found
     if isinstance(data, list) and len(data) == 1:
-        return _id_in(data[0])
+        return webhook_id(None, data[0])
     if isinstance(data, dict):
         named = {name.lower().replace("_", ""): value for name, value in data.items()}
-        return next((found for name in _ID_NAMES if (found := _id_in(named.get(name)))), None)
+        return next((found for name in _ID_NAMES if (found := webhook_id(None, named.get(name)))), None)
     if isinstance(data, str):
         return _id_in_text(data)
-    number = identifier(data)
-    return None if number is None else str(number)
+    return None if (number := identifier(data)) is None else str(number)
 
 
 def _id_in_text(text: str) -> str | None:
     text = text.strip()
     match = _ID_IN_PATH.search(urlsplit(text).path) if "/" in text else _ID.fullmatch(text)
     return match[1] if match and any(character.isdigit() for character in match[1]) else None
-
-
-def _json(body: bytes) -> Any:
-    try:
-        return parse_body(body, odd_numbers=True)
-    except Refused:
-        return None
 
 
 def _fail(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import ipaddress
 import socket
 import time
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from urllib3 import HTTPResponse
 
 from dev.listener import Listener
 from shared import http
@@ -144,13 +142,6 @@ def test_an_address_is_asked_for_byte_by_byte_as_it_was_given(target: str, liste
 )
 def test_only_what_cannot_stand_in_a_request_line_is_encoded(url: str, target: str) -> None:
     assert http.request_target(url) == target
-
-
-def test_a_part_that_comes_too_late_is_not_taken() -> None:
-    answer = HTTPResponse(io.BytesIO(b"whole"), preload_content=False)
-    assert http.read_part(answer, 100, time.monotonic() + 60) == b"whole"
-    with pytest.raises(TimeoutError):
-        http.read_part(HTTPResponse(io.BytesIO(b"late"), preload_content=False), 100, time.monotonic() - 1)
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_a_number_that_can_be_held_is_one(number: str) -> None:
     ("body", "value"),
     [
         (b'["\\ud83d", "\\ud83d\\ude00"]', [SPOILT, "\U0001f600"]),
-        (b'["\xed\xa0\xbd", "\xf0\x9f\x98\x80"]', [SPOILT, "\U0001f600"]),
+        (b'["\xed\xa0\xbd", "\xf0\x9f\x98\x80"]', [SPOILT * 3, "\U0001f600"]),
         (b'{"a": "Gon\xe7alves", "b": 1}', {"a": f"Gon{SPOILT}alves", "b": 1}),
         (b'{"a": "\xe7", "b": "\xc3"}', {"a": SPOILT, "b": SPOILT}),
         (b'{"\xff\xfe": "B\xc4\x93rzi\xc5\x86a"}', {SPOILT * 2: "B\u0113rzi\u0146a"}),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import threading
@@ -14,12 +13,6 @@ import pytest
 from shared.once import once
 
 ROOT = Path(__file__).parents[2]
-PATHS = sorted(
-    path
-    for room in ("functions", "shared")
-    for file in (ROOT / room).rglob("*.py")
-    for path in re.findall(r'later\("([\w.]+)"\)', file.read_text())
-)
 
 
 def test_threads_that_ask_first_together_get_the_same_one() -> None:
