@@ -5,25 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
 
+from shared.events.event import read_data
+from shared.events.table import Model
 from shared.identifiers import identifier
 from shared.json_bodies import is_spoilt
 from shared.phones import e164
-from shared.times import event_time, iso, parse_time
+from shared.times import parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from shared.pbx.fields import Field, Shape
 
 # Fields that hold a number to be called at.
 NUMBERS = ("number", "caller", "destination", "sender", "current_callerid")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:")
-_WHOLE = re.compile(r"(-?[0-9]+)\.0+", re.ASCII)
+_FRACTION = re.compile(r"(-?[0-9]+)\.0+", re.ASCII)
 _WORDS = {"true": "1", "false": "0"}
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 def content_hash(item: Mapping[str, Any], shape: Shape, region: str) -> str:
@@ -33,8 +35,7 @@ def content_hash(item: Mapping[str, Any], shape: Shape, region: str) -> str:
     Only fields of the PBX's reference count, and none of what differs between equal answers: absence, order, the query
     of an address, and spellings of numbers, times and texts.
     """
-    text = json.dumps(_fields(item, shape, region), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_encode(_fields(item, shape, region)).encode()).hexdigest()
 
 
 def _fields(item: Mapping[str, Any], shape: Shape, region: str) -> dict[str, Any]:
@@ -50,12 +51,9 @@ def _canonical(value: Any, field: Field, region: str) -> Any:
     if isinstance(value, (str, int, float)):
         return _text(value, field, region)
     if isinstance(value, dict):
-        if not _is_list(value):
-            return _fields(value, field.fields or _shape(value), region)
-        value = list(value.values())
+        return _fields(value, field.fields, region)
     if isinstance(value, list):
-        parts = [found for part in value if (found := _canonical(part, field, region))]
-        return sorted(parts, key=lambda part: json.dumps(part, sort_keys=True))
+        return sorted((found for part in value if (found := _canonical(part, field, region))), key=_encode)
     return ""
 
 
@@ -63,12 +61,13 @@ def _text(value: str | float, field: Field, region: str) -> str:
     text = str(int(value) if isinstance(value, bool) else value).strip()
     if not text.isascii():
         text = normalize("NFC", text)
-    if whole := _WHOLE.fullmatch(text):
+    if whole := _FRACTION.fullmatch(text):
         text = whole[1]
     if field.name in NUMBERS:
         return e164(text, region) or text
-    if field.name.lower().endswith("id") and (number := identifier(text)) is not None:
-        return str(number)
+    if text.isdecimal():
+        number = identifier(text) if field.name.lower().endswith("id") else None
+        return text if number is None else str(number)
     if _TIME.match(text):
         return _time(text)
     head, query, _ = text.partition("?")
@@ -80,51 +79,26 @@ def _text(value: str | float, field: Field, region: str) -> str:
 
 def _time(text: str) -> str:
     try:
-        return iso(parse_time(text).replace(microsecond=0))
+        return str(int(parse_time(text).timestamp()))
     except ValueError:
         return text
-
-
-def _is_list(value: Mapping[str, Any]) -> bool:
-    """True if an object is a list that was written with places as names, of which some may be gone."""
-    return bool(value) and all(name.isdecimal() and name.isascii() for name in value)
-
-
-def _shape(value: Mapping[str, Any]) -> Shape:
-    from shared.pbx.fields import Field
-
-    return tuple(Field(name, "string", "") for name in value)
 
 
 def drift(item: Mapping[str, Any], shape: Shape) -> set[str]:
     """
     Return the names of an item's fields that the PBX's reference does not know, or whose value does not fit it.
 
-    Fields of what stands inside have both names: `members.contactID`. `encoding` is among them where characters could
-    not be read.
+    Fields of inner objects have both names: `members.contactID`. `encoding` is among them where characters could not be
+    read.
     """
-    return {*_drift(item, shape), *(["encoding"] if is_spoilt(item) else [])}
+    return _drift(item, shape) | ({"encoding"} if is_spoilt(item) else set())
 
 
-def _drift(item: Mapping[str, Any], shape: Shape) -> Iterator[str]:
-    known = dict(zip(map(attrgetter("name"), shape), shape, strict=True))
-    for name, value in item.items():
-        if value is None or (isinstance(value, str) and not value.strip()):
-            continue
-        if name not in known or not _fits(value, known[name]):
-            yield name
-        elif known[name].fields and isinstance(value, list):
-            yield from (f"{name}.{inner}" for part in value for inner in _drift(part, known[name].fields))
-
-
-def _fits(value: Any, field: Field) -> bool:
-    match field.type:
-        case "integer":
-            return identifier(value) is not None or (isinstance(value, int) and not isinstance(value, bool))
-        case "date-time":
-            return event_time(value) is not None
-        case "string":
-            return isinstance(value, str | int | float) and not isinstance(value, bool)
-        case "array":
-            return isinstance(value, list) and all(isinstance(part, dict) for part in value)
-    return isinstance(value, dict)
+def _drift(item: Mapping[str, Any], shape: Shape) -> set[str]:
+    data = read_data(Model("", shape, ()), item)
+    found = (data.keys() - {field.name for field in shape}) | data.misfits.keys()
+    for field in shape:
+        for part in data.get(field.name, ()) if field.type == "array" else ():
+            inner = _drift(part, field.fields) if isinstance(part, dict) else {""}
+            found |= {f"{field.name}.{name}".rstrip(".") for name in inner}
+    return found

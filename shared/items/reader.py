@@ -34,12 +34,6 @@ def get(storage: Storage, resource: str, id: int) -> Item | None:
     return None if row is None or row["removed"] else _item(storage, row)
 
 
-def last_seen(storage: Storage, resource: str, id: int) -> Item | None:
-    """Return the item as it was seen last, also when it is gone."""
-    row = rows.get(storage.table(TABLE), resource, descending(id))
-    return None if row is None else _item(storage, row)
-
-
 def pointed(storage: Storage, resource: str, found: Sequence[Pointer]) -> list[Item]:
     """Return the items that pointers lead to, in their order; those that are gone are left out."""
     keys = {descending(int(one.id)): one.moment for one in found}

@@ -20,7 +20,7 @@ from shared.storage import rows
 from shared.storage.expiry import expire_rows
 from shared.storage.messages import put_payload
 from shared.storage.rows import LOST, descending, from_descending, transact
-from shared.times import MICROSECONDS_PER_SECOND, call_start, event_time
+from shared.times import call_start, clock, event_time
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -55,11 +55,7 @@ Item = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stored:
-    """
-    The state of an item's row: its content hash, how often the item has changed, and whether it is gone.
-
-    `due` is when events are to be made of it; None once they were.
-    """
+    """The state of an item's row; `due` is when events are to be made of it, None once they were."""
 
     etag: str
     hash: str
@@ -165,37 +161,28 @@ def write(storage: Storage, resource: str, changes: Sequence[Change], moment: da
 
     Raises Conflict when others kept writing.
     """
-    table = storage.table(TABLE)
-    last = rows.get(table, resource, SEQUENCE) if any(change.arrives for change in changes) else None
     for start in range(0, len(changes), _IN_BATCH):
-        last = _write(storage, resource, changes[start : start + _IN_BATCH], moment, last)
+        _write(storage, resource, changes[start : start + _IN_BATCH], moment)
 
 
-def _write(
-    storage: Storage, resource: str, batch: Sequence[Change], moment: datetime, last: rows.Row | None
-) -> rows.Row | None:
-    """Write a batch; return the sequence as it is then."""
+def _write(storage: Storage, resource: str, batch: Sequence[Change], moment: datetime) -> None:
     from azure.data.tables import TableTransactionError
 
-    table = storage.table(TABLE)
     for _ in range(_TRIES):
         operations = [_operation(storage, resource, change, moment) for change in batch]
-        arrived = sorted(change.id for change in batch if change.arrives)
-        if arrived:
-            number, row, taking = _next(resource, last)
-            arrival = {"PartitionKey": resource, "RowKey": f"{ARRIVAL}{number:020d}", "ids": json.dumps(arrived)}
-            operations += [("create", arrival), taking]
+        if arrived := sorted(change.id for change in batch if change.arrives):
+            operations += _arrival(storage, resource, arrived)
         try:
-            answers = transact(table, operations)
+            transact(storage.table(TABLE), operations)
         except TableTransactionError as error:
             if error.status_code not in LOST:
                 raise
         else:
-            return rows.Row(row, str(answers[-1]["etag"])) if arrived else last
-        last, now = rows.get(table, resource, SEQUENCE), stored(storage, resource, [one.id for one in batch])
-        batch = [one for one in batch if is_unchanged(one, now)]
+            return
+        now = stored(storage, resource, [change.id for change in batch])
+        batch = [change for change in batch if is_unchanged(change, now)]
         if not batch:
-            return last
+            return
     raise Conflict(f"{resource} kept changing")
 
 
@@ -211,16 +198,18 @@ def sequence(storage: Storage, resource: str) -> int:
     return 0 if row is None else int(rows.value_of(row["last"]))
 
 
-def _next(resource: str, last: rows.Row | None) -> tuple[int, dict[str, Any], Any]:
-    """Return the next place, a time that never goes back, with its row and the operation that takes it."""
+def _arrival(storage: Storage, resource: str, ids: Sequence[int]) -> list[Any]:
+    """Return the operations that take the next place in the order of arrival, a time that never goes back."""
     from azure.core import MatchConditions
 
-    number = max(time.time_ns() // 1000, int(rows.value_of(last["last"])) + 1 if last else 1)
-    row = {"PartitionKey": resource, "RowKey": SEQUENCE, "last": rows.long(number)}
+    last = rows.get(storage.table(TABLE), resource, SEQUENCE)
+    place = max(time.time_ns() // 1000, int(rows.value_of(last["last"])) + 1 if last else 1)
+    arrival = {"PartitionKey": resource, "RowKey": f"{ARRIVAL}{place:020d}", "ids": json.dumps(ids)}
+    row = {"PartitionKey": resource, "RowKey": SEQUENCE, "last": rows.long(place)}
     if last is None:
-        return number, row, ("create", row)
+        return [("create", arrival), ("create", row)]
     guard = {"etag": last.etag, "match_condition": MatchConditions.IfNotModified, "mode": "replace"}
-    return number, row, ("update", row, guard)
+    return [("create", arrival), ("update", row, guard)]
 
 
 def _operation(storage: Storage, resource: str, change: Change, moment: datetime) -> Any:
@@ -262,7 +251,8 @@ def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
     """
     table, found = storage.table(TABLE), 0
     started = period.condition("began") + ("" if period.first else f" or {period.condition('firstSeen')}")
-    low, high = (ARRIVAL + _stamp(moment) if moment else ARRIVAL for moment in (period.first, period.last))
+    low = f"{ARRIVAL}{clock(period.first):020d}" if period.first else ARRIVAL
+    high = f"{ARRIVAL}{clock(period.last):020d}"
     for row in RESOURCES:
         old = f"removed eq true and {period.condition('lastSeen')}" if row.editable else started
         items = f"PartitionKey eq '{row.name}' and RowKey lt ':' and ({old})"
@@ -270,7 +260,3 @@ def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
         marks = f"PartitionKey eq '{row.name}' and RowKey ge '{low}' and RowKey lt '{high}'"
         found += expire_rows(table, marks, allowance, name=f"arrivals of {row.name}")
     return found
-
-
-def _stamp(moment: datetime) -> str:
-    return f"{max(int(moment.timestamp() * MICROSECONDS_PER_SECOND), 0):020d}"

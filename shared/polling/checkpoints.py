@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -30,7 +29,6 @@ PARTITION = "checkpoint"
 _STEP = "step"
 # So late timers and runs may be together.
 _SLACK = timedelta(minutes=15)
-# A list that is polled as often as this is heard of before anybody has to look.
 _SOON = timedelta(minutes=20)
 
 
@@ -78,12 +76,7 @@ class Checkpoint:
         return set(self.left.split())
 
 
-# Columns are written as the other tables write theirs.
-_NAMES = {
-    part.name: re.sub(r"_(\w)", lambda match: match[1].upper(), part.name)
-    for part in fields(Checkpoint)
-    if part.name not in ("resource", "row")
-}
+_NAMES = [part.name for part in fields(Checkpoint) if part.name not in ("resource", "row")]
 
 
 def read(storage: Storage, resource: str) -> Checkpoint | None:
@@ -142,22 +135,12 @@ def alarm_if_stale(checkpoint: Checkpoint, moment: datetime) -> None:
 
 
 def forbidden_since(found: Iterable[Checkpoint]) -> datetime | None:
-    """
-    Return since when the PBX answers 403 to everything; None where it lets something through.
-
-    A list that is polled too rarely to have been asked since does not count, unless it has succeeded since.
-    """
+    """Return since when the PBX answers 403 to everything; None where it lets something through."""
     found = list(found)
     since = max((one.forbidden_since for one in found if one.forbidden_since), default=None)
-    if since is None or any(_is_let_in(one, since) for one in found if not one.forbidden_since):
-        return None
-    return since
-
-
-def _is_let_in(checkpoint: Checkpoint, since: datetime) -> bool:
-    """True if a list that was not refused has shown since that it is let in, or will soon."""
-    last = checkpoint.last_success
-    return (last is not None and last >= since) or times_due(polls(checkpoint.resource), since, since + _SOON) > 0
+    others = [one.last_success for one in found if not one.forbidden_since and one.last_success]
+    # One that succeeded shortly before is heard of before anybody has to look.
+    return None if since is None or any(last >= since - _SOON for last in others) else since
 
 
 def describe_pbx(found: Iterable[Checkpoint]) -> dict[str, Any]:
@@ -191,14 +174,8 @@ def _iso(moment: datetime | None) -> str | None:
 
 
 def _columns(checkpoint: Checkpoint) -> dict[str, Any]:
-    columns: dict[str, Any] = {}
-    for name, column in _NAMES.items():
-        value = getattr(checkpoint, name)
-        if value is not None:
-            columns[column] = rows.long(value) if name == "items" else value
-    return columns
+    return {name: value for name in _NAMES if (value := getattr(checkpoint, name)) is not None}
 
 
 def _checkpoint(row: rows.Row) -> Checkpoint:
-    values = {name: rows.value_of(row[column]) for name, column in _NAMES.items() if column in row}
-    return Checkpoint(resource=row["RowKey"], row=row, **values)
+    return Checkpoint(resource=row["RowKey"], row=row, **{name: row[name] for name in _NAMES if name in row})

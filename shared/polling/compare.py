@@ -63,7 +63,10 @@ def pages(run: Run, identify: Callable[[Item], int | None], **filters: Any) -> I
         seen |= keys
         largest = max(largest, len(found))
         offset += len(found)
+        asked = time.monotonic()
         yield page
+        # The time that our own storage takes does not count.
+        run.until += time.monotonic() - asked
 
 
 def _ask(run: Run, offset: int, filters: dict[str, Any]) -> list[Item]:
@@ -131,7 +134,7 @@ class Comparison:
                 try:
                     run.bridge.pbx.call(run.resource.read_operation, lane=run.lane, until=run.until, **asked)
                 except PbxNotFound:
-                    item = reader.last_seen(run.bridge.storage, run.resource.name, id) or {}
+                    item = reader.get(run.bridge.storage, run.resource.name, id) or {}
                     before = self.known[id]
                     gone.append(Change(id=id, item=item, hash=before.hash, before=before, removed=True))
                 except PbxForbidden:
@@ -177,32 +180,36 @@ class Comparison:
             if before is None or before.removed:
                 # What was erased counts as known, so that nothing is read on for it.
                 if not self._is_forgotten(id, item):
-                    is_new, changes[id] = True, self._new(id, item, sha256, before)
+                    is_new, changes[id] = True, self._change(id, item, sha256, before)
             elif before.hash == sha256:
                 self._same.add(id)
                 if before.due and before.due <= run.moment:
                     changes[id] = Change(id=id, item=item, hash=sha256, before=before, due=before.due)
             else:
                 is_new = True
-                self._changed.setdefault(id, self._edited(id, item, sha256, before))
+                self._changed.setdefault(id, self._change(id, item, sha256, before))
         self._write(list(changes.values()))
         return is_new
 
-    def _new(self, id: int, item: Item, sha256: str, before: Stored | None) -> Change:
-        run = self.run
+    def _change(self, id: int, item: Item, sha256: str, before: Stored | None) -> Change:
+        """Return the change of an item that is new, or other than stored; it has events if it is handed on."""
+        run, columns, due = self.run, self.run.columns, before.due if before else None
         # Of what was there before the first reading ended, only what is wanted is handed on.
-        is_wanted = (run.checkpoint.started and not self.backfill) or run.is_since_begin(item)
-        due = self._due(item) if is_wanted and not run.resource.editable else None
-        if is_wanted and not self.backfill and (moment := moment_of(item)):
-            lag = round((run.moment - moment).total_seconds(), 3)
-            run.columns["lag"] = min(run.columns.get("lag", lag), lag)
-        run.columns["items"] = run.columns.get("items", run.checkpoint.items) + 1
-        return Change(id=id, item=item, hash=sha256, before=before, arrives=is_wanted, due=due)
-
-    def _edited(self, id: int, item: Item, sha256: str, before: Stored) -> Change:
-        is_wanted = not self.run.resource.editable and (before.due or self.run.is_since_begin(item))
-        due = before.due or self._due(item) if is_wanted else None
-        return Change(id=id, item=item, hash=sha256, before=before, due=due)
+        is_wanted, is_new = due is not None or run.is_since_begin(item), before is None or before.removed
+        if is_new:
+            columns["items"] = columns.get("items", run.checkpoint.items) + 1
+            is_wanted = is_wanted or (run.checkpoint.started and not self.backfill)
+            if is_wanted and not self.backfill and (moment := moment_of(item)):
+                lag = round((run.moment - moment).total_seconds(), 3)
+                columns["lag"] = min(columns.get("lag", lag), lag)
+        return Change(
+            id=id,
+            item=item,
+            hash=sha256,
+            before=before,
+            arrives=is_wanted and is_new,
+            due=due or self._due(item) if is_wanted and not run.resource.editable else None,
+        )
 
     @property
     def _origin(self) -> str:

@@ -123,4 +123,4 @@ def test_a_timer_that_fails_says_so_and_the_next_one_goes_on(running: Running) -
     until(lambda: fault.hits and "PbxRefused" in running.host.output)
     running.pbx.faults.clear()
     running.run("PollGroups")
-    until(lambda: running.checkpoint("groups").get("lastError") == "")
+    until(lambda: running.checkpoint("groups").get("last_error") == "")

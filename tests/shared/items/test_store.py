@@ -103,4 +103,4 @@ def test_long_items_are_kept_as_blobs_and_one_without_its_blob_is_marked(storage
     storage.container("payloads").delete_blob(next(name for name in names if "/3-" in name))
     assert list(downwards(storage, NAME)) == [{"callID": 3, BODY_MISSING: True}, *long[1::-1]]
     assert [item for _, item in arrived_after(storage, NAME, "0", 9)][2] == {"callID": 3, BODY_MISSING: True}
-    assert reader.last_seen(storage, NAME, 3) == {"callID": 3, BODY_MISSING: True}
+    assert reader.get(storage, NAME, 3) == {"callID": 3, BODY_MISSING: True}

@@ -20,7 +20,6 @@ from shared.polling import checkpoints
 from shared.polling.compare import MOST_LOOKUPS
 from shared.polling.poll import poll
 from shared.polling.run import PAUSE, THOROUGH
-from shared.schedules import polls
 from shared.times import now
 from tests.counting import counted
 from tests.dying import is_killed
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 IDS = [resource.name for resource in RESOURCES]
 EDITABLE = [resource for resource in RESOURCES if resource.editable]
 LARGEST = 2**63 - 1
-NEVER = "0 0 0 29 2 *"
 
 
 def made(pbx: Simulator, resource: Resource, count: int) -> list[int]:
@@ -501,26 +499,18 @@ def test_a_key_that_opens_nothing_is_signalled_shown_and_all_goes_on_by_itself(
     assert shown(bridge) == "allowed"
 
 
-def test_one_method_that_is_not_granted_is_not_all_of_them(
-    pbx: Simulator, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for row in RESOURCES:
-        monkeypatch.setenv(polls(row.name), NEVER)
+def test_one_method_that_is_not_granted_is_not_all_of_them(pbx: Simulator, bridge: Bridge) -> None:
     poll_all(bridge)
     pbx.options.refused = {"GetGroups"}
-    # Nothing is new: what is let in says so all the same.
-    poll_all(bridge)
+    poll_all(bridge, 60)
     assert shown(bridge) == "allowed"
 
 
-def test_a_list_that_is_polled_rarely_hides_no_403_to_everything(
-    pbx: Simulator, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("POLL_VOIP_ENDPOINTS_SCHEDULE", NEVER)
+def test_a_list_that_is_polled_rarely_hides_no_403_to_everything(pbx: Simulator, bridge: Bridge) -> None:
     poll_all(bridge)
     pbx.faults.add("status", status=403)
-    poll_all(bridge, but="voip_endpoints")
+    poll_all(bridge, 60, but="voip_endpoints")
     assert shown(bridge) == "forbidden"
     pbx.faults.clear()
-    poll(bridge, CONTACTS, at=now() + timedelta(minutes=6))
+    poll(bridge, CONTACTS, at=now() + timedelta(minutes=66))
     assert shown(bridge) == "allowed"
