@@ -263,7 +263,7 @@ report() {
   say "API        $base_url/api/v2, header x-functions-key"
   say "Swagger    $base_url/api/swagger.json"
   say "Keys       vault $vault: pbx-api-key, pbx-webhook-key, logicapps-key (the one for the API)"
-  if [[ -n $outbound_ip ]]; then
+  if is_on deployNetwork; then
     say "IP list    $outbound_ip/32 for the API key in the PBX's panel"
   else
     say "IP list    0.0.0.0/0 for the API key in the PBX's panel; deployNetwork = true makes it one address"

@@ -58,7 +58,7 @@ def of_scripts(folder: Path) -> Iterator[Call]:
     (azure.state / "former-roles").write_text(f"{vault}/providers/Microsoft.Authorization/roleAssignments/1\n")
     (azure.state / "budgets").write_text("budget-pbx-1\n")
     (azure.state / "roles").write_text("role-1\n")
-    (azure.state / "ids").write_text(f"{vault}\n{vault.replace('KeyVault/vaults', 'Web/sites')}\n")
+    (azure.state / "ids").write_text(f"{vault}\n{vault.replace('KeyVault/vaults/kv', 'Web/sites/func')}\n")
     runs.append(azure.deploy())
     runs.append(azure.run("destroy.sh", "-g", "rg", "--yes", "--delete-media"))
     for run in runs:

@@ -474,9 +474,11 @@ def test_what_the_app_finds_wrong_is_said(bridge: Azure) -> None:
     assert "registering the webhooks still fails after" in failed.stderr
     problem = "The PBX refused the webhook CallStarted: 409."
     (bridge.state / "status").write_text(json.dumps({"problems": [problem]}))
-    done = bridge.deploy(AZ_ADDRESS="203.0.113.7")
-    assert done.stdout.endswith(f"{problem}\n")
-    assert "203.0.113.7/32" in done.stdout
+    assert bridge.deploy().stdout.endswith(f"{problem}\n")
+
+
+def test_the_address_of_a_network_is_printed_for_the_key_s_ip_list(full_bridge: Azure) -> None:
+    assert "203.0.113.7/32" in full_bridge.deploy(AZ_ADDRESS="203.0.113.7").stdout
 
 
 def test_no_master_key_is_an_error_and_never_fine(bridge: Azure) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,7 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   location: 'westeurope'
   sku: { name: 'Standard_LRS' }
   kind: 'StorageV2'
-  tags: { days: string(days) }
+  tags: { days: string(days), schedule: loadJsonContent('../local.settings.json.example').schedule }
 }
 """
 
@@ -44,52 +43,40 @@ def lines(shown: str) -> list[str]:
 
 def folder(path: Path, template: str = TEMPLATE, **files: str) -> Path:
     """A folder with a template, and files of parameters by name."""
+    path /= "infra"
     path.mkdir(parents=True)
+    (path.parent / SCHEDULES.name).write_text('{"schedule": ""}')
     (path / "main.bicep").write_text(template)
     for name, text in files.items():
         (path / f"{name}.bicepparam").write_text(f"using 'main.bicep'\n{text}\n")
     return path
 
 
-def test_the_templates_of_two_checkouts_are_compared(tmp_path: Path) -> None:
-    for side in ("before", "now"):
-        shutil.copytree(INFRA, tmp_path / side / "infra", ignore=shutil.ignore_patterns("production.bicepparam"))
-        shutil.copy(SCHEDULES, tmp_path / side)
-    schedules = tmp_path / "now" / SCHEDULES.name
-    schedules.write_text(schedules.read_text().replace('"50 4/5 * * * *"', '"50 4/7 * * * *"'))
-    parameters = tmp_path / "now" / "infra" / "main.bicepparam"
-    parameters.write_text(parameters.read_text() + "param softDeleteDays = 31\n")
-    shown = difference(tmp_path / "before" / "infra", tmp_path / "now" / "infra")
-    assert shown.startswith("### main.bicepparam\n\n```diff\n--- before\n+++ now\n")
-    changed = {line.replace(" ", "").strip(",") for line in lines(shown)}
-    assert changed == {
-        *('-"LOOK_AFTER_SCHEDULE":"504/5****"', '+"LOOK_AFTER_SCHEDULE":"504/7****"'),
-        *('-"days":30', '+"days":31'),
-        # Old versions go when they can no longer be restored.
-        *('-"daysAfterCreationGreaterThan":30', '+"daysAfterCreationGreaterThan":31'),
-    }
+def test_what_changes_is_shown_for_each_file(tmp_path: Path) -> None:
+    before = folder(tmp_path / "before", a="param name = 'one'", same="param name = 'same'")
+    now = folder(
+        tmp_path / "now", a="param name = 'one'\nparam days = 31", b="param name = 'two'", same="param name = 'same'"
+    )
+    for side, schedule in (("before", "5"), ("now", "7")):
+        (tmp_path / side / SCHEDULES.name).write_text(f'{{"schedule": "{schedule} * * * * *"}}')
+    shown = dict(
+        re.findall(r"^### (\w+)\.bicepparam\n(.*?)(?=^###|\Z)", difference(before, now), re.MULTILINE | re.DOTALL)
+    )
+    assert shown["a"].startswith("\n```diff\n--- before\n+++ now\n")
+    rows = {line.replace(" ", "").strip(",") for line in lines(shown["a"])}
+    assert rows == {'-"days":"30"', '+"days":"31"', '-"schedule":"5*****"', '+"schedule":"7*****"'}
+    # A new file, and one of which only the schedule beside the folder has changed.
+    assert '"two"' in shown["b"]
+    assert not [line for line in lines(shown["b"]) if line.startswith("-")]
+    assert len(lines(shown["same"])) == 2
+    assert "Nothing changes." in difference(now, now)
 
 
-def test_a_file_that_stays_the_same_and_one_that_is_new(tmp_path: Path) -> None:
-    before = folder(tmp_path / "before", a="param name = 'one'")
-    now = folder(tmp_path / "now", "// Says nothing.\n" + TEMPLATE, a="param name = 'one'", b="param name = 'two'")
-    same, new = difference(before, now).split("### b.bicepparam")
-    assert same == "### a.bicepparam\n\nNothing changes.\n\n"
-    assert '"two"' in new
-    assert lines(new)
-    assert not [line for line in lines(new) if line.startswith("-")]
-
-
-def test_what_did_not_compile_before_is_new(tmp_path: Path) -> None:
-    before = folder(tmp_path / "before", "no template", a="param name = 'one'")
-    now = folder(tmp_path / "now", a="param name = 'one'")
-    shown = lines(difference(before, now))
+def test_what_did_not_compile_before_is_new_and_what_does_not_now_fails(tmp_path: Path) -> None:
+    wrong = folder(tmp_path / "wrong", "no template", a="param name = 'one'")
+    right = folder(tmp_path / "right", a="param name = 'one'")
+    shown = lines(difference(wrong, right))
     assert shown
     assert not [line for line in shown if line.startswith("-")]
-
-
-def test_what_does_not_compile_now_fails(tmp_path: Path) -> None:
-    before = folder(tmp_path / "before", a="param name = 'one'")
-    now = folder(tmp_path / "now", "no template", a="param name = 'one'")
     with pytest.raises(AssertionError, match="BCP"):
-        difference(before, now)
+        difference(right, wrong)
