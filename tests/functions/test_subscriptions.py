@@ -263,11 +263,10 @@ def test_a_failed_delivery_comes_again_by_itself(running: RunningBridge, listene
 
 
 def test_a_replay_is_counted_first_and_goes_out_under_its_old_id(running: RunningBridge, listener: Listener) -> None:
-    id = id_of(running, "CallCompleted", listener.url)
+    id, span = id_of(running, "CallCompleted", listener.url), {"date_from": iso(now())}
     event = running.happen("CallCompleted")
     listener.wait(1)
     until(lambda: listed(running)[id]["lastResult"])
-    span = {"date_from": iso(now() - timedelta(minutes=5))}
     counted = ask(running, id, "replay", json=span | {"dry_run": True})
     assert (counted.status_code, counted.json()["events"], counted.json()["complete"]) == (200, 1, True)
     assert ask(running, id, "replay", json=span).status_code == 202
