@@ -35,15 +35,16 @@ _TYPE = "lv.zvanuparvaldnieks"
 _TOO_MANY = "429"
 _session = once(guarded_session)
 
+Verdict = Literal["delivered", "failed", "gone", "lost"]
 # The row of an event, and its envelope.
-Stored = tuple["Mapping[str, Any]", "Mapping[str, Any]"]
+Stored = tuple["Mapping[str, Any]", dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The result of a post: a status or a word, its duration, and the seconds that the subscriber asks to wait."""
 
-    verdict: Literal["delivered", "failed", "gone", "lost"]
+    verdict: Verdict
     result: str
     seconds: float
     wait: int = 0
@@ -80,18 +81,16 @@ def send_event(bridge: Bridge, one: Subscription, event: Stored) -> Outcome:
     row, envelope = event
     content_type, body = "application/json", envelope
     if one.shape == "cloudevents":
-        content_type, body = (
-            "application/cloudevents+json",
-            {
-                "specversion": "1.0",
-                "id": row["id"],
-                "source": bridge.settings.public_base_url or "/api/v2",
-                "type": f"{_TYPE}.{row['type']}",
-                "time": iso(row["happened"]),
-                "datacontenttype": "application/json",
-                "data": envelope["data"],
-            },
-        )
+        content_type = "application/cloudevents+json"
+        body = {
+            "specversion": "1.0",
+            "id": row["id"],
+            "source": bridge.settings.public_base_url or "/api/v2",
+            "type": f"{_TYPE}.{row['type']}",
+            "time": iso(row["happened"]),
+            "datacontenttype": "application/json",
+            "data": envelope["data"],
+        }
         if subject := next((name for name in _SUBJECTS if name in row), None):
             body["subject"] = f"{subject}/{rows.value_of(row[subject])}"
     sent = encode(body)
@@ -120,7 +119,7 @@ def post(
             session.send(request, timeout=timeout, stream=True, allow_redirects=False) as response,
         ):
             _finish(response)
-            return _judged(url, response, time.monotonic() - start)
+            status, asked = int(response.status_code), retry_after(response.headers.get("Retry-After"))
     except AddressRefused:
         word = "address refused"
     except requests.exceptions.SSLError:
@@ -131,6 +130,10 @@ def post(
         word = "out of reach"
     except ValueError:
         word = "not an answer"
+    else:
+        is_gone = status == HTTPStatus.GONE or (status == HTTPStatus.NOT_FOUND and is_workflow_host(url))
+        verdict: Verdict = "delivered" if 200 <= status < 300 else "gone" if is_gone else "failed"
+        return Outcome(verdict, str(status), time.monotonic() - start, asked or 0)
     return Outcome("failed", word, time.monotonic() - start)
 
 
@@ -147,13 +150,3 @@ def _finish(response: Any) -> None:
     except (urllib3.exceptions.HTTPError, OSError):
         # The status has decided about the delivery already.
         response.raw.close()
-
-
-def _judged(url: str, response: Any, seconds: float) -> Outcome:
-    status = int(response.status_code)
-    result = str(status)
-    if 200 <= status < 300:
-        return Outcome("delivered", result, seconds)
-    if status == HTTPStatus.GONE or (status == HTTPStatus.NOT_FOUND and is_workflow_host(url)):
-        return Outcome("gone", result, seconds)
-    return Outcome("failed", result, seconds, retry_after(response.headers.get("Retry-After")) or 0)

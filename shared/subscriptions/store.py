@@ -27,7 +27,6 @@ from shared.times import iso, now
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from azure.data.tables import TableClient
     from cryptography.fernet import MultiFernet
 
     from shared.bridge import Bridge
@@ -60,31 +59,11 @@ def key_id(key: str) -> str:
 
 
 class Keys:
-    """
-    Fernet keys, the newest first: that one seals, and all of them open.
+    """Fernet keys, the newest first: that one seals, and all of them open."""
 
-    Without any, as on a laptop, one is made and kept in the table itself, where it protects nothing.
-    """
-
-    def __init__(self, table: TableClient, given: Sequence[str]) -> None:
-        self._table = table
-        self._given = tuple(given)
-
-    @cached_property
-    def all(self) -> tuple[str, ...]:
-        """The keys."""
-        if self._given:
-            return self._given
-        partition, name = "key", "local"
-        rows.insert(self._table, {"PartitionKey": partition, "RowKey": name, "sealed": new_key()})
-        row = rows.get(self._table, partition, name)
-        assert row is not None
-        return (str(row["sealed"]),)
-
-    @property
-    def newest(self) -> str:
-        """The id of the key that seals."""
-        return key_id(self.all[0])
+    def __init__(self, keys: Sequence[str]) -> None:
+        self.all = tuple(keys)
+        self.newest = key_id(self.all[0])
 
     def seal(self, value: Any) -> dict[str, str]:
         """Return the columns that keep a JSON value: `sealed`, and the id of the key."""
@@ -118,7 +97,11 @@ class Subscriptions:
     def __init__(self, storage: Storage, keys: Sequence[str] = ()) -> None:
         self._storage = storage
         self._table = storage.table(TABLE)
-        self.keys = Keys(self._table, keys)
+        if not keys:
+            # On a laptop: made of the account's own key, which lies beside what it seals, it protects nothing.
+            digest = hashlib.sha256(people.digest(storage, "subscription key").encode()).digest()
+            keys = [base64.urlsafe_b64encode(digest).decode()]
+        self.keys = Keys(keys)
         self._known: dict[str, Subscription] = {}
         self._reported: set[str] = set()
         self._fresh_until = 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 from uuid import uuid4
@@ -29,7 +30,7 @@ from shared.webhooks import table
 from shared.webhooks.table import HELD, INTENDED, ORPHANED, Webhook, endpoint_hash, leased, read_webhooks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from shared.bridge import Bridge
     from shared.settings import Settings
@@ -169,50 +170,35 @@ class _Registrar:
 
     def run(self, targets: Mapping[str, str], *, forget_orphans: bool = False) -> Report:
         """Bring what is held to what is wanted, as far as the PBX lets us."""
-        self.report.problem = unreachable(self._bridge.settings) if targets else None
-        try:
-            self._run({} if self.report.problem else targets, forget_orphans)
-        except (PbxError, BudgetExhausted) as error:
-            self._fail(error)
-        rows = sorted(read_webhooks(self._storage), key=lambda row: (row.event, row.created))
-        self.report.held = [row.to_dict() for row in rows if row.state == HELD]
-        self.report.maybe_orphaned = [row.to_dict() for row in rows if row.state != HELD]
-        if self.report.maybe_orphaned:
-            logger.warning("%d webhooks are maybe orphaned: %s", len(self.report.maybe_orphaned), _CLEAN_UP)
-        self._lease.note(problem=self.report.problem)
-        return self.report
-
-    def _run(self, targets: Mapping[str, str], forget_orphans: bool) -> None:
+        report = self.report
+        report.problem = unreachable(self._bridge.settings) if targets else None
+        wanted = {} if report.problem else targets
         rows = read_webhooks(self._storage)
         for row in rows:
             if forget_orphans and row.state != HELD:
                 table.forget(self._storage, row)
             # Nobody else creates meanwhile: whoever wrote the intent is gone.
             elif row.state == INTENDED:
-                self._change(row, state=ORPHANED)
+                table.save(self._storage, replace(row, state=ORPHANED))
         held = [row for row in rows if row.state == HELD]
-        for row in held:
-            if row.event not in targets:
-                self._try(self._drop, row)
-        for event in targets:
-            self._try(self._keep, event, targets, [row for row in held if row.event == event])
-
-    def _try(self, work: Callable[..., None], *args: Any) -> None:
-        """Do one webhook's work; its failure stops the others only where they would fail, too."""
-        try:
-            work(*args)
-        except (PbxUnreachable, PbxThrottled):
-            raise
-        except PbxError as error:
-            # A key that may make webhooks and not delete them still gets the new ones made.
-            if isinstance(error, PbxForbidden) and error.operation != "DeleteWebhookByID":
-                raise
-            self._fail(error)
-
-    def _fail(self, error: PbxError | BudgetExhausted) -> None:
-        if not self.report.problem:
-            self.report.problem = str(error)
-            logger.error("%s", error)
+        steps = [partial(self._drop, row) for row in held if row.event not in wanted]
+        steps += [partial(self._keep, event, wanted, [row for row in held if row.event == event]) for event in wanted]
+        for step in steps:
+            try:
+                step()
+            except (PbxError, BudgetExhausted) as error:
+                if not report.problem:
+                    report.problem = str(error)
+                    logger.error("%s", error)
+                if _would_repeat(error):
+                    break
+        rows = sorted(read_webhooks(self._storage), key=lambda row: (row.event, row.created))
+        report.held = [row.to_dict() for row in rows if row.state == HELD]
+        report.maybe_orphaned = [row.to_dict() for row in rows if row.state != HELD]
+        if report.maybe_orphaned:
+            logger.warning("%d webhooks are maybe orphaned: %s", len(report.maybe_orphaned), _CLEAN_UP)
+        self._lease.note(problem=report.problem)
+        return report
 
     def _keep(self, event: str, targets: Mapping[str, str], held: list[Webhook]) -> None:
         right = endpoint_hash(targets[event])
@@ -244,21 +230,25 @@ class _Registrar:
                 raise PbxRefused("Subscribe", _FULL % (event, error.remedy)) from error
             raise
         except PbxError:
-            self._change(row, state=ORPHANED)
+            table.save(self._storage, replace(row, state=ORPHANED))
             raise
-        self._change(row, state=HELD, id=webhook_id or "")
+        table.save(self._storage, replace(row, state=HELD, id=webhook_id or ""))
         self.report.created.append(event)
         logger.info("the webhook for %s was made, id %s", event, webhook_id or "unknown")
 
     def _drop(self, row: Webhook) -> None:
         if not row.id:
             # It may still be there, and only the panel shows it.
-            self._change(row, state=ORPHANED)
+            table.save(self._storage, replace(row, state=ORPHANED))
             return
         self._lease.note()
         self._bridge.pbx.unsubscribe(row.id)
         table.forget(self._storage, row)
         self.report.deleted.append(row.event)
 
-    def _change(self, row: Webhook, **changes: str) -> None:
-        table.save(self._storage, replace(row, **changes))
+
+def _would_repeat(error: PbxError | BudgetExhausted) -> bool:
+    """Return True if the other webhooks would fail, too; a key that may not delete them still makes the new ones."""
+    if isinstance(error, PbxForbidden):
+        return error.operation != "DeleteWebhookByID"
+    return isinstance(error, (PbxUnreachable, PbxThrottled, BudgetExhausted))

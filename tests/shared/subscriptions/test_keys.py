@@ -15,7 +15,7 @@ from shared.bridge import Bridge
 from shared.deliveries.drain import wake_waiting
 from shared.errors import ConfigError
 from shared.settings import Settings
-from shared.subscriptions.store import TABLE, Keys, Subscriptions, key_id, new_key, subscriptions
+from shared.subscriptions.store import TABLE, Subscriptions, key_id, new_key, subscriptions
 from shared.subscriptions.subscription import KEY, PARTITION, Subscription
 from shared.times import now
 from tests.breaking import break_connections
@@ -134,7 +134,6 @@ def test_who_leaves_while_rows_cannot_be_read_is_asked_to_come_again(
 def test_a_laptop_makes_one_key_and_keeps_it(storage: Storage) -> None:
     made = make(Subscriptions(storage))
     assert Subscriptions(storage).get(made.id) == made
-    assert Keys(storage.table(TABLE), ()).all == Keys(storage.table(TABLE), ()).all
 
 
 def test_the_timer_seals_again(environment: dict[str, str], storage: Storage) -> None:
