@@ -59,12 +59,12 @@ def _prepare() -> None:
     except ConfigError as error:
         logger.error("%s", error)
         return
-    tries = 0
+    pause = 1
     while not here.settings.in_azure:
         try:
             here.storage.ready()
             return
         except StorageUnavailable as error:
             logger.warning("the storage account is not ready: %s", error)
-        tries += 1
-        threading.Event().wait(min(2**tries, _LONGEST_PAUSE_SECONDS))
+        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        threading.Event().wait(pause)

@@ -6,7 +6,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, StringConstraints, ValidationInfo, field_validator, model_validator
 
 from shared.api.envelopes import succeeded
 from shared.deliveries.fanout import catch_up, end, set_disabled, try_now
@@ -54,15 +54,18 @@ LISTED: Shape = (
 )
 
 
-class SubscribeRequest(BaseModel):
-    """The body of a subscription; parts of the filter may stand beside `endpoint` as well."""
+def _secret(text: str) -> str:
+    key_of(text)
+    return text
 
-    model_config = ConfigDict(frozen=True, defer_build=True)
+
+class SubscribeRequest(BaseModel, frozen=True, defer_build=True):
+    """The body of a subscription; parts of the filter may stand beside `endpoint` as well."""
 
     endpoint: str
     filter: Criteria = Criteria.model_construct()
     shape: Literal["native", "cloudevents"] = "native"
-    secret: str | None = None
+    secret: Annotated[str, AfterValidator(_secret)] | None = None
     name: Annotated[str, StringConstraints(max_length=LONGEST_NAME, strip_whitespace=True)] = ""
 
     @model_validator(mode="before")
@@ -83,18 +86,9 @@ class SubscribeRequest(BaseModel):
         check_endpoint(url, allow_loopback=bool((info.context or {}).get(LOOPBACK)))
         return url
 
-    @field_validator("secret")
-    @classmethod
-    def _long_enough(cls, secret: str | None) -> str | None:
-        if secret is not None:
-            key_of(secret)
-        return secret
 
-
-class UnsubscribeRequest(BaseModel):
+class UnsubscribeRequest(BaseModel, frozen=True, defer_build=True):
     """The body of an unsubscription by callback address."""
-
-    model_config = ConfigDict(frozen=True, defer_build=True)
 
     endpoint: Annotated[str, StringConstraints(min_length=1)]
 

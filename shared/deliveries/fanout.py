@@ -45,14 +45,15 @@ def fan_out(bridge: Bridge, event: ReceivedEvent) -> None:
             outbox.wake()
 
 
-def wants(bridge: Bridge, one: Subscription, event: ReceivedEvent) -> bool:
-    """Return True if the event is one of a subscription's that is not disabled, and not older than that."""
-    return not one.disabled and event.received >= one.created - _CLOCKS and is_for(bridge, one, event)
+def wants(bridge: Bridge, one: Subscription, event: ReceivedEvent, *, is_replay: bool = False) -> bool:
+    """
+    Return True if the event is of the subscription's type and meets its filter.
 
-
-def is_for(bridge: Bridge, one: Subscription, event: ReceivedEvent) -> bool:
-    """Return True if the event is of the subscription's type and meets its filter."""
-    return one.event == event.type.name and meets(event, one.wanted, bridge.settings.default_region)
+    Without a replay, it is also not older than the subscription, and that is not disabled.
+    """
+    if one.event != event.type.name or not meets(event, one.wanted, bridge.settings.default_region):
+        return False
+    return is_replay or (not one.disabled and event.received >= one.created - _CLOCKS)
 
 
 def catch_up(bridge: Bridge, one: Subscription) -> None:

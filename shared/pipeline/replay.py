@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, BeforeValidator
 
 from shared import audit
-from shared.deliveries.fanout import is_for, send_range, try_now, wants
+from shared.deliveries.fanout import send_range, try_now, wants
 from shared.deliveries.outbox import QUEUE, Outbox
 from shared.errors import Invalid, NotFound, Unprocessable
 from shared.events import store
@@ -138,6 +138,5 @@ def _chosen(
 ) -> tuple[list[tuple[datetime, str]], str | None]:
     """Return a part of the events that are for a subscription, and where the next part starts."""
     found, follows = store.feed_page(bridge.storage, store.feed_bounds(since, until), after, _CHUNK)
-    wanted = is_for if is_replay else wants
     events = (event for row in found if (event := event_of_row(bridge.storage, row)) is not None)
-    return [(event.received, event.id) for event in events if wanted(bridge, one, event)], follows
+    return [(event.received, event.id) for event in events if wants(bridge, one, event, is_replay=is_replay)], follows
