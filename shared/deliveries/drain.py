@@ -133,8 +133,10 @@ def _complete(bridge: Bridge, one: Subscription, outbox: Outbox, state: State, r
     holder = state.holder
     for _ in range(_RACES):
         ruling = judge(state, results, now(), one)
+        finished = ruling.delivered.copy()
         for place, reason in ruling.dead:
             _dead_letter(bridge, one, place, reason)
+            finished.append((place, DEAD_LETTER))
         if ruling.disable or ruling.recover:
             set_disabled(bridge, one, ruling.disable)
         # A message for each time at which something is due again.
@@ -142,7 +144,6 @@ def _complete(bridge: Bridge, one: Subscription, outbox: Outbox, state: State, r
             outbox.wake(place.due)
         if state.resume < ruling.state.resume < NEVER:
             outbox.wake(ruling.state.resume)
-        finished = [*ruling.delivered, *((place, DEAD_LETTER) for place, _ in ruling.dead)]
         if outbox.complete(ruling.state, finished, ruling.again):
             if ruling.gone:
                 end(bridge, one.id, answer=ruling.gone)
@@ -161,44 +162,45 @@ def judge(state: State, results: Results, moment: datetime, one: Subscription) -
     A failed event gets a schedule of its own. Where nothing gets through, five events are enough for the subscriber to
     count as down: then it waits as a whole, and its events stay as they are. Replays leave its state alone.
     """
-    ruling = Ruling(replace(state, holder=""))
-    usual: list[tuple[Place, Outcome]] = []
+    ruling, tried, failed = Ruling(replace(state, holder="")), 0, []
     for place, outcome in results:
         if outcome.verdict == "gone":
             ruling.gone = outcome.result
-            continue
-        if outcome.verdict == "lost":
+        elif outcome.verdict == "lost":
             ruling.dead.append((place, outcome.result))
-            continue
-        if outcome.verdict == "delivered":
-            ruling.delivered.append((replace(place, tries=place.tries + 1), outcome.result))
-        if not place.is_replay:
-            usual.append((place, outcome))
-        elif outcome.verdict == "failed":
-            _retry(ruling, place, outcome, moment)
-    if usual:
-        _judge_subscriber(ruling, usual, moment, one)
+        else:
+            if outcome.verdict == "delivered":
+                ruling.delivered.append((replace(place, tries=place.tries + 1), outcome.result))
+            elif place.is_replay:
+                _retry(ruling, place, outcome, moment)
+            else:
+                failed.append((place, outcome))
+            if not place.is_replay:
+                tried += 1
+                ruling.state.result, ruling.state.at, ruling.state.attempt = outcome.result, moment, place.tries + 1
+                ruling.state.milliseconds = round(outcome.seconds * 1000)
+    if tried:
+        _judge_subscriber(ruling, failed, moment, one, is_reached=len(failed) < tried)
     return ruling
 
 
-def _judge_subscriber(ruling: Ruling, results: Results, moment: datetime, one: Subscription) -> None:
-    state, failed = ruling.state, [result for result in results if result[1].verdict == "failed"]
-    place, last = results[-1]
-    state.result, state.at, state.attempt = last.result, moment, place.tries + 1
-    state.milliseconds = round(last.seconds * 1000)
-    pause, is_down = max((outcome.pause for _, outcome in failed), default=0), False
-    if len(failed) < len(results):
+def _judge_subscriber(
+    ruling: Ruling, failed: Results, moment: datetime, one: Subscription, *, is_reached: bool
+) -> None:
+    state, pause, least, is_down = ruling.state, 0, 0, False
+    for place, outcome in failed:
+        pause, least = max(pause, outcome.pause), max(least, outcome.wait)
+        state.streak += not place.tries
+    if is_reached:
         state.delivered, state.failing, state.streak, state.rounds, state.failures = moment, None, 0, 0, 0
         state.resume = moment + timedelta(seconds=pause) if pause else EPOCH
         ruling.recover = one.disabled is not None
     else:
         state.failing = state.failing or moment
         state.failures += len(failed)
-        state.streak += sum(not place.tries for place, _ in failed)
         is_down = one.disabled is not None or state.rounds > 0 or state.streak >= DOWN_AFTER
         if is_down or pause:
             # The wait that it asks for is believed once.
-            least = max(outcome.wait for _, outcome in failed)
             wait = 0 if pause and not state.rounds else min(FIRST_WAIT * 2 ** min(state.rounds, 20), LONGEST_WAIT)
             state.resume = moment + _wait(wait, least)
             state.rounds += 1

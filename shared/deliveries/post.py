@@ -35,7 +35,6 @@ _TYPE = "lv.zvanuparvaldnieks"
 _TOO_MANY = "429"
 _session = once(guarded_session)
 
-Verdict = Literal["delivered", "failed", "gone", "lost"]
 # The row of an event, and its envelope.
 Stored = tuple["Mapping[str, Any]", dict[str, Any]]
 
@@ -44,7 +43,7 @@ Stored = tuple["Mapping[str, Any]", dict[str, Any]]
 class Outcome:
     """The result of a post: a status or a word, its duration, and the seconds that the subscriber asks to wait."""
 
-    verdict: Verdict
+    verdict: Literal["delivered", "failed", "gone", "lost"]
     result: str
     seconds: float
     wait: int = 0
@@ -119,7 +118,7 @@ def post(
             session.send(request, timeout=timeout, stream=True, allow_redirects=False) as response,
         ):
             _finish(response)
-            status, asked = int(response.status_code), retry_after(response.headers.get("Retry-After"))
+            status, asked = int(response.status_code), response.headers.get("Retry-After")
     except AddressRefused:
         word = "address refused"
     except requests.exceptions.SSLError:
@@ -131,9 +130,11 @@ def post(
     except ValueError:
         word = "not an answer"
     else:
+        seconds = time.monotonic() - start
+        if 200 <= status < 300:
+            return Outcome("delivered", str(status), seconds)
         is_gone = status == HTTPStatus.GONE or (status == HTTPStatus.NOT_FOUND and is_workflow_host(url))
-        verdict: Verdict = "delivered" if 200 <= status < 300 else "gone" if is_gone else "failed"
-        return Outcome(verdict, str(status), time.monotonic() - start, asked or 0)
+        return Outcome("gone" if is_gone else "failed", str(status), seconds, retry_after(asked) or 0)
     return Outcome("failed", word, time.monotonic() - start)
 
 
