@@ -21,7 +21,7 @@ from shared.errors import TOO_MANY_SUBSCRIPTIONS, ConfigError, Conflict, NotFoun
 from shared.once import once
 from shared.storage import rows
 from shared.subscriptions.endpoints import host_of, normalised
-from shared.subscriptions.subscription import KEY, PARTITION, Subscription, new_secret, subscription_of
+from shared.subscriptions.subscription import PARTITION, Subscription, new_secret, subscription_of
 from shared.times import iso, now
 
 if TYPE_CHECKING:
@@ -90,8 +90,7 @@ class Subscriptions:
     """
     All subscriptions, read again every two seconds while they are asked for, and at once after a change here.
 
-    Beside the row of each stands another, its mark, named by a keyed hash of what was asked for: so an equal request
-    finds it. Both are made, and deleted, in one transaction.
+    The key of a row, its mark, is a keyed hash of what was asked for: so an equal request finds it.
     """
 
     def __init__(self, storage: Storage, keys: Sequence[str] = ()) -> None:
@@ -107,7 +106,7 @@ class Subscriptions:
         self._fresh_until = 0.0
         self._lock = Lock()
 
-    def all(self) -> Iterable[Subscription]:
+    def all(self) -> Sequence[Subscription]:
         """Return all subscriptions, as of at most two seconds ago."""
         with self._lock:
             # What is read now is as old as the beginning of the reading.
@@ -120,7 +119,10 @@ class Subscriptions:
     def get(self, id: str) -> Subscription | None:
         """Return a subscription, as of at most two seconds ago; None where there is none, or no longer."""
         self.all()
-        return self._known.get(id) or self._look(id)
+        if id not in self._known:
+            self.forget()
+            self.all()
+        return self._known.get(id)
 
     def make(self, wanted: Subscription, secret: str | None = None) -> Subscription:
         """
@@ -130,20 +132,20 @@ class Subscriptions:
         as many as there may be, and Conflict when others kept changing them.
         """
         request = [normalised(wanted.endpoint), wanted.event, dict(wanted.wanted), wanted.shape]
-        mark = "of-" + people.digest(self._storage, json.dumps(request, sort_keys=True))
+        wanted = replace(wanted, mark=people.digest(self._storage, json.dumps(request, sort_keys=True)))
         for _ in range(_TRIES):
-            there = rows.get(self._table, PARTITION, mark)
-            if there is None:
-                self.forget()
-                if len(tuple(self.all())) >= MOST:
+            self.forget()
+            everybody = self.all()
+            found = next((one for one in everybody if one.mark == wanted.mark), None)
+            if found is None:
+                if len(everybody) >= MOST:
                     raise Refused(TOO_MANY_SUBSCRIPTIONS)
-                row = wanted.row(self.keys) | {"mark": mark}
-                marker = {"PartitionKey": PARTITION, "RowKey": mark, "id": wanted.id}
-                if self._commit(("create", row), ("create", marker)):
+                if rows.insert(self._table, wanted.row(self.keys)):
+                    self.forget()
                     return wanted
-            elif found := self._look(there["id"]):
-                if not found.readable:
-                    raise ConfigError(NO_KEY)
+            elif not found.readable:
+                raise ConfigError(NO_KEY)
+            else:
                 if secret and secret != found.secrets[0][0]:
                     self.rotate(found.id, secret)
                 if wanted.name not in ("", found.name):
@@ -153,17 +155,19 @@ class Subscriptions:
 
     def end(self, id: str, answer: str = "") -> bool:
         """End a subscription; False when there was none. One that its subscriber ended by an `answer` is remembered."""
-        row = rows.get(self._table, PARTITION, KEY + id)
-        if row is None:
+        one = self.get(id)
+        row = rows.get(self._table, PARTITION, one.mark) if one else None
+        if one is None or row is None or row["id"] != id:
             return False
         if answer:
-            one = self._read(row)
             shown = {"id": id, "event": one.event, "name": one.name, "host": host_of(one.endpoint), "answer": answer}
             rows.put(self._table, {"PartitionKey": _ENDED, "RowKey": id, "at": now(), **shown})
             for old in self._ended("le"):
                 rows.delete(self._table, _ENDED, old["RowKey"])
-        keys = [KEY + id, row["mark"]] if "mark" in row else [KEY + id]
-        return self._commit(*(("delete", {"PartitionKey": PARTITION, "RowKey": key}) for key in keys))
+        # One that has changed meanwhile is looked at again.
+        is_gone = rows.delete(self._table, PARTITION, one.mark, row.etag)
+        self.forget()
+        return is_gone or self.end(id, answer)
 
     def ended(self) -> list[dict[str, Any]]:
         """Return the subscriptions that their subscribers have ended of late, the newest first."""
@@ -181,8 +185,7 @@ class Subscriptions:
     def note_shown(self, id: str) -> None:
         """Note that an answer has its secret; where that fails the next answer has it too."""
         with suppress(StorageUnavailable):
-            rows.update(self._table, {"PartitionKey": PARTITION, "RowKey": KEY + id, "shown": True})
-        self.forget()
+            self.change(id, lambda one: replace(one, shown=True))
 
     def rotate(self, id: str, secret: str | None = None) -> str:
         """Give a subscription a new secret; the old one signs beside it for a day. Raises NotFound."""
@@ -202,14 +205,15 @@ class Subscriptions:
     def change(self, id: str, changed: Callable[[Subscription], Subscription | None]) -> bool:
         """Change a subscription under its ETag; False where it is gone or `changed` returns None. Raises Conflict."""
 
+        one = self.get(id)
+
         def columns(row: Row | None) -> dict[str, Any] | None:
-            new = changed(subscription_of(row, self.keys)) if row is not None else None
+            new = changed(subscription_of(row, self.keys)) if row is not None and row["id"] == id else None
             if row is None or new is None:
                 return None
-            kept = ("mark",) if new.readable else ("mark", "sealed", "key")
-            return new.row(self.keys) | {name: row[name] for name in kept if name in row}
+            return new.row(self.keys) | ({} if new.readable else {"sealed": row.get("sealed"), "key": row.get("key")})
 
-        done = rows.change(self._table, PARTITION, KEY + id, columns) is not None
+        done = one is not None and rows.change(self._table, PARTITION, one.mark, columns) is not None
         self.forget()
         return done
 
@@ -240,9 +244,6 @@ class Subscriptions:
         condition = f"PartitionKey eq '{_ENDED}' and at {relation} @since"
         return self._table.query_entities(condition, parameters={"since": now() - SHOWN_ENDED})
 
-    def _look(self, id: str) -> Subscription | None:
-        return self._read(row) if (row := rows.get(self._table, PARTITION, KEY + id)) else None
-
     def _read(self, row: Any) -> Subscription:
         """Return the subscription in a row; report one that no key opens, once a process."""
         one = subscription_of(row, self.keys)
@@ -252,22 +253,7 @@ class Subscriptions:
         return one
 
     def _rows(self) -> list[Any]:
-        condition = f"PartitionKey eq '{PARTITION}' and RowKey ge '{KEY}' and RowKey lt '{KEY}~'"
-        return list(self._table.query_entities(condition))
-
-    def _commit(self, *changes: Any) -> bool:
-        """Make these changes together; False where a row is there already, or gone."""
-        from azure.core.exceptions import HttpResponseError
-
-        try:
-            rows.transact(self._table, changes)
-        except HttpResponseError as error:
-            if error.status_code not in rows.LOST:
-                raise
-            return False
-        finally:
-            self.forget()
-        return True
+        return list(self._table.query_entities(f"PartitionKey eq '{PARTITION}'"))
 
 
 @once

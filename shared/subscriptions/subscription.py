@@ -19,12 +19,11 @@ if TYPE_CHECKING:
     from shared.subscriptions.store import Keys
 
 PARTITION = "subscription"
-KEY = "id-"
 LONGEST_NAME = 100
 ID_HEADER, TIME_HEADER, SIGNATURE_HEADER = "webhook-id", "webhook-timestamp", "webhook-signature"
 _PREFIX = "whsec_"
 _SHORTEST, _LONGEST = 24, 64  # bytes of a secret
-_COLUMNS = ("event", "name", "shape", "created", "disabled", "shown")
+_COLUMNS = ("id", "event", "name", "shape", "created", "disabled", "shown")
 _SECRET = ("capability", "endpoint", "secrets")
 
 Shape = Literal["native", "cloudevents"]
@@ -52,6 +51,8 @@ class Subscription:
     disabled: datetime | None = None
     # An answer had its secret.
     shown: bool = False
+    # The key of its row.
+    mark: str = field(default="", repr=False, compare=False)
 
     @classmethod
     def new(
@@ -94,7 +95,7 @@ class Subscription:
     def row(self, keys: Keys) -> dict[str, Any]:
         """Return its columns, the secret ones sealed."""
         columns = {name: value for name in _COLUMNS if (value := getattr(self, name)) is not None}
-        columns |= {"PartitionKey": PARTITION, "RowKey": KEY + self.id, "wanted": json.dumps(dict(self.wanted))}
+        columns |= {"PartitionKey": PARTITION, "RowKey": self.mark or self.id, "wanted": json.dumps(dict(self.wanted))}
         return columns | keys.seal({name: getattr(self, name) for name in _SECRET})
 
 
@@ -102,7 +103,7 @@ def subscription_of(row: Mapping[str, Any], keys: Keys) -> Subscription:
     """Return the subscription in a row."""
     opened = keys.open(row.get("sealed", "")) or {"capability": "", "endpoint": "", "secrets": ()}
     return Subscription(
-        id=row["RowKey"].removeprefix(KEY),
+        mark=row["RowKey"],
         wanted=json.loads(row["wanted"]),
         capability=opened["capability"],
         endpoint=opened["endpoint"],

@@ -52,23 +52,6 @@ def test_the_same_request_finds_the_same_subscription(known: Subscriptions) -> N
     assert len({one.id for one in [first, *made]}) == 5
 
 
-def test_a_request_like_one_that_is_ended_meanwhile_is_made(
-    known: Subscriptions, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = known.make(requested())
-    look = known._look
-
-    def ended(id: str) -> Subscription | None:
-        monkeypatch.setattr(known, "_look", look)
-        known.end(first.id)
-        return look(id)
-
-    monkeypatch.setattr(known, "_look", ended)
-    made = known.make(requested())
-    assert made.id != first.id
-    assert known.get(made.id) == made
-
-
 def test_an_end_is_an_end_however_often(known: Subscriptions) -> None:
     made = known.make(requested())
     assert known.end(made.id)
