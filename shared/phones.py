@@ -10,13 +10,11 @@ from typing import Any
 from shared.identifiers import LARGEST_EXACT_FLOAT
 
 _PARAMETERS = re.compile(r";[A-Za-z].*", re.DOTALL)
-# What may stand around a number: blanks of any kind, and what may stand inside.
-_AROUND = " .()-\t\n\v\f\r\x1c\x1d\x1e\x1f\x85\u2028\u2029"
-_INSIDE = re.compile(r"[ .()-]+")
+# What may stand inside a number, the dashes of other scripts too.
+_INSIDE = re.compile(r"[ .()\-\u2010-\u2015\u2212]+")
 _NUMBER = re.compile(r"\+?[0-9]{3,15}", re.ASCII)
 # What a spreadsheet, or a sender that keeps numbers as such, makes of one: no group of a number is a single zero.
 _WITH_FRACTION = re.compile(r"\+?[0-9]{3,15}\.0", re.ASCII)
-
 _TEL = re.compile(r"[\s.()-]*tel:", re.IGNORECASE)
 # Loose on purpose: no letters but those of a link. The app itself reads what is left.
 NUMBER_PATTERN = PREFIX_PATTERN = r"^[^A-Za-z]*(?:[Tt][Ee][Ll]:[^A-Za-z]+)?(?:;[A-Za-z][\s\S]*)?$"
@@ -41,30 +39,18 @@ def spelt(value: Any) -> str | None:
 
 
 def cleaned(text: str) -> str:
-    """Return the text of a number in plain letters: no invisible marks, no `tel:` and none of its parameters."""
+    """Return the text of a number without invisible marks, with ASCII digits, no `tel:` and none of its parameters."""
     if not text.isascii():
-        text = "".join(map(_plain_letter, unicodedata.normalize("NFKC", text)))
+        letters = unicodedata.normalize("NFKC", text)
+        text = "".join(str(unicodedata.decimal(one, one)) for one in letters if unicodedata.category(one) != "Cf")
     link = _TEL.match(text)
     text = _PARAMETERS.sub("", text[link.end() :] if link else text).strip()
     return text.removesuffix(".0") if _WITH_FRACTION.fullmatch(text) else text
 
 
-def _plain_letter(letter: str) -> str:
-    match unicodedata.category(letter):
-        case "Cf":
-            return ""
-        case "Nd":
-            return str(unicodedata.decimal(letter))
-        case "Zs":
-            return " "
-        case "Pd":
-            return "-"
-    return "-" if letter == "\N{MINUS SIGN}" else letter
-
-
 def plain(text: str) -> str:
-    """Return the same without what may stand around and inside a number: spaces, dashes, dots and brackets."""
-    return _INSIDE.sub("", cleaned(text).strip(_AROUND))
+    """Return the same without what may stand inside a number: spaces, dashes, dots and brackets."""
+    return _INSIDE.sub("", cleaned(text))
 
 
 @lru_cache(maxsize=4096)

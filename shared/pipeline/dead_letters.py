@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import json
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +17,6 @@ from shared.json_bodies import parse_body, read_body, validated
 from shared.media.table import MEDIA
 from shared.pipeline.replay import replay_event
 from shared.storage import dead_letters
-from shared.storage.account import reaching_storage
 from shared.storage.messages import get_payload, read, send
 from shared.subscriptions.store import subscriptions
 from shared.times import iso, now
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     Send = Callable[[], object]
 
 _LISTED = 50
-_RETRY, _DISCARD = "retry", "discard"
 
 
 class Selection(BaseModel, extra="forbid", frozen=True, defer_build=True):
@@ -88,63 +86,53 @@ def _refused(bridge: Bridge, dead: Mapping[str, Any], body: bytes) -> Send:
     return partial(accept, bridge.storage, bridge.settings, event, body)
 
 
-def _polled(bridge: Bridge, dead: Mapping[str, Any], body: bytes) -> Send:
-    raise Unprocessable("each poll reads the item again")
-
-
 # Whether and how a dead letter of a kind goes back; each raises what speaks against it.
 RETRIES: Mapping[str, Callable[[Bridge, Mapping[str, Any], bytes], Send]] = {
     "event": _event,
     "media": _media,
     "delivery": _delivery,
     "refused": _refused,
-    "polled": _polled,
 }
 
 
 def list_dead_letters(bridge: Bridge, query: Mapping[str, str]) -> dict[str, Any]:
     """Return a part of the dead letters, each with what can be done with it; raises Refused."""
     wanted = validated(Query, dict(query))
-    with reaching_storage():
-        found, follows = dead_letters.page(bridge.storage, wanted.kind, wanted.limit, _position(wanted.continuation))
-        data = [_item(bridge, dead) for dead in found]
-    token = base64.urlsafe_b64encode(json.dumps(follows).encode()).decode() if follows else None
-    return {"data": data, "continuation": token}
+    if wanted.continuation and "/" not in wanted.continuation:
+        raise Refused(INVALID_CONTINUATION)
+    start, limit = wanted.continuation or "", wanted.limit
+    found = dead_letters.listed(bridge.storage, kind=wanted.kind, start=start, limit=limit + 1)
+    following = next((f"{row['PartitionKey']}/{row['RowKey']}" for row in found[limit:]), None)
+    return {"data": [_item(bridge, dead) for dead in found[:limit]], "continuation": following}
 
 
 def get_dead_letter(bridge: Bridge, kind: str, id: str) -> dict[str, Any]:
     """Return a dead letter with its body; raises NotFound."""
-    with reaching_storage():
-        dead = _found(bridge, kind, id)
-        try:
-            text = _body(bridge, dead).decode(errors="replace")
-        except Unprocessable:
-            return _item(bridge, dead) | {"body": None}
-        try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
-            value = text
-        return _item(bridge, dead) | {"body": value}
+    dead = _found(bridge, kind, id)
+    try:
+        value: Any = _body(bridge, dead).decode(errors="replace")
+    except Unprocessable:
+        value = None
+    with suppress(ValueError, RecursionError, TypeError):
+        value = json.loads(value)
+    return _item(bridge, dead) | {"body": value}
 
 
 def retry(bridge: Bridge, kind: str, id: str, *, who: str = audit.MASTER_KEY) -> dict[str, Any]:
     """Send a dead letter back; raises NotFound, or Invalid with the reason why it cannot go."""
-    with reaching_storage():
-        dead = _found(bridge, kind, id)
-        reason = _send_back(bridge, dead)
-        if reason:
-            raise Invalid({"id": reason})
-        audit.record(bridge.storage, who=who, what="retry dead letter", count=1, result="sent", note=f"{kind}/{id}")
+    try:
+        _send_back(bridge, _found(bridge, kind, id))
+    except (Unprocessable, Refused) as error:
+        raise Invalid({"id": str(error)}) from error
+    audit.record(bridge.storage, who=who, what="retry dead letter", count=1, result="sent", note=f"{kind}/{id}")
     return {"kind": kind, "id": id, "result": "sent"}
 
 
 def discard(bridge: Bridge, kind: str, id: str, reason: str, *, who: str = audit.MASTER_KEY) -> dict[str, Any]:
     """Delete a dead letter for a reason that is kept in the audit; raises NotFound, or Invalid without a reason."""
-    given = validated(Discard, {"reason": reason})
-    with reaching_storage():
-        dead_letters.remove(bridge.storage, _found(bridge, kind, id))
-        note = f"{kind}/{id}: {given.reason}"
-        audit.record(bridge.storage, who=who, what="discard dead letter", count=1, result="discarded", note=note)
+    note = f"{kind}/{id}: {validated(Discard, {'reason': reason}).reason}"
+    dead_letters.remove(bridge.storage, _found(bridge, kind, id))
+    audit.record(bridge.storage, who=who, what="discard dead letter", count=1, result="discarded", note=note)
     return {"kind": kind, "id": id, "result": "discarded"}
 
 
@@ -163,43 +151,41 @@ def replay_dead_letters(bridge: Bridge, body: bytes, *, who: str = audit.MASTER_
     Each is on its queue before it is deleted; twice has one effect. One that became a dead letter again meanwhile is
     left there.
     """
-    wanted = read_body(Selection, body or b"{}")
-    with reaching_storage():
-        found = dead_letters.listed(bridge.storage, kind=wanted.kind, id=wanted.id, limit=wanted.limit)
-        stay = [dead["RowKey"] for dead in found if _send_back(bridge, dead)]
-        count, note = len(found) - len(stay), wanted.kind or "all kinds"
-        audit.record(bridge.storage, who=who, what="retry dead letters", count=count, result="sent", note=note)
-    return {"replayed": count, "kept": stay}
+    wanted, kept = read_body(Selection, body or b"{}"), list[str]()
+    found = dead_letters.listed(bridge.storage, kind=wanted.kind, id=wanted.id, limit=wanted.limit)
+    for dead in found:
+        try:
+            _send_back(bridge, dead)
+        except (Unprocessable, Refused):
+            kept.append(dead["RowKey"])
+    count, note = len(found) - len(kept), wanted.kind or "all kinds"
+    audit.record(bridge.storage, who=who, what="retry dead letters", count=count, result="sent", note=note)
+    return {"replayed": count, "kept": kept}
 
 
-def _send_back(bridge: Bridge, dead: Any) -> str:
-    """Send a dead letter back and delete it, or return why it cannot go."""
-    go, reason = _retry_of(bridge, dead)
-    if go is None:
-        return reason
-    try:
-        go()
-    except (Unprocessable, Refused) as error:
-        return str(error)
+def _send_back(bridge: Bridge, dead: Any) -> None:
+    _retry_of(bridge, dead)()
     dead_letters.remove(bridge.storage, dead)
-    return ""
 
 
-def _retry_of(bridge: Bridge, dead: Mapping[str, Any]) -> tuple[Send | None, str]:
-    """Return how a dead letter goes back, or None and the reason why it cannot."""
-    kind = dead["PartitionKey"]
-    if kind not in RETRIES:
-        return None, "nothing takes this kind back"
+def _retry_of(bridge: Bridge, dead: Mapping[str, Any]) -> Send:
+    """Return how a dead letter goes back; raise Unprocessable or Refused with the reason where it cannot."""
     try:
-        return RETRIES[kind](bridge, dead, _body(bridge, dead)), ""
-    except (Unprocessable, Refused) as error:
-        return None, str(error)
+        go = RETRIES[dead["PartitionKey"]]
     except KeyError:
-        return None, "it is not complete"
+        raise Unprocessable("nothing takes this kind back") from None
+    try:
+        return go(bridge, dead, _body(bridge, dead))
+    except KeyError as error:
+        raise Unprocessable("it is not complete") from error
 
 
 def _item(bridge: Bridge, dead: Mapping[str, Any]) -> dict[str, Any]:
-    go, reason = _retry_of(bridge, dead)
+    reason = None
+    try:
+        _retry_of(bridge, dead)
+    except (Unprocessable, Refused) as error:
+        reason = str(error)
     return {
         "kind": dead["PartitionKey"],
         "id": dead["RowKey"],
@@ -208,8 +194,8 @@ def _item(bridge: Bridge, dead: Mapping[str, Any]) -> dict[str, Any]:
         "first": iso(dead["first"]),
         "last": iso(dead["last"]),
         "size": dead["size"],
-        "actions": [_RETRY, _DISCARD] if go else [_DISCARD],
-        "cannotRetry": reason or None,
+        "actions": ["discard"] if reason else ["retry", "discard"],
+        "cannotRetry": reason,
     }
 
 
@@ -228,13 +214,3 @@ def _fresh(bridge: Bridge, body: bytes) -> dict[str, Any]:
     """Return the message in a dead letter without its history."""
     message = read(bridge.storage, body)
     return {name: value for name, value in message.items() if name not in ("tries", "sent", "resume")}
-
-
-def _position(continuation: str | None) -> dict[str, str] | None:
-    if not continuation:
-        return None
-    try:
-        position = json.loads(base64.urlsafe_b64decode(continuation.encode()))
-        return {name: str(position[name]) for name in ("PartitionKey", "RowKey")}
-    except (ValueError, KeyError, TypeError) as error:
-        raise Refused(INVALID_CONTINUATION) from error

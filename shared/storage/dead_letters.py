@@ -52,26 +52,16 @@ def dead_letter(storage: Storage, *, kind: str, id: str, reason: str, body: byte
     logger.warning("signal dead_letter kind=%s id=%s reason=%s attempts=%d", kind, id, reason, attempts)
 
 
-def listed(storage: Storage, *, kind: str | None, id: str | None, limit: int) -> list[TableEntity]:
-    """Return the rows of dead letters of a kind and id, or of any; at most `limit`."""
-    table, wanted = storage.table(TABLE), {"PartitionKey": kind, "RowKey": id}
-    asked = {name: value for name, value in wanted.items() if value is not None}
-    condition = " and ".join(f"{name} eq @{name}" for name in asked)
-    found = table.query_entities(condition, parameters=asked) if asked else table.list_entities()
-    return list(islice(found, limit))
-
-
-def page(
-    storage: Storage, kind: str | None, limit: int, start: Mapping[str, str] | None
-) -> tuple[list[TableEntity], dict[str, str] | None]:
-    """Return a page of dead letters of a kind, or of any, and where the next one starts: None at the end."""
-    table = storage.table(TABLE)
-    if kind is None:
-        query = table.list_entities(results_per_page=limit)
-    else:
-        query = table.query_entities("PartitionKey eq @kind", parameters={"kind": kind}, results_per_page=limit)
-    pages: Any = query.by_page(start)  # type: ignore[arg-type]
-    return list(next(pages, ())), pages.continuation_token
+def listed(
+    storage: Storage, *, kind: str | None = None, id: str | None = None, start: str = "", limit: int
+) -> list[TableEntity]:
+    """Return the rows of dead letters of a kind and id, or of any; at most `limit`, from `start` (a kind/id) on."""
+    first, _, rest = start.partition("/")
+    after = "( PartitionKey gt @first or PartitionKey eq @first and RowKey ge @rest )" if start else None
+    asked = ("PartitionKey eq @kind" if kind is not None else None, "RowKey eq @id" if id is not None else None, after)
+    query = " and ".join(filter(None, asked)) or "PartitionKey ne ''"
+    values = {"kind": kind or "", "id": id or "", "first": first, "rest": rest}
+    return list(islice(storage.table(TABLE).query_entities(query, parameters=values, results_per_page=limit), limit))
 
 
 def remove(storage: Storage, dead: TableEntity) -> None:

@@ -43,7 +43,7 @@ def replay(bridge: Bridge, **choice: Any) -> dict[str, Any]:
 
 
 def test_every_consumer_s_dead_letters_can_go_back() -> None:
-    assert RETRIES.keys() == {row.kind for row in consumers.CONSUMERS} | {"refused", "polled"}
+    assert RETRIES.keys() == {row.kind for row in consumers.CONSUMERS} | {"refused"}
 
 
 def test_each_says_what_can_be_done_with_it(bridge: Bridge, sent: Outbox) -> None:
