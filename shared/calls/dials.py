@@ -121,16 +121,6 @@ def uncount(storage: Storage, minute: int) -> None:
     rows.change(storage.table(TABLE), LIMIT, _RINGS, subtract)
 
 
-def get(storage: Storage, id: str) -> rows.Row | None:
-    """Return the row that a pointer of kind `dial` names, or None."""
-    return rows.get(storage.table(TABLE), id[:2], id)
-
-
-def remove(storage: Storage, id: str) -> None:
-    """Delete the row that a pointer of kind `dial` names."""
-    rows.delete(storage.table(TABLE), id[:2], id)
-
-
 def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
     """Delete the claims of a period that no repeat needs any more."""
     query = f"PartitionKey ne '{LIMIT}' and {period.condition('until')}"

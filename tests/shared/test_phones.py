@@ -34,18 +34,16 @@ def test_what_nobody_sees_changes_no_number(text: str) -> None:
     assert e164(text, "LV") == FULL
 
 
-@pytest.mark.parametrize("text", ["27771153.0", "+37127771153.0", " 27771153.0 ", "37127771153.0"])
+@pytest.mark.parametrize("text", ["27771153.0", " +37127771153.0 "])
 def test_a_fraction_of_nothing_is_no_digit(text: str) -> None:
-    assert e164(text, "LV") == FULL
-    assert dialled(text) == text.strip().removesuffix(".0")
+    assert (e164(text, "LV"), dialled(text)) == (FULL, text.strip().removesuffix(".0"))
 
 
 @pytest.mark.parametrize(
     ("value", "text"),
     [
         *((None, ""), ("", ""), (27771153, "27771153"), (27771153.0, "27771153"), ("27771153.0", "27771153")),
-        *(("+371 27771153", "+371 27771153"), ("+37127771153.0", "+37127771153"), ("277.711.53", "277.711.53")),
-        *(("67000.00", "67000.00"), (0.5, None), (1e300, None), (True, None), ([1], None)),
+        *(("+371 27771153", "+371 27771153"), ("67000.00", "67000.00"), (0.5, None), (1e300, None), (True, None)),
     ],
     ids=repr,
 )
@@ -53,10 +51,7 @@ def test_a_number_is_its_text_however_it_was_sent(value: Any, text: str | None) 
     assert spelt(value) == text
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["27771153", "+371 277 71153", "(27) 771-153", "anonymous", "", " +371 1", "teller", "*31#27771153"],
-)
+@pytest.mark.parametrize("text", ["+371 277 71153", "(27) 771-153", "anonymous", "", " +371 1", "*31#27771153"])
 def test_plain_text_is_left_alone(text: str) -> None:
     assert cleaned(text) == text.strip(" ")
 
@@ -64,17 +59,10 @@ def test_plain_text_is_left_alone(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "\u202a\u202c",
-        "tel:",
-        "+371\u202eabc",
-        "12\u200b",
-        "2777\n1153",
-        "27771153\u202827771154",
-        "27771153;27771154",
-        "277+71153",
-        "27771153,1",
-        "1234567890123456",
+        *("\u202a\u202c", "tel:", "+371\u202eabc", "12\u200b", "2777\n1153", "27771153\u202827771154"),
+        *("27771153;27771154", "277+71153", "27771153,1", "1234567890123456"),
     ],
+    ids=ascii,
 )
 def test_marks_make_no_number_of_what_is_none(text: str) -> None:
     with pytest.raises(ValueError, match="a phone number is expected"):
@@ -121,7 +109,7 @@ def test_the_number_that_is_dialled_is_the_one_that_is_judged(text: str, number:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", [" ", "(", "\u202a", "\t", "0", "0 ", " 0", "tel:", "+", ";a", "\u3000"])
+@pytest.mark.parametrize("part", [" ", "(", "\u202a", "\t", "0 ", "tel:", "+", ";a"])
 @pytest.mark.parametrize(
     "read", [cleaned, plain, partial(re.search, NUMBER_PATTERN), partial(re.search, PREFIX_PATTERN)]
 )

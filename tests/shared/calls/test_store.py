@@ -9,14 +9,14 @@ import pytest
 
 from shared.calls import stories
 from shared.calls.store import Calls, newest, pointers
-from shared.events.event import ReceivedEvent, check_envelope
-from shared.events.table import event_id, event_named
 from shared.storage.rows import descending
 from shared.times import call_start
+from tests import events
 from tests.counting import counted
 from tests.stored import stored_audio
 
 if TYPE_CHECKING:
+    from shared.events.event import ReceivedEvent
     from shared.storage.account import Storage
 
 CALL = 1717149600000000
@@ -24,10 +24,7 @@ START = datetime(2024, 5, 31, 10, tzinfo=UTC)
 
 
 def received(name: str, **data: Any) -> ReceivedEvent:
-    row = event_named(name)
-    envelope, checked = check_envelope(row, {"data": {"callID": CALL} | data})
-    id = event_id(row, checked, "LV")
-    return ReceivedEvent(type=row, id=id, data=checked, envelope=envelope, origin="webhook", received=START)
+    return events.received(name, at=START, **{"callID": CALL} | data)
 
 
 @pytest.fixture
