@@ -16,7 +16,6 @@ from shared.api.parameters import Request
 from shared.calls import lost_callers
 from shared.errors import BridgeError
 from shared.pbx.operations import operation
-from shared.storage.account import reaching_storage
 from shared.times import now
 
 if TYPE_CHECKING:
@@ -33,8 +32,7 @@ _LONGEST_NOTE = 500
 
 def waiting(bridge: Bridge) -> list[LostCaller]:
     """Return the callers who wait, the longest waiting first."""
-    with reaching_storage():
-        return sorted(lost_callers.listed(bridge.storage), key=lambda one: (one.since is None, one.since))
+    return sorted(lost_callers.listed(bridge.storage), key=lambda one: (one.since is None, one.since))
 
 
 @blueprint.get("/")

@@ -42,7 +42,6 @@ OUTCOMES: Mapping[str, Any] = {
     "talking": lazy_gettext("Talking"),
     "unknown": lazy_gettext("Unknown"),
 }
-_GOOD, _BAD = ("answered", "talking"), ("missed", "voicemail")
 
 
 def here() -> Bridge:
@@ -149,16 +148,6 @@ def ago(moment: datetime | None) -> str:
     return format_timedelta(-passed, format="short", threshold=1, add_direction=True, locale=get_locale())
 
 
-def outcome(word: str | None) -> str:
-    """Return the outcome of a call in words."""
-    return str(OUTCOMES.get(word or "", word or ""))
-
-
-def tone(word: str | None) -> str:
-    """Return the class of an outcome: good, bad or plain."""
-    return "good" if word in _GOOD else "bad" if word in _BAD else "plain"
-
-
 def reason(error: BridgeError) -> str:
     """Return what a refusal means and what to do about it."""
     row = answer_to(error)
@@ -179,7 +168,7 @@ def add_to(page: Flask, zone: str) -> None:
     """Give all of these to the templates."""
     files = sorted(Path(page.static_folder or "").iterdir())
     version = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
-    filters = (employee, phone, party, short, when, day, exact, span, minutes, ago, outcome, tone, event_time)
+    filters = (employee, phone, party, short, when, day, exact, span, minutes, ago, event_time)
     page.jinja_env.filters.update({function.__name__: function for function in filters})
     page.jinja_env.globals.update(
         asset=lambda name: url_for("static", filename=name, v=version),

@@ -13,14 +13,11 @@ from board import figures, show
 from board.callbacks import waiting
 from shared.api.status import look
 from shared.calls import store
-from shared.storage.account import reaching_storage
 from shared.times import day_bounds, local_day, now
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
-    from shared.bridge import Bridge
 
 blueprint = Blueprint("today", __name__)
 
@@ -38,10 +35,11 @@ def index() -> str:
     today = local_day(now(), zone)
     first = day_bounds(today - _WEEKS + timedelta(days=1), zone)[0]
     with ThreadPoolExecutor(3) as pool:
-        calls = pool.submit(_calls, bridge, first)
+        calls = pool.submit(store.newest, bridge.storage, first=first, limit=_MOST_CALLS, select=figures.COLUMNS)
         problems = pool.submit(look, bridge)
         lost = pool.submit(waiting, bridge)
-        found, is_all = calls.result()
+        rows, following = calls.result()
+    found = [row for row in rows if row.get("started")]
     of_today = [row for row in found if local_day(row["started"], zone) == today]
     hours = figures.by_hour(of_today, today, zone)
     span, cells = figures.by_weekday(found, zone)
@@ -57,15 +55,8 @@ def index() -> str:
         cells=cells,
         # Seven columns fit a phone: Latvian has "d." for day at the end of each.
         weekdays=[names[number].removesuffix("d.") for number in range(7)],
-        since=None if is_all or not found else found[-1]["started"],
+        since=found[-1]["started"] if following and found else None,
     )
-
-
-def _calls(bridge: Bridge, first: datetime) -> tuple[list[dict[str, Any]], bool]:
-    """Return the calls since a moment, and whether that is all of them."""
-    with reaching_storage():
-        rows, following = store.newest(bridge.storage, first=first, limit=_MOST_CALLS, select=figures.COLUMNS)
-    return [row for row in rows if row.get("started")], not following
 
 
 def _chart(hours: Sequence[figures.Hour]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from shared.errors import BridgeError
 from shared.pbx.resources import resource
 from shared.pipeline import dead_letters as letters
 from shared.pipeline.replay import replay_events, try_subscription
-from shared.storage.account import POISON, QUEUES, reaching_storage
+from shared.storage.account import POISON, QUEUES
 from shared.subscriptions import store
 from shared.subscriptions.endpoints import host_of
 from shared.times import day_bounds, iso, local_day, now, parse_time
@@ -41,7 +41,7 @@ _SUBSCRIPTIONS = 10
 def queues() -> str:
     """Show in which queues something waits, about how many messages, and since when the oldest does."""
     names = [*QUEUES, *(name + POISON for name in QUEUES)]
-    with reaching_storage(), ThreadPoolExecutor(len(names)) as pool:
+    with ThreadPoolExecutor(len(names)) as pool:
         found = [queue for queue in pool.map(partial(_queue, show.here().storage), names) if queue["messages"]]
     return render_template("queues.html", queues=found)
 

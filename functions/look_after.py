@@ -13,7 +13,6 @@ from shared.once import once
 from shared.polling import checkpoints
 from shared.polling.poll import reconcile
 from shared.privacy.retention import apply_retention
-from shared.storage.account import reaching_storage
 from shared.times import LONGEST_CALL, now
 from shared.webhooks.sync import keep
 
@@ -73,21 +72,20 @@ def look_after(bridge: Bridge, *, at: datetime | None = None) -> None:
     Two runs at once do no harm. Raises an ExceptionGroup of what failed.
     """
     moment, errors, started = at or now(), list[Exception](), _started(bridge.storage)
-    with reaching_storage():
-        done = checkpoints.read_steps(bridge.storage)
-        for name, every, work in STEPS:
-            is_first = name == WEBHOOKS and name not in started
-            if name in done and moment - done[name] < every - _SLACK and not is_first:
-                continue
-            started.add(name)
-            try:
-                with health.watched(bridge.storage, f"LookAfter ({name})"):
-                    work(bridge)
-            except Exception as error:  # noqa: BLE001 - raised below, once the other steps are done
-                logger.warning("%s failed: %s", name, type(error).__name__)
-                errors.append(error)
-            else:
-                if every:
-                    checkpoints.note_step(bridge.storage, name, moment)
+    done = checkpoints.read_steps(bridge.storage)
+    for name, every, work in STEPS:
+        is_first = name == WEBHOOKS and name not in started
+        if name in done and moment - done[name] < every - _SLACK and not is_first:
+            continue
+        started.add(name)
+        try:
+            with health.watched(bridge.storage, f"LookAfter ({name})"):
+                work(bridge)
+        except Exception as error:  # noqa: BLE001 - raised below, once the other steps are done
+            logger.warning("%s failed: %s", name, type(error).__name__)
+            errors.append(error)
+        else:
+            if every:
+                checkpoints.note_step(bridge.storage, name, moment)
     if errors:
         raise ExceptionGroup("steps failed", errors)

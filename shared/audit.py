@@ -7,7 +7,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from shared.storage import rows
-from shared.storage.account import reaching_storage
 from shared.storage.expiry import expire_rows
 from shared.times import iso, newest_first, now
 
@@ -34,18 +33,16 @@ def record(storage: Storage, *, who: str, what: str, count: int, result: str, no
 
 def listed(storage: Storage, limit: int) -> list[dict[str, Any]]:
     """Return the newest rows as JSON values, at most `limit`."""
-    with reaching_storage():
-        found = storage.table(TABLE).query_entities(f"PartitionKey eq '{PARTITION}'", results_per_page=min(limit, 1000))
-        return [{name: row[name] for name in _COLUMNS} | {"at": iso(row["at"])} for row in islice(found, limit)]
+    found = storage.table(TABLE).query_entities(f"PartitionKey eq '{PARTITION}'", results_per_page=min(limit, 1000))
+    return [{name: row[name] for name in _COLUMNS} | {"at": iso(row["at"])} for row in islice(found, limit)]
 
 
 def clear_notes(storage: Storage, matches: Callable[[str], bool]) -> int:
     """Blank each note that `matches`, and return their number."""
-    with reaching_storage():
-        found = list(storage.table(TABLE).query_entities(f"PartitionKey eq '{PARTITION}' and note ne ''"))
-        matching = [row for row in found if matches(row["note"])]
-        for row in matching:
-            rows.update(storage.table(TABLE), {"PartitionKey": PARTITION, "RowKey": row["RowKey"], "note": ""})
+    found = list(storage.table(TABLE).query_entities(f"PartitionKey eq '{PARTITION}' and note ne ''"))
+    matching = [row for row in found if matches(row["note"])]
+    for row in matching:
+        rows.update(storage.table(TABLE), {"PartitionKey": PARTITION, "RowKey": row["RowKey"], "note": ""})
     return len(matching)
 
 

@@ -13,7 +13,6 @@ from shared.errors import StorageUnavailable
 from shared.pbx import budget
 from shared.polling import checkpoints
 from shared.storage import dead_letters
-from shared.storage.account import reaching_storage
 from shared.subscriptions.store import subscriptions
 from shared.times import now, parse_time
 from shared.webhooks import sync, table
@@ -122,7 +121,7 @@ def look(bridge: Bridge) -> tuple[list[Problem], Parts]:
     """Return what is wrong, the worst first, and the parts; each table is read once, all of them side by side."""
     moment, problems, parts, away = now(), list[Problem](), Parts(), 0
     pool = ThreadPoolExecutor(len(READS))
-    reads = {names: pool.submit(_read, read, bridge, moment) for names, read in READS.items()}
+    reads = {names: pool.submit(read, bridge, moment) for names, read in READS.items()}
     wait(reads.values(), _SECONDS)
     pool.shutdown(wait=False, cancel_futures=True)
     for names, future in reads.items():
@@ -145,11 +144,6 @@ def look(bridge: Bridge) -> tuple[list[Problem], Parts]:
         problems.append(Problem("no key"))
     worst_first = list(SENTENCES)
     return sorted(problems, key=lambda one: worst_first.index(one.name))[:_MOST], parts
-
-
-def _read(read: Callable[[Bridge, datetime], Any], bridge: Bridge, moment: datetime) -> Any:
-    with reaching_storage():
-        return read(bridge, moment)
 
 
 def _polls(bridge: Bridge, moment: datetime) -> tuple[Any, ...]:

@@ -214,8 +214,8 @@ def _id_at(moment: datetime) -> int:
 def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
     """Delete the stories of calls that began within a period."""
     found = expire_rows(storage.table(ENDED), period.condition("at"), allowance)
-    for number, span in enumerate(_spans(period.first, period.last)):
-        found += expire_rows(storage.table(TABLE), span, allowance, name=f"calls {number}")
+    for span in _spans(period.first, period.last):
+        found += expire_rows(storage.table(TABLE), span, allowance)
     return found
 
 

@@ -256,7 +256,7 @@ def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
     for row in RESOURCES:
         old = f"removed eq true and {period.condition('lastSeen')}" if row.editable else started
         items = f"PartitionKey eq '{row.name}' and RowKey lt ':' and ({old})"
-        found += expire_rows(table, items, allowance, name=f"items of {row.name}")
+        found += expire_rows(table, items, allowance)
         marks = f"PartitionKey eq '{row.name}' and RowKey ge '{low}' and RowKey lt '{high}'"
-        found += expire_rows(table, marks, allowance, name=f"arrivals of {row.name}")
+        found += expire_rows(table, marks, allowance)
     return found

@@ -11,7 +11,7 @@ from shared import audit, forgotten, people
 from shared.errors import Unprocessable
 from shared.events.store import PARTITION as EVENT
 from shared.privacy.holdings import EXPORTS, RESOURCES, Spellings, pointed, scanned
-from shared.storage.account import POISON, QUEUES, reaching_storage
+from shared.storage.account import POISON, QUEUES
 from shared.storage.expiry import delete_keys, delete_versions
 from shared.storage.messages import PAYLOADS, delete_payload, get_payload, read
 from shared.subscriptions.store import subscriptions
@@ -45,11 +45,10 @@ def erase(bridge: Bridge, number: str, until: datetime, held: set[str]) -> Count
     spellings = Spellings(number, region)
     forgotten.forget(storage, [people.number(spellings.number, region)], until)
     counts: Counter[str] = Counter()
-    with reaching_storage():
-        for holdings in pointed(storage, spellings, region, until):
-            _erase(storage, holdings, until, held, counts)
-        _erase(storage, scanned(storage, spellings), until, held, counts)
-        _erase_others(bridge, spellings, counts)
+    for holdings in pointed(storage, spellings, region, until):
+        _erase(storage, holdings, until, held, counts)
+    _erase(storage, scanned(storage, spellings), until, held, counts)
+    _erase_others(bridge, spellings, counts)
     return +counts
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from shared.api.calls import as_item as as_call
 from shared.api.feed import as_item as as_event
 from shared.privacy.holdings import EXPORTS, RESOURCES, Spellings, plain, pointed, scanned
-from shared.storage.account import BLOCK_BYTES, reaching_storage
+from shared.storage.account import BLOCK_BYTES
 from shared.times import iso, now
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def export(bridge: Bridge, id: str, number: str) -> dict[str, int]:
     """Write the export of a number to container `exports` and return its counts; raises StorageUnavailable."""
     storage, region = bridge.storage, bridge.settings.default_region
     spellings = Spellings(number, region)
-    with tempfile.TemporaryDirectory() as folder, reaching_storage():
+    with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "export.zip"
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
             writer = _Writer(storage, Path(folder), archive)

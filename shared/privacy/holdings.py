@@ -17,7 +17,6 @@ from shared.media.table import MEDIA
 from shared.pbx.resources import RESOURCES as LISTS
 from shared.phones import cleaned, e164
 from shared.storage import rows
-from shared.storage.account import reaching_storage
 from shared.storage.messages import get_payload
 from shared.storage.rows import descending, value_of
 from shared.times import iso
@@ -133,10 +132,9 @@ def scanned(storage: Storage, spellings: Spellings) -> Holdings:
     """Return the rows with the number that no index by number leads to: they are searched for it."""
     holdings = Holdings()
     for table, partition in _SCANNED:
-        with reaching_storage():
-            for row in storage.table(table).query_entities(f"PartitionKey {partition}"):
-                if spellings.are_in_row(storage, row):
-                    holdings.add(table, row)
+        for row in storage.table(table).query_entities(f"PartitionKey {partition}"):
+            if spellings.are_in_row(storage, row):
+                holdings.add(table, row)
     pointers = {place: one for one in people.find(storage, people.LOOSE) for place in _places(one)}
     for place, found in _read(storage, pointers):
         if spellings.are_in_row(storage, found):

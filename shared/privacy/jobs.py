@@ -15,7 +15,6 @@ from shared.errors import Invalid, NotFound
 from shared.json_bodies import parse_body
 from shared.privacy.holdings import EXPORTS, Spellings
 from shared.storage import rows
-from shared.storage.account import reaching_storage
 from shared.storage.expiry import expire_rows
 from shared.storage.messages import send
 from shared.storage.retries import STORAGE, decide
@@ -131,9 +130,8 @@ def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
 def delete_old_exports(storage: Storage) -> int:
     """Delete exports that are over a week old, and return their number."""
     container, deleted = storage.container(EXPORTS), 0
-    with reaching_storage():
-        for blob in container.list_blobs():
-            if blob.last_modified < now() - KEEP_EXPORTS:
-                container.delete_blob(blob.name, delete_snapshots="include")
-                deleted += 1
+    for blob in container.list_blobs():
+        if blob.last_modified < now() - KEEP_EXPORTS:
+            container.delete_blob(blob.name, delete_snapshots="include")
+            deleted += 1
     return deleted

@@ -26,8 +26,7 @@ from shared.media.table import MEDIA
 from shared.privacy import jobs
 from shared.privacy.holdings import plain
 from shared.storage import dead_letters
-from shared.storage.account import reaching_storage
-from shared.storage.expiry import Allowance, Period, progress, save_dropped, save_progress
+from shared.storage.expiry import Allowance, Period, save_dropped
 from shared.times import iso, months_before, now
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def apply_retention(
     months: int | None = None,
 ) -> dict[str, Any]:
     """
-    Delete history older than RETENTION_MONTHS, for so many seconds; the next run goes on where this one ended.
+    Delete history older than RETENTION_MONTHS, for so many seconds; the next run does the rest.
 
     Two at once do no harm. A `dry` run only counts, also for other `months`. Exports of people go after a week,
     whatever the setting. Raises StorageUnavailable and Conflict.
@@ -92,23 +91,15 @@ def apply_retention(
     if not months:
         return {"before": None, "dryRun": dry, "complete": True, "rows": {}}
     last = months_before(at or now(), months)
-    report = expire(bridge.storage, Period(None, last), "all", dry=dry, seconds=seconds)
+    report = _expire(bridge.storage, Period(None, last), dry=dry, seconds=seconds)
     logger.info("retention before %s: %s", iso(last), json.dumps(report["rows"]))
     return report
 
 
-def expire(storage: Storage, period: Period, name: str, *, dry: bool, seconds: float) -> dict[str, Any]:
+def _expire(storage: Storage, period: Period, *, dry: bool, seconds: float) -> dict[str, Any]:
     """Delete or count the history of a period, each table in turn; return the rows of each, and if that is all."""
-    found = dict[str, int]()
-    with reaching_storage():
-        allowance = Allowance(time.monotonic() + seconds, dry, after={} if dry else progress(storage, name))
-        before = dict(allowance.after)
-        try:
-            for table, delete in HISTORY:
-                found[table] = delete(storage, period, allowance)
-        finally:
-            if not dry and allowance.after != before:
-                save_progress(storage, name, allowance.after)
+    allowance = Allowance(time.monotonic() + seconds, dry)
+    found = {name: delete(storage, period, allowance) for name, delete in HISTORY}
     return {"before": iso(period.last), "dryRun": dry, "complete": allowance.complete, "rows": found}
 
 
@@ -124,9 +115,8 @@ def drop(bridge: Bridge, month: str, *, dry: bool, seconds: float = RUN_SECONDS)
         raise Invalid({"month": "a month that is over is expected"})
     if not dry:
         # First: a poll that runs meanwhile brings nothing of it back.
-        with reaching_storage():
-            save_dropped(bridge.storage, month)
-    return expire(bridge.storage, period, month, dry=dry, seconds=seconds)
+        save_dropped(bridge.storage, month)
+    return _expire(bridge.storage, period, dry=dry, seconds=seconds)
 
 
 def period_of(month: str) -> Period:
@@ -149,9 +139,8 @@ def export(storage: Storage, month: str, continuation: str | None = None) -> tup
     """
     period, filters, kinds = period_of(month), {"month": month}, [*_PARTS, ""]
     kind, _, after = (start_of(storage, "ExportMonth", filters, continuation) or f"{kinds[0]} ").partition(" ")
-    with reaching_storage():
-        lines, follows = _PARTS[kind](storage, period, after)
-        body = b"".join(encode({"kind": kind.partition(":")[0], **line}) + b"\n" for line in lines)
+    lines, follows = _PARTS[kind](storage, period, after)
+    body = b"".join(encode({"kind": kind.partition(":")[0], **line}) + b"\n" for line in lines)
     following = kind if follows else kinds[kinds.index(kind) + 1]
     return body, sealed(storage, "ExportMonth", filters, f"{following} {follows or ''}" if following else None)
 

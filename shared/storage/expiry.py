@@ -1,14 +1,13 @@
 """
-Deletes many rows at an age: a page at a time in transactions, within a bound of time, going on where one ended.
+Deletes many rows at an age: a page at a time in transactions, within a bound of time.
 
-Table `retention` has where each deletion ended, and the months that were dropped and stay so.
+Table `retention` has the months that were dropped and stay so.
 """
 
 from __future__ import annotations
 
-import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from shared.storage.account import Storage
 
 TABLE = "retention"
-_PROGRESS, _DROPPED = "progress", "dropped"
+_DROPPED = "dropped"
 # A transaction takes a hundred rows of one partition.
 IN_BATCH = 100
 _PAGE = 1000
@@ -55,8 +54,6 @@ class Allowance:
     until: float
     dry: bool = False
     complete: bool = True
-    # Where the last run ended and where this one does, by table: tokens of the table service.
-    after: dict[str, Any] = field(default_factory=dict)
 
     @property
     def spent(self) -> bool:
@@ -69,32 +66,27 @@ def expire_rows(
     condition: str,
     allowance: Allowance,
     *,
-    name: str = "",
     select: Iterable[str] = (),
     delete: Callable[[Sequence[Any]], None] | None = None,
 ) -> int:
     """
     Delete the rows that meet a condition, and return their number; up to a hundred of a partition go at a time.
 
-    `delete` takes the place of their deletion. A search that ends early goes on there the next time, by its `name`.
+    `delete` takes the place of their deletion. Some are deleted also where no time is left, so that each run gets on.
     """
-    name = name or table.table_name
     query = table.query_entities(condition, select=["PartitionKey", "RowKey", *select], results_per_page=_PAGE)
-    token = None if allowance.dry else allowance.after.pop(name, None)
-    pages: Any = query.by_page(token)
     count = 0
-    for page in pages:
+    for page in query.by_page():
         for _, group in groupby(page, lambda row: row["PartitionKey"]):
             found = list(group)
             for start in range(0, len(found), IN_BATCH):
-                if allowance.spent:
-                    allowance.after[name], allowance.complete = token, False
-                    return count
                 batch = found[start : start + IN_BATCH]
                 if not allowance.dry:
                     (delete or partial(delete_keys, table))(batch)
                 count += len(batch)
-        token = pages.continuation_token
+                if allowance.spent:
+                    allowance.complete = False
+                    return count
     return count
 
 
@@ -126,18 +118,6 @@ def delete_versions(container: ContainerClient, stem: str) -> int:
             container.delete_blob(blob.name, version_id=blob.version_id)
             deleted += not blob.is_current_version
     return deleted
-
-
-def progress(storage: Storage, name: str) -> dict[str, Any]:
-    """Return where the last deletion under this name ended, by table; empty for one that begins."""
-    row = rows.get(storage.table(TABLE), _PROGRESS, name)
-    after: dict[str, Any] = json.loads(row["after"]) if row is not None else {}
-    return after
-
-
-def save_progress(storage: Storage, name: str, after: Mapping[str, Any]) -> None:
-    """Store where a deletion ended."""
-    rows.put(storage.table(TABLE), {"PartitionKey": _PROGRESS, "RowKey": name, "after": json.dumps(after)})
 
 
 def save_dropped(storage: Storage, month: str) -> None:
