@@ -113,12 +113,13 @@ def plain_session(
     session = (kind or requests.Session)()
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    for scheme in ("http://", "https://"):
+    for name in ("http", "https"):
         adapter = HTTPAdapter(pool_connections=hosts, pool_maxsize=connections)
         manager: Any = vars(adapter)["poolmanager"]
-        pools = manager.pool_classes_by_scheme
-        manager.pool_classes_by_scheme = {name: _pool(pool, idle_seconds, check) for name, pool in pools.items()}
-        session.mount(scheme, adapter)
+        pool = manager.pool_classes_by_scheme[name]
+        connection = _connection(pool.ConnectionCls, idle_seconds, check)
+        manager.pool_classes_by_scheme = {name: type("Pool", (pool,), {"ConnectionCls": connection})}
+        session.mount(f"{name}://", adapter)
     return session
 
 
@@ -148,28 +149,8 @@ def guarded_session(*, allow_loopback: bool) -> requests.Session:
     return plain_session(hosts=_HOSTS, connections=_CONNECTIONS, check=check, kind=Session)
 
 
-def _pool(pool: Any, idle_seconds: float, check: Callable[[Address], object] | None) -> Any:
-    """Return a class of urllib3 pools that connect anew instead of using what was idle."""
-
-    class Pool(pool):  # type: ignore[misc]
-        ConnectionCls = _connection(pool.ConnectionCls, check)
-
-        def _get_conn(self, timeout: float | None = None) -> Any:
-            connection = super()._get_conn(timeout)
-            if time.monotonic() - connection.idle_since >= idle_seconds:
-                connection.close()
-            return connection
-
-        def _put_conn(self, connection: Any) -> None:
-            if connection is not None:
-                connection.idle_since = time.monotonic()
-            super()._put_conn(connection)
-
-    return Pool
-
-
-def _connection(base: Any, check: Callable[[Address], object] | None) -> Any:
-    """Return a class of urllib3 connections that respect `ending_by`."""
+def _connection(base: Any, idle_seconds: float, check: Callable[[Address], object] | None) -> Any:
+    """Return a class of urllib3 connections that respect `ending_by` and count as dropped once they were idle."""
     from http.client import HTTPResponse
 
     from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
@@ -182,7 +163,11 @@ def _connection(base: Any, check: Callable[[Address], object] | None) -> Any:
 
     class Connection(base):  # type: ignore[misc]
         response_class = Response
-        idle_since = math.inf
+        used = -math.inf
+
+        @property
+        def is_connected(self) -> bool:
+            return time.monotonic() - self.used < idle_seconds and bool(super().is_connected)
 
         def _new_conn(self) -> socket.socket:
             try:
@@ -193,7 +178,7 @@ def _connection(base: Any, check: Callable[[Address], object] | None) -> Any:
                 raise NewConnectionError(self, "no connection") from error
 
         def request(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> None:
-            given = dict(headers or {})
+            self.used, given = time.monotonic(), dict(headers or {})
             super().request(method, given.pop(_TARGET, url), body, given, **options)
 
     return Connection

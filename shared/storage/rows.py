@@ -291,9 +291,9 @@ def _failure(status: int, text: str) -> Exception:
     """Return the SDK's error for a refused batch: its message begins with the index of the operation at fault."""
     from azure.data.tables import TableTransactionError
 
-    from shared.storage.transport import is_overloaded
+    from shared.storage.transport import OVERLOADED
 
-    if is_overloaded(status):
+    if status in OVERLOADED:
         return StorageUnavailable("storage is overloaded")
     try:
         found = json.loads(text[text.index("{") : text.rindex("}") + 1])["odata.error"]

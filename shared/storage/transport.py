@@ -16,13 +16,8 @@ if TYPE_CHECKING:
 # Whoever sends an event gets an answer within five seconds: three connections, or one answer, are waited for.
 _CONNECT_SECONDS, _READ_SECONDS = 1.1, 3.0
 _TRIES, _PAUSE_SECONDS = 3, 0.4
-_DENIED, _OVERLOADED = (401, 403), (408, 429)
+_DENIED, OVERLOADED = (401, 403), (408, 429, *range(500, 600))
 NO_ENTRY = "storage does not let this app in; roles take some minutes to work"
-
-
-def is_overloaded(status: int) -> bool:
-    """Return True for the statuses that pass with time."""
-    return status in _OVERLOADED or status >= 500
 
 
 class Transport(RequestsTransport):  # type: ignore[misc]
@@ -50,7 +45,7 @@ class Transport(RequestsTransport):  # type: ignore[misc]
             else:
                 if response.status_code in _DENIED:
                     raise StorageUnavailable(NO_ENTRY)
-                if not is_overloaded(response.status_code):
+                if response.status_code not in OVERLOADED:
                     return response
                 if left < tries - 1 or not left:
                     raise StorageUnavailable("storage is overloaded")

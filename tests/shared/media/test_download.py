@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import logging
 import re
-import socket
-import threading
 import time
 import traceback
 import tracemalloc
@@ -18,67 +16,23 @@ import pytest
 
 from shared.errors import MediaError, MediaNotReady, MediaRefused, MediaUnreachable
 from shared.media.download import allowed, download
+from tests.raw import RawServer, dripping, fixed, head
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from shared.settings import Settings
-
-    Answer = Callable[[Callable[[bytes], None]], None]
+    from tests.raw import Answer
 
 AUDIO = b"ID3\x04" + bytes(range(256)) * 400
+PATH = "/files/c2VjcmV0"
 KEY = {"Authorization": "Bearer the-key"}
-
-
-class RawServer:
-    """Answers each request with what `answers` write, byte for byte, and keeps what was asked."""
-
-    def __init__(self) -> None:
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.origin = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        self.url = f"{self.origin}/files/c2VjcmV0"
-        self.answers: list[Answer] = []
-        self.asked: list[bytes] = []
-        self.sent = 0
-        self.stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        while not self.stopping.is_set():
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                return
-            with connection:
-                connection.settimeout(10)
-                self._serve(connection)
-
-    def _serve(self, connection: socket.socket) -> None:
-        self.asked.append(connection.recv(65536))
-
-        def send(part: bytes) -> None:
-            connection.sendall(part)
-            self.sent += len(part)
-
-        try:
-            self.answers.pop(0)(send)
-        except OSError:
-            return  # the other side has had enough
-
-    def close(self) -> None:
-        if not self.stopping.is_set():
-            self.stopping.set()
-            self._socket.shutdown(socket.SHUT_RDWR)
-            self._socket.close()
-            self._thread.join(5)
 
 
 @pytest.fixture
 def server() -> Iterator[RawServer]:
-    server = RawServer()
-    yield server
-    server.close()
+    with RawServer() as server:
+        yield server
 
 
 @pytest.fixture
@@ -86,24 +40,12 @@ def settings(settings: Settings, server: RawServer) -> Settings:
     return replace(settings, pbx_base_url=f"{server.origin}/api/v2/")
 
 
-def head(*lines: str, status: str = "200 OK") -> bytes:
-    return "\r\n".join([f"HTTP/1.1 {status}", *lines, "Connection: close", "", ""]).encode()
-
-
-def fixed(*parts: bytes) -> Answer:
-    def answer(send: Callable[[bytes], None]) -> None:
-        for part in parts:
-            send(part)
-
-    return answer
-
-
 def chunk(body: bytes) -> bytes:
     return f"{len(body):x}\r\n".encode() + body + b"\r\n"
 
 
 def fetch(server: RawServer, settings: Settings, until: float | None = None, size: int = 70_000) -> bytes:
-    with download(server.url, settings, KEY, until) as file:
+    with download(f"{server.origin}{PATH}", settings, KEY, until) as file:
         parts = list(iter(lambda: file.read(size), b""))
         assert file.excerpt.size == sum(map(len, parts))
         assert all(len(part) == size for part in parts[:-1])
@@ -158,7 +100,7 @@ def test_what_is_no_whole_file_is_asked_for_again_and_its_address_and_the_key_ar
 
 
 def test_a_host_that_is_gone_is_out_of_reach(server: RawServer, settings: Settings) -> None:
-    server.close()
+    server.__exit__()
     with pytest.raises(MediaUnreachable, match="out of reach"):
         fetch(server, settings)
 
@@ -202,7 +144,7 @@ def test_what_is_packed_small_does_not_fill_the_memory(server: RawServer, settin
     server.answers.append(fixed(head("Content-Encoding: gzip", f"Content-Length: {len(body)}"), body))
     tracemalloc.start()
     try:
-        with download(server.url, settings, KEY) as file:
+        with download(f"{server.origin}{PATH}", settings, KEY) as file:
             while part := file.read(1 << 20):
                 assert len(part) <= 1 << 20
             assert file.excerpt.size == 64 << 20
@@ -229,7 +171,7 @@ def test_a_redirect_is_followed_to_the_byte(location: str, target: str, server: 
     there = location.replace("{host}", server.origin.removeprefix("http://")).encode()
     moved = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nConnection: close\r\nLocation: " + there + b"\r\n\r\n"
     server.answers += [fixed(moved), fixed(head("Content-Length: 3"), b"ID3")]
-    with download(f"{server.url}?sig=1", settings, KEY) as file:
+    with download(f"{server.origin}{PATH}?sig=1", settings, KEY) as file:
         assert file.read(10) == b"ID3"
     assert server.asked[1].split(b" ")[1] == target.encode()
 
@@ -252,8 +194,8 @@ def test_a_relative_address_is_the_pbxs_own(url: str, target: str, server: RawSe
 
 
 def test_the_body_of_a_redirect_is_not_read(server: RawServer, settings: Settings) -> None:
-    def endless(send: Callable[[bytes], None]) -> None:
-        send(head(f"Location: {server.url}", status="302 Found"))
+    def endless(server: RawServer, send: Callable[[bytes], None]) -> None:
+        send(head(f"Location: {server.origin}{PATH}", status="302 Found"))
         while not server.stopping.is_set():
             send(bytes(1 << 20))
 
@@ -265,12 +207,7 @@ def test_the_body_of_a_redirect_is_not_read(server: RawServer, settings: Setting
 
 @pytest.mark.parametrize("lines", [[LENGTH], []], ids=["of a known length", "of none"])
 def test_a_file_that_takes_too_long_in_all_ends(lines: list[str], server: RawServer, settings: Settings) -> None:
-    def drip(send: Callable[[bytes], None]) -> None:
-        send(head(*lines))
-        while not server.stopping.wait(0.02):
-            send(b"x")
-
-    server.answers.append(drip)
+    server.answers.append(dripping(head(*lines), 0.02))
     began = time.monotonic()
     with pytest.raises(MediaNotReady, match="too slow"):
         fetch(server, settings, began + 0.3)

@@ -6,13 +6,11 @@ import gzip
 import json
 import logging
 import socket
-import threading
 import time
 import uuid
-from contextlib import contextmanager, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -37,6 +35,7 @@ from shared.pbx.resources import RESOURCES, Resource, resource
 from shared.polling import checkpoints
 from shared.polling import run as polls
 from shared.polling.poll import poll
+from tests.raw import RawServer, dripping, fixed, head
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,77 +79,6 @@ def simulator() -> Iterator[Simulator]:
 @pytest.fixture
 def pbx(simulator: Simulator, connect: Callable[..., Pbx]) -> Pbx:
     return connect(simulator.base_url)
-
-
-@contextmanager
-def answering(status: int, body: bytes, peers: set[Any] | None = None, **headers: str) -> Iterator[str]:
-    """A server with one answer to every read; yields its base URL."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            if peers is not None:
-                peers.add(self.client_address)
-            self.send_response(status)
-            for name, value in ({"Content-Length": str(len(body))} | headers).items():
-                self.send_header(name.replace("_", "-"), value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/api/v2/"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-@contextmanager
-def dripping(
-    delay: float, begin: bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
-) -> Iterator[tuple[str, list[Any]]]:
-    """A server that begins an answer and adds a byte every so many seconds; yields its base URL and who came."""
-    asked, ended, threads = list[Any](), threading.Event(), list[threading.Thread]()
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def start(target: Callable[..., None], *args: Any) -> None:
-        threads.append(threading.Thread(target=target, args=args))
-        threads[-1].start()
-
-    def drip(connection: socket.socket) -> None:
-        with connection, suppress(OSError):
-            connection.recv(65536)
-            connection.sendall(begin)
-            while not ended.wait(delay):
-                connection.sendall(b" ")
-
-    def serve() -> None:
-        with suppress(OSError):
-            while True:
-                connection, peer = listener.accept()
-                asked.append(peer)
-                start(drip, connection)
-
-    start(serve)
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/api/v2/", asked
-    finally:
-        ended.set()
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        for thread in threads:
-            thread.join(5)
-
-
-def envelope(status: int = 200, data: Any = None, message: str = "") -> bytes:
-    return json.dumps(
-        {"version": "v2", "status": "success", "statusCode": status, "message": message, "data": data}
-    ).encode()
 
 
 @pytest.mark.parametrize("row", RESOURCES, ids=lambda row: row.name)
@@ -210,11 +138,14 @@ def test_a_missing_grant_names_the_method_to_tick(pbx: Pbx, simulator: Simulator
     ids=["a bomb", "no gzip", "brotli"],
 )
 def test_only_an_answer_of_a_real_size_is_unpacked(encoding: str, body: bytes, connect: Callable[..., Pbx]) -> None:
-    with answering(200, body, Content_Encoding=encoding) as url, pytest.raises(PbxNotUnderstood):
-        connect(url).call("GetContacts", lane="poll")
-    packed = gzip.compress(envelope(data=[{"contactID": LARGEST_ID}]))
-    with answering(200, packed, Content_Encoding="gzip") as url:
-        assert connect(url).call("GetContacts", lane="poll") == [{"contactID": LARGEST_ID}]
+    envelope = json.dumps({"statusCode": 200, "data": [{"contactID": LARGEST_ID}]}).encode()
+    for packed, items in ((body, None), (gzip.compress(envelope), [{"contactID": LARGEST_ID}])):
+        encoding = encoding if items is None else "gzip"
+        lines = (f"Content-Encoding: {encoding}", f"Content-Length: {len(packed)}")
+        with RawServer(fixed(head(*lines), packed)) as server:
+            client = connect(f"{server.origin}/")
+            with pytest.raises(PbxNotUnderstood) if items is None else nullcontext():
+                assert client.call("GetContacts", lane="poll") == items
 
 
 RECOVERIES = [
@@ -340,18 +271,12 @@ def test_failures_are_logged_by_name_alone(pbx: Pbx, simulator: Simulator, caplo
     assert NUMBER.removeprefix("+") not in caplog.text
 
 
-def test_reads_reuse_connections_and_a_command_makes_its_own(connect: Callable[..., Pbx]) -> None:
+def test_a_command_makes_a_connection_of_its_own(connect: Callable[..., Pbx]) -> None:
     with Listener(lambda received: (200, {"Location": "/webhooks/1"})) as listener:
         client = connect(f"{listener.origin}/")
         for _ in range(3):
             client.subscribe("CallStarted", "https://app.example/x")
         assert len({received.port for received in listener.received}) == 3
-    peers: set[Any] = set()
-    with answering(200, envelope(data=[]), peers=peers) as url:
-        client = connect(url)
-        for _ in range(3):
-            client.call("GetContacts", lane="poll")
-    assert len(peers) == 1
 
 
 @pytest.mark.parametrize("delay", [30.0, 0.1], ids=["a PBX that hangs", "a PBX that drips"])
@@ -364,12 +289,12 @@ def test_a_call_ends_at_its_deadline_also_where_the_pbx_does_not(
     delay: float, begin: bytes, connect: Callable[..., Pbx]
 ) -> None:
     assert clients.LONGEST_SECONDS == 20
-    with dripping(delay, begin) as (url, asked):
+    with RawServer(dripping(begin, delay)) as server:
         began = time.monotonic()
         with pytest.raises(PbxUnavailable):
-            connect(url).call("GetLostCalls", lane="action", until=began + 0.8)
+            connect(f"{server.origin}/").call("GetLostCalls", lane="action", until=began + 0.8)
         assert time.monotonic() - began < 2
-        assert len(asked) == 1
+        assert len(server.asked) == 1
 
 
 def test_a_poll_ends_at_its_deadline_where_each_page_takes_long(
