@@ -8,15 +8,13 @@ import re
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
 
-from shared.events.event import read_data
-from shared.events.table import Model
 from shared.identifiers import identifier
 from shared.json_bodies import is_spoilt
 from shared.phones import e164
-from shared.times import parse_time
+from shared.times import event_time, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from shared.pbx.fields import Field, Shape
 
@@ -91,14 +89,25 @@ def drift(item: Mapping[str, Any], shape: Shape) -> set[str]:
     Fields of inner objects have both names: `members.contactID`. `encoding` is among them where characters could not be
     read.
     """
-    return _drift(item, shape) | ({"encoding"} if is_spoilt(item) else set())
+    return {*_drift(item, shape), *(["encoding"] if is_spoilt(item) else [])}
 
 
-def _drift(item: Mapping[str, Any], shape: Shape) -> set[str]:
-    data = read_data(Model("", shape, ()), item)
-    found = (data.keys() - {field.name for field in shape}) | data.misfits.keys()
-    for field in shape:
-        for part in data.get(field.name, ()) if field.type == "array" else ():
-            inner = _drift(part, field.fields) if isinstance(part, dict) else {""}
-            found |= {f"{field.name}.{name}".rstrip(".") for name in inner}
-    return found
+def _drift(item: Mapping[str, Any], shape: Shape) -> Iterator[str]:
+    known = {field.name: field for field in shape}
+    for name, value in item.items():
+        if value is None or (isinstance(value, str) and not value.strip()):
+            continue
+        if name not in known or not _fits(value, known[name].type):
+            yield name
+        elif known[name].type == "array":
+            yield from (f"{name}.{inner}" for part in value for inner in _drift(part, known[name].fields))
+
+
+def _fits(value: Any, kind: str) -> bool:
+    if kind == "integer":
+        return identifier(value) is not None or type(value) is int
+    if kind == "date-time":
+        return event_time(value) is not None
+    if kind == "array":
+        return isinstance(value, list) and all(isinstance(part, dict) for part in value)
+    return isinstance(value, str | int | float) and not isinstance(value, bool)

@@ -81,6 +81,15 @@ class Change:
         """Return the number of times that the item has changed, come or gone, this one included."""
         return self.before.revision + 1 if self.before else 0
 
+    @property
+    def happened(self) -> str:
+        """Return what the item's event says of it; empty where it has none."""
+        if self.removed:
+            return "Removed"
+        if self.before and not self.before.removed:
+            return "Updated"
+        return "Created" if self.arrives else ""
+
 
 def began(item: Mapping[str, Any]) -> datetime | None:
     """Return when an item of history began: the time that decides its month; None where it does not say."""

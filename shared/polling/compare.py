@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,6 @@ from shared.errors import (
     PbxForbidden,
     PbxNotFound,
     PbxNotUnderstood,
-    PbxRefused,
     PbxUnavailable,
 )
 from shared.events.event import submit
@@ -117,19 +117,13 @@ class Comparison:
             self._measure()
 
     def remove(self) -> None:
-        """
-        Remove what the complete range lacks and the PBX, asked by id, does not have; at most twenty a run.
-
-        Any other answer proves nothing; those that are not understood are raised once the others are asked for.
-        """
-        run, gone, failure = self.run, list["Change"](), None
-        missing = sorted(id for id, row in self.known.items() if not row.removed and id not in self._listed)
-        if len(missing) > MOST_LOOKUPS:
-            # Those that the PBX still has must not keep the others from being asked for.
-            turn = int(run.moment.timestamp()) // 60 * MOST_LOOKUPS % len(missing)
-            missing = (missing[turn:] + missing[:turn])[:MOST_LOOKUPS]
+        """Remove what the range, read to its end, lacks and the PBX does not have, as it says when asked by id."""
+        run, gone = self.run, list["Change"]()
+        missing = [id for id, row in self.known.items() if not row.removed and id not in self._listed]
+        # By chance: those that the PBX still has must not keep the others from being asked for.
+        chosen = random.sample(missing, min(len(missing), MOST_LOOKUPS))
         try:
-            for id in missing:
+            for id in chosen:
                 asked = {run.resource.id_parameter: id}
                 try:
                     run.bridge.pbx.call(run.resource.read_operation, lane=run.lane, until=run.until, **asked)
@@ -137,16 +131,12 @@ class Comparison:
                     item = reader.get(run.bridge.storage, run.resource.name, id) or {}
                     before = self.known[id]
                     gone.append(Change(id=id, item=item, hash=before.hash, before=before, removed=True))
-                except PbxForbidden:
-                    # The key may list these and not read one.
-                    break
-                except (PbxNotUnderstood, PbxRefused) as error:
-                    failure = error
+        except PbxForbidden:
+            # The key may list these and not read one.
+            pass
         finally:
             self._write(gone)
             self._measure()
-        if failure:
-            raise failure
 
     def _read_pages(self, filters: dict[str, Any]) -> bool:
         """Compare the pages; return True where there were several, and something new."""
@@ -249,7 +239,8 @@ class Comparison:
                 region = run.bridge.settings.default_region
                 found += pointers(name, change.id, change.item, region, unknown[-1])
         people.add(storage, found)
-        self._submit_changes(changes)
+        if told := [(one, one.item) for one in changes if one.happened and (run.resource.editable or one.removed)]:
+            run.for_each(self._submit, told)
         due = {one.id: one.item for one in changes if one.due and one.due <= run.moment}
         if due:
             submit_missing(run, due, self._origin)
@@ -263,16 +254,6 @@ class Comparison:
             )  # fmt: skip
             self._same.add(one.id)
 
-    def _submit_changes(self, changes: Sequence[Change]) -> None:
-        """Submit that items came, changed or went: of what can be edited, and deletions of what can be withdrawn."""
-        run = self.run
-        if run.resource.editable:
-            changes = [one for one in changes if one.arrives or one.removed or (one.before and not one.before.removed)]
-        else:
-            changes = [one for one in changes if one.removed]
-        if changes:
-            run.for_each(self._submit, [(change, change.item) for change in changes])
-
     def _submit(self, change: Change, item: Item) -> int:
         """
         Submit the event of an item that came, changed or went.
@@ -282,14 +263,11 @@ class Comparison:
         event of the PBX's webhook; no audio is deleted for it.
         """
         bridge, resource = self.run.bridge, self.run.resource
-        origin, occurrence = "poll", f"{change.revision}.{change.hash}"
+        name, origin = f"{resource.noun}{change.happened}", "poll"
+        occurrence = str(change.revision) if change.arrives else f"{change.revision}.{change.hash}"
         if resource.withdrawn:
             name, origin, occurrence = resource.withdrawn, "reconciled", ""
             item = as_event(item, resource, name)
-        elif change.arrives:
-            name, occurrence = f"{resource.noun}Created", str(change.revision) if change.before else ""
-        else:
-            name = f"{resource.noun}{'Removed' if change.removed else 'Updated'}"
         data = item | {resource.id_field: change.id}
         submit(bridge.storage, bridge.settings, name, data, origin=origin, occurrence=occurrence or None)
         return 1

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from shared import health
 from shared.calls import lost_callers
 from shared.calls.lost_callers import ADDED, REMOVED, UPDATED, other_day, same_day
 from shared.items.content import drift
-from shared.json_bodies import encode
 from shared.pbx.resources import Resource
 from shared.phones import spelt
 from shared.polling.compare import pages
 from shared.polling.missing import alarm_if_lost, submit_wanted
 from shared.polling.run import follow
-from shared.times import event_time, iso, parse_time
+from shared.times import event_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,8 +42,8 @@ def poll_lost_calls(bridge: Bridge, *, at: datetime | None = None) -> None:
     """
     Submit LostCallerAdded, Updated and Removed where no webhook did within the grace.
 
-    A caller who waits since today and is listed no longer was called back, once the list of that destination lacks it
-    too: each midnight empties the list. Raises as poll does.
+    A caller who waits since today and whom two polls have missed was called back, once the list of that destination
+    lacks it too: each midnight empties the list. Raises as poll does.
     """
     follow(bridge, _ROW, _poll, at=at, started=True)
 
@@ -60,8 +57,8 @@ def _poll(run: Run) -> None:
         if unknown := drift(item, run.shape):
             health.drifted(storage, unknown)
     if not unreadable:
-        gone, missing = _gone(run, listed, waiting, json.loads(state or "{}"))
-        found, state = found + gone, encode(missing).decode() if missing else ""
+        gone, missing = _gone(run, listed, waiting)
+        found, state = found + gone, " ".join(sorted(missing)[:_MOST_MISSING])
     count = run.for_each(lambda name, item: submit_wanted(run, [(name, item, None)], "reconciled"), found)
     alarm_if_lost(run, count)
     run.note_unreadable(unreadable)
@@ -95,36 +92,28 @@ def _event(run: Run, item: Item, known: LostCaller | None) -> str | None:
         numbers = [spelt(item.get(name)) for name in ("callerid", "destination")]
         known = lost_callers.get(storage, lost_callers.key(storage, numbers[0], numbers[1], region))
     if known is None:
-        return None if begin and tried and tried < begin.replace(microsecond=0) else ADDED
+        return None if begin and tried and tried < begin else ADDED
     # The list may be older than what the events said since.
     before = known.last or known.closed or run.moment
     waits = known.open and not other_day(before, run.moment)
-    if tried:
-        is_new = tried.replace(microsecond=0) > before
-    elif waits:
-        attempts = item.get("attempts")
-        is_new = isinstance(attempts, int) and known.attempts is not None and attempts > known.attempts
-    else:
-        is_new = other_day(before, run.moment)
+    is_new = tried.replace(microsecond=0) > before if tried else other_day(before, run.moment)
     return (UPDATED if waits else ADDED) if is_new else None
 
 
 def _gone(
-    run: Run, listed: Mapping[int, Item], waiting: Mapping[int, LostCaller], missing: Mapping[str, str]
-) -> tuple[list[tuple[str, Item]], dict[str, str]]:
-    """Return the removals that the PBX confirms, and since when others are missing."""
+    run: Run, listed: Mapping[int, Item], waiting: Mapping[int, LostCaller]
+) -> tuple[list[tuple[str, Item]], set[str]]:
+    """Return the removals that the PBX confirms, and the numbers of others that the list lacks."""
     found: list[tuple[str, Item]] = []
-    still: dict[str, str] = {}
-    left = _MOST_ASKED
+    before, missing, asked = set(run.checkpoint.state.split()), set[str](), 0
     for key, one in waiting.items():
         if key in listed or one.last is None or not same_day(one.last, run.moment):
             continue
-        since = parse_time(missing.get(str(key)) or iso(run.moment))
-        if left and run.moment - since >= run.grace:
-            left -= 1
+        if str(key) in before and asked < _MOST_ASKED:
+            asked += 1
             again, unreadable = _listed(run, **({"destination": one.destination} if one.destination else {}))
             if key not in again and not unreadable:
                 found.append((REMOVED, {"callerid": one.callerid, "destination": one.destination}))
                 continue
-        still[str(key)] = iso(since)
-    return found, dict(islice(still.items(), _MOST_MISSING))
+        missing.add(str(key))
+    return found, missing
