@@ -13,10 +13,12 @@ from shared.events.store import PARTITION as EVENT
 from shared.privacy.holdings import EXPORTS, RESOURCES, Spellings, pointed, scanned
 from shared.storage.account import POISON, QUEUES
 from shared.storage.expiry import delete_keys, delete_versions
-from shared.storage.messages import PAYLOADS, delete_payload, get_payload, read
+from shared.storage.messages import PAYLOADS, delete_payload, get_payload, parse, read
 from shared.subscriptions.store import subscriptions
+from shared.times import event_time
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from azure.storage.queue import QueueClient, QueueMessage
@@ -47,8 +49,8 @@ def erase(bridge: Bridge, number: str, until: datetime, held: set[str]) -> Count
     counts: Counter[str] = Counter()
     for holdings in pointed(storage, spellings, region, until):
         _erase(storage, holdings, until, held, counts)
-    _erase(storage, scanned(storage, spellings), until, held, counts)
-    _erase_others(bridge, spellings, counts)
+    _erase(storage, scanned(storage, spellings, until), until, held, counts)
+    _erase_others(bridge, spellings, until, counts)
     return +counts
 
 
@@ -90,16 +92,16 @@ def _erase_audio(storage: Storage, container: str, stem: str, held: set[str], co
     counts["audio"] += deleted
 
 
-def _erase_others(bridge: Bridge, spellings: Spellings, counts: Counter[str]) -> None:
+def _erase_others(bridge: Bridge, spellings: Spellings, until: datetime, counts: Counter[str]) -> None:
     """Erase messages, subscriptions for the number, notes of the audit, and all exports made before."""
     storage, payloads = bridge.storage, bridge.storage.container(PAYLOADS)
     for name in QUEUES:
         for suffix in ("", POISON):
-            counts["messages"] += _erase_messages(storage, storage.queue(name + suffix), spellings)
+            counts["messages"] += _erase_messages(storage, storage.queue(name + suffix), spellings, until)
         # The bodies of messages that wait, which no queue shows; without its body one is dropped once it is due.
         for blob in payloads.list_blob_names(name_starts_with=f"{name}/"):
             with suppress(Unprocessable):
-                if spellings.are_in(get_payload(storage, blob).decode(errors="replace")):
+                if _is_about(parse(get_payload(storage, blob)), spellings, until):
                     counts["messages"] += delete_versions(payloads, blob)
     known = subscriptions(bridge)
     for one in known.all():
@@ -109,15 +111,22 @@ def _erase_others(bridge: Bridge, spellings: Spellings, counts: Counter[str]) ->
     counts["exports"] += delete_versions(storage.container(EXPORTS), "")
 
 
-def _erase_messages(storage: Storage, queue: QueueClient, spellings: Spellings) -> int:
+def _erase_messages(storage: Storage, queue: QueueClient, spellings: Spellings, until: datetime) -> int:
     """Delete the visible messages with the number; a queue without one is only peeked at, as it counts deliveries."""
+
+    def has(message: QueueMessage) -> bool:
+        try:
+            return _is_about(read(storage, _body(message)), spellings, until)
+        except Unprocessable:
+            return spellings.are_in(_body(message).decode(errors="replace"))
+
     seen = queue.peek_messages(max_messages=_PEEK)
     waiting = queue.get_queue_properties().approximate_message_count or 0
-    if waiting <= len(seen) and not any(_has(storage, one, spellings) for one in seen):
+    if waiting <= len(seen) and not any(map(has, seen)):
         return 0
     deleted, others = 0, []
     for message in queue.receive_messages(messages_per_page=_PEEK, visibility_timeout=_HIDDEN_SECONDS):
-        if _has(storage, message, spellings):
+        if has(message):
             delete_payload(storage, _body(message))
             queue.delete_message(message)
             deleted += 1
@@ -128,11 +137,13 @@ def _erase_messages(storage: Storage, queue: QueueClient, spellings: Spellings) 
     return deleted
 
 
-def _has(storage: Storage, message: QueueMessage, spellings: Spellings) -> bool:
-    try:
-        return spellings.are_in(json.dumps(read(storage, _body(message))))
-    except Unprocessable:
-        return spellings.are_in(_body(message).decode(errors="replace"))
+def _is_about(message: Mapping[str, Any], spellings: Spellings, until: datetime) -> bool:
+    """Return True if a message has the number, and its call began, or it was sent, before the erasure."""
+    body, record = message.get("body"), message.get("record")
+    data = body.get("data") if isinstance(body, dict) else record
+    started = data.get("callStarted") if isinstance(data, dict) else None
+    began = event_time(started) or event_time(message.get("sent")) or until
+    return began <= until and spellings.are_in(json.dumps(message))
 
 
 def _body(message: QueueMessage) -> bytes:

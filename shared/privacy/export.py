@@ -52,7 +52,7 @@ def export(bridge: Bridge, id: str, number: str) -> dict[str, int]:
             writer = _Writer(storage, Path(folder), archive)
             for holdings in pointed(storage, spellings, region, now()):
                 writer.add(holdings)
-            writer.add(scanned(storage, spellings))
+            writer.add(scanned(storage, spellings, now()))
             writer.close(spellings.number)
         with target.open("rb") as file:
             storage.container(EXPORTS).upload_blob(f"{id}.zip", file, overwrite=True, max_concurrency=1)

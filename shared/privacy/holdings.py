@@ -128,16 +128,16 @@ def pointed(storage: Storage, spellings: Spellings, region: str, until: datetime
         yield holdings
 
 
-def scanned(storage: Storage, spellings: Spellings) -> Holdings:
-    """Return the rows with the number that no index by number leads to: they are searched for it."""
+def scanned(storage: Storage, spellings: Spellings, until: datetime) -> Holdings:
+    """Return the rows from before a time with the number that no index by number leads to: they are searched for it."""
     holdings = Holdings()
     for table, partition in _SCANNED:
         for row in storage.table(table).query_entities(f"PartitionKey {partition}"):
-            if spellings.are_in_row(storage, row):
+            if row.get("first", until) <= until and spellings.are_in_row(storage, row):
                 holdings.add(table, row)
     pointers = {place: one for one in people.find(storage, people.LOOSE) for place in _places(one)}
     for place, found in _read(storage, pointers):
-        if spellings.are_in_row(storage, found):
+        if found.get("began", until) <= until and spellings.are_in_row(storage, found):
             holdings.add(place[0], found)
             holdings.pointers.append((people.LOOSE, pointers[place]))
     _close(storage, holdings)
