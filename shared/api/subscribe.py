@@ -6,17 +6,27 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, StringConstraints, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic import Field as Limits
 
 from shared.api.envelopes import succeeded
 from shared.deliveries.fanout import catch_up, end, set_disabled, try_now
 from shared.deliveries.outbox import EPOCH, Outbox
 from shared.errors import ConfigError, NotFound
 from shared.events.table import find_event
+from shared.identifiers import LARGEST_ID, identifier
 from shared.json_bodies import read_body
 from shared.pbx.fields import Field, Shape
+from shared.phones import dialled, e164, plain
 from shared.subscriptions.endpoints import check_endpoint, host_of
-from shared.subscriptions.filter import NAMES, Criteria
 from shared.subscriptions.store import NO_KEY, subscriptions
 from shared.subscriptions.subscription import LONGEST_NAME, Subscription, key_of, public_id
 from shared.times import iso
@@ -31,6 +41,7 @@ _SIDE_BY_SIDE = 8
 LOOPBACK = "allow_loopback"
 ID_HEADER = "Subscription-Id"
 ID_PATTERN = r"[0-9A-Fa-f]{32}|[0-9]{1,20}"
+_PREFIX = re.compile(r"(?:\+|00)?[0-9]{1,15}", re.ASCII)
 
 # The columns of GetSubscriptions.
 LISTED: Shape = (
@@ -52,6 +63,42 @@ LISTED: Shape = (
     Field("milliseconds", "integer", "How long the last answer took."),
     Field("failures", "integer", "Attempts that failed since the last success."),
 )
+
+
+def _whole(value: Any) -> Any:
+    """Return a whole number for a text that spells one, as an expression in a flow yields it."""
+    number = identifier(value)
+    return value if number is None else number
+
+
+def _prefix(text: str) -> str:
+    begin = plain(text)
+    if not _PREFIX.fullmatch(begin):
+        raise ValueError("the beginning of a phone number is expected, such as +371")
+    return f"+{begin[2:]}" if begin.startswith("00") else begin
+
+
+Number = Annotated[str, AfterValidator(dialled)]
+ContactId = Annotated[int, Limits(ge=1, le=LARGEST_ID, strict=True), BeforeValidator(_whole)]
+_NUMBERS = ("caller", "destination")
+
+
+class Criteria(BaseModel, extra="forbid", frozen=True, defer_build=True):
+    """A filter: an event has to meet every part of it that is there."""
+
+    direction: Literal["in", "out"] | None = None
+    contact_id: ContactId | None = None
+    caller: Number | None = None
+    destination: Number | None = None
+    prefix: Annotated[str, AfterValidator(_prefix)] | None = None
+
+    def to_dict(self, region: str) -> dict[str, Any]:
+        """Return the parts that are there, as JSON; numbers in E.164, so that equal requests are equal."""
+        given = self.model_dump(exclude_none=True)
+        return given | {name: e164(given[name], region) or given[name] for name in _NUMBERS if name in given}
+
+
+NAMES = tuple(Criteria.model_fields)
 
 
 def _secret(text: str) -> str:

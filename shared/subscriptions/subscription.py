@@ -1,4 +1,4 @@
-"""One subscription: who gets which event, how, and the secrets that sign it by Standard Webhooks 1.0.0."""
+"""One subscription: who gets which events, how, and the secrets that sign them by Standard Webhooks 1.0.0."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from shared.phones import e164
 from shared.times import now
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
+    from shared.events.event import ReceivedEvent
     from shared.subscriptions.store import Keys
 
 PARTITION = "subscription"
@@ -138,3 +140,32 @@ def sign(secret: str, id: str, timestamp: int, body: bytes) -> str:
     """Return the signature of a body that is sent under an id at a Unix time."""
     digest = hmac.new(key_of(secret), f"{id}.{timestamp}.".encode() + body, hashlib.sha256).digest()
     return f"v1,{base64.b64encode(digest).decode()}"
+
+
+def _is_same(number: str | None, wanted: str, region: str) -> bool:
+    full = e164(wanted, region)
+    return number is not None and (number == wanted or (full is not None and e164(number, region) == full))
+
+
+def _begins(number: str | None, prefix: str, region: str) -> bool:
+    """Return True if a number begins so, with its country code or as it is dialled at home."""
+    import phonenumbers
+
+    full, code = e164(number, region), f"+{phonenumbers.country_code_for_region(region)}"
+    return full is not None and any(way.startswith(prefix) for way in (full, full[1:], full.removeprefix(code)))
+
+
+TESTS: Mapping[str, Callable[[ReceivedEvent, Any, str], bool]] = {
+    "direction": lambda event, wanted, _: event.data.get("direction") == wanted,
+    "contact_id": lambda event, wanted, _: event.data.get("contactID") == wanted,
+    "caller": lambda event, wanted, region: _is_same(event.caller, wanted, region),
+    "destination": lambda event, wanted, region: _is_same(event.data.get("destination"), wanted, region),
+    "prefix": lambda event, wanted, region: (
+        _begins(event.caller, wanted, region) or _begins(event.data.get("destination"), wanted, region)
+    ),
+}
+
+
+def meets(event: ReceivedEvent, wanted: Mapping[str, Any], region: str) -> bool:
+    """Return True if the event meets all parts of a filter; one that lacks a field does not meet it."""
+    return all(TESTS[name](event, value, region) for name, value in wanted.items())

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.api.openapi.events import ENDPOINT_PATTERN, SECRET_PATTERN, notification, subscribe_request
-from shared.api.subscribe import SubscribeRequest
+from shared.api.subscribe import Criteria, SubscribeRequest
 from shared.events.table import EVENTS, event_named
 from shared.media.table import MEDIA
 from shared.pbx.operations import operation
@@ -21,7 +21,6 @@ from shared.pbx.resources import RESOURCES, resource
 from shared.phones import PREFIX_PATTERN
 from shared.polling.run import as_event
 from shared.subscriptions.endpoints import check_endpoint
-from shared.subscriptions.filter import Criteria
 from shared.subscriptions.subscription import key_of, new_secret
 
 FIXTURES = pathlib.Path(__file__).parents[3] / "fixtures"
