@@ -136,20 +136,6 @@ def test_while_nothing_succeeds_an_event_is_never_given_up(bridge: Bridge, sent:
     assert places(bridge, one) == []
 
 
-def test_who_has_too_much_is_left_alone_as_a_whole(bridge: Bridge, sent: Sent, listener: Listener) -> None:
-    listener.answer = lambda received: (429, {"Retry-After": "60"})
-    one = subscription(bridge, listener.url)
-    happen(bridge, sent)
-    drained(bridge, sent, one)
-    happen(bridge, sent)
-    assert drained(bridge, sent, one) == []
-    assert len(listener.received) == 1
-    listener.answer = 200
-    later(bridge, sent, one)
-    # What is posted at the same time may arrive in either order.
-    assert sorted(other.id for other in listener.received[1:]) == sorted(ids_as_received(bridge, one))
-
-
 def ids_as_received(bridge: Bridge, one: Any) -> list[str]:
     """The events that were delivered, in the order in which they came in."""
     received = {row["RowKey"]: row["received"] for row in bridge.storage.table("events").list_entities()}

@@ -105,17 +105,12 @@ def test_events_no_longer_wanted_are_deleted_and_others_webhooks_never(
     sync(bridge)
     sync(start(pbx_events=("callcompletedevent", "CallRecorded")))
     assert registered(pbx) == ["CallCompleted", "CallRecorded"]
+    # One that is gone at the PBX already is no trouble.
+    pbx.hooks.unsubscribe(next(row.id for row in pbx.webhooks if row.endpoint != FOREIGN))
     report = delete_all(bridge)
-    assert registered(pbx) == []
+    assert (registered(pbx), report.problem) == ([], None)
     assert [row.endpoint for row in pbx.webhooks] == [FOREIGN]
     assert (report.held, states(bridge)) == ([], [])
-
-
-def test_a_webhook_that_is_gone_at_the_pbx_is_no_trouble_to_delete(pbx: Simulator, bridge: Bridge) -> None:
-    sync(bridge)
-    pbx.hooks.unsubscribe(pbx.webhooks[0].id)
-    assert delete_all(bridge).problem is None
-    assert not pbx.webhooks
 
 
 def test_at_the_limit_one_clear_error_says_where_to_look_and_what_we_hold(
@@ -393,12 +388,8 @@ def test_a_type_whose_webhooks_are_lost_is_logged_and_shown(bridge: Bridge, capl
     assert [line for line in status(bridge)["problems"] if "CallRecorded" in line]
 
 
-@pytest.mark.parametrize("code", [409, 422])
-def test_what_is_wanted_and_not_held_is_a_problem_in_the_words_of_the_pbx(
-    code: int, pbx: Simulator, bridge: Bridge
-) -> None:
-    pbx.faults.add("status", match="Subscribe", status=code)
-    pbx.faults.add("status", match="CallStarted", status=code)
+def test_what_is_wanted_and_not_held_is_a_problem_in_the_words_of_the_pbx(pbx: Simulator, bridge: Bridge) -> None:
+    pbx.faults.add("status", match="CallStarted", status=409)
     with pytest.raises(PbxRefused):
         keep(bridge)
     (problem,) = [line for line in status(bridge)["problems"] if "CallStarted" in line]
