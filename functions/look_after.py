@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from shared import health
-from shared.calls.store import calls
+from shared.calls.store import calls, without_end
 from shared.deliveries.drain import wake_waiting
 from shared.once import once
 from shared.polling import checkpoints
@@ -44,8 +44,8 @@ def _give_up(bridge: Bridge) -> None:
     """Wait no longer for the ends of calls that began a week ago."""
     moment, stories = now(), calls(bridge.storage, bridge.settings.default_region)
     # Also of those before, in case that nobody has looked.
-    for call_id in stories.without_end(moment - 4 * LONGEST_CALL, moment - LONGEST_CALL, _MOST_CALLS):
-        stories.give_up(call_id)
+    for call_id in without_end(bridge.storage, moment - 4 * LONGEST_CALL, moment - LONGEST_CALL, _MOST_CALLS):
+        stories.merge(call_id, None)
 
 
 # A name, how often a step is due, and its work.

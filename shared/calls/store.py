@@ -17,10 +17,10 @@ from shared.people import Pointer
 from shared.storage import rows
 from shared.storage.expiry import Period, expire_rows
 from shared.storage.rows import descending, from_descending
-from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, MICROSECONDS_PER_SECOND, call_start, clock, iso, now
+from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, call_start, clock, iso, now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from shared.bridge import Bridge
@@ -54,32 +54,20 @@ class Calls:
         self._known: dict[int, rows.Row] = {}
         self._turns = [Lock() for _ in range(_TURNS)]
 
-    def merge(self, call_id: int, event: ReceivedEvent, there: Pointers = frozenset(), *, repeat: bool = False) -> None:
+    def merge(
+        self, call_id: int, event: ReceivedEvent | None, there: Pointers = frozenset(), *, repeat: bool = False
+    ) -> None:
         """
         Add an event to its call's story; one that adds nothing costs no write. `there` are pointers that are stored.
 
-        The story of a `repeat` is most likely there, and is read first where this process does not remember it.
+        Without an event its end is waited for no longer: the outcome is `unknown` until one comes. The story of a
+        `repeat` is most likely there, and is read first where this process does not remember it.
         Raises Conflict when others kept changing the same call.
         """
-        is_old = event.origin == "backfill"
-        self._change(call_id, lambda one: one.with_event(event), there, is_there=repeat, is_old=is_old)
 
-    def give_up(self, call_id: int) -> None:
-        """Wait no longer for the end of a call: its outcome is `unknown` until an end comes."""
-        self._change(call_id, lambda gathered: replace(gathered, given_up=True), is_there=True)
-
-    def _change(
-        self,
-        call_id: int,
-        by: Callable[[Gathered], Gathered],
-        there: Pointers = frozenset(),
-        *,
-        is_there: bool = False,
-        is_old: bool = False,
-    ) -> None:
         def columns(row: rows.Row | None) -> Mapping[str, Any] | None:
             before = _gathered(row)
-            gathered = by(before)
+            gathered = before.with_event(event) if event else replace(before, given_up=True)
             if gathered == before:
                 return None
             written, gathered = _columns(call_id, gathered, self._region)
@@ -90,23 +78,25 @@ class Calls:
             wanted = _pointers(gathered.parts.values(), call_id, written["began"], self._region, whole=True)
             people.add(self._storage, wanted - known)
             if written["outcome"] not in UNENDED:
-                written["over"] = old.get("over") or self._end(call_id, is_old=is_old)
+                written["over"] = old.get("over") or self._end(call_id, event)
             return written
 
         # Threads of this process take turns at a call; other instances meet at the ETag.
         with self._turns[call_id % _TURNS]:
             # A call we know nothing of is most often new: writing first finds out in one request.
-            known: rows.Row | Literal["read"] | None = self._known.get(call_id) or ("read" if is_there else None)
+            known: rows.Row | Literal["read"] | None = self._known.get(call_id) or (
+                "read" if repeat or event is None else None
+            )
             written = rows.change(self._table, PARTITION, descending(call_id), columns, known)
             if written is not None:
                 if len(self._known) >= _REMEMBERED:
                     self._known.clear()
                 self._known[call_id] = written
 
-    def _end(self, call_id: int, *, is_old: bool) -> datetime:
+    def _end(self, call_id: int, event: ReceivedEvent | None) -> datetime:
         """Store when a call was first known to be over, for those who wait for that; history is no news to them."""
         moment = now()
-        if not is_old:
+        if event is None or event.origin != "backfill":
             key = f"{clock(moment):016d}-{descending(call_id)}"
             rows.put(self._storage.table(ENDED), {"PartitionKey": PARTITION, "RowKey": key, "at": moment})
         return moment
@@ -127,15 +117,6 @@ class Calls:
     def gathered(self, call_id: int) -> Gathered:
         """Return the parts of a call's story."""
         return _gathered(rows.get(self._table, PARTITION, descending(call_id), ["parts", "truncated", "givenUp"]))
-
-    def without_end(self, first: datetime, last: datetime, limit: int) -> list[int]:
-        """Return the callIDs of calls that began between two times and are ringing or talking as far as we know."""
-        found: list[int] = []
-        outcomes = " or ".join(f"outcome eq '{outcome}'" for outcome in UNENDED)
-        for condition in _spans(first, last):
-            listed = self._table.query_entities(f"{condition} and ({outcomes})", select=["RowKey"])
-            found += [from_descending(row["RowKey"]) for row in islice(listed, limit - len(found))]
-        return found
 
 
 def pointers(event: ReceivedEvent, region: str) -> Pointers:
@@ -197,18 +178,15 @@ def _spans(first: datetime | None, last: datetime | None) -> list[str]:
 
     A callID that spells a start is found by its key, any other by the column `began`.
     """
-    low, high = (_id_at(one) if one else None for one in (first, last))
-    after = f"RowKey gt '{descending(LAST_CLOCK_ID if high is None else high)}'"
+    # A call belongs to the second in which it began.
+    low = max(clock(first.replace(microsecond=0)), FIRST_CLOCK_ID) if first else FIRST_CLOCK_ID
+    high = max(clock(last.replace(microsecond=0)), FIRST_CLOCK_ID) if last else LAST_CLOCK_ID
     times = [f"began ge datetime'{iso(first)}'"] if first else []
     times += [f"began lt datetime'{iso(last)}'"] if last else []
-    spelt = [after, f"RowKey le '{descending(FIRST_CLOCK_ID if low is None else low)}'"]
+    spelt = [f"RowKey gt '{descending(high)}'", f"RowKey le '{descending(low)}'"]
     beyond = [f"RowKey le '{descending(LAST_CLOCK_ID)}'", *times]
     counted = [f"RowKey gt '{descending(FIRST_CLOCK_ID)}'", *times]
     return [" and ".join((f"PartitionKey eq '{PARTITION}'", *span)) for span in (beyond, spelt, counted)]
-
-
-def _id_at(moment: datetime) -> int:
-    return max(int(moment.timestamp()) * MICROSECONDS_PER_SECOND, FIRST_CLOCK_ID)
 
 
 def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
@@ -247,6 +225,13 @@ def newest(
         if len(found) > limit:
             return found[:limit], str(found[limit]["RowKey"])
     return found, ""
+
+
+def without_end(storage: Storage, first: datetime, last: datetime, limit: int) -> list[int]:
+    """Return the callIDs of calls that began between two times and are ringing or talking as far as we know."""
+    where = " or ".join(f"outcome eq '{outcome}'" for outcome in UNENDED)
+    found, _ = newest(storage, limit=limit, first=first, last=last, where=where, select=["outcome"])
+    return [from_descending(row["RowKey"]) for row in found]
 
 
 def ended(storage: Storage, after: int, until: int, limit: int) -> list[tuple[int, Mapping[str, Any] | None]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared.calls import stories
-from shared.calls.store import Calls, newest, pointers
+from shared.calls.store import Calls, newest, pointers, without_end
 from shared.storage.rows import descending
 from shared.times import call_start
 from tests import events
@@ -58,7 +58,7 @@ def test_a_story_of_the_longest_texts_fits_its_row(storage: Storage, calls: Call
         calls._known.clear()
         texts = {name: f"{name} {number} ".ljust(1000, chr(0x1F300 + number)) for name in ("caller", "destination")}
         event = received("CallRecorded", recordingID=number, **texts)
-        calls._change(CALL, lambda gathered, event=event: gathered.with_event(event))  # type: ignore[misc]
+        calls.merge(CALL, event)
     assert row(storage)["revision"] > 10
 
 
@@ -99,10 +99,10 @@ def test_a_voicemail_that_may_belong_to_two_calls_belongs_to_none(calls: Calls) 
 def test_an_end_that_never_comes_is_given_up_until_it_does(storage: Storage, calls: Calls) -> None:
     calls.merge(CALL, received("CallStarted", contactID=5))
     week = (START - timedelta(days=1), START + timedelta(days=1))
-    assert calls.without_end(*week, 10) == [CALL]
-    calls.give_up(CALL)
+    assert without_end(storage, *week, 10) == [CALL]
+    calls.merge(CALL, None)
     assert row(storage)["outcome"] == "unknown"
-    assert calls.without_end(*week, 10) == []
+    assert without_end(storage, *week, 10) == []
     Calls(storage, "LV").merge(CALL, received("CallStarted", contactID=6))
     assert row(storage)["outcome"] == "unknown"
     Calls(storage, "LV").merge(CALL, received("CallCompleted"))
