@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from shared.events.event import ReceivedEvent, check_envelope
-from shared.events.table import event_id, event_named
 from shared.times import iso, parse_time
+from tests.events import received
 
 if TYPE_CHECKING:
     from shared.calls.store import Calls
@@ -39,9 +38,5 @@ def told(
     end = {"callEnded": iso(connected + timedelta(seconds=talks))}
     answered = {"callConnected": iso(connected), "connectionTime": talks} if talks else {}
     for name, more in (("CallStarted", {}), ("CallCompleted", end | answered)):
-        row = event_named(name)
-        envelope, checked = check_envelope(row, {"data": data | more})
-        id = event_id(row, checked, "LV")
-        event = ReceivedEvent(type=row, id=id, data=checked, envelope=envelope, origin="webhook", received=connected)
-        stories.merge(data["callID"], event)
+        stories.merge(data["callID"], received(name, at=connected, **data | more))
     return int(data["callID"])

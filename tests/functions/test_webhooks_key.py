@@ -17,20 +17,10 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("current", "previous", "sent", "opens"),
     [
-        ("new", "old", ("new",), True),
-        ("new", "old", ("old",), True),
-        ("new", "old", ("other", "new"), True),
-        ("new", "", ("new",), True),
-        ("", "old", ("old",), True),
-        ("", "", (), True),
-        ("", "", ("any",), True),
-        ("new", "old", (), False),
-        ("new", "old", ("ne",), False),
-        ("new", "old", ("newold",), False),
-        ("new", "", ("",), False),
-        ("", "old", ("",), False),
-        ("", "old", ("new",), False),
-        ("new", "old", ("NEW", "nēw", "\udc80"), False),
+        *(("new", "old", ("new",), True), ("new", "old", ("old",), True), ("new", "old", ("other", "new"), True)),
+        *(("", "old", ("old",), True), ("", "", (), True), ("", "", ("any",), True)),
+        *(("new", "old", (), False), ("new", "old", ("newold",), False), ("new", "", ("",), False)),
+        *(("", "old", ("",), False), ("new", "old", ("NEW", "nēw", "\udc80"), False)),
     ],
 )
 def test_either_key_opens_and_nothing_else(
