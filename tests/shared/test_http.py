@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PUBLIC = ("8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::1")
-INSIDE = (
+INSIDE = [
     "127.255.0.9",
     "0.0.0.0",
     "10.0.0.1",
@@ -39,7 +39,7 @@ INSIDE = (
     "fd00::1",
     "fe80::1",
     "2001:db8::1",
-)
+]
 
 
 @pytest.fixture

@@ -25,18 +25,7 @@ VALUES = st.recursive(
         *(b"", b"x", b"\xff\xfe", b'{"a": NaN}', b'{"a": Infinity}', b'{"a": 1e999}'),
         *(b"1" * 5_000, b'{"a": \xe71}', b'\xe7{"a": 1}', b'{"a" \x0b: 1}'),
     ],
-    ids=[
-        "empty",
-        "word",
-        "a mark alone",
-        "NaN",
-        "Infinity",
-        "no bound",
-        "endless",
-        "a bad byte in a number",
-        "a bad byte before it",
-        "a control character between",
-    ],
+    ids=lambda body: repr(body[:20]),
 )
 def test_what_is_not_json_is_said_so(body: bytes) -> None:
     with pytest.raises(Refused):
@@ -91,7 +80,6 @@ def test_a_number_that_can_be_held_is_one(number: str) -> None:
         (b'{"\xff\xfe": "B\xc4\x93rzi\xc5\x86a"}', {SPOILT * 2: "B\u0113rzi\u0146a"}),
         (b'{"a": "\x00b\x1bc"}', {"a": f"{SPOILT}b{SPOILT}c"}),
     ],
-    ids=["half a pair", "half a pair as bytes", "latin-1", "at the end", "two in a name", "control characters"],
 )
 def test_a_character_that_cannot_be_read_spoils_itself(body: bytes, value: Any) -> None:
     assert parse_body(body) == value
@@ -110,15 +98,6 @@ def test_a_character_that_cannot_be_read_spoils_itself(body: bytes, value: Any) 
         ),
         (json.dumps({"a": "ā"}, ensure_ascii=False).encode("utf-16-be"), {"a": "ā"}),
         (json.dumps({"a": "ā"}, ensure_ascii=False).encode("utf-32"), {"a": "ā"}),
-    ],
-    ids=[
-        "escaped",
-        "bare tabs and line ends",
-        "zeros behind it",
-        "a mark",
-        "UTF-16",
-        "UTF-16 without a mark",
-        "UTF-32",
     ],
 )
 def test_what_can_be_read_is_kept_whole(body: bytes, value: Any) -> None:

@@ -93,17 +93,14 @@ def test_an_address_that_has_expired_is_asked_for_at_the_third_try(bridge: Bridg
 
 
 @pytest.mark.parametrize("url", ["https://elsewhere.example/x", "http://169.254.169.254/x", "http://["])
-def test_an_event_with_an_address_that_is_not_used_brings_the_audio_that_the_pbx_knows(
+def test_the_pbxs_own_address_decides_and_a_dead_letter_has_neither_address_nor_numbers(
     url: str, bridge: Bridge, pbx: Simulator
 ) -> None:
-    copy(bridge, event(pbx, recordingURL=url))
+    message = event(pbx, recordingURL=url)
+    copy(bridge, message)
     assert list(blobs(bridge)) == [NAME]
     assert not dead_letters(bridge.storage)
-
-
-def test_a_dead_letter_has_ids_and_neither_address_nor_numbers(bridge: Bridge, pbx: Simulator) -> None:
-    message = event(pbx, recordingURL="https://elsewhere.example/y")
-    pbx.edit("call_records", RECORDING, recordingURL="https://elsewhere.example/x")
+    pbx.edit("call_records", RECORDING, recordingURL="https://elsewhere.example/y")
     copy(bridge, message)
     (row,) = dead_letters(bridge.storage)
     assert str(RECORDING) in row["body"]
