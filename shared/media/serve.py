@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 LARGEST = 32 * 1024 * 1024
 RANGE_BYTES = 4 * 1024 * 1024
 NAME_PATTERN = r"[0-9]{4}/[0-9]{2}/[0-9]{2}/[A-Za-z0-9-]{1,200}(?:\.[0-9a-f]{12})?\.[a-z0-9]{1,12}"
-_RANGE = re.compile(r"\s*bytes\s*=\s*([0-9]*)\s*-\s*([0-9]*)\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +68,15 @@ def part_of(storage: Storage, container: str, name: str, wanted: str | None = No
 
 def _span(wanted: str, size: int) -> tuple[int, int] | None:
     """Return the first and last byte of a range, or None for a header that is to be ignored."""
-    found = _RANGE.fullmatch(wanted)
-    if found is None or not any(found.groups()):
+    from werkzeug.http import parse_range_header
+
+    found = parse_range_header(wanted)
+    if found is None or found.units != "bytes" or len(found.ranges) != 1:
         return None
-    first, last = (int(text) if text else None for text in found.groups())
-    if first is None:
-        # A suffix: the last so many bytes; of none there is nothing to answer.
-        first, last = (max(0, size - (last or 0)), None) if last else (size, None)
-    elif last is not None and last < first:
-        return None
-    return first, min(size - 1, first + RANGE_BYTES - 1, size if last is None else last)
+    first, end = found.ranges[0]
+    # A negative one is a suffix: the last so many bytes.
+    first = max(0, size + first) if first < 0 else first
+    return first, min(size if end is None else end, size, first + RANGE_BYTES) - 1
 
 
 def _part(status: HTTPStatus, content: bytes, kind: str, span: str = "") -> Part:
