@@ -29,7 +29,6 @@ COVERED: Mapping[str, str] = {
     "shared/api/operations.py": "shared/api/openapi/test_definition.py",
     "shared/bridge.py": "shared/polling/test_poll.py",
     "shared/items/reader.py": "shared/items/test_store.py",
-    "shared/storage/transport.py": "shared/storage/test_account.py",
     "shared/storage/expiry.py": "shared/privacy/test_retention.py",
     "shared/errors.py": "functions/test_responses.py",
     "shared/events/store.py": "shared/api/test_feed.py",

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from shared.errors import StorageUnavailable
 from shared.http import plain_session
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from azure.storage.queue import QueueClient
 
     from shared.settings import StorageAccount
-    from shared.storage.transport import Transport
 
 TABLES = (
     "events",
@@ -50,6 +50,11 @@ CONTAINERS = ("recordings", "voicemails", "payloads", "exports")
 
 # Sized for the host's HTTP and queue concurrency on one instance, so that no call waits for a connection.
 _CONNECTIONS = 64
+# Whoever sends an event gets an answer within five seconds: three connections, or one answer, are waited for.
+_CONNECT_SECONDS, _READ_SECONDS = 1.1, 3.0
+_TRIES, _PAUSE_SECONDS = 3, 0.4
+_DENIED, OVERLOADED = (401, 403), (408, 429, *range(500, 600))
+_NO_ENTRY = "storage does not let this app in; roles take some minutes to work"
 # A block of a blob: large enough to be fast, small enough that a copier's memory stays flat.
 BLOCK_BYTES = 3 * 1024 * 1024
 # What this process has made, by account, kind and name.
@@ -136,13 +141,61 @@ class Storage:
         return plain_session(hosts=8, connections=_CONNECTIONS)
 
     @cached_property
-    def _transport(self) -> Transport:
-        from shared.storage.transport import Transport
-
-        return Transport(self._session)
+    def _transport(self) -> Any:
+        timeouts = {"connection_timeout": _CONNECT_SECONDS, "read_timeout": _READ_SECONDS}
+        return _transport()(session=self._session, session_owner=False, **timeouts)
 
     @cached_property
     def _credential(self) -> Any:
-        from shared.storage.transport import Credential
+        return _Credential(self._account.client_id)
 
-        return Credential(self._account.client_id)
+
+def _transport() -> Any:
+    """Return the class of the transport of all clients, which alone tries again and raises StorageUnavailable."""
+    from azure.core.exceptions import AzureError, ServiceRequestError
+    from azure.core.pipeline.transport import RequestsTransport
+
+    class Transport(RequestsTransport):  # type: ignore[misc]
+        def send(self, request: Any, *, tries: int = _TRIES, **options: Any) -> Any:
+            """
+            Return an answer that is for the client to judge.
+
+            A connection is tried so many times, and an overloaded storage asked twice. A request that is sent and not
+            answered may have been done, and is not sent again. Calls with `tries=1` send theirs once.
+            """
+            for left in reversed(range(tries)):
+                try:
+                    response = super().send(request, **options)
+                except ServiceRequestError as error:
+                    if not left:
+                        raise StorageUnavailable("storage is out of reach") from error
+                except AzureError as error:
+                    raise StorageUnavailable("storage does not answer") from error
+                else:
+                    if response.status_code in _DENIED:
+                        raise StorageUnavailable(_NO_ENTRY)
+                    if response.status_code not in OVERLOADED:
+                        return response
+                    if left < tries - 1 or not left:
+                        raise StorageUnavailable("storage is overloaded")
+                self.sleep(_PAUSE_SECONDS)
+            raise ValueError("tries is at least one")
+
+    return Transport
+
+
+class _Credential:
+    """The app's identity, whose service may be out of reach as storage may."""
+
+    def __init__(self, client_id: str | None) -> None:
+        from azure.identity import DefaultAzureCredential
+
+        self._identity = DefaultAzureCredential(managed_identity_client_id=client_id)
+
+    def get_token(self, *scopes: str, **options: Any) -> Any:
+        from azure.core.exceptions import AzureError
+
+        try:
+            return self._identity.get_token(*scopes, **options)
+        except AzureError as error:
+            raise StorageUnavailable(_NO_ENTRY) from error

@@ -23,6 +23,7 @@ from urllib.parse import quote
 
 from shared.errors import Conflict, StorageUnavailable
 from shared.identifiers import LARGEST_ID
+from shared.storage.account import OVERLOADED
 from shared.times import stamp
 
 if TYPE_CHECKING:
@@ -290,8 +291,6 @@ def _columns(row: Mapping[str, Any]) -> dict[str, Any]:
 def _failure(status: int, text: str) -> Exception:
     """Return the SDK's error for a refused batch: its message begins with the index of the operation at fault."""
     from azure.data.tables import TableTransactionError
-
-    from shared.storage.transport import OVERLOADED
 
     if status in OVERLOADED:
         return StorageUnavailable("storage is overloaded")

@@ -81,6 +81,20 @@ def test_an_overloaded_storage_is_asked_twice_and_one_without_entry_once(answers
         assert len(listener.received) == len(answers)
 
 
+def test_an_identity_without_a_token_is_an_unavailable_storage(monkeypatch: pytest.MonkeyPatch) -> None:
+    from azure.identity import CredentialUnavailableError, DefaultAzureCredential
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise CredentialUnavailableError("none")
+
+    monkeypatch.setattr(DefaultAzureCredential, "get_token", fail)
+    at = "https://127.0.0.1:9/"
+    storage = Storage(StorageAccount(table=at, queue=at, blob=at), prepared=True)
+    for use in USES:
+        with pytest.raises(StorageUnavailable, match="does not let this app in"):
+            use(storage)
+
+
 def names(storage: Storage) -> set[str]:
     from azure.data.tables import TableServiceClient
     from azure.storage.blob import BlobServiceClient
