@@ -92,7 +92,7 @@ def _event(run: Run, item: Item, known: LostCaller | None) -> str | None:
         numbers = [spelt(item.get(name)) for name in ("callerid", "destination")]
         known = lost_callers.get(storage, lost_callers.key(storage, numbers[0], numbers[1], region))
     if known is None:
-        return None if begin and tried and tried < begin else ADDED
+        return None if begin and tried and tried < begin.replace(microsecond=0) else ADDED
     # The list may be older than what the events said since.
     before = known.last or known.closed or run.moment
     waits = known.open and not other_day(before, run.moment)

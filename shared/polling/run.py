@@ -171,8 +171,7 @@ def follow(
     moment, start = at or now(), bridge.settings.poll_start
     seen = checkpoints.read(bridge.storage, resource.name)
     if seen is None:
-        # The PBX's times are of whole seconds.
-        begin = None if start == "all" else moment.replace(microsecond=0) if start == "now" else parse_time(start)
+        begin = None if start == "all" else moment if start == "now" else parse_time(start)
         logger.info("%s is read for the first time, from what came since %s on", resource.name, begin or "ever")
         seen = checkpoints.create(bridge.storage, Checkpoint(resource=resource.name, begin=begin, **first))
     if seen.is_paused(moment):

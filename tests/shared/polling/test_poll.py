@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared.errors import BudgetExhausted, PbxError, PbxNotUnderstood, PbxUnavailable
-from shared.events.table import EVENTS
 from shared.items import reader
-from shared.pbx.resources import RESOURCES, Resource, resource
+from shared.pbx.resources import RESOURCES, Resource
 from shared.polling import checkpoints
 from shared.polling.compare import MOST_LOOKUPS
 from shared.polling.poll import poll
@@ -155,19 +154,6 @@ def test_changes_reach_the_table_of_events_as_the_pbx_has_them(pbx: Simulator, b
     assert {(row["origin"], row["drift"]) for row in rows.values()} == {("poll", "pets")}
 
 
-def test_another_format_or_order_of_the_same_content_is_no_edit(pbx: Simulator, bridge: Bridge) -> None:
-    people = [pbx.add_contact(name, number="26550103") for name in ("Anna", "Ieva", "Zane")]
-    pbx.add_group("Birojs", people)
-    groups = resource("groups")
-    for times, absent, order in (("offset", "null", "newest"), ("mixed", "empty", "oldest"), ("z", "omit", "random")):
-        pbx.options.times, pbx.options.absent, pbx.options.order = times, absent, order
-        pbx.edit("groups", max(pbx.rows["groups"]), members=[{"contactID": one} for one in people])
-        people.reverse()
-        for row in (CONTACTS, groups):
-            poll(bridge, row)
-    assert not submitted(bridge.storage)
-
-
 def script(pbx: Simulator, operation: str, change: Callable[[Any, Any], Any]) -> None:
     """Have an operation answer what `change` makes of the request and the simulator's own items."""
     lister = pbx._api._handlers[operation]
@@ -252,13 +238,8 @@ def test_the_whole_list_of_a_pbx_without_offsets_is_taken(pbx: Simulator, bridge
     "fault",
     [
         {"kind": "status", "status": 503, "after": 1},
-        {"kind": "body-status", "status": 500, "after": 1},
-        {"kind": "html", "after": 1},
-        {"kind": "cut", "after": 1},
         {"kind": "truncated", "after": 1},
-        {"kind": "status", "status": 429, "after": 1},
-        {"kind": "status", "status": 404, "after": 1},
-        {"kind": "body-status", "status": 404, "after": 2},
+        {"kind": "body-status", "status": 404, "after": 1},
     ],
     ids=lambda fault: f"{fault['kind']} {fault.get('status', '')}",
 )
@@ -281,23 +262,18 @@ def test_a_failed_or_partial_listing_removes_nothing_and_loses_nothing(
 
 
 @pytest.mark.parametrize(
-    ("status", "body"),
-    [
-        (404, b""),
-        (404, b'{"message": "no Route matched with those values"}'),
-        (404, b'{"type": "about:blank", "title": "Not Found", "status": 404}'),
-        (404, b"<html>Not Found</html>"),
-    ],
-    ids=["nothing", "a gateway", "a problem", "a page"],
+    "body",
+    [b"", b'{"message": "no Route matched"}', b'{"title": "Not Found", "status": 404}'],
+    ids=["nothing", "a gateway", "a problem"],
 )
 def test_an_answer_that_is_not_the_pbxs_own_removes_nothing_and_shows(
-    status: int, body: bytes, pbx: Simulator, bridge: Bridge
+    body: bytes, pbx: Simulator, bridge: Bridge
 ) -> None:
     from dev.server import Answer
 
     numbers = made(pbx, CONTACTS, 8)
     poll(bridge, CONTACTS)
-    pbx._api._handlers["GetContactsByID"] = lambda request, part: Answer(status, body)
+    pbx._api._handlers["GetContactsByID"] = lambda request, part: Answer(404, body)
     script(pbx, "GetContacts", lambda request, data: [])
     with pytest.raises(PbxError):
         poll(bridge, CONTACTS)
@@ -310,13 +286,13 @@ def test_what_left_the_list_and_is_still_known_stays_and_hides_none_that_is_gone
 ) -> None:
     numbers = made(pbx, CONTACTS, 50)
     poll(bridge, CONTACTS)
-    begin, hidden = now(), numbers[:45]
     pbx.remove("contacts", numbers[46])
-    script(pbx, "GetContacts", lambda request, data: [one for one in data if one["contactID"] not in hidden])
-    for minute in range(0, 30, 5):
-        asked = seen(pbx, lambda minute=minute: poll(bridge, CONTACTS, at=begin + timedelta(minutes=minute)))  # type: ignore[misc]
-        assert asked <= MOST_LOOKUPS + 2
-    assert submitted(bridge.storage) == [("ContactRemoved", numbers[46])]
+    script(pbx, "GetContacts", lambda request, data: [one for one in data if one["contactID"] not in numbers[:45]])
+    for _ in range(40):
+        assert seen(pbx, lambda: poll(bridge, CONTACTS)) <= MOST_LOOKUPS + 1
+        if found := submitted(bridge.storage):
+            break
+    assert found == [("ContactRemoved", numbers[46])]
 
 
 def test_where_the_key_may_not_ask_by_id_nothing_is_removed(pbx: Simulator, bridge: Bridge) -> None:
@@ -437,11 +413,6 @@ def test_an_older_listing_does_not_undo_what_a_newer_one_showed(pbx: Simulator, 
     assert stored is not None and stored["firstname"] == "Zane"
 
 
-def test_every_editable_resource_has_its_three_events() -> None:
-    names = {event.name for event in EVENTS if event.source == "poll"}
-    assert names == {f"{row.noun}{what}" for row in EDITABLE for what in ("Created", "Updated", "Removed")}
-
-
 def test_a_poll_that_keeps_failing_is_signalled_as_stale(
     pbx: Simulator, bridge: Bridge, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -499,18 +470,16 @@ def test_a_key_that_opens_nothing_is_signalled_shown_and_all_goes_on_by_itself(
     assert shown(bridge) == "allowed"
 
 
-def test_one_method_that_is_not_granted_is_not_all_of_them(pbx: Simulator, bridge: Bridge) -> None:
+def test_neither_one_method_that_is_not_granted_nor_a_list_polled_rarely_hides_the_others(
+    pbx: Simulator, bridge: Bridge
+) -> None:
     poll_all(bridge)
     pbx.options.refused = {"GetGroups"}
     poll_all(bridge, 60)
     assert shown(bridge) == "allowed"
-
-
-def test_a_list_that_is_polled_rarely_hides_no_403_to_everything(pbx: Simulator, bridge: Bridge) -> None:
-    poll_all(bridge)
     pbx.faults.add("status", status=403)
-    poll_all(bridge, 60, but="voip_endpoints")
+    poll_all(bridge, 120, but="voip_endpoints")
     assert shown(bridge) == "forbidden"
     pbx.faults.clear()
-    poll(bridge, CONTACTS, at=now() + timedelta(minutes=66))
+    poll(bridge, CONTACTS, at=now() + timedelta(minutes=126))
     assert shown(bridge) == "allowed"
