@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import random
 import string
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared.redaction import redact
 
@@ -36,15 +37,9 @@ def test_numbers_and_secrets_are_hidden(text: str, shown: str) -> None:
     assert redact(text) == shown
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(5))
-def test_garbage_keeps_no_number_and_costs_no_time(seed: int) -> None:
-    chance = random.Random(seed)
-    text = "".join(chance.choices(string.printable + "0123456789" * 5 + "ā€😀\u00a0", k=20_000))
-    began = time.perf_counter()
-    shown = redact(f"{text} 27771153 {text}")
-    assert "27771153" not in shown
-    assert time.perf_counter() - began < 2
+@given(st.text(string.printable + "0123456789" * 3 + "ā😀\u00a0"))
+def test_garbage_keeps_no_number(text: str) -> None:
+    assert "27771153" not in redact(f"{text} 27771153 {text}")
 
 
 def seconds(text: str) -> float:
