@@ -7,13 +7,16 @@ import json
 import tempfile
 import zipfile
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.api.calls import as_item as as_call
 from shared.api.feed import as_item as as_event
+from shared.errors import Unprocessable
 from shared.privacy.holdings import EXPORTS, RESOURCES, Spellings, plain, pointed, scanned
 from shared.storage.account import BLOCK_BYTES
+from shared.storage.messages import get_payload
 from shared.times import iso, now
 
 if TYPE_CHECKING:
@@ -34,7 +37,7 @@ _PARTS: Mapping[str, tuple[str, str]] = {
     "events": ("Events as the PBX and this app told them", "id type origin received happened callID"),
     "lost_callers": (
         "Calls that nobody answered, until they were returned",
-        "callerid destination open since lastContact attempts",
+        "callerid destination open since first last attempts",
     ),
     "contacts": ("Entries of the company's own directory and lists", "resource id"),
     "items": ("The same calls, recordings and voicemails as the PBX lists them", "resource id"),
@@ -96,6 +99,9 @@ class _Writer:
             return
         part = {"calls": "calls", "feed": "events", "lostcallers": "lost_callers"}.get(table, "others")
         item = as_call(row) if part == "calls" else as_event(self._storage, row) if part == "events" else plain(row)
+        if part not in ("calls", "events") and row.get("payload"):
+            with suppress(Unprocessable):
+                item = {**item, "payload": get_payload(self._storage, row["payload"]).decode(errors="replace")}
         if table == "resources":
             part = "items" if resource in RESOURCES.values() else "contacts"
             item = {**item, "resource": resource, "id": str(item.get("id", 0))}
