@@ -11,9 +11,9 @@ from urllib.parse import unquote, urlsplit
 
 from shared import people
 from shared.api import feed, sheets, triggers
-from shared.api.envelopes import CONTINUATION, continuation, start_of, succeeded
+from shared.api.envelopes import DEFAULT_LIMIT, paged, succeeded
 from shared.api.filters import fits
-from shared.api.operations import CALL, GET_CALLS
+from shared.api.operations import CALL
 from shared.api.parameters import Request, check
 from shared.calls import lost_callers, store
 from shared.calls.stories import UNENDED
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     Item = dict[str, Any]
 
-DEFAULT_LIMIT = 50
 _PAGE = 1000
 # Nobody of ours answered these incoming calls.
 LOST = ("missed", "voicemail", "busy", "declined", "failed")
@@ -46,40 +45,26 @@ _COLUMNS = (*(field.name for field in CALL if field.name != "lost"), "recordingU
 
 
 def read(bridge: Bridge, row: Operation, given: Request) -> dict[str, Any] | sheets.File:
-    """
-    Return a page of the calls that fit, newest first, with `continuation` beside `data`: null at the end.
-
-    A page may come short with a continuation: then there is more to look at. As a file, all of them are returned, up
-    to a hundred thousand. Raises Refused, or StorageUnavailable.
-    """
-    values = check(row, given, zone=bridge.settings.time_zone, also=(CONTINUATION,))
-    limit = values.pop("limit", None)
-    if values.get("format", "json") != "json":
-        return sheets.listed(bridge, row, values, islice(every(bridge, values), limit))
-    items, following = page(bridge, values, limit or DEFAULT_LIMIT, given.query.get(CONTINUATION))
-    return succeeded(items) | {CONTINUATION: following}
+    """Return a page of the calls that fit, newest first, or all of them as a file; raises Refused."""
+    if given.query.get("format", "json") == "json":
+        return paged(bridge, row, given, found)
+    values = check(row, given, zone=bridge.settings.time_zone)
+    return sheets.listed(bridge, row, values, islice(_all(bridge, values), values.get("limit")))
 
 
-def page(
-    bridge: Bridge, values: Mapping[str, Any], limit: int, start: str | None = None
-) -> tuple[list[Item], str | None]:
-    """Return calls that fit, newest first, at most `limit`, from a continuation on, and that of the next page."""
-    place = start_of(bridge.storage, GET_CALLS.id, values, start)
-    found, follows = _found(bridge, values, limit, place)
-    return found, continuation(bridge.storage, GET_CALLS.id, values, follows)
-
-
-def every(bridge: Bridge, values: Mapping[str, Any]) -> Iterator[Item]:
-    """Return all calls that fit, newest first, read a thousand at a time."""
+def _all(bridge: Bridge, values: Mapping[str, Any]) -> Iterator[Item]:
     start: str | None = None
     while True:
-        found, start = _found(bridge, values, _PAGE, start)
-        yield from found
+        items, start = found(bridge, values, _PAGE, start)
+        yield from items
         if start is None:
             return
 
 
-def _found(bridge: Bridge, values: Mapping[str, Any], limit: int, start: str | None) -> tuple[list[Item], str | None]:
+def found(
+    bridge: Bridge, values: Mapping[str, Any], limit: int, start: str | None = None
+) -> tuple[list[Item], str | None]:
+    """Return calls that fit, newest first, at most `limit`, from a start on, and the start of the next page."""
     storage, bounds = bridge.storage, {"first": values.get("from"), "last": values.get("to")}
     rows: Sequence[Mapping[str, Any]]
     if "number" in values or "employee" in values:
@@ -108,11 +93,11 @@ def read_ended(bridge: Bridge, row: Operation, given: Request) -> Page:
 
     def after(state: str, size: int) -> list[tuple[str, Item | None]]:
         ended = store.ended(bridge.storage, int(state), until, size)
-        items = ((at, as_item(found) if found is not None else None) for at, found in ended)
+        items = ((at, as_item(one) if one is not None else None) for at, one in ended)
         return [(str(at), item if item is not None and fits(bridge, item, values) else None) for at, item in items]
 
     def newest() -> Iterator[Item]:
-        items, _ = page(bridge, values, values.get("limit", DEFAULT_LIMIT))
+        items, _ = found(bridge, values, values.get("limit", DEFAULT_LIMIT))
         return (item for item in items if item["outcome"] not in UNENDED)
 
     return triggers.answer(row, given, values, present=lambda: str(until), after=after, newest=newest)
@@ -125,11 +110,11 @@ def read_one(bridge: Bridge, row: Operation, given: Request) -> dict[str, Any]:
 
 def one(bridge: Bridge, call_id: int) -> Item:
     """Return a call with its events and their deliveries, oldest first; raises NotFound or StorageUnavailable."""
-    found = store.get(bridge.storage, call_id)
-    if found is None:
+    story = store.get(bridge.storage, call_id)
+    if story is None:
         raise NotFound("no such call")
-    events, _ = feed.page(bridge, {"call_id": call_id}, _PAGE)
-    return as_item(found) | {"events": events[::-1], "deliveries": _deliveries(bridge, events)}
+    events, _ = feed.found(bridge, {"call_id": call_id}, _PAGE)
+    return as_item(story) | {"events": events[::-1], "deliveries": _deliveries(bridge, events)}
 
 
 def _deliveries(bridge: Bridge, events: Sequence[Item]) -> list[Item]:
@@ -137,8 +122,8 @@ def _deliveries(bridge: Bridge, events: Sequence[Item]) -> list[Item]:
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
         everybody = subscriptions(bridge).all()
         pairs = [(event, one) for event in events for one in everybody if one.event == event["type"]]
-        found = [item for items in pool.map(lambda pair: _sent(bridge, *pair), pairs) for item in items]
-    return sorted(found, key=lambda item: item["time"])
+        sent = [item for items in pool.map(lambda pair: _sent(bridge, *pair), pairs) for item in items]
+    return sorted(sent, key=lambda item: item["time"])
 
 
 def _sent(bridge: Bridge, event: Item, one: Subscription) -> list[Item]:
@@ -184,8 +169,8 @@ def read_lost(bridge: Bridge, row: Operation, given: Request) -> dict[str, Any] 
     if limit is None and values.get("format", "json") == "json":
         limit = DEFAULT_LIMIT
     listed = map(_lost_item, lost_callers.listed(bridge.storage, all=values.get("open") != "true"))
-    found = [item for item in listed if fits(bridge, item, values)]
-    return sheets.listed(bridge, row, values, found[begin : begin + limit if limit else None])
+    fitting = [item for item in listed if fits(bridge, item, values)]
+    return sheets.listed(bridge, row, values, fitting[begin : begin + limit if limit else None])
 
 
 def _lost_item(one: LostCaller) -> dict[str, Any]:

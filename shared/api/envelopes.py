@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared import people
+from shared.api.parameters import Request, check
 from shared.errors import INVALID_CONTINUATION, Refused
 from shared.identifiers import identifier
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from shared.bridge import Bridge
     from shared.pbx.fields import Shape
     from shared.pbx.operations import Operation
     from shared.storage.account import Storage
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 VERSION = "v2"
 CONTINUATION = "continuation"
 CONTINUATION_PATTERN = r"^[A-Za-z0-9_-]{1,1000}$"
+DEFAULT_LIMIT = 50
 _SEAL = 16
 _TEXTS = ("string", "date-time")
 
@@ -73,16 +76,33 @@ def tidy(item: Any, shape: Shape) -> Any:
     return tidied
 
 
-def continuation(storage: Storage, operation: str, filters: Mapping[str, Any], start: str | None) -> str | None:
-    """Return what the next request of an operation sends with the same filters; None at the end."""
+def paged(
+    bridge: Bridge,
+    operation: Operation,
+    given: Request,
+    read: Callable[[Bridge, dict[str, Any], int, str | None], tuple[list[dict[str, Any]], str | None]],
+) -> dict[str, Any]:
+    """
+    Return a page of an operation as an envelope, with `continuation` beside `data`: null at the end.
+
+    `read` gets the filters, the limit and where the page starts, and returns items and where the next one starts. A
+    page may be short, or empty, with a continuation: then there is more to look at. Raises Refused.
+    """
+    values = check(operation, given, zone=bridge.settings.time_zone, also=(CONTINUATION,))
+    limit, scope = values.pop("limit", DEFAULT_LIMIT), f"{operation.id} {sorted(values.items())}"
+    items, follows = read(bridge, values, limit, start_of(bridge.storage, scope, given.query.get(CONTINUATION)))
+    return succeeded(items) | {CONTINUATION: continuation(bridge.storage, scope, follows)}
+
+
+def continuation(storage: Storage, scope: str, start: str | None) -> str | None:
+    """Return what the next request for the same filters, the `scope`, sends; None at the end."""
     if start is None:
         return None
-    sealed = _seal(storage, operation, filters, start) + start
-    return base64.urlsafe_b64encode(sealed.encode()).decode().rstrip("=")
+    return base64.urlsafe_b64encode(f"{_seal(storage, scope, start)}{start}".encode()).decode().rstrip("=")
 
 
-def start_of(storage: Storage, operation: str, filters: Mapping[str, Any], text: str | None) -> str | None:
-    """Return where a page starts; raises Refused for a continuation of other filters, or one that is not ours."""
+def start_of(storage: Storage, scope: str, text: str | None) -> str | None:
+    """Return where a page starts; raises Refused for a continuation of another scope, or one that is not ours."""
     if text is None:
         return None
     try:
@@ -90,11 +110,10 @@ def start_of(storage: Storage, operation: str, filters: Mapping[str, Any], text:
     except ValueError:
         sealed = ""
     start = sealed[_SEAL:]
-    if sealed != _seal(storage, operation, filters, start) + start:
+    if sealed != _seal(storage, scope, start) + start:
         raise Refused(INVALID_CONTINUATION)
     return start
 
 
-def _seal(storage: Storage, operation: str, filters: Mapping[str, Any], start: str) -> str:
-    wanted = sorted((name, str(value)) for name, value in filters.items())
-    return people.digest(storage, f"page {operation} {wanted} {start}")[:_SEAL]
+def _seal(storage: Storage, scope: str, start: str) -> str:
+    return people.digest(storage, f"page {scope} {start}")[:_SEAL]

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from shared import people
-from shared.api.envelopes import CONTINUATION, continuation, start_of, succeeded
+from shared.api.envelopes import paged
 from shared.api.filters import fits
-from shared.api.operations import GET_EVENTS
-from shared.api.parameters import Request, check
 from shared.errors import Unprocessable
 from shared.events import store
 from shared.events.event import IDENTIFIERS, row_envelope
@@ -18,43 +16,26 @@ from shared.times import iso
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from shared.api.parameters import Request
     from shared.bridge import Bridge
     from shared.pbx.operations import Operation
     from shared.storage.account import Storage
 
     Item = dict[str, Any]
 
-DEFAULT_LIMIT = 50
 # Pages of a subject's events that one request reads where a filter lets few of them through.
 _ROUNDS = 4
 
 
 def read(bridge: Bridge, row: Operation, given: Request) -> dict[str, Any]:
-    """
-    Return a page of the feed, newest first, as an envelope with `continuation` beside `data`: null at the end.
-
-    A page may be short, or empty, with a continuation: then there is more to look at. Raises Refused, or
-    StorageUnavailable.
-    """
-    values = check(row, given, zone=bridge.settings.time_zone, also=(CONTINUATION,))
-    limit = values.pop("limit", DEFAULT_LIMIT)
-    items, following = page(bridge, values, limit, given.query.get(CONTINUATION))
-    return succeeded(items) | {CONTINUATION: following}
+    """Return a page of the feed, newest first; raises Refused, or StorageUnavailable."""
+    return paged(bridge, row, given, found)
 
 
-def page(
+def found(
     bridge: Bridge, values: Mapping[str, Any], limit: int, start: str | None = None
 ) -> tuple[list[Item], str | None]:
-    """Return events that fit, newest first, at most `limit`, from a continuation on, and that of the next page."""
-    place = start_of(bridge.storage, GET_EVENTS.id, values, start)
-    rows, follows = _found(bridge, values, limit, place)
-    items = [as_item(bridge.storage, row) for row in rows]
-    return items, continuation(bridge.storage, GET_EVENTS.id, values, follows)
-
-
-def _found(
-    bridge: Bridge, values: Mapping[str, Any], limit: int, start: str | None
-) -> tuple[list[Mapping[str, Any]], str | None]:
+    """Return events that fit, newest first, at most `limit`, from a start on, and the start of the next page."""
     storage, first, last = bridge.storage, values.get("date_from"), values.get("date_to")
     # Of a call there are fewer events than of a number.
     if "call_id" in values:
@@ -63,17 +44,18 @@ def _found(
         subject = people.number(values["number"], bridge.settings.default_region)
     else:
         of_type = [f"type eq '{values['type']}'"] if "type" in values else []
-        return store.feed_page(storage, store.feed_bounds(first, last) + of_type, start, limit)
+        page, start = store.feed_page(storage, store.feed_bounds(first, last) + of_type, start, limit)
+        return [as_item(storage, row) for row in page], start
     wanted = {name: values[name] for name in ("type", "number") if name in values}
-    found: list[Mapping[str, Any]] = []
+    fitting: list[Mapping[str, Any]] = []
     for _ in range(_ROUNDS):
         rows, start = store.of_subject(storage, subject, limit, first=first, last=last, start=start)
-        found += [row for row in rows if fits(bridge, row, wanted)]
-        if start is None or len(found) >= limit:
+        fitting += [row for row in rows if fits(bridge, row, wanted)]
+        if start is None or len(fitting) >= limit:
             break
-    if len(found) > limit:
-        start = store.place(found[limit])
-    return found[:limit], start
+    if len(fitting) > limit:
+        start = store.place(fitting[limit])
+    return [as_item(storage, row) for row in fitting[:limit]], start
 
 
 def as_item(storage: Storage, row: Mapping[str, Any]) -> Item:

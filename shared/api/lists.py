@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared import people
 from shared.api import sheets, triggers
-from shared.api.envelopes import tidy
+from shared.api.envelopes import DEFAULT_LIMIT, tidy
 from shared.api.filters import fits
 from shared.api.operations import TITLE
 from shared.api.parameters import LARGEST_LIMIT, Request, check
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from shared.pbx.operations import Operation
     from shared.people import Kind, Pointer
 
-DEFAULT_LIMIT = 50
 _PAGE = 1000
 # Pointers of each person that are read first, and items that are read at once.
 _FEW, _MOST_IN_CHUNK = 200, 96

@@ -137,12 +137,12 @@ def export(storage: Storage, month: str, continuation: str | None = None) -> tup
 
     Raises Invalid.
     """
-    period, filters, kinds = period_of(month), {"month": month}, [*_PARTS, ""]
-    kind, _, after = (start_of(storage, "ExportMonth", filters, continuation) or f"{kinds[0]} ").partition(" ")
+    period, scope, kinds = period_of(month), f"ExportMonth {month}", [*_PARTS, ""]
+    kind, _, after = (start_of(storage, scope, continuation) or f"{kinds[0]} ").partition(" ")
     lines, follows = _PARTS[kind](storage, period, after)
     body = b"".join(encode({"kind": kind.partition(":")[0], **line}) + b"\n" for line in lines)
     following = kind if follows else kinds[kinds.index(kind) + 1]
-    return body, sealed(storage, "ExportMonth", filters, f"{following} {follows or ''}" if following else None)
+    return body, sealed(storage, scope, f"{following} {follows or ''}" if following else None)
 
 
 def _events(storage: Storage, period: Period, after: str) -> tuple[Iterable[dict[str, Any]], str | None]:
