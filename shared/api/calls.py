@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from shared import people
 from shared.api import feed, sheets, triggers
-from shared.api.envelopes import DEFAULT_LIMIT, paged, succeeded
+from shared.api.envelopes import CONTINUATION, DEFAULT_LIMIT, paged, succeeded
 from shared.api.filters import fits
 from shared.api.operations import CALL
 from shared.api.parameters import Request, check
@@ -48,7 +48,7 @@ def read(bridge: Bridge, row: Operation, given: Request) -> dict[str, Any] | she
     """Return a page of the calls that fit, newest first, or all of them as a file; raises Refused."""
     if given.query.get("format", "json") == "json":
         return paged(bridge, row, given, found)
-    values = check(row, given, zone=bridge.settings.time_zone)
+    values = check(row, given, zone=bridge.settings.time_zone, also=(CONTINUATION,))
     return sheets.listed(bridge, row, values, islice(_all(bridge, values), values.get("limit")))
 
 
@@ -92,9 +92,10 @@ def read_ended(bridge: Bridge, row: Operation, given: Request) -> Page:
     values, until = check(row, given, also=triggers.STATES), clock(now() - SETTLE)
 
     def after(state: str, size: int) -> list[tuple[str, Item | None]]:
-        ended = store.ended(bridge.storage, int(state), until, size)
-        items = ((at, as_item(one) if one is not None else None) for at, one in ended)
-        return [(str(at), item if item is not None and fits(bridge, item, values) else None) for at, item in items]
+        ended = (
+            (at, as_item(one) if one else None) for at, one in store.ended(bridge.storage, int(state), until, size)
+        )
+        return [(str(at), item if item and fits(bridge, item, values) else None) for at, item in ended]
 
     def newest() -> Iterator[Item]:
         items, _ = found(bridge, values, values.get("limit", DEFAULT_LIMIT))

@@ -60,13 +60,13 @@ def listed(
     if kind == "json":
         return succeeded(list(items))
     columns = _columns(bridge, operation.item)
-    rows = _at_most(([read(item) for read in columns.values()] for item in items), MOST_ROWS)
+    rows = _at_most([read(item) for read in columns.values()] for item in items)
     content = _csv(columns, rows) if kind == "csv" else _workbook(columns, rows)
     return File(content, CONTENT_TYPES[kind], f"{operation.path}.{kind}")
 
 
-def _at_most(rows: Iterator[Row], most: int) -> Iterator[Row]:
-    yield from islice(rows, most)
+def _at_most(rows: Iterator[Row]) -> Iterator[Row]:
+    yield from islice(rows, MOST_ROWS)
     if next(rows, None) is not None:
         raise Invalid({"format": _MANY})
 
