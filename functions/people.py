@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import azure.functions as func
 
-from functions.requests import body_of, origin
+from functions.requests import address, body_of
 from functions.responses import as_json, register
 from shared.bridge import bridge
 
@@ -22,7 +22,7 @@ def _ask(kind: str) -> Work:
         from shared.privacy.jobs import ask, state
 
         id = ask(bridge(), "erase" if kind == "erase" else "export", body_of(req))
-        headers = {"Location": f"{_address(req)}/api/ops/people/{id}", "Retry-After": "5"}
+        headers = {"Location": f"{address(req)}/api/ops/people/{id}", "Retry-After": "5"}
         return as_json(state(bridge().storage, id), status=HTTPStatus.ACCEPTED, headers=headers)
 
     return work
@@ -33,7 +33,7 @@ def _state(req: func.HttpRequest) -> func.HttpResponse:
 
     found = state(bridge().storage, req.route_params["job"])
     if "file" in found:
-        found["file"] = f"{_address(req)}/api/{found['file']}"
+        found["file"] = f"{address(req)}/api/{found['file']}"
     return as_json(found)
 
 
@@ -46,10 +46,6 @@ def _file(req: func.HttpRequest) -> func.HttpResponse:
     part = part_of(bridge().storage, EXPORTS, f"{job}.zip", req.headers.get("Range"))
     headers = {**part.headers, "Cache-Control": "no-store", "Content-Disposition": f'attachment; filename="{job}.zip"'}
     return func.HttpResponse(part.content, status_code=part.status, mimetype="application/zip", headers=headers)
-
-
-def _address(req: func.HttpRequest) -> str:
-    return "://".join(origin(req))
 
 
 ROUTES: tuple[tuple[str, str, str, Work], ...] = (

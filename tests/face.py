@@ -39,8 +39,8 @@ class Face:
 
 
 @contextmanager
-def face(connection_string: str, directory: pathlib.Path, *functions: str) -> Iterator[Face]:
-    """The app with these functions, keys enforced as in Azure."""
+def face(connection_string: str, directory: pathlib.Path, *functions: str, **settings: str) -> Iterator[Face]:
+    """The app with these functions and settings, keys enforced as in Azure."""
     keys = write_keys(directory / "secrets", {"master": "master-key", "host": {"flows": KEY}})
     with Simulator() as pbx:
         environment = {
@@ -48,6 +48,7 @@ def face(connection_string: str, directory: pathlib.Path, *functions: str) -> It
             "DataStorage": connection_string,
             "PBX_BASE_URL": pbx.base_url,
             "PBX_API_KEY": pbx.api_key,
+            **settings,
         }
         storage = Storage(Settings.from_env(environment).storage)
         with start_host(ROOT, env=environment | keys, functions=functions) as host:
