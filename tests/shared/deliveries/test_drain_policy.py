@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from shared.deliveries.drain import DOWN_AFTER, SCHEDULE, Ruling, judge
+from shared.deliveries.drain import DOWN_AFTER, SCHEDULE, Outcome, Ruling, judge
 from shared.deliveries.outbox import EPOCH, Place, State
-from shared.deliveries.post import Outcome
 from shared.subscriptions.subscription import Subscription
 from shared.times import now
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dev.listener import Listener
-from shared.deliveries.post import Outcome, post
+from shared.deliveries.drain import Outcome, post
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
