@@ -145,15 +145,6 @@ def test_no_call_is_lost_whatever_zone_and_bounds_the_pbx_means_also_where_clock
     assert stored_ids(bridge.storage, CALLS.name) == arrived_ids(bridge.storage, CALLS.name) == numbers
 
 
-def test_a_long_call_is_found_within_the_hour_and_told_at_once(pbx: Scripted, bridge: Bridge) -> None:
-    poll(bridge, CALLS, at=NOW)
-    (call,) = pbx.add(NOW - 9 * HOUR, long=9 * HOUR)
-    poll(bridge, CALLS, at=NOW + HOUR / 2)
-    assert stored_ids(bridge.storage, CALLS.name) == []
-    poll(bridge, CALLS, at=NOW + HOUR)
-    assert ("CallCompleted", call) in submitted(bridge.storage)
-
-
 def test_a_day_that_cannot_be_read_shows_keeps_what_it_had_and_no_newer_one_waiting(
     pbx: Scripted, bridge: Bridge
 ) -> None:
@@ -181,17 +172,6 @@ def test_a_day_that_cannot_be_read_shows_keeps_what_it_had_and_no_newer_one_wait
     assert not checkpoint(bridge).last_error
 
 
-def test_an_outage_ends_the_run_and_the_days_are_read_later(pbx: Scripted, bridge: Bridge) -> None:
-    numbers = pbx.add(NOW - HOUR, NOW - DAY, NOW - 2 * DAY)
-    pbx.broken = lambda asked: PbxUnavailable("GetCallHistory", "down") if len(pbx.asked) > 2 else None
-    with pytest.raises(PbxUnavailable):
-        poll(bridge, CALLS, at=NOW)
-    pbx.broken = lambda asked: None
-    poll(bridge, CALLS, at=NOW + HOUR)
-    assert stored_ids(bridge.storage, CALLS.name) == sorted(numbers)
-    assert checkpoint(bridge).left == ""
-
-
 def months(pbx: Scripted) -> list[str]:
     """The parts of history that were asked for, in their order."""
     asked = (one for one in pbx.asked if one["lane"] == "backfill" and "date_from" in one)
@@ -200,6 +180,17 @@ def months(pbx: Scripted) -> list[str]:
 
 _AT = ((2026, 10, 3), (2026, 5, 17), (2025, 12, 31))
 HISTORY = [datetime(*one, 23, tzinfo=UTC) for one in _AT]
+
+
+def test_a_long_call_is_found_within_the_hour_and_told_at_once(pbx: Scripted, bridge: Bridge) -> None:
+    old = pbx.add(HISTORY[0], NOW - HOUR)
+    poll(bridge, CALLS, at=NOW)
+    (call,) = pbx.add(NOW - 9 * HOUR, long=9 * HOUR)
+    poll(bridge, CALLS, at=NOW + HOUR / 2)
+    assert stored_ids(bridge.storage, CALLS.name) == old[1:]
+    poll(bridge, CALLS, at=NOW + HOUR)
+    assert ("CallCompleted", call) in submitted(bridge.storage)
+    assert (months(pbx), arrived_ids(bridge.storage, CALLS.name)) == ([], [call])
 
 
 def test_all_of_history_is_read_by_months_backwards_past_empty_ones_and_told(
@@ -224,15 +215,6 @@ def test_history_from_a_date_ends_there_and_hands_on_nothing_older(pbx: Scripted
     poll(bridge, CALLS, at=NOW)
     assert months(pbx)[-1] == "2026-05-01"
     assert arrived_ids(bridge.storage, CALLS.name) == sorted(numbers[:2])
-
-
-def test_now_reads_no_history_and_hands_on_what_happens_from_now_on(pbx: Scripted, bridge: Bridge) -> None:
-    old = pbx.add(HISTORY[0], NOW - HOUR)
-    poll(bridge, CALLS, at=NOW)
-    new = pbx.add(NOW + HOUR / 4)
-    poll(bridge, CALLS, at=NOW + HOUR / 3)
-    assert stored_ids(bridge.storage, CALLS.name) == [old[1], *new]
-    assert (months(pbx), arrived_ids(bridge.storage, CALLS.name)) == ([], new)
 
 
 @pytest.mark.slow
