@@ -14,7 +14,7 @@ from shared.pbx import budget
 from shared.polling import checkpoints
 from shared.storage import dead_letters
 from shared.subscriptions.store import subscriptions
-from shared.times import now, parse_time
+from shared.times import iso, now, parse_time
 from shared.webhooks import sync, table
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shared.bridge import Bridge
+    from shared.polling.checkpoints import Checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ SENTENCES: Mapping[str, str] = {
     "or registered; webhooks, lists and this page work.",
     "away": "%(part)s could not be read in time: storage is slow or out of reach. Look again in a minute.",
     "broken": "%(part)s cannot be shown (%(error)s): the app's log has the details.",
-    "forbidden": checkpoints.FORBIDDEN_SENTENCE,
+    "forbidden": checkpoints.FORBIDDEN,
     "ended": "No webhooks are registered since %(since)s: POST /api/ops/webhooks/sync registers them again.",
     "unreadable": "Rows of subscriptions that cannot be read with SUBSCRIPTION_KEYS: %(count)s. Put the key back that "
     "was there before. What is due to them waits.",
@@ -148,8 +149,10 @@ def look(bridge: Bridge) -> tuple[list[Problem], Parts]:
 
 def _polls(bridge: Bridge, moment: datetime) -> tuple[Any, ...]:
     found = checkpoints.read_all(bridge.storage)
-    polls, pbx = [checkpoints.describe(one, moment) for one in found[:_MOST]], checkpoints.describe_pbx(found)
-    problems = [Problem("forbidden")] if pbx["problem"] else []
+    polls, since = [_poll(one, moment) for one in found[:_MOST]], checkpoints.forbidden_since(found)
+    problem = checkpoints.FORBIDDEN if since else None
+    pbx = {"state": "forbidden" if since else "allowed", "since": _iso(since), "problem": problem}
+    problems = [Problem("forbidden")] if since else []
     for poll in polls:
         of_list, error = {"list": poll["resource"]}, poll["lastError"]
         last = parse_time(poll["lastSuccess"]) if poll["lastSuccess"] else None
@@ -162,6 +165,28 @@ def _polls(bridge: Bridge, moment: datetime) -> tuple[Any, ...]:
         if poll["unreadable"]:
             problems.append(Problem("items", of_list | {"count": poll["unreadable"]}))
     return polls, pbx, problems
+
+
+def _poll(seen: Checkpoint, moment: datetime) -> dict[str, Any]:
+    is_paused = seen.is_paused(moment)
+    return {
+        "resource": seen.resource,
+        "state": "paused" if is_paused else "following" if seen.started else "first reading",
+        "items": seen.items,
+        "unreadable": seen.unreadable,
+        "complete": seen.started and not seen.left and not seen.history,
+        "daysLeft": sorted(seen.days_left),
+        "historyBefore": _iso(seen.history),
+        "lagSeconds": seen.lag,
+        "lastSuccess": _iso(seen.last_success),
+        "lastError": seen.last_error or None,
+        "pausedUntil": _iso(seen.paused_until) if is_paused else None,
+        "forbiddenSince": _iso(seen.forbidden_since),
+    }
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return iso(moment) if moment else None
 
 
 def _health(bridge: Bridge, moment: datetime) -> tuple[Any, ...]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from shared.schedules import polls, times_due
 from shared.storage import rows
-from shared.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,11 +19,10 @@ logger = logging.getLogger(__name__)
 
 TABLE = "checkpoints"
 FORBIDDEN = (
-    "the PBX answers 403 to everything. In its panel, under Integration, check the key's list of IP addresses (this "
+    "The PBX answers 403 to everything. In its panel, under Integration, check the key's list of IP addresses (this "
     "app's outbound addresses may have changed), the key itself, and the API methods that it may use; polling goes on "
-    "by itself within minutes once it is allowed"
+    "by itself within minutes once it is allowed."
 )
-FORBIDDEN_SENTENCE = f"{FORBIDDEN[0].upper()}{FORBIDDEN[1:]}."
 PARTITION = "checkpoint"
 _STEP = "step"
 # So late timers and runs may be together.
@@ -71,6 +69,12 @@ class Checkpoint:
         return self.paused_until is not None and moment < self.paused_until
 
     @property
+    def has_failed(self) -> bool:
+        """True if the last run failed."""
+        failed = self.last_error_at
+        return failed is not None and (self.last_success is None or failed > self.last_success)
+
+    @property
     def days_left(self) -> set[str]:
         """Return the days (`yyyy-mm-dd`, UTC) that are still to be read."""
         return set(self.left.split())
@@ -113,11 +117,9 @@ def change(storage: Storage, seen: Checkpoint, **changes: Any) -> Checkpoint:
     """Store changes of the checkpoint, and of the newer one where somebody else changed it in between."""
 
     def columns(row: rows.Row | None) -> dict[str, Any]:
-        current = seen if row is None else _checkpoint(row)
-        return _columns(replace(current, **changes | {"started": current.started or changes.get("started", False)}))
+        return _columns(replace(seen if row is None else _checkpoint(row), **changes))
 
-    table, key = storage.table(TABLE), (PARTITION, seen.resource)
-    written = rows.change(table, *key, columns, seen.row) if seen.row else rows.change(table, *key, columns)
+    written = rows.change(storage.table(TABLE), PARTITION, seen.resource, columns, seen.row or "read")
     return seen if written is None else _checkpoint(written)
 
 
@@ -141,36 +143,6 @@ def forbidden_since(found: Iterable[Checkpoint]) -> datetime | None:
     others = [one.last_success for one in found if not one.forbidden_since and one.last_success]
     # One that succeeded shortly before is heard of before anybody has to look.
     return None if since is None or any(last >= since - _SOON for last in others) else since
-
-
-def describe_pbx(found: Iterable[Checkpoint]) -> dict[str, Any]:
-    """Return whether the PBX lets this app in, for people to read."""
-    since = forbidden_since(found)
-    problem = FORBIDDEN_SENTENCE if since else None
-    return {"state": "forbidden" if since else "allowed", "since": _iso(since), "problem": problem}
-
-
-def describe(checkpoint: Checkpoint, moment: datetime) -> dict[str, Any]:
-    """Return the checkpoint for people to read."""
-    paused = checkpoint.is_paused(moment)
-    return {
-        "resource": checkpoint.resource,
-        "state": "paused" if paused else "following" if checkpoint.started else "first reading",
-        "items": checkpoint.items,
-        "unreadable": checkpoint.unreadable,
-        "complete": checkpoint.started and not checkpoint.left and not checkpoint.history,
-        "daysLeft": sorted(checkpoint.days_left),
-        "historyBefore": _iso(checkpoint.history),
-        "lagSeconds": checkpoint.lag,
-        "lastSuccess": _iso(checkpoint.last_success),
-        "lastError": checkpoint.last_error or None,
-        "pausedUntil": _iso(checkpoint.paused_until) if paused else None,
-        "forbiddenSince": _iso(checkpoint.forbidden_since),
-    }
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return iso(moment) if moment else None
 
 
 def _columns(checkpoint: Checkpoint) -> dict[str, Any]:

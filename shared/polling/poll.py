@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from shared.errors import BudgetExhausted, PbxError, PbxForbidden, PbxThrottled, PbxUnreachable
 from shared.items import store
-from shared.pbx.resources import RESOURCES
+from shared.pbx.resources import resource as resource_of
 from shared.polling import checkpoints
 from shared.polling.compare import Comparison
 from shared.polling.run import follow
@@ -45,11 +45,10 @@ def poll(bridge: Bridge, resource: Resource, *, at: datetime | None = None) -> N
 def reconcile(bridge: Bridge, *, at: datetime | None = None) -> None:
     """Poll what has items whose webhook is late by now, so that their events are made; the first failure is raised."""
     moment, failures = at or now(), list[Exception]()
-    waiting = {one.resource: one.waiting for one in checkpoints.read_all(bridge.storage) if one.waiting}
-    for resource in RESOURCES:
-        if resource.name in waiting and waiting[resource.name] <= moment:
+    for seen in checkpoints.read_all(bridge.storage):
+        if seen.waiting and seen.waiting <= moment:
             try:
-                poll(bridge, resource, at=at)
+                poll(bridge, resource_of(seen.resource), at=at)
             except (PbxError, BudgetExhausted) as error:
                 failures.append(error)
     if failures:
@@ -65,7 +64,7 @@ def _read_list(run: Run) -> None:
     comparison = Comparison(run, store.stored(run.bridge.storage, run.resource.name), whole=True)
     comparison.read()
     comparison.remove()
-    run.succeed(started=True)
+    run.succeed()
 
 
 def _read_windows(run: Run) -> None:
@@ -79,14 +78,13 @@ def _read_windows(run: Run) -> None:
         _read_list(run)
         return
     since, days = _plan(run)
-    left = days | run.checkpoint.days_left
-    run.columns["left"] = " ".join(sorted(left))
+    run.columns["left"] = " ".join(sorted(days | run.checkpoint.days_left))
     begin, earliest = run.checkpoint.begin, min([since, *map(_start, days)])
     if run.checkpoint.looked is None and (begin is None or begin < earliest):
         # History ends where the first window begins.
         run.columns["history"] = earliest
     Comparison(run).read(date_from=since)
-    run.succeed(started=run.checkpoint.started or not left)
+    run.succeed()
     _read_days(run, days)
     if run.checkpoint.history:
         _read_months(run)
@@ -127,8 +125,7 @@ def _read_days(run: Run, days: set[str]) -> None:
         except PbxError as error:
             failure = error
             continue
-        left = run.checkpoint.days_left - {day}
-        run.note(left=" ".join(sorted(left)), started=run.checkpoint.started or not left)
+        run.note(left=" ".join(sorted(run.checkpoint.days_left - {day})))
     if failure is not None:
         raise failure
     if days:

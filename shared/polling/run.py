@@ -103,7 +103,7 @@ class Run:
     def succeed(self, **changes: Any) -> None:
         """Store a success; while days are left, what was wrong with them stays to be seen."""
         if not self.columns.get("left", self.checkpoint.left):
-            changes |= {"last_error": "", "last_error_at": None}
+            changes |= {"started": True, "last_error": "", "last_error_at": None}
         if self.thorough:
             changes["looked"] = self.moment
         self.note(last_success=self.moment, paused_until=None, forbidden_since=None, **changes)
@@ -177,7 +177,7 @@ def follow(
     if seen.is_paused(moment):
         return
     run = Run(bridge=bridge, resource=resource, checkpoint=seen, moment=moment)
-    run.thorough = is_thorough(seen, moment)
+    run.thorough = seen.looked is None or moment - seen.looked >= THOROUGH or seen.has_failed
     run.columns = {"waiting": None, "page": 0, "unreadable": 0}
     if not run.thorough:
         run.columns |= {"page": seen.page, "unreadable": seen.unreadable}
@@ -195,16 +195,7 @@ def follow(
         raise
 
 
-def is_thorough(seen: Checkpoint, moment: datetime) -> bool:
-    """Return True if a run has to be thorough: once an hour, and after one that failed."""
-    if seen.looked is None or moment - seen.looked >= THOROUGH:
-        return True
-    failed = seen.last_error_at
-    return failed is not None and (seen.last_success is None or failed > seen.last_success)
-
-
 def _pause(run: Run, error: PbxForbidden) -> None:
-    """Pause the resource, and log the signal of a PBX that refuses everything."""
     since = run.checkpoint.forbidden_since or run.moment
     logger.warning("%s is paused for %d minutes: %s", run.resource.name, PAUSE.seconds // 60, error)
     run.fail(error, paused_until=run.moment + PAUSE, forbidden_since=since)

@@ -51,7 +51,7 @@ def test_every_value_comes_back_exactly(checkpoint: Checkpoint, storage: Storage
 def test_a_change_on_an_old_view_keeps_what_others_have_noted(storage: Storage) -> None:
     old = checkpoints.create(storage, Checkpoint(resource="groups"))
     checkpoints.change(storage, old, items=9, started=True)
-    after = checkpoints.change(storage, old, last_error="x", started=False)
+    after = checkpoints.change(storage, old, last_error="x")
     assert (after.items, after.started, after.last_error) == (9, True, "x")
     assert checkpoints.read(storage, "groups") == after
 
