@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,6 @@ from shared.errors import StorageUnavailable
 from shared.http import plain_session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import requests
     from azure.data.tables import TableClient
     from azure.storage.blob import ContainerClient
@@ -59,12 +57,6 @@ _NO_ENTRY = "storage does not let this app in; roles take some minutes to work"
 BLOCK_BYTES = 3 * 1024 * 1024
 # What this process has made, by account, kind and name.
 _made: set[tuple[StorageAccount, str, str]] = set()
-
-
-@contextmanager
-def reaching_storage() -> Iterator[None]:
-    """Do nothing: each request raises StorageUnavailable by itself."""
-    yield
 
 
 class Storage:
@@ -152,7 +144,12 @@ class Storage:
 
 def _transport() -> Any:
     """Return the class of the transport of all clients, which alone tries again and raises StorageUnavailable."""
-    from azure.core.exceptions import AzureError, ServiceRequestError
+    from azure.core.exceptions import (
+        AzureError,
+        ServiceRequestError,
+        ServiceResponseError,
+        ServiceResponseTimeoutError,
+    )
     from azure.core.pipeline.transport import RequestsTransport
 
     class Transport(RequestsTransport):  # type: ignore[misc]
@@ -160,17 +157,16 @@ def _transport() -> Any:
             """
             Return an answer that is for the client to judge.
 
-            A connection is tried so many times, and an overloaded storage asked twice. A request that is sent and not
-            answered may have been done, and is not sent again. Calls with `tries=1` send theirs once.
+            A connection is tried so many times, also one that breaks off, as idle ones do; an overloaded storage is
+            asked twice, and one that does not answer in time once. What must not be done twice goes with `tries=1`.
             """
             for left in reversed(range(tries)):
                 try:
                     response = super().send(request, **options)
-                except ServiceRequestError as error:
-                    if not left:
-                        raise StorageUnavailable("storage is out of reach") from error
                 except AzureError as error:
-                    raise StorageUnavailable("storage does not answer") from error
+                    broke = isinstance(error, (ServiceRequestError, ServiceResponseError))
+                    if not left or not broke or isinstance(error, ServiceResponseTimeoutError):
+                        raise StorageUnavailable("storage is out of reach, or does not answer") from error
                 else:
                     if response.status_code in _DENIED:
                         raise StorageUnavailable(_NO_ENTRY)
