@@ -195,7 +195,8 @@ def _ended(ends: list[Part], answers: list[Part]) -> datetime | None:
         if not begin and _contact(end) is None:
             begin = min(earliest.values(), default=None)
         moment = after(parse_time(begin), end["connectionTime"]) if begin and "connectionTime" in end else None
-        last = max(filter(None, (last, moment)), default=None)
+        if moment and (last is None or moment > last):
+            last = moment
     return last
 
 
@@ -243,18 +244,19 @@ def _word(status: int | str | None) -> str:
 
 
 def _transfers(parts: Iterable[Part]) -> list[list[int]]:
-    """Return [from, to] of each transfer in the order of their times: of those that are known, and of legs' ends."""
-    steps, legs = [], {}
+    """Return [from, to] of each transfer, in the order of their times."""
+    steps: list[tuple[str, list[int]]] = []
+    legs: list[tuple[str, list[int]]] = []
     for part in parts:
         if "previous_contactID" in part and "contactID" in part:
             pair, moment = [part["previous_contactID"], part["contactID"]], _time(part.get("callConnected"))
-            if part["event"] != "CallTransfered":
-                legs[tuple(pair)] = stamp(moment) if moment else ""
-                continue
-            # Its seconds are those that the giver has talked.
-            moment = after(moment, part.get("connectionTime", 0)) if moment else None
-            steps.append((stamp(moment) if moment else "", pair))
-    known = [pair for _, pair in steps]
-    # The end of a leg repeats the transfer that led to it.
-    steps += [(moment, [*pair]) for pair, moment in legs.items() if [*pair] not in known]
+            is_transfer = part["event"] == "CallTransfered"
+            if is_transfer and moment:
+                # Its seconds are those that the giver has talked.
+                moment = after(moment, part.get("connectionTime", 0))
+            (steps if is_transfer else legs).append((stamp(moment) if moment else "", pair))
+    # The end of a leg repeats the transfer that led to it: it counts where that is missing.
+    for step in legs:
+        if step[1] not in [pair for _, pair in steps]:
+            steps.append(step)
     return [pair for _, pair in sorted(steps)]

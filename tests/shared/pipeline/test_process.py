@@ -117,23 +117,6 @@ def test_each_event_sent_twice_leaves_one_row_one_story_and_one_request_for_medi
     ]
 
 
-def test_a_calls_events_merge_into_one_story_in_any_order(start_bridge: Callable[..., Bridge]) -> None:
-    names = ["CallStarted", "CallConnected", "CallTransfered", "CallCompleted", "CallRecorded"]
-    stories = []
-    for call, order in enumerate(itertools.islice(itertools.permutations(names), 0, 120, 13)):
-        bridge = start_bridge()
-        for name in order:
-            send(bridge, name, callID=CALL + call, **({"recordingID": 7 + call} if name == "CallRecorded" else {}))
-        run(bridge)
-        found = story(bridge.storage, CALL + call)
-        stories.append(
-            {name: found[name] for name in ("outcome", "talkSeconds", "transfers", "answeredBy", "revision")}
-        )
-    assert stories == [stories[0]] * len(stories)
-    assert stories[0]["outcome"] == "answered"
-    assert stories[0]["revision"] == len(names)
-
-
 @pytest.mark.slow
 # Who is killed closes nothing.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
