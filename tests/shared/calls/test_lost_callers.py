@@ -134,6 +134,11 @@ def test_a_row_has_attempts_first_and_last_try_since_when_and_how_often(bridge: 
     assert (only(bridge).since, only(bridge).attempts, only(bridge).openings) == (NOON + timedelta(days=1), None, 1)
 
 
+def test_a_name_that_no_column_holds_is_left_out(bridge: Bridge) -> None:
+    count(bridge, [received(ADDED, 0, contact_name="x" * 40_000)])
+    assert (only(bridge).open, only(bridge).name) == (True, None)
+
+
 def test_a_row_has_the_employees_whom_the_try_rang(bridge: Bridge) -> None:
     sent = {"callID": 77, "callStarted": contact(-1), "caller": "+371 26123456", "contactID": 966}
     call = events.received("CallStarted", at=NOON, **sent)
