@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import requests
 
 from dev.processes import ROOT, HostProcess
+from shared.schedules import SCHEDULES
 from shared.settings import Settings
 from shared.storage.account import Storage
 
@@ -18,15 +19,16 @@ if TYPE_CHECKING:
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PATIENCE_SECONDS = 600.0
+_NEVER = "0 0 0 1 1 *"
 
 
 class App(HostProcess):
-    """The app with these functions alone, on an account that is made ready first."""
+    """The app with these functions alone, on an account that is made ready first; no timer runs by itself."""
 
     def __init__(
         self, connection: str, *functions: str, pbx_url: str = "http://127.0.0.1:9/", pbx_key: str = "key", **more: str
     ) -> None:
-        settings = {
+        settings = {name: _NEVER for name, _, _ in SCHEDULES} | {
             "DataStorage": connection,
             "PBX_BASE_URL": pbx_url,
             "PBX_API_KEY": pbx_key,
@@ -57,11 +59,13 @@ class App(HostProcess):
         return int(status["executed"].get(function, 0))
 
     def run(self, function: str) -> None:
-        """Run a function by hand, to its end."""
+        """Run a function by hand, to its end; RuntimeError where it fails."""
         before = self.executed(function)
         self.session.post(f"{self.url}/admin/functions/{function}", json={"input": ""}, timeout=30).raise_for_status()
         url = f"{self.url}/admin/host/status"
         until(lambda: self.executed(function) > before and not self.session.get(url, timeout=30).json()["running"])
+        if f"[{function}] Native invocation failed" in self.output:
+            raise RuntimeError(f"{function} failed:\n{self.output}")
 
     def send(self, event: str, **data: object) -> None:
         """Post an event as the PBX does."""
