@@ -1,1 +1,1 @@
-"""What runs on a laptop only: the PBX simulator, the function host, the demonstration and the benchmarks."""
+"""Tools for a laptop: the PBX simulator, the function host, the demonstration and the benchmarks."""

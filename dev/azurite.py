@@ -33,7 +33,7 @@ DEFAULT_PORTS = Ports(10000, 10001, 10002)
 
 
 def azurite_script() -> Path | None:
-    """Azurite's program: the repository's own installation, else the one that AZURITE_JS names; None without one."""
+    """Return Azurite's program: the repository's own, else the one that AZURITE_JS names; None without one."""
     if _INSTALLED.exists():
         return _INSTALLED
     named = os.environ.get(_SCRIPT_SETTING)
@@ -45,7 +45,7 @@ def _numbered(number: int) -> str:
 
 
 def _accounts(count: int) -> dict[str, str]:
-    """What makes Azurite hold so many accounts; nothing for the well-known one."""
+    """Return the setting by which Azurite holds so many accounts; none for the well-known one."""
     return (
         {"AZURITE_ACCOUNTS": ";".join(f"{_numbered(number)}:{_NUMBERED_KEY}" for number in range(count))}
         if count
@@ -88,11 +88,11 @@ class AzuriteProcess(ChildProcess):
 
     @property
     def connection_string(self) -> str:
-        """For every SDK and for app settings."""
+        """The connection string for every SDK and for app settings."""
         return self._connection_string(_ACCOUNT, _KEY)
 
     def account(self, number: int) -> str:
-        """The connection string of one of `accounts`, from 0 on; ValueError for one that there is none of."""
+        """Return the connection string of one of `accounts`, from 0 on; ValueError for a number beyond them."""
         if not 0 <= number < self._count:
             raise ValueError(f"the emulator has {self._count} accounts: start it with more")
         return self._connection_string(_numbered(number), _NUMBERED_KEY)

@@ -1,4 +1,4 @@
-"""The demonstration: a simulated day is played, and told in a line for each thing that happened."""
+"""The demonstration: play a simulated day, and print a line for each thing that happens."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class App:
 
 
 class Day:
-    """Tells what the app learns of from now on; numbers are whole where they are invented."""
+    """Prints what the app learns of from now on; numbers are whole where they are invented."""
 
     def __init__(
         self,
@@ -131,10 +131,10 @@ class Day:
         self._restored: set[int] = set()
         self._voicemails = 0
         self._refused: set[str] = set()
-        self._told_of_retry = False
+        self._retry_shown = False
 
     def run(self, pace: float) -> None:
-        """Play the day with so many real seconds between its steps, and tell it; without a simulator, until stopped."""
+        """Play the day, a step each `pace` real seconds, and print it; without a simulator, print until stopped."""
         if self._pbx is not None:
             self._pbx.control("POST", "day", name="demo", pace=pace)
             self._names = self._contacts(self._pbx)
@@ -161,36 +161,35 @@ class Day:
         return {row["contactID"]: f"{row['firstname']} {row['lastname']}" for row in found}
 
     def _look(self) -> bool:
-        """Tell what is new; False where nothing is."""
+        """Print new events and deliveries; False where there are none."""
         fresh = [event for event in self._app.events() if event["id"] not in self._seen]
         for event in fresh:
             self._seen.add(event["id"])
             if self._verbose:
                 path = f"call_id={event['callID']}" if event.get("callID") else f"type={event['type']}"
                 _say(f"{event['type']} [{event['origin']}]  {self._app.url}/api/v2/events?{path}")
-            elif line := self._told(event, event["data"]):
+            elif line := self._line(event, event["data"]):
                 _say(line)
         for one, verdict in self._subscribers.delivered() if self._subscribers else ():
             self._delivered(one, verdict)
         return bool(fresh)
 
-    def _told(self, event: dict[str, Any], data: dict[str, Any]) -> str:
-        """Return the line of an event; empty for one that says nothing new to a reader."""
-        told = ""
+    def _line(self, event: dict[str, Any], data: dict[str, Any]) -> str:
+        """Return the line of an event; empty for one that has nothing new for a reader."""
         caller, employee = self._number(data.get("caller")), self._name(data.get("contactID"))
         match event["type"]:
             case "CallCompleted":
-                told = self._call(event, data, caller, employee)
+                return self._call(event, data, caller, employee)
             case "CallTransfered":
-                told = f"{self._name(data.get('previous_contactID'))} hands {caller} over to {employee}"
+                return f"{self._name(data.get('previous_contactID'))} hands {caller} over to {employee}"
             case "LostCallerAdded":
-                told = f"{self._number(data.get('callerid'))} reached nobody and waits to be called back"
+                return f"{self._number(data.get('callerid'))} reached nobody and waits to be called back"
             case "LostCallerRemoved":
-                told = f"{self._number(data.get('callerid'))} was called back"
+                return f"{self._number(data.get('callerid'))} was called back"
             case "VoicemailCreated":
                 self._voicemails += 1
-                told = f"{self._number(data.get('sender'))} left a voicemail of {_length(data.get('length'))}"
-        return told
+                return f"{self._number(data.get('sender'))} left a voicemail of {_length(data.get('length'))}"
+        return ""
 
     def _name(self, contact: int | None) -> str:
         return self._names.get(contact or 0, "An employee")
@@ -200,22 +199,22 @@ class Day:
         if call in self._calls and (self._calls[call] or not seconds):
             return ""
         self._calls[call] = bool(seconds)
-        told = f"{caller} called {employee}, who did not answer"
+        line = f"{caller} called {employee}, who did not answer"
         if seconds:
-            told = f"{employee} answered {caller}: talked {_length(seconds)}"
+            line = f"{employee} answered {caller}: talked {_length(seconds)}"
             if data.get("direction") == "out":
-                told = f"{employee} called {self._number(data.get('destination'))}: talked {_length(seconds)}"
+                line = f"{employee} called {self._number(data.get('destination'))}: talked {_length(seconds)}"
         if event["origin"] == "webhook":
-            return told
+            return line
         self._restored.add(call)
-        return f"{told}  (no webhook came: restored by a poll)"
+        return f"{line}  (no webhook came: restored by a poll)"
 
     def _delivered(self, one: Received, verdict: str) -> None:
         if self._verbose:
             _say(f"posted {one.json()['eventType']} to {one.path}: {verdict}")
-        if one.path == SHAKY and not self._told_of_retry:
+        if one.path == SHAKY and not self._retry_shown:
             if one.id in self._refused:
-                self._told_of_retry = True
+                self._retry_shown = True
                 _say("A subscriber that was down got its event at the second try, signed")
             self._refused.add(one.id)
 
@@ -229,24 +228,21 @@ class Day:
     def _count(self, happened: int) -> None:
         answered, lost = sum(self._calls.values()), happened - len(self._calls)
         missed = len(self._calls) - answered
-        counts = (
-            (len(self._calls), "call"),
-            (answered, "answered"),
-            (missed, "missed"),
-            (self._voicemails, "voicemail"),
-        )
-        told = ", ".join(f"{count} {what}{'s' * (what[-1] == 'l' and count != 1)}" for count, what in counts)
-        print(f"\nThe day: {told}, {len(self._restored)} restored, {f'{lost} lost' if lost > 0 else 'nothing lost'}.")
+        parts = [
+            f"{len(self._calls)} call{'s' * (len(self._calls) != 1)}",
+            f"{answered} answered",
+            f"{missed} missed",
+            f"{self._voicemails} voicemail{'s' * (self._voicemails != 1)}",
+            f"{len(self._restored)} restored",
+            f"{lost} lost" if lost > 0 else "nothing lost",
+        ]
+        print(f"\nThe day: {', '.join(parts)}.")
         for problem in self._app.problems():
             print(f"Status: {problem}")
 
 
 def _say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')}  {text}", flush=True)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _length(seconds: Any) -> str:

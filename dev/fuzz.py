@@ -57,7 +57,7 @@ _COUNT = re.compile(r"(\d[\d,]*) generated")
 
 def run(url: str, key: str, *arguments: str, processes: int = 1, without: Collection[str] = ()) -> tuple[int, int, str]:
     """
-    All checks against an app at `url`: the exit code (0: nothing found), the number of cases, and the reports.
+    Check an app at `url`; return the exit code (0: nothing found), the number of cases, and the reports.
 
     The operations are shared out among the processes: schemathesis' own threads trip over Python 3.11's parser.
     """
@@ -90,7 +90,7 @@ def _run(url: str, key: str, *arguments: str) -> subprocess.CompletedProcess[str
 
 
 def fuzz(arguments: Sequence[str], processes: int) -> tuple[int, int, str]:
-    """The same against an app that is started for it; results as `run` has them."""
+    """Run the checks against an app that is started for it, and return what `run` does."""
     with ExitStack() as running:
         directory = Path(running.enter_context(tempfile.TemporaryDirectory()))
         azurite = running.enter_context(AzuriteProcess(accounts=1))
@@ -107,7 +107,7 @@ def fuzz(arguments: Sequence[str], processes: int) -> tuple[int, int, str]:
 
 
 def main() -> int:
-    """0 when nothing was found in at least `--cases` cases."""
+    """Return 0 when nothing was found in at least `--cases` cases."""
     parser = argparse.ArgumentParser(prog="python -m dev.fuzz", description=__doc__)
     parser.add_argument("--examples", type=int, default=_EXAMPLES, help=f"at most so many an operation ({_EXAMPLES})")
     parser.add_argument("--cases", type=int, default=2000, help="fail with fewer (2000)")

@@ -1,4 +1,4 @@
-"""What schemathesis has to know of the Functions host: it loads this module into its own process."""
+"""Teach schemathesis, which loads this module into its own process, how the Functions host refuses a key."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ import schemathesis
 
 @schemathesis.hook
 def after_call(_: Any, case: Any, response: Any) -> None:
-    """The host's own refusal of a key has neither body nor type, and no definition can except a status from those."""
+    """Give a refusal of the host's own a type: it has neither body nor type, and no definition can except a status."""
     if response.status_code == HTTPStatus.UNAUTHORIZED and not response.content:
         response.headers.setdefault("content-type", ["application/json"])

@@ -1,4 +1,4 @@
-"""`python -m dev.generated`: writes each file again, or part of one, that follows from the tables."""
+"""`python -m dev.generated`: write each file again, or part of one, that follows from the tables."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 
 
 def files() -> dict[Path, bytes]:
-    """What each of them should be."""
+    """Return the content that each of them should have."""
     return {
         **{connector.DIRECTORY / name: body for name, body in connector.files(connector.HOST).items()},
         _LOCAL_SETTINGS: _local_settings().encode(),
@@ -53,7 +53,7 @@ def _readme() -> str:
 
 
 def main() -> None:
-    """Write them."""
+    """Write all files."""
     for path, body in files().items():
         path.write_bytes(body)
         print(path.relative_to(_ROOT))

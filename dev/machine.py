@@ -1,4 +1,4 @@
-"""`python -m dev.machine PORT…`: say what stands in the way of a start, before anything is installed."""
+"""`python -m dev.machine PORT…`: name what prevents a start, before anything is installed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OLDEST_NODE = 20
 
 
 class CannotStart(Exception):
-    """Something on this machine is in the way; the text says what to do."""
+    """Something on this machine prevents a start; the text says what to do."""
 
 
 def check(ports: tuple[int, ...] = PORTS) -> None:

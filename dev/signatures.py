@@ -1,4 +1,4 @@
-"""What a subscriber does with a delivery: its signature checked, as Standard Webhooks 1.0.0 has it."""
+"""Verify the signature of a delivery as a subscriber does, by Standard Webhooks 1.0.0."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ _SECONDS = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 
 class SignatureRefused(Exception):
-    """What came is not signed by a holder of the secret, or not now."""
+    """The delivery is not signed by a holder of the secret, or not now."""
 
 
-def verify(given: Mapping[str, str], body: bytes, held: Iterable[str], now: float) -> None:
+def verify(headers: Mapping[str, str], body: bytes, secrets: Iterable[str], now: float) -> None:
     """
     Check a delivery: its headers, its body as it came, the secrets that may have signed it, and the Unix time.
 
     Header names are taken in any letter case. Raises SignatureRefused unless one of the signatures was made with one
     of the secrets, no more than five minutes from now. Signatures are compared in constant time.
     """
-    headers = {name.lower(): value for name, value in given.items()}
-    id, timestamp, signatures = (headers.get(name, "") for name in (ID_HEADER, TIME_HEADER, SIGNATURE_HEADER))
+    lower = {name.lower(): value for name, value in headers.items()}
+    id, timestamp, signatures = (lower.get(name, "") for name in (ID_HEADER, TIME_HEADER, SIGNATURE_HEADER))
     if not id or not _SECONDS.fullmatch(timestamp):
         raise SignatureRefused("the headers of a webhook are missing or malformed")
     if abs(now - int(timestamp)) > TOLERANCE_SECONDS:
         raise SignatureRefused("the delivery is too old, or from the future")
     sent = [one.encode(errors="replace") for one in signatures.split(" ")]
     try:
-        expected = [sign(secret, id, int(timestamp), body).encode() for secret in held]
+        expected = [sign(secret, id, int(timestamp), body).encode() for secret in secrets]
     except ValueError:
         raise SignatureRefused("a secret cannot be read, or the id is not text") from None
     matches = [hmac.compare_digest(one, ours) for ours in expected for one in sent]

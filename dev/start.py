@@ -64,7 +64,7 @@ def board_address(url: str, environment: Mapping[str, str]) -> str:
 
 
 def run(stack: ExitStack, arguments: argparse.Namespace, stop: threading.Event) -> None:
-    """Start everything, tell the day, and wait for the end."""
+    """Start everything, print the day, and wait for the end."""
     check((arguments.port, *PORTS[1:]))
     environment = values() | {name: os.environ[name] for name in ("PBX_API_KEY", "PBX_BASE_URL") if name in os.environ}
     url = f"http://127.0.0.1:{arguments.port}"
@@ -92,7 +92,7 @@ def run(stack: ExitStack, arguments: argparse.Namespace, stop: threading.Event) 
     day = Day(app, pbx=simulator, subscribers=subscribers, stop=stop, verbose=arguments.verbose)
     if not simulated:
         _invite(url, environment)
-    print("\nThe day begins.\n" if simulated else "\nThe calls of your PBX are told as they come.\n", flush=True)
+    print("\nThe day begins.\n" if simulated else "\nThe calls of your PBX are printed as they come.\n", flush=True)
     day.run(arguments.pace)
     if not stop.is_set():
         _invite(url, environment)
@@ -126,7 +126,7 @@ def _invite(url: str, environment: Mapping[str, str]) -> None:
 
 
 def main() -> int:
-    """0 after Ctrl-C, 1 with one clear line where it cannot start."""
+    """Return 0 after Ctrl-C, 1 with one clear line where it cannot start."""
     parser = argparse.ArgumentParser(prog="python -m dev.start", description=__doc__)
     parser.add_argument("--port", type=int, default=PORTS[0], help="of the function host")
     parser.add_argument("--pace", type=float, default=0.6, help="seconds between the steps of the simulated day")

@@ -24,6 +24,6 @@ def _import_seconds(code: str) -> float:
 
 
 def figures() -> list[Figure]:
-    """The ratio of a fresh interpreter's two imports."""
+    """Return the ratio of a fresh interpreter's two imports."""
     ratio = median_ratio(lambda: _import_seconds(_OURS), lambda: _import_seconds(_LIMIT), rounds=11)
     return [at_most("Cold start: import and index of the app", "import azure.functions alone", ratio, 2.5)]

@@ -25,24 +25,24 @@ class Figure:
 
 
 def at_least(name: str, against: str, value: float, goal: float) -> Figure:
-    """A figure that has to reach its goal."""
+    """Return a figure that has to reach its goal."""
     return Figure(name, against, value, f"≥ {goal:g}", value >= goal)
 
 
 def at_most(name: str, against: str, value: float, goal: float) -> Figure:
-    """A figure that must not pass its goal."""
+    """Return a figure that must not pass its goal."""
     return Figure(name, against, value, f"≤ {goal:g}", value <= goal)
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long the work takes."""
+    """Return how long the work takes."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 def median_ratio(ours: Callable[[], float], limit: Callable[[], float], rounds: int = ROUNDS) -> float:
-    """The median of ours/limit over rounds that take turns, so that both meet the same machine."""
+    """Return the median of ours/limit over rounds that take turns, so that both meet the same machine."""
     limit(), ours()
     ratios = []
     for _ in range(rounds):

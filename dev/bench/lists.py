@@ -21,7 +21,7 @@ _AT_ONCE = 500
 
 
 def figures(many: int = _MANY, few: int = _FEW) -> list[Figure]:
-    """One, as a ratio."""
+    """Return how many times as long the list takes."""
     with (
         AzuriteProcess(accounts=2) as azurite,
         _filled(azurite.account(0), many) as long,

@@ -27,7 +27,7 @@ _FIRST_CALL = 1_524_664_459_097_344
 
 
 def figures(copies: int = _COPIES) -> list[Figure]:
-    """The most that the process of the functions has had."""
+    """Return the most memory that the process of the functions has had."""
     with (
         AzuriteProcess() as azurite,
         SimulatorProcess() as pbx,

@@ -64,8 +64,10 @@ def _drain(bridge: Bridge, handle: Callable[[bytes], Any]) -> None:
 
 def _bare(bridge: Bridge) -> Callable[[bytes], None]:
     """
-    What an event takes at least: a new row, a call written, and its place in the feed with a copy for each number and
-    the call, in one transaction; and once a call who has to do with it, in another.
+    Return a handler that makes the least storage calls for an event.
+
+    They are a new row, a call written, and its place in the feed with a pointer for each number and the call, in one
+    transaction; and once a call its people, in another.
     """
     numbers = itertools.count()
 
@@ -116,7 +118,7 @@ class Counting(HTTPAdapter):
 
 
 def figures() -> list[Figure]:
-    """Throughput of the processor, and its storage operations."""
+    """Return the throughput of the processor, and its storage operations."""
     # In memory the emulator stands still for a while after some thousand rows.
     with TemporaryDirectory() as data, AzuriteProcess(location=Path(data)) as azurite:
         ratio = _ratio(_bridge(azurite.connection_string))

@@ -39,7 +39,7 @@ def _body() -> bytes:
 
 
 async def _load(url: str) -> tuple[float, float]:
-    """Requests a second and the 99th percentile in seconds, over so many connections."""
+    """Send all requests; return the requests a second and the 99th percentile of their seconds."""
     loop, took = asyncio.get_running_loop(), []
     bodies = iter([_body() for _ in range(_REQUESTS)])
     connector = aiohttp.TCPConnector(limit=_CONNECTIONS)
@@ -61,7 +61,7 @@ async def _load(url: str) -> tuple[float, float]:
 
 
 def figures() -> list[Figure]:
-    """Throughput and p99, each the median of the rounds' ratios."""
+    """Return throughput and p99, each the median of the rounds' ratios."""
     with (
         # The consumer works on instances of its own in Azure; here it would take the receiver's cores.
         AzuriteProcess() as azurite,

@@ -1,4 +1,4 @@
-"""The day that `make start` tells, and the checks before it."""
+"""The day that `make start` prints, and the checks before it."""
 
 from __future__ import annotations
 
@@ -47,30 +47,30 @@ def day(app: Scripted) -> Day:
     return Day(app, pbx=None, subscribers=None, stop=threading.Event(), verbose=False)
 
 
-def told(day: Day, capsys: pytest.CaptureFixture[str]) -> list[str]:
+def lines(day: Day, capsys: pytest.CaptureFixture[str]) -> list[str]:
     day._look()
     return [line[10:] for line in capsys.readouterr().out.splitlines()]
 
 
-def test_each_call_is_told_once_and_numbers_of_a_real_pbx_are_masked(
+def test_each_call_is_printed_once_and_numbers_of_a_real_pbx_are_masked(
     app: Scripted, day: Day, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for contact in (1, 2):
         app.add("CallCompleted", callID=7, caller=NUMBER, contactID=contact)
     app.add("LostCallerAdded", callerid=NUMBER)
     app.add("CallRecorded", callID=7)
-    assert told(day, capsys) == [
+    assert lines(day, capsys) == [
         "…53 called An employee, who did not answer",
         "…53 reached nobody and waits to be called back",
     ]
-    assert told(day, capsys) == []
+    assert lines(day, capsys) == []
 
 
-def test_a_call_whose_webhook_never_came_is_told_as_restored(
+def test_a_call_whose_webhook_never_came_is_printed_as_restored(
     app: Scripted, day: Day, capsys: pytest.CaptureFixture[str]
 ) -> None:
     app.add("CallCompleted", origin="reconciled", callID=7, caller=NUMBER, connectionTime=3700)
-    (line,) = told(day, capsys)
+    (line,) = lines(day, capsys)
     assert line == "An employee answered …53: talked 1 h 1 min 40 s  (no webhook came: restored by a poll)"
 
 
@@ -78,10 +78,25 @@ def test_the_count_closes_the_day(app: Scripted, day: Day, capsys: pytest.Captur
     app.add("CallCompleted", callID=1, connectionTime=5)
     app.add("CallCompleted", callID=2, origin="poll")
     app.add("VoicemailCreated", sender=NUMBER, length=9)
-    told(day, capsys)
+    lines(day, capsys)
     day._count(3)
     (line,) = capsys.readouterr().out.splitlines()[1:]
     assert line == "The day: 2 calls, 1 answered, 1 missed, 1 voicemail, 1 restored, 1 lost."
+
+
+def test_a_day_goes_on_while_the_app_has_no_storage(
+    app: Scripted, day: Day, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unavailable:
+        def json(self) -> dict[str, Any]:
+            return {"status": "error", "statusCode": 503, "data": None}
+
+    with monkeypatch.context() as gone:
+        gone.setattr(app, "ask", lambda *_, **__: Unavailable())
+        gone.setattr(app, "events", lambda: App.events(app))
+        assert lines(day, capsys) == []
+    app.add("LostCallerRemoved", callerid=NUMBER)
+    assert lines(day, capsys) == ["…53 was called back"]
 
 
 def test_screens_show_two_digits() -> None:
