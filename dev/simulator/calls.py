@@ -147,10 +147,10 @@ def _end(pbx: Pbx, call: Call) -> None:
     for contact in rung or (None,):
         data = fields | {"contactID": contact, "previous_contactID": previous}
         pbx.hooks.emit("CallCompleted", data)
-    _settle_lost(pbx, call)
+    _update_lost(pbx, call)
 
 
-def _settle_lost(pbx: Pbx, call: Call) -> None:
+def _update_lost(pbx: Pbx, call: Call) -> None:
     outsider, line = (call.caller, call.destination) if call.direction == "in" else (call.destination, call.caller)
     if not outsider.lstrip("+").isdigit():
         return

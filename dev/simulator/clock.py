@@ -23,9 +23,8 @@ class Clock:
 
     def __init__(self) -> None:
         self._frozen: datetime | None = None
-        self._offset = timedelta()
         self._running: datetime | None = None
-        self._steps: list[tuple[datetime, int, Callable[[], None]]] = []
+        self._steps: list[tuple[datetime, int, Callable[[], object]]] = []
         self._order = itertools.count()
         self._state = threading.Condition(threading.RLock())
         self._closed = False
@@ -33,9 +32,9 @@ class Clock:
 
     def now(self) -> datetime:
         """Return the present moment in UTC: the due time of the step that runs, else the clock's own time."""
-        return self._running or self._frozen or datetime.now(UTC) + self._offset
+        return self._running or self._frozen or datetime.now(UTC)
 
-    def at(self, moment: datetime, step: Callable[[], None]) -> None:
+    def at(self, moment: datetime, step: Callable[[], object]) -> None:
         """Run the step when the moment comes; at once for a moment that has passed."""
         with self._state:
             heapq.heappush(self._steps, (moment, next(self._order), step))
@@ -43,47 +42,18 @@ class Clock:
                 self._thread = threading.Thread(target=self._tick, name="simulator-clock", daemon=True)
                 self._thread.start()
             self._state.notify_all()
-        self.run_due()
+        self._run_due()
 
     def advance(self, seconds: float) -> None:
-        """Move time on and run what falls due on the way, in the calling thread."""
-        with self._state:
-            if self._frozen is None:
-                self._offset += timedelta(seconds=seconds)
-            else:
-                self._frozen += timedelta(seconds=seconds)
-        self.run_due()
+        """Move a frozen clock on and run what falls due on the way, in the calling thread."""
+        self.set(self.now() + timedelta(seconds=seconds))
 
-    def set(self, moment: datetime) -> None:
-        """Freeze the clock at the moment."""
+    def set(self, moment: datetime | None) -> None:
+        """Freeze the clock at the moment; None goes back to real time."""
         with self._state:
-            self._frozen = moment.astimezone(UTC)
-        self.run_due()
-
-    def release(self) -> None:
-        """Go back to real time."""
-        with self._state:
-            self._frozen, self._offset = None, timedelta()
+            self._frozen = moment and moment.astimezone(UTC)
             self._state.notify_all()
-        self.run_due()
-
-    def run_due(self) -> None:
-        """Run every step that is due."""
-        with self._state:
-            if self._running is not None:
-                return
-            while self._steps and self._steps[0][0] <= self.now():
-                moment, _, step = heapq.heappop(self._steps)
-                self._running = moment
-                try:
-                    step()
-                finally:
-                    self._running = None
-
-    def next_due(self) -> datetime | None:
-        """Return the due time of the next step, or None where none waits."""
-        with self._state:
-            return self._steps[0][0] if self._steps else None
+        self._run_due()
 
     def play(self, pace: float, pause: Callable[[float], object] = time.sleep) -> None:
         """
@@ -91,35 +61,40 @@ class Clock:
 
         A `pause` that returns true ends it early.
         """
-        while (due := self.next_due()) is not None and not self._closed:
-            if pause(pace):
-                return
+        while (due := self._due()) is not None and not self._closed and not pause(pace):
             self.set(max(due, self.now()))
 
     def clear(self) -> None:
         """Forget all steps and go back to real time."""
         with self._state:
             self._steps.clear()
-        self.release()
+        self.set(None)
 
     def close(self) -> None:
         """Stop the thread that watches real time."""
+        self._closed = True
+        self.clear()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+
+    def _due(self) -> datetime | None:
         with self._state:
-            self._closed = True
-            self._steps.clear()
-            self._state.notify_all()
-            thread = self._thread
-        if thread is not None:
-            thread.join(timeout=5)
+            return self._steps[0][0] if self._steps else None
+
+    def _run_due(self) -> None:
+        with self._state:
+            while self._running is None and self._steps and self._steps[0][0] <= self.now():
+                self._running, _, step = heapq.heappop(self._steps)
+                try:
+                    step()
+                finally:
+                    self._running = None
 
     def _tick(self) -> None:
-        while True:
+        while not self._closed:
             with self._state:
-                if self._closed:
-                    return
-                due = self.next_due()
+                due = self._due()
                 wait = None if due is None or self._frozen else (due - self.now()).total_seconds()
-                if wait is None or wait > 0:
+                if not self._closed and (wait is None or wait > 0):
                     self._state.wait(wait)
-                    continue
-            self.run_due()
+            self._run_due()

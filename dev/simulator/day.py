@@ -57,7 +57,7 @@ def empty(_: Pbx) -> None:
 
 def demo(pbx: Pbx) -> None:
     """
-    Plan two hours that bring each event, a long call, and one lost webhook.
+    Plan two hours with each event, a long call, and one lost webhook.
 
     The last call ends about now, so that no time lies in the future.
     """
@@ -76,7 +76,7 @@ def demo(pbx: Pbx) -> None:
     for resource in RESOURCES:
         if resource.row.editable and not pbx.rows[resource.path]:
             pbx.add(resource.path)
-    pbx.clock.at(begin + timedelta(minutes=_DEMO_MINUTES), lambda: _bring_others(pbx))
+    pbx.clock.at(begin + timedelta(minutes=_DEMO_MINUTES), lambda: _post_others(pbx))
 
 
 def _plan(pbx: Pbx, row: Planned, begin: datetime, contacts: Mapping[str, int]) -> None:
@@ -93,7 +93,8 @@ def _plan(pbx: Pbx, row: Planned, begin: datetime, contacts: Mapping[str, int]) 
         **row.plan,
     )
     if row.drops:
-        pbx.clock.at(call.ended - timedelta(seconds=1), lambda: _drop_next(pbx, row.drops))
+        faults = pbx.hooks.faults
+        pbx.clock.at(call.ended - timedelta(seconds=1), lambda: faults.add("drop", row.drops, times=1))
     if row.message_deleted_after and call.voicemail_id is not None:
         number = call.voicemail_id
         pbx.clock.at(
@@ -102,7 +103,7 @@ def _plan(pbx: Pbx, row: Planned, begin: datetime, contacts: Mapping[str, int]) 
         )
 
 
-def _bring_others(pbx: Pbx) -> None:
+def _post_others(pbx: Pbx) -> None:
     """Post each event that nothing of the script leads to, once, with the fields of the day's items."""
     known = {name: value for rows in pbx.rows.values() for item in rows.values() for name, value in item.items()}
     for event in EVENTS:
@@ -110,17 +111,13 @@ def _bring_others(pbx: Pbx) -> None:
             pbx.hooks.emit(event.name, dict.fromkeys(event.row.key, 1) | known)
 
 
-def _drop_next(pbx: Pbx, event: str) -> None:
-    pbx.hooks.faults.add("drop", event, times=1)
-
-
 DAYS: Mapping[str, Callable[[Pbx], object]] = {"demo": demo, "empty": empty}
 
 
-def play(pbx: Pbx, name: str, pace: float, stop: threading.Event) -> None:
+def play(pbx: Pbx, day: Callable[[Pbx], object], pace: float, stop: threading.Event) -> None:
     """Play the day, a step each `pace` real seconds, and go back to real time."""
-    DAYS[name](pbx)
+    day(pbx)
     if pace > 0:
         pbx.clock.play(pace, stop.wait)
-    pbx.settle()
-    pbx.clock.release()
+    pbx.wait_delivered()
+    pbx.clock.set(None)

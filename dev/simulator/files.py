@@ -17,13 +17,13 @@ _SIGNED = "signed=1"  # the query of a link that redirects no further
 
 
 def _streamed(audio: AudioFile, more: int = 0, cut: int | None = None) -> Answer:
-    return Answer(200, audio.blocks(), audio.media_type, length=audio.length + more, cut=cut)
+    return Answer(200, audio.blocks(), audio.content_type, length=audio.length + more, cut=cut)
 
 
 _FAULTS: Mapping[str, Callable[[AudioFile], Answer]] = {
     "": _streamed,
     "html": lambda _: Answer(200, b"<!doctype html><html><body>Please sign in</body></html>", "text/html"),
-    "empty": lambda audio: Answer(200, b"", audio.media_type),
+    "empty": lambda audio: Answer(200, b"", audio.content_type),
     "truncated": lambda audio: _streamed(audio, cut=audio.length // 2),
     "longer": lambda audio: _streamed(audio, more=1000, cut=audio.length),
     "reset": lambda _: Answer(reset=True),
@@ -56,5 +56,5 @@ class Files:
         audio.asked += 1
         if audio.asked <= audio.ready_tries:
             late = audio.late_status
-            return Answer(200, b"", audio.media_type) if late == 200 else _refusal(late, "Not ready")
+            return Answer(200, b"", audio.content_type) if late == 200 else _refusal(late, "Not ready")
         return _FAULTS["" if audio.fault == "redirect" and request.query == _SIGNED else audio.fault](audio)

@@ -174,9 +174,9 @@ class Pbx:
         """The webhooks that exist now."""
         return list(self.hooks.subscriptions.values())
 
-    def settle(self, timeout: float = 10.0) -> bool:
+    def wait_delivered(self, timeout: float = 10.0) -> bool:
         """Wait until no delivery is open; False where time ran out first."""
-        return self.hooks.settle(timeout)
+        return self.hooks.wait_delivered(timeout)
 
     def calls_seen(self, operation: str = "") -> list[Seen]:
         """Return the requests to the API, audio left out, or those of one operationId."""

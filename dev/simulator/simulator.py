@@ -2,48 +2,55 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self
 
 from dev.server import Answer, Request, Server
 from dev.simulator.api import Api
 from dev.simulator.calls import Call, delete_voicemail, place
-from dev.simulator.control import Control
 from dev.simulator.day import DAYS, play
 from dev.simulator.files import Files
 from dev.simulator.pbx import Pbx
 from dev.simulator.wire import encode, envelope
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from collections.abc import Callable
+
+    Control = Callable[[dict[str, Any]], Any]
 
 
 class Simulator(Pbx):
     """
     A PBX on `url`, from `start` to `close` or as a context manager.
 
-    Port 0 takes a free one. `workers` 1 posts webhooks strictly one after the other.
+    Port 0 takes a free one. `workers` 1 posts webhooks strictly one after the other. Another process on the machine
+    controls it by `METHOD /sim/{name}`.
     """
 
     def __init__(self, api_key: str = "demo-key", *, port: int = 0, host: str = "127.0.0.1", workers: int = 4) -> None:
         super().__init__(api_key, workers)
         self.day_done = threading.Event()
         self._api, self._files = Api(self), Files(self)
-        self._control = Control(self, self.start_day, self.day_done)
         self._server = Server(self._respond, host, port)
         self.url = self._server.url
         self._stopping = threading.Event()
         self._day: threading.Thread | None = None
+        self._controls: dict[tuple[str, str], Control] = {
+            ("GET", "counts"): lambda _: {name: len(rows) for name, rows in self.rows.items()},
+            ("GET", "day"): lambda _: {"done": self.day_done.is_set()},
+            ("POST", "day"): lambda body: self.start_day(body["name"], float(body.get("pace", 0))),
+            ("POST", "calls"): lambda body: asdict(place(self, **body)),
+            ("POST", "items"): lambda body: {"id": self.add(body.pop("resource"), body.pop("id", None), **body)},
+            ("POST", "bulk"): lambda body: {"count": len(self.bulk(body["resource"], int(body["count"])))},
+            ("POST", "files"): self._change_file,
+        }
 
     @property
     def base_url(self) -> str:
         """The value of PBX_BASE_URL."""
         return f"{self.url}/api/v2/"
-
-    def start(self) -> Self:
-        """Begin to answer."""
-        self._server.start()
-        return self
 
     def start_day(self, name: str, pace: float = 0.0) -> None:
         """
@@ -52,15 +59,15 @@ class Simulator(Pbx):
         With a pace, its steps come so many real seconds apart; without one, those of the past come at once and the
         rest in real time. `day_done` is set at its end.
         """
-        if name not in DAYS:
-            raise KeyError(name)
-        self.day_done.clear()
-        self._day = threading.Thread(target=self._play, args=(name, pace), name="simulator-day", daemon=True)
-        self._day.start()
+        day = DAYS[name]
 
-    def _play(self, name: str, pace: float) -> None:
-        play(self, name, pace, self._stopping)
-        self.day_done.set()
+        def run() -> None:
+            play(self, day, pace, self._stopping)
+            self.day_done.set()
+
+        self.day_done.clear()
+        self._day = threading.Thread(target=run, name="simulator-day", daemon=True)
+        self._day.start()
 
     def close(self) -> None:
         """Stop the server and every thread."""
@@ -71,11 +78,10 @@ class Simulator(Pbx):
         super().close()
 
     def __enter__(self) -> Self:
-        return self.start()
+        self._server.start()
+        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self.close()
 
     def call(self, caller: str = "", destination: str = "67021234", **plan: Any) -> Call:
@@ -87,7 +93,7 @@ class Simulator(Pbx):
         delete_voicemail(self, voicemail_id, keep_file=keep_file)
 
     def emit(self, event: str, **data: Any) -> None:
-        """Post one event with this data as it stands; the lists stay as they are."""
+        """Post one event with this data; the lists stay as they are."""
         self.hooks.emit(event, data)
 
     def _respond(self, request: Request) -> Answer:
@@ -95,6 +101,18 @@ class Simulator(Pbx):
             return self._api.respond(request)
         if request.path.startswith("/files/"):
             return self._files.respond(request)
-        if request.path.startswith("/sim/"):
-            return self._control.respond(request)
-        return Answer(404, encode(envelope(404, "Not found")))
+        control = self._controls.get((request.method, request.path.removeprefix("/sim/")))
+        if control is None:
+            return Answer(404, encode(envelope(404, "Not found")))
+        try:
+            answer = control(json.loads(request.body or b"{}"))
+        except (KeyError, TypeError, ValueError) as error:
+            return Answer(400, encode({"error": f"{type(error).__name__}: {error}"}))
+        return Answer(200, json.dumps(answer, default=str).encode())
+
+    def _change_file(self, body: dict[str, Any]) -> dict[str, int]:
+        """Set fields of an AudioFile."""
+        audio = self.file(body.pop("resource"), int(body.pop("id")))
+        for name, value in body.items():
+            setattr(audio, name, value)
+        return {"length": audio.length}

@@ -78,7 +78,7 @@ class Webhooks:
             if self.faults.pick(event) is None:
                 self._submit(target, body)
 
-    def settle(self, timeout: float = 10.0) -> bool:
+    def wait_delivered(self, timeout: float = 10.0) -> bool:
         """Wait for open deliveries; False where time ran out first."""
         with self._state:
             return self._state.wait_for(lambda: self._open == 0, timeout)

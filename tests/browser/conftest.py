@@ -148,8 +148,8 @@ def _play(app: App) -> None:
     call("voicemail", 70, SILENT, janis, voicemail=True)
     call("withheld", 90, "", anna, talks=31)
     pbx.clock.play(0.0)
-    pbx.settle()
-    pbx.clock.release()
+    pbx.wait_delivered()
+    pbx.clock.set(None)
     until(lambda: _is_told(app), 60)
     poll(app.bridge, resource("voicemails"))
 

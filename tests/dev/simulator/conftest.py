@@ -77,5 +77,5 @@ def inbox(pbx: Simulator) -> Iterator[Inbox]:
     for row in EVENTS:
         pbx.hooks.subscribe(row.name, f"{box.server.url}/{row.name}")
     yield box
-    pbx.settle()
+    pbx.wait_delivered()
     box.server.close()

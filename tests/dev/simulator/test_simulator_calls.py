@@ -20,7 +20,7 @@ def _frozen(pbx: Any) -> None:
 
 def pass_time(pbx: Any, seconds: float) -> None:
     pbx.clock.advance(seconds)
-    pbx.settle()
+    pbx.wait_delivered()
 
 
 def test_an_answered_call_runs_from_start_to_recording(pbx: Any, client: Any, inbox: Any) -> None:
@@ -84,7 +84,7 @@ def test_a_voicemail_is_left_listed_and_deleted(pbx: Any, client: Any, inbox: An
     pass_time(pbx, 60)
     assert client.ids("voicemails", "voicemailID") == [call.voicemail_id]
     pbx.delete_voicemail(call.voicemail_id)
-    pbx.settle()
+    pbx.wait_delivered()
     assert client.ids("voicemails", "voicemailID") == []
     assert inbox.names[-2:] == ["VoicemailCreated", "VoicemailDeleted"]
 
@@ -106,7 +106,7 @@ def test_two_calls_in_one_microsecond_have_two_ids(pbx: Any) -> None:
 def test_the_demo_day_brings_every_event(pbx: Any, client: Any, inbox: Any) -> None:
     demo(pbx)
     pbx.clock.play(0)
-    pbx.settle()
+    pbx.wait_delivered()
     assert set(inbox.names) == set(EVENT)
     assert all(pbx.rows[row.path] for row in RESOURCES if row.row.editable)
     ids = client.ids("call_history", "callID")

@@ -47,7 +47,7 @@ def test_an_unknown_event_is_404(client: Any) -> None:
 
 def test_an_event_reaches_its_subscriber_in_the_envelope(pbx: Any, inbox: Any) -> None:
     pbx.emit("LostCallerRemoved", callerid="27771153", destination="67021234")
-    assert pbx.settle()
+    assert pbx.wait_delivered()
     assert inbox.bodies == [
         {
             "type": "Event",
@@ -61,12 +61,12 @@ def test_an_event_reaches_its_subscriber_in_the_envelope(pbx: Any, inbox: Any) -
 def test_an_endpoint_that_is_gone_holds_up_nothing(pbx: Any) -> None:
     pbx.hooks.subscribe("CallStarted", "http://127.0.0.1:9/nobody")
     pbx.call("27771153")
-    assert pbx.settle()
+    assert pbx.wait_delivered()
 
 
 def test_a_delivery_can_be_dropped(pbx: Any, inbox: Any) -> None:
     pbx.hooks.faults.add("drop", "CallStarted", times=1)
     pbx.emit("CallStarted", callID=1)
     pbx.emit("VoicemailDeleted", voicemailID=2)
-    pbx.settle()
+    pbx.wait_delivered()
     assert inbox.names == ["VoicemailDeleted"]

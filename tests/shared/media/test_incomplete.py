@@ -23,7 +23,7 @@ WAV_NAME = NAME.replace(".mp3", ".wav")
 
 def raw(pbx: Simulator, body: bytes) -> AudioFile:
     file = audio(pbx)
-    file.kind, file.body, file.content_type = "raw", body, "audio/wav"
+    file.body, file.content_type = body, "audio/wav"
     return file
 
 
