@@ -1,1 +1,1 @@
-"""Drills: the whole app with real processes while parts of what it stands on are gone."""
+"""Drills: the whole app with real processes while storage or the PBX is gone."""

@@ -1,4 +1,4 @@
-"""The drills: one table, and what each of them does."""
+"""The table of drills, and the outages among them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from dev.drill.world import FIRST_CALL, SERVICES, call_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from contextlib import AbstractContextManager
 
     from dev.drill.world import World
 
@@ -27,7 +26,7 @@ _RECOVERY_SECONDS = 150.0
 
 @dataclass(frozen=True, slots=True)
 class Drill:
-    """A row: a drill's name, its outage, its run, and the app's settings in it beside the usual ones."""
+    """A drill: its name, its outage, its run, and the app's settings in it beside the usual ones."""
 
     name: str
     description: str
@@ -36,7 +35,7 @@ class Drill:
 
 
 def _calls() -> Iterator[tuple[str, dict[str, Any]]]:
-    """The events of one call after another."""
+    """Yield the events of one call after another."""
     for call in itertools.count(FIRST_CALL):
         for event in ("CallStarted", "CallConnected", "CallCompleted"):
             yield event, call_data(call)
@@ -56,7 +55,7 @@ def _send(world: World, events: list[tuple[str, dict[str, Any]]], seconds: float
 
 
 def storage_outages(world: World) -> None:
-    """Each service alone and all together are gone for a while, in ways that the seed chooses, while events arrive."""
+    """Take away each service alone and all together, in ways that the seed chooses, while events arrive."""
     phases = [*((name,) for name in SERVICES), SERVICES]
     events, part = _calls(), world.events // len(phases)
     for gone in phases:
@@ -75,17 +74,13 @@ def storage_outages(world: World) -> None:
 
 
 def pbx_outage(world: World) -> None:
-    """The PBX is gone while recordings are announced; the audio comes once it is back."""
+    """Take away the PBX while recordings are announced, and find their audio once it is back."""
     fault = world.random.choice([fault for fault in FAULTS if fault != "hang"])
     world.say(f"the PBX gone for {world.outage:g} s: {fault}")
-    _record(world, world.without("PBX", fault=fault))
-
-
-def _record(world: World, outage: AbstractContextManager[None]) -> None:
     count = max(2, min(world.events // 10, 40))
     for id in range(1, count + 1):
         world.pbx.control("POST", "items", resource="call_records", id=id, **call_data(FIRST_CALL + id))
-    with outage:
+    with world.without("PBX", fault=fault):
         began = time.monotonic()
         for id in range(1, count + 1):
             world.send("CallRecorded", callID=FIRST_CALL + id, recordingID=id)

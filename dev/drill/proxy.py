@@ -7,14 +7,11 @@ import contextlib
 import socket
 import struct
 import threading
-from typing import TYPE_CHECKING, Self
-
-if TYPE_CHECKING:
-    from types import TracebackType
+from typing import Self
 
 OPEN = "open"
-# Connections are closed at once, reset, never answered, or lose the answer to what took effect.
-FAULTS = ("close", "reset", "hang", "lose answers")
+# Connections are reset, never answered, or lose the answer to what took effect.
+FAULTS = ("reset", "hang", "lose answers")
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
@@ -36,9 +33,7 @@ class Proxy:
         self._ready.wait(10)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(10)
 
@@ -46,14 +41,10 @@ class Proxy:
         """Open, or one of FAULTS from now on; connections of before end, or hang."""
         self._loop.call_soon_threadsafe(self._become, mode)
 
-    def _cut(self) -> None:
-        for writer in list(self._open):
-            _reset(writer)
-
     def _become(self, mode: str) -> None:
         self._mode = mode
-        if mode != "hang":
-            self._cut()
+        for writer in list(self._open) if mode != "hang" else ():
+            _reset(writer)
 
     async def _serve(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
@@ -68,13 +59,9 @@ class Proxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._mode == "close":
-            writer.close()
-            return
-        if self._mode == "reset":
-            _reset(writer)
-            return
         try:
+            if self._mode == "reset":
+                raise ConnectionResetError
             there, back = await asyncio.open_connection(*self._target)
         except OSError:
             _reset(writer)

@@ -16,19 +16,16 @@ from shared.storage import rows
 from shared.times import now
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from dev.drill.world import World
 
+_POLLED = ("call_history", "call_records", "voicemails", "lost_calls")
 SETTINGS: Mapping[str, str] = {
     "PUBLIC_BASE_URL": "{url}",
     "RECONCILE_GRACE_SECONDS": "5",
-    "POLL_CALL_HISTORY_SCHEDULE": "0/10 * * * * *",
-    "POLL_CALL_RECORDS_SCHEDULE": "2/10 * * * * *",
-    "POLL_VOICEMAILS_SCHEDULE": "5/10 * * * * *",
-    "POLL_LOST_CALLS_SCHEDULE": "7/10 * * * * *",
+    **{f"POLL_{name.upper()}_SCHEDULE": f"{2 * at}/10 * * * * *" for at, name in enumerate(_POLLED)},
 }
-_POLLED = ("call_history", "call_records", "voicemails", "lost_calls")
 _WAYS = (signal.SIGTERM, signal.SIGKILL)
 _SENDERS, _PAUSE_SECONDS = 8, 0.5
 # Polls, the grace, and the lease of messages that a killed process held.
@@ -38,24 +35,28 @@ _BEFORE_SECONDS = 10.0
 
 
 def restarts(world: World) -> None:
-    """Ended in order and killed, in the order that the seed chooses; what was said meanwhile is found soon after."""
+    """End the app in order and by a kill, in the order that the seed chooses, and find what happened meanwhile."""
     known = world.wait_for(lambda: _started(world) >= set(_POLLED), 90)
     world.check("the PBX's lists are followed", known is not None)
     if known is None:
         return
-    ways = world.random.sample(_WAYS, len(_WAYS))
     calls, over = itertools.count(FIRST_CALL), threading.Event()
+
+    def send() -> None:
+        while not over.wait(_PAUSE_SECONDS):
+            world.send("CallCompleted", **call_data(next(calls)))
+
     with ThreadPoolExecutor(_SENDERS) as pool:
-        senders = [pool.submit(_send, world, calls, over) for _ in range(_SENDERS)]
+        senders = [pool.submit(send) for _ in range(_SENDERS)]
         try:
-            planned = [call for way in ways for call in _restart(world, way)]
+            wanted = {one for way in world.random.sample(_WAYS, len(_WAYS)) for one in _restart(world, way)}
         finally:
             over.set()
         for sender in senders:
             sender.result()
-    missing = _Missing(world, planned)
-    seconds = world.recovered(lambda: not missing.find(), _SOON_SECONDS + world.outage)
-    world.check(f"what the PBX said is all there {seconds or 0:.0f} s later {missing.found[:3]}", seconds is not None)
+    seconds = world.recovered(lambda: wanted <= _found(world), _SOON_SECONDS + world.outage)
+    missing = sorted(wanted - _found(world), key=str)[:3]
+    world.check(f"all that the PBX had is there {seconds or 0:.0f} s later {missing}", seconds is not None)
     world.check_nothing_lost(None)
 
 
@@ -63,15 +64,10 @@ def _started(world: World) -> set[str]:
     return {row.resource for row in checkpoints.read_all(world.storage) if row.started}
 
 
-def _send(world: World, calls: Any, over: threading.Event) -> None:
-    while not over.wait(_PAUSE_SECONDS):
-        world.send("CallCompleted", **call_data(next(calls)))
-
-
-def _restart(world: World, way: signal.Signals) -> list[Mapping[str, Any]]:
-    """The PBX's calls before, during and after a restart."""
+def _restart(world: World, way: signal.Signals) -> Iterator[tuple[str, Any]]:
+    """End the app and start it; yield the events of the PBX's calls before, during and after that."""
     world.say(f"ended by {way.name} under load, and away for {world.outage:g} s")
-    planned = _call(world)
+    yield from _call(world)
     _age_start(world)
     time.sleep(min(world.outage, _BEFORE_SECONDS))
     world.away = True
@@ -79,50 +75,39 @@ def _restart(world: World, way: signal.Signals) -> list[Mapping[str, Any]]:
         world.host.kill()
     else:
         world.host.stop(60)
-    planned += _call(world)
+    yield from _call(world)
     time.sleep(world.outage)
     began = time.monotonic()
     world.host = world.start()
     world.say(f"      ready again after {time.monotonic() - began:.1f} s")
-    return planned + _call(world)
+    yield from _call(world)
 
 
 def _age_start(world: World) -> None:
-    """As though the app had run for long: starts within minutes of each other count as one."""
+    """Have the app look as though it had run for long: starts within minutes of each other count as one."""
     table = world.storage.table(checkpoints.TABLE)
     row = rows.get(table, "start", "start")
     if row is not None:
         rows.put(table, {**row, "at": now() - timedelta(hours=1)})
 
 
-def _call(world: World) -> list[Mapping[str, Any]]:
-    """Some calls: answered and recorded, or missed with a message."""
-    planned = []
+def _call(world: World) -> Iterator[tuple[str, Any]]:
+    """Plan calls, answered and recorded, or missed with a message; yield their events and identifiers."""
     for number in range(_PBX_CALLS):
         talks = {"talks": 0.4, "recorded": True} if number % 2 else {"talks": 0, "voicemail": True}
         caller = f"2{world.random.randrange(10**7):07d}"
-        call = {"caller": caller, "destination": "67000123", "contact_id": 966, "rings": 0.2, "recording_delay": 0.2}
-        planned.append(world.pbx.control("POST", "calls", **call, **talks))
-    return planned
+        plan = {"caller": caller, "destination": "67000123", "contact_id": 966, "rings": 0.2, "recording_delay": 0.2}
+        call = world.pbx.control("POST", "calls", **plan, **talks)
+        yield "CallCompleted", call["id"]
+        if number % 2:
+            yield "CallRecorded", call["recording_id"]
+        else:
+            yield "VoicemailCreated", call["voicemail_id"]
+            yield "LostCallerAdded", caller
 
 
-class _Missing:
-    """What the PBX has said and table `events` lacks: `found`, the event and its identifier."""
-
-    def __init__(self, world: World, planned: list[Mapping[str, Any]]) -> None:
-        self._world = world
-        self._wanted = {("CallCompleted", call["id"]) for call in planned}
-        self._wanted |= {("CallRecorded", call["recording_id"]) for call in planned if call["recording_id"]}
-        self._wanted |= {("VoicemailCreated", call["voicemail_id"]) for call in planned if call["voicemail_id"]}
-        self._wanted |= {("LostCallerAdded", call["caller"]) for call in planned if call["voicemail_id"]}
-        self.found: list[Any] = sorted(self._wanted, key=str)
-
-    def find(self) -> list[Any]:
-        """Look again."""
-        there = set()
-        for row in self._world.storage.table("events").query_entities("id ne ''"):
-            for name in ("callID", "recordingID", "voicemailID", "caller"):
-                value = row.get(name)
-                there.add((row["type"], getattr(value, "value", value)))
-        self.found = sorted(self._wanted - there, key=str)
-        return self.found
+def _found(world: World) -> set[tuple[str, Any]]:
+    """Return each event in table `events` with each identifier that it may be wanted by."""
+    names = ("callID", "recordingID", "voicemailID", "caller")
+    stored = world.storage.table("events").query_entities("id ne ''")
+    return {(row["type"], getattr(row.get(name), "value", row.get(name))) for row in stored for name in names}

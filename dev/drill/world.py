@@ -8,14 +8,13 @@ import socket
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import requests
 
 from dev.azurite import AzuriteProcess
 from dev.drill.proxy import OPEN, Proxy
-from dev.processes import HostProcess
+from dev.processes import ROOT, HostProcess
 from dev.simulator import SimulatorProcess
 from shared.schedules import SCHEDULES
 from shared.settings import Settings
@@ -24,26 +23,24 @@ from shared.storage.account import POISON, QUEUES, Storage
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-_ROOT = Path(__file__).resolve().parents[2]
 _NEVER = "0 0 0 1 1 *"
-SERVICES = ("Table", "Queue", "Blob")
-# What webhooks bring; those that a drill sends, too.
-KEY = "drill"
+_KEY = "drill"
+SERVICES = ("Blob", "Queue", "Table")
 FIRST_CALL = 1_524_664_459_097_344
 TIMES = {"callStarted": "2018-04-25T13:54:19+0000", "callConnected": "2018-04-25T13:54:31+0000"}
-# However storage fails, whoever sends an event has an answer by then.
-ANSWER_SECONDS = 5.0
+# However storage fails, a sender of an event has an answer by then.
+_ANSWER_SECONDS = 5.0
 
 
 def call_data(id: int) -> dict[str, Any]:
-    """The fields of a call's event."""
+    """Return the fields of a call's event."""
     return {"callID": id, "caller": "27771153", "destination": "67000123", "contactID": 966, **TIMES}
 
 
 @dataclass(kw_only=True)
 class World:
     """
-    What a drill works with: `send` an event, take things away with `without`, `check` what must be.
+    The surroundings of a drill: `send` an event, take things away with `without`, `check` what must be.
 
     `storage` sees the truth, past the proxies. `outage` is in seconds, `events` how many to send.
     """
@@ -67,11 +64,11 @@ class World:
         self.host = self.start()
 
     def say(self, text: str) -> None:
-        """A line of the report."""
+        """Print a line of the report."""
         print(f"  {text}", flush=True)
 
     def check(self, what: str, met: bool) -> None:
-        """A line of the report; the drill fails where it is not met."""
+        """Print a line of the report; the drill fails where it is not met."""
         self.say(f"{'ok  ' if met else 'FAIL'}  {what}")
         if not met:
             self.problems.append(what)
@@ -82,19 +79,18 @@ class World:
         while True:
             began = time.monotonic()
             try:
-                answer = requests.post(f"{self.url}/api/events/{event}?code={KEY}", data=body, timeout=60)
+                answer = requests.post(f"{self.url}/api/events/{event}?code={_KEY}", data=body, timeout=60)
             except requests.ConnectionError:
                 if not self.away:
                     raise
-                time.sleep(1)
-                continue
-            self.slowest = max(self.slowest, time.monotonic() - began)
-            if answer.status_code != 503:
-                break
-            self.refused += 1
+            else:
+                self.slowest = max(self.slowest, time.monotonic() - began)
+                if answer.status_code != 503:
+                    answer.raise_for_status()
+                    self.accepted.add(answer.json()["id"])
+                    return
+                self.refused += 1
             time.sleep(1)
-        answer.raise_for_status()
-        self.accepted.add(answer.json()["id"])
 
     @contextmanager
     def without(self, *gone: str, fault: str) -> Iterator[None]:
@@ -108,7 +104,7 @@ class World:
                 self.proxies[name].become(OPEN)
 
     def wait_for(self, condition: Callable[[], bool], seconds: float) -> float | None:
-        """The seconds until the condition holds; None where it does not in that time."""
+        """Return the seconds until the condition holds; None where it does not in that time."""
         began = time.monotonic()
         while not condition():
             if time.monotonic() > began + seconds:
@@ -117,23 +113,22 @@ class World:
         return time.monotonic() - began
 
     def recovered(self, condition: Callable[[], bool], seconds: float) -> float | None:
-        """The seconds until the condition holds and nothing is on its way any more; None where it never does."""
-        return self.wait_for(lambda: condition() and not self.on_its_way(), seconds)
-
-    def on_its_way(self) -> int:
-        """Messages on all queues, seen or not."""
-        counts = (self.storage.queue(name).get_queue_properties().approximate_message_count or 0 for name in QUEUES)
-        return sum(counts)
+        """Return the seconds until the condition holds and all queues are empty; None where that takes longer."""
+        queues = [self.storage.queue(name) for name in QUEUES]
+        return self.wait_for(
+            lambda: condition() and not any(one.get_queue_properties().approximate_message_count for one in queues),
+            seconds,
+        )
 
     def ids(self, table: str) -> list[str]:
-        """The event ids in table `events` or `feed`."""
+        """Return the event ids in table `events` or `feed`."""
         # Beside the feed itself its table has copies for those who read that of one number or call.
         query = "RowKey lt 'n0'" if table == "feed" else "id ne ''"
         return [str(row["id"]) for row in self.storage.table(table).query_entities(query, select=["id"])]
 
     def check_nothing_lost(self, more: int | None = 0) -> None:
         """
-        What was accepted has its one row and its one place in the feed; there is no dead letter and no poison.
+        Check that each accepted event has its one row and its one place in the feed, without dead letter or poison.
 
         `more` events came about beside those that were sent, None for any number.
         """
@@ -147,51 +142,41 @@ class World:
         poison = sum(len(self.storage.queue(name + POISON).peek_messages(max_messages=32)) for name in QUEUES)
         self.check("no poison message", not poison)
         slowest = f"the slowest in {self.slowest:.1f} s"
-        self.check(f"each answer within {ANSWER_SECONDS:g} s, {slowest}", self.slowest < ANSWER_SECONDS)
-
-
-def _environment(behind: str, azurite: AzuriteProcess, pbx: Proxy, api_key: str) -> dict[str, str]:
-    """The app's settings, with all timers still but those that look after queues."""
-    return {name: _NEVER for name, _, _ in SCHEDULES} | {
-        "DataStorage": behind,
-        "AzureWebJobsStorage": azurite.connection_string,
-        "PBX_BASE_URL": f"{pbx.url}/api/v2/",
-        "PBX_API_KEY": api_key,
-        "PUBLIC_BASE_URL": "",
-        "PBX_WEBHOOK_KEY": KEY,
-        "ALLOW_LOOPBACK_CALLBACKS": "true",
-        "LOOK_AFTER_SCHEDULE": "*/5 * * * * *",
-    }
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+        self.check(f"each answer within {_ANSWER_SECONDS:g} s, {slowest}", self.slowest < _ANSWER_SECONDS)
 
 
 @contextmanager
-def world(
-    settings: Mapping[str, str], seed: int, outage: float, events: int, log: Path | None = None
-) -> Iterator[World]:
-    """Everything started, and ended afterwards; `settings` are the drill's own, with the app's `url` in braces."""
-    with ExitStack() as stack:
-        port = _free_port()
+def world(settings: Mapping[str, str], seed: int, outage: float, events: int) -> Iterator[World]:
+    """Start everything, and end it afterwards; `settings` are the drill's own, with the app's `url` in braces."""
+    with ExitStack() as stack, socket.create_server(("127.0.0.1", 0)) as probe:
+        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+        probe.close()
         azurite = stack.enter_context(AzuriteProcess())
         pbx = stack.enter_context(SimulatorProcess())
-        services = dict(zip(("Blob", "Queue", "Table"), azurite.urls, strict=True)) | {"PBX": pbx.url}
-        proxies = {name: stack.enter_context(Proxy(url)) for name, url in services.items()}
+        services = dict(zip(SERVICES, azurite.urls, strict=True)) | {"PBX": pbx.url}
+        proxies = {name: stack.enter_context(Proxy(address)) for name, address in services.items()}
         behind = azurite.connection_string
         for name in SERVICES:
             behind = behind.replace(services[name].rpartition("/")[0], proxies[name].url)
-        environment = _environment(behind, azurite, proxies["PBX"], pbx.api_key)
+        # All timers are still but those that look after queues.
+        environment = {name: _NEVER for name, _, _ in SCHEDULES} | {
+            "DataStorage": behind,
+            "AzureWebJobsStorage": azurite.connection_string,
+            "PBX_BASE_URL": f"{proxies['PBX'].url}/api/v2/",
+            "PBX_API_KEY": pbx.api_key,
+            "PUBLIC_BASE_URL": "",
+            "PBX_WEBHOOK_KEY": _KEY,
+            "ALLOW_LOOPBACK_CALLBACKS": "true",
+            "LOOK_AFTER_SCHEDULE": "*/5 * * * * *",
+            **{name: value.format(url=url) for name, value in settings.items()},
+        }
         storage = Storage(Settings.from_env(environment | {"DataStorage": azurite.connection_string}).storage)
         storage.ready()
         # A message whose end could not be said to the queue comes back after its lease.
-        lease = ("--lease-seconds", str(max(8, min(round(outage), 600))))
-        environment |= {name: value.format(url=f"http://127.0.0.1:{port}") for name, value in settings.items()}
+        lease, port = str(max(8, min(round(outage), 600))), int(url.rpartition(":")[2])
         made = World(
-            url=f"http://127.0.0.1:{port}",
-            start=lambda: HostProcess(_ROOT, port, env=environment, arguments=lease, log=log),
+            url=url,
+            start=lambda: HostProcess(ROOT, port, env=environment, arguments=("--lease-seconds", lease)),
             storage=storage,
             pbx=pbx,
             proxies=proxies,
