@@ -145,6 +145,20 @@ class World:
         self.check(f"each answer within {_ANSWER_SECONDS:g} s, {slowest}", self.slowest < _ANSWER_SECONDS)
 
 
+def _environment(behind: str, azurite: AzuriteProcess, pbx: SimulatorProcess, proxy: Proxy) -> dict[str, str]:
+    """Return the app's settings; all timers are still but those that look after queues."""
+    return {name: _NEVER for name, _, _ in SCHEDULES} | {
+        "DataStorage": behind,
+        "AzureWebJobsStorage": azurite.connection_string,
+        "PBX_BASE_URL": f"{proxy.url}/api/v2/",
+        "PBX_API_KEY": pbx.api_key,
+        "PUBLIC_BASE_URL": "",
+        "PBX_WEBHOOK_KEY": _KEY,
+        "ALLOW_LOOPBACK_CALLBACKS": "true",
+        "LOOK_AFTER_SCHEDULE": "*/5 * * * * *",
+    }
+
+
 @contextmanager
 def world(settings: Mapping[str, str], seed: int, outage: float, events: int) -> Iterator[World]:
     """Start everything, and end it afterwards; `settings` are the drill's own, with the app's `url` in braces."""
@@ -158,18 +172,8 @@ def world(settings: Mapping[str, str], seed: int, outage: float, events: int) ->
         behind = azurite.connection_string
         for name in SERVICES:
             behind = behind.replace(services[name].rpartition("/")[0], proxies[name].url)
-        # All timers are still but those that look after queues.
-        environment = {name: _NEVER for name, _, _ in SCHEDULES} | {
-            "DataStorage": behind,
-            "AzureWebJobsStorage": azurite.connection_string,
-            "PBX_BASE_URL": f"{proxies['PBX'].url}/api/v2/",
-            "PBX_API_KEY": pbx.api_key,
-            "PUBLIC_BASE_URL": "",
-            "PBX_WEBHOOK_KEY": _KEY,
-            "ALLOW_LOOPBACK_CALLBACKS": "true",
-            "LOOK_AFTER_SCHEDULE": "*/5 * * * * *",
-            **{name: value.format(url=url) for name, value in settings.items()},
-        }
+        own = {name: value.format(url=url) for name, value in settings.items()}
+        environment = _environment(behind, azurite, pbx, proxies["PBX"]) | own
         storage = Storage(Settings.from_env(environment | {"DataStorage": azurite.connection_string}).storage)
         storage.ready()
         # A message whose end could not be said to the queue comes back after its lease.

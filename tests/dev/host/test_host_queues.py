@@ -67,16 +67,6 @@ def test_a_failed_message_comes_back_and_then_goes_to_the_poison_queue(
 
 
 @pytest.mark.slow
-def test_a_retry_waits_for_the_visibility_timeout(sample: Start, queue: QueueClient) -> None:
-    app = sample(AzureFunctionsJobHost__extensions__queues__visibilityTimeout="00:00:02")
-    put(queue, fails=1)
-    app.noted("started")
-    first = time.monotonic()
-    app.noted("started", 2)
-    assert time.monotonic() - first > 1
-
-
-@pytest.mark.slow
 def test_a_queue_of_poison_has_none_of_its_own(sample: Start, queue: QueueClient, azurite: AzuriteProcess) -> None:
     app = sample("--lease-seconds", "1", AzureFunctionsJobHost__extensions__queues__maxDequeueCount="2")
     put(queue, fails=99, name="again")
@@ -150,16 +140,6 @@ def test_batches_go_on_while_a_message_runs_up_to_the_limit(sample: Start, queue
 
 
 @pytest.mark.slow
-def test_a_slow_message_does_not_hold_up_the_others(sample: Start, queue: QueueClient) -> None:
-    app = sample()
-    put(queue, seconds=3)
-    app.noted("started")
-    for number in range(10):
-        put(queue, number=number)
-    assert all(note["job"]["number"] < 10 for note in app.noted("ended", 10, seconds=2.5))
-
-
-@pytest.mark.slow
 @dev_host_only
 def test_a_missing_queue_is_looked_for_and_never_made(sample: Start, queue: QueueClient) -> None:
     queue.delete_queue()
@@ -210,17 +190,6 @@ def test_a_message_of_the_admin_endpoint_runs_without_a_queue(sample: Start, que
     (started,) = app.notes("started")
     assert not started["id"]
     assert left(queue) == 0
-
-
-@pytest.mark.slow
-def test_a_run_by_hand_is_answered_at_once(sample: Start) -> None:
-    app = sample()
-    began = time.monotonic()
-    answer = requests.post(f"{app.host.url}/admin/functions/work", json={"input": '{"seconds": 2}'}, headers=ADMIN)
-    assert (answer.status_code, answer.content) == (202, b"")
-    assert time.monotonic() - began < 1
-    assert app.notes("ended") == []
-    app.noted("ended")
 
 
 @pytest.mark.slow

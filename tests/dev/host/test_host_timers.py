@@ -70,16 +70,6 @@ def test_a_timer_never_overlaps_itself_and_is_late_once(sample: Start) -> None:
 
 
 @pytest.mark.slow
-def test_a_timer_runs_by_hand_beside_its_schedule(sample: Start) -> None:
-    app = sample(TICK_SECONDS="0.7")
-    for _ in range(2):
-        assert (
-            requests.post(f"{app.host.url}/admin/functions/tick", json={"input": ""}, headers=ADMIN).status_code == 202
-        )
-    assert ["at" in note for note in app.noted("ticks", 4)] == [True, True, False, False]
-
-
-@pytest.mark.slow
 def test_a_disabled_timer_runs_by_hand_only(sample: Start) -> None:
     app = sample(TICKS="* * * * * *", **{"AzureWebJobs.tick.Disabled": "true"})
     time.sleep(1.5)

@@ -17,12 +17,6 @@ def test_a_rule_acts_so_many_times_after_so_many_and_counts(pbx: Any, client: An
     assert rule.hits == 2
 
 
-def test_the_body_can_have_another_status_than_http(pbx: Any, client: Any) -> None:
-    pbx.faults.add("body-status", "GetContacts", status=403)
-    answer = client.get("trigger/contacts")
-    assert (answer.status_code, answer.json()["statusCode"]) == (200, 403)
-
-
 @pytest.mark.parametrize("kind", ["html", "cut", "empty"])
 def test_an_answer_that_is_not_json(pbx: Any, client: Any, kind: str) -> None:
     pbx.faults.add(kind, status=200)
@@ -53,8 +47,3 @@ def test_a_reset_before_or_after_the_effect(pbx: Any, client: Any, before: bool,
     with pytest.raises(requests.ConnectionError):
         client.post("dial", {"destination": "27771153", "contactID": anna})
     assert len(pbx.rang) == rings
-
-
-def test_an_unknown_fault_names_those_that_exist(pbx: Any) -> None:
-    with pytest.raises(ValueError, match="body-status"):
-        pbx.faults.add("nonsense")

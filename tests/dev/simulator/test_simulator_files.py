@@ -61,8 +61,3 @@ def test_a_file_can_need_the_key(pbx: Any, recording: int) -> None:
     assert fetch(pbx, recording).status_code == 403
     assert fetch(pbx, recording, Authorization="Bearer test-key").status_code == 200
     assert [row.authorized for row in pbx.requests] == [False, True]
-
-
-def test_bulk_rows_have_audio_too(pbx: Any) -> None:
-    number = pbx.bulk("call_records", 3)[1]
-    assert len(fetch(pbx, number).content) == 36_000

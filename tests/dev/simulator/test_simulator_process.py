@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import pytest
 import requests
 
 from dev.simulator import SimulatorProcess
@@ -30,11 +29,6 @@ def test_calls_items_and_files_are_made_by_http(pbx: Any, client: Any) -> None:
     assert changed.json() == {"length": 500_000}
     number = control(pbx, "POST", "items", resource="contacts", firstname="Anna").json()["id"]
     assert client.data(f"contacts/{number}")["firstname"] == "Anna"
-
-
-@pytest.mark.parametrize(("name", "body"), [("bulk", {}), ("day", {"name": "nonsense"}), ("calls", {"caller": 1})])
-def test_a_control_that_does_not_fit_is_400(pbx: Any, name: str, body: dict[str, Any]) -> None:
-    assert control(pbx, "POST", name, **body).status_code == 400
 
 
 def test_a_paced_day_ends_in_real_time(pbx: Any) -> None:

@@ -25,24 +25,10 @@ def test_the_id_comes_in_location_and_in_data_as_chosen(pbx: Any, client: Any, f
     assert client.delete(f"webhooks/{number}").status_code == 404
 
 
-def test_location_can_be_missing(pbx: Any, client: Any) -> None:
-    pbx.options.webhook_location = "none"
-    assert "Location" not in client.post("webhooks/CallStarted", {"endpoint": URL}).headers
-
-
 def test_the_twenty_first_webhook_is_422(pbx: Any, client: Any) -> None:
     statuses = [client.post(f"webhooks/{EVENTS[n % 10].name}", {"endpoint": URL}).status_code for n in range(21)]
     assert statuses == [200] * 20 + [422]
     assert len(pbx.webhooks) == 20
-
-
-@pytest.mark.parametrize("body", [{}, {"endpoint": ""}, {"endpoint": "ftp://x"}, {"endpoint": 5}, []])
-def test_an_endpoint_that_is_no_url_is_422(client: Any, body: Any) -> None:
-    assert client.post("webhooks/CallStarted", body).status_code == 422
-
-
-def test_an_unknown_event_is_404(client: Any) -> None:
-    assert client.post("webhooks/CallDreamt", {"endpoint": URL}).status_code == 404
 
 
 def test_an_event_reaches_its_subscriber_in_the_envelope(pbx: Any, inbox: Any) -> None:
