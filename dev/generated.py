@@ -38,7 +38,7 @@ def _local_settings() -> str:
 
 
 def _settings() -> Iterator[str]:
-    yield "| Setting | Default | What it is for |"
+    yield "| Setting | Default | Meaning |"
     yield "|---|---|---|"
     for row in SETTINGS:
         default = f"`{row.default}`" if row.default else ""
