@@ -108,8 +108,7 @@ ask() {
   answer=$("${@:2}") || die "$1 cannot be read: see above; where it is the sign-in, run az login, then this again"
 }
 
-# ask_if_allowed WHAT COMMAND...: the same, but 1 where who is signed in may not know. Any other failure shows when it is
-# asked again.
+# ask_if_allowed WHAT COMMAND...: the same, but 1 without the right to ask. Any other failure shows when it is asked again.
 ask_if_allowed() {
   answer=$("${@:2}" 2>"$scratch/errors") || {
     ! grep --quiet -E 'AuthorizationFailed|does not have authorization|Forbidden' "$scratch/errors" || return 1
@@ -209,7 +208,7 @@ check_version() {
     die "$1 $2 is too old: run $4 to get $3 or newer"
 }
 
-# read_outputs: what the last deployment made.
+# read_outputs: reads the names and addresses of the last deployment.
 read_outputs() {
   retry 5 "reading the deployment bridge-$name" \
     unless_absent az deployment group show --resource-group "$group" --name "bridge-$name" --output tsv \

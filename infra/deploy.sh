@@ -226,7 +226,7 @@ hash_workflows() {
   } | digest)
 }
 
-# end_roles: takes the vault's secrets from whoever deployed before. Roles given by hand lack the description.
+# end_roles: ends the roles of former deployers on the vault. Roles assigned by hand lack the description.
 end_roles() {
   local id=${app_id%/Microsoft.Web/*}/Microsoft.KeyVault/vaults/$vault former whose
   whose="properties.description=='Deploys the bridge' && properties.principalId!='$deployer'"
@@ -250,7 +250,7 @@ deploy_application() {
   retry 20 "the health check" api GET /api/ops/status
   status=$answer
   deploy_workflows
-  retry 5 "ending the roles of who deployed before" end_roles
+  retry 5 "ending the roles of former deployers" end_roles
   report
 }
 
@@ -295,7 +295,11 @@ main() {
     check_secrets
     [[ $skip_infrastructure == yes ]] || deploy_infrastructure
     read_outputs
-    [[ $infrastructure_only == yes ]] || deploy_application
+    if [[ $infrastructure_only == yes ]]; then
+      conclude "The infrastructure is ready. Run this with --skip-infrastructure for the rest."
+    else
+      deploy_application
+    fi
   elif [[ $dry_run == no && -z $group_there ]]; then
     say "There is no group $group: everything would be made."
   else

@@ -60,12 +60,8 @@ start() {
     read_keys
   fi
   register
-  if unless_dry all_renewed; then
-    conclude "Both keys work, and the PBX uses the new one. Run this with --finish tomorrow."
-  else
-    say "Both keys work. The PBX gets the new one with an hourly sync, once the app has read it."
-    say "Run this with --finish tomorrow."
-  fi
+  unless_dry all_renewed || say "The PBX gets the new key with an hourly sync, once the app has read it."
+  conclude "Both keys work. Run this with --finish tomorrow."
 }
 
 finish() {

@@ -25,7 +25,7 @@ def stop(_: object, **__: object) -> None:
 
 
 def objection(words: list[str]) -> str | None:
-    """What the parser has against a command line, which begins after az; None for nothing."""
+    """Return the parser's objection to a command line, which begins after az; None where it has none."""
     cli = get_default_cli()
     cli.register_event(EVENT_INVOKER_POST_PARSE_ARGS, stop)
     invocation = cli.invocation_cls(

@@ -55,7 +55,7 @@ ACCEPTED = {
 
 
 def environment(path: Path) -> Path:
-    """The checkov program, installed into a virtual environment on first use."""
+    """Return the checkov program, installed on first use."""
     program = path / "bin" / "checkov"
     if not program.exists():
         venv.create(path, with_pip=True)

@@ -84,7 +84,7 @@ class Azure:
         return [call for call in self.calls() if CHANGES.search(call)]
 
     def files(self, folder: str) -> dict[str, str]:
-        """What a folder of the state holds, by name."""
+        """Return the content of each file in a folder of the state, by name."""
         return {file.name: file.read_text() for file in sorted((self.state / folder).glob("*"))}
 
 
@@ -109,7 +109,7 @@ def fresh(folder: Path, *parameters: str) -> Azure:
 
 @pytest.fixture(scope="session", autouse=True)
 def shared_answers(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """One folder of the compiler's answers for all workers; each of them has its own below the run's."""
+    """Keep the compiler's answers in one folder for all workers; each has its own folder below the run's."""
     root = tmp_path_factory.getbasetemp()
     answers.folder = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "bicep"
     answers.folder.mkdir(exist_ok=True)
@@ -117,7 +117,6 @@ def shared_answers(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture
 def azure(tmp_path: Path) -> Azure:
-    """A fresh Azure."""
     return fresh(tmp_path)
 
 
@@ -157,7 +156,6 @@ def full_run(tmp_path_factory: pytest.TempPathFactory) -> FirstRun:
 
 @pytest.fixture
 def bridge(first_run: FirstRun, tmp_path: Path) -> Azure:
-    """A deployed bridge of the test's own."""
     return first_run.copy(tmp_path)
 
 

@@ -63,7 +63,6 @@ def _row(*cells: str) -> str:
 
 
 def parameters() -> Iterator[str]:
-    """Every parameter of main.bicep."""
     yield _row("Parameter", "Type", "Default", "Meaning")
     yield "|---|---|---|---|"
     for name, param in built(INFRA / "main.bicep")["parameters"].items():
@@ -76,20 +75,20 @@ def parameters() -> Iterator[str]:
 
 
 def _bicep(value: Any) -> str:
-    """A value as it stands in a Bicep file; an expression without its brackets."""
+    """Return a value as Bicep text; an expression without its brackets."""
     if isinstance(value, str):
         return value[1:-1] if value.startswith("[") else "'{}'".format(value.replace("'", "\\'"))
     return json.dumps(value)
 
 
 def runs_a_day(schedule: str) -> int:
-    """How often a timer runs on a day on which it does."""
+    """Return how often a timer runs on a day on which it does."""
     minute, hour = schedule.split()[1:3]
     return _values(minute, 60) * _values(hour, 24)
 
 
 def _values(field: str, all_of_them: int) -> int:
-    """How many values a field has: all, from a start on by steps, or as many as it lists."""
+    """Count the values of a field: all, from a start on by steps, or those that it lists."""
     if field == "*":
         return all_of_them
     start, _, step = field.partition("/")
@@ -156,12 +155,11 @@ def _dollars(figures: dict[str, float]) -> dict[str, float]:
 
 
 def idle_dollars() -> float:
-    """What a bridge costs a month to which nobody rings."""
+    """Return the monthly cost of a bridge without calls."""
     return sum(_dollars(_figures(0)).values())
 
 
 def extras() -> Iterator[str]:
-    """What one may add, and what it costs a month."""
     rules = len(snapshot(EVERYTHING).of("Microsoft.Insights/scheduledQueryRules"))
     yield _row("Added", "$ a month")
     yield "|---|---:|"
@@ -174,7 +172,6 @@ def extras() -> Iterator[str]:
 
 
 def costs() -> Iterator[str]:
-    """What a month costs, worked out from the two tables above."""
     yield _row("Calls a day", *(f"{calls:,}" if calls else "idle" for calls in CALLS_A_DAY))
     yield "|---|" + "---:|" * len(CALLS_A_DAY)
     figures = [_figures(calls) for calls in CALLS_A_DAY]
@@ -198,14 +195,12 @@ def costs() -> Iterator[str]:
 
 
 def assumed() -> Iterator[str]:
-    """What the costs take for granted."""
     yield _row("Assumed", "")
     yield "|---|---:|"
     yield from (_row(f"{name[0].upper()}{name[1:]}", f"{value:,}") for name, value in ASSUMED.items())
 
 
 def prices() -> Iterator[str]:
-    """What the costs take as prices."""
     yield _row("Price in $", "")
     yield "|---|---:|"
     yield from (_row(f"{name[0].upper()}{name[1:]}", f"{value:g}") for name, value in PRICES.items())
@@ -221,7 +216,7 @@ BLOCKS: dict[str, Callable[[], Iterator[str]]] = {
 
 
 def rendered(page: str) -> str:
-    """The page with its tables made from the templates."""
+    """Return the page with its tables made from the templates."""
 
     def made(match: re.Match[str]) -> str:
         return match[1] + "\n".join(BLOCKS[match[2]]()) + "\n" + match[3] if match[2] in BLOCKS else match[0]

@@ -35,7 +35,7 @@ class ExpressionError(Exception):
 
 
 def evaluate(value: Any, scope: Mapping[str, Function]) -> Any:
-    """A value of a definition with its expressions evaluated; scope has the functions that depend on the run."""
+    """Evaluate the expressions in a value; scope has the functions that depend on the run."""
     if isinstance(value, dict):
         return {evaluate(key, scope): evaluate(item, scope) for key, item in value.items()}
     if isinstance(value, list):
@@ -87,7 +87,7 @@ class _Parser:
         return match.lastgroup, match[match.lastgroup], match.end()
 
     def value(self, at: int) -> tuple[Any, int]:
-        """The value of the expression at a place, and the place after it."""
+        """Return the value of the expression at a place, and the place after it."""
         kind, text, at = self.token(at)
         result: Any
         if kind == "text":
@@ -103,7 +103,7 @@ class _Parser:
         return self.members(result, at)
 
     def call(self, name: str, at: int) -> tuple[Any, int]:
-        """What a function gives for its arguments."""
+        """Call a function; return its result, and the place after it."""
         arguments: list[Any] = []
         _, text, after = self.token(at)
         if text != "(":
@@ -119,7 +119,7 @@ class _Parser:
         return self.functions[name](*arguments), end
 
     def members(self, result: Any, at: int) -> tuple[Any, int]:
-        """What the members that follow a value lead to; of nothing, those with a question mark lead to nothing."""
+        """Follow the members behind a value; of nothing, those with a question mark lead to nothing."""
         while (token := self.token(at))[1] in ("[", "?["):
             key, at = self.value(token[2])
             _, text, at = self.token(at)

@@ -43,11 +43,11 @@ class Snapshot:
     outputs: dict[str, Any]
 
     def of(self, kind: str) -> list[dict[str, Any]]:
-        """The resources of a type, without those under them."""
+        """Return the resources of a type, without those under them."""
         return [resource for resource in self.resources if resource["type"] == kind]
 
     def one(self, kind: str) -> dict[str, Any]:
-        """The only resource of a type."""
+        """Return the only resource of a type."""
         (resource,) = self.of(kind)
         return resource
 
@@ -56,14 +56,13 @@ class Snapshot:
         return {str(resource["name"]).rsplit("/", maxsplit=1)[-1] for resource in self.of(kind)}
 
     def settings(self) -> dict[str, str]:
-        """The app settings."""
         kinds = self.of("Microsoft.Web/sites/config")
         (properties,) = (one["properties"] for one in kinds if one["name"].endswith("/appsettings"))
         return dict(properties)
 
 
 def compiler() -> str:
-    """The compiler: what BICEP says, else bicep on the PATH. Without one the test fails; BICEP=skip leaves it out."""
+    """Return the compiler that BICEP names, else bicep of the PATH. Without one the test fails; BICEP=skip skips it."""
     named = os.environ.get("BICEP")
     if named == "skip":
         pytest.skip("BICEP=skip: what needs the Bicep compiler is not tested")
@@ -84,12 +83,12 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 class Answers:
-    """What the compiler said, kept for all processes of one test run, so that it is asked once for each thing."""
+    """Answers of the compiler, kept for all processes of one test run, so that it is asked once for each thing."""
 
     folder: Path | None = None
 
     def once(self, ask: Callable[[], dict[str, Any]], *about: str) -> dict[str, Any]:
-        """What ask() gives, from whoever asked first about the same with the same sources."""
+        """Return the answer of ask(), or a kept one about the same with the same sources."""
         if self.folder is None:
             return ask()
         name = hashlib.sha256("\0".join((_sources(), *about)).encode()).hexdigest()
@@ -109,14 +108,14 @@ answers = Answers()
 
 @cache
 def _sources() -> str:
-    """A hash of all that the compiler reads."""
+    """Return a hash of all that the compiler reads."""
     files = [*sorted(file for file in INFRA.rglob("*") if file.is_file()), SCHEDULES]
     return hashlib.sha256(b"\0".join(part for file in files for part in (bytes(file), file.read_bytes()))).hexdigest()
 
 
 @cache
 def built(file: Path) -> dict[str, Any]:
-    """The ARM template of a Bicep file."""
+    """Return the ARM template of a Bicep file."""
     return answers.once(lambda: _build(file), "build", str(file))
 
 
@@ -129,7 +128,7 @@ def _build(file: Path) -> dict[str, Any]:
 
 @cache
 def snapshot(file: Path, *changes: tuple[str, str]) -> Snapshot:
-    """What a deployment of a parameter file would make; changes are parameters with other values, as Bicep text."""
+    """Evaluate a deployment of a parameter file; changes are parameters with other values, as Bicep text."""
     text = file.read_text().replace("'../../infra/main.bicep'", "'main.bicep'")
     changed = dict(changes)
     kept = [line for line in text.splitlines() if not any(line.startswith(f"param {name} ") for name in changed)]

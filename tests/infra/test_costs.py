@@ -55,7 +55,6 @@ def test_runs_of_a_schedule_are_counted(schedule: str, runs: int) -> None:
 
 @pytest.fixture
 def bridge(environment: dict[str, str]) -> Iterator[Bridge]:
-    """A bridge on a PBX where nothing happens."""
     with Simulator("test-key") as pbx:
         own = OWN | {"PBX_BASE_URL": pbx.base_url, "PBX_API_KEY": pbx.api_key}
         bridge = assemble(Settings.from_env(environment | own))

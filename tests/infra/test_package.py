@@ -23,7 +23,7 @@ def tracked() -> list[str]:
 
 
 def packed(name: str) -> bool:
-    """Whether deploy.sh takes a file along."""
+    """Return True if deploy.sh packs a file."""
     taken = re.search(r"find (.+) -type f", (INFRA / "deploy.sh").read_text())
     assert taken is not None
     return name.split("/", maxsplit=1)[0] in taken[1].split() and "__pycache__" not in name

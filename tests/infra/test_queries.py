@@ -36,35 +36,33 @@ AGGREGATIONS = {
 def request(
     minutes: float, name: str, *, status: int = 200, raised: bool = False, ms: float = 20, count: int = 1
 ) -> Any:
-    """A row of AppRequests from some minutes ago: what the function answered, and whether it raised."""
+    """Make a row of AppRequests from some minutes ago: the function's answer, and whether it raised."""
     return ("AppRequests", minutes, (name, not raised, str(status), ms, count))
 
 
 def trace(minutes: float, message: str, count: int = 1) -> Any:
-    """A row of AppTraces from some minutes ago."""
+    """Make a row of AppTraces from some minutes ago."""
     return ("AppTraces", minutes, (message, count))
 
 
 def polled(minutes: float = 3, *, without: str = "") -> list[Any]:
-    """A successful run of every poll."""
+    """Make a successful run of every poll."""
     return [request(minutes, name) for name in POLLS if name != without]
 
 
 def rule(name: str, made: Snapshot) -> dict[str, Any]:
-    """The properties of a rule."""
     found = [one["properties"] for one in made.of(RULE) if one["name"].startswith(f"{name}-")]
     properties: dict[str, Any] = found[0]
     return properties
 
 
 def minutes_of(window: str) -> int:
-    """The length of a window in minutes."""
     number, unit = int(window.lstrip("PT")[:-1]), window[-1]
     return number * {"M": 1, "H": 60, "D": DAY}[unit]
 
 
 def found_by(name: str, rows: Sequence[Any], made: Snapshot | None = None) -> list[tuple[Any, ...]]:
-    """What the query of a rule gives for those of the rows that are in its window."""
+    """Run the query of a rule on those of the rows that are in its window."""
     properties = rule(name, made or snapshot(EVERYTHING))
     connection: Any = duckdb_kql.connect()
     connection.sql(
@@ -87,7 +85,6 @@ def found_by(name: str, rows: Sequence[Any], made: Snapshot | None = None) -> li
 
 
 def fires(name: str, rows: Sequence[Any], made: Snapshot | None = None) -> bool:
-    """Whether a rule would fire."""
     (criterion,) = rule(name, made or snapshot(EVERYTHING))["criteria"]["allOf"]
     values = [row[0] for row in found_by(name, rows, made)]
     assert criterion["operator"] == "GreaterThan"
@@ -222,7 +219,7 @@ def test_a_poll_that_runs_less_than_daily_is_not_watched() -> None:
 
 
 def expanded(field: str, values: int) -> list[int]:
-    """The values that a field of an NCRONTAB schedule has."""
+    """Return the values of a field of an NCRONTAB schedule."""
     found: set[int] = set()
     for part in field.split(","):
         span, _, step = part.partition("/")
@@ -233,7 +230,7 @@ def expanded(field: str, values: int) -> list[int]:
 
 
 def longest_pause(schedule: str) -> int:
-    """The most minutes between two runs of a schedule of every day."""
+    """Return the most minutes between two runs of a daily schedule."""
     minutes, hours = schedule.split()[1:3]
     runs = [hour * 60 + minute for hour in expanded(hours, 24) for minute in expanded(minutes, 60)]
     return max(later - run for run, later in zip(runs, [*runs[1:], runs[0] + DAY], strict=True))
@@ -295,7 +292,7 @@ NUMBERS = ("int", "long", "real", "decimal")
 
 
 def parsed(queries: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """What Microsoft's own parser finds in each query, and the columns that it gives."""
+    """Return the problems and columns that Microsoft's own parser finds in each query."""
     node = shutil.which("node")
     if node is None or not (INFRA.parent / "node_modules" / "@kusto").is_dir():
         pytest.fail("the parser of queries is not here: make install brings @kusto/language-service-next, for node")

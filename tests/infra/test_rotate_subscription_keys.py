@@ -35,13 +35,12 @@ def rotate(azure: Azure, *arguments: str, **environment: str) -> subprocess.Comp
 
 
 def keys(azure: Azure) -> list[str]:
-    """The keys of the vault."""
     return azure.files("secrets")[SECRET].split(",")
 
 
 @pytest.fixture
 def old(bridge: Azure) -> str:
-    """The key of a bridge with five rows under it, all of whose instances know it."""
+    """Seal five rows under the key of a bridge, which all instances know."""
     (key,) = keys(bridge)
     (bridge.state / "sealed").write_text(f"{key}\n" * 5)
     (bridge.state / "app-keys-before").write_text(key)
@@ -49,14 +48,14 @@ def old(bridge: Azure) -> str:
 
 
 def readable(azure: Azure) -> bool:
-    """Whether every instance can open every row, and always could."""
+    """Return True if every instance can open every row, and always could."""
     rows = (azure.state / "sealed").read_text().split()
     known = [(azure.state / name).read_text().split(",") for name in ("app-keys", "app-keys-before")]
     return not (azure.state / "unreadable").exists() and all(row in instance for row in rows for instance in known)
 
 
 def rotated(azure: Azure, old: str) -> bool:
-    """Whether one key is left, not the old one, under which every row is."""
+    """Return True if one key is left, not the old one, with every row under it."""
     rows = set((azure.state / "sealed").read_text().split())
     return rows == set(keys(azure)) == {(azure.state / "app-keys").read_text()} and old not in rows and len(rows) == 1
 

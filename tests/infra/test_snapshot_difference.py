@@ -28,7 +28,6 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
 
 
 def difference(before: Path, now: Path) -> str:
-    """What the script prints."""
     environment = os.environ | {"BICEP": compiler(), "DOTNET_SYSTEM_GLOBALIZATION_INVARIANT": "1"}
     script = [INFRA.parent / ".github" / "snapshotDifference.sh", before, now]
     done = subprocess.run(script, capture_output=True, text=True, check=False, env=environment)
@@ -37,12 +36,12 @@ def difference(before: Path, now: Path) -> str:
 
 
 def lines(shown: str) -> list[str]:
-    """The changed lines, without the names of the sides."""
+    """Return the changed lines, without the names of the sides."""
     return re.findall(r"^[-+] .*", shown, re.MULTILINE)
 
 
 def folder(path: Path, template: str = TEMPLATE, **files: str) -> Path:
-    """A folder with a template, and files of parameters by name."""
+    """Make a folder with a template, and files of parameters by name."""
     path /= "infra"
     path.mkdir(parents=True)
     (path.parent / SCHEDULES.name).write_text('{"schedule": ""}')

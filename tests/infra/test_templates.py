@@ -105,7 +105,7 @@ modules = pytest.mark.parametrize("file", BICEP_FILES, ids=lambda file: file.ste
 
 
 def python_sources() -> str:
-    """The text of what runs in Azure."""
+    """Return the text of all Python that runs in Azure."""
     sources = [
         ROOT / "function_app.py",
         *ROOT.glob("functions/*.py"),
@@ -116,14 +116,14 @@ def python_sources() -> str:
 
 
 def keys_of(value: Any) -> set[str]:
-    """Every key in a value, at any depth."""
+    """Return every key in a value, at any depth."""
     if isinstance(value, dict):
         return set(value).union(*map(keys_of, value.values()))
     return set().union(*map(keys_of, value)) if isinstance(value, list) else set()
 
 
 def roles(made: Snapshot) -> set[tuple[str, str, str]]:
-    """Who may do what where: (identity, role, scope without the group)."""
+    """Return the role assignments: (identity, role, scope without the group)."""
     custom = {role["name"]: role["properties"]["roleName"].split(" pbx-")[0] for role in made.of(ROLE_DEFINITION)}
     found = set()
     for assignment in made.of("Microsoft.Authorization/roleAssignments"):
@@ -142,7 +142,7 @@ def roles(made: Snapshot) -> set[tuple[str, str, str]]:
 
 
 def template_of(file: Path) -> dict[str, Any]:
-    """The built template of main.bicep, or of a module in it, with its name in place of a file's."""
+    """Return the built template of main.bicep, or of a module in it."""
     whole = built(INFRA / "main.bicep")
     name = re.search(r"^metadata name = '(.+)'$", file.read_text(), re.MULTILINE)
     assert name is not None

@@ -54,7 +54,7 @@ ABSENT = object()
 
 
 def delivery(event: str, **changes: Any) -> dict[str, Any]:
-    """A delivery of an event that the app takes and posts; ABSENT takes a field away."""
+    """Make a delivery as the app posts it; ABSENT removes a field."""
     file = FIXTURES / f"{event}.json"
     body = json.loads(file.read_text()) if file.exists() else {"eventType": event, "data": OURS[event]}
     data = {name: value for name, value in (body["data"] | changes).items() if value is not ABSENT}
@@ -64,12 +64,12 @@ def delivery(event: str, **changes: Any) -> dict[str, Any]:
 
 
 def run(name: str, event: str, answers: dict[str, Answer] | None = None, **changes: Any) -> Run:
-    """A run of a workflow; answers are by action."""
+    """Run a workflow; answers are by action."""
     return run_on(name, delivery(event, **changes), answers)
 
 
 def run_on(name: str, body: dict[str, Any], answers: dict[str, Answer] | None = None) -> Run:
-    """A run of a workflow on a body as it is: whoever knows its callback address may post any."""
+    """Run a workflow on any body: its callback address accepts all."""
     definition = json.loads((INFRA / "workflows" / f"{name}.json").read_text())
     given = answers or {}
     return Run(
@@ -82,18 +82,17 @@ def run_on(name: str, body: dict[str, Any], answers: dict[str, Answer] | None = 
 
 
 def with_all(event: str, value: Any) -> dict[str, Any]:
-    """A body whose every field is this value."""
     return {"eventType": event, "data": {field.name: value for field in event_named(event).model.fields}}
 
 
 def texts(calls: Any) -> str:
-    """All texts of messages among calls, one after the other."""
+    """Join the texts of the messages among calls."""
     bodies = (inputs["body"] for inputs in calls.values() if "body" in inputs)
     return "".join(body.get("Body") or body["messageBody"] for body in bodies)
 
 
 def message(name: str, **changes: Any) -> str:
-    """The text that a workflow about missed calls sends."""
+    """Return the text that a workflow about missed calls sends."""
     done = run(name, "LostCallerAdded", **changes)
     assert FAILED not in done.statuses.values()
     (sent,) = done.calls.values()
@@ -174,7 +173,7 @@ def test_markup_in_any_field_stays_text(name: str, event: str, sent: Any, answer
 
 
 def row(answers: dict[str, Answer] | None = None, **changes: Any) -> dict[str, Any]:
-    """The row that an answered call becomes."""
+    """Return the row of an answered call."""
     done = run("callLogExcel", "CallCompleted", answers, **changes)
     assert done.statuses["Add_row"] == SUCCEEDED
     body: dict[str, Any] = done.calls["Add_row"]["body"]
@@ -182,7 +181,6 @@ def row(answers: dict[str, Answer] | None = None, **changes: Any) -> dict[str, A
 
 
 def named(first: Any, last: Any) -> dict[str, Answer]:
-    """A contact's answer."""
     return {"Get_contact": (200, {"status": "OK", "data": {"firstname": first, "lastname": last}})}
 
 

@@ -36,14 +36,14 @@ workflows = pytest.mark.parametrize("name", FILES)
 
 
 def deployed(name: str) -> dict[str, Any]:
-    """What a deployment of everything gives to a workflow."""
+    """Return the properties of a workflow in a deployment of everything."""
     found = [one for one in snapshot(EVERYTHING).of(WORKFLOW) if one["name"].startswith(f"logic-{name}-")]
     properties: dict[str, Any] = found[0]["properties"]
     return properties
 
 
 def actions(scope: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """All scopes of actions: the outer one, and those in conditions."""
+    """Yield all scopes of actions: the outer one, and those in conditions."""
     yield scope
     for action in scope.values():
         if action["type"] == "If":
@@ -52,7 +52,7 @@ def actions(scope: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def calls(workflow: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """What the workflow sends over HTTP by itself."""
+    """Yield the HTTP calls of a workflow, without those of connectors."""
     for trigger in workflow["triggers"].values():
         yield from (trigger["inputs"]["subscribe"], trigger["inputs"]["unsubscribe"])
     for scope in actions(workflow["actions"]):
@@ -146,7 +146,6 @@ def test_what_a_delivery_says_is_encoded_wherever_it_becomes_part_of_an_address(
 
 
 def fits(path: str, route: str) -> bool:
-    """Whether a path is one of a route's."""
     return re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", route), path) is not None
 
 

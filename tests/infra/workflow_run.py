@@ -19,7 +19,7 @@ SUCCEEDED, FAILED, SKIPPED = "Succeeded", "Failed", "Skipped"
 
 @dataclass
 class Run:
-    """A run: answers says what an action's call gets; by default a bare 200."""
+    """A run of a workflow. `answers` returns the answer to an action's call; by default a bare 200."""
 
     definition: Mapping[str, Any]
     parameters: Mapping[str, Any]
@@ -37,7 +37,7 @@ class Run:
 
     @property
     def scope(self) -> Mapping[str, Function]:
-        """The functions that depend on the run."""
+        """Return the functions that depend on the run."""
         return {
             "triggerBody": lambda: self.body,
             "triggerOutputs": lambda: {"headers": self.headers, "body": self.body},
