@@ -20,7 +20,7 @@ from shared.pipeline.replay import replay_events, try_subscription
 from shared.storage.account import POISON, QUEUES
 from shared.subscriptions import store
 from shared.subscriptions.endpoints import host_of
-from shared.times import day_bounds, iso, local_day, now, parse_time
+from shared.times import bare_date, day_bounds, iso, local_day, now
 from shared.webhooks.sync import MOST_WEBHOOKS
 from shared.webhooks.table import HELD
 
@@ -55,9 +55,8 @@ def _queue(storage: Storage, name: str) -> dict[str, Any]:
     except ResourceNotFoundError:
         # The host makes a poison queue once it needs one.
         count = 0
-    times = [message.inserted_on for message in client.peek_messages(32) if message.inserted_on] if count else []
-    oldest = min(times, default=None)
-    return {"queue": name, "messages": count, "oldest": iso(oldest) if oldest else None}
+    times = (message.inserted_on for message in client.peek_messages(32) if message.inserted_on) if count else ()
+    return {"queue": name, "messages": count, "oldest": min(times, default=None)}
 
 
 @blueprint.get("/")
@@ -132,8 +131,8 @@ def try_now(id: str) -> Response:
 def replay(id: str) -> str | Response:
     """Count what a replay would send, and send it once the admin key is there."""
     bridge, zone = show.here(), show.here().settings.time_zone
-    since = request.values.get("since") or str(local_day(now(), zone))
-    query = {"date_from": iso(day_bounds(parse_time(since).date(), zone)[0])}
+    since = bare_date(request.values.get("since", "")) or local_day(now(), zone)
+    query = {"date_from": iso(day_bounds(since, zone)[0])}
     if request.method == "POST":
         text = gettext("It is being sent again.")
         return _done(lambda: replay_events(bridge, id, query, b"", who=g.who), text, url_for("workings.index"))

@@ -187,6 +187,16 @@ def test_every_request_of_the_host_becomes_an_answer(start: Callable[..., Reader
     assert not re.search(r"<script(?! src=)|<style|\sstyle=|\son[a-z]+=", text(answer))
 
 
+def test_a_replay_from_no_day_is_counted_from_today(start: Callable[..., Reader]) -> None:
+    reader = start()
+    one = subscriptions(reader.app.extensions["bridge"]).make(
+        Subscription.new(event="CallCompleted", endpoint="https://flow.example/hook", name="CRM")
+    )
+    reader.sign_in()
+    answer = reader.ask(f"/workings/subscriptions/{one.id}/replay?since=yesterday")
+    assert (answer.status_code, "CRM · CallCompleted" in text(answer)) == (200, True)
+
+
 def test_a_fault_of_ours_is_a_page_too(start: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch) -> None:
     reader = start()
     reader.sign_in()
