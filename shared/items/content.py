@@ -67,19 +67,15 @@ def _text(value: str | float, field: Field, region: str) -> str:
         number = identifier(text) if field.name.lower().endswith("id") else None
         return text if number is None else str(number)
     if _TIME.match(text):
-        return _time(text)
+        try:
+            return str(int(parse_time(text).timestamp()))
+        except ValueError:
+            return text
     head, query, _ = text.partition("?")
     # An address is compared without its query, which may be a signature of the moment.
     if query and "/" in head and text.split() == [text]:
         return head
     return _WORDS.get(text.lower(), text)
-
-
-def _time(text: str) -> str:
-    try:
-        return str(int(parse_time(text).timestamp()))
-    except ValueError:
-        return text
 
 
 def drift(item: Mapping[str, Any], shape: Shape) -> set[str]:

@@ -138,11 +138,13 @@ def read_rows(
     found: dict[int, Mapping[str, Any]] = {}
     wanted, left = set(ids), sorted(ids, reverse=True)
     while left:
-        rows = list(islice(_between(storage, resource, left[-1], left[0], select), _PAGE))
-        there = {from_descending(row["RowKey"]): row for row in rows}
-        found |= {id: row for id, row in there.items() if id in wanted}
+        count, id = 0, -1
+        for row in islice(_between(storage, resource, left[-1], left[0], select), _PAGE):
+            count, id = count + 1, from_descending(row["RowKey"])
+            if id in wanted:
+                found[id] = row
         # Where others lie between, the next ones are looked for by their own keys.
-        left = [id for id in left if id < min(there)] if len(there) == _PAGE else []
+        left = [one for one in left if one < id] if count == _PAGE else []
     return found
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from shared import forgotten, health, people
@@ -140,29 +141,38 @@ class Comparison:
 
     def _read_pages(self, filters: dict[str, Any]) -> bool:
         """Compare the pages; return True where there were several, and something new."""
-        run, id_field, sizes, is_new = self.run, self.run.resource.id_field, list[int](), False
+        run, id_field, is_new = self.run, self.run.resource.id_field, False
+        count = last = largest = 0
         unreadable: list[Item] = []
         try:
             for page in pages(run, lambda item: identifier(item.get(id_field)), **filters):
-                is_new |= self._take([(id, {**item, id_field: id}) for id, item in page if id is not None])
-                unreadable += [item for id, item in page if id is None]
-                sizes.append(len(page))
-                if not run.thorough and len(page) <= run.checkpoint.page:
-                    return is_new and len(sizes) > 1
+                is_new |= self._take(page, unreadable)
+                count, last, largest = count + 1, len(page), max(largest, len(page))
+                if not run.thorough and last <= run.checkpoint.page:
+                    return is_new and count > 1
         finally:
             run.note_unreadable(unreadable)
         # A page as large as the last one need not be full; those that others came after were.
-        run.columns["page"] = max([run.columns["page"], *(size - 1 for size in sizes), *sizes[-1:]])
-        return is_new and len(sizes) > 1
+        run.columns["page"] = max(run.columns["page"], last, largest - 1)
+        return is_new and count > 1
 
-    def _take(self, page: list[tuple[int, Item]]) -> bool:
-        """Compare a page, and write what is new of it; return True where anything was new or other than stored."""
-        run, name, region = self.run, self.run.resource.name, self.run.bridge.settings.default_region
-        found = sorted(((id, item) for id, item in page if run.keeps(item)), key=lambda pair: pair[0])
+    def _take(self, page: list[tuple[int | None, Item]], unreadable: list[Item]) -> bool:
+        """
+        Compare a page, and write what is new of it; items without an id are added to `unreadable`.
+
+        Returns True where anything was new or other than stored.
+        """
+        run, resource, region = self.run, self.run.resource, self.run.bridge.settings.default_region
+        found = list[tuple[int, "Item"]]()
+        for id, item in page:
+            if id is None:
+                unreadable.append(item)
+            elif run.keeps(item):
+                found.append((id, {**item, resource.id_field: id}))
         if not self.whole:
-            self.known |= store.stored(run.bridge.storage, name, dict(found).keys() - self._listed)
+            self.known |= store.stored(run.bridge.storage, resource.name, dict(found).keys() - self._listed)
         shape, changes, is_new = run.shape, dict[int, Change](), False
-        for id, item in found:
+        for id, item in sorted(found, key=itemgetter(0)):
             self._listed.add(id)
             sha256, before = content_hash(item, shape, region), self.known.get(id)
             if id in changes:

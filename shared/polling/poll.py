@@ -85,7 +85,8 @@ def _read_windows(run: Run) -> None:
         run.columns["history"] = earliest
     Comparison(run).read(date_from=since)
     run.succeed()
-    _read_days(run, days)
+    if days:
+        _read_days(run, days)
     if run.checkpoint.history:
         _read_months(run)
 
@@ -128,8 +129,7 @@ def _read_days(run: Run, days: set[str]) -> None:
         run.note(left=" ".join(sorted(run.checkpoint.days_left - {day})))
     if failure is not None:
         raise failure
-    if days:
-        run.succeed()
+    run.succeed()
 
 
 def _read_months(run: Run) -> None:

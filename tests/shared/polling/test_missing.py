@@ -85,13 +85,6 @@ def test_a_call_without_any_webhook_is_restored_after_the_grace_and_not_before(p
     assert all("drift" not in row for row in rows.values())
 
 
-def test_a_call_of_hours_ago_waits_for_no_webhook(pbx: Simulator, bridge: Bridge) -> None:
-    start = now() - timedelta(hours=9)
-    call = add_call(pbx, callStarted=start, callConnected=start, callEnded=now())
-    poll(bridge, CALLS, at=now() + timedelta(hours=1))
-    assert ("CallCompleted", call) in submitted(bridge.storage)
-
-
 @pytest.mark.parametrize("resource", [RECORDINGS, VOICEMAILS], ids=lambda value: value.name)
 @pytest.mark.parametrize("came", [True, False], ids=["announced", "not announced"])
 def test_recordings_and_voicemails_are_restored_unless_they_were_announced(
