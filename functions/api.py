@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
 
 import azure.functions as func
 
@@ -15,7 +15,14 @@ from shared.api.parameters import check_names, takes_body
 from shared.bridge import bridge
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from shared.api.parameters import Request
+    from shared.api.sheets import File
+    from shared.bridge import Bridge
     from shared.pbx.operations import Operation
+
+    Work = Callable[[Bridge, Operation, Request], dict[str, Any] | Page | File]
 
 blueprint = func.Blueprint()
 
@@ -25,10 +32,25 @@ _OPEN = {"Access-Control-Allow-Origin": "*", "Cache-Control": "public, max-age=3
 
 
 # Each imports what it starts: none of it is on the way of a receiver's cold start.
-def _answer(operation: Operation, req: func.HttpRequest) -> func.HttpResponse:
-    from shared.api.answers import answer
+@cache
+def _work() -> Mapping[Operation, Work]:
+    from shared.api import actions, calls, feed, lists
 
-    found = answer(bridge(), operation, request_of(req, with_body=takes_body(operation), base=address(req)))
+    return {
+        **dict.fromkeys(operations.ACTIONS, actions.act),
+        **dict.fromkeys(operations.LISTS, lists.list_items),
+        **dict.fromkeys(operations.LIST_ACTIONS, lists.find_items),
+        operations.GET_EVENTS: feed.read,
+        operations.GET_CALLS: calls.read,
+        operations.GET_CALL: calls.read_one,
+        operations.GET_ENDED_CALLS: calls.read_ended,
+        operations.GET_LOST_CALLERS: calls.read_lost,
+    }
+
+
+def _answer(operation: Operation, req: func.HttpRequest) -> func.HttpResponse:
+    given = request_of(req, with_body=takes_body(operation), base=address(req))
+    found = _work()[operation](bridge(), operation, given)
     if isinstance(found, dict):
         return as_json(found)
     if isinstance(found, Page):

@@ -69,11 +69,8 @@ def answer(work: Callable[[], func.HttpResponse], render: Render = problem) -> f
     """Return the answer of `work`, or the one that its error means; `render` is problem, or refusal under /api/v2."""
     try:
         return work()
-    except BridgeError as error:
-        return _answer_to(error, render)
-
-
-def _answer_to(error: BridgeError, render: Render) -> func.HttpResponse:
+    except BridgeError as raised:
+        error = raised
     row = answer_to(error)
     if row is NO_LENGTH:
         # Whoever sends in chunks may be no client of any API of ours: the front ends' own 411 is plain text, too.
