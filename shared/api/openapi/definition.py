@@ -57,7 +57,7 @@ def definition(scheme: str, host: str, path: str = "") -> dict[str, Any]:
 
 
 def _tags(paths: Schema) -> list[Schema]:
-    """The tags of all operations, each with what it stands for."""
+    """Return the tags of all operations, each with its description."""
     operations = (part for path in paths.values() for part in path.values())
     names = sorted({name for part in operations for name in part.get("tags", ())})
     return [{"name": name, "description": f"What has to do with {name.lower()}."} for name in names]
