@@ -11,12 +11,13 @@ from shared.calls.store import Calls
 from shared.deliveries.outbox import EPOCH, MARKER, Place
 from shared.deliveries.outbox import TABLE as DELIVERIES
 from shared.events import store
-from shared.events.event import ReceivedEvent, check_envelope, row_of
-from shared.events.table import event_id, event_named
+from shared.events.event import row_of
 from shared.items.store import ARRIVAL
 from shared.times import iso
+from tests.events import received
 
 if TYPE_CHECKING:
+    from shared.events.event import ReceivedEvent
     from shared.storage.account import Storage
 
 FIRST = datetime(2016, 1, 15, 12, tzinfo=UTC)
@@ -43,10 +44,7 @@ def item(number: int) -> dict[str, Any]:
 
 
 def happened(number: int) -> ReceivedEvent:
-    row = event_named("CallStarted")
-    envelope, checked = check_envelope(row, {"type": "Event", "version": "v1", "data": item(number)})
-    id = event_id(row, checked, "LV")
-    return ReceivedEvent(type=row, id=id, data=checked, envelope=envelope, origin="webhook", received=month(number))
+    return received("CallStarted", at=month(number), **item(number))
 
 
 def fill(storage: Storage, numbers: range) -> None:

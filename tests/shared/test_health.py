@@ -10,15 +10,16 @@ import pytest
 
 from shared import health
 from shared.errors import StorageUnavailable
-from shared.events.event import ReceivedEvent, check_envelope
-from shared.events.table import event_named
 from shared.settings import Settings
 from shared.storage.account import Storage
 from shared.times import now
 from tests.counting import counted
+from tests.events import received
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from shared.events.event import ReceivedEvent
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -29,8 +30,7 @@ def event(
     started = (at - timedelta(seconds=late)).isoformat()
     data = {"callID": 1, "recordingID": 2, "callStarted": started} | extra
     data = {name: value for name, value in data.items() if name != "recordingID" or event == "CallRecorded"}
-    envelope, checked = check_envelope(event_named(event), {"eventType": event, "data": data})
-    return ReceivedEvent(type=event_named(event), id="x", data=checked, envelope=envelope, origin=origin, received=at)
+    return received(event, origin=origin, at=at, **data)
 
 
 @pytest.fixture

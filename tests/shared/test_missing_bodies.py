@@ -17,11 +17,11 @@ from shared.api.operations import GET_CALL, GET_EVENTS, LIST_ACTIONS, LISTS
 from shared.api.parameters import Request
 from shared.calls.store import Calls
 from shared.events import store
-from shared.events.event import ReceivedEvent, check_envelope, row_of
-from shared.events.table import event_named
+from shared.events.event import row_of
 from shared.privacy.retention import export
 from shared.storage.messages import PAYLOADS
 from shared.times import parse_time
+from tests.events import received
 
 if TYPE_CHECKING:
     from shared.bridge import Bridge
@@ -38,10 +38,7 @@ def bridge(bridge: Bridge) -> Bridge:
     """Two events of a call and two contacts, of which the bodies of one each are gone."""
     for name, note in (("CallStarted", LONG[:40_000]), ("CallConnected", "short")):
         data = {"callID": CALL, "contactID": 7, "caller": "27771153", "note": note}
-        envelope, checked = check_envelope(event_named(name), {"data": data})
-        event = ReceivedEvent(
-            type=event_named(name), id=name, data=checked, envelope=envelope, origin="webhook", received=STARTED
-        )
+        event = received(name, at=STARTED, id=name, **data)
         people.add(bridge.storage, store.pointers(event, "LV"))
         store.insert(bridge.storage, row_of(bridge.storage, event, "LV"), "mark")
         store.publish(bridge, replace(event, row=row_of(bridge.storage, event, "LV")))
