@@ -149,22 +149,23 @@ def look(bridge: Bridge) -> tuple[list[Problem], Parts]:
 
 def _polls(bridge: Bridge, moment: datetime) -> tuple[Any, ...]:
     found = checkpoints.read_all(bridge.storage)
-    polls, since = [_poll(one, moment) for one in found[:_MOST]], checkpoints.forbidden_since(found)
-    problem = checkpoints.FORBIDDEN if since else None
-    pbx = {"state": "forbidden" if since else "allowed", "since": _iso(since), "problem": problem}
-    problems = [Problem("forbidden")] if since else []
-    for poll in polls:
-        of_list, error = {"list": poll["resource"]}, poll["lastError"]
-        last = parse_time(poll["lastSuccess"]) if poll["lastSuccess"] else None
-        if error or (last and checkpoints.is_stale(poll["resource"], last, moment)):
-            values = of_list | {"reason": cause(error) if error else Problem("cause did not run")}
+    shown, since = found[:_MOST], checkpoints.forbidden_since(found)
+    pbx = {"state": "allowed", "since": None, "problem": None}
+    problems = list[Problem]()
+    if since:
+        pbx = {"state": "forbidden", "since": iso(since), "problem": checkpoints.FORBIDDEN}
+        problems.append(Problem("forbidden"))
+    for one in shown:
+        of_list, last = {"list": one.resource}, one.last_success
+        if one.last_error or (last and checkpoints.is_stale(one.resource, last, moment)):
+            values = of_list | {"reason": cause(one.last_error) if one.last_error else Problem("cause did not run")}
             minutes = {"minutes": (moment - last) // timedelta(minutes=1)} if last else {}
             problems.append(Problem("stale" if last else "never polled", values | minutes))
-        if poll["daysLeft"] and not error:
-            problems.append(Problem("days", of_list | {"days": ", ".join(poll["daysLeft"][:_MOST_DAYS])}))
-        if poll["unreadable"]:
-            problems.append(Problem("items", of_list | {"count": poll["unreadable"]}))
-    return polls, pbx, problems
+        if one.days_left and not one.last_error:
+            problems.append(Problem("days", of_list | {"days": ", ".join(sorted(one.days_left)[:_MOST_DAYS])}))
+        if one.unreadable:
+            problems.append(Problem("items", of_list | {"count": one.unreadable}))
+    return [_poll(one, moment) for one in shown], pbx, problems
 
 
 def _poll(seen: Checkpoint, moment: datetime) -> dict[str, Any]:
