@@ -17,13 +17,8 @@ BRAND = "#1f6f5c"
 _PUBLISHER = "The owner of this function app"
 
 
-def definition_text(host: str) -> str:
-    """apiDefinition.swagger.json for an app at this host."""
-    return _text(definition("https", host))
-
-
 def properties_text() -> str:
-    """apiProperties.json: the key that a connection asks for, and how each list polls."""
+    """Return apiProperties.json: the key that a connection asks for, and how each list polls."""
     key = {
         "type": "securestring",
         "uiDefinition": {
@@ -45,7 +40,7 @@ def properties_text() -> str:
 
 
 def _policy(list_operation: str) -> dict[str, Any]:
-    """The next poll of a list asks for what arrived after the state in the last answer."""
+    """Return the policy by which the next poll asks for what arrived after the state in the last answer."""
     return {
         "templateId": "pollingtrigger",
         "title": f"{list_operation} polls by the state of the last answer",
@@ -63,9 +58,9 @@ def _text(value: Any) -> str:
 
 
 def files(host: str) -> dict[str, bytes]:
-    """The three files by name, for an app at this host."""
+    """Return the three files by name, for an app at this host."""
     return {
-        "apiDefinition.swagger.json": definition_text(host).encode(),
+        "apiDefinition.swagger.json": _text(definition("https", host)).encode(),
         "apiProperties.json": properties_text().encode(),
         "icon.png": (DIRECTORY / "icon.png").read_bytes(),
     }
