@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from shared import people
 from shared.errors import Unprocessable
 from shared.identifiers import LARGEST_ID
-from shared.items.store import ARRIVAL, ARRIVALS_IN_ROW, TABLE, Item, read_rows, sequence
+from shared.items.store import ARRIVAL, ARRIVALS_IN_ROW, SEQUENCE, TABLE, Item, read_rows
 from shared.pbx.resources import resource as resource_of
 from shared.storage import rows
 from shared.storage.messages import get_payload
@@ -73,7 +73,9 @@ def upwards(storage: Storage, resource: str, *, above: int, below: int = LARGEST
 
 def present(storage: Storage, resource: str) -> str:
     """Return the state after which everything counts as arriving from now on."""
-    return str(sequence(storage, resource) * ARRIVALS_IN_ROW + ARRIVALS_IN_ROW - 1)
+    row = rows.get(storage.table(TABLE), resource, SEQUENCE)
+    last = 0 if row is None else int(rows.value_of(row["last"]))
+    return str(last * ARRIVALS_IN_ROW + ARRIVALS_IN_ROW - 1)
 
 
 def arrived_after(storage: Storage, resource: str, state: str, limit: int) -> list[tuple[str, Item]]:

@@ -203,12 +203,6 @@ def is_unchanged(change: Change, now: Mapping[int, Stored]) -> bool:
     return row == change.before if row is None or change.before is None else row.etag == change.before.etag
 
 
-def sequence(storage: Storage, resource: str) -> int:
-    """Return the last place in the order of arrival; 0 before the first."""
-    row = rows.get(storage.table(TABLE), resource, SEQUENCE)
-    return 0 if row is None else int(rows.value_of(row["last"]))
-
-
 def _arrival(storage: Storage, resource: str, ids: Sequence[int]) -> list[Any]:
     """Return the operations that take the next place in the order of arrival, a time that never goes back."""
     from azure.core import MatchConditions

@@ -142,13 +142,15 @@ class Comparison:
     def _read_pages(self, filters: dict[str, Any]) -> bool:
         """Compare the pages; return True where there were several, and something new."""
         run, id_field, is_new = self.run, self.run.resource.id_field, False
+        # What an ordinary run leaves out is found by the next thorough one, but a day or month is read once.
+        is_quick = not run.thorough and "date_to" not in filters
         count = last = largest = 0
         unreadable: list[Item] = []
         try:
             for page in pages(run, lambda item: identifier(item.get(id_field)), **filters):
                 is_new |= self._take(page, unreadable)
                 count, last, largest = count + 1, len(page), max(largest, len(page))
-                if not run.thorough and last <= run.checkpoint.page:
+                if is_quick and last <= run.checkpoint.page:
                     return is_new and count > 1
         finally:
             run.note_unreadable(unreadable)

@@ -246,6 +246,19 @@ def test_a_month_that_is_too_long_for_a_run_is_read_by_days_and_no_news_wait(
     assert checkpoint(bridge).history is None
 
 
+def test_history_is_read_to_its_end_whatever_page_was_the_last_one_before(
+    pbx: Scripted, start: Callable[..., Bridge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bridge, pbx.cap = start(poll_start="all"), 2
+    numbers = pbx.add(*(HISTORY[1] + number * HOUR for number in range(5)), NOW - HOUR, NOW - HOUR / 2)
+    with monkeypatch.context() as patched:
+        patched.setattr("shared.polling.poll.LONGEST_HISTORY", -1.0)
+        poll(bridge, CALLS, at=NOW)
+    assert (stored_ids(bridge.storage, CALLS.name), checkpoint(bridge).page) == (numbers[5:], 2)
+    poll(bridge, CALLS, at=NOW + HOUR / 12)
+    assert stored_ids(bridge.storage, CALLS.name) == numbers
+
+
 def test_a_list_that_knows_no_dates_has_no_history(pbx: Scripted, start: Callable[..., Bridge]) -> None:
     bridge = start(poll_start="all")
     pbx.shift = lambda moment: datetime(2000, 1, 1, tzinfo=UTC) if moment < NOW - DAY else NOW + DAY
