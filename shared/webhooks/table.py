@@ -27,6 +27,7 @@ SYNC, _LAST = "sync", "last"
 # Longer than any single step between two renewals takes, and how long a process that died keeps others waiting.
 LENGTH = timedelta(seconds=45)
 _LOOK_SECONDS = 0.2
+_ELSEWHERE = "webhooks are being synced elsewhere"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,7 +107,7 @@ class Lease:
         """Begin; raises Conflict while another sync runs."""
         self._row = rows.get(self._table, SYNC, _LAST)
         if self._row is not None and self._row["until"] > now():
-            raise Conflict("webhooks are being synced elsewhere")
+            raise Conflict(_ELSEWHERE)
         self.note()
 
     def note(self, *, over: bool = False, **columns: str | None) -> None:
@@ -115,7 +116,7 @@ class Lease:
         row = {**(self._row or {}), "PartitionKey": SYNC, "RowKey": _LAST, "until": until, **columns}
         written = rows.swap(self._table, row, self._row.etag if self._row is not None else None)
         if written is None:
-            raise Conflict("webhooks are being synced elsewhere")
+            raise Conflict(_ELSEWHERE)
         self._row = written
 
 

@@ -3,48 +3,21 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dev.listener import Listener
 from shared.deliveries.drain import Outcome, post
+from tests.raw import RawServer, dripping, fixed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+    from tests.raw import Answer
 
 SECONDS = 0.6
-
-
-@contextmanager
-def raw(talk: Callable[[socket.socket], None]) -> Iterator[str]:
-    """A server that reads a request and then does what it likes with the connection."""
-    server = socket.create_server(("127.0.0.1", 0))
-    stop = threading.Event()
-
-    def serve() -> None:
-        while not stop.is_set():
-            try:
-                connection, _ = server.accept()
-            except OSError:
-                return
-            with connection:
-                try:
-                    connection.recv(65536)
-                    talk(connection)
-                except OSError:
-                    continue
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.getsockname()[1]}/hook"
-    stop.set()
-    server.shutdown(socket.SHUT_RDWR)
-    server.close()
-    thread.join(5)
 
 
 def send(url: str, **options: Any) -> Outcome:
@@ -101,36 +74,24 @@ def test_a_connection_serves_again() -> None:
         assert len({received.port for received in listener.received}) == 1
 
 
-def _silent(connection: socket.socket) -> None:
-    connection.settimeout(5)
-    while connection.recv(65536):
-        continue
-
-
-def _drip(head: bytes) -> Callable[[socket.socket], None]:
-    def talk(connection: socket.socket) -> None:
-        connection.sendall(head)
-        for _ in range(100):
-            connection.sendall(b"a")
-            time.sleep(0.05)
-
-    return talk
+def _silent(server: RawServer, send: Callable[[bytes], None]) -> None:
+    server.stopping.wait(5)
 
 
 @pytest.mark.parametrize(
-    ("talk", "result"),
+    ("answer", "result"),
     [
         (_silent, "timeout"),
-        (_drip(b"HTTP/1.1 200 OK\r\nX-Long: "), "timeout"),
-        (_drip(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"), "200"),
-        (_drip(b"HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\n"), "500"),
+        (dripping(b"HTTP/1.1 200 OK\r\nX-Long: ", 0.05), "timeout"),
+        (dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", 0.05), "200"),
+        (dripping(b"HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\n", 0.05), "500"),
     ],
     ids=["silent", "headers byte by byte", "body byte by byte", "a chunk's size byte by byte"],
 )
-def test_nobody_takes_longer_than_is_given(talk: Callable[[socket.socket], None], result: str) -> None:
-    with raw(talk) as url:
+def test_nobody_takes_longer_than_is_given(answer: Answer, result: str) -> None:
+    with RawServer(answer) as server:
         start = time.monotonic()
-        assert send(url, seconds=SECONDS).result == result
+        assert send(server.origin, seconds=SECONDS).result == result
         assert time.monotonic() - start < 2 * SECONDS
 
 
@@ -152,29 +113,24 @@ def test_a_name_of_many_addresses_that_hang_has_no_more_time_than_one(monkeypatc
 
 
 def test_an_endless_answer_is_cut_off() -> None:
-    taken: list[int] = []
+    def endless(server: RawServer, send: Callable[[bytes], None]) -> None:
+        send(b"HTTP/1.1 200 OK\r\n\r\n")
+        while not server.stopping.is_set():
+            send(b"a" * 65536)
 
-    def talk(connection: socket.socket) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-        try:
-            while True:
-                taken.append(connection.send(b"a" * 65536))
-        except OSError:
-            return
-
-    with raw(talk) as url:
+    with RawServer(endless) as server:
         start = time.monotonic()
-        assert send(url).result == "200"
+        assert send(server.origin).result == "200"
         assert time.monotonic() - start < 2
 
 
 @pytest.mark.parametrize("answer", [b"", b"garbage\r\n\r\n", b"HTTP/1.1 abc\r\n\r\n", b"\x16\x03\x01\x00"], ids=str)
 def test_what_is_no_answer_is_a_failure(answer: bytes) -> None:
-    with raw(lambda connection: connection.sendall(answer)) as url:
-        assert send(url).verdict == "failed"
+    with RawServer(fixed(answer)) as server:
+        assert send(server.origin).verdict == "failed"
 
 
 def test_tls_has_to_be_trusted_and_somebody_to_be_there() -> None:
-    with raw(lambda connection: connection.sendall(b"no TLS here")) as url:
-        assert send(url.replace("http", "https", 1)).result == "no trusted TLS"
+    with RawServer(fixed(b"no TLS here")) as server:
+        assert send(server.origin.replace("http", "https", 1)).result == "no trusted TLS"
     assert send("http://127.0.0.1:9/hook").result == "out of reach"
