@@ -108,7 +108,7 @@ ask() {
   answer=$("${@:2}") || die "$1 cannot be read: see above; where it is the sign-in, run az login, then this again"
 }
 
-# ask_if_allowed WHAT COMMAND...: the same, but 1 without the right to ask. Any other failure shows when it is asked again.
+# ask_if_allowed WHAT COMMAND...: the same, but 1 without the right to ask. Other failures show when it asks again.
 ask_if_allowed() {
   answer=$("${@:2}" 2>"$scratch/errors") || {
     ! grep --quiet -E 'AuthorizationFailed|does not have authorization|Forbidden' "$scratch/errors" || return 1
@@ -177,7 +177,7 @@ read_parameters() {
   jq '(.parametersJson | fromjson | .parameters | map_values(.value)) as $given
     | {$given, all: ((.templateJson | fromjson | .parameters | map_values(.defaultValue)) + $given)}' \
     "$scratch/built" >"$scratch/parameters"
-  jq --raw-output '.all | to_entries[] | select(.value != null) | "\(.key)=\(.value)"' "$scratch/parameters" >"$scratch/values"
+  jq -r '.all | to_entries[] | select(.value != null) | "\(.key)=\(.value)"' "$scratch/parameters" >"$scratch/values"
 }
 
 # value_of NAME: prints the value of a parameter, nothing where it has none.
@@ -194,7 +194,7 @@ check_az() {
   local version
   ask "the version of az" az version --query '"azure-cli"' --output tsv
   check_version az "$answer" 2.87.0 "az upgrade"
-  # @onlyIfNotExists needs 0.38. az never updates a compiler that it has installed; where it has none, it fetches the newest.
+  # @onlyIfNotExists needs 0.38. az never updates a compiler that it has, and fetches the newest where it has none.
   version=$(az bicep version 2>/dev/null | sed -n 's/.*version \([0-9.]*\).*/\1/p') || true
   check_version Bicep "$version" 0.38.0 "az bicep upgrade"
   ask "the sign-in" az account show --query '[id, name, tenantId]' --output tsv

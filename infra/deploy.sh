@@ -9,8 +9,9 @@ source "$infra/checks.sh"
 
 usage='Usage: infra/deploy.sh -g GROUP -l REGION [options]
 
-The group is made where there is none. PBX_API_KEY in the environment is the key from the PBX panel, CRM_AUTHORIZATION the Authorization header for the CRM.
-The vault keeps the keys that it has; a missing one is taken from there, or asked for before anything is made.'
+The group is made where there is none. PBX_API_KEY in the environment is the key from the PBX panel, CRM_AUTHORIZATION
+the Authorization header for the CRM. The vault keeps the keys that it has; a missing one is taken from there, or asked
+for before anything is made.'
 options='  -l, --location REGION   region of all resources
       --alert-email MAIL  address that alerts are mailed to, where the parameter file has none
       --no-alerts         send no alerts: nobody is mailed when something fails

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Takes the bridge down: its webhooks out of the PBX first, then the resources, keeping the media unless --delete-media is given.
+# Takes the bridge down: its webhooks out of the PBX first, then the resources. The media stay without --delete-media.
 set -euo pipefail
 
 # shellcheck source=azure.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes one month of a bridge's history into a folder: events, calls and the names of audio as JSON Lines, and the audio.
+# Writes one month of history into a folder: events, calls and the names of audio as JSON Lines, and the audio.
 set -euo pipefail
 
 # shellcheck source=azure.sh
@@ -21,8 +21,7 @@ export_rows() {
       --dump-header "$scratch/headers"
     [[ -z $answer ]] || printf '%s\n' "$answer" >>"$1"
     [[ $dry_run == no ]] || return 0
-    continuation=$(tr -d '\r' <"$scratch/headers" | sed -n 's/^continuation: //Ip' | tail -n 1)
-    [[ -n $continuation ]] || return 0
+    continuation=$(tr -d '\r' <"$scratch/headers" | grep --ignore-case '^continuation: ' | cut -d ' ' -f 2) || return 0
   done
 }
 

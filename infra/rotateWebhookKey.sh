@@ -44,7 +44,7 @@ register() {
 # is known: a webhook made in it may have been made before.
 all_renewed() {
   # shellcheck disable=SC2016 # a variable of jq
-  jq --exit-status --arg stored "${current_stored:0:19}" '([.held[].created] | min // "")[:19] > $stored' <<<"$answer" >/dev/null
+  jq -e --arg stored "${current_stored:0:19}" '([.held[].created] | min // "")[:19] > $stored' <<<"$answer" >/dev/null
 }
 
 start() {
