@@ -1,5 +1,5 @@
 """
-What follows from the rows that the recipes add, walked through in a copy of the tree that has them.
+Check what follows from the rows that the recipes add, in a copy of the tree that has them.
 
 tests/test_recipes.py runs it there as `python -m tests.after_recipes CONNECTION_STRING`.
 """
@@ -30,7 +30,7 @@ from tests.polls import bridge_to, run_pipeline
 
 
 def check_functions() -> None:
-    """Each row has its functions, on paths of its own."""
+    """Check that each row has its functions, on paths of its own."""
     names = {one.name for one in functions()}
     assert {"OnFaxReceived", "PollFaxMachines", "GetFaxMachines", "GetFaxMachineByID", "RestartFaxMachine"} <= names
     for method, path, name in (
@@ -43,7 +43,7 @@ def check_functions() -> None:
 
 
 def check_definition() -> None:
-    """The definition and the connector have each row."""
+    """Check that the definition and the connector have each row."""
     paths = definition("https", "example.org")["paths"]
     for path in ("/webhooks/FaxReceived", "/webhooks/FaxMachineUpdated", "/trigger/fax_machines"):
         assert path in paths, path
@@ -52,7 +52,7 @@ def check_definition() -> None:
 
 
 def check_way_through(connection_string: str) -> None:
-    """The simulator serves the rows, a poll stores and announces an item, an event is taken, an action is passed on."""
+    """Poll an item from the simulator, accept an event, pass an action on and subscribe."""
     with Simulator() as pbx:
         environment = {"DataStorage": connection_string, "PBX_BASE_URL": pbx.base_url, "PBX_API_KEY": pbx.api_key}
         bridge = bridge_to(pbx, Settings.from_env(environment | {"POLL_START": "all"}))

@@ -31,20 +31,20 @@ class RunningBridge:
         self._session.trust_env = False
 
     def ask(self, method: str, path: str, key: str = KEY, **options: Any) -> requests.Response:
-        """A request below the app's address, with a function key."""
+        """Send a request below the app's address, with a function key."""
         headers = {"x-functions-key": key} | options.pop("headers", {})
         url = path if path.startswith("http") else self.url + path
         return self._session.request(method, url, headers=headers, timeout=30, allow_redirects=False, **options)
 
     def subscribe(self, event: str, endpoint: str, **more: Any) -> dict[str, Any]:
-        """The answer's body of a subscription that is taken."""
+        """Subscribe, and return the answer's body."""
         answer = self.ask("POST", f"/api/v2/webhooks/{event}", json={"endpoint": endpoint, **more})
         assert answer.status_code == 201, answer.text
         body: dict[str, Any] = answer.json()
         return body
 
     def happen(self, event: str, **changes: Any) -> str:
-        """Post a fixture as the PBX does, as an event of its own; the event's id."""
+        """Post a fixture as the PBX does, as an event of its own, and return the event's id."""
         payload = json.loads((FIXTURES / f"{event}.json").read_text())
         payload["data"] |= {"callID": time.time_ns() // 1000} | changes
         answer = self.ask("POST", f"/api/events/{event}", json=payload)
@@ -58,7 +58,7 @@ class RunningBridge:
 
 @contextmanager
 def running_bridge(connection_string: str, directory: pathlib.Path, **settings: str) -> Iterator[RunningBridge]:
-    """The app with these settings beside those that its subscribers need; its timers do not run."""
+    """Run the app with these settings beside those that its subscribers need; its timers do not run."""
     environment = {"DataStorage": connection_string, "PBX_BASE_URL": "http://127.0.0.1:9/", "PBX_API_KEY": "key"}
     environment |= {"ALLOW_LOOPBACK_CALLBACKS": "true", "PUBLIC_BASE_URL": "", "PBX_WEBHOOK_KEY": "", **settings}
     environment |= write_keys(directory / "secrets", {"master": MASTER, "host": {"flows": KEY}})

@@ -30,11 +30,11 @@ class Face:
         self.session.headers["x-functions-key"] = KEY
 
     def ask(self, method: str, path: str, **options: Any) -> requests.Response:
-        """A request below the app's address; nothing is followed, nothing is retried."""
+        """Send a request below the app's address; nothing is followed, nothing is retried."""
         return self.session.request(method, f"{self.url}{path}", timeout=30, allow_redirects=False, **options)
 
     def rings(self) -> int:
-        """How often the PBX has been asked to dial."""
+        """Return how often the PBX has been asked to dial."""
         return sum(seen.operation == "Dial" for seen in self.pbx.requests)
 
 

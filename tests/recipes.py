@@ -1,4 +1,4 @@
-"""The recipes of CONTRIBUTING.md, step by step: what is written where for one event, one resource and one action."""
+"""The recipes of CONTRIBUTING.md step by step, for one event, one resource and one action."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Step:
     after: str = ""
 
     def take(self, root: Path) -> None:
-        """Write it."""
+        """Write the text."""
         path = root / self.path
         before = path.read_text() if path.exists() else ""
         found = re.search(self.after, before) if self.after else None

@@ -1,4 +1,4 @@
-"""What tests expect in storage: the fields of stored audio, and dead letters."""
+"""Expected contents of storage: the fields of stored audio, and dead letters."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 def dead_letters(storage: Storage) -> list[dict[str, Any]]:
-    """All of them, as rows."""
+    """Return all dead letters as rows."""
     return [dict(row) for row in storage.table(TABLE).list_entities()]
 
 
 def stored_audio(url: str) -> dict[str, Any]:
-    """The fields that RecordingStored and VoicemailStored have beside the PBX's own."""
+    """Return the fields that RecordingStored and VoicemailStored have beside the PBX's own."""
     container, _, blob = url.removeprefix("https://").partition("/")[2].partition("/")
     where = {"blobUrl": url, "container": container, "blobName": blob}
     return {

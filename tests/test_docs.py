@@ -52,7 +52,7 @@ every_page = pytest.mark.parametrize("page", PAGES)
 
 
 def spans(page: str) -> list[str]:
-    """What stands between backticks in a page's prose and tables."""
+    """Return the text between backticks in a page's prose and tables."""
     return _SPANS.findall(_FENCED.sub("", (ROOT / page).read_text()))
 
 
@@ -133,11 +133,11 @@ def test_a_module_runs_as_a_page_shows_it(command: str, tmp_path: Path) -> None:
     assert (python, flag) == (".venv/bin/python", "-m")
     harmless = {"pytest": [*arguments, "--collect-only"], "dev.connector": [*arguments, "--to", str(tmp_path)]}
     tried = harmless.get(module, ["--help"])
-    told = subprocess.run(
+    shown = subprocess.run(
         [ROOT / python, flag, module, *tried], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
     options = {argument for argument in arguments if argument.startswith("--")}
-    assert module in harmless or options <= set(re.findall(r"--[a-z-]+", told))
+    assert module in harmless or options <= set(re.findall(r"--[a-z-]+", shown))
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Tests stand where the code stands: each module has a test of its name, or a line that says which one has it."""
+"""Each module has a test of its name in the same place, or a line with the test that goes through it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ OF_ROOMS = {"functions/test_fresh_account.py", "functions/test_routes.py", "func
 
 
 def own(module: str) -> set[str]:
-    """The test modules that have a module's name, which may go on: `api` has `test_api_lists`."""
+    """Return the test modules that begin with a module's name: `api` has `test_api_lists`."""
     path = pathlib.PurePosixPath(module)
     names = (f"test_{path.stem}.py", f"test_{path.stem}_")
     return {test for test in TESTS if test.startswith(tuple(f"{path.parent}/{name}" for name in names))}

@@ -50,14 +50,14 @@ SINGLE = {"get_entity", "create_entity", "update_entity", "upsert_entity", "dele
 
 
 def clients(source: str) -> Iterator[ast.expr]:
-    """What names the table, wherever a client of one is asked for."""
+    """Yield the name of the table, wherever a client of one is asked for."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "table":
             yield from (node.args or [keyword.value for keyword in node.keywords])[:1]
 
 
 def table_of(module: str, name: ast.expr) -> str:
-    """The table that a module means; anything but a constant's name or a literal is none that can be known."""
+    """Return the table that a module means; anything but a constant's name or a literal is unknown."""
     if isinstance(name, ast.Constant):
         return str(name.value)
     path = ast.unparse(name).split(".")

@@ -1,4 +1,4 @@
-"""Waiting for what a running process does."""
+"""Wait for a running process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
-    """What the condition gives as soon as it gives something true; an assertion fails when it does not in time."""
+    """Return the condition's value as soon as it is true; fail when it is not in time."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, "not in time"

@@ -9,10 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from requests.adapters import HTTPAdapter
-
 from dev.azurite import AzuriteProcess
 from dev.bench.figures import at_least, at_most, median_ratio, seconds
+from dev.counting import counted
 from shared.bridge import Bridge, assemble
 from shared.events.event import accept
 from shared.events.table import event_named
@@ -22,8 +21,6 @@ from shared.storage.messages import read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    import requests
 
     from dev.bench.figures import Figure
 
@@ -100,21 +97,10 @@ def _ratio(bridge: Bridge) -> float:
 
 def _operations(bridge: Bridge) -> float:
     """Return the storage requests of a new event, each counted where it leaves."""
-    counting = Counting(pool_maxsize=_WORKERS)
-    bridge.storage._session.mount("http://", counting)
+    counting = counted(bridge.storage)
     _send(bridge, _CALLS, _ids)
     _drain(bridge, lambda body: process(bridge, read(bridge.storage, body)))
     return counting.count / (_CALLS * len(_EVENTS))
-
-
-class Counting(HTTPAdapter):
-    """Counts the requests that pass it."""
-
-    count = 0
-
-    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
-        self.count += 1
-        return super().send(request, *args, **options)
 
 
 def figures() -> list[Figure]:

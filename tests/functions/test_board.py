@@ -13,6 +13,7 @@ import pytest
 
 from board import access
 from board.app import create_app
+from dev.counting import counted
 from dev.stored import put as put_items
 from functions.board import serve_page
 from shared import people
@@ -21,7 +22,6 @@ from shared.storage.rows import descending
 from shared.subscriptions.store import subscriptions
 from shared.subscriptions.subscription import Subscription
 from shared.times import iso, now
-from tests.counting import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dev.counting import counted
 from shared import health
 from shared.errors import StorageUnavailable
 from shared.settings import Settings
 from shared.storage.account import Storage
 from shared.times import now
-from tests.counting import counted
 from tests.events import received
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dev.counting import counted
 from shared import people
 from shared.people import KINDS, Pointer, add, employee, find, number, remove, rows_of
 from shared.storage import rows
 from shared.storage.account import Storage
-from tests.counting import counted
 
 if TYPE_CHECKING:
     from shared.settings import Settings

@@ -40,7 +40,7 @@ class Sample:
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
     def noted(self, name: str, count: int = 1, seconds: float = 10) -> list[dict[str, Any]]:
-        """The notes as soon as there are so many."""
+        """Return the notes as soon as there are so many."""
         return waiting.until(lambda: len(notes := self.notes(name)) >= count and notes, seconds)
 
 
@@ -66,7 +66,7 @@ def own_azurite() -> Iterator[Callable[[], AzuriteProcess]]:
 
 @pytest.fixture(scope="session")
 def until() -> Callable[..., Any]:
-    """Polls a condition, and gives what it gives once that is true."""
+    """Return the value of a condition once it is true."""
     return waiting.until
 
 

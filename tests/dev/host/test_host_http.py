@@ -23,7 +23,7 @@ ADMIN = {"x-functions-key": MASTER}
 
 
 def asked(host: HostProcess, *lines: str, body: bytes = b"") -> tuple[int, dict[str, str], bytes]:
-    """The answer to a request that is written byte by byte: its status, headers in lower case, and body."""
+    """Return the answer to a request that is written byte by byte: its status, headers in lower case, and body."""
     with socket.create_connection((urlsplit(host.url).hostname, urlsplit(host.url).port), timeout=10) as raw:
         raw.sendall("\r\n".join((*lines, "Connection: close", "", "")).encode("latin-1") + body)
         answer = http.client.HTTPResponse(raw)
@@ -32,7 +32,7 @@ def asked(host: HostProcess, *lines: str, body: bytes = b"") -> tuple[int, dict[
 
 
 def got(host: HostProcess, target: str) -> tuple[int, dict[str, str], bytes]:
-    """The answer to a GET whose path no client library has touched."""
+    """Return the answer to a GET whose path no client library has touched."""
     return asked(host, f"GET {target} HTTP/1.1", f"Host: {urlsplit(host.url).netloc}")
 
 

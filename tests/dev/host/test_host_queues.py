@@ -33,7 +33,7 @@ def put(queue: QueueClient, **job: object) -> None:
 
 
 def left(queue: QueueClient) -> int:
-    """How many messages the queue holds, visible or not."""
+    """Return the number of messages in the queue, visible or not."""
     return queue.get_queue_properties().approximate_message_count or 0
 
 

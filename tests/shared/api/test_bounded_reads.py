@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dev.counting import counted
 from dev.stored import put
 from shared import people
 from shared.api import feed
@@ -22,7 +23,6 @@ from shared.pbx.operations import operation
 from shared.pbx.resources import resource
 from shared.storage.account import Storage
 from shared.times import iso
-from tests.counting import counted
 from tests.events import received
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dev.counting import counted
 from shared import people
 from shared.calls import lost_callers
 from shared.calls.lost_callers import ADDED, REMOVED, TABLE, UPDATED, close, close_answered, get, identified, listed
 from shared.calls.store import add_to_story, pointers
 from tests import events
-from tests.counting import counted
 from tests.dying import is_killed
 
 if TYPE_CHECKING:

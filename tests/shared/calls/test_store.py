@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dev.counting import counted
 from shared.calls import stories
 from shared.calls.store import Calls, newest, pointers, without_end
 from shared.storage.rows import descending
 from shared.times import call_start
 from tests import events
-from tests.counting import counted
 from tests.stored import stored_audio
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dev.counting import counted
 from dev.signatures import verify
 from shared import people
 from shared.api import subscribe as subscribing
@@ -26,7 +27,6 @@ from shared.storage.expiry import Allowance, Period
 from shared.subscriptions.store import subscriptions
 from shared.times import now
 from tests.breaking import break_connections
-from tests.counting import counted
 from tests.dying import Killed, die_at
 from tests.outbox import outbox
 from tests.shared.deliveries.subscriber import (

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dev.counting import counted
 from dev.stored import put
 from shared.identifiers import LARGEST_ID
 from shared.items import reader
@@ -16,7 +17,6 @@ from shared.items.reader import BODY_MISSING, arrived_after, downwards, get, pre
 from shared.items.store import Change, stored, write
 from shared.storage.account import Storage
 from shared.times import now
-from tests.counting import counted
 
 if TYPE_CHECKING:
     from shared.settings import Settings

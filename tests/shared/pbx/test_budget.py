@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dev.counting import counted
 from shared.errors import BudgetExhausted, StorageUnavailable
 from shared.pbx import budget as budgets
 from shared.pbx.budget import LANES, LIMIT, Budget
 from shared.settings import StorageAccount
 from shared.storage.account import Storage
-from tests.counting import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -139,7 +139,7 @@ from shared.errors import BudgetExhausted
 from shared.pbx.budget import Budget
 from shared.settings import StorageAccount
 from shared.storage.account import Storage
-from tests.counting import counted
+from dev.counting import counted
 class Telling(Budget):
     def _reserve(self, *args):
         moment = super()._reserve(*args)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dev.counting import counted
 from shared.errors import BudgetExhausted, PbxError, PbxNotUnderstood, PbxUnavailable
 from shared.items import reader
 from shared.pbx.resources import RESOURCES, Resource
@@ -20,7 +21,6 @@ from shared.polling.compare import MOST_LOOKUPS
 from shared.polling.poll import poll
 from shared.polling.run import PAUSE, THOROUGH
 from shared.times import now
-from tests.counting import counted
 from tests.dying import is_killed
 from tests.polls import CALLS, CONTACTS, RECORDINGS, arrived_ids, queued, run_pipeline, stored_ids, submitted
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from dev.counting import counted
 from functions.queues import ALL
 from shared import audit, forgotten
 from shared.calls import store as calls
@@ -23,7 +24,6 @@ from shared.privacy.holdings import Spellings, scanned
 from shared.storage.account import QUEUES
 from shared.storage.messages import send
 from shared.times import now
-from tests.counting import counted
 from tests.outbox import Outbox, outbox
 from tests.shared.privacy.conftest import (
     CALL,

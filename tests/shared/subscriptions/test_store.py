@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dev.counting import counted
 from shared.errors import NotFound, Refused
 from shared.storage.account import Storage
 from shared.subscriptions import store as module
 from shared.subscriptions.store import MOST, OVERLAP_SECONDS, STALE_SECONDS, Subscriptions
 from shared.subscriptions.subscription import Subscription, new_secret, public_id, sign
-from tests.counting import counted
 
 if TYPE_CHECKING:
     from shared.settings import Settings
