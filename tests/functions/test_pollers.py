@@ -99,7 +99,7 @@ def test_a_call_that_was_never_announced_is_polled_and_reconciled(running: Runni
     heard = running.pbx.call("27771153", contact_id=966, rings=0.1, talks=0.1)
     until(lambda: heard.id in running.pbx.rows["call_history"])
     running.run("PollCallHistory")
-    until(lambda: running.items("call_history") == 1)
+    until(lambda: running.items("call_history") == 1 and running.checkpoint("call_history").get("waiting"))
     until(lambda: ("CallConnected", "webhook") in running.types())
     make_due(running.storage)
     running.run("LookAfter")
