@@ -1,5 +1,5 @@
 """
-Table `lostcallers`: one row a pair of a caller and the number where nobody answered, and whether the caller waits.
+Table `lostcallers`: one row a pair of a caller and the number where nobody answered, and a copy while the caller waits.
 
 An event that has its own time (`last_contact`) is known by it. For one without, the day and how often the pair has
 waited on that day tell a repeat from the next of its kind. The PBX forgets all who wait at midnight and tells nobody:
@@ -9,10 +9,8 @@ each day begins with nobody waiting.
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shared import people
@@ -20,14 +18,12 @@ from shared.calls import store as calls
 from shared.people import Pointer
 from shared.phones import e164
 from shared.storage import rows
-from shared.storage.expiry import expire_rows
-from shared.times import local_day, now
+from shared.storage.expiry import delete_keys, expire_rows
+from shared.times import local_day
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
-
-    from azure.data.tables import TableClient
 
     from shared.bridge import Bridge
     from shared.events.event import ReceivedEvent
@@ -48,9 +44,8 @@ _RANG, _WAITS = timedelta(minutes=10), timedelta(days=7)
 _FEW = 20
 # Events of one pair whose repeats are known.
 _REMEMBERED = 30
-# The partition of marks of those who wait. One may be there a while before its row says so.
-_WAITING, _OPENING = "waiting", timedelta(minutes=5)
-_AT_ONCE = 8
+# The row keys of copies begin with it: those who wait are read without the others.
+_WAITING = "waiting "
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,10 +118,7 @@ def identified(bridge: Bridge, event: ReceivedEvent) -> ReceivedEvent:
             after["ids"] = json.dumps(dict([*ids.items()][-_REMEMBERED:]))
         return {name: value for name, value in after.items() if value is not None}
 
-    if is_try:
-        # First: a mark without one who waits is harmless.
-        rows.put(table, {"PartitionKey": _WAITING, "RowKey": id, "at": now()})
-    rows.change(table, PARTITION, id, by)
+    rows.change(table, PARTITION, id, by, beside=_copied)
     return replace(event, id=known[0])
 
 
@@ -209,29 +201,29 @@ def close(storage: Storage, id: str, moment: datetime, note: str | None = None) 
             return None
         return {**row, "open": False, "closed": moment} | ({"note": note} if note else {})
 
-    return rows.change(storage.table(TABLE), PARTITION, id, by) is not None
+    return rows.change(storage.table(TABLE), PARTITION, id, by, beside=_copied) is not None
+
+
+def _copied(old: Row | None, new: Row) -> list[tuple[Any, ...]]:
+    """Return the operations that keep the copy of a row that waits."""
+    key = {"PartitionKey": PARTITION, "RowKey": f"{_WAITING}{new['RowKey']}"}
+    if new.get("open"):
+        return [("upsert", {**new, **key}, {"mode": "replace"})]
+    return [("delete", key)] if old is not None and old.get("open") else []
+
+
+def remove(storage: Storage, id: str) -> None:
+    """Delete a pair's row, with its copy."""
+    keys = [{"PartitionKey": PARTITION, "RowKey": key} for key in (id, f"{_WAITING}{id}")]
+    delete_keys(storage.table(TABLE), keys)
 
 
 def listed(storage: Storage, *, all: bool = False) -> list[LostCaller]:
     """Return those who wait, the latest try first; with `all` those who were called back too, after them."""
-    table = storage.table(TABLE)
-    if all:
-        found = [_lost_caller(row) for row in table.query_entities(f"PartitionKey eq '{PARTITION}'")]
-    else:
-        marks = list(table.query_entities(f"PartitionKey eq '{_WAITING}'"))
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            found = [one for one in pool.map(partial(_marked, table), marks) if one is not None]
-    return sorted(found, key=lambda one: (one.open, one.last or one.closed), reverse=True)
-
-
-def _marked(table: TableClient, mark: Any) -> LostCaller | None:
-    """Return the one whom a mark leads to; the mark of one who waits no longer is removed."""
-    row = rows.get(table, PARTITION, mark["RowKey"])
-    if row is not None and row.get("open"):
-        return _lost_caller(row)
-    if mark["at"] < now() - _OPENING:
-        rows.delete(table, _WAITING, mark["RowKey"], mark.metadata["etag"])
-    return None
+    # Row keys are hexadecimal: copies come behind them.
+    keys = f"RowKey {'lt' if all else 'ge'} '{_WAITING}'"
+    found = storage.table(TABLE).query_entities(f"PartitionKey eq '{PARTITION}' and {keys}")
+    return sorted(map(_lost_caller, found), key=lambda one: (one.open, one.last or one.closed), reverse=True)
 
 
 def get(storage: Storage, id: str) -> LostCaller | None:
@@ -242,7 +234,9 @@ def get(storage: Storage, id: str) -> LostCaller | None:
 
 def _lost_caller(row: Row) -> LostCaller:
     columns = {field.name: row[field.name] for field in fields(LostCaller) if field.name in row}
-    return LostCaller(**columns | {"id": row["RowKey"], "rung": tuple(json.loads(row.get("rung") or "[]"))})
+    return LostCaller(
+        **columns | {"id": row["RowKey"].removeprefix(_WAITING), "rung": tuple(json.loads(row.get("rung") or "[]"))}
+    )
 
 
 def expire(storage: Storage, period: Period, allowance: Allowance) -> int:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from shared import audit, forgotten, people
+from shared.calls import lost_callers
 from shared.errors import Unprocessable
 from shared.events.store import PARTITION as EVENT
 from shared.privacy.holdings import EXPORTS, RESOURCES, Spellings, pointed, scanned
@@ -69,7 +70,10 @@ def _erase(storage: Storage, holdings: Holdings, until: datetime, held: set[str]
             delete_versions(storage.container(PAYLOADS), str(row["payload"]))
         if table == "feed":
             delete_keys(storage.table("events"), [{"PartitionKey": EVENT, "RowKey": row["id"]}])
-        delete_keys(storage.table(table), [{"PartitionKey": partition, "RowKey": key}])
+        if table == lost_callers.TABLE:
+            lost_callers.remove(storage, key)
+        else:
+            delete_keys(storage.table(table), [{"PartitionKey": partition, "RowKey": key}])
         counts[_NAMES.get(table) or _NAMES.get(partition, "others")] += 1
     people.remove(storage, holdings.pointers)
 

@@ -139,13 +139,16 @@ def change(
     key: str,
     by: Callable[[Row | None], Mapping[str, Any] | None],
     known: Row | Literal["read"] | None = "read",
+    *,
+    beside: Callable[[Row | None, Mapping[str, Any]], Sequence[Any]] | None = None,
 ) -> Row | None:
     """
     Replace the row with the columns that `by` makes of it, under its ETag; return None where `by` does.
 
-    `by` gets None where there is no row, and is called again with the newer row after each lost race, so it has no
-    effects of its own. `known` is the row as the caller remembers it, which saves a read; keys need not be given back.
-    Raises Conflict after 32 lost races.
+    `by` gets None where there is no row, and is called again with the newer row after each lost race, or a lost answer
+    where there is `beside`, so it has no effects of its own. `known` is the row as the caller remembers it, which saves
+    a read; keys need not be given back. `beside` gets the old row and the new one, and returns the operations that go
+    with it in one transaction. Raises Conflict after 32 lost races.
     """
     row = get(table, partition, key) if known == "read" else known
     for number in range(_RACES):
@@ -153,12 +156,27 @@ def change(
         if wanted is None:
             return None
         etag, writers = (row.etag, row.writers) if row is not None else (None, [])
-        written = swap(table, {**wanted, "PartitionKey": partition, "RowKey": key}, etag, writers)
+        new = {**wanted, "PartitionKey": partition, "RowKey": key}
+        written = _swap_all(table, new, etag, beside(row, new)) if beside else swap(table, new, etag, writers)
         if written is not None:
             return written
         threading.Event().wait(random.uniform(0, _RACE_SECONDS * min(number, 5)))  # noqa: S311 - jitter
         row = get(table, partition, key)
     raise Conflict(f"a row of {table.table_name} kept changing")
+
+
+def _swap_all(table: TableClient, row: Mapping[str, Any], etag: str | None, others: Sequence[Any]) -> Row | None:
+    """Replace the row as `swap` does, with others of its partition; a write whose answer was lost is None, too."""
+    from azure.data.tables import TableTransactionError
+
+    first = ("update", row, {"mode": "replace", "etag": etag}) if etag else ("create", row)
+    try:
+        written = transact(table, [first, *others])
+    except TableTransactionError as error:
+        if error.status_code not in LOST:
+            raise
+        return None
+    return Row(row, str(written[0]["etag"]))
 
 
 def put(table: TableClient, row: Mapping[str, Any]) -> None:

@@ -11,7 +11,6 @@ import pytest
 
 from dev.counting import counted
 from shared import people
-from shared.calls import lost_callers
 from shared.calls.lost_callers import ADDED, REMOVED, TABLE, UPDATED, close, close_answered, get, identified, listed
 from shared.calls.store import add_to_story, pointers
 from tests import events
@@ -225,17 +224,18 @@ def test_the_same_event_at_once_has_one_id(bridge: Bridge) -> None:
     assert len(set(found)) == 1
 
 
-def test_those_who_were_called_back_are_not_read_where_those_who_wait_are_listed(
-    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for number in range(4):
+def test_those_who_wait_are_listed_by_one_request_without_those_who_were_called_back(bridge: Bridge) -> None:
+    for number in range(6):
         count(bridge, [received(ADDED, 0, callerid=f"2999999{number}")])
-    for one in listed(bridge.storage)[1:]:
-        close(bridge.storage, one.id, NOON)
-    monkeypatch.setattr(lost_callers, "_OPENING", timedelta(0))
-    assert len(listed(bridge.storage)) == 1
+    everybody = listed(bridge.storage)
+    for one in everybody[3:]:
+        assert close(bridge.storage, one.id, NOON)
+        assert not close(bridge.storage, one.id, NOON)
     requests = counted(bridge.storage)
-    assert len(listed(bridge.storage)) == 1
-    assert requests.count == 2
+    assert listed(bridge.storage) == everybody[:3]
+    assert requests.count == 1
+    assert len(listed(bridge.storage, all=True)) == 6
+    count(bridge, [received(REMOVED, 2, callerid=everybody[0].callerid)])
+    assert listed(bridge.storage) == everybody[1:3]
     count(bridge, [received(ADDED, 5, callerid="29999990")])
     assert "29999990" in {one.callerid for one in listed(bridge.storage)}
