@@ -47,6 +47,8 @@ _SKEW = timedelta(seconds=1)
 _RACES = 16
 # Seconds before each further try of an event that is refused while others succeed; then it is a dead letter.
 SCHEDULE = (5, 60, 300, 1800, 7200, 18_000, 36_000, 86_400)
+# Answers about an event, not about its subscriber: it has its schedule also while the subscriber is down.
+REFUSED = ("400", "413", "415", "422")
 # So many events whose first try fails, with no success in between, and the subscriber is down.
 DOWN_AFTER = 5
 # It is left alone for so long then, twice as long each time, up to the longest.
@@ -172,9 +174,10 @@ def _complete(bridge: Bridge, one: Subscription, outbox: Outbox, state: State, r
             finished.append((place, DEAD_LETTER))
         if ruling.disable or ruling.recover:
             set_disabled(bridge, one, ruling.disable)
-        # A message for each time at which something is due again.
+        # A message for each time at which something is due again; LookAfter finds it where the subscriber is down.
         for place in ruling.again:
-            outbox.wake(place.due)
+            if place.is_replay or not ruling.state.rounds:
+                outbox.wake(place.due)
         if state.resume < ruling.state.resume < NEVER:
             outbox.wake(ruling.state.resume)
         if outbox.complete(ruling.state, finished, ruling.again):
@@ -293,7 +296,8 @@ def judge(state: State, results: Results, moment: datetime, one: Subscription) -
     Return what follows from the answers to a batch, from values alone.
 
     A failed event gets a schedule of its own. Where nothing gets through, five events are enough for the subscriber to
-    count as down: then it waits as a whole, and its events stay as they are. Replays leave its state alone.
+    count as down: then it waits as a whole, and its events stay as they are, but for those that it refuses: they would
+    be in the way of all others. Replays leave its state alone.
     """
     ruling, tried, failed = Ruling(replace(state, holder="")), 0, []
     for place, outcome in results:
@@ -342,7 +346,7 @@ def _judge_subscriber(
         elif state.failing <= moment - TRIED_FOR:
             state.resume = NEVER
     for place, outcome in failed:
-        if not is_down and not outcome.pause:
+        if not outcome.pause and (not is_down or outcome.result in REFUSED):
             _retry(ruling, place, outcome, moment)
 
 

@@ -123,6 +123,24 @@ def test_an_event_that_is_refused_while_others_succeed_has_nine_tries_and_holds_
     assert places(bridge, one) == []
 
 
+def test_events_that_a_subscriber_alone_refuses_keep_no_others_waiting(
+    bridge: Bridge, sent: Sent, listener: Listener
+) -> None:
+    one = subscription(bridge, listener.url)
+    listener.answer = lambda received: (400 if received.json()["data"]["direction"] == "out" else 200, {})
+    for number in range(2 * BATCH + 4):
+        happen(bridge, sent, direction="out" if number < 2 * BATCH else "in")
+    for batches in (1, 2):
+        (message,) = drained(bridge, sent, one)
+        assert 8 <= message.delay <= 22
+        assert len(listener.received) == BATCH * batches
+        set_state(bridge, one, resume=EPOCH)
+    assert drained(bridge, sent, one) == []
+    assert len(listener.received) == 2 * BATCH + 4
+    assert len(places(bridge, one)) == 2 * BATCH
+    assert state(bridge, one).rounds == 0
+
+
 def test_while_nothing_succeeds_an_event_is_never_given_up(bridge: Bridge, sent: Sent, listener: Listener) -> None:
     listener.answer = 500
     one = subscription(bridge, listener.url)
