@@ -100,7 +100,7 @@ class Comparison:
     known: dict[int, Stored] = field(default_factory=dict)
     whole: bool = False
     backfill: bool = False
-    _listed: set[int] = field(default_factory=set)
+    _listed: dict[int, Item] = field(default_factory=dict)
     _same: set[int] = field(default_factory=set)
     _changed: dict[int, Change] = field(default_factory=dict)
 
@@ -172,10 +172,13 @@ class Comparison:
             elif run.keeps(item):
                 found.append((id, {**item, resource.id_field: id}))
         if not self.whole:
-            self.known |= store.stored(run.bridge.storage, resource.name, dict(found).keys() - self._listed)
+            self.known |= store.stored(run.bridge.storage, resource.name, dict(found).keys() - self._listed.keys())
         shape, changes, is_new = run.shape, dict[int, Change](), False
         for id, item in sorted(found, key=itemgetter(0)):
-            self._listed.add(id)
+            if self._listed.get(id) == item:
+                # Compared already, such as when a range is read once more.
+                continue
+            self._listed[id] = item
             sha256, before = content_hash(item, shape, region), self.known.get(id)
             if id in changes:
                 continue
