@@ -1,4 +1,4 @@
-"""What all tests share: one storage emulator a worker, and an empty account of it for each test."""
+"""Fixtures of all tests: one storage emulator a worker, and an empty account of it for each test."""
 
 from __future__ import annotations
 

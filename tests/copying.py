@@ -1,4 +1,4 @@
-"""What tests of the media copier share: the messages it gets, and what is left behind."""
+"""Helpers of the tests of the media copier: its messages, and the blobs it leaves."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def die_at(side: Storage | Pbx, at: int, *, after: bool) -> DyingAdapter:
 def is_killed(
     side: Storage | Pbx, at: int, work: Callable[..., object], /, *args: Any, after: bool, **options: Any
 ) -> bool:
-    """Whether work dies at its request number `at` to this side; where it makes fewer it is done."""
+    """Return True if work dies at its request number `at` to this side; where it makes fewer it is done."""
     adapter = die_at(side, at, after=after)
     try:
         work(*args, **options)

@@ -1,4 +1,4 @@
-"""How the time that something takes grows with the text that it is given."""
+"""Growth of the time that a function takes with the length of its text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TOO_SHORT_TO_TELL = 0.005
 
 
 def growth(run: Callable[[int], object]) -> float:
-    """How many times as long it takes for a text of LARGE characters as for one of SMALL, in this thread's own time."""
+    """Return the ratio of CPU times for texts of LARGE and of SMALL characters, in this thread."""
     if _seconds(run, LARGE) < _TOO_SHORT_TO_TELL:
         return 1.0
     large, small = (min(_seconds(run, size) for _ in range(3)) for size in (LARGE, SMALL))

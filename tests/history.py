@@ -86,7 +86,7 @@ def fill(storage: Storage, numbers: range) -> None:
 
 
 def months_of(storage: Storage) -> dict[str, set[str]]:
-    """Which months have rows of which kind of history."""
+    """Return the months that have rows, by kind of history."""
     found: dict[str, set[str]] = {}
 
     def add(name: str, text: str) -> None:

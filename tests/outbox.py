@@ -1,4 +1,4 @@
-"""What a storage sends to a queue, seen on its way: with its delay, which nobody can read from the queue."""
+"""Messages on their way to a queue, with their delays, which nobody can read from the queue."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Outbox(HTTPAdapter):
         return response
 
     def take(self, queue: str = "deliveries") -> list[Sent]:
-        """What was put on a queue since it was asked last."""
+        """Return the messages that were put on a queue since the last call."""
         taken = [one for one in self.sent if one.queue == queue]
         self.sent = [one for one in self.sent if one.queue != queue]
         return taken

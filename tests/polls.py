@@ -33,7 +33,7 @@ class NoBudget(Budget):
 
 
 def bridge_to(simulator: Simulator, settings: Settings, **changes: Any) -> Bridge:
-    """What a new process would have: nothing remembered, the same storage, a PBX that waits for nobody."""
+    """Return the bridge of a new process: nothing remembered, the same storage, a PBX that waits for nobody."""
     settings = replace(settings, pbx_base_url=simulator.base_url, pbx_api_key=simulator.api_key, **changes)
     storage = Storage(settings.storage)
     budget = NoBudget(storage, "unlimited")
@@ -59,7 +59,7 @@ def run_pipeline(bridge: Bridge) -> list[dict[str, Any]]:
 
 
 def submitted(storage: Storage) -> list[tuple[str, int]]:
-    """What was submitted: the event's name and the item's id, each message once for each event id."""
+    """Return the name and the item's id of each submitted event, once for each event id."""
     messages = {message["id"]: message for message in queued(storage)}
     return sorted((message["event"], _id(message["body"]["data"])) for message in messages.values())
 

@@ -46,14 +46,14 @@ EVENT: Shape = (
     Field("id", "string", "ID of the event, the same as webhook-id in deliveries."),
     Field("type", "string", "Name of the event."),
     Field("version", "string", "Version of the event's form."),
-    Field("origin", "string", "How the app learnt of it: webhook, poll, or the app itself."),
-    Field("received", "date-time", "When the app learnt of it."),
-    Field("happened", "date-time", "When it happened, as far as the event says."),
+    Field("origin", "string", "Source of the event: webhook, poll, or the app itself."),
+    Field("received", "date-time", "Time the app received it."),
+    Field("happened", "date-time", "Time it happened, as far as the event says."),
     Field("callID", "integer", "Unique ID of the call, where it concerns one."),
     Field("contactID", "integer", "Unique ID of the employee, where it concerns one."),
     Field("recordingID", "integer", "Unique ID of the recording, where it concerns one."),
     Field("voicemailID", "integer", "Unique ID of the voicemail, where it concerns one."),
-    Field("data", "object", "What the event carries."),
+    Field("data", "object", "Data of the event."),
     Field("bodyMissing", "boolean", "True where the stored body is gone, and data is empty."),
 )
 GET_EVENTS = Operation(
@@ -82,11 +82,11 @@ _STORED: Shape = (
 _OUTCOME_WORDS = "; ".join(f"{name}, {text}" for name, text in OUTCOMES.items())
 CALL: Shape = (
     Field("callID", "integer", "Unique ID of the call."),
-    Field("started", "date-time", "When it started to ring."),
-    Field("connected", "date-time", "When somebody answered; absent when nobody did."),
-    Field("ended", "date-time", "When it ended."),
-    Field("talkSeconds", "integer", "How long they talked."),
-    Field("outcome", "string", f"How it ended: {_OUTCOME_WORDS}."),
+    Field("started", "date-time", "Time it started to ring."),
+    Field("connected", "date-time", "Time somebody answered; absent when nobody did."),
+    Field("ended", "date-time", "Time it ended."),
+    Field("talkSeconds", "integer", "Length of the talk in seconds."),
+    Field("outcome", "string", f"Outcome of the call: {_OUTCOME_WORDS}."),
     Field("lost", "boolean", "True for an incoming call that nobody of the company answered."),
     Field("direction", "string", "in or out."),
     Field("caller", "string", "Number that called, as the PBX sent it; absent when withheld."),
@@ -103,9 +103,9 @@ _DELIVERY: Shape = (
     Field("type", "string", "Name of the event."),
     Field("subscription", "string", "Public ID of the subscription."),
     Field("name", "string", "Its name, or the host of its callback address."),
-    Field("result", "string", "How it ended; absent while it is on its way."),
-    Field("attempts", "integer", "How often it was posted; absent while it is on its way."),
-    Field("time", "date-time", "When it ended, or was put on its way."),
+    Field("result", "string", "Last answer, or reason of the failure; absent while it is on its way."),
+    Field("attempts", "integer", "Number of posts; absent while it is on its way."),
+    Field("time", "date-time", "Time it ended, or was put on its way."),
 )
 _CALL_FILTERS = (
     Parameter("number", "Number", "Only calls from or to this number, in any spelling.", type="string"),
@@ -139,8 +139,8 @@ GET_CALL = Operation(
     description="Returns one call with its events in order, its audio, and what subscribers were sent.",
     item=(
         *CALL,
-        Field("events", "array", "What happened, oldest first.", EVENT),
-        Field("deliveries", "array", "What subscribers were sent of it, oldest first.", _DELIVERY),
+        Field("events", "array", "Events of the call, oldest first.", EVENT),
+        Field("deliveries", "array", "Deliveries of its events to subscribers, oldest first.", _DELIVERY),
     ),
 )
 GET_ENDED_CALLS = Operation(
@@ -158,8 +158,8 @@ LOST_CALLER: Shape = (
     *LOST_CALL[:4],
     Field("since", "date-time", "Since when the caller waits, or waited."),
     *LOST_CALL[4:],
-    Field("closed", "date-time", "When the caller was called back, got through, or was closed by hand."),
-    Field("note", "string", "Who closed it by hand, and why."),
+    Field("closed", "date-time", "Time the caller was called back, got through, or was closed by hand."),
+    Field("note", "string", "Person who closed it by hand, and the reason."),
     Field("contacts", "array", "Employees who were rung.", (_EMPLOYEE,)),
 )
 GET_LOST_CALLERS = Operation(

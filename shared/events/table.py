@@ -78,7 +78,7 @@ _STORED = (
     Field("sha256", "string", "SHA-256 of the audio in hexadecimal digits."),
     Field("size", "integer", "Size of the audio in bytes."),
     Field("contentType", "string", "Kind of audio, such as audio/mpeg."),
-    Field("storedAt", "date-time", "When the audio was stored."),
+    Field("storedAt", "date-time", "Time the audio was stored."),
     Field("incomplete", "boolean", "True where less audio came than there should be; more may come later."),
 )
 STORED_AUDIO = tuple(field.name for field in _STORED)
@@ -88,7 +88,7 @@ _SUBSCRIPTION = (
     Field("event", "string", "Event that it is for."),
     Field("host", "string", "Host that it posts to."),
     Field("answer", "string", "Answer that has ended it."),
-    Field("since", "date-time", "When its state changed."),
+    Field("since", "date-time", "Time its state changed."),
 )
 
 

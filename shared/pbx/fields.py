@@ -28,9 +28,9 @@ _CALL: Shape = (
     Field("destination", "string", "Number that was called."),
     Field("direction", "string", "in or out."),
     Field("status", "integer", "Result of the call as the PBX numbers it."),
-    Field("callStarted", "date-time", "When the call started to ring."),
-    Field("callConnected", "date-time", "When it was answered; absent when nobody did."),
-    Field("callEnded", "date-time", "When it ended."),
+    Field("callStarted", "date-time", "Time the call started to ring."),
+    Field("callConnected", "date-time", "Time it was answered; absent when nobody did."),
+    Field("callEnded", "date-time", "Time it ended."),
 )
 _EMPLOYEE = Field("contactID", "integer", "Unique ID of the employee.")
 
@@ -38,7 +38,7 @@ GROUP: Shape = (
     Field("groupID", "integer", "Unique ID of the group."),
     Field("name", "string", "Name of the group."),
     Field("type", "integer", "Kind of group as the PBX numbers it."),
-    Field("created", "date-time", "When the group was made."),
+    Field("created", "date-time", "Time the group was made."),
     Field("members", "array", "Employees in the group.", (_EMPLOYEE,)),
 )
 CONTACT: Shape = (
@@ -48,7 +48,7 @@ CONTACT: Shape = (
     Field("number", "string", "Phone number of the employee."),
     Field("current_callerid", "string", "Number shown to those whom the employee calls."),
     Field("archived", "integer", "1 when the employee has left."),
-    Field("created", "date-time", "When the employee was added."),
+    Field("created", "date-time", "Time the employee was added."),
     Field("avatar", "string", "Address of the employee's picture."),
     Field("group_membership", "array", "Groups that the employee is in.", GROUP),
 )
@@ -68,13 +68,13 @@ VOICEMAIL_BOX: Shape = (
     Field("voicemailBoxID", "integer", "Unique ID of the voicemail box."),
     Field("boxName", "string", "Name of the box."),
     Field("clientID", "integer", "Unique ID of the client that owns the box."),
-    Field("created", "date-time", "When the box was made."),
+    Field("created", "date-time", "Time the box was made."),
 )
 VOICEMAIL: Shape = (
     Field("voicemailID", "integer", "Unique ID of the voicemail."),
     Field("sender", "string", "Number that left the message."),
     Field("length", "integer", "Length of the message in seconds."),
-    Field("callStarted", "date-time", "When the call started."),
+    Field("callStarted", "date-time", "Time the call started."),
     Field("voicemailBoxID", "integer", "Unique ID of the voicemail box."),
     Field("voicemailBoxName", "string", "Name of the voicemail box."),
     Field("messageURL", "string", "Address of the audio; a secret."),
@@ -93,14 +93,14 @@ LOST_CALL: Shape = (
     Field("callerid", "string", "Number that called."),
     Field("destination", "string", "Number that was called."),
     Field("contact_name", "string", "Name of the caller where it is known."),
-    Field("attempts", "integer", "How many times the caller has tried."),
-    Field("last_contact", "date-time", "When the caller tried last."),
+    Field("attempts", "integer", "Number of the caller's tries."),
+    Field("last_contact", "date-time", "Time of the caller's last try."),
 )
 
 # How every answer is wrapped; `data` holds an item, a list of items, or what the operation says.
 ENVELOPE: Shape = (
     Field("version", "string", "Version of the answer's form."),
-    Field("status", "string", "Whether the request succeeded."),
+    Field("status", "string", "Word of success or failure."),
     Field("statusCode", "integer", "Result; it can say more than the HTTP status."),
     Field("message", "string", "Result in words."),
 )

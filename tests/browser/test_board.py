@@ -23,7 +23,7 @@ HOSTILE = "<script>document.title='stolen'</script>\u202e\u2066" + "ģ" * 10_000
 
 
 def serious(reader: Reader) -> list[str]:
-    """What axe finds serious or worse in the open page."""
+    """Return the serious findings of axe in the open page."""
     found: dict[str, Any] = reader.page.evaluate(f"{AXE}; axe.run()")
     return [
         f"{one['id']}: {node['html'][:120]}"

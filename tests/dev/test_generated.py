@@ -1,4 +1,4 @@
-"""What follows from the tables is committed as it would be written."""
+"""Generated files are committed as they would be written."""
 
 from __future__ import annotations
 

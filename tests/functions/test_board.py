@@ -245,7 +245,7 @@ def test_audio_comes_in_parts(start: Callable[..., Reader], size: int, asked: st
 
 
 def costs(start: Callable[..., Reader]) -> dict[str, tuple[int, int]]:
-    """What each page asks of storage in a process that has read nothing yet: requests, and the bytes they bring."""
+    """Return the requests and bytes of each page in a process that has read nothing yet."""
     found = {}
     for path in PAGES:
         reader = start()

@@ -1,4 +1,4 @@
-"""What only the master key opens: webhooks on demand, their end, and the state of the bridge."""
+"""Operations of the master key: webhooks on demand, their end, and the state of the bridge."""
 
 from __future__ import annotations
 

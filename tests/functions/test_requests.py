@@ -1,4 +1,4 @@
-"""What is read from a request, also where the host leaves parts of it out."""
+"""Reading requests, also where the host leaves parts of them out."""
 
 from __future__ import annotations
 

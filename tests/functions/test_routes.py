@@ -59,7 +59,7 @@ def fits(one: Indexed, path: str) -> bool:
 
 
 def taken(those: list[Indexed]) -> list[str]:
-    """What an earlier function takes although a later one is there for it."""
+    """Return the requests that an earlier function takes although a later one is there for them."""
     ordered = sorted(those, key=lambda one: one.name.lower())
     return [
         f"{method} {path} is for {later.name}, {earlier.name} takes it"
@@ -71,7 +71,7 @@ def taken(those: list[Indexed]) -> list[str]:
 
 
 def overlap(one: Indexed, other: Indexed) -> bool:
-    """Whether any path and method at all fits both."""
+    """Return True if any path and method fits both."""
     here, there = one.route.lower().split("/"), other.route.lower().split("/")
     has_rest = _REST in one.route + other.route
     if not one.methods & other.methods or (len(here) != len(there) and not has_rest):
@@ -80,7 +80,7 @@ def overlap(one: Indexed, other: Indexed) -> bool:
 
 
 def meet(left: str, right: str) -> bool:
-    """Whether any segment fits both."""
+    """Return True if any segment fits both."""
     for template, other in ((left, right), (right, left)):
         if (rule := _RULE.fullmatch(template)) and "{" not in other:
             return re.search(rule[1], other, re.IGNORECASE) is not None

@@ -47,7 +47,7 @@ def listener() -> Iterator[Listener]:
 
 @pytest.fixture(autouse=True)
 def alone(running: RunningBridge) -> Iterator[None]:
-    """Who subscribed in one test is gone in the next."""
+    """End the subscriptions of a test before the next one."""
     yield
     for one in Subscriptions(running.storage).all():
         running.ask("DELETE", f"/api/v2/webhooks/{one.capability}")

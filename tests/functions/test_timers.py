@@ -1,4 +1,4 @@
-"""Which timers keep the host's schedule monitor."""
+"""Timers and the host's schedule monitor."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ _SCOPE = (
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a deployment would make: resources with evaluated names and properties, and outputs."""
+    """A deployment's resources with evaluated names and properties, and its outputs."""
 
     resources: tuple[dict[str, Any], ...]
     outputs: dict[str, Any]

@@ -1,4 +1,4 @@
-"""What the costs of docs/deploy.md take for granted, against what the code does."""
+"""The assumptions of the costs in docs/deploy.md, against the code."""
 
 from __future__ import annotations
 

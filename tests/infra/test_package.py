@@ -1,4 +1,4 @@
-"""What goes to Azure: deploy.sh's package and .funcignore agree."""
+"""The package for Azure: deploy.sh and .funcignore agree."""
 
 from __future__ import annotations
 

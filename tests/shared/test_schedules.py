@@ -1,4 +1,4 @@
-"""What a schedule says of a timer that has not run."""
+"""Schedules: when a timer is late, and when it is due."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def _tags(paths: Schema) -> list[Schema]:
     """Return the tags of all operations, each with its description."""
     operations = (part for path in paths.values() for part in path.values())
     names = sorted({name for part in operations for name in part.get("tags", ())})
-    return [{"name": name, "description": f"What has to do with {name.lower()}."} for name in names]
+    return [{"name": name, "description": f"Operations on {name.lower()}."} for name in names]
 
 
 @lru_cache(maxsize=16)

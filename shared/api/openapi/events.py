@@ -52,7 +52,7 @@ def notification(event: Event) -> Schema:
 
 def subscribe_request() -> Schema:
     """Return the body of a subscription."""
-    words: Schema = {"x-ms-summary": "Filter", "description": "Which events to post; all of them without one."}
+    words: Schema = {"x-ms-summary": "Filter", "description": "Selects the events to post; without one, all of them."}
     words |= {"x-nullable": True, "x-ms-visibility": "advanced"}
     parts = {"type": "object", "properties": _options(_FILTER), "additionalProperties": False}
     endpoint = _endpoint("Address that the event is posted to.", pattern=ENDPOINT_PATTERN, maxLength=LONGEST)

@@ -63,7 +63,9 @@ _KEY = text(
     f"^{KEY_PATTERN}$",
     "Text of your own for this call; the same one within an hour does not ring twice.",
 ) | {"x-ms-visibility": "advanced"}
-_CONTINUATION = text(CONTINUATION, "query", CONTINUATION_PATTERN, "What the last answer gave, with the same filters.")
+_CONTINUATION = text(
+    CONTINUATION, "query", CONTINUATION_PATTERN, "Token from the last answer; the filters have to be the same."
+)
 # Makers see neither: the connector's policy fills in the one, Logic Apps' HTTP trigger the other. A connector sends the
 # default of what is internal, so its first poll begins with the present.
 _STATES: tuple[Schema, ...] = tuple(
@@ -75,7 +77,7 @@ _STATES: tuple[Schema, ...] = tuple(
 )
 _RIGHT = "The right to end the subscription, which its Location ends with."
 _ID = text("webhook_id", "path", "^[0-9a-f]{32}$", _RIGHT, required=True) | {"x-ms-url-encoding": "single"}
-_NAMED_SO = "What the event of the stored audio names so."
+_NAMED_SO = "Value of the same name in the event of the stored audio."
 _BLOB = text("blobName", "query", f"^{NAME_PATTERN}$", _NAMED_SO, required=True)
 
 _CONTAINER = Parameter(
@@ -211,7 +213,11 @@ def _action(row: Operation) -> Schema:
 
 def _listing(row: Operation) -> Schema:
     """Return a list, which is a polling trigger in three ways: by the newest item's id, by state, and by Location."""
-    state = {"type": "string", "x-ms-summary": "State", "description": "What to ask by next, as the parameter state."}
+    state = {
+        "type": "string",
+        "x-ms-summary": "State",
+        "description": "Value of the parameter state in the next request.",
+    }
     state |= {"x-ms-visibility": "internal"}
     page = {"schema": answer(row, {"state": state}, word="Batch"), "headers": _LOCATION | _RETRY_AFTER}
     successes: Schema = {"200": {"description": "OK"} | page, "202": {"description": "Nothing new."} | page}
@@ -227,7 +233,7 @@ def _subscribe(event: Event) -> tuple[Operation, Schema]:
     row = _post(id=name, path=f"webhooks/{name}", summary=summary, description=event.description)
     headers = {
         "Location": {"type": "string", "description": "Address that ends the subscription; a secret."},
-        ID_HEADER: {"type": "string", "description": "What the subscription is called in lists and logs."},
+        ID_HEADER: {"type": "string", "description": "Id of the subscription in lists and logs."},
     }
     made = {"201": {"description": "Subscribed.", "schema": _with_secret(), "headers": headers}}
     schema = _described(row, "subscribe", made, schemas.in_body(subscribe_request()))

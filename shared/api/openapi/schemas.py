@@ -133,7 +133,7 @@ def envelope(name: str, data: Schema, more: Schema | None = None) -> Schema:
     """Return the wrapping of every answer around `data`, with `more` beside that; it has all of its own fields."""
     required = [field.name for field in ENVELOPE] + ["data"]
     # Beside the reference that will stand in place of a named one nothing counts.
-    words = {} if _NAME in data else {"x-ms-summary": "Data", "description": "What was asked for."}
+    words = {} if _NAME in data else {"x-ms-summary": "Data", "description": "Result of the request."}
     return object_schema(name, ENVELOPE, {"data": words | data, **(more or {})}, required=required)
 
 
@@ -158,7 +158,7 @@ def answer(row: Operation, more: Schema | None = None, *, word: str = "List", ti
 
 def refusal() -> Schema:
     """Return the schema of every refusal."""
-    reasons = (Field("path", "string", "Name of the field."), Field("reason", "string", "What is expected of it."))
+    reasons = (Field("path", "string", "Name of the field."), Field("reason", "string", "Expected value."))
     fields = {
         "type": "array",
         "items": object_schema("RefusedField", reasons, required=("path", "reason")),

@@ -1,4 +1,4 @@
-"""How the host starts, refuses to start, and ends."""
+"""The host starts, refuses to start, and ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is not dialled: costly numbers, countries that nobody named, and more calls than an hour may have."""
+"""Refusals to dial: costly numbers, countries that nobody named, and more calls than an hour may have."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def examples(*kinds: int) -> Iterator[tuple[str, str, str, str]]:
 
 
 def is_ordinary(number: str, region: str) -> bool:
-    """Whether a number is a valid one as it stands, and no premium-rate one."""
+    """Return True if a number is valid as it stands, and not a premium-rate one."""
     parsed = phonenumbers.parse(number, region)
     kind = phonenumbers.number_type(parsed)
     return phonenumbers.is_valid_number(parsed) and kind != phonenumbers.PhoneNumberType.PREMIUM_RATE

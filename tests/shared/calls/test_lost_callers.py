@@ -40,7 +40,7 @@ def contact(minutes: float) -> str:
 
 
 def count(bridge: Bridge, sent: list[ReceivedEvent]) -> int:
-    """How many events these are; each is processed twice, as after a death."""
+    """Return the number of different events; each is processed twice, as after a death."""
     found = [{identified(bridge, event).id for _ in range(2)} for event in sent]
     assert all(len(ids) == 1 for ids in found)
     return len(set.union(*found))

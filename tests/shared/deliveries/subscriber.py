@@ -1,4 +1,4 @@
-"""What tests of deliveries share: subscriptions, events that happen, and an outbox whose time is set by the test."""
+"""Helpers of the tests of deliveries: subscriptions, events that happen, and an outbox whose time is set by the test."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def state(bridge: Bridge, one: Subscription) -> State:
 
 
 def places(bridge: Bridge, one: Subscription) -> list[dict[str, Any]]:
-    """What waits in the outbox, due or not."""
+    """Return the rows that wait in the outbox, due or not."""
     condition = f"PartitionKey eq '{one.id}' and RowKey ge 'place-' and RowKey lt 'sent-'"
     return [dict(row) for row in bridge.storage.table(TABLE).query_entities(condition)]
 

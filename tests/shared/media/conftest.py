@@ -61,5 +61,5 @@ def bridge(open_bridge: Callable[..., Bridge]) -> Bridge:
 
 @pytest.fixture
 def sent(bridge: Bridge) -> Outbox:
-    """What the bridge puts on queues, with its delay."""
+    """Yield the messages that the bridge puts on queues, with their delays."""
     return outbox(bridge.storage)

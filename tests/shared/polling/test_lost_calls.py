@@ -29,7 +29,7 @@ LINE = "67021234"
 
 
 class Clock:
-    """When events are received."""
+    """Return the time at which events are received."""
 
     at = NOON
 

@@ -1,4 +1,4 @@
-"""What was polled and never announced enters the pipeline once, as the webhook's event and under its id."""
+"""An item that no webhook announced enters the pipeline once, as the webhook's event and under its id."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def made(pbx: Simulator, resource: Resource, count: int) -> list[int]:
 
 
 def seen(pbx: Simulator, work: Callable[[], Any]) -> int:
-    """How many requests the PBX gets from this."""
+    """Return the number of requests that the PBX gets."""
     before = len(pbx.requests)
     work()
     return len(pbx.requests) - before

@@ -159,6 +159,6 @@ def bytes_of(storage: Storage) -> Iterator[tuple[str, str]]:
 
 
 def places_of(storage: Storage, number: str) -> list[str]:
-    """Where a number is found, however its digits are set apart."""
+    """Return the places of a number, however its digits are set apart."""
     wanted = re.compile(r"[^0-9A-Za-z]{0,3}".join(number))
     return [place for place, text in bytes_of(storage) if wanted.search(text)]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def counts_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What taking items in counts becomes no row while a test counts rows."""
+    """Keep counts in memory, so that they are no rows while a test counts rows."""
     monkeypatch.setattr("shared.health.FLUSH_SECONDS", 600)
 
 

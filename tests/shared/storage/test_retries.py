@@ -1,4 +1,4 @@
-"""What is transient waits, what is hopeless is set aside at once, and the unforeseen is tried five times."""
+"""Transient failures wait, hopeless messages are set aside at once, and unforeseen errors are tried five times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is secret stands nowhere in clear, outlives the keys that seal it, and is never thrown away."""
+"""Secrets are never stored in clear, outlive the keys that seal them, and are never thrown away."""
 
 from __future__ import annotations
 

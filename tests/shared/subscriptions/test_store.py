@@ -31,7 +31,7 @@ def requested(endpoint: str = "https://8.8.8.8/hook", **changes: Any) -> Subscri
 
 
 def signing(one: Subscription, moment: float, *wanted: str) -> bool:
-    """Whether these secrets sign at a moment, and no others."""
+    """Return True if these secrets sign at a moment, and no others."""
     made = one.signed("id", int(moment), b"body")["webhook-signature"].split()
     return made == [sign(secret, "id", int(moment), b"body") for secret in wanted]
 
