@@ -84,7 +84,7 @@ has_secret() {
   [[ $dry_run == no ]] && grep --quiet "^$1"$'\t' <<<"$secrets"
 }
 
-# store_given SECRET VARIABLE: a key that a person brought. One that the vault has stays, unless --replace-keys.
+# store_given SECRET VARIABLE: a key that a person gives. One that the vault has stays, unless --replace-keys.
 store_given() {
   local value=${!2:-}
   [[ -n $value || $dry_run == yes ]] || return 0

@@ -1,4 +1,4 @@
-"""Calls told by their events, for tests that read them."""
+"""Calls and their events, for tests that read them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 RINGS = timedelta(seconds=8)
 
 
-def told(
+def add_call(
     stories: Calls,
     started: str,
     *,

@@ -34,7 +34,7 @@ _PARTS: Mapping[str, tuple[str, str]] = {
         "Calls, each with its story",
         "callID started connected ended talkSeconds outcome direction callerE164 destinationE164 answeredBy",
     ),
-    "events": ("Events as the PBX and this app told them", "id type origin received happened callID"),
+    "events": ("Events of the PBX and of this app", "id type origin received happened callID"),
     "lost_callers": (
         "Calls that nobody answered, until they were returned",
         "callerid destination open since first last attempts",

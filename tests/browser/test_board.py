@@ -71,9 +71,9 @@ def test_numbers_and_charts_are_those_of_the_day(sign_in: Callable[..., Reader],
     rows = page.eval_on_selector_all(
         "#hours tr:not(:first-child)", "rows => rows.map(row => row.innerText.split('\t'))"
     )
-    told = {label: sum(map(int, counts)) for label, *counts in rows}
-    assert len(told) in (23, 24, 25)
-    assert {label: count for label, count in told.items() if count} == dict(hours)
+    shown = {label: sum(map(int, counts)) for label, *counts in rows}
+    assert len(shown) in (23, 24, 25)
+    assert {label: count for label, count in shown.items() if count} == dict(hours)
     drawn = page.eval_on_selector_all(
         "svg[aria-labelledby~=hours-title] rect", "bars => bars.map(bar => bar.classList[0])"
     )

@@ -1,4 +1,4 @@
-"""A person's data over HTTP: asked for with the master key, told by a job, and handed out as a zip."""
+"""A person's data over HTTP: asked for with the master key, answered by a job, and handed out as a zip."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def job(running: Face, kind: str) -> dict[str, Any]:
     assert where.startswith("/api/ops/people/")
     assert NUMBER not in where
 
-    def told() -> dict[str, Any]:
+    def answer() -> dict[str, Any]:
         found: dict[str, Any] = running.ask("GET", where, headers=MASTER).json()
         assert found["state"] in ("queued", "running", "done")
         return found if found["state"] == "done" else {}
 
-    return until(told, seconds=60)
+    return until(answer, seconds=60)
 
 
 def test_a_number_is_exported_and_then_erased(running: Face) -> None:

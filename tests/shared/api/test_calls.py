@@ -23,7 +23,7 @@ from shared.subscriptions.store import subscriptions
 from shared.subscriptions.subscription import Subscription
 from shared.times import iso, now
 from tests.events import received
-from tests.stories import told
+from tests.stories import add_call
 
 if TYPE_CHECKING:
     from shared.api.envelopes import Page
@@ -38,13 +38,13 @@ def day(bridge: Bridge) -> dict[str, int]:
     """Five calls around the night in which clocks go forward, 2026-03-29 in Riga."""
     stories = Calls(bridge.storage, "LV")
     return {
-        "before": told(stories, "2026-03-28T21:59:59Z", caller=CALLER, employee=ANNA, talks=60),
-        "first": told(stories, "2026-03-28T22:00:00Z", caller=CALLER, employee=ANNA),
-        "out": told(
+        "before": add_call(stories, "2026-03-28T21:59:59Z", caller=CALLER, employee=ANNA, talks=60),
+        "first": add_call(stories, "2026-03-28T22:00:00Z", caller=CALLER, employee=ANNA),
+        "out": add_call(
             stories, "2026-03-29T12:00:00Z", caller="26550101", destination="29411870", employee=LIGA, out=True
         ),
-        "last": told(stories, "2026-03-29T20:59:59Z", caller="", employee=LIGA, talks=5),
-        "after": told(stories, "2026-03-29T21:00:00Z", caller="+37122004716", employee=ANNA),
+        "last": add_call(stories, "2026-03-29T20:59:59Z", caller="", employee=LIGA, talks=5),
+        "after": add_call(stories, "2026-03-29T21:00:00Z", caller="+37122004716", employee=ANNA),
     }
 
 
@@ -117,10 +117,10 @@ def test_each_call_that_is_over_is_told_once_when_its_story_is_settled(
     stories, begin = Calls(bridge.storage, "LV"), now()
     first = over(bridge, {"state": "now"}).body
     assert first["data"] == []
-    one = told(stories, iso(begin - timedelta(hours=2)), caller=CALLER, employee=ANNA)
+    one = add_call(stories, iso(begin - timedelta(hours=2)), caller=CALLER, employee=ANNA)
     # Another process ends it too.
-    told(Calls(bridge.storage, "LV"), iso(begin - timedelta(hours=2)), caller=CALLER, employee=LIGA)
-    other = told(stories, iso(begin - timedelta(hours=3)), caller="26550101", employee=LIGA, talks=9)
+    add_call(Calls(bridge.storage, "LV"), iso(begin - timedelta(hours=2)), caller=CALLER, employee=LIGA)
+    other = add_call(stories, iso(begin - timedelta(hours=3)), caller="26550101", employee=LIGA, talks=9)
     assert over(bridge, {"state": first["state"]}).body["data"] == []
     monkeypatch.setattr(calls, "now", lambda: now() + calls.SETTLE)
     query = {"state": first["state"], "limit": "1"}
@@ -143,7 +143,7 @@ def test_logic_apps_follow_the_location(bridge: Bridge, monkeypatch: pytest.Monk
         bridge, GET_ENDED_CALLS, Request(query={"triggerState": "now", "lost": "true"}, base="https://app")
     )
     assert (page.status, page.headers["Retry-After"]) == (202, "30")
-    call = told(Calls(bridge.storage, "LV"), iso(now() - timedelta(hours=2)), caller=CALLER, employee=ANNA)
+    call = add_call(Calls(bridge.storage, "LV"), iso(now() - timedelta(hours=2)), caller=CALLER, employee=ANNA)
     monkeypatch.setattr(calls, "now", lambda: now() + calls.SETTLE)
     location = page.headers["Location"]
     for data in ([call], []):

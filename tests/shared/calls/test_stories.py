@@ -274,7 +274,7 @@ def test_transfers_there_and_back_and_there_again_differ_by_their_times() -> Non
     events = [handed(1, 2, 1), handed(2, 1, 2), handed(1, 2, 3)]
     assert len({event.id for event in events}) == 3
     assert handed(1, 2, 1).id == events[0].id
-    # A transfer that nobody told shows in the end of its leg, which tells the others' again.
+    # A transfer without an event shows in the end of its leg, which gives the legs in order again.
     for at, pair in ((3, (1, 2)), (4, (2, 9))):
         taken = {"callConnected": moment(ANSWER + timedelta(minutes=at)), "connectionTime": 5}
         events.append(received("CallCompleted", **NUMBERS, previous_contactID=pair[0], contactID=pair[1], **taken))

@@ -1,4 +1,4 @@
-"""Helpers of the tests of deliveries: subscriptions, events that happen, and an outbox whose time is set by the test."""
+"""Helpers of the tests of deliveries: subscriptions, events, and an outbox whose time is set by the test."""
 
 from __future__ import annotations
 

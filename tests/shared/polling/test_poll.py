@@ -1,4 +1,4 @@
-"""Polls against a simulated PBX over HTTP: nothing lost, nothing told twice, next to nothing spent on silence."""
+"""Polls against a simulated PBX over HTTP: nothing lost, nothing happens twice, next to nothing spent on silence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists of what happens are read by date: the newest first, older days and history beside it, nothing lost at any bound."""
+"""Lists by date: the newest first, older days and history beside it, nothing lost at any bound."""
 
 from __future__ import annotations
 
