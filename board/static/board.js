@@ -37,7 +37,7 @@ for (const place of document.querySelectorAll("[data-load]")) {
   }).catch(() => null);
 }
 
-// Items keep their forms as they stand: only what is told of them changes, and what is new or gone comes and goes.
+// Items keep their forms as they stand: only their contents change, and those that are new or gone come and go.
 function update(list, fresh) {
   const old = new Map([...list.querySelectorAll("[data-item]")].map((item) => [item.dataset.item, item]));
   const items = [...fresh.querySelectorAll("[data-item]")].map((item) => {

@@ -254,8 +254,8 @@ class Comparison:
                 region = run.bridge.settings.default_region
                 found += pointers(name, change.id, change.item, region, unknown[-1])
         people.add(storage, found)
-        if told := [(one, one.item) for one in changes if one.happened and (run.resource.editable or one.removed)]:
-            run.for_each(self._submit, told)
+        if happened := [(one, one.item) for one in changes if one.happened and (run.resource.editable or one.removed)]:
+            run.for_each(self._submit, happened)
         due = {one.id: one.item for one in changes if one.due and one.due <= run.moment}
         if due:
             submit_missing(run, due, self._origin)
