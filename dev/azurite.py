@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from dev.processes import ChildProcess, NotReady
 
-_INSTALLED = Path(__file__).resolve().parents[1] / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
-_SCRIPT_SETTING = "AZURITE_JS"
+_SCRIPT = Path(__file__).resolve().parents[1] / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
 _ACCOUNT = "devstoreaccount1"
 # The emulator's well-known key, the same on every machine.
 _KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -32,25 +31,8 @@ class Ports(NamedTuple):
 DEFAULT_PORTS = Ports(10000, 10001, 10002)
 
 
-def azurite_script() -> Path | None:
-    """Return Azurite's program: the repository's own, else the one that AZURITE_JS names; None without one."""
-    if _INSTALLED.exists():
-        return _INSTALLED
-    named = os.environ.get(_SCRIPT_SETTING)
-    return Path(named) if named and Path(named).exists() else None
-
-
 def _numbered(number: int) -> str:
     return f"account{number}"
-
-
-def _accounts(count: int) -> dict[str, str]:
-    """Return the setting by which Azurite holds so many accounts; none for the well-known one."""
-    return (
-        {"AZURITE_ACCOUNTS": ";".join(f"{_numbered(number)}:{_NUMBERED_KEY}" for number in range(count))}
-        if count
-        else {}
-    )
 
 
 class AzuriteProcess(ChildProcess):
@@ -60,31 +42,29 @@ class AzuriteProcess(ChildProcess):
     With `accounts`, it has so many empty accounts in place of the well-known one, so that tests need not share.
     """
 
-    def __init__(
-        self, *, location: Path | None = None, ports: Ports | None = None, accounts: int = 0, seconds: float = 30
-    ) -> None:
-        script, node = azurite_script(), shutil.which("node")
+    def __init__(self, *, location: Path | None = None, ports: Ports | None = None, accounts: int = 0) -> None:
+        node = shutil.which("node")
         if node is None:
             raise NotReady("Node is missing: install Node 20 or later")
-        if script is None:
+        if not _SCRIPT.exists():
             raise NotReady("Azurite is missing: run `npm install` in the repository")
         ports = ports or Ports()
+        numbered = ";".join(f"{_numbered(number)}:{_NUMBERED_KEY}" for number in range(accounts))
         data = ("--location", str(location)) if location else ("--inMemoryPersistence",)
         super().__init__(
             (
-                node, str(script), *data, "--silent", "--disableTelemetry", "--skipApiVersionCheck",
+                node, str(_SCRIPT), *data, "--silent", "--disableTelemetry", "--skipApiVersionCheck",
                 "--blobPort", str(ports.blob), "--queuePort", str(ports.queue), "--tablePort", str(ports.table),
             ),
-            env={**os.environ, **_accounts(accounts)},
+            env=os.environ | ({"AZURITE_ACCOUNTS": numbered} if accounts else {}),
         )  # fmt: skip
         try:
-            output = self.wait_for(lambda text: len(_LISTENING.findall(text)) == len(_SERVICES), seconds)
+            output = self.wait_for(lambda text: len(_LISTENING.findall(text)) == len(_SERVICES), 30)
         except NotReady:
             self.kill()
             raise
         self._count = accounts
         self._services = {name: url.rstrip("/") for name, url in _LISTENING.findall(output)}
-        self._urls = {name: f"{url}/{_ACCOUNT}" for name, url in self._services.items()}
 
     @property
     def connection_string(self) -> str:
@@ -104,4 +84,5 @@ class AzuriteProcess(ChildProcess):
     @property
     def urls(self) -> tuple[str, str, str]:
         """The endpoints of the blob, queue and table service, with the account."""
-        return self._urls["Blob"], self._urls["Queue"], self._urls["Table"]
+        blob, queue, table = (f"{self._services[name]}/{_ACCOUNT}" for name in _SERVICES)
+        return blob, queue, table

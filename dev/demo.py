@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import time
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import requests
@@ -27,32 +27,25 @@ STEADY, SHAKY = "/steady", "/shaky"
 _SUBSCRIPTIONS = ((STEADY, "CallCompleted"), (SHAKY, "CallStarted"))
 
 
-class Subscribers:
-    """A local listener with two subscriptions at the app; a context manager."""
+class Subscribers(Listener):
+    """A local listener with two subscriptions at the app."""
 
     def __init__(self) -> None:
-        self._listener = Listener(self._answer)
+        super().__init__(self._answer)
         self._secrets: dict[str, str] = {}
         self._broken = True
         self._shown = 0
 
-    def __enter__(self) -> Self:
-        self._listener.__enter__()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._listener.__exit__(*exception)
-
     def subscribe(self, app: App) -> None:
         """Subscribe both at the app."""
         for path, event in _SUBSCRIPTIONS:
-            answer = app.ask("POST", f"/api/v2/webhooks/{event}", json={"endpoint": self._listener.origin + path})
+            answer = app.ask("POST", f"/api/v2/webhooks/{event}", json={"endpoint": self.origin + path})
             answer.raise_for_status()
             self._secrets[path] = answer.json()["secret"]
 
     def delivered(self) -> Iterator[tuple[Received, str]]:
         """Yield each new delivery with its verdict."""
-        fresh = self._listener.received[self._shown :]
+        fresh = self.received[self._shown :]
         self._shown += len(fresh)
         for one in fresh:
             try:
@@ -136,7 +129,7 @@ class Day:
     def run(self, pace: float) -> None:
         """Play the day, a step each `pace` real seconds, and print it; without a simulator, print until stopped."""
         if self._pbx is not None:
-            self._pbx.control("POST", "day", name="demo", pace=pace)
+            self._pbx.control("POST", "day", pace=pace)
             self._names = self._contacts(self._pbx)
         waited = 0.0
         while not self._stop.wait(_LOOK_SECONDS):

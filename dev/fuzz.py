@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import subprocess
@@ -20,11 +19,11 @@ from dev.processes import HostProcess, write_keys
 from dev.simulator import SimulatorProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
 
 _ROOT = Path(__file__).resolve().parents[1]
 _KEY = "fuzz-key"
-_EXAMPLES = 10
+_EXAMPLES, _PROCESSES, _LEAST_CASES = 10, 4, 2000
 # All checks, with four exceptions. The Functions host has no 405: a method that a route does not have is 404 there, in
 # Azure as here. No schema can say which continuation the last answer gave, which numbers may be dialled, or which hosts
 # may be posted to: any other one is refused with 422. And null stands for a choice that was not made, which no enum can
@@ -89,12 +88,12 @@ def _run(url: str, key: str, *arguments: str) -> subprocess.CompletedProcess[str
         )
 
 
-def fuzz(arguments: Sequence[str], processes: int) -> tuple[int, int, str]:
-    """Run the checks against an app that is started for it, and return what `run` does."""
+def main() -> int:
+    """Check an app that is started for it; return 0 when nothing was found in enough cases."""
     with ExitStack() as running:
         directory = Path(running.enter_context(tempfile.TemporaryDirectory()))
         azurite = running.enter_context(AzuriteProcess(accounts=1))
-        pbx = running.enter_context(SimulatorProcess(day="demo"))
+        pbx = running.enter_context(SimulatorProcess(day=True))
         environment = {
             "DataStorage": azurite.account(0),
             "PBX_BASE_URL": pbx.base_url,
@@ -103,20 +102,10 @@ def fuzz(arguments: Sequence[str], processes: int) -> tuple[int, int, str]:
             **write_keys(directory, {"master": "master-key", "host": {"fuzz": _KEY}}),
         }
         host = running.enter_context(HostProcess(_ROOT, env=environment))
-        return run(host.url, _KEY, *arguments, processes=processes)
-
-
-def main() -> int:
-    """Return 0 when nothing was found in at least `--cases` cases."""
-    parser = argparse.ArgumentParser(prog="python -m dev.fuzz", description=__doc__)
-    parser.add_argument("--examples", type=int, default=_EXAMPLES, help=f"at most so many an operation ({_EXAMPLES})")
-    parser.add_argument("--cases", type=int, default=2000, help="fail with fewer (2000)")
-    parser.add_argument("--processes", type=int, default=4, help="at the same time (4)")
-    chosen = parser.parse_args()
-    code, cases, report = fuzz(("--max-examples", str(chosen.examples)), chosen.processes)
+        code, cases, report = run(host.url, _KEY, "--max-examples", str(_EXAMPLES), processes=_PROCESSES)
     print(report)
     print(f"{cases} cases")
-    return code or int(cases < chosen.cases)
+    return code or int(cases < _LEAST_CASES)
 
 
 if __name__ == "__main__":

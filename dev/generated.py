@@ -5,20 +5,16 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dev import connector
 from shared.schedules import SCHEDULES
 from shared.settings import SETTINGS
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
 _ROOT = Path(__file__).resolve().parents[1]
 _README = _ROOT / "README.md"
 # The templates take the schedules from there, too.
 _LOCAL_SETTINGS = _ROOT / "local.settings.json.example"
-_BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
+_TABLE = re.compile(r"(<!-- settings -->\n).*?(<!-- /settings -->)", re.DOTALL)
 
 
 def files() -> dict[Path, bytes]:
@@ -37,19 +33,12 @@ def _local_settings() -> str:
     return json.dumps(example, indent=2, ensure_ascii=False) + "\n"
 
 
-def _settings() -> Iterator[str]:
-    yield "| Setting | Default | Meaning |"
-    yield "|---|---|---|"
+def _readme() -> str:
+    lines = ["| Setting | Default | Meaning |", "|---|---|---|"]
     for row in SETTINGS:
         default = f"`{row.default}`" if row.default else ""
-        yield f"| `{row.name}` | {default} | {row.description} |"
-
-
-_BLOCKS: Mapping[str, Callable[[], Iterator[str]]] = {"settings": _settings}
-
-
-def _readme() -> str:
-    return _BLOCK.sub(lambda match: match[1] + "\n".join(_BLOCKS[match[2]]()) + "\n" + match[3], _README.read_text())
+        lines.append(f"| `{row.name}` | {default} | {row.description} |")
+    return _TABLE.sub(lambda found: found[1] + "\n".join(lines) + "\n" + found[2], _README.read_text())
 
 
 def main() -> None:

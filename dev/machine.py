@@ -45,11 +45,12 @@ def _held_by(port: int) -> str:
         pids = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
         return f" (process {', '.join(pids)})" if pids else ""
     try:
-        lines = [line.split() for name in ("tcp", "tcp6") for line in _lines(name)]
+        tables = [Path("/proc/net", name).read_text() for name in ("tcp", "tcp6")]
     except OSError:
         return ""
     # A local address ends with the port in hexadecimal; 0A is LISTEN; the tenth column is the socket's inode.
-    sockets = {f"socket:[{row[9]}]" for row in lines if row[1].endswith(f":{port:04X}") and row[3] == "0A"}
+    rows = [line.split() for table in tables for line in table.splitlines()]
+    sockets = {f"socket:[{row[9]}]" for row in rows if row[1].endswith(f":{port:04X}") and row[3] == "0A"}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if any(os.readlink(file) in sockets for file in (process / "fd").iterdir()):
@@ -57,10 +58,6 @@ def _held_by(port: int) -> str:
         except OSError:
             continue
     return ""
-
-
-def _lines(name: str) -> list[str]:
-    return Path("/proc/net", name).read_text().splitlines()
 
 
 if __name__ == "__main__":

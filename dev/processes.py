@@ -16,6 +16,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from shared.schedules import SCHEDULES
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -90,6 +92,16 @@ class ChildProcess:
             return output
         raise NotReady(f"{'the process ended' if self._ended else 'no sign of it in time'}:\n{output}")
 
+    def wait_for_line(self, pattern: re.Pattern[str], seconds: float) -> str:
+        """Return the first group of a pattern as soon as it is printed; without it, end the process: NotReady."""
+        try:
+            found = pattern.search(self.wait_for(lambda text: pattern.search(text) is not None, seconds))
+        except NotReady:
+            self.kill()
+            raise
+        assert found is not None
+        return found[1]
+
     def wait(self, seconds: float) -> int:
         """Wait for its end and return the exit code."""
         code = self._process.wait(seconds)
@@ -159,7 +171,6 @@ class HostProcess(ChildProcess):
         functions: Sequence[str] = (),
         arguments: Sequence[str] = (),
         log: Path | None = None,
-        seconds: float = 30,
     ) -> None:
         super().__init__(
             (sys.executable, "-m", "dev.host", str(app_dir), str(port), *arguments),
@@ -167,13 +178,20 @@ class HostProcess(ChildProcess):
             env={**os.environ, "PYTHONUNBUFFERED": "1", **only(functions), **(env or {})},
             log=log,
         )
-        try:
-            ready = _READY.search(self.wait_for(lambda text: _READY.search(text) is not None, seconds))
-        except NotReady:
-            self.kill()
-            raise
-        assert ready is not None
-        self.url = ready[1]
+        self.url = self.wait_for_line(_READY, 30)
+
+
+def still(connection: str, pbx_url: str, pbx_key: str) -> dict[str, str]:
+    """Return the settings of an app of which no timer runs by itself."""
+    return {
+        **dict.fromkeys((name for name, _, _ in SCHEDULES), "0 0 0 1 1 *"),
+        "DataStorage": connection,
+        "PBX_BASE_URL": pbx_url,
+        "PBX_API_KEY": pbx_key,
+        "PBX_WEBHOOK_KEY": "",
+        "PUBLIC_BASE_URL": "",
+        "ALLOW_LOOPBACK_CALLBACKS": "true",
+    }
 
 
 def end_with_parent() -> None:

@@ -58,11 +58,6 @@ def values() -> dict[str, str]:
     return {name: str(value) for name, value in found.items()}
 
 
-def board_address(url: str, environment: Mapping[str, str]) -> str:
-    """Return the address of the page, which signs in once."""
-    return f"{url}/api/board/enter/{once_token(Settings.from_env(environment))}"
-
-
 def run(stack: ExitStack, arguments: argparse.Namespace, stop: threading.Event) -> None:
     """Start everything, print the day, and wait for the end."""
     check((arguments.port, *PORTS[1:]))
@@ -117,7 +112,7 @@ def _invite(url: str, environment: Mapping[str, str]) -> None:
     key = environment.get("PBX_WEBHOOK_KEY", "")
     body = '{"data": {"callID": 42}}'
     print("\nThe page of the day; this address signs in once:")
-    print(f"  {board_address(url, environment)}")
+    print(f"  {url}/api/board/enter/{once_token(Settings.from_env(environment))}")
     print("Three things to try:")
     print("  1. On the page, call somebody back under To call back.")
     print(f"  2. curl -X POST '{url}/api/events/CallStarted?code={key}' -d '{body}'")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import platform
 import re
@@ -12,10 +11,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dev.bench import coldstart, deliveries, lists, media, memory, polling, processing, receiving
+
 if TYPE_CHECKING:
     from dev.bench.figures import Figure
 
-PARTS = ("coldstart", "receiving", "processing", "media", "polling", "deliveries", "lists", "memory")
+PARTS = {
+    module.__name__.rpartition(".")[2]: module.figures
+    for module in (coldstart, receiving, processing, media, polling, deliveries, lists, memory)
+}
 REPORT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 _BEGIN, _END = "<!-- figures -->", "<!-- /figures -->"
 _PACKAGES = ("azure-functions", "azure-functions-runtime", "azure-data-tables", "azure-storage-blob", "pydantic")
@@ -52,13 +56,13 @@ def main() -> int:
     """Return 0 when everything was measured and every goal is met, 1 otherwise."""
     parser = argparse.ArgumentParser(prog="python -m dev.bench", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all of them if none is named")
-    chosen = parser.parse_args().parts or PARTS
+    chosen = parser.parse_args().parts or list(PARTS)
     figures: list[Figure] = []
     failed = False
     for part in chosen:
         print(f"{part} …", file=sys.stderr, flush=True)
         try:
-            measured = importlib.import_module(f"dev.bench.{part}").figures()
+            measured = PARTS[part]()
         except RuntimeError as error:
             # The other parts are measured all the same.
             print(f"{part} could not be measured: {error}", file=sys.stderr, flush=True)

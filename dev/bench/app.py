@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import requests
 
-from dev.processes import ROOT, HostProcess
-from shared.schedules import SCHEDULES
+from dev.processes import ROOT, HostProcess, still
+from shared.bridge import Bridge, assemble
 from shared.settings import Settings
 from shared.storage.account import Storage
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PATIENCE_SECONDS = 600.0
-_NEVER = "0 0 0 1 1 *"
 
 
 class App(HostProcess):
@@ -28,15 +27,7 @@ class App(HostProcess):
     def __init__(
         self, connection: str, *functions: str, pbx_url: str = "http://127.0.0.1:9/", pbx_key: str = "key", **more: str
     ) -> None:
-        settings = {name: _NEVER for name, _, _ in SCHEDULES} | {
-            "DataStorage": connection,
-            "PBX_BASE_URL": pbx_url,
-            "PBX_API_KEY": pbx_key,
-            "PBX_WEBHOOK_KEY": "",
-            "PUBLIC_BASE_URL": "",
-            "ALLOW_LOOPBACK_CALLBACKS": "true",
-            **more,
-        }
+        settings = still(connection, pbx_url, pbx_key) | more
         self.storage = Storage(Settings.from_env(settings).storage)
         self.storage.ready()
         super().__init__(ROOT, env=settings, functions=functions)
@@ -71,6 +62,14 @@ class App(HostProcess):
         """Post an event as the PBX does."""
         body = {"type": "Event", "eventType": event, "version": "v1", "data": data}
         self.session.post(f"{self.url}/api/events/{event}", json=body, timeout=60).raise_for_status()
+
+
+def bridge_to(connection: str, pbx_url: str = "http://127.0.0.1:9/", pbx_key: str = "bench") -> Bridge:
+    """Return a bridge in this process, on an account that is made ready."""
+    settings = {"DataStorage": connection, "PBX_BASE_URL": pbx_url, "PBX_API_KEY": pbx_key}
+    bridge = assemble(Settings.from_env(settings))
+    bridge.storage.ready()
+    return bridge
 
 
 def until(condition: Callable[[], bool]) -> None:

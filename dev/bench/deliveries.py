@@ -29,15 +29,15 @@ _BEHIND, _SETTLED_SECONDS, _COUNTED_SECONDS = 500, 120.0, 120.0
 _EVENTS_IN = ("OnCallCompleted", "ProcessEvent", "Subscribe")
 
 
-def figures(events: int = _EVENTS, settled: float = _SETTLED_SECONDS) -> list[Figure]:
+def figures() -> list[Figure]:
     """Throughput as a ratio, CPU seconds of ours alone, and executions a minute for a dead subscriber."""
     # On disk: in memory the emulator stops for half a minute now and then, to tidy up after so many messages.
     with TemporaryDirectory() as data, AzuriteProcess(location=Path(data), accounts=2) as azurite:
         with Subscriber(_ANSWER_SECONDS) as subscriber:
-            ratio, cpu = _deliver(azurite.account(0), subscriber, events)
+            ratio, cpu = _deliver(azurite.account(0), subscriber)
         with App(azurite.account(1), *_EVENTS_IN, "Deliver") as app:
-            executions = _executions(app, settled)
-    deliveries = f"{events * _SUBSCRIBERS:,} deliveries"
+            executions = _executions(app)
+    deliveries = f"{_EVENTS * _SUBSCRIBERS:,} deliveries"
     return [
         at_least(f"{deliveries}, answered in {_ANSWER_SECONDS * 1000:.0f} ms", "bare posts, 16 at once", ratio, 0.7),
         at_most(f"{deliveries}: CPU s, user and system", "the app's process alone", cpu, 5),
@@ -58,13 +58,13 @@ def _happen(app: App, events: int) -> None:
     until(lambda: not queue.get_queue_properties().approximate_message_count)
 
 
-def _deliver(connection: str, subscriber: Subscriber, events: int) -> tuple[float, float]:
+def _deliver(connection: str, subscriber: Subscriber) -> tuple[float, float]:
     """Return the bare posts' time over ours, and our CPU seconds."""
     urls = [f"{subscriber.url}/{number}" for number in range(_SUBSCRIBERS)]
     with App(connection, *_EVENTS_IN) as app:
         for url in urls:
             _subscribe(app, url)
-        _happen(app, events)
+        _happen(app, _EVENTS)
     counted = 0
 
     def delivered() -> bool:
@@ -73,13 +73,13 @@ def _deliver(connection: str, subscriber: Subscriber, events: int) -> tuple[floa
         if set(counts.values()) > {1}:
             raise RuntimeError("something was posted twice")
         counted += len(counts)
-        return counted == events * _SUBSCRIBERS
+        return counted == _EVENTS * _SUBSCRIBERS
 
     with App(connection, "Deliver") as app:
         before = app.cpu()
         ours = seconds(lambda: until(delivered))
         cpu = app.cpu() - before
-    return seconds(lambda: _bare(urls * events)) / ours, cpu
+    return seconds(lambda: _bare(urls * _EVENTS)) / ours, cpu
 
 
 def _bare(urls: list[str]) -> None:
@@ -89,10 +89,10 @@ def _bare(urls: list[str]) -> None:
         list(pool.map(lambda url: session.post(url, json={"data": {"callID": 1}}, timeout=20), urls))
 
 
-def _executions(app: App, settled: float) -> float:
+def _executions(app: App) -> float:
     _subscribe(app, _DEAD)
     _happen(app, _BEHIND)
-    time.sleep(settled)
+    time.sleep(_SETTLED_SECONDS)
     before = app.executed("Deliver")
     time.sleep(_COUNTED_SECONDS)
     return (app.executed("Deliver") - before) * 60 / _COUNTED_SECONDS

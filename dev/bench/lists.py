@@ -20,15 +20,15 @@ _FIRST_CALL = 1_524_664_459_097_344
 _AT_ONCE = 500
 
 
-def figures(many: int = _MANY, few: int = _FEW) -> list[Figure]:
+def figures() -> list[Figure]:
     """Return how many times as long the list takes."""
     with (
         AzuriteProcess(accounts=2) as azurite,
-        _filled(azurite.account(0), many) as long,
-        _filled(azurite.account(1), few) as short,
+        _filled(azurite.account(0), _MANY) as long,
+        _filled(azurite.account(1), _FEW) as short,
     ):
         ratio = median_ratio(lambda: _list(long), lambda: _list(short))
-    return [at_most(f"List by number with {many:,} calls", f"with {few:,} calls", ratio, 1.5)]
+    return [at_most(f"List by number with {_MANY:,} calls", f"with {_FEW:,} calls", ratio, 1.5)]
 
 
 def _filled(connection: str, count: int) -> App:

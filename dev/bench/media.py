@@ -11,16 +11,16 @@ from azure.storage.blob import ContainerClient
 from requests.adapters import HTTPAdapter
 
 from dev.azurite import AzuriteProcess
+from dev.bench.app import bridge_to
 from dev.bench.figures import at_least, median_ratio, seconds
 from dev.simulator import SimulatorProcess
-from shared.bridge import Bridge, assemble
 from shared.media.copy import copy
-from shared.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from dev.bench.figures import Figure
+    from shared.bridge import Bridge
 
 _MIB = 1024 * 1024
 _LARGE = 500 * _MIB
@@ -36,15 +36,6 @@ class _Unlimited:
 
     def take(self, lane: str, **_: Any) -> None:
         """Let every call pass."""
-
-
-def _bridge(connection_string: str, base_url: str) -> Bridge:
-    """Return a bridge whose PBX answers without a limit."""
-    settings = {"DataStorage": connection_string, "PBX_BASE_URL": base_url, "PBX_API_KEY": _KEY}
-    bridge = assemble(Settings.from_env(settings))
-    bridge.storage.ready()
-    bridge.pbx._budget = _Unlimited()  # type: ignore[assignment]
-    return bridge
 
 
 def _message(recording: int, url: str) -> dict[str, Any]:
@@ -72,7 +63,7 @@ def _plain(container: ContainerClient, session: requests.Session, message: dict[
         container.upload_blob(f"bare/{message['id']}", answer.raw, overwrite=True)
 
 
-def _ratio(bridge: Bridge, pbx: SimulatorProcess, size: int, many: int, rounds: int) -> float:
+def _ratio(bridge: Bridge, pbx: SimulatorProcess, size: int, many: int) -> float:
     numbers = itertools.count(10**9 if many == 1 else 10**6)
     session = requests.Session()
     session.trust_env = False
@@ -90,15 +81,16 @@ def _ratio(bridge: Bridge, pbx: SimulatorProcess, size: int, many: int, rounds: 
     def limit() -> float:
         return timed(lambda message: _plain(container, session, message))
 
-    return 1 / median_ratio(ours, limit, rounds)
+    return 1 / median_ratio(ours, limit, rounds=3)
 
 
 def figures() -> list[Figure]:
     """Return the throughput of one large recording and of many small ones."""
     with AzuriteProcess() as azurite, SimulatorProcess(_KEY) as pbx:
-        bridge = _bridge(azurite.connection_string, pbx.base_url)
-        large = _ratio(bridge, pbx, _LARGE, 1, rounds=3)
-        small = _ratio(bridge, pbx, _SMALL, _MANY, rounds=3)
+        bridge = bridge_to(azurite.connection_string, pbx.base_url, _KEY)
+        bridge.pbx._budget = _Unlimited()  # type: ignore[assignment]
+        large = _ratio(bridge, pbx, _LARGE, 1)
+        small = _ratio(bridge, pbx, _SMALL, _MANY)
     limit = "plain streaming into upload_blob"
     return [
         at_least("Media: 1 recording of 500 MB", limit, large, 0.8),

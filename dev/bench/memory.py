@@ -26,7 +26,7 @@ _ROOM = 512 - 230
 _FIRST_CALL = 1_524_664_459_097_344
 
 
-def figures(copies: int = _COPIES) -> list[Figure]:
+def figures() -> list[Figure]:
     """Return the most memory that the process of the functions has had."""
     with (
         AzuriteProcess() as azurite,
@@ -41,15 +41,15 @@ def figures(copies: int = _COPIES) -> list[Figure]:
             AzureFunctionsJobHost__extensions__queues__newBatchThreshold=str(_QUEUE_BATCH),
         ) as app,
     ):
-        _load(app, pbx, copies)
+        _load(app, pbx)
         peak = app.peak_mib()
-    name = f"Memory with {_CONNECTIONS} connections and {copies} copies of {_SIZE // _MIB} MiB, MiB"
+    name = f"Memory with {_CONNECTIONS} connections and {_COPIES} copies of {_SIZE // _MIB} MiB, MiB"
     return [at_most(name, "512, less what Microsoft's host takes", peak, _ROOM)]
 
 
-def _load(app: App, pbx: SimulatorProcess, copies: int) -> None:
+def _load(app: App, pbx: SimulatorProcess) -> None:
     """Send events over all connections for as long as audio is copied."""
-    for id in range(1, copies + 1):
+    for id in range(1, _COPIES + 1):
         pbx.control("POST", "items", resource="call_records", id=id, callID=_FIRST_CALL + id)
         pbx.control("POST", "files", resource="call_records", id=id, size=_SIZE)
         app.send("CallRecorded", callID=_FIRST_CALL + id, recordingID=id)
@@ -69,7 +69,7 @@ def _load(app: App, pbx: SimulatorProcess, copies: int) -> None:
     with ThreadPoolExecutor(_CONNECTIONS) as pool:
         sent = [pool.submit(connection, number) for number in range(_CONNECTIONS)]
         try:
-            until(lambda: sum(1 for _ in recordings.list_blob_names()) >= copies)
+            until(lambda: sum(1 for _ in recordings.list_blob_names()) >= _COPIES)
         finally:
             copied.set()
     if not all(one.result() for one in sent):

@@ -23,20 +23,20 @@ _POLL = "PollCallHistory"
 _SCHEDULE = {"POLL_CALL_HISTORY_SCHEDULE": "0 0 0 1 1 *"}
 
 
-def figures(new: int = _NEW, rounds: int = _ROUNDS) -> list[Figure]:
+def figures() -> list[Figure]:
     """Throughput as a ratio, and CPU seconds of ours alone."""
     accounts = itertools.count()
-    with AzuriteProcess(accounts=2 * rounds) as azurite:
-        measured = [_round(azurite, accounts, new) for _ in range(rounds)]
+    with AzuriteProcess(accounts=2 * _ROUNDS) as azurite:
+        measured = [_round(azurite, accounts) for _ in range(_ROUNDS)]
     ratio, cpu = (statistics.median(values) for values in zip(*measured, strict=True))
-    name = f"Polling {new:,} new items"
+    name = f"Polling {_NEW:,} new items"
     return [
         at_least(f"{name} into storage", "bare paging plus batch inserts", ratio, 0.7),
         at_most(f"{name}: CPU s, user and system", "the app's process alone", cpu, 6),
     ]
 
 
-def _round(azurite: AzuriteProcess, accounts: itertools.count[int], new: int) -> tuple[float, float]:
+def _round(azurite: AzuriteProcess, accounts: itertools.count[int]) -> tuple[float, float]:
     """Return the bare way's time over ours, and our CPU seconds."""
     with (
         SimulatorProcess() as pbx,
@@ -44,18 +44,18 @@ def _round(azurite: AzuriteProcess, accounts: itertools.count[int], new: int) ->
     ):
         pbx.control("POST", "bulk", resource="call_history", count=1)
         app.run(_POLL)
-        pbx.control("POST", "bulk", resource="call_history", count=new)
+        pbx.control("POST", "bulk", resource="call_history", count=_NEW)
         before = app.cpu()
         ours = seconds(lambda: app.run(_POLL))
         cpu = app.cpu() - before
         polled = checkpoints.read(app.storage, "call_history")
-        if polled is None or polled.items != new + 1:
+        if polled is None or polled.items != _NEW + 1:
             raise RuntimeError(f"not all items were polled: {polled}")
-        bare = seconds(lambda: _bare(azurite.account(next(accounts)), pbx, new + 1))
+        bare = seconds(lambda: _bare(azurite.account(next(accounts)), pbx))
     return bare / ours, cpu
 
 
-def _bare(connection: str, pbx: SimulatorProcess, count: int) -> None:
+def _bare(connection: str, pbx: SimulatorProcess) -> None:
     """Page the list and insert its items, a hundred rows at a time."""
     offset = 0
     with (
@@ -64,7 +64,7 @@ def _bare(connection: str, pbx: SimulatorProcess, count: int) -> None:
     ):
         table.create_table()
         session.headers["Authorization"] = f"Bearer {pbx.api_key}"
-        while offset < count:
+        while offset <= _NEW:
             query = {"initial_call_id": 0, "limit": _PAGE, "offset": offset}
             found = session.get(f"{pbx.base_url}trigger/call_history", params=query, timeout=30).json()["data"]
             offset += len(found)

@@ -10,31 +10,24 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from dev.azurite import AzuriteProcess
+from dev.bench.app import bridge_to
 from dev.bench.figures import at_least, at_most, median_ratio, seconds
 from dev.counting import counted
-from shared.bridge import Bridge, assemble
 from shared.events.event import accept
 from shared.events.table import event_named
 from shared.pipeline.process import process
-from shared.settings import Settings
 from shared.storage.messages import read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from dev.bench.figures import Figure
+    from shared.bridge import Bridge
 
 _CALLS = 100
 _EVENTS = ("CallStarted", "CallConnected", "CallCompleted")
 _WORKERS = 16
 _ids: Iterator[int] = itertools.count(1524664459097344)
-
-
-def _bridge(connection_string: str) -> Bridge:
-    environment = {"DataStorage": connection_string, "PBX_BASE_URL": "http://127.0.0.1:9/", "PBX_API_KEY": "bench"}
-    bridge = assemble(Settings.from_env(environment))
-    bridge.storage.ready()
-    return bridge
 
 
 def _send(bridge: Bridge, calls: int, ids: Iterator[int]) -> None:
@@ -107,8 +100,8 @@ def figures() -> list[Figure]:
     """Return the throughput of the processor, and its storage operations."""
     # In memory the emulator stands still for a while after some thousand rows.
     with TemporaryDirectory() as data, AzuriteProcess(location=Path(data)) as azurite:
-        ratio = _ratio(_bridge(azurite.connection_string))
-        operations = _operations(_bridge(azurite.connection_string))
+        ratio = _ratio(bridge_to(azurite.connection_string))
+        operations = _operations(bridge_to(azurite.connection_string))
     return [
         at_least("Processing: events from queue to merged story", "the bare storage calls it needs", ratio, 0.7),
         at_most("Storage operations an event, queue included", "counted", operations, 6),

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
+import re
 import sys
+import threading
 from collections import Counter
 from urllib.request import urlopen
 
-from aiohttp import web
-
 from dev.processes import ROOT, ChildProcess
+from dev.server import Answer, Request, Server
 
 
 class Subscriber(ChildProcess):
@@ -19,39 +18,31 @@ class Subscriber(ChildProcess):
 
     def __init__(self, seconds: float) -> None:
         super().__init__((sys.executable, "-m", "dev.bench.subscriber", str(seconds)), cwd=ROOT)
-        self.url = self.wait_for(lambda text: text.endswith("\n"), 30).strip()
+        self.url = self.wait_for_line(re.compile(r"^(http\S+)$", re.MULTILINE), 30)
 
     def counts(self) -> Counter[tuple[str, str]]:
-        """Return the number of posts of each event to each path, and forget them."""
+        """Return the number of posts of each event to each path since the last time."""
         with urlopen(f"{self.url}/counts", timeout=30) as answer:  # noqa: S310 - our own address
-            return Counter({(path, id): count for path, id, count in json.load(answer)})
+            return Counter((path, id) for path, id in json.load(answer))
 
 
-async def _serve(seconds: float) -> None:
-    counted: Counter[tuple[str, str]] = Counter()
+def main() -> None:
+    """Serve, and answer each post after so many seconds."""
+    posts: list[tuple[str, str]] = []
 
-    async def take(request: web.Request) -> web.Response:
-        await request.read()
-        counted[request.path, request.headers.get("webhook-id", "")] += 1
-        await asyncio.sleep(seconds)
-        return web.Response(text="ok")
+    def respond(request: Request) -> Answer:
+        if request.method == "POST":
+            posts.append((request.path, request.headers.get("webhook-id", "")))
+            return Answer(200, b"ok", delay=float(sys.argv[1]))
+        taken = posts[:]
+        del posts[: len(taken)]
+        return Answer(200, json.dumps(taken).encode())
 
-    async def counts(_: web.Request) -> web.Response:
-        rows = [(path, id, count) for (path, id), count in counted.items()]
-        counted.clear()
-        return web.json_response(rows)
-
-    app = web.Application()
-    app.router.add_post("/{path:.*}", take)
-    app.router.add_get("/counts", counts)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0][:2]
-    print(f"http://{host}:{port}", flush=True)
-    await asyncio.Event().wait()
+    server = Server(respond)
+    server.start()
+    print(server.url, flush=True)
+    threading.Event().wait()
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(float(sys.argv[1])))
+    main()

@@ -14,16 +14,14 @@ import requests
 
 from dev.azurite import AzuriteProcess
 from dev.drill.proxy import OPEN, Proxy
-from dev.processes import ROOT, HostProcess
+from dev.processes import ROOT, HostProcess, still
 from dev.simulator import SimulatorProcess
-from shared.schedules import SCHEDULES
 from shared.settings import Settings
 from shared.storage.account import POISON, QUEUES, Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-_NEVER = "0 0 0 1 1 *"
 _KEY = "drill"
 SERVICES = ("Blob", "Queue", "Table")
 FIRST_CALL = 1_524_664_459_097_344
@@ -122,9 +120,7 @@ class World:
 
     def ids(self, table: str) -> list[str]:
         """Return the event ids in table `events` or `feed`."""
-        # Beside the feed itself its table has copies for those who read that of one number or call.
-        query = "RowKey lt 'n0'" if table == "feed" else "id ne ''"
-        return [str(row["id"]) for row in self.storage.table(table).query_entities(query, select=["id"])]
+        return [str(row["id"]) for row in self.storage.table(table).query_entities("id ne ''", select=["id"])]
 
     def check_nothing_lost(self, more: int | None = 0) -> None:
         """
@@ -145,20 +141,6 @@ class World:
         self.check(f"each answer within {_ANSWER_SECONDS:g} s, {slowest}", self.slowest < _ANSWER_SECONDS)
 
 
-def _environment(behind: str, azurite: AzuriteProcess, pbx: SimulatorProcess, proxy: Proxy) -> dict[str, str]:
-    """Return the app's settings; all timers are still but those that look after queues."""
-    return {name: _NEVER for name, _, _ in SCHEDULES} | {
-        "DataStorage": behind,
-        "AzureWebJobsStorage": azurite.connection_string,
-        "PBX_BASE_URL": f"{proxy.url}/api/v2/",
-        "PBX_API_KEY": pbx.api_key,
-        "PUBLIC_BASE_URL": "",
-        "PBX_WEBHOOK_KEY": _KEY,
-        "ALLOW_LOOPBACK_CALLBACKS": "true",
-        "LOOK_AFTER_SCHEDULE": "*/5 * * * * *",
-    }
-
-
 @contextmanager
 def world(settings: Mapping[str, str], seed: int, outage: float, events: int) -> Iterator[World]:
     """Start everything, and end it afterwards; `settings` are the drill's own, with the app's `url` in braces."""
@@ -172,8 +154,14 @@ def world(settings: Mapping[str, str], seed: int, outage: float, events: int) ->
         behind = azurite.connection_string
         for name in SERVICES:
             behind = behind.replace(services[name].rpartition("/")[0], proxies[name].url)
-        own = {name: value.format(url=url) for name, value in settings.items()}
-        environment = _environment(behind, azurite, pbx, proxies["PBX"]) | own
+        # All timers are still but those that look after queues, and the drill's own.
+        environment = {
+            **still(behind, f"{proxies['PBX'].url}/api/v2/", pbx.api_key),
+            "AzureWebJobsStorage": azurite.connection_string,
+            "PBX_WEBHOOK_KEY": _KEY,
+            "LOOK_AFTER_SCHEDULE": "*/5 * * * * *",
+            **{name: value.format(url=url) for name, value in settings.items()},
+        }
         storage = Storage(Settings.from_env(environment | {"DataStorage": azurite.connection_string}).storage)
         storage.ready()
         # A message whose end could not be said to the queue comes back after its lease.

@@ -8,19 +8,20 @@ import logging
 import os
 import re
 import socket
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, quote
 
 from aiohttp import HttpVersion11, web
 from azure_functions_runtime.bindings.datumdef import Datum
 
-from dev.host.request import read_request
+from dev.host.routes import decoded_path
 from dev.host.settings import HostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from http.cookies import Morsel
 
-    from dev.host.request import Request
     from dev.host.routes import Routes
     from dev.host.settings import Keys
     from dev.host.worker import Function, Worker
@@ -32,6 +33,68 @@ _FUNCTION = re.compile(r"/admin/functions/([^/]+)/?\Z", re.IGNORECASE)
 _JSON = re.compile(r"(?:application/(?:[\w.+-]+\+)?|text/)json\s*(?:;|\Z)", re.IGNORECASE)
 # Longer than any client's own, so that a kept connection is not closed under a request.
 _KEEP_ALIVE_SECONDS = 130
+_HOST = re.compile(r"(?:[A-Za-z0-9!$&'()\-._~]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?\Z")
+_LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+# Kestrel's limits: the request line and all headers in bytes, and the headers' number.
+_LONGEST_LINE, _LARGEST_HEADERS, _MOST_HEADERS = 8 * 1024, 32 * 1024, 100
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """A request without its body.
+
+    `path` is decoded and without dot segments; header names are in lower case, repeated ones joined by a comma;
+    `query` has one entry a name in any letter case, and none without a value; `key` is the function key.
+    """
+
+    method: str
+    path: str
+    url: str
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+    key: str | None
+
+    @property
+    def length(self) -> int:
+        """The announced length of the body; 0 for none and for one in chunks."""
+        announced = self.headers.get("content-length", "")
+        return int(announced) if announced.isdecimal() else 0
+
+
+def read_request(incoming: web.BaseRequest) -> Request:
+    """Read a request; raise the HTTPException by which the real web server or host refuses it unseen."""
+    # A method, two blanks, the version and the line's end stand around a target.
+    if len(incoming.method) + len(incoming.raw_path) + 12 > _LONGEST_LINE:
+        raise web.HTTPRequestURITooLong
+    raw = incoming.raw_headers
+    if len(raw) > _MOST_HEADERS or sum(len(name) + len(value) + 4 for name, value in raw) > _LARGEST_HEADERS:
+        raise web.HTTPRequestHeaderFieldsTooLarge
+    host, query = incoming.headers.get("Host", ""), incoming.rel_url.raw_query_string
+    if "Host" in incoming.headers and not host:
+        raise web.HTTPInternalServerError
+    path = decoded_path(incoming.rel_url.raw_path)
+    if "\0" in path or (host and not _HOST.match(host)):
+        raise web.HTTPBadRequest
+    pairs = parse_qsl(query, keep_blank_values=True, errors="escape-again")
+    # The last spelling of a name counts; of several keys the first does, even where it is empty.
+    spellings = {name.lower(): name for name, _ in pairs}
+    code = next((value for name, value in pairs if name.lower() == "code"), None)
+    shown = quote(_LONE_PERCENT.sub("%25", path), safe="/-._~!$&'()*+,;=:@%") + (f"?{query}" if query else "")
+    return Request(
+        method=incoming.method,
+        path=path,
+        url=f"http://{host}{shown}",
+        headers=_joined((name.lower(), value) for name, value in incoming.headers.items()),
+        query=_joined((spellings[name.lower()], value) for name, value in pairs if value),
+        key=incoming.headers.get("x-functions-key", code),
+    )
+
+
+def _joined(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    values: dict[str, str] = {}
+    for name, value in pairs:
+        values[name] = f"{values[name]},{value}" if name in values else value
+    return values
 
 
 class HttpApp:

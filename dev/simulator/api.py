@@ -1,4 +1,4 @@
-"""The PBX's HTTP face: the key check, the operations of the table, and the faults laid over them."""
+"""The PBX's HTTP face: the operations of its API, the audio under `/files/`, and the faults laid over them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from dev.simulator.resources import BASE_PATH, LOST_CALL_FILTERS, OPERATIONS, RE
 from dev.simulator.wire import encode, envelope
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dev.simulator.audio import AudioFile
     from dev.simulator.faults import Fault
     from dev.simulator.pbx import Pbx
 
@@ -33,7 +36,7 @@ def _route(operation: Operation) -> re.Pattern[str]:
 
 
 class Api:
-    """Answers requests below `/api/v2/`."""
+    """Answers requests below `/api/v2/` and `/files/`."""
 
     def __init__(self, pbx: Pbx) -> None:
         self.pbx = pbx
@@ -57,6 +60,24 @@ class Api:
         answer = self._faulty(request, operation, part) if operation else _answer(404, "Not found")
         self.pbx.record(request, answer, operation.id if operation else "unknown")
         return answer
+
+    def audio(self, request: Request) -> Answer:
+        """Answer with the audio of a link, or with the reason why it cannot be had yet; record the request."""
+        answer = self._audio(request, request.path.removeprefix("/files/"))
+        self.pbx.record(request, answer, "")
+        return answer
+
+    def _audio(self, request: Request, token: str) -> Answer:
+        audio = self.pbx.files.get(token)
+        if audio is None or audio.gone:
+            return _answer(404, "Not found")
+        if self.pbx.options.file_needs_key and request.headers.get("authorization") != f"Bearer {self.pbx.api_key}":
+            return _answer(403, "Forbidden")
+        audio.asked += 1
+        if audio.asked <= audio.ready_tries:
+            late = audio.late_status
+            return Answer(200, b"", audio.content_type) if late == 200 else _answer(late, "Not ready")
+        return _SPOILT_AUDIO["" if audio.fault == "redirect" and request.query == _SIGNED else audio.fault](audio)
 
     def _faulty(self, request: Request, operation: Operation, part: str) -> Answer:
         fault = self.pbx.faults.pick(operation.id)
@@ -188,3 +209,21 @@ def spoiled(fault: Fault, answer: Answer) -> Answer:
             return answer
     spoilt.headers |= headers
     return spoilt
+
+
+_SIGNED = "signed=1"  # the query of a link that redirects no further
+
+
+def _streamed(audio: AudioFile, more: int = 0, cut: int | None = None) -> Answer:
+    return Answer(200, audio.blocks(), audio.content_type, length=audio.length + more, cut=cut)
+
+
+_SPOILT_AUDIO: Mapping[str, Callable[[AudioFile], Answer]] = {
+    "": _streamed,
+    "html": lambda _: Answer(200, _PAGE, "text/html"),
+    "empty": lambda audio: Answer(200, b"", audio.content_type),
+    "truncated": lambda audio: _streamed(audio, cut=audio.length // 2),
+    "longer": lambda audio: _streamed(audio, more=1000, cut=audio.length),
+    "reset": lambda _: Answer(reset=True),
+    "redirect": lambda audio: Answer(302, headers={"Location": audio.location or f"/files/{audio.token}?{_SIGNED}"}),
+}

@@ -95,12 +95,3 @@ class AudioFile:
 def token_for(resource: str, item_id: int) -> str:
     """Return the base64 text of an item's audio link."""
     return base64.urlsafe_b64encode(f"{resource}:{item_id}:9c1f".encode()).decode()
-
-
-def token_owner(token: str) -> tuple[str, int] | None:
-    """Return the resource and id that a link's base64 text names, or None."""
-    try:
-        resource, number, _ = base64.urlsafe_b64decode(token).decode().split(":")
-        return resource, int(number)
-    except ValueError:
-        return None

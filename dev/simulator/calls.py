@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +42,7 @@ class Call:
     transfers: tuple[int, ...] = ()
     recording_id: int | None = None
     voicemail_id: int | None = None
-    previous: int | None = field(default=None)
+    previous: int | None = None
 
     @property
     def contact_id(self) -> int | None:
@@ -80,7 +80,6 @@ def place(
     voicemail: bool = False,
     group: Sequence[int] = (),
     at: float | datetime = 0.0,
-    call_id: int | None = None,
     recording_delay: float = 2.0,
     audio: dict[str, Any] | None = None,
 ) -> Call:
@@ -94,7 +93,7 @@ def place(
     connected = start + timedelta(seconds=rings) if talks > 0 else None
     contacts = tuple(dict.fromkeys((*(() if contact_id is None else (contact_id,)), *group)))
     call = Call(
-        pbx.new_id("call_history", start) if call_id is None else call_id,
+        pbx.new_id("call_history", start),
         caller, destination, direction, contacts,
         start, connected, start + timedelta(seconds=rings + max(talks, 0)),
         (transferred_to,) if isinstance(transferred_to, int) else tuple(transferred_to),
@@ -205,11 +204,9 @@ def _leave_message(pbx: Pbx, call: Call, audio: dict[str, Any]) -> None:
     pbx.hooks.emit("VoicemailCreated", fields | {"voicemailID": number})
 
 
-def delete_voicemail(pbx: Pbx, voicemail_id: int, *, keep_file: bool = False) -> None:
-    """Delete a message as a user does, with its event; raise KeyError where there is none."""
+def delete_voicemail(pbx: Pbx, voicemail_id: int) -> None:
+    """Delete a message as a user does, with its event; raise KeyError where there is none. Its audio stays."""
     item = pbx.item("voicemails", voicemail_id)
-    if not keep_file:
-        pbx.voicemail_file(voicemail_id).gone = True
     pbx.remove("voicemails", voicemail_id)
     pbx.hooks.emit("VoicemailDeleted", item)
 

@@ -10,8 +10,7 @@ from dev.simulator.calls import delete_voicemail, place
 from dev.simulator.resources import EVENTS, RESOURCES
 
 if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from dev.simulator.pbx import Pbx
 
@@ -49,10 +48,6 @@ _DEMO_CALLS = (
     Planned(80, _CLIENTS[4], "Jānis", talks=42, plan={"recorded": True}, drops="CallCompleted"),
 )
 _DEMO_MINUTES = 125
-
-
-def empty(_: Pbx) -> None:
-    """Plan nothing."""
 
 
 def demo(pbx: Pbx) -> None:
@@ -97,10 +92,8 @@ def _plan(pbx: Pbx, row: Planned, begin: datetime, contacts: Mapping[str, int]) 
         pbx.clock.at(call.ended - timedelta(seconds=1), lambda: faults.add("drop", row.drops, times=1))
     if row.message_deleted_after and call.voicemail_id is not None:
         number = call.voicemail_id
-        pbx.clock.at(
-            call.ended + timedelta(minutes=row.message_deleted_after),
-            lambda: delete_voicemail(pbx, number, keep_file=True),
-        )
+        deleted = call.ended + timedelta(minutes=row.message_deleted_after)
+        pbx.clock.at(deleted, lambda: delete_voicemail(pbx, number))
 
 
 def _post_others(pbx: Pbx) -> None:
@@ -109,15 +102,3 @@ def _post_others(pbx: Pbx) -> None:
     for event in EVENTS:
         if event.name not in pbx.hooks.happened:
             pbx.hooks.emit(event.name, dict.fromkeys(event.row.key, 1) | known)
-
-
-DAYS: Mapping[str, Callable[[Pbx], object]] = {"demo": demo, "empty": empty}
-
-
-def play(pbx: Pbx, day: Callable[[Pbx], object], pace: float, stop: threading.Event) -> None:
-    """Play the day, a step each `pace` real seconds, and go back to real time."""
-    day(pbx)
-    if pace > 0:
-        pbx.clock.play(pace, stop.wait)
-    pbx.wait_delivered()
-    pbx.clock.set(None)

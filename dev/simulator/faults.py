@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-API_KINDS = (
-    "status", "body-status", "html", "cut", "truncated", "empty", "slow", "reset", "redirect", "wrapper",
+_KINDS = (
+    "status", "body-status", "html", "cut", "truncated", "empty", "slow", "reset", "redirect", "wrapper", "drop",
 )  # fmt: skip
-DELIVERY_KINDS = ("drop",)
 
 
 @dataclass
@@ -42,15 +41,14 @@ class Fault:
 class Faults:
     """The rules in force, in order; the first that acts wins."""
 
-    def __init__(self, kinds: tuple[str, ...]) -> None:
-        self._kinds = kinds
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self.rules: list[Fault] = []
 
     def add(self, kind: str, match: str = "*", **fields: Any) -> Fault:
         """Add a rule and return it, so that its `hits` can be read; raise ValueError for an unknown kind."""
-        if kind not in self._kinds:
-            raise ValueError(f"unknown fault {kind!r}: one of {', '.join(self._kinds)}")
+        if kind not in _KINDS:
+            raise ValueError(f"unknown fault {kind!r}: one of {', '.join(_KINDS)}")
         fault = Fault(kind, match, **fields)
         with self._lock:
             self.rules.append(fault)

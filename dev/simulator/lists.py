@@ -10,7 +10,7 @@ from dev.simulator.wire import Item, read_time
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-_DEFAULT_LIMIT, _LIMIT_MAX = 100, 1_000_000_000
+_DEFAULT_LIMIT = 100
 
 
 class RefusedError(ValueError):
@@ -114,8 +114,8 @@ def ordered(ids: Iterable[int], order: str) -> list[int]:
 
 def page(items: list[Item], query: Mapping[str, str], cap: int) -> list[Item]:
     """Return the page that the query asks for, of so many items at most."""
-    offset, limit = number_of(query, "offset", 0), min(number_of(query, "limit", _DEFAULT_LIMIT), _LIMIT_MAX)
-    return items[offset : offset + min(limit or _DEFAULT_LIMIT, cap)]
+    offset, limit = number_of(query, "offset", 0), number_of(query, "limit", 0) or _DEFAULT_LIMIT
+    return items[offset : offset + min(limit, cap)]
 
 
 def shuffled(items: list[Item], id_field: str) -> list[Item]:

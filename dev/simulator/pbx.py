@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from dev.simulator.audio import AudioFile, token_for, token_owner
+from dev.simulator.audio import AudioFile, token_for
 from dev.simulator.clock import Clock
-from dev.simulator.faults import API_KINDS, Faults
+from dev.simulator.faults import Faults
 from dev.simulator.resources import RESOURCE, RESOURCES, Resource
 from dev.simulator.webhooks import Subscription, Webhooks
 from dev.simulator.wire import Item, Options, Writer
@@ -25,9 +24,8 @@ _BULK_BEGIN = datetime(2026, 1, 5, 8, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Seen:
-    """A request that came in: monotonic seconds, its parts, and the HTTP status answered (0: cut off)."""
+    """A request that came in: its parts, and the HTTP status answered (0: cut off)."""
 
-    at: float
     method: str
     path: str
     query: str
@@ -45,13 +43,13 @@ class Pbx:
         self.clock = Clock()
         self.options = Options()
         self.writer = Writer(self.options, lambda: self.url)
-        self.faults = Faults(API_KINDS)
+        self.faults = Faults()
         self.hooks = Webhooks(self.options, self.writer, workers)
         self.rows: dict[str, dict[int, Item]] = {row.path: {} for row in RESOURCES}
         self.lost: dict[tuple[str, str], Item] = {}
         self.requests: list[Seen] = []
         self.rang: list[Rang] = []
-        self.extra_files: dict[str, AudioFile] = {}
+        self.files: dict[str, AudioFile] = {}  # by the text of their links
         self._lock = threading.RLock()
         self._last: dict[str, int] = {}
         self._call_ids: set[int] = set()
@@ -59,14 +57,16 @@ class Pbx:
     def record(self, request: Request, answer: Answer, operation: str) -> None:
         """Add a request to the record."""
         status, has_key = 0 if answer.reset else answer.status, "authorization" in request.headers
-        seen = Seen(time.monotonic(), request.method, request.path, request.query, operation, status, has_key)
+        seen = Seen(request.method, request.path, request.query, operation, status, has_key)
         self.requests.append(seen)
 
     def _complete(self, row: Resource, item_id: int, fields: Item) -> Item:
         item = {row.id_field: item_id} | dict(row.fields) | fields | {row.id_field: item_id}
         for name in ("recordingURL", "messageURL"):
-            if name in row.fields and not isinstance(item[name], AudioFile):
-                item[name] = AudioFile(token_for(row.path, item_id), tone=item_id % 7)
+            if name in row.fields:
+                if not isinstance(item[name], AudioFile):
+                    item[name] = AudioFile(token_for(row.path, item_id), tone=item_id % 7)
+                self.files[item[name].token] = item[name]
         return item
 
     def new_id(self, resource: str, started: datetime | None = None) -> int:
@@ -143,23 +143,7 @@ class Pbx:
 
     def file(self, resource: str, item_id: int) -> AudioFile:
         """Return the audio of a recording or voicemail, to be changed at will; it stays when the item is removed."""
-        item = self.item(resource, item_id)
-        audio = item["recordingURL" if resource == "call_records" else "messageURL"]
-        if not isinstance(audio, AudioFile):
-            raise KeyError(item_id)
-        if not self.extra_files.get(audio.token):
-            self.extra_files[audio.token] = audio
-        return audio
-
-    def find_file(self, token: str) -> AudioFile | None:
-        """Return the audio behind a link, or None."""
-        if token in self.extra_files:
-            return self.extra_files[token]
-        owner = token_owner(token)
-        try:
-            return self.file(*owner) if owner else None
-        except KeyError:
-            return None
+        return self.files[token_for(resource, item_id)]
 
     def recording_file(self, recording_id: int) -> AudioFile:
         """Return the audio of a recording."""
@@ -189,7 +173,7 @@ class Pbx:
         self.faults.clear()
         vars(self.options).update(vars(Options()))
         with self._lock:
-            for kept in (self.lost, self.requests, self.rang, self.extra_files, self._last, self._call_ids):
+            for kept in (self.lost, self.requests, self.rang, self.files, self._last, self._call_ids):
                 kept.clear()
             self.rows = {row.path: {} for row in RESOURCES}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from dev.simulator.lists import Filter, filters_of
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 BASE_PATH = "/api/v2"
 
-_FIRST_ID = 1
 _FIRST_IDS: Mapping[str, int] = {
     "audio_prompts": 310,
     "call_history": 150818921852,
@@ -56,75 +54,54 @@ class Resource:
     """One kind of item: where it is read, what identifies it, the fields that every item has, and its filters."""
 
     row: polled.Resource
-
-    @property
-    def path(self) -> str:
-        """Its name in the API's paths."""
-        return self.row.name
-
-    @property
-    def id_field(self) -> str:
-        """The field of its id."""
-        return self.row.id_field
-
-    @property
-    def id_parameter(self) -> str:
-        """The parameter of its id."""
-        return self.row.id_parameter
-
-    @property
-    def first_id(self) -> int:
-        """The id of the first item."""
-        return _FIRST_IDS.get(self.path, _FIRST_ID)
-
-    @property
-    def clocked(self) -> bool:
-        """True if ids are the call's start in microseconds."""
-        return self.id_field == "callID"
-
-    @cached_property
-    def fields(self) -> Mapping[str, Any]:
-        """The fields of an item of which only the id is known."""
-        shape = operations.operation(self.row.read_operation).item
-        return {field.name: 0 if field.name == self.id_field else _default(field) for field in shape}
-
-    @cached_property
-    def filters(self) -> tuple[Filter, ...]:
-        """The parameters that narrow the list, beside its id."""
-        parameters = (parameter.name for parameter in operations.operation(self.row.list_operation).parameters)
-        own = (self.id_parameter, self.row.cursor_parameter)
-        return filters_of((name for name in parameters if name not in own), self.fields)
+    path: str
+    id_field: str
+    id_parameter: str
+    first_id: int
+    clocked: bool  # ids are the call's start in microseconds
+    fields: Mapping[str, Any]  # those of an item of which only the id is known
+    filters: tuple[Filter, ...]  # the parameters that narrow the list, beside its id
 
 
-RESOURCES = tuple(Resource(row) for row in polled.RESOURCES)
+def _resource(row: polled.Resource) -> Resource:
+    shape = operations.operation(row.read_operation).item
+    fields = {field.name: 0 if field.name == row.id_field else _default(field) for field in shape}
+    parameters = (parameter.name for parameter in operations.operation(row.list_operation).parameters)
+    own = (row.id_parameter, row.cursor_parameter)
+    return Resource(
+        row=row,
+        path=row.name,
+        id_field=row.id_field,
+        id_parameter=row.id_parameter,
+        first_id=_FIRST_IDS.get(row.name, 1),
+        clocked=row.id_field == "callID",
+        fields=fields,
+        filters=filters_of((name for name in parameters if name not in own), fields),
+    )
+
+
+RESOURCES = tuple(_resource(row) for row in polled.RESOURCES)
 RESOURCE = {row.path: row for row in RESOURCES}
 
 
 @dataclass(frozen=True)
 class Event:
-    """One webhook: the fields of its `data`, and those left out where they are absent."""
+    """One webhook: the fields of its `data`, and those left out where they have no value."""
 
     row: events.Event
-
-    @property
-    def name(self) -> str:
-        """Its name on the wire."""
-        return self.row.name
-
-    @cached_property
-    def fields(self) -> tuple[str, ...]:
-        """The fields that it always has."""
-        left_out = {*_NEVER_POSTED, *self.optional}
-        return tuple(field.name for field in self.row.model.fields if field.name not in left_out)
-
-    @property
-    def optional(self) -> tuple[str, ...]:
-        """Fields that stand only where they have a value: the previous employee of a call that was handed over."""
-        known, name = {field.name for field in self.row.model.fields}, "previous_contactID"
-        return (name,) if name in known and name not in self.row.key else ()
+    name: str
+    fields: tuple[str, ...]
+    optional: tuple[str, ...]
 
 
-EVENTS = tuple(Event(row) for row in events.EVENTS if row.source == "pbx")
+def _event(row: events.Event) -> Event:
+    known = tuple(field.name for field in row.model.fields if field.name not in _NEVER_POSTED)
+    # The previous employee of a call that was handed over, in other events than that of the transfer.
+    optional = tuple(name for name in known if name == "previous_contactID" and name not in row.key)
+    return Event(row, row.name, tuple(name for name in known if name not in optional), optional)
+
+
+EVENTS = tuple(_event(row) for row in events.EVENTS if row.source == "pbx")
 EVENT = {row.name: row for row in EVENTS}
 
 

@@ -1,17 +1,21 @@
-"""The simulator in one piece: the account, its HTTP server, and the scenario calls that tests and the demo use."""
+"""The simulator in one piece: the account, its HTTP server, and the scenario calls; in this process or its own."""
 
 from __future__ import annotations
 
 import json
+import re
+import sys
 import threading
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self
 
+import requests
+
+from dev.processes import ROOT, ChildProcess
 from dev.server import Answer, Request, Server
 from dev.simulator.api import Api
-from dev.simulator.calls import Call, delete_voicemail, place
-from dev.simulator.day import DAYS, play
-from dev.simulator.files import Files
+from dev.simulator.calls import Call, place
+from dev.simulator.day import demo
 from dev.simulator.pbx import Pbx
 from dev.simulator.wire import encode, envelope
 
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Control = Callable[[dict[str, Any]], Any]
+
+_URL = re.compile(r"^(http\S+)$", re.MULTILINE)
 
 
 class Simulator(Pbx):
@@ -29,18 +35,18 @@ class Simulator(Pbx):
     controls it by `METHOD /sim/{name}`.
     """
 
-    def __init__(self, api_key: str = "demo-key", *, port: int = 0, host: str = "127.0.0.1", workers: int = 4) -> None:
+    def __init__(self, api_key: str = "demo-key", *, port: int = 0, workers: int = 4) -> None:
         super().__init__(api_key, workers)
         self.day_done = threading.Event()
-        self._api, self._files = Api(self), Files(self)
-        self._server = Server(self._respond, host, port)
+        self._api = Api(self)
+        self._server = Server(self._respond, port)
         self.url = self._server.url
         self._stopping = threading.Event()
         self._day: threading.Thread | None = None
         self._controls: dict[tuple[str, str], Control] = {
             ("GET", "counts"): lambda _: {name: len(rows) for name, rows in self.rows.items()},
             ("GET", "day"): lambda _: {"done": self.day_done.is_set()},
-            ("POST", "day"): lambda body: self.start_day(body["name"], float(body.get("pace", 0))),
+            ("POST", "day"): lambda body: self.start_day(float(body["pace"])),
             ("POST", "calls"): lambda body: asdict(place(self, **body)),
             ("POST", "items"): lambda body: {"id": self.add(body.pop("resource"), body.pop("id", None), **body)},
             ("POST", "bulk"): lambda body: {"count": len(self.bulk(body["resource"], int(body["count"])))},
@@ -52,17 +58,20 @@ class Simulator(Pbx):
         """The value of PBX_BASE_URL."""
         return f"{self.url}/api/v2/"
 
-    def start_day(self, name: str, pace: float = 0.0) -> None:
+    def start_day(self, pace: float = 0.0) -> None:
         """
-        Begin a day of `dev.simulator.day` in the background; raise KeyError for an unknown one.
+        Begin the day of `dev.simulator.day` in the background.
 
         With a pace, its steps come so many real seconds apart; without one, those of the past come at once and the
         rest in real time. `day_done` is set at its end.
         """
-        day = DAYS[name]
 
         def run() -> None:
-            play(self, day, pace, self._stopping)
+            demo(self)
+            if pace > 0:
+                self.clock.play(pace, self._stopping.wait)
+            self.wait_delivered()
+            self.clock.set(None)
             self.day_done.set()
 
         self.day_done.clear()
@@ -88,10 +97,6 @@ class Simulator(Pbx):
         """Plan a call; `plan` as in `dev.simulator.calls.place`."""
         return place(self, caller, destination, **plan)
 
-    def delete_voicemail(self, voicemail_id: int, *, keep_file: bool = False) -> None:
-        """Delete a message as a user does; VoicemailDeleted goes out."""
-        delete_voicemail(self, voicemail_id, keep_file=keep_file)
-
     def emit(self, event: str, **data: Any) -> None:
         """Post one event with this data; the lists stay as they are."""
         self.hooks.emit(event, data)
@@ -100,7 +105,7 @@ class Simulator(Pbx):
         if request.path.startswith("/api/v2/"):
             return self._api.respond(request)
         if request.path.startswith("/files/"):
-            return self._files.respond(request)
+            return self._api.audio(request)
         control = self._controls.get((request.method, request.path.removeprefix("/sim/")))
         if control is None:
             return Answer(404, encode(envelope(404, "Not found")))
@@ -116,3 +121,26 @@ class Simulator(Pbx):
         for name, value in body.items():
             setattr(audio, name, value)
         return {"length": audio.length}
+
+
+class SimulatorProcess(ChildProcess):
+    """
+    Runs `python -m dev.simulator` on a free port; ready when the constructor returns, else NotReady.
+
+    In a process of its own it does not share the interpreter with what is measured. With `day` it begins with one.
+    """
+
+    def __init__(self, api_key: str = "demo-key", *, day: bool = False) -> None:
+        self.api_key = api_key
+        command = (sys.executable, "-m", "dev.simulator", "--port", "0", "--api-key", api_key)
+        super().__init__((*command, *(("--day",) if day else ())), cwd=ROOT)
+        self.url = self.wait_for_line(_URL, 30)
+        self.base_url = f"{self.url}/api/v2/"
+
+    def control(self, method: str, name: str, /, **body: Any) -> Any:
+        """Send one `/sim/{name}` request and return its JSON answer; requests.HTTPError where it is refused."""
+        with requests.Session() as session:
+            session.trust_env = False
+            answer = session.request(method, f"{self.url}/sim/{name}", json=body, timeout=60)
+        answer.raise_for_status()
+        return answer.json()

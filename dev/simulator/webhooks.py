@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import requests
 
-from dev.simulator.faults import DELIVERY_KINDS, Faults
+from dev.simulator.faults import Faults
 from dev.simulator.resources import EVENT
 from dev.simulator.wire import encode
 
@@ -43,17 +44,17 @@ class Webhooks:
     happened: set[str] = field(default_factory=set)  # names of events, also of those that nobody subscribed to
 
     def __post_init__(self) -> None:
-        self.faults = Faults(DELIVERY_KINDS)
+        self.faults = Faults()
         self._ids = itertools.count(_FIRST_ID)
-        self._state = threading.Condition()
-        self._open = 0
+        self._lock = threading.Lock()
+        self._deliveries: set[Future[None]] = set()
         self._session = requests.Session()
         self._session.trust_env = False
         self._pool = ThreadPoolExecutor(self.workers, "simulator-webhook")
 
     def subscribe(self, event: str, endpoint: str) -> Subscription | None:
         """Add a webhook; return None where the account has all that it may have."""
-        with self._state:
+        with self._lock:
             if len(self.subscriptions) >= self.options.webhook_cap:
                 return None
             new = Subscription(next(self._ids), event, endpoint)
@@ -62,7 +63,7 @@ class Webhooks:
 
     def unsubscribe(self, webhook_id: int) -> bool:
         """Remove a webhook; False where there was none."""
-        with self._state:
+        with self._lock:
             return self.subscriptions.pop(webhook_id, None) is not None
 
     def emit(self, event: str, data: Item) -> None:
@@ -72,20 +73,20 @@ class Webhooks:
         names = (*row.fields, *(name for name in row.optional if data.get(name) is not None))
         shown = self.writer.item({name: data.get(name) for name in names})
         body = {"type": "Event", "eventType": event, "version": "v1", "data": shown}
-        with self._state:
+        with self._lock:
             targets = [row for row in self.subscriptions.values() if row.event == event]
-        for target in targets:
-            if self.faults.pick(event) is None:
-                self._submit(target, body)
+            new = {self._pool.submit(self._post, one, body) for one in targets if self.faults.pick(event) is None}
+            self._deliveries = {one for one in self._deliveries if not one.done()} | new
 
     def wait_delivered(self, timeout: float = 10.0) -> bool:
-        """Wait for open deliveries; False where time ran out first."""
-        with self._state:
-            return self._state.wait_for(lambda: self._open == 0, timeout)
+        """Wait for the deliveries that are open; False where time ran out first."""
+        with self._lock:
+            open_now = set(self._deliveries)
+        return not wait(open_now, timeout).not_done
 
     def clear(self) -> None:
         """Forget subscriptions, events and faults."""
-        with self._state:
+        with self._lock:
             self.subscriptions.clear()
             self.happened.clear()
         self.faults.clear()
@@ -95,26 +96,10 @@ class Webhooks:
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._session.close()
 
-    def _submit(self, target: Subscription, body: Mapping[str, Any]) -> None:
-        with self._state:
-            self._open += 1
-        try:
-            self._pool.submit(self._post, target, body)
-        except RuntimeError:  # the pool is closed
-            self._finish()
-
-    def _finish(self) -> None:
-        with self._state:
-            self._open -= 1
-            self._state.notify_all()
-
     def _post(self, target: Subscription, body: Mapping[str, Any]) -> None:
         headers = {"Content-Type": "application/json"}
-        try:
+        # The PBX tries once.
+        with contextlib.suppress(requests.RequestException):
             self._session.post(
                 target.endpoint, data=encode(body), headers=headers, timeout=_TIMEOUT, allow_redirects=False
             )
-        except requests.RequestException:
-            pass  # the PBX tries once
-        finally:
-            self._finish()

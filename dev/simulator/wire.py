@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from dev.simulator.audio import AudioFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 Item = dict[str, Any]
-
-_LOCAL = timezone(timedelta(hours=3))  # Latvia in summer
-
-
-def _clipped(moment: datetime, unit: str) -> str:
-    return moment.isoformat(timespec=unit)[:-6]
-
-
-TIME_FORMATS: Mapping[str, Callable[[datetime], str]] = {
-    "offset": lambda moment: f"{_clipped(moment, 'seconds')}+0000",
-    "z": lambda moment: f"{_clipped(moment, 'seconds')}Z",
-    "colon": lambda moment: f"{_clipped(moment, 'seconds')}+00:00",
-    "fraction": lambda moment: f"{_clipped(moment, 'milliseconds')}+0000",
-    "fraction-z": lambda moment: f"{_clipped(moment, 'microseconds')}Z",
-    "local": lambda moment: f"{moment.astimezone(_LOCAL):%Y-%m-%dT%H:%M:%S%z}",
-}
 
 
 @dataclass
@@ -37,12 +20,9 @@ class Options:
     """
     Settings of a PBX that may change without notice; every field can be set at any time.
 
-    `times`: a key of TIME_FORMATS or `mixed`. `absent`: `null`, `empty` or `omit`. `order`: `newest`, `oldest`,
-    `random` (one shuffle of the whole list) or `shuffled-page`. `empty`: `data` or `404`.
+    `order`: `newest`, `oldest`, `random` (one shuffle of the whole list) or `shuffled-page`. `empty`: `data` or `404`.
     """
 
-    times: str = "offset"
-    absent: str = "null"
     order: str = "newest"
     empty: str = "data"
     page_cap: int = 1000
@@ -60,14 +40,6 @@ class Writer:
     def __init__(self, options: Options, base_url: Callable[[], str]) -> None:
         self.options = options
         self._base_url = base_url
-        self._turn = itertools.count()
-
-    def moment(self, value: datetime) -> str:
-        """Return the time in the format chosen."""
-        names = self.options.times
-        if names == "mixed":
-            names = tuple(TIME_FORMATS)[next(self._turn) % len(TIME_FORMATS)]
-        return TIME_FORMATS[names](value.astimezone(UTC))
 
     def item(self, item: Item) -> Item:
         """Return the item as the PBX shows it: without inner fields, values in their wire format."""
@@ -75,11 +47,8 @@ class Writer:
         for name, value in item.items():
             if name[0] == "_":
                 continue
-            if value is None:
-                if self.options.absent != "omit":
-                    shown[name] = "" if self.options.absent == "empty" else None
-            elif isinstance(value, datetime):
-                shown[name] = self.moment(value)
+            if isinstance(value, datetime):
+                shown[name] = f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S}+0000"
             elif isinstance(value, AudioFile):
                 shown[name] = f"{self._base_url()}/files/{value.token}"
             elif isinstance(value, (tuple, list)):

@@ -14,8 +14,8 @@ import pytest
 from azure.storage.queue import QueueServiceClient
 
 from dev.azurite import AzuriteProcess, Ports
-from tests import waiting
 from tests.hosts import MASTER, start_host, write_keys
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -41,7 +41,7 @@ class Sample:
 
     def noted(self, name: str, count: int = 1, seconds: float = 10) -> list[dict[str, Any]]:
         """Return the notes as soon as there are so many."""
-        return waiting.until(lambda: len(notes := self.notes(name)) >= count and notes, seconds)
+        return until(lambda: len(notes := self.notes(name)) >= count and notes, seconds)
 
 
 @pytest.fixture(scope="session")
@@ -62,12 +62,6 @@ def own_azurite() -> Iterator[Callable[[], AzuriteProcess]]:
             return process
 
         yield start
-
-
-@pytest.fixture(scope="session")
-def until() -> Callable[..., Any]:
-    """Return the value of a condition once it is true."""
-    return waiting.until
 
 
 @pytest.fixture(scope="session")

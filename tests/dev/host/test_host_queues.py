@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import requests
@@ -13,6 +13,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue import QueueServiceClient
 
 from tests.hosts import MASTER, dev_host_only
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,9 +38,7 @@ def left(queue: QueueClient) -> int:
     return queue.get_queue_properties().approximate_message_count or 0
 
 
-def test_a_message_is_handed_over_once_and_deleted(
-    sample: Start, queue: QueueClient, until: Callable[..., Any]
-) -> None:
+def test_a_message_is_handed_over_once_and_deleted(sample: Start, queue: QueueClient) -> None:
     app = sample()
     sent = queue.send_message(json.dumps({"name": "ž"}))
     (started,) = app.noted("started")
@@ -52,9 +51,7 @@ def test_a_message_is_handed_over_once_and_deleted(
     assert len(app.notes("started")) == 1
 
 
-def test_a_failed_message_comes_back_and_then_goes_to_the_poison_queue(
-    sample: Start, queue: QueueClient, until: Callable[..., Any]
-) -> None:
+def test_a_failed_message_comes_back_and_then_goes_to_the_poison_queue(sample: Start, queue: QueueClient) -> None:
     app = sample()
     put(queue, name="twice", fails=2)
     put(queue, name="always", fails=99)
@@ -84,7 +81,7 @@ def poison_of(azurite: AzuriteProcess, queue: QueueClient) -> QueueClient:
 
 @pytest.mark.slow
 def test_poison_lives_seven_days_however_long_the_original(
-    sample: Start, queue: QueueClient, azurite: AzuriteProcess, until: Callable[..., Any]
+    sample: Start, queue: QueueClient, azurite: AzuriteProcess
 ) -> None:
     sample(**{"AzureWebJobs.poisoned.Disabled": "true"})
     queue.send_message(json.dumps({"fails": 99}), time_to_live=-1)
@@ -95,19 +92,23 @@ def test_poison_lives_seven_days_however_long_the_original(
     assert message.content == '{"fails": 99}'
 
 
-@pytest.mark.slow
-def test_a_disabled_function_leaves_its_queue_alone_but_runs_by_hand(sample: Start, queue: QueueClient) -> None:
-    app = sample(**{"AzureWebJobs.work.Disabled": "true"})
+def test_a_disabled_function_runs_by_hand_only(sample: Start, queue: QueueClient) -> None:
+    disabled = {f"AzureWebJobs.{name}.Disabled": "true" for name in ("work", "tick")}
+    app = sample(TICKS="* * * * * *", **disabled)
     put(queue, name="left")
-    requests.post(f"{app.host.url}/admin/functions/work", json={"input": '{"name": "by hand"}'}, headers=ADMIN)
-    app.noted("ended")
-    time.sleep(0.7)
-    assert [note["job"]["name"] for note in app.notes("ended")] == ["by hand"]
+    time.sleep(1.5)
+    assert app.notes("ticks") == app.notes("started") == []
+    for name, body in (("tick", {}), ("WORK", {"input": '{"name": "by hand"}'})):
+        answer = requests.post(f"{app.host.url}/admin/functions/{name}", json=body, headers=ADMIN)
+        assert answer.status_code == 202
+    assert app.noted("ended") == [{"job": {"name": "by hand"}}]
+    assert not app.notes("started")[0]["id"]
+    app.noted("ticks", 2)
     assert left(queue) == 1
 
 
 @pytest.mark.slow
-def test_a_long_run_keeps_its_message(sample: Start, queue: QueueClient, until: Callable[..., Any]) -> None:
+def test_a_long_run_keeps_its_message(sample: Start, queue: QueueClient) -> None:
     app = sample("--lease-seconds", "1")
     put(queue, seconds=2.5)
     app.noted("ended", seconds=15)
@@ -163,7 +164,7 @@ def test_plain_messages_arrive_whole(sample: Start, azurite: AzuriteProcess, que
 @dev_host_only
 @pytest.mark.slow
 def test_storage_that_goes_away_is_reported_once_and_waited_for(
-    sample: Start, queue: QueueClient, own_azurite: Callable[[], AzuriteProcess], until: Callable[..., Any]
+    sample: Start, queue: QueueClient, own_azurite: Callable[[], AzuriteProcess]
 ) -> None:
     first = own_azurite()
     _service(first).create_queue(queue.queue_name)
@@ -180,16 +181,6 @@ def test_storage_that_goes_away_is_reported_once_and_waited_for(
     app.host.wait_for(lambda output: output.count(f"reads queue {queue.queue_name} again") == 1, 15)
     _service(again).get_queue_client(queue.queue_name).send_message("{}")
     app.noted("ended", 2)
-
-
-def test_a_message_of_the_admin_endpoint_runs_without_a_queue(sample: Start, queue: QueueClient) -> None:
-    app = sample()
-    answer = requests.post(f"{app.host.url}/admin/functions/WORK", json={"input": '{"name": "by hand"}'}, headers=ADMIN)
-    assert answer.status_code == 202
-    assert app.noted("ended") == [{"job": {"name": "by hand"}}]
-    (started,) = app.notes("started")
-    assert not started["id"]
-    assert left(queue) == 0
 
 
 @pytest.mark.slow

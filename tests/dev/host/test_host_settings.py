@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dev.host.settings import HostError, disabled, load_host_config, load_local_settings, resolve
+from dev.host.settings import HostError, disabled, load_host_config, load_local_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,13 +46,6 @@ def test_a_settings_file_that_cannot_be_read_is_named(tmp_path: Path, content: s
     (tmp_path / "local.settings.json").write_text(content)
     with pytest.raises(HostError, match=r"local\.settings\.json"):
         load_local_settings(tmp_path / "local.settings.json")
-
-
-def test_a_name_in_percent_signs_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PREFIX", "prod")
-    assert resolve("%PREFIX%-jobs") == "prod-jobs"
-    with pytest.raises(HostError, match="the setting NO_SUCH is missing"):
-        resolve("%NO_SUCH%")
 
 
 @pytest.mark.parametrize(

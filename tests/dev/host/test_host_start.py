@@ -15,8 +15,8 @@ import pytest
 import requests
 
 from dev.processes import NotReady
-from tests import waiting
 from tests.hosts import MASTER, dev_host_only, start_host
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dev.processes import HostProcess
 
 ADMIN = {"x-functions-key": MASTER}
+HOST = {"version": "2.0"}
 ONE = """
 import os
 import azure.functions as func
@@ -45,45 +46,32 @@ def app(directory: Path, code: str, **files: object) -> Path:
     return directory
 
 
-@dev_host_only
 @pytest.mark.slow
+@dev_host_only
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "host_json", "env", "said"),
     [
-        ("import nonsense_package", "ModuleNotFoundError: No module named 'nonsense_package'"),
-        ("x = 1", "Could not find top level function app instances"),
-        (ONE + TWO.format(route="adminsters", name="two"), "function two: a route cannot begin with admin"),
-        (ONE + TWO.format(route="{x:nonsense}", name="two"), "function two: this host cannot read {x:nonsense}"),
+        ("import nonsense_package", HOST, {}, "ModuleNotFoundError: No module named 'nonsense_package'"),
+        ("x = 1", HOST, {}, "Could not find top level function app instances"),
+        (ONE + TWO.format(route="adminsters", name="two"), HOST, {}, "function two: a route cannot begin with admin"),
+        (ONE, {"version": "1.0"}, {}, 'error: host.json needs "version": "2.0"\n'),
+        (ONE, HOST, {"HOST_SECRETS": "/nowhere"}, "error: the keys in /nowhere cannot be read"),
+        (ONE, HOST | {"functions": ["two"]}, {}, "error: the app has no function two\n"),
     ],
-    ids=["import", "no-app", "reserved", "constraint"],
+    ids=["import", "no app", "reserved route", "version", "keys", "function"],
 )
-def test_an_app_that_cannot_be_indexed_is_a_clear_error(tmp_path: Path, code: str, said: str) -> None:
-    with pytest.raises(NotReady) as refused:
-        start_host(app(tmp_path, code), env={})
+def test_what_stops_the_start_is_one_clear_error(
+    tmp_path: Path, code: str, host_json: object, env: Mapping[str, str], said: str
+) -> None:
+    with pytest.raises(NotReady, match="the process ended") as refused:
+        start_host(app(tmp_path, code, host=host_json), env=env)
     assert said in str(refused.value)
     assert str(refused.value).count("Traceback") <= 1
 
 
 @pytest.mark.slow
 @dev_host_only
-@pytest.mark.parametrize(
-    ("host_json", "env", "said"),
-    [
-        ({"version": "1.0"}, {}, 'error: host.json needs "version": "2.0"'),
-        ({"version": "2.0"}, {"HOST_SECRETS": "/nowhere"}, "error: the keys in /nowhere cannot be read"),
-        ({"version": "2.0", "functions": ["two"]}, {}, "error: the app has no function two"),
-    ],
-)
-def test_what_stops_the_start_is_one_line(tmp_path: Path, host_json: object, env: Mapping[str, str], said: str) -> None:
-    with pytest.raises(NotReady, match="the process ended") as refused:
-        start_host(app(tmp_path, ONE, host=host_json), env=env)
-    assert said in str(refused.value)
-    assert len(str(refused.value).strip().splitlines()) == 2
-
-
-@pytest.mark.slow
-@dev_host_only
-def test_a_busy_port_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
+def test_a_busy_port_is_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(NotReady, match=f"error: port {port} is in use"):
@@ -172,7 +160,7 @@ def test_it_ends_in_order_and_lets_a_running_request_finish(app_dir: Path, quiet
         answers: list[str] = []
         asking = threading.Thread(target=lambda: answers.append(requests.get(f"{host.url}/api/slow/1").text))
         asking.start()
-        waiting.until(lambda: requests.get(f"{host.url}/admin/host/status", headers=ADMIN).json()["running"])
+        until(lambda: requests.get(f"{host.url}/admin/host/status", headers=ADMIN).json()["running"])
         getattr(host, end)()
         assert host.wait(10) == 0
         asking.join(5)
@@ -183,7 +171,7 @@ def test_it_ends_in_order_and_lets_a_running_request_finish(app_dir: Path, quiet
 def test_a_caller_is_cut_off_after_the_grace_and_the_function_ends(app_dir: Path, quiet: Mapping[str, str]) -> None:
     with start_host(app_dir, env=quiet, arguments=("--grace-seconds", "0.5")) as host, ThreadPoolExecutor() as pool:
         asking = pool.submit(requests.get, f"{host.url}/api/slow/3")
-        waiting.until(lambda: requests.get(f"{host.url}/admin/host/status", headers=ADMIN).json()["running"])
+        until(lambda: requests.get(f"{host.url}/admin/host/status", headers=ADMIN).json()["running"])
         host.interrupt()
         with pytest.raises(requests.ConnectionError):
             asking.result(2.5)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import time
 import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import requests
 from azure.storage.blob import BlobServiceClient
 
 from dev.host.settings import HostError
 from dev.host.timers import NEVER, Schedule
-from tests.hosts import MASTER, dev_host_only
+from tests.hosts import dev_host_only
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
     Start = Callable[..., Sample]
 
-ADMIN = {"x-functions-key": MASTER}
 MOMENT = datetime(2026, 2, 27, 23, 59, 58, tzinfo=UTC)
 LATE = "2024-01-01T00:00:00+00:00"
 
@@ -69,15 +67,6 @@ def test_a_timer_never_overlaps_itself_and_is_late_once(sample: Start) -> None:
     assert notes[2]["at"] - notes[1]["ended"] < 0.3
 
 
-@pytest.mark.slow
-def test_a_disabled_timer_runs_by_hand_only(sample: Start) -> None:
-    app = sample(TICKS="* * * * * *", **{"AzureWebJobs.tick.Disabled": "true"})
-    time.sleep(1.5)
-    assert app.notes("ticks") == []
-    requests.post(f"{app.host.url}/admin/functions/tick", json={}, headers=ADMIN)
-    app.noted("ticks", 2)
-
-
 @pytest.fixture
 def hosts(azurite: AzuriteProcess) -> Iterator[ContainerClient]:
     """The container of timers' statuses; a test gives its host an id of its own there."""
@@ -113,7 +102,7 @@ def make_late(hosts: ContainerClient, host_id: str) -> None:
 
 @pytest.mark.slow
 def test_a_timer_without_a_status_waits_for_its_schedule_and_has_one(
-    monitored: Start, hosts: ContainerClient, host_id: str, until: Callable[..., Any]
+    monitored: Start, hosts: ContainerClient, host_id: str
 ) -> None:
     app = monitored()
     until(lambda: kept(hosts, host_id))
@@ -125,9 +114,7 @@ def test_a_timer_without_a_status_waits_for_its_schedule_and_has_one(
     assert app.notes("ticks") == app.notes("untracked") == []
 
 
-def test_a_late_timer_runs_once_at_the_start(
-    monitored: Start, hosts: ContainerClient, host_id: str, until: Callable[..., Any]
-) -> None:
+def test_a_late_timer_runs_once_at_the_start(monitored: Start, hosts: ContainerClient, host_id: str) -> None:
     make_late(hosts, host_id)
     app = monitored()
     began = app.noted("ticks", 2)[0]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
 
-from dev.server import Answer, Request, Server
+from dev.listener import Listener
 from dev.simulator import Simulator
 from dev.simulator.resources import EVENTS
 
@@ -36,21 +35,13 @@ class Client:
     def post(self, path: str, body: Any) -> requests.Response:
         return self.session.post(self.pbx.base_url + path, json=body, timeout=10)
 
-    def delete(self, path: str) -> requests.Response:
-        return self.session.delete(self.pbx.base_url + path, timeout=10)
 
+class Inbox(Listener):
+    """Takes webhooks."""
 
-class Inbox:
-    """Takes webhooks and answers 202."""
-
-    def __init__(self) -> None:
-        self.bodies: list[dict[str, Any]] = []
-        self.server = Server(self._take)
-        self.server.start()
-
-    def _take(self, request: Request) -> Answer:
-        self.bodies.append(json.loads(request.body))
-        return Answer(202)
+    @property
+    def bodies(self) -> list[dict[str, Any]]:
+        return [one.json() for one in self.received]
 
     @property
     def names(self) -> list[str]:
@@ -73,9 +64,8 @@ def client(pbx: Simulator) -> Iterator[Client]:
 @pytest.fixture
 def inbox(pbx: Simulator) -> Iterator[Inbox]:
     """Subscribed to all events."""
-    box = Inbox()
-    for row in EVENTS:
-        pbx.hooks.subscribe(row.name, f"{box.server.url}/{row.name}")
-    yield box
-    pbx.wait_delivered()
-    box.server.close()
+    with Inbox() as box:
+        for row in EVENTS:
+            pbx.hooks.subscribe(row.name, f"{box.url}/{row.name}")
+        yield box
+        pbx.wait_delivered()

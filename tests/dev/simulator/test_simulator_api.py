@@ -1,14 +1,15 @@
-"""Lists, single items, the key, dial and the faults laid over them."""
+"""Lists, single items, the key, dial, audio and webhooks; its faults are tested where the app meets them."""
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import requests
 
-from dev.simulator.resources import OPERATIONS, RESOURCES
+from dev.simulator.resources import RESOURCES
 
 RESOURCE_IDS = [row.path for row in RESOURCES]
 TOP = 2**63 - 1
@@ -39,15 +40,6 @@ def test_an_item_is_read_by_its_id_however_large(pbx: Any, client: Any, row: Any
     assert client.ids(row.path, row.id_field, **{f"initial_{row.id_parameter}": TOP - 1}) == [TOP]
     assert client.get(f"{row.path}/{TOP - 1}").status_code == 404
     assert client.get(f"{row.path}/abc").status_code == 422
-
-
-@pytest.mark.parametrize("order", ["oldest", "random", "shuffled-page"])
-def test_pages_in_any_order_bring_every_item_once(pbx: Any, client: Any, order: str) -> None:
-    ids = list(pbx.bulk("contacts", 40))
-    pbx.options.order = order
-    got = [item for start in range(0, 40, 10) for item in client.ids("contacts", "contactID", limit=10, offset=start)]
-    assert sorted(got) == ids
-    assert got != ids[::-1]
 
 
 def test_each_filter_of_calls_narrows_the_list(pbx: Any, client: Any) -> None:
@@ -93,34 +85,23 @@ def test_a_dial_rings_and_becomes_a_call(pbx: Any, client: Any) -> None:
     assert client.ids("call_history", "callID", direction="out") == [pbx.rang[0].call_id]
 
 
-def test_every_operation_answers(client: Any) -> None:
-    for row in OPERATIONS:
-        path = row.path.lstrip("/").replace("{", "").replace("}", "")
-        answer = client.session.request(row.method, client.pbx.base_url + path, json={}, timeout=5)
-        assert answer.status_code in (200, 422), row.id
+def test_an_event_is_posted_in_the_envelope_unless_it_is_dropped(pbx: Any, inbox: Any) -> None:
+    pbx.hooks.subscribe("CallStarted", "http://127.0.0.1:9/nobody")
+    pbx.hooks.faults.add("drop", "CallConnected", times=1)
+    pbx.emit("CallConnected", callID=1)
+    pbx.emit("LostCallerRemoved", callerid="27771153", destination="67021234")
+    assert pbx.wait_delivered()
+    data = {"destination": "67021234", "callerid": "27771153"}
+    assert inbox.bodies == [{"type": "Event", "eventType": "LostCallerRemoved", "version": "v1", "data": data}]
 
 
-@pytest.mark.parametrize(
-    ("changes", "status", "shown"),
-    [
-        ({"times": "z"}, 200, {"callStarted": "2018-04-25T13:54:19Z", "callConnected": None}),
-        ({"times": "fraction-z"}, 200, {"callStarted": "2018-04-25T13:54:19.097344Z", "callConnected": None}),
-        ({"times": "local"}, 200, {"callStarted": "2018-04-25T16:54:19+0300", "callConnected": None}),
-        ({"absent": "empty"}, 200, {"callStarted": "2018-04-25T13:54:19+0000", "callConnected": ""}),
-        ({"absent": "omit"}, 200, {"callStarted": "2018-04-25T13:54:19+0000"}),
-        ({"page_cap": 0}, 200, None),
-        ({"page_cap": 0, "empty": "404"}, 404, None),
-        ({"refused": {"GetCallHistory"}}, 403, None),
-    ],
-    ids=str,
-)
-def test_an_option_changes_the_answer_of_a_list(
-    pbx: Any, client: Any, changes: dict[str, Any], status: int, shown: dict[str, Any] | None
-) -> None:
-    vars(pbx.options).update(changes)
-    pbx.add("call_history", 1, callStarted=datetime(2018, 4, 25, 13, 54, 19, 97344, UTC))
-    answer = client.get("trigger/call_history")
-    assert answer.status_code == status
-    names = {"callStarted", "callConnected"}
-    items = [{name: item[name] for name in names & item.keys()} for item in answer.json()["data"] or ()]
-    assert items == ([shown] if shown else [])
+@pytest.mark.parametrize("size", [144, 290, 36_001, 1_000_003])
+def test_audio_is_mp3_of_exactly_the_size_asked_for(pbx: Any, size: int) -> None:
+    pbx.add("call_records", 7)
+    audio = pbx.recording_file(7)
+    audio.size = size
+    answer = requests.get(pbx.view("call_records", pbx.item("call_records", 7))["recordingURL"], timeout=10)
+    assert len(answer.content) == size == int(answer.headers["Content-Length"])
+    assert answer.headers["Content-Type"] == "audio/mpeg"
+    assert answer.content[:2] == b"\xff\xf3" or answer.content[:3] == b"ID3"
+    assert hashlib.sha256(answer.content).hexdigest() == audio.sha256()

@@ -23,17 +23,6 @@ def test_steps_run_in_order_of_time_and_see_their_own() -> None:
     clock.close()
 
 
-def test_a_step_may_plan_another_that_is_due_too() -> None:
-    clock, seen = Clock(), []
-    clock.set(START)
-    clock.at(
-        START + timedelta(seconds=1), lambda: clock.at(START + timedelta(seconds=2), lambda: seen.append(clock.now()))
-    )
-    clock.advance(5)
-    assert seen == [START + timedelta(seconds=2)]
-    clock.close()
-
-
 def test_in_real_time_steps_run_by_themselves() -> None:
     clock, done = Clock(), threading.Event()
     clock.at(datetime.now(UTC) + timedelta(seconds=0.05), done.set)
