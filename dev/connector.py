@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from shared.api.lists import STATE
 from shared.api.openapi.definition import KEY, definition
 from shared.api.operations import GET_ENDED_CALLS, LISTS
-from shared.api.triggers import STATE
 
 DIRECTORY = Path(__file__).resolve().parents[1] / "connector"
 HOST = "your-function-app.azurewebsites.net"

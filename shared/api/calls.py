@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from shared import people
-from shared.api import feed, sheets, triggers
+from shared.api import feed, lists, sheets
 from shared.api.envelopes import CONTINUATION, DEFAULT_LIMIT, paged, succeeded
-from shared.api.filters import fits
 from shared.api.operations import CALL
-from shared.api.parameters import Request, check
+from shared.api.parameters import Request, check, fits
 from shared.calls import lost_callers, store
 from shared.calls.stories import UNENDED
 from shared.deliveries.outbox import Outbox
@@ -89,7 +88,7 @@ def _where(values: Mapping[str, Any]) -> str:
 
 def read_ended(bridge: Bridge, row: Operation, given: Request) -> Page:
     """Return the calls that are over since a state, or the newest ones; see `triggers.answer` for what it raises."""
-    values, until = check(row, given, also=triggers.STATES), clock(now() - SETTLE)
+    values, until = check(row, given, also=lists.STATES), clock(now() - SETTLE)
 
     def after(state: str, size: int) -> list[tuple[str, Item | None]]:
         ended = (
@@ -101,7 +100,7 @@ def read_ended(bridge: Bridge, row: Operation, given: Request) -> Page:
         items, _ = found(bridge, values, values.get("limit", DEFAULT_LIMIT))
         return (item for item in items if item["outcome"] not in UNENDED)
 
-    return triggers.answer(row, given, values, present=lambda: str(until), after=after, newest=newest)
+    return lists.answer(row, given, values, present=lambda: str(until), after=after, newest=newest)
 
 
 def read_one(bridge: Bridge, row: Operation, given: Request) -> dict[str, Any]:

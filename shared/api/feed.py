@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared import people
 from shared.api.envelopes import paged
-from shared.api.filters import fits
+from shared.api.parameters import fits
 from shared.errors import Unprocessable
 from shared.events import store
 from shared.events.event import IDENTIFIERS, row_envelope

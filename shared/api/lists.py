@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from shared import people
-from shared.api import sheets, triggers
-from shared.api.envelopes import DEFAULT_LIMIT, tidy
-from shared.api.filters import fits
+from shared.api import sheets
+from shared.api.envelopes import DEFAULT_LIMIT, Page, succeeded, tidy
 from shared.api.operations import TITLE
-from shared.api.parameters import LARGEST_LIMIT, Request, check
+from shared.api.parameters import LARGEST_LIMIT, Request, check, fits
+from shared.errors import Invalid
 from shared.identifiers import LARGEST_ID
 from shared.items import reader as items
 from shared.items.store import KINDS, Item
@@ -20,12 +22,13 @@ from shared.pbx.resources import RESOURCES, Resource
 from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, clock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from shared.api.envelopes import Page
     from shared.bridge import Bridge
     from shared.pbx.operations import Operation
     from shared.people import Kind, Pointer
+
+    Arrivals = Callable[[str, int], Sequence[tuple[str, Item | None]]]
 
 _PAGE = 1000
 # Pointers of each person that are read first, and items that are read at once.
@@ -33,6 +36,13 @@ _FEW, _MOST_IN_CHUNK = 200, 96
 # callStarted may differ from the start that a callID spells.
 _SLACK = timedelta(days=1)
 _RESOURCE: Mapping[str, Resource] = {id: row for row in RESOURCES for id in (row.list_operation, row.list_action)}
+
+STATE, TRIGGER_STATE = "state", "triggerState"
+STATES = (STATE, TRIGGER_STATE)
+STATE_PATTERN = r"^(now|[0-9]{1,18})?$"
+IDLE_SECONDS = 30
+# Arrivals that one request looks at; one at a time a few first, as most often the next one is wanted.
+_BATCH, _ONE = (1000,) * 5, (1, 100, 1000, 1000)
 
 
 def resource_of(row: Operation) -> Resource:
@@ -66,7 +76,7 @@ def list_items(bridge: Bridge, row: Operation, given: Request) -> Page:
     Without a state these are `limit` items (50) after `offset`, newest first; with `initial_…` the `limit` (1,000)
     smallest ids above it, newest first: the first one asks for the rest. Raises Invalid, or StorageUnavailable.
     """
-    values = check(row, given, zone=bridge.settings.time_zone, also=triggers.STATES)
+    values = check(row, given, zone=bridge.settings.time_zone, also=STATES)
     storage, resource = bridge.storage, resource_of(row)
     limit = LARGEST_LIMIT if values.get(resource.cursor_parameter) else DEFAULT_LIMIT
 
@@ -78,7 +88,7 @@ def list_items(bridge: Bridge, row: Operation, given: Request) -> Page:
         return (tidy(item, row.item) for item in _select(bridge, resource, {"limit": limit} | values))
 
     present = partial(items.present, storage, resource.name)
-    return triggers.answer(row, given, values, present=present, after=after, newest=newest)
+    return answer(row, given, values, present=present, after=after, newest=newest)
 
 
 def _select(bridge: Bridge, resource: Resource, values: Mapping[str, Any]) -> list[Item]:
@@ -162,3 +172,73 @@ def _of_person(
     left, chunk = pointers(), min(values["limit"] + values.get("offset", 0), _MOST_IN_CHUNK)
     while part := list(islice(left, chunk)):
         yield from items.pointed(bridge.storage, resource.name, part)
+
+
+def answer(
+    row: Operation,
+    given: Request,
+    values: Mapping[str, Any],
+    *,
+    present: Callable[[], str],
+    after: Arrivals,
+    newest: Callable[[], Iterable[Item]],
+) -> Page:
+    """
+    Return the answer of a list that is a polling trigger.
+
+    | The query has | The answer holds |
+    |---|---|
+    | neither of these | the `newest` items |
+    | `state` | the arrivals after it that fit, oldest first: up to `limit` (1,000); none where it is empty or `now` |
+    | `triggerState` | the next arrival, by Logic Apps' polling contract: `Location` and `Retry-After` |
+
+    The first two have the state to ask by next beside `data`. Raises Invalid.
+    """
+    # Also the one that the other makes of no use.
+    states = {name: _state(name, given.query[name]) for name in STATES if name in given.query}
+    if TRIGGER_STATE in states:
+        return _next(row, given, states[TRIGGER_STATE], present, after)
+    if STATE in states:
+        limit = values.get("limit", LARGEST_LIMIT)
+        found, state, _ = _arrivals(after, states[STATE] or present(), limit, _BATCH)
+    else:
+        # Before they are read: what arrives from here on is asked for again rather than left out.
+        state = present()
+        found = list(newest())
+    return Page(body=succeeded(found) | {STATE: state}, status=200, headers={})
+
+
+def _state(name: str, text: str) -> str | None:
+    """Return the state in a request; None to begin with the present."""
+    text = text.strip()
+    if not re.fullmatch(STATE_PATTERN, text):
+        raise Invalid({name: "now, or the state that the last answer gave, is expected"})
+    return None if text in ("", "now") else text
+
+
+def _next(row: Operation, given: Request, state: str | None, present: Callable[[], str], after: Arrivals) -> Page:
+    if state is None:
+        found, state, is_idle = list[Any](), present(), True
+    else:
+        found, state, is_idle = _arrivals(after, state, 1, _ONE)
+    kept = {one.name: text for one in row.parameters if (text := given.query.get(one.name))}
+    location = f"{given.base}/api/v2/{row.path}?{urlencode(kept | {TRIGGER_STATE: state})}"
+    headers = {"Location": location, "Retry-After": str(IDLE_SECONDS if is_idle else 0)}
+    status = 200 if found else 202
+    return Page(body=succeeded(found, status), status=status, headers=headers)
+
+
+def _arrivals(after: Arrivals, state: str, limit: int, sizes: Iterable[int]) -> tuple[list[Item], str, bool]:
+    """Return arrivals that fit, the state after the last one looked at, and True if there are no more."""
+    found: list[Item] = []
+    for size in sizes:
+        arrivals = after(state, size)
+        for at, item in arrivals:
+            state = at
+            if item is not None:
+                found.append(item)
+            if len(found) == limit:
+                return found, state, False
+        if len(arrivals) < size:
+            return found, state, True
+    return found, state, False

@@ -10,12 +10,12 @@ from shared import errors
 from shared.api import operations, sheets
 from shared.api.actions import KEY_HEADER, KEY_PATTERN
 from shared.api.envelopes import CONTINUATION, CONTINUATION_PATTERN
+from shared.api.lists import STATE, STATE_PATTERN, TRIGGER_STATE
 from shared.api.openapi import schemas
 from shared.api.openapi.events import notification, subscribe_request, unsubscribe_request
 from shared.api.openapi.schemas import answer, parameter, text
 from shared.api.operations import GET_CALL, GET_CALLS, GET_ENDED_CALLS, GET_EVENTS, GET_LOST_CALLERS
 from shared.api.subscribe import ID_HEADER, ID_PATTERN, LISTED
-from shared.api.triggers import STATE, STATE_PATTERN, TRIGGER_STATE
 from shared.events.table import EVENTS, Event
 from shared.media.serve import NAME_PATTERN
 from shared.media.table import MEDIA

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import phonenumbers
 import pytest
 
-from shared.api.dial_rules import ABROAD, EMERGENCY, IMPOSSIBLE, PREMIUM, SATELLITE, check, refused
+from shared.api.actions import ABROAD, EMERGENCY, IMPOSSIBLE, PREMIUM, SATELLITE, check_dial, refused
 from shared.errors import Invalid
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def test_where_countries_are_named_only_they_are_dialled(countries: str, reason:
 
 def test_a_refusal_names_the_field_and_is_a_signal(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING), pytest.raises(Invalid) as wrong:
-        check(settings, "Dial", {"destination": "+37190000000"})
+        check_dial(settings, "Dial", {"destination": "+37190000000"})
     assert wrong.value.fields == {"destination": PREMIUM}
     assert "signal dial_limit" in caplog.text
     assert "9000" not in caplog.text + str(wrong.value)

@@ -8,9 +8,8 @@ from urllib.parse import parse_qsl
 import pytest
 
 from dev.stored import put
-from shared.api.lists import list_items
+from shared.api.lists import IDLE_SECONDS, list_items
 from shared.api.parameters import Request
-from shared.api.triggers import IDLE_SECONDS
 from shared.errors import Invalid
 from shared.pbx.operations import operation
 
