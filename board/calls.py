@@ -11,7 +11,7 @@ from flask_babel import lazy_gettext
 from board import search, show
 from shared.api import calls
 from shared.api.operations import GET_CALLS
-from shared.media.serve import RANGE_BYTES, read_range
+from shared.media.blobs import RANGE_BYTES, read_range
 from shared.times import event_time
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, flash, g, redirect, render_template, requ
 from board import access, show
 from shared import people
 from shared.errors import BridgeError
-from shared.media.serve import part_of
+from shared.media.blobs import part_of
 from shared.privacy import jobs
 from shared.privacy.holdings import EXPORTS, Spellings
 

@@ -7,8 +7,8 @@ from flask import Blueprint, Response, render_template, request
 from board import search, show
 from shared.api.lists import find_items
 from shared.api.operations import LIST_ACTIONS
+from shared.media.blobs import MEDIA
 from shared.media.deletions import copies
-from shared.media.table import MEDIA
 
 blueprint = Blueprint("voicemails", __name__)
 

@@ -19,7 +19,7 @@ from shared.pipeline import dead_letters as letters
 from shared.pipeline.replay import replay_events, try_subscription
 from shared.storage.account import POISON, QUEUES
 from shared.subscriptions import store
-from shared.subscriptions.endpoints import host_of
+from shared.subscriptions.subscription import host_of
 from shared.times import bare_date, day_bounds, iso, local_day, now
 from shared.webhooks.sync import MOST_WEBHOOKS
 from shared.webhooks.table import HELD

@@ -61,7 +61,7 @@ def _answer(operation: Operation, req: func.HttpRequest) -> func.HttpResponse:
 
 # Who has the key of the API needs no role on the account.
 def _audio(req: func.HttpRequest, *, by_path: bool) -> func.HttpResponse:
-    from shared.media.serve import read_range
+    from shared.media.blobs import read_range
 
     if not by_path:
         check_names(request_of(req).query, ("blobName",))

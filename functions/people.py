@@ -38,7 +38,7 @@ def _state(req: func.HttpRequest) -> func.HttpResponse:
 
 
 def _file(req: func.HttpRequest) -> func.HttpResponse:
-    from shared.media.serve import part_of
+    from shared.media.blobs import part_of
     from shared.privacy.holdings import EXPORTS
     from shared.privacy.jobs import state
 

@@ -19,8 +19,8 @@ from shared.calls.stories import UNENDED
 from shared.deliveries.outbox import Outbox
 from shared.errors import NotFound
 from shared.storage.rows import value_of
-from shared.subscriptions.endpoints import host_of
 from shared.subscriptions.store import subscriptions
+from shared.subscriptions.subscription import host_of
 from shared.times import clock, iso, now
 
 if TYPE_CHECKING:

@@ -26,9 +26,8 @@ from shared.identifiers import LARGEST_ID, identifier
 from shared.json_bodies import read_body
 from shared.pbx.fields import Field, Shape
 from shared.phones import dialled, e164, plain
-from shared.subscriptions.endpoints import check_endpoint, host_of
 from shared.subscriptions.store import NO_KEY, subscriptions
-from shared.subscriptions.subscription import LONGEST_NAME, Subscription, key_of, public_id
+from shared.subscriptions.subscription import LONGEST_NAME, Subscription, check_endpoint, host_of, key_of, public_id
 from shared.times import iso
 
 if TYPE_CHECKING:

@@ -25,8 +25,8 @@ from shared.json_bodies import encode
 from shared.once import once
 from shared.storage import rows
 from shared.storage.dead_letters import dead_letter
-from shared.subscriptions.endpoints import is_workflow_host
 from shared.subscriptions.store import subscriptions
+from shared.subscriptions.subscription import is_workflow_host
 from shared.times import iso, now
 
 if TYPE_CHECKING:

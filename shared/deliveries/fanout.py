@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 from shared.deliveries.outbox import QUEUE, RANGE, Outbox
 from shared.events.event import submit
 from shared.storage.messages import send
-from shared.subscriptions.endpoints import host_of
 from shared.subscriptions.store import STALE_SECONDS, subscriptions
-from shared.subscriptions.subscription import meets
+from shared.subscriptions.subscription import host_of, meets
 from shared.times import iso, now
 
 if TYPE_CHECKING:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 # Marks an item whose body is gone from container `payloads`.
 BODY_MISSING = "bodyMissing"
-_PAGE = 1000
 # The smallest ids above one are looked for in ranges that begin as wide as this and grow so many times.
 _NARROWEST, _WIDER = 2**20, 16
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
+import re
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import MediaNotReady
+from shared.errors import AUDIO_TOO_LARGE, MediaNotReady, NotFound, Refused
 from shared.media import deletions
 from shared.media.audio import kind_of, sound_of
 from shared.storage.account import BLOCK_BYTES
+from shared.storage.messages import read_blob
 from shared.times import iso
 
 if TYPE_CHECKING:
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
     from azure.storage.blob import BlobClient, BlobProperties
 
     from shared.media.download import Download, Excerpt
-    from shared.media.table import Media
     from shared.storage.account import Storage
 
 # In a blob's metadata: "container" for a file with fewer bytes than it declares or no sound, "short" for one that is
@@ -29,6 +31,11 @@ if TYPE_CHECKING:
 INCOMPLETE = "incomplete"
 # A file is far shorter than its call where more than half of it, and more than so many seconds, are missing.
 _MISSING_SECONDS = 5
+
+# An answer is held in memory: a whole file up to LARGEST bytes, and this much of any file that is read by ranges.
+LARGEST = 32 * 1024 * 1024
+RANGE_BYTES = 4 * 1024 * 1024
+NAME_PATTERN = r"[0-9]{4}/[0-9]{2}/[0-9]{2}/[A-Za-z0-9-]{1,200}(?:\.[0-9a-f]{12})?\.[a-z0-9]{1,12}"
 
 
 class OtherBytes(Exception):
@@ -182,3 +189,116 @@ def _place(blob: BlobClient, metadata: Mapping[str, str], content_type: str, at:
         "storedAt": iso(at),
     }
     return place | ({INCOMPLETE: True} if metadata.get(INCOMPLETE) else {})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Media:
+    """
+    A row: a kind of media, its container, its resource at the PBX, and the event that announces a stored copy.
+
+    `lacking` are the fields that the PBX's event lacks and the polled list has, `seconds` is the field with the length
+    of the audio. Of a `deletable` kind the PBX sends an event when a user deletes one there.
+    """
+
+    name: str
+    container: str
+    resource: str
+    url: str
+    seconds: str
+    stored: str
+    lacking: tuple[str, ...] = ()
+    deletable: bool = False
+
+    @property
+    def id(self) -> str:
+        """Return the PBX's name of its id."""
+        return f"{self.name}ID"
+
+
+MEDIA: tuple[Media, ...] = (
+    Media(
+        name="recording",
+        container="recordings",
+        resource="call_records",
+        url="recordingURL",
+        seconds="connectionTime",
+        stored="RecordingStored",
+        lacking=("caller", "destination", "contactID"),
+    ),
+    Media(
+        name="voicemail",
+        container="voicemails",
+        resource="voicemails",
+        url="messageURL",
+        seconds="length",
+        stored="VoicemailStored",
+        deletable=True,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An answer: 200 with a whole file, 206 with a range of it, or 416 for a range that begins behind its end."""
+
+    status: HTTPStatus
+    content: bytes
+    content_type: str
+    headers: Mapping[str, str]
+
+
+def read_range(storage: Storage, container: str, name: str, wanted: str | None = None) -> Part:
+    """
+    Return a stored file; `wanted` is a Range header, of which at most RANGE_BYTES are answered.
+
+    A header that is no single range of bytes counts as none. Raises NotFound for a name that no audio has and a blob
+    that is not there, Refused for a whole file of more than LARGEST bytes, and StorageUnavailable.
+    """
+    if container not in {row.container for row in MEDIA} or not re.fullmatch(NAME_PATTERN, name):
+        raise NotFound("no audio has this name")
+    return part_of(storage, container, name, wanted)
+
+
+def part_of(storage: Storage, container: str, name: str, wanted: str | None = None) -> Part:
+    """Return a blob as `read_range` does, of any container and name."""
+    from azure.core.exceptions import ResourceNotFoundError
+
+    try:
+        blob = storage.container(container).get_blob_client(name)
+        properties = blob.get_blob_properties()
+        size, kind = properties.size, _playable(properties.content_settings.content_type or "")
+        span = _span(wanted or "", size)
+        if span is None:
+            if size > LARGEST:
+                raise Refused(AUDIO_TOO_LARGE)
+            return _part(HTTPStatus.OK, read_blob(blob), kind)
+        first, last = span
+        if first >= size:
+            return _part(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, b"", kind, f"bytes */{size}")
+        content = read_blob(blob, first, last - first + 1)
+        return _part(HTTPStatus.PARTIAL_CONTENT, content, kind, f"bytes {first}-{last}/{size}")
+    except ResourceNotFoundError as error:
+        raise NotFound("no such file") from error
+
+
+def _span(wanted: str, size: int) -> tuple[int, int] | None:
+    """Return the first and last byte of a range, or None for a header that is to be ignored."""
+    from werkzeug.http import parse_range_header
+
+    found = parse_range_header(wanted)
+    if found is None or found.units != "bytes" or len(found.ranges) != 1:
+        return None
+    first, end = found.ranges[0]
+    # A negative one is a suffix: the last so many bytes.
+    first = max(0, size + first) if first < 0 else first
+    return first, min(size if end is None else end, size, first + RANGE_BYTES) - 1
+
+
+def _part(status: HTTPStatus, content: bytes, kind: str, span: str = "") -> Part:
+    headers = {"Accept-Ranges": "bytes", "Content-Length": str(len(content))}
+    return Part(status, content, kind, headers | ({"Content-Range": span} if span else {}))
+
+
+def _playable(content_type: str) -> str:
+    # Nothing that a browser would run, whoever put it there.
+    return content_type if content_type.startswith(("audio/", "video/")) else "application/octet-stream"

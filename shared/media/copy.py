@@ -28,8 +28,8 @@ from shared.identifiers import identifier
 from shared.items import reader
 from shared.json_bodies import encode
 from shared.media import blobs, deletions
+from shared.media.blobs import MEDIA
 from shared.media.download import LONGEST_SECONDS, download
-from shared.media.table import MEDIA
 from shared.once import once
 from shared.pbx.resources import resource
 from shared.storage import dead_letters
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shared.bridge import Bridge
-    from shared.media.table import Media
+    from shared.media.blobs import Media
     from shared.storage.account import Storage
 
     Record = dict[str, Any]

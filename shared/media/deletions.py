@@ -11,7 +11,7 @@ from shared.times import iso, now, parse_time
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from shared.media.table import Media
+    from shared.media.blobs import Media
     from shared.storage.account import Storage
     from shared.storage.expiry import Allowance, Period
 

@@ -14,7 +14,7 @@ from shared.errors import INVALID_CONTINUATION, Invalid, NotFound, Refused, Unpr
 from shared.events.event import accept, check_envelope, event_of
 from shared.events.table import event_named
 from shared.json_bodies import parse_body, read_body, validated
-from shared.media.table import MEDIA
+from shared.media.blobs import MEDIA
 from shared.pipeline.replay import replay_event
 from shared.storage import dead_letters
 from shared.storage.messages import get_payload, read, send

@@ -10,8 +10,7 @@ from shared import people
 from shared.errors import Unprocessable
 from shared.json_bodies import encode
 from shared.storage.dead_letters import dead_letter
-from shared.storage.messages import PayloadGone, delete_payload, is_name, parse, read
-from shared.storage.retries import Crashed, handle_failure
+from shared.storage.messages import Crashed, PayloadGone, delete_payload, handle_failure, is_name, parse, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared import people
 from shared.errors import BridgeError, Invalid
-from shared.media.table import MEDIA
+from shared.media.blobs import MEDIA
 from shared.pbx.resources import RESOURCES as LISTS
 from shared.phones import cleaned, e164
 from shared.storage import rows

@@ -16,8 +16,7 @@ from shared.json_bodies import parse_body
 from shared.privacy.holdings import EXPORTS, Spellings
 from shared.storage import rows
 from shared.storage.expiry import expire_rows
-from shared.storage.messages import send
-from shared.storage.retries import STORAGE, decide
+from shared.storage.messages import STORAGE, decide, send
 from shared.times import iso, now, parse_time
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from shared.events import store as events
 from shared.items import store as items
 from shared.json_bodies import encode
 from shared.media import deletions
-from shared.media.table import MEDIA
+from shared.media.blobs import MEDIA
 from shared.privacy import jobs
 from shared.privacy.holdings import plain
 from shared.storage import dead_letters

@@ -20,8 +20,7 @@ from shared import people
 from shared.errors import TOO_MANY_SUBSCRIPTIONS, ConfigError, Conflict, NotFound, Refused, StorageUnavailable
 from shared.once import once
 from shared.storage import rows
-from shared.subscriptions.endpoints import host_of, normalised
-from shared.subscriptions.subscription import PARTITION, Subscription, new_secret, subscription_of
+from shared.subscriptions.subscription import PARTITION, Subscription, host_of, new_secret, normalised, subscription_of
 from shared.times import iso, now
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.media import serve
+from shared.media import blobs
 from shared.storage.account import CONTAINERS
 
 if TYPE_CHECKING:
@@ -82,9 +82,9 @@ def test_audio_takes_a_key(running: Face) -> None:
 def test_audio_too_long_for_one_answer_is_refused(running: Face) -> None:
     name = "2018/04/25/1799.mp3"
     blob = running.storage.container("recordings").get_blob_client(name)
-    blob.upload_blob(bytes(serve.LARGEST))
+    blob.upload_blob(bytes(blobs.LARGEST))
     assert running.ask("GET", f"/api/v2/media/recordings/{name}").status_code == 200
-    blob.upload_blob(bytes(serve.LARGEST + 1), overwrite=True)
+    blob.upload_blob(bytes(blobs.LARGEST + 1), overwrite=True)
     answer = running.ask("GET", f"/api/v2/media/recordings/{name}")
     assert answer.status_code == 413
     assert answer.json()["message"] == "Audio over 32 MiB. Read it in ranges, or from Blob Storage."
@@ -114,8 +114,8 @@ def test_audio_can_be_played_and_sought_by_ranges(running: Face, wanted: str) ->
 
 def test_an_answer_to_a_range_has_four_mebibytes_of_any_file(running: Face) -> None:
     name = "2018/04/25/1800.0123456789ab.mp3"
-    size = serve.LARGEST + 1
+    size = blobs.LARGEST + 1
     running.storage.container("recordings").get_blob_client(name).upload_blob(bytes(size))
     answer = running.ask("GET", f"/api/v2/media/recordings/{name}", headers={"Range": "bytes=10-"})
-    assert (answer.status_code, len(answer.content)) == (206, serve.RANGE_BYTES)
-    assert answer.headers["Content-Range"] == f"bytes 10-{serve.RANGE_BYTES + 9}/{size}"
+    assert (answer.status_code, len(answer.content)) == (206, blobs.RANGE_BYTES)
+    assert answer.headers["Content-Range"] == f"bytes 10-{blobs.RANGE_BYTES + 9}/{size}"

@@ -4,11 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Literal
 
-from shared.api.openapi.paths import paths
-from shared.api.openapi.schemas import Schema, hoisted
+from shared import errors
+from shared.api import operations, sheets
+from shared.api.actions import KEY_HEADER, KEY_PATTERN
+from shared.api.envelopes import CONTINUATION, CONTINUATION_PATTERN
+from shared.api.lists import STATE, STATE_PATTERN, TRIGGER_STATE
+from shared.api.openapi import schemas
+from shared.api.openapi.schemas import (
+    Schema,
+    answer,
+    hoisted,
+    notification,
+    parameter,
+    subscribe_request,
+    text,
+    unsubscribe_request,
+)
+from shared.api.operations import GET_CALL, GET_CALLS, GET_ENDED_CALLS, GET_EVENTS, GET_LOST_CALLERS
+from shared.api.subscribe import ID_HEADER, ID_PATTERN, LISTED
+from shared.events.table import EVENTS, Event
+from shared.media.blobs import MEDIA, NAME_PATTERN
+from shared.pbx.fields import Field
+from shared.pbx.operations import Operation, Parameter, operation
+from shared.pbx.resources import RESOURCES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from shared.api.openapi.schemas import Schema
 
 BASE_PATH = "/api/v2"
 VERSION = "2.0.0"
@@ -33,6 +60,100 @@ _SECURITY: Schema = {
     "name": "x-functions-key",
     "description": "A function key of the app.",
 }
+
+Kind = Literal["action", "dial", "list", "find", "subscribe", "unsubscribe", "leave", "feed", "audio"]
+Errors = tuple[errors.Answer, ...]
+
+_NOT_FOUND, _FORBIDDEN = errors.ANSWERS[errors.NotFound], errors.ANSWERS[errors.PbxForbidden]
+_UNAVAILABLE = errors.ANSWERS[errors.StorageUnavailable]
+_OURS: Errors = (errors.INVALID_FIELDS, _UNAVAILABLE)
+_BODY: Errors = (errors.INVALID_JSON, errors.NO_LENGTH, errors.BODY_TOO_LARGE)
+_PBX: Errors = tuple(
+    row for kind, row in errors.ANSWERS.items() if issubclass(kind, errors.PbxError | errors.BudgetExhausted)
+)
+# What each kind of operation answers when it does not succeed, beside the key's refusal. The certified connector's
+# definition names 403 and 404 for its lists and for the end of webhooks as well.
+RAISES: Mapping[Kind, Errors] = {
+    "action": (*_PBX, *_OURS),
+    "dial": (*_PBX, *_BODY, *_OURS, errors.DIAL_UNCERTAIN, errors.KEY_REUSED, errors.DIAL_LIMIT),
+    "list": (_FORBIDDEN, errors.ANSWERS[errors.PbxNotFound], *_OURS),
+    "find": _OURS,
+    "subscribe": (*_BODY, *_OURS, errors.TOO_MANY_SUBSCRIPTIONS),
+    "unsubscribe": (_FORBIDDEN, _NOT_FOUND, *_OURS),
+    "leave": (*_BODY, *_OURS),
+    "feed": (errors.INVALID_CONTINUATION, _NOT_FOUND, *_OURS),
+    "audio": (_NOT_FOUND, errors.AUDIO_TOO_LARGE, _UNAVAILABLE),
+}
+_LATER = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+_RETRY_AFTER: Schema = {"Retry-After": {"type": "integer", "description": "Seconds to wait before asking again."}}
+_LOCATION: Schema = {"Location": {"type": "string", "description": "Address to ask next."}}
+_UNAUTHORIZED: Schema = {"description": "The function key is missing or wrong."}
+_BINARY: Schema = {"type": "string", "format": "binary", "x-ms-summary": "Audio", "description": "The file."}
+
+_KEY = text(
+    KEY_HEADER,
+    "header",
+    f"^{KEY_PATTERN}$",
+    "Text of your own for this call; the same one within an hour does not ring twice.",
+) | {"x-ms-visibility": "advanced"}
+_CONTINUATION = text(
+    CONTINUATION, "query", CONTINUATION_PATTERN, "Token from the last answer; the filters have to be the same."
+)
+# Makers see neither: the connector's policy fills in the one, Logic Apps' HTTP trigger the other. A connector sends the
+# default of what is internal, so its first poll begins with the present.
+_STATES: tuple[Schema, ...] = tuple(
+    text(name, "query", STATE_PATTERN, description, allowEmptyValue=True) | {"x-ms-visibility": "internal", **default}
+    for name, default, description in (
+        (STATE, {"default": "now"}, "Lists what arrived after it: now, or the state of the last answer."),
+        (TRIGGER_STATE, {}, "For polling by Location: now at first, then what the last one says."),
+    )
+)
+_RIGHT = "The right to end the subscription, which its Location ends with."
+_ID = text("webhook_id", "path", "^[0-9a-f]{32}$", _RIGHT, required=True) | {"x-ms-url-encoding": "single"}
+_NAMED_SO = "Value of the same name in the event of the stored audio."
+_BLOB = text("blobName", "query", f"^{NAME_PATTERN}$", _NAMED_SO, required=True)
+
+_CONTAINER = Parameter(
+    "container",
+    "Container",
+    _NAMED_SO,
+    where="path",
+    type="string",
+    required=True,
+    choices=tuple(media.container for media in MEDIA),
+)
+_AUDIO = Operation(
+    id="GetAudio",
+    path="media/{container}",
+    parameters=(_CONTAINER,),
+    summary="Get stored audio",
+    description="Returns the audio of a recording or voicemail in Blob Storage, up to 32 MiB.",
+)
+_SUBSCRIPTIONS = Operation(
+    id="GetSubscriptions",
+    path="subscriptions",
+    parameters=(),
+    summary="List subscriptions",
+    description="Lists subscriptions with the state of their deliveries.",
+    lists=True,
+    item=LISTED,
+    visibility="advanced",
+)
+_post = partial(Operation, method="POST", parameters=())
+_UNSUBSCRIBE = _post(
+    id="Unsubscribe",
+    path="webhooks/unsubscribe",
+    summary="End subscriptions by address",
+    description="Ends all that this address is subscribed to.",
+    visibility="internal",
+)
+_ROTATE = _post(
+    id="RotateSecret",
+    path="webhooks/{webhook_id}/rotate",
+    summary="Rotate a subscription's secret",
+    description="Makes a new secret; the old one signs beside it for a day.",
+    visibility="advanced",
+)
 
 
 def definition(scheme: str, host: str, path: str = "") -> dict[str, Any]:
@@ -68,3 +189,132 @@ def served(scheme: str, host: str, path: str = "") -> tuple[bytes, str]:
     """Return the definition as JSON, and its ETag."""
     body = json.dumps(definition(scheme, host, path), ensure_ascii=False, separators=(",", ":")).encode()
     return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+
+
+def paths() -> dict[str, Any]:
+    """Return the paths of all operations, with what is posted to subscribers beside those that subscribe."""
+    found: dict[str, Any] = {}
+    for row, schema in _operations():
+        found.setdefault(f"/{row.path}", {})[row.method.lower()] = schema
+    for event in EVENTS:
+        content = {"description": event.description, "schema": notification(event)}
+        found[f"/webhooks/{event.name}"]["x-ms-notification-content"] = content
+    # The certified definition describes this path, which nothing is served at; a copy keeps ours a superset.
+    name = "x-ms-notification-content"
+    return found | {"/webhooks": {name: found[f"/webhooks/{EVENTS[0].name}"][name]}}
+
+
+def _operations() -> Iterator[tuple[Operation, Schema]]:
+    for row in operations.ACTIONS:
+        yield row, _action(row)
+    for row in (*operations.LISTS, GET_ENDED_CALLS):
+        yield row, _listing(row)
+    for row in (*operations.LIST_ACTIONS, GET_LOST_CALLERS):
+        yield row, _described(row, "find", ok(answer(row, titled=row in operations.LIST_ACTIONS)))
+    for event in EVENTS:
+        yield _subscribe(event)
+    for row in (GET_EVENTS, GET_CALLS):
+        following = Field(CONTINUATION, "string", "Token of the next page; null at the end.")
+        beside = {CONTINUATION: schemas.field_schema(following, of=row.id)}
+        yield row, _described(row, "feed", ok(answer(row, beside)), _CONTINUATION)
+    for row in (GET_CALL, _SUBSCRIPTIONS):
+        yield row, _described(row, "feed", ok(answer(row)))
+    yield _ROTATE, _described(_ROTATE, "feed", ok(_with_secret()), _ID)
+    ended = ok(answer(_UNSUBSCRIBE), "Ended, or not there.")
+    yield _UNSUBSCRIBE, _described(_UNSUBSCRIBE, "leave", ended, schemas.in_body(unsubscribe_request()))
+    # Who removes a trigger knows the Location, but sends no key: its id cannot be guessed.
+    row, taken = operation("DeleteWebhookByID"), _ID | {"pattern": f"^(?:{ID_PATTERN})$"}
+    yield row, _described(row, "unsubscribe", ended, taken) | {"security": []}
+    produces = ["audio/mpeg", "audio/wav", "application/octet-stream", "application/json"]
+    # Connectors take the format, with which a string is bytes.
+    yield _AUDIO, _described(_AUDIO, "audio", ok(_BINARY), _BLOB) | {"produces": produces}
+
+
+def ok(schema: Schema, description: str = "OK") -> Schema:
+    """Return the answer of what succeeds."""
+    return {"200": {"description": description, "schema": schema}}
+
+
+def _described(row: Operation, kind: Kind, successes: Schema, *more: Schema) -> Schema:
+    """Return an operation with all that it takes, `more` parameters included, and all that it answers."""
+    by_id = kind == "unsubscribe"
+    taken = [*(parameter(one) for one in row.parameters if one.where != "body" and not by_id), *more]
+    schema: Schema = {"tags": [_tag(row)], "operationId": row.id, "summary": row.summary}
+    schema |= {"description": row.description} | ({"x-ms-visibility": row.visibility} if row.visibility else {})
+    schema |= {"parameters": taken, "responses": dict(sorted((successes | _refusals(kind)).items()))}
+    schema |= {"consumes": ["application/json"]} if any(one["in"] == "body" for one in taken) else {}
+    is_file = operations.FORMAT in row.parameters
+    return schema | ({"produces": ["application/json", *sheets.CONTENT_TYPES.values()]} if is_file else {})
+
+
+def _tag(row: Operation) -> str:
+    """Return the subject of an operation: a resource, or what else its path begins with; calls for the rest."""
+    first, _, rest = row.path.removeprefix("trigger/").partition("/")
+    if first == "webhooks":
+        return "Events" if rest in {event.name for event in EVENTS} else "Subscriptions"
+    own = {"media": "audio", "events": "events", "subscriptions": "subscriptions"}
+    name = first if first in {resource.name for resource in RESOURCES} else own.get(first, "calls")
+    return name.replace("_", " ").capitalize()
+
+
+def _refusals(kind: Kind) -> Schema:
+    """Return the answers of a kind of operation that are no success, by status."""
+    described: Schema = {}
+    for row in RAISES[kind]:
+        found = described.setdefault(str(row.status), {"description": f"{row.title}."})
+        if row.title not in found["description"]:
+            found["description"] += f" {row.title}."
+        # This one is plain text.
+        if row is not errors.NO_LENGTH:
+            found["schema"] = schemas.refusal()
+        if row.status in _LATER:
+            found["headers"] = _RETRY_AFTER
+    return described | ({"401": _UNAUTHORIZED} if kind != "unsubscribe" else {})
+
+
+def _action(row: Operation) -> Schema:
+    body = [one for one in row.parameters if one.where == "body"]
+    more = [schemas.body(f"{row.id}Request", body)] if body else []
+    more += [_KEY] if row.command else []
+    return _described(row, "dial" if row.command else "action", ok(answer(row)), *more)
+
+
+def _listing(row: Operation) -> Schema:
+    """Return a list, which is a polling trigger in three ways: by the newest item's id, by state, and by Location."""
+    state = {
+        "type": "string",
+        "x-ms-summary": "State",
+        "description": "Value of the parameter state in the next request.",
+    }
+    state |= {"x-ms-visibility": "internal"}
+    page = {"schema": answer(row, {"state": state}, word="Batch"), "headers": _LOCATION | _RETRY_AFTER}
+    successes: Schema = {"200": {"description": "OK"} | page, "202": {"description": "Nothing new."} | page}
+    return _described(row, "list", successes, *_STATES) | {
+        "x-ms-trigger": "batch",
+        "x-ms-trigger-metadata": {"mode": "polling", "kind": "query"},
+        "x-ms-trigger-hint": "To see it work now, make something new of its kind at the PBX.",
+    }
+
+
+def _subscribe(event: Event) -> tuple[Operation, Schema]:
+    name, summary = event.name, schemas.sentence(event.name)
+    row = _post(id=name, path=f"webhooks/{name}", summary=summary, description=event.description)
+    headers = {
+        "Location": {"type": "string", "description": "Address that ends the subscription; a secret."},
+        ID_HEADER: {"type": "string", "description": "Id of the subscription in lists and logs."},
+    }
+    made = {"201": {"description": "Subscribed.", "schema": _with_secret(), "headers": headers}}
+    schema = _described(row, "subscribe", made, schemas.in_body(subscribe_request()))
+    return row, schema | {
+        "x-ms-trigger": "single",
+        "x-ms-trigger-hint": "To see it work now, make it happen at the PBX.",
+    }
+
+
+def _with_secret() -> Schema:
+    """Return an envelope with the right to end a subscription and, where there is a new one, its secret."""
+    name = "SubscribedAnswer"
+    right = Field("data", "string", "The right to end the subscription, as in Location; a secret.")
+    secret = Field("secret", "string", "Signs what is posted.")
+    data, beside = (schemas.field_schema(field, of=name, nullable=False) for field in (right, secret))
+    return schemas.envelope(name, data, {"secret": beside})

@@ -11,8 +11,8 @@ from requests.adapters import HTTPAdapter
 
 from shared.errors import PbxRetriable
 from shared.media import deletions
+from shared.media.blobs import MEDIA
 from shared.media.copy import copy
-from shared.media.table import MEDIA
 from shared.storage.account import BLOCK_BYTES
 from tests.copying import STARTED, VOICEMAIL, announced, asked, blobs, waiting
 from tests.dying import is_killed

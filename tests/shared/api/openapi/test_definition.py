@@ -13,7 +13,7 @@ from openapi_spec_validator import OpenAPIV2SpecValidator, validate
 from shared.api.openapi.definition import definition, served
 from shared.api.operations import SERVED as ROWS
 from shared.events.table import EVENTS
-from shared.media.table import MEDIA
+from shared.media.blobs import MEDIA
 from shared.pbx.resources import RESOURCES
 from tests.definitions import inside, whole
 

@@ -32,8 +32,8 @@ from shared.errors import (
     Unprocessable,
 )
 from shared.json_bodies import encode
-from shared.storage import retries
-from shared.storage.retries import BUDGET, CRASHES, OTHERS, STORAGE, UNFORESEEN, Crashed, decide, handle_failure
+from shared.storage import messages
+from shared.storage.messages import BUDGET, CRASHES, OTHERS, STORAGE, UNFORESEEN, Crashed, decide, handle_failure
 from shared.times import iso, now
 from tests.breaking import break_connections
 from tests.outbox import outbox
@@ -110,7 +110,7 @@ def test_each_wait_is_longer_than_the_one_before_up_to_the_longest() -> None:
     for policy, longest in ((STORAGE, 60), (BUDGET, 300), (OTHERS, 3600)):
         assert list(policy.waits) == sorted(set(policy.waits))
         assert policy.waits[-1] == longest
-        assert all(longest * (1 - retries.JITTER) <= policy.wait(tries) <= longest for tries in (50, 10_000))
+        assert all(longest * (1 - messages.JITTER) <= policy.wait(tries) <= longest for tries in (50, 10_000))
 
 
 class Failures:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.subscriptions.endpoints import LONGEST, check_endpoint, host_of, is_workflow_host, normalised
+from shared.subscriptions.subscription import LONGEST, check_endpoint, host_of, is_workflow_host, normalised
 
 WORKFLOW = "https://prod-01.westeurope.logic.azure.com:443/workflows/ab/triggers/t/paths/invoke?sp=%2Ft&sig=s-e_c"
 
