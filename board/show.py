@@ -14,7 +14,7 @@ from flask import current_app, g, request, url_for
 from flask_babel import format_date, format_datetime, format_time, get_locale, gettext, lazy_gettext
 
 from shared.errors import Invalid, PbxError, answer_to
-from shared.items import reader
+from shared.items import store
 from shared.phones import e164
 from shared.times import event_time, local_day, now
 
@@ -68,7 +68,7 @@ def directory() -> Directory:
     """Return the contacts, read once a request."""
     if "directory" not in g:
         region, names, numbers, present = here().settings.default_region, {}, {}, {}
-        for contact in islice(reader.downwards(here().storage, "contacts"), _MOST_CONTACTS):
+        for contact in islice(store.downwards(here().storage, "contacts"), _MOST_CONTACTS):
             id = int(contact["contactID"])
             words = (str(contact.get(name) or "").strip() for name in ("firstname", "lastname"))
             names[id] = " ".join(filter(None, words)) or str(id)

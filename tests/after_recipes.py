@@ -21,7 +21,7 @@ from shared.api.operations import ACTIONS
 from shared.api.parameters import Request
 from shared.events.event import accept
 from shared.events.table import event_named
-from shared.items import reader
+from shared.items import store
 from shared.pbx.resources import resource
 from shared.polling.poll import poll
 from shared.settings import Settings
@@ -59,7 +59,7 @@ def check_way_through(connection_string: str) -> None:
         bridge.storage.ready()
         number = pbx.add("fax_machines", name="Birojs")
         poll(bridge, resource("fax_machines"))
-        stored = reader.get(bridge.storage, "fax_machines", number)
+        stored = store.get(bridge.storage, "fax_machines", number)
         assert stored is not None
         assert stored["name"] == "Birojs"
         body = json.dumps({"eventType": "faxreceivedevent", "data": {"callID": "7", "pages": ""}}).encode()

@@ -25,7 +25,7 @@ from shared.events import store as events
 from shared.events.event import event_of_row, seconds, submit
 from shared.events.table import STORED_AUDIO
 from shared.identifiers import identifier
-from shared.items import reader
+from shared.items import store
 from shared.json_bodies import encode
 from shared.media import blobs, deletions
 from shared.media.blobs import MEDIA
@@ -237,7 +237,7 @@ class _Work:
 
     def _polled(self) -> Record | None:
         """Return the record with what its event lacks, of the polled row or once in a while of the PBX, or None."""
-        polled, last = reader.get(self.bridge.storage, self.media.resource, self.id), _last_look(self.bridge.storage)
+        polled, last = store.get(self.bridge.storage, self.media.resource, self.id), _last_look(self.bridge.storage)
         if polled is not None:
             return _filled(polled)
         if (moment := time.monotonic()) < last.get("at", -_LOOK_PAUSE) + _LOOK_PAUSE:

@@ -20,7 +20,7 @@ from shared.errors import (
 )
 from shared.events.event import submit
 from shared.identifiers import identifier
-from shared.items import reader, store
+from shared.items import store
 from shared.items.content import content_hash, drift
 from shared.items.store import KINDS, Change, Stored, began, pointers, subjects
 from shared.json_bodies import encode
@@ -129,7 +129,7 @@ class Comparison:
                 try:
                     run.bridge.pbx.call(run.resource.read_operation, lane=run.lane, until=run.until, **asked)
                 except PbxNotFound:
-                    item = reader.get(run.bridge.storage, run.resource.name, id) or {}
+                    item = store.get(run.bridge.storage, run.resource.name, id) or {}
                     before = self.known[id]
                     gone.append(Change(id=id, item=item, hash=before.hash, before=before, removed=True))
         except PbxForbidden:

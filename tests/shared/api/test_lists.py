@@ -15,7 +15,7 @@ from shared.api.operations import LIST_ACTIONS, LISTS
 from shared.api.parameters import Request
 from shared.errors import Invalid
 from shared.identifiers import LARGEST_ID
-from shared.items.reader import present
+from shared.items.store import present
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES, Resource, resource
 

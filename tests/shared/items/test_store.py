@@ -12,9 +12,8 @@ import pytest
 from dev.counting import counted
 from dev.stored import put
 from shared.identifiers import LARGEST_ID
-from shared.items import reader
-from shared.items.reader import BODY_MISSING, arrived_after, downwards, get, present, upwards
-from shared.items.store import Change, stored, write
+from shared.items import store
+from shared.items.store import BODY_MISSING, Change, arrived_after, downwards, get, present, stored, upwards, write
 from shared.storage.account import Storage
 from shared.times import now
 
@@ -103,4 +102,4 @@ def test_long_items_are_kept_as_blobs_and_one_without_its_blob_is_marked(storage
     storage.container("payloads").delete_blob(next(name for name in names if "/3-" in name))
     assert list(downwards(storage, NAME)) == [{"callID": 3, BODY_MISSING: True}, *long[1::-1]]
     assert [item for _, item in arrived_after(storage, NAME, "0", 9)][2] == {"callID": 3, BODY_MISSING: True}
-    assert reader.get(storage, NAME, 3) == {"callID": 3, BODY_MISSING: True}
+    assert store.get(storage, NAME, 3) == {"callID": 3, BODY_MISSING: True}

@@ -14,7 +14,7 @@ import pytest
 
 from dev.counting import counted
 from shared.errors import BudgetExhausted, PbxError, PbxNotUnderstood, PbxUnavailable
-from shared.items import reader
+from shared.items import store
 from shared.pbx.resources import RESOURCES, Resource
 from shared.polling import checkpoints
 from shared.polling.compare import MOST_LOOKUPS
@@ -125,7 +125,7 @@ def test_each_edit_and_removal_is_told_once_and_a_change_back_is_a_change(
         pbx.remove(resource.name, second)
         for _ in range(2):
             poll(bridge, resource)
-        assert reader.get(bridge.storage, resource.name, second) is None
+        assert store.get(bridge.storage, resource.name, second) is None
         pbx.add(resource.name, second, **{field: "B"})
         for _ in range(2):
             poll(bridge, resource)
@@ -406,7 +406,7 @@ def test_an_older_listing_does_not_undo_what_a_newer_one_showed(pbx: Simulator, 
     slow.pbx.call = dawdle  # type: ignore[method-assign]
     poll(slow, CONTACTS)
     assert [message["body"]["data"]["firstname"] for message in queued(slow.storage)] == ["Zane"]
-    stored = reader.get(slow.storage, "contacts", contact)
+    stored = store.get(slow.storage, "contacts", contact)
     assert stored is not None and stored["firstname"] == "Zane"
 
 

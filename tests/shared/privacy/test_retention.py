@@ -12,8 +12,7 @@ import pytest
 
 from dev.stored import put
 from shared.bridge import Bridge
-from shared.items.reader import downwards
-from shared.items.store import Change, stored, write
+from shared.items.store import Change, downwards, stored, write
 from shared.pbx.resources import resource
 from shared.polling import checkpoints
 from shared.polling.checkpoints import Checkpoint
