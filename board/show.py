@@ -15,8 +15,8 @@ from flask_babel import format_date, format_datetime, format_time, get_locale, g
 
 from shared.errors import Invalid, PbxError, answer_to
 from shared.items import store
-from shared.phones import e164
 from shared.times import event_time, local_day, now
+from shared.values import e164
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shared import people
-from shared.identifiers import identifier
 from shared.items.content import content_hash
 from shared.items.store import Change, pointers, write
 from shared.pbx.operations import operation
 from shared.pbx.resources import resource
 from shared.times import now
+from shared.values import identifier
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -13,10 +13,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from shared.once import once
-from shared.phones import e164
 from shared.storage import rows
 from shared.storage.expiry import IN_BATCH, delete_keys, expire_rows
 from shared.times import newest_first, now
+from shared.values import e164
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -27,7 +27,7 @@ from shared.errors import (
     StorageUnavailable,
 )
 from shared.pbx.responses import content
-from shared.phones import e164
+from shared.values import e164
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

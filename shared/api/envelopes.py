@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from shared import people
 from shared.api.parameters import Request, check
 from shared.errors import INVALID_CONTINUATION, Refused
-from shared.identifiers import identifier
+from shared.values import identifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

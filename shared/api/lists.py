@@ -15,11 +15,11 @@ from shared.api.envelopes import DEFAULT_LIMIT, Page, succeeded, tidy
 from shared.api.operations import TITLE
 from shared.api.parameters import LARGEST_LIMIT, Request, check, fits
 from shared.errors import Invalid
-from shared.identifiers import LARGEST_ID
 from shared.items import store as items
 from shared.items.store import KINDS, Item
 from shared.pbx.resources import RESOURCES, Resource
 from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, clock
+from shared.values import LARGEST_ID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Any
 from shared import people
 from shared.api.operations import NUMBERS
 from shared.errors import BODY_TOO_LARGE, Invalid, Refused
-from shared.identifiers import LARGEST_ID, identifier
-from shared.json_bodies import LONGEST_BODY, parse_body
 from shared.pbx.resources import RESOURCES
-from shared.phones import NUMBER_PATTERN, dialled
 from shared.times import bare_date, day_bounds, event_time, parse_time
+from shared.values import LARGEST_ID, LONGEST_BODY, NUMBER_PATTERN, dialled, identifier, parse_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from shared.api.envelopes import succeeded
 from shared.errors import Invalid
-from shared.phones import e164
 from shared.times import event_time, iso
+from shared.values import e164
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

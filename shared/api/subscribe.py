@@ -22,13 +22,11 @@ from shared.deliveries.fanout import catch_up, end, set_disabled, try_now
 from shared.deliveries.outbox import EPOCH, Outbox
 from shared.errors import ConfigError, NotFound
 from shared.events.table import find_event
-from shared.identifiers import LARGEST_ID, identifier
-from shared.json_bodies import read_body
 from shared.pbx.fields import Field, Shape
-from shared.phones import dialled, e164, plain
 from shared.subscriptions.store import NO_KEY, subscriptions
 from shared.subscriptions.subscription import LONGEST_NAME, Subscription, check_endpoint, host_of, key_of, public_id
 from shared.times import iso
+from shared.values import LARGEST_ID, dialled, e164, identifier, plain, read_body
 
 if TYPE_CHECKING:
     from datetime import datetime

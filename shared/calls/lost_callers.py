@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from shared import people
 from shared.calls import store as calls
 from shared.people import Pointer
-from shared.phones import e164
 from shared.storage import rows
 from shared.storage.expiry import delete_keys, expire_rows
 from shared.times import local_day
+from shared.values import e164
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

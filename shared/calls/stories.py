@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from shared.phones import e164
 from shared.times import after, call_start, parse_time, stamp
+from shared.values import e164
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

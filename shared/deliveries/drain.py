@@ -21,13 +21,13 @@ from shared.errors import Conflict, Unprocessable
 from shared.events import store
 from shared.events.event import row_envelope
 from shared.http import AddressRefused, ending_by, guarded_session, retry_after
-from shared.json_bodies import encode
 from shared.once import once
 from shared.storage import rows
 from shared.storage.dead_letters import dead_letter
 from shared.subscriptions.store import subscriptions
 from shared.subscriptions.subscription import is_workflow_host
 from shared.times import iso, now
+from shared.values import encode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Any
 from shared import people
 from shared.errors import BODY_TOO_LARGE, Invalid, Refused, Unprocessable
 from shared.events.table import EVENTS, Event, Model, event_id, event_named, find_event
-from shared.identifiers import LARGEST_ID, identifier
-from shared.json_bodies import LONGEST_BODY, encode, is_spoilt, parse_body
-from shared.phones import e164, spelt
 from shared.storage.dead_letters import dead_letter_refused
 from shared.storage.messages import LONGEST_IN_ROW, get_payload, is_name, put_payload, send
 from shared.storage.rows import long
 from shared.times import LONGEST_CALL, after, belongs_to_call, call_start, event_time, iso, now, parse_time
+from shared.values import LARGEST_ID, LONGEST_BODY, e164, encode, identifier, is_spoilt, parse_body, spelt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -15,9 +15,9 @@ from shared.errors import ConfigError
 from shared.pbx.fields import CALL, LOST_CALL, RECORDING, VOICEMAIL, Field, Shape
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES
-from shared.phones import e164
 from shared.redaction import redact
 from shared.times import iso
+from shared.values import e164
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

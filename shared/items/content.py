@@ -8,10 +8,8 @@ import re
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
 
-from shared.identifiers import identifier
-from shared.json_bodies import is_spoilt
-from shared.phones import e164
 from shared.times import event_time, parse_time
+from shared.values import e164, identifier, is_spoilt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

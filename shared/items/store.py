@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared import people
 from shared.errors import Conflict, Unprocessable
-from shared.identifiers import LARGEST_ID, identifier
 from shared.items.content import NUMBERS
-from shared.json_bodies import encode
 from shared.pbx.resources import RESOURCES
 from shared.pbx.resources import resource as resource_of
 from shared.people import Pointer
@@ -22,6 +20,7 @@ from shared.storage.expiry import expire_rows
 from shared.storage.messages import get_payload, put_payload
 from shared.storage.rows import LOST, descending, from_descending, transact
 from shared.times import call_start, clock, event_time
+from shared.values import LARGEST_ID, encode, identifier
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence

@@ -24,9 +24,7 @@ from shared.errors import (
 from shared.events import store as events
 from shared.events.event import event_of_row, seconds, submit
 from shared.events.table import STORED_AUDIO
-from shared.identifiers import identifier
 from shared.items import store
-from shared.json_bodies import encode
 from shared.media import blobs, deletions
 from shared.media.blobs import MEDIA
 from shared.media.download import LONGEST_SECONDS, download
@@ -36,6 +34,7 @@ from shared.storage import dead_letters
 from shared.storage.expiry import delete_versions
 from shared.storage.messages import send
 from shared.times import call_start, event_time, iso, now, parse_time
+from shared.values import encode, identifier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

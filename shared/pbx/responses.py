@@ -16,9 +16,8 @@ from shared.errors import (
     Refused,
 )
 from shared.http import retry_after
-from shared.identifiers import identifier
-from shared.json_bodies import parse_body
 from shared.redaction import HIDDEN, redact
+from shared.values import identifier, parse_body
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

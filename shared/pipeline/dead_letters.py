@@ -13,13 +13,13 @@ from shared import audit
 from shared.errors import INVALID_CONTINUATION, Invalid, NotFound, Refused, Unprocessable
 from shared.events.event import accept, check_envelope, event_of
 from shared.events.table import event_named
-from shared.json_bodies import parse_body, read_body, validated
 from shared.media.blobs import MEDIA
 from shared.pipeline.replay import replay_event
 from shared.storage import dead_letters
 from shared.storage.messages import get_payload, read, send
 from shared.subscriptions.store import subscriptions
 from shared.times import iso, now
+from shared.values import parse_body, read_body, validated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from shared import people
 from shared.errors import Unprocessable
-from shared.json_bodies import encode
 from shared.storage.dead_letters import dead_letter
 from shared.storage.messages import Crashed, PayloadGone, delete_payload, handle_failure, is_name, parse, read
+from shared.values import encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -15,11 +15,11 @@ from shared.deliveries.outbox import QUEUE, Outbox
 from shared.errors import Invalid, NotFound, Unprocessable
 from shared.events import store
 from shared.events.event import event_of_row
-from shared.json_bodies import parse_body, validated
 from shared.storage.messages import send
 from shared.subscriptions.store import subscriptions
 from shared.subscriptions.subscription import public_id
 from shared.times import iso, now, parse_time
+from shared.values import parse_body, validated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

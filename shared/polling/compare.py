@@ -19,13 +19,12 @@ from shared.errors import (
     PbxUnavailable,
 )
 from shared.events.event import submit
-from shared.identifiers import identifier
 from shared.items import store
 from shared.items.content import content_hash, drift
 from shared.items.store import KINDS, Change, Stored, began, pointers, subjects
-from shared.json_bodies import encode
 from shared.polling.missing import submit_missing
 from shared.polling.run import as_event, moment_of
+from shared.values import encode, identifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

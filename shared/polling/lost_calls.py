@@ -10,11 +10,11 @@ from shared.calls import lost_callers
 from shared.calls.lost_callers import ADDED, REMOVED, UPDATED, other_day, same_day
 from shared.items.content import drift
 from shared.pbx.resources import Resource
-from shared.phones import spelt
 from shared.polling.compare import pages
 from shared.polling.missing import alarm_if_lost, submit_wanted
 from shared.polling.run import follow
 from shared.times import event_time
+from shared.values import spelt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,8 +14,8 @@ from shared.events import store
 from shared.events.event import Data, check_envelope, row_envelope, submit
 from shared.events.table import event_id, event_named, wanted_events
 from shared.pbx.resources import resource
-from shared.phones import e164
 from shared.polling.run import as_event
+from shared.values import e164
 from shared.webhooks.table import ended_since
 
 if TYPE_CHECKING:

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from shared.errors import BudgetExhausted, Conflict, Invalid, PbxError, PbxForbidden, StorageUnavailable
 from shared.events.table import event_named
 from shared.items.store import began
-from shared.json_bodies import encode
 from shared.pbx.operations import operation
 from shared.polling import checkpoints
 from shared.polling.checkpoints import Checkpoint
 from shared.storage import dead_letters
 from shared.storage.expiry import dropped_months
 from shared.times import event_time, months_before, now, parse_time
+from shared.values import encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

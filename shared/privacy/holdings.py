@@ -15,11 +15,11 @@ from shared import people
 from shared.errors import BridgeError, Invalid
 from shared.media.blobs import MEDIA
 from shared.pbx.resources import RESOURCES as LISTS
-from shared.phones import cleaned, e164
 from shared.storage import rows
 from shared.storage.messages import get_payload
 from shared.storage.rows import descending, value_of
 from shared.times import iso
+from shared.values import cleaned, e164
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from shared import audit
 from shared.errors import Invalid, NotFound
-from shared.json_bodies import parse_body
 from shared.privacy.holdings import EXPORTS, Spellings
 from shared.storage import rows
 from shared.storage.expiry import expire_rows
 from shared.storage.messages import STORAGE, decide, send
 from shared.times import iso, now, parse_time
+from shared.values import parse_body
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

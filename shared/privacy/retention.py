@@ -20,7 +20,6 @@ from shared.deliveries import outbox as deliveries
 from shared.errors import Invalid
 from shared.events import store as events
 from shared.items import store as items
-from shared.json_bodies import encode
 from shared.media import deletions
 from shared.media.blobs import MEDIA
 from shared.privacy import jobs
@@ -28,6 +27,7 @@ from shared.privacy.holdings import plain
 from shared.storage import dead_letters
 from shared.storage.expiry import Allowance, Period, save_dropped
 from shared.times import iso, months_before, now
+from shared.values import encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from shared.errors import Conflict, StorageUnavailable
-from shared.identifiers import LARGEST_ID
 from shared.storage.account import OVERLOADED
 from shared.times import stamp
+from shared.values import LARGEST_ID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from shared.http import is_public, request_target
-from shared.phones import e164
 from shared.times import now
+from shared.values import e164
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -9,9 +9,9 @@ import pytest
 
 from dev.stored import put
 from shared.api.operations import ACTIONS, LISTS
-from shared.identifiers import LARGEST_ID
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES, Resource
+from shared.values import LARGEST_ID
 from tests.face import KEY, Face
 
 if TYPE_CHECKING:

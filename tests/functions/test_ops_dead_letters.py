@@ -9,8 +9,8 @@ import pytest
 
 from dev.listener import Listener
 from shared import audit
-from shared.json_bodies import encode
 from shared.storage.dead_letters import dead_letter
+from shared.values import encode
 from tests.bridges import KEY, MASTER, RunningBridge
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 
 from dev.host.routes import first_match
 from shared.events.table import EVENTS, find_event
-from shared.identifiers import LARGEST_ID
+from shared.values import LARGEST_ID
 from tests.indexed import Indexed, functions, hosted
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ _CODE = (
     "requirements.txt",
     "board/board.css",
     "functions/receivers.py",
-    "shared/phones.py",
+    "shared/values.py",
 )
 _LEFT_OUT = ("local.settings.json", "tests/test_events.py", "shared/__pycache__/events.pyc", "dev/host.py")
 

@@ -88,7 +88,7 @@ def test_first_run_ends_with_a_registered_bridge(first_run: FirstRun) -> None:
             "functions/receivers.py",
             "host.json",
             "requirements.txt",
-            "shared/phones.py",
+            "shared/values.py",
         ]
     for line in ("https://func-pbx.test/api/events/", "https://func-pbx.test/api/v2", "vault kv-pbx", "no problems"):
         assert line in first_run.output

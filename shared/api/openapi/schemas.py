@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 from shared.api.lists import resource_of
 from shared.api.operations import TITLE
 from shared.api.parameters import is_number, rule
-from shared.identifiers import LARGEST_ID
 from shared.pbx.fields import ENVELOPE, Field, Shape
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES
-from shared.phones import FEWEST_DIGITS, NUMBER_PATTERN, PREFIX_PATTERN
 from shared.subscriptions.subscription import LONGEST, LONGEST_NAME
+from shared.values import FEWEST_DIGITS, LARGEST_ID, NUMBER_PATTERN, PREFIX_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

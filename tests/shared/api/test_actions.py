@@ -28,12 +28,12 @@ from shared.errors import (
     Refused,
     StorageUnavailable,
 )
-from shared.identifiers import LARGEST_ID
 from shared.pbx.budget import Budget
 from shared.pbx.client import Pbx
 from shared.pbx.operations import Operation, operation
 from shared.pbx.resources import RESOURCES, Resource
 from shared.times import now
+from shared.values import LARGEST_ID
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,10 +14,10 @@ from shared.api.lists import find_items, list_items, resource_of
 from shared.api.operations import LIST_ACTIONS, LISTS
 from shared.api.parameters import Request
 from shared.errors import Invalid
-from shared.identifiers import LARGEST_ID
 from shared.items.store import present
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES, Resource, resource
+from shared.values import LARGEST_ID
 
 if TYPE_CHECKING:
     from shared.api.envelopes import Page

@@ -12,8 +12,8 @@ import pytest
 from shared.api.operations import SERVED
 from shared.api.parameters import Request, check, rule
 from shared.errors import BODY_TOO_LARGE, INVALID_FIELDS, INVALID_JSON, Invalid, Refused
-from shared.identifiers import LARGEST_ID
 from shared.pbx.operations import OPERATIONS, operation
+from shared.values import LARGEST_ID
 
 if TYPE_CHECKING:
     from shared.errors import Answer

@@ -13,11 +13,11 @@ from shared.deliveries.drain import drain
 from shared.deliveries.outbox import EPOCH, STATE, TABLE, Outbox
 from shared.events import store
 from shared.events.event import submit
-from shared.json_bodies import encode
 from shared.pipeline.process import process
 from shared.subscriptions.store import subscriptions
 from shared.subscriptions.subscription import Subscription
 from shared.times import now
+from shared.values import encode
 
 if TYPE_CHECKING:
     from shared.bridge import Bridge

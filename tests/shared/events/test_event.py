@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from shared.errors import BODY_TOO_LARGE, INVALID_FIELDS, INVALID_JSON, Answer, Invalid, Refused, StorageUnavailable
 from shared.events.event import ReceivedEvent, accept, check_envelope, event_of
 from shared.events.table import EVENTS, Event, event_id, event_named
-from shared.identifiers import LARGEST_ID, identifier
-from shared.json_bodies import LONGEST_BODY
 from shared.storage import messages
 from shared.times import iso
+from shared.values import LARGEST_ID, LONGEST_BODY, identifier
 from tests.breaking import break_connections
 from tests.events import HEARD, received
 from tests.stored import dead_letters, stored_audio

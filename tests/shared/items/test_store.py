@@ -11,11 +11,11 @@ import pytest
 
 from dev.counting import counted
 from dev.stored import put
-from shared.identifiers import LARGEST_ID
 from shared.items import store
 from shared.items.store import BODY_MISSING, Change, arrived_after, downwards, get, present, stored, upwards, write
 from shared.storage.account import Storage
 from shared.times import now
+from shared.values import LARGEST_ID
 
 if TYPE_CHECKING:
     from shared.settings import Settings

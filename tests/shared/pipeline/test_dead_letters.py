@@ -11,7 +11,6 @@ from shared.deliveries.drain import drain
 from shared.errors import Invalid
 from shared.events.event import accept
 from shared.events.table import event_named
-from shared.json_bodies import encode, read_body
 from shared.pipeline import dead_letters as module
 from shared.pipeline import queues as consumers
 from shared.pipeline.dead_letters import (
@@ -25,6 +24,7 @@ from shared.pipeline.dead_letters import (
 )
 from shared.pipeline.process import process
 from shared.storage.dead_letters import dead_letter
+from shared.values import encode, read_body
 from tests.shared.deliveries.conftest import environment, listener, sent
 from tests.shared.deliveries.subscriber import FIXTURES, happen, subscription
 from tests.stored import dead_letters

@@ -18,12 +18,12 @@ from shared.deliveries.drain import read_event
 from shared.errors import Refused, Unprocessable
 from shared.events.event import accept, submit
 from shared.events.table import EVENTS, event_named
-from shared.json_bodies import encode
 from shared.pipeline import process as processing
 from shared.pipeline.process import FOLLOW_UPS
 from shared.storage import messages
 from shared.storage.expiry import save_dropped
 from shared.storage.rows import descending
+from shared.values import encode
 from tests.breaking import break_connections
 from tests.dying import is_killed
 from tests.stored import dead_letters

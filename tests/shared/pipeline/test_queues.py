@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared.errors import PbxUnavailable, StorageUnavailable, Unprocessable
-from shared.json_bodies import encode
 from shared.pipeline.queues import CONSUMERS, consume, drain
 from shared.storage.messages import LONGEST_MESSAGE, delete_payload, read, send
+from shared.values import encode
 from tests.outbox import Outbox, outbox
 from tests.stored import dead_letters
 

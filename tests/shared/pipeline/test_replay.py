@@ -11,11 +11,11 @@ import pytest
 from shared import audit
 from shared.deliveries.drain import drain
 from shared.errors import Invalid, Unprocessable
-from shared.json_bodies import encode
 from shared.pipeline import replay as module
 from shared.pipeline.replay import replay_events, run_range
 from shared.subscriptions.store import subscriptions
 from shared.times import iso, now
+from shared.values import encode
 from tests.shared.deliveries.conftest import environment, listener, sent
 from tests.shared.deliveries.subscriber import happen, places, set_state, state, subscription
 

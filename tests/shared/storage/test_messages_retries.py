@@ -31,10 +31,10 @@ from shared.errors import (
     StorageUnavailable,
     Unprocessable,
 )
-from shared.json_bodies import encode
 from shared.storage import messages
 from shared.storage.messages import BUDGET, CRASHES, OTHERS, STORAGE, UNFORESEEN, Crashed, decide, handle_failure
 from shared.times import iso, now
+from shared.values import encode
 from tests.breaking import break_connections
 from tests.outbox import outbox
 

@@ -13,8 +13,8 @@ from azure.core.exceptions import HttpResponseError
 from azure.data.tables import TableTransactionError
 
 from shared.errors import Conflict, StorageUnavailable
-from shared.identifiers import LARGEST_ID
 from shared.storage import rows
+from shared.values import LARGEST_ID
 from tests.breaking import break_connections
 
 if TYPE_CHECKING:

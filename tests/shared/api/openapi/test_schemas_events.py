@@ -18,9 +18,9 @@ from shared.events.table import EVENTS, event_named
 from shared.media.blobs import MEDIA
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES, resource
-from shared.phones import PREFIX_PATTERN
 from shared.polling.run import as_event
 from shared.subscriptions.subscription import check_endpoint, key_of, new_secret
+from shared.values import PREFIX_PATTERN
 
 FIXTURES = pathlib.Path(__file__).parents[3] / "fixtures"
 POSTED = [

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.api.subscribe import Criteria
-from shared.phones import NUMBER_PATTERN, PREFIX_PATTERN, cleaned, dialled, e164, plain, spelt
+from shared.values import NUMBER_PATTERN, PREFIX_PATTERN, cleaned, dialled, e164, plain, spelt
 from tests.growth import LINEAR, growth
 
 FULL = "+37127771153"

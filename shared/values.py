@@ -1,10 +1,12 @@
-"""JSON bodies, read and written: whole characters and finite numbers only, so that they can be stored and sent on."""
+"""Values as others spell them: phone numbers, identifiers, and JSON bodies."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
+import unicodedata
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from shared.errors import BODY_TOO_LARGE, INVALID_JSON, Invalid, Refused
@@ -13,6 +15,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pydantic import BaseModel
+
+# Identifiers go far past 32 bits; a table's column and a row key hold as much.
+LARGEST_ID = 2**63 - 1
+# Above it, a number with a fraction may stand for another whole number than the one that was meant.
+LARGEST_EXACT_FLOAT = 2**53
+_DIGITS = re.compile(r"0*([0-9]{1,19})(?:\.0+)?", re.ASCII)
+
+_PARAMETERS = re.compile(r";[A-Za-z].*", re.DOTALL)
+# What may stand inside a number, the dashes of other scripts too.
+_INSIDE = re.compile(r"[ .()\-\u2010-\u2015\u2212]+")
+_NUMBER = re.compile(r"\+?[0-9]{3,15}", re.ASCII)
+# What a spreadsheet, or a sender that keeps numbers as such, makes of one: no group of a number is a single zero.
+_WITH_FRACTION = re.compile(r"\+?[0-9]{3,15}\.0", re.ASCII)
+_TEL = re.compile(r"[\s.()-]*tel:", re.IGNORECASE)
+# Loose on purpose: no letters but those of a link. The app itself reads what is left.
+NUMBER_PATTERN = PREFIX_PATTERN = r"^[^A-Za-z]*(?:[Tt][Ee][Ll]:[^A-Za-z]+)?(?:;[A-Za-z][\s\S]*)?$"
+# Of a number, as its pattern cannot say.
+FEWEST_DIGITS = 3
 
 Model = TypeVar("Model", bound="BaseModel")
 
@@ -32,6 +52,83 @@ _WORDS: Mapping[str, str] = {
     "string_type": "a text is expected",
     "string_too_short": "it is empty",
 }
+
+
+def identifier(value: Any) -> int | None:
+    """
+    Return the identifier that a value spells, 0 to LARGEST_ID, or None.
+
+    A whole number is one however it is written: `971`, `971.0`, `"971"`, `" 000971 "`, `"971.0"`. A fraction, a
+    sign, an exponent in text, a boolean, a list and an object are none, and so is a float too large to be exact.
+    """
+    if isinstance(value, str):
+        digits = _DIGITS.fullmatch(value.strip())
+        value = int(digits[1]) if digits else None
+    elif isinstance(value, float):
+        value = int(value) if 0 <= value <= LARGEST_EXACT_FLOAT and value.is_integer() else None
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if 0 <= value <= LARGEST_ID else None
+
+
+def spelt(value: Any) -> str | None:
+    """
+    Return a number as the PBX sent it, as text: empty where it is withheld, None where it is neither text nor a number.
+
+    A sender that keeps numbers as such may write a fraction of nothing behind one: `27771153.0` is `27771153`.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST_EXACT_FLOAT:
+        return str(int(value))
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    text = str(value)
+    return text.strip().removesuffix(".0") if _WITH_FRACTION.fullmatch(text.strip()) else text
+
+
+def cleaned(text: str) -> str:
+    """Return the text of a number without invisible marks, with ASCII digits, no `tel:` and none of its parameters."""
+    if not text.isascii():
+        letters = unicodedata.normalize("NFKC", text)
+        text = "".join(str(unicodedata.decimal(one, one)) for one in letters if unicodedata.category(one) != "Cf")
+    link = _TEL.match(text)
+    text = _PARAMETERS.sub("", text[link.end() :] if link else text).strip()
+    return text.removesuffix(".0") if _WITH_FRACTION.fullmatch(text) else text
+
+
+def plain(text: str) -> str:
+    """Return the same without what may stand inside a number: spaces, dashes, dots and brackets."""
+    return _INSIDE.sub("", cleaned(text))
+
+
+@lru_cache(maxsize=4096)
+def e164(number: str | None, region: str) -> str | None:
+    """Return the number as E.164 (`+37127771153`), read as dialled in `region`; None when withheld or not a number."""
+    if not number:
+        return None
+    import phonenumbers
+
+    try:
+        parsed = phonenumbers.parse(cleaned(number), region)
+    except phonenumbers.NumberParseException:
+        return None
+    if not phonenumbers.is_possible_number(parsed):
+        return None
+    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+
+
+def dialled(text: str) -> str:
+    """
+    Return the digits of a number that somebody wrote, with the plus where there is one; raise ValueError for any other.
+
+    An international number is in the form that is judged and dialled: of `+49 (0) 30 1234567` the zero is left out.
+    """
+    number = plain(text)
+    if not _NUMBER.fullmatch(number):
+        raise ValueError("a phone number is expected: 3 to 15 digits, with or without a plus")
+    international = re.sub("^00(?=[1-9])", "+", number)
+    return (e164(international, "ZZ") if international[0] == "+" else None) or number
 
 
 def encode(value: Any) -> bytes:

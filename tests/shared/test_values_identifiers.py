@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.identifiers import LARGEST_ID, identifier
+from shared.values import LARGEST_ID, identifier
 
 IDS = st.integers(0, LARGEST_ID)
 ANYTHING = st.recursive(
