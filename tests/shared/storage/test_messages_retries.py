@@ -103,7 +103,7 @@ def test_a_reason_names_type_and_place_and_never_a_value() -> None:
     except KeyError as error:
         reason = decide(error).reason
     line = fail.__code__.co_firstlineno + 1
-    assert reason == f"KeyError at tests/shared/storage/test_retries.py:{line}"
+    assert reason == f"KeyError at tests/shared/storage/test_messages_retries.py:{line}"
 
 
 def test_each_wait_is_longer_than_the_one_before_up_to_the_longest() -> None:
