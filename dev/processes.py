@@ -102,7 +102,7 @@ class ChildProcess:
         assert found is not None
         return found[1]
 
-    def wait(self, seconds: float) -> int:
+    def wait(self, seconds: float | None = None) -> int:
         """Wait for its end and return the exit code."""
         code = self._process.wait(seconds)
         self._close()
@@ -119,15 +119,12 @@ class ChildProcess:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
-        self._close()
-        return self._process.returncode
+        return self.wait()
 
     def kill(self) -> None:
         """End it at once, as a crash would."""
         self._process.kill()
-        self._process.wait()
-        self._close()
+        self.wait()
 
     def __enter__(self) -> Self:
         return self

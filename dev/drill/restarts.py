@@ -7,13 +7,10 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from dev.drill.world import FIRST_CALL, call_data
 from shared.polling import checkpoints
-from shared.storage import rows
-from shared.times import now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -68,7 +65,6 @@ def _restart(world: World, way: signal.Signals) -> Iterator[tuple[str, Any]]:
     """End the app and start it; yield the events of the PBX's calls before, during and after that."""
     world.say(f"ended by {way.name} under load, and away for {world.outage:g} s")
     yield from _call(world)
-    _age_start(world)
     time.sleep(min(world.outage, _BEFORE_SECONDS))
     world.away = True
     if way == signal.SIGKILL:
@@ -81,14 +77,6 @@ def _restart(world: World, way: signal.Signals) -> Iterator[tuple[str, Any]]:
     world.host = world.start()
     world.say(f"      ready again after {time.monotonic() - began:.1f} s")
     yield from _call(world)
-
-
-def _age_start(world: World) -> None:
-    """Have the app look as though it had run for long: starts within minutes of each other count as one."""
-    table = world.storage.table(checkpoints.TABLE)
-    row = rows.get(table, "start", "start")
-    if row is not None:
-        rows.put(table, {**row, "at": now() - timedelta(hours=1)})
 
 
 def _call(world: World) -> Iterator[tuple[str, Any]]:

@@ -18,15 +18,6 @@ RINGING, TALKING, ENDED, MISSED = 1, 2, 3, 4
 _DIAL_RINGS, _DIAL_TALKS = 1.0, 2.0  # seconds
 
 
-@dataclass(frozen=True)
-class Rang:
-    """One dial that was accepted."""
-
-    destination: str
-    contact_id: int
-    call_id: int
-
-
 @dataclass
 class Call:
     """One planned call; ids of recording and voicemail are known from the start, times are the clock's."""
@@ -215,5 +206,5 @@ def place_dial(pbx: Pbx, destination: str, contact_id: int) -> Call:
     """Ring the employee's own phone, and plan the call that goes out."""
     number = pbx.item("contacts", contact_id)["number"]
     call = place(pbx, number, destination, contact_id=contact_id, direction="out", rings=_DIAL_RINGS, talks=_DIAL_TALKS)
-    pbx.rang.append(Rang(destination, contact_id, call.id))
+    pbx.rang.append(call)
     return call

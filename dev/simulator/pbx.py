@@ -16,7 +16,7 @@ from dev.simulator.wire import Item, Options, Writer
 
 if TYPE_CHECKING:
     from dev.server import Answer, Request
-    from dev.simulator.calls import Rang
+    from dev.simulator.calls import Call
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BULK_BEGIN = datetime(2026, 1, 5, 8, tzinfo=UTC)
@@ -48,7 +48,7 @@ class Pbx:
         self.rows: dict[str, dict[int, Item]] = {row.path: {} for row in RESOURCES}
         self.lost: dict[tuple[str, str], Item] = {}
         self.requests: list[Seen] = []
-        self.rang: list[Rang] = []
+        self.rang: list[Call] = []  # calls that a dial made
         self.files: dict[str, AudioFile] = {}  # by the text of their links
         self._lock = threading.RLock()
         self._last: dict[str, int] = {}

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -33,24 +33,20 @@ class Subscription:
     endpoint: str
 
 
-@dataclass
 class Webhooks:
     """The account's subscriptions and the pool that posts events to them, without retries."""
 
-    options: Options
-    writer: Writer
-    workers: int = 4
-    subscriptions: dict[int, Subscription] = field(default_factory=dict)
-    happened: set[str] = field(default_factory=set)  # names of events, also of those that nobody subscribed to
-
-    def __post_init__(self) -> None:
+    def __init__(self, options: Options, writer: Writer, workers: int) -> None:
+        self.options, self.writer = options, writer
+        self.subscriptions: dict[int, Subscription] = {}
+        self.happened: set[str] = set()  # names of events, also of those that nobody subscribed to
         self.faults = Faults()
         self._ids = itertools.count(_FIRST_ID)
         self._lock = threading.Lock()
         self._deliveries: set[Future[None]] = set()
         self._session = requests.Session()
         self._session.trust_env = False
-        self._pool = ThreadPoolExecutor(self.workers, "simulator-webhook")
+        self._pool = ThreadPoolExecutor(workers, "simulator-webhook")
 
     def subscribe(self, event: str, endpoint: str) -> Subscription | None:
         """Add a webhook; return None where the account has all that it may have."""

@@ -64,6 +64,7 @@ def test_each_call_is_printed_once_and_numbers_of_a_real_pbx_are_masked(
         "…53 reached nobody and waits to be called back",
     ]
     assert lines(day, capsys) == []
+    assert masked("12") == masked(None) == "…"
 
 
 def test_a_call_whose_webhook_never_came_is_printed_as_restored(
@@ -97,10 +98,6 @@ def test_a_day_goes_on_while_the_app_has_no_storage(
         assert lines(day, capsys) == []
     app.add("LostCallerRemoved", callerid=NUMBER)
     assert lines(day, capsys) == ["…53 was called back"]
-
-
-def test_a_short_number_is_masked_whole() -> None:
-    assert masked("12") == masked(None) == "…"
 
 
 def test_an_address_of_this_machine_or_a_private_network_is_not_public() -> None:

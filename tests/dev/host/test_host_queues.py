@@ -75,17 +75,13 @@ def test_a_queue_of_poison_has_none_of_its_own(sample: Start, queue: QueueClient
     assert names == {queue.queue_name, f"{queue.queue_name}-poison"}
 
 
-def poison_of(azurite: AzuriteProcess, queue: QueueClient) -> QueueClient:
-    return _service(azurite).get_queue_client(f"{queue.queue_name}-poison")
-
-
 @pytest.mark.slow
 def test_poison_lives_seven_days_however_long_the_original(
     sample: Start, queue: QueueClient, azurite: AzuriteProcess
 ) -> None:
     sample(**{"AzureWebJobs.poisoned.Disabled": "true"})
     queue.send_message(json.dumps({"fails": 99}), time_to_live=-1)
-    poison = poison_of(azurite, queue)
+    poison = _service(azurite).get_queue_client(f"{queue.queue_name}-poison")
     until(lambda: left(queue) == 0)
     (message,) = poison.receive_messages()
     assert message.expires_on - message.inserted_on == timedelta(days=7)

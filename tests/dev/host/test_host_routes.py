@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import azure.functions as func
 import pytest
 
 from dev.host.routes import Routes, first_match
 from dev.host.settings import HostError
-from dev.host.worker import Function, functions_of
+from dev.host.worker import Function
 
 
 def function(name: str, route: str, *methods: str) -> Function:
@@ -51,17 +50,6 @@ def test_a_template_matches_as_in_asp_net(template: str, path: str, expected: di
 def test_the_first_name_wins_and_nothing_else_counts(routes: dict[str, str], path: str, name: str | None) -> None:
     functions = [function(each, route) for each, route in routes.items()]
     assert first_match(functions, "GET", f"/api/{path}") == name
-
-
-def test_the_functions_of_an_app_are_read_without_running_it() -> None:
-    app = func.FunctionApp()
-    for name, route, method in (("a", "x/{any}", "POST"), ("b", "x/{any}", "GET"), ("c", "x/y", "GET")):
-        app.function_name(name)(app.route(route, methods=[method])(_nothing))
-    assert first_match(functions_of(app), "GET", "/api/x/y") == "b"
-
-
-def _nothing(req: func.HttpRequest) -> str:
-    return ""
 
 
 @pytest.mark.parametrize("route", ["{", "x/{a:nonsense}", "runtimes", "administrators/x"])

@@ -20,13 +20,9 @@ def host_json(folder: Path, **queues: object) -> Path:
     return path
 
 
-def test_queue_options_have_the_real_hosts_defaults(tmp_path: Path) -> None:
-    queues = load_host_config(tmp_path / "host.json").queues
-    assert (queues.batch_size, queues.max_dequeue_count) == (16, 5)
-    assert (queues.visibility_timeout, queues.max_polling_interval) == (timedelta(0), timedelta(minutes=1))
-
-
 def test_the_environment_overrides_host_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = load_host_config(tmp_path / "host.json").queues
+    assert (bare.batch_size, bare.max_dequeue_count, bare.max_polling_interval) == (16, 5, timedelta(minutes=1))
     path = host_json(tmp_path, batchSize=8, maxDequeueCount=7, visibilityTimeout="00:01:00.5")
     monkeypatch.setenv("AzureFunctionsJobHost__extensions__queues__batchSize", "2")
     monkeypatch.setenv("AzureFunctionsJobHost__Extensions__Queues__NewBatchThreshold", "1")

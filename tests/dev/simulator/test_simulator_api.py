@@ -82,7 +82,7 @@ def test_a_dial_rings_and_becomes_a_call(pbx: Any, client: Any) -> None:
     assert client.post("dial", {"destination": "27771153", "contactID": anna}).status_code == 200
     assert [(row.destination, row.contact_id) for row in pbx.rang] == [("27771153", anna)]
     pbx.clock.advance(60)
-    assert client.ids("call_history", "callID", direction="out") == [pbx.rang[0].call_id]
+    assert client.ids("call_history", "callID", direction="out") == [pbx.rang[0].id]
 
 
 def test_an_event_is_posted_in_the_envelope_unless_it_is_dropped(pbx: Any, inbox: Any) -> None:

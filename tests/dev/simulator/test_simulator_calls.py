@@ -57,14 +57,6 @@ def test_a_transferred_call_names_the_previous_contact(pbx: Any, inbox: Any) -> 
     ]
 
 
-def test_a_group_call_rings_everyone_and_one_answers(pbx: Any, inbox: Any) -> None:
-    anna, janis = pbx.add_contact("Anna"), pbx.add_contact("Jānis")
-    pbx.call("27771153", contact_id=janis, group=[anna, janis])
-    pass_time(pbx, 60)
-    assert [body["data"]["contactID"] for body in inbox.bodies if body["eventType"] == "CallStarted"] == [janis, anna]
-    assert [body["data"]["contactID"] for body in inbox.bodies if body["eventType"] == "CallConnected"] == [janis]
-
-
 def test_a_lost_caller_is_added_updated_and_removed(pbx: Any, client: Any, inbox: Any) -> None:
     for _ in range(2):
         pbx.call("27771153", talks=0)
@@ -88,16 +80,6 @@ def test_a_voicemail_is_left_listed_and_deleted(pbx: Any, client: Any, inbox: An
     pbx.wait_delivered()
     assert client.ids("voicemails", "voicemailID") == []
     assert inbox.names[-2:] == ["VoicemailCreated", "VoicemailDeleted"]
-
-
-def test_a_long_call_comes_late_with_a_smaller_id(pbx: Any, client: Any) -> None:
-    long = pbx.call("27771153", talks=6 * 3600)
-    short = pbx.call("27771154", at=60, talks=30)
-    pass_time(pbx, 3600)
-    assert client.ids("call_history", "callID") == [short.id]
-    pass_time(pbx, 6 * 3600)
-    assert client.ids("call_history", "callID") == [short.id, long.id]
-    assert client.ids("call_history", "callID", initial_call_id=short.id) == []
 
 
 def test_the_demo_day_brings_every_event(pbx: Any, client: Any, inbox: Any) -> None:
