@@ -113,13 +113,24 @@ def add(storage: Storage, pointers: Iterable[tuple[str, Pointer]]) -> None:
     Call it before the thing itself is written: a death in between leaves a pointer to nothing, which every reader
     skips, and never a thing that nobody finds.
     """
+    from azure.data.tables import TableTransactionError
+
     found: dict[str, Any] = {}
     for subject, one in pointers:
         row = _row(storage, subject, one) | {"id": one.id, "moment": one.moment}
-        found[row["RowKey"]] = ("upsert", row, {"mode": "replace"})
-    operations = list(found.values())
-    for start in range(0, len(operations), IN_BATCH):
-        rows.transact(storage.table(TABLE), operations[start : start + IN_BATCH])
+        found[row["RowKey"]] = row
+    table, made = storage.table(TABLE), list(found.values())
+    for start in range(0, len(made), IN_BATCH):
+        part = made[start : start + IN_BATCH]
+        if len(part) == IN_BATCH:
+            # Many at once are new, as a rule; the emulator takes six times as long to replace rows as to create them.
+            try:
+                rows.transact(table, [("create", row) for row in part])
+                continue
+            except TableTransactionError as error:
+                if error.status_code not in rows.LOST:
+                    raise
+        rows.transact(table, [("upsert", row, {"mode": "replace"}) for row in part])
 
 
 def add_dead_letter(storage: Storage, region: str, kind: str, id: str, record: Any) -> None:
