@@ -46,7 +46,8 @@ def _write(rows: list[str], *, whole: bool) -> None:
     if not whole and _machine() not in before:
         return
     head, rule = "| Figure | Against | Measured | Goal | Met |", "|---|---|---|---|---|"
-    kept = [] if whole else [line for line in before.splitlines() if line.startswith("| ") and line != head]
+    figures = before.partition(_END)[0].splitlines()
+    kept = [] if whole else [line for line in figures if line.startswith("| ") and line != head]
     table = {line.split(" | ")[0]: line for line in (*kept, *rows)}
     text = "\n".join([_BEGIN, _machine(), "", head, rule, *table.values(), _END])
     REPORT.write_text(re.sub(f"{_BEGIN}.*{_END}", lambda _: text, before, flags=re.DOTALL))
