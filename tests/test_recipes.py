@@ -28,7 +28,7 @@ DERIVED = (
     "tests/functions/test_routes.py",
     "tests/functions/test_timers.py",
     "tests/shared/api/openapi/test_definition.py",
-    "tests/shared/api/openapi/test_events.py",
+    "tests/shared/api/openapi/test_schemas_events.py",
     "tests/shared/events/test_table.py",
     "tests/shared/pbx/test_operations.py",
     "tests/shared/pbx/test_resources.py",
