@@ -34,7 +34,7 @@ node_modules/.installed: package-lock.json
 start: ## everything on this machine, with a live demonstration; Ctrl-C ends it
 	@$(PYTHON) -m dev.machine
 	@$(MAKE) -q install || echo "Installing packages for Python and the storage emulator: one to three minutes, once …"
-	@$(MAKE) --no-print-directory install
+	@$(MAKE) --no-print-directory --silent install
 	@exec $(BIN)/python -m dev.start
 
 # What needs the Bicep compiler says so: make infra goes without one only where BICEP=skip asks for it.
