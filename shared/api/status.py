@@ -47,7 +47,7 @@ SENTENCES: Mapping[str, str] = {
     "missing": "The PBX has no webhook for %(events)s: %(reason)s. POST /api/ops/webhooks/sync tries again.",
     "orphans": "The PBX may have webhooks that the app does not know (%(events)s): delete them in the PBX's panel, "
     "then POST /api/ops/webhooks/sync?forget_orphans=true.",
-    "lost": "Webhooks for %(event)s that never came since yesterday: %(count)s, more than came; polls brought what "
+    "lost": "Webhooks for %(event)s that never came since yesterday: %(count)s, more than came; polls restored what "
     "they could. DELETE /api/ops/webhooks, then POST /api/ops/webhooks/sync registers them anew.",
     "left": "The subscription %(name)s of %(host)s to %(event)s ended on %(day)s, as it was answered %(answer)s: save "
     "the flow again, or subscribe again, if wanted.",

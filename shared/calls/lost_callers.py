@@ -197,7 +197,8 @@ def close(storage: Storage, id: str, moment: datetime, note: str | None = None) 
     """Close a pair that waits, with a note of who did it and why; False where it does not wait."""
 
     def by(row: rows.Row | None) -> Row | None:
-        if row is None or not row.get("open"):
+        # A write whose answer was lost has closed it at this very moment.
+        if row is None or not (row.get("open") or row.get("closed") == moment):
             return None
         return {**row, "open": False, "closed": moment} | ({"note": note} if note else {})
 

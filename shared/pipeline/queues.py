@@ -28,7 +28,7 @@ class Consumer:
     """
     A row: a queue, the function that its messages start, and the kind its dead letters are of.
 
-    `run` raises for a message that failed, and `storage/retries` decides what that means. `work` has the fields that
+    `run` raises for a message that failed, and `storage/messages` decides what that means. `work` has the fields that
     name a message's work among the dead letters of its kind.
     """
 

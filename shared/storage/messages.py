@@ -6,7 +6,7 @@ Messages on our queues: JSON objects in ASCII, and a pointer to a blob where the
 | `sent` | when it was first sent, as ISO 8601 |
 | `mark` | its own token, kept however often it comes back: a row that has it is this message's work |
 | `begun` | true once it has been worked on: the work may be half done |
-| `tries` | how often it was put back, by the reason (see `storage/retries`) |
+| `tries` | how often it was put back, by the reason (see Policy) |
 | `payload` | the blob that holds the rest, in place of all other fields |
 """
 

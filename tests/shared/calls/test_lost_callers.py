@@ -14,6 +14,7 @@ from shared import people
 from shared.calls.lost_callers import ADDED, REMOVED, TABLE, UPDATED, close, close_answered, get, identified, listed
 from shared.calls.store import add_to_story, pointers
 from tests import events
+from tests.breaking import break_requests
 from tests.dying import is_killed
 
 if TYPE_CHECKING:
@@ -230,7 +231,7 @@ def test_those_who_wait_are_listed_by_one_request_without_those_who_were_called_
     everybody = listed(bridge.storage)
     for one in everybody[3:]:
         assert close(bridge.storage, one.id, NOON)
-        assert not close(bridge.storage, one.id, NOON)
+        assert not close(bridge.storage, one.id, NOON + timedelta(seconds=1))
     requests = counted(bridge.storage)
     assert listed(bridge.storage) == everybody[:3]
     assert requests.count == 1
@@ -239,3 +240,13 @@ def test_those_who_wait_are_listed_by_one_request_without_those_who_were_called_
     assert listed(bridge.storage) == everybody[1:3]
     count(bridge, [received(ADDED, 5, callerid="29999990")])
     assert "29999990" in {one.callerid for one in listed(bridge.storage)}
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the request", "after it took effect"])
+def test_a_caller_is_closed_once_where_the_answer_is_lost(after: bool, bridge: Bridge) -> None:
+    count(bridge, [received(ADDED, 0)])
+    id = only(bridge).id
+    break_requests(bridge.storage, lambda request: str(request.url).endswith("/$batch"), 1, after=after)
+    assert close(bridge.storage, id, NOON, "key: called back")
+    assert listed(bridge.storage) == []
+    assert (only(bridge).closed, only(bridge).note) == (NOON, "key: called back")

@@ -55,7 +55,7 @@ def events(bridge: Bridge) -> list[tuple[str, str]]:
     return sorted((row["type"], row["origin"]) for row in bridge.storage.table("events").list_entities())
 
 
-def told(bridge: Bridge, moment: datetime | None = None) -> int:
+def restored(bridge: Bridge, moment: datetime | None = None) -> int:
     """Poll once the grace is over, and process; how many events are new."""
     before = len(events(bridge))
     for resource in POLLED:
@@ -67,16 +67,16 @@ def told(bridge: Bridge, moment: datetime | None = None) -> int:
 def look(bridge: Bridge) -> int:
     for resource in POLLED:
         poll(bridge, resource)
-    return told(bridge)
+    return restored(bridge)
 
 
 def test_a_call_without_any_webhook_is_restored_after_the_grace_and_not_before(pbx: Simulator, bridge: Bridge) -> None:
     call, begin = add_call(pbx), now()
     poll(bridge, CALLS, at=begin)
-    assert told(bridge, begin + GRACE - timedelta(seconds=1)) == 0
+    assert restored(bridge, begin + GRACE - timedelta(seconds=1)) == 0
     reconcile(bridge, at=begin + LATER)
     assert len(run_pipeline(bridge)) == 3
-    assert told(bridge, begin + 2 * LATER) == 0
+    assert restored(bridge, begin + 2 * LATER) == 0
     assert events(bridge) == [(name, "reconciled") for name in ("CallCompleted", "CallConnected", "CallStarted")]
     assert (story(bridge, call)["outcome"], story(bridge, call)["talkSeconds"]) == ("answered", 40)
     ended = pbx.item("call_history", call)["callEnded"].replace(microsecond=0)
@@ -104,9 +104,9 @@ def test_recordings_and_voicemails_are_restored_unless_they_were_announced(
 
 def test_a_voicemail_that_is_gone_was_deleted_and_no_audio_is_for_it(pbx: Simulator, bridge: Bridge) -> None:
     number = pbx.add("voicemails", sender="27771153", callStarted=now() - timedelta(days=200))
-    told(bridge, now() + timedelta(hours=1))
+    restored(bridge, now() + timedelta(hours=1))
     pbx.remove("voicemails", number)
-    told(bridge, now() + timedelta(hours=2))
+    restored(bridge, now() + timedelta(hours=2))
     assert ("VoicemailDeleted", "reconciled") in events(bridge)
     messages = [json.loads(one.content) for one in bridge.storage.queue("media").receive_messages()]
     assert {one["inferred"] for one in messages if one["action"] == "withdraw"} <= {True}
@@ -193,7 +193,7 @@ def test_a_bare_announcement_gets_what_the_list_knows(pbx: Simulator, bridge: Br
     look(bridge)
     row = bridge.storage.table("calls").get_entity("call", descending(call))
     assert json.loads(row["recordings"]) == [recording]
-    assert told(bridge, now() + 2 * LATER) == 0
+    assert restored(bridge, now() + 2 * LATER) == 0
 
 
 def test_a_dropped_month_does_not_come_back_while_its_calls_are_told(
