@@ -23,7 +23,7 @@ from werkzeug.exceptions import HTTPException
 from board import access, callbacks, calls, person, show, today, voicemails, workings
 from shared.bridge import bridge
 from shared.errors import BridgeError, Refused, answer_to
-from shared.once import once
+from shared.storage.account import once
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response as AnyResponse

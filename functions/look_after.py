@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from shared import health
 from shared.calls.store import calls, without_end
 from shared.deliveries.drain import wake_waiting
-from shared.once import once
 from shared.polling import checkpoints
 from shared.polling.poll import reconcile
 from shared.privacy.retention import apply_retention
+from shared.storage.account import Storage, once
 from shared.times import LONGEST_CALL, now
 from shared.webhooks.sync import keep
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shared.bridge import Bridge
-    from shared.storage.account import Storage
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from shared import settings as configuration
 from shared.errors import ConfigError, StorageUnavailable
 from shared.events.table import wanted_events
-from shared.once import once
-from shared.storage.account import Storage
+from shared.storage.account import Storage, once
 
 if TYPE_CHECKING:
     from shared.pbx.client import Pbx

@@ -7,15 +7,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from shared import people
-from shared.once import once
 from shared.storage import rows
+from shared.storage.account import Storage, once
 from shared.storage.expiry import IN_BATCH
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import datetime
 
-    from shared.storage.account import Storage
 
 TABLE = "forgotten"
 _SUBJECT, _LATEST = "subject", "latest"

@@ -12,8 +12,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import BridgeError
-from shared.once import once
 from shared.storage import rows
+from shared.storage.account import Storage, once
 from shared.storage.expiry import expire_rows
 from shared.times import iso, now
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shared.events.event import ReceivedEvent
-    from shared.storage.account import Storage
     from shared.storage.expiry import Allowance, Period
 
     # Counts by name: one of COUNTS, or CAME, LOST or FIELD with the name of an event's type or of a field behind it.

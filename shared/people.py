@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from shared.once import once
 from shared.storage import rows
+from shared.storage.account import Storage, once
 from shared.storage.expiry import IN_BATCH, delete_keys, expire_rows
 from shared.times import newest_first, now
 from shared.values import e164
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from azure.data.tables import TableClient
 
-    from shared.storage.account import Storage
     from shared.storage.expiry import Allowance, Period
     from shared.storage.rows import Row
 

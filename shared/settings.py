@@ -8,12 +8,11 @@ import os
 import re
 import sys
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from shared.errors import ConfigError
-from shared.once import once
-from shared.redaction import redact
+from shared.errors import ConfigError, redact
 from shared.schedules import SCHEDULES
 from shared.times import iso, parse_time
 
@@ -362,7 +361,7 @@ def _storage(environ: Mapping[str, str], problems: list[str]) -> StorageAccount:
     return StorageAccount(**{name: _read(row, environ, problems) or None for name, row in rows.items()})
 
 
-@once
+@cache
 def settings() -> Settings:
     """Return this process's settings, read on first use."""
     return Settings.from_env(os.environ)

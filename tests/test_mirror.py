@@ -26,7 +26,6 @@ COVERED: Mapping[str, str] = {
     "shared/api/operations.py": "shared/api/openapi/test_definition.py",
     "shared/bridge.py": "shared/polling/test_poll.py",
     "shared/storage/expiry.py": "shared/privacy/test_retention.py",
-    "shared/errors.py": "functions/test_responses.py",
     "shared/events/store.py": "shared/api/test_feed.py",
     "shared/privacy/holdings.py": "shared/privacy/test_erase.py",
     "shared/privacy/jobs.py": "shared/privacy/test_erase.py",

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from shared import people
 from shared.calls.stories import UNENDED, Gathered, Part, part_of, place_of, story_of
-from shared.once import once
 from shared.people import Pointer
 from shared.storage import rows
+from shared.storage.account import Storage, once
 from shared.storage.expiry import Period, expire_rows
 from shared.storage.rows import descending, from_descending
 from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, call_start, clock, iso, now
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from shared.bridge import Bridge
     from shared.events.event import ReceivedEvent
-    from shared.storage.account import Storage
     from shared.storage.expiry import Allowance
 
 TABLE = "calls"

@@ -21,8 +21,8 @@ from shared.errors import Conflict, Unprocessable
 from shared.events import store
 from shared.events.event import row_envelope
 from shared.http import AddressRefused, ending_by, guarded_session, retry_after
-from shared.once import once
 from shared.storage import rows
+from shared.storage.account import Storage, once
 from shared.storage.dead_letters import dead_letter
 from shared.subscriptions.store import subscriptions
 from shared.subscriptions.subscription import is_workflow_host
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from shared.bridge import Bridge
     from shared.deliveries.outbox import Place, State
-    from shared.storage.account import Storage
     from shared.subscriptions.subscription import Subscription
 
 logger = logging.getLogger(__name__)

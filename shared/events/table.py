@@ -11,11 +11,10 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from shared.errors import ConfigError
+from shared.errors import ConfigError, redact
 from shared.pbx.fields import CALL, LOST_CALL, RECORDING, VOICEMAIL, Field, Shape
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES
-from shared.redaction import redact
 from shared.times import iso
 from shared.values import e164
 

@@ -28,9 +28,9 @@ from shared.items import store
 from shared.media import blobs, deletions
 from shared.media.blobs import MEDIA
 from shared.media.download import LONGEST_SECONDS, download
-from shared.once import once
 from shared.pbx.resources import resource
 from shared.storage import dead_letters
+from shared.storage.account import Storage, once
 from shared.storage.expiry import delete_versions
 from shared.storage.messages import send
 from shared.times import call_start, event_time, iso, now, parse_time
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
     from shared.bridge import Bridge
     from shared.media.blobs import Media
-    from shared.storage.account import Storage
 
     Record = dict[str, Any]
 

@@ -13,8 +13,8 @@ from urllib.parse import urljoin, urlsplit
 
 from shared.errors import MediaNotReady, MediaRefused, MediaUnreachable
 from shared.http import AddressRefused, ending_by, guarded_session
-from shared.once import once
 from shared.settings import is_loopback
+from shared.storage.account import once
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 from shared.errors import (
+    HIDDEN,
     PbxForbidden,
     PbxNotFound,
     PbxNotUnderstood,
@@ -14,9 +15,9 @@ from shared.errors import (
     PbxThrottled,
     PbxUnavailable,
     Refused,
+    redact,
 )
 from shared.http import retry_after
-from shared.redaction import HIDDEN, redact
 from shared.values import identifier, parse_body
 
 if TYPE_CHECKING:

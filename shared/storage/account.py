@@ -1,23 +1,29 @@
-"""The data account: its tables, queues and containers by name, and clients for them made on first use."""
+"""The data account: its tables, queues and containers by name, clients for them, and what a process keeps of it."""
 
 from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from functools import cache, cached_property, wraps
+from threading import RLock
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from shared.errors import StorageUnavailable
 from shared.http import plain_session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import requests
     from azure.data.tables import TableClient
     from azure.storage.blob import ContainerClient
     from azure.storage.queue import QueueClient
 
     from shared.settings import StorageAccount
+
+P = ParamSpec("P")
+Made = TypeVar("Made")
 
 TABLES = (
     "events",
@@ -57,6 +63,22 @@ _NO_ENTRY = "storage does not let this app in; roles take some minutes to work"
 BLOCK_BYTES = 3 * 1024 * 1024
 # What this process has made, by account, kind and name.
 _made: set[tuple[StorageAccount, str, str]] = set()
+
+
+def once(make: Callable[P, Made]) -> Callable[P, Made]:
+    """
+    Keep the result of a maker for the life of the process, one for each set of arguments; errors are not kept.
+
+    Unlike a cache, it never makes a second one for a thread that asks while the first is being made.
+    """
+    kept, lock = cache(make), RLock()
+
+    @wraps(make)
+    def ask(*args: P.args, **options: P.kwargs) -> Made:
+        with lock:
+            return kept(*args, **options)  # type: ignore[arg-type]
+
+    return ask
 
 
 class Storage:

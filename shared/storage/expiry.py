@@ -12,8 +12,8 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from shared.once import once
 from shared.storage import rows
+from shared.storage.account import Storage, once
 from shared.times import iso
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from azure.data.tables import TableClient
     from azure.storage.blob import ContainerClient
 
-    from shared.storage.account import Storage
 
 TABLE = "retention"
 _DROPPED = "dropped"

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from shared import people
 from shared.errors import TOO_MANY_SUBSCRIPTIONS, ConfigError, Conflict, NotFound, Refused, StorageUnavailable
-from shared.once import once
 from shared.storage import rows
+from shared.storage.account import Storage, once
 from shared.subscriptions.subscription import PARTITION, Subscription, host_of, new_secret, normalised, subscription_of
 from shared.times import iso, now
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
 
     from shared.bridge import Bridge
-    from shared.storage.account import Storage
     from shared.storage.rows import Row
 
 logger = logging.getLogger(__name__)

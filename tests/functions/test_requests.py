@@ -93,11 +93,11 @@ def test_the_origin_is_the_caller_s(url: str, forwarded: str, expected: tuple[st
 def test_answers_name_the_public_address(public: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PUBLIC_BASE_URL", public)
     monkeypatch.setenv("DataStorage", "UseDevelopmentStorage=true")
-    settings.forget()  # type: ignore[attr-defined]
+    settings.cache_clear()
     assert address(request("http://app.example:7071/api/x")) == expected
     definition = json.loads(_definition(request("http://app.example:7071/api/swagger.json")).get_body())
     assert f"{definition['schemes'][0]}://{definition['host']}{definition['basePath']}" == f"{expected}/api/v2"
-    settings.forget()  # type: ignore[attr-defined]
+    settings.cache_clear()
 
 
 @pytest.fixture(scope="module")

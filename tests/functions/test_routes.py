@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from itertools import combinations, starmap
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -128,3 +131,13 @@ def test_a_pair_is_found_by_its_names(first: tuple[str, ...], second: tuple[str,
 def test_no_event_is_spelled_like_the_word_that_ends_subscriptions() -> None:
     for word in ("unsubscribe", "Unsubscribe", "UNSUBSCRIBE"):
         assert find_event(word) is None
+
+
+def test_the_app_loads_neither_polling_nor_processing_before_they_are_asked_for() -> None:
+    code, root = "import sys, function_app; print('\\n'.join(sys.modules))", Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    early = {"pydantic", "requests", "azure.core", "azure.data.tables", "cryptography", "phonenumbers"}
+    rooms = ("shared.polling.", "shared.media.copy", "shared.deliveries.", "shared.webhooks.sync")
+    assert not loaded & early
+    assert [name for name in loaded if name.startswith(rooms)] == []

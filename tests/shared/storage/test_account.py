@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from dev.listener import Listener
 from shared.errors import StorageUnavailable
 from shared.settings import StorageAccount
 from shared.storage import rows
-from shared.storage.account import CONTAINERS, QUEUES, TABLES, Storage
+from shared.storage.account import CONTAINERS, QUEUES, TABLES, Storage, once
 from shared.storage.messages import put_payload, send
 from tests.breaking import break_connections
 
@@ -146,3 +147,25 @@ def test_an_account_that_the_templates_prepared_is_not_made(settings: Settings) 
     with pytest.raises(HttpResponseError):
         rows.put(storage.table("events"), ROW)
     assert names(storage) == set()
+
+
+def test_threads_that_ask_first_together_get_the_same_one_and_an_error_is_not_kept() -> None:
+    together, errors = threading.Barrier(8), iter([OSError()])
+
+    @once
+    def make(name: str) -> object:
+        for error in errors:
+            raise error
+        threading.Event().wait(0.02)
+        return object()
+
+    def ask(name: str) -> object:
+        together.wait(10)
+        return make(name)
+
+    with pytest.raises(OSError):
+        make("one")
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(ask, ["one"] * 8))
+    assert len({id(one) for one in made}) == 1
+    assert make("other") is not made[0]

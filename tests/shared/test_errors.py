@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.redaction import redact
+from shared.errors import redact
 
 
 @pytest.mark.parametrize(
