@@ -231,7 +231,6 @@ var tableNames = [
   'numbers'
   'privacy'
   'resources'
-  'retention'
   'subscriptions'
   'webhooks'
 ]

@@ -1,11 +1,17 @@
-"""Table `numbers`: the index by phone number, employee and call of everything that one of them can be read in."""
+"""
+Table `numbers`: the index by phone number, employee and call of everything that one of them can be read in.
+
+Table `forgotten`: tombstones of erased people and dropped months, so that nothing behind one is taken in again.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import re
 import secrets
+import time
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,7 +33,7 @@ if TYPE_CHECKING:
     from shared.storage.expiry import Allowance, Period
     from shared.storage.rows import Row
 
-TABLE = "numbers"
+TABLE, FORGOTTEN = "numbers", "forgotten"
 # One for all, so that a hundred pointers of any subjects are one transaction.
 PARTITION = "number"
 _KEY = "key"
@@ -44,6 +50,12 @@ _DIGITS = re.compile(r"\+?[0-9][0-9\s().\-/]{4,40}[0-9]")
 _IN_FILTER = 12
 _AT_ONCE = 8
 _PAGE = 1000
+
+# Partitions of table `forgotten`: tombstones by subject; the latest of them and the dropped months, which all ask for.
+_SUBJECT, _KNOWN = "subject", "known"
+_LATEST = "latest"
+# A process may go on for so long without looking for new tombstones.
+MEMORY_SECONDS = 5.0
 
 Kind = Literal["call", "recording", "voicemail", "lost", "contact", "event", "dead", "dial"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -201,6 +213,69 @@ def rows_of(table: TableClient, partition: str, wanted: Sequence[tuple[str, date
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return {row["RowKey"]: row for part in pool.map(read, spans) for row in part}
+
+
+def forget(storage: Storage, subjects: Collection[str], moment: datetime) -> None:
+    """Store tombstones: what has to do with a subject and began up to this moment is not taken in again."""
+    keys = [{"PartitionKey": _SUBJECT, "RowKey": digest(storage, one)} for one in sorted(subjects)]
+    for start in range(0, len(keys), IN_BATCH):
+        part = [("upsert", {**key, "until": moment}, {"mode": "replace"}) for key in keys[start : start + IN_BATCH]]
+        rows.transact(storage.table(FORGOTTEN), part)
+
+    def later(row: Row | None) -> dict[str, Any]:
+        return {"until": moment if row is None else max(row["until"], moment)}
+
+    rows.change(storage.table(FORGOTTEN), _KNOWN, _LATEST, later)
+    _memory(storage).clear()
+
+
+def drop_month(storage: Storage, month: str) -> None:
+    """Store that a month (`yyyy-mm`, UTC) is dropped: what the PBX still lists of it is not taken in again."""
+    rows.put(storage.table(FORGOTTEN), {"PartitionKey": _KNOWN, "RowKey": month})
+    _memory(storage).clear()
+
+
+def is_dropped(storage: Storage, month: str) -> bool:
+    """Return True if a month was dropped."""
+    return month in _known(storage)
+
+
+def is_before(storage: Storage, moment: datetime, *, fresh: bool = False) -> bool:
+    """
+    Return True if something was erased after this moment, so that its subjects have to be looked for.
+
+    `fresh` sees also the tombstones of the last seconds.
+    """
+    latest = _known(storage, fresh=fresh).get(_LATEST)
+    return latest is not None and moment <= latest
+
+
+def is_forgotten(storage: Storage, subjects: Collection[str], moment: datetime, *, fresh: bool = False) -> bool:
+    """
+    Return True if what began at this moment and has to do with these subjects was erased.
+
+    Nothing is read for what is newer than every tombstone.
+    """
+    if not is_before(storage, moment, fresh=fresh):
+        return False
+    found = (rows.get(storage.table(FORGOTTEN), _SUBJECT, digest(storage, subject)) for subject in subjects)
+    return any(row is not None and moment <= row["until"] for row in found)
+
+
+def _known(storage: Storage, *, fresh: bool = False) -> Mapping[str, datetime | None]:
+    """Return the dropped months, and under `latest` the time of the latest tombstone, read again after some seconds."""
+    memory = _memory(storage)
+    read, known = memory.get(_KNOWN, (-math.inf, {}))
+    if fresh or time.monotonic() >= read + MEMORY_SECONDS:
+        found = storage.table(FORGOTTEN).query_entities(f"PartitionKey eq '{_KNOWN}'")
+        known = {row["RowKey"]: row.get("until") for row in found}
+        memory[_KNOWN] = time.monotonic(), known
+    return known
+
+
+@once
+def _memory(storage: Storage) -> dict[str, tuple[float, dict[str, datetime | None]]]:
+    return {}
 
 
 def _row(storage: Storage, subject: str, pointer: Pointer) -> dict[str, Any]:

@@ -25,7 +25,7 @@ NOW = datetime(2026, 1, 1, 3, tzinfo=UTC)
 TEN_YEARS = 120
 ITEMS = (("call_history", "callID"), ("call_records", "recordingID"), ("voicemails", "voicemailID"))
 # What is not history, and what the tables hold for themselves.
-CURRENT = {"board", "checkpoints", "webhooks", "budget", "subscriptions", "retention", "forgotten"}
+CURRENT = {"board", "checkpoints", "webhooks", "budget", "subscriptions", "forgotten"}
 
 
 def month(number: int) -> datetime:

@@ -29,7 +29,6 @@ COVERED: Mapping[str, str] = {
     "shared/events/store.py": "shared/api/test_feed.py",
     "shared/privacy/holdings.py": "shared/privacy/test_erase.py",
     "shared/privacy/jobs.py": "shared/privacy/test_erase.py",
-    "shared/forgotten.py": "shared/privacy/test_erase.py",
     "shared/media/blobs.py": "shared/media/test_copy.py",
     "shared/pbx/fields.py": "contract/test_operations.py",
     "shared/polling/compare.py": "shared/polling/test_poll.py",

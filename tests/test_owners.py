@@ -32,10 +32,9 @@ OWNERS = {
     "subscriptions": "shared.subscriptions",
     "deliveries": "shared.deliveries",
     "dials": "shared.calls.dials",
-    "retention": "shared.storage.expiry",
     "audit": "shared.audit",
     "board": "board.access",
-    "forgotten": "shared.forgotten",
+    "forgotten": "shared.people",
     "privacy": "shared.privacy.jobs",
 }
 # Those that are given a table's name by its owner, and what goes through every table for one person.

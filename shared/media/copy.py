@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shared import forgotten, people
+from shared import people
 from shared.errors import (
     BudgetExhausted,
     Invalid,
@@ -254,7 +254,7 @@ class _Work:
         texts = {str(record[name]) for name in ("caller", "destination", "sender") if record.get(name)}
         subjects = [people.number(text, region) for text in sorted(texts)]
         subjects += [f"{of.media.name} {of.id}"] + ([people.call(of.call_id)] if of.call_id else [])
-        if forgotten.is_forgotten(storage, subjects, of.started, fresh=fresh):
+        if people.is_forgotten(storage, subjects, of.started, fresh=fresh):
             if is_stored:
                 delete_versions(storage.container(of.media.container), f"{of.stem}.")
             raise _Forgotten

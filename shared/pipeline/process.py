@@ -6,14 +6,13 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from shared import forgotten, health, people
+from shared import health, people
 from shared.calls import lost_callers
 from shared.calls import store as calls
 from shared.deliveries.fanout import fan_out
 from shared.events import store
 from shared.events.event import event_of, event_of_row, row_of
 from shared.events.table import event_id
-from shared.storage.expiry import dropped_months
 from shared.storage.messages import send
 from shared.times import iso
 
@@ -79,7 +78,7 @@ def process(bridge: Bridge, message: Mapping[str, Any]) -> None:
     if event is None or _is_forgotten(bridge, event):
         logger.info("event %s is of somebody who was erased since", message["id"])
         return
-    if event.from_history and iso(event.began)[:7] in dropped_months(bridge.storage):
+    if event.from_history and people.is_dropped(bridge.storage, iso(event.began)[:7]):
         logger.info("%s %s is of a month that was dropped", event.type.name, event.id)
         return
     if event.type.waits:
@@ -102,14 +101,14 @@ def process(bridge: Bridge, message: Mapping[str, Any]) -> None:
 
 def _is_forgotten(bridge: Bridge, event: ReceivedEvent) -> bool:
     moment = min(event.began, event.moment)
-    if not forgotten.is_before(bridge.storage, moment):
+    if not people.is_before(bridge.storage, moment):
         return False
     region, sent = bridge.settings.default_region, {**event.envelope, **event.envelope["data"]}
     subjects = {subject for subject, _ in store.pointers(event, region)} | people.loose(sent, event.drift, region)
     for kind, name in (("recording", "recordingID"), ("voicemail", "voicemailID")):
         if name in event.data:
             subjects.add(f"{kind} {event.data[name]}")
-    return forgotten.is_forgotten(bridge.storage, subjects - {people.LOOSE}, moment)
+    return people.is_forgotten(bridge.storage, subjects - {people.LOOSE}, moment)
 
 
 def _place(bridge: Bridge, event: ReceivedEvent, mark: str) -> tuple[ReceivedEvent, bool]:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from shared import forgotten, health, people
+from shared import health, people
 from shared.errors import (
     BudgetExhausted,
     PbxForbidden,
@@ -228,14 +228,14 @@ class Comparison:
     def _is_forgotten(self, id: int, item: Item) -> bool:
         """Return True if an item of history began before what it has to do with was erased."""
         bridge, resource, moment = self.run.bridge, self.run.resource, began(item)
-        if resource.editable or moment is None or not forgotten.is_before(bridge.storage, moment):
+        if resource.editable or moment is None or not people.is_before(bridge.storage, moment):
             return False
         region = bridge.settings.default_region
         found = subjects(item, region) | people.loose(item, drift(item, self.run.shape), region)
         found.add(f"{KINDS[resource.name]} {id}")
         if (call_id := identifier(item.get("callID"))) is not None:
             found.add(people.call(call_id))
-        return forgotten.is_forgotten(bridge.storage, found, moment)
+        return people.is_forgotten(bridge.storage, found, moment)
 
     def _write(self, changes: Sequence[Change]) -> None:
         """Write changes: pointers, events, then rows, so that a death in between repeats and loses nothing."""

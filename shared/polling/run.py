@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from shared import people
 from shared.errors import BudgetExhausted, Conflict, Invalid, PbxError, PbxForbidden, StorageUnavailable
 from shared.events.table import event_named
 from shared.items.store import began
@@ -19,7 +20,6 @@ from shared.pbx.operations import operation
 from shared.polling import checkpoints
 from shared.polling.checkpoints import Checkpoint
 from shared.storage import dead_letters
-from shared.storage.expiry import dropped_months
 from shared.times import event_time, months_before, now, parse_time
 from shared.values import encode
 
@@ -88,7 +88,7 @@ class Run:
         if months and moment < months_before(self.moment, months):
             return False
         month = f"{moment:%Y-%m}"
-        return month >= f"{self.moment:%Y-%m}" or month not in dropped_months(self.bridge.storage)
+        return month >= f"{self.moment:%Y-%m}" or not people.is_dropped(self.bridge.storage, month)
 
     def is_since_begin(self, item: Mapping[str, Any]) -> bool:
         """Return True if an item came to be after the moment from which items are handed on."""

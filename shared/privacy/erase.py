@@ -7,7 +7,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from shared import audit, forgotten, people
+from shared import audit, people
 from shared.calls import lost_callers
 from shared.errors import Unprocessable
 from shared.events.store import PARTITION as EVENT
@@ -46,7 +46,7 @@ def erase(bridge: Bridge, number: str, until: datetime, held: set[str]) -> Count
     """
     storage, region = bridge.storage, bridge.settings.default_region
     spellings = Spellings(number, region)
-    forgotten.forget(storage, [people.number(spellings.number, region)], until)
+    people.forget(storage, [people.number(spellings.number, region)], until)
     counts: Counter[str] = Counter()
     for holdings in pointed(storage, spellings, region, until):
         _erase(storage, holdings, until, held, counts)
@@ -59,7 +59,7 @@ def _erase(storage: Storage, holdings: Holdings, until: datetime, held: set[str]
     """Erase audio, rows and their bodies; the pointers go last, so that a death in between leaves the rest found."""
     things = [people.call(id) for id in holdings.calls] + [f"{kind} {id}" for kind, id in holdings.audio]
     if things:
-        forgotten.forget(storage, things, until)
+        people.forget(storage, things, until)
     for container, stem in sorted(holdings.stems):
         _erase_audio(storage, container, stem, held, counts)
     for (table, partition, key), row in holdings.rows.items():

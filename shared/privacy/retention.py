@@ -25,7 +25,7 @@ from shared.media.blobs import MEDIA
 from shared.privacy import jobs
 from shared.privacy.holdings import plain
 from shared.storage import dead_letters
-from shared.storage.expiry import Allowance, Period, save_dropped
+from shared.storage.expiry import Allowance, Period
 from shared.times import iso, months_before, now
 from shared.values import encode
 
@@ -115,7 +115,7 @@ def drop(bridge: Bridge, month: str, *, dry: bool, seconds: float = RUN_SECONDS)
         raise Invalid({"month": "a month that is over is expected"})
     if not dry:
         # First: a poll that runs meanwhile brings nothing of it back.
-        save_dropped(bridge.storage, month)
+        people.drop_month(bridge.storage, month)
     return _expire(bridge.storage, period, dry=dry, seconds=seconds)
 
 

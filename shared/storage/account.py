@@ -42,7 +42,6 @@ TABLES = (
     "deliveries",
     "dials",
     "numbers",
-    "retention",
     "audit",
     "board",
     "forgotten",

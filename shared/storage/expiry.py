@@ -1,8 +1,4 @@
-"""
-Deletes many rows at an age: a page at a time in transactions, within a bound of time.
-
-Table `retention` has the months that were dropped and stay so.
-"""
+"""Deletes many rows at an age: a page at a time in transactions, within a bound of time."""
 
 from __future__ import annotations
 
@@ -13,7 +9,6 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from shared.storage import rows
-from shared.storage.account import Storage, once
 from shared.times import iso
 
 if TYPE_CHECKING:
@@ -24,13 +19,9 @@ if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient
 
 
-TABLE = "retention"
-_DROPPED = "dropped"
 # A transaction takes a hundred rows of one partition.
 IN_BATCH = 100
 _PAGE = 1000
-# A process may go on for so long without looking for months that were dropped meanwhile.
-_MEMORY_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,25 +108,3 @@ def delete_versions(container: ContainerClient, stem: str) -> int:
             container.delete_blob(blob.name, version_id=blob.version_id)
             deleted += not blob.is_current_version
     return deleted
-
-
-def save_dropped(storage: Storage, month: str) -> None:
-    """Store that a month (`yyyy-mm`, UTC) is dropped: what the PBX still lists of it is not taken in again."""
-    rows.put(storage.table(TABLE), {"PartitionKey": _DROPPED, "RowKey": month})
-    _dropped(storage).clear()
-
-
-def dropped_months(storage: Storage) -> set[str]:
-    """Return the months that were dropped, read again after some seconds."""
-    memory = _dropped(storage)
-    until, months = memory.get("known", (-1.0, set()))
-    if time.monotonic() >= until:
-        found = storage.table(TABLE).query_entities(f"PartitionKey eq '{_DROPPED}'", select=["RowKey"])
-        months = {str(row["RowKey"]) for row in found}
-        memory["known"] = time.monotonic() + _MEMORY_SECONDS, months
-    return months
-
-
-@once
-def _dropped(storage: Storage) -> dict[str, tuple[float, set[str]]]:
-    return {}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from shared import people
 from shared.api import feed
 from shared.api.operations import GET_EVENTS
 from shared.api.parameters import Request
@@ -21,7 +22,6 @@ from shared.events.table import EVENTS, event_named
 from shared.pipeline import process as processing
 from shared.pipeline.process import FOLLOW_UPS
 from shared.storage import messages
-from shared.storage.expiry import save_dropped
 from shared.storage.rows import descending
 from shared.values import encode
 from tests.breaking import break_connections
@@ -338,7 +338,7 @@ def test_a_second_end_whose_run_died_is_finished_as_the_second(bridge: Bridge, s
 
 
 def test_what_history_has_of_a_dropped_month_makes_no_event(bridge: Bridge) -> None:
-    save_dropped(bridge.storage, "2018-04")
+    people.drop_month(bridge.storage, "2018-04")
     submit(bridge.storage, bridge.settings, "CallStarted", {"callID": CALL}, origin="reconciled")
     run(bridge)
     assert rows(bridge.storage, "events") == rows(bridge.storage, "calls") == []

@@ -13,7 +13,7 @@ import pytest
 
 from dev.counting import counted
 from functions.queues import ALL
-from shared import audit, forgotten
+from shared import audit, people
 from shared.calls import store as calls
 from shared.errors import Invalid
 from shared.pbx.resources import resource
@@ -43,7 +43,7 @@ from tests.waiting import until
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "_PAUSE_SECONDS", 0)
-    monkeypatch.setattr(forgotten, "MEMORY_SECONDS", 0)
+    monkeypatch.setattr(people, "MEMORY_SECONDS", 0)
 
 
 def erased(busy: Busy, number: str = NUMBER) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def go_on(busy: Busy, rounds: list[int], over: threading.Event) -> Outbox:
 def test_nothing_of_a_number_is_left_although_the_day_goes_on(busy: Busy, monkeypatch: pytest.MonkeyPatch) -> None:
     # As in Azure, a look comes long after the tombstone is known and what was under way has ended.
     monkeypatch.setattr(jobs, "_PAUSE_SECONDS", 3)
-    monkeypatch.setattr(forgotten, "MEMORY_SECONDS", 0.2)
+    monkeypatch.setattr(people, "MEMORY_SECONDS", 0.2)
     storage, rounds, over = busy.bridge.storage, list[int](), threading.Event()
     busy.leave(OTHER, RECORDING + 1, VOICEMAIL + 1, OTHER_CALL)
     busy.leave(NUMBER, RECORDING, VOICEMAIL, CALL)
