@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from shared.storage.dead_letters import TABLE
+from shared.storage.messages import DEAD_LETTERS
 
 if TYPE_CHECKING:
     from shared.storage.account import Storage
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def dead_letters(storage: Storage) -> list[dict[str, Any]]:
     """Return all dead letters as rows."""
-    return [dict(row) for row in storage.table(TABLE).list_entities()]
+    return [dict(row) for row in storage.table(DEAD_LETTERS).list_entities()]
 
 
 def stored_audio(url: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ OWNERS = {
     "calls": "shared.calls",
     "lostcallers": "shared.calls",
     "ended": "shared.calls",
-    "deadletters": "shared.storage.dead_letters",
+    "deadletters": "shared.storage.messages",
     "media": "shared.media.deletions",
     "checkpoints": "shared.polling.checkpoints",
     "resources": "shared.items",

@@ -12,7 +12,7 @@ from shared import health
 from shared.errors import StorageUnavailable
 from shared.pbx import budget
 from shared.polling import checkpoints
-from shared.storage import dead_letters
+from shared.storage.messages import count_dead_letters
 from shared.subscriptions.store import subscriptions
 from shared.times import iso, now, parse_time
 from shared.webhooks import sync, table
@@ -227,7 +227,7 @@ def _timers(bridge: Bridge, moment: datetime) -> tuple[Any, ...]:
 
 
 def _dead_letters(bridge: Bridge, moment: datetime) -> tuple[Any, ...]:
-    kinds, problems = dead_letters.kinds(bridge.storage, _MOST_COUNTED + 1), []
+    kinds, problems = count_dead_letters(bridge.storage, _MOST_COUNTED + 1), []
     is_more = kinds.total() > _MOST_COUNTED
     for kind, count in sorted(kinds.items()):
         step = Problem(f"step {kind if f'step {kind}' in SENTENCES else 'other'}")

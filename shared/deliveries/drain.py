@@ -23,7 +23,7 @@ from shared.events.event import row_envelope
 from shared.http import AddressRefused, ending_by, guarded_session, retry_after
 from shared.storage import rows
 from shared.storage.account import Storage, once
-from shared.storage.dead_letters import dead_letter
+from shared.storage.messages import dead_letter
 from shared.subscriptions.store import subscriptions
 from shared.subscriptions.subscription import is_workflow_host
 from shared.times import iso, now

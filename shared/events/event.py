@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 from base64 import b32encode
@@ -13,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 from shared import people
 from shared.errors import BODY_TOO_LARGE, Invalid, Refused, Unprocessable
 from shared.events.table import EVENTS, Event, Model, event_id, event_named, find_event
-from shared.storage.dead_letters import dead_letter_refused
-from shared.storage.messages import LONGEST_IN_ROW, get_payload, is_name, put_payload, send
+from shared.storage.messages import LONGEST_IN_ROW, dead_letter, get_payload, is_name, put_payload, send
 from shared.storage.rows import long
 from shared.times import LONGEST_CALL, after, belongs_to_call, call_start, event_time, iso, now, parse_time
 from shared.values import LARGEST_ID, LONGEST_BODY, e164, encode, identifier, is_spoilt, parse_body, spelt
@@ -284,7 +284,8 @@ def accept(storage: Storage, settings: Settings, event: Event, body: bytes) -> s
     except Refused as refusal:
         title = refusal.answer.title
         reason = f"{title}: {refusal}" if isinstance(refusal, Invalid) else title
-        dead_letter_refused(storage, event.name, reason, body)
+        name = f"{event.name}-{hashlib.sha256(body).hexdigest()[:32]}"
+        dead_letter(storage, kind="refused", id=name, reason=reason, body=body)
         raise
 
 

@@ -29,10 +29,9 @@ from shared.media import blobs, deletions
 from shared.media.blobs import MEDIA
 from shared.media.download import LONGEST_SECONDS, download
 from shared.pbx.resources import resource
-from shared.storage import dead_letters
 from shared.storage.account import Storage, once
 from shared.storage.expiry import delete_versions
-from shared.storage.messages import send
+from shared.storage.messages import dead_letter, send
 from shared.times import call_start, event_time, iso, now, parse_time
 from shared.values import encode, identifier
 
@@ -157,7 +156,7 @@ class _Work:
     def dead_letter(self, reason: str) -> None:
         """Keep the message without the record, whose address is a secret."""
         storage, name, body = self.bridge.storage, name_of(self.message), encode(self._without_record())
-        dead_letters.dead_letter(storage, kind=QUEUE, id=name, reason=reason, body=body, attempts=self.attempt + 1)
+        dead_letter(storage, kind=QUEUE, id=name, reason=reason, body=body, attempts=self.attempt + 1)
 
     def _send_again(self, changes: Mapping[str, Any], delay: int) -> None:
         # Without the record: no queue shows what waits in it, so an erasure could not find the numbers.

@@ -15,8 +15,7 @@ from shared.events.event import accept, check_envelope, event_of
 from shared.events.table import event_named
 from shared.media.blobs import MEDIA
 from shared.pipeline.replay import replay_event
-from shared.storage import dead_letters
-from shared.storage.messages import get_payload, read, send
+from shared.storage.messages import dead_letters, get_payload, read, remove_dead_letter, send
 from shared.subscriptions.store import subscriptions
 from shared.times import iso, now
 from shared.values import parse_body, read_body, validated
@@ -101,7 +100,7 @@ def list_dead_letters(bridge: Bridge, query: Mapping[str, str]) -> dict[str, Any
     if wanted.continuation and "/" not in wanted.continuation:
         raise Refused(INVALID_CONTINUATION)
     start, limit = wanted.continuation or "", wanted.limit
-    found = dead_letters.listed(bridge.storage, kind=wanted.kind, start=start, limit=limit + 1)
+    found = dead_letters(bridge.storage, kind=wanted.kind, start=start, limit=limit + 1)
     following = next((f"{row['PartitionKey']}/{row['RowKey']}" for row in found[limit:]), None)
     return {"data": [_item(bridge, dead) for dead in found[:limit]], "continuation": following}
 
@@ -131,7 +130,7 @@ def retry(bridge: Bridge, kind: str, id: str, *, who: str = audit.MASTER_KEY) ->
 def discard(bridge: Bridge, kind: str, id: str, reason: str, *, who: str = audit.MASTER_KEY) -> dict[str, Any]:
     """Delete a dead letter for a reason that is kept in the audit; raises NotFound, or Invalid without a reason."""
     note = f"{kind}/{id}: {validated(Discard, {'reason': reason}).reason}"
-    dead_letters.remove(bridge.storage, _found(bridge, kind, id))
+    remove_dead_letter(bridge.storage, _found(bridge, kind, id))
     audit.record(bridge.storage, who=who, what="discard dead letter", count=1, result="discarded", note=note)
     return {"kind": kind, "id": id, "result": "discarded"}
 
@@ -152,7 +151,7 @@ def replay_dead_letters(bridge: Bridge, body: bytes, *, who: str = audit.MASTER_
     left there.
     """
     wanted, kept = read_body(Selection, body or b"{}"), list[str]()
-    found = dead_letters.listed(bridge.storage, kind=wanted.kind, id=wanted.id, limit=wanted.limit)
+    found = dead_letters(bridge.storage, kind=wanted.kind, id=wanted.id, limit=wanted.limit)
     for dead in found:
         try:
             _send_back(bridge, dead)
@@ -165,7 +164,7 @@ def replay_dead_letters(bridge: Bridge, body: bytes, *, who: str = audit.MASTER_
 
 def _send_back(bridge: Bridge, dead: Any) -> None:
     _retry_of(bridge, dead)()
-    dead_letters.remove(bridge.storage, dead)
+    remove_dead_letter(bridge.storage, dead)
 
 
 def _retry_of(bridge: Bridge, dead: Mapping[str, Any]) -> Send:
@@ -200,7 +199,7 @@ def _item(bridge: Bridge, dead: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _found(bridge: Bridge, kind: str, id: str) -> Any:
-    found = dead_letters.listed(bridge.storage, kind=kind, id=id, limit=1)
+    found = dead_letters(bridge.storage, kind=kind, id=id, limit=1)
     if not found:
         raise NotFound("no such dead letter")
     return found[0]

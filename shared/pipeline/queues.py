@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from shared import people
 from shared.errors import Unprocessable
-from shared.storage.dead_letters import dead_letter
-from shared.storage.messages import Crashed, PayloadGone, delete_payload, handle_failure, is_name, parse, read
+from shared.storage.messages import (
+    Crashed,
+    PayloadGone,
+    dead_letter,
+    delete_payload,
+    handle_failure,
+    is_name,
+    parse,
+    read,
+)
 from shared.values import encode
 
 if TYPE_CHECKING:

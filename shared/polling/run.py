@@ -19,7 +19,7 @@ from shared.items.store import began
 from shared.pbx.operations import operation
 from shared.polling import checkpoints
 from shared.polling.checkpoints import Checkpoint
-from shared.storage import dead_letters
+from shared.storage.messages import dead_letter, dead_letters
 from shared.times import event_time, months_before, now, parse_time
 from shared.values import encode
 
@@ -154,8 +154,8 @@ class Run:
         """Store an item as a dead letter, once: its key is made of its content."""
         body, storage = encode(dict(item)), self.bridge.storage
         key = f"{self.resource.name}-{hashlib.sha256(body).hexdigest()[:32]}"
-        if not dead_letters.listed(storage, kind=_MALFORMED, id=key, limit=1):
-            dead_letters.dead_letter(storage, kind=_MALFORMED, id=key, reason=reason, body=body)
+        if not dead_letters(storage, kind=_MALFORMED, id=key, limit=1):
+            dead_letter(storage, kind=_MALFORMED, id=key, reason=reason, body=body)
 
 
 def follow(

@@ -24,8 +24,8 @@ from shared.media import deletions
 from shared.media.blobs import MEDIA
 from shared.privacy import jobs
 from shared.privacy.holdings import plain
-from shared.storage import dead_letters
 from shared.storage.expiry import Allowance, Period
+from shared.storage.messages import expire_dead_letters
 from shared.times import iso, months_before, now
 from shared.values import encode
 
@@ -55,7 +55,7 @@ HISTORY: tuple[tuple[str, Callable[[Storage, Period, Allowance], int]], ...] = (
     ("deliveries", deliveries.expire),
     ("dials", dials.expire),
     ("media", deletions.expire),
-    ("deadletters", dead_letters.expire),
+    ("deadletters", expire_dead_letters),
     ("days", health.expire),
     ("audit", audit.expire),
     ("privacy", jobs.expire),

@@ -1,5 +1,7 @@
 """
-Messages on our queues: JSON objects in ASCII, and a pointer to a blob where they are too long to travel.
+Messages on our queues, bodies in blobs, and messages that fail: they are put back, or become dead letters.
+
+A message is a JSON object in ASCII, and a pointer to a blob where it is too long to travel.
 
 | Field | Content |
 |---|---|
@@ -19,31 +21,38 @@ import re
 import secrets
 import socket
 import ssl
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from http.client import HTTPException
+from itertools import islice
 from pathlib import Path
 from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shared import errors
 from shared.errors import StorageUnavailable, Unprocessable
-from shared.storage.expiry import delete_versions
+from shared.storage import rows
+from shared.storage.expiry import delete_versions, expire_rows
 from shared.times import iso, now, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from azure.data.tables import TableEntity
     from azure.storage.blob import BlobClient
 
     from shared.storage.account import Storage
+    from shared.storage.expiry import Allowance, Period
+    from shared.storage.rows import Row
 
 # A queue takes 64 KiB.
 LONGEST_MESSAGE = 63 * 1024
 # Longer bodies do not fit a table's row beside its other columns.
 LONGEST_IN_ROW = 32 * 1024
 PAYLOADS = "payloads"
+DEAD_LETTERS = "deadletters"
 _POINTER = "payload"
 _OUTSIDE = ("sent", "mark", "begun", "tries")
 # Fields in which a message has what was sent about a person.
@@ -216,10 +225,10 @@ def decide(error: BaseException) -> Verdict:
 
 
 def handle_failure(
-    storage: Storage, queue: str, body: bytes, error: BaseException, dead_letter: Callable[[str, int], None]
+    storage: Storage, queue: str, body: bytes, error: BaseException, keep: Callable[[str, int], None]
 ) -> None:
     """
-    Put a failed message back, or have `dead_letter` keep it with a reason and its tries.
+    Put a failed message back, or have `keep` make a dead letter of it, with a reason and its tries.
 
     Where a dead letter cannot be kept the message is put back as well. Raises StorageUnavailable where even that
     fails: then the queue itself brings it again.
@@ -228,7 +237,7 @@ def handle_failure(
     try:
         message = parse(body)
     except errors.Unprocessable as unreadable:
-        dead_letter(str(unreadable), 1)
+        keep(str(unreadable), 1)
         return
     found = message.get("tries")
     tries = {name: n for name, n in found.items() if isinstance(n, int)} if isinstance(found, dict) else {}
@@ -238,7 +247,7 @@ def handle_failure(
     total = sum(tries.values()) + 1
     if policy is None or _is_over(policy, tries, message.get("sent")):
         try:
-            dead_letter(f"for {LONGEST.days} days: {reason}" if policy and policy.for_days else reason, total)
+            keep(f"for {LONGEST.days} days: {reason}" if policy and policy.for_days else reason, total)
             return
         except errors.StorageUnavailable:
             policy = STORAGE
@@ -279,3 +288,62 @@ def _place(error: BaseException) -> str:
         if file.is_relative_to(_ROOT) and not {"site-packages", ".venv"} & set(file.parts):
             return f"{file.relative_to(_ROOT).as_posix()}:{line}"
     return "an unknown place"
+
+
+def dead_letter(storage: Storage, *, kind: str, id: str, reason: str, body: bytes, attempts: int = 1) -> None:
+    """
+    Keep a body that could not be used: one row for each (kind, id), with reason, attempts, first and last time.
+
+    `id` names the work, so that two pieces of work never share a row. The body stands in the row, or in a blob of
+    container `payloads` where it is over 32 KiB or no UTF-8. Another dead letter of the same work adds up the attempts
+    and keeps the first time. Raises StorageUnavailable.
+    """
+    moment = now()
+    columns: dict[str, Any] = {"kind": kind, "id": id, "reason": reason, "last": moment, "size": len(body)}
+    text = body.decode(errors="replace")
+    if len(body) > LONGEST_IN_ROW or text.encode() != body:
+        columns["payload"] = put_payload(storage, f"{DEAD_LETTERS}/{kind}/{id}", body)
+    else:
+        columns["body"] = text
+
+    def added(before: Row | None) -> Mapping[str, Any]:
+        earlier: Mapping[str, Any] = before or {"first": moment, "attempts": 0}
+        return {**columns, "first": earlier["first"], "attempts": earlier["attempts"] + attempts}
+
+    rows.change(storage.table(DEAD_LETTERS), kind, id, added)
+    logger.warning("signal dead_letter kind=%s id=%s reason=%s attempts=%d", kind, id, reason, attempts)
+
+
+def dead_letters(
+    storage: Storage, *, kind: str | None = None, id: str | None = None, start: str = "", limit: int
+) -> list[TableEntity]:
+    """Return the rows of dead letters of a kind and id, or of any; at most `limit`, from `start` (a kind/id) on."""
+    conditions = ["PartitionKey ne ''"]
+    if kind is not None:
+        conditions.append("PartitionKey eq @kind")
+    if id is not None:
+        conditions.append("RowKey eq @id")
+    if start:
+        # The SDK knows a parameter by the blanks around it.
+        conditions.append("( PartitionKey gt @first or PartitionKey eq @first and RowKey ge @rest )")
+    first, _, rest = start.partition("/")
+    values = {"kind": kind or "", "id": id or "", "first": first, "rest": rest}
+    table = storage.table(DEAD_LETTERS)
+    found = table.query_entities(" and ".join(conditions), parameters=values, results_per_page=limit)
+    return list(islice(found, limit))
+
+
+def remove_dead_letter(storage: Storage, dead: TableEntity) -> None:
+    """Delete a dead letter, unless it has been added to since it was listed."""
+    rows.delete(storage.table(DEAD_LETTERS), dead["PartitionKey"], dead["RowKey"], etag=dead.metadata["etag"])
+
+
+def count_dead_letters(storage: Storage, limit: int) -> Counter[str]:
+    """Return the number of dead letters of each kind, among the first `limit`."""
+    found = storage.table(DEAD_LETTERS).list_entities(select=["PartitionKey"])
+    return Counter(row["PartitionKey"] for row in islice(found, limit))
+
+
+def expire_dead_letters(storage: Storage, period: Period, allowance: Allowance) -> int:
+    """Delete the dead letters that were last added to within a period."""
+    return expire_rows(storage.table(DEAD_LETTERS), period.condition("last"), allowance)

@@ -13,7 +13,7 @@ from shared.events.table import EVENTS
 from shared.pbx.resources import RESOURCES
 from shared.settings import Settings
 from shared.storage.account import Storage
-from shared.storage.dead_letters import dead_letter
+from shared.storage.messages import dead_letter
 from tests.hosts import start_host, write_keys
 from tests.waiting import until
 

@@ -9,7 +9,7 @@ import pytest
 
 from dev.listener import Listener
 from shared import audit
-from shared.storage.dead_letters import dead_letter
+from shared.storage.messages import dead_letter
 from shared.values import encode
 from tests.bridges import KEY, MASTER, RunningBridge
 

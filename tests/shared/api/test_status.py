@@ -16,7 +16,7 @@ from shared.api.status import READS, status
 from shared.errors import ConfigError, PbxUnreachable, StorageUnavailable
 from shared.polling import checkpoints
 from shared.polling.checkpoints import Checkpoint
-from shared.storage.dead_letters import dead_letter
+from shared.storage.messages import dead_letter
 from shared.times import iso, now
 from shared.webhooks.table import Webhook, leased, save
 

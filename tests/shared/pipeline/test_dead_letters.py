@@ -23,7 +23,7 @@ from shared.pipeline.dead_letters import (
     retry,
 )
 from shared.pipeline.process import process
-from shared.storage.dead_letters import dead_letter
+from shared.storage.messages import dead_letter
 from shared.values import encode, read_body
 from tests.shared.deliveries.conftest import environment, listener, sent
 from tests.shared.deliveries.subscriber import FIXTURES, happen, subscription

@@ -23,8 +23,7 @@ from shared.pbx.resources import resource
 from shared.pipeline.queues import consume
 from shared.polling.poll import poll
 from shared.storage.account import CONTAINERS, POISON, QUEUES, TABLES, Storage
-from shared.storage.dead_letters import dead_letter
-from shared.storage.messages import send
+from shared.storage.messages import dead_letter, send
 from shared.subscriptions.store import subscriptions
 from shared.subscriptions.subscription import Subscription
 from shared.times import now
