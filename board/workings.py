@@ -21,8 +21,7 @@ from shared.storage.account import POISON, QUEUES
 from shared.subscriptions import store
 from shared.subscriptions.subscription import host_of
 from shared.times import bare_date, day_bounds, iso, local_day, now
-from shared.webhooks.sync import MOST_WEBHOOKS
-from shared.webhooks.table import HELD
+from shared.webhooks import HELD, MOST_WEBHOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

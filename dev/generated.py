@@ -7,8 +7,7 @@ import re
 from pathlib import Path
 
 from dev import connector
-from shared.schedules import SCHEDULES
-from shared.settings import SETTINGS
+from shared.settings import SCHEDULES, SETTINGS
 
 _ROOT = Path(__file__).resolve().parents[1]
 _README = _ROOT / "README.md"

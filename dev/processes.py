@@ -16,7 +16,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from shared.schedules import SCHEDULES
+from shared.settings import SCHEDULES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -14,7 +14,7 @@ from shared.polling.poll import reconcile
 from shared.privacy.retention import apply_retention
 from shared.storage.account import Storage, once
 from shared.times import LONGEST_CALL, now
-from shared.webhooks.sync import keep
+from shared.webhooks import keep
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from shared.bridge import bridge
 
 if TYPE_CHECKING:
     from functions.responses import Work
-    from shared.webhooks.sync import Report
+    from shared.webhooks import Report
 
 # A timer's sync takes a second or two, but one whose process died holds its lease to the end: 45 s.
 _PATIENCE_SECONDS = 50.0
@@ -29,14 +29,14 @@ def _reported(report: Report) -> func.HttpResponse:
 
 # Each imports what it starts: none of it is on the way of a receiver's cold start.
 def _sync(req: func.HttpRequest) -> func.HttpResponse:
-    from shared.webhooks.sync import sync
+    from shared.webhooks import sync
 
     forget = req.params.get("forget_orphans", "").lower() == "true"
     return _reported(sync(bridge(), patience=_PATIENCE_SECONDS, forget_orphans=forget))
 
 
 def _delete_all(_: func.HttpRequest) -> func.HttpResponse:
-    from shared.webhooks.sync import delete_all
+    from shared.webhooks import delete_all
 
     return _reported(delete_all(bridge(), patience=_PATIENCE_SECONDS))
 

@@ -9,7 +9,7 @@ import azure.functions as func
 
 from shared.bridge import bridge
 from shared.pbx.resources import RESOURCES
-from shared.schedules import schedule as schedule_of
+from shared.settings import schedule as schedule_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

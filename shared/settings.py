@@ -1,4 +1,4 @@
-"""Settings: a table of what there is, read once from the environment into one frozen object."""
+"""Settings: a table of them, read once from the environment into one frozen object; and the schedules of timers."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ import base64
 import ipaddress
 import os
 import re
-import sys
 from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from shared.errors import ConfigError, redact
-from shared.schedules import SCHEDULES
 from shared.times import iso, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from zoneinfo import ZoneInfo
 
 DATA_STORAGE = "DataStorage"
 # The templates set this to true; what the platform sets differs from plan to plan.
@@ -35,15 +33,25 @@ _PLACEHOLDER = re.compile(
 # 32 bytes; keys in the other alphabet of base64 work as well.
 _FERNET_KEY = re.compile(r"[A-Za-z0-9_+/-]{43}=")
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
-# The regions that phonenumbers has numbers of; loading it takes longer than a cold start may.
-_REGIONS = (
-    "AC AD AE AF AG AI AL AM AO AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BW BY BZ CA CC "
-    "CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO FR GA GB "
-    "GD GE GF GG GH GI GL GM GN GP GQ GR GT GU GW GY HK HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH "
-    "KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV "
-    "MW MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PR PS PT PW PY QA RE RO RS RU RW SA SB "
-    "SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TA TC TD TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG US "
-    "UY UZ VA VC VE VG VI VN VU WF WS XK YE YT ZA ZM ZW"
+# Countries near the PBX, known without phonenumbers: loading it takes longer than a cold start may.
+_NEAR = ("LV", "LT", "EE")
+
+# The name of the setting, its default in six fields (UTC), and what the timer does. The host reads them.
+SCHEDULES: tuple[tuple[str, str, str], ...] = (
+    ("POLL_CALL_HISTORY_SCHEDULE", "0 0/5 * * * *", "poll calls"),
+    ("POLL_CALL_RECORDS_SCHEDULE", "15 1/5 * * * *", "poll recordings"),
+    ("POLL_VOICEMAILS_SCHEDULE", "30 2/5 * * * *", "poll voicemails"),
+    ("POLL_LOST_CALLS_SCHEDULE", "45 3/5 * * * *", "poll callers who wait to be called back"),
+    ("POLL_CONTACTS_SCHEDULE", "5 0/15 * * * *", "poll contacts"),
+    ("POLL_GROUPS_SCHEDULE", "5 3/15 * * * *", "poll groups"),
+    ("POLL_VOICEMAIL_BOXES_SCHEDULE", "5 6/15 * * * *", "poll voicemail boxes"),
+    ("POLL_AUDIO_PROMPTS_SCHEDULE", "5 9/15 * * * *", "poll audio prompts"),
+    ("POLL_VOIP_ENDPOINTS_SCHEDULE", "5 12/15 * * * *", "poll VoIP endpoints"),
+    (
+        "LOOK_AFTER_SCHEDULE",
+        "50 4/5 * * * *",
+        "restore lost webhooks and messages, hourly keep our webhooks registered, daily delete old history",
+    ),
 )
 
 
@@ -148,9 +156,13 @@ def _connection_string(text: str) -> str:
 
 
 def _region(text: str) -> str:
-    if len(text) != 2 or not text.isalpha() or text.upper() not in _REGIONS:
-        raise ValueError("write the ISO code of a country, such as LV, GB for the United Kingdom, GR for Greece")
-    return text.upper()
+    region = text.upper()
+    if region not in _NEAR:
+        from phonenumbers import SUPPORTED_REGIONS
+
+        if region not in SUPPORTED_REGIONS:
+            raise ValueError("write the ISO code of a country, such as LV, GB for the United Kingdom, GR for Greece")
+    return region
 
 
 def _countries(text: str) -> tuple[str, ...]:
@@ -158,8 +170,6 @@ def _countries(text: str) -> tuple[str, ...]:
 
 
 def _zone(text: str) -> ZoneInfo:
-    from zoneinfo import ZoneInfo
-
     try:
         return ZoneInfo(text)
     except (ValueError, KeyError, OSError):
@@ -212,21 +222,21 @@ class Settings:
     pbx_base_url: str = _setting(
         _url,
         "https://zvanuparvaldnieks.lmt.lv/api/v2/",
-        "Address of the PBX's API. Tele2's Mobili stotele is https://mobili-stotele.tele2.lt/api/v2/.",
+        "Address of the PBX's API. That of Tele2's Mobili stotele is https://mobili-stotele.tele2.lt/api/v2/.",
     )
     pbx_api_key: str = _setting(
         _key,
         "",
-        "API key from the PBX's panel, with or without the word Bearer. Without it webhooks are received, and nothing "
-        "is asked of the PBX.",
+        "API key from the PBX's panel, with or without the word Bearer. Without a key the app receives webhooks, but "
+        "sends the PBX no requests.",
         secret=True,
     )
     media_hosts: tuple[str, ...] = _setting(
-        _hosts, "", "Hosts that recordings may be fetched from, comma separated. Empty allows the PBX's host."
+        _hosts, "", "Hosts that recordings may be fetched from, comma separated. Empty allows the PBX's host only."
     )
-    default_region: str = _setting(_region, "LV", "Country that national numbers belong to.")
+    default_region: str = _setting(_region, "LV", "Country of numbers without a country code.")
     time_zone: ZoneInfo = _setting(  # noqa: RUF009 - a field, as the others are
-        _zone, "Europe/Riga", "Time zone of days and of times shown to people, an IANA name."
+        _zone, "Europe/Riga", "IANA time zone of days, and of times shown to people."
     )
     mirror_voicemail_deletes: bool = _setting(
         _flag, "false", "true deletes our copy of a voicemail that is deleted at the PBX; false marks and keeps it."
@@ -235,7 +245,7 @@ class Settings:
         _public_url, "", "Public address of this app, without /api. Webhooks and links lead there."
     )
     pbx_webhook_key: str = _setting(
-        str, "", "Key that webhooks carry as ?code=; no other is accepted. Required in Azure.", secret=True
+        str, "", "Key that webhooks carry as ?code=. Webhooks without it are refused. Required in Azure.", secret=True
     )
     pbx_webhook_key_previous: str = _setting(str, "", "Previous webhook key, accepted during rotation.", secret=True)
     subscription_keys: tuple[str, ...] = _setting(
@@ -271,7 +281,7 @@ class Settings:
         _one_of("key", "entra", "none"),
         "key",
         "Sign-in of the page at /api/board: key asks for BOARD_KEY, entra trusts the platform's sign-in, none serves "
-        "no page. The template writes it.",
+        "no page. The template sets it.",
     )
     board_key: str = _setting(
         str, "", "Key that opens the page at /api/board. A new one signs everybody out.", secret=True
@@ -367,8 +377,12 @@ def settings() -> Settings:
     return Settings.from_env(os.environ)
 
 
-if __name__ == "__main__":
-    try:
-        settings()
-    except ConfigError as wrong:
-        sys.exit(str(wrong))
+def polls(resource: str) -> str:
+    """Return the name of the setting with the schedule that a resource is polled on."""
+    return f"POLL_{resource.upper()}_SCHEDULE"
+
+
+def schedule(name: str) -> str:
+    """Return the schedule of a timer by the name of its setting; raise KeyError for any other name."""
+    defaults = {known: default for known, default, _ in SCHEDULES}
+    return os.environ.get(name, "").strip() or defaults[name]

@@ -75,7 +75,7 @@ FAX_MACHINE: Shape = (
         _ROWS.format("OPERATIONS"),
     ),
     Step(
-        "shared/schedules.py",
+        "shared/settings.py",
         '    ("POLL_FAX_MACHINES_SCHEDULE", "10 0/5 * * * *", "poll fax machines"),\n',
         _ROWS.format("SCHEDULES"),
     ),

@@ -33,7 +33,6 @@ COVERED: Mapping[str, str] = {
     "shared/pbx/fields.py": "contract/test_operations.py",
     "shared/polling/compare.py": "shared/polling/test_poll.py",
     "shared/polling/run.py": "shared/polling/test_poll.py",
-    "shared/webhooks/table.py": "shared/webhooks/test_sync.py",
 }
 # Tests of a whole room rather than of a module.
 OF_ROOMS = {"functions/test_fresh_account.py", "functions/test_routes.py", "functions/test_timers.py"}

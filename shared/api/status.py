@@ -8,14 +8,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from shared import health
+from shared import health, webhooks
 from shared.errors import StorageUnavailable
+from shared.events.table import wanted_events
 from shared.pbx import budget
 from shared.polling import checkpoints
 from shared.storage.messages import count_dead_letters
 from shared.subscriptions.store import subscriptions
 from shared.times import iso, now, parse_time
-from shared.webhooks import sync, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,68 +28,66 @@ logger = logging.getLogger(__name__)
 
 _SECONDS = 4.5
 _MOST_COUNTED = 1000
-# An end that its subscriber has asked for is a problem for so long.
+# A subscription that its subscriber ended is a problem for so long.
 _SAID_FOR = timedelta(days=7)
-# Of anything that is listed: nobody reads a longer page, and a part that went wrong may hold far more.
+# Longest list: nobody reads more, and a part that went wrong may hold far more.
 _MOST = 100
 _MOST_DAYS = 5
 _DAYS = 14
 # The worst first. The page has each of them in other languages, too.
 SENTENCES: Mapping[str, str] = {
-    "no key": "PBX_API_KEY is missing: put the key from the PBX's panel into it. Until then nothing is polled, dialled "
+    "no key": "PBX_API_KEY is missing: set it to the key from the PBX's panel. Until then nothing is polled, dialled "
     "or registered; webhooks, lists and this page work.",
     "away": "%(part)s could not be read in time: storage is slow or out of reach. Look again in a minute.",
     "broken": "%(part)s cannot be shown (%(error)s): the app's log has the details.",
     "forbidden": checkpoints.FORBIDDEN,
-    "ended": "No webhooks are registered since %(since)s: POST /api/ops/webhooks/sync registers them again.",
-    "unreadable": "Rows of subscriptions that cannot be read with SUBSCRIPTION_KEYS: %(count)s. Put the key back that "
-    "was there before. What is due to them waits.",
+    "ended": "All webhooks were deleted at %(since)s: POST /api/ops/webhooks/sync registers them again.",
+    "unreadable": "Subscriptions that no key in SUBSCRIPTION_KEYS opens: %(count)s. Add the previous key again; until "
+    "then their deliveries wait.",
     "missing": "The PBX has no webhook for %(events)s: %(reason)s. POST /api/ops/webhooks/sync tries again.",
     "orphans": "The PBX may have webhooks that the app does not know (%(events)s): delete them in the PBX's panel, "
     "then POST /api/ops/webhooks/sync?forget_orphans=true.",
-    "lost": "Webhooks for %(event)s that never came since yesterday: %(count)s, more than came; polls restored what "
-    "they could. DELETE /api/ops/webhooks, then POST /api/ops/webhooks/sync registers them anew.",
-    "left": "The subscription %(name)s of %(host)s to %(event)s ended on %(day)s, as it was answered %(answer)s: save "
-    "the flow again, or subscribe again, if wanted.",
+    "lost": "Webhooks for %(event)s that were lost since yesterday: %(count)s, more than arrived; polls restored what "
+    "they could. DELETE /api/ops/webhooks and then POST /api/ops/webhooks/sync register them anew.",
+    "left": "The subscription %(name)s to %(event)s ended on %(day)s: %(host)s answered %(answer)s. If it is still "
+    "wanted, save the flow again, or subscribe again.",
     "stale": "Polling %(list)s last succeeded %(minutes)s minutes ago: %(reason)s.",
     "never polled": "Polling %(list)s has not succeeded yet: %(reason)s.",
     "days": "Days of %(list)s are still to be read: %(days)s.",
     "items": "Items of %(list)s that cannot be read: %(count)s. See the dead letters.",
     "timer": "%(timer)s failed at %(at)s: %(reason)s. It runs again on its schedule.",
     "dead letters": "Dead letters of kind %(kind)s: %(count)s. %(step)s.",
-    "rest": "The PBX asked for a rest until %(until)s: no call is made before.",
+    "rest": "The PBX asked for a pause until %(until)s: it gets no calls before.",
     "spent": "All %(limit)s PBX calls of this minute are used: polls and actions wait.",
-    # What can be done with dead letters of each kind.
-    "step event": "POST /api/ops/deadletters/replay: their processing starts again",
-    "step media": "POST /api/ops/deadletters/replay: their audio is asked for again",
-    "step delivery": "POST /api/ops/deadletters/replay: they are posted again",
-    "step refused": "POST /api/ops/deadletters/replay: their bodies are read again, which helps where a newer release "
+    # The next step for dead letters of each kind.
+    "step event": "POST /api/ops/deadletters/replay starts their processing again",
+    "step media": "POST /api/ops/deadletters/replay asks for their audio again",
+    "step delivery": "POST /api/ops/deadletters/replay posts them again",
+    "step refused": "POST /api/ops/deadletters/replay reads their bodies again, which helps if a newer release "
     "understands them",
-    "step other": "They cannot be tried again, read what they hold",
+    "step other": "They cannot be tried again; read what they contain",
     # Why something failed, by the name of its error; `words` are the error's own.
-    "cause did not run": "it has not run since",
-    "cause never synced": "no sync has made one yet",
-    "cause unreachable": sync.UNREACHABLE,
+    "cause did not run": "it has not run since then",
+    "cause never synced": "no sync has registered one yet",
+    "cause unreachable": webhooks.UNREACHABLE,
     "cause refused": "the answer was “%(words)s”",
     "cause BudgetExhausted": "the budget of calls to the PBX is used up for now",
     "cause ConfigError": "a setting is wrong: %(words)s",
     "cause Conflict": "others kept changing the same row",
-    "cause PbxForbidden": "the PBX does not let this app in, check the key and its API methods",
+    "cause PbxForbidden": "the PBX does not let this app in; check the key and its API methods",
     "cause PbxNotFound": "the PBX has no such list",
     "cause PbxNotUnderstood": "the PBX's answer cannot be read",
     "cause PbxRefused": "the PBX refused the request: %(words)s",
     "cause PbxThrottled": "the PBX asks for fewer calls",
     "cause PbxUnavailable": "the PBX is slow, fails, or is out of reach",
-    "cause PbxUnreachable": "no connection to the PBX, check the network and PBX_BASE_URL",
+    "cause PbxUnreachable": "no connection to the PBX; check the network and PBX_BASE_URL",
     "cause StorageUnavailable": "storage is slow or out of reach",
-    "cause unforeseen": "%(name)s, the app's log has the details",
+    "cause unforeseen": "%(name)s; the app's log has the details",
 }
-
-Parts = dict[str, Any]
 
 
 class Problem(NamedTuple):
-    """A sentence by its name, and what its blanks are filled with: texts, or other such sentences."""
+    """A sentence by its name, and the values of its blanks: texts, or other such sentences."""
 
     name: str
     values: Mapping[str, Any] = {}
@@ -118,9 +116,12 @@ def status(bridge: Bridge) -> dict[str, Any]:
     return {"problems": [problem.said() for problem in problems], **parts}
 
 
-def look(bridge: Bridge) -> tuple[list[Problem], Parts]:
+def look(bridge: Bridge) -> tuple[list[Problem], dict[str, Any]]:
     """Return what is wrong, the worst first, and the parts; each table is read once, all of them side by side."""
-    moment, problems, parts, away = now(), list[Problem](), Parts(), 0
+    moment, away = now(), 0
+    problems, parts = list[Problem](), dict[str, Any]()
+    if not bridge.settings.pbx_api_key:
+        problems.append(Problem("no key"))
     pool = ThreadPoolExecutor(len(READS))
     reads = {names: pool.submit(read, bridge, moment) for names, read in READS.items()}
     wait(reads.values(), _SECONDS)
@@ -129,7 +130,7 @@ def look(bridge: Bridge) -> tuple[list[Problem], Parts]:
         error = future.exception() if future.done() else TimeoutError()
         if error is None:
             *values, found = future.result()
-            parts |= dict(zip(names, values, strict=True))
+            parts |= zip(names, values, strict=True)
             problems += found
             continue
         parts |= dict.fromkeys(names)
@@ -141,21 +142,19 @@ def look(bridge: Bridge) -> tuple[list[Problem], Parts]:
             problems.append(Problem("broken", {"part": names[0], "error": type(error).__name__}))
     if away == len(READS):
         raise StorageUnavailable("storage is out of reach")
-    if not bridge.settings.pbx_api_key:
-        problems.append(Problem("no key"))
     worst_first = list(SENTENCES)
     return sorted(problems, key=lambda one: worst_first.index(one.name))[:_MOST], parts
 
 
 def _polls(bridge: Bridge, moment: datetime) -> tuple[Any, ...]:
     found = checkpoints.read_all(bridge.storage)
-    shown, since = found[:_MOST], checkpoints.forbidden_since(found)
+    since = checkpoints.forbidden_since(found)
     pbx = {"state": "allowed", "since": None, "problem": None}
     problems = list[Problem]()
     if since:
         pbx = {"state": "forbidden", "since": iso(since), "problem": checkpoints.FORBIDDEN}
         problems.append(Problem("forbidden"))
-    for one in shown:
+    for one in found:
         of_list, last = {"list": one.resource}, one.last_success
         if one.last_error or (last and checkpoints.is_stale(one.resource, last, moment)):
             values = of_list | {"reason": cause(one.last_error) if one.last_error else Problem("cause did not run")}
@@ -165,7 +164,7 @@ def _polls(bridge: Bridge, moment: datetime) -> tuple[Any, ...]:
             problems.append(Problem("days", of_list | {"days": ", ".join(sorted(one.days_left)[:_MOST_DAYS])}))
         if one.unreadable:
             problems.append(Problem("items", of_list | {"count": one.unreadable}))
-    return [_poll(one, moment) for one in shown], pbx, problems
+    return [_poll(one, moment) for one in found], pbx, problems
 
 
 def _poll(seen: Checkpoint, moment: datetime) -> dict[str, Any]:
@@ -201,17 +200,19 @@ def _health(bridge: Bridge, moment: datetime) -> tuple[Any, ...]:
 
 
 def _webhooks(bridge: Bridge, moment: datetime) -> tuple[Any, ...]:
-    found, ended, refusal = table.read(bridge.storage)
+    found, ended, refusal = webhooks.read(bridge.storage)
+    settings, missing = bridge.settings, None
     problems = [Problem("ended", {"since": ended})] if ended else []
-    missing = None if ended else sync.missing(bridge.settings, found, refusal)
-    if missing:
-        reason = Problem("cause never synced")
-        if sync.unreachable(bridge.settings):
-            reason = Problem("cause unreachable", {"host": urlsplit(bridge.settings.public_base_url).hostname})
-        elif missing["reason"]:
-            reason = Problem("cause refused", {"words": missing["reason"].rstrip(".")})
-        problems.append(Problem("missing", {"events": ", ".join(missing["events"]), "reason": reason}))
-    orphans = sorted({row.event for row in found if row.state == table.ORPHANED})
+    held = {row.event for row in found if row.state == webhooks.HELD}
+    events = [event.name for event in wanted_events(settings.pbx_events) if event.name not in held]
+    if events and settings.public_base_url and not ended:
+        reason = Problem("cause refused", {"words": refusal.rstrip(".")}) if refusal else Problem("cause never synced")
+        unreachable = webhooks.unreachable(settings)
+        if unreachable:
+            reason = Problem("cause unreachable", {"host": urlsplit(settings.public_base_url).hostname})
+        missing = {"events": events, "reason": unreachable or refusal}
+        problems.append(Problem("missing", {"events": ", ".join(events), "reason": reason}))
+    orphans = sorted({row.event for row in found if row.state == webhooks.ORPHANED})
     if orphans:
         problems.append(Problem("orphans", {"events": ", ".join(orphans)}))
     return [row.to_dict() for row in found[:_MOST]], missing, ended, problems
@@ -221,9 +222,7 @@ def _timers(bridge: Bridge, moment: datetime) -> tuple[Any, ...]:
     failed = health.failed_timers(bridge.storage)
     # What stands in the way of webhooks has a sentence of its own.
     others = [row for row in failed if row["timer"] != "LookAfter (webhooks)"]
-    return failed, [
-        Problem("timer", {"timer": row["timer"], "at": row["at"], "reason": cause(row["error"])}) for row in others
-    ]
+    return failed, [Problem("timer", {**row, "reason": cause(row["error"])}) for row in others]
 
 
 def _dead_letters(bridge: Bridge, moment: datetime) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.pbx.operations import OPERATIONS, Operation, operation
-from shared.schedules import SCHEDULES, polls
+from shared.settings import SCHEDULES, polls
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from shared.schedules import polls, times_due
+from shared.settings import polls, schedule
 from shared.storage import rows
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ _STEP = "step"
 # So late timers and runs may be together.
 _SLACK = timedelta(minutes=15)
 _SOON = timedelta(minutes=20)
+# Names of days and months that are longer than croniter knows.
+_LONG_NAMES = re.compile(r"([A-Za-z]{3})[A-Za-z]+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,8 +127,20 @@ def change(storage: Storage, seen: Checkpoint, **changes: Any) -> Checkpoint:
 
 
 def is_stale(resource: str, last_success: datetime, moment: datetime) -> bool:
-    """Return True if two runs in a row of a poll have had no success, by its schedule."""
-    return times_due(polls(resource), last_success, moment - _SLACK) == 2
+    """
+    Return True if two runs in a row of a poll have had no success; False for an unreadable schedule.
+
+    Counted by its own schedule, nights and weekends too: what is due on weekdays alone is not late on a Sunday.
+    """
+    from croniter import croniter
+
+    try:
+        text = _LONG_NAMES.sub(r"\1", schedule(polls(resource)))
+        due = croniter(text, moment - _SLACK, second_at_beginning=True, day_or=False)
+        _, last_but_one = due.get_prev(datetime), due.get_prev(datetime)
+    except (ValueError, KeyError):
+        return False
+    return bool(last_but_one > last_success)
 
 
 def alarm_if_stale(checkpoint: Checkpoint, moment: datetime) -> None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from shared import health
+from shared import health, webhooks
 from shared.calls.store import calls
 from shared.calls.stories import UNENDED, story_of
 from shared.events import store
@@ -16,7 +16,6 @@ from shared.events.table import event_id, event_named, wanted_events
 from shared.pbx.resources import resource
 from shared.polling.run import as_event
 from shared.values import e164
-from shared.webhooks.table import ended_since
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -66,7 +65,7 @@ def submit_wanted(run: Run, found: Sequence[Missing], origin: str) -> int:
 
 def alarm_if_lost(run: Run, count: int) -> None:
     """Log the signal of webhooks that never came; without an address for them, or after their end, there are none."""
-    if count and run.bridge.settings.public_base_url and not ended_since(run.bridge.storage):
+    if count and run.bridge.settings.public_base_url and not webhooks.read(run.bridge.storage)[1]:
         logger.warning("signal webhook_loss resource=%s events=%d", run.resource.name, count)
 
 

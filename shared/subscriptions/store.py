@@ -17,7 +17,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from shared import people
-from shared.errors import TOO_MANY_SUBSCRIPTIONS, ConfigError, Conflict, NotFound, Refused, StorageUnavailable
+from shared.errors import TOO_MANY_SUBSCRIPTIONS, ConfigError, NotFound, Refused, StorageUnavailable
 from shared.storage import rows
 from shared.storage.account import Storage, once
 from shared.subscriptions.subscription import PARTITION, Subscription, host_of, new_secret, normalised, subscription_of
@@ -43,7 +43,6 @@ OVERLAP_SECONDS = 24 * 3600
 SHOWN_ENDED = timedelta(days=30)
 _ENDED = "ended"
 NO_KEY = "SUBSCRIPTION_KEYS: none of the keys opens what is stored; put the former one back"
-_TRIES = 4
 
 
 def new_key() -> str:
@@ -100,7 +99,6 @@ class Subscriptions:
             keys = [base64.urlsafe_b64encode(digest).decode()]
         self.keys = Keys(keys)
         self._known: dict[str, Subscription] = {}
-        self._reported: set[str] = set()
         self._fresh_until = 0.0
         self._lock = Lock()
 
@@ -110,9 +108,15 @@ class Subscriptions:
             # What is read now is as old as the beginning of the reading.
             began = time.monotonic()
             if began >= self._fresh_until:
-                self._known = {(one := self._read(row)).id: one for row in self._rows()}
+                found = self._table.query_entities(f"PartitionKey eq '{PARTITION}'")
+                self._known = {row["id"]: subscription_of(row, self.keys) for row in found}
                 self._fresh_until = began + STALE_SECONDS
             return tuple(self._known.values())
+
+    def forget(self) -> None:
+        """Read the table again when asked next."""
+        with self._lock:
+            self._fresh_until = 0.0
 
     def get(self, id: str) -> Subscription | None:
         """Return a subscription, as of at most two seconds ago; None where there is none, or no longer."""
@@ -122,63 +126,39 @@ class Subscriptions:
             self.all()
         return self._known.get(id)
 
-    def make(self, wanted: Subscription, secret: str | None = None) -> Subscription:
-        """
-        Store a subscription unless there is an equal one; return the one that is there.
-
-        An earlier one takes another `secret` beside its own for a day, and another name. Raises Refused where there are
-        as many as there may be, and Conflict when others kept changing them.
-        """
-        request = [normalised(wanted.endpoint), wanted.event, dict(wanted.wanted), wanted.shape]
-        wanted = replace(wanted, mark=people.digest(self._storage, json.dumps(request, sort_keys=True)))
-        for _ in range(_TRIES):
-            self.forget()
-            everybody = self.all()
-            found = next((one for one in everybody if one.mark == wanted.mark), None)
-            if found is None:
-                if len(everybody) >= MOST:
-                    raise Refused(TOO_MANY_SUBSCRIPTIONS)
-                if rows.insert(self._table, wanted.row(self.keys)):
-                    self.forget()
-                    return wanted
-            elif not found.readable:
-                raise ConfigError(NO_KEY)
-            else:
-                if secret and secret != found.secrets[0][0]:
-                    self.rotate(found.id, secret)
-                if wanted.name not in ("", found.name):
-                    self.change(found.id, lambda one: replace(one, name=wanted.name))
-                return found
-        raise Conflict("subscriptions kept changing")
-
-    def end(self, id: str, answer: str = "") -> bool:
-        """End a subscription; False when there was none. One that its subscriber ended by an `answer` is remembered."""
-        one = self.get(id)
-        row = rows.get(self._table, PARTITION, one.mark) if one else None
-        if one is None or row is None or row["id"] != id:
-            return False
-        if answer:
-            shown = {"id": id, "event": one.event, "name": one.name, "host": host_of(one.endpoint), "answer": answer}
-            rows.put(self._table, {"PartitionKey": _ENDED, "RowKey": id, "at": now(), **shown})
-            for old in self._ended("le"):
-                rows.delete(self._table, _ENDED, old["RowKey"])
-        # One that has changed meanwhile is looked at again.
-        is_gone = rows.delete(self._table, PARTITION, one.mark, row.etag)
-        self.forget()
-        return is_gone or self.end(id, answer)
-
-    def ended(self) -> list[dict[str, Any]]:
-        """Return the subscriptions that their subscribers have ended of late, the newest first."""
-        columns = ("id", "event", "name", "host", "answer")
-        latest = sorted(self._ended("gt"), key=lambda row: row["at"], reverse=True)
-        return [{name: row[name] for name in columns} | {"ended": iso(row["at"])} for row in latest]
-
     def of_address(self, endpoint: str) -> tuple[list[Subscription], list[Subscription]]:
         """Return those of a callback address in any spelling, as of now; and those of any address that no key opens."""
         self.forget()
         wanted, everybody = normalised(endpoint), self.all()
         found = [one for one in everybody if one.readable and normalised(one.endpoint) == wanted]
         return found, [one for one in everybody if not one.readable]
+
+    def make(self, wanted: Subscription, secret: str | None = None) -> Subscription:
+        """
+        Store a subscription unless there is an equal one; return the one that is there.
+
+        An earlier one takes another `secret` beside its own for a day, and another name. Raises Refused where there are
+        as many as there may be, and ConfigError where no key opens the equal one.
+        """
+        request = [normalised(wanted.endpoint), wanted.event, dict(wanted.wanted), wanted.shape]
+        wanted = replace(wanted, mark=people.digest(self._storage, json.dumps(request, sort_keys=True)))
+        self.forget()
+        everybody = self.all()
+        found = next((one for one in everybody if one.mark == wanted.mark), None)
+        if found is None:
+            if len(everybody) >= MOST:
+                raise Refused(TOO_MANY_SUBSCRIPTIONS)
+            is_made = rows.insert(self._table, wanted.row(self.keys))
+            self.forget()
+            # An equal one that was stored meanwhile is found now.
+            return wanted if is_made else self.make(wanted, secret)
+        if not found.readable:
+            raise ConfigError(NO_KEY)
+        if secret and secret != found.secrets[0][0]:
+            self.rotate(found.id, secret)
+        if wanted.name not in ("", found.name):
+            self.change(found.id, lambda one: replace(one, name=wanted.name))
+        return found
 
     def note_shown(self, id: str) -> None:
         """Note that an answer has its secret; where that fails the next answer has it too."""
@@ -202,7 +182,6 @@ class Subscriptions:
 
     def change(self, id: str, changed: Callable[[Subscription], Subscription | None]) -> bool:
         """Change a subscription under its ETag; False where it is gone or `changed` returns None. Raises Conflict."""
-
         one = self.get(id)
 
         def columns(row: Row | None) -> dict[str, Any] | None:
@@ -216,42 +195,48 @@ class Subscriptions:
         return done
 
     def reseal(self) -> None:
-        """Seal again what is under an older key; a row that no key opens stays as it is. Harmless twice."""
-        for row in self._rows():
-            one = subscription_of(row, self.keys)
-            if one.readable and row["key"] != self.keys.newest:
-                rows.swap(self._table, {**row, **one.row(self.keys)}, row.metadata["etag"])
-                self.forget()
+        """Seal again what is under an older key; log the signal of each that no key opens, which stays as it is."""
+        for one in self.all():
+            if not one.readable:
+                logger.error("signal subscription_unreadable subscription=%s key=%s", one.id, one.key)
+            elif one.key != self.keys.newest:
+                self.change(one.id, lambda same: same)
 
     def described(self) -> dict[str, Any]:
         """Return how many subscriptions are under which key, by its id, and those that no key opens."""
-        found = self._rows()
+        self.forget()
+        everybody = self.all()
         counts = Counter({key_id(key): 0 for key in self.keys.all})
-        counts.update(row.get("key", "none") for row in found)
-        everybody = (subscription_of(row, self.keys) for row in found)
+        counts.update(one.key for one in everybody)
         unreadable = [one.id for one in everybody if not one.readable]
         return {"newest": self.keys.newest, "keys": dict(counts), "unreadable": unreadable}
 
-    def forget(self) -> None:
-        """Read the table again when asked next."""
-        with self._lock:
-            self._fresh_until = 0.0
+    def end(self, id: str, answer: str = "") -> bool:
+        """End a subscription; False when there was none. One that its subscriber ended by an `answer` is remembered."""
+        one = self.get(id)
+        row = rows.get(self._table, PARTITION, one.mark) if one else None
+        if one is None or row is None or row["id"] != id:
+            return False
+        if answer:
+            shown = {"id": id, "event": one.event, "name": one.name, "host": host_of(one.endpoint), "answer": answer}
+            rows.put(self._table, {"PartitionKey": _ENDED, "RowKey": id, "at": now(), **shown})
+            for old in self._ended("le"):
+                rows.delete(self._table, _ENDED, old["RowKey"])
+        # One that has changed meanwhile is looked at again.
+        is_gone = rows.delete(self._table, PARTITION, one.mark, row.etag)
+        self.forget()
+        return is_gone or self.end(id, answer)
+
+    def ended(self) -> list[dict[str, Any]]:
+        """Return the subscriptions that their subscribers have ended of late, the newest first."""
+        columns = ("id", "event", "name", "host", "answer")
+        latest = sorted(self._ended("gt"), key=lambda row: row["at"], reverse=True)
+        return [{name: row[name] for name in columns} | {"ended": iso(row["at"])} for row in latest]
 
     def _ended(self, relation: str) -> Iterable[Any]:
         """Return the rows of subscriptions that ended since a month ago (`gt`), or before (`le`)."""
         condition = f"PartitionKey eq '{_ENDED}' and at {relation} @since"
         return self._table.query_entities(condition, parameters={"since": now() - SHOWN_ENDED})
-
-    def _read(self, row: Any) -> Subscription:
-        """Return the subscription in a row; report one that no key opens, once a process."""
-        one = subscription_of(row, self.keys)
-        if not one.readable and one.id not in self._reported:
-            self._reported.add(one.id)
-            logger.error("signal subscription_unreadable subscription=%s key=%s", one.id, row.get("key", "none"))
-        return one
-
-    def _rows(self) -> list[Any]:
-        return list(self._table.query_entities(f"PartitionKey eq '{PARTITION}'"))
 
 
 @once

@@ -40,7 +40,7 @@ LONGEST = 4096
 _PORTS = {"https": ":443", "http": ":80"}
 _PRINTABLE = re.compile(r"[!-~]+")
 # Behind these a 404 means that the workflow, or its run, is gone for good.
-WORKFLOW_HOSTS = (
+_WORKFLOW_HOSTS = (
     ".logic.azure.com",
     ".logic.azure.us",
     ".logic.azure.cn",
@@ -74,8 +74,9 @@ class Subscription:
     disabled: datetime | None = None
     # An answer had its secret.
     shown: bool = False
-    # The key of its row.
+    # The key of its row, and the id of the key that sealed the row.
     mark: str = field(default="", repr=False, compare=False)
+    key: str = field(default="none", compare=False)
 
     @classmethod
     def new(
@@ -125,14 +126,9 @@ class Subscription:
 def subscription_of(row: Mapping[str, Any], keys: Keys) -> Subscription:
     """Return the subscription in a row."""
     opened = keys.open(row.get("sealed", "")) or {"capability": "", "endpoint": "", "secrets": ()}
-    return Subscription(
-        mark=row["RowKey"],
-        wanted=json.loads(row["wanted"]),
-        capability=opened["capability"],
-        endpoint=opened["endpoint"],
-        secrets=tuple((secret, until) for secret, until in opened["secrets"]),
-        **{name: row[name] for name in _COLUMNS if name in row},
-    )
+    opened["secrets"] = tuple(map(tuple, opened["secrets"]))
+    columns = {name: row[name] for name in (*_COLUMNS, "key") if name in row}
+    return Subscription(mark=row["RowKey"], wanted=json.loads(row["wanted"]), **opened, **columns)
 
 
 def public_id(capability: str) -> str:
@@ -219,7 +215,7 @@ def check_endpoint(url: str, *, allow_loopback: bool) -> None:
 
 def is_workflow_host(url: str) -> bool:
     """Return True if Logic Apps or Power Automate listens there."""
-    return (urlsplit(url).hostname or "").rstrip(".").endswith(WORKFLOW_HOSTS)
+    return (urlsplit(url).hostname or "").rstrip(".").endswith(_WORKFLOW_HOSTS)
 
 
 def host_of(url: str) -> str:

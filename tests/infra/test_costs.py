@@ -11,8 +11,7 @@ import pytest
 from dev.simulator import Simulator
 from functions.pollers import TIMERS
 from shared.bridge import assemble
-from shared.schedules import SCHEDULES
-from shared.settings import Settings
+from shared.settings import SCHEDULES, Settings
 from shared.storage.account import TABLES
 from shared.times import now
 from tests.breaking import break_connections

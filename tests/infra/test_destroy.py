@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from functions.responses import as_json
-from shared.webhooks.sync import Report
-from shared.webhooks.table import HELD, Webhook
+from shared.webhooks import HELD, Report, Webhook
 from tests.infra.template import EVERYTHING, snapshot
 
 if TYPE_CHECKING:

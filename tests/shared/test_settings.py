@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from functools import partial
-
 import pytest
 
 from shared.bridge import assemble
 from shared.errors import ConfigError
-from shared.settings import SETTINGS, Settings
+from shared.settings import SETTINGS, Settings, polls, schedule
 
 IDENTITY = {
     "DataStorage__blobServiceUri": "https://a.blob.example/",
@@ -115,13 +111,14 @@ def test_an_event_that_is_none_of_the_pbx_s_is_refused_with_the_known_ones() -> 
             assemble(Settings.from_env({**GOOD, "PBX_EVENTS": wrong}))
 
 
-def test_the_settings_of_an_environment_can_be_checked_by_a_command() -> None:
-    run = partial(
-        subprocess.run, [sys.executable, "-m", "shared.settings"], capture_output=True, text=True, check=False
-    )
-    assert run(env={**GOOD, "PATH": ""}).returncode == 0
-    wrong = run(env={**GOOD, "DEFAULT_REGION": "UK", "PATH": ""})
-    assert wrong.returncode == 1 and "DEFAULT_REGION: got 'UK'; write the ISO code" in wrong.stderr
+def test_a_schedule_is_the_setting_s_or_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = polls("contacts")
+    monkeypatch.setenv(name, " 0 0 * * * * ")
+    assert schedule(name) == "0 0 * * * *"
+    monkeypatch.setenv(name, " ")
+    assert schedule(name) == "5 0/15 * * * *"
+    with pytest.raises(KeyError):
+        schedule("POLL_FAXES_SCHEDULE")
 
 
 @pytest.mark.parametrize(

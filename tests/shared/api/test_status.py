@@ -18,7 +18,7 @@ from shared.polling import checkpoints
 from shared.polling.checkpoints import Checkpoint
 from shared.storage.messages import dead_letter
 from shared.times import iso, now
-from shared.webhooks.table import Webhook, leased, save
+from shared.webhooks import Webhook, leased, save
 
 if TYPE_CHECKING:
     from shared.bridge import Bridge
@@ -45,17 +45,17 @@ def test_what_is_wrong_stands_first_in_words(bridge: Bridge) -> None:
     checkpoints.create(bridge.storage, Checkpoint(resource="contacts", last_success=old))
     checkpoints.create(bridge.storage, Checkpoint(resource="groups", last_success=now()))
     with leased(bridge.storage) as lease:
-        lease.note(ended="2026-01-01T00:00:00Z")
+        lease.renew(ended="2026-01-01T00:00:00Z")
     for kind in ("event", "media", "media", "payload"):
         dead_letter(bridge.storage, kind=kind, id=f"{kind}-{now()}", reason="a test", body=b"{}")
     problems = status(bridge)["problems"]
     assert problems == [
-        "No webhooks are registered since 2026-01-01T00:00:00Z: POST /api/ops/webhooks/sync registers them again.",
+        "All webhooks were deleted at 2026-01-01T00:00:00Z: POST /api/ops/webhooks/sync registers them again.",
         "Polling call_history last succeeded 120 minutes ago: the PBX asks for fewer calls.",
-        "Polling contacts last succeeded 120 minutes ago: it has not run since.",
-        "Dead letters of kind event: 1. POST /api/ops/deadletters/replay: their processing starts again.",
-        "Dead letters of kind media: 2. POST /api/ops/deadletters/replay: their audio is asked for again.",
-        "Dead letters of kind payload: 1. They cannot be tried again, read what they hold.",
+        "Polling contacts last succeeded 120 minutes ago: it has not run since then.",
+        "Dead letters of kind event: 1. POST /api/ops/deadletters/replay starts their processing again.",
+        "Dead letters of kind media: 2. POST /api/ops/deadletters/replay asks for their audio again.",
+        "Dead letters of kind payload: 1. They cannot be tried again; read what they contain.",
     ]
 
 
@@ -75,7 +75,9 @@ def test_a_poll_is_late_by_its_own_schedule(
         monkeypatch.setenv(f"POLL_{name.upper()}_SCHEDULE", schedule)
         last = now() - timedelta(minutes=minutes)
         checkpoints.create(bridge.storage, Checkpoint(resource=name, last_success=last))
-    assert status(bridge)["problems"] == [f"Polling groups last succeeded {late} minutes ago: it has not run since."]
+    assert status(bridge)["problems"] == [
+        f"Polling groups last succeeded {late} minutes ago: it has not run since then."
+    ]
 
 
 def test_a_part_that_cannot_be_shown_hides_no_other(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +120,7 @@ def test_a_missing_key_is_named_first_and_the_rest_is_shown(bridge: Bridge) -> N
 def test_what_stands_in_the_way_of_webhooks_is_said_with_the_words_of_the_pbx(bridge: Bridge) -> None:
     outside = replace(bridge, settings=replace(bridge.settings, public_base_url="https://app.example/"))
     with leased(bridge.storage) as lease:
-        lease.note(problem="Subscribe: no more than 20.")
+        lease.renew(problem="Subscribe: no more than 20.")
     (problem,) = status(outside)["problems"]
     assert problem.endswith(": the answer was “Subscribe: no more than 20”. POST /api/ops/webhooks/sync tries again.")
 
@@ -130,8 +132,8 @@ def test_why_a_timer_failed_is_said_in_words(bridge: Bridge) -> None:
     said = [line.partition("Z: ")[2] for line in status(bridge)["problems"]]
     assert said == [
         "a setting is wrong: x. It runs again on its schedule.",
-        "no connection to the PBX, check the network and PBX_BASE_URL. It runs again on its schedule.",
-        "ZeroDivisionError, the app's log has the details. It runs again on its schedule.",
+        "no connection to the PBX; check the network and PBX_BASE_URL. It runs again on its schedule.",
+        "ZeroDivisionError; the app's log has the details. It runs again on its schedule.",
     ]
 
 

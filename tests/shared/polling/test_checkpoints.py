@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from shared.polling import checkpoints
-from shared.polling.checkpoints import Checkpoint
+from shared.polling.checkpoints import Checkpoint, is_stale
+from shared.settings import SCHEDULES
 
 if TYPE_CHECKING:
     from shared.storage.account import Storage
@@ -70,3 +71,45 @@ def test_steps_of_the_timer_are_kept_beside_polls(storage: Storage) -> None:
         checkpoints.note_step(storage, name, MOMENT)
     assert checkpoints.read_steps(storage) == {"webhooks": MOMENT, "retention": MOMENT}
     assert checkpoints.read_all(storage) == []
+
+
+# A Wednesday.
+NOW = datetime(2026, 11, 25, 12, 30, tzinfo=UTC)
+SLACK = timedelta(minutes=15)
+MONDAY = datetime(2026, 11, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "name", [name.removeprefix("POLL_").removesuffix("_SCHEDULE").lower() for name, _, _ in SCHEDULES[:-1]]
+)
+def test_a_poll_is_stale_after_days_by_every_default(name: str) -> None:
+    assert is_stale(name, NOW - timedelta(days=3), NOW)
+
+
+@pytest.mark.parametrize(
+    ("text", "now", "fine", "late"),
+    [
+        ("0 * * * * *", NOW, timedelta(seconds=90), timedelta(minutes=3)),
+        ("5 0/5 * * * *", NOW, timedelta(minutes=9), timedelta(minutes=12)),
+        ("0 */45,7 * * * *", NOW, timedelta(minutes=29), timedelta(minutes=31)),
+        ("0 0 3 * * *", NOW, timedelta(hours=33), timedelta(hours=34)),
+        ("0 0 8-10 * * 1-5", NOW, timedelta(hours=3), timedelta(hours=4)),
+        ("0 0 9 * * MON,Tue", NOW, timedelta(days=2), timedelta(days=3)),
+        # A weekend is no delay for what runs on weekdays.
+        ("0 0 8-18 * * Mon-Friday", MONDAY, timedelta(hours=54), timedelta(hours=55, minutes=1)),
+        ("0 0 0 1 1 *", NOW, timedelta(days=600), timedelta(days=800)),
+        ("30 * * * *", NOW, timedelta(minutes=119), timedelta(minutes=121)),
+    ],
+)
+def test_a_poll_is_stale_after_two_runs_of_its_own_schedule(
+    text: str, now: datetime, fine: timedelta, late: timedelta, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POLL_CONTACTS_SCHEDULE", text)
+    assert not is_stale("contacts", now - fine, now + SLACK)
+    assert is_stale("contacts", now - late, now + SLACK)
+
+
+@pytest.mark.parametrize("text", ["often", "0 0 30 2 *", "00:05:00", "0 0 0 0 0 0"])
+def test_a_schedule_that_cannot_be_read_makes_nothing_stale(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLL_CONTACTS_SCHEDULE", text)
+    assert not is_stale("contacts", NOW - timedelta(days=900), NOW)

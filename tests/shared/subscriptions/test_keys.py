@@ -71,10 +71,10 @@ def test_a_row_that_no_key_opens_is_reported_and_stays(storage: Storage, caplog:
     other = under(storage, SECOND)
     (found,) = other.all()
     assert (found.id, found.event, found.readable, found.endpoint) == (made.id, "CallStarted", False, "")
+    other.reseal()
     assert [text for text in caplog.messages if text.startswith("signal subscription_unreadable")] == [
         f"signal subscription_unreadable subscription={made.id} key={key_id(FIRST)}"
     ]
-    other.reseal()
     assert other.described()["unreadable"] == [made.id]
     with pytest.raises(ConfigError):
         make(other)
@@ -97,9 +97,9 @@ def test_a_row_that_nobody_sealed_stops_no_other(
     storage.table(TABLE).update_entity({name: row[name] for name in row if name not in columns}, mode="replace")
     again = under(storage, FIRST)
     assert {one.id: one.readable for one in again.all()} == {made.id: False, other.id: True}
-    assert [text for text in caplog.messages if made.id in text]
     assert again.described()["unreadable"] == [made.id]
     again.reseal()
+    assert [text for text in caplog.messages if made.id in text]
     assert again.change(made.id, lambda one: replace(one, disabled=now()))
     assert again.end(made.id)
     assert [one.id for one in under(storage, FIRST).all()] == [other.id]

@@ -1,10 +1,20 @@
-"""Our webhooks at the PBX: registered, replaced when address or key change, and deleted only when they are ours."""
+"""
+Our webhooks at the PBX: registered, replaced when address or key change, and deleted only when they are ours.
+
+Table `webhooks` has a row for each, and one for the sync: who runs it, how the last one ended, and whether all webhooks
+were deleted for good.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import logging
-from dataclasses import asdict, dataclass, field, replace
+import threading
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -25,28 +35,34 @@ from shared.errors import (
 )
 from shared.events.table import wanted_events
 from shared.http import is_public
+from shared.storage import rows
 from shared.times import iso, now
-from shared.webhooks import table
-from shared.webhooks.table import HELD, INTENDED, ORPHANED, Webhook, endpoint_hash, leased, read_webhooks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterator, Mapping
 
     from shared.bridge import Bridge
     from shared.settings import Settings
-    from shared.webhooks.table import Lease
+    from shared.storage.account import Storage
 
 logger = logging.getLogger(__name__)
 
+TABLE = "webhooks"
+PARTITION = "webhook"
+INTENDED, HELD, ORPHANED = "intended", "held", "maybe orphaned"
 MOST_WEBHOOKS = 20
+SYNC, _LAST = "sync", "last"
+# A sync renews its lease before each step; none takes so long. One whose process died keeps others waiting as long.
+_LEASE = timedelta(seconds=45)
+_LOOK_SECONDS = 0.2
 # The PBX acted on none of these, or was not even asked.
 _NOT_MADE = (PbxRefused, PbxForbidden, PbxNotFound, PbxThrottled, PbxUnreachable, BudgetExhausted, StorageUnavailable)
-# So many that nobody knows to be made or not are enough for a while: each may hold one of the PBX's places.
+# Each webhook that may have been made may hold one of the PBX's places: no more are tried for an address.
 _MOST_UNCLEAR = 4
 UNREACHABLE = (
-    "No webhook is registered: the PBX cannot reach %(host)s, which PUBLIC_BASE_URL names. Open a tunnel to this "
-    "machine (`cloudflared tunnel --url http://localhost:7071`, or `devtunnel host -p 7071 --allow-anonymous`) and "
-    "put its https address into PUBLIC_BASE_URL; until then polls alone bring events"
+    "the PBX cannot reach %(host)s, the host of PUBLIC_BASE_URL. Open a tunnel to this machine "
+    "(`cloudflared tunnel --url http://localhost:7071`, or `devtunnel host -p 7071 --allow-anonymous`) and set "
+    "PUBLIC_BASE_URL to its https address; until then events come from polls alone"
 )
 _CLEAN_UP = (
     "the PBX may have made webhooks that the app does not know. Delete there, in its panel under API, WEB HOOKS, what "
@@ -60,6 +76,29 @@ _SETTINGS = {
     "PUBLIC_BASE_URL": "this app's own address, such as https://<app>.azurewebsites.net",
     "PBX_WEBHOOK_KEY": "the function key of the receivers",
 }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Webhook:
+    """
+    A row: one webhook that we made, or may have made; `endpoint` is a hash of its URL, which holds a key.
+
+    It is `intended` before the PBX is asked, `held` afterwards, and `maybe orphaned` where nobody knows whether
+    the PBX made it, or under which id.
+    """
+
+    key: str
+    event: str
+    state: str
+    endpoint: str
+    host: str
+    created: str
+    id: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it for people to read."""
+        known = self.id or (None if self.state == INTENDED else "unknown")
+        return {"event": self.event, "id": known, "state": self.state, "host": self.host, "created": self.created}
 
 
 @dataclass(slots=True)
@@ -81,7 +120,7 @@ class Report:
 
 def keep(bridge: Bridge) -> None:
     """
-    Sync as a timer does: another sync that runs is enough, and what the PBX has against it is raised as PbxRefused.
+    Sync as a timer does; another sync that runs is enough. Raises PbxRefused with what the PBX has against it.
 
     Once all webhooks were deleted for good it makes no new ones, and deletes those that the PBX would not delete then.
     Without PUBLIC_BASE_URL none are wanted. Types whose webhooks are lost are logged.
@@ -90,14 +129,13 @@ def keep(bridge: Bridge) -> None:
         logger.warning("signal webhook_silent event=%s lost=%d", event, lost)
     try:
         with leased(bridge.storage) as lease:
-            ended = lease.ended_since
-            if not ended and not bridge.settings.public_base_url:
+            if not lease.ended_since and not bridge.settings.public_base_url:
                 return
-            report = _Registrar(bridge, lease).run({} if ended else _targets(bridge.settings))
+            report = _Sync(bridge, lease).run({} if lease.ended_since else _targets(bridge.settings))
     except Conflict:
         logger.info("webhooks are being synced elsewhere")
         return
-    if report.problem and (ended or not unreachable(bridge.settings)):
+    if report.problem and (report.ended_since or not unreachable(bridge.settings)):
         raise PbxRefused("SyncWebhooks", report.problem)
 
 
@@ -111,16 +149,30 @@ def sync(bridge: Bridge, *, patience: float = 0, forget_orphans: bool = False) -
     """
     targets = _targets(bridge.settings)
     with leased(bridge.storage, patience=patience) as lease:
-        lease.note(ended=None)
-        return _Registrar(bridge, lease).run(targets, forget_orphans=forget_orphans)
+        lease.renew(ended=None)
+        return _Sync(bridge, lease).run(targets, forget_orphans=forget_orphans)
 
 
 def delete_all(bridge: Bridge, *, patience: float = 0) -> Report:
     """Delete every webhook of ours whose id is known, and keep none until the next `sync`; raises as sync does."""
     with leased(bridge.storage, patience=patience) as lease:
         if not lease.ended_since:
-            lease.note(ended=iso(now()))
-        return _Registrar(bridge, lease).run({})
+            lease.renew(ended=iso(now()))
+        return _Sync(bridge, lease).run({})
+
+
+def read(storage: Storage) -> tuple[list[Webhook], str | None, str | None]:
+    """Return our webhooks, the time all were deleted for good, and what stood in the way of the last sync."""
+    found = list(storage.table(TABLE).list_entities())
+    last: Mapping[str, Any] = next((row for row in found if row["PartitionKey"] == SYNC), {})
+    names = [column.name for column in fields(Webhook)]
+    own = [Webhook(**{name: row[name] for name in names}) for row in found if row["PartitionKey"] == PARTITION]
+    return own, last.get("ended"), last.get("problem")
+
+
+def save(storage: Storage, webhook: Webhook) -> None:
+    """Store a webhook, or its new state."""
+    rows.put(storage.table(TABLE), {"PartitionKey": PARTITION, "RowKey": webhook.key, **asdict(webhook)})
 
 
 def unreachable(settings: Settings) -> str | None:
@@ -129,15 +181,6 @@ def unreachable(settings: Settings) -> str | None:
     if not host or not _is_inside(host) or _is_inside(settings.pbx_host):
         return None
     return UNREACHABLE % {"host": host}
-
-
-def missing(settings: Settings, webhooks: Iterable[Webhook], problem: str | None) -> dict[str, Any] | None:
-    """Return the events that webhooks are wanted for and not held, and why; None where there are none."""
-    if not settings.public_base_url:
-        return None
-    held = {row.event for row in webhooks if row.state == HELD}
-    events = [event.name for event in wanted_events(settings.pbx_events) if event.name not in held]
-    return {"events": events, "reason": unreachable(settings) or problem} if events else None
 
 
 def _is_inside(host: str) -> bool:
@@ -159,7 +202,7 @@ def _targets(settings: Settings) -> dict[str, str]:
     return {event.name: f"{settings.public_base_url}api/events/{event.name}?code={key}" for event in events}
 
 
-class _Registrar:
+class _Sync:
     """One sync, alone; each of its steps can be the last."""
 
     def __init__(self, bridge: Bridge, lease: Lease) -> None:
@@ -171,16 +214,17 @@ class _Registrar:
     def run(self, targets: Mapping[str, str], *, forget_orphans: bool = False) -> Report:
         """Bring what is held to what is wanted, as far as the PBX lets us."""
         report = self.report
-        report.problem = unreachable(self._bridge.settings) if targets else None
-        wanted = {} if report.problem else targets
-        rows = read_webhooks(self._storage)
-        for row in rows:
+        reason = unreachable(self._bridge.settings) if targets else None
+        report.problem = f"No webhook is registered: {reason}" if reason else None
+        wanted = {} if reason else targets
+        found, _, _ = read(self._storage)
+        for row in found:
             if forget_orphans and row.state != HELD:
-                table.forget(self._storage, row)
+                self._forget(row)
             # Nobody else creates meanwhile: whoever wrote the intent is gone.
             elif row.state == INTENDED:
-                table.save(self._storage, replace(row, state=ORPHANED))
-        held = [row for row in rows if row.state == HELD]
+                save(self._storage, replace(row, state=ORPHANED))
+        held = [row for row in found if row.state == HELD]
         steps = [partial(self._drop, row) for row in held if row.event not in wanted]
         steps += [partial(self._keep, event, wanted, [row for row in held if row.event == event]) for event in wanted]
         for step in steps:
@@ -192,16 +236,17 @@ class _Registrar:
                     logger.error("%s", error)
                 if _would_repeat(error):
                     break
-        rows = sorted(read_webhooks(self._storage), key=lambda row: (row.event, row.created))
-        report.held = [row.to_dict() for row in rows if row.state == HELD]
-        report.maybe_orphaned = [row.to_dict() for row in rows if row.state != HELD]
+        found, _, _ = read(self._storage)
+        found.sort(key=lambda row: (row.event, row.created))
+        report.held = [row.to_dict() for row in found if row.state == HELD]
+        report.maybe_orphaned = [row.to_dict() for row in found if row.state != HELD]
         if report.maybe_orphaned:
             logger.warning("%d webhooks are maybe orphaned: %s", len(report.maybe_orphaned), _CLEAN_UP)
-        self._lease.note(problem=report.problem)
+        self._lease.renew(problem=report.problem)
         return report
 
     def _keep(self, event: str, targets: Mapping[str, str], held: list[Webhook]) -> None:
-        right = endpoint_hash(targets[event])
+        right = _hash(targets[event])
         if not any(row.endpoint == right for row in held):
             self._create(event, targets)
         for row in held:
@@ -210,41 +255,45 @@ class _Registrar:
 
     def _create(self, event: str, targets: Mapping[str, str]) -> None:
         # Those for another address have been replaced, and are not made again.
-        addresses = set(map(endpoint_hash, targets.values()))
-        unclear = [row for row in read_webhooks(self._storage) if row.state != HELD and row.endpoint in addresses]
-        if len(unclear) >= _MOST_UNCLEAR:
+        addresses = set(map(_hash, targets.values()))
+        found, _, _ = read(self._storage)
+        if sum(row.state != HELD and row.endpoint in addresses for row in found) >= _MOST_UNCLEAR:
             raise PbxRefused("Subscribe", f"No webhook is made for {event}: {_CLEAN_UP}")
-        self._lease.note()
+        self._lease.renew()
+        target = targets[event]
         row = Webhook(
-            key=uuid4().hex, event=event, state=INTENDED, endpoint=endpoint_hash(targets[event]),
-            host=urlsplit(targets[event]).netloc, created=iso(now()),
+            key=uuid4().hex, event=event, state=INTENDED, endpoint=_hash(target), host=urlsplit(target).netloc,
+            created=iso(now()),
         )  # fmt: skip
         try:
-            table.save(self._storage, row)
-            webhook_id = self._bridge.pbx.subscribe(event, targets[event])
+            save(self._storage, row)
+            webhook_id = self._bridge.pbx.subscribe(event, target)
         except _NOT_MADE as error:
-            table.forget(self._storage, row)
+            self._forget(row)
             if isinstance(error, PbxForbidden):
                 raise PbxForbidden("Subscribe", f"No webhook is made for {event}: {error.remedy}") from error
             if isinstance(error, PbxRefused):
                 raise PbxRefused("Subscribe", _FULL % (event, error.remedy)) from error
             raise
         except PbxError:
-            table.save(self._storage, replace(row, state=ORPHANED))
+            save(self._storage, replace(row, state=ORPHANED))
             raise
-        table.save(self._storage, replace(row, state=HELD, id=webhook_id or ""))
+        save(self._storage, replace(row, state=HELD, id=webhook_id or ""))
         self.report.created.append(event)
         logger.info("the webhook for %s was made, id %s", event, webhook_id or "unknown")
 
     def _drop(self, row: Webhook) -> None:
         if not row.id:
             # It may still be there, and only the panel shows it.
-            table.save(self._storage, replace(row, state=ORPHANED))
+            save(self._storage, replace(row, state=ORPHANED))
             return
-        self._lease.note()
+        self._lease.renew()
         self._bridge.pbx.unsubscribe(row.id)
-        table.forget(self._storage, row)
+        self._forget(row)
         self.report.deleted.append(row.event)
+
+    def _forget(self, row: Webhook) -> None:
+        rows.delete(self._storage.table(TABLE), PARTITION, row.key)
 
 
 def _would_repeat(error: PbxError | BudgetExhausted) -> bool:
@@ -252,3 +301,52 @@ def _would_repeat(error: PbxError | BudgetExhausted) -> bool:
     if isinstance(error, PbxForbidden):
         return error.operation != "DeleteWebhookByID"
     return isinstance(error, (PbxUnreachable, PbxThrottled, BudgetExhausted))
+
+
+def _hash(url: str) -> str:
+    return hashlib.sha256(url.encode()).hexdigest()
+
+
+class Lease:
+    """The row of the sync: one at a time has it for 45 seconds, which each renewal begins anew."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._table = storage.table(TABLE)
+        self._row = rows.get(self._table, SYNC, _LAST)
+        if self._row is not None and self._row["until"] > now():
+            raise Conflict("webhooks are being synced elsewhere")
+        self.renew()
+
+    @property
+    def ended_since(self) -> str | None:
+        """The time at which all webhooks were deleted for good."""
+        return self._row.get("ended") if self._row is not None else None
+
+    def renew(self, *, over: bool = False, **columns: str | None) -> None:
+        """Go on for 45 seconds, or end, and set columns; raises Conflict where another sync took over meanwhile."""
+        until = now() + (timedelta() if over else _LEASE)
+        row = {**(self._row or {}), "PartitionKey": SYNC, "RowKey": _LAST, "until": until, **columns}
+        written = rows.swap(self._table, row, self._row.etag if self._row is not None else None)
+        if written is None:
+            raise Conflict("webhooks are being synced elsewhere")
+        self._row = written
+
+
+@contextmanager
+def leased(storage: Storage, *, patience: float = 0) -> Iterator[Lease]:
+    """Be the only sync within; raises Conflict when another one still runs after `patience` seconds."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            lease = Lease(storage)
+            break
+        except Conflict:
+            if time.monotonic() >= deadline:
+                raise
+            threading.Event().wait(_LOOK_SECONDS)
+    try:
+        yield lease
+    finally:
+        # Where somebody else has it, there is nothing to end.
+        with suppress(Conflict):
+            lease.renew(over=True)

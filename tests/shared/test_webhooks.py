@@ -17,8 +17,7 @@ from shared.api.status import status
 from shared.errors import ConfigError, Conflict, PbxRefused, StorageUnavailable
 from shared.events.table import EVENTS
 from shared.times import now
-from shared.webhooks.sync import delete_all, keep, sync
-from shared.webhooks.table import HELD, INTENDED, ORPHANED, SYNC, TABLE, ended_since, leased, read_webhooks
+from shared.webhooks import HELD, INTENDED, ORPHANED, SYNC, TABLE, delete_all, keep, leased, read, sync
 from tests.breaking import break_requests, break_write
 from tests.dying import is_killed
 from tests.polls import bridge_to
@@ -51,7 +50,7 @@ def registered(pbx: Simulator) -> list[str]:
 
 
 def states(bridge: Bridge) -> list[str]:
-    return sorted(row.state for row in read_webhooks(bridge.storage))
+    return sorted(row.state for row in read(bridge.storage)[0])
 
 
 def expire(bridge: Bridge) -> None:
@@ -268,7 +267,7 @@ def test_deleting_that_was_killed_at_any_step_is_finished_by_the_timer(
         if not is_killed(doomed.storage, step, delete_all, doomed, after=after):
             break
         expire(doomed)
-        if ended_since(start().storage):
+        if read(start().storage)[1]:
             keep(start())
             assert not pbx.webhooks
             sync(start(pbx_events=("CallStarted",)))
@@ -301,13 +300,13 @@ def test_a_sync_killed_at_any_step_eats_no_slot_in_silence(
             break
         expire(calm)
         sync(calm)
-        known = {row.id for row in read_webhooks(calm.storage) if row.state == HELD}
+        known = {row.id for row in read(calm.storage)[0] if row.state == HELD}
         unknown = [row for row in pbx.webhooks if str(row.id) not in known]
         assert len(unknown) <= states(calm).count(ORPHANED)
         delete_all(calm)
         for row in pbx.webhooks:
             pbx.hooks.unsubscribe(row.id)
-        for row in read_webhooks(calm.storage):
+        for row in read(calm.storage)[0]:
             calm.storage.table(TABLE).delete_entity("webhook", row.key)
     assert step > 5
 
@@ -365,7 +364,7 @@ def test_a_sync_that_was_taken_over_changes_nothing_more(pbx: Simulator, start: 
     with pytest.raises(Conflict), leased(slow.storage) as lease:
         expire(slow)
         sync(start())
-        lease.note()
+        lease.renew()
     assert registered(pbx) == NAMES
 
 

@@ -1,1 +1,0 @@
-"""Our webhooks at the PBX: what we registered there and what is wanted; nothing here receives events."""
