@@ -64,7 +64,8 @@ def fill(storage: Storage, numbers: range) -> None:
         place = Place.of(moment, event.id)
         put(DELIVERIES, "subscriber", f"{MARKER}{event.id}", at=moment)
         put("ended", "call", f"{int(moment.timestamp()) * 1_000_000:016d}-{number}", at=moment)
-        put(DELIVERIES, "subscriber", place.key, event=event.id, marker=place.marker, tries=0, first=EPOCH, due=EPOCH)
+        waits = {"event": event.id, "marker": place.marker, "tries": 0, "first": EPOCH, "due": EPOCH}
+        put(DELIVERIES, "subscriber", place.key, at=moment, **waits)
         put("dials", "ab", f"ab{number}", until=moment)
         put("media", "voicemail", f"{number:020d}", at=moment)
         put("deadletters", "event", f"e{number}", last=moment)

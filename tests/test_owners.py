@@ -41,7 +41,6 @@ OWNERS = {
 GIVEN = {
     "shared.storage.account",
     "shared.privacy.holdings",
-    "shared.privacy.erase",
 }
 
 # The SDK's calls for one row: what a lost answer means is known to `rows` alone.

@@ -18,8 +18,7 @@ from pydantic import (
 from pydantic import Field as Limits
 
 from shared.api.envelopes import succeeded
-from shared.deliveries.fanout import catch_up, end, set_disabled, try_now
-from shared.deliveries.outbox import EPOCH, Outbox
+from shared.deliveries.outbox import EPOCH, Outbox, catch_up, end, set_disabled
 from shared.errors import ConfigError, NotFound
 from shared.events.table import find_event
 from shared.pbx.fields import Field, Shape
@@ -161,10 +160,10 @@ def subscribe(bridge: Bridge, name: str, body: bytes, base: str) -> tuple[dict[s
     made = known.make(wanted, request.secret)
     if not made.shown:
         # Before the answer: whoever gets none asks again.
-        catch_up(bridge, made)
+        catch_up(bridge.storage, made)
     if made.disabled:
         set_disabled(bridge, made, False)
-        try_now(bridge, made)
+        Outbox(bridge.storage, made.id).try_now()
     secret = {}
     if not made.shown:
         secret = {"secret": made.secrets[0][0]}

@@ -1,4 +1,8 @@
-"""Posting an outbox: a batch at a time, under a lease, until nothing is due or the time is over."""
+"""
+Posting an outbox: a batch at a time, under a lease, until nothing is due or the time is over.
+
+A failing event is tried again on a schedule of its own; a failing subscriber waits as a whole.
+"""
 
 from __future__ import annotations
 
@@ -9,31 +13,22 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import lru_cache, partial
-from http import HTTPStatus
-from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING
 
 from shared import people
-from shared.deliveries.fanout import end, set_disabled
-from shared.deliveries.outbox import DEAD_LETTER, EPOCH, Outbox
-from shared.errors import Conflict, Unprocessable
+from shared.deliveries.outbox import DEAD_LETTER, EPOCH, Outbox, end, set_disabled
+from shared.deliveries.post import Outcome, read_event, send_event
 from shared.events import store
-from shared.events.event import row_envelope
-from shared.http import AddressRefused, ending_by, guarded_session, retry_after
-from shared.storage import rows
-from shared.storage.account import Storage, once
 from shared.storage.messages import dead_letter
 from shared.subscriptions.store import subscriptions
-from shared.subscriptions.subscription import is_workflow_host
-from shared.times import iso, now
+from shared.times import now
 from shared.values import encode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from shared.bridge import Bridge
     from shared.deliveries.outbox import Place, State
+    from shared.deliveries.post import Stored
     from shared.subscriptions.subscription import Subscription
 
 logger = logging.getLogger(__name__)
@@ -43,7 +38,6 @@ BATCH = 8
 RUN_SECONDS = 20.0
 # What is due in a moment is due: the message for it may be seen a little early by this instance's clock.
 _SKEW = timedelta(seconds=1)
-_RACES = 16
 # Seconds before each further try of an event that is refused while others succeed; then it is a dead letter.
 SCHEDULE = (5, 60, 300, 1800, 7200, 18_000, 36_000, 86_400)
 # Answers about an event, not about its subscriber: it has its schedule also while the subscriber is down.
@@ -56,49 +50,8 @@ FIRST_WAIT, LONGEST_WAIT = 10.0, 3600.0
 DISABLED_AFTER, TRIED_FOR = timedelta(days=5), timedelta(days=35)
 NEVER = datetime(2100, 1, 1, tzinfo=EPOCH.tzinfo)
 JITTER = 0.1
-# A post gets so many seconds, whatever its host's name leads to, and an answer is read to so many bytes.
-CONNECT_SECONDS, TOTAL_SECONDS = 5, 20
-LONGEST_ANSWER = 4096
-# A subject is written to logs on the way: ids only, never a number.
-_SUBJECTS = ("callID", "recordingID", "voicemailID", "contactID")
-# Types under a domain turned round, as CloudEvents advises: the service whose events these are.
-_TYPE = "lv.zvanuparvaldnieks"
-_session = once(guarded_session)
-_reading = tuple(Lock() for _ in range(32))
 
-# The row of an event, and its envelope.
-Stored = tuple["Mapping[str, Any]", dict[str, Any]]
-Results = Sequence[tuple["Place", "Outcome"]]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The result of a post: a status or a word, its duration, and the seconds that the subscriber asks to wait."""
-
-    verdict: Literal["delivered", "failed", "gone", "lost"]
-    result: str
-    seconds: float
-    wait: int = 0
-
-    @property
-    def pause(self) -> int:
-        """The seconds that the subscriber asks to have no posts at all."""
-        return self.wait if self.result == str(HTTPStatus.TOO_MANY_REQUESTS.value) else 0
-
-
-@dataclass(slots=True)
-class Ruling:
-    """The consequences of a batch's answers: the new state, and the places that are finished or tried again."""
-
-    state: State
-    # Each with the result that its marker keeps, and with the reason for a dead letter.
-    delivered: list[tuple[Place, str]] = field(default_factory=list)
-    dead: list[tuple[Place, str]] = field(default_factory=list)
-    again: list[Place] = field(default_factory=list)
-    # The status of an answer that ends the subscription.
-    gone: str = ""
-    disable: bool = False
-    recover: bool = False
+Results = Sequence[tuple["Place", Outcome]]
 
 
 def drain(bridge: Bridge, id: str) -> None:
@@ -148,12 +101,12 @@ def _post_batch(bridge: Bridge, one: Subscription, outbox: Outbox, pool: ThreadP
 
 def _post(bridge: Bridge, one: Subscription, event: Stored | str) -> Outcome:
     if isinstance(event, str):
-        return Outcome("lost", event, 0.0)
+        return Outcome("lost", event)
     try:
         outcome = send_event(bridge, one, event)
     except Exception as error:
         logger.exception("an event could not be sent")
-        outcome = Outcome("failed", type(error).__name__, 0.0)
+        outcome = Outcome("failed", type(error).__name__)
     logger.info("delivery of %s to %s: %s", event[0]["RowKey"], one.id, outcome.result)
     return outcome
 
@@ -162,17 +115,17 @@ def _complete(bridge: Bridge, one: Subscription, outbox: Outbox, state: State, r
     """
     Write down what follows from the answers, unless the outbox was taken over meanwhile.
 
-    What has to be done before that is harmless twice.
+    What has to be done before that is harmless twice: an operator may change the state while the batch is posted.
     """
     holder = state.holder
-    for _ in range(_RACES):
+    while state.holder == holder:
         ruling = judge(state, results, now(), one)
         finished = ruling.delivered.copy()
         for place, reason in ruling.dead:
             _dead_letter(bridge, one, place, reason)
             finished.append((place, DEAD_LETTER))
-        if ruling.disable or ruling.recover:
-            set_disabled(bridge, one, ruling.disable)
+        if ruling.disabled is not None:
+            set_disabled(bridge, one, ruling.disabled)
         # A message for each time at which something is due again; LookAfter finds it where the subscriber is down.
         for place in ruling.again:
             if place.is_replay or not ruling.state.rounds:
@@ -184,169 +137,85 @@ def _complete(bridge: Bridge, one: Subscription, outbox: Outbox, state: State, r
                 end(bridge, one.id, answer=ruling.gone)
             return
         state = outbox.state()
-        if state.holder != holder:
-            logger.info("the outbox of %s was taken over", one.id)
-            return
-    raise Conflict(f"the outbox of {one.id} kept changing")
+    logger.info("the outbox of %s was taken over", one.id)
 
 
-def read_event(storage: Storage, id: str) -> Stored | str:
-    """Return the row of an event and its envelope, or why there are none."""
-    # Many subscribers ask for an event at the same moment: the first one reads it for all.
-    with _reading[hash(id) % len(_reading)]:
-        try:
-            return _read_event(storage, id)
-        except Unprocessable as error:
-            return str(error)
+def _dead_letter(bridge: Bridge, one: Subscription, place: Place, reason: str) -> None:
+    body = encode({"kind": "deliver", "subscription": one.id, "event": place.event})
+    name = f"{one.id}-{place.event}"
+    row = store.get(bridge.storage, place.event, select=["caller", "destination"])
+    people.add_dead_letter(bridge.storage, bridge.settings.default_region, "delivery", name, row)
+    dead_letter(bridge.storage, kind="delivery", id=name, reason=reason, body=body, attempts=place.tries)
+    logger.warning("signal delivery_failed subscription=%s event=%s attempts=%d", one.id, place.event, place.tries)
 
 
-@lru_cache(maxsize=256)
-def _read_event(storage: Storage, id: str) -> Stored:
-    row = store.get(storage, id)
-    if row is None:
-        raise Unprocessable("the event is gone")
-    return row, row_envelope(storage, row)
+@dataclass(slots=True)
+class Ruling:
+    """The consequences of a batch's answers: the new state, and the places that are finished or tried again."""
 
-
-def send_event(bridge: Bridge, one: Subscription, event: Stored) -> Outcome:
-    """
-    Post an event to a subscriber, signed with today's secrets.
-
-    The body is the PBX's own form, or CloudEvents 1.0 in structured mode where the subscriber asked for that.
-    """
-    row, envelope = event
-    content_type, body = "application/json", envelope
-    if one.shape == "cloudevents":
-        content_type = "application/cloudevents+json"
-        body = {
-            "specversion": "1.0",
-            "id": row["id"],
-            "source": bridge.settings.public_base_url or "/api/v2",
-            "type": f"{_TYPE}.{row['type']}",
-            "time": iso(row["happened"]),
-            "datacontenttype": "application/json",
-            "data": envelope["data"],
-        }
-        if subject := next((name for name in _SUBJECTS if name in row), None):
-            body["subject"] = f"{subject}/{rows.value_of(row[subject])}"
-    sent = encode(body)
-    headers = one.signed(row["id"], int(time.time()), sent)
-    headers |= {"Content-Type": content_type, "User-Agent": "pbx-azure-bridge"}
-    return post(one.endpoint, sent, headers, allow_loopback=bridge.settings.allow_loopback_callbacks)
-
-
-def post(
-    url: str, body: bytes, headers: Mapping[str, str], *, allow_loopback: bool, seconds: float = TOTAL_SECONDS
-) -> Outcome:
-    """
-    Post a body; nothing is followed, and `seconds` are all it gets, connecting and answer included.
-
-    Nothing is raised for what the other side does. No text of the outcome holds the address.
-    """
-    import requests
-
-    start = time.monotonic()
-    try:
-        session: requests.Session = _session(allow_loopback=allow_loopback)
-        request = session.prepare_request(requests.Request("POST", url, data=body, headers=dict(headers)))
-        timeout = (min(CONNECT_SECONDS, seconds), seconds)
-        with (
-            ending_by(start + seconds),
-            session.send(request, timeout=timeout, stream=True, allow_redirects=False) as response,
-        ):
-            _finish(response)
-            status, asked = int(response.status_code), response.headers.get("Retry-After")
-    except AddressRefused:
-        word = "address refused"
-    except requests.exceptions.SSLError:
-        word = "no trusted TLS"
-    except (requests.exceptions.Timeout, TimeoutError):
-        word = "timeout"
-    except (requests.RequestException, OSError):
-        word = "out of reach"
-    except ValueError:
-        word = "not an answer"
-    else:
-        seconds = time.monotonic() - start
-        if 200 <= status < 300:
-            return Outcome("delivered", str(status), seconds)
-        is_gone = status == HTTPStatus.GONE or (status == HTTPStatus.NOT_FOUND and is_workflow_host(url))
-        return Outcome("gone" if is_gone else "failed", str(status), seconds, retry_after(asked) or 0)
-    return Outcome("failed", word, time.monotonic() - start)
-
-
-def _finish(response: Any) -> None:
-    """Read a short answer to its end, so that the connection can serve again; cut off one that is long or slow."""
-    import urllib3
-
-    left = LONGEST_ANSWER
-    try:
-        while left and (part := response.raw.read1(left)):
-            left -= len(part)
-        if not left:
-            response.raw.close()
-    except (urllib3.exceptions.HTTPError, OSError):
-        # The status has decided about the delivery already.
-        response.raw.close()
+    state: State
+    # Each with the result that its marker keeps, and with the reason for a dead letter.
+    delivered: list[tuple[Place, str]] = field(default_factory=list)
+    dead: list[tuple[Place, str]] = field(default_factory=list)
+    again: list[Place] = field(default_factory=list)
+    # The status of an answer that ends the subscription.
+    gone: str = ""
+    # True: the subscription is disabled from now on; False: it is no more.
+    disabled: bool | None = None
 
 
 def judge(state: State, results: Results, moment: datetime, one: Subscription) -> Ruling:
     """
     Return what follows from the answers to a batch, from values alone.
 
-    A failed event gets a schedule of its own. Where nothing gets through, five events are enough for the subscriber to
-    count as down: then it waits as a whole, and its events stay as they are, but for those that it refuses: they would
-    be in the way of all others. Replays leave its state alone.
+    A failed event gets a schedule of its own. While the subscriber is down, or asks for a pause, events stay as they
+    are, but for those that it refuses: they would be in the way of all others. Replays leave its state alone.
     """
-    ruling, tried, failed = Ruling(replace(state, holder="")), 0, []
+    ruling, tried = Ruling(replace(state, holder="")), []
+    for place, outcome in results:
+        if outcome.verdict in ("delivered", "failed") and not place.is_replay:
+            tried.append((place, outcome))
+    is_down = bool(tried) and _judge_subscriber(ruling, tried, moment, one)
     for place, outcome in results:
         if outcome.verdict == "gone":
             ruling.gone = outcome.result
         elif outcome.verdict == "lost":
             ruling.dead.append((place, outcome.result))
-        else:
-            if outcome.verdict == "delivered":
-                ruling.delivered.append((replace(place, tries=place.tries + 1), outcome.result))
-            elif place.is_replay:
-                _retry(ruling, place, outcome, moment)
-            else:
-                failed.append((place, outcome))
-            if not place.is_replay:
-                tried += 1
-                ruling.state.result, ruling.state.at, ruling.state.attempt = outcome.result, moment, place.tries + 1
-                ruling.state.milliseconds = round(outcome.seconds * 1000)
-    if tried:
-        _judge_subscriber(ruling, failed, moment, one, is_reached=len(failed) < tried)
+        elif outcome.verdict == "delivered":
+            ruling.delivered.append((replace(place, tries=place.tries + 1), outcome.result))
+        elif place.is_replay or (not outcome.pause and (not is_down or outcome.result in REFUSED)):
+            _retry(ruling, place, outcome, moment)
     return ruling
 
 
-def _judge_subscriber(
-    ruling: Ruling, failed: Results, moment: datetime, one: Subscription, *, is_reached: bool
-) -> None:
-    state, pause, least, is_down = ruling.state, 0, 0, False
-    for place, outcome in failed:
-        pause, least = max(pause, outcome.pause), max(least, outcome.wait)
-        state.streak += not place.tries
-    if is_reached:
+def _judge_subscriber(ruling: Ruling, tried: Results, moment: datetime, one: Subscription) -> bool:
+    """Set the state after these tries; return True if the subscriber is down: five events, and nothing got through."""
+    state, failed, pause, least = ruling.state, 0, 0, 0
+    for place, outcome in tried:
+        state.result, state.at, state.attempt = outcome.result, moment, place.tries + 1
+        state.milliseconds = round(outcome.seconds * 1000)
+        if outcome.verdict == "failed":
+            failed += 1
+            pause, least = max(pause, outcome.pause), max(least, outcome.wait)
+            state.streak += not place.tries
+    if failed < len(tried):
         state.delivered, state.failing, state.streak, state.rounds, state.failures = moment, None, 0, 0, 0
         state.resume = moment + timedelta(seconds=pause) if pause else EPOCH
-        ruling.recover = one.disabled is not None
-    else:
-        state.failing = state.failing or moment
-        state.failures += len(failed)
-        is_down = one.disabled is not None or state.rounds > 0 or state.streak >= DOWN_AFTER
-        if is_down or pause:
-            # The wait that it asks for is believed once.
-            wait = 0 if pause and not state.rounds else min(FIRST_WAIT * 2 ** min(state.rounds, 20), LONGEST_WAIT)
-            state.resume = moment + _wait(wait, least)
-            state.rounds += 1
-        if not one.disabled:
-            ruling.disable = state.failing <= moment - DISABLED_AFTER
-        elif state.failing <= moment - TRIED_FOR:
-            state.resume = NEVER
-    for place, outcome in failed:
-        if not outcome.pause and (not is_down or outcome.result in REFUSED):
-            _retry(ruling, place, outcome, moment)
+        ruling.disabled = False if one.disabled else None
+        return False
+    state.failing = state.failing or moment
+    state.failures += failed
+    is_down = one.disabled is not None or state.rounds > 0 or state.streak >= DOWN_AFTER
+    if is_down or pause:
+        # The wait that it asks for is believed once.
+        wait = 0 if pause and not state.rounds else min(FIRST_WAIT * 2 ** min(state.rounds, 20), LONGEST_WAIT)
+        state.resume = moment + _wait(wait, least)
+        state.rounds += 1
+    if one.disabled and state.failing <= moment - TRIED_FOR:
+        state.resume = NEVER
+    elif not one.disabled and state.failing <= moment - DISABLED_AFTER:
+        ruling.disabled = True
+    return is_down
 
 
 def _retry(ruling: Ruling, place: Place, outcome: Outcome, moment: datetime) -> None:
@@ -368,12 +237,3 @@ def _retry(ruling: Ruling, place: Place, outcome: Outcome, moment: datetime) -> 
 
 def _wait(seconds: float, least: int) -> timedelta:
     return timedelta(seconds=max(seconds * random.uniform(1 - JITTER, 1 + JITTER), least))  # noqa: S311 - jitter
-
-
-def _dead_letter(bridge: Bridge, one: Subscription, place: Place, reason: str) -> None:
-    body = encode({"kind": "deliver", "subscription": one.id, "event": place.event})
-    name = f"{one.id}-{place.event}"
-    row = store.get(bridge.storage, place.event, select=["caller", "destination"])
-    people.add_dead_letter(bridge.storage, bridge.settings.default_region, "delivery", name, row)
-    dead_letter(bridge.storage, kind="delivery", id=name, reason=reason, body=body, attempts=place.tries)
-    logger.warning("signal delivery_failed subscription=%s event=%s attempts=%d", one.id, place.event, place.tries)

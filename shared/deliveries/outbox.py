@@ -1,25 +1,34 @@
-"""Table `deliveries`: for each subscriber a partition with its state, the events that wait, and those it has had."""
+"""Table `deliveries`: each subscriber's partition has its state, the events that wait for it, and those it has had."""
 
 from __future__ import annotations
 
+import logging
 import math
 import secrets
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from shared.events.event import submit
 from shared.storage import rows
 from shared.storage.expiry import IN_BATCH, delete_keys, expire_rows
 from shared.storage.messages import send
-from shared.times import now
+from shared.subscriptions.store import STALE_SECONDS, subscriptions
+from shared.subscriptions.subscription import host_of, meets
+from shared.times import iso, now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from shared.bridge import Bridge
+    from shared.events.event import ReceivedEvent
     from shared.storage.account import Storage
     from shared.storage.expiry import Allowance, Period
+    from shared.subscriptions.subscription import Subscription
+
+logger = logging.getLogger(__name__)
 
 TABLE = QUEUE = "deliveries"
 # The kinds of the queue's messages: an outbox is to be posted, or events from the feed are to be put into one.
@@ -30,16 +39,21 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Longer than a batch takes; the next one waits so long after a process has died.
 LEASE = timedelta(seconds=60)
 DEAD_LETTER = "dead letter"
-_REPLACE = {"mode": "replace"}
 _PAGE = 1000
 # A transaction takes a hundred rows; a place and its marker are two.
 _PAIRS = 50
+# An event may have arrived a little earlier, by another instance's clock, than a subscription that is there before it.
+_CLOCKS = timedelta(minutes=1)
+# For so long instances may not know of a new subscription. An event is in the feed a moment after it was processed.
+_UNKNOWN, _FEED_SECONDS = timedelta(seconds=STALE_SECONDS + 3), 3
+# All instances know by then that a subscription has ended: nothing is put into its outbox any more.
+_END_TAKES = timedelta(seconds=10)
 
 
 @dataclass(slots=True)
 class State:
     """
-    The row of a subscriber: who posts to it now, when it is tried again, and its last results.
+    The row of a subscriber: its lease, when it is tried again, and its last results.
 
     `holder` posts until `until`. Nothing but replays is posted before `resume`. `streak` counts the events whose first
     try failed since the last success, and `rounds` the batches that failed since it is down. Each write is under
@@ -63,11 +77,7 @@ class State:
     @classmethod
     def of(cls, row: Mapping[str, Any], etag: str) -> State:
         """Return the state in a row."""
-        state = cls(etag=etag)
-        for field in fields(cls):
-            if field.name in row:
-                setattr(state, field.name, row[field.name])
-        return state
+        return cls(**{field.name: row[field.name] for field in fields(cls) if field.name in row}, etag=etag)
 
     def row(self, subscription: str) -> dict[str, Any]:
         """Return its columns."""
@@ -93,9 +103,9 @@ class Place:
 
     @classmethod
     def of(cls, received: datetime, event: str, replay: str = "") -> Place:
-        """Return a new place; that of a replay has the replay's token in its marker."""
+        """Return a new place, sorted by its event's arrival; that of a replay has the replay's token in its marker."""
         begin, end = (REPLAY, f"-{replay}") if replay else (PLACE, "")
-        return cls(f"{begin}{position(received)}-{event}", event, f"{MARKER}{event}{end}")
+        return cls(f"{begin}{_position(received)}-{event}", event, f"{MARKER}{event}{end}")
 
     @property
     def is_replay(self) -> bool:
@@ -109,8 +119,7 @@ class Place:
         return columns
 
 
-def position(received: datetime) -> str:
-    """Return the part of a place's key that sorts it by its event's arrival."""
+def _position(received: datetime) -> str:
     return f"{max(int(received.timestamp() * 1_000_000), 0):016d}"
 
 
@@ -143,11 +152,28 @@ class Outbox:
                     self._create([event], replay)
         return len(events)
 
+    def _create(self, events: Sequence[tuple[datetime, str]], replay: str) -> bool:
+        """Write places with their markers; False where one of them is there."""
+        from azure.core.exceptions import HttpResponseError
+
+        made: list[Any] = []
+        for received, event in events:
+            place = Place.of(received, event, replay)
+            for row in ({"PartitionKey": self._id, "RowKey": place.marker}, place.row(self._id)):
+                made.append(("create", row | {"at": now()}))
+        try:
+            rows.transact(self._table, made)
+        except HttpResponseError as error:
+            if error.status_code != 409:
+                raise
+            return False
+        return True
+
     def without_waiting(self, events: Sequence[tuple[datetime, str]]) -> Sequence[tuple[datetime, str]]:
         """Return the events without those that have a place already."""
         if not events:
             return events
-        low, high = f"{PLACE}{position(min(events)[0])}", f"{PLACE}{position(max(events)[0])}{END}"
+        low, high = f"{PLACE}{_position(min(events)[0])}", f"{PLACE}{_position(max(events)[0])}{END}"
         waiting = {row["RowKey"] for row in self._rows(low, high, select=["RowKey"])}
         return [one for one in events if Place.of(*one).key not in waiting]
 
@@ -184,35 +210,28 @@ class Outbox:
         """
         Write a state, places that are finished by a result, and places with another time, in one transaction.
 
-        A place that is gone meanwhile is left out. Returns False where others changed the state.
+        Returns False where others changed the state.
         """
-        from azure.core import MatchConditions
         from azure.data.tables import TableTransactionError
 
-        guard: dict[str, Any] = {"etag": state.etag, "match_condition": MatchConditions.IfNotModified}
-        changes: list[Any] = []
+        changes: list[Any] = [("update", state.row(self._id), {"mode": "replace", "etag": state.etag})]
         for place in again:
-            changes.append(("update", place.row(self._id), _REPLACE))
+            changes.append(("update", place.row(self._id)))
         for place, result in finished:
             marker = {"RowKey": place.marker, "at": now(), "result": result, "attempts": place.tries}
             changes.append(("delete", {"PartitionKey": self._id, "RowKey": place.key}))
-            changes.append(("upsert", {"PartitionKey": self._id, **marker}, _REPLACE))
-        while True:
-            try:
-                rows.transact(self._table, [("update", state.row(self._id), _REPLACE | guard), *changes])
-            except TableTransactionError as error:
-                if error.status_code not in rows.LOST:
-                    raise
-                if not error.index:
-                    return False
-                place = error.index - 1
-                del changes[place : place + (2 if changes[place][0] == "delete" else 1)]
-            else:
-                return True
+            changes.append(("upsert", {"PartitionKey": self._id, **marker}))
+        try:
+            rows.transact(self._table, changes)
+        except TableTransactionError as error:
+            if error.index or error.status_code not in rows.LOST:
+                raise
+            return False
+        return True
 
-    def hurry(self) -> int:
+    def try_now(self) -> int:
         """
-        Make due what waits for a time, of the first thousand, and count failures from now on, whoever posts meanwhile.
+        Post at once what waits for a time, of the first thousand, and count failures from now on.
 
         Returns the number of events that had a time of their own. Raises Conflict when others kept changing the state.
         """
@@ -222,6 +241,7 @@ class Outbox:
                 count += rows.update(self._table, {"PartitionKey": self._id, "RowKey": row["RowKey"], "due": EPOCH})
         afresh = {"resume": EPOCH, "streak": 0, "rounds": 0, "failures": 0, "failing": None}
         rows.change(self._table, self._id, STATE, lambda row: None if row is None else row | afresh)
+        self.wake()
         return count
 
     def drop(self, seconds: float) -> bool:
@@ -231,23 +251,6 @@ class Outbox:
             delete_keys(self._table, found)
             if time.monotonic() > deadline:
                 return False
-        return True
-
-    def _create(self, events: Sequence[tuple[datetime, str]], replay: str) -> bool:
-        """Write places with their markers; False where one of them is there."""
-        from azure.core.exceptions import HttpResponseError
-
-        made: list[Any] = []
-        for received, event in events:
-            place = Place.of(received, event, replay)
-            marker = {"PartitionKey": self._id, "RowKey": place.marker, "at": now()}
-            made += [("create", marker), ("create", place.row(self._id))]
-        try:
-            rows.transact(self._table, made)
-        except HttpResponseError as error:
-            if error.status_code != 409:
-                raise
-            return False
         return True
 
     def _rows(
@@ -268,15 +271,81 @@ class Outbox:
 
 def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
     """
-    Delete the markers that were written within a period, and the places of events that arrived within it.
+    Delete the places and markers that were written within a period.
 
     A state goes where nobody has posted since: its subscription may have ended.
     """
-    markers = f"RowKey ge '{MARKER}' and RowKey lt '{MARKER}~' and {period.condition('at')}"
-    state = f"RowKey eq '{STATE}' and {period.condition('until')}"
-    spans = []
-    for begin in (PLACE, REPLAY):
-        low, high = (f"{begin}{position(moment) if moment else ''}" for moment in (period.first, period.last))
-        spans.append(f"(RowKey ge '{low}' and RowKey lt '{high}')")
-    query = " or ".join([f"({markers})", f"({state})", *spans])
-    return expire_rows(storage.table(TABLE), query, allowance)
+    return expire_rows(storage.table(TABLE), period.condition("at"), allowance)
+
+
+def fan_out(bridge: Bridge, event: ReceivedEvent) -> None:
+    """Put the event into the outbox of everybody who wants it."""
+    for one in subscriptions(bridge).all():
+        if wants(bridge, one, event):
+            outbox = Outbox(bridge.storage, one.id)
+            outbox.put([(event.received, event.id)])
+            # Also where the event has its place already: whoever put it there may have died before this.
+            outbox.wake()
+
+
+def wants(bridge: Bridge, one: Subscription, event: ReceivedEvent, *, is_replay: bool = False) -> bool:
+    """
+    Return True if the event is of the subscription's type and meets its filter.
+
+    Without a replay, it is also not older than the subscription, and that is not disabled.
+    """
+    if one.event != event.type.name or not meets(event, one.wanted, bridge.settings.default_region):
+        return False
+    return is_replay or (not one.disabled and event.received >= one.created - _CLOCKS)
+
+
+def catch_up(storage: Storage, one: Subscription) -> None:
+    """Have a new subscription given what arrives before all instances know of it, from the feed."""
+    delay = math.ceil(_UNKNOWN.total_seconds()) + _FEED_SECONDS
+    send_range(storage, one.id, one.created, one.created + _UNKNOWN, delay=delay)
+
+
+def send_range(
+    storage: Storage, subscription: str, since: datetime, until: datetime, *, delay: int = 0, **more: str
+) -> None:
+    """Have what arrived between two times put into an outbox; `more` is for the replay that does it."""
+    span = {"since": iso(since), "until": iso(until), **more}
+    message = {"kind": RANGE, "id": f"{subscription}-range", "subscription": subscription, **span}
+    send(storage, QUEUE, message, name=subscription, delay=delay)
+
+
+def set_disabled(bridge: Bridge, one: Subscription, disabled: bool) -> None:
+    """Let a subscription have no more events, or have them again, and announce that unless it was so before."""
+
+    def changed(known: Subscription) -> Subscription | None:
+        return replace(known, disabled=now() if disabled else None) if bool(known.disabled) != disabled else None
+
+    if subscriptions(bridge).change(one.id, changed):
+        _announce(bridge, "disabled" if disabled else "recovered", one)
+
+
+def end(bridge: Bridge, id: str, *, answer: str = "") -> None:
+    """
+    End a subscription and have its outbox dropped; do nothing where there is none.
+
+    `answer` is the status by which its subscriber has ended it: that is announced. The message that has the outbox
+    dropped is sent first, so that nothing is left where the process dies in between.
+    """
+    known = subscriptions(bridge)
+    one = known.get(id)
+    if one is None:
+        # Anybody may ask, with any id: that costs no message.
+        return
+    Outbox(bridge.storage, id).wake(now() + _END_TAKES)
+    if known.end(id, answer=answer) and answer:
+        _announce(bridge, "ended", one, answer=answer)
+
+
+def _announce(bridge: Bridge, change: str, one: Subscription, **fields: str) -> None:
+    """Log a subscription's change as a signal, and make an event of it."""
+    details = "".join(f" {name}={value}" for name, value in fields.items())
+    logger.warning("signal subscription_%s subscription=%s event=%s%s", change, one.id, one.event, details)
+    moment, name = now(), f"Subscription{change.capitalize()}"
+    data = {"subscriptionID": one.id, "event": one.event, "host": host_of(one.endpoint), "since": iso(moment), **fields}
+    data |= {"name": one.name} if one.name else {}
+    submit(bridge.storage, bridge.settings, name, data, origin="bridge", received=moment)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from shared import health, people
 from shared.calls import lost_callers
 from shared.calls import store as calls
-from shared.deliveries.fanout import fan_out
+from shared.deliveries.outbox import fan_out
 from shared.events import store
 from shared.events.event import event_of, event_of_row, row_of
 from shared.events.table import event_id

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, BeforeValidator
 
 from shared import audit
-from shared.deliveries.fanout import send_range, try_now, wants
-from shared.deliveries.outbox import QUEUE, Outbox
+from shared.deliveries.outbox import QUEUE, Outbox, send_range, wants
 from shared.errors import Invalid, NotFound, Unprocessable
 from shared.events import store
 from shared.events.event import event_of_row
@@ -83,7 +82,7 @@ def replay_event(bridge: Bridge, subscription: str, event: str) -> None:
 def try_subscription(bridge: Bridge, id: str, *, who: str = audit.MASTER_KEY) -> dict[str, Any]:
     """Post at once what waits for a subscriber; raises NotFound."""
     one = _subscription(bridge, id)
-    count = try_now(bridge, one)
+    count = Outbox(bridge.storage, one.id).try_now()
     audit.record(bridge.storage, who=who, what="try subscription now", count=count, result="sent", note=one.id)
     return {"subscription": one.id, "events": count}
 

@@ -1,4 +1,4 @@
-"""Finds everything that storage holds of one phone number: by the index, and by scans where no index can know."""
+"""Finds everything that storage holds of one phone number, by the index and by scans, and erases it."""
 
 from __future__ import annotations
 
@@ -6,25 +6,33 @@ import json
 import re
 import unicodedata
 import zlib
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from shared import people
-from shared.errors import BridgeError, Invalid
+from shared import audit, people
+from shared.calls import lost_callers
+from shared.errors import BridgeError, Invalid, Unprocessable
+from shared.events.store import PARTITION as EVENT
 from shared.media.blobs import MEDIA
 from shared.pbx.resources import RESOURCES as LISTS
-from shared.storage import rows
-from shared.storage.messages import get_payload
-from shared.storage.rows import descending, value_of
-from shared.times import iso
+from shared.storage.account import POISON, QUEUES
+from shared.storage.expiry import delete_keys, delete_versions
+from shared.storage.messages import PAYLOADS, delete_payload, get_payload, parse, read
+from shared.storage.rows import descending, get, row_key, value_of
+from shared.subscriptions.store import subscriptions
+from shared.times import event_time, iso
 from shared.values import cleaned, e164
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
+    from azure.storage.queue import QueueClient, QueueMessage
+
+    from shared.bridge import Bridge
     from shared.people import Pointer
     from shared.storage.account import Storage
 
@@ -33,15 +41,23 @@ if TYPE_CHECKING:
     Place = tuple[str, str, str]
 
 EXPORTS = "exports"
-# The resource whose items each kind of pointer leads to.
+# By the kind of a pointer: the resource whose items it leads to, the column with their id, the container of its audio.
 RESOURCES: Mapping[str, str] = {"call": "call_history"} | {media.name: media.resource for media in MEDIA}
+_IDS = {"call": "callID"} | {media.name: media.id for media in MEDIA}
+_CONTAINERS = {media.name: media.container for media in MEDIA}
 # The PBX's own lists are read as they are, and so are dead letters: what could not be used has no index.
 _SCANNED = (("deadletters", "ne ''"), *(("resources", f"eq '{row.name}'") for row in LISTS if row.editable))
+# The names of rows in a receipt, by table or by resource; all else are others.
+_NAMES = {"calls": "calls", "feed": "events", "lostcallers": "lostCallers", "dials": "dials"}
+_NAMES |= {"deadletters": "deadLetters", **dict.fromkeys(RESOURCES.values(), "items")}
 _SEPARATORS = r"[\s().\-/]*"
 _ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
 _FEWEST_DIGITS = 6
 _AT_ONCE = 8
 _BATCH = 200
+_HIDDEN_SECONDS = 30
+_PEEK = 32
+_IMMUTABLE = 409
 
 
 class Spellings:
@@ -88,33 +104,59 @@ def _texts(storage: Storage, row: Row) -> Iterator[str]:
 
 @dataclass
 class Holdings:
-    """Rows by their places, the ids of calls and audio, the stems of blobs with audio, and pointers to all of it."""
+    """Rows by their places, calls and audio by kind and id, the stems of blobs, and the pointers to all of it."""
 
+    storage: Storage
     rows: dict[Place, Row] = field(default_factory=dict)
-    calls: set[int] = field(default_factory=set)
-    audio: set[tuple[str, int]] = field(default_factory=set)
+    things: set[tuple[str, int]] = field(default_factory=set)
     stems: set[tuple[str, str]] = field(default_factory=set)
     pointers: list[tuple[str, Pointer]] = field(default_factory=list)
 
     def add(self, table: str, row: Row) -> None:
         """Add a row, and the calls and audio that it names."""
         self.rows[table, row["PartitionKey"], row["RowKey"]] = row
-        for media in MEDIA:
-            ids = [*json.loads(row.get(f"{media.name}s") or "[]"), value_of(row.get(media.id))]
-            self.audio |= {(media.name, int(id)) for id in ids if id is not None}
-        if (call := value_of(row.get("callID"))) is not None:
-            self.calls.add(int(call))
+        for kind, column in _IDS.items():
+            if (id := value_of(row.get(column))) is not None:
+                self.things.add((kind, int(id)))
+        for kind in _CONTAINERS:
+            self.things |= {(kind, int(id)) for id in json.loads(row.get(f"{kind}s") or "[]")}
         if str(row.get("type", "")).endswith("Stored") and "body" in row:
             data = json.loads(row["body"]).get("data", {})
-            self.add_blob(str(data.get("container")), str(data.get("blobName")))
+            self._add_blob(str(data.get("container")), str(data.get("blobName")))
         if table == "media" and row.get("blob"):
-            self.add_blob("voicemails", row["blob"])
+            self._add_blob("voicemails", row["blob"])
 
-    def add_blob(self, container: str, name: str) -> None:
+    def _add_blob(self, container: str, name: str) -> None:
         """Add the stem of a blob with audio, which other copies of its id have too."""
         day, _, file = name.rpartition("/")
-        if container in {media.container for media in MEDIA} and day:
+        if container in _CONTAINERS.values() and day:
             self.stems.add((container, f"{day}/{file.partition('.')[0]}."))
+
+    def follow(self, pointers: Sequence[tuple[str, Pointer]]) -> None:
+        """Add what pointers of subjects lead to."""
+        self.pointers += pointers
+        for _, one in pointers:
+            if one.kind in _IDS:
+                self.things.add((one.kind, int(one.id)))
+            if one.kind in _CONTAINERS:
+                self._add_blob(_CONTAINERS[one.kind], f"{one.moment:%Y/%m/%d}/{one.id}")
+        self._add_rows(place for _, one in pointers for place in _places(one.kind, one.id, one.place))
+
+    def close(self) -> Holdings:
+        """Add all that belongs to the calls, whoever is in it, and to their audio; return all."""
+        known = set[tuple[str, int]]()
+        while new := sorted(self.things - known):
+            known.update(new)
+            calls = [people.call(id) for kind, id in new if kind == "call"]
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                found = list(pool.map(lambda call: people.find(self.storage, call, ["event"]), calls))
+            self.follow([(call, one) for call, part in zip(calls, found, strict=True) for one in part])
+            self._add_rows(place for kind, id in new for place in _places(kind, str(id)))
+        return self
+
+    def _add_rows(self, places: Iterable[Place]) -> None:
+        for (table, *_), row in _read(self.storage, [place for place in places if place not in self.rows]):
+            self.add(table, row)
 
 
 def pointed(storage: Storage, spellings: Spellings, region: str, until: datetime) -> Iterator[Holdings]:
@@ -122,77 +164,42 @@ def pointed(storage: Storage, spellings: Spellings, region: str, until: datetime
     subject = people.number(spellings.number, region)
     found = people.find(storage, subject, last=until)
     for start in range(0, len(found), _BATCH):
-        holdings = Holdings()
-        _follow(storage, holdings, [(subject, one) for one in found[start : start + _BATCH]])
-        _close(storage, holdings)
-        yield holdings
+        holdings = Holdings(storage)
+        holdings.follow([(subject, one) for one in found[start : start + _BATCH]])
+        yield holdings.close()
 
 
 def scanned(storage: Storage, spellings: Spellings, until: datetime) -> Holdings:
     """Return the rows from before a time with the number that no index by number leads to: they are searched for it."""
-    holdings = Holdings()
+    holdings = Holdings(storage)
     for table, partition in _SCANNED:
         for row in storage.table(table).query_entities(f"PartitionKey {partition}"):
             if row.get("first", until) <= until and spellings.are_in_row(storage, row):
                 holdings.add(table, row)
-    pointers = {place: one for one in people.find(storage, people.LOOSE) for place in _places(one)}
-    for place, found in _read(storage, pointers):
-        if found.get("began", until) <= until and spellings.are_in_row(storage, found):
-            holdings.add(place[0], found)
+    found = people.find(storage, people.LOOSE)
+    pointers = {place: one for one in found for place in _places(one.kind, one.id, one.place)}
+    for place, one in _read(storage, pointers):
+        if one.get("began", until) <= until and spellings.are_in_row(storage, one):
+            holdings.add(place[0], one)
             holdings.pointers.append((people.LOOSE, pointers[place]))
-    _close(storage, holdings)
-    return holdings
+    return holdings.close()
 
 
-def _follow(storage: Storage, holdings: Holdings, pointers: Sequence[tuple[str, Pointer]]) -> None:
-    """Add what pointers of subjects lead to."""
-    holdings.pointers += pointers
-    for _, one in pointers:
-        if one.kind == "call":
-            holdings.calls.add(int(one.id))
-        for media in MEDIA:
-            if media.name == one.kind:
-                holdings.audio.add((one.kind, int(one.id)))
-                holdings.add_blob(media.container, f"{one.moment:%Y/%m/%d}/{one.id}")
-    _add_rows(storage, holdings, [place for _, one in pointers for place in _places(one)])
-
-
-def _close(storage: Storage, holdings: Holdings) -> None:
-    """Add all that belongs to the calls, whoever is in it, and to their audio."""
-    known: set[int] = set()
-    while new := sorted(holdings.calls - known):
-        known.update(new)
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            found = list(pool.map(lambda id: people.find(storage, people.call(id), ["event"]), new))
-        _follow(
-            storage, holdings, [(people.call(id), one) for id, part in zip(new, found, strict=True) for one in part]
-        )
-        _add_rows(storage, holdings, [place for id in new for place in _places_of("call", id)])
-    _add_rows(storage, holdings, [place for kind, id in sorted(holdings.audio) for place in _places_of(kind, id)])
-
-
-def _places(pointer: Pointer) -> list[Place]:
-    match pointer.kind:
+def _places(kind: str, id: str, position: str = "") -> list[Place]:
+    """Return the places of the rows that a pointer of a kind leads to, an event by its `position`."""
+    item = [("resources", RESOURCES[kind], descending(int(id)))] if kind in RESOURCES else []
+    match kind:
+        case "call":
+            return [*item, ("calls", "call", descending(int(id)))]
+        case "voicemail":
+            return [*item, ("media", kind, row_key(int(id)))]
         case "event":
-            return [("feed", "feed", pointer.place)]
+            return [("feed", "feed", position)]
         case "lost":
-            return [("lostcallers", "lost", pointer.id)]
+            return [("lostcallers", "lost", id)]
         case "dial":
-            return [("dials", pointer.id[:2], pointer.id)]
-        case "call" | "recording" | "voicemail":
-            return _places_of(pointer.kind, int(pointer.id))
-    return []
-
-
-def _places_of(kind: str, id: int) -> list[Place]:
-    """Return the places of the rows of a call, a recording or a voicemail."""
-    more = {"call": [("calls", "call", descending(id))], "voicemail": [("media", kind, rows.row_key(id))]}
-    return [("resources", RESOURCES[kind], descending(id)), *more.get(kind, [])]
-
-
-def _add_rows(storage: Storage, holdings: Holdings, places: Iterable[Place]) -> None:
-    for (table, *_), row in _read(storage, [place for place in places if place not in holdings.rows]):
-        holdings.add(table, row)
+            return [("dials", id[:2], id)]
+    return item
 
 
 def _read(storage: Storage, places: Iterable[Place]) -> Iterator[tuple[Place, Row]]:
@@ -201,7 +208,7 @@ def _read(storage: Storage, places: Iterable[Place]) -> Iterator[tuple[Place, Ro
     for start in range(0, len(wanted), _BATCH):
         part = wanted[start : start + _BATCH]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            found = list(pool.map(lambda place: rows.get(storage.table(place[0]), *place[1:]), part))
+            found = list(pool.map(lambda place: get(storage.table(place[0]), *place[1:]), part))
         yield from ((place, row) for place, row in zip(part, found, strict=True) if row is not None)
 
 
@@ -210,3 +217,122 @@ def plain(row: Row) -> dict[str, Any]:
     hidden = ("PartitionKey", "RowKey", "writer", "v")
     found = {name: value_of(one) for name, one in row.items() if name not in hidden and not isinstance(one, bytes)}
     return {name: iso(one) if hasattr(one, "tzinfo") else one for name, one in found.items()}
+
+
+def erase(bridge: Bridge, number: str, until: datetime, held: set[str]) -> Counter[str]:
+    """
+    Erase a number once, and return what was erased by kind; a second time finds what came while the first one ran.
+
+    Nothing of it from before `until` comes back. Names of blobs that a policy or a legal hold keeps are added to
+    `held`. `listed` counts what the PBX still lists, and `softDeletedDays` are those for which the account keeps
+    deleted audio. Raises Invalid and StorageUnavailable.
+    """
+    storage, region = bridge.storage, bridge.settings.default_region
+    spellings = Spellings(number, region)
+    people.forget(storage, [people.number(spellings.number, region)], until)
+    counts: Counter[str] = Counter()
+    for holdings in pointed(storage, spellings, region, until):
+        _erase(holdings, until, held, counts)
+    _erase(scanned(storage, spellings, until), until, held, counts)
+    _erase_others(bridge, spellings, until, counts)
+    return +counts
+
+
+def _erase(holdings: Holdings, until: datetime, held: set[str], counts: Counter[str]) -> None:
+    """Erase audio, rows and their bodies; the pointers go last, so that a death in between leaves the rest found."""
+    storage = holdings.storage
+    if holdings.things:
+        people.forget(storage, [f"{kind} {id}" for kind, id in holdings.things], until)
+    for container, stem in sorted(holdings.stems):
+        _erase_audio(storage, container, stem, held, counts)
+    for (table, partition, key), row in holdings.rows.items():
+        if table == "resources" and partition not in RESOURCES.values() and not row.get("removed"):
+            counts["listed"] += 1
+            continue
+        if row.get("payload"):
+            delete_versions(storage.container(PAYLOADS), str(row["payload"]))
+        if table == "feed":
+            delete_keys(storage.table("events"), [{"PartitionKey": EVENT, "RowKey": row["id"]}])
+        if table == lost_callers.TABLE:
+            lost_callers.remove(storage, key)
+        else:
+            delete_keys(storage.table(table), [{"PartitionKey": partition, "RowKey": key}])
+        counts[_NAMES.get(table) or _NAMES.get(partition, "others")] += 1
+    people.remove(storage, holdings.pointers)
+
+
+def _erase_audio(storage: Storage, container: str, stem: str, held: set[str], counts: Counter[str]) -> None:
+    from azure.core.exceptions import HttpResponseError
+
+    client = storage.container(container)
+    try:
+        deleted = delete_versions(client, stem)
+    except HttpResponseError as error:
+        if error.status_code != _IMMUTABLE:
+            raise
+        # A policy or a legal hold keeps it; nothing else is kept back for its sake.
+        held.add(f"{container}/{stem.rstrip('.')}")
+        return
+    if deleted and not counts["softDeletedDays"]:
+        left = client.list_blobs(name_starts_with=stem, include=["deleted", "versions"])
+        counts["softDeletedDays"] = max((blob.remaining_retention_days or 0 for blob in left), default=0)
+    counts["audio"] += deleted
+
+
+def _erase_others(bridge: Bridge, spellings: Spellings, until: datetime, counts: Counter[str]) -> None:
+    """Erase messages, subscriptions for the number, notes of the audit, and all exports made before."""
+    storage, payloads = bridge.storage, bridge.storage.container(PAYLOADS)
+    for name in QUEUES:
+        for suffix in ("", POISON):
+            counts["messages"] += _erase_messages(storage, storage.queue(name + suffix), spellings, until)
+        # The bodies of messages that wait, which no queue shows; without its body one is dropped once it is due.
+        for blob in payloads.list_blob_names(name_starts_with=f"{name}/"):
+            with suppress(Unprocessable):
+                if _is_about(parse(get_payload(storage, blob)), spellings, until):
+                    counts["messages"] += delete_versions(payloads, blob)
+    known = subscriptions(bridge)
+    for one in known.all():
+        if any(isinstance(value, str) and spellings.are_in(value) for value in one.wanted.values()):
+            counts["subscriptions"] += known.end(one.id)
+    counts["notes"] += audit.clear_notes(storage, spellings.are_in)
+    counts["exports"] += delete_versions(storage.container(EXPORTS), "")
+
+
+def _erase_messages(storage: Storage, queue: QueueClient, spellings: Spellings, until: datetime) -> int:
+    """Delete the visible messages with the number; a queue without one is only peeked at, as it counts deliveries."""
+
+    def has(message: QueueMessage) -> bool:
+        try:
+            return _is_about(read(storage, _body(message)), spellings, until)
+        except Unprocessable:
+            return spellings.are_in(_body(message).decode(errors="replace"))
+
+    seen = queue.peek_messages(max_messages=_PEEK)
+    waiting = queue.get_queue_properties().approximate_message_count or 0
+    if waiting <= len(seen) and not any(map(has, seen)):
+        return 0
+    deleted, others = 0, []
+    for message in queue.receive_messages(messages_per_page=_PEEK, visibility_timeout=_HIDDEN_SECONDS):
+        if has(message):
+            delete_payload(storage, _body(message))
+            queue.delete_message(message)
+            deleted += 1
+        else:
+            others.append(message)
+    for message in others:
+        queue.update_message(message, visibility_timeout=0)
+    return deleted
+
+
+def _is_about(message: Mapping[str, Any], spellings: Spellings, until: datetime) -> bool:
+    """Return True if a message has the number, and its call began, or it was sent, before the erasure."""
+    body, record = message.get("body"), message.get("record")
+    data = body.get("data") if isinstance(body, dict) else record
+    started = data.get("callStarted") if isinstance(data, dict) else None
+    began = event_time(started) or event_time(message.get("sent")) or until
+    return began <= until and spellings.are_in(json.dumps(message))
+
+
+def _body(message: QueueMessage) -> bytes:
+    content: Any = message.content
+    return content if isinstance(content, bytes) else str(content).encode()

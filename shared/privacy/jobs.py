@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from shared import audit
 from shared.errors import Invalid, NotFound
-from shared.privacy.holdings import EXPORTS, Spellings
+from shared.privacy.export import export
+from shared.privacy.holdings import EXPORTS, Spellings, erase
 from shared.storage import rows
 from shared.storage.expiry import expire_rows
 from shared.storage.messages import STORAGE, decide, send
@@ -72,7 +73,11 @@ def run(bridge: Bridge, message: Message) -> None:
     id = str(message["id"])
     _save(bridge.storage, id, "running")
     try:
-        (_export if message["kind"] == "export" else _erase)(bridge, id, message)
+        if message["kind"] == "export":
+            counts = export(bridge, id, message["number"])
+            _finish(bridge, id, "done", counts, file=f"ops/people/{id}/file", until=iso(now() + KEEP_EXPORTS))
+        else:
+            _erase(bridge, id, message)
     except Exception as error:
         if decide(error).policy is STORAGE:
             raise
@@ -80,16 +85,7 @@ def run(bridge: Bridge, message: Message) -> None:
         _finish(bridge, id, "failed", {}, reason=f"{type(error).__name__}: the app's log has the details")
 
 
-def _export(bridge: Bridge, id: str, message: Message) -> None:
-    from shared.privacy.export import export
-
-    counts = export(bridge, id, message["number"])
-    _finish(bridge, id, "done", counts, file=f"ops/people/{id}/file", until=iso(now() + KEEP_EXPORTS))
-
-
 def _erase(bridge: Bridge, id: str, message: Message) -> None:
-    from shared.privacy.erase import erase
-
     looks, held = int(message.get("looks", 0)) + 1, set(message.get("held", ()))
     found = erase(bridge, message["number"], parse_time(message["at"]), held)
     listed, days = found.pop("listed", 0), max(found.pop("softDeletedDays", 0), int(message.get("days", 0)))

@@ -18,8 +18,7 @@ from shared.api import subscribe as subscribing
 from shared.deliveries import drain as module
 from shared.deliveries import outbox as outboxes
 from shared.deliveries.drain import BATCH, DISABLED_AFTER, SCHEDULE, TRIED_FOR, drain, wake_waiting
-from shared.deliveries.fanout import end
-from shared.deliveries.outbox import EPOCH, TABLE, Outbox, expire
+from shared.deliveries.outbox import EPOCH, TABLE, Outbox, end, expire
 from shared.errors import StorageUnavailable, Unprocessable
 from shared.pipeline.queues import CONSUMERS
 from shared.pipeline.replay import replay_event
@@ -218,7 +217,7 @@ def test_a_state_grows_old_once_nobody_drains_any_more(bridge: Bridge, sent: Sen
     happen(bridge, sent, "CallStarted")
     for quiet in (one, other):
         drained(bridge, sent, quiet)
-    set_state(bridge, one, until=now() - timedelta(days=400))
+    set_state(bridge, one, at=now() - timedelta(days=400))
     period = Period(None, now() - timedelta(days=365))
     assert expire(bridge.storage, period, Allowance(until=time.monotonic() + 60)) == 1
     assert state(bridge, one).etag is None

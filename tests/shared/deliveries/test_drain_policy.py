@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from shared.deliveries.drain import DOWN_AFTER, SCHEDULE, Outcome, Ruling, judge
+from shared.deliveries.drain import DOWN_AFTER, SCHEDULE, Ruling, judge
 from shared.deliveries.outbox import EPOCH, Place, State
+from shared.deliveries.post import Outcome
 from shared.subscriptions.subscription import Subscription
 from shared.times import now
 
@@ -81,7 +82,7 @@ def test_a_replay_counts_neither_for_nor_against_its_subscriber(outcome: Outcome
     state = State(rounds=3, streak=9, failing=NOW, failures=9, resume=NOW, result="503")
     ruling = judge(state, [(place(n, "token"), outcome) for n in range(8)], NOW, DISABLED)
     assert ruling.state == state
-    assert not ruling.recover
+    assert ruling.disabled is None
     assert len(ruling.delivered) + len(ruling.again) == 8
 
 
@@ -92,6 +93,6 @@ def test_an_event_that_is_gone_says_nothing_of_its_subscriber() -> None:
 
 def test_five_days_of_failures_disable_and_a_success_recovers() -> None:
     failing = State(failing=NOW - timedelta(days=6), rounds=9, streak=9)
-    assert [ruled(BAD, state=failing, one=one).disable for one in (ACTIVE, DISABLED)] == [True, False]
+    assert [ruled(BAD, state=failing, one=one).disabled for one in (ACTIVE, DISABLED)] == [True, None]
     recovered = ruled(GOOD, state=failing, one=DISABLED)
-    assert (recovered.recover, recovered.disable, recovered.state.resume) == (True, False, EPOCH)
+    assert (recovered.disabled, recovered.state.resume) == (False, EPOCH)

@@ -15,7 +15,7 @@ from shared import people
 from shared.api import feed
 from shared.api.operations import GET_EVENTS
 from shared.api.parameters import Request
-from shared.deliveries.drain import read_event
+from shared.deliveries.post import read_event
 from shared.errors import Refused, Unprocessable
 from shared.events.event import accept, submit
 from shared.events.table import EVENTS, event_named

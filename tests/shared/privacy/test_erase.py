@@ -113,7 +113,7 @@ def test_a_job_that_fails_says_so_and_keeps_no_message(busy: Busy, monkeypatch: 
     def broken(*_: Any) -> None:
         raise ValueError("27771153")
 
-    monkeypatch.setattr("shared.privacy.erase.erase", broken)
+    monkeypatch.setattr("shared.privacy.jobs.erase", broken)
     state = erased(busy)
     assert (state["state"], state["reason"]) == ("failed", "ValueError: the app's log has the details")
     assert places_of(busy.bridge.storage, NUMBER) == []
@@ -133,7 +133,7 @@ def test_a_recording_under_a_legal_hold_refuses_with_the_reason_and_keeps_nothin
         error.status_code = 409
         raise error
 
-    monkeypatch.setattr("shared.privacy.erase.delete_versions", held)
+    monkeypatch.setattr("shared.privacy.holdings.delete_versions", held)
     busy.leave(NUMBER, RECORDING, VOICEMAIL, CALL)
     state = erased(busy)
     assert state["state"] == "failed"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dev.listener import Listener
-from shared.deliveries.drain import Outcome, post
+from shared.deliveries.post import Outcome, post
 from tests.raw import RawServer, dripping, fixed
 
 if TYPE_CHECKING:

@@ -1,0 +1,155 @@
+"""Posts an event to a subscriber, signed, and reads the answer in one way."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from http import HTTPStatus
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal
+
+from shared.errors import Unprocessable
+from shared.events import store
+from shared.events.event import row_envelope
+from shared.http import AddressRefused, ending_by, guarded_session, retry_after
+from shared.storage import rows
+from shared.storage.account import once
+from shared.subscriptions.subscription import is_workflow_host
+from shared.times import iso
+from shared.values import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from shared.bridge import Bridge
+    from shared.storage.account import Storage
+    from shared.subscriptions.subscription import Subscription
+
+    # The row of an event, and its envelope.
+    Stored = tuple[Mapping[str, Any], dict[str, Any]]
+
+# A post gets so many seconds, whatever its host's name leads to, and an answer is read to so many bytes.
+CONNECT_SECONDS, TOTAL_SECONDS = 5, 20
+LONGEST_ANSWER = 4096
+# A subject is written to logs on the way: ids only, never a number.
+_SUBJECTS = ("callID", "recordingID", "voicemailID", "contactID")
+# Types under a domain turned round, as CloudEvents advises: the service whose events these are.
+_TYPE = "lv.zvanuparvaldnieks"
+_session = once(guarded_session)
+_reading = tuple(Lock() for _ in range(32))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The result of a post: a status or a word, its duration, and the seconds that the subscriber asks to wait."""
+
+    verdict: Literal["delivered", "failed", "gone", "lost"]
+    result: str
+    seconds: float = 0.0
+    wait: int = 0
+
+    @property
+    def pause(self) -> int:
+        """The seconds that the subscriber asks to have no posts at all."""
+        return self.wait if self.result == str(HTTPStatus.TOO_MANY_REQUESTS.value) else 0
+
+
+def read_event(storage: Storage, id: str) -> Stored | str:
+    """Return the row of an event and its envelope, or why there are none."""
+    # Many subscribers ask for an event at the same moment: the first one reads it for all.
+    with _reading[hash(id) % len(_reading)]:
+        try:
+            return _read_event(storage, id)
+        except Unprocessable as error:
+            return str(error)
+
+
+@lru_cache(maxsize=256)
+def _read_event(storage: Storage, id: str) -> Stored:
+    row = store.get(storage, id)
+    if row is None:
+        raise Unprocessable("the event is gone")
+    return row, row_envelope(storage, row)
+
+
+def send_event(bridge: Bridge, one: Subscription, event: Stored) -> Outcome:
+    """
+    Post an event to a subscriber, signed with today's secrets.
+
+    The body is the PBX's own form, or CloudEvents 1.0 in structured mode where the subscriber asked for that.
+    """
+    row, envelope = event
+    content_type, body = "application/json", envelope
+    if one.shape == "cloudevents":
+        content_type = "application/cloudevents+json"
+        body = {
+            "specversion": "1.0",
+            "id": row["id"],
+            "source": bridge.settings.public_base_url or "/api/v2",
+            "type": f"{_TYPE}.{row['type']}",
+            "time": iso(row["happened"]),
+            "datacontenttype": "application/json",
+            "data": envelope["data"],
+        }
+        if subject := next((name for name in _SUBJECTS if name in row), None):
+            body["subject"] = f"{subject}/{rows.value_of(row[subject])}"
+    sent = encode(body)
+    headers = one.signed(row["id"], int(time.time()), sent)
+    headers |= {"Content-Type": content_type, "User-Agent": "pbx-azure-bridge"}
+    return post(one.endpoint, sent, headers, allow_loopback=bridge.settings.allow_loopback_callbacks)
+
+
+def post(
+    url: str, body: bytes, headers: Mapping[str, str], *, allow_loopback: bool, seconds: float = TOTAL_SECONDS
+) -> Outcome:
+    """
+    Post a body; nothing is followed, and `seconds` are all it gets, connecting and answer included.
+
+    Nothing is raised for what the other side does. No text of the outcome holds the address.
+    """
+    import requests
+
+    start = time.monotonic()
+    try:
+        session = _session(allow_loopback=allow_loopback)
+        request = session.prepare_request(requests.Request("POST", url, data=body, headers=dict(headers)))
+        timeout = (min(CONNECT_SECONDS, seconds), seconds)
+        with (
+            ending_by(start + seconds),
+            session.send(request, timeout=timeout, stream=True, allow_redirects=False) as response,
+        ):
+            _finish(response)
+            status, asked = int(response.status_code), response.headers.get("Retry-After")
+    except AddressRefused:
+        word = "address refused"
+    except requests.exceptions.SSLError:
+        word = "no trusted TLS"
+    except (requests.exceptions.Timeout, TimeoutError):
+        word = "timeout"
+    except (requests.RequestException, OSError):
+        word = "out of reach"
+    except ValueError:
+        word = "not an answer"
+    else:
+        seconds = time.monotonic() - start
+        if 200 <= status < 300:
+            return Outcome("delivered", str(status), seconds)
+        is_gone = status == HTTPStatus.GONE or (status == HTTPStatus.NOT_FOUND and is_workflow_host(url))
+        return Outcome("gone" if is_gone else "failed", str(status), seconds, retry_after(asked) or 0)
+    return Outcome("failed", word, time.monotonic() - start)
+
+
+def _finish(response: Any) -> None:
+    """Read a short answer to its end, so that the connection can serve again; cut off one that is long or slow."""
+    import urllib3
+
+    left = LONGEST_ANSWER
+    try:
+        while left and (part := response.raw.read1(left)):
+            left -= len(part)
+    except (urllib3.exceptions.HTTPError, OSError):
+        # The status has decided about the delivery already.
+        left = 0
+    if not left:
+        response.raw.close()
