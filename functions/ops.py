@@ -48,11 +48,10 @@ def _status(_: func.HttpRequest) -> func.HttpResponse:
 
 
 def _retain(req: func.HttpRequest) -> func.HttpResponse:
-    from shared.privacy.retention import apply_retention, months_of
+    from shared.privacy.retention import apply_retention
 
-    months, dry = req.params.get("months"), is_dry(req, "months")
-    chosen = None if months is None else months_of(months, dry=dry)
-    return as_json(apply_retention(bridge(), dry=dry, seconds=_DELETING_SECONDS, months=chosen))
+    dry, months = is_dry(req, "months"), req.params.get("months")
+    return as_json(apply_retention(bridge(), dry=dry, seconds=_DELETING_SECONDS, months=months))
 
 
 def _export_month(req: func.HttpRequest) -> func.HttpResponse:

@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from functions.queues import ALL
+from functions.background import ALL_CONSUMERS
 from shared.events.table import EVENTS
 from shared.pbx.resources import RESOURCES
 from tests import indexed
@@ -22,8 +22,8 @@ WEBHOOKS = [event for event in EVENTS if event.source == "pbx"]
 def test_every_row_has_its_function() -> None:
     functions = {function.name for function in indexed.functions()}
     assert {event.function for event in WEBHOOKS} == {name for name in functions if name.startswith("On")}
-    assert {consumer.function for consumer in ALL} <= functions
-    assert {consumer.drain for consumer in ALL} == {name for name in functions if name.startswith("Drain")}
+    assert {consumer.function for consumer in ALL_CONSUMERS} <= functions
+    assert {consumer.drain for consumer in ALL_CONSUMERS} == {name for name in functions if name.startswith("Drain")}
     polled = {resource.function for resource in RESOURCES} | {"PollLostCalls"}
     assert polled == {name for name in functions if name.startswith("Poll")}
 

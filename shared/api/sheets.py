@@ -17,7 +17,10 @@ from shared.times import event_time, iso
 from shared.values import e164
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from xlsxwriter import Workbook
+    from xlsxwriter.worksheet import Worksheet
 
     from shared.bridge import Bridge
     from shared.pbx.fields import Field, Shape
@@ -33,6 +36,13 @@ CONTENT_TYPES = {
 }
 MOST_ROWS = 100_000
 _MANY = f"more than {MOST_ROWS:,} rows fit: ask for fewer by from and to, or by another filter"
+# Rows go to disk as they come, and a long list costs no memory; a text is no formula, address or number.
+WORKBOOK: Mapping[str, Any] = {
+    "constant_memory": True,
+    "remove_timezone": True,
+    "default_date_format": "yyyy-mm-dd hh:mm:ss",
+    **dict.fromkeys(("strings_to_formulas", "strings_to_urls", "strings_to_numbers"), False),
+}
 _LONGEST_CELL = 32_767
 _CUT = " […]"
 _NUMBERS = ("caller", "destination", "sender", "callerid", "number", "current_callerid")
@@ -125,21 +135,14 @@ def _plain(value: Any) -> Any:
 def _workbook(columns: Iterable[str], rows: Iterable[Row]) -> bytes:
     from xlsxwriter import Workbook
 
-    names = list(columns)
-    # Rows go to disk as they come: a long list costs no memory.
-    options: Item = {"constant_memory": True, "remove_timezone": True, "default_date_format": "yyyy-mm-dd hh:mm:ss"}
-    options |= dict.fromkeys(("strings_to_formulas", "strings_to_urls", "strings_to_numbers"), False)
+    names, last = list(columns), 0
     with tempfile.TemporaryFile() as file:
-        with Workbook(file, options) as book:
-            sheet = book.add_worksheet()
-            sheet.freeze_panes(1, 0)
-            sheet.set_column(0, len(names) - 1, 20)
-            sheet.write_row(0, 0, names, book.add_format({"bold": True}))
-            last = 0
+        with Workbook(file, WORKBOOK) as book:
+            sheet = add_sheet(book, names)
             for last, row in enumerate(rows, 1):
                 for column, value in enumerate(row):
                     if isinstance(value, str) and value:
-                        sheet.write_string(last, column, _cell(value))
+                        sheet.write_string(last, column, cell(value))
                     elif value not in (None, ""):
                         sheet.write(last, column, value)
             sheet.autofilter(0, 0, last, len(names) - 1)
@@ -147,6 +150,16 @@ def _workbook(columns: Iterable[str], rows: Iterable[Row]) -> bytes:
         return file.read()
 
 
-def _cell(text: str) -> str:
+def add_sheet(book: Workbook, columns: Sequence[str], title: str | None = None) -> Worksheet:
+    """Return a new sheet whose first row has the names of its columns and stays in view."""
+    sheet = book.add_worksheet(title)
+    sheet.freeze_panes(1, 0)
+    sheet.set_column(0, len(columns) - 1, 20)
+    sheet.write_row(0, 0, columns, book.add_format({"bold": True}))
+    return sheet
+
+
+def cell(text: str) -> str:
+    """Return a text without signs that no workbook may have, and with a mark where it is cut."""
     clean = text if text.isprintable() else _CONTROL.sub("", text)
     return clean if len(clean) <= _LONGEST_CELL else clean[: _LONGEST_CELL - len(_CUT)] + _CUT

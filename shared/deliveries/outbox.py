@@ -105,7 +105,8 @@ class Place:
     def of(cls, received: datetime, event: str, replay: str = "") -> Place:
         """Return a new place, sorted by its event's arrival; that of a replay has the replay's token in its marker."""
         begin, end = (REPLAY, f"-{replay}") if replay else (PLACE, "")
-        return cls(f"{begin}{_position(received)}-{event}", event, f"{MARKER}{event}{end}")
+        microseconds = max(int(received.timestamp() * 1_000_000), 0)
+        return cls(f"{begin}{microseconds:016d}-{event}", event, f"{MARKER}{event}{end}")
 
     @property
     def is_replay(self) -> bool:
@@ -117,10 +118,6 @@ class Place:
         columns = {"PartitionKey": subscription, "RowKey": self.key} | asdict(self)
         del columns["key"]
         return columns
-
-
-def _position(received: datetime) -> str:
-    return f"{max(int(received.timestamp() * 1_000_000), 0):016d}"
 
 
 class Outbox:
@@ -173,8 +170,8 @@ class Outbox:
         """Return the events without those that have a place already."""
         if not events:
             return events
-        low, high = f"{PLACE}{_position(min(events)[0])}", f"{PLACE}{_position(max(events)[0])}{END}"
-        waiting = {row["RowKey"] for row in self._rows(low, high, select=["RowKey"])}
+        first, last = Place.of(*min(events)), Place.of(*max(events))
+        waiting = {row["RowKey"] for row in self._rows(first.key, last.key + END, select=["RowKey"])}
         return [one for one in events if Place.of(*one).key not in waiting]
 
     def due(self, moment: datetime, most: int) -> tuple[State, list[Place]]:

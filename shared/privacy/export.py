@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from shared.api.calls import as_item as as_call
 from shared.api.feed import as_item as as_event
+from shared.api.sheets import WORKBOOK, add_sheet, cell
 from shared.errors import Unprocessable
 from shared.privacy.holdings import EXPORTS, RESOURCES, Spellings, plain, pointed, scanned
-from shared.storage.account import BLOCK_BYTES
 from shared.storage.messages import get_payload
 from shared.times import iso, now
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from shared.privacy.holdings import Holdings, Place
     from shared.storage.account import Storage
 
-_CELL = 32_767
-_CUT = " […]"
 # The parts of an export, with their titles and the columns that a sheet has of them.
 _PARTS: Mapping[str, tuple[str, str]] = {
     "calls": (
@@ -71,17 +69,11 @@ class _Writer:
         self.counts: Counter[str] = Counter()
         self._storage, self._folder, self._archive = storage, folder, archive
         self._seen: set[tuple[str, ...]] = set()
-        options = dict.fromkeys(("strings_to_formulas", "strings_to_urls", "strings_to_numbers"), False)
-        self._book = Workbook(str(folder / "export.xlsx"), {"constant_memory": True, **options})
-        self._sheets = {name: self._sheet(name) for name in _PARTS}
+        self._book = Workbook(str(folder / "export.xlsx"), WORKBOOK)
+        self._sheets: dict[str, Any] = {}
+        for name, (_, columns) in _PARTS.items():
+            self._sheets[name] = add_sheet(self._book, columns.split(), name.replace("_", " "))
         self._files = {name: (folder / f"{name}.json").open("w", encoding="utf-8") for name in _PARTS}
-
-    def _sheet(self, name: str) -> Any:
-        sheet, columns = self._book.add_worksheet(name.replace("_", " ")), _PARTS[name][1].split()
-        sheet.freeze_panes(1, 0)
-        sheet.write_row(0, 0, columns, self._book.add_format({"bold": True}))
-        sheet.set_column(0, len(columns), 24)
-        return sheet
 
     def add(self, holdings: Holdings) -> None:
         """Write what is not written yet."""
@@ -91,7 +83,9 @@ class _Writer:
         for container, stem in sorted(holdings.stems - self._seen):
             self._seen.add((container, stem))
             for blob in self._storage.container(container).list_blobs(name_starts_with=stem):
-                self._copy(container, blob.name, blob.size)
+                with self._archive.open(f"audio/{container}/{blob.name}", "w", force_zip64=True) as file:
+                    self._storage.container(container).download_blob(blob.name, max_concurrency=1).readinto(file)
+                self.counts["audio"] += 1
 
     def _write(self, place: Place, row: Mapping[str, Any]) -> None:
         table, resource, _ = place
@@ -109,14 +103,7 @@ class _Writer:
         self.counts[part] += 1
         for column, name in enumerate(_PARTS[part][1].split()):
             if (value := {"table": table, **item}.get(name)) not in (None, ""):
-                self._sheets[part].write_string(self.counts[part], column, _cell(value))
-
-    def _copy(self, container: str, name: str, size: int) -> None:
-        blob = self._storage.container(container).get_blob_client(name)
-        with self._archive.open(f"audio/{container}/{name}", "w", force_zip64=True) as file:
-            for offset in range(0, size, BLOCK_BYTES):
-                file.write(blob.download_blob(offset=offset, length=min(BLOCK_BYTES, size - offset)).readall())
-        self.counts["audio"] += 1
+                self._sheets[part].write_string(self.counts[part], column, cell(str(value)))
 
     def close(self, number: str) -> None:
         """Finish the workbook and the parts, and write the page about them."""
@@ -133,8 +120,3 @@ class _Writer:
         head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Export</title>'
         about = f"<h1>Stored data of {html.escape(number)}</h1><p>As of {iso(now())}. Times are in UTC.</p>"
         self._archive.writestr("index.html", f"{head}{about}<table>{table}</table></html>\n")
-
-
-def _cell(value: Any) -> str:
-    text = "".join(one for one in str(value) if one.isprintable() or one in "\t\n")
-    return text if len(text) <= _CELL else text[: _CELL - len(_CUT)] + _CUT

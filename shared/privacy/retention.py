@@ -62,35 +62,30 @@ HISTORY: tuple[tuple[str, Callable[[Storage, Period, Allowance], int]], ...] = (
 )
 
 
-def months_of(text: str, *, dry: bool) -> int:
-    """Return a number of months to try out, which only a dry run may have; raises Invalid."""
-    if not dry:
-        raise Invalid({"months": "it goes with dry_run=true only: to delete, set RETENTION_MONTHS"})
-    if not _MONTHS.fullmatch(text):
-        raise Invalid({"months": "a whole number from 1 to 1200 is expected"})
-    return int(text)
-
-
 def apply_retention(
     bridge: Bridge,
     *,
     dry: bool = False,
     seconds: float = RUN_SECONDS,
     at: datetime | None = None,
-    months: int | None = None,
+    months: str | None = None,
 ) -> dict[str, Any]:
     """
     Delete history older than RETENTION_MONTHS, for so many seconds; the next run does the rest.
 
     Two at once do no harm. A `dry` run only counts, also for other `months`. Exports of people go after a week,
-    whatever the setting. Raises StorageUnavailable and Conflict.
+    whatever the setting. Raises Invalid, StorageUnavailable and Conflict.
     """
+    if months is not None and not dry:
+        raise Invalid({"months": "it goes with dry_run=true only: to delete, set RETENTION_MONTHS"})
+    if months is not None and not _MONTHS.fullmatch(months):
+        raise Invalid({"months": "a whole number from 1 to 1200 is expected"})
     if not dry:
         jobs.delete_old_exports(bridge.storage)
-    months = bridge.settings.retention_months if months is None else months
-    if not months:
+    wanted = int(months or bridge.settings.retention_months)
+    if not wanted:
         return {"before": None, "dryRun": dry, "complete": True, "rows": {}}
-    last = months_before(at or now(), months)
+    last = months_before(at or now(), wanted)
     report = _expire(bridge.storage, Period(None, last), dry=dry, seconds=seconds)
     logger.info("retention before %s: %s", iso(last), json.dumps(report["rows"]))
     return report

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from functions.pollers import TIMERS, runs_often
+from functions.background import TIMERS, runs_often
 from shared.settings import SETTINGS
 from tests.indexed import hosted
 

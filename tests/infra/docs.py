@@ -9,7 +9,7 @@ import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
-from functions.pollers import TIMERS, runs_often
+from functions.background import TIMERS, runs_often
 from shared.storage.account import QUEUES
 from tests.infra.template import EVERYTHING, INFRA, built, snapshot
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from dev.simulator import Simulator
-from functions.pollers import TIMERS
+from functions.background import TIMERS
 from shared.bridge import assemble
 from shared.settings import SCHEDULES, Settings
 from shared.storage.account import TABLES

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb_kql
 import pytest
 
-from functions.pollers import TIMERS
+from functions.background import TIMERS
 from tests.infra.template import EVERYTHING, INFRA, Snapshot, snapshot
 from tests.infra.test_templates import python_sources
 

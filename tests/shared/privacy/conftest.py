@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dev.simulator import Simulator
-from functions.queues import ALL
+from functions.background import ALL_CONSUMERS
 from shared import audit
 from shared.bridge import Bridge
 from shared.errors import BridgeError
@@ -79,7 +79,7 @@ class Busy:
         ran = True
         while ran:
             ran = False
-            for consumer in consumers or ALL:
+            for consumer in consumers or ALL_CONSUMERS:
                 client = self.bridge.storage.queue(consumer.queue)
                 for message in client.receive_messages(messages_per_page=32):
                     content = message.content if isinstance(message.content, bytes) else message.content.encode()

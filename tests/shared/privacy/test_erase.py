@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dev.counting import counted
-from functions.queues import ALL
+from functions.background import ALL_CONSUMERS
 from shared import audit, people
 from shared.calls import store as calls
 from shared.errors import Invalid
@@ -48,7 +48,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def erased(busy: Busy, number: str = NUMBER) -> dict[str, Any]:
     id = jobs.ask(busy.bridge, "erase", json.dumps({"number": number}).encode())
-    busy.work(ALL[-1])
+    busy.work(ALL_CONSUMERS[-1])
     return jobs.state(busy.bridge.storage, id)
 
 
@@ -80,7 +80,7 @@ def test_a_new_call_of_the_same_person_is_a_new_call(busy: Busy) -> None:
     # It waits in a queue while the old ones are erased, and another event of it waits for its next try.
     busy.hear("CallStarted", **call)
     send(storage, "events", {"id": "x", "body": {"data": call}}, name="x", delay=3600)
-    busy.work(ALL[-1])
+    busy.work(ALL_CONSUMERS[-1])
     assert jobs.state(storage, id)["state"] == "done"
     assert [place for place in places_of(storage, NUMBER) if place.startswith("payloads")]
     busy.work()
@@ -197,7 +197,7 @@ def test_nothing_of_a_number_is_left_although_the_day_goes_on(busy: Busy, monkey
             id = jobs.ask(busy.bridge, "erase", json.dumps({"number": NUMBER}).encode())
 
             def done() -> bool:
-                busy.work(ALL[-1])
+                busy.work(ALL_CONSUMERS[-1])
                 return jobs.state(storage, id)["state"] == "done"
 
             until(done, seconds=200)

@@ -8,7 +8,7 @@ import zipfile
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from functions.queues import ALL
+from functions.background import ALL_CONSUMERS
 from shared.privacy import jobs
 from shared.privacy.holdings import EXPORTS
 from tests.shared.privacy.conftest import CALL, DAY, NUMBER, OTHER, OTHER_CALL, RECORDING, VOICEMAIL, Busy
@@ -21,7 +21,7 @@ NAMES = {f"{name}.json" for name in ("calls", "events", "lost_callers", "contact
 
 def exported(busy: Busy, number: str = NUMBER) -> tuple[zipfile.ZipFile, dict[str, int]]:
     id = jobs.ask(busy.bridge, "export", json.dumps({"number": number}).encode())
-    busy.work(ALL[-1])
+    busy.work(ALL_CONSUMERS[-1])
     state = jobs.state(busy.bridge.storage, id)
     assert (state["state"], state["file"]) == ("done", f"ops/people/{id}/file")
     content = busy.bridge.storage.container(EXPORTS).download_blob(f"{id}.zip").readall()

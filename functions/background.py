@@ -1,4 +1,9 @@
-"""Timer triggers: a poller for each row of the resources table, and one that looks after the rest."""
+"""
+Timer and queue triggers: what the app does unasked.
+
+A timer polls each row of the resources table, one polls lost calls, and one looks after the rest. Each consumer's queue
+has a trigger, and so has its poison queue.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,10 @@ import azure.functions as func
 
 from shared.bridge import bridge
 from shared.pbx.resources import RESOURCES
+from shared.pipeline.queues import CONSUMERS, Consumer, consume, drain
+from shared.settings import DATA_STORAGE
 from shared.settings import schedule as schedule_of
+from shared.storage.account import POISON
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +25,7 @@ if TYPE_CHECKING:
 
     from shared.bridge import Bridge
     from shared.pbx.resources import Resource
+    from shared.pipeline.queues import Message
 
 blueprint = func.Blueprint()
 
@@ -40,11 +49,19 @@ def _look_after(bridge: Bridge) -> None:
     look_after(bridge)
 
 
+def _serve_person(bridge: Bridge, message: Message) -> None:
+    from shared.privacy.jobs import run
+
+    run(bridge, message)
+
+
 TIMERS: tuple[tuple[str, str, Callable[[Bridge], object]], ...] = (
     *((row.function, row.schedule, partial(_poll, resource=row)) for row in RESOURCES),
     ("PollLostCalls", "POLL_LOST_CALLS_SCHEDULE", _poll_lost_calls),
     ("LookAfter", "LOOK_AFTER_SCHEDULE", _look_after),
 )
+# The pipeline's consumers, and that of the room above it.
+ALL_CONSUMERS: tuple[Consumer, ...] = (*CONSUMERS, Consumer("privacy", "ServePerson", "privacy", _serve_person))
 
 
 def runs_often(schedule: str) -> bool:
@@ -58,7 +75,7 @@ def runs_often(schedule: str) -> bool:
     return later == ["*"] * 4 and (minute == "*" or "/" in minute)
 
 
-def _register(name: str, schedule: str, work: Callable[[Bridge], object]) -> None:
+def _register_timer(name: str, schedule: str, work: Callable[[Bridge], object]) -> None:
     @blueprint.function_name(name)
     @blueprint.timer_trigger(
         "timer",
@@ -71,5 +88,19 @@ def _register(name: str, schedule: str, work: Callable[[Bridge], object]) -> Non
         work(bridge())
 
 
+def _register_queue(consumer: Consumer) -> None:
+    @blueprint.function_name(consumer.function)
+    @blueprint.queue_trigger("msg", consumer.queue, DATA_STORAGE)
+    def run(msg: func.QueueMessage) -> None:
+        consume(bridge(), consumer, msg.get_body(), id=msg.id or "", attempt=msg.dequeue_count or 1)
+
+    @blueprint.function_name(consumer.drain)
+    @blueprint.queue_trigger("msg", consumer.queue + POISON, DATA_STORAGE)
+    def dead_letter(msg: func.QueueMessage) -> None:
+        drain(bridge(), consumer, msg.get_body(), id=msg.id or "")
+
+
 for _timer in TIMERS:
-    _register(*_timer)
+    _register_timer(*_timer)
+for _consumer in ALL_CONSUMERS:
+    _register_queue(_consumer)

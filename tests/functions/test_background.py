@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from dev.simulator import Simulator
-from functions.pollers import TIMERS
+from functions.background import TIMERS
 from shared.events.table import EVENTS
 from shared.items.store import TABLE
 from shared.settings import SETTINGS, Settings
