@@ -11,6 +11,7 @@ from flask import Blueprint, flash, g, redirect, render_template, request, url_f
 from flask_babel import gettext, ngettext
 
 from board import access, show
+from shared import subscriptions as store
 from shared.api.status import cause, look
 from shared.api.subscribe import listed
 from shared.errors import BridgeError
@@ -18,8 +19,7 @@ from shared.pbx.resources import resource
 from shared.pipeline import dead_letters as letters
 from shared.pipeline.replay import replay_events, try_subscription
 from shared.storage.account import POISON, QUEUES
-from shared.subscriptions import store
-from shared.subscriptions.subscription import host_of
+from shared.subscriptions import host_of
 from shared.times import bare_date, day_bounds, iso, local_day, now
 from shared.webhooks import HELD, MOST_WEBHOOKS
 

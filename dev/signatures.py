@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 from typing import TYPE_CHECKING
 
-from shared.subscriptions.subscription import ID_HEADER, SIGNATURE_HEADER, TIME_HEADER, sign
+from shared.subscriptions import ID_HEADER, SIGNATURE_HEADER, TIME_HEADER, sign
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -19,8 +19,7 @@ from shared.calls.stories import UNENDED
 from shared.deliveries.outbox import Outbox
 from shared.errors import NotFound
 from shared.storage.rows import value_of
-from shared.subscriptions.store import subscriptions
-from shared.subscriptions.subscription import host_of
+from shared.subscriptions import host_of, subscriptions
 from shared.times import clock, iso, now
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from shared.bridge import Bridge
     from shared.calls.lost_callers import LostCaller
     from shared.pbx.operations import Operation
-    from shared.subscriptions.subscription import Subscription
+    from shared.subscriptions import Subscription
 
     Item = dict[str, Any]
 

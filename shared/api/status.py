@@ -14,7 +14,7 @@ from shared.events.table import wanted_events
 from shared.pbx import budget
 from shared.polling import checkpoints
 from shared.storage.messages import count_dead_letters
-from shared.subscriptions.store import subscriptions
+from shared.subscriptions import subscriptions
 from shared.times import iso, now, parse_time
 
 if TYPE_CHECKING:

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    StringConstraints,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, StringConstraints, ValidationInfo, model_validator
 from pydantic import Field as Limits
 
 from shared.api.envelopes import succeeded
 from shared.deliveries.outbox import EPOCH, Outbox, catch_up, end, set_disabled
-from shared.errors import ConfigError, NotFound
+from shared.errors import ConfigError, NotFound, StorageUnavailable
 from shared.events.table import find_event
+from shared.http import is_public
 from shared.pbx.fields import Field, Shape
-from shared.subscriptions.store import NO_KEY, subscriptions
-from shared.subscriptions.subscription import LONGEST_NAME, Subscription, check_endpoint, host_of, key_of, public_id
+from shared.subscriptions import NO_KEY, Subscription, host_of, key_of, public_id, subscriptions
 from shared.times import iso
 from shared.values import LARGEST_ID, dialled, e164, identifier, plain, read_body
 
@@ -37,6 +33,10 @@ _SIDE_BY_SIDE = 8
 LOOPBACK = "allow_loopback"
 ID_HEADER = "Subscription-Id"
 ID_PATTERN = r"[0-9A-Fa-f]{32}|[0-9]{1,20}"
+# Logic Apps' callback addresses carry a signature and grow long.
+LONGEST_ENDPOINT = 4096
+LONGEST_NAME = 100
+_PRINTABLE = re.compile(r"[!-~]+")
 _PREFIX = re.compile(r"(?:\+|00)?[0-9]{1,15}", re.ASCII)
 
 # The columns of GetSubscriptions.
@@ -61,12 +61,6 @@ LISTED: Shape = (
 )
 
 
-def _whole(value: Any) -> Any:
-    """Return a whole number for a text that spells one, as an expression in a flow yields it."""
-    number = identifier(value)
-    return value if number is None else number
-
-
 def _prefix(text: str) -> str:
     begin = plain(text)
     if not _PREFIX.fullmatch(begin):
@@ -75,7 +69,9 @@ def _prefix(text: str) -> str:
 
 
 Number = Annotated[str, AfterValidator(dialled)]
-ContactId = Annotated[int, Limits(ge=1, le=LARGEST_ID, strict=True), BeforeValidator(_whole)]
+# An expression in a flow yields a number as text.
+_spelt = BeforeValidator(lambda value: value if (number := identifier(value)) is None else number)
+ContactId = Annotated[int, Limits(ge=1, le=LARGEST_ID, strict=True), _spelt]
 _NUMBERS = ("caller", "destination")
 
 
@@ -102,10 +98,40 @@ def _secret(text: str) -> str:
     return text
 
 
+def check_endpoint(url: str, *, allow_loopback: bool) -> None:
+    """
+    Raise ValueError unless events may be posted to this address: https, and no user before the host.
+
+    `allow_loopback` accepts this machine as well, by http too. Which address a name leads to is checked when it is
+    connected to.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = (parts.hostname or "").rstrip("."), parts.port
+    except ValueError:
+        raise ValueError("an https address is expected") from None
+    is_here = is_special = host == "localhost"
+    with suppress(ValueError):
+        address = ipaddress.ip_address(host)
+        is_here, is_special = address.is_loopback and address.version == 4, not is_public(address)
+    is_allowed = allow_loopback and is_here
+    if parts.scheme != "https" and not (is_allowed and parts.scheme == "http"):
+        raise ValueError("an https address is expected")
+    if not host or "@" in parts.netloc or not _PRINTABLE.fullmatch(url) or len(url) > LONGEST_ENDPOINT:
+        raise ValueError(f"an https address without user and blanks is expected, up to {LONGEST_ENDPOINT} characters")
+    if is_special and not is_allowed:
+        raise ValueError("the host is not on the internet")
+
+
+def _endpoint(url: str, info: ValidationInfo) -> str:
+    check_endpoint(url, allow_loopback=bool((info.context or {}).get(LOOPBACK)))
+    return url
+
+
 class SubscribeRequest(BaseModel, frozen=True, defer_build=True):
     """The body of a subscription; parts of the filter may stand beside `endpoint` as well."""
 
-    endpoint: str
+    endpoint: Annotated[str, AfterValidator(_endpoint)]
     filter: Criteria = Criteria.model_construct()
     shape: Literal["native", "cloudevents"] = "native"
     secret: Annotated[str, AfterValidator(_secret)] | None = None
@@ -123,12 +149,6 @@ class SubscribeRequest(BaseModel, frozen=True, defer_build=True):
             given["filter"] = {**inside, **beside}
         return given
 
-    @field_validator("endpoint")
-    @classmethod
-    def _acceptable(cls, url: str, info: ValidationInfo) -> str:
-        check_endpoint(url, allow_loopback=bool((info.context or {}).get(LOOPBACK)))
-        return url
-
 
 class UnsubscribeRequest(BaseModel, frozen=True, defer_build=True):
     """The body of an unsubscription by callback address."""
@@ -141,35 +161,28 @@ def subscribe(bridge: Bridge, name: str, body: bytes, base: str) -> tuple[dict[s
     Subscribe to the event of this name, in any spelling; return envelope and headers.
 
     `Location` is the address that ends the subscription, `Subscription-Id` its public id, and `data` the right to end
-    it. `secret` stands in the first answer only: a request that ended in 503 may be repeated, and is answered as the
-    first. Raises NotFound, Refused, or StorageUnavailable.
+    it. The first answer alone has `secret`: a repeat of a request that ended in 503 is answered as the first. Raises
+    NotFound, Refused, or StorageUnavailable.
     """
     event = find_event(name)
     if event is None:
         raise NotFound("no such event")
     request = read_body(SubscribeRequest, body, {LOOPBACK: bridge.settings.allow_loopback_callbacks})
-    wanted = Subscription.new(
-        event=event.name,
-        endpoint=request.endpoint,
-        wanted=request.filter.to_dict(bridge.settings.default_region),
-        shape=request.shape,
-        secret=request.secret,
-        name=request.name,
-    )
-    known = subscriptions(bridge)
-    made = known.make(wanted, request.secret)
+    wanted = request.filter.to_dict(bridge.settings.default_region)
+    known, parts = subscriptions(bridge), request.model_dump(exclude={"filter"})
+    made = known.make(Subscription.new(event=event.name, wanted=wanted, **parts), request.secret)
+    answer = succeeded(made.capability, 201)
     if not made.shown:
         # Before the answer: whoever gets none asks again.
         catch_up(bridge.storage, made)
+        answer["secret"] = made.secrets[0][0]
+        # Where this fails the next answer has the secret again.
+        with suppress(StorageUnavailable):
+            known.change(made.id, lambda one: replace(one, shown=True))
     if made.disabled:
         set_disabled(bridge, made, False)
         Outbox(bridge.storage, made.id).try_now()
-    secret = {}
-    if not made.shown:
-        secret = {"secret": made.secrets[0][0]}
-        known.note_shown(made.id)
-    headers = {"Location": f"{base}/api/v2/webhooks/{made.capability}", ID_HEADER: made.id}
-    return succeeded(made.capability, 201) | secret, headers
+    return answer, {"Location": f"{base}/api/v2/webhooks/{made.capability}", ID_HEADER: made.id}
 
 
 def unsubscribe(bridge: Bridge, id: str) -> dict[str, Any]:
@@ -202,11 +215,11 @@ def unsubscribe_address(bridge: Bridge, body: bytes) -> dict[str, Any]:
 
 def rotate(bridge: Bridge, capability: str) -> dict[str, Any]:
     """Give a subscription a new secret, and return it; the old one signs too for a day. Raises NotFound."""
-    return succeeded(capability) | {"secret": rotate_by_id(bridge, public_id(capability.lower()))["secret"]}
+    return succeeded(capability) | {"secret": subscriptions(bridge).rotate(public_id(capability.lower()))}
 
 
 def rotate_by_id(bridge: Bridge, id: str) -> dict[str, Any]:
-    """Do the same by the public id, for operators."""
+    """Do the same by the subscription's public id, for operators."""
     return {"subscription": id, "secret": subscriptions(bridge).rotate(id)}
 
 

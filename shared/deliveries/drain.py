@@ -21,7 +21,7 @@ from shared.deliveries.outbox import DEAD_LETTER, EPOCH, Outbox, end, set_disabl
 from shared.deliveries.post import Outcome, read_event, send_event
 from shared.events import store
 from shared.storage.messages import dead_letter
-from shared.subscriptions.store import subscriptions
+from shared.subscriptions import subscriptions
 from shared.times import now
 from shared.values import encode
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from shared.bridge import Bridge
     from shared.deliveries.outbox import Place, State
     from shared.deliveries.post import Stored
-    from shared.subscriptions.subscription import Subscription
+    from shared.subscriptions import Subscription
 
 logger = logging.getLogger(__name__)
 

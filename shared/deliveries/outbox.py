@@ -15,8 +15,7 @@ from shared.events.event import submit
 from shared.storage import rows
 from shared.storage.expiry import IN_BATCH, delete_keys, expire_rows
 from shared.storage.messages import send
-from shared.subscriptions.store import STALE_SECONDS, subscriptions
-from shared.subscriptions.subscription import host_of, meets
+from shared.subscriptions import STALE_SECONDS, host_of, meets, subscriptions
 from shared.times import iso, now
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from shared.events.event import ReceivedEvent
     from shared.storage.account import Storage
     from shared.storage.expiry import Allowance, Period
-    from shared.subscriptions.subscription import Subscription
+    from shared.subscriptions import Subscription
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from shared.events.event import row_envelope
 from shared.http import AddressRefused, ending_by, guarded_session, retry_after
 from shared.storage import rows
 from shared.storage.account import once
-from shared.subscriptions.subscription import is_workflow_host
+from shared.subscriptions import is_workflow_host
 from shared.times import iso
 from shared.values import encode
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from shared.bridge import Bridge
     from shared.storage.account import Storage
-    from shared.subscriptions.subscription import Subscription
+    from shared.subscriptions import Subscription
 
     # The row of an event, and its envelope.
     Stored = tuple[Mapping[str, Any], dict[str, Any]]

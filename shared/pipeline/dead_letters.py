@@ -16,7 +16,7 @@ from shared.events.table import event_named
 from shared.media.blobs import MEDIA
 from shared.pipeline.replay import replay_event
 from shared.storage.messages import dead_letters, get_payload, read, remove_dead_letter, send
-from shared.subscriptions.store import subscriptions
+from shared.subscriptions import subscriptions
 from shared.times import iso, now
 from shared.values import parse_body, read_body, validated
 

@@ -15,8 +15,7 @@ from shared.errors import Invalid, NotFound, Unprocessable
 from shared.events import store
 from shared.events.event import event_of_row
 from shared.storage.messages import send
-from shared.subscriptions.store import subscriptions
-from shared.subscriptions.subscription import public_id
+from shared.subscriptions import public_id, subscriptions
 from shared.times import iso, now, parse_time
 from shared.values import parse_body, validated
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shared.bridge import Bridge
-    from shared.subscriptions.subscription import Subscription
+    from shared.subscriptions import Subscription
 
 
 def _time(value: Any) -> datetime:

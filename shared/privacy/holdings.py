@@ -22,7 +22,7 @@ from shared.storage.account import POISON, QUEUES
 from shared.storage.expiry import delete_keys, delete_versions
 from shared.storage.messages import PAYLOADS, delete_payload, get_payload, parse, read
 from shared.storage.rows import descending, get, row_key, value_of
-from shared.subscriptions.store import subscriptions
+from shared.subscriptions import subscriptions
 from shared.times import event_time, iso
 from shared.values import cleaned, e164
 

@@ -20,8 +20,7 @@ from shared import people
 from shared.calls import lost_callers
 from shared.storage import rows
 from shared.storage.rows import descending
-from shared.subscriptions.store import subscriptions
-from shared.subscriptions.subscription import Subscription
+from shared.subscriptions import Subscription, subscriptions
 from shared.times import iso, now
 from tests.events import received
 

@@ -16,8 +16,7 @@ import pytest
 from dev.listener import Listener, Received
 from dev.signatures import verify
 from shared.events.table import EVENTS
-from shared.subscriptions.store import Subscriptions
-from shared.subscriptions.subscription import new_secret
+from shared.subscriptions import Subscriptions, new_secret
 from shared.times import iso, now
 from tests.bridges import KEY, MASTER, RunningBridge
 from tests.waiting import until

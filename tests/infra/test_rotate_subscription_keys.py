@@ -6,10 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography.fernet import Fernet
 
 from functions.responses import as_json
-from shared.subscriptions.store import Subscriptions, key_id, new_key
-from shared.subscriptions.subscription import Subscription
+from shared.subscriptions import Subscription, Subscriptions, key_id
 
 if TYPE_CHECKING:
     import subprocess
@@ -86,7 +86,7 @@ def test_a_run_that_stopped_is_finished_by_the_next(bridge: Azure, old: str, ste
 
 
 def test_keys_that_were_put_there_by_hand_are_newest_first(bridge: Azure, old: str) -> None:
-    mine = new_key()
+    mine = Fernet.generate_key().decode()
     (bridge.state / "secrets" / SECRET).write_text(f"{mine}, {old}")
     (bridge.state / f"tags-{SECRET}").unlink()
     (bridge.state / "app-keys-before").write_text(f"{mine},{old}")
@@ -97,7 +97,7 @@ def test_keys_that_were_put_there_by_hand_are_newest_first(bridge: Azure, old: s
 
 def test_a_key_stays_while_a_row_is_under_it(bridge: Azure, storage: Storage) -> None:
     # The status is the app's own here.
-    first, second = new_key(), new_key()
+    first, second = Fernet.generate_key().decode(), Fernet.generate_key().decode()
     Subscriptions(storage, (first,)).make(Subscription.new(event="CallStarted", endpoint="https://8.8.8.8/hook"))
     both = Subscriptions(storage, (second, first))
     (bridge.state / "secrets" / SECRET).write_text(f"{second},{first}")
@@ -121,7 +121,7 @@ def answer_status(azure: Azure, keys: dict[str, Any], indent: int | None) -> Non
 
 def test_two_runs_at_once_do_not_undo_each_other(bridge: Azure, old: str) -> None:
     rotate(bridge, AZ_FAIL="/refresh", **DIES)
-    other = new_key()
+    other = Fernet.generate_key().decode()
     (bridge.state / "secret-meanwhile").write_text(f"{other},{old}")
     failed = rotate(bridge)
     assert failed.returncode == 1

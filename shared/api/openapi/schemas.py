@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from shared.api.lists import resource_of
 from shared.api.operations import TITLE
 from shared.api.parameters import is_number, rule
+from shared.api.subscribe import LONGEST_ENDPOINT, LONGEST_NAME
 from shared.pbx.fields import ENVELOPE, Field, Shape
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES
-from shared.subscriptions.subscription import LONGEST, LONGEST_NAME
 from shared.values import FEWEST_DIGITS, LARGEST_ID, NUMBER_PATTERN, PREFIX_PATTERN
 
 if TYPE_CHECKING:
@@ -264,7 +264,7 @@ def subscribe_request() -> Schema:
     words: Schema = {"x-ms-summary": "Filter", "description": "Selects the events to post; without one, all of them."}
     words |= {"x-nullable": True, "x-ms-visibility": "advanced"}
     parts = {"type": "object", "properties": _options(_FILTER), "additionalProperties": False}
-    endpoint = _endpoint("Address that the event is posted to.", pattern=ENDPOINT_PATTERN, maxLength=LONGEST)
+    endpoint = _endpoint("Address that the event is posted to.", pattern=ENDPOINT_PATTERN, maxLength=LONGEST_ENDPOINT)
     endpoint |= {"x-ms-visibility": "internal", "x-ms-notification-url": True}
     properties = {"endpoint": endpoint, "filter": named("SubscriptionFilter", parts | words), **_options(_OPTIONS)}
     return named("SubscribeRequest", {"type": "object", "properties": properties, "required": ["endpoint"]})

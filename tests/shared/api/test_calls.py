@@ -19,8 +19,7 @@ from shared.deliveries.outbox import Outbox
 from shared.errors import Invalid, NotFound, Refused
 from shared.events import store
 from shared.events.event import row_of
-from shared.subscriptions.store import subscriptions
-from shared.subscriptions.subscription import Subscription
+from shared.subscriptions import Subscription, subscriptions
 from shared.times import iso, now
 from tests.events import received
 from tests.stories import add_call

@@ -14,8 +14,7 @@ from shared.deliveries.outbox import EPOCH, STATE, TABLE, Outbox
 from shared.events import store
 from shared.events.event import submit
 from shared.pipeline.process import process
-from shared.subscriptions.store import subscriptions
-from shared.subscriptions.subscription import Subscription
+from shared.subscriptions import Subscription, subscriptions
 from shared.times import now
 from shared.values import encode
 

@@ -23,7 +23,7 @@ from shared.errors import StorageUnavailable, Unprocessable
 from shared.pipeline.queues import CONSUMERS
 from shared.pipeline.replay import replay_event
 from shared.storage.expiry import Allowance, Period
-from shared.subscriptions.store import subscriptions
+from shared.subscriptions import subscriptions
 from shared.times import now
 from tests.breaking import break_connections
 from tests.dying import Killed, die_at

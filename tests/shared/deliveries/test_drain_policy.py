@@ -12,7 +12,7 @@ import pytest
 from shared.deliveries.drain import DOWN_AFTER, SCHEDULE, Ruling, judge
 from shared.deliveries.outbox import EPOCH, Place, State
 from shared.deliveries.post import Outcome
-from shared.subscriptions.subscription import Subscription
+from shared.subscriptions import Subscription
 from shared.times import now
 
 NOW = now()

@@ -16,7 +16,7 @@ from shared.errors import Conflict
 from shared.events.event import event_of, submit
 from shared.pipeline.process import process
 from shared.pipeline.replay import run_range
-from shared.subscriptions.store import subscriptions
+from shared.subscriptions import subscriptions
 from shared.times import now
 from tests.breaking import break_connections
 from tests.outbox import outbox

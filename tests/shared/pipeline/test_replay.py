@@ -13,7 +13,7 @@ from shared.deliveries.drain import drain
 from shared.errors import Invalid, Unprocessable
 from shared.pipeline import replay as module
 from shared.pipeline.replay import replay_events, run_range
-from shared.subscriptions.store import subscriptions
+from shared.subscriptions import subscriptions
 from shared.times import iso, now
 from shared.values import encode
 from tests.shared.deliveries.conftest import environment, listener, sent
@@ -22,7 +22,7 @@ from tests.shared.deliveries.subscriber import happen, places, set_state, state,
 if TYPE_CHECKING:
     from dev.listener import Listener
     from shared.bridge import Bridge
-    from shared.subscriptions.subscription import Subscription
+    from shared.subscriptions import Subscription
     from tests.outbox import Outbox
 
 __all__ = ["environment", "listener", "sent"]

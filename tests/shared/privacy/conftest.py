@@ -24,8 +24,7 @@ from shared.pipeline.queues import consume
 from shared.polling.poll import poll
 from shared.storage.account import CONTAINERS, POISON, QUEUES, TABLES, Storage
 from shared.storage.messages import dead_letter, send
-from shared.subscriptions.store import subscriptions
-from shared.subscriptions.subscription import Subscription
+from shared.subscriptions import Subscription, subscriptions
 from shared.times import now
 from tests.polls import bridge_to
 

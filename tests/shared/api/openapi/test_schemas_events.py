@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.api.openapi.schemas import ENDPOINT_PATTERN, SECRET_PATTERN, notification, subscribe_request
-from shared.api.subscribe import Criteria, SubscribeRequest
+from shared.api.subscribe import Criteria, SubscribeRequest, check_endpoint
 from shared.events.table import EVENTS, event_named
 from shared.media.blobs import MEDIA
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES, resource
 from shared.polling.run import as_event
-from shared.subscriptions.subscription import check_endpoint, key_of, new_secret
+from shared.subscriptions import key_of, new_secret
 from shared.values import PREFIX_PATTERN
 
 FIXTURES = pathlib.Path(__file__).parents[3] / "fixtures"

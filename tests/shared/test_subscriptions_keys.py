@@ -9,14 +9,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography.fernet import Fernet
 
 from shared.api import subscribe as subscribing
 from shared.bridge import Bridge
 from shared.deliveries.drain import wake_waiting
 from shared.errors import ConfigError, StorageUnavailable
 from shared.settings import Settings
-from shared.subscriptions.store import TABLE, Subscriptions, key_id, new_key, subscriptions
-from shared.subscriptions.subscription import PARTITION, Subscription
+from shared.subscriptions import PARTITION, TABLE, Subscription, Subscriptions, key_id, subscriptions
 from shared.times import now
 from tests.breaking import break_connections
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from shared.storage.account import Storage
 
 ENDPOINT = "https://8.8.8.8/hook?sig=s3cret"
-FIRST, SECOND, THIRD = new_key(), new_key(), new_key()
+FIRST, SECOND = Fernet.generate_key().decode(), Fernet.generate_key().decode()
 
 
 def under(storage: Storage, *keys: str) -> Subscriptions:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dev.signatures import SignatureRefused, verify
-from shared.subscriptions.subscription import Subscription, key_of, new_secret, sign
+from shared.subscriptions import Subscription, key_of, new_secret, sign
 
 NOW = 1614265330.0
 BODY = b'{"test": 2432232314}'

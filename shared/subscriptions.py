@@ -1,39 +1,48 @@
-"""Table `subscriptions`: changed in step by all instances, and remembered by each for two seconds."""
+"""
+Subscriptions: who gets which events, how, and the secrets that sign them by Standard Webhooks 1.0.0.
+
+All instances change table `subscriptions` row by row, and each remembers it for two seconds. Nothing here posts.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import json
 import logging
 import secrets
 import time
 from collections import Counter
-from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from shared import people
-from shared.errors import TOO_MANY_SUBSCRIPTIONS, ConfigError, NotFound, Refused, StorageUnavailable
+from shared.errors import TOO_MANY_SUBSCRIPTIONS, ConfigError, NotFound, Refused
+from shared.http import request_target
 from shared.storage import rows
 from shared.storage.account import Storage, once
-from shared.subscriptions.subscription import PARTITION, Subscription, host_of, new_secret, normalised, subscription_of
 from shared.times import iso, now
+from shared.values import e164
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import datetime
 
     from cryptography.fernet import MultiFernet
 
     from shared.bridge import Bridge
+    from shared.events.event import ReceivedEvent
     from shared.storage.rows import Row
 
 logger = logging.getLogger(__name__)
 
 TABLE = "subscriptions"
+PARTITION, _ENDED = "subscription", "ended"
 MOST = 200
 # A process goes on for so long without looking who has subscribed meanwhile.
 STALE_SECONDS = 2.0
@@ -41,13 +50,158 @@ STALE_SECONDS = 2.0
 OVERLAP_SECONDS = 24 * 3600
 # Subscriptions that their subscribers have ended are shown for so long.
 SHOWN_ENDED = timedelta(days=30)
-_ENDED = "ended"
-NO_KEY = "SUBSCRIPTION_KEYS: none of the keys opens what is stored; put the former one back"
+NO_KEY = "SUBSCRIPTION_KEYS: no key opens the stored subscription; add the previous key again"
+ID_HEADER, TIME_HEADER, SIGNATURE_HEADER = "webhook-id", "webhook-timestamp", "webhook-signature"
+_PREFIX = "whsec_"
+_SHORTEST, _LONGEST = 24, 64  # bytes of a secret
+_COLUMNS = ("id", "event", "name", "shape", "created", "disabled", "shown")
+_SECRET = ("capability", "endpoint", "secrets")
+_PORTS = {"https": ":443", "http": ":80"}
+# Behind these a 404 means that the workflow, or its run, is gone for good.
+_LOGIC_APPS = (".logic.azure.com", ".logic.azure.us", ".logic.azure.cn")
+_FLOWS = (".azure-apihub.net", ".azure-apim.net", ".api.powerplatform.com", ".powerautomate.com", ".flow.microsoft.com")
+
+Shape = Literal["native", "cloudevents"]
 
 
-def new_key() -> str:
-    """Return a Fernet key: URL-safe base64 of 32 random bytes."""
-    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subscription:
+    """
+    A subscriber's wish for an event.
+
+    `id` is public. `capability` is the right to end it and to change its secret; it is secret, and so are the callback
+    address and the keys that sign. All three are empty where no key opens its row.
+    """
+
+    id: str
+    capability: str = field(repr=False)
+    event: str
+    endpoint: str = field(repr=False)
+    wanted: Mapping[str, Any] = field(default_factory=dict)
+    shape: Shape = "native"
+    created: datetime = field(default_factory=now)
+    # Newest first, each with the Unix time until which it signs; None for ever.
+    secrets: tuple[tuple[str, float | None], ...] = field(repr=False)
+    name: str = ""
+    disabled: datetime | None = None
+    # An answer had its secret.
+    shown: bool = False
+    # The key of its row, and the id of the key that sealed the row.
+    mark: str = field(default="", repr=False, compare=False)
+    key: str = field(default="none", compare=False)
+
+    @classmethod
+    def new(cls, *, secret: str | None = None, **request: Any) -> Self:
+        """Return a subscription of a request as of now, with a secret of its own where none is given."""
+        capability = secrets.token_hex(16)
+        signing = ((secret or new_secret(), None),)
+        return cls(id=public_id(capability), capability=capability, secrets=signing, **request)
+
+    @property
+    def readable(self) -> bool:
+        """True if a key opens its row."""
+        return bool(self.capability)
+
+    def signed(self, id: str, timestamp: int, body: bytes) -> dict[str, str]:
+        """Return the three headers of a delivery at a Unix time, signed with each secret that is valid then."""
+        valid = [secret for secret, until in self.secrets if until is None or until > timestamp]
+        signatures = " ".join(sign(secret, id, timestamp, body) for secret in valid)
+        return {ID_HEADER: id, TIME_HEADER: str(timestamp), SIGNATURE_HEADER: signatures}
+
+    def row(self, keys: Keys) -> dict[str, Any]:
+        """Return its columns, the secret ones sealed."""
+        columns = {name: value for name in _COLUMNS if (value := getattr(self, name)) is not None}
+        columns |= {"PartitionKey": PARTITION, "RowKey": self.mark or self.id, "wanted": json.dumps(dict(self.wanted))}
+        return columns | keys.seal({name: getattr(self, name) for name in _SECRET})
+
+
+def subscription_of(row: Mapping[str, Any], keys: Keys) -> Subscription:
+    """Return the subscription in a row."""
+    opened = keys.open(row.get("sealed", "")) or {"capability": "", "endpoint": "", "secrets": ()}
+    opened["secrets"] = tuple(map(tuple, opened["secrets"]))
+    columns = {name: row[name] for name in (*_COLUMNS, "key") if name in row}
+    return Subscription(mark=row["RowKey"], wanted=json.loads(row["wanted"]), **opened, **columns)
+
+
+def public_id(capability: str) -> str:
+    """Return the id of the subscription that a capability belongs to; there is no way back."""
+    digest = hashlib.sha256(f"subscription {capability}".encode()).digest()
+    return "sub-" + base64.b32encode(digest).decode().lower()[:20]
+
+
+def new_secret() -> str:
+    """Return a secret of 32 random bytes: `whsec_` and base64."""
+    return _PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def key_of(secret: str) -> bytes:
+    """Return the bytes of a secret; raise ValueError unless it is `whsec_` and base64 of 24 to 64 bytes."""
+    try:
+        key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
+    except ValueError:
+        key = b""
+    if not secret.startswith(_PREFIX) or not _SHORTEST <= len(key) <= _LONGEST:
+        raise ValueError(f"{_PREFIX} and base64 of {_SHORTEST} to {_LONGEST} bytes is expected")
+    return key
+
+
+def sign(secret: str, id: str, timestamp: int, body: bytes) -> str:
+    """Return the signature of a body that is sent under an id at a Unix time."""
+    digest = hmac.new(key_of(secret), f"{id}.{timestamp}.".encode() + body, hashlib.sha256).digest()
+    return f"v1,{base64.b64encode(digest).decode()}"
+
+
+def _is_same(number: str | None, wanted: str, region: str) -> bool:
+    full = e164(wanted, region)
+    return number is not None and (number == wanted or (full is not None and e164(number, region) == full))
+
+
+def _begins(number: str | None, prefix: str, region: str) -> bool:
+    """Return True if a number begins so, with its country code or as it is dialled at home."""
+    import phonenumbers
+
+    full, code = e164(number, region), f"+{phonenumbers.country_code_for_region(region)}"
+    return full is not None and any(way.startswith(prefix) for way in (full, full[1:], full.removeprefix(code)))
+
+
+TESTS: Mapping[str, Callable[[ReceivedEvent, Any, str], bool]] = {
+    "direction": lambda event, wanted, _: event.data.get("direction") == wanted,
+    "contact_id": lambda event, wanted, _: event.data.get("contactID") == wanted,
+    "caller": lambda event, wanted, region: _is_same(event.caller, wanted, region),
+    "destination": lambda event, wanted, region: _is_same(event.data.get("destination"), wanted, region),
+    "prefix": lambda event, wanted, region: (
+        _begins(event.caller, wanted, region) or _begins(event.data.get("destination"), wanted, region)
+    ),
+}
+
+
+def meets(event: ReceivedEvent, wanted: Mapping[str, Any], region: str) -> bool:
+    """Return True if the event meets all parts of a filter; one that lacks a field does not meet it."""
+    return all(TESTS[name](event, value, region) for name, value in wanted.items())
+
+
+def is_workflow_host(url: str) -> bool:
+    """Return True if Logic Apps or Power Automate listens there."""
+    return (urlsplit(url).hostname or "").rstrip(".").endswith(_LOGIC_APPS + _FLOWS)
+
+
+def host_of(url: str) -> str:
+    """Return the host, with its port where one is named: all of a callback address that may be shown."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def normalised(url: str) -> str:
+    """
+    Return the form in which addresses are compared: scheme and host in small letters, without the standard port.
+
+    The rest stays byte by byte, and so does an address that cannot be read.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
+    host = parts.netloc.lower().removesuffix(_PORTS.get(parts.scheme, ":"))
+    return f"{parts.scheme}://{host}{request_target(url)}" if host else url
 
 
 def key_id(key: str) -> str:
@@ -158,12 +312,7 @@ class Subscriptions:
             self.rotate(found.id, secret)
         if wanted.name not in ("", found.name):
             self.change(found.id, lambda one: replace(one, name=wanted.name))
-        return found
-
-    def note_shown(self, id: str) -> None:
-        """Note that an answer has its secret; where that fails the next answer has it too."""
-        with suppress(StorageUnavailable):
-            self.change(id, lambda one: replace(one, shown=True))
+        return self.get(found.id) or found
 
     def rotate(self, id: str, secret: str | None = None) -> str:
         """Give a subscription a new secret; the old one signs beside it for a day. Raises NotFound."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shared.subscriptions.subscription import LONGEST, check_endpoint, host_of, is_workflow_host, normalised
+from shared.api.subscribe import LONGEST_ENDPOINT, check_endpoint
+from shared.subscriptions import host_of, is_workflow_host, normalised
 
 WORKFLOW = "https://prod-01.westeurope.logic.azure.com:443/workflows/ab/triggers/t/paths/invoke?sp=%2Ft&sig=s-e_c"
 
@@ -38,7 +39,7 @@ def test_this_machine_is_accepted_where_that_is_allowed_only(url: str) -> None:
         "https://[::1]/hook",
         "https://[fd00::1]/hook",
         "https://[::ffff:10.0.0.1]/hook",
-        "https://8.8.8.8/" + "a" * LONGEST,
+        "https://8.8.8.8/" + "a" * LONGEST_ENDPOINT,
     ],
 )
 def test_everything_else_is_refused(url: str, allow_loopback: bool) -> None:

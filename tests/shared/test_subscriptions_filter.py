@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from shared.api.subscribe import NAMES, Criteria
 from shared.events.event import ReceivedEvent, check_envelope
 from shared.events.table import event_named
-from shared.subscriptions.subscription import TESTS, meets
+from shared.subscriptions import TESTS, meets
 from shared.times import now
 
 CALL = {"callID": 1, "contactID": 966, "direction": "in", "caller": "27771153", "destination": "+37167000123"}

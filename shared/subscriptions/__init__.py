@@ -1,1 +1,0 @@
-"""Subscriptions: their events, addresses, filters and secrets; nothing here posts."""
