@@ -1,14 +1,16 @@
 """
 Table `lostcallers`: one row a pair of a caller and the number where nobody answered, and a copy while the caller waits.
 
-An event that has its own time (`last_contact`) is known by it. For one without, the day and how often the pair has
-waited on that day tell a repeat from the next of its kind. The PBX forgets all who wait at midnight and tells nobody:
-each day begins with nobody waiting.
+A row has a log of its pair's tries, removals and closings. Its other columns follow from the log in the order of times,
+so the order of arrival makes no difference. An event with its own time (`last_contact`) is known by it. One without is
+known by its day and by how often the pair has waited on that day. The PBX forgets all who wait at midnight and tells
+nobody: each day begins with nobody waiting.
 """
 
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,7 @@ from shared.calls import store as calls
 from shared.people import Pointer
 from shared.storage import rows
 from shared.storage.expiry import delete_keys, expire_rows
-from shared.times import local_day
+from shared.times import local_day, parse_time, stamp
 from shared.values import e164
 
 if TYPE_CHECKING:
@@ -31,19 +33,20 @@ if TYPE_CHECKING:
     from shared.storage.expiry import Allowance, Period
 
     Row = Mapping[str, Any]
+    # A try, a removal or a closing; its day and times are text.
+    Entry = dict[str, Any]
+    Log = dict[str, Entry]
 
 TABLE = "lostcallers"
 PARTITION = "lost"
 ADDED, UPDATED, REMOVED = "LostCallerAdded", "LostCallerUpdated", "LostCallerRemoved"
+_CLOSED = "closed"
 # Whose midnight that is, is not documented: UTC's or that of a country around the Baltic Sea.
 _OFFSETS = tuple(timedelta(hours=hours) for hours in (0, 1, 2, 3))
-# What a table's integer column holds.
-_MOST_ATTEMPTS = 2**31 - 1
 # A try is a call that began shortly before; a pair may be called back on the next day.
 _RANG, _WAITS = timedelta(minutes=10), timedelta(days=7)
 _FEW = 20
-# Events of one pair whose repeats are known.
-_REMEMBERED = 30
+_LONGEST_LOG = 50
 # The row keys of copies begin with it: those who wait are read without the others.
 _WAITING = "waiting "
 
@@ -59,7 +62,6 @@ class LostCaller:
     open: bool = False
     since: datetime | None = None
     attempts: int | None = None
-    first: datetime | None = None
     last: datetime | None = None
     openings: int = 0
     closed: datetime | None = None
@@ -85,87 +87,80 @@ def key(storage: Storage, callerid: str | None, destination: str | None, region:
 
 def identified(bridge: Bridge, event: ReceivedEvent) -> ReceivedEvent:
     """
-    Return the event under the id of the one that it repeats, if any, once the row of its pair has it.
+    Return the event under the id of the one that it repeats, if any, once the log of its pair has it.
 
     A message that is run again gets the same answer.
     """
-    storage, region, is_try = bridge.storage, bridge.settings.default_region, event.type.name != REMOVED
-    table, pair = storage.table(TABLE), (event.data.get("callerid"), event.data.get("destination"))
-    id, known = key(storage, *pair, region), [event.id]
-    moment = min(event.data.moment or event.received, event.received)
-    day = local_day(moment, bridge.settings.time_zone).isoformat()
+    storage, region, data = bridge.storage, bridge.settings.default_region, event.data
+    pair = {"callerid": data.get("callerid") or "", "destination": data.get("destination") or ""}
+    id = key(storage, pair["callerid"], pair["destination"], region)
     # One a day, however often the caller tries.
     pointer = Pointer("lost", id, event.received.replace(hour=0, minute=0, second=0, microsecond=0))
-    said = {"callerid": pair[0] or "", "destination": pair[1] or ""}
-    subjects = {people.number(number, region) for number in pair if number} | people.loose(said, (), region)
+    subjects = {people.number(number, region) for number in pair.values() if number} | people.loose(pair, (), region)
     people.add(storage, [(subject, pointer) for subject in subjects])
-    rung = _rung(storage, pair[0], event, region) if is_try else []
+    moment = min(event.moment, event.received)
+    entry = {
+        "name": event.type.name,
+        "day": local_day(moment, bridge.settings.time_zone).isoformat(),
+        "at": stamp(event.received),
+        "tried": stamp(data.moment) if data.moment else None,
+        "attempts": data.get("attempts"),
+        "rung": _rung(storage, pair["callerid"], event, region) if event.type.name != REMOVED else [],
+    }
 
     def by(row: rows.Row | None) -> Row:
-        after, number = dict(row or {"day": day, "at": moment}), 1
-        if day > after["day"]:
-            after |= {"day": day, "open": False, "openings": 0}
-            after |= dict.fromkeys(("closed", "parted", "heard", "last"))
-        # A day that is over has no columns any more: what comes late of it changes none.
-        if day == after["day"]:
-            number = _tried(after, event, moment) if is_try else _called_back(after, event.received)
-            after |= {**said, "at": max(after["at"], moment)}
-            after["name"] = event.data.get("contact_name", after.get("name"))
-            after["rung"] = json.dumps(sorted({*json.loads(after.get("rung") or "[]"), *rung})[:_FEW])
-        if event.data.moment is None:
-            ids = json.loads(after.get("ids") or "{}")
-            known[0] = ids.setdefault(f"{event.type.name} {event.data.get('attempts')} {day} {number}", event.id)
-            after["ids"] = json.dumps(dict([*ids.items()][-_REMEMBERED:]))
-        return {name: value for name, value in after.items() if value is not None}
+        log = _log(row)
+        if row is not None and event.id in log:
+            return row
+        old: Row = row or {"at": moment}
+        name, at = data.get("contact_name", old.get("name")), max(old["at"], moment)
+        return {**_added(log, event.id, entry), **pair, "name": name, "at": at}
 
-    rows.change(table, PARTITION, id, by, beside=_copied)
-    return replace(event, id=known[0])
+    row = rows.change(storage.table(TABLE), PARTITION, id, by, beside=_copied)
+    return replace(event, id=_log(row)[event.id]["event"])
 
 
-def _tried(row: dict[str, Any], event: ReceivedEvent, moment: datetime) -> int:
-    """Set the columns after a try; return the number of the pair's waiting, on its day, that the try belongs to."""
-    tried, received, last = event.data.moment, event.received, row.get("last")
-    if not row.get("open") and _opens(row, event):
-        row |= {"open": True, "since": moment, "first": moment, "last": moment, "attempts": None, "note": None}
-        row |= {"openings": row.get("openings", 0) + 1, "parted": row.get("closed"), "heard": received, "rung": None}
-    elif row.get("parted") and received <= row["parted"]:
-        return _number(row) - 1
-    elif row.get("open") or received <= row["closed"]:
-        row["heard"] = max(row.get("heard") or received, received)
-    if tried and last and tried < last:
-        if row.get("open"):
-            row["first"] = min(row["first"], tried)
-    else:
-        row["last"] = tried or last or received
-        if abs(attempts := event.data.get("attempts", _MOST_ATTEMPTS + 1)) <= _MOST_ATTEMPTS:
-            row["attempts"] = attempts
-    return _number(row)
+def _log(row: Row | None) -> Log:
+    """Return the entries of a pair by the ids of their messages, in the order of arrival."""
+    log: Log = json.loads(zlib.decompress(row["log"])) if row is not None else {}
+    return log
 
 
-def _opens(row: Row, event: ReceivedEvent) -> bool:
-    """True if a caller who does not wait waits after a try: not after what happened before it was called back."""
-    closed, last, tried, is_added = row.get("closed"), row.get("last"), event.data.moment, event.type.name == ADDED
-    if closed is None:
-        return True
-    if tried is None or event.received <= closed:
-        return is_added and event.received > closed
-    # The PBX's clock may be behind ours: a later try than any before is a new one all the same.
-    return tried > closed or (is_added and last is not None and tried > last)
+def _added(log: Log, id: str, entry: Entry) -> dict[str, Any]:
+    """Add an entry to a log, with the id of the event that it repeats, and return the columns that follow."""
+    log[id] = entry
+    row: dict[str, Any] = dict.fromkeys(("day", "since", "last", "closed", "attempts", "note")) | {"rung": []}
+    for one in sorted(log.values(), key=lambda one: (one["day"], one["at"])):
+        if one["day"] != row["day"]:
+            row |= {"day": one["day"], "open": False, "openings": 0, "closed": None, "last": None}
+        if one["name"] in (ADDED, UPDATED):
+            _follow_try(row, one)
+        else:
+            row |= {"open": False, "closed": one["at"], "openings": max(row["openings"], 1)}
+            row["note"] = one.get("note") or row["note"]
+        one["occasion"] = [one["name"], one.get("attempts"), one.get("tried"), one["day"], row["openings"]]
+    entry["event"] = next(one.get("event", id) for one in log.values() if one["occasion"] == entry["occasion"])
+    row |= {name: parse_time(row[name]) for name in ("since", "last", "closed") if row[name]}
+    row["attempts"] = rows.long(row["attempts"]) if row["attempts"] is not None else None
+    kept = dict([*log.items()][-_LONGEST_LOG:])
+    return row | {"rung": json.dumps(row["rung"]), "log": zlib.compress(json.dumps(kept).encode())}
 
 
-def _called_back(row: dict[str, Any], received: datetime) -> int:
-    """Set the columns after a removal; return the number of the waiting, on its day, that it ends."""
-    row["closed"] = max(row.get("closed") or received, received)
-    if row.get("heard") and received < row["heard"]:
-        # One that was sent before the newest try leaves that one waiting.
-        return _number(row) - 1
-    row |= {"open": False, "openings": _number(row)}
-    return _number(row)
-
-
-def _number(row: Row) -> int:
-    """Return how often the pair has waited on its day; at least once, as what was heard of it says."""
-    return max(int(row.get("openings", 0)), 1)
+def _follow_try(row: dict[str, Any], one: Entry) -> None:
+    at, tried, closed, last, is_added = one["at"], one["tried"], row["closed"], row["last"], one["name"] == ADDED
+    # A call from before the caller was called back opens nothing. The PBX's clock may be behind ours: a later try than
+    # any before is a new one all the same.
+    is_new = tried > closed or (is_added and last and tried > last) if tried and closed else is_added
+    if not row["open"] and (is_new or closed is None):
+        row |= {"open": True, "openings": row["openings"] + 1, "since": min(tried or at, at)}
+        row |= {"attempts": None, "note": None, "rung": []}
+        last = None
+    row["rung"] = sorted({*row["rung"], *one["rung"]})[:_FEW]
+    if not (tried and last and tried < last):
+        row["last"] = tried or last or at
+        row["attempts"] = row["attempts"] if one["attempts"] is None else one["attempts"]
+    elif row["open"]:
+        row["since"] = min(row["since"], tried)
 
 
 def _rung(storage: Storage, callerid: str | None, event: ReceivedEvent, region: str) -> list[int]:
@@ -195,14 +190,20 @@ def close_answered(bridge: Bridge, event: ReceivedEvent) -> None:
 
 def close(storage: Storage, id: str, moment: datetime, note: str | None = None) -> bool:
     """Close a pair that waits, with a note of who did it and why; False where it does not wait."""
+    name = f"closed {stamp(moment)}"
 
     def by(row: rows.Row | None) -> Row | None:
+        log = _log(row)
         # A write whose answer was lost has closed it at this very moment.
-        if row is None or not (row.get("open") or row.get("closed") == moment):
+        if row is None or name in log:
+            return row
+        if not row["open"]:
             return None
-        return {**row, "open": False, "closed": moment} | ({"note": note} if note else {})
+        entry = {"name": name, "at": stamp(moment), "day": max(one["day"] for one in log.values()), "note": note}
+        return {**row, **_added(log, name, entry)}
 
-    return rows.change(storage.table(TABLE), PARTITION, id, by, beside=_copied) is not None
+    written = rows.change(storage.table(TABLE), PARTITION, id, by, beside=_copied)
+    return written is not None and not written["open"]
 
 
 def _copied(old: Row | None, new: Row) -> list[tuple[Any, ...]]:
@@ -234,10 +235,9 @@ def get(storage: Storage, id: str) -> LostCaller | None:
 
 
 def _lost_caller(row: Row) -> LostCaller:
-    columns = {field.name: row[field.name] for field in fields(LostCaller) if field.name in row}
-    return LostCaller(
-        **columns | {"id": row["RowKey"].removeprefix(_WAITING), "rung": tuple(json.loads(row.get("rung") or "[]"))}
-    )
+    columns = {field.name: rows.value_of(row[field.name]) for field in fields(LostCaller) if field.name in row}
+    columns |= {"id": row["RowKey"].removeprefix(_WAITING), "rung": tuple(json.loads(row.get("rung") or "[]"))}
+    return LostCaller(**columns)
 
 
 def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
