@@ -89,19 +89,15 @@ def _once(bridge: Bridge, operation: Operation, values: Mapping[str, Any], heade
     numbers = {row.name: values[row.name] for row in operation.parameters if is_number(row) and row.name in values}
     check_dial(bridge.settings, operation.id, numbers)
     storage, request = bridge.storage, _request(bridge, operation, values, numbers, headers)
-    if (before := dials.claim(storage, request)) is not None:
+    if (before := dials.claim(storage, request, bridge.settings.dial_per_hour)) is not None:
         return before
-    minute = None
     try:
-        minute = dials.count(storage, bridge.settings.dial_per_hour)
         answer = _ask(bridge, operation, values)
     except BridgeError as error:
         with _outcome():
             if isinstance(error, (PbxUnavailable, PbxNotUnderstood)) and not isinstance(error, PbxUnreachable):
-                dials.doubt(storage, request)
+                dials.complete(storage, request, None)
             else:
-                if minute is not None:
-                    dials.uncount(storage, minute)
                 dials.release(storage, request)
         raise
     with _outcome():

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared import people
-from shared.errors import DIAL_IN_PROGRESS, DIAL_LIMIT, DIAL_UNCERTAIN, KEY_REUSED, Refused
+from shared.errors import DIAL_IN_PROGRESS, DIAL_LIMIT, DIAL_UNCERTAIN, KEY_REUSED, BridgeError, Refused
 from shared.storage import rows
 from shared.storage.expiry import expire_rows
 from shared.times import now
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TABLE = "dials"
-# Four retries of Logic Apps, each after two minutes of waiting and 45 s of rest, fit into this.
+# Four retries of Logic Apps, each after two minutes of waiting and 45 s of rest, fit into it.
 UNCERTAIN_WINDOW = timedelta(minutes=15)
 # A claim this old without an outcome belongs to a process that is gone.
 _RINGING = timedelta(seconds=90)
@@ -47,22 +47,27 @@ class Request:
     keep: timedelta
 
 
-def claim(storage: Storage, request: Request) -> Answer | None:
+def claim(storage: Storage, request: Request, limit: int) -> Answer | None:
     """
-    Claim a request; return None for a new one, or the answer of the same one before.
+    Claim a request and count it; return None for a new one, or the answer of the same one before.
 
-    Raises Refused: KEY_REUSED for a key of another call, DIAL_UNCERTAIN where the PBX did not say whether it rang, and
-    DIAL_IN_PROGRESS where it is still being asked after twenty seconds.
+    Raises Refused: KEY_REUSED for a key of another call, DIAL_UNCERTAIN where the PBX did not say whether it rang,
+    DIAL_IN_PROGRESS where it is still being asked after twenty seconds, and DIAL_LIMIT where the last hour had `limit`
+    calls, over all processes.
     """
     table, until = storage.table(TABLE), time.monotonic() + _WAIT_SECONDS
     while True:
         before = rows.get(table, request.id[:2], request.id)
         if before is None or before["until"] <= now():
-            moment = now()
-            people.add(storage, [(who, people.Pointer("dial", request.id, moment)) for who in request.subjects])
+            people.add(storage, [(who, people.Pointer("dial", request.id, now())) for who in request.subjects])
             # It outlives its window: whoever dies while it rings leaves it behind.
             fresh = _row(request, "ringing", max(request.keep, UNCERTAIN_WINDOW))
             if rows.swap(table, fresh, before.etag if before else None):
+                try:
+                    _count(storage, 1, limit)
+                except BridgeError:
+                    rows.delete(table, request.id[:2], request.id)
+                    raise
                 return None
             continue
         if before["call"] != request.call:
@@ -76,49 +81,19 @@ def claim(storage: Storage, request: Request) -> Answer | None:
         threading.Event().wait(_LOOK_SECONDS)
 
 
-def complete(storage: Storage, request: Request, answer: Answer) -> None:
-    """Store the answer of a call that rang."""
-    rows.put(storage.table(TABLE), _row(request, "rang", request.keep) | {"answer": json.dumps(answer)})
-
-
-def doubt(storage: Storage, request: Request) -> None:
-    """Note that a call may have rung."""
-    rows.put(storage.table(TABLE), _row(request, "uncertain", max(request.keep, UNCERTAIN_WINDOW)))
+def complete(storage: Storage, request: Request, answer: Answer | None) -> None:
+    """Store the answer of a call that rang, or None for one that may have rung."""
+    if answer is None:
+        row = _row(request, "uncertain", max(request.keep, UNCERTAIN_WINDOW))
+    else:
+        row = _row(request, "rang", request.keep) | {"answer": json.dumps(answer)}
+    rows.put(storage.table(TABLE), row)
 
 
 def release(storage: Storage, request: Request) -> None:
-    """Delete the claim of a call that did not ring."""
+    """Delete the claim of a call that did not ring, and take it off the count."""
+    _count(storage, -1)
     rows.delete(storage.table(TABLE), request.id[:2], request.id)
-
-
-def count(storage: Storage, limit: int) -> int:
-    """
-    Count one more call of the last hour, over all processes, and return its minute.
-
-    Raises Refused with DIAL_LIMIT where there were `limit` already.
-    """
-    minute = _minute()
-
-    def add(row: Mapping[str, Any] | None) -> dict[str, Any]:
-        counts = _counts(row, minute)
-        if sum(counts.values()) >= limit:
-            logger.warning("signal dial_limit reason=%d calls in an hour", limit)
-            free = (min(counts, default=minute) + _MINUTES) * 60
-            raise Refused(DIAL_LIMIT, retry_after=max(free - int(time.time()), 1))
-        return {"minutes": json.dumps(counts | {minute: counts.get(minute, 0) + 1})}
-
-    rows.change(storage.table(TABLE), LIMIT, _RINGS, add)
-    return minute
-
-
-def uncount(storage: Storage, minute: int) -> None:
-    """Take a call that did not ring off the count of its minute."""
-
-    def subtract(row: Mapping[str, Any] | None) -> dict[str, Any]:
-        counts = _counts(row, _minute())
-        return {"minutes": json.dumps(counts | {minute: counts.get(minute, 0) - 1})}
-
-    rows.change(storage.table(TABLE), LIMIT, _RINGS, subtract)
 
 
 def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
@@ -133,11 +108,22 @@ def _row(request: Request, state: str, keep: timedelta) -> dict[str, Any]:
     return keys | {"call": request.call, "state": state, "since": moment, "until": moment + keep}
 
 
+def _count(storage: Storage, more: int, limit: int | None = None) -> None:
+    """Count a call more, or the newest one less, in the row of the last hour's calls by minute."""
+    minute = _minute()
+
+    def by(row: Mapping[str, Any] | None) -> dict[str, Any]:
+        known = json.loads(row["minutes"]) if row is not None else {}
+        counts = {int(at): number for at, number in known.items() if minute - _MINUTES < int(at) and number > 0}
+        if limit is not None and sum(counts.values()) >= limit:
+            logger.warning("signal dial_limit reason=%d calls in an hour", limit)
+            free = (min(counts, default=minute) + _MINUTES) * 60
+            raise Refused(DIAL_LIMIT, retry_after=max(free - int(time.time()), 1))
+        at = minute if more > 0 else max(counts, default=minute)
+        return {"minutes": json.dumps(counts | {at: counts.get(at, 0) + more})}
+
+    rows.change(storage.table(TABLE), LIMIT, _RINGS, by)
+
+
 def _minute() -> int:
     return int(time.time() // 60)
-
-
-def _counts(row: Mapping[str, Any] | None, minute: int) -> dict[int, int]:
-    """Return the calls by minute, of the last hour alone."""
-    counts = json.loads(row["minutes"]) if row is not None else {}
-    return {int(at): number for at, number in counts.items() if minute - _MINUTES < int(at) and number > 0}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,17 +15,28 @@ from shared.errors import Refused
 if TYPE_CHECKING:
     from shared.storage.account import Storage
 
+_number = itertools.count()
+
+
+def ring(storage: Storage, limit: int) -> dials.Request:
+    id = f"{next(_number):04d}"
+    request = dials.Request(id=id, call=id, subjects=(), keep=timedelta(hours=1))
+    assert dials.claim(storage, request, limit) is None
+    return request
+
 
 def test_many_processes_at_once_never_make_more_calls_than_an_hour_may_have(storage: Storage) -> None:
-    def ring(_: int) -> bool:
+    def rings(_: int) -> bool:
         try:
-            dials.count(storage, 10)
+            ring(storage, 10)
         except Refused:
             return False
         return True
 
     with ThreadPoolExecutor(8) as pool:
-        assert sum(pool.map(ring, range(24))) == 10
+        assert sum(pool.map(rings, range(24))) == 10
+    # Who is refused may ask again.
+    assert len(list(storage.table(dials.TABLE).query_entities(f"PartitionKey ne '{dials.LIMIT}'"))) == 10
 
 
 def test_the_hour_goes_along_and_what_did_not_ring_does_not_count(
@@ -31,21 +44,17 @@ def test_the_hour_goes_along_and_what_did_not_ring_does_not_count(
 ) -> None:
     minutes, start = [0], dials._minute()
     monkeypatch.setattr(dials, "_minute", lambda: start + minutes[0])
-    dials.count(storage, 2)
+    ring(storage, 2)
     minutes[0] = 30
-    later = dials.count(storage, 2)
+    later = ring(storage, 2)
     with pytest.raises(Refused) as full:
-        dials.count(storage, 2)
+        ring(storage, 2)
     assert 0 < full.value.retry_after <= 3600
     assert "signal dial_limit" in caplog.text
-    dials.uncount(storage, later)
-    dials.count(storage, 2)
+    dials.release(storage, later)
+    ring(storage, 2)
     minutes[0] = 60
-    dials.count(storage, 2)
-    with pytest.raises(Refused):
-        dials.count(storage, 2)
-
-
-def test_none_at_all(storage: Storage) -> None:
-    with pytest.raises(Refused):
-        dials.count(storage, 0)
+    ring(storage, 2)
+    for limit in (2, 0):
+        with pytest.raises(Refused):
+            ring(storage, limit)
