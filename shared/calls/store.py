@@ -1,4 +1,8 @@
-"""Table `calls`: one entity a call, merged from its events under an ETag."""
+"""
+Table `calls`: one row a call, merged from its events under an ETag.
+
+Table `ended` has the order in which calls were first known to be over.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from collections.abc import Collection, Mapping, Set
 from dataclasses import replace
 from itertools import islice
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from shared import people
 from shared.calls.stories import UNENDED, Gathered, Part, part_of, place_of, story_of
@@ -29,7 +33,6 @@ if TYPE_CHECKING:
 
 TABLE = "calls"
 PARTITION = "call"
-# In which order calls were first known to be over.
 ENDED = "ended"
 _REMEMBERED = 4096
 _TURNS = 64
@@ -44,12 +47,14 @@ Pointers = Set[tuple[str, Pointer]]
 
 
 class Calls:
-    """The stories of calls; what this process merged last is remembered, which saves a read for each event."""
+    """
+    The stories of calls in a storage account; national numbers belong to `region`.
+
+    A process remembers those that it merged last, which saves a read for each event.
+    """
 
     def __init__(self, storage: Storage, region: str) -> None:
-        self._storage = storage
-        self._table = storage.table(TABLE)
-        self._region = region
+        self._storage, self._table, self._region = storage, storage.table(TABLE), region
         self._known: dict[int, rows.Row] = {}
         self._turns = [Lock() for _ in range(_TURNS)]
 
@@ -59,41 +64,41 @@ class Calls:
         """
         Add an event to its call's story; one that adds nothing costs no write. `there` are pointers that are stored.
 
-        Without an event its end is waited for no longer: the outcome is `unknown` until one comes. The story of a
-        `repeat` is most likely there, and is read first where this process does not remember it.
-        Raises Conflict when others kept changing the same call.
+        Without an event the story waits for its end no longer: the outcome is `unknown` until one arrives. The story of
+        a `repeat` is most likely there: it is read first where this process does not remember it.
+        Raises Conflict where others kept changing the same call.
         """
 
-        def columns(row: rows.Row | None) -> Mapping[str, Any] | None:
+        def merged(row: rows.Row | None) -> Mapping[str, Any] | None:
             before = _gathered(row)
             gathered = before.with_event(event) if event else replace(before, given_up=True)
             if gathered == before:
                 return None
-            written, gathered = _columns(call_id, gathered, self._region)
+            columns = _columns(call_id, gathered, self._region)
             old: Mapping[str, Any] = row if row is not None else {"began": now()}
-            written["began"] = call_start(call_id) or written.get("started") or old["began"]
+            columns["began"] = call_start(call_id) or columns.get("started") or old["began"]
             # First: whoever dies in between finds that the story still lacks them.
             known = there | _pointers(before.parts.values(), call_id, old["began"], self._region, whole=True)
-            wanted = _pointers(gathered.parts.values(), call_id, written["began"], self._region, whole=True)
+            wanted = _pointers(gathered.parts.values(), call_id, columns["began"], self._region, whole=True)
             people.add(self._storage, wanted - known)
-            if written["outcome"] not in UNENDED:
-                written["over"] = old.get("over") or self._end(call_id, event)
-            return written
+            if columns["outcome"] not in UNENDED:
+                columns["over"] = old.get("over") or self._end(call_id, event)
+            return columns
 
         # Threads of this process take turns at a call; other instances meet at the ETag.
         with self._turns[call_id % _TURNS]:
-            # A call we know nothing of is most often new: writing first finds out in one request.
-            known: rows.Row | Literal["read"] | None = self._known.get(call_id) or (
-                "read" if repeat or event is None else None
-            )
-            written = rows.change(self._table, PARTITION, descending(call_id), columns, known)
+            known = self._known.get(call_id)
+            if known is None and (repeat or event is None):
+                known = get(self._storage, call_id)
+            # A call that is not known is most often new: writing first finds out in one request.
+            written = rows.change(self._table, PARTITION, descending(call_id), merged, known)
             if written is not None:
                 if len(self._known) >= _REMEMBERED:
                     self._known.clear()
                 self._known[call_id] = written
 
     def _end(self, call_id: int, event: ReceivedEvent | None) -> datetime:
-        """Store when a call was first known to be over, for those who wait for that; history is no news to them."""
+        """Store when a call was first known to be over, for triggers that wait for it; old history is no news."""
         moment = now()
         if event is None or event.origin != "backfill":
             key = f"{clock(moment):016d}-{descending(call_id)}"
@@ -102,9 +107,9 @@ class Calls:
 
     def find(self, started: datetime, caller: str | None) -> Mapping[str, Any] | None:
         """
-        Return the row of the call that began in the same second by the same caller, or by one without a number.
+        Return the row of the one call by this caller that began in this second, or None.
 
-        None where no call fits, or more than one does.
+        Withheld numbers are one caller.
         """
         person = people.number(caller, self._region)
         near = people.find(self._storage, person, ["call"], first=started, last=started, limit=_MOST_IN_SECOND)
@@ -120,10 +125,10 @@ class Calls:
 
 def pointers(event: ReceivedEvent, region: str) -> Pointers:
     """
-    Return the pointers to an event's call and audio from those whom it names itself.
+    Return the pointers to an event's call and audio from those whom the event names; none where only the story has the
+    call's start.
 
-    None where the call's start is not known from its id: the story has it. An event without a call, such as a
-    voicemail whose call is not found yet, is entered where it begins.
+    An event without a call, such as a voicemail whose call is not found yet, is entered at its own time.
     """
     call_id = event.data.get("callID")
     began = call_start(call_id) if call_id is not None else event.data.get("callStarted") or event.moment
@@ -133,12 +138,11 @@ def pointers(event: ReceivedEvent, region: str) -> Pointers:
 def _pointers(
     parts: Collection[Part], call_id: int | None, began: datetime, region: str, *, whole: bool = False
 ) -> Pointers:
-    """Return the pointers to a call and its audio from all in these parts; in a `whole` one without, from nobody."""
+    """Return the pointers to a call and its audio from all in its parts; a `whole` one without a caller is withheld."""
     subjects, things = set[str](), set[Pointer]()
     if call_id is not None:
         things.add(Pointer("call", str(call_id), began))
     for part in parts:
-        whole = whole and "caller" not in part
         for name, value in part.items():
             if name in ("caller", "destination"):
                 subjects.add(people.number(value, region))
@@ -146,13 +150,13 @@ def _pointers(
                 subjects.add(people.employee(value))
             elif name in _AUDIO:
                 things.add(Pointer(_AUDIO[name], str(value), began))
-    if whole and parts:
+    if whole and parts and not any("caller" in part for part in parts):
         subjects.add(people.number(None, region))
     return {(subject, thing) for subject in subjects for thing in things}
 
 
-def _columns(call_id: int, gathered: Gathered, region: str) -> tuple[dict[str, Any], Gathered]:
-    """Return the columns of a call, and those of its parts that fit there."""
+def _columns(call_id: int, gathered: Gathered, region: str) -> dict[str, Any]:
+    """Return the columns of a call, with as many parts as fit there."""
     while len(packed := zlib.compress(json.dumps([*gathered.parts.values()]).encode())) > _LONGEST_PARTS:
         gathered = gathered.cut(len(gathered.parts) // 2)
     columns: dict[str, Any] = {"callID": rows.long(call_id), "parts": packed, "givenUp": gathered.given_up or None}
@@ -161,7 +165,7 @@ def _columns(call_id: int, gathered: Gathered, region: str) -> tuple[dict[str, A
             columns[name] = rows.long(value)
         elif value is not None:
             columns[name] = json.dumps(value) if isinstance(value, list) else value
-    return columns, gathered
+    return columns
 
 
 def _gathered(row: Mapping[str, Any] | None) -> Gathered:
@@ -209,8 +213,8 @@ def newest(
     """
     Return rows of calls that began from `first` to before `last`, newest first, and the key to `start` from next.
 
-    Calls whose callID spells no start come before and after all others, by it. The key is empty at the end. `where` is
-    a further condition; what it leaves out is read all the same.
+    The key is empty at the end. Calls whose callID spells no start are sorted by it, before and after all others.
+    `where` is a further condition; the service reads also the rows that it leaves out.
     """
     table, found = storage.table(TABLE), list[dict[str, Any]]()
     for span in _spans(first, last):
@@ -227,7 +231,7 @@ def newest(
 
 
 def without_end(storage: Storage, first: datetime, last: datetime, limit: int) -> list[int]:
-    """Return the callIDs of calls that began between two times and are ringing or talking as far as we know."""
+    """Return the callIDs of calls that began between two times and whose end has not arrived."""
     where = " or ".join(f"outcome eq '{outcome}'" for outcome in UNENDED)
     found, _ = newest(storage, limit=limit, first=first, last=last, where=where, select=["outcome"])
     return [from_descending(row["RowKey"]) for row in found]
@@ -237,8 +241,8 @@ def ended(storage: Storage, after: int, until: int, limit: int) -> list[tuple[in
     """
     Return calls that were first known to be over after one time and up to another, in that order, with those times.
 
-    Times are microseconds since 1970. Each call is there once: None stands for one that another writer ended first, or
-    that is gone.
+    Times are microseconds since 1970. None stands for a call that another writer ended first, or that is gone: each
+    call is there once.
     """
     span = f"PartitionKey eq '{PARTITION}' and RowKey gt '{after:016d}~' and RowKey lt '{until:016d}~'"
     marks = list(islice(storage.table(ENDED).query_entities(span, results_per_page=min(limit, _PAGE)), limit))
@@ -249,28 +253,25 @@ def ended(storage: Storage, after: int, until: int, limit: int) -> list[tuple[in
 
 
 def by_pointers(storage: Storage, pointers: Sequence[Pointer]) -> list[Mapping[str, Any]]:
-    """Return the rows of the calls that pointers lead to, in their order, without those that are not there."""
+    """Return the rows of the calls that pointers lead to, in their order, without those that are gone."""
     wanted = [(descending(int(pointer.id)), pointer.moment) for pointer in pointers]
     found = people.rows_of(storage.table(TABLE), PARTITION, wanted)
     return [found[key] for key, _ in wanted if key in found]
 
 
-def get(storage: Storage, call_id: int) -> Mapping[str, Any] | None:
+def get(storage: Storage, call_id: int) -> rows.Row | None:
     """Return a call's row, or None where it is unknown."""
     return rows.get(storage.table(TABLE), PARTITION, descending(call_id))
 
 
-@once
-def calls(storage: Storage, region: str) -> Calls:
-    """Return this process's view of the calls in a storage account; national numbers belong to `region`."""
-    return Calls(storage, region)
+calls = once(Calls)
 
 
 def add_to_story(bridge: Bridge, event: ReceivedEvent, *, repeat: bool = False) -> bool | None:
     """
-    Add an event, whose `pointers` are stored, to the story of its call, if it is of one.
+    Add an event, whose `pointers` are stored, to the story of its call, if it has one.
 
-    Return False for a voicemail whose call is not known yet: a voicemail names none, but began in the same second.
+    Return False for a voicemail whose call is not known yet: a voicemail names no call, but began in the same second.
     """
     stories = calls(bridge.storage, bridge.settings.default_region)
     call_id: int | None = event.data.get("callID")
