@@ -16,8 +16,7 @@ from shared.api.status import cause, look
 from shared.api.subscribe import listed
 from shared.errors import BridgeError
 from shared.pbx.resources import resource
-from shared.pipeline import dead_letters as letters
-from shared.pipeline.replay import replay_events, try_subscription
+from shared.pipeline import replay as replays
 from shared.storage.account import POISON, QUEUES
 from shared.subscriptions import host_of
 from shared.times import bare_date, day_bounds, iso, local_day, now
@@ -96,14 +95,14 @@ def _methods(parts: Mapping[str, Any]) -> list[tuple[str, bool]]:
 def dead_letters() -> str:
     """Show what could not be used."""
     asked = {name: text for name in ("kind", "continuation") if (text := request.args.get(name))}
-    found = letters.list_dead_letters(show.here(), asked | {"limit": str(_LETTERS)})
+    found = replays.list_dead_letters(show.here(), asked | {"limit": str(_LETTERS)})
     return render_template("dead_letters.html", letters=found["data"], following=found["continuation"])
 
 
 @blueprint.get("/dead-letters/<kind>/<path:id>")
 def dead_letter(kind: str, id: str) -> str:
     """Show one with its body."""
-    found = letters.get_dead_letter(show.here(), kind, id)
+    found = replays.get_dead_letter(show.here(), kind, id)
     body = found["body"]
     text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, indent=2)
     return render_template("dead_letter.html", letter=found, body=text)
@@ -114,16 +113,16 @@ def act_on_dead_letter(kind: str, id: str) -> Response:
     """Send one back where it came from, or discard it with a reason."""
     bridge, back = show.here(), url_for("workings.dead_letters")
     if request.form.get("act") == "retry":
-        return _done(lambda: letters.retry(bridge, kind, id, who=g.who), gettext("It is on its way again."), back)
-    reason = request.form.get("reason", "")
-    return _done(lambda: letters.discard(bridge, kind, id, reason, who=g.who), gettext("It is discarded."), back)
+        return _done(lambda: replays.retry(bridge, kind, id, who=g.who), gettext("It is on its way again."), back)
+    reason = {"reason": request.form.get("reason", "")}
+    return _done(lambda: replays.discard(bridge, kind, id, reason, who=g.who), gettext("It is discarded."), back)
 
 
 @blueprint.post("/subscriptions/<id>/try")
 def try_now(id: str) -> Response:
     """Post at once what waits for a subscriber."""
     text = gettext("What waits is being sent now.")
-    return _done(lambda: try_subscription(show.here(), id, who=g.who), text, url_for("workings.index"))
+    return _done(lambda: replays.try_subscription(show.here(), id, who=g.who), text, url_for("workings.index"))
 
 
 @blueprint.route("/subscriptions/<id>/replay", methods=["GET", "POST"])
@@ -134,8 +133,8 @@ def replay(id: str) -> str | Response:
     query = {"date_from": iso(day_bounds(since, zone)[0])}
     if request.method == "POST":
         text = gettext("It is being sent again.")
-        return _done(lambda: replay_events(bridge, id, query, b"", who=g.who), text, url_for("workings.index"))
-    count = replay_events(bridge, id, query | {"dry_run": "true"}, b"", who=g.who)
+        return _done(lambda: replays.replay_events(bridge, id, query, b"", who=g.who), text, url_for("workings.index"))
+    count = replays.replay_events(bridge, id, query | {"dry_run": "true"}, b"", who=g.who)
     text = ngettext("%(num)s event would be sent again.", "%(num)s events would be sent again.", count["events"])
     one = store.subscriptions(bridge).get(id)
     name = f"{one.name or host_of(one.endpoint)} · {one.event}" if one else ""

@@ -14,7 +14,7 @@ import azure.functions as func
 
 from shared.bridge import bridge
 from shared.pbx.resources import RESOURCES
-from shared.pipeline.queues import CONSUMERS, Consumer, consume, drain
+from shared.pipeline.queues import CONSUMERS, DELIVERIES, Consumer, consume
 from shared.settings import DATA_STORAGE
 from shared.settings import schedule as schedule_of
 from shared.storage.account import POISON
@@ -96,8 +96,9 @@ def _register_queue(consumer: Consumer) -> None:
 
     @blueprint.function_name(consumer.drain)
     @blueprint.queue_trigger("msg", consumer.queue + POISON, DATA_STORAGE)
-    def dead_letter(msg: func.QueueMessage) -> None:
-        drain(bridge(), consumer, msg.get_body(), id=msg.id or "")
+    def drain(msg: func.QueueMessage) -> None:
+        # Back on its own queue, as one that was delivered too often; the poison queue keeps messages for seven days.
+        consume(bridge(), consumer, msg.get_body(), id=msg.id or "", attempt=DELIVERIES + 1)
 
 
 for _timer in TIMERS:

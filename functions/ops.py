@@ -69,31 +69,31 @@ def _drop_month(req: func.HttpRequest) -> func.HttpResponse:
 
 
 def _dead_letters(req: func.HttpRequest) -> func.HttpResponse:
-    from shared.pipeline.dead_letters import list_dead_letters
+    from shared.pipeline.replay import list_dead_letters
 
     return as_json(list_dead_letters(bridge(), query_of(req)))
 
 
 def _dead_letter(req: func.HttpRequest) -> func.HttpResponse:
-    from shared.pipeline.dead_letters import get_dead_letter
+    from shared.pipeline.replay import get_dead_letter
 
     return as_json(get_dead_letter(bridge(), **req.route_params))
 
 
 def _retry(req: func.HttpRequest) -> func.HttpResponse:
-    from shared.pipeline.dead_letters import retry
+    from shared.pipeline.replay import retry
 
     return as_json(retry(bridge(), **req.route_params), status=HTTPStatus.ACCEPTED)
 
 
 def _discard(req: func.HttpRequest) -> func.HttpResponse:
-    from shared.pipeline.dead_letters import discard, reason_in
+    from shared.pipeline.replay import discard
 
-    return as_json(discard(bridge(), **req.route_params, reason=reason_in(query_of(req), body_of(req))))
+    return as_json(discard(bridge(), **req.route_params, query=query_of(req), body=body_of(req)))
 
 
 def _replay_dead_letters(req: func.HttpRequest) -> func.HttpResponse:
-    from shared.pipeline.dead_letters import replay_dead_letters
+    from shared.pipeline.replay import replay_dead_letters
 
     return as_json(replay_dead_letters(bridge(), body_of(req)))
 

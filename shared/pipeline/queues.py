@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shared import people
@@ -27,16 +28,16 @@ if TYPE_CHECKING:
 
     Message = Mapping[str, Any]
 
-# A run that ends makes a new message of one that failed: no run of one that the queue brings more often has ended.
-_DELIVERIES = 5
+# A failed run puts a new message on the queue: of a message that is delivered more often, no run has ended.
+DELIVERIES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
     """
-    A row: a queue, the function that its messages start, and the kind its dead letters are of.
+    A row: a queue, the function that its messages start, and the kind of its dead letters.
 
-    `run` raises for a message that failed, and `storage/messages` decides what that means. `work` has the fields that
+    `run` raises for a message that failed, and `storage/messages` decides what follows. `work` has the fields that
     name a message's work among the dead letters of its kind.
     """
 
@@ -50,12 +51,6 @@ class Consumer:
     def drain(self) -> str:
         """Return the name of the function that empties the queue's poison queue."""
         return f"Drain{self.queue.capitalize()}Poison"
-
-    def work_of(self, message: Message) -> str | None:
-        """Return the work that a message asks for; None where it does not name it."""
-        parts = (str(message[part]) for part in self.work if message.get(part) not in (None, ""))
-        name = "-".join(parts).replace(":", "")
-        return name if is_name(name) else None
 
 
 # Imported by the first message: no receiver's cold start waits for them.
@@ -101,7 +96,7 @@ def consume(bridge: Bridge, consumer: Consumer, body: bytes, *, id: str, attempt
     often the queue has delivered it. Raises only where the message can be neither put back nor kept.
     """
     try:
-        if attempt > _DELIVERIES:
+        if attempt > DELIVERIES:
             raise Crashed("the process ended while it worked on this message, again and again")
         message = read(bridge.storage, body)
         consumer.run(bridge, {**message, "begun": True} if attempt > 1 else message)
@@ -109,31 +104,22 @@ def consume(bridge: Bridge, consumer: Consumer, body: bytes, *, id: str, attempt
     except Exception as error:  # noqa: BLE001 - every failure ends here, and one of a message is none of the function
         # Without its payload it was done by an earlier run, which died before the queue knew, or was erased since.
         if not isinstance(error, PayloadGone) or (attempt == 1 and "tries" not in parse(body)):
-            _handle_failure(bridge, consumer, body, error, id)
+            keep = partial(_dead_letter, bridge, consumer, body, id=id)
+            handle_failure(bridge.storage, consumer.queue, body, error, keep)
 
 
-def drain(bridge: Bridge, consumer: Consumer, body: bytes, *, id: str) -> None:
-    """
-    Put a message of the poison queue back on its own, as one that was delivered too often.
-
-    Raises where storage is out of reach, and leaves it in the poison queue, which keeps it for seven days.
-    """
-    consume(bridge, consumer, body, id=id, attempt=_DELIVERIES + 1)
-
-
-def _handle_failure(bridge: Bridge, consumer: Consumer, body: bytes, error: Exception, id: str) -> None:
-    def keep(reason: str, attempts: int) -> None:
-        try:
-            message = read(bridge.storage, body)
-        except Unprocessable:
-            message = {}
-        # The message itself, not its pointer: what a pointer leads to is cleared away in time.
-        whole = encode(message) if message else body
-        known = consumer.work_of(message) or (id if is_name(id) else f"body-{hashlib.sha256(body).hexdigest()[:32]}")
-        envelope = message.get("body")
-        record = envelope.get("data") if isinstance(envelope, dict) else message.get("record")
-        people.add_dead_letter(bridge.storage, bridge.settings.default_region, consumer.kind, known, record)
-        dead_letter(bridge.storage, kind=consumer.kind, id=known, reason=reason, body=whole, attempts=attempts)
-        delete_payload(bridge.storage, body)
-
-    handle_failure(bridge.storage, consumer.queue, body, error, keep)
+def _dead_letter(bridge: Bridge, consumer: Consumer, body: bytes, reason: str, attempts: int, *, id: str) -> None:
+    try:
+        message = read(bridge.storage, body)
+    except Unprocessable:
+        message = {}
+    parts = (str(message[name]) for name in consumer.work if message.get(name) not in (None, ""))
+    names = ("-".join(parts).replace(":", ""), id, f"body-{hashlib.sha256(body).hexdigest()[:32]}")
+    name = next(filter(is_name, names))
+    envelope = message.get("body")
+    record = envelope.get("data") if isinstance(envelope, dict) else message.get("record")
+    people.add_dead_letter(bridge.storage, bridge.settings.default_region, consumer.kind, name, record)
+    # The message itself, not its pointer: the blob of a pointer is deleted in time.
+    whole = encode(message) if message else body
+    dead_letter(bridge.storage, kind=consumer.kind, id=name, reason=reason, body=whole, attempts=attempts)
+    delete_payload(bridge.storage, body)

@@ -1,29 +1,41 @@
-"""Events from the feed that are put into an outbox: again for an operator, or late for a new subscriber."""
+"""Replays: events of the feed to a subscriber, and dead letters to their queue, unless they are discarded."""
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
+from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
 from shared import audit
 from shared.deliveries.outbox import QUEUE, Outbox, send_range, wants
-from shared.errors import Invalid, NotFound, Unprocessable
+from shared.errors import INVALID_CONTINUATION, Invalid, NotFound, Refused, Unprocessable
 from shared.events import store
-from shared.events.event import event_of_row
-from shared.storage.messages import send
+from shared.events.event import accept, check_envelope, event_of, event_of_row
+from shared.events.table import event_named
+from shared.media.blobs import MEDIA
+from shared.storage.messages import dead_letters, get_payload, read, remove_dead_letter, send
 from shared.subscriptions import public_id, subscriptions
 from shared.times import iso, now, parse_time
-from shared.values import parse_body, validated
+from shared.values import Model, parse_body, read_body, validated
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from shared.bridge import Bridge
     from shared.subscriptions import Subscription
+
+    # Sends a dead letter back.
+    Send = Callable[[], object]
+
+_CHUNK = 500
+_COUNTING_SECONDS = 20.0
+_LISTED = 50
 
 
 def _time(value: Any) -> datetime:
@@ -33,8 +45,6 @@ def _time(value: Any) -> datetime:
 
 
 _Moment = Annotated[datetime, BeforeValidator(_time)]
-_CHUNK = 500
-_COUNTING_SECONDS = 20.0
 
 
 class TimeRange(BaseModel, extra="forbid", frozen=True, defer_build=True):
@@ -45,16 +55,43 @@ class TimeRange(BaseModel, extra="forbid", frozen=True, defer_build=True):
     dry_run: bool = False
 
 
+class Selection(BaseModel, extra="forbid", frozen=True, defer_build=True):
+    """A part of the dead letters: of a kind, one by its id, at most so many."""
+
+    kind: str | None = None
+    id: str | None = None
+    limit: int = Field(default=100, ge=1, le=1000, strict=True)
+
+
+class Query(BaseModel, extra="forbid", frozen=True, defer_build=True):
+    """The query of a list of dead letters."""
+
+    kind: str | None = None
+    limit: int = Field(default=_LISTED, ge=1, le=200)
+    continuation: str | None = None
+
+
+class Discard(BaseModel, extra="forbid", frozen=True, defer_build=True):
+    """The reason for which a dead letter is discarded."""
+
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+
+
+def _asked(model: type[Model], query: Mapping[str, str], body: bytes) -> Model:
+    """Return the model of a request whose fields are in its query, its body or both."""
+    sent = parse_body(body) if body else {}
+    return validated(model, {**query, **sent} if isinstance(sent, dict) else sent)
+
+
 def replay_events(
     bridge: Bridge, id: str, query: Mapping[str, str], body: bytes, *, who: str = audit.MASTER_KEY
 ) -> dict[str, Any]:
     """
     Send a subscriber again what arrived in a TimeRange, or count it; raises NotFound, or Invalid.
 
-    The range is in the body, or in the query. A dry run that could not count all in time is not `complete`.
+    A dry run that could not count all in time is not `complete`.
     """
-    given = parse_body(body) if body else {}
-    times, moment = validated(TimeRange, {**query, **given} if isinstance(given, dict) else given), now()
+    times, moment = _asked(TimeRange, query, body), now()
     since, until = times.date_from, min(times.date_to or moment, moment)
     if since > moment:
         raise Invalid({"date_from": "a time in the past is expected"})
@@ -138,3 +175,152 @@ def _chosen(
     found, follows = store.feed_page(bridge.storage, store.feed_bounds(since, until), after, _CHUNK)
     events = (event for row in found if (event := event_of_row(bridge.storage, row)) is not None)
     return [(event.received, event.id) for event in events if wants(bridge, one, event, is_replay=is_replay)], follows
+
+
+def list_dead_letters(bridge: Bridge, query: Mapping[str, str]) -> dict[str, Any]:
+    """Return a part of the dead letters, each with the actions that it allows; raises Refused."""
+    wanted = validated(Query, dict(query))
+    if wanted.continuation and "/" not in wanted.continuation:
+        raise Refused(INVALID_CONTINUATION)
+    start, limit = wanted.continuation or "", wanted.limit
+    found = dead_letters(bridge.storage, kind=wanted.kind, start=start, limit=limit + 1)
+    following = next((f"{row['PartitionKey']}/{row['RowKey']}" for row in found[limit:]), None)
+    return {"data": [_item(bridge, dead) for dead in found[:limit]], "continuation": following}
+
+
+def get_dead_letter(bridge: Bridge, kind: str, id: str) -> dict[str, Any]:
+    """Return a dead letter with its body; raises NotFound."""
+    dead, body = _found(bridge, kind, id), None
+    with suppress(Unprocessable):
+        body = _body(bridge, dead).decode(errors="replace")
+    with suppress(ValueError, RecursionError, TypeError):
+        body = json.loads(body)  # type: ignore[arg-type]
+    return _item(bridge, dead) | {"body": body}
+
+
+def retry(bridge: Bridge, kind: str, id: str, *, who: str = audit.MASTER_KEY) -> dict[str, Any]:
+    """Send a dead letter back; raises NotFound, or Invalid with the reason why it cannot go."""
+    try:
+        _send_back(bridge, _found(bridge, kind, id))
+    except (Unprocessable, Refused) as error:
+        raise Invalid({"id": str(error)}) from error
+    audit.record(bridge.storage, who=who, what="retry dead letter", count=1, result="sent", note=f"{kind}/{id}")
+    return {"kind": kind, "id": id, "result": "sent"}
+
+
+def discard(
+    bridge: Bridge, kind: str, id: str, query: Mapping[str, str], body: bytes = b"", *, who: str = audit.MASTER_KEY
+) -> dict[str, Any]:
+    """Delete a dead letter and keep the reason in the audit; raises NotFound, or Invalid without a reason."""
+    note = f"{kind}/{id}: {_asked(Discard, query, body).reason}"
+    remove_dead_letter(bridge.storage, _found(bridge, kind, id))
+    audit.record(bridge.storage, who=who, what="discard dead letter", count=1, result="discarded", note=note)
+    return {"kind": kind, "id": id, "result": "discarded"}
+
+
+def replay_dead_letters(bridge: Bridge, body: bytes, *, who: str = audit.MASTER_KEY) -> dict[str, Any]:
+    """
+    Send back the dead letters of a Selection; return how many went, and the ids of those that cannot.
+
+    Each is on its queue before it is deleted; twice has one effect. One that became a dead letter again meanwhile is
+    left there.
+    """
+    wanted, kept = read_body(Selection, body or b"{}"), list[str]()
+    found = dead_letters(bridge.storage, kind=wanted.kind, id=wanted.id, limit=wanted.limit)
+    for dead in found:
+        try:
+            _send_back(bridge, dead)
+        except (Unprocessable, Refused):
+            kept.append(dead["RowKey"])
+    count, note = len(found) - len(kept), wanted.kind or "all kinds"
+    audit.record(bridge.storage, who=who, what="retry dead letters", count=count, result="sent", note=note)
+    return {"replayed": count, "kept": kept}
+
+
+def _event(bridge: Bridge, dead: Mapping[str, Any], body: bytes) -> Send:
+    message = _fresh(bridge, body)
+    if not message.get("stored"):
+        event_of(message)
+    # Its row may be there already: the follow-ups that are left are done then.
+    return partial(send, bridge.storage, "events", message | {"begun": True}, name=str(message["id"]))
+
+
+def _media(bridge: Bridge, dead: Mapping[str, Any], body: bytes) -> Send:
+    message = _fresh(bridge, body)
+    if message.get("kind") not in {media.name for media in MEDIA}:
+        raise Unprocessable("the message asks for no audio")
+    again = message | {"attempt": 0, "received": iso(now())}
+    return partial(send, bridge.storage, "media", again, name=str(dead["RowKey"]))
+
+
+def _delivery(bridge: Bridge, dead: Mapping[str, Any], body: bytes) -> Send:
+    message = _fresh(bridge, body)
+    id = str(message.get("subscription"))
+    if subscriptions(bridge).get(id) is None:
+        raise Unprocessable("the subscription has ended")
+    if message.get("kind") == "deliver":
+        return partial(replay_event, bridge, id, str(message["event"]))
+    return partial(send, bridge.storage, "deliveries", message, name=str(dead["RowKey"]))
+
+
+def _refused(bridge: Bridge, dead: Mapping[str, Any], body: bytes) -> Send:
+    event = event_named(str(dead["RowKey"]).partition("-")[0])
+    check_envelope(event, parse_body(body, odd_numbers=True))
+    return partial(accept, bridge, event, body)
+
+
+# How a dead letter of a kind goes back; each raises the reason why it cannot.
+RETRIES: Mapping[str, Callable[[Bridge, Mapping[str, Any], bytes], Send]] = {
+    "event": _event,
+    "media": _media,
+    "delivery": _delivery,
+    "refused": _refused,
+}
+
+
+def _retry_of(bridge: Bridge, dead: Mapping[str, Any]) -> Send:
+    """Return how a dead letter goes back; raise Unprocessable or Refused with the reason where it cannot."""
+    if dead["PartitionKey"] not in RETRIES:
+        raise Unprocessable("nothing takes this kind back")
+    try:
+        return RETRIES[dead["PartitionKey"]](bridge, dead, _body(bridge, dead))
+    except KeyError as error:
+        raise Unprocessable("it is not complete") from error
+
+
+def _send_back(bridge: Bridge, dead: Any) -> None:
+    _retry_of(bridge, dead)()
+    remove_dead_letter(bridge.storage, dead)
+
+
+def _item(bridge: Bridge, dead: Mapping[str, Any]) -> dict[str, Any]:
+    reason = None
+    try:
+        _retry_of(bridge, dead)
+    except (Unprocessable, Refused) as error:
+        reason = str(error)
+    return {
+        "kind": dead["PartitionKey"],
+        "id": dead["RowKey"],
+        **{name: dead[name] for name in ("reason", "attempts", "size")},
+        **{name: iso(dead[name]) for name in ("first", "last")},
+        "actions": ["discard"] if reason else ["retry", "discard"],
+        "cannotRetry": reason,
+    }
+
+
+def _found(bridge: Bridge, kind: str, id: str) -> Any:
+    found = dead_letters(bridge.storage, kind=kind, id=id, limit=1)
+    if not found:
+        raise NotFound("no such dead letter")
+    return found[0]
+
+
+def _body(bridge: Bridge, dead: Mapping[str, Any]) -> bytes:
+    return get_payload(bridge.storage, dead["payload"]) if "payload" in dead else str(dead["body"]).encode()
+
+
+def _fresh(bridge: Bridge, body: bytes) -> dict[str, Any]:
+    """Return the message in a dead letter without its history."""
+    message = read(bridge.storage, body)
+    return {name: value for name, value in message.items() if name not in ("tries", "sent", "resume")}

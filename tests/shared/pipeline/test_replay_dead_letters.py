@@ -11,9 +11,10 @@ from shared.deliveries.drain import drain
 from shared.errors import Invalid
 from shared.events.event import accept
 from shared.events.table import event_named
-from shared.pipeline import dead_letters as module
 from shared.pipeline import queues as consumers
-from shared.pipeline.dead_letters import (
+from shared.pipeline import replay as module
+from shared.pipeline.process import process
+from shared.pipeline.replay import (
     RETRIES,
     Selection,
     discard,
@@ -22,7 +23,6 @@ from shared.pipeline.dead_letters import (
     replay_dead_letters,
     retry,
 )
-from shared.pipeline.process import process
 from shared.storage.messages import dead_letter
 from shared.values import encode, read_body
 from tests.shared.deliveries.conftest import environment, listener, sent
@@ -49,7 +49,7 @@ def test_every_consumer_s_dead_letters_can_go_back() -> None:
 def test_each_says_what_can_be_done_with_it(bridge: Bridge, sent: Outbox) -> None:
     one = subscription(bridge, "http://127.0.0.1:9/")
     good = (FIXTURES / "CallStarted.json").read_bytes()
-    accept(bridge.storage, bridge.settings, event_named("CallStarted"), good)
+    accept(bridge, event_named("CallStarted"), good)
     (event,) = sent.take("events")
     made: list[tuple[str, str, bytes]] = [
         ("event", "fits", event.body),
@@ -82,7 +82,7 @@ def test_who_discards_and_who_retries_stand_in_the_audit(bridge: Bridge, sent: O
     assert len(sent.take("media")) == 1
     with pytest.raises(Invalid):
         retry(bridge, "refused", "CallStarted-1")
-    discard(bridge, "refused", "CallStarted-1", "a test", who="Anna")
+    discard(bridge, "refused", "CallStarted-1", {"reason": "a test"}, who="Anna")
     assert dead_letters(bridge.storage) == []
     assert [(row["who"], row["what"], row["note"]) for row in audit.listed(bridge.storage, 9)] == [
         ("Anna", "discard dead letter", "refused/CallStarted-1: a test"),
@@ -113,7 +113,7 @@ def test_a_delivery_that_was_given_up_is_tried_again(bridge: Bridge, sent: Outbo
 
 def test_an_event_that_failed_too_often_has_its_effect(bridge: Bridge, sent: Outbox) -> None:
     body = (FIXTURES / "CallRecorded.json").read_bytes()
-    accept(bridge.storage, bridge.settings, event_named("CallRecorded"), body)
+    accept(bridge, event_named("CallRecorded"), body)
     (event,) = sent.take("events")
     dead_letter(bridge.storage, kind="event", id=event.message["id"], reason="too often", body=event.body, attempts=5)
     process(bridge, event.message)
