@@ -44,7 +44,7 @@ def check_key(settings: Settings, sent: Iterable[str]) -> None:
 def _receive(event: Event, req: func.HttpRequest) -> func.HttpResponse:
     here = bridge()
     check_key(here.settings, keys_of(req))
-    return as_json({"id": accept(here.storage, here.settings, event, body_of(req))}, status=202)
+    return as_json({"id": accept(bridge(), event, body_of(req))}, status=202)
 
 
 def _receive_other(req: func.HttpRequest) -> func.HttpResponse:

@@ -63,7 +63,7 @@ def check_way_through(connection_string: str) -> None:
         assert stored is not None
         assert stored["name"] == "Birojs"
         body = json.dumps({"eventType": "faxreceivedevent", "data": {"callID": "7", "pages": ""}}).encode()
-        accept(bridge.storage, bridge.settings, event_named("FaxReceived"), body)
+        accept(bridge, event_named("FaxReceived"), body)
         queued: list[dict[str, Any]] = run_pipeline(bridge)
         assert {message["event"] for message in queued} == {"FaxMachineCreated", "FaxReceived"}
         action = next(row for row in ACTIONS if row.id == "RestartFaxMachine")

@@ -37,7 +37,7 @@ def _send(bridge: Bridge, calls: int, ids: Iterator[int]) -> None:
         for event in _EVENTS:
             data = {"callID": call, "caller": "27771153", "destination": "67000123", "contactID": 966, **times}
             body = json.dumps({"type": "Event", "eventType": event, "version": "v1", "data": data}).encode()
-            accept(bridge.storage, bridge.settings, event_named(event), body)
+            accept(bridge, event_named(event), body)
 
 
 def _drain(bridge: Bridge, handle: Callable[[bytes], Any]) -> None:

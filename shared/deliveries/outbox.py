@@ -341,7 +341,6 @@ def _announce(bridge: Bridge, change: str, one: Subscription, **fields: str) -> 
     """Log a subscription's change as a signal, and make an event of it."""
     details = "".join(f" {name}={value}" for name, value in fields.items())
     logger.warning("signal subscription_%s subscription=%s event=%s%s", change, one.id, one.event, details)
-    moment, name = now(), f"Subscription{change.capitalize()}"
-    data = {"subscriptionID": one.id, "event": one.event, "host": host_of(one.endpoint), "since": iso(moment), **fields}
+    data = {"subscriptionID": one.id, "event": one.event, "host": host_of(one.endpoint), "since": iso(now()), **fields}
     data |= {"name": one.name} if one.name else {}
-    submit(bridge.storage, bridge.settings, name, data, origin="bridge", received=moment)
+    submit(bridge, f"Subscription{change.capitalize()}", data, origin="bridge")

@@ -22,7 +22,7 @@ from shared.values import LARGEST_ID, LONGEST_BODY, e164, encode, identifier, is
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from shared.settings import Settings
+    from shared.bridge import Bridge
     from shared.storage.account import Storage
 
 _WRAPPING = ("type", "eventType", "version")
@@ -37,12 +37,13 @@ class Data(dict[str, Any]):
     """
     The fields of an event's data that can be read, by their names on the wire, and unknown ones as they were sent.
 
-    `""` and null mean absent. `misfits` has the fields that count as absent because they do not fit, as they were sent.
+    `""` and null mean absent. `misfits` has the fields that do not fit, as they were sent: they count as absent.
     """
 
     def __init__(self, **fields: Any) -> None:
         super().__init__(fields)
         self.misfits: dict[str, Any] = {}
+        # The event's own time.
         self.moment: datetime | None = None
 
 
@@ -113,7 +114,7 @@ def read_data(model: Model, sent: Mapping[str, Any]) -> Data:
 
 @dataclass(frozen=True, kw_only=True)
 class ReceivedEvent:
-    """An event with its id and data, the envelope as it was sent but for the event's name, and the row that it has."""
+    """An event with its id, its data, the envelope as it was sent but for the event's name, and its row."""
 
     type: Event
     id: str
@@ -135,7 +136,7 @@ class ReceivedEvent:
 
     @property
     def began(self) -> datetime:
-        """Return when its call began, or else when we heard of it: that decides the month it is deleted with."""
+        """Return when its call began, or else when we heard of it: it is deleted with that month."""
         return call_start(self.data.get("callID", 0)) or self.data.get("callStarted") or self.received
 
     @property
@@ -148,7 +149,7 @@ class ReceivedEvent:
         """
         Return the names of fields that the PBX's reference does not know, or whose values do not fit it.
 
-        `encoding` is among them where characters could not be read; the bridge's own events have none.
+        `encoding` is among them where characters could not be read. The bridge's own events have none.
         """
         if self.type.source == "bridge":
             return []
@@ -160,7 +161,7 @@ class ReceivedEvent:
 
     def is_another_end(self, storage: Storage) -> bool:
         """
-        True if a CallCompleted is another end than the one that its row has: of an employee who was rung again.
+        Return True if a CallCompleted is a second end of an employee, who was rung again; its row has the first.
 
         Both say a connection or a length, and these differ by more than a second. History has one end a call.
         """
@@ -240,11 +241,10 @@ def event_of(message: Mapping[str, Any]) -> ReceivedEvent:
 
 def check_envelope(event: Event, value: Any) -> tuple[dict[str, Any], Data]:
     """
-    Return the envelope with the event's own name, an object as `data` and identifiers as numbers; and its data, read.
+    Return the envelope with the event's own name, an object as `data` and identifiers as numbers; and the data, read.
 
-    An envelope may come as JSON in a text, as the only item of a list, or be left out, with the data in its place.
-    Raises Invalid for anything that is wrapped deeper, with the paths of the identifiers that are missing, or where
-    `eventType` names another event.
+    An envelope may be JSON in a text or the only item of a list, or the data arrives in its place. Raises Invalid for
+    deeper wrapping, for identifiers that are missing, with their paths, and where `eventType` names another event.
     """
     envelope = value[0] if isinstance(value, list) and len(value) == 1 else value
     if isinstance(value, str):
@@ -270,7 +270,7 @@ def check_envelope(event: Event, value: Any) -> tuple[dict[str, Any], Data]:
     return {**envelope, "eventType": event.name, "data": sent}, data
 
 
-def accept(storage: Storage, settings: Settings, event: Event, body: bytes) -> str:
+def accept(bridge: Bridge, event: Event, body: bytes) -> str:
     """
     Queue the event in one webhook's body; return its id.
 
@@ -280,53 +280,37 @@ def accept(storage: Storage, settings: Settings, event: Event, body: bytes) -> s
     try:
         if len(body) > LONGEST_BODY:
             raise Refused(BODY_TOO_LARGE)
-        return _queue(storage, settings, event, parse_body(body, odd_numbers=True), origin="webhook")
+        return _queue(bridge, event, parse_body(body, odd_numbers=True), origin="webhook")
     except Refused as refusal:
         title = refusal.answer.title
         reason = f"{title}: {refusal}" if isinstance(refusal, Invalid) else title
         name = f"{event.name}-{hashlib.sha256(body).hexdigest()[:32]}"
-        dead_letter(storage, kind="refused", id=name, reason=reason, body=body)
+        dead_letter(bridge.storage, kind="refused", id=name, reason=reason, body=body)
         raise
 
 
 def submit(
-    storage: Storage,
-    settings: Settings,
-    event: str,
-    data: Mapping[str, Any],
-    *,
-    origin: str,
-    received: datetime | None = None,
-    occurrence: str | None = None,
-    id: str | None = None,
+    bridge: Bridge, event: str, data: Mapping[str, Any], *, origin: str, occurrence: str = "", id: str | None = None
 ) -> str:
     """
     Queue an event of our own (of a poll, a reconciliation, a stored recording); return its id.
 
-    `data` has the fields of the PBX's webhook; `id` is that of an event which this one repeats, where its own fields do
-    not show it. Raises Invalid where the data does not fit the event's model.
+    `data` has the fields of the PBX's webhook. `id` names the event that this one repeats, where its own fields do not
+    show it. Raises Invalid where the data does not fit the event's model.
     """
-    row, value = event_named(event), {"type": "Event", "version": "v1", "data": dict(data)}
-    return _queue(storage, settings, row, value, origin=origin, received=received, occurrence=occurrence, id=id)
+    value = {"type": "Event", "version": "v1", "data": data}
+    return _queue(bridge, event_named(event), value, origin=origin, occurrence=occurrence, id=id)
 
 
 def _queue(
-    storage: Storage,
-    settings: Settings,
-    event: Event,
-    value: Any,
-    *,
-    origin: str,
-    received: datetime | None = None,
-    occurrence: str | None = None,
-    id: str | None = None,
+    bridge: Bridge, event: Event, value: Any, *, origin: str, occurrence: str = "", id: str | None = None
 ) -> str:
     envelope, data = check_envelope(event, value)
-    if id is None and occurrence is None and event.waits and data.moment is None:
+    if not id and not occurrence and event.waits and data.moment is None:
         # Its pair's row tells whether it is a repeat, once it is safe on the queue.
         id = b32encode(secrets.token_bytes(32)).decode().rstrip("=").lower()
-    id = id or event_id(event, data, settings.default_region, occurrence or "", hide=partial(people.digest, storage))
-    moment = iso(received or now())
-    message = {"id": id, "event": event.name, "origin": origin, "received": moment, "body": envelope}
-    send(storage, "events", message, name=id)
+    hide = partial(people.digest, bridge.storage)
+    id = id or event_id(event, data, bridge.settings.default_region, occurrence, hide=hide)
+    message = {"id": id, "event": event.name, "origin": origin, "received": iso(now()), "body": envelope}
+    send(bridge.storage, "events", message, name=id)
     return id

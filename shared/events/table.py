@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Model:
     """
-    The data of an event: its name in the definition, its fields, those it cannot be without, and that of its own time.
+    The data of an event: its name in the definition, its fields, the required ones, and the one with the event's time.
 
     A required phone number may be empty: then it is withheld.
     """
@@ -116,7 +116,7 @@ _STATE = Model("SubscriptionState", _SUBSCRIPTION, ("subscriptionID", "event", "
 
 
 def _stored(name: str, item: Shape, url: str, *more: str) -> Model:
-    """Return the model of stored audio: what is known of its item but the PBX's address, and its blob."""
+    """Return the model of stored audio: the fields of its item but the PBX's address, and those of its blob."""
     fields = (*(field for field in item if field.name != url), *_fields(*more), *_STORED)
     return Model(name, fields, (item[0].name, *STORED_AUDIO[:-1]), "storedAt")
 
@@ -124,10 +124,9 @@ def _stored(name: str, item: Shape, url: str, *more: str) -> Model:
 def _polled(row: Resource) -> list[Event]:
     model = Model(row.noun, operation(row.read_operation).item, (row.id_field,))
     noun = re.sub("(?<=[a-z])(?=[A-Z])", " ", row.noun).capitalize()
-    happenings = (("Created", "added to"), ("Updated", "changed in"), ("Removed", "removed from"))
     return [
         Event(f"{row.noun}{happening}", model, (row.id_field,), f"{noun} {words} the PBX.", source="poll")
-        for happening, words in happenings
+        for happening, words in (("Created", "added to"), ("Updated", "changed in"), ("Removed", "removed from"))
     ]
 
 
@@ -239,9 +238,9 @@ def event_id(event: Event, data: Data, region: str, occurrence: str = "", hide: 
     """
     Return the id of the event: base32 of the SHA-256 of the event's name and natural key, in lower case.
 
-    It is the same whether the event came by webhook, by poll or by replay. A part of the key that cannot be read
-    enters as it was sent. `occurrence` makes events differ that can happen again under the same key, such as
-    LostCallerRemoved. `hide` makes a keyed hash of a number: eight digits are tried out in seconds.
+    It is the same by webhook, by poll and by replay. A part of the key that cannot be read enters as it was sent.
+    `occurrence` tells apart events that happen again under one key. `hide` makes a keyed hash of a number: eight
+    digits are tried out in seconds.
     """
     parts = [event.name]
     for name in event.key:

@@ -230,7 +230,7 @@ class _Work:
         own = {media.url, *STORED_AUDIO}
         fields = {name: value for name, value in record.items() if name not in own}
         fields |= {media.id: self.id, "callID": self._call_id(record), **stored}
-        submit(bridge.storage, bridge.settings, media.stored, fields, origin="bridge")
+        submit(bridge, media.stored, fields, origin="bridge")
 
     def _polled(self) -> Record | None:
         """Return the record with what its event lacks, of the polled row or once in a while of the PBX, or None."""

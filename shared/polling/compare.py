@@ -283,7 +283,7 @@ class Comparison:
             name, origin, occurrence = resource.withdrawn, "reconciled", ""
             item = as_event(item, resource, name)
         data = item | {resource.id_field: change.id}
-        submit(bridge.storage, bridge.settings, name, data, origin=origin, occurrence=occurrence or None)
+        submit(bridge, name, data, origin=origin, occurrence=occurrence)
         return 1
 
     def _measure(self) -> None:

@@ -58,7 +58,7 @@ def submit_wanted(run: Run, found: Sequence[Missing], origin: str) -> int:
     wanted = {event.name for event in wanted_events(bridge.settings.pbx_events)}
     for name, data, repeated in found:
         if repeated or name in wanted:
-            submit(bridge.storage, bridge.settings, name, data, origin=origin, id=repeated)
+            submit(bridge, name, data, origin=origin, id=repeated)
             count += not repeated
     return count
 

@@ -36,7 +36,7 @@ def subscription(bridge: Bridge, endpoint: str, **changes: Any) -> Subscription:
 def happen(bridge: Bridge, sent: Sent, event: str = "CallCompleted", **changes: Any) -> list[Message]:
     """Process an event; the messages that it puts on queue `deliveries`."""
     data = json.loads((FIXTURES / f"{event}.json").read_text())["data"]
-    submit(bridge.storage, bridge.settings, event, data | {"callID": time.time_ns()} | changes, origin="webhook")
+    submit(bridge, event, data | {"callID": time.time_ns()} | changes, origin="webhook")
     for message in sent.take("events"):
         process(bridge, message.message)
     return sent.take()

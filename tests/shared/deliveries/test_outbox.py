@@ -102,7 +102,7 @@ def test_an_event_that_comes_twice_has_one_place_and_wakes_twice(
     start_bridge: Callable[..., Bridge], bridge: Bridge, sent: Sent
 ) -> None:
     one = subscription(bridge, NOWHERE)
-    submit(bridge.storage, bridge.settings, "CallCompleted", {"callID": 5}, origin="webhook")
+    submit(bridge, "CallCompleted", {"callID": 5}, origin="webhook")
     (message,) = sent.take("events")
     doomed = start_bridge()
     # A death between the outbox and the message leaves nobody who would look.
@@ -118,7 +118,7 @@ def test_an_event_that_comes_twice_has_one_place_and_wakes_twice(
 
 def test_a_place_whose_answer_got_lost_is_there_once(bridge: Bridge, sent: Sent) -> None:
     one = subscription(bridge, NOWHERE)
-    submit(bridge.storage, bridge.settings, "CallCompleted", {"callID": 5}, origin="webhook")
+    submit(bridge, "CallCompleted", {"callID": 5}, origin="webhook")
     (message,) = sent.take("events")
     break_connections(bridge.storage, "POST", "$batch")
     for _ in range(2):

@@ -247,11 +247,11 @@ def test_a_spoilt_character_is_drift_by_the_name_of_encoding() -> None:
 @webhooks
 def test_an_event_is_queued_whole_under_the_id_that_is_answered(event: Event, bridge: Bridge) -> None:
     sent = body(event.name)
-    id = accept(bridge.storage, bridge.settings, event, sent)
+    id = accept(bridge, event, sent)
     (message,) = queued(bridge)
     assert (message["id"], message["body"]) == (id, json.loads(sent))
     # What says neither when nor which one it is has an id of its own each time; its pair's row knows a repeat.
-    assert (accept(bridge.storage, bridge.settings, event, sent) == id) is (event.name != "LostCallerRemoved")
+    assert (accept(bridge, event, sent) == id) is (event.name != "LostCallerRemoved")
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_an_event_is_queued_whole_under_the_id_that_is_answered(event: Event, br
 def test_what_is_refused_is_kept_as_a_dead_letter(sent: bytes, answer: Answer, bridge: Bridge) -> None:
     for attempts in (1, 2):
         with pytest.raises(Refused) as refused:
-            accept(bridge.storage, bridge.settings, STARTED, sent)
+            accept(bridge, STARTED, sent)
         assert refused.value.answer is answer
         (row,) = dead_letters(bridge.storage)
         assert (row["attempts"], row["kind"]) == (attempts, "refused")
@@ -285,7 +285,7 @@ def test_what_is_refused_is_kept_as_a_dead_letter(sent: bytes, answer: Answer, b
 def test_without_storage_nothing_is_taken(sent: bytes, method: str, part: str, bridge: Bridge) -> None:
     break_connections(bridge.storage, method, part, times=99, after=False)
     with pytest.raises(StorageUnavailable):
-        accept(bridge.storage, bridge.settings, STARTED, sent)
+        accept(bridge, STARTED, sent)
 
 
 @pytest.mark.parametrize("number", ["NaN", "7" * 5000], ids=lambda number: number[:9])
@@ -294,9 +294,9 @@ def test_a_number_that_nothing_can_hold_loses_no_event(name: str, number: str, b
     sent = f'{{"data": {{"callID": {CALL_ID}, "{name}": {number}}}}}'.encode()
     if name == "callID":
         with pytest.raises(Invalid, match=r"data\.callID"):
-            accept(bridge.storage, bridge.settings, STARTED, sent)
+            accept(bridge, STARTED, sent)
         return
-    accept(bridge.storage, bridge.settings, STARTED, sent)
+    accept(bridge, STARTED, sent)
     (message,) = queued(bridge)
     assert message["body"]["data"] == {"callID": CALL_ID, name: number}
     # A text may be any: that of a caller, too.

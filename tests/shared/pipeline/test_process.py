@@ -41,7 +41,7 @@ CALL = 1524664459097344
 def send(bridge: Bridge, event: str, **changes: Any) -> str:
     payload = json.loads((FIXTURES / f"{event}.json").read_text())
     payload["data"].update(changes)
-    return accept(bridge.storage, bridge.settings, event_named(event), json.dumps(payload, ensure_ascii=False).encode())
+    return accept(bridge, event_named(event), json.dumps(payload, ensure_ascii=False).encode())
 
 
 def take(storage: Storage, queue: str) -> list[bytes]:
@@ -316,7 +316,7 @@ def test_an_employee_who_is_rung_twice_in_one_call_has_two_ends(bridge: Bridge) 
     for end in (missed, talked, talked | {"connectionTime": 101}, {"contactID": 966, "connectionTime": None}, missed):
         send(bridge, "CallCompleted", **end)
         run(bridge)
-    submit(bridge.storage, bridge.settings, "CallCompleted", {"callID": CALL, **talked}, origin="reconciled")
+    submit(bridge, "CallCompleted", {"callID": CALL, **talked}, origin="reconciled")
     run(bridge)
     ends = [json.loads(row["body"])["data"]["connectionTime"] for row in rows(bridge.storage, "feed")]
     assert sorted(ends) == [0, 100]
@@ -339,7 +339,7 @@ def test_a_second_end_whose_run_died_is_finished_as_the_second(bridge: Bridge, s
 
 def test_what_history_has_of_a_dropped_month_makes_no_event(bridge: Bridge) -> None:
     people.drop_month(bridge.storage, "2018-04")
-    submit(bridge.storage, bridge.settings, "CallStarted", {"callID": CALL}, origin="reconciled")
+    submit(bridge, "CallStarted", {"callID": CALL}, origin="reconciled")
     run(bridge)
     assert rows(bridge.storage, "events") == rows(bridge.storage, "calls") == []
     send(bridge, "CallStarted")
@@ -351,7 +351,7 @@ def test_what_history_has_of_a_dropped_month_makes_no_event(bridge: Bridge) -> N
 def test_a_deep_event_is_refused_or_read_and_posted_like_any_other(bridge: Bridge, levels: int) -> None:
     body = f'{{"data": {{"callID": {CALL}, "contactID": 966, "deep": {"[" * levels + "]" * levels}}}}}'.encode()
     try:
-        id = accept(bridge.storage, bridge.settings, event_named("CallStarted"), body)
+        id = accept(bridge, event_named("CallStarted"), body)
     except Refused:
         # How deep JSON is read depends on what called whom before.
         assert levels == 1000

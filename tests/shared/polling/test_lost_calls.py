@@ -55,7 +55,7 @@ def lose(pbx: Simulator, caller: str, moment: datetime = NOON, attempts: int = 1
 
 def post(bridge: Bridge, event: str, **data: Any) -> None:
     Clock.at += timedelta(seconds=1)
-    accept(bridge.storage, bridge.settings, event_named(event), json.dumps({"data": data}).encode())
+    accept(bridge, event_named(event), json.dumps({"data": data}).encode())
     run_pipeline(bridge)
 
 

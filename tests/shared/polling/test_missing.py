@@ -48,7 +48,7 @@ def add_call(pbx: Simulator, **fields: Any) -> int:
 
 
 def post(bridge: Bridge, event: str, **data: Any) -> str:
-    return accept(bridge.storage, bridge.settings, event_named(event), json.dumps({"data": data}).encode())
+    return accept(bridge, event_named(event), json.dumps({"data": data}).encode())
 
 
 def events(bridge: Bridge) -> list[tuple[str, str]]:

@@ -71,7 +71,7 @@ class Busy:
 
     def hear(self, event: str, **data: Any) -> None:
         body = {"type": "Event", "eventType": event, "version": "v1", "data": data}
-        accept(self.bridge.storage, self.bridge.settings, event_named(event), json.dumps(body).encode())
+        accept(self.bridge, event_named(event), json.dumps(body).encode())
 
     def work(self, *consumers: Any) -> None:
         """Run what is on these queues, or all, until nothing is to be seen."""
