@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import azure.functions as func
 
-from shared.api.envelopes import refused
+from shared.api.envelopes import succeeded
 from shared.errors import NO_LENGTH, RETRY_AFTER_SECONDS, BridgeError, Invalid, PbxError, PbxRetriable, answer_to
 
 if TYPE_CHECKING:
@@ -34,9 +34,7 @@ def as_json(body: Any, status: int = 200, headers: Mapping[str, str] | None = No
 
 def problem(row: Answer, fields: Mapping[str, str], remedy: str) -> func.HttpResponse:
     """Return an `application/problem+json` answer with the reason for each field that is wrong."""
-    body: dict[str, Any] = {"type": "about:blank", "title": row.title, "status": row.status, "detail": remedy}
-    if fields:
-        body["errors"] = [{"path": path, "reason": reason} for path, reason in fields.items()]
+    body = {"type": "about:blank", "title": row.title, "status": row.status, "detail": remedy} | _errors(fields)
     return func.HttpResponse(json.dumps(body), status_code=row.status, mimetype=PROBLEM)
 
 
@@ -44,7 +42,13 @@ def refusal(row: Answer, fields: Mapping[str, str], remedy: str) -> func.HttpRes
     """Return the same in the PBX's envelope, all of it in `message`: flows show that."""
     reasons = "; ".join(f"{path}: {reason}" for path, reason in fields.items())
     message = f"{row.title}: {reasons}" if reasons else f"{row.title}. {remedy}."
-    return as_json(refused(row.status, message, fields), status=row.status)
+    body = succeeded(None, row.status) | {"status": "error", "message": message} | _errors(fields)
+    return as_json(body, status=row.status)
+
+
+def _errors(fields: Mapping[str, str]) -> dict[str, Any]:
+    errors = [{"path": path, "reason": reason} for path, reason in fields.items()]
+    return {"errors": errors} if errors else {}
 
 
 def register(  # noqa: PLR0917 - a row of a table of routes

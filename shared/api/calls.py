@@ -86,7 +86,7 @@ def _where(values: Mapping[str, Any]) -> str:
 
 
 def read_ended(bridge: Bridge, row: Operation, given: Request) -> Page:
-    """Return the calls that are over since a state, or the newest ones; see `triggers.answer` for what it raises."""
+    """Return the calls that are over since a state, or the newest ones; see `lists.answer` for what it raises."""
     values, until = check(row, given, also=lists.STATES), clock(now() - SETTLE)
 
     def after(state: str, size: int) -> list[tuple[str, Item | None]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from shared import people
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from shared.pbx.operations import Operation
     from shared.storage.account import Storage
 
-VERSION = "v2"
 CONTINUATION = "continuation"
 CONTINUATION_PATTERN = r"^[A-Za-z0-9_-]{1,1000}$"
 DEFAULT_LIMIT = 50
@@ -33,20 +32,13 @@ class Page:
     """An envelope with its status and headers."""
 
     body: dict[str, Any]
-    status: int
-    headers: Mapping[str, str]
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def succeeded(data: Any, status: int = 200) -> dict[str, Any]:
     """Return an answer of our own around `data`."""
-    return {"version": VERSION, "status": "success", "statusCode": status, "message": "OK", "data": data}
-
-
-def refused(status: int, message: str, fields: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Return a refusal in words; `fields` has the reason for each field that does not fit."""
-    wrapped = {"version": VERSION, "status": "error", "statusCode": status, "message": message, "data": None}
-    errors = [{"path": path, "reason": reason} for path, reason in (fields or {}).items()]
-    return wrapped | ({"errors": errors} if errors else {})
+    return {"version": "v2", "status": "success", "statusCode": status, "message": "OK", "data": data}
 
 
 def passed_on(operation: Operation, wrapper: Mapping[str, Any], data: Any) -> dict[str, Any]:
@@ -58,21 +50,21 @@ def passed_on(operation: Operation, wrapper: Mapping[str, Any], data: Any) -> di
 
 
 def tidy(item: Any, shape: Shape) -> Any:
-    """Return an item as the definition has it: absent fields as null, whole numbers as numbers, texts as texts."""
+    """Return an item as the definition has it: empty values as null, whole numbers as numbers, texts as texts."""
     if not isinstance(item, dict):
         return item
     tidied = dict(item)
-    for field in shape:
-        value = tidied.get(field.name)
+    for one in shape:
+        value = tidied.get(one.name)
         if isinstance(value, list):
-            tidied[field.name] = [tidy(part, field.fields) for part in value]
-        elif field.type in _TEXTS and isinstance(value, bool | int | float):
+            tidied[one.name] = [tidy(part, one.fields) for part in value]
+        elif one.type in _TEXTS and isinstance(value, bool | int | float):
             number = identifier(value)
-            tidied[field.name] = json.dumps(value) if number is None else str(number)
-        elif value == "" and field.type not in _TEXTS:
-            tidied[field.name] = None
-        elif field.type == "integer" and (number := identifier(value)) is not None:
-            tidied[field.name] = number
+            tidied[one.name] = json.dumps(value) if number is None else str(number)
+        elif value == "" and one.type not in _TEXTS:
+            tidied[one.name] = None
+        elif one.type == "integer" and (number := identifier(value)) is not None:
+            tidied[one.name] = number
     return tidied
 
 
@@ -95,10 +87,11 @@ def paged(
 
 
 def continuation(storage: Storage, scope: str, start: str | None) -> str | None:
-    """Return what the next request for the same filters, the `scope`, sends; None at the end."""
+    """Return the token that the next request for the same filters, the `scope`, sends; None at the end."""
     if start is None:
         return None
-    return base64.urlsafe_b64encode(f"{_seal(storage, scope, start)}{start}".encode()).decode().rstrip("=")
+    seal = people.digest(storage, f"page {scope} {start}")[:_SEAL]
+    return base64.urlsafe_b64encode(f"{seal}{start}".encode()).decode().rstrip("=")
 
 
 def start_of(storage: Storage, scope: str, text: str | None) -> str | None:
@@ -106,14 +99,9 @@ def start_of(storage: Storage, scope: str, text: str | None) -> str | None:
     if text is None:
         return None
     try:
-        sealed = base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)).decode()
+        start = base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)).decode()[_SEAL:]
     except ValueError:
-        sealed = ""
-    start = sealed[_SEAL:]
-    if sealed != _seal(storage, scope, start) + start:
+        raise Refused(INVALID_CONTINUATION) from None
+    if text != continuation(storage, scope, start):
         raise Refused(INVALID_CONTINUATION)
     return start
-
-
-def _seal(storage: Storage, scope: str, start: str) -> str:
-    return people.digest(storage, f"page {scope} {start}")[:_SEAL]

@@ -41,8 +41,8 @@ STATE, TRIGGER_STATE = "state", "triggerState"
 STATES = (STATE, TRIGGER_STATE)
 STATE_PATTERN = r"^(now|[0-9]{1,18})?$"
 IDLE_SECONDS = 30
-# Arrivals that one request looks at; one at a time a few first, as most often the next one is wanted.
-_BATCH, _ONE = (1000,) * 5, (1, 100, 1000, 1000)
+# Arrivals that one request looks at where the first ones do not fit.
+_FURTHER = (1000,) * 4
 
 
 def resource_of(row: Operation) -> Resource:
@@ -71,7 +71,7 @@ def _titled(resource: Resource, item: Item) -> Item:
 
 def list_items(bridge: Bridge, row: Operation, given: Request) -> Page:
     """
-    Return the answer of a list, from our storage alone; see `triggers.answer`.
+    Return the answer of a list, from our storage alone; see `answer`.
 
     Without a state these are `limit` items (50) after `offset`, newest first; with `initial_…` the `limit` (1,000)
     smallest ids above it, newest first: the first one asks for the rest. Raises Invalid, or StorageUnavailable.
@@ -93,23 +93,22 @@ def list_items(bridge: Bridge, row: Operation, given: Request) -> Page:
 
 def _select(bridge: Bridge, resource: Resource, values: Mapping[str, Any]) -> list[Item]:
     """Return the stored items that fit an operation's values, newest first."""
-    wanted, size, offset = values.get(resource.id_parameter), values["limit"], values.get("offset", 0)
-    rising = bool(values.get(resource.cursor_parameter)) and wanted is None
-    stored: Iterator[Item]
-    if wanted is not None:
+    rising = bool(values.get(resource.cursor_parameter))
+    stored: Iterable[Item]
+    if (wanted := values.get(resource.id_parameter)) is not None:
         item = items.get(bridge.storage, resource.name, wanted)
-        stored = iter([] if item is None else [item])
+        stored = [] if item is None else [item]
     elif (subjects := _subjects(bridge, resource, values)) and (kind := KINDS.get(resource.name)):
         stored = _of_person(bridge, resource, kind, subjects, values)
         stored = reversed(list(stored)) if rising else stored
         if resource.name == "voicemails":
-            # That it rang this employee is in the index alone.
+            # The index alone knows that a voicemail's call rang this employee.
             values = {name: value for name, value in values.items() if name != "contact_id"}
     else:
         stored = _in_order(bridge, resource, values, rising=rising)
     fitting = (item for item in stored if fits(bridge, item, values))
     # In two steps, as both together may be more than islice takes.
-    found = list(islice(islice(fitting, offset, None), size))
+    found = list(islice(islice(fitting, values.get("offset", 0), None), values["limit"]))
     return found[::-1] if rising else found
 
 
@@ -134,12 +133,12 @@ def _spans(resource: Resource, values: Mapping[str, Any]) -> list[tuple[int, int
     """
     above, below = values.get(resource.cursor_parameter, -1), LARGEST_ID + 1
     start, end = values.get("date_from"), values.get("date_to")
-    if resource.id_field != "callID" or (start is None and end is None):
+    if resource.id_field != "callID" or not (start or end):
         return [(above, below)]
     first = max(clock(start - _SLACK), FIRST_CLOCK_ID) if start else FIRST_CLOCK_ID
     last = min(clock(end + _SLACK), LAST_CLOCK_ID) if end else LAST_CLOCK_ID
     parts = ((LAST_CLOCK_ID, below), (first - 1, last + 1), (-1, FIRST_CLOCK_ID))
-    return [(max(above, low), high) for low, high in parts if max(above, low) + 1 < high]
+    return [(max(above, low), high) for low, high in parts]
 
 
 def _subjects(bridge: Bridge, resource: Resource, values: Mapping[str, Any]) -> list[str]:
@@ -194,33 +193,16 @@ def answer(
 
     The first two have the state to ask by next beside `data`. Raises Invalid.
     """
-    # Also the one that the other makes of no use.
+    # Both are checked, also the one that the other makes of no use.
     states = {name: _state(name, given.query[name]) for name in STATES if name in given.query}
-    if TRIGGER_STATE in states:
-        return _next(row, given, states[TRIGGER_STATE], present, after)
-    if STATE in states:
-        limit = values.get("limit", LARGEST_LIMIT)
-        found, state, _ = _arrivals(after, states[STATE] or present(), limit, _BATCH)
-    else:
-        # Before they are read: what arrives from here on is asked for again rather than left out.
+    if not states:
+        # Before the items are read: what arrives from here on is asked for again rather than left out.
         state = present()
-        found = list(newest())
-    return Page(body=succeeded(found) | {STATE: state}, status=200, headers={})
-
-
-def _state(name: str, text: str) -> str | None:
-    """Return the state in a request; None to begin with the present."""
-    text = text.strip()
-    if not re.fullmatch(STATE_PATTERN, text):
-        raise Invalid({name: "now, or the state that the last answer gave, is expected"})
-    return None if text in ("", "now") else text
-
-
-def _next(row: Operation, given: Request, state: str | None, present: Callable[[], str], after: Arrivals) -> Page:
-    if state is None:
-        found, state, is_idle = list[Any](), present(), True
-    else:
-        found, state, is_idle = _arrivals(after, state, 1, _ONE)
+        return Page(body=succeeded(list(newest())) | {STATE: state})
+    if TRIGGER_STATE not in states:
+        found, state, _ = _arrivals(after, states[STATE] or present(), values.get("limit", LARGEST_LIMIT))
+        return Page(body=succeeded(found) | {STATE: state})
+    found, state, is_idle = _arrivals(after, states[TRIGGER_STATE] or present(), 1)
     kept = {one.name: text for one in row.parameters if (text := given.query.get(one.name))}
     location = f"{given.base}/api/v2/{row.path}?{urlencode(kept | {TRIGGER_STATE: state})}"
     headers = {"Location": location, "Retry-After": str(IDLE_SECONDS if is_idle else 0)}
@@ -228,10 +210,19 @@ def _next(row: Operation, given: Request, state: str | None, present: Callable[[
     return Page(body=succeeded(found, status), status=status, headers=headers)
 
 
-def _arrivals(after: Arrivals, state: str, limit: int, sizes: Iterable[int]) -> tuple[list[Item], str, bool]:
+def _state(name: str, text: str) -> str:
+    """Return the state in a request, empty for the present; raises Invalid."""
+    text = text.strip()
+    if not re.fullmatch(STATE_PATTERN, text):
+        raise Invalid({name: "now, or the state that the last answer gave, is expected"})
+    return "" if text == "now" else text
+
+
+def _arrivals(after: Arrivals, state: str, limit: int) -> tuple[list[Item], str, bool]:
     """Return arrivals that fit, the state after the last one looked at, and True if there are no more."""
     found: list[Item] = []
-    for size in sizes:
+    # As most often the next ones are wanted, no more than those are read at first.
+    for size in (limit, *_FURTHER):
         arrivals = after(state, size)
         for at, item in arrivals:
             state = at

@@ -15,7 +15,7 @@ from shared.api.operations import NUMBERS
 from shared.errors import BODY_TOO_LARGE, Invalid, Refused
 from shared.pbx.resources import RESOURCES
 from shared.times import bare_date, day_bounds, event_time, parse_time
-from shared.values import LARGEST_ID, LONGEST_BODY, NUMBER_PATTERN, dialled, identifier, parse_body
+from shared.values import FEWEST_DIGITS, LARGEST_ID, LONGEST_BODY, NUMBER_PATTERN, dialled, identifier, parse_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -55,59 +55,19 @@ class Request:
     base: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """The reader of a value, with its bounds or pattern for the definition."""
-
-    read: Callable[[str], Any]
-    minimum: int | None = None
-    maximum: int | None = None
-    pattern: str | None = None
-
-
-def _whole(text: str) -> int:
-    if not _INTEGER.fullmatch(text):
-        raise ValueError("a whole number is expected")
-    return int(text)
-
-
-def _identifier(text: str) -> int:
-    number = identifier(text)
-    return _whole(text) if number is None else number
-
-
-def _moment(text: str) -> datetime:
-    try:
-        return parse_time(_LOST_PLUS.sub("+", text))
-    except ValueError:
-        raise ValueError("a date and time is expected, such as 2024-05-31T12:00:00Z") from None
-
-
-def _words(text: str) -> str:
-    if not text.strip():
-        raise ValueError("it is empty")
-    return text
-
-
-def rule(parameter: Parameter) -> Rule:
+def limits(parameter: Parameter) -> dict[str, Any]:
     """
-    Return the rule of a parameter's values.
+    Return the bounds or the pattern of a parameter's values, by their names in JSON Schema.
 
     Identifiers are 1 to 2^63 - 1, in any spelling that `identifier` reads. `limit` is 1 to 1000. `offset`, and any that
     has a default, may be 0. A text without choices is a phone number, unless its type says that it is any `text`.
     """
-    match parameter.type, parameter.name:
-        case "integer", "limit":
-            return Rule(_whole, minimum=1, maximum=LARGEST_LIMIT)
-        case "integer", "offset":
-            return Rule(_whole, minimum=0, maximum=LARGEST_ID)
-        case "integer", _:
-            return Rule(_identifier, minimum=1 if parameter.default is None else 0, maximum=LARGEST_ID)
-        case "date-time", _:
-            return Rule(_moment)
-        case "text", _:
-            return Rule(_words, pattern=r"\S")
-    return Rule(dialled, pattern=NUMBER_PATTERN) if is_number(parameter) else Rule(str)
+    if parameter.type == "integer":
+        least = 0 if parameter.name == "offset" or parameter.default is not None else 1
+        return {"minimum": least, "maximum": LARGEST_LIMIT if parameter.name == "limit" else LARGEST_ID}
+    if parameter.type == "text":
+        return {"pattern": r"\S"}
+    return {"pattern": NUMBER_PATTERN, "minLength": FEWEST_DIGITS} if is_number(parameter) else {}
 
 
 def is_number(parameter: Parameter) -> bool:
@@ -140,16 +100,15 @@ def check(operation: Operation, given: Request, *, zone: tzinfo = UTC, also: Col
     check_names(given.query, {row.name for row in operation.parameters if row.where == "query"} | set(also))
     values: dict[str, Any] = {}
     wrong: dict[str, str] = {}
-    body = _body(operation, given)
+    body = _body(given) if takes_body(operation) else {}
     parts: Mapping[str, Mapping[str, Any]] = {"path": given.path, "query": given.query, "body": body}
     for parameter in operation.parameters:
         raw = parts[parameter.where].get(parameter.name)
         try:
-            if raw is None or (raw == "" and parameter.default is not None):
-                if parameter.required and parameter.default is None:
-                    raise ValueError("it is required")
-                continue
-            values[parameter.name] = _read(parameter, raw, zone)
+            if raw is not None and (raw != "" or parameter.default is None):
+                values[parameter.name] = _read(parameter, raw, zone)
+            elif parameter.required and parameter.default is None:
+                raise ValueError("it is required")
         except ValueError as error:
             wrong[parameter.name] = str(error)
     if wrong:
@@ -157,9 +116,7 @@ def check(operation: Operation, given: Request, *, zone: tzinfo = UTC, also: Col
     return values
 
 
-def _body(operation: Operation, given: Request) -> Mapping[str, Any]:
-    if not takes_body(operation):
-        return {}
+def _body(given: Request) -> Mapping[str, Any]:
     if len(given.body) > LONGEST_BODY:
         raise Refused(BODY_TOO_LARGE)
     body = parse_body(given.body)
@@ -171,36 +128,44 @@ def _body(operation: Operation, given: Request) -> Mapping[str, Any]:
 def _read(parameter: Parameter, raw: Any, zone: tzinfo) -> Any:
     if raw == "":
         raise ValueError("it is empty")
-    row, text = rule(parameter), _text(parameter, raw)
+    if parameter.type == "integer":
+        return _integer(parameter, raw)
+    if not isinstance(raw, str):
+        raise ValueError("a text is expected")
     if parameter.type == "date-time":
-        return _bound(parameter.name, text.strip(), zone)
-    value = row.read(text)
-    if parameter.choices and value not in parameter.choices:
+        return _bound(parameter.name, raw.strip(), zone)
+    if is_number(parameter):
+        return dialled(raw)
+    if parameter.type == "text" and not raw.strip():
+        raise ValueError("it is empty")
+    if parameter.choices and raw not in parameter.choices:
         raise ValueError(f"one of {', '.join(parameter.choices)} is expected")
-    if row.minimum is not None and row.maximum is not None and not row.minimum <= value <= row.maximum:
-        raise ValueError(f"{row.minimum} to {row.maximum} is expected")
-    return value
+    return raw
+
+
+def _integer(parameter: Parameter, raw: Any) -> int:
+    number = None if parameter.name in ("limit", "offset") else identifier(raw)
+    if number is None:
+        if not isinstance(raw, str) or not _INTEGER.fullmatch(raw):
+            raise ValueError("a whole number is expected")
+        number = int(raw)
+    bounds = limits(parameter)
+    if not bounds["minimum"] <= number <= bounds["maximum"]:
+        raise ValueError(f"{bounds['minimum']} to {bounds['maximum']} is expected")
+    return number
 
 
 def _bound(name: str, text: str, zone: tzinfo) -> datetime:
     """Return a bound of times; of a bare date its start, for `to` the start of the next day, for `date_to` its end."""
     for beyond, year in _BEYOND:
         text = beyond.sub(year, text)
-    day = bare_date(text)
-    if day is None:
-        return _moment(text)
-    first, end = day_bounds(day, zone)
-    return {"to": end, "date_to": end - timedelta(microseconds=1)}.get(name, first)
-
-
-def _text(parameter: Parameter, raw: Any) -> str:
-    """Return a value of JSON in the form that a query has: a whole number may be a text too, and no other way round."""
-    if isinstance(raw, str):
-        return raw
-    number = identifier(raw) if parameter.type == "integer" else None
-    if number is None:
-        raise ValueError("a whole number is expected" if parameter.type == "integer" else "a text is expected")
-    return str(number)
+    if (day := bare_date(text)) is not None:
+        first, end = day_bounds(day, zone)
+        return {"to": end, "date_to": end - timedelta(microseconds=1)}.get(name, first)
+    try:
+        return parse_time(_LOST_PLUS.sub("+", text))
+    except ValueError:
+        raise ValueError("a date and time is expected, such as 2024-05-31T12:00:00Z") from None
 
 
 def _equal(bridge: Bridge, value: Any, wanted: Any) -> bool:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from shared.api.lists import resource_of
 from shared.api.operations import TITLE
-from shared.api.parameters import is_number, rule
+from shared.api.parameters import limits
 from shared.api.subscribe import LONGEST_ENDPOINT, LONGEST_NAME
 from shared.pbx.fields import ENVELOPE, Field, Shape
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES
-from shared.values import FEWEST_DIGITS, LARGEST_ID, NUMBER_PATTERN, PREFIX_PATTERN
+from shared.values import LARGEST_ID, NUMBER_PATTERN, PREFIX_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -215,11 +215,8 @@ def in_body(schema: Schema) -> Schema:
 
 def value_schema(parameter: Parameter) -> Schema:
     """Return the schema of a parameter's values, with its title."""
-    limits = rule(parameter)
-    bounds = {"minimum": limits.minimum, "maximum": limits.maximum, "pattern": limits.pattern}
     schema = _TYPES[parameter.type] | ({"format": "date-time"} if parameter.type == "date-time" else {})
-    schema |= {name: value for name, value in bounds.items() if value is not None}
-    schema |= {"minLength": FEWEST_DIGITS} if is_number(parameter) else {}
+    schema |= limits(parameter)
     schema |= {"x-ms-summary": parameter.title, "description": parameter.description}
     schema |= enum(parameter.name, parameter.choices) if parameter.choices else {}
     if parameter.default is not None:
