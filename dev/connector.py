@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from shared.api.definition import KEY, definition
 from shared.api.lists import STATE
-from shared.api.openapi.definition import KEY, definition
 from shared.api.operations import GET_ENDED_CALLS, LISTS
 
 DIRECTORY = Path(__file__).resolve().parents[1] / "connector"

@@ -74,7 +74,7 @@ def _audio(req: func.HttpRequest, *, by_path: bool) -> func.HttpResponse:
 
 
 def _definition(req: func.HttpRequest) -> func.HttpResponse:
-    from shared.api.openapi.definition import served
+    from shared.api.definition import served
 
     scheme, _, rest = address(req).partition("://")
     host, slash, path = rest.partition("/")

@@ -16,7 +16,7 @@ from dev.connector import properties_text
 from dev.host.routes import first_match
 from dev.simulator import Simulator
 from shared.api.actions import act
-from shared.api.openapi.definition import definition
+from shared.api.definition import definition
 from shared.api.operations import ACTIONS
 from shared.api.parameters import Request
 from shared.events.event import accept

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dev.stored import put
-from shared.api.openapi.definition import definition
+from shared.api.definition import definition
 from tests.face import KEY, Face, face
 
 if TYPE_CHECKING:

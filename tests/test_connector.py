@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dev.connector import BRAND, DIRECTORY, HOST, properties_text
-from shared.api.openapi.definition import KEY, definition, served
+from shared.api.definition import KEY, definition, served
 from shared.api.operations import GET_ENDED_CALLS, LISTS
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES

@@ -22,7 +22,7 @@ TESTS = {path.relative_to(ROOT / "tests").as_posix() for path in (ROOT / "tests"
 COVERED: Mapping[str, str] = {
     "shared/api/envelopes.py": "shared/api/test_actions.py",
     "shared/api/subscribe.py": "functions/test_subscriptions.py",
-    "shared/api/operations.py": "shared/api/openapi/test_definition.py",
+    "shared/api/operations.py": "shared/api/test_definition.py",
     "shared/bridge.py": "shared/polling/test_poll.py",
     "shared/storage/expiry.py": "shared/privacy/test_retention.py",
     "shared/events/store.py": "shared/api/test_feed.py",

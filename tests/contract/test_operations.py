@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shared.api.openapi.definition import definition
+from shared.api.definition import definition
 from shared.events.table import EVENTS
 from shared.pbx.fields import ENVELOPE, Field
 from shared.pbx.operations import OPERATIONS, Operation, operation

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shared.api.openapi.definition import BASE_PATH, definition
+from shared.api.definition import BASE_PATH, definition
 from shared.events.table import event_named
 from tests.indexed import functions
 from tests.infra.template import EVERYTHING, INFRA, snapshot

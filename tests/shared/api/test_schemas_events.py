@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.api.openapi.schemas import ENDPOINT_PATTERN, SECRET_PATTERN, notification, subscribe_request
+from shared.api.schemas import ENDPOINT_PATTERN, SECRET_PATTERN, notification, subscribe_request
 from shared.api.subscribe import Criteria, SubscribeRequest, check_endpoint
 from shared.events.table import EVENTS, event_named
 from shared.media.blobs import MEDIA
@@ -22,7 +22,7 @@ from shared.polling.run import as_event
 from shared.subscriptions import key_of, new_secret
 from shared.values import PREFIX_PATTERN
 
-FIXTURES = pathlib.Path(__file__).parents[3] / "fixtures"
+FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures"
 POSTED = [
     (event.name, json.loads((FIXTURES / "events" / f"{event.name}.json").read_text())["data"])
     for event in EVENTS

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from openapi_spec_validator import OpenAPIV2SpecValidator, validate
 
-from shared.api.openapi.definition import definition, served
+from shared.api.definition import definition, served
 from shared.api.operations import SERVED as ROWS
 from shared.events.table import EVENTS
 from shared.media.blobs import MEDIA

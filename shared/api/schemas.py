@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from shared.api.lists import resource_of
-from shared.api.operations import TITLE
+from shared.api.operations import LIST_ACTIONS, TITLE
 from shared.api.parameters import limits
 from shared.api.subscribe import LONGEST_ENDPOINT, LONGEST_NAME
 from shared.pbx.fields import ENVELOPE, Field, Shape
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from shared.events.table import Event
     from shared.pbx.operations import Operation, Parameter
-    from shared.pbx.resources import Resource
 
 Schema = dict[str, Any]
 
@@ -140,7 +139,7 @@ def object_schema(
 
     Fields inside of it are called after `of`, else after its own name. What is required is not null.
     """
-    row = _resource(shape)
+    row = next((row for row in RESOURCES if operation(row.read_operation).item == shape), None)
     if row is not None:
         name, required = row.noun, (row.id_field,)
     properties = {
@@ -152,10 +151,6 @@ def object_schema(
     return named(name, schema | {"x-ms-summary": title(name), "description": f"{sentence(name)}."})
 
 
-def _resource(shape: Shape) -> Resource | None:
-    return next((row for row in RESOURCES if operation(row.read_operation).item == shape), None)
-
-
 def envelope(name: str, data: Schema, more: Schema | None = None) -> Schema:
     """Return the wrapping of every answer around `data`, with `more` beside that; it has all of its own fields."""
     required = [field.name for field in ENVELOPE] + ["data"]
@@ -164,22 +159,19 @@ def envelope(name: str, data: Schema, more: Schema | None = None) -> Schema:
     return object_schema(name, ENVELOPE, {"data": words | data, **(more or {})}, required=required)
 
 
-def answer(row: Operation, more: Schema | None = None, *, word: str = "List", titled: bool = False) -> Schema:
-    """
-    Return what an operation answers when it succeeds, with `more` beside `data`.
-
-    `word` is in the name of a list's answer. Items of a `titled` one have a name to show, where makers pick from them.
-    """
+def answer(row: Operation, more: Schema | None = None) -> Schema:
+    """Return what an operation answers when it succeeds, with `more` beside `data`."""
     if not row.item:
         return envelope("Answer", _NOTHING)
-    resource = _resource(row.item)
-    name = resource.noun if resource else _NOUNS.get(row.id, row.id.removeprefix("Get").removesuffix("s"))
-    item = object_schema(name, row.item)
-    if titled and (of := resource_of(row)).title:
-        name, required = f"Titled{of.noun}", (of.id_field, TITLE.name)
-        item = object_schema(name, (*row.item, TITLE), of=of.noun, required=required)
+    item = object_schema(_NOUNS.get(row.id, row.id.removeprefix("Get").removesuffix("s")), row.item)
+    name = item[_NAME]
     if not row.lists:
         return envelope(f"{name}Answer", item, more)
+    if row in LIST_ACTIONS and (of := resource_of(row)).title:
+        # Makers pick from these items, which have a name to show.
+        name, required = f"Titled{of.noun}", (of.id_field, TITLE.name)
+        item = object_schema(name, (*row.item, TITLE), of=of.noun, required=required)
+    word = "Batch" if row.path.startswith("trigger/") else "List"
     return envelope(f"{name}{word}Answer", {"type": "array", "items": item}, more)
 
 
@@ -203,8 +195,8 @@ def parameter(row: Parameter) -> Schema:
 
 def body(name: str, parameters: Iterable[Parameter]) -> Schema:
     """Return the parameter for the object that an operation takes in its body."""
-    properties = {one.name: value_schema(one) for one in parameters}
     required = [one.name for one in parameters if one.required]
+    properties = {one.name: value_schema(one) for one in parameters}
     return in_body(named(name, {"type": "object", "properties": properties, "required": required}))
 
 
@@ -280,10 +272,8 @@ def _endpoint(description: str, **rules: Any) -> Schema:
 def _options(table: Mapping[str, tuple[str, Schema]]) -> Schema:
     found: Schema = {}
     for name, (description, rules) in table.items():
-        schema: Schema = (
-            {"type": "string"} | rules | choices(name) | {"x-ms-summary": title(name), "description": description}
-        )
+        words: Schema = {"x-ms-summary": title(name), "description": description}
         # A choice is one of those that are named: generators take what may be null beside them for a contradiction.
-        schema |= enum(name, rules["enum"]) if "enum" in rules else {"x-nullable": True}
-        found[name] = schema | {"x-ms-visibility": "advanced"}
+        more = enum(name, rules["enum"]) if "enum" in rules else {"x-nullable": True}
+        found[name] = {"type": "string"} | rules | choices(name) | words | more | {"x-ms-visibility": "advanced"}
     return found

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.api.openapi.schemas import hoisted, named, title
+from shared.api.schemas import hoisted, named, title
 
 
 @pytest.mark.parametrize(

@@ -1,30 +1,21 @@
-"""The OpenAPI 2.0 definition of the Logic Apps face, built from the tables that it is served from."""
+"""The OpenAPI 2.0 definition of /api/v2, built from the tables that the app answers from."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 
 from shared import errors
-from shared.api import operations, sheets
+from shared.api import operations, schemas, sheets
 from shared.api.actions import KEY_HEADER, KEY_PATTERN
 from shared.api.envelopes import CONTINUATION, CONTINUATION_PATTERN
 from shared.api.lists import STATE, STATE_PATTERN, TRIGGER_STATE
-from shared.api.openapi import schemas
-from shared.api.openapi.schemas import (
-    Schema,
-    answer,
-    hoisted,
-    notification,
-    parameter,
-    subscribe_request,
-    text,
-    unsubscribe_request,
-)
 from shared.api.operations import GET_CALL, GET_CALLS, GET_ENDED_CALLS, GET_EVENTS, GET_LOST_CALLERS
+from shared.api.schemas import Schema, answer, text
 from shared.api.subscribe import ID_HEADER, ID_PATTERN, LISTED
 from shared.events.table import EVENTS, Event
 from shared.media.blobs import MEDIA, NAME_PATTERN
@@ -35,10 +26,7 @@ from shared.pbx.resources import RESOURCES
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from shared.api.openapi.schemas import Schema
-
 BASE_PATH = "/api/v2"
-VERSION = "2.0.0"
 KEY = "api_key"
 _INFO: Schema = {
     "title": "PBX bridge",
@@ -46,7 +34,7 @@ _INFO: Schema = {
         "Calls, recordings, voicemails and contacts of a mobile virtual PBX (LMT Zvanu parvaldnieks, Tele2 Mobili "
         "stotele) for flows: any number of triggers for each event, lists that miss nothing, and actions."
     ),
-    "version": VERSION,
+    "version": "2.0.0",
     "contact": {"name": "The owner of this function app", "url": "https://zvanuparvaldnieks.lmt.lv"},
 }
 _METADATA = (
@@ -159,7 +147,8 @@ _ROTATE = _post(
 def definition(scheme: str, host: str, path: str = "") -> dict[str, Any]:
     """Return the definition of an app at `scheme://host` and a path; it has no secrets and needs no settings."""
     definitions: Schema = {}
-    described = hoisted(paths(), definitions)
+    paths = schemas.hoisted(_paths(), definitions)
+    tags = {name for methods in paths.values() for part in methods.values() for name in part.get("tags", ())}
     return {
         "swagger": "2.0",
         "info": _INFO,
@@ -168,20 +157,13 @@ def definition(scheme: str, host: str, path: str = "") -> dict[str, Any]:
         "schemes": [scheme],
         "consumes": ["application/json"],
         "produces": ["application/json"],
-        "tags": _tags(described),
-        "paths": described,
+        "tags": [{"name": name, "description": f"Operations on {name.lower()}."} for name in sorted(tags)],
+        "paths": paths,
         "definitions": dict(sorted(definitions.items())),
         "securityDefinitions": {KEY: _SECURITY},
         "security": [{KEY: []}],
         "x-ms-connector-metadata": [{"propertyName": name, "propertyValue": value} for name, value in _METADATA],
     }
-
-
-def _tags(paths: Schema) -> list[Schema]:
-    """Return the tags of all operations, each with its description."""
-    operations = (part for path in paths.values() for part in path.values())
-    names = sorted({name for part in operations for name in part.get("tags", ())})
-    return [{"name": name, "description": f"Operations on {name.lower()}."} for name in names]
 
 
 @lru_cache(maxsize=16)
@@ -191,54 +173,55 @@ def served(scheme: str, host: str, path: str = "") -> tuple[bytes, str]:
     return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
 
-def paths() -> dict[str, Any]:
+def _paths() -> Schema:
     """Return the paths of all operations, with what is posted to subscribers beside those that subscribe."""
-    found: dict[str, Any] = {}
+    found: Schema = {}
     for row, schema in _operations():
         found.setdefault(f"/{row.path}", {})[row.method.lower()] = schema
-    for event in EVENTS:
-        content = {"description": event.description, "schema": notification(event)}
-        found[f"/webhooks/{event.name}"]["x-ms-notification-content"] = content
-    # The certified definition describes this path, which nothing is served at; a copy keeps ours a superset.
     name = "x-ms-notification-content"
+    for event in EVENTS:
+        content = {"description": event.description, "schema": schemas.notification(event)}
+        found[f"/webhooks/{event.name}"][name] = content
+    # The certified definition describes this path, which nothing is served at; a copy keeps ours a superset.
     return found | {"/webhooks": {name: found[f"/webhooks/{EVENTS[0].name}"][name]}}
 
 
 def _operations() -> Iterator[tuple[Operation, Schema]]:
     for row in operations.ACTIONS:
-        yield row, _action(row)
+        body = [one for one in row.parameters if one.where == "body"]
+        more = [schemas.body(f"{row.id}Request", body)] if body else []
+        more += [_KEY] if row.command else []
+        yield row, _described(row, "dial" if row.command else "action", _ok(answer(row)), *more)
     for row in (*operations.LISTS, GET_ENDED_CALLS):
         yield row, _listing(row)
     for row in (*operations.LIST_ACTIONS, GET_LOST_CALLERS):
-        yield row, _described(row, "find", ok(answer(row, titled=row in operations.LIST_ACTIONS)))
+        yield row, _described(row, "find", _ok(answer(row)))
     for event in EVENTS:
         yield _subscribe(event)
     for row in (GET_EVENTS, GET_CALLS):
         following = Field(CONTINUATION, "string", "Token of the next page; null at the end.")
         beside = {CONTINUATION: schemas.field_schema(following, of=row.id)}
-        yield row, _described(row, "feed", ok(answer(row, beside)), _CONTINUATION)
+        yield row, _described(row, "feed", _ok(answer(row, beside)), _CONTINUATION)
     for row in (GET_CALL, _SUBSCRIPTIONS):
-        yield row, _described(row, "feed", ok(answer(row)))
-    yield _ROTATE, _described(_ROTATE, "feed", ok(_with_secret()), _ID)
-    ended = ok(answer(_UNSUBSCRIBE), "Ended, or not there.")
-    yield _UNSUBSCRIBE, _described(_UNSUBSCRIBE, "leave", ended, schemas.in_body(unsubscribe_request()))
+        yield row, _described(row, "feed", _ok(answer(row)))
+    yield _ROTATE, _described(_ROTATE, "feed", _ok(_with_secret()), _ID)
+    ended = _ok(answer(_UNSUBSCRIBE), "Ended, or not there.")
+    yield _UNSUBSCRIBE, _described(_UNSUBSCRIBE, "leave", ended, schemas.in_body(schemas.unsubscribe_request()))
     # Who removes a trigger knows the Location, but sends no key: its id cannot be guessed.
-    row, taken = operation("DeleteWebhookByID"), _ID | {"pattern": f"^(?:{ID_PATTERN})$"}
-    yield row, _described(row, "unsubscribe", ended, taken) | {"security": []}
+    row = replace(operation("DeleteWebhookByID"), parameters=())
+    yield row, _described(row, "unsubscribe", ended, _ID | {"pattern": f"^(?:{ID_PATTERN})$"}) | {"security": []}
     produces = ["audio/mpeg", "audio/wav", "application/octet-stream", "application/json"]
     # Connectors take the format, with which a string is bytes.
-    yield _AUDIO, _described(_AUDIO, "audio", ok(_BINARY), _BLOB) | {"produces": produces}
+    yield _AUDIO, _described(_AUDIO, "audio", _ok(_BINARY), _BLOB) | {"produces": produces}
 
 
-def ok(schema: Schema, description: str = "OK") -> Schema:
-    """Return the answer of what succeeds."""
+def _ok(schema: Schema, description: str = "OK") -> Schema:
     return {"200": {"description": description, "schema": schema}}
 
 
 def _described(row: Operation, kind: Kind, successes: Schema, *more: Schema) -> Schema:
     """Return an operation with all that it takes, `more` parameters included, and all that it answers."""
-    by_id = kind == "unsubscribe"
-    taken = [*(parameter(one) for one in row.parameters if one.where != "body" and not by_id), *more]
+    taken = [*(schemas.parameter(one) for one in row.parameters if one.where != "body"), *more]
     schema: Schema = {"tags": [_tag(row)], "operationId": row.id, "summary": row.summary}
     schema |= {"description": row.description} | ({"x-ms-visibility": row.visibility} if row.visibility else {})
     schema |= {"parameters": taken, "responses": dict(sorted((successes | _refusals(kind)).items()))}
@@ -272,22 +255,11 @@ def _refusals(kind: Kind) -> Schema:
     return described | ({"401": _UNAUTHORIZED} if kind != "unsubscribe" else {})
 
 
-def _action(row: Operation) -> Schema:
-    body = [one for one in row.parameters if one.where == "body"]
-    more = [schemas.body(f"{row.id}Request", body)] if body else []
-    more += [_KEY] if row.command else []
-    return _described(row, "dial" if row.command else "action", ok(answer(row)), *more)
-
-
 def _listing(row: Operation) -> Schema:
     """Return a list, which is a polling trigger in three ways: by the newest item's id, by state, and by Location."""
-    state = {
-        "type": "string",
-        "x-ms-summary": "State",
-        "description": "Value of the parameter state in the next request.",
-    }
-    state |= {"x-ms-visibility": "internal"}
-    page = {"schema": answer(row, {"state": state}, word="Batch"), "headers": _LOCATION | _RETRY_AFTER}
+    field = Field(STATE, "string", "Value of the parameter state in the next request.")
+    state = schemas.field_schema(field, of=row.id, nullable=False) | {"x-ms-visibility": "internal"}
+    page = {"schema": answer(row, {STATE: state}), "headers": _LOCATION | _RETRY_AFTER}
     successes: Schema = {"200": {"description": "OK"} | page, "202": {"description": "Nothing new."} | page}
     return _described(row, "list", successes, *_STATES) | {
         "x-ms-trigger": "batch",
@@ -304,7 +276,7 @@ def _subscribe(event: Event) -> tuple[Operation, Schema]:
         ID_HEADER: {"type": "string", "description": "Id of the subscription in lists and logs."},
     }
     made = {"201": {"description": "Subscribed.", "schema": _with_secret(), "headers": headers}}
-    schema = _described(row, "subscribe", made, schemas.in_body(subscribe_request()))
+    schema = _described(row, "subscribe", made, schemas.in_body(schemas.subscribe_request()))
     return row, schema | {
         "x-ms-trigger": "single",
         "x-ms-trigger-hint": "To see it work now, make it happen at the PBX.",
