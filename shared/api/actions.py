@@ -1,5 +1,5 @@
 """
-Actions: what a maker asks of the PBX through us, checked first and answered in the PBX's words.
+Actions: requests that are passed on to the PBX, checked first and answered in its words.
 
 A call that rang, or may have rung, is not rung again for the same request. Costly numbers are not dialled at all.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -122,10 +122,11 @@ def _request(
     headers: Mapping[str, str],
 ) -> dials.Request:
     """
-    Return the request that a repeat would be the same as.
+    Return the request by which a repeat is known.
 
-    By the `Idempotency-Key`, for an hour; else by the workflow's run and action that Logic Apps names and the call, for
-    an hour; else by the call alone, for a minute. Raises Invalid for a key that is empty, too long or not ASCII.
+    The `Idempotency-Key` counts for an hour; without one, the call with the workflow's run and action that Logic Apps
+    names, for an hour; without these, the call alone, for a minute. Raises Invalid for a key that is empty, too long or
+    not ASCII.
     """
     region = bridge.settings.default_region
 
@@ -135,14 +136,15 @@ def _request(
     # A number is the same one however it is spelled.
     asked = {**values, **{name: e164(number, region) or number for name, number in numbers.items()}}
     call = digest("call", operation.id, json.dumps(asked, sort_keys=True))
-    same: tuple[str, ...] = ("soon", call)
-    keep = RETRY_WINDOW
+    same: tuple[str, ...]
     if (key := headers.get(KEY_HEADER)) is not None:
         if not re.fullmatch(KEY_PATTERN, key):
             raise Invalid({KEY_HEADER: "1 to 255 letters, digits and signs are expected"})
         same, keep = ("key", key), KEEP
     elif run := next((headers[name] for name in _RUN_HEADERS if headers.get(name)), None):
         same, keep = ("run", run, *(headers.get(name) or "" for name in _ACTION_HEADERS), call), KEEP
+    else:
+        same, keep = ("soon", call), RETRY_WINDOW
     subjects = tuple(people.number(number, region) for number in numbers.values())
     return dials.Request(id=digest(*same), call=call, subjects=subjects, keep=keep)
 
@@ -165,10 +167,14 @@ def refused(number: str, region: str, countries: tuple[str, ...]) -> str | None:
     """
     import phonenumbers
 
-    readings = list(_readings(number, region))
+    # As it is, and as an international number whose plus got lost or has zeros behind it.
+    readings: list[PhoneNumber] = []
+    for text in (number, "+" + number.lstrip("+0")):
+        with suppress(phonenumbers.NumberParseException):
+            readings.append(phonenumbers.parse(text, region))
     # One zero is what is dialled at home, and no plus that got lost.
     certain = readings[:1] if re.match("0[1-9]", number) else readings
-    valid = next((parsed for parsed in certain if phonenumbers.is_valid_number(parsed)), None)
+    valid = next(filter(phonenumbers.is_valid_number, certain), None)
     if _is_emergency(number, region, valid):
         return EMERGENCY
     # Zeros behind a country code are left out by those who dial, and by networks.
@@ -176,22 +182,11 @@ def refused(number: str, region: str, countries: tuple[str, ...]) -> str | None:
     for parsed in [valid] if valid else [*readings, *bare]:
         if reason := _costly(parsed, region):
             return reason
-    exact = valid or next((parsed for parsed in readings if phonenumbers.is_possible_number(parsed)), None)
+    exact = valid or next(filter(phonenumbers.is_possible_number, readings), None)
     if exact is None and (len(number) > _LONGEST_SHORT or number[0] in "+0"):
         return IMPOSSIBLE
     country = phonenumbers.region_code_for_number(exact) if exact else region
     return ABROAD if countries and country not in countries else None
-
-
-def _readings(number: str, region: str) -> Iterator[PhoneNumber]:
-    """Yield the number as it stands, and as an international one whose plus got lost or has zeros behind it."""
-    import phonenumbers
-
-    for text in (number, "+" + number.lstrip("+0")):
-        try:
-            yield phonenumbers.parse(text, region)
-        except phonenumbers.NumberParseException:
-            continue
 
 
 def _is_emergency(number: str, region: str, valid: PhoneNumber | None) -> bool:
@@ -202,13 +197,10 @@ def _is_emergency(number: str, region: str, valid: PhoneNumber | None) -> bool:
         # Some countries have ordinary numbers that begin as those of emergencies do.
         usual = phonenumbers.format_number(valid, phonenumbers.PhoneNumberFormat.NATIONAL) if valid else ""
         return re.sub("[^0-9]", "", usual) != number
-    if valid:
-        return False
     code, bare = str(phonenumbers.country_code_for_region(region)), number.lstrip("+0")
     spellings = {number.lstrip("+"), bare, bare.removeprefix(code).lstrip("0")}
-    return any(
-        len(text) <= _LONGEST_SHORT and phonenumbers.connects_to_emergency_number(text, region) for text in spellings
-    )
+    short = (text for text in spellings if len(text) <= _LONGEST_SHORT)
+    return not valid and any(phonenumbers.connects_to_emergency_number(text, region) for text in short)
 
 
 def _costly(parsed: PhoneNumber, region: str) -> str | None:
@@ -221,6 +213,5 @@ def _costly(parsed: PhoneNumber, region: str) -> str | None:
     cost, kind = phonenumbers.expected_cost_for_region(parsed, region), phonenumbers.number_type(whole)
     if cost == phonenumbers.ShortNumberCost.PREMIUM_RATE or kind == phonenumbers.PhoneNumberType.PREMIUM_RATE:
         return PREMIUM
-    reason = phonenumbers.is_possible_number_with_reason(parsed)
-    is_whole = reason != phonenumbers.ValidationResult.TOO_SHORT
-    return SATELLITE if parsed.country_code in _SATELLITES and is_whole else None
+    is_short = phonenumbers.is_possible_number_with_reason(parsed) == phonenumbers.ValidationResult.TOO_SHORT
+    return SATELLITE if parsed.country_code in _SATELLITES and not is_short else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -47,7 +47,7 @@ def read(bridge: Bridge, row: Operation, given: Request) -> dict[str, Any] | she
     if given.query.get("format", "json") == "json":
         return paged(bridge, row, given, found)
     values = check(row, given, zone=bridge.settings.time_zone, also=(CONTINUATION,))
-    return sheets.listed(bridge, row, values, islice(_all(bridge, values), values.get("limit")))
+    return sheets.listed(bridge, row, values, islice(_all(bridge, values), sheets.limit_of(values)))
 
 
 def _all(bridge: Bridge, values: Mapping[str, Any]) -> Iterator[Item]:
@@ -66,8 +66,8 @@ def found(
     storage, bounds = bridge.storage, {"first": values.get("from"), "last": values.get("to")}
     rows: Sequence[Mapping[str, Any]]
     if "number" in values or "employee" in values:
-        region = bridge.settings.default_region
-        subject = people.number(values["number"], region) if "number" in values else people.employee(values["employee"])
+        number = people.number(values["number"], bridge.settings.default_region) if "number" in values else None
+        subject = number or people.employee(values["employee"])
         pointers = people.find(storage, subject, ["call"], limit=limit + 1, start=start, **bounds)
         follows = pointers[limit].place if len(pointers) > limit else None
         rows = store.by_pointers(storage, pointers[:limit])
@@ -118,20 +118,21 @@ def one(bridge: Bridge, call_id: int) -> Item:
 
 def _deliveries(bridge: Bridge, events: Sequence[Item]) -> list[Item]:
     """Return what today's subscribers were sent of these events, oldest first."""
+
+    def sent(event: Item, one: Subscription) -> list[Item]:
+        name = one.name or host_of(one.endpoint) or None
+        item = {"event": event["id"], "type": event["type"], "subscription": one.id, "name": name}
+        results = Outbox(bridge.storage, one.id).results(event["id"])
+        return [
+            item | {"result": row.get("result"), "attempts": row.get("attempts"), "time": iso(row["at"])}
+            for row in results
+        ]
+
+    everybody = subscriptions(bridge).all()
+    pairs = [(event, one) for event in events for one in everybody if one.event == event["type"]]
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
-        everybody = subscriptions(bridge).all()
-        pairs = [(event, one) for event in events for one in everybody if one.event == event["type"]]
-        sent = [item for items in pool.map(lambda pair: _sent(bridge, *pair), pairs) for item in items]
-    return sorted(sent, key=lambda item: item["time"])
-
-
-def _sent(bridge: Bridge, event: Item, one: Subscription) -> list[Item]:
-    name = one.name or host_of(one.endpoint)
-    item = {"event": event["id"], "type": event["type"], "subscription": one.id, "name": name or None}
-    return [
-        item | {"result": row.get("result"), "attempts": row.get("attempts"), "time": iso(row["at"])}
-        for row in Outbox(bridge.storage, one.id).results(event["id"])
-    ]
+        found = chain.from_iterable(pool.map(lambda pair: sent(*pair), pairs))
+        return sorted(found, key=lambda item: item["time"])
 
 
 def as_item(row: Mapping[str, Any]) -> Item:
@@ -164,12 +165,9 @@ def _stored(ids: Sequence[int], container: str, urls: Sequence[str]) -> list[Ite
 def read_lost(bridge: Bridge, row: Operation, given: Request) -> dict[str, Any] | sheets.File:
     """Return the lost callers that fit, as an envelope or as a file; raises Invalid, or StorageUnavailable."""
     values = check(row, given)
-    begin, limit = values.get("offset", 0), values.get("limit")
-    if limit is None and values.get("format", "json") == "json":
-        limit = DEFAULT_LIMIT
-    listed = map(_lost_item, lost_callers.listed(bridge.storage, all=values.get("open") != "true"))
-    fitting = [item for item in listed if fits(bridge, item, values)]
-    return sheets.listed(bridge, row, values, fitting[begin : begin + limit if limit else None])
+    known = map(_lost_item, lost_callers.listed(bridge.storage, all=values.get("open") != "true"))
+    fitting = [item for item in known if fits(bridge, item, values)][values.get("offset", 0) :]
+    return sheets.listed(bridge, row, values, fitting[: sheets.limit_of(values)])
 
 
 def _lost_item(one: LostCaller) -> dict[str, Any]:

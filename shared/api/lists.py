@@ -56,10 +56,8 @@ def find_items(bridge: Bridge, row: Operation, given: Request) -> dict[str, Any]
     `title`; or all of them as a file. Raises Invalid, or StorageUnavailable.
     """
     values, resource = check(row, given, zone=bridge.settings.time_zone), resource_of(row)
-    limit = DEFAULT_LIMIT if values.get("format", "json") == "json" else sheets.MOST_ROWS + 1
-    found = _select(bridge, resource, {"limit": limit} | values)
-    titled = (tidy(_titled(resource, item), row.item) for item in found)
-    return sheets.listed(bridge, row, values, titled)
+    found = _select(bridge, resource, values | {"limit": sheets.limit_of(values)})
+    return sheets.listed(bridge, row, values, (tidy(_titled(resource, item), row.item) for item in found))
 
 
 def _titled(resource: Resource, item: Item) -> Item:

@@ -195,8 +195,8 @@ def parameter(row: Parameter) -> Schema:
 
 def body(name: str, parameters: Iterable[Parameter]) -> Schema:
     """Return the parameter for the object that an operation takes in its body."""
-    required = [one.name for one in parameters if one.required]
     properties = {one.name: value_schema(one) for one in parameters}
+    required = [one.name for one in parameters if one.required]
     return in_body(named(name, {"type": "object", "properties": properties, "required": required}))
 
 

@@ -11,7 +11,7 @@ from datetime import UTC
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from shared.api.envelopes import succeeded
+from shared.api.envelopes import DEFAULT_LIMIT, succeeded
 from shared.errors import Invalid
 from shared.times import event_time, iso
 from shared.values import e164
@@ -60,6 +60,11 @@ class File:
     content: bytes
     content_type: str
     name: str
+
+
+def limit_of(values: Mapping[str, Any]) -> int:
+    """Return how many items an answer may have: `limit`, or without it 50, and in a file all up to MOST_ROWS."""
+    return int(values.get("limit", DEFAULT_LIMIT if values.get("format", "json") == "json" else MOST_ROWS + 1))
 
 
 def listed(
