@@ -25,7 +25,7 @@ COVERED: Mapping[str, str] = {
     "shared/api/operations.py": "shared/api/test_definition.py",
     "shared/bridge.py": "shared/polling/test_poll.py",
     "shared/storage/expiry.py": "shared/privacy/test_retention.py",
-    "shared/events/store.py": "shared/api/test_feed.py",
+    "shared/events/store.py": "shared/api/test_calls_events.py",
     "shared/privacy/holdings.py": "shared/privacy/test_erase.py",
     "shared/privacy/jobs.py": "shared/privacy/test_erase.py",
     "shared/media/blobs.py": "shared/media/test_copy.py",

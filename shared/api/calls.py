@@ -1,4 +1,4 @@
-"""Calls as people mean them: their stories, one with all that happened, those that are over, and lost callers."""
+"""Calls as people mean them: their stories, one with all that happened, those that are over; lost callers; events."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from shared import people
-from shared.api import feed, lists, sheets
+from shared.api import lists, sheets
 from shared.api.envelopes import CONTINUATION, DEFAULT_LIMIT, paged, succeeded
 from shared.api.operations import CALL
 from shared.api.parameters import Request, check, fits
 from shared.calls import lost_callers, store
 from shared.calls.stories import UNENDED
 from shared.deliveries.outbox import Outbox
-from shared.errors import NotFound
+from shared.errors import NotFound, Unprocessable
+from shared.events import store as events
+from shared.events.event import IDENTIFIERS, row_envelope
 from shared.storage.rows import value_of
 from shared.subscriptions import host_of, subscriptions
 from shared.times import clock, iso, now
@@ -29,11 +31,14 @@ if TYPE_CHECKING:
     from shared.bridge import Bridge
     from shared.calls.lost_callers import LostCaller
     from shared.pbx.operations import Operation
+    from shared.storage.account import Storage
     from shared.subscriptions import Subscription
 
     Item = dict[str, Any]
 
 _PAGE = 1000
+# Pages of a subject's events that one request reads where a filter lets few of them through.
+_ROUNDS = 4
 # Nobody of ours answered these incoming calls.
 LOST = ("missed", "voicemail", "busy", "declined", "failed")
 _SIDE_BY_SIDE = 8
@@ -45,7 +50,7 @@ _COLUMNS = (*(field.name for field in CALL if field.name != "lost"), "recordingU
 def read(bridge: Bridge, row: Operation, given: Request) -> dict[str, Any] | sheets.File:
     """Return a page of the calls that fit, newest first, or all of them as a file; raises Refused."""
     if given.query.get("format", "json") == "json":
-        return paged(bridge, row, given, found)
+        return paged(bridge, row, given, _calls)
     values = check(row, given, zone=bridge.settings.time_zone, also=(CONTINUATION,))
     return sheets.listed(bridge, row, values, islice(_all(bridge, values), sheets.limit_of(values)))
 
@@ -53,13 +58,13 @@ def read(bridge: Bridge, row: Operation, given: Request) -> dict[str, Any] | she
 def _all(bridge: Bridge, values: Mapping[str, Any]) -> Iterator[Item]:
     start: str | None = None
     while True:
-        items, start = found(bridge, values, _PAGE, start)
+        items, start = _calls(bridge, values, _PAGE, start)
         yield from items
         if start is None:
             return
 
 
-def found(
+def _calls(
     bridge: Bridge, values: Mapping[str, Any], limit: int, start: str | None = None
 ) -> tuple[list[Item], str | None]:
     """Return calls that fit, newest first, at most `limit`, from a start on, and the start of the next page."""
@@ -90,13 +95,12 @@ def read_ended(bridge: Bridge, row: Operation, given: Request) -> Page:
     values, until = check(row, given, also=lists.STATES), clock(now() - SETTLE)
 
     def after(state: str, size: int) -> list[tuple[str, Item | None]]:
-        ended = (
-            (at, as_item(one) if one else None) for at, one in store.ended(bridge.storage, int(state), until, size)
-        )
-        return [(str(at), item if item and fits(bridge, item, values) else None) for at, item in ended]
+        ended = store.ended(bridge.storage, int(state), until, size)
+        items = ((at, as_item(one) if one else None) for at, one in ended)
+        return [(str(at), item if item and fits(bridge, item, values) else None) for at, item in items]
 
     def newest() -> Iterator[Item]:
-        items, _ = found(bridge, values, values.get("limit", DEFAULT_LIMIT))
+        items, _ = _calls(bridge, values, values.get("limit", DEFAULT_LIMIT))
         return (item for item in items if item["outcome"] not in UNENDED)
 
     return lists.answer(row, given, values, present=lambda: str(until), after=after, newest=newest)
@@ -112,11 +116,11 @@ def one(bridge: Bridge, call_id: int) -> Item:
     story = store.get(bridge.storage, call_id)
     if story is None:
         raise NotFound("no such call")
-    events, _ = feed.found(bridge, {"call_id": call_id}, _PAGE)
-    return as_item(story) | {"events": events[::-1], "deliveries": _deliveries(bridge, events)}
+    found, _ = _events(bridge, {"call_id": call_id}, _PAGE)
+    return as_item(story) | {"events": found[::-1], "deliveries": _deliveries(bridge, found)}
 
 
-def _deliveries(bridge: Bridge, events: Sequence[Item]) -> list[Item]:
+def _deliveries(bridge: Bridge, found: Sequence[Item]) -> list[Item]:
     """Return what today's subscribers were sent of these events, oldest first."""
 
     def sent(event: Item, one: Subscription) -> list[Item]:
@@ -129,10 +133,10 @@ def _deliveries(bridge: Bridge, events: Sequence[Item]) -> list[Item]:
         ]
 
     everybody = subscriptions(bridge).all()
-    pairs = [(event, one) for event in events for one in everybody if one.event == event["type"]]
+    pairs = [(event, one) for event in found for one in everybody if one.event == event["type"]]
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
-        found = chain.from_iterable(pool.map(lambda pair: sent(*pair), pairs))
-        return sorted(found, key=lambda item: item["time"])
+        items = chain.from_iterable(pool.map(lambda pair: sent(*pair), pairs))
+        return sorted(items, key=lambda item: item["time"])
 
 
 def as_item(row: Mapping[str, Any]) -> Item:
@@ -144,22 +148,19 @@ def as_item(row: Mapping[str, Any]) -> Item:
     item["contacts"] = [{"contactID": id} for id in json.loads(row.get("contacts") or "[]")]
     for name in ("recordings", "voicemails"):
         urls = json.loads(row.get(f"{name[:-1]}Urls") or "[]")
-        item[name] = _stored(json.loads(row.get(name) or "[]"), name, urls)
+        blobs = ("/".join(unquote(urlsplit(url).path).split("/")[-4:]) for url in urls)
+        # The name of a blob ends with the id of its recording or voicemail.
+        names = {blob.rpartition("/")[2].partition(".")[0]: blob for blob in blobs}
+        item[name] = [
+            {"id": id, "container": name if str(id) in names else None, "blobName": names.get(str(id))}
+            for id in json.loads(row.get(name) or "[]")
+        ]
     return item
 
 
 def is_lost(row: Mapping[str, Any]) -> bool:
     """True for an incoming call that nobody answered."""
     return row.get("outcome") in LOST and (row.get("direction") or "").lower() != "out"
-
-
-def _stored(ids: Sequence[int], container: str, urls: Sequence[str]) -> list[Item]:
-    """Return recordings or voicemails with the names of their blobs, which end with their ids."""
-    blobs = ("/".join(unquote(urlsplit(url).path).split("/")[-4:]) for url in urls)
-    names = {name.rpartition("/")[2].partition(".")[0]: name for name in blobs}
-    return [
-        {"id": id, "container": container if str(id) in names else None, "blobName": names.get(str(id))} for id in ids
-    ]
 
 
 def read_lost(bridge: Bridge, row: Operation, given: Request) -> dict[str, Any] | sheets.File:
@@ -183,3 +184,48 @@ def _lost_item(one: LostCaller) -> dict[str, Any]:
         "contacts": [{"contactID": id} for id in one.rung],
         **{name: iso(moment) if moment else None for name, moment in times.items()},
     }
+
+
+def read_events(bridge: Bridge, row: Operation, given: Request) -> dict[str, Any]:
+    """Return a page of the feed, newest first; raises Refused, or StorageUnavailable."""
+    return paged(bridge, row, given, _events)
+
+
+def _events(
+    bridge: Bridge, values: Mapping[str, Any], limit: int, start: str | None = None
+) -> tuple[list[Item], str | None]:
+    """Return events that fit, newest first, at most `limit`, from a start on, and the start of the next page."""
+    storage, first, last = bridge.storage, values.get("date_from"), values.get("date_to")
+    # Of a call there are fewer events than of a number.
+    if "call_id" in values:
+        subject = people.call(values["call_id"])
+    elif "number" in values:
+        subject = people.number(values["number"], bridge.settings.default_region)
+    else:
+        of_type = [f"type eq '{values['type']}'"] if "type" in values else []
+        page, start = events.feed_page(storage, events.feed_bounds(first, last) + of_type, start, limit)
+        return [event_item(storage, row) for row in page], start
+    wanted = {name: values[name] for name in ("type", "number") if name in values}
+    fitting: list[Mapping[str, Any]] = []
+    for _ in range(_ROUNDS):
+        rows, start = events.of_subject(storage, subject, limit, first=first, last=last, start=start)
+        fitting += [row for row in rows if fits(bridge, row, wanted)]
+        if start is None or len(fitting) >= limit:
+            break
+    if len(fitting) > limit:
+        start = events.place(fitting[limit])
+    return [event_item(storage, row) for row in fitting[:limit]], start
+
+
+def event_item(storage: Storage, row: Mapping[str, Any]) -> Item:
+    """Return an event of the feed as it is listed; one whose body's blob is gone has `bodyMissing` in place of it."""
+    item: Item = {"id": row["id"], "type": row["type"], "version": None}
+    item |= {"origin": row["origin"], "received": iso(row["received"]), "happened": iso(row["happened"])}
+    item |= {name: value_of(row[name]) for name in IDENTIFIERS if name in row}
+    try:
+        envelope = row_envelope(storage, row)
+    except Unprocessable:
+        return item | {"data": {}, "bodyMissing": True}
+    version = envelope.get("version")
+    item["version"] = str(version) if isinstance(version, str | int | float) else None
+    return item | {"data": envelope["data"]}

@@ -11,8 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shared.api.calls import as_item as as_call
-from shared.api.feed import as_item as as_event
+from shared.api.calls import as_item, event_item
 from shared.api.sheets import WORKBOOK, add_sheet, cell
 from shared.errors import Unprocessable
 from shared.privacy.holdings import EXPORTS, RESOURCES, Spellings, plain, pointed, scanned
@@ -92,7 +91,7 @@ class _Writer:
         if table == "media":
             return
         part = {"calls": "calls", "feed": "events", "lostcallers": "lost_callers"}.get(table, "others")
-        item = as_call(row) if part == "calls" else as_event(self._storage, row) if part == "events" else plain(row)
+        item = as_item(row) if part == "calls" else event_item(self._storage, row) if part == "events" else plain(row)
         if part not in ("calls", "events") and row.get("payload"):
             with suppress(Unprocessable):
                 item = {**item, "payload": get_payload(self._storage, row["payload"]).decode(errors="replace")}

@@ -11,9 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shared import audit, health, people
+from shared.api.calls import event_item
 from shared.api.envelopes import continuation as sealed
 from shared.api.envelopes import start_of
-from shared.api.feed import as_item
 from shared.calls import dials, lost_callers
 from shared.calls import store as calls
 from shared.deliveries import outbox as deliveries
@@ -143,7 +143,7 @@ def export(storage: Storage, month: str, continuation: str | None = None) -> tup
 def _events(storage: Storage, period: Period, after: str) -> tuple[Iterable[dict[str, Any]], str | None]:
     conditions = [*events.feed_bounds(None, None), period.condition("began")]
     found, follows = events.feed_page(storage, conditions, after or None, _PART)
-    return (as_item(storage, row) for row in found), follows
+    return (event_item(storage, row) for row in found), follows
 
 
 def _calls(storage: Storage, period: Period, after: str) -> tuple[Iterable[dict[str, Any]], str | None]:

@@ -11,7 +11,7 @@ import pytest
 
 from dev.stored import put
 from shared import people
-from shared.api import calls, feed
+from shared.api import calls
 from shared.api.lists import find_items, list_items
 from shared.api.operations import GET_CALL, GET_EVENTS, LIST_ACTIONS, LISTS
 from shared.api.parameters import Request
@@ -61,7 +61,7 @@ EVENTS = {"CallStarted": True, "CallConnected": False}
 
 def test_events_in_the_feed_a_call_and_a_month_s_export(bridge: Bridge) -> None:
     for query in ({}, {"number": "27771153"}, {"call_id": str(CALL)}):
-        assert marked(feed.read(bridge, GET_EVENTS, Request(query=query))["data"], "type") == EVENTS
+        assert marked(calls.read_events(bridge, GET_EVENTS, Request(query=query))["data"], "type") == EVENTS
     whole = calls.read_one(bridge, GET_CALL, Request(path={"call_id": str(CALL)}))["data"]
     assert marked(whole["events"], "type") == EVENTS
     lines = [json.loads(line) for line in export(bridge.storage, "2026-05")[0].splitlines()]

@@ -11,7 +11,7 @@ import pytest
 from dev.counting import counted
 from dev.stored import put
 from shared import people
-from shared.api import feed
+from shared.api.calls import read_events
 from shared.api.lists import list_items
 from shared.api.operations import GET_EVENTS
 from shared.api.parameters import Request
@@ -123,7 +123,9 @@ def test_a_rare_number_or_employee_costs_the_same_in_any_history(history: Bridge
     for query in ({"number": RARE}, {"call_id": call_id(3)}):
         bridge = fresh(history.settings)
         requests = counted(bridge.storage)
-        found = feed.read(bridge, GET_EVENTS, Request(query={key: str(value) for key, value in query.items()}))["data"]
+        found = read_events(bridge, GET_EVENTS, Request(query={key: str(value) for key, value in query.items()}))[
+            "data"
+        ]
         assert [one["callID"] for one in found] == [call_id(n) for n in reversed(PLACES)][-len(found) :]
         costs["feed", json.dumps(query)] = requests.count
     bridge = fresh(history.settings)

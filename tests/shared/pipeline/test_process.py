@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared import people
-from shared.api import feed
+from shared.api import calls
 from shared.api.operations import GET_EVENTS
 from shared.api.parameters import Request
 from shared.deliveries.post import read_event
@@ -358,7 +358,7 @@ def test_a_deep_event_is_refused_or_read_and_posted_like_any_other(bridge: Bridg
         assert [row["kind"] for row in dead_letters(bridge.storage)] == ["refused"]
         return
     run(bridge)
-    (item,) = feed.read(bridge, GET_EVENTS, Request())["data"]
+    (item,) = calls.read_events(bridge, GET_EVENTS, Request())["data"]
     assert (item["id"], item["data"]["callID"], story(bridge.storage)["revision"]) == (id, CALL, 1)
     stored = read_event(bridge.storage, id)
     assert not isinstance(stored, str)

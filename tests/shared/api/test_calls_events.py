@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared import people
-from shared.api import feed
+from shared.api import calls
 from shared.api.operations import EVENT, GET_EVENTS
 from shared.api.parameters import Request
 from shared.errors import Invalid, Refused
@@ -55,7 +55,7 @@ def ids(bridge: Bridge) -> list[str]:
 
 
 def read(bridge: Bridge, **query: Any) -> dict[str, Any]:
-    return feed.read(bridge, GET_EVENTS, Request(query={name: str(value) for name, value in query.items()}))
+    return calls.read_events(bridge, GET_EVENTS, Request(query={name: str(value) for name, value in query.items()}))
 
 
 def parts(bridge: Bridge, **query: Any) -> Iterator[list[str]]:
