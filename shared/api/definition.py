@@ -146,9 +146,7 @@ _ROTATE = _post(
 
 def definition(scheme: str, host: str, path: str = "") -> dict[str, Any]:
     """Return the definition of an app at `scheme://host` and a path; it has no secrets and needs no settings."""
-    definitions: Schema = {}
-    paths = schemas.hoisted(_paths(), definitions)
-    tags = {name for methods in paths.values() for part in methods.values() for name in part.get("tags", ())}
+    tags = {name for methods in PATHS.values() for part in methods.values() for name in part.get("tags", ())}
     return {
         "swagger": "2.0",
         "info": _INFO,
@@ -158,8 +156,8 @@ def definition(scheme: str, host: str, path: str = "") -> dict[str, Any]:
         "consumes": ["application/json"],
         "produces": ["application/json"],
         "tags": [{"name": name, "description": f"Operations on {name.lower()}."} for name in sorted(tags)],
-        "paths": paths,
-        "definitions": dict(sorted(definitions.items())),
+        "paths": PATHS,
+        "definitions": dict(sorted(schemas.DEFINITIONS.items())),
         "securityDefinitions": {KEY: _SECURITY},
         "security": [{KEY: []}],
         "x-ms-connector-metadata": [{"propertyName": name, "propertyValue": value} for name, value in _METADATA],
@@ -290,3 +288,7 @@ def _with_secret() -> Schema:
     secret = Field("secret", "string", "Signs what is posted.")
     data, beside = (schemas.field_schema(field, of=name, nullable=False) for field in (right, secret))
     return schemas.envelope(name, data, {"secret": beside})
+
+
+# Of all apps the same.
+PATHS = _paths()

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from shared.pbx.operations import Operation, Parameter
 
 Schema = dict[str, Any]
+# Each schema with a name; all of them once the paths are described.
+DEFINITIONS: Schema = {}
 
 INTEGER: Schema = {"type": "integer", "format": "int64"}
-_NAME = "$name"
 _TYPES: Mapping[str, Schema] = {
     "integer": INTEGER,
     "boolean": {"type": "boolean"},
@@ -91,25 +92,12 @@ def sentence(name: str) -> str:
 
 
 def named(name: str, schema: Schema) -> Schema:
-    """Return a schema that `hoisted` puts under `definitions` by this name: generators make a class of each."""
-    return {_NAME: name} | schema
-
-
-def hoisted(value: Any, definitions: Schema) -> Any:
     """
-    Return the value with references in place of its named schemas, which are added to `definitions`.
+    Return a reference to a schema, which is added to DEFINITIONS by this name: generators make a class of each.
 
-    Raises ValueError where two that differ have one name.
+    Raises ValueError for another schema of the same name.
     """
-    if isinstance(value, list):
-        return [hoisted(part, definitions) for part in value]
-    if not isinstance(value, dict):
-        return value
-    whole = {key: hoisted(part, definitions) for key, part in value.items() if key != _NAME}
-    if _NAME not in value:
-        return whole
-    name = value[_NAME]
-    if definitions.setdefault(name, whole) != whole:
+    if DEFINITIONS.setdefault(name, schema) != schema:
         raise ValueError(f"two schemas are called {name}")
     return {"$ref": f"#/definitions/{name}"}
 
@@ -154,8 +142,8 @@ def object_schema(
 def envelope(name: str, data: Schema, more: Schema | None = None) -> Schema:
     """Return the wrapping of every answer around `data`, with `more` beside that; it has all of its own fields."""
     required = [field.name for field in ENVELOPE] + ["data"]
-    # Beside the reference that will stand in place of a named one nothing counts.
-    words = {} if _NAME in data else {"x-ms-summary": "Data", "description": "Result of the request."}
+    # What stands beside a reference counts for nothing.
+    words = {} if "$ref" in data else {"x-ms-summary": "Data", "description": "Result of the request."}
     return object_schema(name, ENVELOPE, {"data": words | data, **(more or {})}, required=required)
 
 
@@ -164,7 +152,7 @@ def answer(row: Operation, more: Schema | None = None) -> Schema:
     if not row.item:
         return envelope("Answer", _NOTHING)
     item = object_schema(_NOUNS.get(row.id, row.id.removeprefix("Get").removesuffix("s")), row.item)
-    name = item[_NAME]
+    name = item["$ref"].rpartition("/")[2]
     if not row.lists:
         return envelope(f"{name}Answer", item, more)
     if row in LIST_ACTIONS and (of := resource_of(row)).title:

@@ -1,12 +1,11 @@
-"""Named schemas end up in one place, each name for one shape."""
+"""Names of fields in words, and of schemas: each name for one shape."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from shared.api.schemas import hoisted, named, title
+from shared.api import schemas
+from shared.api.schemas import named, title
 
 
 @pytest.mark.parametrize(
@@ -22,16 +21,10 @@ def test_a_field_s_title_is_its_name_in_words(name: str, described: str) -> None
     assert title(name) == described
 
 
-def test_a_named_schema_is_put_aside_wherever_it_stands_and_what_is_in_it_too() -> None:
-    inner = named("Member", {"type": "object"})
-    outer = named("Group", {"type": "object", "properties": {"members": {"type": "array", "items": inner}}})
-    definitions: dict[str, Any] = {}
-    there = hoisted({"a": outer, "b": [inner, 1, None]}, definitions)
-    reference = {"$ref": "#/definitions/Member"}
-    assert there == {"a": {"$ref": "#/definitions/Group"}, "b": [reference, 1, None]}
-    assert definitions == {
-        "Member": {"type": "object"},
-        "Group": {"type": "object", "properties": {"members": {"type": "array", "items": reference}}},
-    }
+def test_a_name_is_of_one_schema(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schemas, "DEFINITIONS", {})
+    for _ in range(2):
+        assert named("Member", {"type": "object"}) == {"$ref": "#/definitions/Member"}
     with pytest.raises(ValueError, match="Member"):
-        hoisted(named("Member", {"type": "string"}), definitions)
+        named("Member", {"type": "string"})
+    assert schemas.DEFINITIONS == {"Member": {"type": "object"}}

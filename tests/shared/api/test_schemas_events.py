@@ -12,16 +12,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.api.schemas import ENDPOINT_PATTERN, SECRET_PATTERN, notification, subscribe_request
+from shared.api.definition import definition
+from shared.api.schemas import ENDPOINT_PATTERN, SECRET_PATTERN
 from shared.api.subscribe import Criteria, SubscribeRequest, check_endpoint
-from shared.events.table import EVENTS, event_named
+from shared.events.table import EVENTS
 from shared.media.blobs import MEDIA
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES, resource
 from shared.polling.run import as_event
 from shared.subscriptions import key_of, new_secret
 from shared.values import PREFIX_PATTERN
+from tests.definitions import whole
 
+DEFINITION = whole(definition("https", "app.example"))
 FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures"
 POSTED = [
     (event.name, json.loads((FIXTURES / "events" / f"{event.name}.json").read_text())["data"])
@@ -54,7 +57,8 @@ RECONCILED = [
 
 
 def fields(event: str) -> set[str]:
-    return set(notification(event_named(event))["properties"]["data"]["properties"])
+    content = DEFINITION["paths"][f"/webhooks/{event}"]["x-ms-notification-content"]
+    return set(content["schema"]["properties"]["data"]["properties"])
 
 
 def test_every_field_that_is_posted_is_described() -> None:
@@ -71,7 +75,7 @@ def test_stored_audio_carries_all_that_is_known_but_the_pbx_s_address(media: Any
 
 
 def test_the_body_has_the_model_s_own_fields_with_its_choices() -> None:
-    schema, model = subscribe_request(), SubscribeRequest.model_json_schema()
+    schema, model = DEFINITION["definitions"]["SubscribeRequest"], SubscribeRequest.model_json_schema()
     filters = schema["properties"]["filter"]
     assert schema["properties"].keys() == SubscribeRequest.model_fields.keys()
     assert filters["properties"].keys() == Criteria.model_fields.keys()
