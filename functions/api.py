@@ -60,15 +60,17 @@ def _answer(operation: Operation, req: func.HttpRequest) -> func.HttpResponse:
 
 
 # Who has the key of the API needs no role on the account.
-def _audio(req: func.HttpRequest, *, by_path: bool) -> func.HttpResponse:
+def _audio(req: func.HttpRequest) -> func.HttpResponse:
     from shared.media.blobs import read_range
 
-    if not by_path:
-        check_names(request_of(req).query, ("blobName",))
     parts = req.route_params
-    # A parameter of a definition's path holds no slashes: what makers pick from takes the name as one field.
-    names = [parts[part] for part in ("year", "month", "day", "file")] if by_path else [req.params.get("blobName", "")]
-    part = read_range(bridge().storage, parts["container"], "/".join(names), req.headers.get("Range"))
+    if "file" in parts:
+        name = "/".join(parts[part] for part in ("year", "month", "day", "file"))
+    else:
+        # A parameter of a definition's path holds no slashes: what makers pick from takes the name as one field.
+        check_names(request_of(req).query, ("blobName",))
+        name = req.params.get("blobName", "")
+    part = read_range(bridge().storage, parts["container"], name, req.headers.get("Range"))
     headers = _AUDIO_HEADERS | dict(part.headers)
     return func.HttpResponse(part.content, status_code=part.status, mimetype=part.content_type, headers=headers)
 
@@ -88,6 +90,6 @@ def _definition(req: func.HttpRequest) -> func.HttpResponse:
 _register = partial(register, blueprint, func.AuthLevel.FUNCTION, render=refusal)
 for _row in operations.SERVED:
     _register(_row.id, _row.method, f"v2/{_row.path}", partial(_answer, _row))
-_register("GetStoredAudio", "GET", "v2/media/{container}/{year}/{month}/{day}/{file}", partial(_audio, by_path=True))
-_register("GetAudio", "GET", "v2/media/{container}", partial(_audio, by_path=False))
+_register("GetStoredAudio", "GET", "v2/media/{container}/{year}/{month}/{day}/{file}", _audio)
+_register("GetAudio", "GET", "v2/media/{container}", _audio)
 register(blueprint, func.AuthLevel.ANONYMOUS, "GetSwagger", "GET", "swagger.json", _definition)

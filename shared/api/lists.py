@@ -17,7 +17,7 @@ from shared.api.parameters import LARGEST_LIMIT, Request, check, fits
 from shared.errors import Invalid
 from shared.items import store as items
 from shared.items.store import KINDS, Item
-from shared.pbx.resources import RESOURCES, Resource
+from shared.pbx import resources
 from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, clock
 from shared.values import LARGEST_ID
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from shared.bridge import Bridge
     from shared.pbx.operations import Operation
+    from shared.pbx.resources import Resource
     from shared.people import Kind, Pointer
 
     Arrivals = Callable[[str, int], Sequence[tuple[str, Item | None]]]
@@ -35,7 +36,6 @@ _PAGE = 1000
 _FEW, _MOST_IN_CHUNK = 200, 96
 # callStarted may differ from the start that a callID spells.
 _SLACK = timedelta(days=1)
-_RESOURCE: Mapping[str, Resource] = {id: row for row in RESOURCES for id in (row.list_operation, row.list_action)}
 
 STATE, TRIGGER_STATE = "state", "triggerState"
 STATES = (STATE, TRIGGER_STATE)
@@ -47,7 +47,7 @@ _FURTHER = (1000,) * 4
 
 def resource_of(row: Operation) -> Resource:
     """Return the resource of a list or list action."""
-    return _RESOURCE[row.id]
+    return resources.resource(row.path.removeprefix("trigger/"))
 
 
 def find_items(bridge: Bridge, row: Operation, given: Request) -> dict[str, Any] | sheets.File:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from shared.events.table import EVENTS
 from shared.pbx.fields import CONTACT, LOST_CALL, Field, Shape
@@ -29,18 +30,17 @@ OUTCOMES: Mapping[str, str] = {
 }
 
 
-def _choice(name: str, title: str, description: str, *choices: str) -> Parameter:
-    return Parameter(name, title, description, type="string", choices=choices)
+def _choice(name: str, title: str, description: str, *choices: str, **more: Any) -> Parameter:
+    return Parameter(name, title, description, type="string", choices=choices, **more)
 
 
+_list = partial(Operation, lists=True)
 _LIMIT, _OFFSET, _DIRECTION = (
     next(parameter for parameter in operation("GetCallHistory").parameters if parameter.name == name)
     for name in ("limit", "offset", "direction")
 )
 _FORMAT_WORDS = "json; or csv or xlsx for a file with all that fits, up to 100,000 rows."
-FORMAT = Parameter(
-    "format", "Format", _FORMAT_WORDS, type="string", choices=("json", "csv", "xlsx"), visibility="advanced"
-)
+FORMAT = _choice("format", "Format", _FORMAT_WORDS, "json", "csv", "xlsx", visibility="advanced")
 
 EVENT: Shape = (
     Field("id", "string", "ID of the event, the same as webhook-id in deliveries."),
@@ -56,7 +56,7 @@ EVENT: Shape = (
     Field("data", "object", "Data of the event."),
     Field("bodyMissing", "boolean", "True where the stored body is gone, and data is empty."),
 )
-GET_EVENTS = Operation(
+GET_EVENTS = _list(
     id="GetEvents",
     path="events",
     parameters=(
@@ -69,7 +69,6 @@ GET_EVENTS = Operation(
     ),
     summary="List events",
     description="Lists events, newest first, paged.",
-    lists=True,
     item=EVENT,
 )
 
@@ -117,7 +116,7 @@ _CALL_FILTERS = (
 )
 _FROM = "Only calls that began on or after this date, or at or after this time."
 _TO = "Only calls that began up to the end of this date, or before this time."
-GET_CALLS = Operation(
+GET_CALLS = _list(
     id="GetCalls",
     path="calls",
     parameters=(
@@ -128,7 +127,6 @@ GET_CALLS = Operation(
     ),
     summary="List calls",
     description="Lists calls with their outcome, newest first, paged.",
-    lists=True,
     item=CALL,
 )
 GET_CALL = Operation(
@@ -143,13 +141,12 @@ GET_CALL = Operation(
         Field("deliveries", "array", "Deliveries of its events to subscribers, oldest first.", _DELIVERY),
     ),
 )
-GET_ENDED_CALLS = Operation(
+GET_ENDED_CALLS = _list(
     id="GetEndedCalls",
     path="trigger/calls",
     parameters=_CALL_FILTERS,
     summary="When a call is over",
     description="Lists each call once, when it has been over for a minute and its story is settled.",
-    lists=True,
     item=CALL,
 )
 LOST_CALLER: Shape = (
@@ -162,7 +159,7 @@ LOST_CALLER: Shape = (
     Field("note", "string", "Person who closed it by hand, and the reason."),
     Field("contacts", "array", "Employees who were rung.", (_EMPLOYEE,)),
 )
-GET_LOST_CALLERS = Operation(
+GET_LOST_CALLERS = _list(
     id="GetLostCallers",
     path="lost_callers",
     parameters=(
@@ -174,7 +171,6 @@ GET_LOST_CALLERS = Operation(
     ),
     summary="List lost callers",
     description="Lists callers whom nobody answered: those who still wait first, then those who were called back.",
-    lists=True,
     item=LOST_CALLER,
 )
 
@@ -191,13 +187,12 @@ def _action(row: Resource) -> Operation:
     own = (row.id_parameter, row.cursor_parameter)
     kept = [parameter for parameter in listing.parameters if parameter.name not in own]
     what = listing.summary.partition(" ")[2]
-    return Operation(
+    return _list(
         id=row.list_action,
         path=row.name,
         parameters=(*filters, *kept, FORMAT),
         summary=f"Find {what}",
         description=f"Finds {what} in the app's own storage by filters, newest first, paged.",
-        lists=True,
         item=listing.item,
     )
 

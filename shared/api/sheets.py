@@ -17,7 +17,7 @@ from shared.times import event_time, iso
 from shared.values import e164
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from xlsxwriter import Workbook
     from xlsxwriter.worksheet import Worksheet
@@ -75,15 +75,12 @@ def listed(
     if kind == "json":
         return succeeded(list(items))
     columns = _columns(bridge, operation.item)
-    rows = _at_most([read(item) for read in columns.values()] for item in items)
+    left = iter(items)
+    rows = ([read(item) for read in columns.values()] for item in islice(left, MOST_ROWS))
     content = _csv(columns, rows) if kind == "csv" else _workbook(columns, rows)
-    return File(content, CONTENT_TYPES[kind], f"{operation.path}.{kind}")
-
-
-def _at_most(rows: Iterator[Row]) -> Iterator[Row]:
-    yield from islice(rows, MOST_ROWS)
-    if next(rows, None) is not None:
+    if next(left, None) is not None:
         raise Invalid({"format": _MANY})
+    return File(content, CONTENT_TYPES[kind], f"{operation.path}.{kind}")
 
 
 def _columns(bridge: Bridge, shape: Shape) -> Columns:
