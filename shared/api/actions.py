@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from shared.bridge import Bridge
     from shared.calls.dials import Answer
     from shared.pbx.operations import Operation
-    from shared.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -86,10 +85,15 @@ def _once(bridge: Bridge, operation: Operation, values: Mapping[str, Any], heade
 
     A PBX that refused, or was not reached, did not ring and may be asked again.
     """
+    storage, settings = bridge.storage, bridge.settings
     numbers = {row.name: values[row.name] for row in operation.parameters if is_number(row) and row.name in values}
-    check_dial(bridge.settings, operation.id, numbers)
-    storage, request = bridge.storage, _request(bridge, operation, values, numbers, headers)
-    if (before := dials.claim(storage, request, bridge.settings.dial_per_hour)) is not None:
+    region, countries = settings.default_region, settings.dial_countries
+    reasons = {name: refused(number, region, countries) for name, number in numbers.items()}
+    if wrong := {name: reason for name, reason in reasons.items() if reason}:
+        logger.warning("signal dial_limit operation=%s reason=%s", operation.id, next(iter(wrong.values())))
+        raise Invalid(wrong)
+    request = _request(bridge, operation, values, numbers, headers)
+    if (before := dials.claim(storage, request, settings.dial_per_hour)) is not None:
         return before
     try:
         answer = _ask(bridge, operation, values)
@@ -147,15 +151,6 @@ def _request(
         same, keep = ("soon", call), RETRY_WINDOW
     subjects = tuple(people.number(number, region) for number in numbers.values())
     return dials.Request(id=digest(*same), call=call, subjects=subjects, keep=keep)
-
-
-def check_dial(settings: Settings, operation: str, numbers: Mapping[str, str]) -> None:
-    """Raise Invalid with the reason for each number that is not dialled; `numbers` are as the PBX would get them."""
-    region, countries = settings.default_region, settings.dial_countries
-    wrong = {name: reason for name, number in numbers.items() if (reason := refused(number, region, countries))}
-    if wrong:
-        logger.warning("signal dial_limit operation=%s reason=%s", operation, next(iter(wrong.values())))
-        raise Invalid(wrong)
 
 
 def refused(number: str, region: str, countries: tuple[str, ...]) -> str | None:

@@ -77,17 +77,13 @@ def _calls(
         follows = pointers[limit].place if len(pointers) > limit else None
         rows = store.by_pointers(storage, pointers[:limit])
     else:
-        where = _where(values)
+        # As far as the table service can filter.
+        conditions = [f"{name} eq '{values[name]}'" for name in ("direction", "outcome") if name in values]
+        if values.get("lost") == "true":
+            conditions.append("(" + " or ".join(f"outcome eq '{outcome}'" for outcome in LOST) + ")")
+        where = " and ".join(conditions)
         rows, follows = store.newest(storage, limit=limit, start=start or "", where=where, select=_COLUMNS, **bounds)
     return [item for item in map(as_item, rows) if fits(bridge, item, values)], follows or None
-
-
-def _where(values: Mapping[str, Any]) -> str:
-    """Return the filters that the table service can apply."""
-    conditions = [f"{name} eq '{values[name]}'" for name in ("direction", "outcome") if name in values]
-    if values.get("lost") == "true":
-        conditions.append("(" + " or ".join(f"outcome eq '{outcome}'" for outcome in LOST) + ")")
-    return " and ".join(conditions)
 
 
 def read_ended(bridge: Bridge, row: Operation, given: Request) -> Page:

@@ -78,12 +78,8 @@ _LOCATION: Schema = {"Location": {"type": "string", "description": "Address to a
 _UNAUTHORIZED: Schema = {"description": "The function key is missing or wrong."}
 _BINARY: Schema = {"type": "string", "format": "binary", "x-ms-summary": "Audio", "description": "The file."}
 
-_KEY = text(
-    KEY_HEADER,
-    "header",
-    f"^{KEY_PATTERN}$",
-    "Text of your own for this call; the same one within an hour does not ring twice.",
-) | {"x-ms-visibility": "advanced"}
+_SAME = "Text of your own for this call; the same one within an hour does not ring twice."
+_KEY = text(KEY_HEADER, "header", f"^{KEY_PATTERN}$", _SAME) | {"x-ms-visibility": "advanced"}
 _CONTINUATION = text(
     CONTINUATION, "query", CONTINUATION_PATTERN, "Token from the last answer; the filters have to be the same."
 )
@@ -101,14 +97,9 @@ _ID = text("webhook_id", "path", "^[0-9a-f]{32}$", _RIGHT, required=True) | {"x-
 _NAMED_SO = "Value of the same name in the event of the stored audio."
 _BLOB = text("blobName", "query", f"^{NAME_PATTERN}$", _NAMED_SO, required=True)
 
+_CONTAINERS = tuple(media.container for media in MEDIA)
 _CONTAINER = Parameter(
-    "container",
-    "Container",
-    _NAMED_SO,
-    where="path",
-    type="string",
-    required=True,
-    choices=tuple(media.container for media in MEDIA),
+    "container", "Container", _NAMED_SO, where="path", type="string", required=True, choices=_CONTAINERS
 )
 _AUDIO = Operation(
     id="GetAudio",

@@ -35,11 +35,8 @@ _INTEGER = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 _LOST_PLUS = re.compile(r" (?=[0-9]{2}:?[0-9]{2}\Z)")
 # As a bound, any time long before the first call, or long after the last, is as good as another; clients send the
 # years 1 and 9999 for none. Both of these have a 29 February.
-_BEYOND = (
-    (re.compile(r"\A(?:(?:0[0-9]|1[0-5])[0-9]{2}|1600)(?=-)", re.ASCII), "1604"),
-    (re.compile(r"\A9[0-9]{3}(?=-)", re.ASCII), "8996"),
-)
-
+_FIRST_YEAR, _LAST_YEAR = 1604, 8996
+_YEAR = re.compile(r"\A[0-9]{4}(?=-)", re.ASCII)
 # The fields that make up a name.
 NAMES = tuple(dict.fromkeys(name for row in RESOURCES for name in row.title))
 
@@ -157,8 +154,7 @@ def _integer(parameter: Parameter, raw: Any) -> int:
 
 def _bound(name: str, text: str, zone: tzinfo) -> datetime:
     """Return a bound of times; of a bare date its start, for `to` the start of the next day, for `date_to` its end."""
-    for beyond, year in _BEYOND:
-        text = beyond.sub(year, text)
+    text = _YEAR.sub(lambda year: str(min(max(int(year[0]), _FIRST_YEAR), _LAST_YEAR)), text)
     if (day := bare_date(text)) is not None:
         first, end = day_bounds(day, zone)
         return {"to": end, "date_to": end - timedelta(microseconds=1)}.get(name, first)

@@ -30,10 +30,7 @@ if TYPE_CHECKING:
     Row = list[Any]
     Columns = dict[str, Callable[[Item], Any]]
 
-CONTENT_TYPES = {
-    "csv": "text/csv",
-    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-}
+CONTENT_TYPES = {"csv": "text/csv", "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"}
 MOST_ROWS = 100_000
 _MANY = f"more than {MOST_ROWS:,} rows fit: ask for fewer by from and to, or by another filter"
 # Rows go to disk as they come, and a long list costs no memory; a text is no formula, address or number.

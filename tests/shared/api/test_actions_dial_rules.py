@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 import phonenumbers
 import pytest
 
-from shared.api.actions import ABROAD, EMERGENCY, IMPOSSIBLE, PREMIUM, SATELLITE, check_dial, refused
+from shared.api.actions import ABROAD, EMERGENCY, IMPOSSIBLE, PREMIUM, SATELLITE, act, refused
+from shared.api.parameters import Request
 from shared.errors import Invalid
+from shared.pbx.operations import operation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from shared.settings import Settings
+    from shared.bridge import Bridge
 
 
 def examples(*kinds: int) -> Iterator[tuple[str, str, str, str]]:
@@ -113,9 +115,10 @@ def test_where_countries_are_named_only_they_are_dialled(countries: str, reason:
     assert found == dict.fromkeys(numbers.split(), reason)
 
 
-def test_a_refusal_names_the_field_and_is_a_signal(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_refusal_names_the_field_and_is_a_signal(bridge: Bridge, caplog: pytest.LogCaptureFixture) -> None:
+    body = b'{"destination": "+37190000000", "contactID": 966}'
     with caplog.at_level(logging.WARNING), pytest.raises(Invalid) as wrong:
-        check_dial(settings, "Dial", {"destination": "+37190000000"})
+        act(bridge, operation("Dial"), Request(body=body))
     assert wrong.value.fields == {"destination": PREMIUM}
     assert "signal dial_limit" in caplog.text
     assert "9000" not in caplog.text + str(wrong.value)
