@@ -13,7 +13,7 @@ from typing import Any
 import requests
 
 from dev.connector import properties_text
-from dev.host.routes import first_match
+from dev.host.http import first_match
 from dev.simulator import Simulator
 from shared.api.actions import act
 from shared.api.definition import definition

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import function_app
-from dev.host.worker import Function, functions_of
+from dev.host.worker import Function, described
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Indexed:
 @cache
 def hosted() -> tuple[Function, ...]:
     """Every function of the app with its bindings."""
-    return functions_of(function_app.app)
+    return tuple(map(described, function_app.app.get_functions()))
 
 
 @cache

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dev.host.routes import first_match
+from dev.host.http import first_match
 from shared.settings import Settings
 from shared.storage.account import Storage
 from tests.hosts import start_host

@@ -12,24 +12,17 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dev.host.http import HttpApp, listen
-from dev.host.queues import LEASE_SECONDS, QueueListener, by_hand
-from dev.host.routes import Routes
-from dev.host.settings import SECRETS_SETTING, HostError, load_host_config, load_keys, load_local_settings
-from dev.host.timers import Timer
+from dev.host.http import HttpApp, Routes
+from dev.host.settings import HostError, load_host_config, load_keys
+from dev.host.triggers import LEASE_SECONDS, QueueListener, Timer
 from dev.host.worker import Worker
 
 if TYPE_CHECKING:
-    from azure_functions_runtime.bindings.datumdef import Datum
-
     from dev.host.settings import HostConfig
-    from dev.host.worker import Function
 
     Listener = QueueListener | Timer
 
 _FORMAT = "[%(asctime)s.%(msecs)03dZ] %(levelname)s %(function)s%(message)s"
-# Libraries whose every call would be a line.
-_QUIET = ("azure", "azure.functions", "asyncio")
 
 
 def main() -> int:
@@ -52,29 +45,20 @@ def main() -> int:
 
 async def _run(options: argparse.Namespace, worker: Worker) -> None:
     directory = options.app.resolve()
-    load_local_settings(directory / "local.settings.json")
-    secrets = os.environ.get(SECRETS_SETTING)
+    secrets = os.environ.get("HOST_SECRETS")
     keys = load_keys(Path(secrets)) if secrets else None
     config = load_host_config(directory / "host.json")
-    listening = listen(options.port)
     worker.load(directory, config.functions)
     listeners = _listeners(worker, config, options.lease_seconds)
-
-    def called(function: Function, text: str) -> tuple[Datum, dict[str, Datum]]:
-        listener = listeners.get(function.name)
-        return (listener.data(), {}) if isinstance(listener, Timer) else by_hand(text)
-
-    app = HttpApp(worker, Routes(worker.functions, config.route_prefix), keys, called)
+    timers = {one.function.name: one for one in listeners if isinstance(one, Timer)}
+    app = HttpApp(worker, Routes(worker.functions, config.route_prefix), keys, timers)
     stop = _stopped_by_signal()
+    server = await app.serve(options.port, options.grace_seconds)
     # A disabled function runs by hand only.
-    running = [listeners[each.name] for each in worker.functions if each.name in listeners and not each.disabled]
-    tasks = [asyncio.create_task(listener.run()) for listener in running]
-    server = await app.serve(listening, options.grace_seconds)
+    tasks = [asyncio.create_task(one.run(stop)) for one in listeners if not one.function.disabled]
     # One write, into which no other thread's line can fall.
-    print(f"Host is ready on http://127.0.0.1:{listening.getsockname()[1]}\n", end="", flush=True)
+    print(f"Host is ready on http://127.0.0.1:{server.addresses[0][1]}\n", end="", flush=True)
     await stop.wait()
-    for listener in running:
-        listener.stop()
     await server.cleanup()
     # Functions run to their end, so that messages are deleted and timers' status is kept; a second signal ends them.
     await asyncio.gather(*tasks)
@@ -97,15 +81,15 @@ def _stopped_by_signal() -> asyncio.Event:
     return stop
 
 
-def _listeners(worker: Worker, config: HostConfig, lease: float) -> dict[str, Listener]:
-    """Return what feeds the functions that are not HTTP, by their names; a function that cannot run is reported."""
-    found: dict[str, Listener] = {}
+def _listeners(worker: Worker, config: HostConfig, lease: float) -> list[Listener]:
+    """Return the listeners of the functions that are not HTTP; a function that cannot run is reported."""
+    found: list[Listener] = []
     for function in worker.functions:
         try:
             if function.trigger["type"] == "queueTrigger":
-                found[function.name] = QueueListener(worker, function, config.queues, lease)
+                found.append(QueueListener(worker, function, config.queues, lease))
             elif function.trigger["type"] == "timerTrigger":
-                found[function.name] = Timer(worker, function)
+                found.append(Timer(worker, function))
         except HostError as error:
             if not function.disabled:
                 print(f"error: function {function.name} is in error: {error}", file=sys.stderr, flush=True)
@@ -116,14 +100,15 @@ def _start_log(worker: Worker) -> None:
     """Log to stderr from INFO on, each line with its function; libraries' lines only from WARNING."""
 
     def named(record: logging.LogRecord) -> bool:
-        name = worker.function_of()
+        name = worker.current()
         record.function = f"[{name}] " if name else ""
         return True
 
     logging.Formatter.converter = time.gmtime
     logging.basicConfig(level=logging.INFO, format=_FORMAT, datefmt="%Y-%m-%dT%H:%M:%S")
     logging.getLogger().handlers[0].addFilter(named)
-    for name in _QUIET:
+    # Their every call would be a line.
+    for name in ("azure", "azure.functions", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

@@ -1,210 +1,270 @@
-"""The host's HTTP side: keys, admin calls, routing, a request's way into a function and back, and the server."""
+"""The host's HTTP side: routes, keys, admin calls, and a request's way into a function and back."""
 
 from __future__ import annotations
 
 import asyncio
+import codecs
 import json
 import logging
 import os
 import re
-import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, unquote
 
 from aiohttp import HttpVersion11, web
 from azure_functions_runtime.bindings.datumdef import Datum
+from yarl import URL
 
-from dev.host.routes import decoded_path
 from dev.host.settings import HostError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from http.cookies import Morsel
+    from collections.abc import Iterable, Mapping
 
-    from dev.host.routes import Routes
     from dev.host.settings import Keys
+    from dev.host.triggers import Timer
     from dev.host.worker import Function, Worker
 
-    ByHand = Callable[[Function, str], tuple[Datum, dict[str, Datum]]]
-
-_LIMIT = 104_857_600  # bytes
-_FUNCTION = re.compile(r"/admin/functions/([^/]+)/?\Z", re.IGNORECASE)
-_JSON = re.compile(r"(?:application/(?:[\w.+-]+\+)?|text/)json\s*(?:;|\Z)", re.IGNORECASE)
-# Longer than any client's own, so that a kept connection is not closed under a request.
-_KEEP_ALIVE_SECONDS = 130
-_HOST = re.compile(r"(?:[A-Za-z0-9!$&'()\-._~]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?\Z")
+_PARAMETER = re.compile(r"\{(?P<rest>\*?)(?P<name>\w+)(?::(?P<rule>\w+)(?:\((?P<argument>.*)\))?)?(?P<optional>\??)\}")
+# Of the real host's constraints those in use: the pattern that a value has to contain, made of the rule's argument.
+_RULES = {"int": r"\A[+-]?\d+\Z", "length": r"\A.{{{}}}\Z", "regex": "{}"}
+# An encoded slash stays encoded in a path.
+_PATH_ESCAPES = re.compile(r"(?:%(?!2[Ff])[0-9A-Fa-f]{2})+")
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_HOST = re.compile(r"(?:[A-Za-z0-9!$&'()\-._~]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?\Z")
+_JSON = re.compile(r"(?:application/(?:[\w.+-]+\+)?|text/)json\s*(?:;|\Z)", re.IGNORECASE)
 # Kestrel's limits: the request line and all headers in bytes, and the headers' number.
 _LONGEST_LINE, _LARGEST_HEADERS, _MOST_HEADERS = 8 * 1024, 32 * 1024, 100
+_LARGEST_BODY = 104_857_600  # bytes
+# Longer than any client's own, so that a kept connection is not closed under a request.
+_KEEP_ALIVE_SECONDS = 130
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Request:
-    """A request without its body.
-
-    `path` is decoded and without dot segments; header names are in lower case, repeated ones joined by a comma;
-    `query` has one entry a name in any letter case, and none without a value; `key` is the function key.
-    """
-
-    method: str
-    path: str
-    url: str
-    headers: Mapping[str, str]
-    query: Mapping[str, str]
-    key: str | None
-
-    @property
-    def length(self) -> int:
-        """The announced length of the body; 0 for none and for one in chunks."""
-        announced = self.headers.get("content-length", "")
-        return int(announced) if announced.isdecimal() else 0
+def _escape_again(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return "".join(f"%{byte:02X}" for byte in error.object[error.start : error.end]), error.end
 
 
-def read_request(incoming: web.BaseRequest) -> Request:
-    """Read a request; raise the HTTPException by which the real web server or host refuses it unseen."""
+# What is not UTF-8 behind its escapes stays escaped.
+codecs.register_error("escape-again", _escape_again)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One function's paths and methods; without methods it takes any."""
+
+    function: Function
+    methods: frozenset[str]
+    pattern: re.Pattern[str]
+    rules: Mapping[str, re.Pattern[str]]
+
+    def match(self, path: str) -> dict[str, str] | None:
+        """Return the route's parameters, without the absent ones, where the decoded path fits."""
+        if not (found := self.pattern.match(path)):
+            return None
+        values = {name: value for name, value in found.groupdict().items() if value}
+        fits = all(rule.search(values[name]) for name, rule in self.rules.items() if name in values)
+        return values if fits else None
+
+
+class Routes:
+    """Every route of an app in the order in which the host tries them: that of the functions' names."""
+
+    def __init__(self, functions: Iterable[Function], prefix: str) -> None:
+        # .NET's OrdinalIgnoreCase compares upper-case letters: an underscore comes after all of them.
+        http = (function for function in functions if function.trigger["type"] == "httpTrigger")
+        self._all = [_route(function, prefix) for function in sorted(http, key=lambda function: function.name.upper())]
+
+    def find(self, method: str, path: str) -> tuple[Function, dict[str, str]] | None:
+        """Return the function whose route takes a request's method and decoded path first, and the parameters."""
+        for route in self._all:
+            if (not route.methods or method in route.methods) and (values := route.match(path)) is not None:
+                return route.function, values
+        return None
+
+
+def first_match(functions: Iterable[Function], method: str, path: str) -> str | None:
+    """Return the name of the HTTP function that the host runs for a path as it is written; None for the bare 404."""
+    found = Routes(functions, "api").find(method, _decoded(path))
+    return found[0].name if found else None
+
+
+def _route(function: Function, prefix: str) -> Route:
+    route = str(function.trigger.get("route") or function.name).strip("/")
+    if route.lower().startswith(("admin", "runtime")):
+        raise HostError(f"function {function.name}: a route cannot begin with admin or runtime")
+    pattern, rules = "", {}
+    for segment in f"{prefix}/{route}".strip("/").split("/"):
+        found = _PARAMETER.fullmatch(segment)
+        if found is None and "{" not in segment:
+            pattern += f"/{re.escape(segment)}"
+            continue
+        if found is None or (found["rule"] and found["rule"] not in _RULES):
+            raise HostError(f"function {function.name}: this host cannot read {segment} in the route {route}")
+        if found["rule"]:
+            rules[found["name"]] = re.compile(_RULES[found["rule"]].format(found["argument"]), re.IGNORECASE)
+        # An empty segment fits nothing but the rest that a catch-all takes.
+        value = f"/(?P<{found['name']}>{'[^/].*' if found['rest'] else '[^/]+'})"
+        pattern += f"(?:{value})?" if found["rest"] or found["optional"] else value
+    methods = frozenset(method.upper() for method in function.trigger.get("methods") or ())
+    # One slash at the end is as good as none.
+    return Route(function, methods, re.compile(pattern + r"/?\Z", re.IGNORECASE | re.DOTALL), rules)
+
+
+def _decoded(raw: str) -> str:
+    """Decode a path once and leave its dot segments out; an encoded slash stays, and so does what is not UTF-8."""
+    path = _PATH_ESCAPES.sub(lambda found: unquote(found[0], errors="escape-again"), raw)
+    return URL.build(scheme="http", host="host", path=path).path
+
+
+def _checked_path(incoming: web.BaseRequest) -> str:
+    """Return the decoded path; raise the HTTPException by which the real web server or host refuses a request."""
     # A method, two blanks, the version and the line's end stand around a target.
     if len(incoming.method) + len(incoming.raw_path) + 12 > _LONGEST_LINE:
         raise web.HTTPRequestURITooLong
     raw = incoming.raw_headers
     if len(raw) > _MOST_HEADERS or sum(len(name) + len(value) + 4 for name, value in raw) > _LARGEST_HEADERS:
         raise web.HTTPRequestHeaderFieldsTooLarge
-    host, query = incoming.headers.get("Host", ""), incoming.rel_url.raw_query_string
-    if "Host" in incoming.headers and not host:
+    host = incoming.headers.get("Host")
+    if host == "":
         raise web.HTTPInternalServerError
-    path = decoded_path(incoming.rel_url.raw_path)
+    path = _decoded(incoming.rel_url.raw_path)
     if "\0" in path or (host and not _HOST.match(host)):
         raise web.HTTPBadRequest
-    pairs = parse_qsl(query, keep_blank_values=True, errors="escape-again")
-    # The last spelling of a name counts; of several keys the first does, even where it is empty.
-    spellings = {name.lower(): name for name, _ in pairs}
-    code = next((value for name, value in pairs if name.lower() == "code"), None)
-    shown = quote(_LONE_PERCENT.sub("%25", path), safe="/-._~!$&'()*+,;=:@%") + (f"?{query}" if query else "")
-    return Request(
-        method=incoming.method,
-        path=path,
-        url=f"http://{host}{shown}",
-        headers=_joined((name.lower(), value) for name, value in incoming.headers.items()),
-        query=_joined((spellings[name.lower()], value) for name, value in pairs if value),
-        key=incoming.headers.get("x-functions-key", code),
+    return path
+
+
+def _query(incoming: web.BaseRequest) -> list[tuple[str, str]]:
+    return parse_qsl(incoming.rel_url.raw_query_string, keep_blank_values=True, errors="escape-again")
+
+
+def _call(incoming: web.BaseRequest, path: str, params: Mapping[str, str], body: bytes) -> Datum:
+    """Return a function's input of a request."""
+    query, written = _query(incoming), incoming.rel_url.raw_query_string
+    # The last spelling of a name counts; a parameter without a value is left out.
+    spellings = {name.lower(): name for name, _ in query}
+    shown = quote(_LONE_PERCENT.sub("%25", path), safe="/-._~!$&'()*+,;=:@%") + (f"?{written}" if written else "")
+    return Datum(
+        {
+            "method": Datum(incoming.method, "string"),
+            "url": Datum(f"http://{incoming.headers.get('Host', '')}{shown}", "string"),
+            "headers": _texts((name.lower(), value) for name, value in incoming.headers.items()),
+            "query": _texts((spellings[name.lower()], value) for name, value in query if value),
+            "params": _texts(params.items()),
+            "body": Datum(body, "bytes"),
+        },
+        "http",
     )
 
 
-def _joined(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    values: dict[str, str] = {}
+def _texts(pairs: Iterable[tuple[str, str]]) -> dict[str, Datum]:
+    """Return texts by their names; those of one name are joined by a comma."""
+    texts: dict[str, Datum] = {}
     for name, value in pairs:
-        values[name] = f"{values[name]},{value}" if name in values else value
-    return values
+        texts[name] = Datum(f"{texts[name].value},{value}" if name in texts else value, "string")
+    return texts
 
 
 class HttpApp:
     """Answers every request of the host; without `keys` every auth level is open."""
 
-    def __init__(self, worker: Worker, routes: Routes, keys: Keys | None, by_hand: ByHand) -> None:
-        self._worker, self._routes, self._keys, self._by_hand = worker, routes, keys, by_hand
+    def __init__(self, worker: Worker, routes: Routes, keys: Keys | None, timers: Mapping[str, Timer]) -> None:
+        self._worker, self._routes, self._keys, self._timers = worker, routes, keys, timers
         self._runs: set[asyncio.Task[Any]] = set()
-        self._limit = int(os.environ.get("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT") or _LIMIT)
+        self._largest_body = int(os.environ.get("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT") or _LARGEST_BODY)
 
-    async def serve(self, listening: socket.socket, grace: float) -> web.ServerRunner:
-        """Begin to answer on a socket; `cleanup` of the result ends that, and hangs up on who still waits then."""
-        # Limits are those of `read_request`. What breaks off or is no HTTP is no error of the host.
+    async def serve(self, port: int, grace: float) -> web.ServerRunner:
+        """Begin to answer on a port of this machine, 0 for a free one; HostError where it is taken.
+
+        `cleanup` of the result ends that, and hangs up on callers who still wait after `grace` seconds.
+        """
+        # A request that breaks off or is no HTTP is no error of the host.
         logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
-        loop = asyncio.get_running_loop()
-        server = web.Server(
-            self._respond,
-            request_factory=lambda message, body, protocol, writer, task: web.BaseRequest(
-                message, body, protocol, writer, task, loop, client_max_size=0
-            ),
-            max_line_size=1 << 17,
-            max_field_size=1 << 17,
-            max_headers=1000,
-            keepalive_timeout=_KEEP_ALIVE_SECONDS,
-            access_log=None,
-        )
+        # The real host's limits are in `_checked_path`.
+        limits: Any = {"max_line_size": 1 << 17, "max_field_size": 1 << 17, "max_headers": 1000}
+        server = web.Server(self._respond, keepalive_timeout=_KEEP_ALIVE_SECONDS, access_log=None, **limits)
         runner = web.ServerRunner(server, shutdown_timeout=grace)
         await runner.setup()
-        await web.SockSite(runner, listening, backlog=1024).start()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", port, backlog=1024).start()
+        except OSError as error:
+            raise HostError(f"port {port} is in use; choose another one") from error
         return runner
 
     async def _respond(self, incoming: web.BaseRequest) -> web.Response:
-        response = await self._answer(read_request(incoming), incoming)
+        response = await self._answer(incoming, _checked_path(incoming))
         # As on the real host, an answer with a body goes out in chunks unless its function sets the length.
         if response.body and "Content-Length" not in response.headers and incoming.version == HttpVersion11:
             response.enable_chunked_encoding()
         return response
 
-    async def _answer(self, request: Request, incoming: web.BaseRequest) -> web.Response:
-        path = request.path.lower().removesuffix("/")
-        if path == "/admin/host/ping" and request.method in ("GET", "POST"):
+    async def _answer(self, incoming: web.BaseRequest, path: str) -> web.Response:
+        plain = path.lower().removesuffix("/")
+        if plain == "/admin/host/ping" and incoming.method in ("GET", "POST"):
             return web.Response(headers={"Cache-Control": "no-store,no-cache"})
-        if named := _FUNCTION.match(request.path):
-            return self._refused(request.key) or await self._run(named[1].lower(), request, incoming)
-        if (request.method, path) == ("GET", "/admin/host/status"):
-            return self._refused(request.key) or self._status()
-        if (request.method, path) == ("GET", "/admin/functions"):
-            return self._refused(request.key) or web.json_response([_described(one) for one in self._worker.functions])
-        if found := self._routes.find(request.method, request.path):
-            return await self._invoke(found[0].function, found[1], request, incoming)
-        return web.Response(text="Your function app is up and running.") if path == "" else web.Response(status=404)
+        if plain.startswith("/admin/"):
+            return await self._administer(incoming, plain)
+        if found := self._routes.find(incoming.method, path):
+            return await self._invoke(incoming, path, *found)
+        return web.Response(text="Your function app is up and running.") if plain == "" else web.Response(status=404)
 
-    async def _invoke(
-        self, function: Function, params: Mapping[str, str], request: Request, incoming: web.BaseRequest
-    ) -> web.Response:
-        asked = str(function.trigger.get("authLevel") or "FUNCTION").upper()
-        level = self._keys.level(request.key, function.name) if self._keys else "master"
-        if (asked == "FUNCTION" and not level) or (asked == "ADMIN" and level != "master"):
-            return web.Response(status=401)
-        if function.disabled and level != "master":
-            return web.Response(status=404)
-        if request.length > self._limit:
-            return web.Response(status=500, headers={"Connection": "close"})
-        call = {
-            "method": Datum(request.method, "string"),
-            "url": Datum(request.url, "string"),
-            "headers": _texts(request.headers),
-            "query": _texts(request.query),
-            "params": _texts(params),
-            # Of a body without an announced length the function sees nothing.
-            "body": Datum(await incoming.read() if request.length else b"", "bytes"),
-        }
-        # The function goes on where its caller is cut off.
-        run = asyncio.shield(self._worker.invoke(function, Datum(call, "http"), {}))
-        succeeded, returned = await run
-        return _returned(returned) if succeeded else web.Response(status=500)
+    def _level(self, incoming: web.BaseRequest, function: str = "") -> str:
+        """Return the level that a request's key opens: that of the header, else the first `code`, even an empty one."""
+        code = next((value for name, value in _query(incoming) if name.lower() == "code"), None)
+        key = incoming.headers.get("x-functions-key", code)
+        return self._keys.level(key, function) if self._keys else "master"
 
-    def _refused(self, key: str | None) -> web.Response | None:
-        """Return the answer to a key that does not open /admin, or None for one that does."""
-        level = self._keys.level(key) if self._keys else "master"
+    async def _administer(self, incoming: web.BaseRequest, path: str) -> web.Response:
+        level, worker = self._level(incoming), self._worker
         if level == "host":
             return web.Response(status=403)
-        return None if level == "master" else web.Response(status=401, headers={"WWW-Authenticate": "Bearer"})
+        if level != "master":
+            return web.Response(status=401, headers={"WWW-Authenticate": "Bearer"})
+        match incoming.method, path.removeprefix("/admin/").split("/"):
+            case "GET", ["host", "status"]:
+                running = len(worker.running)
+                return web.json_response({"state": "Running", "running": running, "executed": worker.executed})
+            case "GET", ["functions"]:
+                return web.json_response([_described(one) for one in worker.functions])
+            case "POST", ["functions", name]:
+                function = next((one for one in worker.functions if one.name.lower() == name), None)
+                return await self._begin(incoming, function) if function else web.Response(status=404)
+        return web.Response(status=404)
 
-    async def _run(self, name: str, request: Request, incoming: web.BaseRequest) -> web.Response:
-        """Begin a run of a function by hand."""
-        function = next((each for each in self._worker.functions if each.name.lower() == name), None)
-        if request.method != "POST" or function is None:
-            return web.Response(status=404)
-        if not _JSON.match(request.headers.get("content-type", "")):
+    async def _begin(self, incoming: web.BaseRequest, function: Function) -> web.Response:
+        """Begin a run by hand; in place of a queue's message it has the input, and no message id."""
+        if not _JSON.match(incoming.headers.get("Content-Type", "")):
             return web.Response(status=415)
         try:
-            text = json.loads(await incoming.read()).get("input")
+            text = json.loads(await incoming.content.read()).get("input")
         except (ValueError, AttributeError, RecursionError):
             return web.Response(status=400)
         if isinstance(text, dict | list):
             return web.Response(status=400)
-        run = self._worker.invoke(function, *self._by_hand(function, "" if text is None else str(text)))
-        task = asyncio.create_task(run)
-        self._runs.add(task)
-        task.add_done_callback(self._runs.discard)
+        timer = self._timers.get(function.name)
+        data = timer.data() if timer else Datum("" if text is None else str(text), "string")
+        run = asyncio.create_task(self._worker.invoke(function, data, {"Id": Datum("", "string")}))
+        self._runs.add(run)
+        run.add_done_callback(self._runs.discard)
         return web.Response(status=202)
 
-    def _status(self) -> web.Response:
-        worker = self._worker
-        return web.json_response({"state": "Running", "running": worker.running, "executed": worker.executed})
-
-
-def _texts(values: Mapping[str, str]) -> dict[str, Datum]:
-    return {name: Datum(value, "string") for name, value in values.items()}
+    async def _invoke(
+        self, incoming: web.BaseRequest, path: str, function: Function, params: Mapping[str, str]
+    ) -> web.Response:
+        asked = str(function.trigger.get("authLevel") or "FUNCTION").upper()
+        level = self._level(incoming, function.name)
+        if (asked == "FUNCTION" and not level) or (asked == "ADMIN" and level != "master"):
+            return web.Response(status=401)
+        if function.disabled and level != "master":
+            return web.Response(status=404)
+        length = int(incoming.headers.get("Content-Length", 0))
+        if length > self._largest_body:
+            return web.Response(status=500, headers={"Connection": "close"})
+        # Of a body without an announced length the function sees nothing.
+        data = _call(incoming, path, params, await incoming.content.read() if length else b"")
+        # The function goes on where its caller is cut off.
+        succeeded, returned = await asyncio.shield(self._worker.invoke(function, data, {}))
+        return _returned(returned) if succeeded else web.Response(status=500)
 
 
 def _described(function: Function) -> dict[str, Any]:
@@ -221,32 +281,8 @@ def _returned(returned: Datum | None) -> web.Response:
     response = web.Response(body=http["body"].value, status=int(http["status_code"].value))
     for name, value in http["headers"].items():
         response.headers[name] = str(value.value)
-    for cookies in http["cookies"] or ():
-        for cookie in cookies.values():
-            response.headers.add("Set-Cookie", "; ".join(_cookie(cookie)))
+    for cookie in (cookie for cookies in http["cookies"] or () for cookie in cookies.values()):
+        # The real host writes domain and path even where they are empty.
+        empty = "".join(f"; {name}=" for name in ("domain", "path") if not cookie[name])
+        response.headers.add("Set-Cookie", cookie.OutputString() + empty)
     return response
-
-
-def _cookie(cookie: Morsel[str]) -> Iterable[str]:
-    """Yield a cookie's parts as the real host writes them: domain and path are there even where they are empty."""
-    yield f"{cookie.key}={cookie.value}"
-    for name in ("expires", "max-age", "domain", "path", "secure", "samesite", "httponly"):
-        value = cookie[name]
-        if value is True:
-            yield name
-        elif value or name in ("domain", "path"):
-            yield f"{name}={value.lower() if name == 'samesite' else value}"
-
-
-def listen(port: int) -> socket.socket:
-    """Listen on this machine; port 0 takes a free one. HostError when the port is taken."""
-    # asyncio turns Nagle's delay off only where the protocol is named, which socket.create_server does not do.
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind(("127.0.0.1", port))
-        listening.listen()
-    except OSError as error:
-        listening.close()
-        raise HostError(f"port {port} is in use; choose another one") from error
-    return listening

@@ -1,8 +1,7 @@
-"""The host's settings: local.settings.json, host.json, the environment, and the folder of keys."""
+"""The host's settings: host.json, the environment, and the folder of keys."""
 
 from __future__ import annotations
 
-import hmac
 import json
 import os
 import re
@@ -10,16 +9,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
-SECRETS_SETTING = "HOST_SECRETS"
-STORAGE = "AzureWebJobsStorage"
 _OVERRIDE = "azurefunctionsjobhost__"
 _INDIRECT = re.compile(r"%([^%]+)%")
+_DOCUMENT = TypeAdapter(dict[str, Any])
 
 
 class HostError(Exception):
@@ -52,17 +50,13 @@ class Keys:
     """The master key, the host keys, and each function's own keys by its name in lower case."""
 
     master: str
-    host: tuple[str, ...]
-    functions: Mapping[str, tuple[str, ...]]
+    host: Collection[str]
+    functions: Mapping[str, Collection[str]]
 
     def level(self, key: str | None, function: str = "") -> str:
         """Return the level of a key: master, host, function, or an empty text for one that opens nothing."""
         held = {"master": (self.master,), "host": self.host, "function": self.functions.get(function.lower(), ())}
-        given = (key or "").encode()
-        matches = (
-            level for level, keys in held.items() for one in keys if one and hmac.compare_digest(given, one.encode())
-        )
-        return next(matches, "")
+        return next((level for level, keys in held.items() if key and key in keys), "")
 
 
 def load_keys(folder: Path) -> Keys:
@@ -80,30 +74,26 @@ def load_keys(folder: Path) -> Keys:
         raise HostError(f"the keys in {folder} cannot be read: {type(error).__name__}") from error
 
 
-def load_local_settings(path: Path) -> None:
-    """Put the file's `Values` into the environment where a name is not set there yet."""
-    for name, value in _read(path).get("Values", {}).items():
-        os.environ.setdefault(name, str(value))
-
-
 def load_host_config(path: Path) -> HostConfig:
     """Read host.json; `AzureFunctionsJobHost__a__b` in the environment overrides `a.b`, in any letter case."""
-    config = _lower_keys(_read(path))
-    if path.exists() and config.get("version") != "2.0":
-        raise HostError('host.json needs "version": "2.0"')
-    for name, value in os.environ.items():
-        if name.lower().startswith(_OVERRIDE):
-            *parents, last = name.lower().removeprefix(_OVERRIDE).split("__")
-            place = config
-            for parent in parents:
-                place = place.setdefault(parent, {})
-            place[last] = value
-    extensions, functions = config.get("extensions", {}), config.get("functions", ())
+    config: dict[str, Any] = {"version": "2.0"}
     try:
+        if path.exists():
+            config = _lower_keys(_DOCUMENT.validate_json(path.read_bytes()))
+        for name, value in os.environ.items():
+            if name.lower().startswith(_OVERRIDE):
+                *parents, last = name.lower().removeprefix(_OVERRIDE).split("__")
+                place = config
+                for parent in parents:
+                    place = place.setdefault(parent, {})
+                place[last] = value
+        extensions, functions = config.get("extensions", {}), config.get("functions", ())
         queues = QueueOptions.model_validate(extensions.get("queues", {}))
     except ValidationError as error:
-        wrong = "; ".join(f"{one['loc'][0]}: {one['msg']}" for one in error.errors())
-        raise HostError(f"host.json: extensions.queues has a value that does not fit: {wrong}") from error
+        wrong = "; ".join(": ".join(map(str, (*one["loc"], one["msg"]))) for one in error.errors())
+        raise HostError(f"host.json cannot be read: {wrong}") from error
+    if config.get("version") != "2.0":
+        raise HostError('host.json needs "version": "2.0"')
     return HostConfig(
         route_prefix=str(extensions.get("http", {}).get("routeprefix", "api")).strip("/"),
         functions=tuple(functions.values() if isinstance(functions, dict) else functions),
@@ -128,17 +118,6 @@ def disabled(function: str) -> bool:
     """True if `AzureWebJobs.<Name>.Disabled` or `AzureWebJobs_<Name>_Disabled` turns the function off."""
     names = {f"azurewebjobs{dot}{function}{dot}disabled".lower() for dot in "._"}
     return any(value.lower() in ("true", "1") for name, value in os.environ.items() if name.lower() in names)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; an empty one where there is no file."""
-    try:
-        document = json.loads(path.read_text(encoding="utf-8-sig")) if path.exists() else {}
-    except ValueError as error:
-        raise HostError(f"{path.name} is not JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise HostError(f"{path.name} is not a JSON object")
-    return document
 
 
 def _lower_keys(value: Any) -> Any:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from azure_functions_runtime.bindings.datumdef import Datum
 
-TRIGGERS = ("httpTrigger", "queueTrigger", "timerTrigger")
+_TRIGGERS = ("httpTrigger", "queueTrigger", "timerTrigger")
 # The directions of bindings, which are all that indexing needs of the worker's protocol.
 _PROTOCOL = SimpleNamespace(BindingInfo=SimpleNamespace(out=1, inout=2, undefined=0))
 
@@ -35,19 +35,22 @@ class Function:
     """An indexed function and its bindings, of which one is its trigger."""
 
     name: str
-    id: str
     trigger: Mapping[str, Any]
     bindings: tuple[Mapping[str, Any], ...]
     disabled: bool
 
 
 class Worker:
-    """Runs the functions of one app folder; sync functions in the library's thread pool."""
+    """Runs the functions of one app folder, sync ones in the library's thread pool.
+
+    `executed` counts the runs of each function; `running` has the function of each invocation that has not ended.
+    """
 
     def __init__(self) -> None:
         self.functions: tuple[Function, ...] = ()
         self.executed: Counter[str] = Counter()
-        self._running: dict[str, str] = {}
+        self.running: dict[str, str] = {}
+        self._ids: dict[str, str] = {}
 
     def load(self, directory: Path, only: Collection[str] = ()) -> None:
         """Import and index the app, all of it or these functions only; HostError with the reason when that fails."""
@@ -62,52 +65,45 @@ class Worker:
         try:
             indexed = loader.index_function_app(str(directory / "function_app.py"))
             chosen = [one for one in indexed if not wanted or one.get_function_name().lower() in wanted]
-            ids = [handle_event._functions.add_indexed_function(one, _PROTOCOL).function_id for one in chosen]
+            for one in chosen:
+                info = handle_event._functions.add_indexed_function(one, _PROTOCOL)
+                self._ids[info.name] = info.function_id
         except Exception as error:  # noqa: BLE001 - an app may raise anything while it is imported
             # The library wraps an import error in a second one that has only advice to add.
             trace = "".join(traceback.format_exception(error.__context__ or error, chain=False))
             raise HostError(f"the app cannot be indexed:\n{trace}") from None
         logging.getLogger("azure.functions").disabled = False
-        self.functions = tuple(map(_function, chosen, ids))
+        self.functions = tuple(map(described, chosen))
         if unknown := wanted - {function.name.lower() for function in self.functions}:
             raise HostError(f"the app has no function {', '.join(sorted(unknown))}")
 
-    @property
-    def running(self) -> int:
-        """The number of invocations that have not ended."""
-        return len(self._running)
-
-    def function_of(self) -> str:
+    def current(self) -> str:
         """Return the name of the function that the caller's thread or task runs, or an empty text."""
-        return self._running.get(library.invocation_id_cv.get() or "", "")
+        return self.running.get(library.invocation_id_cv.get() or "", "")
 
     async def invoke(self, function: Function, data: Datum, metadata: Mapping[str, Datum]) -> tuple[bool, Datum | None]:
-        """Call the function once with `data` for its trigger's parameter.
+        """Call a function once with `data` for its trigger's parameter; return True and its return value.
 
-        Return True and its return value. An exception of the function is logged by the library and returned as False.
+        An exception of the function is logged by the library and returned as False.
         """
-        invocation = str(uuid.uuid4())
-        self._running[invocation] = function.name
+        invocation, id = str(uuid.uuid4()), self._ids[function.name]
+        self.running[invocation] = function.name
         self.executed[function.name] += 1
         token = library.invocation_id_cv.set(invocation)
         try:
             inputs = [(function.trigger["name"], data)]
-            succeeded, returned, *_ = await invocation_request_native(invocation, function.id, inputs, metadata)
+            succeeded, returned, *_ = await invocation_request_native(invocation, id, inputs, metadata)
         finally:
             library.invocation_id_cv.reset(token)
-            del self._running[invocation]
+            del self.running[invocation]
         return succeeded, returned
 
 
-def functions_of(app: Any) -> tuple[Function, ...]:
-    """Return the functions of an `azure.functions.FunctionApp` that is not run; it can be asked once only."""
-    return tuple(_function(function, function.get_function_name()) for function in app.get_functions())
-
-
-def _function(indexed: Any, id: str) -> Function:
+def described(indexed: Any) -> Function:
+    """Return a function of an `azure.functions.FunctionApp`; HostError for a trigger that this host does not have."""
     name = indexed.get_function_name()
     bindings = tuple(json.loads(text) for text in indexed.get_raw_bindings())
-    trigger = next((binding for binding in bindings if binding["type"] in TRIGGERS), None)
+    trigger = next((binding for binding in bindings if binding["type"] in _TRIGGERS), None)
     if trigger is None:
         raise HostError(f"function {name}: this host has no {bindings[0]['type']}")
-    return Function(name=name, id=id, trigger=trigger, bindings=bindings, disabled=disabled(name))
+    return Function(name=name, trigger=trigger, bindings=bindings, disabled=disabled(name))

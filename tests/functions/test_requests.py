@@ -7,7 +7,7 @@ import json
 import azure.functions as func
 import pytest
 
-from dev.host.routes import first_match
+from dev.host.http import first_match
 from functions.api import _definition
 from functions.requests import address, body_of, keys_of, origin, request_of
 from shared.api.operations import ACTIONS

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dev.host.routes import first_match
+from dev.host.http import first_match
 from shared.events.table import EVENTS, find_event
 from shared.values import LARGEST_ID
 from tests.indexed import Indexed, functions, hosted

@@ -119,8 +119,8 @@ def test_an_answer_reaches_the_caller_as_it_was_returned(plain: HostProcess) -> 
     assert answer.headers["Transfer-Encoding"] == "chunked"
     assert "Content-Length" not in answer.headers
     assert answer.raw.headers.getlist("set-cookie") == [
-        "a=1; domain=; path=/; httponly",
-        "b=2; max-age=60; domain=; path=; secure; samesite=lax",
+        "a=1; HttpOnly; Path=/; domain=",
+        "b=2; Max-Age=60; SameSite=Lax; Secure; domain=; path=",
     ]
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from dev.host.routes import Routes, first_match
+from dev.host.http import Routes, first_match
 from dev.host.settings import HostError
 from dev.host.worker import Function
 
 
 def function(name: str, route: str, *methods: str) -> Function:
     trigger = {"type": "httpTrigger", "name": "req", "route": route, "methods": list(methods)}
-    return Function(name=name, id=name, trigger=trigger, bindings=(trigger,), disabled=False)
+    return Function(name=name, trigger=trigger, bindings=(trigger,), disabled=False)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""host.json, local.settings.json and their overrides."""
+"""host.json and the environment."""
 
 from __future__ import annotations
 
@@ -8,22 +8,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dev.host.settings import HostError, disabled, load_host_config, load_local_settings
+from dev.host.settings import HostError, disabled, load_host_config
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def host_json(folder: Path, **queues: object) -> Path:
-    path = folder / "host.json"
-    path.write_text(json.dumps({"version": "2.0", "extensions": {"queues": queues}}))
-    return path
-
-
 def test_the_environment_overrides_host_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bare = load_host_config(tmp_path / "host.json").queues
     assert (bare.batch_size, bare.max_dequeue_count, bare.max_polling_interval) == (16, 5, timedelta(minutes=1))
-    path = host_json(tmp_path, batchSize=8, maxDequeueCount=7, visibilityTimeout="00:01:00.5")
+    path = tmp_path / "host.json"
+    options = {"batchSize": 8, "maxDequeueCount": 7, "visibilityTimeout": "00:01:00.5"}
+    path.write_text(json.dumps({"version": "2.0", "extensions": {"queues": options}}))
     monkeypatch.setenv("AzureFunctionsJobHost__extensions__queues__batchSize", "2")
     monkeypatch.setenv("AzureFunctionsJobHost__Extensions__Queues__NewBatchThreshold", "1")
     queues = load_host_config(path).queues
@@ -31,17 +27,19 @@ def test_the_environment_overrides_host_json(tmp_path: Path, monkeypatch: pytest
     assert queues.visibility_timeout == timedelta(seconds=60.5)
 
 
-@pytest.mark.parametrize("queues", [{"batchSize": 33}, {"batchSize": "many"}, {"visibilityTimeout": "soon"}])
-def test_options_that_do_not_fit_are_refused(tmp_path: Path, queues: dict[str, object]) -> None:
-    with pytest.raises(HostError, match=rf"host.json: extensions.queues .*{next(iter(queues)).lower()}"):
-        load_host_config(host_json(tmp_path, **queues))
-
-
-@pytest.mark.parametrize("content", ["{", "[]"])
-def test_a_settings_file_that_cannot_be_read_is_named(tmp_path: Path, content: str) -> None:
-    (tmp_path / "local.settings.json").write_text(content)
-    with pytest.raises(HostError, match=r"local\.settings\.json"):
-        load_local_settings(tmp_path / "local.settings.json")
+@pytest.mark.parametrize(
+    ("content", "wrong"),
+    [
+        ('{"version": "2.0", "extensions": {"queues": {"batchSize": 33}}}', "batchsize: .* 32"),
+        ('{"version": "2.0", "extensions": {"queues": {"visibilityTimeout": "soon"}}}', "visibilitytimeout: "),
+        ("{", "Invalid JSON"),
+        ("[]", "object"),
+    ],
+)
+def test_a_host_json_that_cannot_be_read_is_one_line(tmp_path: Path, content: str, wrong: str) -> None:
+    (tmp_path / "host.json").write_text(content)
+    with pytest.raises(HostError, match=rf"^host\.json cannot be read: .*{wrong}.*\Z"):
+        load_host_config(tmp_path / "host.json")
 
 
 @pytest.mark.parametrize(

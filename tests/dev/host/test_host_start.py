@@ -27,12 +27,11 @@ if TYPE_CHECKING:
 ADMIN = {"x-functions-key": MASTER}
 HOST = {"version": "2.0"}
 ONE = """
-import os
 import azure.functions as func
 app = func.FunctionApp()
 @app.route("one")
 def one(req: func.HttpRequest) -> func.HttpResponse:
-    return func.HttpResponse(os.environ.get("GREETING", "none"))
+    return func.HttpResponse("one")
 """
 TWO = "\n@app.route('{route}', methods=['POST'])\ndef {name}(req: func.HttpRequest) -> str:\n    return ''\n"
 TIMER = "\n@app.timer_trigger('timer', '{schedule}')\ndef ticking(timer: func.TimerRequest) -> None:\n    pass\n"
@@ -42,7 +41,7 @@ QUEUE = "\n@app.queue_trigger('msg', 'jobs', 'Nowhere')\ndef reading(msg: func.Q
 def app(directory: Path, code: str, **files: object) -> Path:
     (directory / "function_app.py").write_text(code)
     for name, content in files.items():
-        (directory / f"{name.replace('_', '.')}.json").write_text(json.dumps(content))
+        (directory / f"{name}.json").write_text(json.dumps(content))
     return directory
 
 
@@ -102,16 +101,13 @@ def test_functions_can_be_loaded_one_by_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_settings_come_from_the_files_unless_the_environment_has_them(tmp_path: Path) -> None:
-    values = {"FUNCTIONS_WORKER_RUNTIME": "python", "GREETING": "from the file"}
-    host_json = HOST | {"extensions": {"http": {"routePrefix": ""}}}
-    directory = app(tmp_path, ONE, host=host_json, local_settings={"Values": values})
+def test_host_json_has_the_prefix_unless_the_environment_does(tmp_path: Path) -> None:
+    directory = app(tmp_path, ONE, host=HOST | {"extensions": {"http": {"routePrefix": ""}}})
     with start_host(directory, env={}) as host:
-        assert requests.get(f"{host.url}/one").text == "from the file"
+        assert requests.get(f"{host.url}/one").text == "one"
         assert requests.get(f"{host.url}/api/one").status_code == 404
-    outside = {"GREETING": "from outside", "AzureFunctionsJobHost__extensions__http__routePrefix": "other"}
-    with start_host(directory, env=outside) as host:
-        assert requests.get(f"{host.url}/other/one").text == "from outside"
+    with start_host(directory, env={"AzureFunctionsJobHost__extensions__http__routePrefix": "other"}) as host:
+        assert requests.get(f"{host.url}/other/one").text == "one"
 
 
 @dev_host_only

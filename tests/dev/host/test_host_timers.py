@@ -12,7 +12,7 @@ import pytest
 from azure.storage.blob import BlobServiceClient
 
 from dev.host.settings import HostError
-from dev.host.timers import NEVER, Schedule
+from dev.host.triggers import NEVER, Schedule
 from tests.hosts import dev_host_only
 from tests.waiting import until
 
