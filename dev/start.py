@@ -84,7 +84,7 @@ def run(stack: ExitStack, arguments: argparse.Namespace, stop: threading.Event) 
     _register(stack, app, environment.get("PUBLIC_BASE_URL", ""), simulated=simulated)
     if subscribers:
         subscribers.subscribe(app)
-    day = Day(app, pbx=simulator, subscribers=subscribers, stop=stop, verbose=arguments.verbose)
+    day = Day(app, pbx=simulator, subscribers=subscribers, stop=stop)
     if not simulated:
         _invite(url, environment)
     print("\nThe day begins.\n" if simulated else "\nThe calls of your PBX are printed as they come.\n", flush=True)
@@ -125,7 +125,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m dev.start", description=__doc__)
     parser.add_argument("--port", type=int, default=PORTS[0], help="of the function host")
     parser.add_argument("--pace", type=float, default=0.6, help="seconds between the steps of the simulated day")
-    parser.add_argument("--verbose", action="store_true", help="each event and delivery in place of the day's story")
     arguments = parser.parse_args()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

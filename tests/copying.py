@@ -23,7 +23,7 @@ def asked(kind: str = "recording", action: str = "copy", **changes: Any) -> dict
 
 
 def audio(pbx: Simulator) -> AudioFile:
-    return pbx.recording_file(RECORDING)
+    return pbx.file("call_records", RECORDING)
 
 
 def blobs(bridge: Bridge, container: str = "recordings") -> dict[str, Any]:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from dev.server import Answer, Request
 from dev.simulator.calls import place_dial
 from dev.simulator.lists import RefusedError, matching, number_of, ordered, page, shuffled
-from dev.simulator.resources import BASE_PATH, LOST_CALL_FILTERS, OPERATIONS, RESOURCES, Operation, Resource
+from dev.simulator.resources import BASE_PATH, FILTERS, LOST_CALL_FILTERS, OPERATIONS, RESOURCES, Operation
 from dev.simulator.wire import encode, envelope
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dev.simulator.audio import AudioFile
     from dev.simulator.faults import Fault
     from dev.simulator.pbx import Pbx
+    from shared.pbx.resources import Resource
 
 Handler = Callable[[Request, str], Answer]
 
@@ -45,9 +46,9 @@ class Api:
             "Dial": self._dial,
             "DeleteWebhookByID": self._unsubscribe,
         }
-        for resource in RESOURCES:
-            self._handlers[resource.row.list_operation] = self._lister(resource)
-            self._handlers[resource.row.read_operation] = self._reader(resource)
+        for row in RESOURCES.values():
+            self._handlers[row.list_operation] = self._lister(row)
+            self._handlers[row.read_operation] = self._reader(row)
         self._routes = [(row.method, _route(row), row) for row in OPERATIONS]
 
     def respond(self, request: Request) -> Answer:
@@ -100,14 +101,14 @@ class Api:
 
     def _lister(self, row: Resource) -> Handler:
         def answer(request: Request, _: str) -> Answer:
-            query, options, rows = request.arguments, self.pbx.options, self.pbx.rows[row.path].copy()
+            query, options, rows = request.arguments, self.pbx.options, self.pbx.rows[row.name].copy()
             above = number_of(query, f"initial_{row.id_parameter}", 0)
             wanted = number_of(query, row.id_parameter, 0) if query.get(row.id_parameter) else None
             ids = ordered((id for id in rows if id > above and wanted in (None, id)), options.order)
-            items = page(matching((rows[id] for id in ids), row.filters, query), query, options.page_cap)
+            items = page(matching((rows[id] for id in ids), FILTERS[row.name], query), query, options.page_cap)
             if options.order == "shuffled-page":
                 items = shuffled(items, row.id_field)
-            return self._items([self.pbx.view(row.path, item) for item in items])
+            return self._items([self.pbx.view(row.name, item) for item in items])
 
         return answer
 
@@ -118,8 +119,8 @@ class Api:
 
     def _reader(self, row: Resource) -> Handler:
         def answer(_: Request, part: str) -> Answer:
-            item = self.pbx.rows[row.path].get(number_of({"id": part}, "id", 0))
-            return _answer(404, "Not found") if item is None else _answer(200, "OK", self.pbx.view(row.path, item))
+            item = self.pbx.rows[row.name].get(number_of({"id": part}, "id", 0))
+            return _answer(404, "Not found") if item is None else _answer(200, "OK", self.pbx.view(row.name, item))
 
         return answer
 
@@ -127,7 +128,7 @@ class Api:
         query = request.arguments
         found = sorted(self.pbx.lost.values(), key=lambda item: item["last_contact"], reverse=True)
         items = page(matching(found, LOST_CALL_FILTERS, query), query, self.pbx.options.page_cap)
-        return self._items([self.pbx.writer.item(item) for item in items])
+        return self._items([self.pbx.wire(item) for item in items])
 
     def _dial(self, request: Request, _: str) -> Answer:
         body = _object(request.body)

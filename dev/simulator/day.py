@@ -68,9 +68,9 @@ def demo(pbx: Pbx) -> None:
     begin = pbx.clock.now()
     for row in _DEMO_CALLS:
         _plan(pbx, row, begin, contacts)
-    for resource in RESOURCES:
-        if resource.row.editable and not pbx.rows[resource.path]:
-            pbx.add(resource.path)
+    for name, resource in RESOURCES.items():
+        if resource.editable and not pbx.rows[name]:
+            pbx.add(name)
     pbx.clock.at(begin + timedelta(minutes=_DEMO_MINUTES), lambda: _post_others(pbx))
 
 
@@ -99,6 +99,6 @@ def _plan(pbx: Pbx, row: Planned, begin: datetime, contacts: Mapping[str, int]) 
 def _post_others(pbx: Pbx) -> None:
     """Post each event that nothing of the script leads to, once, with the fields of the day's items."""
     known = {name: value for rows in pbx.rows.values() for item in rows.values() for name, value in item.items()}
-    for event in EVENTS:
-        if event.name not in pbx.hooks.happened:
-            pbx.hooks.emit(event.name, dict.fromkeys(event.row.key, 1) | known)
+    for name, event in EVENTS.items():
+        if name not in pbx.hooks.happened:
+            pbx.hooks.emit(name, dict.fromkeys(event.key, 1) | known)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from dev.simulator.audio import AudioFile, token_for
 from dev.simulator.clock import Clock
 from dev.simulator.faults import Faults
-from dev.simulator.resources import RESOURCE, RESOURCES, Resource
+from dev.simulator.resources import FIELDS, FIRST_IDS, RESOURCES, is_clocked
 from dev.simulator.webhooks import Subscription, Webhooks
-from dev.simulator.wire import Item, Options, Writer
+from dev.simulator.wire import Item, Options, shown
 
 if TYPE_CHECKING:
     from dev.server import Answer, Request
@@ -42,10 +42,9 @@ class Pbx:
         self.url = ""
         self.clock = Clock()
         self.options = Options()
-        self.writer = Writer(self.options, lambda: self.url)
         self.faults = Faults()
-        self.hooks = Webhooks(self.options, self.writer, workers)
-        self.rows: dict[str, dict[int, Item]] = {row.path: {} for row in RESOURCES}
+        self.hooks = Webhooks(self.options, self.wire, workers)
+        self.rows: dict[str, dict[int, Item]] = {name: {} for name in RESOURCES}
         self.lost: dict[tuple[str, str], Item] = {}
         self.requests: list[Seen] = []
         self.rang: list[Call] = []  # calls that a dial made
@@ -60,28 +59,27 @@ class Pbx:
         seen = Seen(request.method, request.path, request.query, operation, status, has_key)
         self.requests.append(seen)
 
-    def _complete(self, row: Resource, item_id: int, fields: Item) -> Item:
-        item = {row.id_field: item_id} | dict(row.fields) | fields | {row.id_field: item_id}
+    def _complete(self, resource: str, item_id: int, fields: Item) -> Item:
+        item = FIELDS[resource] | fields | {RESOURCES[resource].id_field: item_id}
         for name in ("recordingURL", "messageURL"):
-            if name in row.fields:
+            if name in item:
                 if not isinstance(item[name], AudioFile):
-                    item[name] = AudioFile(token_for(row.path, item_id), tone=item_id % 7)
+                    item[name] = AudioFile(token_for(resource, item_id), tone=item_id % 7)
                 self.files[item[name].token] = item[name]
         return item
 
     def new_id(self, resource: str, started: datetime | None = None) -> int:
         """Return an id that no item has; a call's is its start in microseconds."""
-        row = RESOURCE[resource]
         with self._lock:
             last = self._last.get(resource, 0)
-            if row.clocked:
+            if is_clocked(resource):
                 # Calls are numbered by their start alone.
                 new = ((started or self.clock.now()) - _EPOCH) // timedelta(microseconds=1)
                 while new in self._call_ids:
                     new += 1
                 self._call_ids.add(new)
             else:
-                new = max(last + 1, row.first_id)
+                new = max(last + 1, FIRST_IDS.get(resource, 1))
             while new in self.rows[resource]:
                 new += 1
             self._last[resource] = max(last, new)
@@ -89,12 +87,11 @@ class Pbx:
 
     def add(self, resource: str, item_id: int | None = None, **fields: Any) -> int:
         """Put an item into a list as the PBX would have it there, without any webhook; return its id."""
-        row = RESOURCE[resource]
         item_id = self.new_id(resource) if item_id is None else item_id
-        self._last[resource] = max(self._last.get(resource, 0), item_id if not row.clocked else 0)
-        if "created" in row.fields:
+        self._last[resource] = max(self._last.get(resource, 0), item_id if not is_clocked(resource) else 0)
+        if "created" in FIELDS[resource]:
             fields.setdefault("created", self.clock.now())
-        self.rows[resource][item_id] = self._complete(row, item_id, fields)
+        self.rows[resource][item_id] = self._complete(resource, item_id, fields)
         return item_id
 
     def edit(self, resource: str, item_id: int, **fields: Any) -> None:
@@ -109,26 +106,26 @@ class Pbx:
         """Return the inner form of an item; raise KeyError where there is none."""
         return self.rows[resource][item_id]
 
+    def wire(self, item: Item) -> Item:
+        """Return fields of an item as they go on the wire."""
+        return shown(item, self.url, extra_fields=self.options.extra_fields)
+
     def view(self, resource: str, item: Item) -> Item:
         """Return the item as it goes on the wire."""
-        shown = self.writer.item(item)
-        if resource == "contacts":
-            number = item["contactID"]
-            shown["group_membership"] = [
-                self.writer.item(group)
-                for group in list(self.rows["groups"].values())
-                if any(member["contactID"] == number for member in group["members"])
-            ]
-        return shown
+        if resource != "contacts":
+            return self.wire(item)
+        number, groups = item["contactID"], list(self.rows["groups"].values())
+        of_contact = [one for one in groups if any(member["contactID"] == number for member in one["members"])]
+        return self.wire(item) | {"group_membership": [self.wire(group) for group in of_contact]}
 
     def bulk(self, resource: str, count: int) -> range:
         """Add `count` plain rows above all there are (a second apart for calls) and return their ids."""
-        row = RESOURCE[resource]
-        step = 1_000_000 if row.clocked else 1
+        clocked = is_clocked(resource)
+        step = 1_000_000 if clocked else 1
         largest = max(self.rows[resource], default=0)
-        first = max(largest + step, self.new_id(resource) - (count * step if row.clocked else 0))
+        first = max(largest + step, self.new_id(resource) - (count * step if clocked else 0))
         ids = range(first, first + count * step, step)
-        self.rows[resource] |= {id: self._complete(row, id, _sample(row, id)) for id in ids}
+        self.rows[resource] |= {id: self._complete(resource, id, _sample(resource, id)) for id in ids}
         self._last[resource] = max(self._last.get(resource, 0), ids[-1] if count else 0)
         return ids
 
@@ -144,14 +141,6 @@ class Pbx:
     def file(self, resource: str, item_id: int) -> AudioFile:
         """Return the audio of a recording or voicemail, to be changed at will; it stays when the item is removed."""
         return self.files[token_for(resource, item_id)]
-
-    def recording_file(self, recording_id: int) -> AudioFile:
-        """Return the audio of a recording."""
-        return self.file("call_records", recording_id)
-
-    def voicemail_file(self, voicemail_id: int) -> AudioFile:
-        """Return the audio of a voicemail."""
-        return self.file("voicemails", voicemail_id)
 
     @property
     def webhooks(self) -> list[Subscription]:
@@ -175,7 +164,7 @@ class Pbx:
         with self._lock:
             for kept in (self.lost, self.requests, self.rang, self.files, self._last, self._call_ids):
                 kept.clear()
-            self.rows = {row.path: {} for row in RESOURCES}
+            self.rows = {name: {} for name in RESOURCES}
 
     def close(self) -> None:
         """End the threads of clock and webhooks."""
@@ -183,15 +172,16 @@ class Pbx:
         self.hooks.close()
 
 
-def _sample(row: Resource, item_id: int) -> Item:
+def _sample(resource: str, item_id: int) -> Item:
     """Return plain fields of an item, made of its id alone."""
-    seed = item_id // 1_000_000 if row.clocked else item_id
-    start = _EPOCH + timedelta(microseconds=item_id) if row.clocked else _BULK_BEGIN + timedelta(seconds=seed % 10**7)
+    clocked = is_clocked(resource)
+    seed = item_id // 1_000_000 if clocked else item_id
+    start = _EPOCH + timedelta(microseconds=item_id) if clocked else _BULK_BEGIN + timedelta(seconds=seed % 10**7)
     number, talked = f"+3712{seed % 10**7:07d}", 5 + seed % 240
     fields = {
         **dict.fromkeys(("caller", "sender", "number"), number),
         **dict.fromkeys(("callStarted", "created"), start),
-        **dict.fromkeys(("name", "boxName", "lastname"), f"{row.path} {item_id}"),
+        **dict.fromkeys(("name", "boxName", "lastname"), f"{resource} {item_id}"),
         "destination": "67021234",
         "callID": 1_524_664_459_097_344 + item_id % 1_000_000_000,
         "callConnected": start + timedelta(seconds=6),
@@ -203,4 +193,4 @@ def _sample(row: Resource, item_id: int) -> Item:
         "voicemailBoxID": 5120,
         "voicemailBoxName": "Klientu centrs",
     }
-    return {name: value for name, value in fields.items() if name in row.fields}
+    return {name: value for name, value in fields.items() if name in FIELDS[resource]}

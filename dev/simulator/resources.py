@@ -13,12 +13,11 @@ from shared.pbx import resources as polled
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from shared.pbx.fields import Field
     from shared.pbx.operations import Operation as Described
 
 BASE_PATH = "/api/v2"
 
-_FIRST_IDS: Mapping[str, int] = {
+FIRST_IDS: Mapping[str, int] = {
     "audio_prompts": 310,
     "call_history": 150818921852,
     "call_records": 161204400117,
@@ -43,66 +42,42 @@ _DEFAULTS: Mapping[str, Any] = {
 }
 # Only history knows the end of a call.
 _NEVER_POSTED = frozenset({"callEnded"})
+_PREVIOUS = "previous_contactID"
 
 
-def _default(field: Field) -> Any:
-    return _DEFAULTS.get(field.name, _ABSENT[field.type])
-
-
-@dataclass(frozen=True)
-class Resource:
-    """One kind of item: where it is read, what identifies it, the fields that every item has, and its filters."""
-
-    row: polled.Resource
-    path: str
-    id_field: str
-    id_parameter: str
-    first_id: int
-    clocked: bool  # ids are the call's start in microseconds
-    fields: Mapping[str, Any]  # those of an item of which only the id is known
-    filters: tuple[Filter, ...]  # the parameters that narrow the list, beside its id
-
-
-def _resource(row: polled.Resource) -> Resource:
+def _fields(row: polled.Resource) -> dict[str, Any]:
     shape = operations.operation(row.read_operation).item
-    fields = {field.name: 0 if field.name == row.id_field else _default(field) for field in shape}
-    parameters = (parameter.name for parameter in operations.operation(row.list_operation).parameters)
+    return {field.name: _DEFAULTS.get(field.name, _ABSENT[field.type]) for field in shape} | {row.id_field: 0}
+
+
+def _filters(row: polled.Resource) -> tuple[Filter, ...]:
+    names = [parameter.name for parameter in operations.operation(row.list_operation).parameters]
     own = (row.id_parameter, row.cursor_parameter)
-    return Resource(
-        row=row,
-        path=row.name,
-        id_field=row.id_field,
-        id_parameter=row.id_parameter,
-        first_id=_FIRST_IDS.get(row.name, 1),
-        clocked=row.id_field == "callID",
-        fields=fields,
-        filters=filters_of((name for name in parameters if name not in own), fields),
-    )
+    return filters_of((name for name in names if name not in own), FIELDS[row.name])
 
 
-RESOURCES = tuple(_resource(row) for row in polled.RESOURCES)
-RESOURCE = {row.path: row for row in RESOURCES}
+RESOURCES = {row.name: row for row in polled.RESOURCES}
+# Of each resource: the fields of an item of which only the id is known, and the filters of its list.
+FIELDS = {row.name: _fields(row) for row in polled.RESOURCES}
+FILTERS = {row.name: _filters(row) for row in polled.RESOURCES}
+EVENTS = {row.name: row for row in events.EVENTS if row.source == "pbx"}
 
 
-@dataclass(frozen=True)
-class Event:
-    """One webhook: the fields of its `data`, and those left out where they have no value."""
-
-    row: events.Event
-    name: str
-    fields: tuple[str, ...]
-    optional: tuple[str, ...]
+def is_clocked(resource: str) -> bool:
+    """True if ids are the call's start in microseconds."""
+    return RESOURCES[resource].id_field == "callID"
 
 
-def _event(row: events.Event) -> Event:
-    known = tuple(field.name for field in row.model.fields if field.name not in _NEVER_POSTED)
-    # The previous employee of a call that was handed over, in other events than that of the transfer.
-    optional = tuple(name for name in known if name == "previous_contactID" and name not in row.key)
-    return Event(row, row.name, tuple(name for name in known if name not in optional), optional)
+def posted(event: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of an event's `data`.
 
-
-EVENTS = tuple(_event(row) for row in events.EVENTS if row.source == "pbx")
-EVENT = {row.name: row for row in EVENTS}
+    Events other than the transfer's have the previous employee only where a call was handed over.
+    """
+    row = EVENTS[event]
+    names = [field.name for field in row.model.fields if field.name not in _NEVER_POSTED]
+    if _PREVIOUS not in row.key and data.get(_PREVIOUS) is None:
+        names = [name for name in names if name != _PREVIOUS]
+    return {name: data.get(name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -118,7 +93,7 @@ class Operation:
 
 def _operations(row: Described) -> tuple[Operation, ...]:
     if "{event}" in row.path:
-        return tuple(Operation(event.name, row.method, f"/{row.path.format(event=event.name)}") for event in EVENTS)
+        return tuple(Operation(event, row.method, f"/{row.path.format(event=event)}") for event in EVENTS)
     query = tuple(parameter.name for parameter in row.parameters if parameter.where == "query")
     return (Operation(row.id, row.method, f"/{row.path}", query, row),)
 

@@ -37,7 +37,6 @@ class Simulator(Pbx):
 
     def __init__(self, api_key: str = "demo-key", *, port: int = 0, workers: int = 4) -> None:
         super().__init__(api_key, workers)
-        self.day_done = threading.Event()
         self._api = Api(self)
         self._server = Server(self._respond, port)
         self.url = self._server.url
@@ -45,7 +44,7 @@ class Simulator(Pbx):
         self._day: threading.Thread | None = None
         self._controls: dict[tuple[str, str], Control] = {
             ("GET", "counts"): lambda _: {name: len(rows) for name, rows in self.rows.items()},
-            ("GET", "day"): lambda _: {"done": self.day_done.is_set()},
+            ("GET", "day"): lambda _: {"done": self._day is not None and not self._day.is_alive()},
             ("POST", "day"): lambda body: self.start_day(float(body["pace"])),
             ("POST", "calls"): lambda body: asdict(place(self, **body)),
             ("POST", "items"): lambda body: {"id": self.add(body.pop("resource"), body.pop("id", None), **body)},
@@ -63,7 +62,7 @@ class Simulator(Pbx):
         Begin the day of `dev.simulator.day` in the background.
 
         With a pace, its steps come so many real seconds apart; without one, those of the past come at once and the
-        rest in real time. `day_done` is set at its end.
+        rest in real time.
         """
 
         def run() -> None:
@@ -72,9 +71,7 @@ class Simulator(Pbx):
                 self.clock.play(pace, self._stopping.wait)
             self.wait_delivered()
             self.clock.set(None)
-            self.day_done.set()
 
-        self.day_done.clear()
         self._day = threading.Thread(target=run, name="simulator-day", daemon=True)
         self._day.start()
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from dev.simulator.faults import Faults
-from dev.simulator.resources import EVENT
+from dev.simulator.resources import posted
 from dev.simulator.wire import encode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from dev.simulator.wire import Item, Options, Writer
+    from dev.simulator.wire import Item, Options
 
 _TIMEOUT = 5.0  # seconds for one delivery
 _FIRST_ID = 4001
@@ -36,8 +36,8 @@ class Subscription:
 class Webhooks:
     """The account's subscriptions and the pool that posts events to them, without retries."""
 
-    def __init__(self, options: Options, writer: Writer, workers: int) -> None:
-        self.options, self.writer = options, writer
+    def __init__(self, options: Options, wire: Callable[[Item], Item], workers: int) -> None:
+        self.options, self.wire = options, wire
         self.subscriptions: dict[int, Subscription] = {}
         self.happened: set[str] = set()  # names of events, also of those that nobody subscribed to
         self.faults = Faults()
@@ -64,11 +64,8 @@ class Webhooks:
 
     def emit(self, event: str, data: Item) -> None:
         """Post the event to all who subscribed to it, in the background."""
-        row = EVENT[event]
         self.happened.add(event)
-        names = (*row.fields, *(name for name in row.optional if data.get(name) is not None))
-        shown = self.writer.item({name: data.get(name) for name in names})
-        body = {"type": "Event", "eventType": event, "version": "v1", "data": shown}
+        body = {"type": "Event", "eventType": event, "version": "v1", "data": self.wire(posted(event, data))}
         with self._lock:
             targets = [row for row in self.subscriptions.values() if row.event == event]
             new = {self._pool.submit(self._post, one, body) for one in targets if self.faults.pick(event) is None}

@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dev.simulator.audio import AudioFile
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 Item = dict[str, Any]
 
@@ -34,30 +31,23 @@ class Options:
     file_needs_key: bool = False
 
 
-class Writer:
-    """Turns items into JSON values by the options of the moment."""
-
-    def __init__(self, options: Options, base_url: Callable[[], str]) -> None:
-        self.options = options
-        self._base_url = base_url
-
-    def item(self, item: Item) -> Item:
-        """Return the item as the PBX shows it: without inner fields, values in their wire format."""
-        shown: Item = {}
-        for name, value in item.items():
-            if name[0] == "_":
-                continue
-            if isinstance(value, datetime):
-                shown[name] = f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S}+0000"
-            elif isinstance(value, AudioFile):
-                shown[name] = f"{self._base_url()}/files/{value.token}"
-            elif isinstance(value, (tuple, list)):
-                shown[name] = [self.item(part) if isinstance(part, dict) else part for part in value]
-            else:
-                shown[name] = value
-        if self.options.extra_fields:
-            shown["queueName"] = "Pārdošana"
-        return shown
+def shown(item: Item, base_url: str, *, extra_fields: bool = False) -> Item:
+    """Return the item as the PBX shows it: without inner fields, values in their wire format."""
+    found: Item = {}
+    for name, value in item.items():
+        if name[0] == "_":
+            continue
+        if isinstance(value, datetime):
+            found[name] = f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S}+0000"
+        elif isinstance(value, AudioFile):
+            found[name] = f"{base_url}/files/{value.token}"
+        elif isinstance(value, (tuple, list)):
+            found[name] = [shown(part, base_url) if isinstance(part, dict) else part for part in value]
+        else:
+            found[name] = value
+    if extra_fields:
+        found["queueName"] = "Pārdošana"
+    return found
 
 
 def encode(value: object) -> bytes:

@@ -44,7 +44,7 @@ def app() -> Scripted:
 
 @pytest.fixture
 def day(app: Scripted) -> Day:
-    return Day(app, pbx=None, subscribers=None, stop=threading.Event(), verbose=False)
+    return Day(app, pbx=None, subscribers=None, stop=threading.Event())
 
 
 def lines(day: Day, capsys: pytest.CaptureFixture[str]) -> list[str]:

@@ -65,7 +65,7 @@ def client(pbx: Simulator) -> Iterator[Client]:
 def inbox(pbx: Simulator) -> Iterator[Inbox]:
     """Subscribed to all events."""
     with Inbox() as box:
-        for row in EVENTS:
-            pbx.hooks.subscribe(row.name, f"{box.url}/{row.name}")
+        for event in EVENTS:
+            pbx.hooks.subscribe(event, f"{box.url}/{event}")
         yield box
         pbx.wait_delivered()

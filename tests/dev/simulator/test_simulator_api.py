@@ -11,7 +11,6 @@ import requests
 
 from dev.simulator.resources import RESOURCES
 
-RESOURCE_IDS = [row.path for row in RESOURCES]
 TOP = 2**63 - 1
 
 
@@ -23,23 +22,23 @@ def test_a_wrong_key_is_403_in_the_envelope(pbx: Any, key: str) -> None:
     assert set(answer.json()) == {"version", "status", "statusCode", "message", "data"}
 
 
-@pytest.mark.parametrize("row", RESOURCES, ids=RESOURCE_IDS)
+@pytest.mark.parametrize("row", RESOURCES.values(), ids=RESOURCES)
 def test_a_list_gives_greater_ids_only_newest_first_and_in_pages(pbx: Any, client: Any, row: Any) -> None:
-    ids = list(pbx.bulk(row.path, 25))
+    ids = list(pbx.bulk(row.name, 25))
     initial = {f"initial_{row.id_parameter}": ids[9]}
-    assert client.ids(row.path, row.id_field, **initial) == ids[:9:-1]
-    pages = (client.ids(row.path, row.id_field, limit=4, offset=start, **initial) for start in range(0, 20, 4))
+    assert client.ids(row.name, row.id_field, **initial) == ids[:9:-1]
+    pages = (client.ids(row.name, row.id_field, limit=4, offset=start, **initial) for start in range(0, 20, 4))
     assert [item for page in pages for item in page] == ids[:9:-1]
 
 
-@pytest.mark.parametrize("row", RESOURCES, ids=RESOURCE_IDS)
+@pytest.mark.parametrize("row", RESOURCES.values(), ids=RESOURCES)
 def test_an_item_is_read_by_its_id_however_large(pbx: Any, client: Any, row: Any) -> None:
-    pbx.add(row.path, TOP)
-    assert client.data(f"{row.path}/{TOP}")[row.id_field] == TOP
-    assert client.ids(row.path, row.id_field, **{row.id_parameter: TOP}) == [TOP]
-    assert client.ids(row.path, row.id_field, **{f"initial_{row.id_parameter}": TOP - 1}) == [TOP]
-    assert client.get(f"{row.path}/{TOP - 1}").status_code == 404
-    assert client.get(f"{row.path}/abc").status_code == 422
+    pbx.add(row.name, TOP)
+    assert client.data(f"{row.name}/{TOP}")[row.id_field] == TOP
+    assert client.ids(row.name, row.id_field, **{row.id_parameter: TOP}) == [TOP]
+    assert client.ids(row.name, row.id_field, **{f"initial_{row.id_parameter}": TOP - 1}) == [TOP]
+    assert client.get(f"{row.name}/{TOP - 1}").status_code == 404
+    assert client.get(f"{row.name}/abc").status_code == 422
 
 
 def test_each_filter_of_calls_narrows_the_list(pbx: Any, client: Any) -> None:
@@ -98,7 +97,7 @@ def test_an_event_is_posted_in_the_envelope_unless_it_is_dropped(pbx: Any, inbox
 @pytest.mark.parametrize("size", [144, 290, 36_001, 1_000_003])
 def test_audio_is_mp3_of_exactly_the_size_asked_for(pbx: Any, size: int) -> None:
     pbx.add("call_records", 7)
-    audio = pbx.recording_file(7)
+    audio = pbx.file("call_records", 7)
     audio.size = size
     answer = requests.get(pbx.view("call_records", pbx.item("call_records", 7))["recordingURL"], timeout=10)
     assert len(answer.content) == size == int(answer.headers["Content-Length"])

@@ -9,7 +9,7 @@ import pytest
 
 from dev.simulator.calls import delete_voicemail
 from dev.simulator.day import demo
-from dev.simulator.resources import EVENT, RESOURCES
+from dev.simulator.resources import EVENTS, RESOURCES, posted
 
 START = datetime(2018, 4, 25, 13, 54, 19, 97344, UTC)
 
@@ -40,7 +40,7 @@ def test_an_answered_call_runs_from_start_to_recording(pbx: Any, client: Any, in
     assert inbox.names[3:] == ["CallRecorded"]
     assert client.data(f"call_records/{call.recording_id}")["caller"] == "27771153"
     assert "previous_contactID" not in inbox.bodies[2]["data"]
-    assert set(inbox.bodies[3]["data"]) == set(EVENT["CallRecorded"].fields)
+    assert set(inbox.bodies[3]["data"]) == set(posted("CallRecorded", {}))
 
 
 def test_a_transferred_call_names_the_previous_contact(pbx: Any, inbox: Any) -> None:
@@ -86,8 +86,8 @@ def test_the_demo_day_brings_every_event(pbx: Any, client: Any, inbox: Any) -> N
     demo(pbx)
     pbx.clock.play(0)
     pbx.wait_delivered()
-    assert set(inbox.names) == set(EVENT)
-    assert all(pbx.rows[row.path] for row in RESOURCES if row.row.editable)
+    assert set(inbox.names) == set(EVENTS)
+    assert all(pbx.rows[name] for name, row in RESOURCES.items() if row.editable)
     ids = client.ids("call_history", "callID")
     assert len(ids) == 8
     assert inbox.names.count("CallCompleted") == len(ids), "a group call completes twice, one event is dropped"

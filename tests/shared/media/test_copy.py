@@ -163,8 +163,7 @@ def test_the_key_goes_to_the_pbx_and_to_no_other_origin(bridge: Bridge, open_bri
         # The same host on another port is another origin.
         pbx.add("call_records", RECORDING, callID=CALL, callStarted=STARTED)
         other.add("call_records", RECORDING, callID=CALL, callStarted=STARTED)
-        pbx.recording_file(RECORDING).fault = "redirect"
-        pbx.recording_file(RECORDING).location = f"{other.url}/files/{other.recording_file(RECORDING).token}"
+        audio(pbx).fault, audio(pbx).location = "redirect", f"{other.url}/files/{audio(other).token}"
         copy(open_bridge(PBX_BASE_URL=pbx.base_url), asked())
         assert [seen.authorized for seen in pbx.requests if seen.path.startswith("/files/")] == [True]
         assert [seen.authorized for seen in other.requests if seen.path.startswith("/files/")] == [False]

@@ -72,7 +72,7 @@ def test_a_deletion_at_any_moment_of_a_copy_is_honoured_and_a_copy_that_is_delet
     for moment in itertools.count():
         id = VOICEMAIL + moment
         pbx.add("voicemails", id, sender="27771153", callStarted=STARTED)
-        pbx.voicemail_file(id).size = BLOCK_BYTES + 5000
+        pbx.file("voicemails", id).size = BLOCK_BYTES + 5000
 
         def delete(number: int, at: int = moment, id: int = id) -> None:
             if number == at:
@@ -123,7 +123,7 @@ def test_a_deletion_reaches_every_copy_and_no_other_voicemail(
         pbx.add("voicemails", id, sender="27771153", callStarted=STARTED)
         copy(bridge, asked("voicemail", id=id))
     copy(bridge, asked("voicemail"))
-    pbx.voicemail_file(VOICEMAIL).tone += 1
+    pbx.file("voicemails", VOICEMAIL).tone += 1
     copy(bridge, asked("voicemail"))
     pbx.remove("voicemails", VOICEMAIL)
     copy(open_with(mirror), WITHDRAW)
