@@ -31,10 +31,6 @@ class Ports(NamedTuple):
 DEFAULT_PORTS = Ports(10000, 10001, 10002)
 
 
-def _numbered(number: int) -> str:
-    return f"account{number}"
-
-
 class AzuriteProcess(ChildProcess):
     """
     Runs Azurite in memory, or with its data in `location`; ready when the constructor returns, else NotReady.
@@ -49,7 +45,7 @@ class AzuriteProcess(ChildProcess):
         if not _SCRIPT.exists():
             raise NotReady("Azurite is missing: run `npm install` in the repository")
         ports = ports or Ports()
-        numbered = ";".join(f"{_numbered(number)}:{_NUMBERED_KEY}" for number in range(accounts))
+        numbered = ";".join(f"account{number}:{_NUMBERED_KEY}" for number in range(accounts))
         data = ("--location", str(location)) if location else ("--inMemoryPersistence",)
         super().__init__(
             (
@@ -58,11 +54,7 @@ class AzuriteProcess(ChildProcess):
             ),
             env=os.environ | ({"AZURITE_ACCOUNTS": numbered} if accounts else {}),
         )  # fmt: skip
-        try:
-            output = self.wait_for(lambda text: len(_LISTENING.findall(text)) == len(_SERVICES), 30)
-        except NotReady:
-            self.kill()
-            raise
+        output = self.wait_for(lambda text: len(_LISTENING.findall(text)) == len(_SERVICES), 30)
         self._count = accounts
         self._services = {name: url.rstrip("/") for name, url in _LISTENING.findall(output)}
 
@@ -75,7 +67,7 @@ class AzuriteProcess(ChildProcess):
         """Return the connection string of one of `accounts`, from 0 on; ValueError for a number beyond them."""
         if not 0 <= number < self._count:
             raise ValueError(f"the emulator has {self._count} accounts: start it with more")
-        return self._connection_string(_numbered(number), _NUMBERED_KEY)
+        return self._connection_string(f"account{number}", _NUMBERED_KEY)
 
     def _connection_string(self, account: str, key: str) -> str:
         endpoints = "".join(f"{name}Endpoint={self._services[name]}/{account};" for name in _SERVICES)

@@ -10,13 +10,14 @@ from urllib.parse import urlsplit
 
 import requests
 
-from dev.listener import Answer, Listener, Received
-from dev.signatures import SignatureRefused, verify
+from dev.listener import Answer, Listener
+from dev.signatures import verify
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator
 
+    from dev.server import Request
     from dev.simulator import SimulatorProcess
 
 _LOOK_SECONDS = 0.5
@@ -33,8 +34,8 @@ class Subscribers(Listener):
     def __init__(self) -> None:
         super().__init__(self._answer)
         self._secrets: dict[str, str] = {}
-        self._broken = True
-        self._shown = 0
+        self._refused = ""
+        self._is_shown = False
 
     def subscribe(self, app: App) -> None:
         """Subscribe both at the app."""
@@ -43,21 +44,18 @@ class Subscribers(Listener):
             answer.raise_for_status()
             self._secrets[path] = answer.json()["secret"]
 
-    def delivered(self) -> Iterator[tuple[Received, bool]]:
-        """Yield each new delivery, and True where its signature is right."""
-        fresh = self.received[self._shown :]
-        self._shown += len(fresh)
-        for one in fresh:
-            try:
-                verify(one.headers, one.body, [self._secrets[one.path]], time.time())
-            except SignatureRefused:
-                yield one, False
-            else:
-                yield one, True
+    def news(self) -> str:
+        """Return a line about the event that was refused, once it is posted again; else an empty text."""
+        again = [one for one in self.on(SHAKY) if one.id == self._refused][1:]
+        if self._is_shown or not again:
+            return ""
+        self._is_shown = True
+        verify(again[0].headers, again[0].body, [self._secrets[SHAKY]], time.time())
+        return "A subscriber that was down got its event at the second try, signed"
 
-    def _answer(self, received: Received) -> Answer:
-        if received.path == SHAKY and self._broken:
-            self._broken = False
+    def _answer(self, received: Request) -> Answer:
+        if received.path == SHAKY and not self._refused:
+            self._refused = received.id
             return HTTPStatus.SERVICE_UNAVAILABLE, {}
         return HTTPStatus.OK, {}
 
@@ -121,8 +119,6 @@ class Day:
         self._calls: dict[int, bool] = {}
         self._restored: set[int] = set()
         self._voicemails = 0
-        self._refused: set[str] = set()
-        self._retry_shown = False
 
     def run(self, pace: float) -> None:
         """Play the day, a step each `pace` real seconds, and print it; without a simulator, print until stopped."""
@@ -158,8 +154,8 @@ class Day:
             self._seen.add(event["id"])
             if line := self._line(event, event["data"]):
                 _say(line)
-        for one, is_signed in self._subscribers.delivered() if self._subscribers else ():
-            self._delivered(one, is_signed)
+        if self._subscribers and (line := self._subscribers.news()):
+            _say(line)
         return bool(fresh)
 
     def _line(self, event: dict[str, Any], data: dict[str, Any]) -> str:
@@ -196,14 +192,6 @@ class Day:
             return line
         self._restored.add(call)
         return f"{line}  (no webhook came: restored by a poll)"
-
-    def _delivered(self, one: Received, is_signed: bool) -> None:
-        if one.path == SHAKY and not self._retry_shown:
-            if one.id in self._refused:
-                self._retry_shown = True
-                signed = "signed" if is_signed else "with a wrong signature"
-                _say(f"A subscriber that was down got its event at the second try, {signed}")
-            self._refused.add(one.id)
 
     def _number(self, number: Any) -> str:
         text = str(number or "")

@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING
 import requests
 
 from dev.azurite import AzuriteProcess
-from dev.processes import HostProcess, write_keys
+from dev.processes import ROOT, HostProcess, write_keys
 from dev.simulator import SimulatorProcess
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-_ROOT = Path(__file__).resolve().parents[1]
 _KEY = "fuzz-key"
 _EXAMPLES, _PROCESSES, _LEAST_CASES = 10, 4, 2000
 # All checks, with four exceptions. The Functions host has no 405: a method that a route does not have is 404 there, in
@@ -50,7 +49,7 @@ include-tag = "Events"
 checks.negative_data_rejection.enabled = false
 checks.positive_data_acceptance.enabled = false
 """
-_HOOKS = {"SCHEMATHESIS_HOOKS": "dev.fuzz_hooks", "PYTHONPATH": str(_ROOT)}
+_HOOKS = {"SCHEMATHESIS_HOOKS": "dev.fuzz_hooks", "PYTHONPATH": str(ROOT)}
 _COUNT = re.compile(r"(\d[\d,]*) generated")
 
 
@@ -101,7 +100,7 @@ def main() -> int:
             "ALLOW_LOOPBACK_CALLBACKS": "true",
             **write_keys(directory, {"master": "master-key", "host": {"fuzz": _KEY}}),
         }
-        host = running.enter_context(HostProcess(_ROOT, env=environment))
+        host = running.enter_context(HostProcess(env=environment))
         code, cases, report = run(host.url, _KEY, "--max-examples", str(_EXAMPLES), processes=_PROCESSES)
     print(report)
     print(f"{cases} cases")

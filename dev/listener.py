@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import threading
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from dev import server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dev.server import Request
+
 Answer = tuple[int, dict[str, str]]
-
-
-class Received(server.Request):
-    """A request to a listener."""
-
-    @property
-    def id(self) -> str:
-        """The id of the event that it delivers."""
-        return self.headers["webhook-id"]
-
-    def json(self) -> Any:
-        """Return its body."""
-        return json.loads(self.body)
 
 
 class Listener:
     """An HTTP server; `answer` gives the status and headers for a request and may take its time."""
 
-    def __init__(self, answer: Callable[[Received], Answer] | int = 200) -> None:
+    def __init__(self, answer: Callable[[Request], Answer] | int = 200) -> None:
         self.answer = answer
-        self.received: list[Received] = []
+        self.received: list[Request] = []
         self._changed = threading.Condition()
         self._server = server.Server(self._take)
         self._server.start()
@@ -47,17 +35,17 @@ class Listener:
         """An address at which it may be called."""
         return f"{self.origin}/hook"
 
-    def wait_for(self, condition: Callable[[list[Received]], bool], seconds: float = 10) -> list[Received]:
+    def wait_for(self, condition: Callable[[list[Request]], bool], seconds: float = 10) -> list[Request]:
         """Return what was received as soon as the condition holds for it; fail when the time is over."""
         with self._changed:
             assert self._changed.wait_for(lambda: condition(self.received), seconds), len(self.received)
             return list(self.received)
 
-    def wait(self, count: int, seconds: float = 10) -> list[Received]:
+    def wait(self, count: int, seconds: float = 10) -> list[Request]:
         """Return the first so many requests."""
         return self.wait_for(lambda received: len(received) >= count, seconds)
 
-    def on(self, path: str) -> list[Received]:
+    def on(self, path: str) -> list[Request]:
         """Return what was received at a path."""
         return [one for one in self.received if one.path == path]
 
@@ -67,10 +55,9 @@ class Listener:
     def __exit__(self, *_exception: object) -> None:
         self._server.close()
 
-    def _take(self, request: server.Request) -> server.Answer:
-        received = Received(**vars(request))
+    def _take(self, request: Request) -> server.Answer:
         with self._changed:
-            self.received.append(received)
+            self.received.append(request)
             self._changed.notify_all()
-        status, headers = (self.answer, {}) if isinstance(self.answer, int) else self.answer(received)
+        status, headers = (self.answer, {}) if isinstance(self.answer, int) else self.answer(request)
         return server.Answer(status, b"ok", headers=headers)

@@ -84,21 +84,21 @@ class ChildProcess:
         return self._process.poll()
 
     def wait_for(self, condition: Callable[[str], bool], seconds: float) -> str:
-        """Return the output as soon as the condition holds for it; NotReady at the process's end or after the time."""
+        """Return the output as soon as the condition holds for it.
+
+        NotReady where the process ends before or takes longer, which ends it.
+        """
         with self._changed:
             met = self._changed.wait_for(lambda: self._ended or condition("".join(self._lines)), seconds)
-            output = "".join(self._lines)
+            output, reason = "".join(self._lines), "the process ended" if self._ended else "no sign of it in time"
         if met and condition(output):
             return output
-        raise NotReady(f"{'the process ended' if self._ended else 'no sign of it in time'}:\n{output}")
+        self.kill()
+        raise NotReady(f"{reason}:\n{output}")
 
     def wait_for_line(self, pattern: re.Pattern[str], seconds: float) -> str:
-        """Return the first group of a pattern as soon as it is printed; without it, end the process: NotReady."""
-        try:
-            found = pattern.search(self.wait_for(lambda text: pattern.search(text) is not None, seconds))
-        except NotReady:
-            self.kill()
-            raise
+        """Return the first group of a pattern as soon as it is printed, else as `wait_for`."""
+        found = pattern.search(self.wait_for(lambda text: pattern.search(text) is not None, seconds))
         assert found is not None
         return found[1]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import socket
 import struct
 import sys
@@ -10,7 +11,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
 if TYPE_CHECKING:
@@ -41,6 +42,15 @@ class Request:
     def arguments(self) -> dict[str, str]:
         """The query's parameters, empty ones included."""
         return dict(parse_qsl(self.query, keep_blank_values=True))
+
+    @property
+    def id(self) -> str:
+        """The id of the event that it delivers."""
+        return self.headers["webhook-id"]
+
+    def json(self) -> Any:
+        """Return its body."""
+        return json.loads(self.body)
 
 
 @dataclass

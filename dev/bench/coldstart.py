@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dev.bench.figures import at_most, median_ratio
+from dev.processes import ROOT
 
 if TYPE_CHECKING:
     from dev.bench.figures import Figure
 
-_ROOT = Path(__file__).resolve().parents[2]
 _TIMED = "import time; start = time.perf_counter(); {}; print(time.perf_counter() - start)"
 _LIMIT = _TIMED.format("import azure.functions")
 _OURS = _TIMED.format("import function_app; function_app.app.get_functions()")
 
 
 def _import_seconds(code: str) -> float:
-    done = subprocess.run([sys.executable, "-c", code], cwd=_ROOT, check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
     return float(done.stdout)
 
 

@@ -12,7 +12,7 @@ from dev.server import Answer, Request
 from dev.simulator.calls import place_dial
 from dev.simulator.lists import RefusedError, matching, number_of, ordered, page, shuffled
 from dev.simulator.resources import BASE_PATH, FILTERS, LOST_CALL_FILTERS, OPERATIONS, RESOURCES, Operation
-from dev.simulator.wire import encode, envelope
+from dev.simulator.wire import Seen, encode, envelope
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +37,7 @@ def _route(operation: Operation) -> re.Pattern[str]:
 
 
 class Api:
-    """Answers requests below `/api/v2/` and `/files/`."""
+    """Answers requests below `/api/v2/` and `/files/`, and records them."""
 
     def __init__(self, pbx: Pbx) -> None:
         self.pbx = pbx
@@ -52,21 +52,20 @@ class Api:
         self._routes = [(row.method, _route(row), row) for row in OPERATIONS]
 
     def respond(self, request: Request) -> Answer:
-        """Answer one request, and record it under its operationId."""
-        operation, part = None, ""
-        for method, pattern, row in self._routes:
-            if method == request.method and (match := pattern.fullmatch(request.path.rstrip("/"))):
-                operation, part = row, match[1] if match.groups() else ""
-                break
-        answer = self._faulty(request, operation, part) if operation else _answer(404, "Not found")
-        self.pbx.record(request, answer, operation.id if operation else "unknown")
+        """Answer one request, with audio or as its operation does."""
+        if request.path.startswith("/files/"):
+            operation, answer = "", self._audio(request, request.path.removeprefix("/files/"))
+        else:
+            operation, answer = self._operate(request)
+        status, has_key = 0 if answer.reset else answer.status, "authorization" in request.headers
+        self.pbx.requests.append(Seen(request.method, request.path, request.query, operation, status, has_key))
         return answer
 
-    def audio(self, request: Request) -> Answer:
-        """Answer with the audio of a link, or with the reason why it cannot be had yet; record the request."""
-        answer = self._audio(request, request.path.removeprefix("/files/"))
-        self.pbx.record(request, answer, "")
-        return answer
+    def _operate(self, request: Request) -> tuple[str, Answer]:
+        for method, pattern, row in self._routes:
+            if method == request.method and (match := pattern.fullmatch(request.path.rstrip("/"))):
+                return row.id, self._faulty(request, row, match[1] if match.groups() else "")
+        return "unknown", _answer(404, "Not found")
 
     def _audio(self, request: Request, token: str) -> Answer:
         audio = self.pbx.files.get(token)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,26 +11,13 @@ from dev.simulator.clock import Clock
 from dev.simulator.faults import Faults
 from dev.simulator.resources import FIELDS, FIRST_IDS, RESOURCES, is_clocked
 from dev.simulator.webhooks import Subscription, Webhooks
-from dev.simulator.wire import Item, Options, shown
+from dev.simulator.wire import Item, Options, Seen, shown
 
 if TYPE_CHECKING:
-    from dev.server import Answer, Request
     from dev.simulator.calls import Call
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BULK_BEGIN = datetime(2026, 1, 5, 8, tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A request that came in: its parts, and the HTTP status answered (0: cut off)."""
-
-    method: str
-    path: str
-    query: str
-    operation: str  # empty for audio
-    status: int
-    authorized: bool  # it carried an Authorization header
 
 
 class Pbx:
@@ -52,12 +38,6 @@ class Pbx:
         self._lock = threading.RLock()
         self._last: dict[str, int] = {}
         self._call_ids: set[int] = set()
-
-    def record(self, request: Request, answer: Answer, operation: str) -> None:
-        """Add a request to the record."""
-        status, has_key = 0 if answer.reset else answer.status, "authorization" in request.headers
-        seen = Seen(request.method, request.path, request.query, operation, status, has_key)
-        self.requests.append(seen)
 
     def _complete(self, resource: str, item_id: int, fields: Item) -> Item:
         item = FIELDS[resource] | fields | {RESOURCES[resource].id_field: item_id}
@@ -165,11 +145,6 @@ class Pbx:
             for kept in (self.lost, self.requests, self.rang, self.files, self._last, self._call_ids):
                 kept.clear()
             self.rows = {name: {} for name in RESOURCES}
-
-    def close(self) -> None:
-        """End the threads of clock and webhooks."""
-        self.clock.close()
-        self.hooks.close()
 
 
 def _sample(resource: str, item_id: int) -> Item:

@@ -29,7 +29,7 @@ _URL = re.compile(r"^(http\S+)$", re.MULTILINE)
 
 class Simulator(Pbx):
     """
-    A PBX on `url`, from `start` to `close` or as a context manager.
+    A PBX on `url`; a context manager.
 
     Port 0 takes a free one. `workers` 1 posts webhooks strictly one after the other. Another process on the machine
     controls it by `METHOD /sim/{name}`.
@@ -75,34 +75,25 @@ class Simulator(Pbx):
         self._day = threading.Thread(target=run, name="simulator-day", daemon=True)
         self._day.start()
 
-    def close(self) -> None:
-        """Stop the server and every thread."""
-        self._stopping.set()
-        if self._day:
-            self._day.join(timeout=5)
-        self._server.close()
-        super().close()
-
     def __enter__(self) -> Self:
         self._server.start()
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self.close()
+        self._stopping.set()
+        if self._day:
+            self._day.join(timeout=5)
+        self._server.close()
+        self.clock.close()
+        self.hooks.close()
 
     def call(self, caller: str = "", destination: str = "67021234", **plan: Any) -> Call:
         """Plan a call; `plan` as in `dev.simulator.calls.place`."""
         return place(self, caller, destination, **plan)
 
-    def emit(self, event: str, **data: Any) -> None:
-        """Post one event with this data; the lists stay as they are."""
-        self.hooks.emit(event, data)
-
     def _respond(self, request: Request) -> Answer:
-        if request.path.startswith("/api/v2/"):
+        if request.path.startswith(("/api/v2/", "/files/")):
             return self._api.respond(request)
-        if request.path.startswith("/files/"):
-            return self._api.audio(request)
         control = self._controls.get((request.method, request.path.removeprefix("/sim/")))
         if control is None:
             return Answer(404, encode(envelope(404, "Not found")))

@@ -31,6 +31,18 @@ class Options:
     file_needs_key: bool = False
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A request that came in: its parts, and the HTTP status answered (0: cut off)."""
+
+    method: str
+    path: str
+    query: str
+    operation: str  # empty for audio
+    status: int
+    authorized: bool  # it carried an Authorization header
+
+
 def shown(item: Item, base_url: str, *, extra_fields: bool = False) -> Item:
     """Return the item as the PBX shows it: without inner fields, values in their wire format."""
     found: Item = {}

@@ -35,7 +35,8 @@ def serious(reader: Reader) -> list[str]:
 
 def lose(app: App, caller: str, **more: Any) -> None:
     """Have a caller reach nobody, and wait until the app knows."""
-    app.pbx.emit("LostCallerAdded", callerid=caller, destination=MAIN_LINE, attempts=1, last_contact=now(), **more)
+    data = {"callerid": caller, "destination": MAIN_LINE, "attempts": 1, "last_contact": now(), **more}
+    app.pbx.hooks.emit("LostCallerAdded", data)
     path = f"/v2/lost_callers?open=true&number={caller.removeprefix('+371')}"
     until(lambda: app.ask("GET", path).json()["data"])
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dev.listener import Listener, Received
+from dev.listener import Listener
 from dev.signatures import verify
 from shared.events.table import EVENTS
 from shared.subscriptions import Subscriptions, new_secret
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import requests
+
+    from dev.server import Request
 
 pytestmark = pytest.mark.xdist_group("shared_bridge")
 NOWHERE = "http://127.0.0.1:9/"
@@ -293,7 +295,7 @@ def test_a_subscriber_that_waits_is_tried_at_once(running: RunningBridge, listen
 def test_eight_subscribers_that_hang_delay_no_other_by_a_second(running: RunningBridge, listener: Listener) -> None:
     released = threading.Event()
 
-    def answer(received: Received) -> tuple[int, dict[str, str]]:
+    def answer(received: Request) -> tuple[int, dict[str, str]]:
         if "/hang" in received.path:
             released.wait(60)
         return 200, {}
@@ -325,7 +327,7 @@ def test_eight_subscribers_that_hang_delay_no_other_by_a_second(running: Running
 def test_a_dead_and_a_slow_subscriber_keep_nobody_waiting(running: RunningBridge, listener: Listener) -> None:
     events, subscribers = 30, 20
 
-    def answer(received: Received) -> tuple[int, dict[str, str]]:
+    def answer(received: Request) -> tuple[int, dict[str, str]]:
         if received.path.endswith("/slow"):
             time.sleep(3)
         return 200, {}

@@ -87,10 +87,10 @@ def test_a_dial_rings_and_becomes_a_call(pbx: Any, client: Any) -> None:
 def test_an_event_is_posted_in_the_envelope_unless_it_is_dropped(pbx: Any, inbox: Any) -> None:
     pbx.hooks.subscribe("CallStarted", "http://127.0.0.1:9/nobody")
     pbx.hooks.faults.add("drop", "CallConnected", times=1)
-    pbx.emit("CallConnected", callID=1)
-    pbx.emit("LostCallerRemoved", callerid="27771153", destination="67021234")
-    assert pbx.wait_delivered()
     data = {"destination": "67021234", "callerid": "27771153"}
+    pbx.hooks.emit("CallConnected", {"callID": 1})
+    pbx.hooks.emit("LostCallerRemoved", data)
+    assert pbx.wait_delivered()
     assert inbox.bodies == [{"type": "Event", "eventType": "LostCallerRemoved", "version": "v1", "data": data}]
 
 

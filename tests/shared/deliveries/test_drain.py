@@ -47,7 +47,8 @@ from tests.stored import dead_letters
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dev.listener import Listener, Received
+    from dev.listener import Listener
+    from dev.server import Request
     from shared.bridge import Bridge
     from tests.outbox import Outbox as Sent
 
@@ -295,7 +296,7 @@ def test_who_was_taken_for_dead_changes_nothing(start_bridge: Callable[..., Brid
     ours = outbox(here.storage)
     one = subscription(here, listener.url)
 
-    def answer(received: Received) -> tuple[int, dict[str, str]]:
+    def answer(received: Request) -> tuple[int, dict[str, str]]:
         if len(listener.received) == 1:
             let_time_pass(there, one)
             drain(there, one.id)
