@@ -42,7 +42,7 @@ _EVENT = (
         "FaxReceived",
         Model("Fax", (*_fields("callID", "contactID"), Field("pages", "integer", "Pages of the fax.")), ("callID",)),
         _CALL,
-        "A call has brought a fax.",
+        "A fax was received.",
     ),
 """,
         _ROWS.format("EVENTS"),
@@ -53,7 +53,7 @@ _EVENT = (
     ),
     Step(
         "README.md",
-        "| `FaxReceived` | OnFaxReceived | A call has brought a fax. | callID, contactID |\n",
+        "| `FaxReceived` | OnFaxReceived | A fax was received. | callID, contactID |\n",
         _LINE.format("VoicemailDeleted"),
     ),
 )
