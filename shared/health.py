@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from shared.errors import BridgeError
 from shared.storage import rows
 from shared.storage.account import Storage, once
-from shared.storage.expiry import expire_rows
+from shared.storage.rows import expire_rows
 from shared.times import iso, now
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shared.events.event import ReceivedEvent
-    from shared.storage.expiry import Allowance, Period
+    from shared.storage.rows import Allowance, Period
 
     # Counts by name: one of COUNTS, or CAME, LOST or FIELD with the name of an event's type or of a field behind it.
     Counts = Counter[str]

@@ -51,20 +51,15 @@ class AddressRefused(ValueError):
 
 
 def is_public(address: Address) -> bool:
-    """True if the address, or the IPv4 address that it wraps, belongs to the internet."""
+    """Return True if the address, or the IPv4 address that it wraps, belongs to the internet."""
     if isinstance(address, ipaddress.IPv6Address):
-        inner = wrapped(address)
+        translated = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None
+        inner = address.ipv4_mapped or address.sixtofour or translated
         if inner is not None:
             return is_public(inner)
         if address not in _INTERNET:
             return False
     return address.is_global and not address.is_multicast and not any(address in network for network in _INSIDE)
-
-
-def wrapped(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """Return the IPv4 address that an IPv6 address stands for, or None."""
-    translated = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None
-    return address.ipv4_mapped or address.sixtofour or translated
 
 
 def request_target(url: str) -> str:

@@ -11,15 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import tzinfo
 
-MICROSECONDS_PER_SECOND = 1_000_000
-# callIDs outside this range are plain counters, not the call's start in microseconds.
-FIRST_CLOCK_ID = 946_684_800 * MICROSECONDS_PER_SECOND  # 2000-01-01
-LAST_CLOCK_ID = 4_102_444_800 * MICROSECONDS_PER_SECOND  # 2100-01-01
-_LAST_MICROSECOND = 10**16
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
-_FIRST_YEAR = 1601  # Table Storage knows no earlier one
+_EPOCH = datetime.fromtimestamp(0, UTC)
 _FIRST, _LAST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 _LAST_OF_32_BITS = datetime(2038, 1, 19, 3, 14, 7, tzinfo=UTC)
+_FIRST_YEAR = 1601  # Table Storage knows no earlier one
+_LAST_MICROSECOND = 10**16
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 LONGEST_CALL = timedelta(days=7)
 _CLOCKS_DIFFER = timedelta(minutes=5)
 
@@ -75,6 +72,14 @@ def belongs_to_call(moment: datetime, starts: Iterable[datetime | None]) -> bool
     return belongs
 
 
+def after(moment: datetime, seconds: int) -> datetime | None:
+    """Return the moment so many seconds later; None where the calendar ends before it."""
+    try:
+        return moment + timedelta(seconds=seconds)
+    except OverflowError:
+        return None
+
+
 def months_before(moment: datetime, months: int) -> datetime:
     """Return the beginning of the day so many months earlier, in UTC; in a short month its last day."""
     moment = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -101,14 +106,6 @@ def day_bounds(day: date, zone: tzinfo) -> tuple[datetime, datetime]:
     return first.astimezone(UTC), last.astimezone(UTC)
 
 
-def after(moment: datetime, seconds: int) -> datetime | None:
-    """Return the moment so many seconds later; None where the calendar ends before it."""
-    try:
-        return moment + timedelta(seconds=seconds)
-    except OverflowError:
-        return None
-
-
 def iso(moment: datetime) -> str:
     """Return the moment in UTC as ISO 8601 with `Z`; microseconds only where there are any."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
@@ -121,17 +118,20 @@ def stamp(moment: datetime) -> str:
 
 def newest_first(moment: datetime) -> str:
     """Return the start of a key that sorts the newest first, to the microsecond; all are of one length."""
-    microseconds = int(moment.timestamp() * MICROSECONDS_PER_SECOND)
-    return f"{_LAST_MICROSECOND - min(max(microseconds, 1), _LAST_MICROSECOND):016d}"
+    return f"{_LAST_MICROSECOND - min(max(clock(moment), 1), _LAST_MICROSECOND):016d}"
 
 
 def clock(moment: datetime) -> int:
     """Return the microseconds since 1970, exactly."""
-    return (moment.astimezone(UTC) - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
+    return (moment.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)
+
+
+# callIDs outside this range are plain counters, not the call's start in microseconds.
+FIRST_CLOCK_ID, LAST_CLOCK_ID = clock(_FIRST), clock(_LAST)
 
 
 def call_start(call_id: int) -> datetime | None:
     """Return the start that a callID spells in microseconds since 1970, or None where the id is a plain counter."""
     if not FIRST_CLOCK_ID <= call_id <= LAST_CLOCK_ID:
         return None
-    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=call_id)
+    return _EPOCH + timedelta(microseconds=call_id)

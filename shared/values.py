@@ -1,4 +1,4 @@
-"""Values as others spell them: phone numbers, identifiers, and JSON bodies."""
+"""Values as others spell them: phone numbers, identifiers, JSON bodies, and the models of those bodies."""
 
 from __future__ import annotations
 
@@ -16,59 +16,42 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+# Loose on purpose: no letters but those of a link. The app itself reads what is left.
+NUMBER_PATTERN = PREFIX_PATTERN = r"^[^A-Za-z]*(?:[Tt][Ee][Ll]:[^A-Za-z]+)?(?:;[A-Za-z][\s\S]*)?$"
+# Of a number, as its pattern cannot say.
+FEWEST_DIGITS = 3
+_NUMBER = re.compile(r"\+?[0-9]{3,15}", re.ASCII)
+# A number as a spreadsheet writes it, or a sender that keeps numbers as such: no group of a number is a single zero.
+_WITH_FRACTION = re.compile(r"\+?[0-9]{3,15}\.0", re.ASCII)
+_TEL = re.compile(r"[\s.()-]*tel:", re.IGNORECASE)
+_PARAMETERS = re.compile(r";[A-Za-z].*", re.DOTALL)
+# All that may separate the digits of a number, the dashes of other scripts too.
+_INSIDE = re.compile(r"[ .()\-\u2010-\u2015\u2212]+")
+
 # Identifiers go far past 32 bits; a table's column and a row key hold as much.
 LARGEST_ID = 2**63 - 1
 # Above it, a number with a fraction may stand for another whole number than the one that was meant.
 LARGEST_EXACT_FLOAT = 2**53
 _DIGITS = re.compile(r"0*([0-9]{1,19})(?:\.0+)?", re.ASCII)
 
-_PARAMETERS = re.compile(r";[A-Za-z].*", re.DOTALL)
-# What may stand inside a number, the dashes of other scripts too.
-_INSIDE = re.compile(r"[ .()\-\u2010-\u2015\u2212]+")
-_NUMBER = re.compile(r"\+?[0-9]{3,15}", re.ASCII)
-# What a spreadsheet, or a sender that keeps numbers as such, makes of one: no group of a number is a single zero.
-_WITH_FRACTION = re.compile(r"\+?[0-9]{3,15}\.0", re.ASCII)
-_TEL = re.compile(r"[\s.()-]*tel:", re.IGNORECASE)
-# Loose on purpose: no letters but those of a link. The app itself reads what is left.
-NUMBER_PATTERN = PREFIX_PATTERN = r"^[^A-Za-z]*(?:[Tt][Ee][Ll]:[^A-Za-z]+)?(?:;[A-Za-z][\s\S]*)?$"
-# Of a number, as its pattern cannot say.
-FEWEST_DIGITS = 3
-
-Model = TypeVar("Model", bound="BaseModel")
-
 LONGEST_BODY = 64 * 1024
 # The largest number that others can hold has 309.
 _MOST_DIGITS = 300
 # Storage, subscribers and our own code read no deeper: what lies below is kept as its text.
 DEEPEST = 32
-# What stands for a character that cannot be read.
+# Stands for a character that cannot be read.
 SPOILT = "\ufffd"
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
-# In the words that parameters are refused with, where pydantic's own would name our classes.
-_WORDS: Mapping[str, str] = {
+
+Model = TypeVar("Model", bound="BaseModel")
+# The reasons that parameters are refused with, where pydantic's own would name our classes.
+_REASONS: Mapping[str, str] = {
     "missing": "it is required",
     "model_type": "an object is expected",
     "dict_type": "an object is expected",
     "string_type": "a text is expected",
     "string_too_short": "it is empty",
 }
-
-
-def identifier(value: Any) -> int | None:
-    """
-    Return the identifier that a value spells, 0 to LARGEST_ID, or None.
-
-    A whole number is one however it is written: `971`, `971.0`, `"971"`, `" 000971 "`, `"971.0"`. A fraction, a
-    sign, an exponent in text, a boolean, a list and an object are none, and so is a float too large to be exact.
-    """
-    if isinstance(value, str):
-        digits = _DIGITS.fullmatch(value.strip())
-        value = int(digits[1]) if digits else None
-    elif isinstance(value, float):
-        value = int(value) if 0 <= value <= LARGEST_EXACT_FLOAT and value.is_integer() else None
-    if isinstance(value, bool) or not isinstance(value, int):
-        return None
-    return value if 0 <= value <= LARGEST_ID else None
 
 
 def spelt(value: Any) -> str | None:
@@ -131,6 +114,23 @@ def dialled(text: str) -> str:
     return (e164(international, "ZZ") if international[0] == "+" else None) or number
 
 
+def identifier(value: Any) -> int | None:
+    """
+    Return the identifier that a value spells, 0 to LARGEST_ID, or None.
+
+    A whole number is one however it is written: `971`, `971.0`, `"971"`, `" 000971 "`, `"971.0"`. A fraction, a
+    sign, an exponent in text, a boolean, a list and an object are none, and so is a float too large to be exact.
+    """
+    if isinstance(value, str):
+        digits = _DIGITS.fullmatch(value.strip())
+        value = int(digits[1]) if digits else None
+    elif isinstance(value, float):
+        value = int(value) if 0 <= value <= LARGEST_EXACT_FLOAT and value.is_integer() else None
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if 0 <= value <= LARGEST_ID else None
+
+
 def encode(value: Any) -> bytes:
     """Return compact JSON in UTF-8, with whole numbers exact."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
@@ -152,11 +152,6 @@ def parse_body(body: bytes, *, odd_numbers: bool = False) -> Any:
         raise Refused(INVALID_JSON) from error
 
 
-def is_spoilt(value: Any) -> bool:
-    """Return True if a character of a value could not be read, here or on the way to us."""
-    return SPOILT in json.dumps(value, ensure_ascii=False)
-
-
 def _value(text: str, odd: Callable[[str], Any]) -> Any:
     numbers: dict[str, Any] = {
         "parse_int": lambda digits: int(digits) if len(digits) <= _MOST_DIGITS else odd(digits),
@@ -173,6 +168,10 @@ def _value(text: str, odd: Callable[[str], Any]) -> Any:
     return _shallow(value, DEEPEST)
 
 
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name[:20]} is not JSON")
+
+
 def _shallow(value: Any, levels: int) -> Any:
     if not isinstance(value, (dict, list)) or not value:
         return value
@@ -183,33 +182,32 @@ def _shallow(value: Any, levels: int) -> Any:
     return {name: _shallow(one, levels - 1) for name, one in value.items()}
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name[:20]} is not JSON")
+def is_spoilt(value: Any) -> bool:
+    """Return True if a character of a value could not be read, here or on the way to us."""
+    return SPOILT in json.dumps(value, ensure_ascii=False)
 
 
 def read_body(model: type[Model], body: bytes, context: Mapping[str, Any] | None = None) -> Model:
     """
     Return the model of a body of JSON; `context` is for the model's validators.
 
-    Raises Refused for a body over 64 KiB or no JSON, and Invalid with the paths of the fields that do not fit, and why.
+    Raises Refused for a body over 64 KiB or no JSON, and Invalid as `validated` does.
     """
     if len(body) > LONGEST_BODY:
         raise Refused(BODY_TOO_LARGE)
-    return validated(model, parse_body(body), context=context)
+    return validated(model, parse_body(body), context)
 
 
-def validated(
-    model: type[Model], value: Any, *, at: tuple[str, ...] = (), context: Mapping[str, Any] | None = None
-) -> Model:
-    """Return the model of a value at a path; raise Invalid with the paths of the fields that do not fit."""
+def validated(model: type[Model], value: Any, context: Mapping[str, Any] | None = None) -> Model:
+    """Return the model of a value; raise Invalid with the paths of the fields that do not fit, and why."""
     from pydantic import ValidationError
 
     try:
-        return model.model_validate(value, context=dict(context or {}))
+        return model.model_validate(value, context=context)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False, include_input=False)
     wrong: dict[str, str] = {}
     for detail in details:
-        path = ".".join([*at, *map(str, detail["loc"])])
-        wrong[path or "body"] = _WORDS.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
+        path = ".".join(map(str, detail["loc"])) or "body"
+        wrong[path] = _REASONS.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
     raise Invalid(wrong)

@@ -24,7 +24,6 @@ COVERED: Mapping[str, str] = {
     "shared/api/subscribe.py": "functions/test_subscriptions.py",
     "shared/api/operations.py": "shared/api/test_definition.py",
     "shared/bridge.py": "shared/polling/test_poll.py",
-    "shared/storage/expiry.py": "shared/privacy/test_retention.py",
     "shared/events/store.py": "shared/api/test_calls_events.py",
     "shared/privacy/holdings.py": "shared/privacy/test_erase.py",
     "shared/privacy/jobs.py": "shared/privacy/test_erase.py",

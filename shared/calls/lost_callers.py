@@ -19,7 +19,7 @@ from shared import people
 from shared.calls import store as calls
 from shared.people import Pointer
 from shared.storage import rows
-from shared.storage.expiry import delete_keys, expire_rows
+from shared.storage.rows import delete_keys, expire_rows
 from shared.times import local_day, parse_time, stamp
 from shared.values import e164
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from shared.bridge import Bridge
     from shared.events.event import ReceivedEvent
     from shared.storage.account import Storage
-    from shared.storage.expiry import Allowance, Period
+    from shared.storage.rows import Allowance, Period
 
     Row = Mapping[str, Any]
     # A try, a removal or a closing; its day and times are text.

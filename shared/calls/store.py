@@ -19,8 +19,7 @@ from shared.calls.stories import UNENDED, Gathered, Part, part_of, place_of, sto
 from shared.people import Pointer
 from shared.storage import rows
 from shared.storage.account import Storage, once
-from shared.storage.expiry import Period, expire_rows
-from shared.storage.rows import descending, from_descending
+from shared.storage.rows import Period, descending, expire_rows, from_descending
 from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, call_start, clock, iso, now
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
     from shared.bridge import Bridge
     from shared.events.event import ReceivedEvent
-    from shared.storage.expiry import Allowance
+    from shared.storage.rows import Allowance
 
 TABLE = "calls"
 PARTITION = "call"

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from shared.events.event import submit
 from shared.storage import rows
-from shared.storage.expiry import IN_BATCH, delete_keys, expire_rows
 from shared.storage.messages import send
 from shared.subscriptions import STALE_SECONDS, host_of, meets, subscriptions
 from shared.times import iso, now
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from shared.bridge import Bridge
     from shared.events.event import ReceivedEvent
     from shared.storage.account import Storage
-    from shared.storage.expiry import Allowance, Period
+    from shared.storage.rows import Allowance, Period
     from shared.subscriptions import Subscription
 
 logger = logging.getLogger(__name__)

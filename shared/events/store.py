@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from shared import people
 from shared.people import Pointer
 from shared.storage import rows
-from shared.storage.expiry import delete_keys, expire_rows
+from shared.storage.rows import delete_keys, expire_rows
 from shared.times import newest_first
 
 if TYPE_CHECKING:
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from shared.bridge import Bridge
     from shared.events.event import ReceivedEvent
     from shared.storage.account import Storage
-    from shared.storage.expiry import Allowance, Period
-    from shared.storage.rows import Row
+    from shared.storage.rows import Allowance, Period, Row
 
 TABLE = "events"
 PARTITION = "event"
@@ -119,4 +118,4 @@ def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
         delete_keys(storage.table(FEED), found)
 
     query = f"PartitionKey eq '{FEED}' and {period.condition('began')}"
-    return expire_rows(storage.table(FEED), query, allowance, select=["id"], delete=delete)
+    return expire_rows(storage.table(FEED), query, allowance, select=["id"], by=delete)

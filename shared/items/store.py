@@ -16,9 +16,8 @@ from shared.pbx.resources import RESOURCES
 from shared.pbx.resources import resource as resource_of
 from shared.people import Pointer
 from shared.storage import rows
-from shared.storage.expiry import expire_rows
 from shared.storage.messages import get_payload, put_payload
-from shared.storage.rows import LOST, descending, from_descending, transact
+from shared.storage.rows import LOST, descending, expire_rows, from_descending, transact
 from shared.times import call_start, clock, event_time
 from shared.values import LARGEST_ID, encode, identifier
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
     from shared.people import Kind
     from shared.storage.account import Storage
-    from shared.storage.expiry import Allowance, Period
+    from shared.storage.rows import Allowance, Period
 
 TABLE = "resources"
 # What each resource's items are called in the index by person; the others concern nobody.

@@ -30,8 +30,7 @@ from shared.media.blobs import MEDIA
 from shared.media.download import LONGEST_SECONDS, download
 from shared.pbx.resources import resource
 from shared.storage.account import Storage, once
-from shared.storage.expiry import delete_versions
-from shared.storage.messages import dead_letter, send
+from shared.storage.messages import dead_letter, delete_versions, send
 from shared.times import call_start, event_time, iso, now, parse_time
 from shared.values import encode, identifier
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from shared.storage import rows
-from shared.storage.expiry import delete_versions, expire_rows
+from shared.storage.messages import delete_versions
+from shared.storage.rows import expire_rows
 from shared.times import iso, now, parse_time
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from shared.media.blobs import Media
     from shared.storage.account import Storage
-    from shared.storage.expiry import Allowance, Period
+    from shared.storage.rows import Allowance, Period
 
 # One row a voicemail, and none a recording: the name of its blob, and when we heard that the PBX has deleted it.
 TABLE = "media"

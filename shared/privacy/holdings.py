@@ -19,9 +19,8 @@ from shared.events.store import PARTITION as EVENT
 from shared.media.blobs import MEDIA
 from shared.pbx.resources import RESOURCES as LISTS
 from shared.storage.account import POISON, QUEUES
-from shared.storage.expiry import delete_keys, delete_versions
-from shared.storage.messages import PAYLOADS, delete_payload, get_payload, parse, read
-from shared.storage.rows import descending, get, row_key, value_of
+from shared.storage.messages import PAYLOADS, delete_payload, delete_versions, get_payload, parse, read
+from shared.storage.rows import delete_keys, descending, get, row_key, value_of
 from shared.subscriptions import subscriptions
 from shared.times import event_time, iso
 from shared.values import cleaned, e164

@@ -15,8 +15,8 @@ from shared.errors import Invalid, NotFound
 from shared.privacy.export import export
 from shared.privacy.holdings import EXPORTS, Spellings, erase
 from shared.storage import rows
-from shared.storage.expiry import expire_rows
 from shared.storage.messages import STORAGE, decide, send
+from shared.storage.rows import expire_rows
 from shared.times import iso, now, parse_time
 from shared.values import parse_body
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from shared.bridge import Bridge
     from shared.storage.account import Storage
-    from shared.storage.expiry import Allowance, Period
+    from shared.storage.rows import Allowance, Period
 
     Kind = Literal["export", "erase"]
     Message = Mapping[str, Any]

@@ -24,8 +24,8 @@ from shared.media import deletions
 from shared.media.blobs import MEDIA
 from shared.privacy import jobs
 from shared.privacy.holdings import plain
-from shared.storage.expiry import Allowance, Period
 from shared.storage.messages import expire_dead_letters
+from shared.storage.rows import Allowance, Period
 from shared.times import iso, months_before, now
 from shared.values import encode
 

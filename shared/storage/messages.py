@@ -34,18 +34,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from shared import errors
 from shared.errors import StorageUnavailable, Unprocessable
 from shared.storage import rows
-from shared.storage.expiry import delete_versions, expire_rows
 from shared.times import iso, now, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from azure.data.tables import TableEntity
-    from azure.storage.blob import BlobClient
+    from azure.storage.blob import BlobClient, ContainerClient
 
     from shared.storage.account import Storage
-    from shared.storage.expiry import Allowance, Period
-    from shared.storage.rows import Row
+    from shared.storage.rows import Allowance, Period, Row
 
 # A queue takes 64 KiB.
 LONGEST_MESSAGE = 63 * 1024
@@ -83,11 +81,9 @@ def put_payload(storage: Storage, name: str, body: bytes, *, first: bool = False
     """Store a long body as a blob of container `payloads`, or the `first` of its name; return the blob's name."""
     from azure.core.exceptions import ResourceExistsError
 
-    try:
+    # Only the first of its name can be there already.
+    with suppress(ResourceExistsError):
         storage.container(PAYLOADS).upload_blob(name, body, overwrite=not first)
-    except ResourceExistsError:
-        if not first:
-            raise
     return name
 
 
@@ -114,6 +110,20 @@ def read_blob(blob: BlobClient, offset: int | None = None, length: int | None = 
     except AzureError as error:
         # Its answer is read as it comes, outside of the transport.
         raise StorageUnavailable("a blob broke off") from error
+
+
+def delete_versions(container: ContainerClient, stem: str) -> int:
+    """Delete the blobs whose names begin so with all their versions, and return the number of blobs and versions."""
+    deleted = 0
+    # A blob that is deleted becomes a version: only then may it be deleted by its version's id.
+    for blob in container.list_blobs(name_starts_with=stem):
+        container.delete_blob(blob.name, delete_snapshots="include")
+        deleted += 1
+    for blob in container.list_blobs(name_starts_with=stem, include=["versions"]):
+        if blob.version_id:
+            container.delete_blob(blob.name, version_id=blob.version_id)
+            deleted += not blob.is_current_version
+    return deleted
 
 
 def send(storage: Storage, queue: str, message: Mapping[str, Any], *, name: str, delay: int = 0) -> None:
@@ -346,4 +356,4 @@ def count_dead_letters(storage: Storage, limit: int) -> Counter[str]:
 
 def expire_dead_letters(storage: Storage, period: Period, allowance: Allowance) -> int:
     """Delete the dead letters that were last added to within a period."""
-    return expire_rows(storage.table(DEAD_LETTERS), period.condition("last"), allowance)
+    return rows.expire_rows(storage.table(DEAD_LETTERS), period.condition("last"), allowance)

@@ -5,8 +5,6 @@ Rows of tables: the one place that knows ETags, "not found", and what to do when
 
 A write whose connection breaks may have been done. `insert`, `swap` and `change` never leave that open: column `writer`
 has a token of each of the last writes (docs/decisions/0001-exactly-one-effect.md). A `Row` is without it.
-
-Which rows belong together in a transaction, and what follows where one of them has changed, is for the table's owner.
 """
 
 from __future__ import annotations
@@ -16,14 +14,19 @@ import random
 import re
 import secrets
 import threading
+import time
 from base64 import b64encode
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from shared.errors import Conflict, StorageUnavailable
 from shared.storage.account import OVERLOADED
-from shared.times import stamp
+from shared.times import iso
 from shared.values import LARGEST_ID
 
 if TYPE_CHECKING:
@@ -34,13 +37,15 @@ if TYPE_CHECKING:
 WRITER = "writer"
 # Statuses of a transaction that found a row gone, there already, or changed.
 LOST = (404, 409, 412)
-# As many may write between a write whose answer gets lost and its second try.
+# So many may write between a write whose answer gets lost and its second try.
 _WRITERS = 16
 # Tries of a write that gets no answer: the second one at once, the third after these seconds.
 _TRIES, _PAUSE_SECONDS = 3, 0.5
-# As many workers may well change one row at once; each lost race is one more read and write.
+# So many workers may well change one row at once; each lost race is one more read and write.
 _RACES, _RACE_SECONDS = 32, 0.02
-# A page of the table service, and how many that hold nothing are read before the caller hears that there is more.
+# A transaction takes a hundred rows of one partition.
+IN_BATCH = 100
+# The rows of a page of the table service, and the number of empty pages that are read for one with rows.
 _PAGE, _PAGES = 1000, 4
 _ACCEPTED, _FIRST_ERROR = 202, 300
 _METHODS = {"create": "POST", "delete": "DELETE", "merge": "PATCH", "replace": "PUT"}
@@ -105,9 +110,9 @@ def insert(table: TableClient, row: Mapping[str, Any]) -> bool:
 
 def swap(table: TableClient, row: Mapping[str, Any], etag: str | None, writers: Sequence[str] = ()) -> Row | None:
     """
-    Replace the row if it is still as it was at `etag`, or make it for None; return None where this was not done.
+    Replace the row if it is still as it was at `etag`, or make it for None; return it, or None where this was not done.
 
-    Else return the row, with what others have made of it since. `writers` are those of the row at `etag`.
+    The row has the changes that others have made since. `writers` are those of the row at `etag`.
     """
     from azure.core import MatchConditions
     from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
@@ -213,21 +218,83 @@ def delete(table: TableClient, partition: str, key: str, etag: str | None = None
     return True
 
 
-def page(
-    table: TableClient, query: str, start: str | None, limit: int, select: list[str] | None = None
-) -> tuple[list[Mapping[str, Any]], str | None]:
+def page(table: TableClient, query: str, start: str | None, limit: int) -> tuple[list[Mapping[str, Any]], str | None]:
     """
     Return up to `limit` rows that meet a query, from `start` on, and where the next page starts: None at the end.
 
     A page may be short, or empty, although there is more: the service stops looking after a while.
     """
-    found = table.query_entities(query, results_per_page=min(limit, _PAGE), select=select)
+    found = table.query_entities(query, results_per_page=min(limit, _PAGE))
     pages: Any = found.by_page(json.loads(start) if start else None)
     for _ in range(_PAGES):
         part = list(next(pages, ()))
         if part or not pages.continuation_token:
             break
     return part, json.dumps(pages.continuation_token) if pages.continuation_token else None
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A span from `first` (None: ever) to before `last`."""
+
+    first: datetime | None
+    last: datetime
+
+    def condition(self, column: str) -> str:
+        """Return the condition on a column with a time."""
+        since = f"{column} ge datetime'{iso(self.first)}' and " if self.first else ""
+        return f"({since}{column} lt datetime'{iso(self.last)}')"
+
+
+@dataclass(slots=True)
+class Allowance:
+    """The time that a run has, by time.monotonic(); `dry` only counts, `complete` is False once it ends early."""
+
+    until: float
+    dry: bool = False
+    complete: bool = True
+
+
+def expire_rows(
+    table: TableClient,
+    condition: str,
+    allowance: Allowance,
+    *,
+    select: Sequence[str] = (),
+    by: Callable[[Sequence[Any]], None] | None = None,
+) -> int:
+    """
+    Delete the rows that meet a condition, a partition of a page at a time, and return their number.
+
+    `by` takes the place of delete_keys. Some are deleted also where no time is left, so that each run gets on.
+    """
+    query = table.query_entities(condition, select=["PartitionKey", "RowKey", *select], results_per_page=_PAGE)
+    count = 0
+    for part in query.by_page():
+        for _, group in groupby(part, itemgetter("PartitionKey")):
+            found = list(group)
+            if not allowance.dry:
+                (by or partial(delete_keys, table))(found)
+            count += len(found)
+            if time.monotonic() > allowance.until:
+                allowance.complete = False
+                return count
+    return count
+
+
+def delete_keys(table: TableClient, found: Sequence[Mapping[str, Any]]) -> None:
+    """Delete rows of one partition, a hundred at a time; those that somebody else has deleted are gone all the same."""
+    from azure.core.exceptions import HttpResponseError
+
+    for start in range(0, len(found), IN_BATCH):
+        batch = found[start : start + IN_BATCH]
+        try:
+            transact(table, [("delete", row) for row in batch])
+        except HttpResponseError as error:
+            if error.status_code not in LOST:
+                raise
+            for row in batch:
+                delete(table, row["PartitionKey"], row["RowKey"])
 
 
 def transact(table: TableClient, operations: Sequence[Any]) -> list[Mapping[str, Any]]:
@@ -256,18 +323,20 @@ def transact(table: TableClient, operations: Sequence[Any]) -> list[Mapping[str,
     text = response.read().decode(errors="replace")
     if response.status_code != _ACCEPTED:
         raise _failure(response.status_code, text)
-    answers = text.split("HTTP/1.1 ")[1:]
-    for answer in answers:
+    metadata: list[Mapping[str, Any]] = []
+    for answer in text.split("HTTP/1.1 ")[1:]:
         if (status := int(answer[:3])) >= _FIRST_ERROR:
             raise _failure(status, answer)
-    return [{"etag": found[1] if (found := _ETAG.search(answer)) else None} for answer in answers]
+        etag = _ETAG.search(answer)
+        metadata.append({"etag": etag[1] if etag else None})
+    return metadata
 
 
 def _part(table: str, kind: str, row: Mapping[str, Any], options: Mapping[str, Any] | None = None) -> str:
     """Return the request of one operation; an update or a delete without an ETag is of a row that is there."""
     options, url = options or {}, table
     if kind != "create":
-        partition, key = (row[name].replace("'", "''") for name in ("PartitionKey", "RowKey"))
+        partition, key = row["PartitionKey"].replace("'", "''"), row["RowKey"].replace("'", "''")
         url += f"(PartitionKey='{quote(partition, safe='')}',RowKey='{quote(key, safe='')}')"
     method = _METHODS.get(kind) or _METHODS[options.get("mode", "merge")]
     match = f"If-Match: {options.get('etag') or '*'}\r\n" if kind in ("update", "delete") else ""
@@ -285,24 +354,24 @@ def _columns(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the columns with the types that JSON does not show; those that are None are left out."""
     found: dict[str, Any] = {}
     for name, value in row.items():
-        kind = ""
+        if isinstance(value, str) or (isinstance(value, int) and abs(value) <= _LARGEST_INT32):
+            found[name] = value
+            continue
+        if value is None:
+            continue
         if isinstance(value, datetime):
             # A moment that was read may be finer than ours.
-            text = getattr(value, "tables_service_value", None) or stamp(value).replace("+00:00", "Z")
-            found[name], kind = text, "Edm.DateTime"
+            text, kind = getattr(value, "tables_service_value", None) or iso(value), "Edm.DateTime"
         elif isinstance(value, tuple):
             # An EntityProperty, of 64 bits.
-            found[name], kind = str(value[0]), value[1]
+            text, kind = str(value[0]), value[1]
         elif isinstance(value, bytes):
-            found[name], kind = b64encode(value).decode(), "Edm.Binary"
+            text, kind = b64encode(value).decode(), "Edm.Binary"
         elif isinstance(value, float):
-            found[name], kind = value, "Edm.Double"
-        elif isinstance(value, str) or (isinstance(value, int) and abs(value) <= _LARGEST_INT32):
-            found[name] = value
-        elif value is not None:
+            text, kind = value, "Edm.Double"
+        else:
             raise TypeError(f"column {name} is of a type or size that a table does not know")
-        if kind:
-            found[f"{name}@odata.type"] = kind
+        found[name], found[f"{name}@odata.type"] = text, kind
     return found
 
 

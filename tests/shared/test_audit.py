@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from shared import audit
-from shared.storage.expiry import Allowance, Period
+from shared.storage.rows import Allowance, Period
 from shared.times import now
 
 if TYPE_CHECKING:

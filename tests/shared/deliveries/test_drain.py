@@ -22,7 +22,7 @@ from shared.deliveries.outbox import EPOCH, TABLE, Outbox, end, expire
 from shared.errors import StorageUnavailable, Unprocessable
 from shared.pipeline.queues import CONSUMERS
 from shared.pipeline.replay import replay_event
-from shared.storage.expiry import Allowance, Period
+from shared.storage.rows import Allowance, Period
 from shared.subscriptions import subscriptions
 from shared.times import now
 from tests.breaking import break_connections

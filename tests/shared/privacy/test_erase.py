@@ -124,7 +124,7 @@ def test_a_recording_under_a_legal_hold_refuses_with_the_reason_and_keeps_nothin
 ) -> None:
     from azure.core.exceptions import HttpResponseError
 
-    from shared.storage.expiry import delete_versions
+    from shared.storage.messages import delete_versions
 
     def held(container: Any, stem: str) -> int:
         if container.container_name != "recordings":

@@ -18,9 +18,9 @@ from shared.polling import checkpoints
 from shared.polling.checkpoints import Checkpoint
 from shared.polling.run import Run
 from shared.privacy.retention import HISTORY, apply_retention
-from shared.storage import expiry, rows
+from shared.storage import rows
 from shared.storage.account import TABLES, Storage
-from shared.storage.expiry import IN_BATCH, delete_keys
+from shared.storage.rows import IN_BATCH, delete_keys
 from shared.times import iso, months_before
 from tests.breaking import break_connections
 from tests.dying import Killed, die_at
@@ -121,7 +121,7 @@ def test_runs_of_no_length_get_to_the_end(
 ) -> None:
     numbers = range(96, TEN_YEARS)
     fill(storage, numbers)
-    monkeypatch.setattr(expiry, "IN_BATCH", 3)
+    monkeypatch.setattr(rows, "_PAGE", 3)
     runs = 1
     while not apply_retention(fresh(settings, 6), at=NOW, seconds=0)["complete"]:
         runs += 1
