@@ -26,7 +26,7 @@ from shared.errors import (
     PbxUnreachable,
     StorageUnavailable,
 )
-from shared.pbx.responses import content
+from shared.pbx.client import content
 from shared.values import e164
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ import math
 import random
 import threading
 import time
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -29,80 +30,72 @@ LONGEST_SECONDS = 20.0
 LONGEST_REST_SECONDS = 3600.0
 _ROW = "calls"
 _WINDOW_SECONDS = 60.0
-# Of the window, kept clear after it: 2 s for clocks that differ, 1 s for a call that reaches the PBX late.
+# Of the window, kept clear after it: for clocks that differ (2 s) and a call that reaches the PBX late (1 s).
 _MARGIN = 0.05
 _LATE_SECONDS = 1.0
 
 
+@dataclass(eq=False)
 class Budget:
     """
     The calls that all processes with one account may make together; safe for many threads.
 
-    The row holds the moments of the calls that count, also those that a process still waits for. A place is taken under
-    the row's ETag, so that no window holds more than the limit. Without storage no call is made.
+    The row holds the moments of the calls, also of those that a process still waits for. A place is taken under the
+    row's ETag, so that no window holds more than the limit. Without storage no call is made.
     """
 
-    def __init__(
-        self,
-        storage: Storage,
-        account: str,
-        *,
-        limit: int = LIMIT,
-        window: float = _WINDOW_SECONDS,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._storage = storage
-        self._account = account
-        self._limit = limit
-        self._memory = window * (1 + _MARGIN)
-        self._clock = clock
-        # Threads of this process take places one after another instead of racing for the row.
-        self._lock = threading.Lock()
+    storage: Storage
+    account: str
+    limit: int = LIMIT
+    window: float = _WINDOW_SECONDS
+    clock: Callable[[], float] = time.time
+    # Threads of this process take places one after another instead of racing for the row.
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, lane: str, *, until: float | None = None) -> None:
         """
         Wait for a call of the lane and take it.
 
-        Raises BudgetExhausted where the next one is over two seconds away or comes after `until` (monotonic seconds);
+        Raises BudgetExhausted where the next one is over two seconds away or after `until` (monotonic seconds), or
         StorageUnavailable.
         """
-        room = max(1, self._limit - LANES[lane])
+        room = max(1, self.limit - LANES[lane])
         until = min(until or math.inf, time.monotonic() + LONGEST_SECONDS)
         while True:
-            if not self._lock.acquire(timeout=max(0.0, until - time.monotonic())):
+            if not self.lock.acquire(timeout=max(0.0, until - time.monotonic())):
                 raise BudgetExhausted(1)
             try:
                 moment = self._reserve(room, until)
             finally:
-                self._lock.release()
-            threading.Event().wait(max(0.0, moment - self._clock()))
+                self.lock.release()
+            threading.Event().wait(max(0.0, moment - self.clock()))
             # Where storage was slow or the machine slept, the place has passed unused.
-            if self._clock() - moment < _LATE_SECONDS:
+            if self.clock() - moment < _LATE_SECONDS:
                 return
 
     def rest(self, seconds: float) -> None:
         """Make no call for so many seconds in any process, as the PBX asked; raises StorageUnavailable or Conflict."""
-        end = self._clock() + min(seconds, LONGEST_REST_SECONDS)
+        end = self.clock() + min(seconds, LONGEST_REST_SECONDS)
 
         def prolonged(row: Mapping[str, Any] | None) -> dict[str, Any]:
             return {**(row or {}), "rest": max(end, _read(row, end)[1])}
 
-        rows.change(self._storage.table(TABLE), self._account, _ROW, prolonged)
+        rows.change(self.storage.table(TABLE), self.account, _ROW, prolonged)
 
     def _reserve(self, room: int, until: float) -> float:
         """Add the first moment at which the lane has room to the row, and return it."""
-        table = self._storage.table(TABLE)
+        table, memory = self.storage.table(TABLE), self.window * (1 + _MARGIN)
         while True:
             # Other threads wait meanwhile.
-            row, now = rows.get(table, self._account, _ROW, tries=1), self._clock()
-            calls, rest = _read(row, now, self._memory)
+            row, now = rows.get(table, self.account, _ROW, tries=1), self.clock()
+            calls, rest = _read(row, now, memory)
             moment = max(now, rest)
             if len(calls) >= room:
-                moment = max(moment, calls[-room] + self._memory)
+                moment = max(moment, calls[-room] + memory)
             if moment - now > min(AHEAD_SECONDS, until - time.monotonic()):
                 raise BudgetExhausted(max(1, math.ceil(moment - now)))
             columns = {"calls": json.dumps([round(call, 3) for call in [*calls, moment]]), "rest": rest}
-            columns |= {"PartitionKey": self._account, "RowKey": _ROW}
+            columns |= {"PartitionKey": self.account, "RowKey": _ROW}
             if rows.swap(table, columns, row.etag if row else None):
                 return moment
             threading.Event().wait(random.uniform(0.01, 0.06))  # noqa: S311 - no secret

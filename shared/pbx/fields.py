@@ -8,15 +8,12 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """
-    A field: its name on the wire, its type, what it is, and for an array or object the fields inside.
-
-    Integers have 64 bits. A `date-time` is text in one of the formats that parse_time reads, and may be absent.
-    """
+    """A field of an item. Integers have 64 bits; a `date-time` is text in one of the formats that parse_time reads."""
 
     name: str
     type: Literal["integer", "string", "boolean", "date-time", "array", "object"]
     description: str
+    # Those inside an array or object.
     fields: tuple[Field, ...] = ()
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from shared.pbx.operations import OPERATIONS, Operation, operation
+from shared.pbx.operations import OPERATIONS, operation
 from shared.settings import SCHEDULES, polls
+
+if TYPE_CHECKING:
+    from shared.pbx.fields import Shape
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,9 +34,9 @@ class Resource:
     title: tuple[str, ...] = ()
 
     @property
-    def dated(self) -> bool:
-        """True if its list can be narrowed by date."""
-        return {"date_from", "date_to"} <= _names(operation(self.list_operation), "query")
+    def shape(self) -> Shape:
+        """Return the fields of its items."""
+        return operation(self.read_operation).item
 
     @property
     def list_action(self) -> str:
@@ -56,25 +59,23 @@ class Resource:
         return f"initial_{self.id_parameter}"
 
 
-def _names(row: Operation, where: str) -> set[str]:
-    return {parameter.name for parameter in row.parameters if parameter.where == where}
-
-
 def _polled(name: str, noun: str, id_field: str, **options: Any) -> Resource:
     """
     Return the row of a resource that OPERATIONS lists under `trigger/` and reads by the one id in its path.
 
-    Raises ValueError where those two do not agree, or where it has no schedule.
+    Raises ValueError where those two do not agree, or where it has no schedule. A list that is not read as a whole has
+    to be narrowed by date.
     """
     listing = next((row for row in OPERATIONS if row.path == f"trigger/{name}"), None)
     reading = next((row for row in OPERATIONS if re.fullmatch(rf"{name}/{{\w+}}", row.path)), None)
     if listing is None or reading is None:
         raise ValueError(f"OPERATIONS has no list of {name}, or no read by id")
-    (id_parameter,) = _names(reading, "path")
+    (id_parameter,) = (parameter.name for parameter in reading.parameters)
     options |= {"list_operation": listing.id, "read_operation": reading.id}
     row = Resource(name=name, noun=noun, id_field=id_field, id_parameter=id_parameter, **options)
+    narrowed = {id_parameter, row.cursor_parameter} | (set() if row.editable else {"date_from", "date_to"})
     agree = listing.lists and not reading.lists and listing.item == reading.item
-    is_found = {id_parameter, row.cursor_parameter} <= _names(listing, "query")
+    is_found = narrowed <= {parameter.name for parameter in listing.parameters}
     has_id = id_field in {field.name for field in reading.item}
     if not (agree and is_found and has_id and row.schedule in {name for name, _, _ in SCHEDULES}):
         raise ValueError(f"resource {name} does not agree with its operations or has no schedule")
@@ -95,7 +96,5 @@ _BY_NAME = {row.name: row for row in RESOURCES}
 
 
 def resource(name: str) -> Resource:
-    """Return the resource of a name; raises KeyError with the known names for any other."""
-    if name not in _BY_NAME:
-        raise KeyError(f"{name} is not one of {', '.join(_BY_NAME)}")
+    """Return the resource of a name; raises KeyError for any other."""
     return _BY_NAME[name]

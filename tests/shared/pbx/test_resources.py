@@ -30,9 +30,3 @@ def test_each_resource_has_its_own_function_and_schedule() -> None:
 def test_items_differ_by_id_and_are_asked_for_by_cursor(name: str, id_field: str, cursor: str) -> None:
     row = resource(name)
     assert (row.id_field, row.cursor_parameter) == (id_field, cursor)
-
-
-def test_facts_are_dated_and_things_are_editable_and_an_unknown_one_names_the_known_ones() -> None:
-    assert all(row.dated != row.editable for row in RESOURCES)
-    with pytest.raises(KeyError, match="voip_endpoints"):
-        resource("faxes")

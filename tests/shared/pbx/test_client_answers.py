@@ -18,8 +18,8 @@ from shared.errors import (
     PbxThrottled,
     PbxUnavailable,
 )
+from shared.pbx.client import content, parse, webhook_id
 from shared.pbx.operations import operation
-from shared.pbx.responses import content, parse, webhook_id
 
 LARGEST_ID = 2**63 - 1
 KEY, NUMBER = "OnYSrLTH3i2qiyb873au2LNdAajXjf5I", "+37127771153"
