@@ -38,7 +38,7 @@ def _poll(bridge: Bridge, resource: Resource, at: datetime | None = None) -> Non
 
 
 def _poll_lost_calls(bridge: Bridge, at: datetime | None = None) -> None:
-    from shared.polling.lost_calls import poll_lost_calls
+    from shared.polling.poll import poll_lost_calls
 
     poll_lost_calls(bridge, at=at)
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from shared import health
 from shared.calls.store import calls, without_end
 from shared.deliveries.drain import wake_waiting
-from shared.polling import checkpoints
 from shared.polling.poll import reconcile
+from shared.polling.run import alarm_if_stale, checkpoints, read_steps, save_step
 from shared.privacy.retention import apply_retention
 from shared.storage.account import Storage, once
 from shared.times import LONGEST_CALL, now
@@ -35,8 +35,8 @@ WEBHOOKS = "webhooks"
 def _alarm(bridge: Bridge) -> None:
     """Log the signals of polls that have not succeeded for long."""
     moment = now()
-    for checkpoint in checkpoints.read_all(bridge.storage):
-        checkpoints.alarm_if_stale(checkpoint, moment)
+    for checkpoint in checkpoints(bridge.storage):
+        alarm_if_stale(checkpoint, moment)
 
 
 def _give_up(bridge: Bridge) -> None:
@@ -71,7 +71,7 @@ def look_after(bridge: Bridge, *, at: datetime | None = None) -> None:
     Two runs at once do no harm. Raises an ExceptionGroup of what failed.
     """
     moment, errors, started = at or now(), list[Exception](), _started(bridge.storage)
-    done = checkpoints.read_steps(bridge.storage)
+    done = read_steps(bridge.storage)
     for name, every, work in STEPS:
         is_first = name == WEBHOOKS and name not in started
         if name in done and moment - done[name] < every - _SLACK and not is_first:
@@ -85,6 +85,6 @@ def look_after(bridge: Bridge, *, at: datetime | None = None) -> None:
             errors.append(error)
         else:
             if every:
-                checkpoints.note_step(bridge.storage, name, moment)
+                save_step(bridge.storage, name, moment)
     if errors:
         raise ExceptionGroup("steps failed", errors)

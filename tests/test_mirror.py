@@ -29,8 +29,6 @@ COVERED: Mapping[str, str] = {
     "shared/privacy/jobs.py": "shared/privacy/test_erase.py",
     "shared/media/blobs.py": "shared/media/test_copy.py",
     "shared/pbx/fields.py": "contract/test_operations.py",
-    "shared/polling/compare.py": "shared/polling/test_poll.py",
-    "shared/polling/run.py": "shared/polling/test_poll.py",
 }
 # Tests of a whole room rather than of a module.
 OF_ROOMS = {"functions/test_fresh_account.py", "functions/test_routes.py", "functions/test_timers.py"}

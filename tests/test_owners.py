@@ -24,7 +24,7 @@ OWNERS = {
     "ended": "shared.calls",
     "deadletters": "shared.storage.messages",
     "media": "shared.media.deletions",
-    "checkpoints": "shared.polling.checkpoints",
+    "checkpoints": "shared.polling.run",
     "resources": "shared.items",
     "health": "shared.health",
     "webhooks": "shared.webhooks",

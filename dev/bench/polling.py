@@ -14,7 +14,7 @@ from dev.azurite import AzuriteProcess
 from dev.bench.app import App
 from dev.bench.figures import Figure, at_least, at_most, seconds
 from dev.simulator import SimulatorProcess
-from shared.polling import checkpoints
+from shared.polling.run import checkpoint_of
 
 _NEW = 10_000
 _ROUNDS = 3
@@ -51,7 +51,7 @@ def _round(azurite: AzuriteProcess, accounts: itertools.count[int]) -> tuple[flo
         before = app.cpu()
         ours = seconds(lambda: app.run(_POLL))
         cpu = app.cpu() - before
-        polled = checkpoints.read(app.storage, "call_history")
+        polled = checkpoint_of(app.storage, "call_history")
         if polled is None or polled.items != _NEW + 1:
             raise RuntimeError(f"not all items were polled: {polled}")
         bare = seconds(lambda: _bare(azurite.account(next(accounts)), pbx))

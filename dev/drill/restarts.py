@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from dev.drill.world import FIRST_CALL, call_data
-from shared.polling import checkpoints
+from shared.polling.run import checkpoints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -58,7 +58,7 @@ def restarts(world: World) -> None:
 
 
 def _started(world: World) -> set[str]:
-    return {row.resource for row in checkpoints.read_all(world.storage) if row.started}
+    return {row.resource for row in checkpoints(world.storage) if row.started}
 
 
 def _restart(world: World, way: signal.Signals) -> Iterator[tuple[str, Any]]:

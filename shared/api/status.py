@@ -12,7 +12,7 @@ from shared import health, webhooks
 from shared.errors import StorageUnavailable
 from shared.events.table import wanted_events
 from shared.pbx import budget
-from shared.polling import checkpoints
+from shared.polling.run import FORBIDDEN, checkpoints, forbidden_since, is_stale
 from shared.storage.messages import count_dead_letters
 from shared.subscriptions import subscriptions
 from shared.times import iso, now, parse_time
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shared.bridge import Bridge
-    from shared.polling.checkpoints import Checkpoint
+    from shared.polling.run import Checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ SENTENCES: Mapping[str, str] = {
     "or registered; webhooks, lists and this page work.",
     "away": "%(part)s could not be read in time: storage is slow or out of reach. Look again in a minute.",
     "broken": "%(part)s cannot be shown (%(error)s): the app's log has the details.",
-    "forbidden": checkpoints.FORBIDDEN,
+    "forbidden": FORBIDDEN,
     "ended": "All webhooks were deleted at %(since)s: POST /api/ops/webhooks/sync registers them again.",
     "unreadable": "Subscriptions that no key in SUBSCRIPTION_KEYS opens: %(count)s. Add the previous key again; until "
     "then their deliveries wait.",
@@ -147,16 +147,16 @@ def look(bridge: Bridge) -> tuple[list[Problem], dict[str, Any]]:
 
 
 def _polls(bridge: Bridge, moment: datetime) -> tuple[Any, ...]:
-    found = checkpoints.read_all(bridge.storage)
-    since = checkpoints.forbidden_since(found)
+    found = checkpoints(bridge.storage)
+    since = forbidden_since(found)
     pbx = {"state": "allowed", "since": None, "problem": None}
     problems = list[Problem]()
     if since:
-        pbx = {"state": "forbidden", "since": iso(since), "problem": checkpoints.FORBIDDEN}
+        pbx = {"state": "forbidden", "since": iso(since), "problem": FORBIDDEN}
         problems.append(Problem("forbidden"))
     for one in found:
         of_list, last = {"list": one.resource}, one.last_success
-        if one.last_error or (last and checkpoints.is_stale(one.resource, last, moment)):
+        if one.last_error or (last and is_stale(one.resource, last, moment)):
             values = of_list | {"reason": cause(one.last_error) if one.last_error else Problem("cause did not run")}
             minutes = {"minutes": (moment - last) // timedelta(minutes=1)} if last else {}
             problems.append(Problem("stale" if last else "never polled", values | minutes))

@@ -1,88 +1,48 @@
-"""Comparing a range of a list with what is stored, page by page: differences are written and made events of."""
+"""Ranges of a list compared with what is stored: differences are written, and become events that have not come."""
 
 from __future__ import annotations
 
+import logging
 import random
-import threading
-import time
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from shared import health, people
-from shared.errors import (
-    BudgetExhausted,
-    PbxForbidden,
-    PbxNotFound,
-    PbxNotUnderstood,
-    PbxUnavailable,
-)
-from shared.events.event import submit
+from shared import health, people, webhooks
+from shared.calls.store import calls
+from shared.calls.stories import UNENDED, story_of
+from shared.errors import PbxForbidden, PbxNotFound
+from shared.events import store as events
+from shared.events.event import Data, check_envelope, row_envelope, submit
+from shared.events.table import event_id, event_named, wanted_events
 from shared.items import store
 from shared.items.content import content_hash, drift
 from shared.items.store import KINDS, Change, Stored, began, pointers, subjects
-from shared.polling.missing import submit_missing
-from shared.polling.run import as_event, moment_of
-from shared.values import encode, identifier
+from shared.times import event_time
+from shared.values import e164, identifier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from datetime import datetime
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from shared.calls.stories import Part, Story
     from shared.items.store import Item
+    from shared.pbx.resources import Resource
     from shared.people import Pointer
     from shared.polling.run import Run
 
+    # An event's name and data, and the id of the one that it repeats.
+    Missing = tuple[str, dict[str, Any], str | None]
+
+logger = logging.getLogger(__name__)
+
 # Items that a run asks the PBX for.
 MOST_LOOKUPS = 20
-# Asked for at once; the largest page of the PBX is not documented, and a smaller one is taken as it comes.
-_LIMIT = 1000
-# A page of fewer items is all that a PBX has that knows no offsets.
-_FULL = 10
 # What began longer ago may lie outside of the next run's range: no webhook is waited for.
 _SURELY_SEEN_AGAIN = timedelta(hours=2)
-
-
-def pages(run: Run, identify: Callable[[Item], int | None], **filters: Any) -> Iterator[list[tuple[int | None, Item]]]:
-    """
-    Yield the pages of a list, each item with its id, until one has nothing new.
-
-    Raises what Pbx.call raises, PbxUnavailable where the run is late, and PbxNotUnderstood where a full page comes
-    again at another offset.
-    """
-    seen, offset, largest = set[Any](), 0, 0
-    while True:
-        found = _ask(run, offset, filters)
-        page = [(identify(item), item) for item in found]
-        keys = {encode(item) if id is None else id for id, item in page}
-        if keys <= seen:
-            if offset and len(found) >= max(largest, _FULL):
-                raise PbxNotUnderstood(run.resource.list_operation, "the same page comes again at another offset")
-            return
-        seen |= keys
-        largest = max(largest, len(found))
-        offset += len(found)
-        asked = time.monotonic()
-        yield page
-        # The time that our own storage takes does not count.
-        run.until += time.monotonic() - asked
-
-
-def _ask(run: Run, offset: int, filters: dict[str, Any]) -> list[Item]:
-    operation = run.resource.list_operation
-    while True:
-        if run.is_late:
-            raise PbxUnavailable(operation, "the list is longer than can be read in one run; it goes on with the next")
-        try:
-            return run.bridge.pbx.call(  # type: ignore[no-any-return]
-                operation, lane=run.lane, until=run.until, limit=_LIMIT, offset=offset or None, **filters
-            )
-        except BudgetExhausted as error:
-            # To begin again would never get to the end of a long list.
-            if not offset or time.monotonic() + error.retry_after > run.until:
-                raise
-            threading.Event().wait(error.retry_after)
+# Webhooks say how many seconds somebody talked, the history when it ended: they differ by one.
+_ROUNDING = timedelta(seconds=1)
 
 
 @dataclass(slots=True)
@@ -91,8 +51,8 @@ class Comparison:
     A range of a list, compared with what is stored.
 
     New items are written with each page. An item has changed where no record of it in the range is like the stored one:
-    a list may have several of the same id. `known` is what is stored; of a range of dates it is read with each page.
-    Events of a `backfill` are made at once: no webhook can come for them.
+    a list may have several of the same id. `known` is what is stored: all of it for a `whole` list; of a range of dates
+    it is read with each page. Events of a `backfill` are made at once: no webhook can come for them.
     """
 
     run: Run
@@ -109,70 +69,44 @@ class Comparison:
 
         Offsets move while a list grows: a range of more than one page in which something was new is read once more.
         """
+        run, id_field = self.run, self.run.resource.id_field
+        # What an ordinary run leaves out is found by the next thorough one, but a day or month is read once.
+        quick = not run.thorough and "date_to" not in filters
         try:
-            if self._read_pages(filters) and not self.backfill:
-                self._read_pages(filters)
+            for _ in range(1 if self.backfill else 2):
+                found = run.pages(lambda item: identifier(item.get(id_field)), quick=quick, **filters)
+                news = [self._take(page) for page in found]
+                if len(news) < 2 or not any(news):
+                    break
         finally:
             self._write([change for id, change in self._changed.items() if id not in self._same])
-            self._measure()
+            rows = [self.known[id] for id in self._listed if id in self.known]
+            dues = [run.columns["waiting"], *(row.due for row in rows)]
+            run.columns["waiting"] = min(filter(None, dues), default=None)
 
     def remove(self) -> None:
         """Remove what the range, read to its end, lacks and the PBX does not have, as it says when asked by id."""
-        run, gone = self.run, list["Change"]()
+        run, resource = self.run, self.run.resource
         missing = [id for id, row in self.known.items() if not row.removed and id not in self._listed]
         # By chance: those that the PBX still has must not keep the others from being asked for.
-        chosen = random.sample(missing, min(len(missing), MOST_LOOKUPS))
-        try:
-            for id in chosen:
-                asked = {run.resource.id_parameter: id}
-                try:
-                    run.bridge.pbx.call(run.resource.read_operation, lane=run.lane, until=run.until, **asked)
-                except PbxNotFound:
-                    item = store.get(run.bridge.storage, run.resource.name, id) or {}
-                    before = self.known[id]
-                    gone.append(Change(id=id, item=item, hash=before.hash, before=before, removed=True))
-        except PbxForbidden:
-            # The key may list these and not read one.
-            pass
-        finally:
-            self._write(gone)
-            self._measure()
+        for id in random.sample(missing, min(len(missing), MOST_LOOKUPS)):
+            asked = {resource.id_parameter: id}
+            try:
+                run.bridge.pbx.call(resource.read_operation, lane=run.lane, until=run.until, **asked)
+            except PbxNotFound:
+                item, before = store.get(run.bridge.storage, resource.name, id) or {}, self.known[id]
+                self._write([Change(id=id, item=item, hash=before.hash, before=before, removed=True)])
+            except PbxForbidden:
+                # The key may list these and not read one.
+                return
 
-    def _read_pages(self, filters: dict[str, Any]) -> bool:
-        """Compare the pages; return True where there were several, and something new."""
-        run, id_field, is_new = self.run, self.run.resource.id_field, False
-        # What an ordinary run leaves out is found by the next thorough one, but a day or month is read once.
-        is_quick = not run.thorough and "date_to" not in filters
-        count = last = largest = 0
-        unreadable: list[Item] = []
-        try:
-            for page in pages(run, lambda item: identifier(item.get(id_field)), **filters):
-                is_new |= self._take(page, unreadable)
-                count, last, largest = count + 1, len(page), max(largest, len(page))
-                if is_quick and last <= run.checkpoint.page:
-                    return is_new and count > 1
-        finally:
-            run.note_unreadable(unreadable)
-        # A page as large as the last one need not be full; those that others came after were.
-        run.columns["page"] = max(run.columns["page"], last, largest - 1)
-        return is_new and count > 1
-
-    def _take(self, page: list[tuple[int | None, Item]], unreadable: list[Item]) -> bool:
-        """
-        Compare a page, and write what is new of it; items without an id are added to `unreadable`.
-
-        Returns True where anything was new or other than stored.
-        """
+    def _take(self, page: Sequence[tuple[int, Item]]) -> bool:
+        """Compare a page, and write what is new of it; return True where anything was new or other than stored."""
         run, resource, region = self.run, self.run.resource, self.run.bridge.settings.default_region
-        found = list[tuple[int, "Item"]]()
-        for id, item in page:
-            if id is None:
-                unreadable.append(item)
-            elif run.keeps(item):
-                found.append((id, {**item, resource.id_field: id}))
+        found = [(id, {**item, resource.id_field: id}) for id, item in page if run.keeps(item)]
         if not self.whole:
             self.known |= store.stored(run.bridge.storage, resource.name, dict(found).keys() - self._listed.keys())
-        shape, changes, is_new = run.shape, dict[int, Change](), False
+        shape, changes, is_new = resource.shape, dict[int, Change](), False
         for id, item in sorted(found, key=itemgetter(0)):
             if self._listed.get(id) == item:
                 # Compared already, such as when a range is read once more.
@@ -195,35 +129,32 @@ class Comparison:
         self._write(list(changes.values()))
         return is_new
 
+    @property
+    def _is_news(self) -> bool:
+        return self.run.checkpoint.started and not self.backfill
+
     def _change(self, id: int, item: Item, sha256: str, before: Stored | None) -> Change:
         """Return the change of an item that is new, or other than stored; it has events if it is handed on."""
-        run, columns, due = self.run, self.run.columns, before.due if before else None
-        # Of what was there before the first reading ended, only what is wanted is handed on.
-        is_wanted, is_new = due is not None or run.is_since_begin(item), before is None or before.removed
+        run, columns, begin = self.run, self.run.columns, self.run.checkpoint.begin
+        # When it came to be, as far as it says: a call when it ended.
+        times = (event_time(item.get(name)) for name in ("callEnded", "callStarted", "created"))
+        moment = next(filter(None, times), None)
+        due, is_new = before.due if before else None, before is None or before.removed
+        is_wanted = due is not None or begin is None or (moment is not None and moment >= begin)
         if is_new:
             columns["items"] = columns.get("items", run.checkpoint.items) + 1
-            is_wanted = is_wanted or (run.checkpoint.started and not self.backfill)
-            if is_wanted and not self.backfill and (moment := moment_of(item)):
+            # Of what was there before the first reading ended, only what is wanted is handed on.
+            is_wanted = is_wanted or self._is_news
+            if is_wanted and moment and not self.backfill:
                 lag = round((run.moment - moment).total_seconds(), 3)
                 columns["lag"] = min(columns.get("lag", lag), lag)
-        return Change(
-            id=id,
-            item=item,
-            hash=sha256,
-            before=before,
-            arrives=is_wanted and is_new,
-            due=due or self._due(item) if is_wanted and not run.resource.editable else None,
-        )
-
-    @property
-    def _origin(self) -> str:
-        return "reconciled" if self.run.checkpoint.started and not self.backfill else "backfill"
-
-    def _due(self, item: Item) -> datetime:
-        """Return when events are made of an item: at once where no webhook comes, or no run may see it again."""
-        moment, start = self.run.moment, began(item)
-        waits = self._origin == "reconciled" and start is not None and moment - start < _SURELY_SEEN_AGAIN
-        return moment + self.run.grace if waits else moment
+        if is_wanted and due is None and not run.resource.editable:
+            start = began(item)
+            # At once where no webhook comes, or no run may see it again.
+            waits = self._is_news and start is not None and run.moment - start < _SURELY_SEEN_AGAIN
+            due = run.moment + run.grace if waits else run.moment
+        arrives = is_wanted and is_new
+        return Change(id=id, item=item, hash=sha256, before=before, arrives=arrives, due=due)
 
     def _is_forgotten(self, id: int, item: Item) -> bool:
         """Return True if an item of history began before what it has to do with was erased."""
@@ -231,7 +162,7 @@ class Comparison:
         if resource.editable or moment is None or not people.is_before(bridge.storage, moment):
             return False
         region = bridge.settings.default_region
-        found = subjects(item, region) | people.loose(item, drift(item, self.run.shape), region)
+        found = subjects(item, region) | people.loose(item, drift(item, resource.shape), region)
         found.add(f"{KINDS[resource.name]} {id}")
         if (call_id := identifier(item.get("callID"))) is not None:
             found.add(people.call(call_id))
@@ -249,23 +180,21 @@ class Comparison:
         unknown, found = list[set[str]](), list[tuple[str, "Pointer"]]()
         for change in changes:
             if change.before is None or change.before.hash != change.hash:
-                unknown.append(drift(change.item, run.shape))
+                unknown.append(drift(change.item, run.resource.shape))
                 region = run.bridge.settings.default_region
                 found += pointers(name, change.id, change.item, region, unknown[-1])
         people.add(storage, found)
         if happened := [(one, one.item) for one in changes if one.happened and (run.resource.editable or one.removed)]:
             run.for_each(self._submit, happened)
-        due = {one.id: one.item for one in changes if one.due and one.due <= run.moment}
-        if due:
-            submit_missing(run, due, self._origin)
+        if due := {one.id: one.item for one in changes if one.due and one.due <= run.moment}:
+            submit_missing(run, due.items(), "reconciled" if self._is_news else "backfill")
             changes = [replace(one, due=None) if one.id in due else one for one in changes]
         store.write(storage, name, changes, run.moment)
         for names in filter(None, unknown):
             health.drifted(storage, names)
         for one in changes:
-            self.known[one.id] = Stored(
-                etag="", hash=one.hash, revision=one.revision, removed=one.removed, due=one.due
-            )  # fmt: skip
+            state = Stored(etag="", hash=one.hash, revision=one.revision, removed=one.removed, due=one.due)
+            self.known[one.id] = state
             self._same.add(one.id)
 
     def _submit(self, change: Change, item: Item) -> int:
@@ -286,10 +215,119 @@ class Comparison:
         submit(bridge, name, data, origin=origin, occurrence=occurrence)
         return 1
 
-    def _measure(self) -> None:
-        """Record how many items a whole list has, and when events are due that a webhook may still bring."""
-        columns, rows = self.run.columns, self.known
-        dues = [row.due for id in self._listed if (row := rows.get(id)) and row.due]
-        columns["waiting"] = min(filter(None, [columns["waiting"], *dues]), default=None)
-        if self.whole:
-            columns["items"] = sum(not row.removed for row in rows.values())
+
+def as_event(item: Mapping[str, Any], source: Resource, name: str) -> dict[str, Any]:
+    """Return the item as the webhook has it: without what only lists have, and with what nobody knows."""
+    known = {field.name for field in event_named(name).model.fields}
+    listed = {field.name for field in source.shape}
+    return {field: value for field, value in item.items() if field in known or field not in listed}
+
+
+def submit_missing(run: Run, items: Iterable[tuple[Any, Item]], origin: str) -> None:
+    """
+    Submit the events of items whose webhook has not come, under the ids that those would have had.
+
+    A late webhook is a repeat then. What a list knows beyond an event that came completes it, as a repeat. Other events
+    are made only where PBX_EVENTS wants them. Webhooks that never came are signalled.
+    """
+    storage, settings, find = run.bridge.storage, run.bridge.settings, FINDERS[run.resource.name]
+    wanted = {event.name for event in wanted_events(settings.pbx_events)}
+
+    def restore(key: Any, item: Item) -> int:
+        found = [one for one in find(run, key, item) if one[2] or one[0] in wanted]
+        if not run.keeps(item):
+            # Its month has been dropped meanwhile: nothing of it comes back.
+            return 0
+        for name, data, repeated in found:
+            submit(run.bridge, name, data, origin=origin, id=repeated)
+        return sum(not repeated for _, _, repeated in found)
+
+    count = run.for_each(restore, items)
+    # Without an address for webhooks, or after their end, there are none.
+    if count and origin == "reconciled" and settings.public_base_url and not webhooks.read(storage)[1]:
+        logger.warning("signal webhook_loss resource=%s events=%d", run.resource.name, count)
+
+
+def _of_call(run: Run, number: int, item: Item) -> list[Missing]:
+    """
+    Return the events that the call's story lacks: its end, what led to it, and a repeat of an end that has less.
+
+    A call that was answered ends once, and one that nobody answered for each one it rang. Ids alone would not do:
+    history may name another employee than the webhook did. While the call goes on, its end is not announced; after an
+    end has come, what should have led to it is only counted.
+    """
+    row, storage, region = run.resource, run.bridge.storage, run.bridge.settings.default_region
+    gathered = calls(storage, region).gathered(number)
+    parts, story = list(gathered.parts.values()), story_of(number, gathered, region)
+    end = as_event(item, row, "CallCompleted")
+    said = check_envelope(event_named("CallCompleted"), {"data": end})[1]
+    names = {part["event"] for part in parts}
+    goes_on, completed = story["outcome"] in UNENDED, "CallCompleted" in names
+    answered = "callConnected" in said or "CallConnected" in names
+    lost = {"CallStarted", *(["CallConnected"] if answered else [])} - names
+    found: list[Missing] = []
+    if not completed:
+        found = [(name, as_event(item, row, name), None) for name in sorted(lost, reverse=True)]
+    elif "callEnded" in said or not goes_on:
+        connected, moved = _contacts(parts, "CallConnected"), "CallTransfered" in names
+        if connected and said.get("contactID") not in {None, *connected} and not moved:
+            # A transfer shows as an end with another employee only.
+            lost.add("CallTransfered")
+        for name in lost:
+            health.missed(storage, name)
+    if "callEnded" not in said:
+        return found
+    contacts = {said.get("contactID")} if answered or not completed else set[int | None]()
+    contacts |= set() if answered else _contacts(parts, "CallStarted")
+    contacts -= _contacts(parts, "CallCompleted")
+    left = sorted(filter(None, contacts)) if goes_on or not completed else []
+    if left or not completed:
+        ends = [{**end, "contactID": contact} for contact in left] or [end]
+        return found + [("CallCompleted", data, None) for data in ends]
+    return [_completion(parts, said, end)] if _says_more(said, story, region) else []
+
+
+def _contacts(parts: Sequence[Part], event: str) -> set[int | None]:
+    return {part["contactID"] for part in parts if part["event"] == event and "contactID" in part}
+
+
+def _completion(parts: Sequence[Part], said: Data, end: Mapping[str, Any]) -> Missing:
+    """Return the history item as a repeat of an end that came: of its own employee's, where there is one."""
+    ends = [part for part in parts if part["event"] == "CallCompleted"]
+    chosen = min(ends, key=lambda part: (part.get("contactID") != said.get("contactID"), part["id"]))
+    data = {name: value for name, value in end.items() if name != "contactID"}
+    data |= {"contactID": chosen["contactID"]} if "contactID" in chosen else {}
+    return "CallCompleted", data, chosen["id"]
+
+
+def _says_more(said: Data, story: Story, region: str) -> bool:
+    """Return True if history has a value of the call that its story lacks, or another one."""
+    for name in ("caller", "destination", "direction"):
+        mine, known = said.get(name), story[name] or ""
+        if mine and (e164(mine, region) or mine.lower()) != (e164(known, region) or known.lower()):
+            return True
+    times = (("callStarted", "started"), ("callConnected", "connected"), ("callEnded", "ended"))
+    pairs = [(said[name], story[column]) for name, column in times if name in said]
+    return any(known is None or abs(mine - known) > _ROUNDING for mine, known in pairs)
+
+
+def _announced(run: Run, number: int, item: Item, *, name: str) -> list[Missing]:
+    """Return the event of an item that is announced once, unless it is there with all that the list has."""
+    event, data, storage = event_named(name), as_event(item, run.resource, name), run.bridge.storage
+    identity = event_id(event, Data(**{event.key[0]: number}), "")
+    there = events.get(storage, identity)
+    if there is None:
+        return [(name, data, None)]
+    known = row_envelope(storage, there)["data"]
+    had, said = (check_envelope(event, {"data": dict(one)})[1] for one in (known, data))
+    lacks = any(field.name in said and field.name not in had for field in event.model.fields)
+    return [(name, data, identity)] if lacks else []
+
+
+# By resource; the poll of lost callers has found its events before.
+FINDERS: Mapping[str, Callable[[Run, Any, Item], list[Missing]]] = {
+    "call_history": _of_call,
+    "call_records": partial(_announced, name="CallRecorded"),
+    "voicemails": partial(_announced, name="VoicemailCreated"),
+    "lost_calls": lambda run, name, item: [(name, item, None)],
+}

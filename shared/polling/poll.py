@@ -1,23 +1,31 @@
-"""The poll of a resource: ranges of its list are compared with what is stored, news first, then what is older."""
+"""The polls: of resources, whose lists are compared with what is stored, and of callers who wait to be called back."""
 
 from __future__ import annotations
 
+import random
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from shared import health
+from shared.calls import lost_callers
+from shared.calls.lost_callers import ADDED, REMOVED, UPDATED, other_day, same_day
 from shared.errors import BudgetExhausted, PbxError, PbxForbidden, PbxThrottled, PbxUnreachable
 from shared.items import store
+from shared.items.content import drift
+from shared.pbx.resources import Resource
 from shared.pbx.resources import resource as resource_of
-from shared.polling import checkpoints
-from shared.polling.compare import Comparison
-from shared.polling.run import follow
+from shared.polling.compare import Comparison, submit_missing
+from shared.polling.run import checkpoints, follow
 from shared.times import event_time, months_before, now
+from shared.values import spelt
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from shared.bridge import Bridge
+    from shared.calls.lost_callers import LostCaller
     from shared.items.store import Item
-    from shared.pbx.resources import Resource
     from shared.polling.run import Run
 
 _DAY = timedelta(days=1)
@@ -29,15 +37,24 @@ _MARGIN = timedelta(minutes=1)
 LONGEST_HISTORY = 20.0
 # These say nothing of the day that was asked for: no other one would be answered.
 _OUTAGES = (PbxForbidden, PbxThrottled, PbxUnreachable, BudgetExhausted)
+# No row of RESOURCES: its items have no id, and are kept as the rows of their events.
+_LOST_CALLS = Resource(
+    name="lost_calls",
+    noun="LostCaller",
+    list_operation="GetLostCalls",
+    read_operation="GetLostCalls",
+    id_field="callerid, destination",
+    id_parameter="destination",
+)
+# Callers of whom the PBX is asked by their destination in one run.
+_MOST_ASKED = 20
 
 
 def poll(bridge: Bridge, resource: Resource, *, at: datetime | None = None) -> None:
     """
-    Store what is new of a resource, what has changed and what is gone, and submit the events of it.
+    Store what is new of a resource, what has changed and what is gone, and submit its events.
 
-    Contacts, groups and the like are listed as a whole. Calls, recordings and voicemails are listed from three hours
-    before the last success on; once an hour, and after a run that failed, from SWEEP_LOOKBACK_HOURS and a
-    day before it, voicemails from the beginning. Raises as `follow` does.
+    docs/polling.md has the ranges. Raises as `follow` does.
     """
     follow(bridge, resource, _read_list if resource.editable else _read_windows, at=at)
 
@@ -45,7 +62,7 @@ def poll(bridge: Bridge, resource: Resource, *, at: datetime | None = None) -> N
 def reconcile(bridge: Bridge, *, at: datetime | None = None) -> None:
     """Poll what has items whose webhook is late by now, so that their events are made; the first failure is raised."""
     moment, failures = at or now(), list[Exception]()
-    for seen in checkpoints.read_all(bridge.storage):
+    for seen in checkpoints(bridge.storage):
         if seen.waiting and seen.waiting <= moment:
             try:
                 poll(bridge, resource_of(seen.resource), at=at)
@@ -64,7 +81,7 @@ def _read_list(run: Run) -> None:
     comparison = Comparison(run, store.stored(run.bridge.storage, run.resource.name), whole=True)
     comparison.read()
     comparison.remove()
-    run.succeed()
+    run.succeed(items=sum(not row.removed for row in comparison.known.values()))
 
 
 def _read_windows(run: Run) -> None:
@@ -87,8 +104,12 @@ def _read_windows(run: Run) -> None:
     run.succeed()
     if days:
         _read_days(run, days)
-    if run.checkpoint.history:
-        _read_months(run)
+    try:
+        if run.checkpoint.history:
+            _read_months(run)
+    except BudgetExhausted:
+        # History has a share of the budget, too: the next run goes on.
+        run.save()
 
 
 def _plan(run: Run) -> tuple[datetime, set[str]]:
@@ -121,12 +142,11 @@ def _read_days(run: Run, days: set[str]) -> None:
             return
         try:
             Comparison(run).read(date_from=_start(day), date_to=_start(day) + _DAY + _MARGIN)
+            run.save(left=" ".join(sorted(run.checkpoint.days_left - {day})))
         except _OUTAGES:
             raise
         except PbxError as error:
             failure = error
-            continue
-        run.note(left=" ".join(sorted(run.checkpoint.days_left - {day})))
     if failure is not None:
         raise failure
     run.succeed()
@@ -138,11 +158,11 @@ def _read_months(run: Run) -> None:
 
     A month that is too long for that is read a day at a time. History ends where the PBX has nothing earlier.
     """
+    longest, is_first = run.until, True
     run.lane, run.until = "backfill", min(run.until, time.monotonic() + LONGEST_HISTORY)
-    is_first = True
     while (end := run.checkpoint.history) and not run.is_late:
-        if not _is_wanted(run, end):
-            run.note(history=None, by_day=False)
+        if not _is_wanted(run, end, until=longest):
+            run.save(history=None, by_day=False)
             return
         by_day, first = run.checkpoint.by_day, _midnight(end - _MARGIN)
         first = first if by_day else first.replace(day=1)
@@ -152,24 +172,93 @@ def _read_months(run: Run) -> None:
             raise
         except PbxError:
             if not by_day:
-                run.note(by_day=True)
+                run.save(by_day=True)
                 continue
             if not is_first and run.is_late:
                 return
             # A day that cannot be read, though it had all the time, is left to later runs.
             run.columns["left"] = " ".join(sorted(run.checkpoint.days_left | {f"{first:%Y-%m-%d}"}))
         is_first = False
-        run.note(history=first, by_day=by_day and first.day > 1)
+        run.save(history=first, by_day=by_day and first.day > 1)
 
 
-def _is_wanted(run: Run, end: datetime) -> bool:
+def _is_wanted(run: Run, end: datetime, *, until: float) -> bool:
     """Return True if history before a time is asked for, and the PBX has any."""
-    begin, months = run.checkpoint.begin, run.bridge.settings.retention_months
-    cut = months_before(run.moment, months) if months else None
-    if any(first is not None and end < first - _DAY for first in (begin, cut)):
+    months, pbx, operation = run.bridge.settings.retention_months, run.bridge.pbx, run.resource.list_operation
+    bounds = (run.checkpoint.begin, months_before(run.moment, months) if months else None)
+    if any(bound is not None and end < bound - _DAY for bound in bounds):
         return False
-    operation = run.resource.list_operation
-    found: list[Item] = run.bridge.pbx.call(operation, lane=run.lane, limit=1, date_to=end)
-    started = [event_time(item.get("callStarted")) for item in found[:1]]
+    found: list[Item] = pbx.call(operation, lane=run.lane, until=until, limit=1, date_to=end)[:1]
     # A list that knows no dates has been read as a whole already.
-    return any(moment is None or moment < end + _DAY for moment in started)
+    return any((event_time(item.get("callStarted")) or end) < end + _DAY for item in found)
+
+
+def poll_lost_calls(bridge: Bridge, *, at: datetime | None = None) -> None:
+    """
+    Submit LostCallerAdded, Updated and Removed where no webhook came within the grace; raises as `follow` does.
+
+    A caller of today whom two polls have missed was called back if the list of the destination lacks it too. Others may
+    have gone because each midnight empties the list.
+    """
+    follow(bridge, _LOST_CALLS, _read_lost_calls, at=at)
+
+
+def _read_lost_calls(run: Run) -> None:
+    storage, state = run.bridge.storage, run.checkpoint.state
+    run.columns["unreadable"] = 0
+    listed = _listed(run)
+    waiting = {one.id: one for one in lost_callers.listed(storage)}
+    found = [(name, item) for id, item in listed.items() if (name := _event(run, id, item, waiting.get(id)))]
+    for _, item in found:
+        if unknown := drift(item, run.resource.shape):
+            health.drifted(storage, unknown)
+    if not run.columns["unreadable"]:
+        gone, missing = _gone(run, listed, waiting)
+        # By chance: those who wait at the PBX must not keep the others from being asked for.
+        found, state = found + gone, " ".join(random.sample(missing, min(len(missing), _MOST_ASKED)))
+    submit_missing(run, found, "reconciled")
+    run.succeed(state=state, items=len(listed))
+
+
+def _listed(run: Run, **filters: Any) -> dict[str, Item]:
+    """Return the listed callers by the key of their pair."""
+    storage, region = run.bridge.storage, run.bridge.settings.default_region
+
+    def identify(item: Item) -> str | None:
+        numbers = [spelt(item.get(name, False)) for name in ("callerid", "destination")]
+        is_known = None not in numbers and any((number or "").strip() for number in numbers)
+        return lost_callers.key(storage, numbers[0], numbers[1], region) if is_known else None
+
+    return {id: item for page in run.pages(identify, **filters) for id, item in page}
+
+
+def _event(run: Run, id: str, item: Item, known: LostCaller | None) -> str | None:
+    """Return the event that a listed caller lacks, if any."""
+    tried, begin = event_time(item.get("last_contact")), run.checkpoint.begin
+    if tried and run.moment - tried < run.grace:
+        return None
+    known = known or lost_callers.get(run.bridge.storage, id)
+    if known is None:
+        return None if begin and tried and tried < begin.replace(microsecond=0) else ADDED
+    # The list may be older than what the events said since.
+    before = known.last or known.closed or run.moment
+    waits = known.open and not other_day(before, run.moment)
+    is_new = tried.replace(microsecond=0) > before if tried else other_day(before, run.moment)
+    return (UPDATED if waits else ADDED) if is_new else None
+
+
+def _gone(
+    run: Run, listed: Collection[str], waiting: Mapping[str, LostCaller]
+) -> tuple[list[tuple[str, Item]], list[str]]:
+    """Return the removals that the PBX confirms, and the keys of others that the list lacks."""
+    found, missing, before = list[tuple[str, "Item"]](), list[str](), run.checkpoint.state.split()
+    for id, one in waiting.items():
+        if id in listed or one.last is None or not same_day(one.last, run.moment):
+            continue
+        if id in before:
+            again = _listed(run, **({"destination": one.destination} if one.destination else {}))
+            if id not in again and not run.columns["unreadable"]:
+                found.append((REMOVED, {"callerid": one.callerid, "destination": one.destination}))
+                continue
+        missing.append(id)
+    return found, missing

@@ -19,7 +19,7 @@ from shared.events.table import EVENTS
 from shared.media.blobs import MEDIA
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES, resource
-from shared.polling.run import as_event
+from shared.polling.compare import as_event
 from shared.subscriptions import key_of, new_secret
 from shared.values import PREFIX_PATTERN
 from tests.definitions import whole

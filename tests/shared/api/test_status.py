@@ -14,8 +14,7 @@ from shared import health
 from shared.api import status as page
 from shared.api.status import READS, status
 from shared.errors import ConfigError, PbxUnreachable, StorageUnavailable
-from shared.polling import checkpoints
-from shared.polling.checkpoints import Checkpoint
+from shared.polling.run import Checkpoint, save_checkpoint
 from shared.storage.messages import dead_letter
 from shared.times import iso, now
 from shared.webhooks import Webhook, leased, save
@@ -41,9 +40,9 @@ def test_all_is_well_where_nothing_is_wrong(bridge: Bridge) -> None:
 def test_what_is_wrong_stands_first_in_words(bridge: Bridge) -> None:
     old = now() - timedelta(hours=2)
     failed = {"last_success": old, "last_error": "PbxThrottled: GetCallHistory: x"}
-    checkpoints.create(bridge.storage, Checkpoint(resource="call_history", **failed))
-    checkpoints.create(bridge.storage, Checkpoint(resource="contacts", last_success=old))
-    checkpoints.create(bridge.storage, Checkpoint(resource="groups", last_success=now()))
+    save_checkpoint(bridge.storage, Checkpoint(resource="call_history"), **failed)
+    save_checkpoint(bridge.storage, Checkpoint(resource="contacts"), last_success=old)
+    save_checkpoint(bridge.storage, Checkpoint(resource="groups"), last_success=now())
     with leased(bridge.storage) as lease:
         lease.renew(ended="2026-01-01T00:00:00Z")
     for kind in ("event", "media", "media", "payload"):
@@ -74,7 +73,7 @@ def test_a_poll_is_late_by_its_own_schedule(
     for name, minutes in (("contacts", fine), ("groups", late)):
         monkeypatch.setenv(f"POLL_{name.upper()}_SCHEDULE", schedule)
         last = now() - timedelta(minutes=minutes)
-        checkpoints.create(bridge.storage, Checkpoint(resource=name, last_success=last))
+        save_checkpoint(bridge.storage, Checkpoint(resource=name), last_success=last)
     assert status(bridge)["problems"] == [
         f"Polling groups last succeeded {late} minutes ago: it has not run since then."
     ]

@@ -32,9 +32,9 @@ from shared.pbx.budget import Budget
 from shared.pbx.client import Pbx
 from shared.pbx.operations import OPERATIONS
 from shared.pbx.resources import RESOURCES, Resource, resource
-from shared.polling import checkpoints
 from shared.polling import run as polls
 from shared.polling.poll import poll
+from shared.polling.run import checkpoint_of
 from tests.raw import RawServer, dripping, fixed, head
 
 if TYPE_CHECKING:
@@ -311,4 +311,4 @@ def test_a_poll_ends_at_its_deadline_where_each_page_takes_long(
         poll(replace(bridge, pbx=pbx), resource("contacts"))
     assert time.monotonic() - began < 3
     assert 1 < len(simulator.calls_seen("GetContacts")) < 5
-    assert checkpoints.read(bridge.storage, "contacts").last_success is None
+    assert checkpoint_of(bridge.storage, "contacts").last_success is None

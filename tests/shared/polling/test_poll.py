@@ -16,10 +16,9 @@ from dev.counting import counted
 from shared.errors import BudgetExhausted, PbxError, PbxNotUnderstood, PbxUnavailable
 from shared.items import store
 from shared.pbx.resources import RESOURCES, Resource
-from shared.polling import checkpoints
 from shared.polling.compare import MOST_LOOKUPS
 from shared.polling.poll import poll
-from shared.polling.run import PAUSE, THOROUGH
+from shared.polling.run import PAUSE, THOROUGH, checkpoint_of, checkpoints, forbidden_since
 from shared.times import now
 from tests.dying import is_killed
 from tests.polls import CALLS, CONTACTS, RECORDINGS, arrived_ids, queued, run_pipeline, stored_ids, submitted
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
     from dev.simulator import Simulator
     from shared.bridge import Bridge
-    from shared.polling.checkpoints import Checkpoint
+    from shared.polling.run import Checkpoint
 
 IDS = [resource.name for resource in RESOURCES]
 EDITABLE = [resource for resource in RESOURCES if resource.editable]
@@ -50,7 +49,7 @@ def seen(pbx: Simulator, work: Callable[[], Any]) -> int:
 
 
 def checkpoint(bridge: Bridge, resource: Resource) -> Checkpoint:
-    found = checkpoints.read(bridge.storage, resource.name)
+    found = checkpoint_of(bridge.storage, resource.name)
     assert found is not None
     return found
 
@@ -447,7 +446,7 @@ def poll_all(bridge: Bridge, minutes: int = 0, *, but: str = "") -> None:
 
 
 def shown(bridge: Bridge) -> str:
-    return "forbidden" if checkpoints.forbidden_since(checkpoints.read_all(bridge.storage)) else "allowed"
+    return "forbidden" if forbidden_since(checkpoints(bridge.storage)) else "allowed"
 
 
 def test_a_key_that_opens_nothing_is_signalled_shown_and_all_goes_on_by_itself(

@@ -14,9 +14,7 @@ from dev.stored import put
 from shared.bridge import Bridge
 from shared.items.store import Change, downwards, stored, write
 from shared.pbx.resources import resource
-from shared.polling import checkpoints
-from shared.polling.checkpoints import Checkpoint
-from shared.polling.run import Run
+from shared.polling.run import Checkpoint, Run, save_checkpoint
 from shared.privacy.retention import HISTORY, apply_retention
 from shared.storage import rows
 from shared.storage.account import TABLES, Storage
@@ -163,7 +161,7 @@ def test_what_is_older_is_not_taken_in_again(settings: Settings, storage: Storag
     storage.ready()
     bridge = fresh(settings, 6)
     row = resource("call_history")
-    checkpoint = checkpoints.create(storage, Checkpoint(resource=row.name, started=True))
+    checkpoint = save_checkpoint(storage, Checkpoint(resource=row.name), started=True)
     run = Run(bridge=bridge, resource=row, checkpoint=checkpoint, moment=NOW)
     numbers = range(100, TEN_YEARS)
     kept = [number for number in numbers if run.keeps(item(number))]

@@ -10,9 +10,7 @@ import pytest
 
 from shared.errors import Invalid, Refused
 from shared.pbx.resources import resource
-from shared.polling import checkpoints
-from shared.polling.checkpoints import Checkpoint
-from shared.polling.run import Run
+from shared.polling.run import Checkpoint, Run, save_checkpoint
 from shared.privacy import retention
 from shared.privacy.retention import drop, export, period_of
 from shared.times import iso, now
@@ -79,7 +77,7 @@ def test_a_month_is_dropped_alone(bridge: Bridge) -> None:
 def test_what_was_dropped_is_not_taken_in_again(bridge: Bridge) -> None:
     fill(bridge.storage, NUMBERS)
     row = resource("call_history")
-    checkpoint = checkpoints.create(bridge.storage, Checkpoint(resource=row.name, started=True))
+    checkpoint = save_checkpoint(bridge.storage, Checkpoint(resource=row.name), started=True)
     run = Run(bridge=bridge, resource=row, checkpoint=checkpoint, moment=now())
     drop(bridge, NAME, dry=True)
     assert all(run.keeps(item(number)) for number in NUMBERS)

@@ -13,8 +13,8 @@ from shared.calls.lost_callers import listed
 from shared.errors import PbxError
 from shared.events.event import accept
 from shared.events.table import event_named
-from shared.polling import checkpoints
-from shared.polling.lost_calls import poll_lost_calls
+from shared.polling.poll import poll_lost_calls
+from shared.polling.run import checkpoint_of
 from shared.times import now
 from tests.polls import bridge_to, run_pipeline
 from tests.stored import dead_letters
@@ -131,7 +131,7 @@ def test_a_failure_is_shown_and_the_next_poll_goes_on(pbx: Simulator, bridge: Br
     pbx.faults.add("wrapper", value={"status": "error"})
     with pytest.raises(PbxError):
         poll_lost_calls(bridge, at=NOON + timedelta(minutes=6))
-    checkpoint = checkpoints.read(bridge.storage, "lost_calls")
+    checkpoint = checkpoint_of(bridge.storage, "lost_calls")
     assert checkpoint
     assert "PbxRefused" in checkpoint.last_error
     pbx.faults.clear()
@@ -189,7 +189,7 @@ def test_an_entry_that_cannot_be_read_is_shown_hides_no_other_and_removes_nobody
     pbx.lost["odd", LINE] = {"callerid": [1], "destination": LINE, "last_contact": NOON}
     assert polled(bridge, 12, 18, 24) == [("LostCallerAdded", "20000000")]
     assert [dead["kind"] for dead in dead_letters(bridge.storage)] == ["polled"]
-    checkpoint = checkpoints.read(bridge.storage, "lost_calls")
+    checkpoint = checkpoint_of(bridge.storage, "lost_calls")
     assert checkpoint and checkpoint.unreadable == 1
     pbx.lost.pop(("odd", LINE))
     assert polled(bridge, 30, 90, 100) == [("LostCallerRemoved", "27771153")]

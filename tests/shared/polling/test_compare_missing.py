@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from dev.simulator import Simulator
     from shared.bridge import Bridge
+    from shared.polling.run import Run
 
 POLLED = [resource for resource in RESOURCES if not resource.editable]
 ANNOUNCED = {"call_records": "CallRecorded", "voicemails": "VoicemailCreated"}
@@ -139,18 +140,18 @@ def test_events_that_nobody_wants_webhooks_for_are_not_restored_and_losses_are_s
 def test_an_odd_item_keeps_no_other_from_being_told(
     pbx: Simulator, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from shared.polling import missing
+    from shared.polling import compare
 
-    look_at = missing.FINDERS["call_history"]
+    look_at = compare.FINDERS["call_history"]
     calls = {add_call(pbx, contactID="nobody"), add_call(pbx)}
     broken = add_call(pbx)
 
-    def fails(bridge: Bridge, id: int, item: Any) -> Any:
+    def fails(run: Run, id: int, item: Any) -> Any:
         if id == broken:
             raise ZeroDivisionError
-        return look_at(bridge, id, item)
+        return look_at(run, id, item)
 
-    monkeypatch.setattr(missing, "FINDERS", {**missing.FINDERS, "call_history": fails})
+    monkeypatch.setattr(compare, "FINDERS", {**compare.FINDERS, "call_history": fails})
     look(bridge)
     ended = bridge.storage.table("events").query_entities("type eq 'CallCompleted'")
     assert {row["callID"].value for row in ended} == calls
@@ -199,18 +200,18 @@ def test_a_bare_announcement_gets_what_the_list_knows(pbx: Simulator, bridge: Br
 def test_a_dropped_month_does_not_come_back_while_its_calls_are_told(
     pbx: Simulator, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from shared.polling import missing
+    from shared.polling import compare
 
     last_month = now().replace(day=1) - timedelta(days=1)
     call = add_call(pbx, callStarted=last_month, callConnected=last_month, callEnded=now())
-    look_at = missing.FINDERS["call_history"]
+    look_at = compare.FINDERS["call_history"]
 
-    def drops(bridge: Bridge, id: int, item: Any) -> Any:
-        found = look_at(bridge, id, item)
+    def drops(run: Run, id: int, item: Any) -> Any:
+        found = look_at(run, id, item)
         drop(bridge, f"{last_month:%Y-%m}", dry=False)
         return found
 
-    monkeypatch.setattr(missing, "FINDERS", {**missing.FINDERS, "call_history": drops})
+    monkeypatch.setattr(compare, "FINDERS", {**compare.FINDERS, "call_history": drops})
     poll(bridge, CALLS, at=last_month + timedelta(days=1))
     assert call not in {number for _, number in submitted(bridge.storage)}
 

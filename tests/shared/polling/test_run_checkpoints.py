@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.polling import checkpoints
-from shared.polling.checkpoints import Checkpoint, is_stale
+from shared.polling.run import (
+    Checkpoint,
+    checkpoint_of,
+    checkpoints,
+    is_stale,
+    read_steps,
+    save_checkpoint,
+    save_step,
+)
 from shared.settings import SCHEDULES
 
 if TYPE_CHECKING:
@@ -32,45 +40,36 @@ FULL = Checkpoint(
     state="abc",
     last_success=MOMENT,
     last_error="PbxUnavailable: …",
-    last_error_at=MOMENT,
+    failed=True,
     forbidden_since=MOMENT,
     paused_until=MOMENT,
 )
 
 
-@pytest.mark.parametrize("checkpoint", [FULL, Checkpoint(resource="groups")], ids=["full", "fresh"])
-def test_every_value_comes_back_exactly(checkpoint: Checkpoint, storage: Storage) -> None:
-    assert checkpoints.read(storage, checkpoint.resource) is None
-    created = checkpoints.create(storage, checkpoint)
-    back = checkpoints.read(storage, checkpoint.resource)
-    assert back == created
-    assert created == checkpoint
-    assert checkpoints.read_all(storage) == [created]
-    assert checkpoints.create(storage, Checkpoint(resource=checkpoint.resource, items=9)) == created
-
-
-def test_a_change_on_an_old_view_keeps_what_others_have_noted(storage: Storage) -> None:
-    old = checkpoints.create(storage, Checkpoint(resource="groups"))
-    checkpoints.change(storage, old, items=9, started=True)
-    after = checkpoints.change(storage, old, last_error="x")
-    assert (after.items, after.started, after.last_error) == (9, True, "x")
-    assert checkpoints.read(storage, "groups") == after
+def test_every_value_comes_back_exactly_and_none_again(storage: Storage) -> None:
+    fresh = Checkpoint(resource=FULL.resource)
+    columns = {part.name: getattr(FULL, part.name) for part in fields(FULL) if part.name != "resource"}
+    assert checkpoint_of(storage, FULL.resource) is None
+    assert save_checkpoint(storage, fresh, **columns) == checkpoint_of(storage, FULL.resource) == FULL
+    assert checkpoints(storage) == [FULL]
+    save_checkpoint(storage, FULL, **{name: getattr(fresh, name) for name in columns})
+    assert checkpoint_of(storage, FULL.resource) == fresh
 
 
 def test_many_at_once_lose_no_change(storage: Storage) -> None:
-    old = checkpoints.create(storage, Checkpoint(resource="groups"))
+    old = save_checkpoint(storage, Checkpoint(resource="groups"), page=1, lag=2.0)
     changes = [{"items": 9}, {"page": 8}, {"unreadable": 7}, {"state": "a"}, {"left": "b"}, {"started": True}]
     with ThreadPoolExecutor(len(changes)) as pool:
-        list(pool.map(lambda change: checkpoints.change(storage, old, **change), changes))
-    wanted = Checkpoint(resource="groups", items=9, page=8, unreadable=7, state="a", left="b", started=True)
-    assert checkpoints.read(storage, "groups") == wanted
+        list(pool.map(lambda change: save_checkpoint(storage, old, **change), changes))
+    wanted = Checkpoint(resource="groups", items=9, page=8, unreadable=7, state="a", left="b", started=True, lag=2.0)
+    assert checkpoint_of(storage, "groups") == wanted
 
 
 def test_steps_of_the_timer_are_kept_beside_polls(storage: Storage) -> None:
     for name in ("webhooks", "retention"):
-        checkpoints.note_step(storage, name, MOMENT)
-    assert checkpoints.read_steps(storage) == {"webhooks": MOMENT, "retention": MOMENT}
-    assert checkpoints.read_all(storage) == []
+        save_step(storage, name, MOMENT)
+    assert read_steps(storage) == {"webhooks": MOMENT, "retention": MOMENT}
+    assert checkpoints(storage) == []
 
 
 # A Wednesday.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -9,16 +10,16 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from shared.bridge import Bridge
-from shared.errors import PbxNotUnderstood, PbxUnavailable
-from shared.polling import checkpoints
+from shared.errors import BudgetExhausted, PbxNotUnderstood, PbxUnavailable
 from shared.polling.poll import LONGEST_HISTORY, poll
+from shared.polling.run import checkpoint_of
 from shared.times import iso
 from tests.polls import CALLS, VOICEMAILS, arrived_ids, stored_ids, submitted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from shared.polling.checkpoints import Checkpoint
+    from shared.polling.run import Checkpoint
     from shared.settings import Settings
     from shared.storage.account import Storage
 
@@ -81,7 +82,7 @@ def bridge(start: Callable[..., Bridge]) -> Bridge:
 
 
 def checkpoint(bridge: Bridge) -> Checkpoint:
-    found = checkpoints.read(bridge.storage, CALLS.name)
+    found = checkpoint_of(bridge.storage, CALLS.name)
     assert found is not None
     return found
 
@@ -243,6 +244,25 @@ def test_a_month_that_is_too_long_for_a_run_is_read_by_days_and_no_news_wait(
     assert stored_ids(bridge.storage, CALLS.name) == sorted(numbers)
     assert months(pbx)[0] == "2026-10-01"
     assert "2026-10-09" in months(pbx)
+    assert checkpoint(bridge).history is None
+
+
+def test_history_without_budget_is_no_failure_and_goes_on_with_the_next_run(
+    pbx: Scripted, start: Callable[..., Bridge]
+) -> None:
+    bridge, numbers = start(poll_start="all"), pbx.add(*HISTORY)
+    ask, calls = pbx.call, itertools.count()
+
+    def frugal(operation: str, *, lane: str, **asked: Any) -> Any:
+        if lane == "backfill" and next(calls) % 4 == 3:
+            raise BudgetExhausted
+        return ask(operation, lane=lane, **asked)
+
+    pbx.call = frugal  # type: ignore[method-assign]
+    for run in range(20):
+        poll(bridge, CALLS, at=NOW + run * HOUR / 12)
+        assert not checkpoint(bridge).last_error
+    assert stored_ids(bridge.storage, CALLS.name) == sorted(numbers)
     assert checkpoint(bridge).history is None
 
 
