@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import json
 import secrets
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -15,7 +14,7 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 from shared.errors import WRONG_KEY, Answer, Refused
 from shared.settings import is_loopback
 from shared.storage import rows
-from shared.times import iso, now
+from shared.times import now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +28,6 @@ TABLE = "board"
 MOST_WRONG = 10
 WINDOW_SECONDS = 60
 ONCE_SECONDS = 24 * 3600
-_ONCE = "once"
 TOO_MANY_TRIES = Answer(429, "Ten wrong keys arrived within a minute", "Wait a minute")
 
 
@@ -71,14 +69,14 @@ def enter(storage: Storage, settings: Settings, token: str) -> bool:
         mark = _serializer(settings).loads(token, max_age=ONCE_SECONDS)
     except BadSignature:
         return False
-    used = {"PartitionKey": _ONCE, "RowKey": str(mark), "at": now()}
-    if not rows.insert(storage.table(TABLE), used):
-        return False
-    # An address that is too old is refused without a row.
-    old = f"PartitionKey eq '{_ONCE}' and at lt datetime'{iso(now() - timedelta(seconds=ONCE_SECONDS))}'"
-    for row in storage.table(TABLE).query_entities(old, select=["PartitionKey", "RowKey"]):
-        rows.delete(storage.table(TABLE), _ONCE, row["RowKey"])
-    return True
+    moment = now().timestamp()
+
+    def use(row: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        used = json.loads(row["used"]) if row else {}
+        fresh = {one: at for one, at in used.items() if at > moment - ONCE_SECONDS}
+        return None if mark in fresh else {"used": json.dumps({**fresh, mark: moment})}
+
+    return rows.change(storage.table(TABLE), "once", "once", use) is not None
 
 
 def _serializer(settings: Settings) -> URLSafeTimedSerializer:

@@ -20,7 +20,7 @@ from flask_babel import Babel, Domain, gettext
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from werkzeug.exceptions import HTTPException
 
-from board import access, callbacks, calls, person, show, today, voicemails, workings
+from board import access, callbacks, calls, person, show, today, workings
 from shared.bridge import bridge
 from shared.errors import BridgeError, Refused, answer_to
 from shared.storage.account import once
@@ -91,8 +91,8 @@ def create_app(bridge: Bridge) -> Flask:
     page.add_url_rule("/enter/<token>", "enter", _enter)
     page.add_url_rule("/sign-out", "sign_out", _sign_out, methods=["POST"])
     page.add_url_rule("/language/<code>", "language", _switch)
-    for part in (today, callbacks, calls, voicemails, workings, person):
-        page.register_blueprint(part.blueprint)
+    for blueprint in (calls.voicemails, *(part.blueprint for part in (today, callbacks, calls, workings, person))):
+        page.register_blueprint(blueprint)
     show.add_to(page, bridge.settings.time_zone.key)
     return page
 
@@ -135,11 +135,8 @@ def _let_in() -> AnyResponse | tuple[str, int] | None:
     settings = show.here().settings
     if settings.board_sign_in == "none":
         return render_template("message.html", title=gettext("Not found"), text=""), 404
-    g.who = ""
-    if settings.board_sign_in == "entra":
-        g.who = request.headers.get(_PRINCIPAL, "")
-    elif settings.board_key:
-        g.who = session.get("who", "")
+    by_key = session.get("who", "") if settings.board_key else ""
+    g.who = request.headers.get(_PRINCIPAL, "") if settings.board_sign_in == "entra" else by_key
     if request.endpoint in ("sign_in", "enter") and settings.board_sign_in != "key":
         return redirect(url_for("today.index"))
     if g.who or request.endpoint in _OPEN:
@@ -198,28 +195,24 @@ def _fail(error: Exception) -> AnyResponse:
     """Say on a page what went wrong, as the HTTP API does, and what to do."""
     if isinstance(error, HTTPException) and (error.code or 0) < HTTPStatus.BAD_REQUEST:
         return error.get_response()
-    status, text = _words(error)
+    status, text = 500, gettext("Something went wrong here. The app's log has the details.")
+    if isinstance(error, CSRFError):
+        status, text = 400, gettext("This form is too old, or came from elsewhere. Open the page again and repeat.")
+    elif isinstance(error, HTTPException):
+        texts = {
+            404: gettext("There is nothing at this address."),
+            405: gettext("This address does not take that."),
+            413: gettext("That is too long."),
+        }
+        status = error.code or 500
+        text = texts.get(status, error.description or "")
+    elif isinstance(error, Refused) and error.answer is access.TOO_MANY_TRIES:
+        status, text = 429, gettext("Ten wrong keys came within a minute. Wait a minute.")
+    elif isinstance(error, BridgeError):
+        status, text = answer_to(error).status, show.reason(error)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.error("the page failed: %s", type(error).__name__, exc_info=error)
     answer = Response(render_template("message.html", title=gettext("That did not work"), text=text), status)
     if (seconds := getattr(error, "retry_after", None)) is not None:
         answer.headers["Retry-After"] = str(seconds)
     return answer
-
-
-def _words(error: Exception) -> tuple[int, str]:
-    """Return the status for an error, and a sentence about it."""
-    if isinstance(error, CSRFError):
-        return 400, gettext("This form is too old, or came from elsewhere. Open the page again and repeat.")
-    if isinstance(error, Refused) and error.answer is access.TOO_MANY_TRIES:
-        return 429, gettext("Ten wrong keys came within a minute. Wait a minute.")
-    if isinstance(error, BridgeError):
-        return answer_to(error).status, show.reason(error)
-    if isinstance(error, HTTPException):
-        texts = {
-            404: gettext("There is nothing at this address."),
-            405: gettext("This address does not take that."),
-            413: gettext("That is too long."),
-        }
-        return error.code or 500, texts.get(error.code or 0, error.description or "")
-    return 500, gettext("Something went wrong here. The app's log has the details.")

@@ -1,67 +1,161 @@
-"""Calls: a list to search, one call as a timeline, and its audio."""
+"""Calls and voicemails: lists to search by number, name, employee and dates; one call as a timeline; and audio."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, render_template, request
-from flask_babel import lazy_gettext
+from flask_babel import gettext, lazy_gettext
 
-from board import search, show
+from board import show
 from shared.api import calls
-from shared.api.operations import GET_CALLS
-from shared.media.blobs import RANGE_BYTES, read_range
+from shared.api.lists import find_items
+from shared.api.operations import GET_CALLS, LIST_ACTIONS
+from shared.api.parameters import Request
+from shared.errors import Invalid
+from shared.media.blobs import MEDIA, RANGE_BYTES, read_range
+from shared.media.deletions import copies
 from shared.times import event_time
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
+    from shared.bridge import Bridge
+    from shared.pbx.operations import Operation
+
     Item = dict[str, Any]
+    Read = Callable[[Bridge, Operation, Request], Any]
 
 blueprint = Blueprint("calls", __name__)
+voicemails = Blueprint("voicemails", __name__)
 
-_NAMES = tuple(parameter.name for parameter in GET_CALLS.parameters)
-_ON_A_PAGE = 50
-# The calls of a number lie years apart: each is a request.
-_OF_A_NUMBER = 10
+_VOICEMAILS = next(row for row in LIST_ACTIONS if row.path == "voicemails")
+_MEDIA = next(row for row in MEDIA if row.resource == "voicemails")
+# Those of a number lie years apart: each is a request.
+_CALLS_ON_A_PAGE, _CALLS_OF_A_NUMBER = 50, 10
+_VOICEMAILS_ON_A_PAGE, _VOICEMAILS_OF_A_NUMBER = 24, 8
 # Parts of an index in which nothing fits, before the reader is asked to go on.
 _MOST_PARTS = 4
+_NAME = re.compile(r"[^\d\s+()./-]")
 
 
-def _asked() -> search.Search:
-    return search.asked(_NAMES, employee="employee")
+@dataclass(slots=True)
+class Search:
+    """A list of the API with parameters, and words about what cannot be searched for; a name may mean many `people`."""
+
+    source: Read
+    row: Operation
+    given: dict[str, str]
+    problem: str = ""
+    people: list[int] = field(default_factory=list)
+
+    def read(self, **page: str | int | None) -> Any:
+        """Return what the API reads with the parameters; nothing, with the reason, where it refuses them."""
+        if not self.problem:
+            try:
+                query = self.given | {name: str(value) for name, value in page.items() if value is not None}
+                return self.source(show.here(), self.row, Request(query=query))
+            except Invalid as error:
+                self.problem = show.reason(error)
+        return {"data": [], "continuation": None}
+
+    def workbook(self) -> Response:
+        """Return all that is searched for as a workbook to be saved; raises Invalid."""
+        file = self.read(format="xlsx")
+        if self.problem:
+            raise Invalid({"q": self.problem})
+        headers = {"Content-Disposition": f'attachment; filename="{file.name}"'}
+        return Response(file.content, headers=headers, mimetype=file.content_type)
+
+
+def _search(source: Read, row: Operation, employee: str, *names: str) -> Search:
+    """
+    Return what this request's query asks for: the named parameters, and `q` as a number or as a contact's name.
+
+    `employee` is the parameter that an employee's id goes into.
+    """
+    wanted = (employee, *names)
+    found = Search(source, row, {name: text for name, text in request.args.items() if text and name in wanted})
+    text = (request.args.get("q") or "").strip()
+    if text and not _NAME.search(text):
+        found.given["number"] = text
+    elif text:
+        found.people = show.directory().named(text)
+        if len(found.people) == 1:
+            found.given[employee] = str(found.people[0])
+        elif found.people:
+            found.problem = gettext("Several people are called so: choose one of them.")
+        else:
+            found.problem = gettext("Nobody among the contacts is called so. A caller’s number finds more.")
+    return found
+
+
+def _calls() -> Search:
+    return _search(calls.read, GET_CALLS, "employee", "number", "direction", "outcome", "lost", "from", "to")
+
+
+def _voicemails() -> Search:
+    return _search(find_items, _VOICEMAILS, "contact_id", "date_from", "date_to")
 
 
 @blueprint.get("/calls")
 def index() -> str:
     """Show the newest calls that are searched for."""
-    asked, found, following = _asked(), list[Any](), request.args.get("after")
-    most = _OF_A_NUMBER if "number" in asked.given else _ON_A_PAGE
+    search, found, following = _calls(), list[Any](), request.args.get("after")
+    most = _CALLS_OF_A_NUMBER if "number" in search.given else _CALLS_ON_A_PAGE
     for _ in range(_MOST_PARTS):
-        start = {"continuation": following} if following else {}
-        part: Any = asked.read(calls.read, GET_CALLS, limit=most - len(found), **start) or {
-            "data": [],
-            "continuation": None,
-        }
+        part = search.read(limit=most - len(found), continuation=following)
         found, following = found + part["data"], part["continuation"]
         if not following or len(found) >= most:
             break
-    return render_template("calls.html", calls=found, search=asked, following=following, people=show.directory())
+    return render_template("calls.html", calls=found, search=search, following=following, people=show.directory())
 
 
 @blueprint.get("/calls.xlsx")
 def workbook() -> Response:
     """Return all calls that are searched for as a workbook."""
-    return _asked().workbook(calls.read, GET_CALLS)
+    return _calls().workbook()
+
+
+@voicemails.get("/voicemails", endpoint="index")
+def index_voicemails() -> str:
+    """Show the newest voicemails that are searched for."""
+    search, offset = _voicemails(), max(0, request.args.get("offset", 0, int))
+    most = _VOICEMAILS_OF_A_NUMBER if "number" in search.given else _VOICEMAILS_ON_A_PAGE
+    found = search.read(limit=most + 1, offset=offset)["data"]
+    stored = copies(show.here().storage, _MEDIA, [int(item["voicemailID"]) for item in found[:most]])
+    players = []
+    for item in found[:most]:
+        row = stored.get(int(item["voicemailID"]), {})
+        player = {"container": _MEDIA.container, "blobName": row.get("blob"), "deleted": row.get("deletedAtPbx")}
+        players.append((item, player))
+    return render_template(
+        "voicemails.html",
+        voicemails=players,
+        search=search,
+        offset=offset,
+        following=offset + most if len(found) > most else None,
+        people=show.directory(),
+    )
+
+
+@voicemails.get("/voicemails.xlsx", endpoint="workbook")
+def workbook_of_voicemails() -> Response:
+    """Return all voicemails that are searched for as a workbook."""
+    return _voicemails().workbook()
 
 
 @blueprint.get("/calls/<int:call_id>")
 def one(call_id: int) -> str:
-    """Show one call and all that happened in it."""
+    """Show one call and all that happened in it, in the order of its times."""
     call = calls.one(show.here(), call_id)
-    return render_template("call.html", call=call, timeline=timeline(call))
+    steps = {_step(event): None for event in call["events"] if event["type"] in _STEPS}
+    timeline = sorted(steps, key=lambda step: (step[0] is None, step[0]))
+    return render_template("call.html", call=call, timeline=timeline)
 
 
 # When an event happened in its call, and what it is called with and without an employee's name.
@@ -75,12 +169,6 @@ _STEPS: Mapping[str, tuple[str, Any, Any]] = {
     "RecordingStored": ("storedAt", None, lazy_gettext("The audio was stored")),
     "VoicemailStored": ("storedAt", None, lazy_gettext("The audio was stored")),
 }
-
-
-def timeline(call: Item) -> list[tuple[datetime | None, str]]:
-    """Return what happened in a call in the order of its times, in words."""
-    steps = {_step(event): None for event in call["events"] if event["type"] in _STEPS}
-    return sorted(steps, key=lambda step: (step[0] is None, step[0]))
 
 
 def _step(event: Mapping[str, Any]) -> tuple[datetime | None, str]:

@@ -1,30 +1,43 @@
-"""The first page: whether all is well, and the day in numbers and charts."""
+"""The first page: whether all is well, and the calls of a day and of four weeks in numbers and charts."""
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import product
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, render_template
 from flask_babel import get_locale, gettext
 
-from board import figures, show
+from board import show
 from board.callbacks import waiting
+from shared.api.calls import is_lost
 from shared.api.status import look
 from shared.calls import store
 from shared.times import day_bounds, local_day, now
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import date, tzinfo
 
+    Row = Mapping[str, Any]
+    # An hour of a day: its label, and calls by series.
+    Hour = tuple[str, Counter[str]]
 
 blueprint = Blueprint("today", __name__)
 
-_WEEKS = timedelta(days=28)
+_WEEKS, _HOUR = timedelta(days=28), timedelta(hours=1)
 # Requests of a thousand that a page may cost; a company with more calls in four weeks sees its newest ones.
 _MOST_CALLS = 5000
-# Of the day's chart, in pixels; the highest bar leaves a margin above it.
+_COLUMNS = ("started", "ended", "outcome", "direction", "callerE164", "caller", "destinationE164", "destination")
+_ANSWERED = ("answered", "talking")
+# Bars of the day's chart, from the bottom up.
+_SERIES = ("answered", "missed", "other")
+# Of that chart, in pixels; the highest bar leaves a margin above it.
 _HEIGHT, _MARGIN = 200, 12
 
 
@@ -35,19 +48,19 @@ def index() -> str:
     today = local_day(now(), zone)
     first = day_bounds(today - _WEEKS + timedelta(days=1), zone)[0]
     with ThreadPoolExecutor(3) as pool:
-        calls = pool.submit(store.newest, bridge.storage, first=first, limit=_MOST_CALLS, select=figures.COLUMNS)
+        calls = pool.submit(store.newest, bridge.storage, first=first, limit=_MOST_CALLS, select=_COLUMNS)
         problems = pool.submit(look, bridge)
         lost = pool.submit(waiting, bridge)
         rows, following = calls.result()
     found = [row for row in rows if row.get("started")]
     of_today = [row for row in found if local_day(row["started"], zone) == today]
-    hours = figures.by_hour(of_today, today, zone)
-    span, cells = figures.by_weekday(found, zone)
+    hours = by_hour(of_today, today, zone)
+    span, cells = by_weekday(found, zone)
     names = get_locale().days["stand-alone"]["abbreviated"]
     return render_template(
         "today.html",
         problems=[problem.said(gettext) for problem in problems.result()[0]],
-        day=figures.figures(of_today),
+        day=figures(of_today),
         waiting=len(lost.result()),
         hours=hours,
         chart=_chart(hours),
@@ -59,14 +72,86 @@ def index() -> str:
     )
 
 
-def _chart(hours: Sequence[figures.Hour]) -> dict[str, Any]:
+@dataclass(slots=True)
+class Figures:
+    """A day in numbers; `callers` reached nobody at first, and were spoken to after so many `seconds`."""
+
+    incoming: int = 0
+    outgoing: int = 0
+    answered: int = 0
+    missed: int = 0
+    callers: int = 0
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def share(self) -> float | None:
+        """Return the part of the incoming calls that somebody answered, of those that are decided."""
+        decided = self.answered + self.missed
+        return self.answered / decided if decided else None
+
+    @property
+    def median_seconds(self) -> float | None:
+        """Return the median time from a missed call to the next call in which both talked."""
+        return median(self.seconds) if self.seconds else None
+
+
+def figures(found: Iterable[Row]) -> Figures:
+    """Return what a day's calls add up to, whatever their order."""
+    day, waiting = Figures(), dict[str, Any]()
+    for row in sorted(found, key=lambda row: row["started"]):
+        incoming, series = _is_incoming(row), _series(row)
+        day.incoming += incoming
+        day.outgoing += not incoming
+        day.answered += incoming and series == "answered"
+        day.missed += series == "missed"
+        side = "caller" if incoming else "destination"
+        person = row.get(f"{side}E164") or row.get(side) or ""
+        if series == "missed" and person and person not in waiting:
+            waiting[person] = row["started"]
+            day.callers += 1
+        elif series == "answered" and person in waiting:
+            day.seconds.append((row["started"] - waiting.pop(person)).total_seconds())
+    return day
+
+
+def by_hour(found: Iterable[Row], day: date, zone: tzinfo) -> list[Hour]:
+    """Return the 23 to 25 hours of a day with their calls; one that comes twice has its zone in its label."""
+    first, end = day_bounds(day, zone)
+    starts = [(first + number * _HOUR).astimezone(zone) for number in range(round((end - first) / _HOUR))]
+    times = Counter(f"{start:%H}" for start in starts)
+    hours = [(f"{start:%H %Z}" if times[f"{start:%H}"] > 1 else f"{start:%H}", Counter[str]()) for start in starts]
+    for row in found:
+        hours[(row["started"] - first) // _HOUR][1][_series(row)] += 1
+    return hours
+
+
+def by_weekday(found: Iterable[Row], zone: tzinfo) -> tuple[range, dict[tuple[int, int], Counter[str]]]:
+    """Return the hours in which anybody called, and by weekday and hour how the incoming calls ended."""
+    cells = defaultdict[tuple[int, int], Counter[str]](Counter)
+    for row in found:
+        if _is_incoming(row) and (series := _series(row)) != "other":
+            local = row["started"].astimezone(zone)
+            cells[local.weekday(), local.hour].update([series])
+    hours = [hour for _, hour in cells]
+    return range(min([8, *hours]), max([17, *hours]) + 1), dict(cells)
+
+
+def _is_incoming(row: Row) -> bool:
+    return (row.get("direction") or "").lower() != "out"
+
+
+def _series(row: Row) -> str:
+    return "missed" if is_lost(row) else "answered" if row["outcome"] in _ANSWERED else "other"
+
+
+def _chart(hours: Sequence[Hour]) -> dict[str, Any]:
     """Return the geometry of the day's chart: across in percent, so that it fits any width, and upwards in pixels."""
-    marks = figures.ticks(max(counts.total() for _, counts in hours))
+    marks = ticks(max(counts.total() for _, counts in hours))
     scale, left, width = (_HEIGHT - _MARGIN) / marks[-1], 7.0, 93.0 / len(hours)
     bars, labels = [], []
     for index, (label, counts) in enumerate(hours):
         bottom, x = float(_HEIGHT), left + index * width
-        for series in figures.SERIES:
+        for series in _SERIES:
             if counts[series]:
                 bottom -= counts[series] * scale
                 bars.append((series, x + width * 0.14, bottom, width * 0.72, counts[series] * scale))
@@ -78,3 +163,10 @@ def _chart(hours: Sequence[figures.Hour]) -> dict[str, Any]:
         "marks": [(_HEIGHT - mark * scale, mark) for mark in marks],
         "height": _HEIGHT,
     }
+
+
+def ticks(most: int) -> Sequence[int]:
+    """Return the marks of an axis of whole numbers from 0 to at least `most`, five at most."""
+    sizes = (10**power * size for power, size in product(range(20), (1, 2, 5)))
+    step = next(step for step in sizes if step * 4 >= most)
+    return range(0, max(most, 1) + step, step)

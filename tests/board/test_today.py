@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from board import figures
+from board import today
 from shared.times import parse_time
 
 RIGA = ZoneInfo("Europe/Riga")
@@ -27,7 +27,7 @@ def call(started: str, outcome: str, number: str = CALLER, direction: str = "in"
     [(date(2026, 3, 28), 24, []), (date(2026, 3, 29), 23, []), (date(2026, 10, 25), 25, ["03 EEST", "03 EET"])],
 )
 def test_a_day_has_the_hours_that_it_has(day: date, count: int, twice: list[str]) -> None:
-    labels = [label for label, _ in figures.by_hour([], day, RIGA)]
+    labels = [label for label, _ in today.by_hour([], day, RIGA)]
     assert len(labels) == len(set(labels)) == count
     assert [label for label in labels if " " in label] == twice
     assert ("03" in labels) == (count == 24)
@@ -35,7 +35,7 @@ def test_a_day_has_the_hours_that_it_has(day: date, count: int, twice: list[str]
 
 def test_the_hour_that_comes_twice_is_two_hours() -> None:
     found = [call("2026-10-25T00:30:00Z", "answered"), call("2026-10-25T01:30:00Z", "missed")]
-    hours = figures.by_hour(found, date(2026, 10, 25), RIGA)
+    hours = today.by_hour(found, date(2026, 10, 25), RIGA)
     assert {label: dict(counts) for label, counts in hours if counts} == {
         "03 EEST": {"answered": 1},
         "03 EET": {"missed": 1},
@@ -43,7 +43,7 @@ def test_the_hour_that_comes_twice_is_two_hours() -> None:
 
 
 def test_a_day_adds_up() -> None:
-    day = figures.figures(
+    day = today.figures(
         [
             call("2026-11-30T10:40:00Z", "answered", direction="out"),
             call("2026-11-30T10:00:00Z", "missed"),
@@ -60,14 +60,14 @@ def test_a_day_adds_up() -> None:
 
 
 def test_an_empty_day_has_no_share() -> None:
-    day = figures.figures([])
+    day = today.figures([])
     assert (day.share, day.median_seconds) == (None, None)
-    assert figures.by_weekday([], RIGA) == (range(8, 18), {})
+    assert today.by_weekday([], RIGA) == (range(8, 18), {})
 
 
 def test_weekdays_and_hours_are_local() -> None:
     found = [call("2026-03-29T22:30:00Z", "answered"), call("2026-03-29T22:40:00Z", "missed")]
-    span, cells = figures.by_weekday(found, RIGA)
+    span, cells = today.by_weekday(found, RIGA)
     # Monday, half past one in summer time.
     assert cells == {(0, 1): {"answered": 1, "missed": 1}}
     assert span == range(1, 18)
@@ -75,6 +75,6 @@ def test_weekdays_and_hours_are_local() -> None:
 
 @given(st.integers(0, 10**9))
 def test_an_axis_has_a_few_round_marks(most: int) -> None:
-    found = figures.ticks(most)
+    found = today.ticks(most)
     assert found[-1] >= most
     assert 2 <= len(found) <= 6
