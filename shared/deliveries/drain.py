@@ -1,7 +1,8 @@
 """
-Posting an outbox: a batch at a time, under a lease, until nothing is due or the time is over.
+Posts an outbox: a batch at a time, under a lease, until nothing is due or the time is over.
 
-A failing event is tried again on a schedule of its own; a failing subscriber waits as a whole.
+A batch is posted side by side, judged by its answers, and completed in one transaction. A failing event is tried again
+on a schedule of its own. A failing subscriber waits as a whole, longer each time, and is disabled after days.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def wake_waiting(bridge: Bridge) -> None:
             outbox.wake()
 
 
-def _post_batch(bridge: Bridge, one: Subscription, outbox: Outbox, pool: ThreadPoolExecutor) -> bool:
+def _post_batch(bridge: Bridge, subscription: Subscription, outbox: Outbox, pool: ThreadPoolExecutor) -> bool:
     """Post the next events that are due; return False where there are none, or somebody else posts."""
     moment = now()
     state, places = outbox.due(moment + _SKEW, BATCH)
@@ -94,39 +95,39 @@ def _post_batch(bridge: Bridge, one: Subscription, outbox: Outbox, pool: ThreadP
     events = list(pool.map(partial(read_event, bridge.storage), [place.event for place in places]))
     if not outbox.take(state):
         return False
-    outcomes = pool.map(partial(_post, bridge, one), events)
-    _complete(bridge, one, outbox, state, list(zip(places, outcomes, strict=True)))
+    outcomes = pool.map(partial(_post, bridge, subscription), events)
+    _complete(bridge, subscription, outbox, state, list(zip(places, outcomes, strict=True)))
     return True
 
 
-def _post(bridge: Bridge, one: Subscription, event: Stored | str) -> Outcome:
+def _post(bridge: Bridge, subscription: Subscription, event: Stored | str) -> Outcome:
     if isinstance(event, str):
         return Outcome("lost", event)
     try:
-        outcome = send_event(bridge, one, event)
+        outcome = send_event(bridge, subscription, event)
     except Exception as error:
         logger.exception("an event could not be sent")
         outcome = Outcome("failed", type(error).__name__)
-    logger.info("delivery of %s to %s: %s", event[0]["RowKey"], one.id, outcome.result)
+    logger.info("delivery of %s to %s: %s", event[0]["RowKey"], subscription.id, outcome.result)
     return outcome
 
 
-def _complete(bridge: Bridge, one: Subscription, outbox: Outbox, state: State, results: Results) -> None:
+def _complete(bridge: Bridge, subscription: Subscription, outbox: Outbox, state: State, results: Results) -> None:
     """
     Write down what follows from the answers, unless the outbox was taken over meanwhile.
 
-    What has to be done before that is harmless twice: an operator may change the state while the batch is posted.
+    Where an operator has changed the state since the batch was begun, all of it is judged again: it is harmless twice.
     """
     holder = state.holder
     while state.holder == holder:
-        ruling = judge(state, results, now(), one)
+        ruling = judge(state, results, now(), subscription)
         finished = ruling.delivered.copy()
         for place, reason in ruling.dead:
-            _dead_letter(bridge, one, place, reason)
+            _dead_letter(bridge, subscription, place, reason)
             finished.append((place, DEAD_LETTER))
         if ruling.disabled is not None:
-            set_disabled(bridge, one, ruling.disabled)
-        # A message for each time at which something is due again; LookAfter finds it where the subscriber is down.
+            set_disabled(bridge, subscription, ruling.disabled)
+        # A message for each time at which something is due again. While the subscriber is down, LookAfter finds it.
         for place in ruling.again:
             if place.is_replay or not ruling.state.rounds:
                 outbox.wake(place.due)
@@ -134,19 +135,21 @@ def _complete(bridge: Bridge, one: Subscription, outbox: Outbox, state: State, r
             outbox.wake(ruling.state.resume)
         if outbox.complete(ruling.state, finished, ruling.again):
             if ruling.gone:
-                end(bridge, one.id, answer=ruling.gone)
+                end(bridge, subscription.id, answer=ruling.gone)
             return
         state = outbox.state()
-    logger.info("the outbox of %s was taken over", one.id)
+    logger.info("the outbox of %s was taken over", subscription.id)
 
 
-def _dead_letter(bridge: Bridge, one: Subscription, place: Place, reason: str) -> None:
-    body = encode({"kind": "deliver", "subscription": one.id, "event": place.event})
-    name = f"{one.id}-{place.event}"
+def _dead_letter(bridge: Bridge, subscription: Subscription, place: Place, reason: str) -> None:
+    body = encode({"kind": "deliver", "subscription": subscription.id, "event": place.event})
+    name = f"{subscription.id}-{place.event}"
     row = store.get(bridge.storage, place.event, select=["caller", "destination"])
     people.add_dead_letter(bridge.storage, bridge.settings.default_region, "delivery", name, row)
     dead_letter(bridge.storage, kind="delivery", id=name, reason=reason, body=body, attempts=place.tries)
-    logger.warning("signal delivery_failed subscription=%s event=%s attempts=%d", one.id, place.event, place.tries)
+    logger.warning(
+        "signal delivery_failed subscription=%s event=%s attempts=%d", subscription.id, place.event, place.tries
+    )
 
 
 @dataclass(slots=True)
@@ -160,11 +163,11 @@ class Ruling:
     again: list[Place] = field(default_factory=list)
     # The status of an answer that ends the subscription.
     gone: str = ""
-    # True: the subscription is disabled from now on; False: it is no more.
+    # True where the subscription is to be disabled, False where it has recovered.
     disabled: bool | None = None
 
 
-def judge(state: State, results: Results, moment: datetime, one: Subscription) -> Ruling:
+def judge(state: State, results: Results, moment: datetime, subscription: Subscription) -> Ruling:
     """
     Return what follows from the answers to a batch, from values alone.
 
@@ -175,7 +178,7 @@ def judge(state: State, results: Results, moment: datetime, one: Subscription) -
     for place, outcome in results:
         if outcome.verdict in ("delivered", "failed") and not place.is_replay:
             tried.append((place, outcome))
-    is_down = bool(tried) and _judge_subscriber(ruling, tried, moment, one)
+    is_down = bool(tried) and _judge_subscriber(ruling, tried, moment, subscription)
     for place, outcome in results:
         if outcome.verdict == "gone":
             ruling.gone = outcome.result
@@ -188,7 +191,7 @@ def judge(state: State, results: Results, moment: datetime, one: Subscription) -
     return ruling
 
 
-def _judge_subscriber(ruling: Ruling, tried: Results, moment: datetime, one: Subscription) -> bool:
+def _judge_subscriber(ruling: Ruling, tried: Results, moment: datetime, subscription: Subscription) -> bool:
     """Set the state after these tries; return True if the subscriber is down: five events, and nothing got through."""
     state, failed, pause, least = ruling.state, 0, 0, 0
     for place, outcome in tried:
@@ -201,19 +204,19 @@ def _judge_subscriber(ruling: Ruling, tried: Results, moment: datetime, one: Sub
     if failed < len(tried):
         state.delivered, state.failing, state.streak, state.rounds, state.failures = moment, None, 0, 0, 0
         state.resume = moment + timedelta(seconds=pause) if pause else EPOCH
-        ruling.disabled = False if one.disabled else None
+        ruling.disabled = False if subscription.disabled else None
         return False
     state.failing = state.failing or moment
     state.failures += failed
-    is_down = one.disabled is not None or state.rounds > 0 or state.streak >= DOWN_AFTER
+    is_down = subscription.disabled is not None or state.rounds > 0 or state.streak >= DOWN_AFTER
     if is_down or pause:
         # The wait that it asks for is believed once.
         wait = 0 if pause and not state.rounds else min(FIRST_WAIT * 2 ** min(state.rounds, 20), LONGEST_WAIT)
         state.resume = moment + _wait(wait, least)
         state.rounds += 1
-    if one.disabled and state.failing <= moment - TRIED_FOR:
+    if subscription.disabled and state.failing <= moment - TRIED_FOR:
         state.resume = NEVER
-    elif not one.disabled and state.failing <= moment - DISABLED_AFTER:
+    elif not subscription.disabled and state.failing <= moment - DISABLED_AFTER:
         ruling.disabled = True
     return is_down
 
@@ -226,11 +229,12 @@ def _retry(ruling: Ruling, place: Place, outcome: Outcome, moment: datetime) -> 
     given up. A replay is.
     """
     tries, delivered = place.tries + 1, ruling.state.delivered
-    is_alone = not place.is_replay and not (delivered and place.tries and delivered > place.first)
-    if tries > len(SCHEDULE) and not is_alone:
+    others_succeeded = delivered is not None and place.tries > 0 and delivered > place.first
+    may_end = place.is_replay or others_succeeded
+    if tries > len(SCHEDULE) and may_end:
         ruling.dead.append((replace(place, tries=tries), f"the last attempt: {outcome.result}"))
         return
-    wait = min(SCHEDULE[min(tries, len(SCHEDULE)) - 1], LONGEST_WAIT if is_alone else SCHEDULE[-1])
+    wait = min(SCHEDULE[min(tries, len(SCHEDULE)) - 1], SCHEDULE[-1] if may_end else LONGEST_WAIT)
     due = moment + _wait(wait, outcome.wait)
     ruling.again.append(replace(place, tries=tries, first=place.first if place.tries else moment, due=due))
 

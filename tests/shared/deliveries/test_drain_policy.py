@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from shared.deliveries.drain import DOWN_AFTER, SCHEDULE, Ruling, judge
-from shared.deliveries.outbox import EPOCH, Place, State
+from shared.deliveries.outbox import Place, State
 from shared.deliveries.post import Outcome
 from shared.subscriptions import Subscription
 from shared.times import now
@@ -84,15 +84,3 @@ def test_a_replay_counts_neither_for_nor_against_its_subscriber(outcome: Outcome
     assert ruling.state == state
     assert ruling.disabled is None
     assert len(ruling.delivered) + len(ruling.again) == 8
-
-
-def test_an_event_that_is_gone_says_nothing_of_its_subscriber() -> None:
-    ruling = ruled(Outcome("lost", "the event is gone", 0.0))
-    assert ([reason for _, reason in ruling.dead], ruling.state.result) == (["the event is gone"], "")
-
-
-def test_five_days_of_failures_disable_and_a_success_recovers() -> None:
-    failing = State(failing=NOW - timedelta(days=6), rounds=9, streak=9)
-    assert [ruled(BAD, state=failing, one=one).disabled for one in (ACTIVE, DISABLED)] == [True, None]
-    recovered = ruled(GOOD, state=failing, one=DISABLED)
-    assert (recovered.disabled, recovered.state.resume) == (False, EPOCH)
