@@ -243,8 +243,8 @@ class Outbox:
     def drop(self, seconds: float) -> bool:
         """Delete all of it; False where there is more than can be deleted in that time."""
         deadline = time.monotonic() + seconds
-        while found := self._rows("", END, most=IN_BATCH, select=["PartitionKey", "RowKey"]):
-            delete_keys(self._table, found)
+        while found := self._rows("", END, most=rows.IN_BATCH, select=["PartitionKey", "RowKey"]):
+            rows.delete_keys(self._table, found)
             if time.monotonic() > deadline:
                 return False
         return True
@@ -271,7 +271,7 @@ def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
 
     A state goes where nobody has posted since: its subscription may have ended.
     """
-    return expire_rows(storage.table(TABLE), period.condition("at"), allowance)
+    return rows.expire_rows(storage.table(TABLE), period.condition("at"), allowance)
 
 
 def fan_out(bridge: Bridge, event: ReceivedEvent) -> None:
