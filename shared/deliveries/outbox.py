@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from shared.events.event import submit
 from shared.storage import rows
 from shared.storage.messages import send
-from shared.storage.rows import IN_BATCH, delete_keys, expire_rows
 from shared.subscriptions import STALE_SECONDS, host_of, meets, subscriptions
 from shared.times import iso, now
 
