@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import azure.functions as func
 
@@ -78,9 +79,8 @@ def _audio(req: func.HttpRequest) -> func.HttpResponse:
 def _definition(req: func.HttpRequest) -> func.HttpResponse:
     from shared.api.definition import served
 
-    scheme, _, rest = address(req).partition("://")
-    host, slash, path = rest.partition("/")
-    body, etag = served(scheme, host, slash + path)
+    here = urlsplit(address(req))
+    body, etag = served(here.scheme, here.netloc, here.path)
     headers = {**_OPEN, "ETag": etag}
     if req.headers.get("If-None-Match") == etag:
         return func.HttpResponse(status_code=304, headers=headers)
