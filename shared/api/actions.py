@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from phonenumbers import PhoneNumber
 
     from shared.bridge import Bridge
-    from shared.calls.dials import Answer
     from shared.pbx.operations import Operation
 
 logger = logging.getLogger(__name__)
@@ -72,14 +71,14 @@ def act(bridge: Bridge, operation: Operation, given: Request) -> dict[str, Any]:
     return _once(bridge, operation, values, given.headers) if operation.command else _ask(bridge, operation, values)
 
 
-def _ask(bridge: Bridge, operation: Operation, values: Mapping[str, Any]) -> Answer:
+def _ask(bridge: Bridge, operation: Operation, values: Mapping[str, Any]) -> dials.Answer:
     wrapper = bridge.pbx.envelope(operation.id, lane="action", **values)
     data = wrapper.get("data")
     # A command that the PBX did not refuse has rung, also where its answer is empty.
     return passed_on(operation, wrapper, data if operation.command else content(operation, data))
 
 
-def _once(bridge: Bridge, operation: Operation, values: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
+def _once(bridge: Bridge, operation: Operation, values: Mapping[str, Any], headers: Mapping[str, str]) -> dials.Answer:
     """
     Ask for a command unless the same request was claimed before.
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from shared import people
 from shared.api import lists, sheets
-from shared.api.envelopes import CONTINUATION, DEFAULT_LIMIT, paged, succeeded
+from shared.api.envelopes import CONTINUATION, DEFAULT_LIMIT, Page, paged, succeeded
 from shared.api.operations import CALL
 from shared.api.parameters import Request, check, fits
 from shared.calls import lost_callers, store
@@ -21,18 +21,15 @@ from shared.errors import NotFound, Unprocessable
 from shared.events import store as events
 from shared.events.event import IDENTIFIERS, row_envelope
 from shared.storage.rows import value_of
-from shared.subscriptions import host_of, subscriptions
+from shared.subscriptions import Subscription, host_of, subscriptions
 from shared.times import clock, iso, now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from shared.api.envelopes import Page
     from shared.bridge import Bridge
-    from shared.calls.lost_callers import LostCaller
     from shared.pbx.operations import Operation
     from shared.storage.account import Storage
-    from shared.subscriptions import Subscription
 
     Item = dict[str, Any]
 
@@ -167,7 +164,7 @@ def read_lost(bridge: Bridge, row: Operation, given: Request) -> dict[str, Any] 
     return sheets.listed(bridge, row, values, fitting[: sheets.limit_of(values)])
 
 
-def _lost_item(one: LostCaller) -> dict[str, Any]:
+def _lost_item(one: lost_callers.LostCaller) -> dict[str, Any]:
     times = {"since": one.since, "last_contact": one.last, "closed": None if one.open else one.closed}
     return {
         "id": one.id,

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from shared.bridge import Bridge
     from shared.pbx.operations import Operation
     from shared.pbx.resources import Resource
-    from shared.people import Kind, Pointer
 
     Arrivals = Callable[[str, int], Sequence[tuple[str, Item | None]]]
 
@@ -150,7 +149,7 @@ def _subjects(bridge: Bridge, resource: Resource, values: Mapping[str, Any]) -> 
 
 
 def _of_person(
-    bridge: Bridge, resource: Resource, kind: Kind, subjects: Sequence[str], values: Mapping[str, Any]
+    bridge: Bridge, resource: Resource, kind: people.Kind, subjects: Sequence[str], values: Mapping[str, Any]
 ) -> Iterator[Item]:
     """Yield the items that the rarest of these subjects has to do with, newest first."""
     first, last = values.get("date_from"), values.get("date_to")
@@ -158,7 +157,7 @@ def _of_person(
     begun = {one: people.find(bridge.storage, one, [kind], limit=_FEW, **bounds) for one in subjects}
     rarest = min(subjects, key=lambda one: len(begun[one]))
 
-    def pointers() -> Iterator[Pointer]:
+    def pointers() -> Iterator[people.Pointer]:
         seen, found, limit = set[str](), begun[rarest], _FEW
         while found:
             yield from (one for one in found if one.id not in seen)

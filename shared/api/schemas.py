@@ -10,7 +10,7 @@ from shared.api.operations import LIST_ACTIONS, TITLE
 from shared.api.parameters import limits
 from shared.api.subscribe import LONGEST_ENDPOINT, LONGEST_NAME
 from shared.pbx.fields import ENVELOPE, Field, Shape
-from shared.pbx.operations import operation
+from shared.pbx.operations import Operation, Parameter, operation
 from shared.pbx.resources import RESOURCES
 from shared.values import LARGEST_ID, NUMBER_PATTERN, PREFIX_PATTERN
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from shared.events.table import Event
-    from shared.pbx.operations import Operation, Parameter
 
 Schema = dict[str, Any]
 # Each schema with a name; all of them once the paths are described.

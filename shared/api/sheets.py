@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     Item = dict[str, Any]
     Row = list[Any]
-    Columns = dict[str, Callable[[Item], Any]]
 
 CONTENT_TYPES = {"csv": "text/csv", "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"}
 MOST_ROWS = 100_000
@@ -80,7 +79,7 @@ def listed(
     return File(content, CONTENT_TYPES[kind], f"{operation.path}.{kind}")
 
 
-def _columns(bridge: Bridge, shape: Shape) -> Columns:
+def _columns(bridge: Bridge, shape: Shape) -> dict[str, Callable[[Item], Any]]:
     """Return the columns of a shape, each with the way to read it from an item."""
     zone, region, found = bridge.settings.time_zone, bridge.settings.default_region, dict[str, Any]()
     for field in shape:
