@@ -32,7 +32,7 @@ _AUDIO_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosnif
 _OPEN = {"Access-Control-Allow-Origin": "*", "Cache-Control": "public, max-age=300", "Vary": "Host"}
 
 
-# Each imports what it starts: none of it is on the way of a receiver's cold start.
+# Imported on the first request, so that no receiver's cold start loads them.
 @cache
 def _work() -> Mapping[Operation, Work]:
     from shared.api import actions, calls, lists
@@ -60,7 +60,7 @@ def _answer(operation: Operation, req: func.HttpRequest) -> func.HttpResponse:
     return func.HttpResponse(found.content, mimetype=found.content_type, headers=headers)
 
 
-# Who has the key of the API needs no role on the account.
+# The key of the API is enough; the caller needs no role on the account.
 def _audio(req: func.HttpRequest) -> func.HttpResponse:
     from shared.media.blobs import read_range
 
@@ -68,7 +68,7 @@ def _audio(req: func.HttpRequest) -> func.HttpResponse:
     if "file" in parts:
         name = "/".join(parts[part] for part in ("year", "month", "day", "file"))
     else:
-        # A parameter of a definition's path holds no slashes: what makers pick from takes the name as one field.
+        # A parameter in a definition's path holds no slashes, so makers pass the name in the query.
         check_names(request_of(req).query, ("blobName",))
         name = req.params.get("blobName", "")
     part = read_range(bridge().storage, parts["container"], name, req.headers.get("Range"))

@@ -16,7 +16,7 @@ _KEY_HEADER, _KEY_PARAMETER = "x-functions-key", "code"
 
 
 def body_of(req: func.HttpRequest) -> bytes:
-    """Return the body; raise Refused for one sent in chunks, of which the host passes on nothing."""
+    """Return the body; raise Refused for one in chunks, which the host does not pass on."""
     body = req.get_body() or b""
     if not body and req.headers.get("Transfer-Encoding"):
         raise Refused(NO_LENGTH)
@@ -24,14 +24,14 @@ def body_of(req: func.HttpRequest) -> bytes:
 
 
 def request_of(req: func.HttpRequest, *, with_body: bool = False, base: str = "") -> Request:
-    """Return the parts of its path, its query and headers, and its body where one is taken."""
+    """Return a request in the app's own form, with its body only if `with_body`."""
     blank = {name: "" for name, value in _query(req) if not value}
     body = body_of(req) if with_body else b""
     return Request(req.route_params, {**blank, **req.params}, body, req.headers, base)
 
 
 def is_dry(req: func.HttpRequest, *others: str) -> bool:
-    """Return `dry_run`, false by default; raises Invalid for another value, and for parameters beside the `others`."""
+    """Return `dry_run`, false by default; raises Invalid for other values, and for parameters beside the `others`."""
     query = dict(_query(req))
     check_names(query, ("dry_run", *others))
     chosen = query.get("dry_run", "false").lower()
@@ -52,7 +52,7 @@ def keys_of(req: func.HttpRequest) -> tuple[str, ...]:
 
 
 def address(req: func.HttpRequest) -> str:
-    """Return the app's address that answers name: PUBLIC_BASE_URL, or else the one that the caller used."""
+    """Return the app's own address for answers: PUBLIC_BASE_URL, or else the one that the caller used."""
     return settings().public_base_url.rstrip("/") or "://".join(origin(req))
 
 

@@ -61,7 +61,7 @@ def register(  # noqa: PLR0917 - a row of a table of routes
     *,
     render: Render = problem,
 ) -> None:
-    """Have `work` answer a method and route under /api; `render` is how its errors look."""
+    """Register `work` for a method and route under /api; `render` writes its errors."""
 
     @blueprint.function_name(name)
     @blueprint.route(route, methods=[method], auth_level=level)
@@ -70,14 +70,14 @@ def register(  # noqa: PLR0917 - a row of a table of routes
 
 
 def answer(work: Callable[[], func.HttpResponse], render: Render = problem) -> func.HttpResponse:
-    """Return the answer of `work`, or the one that its error means; `render` is problem, or refusal under /api/v2."""
+    """Return the answer of `work` or of its error, which `render` writes: problem, or refusal under /api/v2."""
     try:
         return work()
     except BridgeError as raised:
         error = raised
     row = answer_to(error)
     if row is NO_LENGTH:
-        # Whoever sends in chunks may be no client of any API of ours: the front ends' own 411 is plain text, too.
+        # Its sender may be no client of this API; the front ends' own 411 is plain text, too.
         return func.HttpResponse(f"{row.title}. {row.remedy}.", status_code=row.status, mimetype="text/plain")
     if row.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.error("%s", type(error).__name__, exc_info=error)

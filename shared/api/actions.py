@@ -42,14 +42,14 @@ logger = logging.getLogger(__name__)
 KEY_HEADER = "Idempotency-Key"
 KEY_PATTERN = r"[!-~]{1,255}"
 KEEP = timedelta(hours=1)
-# Without a key and without a workflow's run, the same call asked for again this soon is a retry.
+# Without a key and a workflow's run, a request for the same call within this time is a retry.
 RETRY_WINDOW = timedelta(seconds=60)
-# What Logic Apps sends alike with every retry of one action, and differently with every action, run and
-# repetition of a loop. Its x-ms-client-request-id is another one for each retry.
+# Headers of Logic Apps that are the same in all retries of an action, and differ between actions, runs and repetitions
+# of a loop. Its x-ms-client-request-id differs between retries too.
 _RUN_HEADERS = ("x-ms-workflow-run-id", "x-ms-client-tracking-id")
 _ACTION_HEADERS = ("x-ms-workflow-operation-name", "x-ms-action-tracking-id")
 
-# Longer ones without a plus are no short numbers, in-house or of an operator.
+# Short numbers, in-house or of an operator, have at most so many digits and no plus.
 _LONGEST_SHORT = 6
 # Country codes of no country: Inmarsat, satellites, international networks.
 _SATELLITES = (870, 881, 882, 883)
@@ -74,7 +74,7 @@ def act(bridge: Bridge, operation: Operation, given: Request) -> dict[str, Any]:
 def _ask(bridge: Bridge, operation: Operation, values: Mapping[str, Any]) -> dials.Answer:
     wrapper = bridge.pbx.envelope(operation.id, lane="action", **values)
     data = wrapper.get("data")
-    # A command that the PBX did not refuse has rung, also where its answer is empty.
+    # A command that the PBX did not refuse has rung, even if its answer is empty.
     return passed_on(operation, wrapper, data if operation.command else content(operation, data))
 
 
@@ -154,24 +154,24 @@ def _request(
 
 def refused(number: str, region: str, countries: tuple[str, ...]) -> str | None:
     """
-    Return the reason why a number is not dialled in `region`, or None where it may be.
+    Return the reason why a number is not dialled in `region`, or None if it may be dialled.
 
-    A stolen key must not run up a bill, so a number that may also be read as a costly one is one. Short numbers of up
-    to six digits belong to `region`.
+    A stolen key must not run up a bill, so a number counts as costly if any reading of it is. Short numbers of up to
+    six digits belong to `region`.
     """
     import phonenumbers
 
-    # As it is, and as an international number whose plus got lost or has zeros behind it.
+    # As written, and as an international number that lost its plus or has zeros behind it.
     readings: list[PhoneNumber] = []
     for text in (number, "+" + number.lstrip("+0")):
         with suppress(phonenumbers.NumberParseException):
             readings.append(phonenumbers.parse(text, region))
-    # One zero is what is dialled at home, and no plus that got lost.
+    # A single zero is a national prefix, not a lost plus.
     certain = readings[:1] if re.match("0[1-9]", number) else readings
     valid = next(filter(phonenumbers.is_valid_number, certain), None)
     if _is_emergency(number, region, valid):
         return EMERGENCY
-    # Zeros behind a country code are left out by those who dial, and by networks.
+    # People and networks leave out zeros behind a country code.
     bare = [phonenumbers.PhoneNumber(one.country_code, national_number=one.national_number) for one in readings]
     for parsed in [valid] if valid else [*readings, *bare]:
         if reason := _costly(parsed, region):
@@ -184,11 +184,11 @@ def refused(number: str, region: str, countries: tuple[str, ...]) -> str | None:
 
 
 def _is_emergency(number: str, region: str, valid: PhoneNumber | None) -> bool:
-    """True if an emergency number would answer; `valid` is the ordinary number that it is, if it is one."""
+    """True if an emergency number would answer; `valid` is the number where it is an ordinary one."""
     import phonenumbers
 
     if phonenumbers.connects_to_emergency_number(number, region):
-        # Some countries have ordinary numbers that begin as those of emergencies do.
+        # In some countries ordinary numbers begin with an emergency number.
         usual = phonenumbers.format_number(valid, phonenumbers.PhoneNumberFormat.NATIONAL) if valid else ""
         return re.sub("[^0-9]", "", usual) != number
     code, bare = str(phonenumbers.country_code_for_region(region)), number.lstrip("+0")
@@ -198,7 +198,7 @@ def _is_emergency(number: str, region: str, valid: PhoneNumber | None) -> bool:
 
 
 def _costly(parsed: PhoneNumber, region: str) -> str | None:
-    """Return the reason why a number costs more than others, also with digits too many."""
+    """Return the reason why a number costs more than others; surplus digits do not hide it."""
     import phonenumbers
 
     whole = phonenumbers.PhoneNumber()

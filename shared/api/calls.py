@@ -1,4 +1,4 @@
-"""Calls as people mean them: their stories, one with all that happened, those that are over; lost callers; events."""
+"""Calls with their outcomes, each with its events and deliveries; calls that ended; lost callers; the events."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     Item = dict[str, Any]
 
 _PAGE = 1000
-# Pages of a subject's events that one request reads where a filter lets few of them through.
+# Pages of a subject's events that one request reads if few of them fit a filter.
 _ROUNDS = 4
-# Nobody of ours answered these incoming calls.
+# Outcomes of incoming calls that no employee answered.
 LOST = ("missed", "voicemail", "busy", "declined", "failed")
 _SIDE_BY_SIDE = 8
-# Late events of a call that is over, such as its voicemail, have come by then.
+# By then the late events of a call, such as its voicemail, have arrived.
 SETTLE = timedelta(seconds=60)
 _COLUMNS = (*(field.name for field in CALL if field.name != "lost"), "recordingUrls", "voicemailUrls")
 
@@ -64,7 +64,7 @@ def _all(bridge: Bridge, values: Mapping[str, Any]) -> Iterator[Item]:
 def _calls(
     bridge: Bridge, values: Mapping[str, Any], limit: int, start: str | None = None
 ) -> tuple[list[Item], str | None]:
-    """Return calls that fit, newest first, at most `limit`, from a start on, and the start of the next page."""
+    """Return a page of the calls that fit, newest first, and the start of the next page."""
     storage, bounds = bridge.storage, {"first": values.get("from"), "last": values.get("to")}
     rows: Sequence[Mapping[str, Any]]
     if "number" in values or "employee" in values:
@@ -74,7 +74,7 @@ def _calls(
         follows = pointers[limit].place if len(pointers) > limit else None
         rows = store.by_pointers(storage, pointers[:limit])
     else:
-        # As far as the table service can filter.
+        # The filters that the table service can apply.
         conditions = [f"{name} eq '{values[name]}'" for name in ("direction", "outcome") if name in values]
         if values.get("lost") == "true":
             conditions.append("(" + " or ".join(f"outcome eq '{outcome}'" for outcome in LOST) + ")")
@@ -84,7 +84,7 @@ def _calls(
 
 
 def read_ended(bridge: Bridge, row: Operation, given: Request) -> Page:
-    """Return the calls that are over since a state, or the newest ones; see `lists.answer` for what it raises."""
+    """Return the calls that ended after a state, or the newest ones; raises as `lists.answer` does."""
     values, until = check(row, given, also=lists.STATES), clock(now() - SETTLE)
 
     def after(state: str, size: int) -> list[tuple[str, Item | None]]:
@@ -114,7 +114,7 @@ def one(bridge: Bridge, call_id: int) -> Item:
 
 
 def _deliveries(bridge: Bridge, found: Sequence[Item]) -> list[Item]:
-    """Return what today's subscribers were sent of these events, oldest first."""
+    """Return the deliveries of these events to today's subscribers, oldest first."""
 
     def sent(event: Item, one: Subscription) -> list[Item]:
         name = one.name or host_of(one.endpoint) or None
@@ -152,7 +152,7 @@ def as_item(row: Mapping[str, Any]) -> Item:
 
 
 def is_lost(row: Mapping[str, Any]) -> bool:
-    """True for an incoming call that nobody answered."""
+    """True for an incoming call that no employee answered."""
     return row.get("outcome") in LOST and (row.get("direction") or "").lower() != "out"
 
 
@@ -187,9 +187,9 @@ def read_events(bridge: Bridge, row: Operation, given: Request) -> dict[str, Any
 def _events(
     bridge: Bridge, values: Mapping[str, Any], limit: int, start: str | None = None
 ) -> tuple[list[Item], str | None]:
-    """Return events that fit, newest first, at most `limit`, from a start on, and the start of the next page."""
+    """Return a page of the events that fit, newest first, and the start of the next page."""
     storage, first, last = bridge.storage, values.get("date_from"), values.get("date_to")
-    # Of a call there are fewer events than of a number.
+    # A call has fewer events than a number.
     if "call_id" in values:
         subject = people.call(values["call_id"])
     elif "number" in values:
@@ -211,7 +211,7 @@ def _events(
 
 
 def event_item(storage: Storage, row: Mapping[str, Any]) -> Item:
-    """Return an event of the feed as it is listed; one whose body's blob is gone has `bodyMissing` in place of it."""
+    """Return an event as it is listed; without data and with `bodyMissing` if the blob of its body is gone."""
     item: Item = {"id": row["id"], "type": row["type"], "version": None}
     item |= {"origin": row["origin"], "received": iso(row["received"]), "happened": iso(row["happened"])}
     item |= {name: value_of(row[name]) for name in IDENTIFIERS if name in row}

@@ -59,8 +59,8 @@ _BODY: Errors = (errors.INVALID_JSON, errors.NO_LENGTH, errors.BODY_TOO_LARGE)
 _PBX: Errors = tuple(
     row for kind, row in errors.ANSWERS.items() if issubclass(kind, errors.PbxError | errors.BudgetExhausted)
 )
-# What each kind of operation answers when it does not succeed, beside the key's refusal. The certified connector's
-# definition names 403 and 404 for its lists and for the end of webhooks as well.
+# The errors of each kind of operation, beside a missing or wrong key. As in the certified connector's definition, lists
+# and the end of webhooks have 403 and 404 too.
 RAISES: Mapping[Kind, Errors] = {
     "action": (*_PBX, *_OURS),
     "dial": (*_PBX, *_BODY, *_OURS, errors.DIAL_UNCERTAIN, errors.KEY_REUSED, errors.DIAL_LIMIT),
@@ -83,8 +83,8 @@ _KEY = text(KEY_HEADER, "header", f"^{KEY_PATTERN}$", _SAME) | {"x-ms-visibility
 _CONTINUATION = text(
     CONTINUATION, "query", CONTINUATION_PATTERN, "Token from the last answer; the filters have to be the same."
 )
-# Makers see neither: the connector's policy fills in the one, Logic Apps' HTTP trigger the other. A connector sends the
-# default of what is internal, so its first poll begins with the present.
+# Makers see neither: the connector's policy sets the first, Logic Apps' HTTP trigger the second. A connector sends the
+# defaults of internal parameters, so its first poll begins with the present.
 _STATES: tuple[Schema, ...] = tuple(
     text(name, "query", STATE_PATTERN, description, allowEmptyValue=True) | {"x-ms-visibility": "internal", **default}
     for name, default, description in (
@@ -163,7 +163,7 @@ def served(scheme: str, host: str, path: str = "") -> tuple[bytes, str]:
 
 
 def _paths() -> Schema:
-    """Return the paths of all operations, with what is posted to subscribers beside those that subscribe."""
+    """Return the paths of all operations, with the posts to subscribers beside the operations that subscribe."""
     found: Schema = {}
     for row, schema in _operations():
         found.setdefault(f"/{row.path}", {})[row.method.lower()] = schema
@@ -171,7 +171,7 @@ def _paths() -> Schema:
     for event in EVENTS:
         content = {"description": event.description, "schema": schemas.notification(event)}
         found[f"/webhooks/{event.name}"][name] = content
-    # The certified definition describes this path, which nothing is served at; a copy keeps ours a superset.
+    # The certified definition describes this path, where nothing is served; a copy keeps ours a superset of it.
     return found | {"/webhooks": {name: found[f"/webhooks/{EVENTS[0].name}"][name]}}
 
 
@@ -196,11 +196,11 @@ def _operations() -> Iterator[tuple[Operation, Schema]]:
     yield _ROTATE, _described(_ROTATE, "feed", _ok(_with_secret()), _ID)
     ended = _ok(answer(_UNSUBSCRIBE), "Ended, or not there.")
     yield _UNSUBSCRIBE, _described(_UNSUBSCRIBE, "leave", ended, schemas.in_body(schemas.unsubscribe_request()))
-    # Who removes a trigger knows the Location, but sends no key: its id cannot be guessed.
+    # A connector that removes its trigger sends no key; the id in its Location cannot be guessed.
     row = replace(operation("DeleteWebhookByID"), parameters=())
     yield row, _described(row, "unsubscribe", ended, _ID | {"pattern": f"^(?:{ID_PATTERN})$"}) | {"security": []}
     produces = ["audio/mpeg", "audio/wav", "application/octet-stream", "application/json"]
-    # Connectors take the format, with which a string is bytes.
+    # Connectors read a string of format `binary` as bytes.
     yield _AUDIO, _described(_AUDIO, "audio", _ok(_BINARY), _BLOB) | {"produces": produces}
 
 
@@ -209,7 +209,7 @@ def _ok(schema: Schema, description: str = "OK") -> Schema:
 
 
 def _described(row: Operation, kind: Kind, successes: Schema, *more: Schema) -> Schema:
-    """Return an operation with all that it takes, `more` parameters included, and all that it answers."""
+    """Return an operation with its parameters, `more` included, and its answers."""
     taken = [*(schemas.parameter(one) for one in row.parameters if one.where != "body"), *more]
     schema: Schema = {"tags": [_tag(row)], "operationId": row.id, "summary": row.summary}
     schema |= {"description": row.description} | ({"x-ms-visibility": row.visibility} if row.visibility else {})
@@ -220,7 +220,7 @@ def _described(row: Operation, kind: Kind, successes: Schema, *more: Schema) -> 
 
 
 def _tag(row: Operation) -> str:
-    """Return the subject of an operation: a resource, or what else its path begins with; calls for the rest."""
+    """Return the subject of an operation by the first part of its path; calls for all others."""
     first, _, rest = row.path.removeprefix("trigger/").partition("/")
     if first == "webhooks":
         return "Events" if rest in {event.name for event in EVENTS} else "Subscriptions"
@@ -230,13 +230,13 @@ def _tag(row: Operation) -> str:
 
 
 def _refusals(kind: Kind) -> Schema:
-    """Return the answers of a kind of operation that are no success, by status."""
+    """Return the errors of a kind of operation, by status."""
     described: Schema = {}
     for row in RAISES[kind]:
         found = described.setdefault(str(row.status), {"description": f"{row.title}."})
         if row.title not in found["description"]:
             found["description"] += f" {row.title}."
-        # This one is plain text.
+        # That answer is plain text.
         if row is not errors.NO_LENGTH:
             found["schema"] = schemas.refusal()
         if row.status in _LATER:
@@ -245,7 +245,7 @@ def _refusals(kind: Kind) -> Schema:
 
 
 def _listing(row: Operation) -> Schema:
-    """Return a list, which is a polling trigger in three ways: by the newest item's id, by state, and by Location."""
+    """Return a list as a polling trigger, which works by the newest item's id, by state, or by Location."""
     field = Field(STATE, "string", "Value of the parameter state in the next request.")
     state = schemas.field_schema(field, of=row.id, nullable=False) | {"x-ms-visibility": "internal"}
     page = {"schema": answer(row, {STATE: state}), "headers": _LOCATION | _RETRY_AFTER}
@@ -273,7 +273,7 @@ def _subscribe(event: Event) -> tuple[Operation, Schema]:
 
 
 def _with_secret() -> Schema:
-    """Return an envelope with the right to end a subscription and, where there is a new one, its secret."""
+    """Return an envelope with the right to end a subscription, and its secret if that is new."""
     name = "SubscribedAnswer"
     right = Field("data", "string", "The right to end the subscription, as in Location; a secret.")
     secret = Field("secret", "string", "Signs what is posted.")
@@ -281,5 +281,5 @@ def _with_secret() -> Schema:
     return schemas.envelope(name, data, {"secret": beside})
 
 
-# Of all apps the same.
+# The same for every app.
 PATHS = _paths()

@@ -1,4 +1,4 @@
-"""The wrapping of every answer under /api/v2, as the PBX writes it, and the continuations of those that are paged."""
+"""The envelope of every answer under /api/v2, as the PBX writes it, and the continuations of paged answers."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class Page:
 
 
 def succeeded(data: Any, status: int = 200) -> dict[str, Any]:
-    """Return an answer of our own around `data`."""
+    """Return the app's own envelope around `data`."""
     return {"version": "v2", "status": "success", "statusCode": status, "message": "OK", "data": data}
 
 
 def passed_on(operation: Operation, wrapper: Mapping[str, Any], data: Any) -> dict[str, Any]:
-    """Return the PBX's own wrapping around `data`, its missing fields filled in and its additions kept."""
+    """Return the PBX's envelope around `data`, with missing fields filled in and additional ones kept."""
     sent = {name: value for name, value in wrapper.items() if value is not None}
     texts = {name: str(sent[name]) for name in ("version", "status", "message") if name in sent}
     tidied = [tidy(item, operation.item) for item in data] if operation.lists else tidy(data, operation.item)
@@ -77,8 +77,8 @@ def paged(
     """
     Return a page of an operation as an envelope, with `continuation` beside `data`: null at the end.
 
-    `read` gets the filters, the limit and where the page starts, and returns items and where the next one starts. A
-    page may be short, or empty, with a continuation: then there is more to look at. Raises Refused.
+    `read` takes the filters, the limit and the start of the page, and returns items and the start of the next page. A
+    page with a continuation may be short, or empty. Raises Refused.
     """
     values = check(operation, given, zone=bridge.settings.time_zone, also=(CONTINUATION,))
     limit, scope = values.pop("limit", DEFAULT_LIMIT), f"{operation.id} {sorted(values.items())}"
@@ -95,7 +95,7 @@ def continuation(storage: Storage, scope: str, start: str | None) -> str | None:
 
 
 def start_of(storage: Storage, scope: str, text: str | None) -> str | None:
-    """Return where a page starts; raises Refused for a continuation of another scope, or one that is not ours."""
+    """Return the start of a page; raises Refused for a token of another scope, or one that the app did not make."""
     if text is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Lists and list actions: what the pollers have stored, newest first or as it arrived, filtered or looked up."""
+"""Lists and list actions: stored items, newest first or in the order of their arrival, by filters."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Arrivals = Callable[[str, int], Sequence[tuple[str, Item | None]]]
 
 _PAGE = 1000
-# Pointers of each person that are read first, and items that are read at once.
+# Pointers that are read first of each person, and items that are read at once.
 _FEW, _MOST_IN_CHUNK = 200, 96
 # callStarted may differ from the start that a callID spells.
 _SLACK = timedelta(days=1)
@@ -40,7 +40,7 @@ STATE, TRIGGER_STATE = "state", "triggerState"
 STATES = (STATE, TRIGGER_STATE)
 STATE_PATTERN = r"^(now|[0-9]{1,18})?$"
 IDLE_SECONDS = 30
-# Arrivals that one request looks at where the first ones do not fit.
+# Arrivals that one request reads after the first ones, if those do not fit.
 _FURTHER = (1000,) * 4
 
 
@@ -51,8 +51,9 @@ def resource_of(row: Operation) -> Resource:
 
 def find_items(bridge: Bridge, row: Operation, given: Request) -> dict[str, Any] | sheets.File:
     """
-    Return the stored items that fit, newest first: `limit` (50) after `offset`, those that makers pick from with a
-    `title`; or all of them as a file. Raises Invalid, or StorageUnavailable.
+    Return the stored items that fit, newest first: `limit` (50) after `offset`, or all as a file.
+
+    Items with a name have it as `title`. Raises Invalid, or StorageUnavailable.
     """
     values, resource = check(row, given, zone=bridge.settings.time_zone), resource_of(row)
     found = _select(bridge, resource, values | {"limit": sheets.limit_of(values)})
@@ -68,10 +69,10 @@ def _titled(resource: Resource, item: Item) -> Item:
 
 def list_items(bridge: Bridge, row: Operation, given: Request) -> Page:
     """
-    Return the answer of a list, from our storage alone; see `answer`.
+    Return the answer of a list, from storage alone; see `answer`.
 
-    Without a state these are `limit` items (50) after `offset`, newest first; with `initial_…` the `limit` (1,000)
-    smallest ids above it, newest first: the first one asks for the rest. Raises Invalid, or StorageUnavailable.
+    The newest items are `limit` (50) after `offset`. With `initial_…` they are the `limit` (1,000) smallest ids above
+    it, newest first, so that the first one asks for the rest. Raises Invalid, or StorageUnavailable.
     """
     values = check(row, given, zone=bridge.settings.time_zone, also=STATES)
     storage, resource = bridge.storage, resource_of(row)
@@ -99,18 +100,18 @@ def _select(bridge: Bridge, resource: Resource, values: Mapping[str, Any]) -> li
         stored = _of_person(bridge, resource, kind, subjects, values)
         stored = reversed(list(stored)) if rising else stored
         if resource.name == "voicemails":
-            # The index alone knows that a voicemail's call rang this employee.
+            # Only the index knows whom a voicemail's call rang.
             values = {name: value for name, value in values.items() if name != "contact_id"}
     else:
         stored = _in_order(bridge, resource, values, rising=rising)
     fitting = (item for item in stored if fits(bridge, item, values))
-    # In two steps, as both together may be more than islice takes.
+    # In two steps, as the sum may be more than islice takes.
     found = list(islice(islice(fitting, values.get("offset", 0), None), values["limit"]))
     return found[::-1] if rising else found
 
 
 def _in_order(bridge: Bridge, resource: Resource, values: Mapping[str, Any], *, rising: bool) -> Iterator[Item]:
-    """Yield the items that may be wanted; without filters as many are read as are wanted, with them whole pages."""
+    """Yield the items that may be wanted, in order; with filters they are read in whole pages."""
     is_filtered = values.keys() - {"limit", "offset", "format", resource.cursor_parameter}
     page = _PAGE if is_filtered else values["limit"] + values.get("offset", 0)
     spans = _spans(resource, values)
@@ -125,8 +126,7 @@ def _spans(resource: Resource, values: Mapping[str, Any]) -> list[tuple[int, int
     """
     Return the ranges of ids, newest first, that hold every wanted item: greater than the first, less than the second.
 
-    A callID that spells the call's start need not be read when its start is out of the range of dates; one that is
-    a plain counter says nothing.
+    A callID that spells the call's start is left out if that is not in the range of dates; a plain counter is not.
     """
     above, below = values.get(resource.cursor_parameter, -1), LARGEST_ID + 1
     start, end = values.get("date_from"), values.get("date_to")
@@ -139,7 +139,7 @@ def _spans(resource: Resource, values: Mapping[str, Any]) -> list[tuple[int, int
 
 
 def _subjects(bridge: Bridge, resource: Resource, values: Mapping[str, Any]) -> list[str]:
-    """Return the numbers and the employee that are asked for, each of which leads to every item that fits."""
+    """Return the numbers and the employee of a request; the index leads from each of them to every item that fits."""
     region = bridge.settings.default_region
     numbers = [people.number(values[name], region) for name in ("source", "destination", "number") if name in values]
     if "contact_id" not in values:
@@ -151,7 +151,7 @@ def _subjects(bridge: Bridge, resource: Resource, values: Mapping[str, Any]) -> 
 def _of_person(
     bridge: Bridge, resource: Resource, kind: people.Kind, subjects: Sequence[str], values: Mapping[str, Any]
 ) -> Iterator[Item]:
-    """Yield the items that the rarest of these subjects has to do with, newest first."""
+    """Yield the items of the rarest of these subjects, newest first."""
     first, last = values.get("date_from"), values.get("date_to")
     bounds: dict[str, Any] = {"first": first and first - _SLACK, "last": last and last + _SLACK}
     begun = {one: people.find(bridge.storage, one, [kind], limit=_FEW, **bounds) for one in subjects}
@@ -190,10 +190,10 @@ def answer(
 
     The first two have the state to ask by next beside `data`. Raises Invalid.
     """
-    # Both are checked, also the one that the other makes of no use.
+    # Both are checked, even if only one of them counts.
     states = {name: _state(name, given.query[name]) for name in STATES if name in given.query}
     if not states:
-        # Before the items are read: what arrives from here on is asked for again rather than left out.
+        # Read before the items, so that an arrival in between is listed twice rather than never.
         state = present()
         return Page(body=succeeded(list(newest())) | {STATE: state})
     if TRIGGER_STATE not in states:
@@ -216,9 +216,9 @@ def _state(name: str, text: str) -> str:
 
 
 def _arrivals(after: Arrivals, state: str, limit: int) -> tuple[list[Item], str, bool]:
-    """Return arrivals that fit, the state after the last one looked at, and True if there are no more."""
+    """Return arrivals that fit, the state after the last one that was read, and True if there are no more."""
     found: list[Item] = []
-    # As most often the next ones are wanted, no more than those are read at first.
+    # The next arrivals fit, as a rule: no more are read at first.
     for size in (limit, *_FURTHER):
         arrivals = after(state, size)
         for at, item in arrivals:

@@ -1,4 +1,4 @@
-"""The operations under /api/v2: the PBX's, and the app's own, which are answered from storage."""
+"""The operations under /api/v2: the PBX's, and the app's own, which it answers from storage."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from shared.pbx.resources import RESOURCES, Resource
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# The fields that hold a number to be called at.
+# The fields with a number that can be called.
 NUMBERS = ("number", "caller", "destination", "sender")
-# How a call ended, or stands.
+# Outcomes of calls.
 OUTCOMES: Mapping[str, str] = {
     "answered": "somebody answered, and the call is over",
     "missed": "an incoming call that nobody answered",
@@ -174,7 +174,7 @@ GET_LOST_CALLERS = _list(
     item=LOST_CALLER,
 )
 
-# What makers see of an item where they pick one.
+# The name of an item in the lists that makers pick from.
 TITLE = Field("title", "string", "Name to show.")
 _NAME = Parameter("name", "Name", "Part of the name, in any letter case, with or without accents.", type="text")
 _NUMBER = Parameter("number", "Number", "The item's number, or one that called or was called.", type="string")
@@ -199,7 +199,7 @@ def _action(row: Resource) -> Operation:
 
 LISTS: tuple[Operation, ...] = tuple(operation(row.list_operation) for row in RESOURCES)
 LIST_ACTIONS: tuple[Operation, ...] = tuple(map(_action, RESOURCES))
-# Webhooks are made by `subscribe`: ours are not the PBX's.
+# Without webhooks: the app has subscriptions of its own.
 ACTIONS: tuple[Operation, ...] = tuple(
     row for row in OPERATIONS if row not in LISTS and not row.path.startswith("webhooks/")
 )

@@ -28,13 +28,12 @@ if TYPE_CHECKING:
     Test = Callable[[Bridge, Any, Any], bool]
 
 LARGEST_LIMIT = 1000
-# The function key and its name, which the host reads.
+# The function key and the key's name, which the host reads.
 _ALWAYS = ("code", "clientid")
 _INTEGER = re.compile(r"-?[0-9]{1,20}", re.ASCII)
-# A plus that was not encoded arrives as a space.
+# An unencoded plus arrives as a space.
 _LOST_PLUS = re.compile(r" (?=[0-9]{2}:?[0-9]{2}\Z)")
-# As a bound, any time long before the first call, or long after the last, is as good as another; clients send the
-# years 1 and 9999 for none. Both of these have a 29 February.
+# Clients send the years 1 and 9999 for no bound; as bounds, these two are equal to them. Both have a 29 February.
 _FIRST_YEAR, _LAST_YEAR = 1604, 8996
 _YEAR = re.compile(r"\A[0-9]{4}(?=-)", re.ASCII)
 # The fields that make up a name.
@@ -43,7 +42,7 @@ NAMES = tuple(dict.fromkeys(name for row in RESOURCES for name in row.title))
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The parts of a request's path, its query, body and headers, and the app's address that answers name."""
+    """The parameters in a request's path, its query, body and headers, and the app's own address for answers."""
 
     path: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
@@ -89,10 +88,10 @@ def check(operation: Operation, given: Request, *, zone: tzinfo = UTC, also: Col
     """
     Return an operation's values by name, without those that are absent.
 
-    Numbers come back exact, phone numbers as digits with or without a plus, times in UTC; a bare date is its whole day
-    in `zone`. An empty value is wrong: a filter whose variable is empty would let all through. A value with a default
-    is no filter, and empty means that there is none. `also` are names of the query that the caller reads. Raises
-    Refused for no JSON, or Invalid with each field that does not fit and why.
+    Numbers are exact, phone numbers are digits with or without a plus, times are in UTC, and a bare date is its whole
+    day in `zone`. An empty value is invalid: a filter whose variable is empty would let all through. An empty value of
+    a parameter with a default, which is no filter, is the same as none. The caller itself reads the parameters `also`.
+    Raises Refused for a body that is no JSON, or Invalid with the reason for each field that does not fit.
     """
     check_names(given.query, {row.name for row in operation.parameters if row.where == "query"} | set(also))
     values: dict[str, Any] = {}
@@ -153,7 +152,7 @@ def _integer(parameter: Parameter, raw: Any) -> int:
 
 
 def _bound(name: str, text: str, zone: tzinfo) -> datetime:
-    """Return a bound of times; of a bare date its start, for `to` the start of the next day, for `date_to` its end."""
+    """Return a bound of times; a bare date is its start, for `date_to` its end, for `to` the start of the next day."""
     text = _YEAR.sub(lambda year: str(min(max(int(year[0]), _FIRST_YEAR), _LAST_YEAR)), text)
     if (day := bare_date(text)) is not None:
         first, end = day_bounds(day, zone)
@@ -191,7 +190,7 @@ def _among(bridge: Bridge, value: Any, wanted: int) -> bool:
 
 
 def _rang(bridge: Bridge, item: Item, wanted: int) -> bool:
-    """True if a voicemail's call rang an employee: that is in the index alone."""
+    """True if a voicemail's call rang an employee, which only the index knows."""
     started = event_time(item.get("callStarted"))
     if "voicemailID" not in item or started is None:
         return False
@@ -213,8 +212,8 @@ def _folded(text: str) -> str:
     return " ".join("".join(bare).split())
 
 
-# How a parameter is compared with a field of the item, or with the whole item where none is named. Of the fields for
-# one parameter, that one counts which the item has.
+# The test of a parameter against a field of an item, or against the item itself where the field has no name. The first
+# field that the item has counts.
 FILTERS: Mapping[str, Mapping[str, Test]] = {
     **{row.id_parameter: {row.id_field: _same_id} for row in RESOURCES},
     **{row.cursor_parameter: {row.id_field: _greater_id} for row in RESOURCES},
@@ -233,7 +232,7 @@ FILTERS: Mapping[str, Mapping[str, Test]] = {
 
 
 def fits(bridge: Bridge, item: Item, values: Mapping[str, Any]) -> bool:
-    """True if an item is what these values ask for; values that are no filter are left aside."""
+    """True if an item fits the values that are filters; others do not count."""
     return all(_meets(bridge, item, name, values[name]) for name in values if name in FILTERS)
 
 

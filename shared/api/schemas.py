@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from shared.events.table import Event
 
 Schema = dict[str, Any]
-# Each schema with a name; all of them once the paths are described.
+# The named schemas; complete once all paths are described.
 DEFINITIONS: Schema = {}
 
 INTEGER: Schema = {"type": "integer", "format": "int64"}
 _TYPES: Mapping[str, Schema] = {
     "integer": INTEGER,
     "boolean": {"type": "boolean"},
-    # No format: the PBX writes offsets without a colon, and nothing at all for what has not happened.
+    # Without a format: the PBX writes offsets without a colon, and empty texts.
     "date-time": {"type": "string"},
     "string": {"type": "string"},
     "text": {"type": "string"},
@@ -36,7 +36,7 @@ _TYPES: Mapping[str, Schema] = {
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+")
 _TITLES: Mapping[str, str] = {"callerid": "Caller ID", "current_callerid": "Current Caller ID", "sha256": "SHA-256"}
 _UPPER = ("id", "url")
-# Types of generated clients; `Type` and `Format` would hide others.
+# Names of types in generated clients, where `Type` and `Format` would hide others.
 _ENUMS: Mapping[str, str] = {
     "direction": "CallDirection",
     "outcome": "CallOutcome",
@@ -45,9 +45,9 @@ _ENUMS: Mapping[str, str] = {
     "format": "AnswerFormat",
     "container": "MediaContainer",
 }
-# Items that are called otherwise than their operation.
+# Items with another name than their operation.
 _NOUNS: Mapping[str, str] = {"GetCalls": "CallStory", "GetEndedCalls": "CallStory", "GetCall": "WholeCall"}
-# Parameters that name what another parameter identifies.
+# Parameters with another name for the same ID.
 _MEANT: Mapping[str, str] = {"employee": "contact_id"}
 _NOTHING: Schema = {"type": "object", "x-nullable": True, "x-ms-summary": "Data", "description": "Nothing."}
 
@@ -56,13 +56,13 @@ _WRAPPING: Shape = (
     Field("eventType", "string", "Name of the event."),
     Field("version", "string", "Version of the event's form."),
 )
-# The host is checked where it is connected to.
+# The app checks the host when it connects.
 ENDPOINT_PATTERN = "^https://"
 _FOUR = "[A-Za-z0-9+/]{4}"
 _PADDED = "[A-Za-z0-9+/]{2}=="
 SECRET_PATTERN = f"^whsec_(?:(?:{_FOUR}){{8,20}}(?:{_PADDED}|[A-Za-z0-9+/]{{3}}=)?|(?:{_FOUR}){{21}}(?:{_PADDED})?)$"
 _NUMBER: Schema = {"pattern": NUMBER_PATTERN}
-# What the models of requests take: words, and rules beside those of a text.
+# The fields of a subscription's request, which are texts: description, and further rules.
 _FILTER: Mapping[str, tuple[str, Schema]] = {
     "direction": ("Only incoming (in) or only outgoing (out) calls.", {"enum": ["in", "out"]}),
     "contact_id": ("Only what concerns this employee.", INTEGER | {"minimum": 1, "maximum": LARGEST_ID}),
@@ -102,7 +102,7 @@ def named(name: str, schema: Schema) -> Schema:
 
 
 def field_schema(field: Field, *, of: str, nullable: bool = True) -> Schema:
-    """Return a field of what is called `of` as a property; what an item lacks may come as null."""
+    """Return a field as a property of the object called `of`; where an item lacks it, it may be null."""
     if field.type == "array":
         inner = "".join(part[0].upper() + part[1:] for part in field.name.split("_"))
         schema: Schema = {"type": "array", "items": object_schema((of + inner).removesuffix("s"), field.fields)}
@@ -122,9 +122,9 @@ def object_schema(
     nullable: bool = True,
 ) -> Schema:
     """
-    Return an object with a shape's fields and `more` properties; others may come beside them.
+    Return an object with a shape's fields and `more` properties, not all that it may have.
 
-    Fields inside of it are called after `of`, else after its own name. What is required is not null.
+    The objects inside are named after `of`, or else after `name`. Required fields are never null.
     """
     row = next((row for row in RESOURCES if operation(row.read_operation).item == shape), None)
     if row is not None:
@@ -139,15 +139,15 @@ def object_schema(
 
 
 def envelope(name: str, data: Schema, more: Schema | None = None) -> Schema:
-    """Return the wrapping of every answer around `data`, with `more` beside that; it has all of its own fields."""
+    """Return the envelope of every answer around `data`, with `more` beside it; all its own fields are required."""
     required = [field.name for field in ENVELOPE] + ["data"]
-    # What stands beside a reference counts for nothing.
+    # Anything beside a reference is ignored.
     words = {} if "$ref" in data else {"x-ms-summary": "Data", "description": "Result of the request."}
     return object_schema(name, ENVELOPE, {"data": words | data, **(more or {})}, required=required)
 
 
 def answer(row: Operation, more: Schema | None = None) -> Schema:
-    """Return what an operation answers when it succeeds, with `more` beside `data`."""
+    """Return the answer of an operation that succeeds, with `more` beside `data`."""
     if not row.item:
         return envelope("Answer", _NOTHING)
     item = object_schema(_NOUNS.get(row.id, row.id.removeprefix("Get").removesuffix("s")), row.item)
@@ -155,7 +155,7 @@ def answer(row: Operation, more: Schema | None = None) -> Schema:
     if not row.lists:
         return envelope(f"{name}Answer", item, more)
     if row in LIST_ACTIONS and (of := resource_of(row)).title:
-        # Makers pick from these items, which have a name to show.
+        # Makers pick from these items by a name.
         name, required = f"Titled{of.noun}", (of.id_field, TITLE.name)
         item = object_schema(name, (*row.item, TITLE), of=of.noun, required=required)
     word = "Batch" if row.path.startswith("trigger/") else "List"
@@ -175,20 +175,20 @@ def refusal() -> Schema:
 
 
 def parameter(row: Parameter) -> Schema:
-    """Return a parameter of the path or query. What has a default can be left out."""
+    """Return a parameter of the path or query; one with a default may be left out."""
     place = {"name": row.name, "in": row.where, "required": row.required and row.default is None}
     return place | value_schema(row) | ({"x-ms-url-encoding": "single"} if row.where == "path" else {})
 
 
 def body(name: str, parameters: Iterable[Parameter]) -> Schema:
-    """Return the parameter for the object that an operation takes in its body."""
+    """Return the body of an operation: an object with these parameters."""
     properties = {one.name: value_schema(one) for one in parameters}
     required = [one.name for one in parameters if one.required]
     return in_body(named(name, {"type": "object", "properties": properties, "required": required}))
 
 
 def in_body(schema: Schema) -> Schema:
-    """Return the parameter that takes a schema in the body."""
+    """Return the body with this schema."""
     return {"name": "body", "in": "body", "required": True, "schema": schema}
 
 
@@ -199,27 +199,27 @@ def value_schema(parameter: Parameter) -> Schema:
     schema |= {"x-ms-summary": parameter.title, "description": parameter.description}
     schema |= enum(parameter.name, parameter.choices) if parameter.choices else {}
     if parameter.default is not None:
-        # Empty is none, too.
+        # An empty value is the same as none.
         schema |= {"default": parameter.default} | ({"allowEmptyValue": True} if parameter.where == "query" else {})
     schema |= {"x-ms-visibility": parameter.visibility} if parameter.visibility else {}
     return schema | choices(parameter.name)
 
 
 def text(name: str, where: str, pattern: str, description: str, *, required: bool = False, **rules: Any) -> Schema:
-    """Return a parameter of ours, a text of this pattern and these other rules."""
+    """Return a parameter that is a text with this pattern and these other rules."""
     form = {"name": name, "in": where, "required": required, "type": "string", "pattern": pattern, **rules}
     return form | {"x-ms-summary": title(name), "description": description}
 
 
 def enum(name: str, values: Iterable[str]) -> Schema:
-    """Return the values that a field may have, under one name wherever it stands: generators make a type of it."""
+    """Return the values of a field under one name in all schemas, as generators make a type of each name."""
     known = list(values)
     kind = "YesNo" if known == ["true", "false"] else _ENUMS.get(name, title(name).replace(" ", ""))
     return {"enum": known, "x-ms-enum": {"name": kind, "modelAsString": True}}
 
 
 def choices(parameter: str) -> Schema:
-    """Return the source of a parameter's values for makers: the resource that it identifies."""
+    """Return the list that makers pick a parameter's value from, if it is the ID of a resource with names."""
     meant = _MEANT.get(parameter, parameter)
     row = next((row for row in RESOURCES if row.title and meant in (row.id_parameter, row.id_field)), None)
     if row is None:
@@ -229,7 +229,7 @@ def choices(parameter: str) -> Schema:
 
 
 def notification(event: Event) -> Schema:
-    """Return the schema of a post to a subscriber: the PBX's own wrapping around the event's data."""
+    """Return the schema of a post to a subscriber: the PBX's own envelope around the event's data."""
     model, name, always = event.model, f"{event.name}Event", ("eventType", "data")
     data = object_schema(f"{model.name}Data", model.fields, required=model.required)
     return object_schema(name, _WRAPPING, {"data": data}, required=always, nullable=False)
@@ -247,7 +247,7 @@ def subscribe_request() -> Schema:
 
 
 def unsubscribe_request() -> Schema:
-    """Return the body that ends all that an address is subscribed to."""
+    """Return the body that ends all subscriptions of an address."""
     properties = {"endpoint": _endpoint("Address that events were posted to.", minLength=1)}
     return named("UnsubscribeRequest", {"type": "object", "properties": properties, "required": ["endpoint"]})
 
@@ -260,7 +260,7 @@ def _options(table: Mapping[str, tuple[str, Schema]]) -> Schema:
     found: Schema = {}
     for name, (description, rules) in table.items():
         words: Schema = {"x-ms-summary": title(name), "description": description}
-        # A choice is one of those that are named: generators take what may be null beside them for a contradiction.
+        # Generators take an enum that may be null for a contradiction.
         more = enum(name, rules["enum"]) if "enum" in rules else {"x-nullable": True}
         found[name] = {"type": "string"} | rules | choices(name) | words | more | {"x-ms-visibility": "advanced"}
     return found

@@ -1,4 +1,4 @@
-"""Lists as CSV and as a workbook, written row by row: ids as text, times in TIME_ZONE and in UTC, no formulas."""
+"""Lists as CSV and as workbooks, written row by row: IDs as text, times in TIME_ZONE and in UTC, no formulas."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ class File:
 
 
 def limit_of(values: Mapping[str, Any]) -> int:
-    """Return how many items an answer may have: `limit`, or without it 50, and in a file all up to MOST_ROWS."""
+    """Return the most items of an answer: `limit`, or else 50, in a file one more than it may have."""
     return int(values.get("limit", DEFAULT_LIMIT if values.get("format", "json") == "json" else MOST_ROWS + 1))
 
 
 def listed(
     bridge: Bridge, operation: Operation, values: Mapping[str, Any], items: Iterable[Item]
 ) -> dict[str, Any] | File:
-    """Return items as an envelope, or as the file that `format` asks for: Invalid where they are over MOST_ROWS."""
+    """Return items as an envelope, or as the file that `format` asks for; raises Invalid for over MOST_ROWS."""
     kind = values.get("format", "json")
     if kind == "json":
         return succeeded(list(items))
@@ -80,14 +80,14 @@ def listed(
 
 
 def _columns(bridge: Bridge, shape: Shape) -> dict[str, Callable[[Item], Any]]:
-    """Return the columns of a shape, each with the way to read it from an item."""
+    """Return the columns of a shape, each with the function that reads it from an item."""
     zone, region, found = bridge.settings.time_zone, bridge.settings.default_region, dict[str, Any]()
     for field in shape:
         name, full = field.name, f"{field.name}E164"
         if field.type == "date-time":
             found[name] = lambda item, name=name: (at := event_time(item.get(name))) and at.astimezone(zone)
             found[f"{name}Utc"] = lambda item, name=name: event_time(item.get(name))
-        # Addresses of audio are secrets, and a file goes from hand to hand.
+        # Addresses of audio are secrets, and files are passed on.
         elif not name.endswith("URL"):
             found[name] = lambda item, field=field: _value(field, item.get(field.name))
         if name in _NUMBERS and not any(other.name == full for other in shape):
@@ -96,7 +96,7 @@ def _columns(bridge: Bridge, shape: Shape) -> dict[str, Callable[[Item], Any]]:
 
 
 def _value(field: Field, value: Any) -> Any:
-    """Return a count or a truth as it is, and anything else as text; of a list of things what names each of them."""
+    """Return a count or a boolean as it is, and anything else as text; of the objects in a list the first field."""
     if isinstance(value, bool) or (field.name in _COUNTS and isinstance(value, int | float)):
         return value
     if isinstance(value, list):
@@ -107,7 +107,7 @@ def _value(field: Field, value: Any) -> Any:
 
 def _csv(columns: Iterable[str], rows: Iterable[Row]) -> bytes:
     with tempfile.TemporaryFile() as file:
-        # The mark tells Excel that it is UTF-8.
+        # By the byte order mark Excel knows UTF-8.
         text = io.TextIOWrapper(file, "utf-8-sig", newline="")
         writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\r\n")
         writer.writerow(columns)
@@ -123,7 +123,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        # A plus and digits is a number, and stays as it is.
+        # A plus with digits is a phone number, no formula.
         return f"'{value}" if value.startswith(_FORMULA) and not _PHONE.fullmatch(value) else value
     if isinstance(value, int | float):
         return value
