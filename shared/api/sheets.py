@@ -17,7 +17,7 @@ from shared.times import event_time, iso
 from shared.values import e164
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from xlsxwriter import Workbook
     from xlsxwriter.worksheet import Worksheet
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from shared.pbx.operations import Operation
 
     Item = dict[str, Any]
-    Row = list[Any]
 
 CONTENT_TYPES = {"csv": "text/csv", "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"}
 MOST_ROWS = 100_000
@@ -70,29 +69,28 @@ def listed(
     kind = values.get("format", "json")
     if kind == "json":
         return succeeded(list(items))
-    columns = _columns(bridge, operation.item)
-    left = iter(items)
-    rows = ([read(item) for read in columns.values()] for item in islice(left, MOST_ROWS))
+    left, columns = iter(items), list(_row(bridge, operation.item, {}))
+    rows = (list(_row(bridge, operation.item, item).values()) for item in islice(left, MOST_ROWS))
     content = _csv(columns, rows) if kind == "csv" else _workbook(columns, rows)
     if next(left, None) is not None:
         raise Invalid({"format": _MANY})
     return File(content, CONTENT_TYPES[kind], f"{operation.path}.{kind}")
 
 
-def _columns(bridge: Bridge, shape: Shape) -> dict[str, Callable[[Item], Any]]:
-    """Return the columns of a shape, each with the function that reads it from an item."""
-    zone, region, found = bridge.settings.time_zone, bridge.settings.default_region, dict[str, Any]()
+def _row(bridge: Bridge, shape: Shape, item: Item) -> Item:
+    """Return the cells of an item by column."""
+    row: Item = {}
     for field in shape:
-        name, full = field.name, f"{field.name}E164"
+        name, full, value = field.name, f"{field.name}E164", item.get(field.name)
         if field.type == "date-time":
-            found[name] = lambda item, name=name: (at := event_time(item.get(name))) and at.astimezone(zone)
-            found[f"{name}Utc"] = lambda item, name=name: event_time(item.get(name))
+            at = event_time(value)
+            row |= {name: at and at.astimezone(bridge.settings.time_zone), f"{name}Utc": at}
         # Addresses of audio are secrets, and files are passed on.
         elif not name.endswith("URL"):
-            found[name] = lambda item, field=field: _value(field, item.get(field.name))
+            row[name] = _value(field, value)
         if name in _NUMBERS and not any(other.name == full for other in shape):
-            found[full] = lambda item, name=name: e164(item.get(name), region)
-    return found
+            row[full] = e164(value, bridge.settings.default_region)
+    return row
 
 
 def _value(field: Field, value: Any) -> Any:
@@ -105,7 +103,7 @@ def _value(field: Field, value: Any) -> Any:
     return "" if value is None else str(value)
 
 
-def _csv(columns: Iterable[str], rows: Iterable[Row]) -> bytes:
+def _csv(columns: Sequence[str], rows: Iterable[list[Any]]) -> bytes:
     with tempfile.TemporaryFile() as file:
         # By the byte order mark Excel knows UTF-8.
         text = io.TextIOWrapper(file, "utf-8-sig", newline="")
@@ -130,20 +128,20 @@ def _plain(value: Any) -> Any:
     return iso(value) if value.tzinfo is UTC else value.isoformat(sep=" ")
 
 
-def _workbook(columns: Iterable[str], rows: Iterable[Row]) -> bytes:
+def _workbook(columns: Sequence[str], rows: Iterable[list[Any]]) -> bytes:
     from xlsxwriter import Workbook
 
-    names, last = list(columns), 0
+    last = 0
     with tempfile.TemporaryFile() as file:
         with Workbook(file, WORKBOOK) as book:
-            sheet = add_sheet(book, names)
+            sheet = add_sheet(book, columns)
             for last, row in enumerate(rows, 1):
                 for column, value in enumerate(row):
                     if isinstance(value, str) and value:
                         sheet.write_string(last, column, cell(value))
                     elif value not in (None, ""):
                         sheet.write(last, column, value)
-            sheet.autofilter(0, 0, last, len(names) - 1)
+            sheet.autofilter(0, 0, last, len(columns) - 1)
         file.seek(0)
         return file.read()
 
