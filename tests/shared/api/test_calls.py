@@ -129,18 +129,14 @@ def test_each_call_that_is_over_is_told_once_when_its_story_is_settled(
         found += [item["callID"] for item in body["data"]]
         query["state"] = body["state"]
     assert found == [one, other]
-    lost = calls.read_ended(
-        bridge, GET_ENDED_CALLS, Request(query={"state": first["state"], "lost": "true"}, base="https://app")
-    ).body
+    lost = over(bridge, {"state": first["state"], "lost": "true"}).body
     assert [item["callID"] for item in lost["data"]] == [one]
     again = over(bridge, {}).body
     assert [item["callID"] for item in again["data"]] == [one, other]
 
 
 def test_logic_apps_follow_the_location(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = calls.read_ended(
-        bridge, GET_ENDED_CALLS, Request(query={"triggerState": "now", "lost": "true"}, base="https://app")
-    )
+    page = over(bridge, {"triggerState": "now", "lost": "true"})
     assert (page.status, page.headers["Retry-After"]) == (202, "30")
     call = add_call(Calls(bridge.storage, "LV"), iso(now() - timedelta(hours=2)), caller=CALLER, employee=ANNA)
     monkeypatch.setattr(calls, "now", lambda: now() + calls.SETTLE)

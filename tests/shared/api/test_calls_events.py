@@ -117,15 +117,8 @@ def test_filters_let_through_what_is_asked_for(query: Any, wanted: Any, bridge: 
     assert [id for part in parts(bridge, limit=2, **query) for id in part] == expected
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        {"type": "CallParked"},
-        {"type": "' or 1 eq 1", "call_id": "1 or 1 eq 1", "number": "' or 1 eq 1", "date_from": "' or 1 eq 1"},
-    ],
-    ids=str,
-)
-def test_what_does_not_fit_is_refused(query: dict[str, str], bridge: Bridge) -> None:
+def test_what_does_not_fit_is_refused(bridge: Bridge) -> None:
+    query = dict.fromkeys(("type", "call_id", "number", "date_from"), "' or 1 eq 1")
     with pytest.raises(Invalid) as refused:
         read(bridge, **query)
     assert refused.value.fields.keys() == query.keys()

@@ -273,7 +273,6 @@ def test_a_call_is_found_by_either_number(query: dict[str, Any], expected: list[
     assert [item["callID"] for item in find(bridge, CALLS, **query)] == expected
 
 
-@pytest.mark.parametrize("query", [{"name": "  "}, {"number": "anna"}, {"limit": 0}], ids=str)
-def test_a_search_that_says_nothing_is_refused(query: dict[str, Any], bridge: Bridge) -> None:
-    with pytest.raises(Invalid):
-        find(bridge, resource("contacts"), **query)
+def test_a_search_that_says_nothing_is_refused(bridge: Bridge) -> None:
+    with pytest.raises(Invalid, match=r"name: .*number: "):
+        find(bridge, resource("contacts"), name="  ", number="anna")
