@@ -69,7 +69,7 @@ class Calls:
         """
 
         def merged(row: rows.Row | None) -> Mapping[str, Any] | None:
-            before = _gathered(row)
+            before = gathered_in(row)
             gathered = before.with_event(event) if event else replace(before, given_up=True)
             if gathered == before:
                 return None
@@ -117,10 +117,6 @@ class Calls:
         fitting = [row for row in found if people.number(row.get("caller"), self._region) == person]
         return fitting[0] if len(fitting) == 1 else None
 
-    def gathered(self, call_id: int) -> Gathered:
-        """Return the parts of a call's story."""
-        return _gathered(rows.get(self._table, PARTITION, descending(call_id), ["parts", "truncated", "givenUp"]))
-
 
 def pointers(event: ReceivedEvent, region: str) -> Pointers:
     """
@@ -138,18 +134,19 @@ def _pointers(
     parts: Collection[Part], call_id: int | None, began: datetime, region: str, *, whole: bool = False
 ) -> Pointers:
     """Return the pointers to a call and its audio from all in its parts; a `whole` one without a caller is withheld."""
-    subjects, things = set[str](), set[Pointer]()
+    subjects, things, is_withheld = set[str](), set[Pointer](), whole and bool(parts)
     if call_id is not None:
         things.add(Pointer("call", str(call_id), began))
     for part in parts:
         for name, value in part.items():
             if name in ("caller", "destination"):
                 subjects.add(people.number(value, region))
+                is_withheld = is_withheld and name != "caller"
             elif name in ("contactID", "previous_contactID"):
                 subjects.add(people.employee(value))
             elif name in _AUDIO:
                 things.add(Pointer(_AUDIO[name], str(value), began))
-    if whole and parts and not any("caller" in part for part in parts):
+    if is_withheld:
         subjects.add(people.number(None, region))
     return {(subject, thing) for subject in subjects for thing in things}
 
@@ -167,7 +164,8 @@ def _columns(call_id: int, gathered: Gathered, region: str) -> dict[str, Any]:
     return columns
 
 
-def _gathered(row: Mapping[str, Any] | None) -> Gathered:
+def gathered_in(row: Mapping[str, Any] | None) -> Gathered:
+    """Return the parts of a call's story, of which its row has the sum."""
     if row is None:
         return Gathered()
     parts = json.loads(zlib.decompress(row["parts"]))

@@ -30,7 +30,7 @@ _EMPLOYEES = ("contactID", "previous_contactID", "employee_id")
 
 def insert(storage: Storage, row: Mapping[str, Any], mark: str) -> bool:
     """Insert an event's row with the mark of the message whose follow-ups it has; True for one of several at once."""
-    return rows.insert(storage.table(TABLE), {**row, **_keys(row["id"]), "message": mark})
+    return rows.insert(storage.table(TABLE), {**row, "PartitionKey": PARTITION, "RowKey": row["id"], "message": mark})
 
 
 def get(storage: Storage, id: str, select: Sequence[str] | None = None) -> Row | None:
@@ -40,11 +40,7 @@ def get(storage: Storage, id: str, select: Sequence[str] | None = None) -> Row |
 
 def update(storage: Storage, id: str, columns: Mapping[str, Any]) -> None:
     """Set columns of an event's row, unless it is gone."""
-    rows.update(storage.table(TABLE), {**columns, **_keys(id)})
-
-
-def _keys(id: str) -> dict[str, Any]:
-    return {"PartitionKey": PARTITION, "RowKey": id}
+    rows.update(storage.table(TABLE), {**columns, "PartitionKey": PARTITION, "RowKey": id})
 
 
 def pointers(event: ReceivedEvent, region: str) -> set[tuple[str, Pointer]]:
@@ -114,7 +110,7 @@ def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
     """
 
     def delete(found: Sequence[Any]) -> None:
-        delete_keys(storage.table(TABLE), [_keys(row["id"]) for row in found])
+        delete_keys(storage.table(TABLE), [{"PartitionKey": PARTITION, "RowKey": row["id"]} for row in found])
         delete_keys(storage.table(FEED), found)
 
     query = f"PartitionKey eq '{FEED}' and {period.condition('began')}"

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from shared.bridge import Bridge
     from shared.subscriptions import Subscription
 
-    # Sends a dead letter back.
-    Send = Callable[[], object]
-
 _CHUNK = 500
 _COUNTING_SECONDS = 20.0
 _LISTED = 50
+# The kinds of dead letters that can go back, and the fields of a message that would end it again.
+RETRIED = ("event", "media", "delivery", "refused")
+_HISTORY = ("tries", "sent", "resume")
 
 
 def _time(value: Any) -> datetime:
@@ -237,66 +237,47 @@ def replay_dead_letters(bridge: Bridge, body: bytes, *, who: str = audit.MASTER_
     return {"replayed": count, "kept": kept}
 
 
-def _event(bridge: Bridge, dead: Mapping[str, Any], body: bytes) -> Send:
-    message = _fresh(bridge, body)
-    if not message.get("stored"):
-        event_of(message)
-    # Its row may be there already: the follow-ups that are left are done then.
-    return partial(send, bridge.storage, "events", message | {"begun": True}, name=str(message["id"]))
-
-
-def _media(bridge: Bridge, dead: Mapping[str, Any], body: bytes) -> Send:
-    message = _fresh(bridge, body)
-    if message.get("kind") not in {media.name for media in MEDIA}:
-        raise Unprocessable("the message asks for no audio")
-    again = message | {"attempt": 0, "received": iso(now())}
-    return partial(send, bridge.storage, "media", again, name=str(dead["RowKey"]))
-
-
-def _delivery(bridge: Bridge, dead: Mapping[str, Any], body: bytes) -> Send:
-    message = _fresh(bridge, body)
-    id = str(message.get("subscription"))
-    if subscriptions(bridge).get(id) is None:
-        raise Unprocessable("the subscription has ended")
-    if message.get("kind") == "deliver":
-        return partial(replay_event, bridge, id, str(message["event"]))
-    return partial(send, bridge.storage, "deliveries", message, name=str(dead["RowKey"]))
-
-
-def _refused(bridge: Bridge, dead: Mapping[str, Any], body: bytes) -> Send:
-    event = event_named(str(dead["RowKey"]).partition("-")[0])
-    check_envelope(event, parse_body(body, odd_numbers=True))
-    return partial(accept, bridge, event, body)
-
-
-# How a dead letter of a kind goes back; each raises the reason why it cannot.
-RETRIES: Mapping[str, Callable[[Bridge, Mapping[str, Any], bytes], Send]] = {
-    "event": _event,
-    "media": _media,
-    "delivery": _delivery,
-    "refused": _refused,
-}
-
-
-def _retry_of(bridge: Bridge, dead: Mapping[str, Any]) -> Send:
+def _way_back(bridge: Bridge, dead: Mapping[str, Any]) -> Callable[[], object]:
     """Return how a dead letter goes back; raise Unprocessable or Refused with the reason where it cannot."""
-    if dead["PartitionKey"] not in RETRIES:
+    storage, kind, name = bridge.storage, dead["PartitionKey"], str(dead["RowKey"])
+    if kind not in RETRIED:
         raise Unprocessable("nothing takes this kind back")
+    body = _body(bridge, dead)
     try:
-        return RETRIES[dead["PartitionKey"]](bridge, dead, _body(bridge, dead))
+        if kind == "refused":
+            event = event_named(name.partition("-")[0])
+            check_envelope(event, parse_body(body, odd_numbers=True))
+            return partial(accept, bridge, event, body)
+        # Without its history.
+        message = {field: value for field, value in read(storage, body).items() if field not in _HISTORY}
+        if kind == "event":
+            if not message.get("stored"):
+                event_of(message)
+            # Its row may be there already: the follow-ups that are left are done then.
+            return partial(send, storage, "events", message | {"begun": True}, name=str(message["id"]))
+        if kind == "media":
+            if message.get("kind") not in {media.name for media in MEDIA}:
+                raise Unprocessable("the message asks for no audio")
+            return partial(send, storage, "media", message | {"attempt": 0, "received": iso(now())}, name=name)
+        id = str(message.get("subscription"))
+        if subscriptions(bridge).get(id) is None:
+            raise Unprocessable("the subscription has ended")
+        if message.get("kind") == "deliver":
+            return partial(replay_event, bridge, id, str(message["event"]))
+        return partial(send, storage, QUEUE, message, name=name)
     except KeyError as error:
         raise Unprocessable("it is not complete") from error
 
 
 def _send_back(bridge: Bridge, dead: Any) -> None:
-    _retry_of(bridge, dead)()
+    _way_back(bridge, dead)()
     remove_dead_letter(bridge.storage, dead)
 
 
 def _item(bridge: Bridge, dead: Mapping[str, Any]) -> dict[str, Any]:
     reason = None
     try:
-        _retry_of(bridge, dead)
+        _way_back(bridge, dead)
     except (Unprocessable, Refused) as error:
         reason = str(error)
     return {
@@ -318,9 +299,3 @@ def _found(bridge: Bridge, kind: str, id: str) -> Any:
 
 def _body(bridge: Bridge, dead: Mapping[str, Any]) -> bytes:
     return get_payload(bridge.storage, dead["payload"]) if "payload" in dead else str(dead["body"]).encode()
-
-
-def _fresh(bridge: Bridge, body: bytes) -> dict[str, Any]:
-    """Return the message in a dead letter without its history."""
-    message = read(bridge.storage, body)
-    return {name: value for name, value in message.items() if name not in ("tries", "sent", "resume")}

@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from shared import health, people, webhooks
-from shared.calls.store import calls
+from shared.calls import store as calls
 from shared.calls.stories import UNENDED, story_of
 from shared.errors import PbxForbidden, PbxNotFound
 from shared.events import store as events
@@ -257,7 +257,7 @@ def _of_call(run: Run, number: int, item: Item) -> list[Missing]:
     end has come, what should have led to it is only counted.
     """
     row, storage, region = run.resource, run.bridge.storage, run.bridge.settings.default_region
-    gathered = calls(storage, region).gathered(number)
+    gathered = calls.gathered_in(calls.get(storage, number))
     parts, story = list(gathered.parts.values()), story_of(number, gathered, region)
     end = as_event(item, row, "CallCompleted")
     said = check_envelope(event_named("CallCompleted"), {"data": end})[1]

@@ -15,7 +15,7 @@ from shared.pipeline import queues as consumers
 from shared.pipeline import replay as module
 from shared.pipeline.process import process
 from shared.pipeline.replay import (
-    RETRIES,
+    RETRIED,
     Selection,
     discard,
     get_dead_letter,
@@ -43,7 +43,7 @@ def replay(bridge: Bridge, **choice: Any) -> dict[str, Any]:
 
 
 def test_every_consumer_s_dead_letters_can_go_back() -> None:
-    assert RETRIES.keys() == {row.kind for row in consumers.CONSUMERS} | {"refused"}
+    assert {*RETRIED} == {row.kind for row in consumers.CONSUMERS} | {"refused"}
 
 
 def test_each_says_what_can_be_done_with_it(bridge: Bridge, sent: Outbox) -> None:
@@ -152,9 +152,7 @@ def test_a_dead_letter_that_came_again_meanwhile_stays(
 ) -> None:
     dead: dict[str, Any] = {"kind": "media", "id": "recording-5-copy", "body": encode(MEDIA)}
     dead_letter(bridge.storage, reason="once", **dead)
-    monkeypatch.setattr(
-        module, "RETRIES", {"media": lambda *_: lambda: dead_letter(bridge.storage, reason="again", **dead)}
-    )
+    monkeypatch.setattr(module, "send", lambda *_, **__: dead_letter(bridge.storage, reason="again", **dead))
     assert replay(bridge) == {"replayed": 1, "kept": []}
     assert [(one["reason"], one["attempts"]) for one in dead_letters(bridge.storage)] == [("again", 2)]
 
