@@ -94,7 +94,7 @@ def _register_queue(consumer: Consumer) -> None:
     def run(msg: func.QueueMessage) -> None:
         consume(bridge(), consumer, msg.get_body(), id=msg.id or "", attempt=msg.dequeue_count or 1)
 
-    @blueprint.function_name(consumer.drain)
+    @blueprint.function_name(f"Drain{consumer.queue.capitalize()}Poison")
     @blueprint.queue_trigger("msg", consumer.queue + POISON, DATA_STORAGE)
     def drain(msg: func.QueueMessage) -> None:
         # Back on its own queue, as one that was delivered too often; the poison queue keeps messages for seven days.

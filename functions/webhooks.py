@@ -56,7 +56,7 @@ def _receive_other(req: func.HttpRequest) -> func.HttpResponse:
 
 
 for _row in _ROWS:
-    register(blueprint, _OPEN, _row.function, "POST", f"events/{_row.name}", partial(_receive, _row))
+    register(blueprint, _OPEN, f"On{_row.name}", "POST", f"events/{_row.name}", partial(_receive, _row))
 # Only what none of the others is for: the host knows no precedence of routes.
 _OTHER = f"events/{{event:regex(^(?!({'|'.join(_NAMES)})$))}}"
 register(blueprint, _OPEN, "ReceiveEvent", "POST", _OTHER, _receive_other)

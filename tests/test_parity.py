@@ -21,9 +21,11 @@ WEBHOOKS = [event for event in EVENTS if event.source == "pbx"]
 
 def test_every_row_has_its_function() -> None:
     functions = {function.name for function in indexed.functions()}
-    assert {event.function for event in WEBHOOKS} == {name for name in functions if name.startswith("On")}
+    assert {f"On{event.name}" for event in WEBHOOKS} == {name for name in functions if name.startswith("On")}
     assert {consumer.function for consumer in ALL_CONSUMERS} <= functions
-    assert {consumer.drain for consumer in ALL_CONSUMERS} == {name for name in functions if name.startswith("Drain")}
+    assert {f"Drain{one.queue.capitalize()}Poison" for one in ALL_CONSUMERS} == {
+        name for name in functions if name.startswith("Drain")
+    }
     polled = {resource.function for resource in RESOURCES} | {"PollLostCalls"}
     assert polled == {name for name in functions if name.startswith("Poll")}
 

@@ -44,7 +44,7 @@ def _message(recording: int, url: str) -> dict[str, Any]:
     people = {"caller": "27771153", "destination": "67000123", "contactID": 966}
     record = {"callID": recording, "recordingURL": url, "callStarted": _START, "direction": "in", **people}
     ids = {"kind": "recording", "id": recording, "event": f"bench{recording}", "callID": recording}
-    return {**ids, "action": "copy", "record": record, "received": received, "first": received, "attempt": 0}
+    return {**ids, "action": "copy", "record": record, "received": received, "attempt": 0}
 
 
 def _add(pbx: SimulatorProcess, session: requests.Session, ids: Iterable[int], size: int) -> list[dict[str, Any]]:

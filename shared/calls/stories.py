@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from shared.events.event import ReceivedEvent
 
-# What a story needs of an event, beside its caller; the whole event stands in table `events`.
+# The fields of an event that its part has, beside its caller; table `events` has the whole event.
 _FIELDS = (
     "destination",
     "direction",
@@ -31,20 +31,20 @@ _FIELDS = (
     "voicemailID",
     "blobUrl",
 )
-# No number or address of ours is as long; a story of texts that long would not fit its row.
+# Longer texts are left out: a story of them would not fit its row.
 _LONGEST, _LONGEST_URL = 100, 1000
-# A call that rings a hundred employees has two events each. Beyond it a story costs more than it says.
+# A call that rings a hundred employees has two events for each.
 MOST_PARTS = 256
-# Parts that say no more than that somebody's phone rang, or stopped ringing, without one of these fields.
+# Such a part without one of these fields says only that a phone rang, or stopped ringing.
 _RINGS = ("CallCompleted", "CallStarted")
 _WEIGHTY = ("callConnected", "callEnded", "previous_contactID")
-# What a table's integer column holds.
+# An integer column holds no more.
 _LONGEST_TALK = 2**31 - 1
 # Lists stand in a text column, which holds 32 Ki characters.
 _LONGEST_LIST = 100
-# The outcomes of a call whose end has not come.
+# The outcomes of a call whose end has not arrived.
 UNENDED = ("ringing", "talking")
-# What the status of an end that nobody answered means, where it is a word or a SIP code; the PBX documents none.
+# The outcome of an unanswered end by its status, where that is a word or a SIP code; the PBX documents none.
 _STATUSES: Mapping[str, tuple[str, frozenset[int]]] = {
     "busy": ("busy", frozenset((486, 600))),
     "declined": ("declin|reject|refus", frozenset((603,))),
@@ -59,14 +59,14 @@ _Place = tuple[bool, int, str, str, bool]
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """The parts of a call, each at its place; `truncated` if some were left out, `given_up` if its end never came."""
+    """The parts of a call by their places; `truncated` if some were left out, `given_up` if it waits for no end."""
 
     parts: Mapping[_Place, Part] = field(default_factory=dict)
     truncated: bool = False
     given_up: bool = False
 
     def with_event(self, event: ReceivedEvent) -> Gathered:
-        """Return these with the part of an event; an equal set where it adds nothing."""
+        """Return the parts with that of an event; an equal set where it adds nothing."""
         part = part_of(event)
         place = place_of(part)
         if place in self.parts:
@@ -74,7 +74,7 @@ class Gathered:
         return replace(self, parts={**self.parts, place: part}).cut(MOST_PARTS)
 
     def cut(self, most: int) -> Gathered:
-        """Return the first `most` parts by their places: what is left out does not depend on the order of events."""
+        """Return the first `most` parts by their places, the same ones in any order of events."""
         if len(self.parts) <= most:
             return self
         return replace(self, parts={place: self.parts[place] for place in sorted(self.parts)[:most]}, truncated=True)
@@ -126,7 +126,7 @@ def _sum_up(parts: Iterable[Part]) -> tuple[Mapping[str, set[Any]], Mapping[str,
 
 
 def story_of(call_id: int, gathered: Gathered, region: str) -> Story:
-    """Return the story of a call; `outcome` is one that GetCalls lists."""
+    """Return the story of a call; its `outcome` is one of those that GetCalls lists."""
     parts = [gathered.parts[place] for place in sorted(gathered.parts)]
     said, best = _sum_up(parts)
     ends, answers = list[Part](), list[Part]()
@@ -178,7 +178,7 @@ def _urls(parts: Iterable[Part], name: str) -> list[str]:
 
 
 def _contact(part: Part) -> int | None:
-    """Return the employee of a part; None where it names nobody, of which 0 is a spelling."""
+    """Return the employee of a part, or None; 0 is nobody."""
     return part.get("contactID") or None
 
 
@@ -190,7 +190,7 @@ def _ended(ends: list[Part], answers: list[Part]) -> datetime | None:
             earliest[_contact(part)] = min(earliest.get(_contact(part), moment), moment)
     last: datetime | None = None
     for end in ends:
-        # An end that does not say when somebody answered has it from that contact's other events, or the call's.
+        # Where an end has no time of answer, other events of its employee have one, or those of the call.
         begin = end.get("callConnected") or earliest.get(_contact(end)) or earliest.get(None)
         if not begin and _contact(end) is None:
             begin = min(earliest.values(), default=None)
@@ -201,7 +201,7 @@ def _ended(ends: list[Part], answers: list[Part]) -> datetime | None:
 
 
 def _answered_by(answers: list[Part]) -> int | None:
-    """Return the first employee to answer: who was handed the call did not answer it, nor did who cannot say when."""
+    """Return the first employee to answer; the last choices are one who was handed the call, and one without a time."""
 
     def order(part: Part) -> tuple[bool, bool, str, int]:
         moment = part.get("callConnected", "")
@@ -219,7 +219,7 @@ def _outcome(parts: list[Part], ends: list[Part], answers: list[Part]) -> str:
             rung.add(_contact(part))
         if "previous_contactID" in part:
             talking.add(_contact(part))
-    # An end that names nobody, or is history's, is the whole call's.
+    # An end without an employee, or of history, is that of the whole call.
     is_whole = None in ended or "callEnded" in known
     has_ended = bool(ends) and (is_whole or rung - {None} <= ended)
     if answers:
@@ -230,13 +230,13 @@ def _outcome(parts: list[Part], ends: list[Part], answers: list[Part]) -> str:
         return "ringing"
     if "voicemailID" in known:
         return "voicemail"
-    # History's word is that of the whole call.
+    # History has the status of the whole call.
     words = {_word(end.get("status")) for end in [one for one in ends if "history" in one] or ends}
     return words.pop() if len(words) == 1 else "missed"
 
 
 def _word(status: int | str | None) -> str:
-    """Return the outcome that the status of an end names which nobody answered."""
+    """Return the outcome of an unanswered end by its status."""
     for outcome, (words, codes) in _STATUSES.items():
         if status in codes or (isinstance(status, str) and re.search(words, status)):
             return outcome
@@ -252,7 +252,7 @@ def _transfers(parts: Iterable[Part]) -> list[list[int]]:
             pair, moment = [part["previous_contactID"], part["contactID"]], _time(part.get("callConnected"))
             is_transfer = part["event"] == "CallTransfered"
             if is_transfer and moment:
-                # Its seconds are those that the giver has talked.
+                # Its seconds are those of the talk before it.
                 moment = after(moment, part.get("connectionTime", 0))
             (steps if is_transfer else legs).append((stamp(moment) if moment else "", pair))
     # The end of a leg repeats the transfer that led to it: it counts where that is missing.

@@ -59,11 +59,6 @@ class Event:
     withdraws: str | None = None
     source: Literal["pbx", "poll", "bridge"] = "pbx"
 
-    @property
-    def function(self) -> str:
-        """Return the name of the function that receives it."""
-        return f"On{self.name}"
-
 
 # The fields that events share with the PBX's lists, and their own.
 _FIELDS = {field.name: field for shape in (VOICEMAIL, LOST_CALL, CALL, RECORDING) for field in shape}

@@ -43,17 +43,15 @@ def _ask_for_media(bridge: Bridge, event: ReceivedEvent) -> bool | None:
         "record": event.envelope["data"],
         "inferred": event.origin != "webhook",
         "received": iso(event.received),
-        "first": iso(event.received),
         "attempt": 0,
     }
     send(bridge.storage, "media", message, name=event.id)
     return True
 
 
-# What an event sets off, by the name that its row has for it: harmless when done twice, and nothing where the event is
-# of another kind. Where that costs the next in line work, it returns True, and the row remembers that it is done. It
-# returns False when it has to be tried again later. Those that others wait for come first; the story, which many may be
-# changing at once, holds up none of them.
+# The effects of an event, by the name that its row has for each: harmless when done twice, and none where the event is
+# of another kind. A step returns True where a second time would cost others work: the row remembers it. It returns
+# False when it has to be tried again later. The story is the last: many events may be changing it at once.
 FOLLOW_UPS: Mapping[str, Callable[[Bridge, ReceivedEvent], bool | None]] = {
     "feed": store.publish,
     "deliveries": fan_out,
@@ -67,7 +65,7 @@ def process(bridge: Bridge, message: Mapping[str, Any]) -> None:
     """
     Give the event in a message of queue `events` its effect: once, as docs/decisions/0001-exactly-one-effect.md says.
 
-    Raises what failed, for the message to be put back, once all that could be done is done.
+    Raises what failed, for the message to be put back, once the other steps are done.
     """
     event: ReceivedEvent | None
     if message.get("stored"):
@@ -95,7 +93,7 @@ def process(bridge: Bridge, message: Mapping[str, Any]) -> None:
     # The event's row stays as it came first.
     calls.add_to_story(bridge, event, repeat=True)
     if event.type.withdraws and event.origin == "webhook" != event.row["origin"]:
-        # The PBX's own word deletes audio; what was concluded from its lists did not.
+        # The PBX's own event deletes audio; one that was made from its lists did not.
         _ask_for_media(bridge, event)
 
 
@@ -113,9 +111,9 @@ def _is_forgotten(bridge: Bridge, event: ReceivedEvent) -> bool:
 
 def _place(bridge: Bridge, event: ReceivedEvent, mark: str) -> tuple[ReceivedEvent, bool]:
     """
-    Insert the event's row, or find it; return the event with its row and under that one's id, and whether it is new.
+    Insert the event's row, or find it; return the event with its row and id, and True if it is new.
 
-    Another end of one employee in one call has an id of its own, by its number among those ends.
+    A second end of one employee in one call has an id of its own, by its number among those ends.
     """
     storage, region = bridge.storage, bridge.settings.default_region
     for end in range(2, _MOST_ENDS + 2):
@@ -130,7 +128,7 @@ def _place(bridge: Bridge, event: ReceivedEvent, mark: str) -> tuple[ReceivedEve
 
 
 def _follow_up(bridge: Bridge, event: ReceivedEvent, message: Mapping[str, Any]) -> None:
-    """Do each step that is not done; one that fails keeps no other from being done, and none is done again for it."""
+    """Do each step that is not done; one that fails holds up no other, and the others are not done again for it."""
     done, errors, is_kept, waits = set(str(event.row.get("done", "")).split(",")), list[Exception](), False, False
     for name, run in FOLLOW_UPS.items():
         if name in done:

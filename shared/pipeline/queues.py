@@ -47,11 +47,6 @@ class Consumer:
     run: Callable[[Bridge, Message], None]
     work: tuple[str, ...] = ("id",)
 
-    @property
-    def drain(self) -> str:
-        """Return the name of the function that empties the queue's poison queue."""
-        return f"Drain{self.queue.capitalize()}Poison"
-
 
 # Imported by the first message: no receiver's cold start waits for them.
 def _process(bridge: Bridge, message: Message) -> None:
