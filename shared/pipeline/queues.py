@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,10 @@ from shared.storage.messages import (
     PayloadGone,
     dead_letter,
     delete_payload,
+    fetch,
     handle_failure,
     is_name,
     parse,
-    read,
 )
 from shared.values import encode
 
@@ -90,31 +91,34 @@ def consume(bridge: Bridge, consumer: Consumer, body: bytes, *, id: str, attempt
     `id` is the queue's own name for the message, empty where somebody runs the function by hand, and `attempt` how
     often the queue has delivered it. Raises only where the message can be neither put back nor kept.
     """
+    message: Message = {}
     try:
+        message = parse(body)
         if attempt > DELIVERIES:
             raise Crashed("the process ended while it worked on this message, again and again")
-        message = read(bridge.storage, body)
-        consumer.run(bridge, {**message, "begun": True} if attempt > 1 else message)
-        delete_payload(bridge.storage, body)
+        whole = fetch(bridge.storage, message)
+        consumer.run(bridge, {**whole, "begun": True} if attempt > 1 else whole)
+        delete_payload(bridge.storage, message)
     except Exception as error:  # noqa: BLE001 - every failure ends here, and one of a message is none of the function
         # Without its payload it was done by an earlier run, which died before the queue knew, or was erased since.
-        if not isinstance(error, PayloadGone) or (attempt == 1 and "tries" not in parse(body)):
-            keep = partial(_dead_letter, bridge, consumer, body, id=id)
-            handle_failure(bridge.storage, consumer.queue, body, error, keep)
+        if not isinstance(error, PayloadGone) or (attempt == 1 and "tries" not in message):
+            keep = partial(_dead_letter, bridge, consumer, message, body=body, id=id)
+            handle_failure(bridge.storage, consumer.queue, message, error, keep)
 
 
-def _dead_letter(bridge: Bridge, consumer: Consumer, body: bytes, reason: str, attempts: int, *, id: str) -> None:
-    try:
-        message = read(bridge.storage, body)
-    except Unprocessable:
-        message = {}
-    parts = (str(message[name]) for name in consumer.work if message.get(name) not in (None, ""))
+def _dead_letter(
+    bridge: Bridge, consumer: Consumer, message: Message, reason: str, attempts: int, *, body: bytes, id: str
+) -> None:
+    # The message itself, not its pointer: the blob of a pointer is deleted in time.
+    whole: Message = {}
+    with suppress(Unprocessable):
+        whole = fetch(bridge.storage, message)
+    body = encode(whole) if whole else body
+    parts = (str(whole[name]) for name in consumer.work if whole.get(name) not in (None, ""))
     names = ("-".join(parts).replace(":", ""), id, f"body-{hashlib.sha256(body).hexdigest()[:32]}")
     name = next(filter(is_name, names))
-    envelope = message.get("body")
-    record = envelope.get("data") if isinstance(envelope, dict) else message.get("record")
+    envelope = whole.get("body")
+    record = envelope.get("data") if isinstance(envelope, dict) else whole.get("record")
     people.add_dead_letter(bridge.storage, bridge.settings.default_region, consumer.kind, name, record)
-    # The message itself, not its pointer: the blob of a pointer is deleted in time.
-    whole = encode(message) if message else body
-    dead_letter(bridge.storage, kind=consumer.kind, id=name, reason=reason, body=whole, attempts=attempts)
-    delete_payload(bridge.storage, body)
+    dead_letter(bridge.storage, kind=consumer.kind, id=name, reason=reason, body=body, attempts=attempts)
+    delete_payload(bridge.storage, message)

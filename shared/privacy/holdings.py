@@ -313,7 +313,8 @@ def _erase_messages(storage: Storage, queue: QueueClient, spellings: Spellings, 
     deleted, others = 0, []
     for message in queue.receive_messages(messages_per_page=_PEEK, visibility_timeout=_HIDDEN_SECONDS):
         if has(message):
-            delete_payload(storage, _body(message))
+            with suppress(Unprocessable):
+                delete_payload(storage, parse(_body(message)))
             queue.delete_message(message)
             deleted += 1
         else:

@@ -145,19 +145,22 @@ def send(storage: Storage, queue: str, message: Mapping[str, Any], *, name: str,
 
 
 def read(storage: Storage, body: bytes) -> dict[str, Any]:
-    """Return the message in a queue's body, fetched where it is a pointer; raise Unprocessable for anything else."""
-    message = parse(body)
+    """Return the whole message in a queue's body; raise Unprocessable for anything else."""
+    return fetch(storage, parse(body))
+
+
+def fetch(storage: Storage, message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the whole message, with what it points to; raise Unprocessable where that is gone."""
+    whole = dict(message)
     if _POINTER in message:
-        inner = parse(get_payload(storage, str(message.pop(_POINTER))))
-        message = {**inner, **message}
-    return message
+        whole = {**parse(get_payload(storage, str(whole.pop(_POINTER)))), **whole}
+    return whole
 
 
-def delete_payload(storage: Storage, body: bytes) -> None:
-    """Delete the blob that the message in a queue's body points to, once its work is done."""
-    with suppress(Unprocessable):
-        if name := parse(body).get(_POINTER):
-            delete_versions(storage.container(PAYLOADS), str(name))
+def delete_payload(storage: Storage, message: Mapping[str, Any]) -> None:
+    """Delete the blob that a message points to, once its work is done."""
+    if _POINTER in message:
+        delete_versions(storage.container(PAYLOADS), str(message[_POINTER]))
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -235,19 +238,17 @@ def decide(error: BaseException) -> Verdict:
 
 
 def handle_failure(
-    storage: Storage, queue: str, body: bytes, error: BaseException, keep: Callable[[str, int], None]
+    storage: Storage, queue: str, message: Mapping[str, Any], error: BaseException, keep: Callable[[str, int], None]
 ) -> None:
     """
     Put a failed message back, or have `keep` make a dead letter of it, with a reason and its tries.
 
-    Where a dead letter cannot be kept the message is put back as well. Raises StorageUnavailable where even that
-    fails: then the queue itself brings it again.
+    Where a dead letter cannot be kept the message is put back as well, unless it is empty, as none could be read.
+    Raises StorageUnavailable where even that fails: then the queue itself brings it again.
     """
     policy, reason, least = decide(error)
-    try:
-        message = parse(body)
-    except errors.Unprocessable as unreadable:
-        keep(str(unreadable), 1)
+    if not message:
+        keep(reason, 1)
         return
     found = message.get("tries")
     tries = {name: n for name, n in found.items() if isinstance(n, int)} if isinstance(found, dict) else {}

@@ -101,7 +101,7 @@ def test_a_body_that_waits_is_where_an_erasure_finds_it_and_what_is_erased_is_no
     (again,) = sent.take("events")
     assert "body" not in again.message
     assert read(bridge.storage, again.body)["body"] == {"b": 1}
-    delete_payload(bridge.storage, again.body)
+    delete_payload(bridge.storage, again.message)
     consume(bridge, replace(EVENTS, run=never), again.body, id=NUMBER, attempt=1)
     assert (sent.take("events"), dead_letters(bridge.storage)) == ([], [])
 

@@ -34,7 +34,6 @@ from shared.errors import (
 from shared.storage import messages
 from shared.storage.messages import BUDGET, CRASHES, OTHERS, STORAGE, UNFORESEEN, Crashed, decide, handle_failure
 from shared.times import iso, now
-from shared.values import encode
 from tests.breaking import break_connections
 from tests.outbox import outbox
 
@@ -125,7 +124,7 @@ class Failures:
     def fail(self, message: dict[str, Any], error: Exception) -> tuple[int, dict[str, Any]] | None:
         """The delay and message that were put back, or None for a dead letter."""
         handle_failure(
-            self.storage, QUEUE, encode(message), error, lambda reason, tries: self.dead_letters.append((reason, tries))
+            self.storage, QUEUE, message, error, lambda reason, tries: self.dead_letters.append((reason, tries))
         )
         taken = self.sent.take(QUEUE)
         return (taken[0].delay, taken[0].message) if taken else None
@@ -190,9 +189,9 @@ def test_a_dead_letter_that_cannot_be_kept_is_put_back_or_left_to_the_queue(fail
     def gone(reason: str, tries: int) -> None:
         raise StorageUnavailable("tables are gone")
 
-    handle_failure(failures.storage, QUEUE, b'{"id": "a"}', Unprocessable("x"), gone)
+    handle_failure(failures.storage, QUEUE, {"id": "a"}, Unprocessable("x"), gone)
     (again,) = failures.sent.take(QUEUE)
     assert again.message["tries"] == {"storage": 1}
     break_connections(failures.storage, "POST", "messages", times=99, after=False)
     with pytest.raises(StorageUnavailable):
-        handle_failure(failures.storage, QUEUE, b'{"id": "a"}', Unprocessable("x"), gone)
+        handle_failure(failures.storage, QUEUE, {"id": "a"}, Unprocessable("x"), gone)
