@@ -224,9 +224,10 @@ def _tag(row: Operation) -> str:
     first, _, rest = row.path.removeprefix("trigger/").partition("/")
     if first == "webhooks":
         return "Events" if rest in {event.name for event in EVENTS} else "Subscriptions"
-    own = {"media": "audio", "events": "events", "subscriptions": "subscriptions"}
-    name = first if first in {resource.name for resource in RESOURCES} else own.get(first, "calls")
-    return name.replace("_", " ").capitalize()
+    if first == "media":
+        return "Audio"
+    known = {"events", "subscriptions", *(resource.name for resource in RESOURCES)}
+    return first.replace("_", " ").capitalize() if first in known else "Calls"
 
 
 def _refusals(kind: Kind) -> Schema:

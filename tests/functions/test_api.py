@@ -119,16 +119,6 @@ def test_wrong_input_is_named_and_never_reaches_the_pbx(path: str, field: str, r
     assert len(running.pbx.requests) == before
 
 
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [(b"", 400), (b"{", 400), (b"[]", 422), (b"{}", 422), (b"x" * 70_000, 413)],
-    ids=lambda value: str(value)[:24],
-)
-def test_a_body_that_does_not_fit_is_refused(body: bytes, status: int, running: Face) -> None:
-    answer = running.ask("POST", "/api/v2/dial", data=body)
-    assert (answer.status_code, answer.json()["statusCode"]) == (status, status)
-
-
 @pytest.mark.parametrize("headers", [{"Idempotency_Key": "once"}, {"x_ms_workflow_run_id": "08586734240477CU46"}])
 def test_many_requests_at_once_for_one_call_ring_once(headers: dict[str, str], running: Face) -> None:
     before = running.rings()
@@ -137,15 +127,6 @@ def test_many_requests_at_once_for_one_call_ring_once(headers: dict[str, str], r
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.text for answer in answers}) == 1
     assert running.rings() == before + 1
-
-
-def test_a_number_that_is_not_dialled_is_refused_with_the_reason(running: Face) -> None:
-    before = len(running.pbx.requests)
-    for number, words in (("+37190000000", "premium-rate"), ("0037190000000", "premium-rate"), ("112", "emergency")):
-        answer = dial(running, number)
-        assert (answer.status_code, answer.json()["errors"][0]["path"]) == (422, "destination")
-        assert words in answer.json()["message"]
-    assert len(running.pbx.requests) == before
 
 
 def test_an_employee_may_be_a_text_and_a_number_have_marks_and_none_is_repeated(running: Face) -> None:
