@@ -295,9 +295,7 @@ def _completion(parts: Sequence[Part], said: Data, end: Mapping[str, Any]) -> Mi
     """Return the history item as a repeat of an end that came: of its own employee's, where there is one."""
     ends = [part for part in parts if part["event"] == "CallCompleted"]
     chosen = min(ends, key=lambda part: (part.get("contactID") != said.get("contactID"), part["id"]))
-    data = {name: value for name, value in end.items() if name != "contactID"}
-    data |= {"contactID": chosen["contactID"]} if "contactID" in chosen else {}
-    return "CallCompleted", data, chosen["id"]
+    return "CallCompleted", {**end, "contactID": chosen.get("contactID")}, chosen["id"]
 
 
 def _says_more(said: Data, story: Story, region: str) -> bool:

@@ -51,11 +51,7 @@ _MOST_ASKED = 20
 
 
 def poll(bridge: Bridge, resource: Resource, *, at: datetime | None = None) -> None:
-    """
-    Store what is new of a resource, what has changed and what is gone, and submit its events.
-
-    docs/polling.md has the ranges. Raises as `follow` does.
-    """
+    """Store what is new, changed or gone in a resource's list, and submit its events; raises as `follow` does."""
     follow(bridge, resource, _read_list if resource.editable else _read_windows, at=at)
 
 
@@ -73,11 +69,8 @@ def reconcile(bridge: Bridge, *, at: datetime | None = None) -> None:
 
 
 def _read_list(run: Run) -> None:
-    """
-    Compare a whole list with all that is stored, and remove what it lacks and the PBX does not have.
-
-    Stored rows are read first, so that an older list does not undo what a newer one had.
-    """
+    """Compare a whole list with all that is stored, and remove what it lacks and the PBX does not have."""
+    # Stored rows are read first, so that an older list does not undo what a newer one had.
     comparison = Comparison(run, store.stored(run.bridge.storage, run.resource.name), whole=True)
     comparison.read()
     comparison.remove()
@@ -85,11 +78,7 @@ def _read_list(run: Run) -> None:
 
 
 def _read_windows(run: Run) -> None:
-    """
-    Compare what has happened since the last success, then the days that are left, then a part of history.
-
-    A day that cannot be read to its end keeps what its readable pages had, and no other day waiting.
-    """
+    """Compare what has happened since the last success, then the days that are left, then a part of history."""
     if run.resource.withdrawn and run.thorough:
         # A deleted item may be of any age.
         _read_list(run)
@@ -135,7 +124,7 @@ def _start(day: str) -> datetime:
 
 
 def _read_days(run: Run, days: set[str]) -> None:
-    """Compare days, the newest first, each noted when done; raises the failure of one that could not be read."""
+    """Compare days, the newest first, each stored when done; raise the failure of a day after the others."""
     failure: PbxError | None = None
     for day in sorted(days, reverse=True):
         if run.is_late:
@@ -154,7 +143,7 @@ def _read_days(run: Run, days: set[str]) -> None:
 
 def _read_months(run: Run) -> None:
     """
-    Read history backwards, a month at a time, for a share of the run; each is noted when done.
+    Read history backwards, a month at a time, for a share of the run; each is stored when done.
 
     A month that is too long for that is read a day at a time. History ends where the PBX has nothing earlier.
     """

@@ -22,7 +22,6 @@ from shared.errors import (
     PbxError,
     PbxForbidden,
     PbxNotUnderstood,
-    PbxRefused,
     PbxThrottled,
     PbxUnavailable,
     PbxUnreachable,
@@ -246,12 +245,6 @@ def test_a_webhook_is_made_and_deleted_and_may_be_gone_already(pbx: Pbx, simulat
     pbx.unsubscribe(id)
     pbx.unsubscribe(id)
     assert simulator.webhooks == []
-
-
-def test_the_cap_of_webhooks_is_a_refusal_in_the_pbxs_words(pbx: Pbx, simulator: Simulator) -> None:
-    simulator.options.webhook_cap = 0
-    with pytest.raises(PbxRefused, match="no more than 0 webhooks"):
-        pbx.subscribe("CallRecorded", "http://127.0.0.1:9/secret?code=abc")
 
 
 def test_failures_are_logged_by_name_alone(pbx: Pbx, simulator: Simulator, caplog: pytest.LogCaptureFixture) -> None:

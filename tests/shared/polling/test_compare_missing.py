@@ -12,6 +12,7 @@ from shared import health
 from shared.events.event import accept
 from shared.events.table import event_named
 from shared.pbx.resources import RESOURCES
+from shared.polling import compare
 from shared.polling.poll import poll, reconcile
 from shared.privacy.retention import drop
 from shared.storage.rows import descending
@@ -140,8 +141,6 @@ def test_events_that_nobody_wants_webhooks_for_are_not_restored_and_losses_are_s
 def test_an_odd_item_keeps_no_other_from_being_told(
     pbx: Simulator, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from shared.polling import compare
-
     look_at = compare.FINDERS["call_history"]
     calls = {add_call(pbx, contactID="nobody"), add_call(pbx)}
     broken = add_call(pbx)
@@ -200,8 +199,6 @@ def test_a_bare_announcement_gets_what_the_list_knows(pbx: Simulator, bridge: Br
 def test_a_dropped_month_does_not_come_back_while_its_calls_are_told(
     pbx: Simulator, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from shared.polling import compare
-
     last_month = now().replace(day=1) - timedelta(days=1)
     call = add_call(pbx, callStarted=last_month, callConnected=last_month, callEnded=now())
     look_at = compare.FINDERS["call_history"]
