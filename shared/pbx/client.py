@@ -263,6 +263,46 @@ def _failure(row: Operation, wrapper: Mapping[str, Any]) -> int | None:
     return _FAILED if status is not None and not is_success and wrapper.get("data") in _EMPTY else None
 
 
+def _fail(
+    row: Operation, status: int, headers: Mapping[str, str], wrapper: Mapping[str, Any], sent: Iterable[Any]
+) -> NoReturn:
+    words = _words(wrapper, sent)
+    if status in _REFUSED or status >= _HIGHEST_STATUS:
+        raise PbxRefused(row.id, words or f"the PBX refused the request ({status})")
+    asked = retry_after(headers.get("Retry-After"))
+    if status == 429:
+        raise PbxThrottled(row.id, "too many calls; try again later", asked)
+    if status >= 500 or status == 408:
+        raise PbxUnavailable(row.id, f"the PBX failed ({status}); try again later", asked)
+    if status in (401, 403):
+        said = f"{status}: {words}" if words else f"{status}"
+        raise PbxForbidden(
+            row.id,
+            f"the PBX does not allow it ({said}). In its panel, under Integration, tick the API method "
+            f"{row.method} {row.path} for this key, and check the key and its list of IP addresses",
+        )
+    if status == 404 and wrapper.keys() >= _OWN:
+        raise PbxNotFound(row.id, "the PBX does not have it; check the id")
+    raise PbxNotUnderstood(row.id, f"the answer is not the PBX's ({status}); check PBX_BASE_URL")
+
+
+def _words(wrapper: Any, sent: Iterable[Any]) -> str:
+    words = " ".join(_text(wrapper)[:_LONGEST_MESSAGE].split())
+    for value in sent:
+        if isinstance(value, str) and len(value) >= _SHORTEST_SECRET:
+            words = words.replace(value, HIDDEN)
+    return redact(words)[:_LONGEST_WORDS]
+
+
+def _text(value: Any) -> str:
+    """Return the first text among the message and errors of a wrapping."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        value = [value.get(name) for name in ("message", "error", "errors", "detail", "data")]
+    return next(filter(None, map(_text, value)), "") if isinstance(value, list) else ""
+
+
 def content(row: Operation, data: Any) -> Any:
     """
     Return what an answer's `data` holds: a list's items without gaps, the one item, or anything that the PBX sends.
@@ -306,43 +346,3 @@ def _id_in_text(text: str) -> str | None:
     text = text.strip()
     match = _ID_IN_PATH.search(urlsplit(text).path) if "/" in text else _ID.fullmatch(text)
     return match[1] if match and any(character.isdigit() for character in match[1]) else None
-
-
-def _fail(
-    row: Operation, status: int, headers: Mapping[str, str], wrapper: Mapping[str, Any], sent: Iterable[Any]
-) -> NoReturn:
-    words = _words(wrapper, sent)
-    if status in _REFUSED or status >= _HIGHEST_STATUS:
-        raise PbxRefused(row.id, words or f"the PBX refused the request ({status})")
-    asked = retry_after(headers.get("Retry-After"))
-    if status == 429:
-        raise PbxThrottled(row.id, "too many calls; try again later", asked)
-    if status >= 500 or status == 408:
-        raise PbxUnavailable(row.id, f"the PBX failed ({status}); try again later", asked)
-    if status in (401, 403):
-        said = f"{status}: {words}" if words else f"{status}"
-        raise PbxForbidden(
-            row.id,
-            f"the PBX does not allow it ({said}). In its panel, under Integration, tick the API method "
-            f"{row.method} {row.path} for this key, and check the key and its list of IP addresses",
-        )
-    if status == 404 and wrapper.keys() >= _OWN:
-        raise PbxNotFound(row.id, "the PBX does not have it; check the id")
-    raise PbxNotUnderstood(row.id, f"the answer is not the PBX's ({status}); check PBX_BASE_URL")
-
-
-def _words(wrapper: Any, sent: Iterable[Any]) -> str:
-    words = " ".join(_text(wrapper)[:_LONGEST_MESSAGE].split())
-    for value in sent:
-        if isinstance(value, str) and len(value) >= _SHORTEST_SECRET:
-            words = words.replace(value, HIDDEN)
-    return redact(words)[:_LONGEST_WORDS]
-
-
-def _text(value: Any) -> str:
-    """Return the first text among the message and errors of a wrapping."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict):
-        value = [value.get(name) for name in ("message", "error", "errors", "detail", "data")]
-    return next(filter(None, map(_text, value)), "") if isinstance(value, list) else ""
