@@ -7,11 +7,9 @@ import logging
 import re
 import threading
 import time
-import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from shared import people
@@ -28,7 +26,7 @@ from shared.errors import (
 from shared.items.store import began
 from shared.settings import polls, schedule
 from shared.storage import rows
-from shared.storage.messages import dead_letter, dead_letters
+from shared.storage.messages import dead_letter, dead_letters, line_of
 from shared.times import months_before, now, parse_time
 from shared.values import encode
 
@@ -319,19 +317,16 @@ class Run:
                 return str(error)
             except Exception as error:  # noqa: BLE001 - one item that nobody foresaw stops no other
                 # The text of the error may hold what was being read.
-                place = traceback.extract_tb(error.__traceback__)[-1]
-                return f"{type(error).__name__} at {PurePath(place.filename).name}:{place.lineno}"
+                return f"{type(error).__name__} at {line_of(error)}"
 
-        pairs, total = list(pairs), 0
+        pairs = list(pairs)
         with ThreadPoolExecutor(_AT_ONCE if len(pairs) > _AT_ONCE else 1) as pool:
             results = list(pool.map(attempt, pairs))
         # Here: the host drops what threads log that it does not know.
         for result, (_, item) in zip(results, pairs, strict=True):
             if isinstance(result, str):
                 self._set_aside(result, item)
-            else:
-                total += result
-        return total
+        return sum(result for result in results if isinstance(result, int))
 
     def _set_aside(self, reason: str, item: Mapping[str, Any]) -> None:
         """Store an item as a dead letter, once: its key is made of its content."""

@@ -232,7 +232,7 @@ def decide(error: BaseException) -> Verdict:
     if policy is None or policy is CRASHES:
         return Verdict(policy, str(error) or type(error).__name__)
     if policy is UNFORESEEN:
-        return Verdict(policy, f"{type(error).__name__} at {_place(error)}")
+        return Verdict(policy, f"{type(error).__name__} at {line_of(error)}")
     asked = 0 if policy is STORAGE else getattr(error, "retry_after", None) or 0
     return Verdict(policy, type(error).__name__, float(min(asked, policy.waits[-1])))
 
@@ -292,7 +292,7 @@ def _policy(error: BaseException) -> Policy | None:
     return OTHERS if isinstance(error, (*theirs, urllib3.exceptions.HTTPError)) else UNFORESEEN
 
 
-def _place(error: BaseException) -> str:
+def line_of(error: BaseException) -> str:
     """Return the file and line of ours that was the last to run."""
     for frame, line in reversed(list(walk_tb(error.__traceback__))):
         file = Path(frame.f_code.co_filename)
