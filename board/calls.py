@@ -16,9 +16,8 @@ from shared.api.lists import find_items
 from shared.api.operations import GET_CALLS, LIST_ACTIONS
 from shared.api.parameters import Request
 from shared.errors import Invalid
-from shared.media.blobs import MEDIA, RANGE_BYTES, read_range
-from shared.media.deletions import copies
-from shared.times import event_time
+from shared.media.blobs import MEDIA, RANGE_BYTES, copies, read_range
+from shared.times import event_time, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -127,7 +126,8 @@ def index_voicemails() -> str:
     search, offset = _voicemails(), max(0, request.args.get("offset", 0, int))
     most = _VOICEMAILS_OF_A_NUMBER if "number" in search.given else _VOICEMAILS_ON_A_PAGE
     found = search.read(limit=most + 1, offset=offset)["data"]
-    stored = copies(show.here().storage, _MEDIA, [int(item["voicemailID"]) for item in found[:most]])
+    starts = {int(item["voicemailID"]): event_time(item.get("callStarted")) or now() for item in found[:most]}
+    stored = copies(show.here().storage, _MEDIA, starts)
     players = []
     for item in found[:most]:
         row = stored.get(int(item["voicemailID"]), {})

@@ -27,7 +27,6 @@ COVERED: Mapping[str, str] = {
     "shared/events/store.py": "shared/api/test_calls_events.py",
     "shared/privacy/holdings.py": "shared/privacy/test_erase.py",
     "shared/privacy/jobs.py": "shared/privacy/test_erase.py",
-    "shared/media/blobs.py": "shared/media/test_copy.py",
     "shared/pbx/fields.py": "contract/test_operations.py",
 }
 # Tests of a whole room rather than of a module.

@@ -23,7 +23,7 @@ OWNERS = {
     "lostcallers": "shared.calls",
     "ended": "shared.calls",
     "deadletters": "shared.storage.messages",
-    "media": "shared.media.deletions",
+    "media": "shared.media.blobs",
     "checkpoints": "shared.polling.run",
     "resources": "shared.items",
     "health": "shared.health",

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
 
-from shared.times import event_time, parse_time
+from shared.times import event_time
 from shared.values import e164, identifier, is_spoilt
 
 if TYPE_CHECKING:
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
 
 # Fields that hold a number to be called at.
 NUMBERS = ("number", "caller", "destination", "sender", "current_callerid")
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:")
-_FRACTION = re.compile(r"(-?[0-9]+)\.0+", re.ASCII)
 _WORDS = {"true": "1", "false": "0"}
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
@@ -35,45 +32,28 @@ def content_hash(item: Mapping[str, Any], shape: Shape, region: str) -> str:
 
 
 def _fields(item: Mapping[str, Any], shape: Shape, region: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for field in shape:
-        if value := _canonical(item.get(field.name), field, region):
-            found[field.name] = value
-    return found
+    found = {field.name: _canonical(item.get(field.name), field, region) for field in shape}
+    return {name: value for name, value in found.items() if value}
 
 
 def _canonical(value: Any, field: Field, region: str) -> Any:
-    """Return a value in its canonical form: a text, a sorted list, or an object; empty where it says nothing."""
-    if isinstance(value, (str, int, float)):
-        return _text(value, field, region)
+    """Return the canonical form of a value: a text, a sorted list, or an object; empty where it says nothing."""
     if isinstance(value, dict):
         return _fields(value, field.fields, region)
     if isinstance(value, list):
         return sorted((found for part in value if (found := _canonical(part, field, region))), key=_encode)
-    return ""
-
-
-def _text(value: str | float, field: Field, region: str) -> str:
-    text = str(int(value) if isinstance(value, bool) else value).strip()
-    if not text.isascii():
-        text = normalize("NFC", text)
-    if whole := _FRACTION.fullmatch(text):
-        text = whole[1]
+    text = "" if value is None else normalize("NFC", str(value)).strip()
+    if field.type == "integer":
+        number = identifier(_WORDS.get(text.lower(), text))
+        return text if number is None else str(number)
+    if field.type == "date-time":
+        moment = event_time(text)
+        return str(int(moment.timestamp())) if moment else text
     if field.name in NUMBERS:
         return e164(text, region) or text
-    if text.isdecimal():
-        number = identifier(text) if field.name.lower().endswith("id") else None
-        return text if number is None else str(number)
-    if _TIME.match(text):
-        try:
-            return str(int(parse_time(text).timestamp()))
-        except ValueError:
-            return text
     head, query, _ = text.partition("?")
     # An address is compared without its query, which may be a signature of the moment.
-    if query and "/" in head and text.split() == [text]:
-        return head
-    return _WORDS.get(text.lower(), text)
+    return head if query and "/" in head and text.split() == [text] else text
 
 
 def drift(item: Mapping[str, Any], shape: Shape) -> set[str]:

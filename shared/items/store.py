@@ -1,4 +1,4 @@
-"""Rows of items: their state, the pointers to them, writes in batches, and expiry."""
+"""Stores items, with the pointers to them, and reads them by id, from either end, or in the order of arrival."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice, product
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from shared import people
@@ -22,21 +22,24 @@ from shared.times import call_start, clock, event_time
 from shared.values import LARGEST_ID, encode, identifier
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from shared.people import Kind
     from shared.storage.account import Storage
     from shared.storage.rows import Allowance, Period
 
+Item = dict[str, Any]
+
 TABLE = "resources"
-# What each resource's items are called in the index by person; the others concern nobody.
+# The kinds of resources in the index by person; the others concern nobody.
 KINDS: Mapping[str, Kind] = {
     "call_history": "call",
     "call_records": "recording",
     "voicemails": "voicemail",
     "contacts": "contact",
 }
-_NEVER = datetime.fromtimestamp(0, UTC)
+# Marks an item whose body is gone from container `payloads`.
+BODY_MISSING = "bodyMissing"
 # Behind the items, whose keys are digits: rows in the order of arrival, and the last place in it.
 ARRIVAL, SEQUENCE = "a", "sequence"
 # An arrival row holds at most so many items: the last two digits of a state count them.
@@ -47,14 +50,10 @@ _IN_BATCH = 98
 _LONGEST_TEXT = 12 * 1024
 _TRIES = 20
 _PAGE = 1000
-_COLUMNS = ["RowKey", "hash", "revision", "removed", "due"]
-
-Item = dict[str, Any]
-
-# Marks an item whose body is gone from container `payloads`.
-BODY_MISSING = "bodyMissing"
 # The smallest ids above one are looked for in ranges that begin as wide as this and grow so many times.
 _NARROWEST, _WIDER = 2**20, 16
+_COLUMNS = ["RowKey", "hash", "revision", "removed", "due"]
+_NEVER = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,9 +96,7 @@ class Change:
 
 def began(item: Mapping[str, Any]) -> datetime | None:
     """Return when an item of history began: the time that decides its month; None where it does not say."""
-    started = event_time(item.get("callStarted"))
-    number = identifier(item.get("callID"))
-    return started or (None if number is None else call_start(number))
+    return event_time(item.get("callStarted")) or call_start(identifier(item.get("callID")) or 0)
 
 
 def subjects(item: Mapping[str, Any], region: str) -> set[str]:
@@ -118,56 +115,48 @@ def pointers(
     resource: str, id: int, item: Mapping[str, Any], region: str, drift: Collection[str] = ()
 ) -> list[tuple[str, Pointer]]:
     """Return the pointers to an item: from its numbers and its employee, and from what is loose."""
-    if resource not in KINDS:
+    if (kind := KINDS.get(resource)) is None:
         return []
-    kind = KINDS[resource]
     moment = call_start(id) if kind == "call" else None
     moment = moment or event_time(item.get("callStarted") or item.get("created")) or _NEVER
     found = subjects(item, region) | ({people.LOOSE} & people.loose(item, drift, region))
-    return list(product(found, [Pointer(kind, str(id), moment)]))
+    return [(subject, Pointer(kind, str(id), moment)) for subject in found]
 
 
 def stored(storage: Storage, resource: str, ids: Collection[int] | None = None) -> dict[int, Stored]:
     """Return the state of these items' rows, or of all of the resource's; ids that are not stored are left out."""
-    if ids is None:
-        found = _between(storage, resource, 0, LARGEST_ID, _COLUMNS)
-        return {from_descending(row["RowKey"]): _stored(row) for row in found}
-    return {id: _stored(row) for id, row in read_rows(storage, resource, ids, _COLUMNS).items()}
+    found = _between(storage, resource, select=_COLUMNS) if ids is None else _rows(storage, resource, ids, _COLUMNS)
+    return {
+        from_descending(row["RowKey"]): Stored(
+            etag=str(row.metadata["etag"]),
+            hash=row["hash"],
+            revision=row["revision"],
+            removed=row["removed"],
+            due=row["due"] if row["due"] != _NEVER else None,
+        )
+        for row in found
+    }
 
 
-def read_rows(
-    storage: Storage, resource: str, ids: Collection[int], select: list[str] | None = None
-) -> dict[int, Mapping[str, Any]]:
-    """Return the rows of items by id; neighbours are read together, with one request for up to a thousand rows."""
-    found: dict[int, Mapping[str, Any]] = {}
+def _rows(storage: Storage, resource: str, ids: Collection[int], select: list[str] | None = None) -> Iterator[Any]:
+    """Yield the rows of items; neighbours are read together, with one request for up to a thousand rows."""
     wanted, left = set(ids), sorted(ids, reverse=True)
     while left:
         count, id = 0, -1
-        for row in islice(_between(storage, resource, left[-1], left[0], select), _PAGE):
+        for row in islice(_between(storage, resource, left[-1], left[0], select=select), _PAGE):
             count, id = count + 1, from_descending(row["RowKey"])
             if id in wanted:
-                found[id] = row
+                yield row
         # Where others lie between, the next ones are looked for by their own keys.
         left = [one for one in left if one < id] if count == _PAGE else []
-    return found
 
 
 def _between(
-    storage: Storage, resource: str, low: int, high: int, select: list[str] | None
-) -> Iterator[Mapping[str, Any]]:
-    condition = f"RowKey ge '{descending(high)}' and RowKey le '{descending(low)}'"
-    query = f"PartitionKey eq '{resource}' and {condition}"
-    return iter(storage.table(TABLE).query_entities(query, select=select, results_per_page=_PAGE))
-
-
-def _stored(row: Any) -> Stored:
-    return Stored(
-        etag=str(row.metadata["etag"]),
-        hash=row["hash"],
-        revision=row["revision"],
-        removed=row["removed"],
-        due=row["due"] if row["due"] != _NEVER else None,
-    )
+    storage: Storage, resource: str, low: int = 0, high: int = LARGEST_ID, *, page: int = _PAGE, **options: Any
+) -> Iterable[Any]:
+    """Return the rows of the items with ids from `low` to `high`, largest first; `options` are the SDK's."""
+    query = f"PartitionKey eq '{resource}' and RowKey ge '{descending(high)}' and RowKey le '{descending(low)}'"
+    return storage.table(TABLE).query_entities(query, results_per_page=page, **options)
 
 
 def write(storage: Storage, resource: str, changes: Sequence[Change], moment: datetime) -> None:
@@ -176,29 +165,26 @@ def write(storage: Storage, resource: str, changes: Sequence[Change], moment: da
 
     Raises Conflict when others kept writing.
     """
-    for start in range(0, len(changes), _IN_BATCH):
-        _write(storage, resource, changes[start : start + _IN_BATCH], moment)
-
-
-def _write(storage: Storage, resource: str, batch: Sequence[Change], moment: datetime) -> None:
     from azure.data.tables import TableTransactionError
 
-    for _ in range(_TRIES):
-        operations = [_operation(storage, resource, change, moment) for change in batch]
-        if arrived := sorted(change.id for change in batch if change.arrives):
-            operations += _arrival(storage, resource, arrived)
-        try:
-            transact(storage.table(TABLE), operations)
-        except TableTransactionError as error:
-            if error.status_code not in LOST:
-                raise
+    for start in range(0, len(changes), _IN_BATCH):
+        batch = changes[start : start + _IN_BATCH]
+        for _ in range(_TRIES):
+            operations = [_operation(storage, resource, change, moment) for change in batch]
+            if arrived := sorted(change.id for change in batch if change.arrives):
+                operations += _arrival(storage, resource, arrived)
+            try:
+                transact(storage.table(TABLE), operations)
+                break
+            except TableTransactionError as error:
+                if error.status_code not in LOST:
+                    raise
+            now = stored(storage, resource, [change.id for change in batch])
+            batch = [change for change in batch if is_unchanged(change, now)]
+            if not batch:
+                break
         else:
-            return
-        now = stored(storage, resource, [change.id for change in batch])
-        batch = [change for change in batch if is_unchanged(change, now)]
-        if not batch:
-            return
-    raise Conflict(f"{resource} kept changing")
+            raise Conflict(f"{resource} kept changing")
 
 
 def is_unchanged(change: Change, now: Mapping[int, Stored]) -> bool:
@@ -224,7 +210,9 @@ def _arrival(storage: Storage, resource: str, ids: Sequence[int]) -> list[Any]:
 def _operation(storage: Storage, resource: str, change: Change, moment: datetime) -> Any:
     from azure.core import MatchConditions
 
-    before = change.before
+    before, item, payload = change.before, encode(change.item), ""
+    if len(item) > _LONGEST_TEXT:
+        item, payload = b"", put_payload(storage, f"{TABLE}/{resource}/{change.id}-{change.hash}", item)
     row = {
         "PartitionKey": resource,
         "RowKey": descending(change.id),
@@ -237,19 +225,12 @@ def _operation(storage: Storage, resource: str, change: Change, moment: datetime
         "firstSeen": None if before else moment,
         "lastSeen": moment,
         "began": began(change.item) or moment,
-        **_content(storage, resource, change),
+        "item": item.decode(),
+        "payload": payload,
     }
     if before is None:
         return "create", row
     return "update", row, {"etag": before.etag, "match_condition": MatchConditions.IfNotModified}
-
-
-def _content(storage: Storage, resource: str, change: Change) -> dict[str, str]:
-    """Return the columns with the item: its text, or the blob of a text that is too long for a column."""
-    text = encode(change.item)
-    if len(text) <= _LONGEST_TEXT:
-        return {"item": text.decode(), "payload": ""}
-    return {"item": "", "payload": put_payload(storage, f"{TABLE}/{resource}/{change.id}-{change.hash}", text)}
 
 
 def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
@@ -264,10 +245,8 @@ def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
     high = f"{ARRIVAL}{clock(period.last):020d}"
     for row in RESOURCES:
         old = f"removed eq true and {period.condition('lastSeen')}" if row.editable else started
-        items = f"PartitionKey eq '{row.name}' and RowKey lt ':' and ({old})"
-        found += expire_rows(table, items, allowance)
-        marks = f"PartitionKey eq '{row.name}' and RowKey ge '{low}' and RowKey lt '{high}'"
-        found += expire_rows(table, marks, allowance)
+        for condition in (f"RowKey lt ':' and ({old})", f"RowKey ge '{low}' and RowKey lt '{high}'"):
+            found += expire_rows(table, f"PartitionKey eq '{row.name}' and {condition}", allowance)
     return found
 
 
@@ -290,9 +269,7 @@ def downwards(
     """Yield the items with ids between two others, largest first, read a page at a time."""
     if below - above < 2:
         return
-    keys = f"RowKey ge '{descending(below - 1)}' and RowKey le '{descending(above + 1)}'"
-    query = f"PartitionKey eq '{resource}' and {keys}"
-    for row in storage.table(TABLE).query_entities(query, results_per_page=min(page, _PAGE)):
+    for row in _between(storage, resource, above + 1, below - 1, page=min(page, _PAGE)):
         if not row["removed"]:
             yield _item(storage, row)
 
@@ -333,10 +310,9 @@ def arrived_after(storage: Storage, resource: str, state: str, limit: int) -> li
     first = f"{ARRIVAL}{after // ARRIVALS_IN_ROW:020d}"
     query = f"PartitionKey eq '{resource}' and RowKey ge '{first}' and RowKey lt '{ARRIVAL}~'"
     for row in storage.table(TABLE).query_entities(query, results_per_page=min(limit, _PAGE)):
-        number, ids = int(row["RowKey"][len(ARRIVAL) :]), json.loads(row["ids"])
-        places = enumerate(ids, number * ARRIVALS_IN_ROW)
+        places = enumerate(json.loads(row["ids"]), int(row["RowKey"][len(ARRIVAL) :]) * ARRIVALS_IN_ROW)
         fresh = {id: place for place, id in places if place > after}
-        live = read_rows(storage, resource, fresh)
+        live = {from_descending(one["RowKey"]): one for one in _rows(storage, resource, fresh)}
         for id, place in fresh.items():
             found.pop(id, None)
             if id in live and not live[id]["removed"]:

@@ -1,25 +1,40 @@
-"""Tells the kind of an audio file, the size its container declares and the seconds it plays, by its head and tail."""
+"""Fetches audio from the PBX, from allowed hosts only and within bounded time and memory, and recognises it."""
 
 from __future__ import annotations
 
 import codecs
+import hashlib
 import io
 import re
 import struct
+import time
+from contextlib import contextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urljoin, urlsplit
 
-from shared.errors import MediaNotReady
+from shared.errors import MediaNotReady, MediaRefused, MediaUnreachable
+from shared.http import AddressRefused, ending_by, guarded_session
+from shared.settings import is_loopback
+from shared.storage.account import once
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
+    import requests
     from tinytag import TinyTag
 
-    from shared.media.download import Excerpt
+    from shared.settings import Settings
 
+_TIMEOUTS = (5, 30)  # seconds to connect, and between two reads
+_REDIRECTS = 3
+# Content codings that the HTTP library undoes, and names of none; some storages keep a word of their upload.
+_CODINGS = frozenset({"gzip", "x-gzip", "deflate", "identity", "none", "aws-chunked", ""})
+# Bytes kept of a file; an index of hours of audio fits into the tail.
+_HEAD, _TAIL = 256 * 1024, 1024 * 1024
 _LOOK = 4096  # bytes that tell a kind
 _UNKNOWN = "application/octet-stream"
-_USUAL: Mapping[str, str] = {
+_USUAL = {
     **dict.fromkeys(("video/mp4", "audio/x-m4a", "audio/m4a", "video/3gpp"), "audio/mp4"),
     **dict.fromkeys(("video/x-ms-asf", "video/x-ms-wmv"), "audio/x-ms-wma"),
     **{f"audio/x-{name}": f"audio/{name}" for name in ("wav", "aac", "flac", "aiff", "amr", "ogg")},
@@ -27,33 +42,143 @@ _USUAL: Mapping[str, str] = {
 }  # fmt: skip
 _EXTENSIONS = {"audio/mpeg": "mp3", "audio/mp4": "m4a", "audio/x-matroska": "mka", "audio/basic": "au", _UNKNOWN: "bin"}
 _SUBTYPE = re.compile(r"[a-z0-9]{1,12}")
+_MARKUP = re.compile(r"""\s*(<[a-z?!]|\{\s*["}]|\[\s*["{\[\]\d])""", re.IGNORECASE)  # HTML, XML, or JSON
+_TEXT_LABEL = re.compile(r"text/.*|application/(?:.*[+])?(?:json|xml)")
 # The header of an MPEG frame: its sync, a version, a layer, a bitrate and a sampling rate that exist.
 _FRAME = re.compile(rb"\xff[\xe2-\xe7\xf2-\xff][\x10-\xef]", re.DOTALL)
 # The element that holds the sound, by extension; the library looks at headers only.
-_SOUND: Mapping[str, bytes] = {
+_SOUND = {
     "m4a": b"mdat", **dict.fromkeys(("webm", "mka"), bytes.fromhex("1f43b675")),
     "wma": bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c"),
 }  # fmt: skip
 # Recorders that stream write 0, all ones, or nearly so, for a size that they do not know.
 _ENDLESS = 0x7F000000
-_MARKUP = re.compile(r"""\s*(<[a-z?!]|\{\s*["}]|\[\s*["{\[\]\d])""", re.IGNORECASE)  # HTML, XML, or JSON
-_TEXT_LABEL = re.compile(r"text/.*|application/(?:.*[+])?(?:json|xml)")
+_session = once(guarded_session)
 
 
-class Sound(NamedTuple):
-    """True `there` for a file with sound; the bytes that it declares to have, and the seconds it plays, if known."""
+@contextmanager
+def download(url: str, settings: Settings, key: Mapping[str, str], until: float) -> Iterator[Download]:
+    """
+    Fetch the audio at an address of the PBX; `key` is the header that opens the PBX's origin, and reaches no other.
 
-    there: bool
-    declared: int | None = None
-    seconds: float | None = None
+    Raises MediaRefused for a host or address that is not allowed, MediaNotReady when the file is not there yet or its
+    server redirects to a host that is not allowed yet, and MediaUnreachable. No error's text holds the address.
+    """
+    url = allowed(url.strip().replace("&amp;", "&"), settings)
+    for _ in range(_REDIRECTS + 1):
+        with ending_by(until):
+            response = _ask(url, settings, key)
+        with response:
+            if not response.is_redirect:
+                if response.status_code != HTTPStatus.OK:
+                    raise MediaNotReady(f"answered {response.status_code}")
+                yield Download(response, until)
+                return
+            # http.client takes each byte above ASCII for a character.
+            target = response.headers["Location"].encode("latin-1").decode(errors="replace")
+            url = allowed(target, settings, redirected_by=url)
+    raise MediaRefused("too many redirects")
+
+
+def allowed(url: str, settings: Settings, *, redirected_by: str = "") -> str:
+    """
+    Return the address to ask for, by https where it came with http; its host is checked again when connecting.
+
+    A relative one is the PBX's, or of the address that it was `redirected_by`. Raises MediaRefused for one that must
+    not be asked for. A redirect to a host that MEDIA_HOSTS lacks is MediaNotReady, so that the file waits for the
+    setting.
+    """
+    try:
+        url = urljoin(redirected_by or settings.pbx_base_url, url)
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise MediaRefused("not a URL") from None
+    if "@" in parts.netloc:
+        raise MediaRefused("a user in the URL")
+    if parts.scheme not in ("http", "https") or not host:
+        raise MediaRefused("not https")
+    if host not in settings.allowed_media_hosts:
+        reason = f"{host[:253]} is not in MEDIA_HOSTS"
+        raise MediaNotReady(f"redirected, and {reason}") if redirected_by else MediaRefused(reason)
+    if parts.scheme == "https" or (is_loopback(host) and _may_be_local(settings)):
+        return url
+    netloc = parts.netloc.removesuffix(":80") if port == 80 else parts.netloc
+    return parts._replace(scheme="https", netloc=netloc).geturl()
+
+
+def _may_be_local(settings: Settings) -> bool:
+    """Return True if media may come from this machine: only where the PBX itself is a simulator on it."""
+    return not settings.in_azure and is_loopback(settings.pbx_host)
+
+
+def _ask(url: str, settings: Settings, key: Mapping[str, str]) -> requests.Response:
+    import requests
+
+    session = _session(allow_loopback=_may_be_local(settings))
+    is_foreign = session.should_strip_auth(settings.pbx_base_url, url)  # type: ignore[no-untyped-call]
+    headers = {"Accept-Encoding": "identity", **({} if is_foreign else key)}
+    try:
+        return session.get(url, headers=headers, timeout=_TIMEOUTS, stream=True, allow_redirects=False)
+    except AddressRefused:
+        raise MediaRefused("a private address") from None
+    except ValueError:
+        raise MediaRefused("not a URL") from None
+    except (requests.RequestException, OSError):
+        raise MediaUnreachable("out of reach") from None
+
+
+class Download:
+    """An answer being read `until` a time; raises MediaNotReady for a file that is cut short or comes too slowly."""
+
+    def __init__(self, response: requests.Response, until: float) -> None:
+        self._raw, self._until, self.excerpt = response.raw, until, Excerpt()
+        self.content_type = response.headers.get("Content-Type", "")
+        codings = response.headers.get("Content-Encoding", "").lower().split(",")
+        if not _CODINGS.issuperset(coding.strip() for coding in codings):
+            raise MediaNotReady("packed in an unknown way")
+
+    def read(self, size: int) -> bytes:
+        """Return up to `size` bytes: fewer only at the end, none after it."""
+        import urllib3
+
+        try:
+            block: bytes = self._raw.read(size, decode_content=True)
+        except urllib3.exceptions.DecodeError:
+            raise MediaNotReady("packed in an unknown way") from None
+        except (urllib3.exceptions.HTTPError, OSError):
+            raise MediaNotReady("too slow" if time.monotonic() >= self._until else "cut short") from None
+        self.excerpt.add(block)
+        return block
+
+
+class Excerpt(io.RawIOBase):
+    """The head and tail of a file as a file of its true size; its middle reads as an end, so that nobody scans it."""
+
+    def __init__(self) -> None:
+        self.head, self.tail, self.size, self._at = b"", b"", 0, 0
+        self.digest = hashlib.sha256()
+
+    def add(self, block: bytes) -> None:
+        self.size += len(block)
+        self.digest.update(block)
+        self.head += block[: _HEAD - len(self.head)]
+        self.tail = block[-_TAIL:] if len(block) >= _TAIL else (self.tail + block)[-_TAIL:]
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = max(0, offset + (0, self._at, self.size)[whence])
+        return self._at
+
+    def read(self, count: int = -1) -> bytes:
+        begin = self.size - len(self.tail)
+        kept = self.tail[self._at - begin :] if self._at >= begin else self.head[self._at :]
+        part = kept[: None if count < 0 else count]
+        self._at += len(part)
+        return part
 
 
 def kind_of(head: bytes, label: str) -> tuple[str, str]:
-    """
-    Return the content type and extension of a file by its first bytes, else by `label`, its server's Content-Type.
-
-    Raises MediaNotReady for text of any kind.
-    """
+    """Return a file's content type and extension, by its first bytes or its server's; raises MediaNotReady for text."""
     import filetype
 
     head, label = head[:_LOOK], label.partition(";")[0].strip().lower()
@@ -85,6 +210,14 @@ def _is_text(head: bytes, label: str) -> bool:
     return not any(character < " " and character not in "\t\r\n\f\v" for character in text)
 
 
+class Sound(NamedTuple):
+    """True `there` for a file with sound; the bytes that it declares to have, and the seconds it plays, if known."""
+
+    there: bool
+    declared: int | None = None
+    seconds: float | None = None
+
+
 def sound_of(extension: str, file: Excerpt) -> Sound:
     """Return what a file of this kind declares of its sound."""
     from tinytag import TinyTag
@@ -100,7 +233,7 @@ def sound_of(extension: str, file: Excerpt) -> Sound:
         # The lowest rate of head and tail: a loud beginning makes no recording short.
         tags = [_tag(extension, part) for part in (file, io.BytesIO(file.tail))]
         rates = [tag.bitrate for tag in tags if tag and tag.bitrate]
-        return Sound(bool(rates) or not whole, seconds=file.size / (min(rates) * 125) if rates else None)
+        return Sound(bool(rates), seconds=file.size / (min(rates) * 125) if rates else None)
     # The last page of an Ogg has its length.
     pages = io.BytesIO(file.head[: file.head.rfind(b"OggS")] + file.tail[max(0, file.tail.find(b"OggS")) :])
     tag = _tag(extension, pages if extension == "ogg" and not whole else file)
@@ -126,7 +259,7 @@ def _in_chunks(file: Excerpt) -> Sound:
     at, head = 12, file.head.ljust(12, b"\0")
 
     def size_at(place: int) -> int:
-        """Return the size at a place, 0 for one that was not known when it was written."""
+        # 0 where it was not known when it was written.
         (size,) = struct.unpack_from(order + "I", head, place)
         return size if size < _ENDLESS else 0
 

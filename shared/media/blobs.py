@@ -1,4 +1,8 @@
-"""Stores media in Blob Storage: staged in blocks, and visible under its name only when it is all there."""
+"""
+Stores audio in Blob Storage, marks or deletes what the PBX has deleted, and reads it back.
+
+Table `media` has a row a voicemail, and none a recording: the name of its blob, and when the PBX deleted it.
+"""
 
 from __future__ import annotations
 
@@ -7,108 +11,98 @@ import re
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from shared import people
 from shared.errors import AUDIO_TOO_LARGE, MediaNotReady, NotFound, Refused
-from shared.media import deletions
-from shared.media.audio import kind_of, sound_of
+from shared.media.audio import Download, kind_of, sound_of
+from shared.storage import rows
 from shared.storage.account import BLOCK_BYTES
-from shared.storage.messages import read_blob
-from shared.times import iso
+from shared.storage.messages import delete_versions, read_blob
+from shared.storage.rows import descending, expire_rows, from_descending
+from shared.times import iso, now, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from azure.storage.blob import BlobClient, BlobProperties
+    from azure.storage.blob import BlobClient
 
-    from shared.media.download import Download, Excerpt
     from shared.storage.account import Storage
+    from shared.storage.rows import Allowance, Period
 
+TABLE = "media"
 # In a blob's metadata: "container" for a file with fewer bytes than it declares or no sound, "short" for one that is
 # far shorter than its call.
 INCOMPLETE = "incomplete"
+# In the row, and in a blob's metadata: when the PBX deleted it.
+_DELETED = "deletedAtPbx"
 # A file is far shorter than its call where more than half of it, and more than so many seconds, are missing.
 _MISSING_SECONDS = 5
-
+NAME_PATTERN = r"[0-9]{4}/[0-9]{2}/[0-9]{2}/[A-Za-z0-9-]{1,200}(?:\.[0-9a-f]{12})?\.[a-z0-9]{1,12}"
 # An answer is held in memory: a whole file up to LARGEST bytes, and this much of any file that is read by ranges.
 LARGEST = 32 * 1024 * 1024
 RANGE_BYTES = 4 * 1024 * 1024
-NAME_PATTERN = r"[0-9]{4}/[0-9]{2}/[0-9]{2}/[A-Za-z0-9-]{1,200}(?:\.[0-9a-f]{12})?\.[a-z0-9]{1,12}"
 
 
-class OtherBytes(Exception):
-    """Other bytes are stored under the name already; `sha256` is that of the file that came now."""
+@dataclass(frozen=True, slots=True)
+class Media:
+    """
+    A row: a kind of media, its resource at the PBX, and the fields with the address and the length of the audio.
 
-    def __init__(self, sha256: str) -> None:
-        super().__init__("other bytes of the same id")
-        self.sha256 = sha256
+    `lacking` are the fields that the PBX's event lacks and the polled list has. Of a `deletable` kind the PBX sends an
+    event when a user deletes one there.
+    """
+
+    name: str
+    resource: str
+    url: str
+    seconds: str
+    lacking: tuple[str, ...] = ()
+    deletable: bool = False
+
+    @property
+    def id(self) -> str:
+        """Return the PBX's name of its id."""
+        return f"{self.name}ID"
+
+    @property
+    def container(self) -> str:
+        return f"{self.name}s"
+
+    @property
+    def stored(self) -> str:
+        """Return the name of the event that announces a stored copy."""
+        return f"{self.name.capitalize()}Stored"
+
+
+MEDIA = (
+    Media("recording", "call_records", "recordingURL", "connectionTime", ("caller", "destination", "contactID")),
+    Media("voicemail", "voicemails", "messageURL", "length", deletable=True),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Description:
-    """A file's facts besides its bytes: its ids, the call's start in UTC, and the seconds that it should play."""
+    """
+    A file's facts besides its bytes: its id, its call's start in UTC, and the seconds that it should play.
+
+    `stem` begins the names of its blobs; their `metadata` and `tags` have no phone number.
+    """
 
     media: Media
     id: int
-    call_id: int | None
-    contact_id: int | None
-    direction: str | None
     started: datetime
-    attempts: int
-    event: str
-    seconds: int | None = None
-
-    @property
-    def stem(self) -> str:
-        """The beginning of the names of its blobs: the call's UTC date, then the PBX's id."""
-        return f"{self.started:%Y/%m/%d}/{self.id}"
-
-    def metadata(self, **of_the_file: Any) -> dict[str, str]:
-        """Return the blob's metadata, with `of_the_file` beside: never a phone number."""
-        return self._texts(callStarted=iso(self.started), attempts=self.attempts, event=self.event, **of_the_file)
-
-    def tags(self) -> dict[str, str]:
-        """Return the tags that blobs can be searched by."""
-        return self._texts(kind=self.media.name, date=f"{self.started:%Y-%m-%d}")
-
-    def _texts(self, **more: Any) -> dict[str, str]:
-        known = {"sourceId": self.id, "callID": self.call_id, "contactID": self.contact_id, "direction": self.direction}
-        return {name: str(value) for name, value in (known | more).items() if value not in (None, "")}
-
-
-@dataclass(frozen=True, slots=True)
-class _Copy:
-    """A file that was read: its blob, and its bytes or the ids of its blocks that are staged there."""
-
-    blob: BlobClient
-    content: bytes | list[str]
-    content_type: str
+    seconds: int | None
+    stem: str
     metadata: dict[str, str]
     tags: dict[str, str]
 
-    def write(self, replaced: BlobProperties | None) -> dict[str, Any] | None:
-        """Put or commit it all at once, and return its place; None where something else is stored by now."""
-        from azure.core import MatchConditions
-        from azure.core.exceptions import ResourceExistsError, ResourceModifiedError
-        from azure.storage.blob import BlobBlock, ContentSettings
 
-        settings = ContentSettings(content_type=self.content_type)
-        options: dict[str, Any] = {"metadata": self.metadata, "tags": self.tags, "content_settings": settings}
-        options["match_condition"] = MatchConditions.IfMissing
-        if replaced is not None:
-            options |= {"etag": replaced.etag, "match_condition": MatchConditions.IfNotModified}
-        try:
-            if isinstance(self.content, bytes):
-                written = self.blob.upload_blob(self.content, overwrite=True, **options)
-            else:
-                blocks = [BlobBlock(block_id=id) for id in self.content]
-                written = self.blob.commit_block_list(blocks, **options)
-        except (ResourceExistsError, ResourceModifiedError):
-            # Another copy came first, or a policy lets nothing take its place.
-            return None
-        return _place(self.blob, self.metadata, self.content_type, written["last_modified"])
+class OtherBytes(Exception):
+    """Other bytes are stored under the name already; its text is the SHA-256 of the file that came now."""
 
 
 def store(
@@ -125,28 +119,29 @@ def store(
         raise MediaNotReady("empty")
     content_type, extension = kind_of(content, file.content_type)
     media, mark = description.media, beside and f".{beside[:12]}"
-    name = f"{description.stem}{mark}.{extension}"
-    blob = storage.container(media.container).get_blob_client(name)
+    blob = storage.container(media.container).get_blob_client(f"{description.stem}{mark}.{extension}")
     if media.deletable and not beside:
-        deletions.note_copy(storage, media, description.id, name)
+        # Once it is deleted at the PBX, nothing else has its date. A deletion at the same time keeps its columns.
+        row = {"PartitionKey": media.name, "RowKey": descending(description.id), "at": now(), "blob": blob.blob_name}
+        rows.merge(storage.table(TABLE), row)
     stored, blocks = None, list[str]()
     if len(content) == BLOCK_BYTES:
         stored = blob.get_blob_properties() if blob.exists() else None
         blocks = _read_on(blob, file, content, stage=stored is None or INCOMPLETE in (stored.metadata or {}))
     sha256, size = file.excerpt.digest.hexdigest(), file.excerpt.size
-    lack = _lack(description, extension, file.excerpt, final)
-    metadata = description.metadata(sha256=sha256, size=size, **{INCOMPLETE: lack})
-    new = _Copy(blob, blocks or content, content_type, metadata, description.tags())
-    if stored is None:
-        if place := new.write(None):
-            return place
-        stored = blob.get_blob_properties()
-    known, is_more = stored.metadata or {}, (stored.size or 0) < size
-    if known.get("sha256") == sha256 or (INCOMPLETE in known and not is_more):
-        return _place(blob, known, stored.content_settings.content_type or "", stored.creation_time)
-    if INCOMPLETE in known and (place := new.write(stored)):
-        return place
-    raise OtherBytes(sha256)
+    lack = _lack(description, extension, file, final)
+    metadata = {**description.metadata, "sha256": sha256, "size": str(size)} | ({INCOMPLETE: lack} if lack else {})
+    write = partial(_write, blob, blocks or content, content_type, metadata=metadata, tags=description.tags)
+    written = write(replaced=None) if stored is None else None
+    if written is None:
+        stored = stored or blob.get_blob_properties()
+        known = stored.metadata or {}
+        if known.get("sha256") == sha256 or (INCOMPLETE in known and (stored.size or 0) >= size):
+            return _place(blob, known, stored.content_settings.content_type or "", stored.creation_time)
+        written = write(replaced=stored.etag) if INCOMPLETE in known else None
+    if written is None:
+        raise OtherBytes(sha256)
+    return _place(blob, metadata, content_type, written["last_modified"])
 
 
 def _read_on(blob: BlobClient, file: Download, block: bytes, *, stage: bool) -> list[str]:
@@ -164,18 +159,38 @@ def _read_on(blob: BlobClient, file: Download, block: bytes, *, stage: bool) -> 
     return ids
 
 
-def _lack(description: Description, extension: str, excerpt: Excerpt, final: bool) -> str:
+def _lack(description: Description, extension: str, file: Download, final: bool) -> str:
     """Return what a file lacks, as a word for its metadata; raises MediaNotReady where it may still come."""
-    sound, wanted = sound_of(extension, excerpt), description.seconds
+    sound, wanted = sound_of(extension, file.excerpt), description.seconds
     # A caller who hangs up at the beep leaves a file without sound.
     is_silent = not sound.there and wanted != 0
-    if is_silent or (sound.declared is not None and excerpt.size < sound.declared):
+    if is_silent or (sound.declared is not None and file.excerpt.size < sound.declared):
         if not final:
             raise MediaNotReady("less than its container declares" if sound.there else "no audio in it yet")
         return "container"
     if sound.seconds is not None and wanted and wanted - sound.seconds > max(wanted / 2, _MISSING_SECONDS):
         return "short"
     return ""
+
+
+def _write(
+    blob: BlobClient, content: bytes | list[str], content_type: str, *, replaced: str | None, **options: Any
+) -> dict[str, Any] | None:
+    """Put bytes or commit blocks, in place of the ETag `replaced`; return None where another is stored by now."""
+    from azure.core import MatchConditions
+    from azure.core.exceptions import ResourceExistsError, ResourceModifiedError
+    from azure.storage.blob import BlobBlock, ContentSettings
+
+    options |= {"content_settings": ContentSettings(content_type), "match_condition": MatchConditions.IfMissing}
+    if replaced is not None:
+        options |= {"etag": replaced, "match_condition": MatchConditions.IfNotModified}
+    try:
+        if isinstance(content, bytes):
+            return blob.upload_blob(content, overwrite=True, **options)
+        return blob.commit_block_list([BlobBlock(block_id=id) for id in content], **options)
+    except (ResourceExistsError, ResourceModifiedError):
+        # Another copy came first, or a policy lets nothing take its place.
+        return None
 
 
 def _place(blob: BlobClient, metadata: Mapping[str, str], content_type: str, at: datetime) -> dict[str, Any]:
@@ -191,50 +206,55 @@ def _place(blob: BlobClient, metadata: Mapping[str, str], content_type: str, at:
     return place | ({INCOMPLETE: True} if metadata.get(INCOMPLETE) else {})
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Media:
+def withdraw(storage: Storage, media: Media, id: int, *, when: str, delete: bool, inferred: bool = False) -> None:
     """
-    A row: a kind of media, its container, its resource at the PBX, and the event that announces a stored copy.
+    Store that the PBX has deleted this one, then mark our copies in their metadata, or delete them.
 
-    `lacking` are the fields that the PBX's event lacks and the polled list has, `seconds` is the field with the length
-    of the audio. Of a `deletable` kind the PBX sends an event when a user deletes one there.
+    The row comes first: a copier looks for it once the blob is there. A deletion `inferred` from lists only marks.
     """
+    columns = {"at": now(), _DELETED: parse_time(when), "inferred": inferred}
 
-    name: str
-    container: str
-    resource: str
-    url: str
-    seconds: str
-    stored: str
-    lacking: tuple[str, ...] = ()
-    deletable: bool = False
+    def deleted(row: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        # The PBX's own report, before or meanwhile, counts.
+        return None if inferred and row and _DELETED in row else {**(row or {}), **columns}
 
-    @property
-    def id(self) -> str:
-        """Return the PBX's name of its id."""
-        return f"{self.name}ID"
+    rows.change(storage.table(TABLE), media.name, descending(id), deleted)
+    withdraw_copies(storage, media, id, delete=delete)
 
 
-MEDIA: tuple[Media, ...] = (
-    Media(
-        name="recording",
-        container="recordings",
-        resource="call_records",
-        url="recordingURL",
-        seconds="connectionTime",
-        stored="RecordingStored",
-        lacking=("caller", "destination", "contactID"),
-    ),
-    Media(
-        name="voicemail",
-        container="voicemails",
-        resource="voicemails",
-        url="messageURL",
-        seconds="length",
-        stored="VoicemailStored",
-        deletable=True,
-    ),
-)
+def withdraw_copies(storage: Storage, media: Media, id: int, *, delete: bool) -> bool:
+    """Mark or delete our copies of what the PBX has deleted, and return True if they are deleted."""
+    row = deletion(storage, media, id)
+    if row is None:
+        return False
+    is_deleted, container = delete and not row["inferred"], storage.container(media.container)
+    stem = row.get("blob", "").rpartition(".")[0]
+    if stem and is_deleted:
+        delete_versions(container, f"{stem}.")
+    elif stem:
+        for found in container.list_blobs(name_starts_with=f"{stem}.", include=["metadata"]):
+            metadata = found.metadata or {}
+            if _DELETED not in metadata:
+                marked = {**metadata, _DELETED: iso(row[_DELETED])}
+                container.get_blob_client(found.name).set_blob_metadata(marked)
+    return is_deleted
+
+
+def deletion(storage: Storage, media: Media, id: int) -> Mapping[str, Any] | None:
+    """Return the row of one that the PBX has deleted, else None; `inferred` is True where only lists showed that."""
+    row = rows.get(storage.table(TABLE), media.name, descending(id)) if media.deletable else None
+    return row if row is not None and _DELETED in row else None
+
+
+def copies(storage: Storage, media: Media, starts: Mapping[int, datetime]) -> dict[int, Mapping[str, Any]]:
+    """Return rows by id, of calls with these starts: `blob` once a copy is on its way, `deletedAtPbx` once deleted."""
+    found = people.rows_of(storage.table(TABLE), media.name, [(descending(id), at) for id, at in starts.items()])
+    return {from_descending(key): row for key, row in found.items()}
+
+
+def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
+    """Delete the rows of a period; the audio itself goes by the rules of its account."""
+    return expire_rows(storage.table(TABLE), period.condition("at"), allowance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,19 +286,24 @@ def part_of(storage: Storage, container: str, name: str, wanted: str | None = No
     try:
         blob = storage.container(container).get_blob_client(name)
         properties = blob.get_blob_properties()
-        size, kind = properties.size, _playable(properties.content_settings.content_type or "")
-        span = _span(wanted or "", size)
+        size, span = properties.size, _span(wanted or "", properties.size)
         if span is None:
             if size > LARGEST:
                 raise Refused(AUDIO_TOO_LARGE)
-            return _part(HTTPStatus.OK, read_blob(blob), kind)
-        first, last = span
-        if first >= size:
-            return _part(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, b"", kind, f"bytes */{size}")
-        content = read_blob(blob, first, last - first + 1)
-        return _part(HTTPStatus.PARTIAL_CONTENT, content, kind, f"bytes {first}-{last}/{size}")
+            status, content, place = HTTPStatus.OK, read_blob(blob), ""
+        elif span[0] >= size:
+            status, content, place = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, b"", f"bytes */{size}"
+        else:
+            first, last = span
+            content, place = read_blob(blob, first, last - first + 1), f"bytes {first}-{last}/{size}"
+            status = HTTPStatus.PARTIAL_CONTENT
     except ResourceNotFoundError as error:
         raise NotFound("no such file") from error
+    headers = {"Accept-Ranges": "bytes", "Content-Length": str(len(content))}
+    kind = properties.content_settings.content_type or ""
+    # Nothing that a browser would run, whoever put it there.
+    kind = kind if kind.startswith(("audio/", "video/")) else "application/octet-stream"
+    return Part(status, content, kind, headers | ({"Content-Range": place} if place else {}))
 
 
 def _span(wanted: str, size: int) -> tuple[int, int] | None:
@@ -292,13 +317,3 @@ def _span(wanted: str, size: int) -> tuple[int, int] | None:
     # A negative one is a suffix: the last so many bytes.
     first = max(0, size + first) if first < 0 else first
     return first, min(size if end is None else end, size, first + RANGE_BYTES) - 1
-
-
-def _part(status: HTTPStatus, content: bytes, kind: str, span: str = "") -> Part:
-    headers = {"Accept-Ranges": "bytes", "Content-Length": str(len(content))}
-    return Part(status, content, kind, headers | ({"Content-Range": span} if span else {}))
-
-
-def _playable(content_type: str) -> str:
-    # Nothing that a browser would run, whoever put it there.
-    return content_type if content_type.startswith(("audio/", "video/")) else "application/octet-stream"

@@ -8,26 +8,15 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shared import people
-from shared.errors import (
-    BudgetExhausted,
-    Invalid,
-    MediaError,
-    MediaNotReady,
-    MediaRefused,
-    MediaUnreachable,
-    PbxError,
-    PbxForbidden,
-    PbxRetriable,
-    Unprocessable,
-)
+from shared import errors, people
+from shared.errors import MediaNotReady
 from shared.events import store as events
 from shared.events.event import event_of_row, seconds, submit
 from shared.events.table import STORED_AUDIO
 from shared.items import store
-from shared.media import blobs, deletions
-from shared.media.blobs import MEDIA
-from shared.media.download import LONGEST_SECONDS, download
+from shared.media import blobs
+from shared.media.audio import download
+from shared.media.blobs import MEDIA, Description, Media
 from shared.pbx.resources import resource
 from shared.storage.account import Storage, once
 from shared.storage.messages import dead_letter, delete_versions, send
@@ -38,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shared.bridge import Bridge
-    from shared.media.blobs import Media
 
     Record = dict[str, Any]
 
@@ -48,6 +36,8 @@ QUEUE = "media"
 # Seconds until each next look at a file that is not ready, or that seems too short. After the last one the file is kept
 # as it is, or becomes a dead letter where there is none.
 DELAYS = (5, 30, 120, 600, 3600, 21600, 86400)
+# A copy takes no longer: below the host's functionTimeout.
+_LONGEST_SECONDS = 25 * 60.0
 # So many tries use the address that came with the event; addresses expire, so later ones ask for the one of now.
 _OWN_ADDRESS = 2
 # Polls bring what the event lacks within some minutes; then it is announced without.
@@ -78,24 +68,23 @@ def copy(bridge: Bridge, message: Mapping[str, Any]) -> None:
     """
     try:
         media, id = {row.name: row for row in MEDIA}[message["kind"]], int(message["id"])
-        work = _Work(bridge, media, id, message, int(message.get("attempt", 0)))
+        name, attempt = f"{media.name}-{id}-{message['action']}", int(message.get("attempt", 0))
+        rest = {field: value for field, value in message.items() if field != "record"}
+        work = _Work(bridge, media, id, name, attempt, rest, message.get("record"))
         action = {"copy": work.copy, "withdraw": work.withdraw}[message["action"]]
         age = (now() - parse_time(message["received"])).total_seconds()
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise Unprocessable("the message asks for no media") from error
+        raise errors.Unprocessable("the message asks for no media") from error
     try:
         action()
-    except (MediaRefused, Unprocessable) as error:
+    except (errors.MediaRefused, errors.Unprocessable) as error:
         work.dead_letter(str(error))
-    except Invalid as error:
-        # The file is kept, but the event that announces it would have fields that no reader expects.
-        work.dead_letter(f"does not fit: {', '.join(error.fields)}")
     except _Forgotten:
         logger.info("%s %d is of somebody who was erased since", media.name, id)
-    except (PbxRetriable, PbxForbidden, MediaUnreachable):
+    except (errors.PbxRetriable, errors.PbxForbidden, errors.MediaUnreachable):
         raise
-    except (MediaError, PbxError) as error:
-        reason = str(error) if isinstance(error, MediaError) else type(error).__name__
+    except (MediaNotReady, errors.PbxError) as error:
+        reason = str(error) if isinstance(error, MediaNotReady) else type(error).__name__
         logger.info("%s %d is not ready, try %d: %s", media.name, id, work.attempt + 1, reason)
         is_quiet = isinstance(error, _Silent) or bool(message.get("kept"))
         if age > _LATE_SECONDS and not is_quiet:
@@ -105,87 +94,69 @@ def copy(bridge: Bridge, message: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """The work of a message, at its `attempt` counted from 0."""
+    """
+    The work of a message, at its `attempt` counted from 0.
+
+    The `record` is what its event said, in the first message only: its address is a secret, and an erasure could not
+    find the numbers in a message that waits.
+    """
 
     bridge: Bridge
     media: Media
     id: int
-    message: Mapping[str, Any]
+    name: str
     attempt: int
+    message: dict[str, Any]
+    record: Mapping[str, Any] | None
+
+    def withdraw(self) -> None:
+        """Mark or delete our copies of what the PBX has deleted."""
+        delete, inferred = self.bridge.settings.mirror_voicemail_deletes, bool(self.message.get("inferred"))
+        when = str(self.message["received"])
+        blobs.withdraw(self.bridge.storage, self.media, self.id, when=when, delete=delete, inferred=inferred)
 
     def copy(self) -> None:
         """Store the file, unless an earlier run of this message has, and announce it."""
         storage, mirrored = self.bridge.storage, self.bridge.settings.mirror_voicemail_deletes
-        record, stored, is_asked = self._record(), self.message.get("stored"), False
+        record, stored = self._record(), self.message.get("stored")
         if stored is None:
-            if mirrored and deletions.state(storage, self.media, self.id) == deletions.REPORTED:
+            if mirrored and (row := blobs.deletion(storage, self.media, self.id)) and not row["inferred"]:
                 return
             try:
-                record, stored, is_asked = self._stored(record)
-            except (MediaNotReady, PbxError) as error:
+                record, stored = self._stored(record)
+            except (MediaNotReady, errors.PbxError) as error:
                 # A PBX out of reach proves nothing; any other answer without audio is the end of a deleted voicemail.
-                is_over = not isinstance(error, PbxRetriable | PbxForbidden)
-                if not (is_over and deletions.state(storage, self.media, self.id)):
+                is_over = not isinstance(error, errors.PbxRetriable | errors.PbxForbidden)
+                if not is_over or blobs.deletion(storage, self.media, self.id) is None:
                     raise
                 logger.info("%s %d was deleted before it was copied", self.media.name, self.id)
                 return
             # A copy that is only marked is announced all the same.
-            if deletions.withdraw_copy(storage, self.media, self.id, delete=mirrored):
+            if blobs.withdraw_copies(storage, self.media, self.id, delete=mirrored):
                 return
-        # What the PBX was asked for is all that it knows.
-        self._announce(record, stored, LOOKS if is_asked else int(self.message.get("looks", 0)))
-
-    def withdraw(self) -> None:
-        """Mark or delete our copies of what the PBX has deleted."""
-        how = {"delete": self.bridge.settings.mirror_voicemail_deletes, "inferred": bool(self.message.get("inferred"))}
-        deletions.withdraw(self.bridge.storage, self.media, self.id, when=str(self.message["received"]), **how)
-
-    def look_again(self, reason: str, *, is_quiet: bool, is_kept: bool = False) -> None:
-        """Put the message back with the next delay, or end after the last one."""
-        if self.attempt < len(DELAYS):
-            # Put back before the host deletes this one: dying in between leaves two, never none.
-            changes = {"attempt": self.attempt + 1, "reason": reason, "last": iso(now())}
-            self._send_again(changes | ({"kept": True} if is_kept else {}), DELAYS[self.attempt])
-        elif is_kept or self.message.get("kept"):
-            name = self.media.name
-            logger.warning("signal media_incomplete kind=%s id=%d: as much as there is of it is kept", name, self.id)
-        elif not is_quiet:
-            self.dead_letter(reason)
-
-    def dead_letter(self, reason: str) -> None:
-        """Keep the message without the record, whose address is a secret."""
-        storage, name, body = self.bridge.storage, name_of(self.message), encode(self._without_record())
-        dead_letter(storage, kind=QUEUE, id=name, reason=reason, body=body, attempts=self.attempt + 1)
-
-    def _send_again(self, changes: Mapping[str, Any], delay: int) -> None:
-        # Without the record: no queue shows what waits in it, so an erasure could not find the numbers.
-        again = {**self._without_record(), **changes}
-        send(self.bridge.storage, QUEUE, again, name=name_of(self.message), delay=delay)
-
-    def _without_record(self) -> dict[str, Any]:
-        return {name: value for name, value in self.message.items() if name != "record"}
+        self._announce(record, stored)
 
     def _record(self) -> Record:
-        """Return what the event said: the first message has it, for those that wait it stands in the event's row."""
-        record = self.message.get("record")
+        """Return what the event said, from its row where the message waited."""
+        record = self.record
         if record is None and (row := events.get(self.bridge.storage, str(self.message.get("event")))) is not None:
             event = event_of_row(self.bridge.storage, row)
             record = event.envelope["data"] if event else None
         return _filled(record or {})
 
-    def _stored(self, record: Record) -> tuple[Record, dict[str, Any], bool]:
-        """Store the file by the event's address or the PBX's; return record, place, and True if the PBX was asked."""
-        tries = self.attempt + sum((self.message.get("tries") or {}).values())
-        if self.media.url in record and tries < _OWN_ADDRESS:
+    def _stored(self, record: Record) -> tuple[Record, dict[str, Any]]:
+        """Store the file by the event's address, else by the PBX's; return the record as it is then, and the place."""
+        if self.media.url in record and self.attempt < _OWN_ADDRESS:
             try:
-                return record, self._fetch(record), False
-            except MediaRefused as error:
+                return record, self._fetch(record)
+            except errors.MediaRefused as error:
                 # Anybody can post an event; the PBX's own address decides.
                 logger.warning("%s %d came with an address that is not used: %s", self.media.name, self.id, error)
-        record = record | self._asked("media")
+        # What the PBX lacks when it is asked, no poll brings either.
+        record = dict.fromkeys(self.media.lacking) | record | self._asked("media")
         if self.media.url not in record:
             raise MediaNotReady("no address yet")
-        return record, self._fetch(record), True
+        return record, self._fetch(record)
 
     def _asked(self, lane: str) -> Record:
         """Return the PBX's record; raises MediaNotReady for another one's, and what the PBX's client raises."""
@@ -199,27 +170,65 @@ class _Work:
     def _fetch(self, record: Record) -> dict[str, Any]:
         bridge, description = self.bridge, self._describe(record)
         self._check_forgotten(description, record)
-        url, key, until = str(record[self.media.url]), bridge.pbx.headers(), time.monotonic() + LONGEST_SECONDS
+        url, key, until = str(record[self.media.url]), bridge.pbx.headers(), time.monotonic() + _LONGEST_SECONDS
         try:
             with download(url, bridge.settings, key, until) as file:
                 stored = blobs.store(bridge.storage, description, file, final=self.attempt >= len(DELAYS))
         except blobs.OtherBytes as other:
             logger.warning("signal media_conflict kind=%s id=%d: both are kept", self.media.name, self.id)
             with download(url, bridge.settings, key, until) as file:
-                return blobs.store(bridge.storage, description, file, final=True, beside=other.sha256)
+                stored = blobs.store(bridge.storage, description, file, final=True, beside=str(other))
         except MediaNotReady as error:
             raise (_Silent(str(error)) if description.seconds == 0 else error) from None
         # Erased while it was copied: whoever erases has looked before the file was there.
         self._check_forgotten(description, record, is_stored=True, fresh=True)
         if stored.get(blobs.INCOMPLETE):
-            self.look_again("incomplete", is_quiet=True, is_kept=True)
+            self.look_again("incomplete", is_kept=True)
         return stored
 
-    def _announce(self, record: Record, stored: Mapping[str, Any], looks: int) -> None:
-        bridge, media = self.bridge, self.media
+    def _describe(self, record: Record) -> Description:
+        call_id, contact_id = self._call_id(record), identifier(record.get("contactID"))
+        started = event_time(record.get("callStarted")) or (call_start(call_id) if call_id else None)
+        started = started or parse_time(self.message["received"])
+        ids = {"sourceId": self.id, "callID": call_id, "contactID": contact_id}
+        known = {name: str(value) for name, value in ids.items() if value is not None}
+        if _WORD.fullmatch(direction := str(record.get("direction") or "")):
+            known["direction"] = direction
+        origin = {"callStarted": iso(started), "attempts": str(self.attempt + 1)}
+        if event := self.message.get("event"):
+            origin["event"] = str(event)
+        return Description(
+            media=self.media,
+            id=self.id,
+            started=started,
+            seconds=seconds(record.get(self.media.seconds)),
+            stem=f"{started:%Y/%m/%d}/{self.id}",
+            metadata=known | origin,
+            tags=known | {"kind": self.media.name, "date": f"{started:%Y-%m-%d}"},
+        )
+
+    def _call_id(self, record: Record) -> int | None:
+        return identifier(record.get("callID")) or identifier(self.message.get("callID"))
+
+    def _check_forgotten(
+        self, of: Description, record: Record, *, is_stored: bool = False, fresh: bool = False
+    ) -> None:
+        """Raise _Forgotten for a file of somebody who was erased, and delete it where it is stored already."""
+        storage, region = self.bridge.storage, self.bridge.settings.default_region
+        texts = {str(record[name]) for name in ("caller", "destination", "sender") if record.get(name)}
+        subjects = [people.number(text, region) for text in sorted(texts)]
+        subjects.append(f"{self.media.name} {self.id}")
+        if call_id := self._call_id(record):
+            subjects.append(people.call(call_id))
+        if people.is_forgotten(storage, subjects, of.started, fresh=fresh):
+            if is_stored:
+                delete_versions(storage.container(self.media.container), f"{of.stem}.")
+            raise _Forgotten
+
+    def _announce(self, record: Record, stored: Mapping[str, Any]) -> None:
+        bridge, media, looks = self.bridge, self.media, int(self.message.get("looks", 0))
         if looks < LOOKS and any(name not in record for name in media.lacking):
-            more = self._polled()
-            if more is None:
+            if (more := self._polled()) is None:
                 self._send_again({"stored": stored, "looks": looks + 1}, LOOK_SECONDS)
                 return
             record = more | record
@@ -227,7 +236,7 @@ class _Work:
             self._check_forgotten(self._describe(record), record, is_stored=True)
         # Only we fill these in: the PBX's field of the same name is another thing.
         own = {media.url, *STORED_AUDIO}
-        fields = {name: value for name, value in record.items() if name not in own}
+        fields = {name: value for name, value in _filled(record).items() if name not in own}
         fields |= {media.id: self.id, "callID": self._call_id(record), **stored}
         submit(bridge, media.stored, fields, origin="bridge")
 
@@ -241,45 +250,28 @@ class _Work:
         last["at"] = moment
         try:
             return self._asked(_LOOK_LANE)
-        except (PbxError, BudgetExhausted, MediaNotReady):
+        except (errors.PbxError, errors.BudgetExhausted, MediaNotReady):
             return None
 
-    def _check_forgotten(
-        self, of: blobs.Description, record: Record, *, is_stored: bool = False, fresh: bool = False
-    ) -> None:
-        """Raise _Forgotten for a file of somebody who was erased, and delete it where it is stored already."""
-        storage, region = self.bridge.storage, self.bridge.settings.default_region
-        texts = {str(record[name]) for name in ("caller", "destination", "sender") if record.get(name)}
-        subjects = [people.number(text, region) for text in sorted(texts)]
-        subjects += [f"{of.media.name} {of.id}"] + ([people.call(of.call_id)] if of.call_id else [])
-        if people.is_forgotten(storage, subjects, of.started, fresh=fresh):
-            if is_stored:
-                delete_versions(storage.container(of.media.container), f"{of.stem}.")
-            raise _Forgotten
+    def look_again(self, reason: str, *, is_quiet: bool = False, is_kept: bool = False) -> None:
+        """Put the message back with the next delay, or end after the last one."""
+        is_kept = is_kept or bool(self.message.get("kept"))
+        if self.attempt < len(DELAYS):
+            # Put back before the host deletes this one: dying in between leaves two, never none.
+            self._send_again({"attempt": self.attempt + 1, "kept": is_kept}, DELAYS[self.attempt])
+        elif is_kept:
+            kind = self.media.name
+            logger.warning("signal media_incomplete kind=%s id=%d: as much as there is of it is kept", kind, self.id)
+        elif not is_quiet:
+            self.dead_letter(reason)
 
-    def _describe(self, record: Record) -> blobs.Description:
-        call_id = self._call_id(record)
-        said = event_time(record.get("callStarted")) or (call_start(call_id) if call_id else None)
-        direction = str(record.get("direction") or "")
-        return blobs.Description(
-            media=self.media,
-            id=self.id,
-            call_id=call_id,
-            contact_id=identifier(record.get("contactID")),
-            direction=direction if _WORD.fullmatch(direction) else None,
-            started=said or parse_time(self.message["received"]),
-            attempts=self.attempt + 1,
-            event=str(self.message.get("event", "")),
-            seconds=seconds(record.get(self.media.seconds)),
-        )
+    def _send_again(self, changes: dict[str, Any], delay: int) -> None:
+        send(self.bridge.storage, QUEUE, self.message | changes, name=self.name, delay=delay)
 
-    def _call_id(self, record: Record) -> int | None:
-        return identifier(record.get("callID")) or identifier(self.message.get("callID"))
-
-
-def name_of(message: Mapping[str, Any]) -> str:
-    """Return the name of a message's work, which its dead letter and payload have too."""
-    return f"{message['kind']}-{message['id']}-{message['action']}"
+    def dead_letter(self, reason: str) -> None:
+        """Keep the message as a dead letter."""
+        storage, body, tries = self.bridge.storage, encode(self.message), self.attempt + 1
+        dead_letter(storage, kind=QUEUE, id=self.name, reason=reason, body=body, attempts=tries)
 
 
 def _filled(record: Mapping[str, Any]) -> Record:

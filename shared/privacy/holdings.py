@@ -20,7 +20,7 @@ from shared.media.blobs import MEDIA
 from shared.pbx.resources import RESOURCES as LISTS
 from shared.storage.account import POISON, QUEUES
 from shared.storage.messages import PAYLOADS, delete_payload, delete_versions, get_payload, parse, read
-from shared.storage.rows import delete_keys, descending, get, row_key, value_of
+from shared.storage.rows import delete_keys, descending, get, value_of
 from shared.subscriptions import subscriptions
 from shared.times import event_time, iso
 from shared.values import cleaned, e164
@@ -191,7 +191,7 @@ def _places(kind: str, id: str, position: str = "") -> list[Place]:
         case "call":
             return [*item, ("calls", "call", descending(int(id)))]
         case "voicemail":
-            return [*item, ("media", kind, row_key(int(id)))]
+            return [*item, ("media", kind, descending(int(id)))]
         case "event":
             return [("feed", "feed", position)]
         case "lost":

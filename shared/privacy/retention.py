@@ -20,7 +20,7 @@ from shared.deliveries import outbox as deliveries
 from shared.errors import Invalid
 from shared.events import store as events
 from shared.items import store as items
-from shared.media import deletions
+from shared.media import blobs
 from shared.media.blobs import MEDIA
 from shared.privacy import jobs
 from shared.privacy.holdings import plain
@@ -54,7 +54,7 @@ HISTORY: tuple[tuple[str, Callable[[Storage, Period, Allowance], int]], ...] = (
     ("items", items.expire),
     ("deliveries", deliveries.expire),
     ("dials", dials.expire),
-    ("media", deletions.expire),
+    ("media", blobs.expire),
     ("deadletters", expire_dead_letters),
     ("days", health.expire),
     ("audit", audit.expire),

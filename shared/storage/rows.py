@@ -63,11 +63,6 @@ class Row(dict[str, Any]):
         self.etag = etag
 
 
-def row_key(number: int) -> str:
-    """Return an identifier as a row key that sorts as the number does, up to LARGEST_ID."""
-    return f"{number:020d}"
-
-
 def descending(number: int) -> str:
     """Return a row key of 20 digits that sorts the largest identifier first."""
     return f"{LARGEST_ID - number:020d}"

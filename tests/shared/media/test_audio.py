@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import MediaNotReady
-from shared.media.audio import Sound, kind_of, sound_of
-from shared.media.download import Excerpt
+from shared.media.audio import Excerpt, Sound, kind_of, sound_of
 
 FILES = Path(__file__).parents[2] / "fixtures" / "audio"
 BODIES = {path.name: path.read_bytes() for path in sorted(FILES.iterdir())}
@@ -99,6 +98,7 @@ HEADERS = {
     "half a header of WAV": BODIES["tone.wav"][:40],
     "a header of AIFF": BODIES["tone.aiff"][:54],
     "tags": b"ID3\x04\0\0\0\0\x07\x76" + bytes(1014),
+    "tags with a picture": b"ID3\x04\0\0\0\x60\0\0" + bytes(0x60 << 14),
     "a header of MP4": BODIES["index-last.m4a"][:40],
     "an MP4 without its index": BODIES["index-last.m4a"][:1000],
     "a header of Ogg": BODIES["opus.ogg"][:120],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import math
 import re
 import time
 import traceback
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shared.errors import MediaError, MediaNotReady, MediaRefused, MediaUnreachable
-from shared.media.download import allowed, download
+from shared.media.audio import allowed, download
 from tests.raw import RawServer, dripping, fixed, head
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def chunk(body: bytes) -> bytes:
     return f"{len(body):x}\r\n".encode() + body + b"\r\n"
 
 
-def fetch(server: RawServer, settings: Settings, until: float | None = None, size: int = 70_000) -> bytes:
+def fetch(server: RawServer, settings: Settings, until: float = math.inf, size: int = 70_000) -> bytes:
     with download(f"{server.origin}{PATH}", settings, KEY, until) as file:
         parts = list(iter(lambda: file.read(size), b""))
         assert file.excerpt.size == sum(map(len, parts))
@@ -144,7 +145,7 @@ def test_what_is_packed_small_does_not_fill_the_memory(server: RawServer, settin
     server.answers.append(fixed(head("Content-Encoding: gzip", f"Content-Length: {len(body)}"), body))
     tracemalloc.start()
     try:
-        with download(f"{server.origin}{PATH}", settings, KEY) as file:
+        with download(f"{server.origin}{PATH}", settings, KEY, math.inf) as file:
             while part := file.read(1 << 20):
                 assert len(part) <= 1 << 20
             assert file.excerpt.size == 64 << 20
@@ -171,7 +172,7 @@ def test_a_redirect_is_followed_to_the_byte(location: str, target: str, server: 
     there = location.replace("{host}", server.origin.removeprefix("http://")).encode()
     moved = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nConnection: close\r\nLocation: " + there + b"\r\n\r\n"
     server.answers += [fixed(moved), fixed(head("Content-Length: 3"), b"ID3")]
-    with download(f"{server.origin}{PATH}?sig=1", settings, KEY) as file:
+    with download(f"{server.origin}{PATH}?sig=1", settings, KEY, math.inf) as file:
         assert file.read(10) == b"ID3"
     assert server.asked[1].split(b" ")[1] == target.encode()
 
@@ -187,7 +188,7 @@ def test_a_redirect_is_followed_to_the_byte(location: str, target: str, server: 
 )
 def test_a_relative_address_is_the_pbxs_own(url: str, target: str, server: RawServer, settings: Settings) -> None:
     server.answers.append(fixed(head("Content-Length: 3"), b"ID3"))
-    with download(url.replace("{origin}", server.origin), settings, KEY) as file:
+    with download(url.replace("{origin}", server.origin), settings, KEY, math.inf) as file:
         assert file.read(10) == b"ID3"
     assert server.asked[0].split(b" ")[1] == target.encode()
     assert b"Bearer the-key" in server.asked[0]
