@@ -71,8 +71,10 @@ class Pointer:
     @property
     def place(self) -> str:
         """The position among the pointers of a subject, newest first; `find` continues from it."""
+        # But for events, times of one call differ by less than a second.
+        moment = self.moment if self.kind == "event" else self.moment.replace(microsecond=0)
         id = rows.descending(int(self.id)) if self.id.isdecimal() and len(self.id) < 20 else self.id
-        return f"{_position(self.kind, self.moment)}-{id}"
+        return f"{newest_first(moment)}-{id}"
 
 
 def number(number: str | None, region: str) -> str:
@@ -128,19 +130,19 @@ def add(storage: Storage, pointers: Iterable[tuple[str, Pointer]]) -> None:
     found: dict[str, Any] = {}
     for subject, one in pointers:
         row = _row(storage, subject, one) | {"id": one.id, "moment": one.moment}
-        found[row["RowKey"]] = row
+        found[row["RowKey"]] = "upsert", row, {"mode": "replace"}
     table, made = storage.table(TABLE), list(found.values())
     for start in range(0, len(made), IN_BATCH):
         part = made[start : start + IN_BATCH]
         if len(part) == IN_BATCH:
             # Many at once are new, as a rule; the emulator takes six times as long to replace rows as to create them.
             try:
-                rows.transact(table, [("create", row) for row in part])
+                rows.transact(table, [("create", row) for _, row, _ in part])
                 continue
             except TableTransactionError as error:
                 if error.status_code not in rows.LOST:
                     raise
-        rows.transact(table, [("upsert", row, {"mode": "replace"}) for row in part])
+        rows.transact(table, part)
 
 
 def add_dead_letter(storage: Storage, region: str, kind: str, id: str, record: Any) -> None:
@@ -168,9 +170,9 @@ def find(
     found: list[Pointer] = []
     for kind in kinds:
         begin = f"{digest(storage, subject)}-{kind}-"
-        low = begin + max(start or "", _position(kind, last) if last else "")
-        high = f"{begin}{_position(kind, first) if first else ''}~"
-        query = f"PartitionKey eq '{PARTITION}' and RowKey ge '{low}' and RowKey lt '{high}'"
+        low = max(start or "", Pointer(kind, "", last).place if last else "")
+        high = Pointer(kind, "", first).place if first else ""
+        query = f"PartitionKey eq '{PARTITION}' and RowKey ge '{begin}{low}' and RowKey lt '{begin}{high}~'"
         listed = storage.table(TABLE).query_entities(query, results_per_page=min(limit or _PAGE, _PAGE))
         found += [Pointer(kind, row["id"], row["moment"]) for row in islice(listed, limit)]
     return sorted(found, key=lambda one: one.place)[:limit]
@@ -191,8 +193,8 @@ def rows_of(table: TableClient, partition: str, wanted: Sequence[tuple[str, date
     """
     Return the rows that pointers lead to, by key, of a table whose keys descend: `wanted` are keys with their times.
 
-    A few are read one by one. Of more, the nearest neighbours are read as one span, of twelve at most: four requests
-    and one for each twelve rows, side by side, whatever lies between the rows.
+    The nearest neighbours are read as one span, of twelve at most: four requests and one for each twelve rows, side by
+    side, whatever lies between the rows.
     """
     found = sorted(wanted)
     gaps = sorted(range(1, len(found)), key=lambda at: found[at - 1][1] - found[at][1], reverse=True)
@@ -203,9 +205,6 @@ def rows_of(table: TableClient, partition: str, wanted: Sequence[tuple[str, date
         spans[-1].append(key)
 
     def read(keys: list[str]) -> list[Row]:
-        if len(keys) == 1:
-            row = rows.get(table, partition, keys[0])
-            return [row] if row is not None else []
         span = f"PartitionKey eq '{partition}' and RowKey ge '{keys[0]}' and RowKey le '{keys[-1]}'"
         chosen = " or ".join(f"RowKey eq '{key}'" for key in keys)
         return [rows.Row(one, str(one.metadata["etag"])) for one in table.query_entities(f"{span} and ({chosen})")]
@@ -279,11 +278,6 @@ def _memory(storage: Storage) -> dict[str, tuple[float, dict[str, datetime | Non
 
 def _row(storage: Storage, subject: str, pointer: Pointer) -> dict[str, Any]:
     return {"PartitionKey": PARTITION, "RowKey": f"{digest(storage, subject)}-{pointer.kind}-{pointer.place}"}
-
-
-def _position(kind: Kind, moment: datetime) -> str:
-    """Return the descending time; of anything but an event to the second, as times of one call differ by less."""
-    return newest_first(moment if kind == "event" else moment.replace(microsecond=0))
 
 
 @once

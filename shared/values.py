@@ -141,31 +141,28 @@ def parse_body(body: bytes, *, odd_numbers: bool = False) -> Any:
     Return the JSON of a request's or an answer's body, in which each character that cannot be read is SPOILT (U+FFFD).
 
     Those are bytes that are not of the text's encoding (UTF-8, or UTF-16 or 32, with or without a byte order mark),
-    half characters, and bare control characters but for tabs and line ends. Numbers that nothing can hold (NaN,
-    infinities, 1e400, more than 300 digits) are their texts with `odd_numbers`, and so is what lies over 32 levels
-    deep. Raises Refused for anything else: without `odd_numbers`, such numbers, and bottomless nesting included.
+    half characters, and bare control characters but for tabs and line ends. A value over 32 levels deep is its text.
+    Numbers that nothing can hold (NaN, infinities, 1e400, more than 300 digits) are their texts with `odd_numbers`,
+    and else refused. Raises Refused for all that is no JSON, bottomless nesting included.
     """
-    try:
-        text = body.decode(json.detect_encoding(body), "replace").strip("\0\ufeff")
-        return _value(_CONTROLS.sub(SPOILT, text), str if odd_numbers else _no_constant)
-    except (ValueError, RecursionError) as error:
-        raise Refused(INVALID_JSON) from error
-
-
-def _value(text: str, odd: Callable[[str], Any]) -> Any:
+    odd: Callable[[str], Any] = str if odd_numbers else _no_constant
     numbers: dict[str, Any] = {
         "parse_int": lambda digits: int(digits) if len(digits) <= _MOST_DIGITS else odd(digits),
         "parse_float": lambda digits: number if math.isfinite(number := float(digits)) else odd(digits),
         "parse_constant": odd,
     }
-    value = json.loads(text, strict=False, **numbers)
     try:
-        encode(value)
-    except UnicodeEncodeError:
-        # Half of a pair of surrogates, which JSON can spell and UTF-8 cannot.
-        half = json.dumps(value, ensure_ascii=False).encode("utf-16-le", "surrogatepass")
-        value = json.loads(half.decode("utf-16-le", "replace"), **numbers)
-    return _shallow(value, DEEPEST)
+        text = body.decode(json.detect_encoding(body), "replace").strip("\0\ufeff")
+        value = json.loads(_CONTROLS.sub(SPOILT, text), strict=False, **numbers)
+        try:
+            encode(value)
+        except UnicodeEncodeError:
+            # Half of a pair of surrogates, which JSON can spell and UTF-8 cannot.
+            half = json.dumps(value, ensure_ascii=False).encode("utf-16-le", "surrogatepass")
+            value = json.loads(half.decode("utf-16-le", "replace"), **numbers)
+        return _shallow(value, DEEPEST)
+    except (ValueError, RecursionError) as error:
+        raise Refused(INVALID_JSON) from error
 
 
 def _no_constant(name: str) -> NoReturn:

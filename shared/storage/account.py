@@ -128,24 +128,24 @@ class Storage:
         return self._clients.setdefault((kind, name), client)
 
     def _connect(self, kind: str, name: str) -> Any:
+        client: Any
+        account, options = self._account, {"transport": self._transport}
         if kind == "table":
             from azure.data.tables import TableClient
 
-            return self._connected(TableClient, self._account.table, name)
-        if kind == "queue":
+            client, url = TableClient, account.table
+        elif kind == "queue":
             from azure.storage.queue import QueueClient
 
-            return self._connected(QueueClient, self._account.queue, name)
-        from azure.storage.blob import ContainerClient
+            client, url = QueueClient, account.queue
+        else:
+            from azure.storage.blob import ContainerClient
 
-        blocks = {"max_single_put_size": BLOCK_BYTES, "max_block_size": BLOCK_BYTES}
-        return self._connected(ContainerClient, self._account.blob, name, **blocks)
-
-    def _connected(self, kind: Any, url: str | None, name: str, **options: Any) -> Any:
-        options["transport"] = self._transport
-        if self._account.connection_string:
-            return kind.from_connection_string(self._account.connection_string, name, **options)
-        return kind(url or "", name, credential=self._credential, **options)
+            client, url = ContainerClient, account.blob
+            options |= {"max_single_put_size": BLOCK_BYTES, "max_block_size": BLOCK_BYTES}
+        if account.connection_string:
+            return client.from_connection_string(account.connection_string, name, **options)
+        return client(url or "", name, credential=self._credential, **options)
 
     @cached_property
     def _session(self) -> requests.Session:

@@ -32,7 +32,6 @@ from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shared import errors
-from shared.errors import StorageUnavailable, Unprocessable
 from shared.storage import rows
 from shared.times import iso, now, parse_time
 
@@ -59,16 +58,17 @@ _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
 # Queues speak XML: plain ASCII has nothing in it that XML refuses, not even half a character.
 _spell = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
-logger = logging.getLogger(__name__)
-
+# A message that fails is put back for so long; each wait is shorter by up to this part, so that waits spread.
 LONGEST = timedelta(days=14)
 JITTER = 0.2
 _ROOT = Path(__file__).resolve().parents[2]
 # Statuses of the SDK's errors that pass: a lost race, and none where an answer broke off.
 _PASSING = (409, 412, None)
 
+logger = logging.getLogger(__name__)
 
-class PayloadGone(Unprocessable):
+
+class PayloadGone(errors.Unprocessable):
     """The blob that a message or a row points to is deleted."""
 
 
@@ -92,7 +92,7 @@ def get_payload(storage: Storage, name: str) -> bytes:
     from azure.core.exceptions import ResourceNotFoundError
 
     if not all(map(is_name, name.split("/"))):
-        raise Unprocessable("the message points to no payload")
+        raise errors.Unprocessable("the message points to no payload")
     try:
         return read_blob(storage.container(PAYLOADS).get_blob_client(name))
     except ResourceNotFoundError as error:
@@ -109,7 +109,7 @@ def read_blob(blob: BlobClient, offset: int | None = None, length: int | None = 
         raise
     except AzureError as error:
         # Its answer is read as it comes, outside of the transport.
-        raise StorageUnavailable("a blob broke off") from error
+        raise errors.StorageUnavailable("a blob broke off") from error
 
 
 def delete_versions(container: ContainerClient, stem: str) -> int:
@@ -168,9 +168,9 @@ def parse(body: bytes) -> dict[str, Any]:
     try:
         message = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise Unprocessable("the message is not JSON") from error
+        raise errors.Unprocessable("the message is not JSON") from error
     if not isinstance(message, dict):
-        raise Unprocessable("the message is not an object")
+        raise errors.Unprocessable("the message is not an object")
     return message
 
 
@@ -305,7 +305,7 @@ def dead_letter(storage: Storage, *, kind: str, id: str, reason: str, body: byte
     """
     Keep a body that could not be used: one row for each (kind, id), with reason, attempts, first and last time.
 
-    `id` names the work, so that two pieces of work never share a row. The body stands in the row, or in a blob of
+    `id` names the work, so that two pieces of work never share a row. The body is in the row, or in a blob of
     container `payloads` where it is over 32 KiB or no UTF-8. Another dead letter of the same work adds up the attempts
     and keeps the first time. Raises StorageUnavailable.
     """
