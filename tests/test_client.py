@@ -13,7 +13,7 @@ import pytest
 
 from dev.stored import put
 from shared.api.definition import definition
-from tests.face import KEY, Face, face
+from tests.apps import KEY, RunningApp, running_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,9 +50,8 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Face]:
-    with face(new_account(), tmp_path_factory.mktemp("client")) as running:
-        running.storage.ready()
+def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
+    with running_app(new_account(), tmp_path_factory.mktemp("client")) as running:
         running.pbx.add("contacts", 966, firstname="Anna")
         put(running.storage, "contacts", ANNA)
         yield running
@@ -86,7 +85,7 @@ def test_the_client_has_a_type_of_its_own_name_for_each_schema(client: pathlib.P
 
 
 @pytest.mark.slow
-def test_a_program_works_through_the_client(client: pathlib.Path, running: Face) -> None:
+def test_a_program_works_through_the_client(client: pathlib.Path, running: RunningApp) -> None:
     output = run("node", "flow.js", f"{running.url}/api/v2", KEY, cwd=client)
     done = dict(line.split() for line in output.splitlines())
     assert done.pop("refused") == "destination"

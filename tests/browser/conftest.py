@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import json
-import pathlib
 import shutil
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import requests
 from playwright.sync_api import sync_playwright
 
-from dev.simulator import Simulator
 from shared.bridge import Bridge, assemble
 from shared.pbx.resources import RESOURCES, resource
 from shared.polling.poll import poll
 from shared.settings import Settings
-from tests.hosts import free_port, start_host, write_keys
+from tests.apps import MASTER, running_app
+from tests.hosts import free_port
 from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import requests
     from playwright.sync_api import Browser, BrowserContext, Page
 
+    from dev.simulator import Simulator
     from dev.simulator.calls import Call
+    from tests.apps import RunningApp
 
-ROOT = pathlib.Path(__file__).parents[2]
-KEY, ADMIN_KEY, MASTER = "the-key-of-the-page", "the-key-of-the-admin", "master-key"
+KEY, ADMIN_KEY = "the-key-of-the-page", "the-key-of-the-admin"
 MAIN_LINE = "67021234"
 ANSWERED, LOST, BACK, SILENT = "+37129411870", "+37122004716", "+37129330145", "+37120177453"
 _CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -43,30 +41,28 @@ _ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-_NEVER = "0 0 0 1 1 *"
 
 
 @dataclass
 class App:
-    """The running app: its address, its storage, its PBX, and the day that was played."""
+    """The running app, and the day that was played."""
 
-    url: str
+    running: RunningApp
     bridge: Bridge
-    pbx: Simulator
     people: dict[str, int]
     calls: dict[str, Call]
 
     @property
+    def pbx(self) -> Simulator:
+        return self.running.pbx
+
+    @property
     def board(self) -> str:
-        return f"{self.url}/api/board"
+        return f"{self.running.url}/api/board"
 
     def ask(self, method: str, path: str, **options: Any) -> requests.Response:
         """A request with the master key."""
-        headers = {"x-functions-key": MASTER}
-        return requests.request(method, f"{self.url}/api{path}", headers=headers, timeout=30, **options)
-
-    def dials(self) -> int:
-        return sum(seen.operation == "Dial" for seen in self.pbx.requests)
+        return self.running.ask(method, f"/api{path}", MASTER, **options)
 
 
 @dataclass
@@ -92,42 +88,28 @@ class Reader:
 @pytest.fixture(scope="session")
 def app(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """The app after a day of six calls; its timers do not run."""
-    with Simulator() as pbx, _hosted(pbx, new_account(), tmp_path_factory.mktemp("host")) as (url, bridge):
-        people = {
-            first: pbx.add_contact(first, last, number, current_callerid=MAIN_LINE)
-            for first, last, number in (("Anna", "Bērziņa", "26550101"), ("Jānis", "Kalniņš", "26550102"))
-        }
-        for row in RESOURCES:
-            poll(bridge, row)
-        running = App(url, bridge, pbx, people, {})
-        synced = running.ask("POST", "/ops/webhooks/sync")
-        assert synced.ok, synced.text
-        _play(running)
-        yield running
-
-
-@contextmanager
-def _hosted(pbx: Simulator, account: str, directory: pathlib.Path) -> Iterator[tuple[str, Bridge]]:
-    port = free_port()
-    environment = {
-        "DataStorage": account,
+    port, account = free_port(), new_account()
+    settings = {
         "AzureWebJobsStorage": account,
-        "PBX_BASE_URL": pbx.base_url,
-        "PBX_API_KEY": pbx.api_key,
         "PBX_WEBHOOK_KEY": "hook-key-hook-key",
         "PUBLIC_BASE_URL": f"http://127.0.0.1:{port}/",
         "BOARD_KEY": KEY,
         "BOARD_ADMIN_KEY": ADMIN_KEY,
-        "ALLOW_LOOPBACK_CALLBACKS": "true",
         "POLL_START": "all",
     }
-    local = json.loads((ROOT / "local.settings.json.example").read_text())["Values"]
-    environment |= {name: _NEVER for name in local if name.endswith("_SCHEDULE")}
-    bridge = assemble(Settings.from_env(environment))
-    bridge.storage.ready()
-    environment |= write_keys(directory / "secrets", {"master": MASTER, "host": {"flows": "hook-key-hook-key"}})
-    with start_host(port=port, env=environment, key=MASTER) as host:
-        yield host.url, bridge
+    with running_app(account, tmp_path_factory.mktemp("host"), port=port, **settings) as running:
+        people = {
+            first: running.pbx.add_contact(first, last, number, current_callerid=MAIN_LINE)
+            for first, last, number in (("Anna", "Bērziņa", "26550101"), ("Jānis", "Kalniņš", "26550102"))
+        }
+        bridge = assemble(Settings.from_env(running.environment))
+        for row in RESOURCES:
+            poll(bridge, row)
+        played = App(running, bridge, people, {})
+        synced = played.ask("POST", "/ops/webhooks/sync")
+        assert synced.ok, synced.text
+        _play(played)
+        yield played
 
 
 def _play(app: App) -> None:

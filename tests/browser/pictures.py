@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.conftest import ROOT, App, Reader
+from dev.processes import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tests.browser.conftest import App, Reader
 
 PICTURES = ROOT / "docs" / "images"
 PAGES = {

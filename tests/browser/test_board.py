@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dev.processes import ROOT
 from shared.times import local_day, now
-from tests.browser.conftest import ADMIN_KEY, BACK, MAIN_LINE, ROOT, App, Reader
+from tests.browser.conftest import ADMIN_KEY, BACK, MAIN_LINE, App, Reader
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def test_numbers_and_charts_are_those_of_the_day(sign_in: Callable[..., Reader],
 
 
 def test_a_double_click_calls_back_once(sign_in: Callable[..., Reader], app: App) -> None:
-    reader, before = sign_in(), app.dials()
+    reader, before = sign_in(), app.running.rings()
     page = reader.open("/callbacks/")
     page.select_option("[data-item] select >> nth=0", label="Jānis Kalniņš")
     page.dblclick("text='Call back' >> nth=0")
@@ -93,7 +94,7 @@ def test_a_double_click_calls_back_once(sign_in: Callable[..., Reader], app: App
     form = page.eval_on_selector("form[action$=dial]", "form => Object.fromEntries(new FormData(form))")
     statuses = [page.request.post(f"{app.board}/callbacks/dial", form=form, max_redirects=0).status for _ in range(2)]
     assert statuses == [303, 303]
-    assert app.dials() == before + 2
+    assert app.running.rings() == before + 2
 
 
 def test_the_list_brings_news_and_keeps_what_is_typed(sign_in: Callable[..., Reader], app: App) -> None:
@@ -130,7 +131,7 @@ def test_audio_plays_and_seeks(sign_in: Callable[..., Reader], app: App) -> None
     )
     assert seconds[0] >= seconds[1] / 2 > 0
     address = page.get_attribute("audio", "src")
-    part = page.request.get(f"{app.url}{address}", headers={"Range": "bytes=0-1"})
+    part = page.request.get(f"{app.running.url}{address}", headers={"Range": "bytes=0-1"})
     assert (part.status, len(part.body()), part.headers["content-length"]) == (206, 2, "2")
     assert part.headers["content-range"].startswith("bytes 0-1/")
 

@@ -10,7 +10,7 @@ from dev.fuzz import run
 from dev.stored import put
 from shared.events.table import EVENTS
 from shared.pbx.resources import RESOURCES
-from tests.face import KEY, Face, face
+from tests.apps import KEY, RunningApp, running_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,9 +20,8 @@ pytestmark = pytest.mark.xdist_group("fuzz")
 
 
 @pytest.fixture(scope="module")
-def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Face]:
-    with face(new_account(), tmp_path_factory.mktemp("fuzz")) as running:
-        running.storage.ready()
+def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
+    with running_app(new_account(), tmp_path_factory.mktemp("fuzz")) as running:
         for row in RESOURCES:
             running.pbx.add(row.name, 1)
             put(running.storage, row.name, {row.id_field: 1})
@@ -30,7 +29,7 @@ def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.mark.slow
-def test_the_answer_to_anything_is_a_documented_one(running: Face) -> None:
+def test_the_answer_to_anything_is_a_documented_one(running: RunningApp) -> None:
     # One registrar serves all events: a few of them stand for the rest, which python -m dev.fuzz takes too.
     others = [event.name for event in EVENTS if event.name not in ("CallStarted", "ContactCreated")]
     code, cases, report = run(running.url, KEY, "--phases", "coverage", processes=2, without=others)
@@ -39,7 +38,7 @@ def test_the_answer_to_anything_is_a_documented_one(running: Face) -> None:
 
 
 @pytest.mark.slow
-def test_every_operation_of_the_definition_is_served(running: Face) -> None:
+def test_every_operation_of_the_definition_is_served(running: RunningApp) -> None:
     definition = running.ask("GET", "/api/swagger.json").json()
     for path, methods in definition["paths"].items():
         for method, operation in methods.items():

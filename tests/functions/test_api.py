@@ -12,7 +12,7 @@ from shared.api.operations import ACTIONS, LISTS
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES, Resource
 from shared.values import LARGEST_ID
-from tests.face import KEY, Face
+from tests.apps import KEY, RunningApp
 
 if TYPE_CHECKING:
     from shared.pbx.operations import Operation
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.xdist_group("shared_face")
 
 
 @pytest.fixture(scope="module")
-def running(shared_face: Face) -> Face:
+def running(shared_face: RunningApp) -> RunningApp:
     for row in RESOURCES:
         shared_face.pbx.add(row.name, LARGEST_ID)
         store(shared_face, row, *(LARGEST_ID - number for number in range(60)))
@@ -29,11 +29,11 @@ def running(shared_face: Face) -> Face:
 
 
 @pytest.fixture(autouse=True)
-def _quiet(running: Face) -> None:
+def _quiet(running: RunningApp) -> None:
     running.pbx.faults.clear()
 
 
-def store(running: Face, row: Resource, *ids: int) -> None:
+def store(running: RunningApp, row: Resource, *ids: int) -> None:
     put(running.storage, row.name, *({"contactID": 1, row.id_field: number} for number in ids))
 
 
@@ -41,18 +41,18 @@ def ids(answer: Any, row: Resource) -> list[int]:
     return [item[row.id_field] for item in answer.json()["data"]]
 
 
-def ask(running: Face, row: Operation, item: Any = LARGEST_ID, **options: Any) -> Any:
+def ask(running: RunningApp, row: Operation, item: Any = LARGEST_ID, **options: Any) -> Any:
     path = row.path.format(**{parameter.name: item for parameter in row.parameters if parameter.where == "path"})
     return running.ask(row.method, f"/api/v2/{path}", **options)
 
 
-def dial(running: Face, destination: str = "27771153", contact: Any = LARGEST_ID, **headers: str) -> Any:
+def dial(running: RunningApp, destination: str = "27771153", contact: Any = LARGEST_ID, **headers: str) -> Any:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return ask(running, operation("Dial"), json={"destination": destination, "contactID": contact}, headers=named)
 
 
 @pytest.mark.parametrize("row", ACTIONS, ids=lambda row: row.id)
-def test_every_action_answers_in_the_pbx_s_envelope_to_who_has_a_key(row: Operation, running: Face) -> None:
+def test_every_action_answers_in_the_pbx_s_envelope_to_who_has_a_key(row: Operation, running: RunningApp) -> None:
     for key in ("wrong", ""):
         assert ask(running, row, headers={"x-functions-key": key}).status_code == 401
     answer = dial(running) if row.command else ask(running, row)
@@ -75,7 +75,7 @@ FAULTS: tuple[tuple[str, dict[str, Any], int, str], ...] = (
 @pytest.mark.parametrize("row", [operation("GetContactsByID"), operation("GetLostCalls")], ids=lambda row: row.id)
 @pytest.mark.parametrize(("fault", "status", "words"), [row[1:] for row in FAULTS], ids=[row[0] for row in FAULTS])
 def test_what_the_pbx_says_is_passed_on(
-    row: Operation, fault: dict[str, Any], status: int, words: str, running: Face
+    row: Operation, fault: dict[str, Any], status: int, words: str, running: RunningApp
 ) -> None:
     running.pbx.faults.add(match=row.id, **fault)
     answer = ask(running, row)
@@ -87,7 +87,7 @@ def test_what_the_pbx_says_is_passed_on(
     assert answer.headers.get("Retry-After") == ("1" if status == 429 else None)
 
 
-def test_a_pbx_that_is_away_is_unavailable(running: Face) -> None:
+def test_a_pbx_that_is_away_is_unavailable(running: RunningApp) -> None:
     running.pbx.faults.add("reset", "Dial", times=1)
     answer = dial(running, Idempotency_Key="away")
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
@@ -109,7 +109,7 @@ def test_a_pbx_that_is_away_is_unavailable(running: Face) -> None:
         ("events?type=CallParked", "type"),
     ],
 )
-def test_wrong_input_is_named_and_never_reaches_the_pbx(path: str, field: str, running: Face) -> None:
+def test_wrong_input_is_named_and_never_reaches_the_pbx(path: str, field: str, running: RunningApp) -> None:
     before = len(running.pbx.requests)
     answer = running.ask("GET", f"/api/v2/{path}")
     assert answer.status_code == 422
@@ -120,7 +120,7 @@ def test_wrong_input_is_named_and_never_reaches_the_pbx(path: str, field: str, r
 
 
 @pytest.mark.parametrize("headers", [{"Idempotency_Key": "once"}, {"x_ms_workflow_run_id": "08586734240477CU46"}])
-def test_many_requests_at_once_for_one_call_ring_once(headers: dict[str, str], running: Face) -> None:
+def test_many_requests_at_once_for_one_call_ring_once(headers: dict[str, str], running: RunningApp) -> None:
     before = running.rings()
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: dial(running, "27771199", **headers), range(16)))
@@ -129,7 +129,7 @@ def test_many_requests_at_once_for_one_call_ring_once(headers: dict[str, str], r
     assert running.rings() == before + 1
 
 
-def test_an_employee_may_be_a_text_and_a_number_have_marks_and_none_is_repeated(running: Face) -> None:
+def test_an_employee_may_be_a_text_and_a_number_have_marks_and_none_is_repeated(running: RunningApp) -> None:
     before = running.rings()
     answer = dial(running, "\u202a+371\u00a027771188\u202c", str(LARGEST_ID), Idempotency_Key="text")
     assert (answer.status_code, running.rings()) == (200, before + 1)
@@ -141,7 +141,7 @@ def test_an_employee_may_be_a_text_and_a_number_have_marks_and_none_is_repeated(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("row", RESOURCES, ids=lambda row: row.name)
-def test_a_list_answers_from_storage_while_the_pbx_is_down(row: Resource, running: Face) -> None:
+def test_a_list_answers_from_storage_while_the_pbx_is_down(row: Resource, running: RunningApp) -> None:
     running.pbx.faults.add("reset")
     before = len(running.pbx.requests)
     path = f"/api/v2/trigger/{row.name}"
@@ -156,7 +156,7 @@ def test_a_list_answers_from_storage_while_the_pbx_is_down(row: Resource, runnin
 
 @pytest.mark.slow
 @pytest.mark.parametrize("row", RESOURCES, ids=lambda row: row.name)
-def test_a_poll_follows_its_location_until_there_is_nothing_new(row: Resource, running: Face) -> None:
+def test_a_poll_follows_its_location_until_there_is_nothing_new(row: Resource, running: RunningApp) -> None:
     # The host keeps a parameter without a value from the app.
     answer = running.ask("GET", f"/api/v2/trigger/{row.name}?triggerState=&limit=10&code={KEY}")
     assert answer.status_code == 202
@@ -173,7 +173,7 @@ def test_a_poll_follows_its_location_until_there_is_nothing_new(row: Resource, r
     assert listed[-1] == 3
 
 
-def test_the_definition_is_open_to_everybody_and_fetched_once(running: Face) -> None:
+def test_the_definition_is_open_to_everybody_and_fetched_once(running: RunningApp) -> None:
     answer = running.ask("GET", "/api/swagger.json", headers={"x-functions-key": ""})
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
@@ -185,7 +185,7 @@ def test_the_definition_is_open_to_everybody_and_fetched_once(running: Face) -> 
     assert (again.status_code, again.content) == (304, b"")
 
 
-def test_answers_name_the_host_and_scheme_that_the_caller_used(running: Face) -> None:
+def test_answers_name_the_host_and_scheme_that_the_caller_used(running: RunningApp) -> None:
     headers = {"Host": "func-pbx.azurewebsites.net", "X-Forwarded-Proto": "https"}
     definition = running.ask("GET", "/api/swagger.json", headers=headers).json()
     assert (definition["schemes"], definition["host"]) == (["https"], "func-pbx.azurewebsites.net")

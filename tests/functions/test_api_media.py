@@ -10,7 +10,7 @@ from shared.media import blobs
 from shared.storage.account import CONTAINERS
 
 if TYPE_CHECKING:
-    from tests.face import Face
+    from tests.apps import RunningApp
 
 pytestmark = pytest.mark.xdist_group("shared_face")
 
@@ -19,7 +19,7 @@ AUDIO = bytes(range(256)) * 20
 
 
 @pytest.fixture(scope="module")
-def running(shared_face: Face) -> Face:
+def running(shared_face: RunningApp) -> RunningApp:
     from azure.storage.blob import ContentSettings
 
     for container in CONTAINERS:
@@ -29,7 +29,7 @@ def running(shared_face: Face) -> Face:
 
 
 @pytest.mark.parametrize("container", ["recordings", "voicemails"])
-def test_audio_comes_whole_by_the_fields_of_its_event(running: Face, container: str) -> None:
+def test_audio_comes_whole_by_the_fields_of_its_event(running: RunningApp, container: str) -> None:
     for path, query in ((f"{container}/{NAME}", {}), (container, {"blobName": NAME})):
         answer = running.ask("GET", f"/api/v2/media/{path}", params=query)
         assert (answer.status_code, answer.content) == (200, AUDIO)
@@ -48,7 +48,7 @@ def test_audio_comes_whole_by_the_fields_of_its_event(running: Face, container: 
         "azure-webjobs-secrets/2018/04/25/1711.mp3",
     ],
 )
-def test_nothing_else_is_handed_out(running: Face, path: str) -> None:
+def test_nothing_else_is_handed_out(running: RunningApp, path: str) -> None:
     assert running.ask("GET", f"/api/v2/media/{path}").status_code == 404
 
 
@@ -64,17 +64,17 @@ def test_nothing_else_is_handed_out(running: Face, path: str) -> None:
         ("$logs", NAME),
     ],
 )
-def test_no_field_leads_anywhere_else(running: Face, container: str, name: str) -> None:
+def test_no_field_leads_anywhere_else(running: RunningApp, container: str, name: str) -> None:
     assert running.ask("GET", f"/api/v2/media/{container}", params={"blobName": name}).status_code == 404
     assert running.ask("GET", f"/api/v2/media/{container}").status_code == 404
 
 
-def test_audio_takes_a_key(running: Face) -> None:
+def test_audio_takes_a_key(running: RunningApp) -> None:
     answer = running.ask("GET", f"/api/v2/media/recordings/{NAME}", headers={"x-functions-key": ""})
     assert (answer.status_code, answer.content) == (401, b"")
 
 
-def test_audio_too_long_for_one_answer_is_refused(running: Face) -> None:
+def test_audio_too_long_for_one_answer_is_refused(running: RunningApp) -> None:
     name = "2018/04/25/1799.mp3"
     blob = running.storage.container("recordings").get_blob_client(name)
     blob.upload_blob(bytes(blobs.LARGEST))
@@ -100,14 +100,14 @@ RANGES = {
 
 
 @pytest.mark.parametrize("wanted", RANGES)
-def test_audio_can_be_played_and_sought_by_ranges(running: Face, wanted: str) -> None:
+def test_audio_can_be_played_and_sought_by_ranges(running: RunningApp, wanted: str) -> None:
     answer = running.ask("GET", f"/api/v2/media/recordings/{NAME}", headers={"Range": wanted})
     assert (answer.status_code, answer.content, answer.headers.get("Content-Range")) == RANGES[wanted]
     assert answer.headers["Content-Length"] == str(len(answer.content))
     assert answer.headers["Accept-Ranges"] == "bytes"
 
 
-def test_an_answer_to_a_range_has_four_mebibytes_of_any_file(running: Face) -> None:
+def test_an_answer_to_a_range_has_four_mebibytes_of_any_file(running: RunningApp) -> None:
     name = "2018/04/25/1800.0123456789ab.mp3"
     size = blobs.LARGEST + 1
     running.storage.container("recordings").get_blob_client(name).upload_blob(bytes(size))

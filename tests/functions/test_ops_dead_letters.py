@@ -11,7 +11,7 @@ from dev.listener import Listener
 from shared import audit
 from shared.storage.messages import dead_letter
 from shared.values import encode
-from tests.bridges import KEY, MASTER, RunningBridge
+from tests.apps import KEY, MASTER, RunningApp
 
 if TYPE_CHECKING:
     import requests
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.xdist_group("shared_bridge")
 
 
-def ask(running: RunningBridge, method: str, path: str = "", **options: Any) -> requests.Response:
+def ask(running: RunningApp, method: str, path: str = "", **options: Any) -> requests.Response:
     return running.ask(method, f"/api/ops/deadletters{path}", key=MASTER, **options)
 
 
@@ -27,12 +27,12 @@ def ask(running: RunningBridge, method: str, path: str = "", **options: Any) -> 
     ("method", "path"),
     [("GET", ""), ("GET", "/event/x"), ("POST", "/event/x/retry"), ("DELETE", "/event/x"), ("POST", "/replay")],
 )
-def test_only_the_master_key_opens_them(method: str, path: str, shared_bridge: RunningBridge) -> None:
+def test_only_the_master_key_opens_them(method: str, path: str, shared_bridge: RunningApp) -> None:
     url = f"/api/ops/deadletters{path}"
     assert {shared_bridge.ask(method, url, key=key).status_code for key in ("", KEY)} == {401}
 
 
-def test_a_dead_letter_is_listed_shown_retried_and_discarded(shared_bridge: RunningBridge) -> None:
+def test_a_dead_letter_is_listed_shown_retried_and_discarded(shared_bridge: RunningApp) -> None:
     running = shared_bridge
     fits = encode({"type": "Event", "eventType": "CallStarted", "version": "v1", "data": {"callID": 1524664459097344}})
     for id, body in (("CallStarted-fits", fits), ("CallStarted-not", b"{")):
@@ -62,7 +62,7 @@ def test_a_dead_letter_is_listed_shown_retried_and_discarded(shared_bridge: Runn
     assert "refused/CallStarted-not: sent by mistake" in notes
 
 
-def test_a_list_of_dead_letters_is_read_in_parts_and_knows_its_parameters(shared_bridge: RunningBridge) -> None:
+def test_a_list_of_dead_letters_is_read_in_parts_and_knows_its_parameters(shared_bridge: RunningApp) -> None:
     for number in range(3):
         dead_letter(shared_bridge.storage, kind="media", id=f"m{number}", reason="a test", body=b"{}")
     first = ask(shared_bridge, "GET", "?limit=2").json()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.face import Face, face
+from tests.apps import RunningApp, running_app
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -30,13 +30,12 @@ NAMES = (
 
 
 @pytest.fixture(scope="module")
-def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Face]:
-    with face(new_account(), tmp_path_factory.mktemp("people"), *NAMES, PUBLIC_BASE_URL=BASE) as running:
-        running.storage.ready()
+def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
+    with running_app(new_account(), tmp_path_factory.mktemp("people"), *NAMES, PUBLIC_BASE_URL=BASE) as running:
         yield running
 
 
-def job(running: Face, kind: str) -> dict[str, Any]:
+def job(running: RunningApp, kind: str) -> dict[str, Any]:
     asked = running.ask("POST", f"/api/ops/people/{kind}", json={"number": f"+371 {NUMBER}"}, headers=MASTER)
     assert asked.status_code == 202
     where = asked.headers["Location"].removeprefix(BASE)
@@ -51,7 +50,7 @@ def job(running: Face, kind: str) -> dict[str, Any]:
     return until(answer, seconds=60)
 
 
-def test_a_number_is_exported_and_then_erased(running: Face) -> None:
+def test_a_number_is_exported_and_then_erased(running: RunningApp) -> None:
     started = {"callID": 1524664459097344, "caller": NUMBER, "callStarted": "2018-04-25T13:54:19+0000"}
     event = {"type": "Event", "eventType": "CallCompleted", "version": "v1", "data": started}
     assert running.ask("POST", "/api/events/CallCompleted", json=event, headers=MASTER).status_code == 202
@@ -69,12 +68,12 @@ def test_a_number_is_exported_and_then_erased(running: Face) -> None:
     assert running.ask("GET", exported["file"].removeprefix(BASE), headers=MASTER).status_code == 404
 
 
-def test_only_the_master_key_opens_it(running: Face) -> None:
+def test_only_the_master_key_opens_it(running: RunningApp) -> None:
     for path in ("export", "erase"):
         assert running.ask("POST", f"/api/ops/people/{path}", json={"number": NUMBER}).status_code == 401
     assert running.ask("GET", "/api/ops/people/erase-0").status_code == 401
 
 
-def test_an_unknown_job_and_a_wrong_body_are_refused(running: Face) -> None:
+def test_an_unknown_job_and_a_wrong_body_are_refused(running: RunningApp) -> None:
     assert running.ask("GET", "/api/ops/people/erase-0", headers=MASTER).status_code == 404
     assert running.ask("POST", "/api/ops/people/erase", json={"numbr": NUMBER}, headers=MASTER).status_code == 422

@@ -14,7 +14,7 @@ from shared.api.operations import ACTIONS
 from shared.api.parameters import takes_body
 from shared.errors import Refused
 from shared.settings import settings
-from tests.bridges import MASTER, RunningBridge
+from tests.apps import MASTER, RunningApp
 from tests.indexed import functions, hosted
 
 pytestmark = pytest.mark.xdist_group("shared_bridge")
@@ -101,7 +101,7 @@ def test_answers_name_the_public_address(public: str, expected: str, monkeypatch
 
 
 @pytest.fixture(scope="module")
-def running(shared_bridge: RunningBridge) -> RunningBridge:
+def running(shared_bridge: RunningApp) -> RunningApp:
     return shared_bridge
 
 
@@ -112,7 +112,7 @@ def test_every_route_that_takes_a_body_is_asked_below() -> None:
 
 
 @pytest.mark.parametrize("path", WITH_BODY)
-def test_a_body_in_chunks_is_asked_for_with_its_length(path: str, running: RunningBridge) -> None:
+def test_a_body_in_chunks_is_asked_for_with_its_length(path: str, running: RunningApp) -> None:
     answer = running.ask("POST", path, key=MASTER, data=iter([b'{"eventType": ', b'"CallStarted"}']))
     assert (answer.status_code, answer.headers["Content-Type"].split(";")[0]) == (411, "text/plain")
     assert "Content-Length" in answer.text
@@ -120,7 +120,7 @@ def test_a_body_in_chunks_is_asked_for_with_its_length(path: str, running: Runni
 
 
 @pytest.mark.parametrize("path", [path for path in WITH_BODY if not path.startswith("/api/ops/")])
-def test_a_body_that_is_empty_is_no_json(path: str, running: RunningBridge) -> None:
+def test_a_body_that_is_empty_is_no_json(path: str, running: RunningApp) -> None:
     answer = running.ask("POST", path, key=MASTER, data=b"")
     assert answer.status_code == 400
     kept = list(running.storage.table("deadletters").list_entities())

@@ -18,7 +18,7 @@ from dev.signatures import verify
 from shared.events.table import EVENTS
 from shared.subscriptions import Subscriptions, new_secret
 from shared.times import iso, now
-from tests.bridges import KEY, MASTER, RunningBridge
+from tests.apps import KEY, MASTER, RunningApp
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _calls = itertools.count(1524664459500000)
 
 
 @pytest.fixture(scope="module")
-def running(shared_bridge: RunningBridge) -> RunningBridge:
+def running(shared_bridge: RunningApp) -> RunningApp:
     return shared_bridge
 
 
@@ -47,32 +47,30 @@ def listener() -> Iterator[Listener]:
 
 
 @pytest.fixture(autouse=True)
-def alone(running: RunningBridge) -> Iterator[None]:
+def alone(running: RunningApp) -> Iterator[None]:
     """End the subscriptions of a test before the next one."""
     yield
     for one in Subscriptions(running.storage).all():
         running.ask("DELETE", f"/api/v2/webhooks/{one.capability}")
 
 
-def listed(running: RunningBridge) -> dict[str, dict[str, Any]]:
+def listed(running: RunningApp) -> dict[str, dict[str, Any]]:
     """The subscriptions by their public ids."""
     return {row["id"]: row for row in running.ask("GET", "/api/v2/subscriptions").json()["data"]}
 
 
-def ask(running: RunningBridge, id: str, what: str, **options: Any) -> requests.Response:
+def ask(running: RunningApp, id: str, what: str, **options: Any) -> requests.Response:
     """Ask for something that the master key opens."""
     return running.ask("POST", f"/api/ops/subscriptions/{id}/{what}", key=MASTER, **options)
 
 
-def id_of(running: RunningBridge, event: str, endpoint: str, **more: Any) -> str:
+def id_of(running: RunningApp, event: str, endpoint: str, **more: Any) -> str:
     """The public id of a new subscription."""
     made = running.ask("POST", f"/api/v2/webhooks/{event}", json={"endpoint": endpoint, **more})
     return made.headers["Subscription-Id"]
 
 
-def test_an_event_reaches_its_subscriber_signed_and_as_the_pbx_said_it(
-    running: RunningBridge, listener: Listener
-) -> None:
+def test_an_event_reaches_its_subscriber_signed_and_as_the_pbx_said_it(running: RunningApp, listener: Listener) -> None:
     made = running.ask("POST", "/api/v2/webhooks/CallCompleted", json={"endpoint": listener.url})
     assert made.status_code == 201
     body = made.json()
@@ -90,7 +88,7 @@ def test_an_event_reaches_its_subscriber_signed_and_as_the_pbx_said_it(
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.name)
-def test_every_event_can_be_subscribed_to_and_left_without_a_key(event: Any, running: RunningBridge) -> None:
+def test_every_event_can_be_subscribed_to_and_left_without_a_key(event: Any, running: RunningApp) -> None:
     made = running.ask("POST", f"/api/v2/webhooks/{event.name}", json={"endpoint": NOWHERE})
     assert made.status_code == 201
     for _ in range(2):
@@ -100,14 +98,14 @@ def test_every_event_can_be_subscribed_to_and_left_without_a_key(event: Any, run
 
 
 @pytest.mark.parametrize("name", ["CallParked", "un-subscribe", "unsubscribe%20"])
-def test_an_event_that_nobody_knows_is_not_found(name: str, running: RunningBridge) -> None:
+def test_an_event_that_nobody_knows_is_not_found(name: str, running: RunningApp) -> None:
     answer = running.ask("POST", f"/api/v2/webhooks/{name}", json={"endpoint": NOWHERE})
     assert (answer.status_code, answer.json()["statusCode"]) == (404, 404)
 
 
 @pytest.mark.parametrize("way_out", WAYS_OUT)
 @pytest.mark.parametrize("way_in", WAYS_IN)
-def test_a_subscription_made_each_way_can_be_ended_each_way(way_in: str, way_out: str, running: RunningBridge) -> None:
+def test_a_subscription_made_each_way_can_be_ended_each_way(way_in: str, way_out: str, running: RunningApp) -> None:
     endpoint = "http://127.0.0.1:9/a%20b?sig=%2B"
     made = running.ask("POST", f"/api/v2/webhooks/{way_in}", json={"endpoint": endpoint})
     assert made.status_code == 201
@@ -135,7 +133,7 @@ def test_a_subscription_made_each_way_can_be_ended_each_way(way_in: str, way_out
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_field(
-    body: bytes, status: int, path: str | None, running: RunningBridge
+    body: bytes, status: int, path: str | None, running: RunningApp
 ) -> None:
     answer = running.ask("POST", "/api/v2/webhooks/CallStarted", data=body)
     assert answer.status_code == status
@@ -145,7 +143,7 @@ def test_what_does_not_fit_is_refused_with_the_field(
     assert "8.8.8.8" not in answer.text
 
 
-def test_keys_are_asked_for_except_where_the_id_is_the_key(running: RunningBridge) -> None:
+def test_keys_are_asked_for_except_where_the_id_is_the_key(running: RunningApp) -> None:
     for method, path in (
         ("POST", "/api/v2/webhooks/CallStarted"),
         ("POST", "/api/v2/webhooks/CallParked"),
@@ -164,12 +162,12 @@ def test_keys_are_asked_for_except_where_the_id_is_the_key(running: RunningBridg
 
 
 @pytest.mark.parametrize("id", ["0" * 31, "g" * 32, "'%20or%20'", "%D9%A3", "CallEnded", "1%0A"])
-def test_what_cannot_be_an_id_is_not_found(id: str, running: RunningBridge) -> None:
+def test_what_cannot_be_an_id_is_not_found(id: str, running: RunningApp) -> None:
     answer = running.ask("DELETE", f"/api/v2/webhooks/{id}", key="")
     assert (answer.status_code, answer.json()["statusCode"]) == (404, 404)
 
 
-def test_the_same_request_is_the_same_subscription_and_shows_no_secret_again(running: RunningBridge) -> None:
+def test_the_same_request_is_the_same_subscription_and_shows_no_secret_again(running: RunningApp) -> None:
     first = running.subscribe("CallStarted", NOWHERE, filter={"caller": "+37127771153", "contact_id": 966})
     assert first["secret"].startswith("whsec_")
     for other in (
@@ -181,7 +179,7 @@ def test_the_same_request_is_the_same_subscription_and_shows_no_secret_again(run
     assert running.subscribe("CallStarted", NOWHERE)["data"] != first["data"]
 
 
-def test_a_callback_address_is_enough_to_leave(running: RunningBridge) -> None:
+def test_a_callback_address_is_enough_to_leave(running: RunningApp) -> None:
     for event, path in (("CallStarted", "one"), ("CallCompleted", "one"), ("CallStarted", "other")):
         running.subscribe(event, NOWHERE + path)
     for spelling in (NOWHERE, NOWHERE.upper()):
@@ -200,7 +198,7 @@ def test_a_callback_address_is_enough_to_leave(running: RunningBridge) -> None:
 
 
 @pytest.mark.slow
-def test_nothing_comes_after_leaving(running: RunningBridge, listener: Listener) -> None:
+def test_nothing_comes_after_leaving(running: RunningApp, listener: Listener) -> None:
     gone = running.subscribe("CallStarted", listener.url + "/gone")
     running.subscribe("CallStarted", listener.url + "/here")
     running.happen("CallStarted")
@@ -211,7 +209,7 @@ def test_nothing_comes_after_leaving(running: RunningBridge, listener: Listener)
     assert Counter(one.path for one in listener.received) == {"/hook/gone": 1, "/hook/here": 2}
 
 
-def test_a_secret_of_one_s_own_signs_and_both_do_after_a_rotation(running: RunningBridge, listener: Listener) -> None:
+def test_a_secret_of_one_s_own_signs_and_both_do_after_a_rotation(running: RunningApp, listener: Listener) -> None:
     own = new_secret()
     made = running.subscribe("CallStarted", listener.url, secret=own)
     assert made["secret"] == own
@@ -224,7 +222,7 @@ def test_a_secret_of_one_s_own_signs_and_both_do_after_a_rotation(running: Runni
     assert running.ask("POST", f"/api/v2/webhooks/{'0' * 32}/rotate").status_code == 404
 
 
-def test_the_list_shows_results_and_no_address(running: RunningBridge, listener: Listener) -> None:
+def test_the_list_shows_results_and_no_address(running: RunningApp, listener: Listener) -> None:
     listener.answer = lambda received: (500 if "bad" in received.path else 200, {})
     good = id_of(running, "CallStarted", f"{listener.url}/good?sig=s3cret", filter={"contact_id": 966})
     bad = id_of(running, "CallStarted", f"{listener.url}/bad?sig=s3cret", shape="cloudevents")
@@ -240,7 +238,7 @@ def test_the_list_shows_results_and_no_address(running: RunningBridge, listener:
         assert secret not in str(rows)
 
 
-def test_an_id_that_may_be_seen_gives_no_rights(running: RunningBridge) -> None:
+def test_an_id_that_may_be_seen_gives_no_rights(running: RunningApp) -> None:
     id = id_of(running, "CallStarted", NOWHERE)
     assert running.ask("DELETE", f"/api/v2/webhooks/{id}").status_code == 404
     assert running.ask("POST", f"/api/v2/webhooks/{id}/rotate").status_code == 404
@@ -253,7 +251,7 @@ def test_an_id_that_may_be_seen_gives_no_rights(running: RunningBridge) -> None:
 
 
 @pytest.mark.slow
-def test_a_failed_delivery_comes_again_by_itself(running: RunningBridge, listener: Listener) -> None:
+def test_a_failed_delivery_comes_again_by_itself(running: RunningApp, listener: Listener) -> None:
     listener.answer = lambda received: (503 if len(listener.received) < 2 else 200, {"Retry-After": "1"})
     running.subscribe("VoicemailCreated", listener.url)
     id = running.happen("VoicemailCreated", voicemailID=next(_calls))
@@ -263,7 +261,7 @@ def test_a_failed_delivery_comes_again_by_itself(running: RunningBridge, listene
     assert 3 < received[1].time - received[0].time < 12
 
 
-def test_a_replay_is_counted_first_and_goes_out_under_its_old_id(running: RunningBridge, listener: Listener) -> None:
+def test_a_replay_is_counted_first_and_goes_out_under_its_old_id(running: RunningApp, listener: Listener) -> None:
     id, span = id_of(running, "CallCompleted", listener.url), {"date_from": iso(now())}
     event = running.happen("CallCompleted")
     listener.wait(1)
@@ -277,7 +275,7 @@ def test_a_replay_is_counted_first_and_goes_out_under_its_old_id(running: Runnin
     assert ask(running, "sub-nobody", "replay", json=span).status_code == 404
 
 
-def test_a_subscriber_that_waits_is_tried_at_once(running: RunningBridge, listener: Listener) -> None:
+def test_a_subscriber_that_waits_is_tried_at_once(running: RunningApp, listener: Listener) -> None:
     listener.answer = lambda received: (503, {"Retry-After": "3600"})
     id = id_of(running, "CallConnected", listener.url)
     event = running.happen("CallConnected")
@@ -292,7 +290,7 @@ def test_a_subscriber_that_waits_is_tried_at_once(running: RunningBridge, listen
 
 
 @pytest.mark.slow
-def test_eight_subscribers_that_hang_delay_no_other_by_a_second(running: RunningBridge, listener: Listener) -> None:
+def test_eight_subscribers_that_hang_delay_no_other_by_a_second(running: RunningApp, listener: Listener) -> None:
     released = threading.Event()
 
     def answer(received: Request) -> tuple[int, dict[str, str]]:
@@ -324,7 +322,7 @@ def test_eight_subscribers_that_hang_delay_no_other_by_a_second(running: Running
 
 
 @pytest.mark.slow
-def test_a_dead_and_a_slow_subscriber_keep_nobody_waiting(running: RunningBridge, listener: Listener) -> None:
+def test_a_dead_and_a_slow_subscriber_keep_nobody_waiting(running: RunningApp, listener: Listener) -> None:
     events, subscribers = 30, 20
 
     def answer(received: Request) -> tuple[int, dict[str, str]]:

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import json
-import pathlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
 
-from dev.simulator import Simulator
 from shared.events.table import EVENTS, Event, find_event
-from shared.settings import Settings
-from shared.storage.account import Storage
 from shared.storage.rows import descending
-from tests.hosts import start_host, write_keys
+from tests.apps import FIXTURES, RunningApp, running_app
+from tests.hosts import MASTER, start_host
 from tests.waiting import until
 
 if TYPE_CHECKING:
+    import pathlib
     from collections.abc import Callable, Iterator
 
-    from dev.processes import HostProcess
-
-
-ROOT = pathlib.Path(__file__).parents[2]
-FIXTURES = ROOT / "tests" / "fixtures" / "events"
 WEBHOOKS = [event for event in EVENTS if event.source == "pbx"]
 IDS = [event.name for event in WEBHOOKS]
 # What differs in no field is a repeat or not by what came before, which is looked at after the answer.
 UNNAMED = [event for event in WEBHOOKS if event.name == "LostCallerRemoved"]
 STARTED = (FIXTURES / "CallStarted.json").read_bytes()
-KEYS = {"master": "master-key", "host": {"flows": "host-key"}, "functions": {"OnCallStarted": {"pbx": "function-key"}}}
+KEYS = {"master": MASTER, "host": {"flows": "host-key"}, "functions": {"OnCallStarted": {"pbx": "function-key"}}}
 RECORDING = 150818921852
 VOICEMAIL = 171118926552
 CALL = 1524664459097344
@@ -39,41 +32,28 @@ ONE_FUNCTION = ("OnCallStarted",)
 pytestmark = pytest.mark.xdist_group("receivers")
 
 
-class Running:
-    """A host with the app, a simulated PBX and an account of its own."""
+def post(running: RunningApp, event: str, body: bytes | dict[str, Any]) -> requests.Response:
+    data = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
+    return running.ask("POST", f"/api/events/{event}", data=data)
 
-    def __init__(self, host: HostProcess, storage: Storage, pbx: Simulator) -> None:
-        self.host, self.storage, self.pbx = host, storage, pbx
-        self.session = requests.Session()
 
-    def post(self, event: str, body: bytes | dict[str, Any]) -> requests.Response:
-        data = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
-        return self.session.post(f"{self.host.url}/api/events/{event}", data=data, timeout=10)
+def rows(running: RunningApp, table: str) -> list[dict[str, Any]]:
+    return [dict(row) for row in running.storage.table(table).list_entities()]
 
-    def rows(self, table: str) -> list[dict[str, Any]]:
-        return [dict(row) for row in self.storage.table(table).list_entities()]
 
-    def blobs(self, container: str) -> list[Any]:
-        found = self.storage.container(container).list_blobs(include=["metadata"])
-        return [blob for blob in found if not blob.name.startswith(".")]
+def blobs(running: RunningApp, container: str) -> list[Any]:
+    found = running.storage.container(container).list_blobs(include=["metadata"])
+    return [blob for blob in found if not blob.name.startswith(".")]
 
 
 @pytest.fixture(scope="module")
-def running(new_account: Callable[[], str]) -> Iterator[Running]:
-    with Simulator(api_key="k") as pbx:
-        environment = {
-            "DataStorage": new_account(),
-            "PBX_BASE_URL": pbx.base_url,
-            "PBX_API_KEY": "k",
-            "PBX_WEBHOOK_KEY": "",
-        }
-        storage = Storage(Settings.from_env(environment).storage)
-        storage.ready()
-        contact = pbx.add_contact("Anna", "Bērziņa", contact_id=966)
-        pbx.add("call_records", RECORDING, callID=CALL, contactID=contact, callStarted="2018-04-25T13:54:19+0000")
-        pbx.add("voicemails", VOICEMAIL, sender="+37129998877", callStarted="2018-04-25T15:03:08+0000")
-        with start_host(ROOT, env=environment) as host:
-            yield Running(host, storage, pbx)
+def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
+    with running_app(new_account(), tmp_path_factory.mktemp("receivers")) as running:
+        contact = running.pbx.add_contact("Anna", "Bērziņa", contact_id=966)
+        call = {"callID": CALL, "contactID": contact, "callStarted": "2018-04-25T13:54:19+0000"}
+        running.pbx.add("call_records", RECORDING, **call)
+        running.pbx.add("voicemails", VOICEMAIL, sender="+37129998877", callStarted="2018-04-25T15:03:08+0000")
+        yield running
 
 
 def fixture(event: Event) -> dict[str, Any]:
@@ -81,42 +61,42 @@ def fixture(event: Event) -> dict[str, Any]:
     return payload
 
 
-def test_each_fixture_posted_twice_leaves_one_row_one_story_and_one_blob(running: Running) -> None:
-    first = [running.post(event.name, fixture(event)) for event in WEBHOOKS]
+def test_each_fixture_posted_twice_leaves_one_row_one_story_and_one_blob(running: RunningApp) -> None:
+    first = [post(running, event.name, fixture(event)) for event in WEBHOOKS]
     assert [answer.status_code for answer in first] == [202] * len(WEBHOOKS)
-    again = [running.post(event.name, fixture(event)) for event in WEBHOOKS]
+    again = [post(running, event.name, fixture(event)) for event in WEBHOOKS]
     named = [answer.json() for answer, event in zip(first, WEBHOOKS, strict=True) if event not in UNNAMED]
     assert [answer.json() for answer, event in zip(again, WEBHOOKS, strict=True) if event not in UNNAMED] == named
     stored = {"RecordingStored", "VoicemailStored"}
-    until(lambda: {row["type"] for row in running.rows("events")} == {event.name for event in WEBHOOKS} | stored)
+    until(lambda: {row["type"] for row in rows(running, "events")} == {event.name for event in WEBHOOKS} | stored)
     # What names the call, and its stored audio.
     parts = sum("callID" in fixture(event)["data"] for event in WEBHOOKS) + 1
-    until(lambda: "recordingUrls" in running.rows("calls")[0] and running.rows("calls")[0]["revision"] == parts)
-    accepted = [row["RowKey"] for row in running.rows("events") if row["type"] not in stored]
+    until(lambda: "recordingUrls" in rows(running, "calls")[0] and rows(running, "calls")[0]["revision"] == parts)
+    accepted = [row["RowKey"] for row in rows(running, "events") if row["type"] not in stored]
     assert len(accepted) == len(WEBHOOKS)
     assert set(accepted) <= {answer.json()["id"] for answer in (*first, *again)}
-    (story,) = running.rows("calls")
+    (story,) = rows(running, "calls")
     assert story["RowKey"] == descending(CALL)
     assert (story["outcome"], story["talkSeconds"]) == ("answered", 185)
-    (recording,) = running.blobs("recordings")
+    (recording,) = blobs(running, "recordings")
     assert recording.name == f"2018/04/25/{RECORDING}.mp3"
     assert json.loads(story["recordingUrls"])[0].endswith(f"/recordings/{recording.name}")
-    (voicemail,) = running.blobs("voicemails")
+    (voicemail,) = blobs(running, "voicemails")
     assert voicemail.name == f"2018/04/25/{VOICEMAIL}.mp3"
-    until(lambda: "deletedAtPbx" in (running.blobs("voicemails")[0].metadata or {}))
+    until(lambda: "deletedAtPbx" in (blobs(running, "voicemails")[0].metadata or {}))
 
 
 @pytest.mark.parametrize("name", ["LostCallerCreated", "lostcallerdeleted", "CallTransferredEvent", "callstarted"])
-def test_an_alias_in_the_path_is_that_event(name: str, running: Running) -> None:
+def test_an_alias_in_the_path_is_that_event(name: str, running: RunningApp) -> None:
     event = find_event(name)
     assert event
-    answer = running.post(name, fixture(event))
+    answer = post(running, name, fixture(event))
     assert (answer.status_code, list(answer.json())) == (202, ["id"])
 
 
 @pytest.mark.parametrize("name", ["CallParked", "ContactCreated", "RecordingStored"])
-def test_an_unknown_name_in_the_path_is_answered_with_the_known_ones(name: str, running: Running) -> None:
-    answer = running.post(name, {"data": {}})
+def test_an_unknown_name_in_the_path_is_answered_with_the_known_ones(name: str, running: RunningApp) -> None:
+    answer = post(running, name, {"data": {}})
     (error,) = answer.json()["errors"]
     assert (answer.status_code, error["path"]) == (422, "event")
     assert all(event.name in error["reason"] for event in WEBHOOKS)
@@ -124,12 +104,12 @@ def test_an_unknown_name_in_the_path_is_answered_with_the_known_ones(name: str, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("event", [event for event in WEBHOOKS if event not in UNNAMED], ids=lambda event: event.name)
-def test_an_event_under_any_spelling_and_with_unknown_fields_is_the_same_event(event: Event, running: Running) -> None:
+def test_any_spelling_and_unknown_fields_are_the_same_event(event: Event, running: RunningApp) -> None:
     payload = fixture(event)
-    first = running.post(event.name, payload).json()
+    first = post(running, event.name, payload).json()
     for name in (*event.aliases, f"{event.name}Event", event.name.lower()):
         other = {**payload, "eventType": name, "data": {**payload["data"], "queue": "Birojs"}, "node": 7}
-        assert running.post(event.name, other).json() == first
+        assert post(running, event.name, other).json() == first
 
 
 @pytest.mark.parametrize("event", WEBHOOKS[:2], ids=IDS[:2])
@@ -139,51 +119,47 @@ def test_an_event_under_any_spelling_and_with_unknown_fields_is_the_same_event(e
     ids=["no JSON", "a list", "no fields", "too large"],
 )
 def test_what_does_not_fit_is_answered_as_a_problem_and_kept(
-    event: Event, body: bytes, status: int, running: Running
+    event: Event, body: bytes, status: int, running: RunningApp
 ) -> None:
-    answer = running.post(event.name, body)
+    answer = post(running, event.name, body)
     assert answer.status_code == status
     assert answer.headers["Content-Type"].startswith("application/problem+json")
     assert answer.json()["status"] == status
-    assert any(row["id"].startswith(f"{event.name}-") for row in running.rows("deadletters"))
+    assert any(row["id"].startswith(f"{event.name}-") for row in rows(running, "deadletters"))
 
 
-def test_a_refusal_names_the_fields(running: Running) -> None:
-    answer = running.post("CallStarted", {"eventType": "CallStarted", "data": {"callID": "27771153x", "status": []}})
+def test_a_refusal_names_the_fields(running: RunningApp) -> None:
+    answer = post(running, "CallStarted", {"eventType": "CallStarted", "data": {"callID": "27771153x", "status": []}})
     assert {error["path"] for error in answer.json()["errors"]} == {"data.callID"}
     assert "27771153" not in answer.text
-    assert any("data.callID" in row["reason"] for row in running.rows("deadletters"))
+    assert any("data.callID" in row["reason"] for row in rows(running, "deadletters"))
 
 
-def test_a_message_that_keeps_failing_ends_as_a_dead_letter(running: Running) -> None:
+def test_a_message_that_keeps_failing_ends_as_a_dead_letter(running: RunningApp) -> None:
     running.storage.queue("events").send_message("this is no event")
-    until(lambda: any(row["kind"] == "event" for row in running.rows("deadletters")))
+    until(lambda: any(row["kind"] == "event" for row in rows(running, "deadletters")))
 
 
 @pytest.mark.slow
 def test_the_receivers_open_to_the_webhook_keys_and_to_no_key_of_the_host(
     new_account: Callable[[], str], tmp_path: pathlib.Path
 ) -> None:
-    environment = {"DataStorage": new_account(), "PBX_API_KEY": "k"}
-    environment |= {"PBX_WEBHOOK_KEY": "new-key", "PBX_WEBHOOK_KEY_PREVIOUS": "old-key"}
-    storage = Storage(Settings.from_env(environment).storage)
-    storage.ready()
-    environment |= write_keys(tmp_path / "secrets", KEYS)
-    with start_host(ROOT, env=environment) as host:
+    accepted = {"PBX_WEBHOOK_KEY": "new-key", "PBX_WEBHOOK_KEY_PREVIOUS": "old-key"}
+    with running_app(new_account(), tmp_path, keys=KEYS, **accepted) as running:
 
         def post(body: Any = STARTED, to: str = "CallStarted", **options: Any) -> Any:
-            return requests.post(f"{host.url}/api/events/{to}", data=body, timeout=10, **options)
+            return requests.post(f"{running.url}/api/events/{to}", data=body, timeout=10, **options)
 
         for key in ("new-key", "old-key"):
             assert post(params={"code": key}).status_code == 202
             assert post(headers={"x-functions-key": key}).status_code == 202
-        assert not list(storage.table("deadletters").list_entities())
-        for key in ("host-key", "master-key", "function-key", ""):
+        assert not rows(running, "deadletters")
+        for key in ("host-key", MASTER, "function-key", ""):
             answer = post(params={"code": key})
             assert (answer.status_code, answer.json()["title"]) == (401, "Invalid or missing key")
             assert post(headers={"x-functions-key": key}, body=b"{").status_code == 401
             assert post(headers={"x-functions-key": key}, body=iter([b"{}"])).status_code == 401
-        assert not list(storage.table("deadletters").list_entities())
+        assert not rows(running, "deadletters")
         # Past the key, and of another event.
         assert post(to="CallConnected", params={"code": "new-key"}).status_code == 422
 
@@ -194,7 +170,7 @@ def test_with_the_storage_stopped_the_sender_is_asked_to_come_again(tmp_path: pa
         f"{service}Endpoint=http://127.0.0.1:9/a;" for service in ("Blob", "Queue", "Table")
     )
     environment = {"DataStorage": nowhere, "PBX_API_KEY": "k", "PBX_WEBHOOK_KEY": ""}
-    with start_host(ROOT, env=environment, functions=ONE_FUNCTION) as host:
+    with start_host(env=environment, functions=ONE_FUNCTION) as host:
         answer = requests.post(f"{host.url}/api/events/CallStarted", data=STARTED, timeout=15)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
     assert answer.json()["title"]
@@ -202,7 +178,7 @@ def test_with_the_storage_stopped_the_sender_is_asked_to_come_again(tmp_path: pa
 
 @pytest.mark.slow
 def test_without_settings_the_app_says_so_and_takes_nothing() -> None:
-    with start_host(ROOT, env={"DataStorage": "", "PBX_API_KEY": ""}, functions=ONE_FUNCTION) as host:
+    with start_host(env={"DataStorage": "", "PBX_API_KEY": ""}, functions=ONE_FUNCTION) as host:
         answer = requests.post(f"{host.url}/api/events/CallStarted", data=b"{}", timeout=10)
         assert answer.status_code == 500
         assert "settings" in answer.json()["title"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shared.times import iso
-from tests.bridges import RunningBridge, running_bridge
+from tests.apps import RunningApp, running_app
 from tests.history import fill, month
 
 if TYPE_CHECKING:
@@ -22,13 +22,13 @@ NAME = iso(month(41))[:7]
 
 
 @pytest.fixture
-def running(new_account: Callable[[], str], tmp_path: Path) -> Iterator[RunningBridge]:
-    with running_bridge(new_account(), tmp_path) as running:
+def running(new_account: Callable[[], str], tmp_path: Path) -> Iterator[RunningApp]:
+    with running_app(new_account(), tmp_path) as running:
         fill(running.storage, MONTHS)
         yield running
 
 
-def test_a_month_is_written_into_a_folder_with_its_audio(bridge: Azure, running: RunningBridge, tmp_path: Path) -> None:
+def test_a_month_is_written_into_a_folder_with_its_audio(bridge: Azure, running: RunningApp, tmp_path: Path) -> None:
     ours, others = f"{NAME[:4]}/{NAME[5:]}/15/7.mp3", "2016/01/01/8.mp3"
     for name in (ours, others):
         running.storage.container("recordings").upload_blob(name, b"audio")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.bridges import KEY, MASTER, RunningBridge, running_bridge
+from tests.apps import KEY, MASTER, RunningApp, running_app
 from tests.history import TEN_YEARS, fill, months_of
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBridge]:
-    with running_bridge(new_account(), tmp_path_factory.mktemp("history"), RETENTION_MONTHS="12") as running:
+def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
+    with running_app(new_account(), tmp_path_factory.mktemp("history"), RETENTION_MONTHS="12") as running:
         fill(running.storage, range(TEN_YEARS - 20, TEN_YEARS))
         yield running
 
@@ -34,7 +34,7 @@ def running(new_account: Callable[[], str], tmp_path_factory: pytest.TempPathFac
     ],
 )
 def test_nothing_is_deleted_where_it_is_unclear_what_should_be(
-    method: str, path: str, field: str, running: RunningBridge
+    method: str, path: str, field: str, running: RunningApp
 ) -> None:
     for key in ("", KEY):
         assert running.ask(method, f"/api/ops/{path}", key).status_code == 401
@@ -42,7 +42,7 @@ def test_nothing_is_deleted_where_it_is_unclear_what_should_be(
     assert (answer.status_code, [error["path"] for error in answer.json()["errors"]]) == (422, [field])
 
 
-def test_what_goes_was_counted_before_and_a_month_is_handed_over(running: RunningBridge) -> None:
+def test_what_goes_was_counted_before_and_a_month_is_handed_over(running: RunningApp) -> None:
     before = months_of(running.storage)
     counted, tried = (
         running.ask("POST", f"/api/ops/retention?{query}dry_run=true", MASTER).json() for query in ("", "months=24&")
