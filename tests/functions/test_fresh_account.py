@@ -17,25 +17,20 @@ from tests.waiting import until
 ROOT = pathlib.Path(__file__).parents[2]
 FIXTURES = ROOT / "tests" / "fixtures" / "events"
 RECORDING, CALL = 150818921852, 1524664459097344
-KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 pytestmark = pytest.mark.xdist_group("receivers")
-
-
-def connection_string(ports: Ports) -> str:
-    parts = zip(("Blob", "Queue", "Table"), ports, strict=True)
-    endpoints = "".join(f"{name}Endpoint=http://127.0.0.1:{port}/devstoreaccount1;" for name, port in parts)
-    return f"DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey={KEY};{endpoints}"
 
 
 @pytest.mark.slow
 def test_an_event_a_recording_and_a_delivery_on_an_account_that_comes_up_empty_after_the_app() -> None:
     ports = Ports(*(free_port() for _ in range(3)))
+    with AzuriteProcess(ports=ports) as before:
+        connection = before.connection_string
     with Simulator(api_key="k") as pbx, Listener() as listener:
         contact = pbx.add_contact("Anna", "Bērziņa", contact_id=966)
         pbx.add("call_records", RECORDING, callID=CALL, contactID=contact, callStarted="2018-04-25T13:54:19+0000")
         environment = {
-            "DataStorage": connection_string(ports),
+            "DataStorage": connection,
             "PBX_BASE_URL": pbx.base_url,
             "PBX_API_KEY": "k",
             "PBX_WEBHOOK_KEY": "",

@@ -100,11 +100,6 @@ def test_answers_name_the_public_address(public: str, expected: str, monkeypatch
     settings.cache_clear()
 
 
-@pytest.fixture(scope="module")
-def running(shared_bridge: RunningApp) -> RunningApp:
-    return shared_bridge
-
-
 def test_every_route_that_takes_a_body_is_asked_below() -> None:
     posts = [one for one in functions() if "POST" in one.methods and not one.route.startswith("events/")]
     asked = {first_match(hosted(), "POST", path) for path in WITH_BODY if not path.startswith("/api/events/")}
@@ -112,18 +107,18 @@ def test_every_route_that_takes_a_body_is_asked_below() -> None:
 
 
 @pytest.mark.parametrize("path", WITH_BODY)
-def test_a_body_in_chunks_is_asked_for_with_its_length(path: str, running: RunningApp) -> None:
-    answer = running.ask("POST", path, key=MASTER, data=iter([b'{"eventType": ', b'"CallStarted"}']))
+def test_a_body_in_chunks_is_asked_for_with_its_length(path: str, shared_bridge: RunningApp) -> None:
+    answer = shared_bridge.ask("POST", path, key=MASTER, data=iter([b'{"eventType": ', b'"CallStarted"}']))
     assert (answer.status_code, answer.headers["Content-Type"].split(";")[0]) == (411, "text/plain")
     assert "Content-Length" in answer.text
-    assert not list(running.storage.table("deadletters").list_entities())
+    assert not list(shared_bridge.storage.table("deadletters").list_entities())
 
 
 @pytest.mark.parametrize("path", [path for path in WITH_BODY if not path.startswith("/api/ops/")])
-def test_a_body_that_is_empty_is_no_json(path: str, running: RunningApp) -> None:
-    answer = running.ask("POST", path, key=MASTER, data=b"")
+def test_a_body_that_is_empty_is_no_json(path: str, shared_bridge: RunningApp) -> None:
+    answer = shared_bridge.ask("POST", path, key=MASTER, data=b"")
     assert answer.status_code == 400
-    kept = list(running.storage.table("deadletters").list_entities())
+    kept = list(shared_bridge.storage.table("deadletters").list_entities())
     assert bool(kept) == path.startswith("/api/events/")
     for row in kept:
-        running.storage.table("deadletters").delete_entity(row)
+        shared_bridge.storage.table("deadletters").delete_entity(row)

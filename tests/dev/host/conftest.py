@@ -8,12 +8,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import pytest
 from azure.storage.queue import QueueServiceClient
 
-from dev.azurite import AzuriteProcess, Ports
+from dev.azurite import AzuriteProcess
 from tests.hosts import MASTER, start_host, write_keys
 from tests.waiting import until
 
@@ -48,20 +47,6 @@ class Sample:
 def azurite() -> Iterator[AzuriteProcess]:
     with AzuriteProcess() as process:
         yield process
-
-
-@pytest.fixture
-def own_azurite() -> Iterator[Callable[[], AzuriteProcess]]:
-    """Starts an emulator that the test may end; every one on the same ports."""
-    with ExitStack() as running:
-        ports: list[Ports] = []
-
-        def start() -> AzuriteProcess:
-            process = running.enter_context(AzuriteProcess(ports=ports[0] if ports else None))
-            ports.append(Ports(*(urlsplit(url).port or 0 for url in process.urls)))
-            return process
-
-        yield start
 
 
 @pytest.fixture(scope="session")

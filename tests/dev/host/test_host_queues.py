@@ -12,7 +12,8 @@ import requests
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue import QueueServiceClient
 
-from tests.hosts import MASTER, dev_host_only
+from dev.azurite import AzuriteProcess, Ports
+from tests.hosts import MASTER, dev_host_only, free_port
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
     from azure.storage.queue import QueueClient
     from conftest import Sample
-
-    from dev.azurite import AzuriteProcess
 
     Start = Callable[..., Sample]
 
@@ -158,21 +157,20 @@ def test_plain_messages_arrive_whole(sample: Start, azurite: AzuriteProcess, que
 
 @dev_host_only
 @pytest.mark.slow
-def test_storage_that_goes_away_is_waited_for(
-    sample: Start, queue: QueueClient, own_azurite: Callable[[], AzuriteProcess]
-) -> None:
-    first = own_azurite()
-    _service(first).create_queue(queue.queue_name)
-    app = sample(Queues=first.connection_string)
-    _service(first).get_queue_client(queue.queue_name).send_message("{}")
-    app.noted("ended")
-    first.kill()
+def test_storage_that_goes_away_is_waited_for(sample: Start, queue: QueueClient) -> None:
+    ports = Ports(*(free_port() for _ in range(3)))
+    with AzuriteProcess(ports=ports) as first:
+        _service(first).create_queue(queue.queue_name)
+        app = sample(Queues=first.connection_string)
+        _service(first).get_queue_client(queue.queue_name).send_message("{}")
+        app.noted("ended")
+        first.kill()
     app.host.wait_for(lambda output: f"Queue {queue.queue_name} cannot be read" in output, 15)
     assert requests.get(f"{app.host.url}/api/text").text == "plain"
-    again = own_azurite()
-    _service(again).create_queue(queue.queue_name)
-    _service(again).get_queue_client(queue.queue_name).send_message("{}")
-    app.noted("ended", 2)
+    with AzuriteProcess(ports=ports) as again:
+        _service(again).create_queue(queue.queue_name)
+        _service(again).get_queue_client(queue.queue_name).send_message("{}")
+        app.noted("ended", 2)
 
 
 @pytest.mark.slow

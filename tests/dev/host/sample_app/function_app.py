@@ -31,35 +31,28 @@ def _seen(req: func.HttpRequest) -> func.HttpResponse:
     return func.HttpResponse(json.dumps(seen), mimetype="application/json")
 
 
+def _answering(name: str, route: str, level: func.AuthLevel = func.AuthLevel.ANONYMOUS) -> None:
+    """Add a function that answers with its name."""
+
+    def answer(req: func.HttpRequest) -> func.HttpResponse:
+        return func.HttpResponse(name)
+
+    app.function_name(name)(app.route(route, methods=["GET"], auth_level=level)(answer))
+
+
+_answering("asleep", "asleep", func.AuthLevel.FUNCTION)
+_answering("code", "code/{code:length(4)}")
+_answering("word", "code/{word:regex(^(begin|end)$)}")
+_answering("first", "order/{any}")
+_answering("second", "order/literal")
+_answering("guarded", "guarded", func.AuthLevel.FUNCTION)
+_answering("locked", "locked", func.AuthLevel.ADMIN)
+
+
 @app.route("echo/{id:int}/{rest?}", methods=["GET", "POST"])
 def echo(req: func.HttpRequest) -> func.HttpResponse:
     logging.getLogger("sample").info("echoing %s", req.route_params["id"])
     return _seen(req)
-
-
-@app.route("asleep", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
-def asleep(req: func.HttpRequest) -> func.HttpResponse:
-    return func.HttpResponse("awake")
-
-
-@app.route("code/{code:length(4)}", methods=["GET"])
-def code(req: func.HttpRequest) -> func.HttpResponse:
-    return func.HttpResponse("code")
-
-
-@app.route("code/{word:regex(^(begin|end)$)}", methods=["GET"])
-def word(req: func.HttpRequest) -> func.HttpResponse:
-    return func.HttpResponse("word")
-
-
-@app.route("order/{any}", methods=["GET"])
-def first(req: func.HttpRequest) -> func.HttpResponse:
-    return func.HttpResponse("first")
-
-
-@app.route("order/literal", methods=["GET"])
-def second(req: func.HttpRequest) -> func.HttpResponse:
-    return func.HttpResponse("second")
 
 
 @app.route("files/{*path}", methods=["GET", "PUT"])
@@ -118,16 +111,6 @@ async def later(req: func.HttpRequest) -> func.HttpResponse:
     logging.getLogger("sample").warning("from a coroutine")
     await asyncio.sleep(0)
     return func.HttpResponse("later")
-
-
-@app.route("guarded", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
-def guarded(req: func.HttpRequest) -> func.HttpResponse:
-    return func.HttpResponse("guarded")
-
-
-@app.route("locked", methods=["GET"], auth_level=func.AuthLevel.ADMIN)
-def locked(req: func.HttpRequest) -> func.HttpResponse:
-    return func.HttpResponse("locked")
 
 
 @app.queue_trigger("msg", "%JOBS%", "Queues")
