@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from shared.errors import WRONG_KEY, Answer, Refused
-from shared.settings import is_loopback
+from shared.http import is_loopback
 from shared.storage import rows
 from shared.times import now
 

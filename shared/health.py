@@ -9,6 +9,7 @@ import threading
 from collections import Counter, defaultdict
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import BridgeError
@@ -50,7 +51,7 @@ class _Pending:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.days: dict[str, Counts] = defaultdict(Counter)
-        self.timer: threading.Timer | None = None
+        self.is_timed = False
 
 
 @once
@@ -74,7 +75,7 @@ def drifted(storage: Storage, names: Collection[str]) -> None:
 
 
 def missed(storage: Storage, event: str) -> None:
-    """Count a webhook that never came and that nothing needs any more."""
+    """Count a webhook that was lost and needs no replacement."""
     _count(storage, now(), Counter([f"{LOST} {event}"]))
 
 
@@ -82,17 +83,10 @@ def flush(storage: Storage) -> None:
     """Write the counts; where that fails they stay, and StorageUnavailable or Conflict is raised."""
     pending = _pending(storage)
     with pending.lock:
-        days, pending.days = pending.days, defaultdict(Counter)
-        if pending.timer:
-            pending.timer.cancel()
-            pending.timer = None
+        days, pending.days, pending.is_timed = pending.days, defaultdict(Counter), False
     for day in [*days]:
-
-        def add(row: Mapping[str, Any] | None, counts: Counts = days[day]) -> dict[str, Any]:
-            return {"counts": json.dumps(_bounded(_counts(row) + counts))}
-
         try:
-            rows.change(storage.table(TABLE), PARTITION, day, add)
+            rows.change(storage.table(TABLE), PARTITION, day, partial(_added, days[day]))
         except BridgeError:
             with pending.lock:
                 for left, counts in days.items():
@@ -108,7 +102,7 @@ def days(storage: Storage, count: int) -> dict[str, Counts]:
 
 
 def of_kind(counts: Counts, kind: str) -> Counts:
-    """Return the counts of a kind, by what is behind it."""
+    """Return the counts of a kind, by the name behind it."""
     return Counter({name.partition(" ")[2]: count for name, count in counts.items() if name.startswith(f"{kind} ")})
 
 
@@ -174,23 +168,23 @@ def _drift(names: Collection[str]) -> Counts:
     return Counter({"drift": int(bool(names))}) + Counter(f"{FIELD} {name}" for name in fields)
 
 
-def _bounded(counts: Counts) -> Counts:
-    """Return the counts with those of the rarest fields together, so that a row has room for them."""
-    rarest = of_kind(counts, FIELD).most_common()[_MOST_FIELDS:]
-    for name, count in rarest:
+def _added(new: Counts, row: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a row's columns with new counts, those of the rarest fields together, so that there is room for them."""
+    counts = _counts(row) + new
+    for name, count in of_kind(counts, FIELD).most_common()[_MOST_FIELDS:]:
         del counts[f"{FIELD} {name}"]
         counts[f"{FIELD} {_OTHER}"] += count
-    return counts
+    return {"counts": json.dumps(counts)}
 
 
 def _count(storage: Storage, moment: datetime, counts: Counts) -> None:
     pending = _pending(storage)
     with pending.lock:
         pending.days[_day(moment)] += counts
-        if pending.timer is None:
-            pending.timer = threading.Timer(FLUSH_SECONDS, _flush_later, (storage,))
-            pending.timer.daemon = True
-            pending.timer.start()
+        if not pending.is_timed:
+            timer = threading.Timer(FLUSH_SECONDS, _flush_later, (storage,))
+            timer.daemon = pending.is_timed = True
+            timer.start()
 
 
 def _flush_later(storage: Storage) -> None:

@@ -62,6 +62,16 @@ def is_public(address: Address) -> bool:
     return address.is_global and not address.is_multicast and not any(address in network for network in _INSIDE)
 
 
+def is_loopback(host: str | None) -> bool:
+    """Return True if a host name or address is this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
 def request_target(url: str) -> str:
     """
     Return path and query of a URL byte by byte as they were given, since signatures cover them.

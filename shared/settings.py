@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import ipaddress
 import os
 import re
 from dataclasses import dataclass, field, fields
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from shared.errors import ConfigError, redact
+from shared.http import is_loopback
 from shared.times import iso, parse_time
 
 if TYPE_CHECKING:
@@ -53,16 +53,6 @@ SCHEDULES: tuple[tuple[str, str, str], ...] = (
         "restore lost webhooks and messages, hourly keep our webhooks registered, daily delete old history",
     ),
 )
-
-
-def is_loopback(host: str | None) -> bool:
-    """Return True if a host name or address is this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return False
 
 
 # Readers of a setting's text; each raises ValueError with what to write instead.

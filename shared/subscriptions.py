@@ -61,8 +61,6 @@ _PORTS = {"https": ":443", "http": ":80"}
 _LOGIC_APPS = (".logic.azure.com", ".logic.azure.us", ".logic.azure.cn")
 _FLOWS = (".azure-apihub.net", ".azure-apim.net", ".api.powerplatform.com", ".powerautomate.com", ".flow.microsoft.com")
 
-Shape = Literal["native", "cloudevents"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Subscription:
@@ -78,7 +76,7 @@ class Subscription:
     event: str
     endpoint: str = field(repr=False)
     wanted: Mapping[str, Any] = field(default_factory=dict)
-    shape: Shape = "native"
+    shape: Literal["native", "cloudevents"] = "native"
     created: datetime = field(default_factory=now)
     # Newest first, each with the Unix time until which it signs; None for ever.
     secrets: tuple[tuple[str, float | None], ...] = field(repr=False)
@@ -107,20 +105,6 @@ class Subscription:
         valid = [secret for secret, until in self.secrets if until is None or until > timestamp]
         signatures = " ".join(sign(secret, id, timestamp, body) for secret in valid)
         return {ID_HEADER: id, TIME_HEADER: str(timestamp), SIGNATURE_HEADER: signatures}
-
-    def row(self, keys: Keys) -> dict[str, Any]:
-        """Return its columns, the secret ones sealed."""
-        columns = {name: value for name in _COLUMNS if (value := getattr(self, name)) is not None}
-        columns |= {"PartitionKey": PARTITION, "RowKey": self.mark or self.id, "wanted": json.dumps(dict(self.wanted))}
-        return columns | keys.seal({name: getattr(self, name) for name in _SECRET})
-
-
-def subscription_of(row: Mapping[str, Any], keys: Keys) -> Subscription:
-    """Return the subscription in a row."""
-    opened = keys.open(row.get("sealed", "")) or {"capability": "", "endpoint": "", "secrets": ()}
-    opened["secrets"] = tuple(map(tuple, opened["secrets"]))
-    columns = {name: row[name] for name in (*_COLUMNS, "key") if name in row}
-    return Subscription(mark=row["RowKey"], wanted=json.loads(row["wanted"]), **opened, **columns)
 
 
 def public_id(capability: str) -> str:
@@ -209,34 +193,6 @@ def key_id(key: str) -> str:
     return hashlib.sha256(f"subscription key {key}".encode()).hexdigest()[:8]
 
 
-class Keys:
-    """Fernet keys, the newest first: that one seals, and all of them open."""
-
-    def __init__(self, keys: Sequence[str]) -> None:
-        self.all = tuple(keys)
-        self.newest = key_id(self.all[0])
-
-    def seal(self, value: Any) -> dict[str, str]:
-        """Return the columns that keep a JSON value: `sealed`, and the id of the key."""
-        return {"sealed": self._fernet.encrypt(json.dumps(value).encode()).decode(), "key": self.newest}
-
-    def open(self, sealed: str) -> Any:
-        """Return the value again; None where none of the keys opens it."""
-        # Loaded with the first subscription: few functions need it in their cold start.
-        from cryptography.fernet import InvalidToken
-
-        try:
-            return json.loads(self._fernet.decrypt(sealed))
-        except InvalidToken:
-            return None
-
-    @cached_property
-    def _fernet(self) -> MultiFernet:
-        from cryptography.fernet import Fernet, MultiFernet
-
-        return MultiFernet([Fernet(key) for key in self.all])
-
-
 class Subscriptions:
     """
     All subscriptions, read again every two seconds while they are asked for, and at once after a change here.
@@ -251,7 +207,8 @@ class Subscriptions:
             # On a laptop: made of the account's own key, which lies beside what it seals, it protects nothing.
             digest = hashlib.sha256(people.digest(storage, "subscription key").encode()).digest()
             keys = [base64.urlsafe_b64encode(digest).decode()]
-        self.keys = Keys(keys)
+        # The newest seals, and all of them open.
+        self._keys, self._newest = tuple(keys), key_id(keys[0])
         self._known: dict[str, Subscription] = {}
         self._fresh_until = 0.0
         self._lock = Lock()
@@ -263,7 +220,7 @@ class Subscriptions:
             began = time.monotonic()
             if began >= self._fresh_until:
                 found = self._table.query_entities(f"PartitionKey eq '{PARTITION}'")
-                self._known = {row["id"]: subscription_of(row, self.keys) for row in found}
+                self._known = {row["id"]: self._read(row) for row in found}
                 self._fresh_until = began + STALE_SECONDS
             return tuple(self._known.values())
 
@@ -302,7 +259,7 @@ class Subscriptions:
         if found is None:
             if len(everybody) >= MOST:
                 raise Refused(TOO_MANY_SUBSCRIPTIONS)
-            is_made = rows.insert(self._table, wanted.row(self.keys))
+            is_made = rows.insert(self._table, self._columns(wanted))
             self.forget()
             # An equal one that was stored meanwhile is found now.
             return wanted if is_made else self.make(wanted, secret)
@@ -334,10 +291,10 @@ class Subscriptions:
         one = self.get(id)
 
         def columns(row: Row | None) -> dict[str, Any] | None:
-            new = changed(subscription_of(row, self.keys)) if row is not None and row["id"] == id else None
+            new = changed(self._read(row)) if row is not None and row["id"] == id else None
             if row is None or new is None:
                 return None
-            return new.row(self.keys) | ({} if new.readable else {"sealed": row.get("sealed"), "key": row.get("key")})
+            return self._columns(new) | ({} if new.readable else {"sealed": row.get("sealed"), "key": row.get("key")})
 
         done = one is not None and rows.change(self._table, PARTITION, one.mark, columns) is not None
         self.forget()
@@ -348,17 +305,17 @@ class Subscriptions:
         for one in self.all():
             if not one.readable:
                 logger.error("signal subscription_unreadable subscription=%s key=%s", one.id, one.key)
-            elif one.key != self.keys.newest:
+            elif one.key != self._newest:
                 self.change(one.id, lambda same: same)
 
     def described(self) -> dict[str, Any]:
         """Return how many subscriptions are under which key, by its id, and those that no key opens."""
         self.forget()
         everybody = self.all()
-        counts = Counter({key_id(key): 0 for key in self.keys.all})
+        counts = Counter({key_id(key): 0 for key in self._keys})
         counts.update(one.key for one in everybody)
         unreadable = [one.id for one in everybody if not one.readable]
-        return {"newest": self.keys.newest, "keys": dict(counts), "unreadable": unreadable}
+        return {"newest": self._newest, "keys": dict(counts), "unreadable": unreadable}
 
     def end(self, id: str, answer: str = "") -> bool:
         """End a subscription; False when there was none. One that its subscriber ended by an `answer` is remembered."""
@@ -386,6 +343,32 @@ class Subscriptions:
         """Return the rows of subscriptions that ended since a month ago (`gt`), or before (`le`)."""
         condition = f"PartitionKey eq '{_ENDED}' and at {relation} @since"
         return self._table.query_entities(condition, parameters={"since": now() - SHOWN_ENDED})
+
+    def _columns(self, one: Subscription) -> dict[str, Any]:
+        """Return the columns of a subscription's row, the secret ones sealed."""
+        columns = {name: value for name in _COLUMNS if (value := getattr(one, name)) is not None}
+        columns |= {"PartitionKey": PARTITION, "RowKey": one.mark, "wanted": json.dumps(dict(one.wanted))}
+        secret = json.dumps({name: getattr(one, name) for name in _SECRET}).encode()
+        return columns | {"sealed": self._fernet.encrypt(secret).decode(), "key": self._newest}
+
+    def _read(self, row: Mapping[str, Any]) -> Subscription:
+        """Return the subscription in a row, without its secrets where no key opens it."""
+        from cryptography.fernet import InvalidToken
+
+        try:
+            opened = json.loads(self._fernet.decrypt(row.get("sealed", "")))
+        except InvalidToken:
+            opened = {"capability": "", "endpoint": "", "secrets": ()}
+        opened["secrets"] = tuple(map(tuple, opened["secrets"]))
+        columns = {name: row[name] for name in (*_COLUMNS, "key") if name in row}
+        return Subscription(mark=row["RowKey"], wanted=json.loads(row["wanted"]), **opened, **columns)
+
+    @cached_property
+    def _fernet(self) -> MultiFernet:
+        # Loaded with the first subscription: few functions need it in their cold start.
+        from cryptography.fernet import Fernet, MultiFernet
+
+        return MultiFernet([Fernet(key) for key in self._keys])
 
 
 @once

@@ -254,7 +254,7 @@ class _Sync:
                 self._drop(row)
 
     def _create(self, event: str, targets: Mapping[str, str]) -> None:
-        # Those for another address have been replaced, and are not made again.
+        # Unclear webhooks for another address do not count: they are not made again.
         addresses = set(map(_hash, targets.values()))
         found, _, _ = read(self._storage)
         if sum(row.state != HELD and row.endpoint in addresses for row in found) >= _MOST_UNCLEAR:

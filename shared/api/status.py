@@ -215,7 +215,7 @@ def _webhooks(bridge: Bridge, moment: datetime) -> tuple[Any, ...]:
     orphans = sorted({row.event for row in found if row.state == webhooks.ORPHANED})
     if orphans:
         problems.append(Problem("orphans", {"events": ", ".join(orphans)}))
-    return [row.to_dict() for row in found[:_MOST]], missing, ended, problems
+    return [row.to_dict() for row in found], missing, ended, problems
 
 
 def _timers(bridge: Bridge, moment: datetime) -> tuple[Any, ...]:
@@ -242,18 +242,14 @@ def _budget(bridge: Bridge, moment: datetime) -> tuple[Any, ...]:
     return calls, [Problem("spent", {"limit": calls["limit"]})] if calls["used"] >= calls["limit"] else []
 
 
-def _subscription_keys(bridge: Bridge, moment: datetime) -> tuple[Any, ...]:
-    keys = subscriptions(bridge).described()
-    return keys, [Problem("unreadable", {"count": len(keys["unreadable"])})] if keys["unreadable"] else []
-
-
-def _subscriptions_ended(bridge: Bridge, moment: datetime) -> tuple[Any, ...]:
-    ended = subscriptions(bridge).ended()[:_MOST]
-    return ended, [
-        Problem("left", {**one, "name": one["name"] or one["id"], "day": one["ended"][:10]})
-        for one in ended
-        if parse_time(one["ended"]) > moment - _SAID_FOR
-    ]
+def _subscriptions(bridge: Bridge, moment: datetime) -> tuple[Any, ...]:
+    known = subscriptions(bridge)
+    keys, ended = known.described(), known.ended()[:_MOST]
+    problems = [Problem("unreadable", {"count": len(keys["unreadable"])})] if keys["unreadable"] else []
+    for one in ended:
+        if parse_time(one["ended"]) > moment - _SAID_FOR:
+            problems.append(Problem("left", {**one, "name": one["name"] or one["id"], "day": one["ended"][:10]}))
+    return keys, ended, problems
 
 
 # The answer's parts, in this order, by what reads them and returns what is wrong with them behind them.
@@ -264,6 +260,5 @@ READS: Mapping[tuple[str, ...], Callable[[Bridge, datetime], tuple[Any, ...]]] =
     ("failedTimers",): _timers,
     ("deadLetters",): _dead_letters,
     ("budget",): _budget,
-    ("subscriptionKeys",): _subscription_keys,
-    ("subscriptionsEnded",): _subscriptions_ended,
+    ("subscriptionKeys", "subscriptionsEnded"): _subscriptions,
 }

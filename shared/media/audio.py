@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from shared.errors import MediaNotReady, MediaRefused, MediaUnreachable
-from shared.http import AddressRefused, ending_by, guarded_session
-from shared.settings import is_loopback
+from shared.http import AddressRefused, ending_by, guarded_session, is_loopback
 from shared.storage.account import once
 
 if TYPE_CHECKING:

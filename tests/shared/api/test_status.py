@@ -16,8 +16,8 @@ from shared.api.status import READS, status
 from shared.errors import ConfigError, PbxUnreachable, StorageUnavailable
 from shared.polling.run import Checkpoint, save_checkpoint
 from shared.storage.messages import dead_letter
-from shared.times import iso, now
-from shared.webhooks import Webhook, leased, save
+from shared.times import now
+from shared.webhooks import leased
 
 if TYPE_CHECKING:
     from shared.bridge import Bridge
@@ -58,25 +58,15 @@ def test_what_is_wrong_stands_first_in_words(bridge: Bridge) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("schedule", "fine", "late"),
-    [
-        ("5 0/5 * * * *", 15, 26),
-        ("0 */20 * * * *", 34, 56),
-        ("0 0 * * * *", 64, 186),
-        ("0 0 */6 * * *", 364, 1086),
-    ],
-)
-def test_a_poll_is_late_by_its_own_schedule(
-    schedule: str, fine: int, late: int, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, minutes in (("contacts", fine), ("groups", late)):
-        monkeypatch.setenv(f"POLL_{name.upper()}_SCHEDULE", schedule)
+def test_a_poll_is_late_by_its_own_schedule(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, minutes in (("contacts", 64), ("groups", 186)):
+        monkeypatch.setenv(f"POLL_{name.upper()}_SCHEDULE", "0 0 * * * *")
         last = now() - timedelta(minutes=minutes)
         save_checkpoint(bridge.storage, Checkpoint(resource=name), last_success=last)
-    assert status(bridge)["problems"] == [
-        f"Polling groups last succeeded {late} minutes ago: it has not run since then."
-    ]
+    (problem,) = status(bridge)["problems"]
+    assert problem == "Polling groups last succeeded 186 minutes ago: it has not run since then."
+
+
 
 
 def test_a_part_that_cannot_be_shown_hides_no_other(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,10 +124,3 @@ def test_why_a_timer_failed_is_said_in_words(bridge: Bridge) -> None:
         "no connection to the PBX; check the network and PBX_BASE_URL. It runs again on its schedule.",
         "ZeroDivisionError; the app's log has the details. It runs again on its schedule.",
     ]
-
-
-def test_the_page_stays_short(bridge: Bridge) -> None:
-    for number in range(120):
-        row = Webhook(key=str(number), event="CallStarted", state="held", endpoint="x", host="x", created=iso(now()))
-        save(bridge.storage, row)
-    assert len(status(bridge)["webhooks"]) == 100
