@@ -1,4 +1,4 @@
-"""The HTTP trigger that tells whoever watches the app if it works, and nothing else."""
+"""The HTTP trigger that answers if the app works, and nothing else."""
 
 from __future__ import annotations
 
@@ -17,22 +17,19 @@ _SECONDS = 1.8
 _pool = ThreadPoolExecutor(4, thread_name_prefix="health")
 
 
-def _works() -> bool:
-    from shared.health import is_reachable
+def _check() -> None:
+    from shared.health import check
 
-    try:
-        return is_reachable(bridge().storage)
-    except BridgeError:
-        return False
+    check(bridge().storage)
 
 
 @blueprint.function_name("GetHealth")
 @blueprint.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 def get_health(req: func.HttpRequest) -> func.HttpResponse:
     """Answer 200 or 503 within two seconds, without a body."""
+    status = HTTPStatus.OK
     try:
-        works = _pool.submit(_works).result(timeout=_SECONDS)
-    except TimeoutError:
-        works = False
-    status = HTTPStatus.OK if works else HTTPStatus.SERVICE_UNAVAILABLE
+        _pool.submit(_check).result(timeout=_SECONDS)
+    except (TimeoutError, BridgeError):
+        status = HTTPStatus.SERVICE_UNAVAILABLE
     return func.HttpResponse(status_code=status, headers={"Cache-Control": "no-store"})

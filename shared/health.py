@@ -142,10 +142,9 @@ def failed_timers(storage: Storage) -> list[dict[str, str]]:
     return [{"timer": row["RowKey"], "at": iso(row["at"]), "error": row["error"]} for row in found]
 
 
-def is_reachable(storage: Storage) -> bool:
-    """Return True once storage has answered a read; raises StorageUnavailable."""
+def check(storage: Storage) -> None:
+    """Return once storage has answered a read; raise StorageUnavailable where it does not."""
     rows.get(storage.table(TABLE), PARTITION, "none", retry_total=0)
-    return True
 
 
 def expire(storage: Storage, period: Period, allowance: Allowance) -> int:

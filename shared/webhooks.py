@@ -55,6 +55,7 @@ SYNC, _LAST = "sync", "last"
 # A sync renews its lease before each step; none takes so long. One whose process died keeps others waiting as long.
 _LEASE = timedelta(seconds=45)
 _LOOK_SECONDS = 0.2
+_ELSEWHERE = "webhooks are being synced elsewhere"
 # The PBX acted on none of these, or was not even asked.
 _NOT_MADE = (PbxRefused, PbxForbidden, PbxNotFound, PbxThrottled, PbxUnreachable, BudgetExhausted, StorageUnavailable)
 # Each webhook that may have been made may hold one of the PBX's places: no more are tried for an address.
@@ -128,12 +129,12 @@ def keep(bridge: Bridge) -> None:
     for event, lost in health.silent(health.days(bridge.storage, 2)).items():
         logger.warning("signal webhook_silent event=%s lost=%d", event, lost)
     try:
-        with leased(bridge.storage) as lease:
-            if not lease.ended_since and not bridge.settings.public_base_url:
+        with alone(bridge) as one:
+            if not one.ended_since and not bridge.settings.public_base_url:
                 return
-            report = _Sync(bridge, lease).run({} if lease.ended_since else _targets(bridge.settings))
-    except Conflict:
-        logger.info("webhooks are being synced elsewhere")
+            report = one.run({} if one.ended_since else _targets(bridge.settings))
+    except Conflict as error:
+        logger.info("%s", error)
         return
     if report.problem and (report.ended_since or not unreachable(bridge.settings)):
         raise PbxRefused("SyncWebhooks", report.problem)
@@ -148,17 +149,17 @@ def sync(bridge: Bridge, *, patience: float = 0, forget_orphans: bool = False) -
     runs after `patience` seconds; what the PBX refuses is the report's `problem`.
     """
     targets = _targets(bridge.settings)
-    with leased(bridge.storage, patience=patience) as lease:
-        lease.renew(ended=None)
-        return _Sync(bridge, lease).run(targets, forget_orphans=forget_orphans)
+    with alone(bridge, patience=patience) as one:
+        one.renew(ended=None)
+        return one.run(targets, forget_orphans=forget_orphans)
 
 
 def delete_all(bridge: Bridge, *, patience: float = 0) -> Report:
     """Delete every webhook of ours whose id is known, and keep none until the next `sync`; raises as sync does."""
-    with leased(bridge.storage, patience=patience) as lease:
-        if not lease.ended_since:
-            lease.renew(ended=iso(now()))
-        return _Sync(bridge, lease).run({})
+    with alone(bridge, patience=patience) as one:
+        if not one.ended_since:
+            one.renew(ended=iso(now()))
+        return one.run({})
 
 
 def read(storage: Storage) -> tuple[list[Webhook], str | None, str | None]:
@@ -168,11 +169,6 @@ def read(storage: Storage) -> tuple[list[Webhook], str | None, str | None]:
     names = [column.name for column in fields(Webhook)]
     own = [Webhook(**{name: row[name] for name in names}) for row in found if row["PartitionKey"] == PARTITION]
     return own, last.get("ended"), last.get("problem")
-
-
-def save(storage: Storage, webhook: Webhook) -> None:
-    """Store a webhook, or its new state."""
-    rows.put(storage.table(TABLE), {"PartitionKey": PARTITION, "RowKey": webhook.key, **asdict(webhook)})
 
 
 def unreachable(settings: Settings) -> str | None:
@@ -202,28 +198,46 @@ def _targets(settings: Settings) -> dict[str, str]:
     return {event.name: f"{settings.public_base_url}api/events/{event.name}?code={key}" for event in events}
 
 
-class _Sync:
-    """One sync, alone; each of its steps can be the last."""
+class SyncRun:
+    """One sync, alone: its lease ends 45 seconds after the last renewal. Each of its steps can be the last."""
 
-    def __init__(self, bridge: Bridge, lease: Lease) -> None:
+    def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
-        self._storage = bridge.storage
-        self._lease = lease
-        self.report = Report(ended_since=lease.ended_since)
+        self._table = bridge.storage.table(TABLE)
+        self._row = rows.get(self._table, SYNC, _LAST)
+        if self._row is not None and self._row["until"] > now():
+            raise Conflict(_ELSEWHERE)
+        self.renew()
+        self.report = Report()
+
+    @property
+    def ended_since(self) -> str | None:
+        """The time at which all webhooks were deleted for good."""
+        return self._row.get("ended") if self._row is not None else None
+
+    def renew(self, *, over: bool = False, **columns: str | None) -> None:
+        """Go on for 45 seconds, or end, and set columns; raises Conflict where another sync took over meanwhile."""
+        until = now() + (timedelta() if over else _LEASE)
+        row = {**(self._row or {}), "PartitionKey": SYNC, "RowKey": _LAST, "until": until, **columns}
+        written = rows.swap(self._table, row, self._row.etag if self._row is not None else None)
+        if written is None:
+            raise Conflict(_ELSEWHERE)
+        self._row = written
 
     def run(self, targets: Mapping[str, str], *, forget_orphans: bool = False) -> Report:
         """Bring what is held to what is wanted, as far as the PBX lets us."""
         report = self.report
+        report.ended_since = self.ended_since
         reason = unreachable(self._bridge.settings) if targets else None
         report.problem = f"No webhook is registered: {reason}" if reason else None
         wanted = {} if reason else targets
-        found, _, _ = read(self._storage)
+        found, _, _ = read(self._bridge.storage)
         for row in found:
             if forget_orphans and row.state != HELD:
                 self._forget(row)
             # Nobody else creates meanwhile: whoever wrote the intent is gone.
             elif row.state == INTENDED:
-                save(self._storage, replace(row, state=ORPHANED))
+                self._save(replace(row, state=ORPHANED))
         held = [row for row in found if row.state == HELD]
         steps = [partial(self._drop, row) for row in held if row.event not in wanted]
         steps += [partial(self._keep, event, wanted, [row for row in held if row.event == event]) for event in wanted]
@@ -236,13 +250,13 @@ class _Sync:
                     logger.error("%s", error)
                 if _would_repeat(error):
                     break
-        found, _, _ = read(self._storage)
+        found, _, _ = read(self._bridge.storage)
         found.sort(key=lambda row: (row.event, row.created))
         report.held = [row.to_dict() for row in found if row.state == HELD]
         report.maybe_orphaned = [row.to_dict() for row in found if row.state != HELD]
         if report.maybe_orphaned:
             logger.warning("%d webhooks are maybe orphaned: %s", len(report.maybe_orphaned), _CLEAN_UP)
-        self._lease.renew(problem=report.problem)
+        self.renew(problem=report.problem)
         return report
 
     def _keep(self, event: str, targets: Mapping[str, str], held: list[Webhook]) -> None:
@@ -256,17 +270,17 @@ class _Sync:
     def _create(self, event: str, targets: Mapping[str, str]) -> None:
         # Unclear webhooks for another address do not count: they are not made again.
         addresses = set(map(_hash, targets.values()))
-        found, _, _ = read(self._storage)
+        found, _, _ = read(self._bridge.storage)
         if sum(row.state != HELD and row.endpoint in addresses for row in found) >= _MOST_UNCLEAR:
             raise PbxRefused("Subscribe", f"No webhook is made for {event}: {_CLEAN_UP}")
-        self._lease.renew()
+        self.renew()
         target = targets[event]
         row = Webhook(
             key=uuid4().hex, event=event, state=INTENDED, endpoint=_hash(target), host=urlsplit(target).netloc,
             created=iso(now()),
         )  # fmt: skip
         try:
-            save(self._storage, row)
+            self._save(row)
             webhook_id = self._bridge.pbx.subscribe(event, target)
         except _NOT_MADE as error:
             self._forget(row)
@@ -276,24 +290,27 @@ class _Sync:
                 raise PbxRefused("Subscribe", _FULL % (event, error.remedy)) from error
             raise
         except PbxError:
-            save(self._storage, replace(row, state=ORPHANED))
+            self._save(replace(row, state=ORPHANED))
             raise
-        save(self._storage, replace(row, state=HELD, id=webhook_id or ""))
+        self._save(replace(row, state=HELD, id=webhook_id or ""))
         self.report.created.append(event)
         logger.info("the webhook for %s was made, id %s", event, webhook_id or "unknown")
 
     def _drop(self, row: Webhook) -> None:
         if not row.id:
             # It may still be there, and only the panel shows it.
-            save(self._storage, replace(row, state=ORPHANED))
+            self._save(replace(row, state=ORPHANED))
             return
-        self._lease.renew()
+        self.renew()
         self._bridge.pbx.unsubscribe(row.id)
         self._forget(row)
         self.report.deleted.append(row.event)
 
+    def _save(self, row: Webhook) -> None:
+        rows.put(self._table, {"PartitionKey": PARTITION, "RowKey": row.key, **asdict(row)})
+
     def _forget(self, row: Webhook) -> None:
-        rows.delete(self._storage.table(TABLE), PARTITION, row.key)
+        rows.delete(self._table, PARTITION, row.key)
 
 
 def _would_repeat(error: PbxError | BudgetExhausted) -> bool:
@@ -307,46 +324,21 @@ def _hash(url: str) -> str:
     return hashlib.sha256(url.encode()).hexdigest()
 
 
-class Lease:
-    """The row of the sync: one at a time has it for 45 seconds, which each renewal begins anew."""
-
-    def __init__(self, storage: Storage) -> None:
-        self._table = storage.table(TABLE)
-        self._row = rows.get(self._table, SYNC, _LAST)
-        if self._row is not None and self._row["until"] > now():
-            raise Conflict("webhooks are being synced elsewhere")
-        self.renew()
-
-    @property
-    def ended_since(self) -> str | None:
-        """The time at which all webhooks were deleted for good."""
-        return self._row.get("ended") if self._row is not None else None
-
-    def renew(self, *, over: bool = False, **columns: str | None) -> None:
-        """Go on for 45 seconds, or end, and set columns; raises Conflict where another sync took over meanwhile."""
-        until = now() + (timedelta() if over else _LEASE)
-        row = {**(self._row or {}), "PartitionKey": SYNC, "RowKey": _LAST, "until": until, **columns}
-        written = rows.swap(self._table, row, self._row.etag if self._row is not None else None)
-        if written is None:
-            raise Conflict("webhooks are being synced elsewhere")
-        self._row = written
-
-
 @contextmanager
-def leased(storage: Storage, *, patience: float = 0) -> Iterator[Lease]:
-    """Be the only sync within; raises Conflict when another one still runs after `patience` seconds."""
+def alone(bridge: Bridge, *, patience: float = 0) -> Iterator[SyncRun]:
+    """Run the only sync within; raises Conflict when another one still runs after `patience` seconds."""
     deadline = time.monotonic() + patience
     while True:
         try:
-            lease = Lease(storage)
+            one = SyncRun(bridge)
             break
         except Conflict:
             if time.monotonic() >= deadline:
                 raise
             threading.Event().wait(_LOOK_SECONDS)
     try:
-        yield lease
+        yield one
     finally:
         # Where somebody else has it, there is nothing to end.
         with suppress(Conflict):
-            lease.renew(over=True)
+            one.renew(over=True)

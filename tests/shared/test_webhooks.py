@@ -17,7 +17,7 @@ from shared.api.status import status
 from shared.errors import ConfigError, Conflict, PbxRefused, StorageUnavailable
 from shared.events.table import EVENTS
 from shared.times import now
-from shared.webhooks import HELD, INTENDED, ORPHANED, SYNC, TABLE, delete_all, keep, leased, read, sync
+from shared.webhooks import HELD, INTENDED, ORPHANED, SYNC, TABLE, alone, delete_all, keep, read, sync
 from tests.breaking import break_requests, break_write
 from tests.dying import is_killed
 from tests.polls import bridge_to
@@ -280,7 +280,7 @@ def test_an_explicit_sync_waits_for_one_that_runs(pbx: Simulator, start: Callabl
     bridge = start()
     bridge.storage.ready()
     with ThreadPoolExecutor(1) as pool:
-        with leased(bridge.storage):
+        with alone(bridge):
             waiting = pool.submit(sync, start(), patience=10)
             keep(start())
             assert not pbx.requests
@@ -355,16 +355,16 @@ def test_syncs_at_the_same_time_do_not_double_the_slots(pbx: Simulator, start: C
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(keep, bridges))
     assert registered(pbx) == NAMES
-    with leased(bridges[0].storage), pytest.raises(Conflict):
+    with alone(bridges[0]), pytest.raises(Conflict):
         sync(bridges[1])
 
 
 def test_a_sync_that_was_taken_over_changes_nothing_more(pbx: Simulator, start: Callable[..., Bridge]) -> None:
     slow = start()
-    with pytest.raises(Conflict), leased(slow.storage) as lease:
+    with pytest.raises(Conflict), alone(slow) as one:
         expire(slow)
         sync(start())
-        lease.renew()
+        one.renew()
     assert registered(pbx) == NAMES
 
 

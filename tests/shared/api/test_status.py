@@ -17,7 +17,7 @@ from shared.errors import ConfigError, PbxUnreachable, StorageUnavailable
 from shared.polling.run import Checkpoint, save_checkpoint
 from shared.storage.messages import dead_letter
 from shared.times import now
-from shared.webhooks import leased
+from shared.webhooks import alone
 
 if TYPE_CHECKING:
     from shared.bridge import Bridge
@@ -43,8 +43,8 @@ def test_what_is_wrong_stands_first_in_words(bridge: Bridge) -> None:
     save_checkpoint(bridge.storage, Checkpoint(resource="call_history"), **failed)
     save_checkpoint(bridge.storage, Checkpoint(resource="contacts"), last_success=old)
     save_checkpoint(bridge.storage, Checkpoint(resource="groups"), last_success=now())
-    with leased(bridge.storage) as lease:
-        lease.renew(ended="2026-01-01T00:00:00Z")
+    with alone(bridge) as one:
+        one.renew(ended="2026-01-01T00:00:00Z")
     for kind in ("event", "media", "media", "payload"):
         dead_letter(bridge.storage, kind=kind, id=f"{kind}-{now()}", reason="a test", body=b"{}")
     problems = status(bridge)["problems"]
@@ -108,8 +108,8 @@ def test_a_missing_key_is_named_first_and_the_rest_is_shown(bridge: Bridge) -> N
 
 def test_what_stands_in_the_way_of_webhooks_is_said_with_the_words_of_the_pbx(bridge: Bridge) -> None:
     outside = replace(bridge, settings=replace(bridge.settings, public_base_url="https://app.example/"))
-    with leased(bridge.storage) as lease:
-        lease.renew(problem="Subscribe: no more than 20.")
+    with alone(bridge) as one:
+        one.renew(problem="Subscribe: no more than 20.")
     (problem,) = status(outside)["problems"]
     assert problem.endswith(": the answer was “Subscribe: no more than 20”. POST /api/ops/webhooks/sync tries again.")
 
