@@ -238,7 +238,7 @@ class Subscriptions:
         return self._known.get(id)
 
     def of_address(self, endpoint: str) -> tuple[list[Subscription], list[Subscription]]:
-        """Return those of a callback address in any spelling, as of now; and those of any address that no key opens."""
+        """Return the subscriptions of a callback address in any spelling, as of now, and all that no key opens."""
         self.forget()
         wanted, everybody = normalised(endpoint), self.all()
         found = [one for one in everybody if one.readable and normalised(one.endpoint) == wanted]
@@ -287,7 +287,7 @@ class Subscriptions:
         return fresh
 
     def change(self, id: str, changed: Callable[[Subscription], Subscription | None]) -> bool:
-        """Change a subscription under its ETag; False where it is gone or `changed` returns None. Raises Conflict."""
+        """Change a subscription; return False if it is gone or `changed` returns None. Raises Conflict."""
         one = self.get(id)
 
         def columns(row: Row | None) -> dict[str, Any] | None:
@@ -318,7 +318,7 @@ class Subscriptions:
         return {"newest": self._newest, "keys": dict(counts), "unreadable": unreadable}
 
     def end(self, id: str, answer: str = "") -> bool:
-        """End a subscription; False when there was none. One that its subscriber ended by an `answer` is remembered."""
+        """End a subscription; return False if there was none. One that a subscriber's `answer` ended is remembered."""
         one = self.get(id)
         row = rows.get(self._table, PARTITION, one.mark) if one else None
         if one is None or row is None or row["id"] != id:
@@ -334,7 +334,7 @@ class Subscriptions:
         return is_gone or self.end(id, answer)
 
     def ended(self) -> list[dict[str, Any]]:
-        """Return the subscriptions that their subscribers have ended of late, the newest first."""
+        """Return the subscriptions that their subscribers ended in the last month, the newest first."""
         columns = ("id", "event", "name", "host", "answer")
         latest = sorted(self._ended("gt"), key=lambda row: row["at"], reverse=True)
         return [{name: row[name] for name in columns} | {"ended": iso(row["at"])} for row in latest]

@@ -49,12 +49,12 @@ LISTED: Shape = (
     Field("shape", "string", "native or cloudevents."),
     Field("state", "string", "new, active, failing, disabled or unreadable."),
     Field("created", "date-time", "Time it was made."),
-    Field("disabled", "date-time", "Time it was disabled, after five days of failures alone."),
-    Field("failingSince", "date-time", "Since when no delivery has succeeded."),
-    Field("waitsUntil", "date-time", "Time of the next try, where it is left alone until then."),
-    Field("lastResult", "string", "Status or word that came of the last attempt."),
-    Field("lastAttempt", "integer", "Number of the attempt at its event."),
-    Field("lastTime", "date-time", "Time of the attempt."),
+    Field("disabled", "date-time", "Time it was disabled, after five days without a success."),
+    Field("failingSince", "date-time", "Time since which no delivery has succeeded."),
+    Field("waitsUntil", "date-time", "Time until which deliveries wait for the next try."),
+    Field("lastResult", "string", "HTTP status of the last attempt, or the word for its failure."),
+    Field("lastAttempt", "integer", "Number of the last attempt at its event."),
+    Field("lastTime", "date-time", "Time of the last attempt."),
     Field("lastDelivered", "date-time", "Time of the last delivery, to within a minute."),
     Field("milliseconds", "integer", "Duration of the last answer in milliseconds."),
     Field("failures", "integer", "Attempts that failed since the last success."),
@@ -98,12 +98,11 @@ def _secret(text: str) -> str:
     return text
 
 
-def check_endpoint(url: str, *, allow_loopback: bool) -> None:
+def _endpoint(url: str, info: ValidationInfo) -> str:
     """
-    Raise ValueError unless events may be posted to this address: https, and no user before the host.
+    Return an address that events may be posted to; raise ValueError unless it is https, and has no user.
 
-    `allow_loopback` accepts this machine as well, by http too. Which address a name leads to is checked when it is
-    connected to.
+    The context's LOOPBACK accepts this machine as well, by http too. Where a name leads is checked at each connection.
     """
     try:
         parts = urlsplit(url)
@@ -114,17 +113,13 @@ def check_endpoint(url: str, *, allow_loopback: bool) -> None:
     with suppress(ValueError):
         address = ipaddress.ip_address(host)
         is_here, is_special = address.is_loopback and address.version == 4, not is_public(address)
-    is_allowed = allow_loopback and is_here
+    is_allowed = is_here and bool((info.context or {}).get(LOOPBACK))
     if parts.scheme != "https" and not (is_allowed and parts.scheme == "http"):
         raise ValueError("an https address is expected")
     if not host or "@" in parts.netloc or not _PRINTABLE.fullmatch(url) or len(url) > LONGEST_ENDPOINT:
         raise ValueError(f"an https address without user and blanks is expected, up to {LONGEST_ENDPOINT} characters")
     if is_special and not is_allowed:
         raise ValueError("the host is not on the internet")
-
-
-def _endpoint(url: str, info: ValidationInfo) -> str:
-    check_endpoint(url, allow_loopback=bool((info.context or {}).get(LOOPBACK)))
     return url
 
 
@@ -224,7 +219,7 @@ def rotate_by_id(bridge: Bridge, id: str) -> dict[str, Any]:
 
 
 def listed(bridge: Bridge, part: slice = slice(None)) -> dict[str, Any]:
-    """Return subscriptions with the results of their deliveries, the oldest first; of an address the host alone."""
+    """Return subscriptions with the results of their deliveries, the oldest first; of an address, only the host."""
     everybody = sorted(subscriptions(bridge).all(), key=lambda one: (one.created, one.id))[part]
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
         states = pool.map(lambda one: Outbox(bridge.storage, one.id).state(), everybody)

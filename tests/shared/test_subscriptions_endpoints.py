@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from shared.api.subscribe import LONGEST_ENDPOINT, check_endpoint
+from shared.api.subscribe import LONGEST_ENDPOINT, LOOPBACK, SubscribeRequest
 from shared.subscriptions import host_of, is_workflow_host
 
 WORKFLOW = "https://prod-01.westeurope.logic.azure.com:443/workflows/ab/triggers/t/paths/invoke?sp=%2Ft&sig=s-e_c"
+
+
+def check_endpoint(url: str, *, allow_loopback: bool) -> None:
+    SubscribeRequest.model_validate({"endpoint": url}, context={LOOPBACK: allow_loopback})
 
 
 @pytest.mark.parametrize("url", [WORKFLOW, "https://8.8.8.8:8443/hook", "https://[2001:4860:4860::8888]/a?b=c"])

@@ -67,8 +67,6 @@ def test_a_poll_is_late_by_its_own_schedule(bridge: Bridge, monkeypatch: pytest.
     assert problem == "Polling groups last succeeded 186 minutes ago: it has not run since then."
 
 
-
-
 def test_a_part_that_cannot_be_shown_hides_no_other(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> Any:
         raise ValueError("+37127771153")
