@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _ALWAYS, _HOUR, _DAY = timedelta(), timedelta(hours=1), timedelta(days=1)
-# Runs of a timer are not on the second.
+# Timers do not run on the second.
 _SLACK = timedelta(minutes=1)
 _MOST_CALLS = 1000
-# The step that each process begins with.
+# Each process begins with this step.
 WEBHOOKS = "webhooks"
 
 
@@ -42,7 +42,7 @@ def _alarm(bridge: Bridge) -> None:
 def _give_up(bridge: Bridge) -> None:
     """Wait no longer for the ends of calls that began a week ago."""
     moment, stories = now(), calls(bridge.storage, bridge.settings.default_region)
-    # Also of those before, in case that nobody has looked.
+    # Earlier ones too, in case no timer ran.
     for call_id in without_end(bridge.storage, moment - 4 * LONGEST_CALL, moment - LONGEST_CALL, _MOST_CALLS):
         stories.merge(call_id, None)
 
