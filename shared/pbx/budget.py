@@ -24,8 +24,9 @@ TABLE = "budget"
 LIMIT = 100
 # The calls that a lane leaves to those above it.
 LANES: Mapping[str, int] = {"action": 0, "media": 20, "poll": 25, "backfill": 45}
-# A place is taken this far ahead and waited for; the whole of it, with storage and other processes, takes no longer.
+# A place is taken this far ahead and waited for.
 AHEAD_SECONDS = 2.0
+# For a call to the PBX with its tries and all waiting.
 LONGEST_SECONDS = 20.0
 LONGEST_REST_SECONDS = 3600.0
 _ROW = "calls"
@@ -60,7 +61,7 @@ class Budget:
         StorageUnavailable.
         """
         room = max(1, self.limit - LANES[lane])
-        until = min(until or math.inf, time.monotonic() + LONGEST_SECONDS)
+        until = until or time.monotonic() + LONGEST_SECONDS
         while True:
             if not self.lock.acquire(timeout=max(0.0, until - time.monotonic())):
                 raise BudgetExhausted(1)

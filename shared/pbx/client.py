@@ -32,6 +32,7 @@ from shared.errors import (
 )
 from shared.http import ending_by, plain_session, retry_after
 from shared.pbx import operations
+from shared.pbx.budget import LONGEST_SECONDS
 from shared.times import iso
 from shared.values import identifier, parse_body
 
@@ -46,8 +47,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# For a call with its tries and all waiting.
-LONGEST_SECONDS = 20.0
 LARGEST_BODY = 8 * 1024 * 1024
 _CONNECT_SECONDS = 5.0
 _SHORTEST_ATTEMPT = 1.0

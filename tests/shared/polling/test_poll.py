@@ -257,19 +257,12 @@ def test_a_failed_or_partial_listing_removes_nothing_and_loses_nothing(
     assert stored_ids(bridge.storage, CONTACTS.name) == [*old, new]
 
 
-@pytest.mark.parametrize(
-    "body",
-    [b"", b'{"message": "no Route matched"}', b'{"title": "Not Found", "status": 404}'],
-    ids=["nothing", "a gateway", "a problem"],
-)
-def test_an_answer_that_is_not_the_pbxs_own_removes_nothing_and_shows(
-    body: bytes, pbx: Simulator, bridge: Bridge
-) -> None:
+def test_an_answer_that_is_not_the_pbxs_own_removes_nothing_and_shows(pbx: Simulator, bridge: Bridge) -> None:
     from dev.server import Answer
 
     numbers = made(pbx, CONTACTS, 8)
     poll(bridge, CONTACTS)
-    pbx._api._handlers["GetContactsByID"] = lambda request, part: Answer(404, body)
+    pbx._api._handlers["GetContactsByID"] = lambda request, part: Answer(404, b'{"message": "no Route matched"}')
     script(pbx, "GetContacts", lambda request, data: [])
     with pytest.raises(PbxError):
         poll(bridge, CONTACTS)
