@@ -58,7 +58,7 @@ def fill(storage: Storage, numbers: range) -> None:
 
     for number in numbers:
         moment, event = month(number), happened(number)
-        row = row_of(storage, event, "LV")
+        row = row_of(storage, event)
         put("events", "event", event.id, **row)
         put("feed", "feed", store.place(row), **row)
         place = Place.of(moment, event.id)

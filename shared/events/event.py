@@ -17,7 +17,7 @@ from shared.events.table import EVENTS, Event, Model, event_id, event_named, fin
 from shared.storage.messages import LONGEST_IN_ROW, dead_letter, get_payload, is_name, put_payload, send
 from shared.storage.rows import long
 from shared.times import LONGEST_CALL, after, belongs_to_call, call_start, event_time, iso, now, parse_time
-from shared.values import LARGEST_ID, LONGEST_BODY, e164, encode, identifier, is_spoilt, parse_body, spelt
+from shared.values import LARGEST_ID, LONGEST_BODY, encode, identifier, is_spoilt, parse_body, spelt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -174,9 +174,9 @@ class ReceivedEvent:
         )
 
 
-def row_of(storage: Storage, event: ReceivedEvent, region: str) -> dict[str, Any]:
+def row_of(storage: Storage, event: ReceivedEvent) -> dict[str, Any]:
     """Return the row of an event in `events` and `feed`; a long body goes to a blob, where the first one stays."""
-    destination, body = event.data.get("destination"), encode(event.envelope)
+    body = encode(event.envelope)
     columns: dict[str, Any] = {
         "id": event.id,
         "type": event.type.name,
@@ -184,11 +184,8 @@ def row_of(storage: Storage, event: ReceivedEvent, region: str) -> dict[str, Any
         "received": event.received,
         "happened": event.moment,
         "began": event.began,
-        "direction": event.data.get("direction"),
         "caller": event.caller,
-        "callerE164": e164(event.caller, region),
-        "destination": destination,
-        "destinationE164": e164(destination, region),
+        "destination": event.data.get("destination"),
         "drift": ",".join(event.drift)[:1000] or None,
     }
     for name in IDENTIFIERS:

@@ -117,7 +117,7 @@ def _place(bridge: Bridge, event: ReceivedEvent, mark: str) -> tuple[ReceivedEve
     """
     storage, region = bridge.storage, bridge.settings.default_region
     for end in range(2, _MOST_ENDS + 2):
-        row = row_of(storage, event, region)
+        row = row_of(storage, event)
         people.add(storage, store.pointers(event, region) | calls.pointers(event, region))
         is_new = store.insert(storage, row, mark)
         event = replace(event, row=row if is_new else store.get(storage, event.id) or row)

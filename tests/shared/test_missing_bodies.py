@@ -40,8 +40,8 @@ def bridge(bridge: Bridge) -> Bridge:
         data = {"callID": CALL, "contactID": 7, "caller": "27771153", "note": note}
         event = received(name, at=STARTED, id=name, **data)
         people.add(bridge.storage, store.pointers(event, "LV"))
-        store.insert(bridge.storage, row_of(bridge.storage, event, "LV"), "mark")
-        store.publish(bridge, replace(event, row=row_of(bridge.storage, event, "LV")))
+        store.insert(bridge.storage, row_of(bridge.storage, event), "mark")
+        store.publish(bridge, replace(event, row=row_of(bridge.storage, event)))
         Calls(bridge.storage, "LV").merge(CALL, event)
     put(bridge.storage, "contacts", {"contactID": 1, "name": "Anna", "note": LONG}, {"contactID": 2, "name": "Zane"})
     gone = bridge.storage.container(PAYLOADS)

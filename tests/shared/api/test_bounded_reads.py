@@ -68,7 +68,7 @@ def fill(bridge: Bridge, count: int) -> None:
         put(storage, name, *map(item, range(count if name == "call_history" else 250)))
     for number in range(count):
         event = happened(number, "CallStarted")
-        row = row_of(storage, event, "LV")
+        row = row_of(storage, event)
         if number in PLACES:
             people.add(storage, store.pointers(event, "LV"))
         made.append(("upsert", {**row, "PartitionKey": store.FEED, "RowKey": store.place(row)}))

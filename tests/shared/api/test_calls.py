@@ -153,7 +153,7 @@ def test_logic_apps_follow_the_location(bridge: Bridge, monkeypatch: pytest.Monk
 def test_a_call_shows_what_subscribers_were_sent_of_it(bridge: Bridge, day: dict[str, int]) -> None:
     known, event = subscriptions(bridge), received("CallCompleted", callID=day["before"])
     people.add(bridge.storage, store.pointers(event, "LV"))
-    store.publish(bridge, replace(event, row=row_of(bridge.storage, event, "LV")))
+    store.publish(bridge, replace(event, row=row_of(bridge.storage, event)))
     one = known.make(Subscription.new(event="CallCompleted", endpoint="https://flow.example/hook", name="CRM"))
     known.make(Subscription.new(event="ContactAdded", endpoint="https://flow.example/hook"))
     outbox = Outbox(bridge.storage, one.id)

@@ -36,7 +36,7 @@ def happening(bridge: Bridge, number: int, name: str, **data: Any) -> dict[str, 
     at = START + timedelta(seconds=number)
     event = received(name, id=id, at=at, **data)
     people.add(bridge.storage, store.pointers(event, "LV"))
-    return row_of(bridge.storage, event, "LV") | {"PartitionKey": FEED, "RowKey": f"{newest_first(at)}-{id}"}
+    return row_of(bridge.storage, event) | {"PartitionKey": FEED, "RowKey": f"{newest_first(at)}-{id}"}
 
 
 def put(bridge: Bridge, rows: list[dict[str, Any]]) -> None:
@@ -170,6 +170,6 @@ def test_an_odd_version_is_shown_as_text_or_not_at_all(bridge: Bridge, version: 
     envelope, data = check_envelope(row, {"version": version, "data": {"callID": "0100"}})
     event = ReceivedEvent(type=row, id="a" * 52, data=data, envelope=envelope, origin="webhook", received=START)
     people.add(bridge.storage, store.pointers(event, "LV"))
-    store.publish(bridge, replace(event, row=row_of(bridge.storage, event, "LV")))
+    store.publish(bridge, replace(event, row=row_of(bridge.storage, event)))
     (item,) = read(bridge, call_id=100)["data"]
     assert (item["version"], item["callID"], item["data"]["callID"]) == (shown, 100, 100)
