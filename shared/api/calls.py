@@ -195,8 +195,8 @@ def _events(
     elif "number" in values:
         subject = people.number(values["number"], bridge.settings.default_region)
     else:
-        of_type = [f"type eq '{values['type']}'"] if "type" in values else []
-        page, start = events.feed_page(storage, events.feed_bounds(first, last) + of_type, start, limit)
+        where = f"type eq '{values['type']}'" if "type" in values else ""
+        page, start = events.feed_page(storage, limit, first=first, last=last, start=start, where=where)
         return [event_item(storage, row) for row in page], start
     wanted = {name: values[name] for name in ("type", "number") if name in values}
     fitting: list[Mapping[str, Any]] = []

@@ -1,1 +1,1 @@
-"""Table `calls`: one row a call, merged from its events."""
+"""Calls: their stories, the callers whom nobody answered, and the calls that are dialled."""

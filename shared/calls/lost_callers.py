@@ -1,9 +1,9 @@
 """
 Table `lostcallers`: one row a pair of a caller and the number where nobody answered, and a copy while the caller waits.
 
-A row has a log of its pair's tries, removals and closings. Its other columns follow from the log in the order of times,
-so the order of arrival makes no difference. An event with its own time (`last_contact`) is known by it. One without is
-known by its day and by how often the pair has waited on that day. The PBX forgets all who wait at midnight and tells
+A row has a log of its pair's tries, removals and closings. Its other columns follow from the log in the order of its
+times, whatever the order of arrival. An event with its own time (`last_contact`) is known by it. An event without one
+is known by its day and by how often the pair has waited on that day. The PBX forgets all who wait at midnight and tells
 nobody: each day begins with nobody waiting.
 """
 
@@ -148,10 +148,11 @@ def _added(log: Log, id: str, entry: Entry) -> dict[str, Any]:
 
 def _follow_try(row: dict[str, Any], one: Entry) -> None:
     at, tried, closed, last, is_added = one["at"], one["tried"], row["closed"], row["last"], one["name"] == ADDED
-    # A call from before the caller was called back opens nothing. The PBX's clock may be behind ours: a later try than
-    # any before is a new one all the same.
-    is_new = tried > closed or (is_added and last and tried > last) if tried and closed else is_added
-    if not row["open"] and (is_new or closed is None):
+    is_new = is_added or closed is None
+    if tried and closed:
+        # The PBX's clock may be behind ours: a later try than any before is a new one all the same.
+        is_new = tried > closed or (is_added and last is not None and tried > last)
+    if not row["open"] and is_new:
         row |= {"open": True, "openings": row["openings"] + 1, "since": min(tried or at, at)}
         row |= {"attempts": None, "note": None, "rung": []}
         last = None

@@ -1,1 +1,1 @@
-"""Events: their table, fields and ids, receiving and storing them; no effect of an event lives here."""
+"""Events: their table, fields and ids, and how they are received and stored, without their effects."""

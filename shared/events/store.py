@@ -70,19 +70,25 @@ def place(row: Mapping[str, Any]) -> str:
     return Pointer("event", row["id"], row["received"]).place
 
 
-def feed_bounds(since: datetime | None, until: datetime | None) -> list[str]:
-    """Return the conditions for events that came in between two times, both included."""
-    low = [f"RowKey ge '{newest_first(until)}'"] if until else []
-    # The hyphen and the id after a position sort below this.
-    high = [f"RowKey lt '{newest_first(since)}~'"] if since else []
-    return [f"PartitionKey eq '{FEED}'", *low, *high]
-
-
 def feed_page(
-    storage: Storage, conditions: Sequence[str], start: str | None, limit: int
+    storage: Storage,
+    limit: int,
+    *,
+    first: datetime | None = None,
+    last: datetime | None = None,
+    start: str | None = None,
+    where: str = "",
 ) -> tuple[list[Mapping[str, Any]], str | None]:
-    """Return up to `limit` rows of the feed, newest first, and where the next page starts; see `rows.page`."""
-    return rows.page(storage.table(FEED), " and ".join(conditions), start, limit)
+    """
+    Return rows of the feed, newest first, and where the next page starts; see `rows.page`.
+
+    They arrived between two times, both included. `where` is a further condition.
+    """
+    low = f"RowKey ge '{newest_first(last)}'" if last else ""
+    # The hyphen and the id after a position sort below the tilde.
+    high = f"RowKey lt '{newest_first(first)}~'" if first else ""
+    query = " and ".join(filter(None, (f"PartitionKey eq '{FEED}'", low, high, where)))
+    return rows.page(storage.table(FEED), query, start, limit)
 
 
 def of_subject(

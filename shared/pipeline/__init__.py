@@ -1,1 +1,1 @@
-"""From a queue to the event's effects: processing, the queues' consumers, and putting dead letters back."""
+"""From a queue to an event's effects: the queues' consumers, processing, and replays."""

@@ -63,17 +63,13 @@ class Selection(BaseModel, extra="forbid", frozen=True, defer_build=True):
     limit: int = Field(default=100, ge=1, le=1000, strict=True)
 
 
-class Query(BaseModel, extra="forbid", frozen=True, defer_build=True):
-    """The query of a list of dead letters."""
-
+class ListQuery(BaseModel, extra="forbid", frozen=True, defer_build=True):
     kind: str | None = None
     limit: int = Field(default=_LISTED, ge=1, le=200)
     continuation: str | None = None
 
 
 class Discard(BaseModel, extra="forbid", frozen=True, defer_build=True):
-    """The reason for which a dead letter is discarded."""
-
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 
 
@@ -172,14 +168,14 @@ def _chosen(
     bridge: Bridge, one: Subscription, since: datetime, until: datetime, after: str | None, *, is_replay: bool
 ) -> tuple[list[tuple[datetime, str]], str | None]:
     """Return a part of the events that are for a subscription, and where the next part starts."""
-    found, follows = store.feed_page(bridge.storage, store.feed_bounds(since, until), after, _CHUNK)
+    found, follows = store.feed_page(bridge.storage, _CHUNK, first=since, last=until, start=after)
     events = (event for row in found if (event := event_of_row(bridge.storage, row)) is not None)
     return [(event.received, event.id) for event in events if wants(bridge, one, event, is_replay=is_replay)], follows
 
 
 def list_dead_letters(bridge: Bridge, query: Mapping[str, str]) -> dict[str, Any]:
     """Return a part of the dead letters, each with the actions that it allows; raises Refused."""
-    wanted = validated(Query, dict(query))
+    wanted = validated(ListQuery, dict(query))
     if wanted.continuation and "/" not in wanted.continuation:
         raise Refused(INVALID_CONTINUATION)
     start, limit = wanted.continuation or "", wanted.limit
@@ -191,10 +187,9 @@ def list_dead_letters(bridge: Bridge, query: Mapping[str, str]) -> dict[str, Any
 def get_dead_letter(bridge: Bridge, kind: str, id: str) -> dict[str, Any]:
     """Return a dead letter with its body; raises NotFound."""
     dead, body = _found(bridge, kind, id), None
-    with suppress(Unprocessable):
+    with suppress(Unprocessable, ValueError, RecursionError):
         body = _body(bridge, dead).decode(errors="replace")
-    with suppress(ValueError, RecursionError, TypeError):
-        body = json.loads(body)  # type: ignore[arg-type]
+        body = json.loads(body)
     return _item(bridge, dead) | {"body": body}
 
 

@@ -141,8 +141,7 @@ def export(storage: Storage, month: str, continuation: str | None = None) -> tup
 
 
 def _events(storage: Storage, period: Period, after: str) -> tuple[Iterable[dict[str, Any]], str | None]:
-    conditions = [*events.feed_bounds(None, None), period.condition("began")]
-    found, follows = events.feed_page(storage, conditions, after or None, _PART)
+    found, follows = events.feed_page(storage, _PART, start=after or None, where=period.condition("began"))
     return (event_item(storage, row) for row in found), follows
 
 
