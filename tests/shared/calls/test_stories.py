@@ -45,33 +45,17 @@ def story_of(events: list[ReceivedEvent]) -> Story:
 
 def answered_and_transferred() -> list[ReceivedEvent]:
     start = {**NUMBERS, "callStarted": moment(START)}
+    moved = {**start, "contactID": 971, "previous_contactID": 966}
+    recording = {"recordingID": 150818921852, "callID": CALL}
+    stored = stored_audio("https://store/recordings/2018/04/25/150818921852.mp3")
     handed_over = moment(ANSWER + timedelta(seconds=60))
     return [
         received("CallStarted", **start, contactID=966),
         received("CallConnected", **start, contactID=966, callConnected=moment(ANSWER)),
-        received(
-            "CallTransfered",
-            **start,
-            contactID=971,
-            previous_contactID=966,
-            callConnected=moment(ANSWER),
-            connectionTime=60,
-        ),
-        received(
-            "CallCompleted",
-            **start,
-            contactID=971,
-            previous_contactID=966,
-            callConnected=handed_over,
-            connectionTime=125,
-        ),
-        received("CallRecorded", recordingID=150818921852, callID=CALL, callStarted=moment(START), connectionTime=185),
-        received(
-            "RecordingStored",
-            recordingID=150818921852,
-            callID=CALL,
-            **stored_audio("https://store/recordings/2018/04/25/150818921852.mp3"),
-        ),
+        received("CallTransfered", **moved, callConnected=moment(ANSWER), connectionTime=60),
+        received("CallCompleted", **moved, callConnected=handed_over, connectionTime=125),
+        received("CallRecorded", **recording, callStarted=moment(START), connectionTime=185),
+        received("RecordingStored", **recording, **stored),
     ]
 
 
@@ -218,25 +202,14 @@ def test_a_transferred_call_ends_with_whom_it_was_handed_to() -> None:
 
 def test_history_knows_better_than_a_webhook_and_both_better_than_nobody() -> None:
     bare = received("CallCompleted", callID=CALL, contactID=2, caller="27771153", connectionTime=5)
-    full = received(
-        "CallCompleted",
-        origin="reconciled",
-        **NUMBERS | {"caller": "+37126000000"},
-        contactID=2,
-        callStarted=moment(START),
-        callConnected=moment(ANSWER),
-        callEnded=moment(ANSWER + timedelta(seconds=30)),
-        connectionTime=30,
-    )
+    times = {"callStarted": START, "callConnected": ANSWER, "callEnded": ANSWER + timedelta(seconds=30)}
+    known = NUMBERS | {"caller": "+37126000000"} | {name: moment(at) for name, at in times.items()}
+    full = received("CallCompleted", origin="reconciled", **known, contactID=2, connectionTime=30)
     assert bare.id == full.id
     for events in ([bare, full], [full, bare], [bare, full, bare]):
         story = story_of(events)
         assert (story["caller"], story["outcome"], story["talkSeconds"]) == ("+37126000000", "answered", 30)
-        assert (story["destination"], story["ended"], story["revision"]) == (
-            "67000123",
-            ANSWER + timedelta(seconds=30),
-            1,
-        )
+        assert (story["destination"], story["ended"], story["revision"]) == ("67000123", times["callEnded"], 1)
 
 
 def test_what_history_says_of_a_call_that_goes_on_is_no_end() -> None:
@@ -262,14 +235,8 @@ def test_an_end_that_was_given_up_is_unknown_until_it_comes(names: list[str]) ->
 
 def test_transfers_there_and_back_and_there_again_differ_by_their_times() -> None:
     def handed(giver: int, taker: int, minutes: int) -> ReceivedEvent:
-        return received(
-            "CallTransfered",
-            **NUMBERS,
-            contactID=taker,
-            previous_contactID=giver,
-            callConnected=moment(ANSWER),
-            connectionTime=minutes * 60,
-        )
+        moved = {**NUMBERS, "contactID": taker, "previous_contactID": giver, "callConnected": moment(ANSWER)}
+        return received("CallTransfered", **moved, connectionTime=minutes * 60)
 
     events = [handed(1, 2, 1), handed(2, 1, 2), handed(1, 2, 3)]
     assert len({event.id for event in events}) == 3
