@@ -60,7 +60,7 @@ def claim(storage: Storage, request: Request, limit: int) -> Answer | None:
         before = rows.get(table, request.id[:2], request.id)
         if before is None or before["until"] <= now():
             people.add(storage, [(who, people.Pointer("dial", request.id, now())) for who in request.subjects])
-            # It outlives its window: whoever dies while it rings leaves it behind.
+            # A process that dies while it rings leaves its claim behind.
             fresh = _row(request, "ringing", max(request.keep, UNCERTAIN_WINDOW))
             if rows.swap(table, fresh, before.etag if before else None):
                 try:

@@ -94,7 +94,7 @@ def identified(bridge: Bridge, event: ReceivedEvent) -> ReceivedEvent:
     storage, region, data = bridge.storage, bridge.settings.default_region, event.data
     pair = {"callerid": data.get("callerid") or "", "destination": data.get("destination") or ""}
     id = key(storage, pair["callerid"], pair["destination"], region)
-    # One a day, however often the caller tries.
+    # One pointer a day, however often the caller tries.
     pointer = Pointer("lost", id, event.received.replace(hour=0, minute=0, second=0, microsecond=0))
     subjects = {people.number(number, region) for number in pair.values() if number} | people.loose(pair, (), region)
     people.add(storage, [(subject, pointer) for subject in subjects])
@@ -174,7 +174,7 @@ def _rung(storage: Storage, callerid: str | None, event: ReceivedEvent, region: 
 
 
 def close_answered(bridge: Bridge, event: ReceivedEvent) -> None:
-    """Close what waits of a number once somebody talked to it, in either direction."""
+    """Close the lost callers of a number after an answered call with it, in either direction."""
     storage, region = bridge.storage, bridge.settings.default_region
     connected = event.data.get("callConnected") if event.type.name == "CallCompleted" else None
     is_out = event.data.get("direction", "").lower() == "out"
@@ -208,7 +208,7 @@ def close(storage: Storage, id: str, moment: datetime, note: str | None = None) 
 
 
 def _copied(old: Row | None, new: Row) -> list[tuple[Any, ...]]:
-    """Return the operations that keep the copy of a row that waits."""
+    """Return the operations that write or delete the copy of a row."""
     key = {"PartitionKey": PARTITION, "RowKey": f"{_WAITING}{new['RowKey']}"}
     if new.get("open"):
         return [("upsert", {**new, **key}, {"mode": "replace"})]

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 _WRAPPING = ("type", "eventType", "version")
 IDENTIFIERS = ("callID", "contactID", "previous_contactID", "recordingID", "voicemailID")
-# Nothing that is read is as long, and a column takes no more than 32 Ki characters.
+# No text that is read is as long, and a column takes no more than 32 Ki characters.
 _LONGEST_TEXT = 4000
-# Where the PBX's own lists are what an event comes from.
+# The origins of events that are made from the PBX's own lists.
 HISTORY = frozenset(("poll", "reconciled", "backfill"))
 
 

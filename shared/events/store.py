@@ -29,7 +29,7 @@ _EMPLOYEES = ("contactID", "previous_contactID", "employee_id")
 
 
 def insert(storage: Storage, row: Mapping[str, Any], mark: str) -> bool:
-    """Insert an event's row with the mark of the message whose follow-ups it has; True for one of several at once."""
+    """Insert an event's row with the mark of its message; return True for exactly one of several at once."""
     return rows.insert(storage.table(TABLE), {**row, "PartitionKey": PARTITION, "RowKey": row["id"], "message": mark})
 
 

@@ -99,8 +99,8 @@ def consume(bridge: Bridge, consumer: Consumer, body: bytes, *, id: str, attempt
         whole = fetch(bridge.storage, message)
         consumer.run(bridge, {**whole, "begun": True} if attempt > 1 else whole)
         delete_payload(bridge.storage, message)
-    except Exception as error:  # noqa: BLE001 - every failure ends here, and one of a message is none of the function
-        # Without its payload it was done by an earlier run, which died before the queue knew, or was erased since.
+    except Exception as error:  # noqa: BLE001 - a message may fail in any way, and its function goes on
+        # Where its payload is gone, an earlier run has done it and died before the queue knew, or it was erased since.
         if not isinstance(error, PayloadGone) or (attempt == 1 and "tries" not in message):
             keep = partial(_dead_letter, bridge, consumer, message, body=body, id=id)
             handle_failure(bridge.storage, consumer.queue, message, error, keep)

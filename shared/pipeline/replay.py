@@ -123,7 +123,7 @@ def run_range(bridge: Bridge, message: Mapping[str, Any]) -> None:
     """
     Put the events of a span into an outbox, a part of the feed at a time.
 
-    With a `token` that is a replay: also what was delivered before, and also to a subscription that is disabled.
+    With a `token` it is a replay: it has also events that were delivered before, and reaches a disabled subscription.
     """
     try:
         id, token = str(message["subscription"]), str(message.get("token", ""))
@@ -217,8 +217,8 @@ def replay_dead_letters(bridge: Bridge, body: bytes, *, who: str = audit.MASTER_
     """
     Send back the dead letters of a Selection; return how many went, and the ids of those that cannot.
 
-    Each is on its queue before it is deleted; twice has one effect. One that became a dead letter again meanwhile is
-    left there.
+    Each is on its queue before it is deleted; sent twice, it has one effect. A dead letter that failed again meanwhile
+    stays.
     """
     wanted, kept = read_body(Selection, body or b"{}"), list[str]()
     found = dead_letters(bridge.storage, kind=wanted.kind, id=wanted.id, limit=wanted.limit)
