@@ -121,7 +121,7 @@ def store(
     media, mark = description.media, beside and f".{beside[:12]}"
     blob = storage.container(media.container).get_blob_client(f"{description.stem}{mark}.{extension}")
     if media.deletable and not beside:
-        # Once it is deleted at the PBX, nothing else has its date. A deletion at the same time keeps its columns.
+        # Nothing else has the date once the PBX has deleted it. A deletion at the same time keeps its columns.
         row = {"PartitionKey": media.name, "RowKey": descending(description.id), "at": now(), "blob": blob.blob_name}
         rows.merge(storage.table(TABLE), row)
     stored, blocks = None, list[str]()
@@ -146,7 +146,7 @@ def store(
 
 def _read_on(blob: BlobClient, file: Download, block: bytes, *, stage: bool) -> list[str]:
     """Read the rest of a long file; `stage` each block while the next one is read, and return their ids."""
-    # Block ids are our own, whoever else is copying.
+    # Each copier has block ids of its own.
     ids, nonce = list[str](), uuid.uuid4().hex[:8]
     with ThreadPoolExecutor(1) as pool:
         while block:

@@ -13,7 +13,8 @@ from shared.pbx.fields import CALL, CONTACT, GROUP
 if TYPE_CHECKING:
     from shared.pbx.fields import Shape
 
-ANNA = {"contactID": 966, "firstname": "Jānis", "number": "26550103", "archived": 0, "created": "2026-01-05"}
+ANNA = {"contactID": 966, "firstname": "Jānis", "number": "26550103", "archived": 0}
+ANNA |= {"created": "2026-01-05T10:00:00+0000"}
 AVATAR = "https://files.example/a.png"
 
 
@@ -37,24 +38,15 @@ def same(one: Any, other: Any, shape: Shape = CONTACT) -> bool:
         {"group_membership": {}},
         {"number": 26550103},
         {"number": "+371 26 550 103"},
+        {"created": "2026-01-05 10:00:00Z"},
+        {"created": "2026-01-05T12:00:00.250+02:00"},
+        {"created": "2026-01-05T10:00:00"},
         {"pets": 2},
     ],
     ids=str,
 )
 def test_another_spelling_is_no_edit(changes: dict[str, Any]) -> None:
     assert same(ANNA, ANNA | changes)
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("2026-01-05T10:00:00+0000", "2026-01-05 10:00:00Z"),
-        ("2026-01-05T10:00:00+0000", "2026-01-05T12:00:00.250+02:00"),
-        ("2026-01-05T10:00:00", "2026-01-05T10:00:00Z"),
-    ],
-)
-def test_another_spelling_of_a_time_is_no_edit(one: str, other: str) -> None:
-    assert same({"created": one}, {"created": other})
 
 
 @pytest.mark.parametrize("query", ["?Expires=1&Signature=x", "?v=2", "?", ""])
@@ -74,7 +66,7 @@ def test_members_in_another_order_are_the_same() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"firstname": "Janis"}, {"archived": 1}, {"archived": True}, {"number": "26550104"}, {"created": "2026-01-06"}],
+    [{"firstname": "Janis"}, {"archived": 1}, {"archived": True}, {"number": "26550104"}, {"created": "2026-01-05"}],
     ids=str,
 )
 def test_another_value_is_an_edit(changes: dict[str, Any]) -> None:

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from dev.simulator import Simulator
+from shared import people
 from shared.bridge import Bridge
 from shared.errors import BudgetExhausted, PbxRetriable, Unprocessable
 from shared.events.event import event_of
 from shared.media.copy import DELAYS, copy
 from shared.storage.account import BLOCK_BYTES
+from shared.times import now
 from tests.copying import CALL, NAME, RECORDING, STARTED, announced, asked, audio, blobs, waiting
 from tests.dying import is_killed
 from tests.outbox import outbox
@@ -190,6 +192,17 @@ def test_the_same_bytes_again_write_nothing_and_others_are_kept_beside_them_and_
     assert other["id"] == again["id"] != first["id"]
 
 
+def test_bytes_that_are_kept_beside_others_go_too_where_their_caller_was_erased_meanwhile(
+    open_bridge: Callable[..., Bridge], bridge: Bridge, pbx: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(people, "MEMORY_SECONDS", 3600)
+    copy(bridge, asked())
+    people.forget(open_bridge().storage, {people.number("27771153", "LV")}, now())
+    audio(pbx).tone = 5
+    copy(bridge, asked())
+    assert not blobs(bridge)
+
+
 @pytest.mark.slow
 # Who is killed closes nothing.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -261,8 +274,12 @@ def test_a_message_that_asks_for_no_media_can_never_succeed(message: dict[str, A
         copy(bridge, message)
 
 
-def test_a_file_that_never_comes_is_tried_seven_times_and_then_a_dead_letter(bridge: Bridge, pbx: Simulator) -> None:
+def test_a_file_that_never_comes_is_tried_seven_times_reported_after_an_hour_and_then_a_dead_letter(
+    bridge: Bridge, pbx: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
     audio(pbx).gone = True
+    copy(bridge, asked(received="2999-01-01T00:00:00Z"))
+    assert "signal" not in caplog.text
     sent, message = outbox(bridge.storage), asked(callID=CALL)
     for delay in (5, 30, 120, 600, 3600, 21600, 86400):
         copy(bridge, message)
@@ -276,15 +293,6 @@ def test_a_file_that_never_comes_is_tried_seven_times_and_then_a_dead_letter(bri
     (row,) = dead_letters(bridge.storage)
     assert (row["kind"], row["id"], row["reason"]) == ("media", f"recording-{RECORDING}-copy", "answered 404")
     assert row["attempts"] == len(DELAYS) + 1
-
-
-def test_a_late_file_is_reported_only_after_an_hour(
-    bridge: Bridge, pbx: Simulator, caplog: pytest.LogCaptureFixture
-) -> None:
-    audio(pbx).gone = True
-    copy(bridge, asked(received="2999-01-01T00:00:00Z"))
-    assert "signal" not in caplog.text
-    copy(bridge, asked())
     assert f"signal media_waiting kind=recording id={RECORDING}" in caplog.text
 
 
