@@ -11,9 +11,8 @@ from flask import Blueprint, Response, flash, g, redirect, render_template, requ
 from board import access, show
 from shared import people
 from shared.errors import BridgeError
-from shared.media.blobs import part_of
 from shared.privacy import jobs
-from shared.privacy.holdings import EXPORTS, Spellings
+from shared.privacy.holdings import Spellings
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response as AnyResponse
@@ -56,8 +55,5 @@ def job(id: str) -> str:
 @blueprint.get("/jobs/<id>/file")
 def file(id: str) -> Response:
     """Return the export that a job made, or the range of it that is asked for."""
-    storage = show.here().storage
-    name = f"{jobs.state(storage, id)['id']}.zip"
-    part = part_of(storage, EXPORTS, name, request.headers.get("Range"))
-    headers = {**part.headers, "Content-Disposition": f'attachment; filename="{name}"'}
-    return Response(part.content, part.status, headers, content_type="application/zip")
+    part = jobs.read_file(show.here().storage, id, request.headers.get("Range"))
+    return Response(part.content, part.status, part.headers, content_type=part.content_type)

@@ -46,8 +46,7 @@ OUTCOMES: Mapping[str, Any] = {
 
 def here() -> Bridge:
     """Return the bridge that the page belongs to."""
-    found: Bridge = current_app.extensions["bridge"]
-    return found
+    return current_app.extensions["bridge"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +76,7 @@ def directory() -> Directory:
             if (full := e164(contact.get("number"), region)) is not None:
                 numbers[full] = names[id]
         g.directory = Directory(names, numbers, dict(sorted(present.items(), key=lambda item: item[1].casefold())))
-    found_directory: Directory = g.directory
-    return found_directory
+    return g.directory
 
 
 def employee(contact_id: int | None) -> str:

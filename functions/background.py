@@ -21,7 +21,6 @@ from shared.storage.account import POISON
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     from shared.bridge import Bridge
     from shared.pbx.resources import Resource
@@ -31,16 +30,16 @@ blueprint = func.Blueprint()
 
 
 # Each imports what it starts: none of it is on the way of a receiver's cold start.
-def _poll(bridge: Bridge, resource: Resource, at: datetime | None = None) -> None:
+def _poll(bridge: Bridge, resource: Resource) -> None:
     from shared.polling.poll import poll
 
-    poll(bridge, resource, at=at)
+    poll(bridge, resource)
 
 
-def _poll_lost_calls(bridge: Bridge, at: datetime | None = None) -> None:
+def _poll_lost_calls(bridge: Bridge) -> None:
     from shared.polling.poll import poll_lost_calls
 
-    poll_lost_calls(bridge, at=at)
+    poll_lost_calls(bridge)
 
 
 def _look_after(bridge: Bridge) -> None:

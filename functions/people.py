@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import azure.functions as func
 
@@ -17,15 +18,12 @@ if TYPE_CHECKING:
 blueprint = func.Blueprint()
 
 
-def _ask(kind: str) -> Work:
-    def work(req: func.HttpRequest) -> func.HttpResponse:
-        from shared.privacy.jobs import ask, state
+def _ask(kind: Literal["export", "erase"], req: func.HttpRequest) -> func.HttpResponse:
+    from shared.privacy.jobs import ask, state
 
-        id = ask(bridge(), "erase" if kind == "erase" else "export", body_of(req))
-        headers = {"Location": f"{address(req)}/api/ops/people/{id}", "Retry-After": "5"}
-        return as_json(state(bridge().storage, id), status=HTTPStatus.ACCEPTED, headers=headers)
-
-    return work
+    id = ask(bridge(), kind, body_of(req))
+    headers = {"Location": f"{address(req)}/api/ops/people/{id}", "Retry-After": "5"}
+    return as_json(state(bridge().storage, id), status=HTTPStatus.ACCEPTED, headers=headers)
 
 
 def _state(req: func.HttpRequest) -> func.HttpResponse:
@@ -38,19 +36,15 @@ def _state(req: func.HttpRequest) -> func.HttpResponse:
 
 
 def _file(req: func.HttpRequest) -> func.HttpResponse:
-    from shared.media.blobs import part_of
-    from shared.privacy.holdings import EXPORTS
-    from shared.privacy.jobs import state
+    from shared.privacy.jobs import read_file
 
-    job = state(bridge().storage, req.route_params["job"])["id"]
-    part = part_of(bridge().storage, EXPORTS, f"{job}.zip", req.headers.get("Range"))
-    headers = {**part.headers, "Cache-Control": "no-store", "Content-Disposition": f'attachment; filename="{job}.zip"'}
-    return func.HttpResponse(part.content, status_code=part.status, mimetype="application/zip", headers=headers)
+    part = read_file(bridge().storage, req.route_params["job"], req.headers.get("Range"))
+    return func.HttpResponse(part.content, status_code=part.status, mimetype=part.content_type, headers=part.headers)
 
 
 ROUTES: tuple[tuple[str, str, str, Work], ...] = (
-    ("ExportPerson", "POST", "ops/people/export", _ask("export")),
-    ("ErasePerson", "POST", "ops/people/erase", _ask("erase")),
+    ("ExportPerson", "POST", "ops/people/export", partial(_ask, "export")),
+    ("ErasePerson", "POST", "ops/people/erase", partial(_ask, "erase")),
     ("GetPersonJob", "GET", "ops/people/{job}", _state),
     ("GetPersonFile", "GET", "ops/people/{job}/file", _file),
 )

@@ -59,18 +59,18 @@ def read_event(storage: Storage, id: str) -> Stored | str:
     """Return the row of an event and its envelope, or why there are none."""
     # Many subscribers ask for an event at the same moment: the first one reads it for all.
     with _reading[hash(id) % len(_reading)]:
-        try:
-            return _read_event(storage, id)
-        except Unprocessable as error:
-            return str(error)
+        return _read_event(storage, id)
 
 
 @lru_cache(maxsize=256)
-def _read_event(storage: Storage, id: str) -> Stored:
+def _read_event(storage: Storage, id: str) -> Stored | str:
     row = store.get(storage, id)
     if row is None:
-        raise Unprocessable("the event is gone")
-    return row, row_envelope(storage, row)
+        return "the event is gone"
+    try:
+        return row, row_envelope(storage, row)
+    except Unprocessable as error:
+        return str(error)
 
 
 def send_event(bridge: Bridge, one: Subscription, event: Stored) -> Outcome:

@@ -7,11 +7,13 @@ import logging
 import re
 import secrets
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from shared import audit
 from shared.errors import Invalid, NotFound
+from shared.media.blobs import part_of
 from shared.privacy.export import export
 from shared.privacy.holdings import EXPORTS, Spellings, erase
 from shared.storage import rows
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shared.bridge import Bridge
+    from shared.media.blobs import Part
     from shared.storage.account import Storage
     from shared.storage.rows import Allowance, Period
 
@@ -66,6 +69,14 @@ def state(storage: Storage, id: str) -> dict[str, Any]:
         raise NotFound("no such job")
     receipt = json.loads(row.get("receipt") or "{}")
     return {"id": id, "kind": id.partition("-")[0], "state": row["state"], "created": iso(row["created"]), **receipt}
+
+
+def read_file(storage: Storage, id: str, asked: str | None) -> Part:
+    """Return the zip that a job made, or the Range that is asked for; raises NotFound, Refused, StorageUnavailable."""
+    name = f"{state(storage, id)['id']}.zip"
+    part = part_of(storage, EXPORTS, name, asked)
+    headers = {"Cache-Control": "no-store", "Content-Disposition": f'attachment; filename="{name}"'}
+    return replace(part, content_type="application/zip", headers={**part.headers, **headers})
 
 
 def run(bridge: Bridge, message: Message) -> None:
