@@ -65,7 +65,7 @@ def app() -> Flask:
 
 
 def create_app(bridge: Bridge) -> Flask:
-    """Return an app that shows what a bridge has."""
+    """Return the page's app on a bridge."""
     page = Flask("board", root_path=str(_HERE))
     page.extensions["bridge"] = bridge
     page.secret_key = access.signing_key(bridge.settings) or None
@@ -124,14 +124,14 @@ def _switch(code: str) -> AnyResponse:
 
 
 def _back(address: str | None) -> str:
-    """Return an address of this page to go on at: the one that was asked for, where it is one."""
+    """Return the address if it is one of this page, else that of the first page."""
     parts = urlsplit((address or "").replace("\\", "/"))
     inside = not parts.scheme and not parts.netloc and parts.path.startswith(f"{request.root_path}/")
     return parts.geturl() if inside else url_for("today.index")
 
 
 def _let_in() -> AnyResponse | tuple[str, int] | None:
-    """Send everybody who is not signed in to the sign-in."""
+    """Redirect to the sign-in unless somebody is signed in."""
     settings = show.here().settings
     if settings.board_sign_in == "none":
         return render_template("message.html", title=gettext("Not found"), text=""), 404
@@ -192,7 +192,7 @@ def _finish(response: Response) -> Response:
 
 
 def _fail(error: Exception) -> AnyResponse:
-    """Say on a page what went wrong, as the HTTP API does, and what to do."""
+    """Return a page with the reason of an error and the next step."""
     if isinstance(error, HTTPException) and (error.code or 0) < HTTPStatus.BAD_REQUEST:
         return error.get_response()
     status, text = 500, gettext("Something went wrong here. The app's log has the details.")

@@ -1,4 +1,4 @@
-"""Callers who reached nobody: who waits, calling back with a colleague's phone, and closing by hand."""
+"""Lost callers: a list of those who wait, calling back with an employee's phone, and closing by hand."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _LONGEST_NOTE = 500
 
 
 def waiting(bridge: Bridge) -> list[LostCaller]:
-    """Return the callers who wait, the longest waiting first."""
+    """Return the open lost callers, the longest waiting first."""
     return sorted(lost_callers.listed(bridge.storage), key=lambda one: (one.since is None, one.since))
 
 
 @blueprint.get("/")
 def index() -> str:
-    """Show who waits."""
+    """Show the open lost callers."""
     return render_template(
         "callbacks.html",
         waiting=waiting(show.here()),
@@ -49,7 +49,7 @@ def index() -> str:
 
 @blueprint.post("/dial")
 def dial() -> Response:
-    """Have the PBX ring an employee and then the caller: once, whatever is clicked twice."""
+    """Have the PBX ring an employee and then the caller: once for each form, however often it is sent."""
     number, chosen, result = request.form.get("number", ""), request.form.get("employee", ""), "done"
     session["employee"] = chosen
     body = json.dumps({"destination": number, "contactID": chosen}).encode()
@@ -66,7 +66,7 @@ def dial() -> Response:
 
 @blueprint.post("/close")
 def close() -> Response:
-    """Take a caller off the list, with a note of who did it and why."""
+    """Close a lost caller, with the person's name and note."""
     note = " ".join(request.form.get("note", "").split())[:_LONGEST_NOTE]
     closed = lost_callers.close(show.here().storage, request.form.get("id", ""), now(), f"{g.who}: {note}")
     if closed:

@@ -44,7 +44,7 @@ _NAME = re.compile(r"[^\d\s+()./-]")
 
 @dataclass(slots=True)
 class Search:
-    """A list of the API with parameters, and words about what cannot be searched for; a name may mean many `people`."""
+    """A list of the API and its parameters; `problem` says why there are no results, and `people` share the name."""
 
     source: Read
     row: Operation
@@ -53,7 +53,7 @@ class Search:
     people: list[int] = field(default_factory=list)
 
     def read(self, **page: str | int | None) -> Any:
-        """Return what the API reads with the parameters; nothing, with the reason, where it refuses them."""
+        """Return the API's answer to the parameters, or an empty list, with the `problem`, where it refuses them."""
         if not self.problem:
             try:
                 query = self.given | {name: str(value) for name, value in page.items() if value is not None}
@@ -153,6 +153,7 @@ def workbook_of_voicemails() -> Response:
 def one(call_id: int) -> str:
     """Show one call and all that happened in it, in the order of its times."""
     call = calls.one(show.here(), call_id)
+    # Two events may be one step.
     steps = {_step(event): None for event in call["events"] if event["type"] in _STEPS}
     timeline = sorted(steps, key=lambda step: (step[0] is None, step[0]))
     return render_template("call.html", call=call, timeline=timeline)
@@ -182,7 +183,7 @@ def _step(event: Mapping[str, Any]) -> tuple[datetime | None, str]:
 
 @blueprint.get("/audio/<container>/<path:name>")
 def audio(container: str, name: str) -> Response:
-    """Return stored audio in parts of a few MiB, also to who asks for no range; a file to save is whole."""
+    """Return stored audio in parts of a few MiB, also without a Range header; a download is whole."""
     download, asked = "download" in request.args, request.headers.get("Range")
     part = read_range(show.here().storage, container, name, asked or ("" if download else "bytes=0-"))
     whole = not asked and len(part.content) < RANGE_BYTES

@@ -1,4 +1,4 @@
-"""A person's data: what is held of a number, to hand it over or to erase it."""
+"""A person's data: counts of all that is stored of a number, its export and its erasure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ blueprint = Blueprint("person", __name__, url_prefix="/person")
 
 @blueprint.route("/", methods=["GET", "POST"])
 def index() -> str:
-    """Ask for a number and count what is held of it; a number is in no address, where it would be kept."""
+    """Ask for a number and show counts of its data. The number is in no address, as those are logged."""
     number = (request.form.get("number") or "").strip()
     if not number:
         return render_template("person.html", number="", counts=None)

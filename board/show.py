@@ -85,7 +85,7 @@ def employee(contact_id: int | None) -> str:
 
 
 def phone(number: str | None, full: str | None = None) -> str:
-    """Return a number in groups, with its country; what is no number as it came, and what is withheld in words."""
+    """Return a number in groups, with its country; any other text as it is, and a word for a withheld number."""
     from phonenumbers import PhoneNumberFormat, format_number, parse
 
     full = full or e164(number, here().settings.default_region)
@@ -147,7 +147,7 @@ def ago(moment: datetime | None) -> str:
 
 
 def reason(error: BridgeError) -> str:
-    """Return what a refusal means and what to do about it."""
+    """Return the meaning of an error and the next step."""
     row = answer_to(error)
     if isinstance(error, Invalid):
         return "; ".join(f"{name}: {text}" for name, text in error.fields.items())

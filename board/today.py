@@ -96,7 +96,7 @@ class Figures:
 
 
 def figures(found: Iterable[Row]) -> Figures:
-    """Return what a day's calls add up to, whatever their order."""
+    """Return the figures of a day's calls, which may be in any order."""
     day, waiting = Figures(), dict[str, Any]()
     for row in sorted(found, key=lambda row: row["started"]):
         incoming, series = _is_incoming(row), _series(row)

@@ -93,7 +93,7 @@ def _methods(parts: Mapping[str, Any]) -> list[tuple[str, bool]]:
 
 @blueprint.get("/dead-letters")
 def dead_letters() -> str:
-    """Show what could not be used."""
+    """Show a page of dead letters."""
     asked = {name: text for name in ("kind", "continuation") if (text := request.args.get(name))}
     found = replays.list_dead_letters(show.here(), asked | {"limit": str(_LETTERS)})
     return render_template("dead_letters.html", letters=found["data"], following=found["continuation"])
@@ -120,14 +120,14 @@ def act_on_dead_letter(kind: str, id: str) -> Response:
 
 @blueprint.post("/subscriptions/<id>/try")
 def try_now(id: str) -> Response:
-    """Post at once what waits for a subscriber."""
+    """Post a subscriber's waiting events at once."""
     text = gettext("What waits is being sent now.")
     return _done(lambda: replays.try_subscription(show.here(), id, who=g.who), text, url_for("workings.index"))
 
 
 @blueprint.route("/subscriptions/<id>/replay", methods=["GET", "POST"])
 def replay(id: str) -> str | Response:
-    """Count what a replay would send, and send it once the admin key is there."""
+    """Show the number of events in a replay, and start it with the admin key."""
     bridge, zone = show.here(), show.here().settings.time_zone
     since = bare_date(request.values.get("since", "")) or local_day(now(), zone)
     query = {"date_from": iso(day_bounds(since, zone)[0])}
@@ -142,7 +142,7 @@ def replay(id: str) -> str | Response:
 
 
 def _done(work: Callable[[], object], text: str, back: str) -> Response:
-    """Do what changes something, once the admin key is right, and say how it went."""
+    """Check the admin key, do the work, and redirect with a notice of success or of the error."""
     try:
         access.check_admin(show.here(), request.form.get("admin_key", ""))
         work()

@@ -1,1 +1,1 @@
-"""Events on their way to subscribers; who subscribes is known to the room of subscriptions."""
+"""Deliveries of events to subscribers, each with an outbox."""

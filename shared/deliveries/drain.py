@@ -56,7 +56,7 @@ Results = Sequence[tuple["Place", Outcome]]
 
 
 def drain(bridge: Bridge, id: str) -> None:
-    """Post what is due in an outbox, unless somebody else does; drop that of a subscription that is gone."""
+    """Post an outbox's due events, unless another process does; drop the outbox of an ended subscription."""
     known, outbox, until = subscriptions(bridge), Outbox(bridge.storage, id), time.monotonic() + RUN_SECONDS
     if known.get(id) is None:
         if not outbox.drop(RUN_SECONDS):
@@ -86,7 +86,7 @@ def wake_waiting(bridge: Bridge) -> None:
 
 
 def _post_batch(bridge: Bridge, subscription: Subscription, outbox: Outbox, pool: ThreadPoolExecutor) -> bool:
-    """Post the next events that are due; return False where there are none, or somebody else posts."""
+    """Post the next due events; return False if there are none, or another process posts."""
     moment = now()
     state, places = outbox.due(moment + _SKEW, BATCH)
     if not places or (state.holder and state.until > moment):

@@ -127,7 +127,7 @@ class Outbox:
         self._id = subscription
 
     def wake(self, at: datetime | None = None) -> None:
-        """Have what this thread has written posted soon, or what is due at a time; in a second then at the earliest."""
+        """Queue a message that has the outbox posted: at once, or at a time, which is a second from now at least."""
         message = {"kind": WAKE, "id": self._id, "subscription": self._id}
         delay = max(math.ceil((at - now()).total_seconds()), 1) if at else 0
         send(self._storage, QUEUE, message, name=self._id, delay=delay)
@@ -195,7 +195,7 @@ class Outbox:
         return self._rows(f"{MARKER}{event}", f"{MARKER}{event}{END}")
 
     def take(self, state: State) -> bool:
-        """Become the one who posts; False where somebody was faster."""
+        """Take the lease; return False if another process was faster."""
         state.holder, state.until = secrets.token_hex(8), now() + LEASE
         taken = rows.swap(self._table, state.row(self._id), state.etag)
         state.etag = taken.etag if taken else state.etag
@@ -274,7 +274,7 @@ def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
 
 
 def fan_out(bridge: Bridge, event: ReceivedEvent) -> None:
-    """Put the event into the outbox of everybody who wants it."""
+    """Put an event into the outbox of each subscription that wants it."""
     for one in subscriptions(bridge).all():
         if wants(bridge, one, event):
             outbox = Outbox(bridge.storage, one.id)
@@ -295,7 +295,7 @@ def wants(bridge: Bridge, one: Subscription, event: ReceivedEvent, *, is_replay:
 
 
 def catch_up(storage: Storage, one: Subscription) -> None:
-    """Have a new subscription given what arrives before all instances know of it, from the feed."""
+    """Queue a range of the feed for a new subscription: events that arrive before all instances know of it."""
     delay = math.ceil(_UNKNOWN.total_seconds()) + _FEED_SECONDS
     send_range(storage, one.id, one.created, one.created + _UNKNOWN, delay=delay)
 
@@ -303,7 +303,7 @@ def catch_up(storage: Storage, one: Subscription) -> None:
 def send_range(
     storage: Storage, subscription: str, since: datetime, until: datetime, *, delay: int = 0, **more: str
 ) -> None:
-    """Have what arrived between two times put into an outbox; `more` is for the replay that does it."""
+    """Queue a message that puts events which arrived between two times into an outbox; `more` is a replay's."""
     span = {"since": iso(since), "until": iso(until), **more}
     message = {"kind": RANGE, "id": f"{subscription}-range", "subscription": subscription, **span}
     send(storage, QUEUE, message, name=subscription, delay=delay)

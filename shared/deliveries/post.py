@@ -56,7 +56,7 @@ class Outcome:
 
 
 def read_event(storage: Storage, id: str) -> Stored | str:
-    """Return the row of an event and its envelope, or why there are none."""
+    """Return the row of an event and its envelope, or the reason why it cannot be posted."""
     # Many subscribers ask for an event at the same moment: the first one reads it for all.
     with _reading[hash(id) % len(_reading)]:
         return _read_event(storage, id)
@@ -141,7 +141,7 @@ def post(
 
 
 def _finish(response: Any) -> None:
-    """Read a short answer to its end, so that the connection can serve again; cut off one that is long or slow."""
+    """Read a short answer to its end, so that its connection is used again; cut off a long or slow answer."""
     import urllib3
 
     left = LONGEST_ANSWER

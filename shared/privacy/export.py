@@ -75,7 +75,7 @@ class _Writer:
         self._files = {name: (folder / f"{name}.json").open("w", encoding="utf-8") for name in _PARTS}
 
     def add(self, holdings: Holdings) -> None:
-        """Write what is not written yet."""
+        """Write rows and audio, each once."""
         for place in [place for place in holdings.rows if place not in self._seen]:
             self._seen.add(place)
             self._write(place, holdings.rows[place])

@@ -142,7 +142,7 @@ class Holdings:
         self._add_rows(place for _, one in pointers for place in _places(one.kind, one.id, one.place))
 
     def close(self) -> Holdings:
-        """Add all that belongs to the calls, whoever is in it, and to their audio; return all."""
+        """Add all rows of the calls and their audio, also of other people in them; return self."""
         known = set[tuple[str, int]]()
         while new := sorted(self.things - known):
             known.update(new)
@@ -159,7 +159,7 @@ class Holdings:
 
 
 def pointed(storage: Storage, spellings: Spellings, region: str, until: datetime) -> Iterator[Holdings]:
-    """Yield what the index leads to, some hundred calls at a time: their stories, events, items and audio."""
+    """Yield stories, events, items and audio that the index leads to, two hundred pointers at a time."""
     subject = people.number(spellings.number, region)
     found = people.find(storage, subject, last=until)
     for start in range(0, len(found), _BATCH):

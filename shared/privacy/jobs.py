@@ -80,7 +80,7 @@ def read_file(storage: Storage, id: str, asked: str | None) -> Part:
 
 
 def run(bridge: Bridge, message: Message) -> None:
-    """Do a job, or a part of it; raises what passes by itself, and keeps no message with a number for any other."""
+    """Do a job, or a part of it. Raises transient errors; any other fails the job, and its message is not kept."""
     id = str(message["id"])
     _save(bridge.storage, id, "running")
     try:
