@@ -21,9 +21,7 @@ from flask_wtf.csrf import CSRFError, CSRFProtect
 from werkzeug.exceptions import HTTPException
 
 from board import access, callbacks, calls, person, show, today, workings
-from shared.bridge import bridge
 from shared.errors import BridgeError, Refused, answer_to
-from shared.storage.account import once
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response as AnyResponse
@@ -56,12 +54,6 @@ class _Sessions(SecureCookieSessionInterface):
 
     def get_cookie_path(self, app: Flask) -> str:
         return request.root_path
-
-
-@once
-def app() -> Flask:
-    """Return this process's app, made on the first request."""
-    return create_app(bridge())
 
 
 def create_app(bridge: Bridge) -> Flask:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -11,6 +10,8 @@ import azure.functions as func
 
 from functions.requests import body_of, origin
 from functions.responses import answer
+from shared.bridge import bridge
+from shared.storage.account import once
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -44,15 +45,16 @@ def serve_page(app: Flask, req: func.HttpRequest) -> func.HttpResponse:
     return func.HttpResponse(b"".join(body), status_code=int(status.split()[0]), headers=headers)  # type: ignore[arg-type]
 
 
-def _run(req: func.HttpRequest) -> func.HttpResponse:
+@once
+def _page() -> Flask:
     # Imported on the first request, so that no other function's cold start loads Flask.
-    from board.app import app
+    from board.app import create_app
 
-    return serve_page(app(), req)
+    return create_app(bridge())
 
 
 @blueprint.function_name("Board")
 @blueprint.route("board/{*path}", methods=["GET", "HEAD", "POST"], auth_level=func.AuthLevel.ANONYMOUS)
 def board(req: func.HttpRequest) -> func.HttpResponse:
     """Answer a request of the page."""
-    return answer(partial(_run, req))
+    return answer(lambda: serve_page(_page(), req))

@@ -302,9 +302,9 @@ def _erase_messages(storage: Storage, queue: QueueClient, spellings: Spellings, 
 
     def has(message: QueueMessage) -> bool:
         try:
-            return _is_about(read(storage, _body(message)), spellings, until)
+            return _is_about(read(storage, message.content.encode()), spellings, until)
         except Unprocessable:
-            return spellings.are_in(_body(message).decode(errors="replace"))
+            return spellings.are_in(message.content)
 
     seen = queue.peek_messages(max_messages=_PEEK)
     waiting = queue.get_queue_properties().approximate_message_count or 0
@@ -314,7 +314,7 @@ def _erase_messages(storage: Storage, queue: QueueClient, spellings: Spellings, 
     for message in queue.receive_messages(messages_per_page=_PEEK, visibility_timeout=_HIDDEN_SECONDS):
         if has(message):
             with suppress(Unprocessable):
-                delete_payload(storage, parse(_body(message)))
+                delete_payload(storage, parse(message.content.encode()))
             queue.delete_message(message)
             deleted += 1
         else:
@@ -331,8 +331,3 @@ def _is_about(message: Mapping[str, Any], spellings: Spellings, until: datetime)
     started = data.get("callStarted") if isinstance(data, dict) else None
     began = event_time(started) or event_time(message.get("sent")) or until
     return began <= until and spellings.are_in(json.dumps(message))
-
-
-def _body(message: QueueMessage) -> bytes:
-    content: Any = message.content
-    return content if isinstance(content, bytes) else str(content).encode()

@@ -81,7 +81,7 @@ class Busy:
             for consumer in consumers or ALL_CONSUMERS:
                 client = self.bridge.storage.queue(consumer.queue)
                 for message in client.receive_messages(messages_per_page=32):
-                    content = message.content if isinstance(message.content, bytes) else message.content.encode()
+                    content = message.content.encode()
                     consume(self.bridge, consumer, content, id=message.id, attempt=1)
                     client.delete_message(message)
                     ran = True
