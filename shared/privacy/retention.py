@@ -7,7 +7,6 @@ import logging
 import re
 import time
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shared import audit, health, people
@@ -30,7 +29,7 @@ from shared.times import iso, months_before, now
 from shared.values import encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from shared.bridge import Bridge
     from shared.storage.account import Storage
@@ -40,8 +39,9 @@ logger = logging.getLogger(__name__)
 # A run of the timer; the host gives it longer.
 RUN_SECONDS = 600.0
 _MONTHS = re.compile(r"[1-9][0-9]{0,2}|1[01][0-9]{2}|1200")
-_MONTH = re.compile(r"(?!0000)[0-9]{4}-(?:0[1-9]|1[0-2])")
-_PART = 500
+_MONTH = re.compile(r"[0-9]{4}-(?:0[1-9]|1[0-2])")
+# A month is handed over in these parts, so many lines at a time: events, calls, and audio by its container.
+_PARTS, _LINES = ("event", "call", *(media.container for media in MEDIA), ""), 500
 
 # What grows with what happens, and how its part of a period is deleted. Not here: what is current (contacts, groups,
 # boxes, prompts, endpoints, subscriptions, checkpoints, webhooks, the budget), and blobs, which go by rules of the
@@ -132,33 +132,22 @@ def export(storage: Storage, month: str, continuation: str | None = None) -> tup
 
     Raises Invalid.
     """
-    period, scope, kinds = period_of(month), f"ExportMonth {month}", [*_PARTS, ""]
-    kind, _, after = (start_of(storage, scope, continuation) or f"{kinds[0]} ").partition(" ")
-    lines, follows = _PARTS[kind](storage, period, after)
-    body = b"".join(encode({"kind": kind.partition(":")[0], **line}) + b"\n" for line in lines)
-    following = kind if follows else kinds[kinds.index(kind) + 1]
+    period, scope = period_of(month), f"ExportMonth {month}"
+    kind, _, after = (start_of(storage, scope, continuation) or f"{_PARTS[0]} ").partition(" ")
+    found: Sequence[Mapping[str, Any]]
+    if kind == "event":
+        found, follows = events.feed_page(storage, _LINES, start=after or None, where=period.condition("began"))
+        lines = [event_item(storage, row) for row in found]
+    elif kind == "call":
+        found, follows = calls.newest(storage, limit=_LINES, first=period.first, last=period.last, start=after)
+        lines = [plain(row) for row in found]
+    else:
+        begin = f"{month.replace('-', '/')}/"
+        listed = storage.container(kind).list_blob_names(name_starts_with=begin, results_per_page=_LINES)
+        pages: Any = listed.by_page(after or None)
+        lines = [{"container": kind, "blob": name} for name in next(pages, ())]
+        follows = pages.continuation_token
+    name = kind if kind in ("event", "call") else "audio"
+    body = b"".join(encode({"kind": name, **line}) + b"\n" for line in lines)
+    following = kind if follows else _PARTS[_PARTS.index(kind) + 1]
     return body, sealed(storage, scope, f"{following} {follows or ''}" if following else None)
-
-
-def _events(storage: Storage, period: Period, after: str) -> tuple[Iterable[dict[str, Any]], str | None]:
-    found, follows = events.feed_page(storage, _PART, start=after or None, where=period.condition("began"))
-    return (event_item(storage, row) for row in found), follows
-
-
-def _calls(storage: Storage, period: Period, after: str) -> tuple[Iterable[dict[str, Any]], str | None]:
-    found, follows = calls.newest(storage, limit=_PART, first=period.first, last=period.last, start=after)
-    return map(plain, found), follows or None
-
-
-def _audio(container: str, storage: Storage, period: Period, after: str) -> tuple[Iterable[dict[str, Any]], str | None]:
-    prefix = f"{period.first or period.last:%Y/%m}/"
-    listed = storage.container(container).list_blob_names(name_starts_with=prefix, results_per_page=_PART)
-    pages: Any = listed.by_page(after or None)
-    return [{"container": container, "blob": name} for name in next(pages, ())], pages.continuation_token
-
-
-_PARTS: Mapping[str, Callable[[Storage, Period, str], tuple[Iterable[dict[str, Any]], str | None]]] = {
-    "event": _events,
-    "call": _calls,
-    **{f"audio:{media.container}": partial(_audio, media.container) for media in MEDIA},
-}

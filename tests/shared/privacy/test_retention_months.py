@@ -40,7 +40,7 @@ def parts(storage: Storage, name: str = NAME) -> list[dict[str, Any]]:
 def test_a_month_is_handed_over_with_its_events_calls_and_audio(
     size: int, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "_PART", size)
+    monkeypatch.setattr(retention, "_LINES", size)
     fill(storage, NUMBERS)
     ours = [f"{NAME[:4]}/{NAME[5:]}/15/{number}.mp3" for number in (7, 8)]
     for name in (*ours, "2016/01/01/8.mp3"):
