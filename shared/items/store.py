@@ -126,16 +126,23 @@ def pointers(
 def stored(storage: Storage, resource: str, ids: Collection[int] | None = None) -> dict[int, Stored]:
     """Return the state of these items' rows, or of all of the resource's; ids that are not stored are left out."""
     found = _between(storage, resource, select=_COLUMNS) if ids is None else _rows(storage, resource, ids, _COLUMNS)
-    return {
-        from_descending(row["RowKey"]): Stored(
-            etag=str(row.metadata["etag"]),
-            hash=row["hash"],
-            revision=row["revision"],
-            removed=row["removed"],
-            due=row["due"] if row["due"] != _NEVER else None,
-        )
-        for row in found
-    }
+    return dict(map(_stored, found))
+
+
+def recent(storage: Storage, resource: str, since: datetime) -> dict[int, Stored]:
+    """Return the state of the rows of items that began since a time, among the thousand with the largest ids."""
+    newest = islice(_between(storage, resource, select=[*_COLUMNS, "began"]), _PAGE)
+    return dict(_stored(row) for row in newest if row["began"] >= since)
+
+
+def _stored(row: Any) -> tuple[int, Stored]:
+    return from_descending(row["RowKey"]), Stored(
+        etag=str(row.metadata["etag"]),
+        hash=row["hash"],
+        revision=row["revision"],
+        removed=row["removed"],
+        due=row["due"] if row["due"] != _NEVER else None,
+    )
 
 
 def _rows(storage: Storage, resource: str, ids: Collection[int], select: list[str] | None = None) -> Iterator[Any]:

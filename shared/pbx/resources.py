@@ -33,6 +33,12 @@ class Resource:
     withdrawn: str | None = None
     title: tuple[str, ...] = ()
 
+    def event(self, happened: str) -> str | None:
+        """Return the name of the event of an item that was Created, Updated or Removed, or None."""
+        if self.editable and happened:
+            return f"{self.noun}{happened}"
+        return self.withdrawn if happened == "Removed" else None
+
     @property
     def shape(self) -> Shape:
         """Return the fields of its items."""

@@ -25,6 +25,7 @@ from shared.values import e164, identifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import datetime
 
     from shared.calls.stories import Part, Story
     from shared.items.store import Item
@@ -48,7 +49,7 @@ _ROUNDING = timedelta(seconds=1)
 @dataclass(slots=True)
 class Comparison:
     """
-    A range of a list, compared with what is stored.
+    Ranges of a list, compared with what is stored.
 
     New items are written with each page. An item has changed where no record of it in the range is like the stored one:
     a list may have several of the same id. `known` is what is stored: all of it for a `whole` list; of a range of dates
@@ -84,9 +85,15 @@ class Comparison:
             dues = [run.columns["waiting"], *(row.due for row in rows)]
             run.columns["waiting"] = min(filter(None, dues), default=None)
 
-    def remove(self) -> None:
-        """Remove what the range, read to its end, lacks and the PBX does not have, as it says when asked by id."""
-        run, resource = self.run, self.run.resource
+    def remove(self, since: datetime | None = None) -> None:
+        """
+        Remove what the list, read to its end, lacks and the PBX does not have, as it says when asked by id.
+
+        Of a list that was read by date these are items that began `since`, among the thousand with the largest ids.
+        """
+        run, resource, columns = self.run, self.run.resource, self.run.columns
+        if since:
+            self.known |= store.recent(run.bridge.storage, resource.name, since)
         missing = [id for id, row in self.known.items() if not row.removed and id not in self._listed]
         # By chance: those that the PBX still has must not keep the others from being asked for.
         for id in random.sample(missing, min(len(missing), MOST_LOOKUPS)):
@@ -96,6 +103,7 @@ class Comparison:
             except PbxNotFound:
                 item, before = store.get(run.bridge.storage, resource.name, id) or {}, self.known[id]
                 self._write([Change(id=id, item=item, hash=before.hash, before=before, removed=True)])
+                columns["items"] = columns.get("items", run.checkpoint.items) - 1
             except PbxForbidden:
                 # The key may list these and not read one.
                 return
@@ -184,7 +192,7 @@ class Comparison:
                 region = run.bridge.settings.default_region
                 found += pointers(name, change.id, change.item, region, unknown[-1])
         people.add(storage, found)
-        if happened := [(one, one.item) for one in changes if one.happened and (run.resource.editable or one.removed)]:
+        if happened := [(one, one.item) for one in changes if run.resource.event(one.happened)]:
             run.for_each(self._submit, happened)
         if due := {one.id: one.item for one in changes if one.due and one.due <= run.moment}:
             submit_missing(run, due.items(), "reconciled" if self._is_news else "backfill")
@@ -206,10 +214,10 @@ class Comparison:
         event of the PBX's webhook; no audio is deleted for it.
         """
         bridge, resource = self.run.bridge, self.run.resource
-        name, origin = f"{resource.noun}{change.happened}", "poll"
+        name, origin = resource.event(change.happened) or "", "poll"
         occurrence = str(change.revision) if change.arrives else f"{change.revision}.{change.hash}"
         if resource.withdrawn:
-            name, origin, occurrence = resource.withdrawn, "reconciled", ""
+            origin, occurrence = "reconciled", ""
             item = as_event(item, resource, name)
         data = item | {resource.id_field: change.id}
         submit(bridge, name, data, origin=origin, occurrence=occurrence)

@@ -89,10 +89,15 @@ def _read_windows(run: Run) -> None:
     if run.checkpoint.looked is None and (begin is None or begin < earliest):
         # History ends where the first window begins.
         run.columns["history"] = earliest
-    Comparison(run).read(date_from=since)
+    comparison = Comparison(run)
+    comparison.read(date_from=since)
     run.succeed()
     if days:
-        _read_days(run, days)
+        _read_days(run, comparison, days)
+    if run.thorough and not run.checkpoint.left:
+        # The first hours may lie outside of what the PBX has listed.
+        comparison.remove(since=earliest + _LOOK_BACK)
+        run.save()
     try:
         if run.checkpoint.history:
             _read_months(run)
@@ -123,14 +128,14 @@ def _start(day: str) -> datetime:
     return datetime.fromisoformat(day).replace(tzinfo=UTC)
 
 
-def _read_days(run: Run, days: set[str]) -> None:
+def _read_days(run: Run, comparison: Comparison, days: set[str]) -> None:
     """Compare days, the newest first, each stored when done; raise the failure of a day after the others."""
     failure: PbxError | None = None
     for day in sorted(days, reverse=True):
         if run.is_late:
-            return
+            break
         try:
-            Comparison(run).read(date_from=_start(day), date_to=_start(day) + _DAY + _MARGIN)
+            comparison.read(date_from=_start(day), date_to=_start(day) + _DAY + _MARGIN)
             run.save(left=" ".join(sorted(run.checkpoint.days_left - {day})))
         except _OUTAGES:
             raise
@@ -138,7 +143,8 @@ def _read_days(run: Run, days: set[str]) -> None:
             failure = error
     if failure is not None:
         raise failure
-    run.succeed()
+    if not run.checkpoint.left:
+        run.succeed()
 
 
 def _read_months(run: Run) -> None:

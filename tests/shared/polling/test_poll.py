@@ -133,6 +133,22 @@ def test_each_edit_and_removal_is_told_once_and_a_change_back_is_a_change(
     assert len(set(arrived_ids(bridge.storage, resource.name))) == 1
 
 
+@pytest.mark.parametrize("resource", [CALLS, RECORDINGS], ids=lambda resource: resource.name)
+def test_what_happened_and_is_deleted_at_the_pbx_leaves_the_lists_within_an_hour_without_an_event(
+    resource: Resource, pbx: Simulator, bridge: Bridge
+) -> None:
+    gone, kept = made(pbx, resource, 2)
+    pbx.edit(resource.name, gone, callStarted=now() - THOROUGH, callEnded=now() - THOROUGH)
+    poll(bridge, resource)
+    pbx.remove(resource.name, gone)
+    poll(bridge, resource)
+    assert stored_ids(bridge.storage, resource.name) == [gone, kept]
+    asked = seen(pbx, lambda: poll(bridge, resource, at=now() + THOROUGH))
+    assert asked == seen(pbx, lambda: poll(bridge, resource, at=now() + 2 * THOROUGH)) + 1
+    assert (stored_ids(bridge.storage, resource.name), submitted(bridge.storage)) == ([kept], [])
+    assert checkpoint(bridge, resource).items == 1
+
+
 def test_changes_reach_the_table_of_events_as_the_pbx_has_them(pbx: Simulator, bridge: Bridge) -> None:
     poll(bridge, CONTACTS)
     contact = pbx.add_contact("Līga", "Ozola", "26550103", pets=2)
