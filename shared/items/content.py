@@ -60,8 +60,7 @@ def drift(item: Mapping[str, Any], shape: Shape) -> set[str]:
     """
     Return the names of an item's fields that the PBX's reference does not know, or whose value does not fit it.
 
-    Fields of inner objects have both names: `members.contactID`. `encoding` is among them where characters could not be
-    read.
+    Inner fields have both names: `members.contactID`. `encoding` is added where characters could not be read.
     """
     return {*_drift(item, shape), *(["encoding"] if is_spoilt(item) else [])}
 

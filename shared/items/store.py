@@ -13,8 +13,6 @@ from shared import people
 from shared.errors import Conflict, Unprocessable
 from shared.items.content import NUMBERS
 from shared.pbx.resources import RESOURCES
-from shared.pbx.resources import resource as resource_of
-from shared.people import Pointer
 from shared.storage import rows
 from shared.storage.messages import get_payload, put_payload
 from shared.storage.rows import LOST, descending, expire_rows, from_descending, transact
@@ -24,7 +22,6 @@ from shared.values import LARGEST_ID, encode, identifier
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from shared.people import Kind
     from shared.storage.account import Storage
     from shared.storage.rows import Allowance, Period
 
@@ -32,7 +29,7 @@ Item = dict[str, Any]
 
 TABLE = "resources"
 # The kinds of resources in the index by person; the others concern nobody.
-KINDS: Mapping[str, Kind] = {
+KINDS: Mapping[str, people.Kind] = {
     "call_history": "call",
     "call_records": "recording",
     "voicemails": "voicemail",
@@ -113,14 +110,14 @@ def subjects(item: Mapping[str, Any], region: str) -> set[str]:
 
 def pointers(
     resource: str, id: int, item: Mapping[str, Any], region: str, drift: Collection[str] = ()
-) -> list[tuple[str, Pointer]]:
+) -> list[tuple[str, people.Pointer]]:
     """Return the pointers to an item: from its numbers and its employee, and from what is loose."""
     if (kind := KINDS.get(resource)) is None:
         return []
     moment = call_start(id) if kind == "call" else None
     moment = moment or event_time(item.get("callStarted") or item.get("created")) or _NEVER
     found = subjects(item, region) | ({people.LOOSE} & people.loose(item, drift, region))
-    return [(subject, Pointer(kind, str(id), moment)) for subject in found]
+    return [(subject, people.Pointer(kind, str(id), moment)) for subject in found]
 
 
 def stored(storage: Storage, resource: str, ids: Collection[int] | None = None) -> dict[int, Stored]:
@@ -263,7 +260,7 @@ def get(storage: Storage, resource: str, id: int) -> Item | None:
     return None if row is None or row["removed"] else _item(storage, row)
 
 
-def pointed(storage: Storage, resource: str, found: Sequence[Pointer]) -> list[Item]:
+def pointed(storage: Storage, resource: str, found: Sequence[people.Pointer]) -> list[Item]:
     """Return the items that pointers lead to, in their order; those that are gone are left out."""
     keys = {descending(int(one.id)): one.moment for one in found}
     there = people.rows_of(storage.table(TABLE), resource, list(keys.items()))
@@ -282,11 +279,8 @@ def downwards(
 
 
 def upwards(storage: Storage, resource: str, *, above: int, below: int = LARGEST_ID + 1) -> Iterator[Item]:
-    """
-    Yield the items with ids between two others, smallest first.
-
-    A table is read from the largest id down: what fills more than a page is looked for in ranges that grow.
-    """
+    """Yield the items with ids between two others, smallest first."""
+    # A table is read from the largest id down: what fills more than a page is looked for in ranges that grow.
     newest = list(islice(downwards(storage, resource, above=above, below=below), _PAGE))
     if len(newest) < _PAGE:
         yield from reversed(newest)
@@ -333,6 +327,7 @@ def _item(storage: Storage, row: Mapping[str, Any]) -> Item:
     try:
         text = row["item"] or get_payload(storage, row["payload"])
     except Unprocessable:
-        return {resource_of(row["PartitionKey"]).id_field: rows.value_of(row["id"]), BODY_MISSING: True}
+        (field,) = [one.id_field for one in RESOURCES if one.name == row["PartitionKey"]]
+        return {field: rows.value_of(row["id"]), BODY_MISSING: True}
     item: Item = json.loads(text)
     return item

@@ -16,7 +16,6 @@ from shared.events.table import STORED_AUDIO
 from shared.items import store
 from shared.media import blobs
 from shared.media.audio import download
-from shared.media.blobs import MEDIA, Description, Media
 from shared.pbx.resources import resource
 from shared.storage.account import Storage, once
 from shared.storage.messages import dead_letter, delete_versions, send
@@ -61,13 +60,14 @@ def copy(bridge: Bridge, message: Mapping[str, Any]) -> None:
     """
     Do the work of a message of queue `media`: `action` copy copies a file, withdraw marks or deletes our copy.
 
-    A file that is not all there is looked at again after each of DELAYS. Then as much as there is of it is kept and
-    marked; without a file, or at once where it must not be fetched, the message becomes a dead letter. Twice is
-    harmless. Raises Unprocessable for a message that asks for no media, and for what can be waited for
-    StorageUnavailable, BudgetExhausted, PbxRetriable, PbxForbidden and MediaUnreachable.
+    A file that is not all there is looked at again after each of DELAYS, then kept as it is and marked. Without a file,
+    or at once where it must not be fetched, the message becomes a dead letter. Twice is harmless.
+
+    Raises Unprocessable for a message that asks for no media, and for what can be waited for StorageUnavailable,
+    BudgetExhausted, PbxRetriable, PbxForbidden and MediaUnreachable.
     """
     try:
-        media, id = {row.name: row for row in MEDIA}[message["kind"]], int(message["id"])
+        media, id = {row.name: row for row in blobs.MEDIA}[message["kind"]], int(message["id"])
         name, attempt = f"{media.name}-{id}-{message['action']}", int(message.get("attempt", 0))
         rest = {field: value for field, value in message.items() if field != "record"}
         work = _Work(bridge, media, id, name, attempt, rest, message.get("record"))
@@ -102,7 +102,7 @@ class _Work:
     """
 
     bridge: Bridge
-    media: Media
+    media: blobs.Media
     id: int
     name: str
     attempt: int
@@ -186,7 +186,7 @@ class _Work:
             self.look_again("incomplete", is_kept=True)
         return stored
 
-    def _describe(self, record: Record) -> Description:
+    def _describe(self, record: Record) -> blobs.Description:
         call_id, contact_id = self._call_id(record), identifier(record.get("contactID"))
         started = event_time(record.get("callStarted")) or (call_start(call_id) if call_id else None)
         started = started or parse_time(self.message["received"])
@@ -197,7 +197,7 @@ class _Work:
         origin = {"callStarted": iso(started), "attempts": str(self.attempt + 1)}
         if event := self.message.get("event"):
             origin["event"] = str(event)
-        return Description(
+        return blobs.Description(
             media=self.media,
             id=self.id,
             started=started,
@@ -211,7 +211,7 @@ class _Work:
         return identifier(record.get("callID")) or identifier(self.message.get("callID"))
 
     def _check_forgotten(
-        self, of: Description, record: Record, *, is_stored: bool = False, fresh: bool = False
+        self, of: blobs.Description, record: Record, *, is_stored: bool = False, fresh: bool = False
     ) -> None:
         """Raise _Forgotten for a file of somebody who was erased, and delete it where it is stored already."""
         storage, region = self.bridge.storage, self.bridge.settings.default_region
