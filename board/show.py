@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from babel.dates import format_timedelta
-from flask import current_app, g, request, url_for
+from flask import Flask, current_app, g, request, url_for
 from flask_babel import format_date, format_datetime, format_time, get_locale, gettext, lazy_gettext
 
-from shared.errors import Invalid, PbxError, answer_to
+from shared.errors import BridgeError, Invalid, PbxError, answer_to
 from shared.items import store
 from shared.times import event_time, local_day, now
 from shared.values import e164
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
-
-    from flask import Flask
 
     from shared.bridge import Bridge
-    from shared.errors import BridgeError
 
 _LONGEST = 200
 _MOST_CONTACTS = 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta, tzinfo
 from itertools import product
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,6 @@ from shared.times import day_bounds, local_day, now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from datetime import date, tzinfo
 
     Row = Mapping[str, Any]
     # An hour of a day: its label, and calls by series.

@@ -17,7 +17,7 @@ from shared.api.subscribe import listed
 from shared.errors import BridgeError
 from shared.pbx.resources import resource
 from shared.pipeline import replay as replays
-from shared.storage.account import POISON, QUEUES
+from shared.storage.account import POISON, QUEUES, Storage
 from shared.subscriptions import host_of
 from shared.times import bare_date, day_bounds, iso, local_day, now
 from shared.webhooks import HELD, MOST_WEBHOOKS
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from werkzeug.wrappers import Response
 
-    from shared.storage.account import Storage
 
 blueprint = Blueprint("workings", __name__, url_prefix="/workings")
 

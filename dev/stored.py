@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from shared import people
 from shared.items.content import content_hash
-from shared.items.store import Change, pointers, write
+from shared.items.store import Change, Item, pointers, write
 from shared.pbx.operations import operation
 from shared.pbx.resources import resource
 from shared.times import now
@@ -15,7 +15,6 @@ from shared.values import identifier
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from shared.items.store import Item
     from shared.storage.account import Storage
 
 

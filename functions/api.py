@@ -12,15 +12,13 @@ from functions.requests import address, request_of
 from functions.responses import as_json, refusal, register
 from shared.api import operations
 from shared.api.envelopes import Page
-from shared.api.parameters import check_names, takes_body
-from shared.bridge import bridge
+from shared.api.parameters import Request, check_names, takes_body
+from shared.bridge import Bridge, bridge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from shared.api.parameters import Request
     from shared.api.sheets import File
-    from shared.bridge import Bridge
     from shared.pbx.operations import Operation
 
     Work = Callable[[Bridge, Operation, Request], dict[str, Any] | Page | File]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import azure.functions as func
 
-from shared.bridge import bridge
-from shared.pbx.resources import RESOURCES
+from shared.bridge import Bridge, bridge
+from shared.pbx.resources import RESOURCES, Resource
 from shared.pipeline.queues import CONSUMERS, DELIVERIES, Consumer, consume
 from shared.settings import DATA_STORAGE
 from shared.settings import schedule as schedule_of
@@ -22,8 +22,6 @@ from shared.storage.account import POISON
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from shared.bridge import Bridge
-    from shared.pbx.resources import Resource
     from shared.pipeline.queues import Message
 
 blueprint = func.Blueprint()

@@ -11,12 +11,19 @@ from typing import TYPE_CHECKING, Any
 import azure.functions as func
 
 from shared.api.envelopes import succeeded
-from shared.errors import NO_LENGTH, RETRY_AFTER_SECONDS, BridgeError, Invalid, PbxError, PbxRetriable, answer_to
+from shared.errors import (
+    NO_LENGTH,
+    RETRY_AFTER_SECONDS,
+    Answer,
+    BridgeError,
+    Invalid,
+    PbxError,
+    PbxRetriable,
+    answer_to,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from shared.errors import Answer
 
     Work = Callable[[func.HttpRequest], func.HttpResponse]
     Render = Callable[[Answer, Mapping[str, str], str], func.HttpResponse]

@@ -7,14 +7,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from shared.storage import rows
-from shared.storage.rows import expire_rows
+from shared.storage.rows import Allowance, Period, expire_rows
 from shared.times import iso, newest_first, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from shared.storage.account import Storage
-    from shared.storage.rows import Allowance, Period
 
 TABLE = "audit"
 PARTITION = "audit"

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from shared.storage import rows
 from shared.storage.account import Storage, once
-from shared.storage.rows import IN_BATCH, delete_keys, expire_rows
+from shared.storage.rows import IN_BATCH, Allowance, Period, Row, delete_keys, expire_rows
 from shared.times import newest_first, now
 from shared.values import e164
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from azure.data.tables import TableClient
 
-    from shared.storage.rows import Allowance, Period, Row
 
 TABLE, FORGOTTEN = "numbers", "forgotten"
 # One for all, so that a hundred pointers of any subjects are one transaction.

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
-from dev.bench.figures import at_most, median_ratio
+from dev.bench.figures import Figure, at_most, median_ratio
 from dev.processes import ROOT
-
-if TYPE_CHECKING:
-    from dev.bench.figures import Figure
 
 _TIMED = "import time; start = time.perf_counter(); {}; print(time.perf_counter() - start)"
 _LIMIT = _TIMED.format("import azure.functions")

@@ -6,18 +6,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 import requests
 from requests.adapters import HTTPAdapter
 
 from dev.azurite import AzuriteProcess
 from dev.bench.app import App, until
-from dev.bench.figures import at_least, at_most, seconds
+from dev.bench.figures import Figure, at_least, at_most, seconds
 from dev.bench.subscriber import Subscriber
-
-if TYPE_CHECKING:
-    from dev.bench.figures import Figure
 
 _EVENTS, _SUBSCRIBERS = 50, 20
 # A workflow's trigger takes about so long to answer.

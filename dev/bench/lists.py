@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dev.azurite import AzuriteProcess
 from dev.bench.app import App
-from dev.bench.figures import at_most, median_ratio, seconds
+from dev.bench.figures import Figure, at_most, median_ratio, seconds
 from dev.stored import put
-
-if TYPE_CHECKING:
-    from dev.bench.figures import Figure
 
 _MANY, _FEW = 10_000, 1_000
 _LISTS = 20

@@ -12,14 +12,13 @@ from requests.adapters import HTTPAdapter
 
 from dev.azurite import AzuriteProcess
 from dev.bench.app import bridge_to
-from dev.bench.figures import at_least, median_ratio, seconds
+from dev.bench.figures import Figure, at_least, median_ratio, seconds
 from dev.simulator import SimulatorProcess
 from shared.media.copy import copy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from dev.bench.figures import Figure
     from shared.bridge import Bridge
 
 _MIB = 1024 * 1024

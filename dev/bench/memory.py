@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import requests
 
 from dev.azurite import AzuriteProcess
 from dev.bench.app import App, until
-from dev.bench.figures import at_most
+from dev.bench.figures import Figure, at_most
 from dev.simulator import SimulatorProcess
-
-if TYPE_CHECKING:
-    from dev.bench.figures import Figure
 
 _MIB = 1024 * 1024
 # The concurrency that infra/main.bicep gives an instance of 512 MB.

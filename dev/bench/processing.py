@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dev.azurite import AzuriteProcess
 from dev.bench.app import bridge_to
-from dev.bench.figures import at_least, at_most, median_ratio, seconds
+from dev.bench.figures import Figure, at_least, at_most, median_ratio, seconds
 from dev.counting import counted
 from shared.events.event import accept
 from shared.events.table import event_named
@@ -21,7 +21,6 @@ from shared.storage.messages import read
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from dev.bench.figures import Figure
     from shared.bridge import Bridge
 
 _CALLS = 100

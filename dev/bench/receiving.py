@@ -7,18 +7,14 @@ import contextlib
 import itertools
 import json
 import statistics
-from typing import TYPE_CHECKING
 
 import aiohttp
 from azure.core.exceptions import ResourceExistsError
 
 from dev.azurite import AzuriteProcess
 from dev.bench.app import App
-from dev.bench.figures import ROUNDS, at_least, at_most
+from dev.bench.figures import ROUNDS, Figure, at_least, at_most
 from dev.processes import ROOT, HostProcess
-
-if TYPE_CHECKING:
-    from dev.bench.figures import Figure
 
 _CONNECTIONS = 16
 _REQUESTS = 1600

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 from dev.drill.proxy import FAULTS
 from dev.drill.restarts import SETTINGS as RESTARTS
 from dev.drill.restarts import restarts
-from dev.drill.world import FIRST_CALL, SERVICES, call_data
+from dev.drill.world import FIRST_CALL, SERVICES, World, call_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from dev.drill.world import World
 
 _SENDERS = 16
 # Longer than the longest wait of what is put back for want of storage, and the emulator's own slowness.

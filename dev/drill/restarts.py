@@ -9,13 +9,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from dev.drill.world import FIRST_CALL, call_data
+from dev.drill.world import FIRST_CALL, World, call_data
 from shared.polling.run import checkpoints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from dev.drill.world import World
 
 _POLLED = ("call_history", "call_records", "voicemails", "lost_calls")
 SETTINGS: Mapping[str, str] = {

@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dev.host.http import HttpApp, Routes
-from dev.host.settings import HostError, load_host_config, load_keys
+from dev.host.settings import HostConfig, HostError, load_host_config, load_keys
 from dev.host.triggers import LEASE_SECONDS, QueueListener, Timer
 from dev.host.worker import Worker
 
 if TYPE_CHECKING:
-    from dev.host.settings import HostConfig
-
     Listener = QueueListener | Timer
 
 _FORMAT = "[%(asctime)s.%(msecs)03dZ] %(levelname)s %(function)s%(message)s"

@@ -16,12 +16,11 @@ from aiohttp import HttpVersion11, web
 from azure_functions_runtime.bindings.datumdef import Datum
 from yarl import URL
 
-from dev.host.settings import HostError
+from dev.host.settings import HostError, Keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from dev.host.settings import Keys
     from dev.host.triggers import Timer
     from dev.host.worker import Function, Worker
 

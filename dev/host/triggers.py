@@ -18,12 +18,11 @@ from azure.storage.queue.aio import QueueServiceClient
 from azure_functions_runtime.bindings.datumdef import Datum
 from croniter import croniter
 
-from dev.host.settings import HostError, resolve, setting
+from dev.host.settings import HostError, QueueOptions, resolve, setting
 
 if TYPE_CHECKING:
     from azure.storage.queue import QueueMessage
 
-    from dev.host.settings import QueueOptions
     from dev.host.worker import Function, Worker
 
 logger = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -15,8 +15,6 @@ from dev.simulator.resources import BASE_PATH, FILTERS, LOST_CALL_FILTERS, OPERA
 from dev.simulator.wire import Seen, encode, envelope
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from dev.simulator.audio import AudioFile
     from dev.simulator.faults import Fault
     from dev.simulator.pbx import Pbx

@@ -13,12 +13,11 @@ import requests
 
 from dev.simulator.faults import Faults
 from dev.simulator.resources import posted
-from dev.simulator.wire import encode
+from dev.simulator.wire import Item, Options, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from dev.simulator.wire import Item, Options
 
 _TIMEOUT = 5.0  # seconds for one delivery
 _FIRST_ID = 4001

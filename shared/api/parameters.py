@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass, field
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
 from operator import ge, le, lt
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,6 @@ from shared.values import FEWEST_DIGITS, LARGEST_ID, LONGEST_BODY, NUMBER_PATTER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
-    from datetime import datetime, tzinfo
 
     from shared.bridge import Bridge
     from shared.pbx.operations import Operation, Parameter

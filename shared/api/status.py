@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor, wait
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -12,17 +12,15 @@ from shared import health, webhooks
 from shared.errors import StorageUnavailable
 from shared.events.table import wanted_events
 from shared.pbx import budget
-from shared.polling.run import FORBIDDEN, checkpoints, forbidden_since, is_stale
+from shared.polling.run import FORBIDDEN, Checkpoint, checkpoints, forbidden_since, is_stale
 from shared.storage.messages import count_dead_letters
 from shared.subscriptions import subscriptions
 from shared.times import iso, now, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime
 
     from shared.bridge import Bridge
-    from shared.polling.run import Checkpoint
 
 logger = logging.getLogger(__name__)
 

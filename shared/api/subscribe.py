@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, StringConstrain
 from pydantic import Field as Limits
 
 from shared.api.envelopes import succeeded
-from shared.deliveries.outbox import EPOCH, Outbox, catch_up, end, set_disabled
+from shared.deliveries.outbox import EPOCH, Outbox, State, catch_up, end, set_disabled
 from shared.errors import ConfigError, NotFound, StorageUnavailable
 from shared.events.table import find_event
 from shared.http import is_public
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shared.bridge import Bridge
-    from shared.deliveries.outbox import State
 
 _SIDE_BY_SIDE = 8
 LOOPBACK = "allow_loopback"

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 from shared import people
 from shared.errors import DIAL_IN_PROGRESS, DIAL_LIMIT, DIAL_UNCERTAIN, KEY_REUSED, BridgeError, Refused
 from shared.storage import rows
-from shared.storage.rows import expire_rows
+from shared.storage.rows import Allowance, Period, expire_rows
 from shared.times import now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shared.storage.account import Storage
-    from shared.storage.rows import Allowance, Period
 
 logger = logging.getLogger(__name__)
 

@@ -12,25 +12,23 @@ from __future__ import annotations
 import json
 import zlib
 from dataclasses import dataclass, fields, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared import people
 from shared.calls import store as calls
 from shared.people import Pointer
 from shared.storage import rows
-from shared.storage.rows import delete_keys, expire_rows
+from shared.storage.rows import Allowance, Period, delete_keys, expire_rows
 from shared.times import local_day, parse_time, stamp
 from shared.values import e164
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
     from shared.bridge import Bridge
     from shared.events.event import ReceivedEvent
     from shared.storage.account import Storage
-    from shared.storage.rows import Allowance, Period
 
     Row = Mapping[str, Any]
     # A try, a removal or a closing; its day and times are text.

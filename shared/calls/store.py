@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import islice
 from threading import Lock
@@ -19,16 +19,14 @@ from shared.calls.stories import UNENDED, Gathered, Part, part_of, place_of, sto
 from shared.people import Pointer
 from shared.storage import rows
 from shared.storage.account import Storage, once
-from shared.storage.rows import Period, descending, expire_rows, from_descending
+from shared.storage.rows import Allowance, Period, descending, expire_rows, from_descending
 from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, call_start, clock, iso, now
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
 
     from shared.bridge import Bridge
     from shared.events.event import ReceivedEvent
-    from shared.storage.rows import Allowance
 
 TABLE = "calls"
 PARTITION = "call"

@@ -18,19 +18,17 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from shared import people
-from shared.deliveries.outbox import DEAD_LETTER, EPOCH, Outbox, end, set_disabled
+from shared.deliveries.outbox import DEAD_LETTER, EPOCH, Outbox, Place, State, end, set_disabled
 from shared.deliveries.post import Outcome, read_event, send_event
 from shared.events import store
 from shared.storage.messages import dead_letter
-from shared.subscriptions import subscriptions
+from shared.subscriptions import Subscription, subscriptions
 from shared.times import now
 from shared.values import encode
 
 if TYPE_CHECKING:
     from shared.bridge import Bridge
-    from shared.deliveries.outbox import Place, State
     from shared.deliveries.post import Stored
-    from shared.subscriptions import Subscription
 
 logger = logging.getLogger(__name__)
 

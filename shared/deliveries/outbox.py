@@ -11,20 +11,18 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from shared.events.event import submit
+from shared.events.event import ReceivedEvent, submit
 from shared.storage import rows
 from shared.storage.messages import send
-from shared.subscriptions import STALE_SECONDS, host_of, meets, subscriptions
+from shared.subscriptions import STALE_SECONDS, Subscription, host_of, meets, subscriptions
 from shared.times import iso, now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from shared.bridge import Bridge
-    from shared.events.event import ReceivedEvent
     from shared.storage.account import Storage
     from shared.storage.rows import Allowance, Period
-    from shared.subscriptions import Subscription
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from shared.events import store
 from shared.events.event import row_envelope
 from shared.http import AddressRefused, ending_by, guarded_session, retry_after
 from shared.storage import rows
-from shared.storage.account import once
-from shared.subscriptions import is_workflow_host
+from shared.storage.account import Storage, once
+from shared.subscriptions import Subscription, is_workflow_host
 from shared.times import iso
 from shared.values import encode
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shared.bridge import Bridge
-    from shared.storage.account import Storage
-    from shared.subscriptions import Subscription
 
     # The row of an event, and its envelope.
     Stored = tuple[Mapping[str, Any], dict[str, Any]]

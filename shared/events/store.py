@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from shared import people
 from shared.people import Pointer
 from shared.storage import rows
-from shared.storage.rows import delete_keys, expire_rows
+from shared.storage.rows import Allowance, Period, Row, delete_keys, expire_rows
 from shared.times import newest_first
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from shared.bridge import Bridge
     from shared.events.event import ReceivedEvent
     from shared.storage.account import Storage
-    from shared.storage.rows import Allowance, Period, Row
 
 TABLE = "events"
 PARTITION = "event"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from shared.errors import ConfigError, redact
 from shared.pbx.fields import CALL, LOST_CALL, RECORDING, VOICEMAIL, Field, Shape
 from shared.pbx.operations import operation
-from shared.pbx.resources import RESOURCES
+from shared.pbx.resources import RESOURCES, Resource
 from shared.times import iso
 from shared.values import e164
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from shared.events.event import Data
-    from shared.pbx.resources import Resource
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from shared.items.content import NUMBERS
 from shared.pbx.resources import RESOURCES
 from shared.storage import rows
 from shared.storage.messages import get_payload, put_payload
-from shared.storage.rows import LOST, descending, expire_rows, from_descending, transact
+from shared.storage.rows import LOST, Allowance, Period, descending, expire_rows, from_descending, transact
 from shared.times import call_start, clock, event_time
 from shared.values import LARGEST_ID, encode, identifier
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from shared.storage.account import Storage
-    from shared.storage.rows import Allowance, Period
 
 Item = dict[str, Any]
 

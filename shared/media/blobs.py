@@ -19,9 +19,9 @@ from shared import people
 from shared.errors import AUDIO_TOO_LARGE, MediaNotReady, NotFound, Refused
 from shared.media.audio import Download, kind_of, sound_of
 from shared.storage import rows
-from shared.storage.account import BLOCK_BYTES
+from shared.storage.account import BLOCK_BYTES, Storage
 from shared.storage.messages import delete_versions, read_blob
-from shared.storage.rows import descending, expire_rows, from_descending
+from shared.storage.rows import Allowance, Period, descending, expire_rows, from_descending
 from shared.times import iso, now, parse_time
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from azure.storage.blob import BlobClient
 
-    from shared.storage.account import Storage
-    from shared.storage.rows import Allowance, Period
 
 TABLE = "media"
 # In a blob's metadata: "container" for a file with fewer bytes than it declares or no sound, "short" for one that is

@@ -32,7 +32,7 @@ from shared.errors import (
 )
 from shared.http import ending_by, plain_session, retry_after
 from shared.pbx import operations
-from shared.pbx.budget import LONGEST_SECONDS
+from shared.pbx.budget import LONGEST_SECONDS, Budget
 from shared.times import iso
 from shared.values import identifier, parse_body
 
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
     import requests
 
-    from shared.pbx.budget import Budget
     from shared.pbx.operations import Operation
     from shared.settings import Settings
 

@@ -11,7 +11,7 @@ from shared.calls import lost_callers
 from shared.calls import store as calls
 from shared.deliveries.outbox import fan_out
 from shared.events import store
-from shared.events.event import event_of, event_of_row, row_of
+from shared.events.event import ReceivedEvent, event_of, event_of_row, row_of
 from shared.events.table import event_id
 from shared.storage.messages import send
 from shared.times import iso
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from shared.bridge import Bridge
-    from shared.events.event import ReceivedEvent
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from shared.events.event import accept, check_envelope, event_of, event_of_row
 from shared.events.table import event_named
 from shared.media.blobs import MEDIA
 from shared.storage.messages import dead_letters, get_payload, read, remove_dead_letter, send
-from shared.subscriptions import public_id, subscriptions
+from shared.subscriptions import Subscription, public_id, subscriptions
 from shared.times import iso, now, parse_time
 from shared.values import Model, parse_body, read_body, validated
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from shared.bridge import Bridge
-    from shared.subscriptions import Subscription
 
 _CHUNK = 500
 _COUNTING_SECONDS = 20.0

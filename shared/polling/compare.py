@@ -5,30 +5,27 @@ from __future__ import annotations
 import logging
 import random
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from shared import health, people, webhooks
 from shared.calls import store as calls
-from shared.calls.stories import UNENDED, story_of
+from shared.calls.stories import UNENDED, Part, Story, story_of
 from shared.errors import PbxForbidden, PbxNotFound
 from shared.events import store as events
 from shared.events.event import Data, check_envelope, row_envelope, submit
 from shared.events.table import event_id, event_named, wanted_events
 from shared.items import store
 from shared.items.content import content_hash, drift
-from shared.items.store import KINDS, Change, Stored, began, pointers, subjects
+from shared.items.store import KINDS, Change, Item, Stored, began, pointers, subjects
 from shared.times import event_time
 from shared.values import e164, identifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from datetime import datetime
 
-    from shared.calls.stories import Part, Story
-    from shared.items.store import Item
     from shared.pbx.resources import Resource
     from shared.people import Pointer
     from shared.polling.run import Run

@@ -23,7 +23,7 @@ from shared.errors import (
     PbxUnavailable,
     StorageUnavailable,
 )
-from shared.items.store import began
+from shared.items.store import Item, began
 from shared.settings import polls, schedule
 from shared.storage import rows
 from shared.storage.messages import dead_letter, dead_letters, line_of
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from shared.bridge import Bridge
-    from shared.items.store import Item
     from shared.pbx.resources import Resource
     from shared.storage.account import Storage
 

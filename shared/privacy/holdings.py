@@ -18,7 +18,7 @@ from shared.errors import BridgeError, Invalid, Unprocessable
 from shared.events.store import PARTITION as EVENT
 from shared.media.blobs import MEDIA
 from shared.pbx.resources import RESOURCES as LISTS
-from shared.storage.account import POISON, QUEUES
+from shared.storage.account import POISON, QUEUES, Storage
 from shared.storage.messages import PAYLOADS, delete_payload, delete_versions, get_payload, parse, read
 from shared.storage.rows import delete_keys, descending, get, value_of
 from shared.subscriptions import subscriptions
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from shared.bridge import Bridge
     from shared.people import Pointer
-    from shared.storage.account import Storage
 
     Row = Mapping[str, Any]
     # A table, a partition, and the key of a row.

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from shared import audit
 from shared.errors import Invalid, NotFound
-from shared.media.blobs import part_of
+from shared.media.blobs import Part, part_of
 from shared.privacy.export import export
 from shared.privacy.holdings import EXPORTS, Spellings, erase
 from shared.storage import rows
 from shared.storage.messages import STORAGE, decide, send
-from shared.storage.rows import expire_rows
+from shared.storage.rows import Allowance, Period, expire_rows
 from shared.times import iso, now, parse_time
 from shared.values import parse_body
 
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shared.bridge import Bridge
-    from shared.media.blobs import Part
     from shared.storage.account import Storage
-    from shared.storage.rows import Allowance, Period
 
     Kind = Literal["export", "erase"]
     Message = Mapping[str, Any]
