@@ -6,22 +6,19 @@ import hashlib
 import hmac
 import json
 import secrets
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
+from shared.bridge import Bridge
 from shared.errors import WRONG_KEY, Answer, Refused
 from shared.http import is_loopback
+from shared.settings import Settings
 from shared.storage import rows
+from shared.storage.account import Storage
 from shared.times import now
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from shared.bridge import Bridge
-    from shared.settings import Settings
-    from shared.storage.account import Storage
 
 TABLE = "board"
 # Wrong keys that all instances together take in a window.

@@ -21,12 +21,11 @@ from flask_wtf.csrf import CSRFError, CSRFProtect
 from werkzeug.exceptions import HTTPException
 
 from board import access, callbacks, calls, person, show, today, workings
+from shared.bridge import Bridge
 from shared.errors import BridgeError, Refused, answer_to
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response as AnyResponse
-
-    from shared.bridge import Bridge
 
 logger = logging.getLogger(__name__)
 

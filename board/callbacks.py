@@ -13,16 +13,15 @@ from board import show
 from shared import audit
 from shared.api.actions import act
 from shared.api.parameters import Request
+from shared.bridge import Bridge
 from shared.calls import lost_callers
+from shared.calls.lost_callers import LostCaller
 from shared.errors import BridgeError
 from shared.pbx.operations import operation
 from shared.times import now
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response
-
-    from shared.bridge import Bridge
-    from shared.calls.lost_callers import LostCaller
 
 blueprint = Blueprint("callbacks", __name__, url_prefix="/callbacks")
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flask import Blueprint, Response, render_template, request
 from flask_babel import gettext, lazy_gettext
@@ -15,18 +16,14 @@ from shared.api import calls
 from shared.api.lists import find_items
 from shared.api.operations import GET_CALLS, LIST_ACTIONS
 from shared.api.parameters import Request
+from shared.bridge import Bridge
 from shared.errors import Invalid
 from shared.media.blobs import MEDIA, RANGE_BYTES, copies, read_range
+from shared.pbx.operations import Operation
 from shared.times import event_time, now
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from shared.bridge import Bridge
-    from shared.pbx.operations import Operation
-
-    Item = dict[str, Any]
-    Read = Callable[[Bridge, Operation, Request], Any]
+Item = dict[str, Any]
+Read = Callable[[Bridge, Operation, Request], Any]
 
 blueprint = Blueprint("calls", __name__)
 voicemails = Blueprint("voicemails", __name__)

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from babel.dates import format_timedelta
 from flask import Flask, current_app, g, request, url_for
 from flask_babel import format_date, format_datetime, format_time, get_locale, gettext, lazy_gettext
 
+from shared.bridge import Bridge
 from shared.errors import BridgeError, Invalid, PbxError, answer_to
 from shared.items import store
 from shared.times import event_time, local_day, now
 from shared.values import e164
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from shared.bridge import Bridge
 
 _LONGEST = 200
 _MOST_CONTACTS = 1000

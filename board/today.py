@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, timedelta, tzinfo
 from itertools import product
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flask import Blueprint, render_template
 from flask_babel import get_locale, gettext
@@ -20,12 +21,9 @@ from shared.api.status import look
 from shared.calls import store
 from shared.times import day_bounds, local_day, now
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    Row = Mapping[str, Any]
-    # An hour of a day: its label, and calls by series.
-    Hour = tuple[str, Counter[str]]
+Row = Mapping[str, Any]
+# An hour of a day: its label, and calls by series.
+Hour = tuple[str, Counter[str]]
 
 blueprint = Blueprint("today", __name__)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,10 +24,7 @@ from shared.times import bare_date, day_bounds, iso, local_day, now
 from shared.webhooks import HELD, MOST_WEBHOOKS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from werkzeug.wrappers import Response
-
 
 blueprint = Blueprint("workings", __name__, url_prefix="/workings")
 

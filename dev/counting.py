@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from requests.adapters import HTTPAdapter
 
+from shared.storage.account import Storage
+
 if TYPE_CHECKING:
     import requests
-
-    from shared.storage.account import Storage
 
 
 class Counting(HTTPAdapter):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -11,14 +12,12 @@ from urllib.parse import urlsplit
 import requests
 
 from dev.listener import Answer, Listener
+from dev.server import Request
 from dev.signatures import verify
+from dev.simulator import SimulatorProcess
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator
-
-    from dev.server import Request
-    from dev.simulator import SimulatorProcess
 
 _LOOK_SECONDS = 0.5
 _PATIENCE_SECONDS = 90

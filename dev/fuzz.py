@@ -7,19 +7,16 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import requests
 
 from dev.azurite import AzuriteProcess
 from dev.processes import ROOT, HostProcess, write_keys
 from dev.simulator import SimulatorProcess
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
 
 _KEY = "fuzz-key"
 _EXAMPLES, _PROCESSES, _LEAST_CASES = 10, 4, 2000

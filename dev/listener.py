@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Self
+from collections.abc import Callable
+from typing import Self
 
 from dev import server
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dev.server import Request
+from dev.server import Request
 
 Answer = tuple[int, dict[str, str]]
 

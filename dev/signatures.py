@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hmac
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
 
 from shared.subscriptions import ID_HEADER, SIGNATURE_HEADER, TIME_HEADER, sign
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 _TOLERANCE_SECONDS = 5 * 60
 

@@ -10,8 +10,9 @@ import shutil
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from board.access import once_token
 from dev.azurite import DEFAULT_PORTS, AzuriteProcess
@@ -21,9 +22,6 @@ from dev.processes import ROOT, HostProcess, NotReady
 from dev.simulator import SimulatorProcess
 from shared.settings import Settings
 from shared.storage.account import Storage
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 STATE = ROOT / ".azurite"
 LOG = STATE / "host.log"

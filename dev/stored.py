@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 from shared import people
 from shared.items.content import content_hash
 from shared.items.store import Change, Item, pointers, write
 from shared.pbx.operations import operation
 from shared.pbx.resources import resource
+from shared.storage.account import Storage
 from shared.times import now
 from shared.values import identifier
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from shared.storage.account import Storage
 
 
 def put(storage: Storage, name: str, *items: Item, moment: datetime | None = None, arrives: bool = True) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -14,12 +15,10 @@ from shared.api import operations
 from shared.api.envelopes import Page
 from shared.api.parameters import Request, check_names, takes_body
 from shared.bridge import Bridge, bridge
+from shared.pbx.operations import Operation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from shared.api.sheets import File
-    from shared.pbx.operations import Operation
 
     Work = Callable[[Bridge, Operation, Request], dict[str, Any] | Page | File]
 

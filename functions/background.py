@@ -7,22 +7,17 @@ has a trigger, and so has its poison queue.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 import azure.functions as func
 
 from shared.bridge import Bridge, bridge
 from shared.pbx.resources import RESOURCES, Resource
-from shared.pipeline.queues import CONSUMERS, DELIVERIES, Consumer, consume
+from shared.pipeline.queues import CONSUMERS, DELIVERIES, Consumer, Message, consume
 from shared.settings import DATA_STORAGE
 from shared.settings import schedule as schedule_of
 from shared.storage.account import POISON
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from shared.pipeline.queues import Message
 
 blueprint = func.Blueprint()
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from shared import health
+from shared.bridge import Bridge
 from shared.calls.store import calls, without_end
 from shared.deliveries.drain import wake_waiting
 from shared.polling.poll import reconcile
@@ -15,11 +16,6 @@ from shared.privacy.retention import apply_retention
 from shared.storage.account import Storage, once
 from shared.times import LONGEST_CALL, now
 from shared.webhooks import keep
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from shared.bridge import Bridge
 
 logger = logging.getLogger(__name__)
 

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import azure.functions as func
 
 from functions.requests import body_of, is_dry, query_of
-from functions.responses import as_json, register
+from functions.responses import Work, as_json, register
 from shared.bridge import bridge
 
 if TYPE_CHECKING:
-    from functions.responses import Work
     from shared.webhooks import Report
 
 # A timer's sync takes a second or two, but one whose process died holds its lease to the end: 45 s.

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import azure.functions as func
 
 from functions.requests import address, body_of
-from functions.responses import as_json, register
+from functions.responses import Work, as_json, register
 from shared.bridge import bridge
-
-if TYPE_CHECKING:
-    from functions.responses import Work
 
 blueprint = func.Blueprint()
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable, Mapping
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import azure.functions as func
 
@@ -22,11 +23,8 @@ from shared.errors import (
     answer_to,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    Work = Callable[[func.HttpRequest], func.HttpResponse]
-    Render = Callable[[Answer, Mapping[str, str], str], func.HttpResponse]
+Work = Callable[[func.HttpRequest], func.HttpResponse]
+Render = Callable[[Answer, Mapping[str, str], str], func.HttpResponse]
 
 logger = logging.getLogger(__name__)
 

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 import azure.functions as func
 
 from functions.requests import address, body_of, query_of, request_of
-from functions.responses import as_json, refusal, register
+from functions.responses import Work, as_json, refusal, register
 from shared.api.parameters import check_names
 from shared.bridge import bridge
-
-if TYPE_CHECKING:
-    from functions.responses import Work
 
 blueprint = func.Blueprint()
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING
 
 import azure.functions as func
 
@@ -14,11 +14,7 @@ from shared.bridge import bridge
 from shared.errors import WRONG_KEY, Invalid, Refused
 from shared.events.event import accept
 from shared.events.table import EVENTS, Event, find_event
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from shared.settings import Settings
+from shared.settings import Settings
 
 blueprint = func.Blueprint()
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shared.storage import rows
+from shared.storage.account import Storage
 from shared.storage.rows import Allowance, Period, expire_rows
 from shared.times import iso, newest_first, now
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from shared.storage.account import Storage
 
 TABLE = "audit"
 PARTITION = "audit"

@@ -5,16 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from shared import settings as configuration
 from shared.errors import ConfigError, StorageUnavailable
 from shared.events.table import wanted_events
+from shared.pbx.client import Pbx
+from shared.settings import Settings
 from shared.storage.account import Storage, once
-
-if TYPE_CHECKING:
-    from shared.pbx.client import Pbx
-    from shared.settings import Settings
 
 logger = logging.getLogger(__name__)
 

@@ -8,11 +8,8 @@ Unprocessable and MediaRefused never do: a message that raises them is a dead le
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 RETRY_AFTER_SECONDS = 5
 

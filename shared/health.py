@@ -7,24 +7,21 @@ import logging
 import re
 import threading
 from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shared.errors import BridgeError
+from shared.events.event import ReceivedEvent
 from shared.storage import rows
 from shared.storage.account import Storage, once
 from shared.storage.rows import Allowance, Period, expire_rows
 from shared.times import iso, now
 
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
-
-    from shared.events.event import ReceivedEvent
-
-    # Counts by name: one of COUNTS, or CAME, LOST or FIELD with the name of an event's type or of a field behind it.
-    Counts = Counter[str]
+# Counts by name: one of COUNTS, or CAME, LOST or FIELD with the name of an event's type or of a field behind it.
+Counts = Counter[str]
 
 logger = logging.getLogger(__name__)
 

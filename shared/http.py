@@ -9,6 +9,7 @@ import math
 import re
 import socket
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC
@@ -16,8 +17,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     import requests
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address

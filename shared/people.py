@@ -13,8 +13,10 @@ import re
 import secrets
 import time
 import unicodedata
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -25,11 +27,7 @@ from shared.times import newest_first, now
 from shared.values import e164
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
-    from datetime import datetime
-
     from azure.data.tables import TableClient
-
 
 TABLE, FORGOTTEN = "numbers", "forgotten"
 # One for all, so that a hundred pointers of any subjects are one transaction.

@@ -5,18 +5,16 @@ from __future__ import annotations
 import base64
 import os
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from shared.errors import ConfigError, redact
 from shared.http import is_loopback
 from shared.times import iso, parse_time
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 DATA_STORAGE = "DataStorage"
 # The templates set this to true; what the platform sets differs from plan to plan.

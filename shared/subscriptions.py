@@ -14,6 +14,7 @@ import logging
 import secrets
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -22,21 +23,18 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from shared import people
+from shared.bridge import Bridge
 from shared.errors import TOO_MANY_SUBSCRIPTIONS, ConfigError, NotFound, Refused
+from shared.events.event import ReceivedEvent
 from shared.http import request_target
 from shared.storage import rows
 from shared.storage.account import Storage, once
+from shared.storage.rows import Row
 from shared.times import iso, now
 from shared.values import e164
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
     from cryptography.fernet import MultiFernet
-
-    from shared.bridge import Bridge
-    from shared.events.event import ReceivedEvent
-    from shared.storage.rows import Row
 
 logger = logging.getLogger(__name__)
 

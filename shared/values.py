@@ -6,14 +6,13 @@ import json
 import math
 import re
 import unicodedata
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from shared.errors import BODY_TOO_LARGE, INVALID_JSON, Invalid, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from pydantic import BaseModel
 
 # Loose on purpose: no letters but those of a link. The app itself reads what is left.

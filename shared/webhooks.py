@@ -12,15 +12,17 @@ import ipaddress
 import logging
 import threading
 import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, urlsplit
 from uuid import uuid4
 
 from shared import health
+from shared.bridge import Bridge
 from shared.errors import (
     BudgetExhausted,
     ConfigError,
@@ -35,15 +37,10 @@ from shared.errors import (
 )
 from shared.events.table import wanted_events
 from shared.http import is_public
+from shared.settings import Settings
 from shared.storage import rows
+from shared.storage.account import Storage
 from shared.times import iso, now
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from shared.bridge import Bridge
-    from shared.settings import Settings
-    from shared.storage.account import Storage
 
 logger = logging.getLogger(__name__)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,6 @@ from tests.hosts import MASTER, start_host, write_keys
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Iterator, Mapping
 
 FIXTURES = ROOT / "tests" / "fixtures" / "events"
 KEY = "flows-key"

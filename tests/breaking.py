@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from shared.storage.account import Storage
+from shared.storage.account import Storage
 
 
 class BreakingAdapter(HTTPAdapter):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import hypothesis
 import pytest
@@ -14,9 +15,6 @@ from dev.processes import end_with_parent
 from shared.bridge import Bridge
 from shared.settings import Settings
 from shared.storage.account import Storage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 # More than the tests of one worker use, each of them twice.
 _ACCOUNTS = 3000

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from dev.simulator import AudioFile, Simulator
-    from shared.bridge import Bridge
+from dev.simulator import AudioFile, Simulator
+from shared.bridge import Bridge
 
 CALL = 1524664459097344
 RECORDING = 2**62 + 7

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from requests.adapters import HTTPAdapter
 
+from shared.pbx.client import Pbx
+from shared.storage.account import Storage
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import requests
-
-    from shared.pbx.client import Pbx
-    from shared.storage.account import Storage
 
 
 class Killed(BaseException):

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from collections.abc import Callable
 
 SMALL, LARGE = 5_000, 40_000
 # Eight times the text takes eight times as long; where each character costs a look at all others, 64 times.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dev.stored import put as put_items
 from shared import people
@@ -11,14 +11,11 @@ from shared.calls.store import Calls
 from shared.deliveries.outbox import EPOCH, MARKER, Place
 from shared.deliveries.outbox import TABLE as DELIVERIES
 from shared.events import store
-from shared.events.event import row_of
+from shared.events.event import ReceivedEvent, row_of
 from shared.items.store import ARRIVAL
+from shared.storage.account import Storage
 from shared.times import iso
 from tests.events import received
-
-if TYPE_CHECKING:
-    from shared.events.event import ReceivedEvent
-    from shared.storage.account import Storage
 
 FIRST = datetime(2016, 1, 15, 12, tzinfo=UTC)
 NOW = datetime(2026, 1, 1, 3, tzinfo=UTC)

@@ -14,7 +14,8 @@ import pathlib
 import shlex
 import socket
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 import requests
@@ -22,9 +23,6 @@ import requests
 from dev import processes
 from dev.processes import ROOT, ChildProcess, HostProcess, only
 from tests.waiting import until
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 COMMAND = shlex.split(os.environ.get("HOST_COMMAND", ""))
 MASTER = "master-key"

@@ -11,10 +11,10 @@ from urllib.parse import parse_qs, urlsplit
 
 from requests.adapters import HTTPAdapter
 
+from shared.storage.account import Storage
+
 if TYPE_CHECKING:
     import requests
-
-    from shared.storage.account import Storage
 
 _TEXT = re.compile(rb"<MessageText>([^<]*)</MessageText>")
 

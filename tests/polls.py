@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from dev.simulator import Simulator
 from shared.bridge import Bridge
 from shared.items.store import TABLE
 from shared.pbx.budget import Budget
 from shared.pbx.client import Pbx
 from shared.pbx.resources import RESOURCES, resource
 from shared.pipeline.process import process
+from shared.settings import Settings
 from shared.storage.account import Storage
 from shared.storage.messages import read
-
-if TYPE_CHECKING:
-    from dev.simulator import Simulator
-    from shared.settings import Settings
 
 CALLS = resource("call_history")
 RECORDINGS = resource("call_records")

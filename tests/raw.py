@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import socket
 import threading
-from typing import TYPE_CHECKING, Self
+from collections.abc import Callable
+from typing import Self
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Answer = Callable[["RawServer", Callable[[bytes], None]], None]
+Answer = Callable[["RawServer", Callable[[bytes], None]], None]
 
 
 class RawServer:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+from pathlib import Path
 
 # To the end of a tuple of rows, or of a page's table after the row for a name.
 _ROWS = r"(?ms)^{}\b[^\n]*= \(\n.*?(?=^\)$)"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from shared.storage.account import Storage
 from shared.storage.messages import DEAD_LETTERS
-
-if TYPE_CHECKING:
-    from shared.storage.account import Storage
 
 
 def dead_letters(storage: Storage) -> list[dict[str, Any]]:

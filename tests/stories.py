@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from shared.calls.store import Calls
 from shared.times import iso, parse_time
 from tests.events import received
-
-if TYPE_CHECKING:
-    from shared.calls.store import Calls
 
 RINGS = timedelta(seconds=8)
 

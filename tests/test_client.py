@@ -7,17 +7,13 @@ import os
 import pathlib
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from dev.stored import put
 from shared.api.definition import definition
 from tests.apps import KEY, RunningApp, running_app
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
 
 ROOT = pathlib.Path(__file__).parents[1]
 MODULES = ROOT / "node_modules"

@@ -11,7 +11,8 @@ import re
 import struct
 import time
 import zlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -21,9 +22,6 @@ from shared.api.operations import GET_ENDED_CALLS, LISTS
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES
 from tests.indexed import functions
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 DOCUMENT = (pathlib.Path(__file__).parents[1] / "docs" / "logic-apps.md").read_text()
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes....").decode()

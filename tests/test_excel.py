@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,6 @@ from tests.apps import RunningApp, running_app
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Callable, Iterator
 
 from tests.test_docs import ROOT
 

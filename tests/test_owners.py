@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import ast
 import pathlib
+from collections.abc import Iterator
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 import pytest
 
 from shared.storage.account import TABLES
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ROOT = pathlib.Path(__file__).parents[1]
 OWNERS = {

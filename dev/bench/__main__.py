@@ -9,12 +9,9 @@ import re
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dev.bench import coldstart, deliveries, lists, media, memory, polling, processing, receiving
-
-if TYPE_CHECKING:
-    from dev.bench.figures import Figure
+from dev.bench.figures import Figure
 
 PARTS = {
     module.__name__.rpartition(".")[2]: module.figures

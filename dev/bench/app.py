@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import requests
 
@@ -13,9 +13,6 @@ from dev.processes import ROOT, HostProcess, still
 from shared.bridge import Bridge, assemble
 from shared.settings import Settings
 from shared.storage.account import Storage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PATIENCE_SECONDS = 600.0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import requests
 from azure.storage.blob import ContainerClient
@@ -14,12 +15,8 @@ from dev.azurite import AzuriteProcess
 from dev.bench.app import bridge_to
 from dev.bench.figures import Figure, at_least, median_ratio, seconds
 from dev.simulator import SimulatorProcess
+from shared.bridge import Bridge
 from shared.media.copy import copy
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from shared.bridge import Bridge
 
 _MIB = 1024 * 1024
 _LARGE = 500 * _MIB

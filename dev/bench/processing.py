@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dev.azurite import AzuriteProcess
 from dev.bench.app import bridge_to
 from dev.bench.figures import Figure, at_least, at_most, median_ratio, seconds
 from dev.counting import counted
+from shared.bridge import Bridge
 from shared.events.event import accept
 from shared.events.table import event_named
 from shared.pipeline.process import process
 from shared.storage.messages import read
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from shared.bridge import Bridge
 
 _CALLS = 100
 _EVENTS = ("CallStarted", "CallConnected", "CallCompleted")

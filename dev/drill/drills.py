@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dev.drill.proxy import FAULTS
 from dev.drill.restarts import SETTINGS as RESTARTS
 from dev.drill.restarts import restarts
 from dev.drill.world import FIRST_CALL, SERVICES, World, call_data
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
 
 _SENDERS = 16
 # Longer than the longest wait of what is put back for want of storage, and the emulator's own slowness.

@@ -6,15 +6,12 @@ import itertools
 import signal
 import threading
 import time
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dev.drill.world import FIRST_CALL, World, call_data
 from shared.polling.run import checkpoints
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
 
 _POLLED = ("call_history", "call_records", "voicemails", "lost_calls")
 SETTINGS: Mapping[str, str] = {

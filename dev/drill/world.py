@@ -6,9 +6,10 @@ import json
 import random
 import socket
 import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import requests
 
@@ -18,9 +19,6 @@ from dev.processes import ROOT, HostProcess, still
 from dev.simulator import SimulatorProcess
 from shared.settings import Settings
 from shared.storage.account import POISON, QUEUES, Storage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
 
 _KEY = "drill"
 SERVICES = ("Blob", "Queue", "Table")

@@ -10,15 +10,13 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dev.host.http import HttpApp, Routes
 from dev.host.settings import HostConfig, HostError, load_host_config, load_keys
 from dev.host.triggers import LEASE_SECONDS, QueueListener, Timer
 from dev.host.worker import Worker
 
-if TYPE_CHECKING:
-    Listener = QueueListener | Timer
+Listener = QueueListener | Timer
 
 _FORMAT = "[%(asctime)s.%(msecs)03dZ] %(levelname)s %(function)s%(message)s"
 

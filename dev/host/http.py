@@ -8,8 +8,9 @@ import json
 import logging
 import os
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl, quote, unquote
 
 from aiohttp import HttpVersion11, web
@@ -17,12 +18,8 @@ from azure_functions_runtime.bindings.datumdef import Datum
 from yarl import URL
 
 from dev.host.settings import HostError, Keys
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from dev.host.triggers import Timer
-    from dev.host.worker import Function, Worker
+from dev.host.triggers import Timer
+from dev.host.worker import Function, Worker
 
 _PARAMETER = re.compile(r"\{(?P<rest>\*?)(?P<name>\w+)(?::(?P<rule>\w+)(?:\((?P<argument>.*)\))?)?(?P<optional>\??)\}")
 # Of the real host's constraints those in use: the pattern that a value has to contain, made of the rule's argument.

@@ -19,11 +19,10 @@ from azure_functions_runtime.bindings.datumdef import Datum
 from croniter import croniter
 
 from dev.host.settings import HostError, QueueOptions, resolve, setting
+from dev.host.worker import Function, Worker
 
 if TYPE_CHECKING:
     from azure.storage.queue import QueueMessage
-
-    from dev.host.worker import Function, Worker
 
 logger = logging.getLogger(__name__)
 

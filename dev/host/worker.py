@@ -9,7 +9,9 @@ import sys
 import traceback
 import uuid
 from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +22,6 @@ from azure_functions_runtime.native_invocation import invocation_request_native
 from dev.host.settings import HostError, disabled
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-    from pathlib import Path
-
     from azure_functions_runtime.bindings.datumdef import Datum
 
 _TRIGGERS = ("httpTrigger", "queueTrigger", "timerTrigger")

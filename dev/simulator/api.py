@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from dev.server import Answer, Request
+from dev.simulator.audio import AudioFile
 from dev.simulator.calls import place_dial
+from dev.simulator.faults import Fault
 from dev.simulator.lists import RefusedError, matching, number_of, ordered, page, shuffled
+from dev.simulator.pbx import Pbx
 from dev.simulator.resources import BASE_PATH, FILTERS, LOST_CALL_FILTERS, OPERATIONS, RESOURCES, Operation
 from dev.simulator.wire import Seen, encode, envelope
-
-if TYPE_CHECKING:
-    from dev.simulator.audio import AudioFile
-    from dev.simulator.faults import Fault
-    from dev.simulator.pbx import Pbx
-    from shared.pbx.resources import Resource
+from shared.pbx.resources import Resource
 
 Handler = Callable[[Request, str], Answer]
 

@@ -6,12 +6,9 @@ import base64
 import hashlib
 import math
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _RATE = 16_000  # samples a second
 _FRAME = 144  # bytes of an MP3 frame at 16 kHz and 32 kbit/s

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dev.simulator.audio import AudioFile, token_for
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from dev.simulator.pbx import Pbx
-    from dev.simulator.wire import Item
+from dev.simulator.pbx import Pbx
+from dev.simulator.wire import Item
 
 RINGING, TALKING, ENDED, MISSED = 1, 2, 3, 4
 _DIAL_RINGS, _DIAL_TALKS = 1.0, 2.0  # seconds

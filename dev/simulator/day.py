@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dev.simulator.calls import delete_voicemail, place
+from dev.simulator.pbx import Pbx
 from dev.simulator.resources import EVENTS, RESOURCES
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from dev.simulator.pbx import Pbx
 
 _MAIN_LINE = "67021234"
 _CLIENTS = ("+37129411870", "26188902", "+37122004716", "29330145", "+37120177453", "27771153")

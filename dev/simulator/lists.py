@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dev.simulator.wire import Item, read_time
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
 
 _DEFAULT_LIMIT = 100
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dev.simulator.lists import Filter, filters_of
 from shared.events import table as events
 from shared.pbx import operations
 from shared.pbx import resources as polled
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from shared.pbx.operations import Operation as Described
+from shared.pbx.operations import Operation as Described
 
 BASE_PATH = "/api/v2"
 

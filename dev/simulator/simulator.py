@@ -6,8 +6,9 @@ import json
 import re
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import requests
 
@@ -19,10 +20,7 @@ from dev.simulator.day import demo
 from dev.simulator.pbx import Pbx
 from dev.simulator.wire import encode, envelope
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Control = Callable[[dict[str, Any]], Any]
+Control = Callable[[dict[str, Any]], Any]
 
 _URL = re.compile(r"^(http\S+)$", re.MULTILINE)
 

@@ -5,19 +5,16 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import requests
 
 from dev.simulator.faults import Faults
 from dev.simulator.resources import posted
 from dev.simulator.wire import Item, Options, encode
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
 
 _TIMEOUT = 5.0  # seconds for one delivery
 _FIRST_ID = 4001

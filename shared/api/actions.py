@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from shared import people
 from shared.api.envelopes import passed_on
 from shared.api.parameters import Request, check, is_number
+from shared.bridge import Bridge
 from shared.calls import dials
 from shared.errors import (
     BridgeError,
@@ -27,15 +29,11 @@ from shared.errors import (
     StorageUnavailable,
 )
 from shared.pbx.client import content
+from shared.pbx.operations import Operation
 from shared.values import e164
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from phonenumbers import PhoneNumber
-
-    from shared.bridge import Bridge
-    from shared.pbx.operations import Operation
 
 logger = logging.getLogger(__name__)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from shared import people
@@ -14,24 +15,20 @@ from shared.api import lists, sheets
 from shared.api.envelopes import CONTINUATION, DEFAULT_LIMIT, Page, paged, succeeded
 from shared.api.operations import CALL
 from shared.api.parameters import Request, check, fits
+from shared.bridge import Bridge
 from shared.calls import lost_callers, store
 from shared.calls.stories import UNENDED
 from shared.deliveries.outbox import Outbox
 from shared.errors import NotFound, Unprocessable
 from shared.events import store as events
 from shared.events.event import IDENTIFIERS, row_envelope
+from shared.pbx.operations import Operation
+from shared.storage.account import Storage
 from shared.storage.rows import value_of
 from shared.subscriptions import Subscription, host_of, subscriptions
 from shared.times import clock, iso, now
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from shared.bridge import Bridge
-    from shared.pbx.operations import Operation
-    from shared.storage.account import Storage
-
-    Item = dict[str, Any]
+Item = dict[str, Any]
 
 _PAGE = 1000
 # Pages of a subject's events that one request reads if few of them fit a filter.

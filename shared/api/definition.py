@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from shared import errors
 from shared.api import operations, schemas, sheets
@@ -22,9 +23,6 @@ from shared.media.blobs import MEDIA, NAME_PATTERN
 from shared.pbx.fields import Field
 from shared.pbx.operations import Operation, Parameter, operation
 from shared.pbx.resources import RESOURCES
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 BASE_PATH = "/api/v2"
 KEY = "api_key"

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shared import people
 from shared.api.parameters import Request, check
+from shared.bridge import Bridge
 from shared.errors import INVALID_CONTINUATION, Refused
+from shared.pbx.fields import Shape
+from shared.pbx.operations import Operation
+from shared.storage.account import Storage
 from shared.values import identifier
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from shared.bridge import Bridge
-    from shared.pbx.fields import Shape
-    from shared.pbx.operations import Operation
-    from shared.storage.account import Storage
 
 CONTINUATION = "continuation"
 CONTINUATION_PATTERN = r"^[A-Za-z0-9_-]{1,1000}$"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
 from shared import people
@@ -14,21 +15,17 @@ from shared.api import sheets
 from shared.api.envelopes import DEFAULT_LIMIT, Page, succeeded, tidy
 from shared.api.operations import TITLE
 from shared.api.parameters import LARGEST_LIMIT, Request, check, fits
+from shared.bridge import Bridge
 from shared.errors import Invalid
 from shared.items import store as items
 from shared.items.store import KINDS, Item
 from shared.pbx import resources
+from shared.pbx.operations import Operation
+from shared.pbx.resources import Resource
 from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, clock
 from shared.values import LARGEST_ID
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
-    from shared.bridge import Bridge
-    from shared.pbx.operations import Operation
-    from shared.pbx.resources import Resource
-
-    Arrivals = Callable[[str, int], Sequence[tuple[str, Item | None]]]
+Arrivals = Callable[[str, int], Sequence[tuple[str, Item | None]]]
 
 _PAGE = 1000
 # Pointers that are read first of each person, and items that are read at once.

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shared.events.table import EVENTS
 from shared.pbx.fields import CONTACT, LOST_CALL, Field, Shape
 from shared.pbx.operations import OPERATIONS, Operation, Parameter, operation
 from shared.pbx.resources import RESOURCES, Resource
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 # The fields with a number that can be called.
 NUMBERS = ("number", "caller", "destination", "sender")

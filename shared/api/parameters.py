@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
 from operator import ge, le, lt
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shared import people
 from shared.api.operations import NUMBERS
+from shared.bridge import Bridge
 from shared.errors import BODY_TOO_LARGE, Invalid, Refused
+from shared.pbx.operations import Operation, Parameter
 from shared.pbx.resources import RESOURCES
 from shared.times import bare_date, day_bounds, event_time, parse_time
 from shared.values import FEWEST_DIGITS, LARGEST_ID, LONGEST_BODY, NUMBER_PATTERN, dialled, identifier, parse_body
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
-
-    from shared.bridge import Bridge
-    from shared.pbx.operations import Operation, Parameter
-
-    Item = Mapping[str, Any]
-    Test = Callable[[Bridge, Any, Any], bool]
+Item = Mapping[str, Any]
+Test = Callable[[Bridge, Any, Any], bool]
 
 LARGEST_LIMIT = 1000
 # The function key and the key's name, which the host reads.

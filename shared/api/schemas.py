@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from shared.api.lists import resource_of
 from shared.api.operations import LIST_ACTIONS, TITLE
 from shared.api.parameters import limits
 from shared.api.subscribe import LONGEST_ENDPOINT, LONGEST_NAME
+from shared.events.table import Event
 from shared.pbx.fields import ENVELOPE, Field, Shape
 from shared.pbx.operations import Operation, Parameter, operation
 from shared.pbx.resources import RESOURCES
 from shared.values import LARGEST_ID, NUMBER_PATTERN, PREFIX_PATTERN
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
-
-    from shared.events.table import Event
 
 Schema = dict[str, Any]
 # The named schemas; complete once all paths are described.

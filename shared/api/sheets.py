@@ -6,25 +6,23 @@ import csv
 import io
 import re
 import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from shared.api.envelopes import DEFAULT_LIMIT, succeeded
+from shared.bridge import Bridge
 from shared.errors import Invalid
+from shared.pbx.fields import Field, Shape
+from shared.pbx.operations import Operation
 from shared.times import event_time, iso
 from shared.values import e164
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
     from xlsxwriter import Workbook
     from xlsxwriter.worksheet import Worksheet
-
-    from shared.bridge import Bridge
-    from shared.pbx.fields import Field, Shape
-    from shared.pbx.operations import Operation
 
     Item = dict[str, Any]
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from shared import health, webhooks
+from shared.bridge import Bridge
 from shared.errors import StorageUnavailable
 from shared.events.table import wanted_events
 from shared.pbx import budget
@@ -16,11 +18,6 @@ from shared.polling.run import FORBIDDEN, Checkpoint, checkpoints, forbidden_sin
 from shared.storage.messages import count_dead_letters
 from shared.subscriptions import subscriptions
 from shared.times import iso, now, parse_time
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from shared.bridge import Bridge
 
 logger = logging.getLogger(__name__)
 

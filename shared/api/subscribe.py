@@ -7,13 +7,15 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from datetime import datetime
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, StringConstraints, ValidationInfo, model_validator
 from pydantic import Field as Limits
 
 from shared.api.envelopes import succeeded
+from shared.bridge import Bridge
 from shared.deliveries.outbox import EPOCH, Outbox, State, catch_up, end, set_disabled
 from shared.errors import ConfigError, NotFound, StorageUnavailable
 from shared.events.table import find_event
@@ -22,11 +24,6 @@ from shared.pbx.fields import Field, Shape
 from shared.subscriptions import NO_KEY, Subscription, host_of, key_of, public_id, subscriptions
 from shared.times import iso
 from shared.values import LARGEST_ID, dialled, e164, identifier, plain, read_body
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from shared.bridge import Bridge
 
 _SIDE_BY_SIDE = 8
 LOOPBACK = "allow_loopback"

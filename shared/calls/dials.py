@@ -6,20 +6,17 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shared import people
 from shared.errors import DIAL_IN_PROGRESS, DIAL_LIMIT, DIAL_UNCERTAIN, KEY_REUSED, BridgeError, Refused
 from shared.storage import rows
+from shared.storage.account import Storage
 from shared.storage.rows import Allowance, Period, expire_rows
 from shared.times import now
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from shared.storage.account import Storage
 
 logger = logging.getLogger(__name__)
 

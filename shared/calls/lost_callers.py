@@ -11,29 +11,26 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shared import people
+from shared.bridge import Bridge
 from shared.calls import store as calls
+from shared.events.event import ReceivedEvent
 from shared.people import Pointer
 from shared.storage import rows
+from shared.storage.account import Storage
 from shared.storage.rows import Allowance, Period, delete_keys, expire_rows
 from shared.times import local_day, parse_time, stamp
 from shared.values import e164
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from shared.bridge import Bridge
-    from shared.events.event import ReceivedEvent
-    from shared.storage.account import Storage
-
-    Row = Mapping[str, Any]
-    # A try, a removal or a closing; its day and times are text.
-    Entry = dict[str, Any]
-    Log = dict[str, Entry]
+Row = Mapping[str, Any]
+# A try, a removal or a closing; its day and times are text.
+Entry = dict[str, Any]
+Log = dict[str, Entry]
 
 TABLE = "lostcallers"
 PARTITION = "lost"

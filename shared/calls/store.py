@@ -10,23 +10,20 @@ import json
 import zlib
 from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import replace
+from datetime import datetime
 from itertools import islice
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shared import people
+from shared.bridge import Bridge
 from shared.calls.stories import UNENDED, Gathered, Part, part_of, place_of, story_of
+from shared.events.event import ReceivedEvent
 from shared.people import Pointer
 from shared.storage import rows
 from shared.storage.account import Storage, once
 from shared.storage.rows import Allowance, Period, descending, expire_rows, from_descending
 from shared.times import FIRST_CLOCK_ID, LAST_CLOCK_ID, call_start, clock, iso, now
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from shared.bridge import Bridge
-    from shared.events.event import ReceivedEvent
 
 TABLE = "calls"
 PARTITION = "call"

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from shared.events.event import ReceivedEvent
 from shared.times import after, call_start, parse_time, stamp
 from shared.values import e164
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from shared.events.event import ReceivedEvent
 
 # The fields of an event that its part has, beside its caller; table `events` has the whole event.
 _FIELDS = (

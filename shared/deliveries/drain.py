@@ -15,20 +15,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
 
 from shared import people
+from shared.bridge import Bridge
 from shared.deliveries.outbox import DEAD_LETTER, EPOCH, Outbox, Place, State, end, set_disabled
-from shared.deliveries.post import Outcome, read_event, send_event
+from shared.deliveries.post import Outcome, Stored, read_event, send_event
 from shared.events import store
 from shared.storage.messages import dead_letter
 from shared.subscriptions import Subscription, subscriptions
 from shared.times import now
 from shared.values import encode
-
-if TYPE_CHECKING:
-    from shared.bridge import Bridge
-    from shared.deliveries.post import Stored
 
 logger = logging.getLogger(__name__)
 

@@ -6,23 +6,20 @@ import logging
 import math
 import secrets
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from shared.bridge import Bridge
 from shared.events.event import ReceivedEvent, submit
 from shared.storage import rows
+from shared.storage.account import Storage
 from shared.storage.messages import send
+from shared.storage.rows import Allowance, Period
 from shared.subscriptions import STALE_SECONDS, Subscription, host_of, meets, subscriptions
 from shared.times import iso, now
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from shared.bridge import Bridge
-    from shared.storage.account import Storage
-    from shared.storage.rows import Allowance, Period
 
 logger = logging.getLogger(__name__)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from shared.bridge import Bridge
 from shared.errors import Unprocessable
 from shared.events import store
 from shared.events.event import row_envelope
@@ -19,13 +21,8 @@ from shared.subscriptions import Subscription, is_workflow_host
 from shared.times import iso
 from shared.values import encode
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from shared.bridge import Bridge
-
-    # The row of an event, and its envelope.
-    Stored = tuple[Mapping[str, Any], dict[str, Any]]
+# The row of an event, and its envelope.
+Stored = tuple[Mapping[str, Any], dict[str, Any]]
 
 # A post gets so many seconds, whatever its host's name leads to, and an answer is read to so many bytes.
 CONNECT_SECONDS, TOTAL_SECONDS = 5, 20

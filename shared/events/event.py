@@ -6,6 +6,7 @@ import hashlib
 import json
 import secrets
 from base64 import b32encode
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property, partial
@@ -14,16 +15,14 @@ from typing import TYPE_CHECKING, Any
 from shared import people
 from shared.errors import BODY_TOO_LARGE, Invalid, Refused, Unprocessable
 from shared.events.table import EVENTS, Event, Model, event_id, event_named, find_event
+from shared.storage.account import Storage
 from shared.storage.messages import LONGEST_IN_ROW, dead_letter, get_payload, is_name, put_payload, send
 from shared.storage.rows import long
 from shared.times import LONGEST_CALL, after, belongs_to_call, call_start, event_time, iso, now, parse_time
 from shared.values import LARGEST_ID, LONGEST_BODY, encode, identifier, is_spoilt, parse_body, spelt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from shared.bridge import Bridge
-    from shared.storage.account import Storage
 
 _WRAPPING = ("type", "eventType", "version")
 IDENTIFIERS = ("callID", "contactID", "previous_contactID", "recordingID", "voicemailID")

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from shared import people
+from shared.events.event import ReceivedEvent
 from shared.people import Pointer
 from shared.storage import rows
+from shared.storage.account import Storage
 from shared.storage.rows import Allowance, Period, Row, delete_keys, expire_rows
 from shared.times import newest_first
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
-
     from shared.bridge import Bridge
-    from shared.events.event import ReceivedEvent
-    from shared.storage.account import Storage
 
 TABLE = "events"
 PARTITION = "event"

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -19,8 +20,6 @@ from shared.times import iso
 from shared.values import e164
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from shared.events.event import Data
 
 

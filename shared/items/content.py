@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 from unicodedata import normalize
 
+from shared.pbx.fields import Field, Shape
 from shared.times import event_time
 from shared.values import e164, identifier, is_spoilt
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from shared.pbx.fields import Field, Shape
 
 # Fields that hold a number to be called at.
 NUMBERS = ("number", "caller", "destination", "sender", "current_callerid")

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shared import people
 from shared.errors import Conflict, Unprocessable
 from shared.items.content import NUMBERS
 from shared.pbx.resources import RESOURCES
 from shared.storage import rows
+from shared.storage.account import Storage
 from shared.storage.messages import get_payload, put_payload
 from shared.storage.rows import LOST, Allowance, Period, descending, expire_rows, from_descending, transact
 from shared.times import call_start, clock, event_time
 from shared.values import LARGEST_ID, encode, identifier
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-
-    from shared.storage.account import Storage
 
 Item = dict[str, Any]
 

@@ -8,6 +8,7 @@ import io
 import re
 import struct
 import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,15 +16,12 @@ from urllib.parse import urljoin, urlsplit
 
 from shared.errors import MediaNotReady, MediaRefused, MediaUnreachable
 from shared.http import AddressRefused, ending_by, guarded_session, is_loopback
+from shared.settings import Settings
 from shared.storage.account import once
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     import requests
     from tinytag import TinyTag
-
-    from shared.settings import Settings
 
 _TIMEOUTS = (5, 30)  # seconds to connect, and between two reads
 _REDIRECTS = 3

@@ -9,8 +9,10 @@ from __future__ import annotations
 import base64
 import re
 import uuid
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -25,11 +27,7 @@ from shared.storage.rows import Allowance, Period, descending, expire_rows, from
 from shared.times import iso, now, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
-
     from azure.storage.blob import BlobClient
-
 
 TABLE = "media"
 # In a blob's metadata: "container" for a file with fewer bytes than it declares or no sound, "short" for one that is

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shared import errors, people
+from shared.bridge import Bridge
 from shared.errors import MediaNotReady
 from shared.events import store as events
 from shared.events.event import event_of_row, seconds, submit
@@ -22,12 +24,7 @@ from shared.storage.messages import dead_letter, delete_versions, send
 from shared.times import call_start, event_time, iso, now, parse_time
 from shared.values import encode, identifier
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from shared.bridge import Bridge
-
-    Record = dict[str, Any]
+Record = dict[str, Any]
 
 logger = logging.getLogger(__name__)
 

@@ -7,18 +7,15 @@ import math
 import random
 import threading
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shared.errors import BudgetExhausted
 from shared.storage import rows
+from shared.storage.account import Storage
 from shared.times import iso
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from shared.storage.account import Storage
 
 TABLE = "budget"
 LIMIT = 100

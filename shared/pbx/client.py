@@ -8,6 +8,7 @@ import random
 import re
 import threading
 import time
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
@@ -33,16 +34,13 @@ from shared.errors import (
 from shared.http import ending_by, plain_session, retry_after
 from shared.pbx import operations
 from shared.pbx.budget import LONGEST_SECONDS, Budget
+from shared.pbx.operations import Operation
+from shared.settings import Settings
 from shared.times import iso
 from shared.values import identifier, parse_body
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
     import requests
-
-    from shared.pbx.operations import Operation
-    from shared.settings import Settings
 
 logger = logging.getLogger(__name__)
 

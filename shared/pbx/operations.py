@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from shared.pbx import fields as shapes
-
-if TYPE_CHECKING:
-    from shared.pbx.fields import Shape
+from shared.pbx.fields import Shape
 
 Visibility = Literal["", "important", "advanced", "internal"]
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from shared.pbx.fields import Shape
 from shared.pbx.operations import OPERATIONS, operation
 from shared.settings import SCHEDULES, polls
-
-if TYPE_CHECKING:
-    from shared.pbx.fields import Shape
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

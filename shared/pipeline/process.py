@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shared import health, people
+from shared.bridge import Bridge
 from shared.calls import lost_callers
 from shared.calls import store as calls
 from shared.deliveries.outbox import fan_out
@@ -15,11 +17,6 @@ from shared.events.event import ReceivedEvent, event_of, event_of_row, row_of
 from shared.events.table import event_id
 from shared.storage.messages import send
 from shared.times import iso
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from shared.bridge import Bridge
 
 logger = logging.getLogger(__name__)
 

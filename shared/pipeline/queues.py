@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shared import people
+from shared.bridge import Bridge
 from shared.errors import Unprocessable
 from shared.storage.messages import (
     Crashed,
@@ -22,12 +24,7 @@ from shared.storage.messages import (
 )
 from shared.values import encode
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from shared.bridge import Bridge
-
-    Message = Mapping[str, Any]
+Message = Mapping[str, Any]
 
 # A failed run puts a new message on the queue: of a message that is delivered more often, no run has ended.
 DELIVERIES = 5

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
 from shared import audit
+from shared.bridge import Bridge
 from shared.deliveries.outbox import QUEUE, Outbox, send_range, wants
 from shared.errors import INVALID_CONTINUATION, Invalid, NotFound, Refused, Unprocessable
 from shared.events import store
@@ -23,11 +25,6 @@ from shared.storage.messages import dead_letters, get_payload, read, remove_dead
 from shared.subscriptions import Subscription, public_id, subscriptions
 from shared.times import iso, now, parse_time
 from shared.values import Model, parse_body, read_body, validated
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from shared.bridge import Bridge
 
 _CHUNK = 500
 _COUNTING_SECONDS = 20.0

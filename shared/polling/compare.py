@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shared import health, people, webhooks
 from shared.calls import store as calls
@@ -20,18 +21,14 @@ from shared.events.table import event_id, event_named, wanted_events
 from shared.items import store
 from shared.items.content import content_hash, drift
 from shared.items.store import KINDS, Change, Item, Stored, began, pointers, subjects
+from shared.pbx.resources import Resource
+from shared.people import Pointer
+from shared.polling.run import Run
 from shared.times import event_time
 from shared.values import e164, identifier
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from shared.pbx.resources import Resource
-    from shared.people import Pointer
-    from shared.polling.run import Run
-
-    # An event's name and data, and the id of the one that it repeats.
-    Missing = tuple[str, dict[str, Any], str | None]
+# An event's name and data, and the id of the one that it repeats.
+Missing = tuple[str, dict[str, Any], str | None]
 
 logger = logging.getLogger(__name__)
 

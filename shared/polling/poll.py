@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shared import health
+from shared.bridge import Bridge
 from shared.calls import lost_callers
 from shared.calls.lost_callers import ADDED, REMOVED, UPDATED, LostCaller, other_day, same_day
 from shared.errors import BudgetExhausted, PbxError, PbxForbidden, PbxThrottled, PbxUnreachable
 from shared.items import store
 from shared.items.content import drift
+from shared.items.store import Item
 from shared.pbx.resources import Resource
 from shared.pbx.resources import resource as resource_of
 from shared.polling.compare import Comparison, submit_missing
 from shared.polling.run import Run, checkpoints, follow
 from shared.times import event_time, months_before, now
 from shared.values import spelt
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
-    from shared.bridge import Bridge
-    from shared.items.store import Item
 
 _DAY = timedelta(days=1)
 # An ordinary run begins so long before the last success: neither the zone of the PBX's dates is documented nor whether

@@ -7,12 +7,14 @@ import logging
 import re
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shared import people
+from shared.bridge import Bridge
 from shared.errors import (
     BudgetExhausted,
     Conflict,
@@ -24,18 +26,13 @@ from shared.errors import (
     StorageUnavailable,
 )
 from shared.items.store import Item, began
+from shared.pbx.resources import Resource
 from shared.settings import polls, schedule
 from shared.storage import rows
+from shared.storage.account import Storage
 from shared.storage.messages import dead_letter, dead_letters, line_of
 from shared.times import months_before, now, parse_time
 from shared.values import encode
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
-    from shared.bridge import Bridge
-    from shared.pbx.resources import Resource
-    from shared.storage.account import Storage
 
 logger = logging.getLogger(__name__)
 

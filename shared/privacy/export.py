@@ -7,23 +7,19 @@ import json
 import tempfile
 import zipfile
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shared.api.calls import as_item, event_item
 from shared.api.sheets import WORKBOOK, add_sheet, cell
+from shared.bridge import Bridge
 from shared.errors import Unprocessable
-from shared.privacy.holdings import EXPORTS, RESOURCES, Spellings, plain, pointed, scanned
+from shared.privacy.holdings import EXPORTS, RESOURCES, Holdings, Place, Spellings, plain, pointed, scanned
+from shared.storage.account import Storage
 from shared.storage.messages import get_payload
 from shared.times import iso, now
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from shared.bridge import Bridge
-    from shared.privacy.holdings import Holdings, Place
-    from shared.storage.account import Storage
 
 # The parts of an export, with their titles and the columns that a sheet has of them.
 _PARTS: Mapping[str, tuple[str, str]] = {

@@ -7,17 +7,21 @@ import re
 import unicodedata
 import zlib
 from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from shared import audit, people
+from shared.bridge import Bridge
 from shared.calls import lost_callers
 from shared.errors import BridgeError, Invalid, Unprocessable
 from shared.events.store import PARTITION as EVENT
 from shared.media.blobs import MEDIA
 from shared.pbx.resources import RESOURCES as LISTS
+from shared.people import Pointer
 from shared.storage.account import POISON, QUEUES, Storage
 from shared.storage.messages import PAYLOADS, delete_payload, delete_versions, get_payload, parse, read
 from shared.storage.rows import delete_keys, descending, get, value_of
@@ -26,17 +30,11 @@ from shared.times import event_time, iso
 from shared.values import cleaned, e164
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from datetime import datetime
-
     from azure.storage.queue import QueueClient, QueueMessage
 
-    from shared.bridge import Bridge
-    from shared.people import Pointer
-
-    Row = Mapping[str, Any]
-    # A table, a partition, and the key of a row.
-    Place = tuple[str, str, str]
+Row = Mapping[str, Any]
+# A table, a partition, and the key of a row.
+Place = tuple[str, str, str]
 
 EXPORTS = "exports"
 # By the kind of a pointer: the resource whose items it leads to, the column with their id, the container of its audio.

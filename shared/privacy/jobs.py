@@ -7,29 +7,26 @@ import logging
 import re
 import secrets
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from shared import audit
+from shared.bridge import Bridge
 from shared.errors import Invalid, NotFound
 from shared.media.blobs import Part, part_of
 from shared.privacy.export import export
 from shared.privacy.holdings import EXPORTS, Spellings, erase
 from shared.storage import rows
+from shared.storage.account import Storage
 from shared.storage.messages import STORAGE, decide, send
 from shared.storage.rows import Allowance, Period, expire_rows
 from shared.times import iso, now, parse_time
 from shared.values import parse_body
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from shared.bridge import Bridge
-    from shared.storage.account import Storage
-
-    Kind = Literal["export", "erase"]
-    Message = Mapping[str, Any]
+Kind = Literal["export", "erase"]
+Message = Mapping[str, Any]
 
 logger = logging.getLogger(__name__)
 

@@ -6,13 +6,15 @@ import json
 import logging
 import re
 import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shared import audit, health, people
 from shared.api.calls import event_item
 from shared.api.envelopes import continuation as sealed
 from shared.api.envelopes import start_of
+from shared.bridge import Bridge
 from shared.calls import dials, lost_callers
 from shared.calls import store as calls
 from shared.deliveries import outbox as deliveries
@@ -23,16 +25,11 @@ from shared.media import blobs
 from shared.media.blobs import MEDIA
 from shared.privacy import jobs
 from shared.privacy.holdings import plain
+from shared.storage.account import Storage
 from shared.storage.messages import expire_dead_letters
 from shared.storage.rows import Allowance, Period
 from shared.times import iso, months_before, now
 from shared.values import encode
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from shared.bridge import Bridge
-    from shared.storage.account import Storage
 
 logger = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache, cached_property, wraps
@@ -11,16 +12,13 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from shared.errors import StorageUnavailable
 from shared.http import plain_session
+from shared.settings import StorageAccount
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import requests
     from azure.data.tables import TableClient
     from azure.storage.blob import ContainerClient
     from azure.storage.queue import QueueClient
-
-    from shared.settings import StorageAccount
 
 P = ParamSpec("P")
 Made = TypeVar("Made")

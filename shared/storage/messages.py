@@ -22,6 +22,7 @@ import secrets
 import socket
 import ssl
 from collections import Counter
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -33,16 +34,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shared import errors
 from shared.storage import rows
+from shared.storage.account import Storage
+from shared.storage.rows import Allowance, Period, Row
 from shared.times import iso, now, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from azure.data.tables import TableEntity
     from azure.storage.blob import BlobClient, ContainerClient
-
-    from shared.storage.account import Storage
-    from shared.storage.rows import Allowance, Period, Row
 
 # A queue takes 64 KiB.
 LONGEST_MESSAGE = 63 * 1024

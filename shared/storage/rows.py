@@ -16,6 +16,7 @@ import secrets
 import threading
 import time
 from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -30,8 +31,6 @@ from shared.times import iso
 from shared.values import LARGEST_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
     from azure.data.tables import EntityProperty, TableClient
 
 WRITER = "writer"

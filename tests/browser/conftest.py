@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import sync_playwright
 
+from dev.simulator import Simulator
+from dev.simulator.calls import Call
 from shared.bridge import Bridge, assemble
 from shared.pbx.resources import RESOURCES, resource
 from shared.polling.poll import poll
@@ -19,13 +22,9 @@ from tests.hosts import free_port
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     import requests
     from playwright.sync_api import Browser, BrowserContext, Page
 
-    from dev.simulator import Simulator
-    from dev.simulator.calls import Call
     from tests.apps import RunningApp
 
 KEY, ADMIN_KEY = "the-key-of-the-page", "the-key-of-the-admin"

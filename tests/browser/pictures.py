@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,8 +10,6 @@ import pytest
 from dev.processes import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.browser.conftest import App, Reader
 
 PICTURES = ROOT / "docs" / "images"

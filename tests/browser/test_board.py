@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,6 @@ from tests.browser.conftest import ADMIN_KEY, BACK, MAIN_LINE, App, Reader
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from playwright.sync_api import Page
 
 PAGES = ("/", "/callbacks/", "/calls", "/voicemails", "/workings/", "/workings/subscriptions", "/person/")

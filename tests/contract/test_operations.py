@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import pathlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pytest
 
@@ -13,9 +14,6 @@ from shared.events.table import EVENTS
 from shared.pbx.fields import ENVELOPE, Field
 from shared.pbx.operations import OPERATIONS, Operation, operation
 from tests.definitions import whole
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 PATH = pathlib.Path(__file__).parents[3] / "shared" / "pbx-api" / "apiDefinition.swagger.json"
 pytestmark = pytest.mark.skipif(not PATH.exists(), reason="the certified definition is not at hand")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -11,10 +11,6 @@ from dev.stored import put
 from shared.events.table import EVENTS
 from shared.pbx.resources import RESOURCES
 from tests.apps import KEY, RunningApp, running_app
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
 
 pytestmark = pytest.mark.xdist_group("fuzz")
 

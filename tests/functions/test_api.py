@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from dev.stored import put
 from shared.api.operations import ACTIONS, LISTS
-from shared.pbx.operations import operation
+from shared.pbx.operations import Operation, operation
 from shared.pbx.resources import RESOURCES, Resource
 from shared.values import LARGEST_ID
 from tests.apps import KEY, RunningApp
-
-if TYPE_CHECKING:
-    from shared.pbx.operations import Operation
 
 pytestmark = pytest.mark.xdist_group("shared_face")
 

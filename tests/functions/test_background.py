@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -11,15 +12,10 @@ from functions.background import TIMERS
 from shared.events.table import EVENTS
 from shared.items.store import TABLE
 from shared.settings import SETTINGS
+from shared.storage.account import Storage
 from tests.apps import RunningApp, running_app
 from tests.hosts import free_port
 from tests.waiting import until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from shared.storage.account import Storage
-
 
 WEBHOOKS = [event for event in EVENTS if event.source == "pbx"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from dev.counting import counted
 from dev.stored import put as put_items
 from functions.board import serve_page
 from shared import people
+from shared.bridge import Bridge
 from shared.calls import lost_callers
 from shared.storage import rows
 from shared.storage.rows import descending
@@ -25,11 +27,7 @@ from shared.times import iso, now
 from tests.events import received
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from flask import Flask
-
-    from shared.bridge import Bridge
 
 PAGES = (
     "/",

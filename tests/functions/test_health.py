@@ -5,14 +5,11 @@ from __future__ import annotations
 import pathlib
 import socket
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import requests
 
 from tests.hosts import start_host
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 ROOT = pathlib.Path(__file__).parents[2]
 

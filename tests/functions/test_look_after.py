@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from functions import look_after
 from shared import health
+from shared.bridge import Bridge
 from shared.times import now
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from shared.bridge import Bridge
 
 HOUR = timedelta(hours=1)
 

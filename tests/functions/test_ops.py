@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,6 @@ from tests.waiting import until
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Callable, Iterator
 
     import requests
 

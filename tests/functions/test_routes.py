@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from itertools import combinations, starmap
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,9 +15,6 @@ from dev.host.http import first_match
 from shared.events.table import EVENTS, find_event
 from shared.values import LARGEST_ID
 from tests.indexed import Indexed, functions, hosted
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _PLACEHOLDER = re.compile(r"\{(\*?\w+)(?::regex\([^{}]+\))?\}")
 _RULE = re.compile(r"\{\w+:regex\(([^{}]+)\)\}")

@@ -6,6 +6,7 @@ import itertools
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from statistics import median
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dev.listener import Listener
+from dev.server import Request
 from dev.signatures import verify
 from shared.events.table import EVENTS
 from shared.subscriptions import Subscriptions, new_secret
@@ -22,11 +24,7 @@ from tests.apps import KEY, MASTER, RunningApp
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import requests
-
-    from dev.server import Request
 
 pytestmark = pytest.mark.xdist_group("shared_bridge")
 NOWHERE = "http://127.0.0.1:9/"

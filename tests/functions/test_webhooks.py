@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +17,6 @@ from tests.waiting import until
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Callable, Iterator
 
 WEBHOOKS = [event for event in EVENTS if event.source == "pbx"]
 IDS = [event.name for event in WEBHOOKS]

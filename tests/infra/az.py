@@ -13,17 +13,14 @@ import subprocess
 import sys
 import tempfile
 import venv
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING
 
 from tests.infra.conftest import EVERYTHING, deploy_first, fresh
 from tests.infra.template import answers
 from tests.infra.test_docs import BLOCKS, run_block
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = "azure-cli==2.91.0"

@@ -7,14 +7,12 @@ import os
 import re
 import shutil
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from functions.background import TIMERS, runs_often
 from shared.storage.account import QUEUES
 from tests.infra.template import EVERYTHING, INFRA, built, snapshot
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 PAGE = INFRA.parent / "docs" / "deploy.md"
 _BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)

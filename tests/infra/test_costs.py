@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 import pytest
 
 from dev.simulator import Simulator
 from functions.background import TIMERS
-from shared.bridge import assemble
+from shared.bridge import Bridge, assemble
 from shared.settings import SCHEDULES, Settings
 from shared.storage.account import TABLES
 from shared.times import now
 from tests.breaking import break_connections
 from tests.infra.docs import ASSUMED, TABLE_OPERATIONS, idle_dollars, runs_a_day
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from datetime import datetime
-
-    from shared.bridge import Bridge
 
 OWN = {"PUBLIC_BASE_URL": "https://func-pbx.test", "PBX_WEBHOOK_KEY": "key", "PBX_EVENTS": "CallStarted"}
 

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import zipfile
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,6 @@ from tests.infra.conftest import CHANGES, CRM_HEADER, PBX_KEY
 from tests.infra.template import INFRA
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.infra.conftest import Azure, FirstRun
 
 STEPS = (

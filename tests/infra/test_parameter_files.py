@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,8 +13,6 @@ from tests.infra.conftest import PBX_KEY
 from tests.infra.template import INFRA, compiler
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.infra.conftest import Azure
 
 TEMPLATE = """param deployNetwork bool = false

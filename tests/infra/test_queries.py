@@ -6,8 +6,9 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb_kql
 import pytest
@@ -15,9 +16,6 @@ import pytest
 from functions.background import TIMERS
 from tests.infra.template import EVERYTHING, INFRA, Snapshot, snapshot
 from tests.infra.test_templates import python_sources
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 RULE = "Microsoft.Insights/scheduledQueryRules"
 QUERIES = {file.stem for file in INFRA.glob("queries/*.kql")} - {"signals"}

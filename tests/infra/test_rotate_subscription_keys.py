@@ -9,12 +9,12 @@ import pytest
 from cryptography.fernet import Fernet
 
 from functions.responses import as_json
+from shared.storage.account import Storage
 from shared.subscriptions import Subscription, Subscriptions, key_id
 
 if TYPE_CHECKING:
     import subprocess
 
-    from shared.storage.account import Storage
     from tests.infra.conftest import Azure
 
 SECRET = "subscription-keys"

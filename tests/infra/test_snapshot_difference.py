@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.infra.template import INFRA, SCHEDULES, compiler
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # As many lines as show what is looked at.
 TEMPLATE = """param name string

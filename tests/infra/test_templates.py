@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,9 +13,6 @@ from shared.pbx.resources import RESOURCES
 from shared.settings import IN_AZURE, SETTINGS
 from shared.storage.account import CONTAINERS, POISON, QUEUES, TABLES
 from tests.infra.template import BICEP_FILES, EVERYTHING, GROUP, INFRA, PARAMETER_FILES, Snapshot, built, run, snapshot
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ROOT = INFRA.parent
 MAIN, PRODUCTION = INFRA / "main.bicepparam", INFRA / "production.bicepparam"

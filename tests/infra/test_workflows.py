@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -12,9 +13,6 @@ from shared.api.definition import BASE_PATH, definition
 from shared.events.table import event_named
 from tests.indexed import functions
 from tests.infra.template import EVERYTHING, INFRA, snapshot
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 FILES = {file.stem: json.loads(file.read_text()) for file in sorted(INFRA.glob("workflows/*.json"))}
 SWAGGER = definition("https", "func.test")

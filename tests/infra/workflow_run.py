@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tests.infra.expressions import ExpressionError, evaluate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from tests.infra.expressions import Function
 
 # An answer: its status and body. None stands for no answer in time.

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from shared import audit
+from shared.storage.account import Storage
 from shared.storage.rows import Allowance, Period
 from shared.times import now
-
-if TYPE_CHECKING:
-    from shared.storage.account import Storage
 
 
 def test_changes_are_listed_newest_first(storage: Storage) -> None:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from dev.counting import counted
 from shared import health
 from shared.errors import StorageUnavailable
+from shared.events.event import ReceivedEvent
 from shared.settings import Settings
 from shared.storage.account import Storage
 from shared.times import now
 from tests.events import received
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from shared.events.event import ReceivedEvent
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ipaddress
 import socket
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import requests
@@ -15,9 +16,6 @@ import requests
 from dev.listener import Listener
 from shared import http
 from shared.http import LONGEST_WAIT, AddressRefused, ending_by, guarded_session, is_public, plain_session, retry_after
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PUBLIC = ("8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::1")
 INSIDE = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -15,6 +15,7 @@ from shared.api import calls
 from shared.api.lists import find_items, list_items
 from shared.api.operations import GET_CALL, GET_EVENTS, LIST_ACTIONS, LISTS
 from shared.api.parameters import Request
+from shared.bridge import Bridge
 from shared.calls.store import Calls
 from shared.events import store
 from shared.events.event import row_of
@@ -22,9 +23,6 @@ from shared.privacy.retention import export
 from shared.storage.messages import PAYLOADS
 from shared.times import parse_time
 from tests.events import received
-
-if TYPE_CHECKING:
-    from shared.bridge import Bridge
 
 STARTED = parse_time("2026-05-31T12:00:00Z")
 CALL = int(STARTED.timestamp()) * 1_000_000

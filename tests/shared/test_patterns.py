@@ -6,15 +6,12 @@ import importlib
 import inspect
 import pkgutil
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 import pytest
 
 import shared
 from tests.growth import LINEAR, growth
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 # Repeated, these begin what a rule waits the end of.
 PARTS = (

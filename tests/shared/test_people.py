@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 
 from dev.counting import counted
 from shared import people
 from shared.people import KINDS, Pointer, add, employee, find, number, remove, rows_of
+from shared.settings import Settings
 from shared.storage import rows
 from shared.storage.account import Storage
-
-if TYPE_CHECKING:
-    from shared.settings import Settings
 
 START = datetime(2026, 11, 25, 13, 54, 19, tzinfo=UTC)
 ME = number("27771153", "LV")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from dev.counting import counted
 from shared import subscriptions as module
 from shared.errors import NotFound, Refused
+from shared.settings import Settings
 from shared.storage.account import Storage
 from shared.subscriptions import (
     OVERLAP_SECONDS,
@@ -22,9 +23,6 @@ from shared.subscriptions import (
     public_id,
     sign,
 )
-
-if TYPE_CHECKING:
-    from shared.settings import Settings
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
@@ -16,14 +17,10 @@ from shared.bridge import Bridge
 from shared.deliveries.drain import wake_waiting
 from shared.errors import ConfigError, StorageUnavailable
 from shared.settings import Settings
+from shared.storage.account import Storage
 from shared.subscriptions import PARTITION, TABLE, Subscription, Subscriptions, key_id, subscriptions
 from shared.times import now
 from tests.breaking import break_connections
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from shared.storage.account import Storage
 
 ENDPOINT = "https://8.8.8.8/hook?sig=s3cret"
 FIRST, SECOND = Fernet.generate_key().decode(), Fernet.generate_key().decode()

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from dev.simulator import Simulator
 from shared import health
 from shared.api.status import status
+from shared.bridge import Bridge
 from shared.errors import ConfigError, Conflict, PbxRefused, StorageUnavailable
 from shared.events.table import EVENTS
+from shared.settings import Settings
 from shared.times import now
 from shared.webhooks import HELD, INTENDED, ORPHANED, SYNC, TABLE, alone, delete_all, keep, read, sync
 from tests.breaking import break_requests, break_write
 from tests.dying import is_killed
 from tests.polls import bridge_to
 from tests.shared.test_health import event
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from shared.bridge import Bridge
-    from shared.settings import Settings
 
 NAMES = sorted(event.name for event in EVENTS if event.source == "pbx")
 ADDRESS = {"public_base_url": "https://bridge.example/", "pbx_webhook_key": "key/1=="}

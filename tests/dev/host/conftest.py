@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +14,12 @@ import pytest
 from azure.storage.queue import QueueServiceClient
 
 from dev.azurite import AzuriteProcess
+from dev.processes import HostProcess
 from tests.hosts import MASTER, start_host, write_keys
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
     from azure.storage.queue import QueueClient
-
-    from dev.processes import HostProcess
 
 APP = Path(__file__).parent / "sample_app"
 NEVER = "0 0 0 1 1 *"

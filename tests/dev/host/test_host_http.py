@@ -6,16 +6,13 @@ import base64
 import http.client
 import json
 import socket
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 import requests
 
+from dev.processes import HostProcess
 from tests.hosts import MASTER
-
-if TYPE_CHECKING:
-    from dev.processes import HostProcess
 
 ADMIN = {"x-functions-key": MASTER}
 

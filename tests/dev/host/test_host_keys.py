@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import http.client
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import requests
 
+from dev.processes import HostProcess
 from tests.hosts import MASTER, dev_host_only, start_host, write_keys
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
-
-    from dev.processes import HostProcess
 
 KEYS = {"master": MASTER, "host": {"default": "h"}, "functions": {"Guarded": {"pbx": "g"}, "locked": {"default": "l"}}}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,6 @@ from tests.hosts import MASTER, dev_host_only, free_port
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from azure.storage.queue import QueueClient
     from conftest import Sample
 

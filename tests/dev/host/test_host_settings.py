@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from dev.host.settings import HostError, disabled, load_host_config
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_the_environment_overrides_host_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

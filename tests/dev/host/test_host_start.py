@@ -7,22 +7,17 @@ import json
 import socket
 import subprocess
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import requests
 
-from dev.processes import NotReady
+from dev.processes import HostProcess, NotReady
 from tests.hosts import MASTER, dev_host_only, start_host
 from tests.waiting import until
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from dev.processes import HostProcess
 
 ADMIN = {"x-functions-key": MASTER}
 HOST = {"version": "2.0"}

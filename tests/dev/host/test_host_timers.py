@@ -5,24 +5,22 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from azure.storage.blob import BlobServiceClient
 
+from dev.azurite import AzuriteProcess
 from dev.host.settings import HostError
 from dev.host.triggers import NEVER, Schedule
 from tests.hosts import dev_host_only
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from azure.storage.blob import ContainerClient
     from conftest import Sample
-
-    from dev.azurite import AzuriteProcess
 
     Start = Callable[..., Sample]
 

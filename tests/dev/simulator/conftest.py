@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import requests
@@ -10,9 +11,6 @@ import requests
 from dev.listener import Listener
 from dev.simulator import Simulator
 from dev.simulator.resources import EVENTS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class Client:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from dev.simulator import Simulator
 from shared import people
 from shared.api.actions import KEEP, act
 from shared.api.envelopes import passed_on
 from shared.api.parameters import Request
+from shared.bridge import Bridge
 from shared.calls import dials
 from shared.calls.dials import LIMIT, TABLE, UNCERTAIN_WINDOW
 from shared.errors import (
@@ -32,16 +35,10 @@ from shared.pbx.budget import Budget
 from shared.pbx.client import Pbx
 from shared.pbx.operations import Operation, operation
 from shared.pbx.resources import RESOURCES, Resource
+from shared.settings import Settings
+from shared.storage.account import Storage
 from shared.times import now
 from shared.values import LARGEST_ID
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dev.simulator import Simulator
-    from shared.bridge import Bridge
-    from shared.settings import Settings
-    from shared.storage.account import Storage
 
 CONTACT, NUMBER = 966, "27771153"
 KEY = {"Idempotency-Key": "order-4711"}

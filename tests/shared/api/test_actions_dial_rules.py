@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import phonenumbers
 import pytest
 
 from shared.api.actions import ABROAD, EMERGENCY, IMPOSSIBLE, PREMIUM, SATELLITE, act, refused
 from shared.api.parameters import Request
+from shared.bridge import Bridge
 from shared.errors import Invalid
 from shared.pbx.operations import operation
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from shared.bridge import Bridge
 
 
 def examples(*kinds: int) -> Iterator[tuple[str, str, str, str]]:

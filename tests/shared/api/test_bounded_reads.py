@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -18,16 +18,13 @@ from shared.api.parameters import Request
 from shared.bridge import Bridge
 from shared.calls.store import calls
 from shared.events import store
-from shared.events.event import row_of
+from shared.events.event import ReceivedEvent, row_of
 from shared.pbx.operations import operation
 from shared.pbx.resources import resource
+from shared.settings import Settings
 from shared.storage.account import Storage
 from shared.times import iso
 from tests.events import received
-
-if TYPE_CHECKING:
-    from shared.events.event import ReceivedEvent
-    from shared.settings import Settings
 
 START = datetime(2026, 5, 31, 12, tzinfo=UTC)
 OURS, RARE, EMPLOYEE = "+37167000123", "+37129998877", 4711

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
 
 from shared import people
 from shared.api import calls
+from shared.api.envelopes import Page
 from shared.api.operations import GET_CALLS, GET_ENDED_CALLS, GET_LOST_CALLERS
 from shared.api.parameters import Request
+from shared.bridge import Bridge
 from shared.calls import lost_callers
 from shared.calls.store import Calls
 from shared.deliveries.outbox import Outbox
@@ -23,10 +25,6 @@ from shared.subscriptions import Subscription, subscriptions
 from shared.times import iso, now
 from tests.events import received
 from tests.stories import add_call
-
-if TYPE_CHECKING:
-    from shared.api.envelopes import Page
-    from shared.bridge import Bridge
 
 ANNA, LIGA = 11, 12
 CALLER = "+37129411870"

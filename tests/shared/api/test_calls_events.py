@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from shared import people
 from shared.api import calls
 from shared.api.operations import EVENT, GET_EVENTS
 from shared.api.parameters import Request
+from shared.bridge import Bridge
 from shared.errors import Invalid, Refused
 from shared.events import store
 from shared.events.event import ReceivedEvent, check_envelope, row_of
@@ -20,11 +22,6 @@ from shared.events.store import FEED
 from shared.events.table import event_named
 from shared.times import iso, newest_first
 from tests.events import received
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from shared.bridge import Bridge
 
 START = datetime(2026, 5, 31, 12, tzinfo=UTC)
 NAMES = ("CallStarted", "CallConnected", "CallCompleted")

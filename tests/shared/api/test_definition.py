@@ -5,22 +5,18 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from openapi_spec_validator import OpenAPIV2SpecValidator, validate
 
 from shared.api.definition import definition, served
 from shared.api.operations import SERVED as ROWS
-from shared.events.table import EVENTS
+from shared.events.table import EVENTS, Event
 from shared.media.blobs import MEDIA
 from shared.pbx.resources import RESOURCES
 from tests.definitions import inside, whole
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from shared.events.table import Event
 
 SERVED = definition("https", "func-pbx.azurewebsites.net")
 DEFINITION = whole(SERVED)

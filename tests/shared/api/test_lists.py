@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from dev.stored import put
 from shared import people
+from shared.api.envelopes import Page
 from shared.api.lists import find_items, list_items, resource_of
 from shared.api.operations import LIST_ACTIONS, LISTS
 from shared.api.parameters import Request
+from shared.bridge import Bridge
 from shared.errors import Invalid
 from shared.items.store import present
 from shared.pbx.operations import operation
 from shared.pbx.resources import RESOURCES, Resource, resource
 from shared.values import LARGEST_ID
-
-if TYPE_CHECKING:
-    from shared.api.envelopes import Page
-    from shared.bridge import Bridge
 
 START = datetime(2018, 4, 25, 13, 54, 19, tzinfo=UTC)
 CALLS = resource("call_history")

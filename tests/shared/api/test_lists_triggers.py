@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
 
 from dev.stored import put
+from shared.api.envelopes import Page
 from shared.api.lists import IDLE_SECONDS, list_items
 from shared.api.parameters import Request
+from shared.bridge import Bridge
 from shared.errors import Invalid
 from shared.pbx.operations import operation
-
-if TYPE_CHECKING:
-    from shared.api.envelopes import Page
-    from shared.bridge import Bridge
 
 BASE = "https://func-pbx.azurewebsites.net"
 LIST = operation("GetCallHistory")

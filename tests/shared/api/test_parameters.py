@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from shared.api.operations import SERVED
 from shared.api.parameters import Request, check, limits
-from shared.errors import BODY_TOO_LARGE, INVALID_FIELDS, INVALID_JSON, Invalid, Refused
-from shared.pbx.operations import OPERATIONS, operation
+from shared.errors import BODY_TOO_LARGE, INVALID_FIELDS, INVALID_JSON, Answer, Invalid, Refused
+from shared.pbx.operations import OPERATIONS, Operation, operation
 from shared.values import LARGEST_ID
-
-if TYPE_CHECKING:
-    from shared.errors import Answer
-    from shared.pbx.operations import Operation
 
 CALLS, DIAL = operation("GetCallHistory"), operation("Dial")
 

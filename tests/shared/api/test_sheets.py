@@ -5,20 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
 from shared.api import sheets
+from shared.bridge import Bridge
 from shared.errors import Invalid
 from shared.pbx.fields import Field, Shape
 from shared.pbx.operations import Operation
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from shared.bridge import Bridge
 
 SHAPE: Shape = (
     Field("callID", "integer", ""),

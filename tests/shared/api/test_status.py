@@ -6,21 +6,19 @@ import threading
 import time
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from shared import health
 from shared.api import status as page
 from shared.api.status import READS, status
+from shared.bridge import Bridge
 from shared.errors import ConfigError, PbxUnreachable, StorageUnavailable
 from shared.polling.run import Checkpoint, save_checkpoint
 from shared.storage.messages import dead_letter
 from shared.times import now
 from shared.webhooks import alone
-
-if TYPE_CHECKING:
-    from shared.bridge import Bridge
 
 HEALTH, WEBHOOKS = (next(names for names in READS if name in names) for name in ("health", "webhooks"))
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from shared.calls import dials
 from shared.errors import Refused
-
-if TYPE_CHECKING:
-    from shared.storage.account import Storage
+from shared.storage.account import Storage
 
 _number = itertools.count()
 

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from dev.counting import counted
 from shared import people
-from shared.calls.lost_callers import ADDED, REMOVED, TABLE, UPDATED, close, close_answered, get, identified, listed
+from shared.bridge import Bridge
+from shared.calls.lost_callers import (
+    ADDED,
+    REMOVED,
+    TABLE,
+    UPDATED,
+    LostCaller,
+    close,
+    close_answered,
+    get,
+    identified,
+    listed,
+)
 from shared.calls.store import add_to_story, pointers
+from shared.events.event import ReceivedEvent
 from tests import events
 from tests.breaking import break_requests
 from tests.dying import is_killed
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from shared.bridge import Bridge
-    from shared.calls.lost_callers import LostCaller
-    from shared.events.event import ReceivedEvent
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 DAY = 24 * 60

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from dev.counting import counted
 from shared.calls import stories
 from shared.calls.store import Calls, newest, pointers, without_end
+from shared.events.event import ReceivedEvent
+from shared.storage.account import Storage
 from shared.storage.rows import descending
 from shared.times import call_start
 from tests import events
 from tests.stored import stored_audio
-
-if TYPE_CHECKING:
-    from shared.events.event import ReceivedEvent
-    from shared.storage.account import Storage
 
 CALL = 1717149600000000
 START = datetime(2024, 5, 31, 10, tzinfo=UTC)

@@ -7,7 +7,7 @@ import json
 import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,11 +16,9 @@ from hypothesis import strategies as st
 from shared.calls import stories
 from shared.calls.stories import MOST_PARTS, Gathered, Story, join, part_of
 from shared.calls.stories import story_of as story_of_call
+from shared.events.event import ReceivedEvent
 from tests.events import received
 from tests.stored import stored_audio
-
-if TYPE_CHECKING:
-    from shared.events.event import ReceivedEvent
 
 CALL = 1524664459097344
 START = datetime(2018, 4, 25, 13, 54, 19, tzinfo=UTC)

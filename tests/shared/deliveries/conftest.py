@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
 from dev.listener import Listener
+from shared.bridge import Bridge
 from tests.outbox import Outbox, outbox
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from shared.bridge import Bridge
 
 
 @pytest.fixture

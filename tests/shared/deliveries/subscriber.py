@@ -9,8 +9,9 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from shared.bridge import Bridge
 from shared.deliveries.drain import drain
-from shared.deliveries.outbox import EPOCH, STATE, TABLE, Outbox
+from shared.deliveries.outbox import EPOCH, STATE, TABLE, Outbox, State
 from shared.events import store
 from shared.events.event import submit
 from shared.pipeline.process import process
@@ -19,8 +20,6 @@ from shared.times import now
 from shared.values import encode
 
 if TYPE_CHECKING:
-    from shared.bridge import Bridge
-    from shared.deliveries.outbox import State
     from tests.outbox import Outbox as Sent
     from tests.outbox import Sent as Message
 

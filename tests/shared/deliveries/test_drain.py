@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from heapq import heappop, heappush
@@ -12,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dev.counting import counted
+from dev.listener import Listener
+from dev.server import Request
 from dev.signatures import verify
 from shared import people
 from shared.api import subscribe as subscribing
+from shared.bridge import Bridge
 from shared.deliveries import drain as module
 from shared.deliveries import outbox as outboxes
 from shared.deliveries.drain import BATCH, DISABLED_AFTER, SCHEDULE, TRIED_FOR, drain, wake_waiting
@@ -45,11 +49,6 @@ from tests.shared.deliveries.subscriber import (
 from tests.stored import dead_letters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dev.listener import Listener
-    from dev.server import Request
-    from shared.bridge import Bridge
     from tests.outbox import Outbox as Sent
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import pytest
 from requests.adapters import HTTPAdapter
 
 from shared.api.subscribe import subscribe
+from shared.bridge import Bridge
 from shared.deliveries.outbox import Outbox, State, fan_out
 from shared.errors import Conflict
 from shared.events.event import event_of, submit
@@ -23,11 +25,8 @@ from tests.outbox import outbox
 from tests.shared.deliveries.subscriber import happen, markers, places, subscription
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import requests
 
-    from shared.bridge import Bridge
     from tests.outbox import Outbox as Sent
 
 ID = "sub-a"

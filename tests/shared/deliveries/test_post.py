@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,8 +14,6 @@ from shared.deliveries.post import Outcome, post
 from tests.raw import RawServer, dripping, fixed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.raw import Answer
 
 SECONDS = 0.6

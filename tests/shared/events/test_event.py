@@ -5,12 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import pathlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.bridge import Bridge
 from shared.errors import BODY_TOO_LARGE, INVALID_FIELDS, INVALID_JSON, Answer, Invalid, Refused, StorageUnavailable
 from shared.events.event import ReceivedEvent, accept, check_envelope, event_of
 from shared.events.table import EVENTS, Event, event_id, event_named
@@ -20,9 +21,6 @@ from shared.values import LARGEST_ID, LONGEST_BODY, identifier
 from tests.breaking import break_connections
 from tests.events import HEARD, received
 from tests.stored import dead_letters, stored_audio
-
-if TYPE_CHECKING:
-    from shared.bridge import Bridge
 
 FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures" / "events"
 WEBHOOKS = [event for event in EVENTS if event.source == "pbx"]

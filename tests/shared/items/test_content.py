@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from shared.items.content import content_hash, drift
-from shared.pbx.fields import CALL, CONTACT, GROUP
-
-if TYPE_CHECKING:
-    from shared.pbx.fields import Shape
+from shared.pbx.fields import CALL, CONTACT, GROUP, Shape
 
 ANNA = {"contactID": 966, "firstname": "Jānis", "number": "26550103", "archived": 0}
 ANNA |= {"created": "2026-01-05T10:00:00+0000"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -13,12 +13,10 @@ from dev.counting import counted
 from dev.stored import put
 from shared.items import store
 from shared.items.store import BODY_MISSING, Change, arrived_after, downwards, get, present, stored, upwards, write
+from shared.settings import Settings
 from shared.storage.account import Storage
 from shared.times import now
 from shared.values import LARGEST_ID
-
-if TYPE_CHECKING:
-    from shared.settings import Settings
 
 NAME = "call_history"
 ODD = [0, 1, 9, 10, 2**31, 1524664459097344, LARGEST_ID - 1, LARGEST_ID]

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable, Iterator
+from typing import cast
 
 import pytest
 
 from dev.simulator import Simulator
 from shared.bridge import Bridge
+from shared.pbx.budget import Budget
 from shared.pbx.client import Pbx
 from shared.settings import Settings
 from shared.storage.account import Storage
 from tests.copying import CALL, RECORDING, STARTED, VOICEMAIL
 from tests.outbox import Outbox, outbox
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from shared.pbx.budget import Budget
 
 
 class _Unlimited:

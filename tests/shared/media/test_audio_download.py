@@ -10,6 +10,7 @@ import time
 import traceback
 import tracemalloc
 import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,10 @@ import pytest
 
 from shared.errors import MediaError, MediaNotReady, MediaRefused, MediaUnreachable
 from shared.media.audio import allowed, download
+from shared.settings import Settings
 from tests.raw import RawServer, dripping, fixed, head
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from shared.settings import Settings
     from tests.raw import Answer
 
 AUDIO = b"ID3\x04" + bytes(range(256)) * 400

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from requests.adapters import HTTPAdapter
 
+from dev.simulator import Simulator
+from shared.bridge import Bridge
 from shared.errors import PbxRetriable
 from shared.media.blobs import MEDIA, deletion
 from shared.media.copy import copy
@@ -18,12 +21,7 @@ from tests.dying import is_killed
 from tests.stored import dead_letters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import requests
-
-    from dev.simulator import Simulator
-    from shared.bridge import Bridge
 
 WITHDRAW = asked("voicemail", "withdraw")
 NAME = f"2018/04/26/{VOICEMAIL}.mp3"

@@ -7,8 +7,9 @@ import itertools
 import json
 import logging
 import tracemalloc
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pytest
 
@@ -18,17 +19,13 @@ from shared.bridge import Bridge
 from shared.errors import BudgetExhausted, PbxRetriable, Unprocessable
 from shared.events.event import event_of
 from shared.media.copy import DELAYS, copy
+from shared.pbx.budget import Budget
 from shared.storage.account import BLOCK_BYTES
 from shared.times import now
 from tests.copying import CALL, NAME, RECORDING, STARTED, announced, asked, audio, blobs, waiting
 from tests.dying import is_killed
 from tests.outbox import outbox
 from tests.stored import dead_letters
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from shared.pbx.budget import Budget
 
 
 def test_a_recording_is_kept_with_all_that_is_known_and_announced_without_its_address(

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dev.simulator import Simulator
 from dev.stored import put
+from shared.bridge import Bridge
 from shared.media.copy import _last_look, copy
 from tests.copying import CALL, NAME, RECORDING, STARTED, announced, asked, audio, blobs, waiting
 from tests.stored import dead_letters
 
 if TYPE_CHECKING:
-    from dev.simulator import Simulator
-    from shared.bridge import Bridge
     from tests.outbox import Outbox
 
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dev.simulator import AudioFile, Simulator
+from shared.bridge import Bridge
 from shared.media.copy import DELAYS, copy
 from tests.copying import NAME, RECORDING, asked, audio, blobs
 from tests.stored import dead_letters
 
 if TYPE_CHECKING:
-    from dev.simulator import AudioFile, Simulator
-    from shared.bridge import Bridge
     from tests.outbox import Outbox
 
 FILES = Path(__file__).parents[2] / "fixtures" / "audio"

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import uuid
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
 
 import pytest
 
@@ -17,9 +17,6 @@ from shared.pbx import budget as budgets
 from shared.pbx.budget import LANES, LIMIT, Budget
 from shared.settings import StorageAccount
 from shared.storage.account import Storage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
 
 # A window of this many seconds in place of a minute.
 WINDOW = 3.0

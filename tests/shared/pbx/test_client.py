@@ -8,15 +8,17 @@ import logging
 import socket
 import time
 import uuid
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from dev.listener import Listener
 from dev.simulator import Simulator
+from shared.bridge import Bridge
 from shared.errors import (
     BudgetExhausted,
     PbxError,
@@ -34,15 +36,10 @@ from shared.pbx.resources import RESOURCES, Resource, resource
 from shared.polling import run as polls
 from shared.polling.poll import poll
 from shared.polling.run import checkpoint_of
+from shared.settings import Settings
+from shared.storage.account import Storage
 from tests.polls import NoBudget
 from tests.raw import RawServer, dripping, fixed, head
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from shared.bridge import Bridge
-    from shared.settings import Settings
-    from shared.storage.account import Storage
 
 KEY = "OnYSrLTH3i2qiyb873au2LNdAajXjf5I"
 NUMBER = "+37127771153"

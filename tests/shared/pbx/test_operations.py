@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from shared.pbx.operations import OPERATIONS, operation
-
-if TYPE_CHECKING:
-    from shared.pbx.operations import Operation
+from shared.pbx.operations import OPERATIONS, Operation, operation
 
 
 @pytest.mark.parametrize("row", OPERATIONS, ids=lambda row: row.id)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import pathlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from shared import people
 from shared.api import calls
 from shared.api.operations import GET_EVENTS
 from shared.api.parameters import Request
+from shared.bridge import Bridge
 from shared.deliveries.post import read_event
 from shared.errors import Refused, Unprocessable
 from shared.events.event import accept, submit
@@ -22,17 +24,12 @@ from shared.events.table import EVENTS, event_named
 from shared.pipeline import process as processing
 from shared.pipeline.process import FOLLOW_UPS
 from shared.storage import messages
+from shared.storage.account import Storage
 from shared.storage.rows import descending
 from shared.values import encode
 from tests.breaking import break_connections
 from tests.dying import is_killed
 from tests.stored import dead_letters
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from shared.bridge import Bridge
-    from shared.storage.account import Storage
 
 FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures" / "events"
 CALL = 1524664459097344

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from shared.bridge import Bridge
 from shared.errors import PbxUnavailable, StorageUnavailable, Unprocessable
-from shared.pipeline.queues import CONSUMERS, DELIVERIES, consume
+from shared.pipeline.queues import CONSUMERS, DELIVERIES, Consumer, consume
 from shared.storage.messages import LONGEST_MESSAGE, delete_payload, read, send
 from shared.values import encode
 from tests.outbox import Outbox, outbox
 from tests.stored import dead_letters
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from shared.bridge import Bridge
-    from shared.pipeline.queues import Consumer
 
 EVENTS, MEDIA, _ = CONSUMERS
 NUMBER = "4357a9bd-2086-40d5-b2a8-98eb830bd28e"

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dev.listener import Listener
 from shared import audit
+from shared.bridge import Bridge
 from shared.deliveries.drain import drain
 from shared.errors import Invalid, Unprocessable
 from shared.events.event import accept
@@ -28,7 +30,7 @@ from shared.pipeline.replay import (
     run_range,
 )
 from shared.storage.messages import dead_letter
-from shared.subscriptions import subscriptions
+from shared.subscriptions import Subscription, subscriptions
 from shared.times import iso, now
 from shared.values import encode, read_body
 from tests.shared.deliveries.conftest import environment, listener, sent
@@ -36,9 +38,6 @@ from tests.shared.deliveries.subscriber import FIXTURES, happen, places, set_sta
 from tests.stored import dead_letters
 
 if TYPE_CHECKING:
-    from dev.listener import Listener
-    from shared.bridge import Bridge
-    from shared.subscriptions import Subscription
     from tests.outbox import Outbox
 
 __all__ = ["environment", "listener", "sent"]

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
+from dev.simulator import Simulator
+from shared.bridge import Bridge
+from shared.settings import Settings
 from tests.polls import bridge_to
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dev.simulator import Simulator
-    from shared.bridge import Bridge
-    from shared.settings import Settings
 
 
 @pytest.fixture

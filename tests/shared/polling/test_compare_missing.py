@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from dev.simulator import Simulator
 from shared import health
+from shared.bridge import Bridge
 from shared.events.event import accept
 from shared.events.table import event_named
 from shared.pbx.resources import RESOURCES
 from shared.polling import compare
 from shared.polling.poll import poll, reconcile
+from shared.polling.run import Run
 from shared.privacy.retention import drop
 from shared.storage.rows import descending
 from shared.times import iso, now
 from tests.polls import CALLS, RECORDINGS, VOICEMAILS, run_pipeline, submitted
 from tests.stored import dead_letters
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dev.simulator import Simulator
-    from shared.bridge import Bridge
-    from shared.polling.run import Run
 
 POLLED = [resource for resource in RESOURCES if not resource.editable]
 ANNOUNCED = {"call_records": "CallRecorded", "voicemails": "VoicemailCreated"}

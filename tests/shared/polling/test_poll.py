@@ -6,29 +6,25 @@ import itertools
 import json
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from dev.counting import counted
+from dev.simulator import Simulator
+from shared.bridge import Bridge
 from shared.errors import BudgetExhausted, PbxError, PbxNotUnderstood, PbxUnavailable
 from shared.items import store
 from shared.pbx.resources import RESOURCES, Resource
 from shared.polling.compare import MOST_LOOKUPS
 from shared.polling.poll import poll
-from shared.polling.run import PAUSE, THOROUGH, checkpoint_of, checkpoints, forbidden_since
+from shared.polling.run import PAUSE, THOROUGH, Checkpoint, checkpoint_of, checkpoints, forbidden_since
 from shared.times import now
 from tests.dying import is_killed
 from tests.polls import CALLS, CONTACTS, RECORDINGS, arrived_ids, queued, run_pipeline, stored_ids, submitted
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dev.simulator import Simulator
-    from shared.bridge import Bridge
-    from shared.polling.run import Checkpoint
 
 IDS = [resource.name for resource in RESOURCES]
 EDITABLE = [resource for resource in RESOURCES if resource.editable]

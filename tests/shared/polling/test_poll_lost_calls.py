@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from dev.simulator import Simulator
 from shared import health
+from shared.bridge import Bridge
 from shared.calls.lost_callers import listed
 from shared.errors import PbxError
 from shared.events.event import accept
 from shared.events.table import event_named
 from shared.polling.poll import poll_lost_calls
 from shared.polling.run import checkpoint_of
+from shared.settings import Settings
 from shared.times import now
 from tests.polls import bridge_to, run_pipeline
 from tests.stored import dead_letters
-
-if TYPE_CHECKING:
-    from dev.simulator import Simulator
-    from shared.bridge import Bridge
-    from shared.settings import Settings
 
 NOON = now().replace(hour=12, minute=0, second=0, microsecond=0)
 LINE = "67021234"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -12,16 +13,11 @@ import pytest
 from shared.bridge import Bridge
 from shared.errors import BudgetExhausted, PbxNotUnderstood, PbxUnavailable
 from shared.polling.poll import LONGEST_HISTORY, poll
-from shared.polling.run import checkpoint_of
+from shared.polling.run import Checkpoint, checkpoint_of
+from shared.settings import Settings
+from shared.storage.account import Storage
 from shared.times import iso
 from tests.polls import CALLS, VOICEMAILS, arrived_ids, stored_ids, submitted
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from shared.polling.run import Checkpoint
-    from shared.settings import Settings
-    from shared.storage.account import Storage
 
 NOW = datetime(2026, 10, 26, 9, 30, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,9 +18,7 @@ from shared.polling.run import (
     save_step,
 )
 from shared.settings import SCHEDULES
-
-if TYPE_CHECKING:
-    from shared.storage.account import Storage
+from shared.storage.account import Storage
 
 MOMENT = datetime(2026, 11, 23, 12, 30, 15, 123456, tzinfo=UTC)
 FULL = Checkpoint(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 import zlib
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -22,16 +23,12 @@ from shared.events.table import event_named
 from shared.pbx.resources import resource
 from shared.pipeline.queues import consume
 from shared.polling.poll import poll
+from shared.settings import Settings
 from shared.storage.account import CONTAINERS, POISON, QUEUES, TABLES, Storage
 from shared.storage.messages import dead_letter, send
 from shared.subscriptions import Subscription, subscriptions
 from shared.times import now
 from tests.polls import bridge_to
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from shared.settings import Settings
 
 NUMBER, OTHER = "27771153", "26123456"
 RECORDING, VOICEMAIL = 5001, 6001

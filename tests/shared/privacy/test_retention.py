@@ -6,7 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -16,6 +16,7 @@ from shared.items.store import Change, downwards, stored, write
 from shared.pbx.resources import resource
 from shared.polling.run import Checkpoint, Run, save_checkpoint
 from shared.privacy.retention import HISTORY, apply_retention
+from shared.settings import Settings
 from shared.storage import rows
 from shared.storage.account import TABLES, Storage
 from shared.storage.rows import IN_BATCH, delete_keys
@@ -23,9 +24,6 @@ from shared.times import iso, months_before
 from tests.breaking import break_connections
 from tests.dying import Killed, die_at
 from tests.history import CURRENT, FIRST, NOW, TEN_YEARS, fill, item, month, months_of
-
-if TYPE_CHECKING:
-    from shared.settings import Settings
 
 
 @pytest.fixture(autouse=True)

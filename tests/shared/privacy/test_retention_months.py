@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from shared.bridge import Bridge
 from shared.errors import Invalid, Refused
 from shared.pbx.resources import resource
 from shared.polling.run import Checkpoint, Run, save_checkpoint
 from shared.privacy import retention
 from shared.privacy.retention import drop, export, period_of
+from shared.storage.account import Storage
 from shared.times import iso, now
 from tests.history import TEN_YEARS, call_id, fill, happened, item, month, months_of
-
-if TYPE_CHECKING:
-    from shared.bridge import Bridge
-    from shared.storage.account import Storage
 
 NUMBERS = range(TEN_YEARS - 4, TEN_YEARS)
 CHOSEN = TEN_YEARS - 3

@@ -5,23 +5,19 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from dev.listener import Listener
 from shared.errors import StorageUnavailable
-from shared.settings import StorageAccount
+from shared.settings import Settings, StorageAccount
 from shared.storage import rows
 from shared.storage.account import CONTAINERS, QUEUES, TABLES, Storage, once
 from shared.storage.messages import put_payload, send
 from tests.breaking import break_connections
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from shared.settings import Settings
 
 ROW = {"PartitionKey": "p", "RowKey": "r"}
 USES: tuple[Callable[[Storage], Any], ...] = (

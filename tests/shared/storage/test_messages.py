@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 
 from shared.errors import Unprocessable
+from shared.storage.account import Storage
 from shared.storage.messages import LONGEST_MESSAGE, read, send
 from shared.times import now, parse_time
 from tests.outbox import Outbox, outbox
-
-if TYPE_CHECKING:
-    from shared.storage.account import Storage
 
 QUEUE = "events"
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
+from shared.storage.account import Storage
 from shared.storage.messages import dead_letter
 from tests.stored import dead_letters
-
-if TYPE_CHECKING:
-    from shared.storage.account import Storage
 
 
 def test_another_one_of_the_same_work_adds_up_its_attempts_and_keeps_the_first_time(storage: Storage) -> None:

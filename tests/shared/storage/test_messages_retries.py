@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import requests
@@ -32,13 +32,11 @@ from shared.errors import (
     Unprocessable,
 )
 from shared.storage import messages
+from shared.storage.account import Storage
 from shared.storage.messages import BUDGET, CRASHES, OTHERS, STORAGE, UNFORESEEN, Crashed, decide, handle_failure
 from shared.times import iso, now
 from tests.breaking import break_connections
 from tests.outbox import outbox
-
-if TYPE_CHECKING:
-    from shared.storage.account import Storage
 
 QUEUE = "events"
 

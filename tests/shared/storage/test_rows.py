@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from datetime import UTC, datetime
@@ -14,16 +15,13 @@ from azure.data.tables import TableTransactionError
 
 from shared.errors import Conflict, StorageUnavailable
 from shared.storage import rows
+from shared.storage.account import Storage
+from shared.storage.rows import Row
 from shared.values import LARGEST_ID
 from tests.breaking import break_connections
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from azure.data.tables import TableClient
-
-    from shared.storage.account import Storage
-    from shared.storage.rows import Row
 
 KEYS = {"PartitionKey": "p", "RowKey": "r"}
 
