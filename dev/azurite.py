@@ -14,7 +14,7 @@ _SCRIPT = Path(__file__).resolve().parents[1] / "node_modules" / "azurite" / "di
 _ACCOUNT = "devstoreaccount1"
 # The emulator's well-known key, the same on every machine.
 _KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-# Short, as one variable of an environment holds the names and keys of them all.
+# Short: one environment variable holds the names and keys of all accounts.
 _NUMBERED_KEY = "a2V5"
 _LISTENING = re.compile(r"Azurite (Blob|Queue|Table) service (?:is )?successfully listen\w* (?:on|at) (\S+)")
 _SERVICES = ("Blob", "Queue", "Table")

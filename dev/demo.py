@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _LOOK_SECONDS = 0.5
 _PATIENCE_SECONDS = 90
 _PAGE = 200
-# The first gets every completed call. The second is down when its first event comes.
+# The first gets every completed call. The second refuses its first event.
 STEADY, SHAKY = "/steady", "/shaky"
 _SUBSCRIPTIONS = ((STEADY, "CallCompleted"), (SHAKY, "CallStarted"))
 
@@ -72,7 +72,7 @@ class App:
         return self._session.request(method, self.url + path, timeout=60, **options)
 
     def poll_once(self, stop: threading.Event) -> None:
-        """Read each list of the PBX for the first time, so that what the day brings is new."""
+        """Read each list of the PBX for the first time, so that all items of the day are new."""
         names = [row["name"] for row in self.ask("GET", "/admin/functions").json()]
         polls = {name for name in names if name.startswith("Poll")}
         for name in polls:
@@ -83,7 +83,7 @@ class App:
                 return
 
     def register(self) -> str:
-        """Register our webhooks at the PBX; return what came of it."""
+        """Register our webhooks at the PBX; return the result in words."""
         answer = self.ask("POST", "/api/ops/webhooks/sync")
         body = answer.json()
         if answer.ok:
@@ -101,7 +101,7 @@ class App:
 
 
 class Day:
-    """Prints what the app learns of from now on; numbers are whole where they are invented."""
+    """Prints what happens from now on; the numbers of a real PBX are masked."""
 
     def __init__(
         self,

@@ -84,7 +84,7 @@ class ChildProcess:
     def wait_for(self, condition: Callable[[str], bool], seconds: float) -> str:
         """Return the output as soon as the condition holds for it.
 
-        NotReady where the process ends before or takes longer, which ends it.
+        Kill the process where that takes longer; NotReady then, and where the process ends before.
         """
         with self._changed:
             met = self._changed.wait_for(lambda: self._ended or condition("".join(self._lines)), seconds)

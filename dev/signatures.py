@@ -16,7 +16,7 @@ class SignatureRefused(Exception):
 
 def verify(headers: Mapping[str, str], body: bytes, secrets: Iterable[str], now: float) -> None:
     """
-    Check a delivery: its headers, its body as it came, the secrets that may have signed it, and the Unix time.
+    Check the headers and the unchanged body of a delivery against the subscriber's secrets, at a Unix time.
 
     Raise SignatureRefused unless one of its signatures was made with one of the secrets, at most five minutes from now.
     """

@@ -47,7 +47,7 @@ def _subscribe(app: App, endpoint: str) -> None:
 
 
 def _happen(app: App, events: int) -> None:
-    """Have so many events processed, which puts each into every subscriber's outbox."""
+    """Send events and wait until each is processed into every subscriber's outbox."""
     for number in range(events):
         app.send("CallCompleted", callID=_FIRST_CALL + number, caller="27771153", contactID=966, connectionTime=5)
     queue = app.storage.queue("events")

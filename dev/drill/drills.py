@@ -16,7 +16,7 @@ from dev.drill.restarts import restarts
 from dev.drill.world import FIRST_CALL, SERVICES, World, call_data
 
 _SENDERS = 16
-# Longer than the longest wait of what is put back for want of storage, and the emulator's own slowness.
+# Longer than the longest wait of a message that is retried for want of storage, and the emulator's slowness.
 _RECOVERY_SECONDS = 150.0
 
 

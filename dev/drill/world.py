@@ -162,7 +162,7 @@ def world(settings: Mapping[str, str], seed: int, outage: float, events: int) ->
         }
         storage = Storage(Settings.from_env(environment | {"DataStorage": azurite.connection_string}).storage)
         storage.ready()
-        # A message whose end could not be said to the queue comes back after its lease.
+        # A message that could not be deleted comes back after its lease.
         lease, port = str(max(8, min(round(outage), 600))), int(url.rpartition(":")[2])
         made = World(
             url=url,

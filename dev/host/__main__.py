@@ -103,7 +103,7 @@ def _start_log(worker: Worker) -> None:
     logging.Formatter.converter = time.gmtime
     logging.basicConfig(level=logging.INFO, format=_FORMAT, datefmt="%Y-%m-%dT%H:%M:%S")
     logging.getLogger().handlers[0].addFilter(named)
-    # Their every call would be a line.
+    # These log a line for every call.
     for name in ("azure", "azure.functions", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
 

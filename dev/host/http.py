@@ -22,7 +22,7 @@ from dev.host.triggers import Timer
 from dev.host.worker import Function, Worker
 
 _PARAMETER = re.compile(r"\{(?P<rest>\*?)(?P<name>\w+)(?::(?P<rule>\w+)(?:\((?P<argument>.*)\))?)?(?P<optional>\??)\}")
-# Of the real host's constraints those in use: the pattern that a value has to contain, made of the rule's argument.
+# The supported constraints: the pattern that a value has to contain, made of the rule's argument.
 _RULES = {"int": r"\A[+-]?\d+\Z", "length": r"\A.{{{}}}\Z", "regex": "{}"}
 # An encoded slash stays encoded in a path.
 _PATH_ESCAPES = re.compile(r"(?:%(?!2[Ff])[0-9A-Fa-f]{2})+")
@@ -41,7 +41,7 @@ def _escape_again(error: UnicodeError) -> tuple[str, int]:
     return "".join(f"%{byte:02X}" for byte in error.object[error.start : error.end]), error.end
 
 
-# What is not UTF-8 behind its escapes stays escaped.
+# Escapes that are not UTF-8 stay escapes.
 codecs.register_error("escape-again", _escape_again)
 
 
@@ -99,23 +99,23 @@ def _route(function: Function, prefix: str) -> Route:
             raise HostError(f"function {function.name}: this host cannot read {segment} in the route {route}")
         if found["rule"]:
             rules[found["name"]] = re.compile(_RULES[found["rule"]].format(found["argument"]), re.IGNORECASE)
-        # An empty segment fits nothing but the rest that a catch-all takes.
+        # Only the rest that a catch-all takes may have empty segments.
         value = f"/(?P<{found['name']}>{'[^/].*' if found['rest'] else '[^/]+'})"
         pattern += f"(?:{value})?" if found["rest"] or found["optional"] else value
     methods = frozenset(method.upper() for method in function.trigger.get("methods") or ())
-    # One slash at the end is as good as none.
+    # One slash at the end makes no difference.
     return Route(function, methods, re.compile(pattern + r"/?\Z", re.IGNORECASE | re.DOTALL), rules)
 
 
 def _decoded(raw: str) -> str:
-    """Decode a path once and leave its dot segments out; an encoded slash stays, and so does what is not UTF-8."""
+    """Decode a path once and leave its dot segments out; encoded slashes and escapes that are not UTF-8 stay."""
     path = _PATH_ESCAPES.sub(lambda found: unquote(found[0], errors="escape-again"), raw)
     return URL.build(scheme="http", host="host", path=path).path
 
 
 def _checked_path(incoming: web.BaseRequest) -> str:
     """Return the decoded path; raise the HTTPException by which the real web server or host refuses a request."""
-    # A method, two blanks, the version and the line's end stand around a target.
+    # 12 bytes: two blanks, the version and the line's end.
     if len(incoming.method) + len(incoming.raw_path) + 12 > _LONGEST_LINE:
         raise web.HTTPRequestURITooLong
     raw = incoming.raw_headers
@@ -256,9 +256,9 @@ class HttpApp:
         length = int(incoming.headers.get("Content-Length", 0))
         if length > self._largest_body:
             return web.Response(status=500, headers={"Connection": "close"})
-        # Of a body without an announced length the function sees nothing.
+        # A body without an announced length does not reach the function.
         data = _call(incoming, path, params, await incoming.content.read() if length else b"")
-        # The function goes on where its caller is cut off.
+        # The function runs to its end, also where its caller is cut off.
         succeeded, returned = await asyncio.shield(self._worker.invoke(function, data, {}))
         return _returned(returned) if succeeded else web.Response(status=500)
 

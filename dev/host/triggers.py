@@ -1,4 +1,4 @@
-"""What runs functions beside HTTP: queues as the Storage Queues extension reads them, and timers."""
+"""Queue triggers as the Storage Queues extension has them, and timers with NCRONTAB schedules in UTC."""
 
 from __future__ import annotations
 

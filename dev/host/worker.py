@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from azure_functions_runtime.bindings.datumdef import Datum
 
 _TRIGGERS = ("httpTrigger", "queueTrigger", "timerTrigger")
-# The directions of bindings, which are all that indexing needs of the worker's protocol.
+# Indexing needs only the directions of bindings from the worker's protocol.
 _PROTOCOL = SimpleNamespace(BindingInfo=SimpleNamespace(out=1, inout=2, undefined=0))
 
 
@@ -59,7 +59,7 @@ class Worker:
         library.start_threadpool_executor()
         handle_event.load_binding_registry()
         wanted = {name.lower() for name in only}
-        # What the library logs about a failure is in the error, which is printed once.
+        # The error has what the library logs about a failure.
         logging.getLogger("azure.functions").disabled = True
         try:
             indexed = loader.index_function_app(str(directory / "function_app.py"))
@@ -68,7 +68,7 @@ class Worker:
                 info = handle_event._functions.add_indexed_function(one, _PROTOCOL)
                 self._ids[info.name] = info.function_id
         except Exception as error:  # noqa: BLE001 - an app may raise anything while it is imported
-            # The library wraps an import error in a second one that has only advice to add.
+            # The library wraps an import error in a second one, which adds only advice.
             trace = "".join(traceback.format_exception(error.__context__ or error, chain=False))
             raise HostError(f"the app cannot be indexed:\n{trace}") from None
         logging.getLogger("azure.functions").disabled = False

@@ -20,7 +20,7 @@ from shared.pbx.resources import Resource
 
 Handler = Callable[[Request, str], Answer]
 
-# Faults that leave nothing of the true answer, so that the operation need not run.
+# Faults that replace the whole answer, so that the operation need not run.
 _WHOLE = ("status", "html", "reset", "empty", "redirect", "wrapper")
 
 

@@ -33,7 +33,7 @@ class Fault:
     delay: float = 1.0
     location: str = ""
     value: Any = None
-    before: bool = True  # it comes before the operation has its effect
+    before: bool = True  # the operation has no effect then
     hits: int = 0
     seen: int = 0
 

@@ -24,7 +24,7 @@ class Filter:
     kind: str = "integer"  # a key of _KINDS
 
 
-# Of the rows for one parameter, the first counts whose field the item has; others filter by the field of their name.
+# The first row of a parameter whose field the item has is its filter.
 _FILTERS: tuple[Filter, ...] = (
     Filter("destination", "destination", "number"),
     Filter("source", "caller", "number"),

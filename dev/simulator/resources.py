@@ -24,7 +24,7 @@ FIRST_IDS: Mapping[str, int] = {
     "voicemails": 171118926552,
     "voip_endpoints": 2204,
 }
-# An item's fields before anything is known of it, where absence is not what one sees.
+# The value of a field of which nothing is known, by its type.
 _ABSENT: Mapping[str, Any] = {"integer": 0, "string": "", "date-time": None, "array": (), "object": None}
 _DEFAULTS: Mapping[str, Any] = {
     "direction": "in",
@@ -54,7 +54,7 @@ def _filters(row: polled.Resource) -> tuple[Filter, ...]:
 
 
 RESOURCES = {row.name: row for row in polled.RESOURCES}
-# Of each resource: the fields of an item of which only the id is known, and the filters of its list.
+# By resource: the fields of an item of which only the id is known, and the filters of its list.
 FIELDS = {row.name: _fields(row) for row in polled.RESOURCES}
 FILTERS = {row.name: _filters(row) for row in polled.RESOURCES}
 EVENTS = {row.name: row for row in events.EVENTS if row.source == "pbx"}

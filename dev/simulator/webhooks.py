@@ -45,7 +45,7 @@ class Webhooks:
         self._pool = ThreadPoolExecutor(workers, "simulator-webhook")
 
     def subscribe(self, event: str, endpoint: str) -> Subscription | None:
-        """Add a webhook; return None where the account has all that it may have."""
+        """Add a webhook; return None at the account's limit."""
         with self._lock:
             if len(self.subscriptions) >= self.options.webhook_cap:
                 return None
