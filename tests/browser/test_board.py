@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dev.processes import ROOT
+from shared.privacy import jobs
 from shared.times import local_day, now
 from tests.browser.conftest import ADMIN_KEY, BACK, MAIN_LINE, App, Reader
 from tests.waiting import until
@@ -216,6 +219,19 @@ def test_a_number_is_handed_over(sign_in: Callable[..., Reader]) -> None:
     with page.expect_download() as download:
         reader.click("text='Download the zip'")
     assert download.value.suggested_filename.endswith(".zip")
+    assert zipfile.is_zipfile(download.value.path())
+
+
+def test_an_export_of_any_size_is_downloaded(sign_in: Callable[..., Reader], app: App) -> None:
+    id = jobs.ask(app.bridge, "export", b'{"number": "20177453"}')
+    until(lambda: jobs.state(app.bridge.storage, id)["state"] == "done")
+    large = random.randbytes(33 * 1024 * 1024)
+    app.bridge.storage.container("exports").upload_blob(f"{id}.zip", large, overwrite=True)
+    reader = sign_in()
+    page = reader.open(f"/person/jobs/{id}")
+    with page.expect_download() as download:
+        reader.click("text='Download the zip'")
+    assert download.value.path().read_bytes() == large
 
 
 def test_a_number_is_erased_once_the_admin_key_is_right(sign_in: Callable[..., Reader]) -> None:
