@@ -1,4 +1,4 @@
-"""Sign-in: a key or the platform's, at most ten wrong keys a minute, and addresses that sign in once."""
+"""Sign-in with a key or by the platform, limits on wrong keys, and addresses that sign in once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from shared.storage.account import Storage
 from shared.times import now
 
 TABLE = "board"
-# Wrong keys that all instances together take in a window.
+# Wrong keys in a window, over all instances, after which every key is refused.
 MOST_WRONG = 10
 WINDOW_SECONDS = 60
 ONCE_SECONDS = 24 * 3600
@@ -29,21 +29,22 @@ TOO_MANY_TRIES = Answer(429, "Ten wrong keys arrived within a minute", "Wait a m
 
 
 def signing_key(settings: Settings) -> bytes:
-    """Return the key that signs cookies and addresses; another BOARD_KEY makes all of them void."""
+    """Return the key that signs cookies and addresses. A new BOARD_KEY makes all of them invalid."""
     source = settings.board_key or settings.board_admin_key or settings.pbx_webhook_key
     return hmac.digest(source.encode(), f"board {settings.board_sign_in}".encode(), hashlib.sha256) if source else b""
 
 
 def is_right(storage: Storage, kind: str, typed: str, key: str) -> bool:
     """
-    True if the typed text is the key; `kind` is board or admin, each with a count of its own.
+    True if the typed text is the key; `kind` is board or admin, each with its own count.
 
-    A try is counted before it is compared, so that many at once are no more than ten. Raises Refused (TOO_MANY_TRIES).
+    The attempt is counted before the comparison, so that parallel requests stay within the limit. Raises Refused with
+    TOO_MANY_TRIES beyond it.
     """
     moment = now().timestamp()
 
     def count(row: Mapping[str, Any] | None) -> Mapping[str, Any]:
-        tries = [one for one in json.loads(row["tries"]) if one > moment - WINDOW_SECONDS] if row else []
+        tries = [tried for tried in json.loads(row["tries"]) if tried > moment - WINDOW_SECONDS] if row else []
         if len(tries) >= MOST_WRONG:
             raise Refused(TOO_MANY_TRIES, retry_after=max(1, int(tries[0] + WINDOW_SECONDS - moment) + 1))
         return {"tries": json.dumps([*tries, moment])}
@@ -61,17 +62,17 @@ def once_token(settings: Settings) -> str:
 
 
 def enter(storage: Storage, settings: Settings, token: str) -> bool:
-    """True if the token of an address is ours, fresh and not used before; it is used from then on."""
+    """Use up the token of an address; False if it is forged, expired or already used."""
     try:
-        mark = _serializer(settings).loads(token, max_age=ONCE_SECONDS)
+        id = _serializer(settings).loads(token, max_age=ONCE_SECONDS)
     except BadSignature:
         return False
     moment = now().timestamp()
 
     def use(row: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
         used = json.loads(row["used"]) if row else {}
-        fresh = {one: at for one, at in used.items() if at > moment - ONCE_SECONDS}
-        return None if mark in fresh else {"used": json.dumps({**fresh, mark: moment})}
+        fresh = {other: at for other, at in used.items() if at > moment - ONCE_SECONDS}
+        return None if id in fresh else {"used": json.dumps({**fresh, id: moment})}
 
     return rows.change(storage.table(TABLE), "once", "once", use) is not None
 
@@ -81,11 +82,11 @@ def _serializer(settings: Settings) -> URLSafeTimedSerializer:
 
 
 def needs_https(host: str) -> bool:
-    """True unless the page is read on this machine."""
+    """True unless the host is this machine."""
     return not is_loopback(urlsplit(f"//{host}").hostname)
 
 
 def check_admin(bridge: Bridge, typed: str) -> None:
-    """Raise Refused unless the typed text is BOARD_ADMIN_KEY, and for any after ten wrong ones a minute."""
+    """Raise Refused unless the typed text is BOARD_ADMIN_KEY and fewer than ten wrong ones came within a minute."""
     if not is_right(bridge.storage, "admin", typed, bridge.settings.board_admin_key):
         raise Refused(WRONG_KEY)

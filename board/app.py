@@ -90,7 +90,7 @@ def create_app(bridge: Bridge) -> Flask:
 
 @cache
 def _domain() -> Domain:
-    """Return the texts of the page, read from the catalogue as it was written: nothing is compiled before."""
+    """Return the texts of the page, compiled in memory from the catalogue's source."""
     domain, compiled = Domain(domain=_DOMAIN), io.BytesIO()
     with (_HERE / "translations" / "lv.po").open("rb") as file:
         write_mo(compiled, read_po(file, locale="lv"))
@@ -115,7 +115,7 @@ def _switch(code: str) -> AnyResponse:
 
 
 def _back(address: str | None) -> str:
-    """Return the address if it is one of this page, else that of the first page."""
+    """Return the address if it is below this page, else the address of the first page."""
     parts = urlsplit((address or "").replace("\\", "/"))
     inside = not parts.scheme and not parts.netloc and parts.path.startswith(f"{request.root_path}/")
     return parts.geturl() if inside else url_for("today.index")
@@ -139,7 +139,7 @@ def _let_in() -> AnyResponse | tuple[str, int] | None:
 
 
 def _sign_in() -> AnyResponse | tuple[str, int]:
-    """Ask for the key; the form is as safe from other pages as the key is unknown to them."""
+    """Ask for the key. The form needs no CSRF token, since another page does not know the key."""
     here, key, problem = show.here(), show.here().settings.board_key, ""
     if request.method == "POST":
         if key and access.is_right(here.storage, "board", request.form.get("key", ""), key):
@@ -150,7 +150,7 @@ def _sign_in() -> AnyResponse | tuple[str, int]:
 
 def _enter(token: str) -> AnyResponse | tuple[str, int]:
     here = show.here()
-    # A program that only looks at an address must not use it up.
+    # A HEAD request, as link previews send it, must not use up the address.
     if request.method == "GET" and access.enter(here.storage, here.settings, token):
         return _welcome(None)
     return _ask_for_key("used")
@@ -188,17 +188,17 @@ def _fail(error: Exception) -> AnyResponse:
         return error.get_response()
     status, text = 500, gettext("Something went wrong here. The app's log has the details.")
     if isinstance(error, CSRFError):
-        status, text = 400, gettext("This form is too old, or came from elsewhere. Open the page again and repeat.")
+        status, text = 400, gettext("This form is too old, or is from another page. Open the page again and repeat.")
     elif isinstance(error, HTTPException):
         texts = {
             404: gettext("There is nothing at this address."),
-            405: gettext("This address does not take that."),
+            405: gettext("This address does not accept that method."),
             413: gettext("That is too long."),
         }
         status = error.code or 500
         text = texts.get(status, error.description or "")
     elif isinstance(error, Refused) and error.answer is access.TOO_MANY_TRIES:
-        status, text = 429, gettext("Ten wrong keys came within a minute. Wait a minute.")
+        status, text = 429, gettext("Ten wrong keys arrived within a minute. Wait a minute.")
     elif isinstance(error, BridgeError):
         status, text = answer_to(error).status, show.reason(error)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -1,4 +1,4 @@
-"""Lost callers: a list of those who wait, calling back with an employee's phone, and closing by hand."""
+"""Lost callers: list them, call back with an employee's phone, and close by hand."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LONGEST_NOTE = 500
 
 def waiting(bridge: Bridge) -> list[LostCaller]:
     """Return the open lost callers, the longest waiting first."""
-    return sorted(lost_callers.listed(bridge.storage), key=lambda one: (one.since is None, one.since))
+    return sorted(lost_callers.listed(bridge.storage), key=lambda caller: (caller.since is None, caller.since))
 
 
 @blueprint.get("/")
@@ -48,7 +48,7 @@ def index() -> str:
 
 @blueprint.post("/dial")
 def dial() -> Response:
-    """Have the PBX ring an employee and then the caller: once for each form, however often it is sent."""
+    """Have the PBX ring an employee and then the caller. A form that is sent again does not ring again."""
     number, chosen, result = request.form.get("number", ""), request.form.get("employee", ""), "done"
     session["employee"] = chosen
     body = json.dumps({"destination": number, "contactID": chosen}).encode()
@@ -56,7 +56,7 @@ def dial() -> Response:
         act(show.here(), _DIAL, Request(body=body, headers={"Idempotency-Key": request.form.get("once", "")}))
     except BridgeError as error:
         result = type(error).__name__
-        flash(gettext("That did not ring: %(reason)s", reason=show.reason(error)), "bad")
+        flash(gettext("The call was not placed: %(reason)s", reason=show.reason(error)), "bad")
     else:
         name = show.employee(int(chosen))
         flash(gettext("%(name)s’s phone rings now, and then %(who)s.", name=name, who=show.phone(number)), "good")

@@ -1,4 +1,4 @@
-"""A person's data: counts of all that is stored of a number, its export and its erasure."""
+"""A person's data: count, export and erase everything that is stored about a number."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ blueprint = Blueprint("person", __name__, url_prefix="/person")
 
 @blueprint.route("/", methods=["GET", "POST"])
 def index() -> str:
-    """Ask for a number and show counts of its data. The number is in no address, as those are logged."""
+    """Ask for a number and show counts of its data. The number is in no URL, since URLs are logged."""
     number = (request.form.get("number") or "").strip()
     if not number:
         return render_template("person.html", number="", counts=None)
@@ -34,7 +34,7 @@ def index() -> str:
 
 @blueprint.post("/<any(export, erase):kind>")
 def ask(kind: str) -> AnyResponse:
-    """Queue an export or an erasure, once the admin key is right."""
+    """Check the admin key, and queue an export or an erasure."""
     bridge = show.here()
     try:
         access.check_admin(bridge, request.form.get("admin_key", ""))
@@ -48,12 +48,12 @@ def ask(kind: str) -> AnyResponse:
 
 @blueprint.get("/jobs/<id>")
 def job(id: str) -> str:
-    """Show how far a job is, and its receipt."""
+    """Show the state of a job, and its receipt at the end."""
     return render_template("job.html", job=jobs.state(show.here().storage, id))
 
 
 @blueprint.get("/jobs/<id>/file")
 def file(id: str) -> Response:
-    """Return the export that a job made, or the range of it that is asked for."""
+    """Return the file of an export, or the part in the Range header."""
     part = jobs.read_file(show.here().storage, id, request.headers.get("Range"))
     return Response(part.content, part.status, part.headers, content_type=part.content_type)

@@ -44,20 +44,24 @@ def here() -> Bridge:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """Names of the company's own people: of all by contactID and by number in E.164, and of those still there."""
+    """
+    Names of the company's own people.
+
+    `names` are by contactID, `numbers` by number in E.164, `present` by contactID without archived contacts.
+    """
 
     names: Mapping[int, str]
     numbers: Mapping[str, str]
     present: Mapping[int, str]
 
     def named(self, text: str) -> list[int]:
-        """Return the employees whose name has these words in it."""
+        """Return the ids of the employees whose name contains all words of a text."""
         wanted = text.casefold().split()
         return [id for id, name in self.names.items() if all(word in name.casefold() for word in wanted)]
 
 
 def directory() -> Directory:
-    """Return the contacts, read once a request."""
+    """Return the names of the contacts, read once a request."""
     if "directory" not in g:
         region, names, numbers, present = here().settings.default_region, {}, {}, {}
         for contact in islice(store.downwards(here().storage, "contacts"), _MOST_CONTACTS):
@@ -78,7 +82,7 @@ def employee(contact_id: int | None) -> str:
 
 
 def phone(number: str | None, full: str | None = None) -> str:
-    """Return a number in groups, with its country; any other text as it is, and a word for a withheld number."""
+    """Return a number in international format; other text as it is, and "withheld" for none."""
     from phonenumbers import PhoneNumberFormat, format_number, parse
 
     full = full or e164(number, here().settings.default_region)
@@ -88,13 +92,13 @@ def phone(number: str | None, full: str | None = None) -> str:
 
 
 def party(number: str | None, full: str | None = None) -> str:
-    """Return the name of a number of the company's own, else the number."""
+    """Return the name of the employee with a number, else the number."""
     full = full or e164(number, here().settings.default_region)
     return directory().numbers.get(full or "") or phone(number, full)
 
 
 def short(text: Any) -> str:
-    """Return a text from outside on one line, cut with a mark where it is long."""
+    """Return a text on one line, at most 200 characters long."""
     flat = " ".join(str(text or "").split())
     return flat if len(flat) <= _LONGEST else flat[: _LONGEST - 1] + "…"
 
@@ -108,7 +112,7 @@ def when(moment: datetime | None) -> str:
 
 
 def day(moment: datetime) -> str:
-    """Return a date without its year where it is this one."""
+    """Return a date, without the year if it is this year."""
     zone = here().settings.time_zone
     date = local_day(moment, zone)
     return format_date(date, "d MMM" if date.year == local_day(now(), zone).year else "d MMM y")
@@ -127,12 +131,12 @@ def span(seconds: float | None) -> str:
 
 
 def minutes(seconds: float | None) -> str:
-    """Return the length of a talk in minutes and seconds, and in hours where it has any."""
+    """Return the length of a call as minutes and seconds, with hours if it has any."""
     return str(timedelta(seconds=round(seconds))).removeprefix("0:") if seconds else "–"
 
 
 def ago(moment: datetime | None) -> str:
-    """Return how long ago a moment was, in its largest unit."""
+    """Return the time since a moment in its largest unit."""
     if moment is None:
         return "–"
     passed = max(now() - moment, timedelta(minutes=1))
@@ -140,7 +144,7 @@ def ago(moment: datetime | None) -> str:
 
 
 def reason(error: BridgeError) -> str:
-    """Return the meaning of an error and the next step."""
+    """Return the title and remedy of an error as sentences; for Invalid, the text of each field."""
     row = answer_to(error)
     if isinstance(error, Invalid):
         return "; ".join(f"{name}: {text}" for name, text in error.fields.items())
@@ -149,14 +153,14 @@ def reason(error: BridgeError) -> str:
 
 
 def same_with(**values: Any) -> str:
-    """Return the address of this page with other values in its query; those that are None are left out."""
+    """Return the URL of this page with changed parameters; None and empty ones are left out."""
     query = request.args.to_dict() | values
     kept = {name: value for name, value in query.items() if value not in (None, "")}
     return url_for(request.endpoint or "today.index", **(request.view_args or {}), **kept)
 
 
 def add_to(page: Flask, zone: str) -> None:
-    """Give all of these to the templates."""
+    """Add these functions to the templates."""
     files = sorted(Path(page.static_folder or "").iterdir())
     version = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
     filters = (employee, phone, party, short, when, day, exact, span, minutes, ago, event_time)

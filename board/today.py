@@ -1,4 +1,4 @@
-"""The first page: whether all is well, and the calls of a day and of four weeks in numbers and charts."""
+"""The first page: problems, and figures and charts of the calls of today and of four weeks."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from shared.calls import store
 from shared.times import day_bounds, local_day, now
 
 Row = Mapping[str, Any]
-# An hour of a day: its label, and calls by series.
+# An hour of a day: its label, and its number of calls by series.
 Hour = tuple[str, Counter[str]]
 
 blueprint = Blueprint("today", __name__)
 
 _WEEKS, _HOUR = timedelta(days=28), timedelta(hours=1)
-# Requests of a thousand that a page may cost; a company with more calls in four weeks sees its newest ones.
+# Five requests of a thousand rows. A company with more calls in four weeks sees the newest ones.
 _MOST_CALLS = 5000
 _COLUMNS = ("started", "ended", "outcome", "direction", "callerE164", "caller", "destinationE164", "destination")
 _ANSWERED = ("answered", "talking")
 # Bars of the day's chart, from the bottom up.
 _SERIES = ("answered", "missed", "other")
-# Of that chart, in pixels; the highest bar leaves a margin above it.
+# Height of that chart, and the margin above its highest bar, in pixels.
 _HEIGHT, _MARGIN = 200, 12
 
 
@@ -71,7 +71,11 @@ def index() -> str:
 
 @dataclass(slots=True)
 class Figures:
-    """A day in numbers; `callers` reached nobody at first, and were spoken to after so many `seconds`."""
+    """
+    Figures of a day.
+
+    `callers` counts those who reached nobody; `seconds` has, for each who was spoken to later, the time until then.
+    """
 
     incoming: int = 0
     outgoing: int = 0
@@ -82,18 +86,18 @@ class Figures:
 
     @property
     def share(self) -> float | None:
-        """Return the part of the incoming calls that somebody answered, of those that are decided."""
+        """Return the answered share of the incoming calls that were answered or missed; None without any."""
         decided = self.answered + self.missed
         return self.answered / decided if decided else None
 
     @property
     def median_seconds(self) -> float | None:
-        """Return the median time from a missed call to the next call in which both talked."""
+        """Return the median time from a missed call to the next answered call with the same person."""
         return median(self.seconds) if self.seconds else None
 
 
 def figures(found: Iterable[Row]) -> Figures:
-    """Return the figures of a day's calls, which may be in any order."""
+    """Return the figures of a day's calls, given in any order."""
     day, waiting = Figures(), dict[str, Any]()
     for row in sorted(found, key=lambda row: row["started"]):
         incoming, series = _is_incoming(row), _series(row)
@@ -112,7 +116,7 @@ def figures(found: Iterable[Row]) -> Figures:
 
 
 def by_hour(found: Iterable[Row], day: date, zone: tzinfo) -> list[Hour]:
-    """Return the 23 to 25 hours of a day with their calls; one that comes twice has its zone in its label."""
+    """Return the 23 to 25 hours of a day with their calls; the label of a repeated hour has its zone."""
     first, end = day_bounds(day, zone)
     starts = [(first + number * _HOUR).astimezone(zone) for number in range(round((end - first) / _HOUR))]
     times = Counter(f"{start:%H}" for start in starts)
@@ -123,7 +127,7 @@ def by_hour(found: Iterable[Row], day: date, zone: tzinfo) -> list[Hour]:
 
 
 def by_weekday(found: Iterable[Row], zone: tzinfo) -> tuple[range, dict[tuple[int, int], Counter[str]]]:
-    """Return the hours in which anybody called, and by weekday and hour how the incoming calls ended."""
+    """Return the range of hours with calls, and the incoming calls by weekday and hour, counted by series."""
     cells = defaultdict[tuple[int, int], Counter[str]](Counter)
     for row in found:
         if _is_incoming(row) and (series := _series(row)) != "other":
@@ -142,7 +146,7 @@ def _series(row: Row) -> str:
 
 
 def _chart(hours: Sequence[Hour]) -> dict[str, Any]:
-    """Return the geometry of the day's chart: across in percent, so that it fits any width, and upwards in pixels."""
+    """Return the geometry of the day's chart: x in percent, so that it fits any width, and y in pixels."""
     marks = ticks(max(counts.total() for _, counts in hours))
     scale, left, width = (_HEIGHT - _MARGIN) / marks[-1], 7.0, 93.0 / len(hours)
     bars, labels = [], []

@@ -1,4 +1,4 @@
-"""Show the parts of the bridge itself, each trouble with its next step."""
+"""The state of the bridge: problems, polls, queues, webhooks, dead letters and subscriptions."""
 
 from __future__ import annotations
 
@@ -28,17 +28,41 @@ if TYPE_CHECKING:
 
 blueprint = Blueprint("workings", __name__, url_prefix="/workings")
 
-_LETTERS = 50
-_SUBSCRIPTIONS = 10
+_LETTERS_ON_A_PAGE = 50
+_SUBSCRIPTIONS_ON_A_PAGE = 10
+
+
+@blueprint.get("/")
+def index() -> str:
+    """Show the problems, and the state of each part."""
+    problems, parts = look(show.here())
+    return render_template(
+        "workings.html",
+        state=parts,
+        problems=[problem.said(gettext) for problem in problems],
+        most_webhooks=MOST_WEBHOOKS,
+        methods=_methods(parts),
+        cause=lambda error: cause(error).said(gettext),
+    )
+
+
+def _methods(parts: Mapping[str, Any]) -> list[tuple[str, bool]]:
+    """Return the methods of the PBX that were used, True for those that the key may use."""
+    lists = [
+        (resource(poll["resource"]).list_operation, not poll["forbiddenSince"])
+        for poll in parts["checkpoints"] or []
+        if poll["lastSuccess"] or poll["forbiddenSince"]
+    ]
+    return lists + [("Subscribe", True)] * any(row["state"] == HELD for row in parts["webhooks"] or [])
 
 
 @blueprint.get("/queues")
 def queues() -> str:
-    """Show in which queues something waits, about how many messages, and since when the oldest does."""
+    """Show the queues that have messages: approximately how many, and the time of the oldest."""
     names = [*QUEUES, *(name + POISON for name in QUEUES)]
     with ThreadPoolExecutor(len(names)) as pool:
-        found = [queue for queue in pool.map(partial(_queue, show.here().storage), names) if queue["messages"]]
-    return render_template("queues.html", queues=found)
+        states = pool.map(partial(_queue, show.here().storage), names)
+        return render_template("queues.html", queues=[state for state in states if state["messages"]])
 
 
 def _queue(storage: Storage, name: str) -> dict[str, Any]:
@@ -54,60 +78,36 @@ def _queue(storage: Storage, name: str) -> dict[str, Any]:
     return {"queue": name, "messages": count, "oldest": min(times, default=None)}
 
 
-@blueprint.get("/")
-def index() -> str:
-    """Show how the bridge is doing."""
-    problems, parts = look(show.here())
-    return render_template(
-        "workings.html",
-        state=parts,
-        problems=[problem.said(gettext) for problem in problems],
-        most_webhooks=MOST_WEBHOOKS,
-        methods=_methods(parts),
-        cause=lambda error: cause(error).said(gettext),
-    )
-
-
 @blueprint.get("/subscriptions")
 def subscriptions() -> str:
-    """Show some subscriptions, each of which costs a request, and how their deliveries go."""
+    """Show a page of subscriptions, each of which costs a request, with the state of their deliveries."""
     offset = max(0, request.args.get("offset", 0, int))
-    end, count = offset + _SUBSCRIPTIONS, len(list(store.subscriptions(show.here()).all()))
-    found = listed(show.here(), slice(offset, end))["data"]
+    end, count = offset + _SUBSCRIPTIONS_ON_A_PAGE, len(list(store.subscriptions(show.here()).all()))
+    page = listed(show.here(), slice(offset, end))["data"]
     following = end if end < count else None
-    return render_template("subscriptions.html", subscriptions=found, following=following)
-
-
-def _methods(parts: Mapping[str, Any]) -> list[tuple[str, bool]]:
-    """Return the PBX's methods that are known to be granted to the key, or refused."""
-    found = [
-        (resource(poll["resource"]).list_operation, not poll["forbiddenSince"])
-        for poll in parts["checkpoints"] or []
-        if poll["lastSuccess"] or poll["forbiddenSince"]
-    ]
-    return found + [("Subscribe", True)] * any(row["state"] == HELD for row in parts["webhooks"] or [])
+    return render_template("subscriptions.html", subscriptions=page, following=following)
 
 
 @blueprint.get("/dead-letters")
 def dead_letters() -> str:
     """Show a page of dead letters."""
-    asked = {name: text for name in ("kind", "continuation") if (text := request.args.get(name))}
-    found = replays.list_dead_letters(show.here(), asked | {"limit": str(_LETTERS)})
-    return render_template("dead_letters.html", letters=found["data"], following=found["continuation"])
+    query = {name: text for name in ("kind", "continuation") if (text := request.args.get(name))}
+    page = replays.list_dead_letters(show.here(), query | {"limit": str(_LETTERS_ON_A_PAGE)})
+    return render_template("dead_letters.html", letters=page["data"], following=page["continuation"])
 
 
 @blueprint.get("/dead-letters/<kind>/<path:id>")
 def dead_letter(kind: str, id: str) -> str:
-    """Show one with its body."""
-    found = replays.get_dead_letter(show.here(), kind, id)
-    body = found["body"]
+    """Show a dead letter with its body."""
+    letter = replays.get_dead_letter(show.here(), kind, id)
+    body = letter["body"]
     text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, indent=2)
-    return render_template("dead_letter.html", letter=found, body=text)
+    return render_template("dead_letter.html", letter=letter, body=text)
 
 
 @blueprint.post("/dead-letters/<kind>/<path:id>")
 def act_on_dead_letter(kind: str, id: str) -> Response:
-    """Send one back where it came from, or discard it with a reason."""
+    """Retry a dead letter, or discard it with a reason."""
     bridge, back = show.here(), url_for("workings.dead_letters")
     if request.form.get("act") == "retry":
         return _done(lambda: replays.retry(bridge, kind, id, who=g.who), gettext("It is on its way again."), back)
@@ -118,13 +118,13 @@ def act_on_dead_letter(kind: str, id: str) -> Response:
 @blueprint.post("/subscriptions/<id>/try")
 def try_now(id: str) -> Response:
     """Post a subscriber's waiting events at once."""
-    text = gettext("What waits is being sent now.")
+    text = gettext("The waiting events are being sent now.")
     return _done(lambda: replays.try_subscription(show.here(), id, who=g.who), text, url_for("workings.index"))
 
 
 @blueprint.route("/subscriptions/<id>/replay", methods=["GET", "POST"])
 def replay(id: str) -> str | Response:
-    """Show the number of events in a replay, and start it with the admin key."""
+    """Show the number of events in a replay, or start it with the admin key."""
     bridge, zone = show.here(), show.here().settings.time_zone
     since = bare_date(request.values.get("since", "")) or local_day(now(), zone)
     query = {"date_from": iso(day_bounds(since, zone)[0])}
@@ -133,8 +133,8 @@ def replay(id: str) -> str | Response:
         return _done(lambda: replays.replay_events(bridge, id, query, b"", who=g.who), text, url_for("workings.index"))
     count = replays.replay_events(bridge, id, query | {"dry_run": "true"}, b"", who=g.who)
     text = ngettext("%(num)s event would be sent again.", "%(num)s events would be sent again.", count["events"])
-    one = store.subscriptions(bridge).get(id)
-    name = f"{one.name or host_of(one.endpoint)} · {one.event}" if one else ""
+    row = store.subscriptions(bridge).get(id)
+    name = f"{row.name or host_of(row.endpoint)} · {row.event}" if row else ""
     return render_template("replay.html", name=name, since=since, count=count, text=text)
 
 

@@ -1,5 +1,5 @@
 "use strict";
-// A form that was sent is not sent twice by a double click; the server would not do it twice either.
+// A double click sends a form once. The server refuses the second one, too.
 document.addEventListener("submit", (event) => {
   const form = event.target;
   if (form.dataset.sent) {
@@ -11,12 +11,12 @@ document.addEventListener("submit", (event) => {
     for (const button of form.querySelectorAll("button")) setTimeout(() => { button.disabled = true; });
   }
 });
-// Coming back by the browser's button shows the form as it was: it may be sent again.
+// A page from the browser's history would have its sent forms disabled: load it again.
 window.addEventListener("pageshow", (event) => {
   if (event.persisted) location.reload();
 });
 
-// What says data-refresh brings its newest self so often, unless somebody is at work in it.
+// Replace the contents of a data-refresh element every so many seconds, without touching forms in use.
 for (const list of document.querySelectorAll("[data-refresh]")) {
   setInterval(async () => {
     if (document.hidden) return;
@@ -29,7 +29,7 @@ for (const list of document.querySelectorAll("[data-refresh]")) {
   }, Number(list.dataset.refresh) * 1000);
 }
 
-// What says data-load is counted on a page of its own: it is put in its place once this one is there.
+// Fill a data-load element from its own page, which is slow, once this page is shown.
 for (const place of document.querySelectorAll("[data-load]")) {
   fetch(place.dataset.load).then((answer) => answer.text()).then((text) => {
     const fresh = new DOMParser().parseFromString(text, "text/html").getElementById(place.id);
@@ -37,7 +37,7 @@ for (const place of document.querySelectorAll("[data-load]")) {
   }).catch(() => null);
 }
 
-// One answer holds a few megabytes: a link with `download` is read in ranges, and saved as one file.
+// An answer holds a few megabytes at most: read a data-ranges link in parts, and save them as one file.
 document.addEventListener("click", async (event) => {
   const link = event.target.closest("a[download]");
   if (!link || link.dataset.busy || !link.dataset.ranges) return;
@@ -61,14 +61,14 @@ document.addEventListener("click", async (event) => {
     file.click();
     URL.revokeObjectURL(file.href);
   } catch {
-    // The browser shows the answer to the whole file.
+    // Open the link itself, so that the browser shows the error.
     location.assign(link.href);
   }
   link.textContent = text;
   delete link.dataset.busy;
 });
 
-// Items keep their forms as they stand: only their contents change, and those that are new or gone come and go.
+// Update a list: keep the forms of known items, add new items, and remove old ones unless somebody types in them.
 function update(list, fresh) {
   const old = new Map([...list.querySelectorAll("[data-item]")].map((item) => [item.dataset.item, item]));
   const items = [...fresh.querySelectorAll("[data-item]")].map((item) => {
@@ -94,7 +94,7 @@ function update(list, fresh) {
   for (const child of [...holder.children]) if (!wanted.includes(child)) child.remove();
   wanted.forEach((item, index) => {
     if (holder.children[index] !== item) {
-      // Moving what has the focus would take the focus away.
+      // Moving an element would take the focus from it.
       if (!holder.contains(item)) holder.insertBefore(item, holder.children[index] || null);
     }
   });
