@@ -21,7 +21,7 @@ _SERVICES = ("Blob", "Queue", "Table")
 
 
 class Ports(NamedTuple):
-    """A port for each service; 0 takes a free one."""
+    """A port for each service; 0 for any free port."""
 
     blob: int = 0
     queue: int = 0
@@ -33,9 +33,9 @@ DEFAULT_PORTS = Ports(10000, 10001, 10002)
 
 class AzuriteProcess(ChildProcess):
     """
-    Runs Azurite in memory, or with its data in `location`; ready when the constructor returns, else NotReady.
+    Runs Azurite in memory, or with its data in `location`; the constructor waits until it is ready, or raises NotReady.
 
-    With `accounts`, it has so many empty accounts in place of the well-known one, so that tests need not share.
+    `accounts` is the number of empty accounts that replace the well-known one, so that tests need not share.
     """
 
     def __init__(self, *, location: Path | None = None, ports: Ports | None = None, accounts: int = 0) -> None:
@@ -64,7 +64,7 @@ class AzuriteProcess(ChildProcess):
         return self._connection_string(_ACCOUNT, _KEY)
 
     def account(self, number: int) -> str:
-        """Return the connection string of one of `accounts`, from 0 on; ValueError for a number beyond them."""
+        """Return the connection string of an account by its number, from 0 on; ValueError beyond `accounts`."""
         if not 0 <= number < self._count:
             raise ValueError(f"the emulator has {self._count} accounts: start it with more")
         return self._connection_string(f"account{number}", _NUMBERED_KEY)

@@ -18,7 +18,7 @@ _PUBLISHER = "The owner of this function app"
 
 
 def properties_text() -> str:
-    """Return apiProperties.json: the key that a connection asks for, and how each list polls."""
+    """Return apiProperties.json: the key of a connection, and the polling policy of each list."""
     key = {
         "type": "securestring",
         "uiDefinition": {
@@ -40,7 +40,7 @@ def properties_text() -> str:
 
 
 def _policy(list_operation: str) -> dict[str, Any]:
-    """Return the policy by which the next poll asks for what arrived after the state in the last answer."""
+    """Return the policy that sends the state of the last answer with the next poll."""
     return {
         "templateId": "pollingtrigger",
         "title": f"{list_operation} polls by the state of the last answer",
@@ -58,7 +58,7 @@ def _text(value: Any) -> str:
 
 
 def files(host: str) -> dict[str, bytes]:
-    """Return the three files by name, for an app at this host."""
+    """Return the three files by name, for an app at a host."""
     return {
         "apiDefinition.swagger.json": _text(definition("https", host)).encode(),
         "apiProperties.json": properties_text().encode(),
@@ -67,7 +67,7 @@ def files(host: str) -> dict[str, bytes]:
 
 
 def main() -> None:
-    """Write the files for the host that is asked for."""
+    """Write the files."""
     parser = argparse.ArgumentParser(prog="python -m dev.connector", description=__doc__)
     parser.add_argument("--host", default=HOST, help=f"where the app is reached (default {HOST})")
     parser.add_argument("--to", type=Path, default=DIRECTORY, help="directory to write to")

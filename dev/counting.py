@@ -1,4 +1,4 @@
-"""Requests to storage, counted."""
+"""Count the requests to storage."""
 
 from __future__ import annotations
 

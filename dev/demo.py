@@ -1,4 +1,4 @@
-"""The demonstration: play a simulated day, and print a line for each thing that happens."""
+"""The demonstration: play a simulated day, and print a line for each event."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _LOOK_SECONDS = 0.5
 _PATIENCE_SECONDS = 90
 _PAGE = 200
-# The first gets every completed call. The second refuses its first event.
+# STEADY accepts every completed call. SHAKY refuses its first event.
 STEADY, SHAKY = "/steady", "/shaky"
 _SUBSCRIPTIONS = ((STEADY, "CallCompleted"), (SHAKY, "CallStarted"))
 
@@ -37,19 +37,19 @@ class Subscribers(Listener):
         self._is_shown = False
 
     def subscribe(self, app: App) -> None:
-        """Subscribe both at the app."""
+        """Make both subscriptions at the app."""
         for path, event in _SUBSCRIPTIONS:
             answer = app.ask("POST", f"/api/v2/webhooks/{event}", json={"endpoint": self.origin + path})
             answer.raise_for_status()
             self._secrets[path] = answer.json()["secret"]
 
     def news(self) -> str:
-        """Return a line about the event that was refused, once it is posted again; else an empty text."""
-        again = [one for one in self.on(SHAKY) if one.id == self._refused][1:]
-        if self._is_shown or not again:
+        """Return a line once the refused event is posted again and its signature is verified; else an empty text."""
+        retries = [request for request in self.on(SHAKY) if request.id == self._refused][1:]
+        if self._is_shown or not retries:
             return ""
         self._is_shown = True
-        verify(again[0].headers, again[0].body, [self._secrets[SHAKY]], time.time())
+        verify(retries[0].headers, retries[0].body, [self._secrets[SHAKY]], time.time())
         return "A subscriber that was down got its event at the second try, signed"
 
     def _answer(self, received: Request) -> Answer:
@@ -83,7 +83,7 @@ class App:
                 return
 
     def register(self) -> str:
-        """Register our webhooks at the PBX; return the result in words."""
+        """Have the app register its webhooks at the PBX; return the result in words."""
         answer = self.ask("POST", "/api/ops/webhooks/sync")
         body = answer.json()
         if answer.ok:
@@ -91,17 +91,17 @@ class App:
         return f"not registered: {body.get('problem') or body.get('detail') or body.get('title') or answer.text}"
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """Yield the newest events, the oldest of them first."""
-        # Without storage there are none to show, and the day goes on once it is back.
+        """Yield the newest 200 events in ascending order."""
+        # `data` is null while storage is out of reach.
         yield from reversed(self.ask("GET", "/api/v2/events", params={"limit": _PAGE}).json()["data"] or ())
 
     def problems(self) -> list[str]:
-        """Return the troubles that the app's status names."""
+        """Return the problems in the app's status."""
         return [str(problem) for problem in self.ask("GET", "/api/ops/status").json().get("problems", [])]
 
 
 class Day:
-    """Prints what happens from now on; the numbers of a real PBX are masked."""
+    """Prints the events from now on; the phone numbers of a real PBX are masked."""
 
     def __init__(
         self,
@@ -114,13 +114,13 @@ class Day:
         self._app, self._pbx, self._subscribers, self._stop = app, pbx, subscribers, stop
         self._seen = {event["id"] for event in app.events()}
         self._names: dict[int, str] = {}
-        # True for each call that was answered.
+        # By call: True if it was answered.
         self._calls: dict[int, bool] = {}
         self._restored: set[int] = set()
         self._voicemails = 0
 
     def run(self, pace: float) -> None:
-        """Play the day, a step each `pace` real seconds, and print it; without a simulator, print until stopped."""
+        """Play the day, its steps `pace` real seconds apart, and print it; with a real PBX, print until stopped."""
         if self._pbx is not None:
             self._pbx.control("POST", "day", pace=pace)
             self._names = self._contacts(self._pbx)
@@ -140,11 +140,11 @@ class Day:
 
     def _contacts(self, pbx: SimulatorProcess) -> dict[int, str]:
         headers = {"Authorization": f"Bearer {pbx.api_key}"}
-        found: list[dict[str, Any]] = []
-        while not found and not self._stop.wait(0.1):
+        contacts: list[dict[str, Any]] = []
+        while not contacts and not self._stop.wait(0.1):
             answer = requests.get(f"{pbx.base_url}trigger/contacts?initial_contact_id=0", headers=headers, timeout=10)
-            found = answer.json()["data"] or []
-        return {row["contactID"]: f"{row['firstname']} {row['lastname']}" for row in found}
+            contacts = answer.json()["data"] or []
+        return {row["contactID"]: f"{row['firstname']} {row['lastname']}" for row in contacts}
 
     def _look(self) -> bool:
         """Print new events and deliveries; False where there are none."""
@@ -158,7 +158,7 @@ class Day:
         return bool(fresh)
 
     def _line(self, event: dict[str, Any], data: dict[str, Any]) -> str:
-        """Return the line of an event; empty for one that has nothing new for a reader."""
+        """Return the line of an event; an empty text if it adds nothing to earlier lines."""
         caller, employee = self._number(data.get("caller")), self._name(data.get("contactID"))
         match event["type"]:
             case "CallCompleted":
@@ -232,7 +232,7 @@ def masked(number: str | None) -> str:
 
 
 def is_public(url: str) -> bool:
-    """True if a PBX elsewhere may reach the address: neither this machine's nor a private network's."""
+    """True if the host may be reached from the internet."""
     host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_global

@@ -1,4 +1,4 @@
-"""`python -m dev.fuzz`: schemathesis against a running app with a simulated PBX, by the definition that it serves."""
+"""`python -m dev.fuzz`: run schemathesis by the app's own definition, against the app and a simulated PBX."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from dev.simulator import SimulatorProcess
 
 _KEY = "fuzz-key"
 _EXAMPLES, _PROCESSES, _LEAST_CASES = 10, 4, 2000
-# All checks, with four exceptions. The Functions host has no 405: a method that a route does not have is 404 there, in
-# Azure as here. No schema can say which continuation the last answer gave, which numbers may be dialled, or which hosts
-# may be posted to: any other one is refused with 422. And null stands for a choice that was not made, which no enum can
-# say.
+# All checks, with these exceptions. The Functions host answers 404 instead of 405 for a method that a route lacks. The
+# app answers 422 to a continuation that it did not give, a number that may not be dialled and a host that may not be
+# posted to; no schema expresses these rules. A subscriber's filter accepts null for a choice that was not made; an enum
+# does not.
 _CONFIGURATION = """
 [checks]
 unsupported_method.enabled = false
@@ -54,7 +54,7 @@ def run(url: str, key: str, *arguments: str, processes: int = 1, without: Collec
     """
     Check an app at `url`; return the exit code (0: nothing found), the number of cases, and the reports.
 
-    The operations are shared out among the processes: schemathesis' own threads trip over Python 3.11's parser.
+    The operations are divided among processes, because schemathesis' own threads fail in Python 3.11's parser.
     """
     paths = requests.get(f"{url}/api/swagger.json", timeout=30).json()["paths"].values()
     ids = [row["operationId"] for methods in paths for row in methods.values() if "operationId" in row]
@@ -62,8 +62,8 @@ def run(url: str, key: str, *arguments: str, processes: int = 1, without: Collec
     shares = [[f"--include-operation-id={id}" for id in ids[start::processes]] for start in range(processes)]
     with ThreadPoolExecutor(processes) as pool:
         done = list(pool.map(lambda share: _run(url, key, *share, *arguments), shares))
-    cases = sum(int(found[1].replace(",", "")) for one in done if (found := _COUNT.search(one.stdout)))
-    return max(one.returncode for one in done), cases, "\n".join(one.stdout for one in done)
+    cases = sum(int(count[1].replace(",", "")) for process in done if (count := _COUNT.search(process.stdout)))
+    return max(process.returncode for process in done), cases, "\n".join(process.stdout for process in done)
 
 
 def _run(url: str, key: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -85,7 +85,7 @@ def _run(url: str, key: str, *arguments: str) -> subprocess.CompletedProcess[str
 
 
 def main() -> int:
-    """Check an app that is started for it; return 0 when nothing was found in enough cases."""
+    """Start an app and check it; return 0 if enough cases ran and none failed."""
     with ExitStack() as running:
         directory = Path(running.enter_context(tempfile.TemporaryDirectory()))
         azurite = running.enter_context(AzuriteProcess(accounts=1))

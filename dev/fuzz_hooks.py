@@ -1,4 +1,4 @@
-"""Teach schemathesis, which loads this module into its own process, how the Functions host refuses a key."""
+"""A schemathesis hook, loaded in its own process, for the Functions host's answer to a wrong key."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ import schemathesis
 
 @schemathesis.hook
 def after_call(_: Any, case: Any, response: Any) -> None:
-    """Give a refusal of the host's own a type: it has neither body nor type, and no definition can except a status."""
+    """Add a content type to the host's own 401, which has no body and no type; a definition cannot except a status."""
     if response.status_code == HTTPStatus.UNAUTHORIZED and not response.content:
         response.headers.setdefault("content-type", ["application/json"])

@@ -1,4 +1,4 @@
-"""`python -m dev.generated`: write each file again, or part of one, that follows from the tables."""
+"""`python -m dev.generated`: write the files, and parts of files, that are generated from tables."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from shared.settings import SCHEDULES, SETTINGS
 
 _ROOT = Path(__file__).resolve().parents[1]
 _README = _ROOT / "README.md"
-# The templates take the schedules from there, too.
+# The Bicep templates read the schedules from this file.
 _LOCAL_SETTINGS = _ROOT / "local.settings.json.example"
 _TABLE = re.compile(r"(<!-- settings -->\n).*?(<!-- /settings -->)", re.DOTALL)
 
 
 def files() -> dict[Path, bytes]:
-    """Return the content that each of them should have."""
+    """Return the content of each file."""
     return {
         **{connector.DIRECTORY / name: body for name, body in connector.files(connector.HOST).items()},
         _LOCAL_SETTINGS: _local_settings().encode(),

@@ -1,4 +1,4 @@
-"""A subscriber on this machine that keeps what it is sent, and gives the answers it is made with."""
+"""A subscriber on this machine that keeps its requests and gives chosen answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Answer = tuple[int, dict[str, str]]
 
 
 class Listener:
-    """An HTTP server; `answer` gives the status and headers for a request and may take its time."""
+    """An HTTP server; `answer` is a status, or returns the status and headers for a request, and may block."""
 
     def __init__(self, answer: Callable[[Request], Answer] | int = 200) -> None:
         self.answer = answer
@@ -29,22 +29,22 @@ class Listener:
 
     @property
     def url(self) -> str:
-        """An address at which it may be called."""
+        """An address below `origin`."""
         return f"{self.origin}/hook"
 
     def wait_for(self, condition: Callable[[list[Request]], bool], seconds: float = 10) -> list[Request]:
-        """Return what was received as soon as the condition holds for it; fail when the time is over."""
+        """Return the requests as soon as the condition holds for them; AssertionError after `seconds`."""
         with self._changed:
             assert self._changed.wait_for(lambda: condition(self.received), seconds), len(self.received)
             return list(self.received)
 
     def wait(self, count: int, seconds: float = 10) -> list[Request]:
-        """Return the first so many requests."""
+        """Return the requests as soon as there are `count` or more."""
         return self.wait_for(lambda received: len(received) >= count, seconds)
 
     def on(self, path: str) -> list[Request]:
-        """Return what was received at a path."""
-        return [one for one in self.received if one.path == path]
+        """Return the requests to a path."""
+        return [request for request in self.received if request.path == path]
 
     def __enter__(self) -> Self:
         return self

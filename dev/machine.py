@@ -1,4 +1,4 @@
-"""`python -m dev.machine PORT…`: name what prevents a start, before anything is installed."""
+"""`python -m dev.machine PORT…`: check this machine before anything is installed or started."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OLDEST_NODE = 20
 
 
 class CannotStart(Exception):
-    """Something on this machine prevents a start; the text says what to do."""
+    """This machine prevents a start; the text has the remedy."""
 
 
 def check(ports: tuple[int, ...] = PORTS) -> None:
@@ -39,7 +39,7 @@ def check(ports: tuple[int, ...] = PORTS) -> None:
 
 
 def _held_by(port: int) -> str:
-    """Return the process that listens on a port, as words for a message; empty where it cannot be seen."""
+    """Return the process that listens on a port, in words for a message; an empty text if it cannot be found."""
     if lsof := shutil.which("lsof"):
         command = [lsof, "-ti", f"tcp:{port}", "-sTCP:LISTEN"]
         pids = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()

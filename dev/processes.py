@@ -1,4 +1,4 @@
-"""Child processes whose output is read line by line, the function host among them; none outlives its parent."""
+"""Child processes with captured output, such as the function host. They end with their parent."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from shared.settings import SCHEDULES
 ROOT = Path(__file__).resolve().parents[1]
 _PR_SET_PDEATHSIG = 1
 _READY = re.compile(r"^Host is ready on (\S+)$", re.MULTILINE)
-# The kernel ends a child when the thread that started it ends: this one lives as long as the process.
+# The kernel ends a child with the thread that started it. This thread lives as long as the process.
 _starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="children")
 
 
 class NotReady(Exception):
-    """The process ended, or did not get ready in time; the text has its output."""
+    """The process ended, or was not ready in time; the text has its output."""
 
 
 class ChildProcess:
-    """Starts a command and keeps what it prints (in `log` as well); use it as a context manager or stop it.
+    """Starts a command and keeps its output, also in the file `log`. A context manager.
 
-    It has a session of its own, so that a Ctrl-C at the terminal reaches the parent alone, which then stops its
-    children in order. On Linux it ends with its parent, however that ends.
+    It has its own session, so that Ctrl-C at the terminal reaches only the parent, which stops its children in order.
+    On Linux it ends with its parent, even if that is killed.
     """
 
     def __init__(
@@ -84,34 +84,34 @@ class ChildProcess:
     def wait_for(self, condition: Callable[[str], bool], seconds: float) -> str:
         """Return the output as soon as the condition holds for it.
 
-        Kill the process where that takes longer; NotReady then, and where the process ends before.
+        Kill the process and raise NotReady after `seconds`, or if the process ends first.
         """
         with self._changed:
             met = self._changed.wait_for(lambda: self._ended or condition("".join(self._lines)), seconds)
-            output, reason = "".join(self._lines), "the process ended" if self._ended else "no sign of it in time"
+            output, reason = "".join(self._lines), "the process ended" if self._ended else "not ready in time"
         if met and condition(output):
             return output
         self.kill()
         raise NotReady(f"{reason}:\n{output}")
 
     def wait_for_line(self, pattern: re.Pattern[str], seconds: float) -> str:
-        """Return the first group of a pattern as soon as it is printed, else as `wait_for`."""
+        """Return the first group of a pattern as soon as it matches the output; NotReady as in `wait_for`."""
         found = pattern.search(self.wait_for(lambda text: pattern.search(text) is not None, seconds))
         assert found is not None
         return found[1]
 
     def wait(self, seconds: float | None = None) -> int:
-        """Wait for its end and return the exit code."""
+        """Wait for the end of the process and return its exit code."""
         code = self._process.wait(seconds)
         self._close()
         return code
 
     def interrupt(self) -> None:
-        """Send what Ctrl-C sends."""
+        """Send SIGINT, as Ctrl-C does."""
         self._process.send_signal(signal.SIGINT)
 
     def stop(self, seconds: float = 10) -> int:
-        """Ask it to end, kill it when it does not, and return the exit code."""
+        """Terminate the process, kill it after `seconds`, and return its exit code."""
         self._process.terminate()
         try:
             self._process.wait(seconds)
@@ -120,7 +120,7 @@ class ChildProcess:
         return self.wait()
 
     def kill(self) -> None:
-        """End it at once, as a crash would."""
+        """Kill the process, as a crash would."""
         self._process.kill()
         self.wait()
 
@@ -151,10 +151,10 @@ class ChildProcess:
 
 
 class HostProcess(ChildProcess):
-    """Runs `python -m dev.host` for an app folder, on a free port unless one is given.
+    """Runs `python -m dev.host` for an app folder; port 0 for any free port.
 
-    `env` is added to this process's environment; `functions` are the only ones to be loaded, where there are any. It is
-    ready when the constructor returns; NotReady otherwise.
+    `env` is added to this process's environment. Without `functions` all are loaded. The constructor returns once the
+    host is ready, or raises NotReady.
     """
 
     def __init__(
@@ -170,14 +170,14 @@ class HostProcess(ChildProcess):
         super().__init__(
             (sys.executable, "-m", "dev.host", str(app_dir), str(port), *arguments),
             cwd=ROOT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **only(functions), **(env or {})},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **only_functions(functions), **(env or {})},
             log=log,
         )
         self.url = self.wait_for_line(_READY, 30)
 
 
-def still(connection: str, pbx_url: str, pbx_key: str) -> dict[str, str]:
-    """Return the settings of an app of which no timer runs by itself."""
+def without_timers(connection: str, pbx_url: str, pbx_key: str) -> dict[str, str]:
+    """Return settings of an app whose timers run only by hand, and that registers no webhooks."""
     return {
         **dict.fromkeys((name for name, _, _ in SCHEDULES), "0 0 0 1 1 *"),
         "DataStorage": connection,
@@ -190,20 +190,20 @@ def still(connection: str, pbx_url: str, pbx_key: str) -> dict[str, str]:
 
 
 def end_with_parent() -> None:
-    """Have the kernel end this process when the one that started it ends, however that ends; on Linux alone."""
+    """Have the kernel kill this process when its parent ends; on Linux only."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def only(functions: Sequence[str]) -> dict[str, str]:
-    """Return the settings by which any host loads these functions and no others."""
+def only_functions(functions: Sequence[str]) -> dict[str, str]:
+    """Return the settings that restrict a host to some functions; none for no names."""
     return {f"AzureFunctionsJobHost__functions__{index}": name for index, name in enumerate(functions)}
 
 
 def write_keys(folder: Path, keys: Mapping[str, Any]) -> dict[str, str]:
-    """Write keys as the real host keeps them; return the settings by which a host reads them there.
+    """Write keys in the real host's format; return the settings that have a host read them.
 
-    `keys` has the "master" key, "host" keys by name, and those of "functions" by function and name.
+    `keys` has the "master" key, "host" keys by name, and keys of "functions" by function and name.
     """
 
     def listed(values: Mapping[str, str]) -> list[dict[str, object]]:
@@ -219,6 +219,6 @@ def write_keys(folder: Path, keys: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _ending_with_parent() -> tuple[str, ...]:
-    """Return the prefix of a command that ends with the thread that starts it; empty where there is no setpriv."""
+    """Return the prefix that ends a command with the thread that starts it; empty without setpriv."""
     found = shutil.which("setpriv") if sys.platform == "linux" else None
     return (found, "--pdeathsig", "KILL") if found else ()

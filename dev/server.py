@@ -1,4 +1,4 @@
-"""A small HTTP server on a thread a connection, with the means to misbehave on purpose."""
+"""A small HTTP server with a thread for each connection; its answers can be late, cut or reset."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ class Request:
 
     @property
     def id(self) -> str:
-        """The id of the event that it delivers."""
+        """The id of the delivered event."""
         return self.headers["webhook-id"]
 
     def json(self) -> Any:
-        """Return its body."""
+        """Return the decoded body."""
         return json.loads(self.body)
 
 
 @dataclass
 class Answer:
-    """An answer: bytes, or blocks with their announced length."""
+    """A response: a body in bytes, or in blocks with a `length` for the header."""
 
     status: int = 200
     body: bytes | Iterable[memoryview] = b""
@@ -68,7 +68,7 @@ class Answer:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    # Head and body go out in one packet, so that no small answer waits for an acknowledgement.
+    # Head and body are written together, so that no small answer waits for an acknowledgement.
     wbufsize = -1
     server: Server
 
@@ -135,7 +135,7 @@ class Server(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Its address, without a trailing slash."""
+        """The address, without a trailing slash."""
         return f"http://{self.server_address[0]!s}:{self.server_address[1]}"
 
     def start(self) -> None:
@@ -155,6 +155,6 @@ class Server(ThreadingHTTPServer):
                 continue  # closed already
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Drop a connection that sent no HTTP, or whose client has gone."""
+        """Ignore a connection that sent no HTTP, or that its client closed."""
         if not isinstance(sys.exc_info()[1], (OSError, ValueError)):
             super().handle_error(request, client_address)  # type: ignore[arg-type]

@@ -11,17 +11,17 @@ _TOLERANCE_SECONDS = 5 * 60
 
 
 class SignatureRefused(Exception):
-    """The delivery is not signed by a holder of the secret, or not now."""
+    """The delivery has no valid signature, or is too old."""
 
 
 def verify(headers: Mapping[str, str], body: bytes, secrets: Iterable[str], now: float) -> None:
     """
-    Check the headers and the unchanged body of a delivery against the subscriber's secrets, at a Unix time.
+    Check the headers and the raw body of a delivery against the subscriber's secrets; `now` is a Unix time.
 
-    Raise SignatureRefused unless one of its signatures was made with one of the secrets, at most five minutes from now.
+    Raise SignatureRefused unless a signature matches a secret and its time is within five minutes of `now`.
     """
-    given = {name.lower(): value for name, value in headers.items()}
-    id, moment, signatures = (given.get(name, "") for name in (ID_HEADER, TIME_HEADER, SIGNATURE_HEADER))
+    lowered = {name.lower(): value for name, value in headers.items()}
+    id, moment, signatures = (lowered.get(name, "") for name in (ID_HEADER, TIME_HEADER, SIGNATURE_HEADER))
     if not id or not (moment.isascii() and moment.isdecimal() and len(moment) <= 12):
         raise SignatureRefused("the headers of a webhook are missing or malformed")
     if abs(now - int(moment)) > _TOLERANCE_SECONDS:
@@ -30,6 +30,6 @@ def verify(headers: Mapping[str, str], body: bytes, secrets: Iterable[str], now:
         expected = [sign(secret, id, int(moment), body).encode() for secret in secrets]
     except ValueError:
         raise SignatureRefused("a secret cannot be read, or the id is not text") from None
-    sent = [one.encode(errors="replace") for one in signatures.split(" ")]
-    if not any(hmac.compare_digest(one, ours) for ours in expected for one in sent):
+    sent = [signature.encode(errors="replace") for signature in signatures.split(" ")]
+    if not any(hmac.compare_digest(theirs, ours) for ours in expected for theirs in sent):
         raise SignatureRefused("no signature matches")

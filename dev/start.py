@@ -28,7 +28,7 @@ LOG = STATE / "host.log"
 SIMULATOR_KEY = "demo-key"
 _MADE_KEYS = ("BOARD_KEY", "BOARD_ADMIN_KEY")
 _OFTEN = "*/15 * * * * *"
-# So that polling and reconciling show themselves within a minute, and subscribers may be local.
+# Polls restore a lost webhook within a minute, and subscribers may be on this machine.
 DEMO_SETTINGS = {
     "RECONCILE_GRACE_SECONDS": "15",
     "POLL_CALL_HISTORY_SCHEDULE": _OFTEN,
@@ -40,20 +40,20 @@ DEMO_SETTINGS = {
 
 
 def values() -> dict[str, str]:
-    """Return the Values of local.settings.json; the first start makes the file, and the board's keys in it."""
+    """Return the Values of local.settings.json; make the file, and the page's keys in it, where they are missing."""
     path = ROOT / "local.settings.json"
     if not path.exists():
         shutil.copy(ROOT / "local.settings.json.example", path)
     try:
         document: dict[str, Any] = json.loads(path.read_text())
-        found = document["Values"]
-        missing = {name: secrets.token_urlsafe(18) for name in _MADE_KEYS if not found.get(name)}
-        found |= missing
+        settings = document["Values"]
+        missing = {name: secrets.token_urlsafe(18) for name in _MADE_KEYS if not settings.get(name)}
+        settings |= missing
     except (ValueError, KeyError, TypeError) as error:
         raise CannotStart("local.settings.json is not JSON with Values; delete it to start from the example") from error
     if missing:
         path.write_text(json.dumps(document, indent=2) + "\n")
-    return {name: str(value) for name, value in found.items()}
+    return {name: str(value) for name, value in settings.items()}
 
 
 def run(stack: ExitStack, arguments: argparse.Namespace, stop: threading.Event) -> None:
@@ -63,7 +63,7 @@ def run(stack: ExitStack, arguments: argparse.Namespace, stop: threading.Event) 
     url = f"http://127.0.0.1:{arguments.port}"
     simulated = not environment.get("PBX_API_KEY")
     STATE.mkdir(exist_ok=True)
-    # Each simulated PBX starts empty, and so does what is stored of it.
+    # A simulated PBX starts empty, so its storage does, too.
     storage = stack.enter_context(AzuriteProcess(location=None if simulated else STATE, ports=DEFAULT_PORTS))
     print(f"Storage emulator  {storage.urls[0]}  ({'gone when this ends' if simulated else 'kept in .azurite'})")
     simulator = subscribers = None
@@ -95,13 +95,13 @@ def run(stack: ExitStack, arguments: argparse.Namespace, stop: threading.Event) 
 
 
 def _register(stack: ExitStack, app: App, public: str, *, simulated: bool) -> None:
-    """Register our webhooks where the PBX can reach us; what is registered at a real PBX is taken away at the end."""
+    """Register the app's webhooks if the PBX can reach it; delete them from a real PBX at the end."""
     if simulated or is_public(public):
         if not simulated:
             stack.callback(lambda: app.ask("DELETE", "/api/ops/webhooks"))
         print(f"Webhooks          {app.register()}")
         return
-    print(f"Webhooks          none: the PBX cannot reach {public or 'an empty PUBLIC_BASE_URL'}; polls bring the news")
+    print(f"Webhooks          none: the PBX cannot reach {public or 'an empty PUBLIC_BASE_URL'}; polls find the events")
     print(f"                  A tunnel, such as `cloudflared tunnel --url {app.url}`, gives a public address")
     print("                  to put into PUBLIC_BASE_URL in local.settings.json.")
 
@@ -109,17 +109,17 @@ def _register(stack: ExitStack, app: App, public: str, *, simulated: bool) -> No
 def _invite(url: str, environment: Mapping[str, str]) -> None:
     key = environment.get("PBX_WEBHOOK_KEY", "")
     body = '{"data": {"callID": 42}}'
-    print("\nThe page of the day; this address signs in once:")
+    print("\nThe page; this address signs in once:")
     print(f"  {url}/api/board/enter/{once_token(Settings.from_env(environment))}")
     print("Three things to try:")
-    print("  1. On the page, call somebody back under To call back.")
+    print("  1. On the page, open To call back, and call somebody back.")
     print(f"  2. curl -X POST '{url}/api/events/CallStarted?code={key}' -d '{body}'")
     print(f"  3. curl '{url}/api/v2/events?limit=3'")
-    print("Everything goes on running. Ctrl-C ends it.", flush=True)
+    print("Everything keeps running. Ctrl-C ends it.", flush=True)
 
 
 def main() -> int:
-    """Return 0 after Ctrl-C, 1 with one clear line where it cannot start."""
+    """Run until Ctrl-C and return 0; print one line and return 1 if the start fails."""
     parser = argparse.ArgumentParser(prog="python -m dev.start", description=__doc__)
     parser.add_argument("--port", type=int, default=PORTS[0], help="of the function host")
     parser.add_argument("--pace", type=float, default=0.6, help="seconds between the steps of the simulated day")

@@ -1,4 +1,4 @@
-"""Items stored as a poll stores them, for benchmarks and tests."""
+"""Store items as a poll does, for benchmarks and tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.values import identifier
 
 
 def put(storage: Storage, name: str, *items: Item, moment: datetime | None = None, arrives: bool = True) -> None:
-    """Store new items of a resource, with what points to them."""
+    """Store new items of a resource, with their pointers in the index."""
     row, shape = resource(name), operation(resource(name).read_operation).item
     named = {identifier(item[row.id_field]) or 0: item for item in items}
     people.add(storage, {one for id, item in named.items() for one in pointers(name, id, item, "LV")})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from dev.processes import ROOT, HostProcess, still
+from dev.processes import ROOT, HostProcess, without_timers
 from dev.simulator import Simulator
 from shared.settings import Settings
 from shared.storage.account import Storage
@@ -81,7 +81,7 @@ def running_app(
 ) -> Iterator[RunningApp]:
     """Run the app with these functions, or all of them; no timer runs unless a setting has its schedule."""
     with Simulator() as pbx:
-        environment = {**still(connection_string, pbx.base_url, pbx.api_key), **settings}
+        environment = {**without_timers(connection_string, pbx.base_url, pbx.api_key), **settings}
         storage = Storage(Settings.from_env(environment).storage)
         storage.ready()
         secrets = write_keys(directory / "secrets", keys)

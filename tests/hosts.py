@@ -21,7 +21,7 @@ import pytest
 import requests
 
 from dev import processes
-from dev.processes import ROOT, ChildProcess, HostProcess, only
+from dev.processes import ROOT, ChildProcess, HostProcess, only_functions
 from tests.waiting import until
 
 COMMAND = shlex.split(os.environ.get("HOST_COMMAND", ""))
@@ -66,7 +66,7 @@ def start_host(
         return HostProcess(app, port, env=env, functions=functions, arguments=arguments)
     if arguments:
         pytest.skip("dev/host alone has these arguments")
-    return _OtherHost(app, port or free_port(), {**only(functions), **env}, key)
+    return _OtherHost(app, port or free_port(), {**only_functions(functions), **env}, key)
 
 
 def write_keys(folder: pathlib.Path, keys: Mapping[str, Any]) -> dict[str, str]:

@@ -1,1 +1,1 @@
-"""Speed as ratios: each figure against a limit measured in the same run, on the same host and emulator."""
+"""Benchmarks. Most figures are ratios to a limit that is measured in the same run, on the same host and emulator."""

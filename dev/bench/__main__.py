@@ -1,4 +1,4 @@
-"""`make bench`: run every figure, or those of some parts, and write docs/benchmarks.md with machine and versions."""
+"""`make bench`: measure all figures, or some parts, and write docs/benchmarks.md with the machine and versions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _machine() -> str:
 
 
 def _write(rows: list[str], *, whole: bool) -> None:
-    """Put the rows into the report, beside those of the parts that were not measured now on the same machine."""
+    """Write the rows into the report, and unless `whole` keep the others; leave another machine's report alone."""
     before = REPORT.read_text() if REPORT.exists() else f"# Benchmarks\n\n{_BEGIN}{_END}\n"
     if not whole and _machine() not in before:
         return
@@ -51,7 +51,7 @@ def _write(rows: list[str], *, whole: bool) -> None:
 
 
 def main() -> int:
-    """Return 0 when everything was measured and every goal is met, 1 otherwise."""
+    """Return 0 if everything was measured and every goal is met, else 1."""
     parser = argparse.ArgumentParser(prog="python -m dev.bench", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all of them if none is named")
     chosen = parser.parse_args().parts or list(PARTS)
@@ -62,7 +62,7 @@ def main() -> int:
         try:
             measured = PARTS[part]()
         except RuntimeError as error:
-            # The other parts are measured all the same.
+            # Go on with the other parts.
             print(f"{part} could not be measured: {error}", file=sys.stderr, flush=True)
             failed = True
             continue

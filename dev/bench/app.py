@@ -1,4 +1,4 @@
-"""The app in a host of its own, with what it costs."""
+"""The app in a host of its own, with its CPU time and memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import requests
 
-from dev.processes import ROOT, HostProcess, still
+from dev.processes import ROOT, HostProcess, without_timers
 from shared.bridge import Bridge, assemble
 from shared.settings import Settings
 from shared.storage.account import Storage
@@ -19,12 +19,12 @@ _PATIENCE_SECONDS = 600.0
 
 
 class App(HostProcess):
-    """The app with these functions alone, on an account that is made ready first; no timer runs by itself."""
+    """The app with only some functions, on an account that is made ready first; timers run only by hand."""
 
     def __init__(
         self, connection: str, *functions: str, pbx_url: str = "http://127.0.0.1:9/", pbx_key: str = "key", **more: str
     ) -> None:
-        settings = still(connection, pbx_url, pbx_key) | more
+        settings = without_timers(connection, pbx_url, pbx_key) | more
         self.storage = Storage(Settings.from_env(settings).storage)
         self.storage.ready()
         super().__init__(ROOT, env=settings, functions=functions)
@@ -32,12 +32,12 @@ class App(HostProcess):
         self.session.trust_env = False
 
     def cpu(self) -> float:
-        """Return the CPU seconds, user and system, that the process has used."""
+        """Return the CPU seconds of the process so far, user and system."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
     def peak_mib(self) -> float:
-        """Return the most memory that the process has had."""
+        """Return the peak memory of the process."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
@@ -47,7 +47,7 @@ class App(HostProcess):
         return int(status["executed"].get(function, 0))
 
     def run(self, function: str) -> None:
-        """Run a function by hand, to its end; RuntimeError where it fails."""
+        """Run a function by hand and wait for its end; RuntimeError if it fails."""
         before = self.executed(function)
         self.session.post(f"{self.url}/admin/functions/{function}", json={"input": ""}, timeout=30).raise_for_status()
         url = f"{self.url}/admin/host/status"
@@ -70,9 +70,9 @@ def bridge_to(connection: str, pbx_url: str = "http://127.0.0.1:9/", pbx_key: st
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Wait until the condition holds; RuntimeError where it never does."""
+    """Wait until the condition holds; RuntimeError after ten minutes."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise RuntimeError("what is measured does not come to its end")
+            raise RuntimeError("the measured work does not end")
         time.sleep(0.1)

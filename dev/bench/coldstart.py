@@ -1,4 +1,4 @@
-"""Cold start: what importing and indexing the app costs over importing azure.functions."""
+"""Cold start: the time to import and index the app, against importing azure.functions."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ def _import_seconds(code: str) -> float:
 
 
 def figures() -> list[Figure]:
-    """Return the ratio of a fresh interpreter's two imports."""
+    """Return the ratio of the two times, each in a fresh interpreter."""
     ratio = median_ratio(lambda: _import_seconds(_OURS), lambda: _import_seconds(_LIMIT), rounds=11)
     return [at_most("Cold start: import and index of the app", "import azure.functions alone", ratio, 2.5)]

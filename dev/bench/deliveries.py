@@ -1,4 +1,4 @@
-"""Deliveries, against bare posts with the same concurrency; and what a dead subscriber costs."""
+"""Deliveries against bare posts with the same concurrency, and executions for a dead subscriber."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from dev.bench.figures import Figure, at_least, at_most, seconds
 from dev.bench.subscriber import Subscriber
 
 _EVENTS, _SUBSCRIBERS = 50, 20
-# A workflow's trigger takes about so long to answer.
+# About the answer time of a workflow's trigger.
 _ANSWER_SECONDS = 0.2
 _WORKERS = 16
 _FIRST_CALL = 1_524_664_459_097_344
 _DEAD = "http://127.0.0.1:9/dead"
-_BEHIND, _SETTLED_SECONDS, _COUNTED_SECONDS = 500, 120.0, 120.0
+_BEHIND, _IGNORED_SECONDS, _COUNTED_SECONDS = 500, 120.0, 120.0
 _EVENTS_IN = ("OnCallCompleted", "ProcessEvent", "Subscribe")
 
 
 def figures() -> list[Figure]:
-    """Throughput as a ratio, CPU seconds of ours alone, and executions a minute for a dead subscriber."""
-    # On disk: in memory the emulator stops for half a minute now and then, to tidy up after so many messages.
+    """Return the throughput as a ratio, the app's CPU seconds, and executions a minute for a dead subscriber."""
+    # On disk, since the in-memory emulator pauses for half a minute now and then after so many messages.
     with TemporaryDirectory() as data, AzuriteProcess(location=Path(data), accounts=2) as azurite:
         with Subscriber(_ANSWER_SECONDS) as subscriber:
             ratio, cpu = _deliver(azurite.account(0), subscriber)
@@ -55,7 +55,7 @@ def _happen(app: App, events: int) -> None:
 
 
 def _deliver(connection: str, subscriber: Subscriber) -> tuple[float, float]:
-    """Return the bare posts' time over ours, and our CPU seconds."""
+    """Return the time of the bare posts over the app's, and the app's CPU seconds."""
     urls = [f"{subscriber.url}/{number}" for number in range(_SUBSCRIBERS)]
     with App(connection, *_EVENTS_IN) as app:
         for url in urls:
@@ -67,7 +67,7 @@ def _deliver(connection: str, subscriber: Subscriber) -> tuple[float, float]:
         nonlocal counted
         counts = subscriber.counts()
         if set(counts.values()) > {1}:
-            raise RuntimeError("something was posted twice")
+            raise RuntimeError("an event was posted twice to a subscriber")
         counted += len(counts)
         return counted == _EVENTS * _SUBSCRIBERS
 
@@ -88,7 +88,7 @@ def _bare(urls: list[str]) -> None:
 def _executions(app: App) -> float:
     _subscribe(app, _DEAD)
     _happen(app, _BEHIND)
-    time.sleep(_SETTLED_SECONDS)
+    time.sleep(_IGNORED_SECONDS)
     before = app.executed("Deliver")
     time.sleep(_COUNTED_SECONDS)
     return (app.executed("Deliver") - before) * 60 / _COUNTED_SECONDS

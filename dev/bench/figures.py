@@ -1,4 +1,4 @@
-"""A measured figure, and how rounds become one."""
+"""A measured figure, and the median of rounds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROUNDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A row of the table: what was measured, against what, the value, the goal, and whether it is met."""
+    """A row of the report; `ok` is True if the value meets the goal."""
 
     name: str
     against: str
@@ -22,27 +22,27 @@ class Figure:
 
 
 def at_least(name: str, against: str, value: float, goal: float) -> Figure:
-    """Return a figure that has to reach its goal."""
+    """Return a figure whose value must be the goal or more."""
     return Figure(name, against, value, f"≥ {goal:g}", value >= goal)
 
 
 def at_most(name: str, against: str, value: float, goal: float) -> Figure:
-    """Return a figure that must not pass its goal."""
+    """Return a figure whose value must be the goal or less."""
     return Figure(name, against, value, f"≤ {goal:g}", value <= goal)
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Return how long the work takes."""
+    """Return the duration of the work."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 def median_ratio(ours: Callable[[], float], limit: Callable[[], float], rounds: int = ROUNDS) -> float:
-    """Return the median of ours/limit over rounds that take turns, so that both meet the same machine."""
+    """Return the median of ours/limit over rounds of both, so that both run under the same load."""
     limit(), ours()
     ratios = []
     for _ in range(rounds):
-        below = limit()
-        ratios.append(ours() / below)
+        least = limit()
+        ratios.append(ours() / least)
     return statistics.median(ratios)

@@ -1,4 +1,4 @@
-"""A list by number over a long history against one over a short history, each in bare queries of the same table."""
+"""A list by number in a long history, against the same in a short history."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _AT_ONCE = 500
 
 def figures() -> list[Figure]:
     """
-    Return how many times as long the list takes, where a bare query that finds nothing is the unit of time.
+    Return the ratio of the times, each divided by the time of a bare query without results in the same table.
 
-    The emulator reads its whole table for any range of keys, which a storage account does not.
+    This takes out the emulator's reading of the whole table for any range of keys; a storage account reads the range.
     """
     with (
         AzuriteProcess(accounts=2) as azurite,
@@ -34,7 +34,7 @@ def figures() -> list[Figure]:
 
 
 def _filled(connection: str, count: int) -> App:
-    """Start the app with so many calls stored, a few of them of one number."""
+    """Start the app with `count` stored calls, three of them with the rare number."""
     app = App(connection, "GetCallHistory")
     rare = range(0, count // _NUMBERS * _NUMBERS, count // _NUMBERS)
     for start in range(0, count, _AT_ONCE):
@@ -48,7 +48,7 @@ def _call(number: int, *, is_rare: bool) -> dict[str, Any]:
 
 
 def _list(app: App) -> float:
-    """Return the time of the list over that of bare queries."""
+    """Return the time of the lists over the time of bare queries."""
     table, nothing = app.storage.table("numbers"), "PartitionKey eq 'number' and RowKey ge 'x' and RowKey lt 'y'"
     url = f"{app.url}/api/v2/trigger/call_history"
 

@@ -35,7 +35,7 @@ class _Unlimited:
 
 
 def _message(recording: int, url: str) -> dict[str, Any]:
-    """Return the processor's message to the copier, with the record that a poll found."""
+    """Return a message to the copier, with the record of a poll."""
     received = "2018-04-25T13:57:24Z"
     people = {"caller": "27771153", "destination": "67000123", "contactID": 966}
     record = {"callID": recording, "recordingURL": url, "callStarted": _START, "direction": "in", **people}
@@ -44,7 +44,7 @@ def _message(recording: int, url: str) -> dict[str, Any]:
 
 
 def _add(pbx: SimulatorProcess, session: requests.Session, ids: Iterable[int], size: int) -> list[dict[str, Any]]:
-    """Give the PBX recordings of a size, and return their messages."""
+    """Add recordings of a size to the PBX, and return their messages."""
     messages = []
     for id in ids:
         pbx.control("POST", "items", resource="call_records", id=id, callID=id, callStarted=_START, direction="in")

@@ -1,4 +1,4 @@
-"""Memory of the smallest instance, with everything that it may have to do at once."""
+"""Memory of the smallest instance under its highest load: events and copies of audio at once."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from dev.bench.figures import Figure, at_most
 from dev.simulator import SimulatorProcess
 
 _MIB = 1024 * 1024
-# The concurrency that infra/main.bicep gives an instance of 512 MB.
+# The concurrency of an instance of 512 MB in infra/main.bicep.
 _CONCURRENCY, _QUEUE_BATCH = 8, 4
 _CONNECTIONS = 16
 _COPIES, _SIZE = 40, 20 * _MIB
-# Of 512 MiB, Microsoft's own host was measured to take 230 at such a peak.
+# 512 MiB less 230, measured for Microsoft's own host at such a peak.
 _ROOM = 512 - 230
 _FIRST_CALL = 1_524_664_459_097_344
 
 
 def figures() -> list[Figure]:
-    """Return the most memory that the process of the functions has had."""
+    """Return the peak memory of the functions' process."""
     with (
         AzuriteProcess() as azurite,
         SimulatorProcess() as pbx,
@@ -44,7 +44,7 @@ def figures() -> list[Figure]:
 
 
 def _load(app: App, pbx: SimulatorProcess) -> None:
-    """Send events over all connections for as long as audio is copied."""
+    """Send events over all connections while audio is copied."""
     for id in range(1, _COPIES + 1):
         pbx.control("POST", "items", resource="call_records", id=id, callID=_FIRST_CALL + id)
         pbx.control("POST", "files", resource="call_records", id=id, size=_SIZE)
@@ -63,10 +63,10 @@ def _load(app: App, pbx: SimulatorProcess) -> None:
 
     recordings = app.storage.container("recordings")
     with ThreadPoolExecutor(_CONNECTIONS) as pool:
-        sent = [pool.submit(connection, number) for number in range(_CONNECTIONS)]
+        connections = [pool.submit(connection, number) for number in range(_CONNECTIONS)]
         try:
             until(lambda: sum(1 for _ in recordings.list_blob_names()) >= _COPIES)
         finally:
             copied.set()
-    if not all(one.result() for one in sent):
+    if not all(sent.result() for sent in connections):
         raise RuntimeError("a connection had no answer")

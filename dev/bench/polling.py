@@ -1,4 +1,4 @@
-"""Polling new items into storage, against bare paging of the same list with batch inserts of as many rows."""
+"""Polling new items into storage, against bare paging of the same list with batch inserts."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _PAGE, _BATCH = 1000, 100
 # Rows of the index for each call: its two numbers and its employee.
 _POINTERS = 3
 _POLL = "PollCallHistory"
-# The host loads no timer without one; runs are by hand.
+# The host needs a schedule to load a timer; runs are by hand.
 _SCHEDULE = {"POLL_CALL_HISTORY_SCHEDULE": "0 0 0 1 1 *"}
 
 
 def figures() -> list[Figure]:
-    """Throughput as a ratio, and CPU seconds of ours alone."""
+    """Return the throughput as a ratio, and the app's CPU seconds."""
     accounts = itertools.count()
     with AzuriteProcess(accounts=2 * _ROUNDS) as azurite:
         measured = [_round(azurite, accounts) for _ in range(_ROUNDS)]
@@ -40,7 +40,7 @@ def figures() -> list[Figure]:
 
 
 def _round(azurite: AzuriteProcess, accounts: itertools.count[int]) -> tuple[float, float]:
-    """Return the bare way's time over ours, and our CPU seconds."""
+    """Return the bare time over the app's, and the app's CPU seconds."""
     with (
         SimulatorProcess() as pbx,
         App(azurite.account(next(accounts)), _POLL, pbx_url=pbx.base_url, pbx_key=pbx.api_key, **_SCHEDULE) as app,
@@ -59,20 +59,20 @@ def _round(azurite: AzuriteProcess, accounts: itertools.count[int]) -> tuple[flo
 
 
 def _bare(connection: str, pbx: SimulatorProcess) -> None:
-    """Page the list and insert its items, a hundred rows at a time, and as many rows of an index as the app."""
+    """Page the list, and insert its items and as many index rows as the app does, a hundred at a time."""
     offset = 0
     with TableServiceClient.from_connection_string(connection) as service, requests.Session() as session:
         items, index = service.create_table("items"), service.create_table("index")
         session.headers["Authorization"] = f"Bearer {pbx.api_key}"
         while offset <= _NEW:
             query = {"initial_call_id": 0, "limit": _PAGE, "offset": offset}
-            found = session.get(f"{pbx.base_url}trigger/call_history", params=query, timeout=30).json()["data"]
-            offset += len(found)
-            _insert(items, [{"RowKey": f"{item['callID']:020d}", "item": json.dumps(item)} for item in found])
-            keys = [secrets.token_hex(20) for _ in range(_POINTERS * len(found))]
+            page = session.get(f"{pbx.base_url}trigger/call_history", params=query, timeout=30).json()["data"]
+            offset += len(page)
+            _insert(items, [{"RowKey": f"{item['callID']:020d}", "item": json.dumps(item)} for item in page])
+            keys = [secrets.token_hex(20) for _ in range(_POINTERS * len(page))]
             _insert(index, [{"RowKey": f"{key}-call", "id": key} for key in keys])
 
 
-def _insert(table: TableClient, found: list[dict[str, str]]) -> None:
-    for start in range(0, len(found), _BATCH):
-        table.submit_transaction([("create", {"PartitionKey": "a", **row}) for row in found[start : start + _BATCH]])
+def _insert(table: TableClient, rows: list[dict[str, str]]) -> None:
+    for start in range(0, len(rows), _BATCH):
+        table.submit_transaction([("create", {"PartitionKey": "a", **row}) for row in rows[start : start + _BATCH]])

@@ -1,4 +1,4 @@
-"""From queue to merged story, against the bare storage calls that it takes."""
+"""Processing of events, from the queue to the merged story, against the bare storage calls."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def _drain(bridge: Bridge, handle: Callable[[bytes], Any]) -> None:
 
 def _bare(bridge: Bridge) -> Callable[[bytes], None]:
     """
-    Return a handler that makes the least storage calls for an event.
+    Return a handler that makes the fewest possible storage calls for an event.
 
-    They are a new row, a call written, and its place in the feed with a pointer for each number and the call, in one
-    transaction; and once a call its people, in another.
+    They are a new event row, the call's row, the feed's row, and a transaction of the index with the event's pointers;
+    the first event of a call adds a transaction with the call's pointers.
     """
     numbers = itertools.count()
 
@@ -85,7 +85,7 @@ def _ratio(bridge: Bridge) -> float:
 
 
 def _operations(bridge: Bridge) -> float:
-    """Return the storage requests of a new event, each counted where it leaves."""
+    """Return the storage requests of a new event, as counted by the HTTP adapter."""
     counting = counted(bridge.storage)
     _send(bridge, _CALLS, _ids)
     _drain(bridge, lambda body: process(bridge, read(bridge.storage, body)))
@@ -94,7 +94,7 @@ def _operations(bridge: Bridge) -> float:
 
 def figures() -> list[Figure]:
     """Return the throughput of the processor, and its storage operations."""
-    # In memory the emulator stands still for a while after some thousand rows.
+    # On disk, since the in-memory emulator pauses after some thousand rows.
     with TemporaryDirectory() as data, AzuriteProcess(location=Path(data)) as azurite:
         ratio = _ratio(bridge_to(azurite.connection_string))
         operations = _operations(bridge_to(azurite.connection_string))

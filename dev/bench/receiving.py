@@ -1,4 +1,4 @@
-"""The receivers' throughput and latency, against a bare function in the same kind of host."""
+"""The receivers' throughput and latency, against a bare function in the same host."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _body() -> bytes:
 
 
 async def _load(url: str) -> tuple[float, float]:
-    """Send all requests; return the requests a second and the 99th percentile of their seconds."""
+    """Send all requests; return requests per second and the 99th percentile of their seconds."""
     loop, took = asyncio.get_running_loop(), []
     bodies = iter([_body() for _ in range(_REQUESTS)])
     connector = aiohttp.TCPConnector(limit=_CONNECTIONS)
@@ -57,9 +57,9 @@ async def _load(url: str) -> tuple[float, float]:
 
 
 def figures() -> list[Figure]:
-    """Return throughput and p99, each the median of the rounds' ratios."""
+    """Return the throughput and 99th percentile, each as the median of the rounds' ratios."""
     with (
-        # The consumer works on instances of its own in Azure; here it would take the receiver's cores.
+        # Only the receiver: in Azure the queue's function runs on other instances; here it would share the cores.
         AzuriteProcess() as azurite,
         App(azurite.connection_string, "OnCallStarted") as ours,
         HostProcess(ROOT / "dev/bench/bare_app", env={"DataStorage": azurite.connection_string}) as bare,

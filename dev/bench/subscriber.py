@@ -1,4 +1,4 @@
-"""A subscriber in a process of its own, which answers after a while and counts what it was sent, by path and event."""
+"""A subscriber in a process of its own that answers with a delay and counts its posts by path and event."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from dev.server import Answer, Request, Server
 
 
 class Subscriber(ChildProcess):
-    """Runs `python -m dev.bench.subscriber`; ready when the constructor returns."""
+    """Runs `python -m dev.bench.subscriber`; the constructor waits until it is ready."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__((sys.executable, "-m", "dev.bench.subscriber", str(seconds)), cwd=ROOT)
         self.url = self.wait_for_line(re.compile(r"^(http\S+)$", re.MULTILINE), 30)
 
     def counts(self) -> Counter[tuple[str, str]]:
-        """Return the number of posts of each event to each path since the last time."""
+        """Return the posts since the last call, counted by path and event id."""
         with urlopen(f"{self.url}/counts", timeout=30) as answer:  # noqa: S310 - our own address
             return Counter((path, id) for path, id in json.load(answer))
 
 
 def main() -> None:
-    """Serve, and answer each post after so many seconds."""
+    """Answer each post after the given seconds, and each GET with the posts since the last one."""
     posts: list[tuple[str, str]] = []
 
     def respond(request: Request) -> Answer:

@@ -1,1 +1,1 @@
-"""Drills: the whole app with real processes while storage or the PBX is gone."""
+"""Drills: run the whole app in real processes while storage, the PBX or the app itself is down."""

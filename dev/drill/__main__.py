@@ -1,4 +1,4 @@
-"""`make drill`: run the drills, all of them or those that are named, and say what held."""
+"""`make drill`: run all drills or the named ones, and report what they checked."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from dev.drill.world import world
 
 
 def main() -> int:
-    """Return 0 when everything held in every drill."""
+    """Return 0 if every drill passed."""
     parser = argparse.ArgumentParser(prog="python -m dev.drill", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="DRILL", help=", ".join(drill.name for drill in DRILLS))
-    parser.add_argument("--seed", type=int, default=1, help="chooses the ways in which things are gone (1)")
+    parser.add_argument("--seed", type=int, default=1, help="chooses the kinds of outages (1)")
     parser.add_argument("--outage", type=float, default=600.0, help="seconds of each outage (600)")
-    parser.add_argument("--events", type=int, default=500, help="events that arrive meanwhile (500)")
+    parser.add_argument("--events", type=int, default=500, help="events that arrive during outages (500)")
     chosen = parser.parse_args()
     failed = False
     for drill in DRILLS:

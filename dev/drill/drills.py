@@ -1,4 +1,4 @@
-"""The table of drills, and the outages among them."""
+"""The table of drills, and the drills of storage and the PBX."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from dev.drill.restarts import restarts
 from dev.drill.world import FIRST_CALL, SERVICES, World, call_data
 
 _SENDERS = 16
-# Longer than the longest wait of a message that is retried for want of storage, and the emulator's slowness.
+# Longer than the longest delay of a message that is retried after a storage error, on a slow emulator.
 _RECOVERY_SECONDS = 150.0
 
 
 @dataclass(frozen=True, slots=True)
 class Drill:
-    """A drill: its name, its outage, its run, and the app's settings in it beside the usual ones."""
+    """A drill; `settings` are added to the app's usual ones."""
 
     name: str
     description: str
@@ -38,25 +38,25 @@ def _calls() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _send(world: World, events: list[tuple[str, dict[str, Any]]], seconds: float) -> None:
-    """Send events evenly over so many seconds, and wait until each is accepted."""
+    """Send events evenly over a number of seconds, and wait until all are accepted."""
     with ThreadPoolExecutor(_SENDERS) as pool:
-        sent = []
+        futures = []
         for event, data in events:
-            sent.append(pool.submit(partial(world.send, event, **data)))
+            futures.append(pool.submit(partial(world.send, event, **data)))
             time.sleep(seconds / len(events))
         phase_over = time.monotonic()
-        for one in sent:
-            one.result()
+        for future in futures:
+            future.result()
     world.say(f"      sent {len(events)} events; the last was accepted {time.monotonic() - phase_over:.1f} s later")
 
 
 def storage_outages(world: World) -> None:
-    """Take away each service alone and all together, in ways that the seed chooses, while events arrive."""
+    """Take down each storage service alone and all together while events arrive; the seed chooses the faults."""
     phases = [*((name,) for name in SERVICES), SERVICES]
     events, part = _calls(), world.events // len(phases)
     for gone in phases:
         fault = world.random.choice(FAULTS)
-        world.say(f"{' and '.join(gone)} gone for {world.outage:g} s: {fault}")
+        world.say(f"{' and '.join(gone)} down for {world.outage:g} s: {fault}")
         with ThreadPoolExecutor(1) as pool:
             with world.without(*gone, fault=fault):
                 sending = pool.submit(_send, world, list(itertools.islice(events, part)), world.outage)
@@ -70,9 +70,9 @@ def storage_outages(world: World) -> None:
 
 
 def pbx_outage(world: World) -> None:
-    """Take away the PBX while recordings are announced, and find their audio once it is back."""
+    """Take down the PBX while recordings are announced, and check that their audio arrives afterwards."""
     fault = world.random.choice([fault for fault in FAULTS if fault != "hang"])
-    world.say(f"the PBX gone for {world.outage:g} s: {fault}")
+    world.say(f"the PBX down for {world.outage:g} s: {fault}")
     count = max(2, min(world.events // 10, 40))
     for id in range(1, count + 1):
         world.pbx.control("POST", "items", resource="call_records", id=id, **call_data(FIRST_CALL + id))
@@ -85,9 +85,9 @@ def pbx_outage(world: World) -> None:
     def stored() -> bool:
         return sum(1 for _ in world.storage.container("recordings").list_blob_names()) >= count
 
-    # Each recording is an event when it is there, too.
+    # Each stored recording makes an event of its own.
     _recover(world, stored, more=count)
-    world.check(f"the audio of all {count} recordings is there", stored())
+    world.check(f"the audio of all {count} recordings is stored", stored())
 
 
 def _recover(world: World, condition: Callable[[], bool], more: int = 0) -> None:
@@ -98,7 +98,7 @@ def _recover(world: World, condition: Callable[[], bool], more: int = 0) -> None
 
 
 DRILLS: tuple[Drill, ...] = (
-    Drill("storage", "Tables, Queues and Blobs gone one by one and together", storage_outages),
-    Drill("pbx", "the PBX gone while recordings are announced", pbx_outage),
-    Drill("restarts", "the app is stopped and killed under load, and started again", restarts, RESTARTS),
+    Drill("storage", "Tables, Queues and Blobs down one by one and together", storage_outages),
+    Drill("pbx", "the PBX down while recordings are announced", pbx_outage),
+    Drill("restarts", "the app stopped and killed under load, and started again", restarts, RESTARTS),
 )

@@ -1,4 +1,4 @@
-"""A TCP proxy that can take away what is behind it, in the ways in which networks do."""
+"""A TCP proxy that can cut off its target as networks do."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import threading
 from typing import Self
 
 OPEN = "open"
-# Connections are reset, never answered, or lose the answer to what took effect.
+# Reset connections, never answer them, or drop the answers to requests that took effect.
 FAULTS = ("reset", "hang", "lose answers")
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class Proxy:
-    """Passes connections on to `host:port` of a URL while it is open; a context manager with a `url` of its own."""
+    """Forwards connections to a URL's host and port while it is open. A context manager; its own address is `url`."""
 
     def __init__(self, target: str) -> None:
         name, _, number = target.partition("://")[2].partition("/")[0].rpartition(":")
@@ -38,7 +38,7 @@ class Proxy:
         self._thread.join(10)
 
     def become(self, mode: str) -> None:
-        """Open, or one of FAULTS from now on; connections of before end, or hang."""
+        """Switch to OPEN or one of FAULTS; existing connections are reset, or hang with "hang"."""
         self._loop.call_soon_threadsafe(self._become, mode)
 
     def _become(self, mode: str) -> None:
@@ -62,12 +62,13 @@ class Proxy:
         try:
             if self._mode == "reset":
                 raise ConnectionResetError
-            there, back = await asyncio.open_connection(*self._target)
+            target_reader, target_writer = await asyncio.open_connection(*self._target)
         except OSError:
             _reset(writer)
             return
-        self._open |= {writer, back}
-        for work in (self._pump(reader, back, answers=False), self._pump(there, writer, answers=True)):
+        self._open |= {writer, target_writer}
+        pumps = self._pump(reader, target_writer, answers=False), self._pump(target_reader, writer, answers=True)
+        for work in pumps:
             task = asyncio.create_task(work)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

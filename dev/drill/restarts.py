@@ -1,4 +1,4 @@
-"""The app is stopped and started again while events arrive and the PBX has calls of its own."""
+"""The drill of restarts: stop and start the app while events arrive and the PBX has calls."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ SETTINGS: Mapping[str, str] = {
 }
 _WAYS = (signal.SIGTERM, signal.SIGKILL)
 _SENDERS, _PAUSE_SECONDS = 8, 0.5
-# Polls, the grace, and the lease of messages that a killed process held.
+# Covers polls, the grace of reconciling, and the lease of messages that a killed process held.
 _SOON_SECONDS = 90.0
 _PBX_CALLS = 6
 _BEFORE_SECONDS = 10.0
 
 
 def restarts(world: World) -> None:
-    """End the app in order and by a kill, in the order that the seed chooses, and find what happened meanwhile."""
-    known = world.wait_for(lambda: _started(world) >= set(_POLLED), 90)
-    world.check("the PBX's lists are followed", known is not None)
-    if known is None:
+    """Stop and kill the app, in an order that the seed chooses, and check that the events of the downtime arrive."""
+    polled = world.wait_for(lambda: _started(world) >= set(_POLLED), 90)
+    world.check("the PBX's lists are polled", polled is not None)
+    if polled is None:
         return
     calls, over = itertools.count(FIRST_CALL), threading.Event()
 
@@ -42,14 +42,14 @@ def restarts(world: World) -> None:
     with ThreadPoolExecutor(_SENDERS) as pool:
         senders = [pool.submit(send) for _ in range(_SENDERS)]
         try:
-            wanted = {one for way in world.random.sample(_WAYS, len(_WAYS)) for one in _restart(world, way)}
+            expected = {event for way in world.random.sample(_WAYS, len(_WAYS)) for event in _restart(world, way)}
         finally:
             over.set()
         for sender in senders:
             sender.result()
-    seconds = world.recovered(lambda: wanted <= _found(world), _SOON_SECONDS + world.outage)
-    missing = sorted(wanted - _found(world), key=str)[:3]
-    world.check(f"all that the PBX had is there {seconds or 0:.0f} s later {missing}", seconds is not None)
+    seconds = world.recovered(lambda: expected <= _stored(world), _SOON_SECONDS + world.outage)
+    missing = sorted(expected - _stored(world), key=str)[:3]
+    world.check(f"all events of the PBX are stored {seconds or 0:.0f} s later {missing}", seconds is not None)
     world.check_nothing_lost(None)
 
 
@@ -58,8 +58,8 @@ def _started(world: World) -> set[str]:
 
 
 def _restart(world: World, way: signal.Signals) -> Iterator[tuple[str, Any]]:
-    """End the app and start it; yield the events of the PBX's calls before, during and after that."""
-    world.say(f"ended by {way.name} under load, and away for {world.outage:g} s")
+    """End the app and start it; yield the events of the PBX's calls before, during and after the downtime."""
+    world.say(f"ended by {way.name} under load, and down for {world.outage:g} s")
     yield from _call(world)
     time.sleep(min(world.outage, _BEFORE_SECONDS))
     world.away = True
@@ -76,7 +76,7 @@ def _restart(world: World, way: signal.Signals) -> Iterator[tuple[str, Any]]:
 
 
 def _call(world: World) -> Iterator[tuple[str, Any]]:
-    """Plan calls, answered and recorded, or missed with a message; yield their events and identifiers."""
+    """Plan answered calls with a recording and missed calls with a voicemail; yield their events and identifiers."""
     for number in range(_PBX_CALLS):
         talks = {"talks": 0.4, "recorded": True} if number % 2 else {"talks": 0, "voicemail": True}
         caller = f"2{world.random.randrange(10**7):07d}"
@@ -90,8 +90,8 @@ def _call(world: World) -> Iterator[tuple[str, Any]]:
             yield "LostCallerAdded", caller
 
 
-def _found(world: World) -> set[tuple[str, Any]]:
-    """Return each event in table `events` with each identifier that it may be wanted by."""
+def _stored(world: World) -> set[tuple[str, Any]]:
+    """Return the type of each event in table `events`, paired with each of its identifiers."""
     names = ("callID", "recordingID", "voicemailID", "caller")
     stored = world.storage.table("events").query_entities("id ne ''")
     return {(row["type"], getattr(row.get(name), "value", row.get(name))) for row in stored for name in names}

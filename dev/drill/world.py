@@ -1,4 +1,4 @@
-"""The app in a real host between a storage emulator and a simulated PBX, each behind a proxy that can take it away."""
+"""The surroundings of a drill: the app in a host, and storage and a PBX behind proxies that can cut them off."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import requests
 
 from dev.azurite import AzuriteProcess
 from dev.drill.proxy import OPEN, Proxy
-from dev.processes import ROOT, HostProcess, still
+from dev.processes import ROOT, HostProcess, without_timers
 from dev.simulator import SimulatorProcess
 from shared.settings import Settings
 from shared.storage.account import POISON, QUEUES, Storage
@@ -24,7 +24,7 @@ _KEY = "drill"
 SERVICES = ("Blob", "Queue", "Table")
 FIRST_CALL = 1_524_664_459_097_344
 TIMES = {"callStarted": "2018-04-25T13:54:19+0000", "callConnected": "2018-04-25T13:54:31+0000"}
-# However storage fails, a sender of an event has an answer by then.
+# The app answers within this time, however storage fails.
 _ANSWER_SECONDS = 5.0
 
 
@@ -36,9 +36,9 @@ def call_data(id: int) -> dict[str, Any]:
 @dataclass(kw_only=True)
 class World:
     """
-    The surroundings of a drill: `send` an event, take things away with `without`, `check` what must be.
+    The running app of a drill: `send` events, cut services off with `without`, and `check` the outcome.
 
-    `storage` sees the truth, past the proxies. `outage` is in seconds, `events` how many to send.
+    `storage` connects past the proxies. `outage` is in seconds; `events` is the number of events to send.
     """
 
     url: str
@@ -63,14 +63,14 @@ class World:
         """Print a line of the report."""
         print(f"  {text}", flush=True)
 
-    def check(self, what: str, met: bool) -> None:
-        """Print a line of the report; the drill fails where it is not met."""
-        self.say(f"{'ok  ' if met else 'FAIL'}  {what}")
+    def check(self, expectation: str, met: bool) -> None:
+        """Print an expectation and its result; the drill fails unless it is met."""
+        self.say(f"{'ok  ' if met else 'FAIL'}  {expectation}")
         if not met:
-            self.problems.append(what)
+            self.problems.append(expectation)
 
     def send(self, event: str, **data: Any) -> None:
-        """Post an event as the PBX does, again every second while it is answered with 503 or, `away`, by nobody."""
+        """Post an event as the PBX does; repeat it every second after 503, or while the app is `away`."""
         body = json.dumps({"type": "Event", "eventType": event, "version": "v1", "data": data}).encode()
         while True:
             began = time.monotonic()
@@ -90,7 +90,7 @@ class World:
 
     @contextmanager
     def without(self, *gone: str, fault: str) -> Iterator[None]:
-        """Take services away, or the PBX, inside."""
+        """Cut services or the PBX off inside the block."""
         for name in gone:
             self.proxies[name].become(fault)
         try:
@@ -100,7 +100,7 @@ class World:
                 self.proxies[name].become(OPEN)
 
     def wait_for(self, condition: Callable[[], bool], seconds: float) -> float | None:
-        """Return the seconds until the condition holds; None where it does not in that time."""
+        """Return the seconds until the condition holds; None if it does not hold within `seconds`."""
         began = time.monotonic()
         while not condition():
             if time.monotonic() > began + seconds:
@@ -109,10 +109,10 @@ class World:
         return time.monotonic() - began
 
     def recovered(self, condition: Callable[[], bool], seconds: float) -> float | None:
-        """Return the seconds until the condition holds and all queues are empty; None where that takes longer."""
+        """Return the seconds until the condition holds and all queues are empty; None if that takes longer."""
         queues = [self.storage.queue(name) for name in QUEUES]
         return self.wait_for(
-            lambda: condition() and not any(one.get_queue_properties().approximate_message_count for one in queues),
+            lambda: condition() and not any(queue.get_queue_properties().approximate_message_count for queue in queues),
             seconds,
         )
 
@@ -122,9 +122,9 @@ class World:
 
     def check_nothing_lost(self, more: int | None = 0) -> None:
         """
-        Check that each accepted event has its one row and its one place in the feed, without dead letter or poison.
+        Check that each accepted event has one row and one feed entry, and that nothing is a dead letter or poison.
 
-        `more` events came about beside those that were sent, None for any number.
+        `more` is the number of events beside the sent ones; None allows any number.
         """
         for table in ("events", "feed"):
             ids = self.ids(table)
@@ -136,12 +136,12 @@ class World:
         poison = sum(len(self.storage.queue(name + POISON).peek_messages(max_messages=32)) for name in QUEUES)
         self.check("no poison message", not poison)
         slowest = f"the slowest in {self.slowest:.1f} s"
-        self.check(f"each answer within {_ANSWER_SECONDS:g} s, {slowest}", self.slowest < _ANSWER_SECONDS)
+        self.check(f"each answer took less than {_ANSWER_SECONDS:g} s, {slowest}", self.slowest < _ANSWER_SECONDS)
 
 
 @contextmanager
 def world(settings: Mapping[str, str], seed: int, outage: float, events: int) -> Iterator[World]:
-    """Start everything, and end it afterwards; `settings` are the drill's own, with the app's `url` in braces."""
+    """Start everything, and stop it afterwards; `{url}` in the drill's `settings` is the app's address."""
     with ExitStack() as stack, socket.create_server(("127.0.0.1", 0)) as probe:
         url = f"http://127.0.0.1:{probe.getsockname()[1]}"
         probe.close()
@@ -152,9 +152,9 @@ def world(settings: Mapping[str, str], seed: int, outage: float, events: int) ->
         behind = azurite.connection_string
         for name in SERVICES:
             behind = behind.replace(services[name].rpartition("/")[0], proxies[name].url)
-        # All timers are still but those that look after queues, and the drill's own.
+        # Only the timer that looks after queues and the drill's own timers run by themselves.
         environment = {
-            **still(behind, f"{proxies['PBX'].url}/api/v2/", pbx.api_key),
+            **without_timers(behind, f"{proxies['PBX'].url}/api/v2/", pbx.api_key),
             "AzureWebJobsStorage": azurite.connection_string,
             "PBX_WEBHOOK_KEY": _KEY,
             "LOOK_AFTER_SCHEDULE": "*/5 * * * * *",
@@ -162,7 +162,7 @@ def world(settings: Mapping[str, str], seed: int, outage: float, events: int) ->
         }
         storage = Storage(Settings.from_env(environment | {"DataStorage": azurite.connection_string}).storage)
         storage.ready()
-        # A message that could not be deleted comes back after its lease.
+        # A message that could not be deleted is visible again after its lease: make that about the outage.
         lease, port = str(max(8, min(round(outage), 600))), int(url.rpartition(":")[2])
         made = World(
             url=url,

@@ -22,7 +22,7 @@ _FORMAT = "[%(asctime)s.%(msecs)03dZ] %(levelname)s %(function)s%(message)s"
 
 
 def main() -> int:
-    """Run the host until it is stopped; the exit code."""
+    """Run the host until it is stopped; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m dev.host", description=__doc__)
     parser.add_argument("app", nargs="?", type=Path, default=Path(), help="folder of function_app.py and host.json")
     parser.add_argument("port", nargs="?", type=int, default=7071, help="0 takes a free one")
@@ -46,17 +46,17 @@ async def _run(options: argparse.Namespace, worker: Worker) -> None:
     config = load_host_config(directory / "host.json")
     worker.load(directory, config.functions)
     listeners = _listeners(worker, config, options.lease_seconds)
-    timers = {one.function.name: one for one in listeners if isinstance(one, Timer)}
+    timers = {listener.function.name: listener for listener in listeners if isinstance(listener, Timer)}
     app = HttpApp(worker, Routes(worker.functions, config.route_prefix), keys, timers)
     stop = _stopped_by_signal()
     server = await app.serve(options.port, options.grace_seconds)
-    # A disabled function runs by hand only.
-    tasks = [asyncio.create_task(one.run(stop)) for one in listeners if not one.function.disabled]
-    # One write, into which no other thread's line can fall.
+    # A disabled function runs only by hand.
+    tasks = [asyncio.create_task(listener.run(stop)) for listener in listeners if not listener.function.disabled]
+    # One write, so that no other thread's line falls into it.
     print(f"Host is ready on http://127.0.0.1:{server.addresses[0][1]}\n", end="", flush=True)
     await stop.wait()
     await server.cleanup()
-    # Functions run to their end, so that messages are deleted and timers' status is kept; a second signal ends them.
+    # Running functions finish, so that messages are deleted and timers' status is stored; a second signal ends them.
     await asyncio.gather(*tasks)
     while worker.running:
         await asyncio.sleep(0.05)
@@ -68,7 +68,7 @@ def _stopped_by_signal() -> asyncio.Event:
     def signalled() -> None:
         if stop.is_set():
             sys.stdout.flush()
-            # A sync function's thread cannot be stopped, and the interpreter would wait for it.
+            # The interpreter would wait for the threads of sync functions, which cannot be stopped.
             os._exit(0)
         stop.set()
 
@@ -78,22 +78,22 @@ def _stopped_by_signal() -> asyncio.Event:
 
 
 def _listeners(worker: Worker, config: HostConfig, lease: float) -> list[Listener]:
-    """Return the listeners of the functions that are not HTTP; a function that cannot run is reported."""
-    found: list[Listener] = []
+    """Return the listeners of queue and timer functions; print an error for a function that cannot run."""
+    listeners: list[Listener] = []
     for function in worker.functions:
         try:
             if function.trigger["type"] == "queueTrigger":
-                found.append(QueueListener(worker, function, config.queues, lease))
+                listeners.append(QueueListener(worker, function, config.queues, lease))
             elif function.trigger["type"] == "timerTrigger":
-                found.append(Timer(worker, function))
+                listeners.append(Timer(worker, function))
         except HostError as error:
             if not function.disabled:
                 print(f"error: function {function.name} is in error: {error}", file=sys.stderr, flush=True)
-    return found
+    return listeners
 
 
 def _start_log(worker: Worker) -> None:
-    """Log to stderr from INFO on, each line with its function; libraries' lines only from WARNING."""
+    """Log to stderr from INFO on, each line with its function; chatty libraries from WARNING on."""
 
     def named(record: logging.LogRecord) -> bool:
         name = worker.current()
@@ -103,7 +103,7 @@ def _start_log(worker: Worker) -> None:
     logging.Formatter.converter = time.gmtime
     logging.basicConfig(level=logging.INFO, format=_FORMAT, datefmt="%Y-%m-%dT%H:%M:%S")
     logging.getLogger().handlers[0].addFilter(named)
-    # These log a line for every call.
+    # These libraries log a line for every call.
     for name in ("azure", "azure.functions", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
 

@@ -1,4 +1,4 @@
-"""The host's HTTP side: routes, keys, admin calls, and a request's way into a function and back."""
+"""The host's HTTP side: routes, keys, admin calls, and the invocation of HTTP functions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dev.host.triggers import Timer
 from dev.host.worker import Function, Worker
 
 _PARAMETER = re.compile(r"\{(?P<rest>\*?)(?P<name>\w+)(?::(?P<rule>\w+)(?:\((?P<argument>.*)\))?)?(?P<optional>\??)\}")
-# The supported constraints: the pattern that a value has to contain, made of the rule's argument.
+# By route constraint: the pattern to find in a value, formatted with the constraint's argument.
 _RULES = {"int": r"\A[+-]?\d+\Z", "length": r"\A.{{{}}}\Z", "regex": "{}"}
 # An encoded slash stays encoded in a path.
 _PATH_ESCAPES = re.compile(r"(?:%(?!2[Ff])[0-9A-Fa-f]{2})+")
@@ -32,7 +32,7 @@ _JSON = re.compile(r"(?:application/(?:[\w.+-]+\+)?|text/)json\s*(?:;|\Z)", re.I
 # Kestrel's limits: the request line and all headers in bytes, and the headers' number.
 _LONGEST_LINE, _LARGEST_HEADERS, _MOST_HEADERS = 8 * 1024, 32 * 1024, 100
 _LARGEST_BODY = 104_857_600  # bytes
-# Longer than any client's own, so that a kept connection is not closed under a request.
+# Longer than clients keep an idle connection, so that the host does not close one under a request.
 _KEEP_ALIVE_SECONDS = 130
 
 
@@ -47,7 +47,7 @@ codecs.register_error("escape-again", _escape_again)
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One function's paths and methods; without methods it takes any."""
+    """One function's paths and methods; without methods it accepts any."""
 
     function: Function
     methods: frozenset[str]
@@ -55,7 +55,7 @@ class Route:
     rules: Mapping[str, re.Pattern[str]]
 
     def match(self, path: str) -> dict[str, str] | None:
-        """Return the route's parameters, without the absent ones, where the decoded path fits."""
+        """Return the route's parameters, without the absent ones; None if the decoded path does not match."""
         if not (found := self.pattern.match(path)):
             return None
         values = {name: value for name, value in found.groupdict().items() if value}
@@ -64,15 +64,15 @@ class Route:
 
 
 class Routes:
-    """Every route of an app in the order in which the host tries them: that of the functions' names."""
+    """The routes of an app; the host tries them in the order of the functions' names."""
 
     def __init__(self, functions: Iterable[Function], prefix: str) -> None:
-        # .NET's OrdinalIgnoreCase compares upper-case letters: an underscore comes after all of them.
+        # .NET's OrdinalIgnoreCase compares upper-case letters, and sorts an underscore after all of them.
         http = (function for function in functions if function.trigger["type"] == "httpTrigger")
         self._all = [_route(function, prefix) for function in sorted(http, key=lambda function: function.name.upper())]
 
     def find(self, method: str, path: str) -> tuple[Function, dict[str, str]] | None:
-        """Return the function whose route takes a request's method and decoded path first, and the parameters."""
+        """Return the function of the first route that matches the method and decoded path, and its parameters."""
         for route in self._all:
             if (not route.methods or method in route.methods) and (values := route.match(path)) is not None:
                 return route.function, values
@@ -80,7 +80,7 @@ class Routes:
 
 
 def first_match(functions: Iterable[Function], method: str, path: str) -> str | None:
-    """Return the name of the HTTP function that the host runs for a path as it is written; None for the bare 404."""
+    """Return the name of the HTTP function that the host runs for an encoded path; None for the host's own 404."""
     found = Routes(functions, "api").find(method, _decoded(path))
     return found[0].name if found else None
 
@@ -99,22 +99,22 @@ def _route(function: Function, prefix: str) -> Route:
             raise HostError(f"function {function.name}: this host cannot read {segment} in the route {route}")
         if found["rule"]:
             rules[found["name"]] = re.compile(_RULES[found["rule"]].format(found["argument"]), re.IGNORECASE)
-        # Only the rest that a catch-all takes may have empty segments.
+        # Only a catch-all may match empty segments.
         value = f"/(?P<{found['name']}>{'[^/].*' if found['rest'] else '[^/]+'})"
         pattern += f"(?:{value})?" if found["rest"] or found["optional"] else value
     methods = frozenset(method.upper() for method in function.trigger.get("methods") or ())
-    # One slash at the end makes no difference.
+    # One trailing slash is ignored.
     return Route(function, methods, re.compile(pattern + r"/?\Z", re.IGNORECASE | re.DOTALL), rules)
 
 
 def _decoded(raw: str) -> str:
-    """Decode a path once and leave its dot segments out; encoded slashes and escapes that are not UTF-8 stay."""
+    """Decode a path once and resolve its dot segments; encoded slashes and escapes that are not UTF-8 stay."""
     path = _PATH_ESCAPES.sub(lambda found: unquote(found[0], errors="escape-again"), raw)
     return URL.build(scheme="http", host="host", path=path).path
 
 
 def _checked_path(incoming: web.BaseRequest) -> str:
-    """Return the decoded path; raise the HTTPException by which the real web server or host refuses a request."""
+    """Return the decoded path; raise the HTTPException with which the real web server or host refuses a request."""
     # 12 bytes: two blanks, the version and the line's end.
     if len(incoming.method) + len(incoming.raw_path) + 12 > _LONGEST_LINE:
         raise web.HTTPRequestURITooLong
@@ -135,9 +135,9 @@ def _query(incoming: web.BaseRequest) -> list[tuple[str, str]]:
 
 
 def _call(incoming: web.BaseRequest, path: str, params: Mapping[str, str], body: bytes) -> Datum:
-    """Return a function's input of a request."""
+    """Return the trigger input of a request."""
     query, written = _query(incoming), incoming.rel_url.raw_query_string
-    # The last spelling of a name counts; a parameter without a value is left out.
+    # A name keeps its last spelling; a parameter without a value is left out.
     spellings = {name.lower(): name for name, _ in query}
     shown = quote(_LONE_PERCENT.sub("%25", path), safe="/-._~!$&'()*+,;=:@%") + (f"?{written}" if written else "")
     return Datum(
@@ -154,7 +154,7 @@ def _call(incoming: web.BaseRequest, path: str, params: Mapping[str, str], body:
 
 
 def _texts(pairs: Iterable[tuple[str, str]]) -> dict[str, Datum]:
-    """Return texts by their names; those of one name are joined by a comma."""
+    """Return texts by name; texts of the same name are joined by commas."""
     texts: dict[str, Datum] = {}
     for name, value in pairs:
         texts[name] = Datum(f"{texts[name].value},{value}" if name in texts else value, "string")
@@ -170,13 +170,13 @@ class HttpApp:
         self._largest_body = int(os.environ.get("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT") or _LARGEST_BODY)
 
     async def serve(self, port: int, grace: float) -> web.ServerRunner:
-        """Begin to answer on a port of this machine, 0 for a free one; HostError where it is taken.
+        """Listen on a port of this machine, 0 for any free one; HostError if it is in use.
 
-        `cleanup` of the result ends that, and hangs up on callers who still wait after `grace` seconds.
+        `cleanup` of the result stops it, and closes the connections that still wait after `grace` seconds.
         """
-        # A request that breaks off or is no HTTP is no error of the host.
+        # A broken connection, or one without HTTP, is no error of the host.
         logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
-        # The real host's limits are in `_checked_path`.
+        # Higher than the real host's limits, which `_checked_path` applies.
         limits: Any = {"max_line_size": 1 << 17, "max_field_size": 1 << 17, "max_headers": 1000}
         server = web.Server(self._respond, keepalive_timeout=_KEEP_ALIVE_SECONDS, access_log=None, **limits)
         runner = web.ServerRunner(server, shutdown_timeout=grace)
@@ -189,7 +189,7 @@ class HttpApp:
 
     async def _respond(self, incoming: web.BaseRequest) -> web.Response:
         response = await self._answer(incoming, _checked_path(incoming))
-        # As on the real host, an answer with a body goes out in chunks unless its function sets the length.
+        # As on the real host, an answer with a body is chunked unless its function sets the length.
         if response.body and "Content-Length" not in response.headers and incoming.version == HttpVersion11:
             response.enable_chunked_encoding()
         return response
@@ -205,7 +205,7 @@ class HttpApp:
         return web.Response(text="Your function app is up and running.") if plain == "" else web.Response(status=404)
 
     def _level(self, incoming: web.BaseRequest, function: str = "") -> str:
-        """Return the level that a request's key opens: that of the header, else the first `code`, even an empty one."""
+        """Return the level of a request's key: of the header, else of the first `code`, even if that is empty."""
         code = next((value for name, value in _query(incoming) if name.lower() == "code"), None)
         key = incoming.headers.get("x-functions-key", code)
         return self._keys.level(key, function) if self._keys else "master"
@@ -221,14 +221,14 @@ class HttpApp:
                 running = len(worker.running)
                 return web.json_response({"state": "Running", "running": running, "executed": worker.executed})
             case "GET", ["functions"]:
-                return web.json_response([_described(one) for one in worker.functions])
+                return web.json_response([_described(function) for function in worker.functions])
             case "POST", ["functions", name]:
-                function = next((one for one in worker.functions if one.name.lower() == name), None)
-                return await self._begin(incoming, function) if function else web.Response(status=404)
+                named = next((function for function in worker.functions if function.name.lower() == name), None)
+                return await self._begin(incoming, named) if named else web.Response(status=404)
         return web.Response(status=404)
 
     async def _begin(self, incoming: web.BaseRequest, function: Function) -> web.Response:
-        """Begin a run by hand; in place of a queue's message it has the input, and no message id."""
+        """Start a run by hand; a queue function gets the input as its message, without an id."""
         if not _JSON.match(incoming.headers.get("Content-Type", "")):
             return web.Response(status=415)
         try:
@@ -247,18 +247,18 @@ class HttpApp:
     async def _invoke(
         self, incoming: web.BaseRequest, path: str, function: Function, params: Mapping[str, str]
     ) -> web.Response:
-        asked = str(function.trigger.get("authLevel") or "FUNCTION").upper()
+        required = str(function.trigger.get("authLevel") or "FUNCTION").upper()
         level = self._level(incoming, function.name)
-        if (asked == "FUNCTION" and not level) or (asked == "ADMIN" and level != "master"):
+        if (required == "FUNCTION" and not level) or (required == "ADMIN" and level != "master"):
             return web.Response(status=401)
         if function.disabled and level != "master":
             return web.Response(status=404)
         length = int(incoming.headers.get("Content-Length", 0))
         if length > self._largest_body:
             return web.Response(status=500, headers={"Connection": "close"})
-        # A body without an announced length does not reach the function.
+        # Without a Content-Length the body does not reach the function.
         data = _call(incoming, path, params, await incoming.content.read() if length else b"")
-        # The function runs to its end, also where its caller is cut off.
+        # The function finishes even if its caller disconnects.
         succeeded, returned = await asyncio.shield(self._worker.invoke(function, data, {}))
         return _returned(returned) if succeeded else web.Response(status=500)
 
@@ -268,7 +268,7 @@ def _described(function: Function) -> dict[str, Any]:
 
 
 def _returned(returned: Datum | None) -> web.Response:
-    """Return the answer of a function's return value: a response, or a bare text as 200."""
+    """Return the HTTP response of a function's return value: its response, or 200 for a text."""
     if returned is None:
         return web.Response(status=204)
     if returned.type != "http":
@@ -278,7 +278,7 @@ def _returned(returned: Datum | None) -> web.Response:
     for name, value in http["headers"].items():
         response.headers[name] = str(value.value)
     for cookie in (cookie for cookies in http["cookies"] or () for cookie in cookies.values()):
-        # The real host writes domain and path even where they are empty.
+        # The real host writes domain and path even if they are empty.
         empty = "".join(f"; {name}=" for name in ("domain", "path") if not cookie[name])
         response.headers.add("Set-Cookie", cookie.OutputString() + empty)
     return response

@@ -19,7 +19,7 @@ _DOCUMENT = TypeAdapter(dict[str, Any])
 
 
 class HostError(Exception):
-    """Something the person at the keyboard has to put right; the text is the one line they read."""
+    """The host cannot run as it is set up; the text is the one line that it prints."""
 
 
 class QueueOptions(BaseModel):
@@ -52,13 +52,13 @@ class Keys:
     functions: Mapping[str, Collection[str]]
 
     def level(self, key: str | None, function: str = "") -> str:
-        """Return the level of a key: master, host, function, or an empty text for one that opens nothing."""
+        """Return the level of a key: master, host, function, or an empty text for an unknown key."""
         held = {"master": (self.master,), "host": self.host, "function": self.functions.get(function.lower(), ())}
         return next((level for level, keys in held.items() if key and key in keys), "")
 
 
 def load_keys(folder: Path) -> Keys:
-    """Read a secrets folder in the real host's format: host.json, and a file a function."""
+    """Read a secrets folder in the real host's format: host.json, and one file for each function."""
 
     def values(keys: Iterable[Mapping[str, str]]) -> tuple[str, ...]:
         return tuple(key["value"] for key in keys)
@@ -88,7 +88,7 @@ def load_host_config(path: Path) -> HostConfig:
         extensions, functions = config.get("extensions", {}), config.get("functions", ())
         queues = QueueOptions.model_validate(extensions.get("queues", {}))
     except ValidationError as error:
-        wrong = "; ".join(": ".join(map(str, (*one["loc"], one["msg"]))) for one in error.errors())
+        wrong = "; ".join(": ".join(map(str, (*detail["loc"], detail["msg"]))) for detail in error.errors())
         raise HostError(f"host.json cannot be read: {wrong}") from error
     if config.get("version") != "2.0":
         raise HostError('host.json needs "version": "2.0"')
@@ -100,12 +100,12 @@ def load_host_config(path: Path) -> HostConfig:
 
 
 def resolve(text: str) -> str:
-    """Replace each `%NAME%` by the setting of that name; HostError where it is missing."""
+    """Replace each `%NAME%` by the setting of that name; HostError if it is missing."""
     return _INDIRECT.sub(lambda found: setting(found[1]), text)
 
 
 def setting(name: str) -> str:
-    """Return a setting; HostError where it is missing."""
+    """Return a setting; HostError if it is missing."""
     value = os.environ.get(name)
     if not value:
         raise HostError(f"the setting {name} is missing")

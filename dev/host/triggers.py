@@ -1,4 +1,4 @@
-"""Queue triggers as the Storage Queues extension has them, and timers with NCRONTAB schedules in UTC."""
+"""Queue triggers that behave as the Storage Queues extension, and timers with NCRONTAB schedules in UTC."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 def _client(kind: Any, name: str) -> Any:
-    """Return a client for the connection string in a setting; HostError where it is missing or cannot be read."""
-    # The listener has its own backoff; the SDK's would only hide that storage is down.
+    """Return a client for the connection string in a setting; HostError if it is missing or malformed."""
+    # The listener has its own backoff; the SDK's retries would hide for long that storage is down.
     options = {"connection_timeout": 5, "read_timeout": 30, "retry_total": 1, "initial_backoff": 1, "increment_base": 1}
     try:
         return kind.from_connection_string(setting(name), **options)
@@ -47,14 +47,14 @@ def _client(kind: Any, name: str) -> Any:
 
 
 async def _happens(event: asyncio.Event, seconds: float) -> bool:
-    """Wait for an event, so many seconds at most; True if it has happened."""
+    """Wait for an event, at most `seconds` long; True if it has happened."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(event.wait(), seconds)
     return event.is_set()
 
 
 class QueueListener:
-    """Feeds one function from its queue, `batchSize` + `newBatchThreshold` messages at once at most."""
+    """Runs one function for the messages of its queue, at most `batchSize` + `newBatchThreshold` at once."""
 
     def __init__(self, worker: Worker, function: Function, options: QueueOptions, lease: float) -> None:
         self.function, self._worker, self._options, self._lease = function, worker, options, lease
@@ -65,7 +65,7 @@ class QueueListener:
         self._running: set[asyncio.Task[None]] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Poll until stopped, then wait for the messages that were taken."""
+        """Poll until stopped, then wait for the messages that are being processed."""
         longest = max(self._options.max_polling_interval.total_seconds(), _SHORTEST_PAUSE)
         pause = _SHORTEST_PAUSE
         async with self._service:
@@ -80,13 +80,13 @@ class QueueListener:
                     while len(self._running) > self._options.new_batch_threshold and not stop.is_set():
                         await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
                     continue
-                # A missing queue is looked for, never made.
+                # The host never creates a missing queue; it looks again.
                 await _happens(stop, longest if messages is None else pause)
                 pause = min(pause * 2, longest)
             await asyncio.gather(*self._running)
 
     async def _fetch(self) -> list[QueueMessage] | None:
-        """Return the next messages, or None where the queue cannot be read."""
+        """Return the next messages, or None if the queue cannot be read."""
         size, seconds = self._options.batch_size, max(1, round(self._lease))
         received = self._queue.receive_messages(max_messages=size, messages_per_page=size, visibility_timeout=seconds)
         try:
@@ -112,7 +112,7 @@ class QueueListener:
             elif tries >= most:
                 await self._to_poison(message)
             elif self._poison:
-                # A queue without a poison queue keeps its failed message until the lease ends, so that it cannot spin.
+                # Without a poison queue a failed message stays hidden until its lease ends, so that it does not spin.
                 await self._hide(message, self._options.visibility_timeout.total_seconds())
         except AzureError as error:
             logger.warning("Message %s comes back (%s)", message.id, type(error).__name__)
@@ -129,9 +129,9 @@ class QueueListener:
         message.pop_receipt = updated.pop_receipt
 
     async def _to_poison(self, message: QueueMessage) -> None:
-        """Copy the message as it is on the wire, for the service's own 7 days, and delete it.
+        """Move the message to the poison queue, with its content unchanged and the service's expiry of 7 days.
 
-        Where there is no poison queue it stays hidden until its lease ends.
+        Without a poison queue it stays hidden until its lease ends.
         """
         if self._poison is None:
             return
@@ -152,7 +152,7 @@ def _metadata(message: QueueMessage) -> dict[str, Datum]:
 
 
 class Schedule:
-    """An NCRONTAB expression of six fields, seconds first; five fields run at second 0."""
+    """An NCRONTAB expression of six fields, seconds first; one of five fields runs at second 0."""
 
     def __init__(self, text: str) -> None:
         self.text = f"0 {text}" if len(text.split()) == 5 else text
@@ -160,7 +160,7 @@ class Schedule:
             raise HostError(f"{text!r} is not an NCRONTAB schedule of six fields, seconds first")
 
     def after(self, moment: datetime) -> datetime:
-        """Return the first occurrence after a moment; in NCRONTAB a day has to fit both day fields."""
+        """Return the first occurrence after a moment; in NCRONTAB a day has to match both day fields."""
         following: datetime = croniter(self.text, moment, second_at_beginning=True, day_or=False).get_next(datetime)
         return following
 
@@ -168,8 +168,8 @@ class Schedule:
 class Timer:
     """Runs one timer function by its schedule, one run at a time.
 
-    Where the host has storage, the timer's status is kept there: a timer whose next run is past runs at the start with
-    IsPastDue, one without a status waits for its schedule. With `useMonitor: false` none is kept.
+    The status is stored where the host has storage, except with `useMonitor: false`. At the start, a timer whose next
+    run has passed runs with IsPastDue; a timer without a status waits for its schedule.
     """
 
     def __init__(self, worker: Worker, function: Function) -> None:
@@ -180,9 +180,9 @@ class Timer:
         self._ran(NEVER, datetime.now(UTC))
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run at each occurrence until stopped; a run that has begun goes on to its end.
+        """Run at each occurrence until stopped; a started run finishes.
 
-        An occurrence that passed while a run went on is run right after it, once.
+        After a run that lasts beyond the next occurrences, the timer runs once more at once.
         """
         async with self._storage or contextlib.nullcontext():
             due = await self._read_due(stop)
@@ -195,14 +195,14 @@ class Timer:
             elif not due:
                 await self._write()
             while not stop.is_set():
-                # Short waits follow the clock when it is set or the machine was asleep.
+                # Short waits notice a changed clock and a machine that slept.
                 if (left := (self._next - datetime.now(UTC)).total_seconds()) > 0:
                     await _happens(stop, min(left, 30))
                 else:
                     await self._fire()
 
     def data(self, *, past_due: bool = False) -> Datum:
-        """Return the timer's input of a run."""
+        """Return the trigger input of a run."""
         status = self._status if self._storage else None
         request = {"Schedule": {"AdjustForDST": True}, "ScheduleStatus": status, "IsPastDue": past_due}
         return Datum(json.dumps(request), "json")
@@ -219,13 +219,13 @@ class Timer:
         self._status = {name: time.isoformat() for name, time in times.items()}
 
     def _blob(self) -> Any:
-        """Return the client of the blob that keeps the status, `timers/<host id>/Host.Functions.<name>/status`."""
+        """Return the client of the status blob, `timers/<host id>/Host.Functions.<name>/status`."""
         host = os.environ.get(_HOST_ID) or hashlib.sha256(str(Path.cwd()).encode()).hexdigest()[:24]
         assert self._storage is not None
         return self._storage.get_blob_client(_CONTAINER, f"timers/{host}/Host.Functions.{self.function.name}/status")
 
     async def _read_due(self, stop: asyncio.Event) -> datetime | None:
-        """Return the time at which the kept status has its next run; None without one that can be read."""
+        """Return the next run in the stored status; None without a readable status."""
         while self._storage and not stop.is_set():
             try:
                 download = await self._blob().download_blob()
@@ -239,7 +239,7 @@ class Timer:
         return None
 
     async def _write(self) -> None:
-        """Keep the status; where storage is out of reach that is only logged, as on the real host."""
+        """Store the status; an error of storage is only logged, as on the real host."""
         if self._storage is None:
             return
         try:
@@ -247,4 +247,4 @@ class Timer:
                 await self._storage.create_container(_CONTAINER)
             await self._blob().upload_blob(json.dumps(self._status), overwrite=True)
         except AzureError as error:
-            logger.error("The status of timer %s was not kept (%s)", self.function.name, type(error).__name__)
+            logger.error("The status of timer %s was not stored (%s)", self.function.name, type(error).__name__)

@@ -1,4 +1,4 @@
-"""The functions of an app: indexed and invoked by Microsoft's worker library."""
+"""Index and invoke the functions of an app with Microsoft's worker library."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from azure_functions_runtime.bindings.datumdef import Datum
 
 _TRIGGERS = ("httpTrigger", "queueTrigger", "timerTrigger")
-# Indexing needs only the directions of bindings from the worker's protocol.
+# The part of the worker's protocol that indexing needs: the directions of bindings.
 _PROTOCOL = SimpleNamespace(BindingInfo=SimpleNamespace(out=1, inout=2, undefined=0))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Function:
-    """An indexed function and its bindings, of which one is its trigger."""
+    """An indexed function; `bindings` include the trigger."""
 
     name: str
     trigger: Mapping[str, Any]
@@ -42,7 +42,7 @@ class Function:
 class Worker:
     """Runs the functions of one app folder, sync ones in the library's thread pool.
 
-    `executed` counts the runs of each function; `running` has the function of each invocation that has not ended.
+    `executed` counts the runs by function; `running` has the function's name by invocation id.
     """
 
     def __init__(self) -> None:
@@ -52,23 +52,23 @@ class Worker:
         self._ids: dict[str, str] = {}
 
     def load(self, directory: Path, only: Collection[str] = ()) -> None:
-        """Import and index the app, all of it or these functions only; HostError with the reason when that fails."""
+        """Import and index the app, and keep all functions or those in `only`; HostError if that fails."""
         os.environ.setdefault("PYTHON_THREADPOOL_THREAD_COUNT", "16")
         sys.path.insert(0, str(directory))
         os.chdir(directory)
         library.start_threadpool_executor()
         handle_event.load_binding_registry()
         wanted = {name.lower() for name in only}
-        # The error has what the library logs about a failure.
+        # HostError has the traceback that the library would log.
         logging.getLogger("azure.functions").disabled = True
         try:
             indexed = loader.index_function_app(str(directory / "function_app.py"))
-            chosen = [one for one in indexed if not wanted or one.get_function_name().lower() in wanted]
-            for one in chosen:
-                info = handle_event._functions.add_indexed_function(one, _PROTOCOL)
+            chosen = [function for function in indexed if not wanted or function.get_function_name().lower() in wanted]
+            for function in chosen:
+                info = handle_event._functions.add_indexed_function(function, _PROTOCOL)
                 self._ids[info.name] = info.function_id
         except Exception as error:  # noqa: BLE001 - an app may raise anything while it is imported
-            # The library wraps an import error in a second one, which adds only advice.
+            # The library wraps an import error in another one that only adds advice.
             trace = "".join(traceback.format_exception(error.__context__ or error, chain=False))
             raise HostError(f"the app cannot be indexed:\n{trace}") from None
         logging.getLogger("azure.functions").disabled = False
@@ -77,13 +77,13 @@ class Worker:
             raise HostError(f"the app has no function {', '.join(sorted(unknown))}")
 
     def current(self) -> str:
-        """Return the name of the function that the caller's thread or task runs, or an empty text."""
+        """Return the name of the function that the current thread or task runs, or an empty text."""
         return self.running.get(library.invocation_id_cv.get() or "", "")
 
     async def invoke(self, function: Function, data: Datum, metadata: Mapping[str, Datum]) -> tuple[bool, Datum | None]:
-        """Call a function once with `data` for its trigger's parameter; return True and its return value.
+        """Run a function with `data` as its trigger input; return True and its return value.
 
-        An exception of the function is logged by the library and returned as False.
+        The library logs an exception of the function; the result is then False.
         """
         invocation, id = str(uuid.uuid4()), self._ids[function.name]
         self.running[invocation] = function.name
@@ -99,7 +99,7 @@ class Worker:
 
 
 def described(indexed: Any) -> Function:
-    """Return a function of an `azure.functions.FunctionApp`; HostError for a trigger that this host does not have."""
+    """Return the description of a function of a FunctionApp; HostError for a trigger that this host lacks."""
     name = indexed.get_function_name()
     bindings = tuple(json.loads(text) for text in indexed.get_raw_bindings())
     trigger = next((binding for binding in bindings if binding["type"] in _TRIGGERS), None)

@@ -1,4 +1,4 @@
-"""A simulator of the PBX for tests and for a laptop: its API, its audio, its webhooks, and its faults."""
+"""A simulator of the PBX: its API, its audio, its webhooks, and its faults."""
 
 from dev.simulator.audio import AudioFile
 from dev.simulator.simulator import Simulator, SimulatorProcess

@@ -1,4 +1,4 @@
-"""`python -m dev.simulator`: a PBX on this machine; prints its URL first."""
+"""`python -m dev.simulator`: run the simulated PBX; its URL is the first line of output."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dev.simulator.simulator import Simulator
 
 
 def main() -> None:
-    """Serve until it is interrupted."""
+    """Serve until SIGINT or SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m dev.simulator", description=__doc__)
     parser.add_argument("--port", type=int, default=8090, help="0 takes a free one")
     parser.add_argument("--api-key", default="demo-key")

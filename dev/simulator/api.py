@@ -1,4 +1,4 @@
-"""The PBX's HTTP face: the operations of its API, the audio under `/files/`, and the faults laid over them."""
+"""The PBX over HTTP: the operations of its API, the audio below `/files/`, and faults in their answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from shared.pbx.resources import Resource
 
 Handler = Callable[[Request, str], Answer]
 
-# Faults that replace the whole answer, so that the operation need not run.
+# Faults that replace the whole answer. Those `before` the operation prevent it.
 _WHOLE = ("status", "html", "reset", "empty", "redirect", "wrapper")
 
 
@@ -48,7 +48,7 @@ class Api:
         self._routes = [(row.method, _route(row), row) for row in OPERATIONS]
 
     def respond(self, request: Request) -> Answer:
-        """Answer one request, with audio or as its operation does."""
+        """Return the answer of an operation or audio file."""
         if request.path.startswith("/files/"):
             operation, answer = "", self._audio(request, request.path.removeprefix("/files/"))
         else:
@@ -98,8 +98,8 @@ class Api:
         def answer(request: Request, _: str) -> Answer:
             query, options, rows = request.arguments, self.pbx.options, self.pbx.rows[row.name].copy()
             above = number_of(query, f"initial_{row.id_parameter}", 0)
-            wanted = number_of(query, row.id_parameter, 0) if query.get(row.id_parameter) else None
-            ids = ordered((id for id in rows if id > above and wanted in (None, id)), options.order)
+            only = number_of(query, row.id_parameter, 0) if query.get(row.id_parameter) else None
+            ids = ordered((id for id in rows if id > above and only in (None, id)), options.order)
             items = page(matching((rows[id] for id in ids), FILTERS[row.name], query), query, options.page_cap)
             if options.order == "shuffled-page":
                 items = shuffled(items, row.id_field)
@@ -121,8 +121,8 @@ class Api:
 
     def _lost_calls(self, request: Request, _: str) -> Answer:
         query = request.arguments
-        found = sorted(self.pbx.lost.values(), key=lambda item: item["last_contact"], reverse=True)
-        items = page(matching(found, LOST_CALL_FILTERS, query), query, self.pbx.options.page_cap)
+        callers = sorted(self.pbx.lost.values(), key=lambda item: item["last_contact"], reverse=True)
+        items = page(matching(callers, LOST_CALL_FILTERS, query), query, self.pbx.options.page_cap)
         return self._items([self.pbx.wire(item) for item in items])
 
     def _dial(self, request: Request, _: str) -> Answer:
@@ -160,7 +160,7 @@ class Api:
 
 
 def _accepted(_: Request, operation: str) -> Answer:
-    """Accept an action of which the simulator knows nothing but its row."""
+    """Accept an action that the simulator does not carry out."""
     return _answer(200, "OK", {})
 
 
@@ -178,7 +178,7 @@ _PAGE = b"<!doctype html><html><head><title>Service</title></head><body><h1>Plea
 
 
 def spoiled(fault: Fault, answer: Answer) -> Answer:
-    """Return the answer as the fault leaves it."""
+    """Return the answer with the fault applied."""
     body = answer.body if isinstance(answer.body, bytes) else b""
     headers = {"Retry-After": fault.retry_after} if fault.retry_after is not None else {}
     match fault.kind:
@@ -207,7 +207,7 @@ def spoiled(fault: Fault, answer: Answer) -> Answer:
     return spoilt
 
 
-_SIGNED = "signed=1"  # the query of a link that redirects no further
+_SIGNED = "signed=1"  # the query of the redirected link
 
 
 def _streamed(audio: AudioFile, more: int = 0, cut: int | None = None) -> Answer:

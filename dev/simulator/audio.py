@@ -1,4 +1,4 @@
-"""Audio that the simulator serves: real MP3 bytes of any size, made of one repeated block."""
+"""Audio files of the simulator: MP3 of any size, made of a repeated block."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def _id3_padding(size: int) -> bytes:
 @dataclass
 class AudioFile:
     """
-    One file under `/files/`; every field can be changed while it is served.
+    A file below `/files/`; every field can be changed at any time.
 
-    It is MP3 of `size` bytes unless it has a `body`. It is late until `ready_tries` requests were refused with
-    `late_status` (200 is an empty body). `fault`: `html`, `empty`, `truncated`, `longer`, `reset` or `redirect` (to
-    `location`; by default to the audio itself, with a query).
+    It is MP3 of `size` bytes unless it has a `body`. The first `ready_tries` requests get `late_status`; 200 is an
+    empty body. `fault`: `html`, `empty`, `truncated`, `longer`, `reset` or `redirect` (to `location`, or without one to
+    the same file with a query).
     """
 
     token: str
@@ -76,7 +76,7 @@ class AudioFile:
 
     @property
     def length(self) -> int:
-        """Bytes of the whole file: `size`, or the least that MP3 can have."""
+        """Bytes of the whole file: `size`, or the least possible for MP3."""
         if self.body is not None:
             return len(self.body)
         return max(self.size, _FRAME + _ID3_HEADER if self.size % _FRAME else _FRAME)
@@ -90,5 +90,5 @@ class AudioFile:
 
 
 def token_for(resource: str, item_id: int) -> str:
-    """Return the base64 text of an item's audio link."""
+    """Return the token in the link to an item's audio."""
     return base64.urlsafe_b64encode(f"{resource}:{item_id}:9c1f".encode()).decode()

@@ -1,4 +1,4 @@
-"""Calls: the webhooks, list items and lost callers that each one leaves behind."""
+"""Calls: plan them, and make their webhooks, list items and lost callers as time passes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DIAL_RINGS, _DIAL_TALKS = 1.0, 2.0  # seconds
 
 @dataclass
 class Call:
-    """One planned call; ids of recording and voicemail are known from the start, times are the clock's."""
+    """A planned call; the ids of its recording and voicemail are assigned in advance."""
 
     id: int
     caller: str
@@ -34,11 +34,11 @@ class Call:
 
     @property
     def contact_id(self) -> int | None:
-        """The employee who has the call now: the first contact, or the last one it was transferred to."""
+        """The employee of the call: the first contact, or after transfers the last one."""
         return self.contact_ids[0] if self.contact_ids else None
 
     def data(self, status: int, contact_id: int | None, now: datetime) -> Item:
-        """Return every field that an event of this call can carry."""
+        """Return the fields of all events of this call."""
         connected = self.connected if self.connected and status != RINGING else None
         return {
             "callID": self.id,
@@ -72,10 +72,10 @@ def place(
     audio: dict[str, Any] | None = None,
 ) -> Call:
     """
-    Plan a call and return it; its events and items come as the clock reaches them.
+    Plan a call and return it; its events and items are made when the clock reaches them.
 
-    `at`: seconds from now, or a moment. `talks` 0: nobody answers. `group`: all who ring; `contact_id` answers.
-    `transferred_to`: one contact or several in turn, spread over the talk. `audio`: fields of the AudioFile.
+    `at`: seconds from now, or a moment. `talks`: seconds, 0 if nobody answers. `group`: contacts whose phones ring;
+    `contact_id` answers. `transferred_to`: contacts in turn, spread over the talk. `audio`: fields of the AudioFile.
     """
     start = at if isinstance(at, datetime) else pbx.clock.now() + timedelta(seconds=at)
     connected = start + timedelta(seconds=rings) if talks > 0 else None
@@ -193,14 +193,14 @@ def _leave_message(pbx: Pbx, call: Call, audio: dict[str, Any]) -> None:
 
 
 def delete_voicemail(pbx: Pbx, voicemail_id: int) -> None:
-    """Delete a message as a user does, with its event; raise KeyError where there is none. Its audio stays."""
+    """Delete a voicemail as a user does, with its event, and keep its audio; KeyError for an unknown one."""
     item = pbx.item("voicemails", voicemail_id)
     pbx.remove("voicemails", voicemail_id)
     pbx.hooks.emit("VoicemailDeleted", item)
 
 
 def place_dial(pbx: Pbx, destination: str, contact_id: int) -> Call:
-    """Ring the employee's own phone, and plan the call that goes out."""
+    """Plan an outgoing call from the phone of an employee."""
     number = pbx.item("contacts", contact_id)["number"]
     call = place(pbx, number, destination, contact_id=contact_id, direction="out", rings=_DIAL_RINGS, talks=_DIAL_TALKS)
     pbx.rang.append(call)

@@ -1,4 +1,4 @@
-"""The simulator's time: real by default, and a scripted one that tests set and advance."""
+"""The simulator's time: real by default; tests freeze and advance it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from datetime import UTC, datetime, timedelta
 
 class Clock:
     """
-    The time, and steps that run when they fall due.
+    The time, and steps that run when they are due.
 
-    Real time until `set` freezes it; a frozen clock moves only by `advance`, `set` and `play`. Each step runs once,
-    in order of due time, and sees its own due time as the present.
+    It is real time until `set` freezes it; then only `advance`, `set` and `play` move it. Each step runs once, in
+    order of due times, and sees its due time as the present.
     """
 
     def __init__(self) -> None:
@@ -28,11 +28,11 @@ class Clock:
         self._thread: threading.Thread | None = None
 
     def now(self) -> datetime:
-        """Return the present moment in UTC: the due time of the step that runs, else the clock's own time."""
+        """Return the present in UTC: the due time of the running step, else the clock's time."""
         return self._running or self._frozen or datetime.now(UTC)
 
     def at(self, moment: datetime, step: Callable[[], object]) -> None:
-        """Run the step when the moment comes; at once for a moment that has passed."""
+        """Run the step at a moment, or at once if it has passed."""
         with self._state:
             heapq.heappush(self._steps, (moment, next(self._order), step))
             if self._thread is None and not self._closed:
@@ -42,11 +42,11 @@ class Clock:
         self._run_due()
 
     def advance(self, seconds: float) -> None:
-        """Move a frozen clock on and run what falls due on the way, in the calling thread."""
+        """Move a frozen clock forward, and run the steps that become due in the calling thread."""
         self.set(self.now() + timedelta(seconds=seconds))
 
     def set(self, moment: datetime | None) -> None:
-        """Freeze the clock at the moment; None goes back to real time."""
+        """Freeze the clock at a moment; None returns to real time."""
         with self._state:
             self._frozen = moment and moment.astimezone(UTC)
             self._state.notify_all()
@@ -54,15 +54,15 @@ class Clock:
 
     def play(self, pace: float, pause: Callable[[float], object] = time.sleep) -> None:
         """
-        Jump from one step to the next, `pace` real seconds apart, until none is left, and leave the clock frozen.
+        Run all steps, `pace` real seconds apart, and leave the clock frozen.
 
-        A `pause` that returns true ends it early.
+        `pause` waits between steps; it ends the play by returning true.
         """
         while (due := self._due()) is not None and not self._closed and not pause(pace):
             self.set(max(due, self.now()))
 
     def clear(self) -> None:
-        """Forget all steps and go back to real time."""
+        """Forget all steps and return to real time."""
         with self._state:
             self._steps.clear()
         self.set(None)

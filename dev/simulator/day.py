@@ -1,4 +1,4 @@
-"""Scripted days of calls, as rows that a clock then plays."""
+"""The scripted day: rows of calls that the clock plays."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CLIENTS = ("+37129411870", "26188902", "+37122004716", "29330145", "+3712017745
 
 @dataclass(frozen=True)
 class Planned:
-    """One call of a scripted day; contacts by first name, times in seconds unless named otherwise."""
+    """One call of the day; contacts are first names, times are in seconds unless named otherwise."""
 
     minute: float
     caller: str
@@ -28,7 +28,7 @@ class Planned:
     group: tuple[str, ...] = ()
     transferred_to: tuple[str, ...] = ()
     plan: Mapping[str, Any] = field(default_factory=dict)  # further arguments of the call
-    drops: str = ""  # an event of this call that is never delivered
+    drops: str = ""  # the event of this call that is not delivered
     message_deleted_after: float = 0  # minutes
 
 
@@ -49,9 +49,9 @@ _DEMO_MINUTES = 125
 
 def demo(pbx: Pbx) -> None:
     """
-    Plan two hours with each event, a long call, and one lost webhook.
+    Plan two hours with all events, a long call, and one lost webhook.
 
-    The last call ends about now, so that no time lies in the future.
+    They end about now, so that no time is in the future.
     """
     pbx.clock.set(pbx.clock.now() - timedelta(minutes=_DEMO_MINUTES))
     contacts = {
@@ -94,7 +94,7 @@ def _plan(pbx: Pbx, row: Planned, begin: datetime, contacts: Mapping[str, int]) 
 
 
 def _post_others(pbx: Pbx) -> None:
-    """Post each event that nothing of the script leads to, once, with the fields of the day's items."""
+    """Post each event that the script does not cause, once, with the fields of the day's items."""
     known = {name: value for rows in pbx.rows.values() for item in rows.values() for name, value in item.items()}
     for name, event in EVENTS.items():
         if name not in pbx.hooks.happened:

@@ -1,4 +1,4 @@
-"""Faults on demand: rules that spoil an operation, a file or a webhook delivery."""
+"""Faults on demand: rules that spoil operations and webhook deliveries."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _KINDS = (
 @dataclass
 class Fault:
     """
-    One rule. It matches operationIds or event names by `match`, a shell pattern, lets the first `after` of them pass,
-    and then acts `times` times, or always where that is None.
+    A rule for the operationIds or event names that match the shell pattern `match`.
 
-    `status`: answer with that HTTP status (`retry_after` becomes the header). `body-status`: HTTP 200 with `status`
-    in the body. `cut`: half of the JSON. `truncated`: half of the announced length, then the connection closes.
-    `wrapper`: HTTP 200 with the fields in `value` in place of the true answer's. `slow`: `delay` seconds before the
-    true answer. `redirect`: to `location`. `drop`: a delivery that is not made.
+    It lets the first `after` of them pass, then acts `times` times; None is always. `kind` is one of these. `status`:
+    answer with that HTTP status, and `retry_after` as header. `body-status`: HTTP 200 with `status` in the body.
+    `cut`: half of the JSON. `truncated`: half of the announced length, then the connection closes. `wrapper`: HTTP 200
+    with the fields of `value` over those of the true answer. `slow`: the true answer after `delay` seconds.
+    `redirect`: to `location`. `drop`: no delivery. `html`, `empty` and `reset` replace the answer.
     """
 
     kind: str
@@ -33,13 +33,13 @@ class Fault:
     delay: float = 1.0
     location: str = ""
     value: Any = None
-    before: bool = True  # the operation has no effect then
+    before: bool = True  # the operation has no effect; False: only its answer is replaced
     hits: int = 0
     seen: int = 0
 
 
 class Faults:
-    """The rules in force, in order; the first that acts wins."""
+    """The active rules, in order; the first one that acts wins."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -60,7 +60,7 @@ class Faults:
             self.rules.clear()
 
     def pick(self, name: str) -> Fault | None:
-        """Return the rule that acts on this one, and count the hit."""
+        """Return the rule that acts on an operation or event, and count the hit; None without one."""
         with self._lock:
             for rule in self.rules:
                 if not fnmatchcase(name, rule.match):

@@ -12,19 +12,19 @@ _DEFAULT_LIMIT = 100
 
 
 class RefusedError(ValueError):
-    """A parameter that the PBX answers with 422; the text names it."""
+    """A parameter is invalid, and the PBX answers 422; the text names it."""
 
 
 @dataclass(frozen=True)
 class Filter:
-    """A query parameter of a list, the item's field that it reads, and how the two are compared."""
+    """A query parameter of a list, the item's field that it filters by, and the kind of comparison."""
 
     parameter: str
     field: str
     kind: str = "integer"  # a key of _KINDS
 
 
-# The first row of a parameter whose field the item has is its filter.
+# A parameter's filter is its first row whose field the items have.
 _FILTERS: tuple[Filter, ...] = (
     Filter("destination", "destination", "number"),
     Filter("source", "caller", "number"),
@@ -32,7 +32,7 @@ _FILTERS: tuple[Filter, ...] = (
     Filter("direction", "direction", "direction"),
     Filter("contact_id", "contactID"),
     Filter("contact_id", "members", "member"),
-    # The employee of a voicemail is not shown.
+    # The PBX filters voicemails by employee without showing it.
     Filter("contact_id", "_contactID"),
     Filter("box_id", "voicemailBoxID"),
     Filter("date_from", "callStarted", "from"),
@@ -80,14 +80,14 @@ _KINDS: Mapping[str, tuple[Callable[[str, str], Any], Callable[[Any, Any], bool]
 
 
 def filters_of(parameters: Iterable[str], fields: Iterable[str]) -> tuple[Filter, ...]:
-    """Return the filters of a list's parameters for items of these fields."""
+    """Return the filters of a list with these parameters and items with these fields."""
     known = {*fields, "_contactID"}
-    rows = ([row for row in _FILTERS if row.parameter == name and row.field in known] for name in parameters)
-    return tuple(fits[0] for fits in rows if fits)
+    matches = ([row for row in _FILTERS if row.parameter == name and row.field in known] for name in parameters)
+    return tuple(rows[0] for rows in matches if rows)
 
 
 def number_of(query: Mapping[str, str], name: str, default: int) -> int:
-    """Return a whole number from the query; raise RefusedError for another or a negative one."""
+    """Return a whole number from the query; RefusedError for other text and for a negative number."""
     number = _integer(name, query[name]) if query.get(name) else default
     if number < 0:
         raise RefusedError(f"{name} must not be negative")
@@ -95,29 +95,29 @@ def number_of(query: Mapping[str, str], name: str, default: int) -> int:
 
 
 def matching(items: Iterable[Item], filters: Iterable[Filter], query: Mapping[str, str]) -> list[Item]:
-    """Return the items that pass all filters of the query; raise RefusedError for a value that is none."""
-    found = list(items)
+    """Return the items that pass all filters of the query; RefusedError for an invalid value."""
+    matches = list(items)
     for row in filters:
         if text := query.get(row.parameter, ""):
             read, match = _KINDS[row.kind]
             wanted = read(row.parameter, text)
-            found = [item for item in found if match(item.get(row.field), wanted)]
-    return found
+            matches = [item for item in matches if match(item.get(row.field), wanted)]
+    return matches
 
 
 def ordered(ids: Iterable[int], order: str) -> list[int]:
-    """Return ids newest first, oldest first, or shuffled in the same way each time."""
+    """Return ids in descending order, ascending with `oldest`, or with `random` in a fixed shuffle."""
     return sorted(ids, key=_shuffle if order == "random" else None, reverse=order != "oldest")
 
 
 def page(items: list[Item], query: Mapping[str, str], cap: int) -> list[Item]:
-    """Return the page that the query asks for, of so many items at most."""
+    """Return the page at the query's offset and limit, of at most `cap` items."""
     offset, limit = number_of(query, "offset", 0), number_of(query, "limit", 0) or _DEFAULT_LIMIT
     return items[offset : offset + min(limit, cap)]
 
 
 def shuffled(items: list[Item], id_field: str) -> list[Item]:
-    """Return the items in another order, the same each time."""
+    """Return the items in a fixed shuffle."""
     return sorted(items, key=lambda item: _shuffle(item[id_field]))
 
 

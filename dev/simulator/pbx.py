@@ -1,4 +1,4 @@
-"""The simulated PBX: items, clock, webhooks, faults and the record of what was asked of it."""
+"""The state of the simulated PBX: items, clock, webhooks, faults and the requests so far."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Pbx:
         self.rows: dict[str, dict[int, Item]] = {name: {} for name in RESOURCES}
         self.lost: dict[tuple[str, str], Item] = {}
         self.requests: list[Seen] = []
-        self.rang: list[Call] = []  # calls that a dial made
-        self.files: dict[str, AudioFile] = {}  # by the text of their links
+        self.rang: list[Call] = []  # calls made by dials
+        self.files: dict[str, AudioFile] = {}  # by the token in their links
         self._lock = threading.RLock()
         self._last: dict[str, int] = {}
         self._call_ids: set[int] = set()
@@ -49,7 +49,7 @@ class Pbx:
         return item
 
     def new_id(self, resource: str, started: datetime | None = None) -> int:
-        """Return an id that no item has; a call's is its start in microseconds."""
+        """Return an unused id; a call's id is its start in microseconds."""
         with self._lock:
             last = self._last.get(resource, 0)
             if is_clocked(resource):
@@ -66,7 +66,7 @@ class Pbx:
             return new
 
     def add(self, resource: str, item_id: int | None = None, **fields: Any) -> int:
-        """Put an item into a list as the PBX would have it there, without any webhook; return its id."""
+        """Add an item with defaults for missing fields, without a webhook; return its id."""
         item_id = self.new_id(resource) if item_id is None else item_id
         self._last[resource] = max(self._last.get(resource, 0), item_id if not is_clocked(resource) else 0)
         if "created" in FIELDS[resource]:
@@ -75,31 +75,31 @@ class Pbx:
         return item_id
 
     def edit(self, resource: str, item_id: int, **fields: Any) -> None:
-        """Change fields of an item; raise KeyError where there is none."""
+        """Change fields of an item; KeyError for an unknown one."""
         self.rows[resource][item_id] = self.item(resource, item_id) | fields
 
     def remove(self, resource: str, item_id: int) -> None:
-        """Take an item away without any webhook; raise KeyError where there is none."""
+        """Remove an item, without a webhook; KeyError for an unknown one."""
         del self.rows[resource][item_id]
 
     def item(self, resource: str, item_id: int) -> Item:
-        """Return the inner form of an item; raise KeyError where there is none."""
+        """Return the inner form of an item; KeyError for an unknown one."""
         return self.rows[resource][item_id]
 
     def wire(self, item: Item) -> Item:
-        """Return fields of an item as they go on the wire."""
+        """Return the wire format of an item."""
         return shown(item, self.url, extra_fields=self.options.extra_fields)
 
     def view(self, resource: str, item: Item) -> Item:
-        """Return the item as it goes on the wire."""
+        """Return the wire format of a resource's item; a contact has its groups."""
         if resource != "contacts":
             return self.wire(item)
-        number, groups = item["contactID"], list(self.rows["groups"].values())
-        of_contact = [one for one in groups if any(member["contactID"] == number for member in one["members"])]
+        id, groups = item["contactID"], list(self.rows["groups"].values())
+        of_contact = [group for group in groups if any(member["contactID"] == id for member in group["members"])]
         return self.wire(item) | {"group_membership": [self.wire(group) for group in of_contact]}
 
     def bulk(self, resource: str, count: int) -> range:
-        """Add `count` plain rows above all there are (a second apart for calls) and return their ids."""
+        """Add `count` plain items above the largest id, calls a second apart, and return their ids."""
         clocked = is_clocked(resource)
         step = 1_000_000 if clocked else 1
         largest = max(self.rows[resource], default=0)
@@ -110,33 +110,33 @@ class Pbx:
         return ids
 
     def add_contact(self, firstname: str, lastname: str = "", number: str = "", **fields: Any) -> int:
-        """Add an employee; return contactID."""
+        """Add an employee and return the contactID."""
         named = {"firstname": firstname, "lastname": lastname, "number": number, "current_callerid": number}
         return self.add("contacts", fields.pop("contact_id", None), **named | fields)
 
     def add_group(self, name: str, members: tuple[int, ...] | list[int] = ()) -> int:
-        """Add a group of contacts; return groupID."""
+        """Add a group of contacts and return the groupID."""
         return self.add("groups", name=name, members=[{"contactID": member} for member in members])
 
     def file(self, resource: str, item_id: int) -> AudioFile:
-        """Return the audio of a recording or voicemail, to be changed at will; it stays when the item is removed."""
+        """Return the audio of a recording or voicemail, which may be removed already."""
         return self.files[token_for(resource, item_id)]
 
     @property
     def webhooks(self) -> list[Subscription]:
-        """The webhooks that exist now."""
+        """The existing webhooks."""
         return list(self.hooks.subscriptions.values())
 
     def wait_delivered(self, timeout: float = 10.0) -> bool:
-        """Wait until no delivery is open; False where time ran out first."""
+        """Wait until no delivery is open; False if that takes longer than `timeout`."""
         return self.hooks.wait_delivered(timeout)
 
     def calls_seen(self, operation: str = "") -> list[Seen]:
-        """Return the requests to the API, audio left out, or those of one operationId."""
+        """Return the requests to the API, without audio; with `operation` those of one operationId."""
         return [row for row in list(self.requests) if row.operation and operation in ("", row.operation)]
 
     def reset(self) -> None:
-        """Go back to an empty account with default options, no faults and no subscriptions."""
+        """Empty the account, and restore default options without faults and subscriptions."""
         self.clock.clear()
         self.hooks.clear()
         self.faults.clear()
@@ -148,7 +148,7 @@ class Pbx:
 
 
 def _sample(resource: str, item_id: int) -> Item:
-    """Return plain fields of an item, made of its id alone."""
+    """Return plain fields of an item, derived from its id."""
     clocked = is_clocked(resource)
     seed = item_id // 1_000_000 if clocked else item_id
     start = _EPOCH + timedelta(microseconds=item_id) if clocked else _BULK_BEGIN + timedelta(seconds=seed % 10**7)

@@ -24,7 +24,7 @@ FIRST_IDS: Mapping[str, int] = {
     "voicemails": 171118926552,
     "voip_endpoints": 2204,
 }
-# The value of a field of which nothing is known, by its type.
+# The default value of a field by its type.
 _ABSENT: Mapping[str, Any] = {"integer": 0, "string": "", "date-time": None, "array": (), "object": None}
 _DEFAULTS: Mapping[str, Any] = {
     "direction": "in",
@@ -37,7 +37,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "recordingURL": None,
     "messageURL": None,
 }
-# Only history knows the end of a call.
+# Only the list of calls has the end of a call.
 _NEVER_POSTED = frozenset({"callEnded"})
 _PREVIOUS = "previous_contactID"
 
@@ -54,21 +54,21 @@ def _filters(row: polled.Resource) -> tuple[Filter, ...]:
 
 
 RESOURCES = {row.name: row for row in polled.RESOURCES}
-# By resource: the fields of an item of which only the id is known, and the filters of its list.
+# By resource: the default fields of an item, and the filters of its list.
 FIELDS = {row.name: _fields(row) for row in polled.RESOURCES}
 FILTERS = {row.name: _filters(row) for row in polled.RESOURCES}
 EVENTS = {row.name: row for row in events.EVENTS if row.source == "pbx"}
 
 
 def is_clocked(resource: str) -> bool:
-    """True if ids are the call's start in microseconds."""
+    """True if an id is the call's start in microseconds."""
     return RESOURCES[resource].id_field == "callID"
 
 
 def posted(event: str, data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of an event's `data`.
 
-    Events other than the transfer's have the previous employee only where a call was handed over.
+    Only a transferred call has the previous employee in events other than CallTransfered.
     """
     row = EVENTS[event]
     names = [field.name for field in row.model.fields if field.name not in _NEVER_POSTED]
@@ -79,11 +79,11 @@ def posted(event: str, data: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation of the API by its operationId; webhooks have one for each event."""
+    """One operation of the API by its operationId; each event has its own for webhooks."""
 
     id: str
     method: str
-    path: str  # below BASE_PATH; a `{name}` part takes any value
+    path: str  # below BASE_PATH; a `{name}` part matches any value
     parameters: tuple[str, ...] = ()
     row: Described | None = None
 

@@ -1,4 +1,4 @@
-"""The simulator in one piece: the account, its HTTP server, and the scenario calls; in this process or its own."""
+"""The simulator with its HTTP server, in this process or in a process of its own."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _URL = re.compile(r"^(http\S+)$", re.MULTILINE)
 
 class Simulator(Pbx):
     """
-    A PBX on `url`; a context manager.
+    A PBX on `url`. A context manager.
 
-    Port 0 takes a free one. `workers` 1 posts webhooks strictly one after the other. Another process on the machine
-    controls it by `METHOD /sim/{name}`.
+    Port 0 is any free port. With one of `workers`, webhooks are posted one after another. Another process controls it
+    by `METHOD /sim/{name}`.
     """
 
     def __init__(self, api_key: str = "demo-key", *, port: int = 0, workers: int = 4) -> None:
@@ -59,8 +59,7 @@ class Simulator(Pbx):
         """
         Begin the day of `dev.simulator.day` in the background.
 
-        With a pace, its steps come so many real seconds apart; without one, those of the past come at once and the
-        rest in real time.
+        Its steps are `pace` real seconds apart. Without a pace, steps in the past run at once, the rest in real time.
         """
 
         def run() -> None:
@@ -111,9 +110,9 @@ class Simulator(Pbx):
 
 class SimulatorProcess(ChildProcess):
     """
-    Runs `python -m dev.simulator` on a free port; ready when the constructor returns, else NotReady.
+    Runs `python -m dev.simulator` on a free port; the constructor waits until it is ready, or raises NotReady.
 
-    In a process of its own it does not share the interpreter with what is measured. With `day` it begins with one.
+    It does not share the interpreter with the measured code. With `day` it begins with two hours of calls.
     """
 
     def __init__(self, api_key: str = "demo-key", *, day: bool = False) -> None:
@@ -124,7 +123,7 @@ class SimulatorProcess(ChildProcess):
         self.base_url = f"{self.url}/api/v2/"
 
     def control(self, method: str, name: str, /, **body: Any) -> Any:
-        """Send one `/sim/{name}` request and return its JSON answer; requests.HTTPError where it is refused."""
+        """Send one `/sim/{name}` request and return its JSON answer; requests.HTTPError if it is refused."""
         with requests.Session() as session:
             session.trust_env = False
             answer = session.request(method, f"{self.url}/sim/{name}", json=body, timeout=60)

@@ -1,4 +1,4 @@
-"""Webhooks: the account's subscriptions, and the deliveries that the simulator posts to them."""
+"""Webhooks: the account's subscriptions, and the deliveries to them."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Subscription:
 
 
 class Webhooks:
-    """The account's subscriptions and the pool that posts events to them, without retries."""
+    """The account's subscriptions; events are posted to them by a pool, without retries."""
 
     def __init__(self, options: Options, wire: Callable[[Item], Item], workers: int) -> None:
         self.options, self.wire = options, wire
         self.subscriptions: dict[int, Subscription] = {}
-        self.happened: set[str] = set()  # names of events, also of those that nobody subscribed to
+        self.happened: set[str] = set()  # names of events, also without a subscription
         self.faults = Faults()
         self._ids = itertools.count(_FIRST_ID)
         self._lock = threading.Lock()
@@ -45,7 +45,7 @@ class Webhooks:
         self._pool = ThreadPoolExecutor(workers, "simulator-webhook")
 
     def subscribe(self, event: str, endpoint: str) -> Subscription | None:
-        """Add a webhook; return None at the account's limit."""
+        """Add a webhook; None at the account's limit."""
         with self._lock:
             if len(self.subscriptions) >= self.options.webhook_cap:
                 return None
@@ -54,24 +54,24 @@ class Webhooks:
             return new
 
     def unsubscribe(self, webhook_id: int) -> bool:
-        """Remove a webhook; False where there was none."""
+        """Remove a webhook; False if it is unknown."""
         with self._lock:
             return self.subscriptions.pop(webhook_id, None) is not None
 
     def emit(self, event: str, data: Item) -> None:
-        """Post the event to all who subscribed to it, in the background."""
+        """Post an event to its subscriptions in the background."""
         self.happened.add(event)
         body = {"type": "Event", "eventType": event, "version": "v1", "data": self.wire(posted(event, data))}
         with self._lock:
             targets = [row for row in self.subscriptions.values() if row.event == event]
-            new = {self._pool.submit(self._post, one, body) for one in targets if self.faults.pick(event) is None}
-            self._deliveries = {one for one in self._deliveries if not one.done()} | new
+            new = {self._pool.submit(self._post, row, body) for row in targets if self.faults.pick(event) is None}
+            self._deliveries = {delivery for delivery in self._deliveries if not delivery.done()} | new
 
     def wait_delivered(self, timeout: float = 10.0) -> bool:
-        """Wait for the deliveries that are open; False where time ran out first."""
+        """Wait for the open deliveries; False if that takes longer than `timeout`."""
         with self._lock:
-            open_now = set(self._deliveries)
-        return not wait(open_now, timeout).not_done
+            deliveries = set(self._deliveries)
+        return not wait(deliveries, timeout).not_done
 
     def clear(self) -> None:
         """Forget subscriptions, events and faults."""
@@ -81,7 +81,7 @@ class Webhooks:
         self.faults.clear()
 
     def close(self) -> None:
-        """End the pool; what was not posted yet is dropped."""
+        """End the pool, and drop deliveries that have not begun."""
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._session.close()
 

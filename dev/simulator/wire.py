@@ -1,4 +1,4 @@
-"""Items as the simulator writes them on the wire, with what may differ between PBXs."""
+"""The wire format of the simulator, and the options in which PBXs may differ."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ Item = dict[str, Any]
 @dataclass
 class Options:
     """
-    Settings of a PBX that may change without notice; every field can be set at any time.
+    Behaviour that the PBX does not document; every field can be changed at any time.
 
-    `order`: `newest`, `oldest`, `random` (one shuffle of the whole list) or `shuffled-page`. `empty`: `data` or `404`.
+    `order`: `newest`, `oldest`, `random` (a fixed shuffle of the whole list) or `shuffled-page`. `empty`: `data` or
+    `404`.
     """
 
     order: str = "newest"
@@ -33,33 +34,33 @@ class Options:
 
 @dataclass(frozen=True)
 class Seen:
-    """A request that came in: its parts, and the HTTP status answered (0: cut off)."""
+    """A received request, and the HTTP status of its answer; 0 if the connection was reset."""
 
     method: str
     path: str
     query: str
     operation: str  # empty for audio
     status: int
-    authorized: bool  # it carried an Authorization header
+    authorized: bool  # it had an Authorization header
 
 
 def shown(item: Item, base_url: str, *, extra_fields: bool = False) -> Item:
-    """Return the item as the PBX shows it: without inner fields, values in their wire format."""
-    found: Item = {}
+    """Return the wire format of an item, without inner fields; their names begin with an underscore."""
+    fields: Item = {}
     for name, value in item.items():
         if name[0] == "_":
             continue
         if isinstance(value, datetime):
-            found[name] = f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S}+0000"
+            fields[name] = f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S}+0000"
         elif isinstance(value, AudioFile):
-            found[name] = f"{base_url}/files/{value.token}"
+            fields[name] = f"{base_url}/files/{value.token}"
         elif isinstance(value, (tuple, list)):
-            found[name] = [shown(part, base_url) if isinstance(part, dict) else part for part in value]
+            fields[name] = [shown(part, base_url) if isinstance(part, dict) else part for part in value]
         else:
-            found[name] = value
+            fields[name] = value
     if extra_fields:
-        found["queueName"] = "Pārdošana"
-    return found
+        fields["queueName"] = "Pārdošana"
+    return fields
 
 
 def encode(value: object) -> bytes:
@@ -68,7 +69,7 @@ def encode(value: object) -> bytes:
 
 
 def envelope(status: int, message: str, data: Any = None) -> dict[str, Any]:
-    """Return the wrapping of every answer."""
+    """Return an answer's data in the wrapper of all answers."""
     return {
         "version": "v2",
         "status": "success" if status < 400 else "error",
@@ -79,6 +80,6 @@ def envelope(status: int, message: str, data: Any = None) -> dict[str, Any]:
 
 
 def read_time(text: str) -> datetime:
-    """Read a time that a caller sent; raise ValueError where it is none."""
+    """Parse a time from a query; ValueError if it is invalid."""
     moment = datetime.fromisoformat(text.replace(" ", "+"))
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

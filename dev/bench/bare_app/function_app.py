@@ -1,4 +1,4 @@
-"""The limit that the receivers are measured against: a function that only puts the body on a queue."""
+"""The receivers' limit: a function that only queues the body."""
 
 import os
 from functools import cache
