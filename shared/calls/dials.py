@@ -1,4 +1,4 @@
-"""Table `dials`: the calls that were asked for through the API, so that none rings twice, and a count of the hour."""
+"""Table `dials`: claims of the calls dialled through the API, so that none rings twice, and the hourly count."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from shared.times import now
 logger = logging.getLogger(__name__)
 
 TABLE = "dials"
-# Four retries of Logic Apps, each after two minutes of waiting and 45 s of rest, fit into it.
+# Long enough for four retries of Logic Apps, each after a wait of two minutes and a pause of 45 s.
 UNCERTAIN_WINDOW = timedelta(minutes=15)
-# A claim this old without an outcome belongs to a process that is gone.
+# A claim this old without an outcome belongs to a process that has died.
 _RINGING = timedelta(seconds=90)
 _WAIT_SECONDS, _LOOK_SECONDS = 20.0, 0.25
-# Beside the claims, whose partitions are two hexadecimal digits.
+# The count's partition and row. Claims have partitions of two hexadecimal digits.
 LIMIT, _RINGS = "limit", "rings"
 _MINUTES = 60
 
@@ -35,7 +35,7 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """A request for a call: keyed hashes of the request and of the call, its subjects, and how long it is the same."""
+    """A request for a call: keyed hashes of request and call, its subjects, and how long repeats get its answer."""
 
     id: str
     call: str
@@ -45,20 +45,20 @@ class Request:
 
 def claim(storage: Storage, request: Request, limit: int) -> Answer | None:
     """
-    Claim a request and count it; return None for a new one, or the answer of the same one before.
+    Claim and count a request; return None for a new request, or the stored answer for a repeat.
 
-    Raises Refused: KEY_REUSED for a key of another call, DIAL_UNCERTAIN where the PBX did not say whether it rang,
-    DIAL_IN_PROGRESS where it is still being asked after twenty seconds, and DIAL_LIMIT where the last hour had `limit`
-    calls, over all processes.
+    Raises Refused: KEY_REUSED for a key of another call, DIAL_UNCERTAIN if the PBX did not say whether the call rang,
+    DIAL_IN_PROGRESS if the first request has no answer after twenty seconds, and DIAL_LIMIT if all processes together
+    dialled `limit` calls in the last hour.
     """
     table, until = storage.table(TABLE), time.monotonic() + _WAIT_SECONDS
     while True:
-        before = rows.get(table, request.id[:2], request.id)
-        if before is None or before["until"] <= now():
-            people.add(storage, [(who, people.Pointer("dial", request.id, now())) for who in request.subjects])
+        claimed = rows.get(table, request.id[:2], request.id)
+        if claimed is None or claimed["until"] <= now():
+            people.add(storage, [(subject, people.Pointer("dial", request.id, now())) for subject in request.subjects])
             # A process that dies while it rings leaves its claim behind.
             fresh = _row(request, "ringing", max(request.keep, UNCERTAIN_WINDOW))
-            if rows.swap(table, fresh, before.etag if before else None):
+            if rows.swap(table, fresh, claimed.etag if claimed else None):
                 try:
                     _count(storage, 1, limit)
                 except BridgeError:
@@ -66,11 +66,11 @@ def claim(storage: Storage, request: Request, limit: int) -> Answer | None:
                     raise
                 return None
             continue
-        if before["call"] != request.call:
+        if claimed["call"] != request.call:
             raise Refused(KEY_REUSED)
-        if before["state"] == "rang":
-            return dict(json.loads(before["answer"]))
-        if before["state"] != "ringing" or now() - before["since"] >= _RINGING:
+        if claimed["state"] == "rang":
+            return dict(json.loads(claimed["answer"]))
+        if claimed["state"] != "ringing" or now() - claimed["since"] >= _RINGING:
             raise Refused(DIAL_UNCERTAIN)
         if time.monotonic() > until:
             raise Refused(DIAL_IN_PROGRESS, retry_after=2)
@@ -93,7 +93,7 @@ def release(storage: Storage, request: Request) -> None:
 
 
 def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
-    """Delete the claims of a period that no repeat needs any more."""
+    """Delete the claims whose answers were kept until a time within a period."""
     query = f"PartitionKey ne '{LIMIT}' and {period.condition('until')}"
     return expire_rows(storage.table(TABLE), query, allowance)
 
@@ -105,12 +105,12 @@ def _row(request: Request, state: str, keep: timedelta) -> dict[str, Any]:
 
 
 def _count(storage: Storage, more: int, limit: int | None = None) -> None:
-    """Count a call more, or the newest one less, in the row of the last hour's calls by minute."""
+    """Add a call (1) to the counts counted minute of the last hour, or take the newest off (-1)."""
     minute = _minute()
 
-    def by(row: Mapping[str, Any] | None) -> dict[str, Any]:
-        known = json.loads(row["minutes"]) if row is not None else {}
-        counts = {int(at): number for at, number in known.items() if minute - _MINUTES < int(at) and number > 0}
+    def counted(row: Mapping[str, Any] | None) -> dict[str, Any]:
+        stored = json.loads(row["minutes"]) if row is not None else {}
+        counts = {int(at): number for at, number in stored.items() if minute - _MINUTES < int(at) and number > 0}
         if limit is not None and sum(counts.values()) >= limit:
             logger.warning("signal dial_limit reason=%d calls in an hour", limit)
             free = (min(counts, default=minute) + _MINUTES) * 60
@@ -118,7 +118,7 @@ def _count(storage: Storage, more: int, limit: int | None = None) -> None:
         at = minute if more > 0 else max(counts, default=minute)
         return {"minutes": json.dumps(counts | {at: counts.get(at, 0) + more})}
 
-    rows.change(storage.table(TABLE), LIMIT, _RINGS, by)
+    rows.change(storage.table(TABLE), LIMIT, _RINGS, counted)
 
 
 def _minute() -> int:

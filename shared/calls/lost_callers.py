@@ -1,10 +1,10 @@
 """
-Table `lostcallers`: one row a pair of a caller and the number where nobody answered, and a copy while the caller waits.
+Table `lostcallers`: one row for each pair of caller and unanswered number, and a copy of it while the caller waits.
 
-A row has a log of its pair's tries, removals and closings. Its other columns follow from the log in the order of its
-times, whatever the order of arrival. An event with its own time (`last_contact`) is known by it. An event without one
-is known by its day and by how often the pair has waited on that day. The PBX forgets all who wait at midnight and tells
-nobody: each day begins with nobody waiting.
+A row has a log of its pair's tries, removals and closings. Its other columns are computed from the log in the order of
+its times, whatever the order of arrival. An event is identified by its own time (`last_contact`) or, without one, by
+its day and the number of times that the pair has waited that day. At midnight the PBX forgets all waiting callers
+without an event: each day begins with nobody waiting.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ TABLE = "lostcallers"
 PARTITION = "lost"
 ADDED, UPDATED, REMOVED = "LostCallerAdded", "LostCallerUpdated", "LostCallerRemoved"
 _CLOSED = "closed"
-# Whose midnight that is, is not documented: UTC's or that of a country around the Baltic Sea.
+# The time zone of this midnight is not documented: UTC, or that of a country around the Baltic Sea.
 _OFFSETS = tuple(timedelta(hours=hours) for hours in (0, 1, 2, 3))
-# A try is a call that began shortly before; a pair may be called back on the next day.
+# The longest time between a try and its call, and between a pair's last event and the answered call that closes it.
 _RANG, _WAITS = timedelta(minutes=10), timedelta(days=7)
 _FEW = 20
 _LONGEST_LOG = 50
-# The row keys of copies begin with it: those who wait are read without the others.
+# Prefix of the copies' row keys, so that waiting callers are read without the others.
 _WAITING = "waiting "
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LostCaller:
-    """A caller whom nobody answered at a number: whether it waits, its tries, and the employees who were rung."""
+    """A caller whom nobody answered at a number; `open` while the caller waits, with the employees who were rung."""
 
     id: str
     callerid: str = ""
@@ -65,12 +65,12 @@ class LostCaller:
 
 
 def same_day(one: datetime, other: datetime) -> bool:
-    """True if no midnight lies between two times, wherever it is counted."""
+    """Return True if two times are on the same day in every possible time zone."""
     return all((one + offset).date() == (other + offset).date() for offset in _OFFSETS)
 
 
 def other_day(one: datetime, other: datetime) -> bool:
-    """True if a midnight lies between two times, wherever it is counted."""
+    """Return True if two times are on different days in every possible time zone."""
     return all((one + offset).date() != (other + offset).date() for offset in _OFFSETS)
 
 
@@ -82,9 +82,9 @@ def key(storage: Storage, callerid: str | None, destination: str | None, region:
 
 def identified(bridge: Bridge, event: ReceivedEvent) -> ReceivedEvent:
     """
-    Return the event under the id of the one that it repeats, if any, once the log of its pair has it.
+    Add an event to the log of its pair; return it, under the id of the event that it repeats if there is one.
 
-    A message that is run again gets the same answer.
+    A message that is run again gets the same id.
     """
     storage, region, data = bridge.storage, bridge.settings.default_region, event.data
     pair = {"callerid": data.get("callerid") or "", "destination": data.get("destination") or ""}
@@ -122,45 +122,45 @@ def _log(row: Row | None) -> Log:
 
 
 def _added(log: Log, id: str, entry: Entry) -> dict[str, Any]:
-    """Add an entry to a log, with the id of the event that it repeats, and return the columns that follow."""
+    """Add an entry to a log, with the id of the event that it repeats, and return the new columns of the row."""
     log[id] = entry
     row: dict[str, Any] = dict.fromkeys(("day", "since", "last", "closed", "attempts", "note")) | {"rung": []}
-    for one in sorted(log.values(), key=lambda one: (one["day"], one["at"])):
-        if one["day"] != row["day"]:
-            row |= {"day": one["day"], "open": False, "openings": 0, "closed": None, "last": None}
-        if one["name"] in (ADDED, UPDATED):
-            _follow_try(row, one)
+    for each in sorted(log.values(), key=lambda each: (each["day"], each["at"])):
+        if each["day"] != row["day"]:
+            row |= {"day": each["day"], "open": False, "openings": 0, "closed": None, "last": None}
+        if each["name"] in (ADDED, UPDATED):
+            _follow_try(row, each)
         else:
-            row |= {"open": False, "closed": one["at"], "openings": max(row["openings"], 1)}
-            row["note"] = one.get("note") or row["note"]
-        one["occasion"] = [one["name"], one.get("attempts"), one.get("tried"), one["day"], row["openings"]]
-    entry["event"] = next(one.get("event", id) for one in log.values() if one["occasion"] == entry["occasion"])
+            row |= {"open": False, "closed": each["at"], "openings": max(row["openings"], 1)}
+            row["note"] = each.get("note") or row["note"]
+        each["occasion"] = [each["name"], each.get("attempts"), each.get("tried"), each["day"], row["openings"]]
+    entry["event"] = next(each.get("event", id) for each in log.values() if each["occasion"] == entry["occasion"])
     row |= {name: parse_time(row[name]) for name in ("since", "last", "closed") if row[name]}
     row["attempts"] = rows.long(row["attempts"]) if row["attempts"] is not None else None
     kept = dict([*log.items()][-_LONGEST_LOG:])
     return row | {"rung": json.dumps(row["rung"]), "log": zlib.compress(json.dumps(kept).encode())}
 
 
-def _follow_try(row: dict[str, Any], one: Entry) -> None:
-    at, tried, closed, last, is_added = one["at"], one["tried"], row["closed"], row["last"], one["name"] == ADDED
+def _follow_try(row: dict[str, Any], entry: Entry) -> None:
+    at, tried, closed, last, is_added = entry["at"], entry["tried"], row["closed"], row["last"], entry["name"] == ADDED
     is_new = is_added or closed is None
     if tried and closed:
-        # The PBX's clock may be behind ours: a later try than any before is a new one all the same.
+        # The PBX's clock may be behind ours: a try after the last entry is new even if it is not after the closing.
         is_new = tried > closed or (is_added and last is not None and tried > last)
     if not row["open"] and is_new:
         row |= {"open": True, "openings": row["openings"] + 1, "since": min(tried or at, at)}
         row |= {"attempts": None, "note": None, "rung": []}
         last = None
-    row["rung"] = sorted({*row["rung"], *one["rung"]})[:_FEW]
+    row["rung"] = sorted({*row["rung"], *entry["rung"]})[:_FEW]
     if not (tried and last and tried < last):
         row["last"] = tried or last or at
-        row["attempts"] = row["attempts"] if one["attempts"] is None else one["attempts"]
+        row["attempts"] = row["attempts"] if entry["attempts"] is None else entry["attempts"]
     elif row["open"]:
         row["since"] = min(row["since"], tried)
 
 
 def _rung(storage: Storage, callerid: str | None, event: ReceivedEvent, region: str) -> list[int]:
-    """Return the employees whom the try rang, as far as its call is known by now."""
+    """Return the employees whom a try rang, as far as its call is known."""
     if not callerid:
         return []
     first, last = event.moment - _RANG, event.moment + _RANG
@@ -177,20 +177,20 @@ def close_answered(bridge: Bridge, event: ReceivedEvent) -> None:
     if not number or connected is None:
         return
     subject = people.number(number, region)
-    found = people.find(storage, subject, ["lost"], first=connected - _WAITS, limit=_FEW)
-    for id in {one.id for one in found}:
-        one = get(storage, id)
-        if one and one.open and people.number(one.callerid, region) == subject and one.last and one.last < connected:
-            close(storage, id, connected)
+    pointers = people.find(storage, subject, ["lost"], first=connected - _WAITS, limit=_FEW)
+    pairs = filter(None, (get(storage, id) for id in {pointer.id for pointer in pointers}))
+    for pair in pairs:
+        if pair.open and people.number(pair.callerid, region) == subject and pair.last and pair.last < connected:
+            close(storage, pair.id, connected)
 
 
 def close(storage: Storage, id: str, moment: datetime, note: str | None = None) -> bool:
-    """Close a pair that waits, with a note of who did it and why; False where it does not wait."""
+    """Close a pair that waits, with a note of who did it and why; return False if it does not wait."""
     name = f"closed {stamp(moment)}"
 
     def by(row: rows.Row | None) -> Row | None:
         log = _log(row)
-        # A write whose answer was lost has closed it at this very moment.
+        # An earlier write, whose answer was lost, has closed it.
         if row is None or name in log:
             return row
         if not row["open"]:
@@ -217,8 +217,8 @@ def remove(storage: Storage, id: str) -> None:
 
 
 def listed(storage: Storage, *, all: bool = False) -> list[LostCaller]:
-    """Return those who wait, the latest try first; with `all` those who were called back too, after them."""
-    # Row keys are hexadecimal: copies come behind them.
+    """Return the waiting callers, latest try first; with `all` also the closed ones, after them."""
+    # Row keys are hexadecimal, so the copies' keys sort after them.
     keys = f"RowKey {'lt' if all else 'ge'} '{_WAITING}'"
     found = storage.table(TABLE).query_entities(f"PartitionKey eq '{PARTITION}' and {keys}")
     return sorted(map(_lost_caller, found), key=lambda one: (one.open, one.last or one.closed), reverse=True)
@@ -237,5 +237,5 @@ def _lost_caller(row: Row) -> LostCaller:
 
 
 def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
-    """Delete the pairs whose last event came within a period, also those that nobody called back."""
+    """Delete the pairs whose last event arrived within a period, waiting ones included."""
     return expire_rows(storage.table(TABLE), period.condition("at"), allowance)

@@ -53,14 +53,14 @@ class Calls:
         self._turns = [Lock() for _ in range(_TURNS)]
 
     def merge(
-        self, call_id: int, event: ReceivedEvent | None, there: Pointers = frozenset(), *, repeat: bool = False
+        self, call_id: int, event: ReceivedEvent | None, stored: Pointers = frozenset(), *, repeat: bool = False
     ) -> None:
         """
-        Add an event to its call's story; one that adds nothing costs no write. `there` are pointers that are stored.
+        Add an event to its call's story; an event that adds nothing costs no write.
 
-        Without an event the story waits for its end no longer: the outcome is `unknown` until one arrives. The story of
-        a `repeat` is most likely there: it is read first where this process does not remember it.
-        Raises Conflict where others kept changing the same call.
+        `stored` has the event's pointers, which the caller has stored. Without an event the call's end is given up: the
+        outcome is `unknown` until an end arrives. A `repeat` most likely has a story, so it is read first unless this
+        process remembers it. Raises Conflict if others kept changing the call.
         """
 
         def merged(row: rows.Row | None) -> Mapping[str, Any] | None:
@@ -71,20 +71,20 @@ class Calls:
             columns = _columns(call_id, gathered, self._region)
             old: Mapping[str, Any] = row if row is not None else {"began": now()}
             columns["began"] = call_start(call_id) or columns.get("started") or old["began"]
-            # First: whoever dies in between finds that the story still lacks them.
-            known = there | _pointers(before.parts.values(), call_id, old["began"], self._region, whole=True)
+            # Pointers first: after a death in between, the story still lacks its event and the next run adds both.
+            known = stored | _pointers(before.parts.values(), call_id, old["began"], self._region, whole=True)
             wanted = _pointers(gathered.parts.values(), call_id, columns["began"], self._region, whole=True)
             people.add(self._storage, wanted - known)
             if columns["outcome"] not in UNENDED:
                 columns["over"] = old.get("over") or self._end(call_id, event)
             return columns
 
-        # Threads of this process take turns at a call; other instances meet at the ETag.
+        # Threads of this process take turns at a call; the ETag guards it against other instances.
         with self._turns[call_id % _TURNS]:
             known = self._known.get(call_id)
             if known is None and (repeat or event is None):
                 known = get(self._storage, call_id)
-            # A call that is not known is most often new: writing first finds out in one request.
+            # A call that is not remembered is most often new: creating its row unread takes one request.
             written = rows.change(self._table, PARTITION, descending(call_id), merged, known)
             if written is not None:
                 if len(self._known) >= _REMEMBERED:
@@ -92,7 +92,7 @@ class Calls:
                 self._known[call_id] = written
 
     def _end(self, call_id: int, event: ReceivedEvent | None) -> datetime:
-        """Store when a call was first known to be over, for triggers that wait for it; old history is no news."""
+        """Return the present as the time a call ended; store it for triggers, unless the event is of old history."""
         moment = now()
         if event is None or event.origin != "backfill":
             key = f"{clock(moment):016d}-{descending(call_id)}"
@@ -101,24 +101,46 @@ class Calls:
 
     def find(self, started: datetime, caller: str | None) -> Mapping[str, Any] | None:
         """
-        Return the row of the one call by this caller that began in this second, or None.
+        Return the row of the only call that a caller began in a second; None if there are none or several.
 
-        Withheld numbers are one caller.
+        Withheld numbers count as one caller.
         """
         person = people.number(caller, self._region)
         near = people.find(self._storage, person, ["call"], first=started, last=started, limit=_MOST_IN_SECOND)
-        # Pointers lead to those who were called, too.
+        # A number's pointers lead also to the calls that it received.
         found = by_pointers(self._storage, near)
         fitting = [row for row in found if people.number(row.get("caller"), self._region) == person]
         return fitting[0] if len(fitting) == 1 else None
 
 
+calls = once(Calls)
+
+
+def add_to_story(bridge: Bridge, event: ReceivedEvent, *, repeat: bool = False) -> bool | None:
+    """
+    Add an event, whose `pointers` are stored, to the story of its call, if it has one.
+
+    Return False for a voicemail whose call is not known yet. A voicemail names no call, but began in the same second.
+    """
+    stories = calls(bridge.storage, bridge.settings.default_region)
+    call_id: int | None = event.data.get("callID")
+    if call_id is None:
+        started = event.data.get("callStarted")
+        if started is None or "voicemailID" not in event.data:
+            return None
+        row = stories.find(started, event.caller)
+        if row is None:
+            return False
+        call_id = int(rows.value_of(row["callID"]))
+    stories.merge(call_id, event, pointers(event, bridge.settings.default_region), repeat=repeat)
+    return None
+
+
 def pointers(event: ReceivedEvent, region: str) -> Pointers:
     """
-    Return the pointers to an event's call and audio from those whom the event names; none where only the story has the
-    call's start.
+    Return the pointers from the people in an event to its call and audio; none if only the story has the call's start.
 
-    An event without a call, such as a voicemail whose call is not found yet, is entered at its own time.
+    Without a call, such as for a voicemail whose call is not found yet, pointers have the event's own time.
     """
     call_id = event.data.get("callID")
     began = call_start(call_id) if call_id is not None else event.data.get("callStarted") or event.moment
@@ -128,7 +150,7 @@ def pointers(event: ReceivedEvent, region: str) -> Pointers:
 def _pointers(
     parts: Collection[Part], call_id: int | None, began: datetime, region: str, *, whole: bool = False
 ) -> Pointers:
-    """Return the pointers to a call and its audio from all in its parts; a `whole` one without a caller is withheld."""
+    """Return the pointers from the people in parts to a call and its audio; a `whole` call may be withheld."""
     subjects, things, is_withheld = set[str](), set[Pointer](), whole and bool(parts)
     if call_id is not None:
         things.add(Pointer("call", str(call_id), began))
@@ -147,7 +169,7 @@ def _pointers(
 
 
 def _columns(call_id: int, gathered: Gathered, region: str) -> dict[str, Any]:
-    """Return the columns of a call, with as many parts as fit there."""
+    """Return the columns of a call, with as many parts as fit."""
     while len(packed := zlib.compress(json.dumps([*gathered.parts.values()]).encode())) > _LONGEST_PARTS:
         gathered = gathered.cut(len(gathered.parts) // 2)
     columns: dict[str, Any] = {"callID": rows.long(call_id), "parts": packed, "givenUp": gathered.given_up or None}
@@ -160,36 +182,11 @@ def _columns(call_id: int, gathered: Gathered, region: str) -> dict[str, Any]:
 
 
 def gathered_in(row: Mapping[str, Any] | None) -> Gathered:
-    """Return the parts of a call's story, of which its row has the sum."""
+    """Return the parts that a call's row was computed from."""
     if row is None:
         return Gathered()
     parts = json.loads(zlib.decompress(row["parts"]))
     return Gathered({place_of(part): part for part in parts}, bool(row.get("truncated")), bool(row.get("givenUp")))
-
-
-def _spans(first: datetime | None, last: datetime | None) -> list[str]:
-    """
-    Return the conditions for calls that began from `first` to before `last`, in the order of their keys.
-
-    A callID that spells a start is found by its key, any other by the column `began`.
-    """
-    # A call belongs to the second in which it began.
-    low = max(clock(first.replace(microsecond=0)), FIRST_CLOCK_ID) if first else FIRST_CLOCK_ID
-    high = max(clock(last.replace(microsecond=0)), FIRST_CLOCK_ID) if last else LAST_CLOCK_ID
-    times = [f"began ge datetime'{iso(first)}'"] if first else []
-    times += [f"began lt datetime'{iso(last)}'"] if last else []
-    spelt = [f"RowKey gt '{descending(high)}'", f"RowKey le '{descending(low)}'"]
-    beyond = [f"RowKey le '{descending(LAST_CLOCK_ID)}'", *times]
-    counted = [f"RowKey gt '{descending(FIRST_CLOCK_ID)}'", *times]
-    return [" and ".join((f"PartitionKey eq '{PARTITION}'", *span)) for span in (beyond, spelt, counted)]
-
-
-def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
-    """Delete the stories of calls that began within a period."""
-    found = expire_rows(storage.table(ENDED), period.condition("at"), allowance)
-    for span in _spans(period.first, period.last):
-        found += expire_rows(storage.table(TABLE), span, allowance)
-    return found
 
 
 def newest(
@@ -222,6 +219,23 @@ def newest(
     return found, ""
 
 
+def _spans(first: datetime | None, last: datetime | None) -> list[str]:
+    """
+    Return the conditions for calls that began from `first` to before `last`, in the order of their keys.
+
+    A callID that spells a start is found by its key, any other by the column `began`.
+    """
+    # A call belongs to the second in which it began.
+    low = max(clock(first.replace(microsecond=0)), FIRST_CLOCK_ID) if first else FIRST_CLOCK_ID
+    high = max(clock(last.replace(microsecond=0)), FIRST_CLOCK_ID) if last else LAST_CLOCK_ID
+    times = [f"began ge datetime'{iso(first)}'"] if first else []
+    times += [f"began lt datetime'{iso(last)}'"] if last else []
+    spelt = [f"RowKey gt '{descending(high)}'", f"RowKey le '{descending(low)}'"]
+    beyond = [f"RowKey le '{descending(LAST_CLOCK_ID)}'", *times]
+    counted = [f"RowKey gt '{descending(FIRST_CLOCK_ID)}'", *times]
+    return [" and ".join((f"PartitionKey eq '{PARTITION}'", *span)) for span in (beyond, spelt, counted)]
+
+
 def without_end(storage: Storage, first: datetime, last: datetime, limit: int) -> list[int]:
     """Return the callIDs of calls that began between two times and whose end has not arrived."""
     where = " or ".join(f"outcome eq '{outcome}'" for outcome in UNENDED)
@@ -231,17 +245,17 @@ def without_end(storage: Storage, first: datetime, last: datetime, limit: int) -
 
 def ended(storage: Storage, after: int, until: int, limit: int) -> list[tuple[int, Mapping[str, Any] | None]]:
     """
-    Return calls that were first known to be over after one time and up to another, in that order, with those times.
+    Return the calls that ended after one time and up to another, in that order, each with that time.
 
-    Times are microseconds since 1970. None stands for a call that another writer ended first, or that is gone: each
-    call is there once.
+    Times are microseconds since 1970, and those at which an end was first known. A row is None if the call is gone or
+    another writer has ended it first, so that each call is returned once.
     """
     span = f"PartitionKey eq '{PARTITION}' and RowKey gt '{after:016d}~' and RowKey lt '{until:016d}~'"
     marks = list(islice(storage.table(ENDED).query_entities(span, results_per_page=min(limit, _PAGE)), limit))
     wanted = [(mark["RowKey"].partition("-")[2], mark["at"]) for mark in marks]
     found = people.rows_of(storage.table(TABLE), PARTITION, wanted)
-    over = [(clock(at), found.get(key)) for key, at in wanted]
-    return [(at, row if row is not None and clock(row["over"]) == at else None) for at, row in over]
+    calls_by_end = [(clock(at), found.get(key)) for key, at in wanted]
+    return [(at, row if row is not None and clock(row["over"]) == at else None) for at, row in calls_by_end]
 
 
 def by_pointers(storage: Storage, pointers: Sequence[Pointer]) -> list[Mapping[str, Any]]:
@@ -256,24 +270,9 @@ def get(storage: Storage, call_id: int) -> rows.Row | None:
     return rows.get(storage.table(TABLE), PARTITION, descending(call_id))
 
 
-calls = once(Calls)
-
-
-def add_to_story(bridge: Bridge, event: ReceivedEvent, *, repeat: bool = False) -> bool | None:
-    """
-    Add an event, whose `pointers` are stored, to the story of its call, if it has one.
-
-    Return False for a voicemail whose call is not known yet: a voicemail names no call, but began in the same second.
-    """
-    stories = calls(bridge.storage, bridge.settings.default_region)
-    call_id: int | None = event.data.get("callID")
-    if call_id is None:
-        started = event.data.get("callStarted")
-        if started is None or "voicemailID" not in event.data:
-            return None
-        row = stories.find(started, event.caller)
-        if row is None:
-            return False
-        call_id = int(rows.value_of(row["callID"]))
-    stories.merge(call_id, event, pointers(event, bridge.settings.default_region), repeat=repeat)
-    return None
+def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
+    """Delete the stories of calls that began within a period."""
+    found = expire_rows(storage.table(ENDED), period.condition("at"), allowance)
+    for span in _spans(period.first, period.last):
+        found += expire_rows(storage.table(TABLE), span, allowance)
+    return found

@@ -13,7 +13,7 @@ from shared.events.event import ReceivedEvent
 from shared.times import after, call_start, parse_time, stamp
 from shared.values import e164
 
-# The fields of an event that its part has, beside its caller; table `events` has the whole event.
+# The fields that a part has of its event, beside the caller; table `events` has the whole event.
 _FIELDS = (
     "destination",
     "direction",
@@ -32,12 +32,12 @@ _FIELDS = (
 _LONGEST, _LONGEST_URL = 100, 1000
 # A call that rings a hundred employees has two events for each.
 MOST_PARTS = 256
-# Such a part without one of these fields says only that a phone rang, or stopped ringing.
+# A part of these events that lacks all of these fields says only that a phone rang, or stopped ringing.
 _RINGS = ("CallCompleted", "CallStarted")
 _WEIGHTY = ("callConnected", "callEnded", "previous_contactID")
 # An integer column holds no more.
 _LONGEST_TALK = 2**31 - 1
-# Lists stand in a text column, which holds 32 Ki characters.
+# A list is kept in a text column, which holds 32 Ki characters.
 _LONGEST_LIST = 100
 # The outcomes of a call whose end has not arrived.
 UNENDED = ("ringing", "talking")
@@ -56,14 +56,14 @@ _Place = tuple[bool, int, str, str, bool]
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """The parts of a call by their places; `truncated` if some were left out, `given_up` if it waits for no end."""
+    """The parts of a call by their places; `truncated` if some were left out, `given_up` if no end is expected."""
 
     parts: Mapping[_Place, Part] = field(default_factory=dict)
     truncated: bool = False
     given_up: bool = False
 
     def with_event(self, event: ReceivedEvent) -> Gathered:
-        """Return the parts with that of an event; an equal set where it adds nothing."""
+        """Return the parts with that of an event; an equal set if the event adds nothing."""
         part = part_of(event)
         place = place_of(part)
         if place in self.parts:
@@ -82,10 +82,10 @@ def part_of(event: ReceivedEvent) -> Part:
     part: Part = {"id": event.id, "event": event.type.name}
     if event.from_history:
         part["history"] = True
-    said = {name: event.data.get(name) for name in _FIELDS} | {"caller": event.caller}
+    values = {name: event.data.get(name) for name in _FIELDS} | {"caller": event.caller}
     if isinstance(word := event.data.misfits.get("status"), str):
-        said["status"] = word.strip().lower()
-    for name, value in said.items():
+        values["status"] = word.strip().lower()
+    for name, value in values.items():
         if isinstance(value, datetime):
             part[name] = stamp(value)
         elif isinstance(value, int) or (value and len(value) <= (_LONGEST_URL if name == "blobUrl" else _LONGEST)):
@@ -94,13 +94,13 @@ def part_of(event: ReceivedEvent) -> Part:
 
 
 def place_of(part: Part) -> _Place:
-    """Return the place of a part: those of phones that only rang come last, both ends of a leg together."""
+    """Return the sort key of a part: phones that only rang come last, both ends of a leg together."""
     rings = part["event"] in _RINGS and part.keys().isdisjoint(_WEIGHTY)
     return rings, part.get("contactID", -1) if rings else -1, part["event"], part["id"], "history" in part
 
 
 def join(one: Part, other: Part) -> Part:
-    """Return two variants of an event from one source as one: present beats absent, else the smaller value stands."""
+    """Merge two variants of an event from one source: the smaller value wins, and any value wins over none."""
     joined = {**one, **other}
     for name in one.keys() & other.keys():
         joined[name] = min(one[name], other[name], key=_order)
@@ -112,20 +112,20 @@ def _order(value: int | str) -> tuple[int, str]:
 
 
 def _sum_up(parts: Iterable[Part]) -> tuple[Mapping[str, set[Any]], Mapping[str, Any]]:
-    """Return all values of each field, and the one that stands: the smallest of history, else of webhooks."""
-    said, history = defaultdict[str, set[Any]](set), dict[str, Any]()
+    """Return all values of each field, and its best value: the smallest of history, else of webhooks."""
+    values, history = defaultdict[str, set[Any]](set), dict[str, Any]()
     for part in parts:
         for name, value in part.items():
-            said[name].add(value)
+            values[name].add(value)
             if "history" in part:
                 history[name] = min(history.get(name, value), value, key=_order)
-    return said, {name: history.get(name, min(found, key=_order)) for name, found in said.items()}
+    return values, {name: history.get(name, min(all_values, key=_order)) for name, all_values in values.items()}
 
 
 def story_of(call_id: int, gathered: Gathered, region: str) -> Story:
     """Return the story of a call; its `outcome` is one of those that GetCalls lists."""
     parts = [gathered.parts[place] for place in sorted(gathered.parts)]
-    said, best = _sum_up(parts)
+    values, best = _sum_up(parts)
     ends, answers = list[Part](), list[Part]()
     for part in parts:
         # History's item of a call that still goes on is no end.
@@ -134,7 +134,7 @@ def story_of(call_id: int, gathered: Gathered, region: str) -> Story:
         if part["event"] == "CallConnected" or "callConnected" in part:
             answers.append(part)
     caller, destination, connected = best.get("caller"), best.get("destination"), _time(best.get("callConnected"))
-    ended = _time(max(said["callEnded"])) if said["callEnded"] else _ended(ends, answers)
+    ended = _time(max(values["callEnded"])) if values["callEnded"] else _ended(ends, answers)
     talk = 0 if ends and not answers else None
     if connected and ended:
         talk = min(max(0, round((ended - connected).total_seconds())), _LONGEST_TALK)
@@ -153,13 +153,13 @@ def story_of(call_id: int, gathered: Gathered, region: str) -> Story:
         talkSeconds=talk,
         outcome="unknown" if gathered.given_up and outcome in UNENDED else outcome,
         answeredBy=_answered_by(answers),
-        contacts=sorted(said["contactID"] | said["previous_contactID"]),
+        contacts=sorted(values["contactID"] | values["previous_contactID"]),
         transfers=_transfers(parts)[:_LONGEST_LIST],
-        recordings=sorted(said["recordingID"])[:_LONGEST_LIST],
+        recordings=sorted(values["recordingID"])[:_LONGEST_LIST],
         recordingUrls=_urls(parts, "recordingID"),
-        voicemails=sorted(said["voicemailID"])[:_LONGEST_LIST],
+        voicemails=sorted(values["voicemailID"])[:_LONGEST_LIST],
         voicemailUrls=_urls(parts, "voicemailID"),
-        revision=len(said["id"]),
+        revision=len(values["id"]),
         truncated=gathered.truncated,
     )
 
@@ -180,14 +180,14 @@ def _contact(part: Part) -> int | None:
 
 
 def _ended(ends: list[Part], answers: list[Part]) -> datetime | None:
-    """Return when the last leg ended: as long after its answer as it lasted."""
+    """Return the end of the last leg: its answer and its length added."""
     earliest: dict[int | None, str] = {}
     for part in answers:
         if moment := part.get("callConnected"):
             earliest[_contact(part)] = min(earliest.get(_contact(part), moment), moment)
     last: datetime | None = None
     for end in ends:
-        # Where an end has no time of answer, other events of its employee have one, or those of the call.
+        # An end without a time of answer takes that of its employee's other events, or of the call's.
         begin = end.get("callConnected") or earliest.get(_contact(end)) or earliest.get(None)
         if not begin and _contact(end) is None:
             begin = min(earliest.values(), default=None)
@@ -198,7 +198,7 @@ def _ended(ends: list[Part], answers: list[Part]) -> datetime | None:
 
 
 def _answered_by(answers: list[Part]) -> int | None:
-    """Return the first employee to answer; the last choices are one who was handed the call, and one without a time."""
+    """Return the first employee to answer, if possible one who was not handed the call and whose time is known."""
 
     def order(part: Part) -> tuple[bool, bool, str, int]:
         moment = part.get("callConnected", "")
@@ -220,7 +220,7 @@ def _outcome(parts: list[Part], ends: list[Part], answers: list[Part]) -> str:
     is_whole = None in ended or "callEnded" in known
     has_ended = bool(ends) and (is_whole or rung - {None} <= ended)
     if answers:
-        # That others stopped ringing is no end of the talk.
+        # Other phones that stop ringing do not end the talk.
         has_hung_up = talking & ended or any("callConnected" in end for end in ends)
         return "answered" if has_hung_up or (has_ended and (is_whole or None in talking)) else "talking"
     if not has_ended:
@@ -249,10 +249,10 @@ def _transfers(parts: Iterable[Part]) -> list[list[int]]:
             pair, moment = [part["previous_contactID"], part["contactID"]], _time(part.get("callConnected"))
             is_transfer = part["event"] == "CallTransfered"
             if is_transfer and moment:
-                # Its seconds are those of the talk before it.
+                # Its `connectionTime` is the length of the talk before it.
                 moment = after(moment, part.get("connectionTime", 0))
             (steps if is_transfer else legs).append((stamp(moment) if moment else "", pair))
-    # The end of a leg repeats the transfer that led to it: it counts where that is missing.
+    # The end of a leg repeats the transfer that led to it, and counts only if that is missing.
     for step in legs:
         if step[1] not in [pair for _, pair in steps]:
             steps.append(step)

@@ -1,4 +1,4 @@
-"""An event on its way: read from a body, queued under its id, carried by a message, stored as a row."""
+"""An event on its way: received in a body, queued under its id, read from a message, stored as a row."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _WRAPPING = ("type", "eventType", "version")
 IDENTIFIERS = ("callID", "contactID", "previous_contactID", "recordingID", "voicemailID")
-# No text that is read is as long, and a column takes no more than 32 Ki characters.
+# The longest text that is read; a column takes 32 Ki characters.
 _LONGEST_TEXT = 4000
 # The origins of events that are made from the PBX's own lists.
 HISTORY = frozenset(("poll", "reconciled", "backfill"))
@@ -34,7 +34,7 @@ HISTORY = frozenset(("poll", "reconciled", "backfill"))
 
 class Data(dict[str, Any]):
     """
-    The fields of an event's data that can be read, by their names on the wire, and unknown ones as they were sent.
+    The readable fields of an event's data by their names on the wire, and unknown fields as they were sent.
 
     `""` and null mean absent. `misfits` has the fields that do not fit, as they were sent: they count as absent.
     """
@@ -47,7 +47,7 @@ class Data(dict[str, Any]):
 
 
 def seconds(value: Any) -> int | None:
-    """Return the length of a call in seconds, or None where no call is as long."""
+    """Return a call's length in seconds, or None for a value that is no length or longer than any call."""
     number = identifier(value)
     return number if number is not None and number <= LONGEST_CALL.total_seconds() else None
 
@@ -78,7 +78,7 @@ def _reader(name: str, kind: str) -> Callable[[Any], Any]:
     return identifier if kind == "integer" and name.lower().endswith("id") else _READERS[kind]
 
 
-# A field that is known from one event is read alike in all others.
+# A field that is known from one event is read the same way in all others.
 _TYPES = {known.name: known.type for event in EVENTS for known in event.model.fields}
 _READ = {name: _reader(name, kind) for name, kind in _TYPES.items()}
 
@@ -130,17 +130,17 @@ class ReceivedEvent:
 
     @property
     def moment(self) -> datetime:
-        """Return when it happened, or else when we heard of it."""
+        """Return when the event happened, or else when it arrived."""
         return self.data.moment or self.received
 
     @property
     def began(self) -> datetime:
-        """Return when its call began, or else when we heard of it: it is deleted with that month."""
+        """Return when its call began, or else when it arrived: retention goes by this time."""
         return call_start(self.data.get("callID", 0)) or self.data.get("callStarted") or self.received
 
     @property
     def from_history(self) -> bool:
-        """True if it was found in the PBX's lists, which know it better than its webhook did."""
+        """True if the event was made from the PBX's lists, whose values take precedence over a webhook's."""
         return self.origin in HISTORY
 
     @cached_property
@@ -160,9 +160,9 @@ class ReceivedEvent:
 
     def is_another_end(self, storage: Storage) -> bool:
         """
-        Return True if a CallCompleted is a second end of an employee, who was rung again; its row has the first.
+        Return True if a CallCompleted is a further end of an employee who was rung again; `row` has the earlier end.
 
-        Both say a connection or a length, and these differ by more than a second. History has one end a call.
+        Both ends have a connection or a length that differs by more than a second. History has one end a call.
         """
         if self.type.name != "CallCompleted" or self.from_history or self.row["origin"] in HISTORY:
             return False
@@ -173,8 +173,107 @@ class ReceivedEvent:
         )
 
 
+def accept(bridge: Bridge, event: Event, body: bytes) -> str:
+    """
+    Queue the event in one webhook's body; return its id.
+
+    Raises Refused once the body is kept as a dead letter. Raises StorageUnavailable within five seconds if nothing
+    could be kept: then the PBX has to send it again.
+    """
+    try:
+        if len(body) > LONGEST_BODY:
+            raise Refused(BODY_TOO_LARGE)
+        return _queue(bridge, event, parse_body(body, odd_numbers=True), origin="webhook")
+    except Refused as refusal:
+        title = refusal.answer.title
+        reason = f"{title}: {refusal}" if isinstance(refusal, Invalid) else title
+        name = f"{event.name}-{hashlib.sha256(body).hexdigest()[:32]}"
+        dead_letter(bridge.storage, kind="refused", id=name, reason=reason, body=body)
+        raise
+
+
+def submit(
+    bridge: Bridge, event: str, data: Mapping[str, Any], *, origin: str, occurrence: str = "", id: str | None = None
+) -> str:
+    """
+    Queue an event of our own (of a poll, a reconciliation, a stored recording); return its id.
+
+    `data` has the fields of the PBX's webhook. `id` is that of the event which this one repeats, if its fields do not
+    show it. Raises Invalid if the data does not fit the event's model.
+    """
+    value = {"type": "Event", "version": "v1", "data": data}
+    return _queue(bridge, event_named(event), value, origin=origin, occurrence=occurrence, id=id)
+
+
+def _queue(
+    bridge: Bridge, event: Event, value: Any, *, origin: str, occurrence: str = "", id: str | None = None
+) -> str:
+    envelope, data = check_envelope(event, value)
+    if not id and not occurrence and event.waits and data.moment is None:
+        # The processor finds by the row of its pair whether it is a repeat.
+        id = b32encode(secrets.token_bytes(32)).decode().rstrip("=").lower()
+    hide = partial(people.digest, bridge.storage)
+    id = id or event_id(event, data, bridge.settings.default_region, occurrence, hide=hide)
+    message = {"id": id, "event": event.name, "origin": origin, "received": iso(now()), "body": envelope}
+    send(bridge.storage, "events", message, name=id)
+    return id
+
+
+def check_envelope(event: Event, value: Any) -> tuple[dict[str, Any], Data]:
+    """
+    Return the envelope with the event's own name, an object as `data` and identifiers as numbers; and the data, read.
+
+    An envelope may be JSON in a text, the only item of a list, or the bare data. Raises Invalid for deeper wrapping,
+    for missing identifiers, with their paths, and if `eventType` names another event.
+    """
+    envelope = value[0] if isinstance(value, list) and len(value) == 1 else value
+    if isinstance(value, str):
+        try:
+            envelope = parse_body(value.encode(), odd_numbers=True)
+        except Refused:
+            raise Invalid({"body": "an object is expected"}) from None
+    if not isinstance(envelope, dict):
+        raise Invalid({"body": "an object is expected"})
+    sent = envelope.get("data")
+    if sent is None and all(name in envelope for name in event.model.required):
+        sent = {name: part for name, part in envelope.items() if name not in (*_WRAPPING, "data")}
+        envelope = {name: envelope[name] for name in _WRAPPING if name in envelope}
+    if not isinstance(sent, dict):
+        raise Invalid({"data": "an object is expected"})
+    named = envelope.get("eventType")
+    if isinstance(named, str) and named.strip() and find_event(named) is not event:
+        raise Invalid({"eventType": f"this address takes {event.name}"})
+    data, sent = read_data(event.model, sent), dict(sent)
+    for known in event.model.fields:
+        if known.name in (*IDENTIFIERS, event.key[0]) and type(number := data.get(known.name)) is int:
+            sent[known.name] = number
+    return {**envelope, "eventType": event.name, "data": sent}, data
+
+
+def event_of(message: Mapping[str, Any]) -> ReceivedEvent:
+    """
+    Return the event that a message of queue `events` carries; raises Unprocessable for any other message.
+
+    Its envelope was checked when it was received, and only its data is read again.
+    """
+    try:
+        event, envelope = event_named(message["event"]), message["body"]
+        if not is_name(message["id"]):
+            raise ValueError("no id of ours")
+        return ReceivedEvent(
+            type=event,
+            id=message["id"],
+            data=read_data(event.model, envelope["data"]),
+            envelope=envelope,
+            origin=message["origin"],
+            received=parse_time(message["received"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, Invalid) as error:
+        raise Unprocessable("the message carries no event") from error
+
+
 def row_of(storage: Storage, event: ReceivedEvent) -> dict[str, Any]:
-    """Return the row of an event in `events` and `feed`; a long body goes to a blob, where the first one stays."""
+    """Return the row of an event in `events` and `feed`; a long body goes to a blob, which is never replaced."""
     body = encode(event.envelope)
     columns: dict[str, Any] = {
         "id": event.id,
@@ -205,108 +304,9 @@ def row_envelope(storage: Storage, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def event_of_row(storage: Storage, row: Mapping[str, Any]) -> ReceivedEvent | None:
-    """Return the event in a row of `events` or `feed`; None for one of an unknown type, or whose body is gone."""
+    """Return the event in a row of `events` or `feed`; None if its type is unknown or its body is gone."""
     try:
         body = row_envelope(storage, row)
         return event_of({**row, "event": row["type"], "received": iso(row["received"]), "body": body})
     except (KeyError, Unprocessable):
         return None
-
-
-def event_of(message: Mapping[str, Any]) -> ReceivedEvent:
-    """
-    Return the event that a message of queue `events` carries; raises Unprocessable for any other message.
-
-    Its envelope was checked when it was received, and only its data is read again.
-    """
-    try:
-        event, envelope = event_named(message["event"]), message["body"]
-        if not is_name(message["id"]):
-            raise ValueError("no id of ours")
-        return ReceivedEvent(
-            type=event,
-            id=message["id"],
-            data=read_data(event.model, envelope["data"]),
-            envelope=envelope,
-            origin=message["origin"],
-            received=parse_time(message["received"]),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError, Invalid) as error:
-        raise Unprocessable("the message carries no event") from error
-
-
-def check_envelope(event: Event, value: Any) -> tuple[dict[str, Any], Data]:
-    """
-    Return the envelope with the event's own name, an object as `data` and identifiers as numbers; and the data, read.
-
-    An envelope may be JSON in a text or the only item of a list, or the data arrives in its place. Raises Invalid for
-    deeper wrapping, for identifiers that are missing, with their paths, and where `eventType` names another event.
-    """
-    envelope = value[0] if isinstance(value, list) and len(value) == 1 else value
-    if isinstance(value, str):
-        try:
-            envelope = parse_body(value.encode(), odd_numbers=True)
-        except Refused:
-            raise Invalid({"body": "an object is expected"}) from None
-    if not isinstance(envelope, dict):
-        raise Invalid({"body": "an object is expected"})
-    sent = envelope.get("data")
-    if sent is None and all(name in envelope for name in event.model.required):
-        sent = {name: part for name, part in envelope.items() if name not in (*_WRAPPING, "data")}
-        envelope = {name: envelope[name] for name in _WRAPPING if name in envelope}
-    if not isinstance(sent, dict):
-        raise Invalid({"data": "an object is expected"})
-    named = envelope.get("eventType")
-    if isinstance(named, str) and named.strip() and find_event(named) is not event:
-        raise Invalid({"eventType": f"this address takes {event.name}"})
-    data, sent = read_data(event.model, sent), dict(sent)
-    for known in event.model.fields:
-        if known.name in (*IDENTIFIERS, event.key[0]) and type(number := data.get(known.name)) is int:
-            sent[known.name] = number
-    return {**envelope, "eventType": event.name, "data": sent}, data
-
-
-def accept(bridge: Bridge, event: Event, body: bytes) -> str:
-    """
-    Queue the event in one webhook's body; return its id.
-
-    Raises Refused, after the body was kept as a dead letter, and StorageUnavailable within five seconds where nothing
-    could be kept: then the PBX has to send it again.
-    """
-    try:
-        if len(body) > LONGEST_BODY:
-            raise Refused(BODY_TOO_LARGE)
-        return _queue(bridge, event, parse_body(body, odd_numbers=True), origin="webhook")
-    except Refused as refusal:
-        title = refusal.answer.title
-        reason = f"{title}: {refusal}" if isinstance(refusal, Invalid) else title
-        name = f"{event.name}-{hashlib.sha256(body).hexdigest()[:32]}"
-        dead_letter(bridge.storage, kind="refused", id=name, reason=reason, body=body)
-        raise
-
-
-def submit(
-    bridge: Bridge, event: str, data: Mapping[str, Any], *, origin: str, occurrence: str = "", id: str | None = None
-) -> str:
-    """
-    Queue an event of our own (of a poll, a reconciliation, a stored recording); return its id.
-
-    `data` has the fields of the PBX's webhook. `id` names the event that this one repeats, where its own fields do not
-    show it. Raises Invalid where the data does not fit the event's model.
-    """
-    value = {"type": "Event", "version": "v1", "data": data}
-    return _queue(bridge, event_named(event), value, origin=origin, occurrence=occurrence, id=id)
-
-
-def _queue(
-    bridge: Bridge, event: Event, value: Any, *, origin: str, occurrence: str = "", id: str | None = None
-) -> str:
-    envelope, data = check_envelope(event, value)
-    if not id and not occurrence and event.waits and data.moment is None:
-        # Its pair's row tells whether it is a repeat, once it is safe on the queue.
-        id = b32encode(secrets.token_bytes(32)).decode().rstrip("=").lower()
-    hide = partial(people.digest, bridge.storage)
-    id = id or event_id(event, data, bridge.settings.default_region, occurrence, hide=hide)
-    message = {"id": id, "event": event.name, "origin": origin, "received": iso(now()), "body": envelope}
-    send(bridge.storage, "events", message, name=id)
-    return id

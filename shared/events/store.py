@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 TABLE = "events"
 PARTITION = "event"
 FEED = "feed"
-# Columns that table `events` has for the processor alone.
+# Columns of table `events` that only the processor reads.
 _OF_EVENTS = ("message", "done")
 _NUMBERS = ("caller", "callerid", "sender", "destination", "number", "current_callerid")
 _EMPLOYEES = ("contactID", "previous_contactID", "employee_id")
 
 
 def insert(storage: Storage, row: Mapping[str, Any], mark: str) -> bool:
-    """Insert an event's row with the mark of its message; return True for exactly one of several at once."""
+    """Insert an event's row with the mark of its message; return True for exactly one of several callers."""
     return rows.insert(storage.table(TABLE), {**row, "PartitionKey": PARTITION, "RowKey": row["id"], "message": mark})
 
 
@@ -42,7 +42,7 @@ def update(storage: Storage, id: str, columns: Mapping[str, Any]) -> None:
 
 
 def pointers(event: ReceivedEvent, region: str) -> set[tuple[str, Pointer]]:
-    """Return the pointers to an event: from each number and employee in it, from its call, and from what is loose."""
+    """Return the pointers to an event: from each number and employee in it, from its call, and from LOOSE."""
     subjects = people.loose({**event.envelope, **event.envelope["data"]}, event.drift, region) & {people.LOOSE}
     for name, value in event.data.items():
         if name in _NUMBERS and isinstance(value, str):
@@ -58,7 +58,7 @@ def pointers(event: ReceivedEvent, region: str) -> set[tuple[str, Pointer]]:
 
 
 def publish(bridge: Bridge, event: ReceivedEvent) -> None:
-    """Write an event's row of table `events` to its place in the feed; twice is harmless."""
+    """Copy an event's row of table `events` to its place in the feed; twice is harmless."""
     entry = {name: value for name, value in event.row.items() if name not in _OF_EVENTS}
     rows.put(bridge.storage.table(FEED), entry | {"PartitionKey": FEED, "RowKey": place(event.row)})
 
@@ -80,7 +80,7 @@ def feed_page(
     """
     Return rows of the feed, newest first, and where the next page starts; see `rows.page`.
 
-    They arrived between two times, both included. `where` is a further condition.
+    The events arrived between two times, both included. `where` is a further condition.
     """
     low = f"RowKey ge '{newest_first(last)}'" if last else ""
     # The hyphen and the id after a position sort below the tilde.
@@ -98,7 +98,7 @@ def of_subject(
     last: datetime | None = None,
     start: str | None = None,
 ) -> tuple[list[Mapping[str, Any]], str | None]:
-    """Return rows of the feed that a number, an employee or a call is in, newest first, and the next page's start."""
+    """Return a subject's rows of the feed, newest first, and where the next page starts."""
     found = people.find(storage, subject, ["event"], limit=limit + 1, first=first, last=last, start=start)
     wanted = [(one.place, one.moment) for one in found[:limit]]
     known = people.rows_of(storage.table(FEED), FEED, wanted)
@@ -108,9 +108,9 @@ def of_subject(
 
 def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
     """
-    Delete the events whose call began, or that came in, within a period.
+    Delete the events whose call began, or which arrived without a call, within a period.
 
-    The place in the feed goes last: after a death in between, the next run finds it there.
+    The row in the feed goes last: after a death in between, the next run finds it there.
     """
 
     def delete(found: Sequence[Any]) -> None:

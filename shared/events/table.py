@@ -1,4 +1,4 @@
-"""The events: one table that every other part reads."""
+"""The table of events, with their models and ids, that every other part reads."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Model:
 @dataclass(frozen=True, slots=True)
 class Event:
     """
-    A row: an event's name on the wire, the model of its data, and the fields that identify it when it is sent twice.
+    A row: an event's name on the wire, the model of its data, and the fields that identify its repeats.
 
     `moment` in a key is the event's own time. `waits` marks the events of lost callers, which can happen again under
     the same key without a time of their own. `announces` and `withdraws` name the media row that the event is about.
-    `source` is who sends it first: the PBX by webhook, our pollers, or the bridge itself.
+    `source` sends it first: the PBX by webhook, our polls, or the bridge itself.
     """
 
     name: str
@@ -71,15 +71,15 @@ _STORED = (
     Field("size", "integer", "Size of the audio in bytes."),
     Field("contentType", "string", "Kind of audio, such as audio/mpeg."),
     Field("storedAt", "date-time", "Time the audio was stored."),
-    Field("incomplete", "boolean", "True where less audio came than there should be; more may come later."),
+    Field("incomplete", "boolean", "True if some of the audio is missing; it may follow."),
 )
 STORED_AUDIO = tuple(field.name for field in _STORED)
 _SUBSCRIPTION = (
     Field("subscriptionID", "string", "ID of the subscription, as in lists and logs."),
     Field("name", "string", "Name of the subscription."),
-    Field("event", "string", "Event that it is for."),
-    Field("host", "string", "Host that it posts to."),
-    Field("answer", "string", "Answer that has ended it."),
+    Field("event", "string", "Event that the subscription is for."),
+    Field("host", "string", "Host that events are posted to."),
+    Field("answer", "string", "HTTP status by which the subscriber ended it."),
     Field("since", "date-time", "Time its state changed."),
 )
 
@@ -181,10 +181,10 @@ EVENTS: tuple[Event, ...] = (
         "SubscriptionDisabled",
         _STATE,
         _CHANGE,
-        "A subscription had nothing but failures for five days, and gets nothing more.",
+        "A subscription has only failed for five days, and gets no more events.",
     ),
     _ours("SubscriptionRecovered", _STATE, _CHANGE, "A disabled subscription works again."),
-    _ours("SubscriptionEnded", _STATE, _CHANGE, "A subscriber has answered that it is gone for good."),
+    _ours("SubscriptionEnded", _STATE, _CHANGE, "A subscriber has answered that it is gone."),
     *(event for row in RESOURCES if row.editable for event in _polled(row)),
 )
 
@@ -232,8 +232,8 @@ def event_id(event: Event, data: Data, region: str, occurrence: str = "", hide: 
     Return the id of the event: base32 of the SHA-256 of the event's name and natural key, in lower case.
 
     It is the same by webhook, by poll and by replay. A part of the key that cannot be read enters as it was sent.
-    `occurrence` tells apart events that happen again under one key. `hide` makes a keyed hash of a number: eight
-    digits are tried out in seconds.
+    `occurrence` tells apart events that happen again under one key. `hide` makes a keyed hash of a number, since
+    all numbers of eight digits can be tried in seconds.
     """
     parts = [event.name]
     for name in event.key:
@@ -243,7 +243,7 @@ def event_id(event: Event, data: Data, region: str, occurrence: str = "", hide: 
         elif not isinstance(value, str | int):
             value = json.dumps(value, ensure_ascii=False, sort_keys=True)
         elif name in _PAIR:
-            # The same number comes as national digits or as E.164, depending on where it is asked for.
+            # The PBX writes the same number as national digits in one place and as E.164 in another.
             value = hide(e164(str(value), region) or str(value)) if value else ""
         parts.append(str(value).strip())
     text = json.dumps([*parts, occurrence] if occurrence else parts, ensure_ascii=False)

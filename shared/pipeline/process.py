@@ -20,9 +20,9 @@ from shared.times import iso
 
 logger = logging.getLogger(__name__)
 
-# A voicemail names no call: it waits for the call that began in the same second, seconds each time.
+# Seconds between looks for the call of a voicemail: it names none, but the call began in the same second.
 _LINK_DELAYS = (5, 30, 120, 600, 3600)
-# Ends of one employee in one call: a queue that rings somebody more often tells no more.
+# The most ends of one employee in one call; later ones count as repeats.
 _MOST_ENDS = 20
 
 
@@ -45,9 +45,9 @@ def _ask_for_media(bridge: Bridge, event: ReceivedEvent) -> bool | None:
     return True
 
 
-# The effects of an event, by the name that its row has for each: harmless when done twice, and none where the event is
-# of another kind. A step returns True where a second time would cost others work: the row remembers it. It returns
-# False when it has to be tried again later. The story is the last: many events may be changing it at once.
+# The effects of an event, by their names in column `done` of its row. Each is harmless when done twice and skips events
+# of other kinds. True: the row remembers the step, because a second time would cost others work. False: the step is to
+# be tried again later. The story is the last, since many events may be changing it at once.
 FOLLOW_UPS: Mapping[str, Callable[[Bridge, ReceivedEvent], bool | None]] = {
     "feed": store.publish,
     "deliveries": fan_out,
@@ -59,9 +59,9 @@ FOLLOW_UPS: Mapping[str, Callable[[Bridge, ReceivedEvent], bool | None]] = {
 
 def process(bridge: Bridge, message: Mapping[str, Any]) -> None:
     """
-    Give the event in a message of queue `events` its effect: once, as docs/decisions/0001-exactly-one-effect.md says.
+    Process the event in a message of queue `events`, with one effect (docs/decisions/0001-exactly-one-effect.md).
 
-    Raises what failed, for the message to be put back, once the other steps are done.
+    Raises the errors of steps once the other steps are done, so that the message is put back.
     """
     event: ReceivedEvent | None
     if message.get("stored"):
@@ -109,7 +109,7 @@ def _place(bridge: Bridge, event: ReceivedEvent, mark: str) -> tuple[ReceivedEve
     """
     Insert the event's row, or find it; return the event with its row and id, and True if it is new.
 
-    A second end of one employee in one call has an id of its own, by its number among those ends.
+    Each further end of one employee in one call has an id of its own, numbered from 2.
     """
     storage, region = bridge.storage, bridge.settings.default_region
     for end in range(2, _MOST_ENDS + 2):
@@ -124,7 +124,7 @@ def _place(bridge: Bridge, event: ReceivedEvent, mark: str) -> tuple[ReceivedEve
 
 
 def _follow_up(bridge: Bridge, event: ReceivedEvent, message: Mapping[str, Any]) -> None:
-    """Do each step that is not done; one that fails holds up no other, and the others are not done again for it."""
+    """Do the steps that are not done; a failing step neither holds up the others nor repeats them."""
     done, errors, is_kept, waits = set(str(event.row.get("done", "")).split(",")), list[Exception](), False, False
     for name, run in FOLLOW_UPS.items():
         if name in done:
@@ -152,7 +152,7 @@ def _look_for_call_later(bridge: Bridge, event: ReceivedEvent, message: Mapping[
     if resumed >= len(_LINK_DELAYS):
         logger.info("%s %s stays without a call", event.type.name, event.id)
         return
-    # No queue shows what waits in it: a body with numbers must not, since an erasure could not find it.
-    again = {name: value for name, value in message.items() if name != "body"}
-    again |= {"id": event.id, "stored": True, "begun": True, "resume": resumed + 1}
-    send(bridge.storage, "events", again, name=event.id, delay=_LINK_DELAYS[resumed])
+    # A waiting message must have no body with numbers: an erasure cannot search a queue.
+    later = {name: value for name, value in message.items() if name != "body"}
+    later |= {"id": event.id, "stored": True, "begun": True, "resume": resumed + 1}
+    send(bridge.storage, "events", later, name=event.id, delay=_LINK_DELAYS[resumed])

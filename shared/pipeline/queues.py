@@ -26,7 +26,7 @@ from shared.values import encode
 
 Message = Mapping[str, Any]
 
-# A failed run puts a new message on the queue: of a message that is delivered more often, no run has ended.
+# A failed run puts a new message on the queue, so no run of a message that is delivered more often has ended.
 DELIVERIES = 5
 
 
@@ -35,8 +35,8 @@ class Consumer:
     """
     A row: a queue, the function that its messages start, and the kind of its dead letters.
 
-    `run` raises for a message that failed, and `storage/messages` decides what follows. `work` has the fields that
-    name a message's work among the dead letters of its kind.
+    `run` raises the error of a failed message, and `storage.messages` decides what follows. The fields in `work`
+    identify a message's work among the dead letters of its kind.
     """
 
     queue: str
@@ -83,10 +83,10 @@ CONSUMERS: tuple[Consumer, ...] = (
 
 def consume(bridge: Bridge, consumer: Consumer, body: bytes, *, id: str, attempt: int) -> None:
     """
-    Run a message; put one that fails back, or keep it as a dead letter.
+    Run a message; if it fails, put it back or keep it as a dead letter.
 
-    `id` is the queue's own name for the message, empty where somebody runs the function by hand, and `attempt` how
-    often the queue has delivered it. Raises only where the message can be neither put back nor kept.
+    `id` is the queue's own id of the message, empty if the function is run by hand, and `attempt` counts its
+    deliveries. Raises only if the message can be neither put back nor kept.
     """
     message: Message = {}
     try:
@@ -97,7 +97,7 @@ def consume(bridge: Bridge, consumer: Consumer, body: bytes, *, id: str, attempt
         consumer.run(bridge, {**whole, "begun": True} if attempt > 1 else whole)
         delete_payload(bridge.storage, message)
     except Exception as error:  # noqa: BLE001 - a message may fail in any way, and its function goes on
-        # Where its payload is gone, an earlier run has done it and died before the queue knew, or it was erased since.
+        # A payload that is gone was deleted by an earlier run, which died before the queue knew, or by an erasure.
         if not isinstance(error, PayloadGone) or (attempt == 1 and "tries" not in message):
             keep = partial(_dead_letter, bridge, consumer, message, body=body, id=id)
             handle_failure(bridge.storage, consumer.queue, message, error, keep)
@@ -106,7 +106,7 @@ def consume(bridge: Bridge, consumer: Consumer, body: bytes, *, id: str, attempt
 def _dead_letter(
     bridge: Bridge, consumer: Consumer, message: Message, reason: str, attempts: int, *, body: bytes, id: str
 ) -> None:
-    # The message itself, not its pointer: the blob of a pointer is deleted in time.
+    # The whole message, not its pointer, whose blob is deleted below.
     whole: Message = {}
     with suppress(Unprocessable):
         whole = fetch(bridge.storage, message)

@@ -29,7 +29,7 @@ from shared.values import Model, parse_body, read_body, validated
 _CHUNK = 500
 _COUNTING_SECONDS = 20.0
 _LISTED = 50
-# The kinds of dead letters that can go back, and the fields of a message that would end it again.
+# The kinds of dead letters that can be retried, and the fields of a message that would end it again.
 RETRIED = ("event", "media", "delivery", "refused")
 _HISTORY = ("tries", "sent", "resume")
 
@@ -52,7 +52,7 @@ class TimeRange(BaseModel, extra="forbid", frozen=True, defer_build=True):
 
 
 class Selection(BaseModel, extra="forbid", frozen=True, defer_build=True):
-    """A part of the dead letters: of a kind, one by its id, at most so many."""
+    """A selection of dead letters by kind and id, at most `limit`."""
 
     kind: str | None = None
     id: str | None = None
@@ -70,7 +70,7 @@ class Discard(BaseModel, extra="forbid", frozen=True, defer_build=True):
 
 
 def _asked(model: type[Model], query: Mapping[str, str], body: bytes) -> Model:
-    """Return the model of a request whose fields are in its query, its body or both."""
+    """Return the model of a request with fields in its query, its body or both."""
     sent = parse_body(body) if body else {}
     return validated(model, {**query, **sent} if isinstance(sent, dict) else sent)
 
@@ -79,7 +79,7 @@ def replay_events(
     bridge: Bridge, id: str, query: Mapping[str, str], body: bytes, *, who: str = audit.MASTER_KEY
 ) -> dict[str, Any]:
     """
-    Send a subscriber again what arrived in a TimeRange, or count it; raises NotFound, or Invalid.
+    Send a subscriber the events of a TimeRange again, or count them; raises NotFound, or Invalid.
 
     A dry run that could not count all in time is not `complete`.
     """
@@ -89,11 +89,11 @@ def replay_events(
         raise Invalid({"date_from": "a time in the past is expected"})
     if until < since:
         raise Invalid({"date_to": "a time after date_from is expected"})
-    one = _subscription(bridge, id)
-    answer = {"subscription": one.id, "date_from": iso(since), "date_to": iso(until), "dry_run": times.dry_run}
+    subscription = _subscription(bridge, id)
+    answer = {"subscription": subscription.id, "date_from": iso(since), "date_to": iso(until), "dry_run": times.dry_run}
     if times.dry_run:
-        return answer | _count(bridge, one, since, until)
-    send_range(bridge.storage, one.id, since, until, token=secrets.token_hex(8), who=who)
+        return answer | _count(bridge, subscription, since, until)
+    send_range(bridge.storage, subscription.id, since, until, token=secrets.token_hex(8), who=who)
     return answer
 
 
@@ -108,28 +108,28 @@ def replay_event(bridge: Bridge, subscription: str, event: str) -> None:
 
 
 def try_subscription(bridge: Bridge, id: str, *, who: str = audit.MASTER_KEY) -> dict[str, Any]:
-    """Post at once what waits for a subscriber; raises NotFound."""
-    one = _subscription(bridge, id)
-    count = Outbox(bridge.storage, one.id).try_now()
-    audit.record(bridge.storage, who=who, what="try subscription now", count=count, result="sent", note=one.id)
-    return {"subscription": one.id, "events": count}
+    """Post a subscriber's waiting events at once; raises NotFound."""
+    subscription = _subscription(bridge, id)
+    count = Outbox(bridge.storage, subscription.id).try_now()
+    audit.record(bridge.storage, who=who, what="try subscription now", count=count, result="sent", note=subscription.id)
+    return {"subscription": subscription.id, "events": count}
 
 
 def run_range(bridge: Bridge, message: Mapping[str, Any]) -> None:
     """
     Put the events of a span into an outbox, a part of the feed at a time.
 
-    With a `token` it is a replay: it has also events that were delivered before, and reaches a disabled subscription.
+    With a `token` it is a replay, which repeats delivered events and reaches a disabled subscription.
     """
     try:
         id, token = str(message["subscription"]), str(message.get("token", ""))
         since, until = parse_time(message["since"]), parse_time(message["until"])
     except (KeyError, ValueError, AttributeError) as error:
         raise Unprocessable("the message has no range of time") from error
-    one = subscriptions(bridge).get(id)
-    if one is None:
+    subscription = subscriptions(bridge).get(id)
+    if subscription is None:
         return
-    chosen, after = _chosen(bridge, one, since, until, message.get("after"), is_replay=bool(token))
+    chosen, after = _chosen(bridge, subscription, since, until, message.get("after"), is_replay=bool(token))
     outbox = Outbox(bridge.storage, id)
     count = outbox.put(chosen, token) + int(message.get("count", 0))
     if chosen:
@@ -142,18 +142,19 @@ def run_range(bridge: Bridge, message: Mapping[str, Any]) -> None:
 
 
 def _subscription(bridge: Bridge, id: str) -> Subscription:
-    """Return a subscription by its public id, or by the one that only the subscriber has."""
+    """Return a subscription by its public id, or by its capability; raises NotFound."""
     known = subscriptions(bridge)
-    one = known.get(id) or known.get(public_id(id.lower()))
-    if one is None:
+    subscription = known.get(id) or known.get(public_id(id.lower()))
+    if subscription is None:
         raise NotFound("no such subscription")
-    return one
+    return subscription
 
 
-def _count(bridge: Bridge, one: Subscription, since: datetime, until: datetime) -> dict[str, Any]:
-    deadline, outbox, events, after = time.monotonic() + _COUNTING_SECONDS, Outbox(bridge.storage, one.id), 0, None
+def _count(bridge: Bridge, subscription: Subscription, since: datetime, until: datetime) -> dict[str, Any]:
+    deadline, outbox = time.monotonic() + _COUNTING_SECONDS, Outbox(bridge.storage, subscription.id)
+    events, after = 0, None
     while time.monotonic() < deadline:
-        chosen, after = _chosen(bridge, one, since, until, after, is_replay=True)
+        chosen, after = _chosen(bridge, subscription, since, until, after, is_replay=True)
         events += len(outbox.without_waiting(chosen))
         if not after:
             return {"events": events, "complete": True}
@@ -161,12 +162,13 @@ def _count(bridge: Bridge, one: Subscription, since: datetime, until: datetime) 
 
 
 def _chosen(
-    bridge: Bridge, one: Subscription, since: datetime, until: datetime, after: str | None, *, is_replay: bool
+    bridge: Bridge, subscription: Subscription, since: datetime, until: datetime, after: str | None, *, is_replay: bool
 ) -> tuple[list[tuple[datetime, str]], str | None]:
     """Return a part of the events that are for a subscription, and where the next part starts."""
     found, follows = store.feed_page(bridge.storage, _CHUNK, first=since, last=until, start=after)
     events = (event for row in found if (event := event_of_row(bridge.storage, row)) is not None)
-    return [(event.received, event.id) for event in events if wants(bridge, one, event, is_replay=is_replay)], follows
+    wanted = [event for event in events if wants(bridge, subscription, event, is_replay=is_replay)]
+    return [(event.received, event.id) for event in wanted], follows
 
 
 def list_dead_letters(bridge: Bridge, query: Mapping[str, str]) -> dict[str, Any]:
@@ -190,7 +192,7 @@ def get_dead_letter(bridge: Bridge, kind: str, id: str) -> dict[str, Any]:
 
 
 def retry(bridge: Bridge, kind: str, id: str, *, who: str = audit.MASTER_KEY) -> dict[str, Any]:
-    """Send a dead letter back; raises NotFound, or Invalid with the reason why it cannot go."""
+    """Send a dead letter back; raises NotFound, or Invalid with the reason why it cannot be retried."""
     try:
         _send_back(bridge, _found(bridge, kind, id))
     except (Unprocessable, Refused) as error:
@@ -211,10 +213,10 @@ def discard(
 
 def replay_dead_letters(bridge: Bridge, body: bytes, *, who: str = audit.MASTER_KEY) -> dict[str, Any]:
     """
-    Send back the dead letters of a Selection; return how many went, and the ids of those that cannot.
+    Send back the dead letters of a Selection; return the number sent, and the ids of those that cannot be retried.
 
-    Each is on its queue before it is deleted; sent twice, it has one effect. A dead letter that failed again meanwhile
-    stays.
+    Each is on its queue before it is deleted; sent twice, it has one effect. A dead letter that has failed again
+    meanwhile stays.
     """
     wanted, kept = read_body(Selection, body or b"{}"), list[str]()
     found = dead_letters(bridge.storage, kind=wanted.kind, id=wanted.id, limit=wanted.limit)
@@ -229,22 +231,21 @@ def replay_dead_letters(bridge: Bridge, body: bytes, *, who: str = audit.MASTER_
 
 
 def _way_back(bridge: Bridge, dead: Mapping[str, Any]) -> Callable[[], object]:
-    """Return how a dead letter goes back; raise Unprocessable or Refused with the reason where it cannot."""
+    """Return the function that sends a dead letter back; raise Unprocessable or Refused with the reason against it."""
     storage, kind, name = bridge.storage, dead["PartitionKey"], str(dead["RowKey"])
     if kind not in RETRIED:
-        raise Unprocessable("nothing takes this kind back")
+        raise Unprocessable("dead letters of this kind cannot be retried")
     body = _body(bridge, dead)
     try:
         if kind == "refused":
             event = event_named(name.partition("-")[0])
             check_envelope(event, parse_body(body, odd_numbers=True))
             return partial(accept, bridge, event, body)
-        # Without its history.
         message = {field: value for field, value in read(storage, body).items() if field not in _HISTORY}
         if kind == "event":
             if not message.get("stored"):
                 event_of(message)
-            # Its row may be there already: the follow-ups that are left are done then.
+            # Its row may be stored already: then only the remaining follow-ups are done.
             return partial(send, storage, "events", message | {"begun": True}, name=str(message["id"]))
         if kind == "media":
             if message.get("kind") not in {media.name for media in MEDIA}:
@@ -257,7 +258,7 @@ def _way_back(bridge: Bridge, dead: Mapping[str, Any]) -> Callable[[], object]:
             return partial(replay_event, bridge, id, str(message["event"]))
         return partial(send, storage, QUEUE, message, name=name)
     except KeyError as error:
-        raise Unprocessable("it is not complete") from error
+        raise Unprocessable("the message is incomplete") from error
 
 
 def _send_back(bridge: Bridge, dead: Any) -> None:
