@@ -139,7 +139,7 @@ def failed_timers(storage: Storage) -> list[dict[str, str]]:
 
 def check(storage: Storage) -> None:
     """Return once storage has answered a read; raise StorageUnavailable where it does not."""
-    rows.get(storage.table(TABLE), PARTITION, "none", retry_total=0)
+    rows.get(storage.table(TABLE), PARTITION, "none")
 
 
 def expire(storage: Storage, period: Period, allowance: Allowance) -> int:

@@ -31,15 +31,15 @@ logger = logging.getLogger(__name__)
 BATCH = 8
 # No batch is begun later: a function that runs for long is in the way of others, and of a deployment.
 RUN_SECONDS = 20.0
-# What is due in a moment is due: the message for it may be seen a little early by this instance's clock.
+# Events that are due within a second count as due: by this instance's clock their message may arrive early.
 _SKEW = timedelta(seconds=1)
 # Seconds before each further try of an event that is refused while others succeed; then it is a dead letter.
 SCHEDULE = (5, 60, 300, 1800, 7200, 18_000, 36_000, 86_400)
-# Answers about an event, not about its subscriber: it has its schedule also while the subscriber is down.
+# Answers that refuse an event, whatever its subscriber's state: it keeps its schedule while the subscriber is down.
 REFUSED = ("400", "413", "415", "422")
-# So many events whose first try fails, with no success in between, and the subscriber is down.
+# The subscriber is down after the first tries of so many events have failed, with no success in between.
 DOWN_AFTER = 5
-# It is left alone for so long then, twice as long each time, up to the longest.
+# Seconds until a subscriber that is down is tried again, doubled each time up to the longest.
 FIRST_WAIT, LONGEST_WAIT = 10.0, 3600.0
 # A subscription is disabled after so long without a success, and still tried for so long.
 DISABLED_AFTER, TRIED_FOR = timedelta(days=5), timedelta(days=35)
@@ -57,8 +57,10 @@ def drain(bridge: Bridge, id: str) -> None:
             outbox.wake(now())
         return
     with ThreadPoolExecutor(BATCH) as pool:
-        # Each batch begins with a look at what is due, also after the last one: nothing that comes meanwhile is missed.
-        while (one := known.get(id)) and one.readable and _post_batch(bridge, one, outbox, pool):
+        # Look for due events after the last batch too, so that events that arrive meanwhile are not missed.
+        while (subscription := known.get(id)) and subscription.readable:
+            if not _post_batch(bridge, subscription, outbox, pool):
+                return
             if time.monotonic() > until:
                 outbox.wake(now())
                 return
@@ -66,14 +68,14 @@ def drain(bridge: Bridge, id: str) -> None:
 
 def wake_waiting(bridge: Bridge) -> None:
     """
-    Wake the outboxes that have something due, for those whose message got lost.
+    Wake the outboxes with due events, in case their messages were lost.
 
-    Secrets that are sealed by an older key are sealed by the newest on the way.
+    Secrets that an older key has sealed are sealed again with the newest.
     """
     known = subscriptions(bridge)
     known.reseal()
-    for one in known.all():
-        outbox, moment = Outbox(bridge.storage, one.id), now()
+    for subscription in known.all():
+        outbox, moment = Outbox(bridge.storage, subscription.id), now()
         state, places = outbox.due(moment, 1)
         if places and not (state.holder and state.until > moment):
             outbox.wake()
@@ -85,7 +87,7 @@ def _post_batch(bridge: Bridge, subscription: Subscription, outbox: Outbox, pool
     state, places = outbox.due(moment + _SKEW, BATCH)
     if not places or (state.holder and state.until > moment):
         return False
-    # Read before the lease is taken: what fails here has posted nothing and holds up nobody.
+    # Read before the lease is taken: a failure here has posted nothing and holds up no other process.
     events = list(pool.map(partial(read_event, bridge.storage), [place.event for place in places]))
     if not outbox.take(state):
         return False
@@ -108,9 +110,9 @@ def _post(bridge: Bridge, subscription: Subscription, event: Stored | str) -> Ou
 
 def _complete(bridge: Bridge, subscription: Subscription, outbox: Outbox, state: State, results: Results) -> None:
     """
-    Write down what follows from the answers, unless the outbox was taken over meanwhile.
+    Store the ruling on a batch's answers, unless another process has taken over the outbox.
 
-    Where an operator has changed the state since the batch was begun, all of it is judged again: it is harmless twice.
+    If an operator has changed the state since the batch began, the answers are judged again; twice is harmless.
     """
     holder = state.holder
     while state.holder == holder:
@@ -121,7 +123,7 @@ def _complete(bridge: Bridge, subscription: Subscription, outbox: Outbox, state:
             finished.append((place, DEAD_LETTER))
         if ruling.disabled is not None:
             set_disabled(bridge, subscription, ruling.disabled)
-        # A message for each time at which something is due again. While the subscriber is down, LookAfter finds it.
+        # Send a message for each time at which an event is due again. While the subscriber is down, LookAfter finds it.
         for place in ruling.again:
             if place.is_replay or not ruling.state.rounds:
                 outbox.wake(place.due)
@@ -148,10 +150,10 @@ def _dead_letter(bridge: Bridge, subscription: Subscription, place: Place, reaso
 
 @dataclass(slots=True)
 class Ruling:
-    """The consequences of a batch's answers: the new state, and the places that are finished or tried again."""
+    """The consequences of a batch's answers: the new state, and the places that are finished or due again."""
 
     state: State
-    # Each with the result that its marker keeps, and with the reason for a dead letter.
+    # Places with the result for their marker, and with the reason for their dead letter.
     delivered: list[tuple[Place, str]] = field(default_factory=list)
     dead: list[tuple[Place, str]] = field(default_factory=list)
     again: list[Place] = field(default_factory=list)
@@ -163,10 +165,10 @@ class Ruling:
 
 def judge(state: State, results: Results, moment: datetime, subscription: Subscription) -> Ruling:
     """
-    Return what follows from the answers to a batch, from values alone.
+    Return the ruling on a batch's answers, computed from these values alone.
 
     A failed event gets a schedule of its own. While the subscriber is down, or asks for a pause, events stay as they
-    are, but for those that it refuses: they would be in the way of all others. Replays leave its state alone.
+    are, except those that it refuses, which would hold up all others. Replays do not change the state.
     """
     ruling, tried = Ruling(replace(state, holder="")), []
     for place, outcome in results:
@@ -186,7 +188,7 @@ def judge(state: State, results: Results, moment: datetime, subscription: Subscr
 
 
 def _judge_subscriber(ruling: Ruling, tried: Results, moment: datetime, subscription: Subscription) -> bool:
-    """Set the state after these tries; return True if the subscriber is down: five events, and nothing got through."""
+    """Update the state by these tries; return True if the subscriber is down (see DOWN_AFTER)."""
     state, failed, pause, least = ruling.state, 0, 0, 0
     for place, outcome in tried:
         state.result, state.at, state.attempt = outcome.result, moment, place.tries + 1
@@ -204,7 +206,7 @@ def _judge_subscriber(ruling: Ruling, tried: Results, moment: datetime, subscrip
     state.failures += failed
     is_down = subscription.disabled is not None or state.rounds > 0 or state.streak >= DOWN_AFTER
     if is_down or pause:
-        # The wait that it asks for is believed once.
+        # The first time, a pause is as long as the subscriber asks for.
         wait = 0 if pause and not state.rounds else min(FIRST_WAIT * 2 ** min(state.rounds, 20), LONGEST_WAIT)
         state.resume = moment + _wait(wait, least)
         state.rounds += 1
@@ -217,10 +219,10 @@ def _judge_subscriber(ruling: Ruling, tried: Results, moment: datetime, subscrip
 
 def _retry(ruling: Ruling, place: Place, outcome: Outcome, moment: datetime) -> None:
     """
-    Give an event its next try, or give it up after the last.
+    Schedule the next try of an event, or give it up after the last.
 
-    Where nothing has succeeded since its first try the event may not be at fault: it waits an hour at most and is not
-    given up. A replay is.
+    If nothing has succeeded since its first try, the event may not be at fault: it waits an hour at most and is not
+    given up. A replay is given up all the same.
     """
     tries, delivered = place.tries + 1, ruling.state.delivered
     others_succeeded = delivered is not None and place.tries > 0 and delivered > place.first

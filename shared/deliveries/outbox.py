@@ -1,4 +1,4 @@
-"""Table `deliveries`: each subscriber's partition has its state, the events that wait for it, and those it has had."""
+"""Table `deliveries`: each subscription's partition has its state, its waiting events, and a marker of each event."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ logger = logging.getLogger(__name__)
 TABLE = QUEUE = "deliveries"
 # The kinds of the queue's messages: an outbox is to be posted, or events from the feed are to be put into one.
 WAKE, RANGE = "wake", "range"
-# In the order of their keys: one read has the state and the first places, and replays come after all others.
+# Row keys, in their order: one read returns the state and the first places, and replays come after other places.
 STATE, PLACE, REPLAY, MARKER, END = "lease", "place-", "replay-", "sent-", "~"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Longer than a batch takes; the next one waits so long after a process has died.
+# Longer than a batch takes; after a process has died, the next batch waits so long.
 LEASE = timedelta(seconds=60)
 DEAD_LETTER = "dead letter"
 _PAGE = 1000
 # A transaction takes a hundred rows; a place and its marker are two.
 _PAIRS = 50
-# An event may have arrived a little earlier, by another instance's clock, than a subscription that is there before it.
+# Clocks of instances differ: an event may seem to be older than a subscription that was stored before it.
 _CLOCKS = timedelta(minutes=1)
-# For so long instances may not know of a new subscription. An event is in the feed a moment after it was processed.
+# The time until all instances know a new subscription, and until an event that was processed is in the feed.
 _UNKNOWN, _FEED_SECONDS = timedelta(seconds=STALE_SECONDS + 3), 3
-# All instances know by then that a subscription has ended: nothing is put into its outbox any more.
+# The time until all instances know that a subscription has ended, and put nothing into its outbox.
 _END_TAKES = timedelta(seconds=10)
 
 
@@ -48,9 +48,8 @@ class State:
     """
     The row of a subscriber: its lease, when it is tried again, and its last results.
 
-    `holder` posts until `until`. Nothing but replays is posted before `resume`. `streak` counts the events whose first
-    try failed since the last success, and `rounds` the batches that failed since it is down. Each write is under
-    `etag`.
+    `holder` posts until `until`. Only replays are posted before `resume`. `streak` counts the events whose first try
+    has failed since the last success, and `rounds` the failed batches while it is down. Each write is under `etag`.
     """
 
     holder: str = ""
@@ -84,7 +83,7 @@ class Place:
     """
     The row of an event that waits: it is posted from `due` on and has had `tries` since `first`.
 
-    Its `marker` is the row that stays: the event has had its place, and, once it is posted, with which result.
+    `marker` is the key of the row that stays: the event has had a place and, once it is posted, a result.
     """
 
     key: str
@@ -129,9 +128,9 @@ class Outbox:
 
     def put(self, events: Sequence[tuple[datetime, str]], replay: str = "") -> int:
         """
-        Give events, by arrival and id, a place each, unless they have had one; return the number of those left.
+        Give each event, by arrival and id, a place unless it has had one; return the number of events.
 
-        Another `replay` token is another place. An event that still waits is not replayed beside that.
+        Each `replay` token gives places of its own, except to events that still wait: these are not counted.
         """
         if replay:
             events = self.without_waiting(events)
@@ -143,7 +142,7 @@ class Outbox:
         return len(events)
 
     def _create(self, events: Sequence[tuple[datetime, str]], replay: str) -> bool:
-        """Write places with their markers; False where one of them is there."""
+        """Create places with their markers; return False if one of them exists."""
         from azure.core.exceptions import HttpResponseError
 
         made: list[Any] = []
@@ -160,15 +159,15 @@ class Outbox:
         return True
 
     def without_waiting(self, events: Sequence[tuple[datetime, str]]) -> Sequence[tuple[datetime, str]]:
-        """Return the events without those that have a place already."""
+        """Return the events that have no place now."""
         if not events:
             return events
         first, last = Place.of(*min(events)), Place.of(*max(events))
         waiting = {row["RowKey"] for row in self._rows(first.key, last.key + END, select=["RowKey"])}
-        return [one for one in events if Place.of(*one).key not in waiting]
+        return [event for event in events if Place.of(*event).key not in waiting]
 
     def due(self, moment: datetime, most: int) -> tuple[State, list[Place]]:
-        """Return the state and the first places that are due; replays alone while the subscriber is left alone."""
+        """Return the state and the first places that are due; only replays before the state's `resume`."""
         found, state = self._rows(STATE, MARKER, due=moment, most=most + 1), State()
         if found and found[0]["RowKey"] == STATE:
             row = found.pop(0)
@@ -186,7 +185,7 @@ class Outbox:
         return State.of(row, row.etag) if row is not None else State()
 
     def results(self, event: str) -> list[Mapping[str, Any]]:
-        """Return the markers of an event, its replays after it; one without `result` is on its way."""
+        """Return the markers of an event, those of its replays last; `result` is absent until it is posted."""
         return self._rows(f"{MARKER}{event}", f"{MARKER}{event}{END}")
 
     def take(self, state: State) -> bool:
@@ -198,9 +197,9 @@ class Outbox:
 
     def complete(self, state: State, finished: Sequence[tuple[Place, str]], again: Sequence[Place] = ()) -> bool:
         """
-        Write a state, places that are finished by a result, and places with another time, in one transaction.
+        Write the state, the results of finished places, and the places that are due again, in one transaction.
 
-        Returns False where others changed the state.
+        Returns False if others have changed the state.
         """
         from azure.data.tables import TableTransactionError
 
@@ -221,9 +220,9 @@ class Outbox:
 
     def try_now(self) -> int:
         """
-        Post at once what waits for a time, of the first thousand, and count failures from now on.
+        Make the first thousand waiting events due now, and forget the failures so far.
 
-        Returns the number of events that had a time of their own. Raises Conflict when others kept changing the state.
+        Returns the number of events that were due later. Raises Conflict if others kept changing the state.
         """
         moment, count = now(), 0
         for row in self._rows(PLACE, MARKER, most=_PAGE, select=["RowKey", "due"]):
@@ -235,7 +234,7 @@ class Outbox:
         return count
 
     def drop(self, seconds: float) -> bool:
-        """Delete all of it; False where there is more than can be deleted in that time."""
+        """Delete the whole outbox; return False if rows are left after so many seconds."""
         deadline = time.monotonic() + seconds
         while found := self._rows("", END, most=rows.IN_BATCH, select=["PartitionKey", "RowKey"]):
             rows.delete_keys(self._table, found)
@@ -252,7 +251,7 @@ class Outbox:
         most: int | None = None,
         select: list[str] | None = None,
     ) -> list[Any]:
-        """Return the rows from one key to less than another, the first ones of those that are due by a time."""
+        """Return the first `most` rows with keys from `low` to before `high`, of those `due` by a time if given."""
         query = "PartitionKey eq @id and RowKey ge @low and RowKey lt @high" + (" and due le @due" if due else "")
         values = {"id": self._id, "low": low, "high": high, "due": due}
         found = self._table.query_entities(query, parameters=values, select=select, results_per_page=most or _PAGE)
@@ -263,36 +262,36 @@ def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
     """
     Delete the places and markers that were written within a period.
 
-    A state goes where nobody has posted since: its subscription may have ended.
+    A state goes too if nothing was posted since: its subscription may have ended.
     """
     return rows.expire_rows(storage.table(TABLE), period.condition("at"), allowance)
 
 
 def fan_out(bridge: Bridge, event: ReceivedEvent) -> None:
     """Put an event into the outbox of each subscription that wants it."""
-    for one in subscriptions(bridge).all():
-        if wants(bridge, one, event):
-            outbox = Outbox(bridge.storage, one.id)
+    for subscription in subscriptions(bridge).all():
+        if wants(bridge, subscription, event):
+            outbox = Outbox(bridge.storage, subscription.id)
             outbox.put([(event.received, event.id)])
-            # Also where the event has its place already: whoever put it there may have died before this.
+            # Also if the event has its place already: an earlier run may have died before this line.
             outbox.wake()
 
 
-def wants(bridge: Bridge, one: Subscription, event: ReceivedEvent, *, is_replay: bool = False) -> bool:
+def wants(bridge: Bridge, subscription: Subscription, event: ReceivedEvent, *, is_replay: bool = False) -> bool:
     """
     Return True if the event is of the subscription's type and meets its filter.
 
-    Without a replay, it is also not older than the subscription, and that is not disabled.
+    Except for a replay, the subscription must also be enabled, and no younger than the event.
     """
-    if one.event != event.type.name or not meets(event, one.wanted, bridge.settings.default_region):
+    if subscription.event != event.type.name or not meets(event, subscription.wanted, bridge.settings.default_region):
         return False
-    return is_replay or (not one.disabled and event.received >= one.created - _CLOCKS)
+    return is_replay or (not subscription.disabled and event.received >= subscription.created - _CLOCKS)
 
 
-def catch_up(storage: Storage, one: Subscription) -> None:
+def catch_up(storage: Storage, subscription: Subscription) -> None:
     """Queue a range of the feed for a new subscription: events that arrive before all instances know of it."""
     delay = math.ceil(_UNKNOWN.total_seconds()) + _FEED_SECONDS
-    send_range(storage, one.id, one.created, one.created + _UNKNOWN, delay=delay)
+    send_range(storage, subscription.id, subscription.created, subscription.created + _UNKNOWN, delay=delay)
 
 
 def send_range(
@@ -304,37 +303,38 @@ def send_range(
     send(storage, QUEUE, message, name=subscription, delay=delay)
 
 
-def set_disabled(bridge: Bridge, one: Subscription, disabled: bool) -> None:
-    """Let a subscription have no more events, or have them again, and announce that unless it was so before."""
+def set_disabled(bridge: Bridge, subscription: Subscription, disabled: bool) -> None:
+    """Disable or enable a subscription, and announce the change if it is subscription."""
 
     def changed(known: Subscription) -> Subscription | None:
         return replace(known, disabled=now() if disabled else None) if bool(known.disabled) != disabled else None
 
-    if subscriptions(bridge).change(one.id, changed):
-        _announce(bridge, "disabled" if disabled else "recovered", one)
+    if subscriptions(bridge).change(subscription.id, changed):
+        _announce(bridge, "disabled" if disabled else "recovered", subscription)
 
 
 def end(bridge: Bridge, id: str, *, answer: str = "") -> None:
     """
     End a subscription and have its outbox dropped; do nothing where there is none.
 
-    `answer` is the status by which its subscriber has ended it: that is announced. The message that has the outbox
-    dropped is sent first, so that nothing is left where the process dies in between.
+    `answer` is the status by which its subscriber has ended it, which is announced. The message that drops the outbox
+    is sent first, so that a death in between leaves nothing behind.
     """
     known = subscriptions(bridge)
-    one = known.get(id)
-    if one is None:
-        # Anybody may ask, with any id: that costs no message.
+    subscription = known.get(id)
+    if subscription is None:
+        # Anybody may ask with any id, so it must cost no message.
         return
     Outbox(bridge.storage, id).wake(now() + _END_TAKES)
     if known.end(id, answer=answer) and answer:
-        _announce(bridge, "ended", one, answer=answer)
+        _announce(bridge, "ended", subscription, answer=answer)
 
 
-def _announce(bridge: Bridge, change: str, one: Subscription, **fields: str) -> None:
+def _announce(bridge: Bridge, change: str, subscription: Subscription, **fields: str) -> None:
     """Log a subscription's change as a signal, and make an event of it."""
     details = "".join(f" {name}={value}" for name, value in fields.items())
-    logger.warning("signal subscription_%s subscription=%s event=%s%s", change, one.id, one.event, details)
-    data = {"subscriptionID": one.id, "event": one.event, "host": host_of(one.endpoint), "since": iso(now()), **fields}
-    data |= {"name": one.name} if one.name else {}
+    id, event, host = subscription.id, subscription.event, host_of(subscription.endpoint)
+    logger.warning("signal subscription_%s subscription=%s event=%s%s", change, id, event, details)
+    data = {"subscriptionID": id, "event": event, "host": host, "since": iso(now()), **fields}
+    data |= {"name": subscription.name} if subscription.name else {}
     submit(bridge, f"Subscription{change.capitalize()}", data, origin="bridge")

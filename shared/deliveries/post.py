@@ -1,4 +1,4 @@
-"""Posts an event to a subscriber, signed, and reads the answer in one way."""
+"""Posts an event to a subscriber, signed, and reads the answer."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from shared.values import encode
 # The row of an event, and its envelope.
 Stored = tuple[Mapping[str, Any], dict[str, Any]]
 
-# A post gets so many seconds, whatever its host's name leads to, and an answer is read to so many bytes.
+# Seconds of a post, however many addresses its host has, and the bytes of an answer that are read.
 CONNECT_SECONDS, TOTAL_SECONDS = 5, 20
 LONGEST_ANSWER = 4096
-# A subject is written to logs on the way: ids only, never a number.
+# Proxies log the subject: it is an id, never a phone number.
 _SUBJECTS = ("callID", "recordingID", "voicemailID", "contactID")
-# Types under a domain turned round, as CloudEvents advises: the service whose events these are.
+# The reversed domain of the PBX's service, as CloudEvents advises for types.
 _TYPE = "lv.zvanuparvaldnieks"
 _session = once(guarded_session)
 _reading = tuple(Lock() for _ in range(32))
@@ -46,7 +46,7 @@ class Outcome:
 
     @property
     def pause(self) -> int:
-        """The seconds that the subscriber asks to have no posts at all."""
+        """The seconds for which the subscriber asks to get no posts at all."""
         return self.wait if self.result == str(HTTPStatus.TOO_MANY_REQUESTS.value) else 0
 
 
@@ -68,7 +68,7 @@ def _read_event(storage: Storage, id: str) -> Stored | str:
         return str(error)
 
 
-def send_event(bridge: Bridge, one: Subscription, event: Stored) -> Outcome:
+def send_event(bridge: Bridge, subscription: Subscription, event: Stored) -> Outcome:
     """
     Post an event to a subscriber, signed with today's secrets.
 
@@ -76,7 +76,7 @@ def send_event(bridge: Bridge, one: Subscription, event: Stored) -> Outcome:
     """
     row, envelope = event
     content_type, body = "application/json", envelope
-    if one.shape == "cloudevents":
+    if subscription.shape == "cloudevents":
         content_type = "application/cloudevents+json"
         body = {
             "specversion": "1.0",
@@ -90,18 +90,18 @@ def send_event(bridge: Bridge, one: Subscription, event: Stored) -> Outcome:
         if subject := next((name for name in _SUBJECTS if name in row), None):
             body["subject"] = f"{subject}/{rows.value_of(row[subject])}"
     sent = encode(body)
-    headers = one.signed(row["id"], int(time.time()), sent)
+    headers = subscription.signed(row["id"], int(time.time()), sent)
     headers |= {"Content-Type": content_type, "User-Agent": "pbx-azure-bridge"}
-    return post(one.endpoint, sent, headers, allow_loopback=bridge.settings.allow_loopback_callbacks)
+    return post(subscription.endpoint, sent, headers, allow_loopback=bridge.settings.allow_loopback_callbacks)
 
 
 def post(
     url: str, body: bytes, headers: Mapping[str, str], *, allow_loopback: bool, seconds: float = TOTAL_SECONDS
 ) -> Outcome:
     """
-    Post a body; nothing is followed, and `seconds` are all it gets, connecting and answer included.
+    Post a body without following redirects; `seconds` include connecting and reading the answer.
 
-    Nothing is raised for what the other side does. No text of the outcome holds the address.
+    Raises nothing for failures of the other side. The text of the outcome never contains the address.
     """
     import requests
 

@@ -22,7 +22,7 @@ def content_hash(item: Mapping[str, Any], shape: Shape, region: str) -> str:
     """
     Return the SHA-256 of the item's canonical JSON, in hex.
 
-    Only fields of the PBX's reference count, and none of what differs between equal answers: absence, order, the query
+    Only fields of the PBX's reference count. Differences between equal answers do not: absent fields, order, the query
     of an address, and spellings of numbers, times and texts.
     """
     return hashlib.sha256(_encode(_fields(item, shape, region)).encode()).hexdigest()
@@ -34,7 +34,7 @@ def _fields(item: Mapping[str, Any], shape: Shape, region: str) -> dict[str, Any
 
 
 def _canonical(value: Any, field: Field, region: str) -> Any:
-    """Return the canonical form of a value: a text, a sorted list, or an object; empty where it says nothing."""
+    """Return the canonical form of a value: a text, a sorted list, or an object; empty if it has no content."""
     if isinstance(value, dict):
         return _fields(value, field.fields, region)
     if isinstance(value, list):
@@ -55,7 +55,7 @@ def _canonical(value: Any, field: Field, region: str) -> Any:
 
 def drift(item: Mapping[str, Any], shape: Shape) -> set[str]:
     """
-    Return the names of an item's fields that the PBX's reference does not know, or whose value does not fit it.
+    Return the names of an item's fields that the PBX's reference does not know, or whose values do not fit it.
 
     Inner fields have both names: `members.contactID`. `encoding` is added where characters could not be read.
     """

@@ -1,4 +1,4 @@
-"""Stores items, with the pointers to them, and reads them by id, from either end, or in the order of arrival."""
+"""Stores items, points to them, and reads them by id, from either end, or in the order of arrival."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from shared.values import LARGEST_ID, encode, identifier
 Item = dict[str, Any]
 
 TABLE = "resources"
-# The kinds of resources in the index by person; the others concern nobody.
+# The kinds of the resources in the index by person; the others concern no person.
 KINDS: Mapping[str, people.Kind] = {
     "call_history": "call",
     "call_records": "recording",
@@ -33,7 +33,7 @@ KINDS: Mapping[str, people.Kind] = {
 }
 # Marks an item whose body is gone from container `payloads`.
 BODY_MISSING = "bodyMissing"
-# Behind the items, whose keys are digits: rows in the order of arrival, and the last place in it.
+# Row keys after those of items, which are digits: the rows in the order of arrival, and the last place in it.
 ARRIVAL, SEQUENCE = "a", "sequence"
 # An arrival row holds at most so many items: the last two digits of a state count them.
 ARRIVALS_IN_ROW = 100
@@ -43,7 +43,7 @@ _IN_BATCH = 98
 _LONGEST_TEXT = 12 * 1024
 _TRIES = 20
 _PAGE = 1000
-# The smallest ids above one are looked for in ranges that begin as wide as this and grow so many times.
+# `upwards` reads ranges of ids: the width of the first, and the factor by which the next are wider.
 _NARROWEST, _WIDER = 2**20, 16
 _COLUMNS = ["RowKey", "hash", "revision", "removed", "due"]
 _NEVER = datetime.fromtimestamp(0, UTC)
@@ -51,7 +51,7 @@ _NEVER = datetime.fromtimestamp(0, UTC)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stored:
-    """The state of an item's row; `due` is when events are to be made of it, None once they were."""
+    """The state of an item's row; `due` is when its event is to be made, None once it was made."""
 
     etag: str
     hash: str
@@ -62,7 +62,7 @@ class Stored:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """An item to be written. One that `arrives` takes a place in the order of arrival."""
+    """An item to be written; if it `arrives`, it gets a place in the order of arrival."""
 
     id: int
     item: Item
@@ -74,12 +74,12 @@ class Change:
 
     @property
     def revision(self) -> int:
-        """Return the number of times that the item has changed, come or gone, this one included."""
+        """Return the number of changes to the item since it was first stored, this one included."""
         return self.before.revision + 1 if self.before else 0
 
     @property
     def happened(self) -> str:
-        """Return what the item's event says of it; empty where it has none."""
+        """Return the end of the name of the item's event, or an empty text if there is no event."""
         if self.removed:
             return "Removed"
         if self.before and not self.before.removed:
@@ -88,12 +88,12 @@ class Change:
 
 
 def began(item: Mapping[str, Any]) -> datetime | None:
-    """Return when an item of history began: the time that decides its month; None where it does not say."""
+    """Return when an item of history began: the time that decides its month; None if unknown."""
     return event_time(item.get("callStarted")) or call_start(identifier(item.get("callID")) or 0)
 
 
 def subjects(item: Mapping[str, Any], region: str) -> set[str]:
-    """Return the numbers and the employee that an item has to do with."""
+    """Return the subjects of an item: its numbers and its employee."""
     found: set[str] = set()
     for name in NUMBERS:
         text = item.get(name)
@@ -107,7 +107,7 @@ def subjects(item: Mapping[str, Any], region: str) -> set[str]:
 def pointers(
     resource: str, id: int, item: Mapping[str, Any], region: str, drift: Collection[str] = ()
 ) -> list[tuple[str, people.Pointer]]:
-    """Return the pointers to an item: from its numbers and its employee, and from what is loose."""
+    """Return the pointers to an item: from its numbers and its employee, and from LOOSE."""
     if (kind := KINDS.get(resource)) is None:
         return []
     moment = call_start(id) if kind == "call" else None
@@ -147,7 +147,7 @@ def _rows(storage: Storage, resource: str, ids: Collection[int], select: list[st
             count, id = count + 1, from_descending(row["RowKey"])
             if id in wanted:
                 yield row
-        # Where others lie between, the next ones are looked for by their own keys.
+        # After a full page, the ids below its last row are left.
         left = [one for one in left if one < id] if count == _PAGE else []
 
 
@@ -161,9 +161,9 @@ def _between(
 
 def write(storage: Storage, resource: str, changes: Sequence[Change], moment: datetime) -> None:
     """
-    Write items, up to a hundred a transaction; those that somebody else has written meanwhile are left as they are.
+    Write items, up to a hundred a transaction; items that others have written meanwhile are left as they are.
 
-    Raises Conflict when others kept writing.
+    Raises Conflict if others kept writing.
     """
     from azure.data.tables import TableTransactionError
 
@@ -179,17 +179,17 @@ def write(storage: Storage, resource: str, changes: Sequence[Change], moment: da
             except TableTransactionError as error:
                 if error.status_code not in LOST:
                     raise
-            now = stored(storage, resource, [change.id for change in batch])
-            batch = [change for change in batch if is_unchanged(change, now)]
+            current = stored(storage, resource, [change.id for change in batch])
+            batch = [change for change in batch if is_unchanged(change, current)]
             if not batch:
                 break
         else:
             raise Conflict(f"{resource} kept changing")
 
 
-def is_unchanged(change: Change, now: Mapping[int, Stored]) -> bool:
-    """True if nobody has written the item's row since the change was made of it."""
-    row = now.get(change.id)
+def is_unchanged(change: Change, current: Mapping[int, Stored]) -> bool:
+    """Return True if the item's row is as it was when the change was made."""
+    row = current.get(change.id)
     return row == change.before if row is None or change.before is None else row.etag == change.before.etag
 
 
@@ -220,8 +220,8 @@ def _operation(storage: Storage, resource: str, change: Change, moment: datetime
         "hash": change.hash,
         "revision": change.revision,
         "removed": change.removed,
-        # Columns that are left out stay as they were.
         "due": change.due or _NEVER,
+        # An update leaves out columns of None, which stay as they were.
         "firstSeen": None if before else moment,
         "lastSeen": moment,
         "began": began(change.item) or moment,
@@ -233,23 +233,6 @@ def _operation(storage: Storage, resource: str, change: Change, moment: datetime
     return "update", row, {"etag": before.etag, "match_condition": MatchConditions.IfNotModified}
 
 
-def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
-    """
-    Delete the items that began within a period, and the marks of what arrived in it.
-
-    Of what can be edited, only what the PBX has removed goes, once it was last seen within the period.
-    """
-    table, found = storage.table(TABLE), 0
-    started = period.condition("began") + ("" if period.first else f" or {period.condition('firstSeen')}")
-    low = f"{ARRIVAL}{clock(period.first):020d}" if period.first else ARRIVAL
-    high = f"{ARRIVAL}{clock(period.last):020d}"
-    for row in RESOURCES:
-        old = f"removed eq true and {period.condition('lastSeen')}" if row.editable else started
-        for condition in (f"RowKey lt ':' and ({old})", f"RowKey ge '{low}' and RowKey lt '{high}'"):
-            found += expire_rows(table, f"PartitionKey eq '{row.name}' and {condition}", allowance)
-    return found
-
-
 def get(storage: Storage, resource: str, id: int) -> Item | None:
     """Return the item as the PBX sent it last, or None where it is unknown or gone."""
     row = rows.get(storage.table(TABLE), resource, descending(id))
@@ -257,10 +240,10 @@ def get(storage: Storage, resource: str, id: int) -> Item | None:
 
 
 def pointed(storage: Storage, resource: str, found: Sequence[people.Pointer]) -> list[Item]:
-    """Return the items that pointers lead to, in their order; those that are gone are left out."""
-    keys = {descending(int(one.id)): one.moment for one in found}
-    there = people.rows_of(storage.table(TABLE), resource, list(keys.items()))
-    return [_item(storage, there[key]) for key in keys if key in there and not there[key]["removed"]]
+    """Return the items that pointers lead to, in their order, without those that are gone."""
+    keys = {descending(int(pointer.id)): pointer.moment for pointer in found}
+    known = people.rows_of(storage.table(TABLE), resource, list(keys.items()))
+    return [_item(storage, known[key]) for key in keys if key in known and not known[key]["removed"]]
 
 
 def downwards(
@@ -276,7 +259,7 @@ def downwards(
 
 def upwards(storage: Storage, resource: str, *, above: int, below: int = LARGEST_ID + 1) -> Iterator[Item]:
     """Yield the items with ids between two others, smallest first."""
-    # A table is read from the largest id down: what fills more than a page is looked for in ranges that grow.
+    # A table is read from the largest id down: more than a page is read in ranges that grow from the smallest id.
     newest = list(islice(downwards(storage, resource, above=above, below=below), _PAGE))
     if len(newest) < _PAGE:
         yield from reversed(newest)
@@ -289,7 +272,7 @@ def upwards(storage: Storage, resource: str, *, above: int, below: int = LARGEST
 
 
 def present(storage: Storage, resource: str) -> str:
-    """Return the state after which everything counts as arriving from now on."""
+    """Return the state of arrivals now: only items that are stored later arrive after it."""
     row = rows.get(storage.table(TABLE), resource, SEQUENCE)
     last = 0 if row is None else int(rows.value_of(row["last"]))
     return str(last * ARRIVALS_IN_ROW + ARRIVALS_IN_ROW - 1)
@@ -299,9 +282,9 @@ def arrived_after(storage: Storage, resource: str, state: str, limit: int) -> li
     """
     Return the items that were stored after a state, in the order of their arrival, each with the state after it.
 
-    Arrival is ours: a long call counts as new when history gets it, however small its id. States are numbers of at most
-    18 digits; `0` or an empty one begins with the first item ever stored. An item that went and came again is there
-    once, where it arrived last.
+    An item arrives when it is stored here: a long call is new when history gets it, however small its id. States are
+    numbers of at most 18 digits; `0` or an empty text begins with the first item ever stored. An item that was removed
+    and came back is returned once, where it arrived last.
     """
     after, found = int(state or 0), dict[int, tuple[str, Item]]()
     first = f"{ARRIVAL}{after // ARRIVALS_IN_ROW:020d}"
@@ -323,7 +306,24 @@ def _item(storage: Storage, row: Mapping[str, Any]) -> Item:
     try:
         text = row["item"] or get_payload(storage, row["payload"])
     except Unprocessable:
-        (field,) = [one.id_field for one in RESOURCES if one.name == row["PartitionKey"]]
+        (field,) = [resource.id_field for resource in RESOURCES if resource.name == row["PartitionKey"]]
         return {field: rows.value_of(row["id"]), BODY_MISSING: True}
     item: Item = json.loads(text)
     return item
+
+
+def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
+    """
+    Delete the items that began within a period, and the rows of its arrivals.
+
+    Of editable resources only the items go that the PBX has removed, and that were last seen within the period.
+    """
+    table, found = storage.table(TABLE), 0
+    started = period.condition("began") + ("" if period.first else f" or {period.condition('firstSeen')}")
+    low = f"{ARRIVAL}{clock(period.first):020d}" if period.first else ARRIVAL
+    high = f"{ARRIVAL}{clock(period.last):020d}"
+    for row in RESOURCES:
+        old = f"removed eq true and {period.condition('lastSeen')}" if row.editable else started
+        for condition in (f"RowKey lt ':' and ({old})", f"RowKey ge '{low}' and RowKey lt '{high}'"):
+            found += expire_rows(table, f"PartitionKey eq '{row.name}' and {condition}", allowance)
+    return found

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 _TIMEOUTS = (5, 30)  # seconds to connect, and between two reads
 _REDIRECTS = 3
-# Content codings that the HTTP library undoes, and names of none; some storages keep a word of their upload.
+# Content codings that the HTTP library decodes, and names for none; some storages keep that of the upload.
 _CODINGS = frozenset({"gzip", "x-gzip", "deflate", "identity", "none", "aws-chunked", ""})
 # Bytes kept of a file; an index of hours of audio fits into the tail.
 _HEAD, _TAIL = 256 * 1024, 1024 * 1024
-_LOOK = 4096  # bytes that tell a kind
+_LOOK = 4096  # bytes that identify a kind
 _UNKNOWN = "application/octet-stream"
 _USUAL = {
     **dict.fromkeys(("video/mp4", "audio/x-m4a", "audio/m4a", "video/3gpp"), "audio/mp4"),
@@ -79,11 +79,11 @@ def download(url: str, settings: Settings, key: Mapping[str, str], until: float)
 
 def allowed(url: str, settings: Settings, *, redirected_by: str = "") -> str:
     """
-    Return the address to ask for, by https where it came with http; its host is checked again when connecting.
+    Return the address to fetch, with https in place of http; its host is checked again when connecting.
 
-    A relative one is the PBX's, or of the address that it was `redirected_by`. Raises MediaRefused for one that must
-    not be asked for. A redirect to a host that MEDIA_HOSTS lacks is MediaNotReady, so that the file waits for the
-    setting.
+    A relative address belongs to the PBX, or to the address that it was `redirected_by`. Raises MediaRefused for an
+    address that must not be fetched. A redirect to a host that MEDIA_HOSTS lacks is MediaNotReady, so that the file
+    waits for the setting.
     """
     try:
         url = urljoin(redirected_by or settings.pbx_base_url, url)
@@ -126,7 +126,7 @@ def _ask(url: str, settings: Settings, key: Mapping[str, str]) -> requests.Respo
 
 
 class Download:
-    """An answer being read `until` a time; raises MediaNotReady for a file that is cut short or comes too slowly."""
+    """An answer that is read `until` a time; raises MediaNotReady for a file that is cut short or too slow."""
 
     def __init__(self, response: requests.Response, until: float) -> None:
         self._raw, self._until, self.excerpt = response.raw, until, Excerpt()
@@ -150,7 +150,7 @@ class Download:
 
 
 class Excerpt(io.RawIOBase):
-    """The head and tail of a file as a file of its true size; its middle reads as an end, so that nobody scans it."""
+    """The head and tail of a file, as a file of its true size; its middle reads as empty, so that it is not scanned."""
 
     def __init__(self) -> None:
         self.head, self.tail, self.size, self._at = b"", b"", 0, 0
@@ -175,7 +175,7 @@ class Excerpt(io.RawIOBase):
 
 
 def kind_of(head: bytes, label: str) -> tuple[str, str]:
-    """Return a file's content type and extension, by its first bytes or its server's; raises MediaNotReady for text."""
+    """Return a file's content type and extension, by its first bytes or its label; raises MediaNotReady for text."""
     import filetype
 
     head, label = head[:_LOOK], label.partition(";")[0].strip().lower()
@@ -195,7 +195,7 @@ def kind_of(head: bytes, label: str) -> tuple[str, str]:
 
 
 def _is_text(head: bytes, label: str) -> bool:
-    """Return True for text, in an older encoding only where label or beginning say so."""
+    """Return True for text; in an older encoding only if its label or beginning shows it."""
     encoding = "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
         # The last character may be cut in two.
@@ -208,7 +208,7 @@ def _is_text(head: bytes, label: str) -> bool:
 
 
 class Sound(NamedTuple):
-    """True `there` for a file with sound; the bytes that it declares to have, and the seconds it plays, if known."""
+    """The sound of a file: if any is `there`, the size in bytes that its header declares, and its seconds, if known."""
 
     there: bool
     declared: int | None = None
@@ -216,7 +216,7 @@ class Sound(NamedTuple):
 
 
 def sound_of(extension: str, file: Excerpt) -> Sound:
-    """Return what a file of this kind declares of its sound."""
+    """Return the sound of a file with this extension."""
     from tinytag import TinyTag
 
     whole, mark = file.size == len(file.tail), _SOUND.get(extension, b"")
@@ -237,7 +237,7 @@ def sound_of(extension: str, file: Excerpt) -> Sound:
     there = tag is not None and (bool(tag.duration) if extension == "ogg" else tag.duration is not None)
     if extension == "flac":
         there = file.tell() < file.size
-    # What is not kept may hide anything, but for the index of an MP4.
+    # The middle, which is not kept, may have sound; an MP4 that has any has its index in the head or the tail.
     return Sound(there or (not whole and extension != "m4a"), seconds=(tag and tag.duration) or None)
 
 
@@ -251,12 +251,12 @@ def _tag(extension: str, file: Any) -> TinyTag | None:
 
 
 def _in_chunks(file: Excerpt) -> Sound:
-    """Read the chunks of a WAV or AIFF up to that of its sound, whose size counts before that of all."""
+    """Return the sound of a WAV or AIFF; the size of its sound chunk takes precedence over that of the file."""
     order, name, rate = (">", b"SSND", 0) if file.head.startswith(b"FORM") else ("<", b"data", 0)
     at, head = 12, file.head.ljust(12, b"\0")
 
     def size_at(place: int) -> int:
-        # 0 where it was not known when it was written.
+        # A size that was unknown when it was written is 0.
         (size,) = struct.unpack_from(order + "I", head, place)
         return size if size < _ENDLESS else 0
 

@@ -1,7 +1,7 @@
 """
 Stores audio in Blob Storage, marks or deletes what the PBX has deleted, and reads it back.
 
-Table `media` has a row a voicemail, and none a recording: the name of its blob, and when the PBX deleted it.
+Table `media` has a row for each voicemail: the name of its blob, and when the PBX deleted it.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Media:
     """
     A row: a kind of media, its resource at the PBX, and the fields with the address and the length of the audio.
 
-    `lacking` are the fields that the PBX's event lacks and the polled list has. Of a `deletable` kind the PBX sends an
-    event when a user deletes one there.
+    `lacking` has the fields that the PBX's event lacks and the polled list has. The PBX sends an event when a user
+    deletes media of a `deletable` kind.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Media:
 
     @property
     def id(self) -> str:
-        """Return the PBX's name of its id."""
+        """Return the name of the PBX's field with the id."""
         return f"{self.name}ID"
 
     @property
@@ -83,9 +83,9 @@ MEDIA = (
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Description:
     """
-    A file's facts besides its bytes: its id, its call's start in UTC, and the seconds that it should play.
+    A file without its bytes: its id, its call's start in UTC, and the seconds that it should play.
 
-    `stem` begins the names of its blobs; their `metadata` and `tags` have no phone number.
+    The names of its blobs begin with `stem`. Their `metadata` and `tags` have no phone number.
     """
 
     media: Media
@@ -98,18 +98,18 @@ class Description:
 
 
 class OtherBytes(Exception):
-    """Other bytes are stored under the name already; its text is the SHA-256 of the file that came now."""
+    """Other bytes are stored under the name already; the text is the SHA-256 of the new file."""
 
 
 def store(
     storage: Storage, description: Description, file: Download, *, final: bool = False, beside: str = ""
 ) -> dict[str, Any]:
     """
-    Keep a file under its name, or `beside` another of its id under one with this digest, and return its place.
+    Store a file and return its place; `beside` is the digest in its name if other bytes have its usual name.
 
-    The same bytes again write nothing; raises OtherBytes when others are stored. Raises MediaNotReady when the file is
-    empty, text, without sound, or shorter than it declares; then nothing of it is visible. A `final` look keeps the
-    latter two. Those, and a file far shorter than its call, are marked incomplete and replaced by more bytes.
+    The same bytes again write nothing; other bytes raise OtherBytes. Raises MediaNotReady if the file is empty, text,
+    without sound, or shorter than it declares; then nothing of it is visible. A `final` try keeps the latter two. They,
+    and a file far shorter than its call, are marked incomplete and replaced by a longer file.
     """
     if not (content := file.read(BLOCK_BYTES)):
         raise MediaNotReady("empty")
@@ -117,7 +117,7 @@ def store(
     media, mark = description.media, beside and f".{beside[:12]}"
     blob = storage.container(media.container).get_blob_client(f"{description.stem}{mark}.{extension}")
     if media.deletable and not beside:
-        # Nothing else has the date once the PBX has deleted it. A deletion at the same time keeps its columns.
+        # Only this row still has the blob's name once the PBX has deleted it. A merge keeps a deletion's columns.
         row = {"PartitionKey": media.name, "RowKey": descending(description.id), "at": now(), "blob": blob.blob_name}
         rows.merge(storage.table(TABLE), row)
     stored, blocks = None, list[str]()
@@ -142,7 +142,7 @@ def store(
 
 def _read_on(blob: BlobClient, file: Download, block: bytes, *, stage: bool) -> list[str]:
     """Read the rest of a long file; `stage` each block while the next one is read, and return their ids."""
-    # Each copier has block ids of its own.
+    # Simultaneous copies have block ids of their own.
     ids, nonce = list[str](), uuid.uuid4().hex[:8]
     with ThreadPoolExecutor(1) as pool:
         while block:
@@ -156,7 +156,7 @@ def _read_on(blob: BlobClient, file: Download, block: bytes, *, stage: bool) -> 
 
 
 def _lack(description: Description, extension: str, file: Download, final: bool) -> str:
-    """Return what a file lacks, as a word for its metadata; raises MediaNotReady where it may still come."""
+    """Return the mark of an incomplete file, or an empty text; raises MediaNotReady if the rest may still arrive."""
     sound, wanted = sound_of(extension, file.excerpt), description.seconds
     # A caller who hangs up at the beep leaves a file without sound.
     is_silent = not sound.there and wanted != 0
@@ -172,7 +172,7 @@ def _lack(description: Description, extension: str, file: Download, final: bool)
 def _write(
     blob: BlobClient, content: bytes | list[str], content_type: str, *, replaced: str | None, **options: Any
 ) -> dict[str, Any] | None:
-    """Put bytes or commit blocks, in place of the ETag `replaced`; return None where another is stored by now."""
+    """Put bytes or commit blocks, in place of the ETag `replaced`; return None if another file is stored by now."""
     from azure.core import MatchConditions
     from azure.core.exceptions import ResourceExistsError, ResourceModifiedError
     from azure.storage.blob import BlobBlock, ContentSettings
@@ -185,7 +185,7 @@ def _write(
             return blob.upload_blob(content, overwrite=True, **options)
         return blob.commit_block_list([BlobBlock(block_id=id) for id in content], **options)
     except (ResourceExistsError, ResourceModifiedError):
-        # Another copy came first, or a policy lets nothing take its place.
+        # Another copy was first, or a policy forbids replacing the file.
         return None
 
 
@@ -204,14 +204,14 @@ def _place(blob: BlobClient, metadata: Mapping[str, str], content_type: str, at:
 
 def withdraw(storage: Storage, media: Media, id: int, *, when: str, delete: bool, inferred: bool = False) -> None:
     """
-    Store that the PBX has deleted this one, then mark our copies in their metadata, or delete them.
+    Store that the PBX has deleted a file, then mark our copies in their metadata, or delete them.
 
-    The row comes first: a copier looks for it once the blob is there. A deletion `inferred` from lists only marks.
+    The row is written first: a copier reads it after storing the blob. A deletion `inferred` from lists only marks.
     """
     columns = {"at": now(), _DELETED: parse_time(when), "inferred": inferred}
 
     def deleted(row: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-        # The PBX's own report, before or meanwhile, counts.
+        # A deletion that is stored takes precedence over one that is inferred.
         return None if inferred and row and _DELETED in row else {**(row or {}), **columns}
 
     rows.change(storage.table(TABLE), media.name, descending(id), deleted)
@@ -237,13 +237,13 @@ def withdraw_copies(storage: Storage, media: Media, id: int, *, delete: bool) ->
 
 
 def deletion(storage: Storage, media: Media, id: int) -> Mapping[str, Any] | None:
-    """Return the row of one that the PBX has deleted, else None; `inferred` is True where only lists showed that."""
+    """Return the row of a file that the PBX has deleted, else None; `inferred` is True if only lists show it."""
     row = rows.get(storage.table(TABLE), media.name, descending(id)) if media.deletable else None
     return row if row is not None and _DELETED in row else None
 
 
 def copies(storage: Storage, media: Media, starts: Mapping[int, datetime]) -> dict[int, Mapping[str, Any]]:
-    """Return rows by id, of calls with these starts: `blob` once a copy is on its way, `deletedAtPbx` once deleted."""
+    """Return the rows by id, found by ids with the starts of their calls; `blob` is set once a copy is on its way."""
     found = people.rows_of(storage.table(TABLE), media.name, [(descending(id), at) for id, at in starts.items()])
     return {from_descending(key): row for key, row in found.items()}
 
@@ -255,7 +255,7 @@ def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """An answer: 200 with a whole file, 206 with a range of it, or 416 for a range that begins behind its end."""
+    """An answer: 200 with a whole file, 206 with a range of it, or 416 for a range that begins past its end."""
 
     status: HTTPStatus
     content: bytes
@@ -265,10 +265,10 @@ class Part:
 
 def read_range(storage: Storage, container: str, name: str, wanted: str | None = None) -> Part:
     """
-    Return a stored file; `wanted` is a Range header, of which at most RANGE_BYTES are answered.
+    Return a stored file; `wanted` is a Range header, and a range is cut to RANGE_BYTES.
 
-    A header that is no single range of bytes counts as none. Raises NotFound for a name that no audio has and a blob
-    that is not there, Refused for a whole file of more than LARGEST bytes, and StorageUnavailable.
+    A header that is no single range of bytes is ignored. Raises NotFound for a name that no audio has or a blob that
+    does not exist, Refused for a whole file of more than LARGEST bytes, and StorageUnavailable.
     """
     if container not in {row.container for row in MEDIA} or not re.fullmatch(NAME_PATTERN, name):
         raise NotFound("no audio has this name")
@@ -297,19 +297,19 @@ def part_of(storage: Storage, container: str, name: str, wanted: str | None = No
         raise NotFound("no such file") from error
     headers = {"Accept-Ranges": "bytes", "Content-Length": str(len(content))}
     kind = properties.content_settings.content_type or ""
-    # Nothing that a browser would run, whoever put it there.
+    # A browser must not run anything that was put there.
     kind = kind if kind.startswith(("audio/", "video/")) else "application/octet-stream"
     return Part(status, content, kind, headers | ({"Content-Range": place} if place else {}))
 
 
 def _span(wanted: str, size: int) -> tuple[int, int] | None:
-    """Return the first and last byte of a range, or None for a header that is to be ignored."""
+    """Return the first and last byte of a range, or None for a header to ignore."""
     from werkzeug.http import parse_range_header
 
     found = parse_range_header(wanted)
     if found is None or found.units != "bytes" or len(found.ranges) != 1:
         return None
     first, end = found.ranges[0]
-    # A negative one is a suffix: the last so many bytes.
+    # A negative number is a suffix range, counted from the end.
     first = max(0, size + first) if first < 0 else first
     return first, min(size if end is None else end, size, first + RANGE_BYTES) - 1

@@ -34,12 +34,12 @@ QUEUE = "media"
 DELAYS = (5, 30, 120, 600, 3600, 21600, 86400)
 # A copy takes no longer: below the host's functionTimeout.
 _LONGEST_SECONDS = 25 * 60.0
-# So many tries use the address that came with the event; addresses expire, so later ones ask for the one of now.
+# The number of tries with the event's address. Addresses expire, so later tries ask the PBX for the current one.
 _OWN_ADDRESS = 2
-# Polls bring what the event lacks within some minutes; then it is announced without.
+# Polls store the fields that the event lacks within minutes. After so many looks the copy is announced without them.
 LOOK_SECONDS, LOOKS = 60, 8
 _LATE_SECONDS = 3600
-# Polls bring a thousand records with one call: one by its id is asked for rarely, where they leave room for it.
+# A poll reads a thousand records with one call: a single record is asked for rarely, where polls leave room.
 _LOOK_LANE, _LOOK_PAUSE = "backfill", 5.0
 # A direction that fits into a blob's metadata and tags.
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -50,18 +50,18 @@ class _Forgotten(Exception):
 
 
 class _Silent(MediaNotReady):
-    """No file of a call without seconds: its caller hung up at the beep."""
+    """No file, and none is expected: the caller hung up at the beep."""
 
 
 def copy(bridge: Bridge, message: Mapping[str, Any]) -> None:
     """
     Do the work of a message of queue `media`: `action` copy copies a file, withdraw marks or deletes our copy.
 
-    A file that is not all there is looked at again after each of DELAYS, then kept as it is and marked. Without a file,
-    or at once where it must not be fetched, the message becomes a dead letter. Twice is harmless.
+    An incomplete file is tried again after each of DELAYS, then kept as it is and marked. If there is no file by then,
+    or at once if it must not be fetched, the message becomes a dead letter. Twice is harmless.
 
-    Raises Unprocessable for a message that asks for no media, and for what can be waited for StorageUnavailable,
-    BudgetExhausted, PbxRetriable, PbxForbidden and MediaUnreachable.
+    Raises Unprocessable for a message that asks for no media. StorageUnavailable, BudgetExhausted, PbxRetriable,
+    PbxForbidden and MediaUnreachable pass with time.
     """
     try:
         media, id = {row.name: row for row in blobs.MEDIA}[message["kind"]], int(message["id"])
@@ -94,8 +94,8 @@ class _Work:
     """
     The work of a message, at its `attempt` counted from 0.
 
-    The `record` is what its event said, in the first message only: its address is a secret, and an erasure could not
-    find the numbers in a message that waits.
+    `record` is the data of its event, in the first message only: its address is a secret, and an erasure cannot find
+    the numbers in a message that waits.
     """
 
     bridge: Bridge
@@ -122,19 +122,19 @@ class _Work:
             try:
                 record, stored = self._stored(record)
             except (MediaNotReady, errors.PbxError) as error:
-                # A PBX out of reach proves nothing; any other answer without audio is the end of a deleted voicemail.
+                # A PBX out of reach proves nothing; any other failure means that a deleted voicemail is gone.
                 is_over = not isinstance(error, errors.PbxRetriable | errors.PbxForbidden)
                 if not is_over or blobs.deletion(storage, self.media, self.id) is None:
                     raise
                 logger.info("%s %d was deleted before it was copied", self.media.name, self.id)
                 return
-            # A copy that is only marked is announced all the same.
+            # A copy that is only marked is announced too.
             if blobs.withdraw_copies(storage, self.media, self.id, delete=mirrored):
                 return
         self._announce(record, stored)
 
     def _record(self) -> Record:
-        """Return what the event said, from its row where the message waited."""
+        """Return the data of the event, from its row if the message has waited."""
         record = self.record
         if record is None and (row := events.get(self.bridge.storage, str(self.message.get("event")))) is not None:
             event = event_of_row(self.bridge.storage, row)
@@ -142,21 +142,21 @@ class _Work:
         return _filled(record or {})
 
     def _stored(self, record: Record) -> tuple[Record, dict[str, Any]]:
-        """Store the file by the event's address, else by the PBX's; return the record as it is then, and the place."""
+        """Store the file from the event's address, else from the PBX's; return the completed record, and the place."""
         if self.media.url in record and self.attempt < _OWN_ADDRESS:
             try:
                 return record, self._fetch(record)
             except errors.MediaRefused as error:
                 # Anybody can post an event; the PBX's own address decides.
                 logger.warning("%s %d came with an address that is not used: %s", self.media.name, self.id, error)
-        # What the PBX lacks when it is asked, no poll brings either.
+        # Fields that the PBX's own record lacks are known to be absent: no poll will have them.
         record = dict.fromkeys(self.media.lacking) | record | self._asked("media")
         if self.media.url not in record:
             raise MediaNotReady("no address yet")
         return record, self._fetch(record)
 
     def _asked(self, lane: str) -> Record:
-        """Return the PBX's record; raises MediaNotReady for another one's, and what the PBX's client raises."""
+        """Return the PBX's record; raises MediaNotReady if it has another id, and the errors of the PBX's client."""
         source = resource(self.media.resource)
         record: Record = self.bridge.pbx.call(source.read_operation, lane=lane, **{source.id_parameter: self.id})
         # A field that spells no id counts as absent.
@@ -177,7 +177,7 @@ class _Work:
                 stored = blobs.store(bridge.storage, description, file, final=True, beside=str(other))
         except MediaNotReady as error:
             raise (_Silent(str(error)) if description.seconds == 0 else error) from None
-        # Erased while it was copied: whoever erases has looked before the file was there.
+        # An erasure while the file was copied has looked for it before it was there.
         self._check_forgotten(description, record, is_stored=True, fresh=True)
         if stored.get(blobs.INCOMPLETE):
             self.look_again("incomplete", is_kept=True)
@@ -229,16 +229,16 @@ class _Work:
                 self._send_again({"stored": stored, "looks": looks + 1}, LOOK_SECONDS)
                 return
             record = more | record
-            # Only now the record tells whose it is.
+            # Only now does the record have the numbers.
             self._check_forgotten(self._describe(record), record, is_stored=True)
-        # Only we fill these in: the PBX's field of the same name is another thing.
+        # Filled in here only: a field of the PBX with the same name means something else.
         own = {media.url, *STORED_AUDIO}
         fields = {name: value for name, value in _filled(record).items() if name not in own}
         fields |= {media.id: self.id, "callID": self._call_id(record), **stored}
         submit(bridge, media.stored, fields, origin="bridge")
 
     def _polled(self) -> Record | None:
-        """Return the record with what its event lacks, of the polled row or once in a while of the PBX, or None."""
+        """Return the whole record from the polled row, or once in a while from the PBX, or None."""
         polled, last = store.get(self.bridge.storage, self.media.resource, self.id), _last_look(self.bridge.storage)
         if polled is not None:
             return _filled(polled)

@@ -1,4 +1,4 @@
-"""The data account: its tables, queues and containers by name, clients for them, and what a process keeps of it."""
+"""The data account: its tables, queues and containers by name, and the clients that a process keeps of them."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ CONTAINERS = ("recordings", "voicemails", "payloads", "exports")
 
 # Sized for the host's HTTP and queue concurrency on one instance, so that no call waits for a connection.
 _CONNECTIONS = 64
-# Whoever sends an event gets an answer within five seconds: three connections, or one answer, are waited for.
+# A sender of an event gets an answer within five seconds: time for three connections, or for one answer.
 _CONNECT_SECONDS, _READ_SECONDS = 1.1, 3.0
 _TRIES, _PAUSE_SECONDS = 3, 0.4
 _DENIED, OVERLOADED = (401, 403), (408, 429, *range(500, 600))
-_NO_ENTRY = "storage does not let this app in; roles take some minutes to work"
+_NO_ENTRY = "storage denies this app access; new roles take some minutes to work"
 # A block of a blob: large enough to be fast, small enough that a copier's memory stays flat.
 BLOCK_BYTES = 3 * 1024 * 1024
-# What this process has made, by account, kind and name.
+# The parts that this process has created, by account, kind and name.
 _made: set[tuple[StorageAccount, str, str]] = set()
 
 
@@ -82,13 +82,13 @@ class Storage:
     """
     Clients of the data account, one a table, queue or container, shared by all threads of the process.
 
-    Unless the account was `prepared`, as the templates do in Azure, the first use of each makes it. Every request of
-    every client raises StorageUnavailable, within five seconds, where storage is out of reach, overloaded, does not
-    answer, or does not let this app in.
+    The first use of a part creates it, unless the account was `prepared`, as by the templates in Azure. Each request of
+    each client raises StorageUnavailable, within five seconds, if storage is out of reach, overloaded, does not answer,
+    or denies access.
     """
 
     def __init__(self, account: StorageAccount, *, prepared: bool = False) -> None:
-        # Its modules import each other: threads that load different ones first, all at once, would find half of them.
+        # Imported by one thread: its modules import each other, and threads that begin with different ones would fail.
         import azure.core  # noqa: F401
 
         self._account = account
@@ -108,14 +108,14 @@ class Storage:
         return self._clients.get(("container", name)) or self._client("container", name)  # type: ignore[no-any-return]
 
     def ready(self) -> None:
-        """Make every table, queue and container that is not there."""
+        """Create every table, queue and container that does not exist."""
         parts = [*(("table", name) for name in TABLES), *(("container", name) for name in CONTAINERS)]
         parts += [("queue", name + suffix) for name in QUEUES for suffix in ("", POISON)]
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda part: self._client(*part), parts))
 
     def _client(self, kind: str, name: str) -> Any:
-        """Return a new client of what is there now, or the one that another thread has made meanwhile."""
+        """Create a part if needed and return its client, or the client that another thread has made meanwhile."""
         from azure.core.exceptions import ResourceExistsError
 
         client, part = self._connect(kind, name), (self._account, kind, name)
@@ -162,7 +162,7 @@ class Storage:
 
 
 def _transport() -> Any:
-    """Return the class of the transport of all clients, which alone tries again and raises StorageUnavailable."""
+    """Return the class of all clients' transport, the only place that retries and raises StorageUnavailable."""
     from azure.core.exceptions import (
         AzureError,
         ServiceRequestError,
@@ -174,10 +174,10 @@ def _transport() -> Any:
     class Transport(RequestsTransport):  # type: ignore[misc]
         def send(self, request: Any, *, tries: int = _TRIES, **options: Any) -> Any:
             """
-            Return an answer that is for the client to judge.
+            Return an answer for the client to judge.
 
-            A connection is tried so many times, also one that breaks off, as idle ones do; an overloaded storage is
-            asked twice, and one that does not answer in time once. What must not be done twice goes with `tries=1`.
+            A connection that fails or breaks off, as idle ones do, is tried `tries` times. An overloaded storage is
+            asked twice, and one that does not answer in time once. Requests that must not be repeated use `tries=1`.
             """
             for left in reversed(range(tries)):
                 try:
@@ -200,7 +200,7 @@ def _transport() -> Any:
 
 
 class _Credential:
-    """The app's identity, whose service may be out of reach as storage may."""
+    """The app's identity; raises StorageUnavailable if its service is out of reach or denies a token."""
 
     def __init__(self, client_id: str | None) -> None:
         from azure.identity import DefaultAzureCredential

@@ -6,7 +6,7 @@ A message is a JSON object in ASCII, and a pointer to a blob where it is too lon
 | Field | Content |
 |---|---|
 | `sent` | when it was first sent, as ISO 8601 |
-| `mark` | its own token, kept however often it comes back: a row that has it is this message's work |
+| `mark` | its own token, kept when it is put back: a row with this token is the message's work |
 | `begun` | true once it has been worked on: the work may be half done |
 | `tries` | how often it was put back, by the reason (see Policy) |
 | `payload` | the blob that holds the rest, in place of all other fields |
@@ -50,7 +50,7 @@ PAYLOADS = "payloads"
 DEAD_LETTERS = "deadletters"
 _POINTER = "payload"
 _OUTSIDE = ("sent", "mark", "begun", "tries")
-# Fields in which a message has what was sent about a person.
+# Fields of a message with data about a person.
 _PERSONAL = frozenset({"body", "record"})
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
 # Queues speak XML: plain ASCII has nothing in it that XML refuses, not even half a character.
@@ -60,77 +60,19 @@ _spell = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 LONGEST = timedelta(days=14)
 JITTER = 0.2
 _ROOT = Path(__file__).resolve().parents[2]
-# Statuses of the SDK's errors that pass: a lost race, and none where an answer broke off.
+# Statuses of the SDK's errors that pass: a lost race, or None for an answer that broke off.
 _PASSING = (409, 412, None)
 
 logger = logging.getLogger(__name__)
-
-
-class PayloadGone(errors.Unprocessable):
-    """The blob that a message or a row points to is deleted."""
-
-
-def is_name(value: Any) -> bool:
-    """Return True if a value from a message can name a row or a blob."""
-    return isinstance(value, str) and _NAME.fullmatch(value) is not None
-
-
-def put_payload(storage: Storage, name: str, body: bytes, *, first: bool = False) -> str:
-    """Store a long body as a blob of container `payloads`, or the `first` of its name; return the blob's name."""
-    from azure.core.exceptions import ResourceExistsError
-
-    # Only the first of its name can be there already.
-    with suppress(ResourceExistsError):
-        storage.container(PAYLOADS).upload_blob(name, body, overwrite=not first)
-    return name
-
-
-def get_payload(storage: Storage, name: str) -> bytes:
-    """Return the body that put_payload stored; raise Unprocessable where it is gone, or was never there."""
-    from azure.core.exceptions import ResourceNotFoundError
-
-    if not all(map(is_name, name.split("/"))):
-        raise errors.Unprocessable("the message points to no payload")
-    try:
-        return read_blob(storage.container(PAYLOADS).get_blob_client(name))
-    except ResourceNotFoundError as error:
-        raise PayloadGone("the message points to a payload that is gone") from error
-
-
-def read_blob(blob: BlobClient, offset: int | None = None, length: int | None = None) -> bytes:
-    """Return the bytes of a blob, or of a part of it; raises the SDK's ResourceNotFoundError."""
-    from azure.core.exceptions import AzureError, ResourceNotFoundError
-
-    try:
-        return blob.download_blob(offset, length).readall()
-    except ResourceNotFoundError:
-        raise
-    except AzureError as error:
-        # Its answer is read as it comes, outside of the transport.
-        raise errors.StorageUnavailable("a blob broke off") from error
-
-
-def delete_versions(container: ContainerClient, stem: str) -> int:
-    """Delete the blobs whose names begin so with all their versions, and return the number of blobs and versions."""
-    deleted = 0
-    # A blob that is deleted becomes a version: only then may it be deleted by its version's id.
-    for blob in container.list_blobs(name_starts_with=stem):
-        container.delete_blob(blob.name, delete_snapshots="include")
-        deleted += 1
-    for blob in container.list_blobs(name_starts_with=stem, include=["versions"]):
-        if blob.version_id:
-            container.delete_blob(blob.name, version_id=blob.version_id)
-            deleted += not blob.is_current_version
-    return deleted
 
 
 def send(storage: Storage, queue: str, message: Mapping[str, Any], *, name: str, delay: int = 0) -> None:
     """
     Put a message on a queue, to be seen after `delay` seconds; it never expires. Raises StorageUnavailable.
 
-    A message over 63 KiB travels as a pointer to a blob `{queue}/{name}-{mark}`, and so does one about a person that
-    waits: nobody can look into a queue for it. Where the queue's answer is lost the message may be there twice, with
-    one mark.
+    A message over 63 KiB becomes a pointer to a blob `{queue}/{name}-{mark}`. So does a delayed message about a person,
+    since waiting messages cannot be searched. If the queue's answer is lost, the message may be queued twice with one
+    mark.
     """
     whole = {"sent": iso(now()), "mark": secrets.token_hex(8), **message}
     text = _spell(whole)
@@ -148,17 +90,11 @@ def read(storage: Storage, body: bytes) -> dict[str, Any]:
 
 
 def fetch(storage: Storage, message: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the whole message, with what it points to; raise Unprocessable where that is gone."""
+    """Return the whole message, with the payload that it points to; raise Unprocessable if that is gone."""
     whole = dict(message)
     if _POINTER in message:
         whole = {**parse(get_payload(storage, str(whole.pop(_POINTER)))), **whole}
     return whole
-
-
-def delete_payload(storage: Storage, message: Mapping[str, Any]) -> None:
-    """Delete the blob that a message points to, once its work is done."""
-    if _POINTER in message:
-        delete_versions(storage.container(PAYLOADS), str(message[_POINTER]))
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -172,20 +108,84 @@ def parse(body: bytes) -> dict[str, Any]:
     return message
 
 
+def delete_payload(storage: Storage, message: Mapping[str, Any]) -> None:
+    """Delete the blob that a message points to, once its work is done."""
+    if _POINTER in message:
+        delete_versions(storage.container(PAYLOADS), str(message[_POINTER]))
+
+
+def put_payload(storage: Storage, name: str, body: bytes, *, first: bool = False) -> str:
+    """Store a long body as a blob of container `payloads` and return its name; `first` keeps a blob that exists."""
+    from azure.core.exceptions import ResourceExistsError
+
+    # Raised with `first` only.
+    with suppress(ResourceExistsError):
+        storage.container(PAYLOADS).upload_blob(name, body, overwrite=not first)
+    return name
+
+
+def get_payload(storage: Storage, name: str) -> bytes:
+    """Return the body that put_payload stored; raise Unprocessable where it is gone, or was never there."""
+    from azure.core.exceptions import ResourceNotFoundError
+
+    if not all(map(is_name, name.split("/"))):
+        raise errors.Unprocessable("the message points to no payload")
+    try:
+        return read_blob(storage.container(PAYLOADS).get_blob_client(name))
+    except ResourceNotFoundError as error:
+        raise PayloadGone("the message points to a payload that is gone") from error
+
+
+class PayloadGone(errors.Unprocessable):
+    """The blob that a message or a row points to is deleted."""
+
+
+def is_name(value: Any) -> bool:
+    """Return True if a value from a message can name a row or a blob."""
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
+
+
+def read_blob(blob: BlobClient, offset: int | None = None, length: int | None = None) -> bytes:
+    """Return the bytes of a blob, or of a part of it; raises the SDK's ResourceNotFoundError."""
+    from azure.core.exceptions import AzureError, ResourceNotFoundError
+
+    try:
+        return blob.download_blob(offset, length).readall()
+    except ResourceNotFoundError:
+        raise
+    except AzureError as error:
+        # The body is read outside of the transport, which raises StorageUnavailable for all else.
+        raise errors.StorageUnavailable("a blob broke off") from error
+
+
+def delete_versions(container: ContainerClient, stem: str) -> int:
+    """Delete the blobs whose names begin with a stem, and all their versions; return the number of both."""
+    deleted = 0
+    # A deleted blob becomes a version, and only then can it be deleted by its version's id.
+    for blob in container.list_blobs(name_starts_with=stem):
+        container.delete_blob(blob.name, delete_snapshots="include")
+        deleted += 1
+    for blob in container.list_blobs(name_starts_with=stem, include=["versions"]):
+        if blob.version_id:
+            container.delete_blob(blob.name, version_id=blob.version_id)
+            deleted += not blob.is_current_version
+    return deleted
+
+
 class Crashed(Exception):
-    """The queue delivered the message again and again, and no run of it came to an end."""
+    """The queue has delivered the message several times, and no run of it has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A row: a reason to put a message back, and the seconds to wait each time; after the last it is given up."""
+    """A row: a reason to put a message back, and its waits in seconds; `for_days` repeats the last until LONGEST."""
 
     name: str
     waits: tuple[int, ...]
     for_days: bool = True
 
     def wait(self, tries: int) -> float:
-        """Return the seconds before the next try after so many."""
+        """Return the seconds before the next try, by the number of earlier tries."""
         return self.waits[min(tries, len(self.waits) - 1)] * random.uniform(1 - JITTER, 1)  # noqa: S311 - jitter
 
 
@@ -193,8 +193,8 @@ STORAGE = Policy("storage", (1, 2, 4, 8, 15, 30, 60))
 BUDGET = Policy("budget", (5, 15, 60, 120, 300))
 OTHERS = Policy("others", (5, 15, 60, 300, 900, 1800, 3600))
 UNFORESEEN = Policy("unforeseen", (60, 300, 900, 2340), for_days=False)
-# A queue's count also grows while nothing can be put back, and with deliveries that never came to run. So it costs a
-# message a new count first, and its life only where that has happened several times with no run that ended between.
+# A queue's count of deliveries grows also while nothing can be put back, and with deliveries that never ran. So a
+# message first gets a new count, and is given up only after several such counts without a run in between that ended.
 CRASHES = Policy("crashes", (1, 60, 300), for_days=False)
 # Of several errors the first of these counts.
 _BY_WORTH = (STORAGE, BUDGET, OTHERS, UNFORESEEN, CRASHES, None)
@@ -211,38 +211,21 @@ _KINDS: tuple[tuple[Policy | None, tuple[type[Exception], ...]], ...] = (
 
 
 class Verdict(NamedTuple):
-    """A policy to wait by, or None where trying again is of no use; why; and the seconds that the other side asks."""
+    """The policy to wait by, or None if another try is of no use; the reason; and the least seconds to wait."""
 
     policy: Policy | None
     reason: str
     least: float = 0.0
 
 
-def decide(error: BaseException) -> Verdict:
-    """
-    Return the verdict on an error; of a group, on the one that is worth waiting for most.
-
-    `reason` names no value: the error's own words where it is one of ours, else its type and place.
-    """
-    if isinstance(error, BaseExceptionGroup):
-        return min(map(decide, error.exceptions), key=lambda verdict: _BY_WORTH.index(verdict.policy))
-    policy = _policy(error)
-    if policy is None or policy is CRASHES:
-        return Verdict(policy, str(error) or type(error).__name__)
-    if policy is UNFORESEEN:
-        return Verdict(policy, f"{type(error).__name__} at {line_of(error)}")
-    asked = 0 if policy is STORAGE else getattr(error, "retry_after", None) or 0
-    return Verdict(policy, type(error).__name__, float(min(asked, policy.waits[-1])))
-
-
 def handle_failure(
     storage: Storage, queue: str, message: Mapping[str, Any], error: BaseException, keep: Callable[[str, int], None]
 ) -> None:
     """
-    Put a failed message back, or have `keep` make a dead letter of it, with a reason and its tries.
+    Put a failed message back, or have `keep` make a dead letter of it, with a reason and its number of tries.
 
-    Where a dead letter cannot be kept the message is put back as well, unless it is empty, as none could be read.
-    Raises StorageUnavailable where even that fails: then the queue itself brings it again.
+    If the dead letter cannot be kept, the message is put back too, unless it is empty because it could not be read.
+    Raises StorageUnavailable if that fails as well: then the queue itself delivers the message again.
     """
     policy, reason, least = decide(error)
     if not message:
@@ -251,7 +234,7 @@ def handle_failure(
     found = message.get("tries")
     tries = {name: n for name, n in found.items() if isinstance(n, int)} if isinstance(found, dict) else {}
     if policy is not CRASHES:
-        # This run came to an end, if not a good one.
+        # This run has ended, so earlier crashes no longer count.
         tries.pop(CRASHES.name, None)
     total = sum(tries.values()) + 1
     if policy is None or _is_over(policy, tries, message.get("sent")):
@@ -264,16 +247,24 @@ def handle_failure(
     delay = max(1, round(max(policy.wait(before), least)))
     again = {**message, "begun": True, "tries": tries | {policy.name: before + 1}}
     send(storage, queue, again, name="again", delay=delay)
-    logger.info("a message of queue %s comes again in %d s, try %d: %s", queue, delay, total, reason)
+    logger.info("a message of queue %s is tried again in %d s, try %d: %s", queue, delay, total, reason)
 
 
-def _is_over(policy: Policy, tries: dict[str, int], sent: Any) -> bool:
-    if not policy.for_days:
-        return tries.get(policy.name, 0) >= len(policy.waits)
-    try:
-        return now() - parse_time(sent) > LONGEST
-    except (ValueError, AttributeError):
-        return False
+def decide(error: BaseException) -> Verdict:
+    """
+    Return the verdict on an error, or on the error of a group that is most worth waiting for.
+
+    `reason` contains no value: it is the text of an error of ours, or another error's type and place.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return min(map(decide, error.exceptions), key=lambda verdict: _BY_WORTH.index(verdict.policy))
+    policy = _policy(error)
+    if policy is None or policy is CRASHES:
+        return Verdict(policy, str(error) or type(error).__name__)
+    if policy is UNFORESEEN:
+        return Verdict(policy, f"{type(error).__name__} at {line_of(error)}")
+    asked = 0 if policy is STORAGE else getattr(error, "retry_after", None) or 0
+    return Verdict(policy, type(error).__name__, float(min(asked, policy.waits[-1])))
 
 
 def _policy(error: BaseException) -> Policy | None:
@@ -291,7 +282,7 @@ def _policy(error: BaseException) -> Policy | None:
 
 
 def line_of(error: BaseException) -> str:
-    """Return the file and line of ours that was the last to run."""
+    """Return the last file and line of our own code in an error's traceback."""
     for frame, line in reversed(list(walk_tb(error.__traceback__))):
         file = Path(frame.f_code.co_filename)
         if file.is_relative_to(_ROOT) and not {"site-packages", ".venv"} & set(file.parts):
@@ -299,13 +290,22 @@ def line_of(error: BaseException) -> str:
     return "an unknown place"
 
 
+def _is_over(policy: Policy, tries: dict[str, int], sent: Any) -> bool:
+    if not policy.for_days:
+        return tries.get(policy.name, 0) >= len(policy.waits)
+    try:
+        return now() - parse_time(sent) > LONGEST
+    except (ValueError, AttributeError):
+        return False
+
+
 def dead_letter(storage: Storage, *, kind: str, id: str, reason: str, body: bytes, attempts: int = 1) -> None:
     """
     Keep a body that could not be used: one row for each (kind, id), with reason, attempts, first and last time.
 
     `id` names the work, so that two pieces of work never share a row. The body is in the row, or in a blob of
-    container `payloads` where it is over 32 KiB or no UTF-8. Another dead letter of the same work adds up the attempts
-    and keeps the first time. Raises StorageUnavailable.
+    container `payloads` where it is over 32 KiB or no UTF-8. Another dead letter of the same work adds its
+    attempts and keeps the first time. Raises StorageUnavailable.
     """
     moment = now()
     columns: dict[str, Any] = {"kind": kind, "id": id, "reason": reason, "last": moment, "size": len(body)}
@@ -333,7 +333,7 @@ def dead_letters(
     if id is not None:
         conditions.append("RowKey eq @id")
     if start:
-        # The SDK knows a parameter by the blanks around it.
+        # The SDK recognises a parameter by the blanks around it.
         conditions.append("( PartitionKey gt @first or PartitionKey eq @first and RowKey ge @rest )")
     first, _, rest = start.partition("/")
     values = {"kind": kind or "", "id": id or "", "first": first, "rest": rest}

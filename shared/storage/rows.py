@@ -1,10 +1,10 @@
 """
-Rows of tables: the one place that knows ETags, "not found", and what to do when a write gets no answer.
+Rows of tables: the only module that handles ETags, "not found", and writes that get no answer.
 
 `table` is `storage.table(NAME)`; a row to write has `PartitionKey` and `RowKey`.
 
-A write whose connection breaks may have been done. `insert`, `swap` and `change` never leave that open: column `writer`
-has a token of each of the last writes (docs/decisions/0001-exactly-one-effect.md). A `Row` is without it.
+A write whose connection breaks may have been done. `insert`, `swap` and `change` find out: column `writer` has a token
+of each of the last writes (docs/decisions/0001-exactly-one-effect.md). A `Row` does not show it.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from azure.data.tables import EntityProperty, TableClient
 
 WRITER = "writer"
-# Statuses of a transaction that found a row gone, there already, or changed.
+# Statuses of a transaction of which a row was gone, existed already, or had changed.
 LOST = (404, 409, 412)
-# So many may write between a write whose answer gets lost and its second try.
+# The number of tokens in a row: as many may write between a write whose answer is lost and its second try.
 _WRITERS = 16
 # Tries of a write that gets no answer: the second one at once, the third after these seconds.
 _TRIES, _PAUSE_SECONDS = 3, 0.5
-# So many workers may well change one row at once; each lost race is one more read and write.
+# Races that a change may lose, since many workers change one row at once, and the unit of the pauses in between.
 _RACES, _RACE_SECONDS = 32, 0.02
 # A transaction takes a hundred rows of one partition.
 IN_BATCH = 100
@@ -87,7 +87,7 @@ def value_of(column: Any) -> Any:
 def get(
     table: TableClient, partition: str, key: str, select: Sequence[str] | None = None, **options: Any
 ) -> Row | None:
-    """Return the row, or None where there is none; `options` are those of the transport."""
+    """Return the row, or None if there is none; `options` are those of the transport."""
     from azure.core.exceptions import ResourceNotFoundError
 
     try:
@@ -98,15 +98,15 @@ def get(
 
 
 def insert(table: TableClient, row: Mapping[str, Any]) -> bool:
-    """Make the row where there is none; return True for exactly one of several at once, also where answers get lost."""
+    """Create the row if there is none; return True for exactly one of several callers, even if answers are lost."""
     return swap(table, row, None) is not None
 
 
 def swap(table: TableClient, row: Mapping[str, Any], etag: str | None, writers: Sequence[str] = ()) -> Row | None:
     """
-    Replace the row if it is still as it was at `etag`, or make it for None; return it, or None where this was not done.
+    Replace the row if it is still as it was at `etag`, or create it for None; return it, or None if others were first.
 
-    The row has the changes that others have made since. `writers` are those of the row at `etag`.
+    After a lost answer the returned row has later changes by others too. `writers` are those of the row at `etag`.
     """
     from azure.core import MatchConditions
     from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
@@ -119,7 +119,7 @@ def swap(table: TableClient, row: Mapping[str, Any], etag: str | None, writers: 
         if number > 1:
             threading.Event().wait(_PAUSE_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
         try:
-            # What a second try finds in its way is judged here.
+            # Tried again here, where a conflict with the first try is recognised.
             answer = table.update_entity(entity, tries=1, **guard) if etag else table.create_entity(entity, tries=1)
             return Row(entity, str(answer["etag"]))
         except StorageUnavailable as error:
@@ -142,12 +142,12 @@ def change(
     beside: Callable[[Row | None, Mapping[str, Any]], Sequence[Any]] | None = None,
 ) -> Row | None:
     """
-    Replace the row with the columns that `by` makes of it, under its ETag; return None where `by` does.
+    Replace the row with the columns that `by` makes of it, under its ETag; return None if `by` does.
 
-    `by` gets None where there is no row, and is called again with the newer row after each lost race, or a lost answer
-    where there is `beside`, so it has no effects of its own. `known` is the row as the caller remembers it, which saves
-    a read; keys need not be given back. `beside` gets the old row and the new one, and returns the operations that go
-    with it in one transaction. Raises Conflict after 32 lost races.
+    `by` gets None if there is no row, and may leave out the keys. It is called again with the newer row after each lost
+    race, and after a lost answer if there is `beside`, so its effects must be harmless twice. `known` is the row as the
+    caller remembers it, which saves a read. `beside` gets the old row and the new one, and returns further operations
+    of the same transaction. Raises Conflict after 32 lost races.
     """
     row = get(table, partition, key) if known == "read" else known
     for number in range(_RACES):
@@ -165,7 +165,7 @@ def change(
 
 
 def _swap_all(table: TableClient, row: Mapping[str, Any], etag: str | None, others: Sequence[Any]) -> Row | None:
-    """Replace the row as `swap` does, with others of its partition; a write whose answer was lost is None, too."""
+    """Replace the row as `swap` does, with others of its partition; return None also if an answer was lost."""
     from azure.data.tables import TableTransactionError
 
     first = ("update", row, {"mode": "replace", "etag": etag}) if etag else ("create", row)
@@ -179,17 +179,17 @@ def _swap_all(table: TableClient, row: Mapping[str, Any], etag: str | None, othe
 
 
 def put(table: TableClient, row: Mapping[str, Any]) -> None:
-    """Replace the row, or make it."""
+    """Replace the row, or create it."""
     table.upsert_entity(row, mode="replace")  # type: ignore[arg-type]
 
 
 def merge(table: TableClient, row: Mapping[str, Any]) -> None:
-    """Set these columns of the row and keep its others, or make it."""
+    """Set these columns of the row and keep its others, or create it."""
     table.upsert_entity(row)
 
 
 def update(table: TableClient, row: Mapping[str, Any]) -> bool:
-    """Set these columns of a row that is there and keep its others; return False where there is none."""
+    """Set these columns of a row and keep its others; return False if there is no row."""
     from azure.core.exceptions import ResourceNotFoundError
 
     try:
@@ -200,7 +200,7 @@ def update(table: TableClient, row: Mapping[str, Any]) -> bool:
 
 
 def delete(table: TableClient, partition: str, key: str, etag: str | None = None) -> bool:
-    """Delete the row, with `etag` only if it is still as it was then; return True if it is gone now, whoever did it."""
+    """Delete the row, with `etag` only if it is still as it was then; return True if it is gone now."""
     from azure.core import MatchConditions
     from azure.core.exceptions import ResourceModifiedError
 
@@ -229,7 +229,7 @@ def page(table: TableClient, query: str, start: str | None, limit: int) -> tuple
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A span from `first` (None: ever) to before `last`."""
+    """A span of time from `first`, or from the beginning for None, to before `last`."""
 
     first: datetime | None
     last: datetime
@@ -260,7 +260,7 @@ def expire_rows(
     """
     Delete the rows that meet a condition, a partition of a page at a time, and return their number.
 
-    `by` takes the place of delete_keys. Some are deleted also where no time is left, so that each run gets on.
+    `by` takes the place of delete_keys. Some rows are deleted even if no time is left, so that each run gets on.
     """
     query = table.query_entities(condition, select=["PartitionKey", "RowKey", *select], results_per_page=_PAGE)
     count = 0
@@ -277,7 +277,7 @@ def expire_rows(
 
 
 def delete_keys(table: TableClient, found: Sequence[Mapping[str, Any]]) -> None:
-    """Delete rows of one partition, a hundred at a time; those that somebody else has deleted are gone all the same."""
+    """Delete rows of one partition, a hundred at a time; rows that are gone already are no error."""
     from azure.core.exceptions import HttpResponseError
 
     for start in range(0, len(found), IN_BATCH):
@@ -301,7 +301,8 @@ def transact(table: TableClient, operations: Sequence[Any]) -> list[Mapping[str,
     from azure.core.rest import HttpRequest
 
     account = f"{table.scheme}://{table._primary_hostname}"
-    parts = "".join([f"--changeset_0\r\n{_part(f'{account}/{table.table_name}', *one)}\r\n" for one in operations])
+    requests = [_part(f"{account}/{table.table_name}", *operation) for operation in operations]
+    parts = "".join([f"--changeset_0\r\n{request}\r\n" for request in requests])
     inner = f"Content-Type: multipart/mixed; boundary=changeset_0\r\n\r\n{parts}--changeset_0--"
     headers = {
         "x-ms-version": table.api_version,
@@ -327,7 +328,7 @@ def transact(table: TableClient, operations: Sequence[Any]) -> list[Mapping[str,
 
 
 def _part(table: str, kind: str, row: Mapping[str, Any], options: Mapping[str, Any] | None = None) -> str:
-    """Return the request of one operation; an update or a delete without an ETag is of a row that is there."""
+    """Return the request of one operation; an update or delete without an ETag needs a row of any ETag."""
     options, url = options or {}, table
     if kind != "create":
         partition, key = row["PartitionKey"].replace("'", "''"), row["RowKey"].replace("'", "''")
@@ -354,7 +355,7 @@ def _columns(row: Mapping[str, Any]) -> dict[str, Any]:
         if value is None:
             continue
         if isinstance(value, datetime):
-            # A moment that was read may be finer than ours.
+            # A time that was read from a table may be finer than a datetime.
             text, kind = getattr(value, "tables_service_value", None) or iso(value), "Edm.DateTime"
         elif isinstance(value, tuple):
             # An EntityProperty, of 64 bits.

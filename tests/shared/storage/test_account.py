@@ -89,7 +89,7 @@ def test_an_identity_without_a_token_is_an_unavailable_storage(monkeypatch: pyte
     at = "https://127.0.0.1:9/"
     storage = Storage(StorageAccount(table=at, queue=at, blob=at), prepared=True)
     for use in USES:
-        with pytest.raises(StorageUnavailable, match="does not let this app in"):
+        with pytest.raises(StorageUnavailable, match="denies this app access"):
             use(storage)
 
 
