@@ -1,4 +1,4 @@
-"""Table `audit`: one row a change that a person or a key has made, newest first."""
+"""Table `audit`: one row for each change by a person or a key, newest first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.times import iso, newest_first, now
 
 TABLE = "audit"
 PARTITION = "audit"
-# Changes asked for with the master key, which nobody's name is on.
+# The author of changes made with the master key, which has no person's name.
 MASTER_KEY = "master key"
 _COLUMNS = ("at", "who", "what", "count", "result", "note")
 

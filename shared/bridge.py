@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from shared import settings as configuration
 from shared.errors import ConfigError, StorageUnavailable
 from shared.events.table import wanted_events
+from shared.pbx.budget import Budget
 from shared.pbx.client import Pbx
 from shared.settings import Settings
 from shared.storage.account import Storage, once
@@ -28,10 +29,7 @@ class Bridge:
 
 
 def assemble(settings: Settings) -> Bridge:
-    """Return a bridge for these settings; raise ConfigError for one that names no event."""
-    from shared.pbx.budget import Budget
-    from shared.pbx.client import Pbx
-
+    """Return a bridge for these settings; raise ConfigError if PBX_EVENTS names an unknown event."""
     wanted_events(settings.pbx_events)
     storage = Storage(settings.storage, prepared=settings.in_azure)
     budget = Budget(storage, account=settings.pbx_host)
@@ -45,20 +43,20 @@ def bridge() -> Bridge:
 
 
 def prepare() -> None:
-    """Begin to make the account ready, beside whatever the process does; the templates have done it in Azure."""
+    """Begin to make the storage account ready, on a thread of its own; in Azure the templates have done it."""
     threading.Thread(target=_prepare, name="prepare", daemon=True).start()
 
 
 def _prepare() -> None:
     try:
-        here = bridge()
+        app = bridge()
     except ConfigError as error:
         logger.error("%s", error)
         return
     pause = 1
-    while not here.settings.in_azure:
+    while not app.settings.in_azure:
         try:
-            here.storage.ready()
+            app.storage.ready()
             return
         except StorageUnavailable as error:
             logger.warning("the storage account is not ready: %s", error)

@@ -48,7 +48,7 @@ class ConfigError(BridgeError):
 
 
 class Refused(BridgeError):
-    """A request that is not done; the row says why."""
+    """A request that is refused; `answer` is the row with the reason."""
 
     def __init__(self, answer: Answer, text: str = "", *, retry_after: int | None = None) -> None:
         super().__init__(text or answer.title)
@@ -65,11 +65,11 @@ class Invalid(Refused):
 
 
 class NotFound(BridgeError):
-    """No such thing is here."""
+    """The thing that was asked for does not exist."""
 
 
 class StorageUnavailable(BridgeError):
-    """Our storage is out of reach; nothing was taken."""
+    """Our storage is out of reach; nothing was accepted."""
 
     retry_after = RETRY_AFTER_SECONDS
 
@@ -179,8 +179,8 @@ def answer_to(error: BridgeError) -> Answer:
 
 
 HIDDEN = "…"
-# Anything that is sent ends here, so no rule may look at a run of text from each of its characters: where a name of any
-# length is read, it begins where no such name can go on from before.
+# Anybody may send these texts, so each rule takes time in proportion to their length: a name of any length is matched
+# from its first character only.
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     # An address keeps its host: path and query hold keys.
     (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{1,15}://)(?:[^\s/@]*@)?([^\s/?#\"'<>]*)[^\s\"'<>]*"), rf"\1\2/{HIDDEN}"),

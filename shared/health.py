@@ -1,4 +1,4 @@
-"""Table `health`: one row a day that counts events by type and origin, and one for each timer that failed."""
+"""Table `health`: one row a day with counts of events by type and origin, and one for each timer that failed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from shared.storage.account import Storage, once
 from shared.storage.rows import Allowance, Period, expire_rows
 from shared.times import iso, now
 
-# Counts by name: one of COUNTS, or CAME, LOST or FIELD with the name of an event's type or of a field behind it.
+# Counts by name: one of COUNTS, or CAME, LOST or FIELD followed by the name of an event or a field.
 Counts = Counter[str]
 
 logger = logging.getLogger(__name__)
@@ -32,9 +32,9 @@ CAME, LOST, FIELD = "came", "lost", "field"
 FLUSH_SECONDS = 10.0
 _TIMER = "timer"
 _LONGEST_ERROR = 500
-# A type is silent when at least so many webhooks never came since yesterday, and more than came.
+# An event is silent if at least so many of its webhooks, and more than half, were lost since yesterday.
 _MANY_LOST = 3
-# Fields that are counted one by one; whoever sends numbers as names is not to see them in the status.
+# The most fields that are counted by name. A name with five digits may be a phone number, and is not shown.
 _MOST_FIELDS = 100
 _FIELD_NAME = re.compile(r"[A-Za-z_](?!.*[0-9]{5})[A-Za-z0-9_.-]{0,63}", re.ASCII)
 _OTHER = "(other)"
@@ -54,8 +54,8 @@ def _pending(storage: Storage) -> _Pending:
     return _Pending()
 
 
-def note(storage: Storage, event: ReceivedEvent, repeat: bool) -> None:
-    """Count an event that was processed, in memory; the row is written in the background, ten seconds later."""
+def count_event(storage: Storage, event: ReceivedEvent, repeat: bool) -> None:
+    """Count an event that was processed, in memory; the row is written in the background ten seconds later."""
     name = event.type.name
     if event.origin == "webhook":
         counts = Counter({"webhooks": 1, "duplicates": int(repeat), f"{CAME} {name}": 1})
@@ -65,7 +65,7 @@ def note(storage: Storage, event: ReceivedEvent, repeat: bool) -> None:
 
 
 def drifted(storage: Storage, names: Collection[str]) -> None:
-    """Count the fields of an item that are unknown or do not fit; in memory, as `note` does."""
+    """Count the fields of an item that are unknown or do not fit, in memory as `count_event` does."""
     _count(storage, now(), _drift(names))
 
 
@@ -75,7 +75,7 @@ def missed(storage: Storage, event: str) -> None:
 
 
 def flush(storage: Storage) -> None:
-    """Write the counts; where that fails they stay, and StorageUnavailable or Conflict is raised."""
+    """Write the counts; if that fails, keep them and raise StorageUnavailable or Conflict."""
     pending = _pending(storage)
     with pending.lock:
         days, pending.days, pending.is_timed = pending.days, defaultdict(Counter), False
@@ -108,7 +108,7 @@ def of_day(found: Mapping[str, Counts], moment: datetime) -> dict[str, Any]:
 
 
 def silent(found: Mapping[str, Counts]) -> dict[str, int]:
-    """Return the types of whose webhooks most never came since yesterday, with how many."""
+    """Return the number of lost webhooks since yesterday, for each silent event."""
     yesterday, total = _day(now() - timedelta(days=1)), Counter[str]()
     for day, counts in found.items():
         if day >= yesterday:
@@ -119,7 +119,7 @@ def silent(found: Mapping[str, Counts]) -> dict[str, int]:
 
 @contextmanager
 def watched(storage: Storage, timer: str) -> Iterator[None]:
-    """Keep the failure of a timer's run for the status until a run of it succeeds."""
+    """Store the failure of a timer's run, which the status shows until a run succeeds."""
     try:
         yield
     except Exception as error:
@@ -138,7 +138,7 @@ def failed_timers(storage: Storage) -> list[dict[str, str]]:
 
 
 def check(storage: Storage) -> None:
-    """Return once storage has answered a read; raise StorageUnavailable where it does not."""
+    """Return once storage has answered a read; raise StorageUnavailable if it does not."""
     rows.get(storage.table(TABLE), PARTITION, "none")
 
 
@@ -163,7 +163,7 @@ def _drift(names: Collection[str]) -> Counts:
 
 
 def _added(new: Counts, row: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return a row's columns with new counts, those of the rarest fields together, so that there is room for them."""
+    """Return a row's columns with new counts; the rarest fields share one count, so that all fit into the row."""
     counts = _counts(row) + new
     for name, count in of_kind(counts, FIELD).most_common()[_MOST_FIELDS:]:
         del counts[f"{FIELD} {name}"]

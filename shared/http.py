@@ -1,4 +1,4 @@
-"""HTTP sessions with bounded answers, connections that are not kept for long, and checks of where they lead."""
+"""HTTP sessions with bounded answers, short-lived connections, and checks of the addresses they connect to."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _until: ContextVar[float | None] = ContextVar("until", default=None)
 
 _INTERNET = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# The ipaddress module takes these for addresses of the internet.
+# The ipaddress module takes these networks for public.
 _INSIDE = (
     ipaddress.IPv4Network("168.63.129.16/32"),  # Azure's own host, reachable from inside it only
     ipaddress.IPv4Network("192.0.0.0/24"),
     ipaddress.IPv4Network("192.88.99.0/24"),
-    # Protocols' own and examples; which of them count as the internet's differs from one Python to the next.
+    # Protocol assignments and documentation, which some versions of Python take for public.
     ipaddress.IPv6Network("2001::/23"),
     ipaddress.IPv6Network("2001:db8::/32"),
     ipaddress.IPv6Network("3fff::/20"),
@@ -41,7 +41,7 @@ _INSIDE = (
 # Connections are kept to so many subscribers and media hosts, and so many to each.
 _HOSTS, _CONNECTIONS = 256, 32
 _UNSENDABLE = re.compile(r"[^!-~]+")
-# Carries the target to the connection, which takes it off again.
+# The header that carries the target to the connection, which removes it.
 _TARGET = "x-request-target"
 
 
@@ -73,7 +73,7 @@ def is_loopback(host: str | None) -> bool:
 
 def request_target(url: str) -> str:
     """
-    Return path and query of a URL byte by byte as they were given, since signatures cover them.
+    Return path and query of a URL byte by byte, since signatures cover them.
 
     Only blanks, control characters and letters beyond ASCII are percent-encoded.
     """
@@ -143,7 +143,7 @@ def guarded_session(*, allow_loopback: bool) -> requests.Session:
             return prepared
 
         def get_redirect_target(self, resp: requests.Response) -> None:
-            # Even where it does not follow, requests reads the whole body of an answer with a target.
+            # requests reads the whole body of an answer with a target, even if it does not follow it.
             return None
 
     def check(address: Address) -> None:
@@ -154,7 +154,7 @@ def guarded_session(*, allow_loopback: bool) -> requests.Session:
 
 
 def _connection(base: Any, idle_seconds: float, check: Callable[[Address], object] | None) -> Any:
-    """Return a class of urllib3 connections that respect `ending_by` and count as dropped once they were idle."""
+    """Return a class of urllib3 connections that respect `ending_by` and count as dropped after `idle_seconds`."""
     from http.client import HTTPResponse
 
     from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
@@ -182,8 +182,8 @@ def _connection(base: Any, idle_seconds: float, check: Callable[[Address], objec
                 raise NewConnectionError(self, "no connection") from error
 
         def request(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> None:
-            self.used, given = time.monotonic(), dict(headers or {})
-            super().request(method, given.pop(_TARGET, url), body, given, **options)
+            self.used, sent = time.monotonic(), dict(headers or {})
+            super().request(method, sent.pop(_TARGET, url), body, sent, **options)
 
     return Connection
 
@@ -191,7 +191,7 @@ def _connection(base: Any, idle_seconds: float, check: Callable[[Address], objec
 def _connect(
     host: str, port: int, timeout: float | None, options: Any, check: Callable[[Address], object] | None
 ) -> socket.socket:
-    """Return a connection to the first of a host's addresses that takes one, within the time of `ending_by`."""
+    """Return a connection to the first of a host's addresses that accepts one, within the time of `ending_by`."""
     until, failed = _until.get() or math.inf, OSError("the name has no address")
     for family, kind, protocol, _, address in socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM):
         if check:
@@ -214,7 +214,7 @@ def _connect(
 
 
 class _Timed(io.RawIOBase):
-    """A socket's stream that waits for no byte beyond a moment."""
+    """A socket's stream whose reads time out at `until`, in monotonic seconds."""
 
     def __init__(self, raw: Any, sock: Any, until: float) -> None:
         self._raw, self._sock, self._until = raw, sock, until

@@ -1,7 +1,7 @@
 """
-Table `numbers`: the index by phone number, employee and call of everything that one of them can be read in.
+Table `numbers`: the index by phone number, employee and call of everything that contains one of them.
 
-Table `forgotten`: tombstones of erased people and dropped months, so that nothing behind one is taken in again.
+Table `forgotten`: tombstones of erased people and dropped months, so that what they cover is not stored again.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from azure.data.tables import TableClient
 
 TABLE, FORGOTTEN = "numbers", "forgotten"
-# One for all, so that a hundred pointers of any subjects are one transaction.
+# One partition, so that a hundred pointers of any subjects are one transaction.
 PARTITION = "number"
 _KEY = "key"
 # The numbers of events and items.
 _NUMBER_FIELDS = ("caller", "callerid", "sender", "destination")
 _NO_DIGIT = re.compile(r"[^0-9]")
-# A range is scanned from its first key to its last: rows are read in so many, cut where they lie furthest apart.
+# The service scans a range from first key to last: rows are read in so many ranges, cut at the widest gaps.
 _SPANS = 4
-# The subject of events and items that may have a number where no index reads one; an erasure looks into them all.
+# The subject of events and items that may have a number in a field that is not indexed; an erasure reads them all.
 LOOSE = "loose"
 _FEWEST_DIGITS = 6
 _DIGITS = re.compile(r"\+?[0-9][0-9\s().\-/]{4,40}[0-9]")
@@ -47,10 +47,10 @@ _IN_FILTER = 12
 _AT_ONCE = 8
 _PAGE = 1000
 
-# Partitions of table `forgotten`: tombstones by subject; the latest of them and the dropped months, which all ask for.
+# Partitions of table `forgotten`: tombstones by subject, and the time of the latest with the dropped months.
 _SUBJECT, _KNOWN = "subject", "known"
 _LATEST = "latest"
-# A process may go on for so long without looking for new tombstones.
+# Seconds for which a process remembers the latter.
 MEMORY_SECONDS = 5.0
 
 Kind = Literal["call", "recording", "voicemail", "lost", "contact", "event", "dead", "dial"]
@@ -59,7 +59,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """A thing that a subject can be read in: its kind, its id, and the time it is listed under."""
+    """A pointer to a thing that contains a subject: its kind, its id, and the time it is listed under."""
 
     kind: Kind
     id: str
@@ -67,8 +67,8 @@ class Pointer:
 
     @property
     def place(self) -> str:
-        """The position among the pointers of a subject, newest first; `find` continues from it."""
-        # But for events, times of one call differ by less than a second.
+        """Return the sort key among a subject's pointers, newest first; `find` continues from it."""
+        # Sources of a call's start differ by less than a second; an event has one time only.
         moment = self.moment if self.kind == "event" else self.moment.replace(microsecond=0)
         id = rows.descending(int(self.id)) if self.id.isdecimal() and len(self.id) < 20 else self.id
         return f"{newest_first(moment)}-{id}"
@@ -91,16 +91,16 @@ def call(call_id: int) -> str:
 
 def loose(sent: Mapping[str, Any], drift: Collection[str], region: str) -> set[str]:
     """
-    Return the subjects of what no index reads: numbers in fields that the reference does not know, or beside a text.
+    Return the subjects in fields that are not indexed: numbers in fields unknown to the reference, or within a text.
 
-    LOOSE is among them where a value has six digits or more; without it there are none.
+    LOOSE is among them if a value has six digits or more; otherwise there are none.
     """
     found: set[str] = set()
     for name in {*_NUMBER_FIELDS, *drift}:
-        said = sent.get(name.partition(".")[0])
-        if not said or (name in _NUMBER_FIELDS and name not in drift and e164(str(said), region)):
+        value = sent.get(name.partition(".")[0])
+        if not value or (name in _NUMBER_FIELDS and name not in drift and e164(str(value), region)):
             continue
-        text = unicodedata.normalize("NFKC", str(said))
+        text = unicodedata.normalize("NFKC", str(value))
         if len(_NO_DIGIT.sub("", text)) >= _FEWEST_DIGITS:
             found |= {LOOSE, *(number(digits, region) for digits in _DIGITS.findall(text))}
     return found
@@ -108,31 +108,31 @@ def loose(sent: Mapping[str, Any], drift: Collection[str], region: str) -> set[s
 
 def digest(storage: Storage, subject: str) -> str:
     """
-    Return the keyed hash of a subject, for keys and ids: those are read in addresses and logs.
+    Return the keyed hash of a subject, for keys and ids, which are visible in addresses and logs.
 
-    The key is made once an account and never leaves it, so that nobody can find a number by trying them all.
+    The key is made once an account and never leaves it, so that nobody can find a number by trying all numbers.
     """
     return hmac.new(_key(storage), subject.encode(), hashlib.sha256).hexdigest()[:40]
 
 
 def add(storage: Storage, pointers: Iterable[tuple[str, Pointer]]) -> None:
     """
-    Store which subject can be read in what; a hundred pointers are one transaction, and twice is harmless.
+    Store pointers, each with its subject, a hundred a transaction; twice is harmless.
 
-    Call it before the thing itself is written: a death in between leaves a pointer to nothing, which every reader
-    skips, and never a thing that nobody finds.
+    Call it before the thing itself is written: then a death in between leaves a pointer to nothing, which every reader
+    skips, and never a thing without pointers.
     """
     from azure.data.tables import TableTransactionError
 
     found: dict[str, Any] = {}
-    for subject, one in pointers:
-        row = _row(storage, subject, one) | {"id": one.id, "moment": one.moment}
+    for subject, pointer in pointers:
+        row = _row(storage, subject, pointer) | {"id": pointer.id, "moment": pointer.moment}
         found[row["RowKey"]] = "upsert", row, {"mode": "replace"}
     table, made = storage.table(TABLE), list(found.values())
     for start in range(0, len(made), IN_BATCH):
         part = made[start : start + IN_BATCH]
         if len(part) == IN_BATCH:
-            # Many at once are new, as a rule; the emulator takes six times as long to replace rows as to create them.
+            # A hundred at once are new, as a rule, and the emulator creates rows six times as fast as it replaces them.
             try:
                 rows.transact(table, [("create", row) for _, row, _ in part])
                 continue
@@ -160,9 +160,9 @@ def find(
     start: str | None = None,
 ) -> list[Pointer]:
     """
-    Return the pointers of a subject, newest first: between two times, both included, and from a `Pointer.place` on.
+    Return the pointers of a subject, newest first, from `first` to `last` (both included).
 
-    One request a kind for up to a thousand.
+    `start` is a `Pointer.place` to continue from. Up to a thousand pointers of a kind take one request.
     """
     found: list[Pointer] = []
     for kind in kinds:
@@ -172,11 +172,11 @@ def find(
         query = f"PartitionKey eq '{PARTITION}' and RowKey ge '{begin}{low}' and RowKey lt '{begin}{high}~'"
         listed = storage.table(TABLE).query_entities(query, results_per_page=min(limit or _PAGE, _PAGE))
         found += [Pointer(kind, row["id"], row["moment"]) for row in islice(listed, limit)]
-    return sorted(found, key=lambda one: one.place)[:limit]
+    return sorted(found, key=lambda pointer: pointer.place)[:limit]
 
 
 def remove(storage: Storage, pointers: Iterable[tuple[str, Pointer]]) -> None:
-    """Delete pointers, a hundred a transaction; those that are gone already are no error."""
+    """Delete pointers, a hundred a transaction; pointers that are gone already are no error."""
     delete_keys(storage.table(TABLE), [_row(storage, subject, pointer) for subject, pointer in pointers])
 
 
@@ -188,10 +188,10 @@ def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
 
 def rows_of(table: TableClient, partition: str, wanted: Sequence[tuple[str, datetime]]) -> dict[str, Row]:
     """
-    Return the rows that pointers lead to, by key, of a table whose keys descend: `wanted` are keys with their times.
+    Return the rows that pointers lead to, by key, of a table whose keys descend; `wanted` has keys with their times.
 
-    The nearest neighbours are read as one span, of twelve at most: four requests and one for each twelve rows, side by
-    side, whatever lies between the rows.
+    Neighbours are read as one span of at most twelve rows: four requests and one for each twelve rows, side by side,
+    however many rows lie between.
     """
     found = sorted(wanted)
     gaps = sorted(range(1, len(found)), key=lambda at: found[at - 1][1] - found[at][1], reverse=True)
@@ -211,7 +211,7 @@ def rows_of(table: TableClient, partition: str, wanted: Sequence[tuple[str, date
 
 
 def forget(storage: Storage, subjects: Collection[str], moment: datetime) -> None:
-    """Store tombstones: what has to do with a subject and began up to this moment is not taken in again."""
+    """Store tombstones: things of these subjects that began up to this moment are not stored again."""
     keys = [{"PartitionKey": _SUBJECT, "RowKey": digest(storage, one)} for one in sorted(subjects)]
     for start in range(0, len(keys), IN_BATCH):
         part = [("upsert", {**key, "until": moment}, {"mode": "replace"}) for key in keys[start : start + IN_BATCH]]
@@ -225,7 +225,7 @@ def forget(storage: Storage, subjects: Collection[str], moment: datetime) -> Non
 
 
 def drop_month(storage: Storage, month: str) -> None:
-    """Store that a month (`yyyy-mm`, UTC) is dropped: what the PBX still lists of it is not taken in again."""
+    """Store that a month (`yyyy-mm`, UTC) is dropped: items that the PBX still lists of it are not stored again."""
     rows.put(storage.table(FORGOTTEN), {"PartitionKey": _KNOWN, "RowKey": month})
     _memory(storage).clear()
 
@@ -237,9 +237,9 @@ def is_dropped(storage: Storage, month: str) -> bool:
 
 def is_before(storage: Storage, moment: datetime, *, fresh: bool = False) -> bool:
     """
-    Return True if something was erased after this moment, so that its subjects have to be looked for.
+    Return True if the latest tombstone covers this moment, so that subjects have to be looked up.
 
-    `fresh` sees also the tombstones of the last seconds.
+    `fresh` reads also the tombstones of the last seconds.
     """
     latest = _known(storage, fresh=fresh).get(_LATEST)
     return latest is not None and moment <= latest
@@ -247,9 +247,9 @@ def is_before(storage: Storage, moment: datetime, *, fresh: bool = False) -> boo
 
 def is_forgotten(storage: Storage, subjects: Collection[str], moment: datetime, *, fresh: bool = False) -> bool:
     """
-    Return True if what began at this moment and has to do with these subjects was erased.
+    Return True if a thing of these subjects that began at this moment was erased.
 
-    Nothing is read for what is newer than every tombstone.
+    No subject is looked up for a moment after the latest tombstone.
     """
     if not is_before(storage, moment, fresh=fresh):
         return False
@@ -279,7 +279,7 @@ def _row(storage: Storage, subject: str, pointer: Pointer) -> dict[str, Any]:
 
 @once
 def _key(storage: Storage) -> bytes:
-    """Return the key of the hashes; the first to need it makes it for all."""
+    """Return the key of the hashes; the first process to need it makes it for all."""
     table = storage.table(TABLE)
     row = rows.get(table, _KEY, _KEY)
     if row is None:

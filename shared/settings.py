@@ -28,13 +28,13 @@ _PLACEHOLDER = re.compile(
     r"|null|undefined|nil|changeme|change-me|todo|your[-_ ].*",
     re.IGNORECASE | re.DOTALL,
 )
-# 32 bytes; keys in the other alphabet of base64 work as well.
+# 32 bytes in either alphabet of base64.
 _FERNET_KEY = re.compile(r"[A-Za-z0-9_+/-]{43}=")
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
-# Countries near the PBX, known without phonenumbers: loading it takes longer than a cold start may.
+# Countries near the PBX, accepted without phonenumbers: loading it takes longer than a cold start may.
 _NEAR = ("LV", "LT", "EE")
 
-# The name of the setting, its default in six fields (UTC), and what the timer does. The host reads them.
+# The name of each setting, its default in six fields (UTC), and the work of its timer. The host reads them.
 SCHEDULES: tuple[tuple[str, str, str], ...] = (
     ("POLL_CALL_HISTORY_SCHEDULE", "0 0/5 * * * *", "poll calls"),
     ("POLL_CALL_RECORDS_SCHEDULE", "15 1/5 * * * *", "poll recordings"),
@@ -336,7 +336,7 @@ def _read(row: Setting, environ: Mapping[str, str], problems: list[str]) -> Any:
 
 
 def _check_resolved(text: str) -> None:
-    """Raise ValueError for a text that was to be replaced by a value and was not."""
+    """Raise ValueError for a text that should have been replaced by a value."""
     if _REFERENCE.match(text.lstrip(_QUOTES)):
         raise ValueError("its reference does not resolve; check the secret's name and the app's role")
     if text.startswith(tuple(_QUOTES)) or text.endswith(tuple(_QUOTES)):

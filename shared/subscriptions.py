@@ -1,7 +1,7 @@
 """
-Subscriptions: who gets which events, how, and the secrets that sign them by Standard Webhooks 1.0.0.
+Table `subscriptions`: subscribers, their events and the secrets that sign them by Standard Webhooks 1.0.0.
 
-All instances change table `subscriptions` row by row, and each remembers it for two seconds. Nothing here posts.
+Each instance remembers the table for two seconds. Nothing is posted here.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ logger = logging.getLogger(__name__)
 TABLE = "subscriptions"
 PARTITION, _ENDED = "subscription", "ended"
 MOST = 200
-# A process goes on for so long without looking who has subscribed meanwhile.
+# Seconds for which a process remembers the table.
 STALE_SECONDS = 2.0
-# Both secrets sign for so long after a new one was made.
+# Seconds for which the old secret signs beside a new one.
 OVERLAP_SECONDS = 24 * 3600
-# Subscriptions that their subscribers have ended are shown for so long.
+# The time for which a subscription that its subscriber has ended is shown.
 SHOWN_ENDED = timedelta(days=30)
 NO_KEY = "SUBSCRIPTION_KEYS: no key opens the stored subscription; add the previous key again"
 ID_HEADER, TIME_HEADER, SIGNATURE_HEADER = "webhook-id", "webhook-timestamp", "webhook-signature"
@@ -54,7 +54,7 @@ _SHORTEST, _LONGEST = 24, 64  # bytes of a secret
 _COLUMNS = ("id", "event", "name", "shape", "created", "disabled", "shown")
 _SECRET = ("capability", "endpoint", "secrets")
 _PORTS = {"https": ":443", "http": ":80"}
-# Behind these a 404 means that the workflow, or its run, is gone for good.
+# At these hosts a 404 means that the workflow, or its run, is gone for good.
 _LOGIC_APPS = (".logic.azure.com", ".logic.azure.us", ".logic.azure.cn")
 _FLOWS = (".azure-apihub.net", ".azure-apim.net", ".api.powerplatform.com", ".powerautomate.com", ".flow.microsoft.com")
 
@@ -62,10 +62,10 @@ _FLOWS = (".azure-apihub.net", ".azure-apim.net", ".api.powerplatform.com", ".po
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Subscription:
     """
-    A subscriber's wish for an event.
+    A subscription to an event.
 
-    `id` is public. `capability` is the right to end it and to change its secret; it is secret, and so are the callback
-    address and the keys that sign. All three are empty where no key opens its row.
+    `id` is public. `capability` lets its holder end the subscription and change its secret. It is secret, as are the
+    callback address and the secrets that sign. All three are empty if no key opens the row.
     """
 
     id: str
@@ -75,11 +75,11 @@ class Subscription:
     wanted: Mapping[str, Any] = field(default_factory=dict)
     shape: Literal["native", "cloudevents"] = "native"
     created: datetime = field(default_factory=now)
-    # Newest first, each with the Unix time until which it signs; None for ever.
+    # Newest first, each with the Unix time until which it signs, or None.
     secrets: tuple[tuple[str, float | None], ...] = field(repr=False)
     name: str = ""
     disabled: datetime | None = None
-    # An answer had its secret.
+    # True once an answer has shown its secret.
     shown: bool = False
     # The key of its row, and the id of the key that sealed the row.
     mark: str = field(default="", repr=False, compare=False)
@@ -87,7 +87,7 @@ class Subscription:
 
     @classmethod
     def new(cls, *, secret: str | None = None, **request: Any) -> Self:
-        """Return a subscription of a request as of now, with a secret of its own where none is given."""
+        """Return a new subscription for a request, with a generated secret unless one is given."""
         capability = secrets.token_hex(16)
         signing = ((secret or new_secret(), None),)
         return cls(id=public_id(capability), capability=capability, secrets=signing, **request)
@@ -105,7 +105,7 @@ class Subscription:
 
 
 def public_id(capability: str) -> str:
-    """Return the id of the subscription that a capability belongs to; there is no way back."""
+    """Return the id of a capability's subscription; it cannot be reversed."""
     digest = hashlib.sha256(f"subscription {capability}".encode()).digest()
     return "sub-" + base64.b32encode(digest).decode().lower()[:20]
 
@@ -138,11 +138,11 @@ def _is_same(number: str | None, wanted: str, region: str) -> bool:
 
 
 def _begins(number: str | None, prefix: str, region: str) -> bool:
-    """Return True if a number begins so, with its country code or as it is dialled at home."""
+    """Return True if a number begins with a prefix, with its country code or as dialled at home."""
     import phonenumbers
 
     full, code = e164(number, region), f"+{phonenumbers.country_code_for_region(region)}"
-    return full is not None and any(way.startswith(prefix) for way in (full, full[1:], full.removeprefix(code)))
+    return full is not None and any(text.startswith(prefix) for text in (full, full[1:], full.removeprefix(code)))
 
 
 TESTS: Mapping[str, Callable[[ReceivedEvent, Any, str], bool]] = {
@@ -157,17 +157,17 @@ TESTS: Mapping[str, Callable[[ReceivedEvent, Any, str], bool]] = {
 
 
 def meets(event: ReceivedEvent, wanted: Mapping[str, Any], region: str) -> bool:
-    """Return True if the event meets all parts of a filter; one that lacks a field does not meet it."""
+    """Return True if the event meets all parts of a filter; an event without the field does not."""
     return all(TESTS[name](event, value, region) for name, value in wanted.items())
 
 
 def is_workflow_host(url: str) -> bool:
-    """Return True if Logic Apps or Power Automate listens there."""
+    """Return True if Logic Apps or Power Automate serves a URL."""
     return (urlsplit(url).hostname or "").rstrip(".").endswith(_LOGIC_APPS + _FLOWS)
 
 
 def host_of(url: str) -> str:
-    """Return the host, with its port where one is named: all of a callback address that may be shown."""
+    """Return the host with its port, if any: the part of a callback address that may be shown."""
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
@@ -175,7 +175,7 @@ def normalised(url: str) -> str:
     """
     Return the form in which addresses are compared: scheme and host in small letters, without the standard port.
 
-    The rest stays byte by byte, and so does an address that cannot be read.
+    The rest stays byte by byte, as does an address that cannot be read.
     """
     try:
         parts = urlsplit(url)
@@ -186,25 +186,25 @@ def normalised(url: str) -> str:
 
 
 def key_id(key: str) -> str:
-    """Return the name of a key that may be seen."""
+    """Return the name of a key, which is no secret."""
     return hashlib.sha256(f"subscription key {key}".encode()).hexdigest()[:8]
 
 
 class Subscriptions:
     """
-    All subscriptions, read again every two seconds while they are asked for, and at once after a change here.
+    All subscriptions, read again after two seconds, and at once after a change here.
 
-    The key of a row, its mark, is a keyed hash of what was asked for: so an equal request finds it.
+    The key of a row, its mark, is a keyed hash of the request, so that an equal request finds it.
     """
 
     def __init__(self, storage: Storage, keys: Sequence[str] = ()) -> None:
         self._storage = storage
         self._table = storage.table(TABLE)
         if not keys:
-            # On a laptop: made of the account's own key, which lies beside what it seals, it protects nothing.
+            # On a laptop. It protects nothing: the key that it is made of is stored beside the sealed rows.
             digest = hashlib.sha256(people.digest(storage, "subscription key").encode()).digest()
             keys = [base64.urlsafe_b64encode(digest).decode()]
-        # The newest seals, and all of them open.
+        # The newest key seals, and all keys open.
         self._keys, self._newest = tuple(keys), key_id(keys[0])
         self._known: dict[str, Subscription] = {}
         self._fresh_until = 0.0
@@ -213,7 +213,7 @@ class Subscriptions:
     def all(self) -> Sequence[Subscription]:
         """Return all subscriptions, as of at most two seconds ago."""
         with self._lock:
-            # What is read now is as old as the beginning of the reading.
+            # The view is as old as the beginning of its reading.
             began = time.monotonic()
             if began >= self._fresh_until:
                 found = self._table.query_entities(f"PartitionKey eq '{PARTITION}'")
@@ -227,7 +227,7 @@ class Subscriptions:
             self._fresh_until = 0.0
 
     def get(self, id: str) -> Subscription | None:
-        """Return a subscription, as of at most two seconds ago; None where there is none, or no longer."""
+        """Return a subscription, as of at most two seconds ago; None if there is none."""
         self.all()
         if id not in self._known:
             self.forget()
@@ -237,28 +237,28 @@ class Subscriptions:
     def of_address(self, endpoint: str) -> tuple[list[Subscription], list[Subscription]]:
         """Return the subscriptions of a callback address in any spelling, as of now, and all that no key opens."""
         self.forget()
-        wanted, everybody = normalised(endpoint), self.all()
-        found = [one for one in everybody if one.readable and normalised(one.endpoint) == wanted]
-        return found, [one for one in everybody if not one.readable]
+        wanted, known = normalised(endpoint), self.all()
+        found = [one for one in known if one.readable and normalised(one.endpoint) == wanted]
+        return found, [one for one in known if not one.readable]
 
     def make(self, wanted: Subscription, secret: str | None = None) -> Subscription:
         """
-        Store a subscription unless there is an equal one; return the one that is there.
+        Store a subscription and return it, or return the equal one that exists.
 
-        An earlier one takes another `secret` beside its own for a day, and another name. Raises Refused where there are
-        as many as there may be, and ConfigError where no key opens the equal one.
+        The existing one takes a new `secret`, beside its own for a day, and a new name. Raises Refused at the limit of
+        subscriptions, and ConfigError if no key opens the existing one.
         """
         request = [normalised(wanted.endpoint), wanted.event, dict(wanted.wanted), wanted.shape]
         wanted = replace(wanted, mark=people.digest(self._storage, json.dumps(request, sort_keys=True)))
         self.forget()
-        everybody = self.all()
-        found = next((one for one in everybody if one.mark == wanted.mark), None)
+        known = self.all()
+        found = next((one for one in known if one.mark == wanted.mark), None)
         if found is None:
-            if len(everybody) >= MOST:
+            if len(known) >= MOST:
                 raise Refused(TOO_MANY_SUBSCRIPTIONS)
             is_made = rows.insert(self._table, self._columns(wanted))
             self.forget()
-            # An equal one that was stored meanwhile is found now.
+            # If an equal one was stored meanwhile, it is found now.
             return wanted if is_made else self.make(wanted, secret)
         if not found.readable:
             raise ConfigError(NO_KEY)
@@ -285,7 +285,7 @@ class Subscriptions:
 
     def change(self, id: str, changed: Callable[[Subscription], Subscription | None]) -> bool:
         """Change a subscription; return False if it is gone or `changed` returns None. Raises Conflict."""
-        one = self.get(id)
+        subscription = self.get(id)
 
         def columns(row: Row | None) -> dict[str, Any] | None:
             new = changed(self._read(row)) if row is not None and row["id"] == id else None
@@ -293,12 +293,12 @@ class Subscriptions:
                 return None
             return self._columns(new) | ({} if new.readable else {"sealed": row.get("sealed"), "key": row.get("key")})
 
-        done = one is not None and rows.change(self._table, PARTITION, one.mark, columns) is not None
+        done = subscription is not None and rows.change(self._table, PARTITION, subscription.mark, columns) is not None
         self.forget()
         return done
 
     def reseal(self) -> None:
-        """Seal again what is under an older key; log the signal of each that no key opens, which stays as it is."""
+        """Seal again the rows under an older key; log a signal for each row that no key opens."""
         for one in self.all():
             if not one.readable:
                 logger.error("signal subscription_unreadable subscription=%s key=%s", one.id, one.key)
@@ -306,27 +306,28 @@ class Subscriptions:
                 self.change(one.id, lambda same: same)
 
     def described(self) -> dict[str, Any]:
-        """Return how many subscriptions are under which key, by its id, and those that no key opens."""
+        """Return the number of subscriptions under each key, by its id, and the subscriptions that no key opens."""
         self.forget()
-        everybody = self.all()
+        known = self.all()
         counts = Counter({key_id(key): 0 for key in self._keys})
-        counts.update(one.key for one in everybody)
-        unreadable = [one.id for one in everybody if not one.readable]
+        counts.update(one.key for one in known)
+        unreadable = [one.id for one in known if not one.readable]
         return {"newest": self._newest, "keys": dict(counts), "unreadable": unreadable}
 
     def end(self, id: str, answer: str = "") -> bool:
-        """End a subscription; return False if there was none. One that a subscriber's `answer` ended is remembered."""
-        one = self.get(id)
-        row = rows.get(self._table, PARTITION, one.mark) if one else None
-        if one is None or row is None or row["id"] != id:
+        """End a subscription; return False if there is none. An end by a subscriber's `answer` is remembered."""
+        subscription = self.get(id)
+        row = rows.get(self._table, PARTITION, subscription.mark) if subscription else None
+        if subscription is None or row is None or row["id"] != id:
             return False
         if answer:
-            shown = {"id": id, "event": one.event, "name": one.name, "host": host_of(one.endpoint), "answer": answer}
-            rows.put(self._table, {"PartitionKey": _ENDED, "RowKey": id, "at": now(), **shown})
+            row_of_end = {"PartitionKey": _ENDED, "RowKey": id, "at": now(), "id": id, "answer": answer}
+            shown = {"event": subscription.event, "name": subscription.name, "host": host_of(subscription.endpoint)}
+            rows.put(self._table, row_of_end | shown)
             for old in self._ended("le"):
                 rows.delete(self._table, _ENDED, old["RowKey"])
-        # One that has changed meanwhile is looked at again.
-        is_gone = rows.delete(self._table, PARTITION, one.mark, row.etag)
+        # If the row has changed meanwhile, it is read again.
+        is_gone = rows.delete(self._table, PARTITION, subscription.mark, row.etag)
         self.forget()
         return is_gone or self.end(id, answer)
 
@@ -341,15 +342,16 @@ class Subscriptions:
         condition = f"PartitionKey eq '{_ENDED}' and at {relation} @since"
         return self._table.query_entities(condition, parameters={"since": now() - SHOWN_ENDED})
 
-    def _columns(self, one: Subscription) -> dict[str, Any]:
+    def _columns(self, subscription: Subscription) -> dict[str, Any]:
         """Return the columns of a subscription's row, the secret ones sealed."""
-        columns = {name: value for name in _COLUMNS if (value := getattr(one, name)) is not None}
-        columns |= {"PartitionKey": PARTITION, "RowKey": one.mark, "wanted": json.dumps(dict(one.wanted))}
-        secret = json.dumps({name: getattr(one, name) for name in _SECRET}).encode()
+        columns = {name: value for name in _COLUMNS if (value := getattr(subscription, name)) is not None}
+        columns |= {"PartitionKey": PARTITION, "RowKey": subscription.mark}
+        columns["wanted"] = json.dumps(dict(subscription.wanted))
+        secret = json.dumps({name: getattr(subscription, name) for name in _SECRET}).encode()
         return columns | {"sealed": self._fernet.encrypt(secret).decode(), "key": self._newest}
 
     def _read(self, row: Mapping[str, Any]) -> Subscription:
-        """Return the subscription in a row, without its secrets where no key opens it."""
+        """Return the subscription in a row, without its secrets if no key opens it."""
         from cryptography.fernet import InvalidToken
 
         try:

@@ -43,8 +43,8 @@ def event_time(value: Any) -> datetime | None:
     """
     Return a time as an event or an item carries it, in UTC, or None.
 
-    None is all that parse_time does not read, and times that stand for none: those of a clock that was never set
-    (before 2000), and the ends of clocks (2038-01-19T03:14:07Z, from 2100 on).
+    It is None for a text that parse_time does not read, and for a time that stands for none: of a clock that was never
+    set (before 2000), or at the end of a clock (2038-01-19T03:14:07Z, from 2100 on).
     """
     try:
         moment = parse_time(value) if isinstance(value, str) else None
@@ -57,9 +57,9 @@ def event_time(value: Any) -> datetime | None:
 
 def belongs_to_call(moment: datetime, starts: Iterable[datetime | None]) -> bool:
     """
-    Return True if what happened at a moment can belong to a call that began at one of these times.
+    Return True if a moment can belong to a call that began at one of these times, or if none of them is known.
 
-    It can where none of them is known. Clocks differ by minutes, and no call lasts LONGEST_CALL.
+    Clocks differ by minutes, and no call lasts LONGEST_CALL.
     """
     belongs = True
     for start in filter(None, starts):
@@ -70,7 +70,7 @@ def belongs_to_call(moment: datetime, starts: Iterable[datetime | None]) -> bool
 
 
 def after(moment: datetime, seconds: int) -> datetime | None:
-    """Return the moment so many seconds later; None where the calendar ends before it."""
+    """Return the moment so many seconds later, or None past the end of the calendar."""
     try:
         return moment + timedelta(seconds=seconds)
     except OverflowError:
@@ -85,7 +85,7 @@ def months_before(moment: datetime, months: int) -> datetime:
 
 
 def bare_date(text: str) -> date | None:
-    """Return the date that a text is (`2026-03-29`), or None where it has a time or is no date."""
+    """Return the date that a text is (`2026-03-29`), or None if it has a time or is no date."""
     try:
         return date.fromisoformat(text.strip()) if _DATE.fullmatch(text.strip()) else None
     except ValueError:
@@ -98,8 +98,8 @@ def local_day(moment: datetime, zone: tzinfo) -> date:
 
 
 def day_bounds(day: date, zone: tzinfo) -> tuple[datetime, datetime]:
-    """Return the start of a day in a time zone and that of the next one, in UTC: 23, 24 or 25 hours apart."""
-    first, last = (datetime.combine(one, time(), tzinfo=zone) for one in (day, day + timedelta(days=1)))
+    """Return the start of a day in a time zone and that of the next start, in UTC: 23, 24 or 25 hours apart."""
+    first, last = (datetime.combine(start, time(), tzinfo=zone) for start in (day, day + timedelta(days=1)))
     return first.astimezone(UTC), last.astimezone(UTC)
 
 
@@ -128,7 +128,7 @@ FIRST_CLOCK_ID, LAST_CLOCK_ID = clock(_FIRST), clock(_LAST)
 
 
 def call_start(call_id: int) -> datetime | None:
-    """Return the start that a callID spells in microseconds since 1970, or None where the id is a plain counter."""
+    """Return the start that a callID spells in microseconds since 1970, or None if the id is a plain counter."""
     if not FIRST_CLOCK_ID <= call_id <= LAST_CLOCK_ID:
         return None
     return _EPOCH + timedelta(microseconds=call_id)

@@ -15,35 +15,35 @@ from shared.errors import BODY_TOO_LARGE, INVALID_JSON, Invalid, Refused
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-# Loose on purpose: no letters but those of a link. The app itself reads what is left.
+# Loose on purpose: it forbids letters except those of a link, and the app itself reads the rest.
 NUMBER_PATTERN = PREFIX_PATTERN = r"^[^A-Za-z]*(?:[Tt][Ee][Ll]:[^A-Za-z]+)?(?:;[A-Za-z][\s\S]*)?$"
-# Of a number, as its pattern cannot say.
+# The fewest digits of a number, which the pattern cannot express.
 FEWEST_DIGITS = 3
 _NUMBER = re.compile(r"\+?[0-9]{3,15}", re.ASCII)
-# A number as a spreadsheet writes it, or a sender that keeps numbers as such: no group of a number is a single zero.
+# A number as a spreadsheet, or a sender of JSON numbers, writes it: no group of a number is a single zero.
 _WITH_FRACTION = re.compile(r"\+?[0-9]{3,15}\.0", re.ASCII)
 _TEL = re.compile(r"[\s.()-]*tel:", re.IGNORECASE)
 _PARAMETERS = re.compile(r";[A-Za-z].*", re.DOTALL)
-# All that may separate the digits of a number, the dashes of other scripts too.
+# Separators within a number, with the dashes of other scripts.
 _INSIDE = re.compile(r"[ .()\-\u2010-\u2015\u2212]+")
 
 # Identifiers go far past 32 bits; a table's column and a row key hold as much.
 LARGEST_ID = 2**63 - 1
-# Above it, a number with a fraction may stand for another whole number than the one that was meant.
+# A larger float may be another whole number than the one that was sent.
 LARGEST_EXACT_FLOAT = 2**53
 _DIGITS = re.compile(r"0*([0-9]{1,19})(?:\.0+)?", re.ASCII)
 
 LONGEST_BODY = 64 * 1024
-# The largest number that others can hold has 309.
+# The largest float has 309.
 _MOST_DIGITS = 300
-# Storage, subscribers and our own code read no deeper: what lies below is kept as its text.
+# Storage, subscribers and our own code read no deeper: deeper values are kept as text.
 DEEPEST = 32
-# Stands for a character that cannot be read.
+# Replaces a character that cannot be read.
 SPOILT = "\ufffd"
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 Model = TypeVar("Model", bound="BaseModel")
-# The reasons that parameters are refused with, where pydantic's own would name our classes.
+# Reasons in place of pydantic's own, which would name our classes.
 _REASONS: Mapping[str, str] = {
     "missing": "it is required",
     "model_type": "an object is expected",
@@ -55,9 +55,9 @@ _REASONS: Mapping[str, str] = {
 
 def spelt(value: Any) -> str | None:
     """
-    Return a number as the PBX sent it, as text: empty where it is withheld, None where it is neither text nor a number.
+    Return a phone number from JSON as text: empty if it is withheld, None if it is neither text nor a number.
 
-    A sender that keeps numbers as such may write a fraction of nothing behind one: `27771153.0` is `27771153`.
+    A sender of JSON numbers may add an empty fraction: `27771153.0` is `27771153`.
     """
     if value is None:
         return ""
@@ -80,7 +80,7 @@ def cleaned(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Return the same without what may stand inside a number: spaces, dashes, dots and brackets."""
+    """Return the cleaned text without separators: spaces, dashes, dots and brackets."""
     return _INSIDE.sub("", cleaned(text))
 
 
@@ -102,9 +102,9 @@ def e164(number: str | None, region: str) -> str | None:
 
 def dialled(text: str) -> str:
     """
-    Return the digits of a number that somebody wrote, with the plus where there is one; raise ValueError for any other.
+    Return the digits of a written number, with its plus if it has one; raise ValueError if it is no number.
 
-    An international number is in the form that is judged and dialled: of `+49 (0) 30 1234567` the zero is left out.
+    An international number has the form that is judged and dialled: `+49 (0) 30 1234567` loses its zero.
     """
     number = plain(text)
     if not _NUMBER.fullmatch(number):
@@ -140,9 +140,9 @@ def parse_body(body: bytes, *, odd_numbers: bool = False) -> Any:
     Return the JSON of a request's or an answer's body, in which each character that cannot be read is SPOILT (U+FFFD).
 
     Those are bytes that are not of the text's encoding (UTF-8, or UTF-16 or 32, with or without a byte order mark),
-    half characters, and bare control characters but for tabs and line ends. A value over 32 levels deep is its text.
-    Numbers that nothing can hold (NaN, infinities, 1e400, more than 300 digits) are their texts with `odd_numbers`,
-    and else refused. Raises Refused for all that is no JSON, bottomless nesting included.
+    half characters, and bare control characters but for tabs and line ends. A value below 32 levels becomes its text.
+    Numbers that nothing can hold (NaN, infinities, 1e400, more than 300 digits) become texts with `odd_numbers`,
+    and are refused without. Raises Refused for anything but JSON, bottomless nesting included.
     """
     odd: Callable[[str], Any] = str if odd_numbers else _no_constant
     numbers: dict[str, Any] = {
@@ -174,8 +174,8 @@ def _shallow(value: Any, levels: int) -> Any:
     if levels == 0:
         return encode(value).decode()
     if isinstance(value, list):
-        return [_shallow(one, levels - 1) for one in value]
-    return {name: _shallow(one, levels - 1) for name, one in value.items()}
+        return [_shallow(part, levels - 1) for part in value]
+    return {name: _shallow(part, levels - 1) for name, part in value.items()}
 
 
 def is_spoilt(value: Any) -> bool:
@@ -187,7 +187,7 @@ def read_body(model: type[Model], body: bytes, context: Mapping[str, Any] | None
     """
     Return the model of a body of JSON; `context` is for the model's validators.
 
-    Raises Refused for a body over 64 KiB or no JSON, and Invalid as `validated` does.
+    Raises Refused for a body over 64 KiB or without JSON, and Invalid as `validated` does.
     """
     if len(body) > LONGEST_BODY:
         raise Refused(BODY_TOO_LARGE)

@@ -105,8 +105,8 @@ def _row(request: Request, state: str, keep: timedelta) -> dict[str, Any]:
 
 
 def _count(storage: Storage, more: int, limit: int | None = None) -> None:
-    """Add a call (1) to the counts counted minute of the last hour, or take the newest off (-1)."""
-    minute = _minute()
+    """Add a call (1) to the last hour's counts by minute, or take the newest off (-1)."""
+    minute = int(time.time() // 60)
 
     def counted(row: Mapping[str, Any] | None) -> dict[str, Any]:
         stored = json.loads(row["minutes"]) if row is not None else {}
@@ -119,7 +119,3 @@ def _count(storage: Storage, more: int, limit: int | None = None) -> None:
         return {"minutes": json.dumps(counts | {at: counts.get(at, 0) + more})}
 
     rows.change(storage.table(TABLE), LIMIT, _RINGS, counted)
-
-
-def _minute() -> int:
-    return int(time.time() // 60)

@@ -145,7 +145,7 @@ def _follow_try(row: dict[str, Any], entry: Entry) -> None:
     at, tried, closed, last, is_added = entry["at"], entry["tried"], row["closed"], row["last"], entry["name"] == ADDED
     is_new = is_added or closed is None
     if tried and closed:
-        # The PBX's clock may be behind ours: a try after the last entry is new even if it is not after the closing.
+        # The PBX's clock may be behind ours: a try after the last one is new even if it is not after the closing.
         is_new = tried > closed or (is_added and last is not None and tried > last)
     if not row["open"] and is_new:
         row |= {"open": True, "openings": row["openings"] + 1, "since": min(tried or at, at)}

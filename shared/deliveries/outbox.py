@@ -304,7 +304,7 @@ def send_range(
 
 
 def set_disabled(bridge: Bridge, subscription: Subscription, disabled: bool) -> None:
-    """Disable or enable a subscription, and announce the change if it is subscription."""
+    """Disable or enable a subscription, and announce the change if there is one."""
 
     def changed(known: Subscription) -> Subscription | None:
         return replace(known, disabled=now() if disabled else None) if bool(known.disabled) != disabled else None

@@ -81,7 +81,7 @@ def process(bridge: Bridge, message: Mapping[str, Any]) -> None:
     event, is_new = _place(bridge, event, mark)
     is_ours = is_new or bool(message.get("begun")) or event.row.get("message") == mark
     if is_new or not is_ours:
-        health.note(bridge.storage, event, repeat=not is_new)
+        health.count_event(bridge.storage, event, repeat=not is_new)
     if is_ours:
         _follow_up(bridge, event, message)
         return

@@ -46,12 +46,12 @@ def test_counts_of_all_processes_add_up(processes: Callable[[int], list[Storage]
     def work(storage: Storage) -> None:
         for _ in range(3):
             for number in range(10):
-                health.note(storage, event(number), repeat=False)
-            health.note(storage, event(), repeat=True)
-            health.note(storage, event(origin="reconciled"), repeat=False)
-            health.note(storage, event(pets=2), repeat=False)
+                health.count_event(storage, event(number), repeat=False)
+            health.count_event(storage, event(), repeat=True)
+            health.count_event(storage, event(origin="reconciled"), repeat=False)
+            health.count_event(storage, event(pets=2), repeat=False)
             # Whoever reads the list has counted it.
-            health.note(storage, event(origin="poll", pets=2), repeat=False)
+            health.count_event(storage, event(origin="poll", pets=2), repeat=False)
             health.flush(storage)
 
     with ThreadPoolExecutor(4) as pool:
@@ -65,7 +65,7 @@ def test_noting_an_event_asks_nothing_of_storage(processes: Callable[[int], list
     (storage,) = processes(1)
     adapter = counted(storage)
     for _ in range(500):
-        health.note(storage, event(), repeat=False)
+        health.count_event(storage, event(), repeat=False)
     assert adapter.count == 0
     for _ in range(2):
         health.flush(storage)
@@ -87,7 +87,7 @@ def test_events_around_midnight_count_for_their_own_day(processes: Callable[[int
     (storage,) = processes(1)
     midnight = NOON.replace(hour=0)
     for seconds in (-2, -1, 1):
-        health.note(storage, event(at=midnight + timedelta(seconds=seconds)), repeat=False)
+        health.count_event(storage, event(at=midnight + timedelta(seconds=seconds)), repeat=False)
     health.flush(storage)
     moments = (midnight, midnight - timedelta(hours=1), midnight + timedelta(days=3))
     assert [health.of_day(health.days(storage, 3650), moment)["webhooks"] for moment in moments] == [1, 2, 0]
@@ -96,7 +96,7 @@ def test_events_around_midnight_count_for_their_own_day(processes: Callable[[int
 def test_what_could_not_be_written_stays_counted() -> None:
     nowhere = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=aaaa;TableEndpoint=http://127.0.0.1:9/a;"
     storage = Storage(Settings.from_env({"DataStorage": nowhere, "PBX_API_KEY": "k"}).storage)
-    health.note(storage, event(), repeat=False)
+    health.count_event(storage, event(), repeat=False)
     for _ in range(2):
         with pytest.raises(StorageUnavailable):
             health.flush(storage)
@@ -109,7 +109,7 @@ def test_webhooks_that_came_and_were_lost_are_counted_by_day_and_type(
     for at, came, lost in ((now() - timedelta(days=1), 1, 1), (now(), 1, 3)):
         for origin, count in (("webhook", came), ("reconciled", lost)):
             for _ in range(count):
-                health.note(storage, event(event="CallRecorded", origin=origin, at=at), repeat=False)
+                health.count_event(storage, event(event="CallRecorded", origin=origin, at=at), repeat=False)
     health.missed(storage, "CallTransfered")
     health.flush(storage)
     kinds = [

@@ -374,8 +374,8 @@ def test_a_missing_setting_is_named_with_what_to_set(name: str, pbx: Simulator, 
 
 def test_a_type_whose_webhooks_are_lost_is_logged_and_shown(bridge: Bridge, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(3):
-        health.note(bridge.storage, event(event="CallRecorded", origin="reconciled", at=now()), repeat=False)
-        health.note(bridge.storage, event(event="CallConnected", at=now()), repeat=False)
+        health.count_event(bridge.storage, event(event="CallRecorded", origin="reconciled", at=now()), repeat=False)
+        health.count_event(bridge.storage, event(event="CallConnected", at=now()), repeat=False)
     health.flush(bridge.storage)
     keep(bridge)
     assert [line for line in caplog.messages if "webhook_silent" in line] == [

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -40,8 +42,9 @@ def test_many_processes_at_once_never_make_more_calls_than_an_hour_may_have(stor
 def test_the_hour_goes_along_and_what_did_not_ring_does_not_count(
     storage: Storage, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
-    minutes, start = [0], dials._minute()
-    monkeypatch.setattr(dials, "_minute", lambda: start + minutes[0])
+    minutes, start = [0], time.time()
+    clock = SimpleNamespace(monotonic=time.monotonic, time=lambda: start + 60 * minutes[0])
+    monkeypatch.setattr(dials, "time", clock)
     ring(storage, 2)
     minutes[0] = 30
     later = ring(storage, 2)
