@@ -118,7 +118,7 @@ class PbxNotUnderstood(PbxError):
 
 
 class PbxRetriable(PbxError):
-    """Asking again later may help; `retry_after` is in seconds where the PBX said."""
+    """Asking again later may help; `retry_after` has the PBX's seconds, if any."""
 
     def __init__(self, operation: str, remedy: str, retry_after: int | None = None) -> None:
         super().__init__(operation, remedy)
@@ -142,7 +142,7 @@ class MediaError(BridgeError):
 
 
 class MediaNotReady(MediaError):
-    """The file is not there yet, or came incomplete: try again on the schedule."""
+    """The file is not there yet, or is incomplete: try again on the schedule."""
 
 
 class MediaUnreachable(MediaError):

@@ -38,7 +38,7 @@ _INSIDE = (
     ipaddress.IPv6Network("2001:db8::/32"),
     ipaddress.IPv6Network("3fff::/20"),
 )
-# Connections are kept to so many subscribers and media hosts, and so many to each.
+# The number of subscribers and media hosts to which connections are kept, and of connections to each.
 _HOSTS, _CONNECTIONS = 256, 32
 _UNSENDABLE = re.compile(r"[^!-~]+")
 # The header that carries the target to the connection, which removes it.
@@ -101,7 +101,7 @@ def plain_session(
     kind: type[requests.Session] | None = None,
 ) -> requests.Session:
     """
-    Return a session that keeps connections to so many `hosts`, and so many `connections` to each.
+    Return a session that keeps connections to at most `hosts` hosts, at most `connections` to each.
 
     A connection that was idle for `idle_seconds` is not used again; with 0 each request makes its own. `check` raises
     AddressRefused for an address that must not be connected to. Requests respect `ending_by`. The machine's proxies and

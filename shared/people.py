@@ -124,11 +124,11 @@ def add(storage: Storage, pointers: Iterable[tuple[str, Pointer]]) -> None:
     """
     from azure.data.tables import TableTransactionError
 
-    found: dict[str, Any] = {}
+    operations: dict[str, Any] = {}
     for subject, pointer in pointers:
         row = _row(storage, subject, pointer) | {"id": pointer.id, "moment": pointer.moment}
-        found[row["RowKey"]] = "upsert", row, {"mode": "replace"}
-    table, made = storage.table(TABLE), list(found.values())
+        operations[row["RowKey"]] = "upsert", row, {"mode": "replace"}
+    table, made = storage.table(TABLE), list(operations.values())
     for start in range(0, len(made), IN_BATCH):
         part = made[start : start + IN_BATCH]
         if len(part) == IN_BATCH:
@@ -144,9 +144,9 @@ def add(storage: Storage, pointers: Iterable[tuple[str, Pointer]]) -> None:
 
 def add_dead_letter(storage: Storage, region: str, kind: str, id: str, record: Any) -> None:
     """Point from the numbers in a record to its dead letter, named by kind and id, before that is written."""
-    found = [record.get(name) for name in _NUMBER_FIELDS] if isinstance(record, dict) else []
+    numbers = [record.get(name) for name in _NUMBER_FIELDS] if isinstance(record, dict) else []
     pointer = Pointer("dead", f"{kind}-{id}", now())
-    add(storage, [(number(value, region), pointer) for value in found if isinstance(value, str) and value.strip()])
+    add(storage, [(number(value, region), pointer) for value in numbers if isinstance(value, str) and value.strip()])
 
 
 def find(
@@ -164,15 +164,15 @@ def find(
 
     `start` is a `Pointer.place` to continue from. Up to a thousand pointers of a kind take one request.
     """
-    found: list[Pointer] = []
+    pointers: list[Pointer] = []
     for kind in kinds:
         begin = f"{digest(storage, subject)}-{kind}-"
         low = max(start or "", Pointer(kind, "", last).place if last else "")
         high = Pointer(kind, "", first).place if first else ""
         query = f"PartitionKey eq '{PARTITION}' and RowKey ge '{begin}{low}' and RowKey lt '{begin}{high}~'"
         listed = storage.table(TABLE).query_entities(query, results_per_page=min(limit or _PAGE, _PAGE))
-        found += [Pointer(kind, row["id"], row["moment"]) for row in islice(listed, limit)]
-    return sorted(found, key=lambda pointer: pointer.place)[:limit]
+        pointers += [Pointer(kind, row["id"], row["moment"]) for row in islice(listed, limit)]
+    return sorted(pointers, key=lambda pointer: pointer.place)[:limit]
 
 
 def remove(storage: Storage, pointers: Iterable[tuple[str, Pointer]]) -> None:
@@ -193,10 +193,10 @@ def rows_of(table: TableClient, partition: str, wanted: Sequence[tuple[str, date
     Neighbours are read as one span of at most twelve rows: four requests and one for each twelve rows, side by side,
     however many rows lie between.
     """
-    found = sorted(wanted)
-    gaps = sorted(range(1, len(found)), key=lambda at: found[at - 1][1] - found[at][1], reverse=True)
+    ordered = sorted(wanted)
+    gaps = sorted(range(1, len(ordered)), key=lambda at: ordered[at - 1][1] - ordered[at][1], reverse=True)
     cuts, spans = set(gaps[: _SPANS - 1]), list[list[str]]()
-    for at, (key, _) in enumerate(found):
+    for at, (key, _) in enumerate(ordered):
         if not spans or at in cuts or len(spans[-1]) == _IN_FILTER:
             spans.append([])
         spans[-1].append(key)
@@ -204,7 +204,8 @@ def rows_of(table: TableClient, partition: str, wanted: Sequence[tuple[str, date
     def read(keys: list[str]) -> list[Row]:
         span = f"PartitionKey eq '{partition}' and RowKey ge '{keys[0]}' and RowKey le '{keys[-1]}'"
         chosen = " or ".join(f"RowKey eq '{key}'" for key in keys)
-        return [rows.Row(one, str(one.metadata["etag"])) for one in table.query_entities(f"{span} and ({chosen})")]
+        entities = table.query_entities(f"{span} and ({chosen})")
+        return [rows.Row(entity, str(entity.metadata["etag"])) for entity in entities]
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return {row["RowKey"]: row for part in pool.map(read, spans) for row in part}
@@ -212,7 +213,7 @@ def rows_of(table: TableClient, partition: str, wanted: Sequence[tuple[str, date
 
 def forget(storage: Storage, subjects: Collection[str], moment: datetime) -> None:
     """Store tombstones: things of these subjects that began up to this moment are not stored again."""
-    keys = [{"PartitionKey": _SUBJECT, "RowKey": digest(storage, one)} for one in sorted(subjects)]
+    keys = [{"PartitionKey": _SUBJECT, "RowKey": digest(storage, subject)} for subject in sorted(subjects)]
     for start in range(0, len(keys), IN_BATCH):
         part = [("upsert", {**key, "until": moment}, {"mode": "replace"}) for key in keys[start : start + IN_BATCH]]
         rows.transact(storage.table(FORGOTTEN), part)
@@ -253,8 +254,8 @@ def is_forgotten(storage: Storage, subjects: Collection[str], moment: datetime, 
     """
     if not is_before(storage, moment, fresh=fresh):
         return False
-    found = (rows.get(storage.table(FORGOTTEN), _SUBJECT, digest(storage, subject)) for subject in subjects)
-    return any(row is not None and moment <= row["until"] for row in found)
+    tombstones = (rows.get(storage.table(FORGOTTEN), _SUBJECT, digest(storage, subject)) for subject in subjects)
+    return any(row is not None and moment <= row["until"] for row in tombstones)
 
 
 def _known(storage: Storage, *, fresh: bool = False) -> Mapping[str, datetime | None]:
@@ -262,8 +263,8 @@ def _known(storage: Storage, *, fresh: bool = False) -> Mapping[str, datetime | 
     memory = _memory(storage)
     read, known = memory.get(_KNOWN, (-math.inf, {}))
     if fresh or time.monotonic() >= read + MEMORY_SECONDS:
-        found = storage.table(FORGOTTEN).query_entities(f"PartitionKey eq '{_KNOWN}'")
-        known = {row["RowKey"]: row.get("until") for row in found}
+        entities = storage.table(FORGOTTEN).query_entities(f"PartitionKey eq '{_KNOWN}'")
+        known = {row["RowKey"]: row.get("until") for row in entities}
         memory[_KNOWN] = time.monotonic(), known
     return known
 

@@ -17,12 +17,12 @@ from shared.http import is_loopback
 from shared.times import iso, parse_time
 
 DATA_STORAGE = "DataStorage"
-# The templates set this to true; what the platform sets differs from plan to plan.
+# The templates set this to true; the platform's own variables differ from plan to plan.
 IN_AZURE = "RUNS_IN_AZURE"
 
 _REFERENCE = re.compile(r"@microsoft\.(?:keyvault|appconfiguration)\s*\(", re.IGNORECASE)
 _QUOTES = "\"'`“”„‘’«»"
-# What scripts, pipelines and examples leave in place of a value.
+# Placeholders that scripts, pipelines and examples leave.
 _PLACEHOLDER = re.compile(
     r".*(?:\$\(|\$\{|#\{|\{\{).*|<.*>|\[.*\]|%\w+%|\$(?:env:)?[a-z_]\w*|__\w+__|@\{.*\}"
     r"|null|undefined|nil|changeme|change-me|todo|your[-_ ].*",

@@ -104,7 +104,7 @@ def day_bounds(day: date, zone: tzinfo) -> tuple[datetime, datetime]:
 
 
 def iso(moment: datetime) -> str:
-    """Return the moment in UTC as ISO 8601 with `Z`; microseconds only where there are any."""
+    """Return the moment in UTC as ISO 8601 with `Z`; microseconds only if there are any."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 

@@ -73,7 +73,7 @@ def cleaned(text: str) -> str:
     """Return the text of a number without invisible marks, with ASCII digits, no `tel:` and none of its parameters."""
     if not text.isascii():
         letters = unicodedata.normalize("NFKC", text)
-        text = "".join(str(unicodedata.decimal(one, one)) for one in letters if unicodedata.category(one) != "Cf")
+        text = "".join(str(unicodedata.decimal(sign, sign)) for sign in letters if unicodedata.category(sign) != "Cf")
     link = _TEL.match(text)
     text = _PARAMETERS.sub("", text[link.end() :] if link else text).strip()
     return text.removesuffix(".0") if _WITH_FRACTION.fullmatch(text) else text

@@ -164,8 +164,8 @@ def _rung(storage: Storage, callerid: str | None, event: ReceivedEvent, region: 
     if not callerid:
         return []
     first, last = event.moment - _RANG, event.moment + _RANG
-    found = people.find(storage, people.number(callerid, region), ["call"], first=first, last=last, limit=_FEW)
-    return sorted({id for row in calls.by_pointers(storage, found) for id in json.loads(row.get("contacts") or "[]")})
+    near = people.find(storage, people.number(callerid, region), ["call"], first=first, last=last, limit=_FEW)
+    return sorted({id for row in calls.by_pointers(storage, near) for id in json.loads(row.get("contacts") or "[]")})
 
 
 def close_answered(bridge: Bridge, event: ReceivedEvent) -> None:
@@ -195,7 +195,7 @@ def close(storage: Storage, id: str, moment: datetime, note: str | None = None) 
             return row
         if not row["open"]:
             return None
-        entry = {"name": name, "at": stamp(moment), "day": max(one["day"] for one in log.values()), "note": note}
+        entry = {"name": name, "at": stamp(moment), "day": max(each["day"] for each in log.values()), "note": note}
         return {**row, **_added(log, name, entry)}
 
     written = rows.change(storage.table(TABLE), PARTITION, id, by, beside=_copied)

@@ -205,18 +205,18 @@ def newest(
     The key is empty at the end. Calls whose callID spells no start are sorted by it, before and after all others.
     `where` is a further condition; the service reads also the rows that it leaves out.
     """
-    table, found = storage.table(TABLE), list[dict[str, Any]]()
+    table, page = storage.table(TABLE), list[dict[str, Any]]()
     for span in _spans(first, last):
         conditions = [span, f"RowKey ge '{start}'" if start else "", f"({where})" if where else ""]
         query = table.query_entities(
             " and ".join(filter(None, conditions)),
             select=["RowKey", *select] if select else None,
-            results_per_page=min(limit + 1 - len(found), _PAGE),
+            results_per_page=min(limit + 1 - len(page), _PAGE),
         )
-        found += islice(query, limit + 1 - len(found))
-        if len(found) > limit:
-            return found[:limit], str(found[limit]["RowKey"])
-    return found, ""
+        page += islice(query, limit + 1 - len(page))
+        if len(page) > limit:
+            return page[:limit], str(page[limit]["RowKey"])
+    return page, ""
 
 
 def _spans(first: datetime | None, last: datetime | None) -> list[str]:
@@ -239,8 +239,8 @@ def _spans(first: datetime | None, last: datetime | None) -> list[str]:
 def without_end(storage: Storage, first: datetime, last: datetime, limit: int) -> list[int]:
     """Return the callIDs of calls that began between two times and whose end has not arrived."""
     where = " or ".join(f"outcome eq '{outcome}'" for outcome in UNENDED)
-    found, _ = newest(storage, limit=limit, first=first, last=last, where=where, select=["outcome"])
-    return [from_descending(row["RowKey"]) for row in found]
+    unended, _ = newest(storage, limit=limit, first=first, last=last, where=where, select=["outcome"])
+    return [from_descending(row["RowKey"]) for row in unended]
 
 
 def ended(storage: Storage, after: int, until: int, limit: int) -> list[tuple[int, Mapping[str, Any] | None]]:
@@ -253,20 +253,20 @@ def ended(storage: Storage, after: int, until: int, limit: int) -> list[tuple[in
     span = f"PartitionKey eq '{PARTITION}' and RowKey gt '{after:016d}~' and RowKey lt '{until:016d}~'"
     marks = list(islice(storage.table(ENDED).query_entities(span, results_per_page=min(limit, _PAGE)), limit))
     wanted = [(mark["RowKey"].partition("-")[2], mark["at"]) for mark in marks]
-    found = people.rows_of(storage.table(TABLE), PARTITION, wanted)
-    calls_by_end = [(clock(at), found.get(key)) for key, at in wanted]
+    by_key = people.rows_of(storage.table(TABLE), PARTITION, wanted)
+    calls_by_end = [(clock(at), by_key.get(key)) for key, at in wanted]
     return [(at, row if row is not None and clock(row["over"]) == at else None) for at, row in calls_by_end]
 
 
 def by_pointers(storage: Storage, pointers: Sequence[Pointer]) -> list[Mapping[str, Any]]:
     """Return the rows of the calls that pointers lead to, in their order, without those that are gone."""
     wanted = [(descending(int(pointer.id)), pointer.moment) for pointer in pointers]
-    found = people.rows_of(storage.table(TABLE), PARTITION, wanted)
-    return [found[key] for key, _ in wanted if key in found]
+    by_key = people.rows_of(storage.table(TABLE), PARTITION, wanted)
+    return [by_key[key] for key, _ in wanted if key in by_key]
 
 
 def get(storage: Storage, call_id: int) -> rows.Row | None:
-    """Return a call's row, or None where it is unknown."""
+    """Return a call's row, or None if it is unknown."""
     return rows.get(storage.table(TABLE), PARTITION, descending(call_id))
 
 

@@ -32,7 +32,7 @@ _FIELDS = (
 _LONGEST, _LONGEST_URL = 100, 1000
 # A call that rings a hundred employees has two events for each.
 MOST_PARTS = 256
-# A part of these events that lacks all of these fields says only that a phone rang, or stopped ringing.
+# A part of these events that lacks all of these fields shows only that a phone rang, or stopped ringing.
 _RINGS = ("CallCompleted", "CallStarted")
 _WEIGHTY = ("callConnected", "callEnded", "previous_contactID")
 # An integer column holds no more.
@@ -41,7 +41,7 @@ _LONGEST_TALK = 2**31 - 1
 _LONGEST_LIST = 100
 # The outcomes of a call whose end has not arrived.
 UNENDED = ("ringing", "talking")
-# The outcome of an unanswered end by its status, where that is a word or a SIP code; the PBX documents none.
+# The outcome of an unanswered end by its status, if that is a word or a SIP code; the PBX documents none.
 _STATUSES: Mapping[str, tuple[str, frozenset[int]]] = {
     "busy": ("busy", frozenset((486, 600))),
     "declined": ("declin|reject|refus", frozenset((603,))),
@@ -78,7 +78,7 @@ class Gathered:
 
 
 def part_of(event: ReceivedEvent) -> Part:
-    """Return the part of an event as JSON; with `history` where it comes from the PBX's lists."""
+    """Return the part of an event as JSON; with `history` if it comes from the PBX's lists."""
     part: Part = {"id": event.id, "event": event.type.name}
     if event.from_history:
         part["history"] = True
@@ -228,7 +228,7 @@ def _outcome(parts: list[Part], ends: list[Part], answers: list[Part]) -> str:
     if "voicemailID" in known:
         return "voicemail"
     # History has the status of the whole call.
-    words = {_word(end.get("status")) for end in [one for one in ends if "history" in one] or ends}
+    words = {_word(end.get("status")) for end in [end for end in ends if "history" in end] or ends}
     return words.pop() if len(words) == 1 else "missed"
 
 

@@ -41,7 +41,7 @@ REFUSED = ("400", "413", "415", "422")
 DOWN_AFTER = 5
 # Seconds until a subscriber that is down is tried again, doubled each time up to the longest.
 FIRST_WAIT, LONGEST_WAIT = 10.0, 3600.0
-# A subscription is disabled after so long without a success, and still tried for so long.
+# The time without a success until a subscription is disabled, and until it is tried no more.
 DISABLED_AFTER, TRIED_FOR = timedelta(days=5), timedelta(days=35)
 NEVER = datetime(2100, 1, 1, tzinfo=EPOCH.tzinfo)
 JITTER = 0.1
@@ -159,7 +159,7 @@ class Ruling:
     again: list[Place] = field(default_factory=list)
     # The status of an answer that ends the subscription.
     gone: str = ""
-    # True where the subscription is to be disabled, False where it has recovered.
+    # True to disable the subscription, False if it has recovered.
     disabled: bool | None = None
 
 

@@ -29,7 +29,7 @@ WAKE, RANGE = "wake", "range"
 # Row keys, in their order: one read returns the state and the first places, and replays come after other places.
 STATE, PLACE, REPLAY, MARKER, END = "lease", "place-", "replay-", "sent-", "~"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Longer than a batch takes; after a process has died, the next batch waits so long.
+# Longer than a batch takes; it delays the next batch after a process has died.
 LEASE = timedelta(seconds=60)
 DEAD_LETTER = "dead letter"
 _PAGE = 1000
@@ -168,14 +168,14 @@ class Outbox:
 
     def due(self, moment: datetime, most: int) -> tuple[State, list[Place]]:
         """Return the state and the first places that are due; only replays before the state's `resume`."""
-        found, state = self._rows(STATE, MARKER, due=moment, most=most + 1), State()
-        if found and found[0]["RowKey"] == STATE:
-            row = found.pop(0)
+        waiting, state = self._rows(STATE, MARKER, due=moment, most=most + 1), State()
+        if waiting and waiting[0]["RowKey"] == STATE:
+            row = waiting.pop(0)
             state = State.of(row, str(row.metadata["etag"]))
         if state.resume > moment:
-            found = self._rows(REPLAY, MARKER, due=moment, most=most)
+            waiting = self._rows(REPLAY, MARKER, due=moment, most=most)
         places = []
-        for row in found[:most]:
+        for row in waiting[:most]:
             places.append(Place(row["RowKey"], row["event"], row["marker"], row["tries"], row["first"], row["due"]))
         return state, places
 
@@ -315,7 +315,7 @@ def set_disabled(bridge: Bridge, subscription: Subscription, disabled: bool) -> 
 
 def end(bridge: Bridge, id: str, *, answer: str = "") -> None:
     """
-    End a subscription and have its outbox dropped; do nothing where there is none.
+    End a subscription and have its outbox dropped; do nothing if there is none.
 
     `answer` is the status by which its subscriber has ended it, which is announced. The message that drops the outbox
     is sent first, so that a death in between leaves nothing behind.

@@ -72,7 +72,7 @@ def send_event(bridge: Bridge, subscription: Subscription, event: Stored) -> Out
     """
     Post an event to a subscriber, signed with today's secrets.
 
-    The body is the PBX's own form, or CloudEvents 1.0 in structured mode where the subscriber asked for that.
+    The body is the PBX's own form, or CloudEvents 1.0 in structured mode if the subscriber asked for that.
     """
     row, envelope = event
     content_type, body = "application/json", envelope

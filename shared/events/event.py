@@ -148,7 +148,7 @@ class ReceivedEvent:
         """
         Return the names of fields that the PBX's reference does not know, or whose values do not fit it.
 
-        `encoding` is among them where characters could not be read. The bridge's own events have none.
+        `encoding` is among them if characters could not be read. The bridge's own events have none.
         """
         if self.type.source == "bridge":
             return []
@@ -297,7 +297,7 @@ def row_of(storage: Storage, event: ReceivedEvent) -> dict[str, Any]:
 
 
 def row_envelope(storage: Storage, row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the envelope in a row of `events` or `feed`; raises Unprocessable where its blob is gone."""
+    """Return the envelope in a row of `events` or `feed`; raises Unprocessable if its blob is gone."""
     body = row["body"] if "body" in row else get_payload(storage, row["payload"])
     envelope: dict[str, Any] = json.loads(body)
     return envelope

@@ -99,11 +99,11 @@ def of_subject(
     start: str | None = None,
 ) -> tuple[list[Mapping[str, Any]], str | None]:
     """Return a subject's rows of the feed, newest first, and where the next page starts."""
-    found = people.find(storage, subject, ["event"], limit=limit + 1, first=first, last=last, start=start)
-    wanted = [(one.place, one.moment) for one in found[:limit]]
-    known = people.rows_of(storage.table(FEED), FEED, wanted)
-    follows = found[limit].place if len(found) > limit else None
-    return [known[key] for key, _ in wanted if key in known], follows
+    pointed = people.find(storage, subject, ["event"], limit=limit + 1, first=first, last=last, start=start)
+    wanted = [(pointer.place, pointer.moment) for pointer in pointed[:limit]]
+    by_key = people.rows_of(storage.table(FEED), FEED, wanted)
+    follows = pointed[limit].place if len(pointed) > limit else None
+    return [by_key[key] for key, _ in wanted if key in by_key], follows
 
 
 def expire(storage: Storage, period: Period, allowance: Allowance) -> int:

@@ -190,13 +190,13 @@ EVENTS: tuple[Event, ...] = (
 
 
 def _spellings(rows: Iterable[Event]) -> dict[str, Event]:
-    known: dict[str, Event] = {}
+    spellings: dict[str, Event] = {}
     for row in rows:
         for name in (row.name, *row.aliases):
             for spelling in (name.lower(), f"{name.lower()}event"):
-                if known.setdefault(spelling, row) is not row:
+                if spellings.setdefault(spelling, row) is not row:
                     raise ValueError(f"two events are spelled {spelling}")
-    return known
+    return spellings
 
 
 _SPELLINGS = _spellings(EVENTS)

@@ -29,8 +29,8 @@ def content_hash(item: Mapping[str, Any], shape: Shape, region: str) -> str:
 
 
 def _fields(item: Mapping[str, Any], shape: Shape, region: str) -> dict[str, Any]:
-    found = {field.name: _canonical(item.get(field.name), field, region) for field in shape}
-    return {name: value for name, value in found.items() if value}
+    fields = {field.name: _canonical(item.get(field.name), field, region) for field in shape}
+    return {name: value for name, value in fields.items() if value}
 
 
 def _canonical(value: Any, field: Field, region: str) -> Any:
@@ -57,7 +57,7 @@ def drift(item: Mapping[str, Any], shape: Shape) -> set[str]:
     """
     Return the names of an item's fields that the PBX's reference does not know, or whose values do not fit it.
 
-    Inner fields have both names: `members.contactID`. `encoding` is added where characters could not be read.
+    Inner fields have both names: `members.contactID`. `encoding` is added if characters could not be read.
     """
     return {*_drift(item, shape), *(["encoding"] if is_spoilt(item) else [])}
 

@@ -35,7 +35,7 @@ KINDS: Mapping[str, people.Kind] = {
 BODY_MISSING = "bodyMissing"
 # Row keys after those of items, which are digits: the rows in the order of arrival, and the last place in it.
 ARRIVAL, SEQUENCE = "a", "sequence"
-# An arrival row holds at most so many items: the last two digits of a state count them.
+# The most items of an arrival row, which the last two digits of a state count.
 ARRIVALS_IN_ROW = 100
 # A transaction takes 100 operations and 4 MiB: two of them are the arrival and the sequence, and an item's text grows
 # threefold where JSON escapes it.
@@ -148,7 +148,7 @@ def _rows(storage: Storage, resource: str, ids: Collection[int], select: list[st
             if id in wanted:
                 yield row
         # After a full page, the ids below its last row are left.
-        left = [one for one in left if one < id] if count == _PAGE else []
+        left = [other for other in left if other < id] if count == _PAGE else []
 
 
 def _between(
@@ -234,7 +234,7 @@ def _operation(storage: Storage, resource: str, change: Change, moment: datetime
 
 
 def get(storage: Storage, resource: str, id: int) -> Item | None:
-    """Return the item as the PBX sent it last, or None where it is unknown or gone."""
+    """Return the item as the PBX sent it last, or None if it is unknown or gone."""
     row = rows.get(storage.table(TABLE), resource, descending(id))
     return None if row is None or row["removed"] else _item(storage, row)
 
@@ -242,8 +242,8 @@ def get(storage: Storage, resource: str, id: int) -> Item | None:
 def pointed(storage: Storage, resource: str, found: Sequence[people.Pointer]) -> list[Item]:
     """Return the items that pointers lead to, in their order, without those that are gone."""
     keys = {descending(int(pointer.id)): pointer.moment for pointer in found}
-    known = people.rows_of(storage.table(TABLE), resource, list(keys.items()))
-    return [_item(storage, known[key]) for key in keys if key in known and not known[key]["removed"]]
+    by_key = people.rows_of(storage.table(TABLE), resource, list(keys.items()))
+    return [_item(storage, by_key[key]) for key in keys if key in by_key and not by_key[key]["removed"]]
 
 
 def downwards(
@@ -292,7 +292,7 @@ def arrived_after(storage: Storage, resource: str, state: str, limit: int) -> li
     for row in storage.table(TABLE).query_entities(query, results_per_page=min(limit, _PAGE)):
         places = enumerate(json.loads(row["ids"]), int(row["RowKey"][len(ARRIVAL) :]) * ARRIVALS_IN_ROW)
         fresh = {id: place for place, id in places if place > after}
-        live = {from_descending(one["RowKey"]): one for one in _rows(storage, resource, fresh)}
+        live = {from_descending(item["RowKey"]): item for item in _rows(storage, resource, fresh)}
         for id, place in fresh.items():
             found.pop(id, None)
             if id in live and not live[id]["removed"]:

@@ -181,9 +181,9 @@ def kind_of(head: bytes, label: str) -> tuple[str, str]:
     head, label = head[:_LOOK], label.partition(";")[0].strip().lower()
     if _is_text(head, label):
         raise MediaNotReady("text instead of audio")
-    known, extension = filetype.guess(head), ""
-    if known is not None:
-        label, extension = known.mime, known.extension
+    guess, extension = filetype.guess(head), ""
+    if guess is not None:
+        label, extension = guess.mime, guess.extension
     elif _FRAME.match(head):
         label = "audio/mpeg"
     elif not label.startswith(("audio/", "video/")):

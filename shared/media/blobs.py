@@ -35,7 +35,7 @@ TABLE = "media"
 INCOMPLETE = "incomplete"
 # In the row, and in a blob's metadata: when the PBX deleted it.
 _DELETED = "deletedAtPbx"
-# A file is far shorter than its call where more than half of it, and more than so many seconds, are missing.
+# A file is far shorter than its call if more than half of it, and more than so many seconds, are missing.
 _MISSING_SECONDS = 5
 NAME_PATTERN = r"[0-9]{4}/[0-9]{2}/[0-9]{2}/[A-Za-z0-9-]{1,200}(?:\.[0-9a-f]{12})?\.[a-z0-9]{1,12}"
 # An answer is held in memory: a whole file up to LARGEST bytes, and this much of any file that is read by ranges.
@@ -131,10 +131,10 @@ def store(
     written = write(replaced=None) if stored is None else None
     if written is None:
         stored = stored or blob.get_blob_properties()
-        known = stored.metadata or {}
-        if known.get("sha256") == sha256 or (INCOMPLETE in known and (stored.size or 0) >= size):
-            return _place(blob, known, stored.content_settings.content_type or "", stored.creation_time)
-        written = write(replaced=stored.etag) if INCOMPLETE in known else None
+        earlier = stored.metadata or {}
+        if earlier.get("sha256") == sha256 or (INCOMPLETE in earlier and (stored.size or 0) >= size):
+            return _place(blob, earlier, stored.content_settings.content_type or "", stored.creation_time)
+        written = write(replaced=stored.etag) if INCOMPLETE in earlier else None
     if written is None:
         raise OtherBytes(sha256)
     return _place(blob, metadata, content_type, written["last_modified"])
@@ -228,11 +228,11 @@ def withdraw_copies(storage: Storage, media: Media, id: int, *, delete: bool) ->
     if stem and is_deleted:
         delete_versions(container, f"{stem}.")
     elif stem:
-        for found in container.list_blobs(name_starts_with=f"{stem}.", include=["metadata"]):
-            metadata = found.metadata or {}
+        for blob in container.list_blobs(name_starts_with=f"{stem}.", include=["metadata"]):
+            metadata = blob.metadata or {}
             if _DELETED not in metadata:
                 marked = {**metadata, _DELETED: iso(row[_DELETED])}
-                container.get_blob_client(found.name).set_blob_metadata(marked)
+                container.get_blob_client(blob.name).set_blob_metadata(marked)
     return is_deleted
 
 
@@ -243,9 +243,9 @@ def deletion(storage: Storage, media: Media, id: int) -> Mapping[str, Any] | Non
 
 
 def copies(storage: Storage, media: Media, starts: Mapping[int, datetime]) -> dict[int, Mapping[str, Any]]:
-    """Return the rows by id, found by ids with the starts of their calls; `blob` is set once a copy is on its way."""
-    found = people.rows_of(storage.table(TABLE), media.name, [(descending(id), at) for id, at in starts.items()])
-    return {from_descending(key): row for key, row in found.items()}
+    """Return the rows by id, for ids with the starts of their calls; `blob` is set once a copy is on its way."""
+    by_key = people.rows_of(storage.table(TABLE), media.name, [(descending(id), at) for id, at in starts.items()])
+    return {from_descending(key): row for key, row in by_key.items()}
 
 
 def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
@@ -306,10 +306,10 @@ def _span(wanted: str, size: int) -> tuple[int, int] | None:
     """Return the first and last byte of a range, or None for a header to ignore."""
     from werkzeug.http import parse_range_header
 
-    found = parse_range_header(wanted)
-    if found is None or found.units != "bytes" or len(found.ranges) != 1:
+    header = parse_range_header(wanted)
+    if header is None or header.units != "bytes" or len(header.ranges) != 1:
         return None
-    first, end = found.ranges[0]
+    first, end = header.ranges[0]
     # A negative number is a suffix range, counted from the end.
     first = max(0, size + first) if first < 0 else first
     return first, min(size if end is None else end, size, first + RANGE_BYTES) - 1

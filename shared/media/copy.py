@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 QUEUE = "media"
 # Seconds until each next look at a file that is not ready, or that seems too short. After the last one the file is kept
-# as it is, or becomes a dead letter where there is none.
+# as it is, or becomes a dead letter if there is none.
 DELAYS = (5, 30, 120, 600, 3600, 21600, 86400)
 # A copy takes no longer: below the host's functionTimeout.
 _LONGEST_SECONDS = 25 * 60.0
@@ -177,7 +177,7 @@ class _Work:
                 stored = blobs.store(bridge.storage, description, file, final=True, beside=str(other))
         except MediaNotReady as error:
             raise (_Silent(str(error)) if description.seconds == 0 else error) from None
-        # An erasure while the file was copied has looked for it before it was there.
+        # An erasure during the copy looked for the file too early, so its tombstone is looked up now.
         self._check_forgotten(description, record, is_stored=True, fresh=True)
         if stored.get(blobs.INCOMPLETE):
             self.look_again("incomplete", is_kept=True)
@@ -210,7 +210,7 @@ class _Work:
     def _check_forgotten(
         self, of: blobs.Description, record: Record, *, is_stored: bool = False, fresh: bool = False
     ) -> None:
-        """Raise _Forgotten for a file of somebody who was erased, and delete it where it is stored already."""
+        """Raise _Forgotten for a file of somebody who was erased, and delete it if it is stored already."""
         storage, region = self.bridge.storage, self.bridge.settings.default_region
         texts = {str(record[name]) for name in ("caller", "destination", "sender") if record.get(name)}
         subjects = [people.number(text, region) for text in sorted(texts)]

@@ -1,4 +1,4 @@
-"""The processor: each event has its effect once, however often and in any order its message comes."""
+"""The processor: each event has its effect once, however often and in whatever order messages arrive."""
 
 from __future__ import annotations
 
@@ -86,10 +86,10 @@ def process(bridge: Bridge, message: Mapping[str, Any]) -> None:
         _follow_up(bridge, event, message)
         return
     logger.info("repeat of %s %s", event.type.name, event.id)
-    # The event's row stays as it came first.
+    # The event's row stays as it was first stored.
     calls.add_to_story(bridge, event, repeat=True)
     if event.type.withdraws and event.origin == "webhook" != event.row["origin"]:
-        # The PBX's own event deletes audio; one that was made from its lists did not.
+        # The PBX's own event deletes audio; the stored event, made from its lists, did not.
         _ask_for_media(bridge, event)
 
 

@@ -98,7 +98,7 @@ def replay_events(
 
 
 def replay_event(bridge: Bridge, subscription: str, event: str) -> None:
-    """Send a subscriber one event again; raises Unprocessable where the event or the subscription is gone."""
+    """Send a subscriber one event again; raises Unprocessable if the event or the subscription is gone."""
     row = store.get(bridge.storage, event, select=["received"])
     if row is None or subscriptions(bridge).get(subscription) is None:
         raise Unprocessable("the event, or the subscription, is gone")
@@ -165,26 +165,26 @@ def _chosen(
     bridge: Bridge, subscription: Subscription, since: datetime, until: datetime, after: str | None, *, is_replay: bool
 ) -> tuple[list[tuple[datetime, str]], str | None]:
     """Return a part of the events that are for a subscription, and where the next part starts."""
-    found, follows = store.feed_page(bridge.storage, _CHUNK, first=since, last=until, start=after)
-    events = (event for row in found if (event := event_of_row(bridge.storage, row)) is not None)
+    rows, follows = store.feed_page(bridge.storage, _CHUNK, first=since, last=until, start=after)
+    events = (event for row in rows if (event := event_of_row(bridge.storage, row)) is not None)
     wanted = [event for event in events if wants(bridge, subscription, event, is_replay=is_replay)]
     return [(event.received, event.id) for event in wanted], follows
 
 
 def list_dead_letters(bridge: Bridge, query: Mapping[str, str]) -> dict[str, Any]:
     """Return a part of the dead letters, each with the actions that it allows; raises Refused."""
-    wanted = validated(ListQuery, dict(query))
-    if wanted.continuation and "/" not in wanted.continuation:
+    listing = validated(ListQuery, dict(query))
+    if listing.continuation and "/" not in listing.continuation:
         raise Refused(INVALID_CONTINUATION)
-    start, limit = wanted.continuation or "", wanted.limit
-    found = dead_letters(bridge.storage, kind=wanted.kind, start=start, limit=limit + 1)
-    following = next((f"{row['PartitionKey']}/{row['RowKey']}" for row in found[limit:]), None)
-    return {"data": [_item(bridge, dead) for dead in found[:limit]], "continuation": following}
+    start, limit = listing.continuation or "", listing.limit
+    rows = dead_letters(bridge.storage, kind=listing.kind, start=start, limit=limit + 1)
+    following = next((f"{row['PartitionKey']}/{row['RowKey']}" for row in rows[limit:]), None)
+    return {"data": [_item(bridge, dead) for dead in rows[:limit]], "continuation": following}
 
 
 def get_dead_letter(bridge: Bridge, kind: str, id: str) -> dict[str, Any]:
     """Return a dead letter with its body; raises NotFound."""
-    dead, body = _found(bridge, kind, id), None
+    dead, body = _dead_letter(bridge, kind, id), None
     with suppress(Unprocessable, ValueError, RecursionError):
         body = _body(bridge, dead).decode(errors="replace")
         body = json.loads(body)
@@ -194,7 +194,7 @@ def get_dead_letter(bridge: Bridge, kind: str, id: str) -> dict[str, Any]:
 def retry(bridge: Bridge, kind: str, id: str, *, who: str = audit.MASTER_KEY) -> dict[str, Any]:
     """Send a dead letter back; raises NotFound, or Invalid with the reason why it cannot be retried."""
     try:
-        _send_back(bridge, _found(bridge, kind, id))
+        _send_back(bridge, _dead_letter(bridge, kind, id))
     except (Unprocessable, Refused) as error:
         raise Invalid({"id": str(error)}) from error
     audit.record(bridge.storage, who=who, what="retry dead letter", count=1, result="sent", note=f"{kind}/{id}")
@@ -206,7 +206,7 @@ def discard(
 ) -> dict[str, Any]:
     """Delete a dead letter and keep the reason in the audit; raises NotFound, or Invalid without a reason."""
     note = f"{kind}/{id}: {_asked(Discard, query, body).reason}"
-    remove_dead_letter(bridge.storage, _found(bridge, kind, id))
+    remove_dead_letter(bridge.storage, _dead_letter(bridge, kind, id))
     audit.record(bridge.storage, who=who, what="discard dead letter", count=1, result="discarded", note=note)
     return {"kind": kind, "id": id, "result": "discarded"}
 
@@ -218,14 +218,14 @@ def replay_dead_letters(bridge: Bridge, body: bytes, *, who: str = audit.MASTER_
     Each is on its queue before it is deleted; sent twice, it has one effect. A dead letter that has failed again
     meanwhile stays.
     """
-    wanted, kept = read_body(Selection, body or b"{}"), list[str]()
-    found = dead_letters(bridge.storage, kind=wanted.kind, id=wanted.id, limit=wanted.limit)
-    for dead in found:
+    selection, kept = read_body(Selection, body or b"{}"), list[str]()
+    rows = dead_letters(bridge.storage, kind=selection.kind, id=selection.id, limit=selection.limit)
+    for dead in rows:
         try:
             _send_back(bridge, dead)
         except (Unprocessable, Refused):
             kept.append(dead["RowKey"])
-    count, note = len(found) - len(kept), wanted.kind or "all kinds"
+    count, note = len(rows) - len(kept), selection.kind or "all kinds"
     audit.record(bridge.storage, who=who, what="retry dead letters", count=count, result="sent", note=note)
     return {"replayed": count, "kept": kept}
 
@@ -282,11 +282,11 @@ def _item(bridge: Bridge, dead: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _found(bridge: Bridge, kind: str, id: str) -> Any:
-    found = dead_letters(bridge.storage, kind=kind, id=id, limit=1)
-    if not found:
+def _dead_letter(bridge: Bridge, kind: str, id: str) -> Any:
+    rows = dead_letters(bridge.storage, kind=kind, id=id, limit=1)
+    if not rows:
         raise NotFound("no such dead letter")
-    return found[0]
+    return rows[0]
 
 
 def _body(bridge: Bridge, dead: Mapping[str, Any]) -> bytes:

@@ -56,7 +56,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
 # Queues speak XML: plain ASCII has nothing in it that XML refuses, not even half a character.
 _spell = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
-# A message that fails is put back for so long; each wait is shorter by up to this part, so that waits spread.
+# The time for which a failed message is put back, and the part by which waits may be shorter, so that they spread.
 LONGEST = timedelta(days=14)
 JITTER = 0.2
 _ROOT = Path(__file__).resolve().parents[2]
@@ -125,7 +125,7 @@ def put_payload(storage: Storage, name: str, body: bytes, *, first: bool = False
 
 
 def get_payload(storage: Storage, name: str) -> bytes:
-    """Return the body that put_payload stored; raise Unprocessable where it is gone, or was never there."""
+    """Return the body that put_payload stored; raise Unprocessable if it is gone, or was never there."""
     from azure.core.exceptions import ResourceNotFoundError
 
     if not all(map(is_name, name.split("/"))):
@@ -231,8 +231,8 @@ def handle_failure(
     if not message:
         keep(reason, 1)
         return
-    found = message.get("tries")
-    tries = {name: n for name, n in found.items() if isinstance(n, int)} if isinstance(found, dict) else {}
+    counts = message.get("tries")
+    tries = {name: n for name, n in counts.items() if isinstance(n, int)} if isinstance(counts, dict) else {}
     if policy is not CRASHES:
         # This run has ended, so earlier crashes no longer count.
         tries.pop(CRASHES.name, None)

@@ -91,10 +91,10 @@ def get(
     from azure.core.exceptions import ResourceNotFoundError
 
     try:
-        found = table.get_entity(partition, key, select=[*select] if select else None, **options)
+        entity = table.get_entity(partition, key, select=[*select] if select else None, **options)
     except ResourceNotFoundError:
         return None
-    return Row(found, str(found.metadata["etag"]))
+    return Row(entity, str(entity.metadata["etag"]))
 
 
 def insert(table: TableClient, row: Mapping[str, Any]) -> bool:
@@ -127,8 +127,8 @@ def swap(table: TableClient, row: Mapping[str, Any], etag: str | None, writers: 
         except (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError) as error:
             if etag is None and isinstance(error, ResourceNotFoundError):
                 raise  # the table is not there
-            found = get(table, entity["PartitionKey"], entity["RowKey"]) if unanswered else None
-            return found if found is not None and token in found.writers else None
+            current = get(table, entity["PartitionKey"], entity["RowKey"]) if unanswered else None
+            return current if current is not None and token in current.writers else None
     raise unanswered or ValueError
 
 
@@ -151,11 +151,11 @@ def change(
     """
     row = get(table, partition, key) if known == "read" else known
     for number in range(_RACES):
-        wanted = by(row)
-        if wanted is None:
+        columns = by(row)
+        if columns is None:
             return None
         etag, writers = (row.etag, row.writers) if row is not None else (None, [])
-        new = {**wanted, "PartitionKey": partition, "RowKey": key}
+        new = {**columns, "PartitionKey": partition, "RowKey": key}
         written = _swap_all(table, new, etag, beside(row, new)) if beside else swap(table, new, etag, writers)
         if written is not None:
             return written
@@ -347,10 +347,10 @@ def _part(table: str, kind: str, row: Mapping[str, Any], options: Mapping[str, A
 
 def _columns(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the columns with the types that JSON does not show; those that are None are left out."""
-    found: dict[str, Any] = {}
+    columns: dict[str, Any] = {}
     for name, value in row.items():
         if isinstance(value, str) or (isinstance(value, int) and abs(value) <= _LARGEST_INT32):
-            found[name] = value
+            columns[name] = value
             continue
         if value is None:
             continue
@@ -366,8 +366,8 @@ def _columns(row: Mapping[str, Any]) -> dict[str, Any]:
             text, kind = value, "Edm.Double"
         else:
             raise TypeError(f"column {name} is of a type or size that a table does not know")
-        found[name], found[f"{name}@odata.type"] = text, kind
-    return found
+        columns[name], columns[f"{name}@odata.type"] = text, kind
+    return columns
 
 
 def _failure(status: int, text: str) -> Exception:
@@ -377,8 +377,8 @@ def _failure(status: int, text: str) -> Exception:
     if status in OVERLOADED:
         return StorageUnavailable("storage is overloaded")
     try:
-        found = json.loads(text[text.index("{") : text.rindex("}") + 1])["odata.error"]
-        code, message = str(found["code"]), str(found["message"]["value"])
+        details = json.loads(text[text.index("{") : text.rindex("}") + 1])["odata.error"]
+        code, message = str(details["code"]), str(details["message"]["value"])
     except (ValueError, KeyError, TypeError):
         code, message = "", f"a transaction was answered {status}"
     error: Any = TableTransactionError(message=message)
