@@ -15,7 +15,7 @@ from shared.polling.run import alarm_if_stale, checkpoints, read_steps, save_ste
 from shared.privacy.retention import apply_retention
 from shared.storage.account import Storage, once
 from shared.times import LONGEST_CALL, now
-from shared.webhooks import keep
+from shared.webhooks import sync_on_schedule
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def _give_up(bridge: Bridge) -> None:
 
 # A name, how often a step is due, and its work.
 STEPS: tuple[tuple[str, timedelta, Callable[[Bridge], object]], ...] = (
-    (WEBHOOKS, _HOUR, keep),
+    (WEBHOOKS, _HOUR, sync_on_schedule),
     ("reconcile", _ALWAYS, reconcile),
     ("deliveries", _ALWAYS, wake_waiting),
     ("polls", _HOUR, _alarm),

@@ -1,8 +1,8 @@
 """
-Our webhooks at the PBX: registered, replaced when address or key change, and deleted only when they are ours.
+Registers our webhooks at the PBX, replaces them when the address or key changes, and deletes only our own.
 
-Table `webhooks` has a row for each, and one for the sync: who runs it, how the last one ended, and whether all webhooks
-were deleted for good.
+Table `webhooks` has a row for each webhook, and one for the sync: its lease, the last problem, and the time at which
+all webhooks were deleted for good.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ PARTITION = "webhook"
 INTENDED, HELD, ORPHANED = "intended", "held", "maybe orphaned"
 MOST_WEBHOOKS = 20
 SYNC, _LAST = "sync", "last"
-# A sync renews its lease before each step; none takes so long. One whose process died keeps others waiting as long.
+# Longer than any step: a sync renews its lease before each. After a crash the next sync waits for its end.
 _LEASE = timedelta(seconds=45)
 _LOOK_SECONDS = 0.2
 _ELSEWHERE = "webhooks are being synced elsewhere"
-# The PBX acted on none of these, or was not even asked.
+# After these errors the PBX has certainly not made the webhook.
 _NOT_MADE = (PbxRefused, PbxForbidden, PbxNotFound, PbxThrottled, PbxUnreachable, BudgetExhausted, StorageUnavailable)
-# Each webhook that may have been made may hold one of the PBX's places: no more are tried for an address.
+# Webhooks of unknown fate for the current address; more could use up the PBX's places.
 _MOST_UNCLEAR = 4
 UNREACHABLE = (
     "the PBX cannot reach %(host)s, the host of PUBLIC_BASE_URL. Open a tunnel to this machine "
@@ -63,12 +63,12 @@ UNREACHABLE = (
     "PUBLIC_BASE_URL to its https address; until then events come from polls alone"
 )
 _CLEAN_UP = (
-    "the PBX may have made webhooks that the app does not know. Delete there, in its panel under API, WEB HOOKS, what "
-    "GET /api/ops/status does not show as held, and then POST /api/ops/webhooks/sync?forget_orphans=true"
+    "the PBX may have webhooks that the app does not know. In the PBX's panel, under API, WEB HOOKS, delete those that "
+    "GET /api/ops/status does not show as held, then POST /api/ops/webhooks/sync?forget_orphans=true"
 )
 _FULL = (
-    "The PBX refused the webhook for %s: %s. At most 20 exist at a time for all keys together. Delete what is not "
-    "needed in the PBX's panel under API, WEB HOOKS, and sync again. GET /api/ops/status shows which are ours"
+    "The PBX refused the webhook for %s: %s. It holds at most 20 webhooks for all keys together. In its panel, under "
+    "API, WEB HOOKS, delete unneeded ones, then sync again. GET /api/ops/status shows the app's own"
 )
 _SETTINGS = {
     "PUBLIC_BASE_URL": "this app's own address, such as https://<app>.azurewebsites.net",
@@ -79,10 +79,10 @@ _SETTINGS = {
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Webhook:
     """
-    A row: one webhook that we made, or may have made; `endpoint` is a hash of its URL, which holds a key.
+    A row of table `webhooks`: a webhook that we made, or may have made.
 
-    It is `intended` before the PBX is asked, `held` afterwards, and `maybe orphaned` where nobody knows whether
-    the PBX made it, or under which id.
+    It is `intended` before the PBX is asked, `held` once the PBX made it, and `maybe orphaned` where its fate or its id
+    is unknown. `endpoint` is a hash, because the URL contains a key.
     """
 
     key: str
@@ -94,14 +94,14 @@ class Webhook:
     id: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it for people to read."""
-        known = self.id or (None if self.state == INTENDED else "unknown")
-        return {"event": self.event, "id": known, "state": self.state, "host": self.host, "created": self.created}
+        """Return the webhook for answers, without its endpoint."""
+        shown = self.id or (None if self.state == INTENDED else "unknown")
+        return {"event": self.event, "id": shown, "state": self.state, "host": self.host, "created": self.created}
 
 
 @dataclass(slots=True)
 class Report:
-    """The result of a sync: its changes, the webhooks held now, and the problem in the way."""
+    """The result of a sync: its changes, the webhooks held now, and the first problem."""
 
     created: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
@@ -116,20 +116,20 @@ class Report:
         return {names.get(name, name): value for name, value in asdict(self).items()}
 
 
-def keep(bridge: Bridge) -> None:
+def sync_on_schedule(bridge: Bridge) -> None:
     """
-    Sync as a timer does; another sync that runs is enough. Raises PbxRefused with what the PBX has against it.
+    Sync for the timer, unless another sync runs; log the events whose webhooks are lost.
 
-    Once all webhooks were deleted for good it makes no new ones, and deletes those that the PBX would not delete then.
-    Without PUBLIC_BASE_URL none are wanted. Types whose webhooks are lost are logged.
+    After `delete_all` it only retries failed deletions. Without PUBLIC_BASE_URL it does nothing. Raises PbxRefused with
+    the problem of the sync.
     """
     for event, lost in health.silent(health.days(bridge.storage, 2)).items():
         logger.warning("signal webhook_silent event=%s lost=%d", event, lost)
     try:
-        with alone(bridge) as one:
-            if not one.ended_since and not bridge.settings.public_base_url:
+        with alone(bridge) as current:
+            if not current.ended_since and not bridge.settings.public_base_url:
                 return
-            report = one.run({} if one.ended_since else _targets(bridge.settings))
+            report = current.run({} if current.ended_since else _targets(bridge.settings))
     except Conflict as error:
         logger.info("%s", error)
         return
@@ -139,44 +139,45 @@ def keep(bridge: Bridge) -> None:
 
 def sync(bridge: Bridge, *, patience: float = 0, forget_orphans: bool = False) -> Report:
     """
-    Make the PBX post every wanted event to us, at the address and with the key of today's settings.
+    Register a webhook for every wanted event, at the address and with the key of the current settings.
 
-    A replacement is made before the old one is deleted. Ends what `delete_all` began. `forget_orphans` drops what was
-    maybe orphaned, once the panel is clean. Raises ConfigError, StorageUnavailable, or Conflict when another sync still
-    runs after `patience` seconds; what the PBX refuses is the report's `problem`.
+    A replacement is made before the old webhook is deleted. Webhooks are wanted again after `delete_all`.
+    `forget_orphans` removes the rows of those maybe orphaned, once the PBX's panel is clean. Raises ConfigError,
+    StorageUnavailable, or Conflict when another sync still runs after `patience` seconds. An error of the PBX is the
+    report's `problem`.
     """
     targets = _targets(bridge.settings)
-    with alone(bridge, patience=patience) as one:
-        one.renew(ended=None)
-        return one.run(targets, forget_orphans=forget_orphans)
+    with alone(bridge, patience=patience) as current:
+        current.renew(ended=None)
+        return current.run(targets, forget_orphans=forget_orphans)
 
 
 def delete_all(bridge: Bridge, *, patience: float = 0) -> Report:
-    """Delete every webhook of ours whose id is known, and keep none until the next `sync`; raises as sync does."""
-    with alone(bridge, patience=patience) as one:
-        if not one.ended_since:
-            one.renew(ended=iso(now()))
-        return one.run({})
+    """Delete every webhook of ours whose id is known, and make none until the next `sync`; raises as `sync` does."""
+    with alone(bridge, patience=patience) as current:
+        if not current.ended_since:
+            current.renew(ended=iso(now()))
+        return current.run({})
 
 
 def read(storage: Storage) -> tuple[list[Webhook], str | None, str | None]:
-    """Return our webhooks, the time all were deleted for good, and what stood in the way of the last sync."""
-    found = list(storage.table(TABLE).list_entities())
-    last: Mapping[str, Any] = next((row for row in found if row["PartitionKey"] == SYNC), {})
+    """Return our webhooks, the time at which all were deleted for good, and the problem of the last sync."""
+    entities = list(storage.table(TABLE).list_entities())
+    last: Mapping[str, Any] = next((row for row in entities if row["PartitionKey"] == SYNC), {})
     names = [column.name for column in fields(Webhook)]
-    own = [Webhook(**{name: row[name] for name in names}) for row in found if row["PartitionKey"] == PARTITION]
-    return own, last.get("ended"), last.get("problem")
+    ours = [Webhook(**{name: row[name] for name in names}) for row in entities if row["PartitionKey"] == PARTITION]
+    return ours, last.get("ended"), last.get("problem")
 
 
 def unreachable(settings: Settings) -> str | None:
-    """Return why the PBX cannot reach PUBLIC_BASE_URL and what to do, or None; a PBX on this machine reaches it."""
+    """Return the reason and remedy if PUBLIC_BASE_URL is private and the PBX is not; None otherwise."""
     host = urlsplit(settings.public_base_url).hostname or ""
-    if not host or not _is_inside(host) or _is_inside(settings.pbx_host):
+    if not host or not _is_private(host) or _is_private(settings.pbx_host):
         return None
     return UNREACHABLE % {"host": host}
 
 
-def _is_inside(host: str) -> bool:
+def _is_private(host: str) -> bool:
     try:
         return not is_public(ipaddress.ip_address(host))
     except ValueError:
@@ -184,19 +185,41 @@ def _is_inside(host: str) -> bool:
 
 
 def _targets(settings: Settings) -> dict[str, str]:
-    """Return the URL, a secret, that the PBX posts each wanted event to; raises ConfigError for a missing setting."""
-    empty = [
-        f"{name}: missing. Set it to {what}" for name, what in _SETTINGS.items() if not getattr(settings, name.lower())
+    """Return the URL of each wanted event, a secret; raises ConfigError for a missing setting."""
+    missing = [
+        f"{name}: missing. Set it to {value}"
+        for name, value in _SETTINGS.items()
+        if not getattr(settings, name.lower())
     ]
-    if empty:
-        raise ConfigError("Settings missing for registering webhooks: " + "; ".join(empty))
+    if missing:
+        raise ConfigError("Settings missing for registering webhooks: " + "; ".join(missing))
     key = quote(settings.pbx_webhook_key, safe="")
     events = wanted_events(settings.pbx_events)
     return {event.name: f"{settings.public_base_url}api/events/{event.name}?code={key}" for event in events}
 
 
+@contextmanager
+def alone(bridge: Bridge, *, patience: float = 0) -> Iterator[SyncRun]:
+    """Hold the lease of the only sync; raises Conflict when another sync still runs after `patience` seconds."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            current = SyncRun(bridge)
+            break
+        except Conflict:
+            if time.monotonic() >= deadline:
+                raise
+            threading.Event().wait(_LOOK_SECONDS)
+    try:
+        yield current
+    finally:
+        # After a takeover there is no lease to release.
+        with suppress(Conflict):
+            current.renew(release=True)
+
+
 class SyncRun:
-    """One sync, alone: its lease ends 45 seconds after the last renewal. Each of its steps can be the last."""
+    """The only sync under way; its lease ends 45 seconds after the last renewal. It may stop after any step."""
 
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
@@ -212,9 +235,9 @@ class SyncRun:
         """The time at which all webhooks were deleted for good."""
         return self._row.get("ended") if self._row is not None else None
 
-    def renew(self, *, over: bool = False, **columns: str | None) -> None:
-        """Go on for 45 seconds, or end, and set columns; raises Conflict where another sync took over meanwhile."""
-        until = now() + (timedelta() if over else _LEASE)
+    def renew(self, *, release: bool = False, **columns: str | None) -> None:
+        """Renew or release the lease, and set columns; raises Conflict if another sync took over meanwhile."""
+        until = now() + (timedelta() if release else _LEASE)
         row = {**(self._row or {}), "PartitionKey": SYNC, "RowKey": _LAST, "until": until, **columns}
         written = rows.swap(self._table, row, self._row.etag if self._row is not None else None)
         if written is None:
@@ -222,22 +245,22 @@ class SyncRun:
         self._row = written
 
     def run(self, targets: Mapping[str, str], *, forget_orphans: bool = False) -> Report:
-        """Bring what is held to what is wanted, as far as the PBX lets us."""
+        """Delete unwanted webhooks and create missing ones; the first error of the PBX is the report's problem."""
         report = self.report
         report.ended_since = self.ended_since
         reason = unreachable(self._bridge.settings) if targets else None
         report.problem = f"No webhook is registered: {reason}" if reason else None
         wanted = {} if reason else targets
-        found, _, _ = read(self._bridge.storage)
-        for row in found:
+        webhooks, _, _ = read(self._bridge.storage)
+        for row in webhooks:
             if forget_orphans and row.state != HELD:
                 self._forget(row)
-            # Nobody else creates meanwhile: whoever wrote the intent is gone.
+            # No other sync runs: the one that wrote the intent has died.
             elif row.state == INTENDED:
                 self._save(replace(row, state=ORPHANED))
-        held = [row for row in found if row.state == HELD]
+        held = [row for row in webhooks if row.state == HELD]
         steps = [partial(self._drop, row) for row in held if row.event not in wanted]
-        steps += [partial(self._keep, event, wanted, [row for row in held if row.event == event]) for event in wanted]
+        steps += [partial(self._ensure, event, wanted, [row for row in held if row.event == event]) for event in wanted]
         for step in steps:
             try:
                 step()
@@ -247,28 +270,28 @@ class SyncRun:
                     logger.error("%s", error)
                 if _would_repeat(error):
                     break
-        found, _, _ = read(self._bridge.storage)
-        found.sort(key=lambda row: (row.event, row.created))
-        report.held = [row.to_dict() for row in found if row.state == HELD]
-        report.maybe_orphaned = [row.to_dict() for row in found if row.state != HELD]
+        webhooks, _, _ = read(self._bridge.storage)
+        webhooks.sort(key=lambda row: (row.event, row.created))
+        report.held = [row.to_dict() for row in webhooks if row.state == HELD]
+        report.maybe_orphaned = [row.to_dict() for row in webhooks if row.state != HELD]
         if report.maybe_orphaned:
             logger.warning("%d webhooks are maybe orphaned: %s", len(report.maybe_orphaned), _CLEAN_UP)
         self.renew(problem=report.problem)
         return report
 
-    def _keep(self, event: str, targets: Mapping[str, str], held: list[Webhook]) -> None:
-        right = _hash(targets[event])
-        if not any(row.endpoint == right for row in held):
+    def _ensure(self, event: str, targets: Mapping[str, str], held: list[Webhook]) -> None:
+        endpoint = _hash(targets[event])
+        if not any(row.endpoint == endpoint for row in held):
             self._create(event, targets)
         for row in held:
-            if row.endpoint != right:
+            if row.endpoint != endpoint:
                 self._drop(row)
 
     def _create(self, event: str, targets: Mapping[str, str]) -> None:
-        # Unclear webhooks for another address do not count: they are not made again.
-        addresses = set(map(_hash, targets.values()))
-        found, _, _ = read(self._bridge.storage)
-        if sum(row.state != HELD and row.endpoint in addresses for row in found) >= _MOST_UNCLEAR:
+        # Unclear webhooks for an earlier address do not count: no more of them are made.
+        endpoints = set(map(_hash, targets.values()))
+        webhooks, _, _ = read(self._bridge.storage)
+        if sum(row.state != HELD and row.endpoint in endpoints for row in webhooks) >= _MOST_UNCLEAR:
             raise PbxRefused("Subscribe", f"No webhook is made for {event}: {_CLEAN_UP}")
         self.renew()
         target = targets[event]
@@ -295,7 +318,7 @@ class SyncRun:
 
     def _drop(self, row: Webhook) -> None:
         if not row.id:
-            # It may still be there, and only the panel shows it.
+            # The PBX may still have it, but only its panel shows the id.
             self._save(replace(row, state=ORPHANED))
             return
         self.renew()
@@ -311,7 +334,7 @@ class SyncRun:
 
 
 def _would_repeat(error: PbxError | BudgetExhausted) -> bool:
-    """Return True if the other webhooks would fail, too; a key that may not delete them still makes the new ones."""
+    """Return True if the other webhooks would fail, too; a key that may not delete webhooks may still make them."""
     if isinstance(error, PbxForbidden):
         return error.operation != "DeleteWebhookByID"
     return isinstance(error, (PbxUnreachable, PbxThrottled, BudgetExhausted))
@@ -319,23 +342,3 @@ def _would_repeat(error: PbxError | BudgetExhausted) -> bool:
 
 def _hash(url: str) -> str:
     return hashlib.sha256(url.encode()).hexdigest()
-
-
-@contextmanager
-def alone(bridge: Bridge, *, patience: float = 0) -> Iterator[SyncRun]:
-    """Run the only sync within; raises Conflict when another one still runs after `patience` seconds."""
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            one = SyncRun(bridge)
-            break
-        except Conflict:
-            if time.monotonic() >= deadline:
-                raise
-            threading.Event().wait(_LOOK_SECONDS)
-    try:
-        yield one
-    finally:
-        # Where somebody else has it, there is nothing to end.
-        with suppress(Conflict):
-            one.renew(over=True)

@@ -20,7 +20,7 @@ from shared.errors import ConfigError, Conflict, PbxRefused, StorageUnavailable
 from shared.events.table import EVENTS
 from shared.settings import Settings
 from shared.times import now
-from shared.webhooks import HELD, INTENDED, ORPHANED, SYNC, TABLE, alone, delete_all, keep, read, sync
+from shared.webhooks import HELD, INTENDED, ORPHANED, SYNC, TABLE, alone, delete_all, read, sync, sync_on_schedule
 from tests.breaking import break_requests, break_write
 from tests.dying import is_killed
 from tests.polls import bridge_to
@@ -123,7 +123,7 @@ def test_at_the_limit_one_clear_error_says_where_to_look_and_what_we_hold(
     assert len([line for line in caplog.records if line.levelno == logging.ERROR]) == 1
     assert not report.maybe_orphaned
     with pytest.raises(PbxRefused, match="WEB HOOKS"):
-        keep(bridge)
+        sync_on_schedule(bridge)
 
 
 def test_a_replacement_that_does_not_fit_leaves_the_old_one_working(
@@ -235,7 +235,7 @@ def test_one_webhook_that_the_pbx_will_not_delete_keeps_none_of_the_others(
     report = delete_all(bridge)
     assert (len(report.held), len(pbx.webhooks)) == (1, 1)
     assert report.problem
-    keep(bridge)
+    sync_on_schedule(bridge)
     assert not pbx.webhooks
 
 
@@ -244,7 +244,7 @@ def test_once_deleted_they_stay_away_until_somebody_asks_for_them(pbx: Simulator
     ended = delete_all(start()).ended_since
     assert ended
     for bridge in (start(), start(pbx_webhook_key="other"), start(public_base_url="")):
-        keep(bridge)
+        sync_on_schedule(bridge)
         assert status(bridge)["webhooksEndedSince"] == ended
     assert not pbx.webhooks
     assert delete_all(start()).ended_since == ended
@@ -265,7 +265,7 @@ def test_deleting_that_was_killed_at_any_step_is_finished_by_the_timer(
             break
         expire(doomed)
         if read(start().storage)[1]:
-            keep(start())
+            sync_on_schedule(start())
             assert not pbx.webhooks
             sync(start(pbx_events=("CallStarted",)))
         assert registered(pbx) == ["CallStarted"]
@@ -279,7 +279,7 @@ def test_an_explicit_sync_waits_for_one_that_runs(pbx: Simulator, start: Callabl
     with ThreadPoolExecutor(1) as pool:
         with alone(bridge):
             waiting = pool.submit(sync, start(), patience=10)
-            keep(start())
+            sync_on_schedule(start())
             assert not pbx.requests
         assert len(waiting.result().held) == len(NAMES)
 
@@ -350,7 +350,7 @@ def test_syncs_at_the_same_time_do_not_double_the_slots(pbx: Simulator, start: C
     bridges = [start() for _ in range(4)]
     bridges[0].storage.ready()
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(keep, bridges))
+        list(pool.map(sync_on_schedule, bridges))
     assert registered(pbx) == NAMES
     with alone(bridges[0]), pytest.raises(Conflict):
         sync(bridges[1])
@@ -377,7 +377,7 @@ def test_a_type_whose_webhooks_are_lost_is_logged_and_shown(bridge: Bridge, capl
         health.count_event(bridge.storage, event(event="CallRecorded", origin="reconciled", at=now()), repeat=False)
         health.count_event(bridge.storage, event(event="CallConnected", at=now()), repeat=False)
     health.flush(bridge.storage)
-    keep(bridge)
+    sync_on_schedule(bridge)
     assert [line for line in caplog.messages if "webhook_silent" in line] == [
         "signal webhook_silent event=CallRecorded lost=3"
     ]
@@ -387,7 +387,7 @@ def test_a_type_whose_webhooks_are_lost_is_logged_and_shown(bridge: Bridge, capl
 def test_what_is_wanted_and_not_held_is_a_problem_in_the_words_of_the_pbx(pbx: Simulator, bridge: Bridge) -> None:
     pbx.faults.add("status", match="CallStarted", status=409)
     with pytest.raises(PbxRefused):
-        keep(bridge)
+        sync_on_schedule(bridge)
     (problem,) = [line for line in status(bridge)["problems"] if "CallStarted" in line]
     assert "POST /api/ops/webhooks/sync" in problem
 
@@ -403,7 +403,7 @@ def test_no_webhook_is_registered_for_an_address_that_the_pbx_cannot_reach(
     report = sync(far)
     assert "PUBLIC_BASE_URL" in (report.problem or "")
     assert [seen.method for seen in pbx.requests if seen.method == "POST"] == []
-    keep(far)
+    sync_on_schedule(far)
     assert [line for line in status(far)["problems"] if "devtunnel" in line]
 
 
