@@ -70,10 +70,10 @@ def act(bridge: Bridge, operation: Operation, given: Request) -> dict[str, Any]:
 
 
 def _ask(bridge: Bridge, operation: Operation, values: Mapping[str, Any]) -> dials.Answer:
-    wrapper = bridge.pbx.envelope(operation.id, lane="action", **values)
-    data = wrapper.get("data")
+    envelope = bridge.pbx.envelope(operation.id, lane="action", **values)
+    data = envelope.get("data")
     # A command that the PBX did not refuse has rung, even if its answer is empty.
-    return passed_on(operation, wrapper, data if operation.command else content(operation, data))
+    return passed_on(operation, envelope, data if operation.command else content(operation, data))
 
 
 def _once(bridge: Bridge, operation: Operation, values: Mapping[str, Any], headers: Mapping[str, str]) -> dials.Answer:

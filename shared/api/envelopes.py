@@ -38,9 +38,9 @@ def succeeded(data: Any, status: int = 200) -> dict[str, Any]:
     return {"version": "v2", "status": "success", "statusCode": status, "message": "OK", "data": data}
 
 
-def passed_on(operation: Operation, wrapper: Mapping[str, Any], data: Any) -> dict[str, Any]:
+def passed_on(operation: Operation, envelope: Mapping[str, Any], data: Any) -> dict[str, Any]:
     """Return the PBX's envelope around `data`, with missing fields filled in and additional ones kept."""
-    sent = {name: value for name, value in wrapper.items() if value is not None}
+    sent = {name: value for name, value in envelope.items() if value is not None}
     texts = {name: str(sent[name]) for name in ("version", "status", "message") if name in sent}
     tidied = [tidy(item, operation.item) for item in data] if operation.lists else tidy(data, operation.item)
     return succeeded(None) | sent | texts | {"statusCode": 200, "data": tidied}

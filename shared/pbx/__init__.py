@@ -1,1 +1,1 @@
-"""The PBX's API: operations and resources as tables, one client, one budget of calls; knows no events."""
+"""The PBX's API: operations and resources as tables, one client, one budget of calls. It has no events."""

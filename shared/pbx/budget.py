@@ -19,16 +19,16 @@ from shared.times import iso
 
 TABLE = "budget"
 LIMIT = 100
-# The calls that a lane leaves to those above it.
+# The calls of each window that a lane leaves to the lanes above it.
 LANES: Mapping[str, int] = {"action": 0, "media": 20, "poll": 25, "backfill": 45}
-# A place is taken this far ahead and waited for.
+# A call is reserved at most this far ahead.
 AHEAD_SECONDS = 2.0
-# For a call to the PBX with its tries and all waiting.
+# The longest call to the PBX, with its retries and all waiting.
 LONGEST_SECONDS = 20.0
 LONGEST_REST_SECONDS = 3600.0
 _ROW = "calls"
 _WINDOW_SECONDS = 60.0
-# Of the window, kept clear after it: for clocks that differ (2 s) and a call that reaches the PBX late (1 s).
+# The part added to the window: 2 s for clocks that differ, and 1 s for calls that reach the PBX late.
 _MARGIN = 0.05
 _LATE_SECONDS = 1.0
 
@@ -36,10 +36,10 @@ _LATE_SECONDS = 1.0
 @dataclass(eq=False)
 class Budget:
     """
-    The calls that all processes with one account may make together; safe for many threads.
+    The budget of calls that all processes of one PBX account share; safe for many threads.
 
-    The row holds the moments of the calls, also of those that a process still waits for. A place is taken under the
-    row's ETag, so that no window holds more than the limit. Without storage no call is made.
+    Its row has the times of past and reserved calls. A call is reserved under the row's ETag, so that no window has
+    more calls than the limit. Without storage no call is made.
     """
 
     storage: Storage
@@ -47,14 +47,14 @@ class Budget:
     limit: int = LIMIT
     window: float = _WINDOW_SECONDS
     clock: Callable[[], float] = time.time
-    # Threads of this process take places one after another instead of racing for the row.
+    # The threads of a process take turns instead of racing for the row.
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, lane: str, *, until: float | None = None) -> None:
         """
-        Wait for a call of the lane and take it.
+        Reserve the lane's next call, and wait for its time.
 
-        Raises BudgetExhausted where the next one is over two seconds away or after `until` (monotonic seconds), or
+        Raises BudgetExhausted if that is over two seconds away or after `until` (monotonic seconds), and
         StorageUnavailable.
         """
         room = max(1, self.limit - LANES[lane])
@@ -67,12 +67,12 @@ class Budget:
             finally:
                 self.lock.release()
             threading.Event().wait(max(0.0, moment - self.clock()))
-            # Where storage was slow or the machine slept, the place has passed unused.
+            # After slow storage or a sleep of the machine, the reservation has lapsed.
             if self.clock() - moment < _LATE_SECONDS:
                 return
 
     def rest(self, seconds: float) -> None:
-        """Make no call for so many seconds in any process, as the PBX asked; raises StorageUnavailable or Conflict."""
+        """Stop all calls of all processes for these seconds; raises StorageUnavailable or Conflict."""
         end = self.clock() + min(seconds, LONGEST_REST_SECONDS)
 
         def prolonged(row: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -81,10 +81,10 @@ class Budget:
         rows.change(self.storage.table(TABLE), self.account, _ROW, prolonged)
 
     def _reserve(self, room: int, until: float) -> float:
-        """Add the first moment at which the lane has room to the row, and return it."""
+        """Add the first time at which the lane has room to the row, and return it."""
         table, memory = self.storage.table(TABLE), self.window * (1 + _MARGIN)
         while True:
-            # Other threads wait meanwhile.
+            # A single try, as other threads wait meanwhile.
             row, now = rows.get(table, self.account, _ROW, tries=1), self.clock()
             calls, rest = _read(row, now, memory)
             moment = max(now, rest)
@@ -100,7 +100,7 @@ class Budget:
 
 
 def state(storage: Storage, account: str) -> dict[str, Any]:
-    """Return the calls of the last minute and the end of a rest that the PBX asked for; raises StorageUnavailable."""
+    """Return the number of calls in the last minute, and the end of the PBX's rest; raises StorageUnavailable."""
     now = time.time()
     calls, rest = _read(rows.get(storage.table(TABLE), account, _ROW), now)
     until = iso(datetime.fromtimestamp(rest, UTC)) if rest > now else None
@@ -108,7 +108,7 @@ def state(storage: Storage, account: str) -> dict[str, Any]:
 
 
 def _read(row: Mapping[str, Any] | None, now: float, memory: float = _WINDOW_SECONDS) -> tuple[list[float], float]:
-    """Return the moments of the calls that count and the end of a rest, none of them beyond what a right clock says."""
+    """Return the times of the calls that count, and the end of a rest; times of a wrong clock are cut to the latest."""
     calls = json.loads(row.get("calls", "[]")) if row else []
     rest = row.get("rest", 0.0) if row else 0.0
     counted = sorted([min(call, now + AHEAD_SECONDS) for call in calls if call > now - memory])

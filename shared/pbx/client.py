@@ -1,4 +1,4 @@
-"""The client of the PBX: every operation of the table through one method, within the shared budget of calls."""
+"""The client of the PBX's API: sends operations within the budget of calls, and checks their answers."""
 
 from __future__ import annotations
 
@@ -50,24 +50,24 @@ _SHORTEST_ATTEMPT = 1.0
 _RETRIES = 3
 _FIRST_WAIT_SECONDS = 0.5
 _NO_KEY = (
-    "PBX_API_KEY is missing. Make a key in the PBX's panel, under Integration, and put it into this setting: in "
-    "local.settings.json on a laptop, into Key Vault in Azure"
+    "PBX_API_KEY is missing. Make a key in the PBX's panel, under Integration, and set it: in local.settings.json on "
+    "a laptop, in Key Vault in Azure"
 )
 _LONGEST_MESSAGE = 10_000
 _LONGEST_WORDS = 300
 _SHORTEST_SECRET = 5
 _FAILED = 422
 _SUCCESS = frozenset({"success", "successful", "succeeded", "ok", "okay", "done", "created", "accepted", "true"})
-# A wrapping with all three is the PBX's own; without them a 404 or an empty list may be anybody's.
+# The PBX's envelope has all three fields; without them a 404 or an empty list may come from a gateway.
 _OWN = frozenset({"version", "status", "statusCode"})
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
-# The other statuses have an error of their own; these leave it to the PBX's words. A code beyond those of HTTP is the
-# PBX's own way of saying no.
+# The PBX's message explains these statuses; the others have errors of their own. A `statusCode` from 600 on is a
+# refusal, too.
 _REFUSED = frozenset(range(400, 500)) - {401, 403, 404, 408, 429}
 _HIGHEST_STATUS = 600
 _ID_NAMES = ("id", "webhookid", "webhook", "hookid")
 _ID = re.compile(r"([A-Za-z0-9_-]{1,64})")
-# Some name the event between the two.
+# The event may stand between `webhooks` and the id.
 _ID_IN_PATH = re.compile(r"(?:^|/)webhooks/(?:[A-Za-z]+/)?([A-Za-z0-9_-]{1,64})/?$", re.IGNORECASE)
 
 
@@ -75,9 +75,9 @@ class Pbx:
     """
     The PBX's API; safe to use from many threads.
 
-    Every attempt takes a call of the budget. A read is tried four times in all when the connection breaks or the PBX
-    answers 429 or 5xx; anything else once, and on a connection of its own, because the PBX may have acted before it
-    went silent.
+    Every attempt takes a call of the budget. A read is tried up to four times when the connection breaks or the PBX
+    answers 429 or 5xx. A command is tried once, on a connection of its own, because the PBX may act on it without an
+    answer.
     """
 
     def __init__(self, settings: Settings, budget: Budget, *, pause: Callable[[float], object] | None = None) -> None:
@@ -87,16 +87,16 @@ class Pbx:
         self._pause = pause or threading.Event().wait
 
     def headers(self) -> Mapping[str, str]:
-        """Return the headers that open the PBX's host; they must reach no other."""
+        """Return the headers with the key; they must not be sent to any other host."""
         return {"Authorization": f"Bearer {self._key}"}
 
     def call(self, operation: str, *, lane: str, until: float | None = None, **parameters: Any) -> Any:
         """
-        Return the `data` of an operation's answer: a list of items, one item, or anything that the PBX sends.
+        Return the `data` of an operation's answer: a list of items, one item, or the raw value.
 
-        A list is empty where nothing matches. Numbers are exact. Parameters that are None are left out, and a moment is
-        sent in UTC. The call ends within 20 seconds, and by `until` (monotonic seconds). Raises the PbxError that names
-        what to do, BudgetExhausted, or StorageUnavailable.
+        A list without matches is empty. Numbers are exact. Parameters that are None are left out, and times are sent in
+        UTC. The call ends within 20 seconds, and by `until` (monotonic seconds). Raises PbxError with its remedy,
+        BudgetExhausted, or StorageUnavailable.
         """
         row = operations.operation(operation)
         try:
@@ -107,17 +107,17 @@ class Pbx:
             raise
 
     def envelope(self, operation: str, *, lane: str, **parameters: Any) -> dict[str, Any]:
-        """Return the whole answer of an operation, checked; raises PbxNotFound also where a list is empty."""
+        """Return the checked envelope of an operation's answer; raises PbxNotFound also for a list without matches."""
         return self._ask(operations.operation(operation), lane, parameters)[0]
 
     def subscribe(self, event: str, endpoint: str) -> str | None:
-        """Make a webhook, and return its id, or None where the PBX did not name it."""
+        """Make a webhook, and return its id, or None if the PBX's answer has none."""
         row = operations.operation("Subscribe")
-        wrapper, headers = self._ask(row, "action", {"event": event, "endpoint": endpoint})
-        return webhook_id(headers.get("Location"), wrapper.get("data"))
+        envelope, headers = self._ask(row, "action", {"event": event, "endpoint": endpoint})
+        return webhook_id(headers.get("Location"), envelope.get("data"))
 
     def unsubscribe(self, webhook_id: str) -> None:
-        """Delete a webhook; one that is gone already is no error."""
+        """Delete a webhook, if the PBX has it."""
         try:
             self._ask(operations.operation("DeleteWebhookByID"), "action", {"webhook_id": webhook_id})
         except PbxNotFound:
@@ -126,7 +126,7 @@ class Pbx:
     def _ask(
         self, row: Operation, lane: str, parameters: Mapping[str, Any], until: float | None = None
     ) -> tuple[dict[str, Any], Mapping[str, str]]:
-        """Return the wrapping and the headers of a successful answer."""
+        """Return the envelope and the headers of a successful answer."""
         if not self._key:
             raise PbxForbidden(row.id, _NO_KEY)
         request, attempt = _request(row, self._base, parameters), 0
@@ -139,7 +139,7 @@ class Pbx:
                 return parse(row, status, headers, body, (self._key, *parameters.values())), headers
             except PbxError as error:
                 if row.lists and isinstance(error, PbxNotFound):
-                    raise  # nothing matches, which is no failure
+                    raise  # not a failure: nothing matches
                 logger.info("PBX %s failed: %s, attempt %d", row.id, type(error).__name__, attempt)
                 if not isinstance(error, PbxRetriable):
                     raise
@@ -154,7 +154,7 @@ class Pbx:
             self._pause(wait)
 
     def _answer(self, row: Operation, request: Mapping[str, Any], deadline: float) -> tuple[int, Any, bytes]:
-        """Return status, headers and inflated body of one answer, at most LARGEST_BODY of it."""
+        """Return the status, headers and inflated body of one answer, up to LARGEST_BODY bytes."""
         import requests
         import urllib3
 
@@ -169,17 +169,17 @@ class Pbx:
             ):
                 body: bytes = response.raw.read(LARGEST_BODY + 1, decode_content=True)
         except urllib3.exceptions.DecodeError:
-            raise PbxNotUnderstood(row.id, "the answer is packed in an unknown way") from None
+            raise PbxNotUnderstood(row.id, "the answer's compression is unknown") from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            # The texts of these errors hold URLs, and URLs hold phone numbers.
+            # The texts of these errors contain URLs with phone numbers.
             reason = getattr(error.args[0] if error.args else None, "reason", None)
             if isinstance(error, requests.ConnectTimeout) or isinstance(reason, urllib3.exceptions.NewConnectionError):
                 raise PbxUnreachable(row.id, "no connection; check the network and PBX_BASE_URL") from None
-            doubt = ", and the PBX may have acted; look there before you ask again"
-            advice = "; check the network and PBX_BASE_URL" if row.repeatable else doubt
+            uncertain = ", and the PBX may have acted; check there before trying again"
+            advice = "; check the network and PBX_BASE_URL" if row.repeatable else uncertain
             raise PbxUnavailable(row.id, f"no answer{advice}") from None
         if len(body) > LARGEST_BODY:
-            raise PbxNotUnderstood(row.id, "the answer is larger than any real one")
+            raise PbxNotUnderstood(row.id, "the answer is larger than 8 MiB")
         return response.status_code, response.headers, body
 
     @cached_property
@@ -192,7 +192,7 @@ class Pbx:
 
 
 def _request(row: Operation, base: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return URL, query and body of a request; raises TypeError for a parameter that is missing or unknown."""
+    """Return the URL, query and body of a request; raises TypeError for a missing or unknown parameter."""
     known = {parameter.name for parameter in row.parameters}
     if unknown := sorted(parameters.keys() - known):
         raise TypeError(f"{row.id} takes {', '.join(sorted(known))}, not {', '.join(unknown)}")
@@ -212,57 +212,58 @@ def parse(
     row: Operation, http_status: int, headers: Mapping[str, str], body: bytes, sent: Iterable[Any] = ()
 ) -> dict[str, Any]:
     """
-    Return the wrapping of a successful answer; an operation without items may be answered with an empty body.
+    Return the envelope of a successful answer; the answer to a command may be empty.
 
-    Raises the PbxError that names what to do, by the worse of the HTTP status and the one that the wrapping names.
-    Texts that were `sent`, such as numbers, addresses and the key, are hidden in the PBX's words.
+    Raises the PbxError of the worse of the HTTP status and the envelope's `statusCode`. Texts that were `sent`, such as
+    numbers, addresses and the key, are hidden in the PBX's message.
     """
     try:
         answer = parse_body(body, odd_numbers=True)
     except Refused:
         answer = None
-    wrapper: dict[str, Any] = answer if isinstance(answer, dict) else {}
+    envelope: dict[str, Any] = answer if isinstance(answer, dict) else {}
     subscribes = row.id == "Subscribe" and http_status < 300
     if subscribes and webhook_id(headers.get("Location"), None):
-        # It was made; anything may stand around its id.
-        return wrapper
-    status = max(http_status, identifier(wrapper.get("statusCode")) or 0)
-    status = status if status >= 300 else _failure(row, wrapper) or status
+        # `Location` proves that the webhook was made, whatever the body has.
+        return envelope
+    status = max(http_status, identifier(envelope.get("statusCode")) or 0)
+    status = status if status >= 300 else _failure(row, envelope) or status
     if status >= 300:
-        _fail(row, status, headers, wrapper, sent)
+        _fail(row, status, headers, envelope, sent)
     if not body.strip() and not row.repeatable:
         return {}
     if subscribes and webhook_id(None, answer):
-        return wrapper if "data" in wrapper else {"data": answer}
-    is_empty = row.item and wrapper.get("data") in _EMPTY
-    named = {name for name, value in wrapper.items() if value is not None}
-    if (is_empty and not named >= _OWN) or (not named - {"message"} and answer != {}):
-        raise PbxNotUnderstood(row.id, "the answer is not what the PBX sends; check PBX_BASE_URL")
+        return envelope if "data" in envelope else {"data": answer}
+    is_empty = row.item and envelope.get("data") in _EMPTY
+    present = {name for name, value in envelope.items() if value is not None}
+    if (is_empty and not present >= _OWN) or (not present - {"message"} and answer != {}):
+        raise PbxNotUnderstood(row.id, "the answer is not the PBX's; check PBX_BASE_URL")
     if is_empty and not row.lists:
         raise PbxNotFound(row.id, "the PBX does not have it; check the id")
-    return wrapper
+    return envelope
 
 
-def _failure(row: Operation, wrapper: Mapping[str, Any]) -> int | None:
+def _failure(row: Operation, envelope: Mapping[str, Any]) -> int | None:
     """
-    Return the status of a failure that no code names: an `error`, `success: false`, or no word of success and no data.
+    Return the status of a failure without a failing `statusCode`, or None.
 
-    The `data` of an operation without items may name an error, too.
+    A failure has an `error`, `success: false`, or neither data nor a `status` of success. The `data` of an operation
+    without items may have an error, too.
     """
-    for part in (wrapper, wrapper.get("data") if not row.item else None):
+    for part in (envelope, envelope.get("data") if not row.item else None):
         if isinstance(part, dict) and (part.get("success") is False or part.get("error") or part.get("errors")):
             error = part.get("error")
             code = identifier(error.get("code")) if isinstance(error, dict) else None
             return code if code and 400 <= code < _HIGHEST_STATUS else _FAILED
-    status = wrapper.get("status")
+    status = envelope.get("status")
     is_success = str(status).strip().lower() in _SUCCESS or 200 <= (identifier(status) or 0) < 300
-    return _FAILED if status is not None and not is_success and wrapper.get("data") in _EMPTY else None
+    return _FAILED if status is not None and not is_success and envelope.get("data") in _EMPTY else None
 
 
 def _fail(
-    row: Operation, status: int, headers: Mapping[str, str], wrapper: Mapping[str, Any], sent: Iterable[Any]
+    row: Operation, status: int, headers: Mapping[str, str], envelope: Mapping[str, Any], sent: Iterable[Any]
 ) -> NoReturn:
-    words = _words(wrapper, sent)
+    words = _words(envelope, sent)
     if status in _REFUSED or status >= _HIGHEST_STATUS:
         raise PbxRefused(row.id, words or f"the PBX refused the request ({status})")
     asked = retry_after(headers.get("Retry-After"))
@@ -271,19 +272,20 @@ def _fail(
     if status >= 500 or status == 408:
         raise PbxUnavailable(row.id, f"the PBX failed ({status}); try again later", asked)
     if status in (401, 403):
-        said = f"{status}: {words}" if words else f"{status}"
+        reason = f"{status}: {words}" if words else f"{status}"
         raise PbxForbidden(
             row.id,
-            f"the PBX does not allow it ({said}). In its panel, under Integration, tick the API method "
+            f"the PBX does not allow it ({reason}). In its panel, under Integration, tick the API method "
             f"{row.method} {row.path} for this key, and check the key and its list of IP addresses",
         )
-    if status == 404 and wrapper.keys() >= _OWN:
+    if status == 404 and envelope.keys() >= _OWN:
         raise PbxNotFound(row.id, "the PBX does not have it; check the id")
     raise PbxNotUnderstood(row.id, f"the answer is not the PBX's ({status}); check PBX_BASE_URL")
 
 
-def _words(wrapper: Any, sent: Iterable[Any]) -> str:
-    words = " ".join(_text(wrapper)[:_LONGEST_MESSAGE].split())
+def _words(envelope: Any, sent: Iterable[Any]) -> str:
+    """Return the PBX's message without the texts that were sent, up to 300 characters."""
+    words = " ".join(_text(envelope)[:_LONGEST_MESSAGE].split())
     for value in sent:
         if isinstance(value, str) and len(value) >= _SHORTEST_SECRET:
             words = words.replace(value, HIDDEN)
@@ -291,7 +293,7 @@ def _words(wrapper: Any, sent: Iterable[Any]) -> str:
 
 
 def _text(value: Any) -> str:
-    """Return the first text among the message and errors of a wrapping."""
+    """Return the first text among the message and errors of an envelope."""
     if isinstance(value, str):
         return value
     if isinstance(value, dict):
@@ -301,10 +303,10 @@ def _text(value: Any) -> str:
 
 def content(row: Operation, data: Any) -> Any:
     """
-    Return what an answer's `data` holds: a list's items without gaps, the one item, or anything that the PBX sends.
+    Return the content of an answer's `data`: the items of a list without nulls, one item, or the raw value.
 
-    A list may be written as an object with the places as names, `{"0": …, "1": …}`. Raises PbxNotUnderstood where the
-    list is none or an item has none of its fields.
+    A list may also be an object with indexes as names, `{"0": …, "1": …}`. Raises PbxNotUnderstood for a list of
+    anything but objects, and for an item without any of its fields.
     """
     if not row.lists:
         if row.item and not (isinstance(data, dict) and data.keys() & {field.name for field in row.item}):
@@ -322,9 +324,9 @@ def content(row: Operation, data: Any) -> Any:
 
 def webhook_id(location: str | None, data: Any) -> str | None:
     """
-    Return the id of a new webhook from the `Location` header, or else from `data` in any form; None without one.
+    Return the id of a new webhook from the `Location` header or else from `data` in any form, or None.
 
-    Words are never taken for an id: deleting by a wrong one would end somebody else's webhook.
+    An id has a digit: a word taken for an id could delete somebody else's webhook.
     """
     if location and (found := _id_in_text(location)):
         return found

@@ -8,12 +8,12 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field of an item. Integers have 64 bits; a `date-time` is text in one of the formats that parse_time reads."""
+    """A field of an item. Integers have 64 bits; a `date-time` is a text that parse_time reads."""
 
     name: str
     type: Literal["integer", "string", "boolean", "date-time", "array", "object"]
     description: str
-    # Those inside an array or object.
+    # The fields inside an array or object.
     fields: tuple[Field, ...] = ()
 
 
@@ -94,7 +94,7 @@ LOST_CALL: Shape = (
     Field("last_contact", "date-time", "Time of the caller's last try."),
 )
 
-# How every answer is wrapped; `data` holds an item, a list of items, or what the operation says.
+# The envelope of every answer; its `data` is an item, a list of items, or the operation's own value.
 ENVELOPE: Shape = (
     Field("version", "string", "Version of the answer's form."),
     Field("status", "string", "Word of success or failure."),

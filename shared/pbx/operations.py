@@ -1,4 +1,4 @@
-"""The operations of the PBX's API: one table that the client and the Logic Apps face both read."""
+"""The operations of the PBX's API: the table that the client and the app's own API are built from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Visibility = Literal["", "important", "advanced", "internal"]
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter of an operation; `title` is short and in title case, `choices` are its only values if it has any."""
+    """A parameter of an operation; its `title` is in title case, and `choices`, if any, are its only values."""
 
     name: str
     title: str
@@ -32,10 +32,10 @@ class Parameter:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Operation:
     """
-    A row: an operationId, its method, its path below the base URL, its parameters and the shape of its `data`.
+    A row of OPERATIONS: an operationId with its method, path below the base URL, parameters, and shape of `data`.
 
-    `lists` means that `data` is an array of items. Only what is `repeatable` is ever asked twice. A `command` makes
-    calls to the numbers that it takes: the same request for it rings once.
+    `lists` means that `data` is an array of items. A `command` calls the numbers among its parameters, and the same
+    request rings once.
     """
 
     id: str
@@ -51,7 +51,7 @@ class Operation:
 
     @property
     def repeatable(self) -> bool:
-        """True if asking twice does no more than asking once."""
+        """Return True if a request may be sent again: a second one has no effect of its own."""
         return self.method == "GET"
 
 

@@ -14,11 +14,11 @@ from shared.settings import SCHEDULES, polls
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resource:
     """
-    A row: the resource's name in the PBX's paths, its two operations, and what identifies an item.
+    A row of RESOURCES: a name in the PBX's paths, two operations, and the field and parameter with an item's id.
 
-    `noun` begins the names of its events. `editable` items change and go, so that a full listing compares them; the
-    others stay as they are once they have happened. `withdrawn` is the event that the PBX sends when one of them is
-    deleted. The `title` of an item is made of these fields, where it has one.
+    The names of its events begin with `noun`. `editable` items change and are deleted, and are polled as a whole list;
+    other items are history. `withdrawn` is the PBX's event for a deleted item of history. `title` are the fields that
+    make up an item's title.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Resource:
     title: tuple[str, ...] = ()
 
     def event(self, happened: str) -> str | None:
-        """Return the name of the event of an item that was Created, Updated or Removed, or None."""
+        """Return the name of the event for an item that was Created, Updated or Removed, or None."""
         if self.editable and happened:
             return f"{self.noun}{happened}"
         return self.withdrawn if happened == "Removed" else None
@@ -44,7 +44,7 @@ class Resource:
 
     @property
     def list_action(self) -> str:
-        """Return the operationId of the action that looks its items up."""
+        """Return the operationId of the action that finds its items in storage."""
         return f"List{self.list_operation.removeprefix('Get')}"
 
     @property
@@ -59,16 +59,15 @@ class Resource:
 
     @property
     def cursor_parameter(self) -> str:
-        """Return the list's parameter that asks for greater ids only."""
+        """Return the name of the list's parameter for greater ids only."""
         return f"initial_{self.id_parameter}"
 
 
 def _polled(name: str, noun: str, id_field: str, **options: Any) -> Resource:
     """
-    Return the row of a resource that OPERATIONS lists under `trigger/` and reads by the one id in its path.
+    Return the row of a resource, with its operations: the list under `trigger/` and the read by id.
 
-    Raises ValueError where those two do not agree, or where it has no schedule. A list that is not read as a whole has
-    to be narrowed by date.
+    Raises ValueError if the two do not agree, if there is no schedule, or if a list of history has no filters by date.
     """
     listing = next((row for row in OPERATIONS if row.path == f"trigger/{name}"), None)
     reading = next((row for row in OPERATIONS if re.fullmatch(rf"{name}/{{\w+}}", row.path)), None)

@@ -1,1 +1,1 @@
-"""Polls of the PBX's lists on a schedule, and their checkpoints; nothing here serves callers."""
+"""Polls of the PBX's lists on a schedule, and their checkpoints; serves no API requests."""

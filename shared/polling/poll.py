@@ -1,4 +1,4 @@
-"""The polls: of resources, whose lists are compared with what is stored, and of callers who wait to be called back."""
+"""Polls the lists of resources, which are compared with the stored items, and the list of lost callers."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from shared.times import event_time, months_before, now
 from shared.values import spelt
 
 _DAY = timedelta(days=1)
-# An ordinary run begins so long before the last success: neither the zone of the PBX's dates is documented nor whether
-# they include their bounds.
+# An ordinary run begins this long before the last success: the time zone of the PBX's dates is not documented, nor
+# whether they include their bounds.
 _LOOK_BACK = timedelta(hours=3)
 _MARGIN = timedelta(minutes=1)
-# Seconds of a run for history: news come first.
+# Seconds of a run for history, which is read after news.
 LONGEST_HISTORY = 20.0
-# These say nothing of the day that was asked for: no other one would be answered.
+# After these errors other days would fail, too.
 _OUTAGES = (PbxForbidden, PbxThrottled, PbxUnreachable, BudgetExhausted)
-# No row of RESOURCES: its items have no id, and are kept as the rows of their events.
+# Not a row of RESOURCES: lost callers have no id, and are stored by their events.
 _LOST_CALLS = Resource(
     name="lost_calls",
     noun="LostCaller",
@@ -41,22 +41,22 @@ _LOST_CALLS = Resource(
     id_field="callerid, destination",
     id_parameter="destination",
 )
-# Callers of whom the PBX is asked by their destination in one run.
+# Callers whose removal is checked in one run.
 _MOST_ASKED = 20
 
 
 def poll(bridge: Bridge, resource: Resource, *, at: datetime | None = None) -> None:
-    """Store what is new, changed or gone in a resource's list, and submit its events; raises as `follow` does."""
+    """Store the new, changed and removed items of a resource, and submit their events; raises as `follow` does."""
     follow(bridge, resource, _read_list if resource.editable else _read_windows, at=at)
 
 
 def reconcile(bridge: Bridge, *, at: datetime | None = None) -> None:
-    """Poll what has items whose webhook is late by now, so that their events are made; the first failure is raised."""
+    """Poll the resources with items whose webhook is overdue; raises the first failure after all polls."""
     moment, failures = at or now(), list[Exception]()
-    for seen in checkpoints(bridge.storage):
-        if seen.waiting and seen.waiting <= moment:
+    for checkpoint in checkpoints(bridge.storage):
+        if checkpoint.waiting and checkpoint.waiting <= moment:
             try:
-                poll(bridge, resource_of(seen.resource), at=at)
+                poll(bridge, resource_of(checkpoint.resource), at=at)
             except (PbxError, BudgetExhausted) as error:
                 failures.append(error)
     if failures:
@@ -64,8 +64,8 @@ def reconcile(bridge: Bridge, *, at: datetime | None = None) -> None:
 
 
 def _read_list(run: Run) -> None:
-    """Compare a whole list with all that is stored, and remove what it lacks and the PBX does not have."""
-    # Stored rows are read first, so that an older list does not undo what a newer one had.
+    """Compare a whole list with all stored items, and remove those that the PBX no longer has."""
+    # Stored items are read first, so that an older list does not undo changes of a newer one.
     comparison = Comparison(run, store.stored(run.bridge.storage, run.resource.name), whole=True)
     comparison.read()
     comparison.remove()
@@ -73,7 +73,7 @@ def _read_list(run: Run) -> None:
 
 
 def _read_windows(run: Run) -> None:
-    """Compare what has happened since the last success, then the days that are left, then a part of history."""
+    """Compare the time since the last success, then the days that are left, then a part of history."""
     if run.resource.withdrawn and run.thorough:
         # A deleted item may be of any age.
         _read_list(run)
@@ -82,7 +82,7 @@ def _read_windows(run: Run) -> None:
     run.columns["left"] = " ".join(sorted(days | run.checkpoint.days_left))
     begin, earliest = run.checkpoint.begin, min([since, *map(_start, days)])
     if run.checkpoint.looked is None and (begin is None or begin < earliest):
-        # History ends where the first window begins.
+        # History is read backwards from the start of the first window.
         run.columns["history"] = earliest
     comparison = Comparison(run)
     comparison.read(date_from=since)
@@ -90,24 +90,24 @@ def _read_windows(run: Run) -> None:
     if days:
         _read_days(run, comparison, days)
     if run.thorough and not run.checkpoint.left:
-        # The first hours may lie outside of what the PBX has listed.
+        # The PBX's time zone may have cut off the first hours of the list.
         comparison.remove(since=earliest + _LOOK_BACK)
         run.save()
     try:
         if run.checkpoint.history:
             _read_months(run)
     except BudgetExhausted:
-        # History has a share of the budget, too: the next run goes on.
+        # History has its own share of the budget; the next run goes on.
         run.save()
 
 
 def _plan(run: Run) -> tuple[datetime, set[str]]:
-    """Return from when on everything is asked for in one piece, and the days before that, each by itself."""
-    seen, look_back = run.checkpoint, _LOOK_BACK + run.grace
+    """Return the start of the window up to now, and the earlier days to be read one by one."""
+    checkpoint, look_back = run.checkpoint, _LOOK_BACK + run.grace
     if run.thorough:
         look_back = timedelta(hours=run.bridge.settings.sweep_lookback_hours) + _DAY
-    since = min(seen.last_success or run.moment, run.moment) - look_back
-    days = seen.days_left if run.thorough or not seen.last_error else set()
+    since = min(checkpoint.last_success or run.moment, run.moment) - look_back
+    days = checkpoint.days_left if run.thorough or not checkpoint.last_error else set()
     if run.moment - since <= _DAY:
         return since, days
     today = _midnight(run.moment)
@@ -124,7 +124,7 @@ def _start(day: str) -> datetime:
 
 
 def _read_days(run: Run, comparison: Comparison, days: set[str]) -> None:
-    """Compare days, the newest first, each stored when done; raise the failure of a day after the others."""
+    """Compare days, newest first, and store each success; raise the last failure at the end."""
     failure: PbxError | None = None
     for day in sorted(days, reverse=True):
         if run.is_late:
@@ -144,14 +144,14 @@ def _read_days(run: Run, comparison: Comparison, days: set[str]) -> None:
 
 def _read_months(run: Run) -> None:
     """
-    Read history backwards, a month at a time, for a share of the run; each is stored when done.
+    Read history backwards by month, for a share of the run; the progress is stored after each month.
 
-    A month that is too long for that is read a day at a time. History ends where the PBX has nothing earlier.
+    A month that takes too long is read by day. History ends when the PBX has nothing earlier.
     """
     longest, is_first = run.until, True
     run.lane, run.until = "backfill", min(run.until, time.monotonic() + LONGEST_HISTORY)
     while (end := run.checkpoint.history) and not run.is_late:
-        if not _is_wanted(run, end, until=longest):
+        if not _has_earlier(run, end, until=longest):
             run.save(history=None, by_day=False)
             return
         by_day, first = run.checkpoint.by_day, _midnight(end - _MARGIN)
@@ -166,29 +166,29 @@ def _read_months(run: Run) -> None:
                 continue
             if not is_first and run.is_late:
                 return
-            # A day that cannot be read, though it had all the time, is left to later runs.
+            # A day that fails with the whole share of time is left to later runs.
             run.columns["left"] = " ".join(sorted(run.checkpoint.days_left | {f"{first:%Y-%m-%d}"}))
         is_first = False
         run.save(history=first, by_day=by_day and first.day > 1)
 
 
-def _is_wanted(run: Run, end: datetime, *, until: float) -> bool:
-    """Return True if history before a time is asked for, and the PBX has any."""
+def _has_earlier(run: Run, end: datetime, *, until: float) -> bool:
+    """Return True if POLL_START and the retention include time before `end`, and the PBX has items of it."""
     months, pbx, operation = run.bridge.settings.retention_months, run.bridge.pbx, run.resource.list_operation
     bounds = (run.checkpoint.begin, months_before(run.moment, months) if months else None)
     if any(bound is not None and end < bound - _DAY for bound in bounds):
         return False
-    found: list[Item] = pbx.call(operation, lane=run.lane, until=until, limit=1, date_to=end)[:1]
-    # A list that knows no dates has been read as a whole already.
-    return any((event_time(item.get("callStarted")) or end) < end + _DAY for item in found)
+    earlier: list[Item] = pbx.call(operation, lane=run.lane, until=until, limit=1, date_to=end)[:1]
+    # A PBX that ignores dates has listed everything already.
+    return any((event_time(item.get("callStarted")) or end) < end + _DAY for item in earlier)
 
 
 def poll_lost_calls(bridge: Bridge, *, at: datetime | None = None) -> None:
     """
-    Submit LostCallerAdded, Updated and Removed where no webhook came within the grace; raises as `follow` does.
+    Submit LostCallerAdded, Updated and Removed for webhooks missing after the grace; raises as `follow` does.
 
-    A caller of today whom two polls have missed was called back if the list of the destination lacks it too. Others may
-    have gone because each midnight empties the list.
+    A caller of today who is missing from two polls was called back if the destination's own list lacks the caller, too.
+    Callers of earlier days are not removed, as each midnight empties the list.
     """
     follow(bridge, _LOST_CALLS, _read_lost_calls, at=at)
 
@@ -197,21 +197,21 @@ def _read_lost_calls(run: Run) -> None:
     storage, state = run.bridge.storage, run.checkpoint.state
     run.columns["unreadable"] = 0
     listed = _listed(run)
-    waiting = {one.id: one for one in lost_callers.listed(storage)}
-    found = [(name, item) for id, item in listed.items() if (name := _event(run, id, item, waiting.get(id)))]
-    for _, item in found:
+    waiting = {caller.id: caller for caller in lost_callers.listed(storage)}
+    events = [(name, item) for id, item in listed.items() if (name := _event(run, id, item, waiting.get(id)))]
+    for _, item in events:
         if unknown := drift(item, run.resource.shape):
             health.drifted(storage, unknown)
     if not run.columns["unreadable"]:
-        gone, missing = _gone(run, listed, waiting)
-        # By chance: those who wait at the PBX must not keep the others from being asked for.
-        found, state = found + gone, " ".join(random.sample(missing, min(len(missing), _MOST_ASKED)))
-    submit_missing(run, found, "reconciled")
+        removals, missing = _removals(run, listed, waiting)
+        # At random, so that callers who still wait at the PBX do not use up the lookups of every run.
+        events, state = events + removals, " ".join(random.sample(missing, min(len(missing), _MOST_ASKED)))
+    submit_missing(run, events, "reconciled")
     run.succeed(state=state, items=len(listed))
 
 
 def _listed(run: Run, **filters: Any) -> dict[str, Item]:
-    """Return the listed callers by the key of their pair."""
+    """Return the listed callers by the key of caller and destination."""
     storage, region = run.bridge.storage, run.bridge.settings.default_region
 
     def identify(item: Item) -> str | None:
@@ -223,32 +223,32 @@ def _listed(run: Run, **filters: Any) -> dict[str, Item]:
 
 
 def _event(run: Run, id: str, item: Item, known: LostCaller | None) -> str | None:
-    """Return the event that a listed caller lacks, if any."""
+    """Return the name of the event that a listed caller lacks, if any."""
     tried, begin = event_time(item.get("last_contact")), run.checkpoint.begin
     if tried and run.moment - tried < run.grace:
         return None
     known = known or lost_callers.get(run.bridge.storage, id)
     if known is None:
         return None if begin and tried and tried < begin.replace(microsecond=0) else ADDED
-    # The list may be older than what the events said since.
+    # The list may be older than the events received since.
     before = known.last or known.closed or run.moment
     waits = known.open and not other_day(before, run.moment)
     is_new = tried.replace(microsecond=0) > before if tried else other_day(before, run.moment)
     return (UPDATED if waits else ADDED) if is_new else None
 
 
-def _gone(
+def _removals(
     run: Run, listed: Collection[str], waiting: Mapping[str, LostCaller]
 ) -> tuple[list[tuple[str, Item]], list[str]]:
-    """Return the removals that the PBX confirms, and the keys of others that the list lacks."""
-    found, missing, before = list[tuple[str, "Item"]](), list[str](), run.checkpoint.state.split()
-    for id, one in waiting.items():
-        if id in listed or one.last is None or not same_day(one.last, run.moment):
+    """Return the removals that the PBX confirms, and the keys of other callers that the list lacks."""
+    removals, missing, before = list[tuple[str, "Item"]](), list[str](), run.checkpoint.state.split()
+    for id, caller in waiting.items():
+        if id in listed or caller.last is None or not same_day(caller.last, run.moment):
             continue
         if id in before:
-            again = _listed(run, **({"destination": one.destination} if one.destination else {}))
+            again = _listed(run, **({"destination": caller.destination} if caller.destination else {}))
             if id not in again and not run.columns["unreadable"]:
-                found.append((REMOVED, {"callerid": one.callerid, "destination": one.destination}))
+                removals.append((REMOVED, {"callerid": caller.callerid, "destination": caller.destination}))
                 continue
         missing.append(id)
-    return found, missing
+    return removals, missing

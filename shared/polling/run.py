@@ -43,62 +43,64 @@ FORBIDDEN = (
     "by itself within minutes once it is allowed."
 )
 _PARTITION, _STEP = "checkpoint", "step"
-# So late timers and runs may be together.
+# A run may start or end this late without counting as missed.
 _SLACK = timedelta(minutes=15)
 _SOON = timedelta(minutes=20)
-# Names of days and months that are longer than croniter knows.
+# NCRONTAB allows full names of days and months; croniter reads three letters.
 _LONG_NAMES = re.compile(r"([A-Za-z]{3})[A-Za-z]+")
-# Seconds that a run asks the PBX for more.
+# Seconds for which a run asks the PBX for pages.
 LONGEST = 60.0
-# A key that is allowed again is noticed after so long; meanwhile the resource costs one call each time.
+# A forbidden resource costs one call per pause.
 PAUSE = timedelta(minutes=5)
-# A range is read thoroughly so often, and after a run that failed.
+# Time between thorough runs; a failed run is followed by one at once.
 THOROUGH = timedelta(hours=1)
-# Asked for at once; the largest page of the PBX is not documented, and a smaller one is taken as it comes.
+# The page size that is requested; the PBX's maximum is not documented, and it may answer with fewer items.
 _LIMIT = 1000
-# A page of fewer items is all that a PBX has that knows no offsets.
+# A PBX that ignores offsets repeats its only page; below this size the repeat ends the list.
 _FULL = 10
 _MALFORMED = "polled"
-# Of a list in which nothing can be read, so many show what is wrong.
+# Dead letters of a list without any readable id.
 _MOST_KEPT = 20
 _AT_ONCE = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpoint:
-    """
-    The progress of a resource.
-
-    Items that came to be before `begin` are not handed on; None: all are. `started` is True once a first reading is
-    complete; `looked` is when the last thorough one was. `left` are the days that are still to be read; `history` is
-    the time before which nothing was read yet, a month at a time or, `by_day`, a day. A page of up to `page` items is
-    the last of its list. `waiting` is when events are due that a webhook may still bring. `items` is how many are
-    stored, `unreadable` how many of a list had no id. `lag` is in seconds, from the newest item's own time to its
-    storing. `state` is a poll's own memory. `failed` is True after a run without any success. `forbidden_since` is when
-    the PBX began to answer 403; before `paused_until` it is not asked.
-    """
+    """The progress of a resource's poll."""
 
     resource: str
+    # Older items make no events; None includes all.
     begin: datetime | None = None
+    # True once the first reading is complete.
     started: bool = False
+    # The last thorough run.
     looked: datetime | None = None
+    # The days that are still to be read.
     left: str = ""
+    # History before this time is still to be read, by month or by day.
     history: datetime | None = None
     by_day: bool = False
+    # A page of up to this size is the last one of its list.
     page: int = 0
+    # When the next events become due whose webhooks may still arrive.
     waiting: datetime | None = None
+    # The number of stored items, and of listed items without an id.
     items: int = 0
     unreadable: int = 0
+    # Seconds from the newest item's own time to its storing.
     lag: float | None = None
+    # Data of a single poll, kept for its next run.
     state: str = ""
     last_success: datetime | None = None
     last_error: str = ""
+    # True after a run without any success.
     failed: bool = False
+    # When the PBX began to answer 403, and when it is asked again.
     forbidden_since: datetime | None = None
     paused_until: datetime | None = None
 
     def is_paused(self, moment: datetime) -> bool:
-        """True if the PBX is not asked for the resource at a moment."""
+        """Return True if the resource is not polled at this moment."""
         return self.paused_until is not None and moment < self.paused_until
 
     @property
@@ -114,17 +116,17 @@ def checkpoint_of(storage: Storage, resource: str) -> Checkpoint | None:
 
 
 def checkpoints(storage: Storage) -> list[Checkpoint]:
-    """Return the checkpoints of everything that was polled, by name."""
-    found = storage.table(TABLE).query_entities(f"PartitionKey eq '{_PARTITION}'")
-    return [_checkpoint(row) for row in found]
+    """Return the checkpoints of all polls, by name."""
+    entities = storage.table(TABLE).query_entities(f"PartitionKey eq '{_PARTITION}'")
+    return [_checkpoint(row) for row in entities]
 
 
-def save_checkpoint(storage: Storage, seen: Checkpoint, **columns: Any) -> Checkpoint:
-    """Store columns of a checkpoint, and return it with them; the others stay as other runs have left them."""
-    # A column that is None would stay, too.
+def save_checkpoint(storage: Storage, checkpoint: Checkpoint, **columns: Any) -> Checkpoint:
+    """Store these columns of a checkpoint, and return it with them; the row's other columns stay unchanged."""
+    # A merge would ignore None.
     row = {name: "" if value is None else value for name, value in columns.items()}
-    rows.merge(storage.table(TABLE), {"PartitionKey": _PARTITION, "RowKey": seen.resource, **row})
-    return replace(seen, **columns)
+    rows.merge(storage.table(TABLE), {"PartitionKey": _PARTITION, "RowKey": checkpoint.resource, **row})
+    return replace(checkpoint, **columns)
 
 
 def _checkpoint(row: Mapping[str, Any]) -> Checkpoint:
@@ -133,21 +135,21 @@ def _checkpoint(row: Mapping[str, Any]) -> Checkpoint:
 
 
 def read_steps(storage: Storage) -> dict[str, datetime]:
-    """Return when LookAfter's steps were done last, by name."""
-    found = storage.table(TABLE).query_entities(f"PartitionKey eq '{_STEP}'")
-    return {row["RowKey"]: row["at"] for row in found}
+    """Return the times at which LookAfter last completed its steps, by name."""
+    entities = storage.table(TABLE).query_entities(f"PartitionKey eq '{_STEP}'")
+    return {row["RowKey"]: row["at"] for row in entities}
 
 
 def save_step(storage: Storage, name: str, moment: datetime) -> None:
-    """Store when a step was done."""
+    """Store the time at which LookAfter completed a step."""
     rows.put(storage.table(TABLE), {"PartitionKey": _STEP, "RowKey": name, "at": moment})
 
 
 def is_stale(resource: str, last_success: datetime, moment: datetime) -> bool:
     """
-    Return True if two runs in a row of a poll have had no success; False for an unreadable schedule.
+    Return True if the last two scheduled runs of a poll had no success; False for an unreadable schedule.
 
-    Counted by its own schedule, nights and weekends too: what is due on weekdays alone is not late on a Sunday.
+    A poll that runs on weekdays only is not stale on a Sunday.
     """
     from croniter import croniter
 
@@ -161,18 +163,20 @@ def is_stale(resource: str, last_success: datetime, moment: datetime) -> bool:
 
 
 def alarm_if_stale(checkpoint: Checkpoint, moment: datetime) -> None:
-    """Log the signal of a poll that has not succeeded for long."""
+    """Log signal `poll_stale` for a stale poll that is not paused."""
     last = checkpoint.last_success or checkpoint.begin or datetime.fromtimestamp(0, UTC)
     if is_stale(checkpoint.resource, last, moment) and not checkpoint.is_paused(moment):
         seconds = int((moment - last).total_seconds())
         logger.warning("signal poll_stale resource=%s seconds=%d", checkpoint.resource, seconds)
 
 
-def forbidden_since(found: Sequence[Checkpoint]) -> datetime | None:
-    """Return since when the PBX answers 403 to everything; None where it lets something through."""
-    since = max((one.forbidden_since for one in found if one.forbidden_since), default=None)
-    others = [one.last_success for one in found if not one.forbidden_since and one.last_success]
-    # A list that succeeded shortly before is asked for again soon.
+def forbidden_since(known: Sequence[Checkpoint]) -> datetime | None:
+    """Return the time since which the PBX answers 403 to all polls; None if any poll succeeds."""
+    since = max((checkpoint.forbidden_since for checkpoint in known if checkpoint.forbidden_since), default=None)
+    others = [
+        checkpoint.last_success for checkpoint in known if not checkpoint.forbidden_since and checkpoint.last_success
+    ]
+    # A list that succeeded shortly before is polled again soon.
     return None if since is None or any(last >= since - _SOON for last in others) else since
 
 
@@ -181,8 +185,8 @@ class Run:
     """
     One run of a poll.
 
-    A `thorough` one looks further back, and takes no page for the last one. The PBX is asked `until` a time in
-    monotonic seconds. `columns` are those of the checkpoint as this run leaves them.
+    A `thorough` run looks further back, and reads on after a small page. The run asks the PBX for pages `until` a time
+    in monotonic seconds. `columns` are the checkpoint's values to be saved.
     """
 
     bridge: Bridge
@@ -196,16 +200,16 @@ class Run:
 
     @property
     def is_late(self) -> bool:
-        """True if the PBX is asked for no more."""
+        """Return True if the run asks the PBX for no more pages."""
         return time.monotonic() > self.until
 
     @property
     def grace(self) -> timedelta:
-        """Return how late a webhook may be before its event counts as lost."""
+        """Return the time that a webhook may be late before its event counts as lost."""
         return timedelta(seconds=self.bridge.settings.reconcile_grace_seconds)
 
     def keeps(self, item: Mapping[str, Any]) -> bool:
-        """Return False for an item so old that it would be deleted again, and for one of a dropped month."""
+        """Return False for an item of history older than the retention, or of a dropped month."""
         if self.resource.editable:
             return True
         months, moment = self.bridge.settings.retention_months, began(item) or self.moment
@@ -215,12 +219,12 @@ class Run:
         return month >= f"{self.moment:%Y-%m}" or not people.is_dropped(self.bridge.storage, month)
 
     def save(self, **columns: Any) -> None:
-        """Store the checkpoint with what this run has found, and these columns."""
+        """Store the checkpoint with the run's columns and these ones."""
         self.columns |= columns
         self.checkpoint = save_checkpoint(self.bridge.storage, self.checkpoint, **self.columns)
 
     def succeed(self, **columns: Any) -> None:
-        """Store a success; while days are left, what was wrong with them stays to be seen."""
+        """Store a success; the last error stays visible while days are left to be read."""
         if not self.columns.get("left", self.checkpoint.left):
             columns |= {"started": True, "last_error": ""}
         if self.thorough:
@@ -228,14 +232,14 @@ class Run:
         self.save(last_success=self.moment, failed=False, paused_until=None, forbidden_since=None, **columns)
 
     def fail(self, error: Exception, **columns: Any) -> None:
-        """Store the error that a run ended with; where only a day failed, the next run need not be thorough."""
+        """Store the run's error; the next run is thorough unless this one has succeeded in part."""
         failed = self.checkpoint.last_success != self.moment
         self.save(last_error=f"{type(error).__name__}: {error}", failed=failed, **columns)
         if self.checkpoint.last_success:
             alarm_if_stale(self.checkpoint, self.moment)
 
     def pause(self, error: PbxForbidden) -> None:
-        """Store that the key may not read the resource, which is not asked for meanwhile."""
+        """Store that the key may not read the resource, and pause its poll."""
         logger.warning("%s is paused for %d minutes: %s", self.resource.name, PAUSE.seconds // 60, error)
         since = self.checkpoint.forbidden_since or self.moment
         self.fail(error, paused_until=self.moment + PAUSE, forbidden_since=since)
@@ -247,33 +251,33 @@ class Run:
         self, identify: Callable[[Item], Any], *, quick: bool = False, **filters: Any
     ) -> Iterator[list[tuple[Any, Item]]]:
         """
-        Yield the pages of a list, each item with its id, until one has nothing new.
+        Yield the pages of a list, each item with its id, until a page has no new item.
 
-        Items without an id become dead letters. A `quick` reading ends with a page that is no larger than one which
-        was the last. Raises what Pbx.call raises, PbxUnavailable where the run is late, and PbxNotUnderstood where a
-        full page comes again at another offset.
+        Items without an id become dead letters. A `quick` reading ends with a page no larger than the last page of an
+        earlier run. Raises as Pbx.call does, PbxUnavailable when the run is late, and PbxNotUnderstood when a full page
+        is repeated at another offset.
         """
         seen, unreadable, offset, last, largest = set[Any](), list["Item"](), 0, 0, 0
         while True:
-            found = self._ask(offset, filters)
-            page = [(identify(item), item) for item in found]
+            items = self._ask(offset, filters)
+            page = [(identify(item), item) for item in items]
             keys = {encode(item) if id is None else id for id, item in page}
             if keys <= seen:
-                if offset and len(found) >= max(largest, _FULL):
+                if offset and len(items) >= max(largest, _FULL):
                     remedy = "the same page comes again at another offset"
                     raise PbxNotUnderstood(self.resource.list_operation, remedy)
-                # A page as large as the last one need not be full; those that others came after were.
+                # A page of this size ended the list, and a page smaller than the largest one was not full.
                 self.columns["page"] = max(self.columns["page"], last, largest - 1)
                 return
             seen |= keys
-            offset, last, largest = offset + len(found), len(found), max(largest, len(found))
-            if odd := [item for id, item in page if id is None]:
-                unreadable += odd
+            offset, last, largest = offset + len(items), len(items), max(largest, len(items))
+            if without_id := [item for id, item in page if id is None]:
+                unreadable += without_id
                 self._count_unreadable(unreadable)
-            asked = time.monotonic()
+            handed_over = time.monotonic()
             yield [(id, item) for id, item in page if id is not None]
-            # The time that our own storage takes does not count.
-            self.until += time.monotonic() - asked
+            # The caller's own time does not count.
+            self.until += time.monotonic() - handed_over
             if quick and last <= self.checkpoint.page:
                 return
 
@@ -286,22 +290,22 @@ class Run:
             try:
                 return self.bridge.pbx.call(name, **options)  # type: ignore[no-any-return]
             except BudgetExhausted as error:
-                # To begin again would never get to the end of a long list.
+                # Starting over each time would never reach the end of a long list.
                 if not offset or time.monotonic() + error.retry_after > self.until:
                     raise
                 threading.Event().wait(error.retry_after)
 
-    def _count_unreadable(self, found: Sequence[Item]) -> None:
+    def _count_unreadable(self, items: Sequence[Item]) -> None:
         """Count items without an id, and store some of them as dead letters."""
-        for item in found[:_MOST_KEPT]:
-            self._set_aside(f"{self.resource.id_field}: it cannot be read as an identifier", item)
-        self.columns["unreadable"] = max(self.columns["unreadable"], len(found))
+        for item in items[:_MOST_KEPT]:
+            self._dead_letter(f"{self.resource.id_field}: it cannot be read as an identifier", item)
+        self.columns["unreadable"] = max(self.columns["unreadable"], len(items))
 
     def for_each(self, work: Callable[[Any, Item], int], pairs: Iterable[tuple[Any, Item]]) -> int:
         """
-        Return the sum of what `work` returns for each pair; several are worked on at once.
+        Call `work` for each pair, several at once, and return the sum of its results.
 
-        An item that nobody can use becomes a dead letter and stops no other. Raises StorageUnavailable and Conflict.
+        An item that fails becomes a dead letter and does not stop the others. Raises StorageUnavailable and Conflict.
         """
 
         def attempt(pair: tuple[Any, Item]) -> int | str:
@@ -311,21 +315,21 @@ class Run:
                 raise
             except Invalid as error:
                 return str(error)
-            except Exception as error:  # noqa: BLE001 - one item that nobody foresaw stops no other
-                # The text of the error may hold what was being read.
+            except Exception as error:  # noqa: BLE001 - an unforeseen item does not stop the others
+                # The error's text may contain personal data.
                 return f"{type(error).__name__} at {line_of(error)}"
 
         pairs = list(pairs)
         with ThreadPoolExecutor(_AT_ONCE if len(pairs) > _AT_ONCE else 1) as pool:
             results = list(pool.map(attempt, pairs))
-        # Here: the host drops what threads log that it does not know.
+        # Not in the pool: the host drops the logs of threads that it did not start.
         for result, (_, item) in zip(results, pairs, strict=True):
             if isinstance(result, str):
-                self._set_aside(result, item)
+                self._dead_letter(result, item)
         return sum(result for result in results if isinstance(result, int))
 
-    def _set_aside(self, reason: str, item: Mapping[str, Any]) -> None:
-        """Store an item as a dead letter, once: its key is made of its content."""
+    def _dead_letter(self, reason: str, item: Mapping[str, Any]) -> None:
+        """Store an item as a dead letter, once for the same content."""
         body, storage = encode(dict(item)), self.bridge.storage
         key = f"{self.resource.name}-{hashlib.sha256(body).hexdigest()[:32]}"
         if not dead_letters(storage, kind=_MALFORMED, id=key, limit=1):
@@ -334,24 +338,24 @@ class Run:
 
 def follow(bridge: Bridge, resource: Resource, read: Callable[[Run], None], *, at: datetime | None = None) -> None:
     """
-    Have a resource read on from its checkpoint.
+    Run `read` from a resource's checkpoint, and store how the run ended.
 
-    One that the key may not read is asked for every five minutes only, and a first reading that the budget has no calls
-    for goes on later. Raises any other PbxError or BudgetExhausted that ended the reading, which the checkpoint then
-    shows, or StorageUnavailable; the next one goes on where this one ended.
+    A resource that the key may not read is polled every five minutes only. A first reading without budget goes on with
+    the next run. Raises StorageUnavailable, and any other PbxError or BudgetExhausted, which the checkpoint then shows.
+    The next run goes on where this one ended.
     """
     moment, start = at or now(), bridge.settings.poll_start
-    seen = checkpoint_of(bridge.storage, resource.name)
-    if seen is None:
+    checkpoint = checkpoint_of(bridge.storage, resource.name)
+    if checkpoint is None:
         begin = None if start == "all" else moment if start == "now" else parse_time(start)
-        logger.info("%s is read for the first time, from what came since %s on", resource.name, begin or "ever")
-        seen = save_checkpoint(bridge.storage, Checkpoint(resource=resource.name), begin=begin)
-    if seen.is_paused(moment):
+        logger.info("first reading of %s, from %s on", resource.name, begin or "the beginning")
+        checkpoint = save_checkpoint(bridge.storage, Checkpoint(resource=resource.name), begin=begin)
+    if checkpoint.is_paused(moment):
         return
-    run = Run(bridge=bridge, resource=resource, checkpoint=seen, moment=moment)
-    run.thorough = seen.looked is None or moment - seen.looked >= THOROUGH or seen.failed
+    run = Run(bridge=bridge, resource=resource, checkpoint=checkpoint, moment=moment)
+    run.thorough = checkpoint.looked is None or moment - checkpoint.looked >= THOROUGH or checkpoint.failed
     if not run.thorough:
-        run.columns |= {"page": seen.page, "unreadable": seen.unreadable}
+        run.columns |= {"page": checkpoint.page, "unreadable": checkpoint.unreadable}
     try:
         read(run)
     except PbxForbidden as error:
