@@ -1,4 +1,4 @@
-"""Exports a phone number as a zip with calls, events, lost callers and contacts, audio, and a page about them."""
+"""Exports all data of a phone number as a zip: JSON, a workbook, audio, and a page that describes them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from shared.storage.account import Storage
 from shared.storage.messages import get_payload
 from shared.times import iso, now
 
-# The parts of an export, with their titles and the columns that a sheet has of them.
+# The parts of an export, each with its title and the columns of its sheet.
 _PARTS: Mapping[str, tuple[str, str]] = {
     "calls": (
         "Calls, each with its story",
@@ -34,12 +34,12 @@ _PARTS: Mapping[str, tuple[str, str]] = {
     ),
     "contacts": ("Entries of the company's own directory and lists", "resource id"),
     "items": ("The same calls, recordings and voicemails as the PBX lists them", "resource id"),
-    "others": ("All else with the number: what could not be used, calls that were asked for", "table id reason"),
+    "others": ("All else with the number, such as dead letters and dialled calls", "table id reason"),
 }
 
 
 def export(bridge: Bridge, id: str, number: str) -> dict[str, int]:
-    """Write the export of a number to container `exports` and return its counts; raises StorageUnavailable."""
+    """Write the export of a number to container `exports`, and return its counts; raises StorageUnavailable."""
     storage, region = bridge.storage, bridge.settings.default_region
     spellings = Spellings(number, region)
     with tempfile.TemporaryDirectory() as folder:
@@ -56,7 +56,7 @@ def export(bridge: Bridge, id: str, number: str) -> dict[str, int]:
 
 
 class _Writer:
-    """Writes holdings as they are read: parts to files on disk, rows to a workbook, audio straight into the archive."""
+    """Writes holdings as they are read: rows to files and a workbook on disk, audio straight into the archive."""
 
     def __init__(self, storage: Storage, folder: Path, archive: zipfile.ZipFile) -> None:
         from xlsxwriter import Workbook
@@ -71,7 +71,7 @@ class _Writer:
         self._files = {name: (folder / f"{name}.json").open("w", encoding="utf-8") for name in _PARTS}
 
     def add(self, holdings: Holdings) -> None:
-        """Write rows and audio, each once."""
+        """Write the rows and audio that were not written yet."""
         for place in [place for place in holdings.rows if place not in self._seen]:
             self._seen.add(place)
             self._write(place, holdings.rows[place])

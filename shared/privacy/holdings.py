@@ -1,4 +1,4 @@
-"""Finds everything that storage holds of one phone number, by the index and by scans, and erases it."""
+"""Finds all that storage holds about a phone number, by the index and by scans, and erases it."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
     from azure.storage.queue import QueueClient, QueueMessage
 
 Row = Mapping[str, Any]
-# A table, a partition, and the key of a row.
+# A row's table, partition key and row key.
 Place = tuple[str, str, str]
 
 EXPORTS = "exports"
-# By the kind of a pointer: the resource whose items it leads to, the column with their id, the container of its audio.
+# By kind of pointer: the resource of its item, the column with its id, the container of its audio.
 RESOURCES: Mapping[str, str] = {"call": "call_history"} | {media.name: media.resource for media in MEDIA}
 _IDS = {"call": "callID"} | {media.name: media.id for media in MEDIA}
 _CONTAINERS = {media.name: media.container for media in MEDIA}
-# The PBX's own lists are read as they are, and so are dead letters: what could not be used has no index.
+# Partitions that are searched as a whole: dead letters and the PBX's current lists are not in the index.
 _SCANNED = (("deadletters", "ne ''"), *(("resources", f"eq '{row.name}'") for row in LISTS if row.editable))
-# The names of rows in a receipt, by table or by resource; all else are others.
+# The kinds of rows in a receipt, by table or resource; all other rows are `others`.
 _NAMES = {"calls": "calls", "feed": "events", "lostcallers": "lostCallers", "dials": "dials"}
 _NAMES |= {"deadletters": "deadLetters", **dict.fromkeys(RESOURCES.values(), "items")}
 _SEPARATORS = r"[\s().\-/]*"
@@ -57,7 +57,7 @@ _IMMUTABLE = 409
 
 
 class Spellings:
-    """A phone number in every spelling: with and without its country code, separators, and signs nobody sees."""
+    """The spellings of a phone number: with and without country code, separators and invisible characters."""
 
     def __init__(self, number: str, region: str) -> None:
         import phonenumbers
@@ -71,18 +71,19 @@ class Spellings:
         before = ""
         if code:
             before = rf"(?:(?:00|\+)?{_SEPARATORS}{_SEPARATORS.join(code)}{_SEPARATORS}(?:\(0\))?{_SEPARATORS})"
-            # A number of another country is only written with its code.
+            # A number of another country always has its country code.
             before += "?0?" if code == str(phonenumbers.country_code_for_region(region)) else ""
         self._pattern = re.compile(rf"(?<![0-9]){before}{_SEPARATORS.join(digits[len(code) :])}(?![0-9])")
 
     def are_in(self, text: str) -> bool:
-        """Return True if a text has the number."""
-        text = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)
-        plain = unicodedata.normalize("NFKC", text)
-        return self._pattern.search("".join(one for one in plain if unicodedata.category(one) != "Cf")) is not None
+        """Return True if a text contains the number."""
+        text = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
+        text = unicodedata.normalize("NFKC", text)
+        visible = "".join(character for character in text if unicodedata.category(character) != "Cf")
+        return self._pattern.search(visible) is not None
 
     def are_in_row(self, storage: Storage, row: Row) -> bool:
-        """Return True if a column of a row has the number, packed ones and a body in a blob too."""
+        """Return True if a column of a row contains the number, compressed columns and its payload included."""
         return any(self.are_in(text) for text in _texts(storage, row))
 
 
@@ -100,7 +101,12 @@ def _texts(storage: Storage, row: Row) -> Iterator[str]:
 
 @dataclass
 class Holdings:
-    """Rows by their places, calls and audio by kind and id, the stems of blobs, and the pointers to all of it."""
+    """
+    The stored data of a number.
+
+    `things` are calls, recordings and voicemails by kind and id. `stems` are the containers of blobs with audio, and
+    their names without extension. `pointers` lead to all of these.
+    """
 
     storage: Storage
     rows: dict[Place, Row] = field(default_factory=dict)
@@ -109,7 +115,7 @@ class Holdings:
     pointers: list[tuple[str, Pointer]] = field(default_factory=list)
 
     def add(self, table: str, row: Row) -> None:
-        """Add a row, and the calls and audio that it names."""
+        """Add a row, and the calls and audio that it refers to."""
         self.rows[table, row["PartitionKey"], row["RowKey"]] = row
         for kind, column in _IDS.items():
             if (id := value_of(row.get(column))) is not None:
@@ -123,30 +129,30 @@ class Holdings:
             self._add_blob("voicemails", row["blob"])
 
     def _add_blob(self, container: str, name: str) -> None:
-        """Add the stem of a blob with audio, which other copies of its id have too."""
+        """Add the stem of a blob with audio, which all copies of the same audio share."""
         day, _, file = name.rpartition("/")
         if container in _CONTAINERS.values() and day:
             self.stems.add((container, f"{day}/{file.partition('.')[0]}."))
 
     def follow(self, pointers: Sequence[tuple[str, Pointer]]) -> None:
-        """Add what pointers of subjects lead to."""
+        """Add the rows and audio that pointers of subjects lead to."""
         self.pointers += pointers
-        for _, one in pointers:
-            if one.kind in _IDS:
-                self.things.add((one.kind, int(one.id)))
-            if one.kind in _CONTAINERS:
-                self._add_blob(_CONTAINERS[one.kind], f"{one.moment:%Y/%m/%d}/{one.id}")
-        self._add_rows(place for _, one in pointers for place in _places(one.kind, one.id, one.place))
+        for _, pointer in pointers:
+            if pointer.kind in _IDS:
+                self.things.add((pointer.kind, int(pointer.id)))
+            if pointer.kind in _CONTAINERS:
+                self._add_blob(_CONTAINERS[pointer.kind], f"{pointer.moment:%Y/%m/%d}/{pointer.id}")
+        self._add_rows(place for _, pointer in pointers for place in _places(pointer.kind, pointer.id, pointer.place))
 
-    def close(self) -> Holdings:
-        """Add all rows of the calls and their audio, also of other people in them; return self."""
+    def complete(self) -> Holdings:
+        """Add all other rows of the calls and audio, such as those of the other party; return self."""
         known = set[tuple[str, int]]()
         while new := sorted(self.things - known):
             known.update(new)
             calls = [people.call(id) for kind, id in new if kind == "call"]
             with ThreadPoolExecutor(_AT_ONCE) as pool:
-                found = list(pool.map(lambda call: people.find(self.storage, call, ["event"]), calls))
-            self.follow([(call, one) for call, part in zip(calls, found, strict=True) for one in part])
+                events = list(pool.map(lambda call: people.find(self.storage, call, ["event"]), calls))
+            self.follow([(call, pointer) for call, part in zip(calls, events, strict=True) for pointer in part])
             self._add_rows(place for kind, id in new for place in _places(kind, str(id)))
         return self
 
@@ -156,33 +162,33 @@ class Holdings:
 
 
 def pointed(storage: Storage, spellings: Spellings, region: str, until: datetime) -> Iterator[Holdings]:
-    """Yield stories, events, items and audio that the index leads to, two hundred pointers at a time."""
+    """Yield the holdings until a time that the index has for the number, two hundred pointers at a time."""
     subject = people.number(spellings.number, region)
-    found = people.find(storage, subject, last=until)
-    for start in range(0, len(found), _BATCH):
+    pointers = people.find(storage, subject, last=until)
+    for start in range(0, len(pointers), _BATCH):
         holdings = Holdings(storage)
-        holdings.follow([(subject, one) for one in found[start : start + _BATCH]])
-        yield holdings.close()
+        holdings.follow([(subject, pointer) for pointer in pointers[start : start + _BATCH]])
+        yield holdings.complete()
 
 
 def scanned(storage: Storage, spellings: Spellings, until: datetime) -> Holdings:
-    """Return the rows from before a time with the number that no index by number leads to: they are searched for it."""
+    """Return the holdings until a time that the index cannot find by number, by searching their rows for it."""
     holdings = Holdings(storage)
     for table, partition in _SCANNED:
         for row in storage.table(table).query_entities(f"PartitionKey {partition}"):
             if row.get("first", until) <= until and spellings.are_in_row(storage, row):
                 holdings.add(table, row)
-    found = people.find(storage, people.LOOSE)
-    pointers = {place: one for one in found for place in _places(one.kind, one.id, one.place)}
-    for place, one in _read(storage, pointers):
-        if one.get("began", until) <= until and spellings.are_in_row(storage, one):
-            holdings.add(place[0], one)
+    loose = people.find(storage, people.LOOSE)
+    pointers = {place: pointer for pointer in loose for place in _places(pointer.kind, pointer.id, pointer.place)}
+    for place, row in _read(storage, pointers):
+        if row.get("began", until) <= until and spellings.are_in_row(storage, row):
+            holdings.add(place[0], row)
             holdings.pointers.append((people.LOOSE, pointers[place]))
-    return holdings.close()
+    return holdings.complete()
 
 
 def _places(kind: str, id: str, position: str = "") -> list[Place]:
-    """Return the places of the rows that a pointer of a kind leads to, an event by its `position`."""
+    """Return the places of the rows that a pointer leads to; `position` is the row key of an event."""
     item = [("resources", RESOURCES[kind], descending(int(id)))] if kind in RESOURCES else []
     match kind:
         case "call":
@@ -199,29 +205,30 @@ def _places(kind: str, id: str, position: str = "") -> list[Place]:
 
 
 def _read(storage: Storage, places: Iterable[Place]) -> Iterator[tuple[Place, Row]]:
-    """Yield the rows at these places, some hundred at a time."""
+    """Yield the rows that exist at these places, read two hundred at a time."""
     wanted = list(dict.fromkeys(places))
     for start in range(0, len(wanted), _BATCH):
         part = wanted[start : start + _BATCH]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            found = list(pool.map(lambda place: get(storage.table(place[0]), *place[1:]), part))
-        yield from ((place, row) for place, row in zip(part, found, strict=True) if row is not None)
+            rows = list(pool.map(lambda place: get(storage.table(place[0]), *place[1:]), part))
+        yield from ((place, row) for place, row in zip(part, rows, strict=True) if row is not None)
 
 
 def plain(row: Row) -> dict[str, Any]:
-    """Return a row's columns as JSON values, without those for the app alone."""
+    """Return a row's columns as JSON values, without keys and the app's own columns."""
     hidden = ("PartitionKey", "RowKey", "writer", "v")
-    found = {name: value_of(one) for name, one in row.items() if name not in hidden and not isinstance(one, bytes)}
-    return {name: iso(one) if hasattr(one, "tzinfo") else one for name, one in found.items()}
+    values = {name: value_of(one) for name, one in row.items() if name not in hidden and not isinstance(one, bytes)}
+    return {name: iso(value) if hasattr(value, "tzinfo") else value for name, value in values.items()}
 
 
 def erase(bridge: Bridge, number: str, until: datetime, held: set[str]) -> Counter[str]:
     """
-    Erase a number once, and return what was erased by kind; a second time finds what came while the first one ran.
+    Erase all data of a number until a time, and return the counts by kind.
 
-    Nothing of it from before `until` comes back. Names of blobs that a policy or a legal hold keeps are added to
-    `held`. `listed` counts what the PBX still lists, and `softDeletedDays` are those for which the account keeps
-    deleted audio. Raises Invalid and StorageUnavailable.
+    A tombstone keeps that data from coming back. A second call erases what was under way during the first. Names of
+    blobs that a policy or a legal hold keeps are added to `held`. In the counts, `listed` are the items that the PBX
+    still lists, and `softDeletedDays` the days for which the account keeps deleted audio. Raises Invalid and
+    StorageUnavailable.
     """
     storage, region = bridge.storage, bridge.settings.default_region
     spellings = Spellings(number, region)
@@ -235,7 +242,7 @@ def erase(bridge: Bridge, number: str, until: datetime, held: set[str]) -> Count
 
 
 def _erase(holdings: Holdings, until: datetime, held: set[str], counts: Counter[str]) -> None:
-    """Erase audio, rows and their bodies; the pointers go last, so that a death in between leaves the rest found."""
+    """Erase audio and rows, then their pointers, so that the next call finds what a crash leaves over."""
     storage = holdings.storage
     if holdings.things:
         people.forget(storage, [f"{kind} {id}" for kind, id in holdings.things], until)
@@ -266,7 +273,7 @@ def _erase_audio(storage: Storage, container: str, stem: str, held: set[str], co
     except HttpResponseError as error:
         if error.status_code != _IMMUTABLE:
             raise
-        # A policy or a legal hold keeps it; nothing else is kept back for its sake.
+        # A policy or a legal hold keeps it; all else is erased.
         held.add(f"{container}/{stem.rstrip('.')}")
         return
     if deleted and not counts["softDeletedDays"]:
@@ -276,12 +283,12 @@ def _erase_audio(storage: Storage, container: str, stem: str, held: set[str], co
 
 
 def _erase_others(bridge: Bridge, spellings: Spellings, until: datetime, counts: Counter[str]) -> None:
-    """Erase messages, subscriptions for the number, notes of the audit, and all exports made before."""
+    """Erase waiting messages, subscriptions that filter by the number, notes of the audit, and all exports."""
     storage, payloads = bridge.storage, bridge.storage.container(PAYLOADS)
     for name in QUEUES:
         for suffix in ("", POISON):
             counts["messages"] += _erase_messages(storage, storage.queue(name + suffix), spellings, until)
-        # The bodies of messages that wait, which no queue shows; without its body one is dropped once it is due.
+        # The payloads of hidden messages; a message without its payload is dropped when it becomes visible.
         for blob in payloads.list_blob_names(name_starts_with=f"{name}/"):
             with suppress(Unprocessable):
                 if _is_about(parse(get_payload(storage, blob)), spellings, until):
@@ -295,7 +302,11 @@ def _erase_others(bridge: Bridge, spellings: Spellings, until: datetime, counts:
 
 
 def _erase_messages(storage: Storage, queue: QueueClient, spellings: Spellings, until: datetime) -> int:
-    """Delete the visible messages with the number; a queue without one is only peeked at, as it counts deliveries."""
+    """
+    Delete the visible messages with the number, and return their count.
+
+    Messages are received only if one has it, because receiving adds to their dequeue counts.
+    """
 
     def has(message: QueueMessage) -> bool:
         try:
@@ -322,7 +333,7 @@ def _erase_messages(storage: Storage, queue: QueueClient, spellings: Spellings, 
 
 
 def _is_about(message: Mapping[str, Any], spellings: Spellings, until: datetime) -> bool:
-    """Return True if a message has the number, and its call began, or it was sent, before the erasure."""
+    """Return True if a message contains the number, and its call or its sending is from before the erasure."""
     body, record = message.get("body"), message.get("record")
     data = body.get("data") if isinstance(body, dict) else record
     started = data.get("callStarted") if isinstance(data, dict) else None

@@ -1,4 +1,4 @@
-"""Exports and erases a phone number: a job that is asked for over HTTP, done from a queue, with a receipt."""
+"""Jobs that export or erase a phone number: requested over HTTP, run from a queue, with a receipt."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TABLE = "privacy"
 PARTITION = "job"
 QUEUE = "privacy"
 KEEP_EXPORTS = timedelta(days=7)
-# What is under way while a number is erased has come to its end by the next look, whose process knows the tombstone.
+# By the second look, work that was under way has ended, and every process knows the tombstone.
 _PAUSE_SECONDS, _FEWEST_LOOKS, _MOST_LOOKS = 10, 2, 20
 _ID = re.compile(r"(?:export|erase)-[0-9a-f]{24}")
 _OUT_OF_REACH = (
@@ -45,11 +45,11 @@ _LISTED = "The PBX still lists it among contacts or other lists: delete it there
 
 
 def ask(bridge: Bridge, kind: Kind, body: bytes, *, who: str = audit.MASTER_KEY) -> str:
-    """Queue a job for the `number` in a JSON body and return its id; raises Refused and StorageUnavailable."""
-    asked = parse_body(body)
-    if not isinstance(asked, dict) or asked.keys() != {"number"} or not isinstance(asked["number"], str):
+    """Queue a job for the `number` in a JSON body, and return its id; raises Refused and StorageUnavailable."""
+    request = parse_body(body)
+    if not isinstance(request, dict) or request.keys() != {"number"} or not isinstance(request["number"], str):
         raise Invalid({"number": "a phone number is expected, and nothing else"})
-    number = Spellings(asked["number"], bridge.settings.default_region).number
+    number = Spellings(request["number"], bridge.settings.default_region).number
     id, moment = f"{kind}-{secrets.token_hex(12)}", now()
     _save(bridge.storage, id, "queued", created=moment)
     audit.record(bridge.storage, who=who, what=f"{kind} a number", count=1, result="queued", note=id)
@@ -67,7 +67,7 @@ def state(storage: Storage, id: str) -> dict[str, Any]:
 
 
 def read_file(storage: Storage, id: str, asked: str | None) -> Part:
-    """Return the zip that a job made, or the Range that is asked for; raises NotFound, Refused, StorageUnavailable."""
+    """Return an export's zip, or the Range in `asked`; raises NotFound, Refused, or StorageUnavailable."""
     name = f"{state(storage, id)['id']}.zip"
     part = part_of(storage, EXPORTS, name, asked)
     headers = {"Cache-Control": "no-store", "Content-Disposition": f'attachment; filename="{name}"'}
@@ -75,7 +75,7 @@ def read_file(storage: Storage, id: str, asked: str | None) -> Part:
 
 
 def run(bridge: Bridge, message: Message) -> None:
-    """Do a job, or a part of it. Raises transient errors; any other fails the job, and its message is not kept."""
+    """Run a job, or one look of an erasure; raises transient errors, while any other error fails the job."""
     id = str(message["id"])
     _save(bridge.storage, id, "running")
     try:
@@ -93,10 +93,11 @@ def run(bridge: Bridge, message: Message) -> None:
 
 def _erase(bridge: Bridge, id: str, message: Message) -> None:
     looks, held = int(message.get("looks", 0)) + 1, set(message.get("held", ()))
-    found = erase(bridge, message["number"], parse_time(message["at"]), held)
-    listed, days = found.pop("listed", 0), max(found.pop("softDeletedDays", 0), int(message.get("days", 0)))
-    counts = Counter(message.get("counts") or {}) + found
-    if (found or looks < _FEWEST_LOOKS) and looks < _MOST_LOOKS:
+    erased = erase(bridge, message["number"], parse_time(message["at"]), held)
+    listed, days = erased.pop("listed", 0), max(erased.pop("softDeletedDays", 0), int(message.get("days", 0)))
+    counts = Counter(message.get("counts") or {}) + erased
+    # Until a look finds nothing more.
+    if (erased or looks < _FEWEST_LOOKS) and looks < _MOST_LOOKS:
         again = {**message, "looks": looks, "held": sorted(held), "counts": counts, "days": days}
         send(bridge.storage, QUEUE, again, name=id, delay=_PAUSE_SECONDS)
         _save(bridge.storage, id, "running", receipt=json.dumps({"counts": counts}))
@@ -124,12 +125,12 @@ def _save(storage: Storage, id: str, state: str, **columns: Any) -> None:
 
 
 def expire(storage: Storage, period: Period, allowance: Allowance) -> int:
-    """Delete the receipts of jobs that were asked for within a period."""
+    """Delete the receipts of jobs that were requested within a period."""
     return expire_rows(storage.table(TABLE), period.condition("created"), allowance)
 
 
 def delete_old_exports(storage: Storage) -> int:
-    """Delete exports that are over a week old, and return their number."""
+    """Delete exports that are over a week old, and return their count."""
     container, deleted = storage.container(EXPORTS), 0
     for blob in container.list_blobs():
         if blob.last_modified < now() - KEEP_EXPORTS:

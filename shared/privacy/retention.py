@@ -1,4 +1,4 @@
-"""Deletes history once it is old, table by table, and hands over or drops a month of it."""
+"""Deletes old history, table by table, and exports or drops a month of it."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ from shared.values import encode
 
 logger = logging.getLogger(__name__)
 
-# A run of the timer; the host gives it longer.
+# For a run of the timer, which the host allows to take longer.
 RUN_SECONDS = 600.0
 _MONTHS = re.compile(r"[1-9][0-9]{0,2}|1[01][0-9]{2}|1200")
 _MONTH = re.compile(r"[0-9]{4}-(?:0[1-9]|1[0-2])")
-# A month is handed over in these parts, so many lines at a time: events, calls, and audio by its container.
+# The parts of an exported month, in order (audio by its container), and the lines of an answer.
 _PARTS, _LINES = ("event", "call", *(media.container for media in MEDIA), ""), 500
 
-# What grows with what happens, and how its part of a period is deleted. Not here: what is current (contacts, groups,
-# boxes, prompts, endpoints, subscriptions, checkpoints, webhooks, the budget), and blobs, which go by rules of the
-# storage account.
+# The tables with history, and the function that deletes a period of each. Rows without a date (contacts, groups, boxes,
+# prompts, endpoints, subscriptions, checkpoints, webhooks, the budget) stay. Blobs are deleted by rules of the storage
+# account.
 HISTORY: tuple[tuple[str, Callable[[Storage, Period, Allowance], int]], ...] = (
     ("events", events.expire),
     ("calls", calls.expire),
@@ -68,13 +68,13 @@ def apply_retention(
     months: str | None = None,
 ) -> dict[str, Any]:
     """
-    Delete history older than RETENTION_MONTHS, for so many seconds; the next run does the rest.
+    Delete history older than RETENTION_MONTHS, for up to `seconds`; the next run goes on.
 
-    Two at once do no harm. A `dry` run only counts, also for other `months`. Exports of people go after a week,
-    whatever the setting. Raises Invalid, StorageUnavailable and Conflict.
+    Concurrent runs are harmless. A `dry` run only counts, and may be for other `months`. Exports of people are deleted
+    after a week, whatever the setting. Raises Invalid, StorageUnavailable and Conflict.
     """
     if months is not None and not dry:
-        raise Invalid({"months": "it goes with dry_run=true only: to delete, set RETENTION_MONTHS"})
+        raise Invalid({"months": "allowed with dry_run=true only; to delete, set RETENTION_MONTHS"})
     if months is not None and not _MONTHS.fullmatch(months):
         raise Invalid({"months": "a whole number from 1 to 1200 is expected"})
     if not dry:
@@ -89,24 +89,24 @@ def apply_retention(
 
 
 def _expire(storage: Storage, period: Period, *, dry: bool, seconds: float) -> dict[str, Any]:
-    """Delete or count the history of a period, each table in turn; return the rows of each, and if that is all."""
+    """Delete or count the history of a period, and return the rows by table and if they are `complete`."""
     allowance = Allowance(time.monotonic() + seconds, dry)
-    found = {name: delete(storage, period, allowance) for name, delete in HISTORY}
-    return {"before": iso(period.last), "dryRun": dry, "complete": allowance.complete, "rows": found}
+    counts = {name: delete(storage, period, allowance) for name, delete in HISTORY}
+    return {"before": iso(period.last), "dryRun": dry, "complete": allowance.complete, "rows": counts}
 
 
 def drop(bridge: Bridge, month: str, *, dry: bool, seconds: float = RUN_SECONDS) -> dict[str, Any]:
     """
-    Delete the rows of one month that is over, as retention does; called again until `complete`.
+    Delete the rows of a past month, as retention does; to be called again until `complete`.
 
-    What the PBX's lists still have of it is not taken in again. Its audio stays: rules of the storage account and
-    whoever may delete blobs see to that. Raises Invalid.
+    Items of that month that the PBX still lists are not stored again. Audio stays, until a rule of the storage account
+    or a person deletes it. Raises Invalid.
     """
     period = period_of(month)
     if period.last > now():
         raise Invalid({"month": "a month that is over is expected"})
     if not dry:
-        # First: a poll that runs meanwhile brings nothing of it back.
+        # First, so that a poll that runs meanwhile stores nothing of it.
         people.drop_month(bridge.storage, month)
     return _expire(bridge.storage, period, dry=dry, seconds=seconds)
 
@@ -121,23 +121,20 @@ def period_of(month: str) -> Period:
 
 def export(storage: Storage, month: str, continuation: str | None = None) -> tuple[bytes, str | None]:
     """
-    Return a part of a month as JSON Lines, and the continuation of the next one, None after the last.
+    Return a part of a month as JSON Lines, and the continuation of the next part, None after the last.
 
-    First are the events that arrived in that month (`{"kind": "event", …}`, as in the feed, newest first), then the
-    calls that began in it (`"call"`: their row of table `calls`), then the names of its audio (`"audio"`: container,
-    blob).
-
-    Raises Invalid.
+    The order is: events of the month (`{"kind": "event", …}`, as in the feed, newest first), calls that began in it
+    (`"call"`: their row of table `calls`), and the names of its audio (`"audio"`: container, blob). Raises Invalid.
     """
     period, scope = period_of(month), f"ExportMonth {month}"
     kind, _, after = (start_of(storage, scope, continuation) or f"{_PARTS[0]} ").partition(" ")
-    found: Sequence[Mapping[str, Any]]
+    rows: Sequence[Mapping[str, Any]]
     if kind == "event":
-        found, follows = events.feed_page(storage, _LINES, start=after or None, where=period.condition("began"))
-        lines = [event_item(storage, row) for row in found]
+        rows, follows = events.feed_page(storage, _LINES, start=after or None, where=period.condition("began"))
+        lines = [event_item(storage, row) for row in rows]
     elif kind == "call":
-        found, follows = calls.newest(storage, limit=_LINES, first=period.first, last=period.last, start=after)
-        lines = [plain(row) for row in found]
+        rows, follows = calls.newest(storage, limit=_LINES, first=period.first, last=period.last, start=after)
+        lines = [plain(row) for row in rows]
     else:
         begin = f"{month.replace('-', '/')}/"
         listed = storage.container(kind).list_blob_names(name_starts_with=begin, results_per_page=_LINES)
