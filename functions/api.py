@@ -1,4 +1,4 @@
-"""HTTP triggers of the API: one a row of its operations, stored audio, and the definition."""
+"""HTTP triggers of the API: one for each of its operations, stored audio, and the definition."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 blueprint = func.Blueprint()
 
 _AUDIO_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-# Logic Apps' designer fetches it from the maker's browser.
+# Logic Apps' designer fetches the definition from the maker's browser.
 _OPEN = {"Access-Control-Allow-Origin": "*", "Cache-Control": "public, max-age=300", "Vary": "Host"}
 
 
-# Imported on the first request, so that no receiver's cold start loads them.
+# These modules are imported on the first request, so that no receiver's cold start loads them.
 @cache
 def _work() -> Mapping[Operation, Work]:
     from shared.api import actions, calls, lists
@@ -47,17 +47,17 @@ def _work() -> Mapping[Operation, Work]:
 
 
 def _answer(operation: Operation, req: func.HttpRequest) -> func.HttpResponse:
-    given = request_of(req, with_body=takes_body(operation), base=address(req))
-    found = _work()[operation](bridge(), operation, given)
-    if isinstance(found, dict):
-        return as_json(found)
-    if isinstance(found, Page):
-        return as_json(found.body, found.status, found.headers)
-    headers = {"Content-Disposition": f'attachment; filename="{found.name}"', "X-Content-Type-Options": "nosniff"}
-    return func.HttpResponse(found.content, mimetype=found.content_type, headers=headers)
+    request = request_of(req, with_body=takes_body(operation), base=address(req))
+    answer = _work()[operation](bridge(), operation, request)
+    if isinstance(answer, dict):
+        return as_json(answer)
+    if isinstance(answer, Page):
+        return as_json(answer.body, answer.status, answer.headers)
+    headers = {"Content-Disposition": f'attachment; filename="{answer.name}"', "X-Content-Type-Options": "nosniff"}
+    return func.HttpResponse(answer.content, mimetype=answer.content_type, headers=headers)
 
 
-# The key of the API is enough; the caller needs no role on the account.
+# The API's key is enough: callers need no role on the storage account.
 def _audio(req: func.HttpRequest) -> func.HttpResponse:
     from shared.media.blobs import read_range
 

@@ -1,8 +1,8 @@
 """
-Timer and queue triggers: what the app does unasked.
+Timer and queue triggers.
 
-A timer polls each row of the resources table, one polls lost calls, and one looks after the rest. Each consumer's queue
-has a trigger, and so has its poison queue.
+Each resource has a timer that polls it; one timer polls lost calls, and one does all other periodic work. Each
+consumer's queue has a trigger, and so has its poison queue.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from shared.storage.account import POISON
 blueprint = func.Blueprint()
 
 
-# Each imports what it starts: none of it is on the way of a receiver's cold start.
+# Imports are inside these functions, so that no receiver's cold start loads them.
 def _poll(bridge: Bridge, resource: Resource) -> None:
     from shared.polling.poll import poll
 
@@ -52,16 +52,16 @@ TIMERS: tuple[tuple[str, str, Callable[[Bridge], object]], ...] = (
     ("PollLostCalls", "POLL_LOST_CALLS_SCHEDULE", _poll_lost_calls),
     ("LookAfter", "LOOK_AFTER_SCHEDULE", _look_after),
 )
-# The pipeline's consumers, and that of the room above it.
+# The consumers of the pipeline and of shared/privacy, which the pipeline may not import.
 ALL_CONSUMERS: tuple[Consumer, ...] = (*CONSUMERS, Consumer("privacy", "ServePerson", "privacy", _serve_person))
 
 
 def runs_often(schedule: str) -> bool:
     """
-    Return True if an NCRONTAB schedule runs several times an hour, all the time.
+    Return True if an NCRONTAB schedule runs several times in every hour.
 
-    Such a timer does without the host's schedule monitor, whose state costs some writes a run: a run that was missed is
-    made up by the next one, minutes later, from its checkpoint.
+    Such a timer needs no schedule monitor of the host, which costs some writes a run: the next run, minutes later,
+    makes up for a missed one.
     """
     _, minute, *later = schedule.split()
     return later == ["*"] * 4 and (minute == "*" or "/" in minute)
@@ -72,7 +72,7 @@ def _register_timer(name: str, schedule: str, work: Callable[[Bridge], object]) 
     @blueprint.timer_trigger(
         "timer",
         schedule=f"%{schedule}%",
-        # The app's address or key may have changed meanwhile.
+        # The app's address or key may have changed while it was stopped.
         run_on_startup=name == "LookAfter",
         use_monitor=not runs_often(schedule_of(schedule)),
     )
@@ -89,7 +89,7 @@ def _register_queue(consumer: Consumer) -> None:
     @blueprint.function_name(f"Drain{consumer.queue.capitalize()}Poison")
     @blueprint.queue_trigger("msg", consumer.queue + POISON, DATA_STORAGE)
     def drain(msg: func.QueueMessage) -> None:
-        # Back on its own queue, as one that was delivered too often; the poison queue keeps messages for seven days.
+        # Handled as delivered too often; a poison queue would delete the message after seven days.
         consume(bridge(), consumer, msg.get_body(), id=msg.id or "", attempt=DELIVERIES + 1)
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 blueprint = func.Blueprint()
 
 _MOUNT = "/api/board"
-# The host matches its prefix and routes in any letter case.
 _OWN = ("host", "content-length")
+# The host matches its prefix and routes in any letter case.
 _PREFIX = re.compile(f"^{_MOUNT}/*", re.IGNORECASE)
 
 
@@ -41,7 +41,7 @@ def serve_page(app: Flask, req: func.HttpRequest) -> func.HttpResponse:
     )
     body, status, headers = run_wsgi_app(app, builder.get_environ(), buffered=True)
     builder.close()
-    # Set-Cookie may be there several times, which a mapping cannot hold.
+    # A list of pairs, as Set-Cookie may be repeated.
     return func.HttpResponse(b"".join(body), status_code=int(status.split()[0]), headers=headers)  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""The HTTP trigger that answers if the app works, and nothing else."""
+"""HTTP trigger that shows if the app works, without detail."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.errors import BridgeError
 blueprint = func.Blueprint()
 
 _SECONDS = 1.8
-# Requests to a storage that hangs hold these threads until its own timeout, and no other request.
+# When storage hangs, checks block these threads alone until their own timeout.
 _pool = ThreadPoolExecutor(4, thread_name_prefix="health")
 
 

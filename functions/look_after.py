@@ -1,4 +1,4 @@
-"""The timer that looks after what others miss: each step by itself, and shown where it fails."""
+"""The steps of timer LookAfter, which does all periodic work but polling."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ _ALWAYS, _HOUR, _DAY = timedelta(), timedelta(hours=1), timedelta(days=1)
 # Timers do not run on the second.
 _SLACK = timedelta(minutes=1)
 _MOST_CALLS = 1000
-# Each process begins with this step.
+# Every process does this step in its first run.
 WEBHOOKS = "webhooks"
 
 
 def _alarm(bridge: Bridge) -> None:
-    """Log the signals of polls that have not succeeded for long."""
+    """Log the signals of stale polls."""
     moment = now()
     for checkpoint in checkpoints(bridge.storage):
         alarm_if_stale(checkpoint, moment)
 
 
 def _give_up(bridge: Bridge) -> None:
-    """Wait no longer for the ends of calls that began a week ago."""
+    """End the stories of calls that began over a week ago and have no end."""
     moment, stories = now(), calls(bridge.storage, bridge.settings.default_region)
-    # Earlier ones too, in case no timer ran.
+    # Up to four weeks back, in case the timer did not run.
     for call_id in without_end(bridge.storage, moment - 4 * LONGEST_CALL, moment - LONGEST_CALL, _MOST_CALLS):
         stories.merge(call_id, None)
 
 
-# A name, how often a step is due, and its work.
+# Each step's name, interval and function.
 STEPS: tuple[tuple[str, timedelta, Callable[[Bridge], object]], ...] = (
     (WEBHOOKS, _HOUR, sync_on_schedule),
     ("reconcile", _ALWAYS, reconcile),
@@ -55,19 +55,20 @@ STEPS: tuple[tuple[str, timedelta, Callable[[Bridge], object]], ...] = (
 
 @once
 def _started(storage: Storage) -> set[str]:
-    """Return the steps that this process has begun with: its address or the PBX's key may be new."""
+    """Return the steps that this process has started."""
     return set()
 
 
 def look_after(bridge: Bridge, *, at: datetime | None = None) -> None:
     """
-    Do each step that is due; one that fails keeps no other from being done, and is shown in the status.
+    Run all steps that are due, also after one of them fails; the status shows failures.
 
-    Two runs at once do no harm. Raises an ExceptionGroup of what failed.
+    Concurrent runs are harmless. Raises an ExceptionGroup of the failures.
     """
     moment, errors, started = at or now(), list[Exception](), _started(bridge.storage)
     done = read_steps(bridge.storage)
     for name, every, work in STEPS:
+        # The address or the key may be new.
         is_first = name == WEBHOOKS and name not in started
         if name in done and moment - done[name] < every - _SLACK and not is_first:
             continue
@@ -75,7 +76,7 @@ def look_after(bridge: Bridge, *, at: datetime | None = None) -> None:
         try:
             with health.watched(bridge.storage, f"LookAfter ({name})"):
                 work(bridge)
-        except Exception as error:  # noqa: BLE001 - raised below, once the other steps are done
+        except Exception as error:  # noqa: BLE001 - raised after the other steps
             logger.warning("%s failed: %s", name, type(error).__name__)
             errors.append(error)
         else:

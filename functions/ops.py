@@ -1,4 +1,4 @@
-"""HTTP triggers for whoever runs the bridge; the master key alone opens them."""
+"""HTTP triggers for operators: webhooks, status, retention, months and dead letters; they require the master key."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from shared.bridge import bridge
 if TYPE_CHECKING:
     from shared.webhooks import Report
 
-# A timer's sync takes a second or two, but one whose process died holds its lease to the end: 45 s.
+# Longer than the lease of a sync whose process died, 45 s; an ordinary sync takes a second or two.
 _PATIENCE_SECONDS = 50.0
-# The platform cuts off an answer after 230 seconds; whoever asks goes on with another request.
+# The platform cuts off a request after 230 seconds; the caller repeats it until the answer is `complete`.
 _DELETING_SECONDS = 100.0
 
 blueprint = func.Blueprint()
@@ -26,7 +26,7 @@ def _reported(report: Report) -> func.HttpResponse:
     return as_json(report.to_dict(), status=HTTPStatus.CONFLICT if report.problem else HTTPStatus.OK)
 
 
-# Each imports what it starts: none of it is on the way of a receiver's cold start.
+# Imports are inside these functions, so that no receiver's cold start loads them.
 def _sync(req: func.HttpRequest) -> func.HttpResponse:
     from shared.webhooks import sync
 

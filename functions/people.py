@@ -1,4 +1,4 @@
-"""HTTP triggers that export and erase all that is stored of a phone number; the master key alone opens them."""
+"""HTTP triggers that export and erase the data of a phone number; they require the master key."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def _ask(kind: Literal["export", "erase"], req: func.HttpRequest) -> func.HttpRe
 def _state(req: func.HttpRequest) -> func.HttpResponse:
     from shared.privacy.jobs import state
 
-    found = state(bridge().storage, req.route_params["job"])
-    if "file" in found:
-        found["file"] = f"{address(req)}/api/{found['file']}"
-    return as_json(found)
+    job = state(bridge().storage, req.route_params["job"])
+    if "file" in job:
+        job["file"] = f"{address(req)}/api/{job['file']}"
+    return as_json(job)
 
 
 def _file(req: func.HttpRequest) -> func.HttpResponse:

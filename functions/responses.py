@@ -1,4 +1,4 @@
-"""Registers HTTP triggers, and turns what their work returns or raises into answers."""
+"""Registers HTTP triggers, and turns the errors of their work into answers."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def as_json(body: Any, status: int = 200, headers: Mapping[str, str] | None = No
 
 
 def problem(row: Answer, fields: Mapping[str, str], remedy: str) -> func.HttpResponse:
-    """Return an `application/problem+json` answer with the reason for each field that is wrong."""
+    """Return an error as `application/problem+json`, with the reason for each invalid field."""
     body = {"type": "about:blank", "title": row.title, "status": row.status, "detail": remedy} | _errors(fields)
     return func.HttpResponse(json.dumps(body), status_code=row.status, mimetype=PROBLEM)
 
 
 def refusal(row: Answer, fields: Mapping[str, str], remedy: str) -> func.HttpResponse:
-    """Return the same in the PBX's envelope, all of it in `message`: flows show that."""
+    """Return an error in the PBX's envelope; `message` has all of it, as flows show nothing else."""
     reasons = "; ".join(f"{path}: {reason}" for path, reason in fields.items())
     message = f"{row.title}: {reasons}" if reasons else f"{row.title}. {remedy}."
     body = succeeded(None, row.status) | {"status": "error", "message": message} | _errors(fields)
@@ -75,14 +75,14 @@ def register(  # noqa: PLR0917 - a row of a table of routes
 
 
 def answer(work: Callable[[], func.HttpResponse], render: Render = problem) -> func.HttpResponse:
-    """Return the answer of `work` or of its error, which `render` writes: problem, or refusal under /api/v2."""
+    """Return the answer of `work`, or its error as `render` writes it: `problem`, or `refusal` under /api/v2."""
     try:
         return work()
     except BridgeError as raised:
         error = raised
     row = answer_to(error)
     if row is NO_LENGTH:
-        # Its sender may be no client of this API; the front ends' own 411 is plain text, too.
+        # As plain text, like the front ends' own 411.
         return func.HttpResponse(f"{row.title}. {row.remedy}.", status_code=row.status, mimetype="text/plain")
     if row.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.error("%s", type(error).__name__, exc_info=error)

@@ -1,4 +1,4 @@
-"""HTTP triggers of subscriptions: for flows, which make and end them, and for whoever runs the bridge."""
+"""HTTP triggers of subscriptions, for flows and for operators."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from shared.bridge import bridge
 blueprint = func.Blueprint()
 
 KEYED, OPEN, MASTER = func.AuthLevel.FUNCTION, func.AuthLevel.ANONYMOUS, func.AuthLevel.ADMIN
-# A word that no event may be spelled as: who posts there ends what an address is subscribed to.
+# Not an event: a post to this name ends all subscriptions of a callback address.
 UNSUBSCRIBE = "unsubscribe"
 
 
-# Each imports what it starts: none of it is on the way of a receiver's cold start.
+# Imports are inside these functions, so that no receiver's cold start loads them.
 def _by_event(req: func.HttpRequest) -> func.HttpResponse:
     from shared.api.subscribe import subscribe, unsubscribe_address
 
@@ -72,8 +72,8 @@ def _strict(work: Work, req: func.HttpRequest) -> func.HttpResponse:
     return work(req)
 
 
-# The host takes the first function in order of names whose route fits, however literal another one's is: no two of
-# these may fit one path and method.
+# The host calls the first function by name whose route matches, however literal another route is: no two of these may
+# match the same path and method.
 for _level, _name, _method, _route, _work in (
     (KEYED, "Subscribe", "POST", "v2/webhooks/{event}", _by_event),
     (OPEN, "DeleteWebhookByID", "DELETE", "v2/webhooks/{webhook_id}", _unsubscribe),

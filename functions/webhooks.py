@@ -1,4 +1,4 @@
-"""HTTP triggers that receive the PBX's webhooks: one a row of the events table, one for other spellings."""
+"""HTTP triggers that receive the PBX's webhooks: one for each event, one for other spellings of their names."""
 
 from __future__ import annotations
 
@@ -28,18 +28,17 @@ def check_key(settings: Settings, sent: Iterable[str]) -> None:
     """
     Raise Refused unless one of the keys is PBX_WEBHOOK_KEY or PBX_WEBHOOK_KEY_PREVIOUS, in constant time.
 
-    The host opens the receivers to every host key; those belong to flows and other programs, which may not speak for
-    the PBX. Where neither is set anybody may: on a laptop only, in Azure the settings are invalid then.
+    The app checks these keys because the host would accept every host key, and flows with such a key must not post
+    events. Without both settings every request is accepted; in Azure the app does not start then.
     """
-    wanted = [key.encode() for key in (settings.pbx_webhook_key, settings.pbx_webhook_key_previous) if key]
-    right = [hmac.compare_digest(key, one.encode(errors="replace")) for one in sent for key in wanted]
-    if wanted and not any(right):
+    accepted = [key.encode() for key in (settings.pbx_webhook_key, settings.pbx_webhook_key_previous) if key]
+    matches = [hmac.compare_digest(key, other.encode(errors="replace")) for other in sent for key in accepted]
+    if accepted and not any(matches):
         raise Refused(WRONG_KEY)
 
 
 def _receive(event: Event, req: func.HttpRequest) -> func.HttpResponse:
-    here = bridge()
-    check_key(here.settings, keys_of(req))
+    check_key(bridge().settings, keys_of(req))
     return as_json({"id": accept(bridge(), event, body_of(req))}, status=202)
 
 
@@ -53,6 +52,6 @@ def _receive_other(req: func.HttpRequest) -> func.HttpResponse:
 
 for _row in _ROWS:
     register(blueprint, _OPEN, f"On{_row.name}", "POST", f"events/{_row.name}", partial(_receive, _row))
-# Only what none of the others is for: the host knows no precedence of routes.
+# All other names: the host has no precedence of routes.
 _OTHER = f"events/{{event:regex(^(?!({'|'.join(_NAMES)})$))}}"
 register(blueprint, _OPEN, "ReceiveEvent", "POST", _OTHER, _receive_other)
