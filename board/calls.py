@@ -153,7 +153,7 @@ def workbook_of_voicemails() -> Response:
 @blueprint.get("/calls/<int:call_id>")
 def one(call_id: int) -> str:
     """Show one call with a timeline of its events."""
-    call = calls.one(show.here(), call_id)
+    call = calls.whole_call(show.here(), call_id)
     # Two events may be the same step.
     steps = {_step(event): None for event in call["events"] if event["type"] in _STEPS}
     timeline = sorted(steps, key=lambda step: (step[0] is None, step[0]))

@@ -17,7 +17,7 @@ from flask_babel import get_locale, gettext
 from board import show
 from board.callbacks import waiting
 from shared.api.calls import is_lost
-from shared.api.status import look
+from shared.api.status import read_parts
 from shared.calls import store
 from shared.times import day_bounds, local_day, now
 
@@ -46,7 +46,7 @@ def index() -> str:
     first = day_bounds(today - _WEEKS + timedelta(days=1), zone)[0]
     with ThreadPoolExecutor(3) as pool:
         calls = pool.submit(store.newest, bridge.storage, first=first, limit=_MOST_CALLS, select=_COLUMNS)
-        problems = pool.submit(look, bridge)
+        problems = pool.submit(read_parts, bridge)
         lost = pool.submit(waiting, bridge)
         rows, following = calls.result()
     found = [row for row in rows if row.get("started")]
@@ -56,7 +56,7 @@ def index() -> str:
     names = get_locale().days["stand-alone"]["abbreviated"]
     return render_template(
         "today.html",
-        problems=[problem.said(gettext) for problem in problems.result()[0]],
+        problems=[problem.sentence(gettext) for problem in problems.result()[0]],
         day=figures(of_today),
         waiting=len(lost.result()),
         hours=hours,

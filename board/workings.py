@@ -13,7 +13,7 @@ from flask_babel import gettext, ngettext
 
 from board import access, show
 from shared import subscriptions as store
-from shared.api.status import cause, look
+from shared.api.status import cause, read_parts
 from shared.api.subscribe import listed
 from shared.errors import BridgeError
 from shared.pbx.resources import resource
@@ -35,14 +35,14 @@ _SUBSCRIPTIONS_ON_A_PAGE = 10
 @blueprint.get("/")
 def index() -> str:
     """Show the problems, and the state of each part."""
-    problems, parts = look(show.here())
+    problems, parts = read_parts(show.here())
     return render_template(
         "workings.html",
         state=parts,
-        problems=[problem.said(gettext) for problem in problems],
+        problems=[problem.sentence(gettext) for problem in problems],
         most_webhooks=MOST_WEBHOOKS,
         methods=_methods(parts),
-        cause=lambda error: cause(error).said(gettext),
+        cause=lambda error: cause(error).sentence(gettext),
     )
 
 

@@ -1,7 +1,7 @@
 """
-Actions: requests that are passed on to the PBX, checked first and answered in its words.
+Actions: requests that are checked, passed on to the PBX, and answered with its envelope.
 
-A call that rang, or may have rung, is not rung again for the same request. Costly numbers are not dialled at all.
+A repeated request does not ring a call that rang, or may have rung. Costly numbers are not dialled at all.
 """
 
 from __future__ import annotations
@@ -40,47 +40,47 @@ logger = logging.getLogger(__name__)
 KEY_HEADER = "Idempotency-Key"
 KEY_PATTERN = r"[!-~]{1,255}"
 KEEP = timedelta(hours=1)
-# Without a key and a workflow's run, a request for the same call within this time is a retry.
+# Without a key and a workflow's run, the same call within this time is a retry.
 RETRY_WINDOW = timedelta(seconds=60)
-# Headers of Logic Apps that are the same in all retries of an action, and differ between actions, runs and repetitions
-# of a loop. Its x-ms-client-request-id differs between retries too.
+# Headers of Logic Apps that are the same in all retries of an action, and differ between actions, runs and loop
+# iterations. Its x-ms-client-request-id differs between retries.
 _RUN_HEADERS = ("x-ms-workflow-run-id", "x-ms-client-tracking-id")
 _ACTION_HEADERS = ("x-ms-workflow-operation-name", "x-ms-action-tracking-id")
 
-# Short numbers, in-house or of an operator, have at most so many digits and no plus.
+# Digits of the longest short number, in-house or of an operator; it has no plus.
 _LONGEST_SHORT = 6
-# Country codes of no country: Inmarsat, satellites, international networks.
+# Country codes of Inmarsat, satellites and international networks.
 _SATELLITES = (870, 881, 882, 883)
-EMERGENCY = "emergency numbers are not dialled: a person has to"
+EMERGENCY = "emergency numbers are not dialled: dial them by hand"
 PREMIUM = "premium-rate numbers are not dialled"
 SATELLITE = "numbers of satellites and of international networks are not dialled"
 IMPOSSIBLE = "no phone number has this many digits; write it with a plus and the country code"
 ABROAD = "only numbers in the countries of DIAL_COUNTRIES are dialled"
 
 
-def act(bridge: Bridge, operation: Operation, given: Request) -> dict[str, Any]:
+def act(bridge: Bridge, operation: Operation, request: Request) -> dict[str, Any]:
     """
-    Ask the PBX for an action, and return its envelope; a command is asked once, and a repeat gets the first answer.
+    Pass an action on to the PBX, and return its envelope; a repeated command returns the first answer.
 
-    Raises Refused for input that does not fit and for a command that may not be asked, before the PBX is asked; the
-    PbxError that names what went wrong there; BudgetExhausted; StorageUnavailable.
+    Raises Refused for invalid input and for a command that is not allowed, both before a call to the PBX; PbxError;
+    BudgetExhausted; StorageUnavailable.
     """
-    values = check(operation, given, zone=bridge.settings.time_zone)
-    return _once(bridge, operation, values, given.headers) if operation.command else _ask(bridge, operation, values)
+    values = check(operation, request, zone=bridge.settings.time_zone)
+    return _once(bridge, operation, values, request.headers) if operation.command else _ask(bridge, operation, values)
 
 
 def _ask(bridge: Bridge, operation: Operation, values: Mapping[str, Any]) -> dials.Answer:
     envelope = bridge.pbx.envelope(operation.id, lane="action", **values)
     data = envelope.get("data")
-    # A command that the PBX did not refuse has rung, even if its answer is empty.
+    # A command has rung unless the PBX refused it, even if the answer is empty.
     return passed_on(operation, envelope, data if operation.command else content(operation, data))
 
 
 def _once(bridge: Bridge, operation: Operation, values: Mapping[str, Any], headers: Mapping[str, str]) -> dials.Answer:
     """
-    Ask for a command unless the same request was claimed before.
+    Pass a command on to the PBX, unless the same request was claimed before.
 
-    A PBX that refused, or was not reached, did not ring and may be asked again.
+    A claim is released if the PBX refused the command or was not reached: nothing has rung, and a retry may ring.
     """
     storage, settings = bridge.storage, bridge.settings
     numbers = {row.name: values[row.name] for row in operation.parameters if is_number(row) and row.name in values}
@@ -108,11 +108,11 @@ def _once(bridge: Bridge, operation: Operation, values: Mapping[str, Any], heade
 
 @contextmanager
 def _outcome() -> Iterator[None]:
-    """Keep the claim if the outcome cannot be written, so that nothing rings twice."""
+    """Keep the claim if the outcome cannot be stored, so that nothing rings twice."""
     try:
         yield
     except (StorageUnavailable, Conflict):
-        logger.warning("a dial's outcome could not be kept; its claim stays", exc_info=True)
+        logger.warning("a dial's outcome could not be stored; its claim stays", exc_info=True)
 
 
 def _request(
@@ -123,20 +123,20 @@ def _request(
     headers: Mapping[str, str],
 ) -> dials.Request:
     """
-    Return the request by which a repeat is known.
+    Return the request with the id that its repeats share.
 
-    The `Idempotency-Key` counts for an hour; without one, the call with the workflow's run and action that Logic Apps
-    names, for an hour; without these, the call alone, for a minute. Raises Invalid for a key that is empty, too long or
-    not ASCII.
+    The id is made of the `Idempotency-Key`; or of the call with Logic Apps' headers for the workflow's run and action;
+    or of the call alone. The first two count for an hour, the last one for a minute. Raises Invalid for a key that is
+    empty, too long or not ASCII.
     """
     region = bridge.settings.default_region
 
     def digest(*parts: str) -> str:
         return people.digest(bridge.storage, json.dumps(parts))
 
-    # A number is the same one however it is spelled.
-    asked = {**values, **{name: e164(number, region) or number for name, number in numbers.items()}}
-    call = digest("call", operation.id, json.dumps(asked, sort_keys=True))
+    # All spellings of a number make the same call.
+    normalized = {**values, **{name: e164(number, region) or number for name, number in numbers.items()}}
+    call = digest("call", operation.id, json.dumps(normalized, sort_keys=True))
     same: tuple[str, ...]
     if (key := headers.get(KEY_HEADER)) is not None:
         if not re.fullmatch(KEY_PATTERN, key):
@@ -154,12 +154,12 @@ def refused(number: str, region: str, countries: tuple[str, ...]) -> str | None:
     """
     Return the reason why a number is not dialled in `region`, or None if it may be dialled.
 
-    A stolen key must not run up a bill, so a number counts as costly if any reading of it is. Short numbers of up to
-    six digits belong to `region`.
+    A stolen key must not run up a bill: a number is refused if any reading of it is costly. Short numbers of up to six
+    digits belong to `region`.
     """
     import phonenumbers
 
-    # As written, and as an international number that lost its plus or has zeros behind it.
+    # As written, and as an international number with a lost plus or extra zeros.
     readings: list[PhoneNumber] = []
     for text in (number, "+" + number.lstrip("+0")):
         with suppress(phonenumbers.NumberParseException):
@@ -169,8 +169,8 @@ def refused(number: str, region: str, countries: tuple[str, ...]) -> str | None:
     valid = next(filter(phonenumbers.is_valid_number, certain), None)
     if _is_emergency(number, region, valid):
         return EMERGENCY
-    # People and networks leave out zeros behind a country code.
-    bare = [phonenumbers.PhoneNumber(one.country_code, national_number=one.national_number) for one in readings]
+    # Networks ignore zeros after a country code.
+    bare = [phonenumbers.PhoneNumber(read.country_code, national_number=read.national_number) for read in readings]
     for parsed in [valid] if valid else [*readings, *bare]:
         if reason := _costly(parsed, region):
             return reason
@@ -182,11 +182,11 @@ def refused(number: str, region: str, countries: tuple[str, ...]) -> str | None:
 
 
 def _is_emergency(number: str, region: str, valid: PhoneNumber | None) -> bool:
-    """True if an emergency number would answer; `valid` is the number where it is an ordinary one."""
+    """Return True if an emergency service would answer; `valid` is the parsed number if it is an ordinary one."""
     import phonenumbers
 
     if phonenumbers.connects_to_emergency_number(number, region):
-        # In some countries ordinary numbers begin with an emergency number.
+        # In some countries ordinary numbers begin with the digits of an emergency number.
         usual = phonenumbers.format_number(valid, phonenumbers.PhoneNumberFormat.NATIONAL) if valid else ""
         return re.sub("[^0-9]", "", usual) != number
     code, bare = str(phonenumbers.country_code_for_region(region)), number.lstrip("+0")
@@ -196,7 +196,7 @@ def _is_emergency(number: str, region: str, valid: PhoneNumber | None) -> bool:
 
 
 def _costly(parsed: PhoneNumber, region: str) -> str | None:
-    """Return the reason why a number costs more than others; surplus digits do not hide it."""
+    """Return the reason why a number is costly, or None; surplus digits do not hide it."""
     import phonenumbers
 
     whole = phonenumbers.PhoneNumber()

@@ -1,4 +1,4 @@
-"""Calls with their outcomes, each with its events and deliveries; calls that ended; lost callers; the events."""
+"""Reads calls, ended calls, a call with its events and deliveries, lost callers, and events from storage."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ from shared.times import clock, iso, now
 Item = dict[str, Any]
 
 _PAGE = 1000
-# Pages of a subject's events that one request reads if few of them fit a filter.
+# Pages of a subject's events that a request reads if few events match.
 _ROUNDS = 4
 # Outcomes of incoming calls that no employee answered.
 LOST = ("missed", "voicemail", "busy", "declined", "failed")
 _SIDE_BY_SIDE = 8
-# By then the late events of a call, such as its voicemail, have arrived.
-SETTLE = timedelta(seconds=60)
+# After this time the late events of a call, such as its voicemail, have arrived.
+DELAY = timedelta(seconds=60)
 _COLUMNS = (*(field.name for field in CALL if field.name != "lost"), "recordingUrls", "voicemailUrls")
 
 
-def read(bridge: Bridge, row: Operation, given: Request) -> dict[str, Any] | sheets.File:
-    """Return a page of the calls that fit, newest first, or all of them as a file; raises Refused."""
-    if given.query.get("format", "json") == "json":
-        return paged(bridge, row, given, _calls)
-    values = check(row, given, zone=bridge.settings.time_zone, also=(CONTINUATION,))
+def read(bridge: Bridge, row: Operation, request: Request) -> dict[str, Any] | sheets.File:
+    """Return a page of matching calls, newest first, or all of them as a file; raises Refused."""
+    if request.query.get("format", "json") == "json":
+        return paged(bridge, row, request, _calls)
+    values = check(row, request, zone=bridge.settings.time_zone, also=(CONTINUATION,))
     return sheets.listed(bridge, row, values, islice(_all(bridge, values), sheets.limit_of(values)))
 
 
@@ -61,7 +61,7 @@ def _all(bridge: Bridge, values: Mapping[str, Any]) -> Iterator[Item]:
 def _calls(
     bridge: Bridge, values: Mapping[str, Any], limit: int, start: str | None = None
 ) -> tuple[list[Item], str | None]:
-    """Return a page of the calls that fit, newest first, and the start of the next page."""
+    """Return a page of matching calls, newest first, and the start of the next page."""
     storage, bounds = bridge.storage, {"first": values.get("from"), "last": values.get("to")}
     rows: Sequence[Mapping[str, Any]]
     if "number" in values or "employee" in values:
@@ -71,7 +71,7 @@ def _calls(
         follows = pointers[limit].place if len(pointers) > limit else None
         rows = store.by_pointers(storage, pointers[:limit])
     else:
-        # The filters that the table service can apply.
+        # Table Storage applies these filters.
         conditions = [f"{name} eq '{values[name]}'" for name in ("direction", "outcome") if name in values]
         if values.get("lost") == "true":
             conditions.append("(" + " or ".join(f"outcome eq '{outcome}'" for outcome in LOST) + ")")
@@ -80,57 +80,57 @@ def _calls(
     return [item for item in map(as_item, rows) if fits(bridge, item, values)], follows or None
 
 
-def read_ended(bridge: Bridge, row: Operation, given: Request) -> Page:
-    """Return the calls that ended after a state, or the newest ones; raises as `lists.answer` does."""
-    values, until = check(row, given, also=lists.STATES), clock(now() - SETTLE)
+def read_ended(bridge: Bridge, row: Operation, request: Request) -> Page:
+    """Return the calls that ended after a state, or the newest ended calls; raises as `lists.answer` does."""
+    values, until = check(row, request, also=lists.STATES), clock(now() - DELAY)
 
     def after(state: str, size: int) -> list[tuple[str, Item | None]]:
         ended = store.ended(bridge.storage, int(state), until, size)
-        items = ((at, as_item(one) if one else None) for at, one in ended)
+        items = ((at, as_item(story) if story else None) for at, story in ended)
         return [(str(at), item if item and fits(bridge, item, values) else None) for at, item in items]
 
     def newest() -> Iterator[Item]:
         items, _ = _calls(bridge, values, values.get("limit", DEFAULT_LIMIT))
         return (item for item in items if item["outcome"] not in UNENDED)
 
-    return lists.answer(row, given, values, present=lambda: str(until), after=after, newest=newest)
+    return lists.answer(row, request, values, present=lambda: str(until), after=after, newest=newest)
 
 
-def read_one(bridge: Bridge, row: Operation, given: Request) -> dict[str, Any]:
-    """Return one call with its events, as an envelope; raises Invalid, NotFound or StorageUnavailable."""
-    return succeeded(one(bridge, check(row, given)["call_id"]))
+def read_one(bridge: Bridge, row: Operation, request: Request) -> dict[str, Any]:
+    """Return a call with its events and their deliveries, as an envelope; raises as `whole_call`, and Invalid."""
+    return succeeded(whole_call(bridge, check(row, request)["call_id"]))
 
 
-def one(bridge: Bridge, call_id: int) -> Item:
+def whole_call(bridge: Bridge, call_id: int) -> Item:
     """Return a call with its events and their deliveries, oldest first; raises NotFound or StorageUnavailable."""
     story = store.get(bridge.storage, call_id)
     if story is None:
         raise NotFound("no such call")
-    found, _ = _events(bridge, {"call_id": call_id}, _PAGE)
-    return as_item(story) | {"events": found[::-1], "deliveries": _deliveries(bridge, found)}
+    newest_first, _ = _events(bridge, {"call_id": call_id}, _PAGE)
+    return as_item(story) | {"events": newest_first[::-1], "deliveries": _deliveries(bridge, newest_first)}
 
 
-def _deliveries(bridge: Bridge, found: Sequence[Item]) -> list[Item]:
+def _deliveries(bridge: Bridge, listed: Sequence[Item]) -> list[Item]:
     """Return the deliveries of these events to today's subscribers, oldest first."""
 
-    def sent(event: Item, one: Subscription) -> list[Item]:
-        name = one.name or host_of(one.endpoint) or None
-        item = {"event": event["id"], "type": event["type"], "subscription": one.id, "name": name}
-        results = Outbox(bridge.storage, one.id).results(event["id"])
+    def sent(event: Item, subscription: Subscription) -> list[Item]:
+        name = subscription.name or host_of(subscription.endpoint) or None
+        item = {"event": event["id"], "type": event["type"], "subscription": subscription.id, "name": name}
+        results = Outbox(bridge.storage, subscription.id).results(event["id"])
         return [
             item | {"result": row.get("result"), "attempts": row.get("attempts"), "time": iso(row["at"])}
             for row in results
         ]
 
-    everybody = subscriptions(bridge).all()
-    pairs = [(event, one) for event in found for one in everybody if one.event == event["type"]]
+    known = subscriptions(bridge).all()
+    pairs = [(event, target) for event in listed for target in known if target.event == event["type"]]
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
         items = chain.from_iterable(pool.map(lambda pair: sent(*pair), pairs))
         return sorted(items, key=lambda item: item["time"])
 
 
 def as_item(row: Mapping[str, Any]) -> Item:
-    """Return a call as it is listed."""
+    """Return a row of table `calls` as an item of the API."""
     item: Item = {field.name: value_of(row.get(field.name)) for field in CALL}
     for name in ("started", "connected", "ended"):
         item[name] = iso(row[name]) if row.get(name) else None
@@ -149,44 +149,44 @@ def as_item(row: Mapping[str, Any]) -> Item:
 
 
 def is_lost(row: Mapping[str, Any]) -> bool:
-    """True for an incoming call that no employee answered."""
+    """Return True for an incoming call that no employee answered."""
     return row.get("outcome") in LOST and (row.get("direction") or "").lower() != "out"
 
 
-def read_lost(bridge: Bridge, row: Operation, given: Request) -> dict[str, Any] | sheets.File:
-    """Return the lost callers that fit, as an envelope or as a file; raises Invalid, or StorageUnavailable."""
-    values = check(row, given)
+def read_lost(bridge: Bridge, row: Operation, request: Request) -> dict[str, Any] | sheets.File:
+    """Return the matching lost callers, as an envelope or as a file; raises Invalid, or StorageUnavailable."""
+    values = check(row, request)
     known = map(_lost_item, lost_callers.listed(bridge.storage, all=values.get("open") != "true"))
     fitting = [item for item in known if fits(bridge, item, values)][values.get("offset", 0) :]
     return sheets.listed(bridge, row, values, fitting[: sheets.limit_of(values)])
 
 
-def _lost_item(one: lost_callers.LostCaller) -> dict[str, Any]:
-    times = {"since": one.since, "last_contact": one.last, "closed": None if one.open else one.closed}
+def _lost_item(caller: lost_callers.LostCaller) -> dict[str, Any]:
+    times = {"since": caller.since, "last_contact": caller.last, "closed": None if caller.open else caller.closed}
     return {
-        "id": one.id,
-        "open": one.open,
-        "callerid": one.callerid,
-        "destination": one.destination,
-        "contact_name": one.name,
-        "attempts": one.attempts,
-        "note": one.note,
-        "contacts": [{"contactID": id} for id in one.rung],
+        "id": caller.id,
+        "open": caller.open,
+        "callerid": caller.callerid,
+        "destination": caller.destination,
+        "contact_name": caller.name,
+        "attempts": caller.attempts,
+        "note": caller.note,
+        "contacts": [{"contactID": id} for id in caller.rung],
         **{name: iso(moment) if moment else None for name, moment in times.items()},
     }
 
 
-def read_events(bridge: Bridge, row: Operation, given: Request) -> dict[str, Any]:
+def read_events(bridge: Bridge, row: Operation, request: Request) -> dict[str, Any]:
     """Return a page of the feed, newest first; raises Refused, or StorageUnavailable."""
-    return paged(bridge, row, given, _events)
+    return paged(bridge, row, request, _events)
 
 
 def _events(
     bridge: Bridge, values: Mapping[str, Any], limit: int, start: str | None = None
 ) -> tuple[list[Item], str | None]:
-    """Return a page of the events that fit, newest first, and the start of the next page."""
+    """Return a page of matching events, newest first, and the start of the next page."""
     storage, first, last = bridge.storage, values.get("date_from"), values.get("date_to")
-    # A call has fewer events than a number.
+    # The call first, as it has fewer events than a number.
     if "call_id" in values:
         subject = people.call(values["call_id"])
     elif "number" in values:
@@ -208,7 +208,7 @@ def _events(
 
 
 def event_item(storage: Storage, row: Mapping[str, Any]) -> Item:
-    """Return an event as it is listed; without data and with `bodyMissing` if the blob of its body is gone."""
+    """Return an event's row as an item of the API; without its payload it has empty `data`, and `bodyMissing`."""
     item: Item = {"id": row["id"], "type": row["type"], "version": None}
     item |= {"origin": row["origin"], "received": iso(row["received"]), "happened": iso(row["happened"])}
     item |= {name: value_of(row[name]) for name in IDENTIFIERS if name in row}

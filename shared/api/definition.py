@@ -57,8 +57,8 @@ _BODY: Errors = (errors.INVALID_JSON, errors.NO_LENGTH, errors.BODY_TOO_LARGE)
 _PBX: Errors = tuple(
     row for kind, row in errors.ANSWERS.items() if issubclass(kind, errors.PbxError | errors.BudgetExhausted)
 )
-# The errors of each kind of operation, beside a missing or wrong key. As in the certified connector's definition, lists
-# and the end of webhooks have 403 and 404 too.
+# The errors of each kind of operation, besides a missing or wrong key. As in the certified connector's definition,
+# lists and the end of webhooks have 403 and 404, too.
 RAISES: Mapping[Kind, Errors] = {
     "action": (*_PBX, *_OURS),
     "dial": (*_PBX, *_BODY, *_OURS, errors.DIAL_UNCERTAIN, errors.KEY_REUSED, errors.DIAL_LIMIT),
@@ -76,18 +76,18 @@ _LOCATION: Schema = {"Location": {"type": "string", "description": "Address to a
 _UNAUTHORIZED: Schema = {"description": "The function key is missing or wrong."}
 _BINARY: Schema = {"type": "string", "format": "binary", "x-ms-summary": "Audio", "description": "The file."}
 
-_SAME = "Text of your own for this call; the same one within an hour does not ring twice."
+_SAME = "Text of your own for this call; a request with the same text within an hour does not ring again."
 _KEY = text(KEY_HEADER, "header", f"^{KEY_PATTERN}$", _SAME) | {"x-ms-visibility": "advanced"}
 _CONTINUATION = text(
     CONTINUATION, "query", CONTINUATION_PATTERN, "Token from the last answer; the filters have to be the same."
 )
-# Makers see neither: the connector's policy sets the first, Logic Apps' HTTP trigger the second. A connector sends the
-# defaults of internal parameters, so its first poll begins with the present.
+# Makers see neither of these: the connector's policy sets `state`, Logic Apps' HTTP trigger `triggerState`. A connector
+# sends the defaults of internal parameters, so its first poll begins with the present.
 _STATES: tuple[Schema, ...] = tuple(
     text(name, "query", STATE_PATTERN, description, allowEmptyValue=True) | {"x-ms-visibility": "internal", **default}
     for name, default, description in (
-        (STATE, {"default": "now"}, "Lists what arrived after it: now, or the state of the last answer."),
-        (TRIGGER_STATE, {}, "For polling by Location: now at first, then what the last one says."),
+        (STATE, {"default": "now"}, "Lists items that arrived after it: now, or the state of the last answer."),
+        (TRIGGER_STATE, {}, "For polling by Location: now at first, then the value in the last Location."),
     )
 )
 _RIGHT = "The right to end the subscription, which its Location ends with."
@@ -121,20 +121,20 @@ _UNSUBSCRIBE = _post(
     id="Unsubscribe",
     path="webhooks/unsubscribe",
     summary="End subscriptions by address",
-    description="Ends all that this address is subscribed to.",
+    description="Ends all subscriptions of a callback address.",
     visibility="internal",
 )
 _ROTATE = _post(
     id="RotateSecret",
     path="webhooks/{webhook_id}/rotate",
     summary="Rotate a subscription's secret",
-    description="Makes a new secret; the old one signs beside it for a day.",
+    description="Makes a new secret; for a day, the old secret signs posts, too.",
     visibility="advanced",
 )
 
 
 def definition(scheme: str, host: str, path: str = "") -> dict[str, Any]:
-    """Return the definition of an app at `scheme://host` and a path; it has no secrets and needs no settings."""
+    """Return the definition of an app at `scheme://host` and a path, without secrets and whatever the settings."""
     tags = {name for methods in PATHS.values() for part in methods.values() for name in part.get("tags", ())}
     return {
         "swagger": "2.0",
@@ -161,7 +161,7 @@ def served(scheme: str, host: str, path: str = "") -> tuple[bytes, str]:
 
 
 def _paths() -> Schema:
-    """Return the paths of all operations, with the posts to subscribers beside the operations that subscribe."""
+    """Return the paths of all operations; those that subscribe also describe the posts to subscribers."""
     found: Schema = {}
     for row, schema in _operations():
         found.setdefault(f"/{row.path}", {})[row.method.lower()] = schema
@@ -169,7 +169,7 @@ def _paths() -> Schema:
     for event in EVENTS:
         content = {"description": event.description, "schema": schemas.notification(event)}
         found[f"/webhooks/{event.name}"][name] = content
-    # The certified definition describes this path, where nothing is served; a copy keeps ours a superset of it.
+    # The certified definition has this path, which is not served; with it ours is a superset.
     return found | {"/webhooks": {name: found[f"/webhooks/{EVENTS[0].name}"][name]}}
 
 
@@ -194,7 +194,7 @@ def _operations() -> Iterator[tuple[Operation, Schema]]:
     yield _ROTATE, _described(_ROTATE, "feed", _ok(_with_secret()), _ID)
     ended = _ok(answer(_UNSUBSCRIBE), "Ended, or not there.")
     yield _UNSUBSCRIBE, _described(_UNSUBSCRIBE, "leave", ended, schemas.in_body(schemas.unsubscribe_request()))
-    # A connector that removes its trigger sends no key; the id in its Location cannot be guessed.
+    # A connector that removes its trigger sends no key; the id from Location cannot be guessed.
     row = replace(operation("DeleteWebhookByID"), parameters=())
     yield row, _described(row, "unsubscribe", ended, _ID | {"pattern": f"^(?:{ID_PATTERN})$"}) | {"security": []}
     produces = ["audio/mpeg", "audio/wav", "application/octet-stream", "application/json"]
@@ -235,7 +235,7 @@ def _refusals(kind: Kind) -> Schema:
         found = described.setdefault(str(row.status), {"description": f"{row.title}."})
         if row.title not in found["description"]:
             found["description"] += f" {row.title}."
-        # That answer is plain text.
+        # Its answer is plain text.
         if row is not errors.NO_LENGTH:
             found["schema"] = schemas.refusal()
         if row.status in _LATER:
@@ -244,7 +244,7 @@ def _refusals(kind: Kind) -> Schema:
 
 
 def _listing(row: Operation) -> Schema:
-    """Return a list as a polling trigger, which works by the newest item's id, by state, or by Location."""
+    """Return a list as a polling trigger, by the newest item's id, by `state`, or by Location."""
     field = Field(STATE, "string", "Value of the parameter state in the next request.")
     state = schemas.field_schema(field, of=row.id, nullable=False) | {"x-ms-visibility": "internal"}
     page = {"schema": answer(row, {STATE: state}), "headers": _LOCATION | _RETRY_AFTER}
@@ -272,7 +272,7 @@ def _subscribe(event: Event) -> tuple[Operation, Schema]:
 
 
 def _with_secret() -> Schema:
-    """Return an envelope with the right to end a subscription, and its secret if that is new."""
+    """Return the schema of an envelope with the right to end a subscription, and its secret if that is new."""
     name = "SubscribedAnswer"
     right = Field("data", "string", "The right to end the subscription, as in Location; a secret.")
     secret = Field("secret", "string", "Signs what is posted.")

@@ -39,7 +39,7 @@ def succeeded(data: Any, status: int = 200) -> dict[str, Any]:
 
 
 def passed_on(operation: Operation, envelope: Mapping[str, Any], data: Any) -> dict[str, Any]:
-    """Return the PBX's envelope around `data`, with missing fields filled in and additional ones kept."""
+    """Return the PBX's envelope around `data`, with defaults for missing fields; additional fields are kept."""
     sent = {name: value for name, value in envelope.items() if value is not None}
     texts = {name: str(sent[name]) for name in ("version", "status", "message") if name in sent}
     tidied = [tidy(item, operation.item) for item in data] if operation.lists else tidy(data, operation.item)
@@ -47,44 +47,44 @@ def passed_on(operation: Operation, envelope: Mapping[str, Any], data: Any) -> d
 
 
 def tidy(item: Any, shape: Shape) -> Any:
-    """Return an item as the definition has it: empty values as null, whole numbers as numbers, texts as texts."""
+    """Return an item with values of the types in the definition; empty values are null unless they are texts."""
     if not isinstance(item, dict):
         return item
     tidied = dict(item)
-    for one in shape:
-        value = tidied.get(one.name)
+    for column in shape:
+        value = tidied.get(column.name)
         if isinstance(value, list):
-            tidied[one.name] = [tidy(part, one.fields) for part in value]
-        elif one.type in _TEXTS and isinstance(value, bool | int | float):
+            tidied[column.name] = [tidy(part, column.fields) for part in value]
+        elif column.type in _TEXTS and isinstance(value, bool | int | float):
             number = identifier(value)
-            tidied[one.name] = json.dumps(value) if number is None else str(number)
-        elif value == "" and one.type not in _TEXTS:
-            tidied[one.name] = None
-        elif one.type == "integer" and (number := identifier(value)) is not None:
-            tidied[one.name] = number
+            tidied[column.name] = json.dumps(value) if number is None else str(number)
+        elif value == "" and column.type not in _TEXTS:
+            tidied[column.name] = None
+        elif column.type == "integer" and (number := identifier(value)) is not None:
+            tidied[column.name] = number
     return tidied
 
 
 def paged(
     bridge: Bridge,
     operation: Operation,
-    given: Request,
+    request: Request,
     read: Callable[[Bridge, dict[str, Any], int, str | None], tuple[list[dict[str, Any]], str | None]],
 ) -> dict[str, Any]:
     """
     Return a page of an operation as an envelope, with `continuation` beside `data`: null at the end.
 
-    `read` takes the filters, the limit and the start of the page, and returns items and the start of the next page. A
-    page with a continuation may be short, or empty. Raises Refused.
+    `read` accepts the filters, the limit and the start of the page, and returns items and the start of the next page. A
+    page before the last one may have fewer items, or none. Raises Refused.
     """
-    values = check(operation, given, zone=bridge.settings.time_zone, also=(CONTINUATION,))
+    values = check(operation, request, zone=bridge.settings.time_zone, also=(CONTINUATION,))
     limit, scope = values.pop("limit", DEFAULT_LIMIT), f"{operation.id} {sorted(values.items())}"
-    items, follows = read(bridge, values, limit, start_of(bridge.storage, scope, given.query.get(CONTINUATION)))
+    items, follows = read(bridge, values, limit, start_of(bridge.storage, scope, request.query.get(CONTINUATION)))
     return succeeded(items) | {CONTINUATION: continuation(bridge.storage, scope, follows)}
 
 
 def continuation(storage: Storage, scope: str, start: str | None) -> str | None:
-    """Return the token that the next request for the same filters, the `scope`, sends; None at the end."""
+    """Return the token of the next page for the same filters, which are the `scope`; None at the end."""
     if start is None:
         return None
     seal = people.digest(storage, f"page {scope} {start}")[:_SEAL]
@@ -92,7 +92,7 @@ def continuation(storage: Storage, scope: str, start: str | None) -> str | None:
 
 
 def start_of(storage: Storage, scope: str, text: str | None) -> str | None:
-    """Return the start of a page; raises Refused for a token of another scope, or one that the app did not make."""
+    """Return the start of a page from its token; raises Refused for an invalid token, or one of another scope."""
     if text is None:
         return None
     try:

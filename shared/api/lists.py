@@ -1,4 +1,4 @@
-"""Lists and list actions: stored items, newest first or in the order of their arrival, by filters."""
+"""Lists and list actions: stored items by filters, newest first or in the order of their arrival."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from shared.values import LARGEST_ID
 Arrivals = Callable[[str, int], Sequence[tuple[str, Item | None]]]
 
 _PAGE = 1000
-# Pointers that are read first of each person, and items that are read at once.
+# Pointers in a subject's first read, and items read at once.
 _FEW, _MOST_IN_CHUNK = 200, 96
-# callStarted may differ from the start that a callID spells.
+# callStarted may differ from the time in a callID.
 _SLACK = timedelta(days=1)
 
 STATE, TRIGGER_STATE = "state", "triggerState"
 STATES = (STATE, TRIGGER_STATE)
 STATE_PATTERN = r"^(now|[0-9]{1,18})?$"
 IDLE_SECONDS = 30
-# Arrivals that one request reads after the first ones, if those do not fit.
+# Further arrivals that a request reads in search of matches.
 _FURTHER = (1000,) * 4
 
 
@@ -46,15 +46,15 @@ def resource_of(row: Operation) -> Resource:
     return resources.resource(row.path.removeprefix("trigger/"))
 
 
-def find_items(bridge: Bridge, row: Operation, given: Request) -> dict[str, Any] | sheets.File:
+def find_items(bridge: Bridge, row: Operation, request: Request) -> dict[str, Any] | sheets.File:
     """
-    Return the stored items that fit, newest first: `limit` (50) after `offset`, or all as a file.
+    Return the matching stored items, newest first: `limit` (50) after `offset`, or all of them as a file.
 
-    Items with a name have it as `title`. Raises Invalid, or StorageUnavailable.
+    An item's name is its `title`. Raises Invalid, or StorageUnavailable.
     """
-    values, resource = check(row, given, zone=bridge.settings.time_zone), resource_of(row)
-    found = _select(bridge, resource, values | {"limit": sheets.limit_of(values)})
-    return sheets.listed(bridge, row, values, (tidy(_titled(resource, item), row.item) for item in found))
+    values, resource = check(row, request, zone=bridge.settings.time_zone), resource_of(row)
+    selected = _select(bridge, resource, values | {"limit": sheets.limit_of(values)})
+    return sheets.listed(bridge, row, values, (tidy(_titled(resource, item), row.item) for item in selected))
 
 
 def _titled(resource: Resource, item: Item) -> Item:
@@ -64,14 +64,14 @@ def _titled(resource: Resource, item: Item) -> Item:
     return item | {TITLE.name: " ".join(words) or str(item[resource.id_field])}
 
 
-def list_items(bridge: Bridge, row: Operation, given: Request) -> Page:
+def list_items(bridge: Bridge, row: Operation, request: Request) -> Page:
     """
     Return the answer of a list, from storage alone; see `answer`.
 
     The newest items are `limit` (50) after `offset`. With `initial_…` they are the `limit` (1,000) smallest ids above
-    it, newest first, so that the first one asks for the rest. Raises Invalid, or StorageUnavailable.
+    it, newest first: the first item's id is the next `initial_…`. Raises Invalid, or StorageUnavailable.
     """
-    values = check(row, given, zone=bridge.settings.time_zone, also=STATES)
+    values = check(row, request, zone=bridge.settings.time_zone, also=STATES)
     storage, resource = bridge.storage, resource_of(row)
     limit = LARGEST_LIMIT if values.get(resource.cursor_parameter) else DEFAULT_LIMIT
 
@@ -83,11 +83,11 @@ def list_items(bridge: Bridge, row: Operation, given: Request) -> Page:
         return (tidy(item, row.item) for item in _select(bridge, resource, {"limit": limit} | values))
 
     present = partial(items.present, storage, resource.name)
-    return answer(row, given, values, present=present, after=after, newest=newest)
+    return answer(row, request, values, present=present, after=after, newest=newest)
 
 
 def _select(bridge: Bridge, resource: Resource, values: Mapping[str, Any]) -> list[Item]:
-    """Return the stored items that fit an operation's values, newest first."""
+    """Return the stored items that match an operation's values, newest first."""
     rising = bool(values.get(resource.cursor_parameter))
     stored: Iterable[Item]
     if (wanted := values.get(resource.id_parameter)) is not None:
@@ -97,18 +97,18 @@ def _select(bridge: Bridge, resource: Resource, values: Mapping[str, Any]) -> li
         stored = _of_person(bridge, resource, kind, subjects, values)
         stored = reversed(list(stored)) if rising else stored
         if resource.name == "voicemails":
-            # Only the index knows whom a voicemail's call rang.
+            # The index alone has the employees whom a voicemail's call rang.
             values = {name: value for name, value in values.items() if name != "contact_id"}
     else:
         stored = _in_order(bridge, resource, values, rising=rising)
     fitting = (item for item in stored if fits(bridge, item, values))
-    # In two steps, as the sum may be more than islice takes.
-    found = list(islice(islice(fitting, values.get("offset", 0), None), values["limit"]))
-    return found[::-1] if rising else found
+    # In two steps, because the sum may exceed what islice accepts.
+    selected = list(islice(islice(fitting, values.get("offset", 0), None), values["limit"]))
+    return selected[::-1] if rising else selected
 
 
 def _in_order(bridge: Bridge, resource: Resource, values: Mapping[str, Any], *, rising: bool) -> Iterator[Item]:
-    """Yield the items that may be wanted, in order; with filters they are read in whole pages."""
+    """Yield the items of the spans, in order; with filters they are read in whole pages."""
     is_filtered = values.keys() - {"limit", "offset", "format", resource.cursor_parameter}
     page = _PAGE if is_filtered else values["limit"] + values.get("offset", 0)
     spans = _spans(resource, values)
@@ -121,9 +121,9 @@ def _in_order(bridge: Bridge, resource: Resource, values: Mapping[str, Any], *, 
 
 def _spans(resource: Resource, values: Mapping[str, Any]) -> list[tuple[int, int]]:
     """
-    Return the ranges of ids, newest first, that hold every wanted item: greater than the first, less than the second.
+    Return the ranges of ids, newest first, that contain all matches: ids above the first number, below the second.
 
-    A callID that spells the call's start is left out if that is not in the range of dates; a plain counter is not.
+    A callID made of a time narrows a range of dates; other ids are all included.
     """
     above, below = values.get(resource.cursor_parameter, -1), LARGEST_ID + 1
     start, end = values.get("date_from"), values.get("date_to")
@@ -136,7 +136,7 @@ def _spans(resource: Resource, values: Mapping[str, Any]) -> list[tuple[int, int
 
 
 def _subjects(bridge: Bridge, resource: Resource, values: Mapping[str, Any]) -> list[str]:
-    """Return the numbers and the employee of a request; the index leads from each of them to every item that fits."""
+    """Return the subjects among the values, numbers and an employee; the index has all matches of each."""
     region = bridge.settings.default_region
     numbers = [people.number(values[name], region) for name in ("source", "destination", "number") if name in values]
     if "contact_id" not in values:
@@ -151,16 +151,16 @@ def _of_person(
     """Yield the items of the rarest of these subjects, newest first."""
     first, last = values.get("date_from"), values.get("date_to")
     bounds: dict[str, Any] = {"first": first and first - _SLACK, "last": last and last + _SLACK}
-    begun = {one: people.find(bridge.storage, one, [kind], limit=_FEW, **bounds) for one in subjects}
-    rarest = min(subjects, key=lambda one: len(begun[one]))
+    first_pages = {subject: people.find(bridge.storage, subject, [kind], limit=_FEW, **bounds) for subject in subjects}
+    rarest = min(subjects, key=lambda subject: len(first_pages[subject]))
 
     def pointers() -> Iterator[people.Pointer]:
-        seen, found, limit = set[str](), begun[rarest], _FEW
-        while found:
-            yield from (one for one in found if one.id not in seen)
-            seen.update(one.id for one in found)
-            start, is_full, limit = f"{found[-1].place}~", len(found) == limit, LARGEST_LIMIT
-            found = people.find(bridge.storage, rarest, [kind], limit=limit, start=start, **bounds) if is_full else []
+        seen, page, limit = set[str](), first_pages[rarest], _FEW
+        while page:
+            yield from (pointer for pointer in page if pointer.id not in seen)
+            seen.update(pointer.id for pointer in page)
+            start, is_full, limit = f"{page[-1].place}~", len(page) == limit, LARGEST_LIMIT
+            page = people.find(bridge.storage, rarest, [kind], limit=limit, start=start, **bounds) if is_full else []
 
     left, chunk = pointers(), min(values["limit"] + values.get("offset", 0), _MOST_IN_CHUNK)
     while part := list(islice(left, chunk)):
@@ -169,7 +169,7 @@ def _of_person(
 
 def answer(
     row: Operation,
-    given: Request,
+    request: Request,
     values: Mapping[str, Any],
     *,
     present: Callable[[], str],
@@ -179,51 +179,51 @@ def answer(
     """
     Return the answer of a list that is a polling trigger.
 
-    | The query has | The answer holds |
+    | The query has | The answer has |
     |---|---|
-    | neither of these | the `newest` items |
-    | `state` | the arrivals after it that fit, oldest first: up to `limit` (1,000); none where it is empty or `now` |
+    | neither state | the `newest` items |
+    | `state` | the matching arrivals after it, oldest first: up to `limit` (1,000); none if it is empty or `now` |
     | `triggerState` | the next arrival, by Logic Apps' polling contract: `Location` and `Retry-After` |
 
-    The first two have the state to ask by next beside `data`. Raises Invalid.
+    The first two have the next `state` beside `data`. Raises Invalid.
     """
-    # Both are checked, even if only one of them counts.
-    states = {name: _state(name, given.query[name]) for name in STATES if name in given.query}
+    # Both are checked, even if only `triggerState` counts.
+    states = {name: _state(name, request.query[name]) for name in STATES if name in request.query}
     if not states:
         # Read before the items, so that an arrival in between is listed twice rather than never.
         state = present()
         return Page(body=succeeded(list(newest())) | {STATE: state})
     if TRIGGER_STATE not in states:
-        found, state, _ = _arrivals(after, states[STATE] or present(), values.get("limit", LARGEST_LIMIT))
-        return Page(body=succeeded(found) | {STATE: state})
-    found, state, is_idle = _arrivals(after, states[TRIGGER_STATE] or present(), 1)
-    kept = {one.name: text for one in row.parameters if (text := given.query.get(one.name))}
-    location = f"{given.base}/api/v2/{row.path}?{urlencode(kept | {TRIGGER_STATE: state})}"
+        arrived, state, _ = _arrivals(after, states[STATE] or present(), values.get("limit", LARGEST_LIMIT))
+        return Page(body=succeeded(arrived) | {STATE: state})
+    arrived, state, is_idle = _arrivals(after, states[TRIGGER_STATE] or present(), 1)
+    filters = {parameter.name: text for parameter in row.parameters if (text := request.query.get(parameter.name))}
+    location = f"{request.base}/api/v2/{row.path}?{urlencode(filters | {TRIGGER_STATE: state})}"
     headers = {"Location": location, "Retry-After": str(IDLE_SECONDS if is_idle else 0)}
-    status = 200 if found else 202
-    return Page(body=succeeded(found, status), status=status, headers=headers)
+    status = 200 if arrived else 202
+    return Page(body=succeeded(arrived, status), status=status, headers=headers)
 
 
 def _state(name: str, text: str) -> str:
     """Return the state in a request, empty for the present; raises Invalid."""
     text = text.strip()
     if not re.fullmatch(STATE_PATTERN, text):
-        raise Invalid({name: "now, or the state that the last answer gave, is expected"})
+        raise Invalid({name: "now, or the state of the last answer, is expected"})
     return "" if text == "now" else text
 
 
 def _arrivals(after: Arrivals, state: str, limit: int) -> tuple[list[Item], str, bool]:
-    """Return arrivals that fit, the state after the last one that was read, and True if there are no more."""
-    found: list[Item] = []
-    # The next arrivals fit, as a rule: no more are read at first.
+    """Return matching arrivals, the state after the last one that was read, and True if there are no more."""
+    matching: list[Item] = []
+    # Usually the next arrivals match, so that the first read is enough.
     for size in (limit, *_FURTHER):
         arrivals = after(state, size)
         for at, item in arrivals:
             state = at
             if item is not None:
-                found.append(item)
-            if len(found) == limit:
-                return found, state, False
+                matching.append(item)
+            if len(matching) == limit:
+                return matching, state, False
         if len(arrivals) < size:
-            return found, state, True
-    return found, state, False
+            return matching, state, True
+    return matching, state, False

@@ -1,4 +1,4 @@
-"""The operations under /api/v2: the PBX's, and the app's own, which it answers from storage."""
+"""The operations under /api/v2: those of the PBX, and the app's own, which are answered from storage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.pbx.fields import CONTACT, LOST_CALL, Field, Shape
 from shared.pbx.operations import OPERATIONS, Operation, Parameter, operation
 from shared.pbx.resources import RESOURCES, Resource
 
-# The fields with a number that can be called.
+# The fields with a phone number.
 NUMBERS = ("number", "caller", "destination", "sender")
 # Outcomes of calls.
 OUTCOMES: Mapping[str, str] = {
@@ -22,8 +22,8 @@ OUTCOMES: Mapping[str, str] = {
     "busy": "nobody answered, as the line was busy",
     "failed": "the call could not be put through",
     "unanswered": "an outgoing call that was not answered",
-    "ringing": "it rings as far as is known",
-    "talking": "they talk as far as is known",
+    "ringing": "it rings, as far as is known",
+    "talking": "it was answered and has no known end",
     "unknown": "its end never became known",
 }
 
@@ -37,7 +37,7 @@ _LIMIT, _OFFSET, _DIRECTION = (
     next(parameter for parameter in operation("GetCallHistory").parameters if parameter.name == name)
     for name in ("limit", "offset", "direction")
 )
-_FORMAT_WORDS = "json; or csv or xlsx for a file with all that fits, up to 100,000 rows."
+_FORMAT_WORDS = "json; or csv or xlsx for a file with all matches, up to 100,000 rows."
 FORMAT = _choice("format", "Format", _FORMAT_WORDS, "json", "csv", "xlsx", visibility="advanced")
 
 EVENT: Shape = (
@@ -59,10 +59,10 @@ GET_EVENTS = _list(
     path="events",
     parameters=(
         _choice("type", "Event Type", "Only events of this name.", *(row.name for row in EVENTS)),
-        Parameter("call_id", "Call ID", "Only what concerns this call."),
-        Parameter("number", "Number", "Only calls from or to this number.", type="string"),
-        Parameter("date_from", "Date From", "Only what the app learnt of from this time on.", type="date-time"),
-        Parameter("date_to", "Date To", "Only what the app learnt of up to this time.", type="date-time"),
+        Parameter("call_id", "Call ID", "Only events of this call."),
+        Parameter("number", "Number", "Only events of calls from or to this number.", type="string"),
+        Parameter("date_from", "Date From", "Only events received at or after this time.", type="date-time"),
+        Parameter("date_to", "Date To", "Only events received up to this time.", type="date-time"),
         _LIMIT,
     ),
     summary="List events",
@@ -100,15 +100,15 @@ _DELIVERY: Shape = (
     Field("type", "string", "Name of the event."),
     Field("subscription", "string", "Public ID of the subscription."),
     Field("name", "string", "Its name, or the host of its callback address."),
-    Field("result", "string", "Last answer, or reason of the failure; absent while it is on its way."),
-    Field("attempts", "integer", "Number of posts; absent while it is on its way."),
-    Field("time", "date-time", "Time it ended, or was put on its way."),
+    Field("result", "string", "Last answer, or reason of the failure; absent while it waits."),
+    Field("attempts", "integer", "Number of posts; absent while it waits."),
+    Field("time", "date-time", "Time it ended, or began to wait."),
 )
 _CALL_FILTERS = (
     Parameter("number", "Number", "Only calls from or to this number, in any spelling.", type="string"),
     Parameter("employee", "Employee", "Only calls that rang or reached this employee."),
     _DIRECTION,
-    _choice("outcome", "Outcome", "Only calls that ended so.", *OUTCOMES),
+    _choice("outcome", "Outcome", "Only calls with this outcome.", *OUTCOMES),
     _choice("lost", "Lost", "true for incoming calls that nobody answered, false for all others.", "true", "false"),
     _LIMIT,
 )
@@ -132,7 +132,7 @@ GET_CALL = Operation(
     path="calls/{call_id}",
     parameters=operation("GetCallHistoryItemByID").parameters,
     summary="Get call",
-    description="Returns one call with its events in order, its audio, and what subscribers were sent.",
+    description="Returns one call with its events in order, its audio, and its deliveries to subscribers.",
     item=(
         *CALL,
         Field("events", "array", "Events of the call, oldest first.", EVENT),
@@ -144,14 +144,14 @@ GET_ENDED_CALLS = _list(
     path="trigger/calls",
     parameters=_CALL_FILTERS,
     summary="When a call is over",
-    description="Lists each call once, when it has been over for a minute and its story is settled.",
+    description="Lists each call once, a minute after it is over.",
     item=CALL,
 )
 LOST_CALLER: Shape = (
     Field("id", "string", "ID of the caller at this number."),
     Field("open", "boolean", "True while the caller waits to be called back."),
     *LOST_CALL[:4],
-    Field("since", "date-time", "Since when the caller waits, or waited."),
+    Field("since", "date-time", "Time since which the caller waits, or waited."),
     *LOST_CALL[4:],
     Field("closed", "date-time", "Time the caller was called back, got through, or was closed by hand."),
     Field("note", "string", "Person who closed it by hand, and the reason."),
@@ -172,7 +172,7 @@ GET_LOST_CALLERS = _list(
     item=LOST_CALLER,
 )
 
-# The name of an item in the lists that makers pick from.
+# The name of an item where makers pick from a list.
 TITLE = Field("title", "string", "Name to show.")
 _NAME = Parameter("name", "Name", "Part of the name, in any letter case, with or without accents.", type="text")
 _NUMBER = Parameter("number", "Number", "The item's number, or one that called or was called.", type="string")
@@ -197,7 +197,7 @@ def _action(row: Resource) -> Operation:
 
 LISTS: tuple[Operation, ...] = tuple(operation(row.list_operation) for row in RESOURCES)
 LIST_ACTIONS: tuple[Operation, ...] = tuple(map(_action, RESOURCES))
-# Without webhooks: the app has subscriptions of its own.
+# Without the PBX's webhooks: the app has subscriptions of its own.
 ACTIONS: tuple[Operation, ...] = tuple(
     row for row in OPERATIONS if row not in LISTS and not row.path.startswith("webhooks/")
 )

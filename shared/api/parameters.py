@@ -1,4 +1,4 @@
-"""Inputs of operations, checked against the rows of the table, and items compared with them."""
+"""Checks the inputs of operations against their rows, and matches items with them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ Item = Mapping[str, Any]
 Test = Callable[[Bridge, Any, Any], bool]
 
 LARGEST_LIMIT = 1000
-# The function key and the key's name, which the host reads.
+# Parameters of the host: the function key and its name.
 _ALWAYS = ("code", "clientid")
 _INTEGER = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 # An unencoded plus arrives as a space.
 _LOST_PLUS = re.compile(r" (?=[0-9]{2}:?[0-9]{2}\Z)")
-# Clients send the years 1 and 9999 for no bound; as bounds, these two are equal to them. Both have a 29 February.
+# Clients send the years 1 and 9999 for no bound; these replace them. Both have a 29 February.
 _FIRST_YEAR, _LAST_YEAR = 1604, 8996
 _YEAR = re.compile(r"\A[0-9]{4}(?=-)", re.ASCII)
 # The fields that make up a name.
@@ -38,7 +38,7 @@ NAMES = tuple(dict.fromkeys(name for row in RESOURCES for name in row.title))
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The parameters in a request's path, its query, body and headers, and the app's own address for answers."""
+    """A request's path parameters, query, body and headers, and the app's address for links in the answer."""
 
     path: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
@@ -51,8 +51,8 @@ def limits(parameter: Parameter) -> dict[str, Any]:
     """
     Return the bounds or the pattern of a parameter's values, by their names in JSON Schema.
 
-    Identifiers are 1 to 2^63 - 1, in any spelling that `identifier` reads. `limit` is 1 to 1000. `offset`, and any that
-    has a default, may be 0. A text without choices is a phone number, unless its type says that it is any `text`.
+    Identifiers are 1 to 2^63 - 1, in any spelling that `identifier` reads. `limit` is 1 to 1000. `offset` and
+    parameters with a default may be 0. A `string` without choices is a phone number.
     """
     if parameter.type == "integer":
         least = 0 if parameter.name == "offset" or parameter.default is not None else 1
@@ -63,37 +63,37 @@ def limits(parameter: Parameter) -> dict[str, Any]:
 
 
 def is_number(parameter: Parameter) -> bool:
-    """True if its values are phone numbers: a text without choices is one."""
+    """Return True if a parameter's values are phone numbers."""
     return parameter.type == "string" and not parameter.choices
 
 
 def takes_body(operation: Operation) -> bool:
-    """True if it has parameters in the body."""
+    """Return True if an operation has parameters in the body."""
     return any(parameter.where == "body" for parameter in operation.parameters)
 
 
 def check_names(query: Collection[str], known: Collection[str]) -> None:
-    """Raise Invalid for each parameter of a query that is not known: a misspelt filter would let all through."""
+    """Raise Invalid for unknown parameters of a query: with a misspelt filter, everything would match."""
     unknown = [name for name in query if name not in known and name.lower() not in _ALWAYS]
     if unknown:
         names = ", ".join(sorted(known)) or "none"
-        raise Invalid(dict.fromkeys(unknown, f"not known here; known parameters: {names}"))
+        raise Invalid(dict.fromkeys(unknown, f"unknown; known parameters: {names}"))
 
 
-def check(operation: Operation, given: Request, *, zone: tzinfo = UTC, also: Collection[str] = ()) -> dict[str, Any]:
+def check(operation: Operation, request: Request, *, zone: tzinfo = UTC, also: Collection[str] = ()) -> dict[str, Any]:
     """
     Return an operation's values by name, without those that are absent.
 
     Numbers are exact, phone numbers are digits with or without a plus, times are in UTC, and a bare date is its whole
-    day in `zone`. An empty value is invalid: a filter whose variable is empty would let all through. An empty value of
-    a parameter with a default, which is no filter, is the same as none. The caller itself reads the parameters `also`.
-    Raises Refused for a body that is no JSON, or Invalid with the reason for each field that does not fit.
+    day in `zone`. An empty value is invalid, because everything would match an empty filter; for a parameter with a
+    default it is the default. Parameters in `also` are allowed, and read by the caller. Raises Refused for a body that
+    is not JSON, and Invalid with the reason for each invalid field.
     """
-    check_names(given.query, {row.name for row in operation.parameters if row.where == "query"} | set(also))
+    check_names(request.query, {row.name for row in operation.parameters if row.where == "query"} | set(also))
     values: dict[str, Any] = {}
     wrong: dict[str, str] = {}
-    body = _body(given) if takes_body(operation) else {}
-    parts: Mapping[str, Mapping[str, Any]] = {"path": given.path, "query": given.query, "body": body}
+    body = _body(request) if takes_body(operation) else {}
+    parts: Mapping[str, Mapping[str, Any]] = {"path": request.path, "query": request.query, "body": body}
     for parameter in operation.parameters:
         raw = parts[parameter.where].get(parameter.name)
         try:
@@ -108,10 +108,10 @@ def check(operation: Operation, given: Request, *, zone: tzinfo = UTC, also: Col
     return values
 
 
-def _body(given: Request) -> Mapping[str, Any]:
-    if len(given.body) > LONGEST_BODY:
+def _body(request: Request) -> Mapping[str, Any]:
+    if len(request.body) > LONGEST_BODY:
         raise Refused(BODY_TOO_LARGE)
-    body = parse_body(given.body)
+    body = parse_body(request.body)
     if not isinstance(body, dict):
         raise Invalid({"body": "an object is expected"})
     return body
@@ -148,7 +148,7 @@ def _integer(parameter: Parameter, raw: Any) -> int:
 
 
 def _bound(name: str, text: str, zone: tzinfo) -> datetime:
-    """Return a bound of times; a bare date is its start, for `date_to` its end, for `to` the start of the next day."""
+    """Return a time as a bound; a bare date is its start, for `date_to` its end, for `to` the start of the next day."""
     text = _YEAR.sub(lambda year: str(min(max(int(year[0]), _FIRST_YEAR), _LAST_YEAR)), text)
     if (day := bare_date(text)) is not None:
         first, end = day_bounds(day, zone)
@@ -186,7 +186,7 @@ def _among(bridge: Bridge, value: Any, wanted: int) -> bool:
 
 
 def _rang(bridge: Bridge, item: Item, wanted: int) -> bool:
-    """True if a voicemail's call rang an employee, which only the index knows."""
+    """Return True if a voicemail's call rang an employee, by the index."""
     started = event_time(item.get("callStarted"))
     if "voicemailID" not in item or started is None:
         return False
@@ -204,12 +204,12 @@ def _named(bridge: Bridge, item: Item, wanted: str) -> bool:
 
 def _folded(text: str) -> str:
     """Return the text without letter case and accents, and with single spaces."""
-    bare = (one for one in unicodedata.normalize("NFD", text.casefold()) if not unicodedata.combining(one))
-    return " ".join("".join(bare).split())
+    letters = unicodedata.normalize("NFD", text.casefold())
+    return " ".join("".join(letter for letter in letters if not unicodedata.combining(letter)).split())
 
 
-# The test of a parameter against a field of an item, or against the item itself where the field has no name. The first
-# field that the item has counts.
+# Each parameter's tests by the field of an item; a field without a name is the item itself. The first field that the
+# item has is tested.
 FILTERS: Mapping[str, Mapping[str, Test]] = {
     **{row.id_parameter: {row.id_field: _same_id} for row in RESOURCES},
     **{row.cursor_parameter: {row.id_field: _greater_id} for row in RESOURCES},
@@ -228,7 +228,7 @@ FILTERS: Mapping[str, Mapping[str, Test]] = {
 
 
 def fits(bridge: Bridge, item: Item, values: Mapping[str, Any]) -> bool:
-    """True if an item fits the values that are filters; others do not count."""
+    """Return True if an item matches all values that are filters."""
     return all(_meets(bridge, item, name, values[name]) for name in values if name in FILTERS)
 
 

@@ -1,4 +1,4 @@
-"""Shapes as OpenAPI 2.0 schemas: items, envelopes, bodies and refusals, each from the table that defines it."""
+"""Builds the OpenAPI 2.0 schemas of items, envelopes, bodies and refusals from their tables."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _TYPES: Mapping[str, Schema] = {
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+")
 _TITLES: Mapping[str, str] = {"callerid": "Caller ID", "current_callerid": "Current Caller ID", "sha256": "SHA-256"}
 _UPPER = ("id", "url")
-# Names of types in generated clients, where `Type` and `Format` would hide others.
+# Names of types in generated clients, where `Type` and `Format` would hide types of the language.
 _ENUMS: Mapping[str, str] = {
     "direction": "CallDirection",
     "outcome": "CallOutcome",
@@ -42,9 +42,9 @@ _ENUMS: Mapping[str, str] = {
     "format": "AnswerFormat",
     "container": "MediaContainer",
 }
-# Items with another name than their operation.
+# Names of items that differ from their operations' names.
 _NOUNS: Mapping[str, str] = {"GetCalls": "CallStory", "GetEndedCalls": "CallStory", "GetCall": "WholeCall"}
-# Parameters with another name for the same ID.
+# Parameters with the same IDs as another one.
 _MEANT: Mapping[str, str] = {"employee": "contact_id"}
 _NOTHING: Schema = {"type": "object", "x-nullable": True, "x-ms-summary": "Data", "description": "Nothing."}
 
@@ -59,18 +59,18 @@ _FOUR = "[A-Za-z0-9+/]{4}"
 _PADDED = "[A-Za-z0-9+/]{2}=="
 SECRET_PATTERN = f"^whsec_(?:(?:{_FOUR}){{8,20}}(?:{_PADDED}|[A-Za-z0-9+/]{{3}}=)?|(?:{_FOUR}){{21}}(?:{_PADDED})?)$"
 _NUMBER: Schema = {"pattern": NUMBER_PATTERN}
-# The fields of a subscription's request, which are texts: description, and further rules.
+# The fields of a subscription's request, with their descriptions and rules; without a type they are texts.
 _FILTER: Mapping[str, tuple[str, Schema]] = {
     "direction": ("Only incoming (in) or only outgoing (out) calls.", {"enum": ["in", "out"]}),
-    "contact_id": ("Only what concerns this employee.", INTEGER | {"minimum": 1, "maximum": LARGEST_ID}),
+    "contact_id": ("Only events of this employee.", INTEGER | {"minimum": 1, "maximum": LARGEST_ID}),
     "caller": ("Only calls from this number.", _NUMBER),
     "destination": ("Only calls to this number.", _NUMBER),
-    "prefix": ("Only calls from or to numbers that begin so, as +371.", {"pattern": PREFIX_PATTERN}),
+    "prefix": ("Only calls from or to numbers with this prefix, such as +371.", {"pattern": PREFIX_PATTERN}),
 }
 _OPTIONS: Mapping[str, tuple[str, Schema]] = {
     "shape": ("The PBX's own form (native), or CloudEvents 1.0.", {"enum": ["native", "cloudevents"]}),
-    "secret": ("Signs what is posted; made for you if you bring none.", {"pattern": SECRET_PATTERN}),
-    "name": ("Name that the subscription is shown by.", {"maxLength": LONGEST_NAME}),
+    "secret": ("Signs the posts; made by the app if left out.", {"pattern": SECRET_PATTERN}),
+    "name": ("Name of the subscription in lists.", {"maxLength": LONGEST_NAME}),
 }
 
 
@@ -89,9 +89,9 @@ def sentence(name: str) -> str:
 
 def named(name: str, schema: Schema) -> Schema:
     """
-    Return a reference to a schema, which is added to DEFINITIONS by this name: generators make a class of each.
+    Add a schema to DEFINITIONS by its name, and return a reference to it: generators make a class of each.
 
-    Raises ValueError for another schema of the same name.
+    Raises ValueError for a different schema of the same name.
     """
     if DEFINITIONS.setdefault(name, schema) != schema:
         raise ValueError(f"two schemas are called {name}")
@@ -99,7 +99,7 @@ def named(name: str, schema: Schema) -> Schema:
 
 
 def field_schema(field: Field, *, of: str, nullable: bool = True) -> Schema:
-    """Return a field as a property of the object called `of`; where an item lacks it, it may be null."""
+    """Return a field as a property of the object called `of`; it may be null unless `nullable` is false."""
     if field.type == "array":
         inner = "".join(part[0].upper() + part[1:] for part in field.name.split("_"))
         schema: Schema = {"type": "array", "items": object_schema((of + inner).removesuffix("s"), field.fields)}
@@ -119,9 +119,9 @@ def object_schema(
     nullable: bool = True,
 ) -> Schema:
     """
-    Return an object with a shape's fields and `more` properties, not all that it may have.
+    Return an object with a shape's fields and `more` properties; other properties are allowed.
 
-    The objects inside are named after `of`, or else after `name`. Required fields are never null.
+    Objects inside are named after `of`, or else after `name`. Required fields are never null.
     """
     row = next((row for row in RESOURCES if operation(row.read_operation).item == shape), None)
     if row is not None:
@@ -138,13 +138,13 @@ def object_schema(
 def envelope(name: str, data: Schema, more: Schema | None = None) -> Schema:
     """Return the envelope of every answer around `data`, with `more` beside it; all its own fields are required."""
     required = [field.name for field in ENVELOPE] + ["data"]
-    # Anything beside a reference is ignored.
+    # Properties beside a reference are ignored.
     words = {} if "$ref" in data else {"x-ms-summary": "Data", "description": "Result of the request."}
     return object_schema(name, ENVELOPE, {"data": words | data, **(more or {})}, required=required)
 
 
 def answer(row: Operation, more: Schema | None = None) -> Schema:
-    """Return the answer of an operation that succeeds, with `more` beside `data`."""
+    """Return the schema of an operation's successful answer, with `more` beside `data`."""
     if not row.item:
         return envelope("Answer", _NOTHING)
     item = object_schema(_NOUNS.get(row.id, row.id.removeprefix("Get").removesuffix("s")), row.item)
@@ -152,7 +152,7 @@ def answer(row: Operation, more: Schema | None = None) -> Schema:
     if not row.lists:
         return envelope(f"{name}Answer", item, more)
     if row in LIST_ACTIONS and (of := resource_of(row)).title:
-        # Makers pick from these items by a name.
+        # Makers pick from these items by title.
         name, required = f"Titled{of.noun}", (of.id_field, TITLE.name)
         item = object_schema(name, (*row.item, TITLE), of=of.noun, required=required)
     word = "Batch" if row.path.startswith("trigger/") else "List"
@@ -166,13 +166,13 @@ def refusal() -> Schema:
         "type": "array",
         "items": object_schema("RefusedField", reasons, required=("path", "reason")),
         "x-ms-summary": "Errors",
-        "description": "Each field that does not fit, and why.",
+        "description": "Each invalid field, with the reason.",
     }
     return envelope("Refusal", _NOTHING, {"errors": fields})
 
 
 def parameter(row: Parameter) -> Schema:
-    """Return a parameter of the path or query; one with a default may be left out."""
+    """Return a parameter of the path or query; with a default, it is not required."""
     place = {"name": row.name, "in": row.where, "required": row.required and row.default is None}
     return place | value_schema(row) | ({"x-ms-url-encoding": "single"} if row.where == "path" else {})
 
@@ -209,14 +209,14 @@ def text(name: str, where: str, pattern: str, description: str, *, required: boo
 
 
 def enum(name: str, values: Iterable[str]) -> Schema:
-    """Return the values of a field under one name in all schemas, as generators make a type of each name."""
+    """Return a field's values, under the same name in all schemas: generators make a type of each name."""
     known = list(values)
     kind = "YesNo" if known == ["true", "false"] else _ENUMS.get(name, title(name).replace(" ", ""))
     return {"enum": known, "x-ms-enum": {"name": kind, "modelAsString": True}}
 
 
 def choices(parameter: str) -> Schema:
-    """Return the list that makers pick a parameter's value from, if it is the ID of a resource with names."""
+    """Return the list action that makers pick a parameter's value from, if it is the ID of items with titles."""
     meant = _MEANT.get(parameter, parameter)
     row = next((row for row in RESOURCES if row.title and meant in (row.id_parameter, row.id_field)), None)
     if row is None:
@@ -233,7 +233,7 @@ def notification(event: Event) -> Schema:
 
 
 def subscribe_request() -> Schema:
-    """Return the body of a subscription."""
+    """Return the schema of a subscription's request."""
     words: Schema = {"x-ms-summary": "Filter", "description": "Selects the events to post; without one, all of them."}
     words |= {"x-nullable": True, "x-ms-visibility": "advanced"}
     parts = {"type": "object", "properties": _options(_FILTER), "additionalProperties": False}
@@ -244,7 +244,7 @@ def subscribe_request() -> Schema:
 
 
 def unsubscribe_request() -> Schema:
-    """Return the body that ends all subscriptions of an address."""
+    """Return the schema of the request that ends all subscriptions of an address."""
     properties = {"endpoint": _endpoint("Address that events were posted to.", minLength=1)}
     return named("UnsubscribeRequest", {"type": "object", "properties": properties, "required": ["endpoint"]})
 
@@ -257,7 +257,7 @@ def _options(table: Mapping[str, tuple[str, Schema]]) -> Schema:
     found: Schema = {}
     for name, (description, rules) in table.items():
         words: Schema = {"x-ms-summary": title(name), "description": description}
-        # Generators take an enum that may be null for a contradiction.
+        # Generators refuse an enum that may be null.
         more = enum(name, rules["enum"]) if "enum" in rules else {"x-nullable": True}
         found[name] = {"type": "string"} | rules | choices(name) | words | more | {"x-ms-visibility": "advanced"}
     return found

@@ -1,4 +1,4 @@
-"""Lists as CSV and as workbooks, written row by row: IDs as text, times in TIME_ZONE and in UTC, no formulas."""
+"""Writes lists as CSV and workbooks, row by row: IDs as text, times in TIME_ZONE and in UTC, no formulas."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 CONTENT_TYPES = {"csv": "text/csv", "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"}
 MOST_ROWS = 100_000
-_MANY = f"more than {MOST_ROWS:,} rows fit: ask for fewer by from and to, or by another filter"
-# Rows go to disk as they come, and a long list costs no memory; a text is no formula, address or number.
+_MANY = f"more than {MOST_ROWS:,} rows match: narrow the request by from and to, or by another filter"
+# Rows go to disk one by one, so that long lists need no memory. Texts stay texts.
 WORKBOOK: Mapping[str, Any] = {
     "constant_memory": True,
     "remove_timezone": True,
@@ -42,13 +42,13 @@ _NUMBERS = ("caller", "destination", "sender", "callerid", "number", "current_ca
 _COUNTS = ("talkSeconds", "attempts", "length", "archived")
 _PHONE = re.compile(r"\+[0-9]+")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-# Not in XML, so not in a workbook.
+# Characters that XML, and so a workbook, may not contain.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A list as a file: its bytes, their content type and a name to save it under."""
+    """A list as a file: its bytes, content type and name."""
 
     content: bytes
     content_type: str
@@ -56,7 +56,7 @@ class File:
 
 
 def limit_of(values: Mapping[str, Any]) -> int:
-    """Return the most items of an answer: `limit`, or else 50, in a file one more than it may have."""
+    """Return the number of items to read: `limit`, or else 50, or for a file one more than it may have."""
     return int(values.get("limit", DEFAULT_LIMIT if values.get("format", "json") == "json" else MOST_ROWS + 1))
 
 
@@ -83,7 +83,7 @@ def _row(bridge: Bridge, shape: Shape, item: Item) -> Item:
         if field.type == "date-time":
             at = event_time(value)
             row |= {name: at and at.astimezone(bridge.settings.time_zone), f"{name}Utc": at}
-        # Addresses of audio are secrets, and files are passed on.
+        # Addresses of audio are secrets, and people share files.
         elif not name.endswith("URL"):
             row[name] = _value(field, value)
         if name in _NUMBERS and not any(other.name == full for other in shape):
@@ -92,7 +92,7 @@ def _row(bridge: Bridge, shape: Shape, item: Item) -> Item:
 
 
 def _value(field: Field, value: Any) -> Any:
-    """Return a count or a boolean as it is, and anything else as text; of the objects in a list the first field."""
+    """Return counts and booleans unchanged, and all else as text; an object in a list is its first value."""
     if isinstance(value, bool) or (field.name in _COUNTS and isinstance(value, int | float)):
         return value
     if isinstance(value, list):
@@ -103,7 +103,7 @@ def _value(field: Field, value: Any) -> Any:
 
 def _csv(columns: Sequence[str], rows: Iterable[list[Any]]) -> bytes:
     with tempfile.TemporaryFile() as file:
-        # By the byte order mark Excel knows UTF-8.
+        # Excel recognizes UTF-8 by the byte order mark.
         text = io.TextIOWrapper(file, "utf-8-sig", newline="")
         writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\r\n")
         writer.writerow(columns)
@@ -119,7 +119,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        # A plus with digits is a phone number, no formula.
+        # A plus with digits is a phone number, not a formula.
         return f"'{value}" if value.startswith(_FORMULA) and not _PHONE.fullmatch(value) else value
     if isinstance(value, int | float):
         return value
@@ -145,7 +145,7 @@ def _workbook(columns: Sequence[str], rows: Iterable[list[Any]]) -> bytes:
 
 
 def add_sheet(book: Workbook, columns: Sequence[str], title: str | None = None) -> Worksheet:
-    """Return a new sheet whose first row has the names of its columns and stays in view."""
+    """Return a new sheet with a frozen row of column names."""
     sheet = book.add_worksheet(title)
     sheet.freeze_panes(1, 0)
     sheet.set_column(0, len(columns) - 1, 20)
@@ -154,6 +154,6 @@ def add_sheet(book: Workbook, columns: Sequence[str], title: str | None = None) 
 
 
 def cell(text: str) -> str:
-    """Return a text without signs that no workbook may have, and with a mark where it is cut."""
+    """Return a text that a workbook may contain; a longer text is cut and marked."""
     clean = text if text.isprintable() else _CONTROL.sub("", text)
     return clean if len(clean) <= _LONGEST_CELL else clean[: _LONGEST_CELL - len(_CUT)] + _CUT

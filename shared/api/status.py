@@ -1,4 +1,4 @@
-"""The state of the bridge in one answer: each trouble as a sentence with its next step, then each part."""
+"""The status of the bridge: each problem as a sentence with its next step, then the state of each part."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ logger = logging.getLogger(__name__)
 
 _SECONDS = 4.5
 _MOST_COUNTED = 1000
-# A subscription that its subscriber ended is a problem for so long.
-_SAID_FOR = timedelta(days=7)
-# Longest list: nobody reads more, and a part that went wrong may hold far more.
+# Time for which a subscription that its subscriber ended is a problem.
+_SHOWN_FOR = timedelta(days=7)
+# Entries of a list; after a failure there may be far more than anybody reads.
 _MOST = 100
 _MOST_DAYS = 5
 _DAYS = 14
-# The worst first. The page has each of them in other languages, too.
+# The worst problem is first. The page translates each sentence.
 SENTENCES: Mapping[str, str] = {
     "no key": "PBX_API_KEY is missing: set it to the key from the PBX's panel. Until then nothing is polled, dialled "
     "or registered; webhooks, lists and this page work.",
@@ -54,14 +54,14 @@ SENTENCES: Mapping[str, str] = {
     "dead letters": "Dead letters of kind %(kind)s: %(count)s. %(step)s.",
     "rest": "The PBX asked for a pause until %(until)s: it gets no calls before.",
     "spent": "All %(limit)s PBX calls of this minute are used: polls and actions wait.",
-    # The next step for dead letters of each kind.
+    # The next step for each kind of dead letter.
     "step event": "POST /api/ops/deadletters/replay starts their processing again",
     "step media": "POST /api/ops/deadletters/replay asks for their audio again",
     "step delivery": "POST /api/ops/deadletters/replay posts them again",
     "step refused": "POST /api/ops/deadletters/replay reads their bodies again, which helps if a newer release "
     "understands them",
     "step other": "They cannot be tried again; read what they contain",
-    # Why something failed, by the name of its error; `words` are the error's own.
+    # The reason of a failure by the error's type; `words` are its message.
     "cause did not run": "it has not run since then",
     "cause never synced": "no sync has registered one yet",
     "cause unreachable": webhooks.UNREACHABLE,
@@ -82,19 +82,22 @@ SENTENCES: Mapping[str, str] = {
 
 
 class Problem(NamedTuple):
-    """A sentence by its name, and the values of its blanks: texts, or other such sentences."""
+    """The name of a sentence, and the values in it: texts or other problems."""
 
     name: str
     values: Mapping[str, Any] = {}
 
-    def said(self, translate: Callable[[str], str] = str) -> str:
-        """Return the sentence in the language of a translation."""
-        values = {key: one.said(translate) if isinstance(one, Problem) else one for key, one in self.values.items()}
+    def sentence(self, translate: Callable[[str], str] = str) -> str:
+        """Return the sentence with its values, in the language of `translate`."""
+        values = {
+            name: value.sentence(translate) if isinstance(value, Problem) else value
+            for name, value in self.values.items()
+        }
         return translate(SENTENCES[self.name]) % values
 
 
 def cause(error: str) -> Problem:
-    """Return why something failed, of an error that was stored as its type's name and its words."""
+    """Return the reason of a failure, from an error stored as `type: message`."""
     name, _, words = error.partition(": ")
     known = f"cause {name}" in SENTENCES
     return Problem(f"cause {name if known else 'unforeseen'}", {"name": name, "words": words.rstrip(".")})
@@ -102,17 +105,17 @@ def cause(error: str) -> Problem:
 
 def status(bridge: Bridge) -> dict[str, Any]:
     """
-    Return the state as JSON, without secrets and without people, within five seconds.
+    Return the status as JSON, without secrets and personal data, within five seconds.
 
-    `problems` are sentences that say what is wrong and what to do, none where all is well. A part that cannot be read
-    is null, and a problem. Raises StorageUnavailable where no part can be read.
+    `problems` are sentences with the next step, none if all is well. A part that cannot be read is null, and a problem.
+    Raises StorageUnavailable if no part can be read.
     """
-    problems, parts = look(bridge)
-    return {"problems": [problem.said() for problem in problems], **parts}
+    problems, parts = read_parts(bridge)
+    return {"problems": [problem.sentence() for problem in problems], **parts}
 
 
-def look(bridge: Bridge) -> tuple[list[Problem], dict[str, Any]]:
-    """Return what is wrong, the worst first, and the parts; each table is read once, all of them side by side."""
+def read_parts(bridge: Bridge) -> tuple[list[Problem], dict[str, Any]]:
+    """Return the problems, worst first, and the parts, which are read side by side; raises StorageUnavailable."""
     moment, away = now(), 0
     problems, parts = list[Problem](), dict[str, Any]()
     if not bridge.settings.pbx_api_key:
@@ -138,7 +141,7 @@ def look(bridge: Bridge) -> tuple[list[Problem], dict[str, Any]]:
     if away == len(READS):
         raise StorageUnavailable("storage is out of reach")
     worst_first = list(SENTENCES)
-    return sorted(problems, key=lambda one: worst_first.index(one.name))[:_MOST], parts
+    return sorted(problems, key=lambda problem: worst_first.index(problem.name))[:_MOST], parts
 
 
 def _polls(bridge: Bridge, moment: datetime) -> tuple[Any, ...]:
@@ -149,34 +152,34 @@ def _polls(bridge: Bridge, moment: datetime) -> tuple[Any, ...]:
     if since:
         pbx = {"state": "forbidden", "since": iso(since), "problem": FORBIDDEN}
         problems.append(Problem("forbidden"))
-    for one in found:
-        of_list, last = {"list": one.resource}, one.last_success
-        if one.last_error or (last and is_stale(one.resource, last, moment)):
-            values = of_list | {"reason": cause(one.last_error) if one.last_error else Problem("cause did not run")}
+    for row in found:
+        of_list, last = {"list": row.resource}, row.last_success
+        if row.last_error or (last and is_stale(row.resource, last, moment)):
+            values = of_list | {"reason": cause(row.last_error) if row.last_error else Problem("cause did not run")}
             minutes = {"minutes": (moment - last) // timedelta(minutes=1)} if last else {}
             problems.append(Problem("stale" if last else "never polled", values | minutes))
-        if one.days_left and not one.last_error:
-            problems.append(Problem("days", of_list | {"days": ", ".join(sorted(one.days_left)[:_MOST_DAYS])}))
-        if one.unreadable:
-            problems.append(Problem("items", of_list | {"count": one.unreadable}))
-    return [_poll(one, moment) for one in found], pbx, problems
+        if row.days_left and not row.last_error:
+            problems.append(Problem("days", of_list | {"days": ", ".join(sorted(row.days_left)[:_MOST_DAYS])}))
+        if row.unreadable:
+            problems.append(Problem("items", of_list | {"count": row.unreadable}))
+    return [_poll(row, moment) for row in found], pbx, problems
 
 
-def _poll(seen: Checkpoint, moment: datetime) -> dict[str, Any]:
-    is_paused = seen.is_paused(moment)
+def _poll(checkpoint: Checkpoint, moment: datetime) -> dict[str, Any]:
+    is_paused = checkpoint.is_paused(moment)
     return {
-        "resource": seen.resource,
-        "state": "paused" if is_paused else "following" if seen.started else "first reading",
-        "items": seen.items,
-        "unreadable": seen.unreadable,
-        "complete": seen.started and not seen.left and not seen.history,
-        "daysLeft": sorted(seen.days_left),
-        "historyBefore": _iso(seen.history),
-        "lagSeconds": seen.lag,
-        "lastSuccess": _iso(seen.last_success),
-        "lastError": seen.last_error or None,
-        "pausedUntil": _iso(seen.paused_until) if is_paused else None,
-        "forbiddenSince": _iso(seen.forbidden_since),
+        "resource": checkpoint.resource,
+        "state": "paused" if is_paused else "following" if checkpoint.started else "first reading",
+        "items": checkpoint.items,
+        "unreadable": checkpoint.unreadable,
+        "complete": checkpoint.started and not checkpoint.left and not checkpoint.history,
+        "daysLeft": sorted(checkpoint.days_left),
+        "historyBefore": _iso(checkpoint.history),
+        "lagSeconds": checkpoint.lag,
+        "lastSuccess": _iso(checkpoint.last_success),
+        "lastError": checkpoint.last_error or None,
+        "pausedUntil": _iso(checkpoint.paused_until) if is_paused else None,
+        "forbiddenSince": _iso(checkpoint.forbidden_since),
     }
 
 
@@ -215,7 +218,7 @@ def _webhooks(bridge: Bridge, moment: datetime) -> tuple[Any, ...]:
 
 def _timers(bridge: Bridge, moment: datetime) -> tuple[Any, ...]:
     failed = health.failed_timers(bridge.storage)
-    # What stands in the way of webhooks has a sentence of its own.
+    # Problems of webhooks have sentences of their own.
     others = [row for row in failed if row["timer"] != "LookAfter (webhooks)"]
     return failed, [Problem("timer", {**row, "reason": cause(row["error"])}) for row in others]
 
@@ -241,13 +244,13 @@ def _subscriptions(bridge: Bridge, moment: datetime) -> tuple[Any, ...]:
     known = subscriptions(bridge)
     keys, ended = known.described(), known.ended()[:_MOST]
     problems = [Problem("unreadable", {"count": len(keys["unreadable"])})] if keys["unreadable"] else []
-    for one in ended:
-        if parse_time(one["ended"]) > moment - _SAID_FOR:
-            problems.append(Problem("left", {**one, "name": one["name"] or one["id"], "day": one["ended"][:10]}))
+    for row in ended:
+        if parse_time(row["ended"]) > moment - _SHOWN_FOR:
+            problems.append(Problem("left", {**row, "name": row["name"] or row["id"], "day": row["ended"][:10]}))
     return keys, ended, problems
 
 
-# The answer's parts, in this order, by what reads them and returns what is wrong with them behind them.
+# The answer's parts, in this order, and the function that returns their values, then their problems.
 READS: Mapping[tuple[str, ...], Callable[[Bridge, datetime], tuple[Any, ...]]] = {
     ("checkpoints", "pbx"): _polls,
     ("health", "webhooksLost", "webhooksByDay"): _health,

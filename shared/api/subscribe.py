@@ -1,4 +1,4 @@
-"""Subscribing over HTTP: the requests, their answers, and the list of subscriptions."""
+"""Subscribes and unsubscribes over HTTP, rotates secrets, and lists subscriptions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _PREFIX = re.compile(r"(?:\+|00)?[0-9]{1,15}", re.ASCII)
 # The columns of GetSubscriptions.
 LISTED: Shape = (
     Field("id", "string", "Public ID of the subscription."),
-    Field("name", "string", "Name that it was given."),
+    Field("name", "string", "Name of the subscription."),
     Field("event", "string", "Name of the event."),
     Field("host", "string", "Host that the event is posted to; the rest of the address is a secret."),
     Field("filter", "object", "Filter of the events that are posted."),
@@ -65,14 +65,14 @@ def _prefix(text: str) -> str:
 
 
 Number = Annotated[str, AfterValidator(dialled)]
-# An expression in a flow yields a number as text.
+# Flows send numbers from expressions as text.
 _spelt = BeforeValidator(lambda value: value if (number := identifier(value)) is None else number)
 ContactId = Annotated[int, Limits(ge=1, le=LARGEST_ID, strict=True), _spelt]
 _NUMBERS = ("caller", "destination")
 
 
 class Criteria(BaseModel, extra="forbid", frozen=True, defer_build=True):
-    """A filter: an event has to meet every part of it that is there."""
+    """A filter of events; an event matches if it matches every part that is set."""
 
     direction: Literal["in", "out"] | None = None
     contact_id: ContactId | None = None
@@ -81,9 +81,9 @@ class Criteria(BaseModel, extra="forbid", frozen=True, defer_build=True):
     prefix: Annotated[str, AfterValidator(_prefix)] | None = None
 
     def to_dict(self, region: str) -> dict[str, Any]:
-        """Return the parts that are there, as JSON; numbers in E.164, so that equal requests are equal."""
-        given = self.model_dump(exclude_none=True)
-        return given | {name: e164(given[name], region) or given[name] for name in _NUMBERS if name in given}
+        """Return the parts that are set, as JSON; numbers are in E.164, so that all their spellings are equal."""
+        parts = self.model_dump(exclude_none=True)
+        return parts | {name: e164(parts[name], region) or parts[name] for name in _NUMBERS if name in parts}
 
 
 NAMES = tuple(Criteria.model_fields)
@@ -96,9 +96,10 @@ def _secret(text: str) -> str:
 
 def _endpoint(url: str, info: ValidationInfo) -> str:
     """
-    Return an address that events may be posted to; raise ValueError unless it is https, and has no user.
+    Return an address that events may be posted to: https, on the internet, and without a user.
 
-    The context's LOOPBACK accepts this machine as well, by http too. Where a name leads is checked at each connection.
+    The context's LOOPBACK also allows this machine, and http to it. The addresses that a name resolves to are checked
+    at each connection. Raises ValueError.
     """
     try:
         parts = urlsplit(url)
@@ -120,7 +121,7 @@ def _endpoint(url: str, info: ValidationInfo) -> str:
 
 
 class SubscribeRequest(BaseModel, frozen=True, defer_build=True):
-    """The body of a subscription; parts of the filter may stand beside `endpoint` as well."""
+    """The body of a subscription; parts of the filter may also be beside `endpoint`."""
 
     endpoint: Annotated[str, AfterValidator(_endpoint)]
     filter: Criteria = Criteria.model_construct()
@@ -133,12 +134,12 @@ class SubscribeRequest(BaseModel, frozen=True, defer_build=True):
     def _gather(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             raise ValueError("an object is expected")
-        given = {name: part for name, part in value.items() if part is not None}
-        beside = {name: given.pop(name) for name in NAMES if name in given}
-        inside = given.get("filter", {})
+        fields = {name: part for name, part in value.items() if part is not None}
+        beside = {name: fields.pop(name) for name in NAMES if name in fields}
+        inside = fields.get("filter", {})
         if beside and isinstance(inside, dict):
-            given["filter"] = {**inside, **beside}
-        return given
+            fields["filter"] = {**inside, **beside}
+        return fields
 
 
 class UnsubscribeRequest(BaseModel, frozen=True, defer_build=True):
@@ -149,11 +150,10 @@ class UnsubscribeRequest(BaseModel, frozen=True, defer_build=True):
 
 def subscribe(bridge: Bridge, name: str, body: bytes, base: str) -> tuple[dict[str, Any], dict[str, str]]:
     """
-    Subscribe to the event of this name, in any spelling; return envelope and headers.
+    Subscribe to an event, whose name may have any spelling; return the envelope and headers.
 
     `Location` is the address that ends the subscription, `Subscription-Id` its public id, and `data` the right to end
-    it. The first answer alone has `secret`: a repeat of a request that ended in 503 is answered as the first. Raises
-    NotFound, Refused, or StorageUnavailable.
+    it. Only the first successful answer has `secret`. Raises NotFound, Refused, or StorageUnavailable.
     """
     event = find_event(name)
     if event is None:
@@ -164,10 +164,10 @@ def subscribe(bridge: Bridge, name: str, body: bytes, base: str) -> tuple[dict[s
     made = known.make(Subscription.new(event=event.name, wanted=wanted, **parts), request.secret)
     answer = succeeded(made.capability, 201)
     if not made.shown:
-        # Before the answer: whoever gets none asks again.
+        # Before the answer: a subscriber without an answer repeats the request.
         catch_up(bridge.storage, made)
         answer["secret"] = made.secrets[0][0]
-        # Where this fails the next answer has the secret again.
+        # If this fails, the next answer has the secret again.
         with suppress(StorageUnavailable):
             known.change(made.id, lambda one: replace(one, shown=True))
     if made.disabled:
@@ -178,10 +178,10 @@ def subscribe(bridge: Bridge, name: str, body: bytes, base: str) -> tuple[dict[s
 
 def unsubscribe(bridge: Bridge, id: str) -> dict[str, Any]:
     """
-    End the subscription of a capability; the answer is the same where there is none.
+    End the subscription of a capability, if it exists.
 
-    A capability has 32 hexadecimal digits. The PBX's own ids are numbers: a flow that comes from there may still send
-    one, and must be able to end. Raises NotFound for anything else.
+    A capability has 32 hexadecimal digits. An id of the PBX's webhooks, a number, succeeds without effect: flows that
+    were made at the PBX may still send one. Raises NotFound for anything else.
     """
     if not re.fullmatch(ID_PATTERN, id):
         raise NotFound("no id of a subscription")
@@ -191,49 +191,49 @@ def unsubscribe(bridge: Bridge, id: str) -> dict[str, Any]:
 
 def unsubscribe_address(bridge: Bridge, body: bytes) -> dict[str, Any]:
     """
-    End all subscriptions of a callback address; the answer is the same where there are none.
+    End all subscriptions of a callback address, if any exist.
 
-    Raises ConfigError, after it has ended what it found, where a subscription cannot be read: it may be one of them.
+    Raises ConfigError at the end if a subscription cannot be read, because it may have this address.
     """
     request = read_body(UnsubscribeRequest, body, {})
-    found, unreadable = subscriptions(bridge).of_address(request.endpoint)
-    for one in found:
-        end(bridge, one.id)
+    matching, unreadable = subscriptions(bridge).of_address(request.endpoint)
+    for subscription in matching:
+        end(bridge, subscription.id)
     if unreadable:
         raise ConfigError(NO_KEY)
     return succeeded(None)
 
 
 def rotate(bridge: Bridge, capability: str) -> dict[str, Any]:
-    """Give a subscription a new secret, and return it; the old one signs too for a day. Raises NotFound."""
+    """Make a new secret for a subscription, and return it; the old one also signs for a day. Raises NotFound."""
     return succeeded(capability) | {"secret": subscriptions(bridge).rotate(public_id(capability.lower()))}
 
 
 def rotate_by_id(bridge: Bridge, id: str) -> dict[str, Any]:
-    """Do the same by the subscription's public id, for operators."""
+    """Make a new secret by the subscription's public id, for operators; raises NotFound."""
     return {"subscription": id, "secret": subscriptions(bridge).rotate(id)}
 
 
 def listed(bridge: Bridge, part: slice = slice(None)) -> dict[str, Any]:
-    """Return subscriptions with the results of their deliveries, the oldest first; of an address, only the host."""
-    everybody = sorted(subscriptions(bridge).all(), key=lambda one: (one.created, one.id))[part]
+    """Return subscriptions with the state of their deliveries, oldest first, and without their callback addresses."""
+    known = sorted(subscriptions(bridge).all(), key=lambda row: (row.created, row.id))[part]
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
-        states = pool.map(lambda one: Outbox(bridge.storage, one.id).state(), everybody)
-        return succeeded([_listed(one, state) for one, state in zip(everybody, states, strict=True)])
+        states = pool.map(lambda row: Outbox(bridge.storage, row.id).state(), known)
+        return succeeded([_listed(row, state) for row, state in zip(known, states, strict=True)])
 
 
-def _listed(one: Subscription, state: State) -> dict[str, Any]:
-    word = "unreadable" if not one.readable else "failing" if state.failing else "active" if state.at else "new"
+def _listed(row: Subscription, state: State) -> dict[str, Any]:
+    word = "unreadable" if not row.readable else "failing" if state.failing else "active" if state.at else "new"
     return {
-        "id": one.id,
-        "name": one.name or None,
-        "event": one.event,
-        "host": host_of(one.endpoint),
-        "filter": dict(one.wanted),
-        "shape": one.shape,
-        "state": "disabled" if one.disabled else word,
-        "created": iso(one.created),
-        "disabled": _time(one.disabled),
+        "id": row.id,
+        "name": row.name or None,
+        "event": row.event,
+        "host": host_of(row.endpoint),
+        "filter": dict(row.wanted),
+        "shape": row.shape,
+        "state": "disabled" if row.disabled else word,
+        "created": iso(row.created),
+        "disabled": _time(row.disabled),
         "failingSince": _time(state.failing),
         "waitsUntil": _time(state.resume),
         "lastResult": state.result or None,

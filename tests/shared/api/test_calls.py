@@ -99,13 +99,13 @@ def test_what_does_not_fit_is_named(bridge: Bridge, day: dict[str, int]) -> None
 
 
 def test_a_call_has_its_words_and_times(bridge: Bridge, day: dict[str, int]) -> None:
-    item: dict[str, Any] = calls.one(bridge, day["before"])
+    item: dict[str, Any] = calls.whole_call(bridge, day["before"])
     assert (item["outcome"], item["lost"], item["talkSeconds"]) == ("answered", False, 60)
     assert (item["caller"], item["callerE164"]) == (CALLER, CALLER)
     assert item["contacts"] == [{"contactID": ANNA}]
     assert item["started"] == "2026-03-28T21:59:59Z"
     with pytest.raises(NotFound):
-        calls.one(bridge, 1)
+        calls.whole_call(bridge, 1)
 
 
 def test_each_call_that_is_over_is_told_once_when_its_story_is_settled(
@@ -119,7 +119,7 @@ def test_each_call_that_is_over_is_told_once_when_its_story_is_settled(
     add_call(Calls(bridge.storage, "LV"), iso(begin - timedelta(hours=2)), caller=CALLER, employee=LIGA)
     other = add_call(stories, iso(begin - timedelta(hours=3)), caller="26550101", employee=LIGA, talks=9)
     assert over(bridge, {"state": first["state"]}).body["data"] == []
-    monkeypatch.setattr(calls, "now", lambda: now() + calls.SETTLE)
+    monkeypatch.setattr(calls, "now", lambda: now() + calls.DELAY)
     query = {"state": first["state"], "limit": "1"}
     found = []
     for _ in range(4):
@@ -137,7 +137,7 @@ def test_logic_apps_follow_the_location(bridge: Bridge, monkeypatch: pytest.Monk
     page = over(bridge, {"triggerState": "now", "lost": "true"})
     assert (page.status, page.headers["Retry-After"]) == (202, "30")
     call = add_call(Calls(bridge.storage, "LV"), iso(now() - timedelta(hours=2)), caller=CALLER, employee=ANNA)
-    monkeypatch.setattr(calls, "now", lambda: now() + calls.SETTLE)
+    monkeypatch.setattr(calls, "now", lambda: now() + calls.DELAY)
     location = page.headers["Location"]
     for data in ([call], []):
         address, _, query = location.partition("?")
@@ -156,7 +156,7 @@ def test_a_call_shows_what_subscribers_were_sent_of_it(bridge: Bridge, day: dict
     known.make(Subscription.new(event="ContactAdded", endpoint="https://flow.example/hook"))
     outbox = Outbox(bridge.storage, one.id)
     outbox.put([(event.received, event.id)])
-    (sent,) = calls.one(bridge, day["before"])["deliveries"]
+    (sent,) = calls.whole_call(bridge, day["before"])["deliveries"]
     assert sent["time"]
     wanted = {"event": event.id, "type": "CallCompleted", "subscription": one.id, "name": "CRM"}
     assert wanted.items() <= sent.items() and (sent["result"], sent["attempts"]) == (None, None)
@@ -164,7 +164,7 @@ def test_a_call_shows_what_subscribers_were_sent_of_it(bridge: Bridge, day: dict
     assert outbox.take(state)
     assert outbox.complete(state, [(replace(place, tries=2), "200")])
     outbox.put([(event.received, event.id)], replay="r1")
-    sent, again = calls.one(bridge, day["before"])["deliveries"]
+    sent, again = calls.whole_call(bridge, day["before"])["deliveries"]
     assert (sent["result"], sent["attempts"], again["result"]) == ("200", 2, None)
 
 
