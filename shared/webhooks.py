@@ -186,11 +186,8 @@ def _is_private(host: str) -> bool:
 
 def _targets(settings: Settings) -> dict[str, str]:
     """Return the URL of each wanted event, a secret; raises ConfigError for a missing setting."""
-    missing = [
-        f"{name}: missing. Set it to {value}"
-        for name, value in _SETTINGS.items()
-        if not getattr(settings, name.lower())
-    ]
+    unset = [name for name in _SETTINGS if not getattr(settings, name.lower())]
+    missing = [f"{name}: missing. Set it to {_SETTINGS[name]}" for name in unset]
     if missing:
         raise ConfigError("Settings missing for registering webhooks: " + "; ".join(missing))
     key = quote(settings.pbx_webhook_key, safe="")

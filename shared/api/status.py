@@ -90,8 +90,7 @@ class Problem(NamedTuple):
     def sentence(self, translate: Callable[[str], str] = str) -> str:
         """Return the sentence with its values, in the language of `translate`."""
         values = {
-            name: value.sentence(translate) if isinstance(value, Problem) else value
-            for name, value in self.values.items()
+            key: part.sentence(translate) if isinstance(part, Problem) else part for key, part in self.values.items()
         }
         return translate(SENTENCES[self.name]) % values
 

@@ -76,8 +76,7 @@ class Pbx:
     The PBX's API; safe to use from many threads.
 
     Every attempt takes a call of the budget. A read is tried up to four times when the connection breaks or the PBX
-    answers 429 or 5xx. A command is tried once, on a connection of its own, because the PBX may act on it without an
-    answer.
+    answers 429 or 5xx. A command is tried once, on a fresh connection: the PBX may act on it without an answer.
     """
 
     def __init__(self, settings: Settings, budget: Budget, *, pause: Callable[[float], object] | None = None) -> None:
@@ -245,10 +244,9 @@ def parse(
 
 def _failure(row: Operation, envelope: Mapping[str, Any]) -> int | None:
     """
-    Return the status of a failure without a failing `statusCode`, or None.
+    Return the status of a failure by `error`, by `success: false`, or by no data and a `status` other than success.
 
-    A failure has an `error`, `success: false`, or neither data nor a `status` of success. The `data` of an operation
-    without items may have an error, too.
+    The `data` of an operation without items may have an error, too.
     """
     for part in (envelope, envelope.get("data") if not row.item else None):
         if isinstance(part, dict) and (part.get("success") is False or part.get("error") or part.get("errors")):

@@ -172,10 +172,8 @@ def alarm_if_stale(checkpoint: Checkpoint, moment: datetime) -> None:
 
 def forbidden_since(known: Sequence[Checkpoint]) -> datetime | None:
     """Return the time since which the PBX answers 403 to all polls; None if any poll succeeds."""
-    since = max((checkpoint.forbidden_since for checkpoint in known if checkpoint.forbidden_since), default=None)
-    others = [
-        checkpoint.last_success for checkpoint in known if not checkpoint.forbidden_since and checkpoint.last_success
-    ]
+    since = max((poll.forbidden_since for poll in known if poll.forbidden_since), default=None)
+    others = [poll.last_success for poll in known if not poll.forbidden_since and poll.last_success]
     # A list that succeeded shortly before is polled again soon.
     return None if since is None or any(last >= since - _SOON for last in others) else since
 

@@ -101,12 +101,7 @@ def _texts(storage: Storage, row: Row) -> Iterator[str]:
 
 @dataclass
 class Holdings:
-    """
-    The stored data of a number.
-
-    `things` are calls, recordings and voicemails by kind and id. `stems` are the containers of blobs with audio, and
-    their names without extension. `pointers` lead to all of these.
-    """
+    """Stored data of a number: rows; calls and audio by kind and id; blobs without extension; pointers to all."""
 
     storage: Storage
     rows: dict[Place, Row] = field(default_factory=dict)
@@ -180,9 +175,9 @@ def scanned(storage: Storage, spellings: Spellings, until: datetime) -> Holdings
                 holdings.add(table, row)
     loose = people.find(storage, people.LOOSE)
     pointers = {place: pointer for pointer in loose for place in _places(pointer.kind, pointer.id, pointer.place)}
-    for place, row in _read(storage, pointers):
-        if row.get("began", until) <= until and spellings.are_in_row(storage, row):
-            holdings.add(place[0], row)
+    for place, indexed in _read(storage, pointers):
+        if indexed.get("began", until) <= until and spellings.are_in_row(storage, indexed):
+            holdings.add(place[0], indexed)
             holdings.pointers.append((people.LOOSE, pointers[place]))
     return holdings.complete()
 
@@ -225,10 +220,9 @@ def erase(bridge: Bridge, number: str, until: datetime, held: set[str]) -> Count
     """
     Erase all data of a number until a time, and return the counts by kind.
 
-    A tombstone keeps that data from coming back. A second call erases what was under way during the first. Names of
-    blobs that a policy or a legal hold keeps are added to `held`. In the counts, `listed` are the items that the PBX
-    still lists, and `softDeletedDays` the days for which the account keeps deleted audio. Raises Invalid and
-    StorageUnavailable.
+    A tombstone keeps that data from coming back; a second call erases data that was under way. Blobs that a policy or
+    a legal hold keeps are added to `held`. `listed` counts items that the PBX still lists, `softDeletedDays` the days
+    for which the account keeps deleted audio. Raises Invalid and StorageUnavailable.
     """
     storage, region = bridge.storage, bridge.settings.default_region
     spellings = Spellings(number, region)
@@ -302,11 +296,7 @@ def _erase_others(bridge: Bridge, spellings: Spellings, until: datetime, counts:
 
 
 def _erase_messages(storage: Storage, queue: QueueClient, spellings: Spellings, until: datetime) -> int:
-    """
-    Delete the visible messages with the number, and return their count.
-
-    Messages are received only if one has it, because receiving adds to their dequeue counts.
-    """
+    """Delete the visible messages with the number; receive messages only if one has it, as that counts as a try."""
 
     def has(message: QueueMessage) -> bool:
         try:
