@@ -204,8 +204,7 @@ def rows_of(table: TableClient, partition: str, wanted: Sequence[tuple[str, date
     def read(keys: list[str]) -> list[Row]:
         span = f"PartitionKey eq '{partition}' and RowKey ge '{keys[0]}' and RowKey le '{keys[-1]}'"
         chosen = " or ".join(f"RowKey eq '{key}'" for key in keys)
-        entities = table.query_entities(f"{span} and ({chosen})")
-        return [rows.Row(entity, str(entity.metadata["etag"])) for entity in entities]
+        return [rows.Row(row, str(row.metadata["etag"])) for row in table.query_entities(f"{span} and ({chosen})")]
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return {row["RowKey"]: row for part in pool.map(read, spans) for row in part}

@@ -15,6 +15,7 @@ from shared.errors import Unprocessable
 from shared.events import store
 from shared.events.event import row_envelope
 from shared.http import AddressRefused, ending_by, guarded_session, retry_after
+from shared.people import MEMORY_SECONDS
 from shared.storage import rows
 from shared.storage.account import Storage, once
 from shared.subscriptions import Subscription, is_workflow_host
@@ -52,13 +53,13 @@ class Outcome:
 
 def read_event(storage: Storage, id: str) -> Stored | str:
     """Return the row of an event and its envelope, or the reason why it cannot be posted."""
-    # Many subscribers ask for an event at the same moment: the first one reads it for all.
+    # Many subscribers ask for an event at the same moment: the first reads it for all. Once erased, it is read no more.
     with _reading[hash(id) % len(_reading)]:
-        return _read_event(storage, id)
+        return _read_event(storage, id, int(time.monotonic() / MEMORY_SECONDS))
 
 
 @lru_cache(maxsize=256)
-def _read_event(storage: Storage, id: str) -> Stored | str:
+def _read_event(storage: Storage, id: str, _moment: int) -> Stored | str:
     row = store.get(storage, id)
     if row is None:
         return "the event is gone"

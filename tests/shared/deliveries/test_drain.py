@@ -454,6 +454,23 @@ def test_an_event_that_is_gone_is_a_dead_letter(bridge: Bridge, sent: Sent, list
     assert (state(bridge, one).resume, state(bridge, one).result) == (EPOCH, "")
 
 
+def test_an_event_that_is_erased_between_two_tries_is_not_posted_again(
+    bridge: Bridge, sent: Sent, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.deliveries.post.MEMORY_SECONDS", 1e-6)
+    listener.answer = 500
+    one = subscription(bridge, listener.url)
+    happen(bridge, sent)
+    drain(bridge, one.id)
+    events = bridge.storage.table("events")
+    for row in list(events.list_entities()):
+        events.delete_entity(row)
+    listener.answer = 200
+    later(bridge, sent, one)
+    assert len(listener.received) == 1
+    assert [dead["reason"] for dead in dead_letters(bridge.storage)] == ["the event is gone"]
+
+
 @pytest.mark.slow
 def test_deliveries_cost_no_more_storage_than_they_must(bridge: Bridge, sent: Sent, listener: Listener) -> None:
     one = subscription(bridge, listener.url)
