@@ -53,7 +53,7 @@ class Outcome:
 
 def read_event(storage: Storage, id: str) -> Stored | str:
     """Return the row of an event and its envelope, or the reason why it cannot be posted."""
-    # Many subscribers ask for an event at the same moment: the first reads it for all. Once erased, it is read no more.
+    # Many subscribers ask for an event at once, so one read serves all for some seconds. Later it may have been erased.
     with _reading[hash(id) % len(_reading)]:
         return _read_event(storage, id, int(time.monotonic() / MEMORY_SECONDS))
 

@@ -242,7 +242,7 @@ def check_envelope(event: Event, value: Any) -> tuple[dict[str, Any], Data]:
         raise Invalid({"data": "an object is expected"})
     named = envelope.get("eventType")
     if isinstance(named, str) and named.strip() and find_event(named) is not event:
-        raise Invalid({"eventType": f"this address takes {event.name}"})
+        raise Invalid({"eventType": f"this address accepts {event.name} only"})
     data, sent = read_data(event.model, sent), dict(sent)
     for known in event.model.fields:
         if known.name in (*IDENTIFIERS, event.key[0]) and type(number := data.get(known.name)) is int:
