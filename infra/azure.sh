@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2034,SC2154 # names for and of the scripts that source this file
-# Shared by the scripts beside it: options, questions to Azure, retries, dry runs, parameters, secrets, the app's API.
+# shellcheck disable=SC2034,SC2154 # variables shared with the scripts that source this file
+# Functions for the scripts beside it: options, questions to Azure, retries, dry runs, parameters, secrets, the API.
 
 readonly retry_seconds=${RETRY_SECONDS:-15}
 readonly web_api=api-version=2024-11-01
-# Errors that waiting does not cure: an ended sign-in, an unknown call, a rule of a network or policy, a broken package.
+# Errors that a retry does not cure: an ended sign-in, an unknown call, a rule of a network or policy, a broken package.
 readonly hopeless='AADSTS[0-9]+|az login|unrecognized arguments|not recognized by the system|ForbiddenBy(Firewall|Connection|Policy)|RequestDisallowedByPolicy|No matching distribution|Could not find a version'
 
 infra=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -15,7 +15,7 @@ dry_run=no
 subscription='' subscription_name='' tenant='' deployed='' app='' outbound_ip='' app_id='' base_url='' vault=''
 data_account='' deployer=''
 
-# Lines of say reach the terminal also while a function's output is read.
+# say writes here, so that its lines reach the terminal even if a caller captures the output of a function.
 exec 3>&1
 
 scratch=$(mktemp -d)
@@ -51,8 +51,8 @@ begin() {
     die "name in $parameters is no name of a bridge: write two to six lower-case letters and digits"
 }
 
-# read_options ARGUMENTS...: sets a variable for each option, by the script's own help: "--group NAME" takes a value and
-# sets group, "--dry-run" sets dry_run to yes.
+# read_options ARGUMENTS...: sets a variable for each option in the script's help: "--group NAME" sets group to its
+# value, "--dry-run" sets dry_run to yes.
 read_options() {
   local option
   while (($#)); do
@@ -70,7 +70,7 @@ read_options() {
   done
 }
 
-# print_call COMMAND...: as it would be typed.
+# print_call COMMAND...: prints a command, quoted for the shell.
 print_call() {
   local word line=
   for word; do
@@ -86,29 +86,29 @@ az() {
     return
   fi
   print_call az "$@"
-  # A value on standard input is taken, as az would.
+  # Read a value on standard input, as az would.
   [[ " $* " != *" @- "* ]] || cat >/dev/null
 }
 
-# conclude TEXT: says how it ended, but for a dry run.
+# conclude TEXT: prints the result; in a dry run, that nothing was changed.
 conclude() {
   [[ $dry_run == no ]] || set -- "Nothing was changed. The calls above would be made."
   say "$1"
 }
 
-# unless_dry COMMAND...: runs a check that needs an answer from Azure; true in a dry run.
+# unless_dry COMMAND...: runs a check of Azure's answer; true in a dry run.
 unless_dry() {
   [[ $dry_run == yes ]] || "$@"
 }
 
-# A question that failed has no answer. It never means no, none or false: it ends the script, or is asked again.
+# A failed question never counts as no, none or false: it ends the script, or is asked again.
 
 # ask WHAT COMMAND...: sets answer to the command's output, or ends the script.
 ask() {
   answer=$("${@:2}") || die "$1 cannot be read: see above; where it is the sign-in, run az login, then this again"
 }
 
-# ask_if_allowed WHAT COMMAND...: the same, but 1 without the right to ask. Other failures show when it asks again.
+# ask_if_allowed WHAT COMMAND...: as ask, but returns 1 without permission. After another failure it calls ask.
 ask_if_allowed() {
   answer=$("${@:2}" 2>"$scratch/errors") || {
     ! grep --quiet -E 'AuthorizationFailed|does not have authorization|Forbidden' "$scratch/errors" || return 1
@@ -116,7 +116,7 @@ ask_if_allowed() {
   }
 }
 
-# unless_absent COMMAND...: a call of az that shows one thing; prints nothing where there is none, which az says by 3.
+# unless_absent COMMAND...: runs an az command that shows one resource; prints nothing if it is absent (exit code 3).
 unless_absent() {
   local status=0
   "$@" 2>"$scratch/absent" || status=$?
@@ -125,7 +125,7 @@ unless_absent() {
   return "$status"
 }
 
-# take NAME...: sets a variable to each line of the answer; in a dry run, which has none, to <NAME>.
+# take NAME...: sets one variable to each line of the answer; in a dry run, to <NAME>.
 take() {
   local variable
   for variable; do
@@ -134,13 +134,14 @@ take() {
   done <<<"$answer"
 }
 
-# retry TIMES WHAT COMMAND...: sets answer to what the command prints, as soon as it works. Roles take minutes to reach
-# every service; what no waiting cures ends at once.
+# retry TIMES WHAT COMMAND...: repeats a command until it succeeds and sets answer to its output, since roles take
+# minutes to reach every service. An error that a retry does not cure ends the script at once.
 retry() {
   attempt "$@" || die "$2 still fails after $1 attempts; run this again to go on from here"
 }
 
-# attempt TIMES WHAT COMMAND...: the same, but 1 where it never works. A command that knows no cure gives 2.
+# attempt TIMES WHAT COMMAND...: as retry, but returns 1 after the last failure. A command's exit code 2 also means that
+# a retry does not help.
 attempt() {
   local times=$1 what=$2 number status
   shift 2
@@ -158,7 +159,7 @@ attempt() {
   done
 }
 
-# The compiler of the PATH, or else that of az. It needs no ICU this way.
+# bicep FILE: compiles parameters with the compiler of the PATH, or else of az. The variable lets it run without ICU.
 bicep() {
   local -x DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1
   if type -P bicep >/dev/null; then
@@ -168,7 +169,7 @@ bicep() {
   fi
 }
 
-# read_parameters: has the compiler evaluate the parameter file: what it gives, and that with the template's defaults.
+# read_parameters: evaluates the parameter file; stores the given values, and all values with the template's defaults.
 read_parameters() {
   bicep "$parameters" >"$scratch/built" 2>"$scratch/errors" || {
     cat "$scratch/errors" >&2
@@ -180,7 +181,7 @@ read_parameters() {
   jq -r '.all | to_entries[] | select(.value != null) | "\(.key)=\(.value)"' "$scratch/parameters" >"$scratch/values"
 }
 
-# value_of NAME: prints the value of a parameter, nothing where it has none.
+# value_of NAME: prints the value of a parameter, or nothing.
 value_of() {
   sed -n "s/^$1=//p" "$scratch/values"
 }
@@ -194,7 +195,7 @@ check_az() {
   local version
   ask "the version of az" az version --query '"azure-cli"' --output tsv
   check_version az "$answer" 2.87.0 "az upgrade"
-  # @onlyIfNotExists needs 0.38. az never updates a compiler that it has, and fetches the newest where it has none.
+  # @onlyIfNotExists needs Bicep 0.38. az keeps an old compiler, and downloads the newest if it has none.
   version=$(az bicep version 2>/dev/null | sed -n 's/.*version \([0-9.]*\).*/\1/p') || true
   check_version Bicep "$version" 0.38.0 "az bicep upgrade"
   ask "the sign-in" az account show --query '[id, name, tenantId]' --output tsv
@@ -219,7 +220,7 @@ baseUrl.value, keyVaultName.value, dataStorageName.value, deployerId.value]][]"
   [[ -n $app ]] || die "the last deployment $deployed in $group failed: run infra/deploy.sh again, it says why"
 }
 
-# secret_value NAME: prints a secret of the vault, for a variable only.
+# secret_value NAME: prints a secret of the vault. Only capture it in a variable.
 secret_value() {
   az keyvault secret show --vault-name "$vault" --name "$1" --query value --output tsv
 }
@@ -229,7 +230,7 @@ store_secret() {
   retry 20 "storing $1" put_secret "$@"
 }
 
-# put_secret: the value is on no command line.
+# put_secret NAME VALUE [OPTIONS...]: passes the value on standard input, not on the command line.
 put_secret() {
   printf '%s' "$2" | az keyvault secret set --vault-name "$vault" --name "$1" --value @- --output none "${@:3}"
 }
@@ -238,25 +239,26 @@ new_key() {
   openssl rand -hex 32
 }
 
-# A key that subscriptions are sealed under.
+# new_fernet_key: prints a key that encrypts subscriptions.
 new_fernet_key() {
   openssl rand -base64 32 | tr '+/' '-_'
 }
 
-# The app reads a changed secret within a day by itself; this makes it read now.
+# The app reads a changed secret within a day; this has it read now.
 refresh_secrets() {
   retry 20 "having the app read its secrets" az rest --method post --output none \
     --url "$app_id/config/configreferences/appsettings/refresh?api-version=2022-03-01"
 }
 
-# host_key QUERY: prints a key of the host, nothing where it has none. Some versions of az answer az functionapp keys
-# list with nulls, so the service itself is asked.
+# host_key QUERY: prints a key of the host, or nothing. Asks the service itself, since az functionapp keys list prints
+# nulls in some versions of az.
 host_key() {
   az rest --method post --url "$app_id/host/default/listkeys?$web_api" --output tsv --query "not_null($1, '')"
 }
 
-# api METHOD PATH OPTIONS...: prints what the app answers, or says what it finds wrong. Its master key comes on curl's
-# standard input, and so is on no command line. A POST needs --data '': some front ends refuse one without a length.
+# api METHOD PATH OPTIONS...: prints the app's answer; on failure says the app's problem and returns 1. curl reads the
+# master key from standard input, so it is on no command line. A POST needs --data '', because some front ends refuse
+# one without a length.
 api() {
   local answer problem key
   set -- --request "$1" "${@:3}" "$base_url$2"

@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2034,SC2154 # names that deploy.sh and azure.sh use and set
-# Checks of deploy.sh before it changes anything. A failed one is one line with the fix.
+# shellcheck disable=SC2034,SC2154 # variables shared with deploy.sh and azure.sh
+# Checks of deploy.sh before it changes anything. A failed check prints one line with the fix.
 
-# Values that the app would refuse at its start: a text in quotes, a placeholder or a reference that nothing has filled
-# in, and what is no country.
+# check_settings: refuses values that would stop the app at its start: text in quotes, placeholders and references that
+# were not filled in, and unknown countries.
 check_settings() {
   local wrong
   wrong=$(jq --raw-output '
@@ -17,7 +17,7 @@ check_settings() {
   [[ -z $wrong ]] || die "$parameters: ${wrong//$'\n'/; }"
 }
 
-# check_group: the group in Azure's own spelling, since ids are compared with it; nothing where there is none.
+# check_group: sets group_there to the group's name, or to nothing, and group to Azure's spelling, which ids contain.
 check_group() {
   ask "the group $group" unless_absent az group show --name "$group" --query name --output tsv
   group_there=$answer
@@ -40,7 +40,8 @@ check_providers() {
   [[ -z $missing ]] || die "$missing is not registered: run az provider register --wait --namespace $missing"
 }
 
-# The data account outlives everything else. Neither its region nor its zones can be changed by a deployment.
+# check_data_account: a deployment can change neither the region nor the zones of the data account, which stays when the
+# rest is destroyed.
 check_data_account() {
   local account region sku access wanted target
   data_closed=false policy_locked=false
@@ -63,7 +64,8 @@ check_data_account() {
 $account --resource-group $group --sku $target --no-wait, and this again when it has ended (days)"
   [[ $access != Disabled ]] || data_closed=true
   [[ -n $(value_of recordingImmutabilityDays) ]] || return 0
-  # A locked policy refuses to be written again. Asked for the policy alone, Azure calls it an error that there is none.
+  # A deployment must not write a locked policy. The policy is read with its container, since reading an absent policy
+  # by itself is an error.
   ask "the policy of recordings" unless_absent az storage container-rm show --resource-group "$group" \
     --storage-account "$account" --name recordings --query immutabilityPolicy.state --output tsv
   ! grep --quiet --ignore-case --line-regexp locked <<<"$answer" || policy_locked=true
@@ -76,7 +78,7 @@ check_python() {
     die "$location does not offer Python $python_version on Flex Consumption: choose another region or pythonVersion"
 }
 
-# The template makes a role and assigns roles, which Contributor may not.
+# check_permissions: the template defines and assigns roles, which Contributor may not.
 check_permissions() {
   local scope=/subscriptions/$subscription
   [[ -z $group_there ]] || scope+=/resourceGroups/$group
@@ -90,8 +92,8 @@ check_permissions() {
     die "you may not define and assign roles in $scope: ask for Owner, or User Access Administrator beside Contributor"
 }
 
-# check_secrets: asks for every key that a person has to bring, before anything is made. A vault that is there has its
-# secrets already, and so has one that will be recovered; placeholders count as missing.
+# check_secrets: asks for each missing key before anything is made. An existing vault has its secrets, as does a deleted
+# one that will be recovered; placeholders count as missing.
 check_secrets() {
   local names=
   # A vault outlives its resource group by ninety days, and its name with it.
@@ -113,14 +115,15 @@ check_secrets() {
     bring crm-authorization CRM_AUTHORIZATION 'Authorization header for the CRM' "$names"
 }
 
-# bring SECRET VARIABLE TITLE NAMES: asks for a value that neither the vault nor the environment has.
+# bring SECRET VARIABLE TITLE NAMES: asks for a value that is neither in the vault (NAMES) nor in the environment.
 bring() {
   [[ -z ${!2:-} ]] && ! grep --quiet --line-regexp "$1" <<<"$4" || return 0
   prompt "$3: " -s || die "no $3: put it into $2 and run this again"
   printf -v "$2" %s "$reply"
 }
 
-# prompt QUESTION OPTIONS...: sets reply to what somebody types. 1 where nobody does; a dry run does not ask.
+# prompt QUESTION OPTIONS...: sets reply to the typed answer. Returns 1 without a terminal or answer; a dry run does not
+# ask.
 prompt() {
   reply=
   [[ -t 0 ]] || return 1
@@ -131,7 +134,7 @@ prompt() {
   [[ -n $reply ]]
 }
 
-# read_choices: reads what the last deployment was given, so that a choice is made once.
+# read_choices: reads the last deployment's address and retention, so that nobody has to choose again.
 read_choices() {
   last_email='' last_months=''
   [[ -n $group_there ]] || return 0
@@ -140,7 +143,7 @@ read_choices() {
   take last_email last_months
 }
 
-# check_alerts: nobody runs unwatched by accident. An address of example.com is nobody's.
+# check_alerts: requires an address for alerts or --no-alerts. Addresses of example.com do not count.
 check_alerts() {
   local address
   for address in "$alert_email" "$(value_of alertEmail)" "$last_email"; do
@@ -154,7 +157,7 @@ check_alerts() {
   alert_email=${address:-$reply}
 }
 
-# check_retention: months after which history is deleted; 0 keeps everything. One that the file says is right.
+# check_retention: sets the months after which history is deleted, unless the parameter file does; 0 keeps everything.
 check_retention() {
   if [[ -z $retention_months ]]; then
     jq --exit-status '.given | has("retentionMonths") | not' "$scratch/parameters" >/dev/null || return 0
@@ -165,7 +168,7 @@ check_retention() {
   [[ $retention_months =~ ^[0-9]+$ ]] || die "--retention-months takes a whole number: 0 keeps everything"
 }
 
-# check_budget: some offers have no Cost Management, and a budget must not fail the deployment there.
+# check_budget: leaves the budget out where the subscription has no Cost Management, which would fail the deployment.
 check_budget() {
   budget=
   [[ -n $(value_of monthlyBudget) ]] || return 0

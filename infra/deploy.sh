@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Deploys the bridge: infrastructure, secrets, code, keys, webhooks. Run again, it goes on where it stopped.
+# Deploys the bridge: infrastructure, secrets, code, keys, webhooks. If it stops, run it again: it goes on from there.
 set -euo pipefail
 
 # shellcheck source=azure.sh
@@ -9,24 +9,25 @@ source "$infra/checks.sh"
 
 usage='Usage: infra/deploy.sh -g GROUP -l REGION [options]
 
-The group is made where there is none. PBX_API_KEY in the environment is the key from the PBX panel, CRM_AUTHORIZATION
-the Authorization header for the CRM. The vault keeps the keys that it has; a missing one is taken from there, or asked
-for before anything is made.'
+It makes the group if it does not exist. In the environment, PBX_API_KEY is the key from the PBX panel and
+CRM_AUTHORIZATION the Authorization header for the CRM. The vault keeps the keys that it has. A missing key is read from
+the environment, or asked for before anything is made.'
 options='  -l, --location REGION   region of all resources
-      --alert-email MAIL  address that alerts are mailed to, where the parameter file has none
+      --alert-email MAIL  address for alerts
       --no-alerts         send no alerts: nobody is mailed when something fails
-      --retention-months N  delete history after so many months; 0 keeps everything
-      --replace-keys      put PBX_API_KEY and CRM_AUTHORIZATION into the vault in place of what it has
-      --infrastructure-only  the first half, for a sign-in that does not last for both
-      --skip-infrastructure  the second half
-      --what-if           show what would change in Azure, change nothing'
+      --retention-months N  delete history after N months; 0 keeps everything
+      --replace-keys      replace the keys in the vault by PBX_API_KEY and CRM_AUTHORIZATION
+      --infrastructure-only  only the first half, if the sign-in does not last for both
+      --skip-infrastructure  only the second half
+      --what-if           show the changes in Azure, make none'
 location='' alert_email='' retention_months=''
 no_alerts=no replace_keys=no infrastructure_only=no skip_infrastructure=no what_if=no
 
-# Errors of a deployment that a later attempt does not have: identities and roles take minutes to be known everywhere.
+# Transient errors of a deployment: identities and roles take minutes to reach every service.
 readonly passing='RoleDefinitionDoesNotExist|PrincipalNotFound|InternalServerError|ServiceUnavailable|ServerTimeout|Status ?Code: ?50[03]|\(50[03]\)'
 
-# deployment VERB OPTIONS...: creates, or asks what would change. Workflows come last: they need a running app.
+# deployment VERB OPTIONS...: runs az deployment group create or what-if. Workflows are deployed last, since they need a
+# running app.
 deployment() {
   az deployment group "$1" --resource-group "$group" --name "bridge-$name" --parameters "$parameters" \
     location="$location" alertEmail="$alert_email" closeDataAccount="$data_closed" \
@@ -34,14 +35,15 @@ deployment() {
     ${retention_months:+retentionMonths="$retention_months"} ${budget:+monthlyBudget="$budget"} "${@:2}"
 }
 
-# create: deploys, and says meanwhile what is being made.
+# create: deploys, and reports the progress.
 create() {
   [[ $dry_run == yes ]] || say_progress &
   retry 6 "the deployment bridge-$name" deploy_once
   { kill $! && wait $!; } 2>/dev/null || true
 }
 
-# deploy_once: a deployment that still runs, after Ctrl-C or on another machine, is waited for, up to an hour and a half.
+# deploy_once: deploys, after waiting up to an hour and a half for a deployment that still runs, after Ctrl-C or on
+# another machine. Returns 1 for a transient error, 2 for another one.
 deploy_once() {
   local waits=0 errors=$scratch/deployment
   until deployment create --output none 2>"$errors"; do
@@ -57,7 +59,7 @@ deploy_once() {
 
 say_progress() {
   local made
-  # Nothing of the script waits for the pause to end.
+  # The pause holds no output of the script open.
   while sleep "${PROGRESS_SECONDS:-20}" >/dev/null 2>&1 3>&-; do
     made=$(command az deployment operation group list --resource-group "$group" --name "bridge-$name" --output tsv \
       --query "[?properties.provisioningState=='Running'].properties.targetResource.resourceName" 2>/dev/null) || made=
@@ -84,7 +86,7 @@ has_secret() {
   [[ $dry_run == no ]] && grep --quiet "^$1"$'\t' <<<"$secrets"
 }
 
-# store_given SECRET VARIABLE: a key that a person gives. One that the vault has stays, unless --replace-keys.
+# store_given SECRET VARIABLE: stores a key from a person. A key in the vault stays, unless --replace-keys is given.
 store_given() {
   local value=${!2:-}
   [[ -n $value || $dry_run == yes ]] || return 0
@@ -99,7 +101,7 @@ store_given() {
   store_secret "$1" "$value"
 }
 
-# store_made SECRET COMMAND...: a key that is made here.
+# store_made SECRET COMMAND...: stores the command's output, unless the vault has the key.
 store_made() {
   ! has_secret "$1" || return 0
   retry 5 "making $1" "${@:2}"
@@ -110,7 +112,7 @@ store_secrets() {
   list_secrets
   store_given pbx-api-key PBX_API_KEY
   store_made pbx-webhook-key new_key
-  # The same one, but for a rotation.
+  # Only during a rotation the two differ.
   store_made pbx-webhook-key-previous secret_value pbx-webhook-key
   store_made logicapps-key new_key
   [[ $(value_of boardSignIn) != key ]] || store_made board-key new_key
@@ -120,9 +122,9 @@ store_secrets() {
   refresh_secrets
 }
 
-# Hashes of the code and the workflows that are deployed are tags of the group, so that nothing is deployed twice.
+# The group's tags have hashes of the deployed code and workflows, so that unchanged ones are not deployed again.
 
-# is_noted WHAT HASH: true if this is what was deployed.
+# is_noted WHAT HASH: true if the tag has this hash.
 is_noted() {
   retry 5 "reading the tags" az tag list --resource-id "/subscriptions/$subscription/resourceGroups/$group" \
     --output tsv --query "properties.tags.\"$1-$name\""
@@ -138,7 +140,7 @@ digest() {
   openssl dgst -sha256 -r | cut -c 1-64
 }
 
-# pack ZIP: packs what .funcignore leaves of the tree, and prints its hash.
+# pack ZIP: packs the app's files, and prints their hash.
 pack() {
   local list=$1.list
   cd "$infra/.." &&
@@ -148,7 +150,7 @@ pack() {
     { printf '%s\n' "$python_version" && cat "$list" && tr '\n' '\0' <"$list" | xargs -0 cat; } | digest
 }
 
-# list_functions: fails until the app lists its functions, which it does once its host has read the code.
+# list_functions: fails until the app lists its functions, once its host has loaded the code.
 list_functions() {
   local number
   number=$(az functionapp function list --resource-group "$group" --name "$app" --query 'length(@)' --output tsv) &&
@@ -163,7 +165,7 @@ deploy_code() {
     say "Code: unchanged"
     return
   fi
-  # The app's own roles may take minutes to reach the container that the code goes to.
+  # The app's roles may take minutes to reach the container of the code.
   retry 20 "deploying the code" send_code
   note code "$hash"
   attempt 20 "listing the functions" list_functions || {
@@ -172,8 +174,8 @@ deploy_code() {
   }
 }
 
-# send_code: uploads the package. az fails too where the package arrived and the app did not come up in time: sending
-# it again would not help, and the next step looks at the app itself.
+# send_code: uploads the package. az also fails if the package arrived but the app did not start in time. That counts as
+# success here: another upload would not help, and the next step checks the app.
 send_code() {
   az functionapp deployment source config-zip --resource-group "$group" --name "$app" --src "$scratch/app.zip" \
     --build-remote true --timeout 900 --output none 2>"$scratch/upload" || {
@@ -183,7 +185,7 @@ send_code() {
   }
 }
 
-# set_api_key: gives the host the key of the API that the vault has.
+# set_api_key: sets the host's key for the API from the vault.
 set_api_key() {
   local key old
   key=$(secret_value logicapps-key) && old=$(host_key functionKeys.logicapps) || return 1
@@ -192,7 +194,7 @@ set_api_key() {
       --url "$app_id/host/default/functionKeys/logicapps?$web_api"
 }
 
-# The data account leaves the internet once the app answers from within the network.
+# close_data_account: closes the data account to the internet once the app answers from within the network.
 close_data_account() {
   is_on deployNetwork && [[ $data_closed == false ]] || return 0
   retry 20 "the health check" api GET /api/ops/status
@@ -200,7 +202,7 @@ close_data_account() {
   create
 }
 
-# Deploying a workflow unsubscribes and subscribes it, so an unchanged one is left alone.
+# deploy_workflows: leaves unchanged workflows alone, since a deployment unsubscribes and subscribes them.
 deploy_workflows() {
   is_on deployLogicApps || return 0
   list_secrets
@@ -215,8 +217,8 @@ deploy_workflows() {
   fi
 }
 
-# hash_workflows: sets hash by the workflows that are there, and by all that they are made of: of secrets, by the time at
-# which they were written.
+# hash_workflows: sets hash from the existing workflows, the files and values they are made of, and the times at which
+# their secrets were stored.
 hash_workflows() {
   retry 5 "listing the workflows" az resource list --resource-group "$group" --output tsv \
     --resource-type Microsoft.Logic/workflows --query "sort([?tags.bridge=='$name'].name)"
@@ -227,7 +229,7 @@ hash_workflows() {
   } | digest)
 }
 
-# end_roles: ends the roles of former deployers on the vault. Roles assigned by hand lack the description.
+# end_roles: removes the roles of former deployers on the vault, which have the template's description.
 end_roles() {
   local id=${app_id%/Microsoft.Web/*}/Microsoft.KeyVault/vaults/$vault former whose
   whose="properties.description=='Deploys the bridge' && properties.principalId!='$deployer'"
@@ -277,7 +279,7 @@ report() {
 main() {
   begin "$@"
   [[ -n $location ]] || die "no region: give -l REGION"
-  # West Europe is westeurope.
+  # "West Europe" becomes "westeurope".
   location=$(tr -d ' ' <<<"$location" | tr '[:upper:]' '[:lower:]')
   python_version=$(value_of pythonVersion)
   workflows_ready=false

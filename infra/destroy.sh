@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Takes the bridge down: its webhooks out of the PBX first, then the resources. The media stay without --delete-media.
+# Deletes the bridge: first its webhooks at the PBX, then its resources. Without --delete-media it keeps the media.
 set -euo pipefail
 
 # shellcheck source=azure.sh
@@ -7,14 +7,14 @@ source "$(dirname "${BASH_SOURCE[0]}")/azure.sh"
 
 usage='Usage: infra/destroy.sh -g GROUP [options]
 
-Kept without --delete-media: the data account, and the identity that has its roles. The group itself stays.'
+Without --delete-media it keeps the data account, and the identity with roles on it. The group itself always stays.'
 options='      --delete-media      delete events, recordings and voicemails too
-      --skip-webhooks     go on without asking the app to take its webhooks out of the PBX
+      --skip-webhooks     do not have the app delete its webhooks at the PBX
   -y, --yes               do not ask'
 delete_media=no skip_webhooks=no yes=no
 
-# The tag finds them also after a deployment that failed, which has no outputs. Media keep their account and identity.
-# Budgets and roles belong to the group and are no resources of it. The role is used for as long as the media stay.
+# list_resources: finds resources by their tag, since a failed deployment has no outputs. Kept media need their account,
+# identity and role. Budgets and roles belong to the group but are not among its resources.
 list_resources() {
   local kept="/st${name}d[a-z0-9]*\$|/userAssignedIdentities/[^/]*\$"
   ask "the budgets of $group" az consumption budget list --resource-group "$group" --output tsv \
@@ -44,7 +44,7 @@ confirm() {
   [[ $reply == "$word" ]] || die "not confirmed"
 }
 
-# An app that an earlier run has deleted took its webhooks out before.
+# delete_webhooks: does nothing without an app, because an earlier run deleted the webhooks before the app.
 delete_webhooks() {
   [[ $skip_webhooks == no && ($dry_run == yes || -n $app_id) ]] || return 0
   app=${app_id##*/}
@@ -55,8 +55,8 @@ delete_webhooks() {
     die "the webhooks are still at the PBX: fix the app, or give --skip-webhooks and delete them in its panel (API, WEB HOOKS)"
 }
 
-# delete PATTERN: deletes the resources whose ids it fits, and no longer lists them. Of many az deletes in rounds what
-# nothing uses any more.
+# delete PATTERN: deletes the resources whose ids match, and removes them from the list. az itself finds the order: it
+# deletes in rounds.
 delete() {
   local ids=() id
   while IFS= read -r id; do
@@ -75,7 +75,7 @@ main() {
   list_resources
   confirm
   delete_webhooks
-  # Workflows unsubscribe at the app, and the app would register its webhooks again: so these two go first.
+  # First the workflows, since they unsubscribe at the app, and then the app, which would register its webhooks again.
   delete '/Microsoft\.Logic/workflows/'
   delete '/Microsoft\.Web/sites/'
   delete .

@@ -7,12 +7,12 @@ source "$(dirname "${BASH_SOURCE[0]}")/azure.sh"
 
 usage='Usage: infra/exportMonth.sh -g GROUP --month YYYY-MM [options]
 
-Whoever runs it needs to read the app keys and the blobs of the data account. Nothing is deleted.'
+It needs the rights to read the app keys and the blobs of the data account. Nothing is deleted.'
 options='      --month YYYY-MM     month, in UTC
-      --folder FOLDER     where it goes: a new or empty folder, or one where this stopped (export-YYYY-MM)'
+      --folder FOLDER     a new or empty folder, or the folder of an unfinished export (export-YYYY-MM)'
 month='' folder=''
 
-# export_rows FILE: all parts of the month, each asked for where the header of the one before says.
+# export_rows FILE: writes all parts of the month; the header of each has the continuation of the next.
 export_rows() {
   local continuation=
   : >"$1"
@@ -28,7 +28,7 @@ export_rows() {
 export_audio() {
   local container
   for container in recordings voicemails; do
-    # What was deleted since an earlier run is not handed over.
+    # Remove the files of an earlier run: their blobs may have been deleted since.
     rm -rf "${folder:?}/$container"
     mkdir -p "$folder/$container"
     retry 5 "copying $container" az storage blob download-batch --auth-mode login --account-name "$data_account" \
@@ -42,7 +42,7 @@ main() {
   begin "$@"
   [[ $month =~ ^[0-9]{4}-(0[1-9]|1[0-2])$ ]] || die "no month: give --month YYYY-MM"
   folder=${folder:-export-$month} unfinished=unfinished-$month.jsonl
-  # What an earlier run began is begun again.
+  # An unfinished export is started again.
   [[ -f $folder/$unfinished || -z $(ls -A "$folder" 2>/dev/null) ]] ||
     die "$folder is not empty: give another --folder"
   check_az

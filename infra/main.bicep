@@ -242,7 +242,7 @@ var queueNames = [
   'privacy'
 ]
 
-// Rows go by the app's timer, blobs by rules of the account, a little later than any month is long.
+// The app's timer deletes rows. Rules of the account delete blobs, after 31 days for each month.
 var historyDays = retentionMonths > 0 ? retentionMonths * 31 : null
 
 var recordingContainerName = 'recordings'
@@ -251,8 +251,7 @@ var payloadContainerName = 'payloads'
 var exportContainerName = 'exports'
 var packageContainerName = 'packages'
 
-// Secrets that the app itself reads, by the names of their settings. It reads neither logicapps-key nor
-// crm-authorization.
+// Secrets that the app reads, by the names of their settings: all but logicapps-key and crm-authorization.
 var boardSecrets = {
   key: { BOARD_KEY: 'board-key', BOARD_ADMIN_KEY: 'board-admin-key' }
   entra: { BOARD_ADMIN_KEY: 'board-admin-key' }
@@ -266,7 +265,7 @@ var appSecrets = union(boardSecrets[boardSignIn], {
 })
 var appSecretNames = map(items(appSecrets), row => row.value)
 
-// Half a gigabyte has room for the host, the worker and this many copies of audio at once.
+// 512 MB are enough for the host, the worker and this many copies of audio at once.
 var concurrencyOfMemory = {
   '512': 8
   '2048': 16
@@ -274,7 +273,7 @@ var concurrencyOfMemory = {
 }
 var concurrency = httpConcurrency ?? concurrencyOfMemory[string(instanceMemoryMB)]
 
-// The tests hold the example against the code's own defaults.
+// A test compares the example with the defaults of the code.
 var exampleValues = loadJsonContent('../local.settings.json.example', 'Values')
 var defaultSchedules = toObject(
   filter(items(exampleValues), row => endsWith(row.key, '_SCHEDULE')),

@@ -1,6 +1,6 @@
 using 'main.bicep'
 
-// A first deployment: everything else has a default that fits it.
+// A first deployment: every other parameter has a default.
 param name = 'pbx'
 param tags = {
   application: 'pbx-bridge'

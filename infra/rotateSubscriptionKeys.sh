@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Gives the bridge a new key to seal subscriptions under, and drops the old ones when no row is under them.
+# Rotates the key that encrypts subscriptions, and drops the old keys once no row is encrypted with them.
 # shellcheck disable=SC2016 # variables of jq
 set -euo pipefail
 
@@ -8,14 +8,14 @@ source "$(dirname "${BASH_SOURCE[0]}")/azure.sh"
 
 usage='Usage: infra/rotateSubscriptionKeys.sh -g GROUP [options]
 
-It takes five to ten minutes. Stopped half-way, run it again: it goes on with the key that it made. infra/deploy.sh may
-be run between.'
+It takes five to ten minutes. If it stops, run it again: it goes on with the same new key. infra/deploy.sh may be run in
+between.'
 options=''
 readonly secret=subscription-keys
 
-# read_keys: the keys of the vault, the newest first, and how far a rotation is, which stands beside them in a tag:
-# added (the last one is new), sealing (the first one is), dropped (it is the only one), ended. Several keys without
-# a tag were put there by hand, and mean sealing.
+# read_keys: reads the keys of the vault, the newest first, and the step of a rotation from the secret's tag: added (the
+# new key is the last one), sealing (it is the first one), dropped (it is the only one), ended. Several keys without a
+# tag were stored by hand, and mean sealing.
 read_keys() {
   local value
   retry 5 "reading $secret" az keyvault secret show --vault-name "$vault" --name "$secret" --output tsv \
@@ -26,7 +26,7 @@ read_keys() {
   [[ $step != ended ]] || ((${#keys[@]} < 2)) || step=sealing
 }
 
-# store_keys STEP KEY...: unless somebody else has changed them since they were read.
+# store_keys STEP KEY...: stores the keys, unless they were changed since they were read.
 store_keys() {
   local known=$step,${keys[*]} new
   read_keys
@@ -37,20 +37,20 @@ store_keys() {
   step=$1 keys=("${@:2}")
 }
 
-# key_id KEY: what the app calls it.
+# key_id KEY: prints the app's id of a key.
 key_id() {
   printf 'subscription key %s' "$1" | openssl dgst -sha256 -r | cut -c 1-8
 }
 
-# app_says FILTER KEY: true if what the status has of subscriptions' keys passes a filter of jq; its $id names the key.
+# app_says FILTER KEY: true if .subscriptionKeys of the app's status passes a filter of jq, where $id is the key's id.
 app_says() {
   local answer
   answer=$(api GET /api/ops/status) || return 1
   unless_dry jq --exit-status --arg id "$(key_id "$2")" ".subscriptionKeys | $1" <<<"$answer" >/dev/null
 }
 
-# seal: an instance that does not know a key cannot read what another seals with it. So the new one comes last at first,
-# where it seals nothing.
+# seal: makes the new key the first one, once the app knows it. Until then it is the last one, which encrypts nothing,
+# because an instance without the key could not read rows that another encrypts with it.
 seal() {
   refresh_secrets
   retry 20 "having the app know the new key" app_says '.keys | has($id)' "${keys[@]: -1}"
@@ -65,9 +65,9 @@ seal_with_first() {
 drop() {
   local key
   seal_with_first
-  # An instance may be one reading behind the one that answered. From here on none seals with an old key.
+  # Another instance may have read the secrets before the one that answered. After this none uses an old key.
   refresh_secrets
-  # It seals rows with a new key every five minutes.
+  # The app encrypts rows again every five minutes.
   for key in "${keys[@]:1}"; do
     retry 80 "having the app seal all rows with the new key" app_says '.keys[$id] == 0' "$key"
   done

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Gives the PBX a new webhook key. The old one opens the receivers too until --finish, so that no event is turned away.
+# Gives the PBX a new webhook key. The receivers also accept the old key until --finish, so that no event is refused.
 set -euo pipefail
 
 # shellcheck source=azure.sh
@@ -7,15 +7,15 @@ source "$(dirname "${BASH_SOURCE[0]}")/azure.sh"
 
 usage='Usage: infra/rotateWebhookKey.sh -g GROUP [options]
 
-Each of the two steps can be run again when it stopped half-way, and infra/deploy.sh may be run between them.'
-options='      --finish            take the old key away: a day later, once the PBX uses the new one'
+If one of the two steps stops, run it again. infra/deploy.sh may be run between them.'
+options='      --finish            drop the old key, a day later, once the PBX uses the new one'
 finish=no
 current='' current_stored='' previous='' previous_stored=''
 
-# The vault holds the key that the PBX is to use and the one before it, and is the only memory of a rotation: while the
-# two differ, one is going on. Everything else follows from them, however often a run is repeated.
+# The vault has the current and the previous key of the PBX. While they differ, a rotation is under way. No other state
+# is kept, so that every run can be repeated.
 
-# read_keys: both keys, and the time at which each was stored, in UTC, to the second.
+# read_keys: reads both keys, and the time at which each was stored, in UTC, to the second.
 read_keys() {
   read_key pbx-webhook-key
   take current current_stored
@@ -28,20 +28,20 @@ read_key() {
     --query '[value, attributes.updated]' --output tsv
 }
 
-# under_way: true if the PBX is to use a new key. One that is the later of the two, but stands as the former, is a new
-# one that nobody uses yet: a run stopped there, and the next one makes another.
+# under_way: true if the current key is a new one for the PBX. If the previous key was stored later than the current
+# one, it is a new key that is not in use, because a run stopped there; the next run makes another.
 under_way() {
   [[ $current != "$previous" && ! $current_stored < $previous_stored ]]
 }
 
-# register: has the app give the key to the PBX, and reads what the app then holds.
+# register: has the app register its webhooks with the current key, and sets answer to its report.
 register() {
   refresh_secrets
   retry 20 "registering the webhooks" api POST /api/ops/webhooks/sync --data ''
 }
 
-# all_renewed: true if every webhook that the app holds was made after the key was stored. Of that time only the second
-# is known: a webhook made in it may have been made before.
+# all_renewed: true if every webhook was made after the key was stored. That time is known to the second, so a webhook
+# of the same second counts as old.
 all_renewed() {
   # shellcheck disable=SC2016 # a variable of jq
   jq -e --arg stored "${current_stored:0:19}" '([.held[].created] | min // "")[:19] > $stored' <<<"$answer" >/dev/null
@@ -51,7 +51,7 @@ start() {
   local new
   if [[ $dry_run == yes ]] || ! under_way; then
     new=$(new_key)
-    # All instances accept the new key before one of them gives it to the PBX.
+    # All instances have to accept the new key before one of them gives it to the PBX.
     store_secret pbx-webhook-key-previous "$new"
     refresh_secrets
     retry 20 "the health check" api GET /api/ops/status

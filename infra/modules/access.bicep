@@ -40,8 +40,8 @@ var roles = {
   'Storage Table Data Contributor': '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'
 }
 
-// Of the built-in roles only the owner's may write index tags, and it may also take away the policy that protects
-// recordings. This one has blobs alone.
+// The only built-in role that may write index tags is the owner's, which may also remove the policy that protects
+// recordings. This role is for blobs only.
 var audioRoleName = guid(resourceGroup().id, suffix, 'audio')
 var blobs = 'Microsoft.Storage/storageAccounts/blobServices/containers/blobs'
 
@@ -64,7 +64,7 @@ var accountGrants = [
   }
 ]
 
-// Erasing a person deletes versions, in all of them.
+// Erasing a person deletes versions in all containers.
 var blobContainerNames = concat(mediaContainerNames, [payloadContainerName, exportContainerName])
 var containerGrants = map(blobContainerNames, containerName => { container: containerName, role: audioRoleName })
 
@@ -174,7 +174,7 @@ resource vault_roleAssignment 'Microsoft.Authorization/roleAssignments@2022-04-0
   name: guid(vault.id, deployer().objectId, roles['Key Vault Secrets Officer'])
   scope: vault
   properties: {
-    // deploy.sh ends the roles of former deployers, and knows them by this.
+    // deploy.sh finds the roles of former deployers by this description, and removes them.
     description: 'Deploys the bridge'
     principalId: deployer().objectId
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles['Key Vault Secrets Officer'])

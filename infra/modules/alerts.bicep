@@ -25,7 +25,7 @@ param monthlyBudget int?
 @description('Required. First day of the budget.')
 param budgetStart string
 
-// The longest pause between two values of a field that has so many: of all, of a start with a step, else of one.
+// The longest pause between two values of a schedule field of `values` values: for *, a start with a step, or one value.
 func pause(field string, values int) int =>
   field == '*'
     ? 1
@@ -35,19 +35,19 @@ func pause(field string, values int) int =>
 
 func startOf(text string) int => text == '*' ? 0 : int(text)
 
-// From the last value of an hour or a day to the first of the next one it may be longer than a step.
+// The pause from the last value of an hour or day to the first of the next may be longer than a step.
 func stepped(start int, step int, values int) int => max(step, values - step * ((values - 1 - start) / step))
 
 // The longest pause between two runs in minutes, read from the minute and the hour of a schedule.
 func minutesBetween(schedule string) int =>
   split(schedule, ' ')[2] == '*' ? pause(split(schedule, ' ')[1], 60) : 60 * pause(split(schedule, ' ')[2], 24)
 
-// Two runs may fail before anybody is called; no rule sees further back than two days.
+// Two runs may fail before an alert; a rule looks back two days at most.
 func limitOf(schedule string) int => max(15, min(2880, 2 * minutesBetween(schedule) + 5))
 
 func titled(word string) string => '${toUpper(substring(word, 0, 1))}${toLower(substring(word, 1))}'
 
-// What runs less than daily is longer silent than a rule can see.
+// A rule cannot look back far enough for timers that run less than daily.
 var watched = filter(items(schedules), row => endsWith(row.value, ' * * *') && length(split(row.value, ' ')) == 6)
 var polls = map(filter(watched, row => startsWith(row.key, 'POLL_')), row => {
   name: 'Poll${join(map(split(replace(substring(row.key, 5), '_SCHEDULE', ''), '_'), word => titled(word)), '')}'
@@ -55,7 +55,7 @@ var polls = map(filter(watched, row => startsWith(row.key, 'POLL_')), row => {
   minutes: limitOf(row.value)
 })
 
-// Windows that a rule may have.
+// The windows that Azure allows for a rule.
 var windows = concat(
   map([15, 30, 45], minutes => { minutes: minutes, text: 'PT${minutes}M' }),
   map(range(1, 6), hours => { minutes: 60 * hours, text: 'PT${hours}H' }),
@@ -67,7 +67,7 @@ var slowestWindow = filter(windows, window => window.minutes >= slowest)[0].text
 var quickestWindow = filter(windows, window => window.minutes >= quickest)[0].text
 var pollsExample = '[{"name": "PollContacts", "resource": "contacts", "minutes": 15}]'
 
-// What most figures are: of log lines that begin with a signal's name, how many there were in a window.
+// Most figures count the log lines in a window that begin with the name of a signal.
 var usual = {
   query: ''
   signals: []
@@ -250,7 +250,7 @@ resource rules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
             metricMeasureColumn: empty(figure.measure) ? null : figure.measure
             operator: 'GreaterThan'
             threshold: figure.threshold
-            // More periods than one would widen what the query sees, which then is no longer the window.
+            // With more periods the query would see more than the window.
             failingPeriods: {
               numberOfEvaluationPeriods: 1
               minFailingPeriodsToAlert: 1
@@ -259,7 +259,7 @@ resource rules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
         ]
       }
       autoMitigate: true
-      // The tables come into being with the first log line, after this deployment.
+      // The tables do not exist before the first log line, after this deployment.
       skipQueryValidation: true
       actions: {
         actionGroups: [actionGroup.id]
@@ -268,8 +268,8 @@ resource rules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
   }
 ]
 
-// Azure refuses to change the start of a budget, so one that exists is left alone; another amount or address is
-// another budget, and the old one goes on until it is deleted.
+// Azure refuses to change the start of a budget, so an existing one is left alone. Another amount or address makes
+// another budget; the old one stays until it is deleted.
 // Newer stable versions are some months old, and not yet in every region.
 @onlyIfNotExists()
 #disable-next-line use-recent-api-versions

@@ -59,7 +59,7 @@ param publicAccess bool
 @description('Required. Resource id of the workspace that takes the access log of the blobs.')
 param workspaceId string
 
-// A body waits for its message, which lives seven days, or belongs to a dead letter, which is looked at sooner than this.
+// A body belongs to a message, which lives seven days, or to a dead letter, which should be handled sooner than this.
 var payloadRetentionDays = 90
 
 var allQueueNames = concat(queueNames, map(queueNames, queueName => '${queueName}-poison'))
@@ -68,10 +68,10 @@ var containerNames = concat(mediaContainerNames, [payloadContainerName, exportCo
 var coolBlob = mediaCoolAfterDays == null ? {} : { tierToCool: { daysAfterModificationGreaterThan: mediaCoolAfterDays! } }
 var coolVersion = mediaCoolAfterDays == null ? {} : { tierToCool: { daysAfterCreationGreaterThan: mediaCoolAfterDays! } }
 var deleteBlob = mediaRetentionDays == null ? {} : { delete: { daysAfterModificationGreaterThan: mediaRetentionDays! } }
-// What was deleted or overwritten can be restored for as long as any other deleted blob, and is gone after that.
+// Deleted and overwritten versions can be restored as long as other deleted blobs.
 var deleteVersion = { delete: { daysAfterCreationGreaterThan: mediaRetentionDays ?? softDeleteDays } }
 
-// Messages that were too long for a queue; bodies that rows point to stay.
+// Bodies of messages that were too long for a queue. Bodies of rows stay.
 var payloadRule = {
   name: 'payloads'
   enabled: true
@@ -96,7 +96,7 @@ var payloadRule = {
   }
 }
 
-// Long bodies of events, dead letters and polled items that stay as they are once they have happened; contacts are current.
+// Long bodies of history: events, dead letters and polled items. Contacts are not history.
 var historyPrefixes = ['bodies', 'deadletters', 'resources/call_history', 'resources/call_records', 'resources/voicemails']
 var historyRule = {
   name: 'history'
@@ -122,7 +122,7 @@ var historyRule = {
   }
 }
 
-// An export of a person is gone after a week; the app deletes it too.
+// Exports of a person are deleted after a week, by the app and by this rule.
 var exportRule = {
   name: 'exports'
   enabled: true

@@ -63,8 +63,8 @@ param subnetId string
 @description('Required. Settings of the bridge: name to text.')
 param appSettings object
 
-// A queue function works on a batch and on what is fetched beside it: together as many as there are threads.
-// A batch is at most 32 messages.
+// A queue function runs a batch and the messages fetched at the threshold: together one for each thread.
+// A batch has at most 32 messages.
 var queueBatch = min(32, (concurrency + 1) / 2)
 
 var secretSettings = toObject(
@@ -73,7 +73,7 @@ var secretSettings = toObject(
   row => '@Microsoft.KeyVault(SecretUri=${keyVaultUri}secrets/${row.value})'
 )
 
-// The app's own identity stands in for a secret of the application that people sign in to.
+// The app's identity replaces a secret of the Entra application.
 var identitySetting = 'OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID'
 var signInSettings = empty(signInClientId) ? {} : { '${identitySetting}': identity.properties.clientId }
 
@@ -124,7 +124,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
     keyVaultReferenceIdentity: identity.id
     publicNetworkAccess: 'Enabled'
     virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
-    // Without it only calls to private addresses take the subnet, and the PBX sees any address of the region.
+    // Without this only calls to private addresses use the subnet, and the PBX sees any address of the region.
     outboundVnetRouting: empty(subnetId) ? null : {
       allTraffic: true
     }
@@ -171,7 +171,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
   }
 }
 
-// The whole collection is replaced on each deployment: a setting that is not here is removed.
+// Each deployment replaces all settings: a setting that is not here is removed.
 resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
   parent: app
   name: 'appsettings'
@@ -198,7 +198,7 @@ resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
   })
 }
 
-// Anonymous requests reach the app, which decides for all else by keys; the page asks for the platform's header.
+// Anonymous requests reach the app: the API has keys, and the page requires the platform's header.
 resource signIn 'Microsoft.Web/sites/config@2025-03-01' = {
   parent: app
   name: 'authsettingsV2'

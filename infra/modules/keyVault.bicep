@@ -45,8 +45,8 @@ resource vault 'Microsoft.KeyVault/vaults@2025-05-01' = {
   }
 }
 
-// Roles are given on single secrets, so these exist before deploy.sh writes their values. The app refuses to start with
-// such a value.
+// Roles are assigned on single secrets, so placeholders exist before deploy.sh writes the values. The app does not start
+// with a placeholder.
 @onlyIfNotExists()
 resource placeholders 'Microsoft.KeyVault/vaults/secrets@2025-05-01' = [
   for secretName in secretNames: {

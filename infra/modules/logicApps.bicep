@@ -66,7 +66,7 @@ param crmUrl string
 @secure()
 param crmAuthorization string
 
-// Apart from the rows below, so that nothing secret flows into what is put out.
+// Apart from the rows below, so that no secret is part of the outputs.
 var secureValues = {
   apiKey: apiKey
   crmAuthorization: crmAuthorization
@@ -162,7 +162,7 @@ var workflows = [
 var chosen = filter(workflows, workflow => workflow.enabled)
 var connectors = union(flatten(map(chosen, workflow => workflow.connectors)), [])
 
-// A connection works once somebody has signed in to it in the portal.
+// A connection works after somebody signs in to it in the portal.
 resource connections 'Microsoft.Web/connections@2016-06-01' = [
   for connector in connectors: {
     name: '${connector}-${suffix}'

@@ -25,7 +25,7 @@ param keyVaultId string
 var storageServices = ['blob', 'queue', 'table']
 var zoneNames = union(
   toObject(storageServices, service => service, service => 'privatelink.${service}.${environment().suffixes.storage}'),
-  // The suffix of a vault's own name is another one than that of its private zone.
+  // A vault's public name and its private zone have different suffixes.
   { vault: 'privatelink.vaultcore.azure.net' }
 )
 var zoneRows = items(zoneNames)
